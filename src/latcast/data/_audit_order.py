@@ -1,0 +1,198 @@
+"""Checks of the order in which rows were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._finding import Finding, Subject
+from ._residuals import robust_sigma
+from ._segments import Segment, base_level, lag_one, segments
+from ._splits import PAPER_FRACTIONS
+from .additive import Floats
+
+MIN_ROWS = 100
+MIN_SHIFT = 0.003
+WARM_UP_SHARE = 0.05
+WARM_UP_ROWS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Campaign:
+    """Rows in the order of the campaign, each of another architecture than the one before.
+
+    Attributes:
+        order: positions in the campaign, shape (n,).
+        residuals: relative residuals, shape (n,).
+        series: the same without outliers.
+        predicted_log: logarithms of what the model predicts, shape (n,).
+    """
+
+    order: npt.NDArray[np.int64]
+    residuals: Floats
+    series: Floats
+    predicted_log: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Positions ``start`` to ``stop`` (exclusive) of the campaign, ``shift`` off the rest."""
+
+    start: int
+    stop: int
+    shift: float
+
+
+def check_drift(subject: Subject) -> Iterator[Finding]:
+    """Stretches of the campaign in which the machine was faster or slower; the warm-up apart."""
+    campaign = _campaign(subject)
+    if campaign is None:
+        return
+    n = len(campaign.series)
+    autocorrelation = lag_one(campaign.predicted_log)
+    if abs(autocorrelation) > max(0.1, 5 / n**0.5):
+        yield _ordered(autocorrelation)
+        return
+    shifted = _shifted(campaign)
+    warm_up: list[_Stretch] = []
+    while shifted and shifted[0].start == (warm_up[-1].stop if warm_up else 0):
+        if shifted[0].stop > max(WARM_UP_ROWS, WARM_UP_SHARE * n):
+            break
+        warm_up.append(shifted.pop(0))
+    if shifted:
+        yield _drift(campaign, shifted)
+    if warm_up:
+        yield _warm_up(campaign, warm_up)
+
+
+def _campaign(subject: Subject) -> _Campaign | None:
+    """What there is to look at; None where it is too little."""
+    residuals = subject.residuals
+    if residuals is None:
+        return None
+    data = subject.data[subject.fresh]
+    # Repeats in a row share the model's error, which would look like drift.
+    networks = data.archs.unique_index()
+    kept = np.append(True, np.diff(networks) != 0)
+    if kept.sum() < MIN_ROWS:
+        return None
+    residuals = residuals[kept]
+    limit = 3 * robust_sigma(residuals)
+    return _Campaign(
+        data.order[kept],
+        residuals,
+        np.clip(residuals, -limit, limit),
+        np.log(data.latency_ms[kept]) - np.log(np.maximum(1 + residuals, 1e-12)),
+    )
+
+
+def _shifted(campaign: _Campaign) -> list[_Stretch]:
+    """Stretches off the rest by the least shift, in the mean and in the median.
+
+    Levels are means of clipped residuals; how far a stretch is off is said by medians, which
+    neither clipping nor more frequent outliers move.
+    """
+    parts = segments(campaign.series, float(campaign.series.std()))
+    base = base_level(parts)
+    normal = [p for p in parts if abs(p.level - base) < MIN_SHIFT]
+    usual = float(np.median(np.concatenate([campaign.residuals[p.start : p.stop] for p in normal])))
+    result = []
+    for part in _joined(parts):
+        shift = float(np.median(campaign.residuals[part.start : part.stop])) - usual
+        off = part.level - base
+        if min(abs(off), abs(shift)) >= MIN_SHIFT and off * shift > 0:
+            result.append(_Stretch(part.start, part.stop, shift))
+    return result
+
+
+def _joined(parts: Sequence[Segment]) -> list[Segment]:
+    """Neighbours whose levels differ by less than the least shift, as one."""
+    result: list[Segment] = []
+    for part in parts:
+        last = result[-1] if result else None
+        if last is not None and abs(last.level - part.level) < MIN_SHIFT:
+            level = (last.level * len(last) + part.level * len(part)) / (len(last) + len(part))
+            result[-1] = Segment(last.start, part.stop, level)
+        else:
+            result.append(part)
+    return result
+
+
+def _ordered(autocorrelation: float) -> Finding:
+    return Finding(
+        "ordered",
+        "note",
+        "rows are ordered by architecture or latency: predictions of neighbouring rows correlate "
+        f"by {autocorrelation:.2f}",
+        {"lag1_autocorrelation_of_predictions": autocorrelation},
+        "Drift cannot be told from what a model does not know; a split by row tests on "
+        "architectures unlike those it trained on.",
+        "Give the order in which rows were measured, if it was another; measure in random order.",
+    )
+
+
+def _drift(campaign: _Campaign, shifted: list[_Stretch]) -> Finding:
+    largest = max(shifted, key=lambda p: abs(p.shift) * (p.stop - p.start) ** 0.5)
+    share = sum(p.stop - p.start for p in shifted) / len(campaign.series)
+    autocorrelation = lag_one(campaign.series)
+    gap = _test_gap(campaign.residuals)
+    return Finding(
+        "drift",
+        "warning",
+        f"the machine drifted: {len(shifted)} stretch{'es' if len(shifted) > 1 else ''} "
+        f"({share:.0%} of the rows), above all {_phrase(campaign, largest)}; neighbouring "
+        f"residuals correlate by {autocorrelation:.2f}",
+        {
+            "segments": _described(campaign, shifted),
+            "share_percent": 100 * share,
+            "lag1_autocorrelation": autocorrelation,
+            "test_against_train_percent": 100 * gap,
+        },
+        "Errors hold a part that no model of the architecture can explain; "
+        f"the last 15 % of the rows run {abs(gap):.1%} {'slow' if gap > 0 else 'fast'} "
+        "against the first 70 %.",
+        "Split at random by architecture, not by row order; divide by an interleaved reference "
+        "network where one was timed, and interleave one in the next campaign.",
+    )
+
+
+def _warm_up(campaign: _Campaign, parts: list[_Stretch]) -> Finding:
+    return Finding(
+        "warm-up",
+        "note",
+        f"the campaign had not settled at its start: {_phrase(campaign, parts[0])}",
+        {"segments": _described(campaign, parts)},
+        "The first rows belong to a colder machine than the rest.",
+        f"Leave out the rows up to {campaign.order[parts[-1].stop - 1]}; warm up longer in the "
+        "next campaign.",
+    )
+
+
+def _described(campaign: _Campaign, parts: list[_Stretch]) -> list[dict[str, Any]]:
+    return [
+        {
+            "from": int(campaign.order[part.start]),
+            "to": int(campaign.order[part.stop - 1]),
+            "rows": part.stop - part.start,
+            "percent": 100 * part.shift,
+        }
+        for part in parts
+    ]
+
+
+def _phrase(campaign: _Campaign, part: _Stretch) -> str:
+    word = "slow" if part.shift > 0 else "fast"
+    first, last = campaign.order[part.start], campaign.order[part.stop - 1]
+    return f"rows {first}–{last} ran {100 * abs(part.shift):.1f} % {word}"
+
+
+def _test_gap(residuals: Floats) -> float:
+    """Median of the last 15 % of the rows less that of the first 70 %."""
+    first, second = PAPER_FRACTIONS
+    n = len(residuals)
+    train, test = residuals[: int(first * n)], residuals[int((first + second) * n) :]
+    return float(np.median(test) - np.median(train))

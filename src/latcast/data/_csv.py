@@ -1,0 +1,67 @@
+"""Reading CSV files as text first, so that every bad cell can be named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def read_csv(path: Path, needed: Iterable[str] = ()) -> pl.DataFrame:
+    """All cells as strings.
+
+    Raises:
+        ValueError: the file is no CSV, has no rows, or lacks a column.
+    """
+    import polars as pl
+
+    try:
+        # Bytes, not the path: polars would take a * or [ in the name for a pattern.
+        frame = pl.read_csv(path.read_bytes(), infer_schema=False)
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        raise ValueError(f"{path} must be a CSV file with a header; reading it: {error}") from error
+    missing = [c for c in needed if c not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"{path} lacks the column {missing[0]!r}; it has {', '.join(frame.columns[:8])}"
+        )
+    if frame.is_empty():
+        raise ValueError(f"{path} holds no rows")
+    return frame
+
+
+def float_column(path: Path, frame: pl.DataFrame, name: str) -> npt.NDArray[np.float64]:
+    """A column of numbers (NaN and infinities are numbers here; the audit finds them).
+
+    Raises:
+        ValueError: naming the first cell that is no number.
+    """
+    return _cast(path, frame, name, "number", "Float64").astype(np.float64)
+
+
+def int_column(path: Path, frame: pl.DataFrame, name: str) -> npt.NDArray[np.int64]:
+    """A column of integers.
+
+    Raises:
+        ValueError: naming the first cell that is no integer.
+    """
+    return _cast(path, frame, name, "integer", "Int64").astype(np.int64)
+
+
+def _cast(path: Path, frame: pl.DataFrame, name: str, what: str, dtype: str) -> npt.NDArray[Any]:
+    import polars as pl
+
+    values = frame[name].str.strip_chars().cast(getattr(pl, dtype), strict=False)
+    if values.null_count():
+        row = int(values.is_null().arg_max() or 0)
+        raise ValueError(
+            f"{path.name}, row {row}: {name} must be a{'n' if what[0] in 'aeiou' else ''} {what}; "
+            f"got {frame[name][row]!r}"
+        )
+    return values.to_numpy()

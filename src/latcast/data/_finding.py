@@ -1,0 +1,106 @@
+"""What a check of the audit hands back, and what the checks share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._copies import Memoized, first_rows, memoized
+from ._dataset import LatencyDataset
+from ._residuals import relative_residuals
+from .additive import Floats
+
+SEVERITIES = ("error", "warning", "note")
+
+NEAR_ZERO = 0.01
+"""Fraction of the median below which no latency of a search space is believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about a dataset that whoever uses it should know.
+
+    Attributes:
+        kind: name of the check's result, such as ``drift``.
+        severity: ``error`` (scores from this data are wrong unless something is done),
+            ``warning`` (they are worse or less certain) or ``note``.
+        message: what was found, with the numbers.
+        evidence: the numbers, JSON-able.
+        consequence: what it does to whoever does nothing.
+        advice: what to do.
+    """
+
+    kind: str
+    severity: str
+    message: str
+    evidence: dict[str, Any]
+    consequence: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A dataset under audit, with what several checks need, worked out once."""
+
+    data: LatencyDataset
+
+    @cached_property
+    def possible(self) -> npt.NDArray[np.bool_]:
+        """Rows whose latency is one at all, shape (n,)."""
+        return self.data.possible
+
+    @cached_property
+    def near_zero(self) -> npt.NDArray[np.bool_]:
+        """Rows whose latency is possible but too small to be one, shape (n,).
+
+        Below 1 % of the median, or among at most 2 % of the rows that a gap of a factor of 3
+        separates from all others.
+        """
+        y = self.data.latency_ms
+        result = np.zeros(len(y), dtype=np.bool_)
+        if not self.possible.any():
+            return result
+        values = np.sort(y[self.possible])
+        limit = NEAR_ZERO * float(np.median(values))
+        lowest = values[: max(1, len(values) // 50) + 1]
+        gaps = np.flatnonzero(lowest[1:] > 3 * lowest[:-1])
+        if gaps.size and len(values) >= 20:
+            limit = max(limit, float(lowest[gaps[-1] + 1]))
+        result[self.possible] = y[self.possible] < limit
+        return result
+
+    @cached_property
+    def usable(self) -> npt.NDArray[np.intp]:
+        """Rows with a latency to believe, in the order of the campaign."""
+        order = np.argsort(self.data.order, kind="stable")
+        return order[(self.possible & ~self.near_zero)[order]]
+
+    @cached_property
+    def is_constant(self) -> bool:
+        """Whether all usable rows, two at least, have one latency."""
+        y = self.data.latency_ms[self.usable]
+        return len(y) > 1 and bool((y == y[0]).all())
+
+    @cached_property
+    def memoized(self) -> Memoized | None:
+        """The gene that the labels ignore, where there is one."""
+        return None if self.is_constant else memoized(self.data, self.usable)
+
+    @cached_property
+    def fresh(self) -> npt.NDArray[np.intp]:
+        """Usable rows in order, without those that copy an earlier row's label."""
+        groups = self.data.archs.unique_index()[self.usable]
+        if self.memoized is not None:
+            groups = self.memoized.groups
+        return self.usable[first_rows(groups, self.data.latency_ms[self.usable])]
+
+    @cached_property
+    def residuals(self) -> Floats | None:
+        """Cross-fitted relative residuals of the fresh rows, in order; None if too few."""
+        if self.is_constant:
+            return None
+        return relative_residuals(self.data.archs[self.fresh], self.data.latency_ms[self.fresh])

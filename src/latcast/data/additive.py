@@ -1,0 +1,163 @@
+"""Regularized least squares of whole-network latencies on the block table.
+
+``latency = intercept + sum of the values of the network's blocks``: what a lookup table assumes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+import scipy.sparse
+
+from latcast.spaces import Archs
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class AdditiveFit:
+    """A table of block values.
+
+    Blocks that every fitted network has in the same number cannot be told apart from the
+    intercept, which holds them: their value is 0, and ``constant`` marks them.
+
+    Attributes:
+        space_name: search space whose block table was fitted.
+        intercept: ms of every network.
+        values_ms: ms of every row of the block table, shape (rows,); NaN where it never occurred.
+        constant: rows that are part of the intercept, shape (rows,).
+    """
+
+    space_name: str
+    intercept: float
+    values_ms: Floats
+    constant: npt.NDArray[np.bool_]
+
+    def predict(self, archs: Archs) -> Floats:
+        """Latencies in ms, shape (n,).
+
+        Raises:
+            ValueError: naming the first block (``RESOLUTION/KEY``) that was in no fitted network;
+                the block table is another space's.
+        """
+        if archs.space.block_space != self.space_name:
+            raise ValueError(
+                f"architectures must share the block table of {self.space_name}; "
+                f"got {archs.space.name}"
+            )
+        result = self.intercept + archs.space.block_sums(archs, self.values_ms)
+        if np.isnan(result).any():
+            _raise_unseen(archs, self.values_ms, int(np.argmax(np.isnan(result))))
+        return np.asarray(result, dtype=np.float64)
+
+
+def fit_additive(
+    archs: Archs,
+    latency_ms: npt.ArrayLike,
+    penalty: float = 1e-3,
+    *,
+    weights: npt.ArrayLike | None = None,
+) -> AdditiveFit:
+    """Fit block values that add up to latencies.
+
+    Minimizes ``sum(weights * (latency - intercept - sum of values)**2) + penalty *
+    sum(values**2)``, with the weights scaled to a mean of 1.
+
+    Args:
+        archs: n architectures.
+        latency_ms: their latencies, shape (n,), finite; they may be noisy.
+        penalty: weight of the shrinkage, in networks; positive, since blocks of one resolution
+            only ever occur together.
+        weights: of every architecture, shape (n,), not negative; equal by default.
+
+    Raises:
+        ValueError: the shapes differ, a number is not finite, there is no architecture, or
+            ``penalty`` is not positive.
+    """
+    y, w = _checked(archs, latency_ms, penalty, weights)
+    counts = incidence(archs)
+    used = np.asarray(counts.sum(axis=0)).ravel() > 0
+    constant = used & _is_constant(counts)
+    free = np.flatnonzero(used & ~constant)
+    values = np.where(used, 0.0, np.nan)
+    mean = float(w @ y / w.sum())
+    if not free.size:
+        return AdditiveFit(archs.space.block_space, mean, values, constant)
+    values[free], intercept = ridge(counts[:, free], y, w, penalty)
+    return AdditiveFit(archs.space.block_space, intercept, values, constant)
+
+
+def incidence(archs: Archs) -> scipy.sparse.csr_matrix:
+    """How often every architecture has every block, shape (n, rows)."""
+    ids = archs.space.block_ids(archs)
+    rows = len(archs.space.block_table)
+    pointers = np.arange(0, ids.size + 1, ids.shape[1])
+    matrix = scipy.sparse.csr_matrix(
+        (np.ones(ids.size), ids.ravel(), pointers), shape=(len(archs), rows + 1)
+    )
+    matrix.sum_duplicates()
+    return matrix[:, :rows]
+
+
+def ridge(
+    design: scipy.sparse.csr_matrix, y: Floats, weights: Floats, penalty: float
+) -> tuple[Floats, float]:
+    """Coefficients (columns,) and intercept; Gram matrix and Cholesky, the intercept is free."""
+    weights = weights / weights.mean()
+    total = float(len(weights))
+    weighted = design.multiply(weights[:, None]).tocsr()
+    mean_y = float(weights @ y / total)
+    mean_x = np.asarray(weighted.sum(axis=0)).ravel() / total
+    gram = (design.T @ weighted).toarray() - total * np.outer(mean_x, mean_x)
+    moment = weighted.T @ (y - mean_y)
+    # The second term only keeps rounding from making the matrix indefinite.
+    gram[np.diag_indices_from(gram)] += penalty + 1e-15 * np.trace(gram)
+    factor = scipy.linalg.cho_factor(gram, overwrite_a=True, check_finite=False)
+    values = scipy.linalg.cho_solve(factor, moment, check_finite=False)
+    return values, mean_y - float(mean_x @ values)
+
+
+def _checked(
+    archs: Archs, latency_ms: npt.ArrayLike, penalty: float, weights: npt.ArrayLike | None
+) -> tuple[Floats, Floats]:
+    y = np.asarray(latency_ms, dtype=np.float64)
+    w = np.ones(len(archs)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not len(archs):
+        raise ValueError("an additive fit needs at least one architecture; got none")
+    if not penalty > 0 or not np.isfinite(penalty):
+        raise ValueError(f"the penalty must be positive and finite; got {penalty}")
+    for name, column in (("latency_ms", y), ("weights", w)):
+        if column.shape != (len(archs),):
+            raise ValueError(
+                f"{name} must have one value per architecture, shape ({len(archs)},); "
+                f"got {column.shape}"
+            )
+        if not np.isfinite(column).all():
+            row = int(np.argmin(np.isfinite(column)))
+            raise ValueError(
+                f"{name} must be finite; got {column[row]} in row {row}: leave such rows out"
+            )
+    if (w < 0).any() or not w.sum() > 0:
+        raise ValueError("weights must not be negative, and one must be positive")
+    return y, w
+
+
+def _is_constant(counts: scipy.sparse.csr_matrix) -> npt.NDArray[np.bool_]:
+    """Columns with the same number throughout."""
+    least, most = counts.min(axis=0).toarray().ravel(), counts.max(axis=0).toarray().ravel()
+    return np.asarray(least == most, dtype=np.bool_)
+
+
+def _raise_unseen(archs: Archs, values: Floats, row: int) -> None:
+    table = archs.space.block_table
+    ids = archs.space.block_ids(archs[row])[0]
+    ids = ids[ids < len(table)]
+    unseen = int(ids[np.isnan(values[ids])][0])
+    raise ValueError(
+        f"architecture {row} needs the block {table.blocks[unseen].name!r} "
+        f"({table.keys[unseen]}), which was in no fitted network: fit more networks, "
+        "at this resolution too"
+    )

@@ -1,0 +1,100 @@
+"""CSV files of the user's own.
+
+A column ``latency_ms``; the architecture either in a column ``arch`` (the space's own form, such
+as an OFA dict in JSON) or in one column per gene; optional columns ``device``, ``runtime``,
+``batch``, ``precision`` and ``threads``, each with one value throughout; optional ``order``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast.devices import Target
+from latcast.spaces import Archs, SearchSpace
+
+from ._csv import float_column, int_column, read_csv
+from ._dataset import LatencyDataset
+from .ofanas import parse_cell
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> LatencyDataset:
+    """Read one file.
+
+    Raises:
+        ValueError: the space is not given, the target is neither given nor in the file, a
+            column is missing, or a cell is malformed.
+    """
+    if the_space is None:
+        raise ValueError(
+            f"{path.name} does not tell its search space: give --space (in Python, space=…)"
+        )
+    frame = read_csv(path, ["latency_ms"])
+    if target is None or {"device", "runtime"} <= set(frame.columns):
+        named = _target(path, frame)
+        if target is not None and target != named:
+            raise ValueError(f"{path} is of target {named}; asked for {target}")
+        target = named
+    return LatencyDataset(
+        _archs(path, frame, the_space),
+        float_column(path, frame, "latency_ms"),
+        target,
+        order=_order(path, frame),
+        provenance={"source": path.name, "licence": "unknown"},
+    )
+
+
+def _order(path: Path, frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+    if "order" in frame.columns:
+        return int_column(path, frame, "order")
+    return np.arange(len(frame))
+
+
+def _archs(path: Path, frame: pl.DataFrame, the_space: SearchSpace) -> Archs:
+    if "arch" in frame.columns:
+        cells = enumerate(frame["arch"].to_list())
+        return the_space.parse(parse_cell(cell, f"{path.name}, row {n}") for n, cell in cells)
+    missing = [g.name for g in the_space.genes if g.name not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"{path} must have a column 'arch', or one per gene of {the_space.name}; "
+            f"{missing[0]!r} is missing"
+        )
+    genes = np.stack([int_column(path, frame, g.name) for g in the_space.genes], axis=1)
+    outside = (genes < 0) | (genes > 255)
+    if outside.any():
+        # A gene is a byte: 480 would wrap around to 224, a resolution.
+        row, column = np.argwhere(outside)[0]
+        raise ValueError(
+            f"{path.name}, row {row}: {the_space.genes[column].name} must be one of the gene's "
+            f"choices; got {genes[row, column]}"
+        )
+    return Archs(the_space, genes)
+
+
+def _target(path: Path, frame: pl.DataFrame) -> Target:
+    if not {"device", "runtime"} <= set(frame.columns):
+        raise ValueError(
+            f"{path.name} has no columns 'device' and 'runtime': give --target (in Python, "
+            "target=…), such as my-phone/onnxruntime/b1"
+        )
+    for name in ("device", "runtime", "batch", "precision", "threads"):
+        if name in frame.columns and frame[name].n_unique() > 1:
+            values = frame[name].unique(maintain_order=True).to_list()
+            raise ValueError(
+                f"{path.name} mixes {name} {values[0]!r} and {values[1]!r}: "
+                "keep one target per file"
+            )
+    numbers = {
+        name: int(int_column(path, frame, name)[0])
+        for name in ("batch", "threads")
+        if name in frame.columns
+    }
+    precision = frame["precision"][0] if "precision" in frame.columns else "fp32"
+    return Target(frame["device"][0], frame["runtime"][0], precision=precision, **numbers)

@@ -1,0 +1,114 @@
+"""Layers: one operator with shapes; and blocks, which are small graphs of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Shape = tuple[int, int, int]
+"""Channels, height, width of one sample; a vector is ``(features, 1, 1)``."""
+
+BLOCK_INPUT = -1
+"""Index by which a layer names the input of its block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One operator with the shapes it works on.
+
+    Args:
+        op: a key of :data:`latcast.networks.OPERATORS`.
+        in_shape: shape of the (first) input of one sample.
+        out_shape: shape of the output of one sample.
+        inputs: positions in the block of the layers whose outputs this one reads;
+            :data:`BLOCK_INPUT` is the block's own input.
+        kernel_size: side of the square window, 1 where there is none.
+        stride: step of the window.
+        groups: convolution groups.
+        bias: whether a convolution or linear layer adds a bias.
+    """
+
+    op: str
+    in_shape: Shape
+    out_shape: Shape
+    inputs: tuple[int, ...]
+    kernel_size: int = 1
+    stride: int = 1
+    groups: int = 1
+    bias: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Layers in the order in which they run; the last one's output is the block's."""
+
+    name: str
+    layers: tuple[Layer, ...]
+
+
+class BlockBuilder:
+    """Builds a :class:`Block` layer by layer, following the shapes by itself."""
+
+    def __init__(self, name: str, in_shape: Shape) -> None:
+        self._name = name
+        self._in_shape = in_shape
+        self._layers: list[Layer] = []
+
+    @property
+    def last(self) -> int:
+        """Position of the layer added last (:data:`BLOCK_INPUT` before the first)."""
+        return len(self._layers) - 1
+
+    def shape(self, position: int) -> Shape:
+        """Output shape of the layer at ``position``, or the block's input shape."""
+        return self._in_shape if position == BLOCK_INPUT else self._layers[position].out_shape
+
+    def conv(
+        self,
+        channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> int:
+        """Add a convolution with "same" padding: an output side of ceil(side / stride)."""
+        in_channels, height, width = self.shape(self.last)
+        out = (channels, -(-height // stride), -(-width // stride))
+        op = "depthwise_conv" if groups == in_channels == channels and groups > 1 else "conv"
+        return self._add(op, out, (self.last,), kernel_size, stride, groups, bias)
+
+    def linear(self, features: int, *, bias: bool = True) -> int:
+        """Add a fully connected layer on a vector."""
+        return self._add("linear", (features, 1, 1), (self.last,), bias=bias)
+
+    def pool(self) -> int:
+        """Add a global average pool."""
+        return self._add("global_pool", (self.shape(self.last)[0], 1, 1), (self.last,))
+
+    def elementwise(self, op: str, *others: int) -> int:
+        """Add an operator that keeps the shape, reading the last layer and ``others``.
+
+        The output has the shape of the largest input (a squeeze-excitation's product
+        broadcasts its scale).
+        """
+        inputs = (self.last, *others)
+        out = max((self.shape(i) for i in inputs), key=lambda s: s[0] * s[1] * s[2])
+        return self._add(op, out, inputs)
+
+    def build(self) -> Block:
+        """The finished block."""
+        return Block(self._name, tuple(self._layers))
+
+    def _add(
+        self,
+        op: str,
+        out: Shape,
+        inputs: tuple[int, ...],
+        kernel_size: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> int:
+        in_shape = self.shape(inputs[0])
+        self._layers.append(Layer(op, in_shape, out, inputs, kernel_size, stride, groups, bias))
+        return self.last

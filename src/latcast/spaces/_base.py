@@ -1,0 +1,258 @@
+"""The contract of a search space."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ._archs import Archs, Genes
+from ._block_table import BlockTable
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Seed = int | np.random.Generator | None
+Float = TypeVar("Float", bound=np.floating[Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Gene:
+    """One choice that a space offers: a name and its possible values (1 to 255)."""
+
+    name: str
+    choices: tuple[int, ...]
+
+
+class SearchSpace(ABC):
+    """A set of networks described by genes.
+
+    A concrete space gives its genes, its block table and the rows of that table which an
+    architecture is made of. Everything else — sampling, validation, mutation, crossover,
+    costs — follows from those and is not overridden.
+
+    Spaces are immutable; compare them by ``name``.
+    """
+
+    name: str
+    description: str
+    genes: tuple[Gene, ...]
+
+    # -- what a concrete space defines ------------------------------------------------------
+
+    @abstractmethod
+    def parse(self, items: Iterable[Any]) -> Archs:
+        """Architectures from the field's own form.
+
+        Raises:
+            ValueError: an item is malformed; the message says which and why.
+        """
+
+    @abstractmethod
+    def format(self, archs: Archs) -> list[dict[str, Any]]:
+        """The inverse of :meth:`parse`."""
+
+    @abstractmethod
+    def canonical_genes(self, genes: Genes) -> Genes:
+        """A copy of ``genes`` (n, genes) in which genes that change nothing are 0."""
+
+    @abstractmethod
+    def block_ids(self, archs: Archs) -> npt.NDArray[np.int32]:
+        """Rows of :attr:`block_table` of every architecture, shape (n, max_blocks).
+
+        ``len(block_table)`` stands where an architecture has no block.
+        """
+
+    @abstractmethod
+    def _build_block_table(self) -> BlockTable: ...
+
+    @property
+    def block_space(self) -> str:
+        """Name of the space whose block table this one uses (its own, unless a subspace)."""
+        return self.name
+
+    def expand(self, archs: Archs) -> Archs:
+        """The same networks in the space whose block table this one uses."""
+        return archs
+
+    @abstractmethod
+    def one_hot(self, archs: Archs) -> npt.NDArray[np.float32]:
+        """Encoding for a network that learns from genes, shape (n, features)."""
+
+    @abstractmethod
+    def one_hot_to_blocks(self, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Add up shares of the inputs of :meth:`one_hot` (n, features) by block (n, max_blocks).
+
+        Inputs that belong to no block are left out.
+        """
+
+    # -- what every space has ---------------------------------------------------------------
+
+    @cached_property
+    def block_table(self) -> BlockTable:
+        """One row per distinct block."""
+        return self._build_block_table()
+
+    @cached_property
+    def size(self) -> int:
+        """Number of gene combinations (networks that differ only in inactive genes included)."""
+        return prod(len(g.choices) for g in self.genes)
+
+    @cached_property
+    def _allowed(self) -> npt.NDArray[np.bool_]:
+        allowed = np.zeros((len(self.genes), 256), dtype=np.bool_)
+        for row, gene in zip(allowed, self.genes, strict=True):
+            row[list(gene.choices)] = True
+        return allowed
+
+    def validate(self, genes: Genes) -> None:
+        """Check gene values; 0 may stand for a gene of an inactive block.
+
+        Raises:
+            ValueError: naming the architecture, the gene, its value and its choices.
+        """
+        if genes.ndim != 2 or genes.shape[1] != len(self.genes):
+            raise ValueError(
+                f"architectures of {self.name} need {len(self.genes)} genes each; "
+                f"got an array of shape {genes.shape}"
+            )
+        ok = self._allowed[np.arange(len(self.genes)), genes]
+        if not ok.all():
+            # Slow path: only now look whether the odd values belong to inactive blocks. A valid
+            # value in their place is 0 in canonical form exactly where the block is inactive.
+            first = np.array([g.choices[0] for g in self.genes], dtype=np.uint8)
+            filled = np.where(ok, genes, first)
+            ok |= (genes == 0) & (self.canonical_genes(filled) == 0)
+        if not ok.all():
+            row, column = np.argwhere(~ok)[0]
+            gene = self.genes[column]
+            raise ValueError(
+                f"architecture {row}: {gene.name} must be one of "
+                f"{_shorten(gene.choices)}; got {genes[row, column]}"
+            )
+
+    def sample(
+        self, n: int, seed: Seed = None, *, restrict: Mapping[str, Iterable[int]] | None = None
+    ) -> Archs:
+        """Draw ``n`` architectures, every gene uniformly.
+
+        Args:
+            n: how many.
+            seed: an integer or a generator, which is advanced.
+            restrict: gene name -> the values to draw from, for example ``{"r": [160, 224]}``.
+
+        Raises:
+            ValueError: ``n`` is negative, or ``restrict`` names an unknown gene or value.
+        """
+        if n < 0:
+            raise ValueError(f"the number of architectures must be at least 0; got {n}")
+        rng = np.random.default_rng(seed)
+        columns = [rng.choice(c, n) for c in self.choices(restrict)]
+        return Archs._trusted(self, np.stack(columns, axis=1).astype(np.uint8))
+
+    def choices(
+        self, restrict: Mapping[str, Iterable[int]] | None = None
+    ) -> list[npt.NDArray[np.uint8]]:
+        """The values every gene may take, narrowed by ``restrict`` (gene name -> values)."""
+        wanted = {name: set(values) for name, values in (restrict or {}).items()}
+        names = {g.name for g in self.genes}
+        for name in wanted:
+            if name not in names:
+                raise ValueError(
+                    f"{self.name} has no gene {name!r}; its genes: {_shorten(sorted(names))}"
+                )
+        result = []
+        for gene in self.genes:
+            values = [c for c in gene.choices if gene.name not in wanted or c in wanted[gene.name]]
+            if not values:
+                raise ValueError(
+                    f"{gene.name} must keep at least one of {_shorten(gene.choices)}; "
+                    f"got {_shorten(sorted(wanted[gene.name]))}"
+                )
+            result.append(np.array(values, dtype=np.uint8))
+        return result
+
+    def enumerate(self, restrict: Mapping[str, Iterable[int]] | None = None) -> Archs:
+        """Every combination of gene values, narrowed by ``restrict`` (for small spaces)."""
+        grids = np.meshgrid(*self.choices(restrict), indexing="ij")
+        return Archs._trusted(self, np.stack([g.ravel() for g in grids], axis=1))
+
+    def mutate(
+        self,
+        archs: Archs,
+        probability: float,
+        seed: Seed = None,
+        *,
+        restrict: Mapping[str, Iterable[int]] | None = None,
+    ) -> Archs:
+        """Redraw every gene with ``probability``; the batch keeps its length and order."""
+        rng = np.random.default_rng(seed)
+        fresh = self.sample(len(archs), rng, restrict=restrict).genes
+        redraw = rng.random(archs.genes.shape, dtype=np.float32) < probability
+        return Archs._trusted(self, np.where(redraw, fresh, archs.genes))
+
+    def crossover(self, first: Archs, second: Archs, seed: Seed = None) -> Archs:
+        """Children that take every gene from one of their two parents (same row) at random."""
+        if len(first) != len(second):
+            raise ValueError(
+                f"crossover pairs rows: both batches must be equally long; "
+                f"got {len(first)} and {len(second)}"
+            )
+        rng = np.random.default_rng(seed)
+        pick = rng.integers(0, 2, first.genes.shape, dtype=np.uint8).astype(np.bool_)
+        return Archs._trusted(self, np.where(pick, first.genes, second.genes))
+
+    def block_sums(self, archs: Archs, values: npt.NDArray[Float]) -> npt.NDArray[Float]:
+        """Sum ``values`` over the blocks of every architecture.
+
+        Args:
+            archs: n architectures.
+            values: one number per row of the block table, shape (rows,).
+
+        Returns:
+            Shape (n,), of the dtype of ``values``.
+        """
+        sums: npt.NDArray[Float] = self.gather(archs, values).sum(axis=1)
+        return sums
+
+    def gather(self, archs: Archs, values: npt.NDArray[Float]) -> npt.NDArray[Float]:
+        """``values`` (rows,) of every block, shape (n, max_blocks); 0 where there is none."""
+        padded = np.append(values, values.dtype.type(0))
+        return np.take(padded, self.block_ids(archs))
+
+    def costs(self, archs: Archs) -> pl.DataFrame:
+        """Costs of every architecture, for one sample of the batch, one row each.
+
+        Columns: ``macs``, ``params``, ``bytes`` (moved, activations and parameters),
+        ``launches`` (layers), ``activation_bytes`` (peak) and ``blocks``; conventions in
+        :mod:`latcast.networks`.
+        """
+        import polars as pl
+
+        facts = self.block_table.facts
+        moved = facts["read_bytes"] + facts["write_bytes"] + facts["param_bytes"]
+        peak = self.gather(archs, facts["peak_activation_bytes"])
+        columns = {
+            "macs": self.block_sums(archs, facts["macs"]),
+            "params": self.block_sums(archs, facts["params"]),
+            "bytes": self.block_sums(archs, moved),
+            "launches": self.block_sums(archs, facts["launches"]),
+            "activation_bytes": peak.max(axis=1, initial=0),
+            "blocks": (self.block_ids(archs) < len(self.block_table)).sum(axis=1),
+        }
+        # Counts are far below 2 ** 53, where floats are exact.
+        return pl.DataFrame({name: column.astype(np.int64) for name, column in columns.items()})
+
+    def __repr__(self) -> str:
+        return f"<search space {self.name}: {len(self.genes)} genes>"
+
+
+def _shorten(values: Iterable[object], limit: int = 12) -> str:
+    items = [str(v) for v in values]
+    return ", ".join(items if len(items) <= limit else [*items[: limit - 1], "…", items[-1]])

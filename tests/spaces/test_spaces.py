@@ -1,0 +1,192 @@
+"""Every search space passes these."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latcast.spaces import Archs, SearchSpace, space, space_names
+
+
+@pytest.fixture(params=space_names())
+def each(request: pytest.FixtureRequest) -> SearchSpace:
+    return space(request.param)
+
+
+def test_sample_is_deterministic_valid_and_covers_all_choices(each: SearchSpace) -> None:
+    archs = each.sample(3_000, 7)
+    assert np.array_equal(archs.genes, each.sample(3_000, 7).genes)
+    assert archs.genes.shape == (3_000, len(each.genes))
+    assert archs.genes.dtype == np.uint8
+    each.validate(archs.genes)
+    for column, gene in enumerate(each.genes):
+        assert set(archs.genes[:, column]) == set(gene.choices)
+
+
+def test_sample_advances_a_generator(each: SearchSpace) -> None:
+    rng = np.random.default_rng(0)
+    assert each.sample(5, rng) != each.sample(5, rng)
+
+
+def test_sample_restricted(each: SearchSpace) -> None:
+    archs = each.sample(50, 0, restrict={"r": [160, 224], "d1": [2]})
+    assert set(archs.genes[:, -1]) == {160, 224}
+    with pytest.raises(ValueError, match="no gene 'x'"):
+        each.sample(1, 0, restrict={"x": [1]})
+    with pytest.raises(ValueError, match="r must keep at least one of 128"):
+        each.sample(1, 0, restrict={"r": [7]})
+
+
+def test_parse_is_the_inverse_of_format(each: SearchSpace) -> None:
+    archs = each.sample(200, 1)
+    assert each.parse(archs.to_dicts()) == archs
+    assert each.parse([]).genes.shape == (0, len(each.genes))
+
+
+def test_inactive_genes_do_not_count(each: SearchSpace) -> None:
+    archs = each.sample(300, 2)
+    canonical = archs.canonical()
+    assert canonical == archs
+    assert np.array_equal(canonical.canonical().genes, canonical.genes)
+    assert np.array_equal(each.block_ids(canonical), each.block_ids(archs))
+    assert np.array_equal(each.one_hot(canonical), each.one_hot(archs))
+    assert len(canonical.unique()) == len(archs.unique())
+    each.validate(canonical.genes)
+
+
+def test_mutation_stays_in_the_space(each: SearchSpace) -> None:
+    archs = each.sample(500, 3)
+    assert np.array_equal(each.mutate(archs, 0.0, 0).genes, archs.genes)
+    mutants = each.mutate(archs, 0.1, 0, restrict={"r": [192]})
+    each.validate(mutants.genes)
+    changed = mutants.genes != archs.genes
+    assert 0.03 < changed[:, :-1].mean() < 0.1  # a redrawn gene often keeps its value
+    assert set(mutants.genes[changed[:, -1], -1]) <= {192}
+
+
+def test_crossover_takes_every_gene_from_a_parent(each: SearchSpace) -> None:
+    a, b = each.sample(500, 4), each.sample(500, 5)
+    child = each.crossover(a, b, 0).genes
+    assert ((child == a.genes) | (child == b.genes)).all()
+    differs = a.genes != b.genes
+    assert 0.45 < (child == a.genes)[differs].mean() < 0.55
+    with pytest.raises(ValueError, match="equally long"):
+        each.crossover(a, b[:3], 0)
+
+
+def test_block_ids_are_rows_of_the_table(each: SearchSpace) -> None:
+    ids = each.block_ids(each.sample(500, 6))
+    rows = len(each.block_table)
+    assert ids.dtype == np.int32
+    assert ids.min() >= 0
+    assert ids.max() == rows  # some positions are empty
+    assert len(each.block_table.keys) == len(set(each.block_table.keys)) == rows
+    assert all((column > 0).all() for name, column in each.block_table.facts.items()
+               if name in {"read_bytes", "write_bytes", "launches"})  # fmt: skip
+
+
+def test_block_sums_equal_a_loop(each: SearchSpace) -> None:
+    archs = each.sample(20, 8)
+    values = np.random.default_rng(0).random(len(each.block_table))
+    sums = each.block_sums(archs, values)
+    for ids, total in zip(each.block_ids(archs), sums, strict=True):
+        assert total == pytest.approx(sum(values[i] for i in ids if i < len(values)))
+
+
+def test_expanded_networks_are_the_same(each: SearchSpace) -> None:
+    archs = each.sample(30, 9)
+    full = each.expand(archs)
+    assert full.space.name == each.block_space
+    assert full.to_dicts() == archs.to_dicts()
+    assert np.array_equal(full.space.block_ids(full), each.block_ids(archs))
+
+
+def test_bad_genes_are_named(each: SearchSpace) -> None:
+    genes = each.sample(3, 0).genes.copy()
+    genes[2, -1] = 7
+    with pytest.raises(ValueError, match=r"architecture 2: r must be one of 128, .*; got 7"):
+        Archs(each, genes)
+    with pytest.raises(ValueError, match="genes each; got an array of shape"):
+        Archs(each, genes[:, :-1])
+
+
+def test_zero_is_no_choice_of_an_active_gene(each: SearchSpace) -> None:
+    for column, gene in enumerate(each.genes):
+        genes = each.sample(1, 0, restrict={f"d{i}": [4] for i in range(1, 6)}).genes.copy()
+        genes[0, column] = 0
+        with pytest.raises(ValueError, match=f"{gene.name} must be one of .*; got 0"):
+            Archs(each, genes)
+
+
+def test_numbers_outside_of_a_byte_are_refused(each: SearchSpace) -> None:
+    genes = each.sample(1, 0).genes.astype(np.int64)
+    genes[0, -1] += 256  # would wrap around to a valid value
+    with pytest.raises(ValueError, match="integers from 0 to 255"):
+        Archs(each, genes)
+
+
+def test_one_hot_shares_go_to_blocks(each: SearchSpace) -> None:
+    archs = each.sample(10, 0)
+    x = each.one_hot(archs)
+    blocks = each.one_hot_to_blocks(x.astype(np.float64))
+    ids = each.block_ids(archs)
+    assert blocks.shape == ids.shape
+    assert (blocks[ids == len(each.block_table)] == 0).all()
+
+
+def test_archs_are_immutable_batches(each: SearchSpace) -> None:
+    archs = each.sample(6, 0)
+    with pytest.raises(ValueError, match="read-only"):
+        archs.genes[0, 0] = 3
+    assert len(archs[1]) == 1
+    assert len(archs[-2:]) == 2
+    assert archs[:3].concatenate(archs[3:]) == archs
+    assert [len(a) for a in archs] == [1] * 6
+    other = space("ofa-mobilenet-v3-w1.0" if each.name != "ofa-mobilenet-v3-w1.0" else
+                  "ofa-mobilenet-v3")  # fmt: skip
+    with pytest.raises(ValueError, match="only batches of one space"):
+        archs.concatenate(other.sample(1, 0))
+
+
+def test_unknown_space_suggests_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"did you mean 'compofa-fixed-kernel'\? known: ofa"):
+        space("compofa-fixed-kernal")
+
+
+BLOCKS = st.lists(st.sampled_from((3, 5, 7)), min_size=20, max_size=20)
+OFA_DICT = st.fixed_dictionaries(
+    {
+        "ks": BLOCKS,
+        "e": st.lists(st.sampled_from((3, 4, 6)), min_size=20, max_size=20),
+        "d": st.lists(st.sampled_from((2, 3, 4)), min_size=5, max_size=5),
+        "r": st.sampled_from(range(128, 241, 4)).map(lambda r: [r]),
+    }
+)
+
+
+@given(st.lists(OFA_DICT, max_size=5))
+def test_any_ofa_dict_survives(items: list[dict[str, list[int]]]) -> None:
+    assert space("ofa-mobilenet-v3").parse(items).to_dicts() == items
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=10,
+)
+
+
+@given(JUNK)
+def test_anything_else_is_a_clear_error(item: object) -> None:
+    with pytest.raises(ValueError, match="architecture 0"):
+        space("ofa-mobilenet-v3").parse([item])
+
+
+@given(OFA_DICT, st.sampled_from(("ks", "e", "d", "r")), JUNK)
+def test_a_damaged_dict_is_a_clear_error(item: dict[str, object], key: str, junk: object) -> None:
+    if key == "r" and junk in space("ofa-mobilenet-v3").genes[-1].choices:
+        junk = "x"
+    with pytest.raises(ValueError, match="architecture 0"):
+        space("ofa-mobilenet-v3").parse([item | {key: junk}])
