@@ -1,0 +1,57 @@
+"""Predictors: architecture -> milliseconds on one target, with intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from latcast._names import unknown_name
+
+from . import zoo
+from ._base import Explanation, Predictor, load_predictor
+from .flops import Flops
+from .lookup_table import LookupTable
+from .mlp import MLP
+from .roofline import Roofline
+
+__all__ = [
+    "MLP",
+    "PREDICTORS",
+    "Explanation",
+    "Flops",
+    "LookupTable",
+    "Predictor",
+    "Roofline",
+    "load",
+    "predictor",
+    "zoo",
+]
+
+PREDICTORS: dict[str, type[Predictor]] = {p.kind: p for p in (Roofline, LookupTable, MLP, Flops)}
+
+
+def predictor(kind: str) -> Predictor:
+    """A new predictor of a kind, with its default options.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    try:
+        return PREDICTORS[kind]()
+    except KeyError:
+        raise ValueError(unknown_name("predictor", kind, list(PREDICTORS))) from None
+
+
+def load(name: str | Path) -> Predictor:
+    """A fitted predictor from a model file, or a shipped one by the name of its device.
+
+    Args:
+        name: a path that ends in ``.latcast``, or a name of :func:`latcast.predict.zoo.names`.
+
+    Raises:
+        ValueError: the file is damaged, or there is no such shipped model.
+        FileNotFoundError: there is no such file.
+    """
+    if str(name).endswith(".latcast"):
+        return load_predictor(name, PREDICTORS)
+    with zoo.model_path(str(name)) as path:
+        return load_predictor(path, PREDICTORS)

@@ -1,0 +1,42 @@
+"""Flops: latency as a straight line over MACs, the proxy that people use."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from latcast.spaces import Archs
+
+from ._base import LOWEST_SHARE, Floats, Predictor, State
+
+
+class Flops(Predictor):
+    """latency = intercept + ms_per_mac * MACs, by least squares. A baseline, not a forecast."""
+
+    kind = "flops"
+    description = "a straight line over MACs (the proxy people use; a baseline)"
+
+    def _fit(self, archs: Archs, latency_ms: Floats, rng: np.random.Generator) -> None:
+        macs = self._macs(archs).sum(axis=1)
+        centred = macs - macs.mean()
+        spread = float(centred @ centred)
+        self._ms_per_mac = float(centred @ latency_ms) / spread if spread else 0.0
+        self._intercept = float(latency_ms.mean() - self._ms_per_mac * macs.mean())
+        self._lowest_ms = LOWEST_SHARE * float(latency_ms.min())
+
+    def _predict(self, archs: Archs) -> Floats:
+        macs = self.space.block_sums(archs, self.space.block_table.facts["macs"])
+        return np.maximum(self._intercept + self._ms_per_mac * macs, self._lowest_ms)
+
+    def _explain(self, archs: Archs) -> Floats:
+        blocks: Floats = self._ms_per_mac * self._macs(archs)
+        return blocks
+
+    def _state(self) -> State:
+        return {"scalars": np.array([self._intercept, self._ms_per_mac, self._lowest_ms])}
+
+    def _restore(self, state: State) -> None:
+        self._intercept, self._ms_per_mac, self._lowest_ms = (float(v) for v in state["scalars"])
+
+    def _macs(self, archs: Archs) -> Floats:
+        """MACs of every block, shape (n, max_blocks)."""
+        return archs.space.gather(archs, archs.space.block_table.facts["macs"])

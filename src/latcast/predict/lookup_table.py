@@ -1,0 +1,105 @@
+"""LookupTable: a number per block; a network's latency is their sum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from latcast.data import ofa_lookup_table
+from latcast.data.additive import AdditiveFit, fit_additive
+from latcast.devices import Target
+from latcast.spaces import Archs, SearchSpace
+
+from ._base import LOWEST_SHARE, Fitted, Floats, Predictor, State
+
+
+class LookupTable(Predictor):
+    """Once-For-All's way: read from a table, or fitted from whole-network latencies.
+
+    Args:
+        penalty: weight of the shrinkage when fitting (see
+            :func:`latcast.data.additive.fit_additive`).
+
+    Raises:
+        ValueError: ``penalty`` is not positive.
+    """
+
+    kind = "lookup-table"
+    description = "a number of ms per block, fitted from networks or read from a table"
+
+    def __init__(self, penalty: float = 1e-3) -> None:
+        super().__init__()
+        if not penalty > 0:
+            raise ValueError(f"penalty must be positive; got {penalty}")
+        self._penalty = penalty
+
+    @classmethod
+    def from_ofa(cls, path: str | Path, space: SearchSpace, target: Target) -> Self:
+        """Read Once-For-All's YAML tables (a folder, or the file of one resolution).
+
+        Call :meth:`calibrate` with measured networks to get intervals.
+
+        Raises:
+            ValueError: a file is malformed, or no key is a block of ``space``.
+            FileNotFoundError: there is no table at ``path``.
+        """
+        block_space = space.expand(space.sample(1, 0)).space
+        table = ofa_lookup_table.read(path)
+        values = np.array([table.get(key, np.nan) for key in block_space.block_table.keys])
+        if np.isnan(values).all():
+            raise ValueError(
+                f"no block of {path} is one of {block_space.name}: is it of another width?"
+            )
+        predictor = cls()
+        predictor._fitted = Fitted(
+            block_space,
+            target,
+            _known_genes(block_space, values),
+            card={"data": {"source": str(path)}},
+        )
+        predictor._table = AdditiveFit(block_space.name, 0.0, values, np.zeros(len(values), bool))
+        predictor._lowest_ms = 0.0
+        return predictor
+
+    def options(self) -> dict[str, Any]:
+        return {"penalty": self._penalty}
+
+    def _fit(self, archs: Archs, latency_ms: Floats, rng: np.random.Generator) -> None:
+        self._table = fit_additive(archs, latency_ms, self._penalty)
+        self._lowest_ms = LOWEST_SHARE * float(latency_ms.min())
+
+    def _predict(self, archs: Archs) -> Floats:
+        return np.maximum(self._table.predict(archs), self._lowest_ms)
+
+    def _explain(self, archs: Archs) -> Floats:
+        return self.space.gather(archs, self._table.values_ms)
+
+    def _state(self) -> State:
+        return {
+            "values_ms": np.nan_to_num(self._table.values_ms),
+            "known": (~np.isnan(self._table.values_ms)).astype(np.uint8),
+            "constant": self._table.constant.astype(np.uint8),
+            "scalars": np.array([self._table.intercept, self._lowest_ms]),
+        }
+
+    def _restore(self, state: State) -> None:
+        rows = len(self.space.block_table)
+        columns = [state[name] for name in ("values_ms", "known", "constant")]
+        if any(column.shape != (rows,) for column in columns) or state["scalars"].shape != (2,):
+            raise ValueError(f"the table must have {rows} rows; got {columns[0].shape}")
+        values = np.where(columns[1], columns[0], np.nan)
+        intercept, self._lowest_ms = (float(v) for v in state["scalars"])
+        self._table = AdditiveFit(self.space.name, intercept, values, columns[2].astype(np.bool_))
+
+
+def _known_genes(space: SearchSpace, values: Floats) -> dict[str, list[int]]:
+    """Gene values for which the table has every block."""
+
+    def is_complete(resolution: int) -> bool:
+        arch = space.sample(1, 0, restrict={"r": [resolution]})
+        return not np.isnan(values[space.block_ids(arch)[0, :2]]).any()
+
+    seen = {g.name: list(g.choices) for g in space.genes}
+    return seen | {"r": [r for r in seen["r"] if is_complete(r)]}

@@ -1,0 +1,75 @@
+"""How far predictions are from the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast.data import LatencyDataset
+
+from ._base import Predictor
+
+Floats = npt.NDArray[np.float64]
+
+COVERAGES = (0.5, 0.8, 0.9, 0.95)
+
+
+def metrics(true_ms: Floats, predicted_ms: Floats) -> dict[str, float]:
+    """Errors and rank correlations of n predictions, arrays of shape (n,).
+
+    ``mae_ms`` and ``rmse_ms`` are in ms; ``mape`` in percent; ``within_5`` and ``within_10`` are
+    the percentage of predictions at most 5 or 10 % off; ``spearman`` and ``kendall`` (tau-b) are
+    NaN where a side is constant.
+
+    Raises:
+        ValueError: the shapes differ, or there are no rows.
+    """
+    if true_ms.shape != predicted_ms.shape or not len(true_ms):
+        raise ValueError(
+            "metrics need as many predictions as true latencies, at least one; "
+            f"got shapes {predicted_ms.shape} and {true_ms.shape}"
+        )
+    error = predicted_ms - true_ms
+    relative = 100 * np.abs(error) / true_ms
+    return {
+        "mae_ms": float(np.abs(error).mean()),
+        "rmse_ms": float(np.sqrt((error**2).mean())),
+        "mape": float(relative.mean()),
+        "within_5": float(100 * (relative <= 5).mean()),
+        "within_10": float(100 * (relative <= 10).mean()),
+        "spearman": _rank_correlation("spearmanr", true_ms, predicted_ms),
+        "kendall": _rank_correlation("kendalltau", true_ms, predicted_ms),
+    }
+
+
+def evaluate(predictor: Predictor, data: LatencyDataset) -> dict[str, float]:
+    """:func:`metrics` of a predictor on measurements it has not seen.
+
+    Where it is calibrated, ``coverage_N`` is the percentage of true latencies inside the interval
+    that asks for N percent.
+
+    Raises:
+        ValueError: a latency that is not finite and positive, or another target or space.
+    """
+    data.check_latencies()
+    if data.target != predictor.target:
+        raise ValueError(f"the predictor is for {predictor.target}; got data of {data.target}")
+    result = metrics(data.latency_ms, predictor.predict(data.archs))
+    if predictor.fitted.calibration is None:
+        return result
+    for coverage in COVERAGES:
+        try:
+            lower, upper = predictor.predict_interval(data.archs, coverage)
+        except ValueError:  # too few calibration rows for this coverage
+            continue
+        inside = (lower <= data.latency_ms) & (data.latency_ms <= upper)
+        result[f"coverage_{coverage * 100:.0f}"] = float(100 * inside.mean())
+    return result
+
+
+def _rank_correlation(name: str, first: Floats, second: Floats) -> float:
+    from scipy import stats
+
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(getattr(stats, name)(first, second).statistic)

@@ -1,0 +1,53 @@
+"""Shipped models, each a ``*.latcast`` file whose header holds its card."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from latcast._names import unknown_name
+
+from ._model_file import read_model
+
+_SUFFIX = ".latcast"
+_ACCURACY_SUFFIX = ".accuracy.latcast"
+
+
+def _folder() -> Traversable:
+    return resources.files("latcast") / "zoo"
+
+
+def names() -> list[str]:
+    """Names of the shipped latency models: the device, and the batch where it is not the usual."""
+    return sorted(
+        f.name.removesuffix(_SUFFIX)
+        for f in _folder().iterdir()
+        if f.name.endswith(_SUFFIX) and not f.name.endswith(_ACCURACY_SUFFIX)
+    )
+
+
+def model_path(name: str) -> AbstractContextManager[Path]:
+    """The file of a shipped model.
+
+    Raises:
+        ValueError: there is none of that name; the message suggests the nearest.
+    """
+    if name not in names():
+        of_device = [n for n in names() if header(n)["target"].startswith(f"{name}/")]
+        if of_device:
+            raise ValueError(f"{name} has several models; name one: {', '.join(of_device)}")
+        raise ValueError(unknown_name("model", name, names()))
+    return resources.as_file(_folder() / f"{name}{_SUFFIX}")
+
+
+def header(name: str) -> dict[str, Any]:
+    """Header of a shipped model: kind, space, target, and its card (data, licence, metrics).
+
+    Raises:
+        ValueError: as :func:`model_path`.
+    """
+    with model_path(name) as path:
+        return read_model(path).header
