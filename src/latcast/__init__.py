@@ -1,3 +1,61 @@
-"""latcast forecasts how long a neural network takes on a device."""
+"""latcast forecasts how long a neural network takes on a device.
+
+It also finds the most accurate network that fits a latency budget there. Start with
+:func:`space`, :func:`read`, :mod:`predictors`, :func:`load` and :func:`search`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latcast import predict as predictors
+    from latcast.data import LatencyDataset, read
+    from latcast.devices import Target
+    from latcast.predict import load
+    from latcast.search import InfeasibleError, search
+    from latcast.spaces import Archs, space
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Archs",
+    "InfeasibleError",
+    "LatencyDataset",
+    "Target",
+    "load",
+    "predictors",
+    "read",
+    "search",
+    "space",
+]
+
+# Name -> module and attribute. Imported on first use, so that `import latcast` stays cheap.
+_PUBLIC = {
+    "Archs": ("latcast.spaces", "Archs"),
+    "InfeasibleError": ("latcast.search", "InfeasibleError"),
+    "LatencyDataset": ("latcast.data", "LatencyDataset"),
+    "Target": ("latcast.devices", "Target"),
+    "load": ("latcast.predict", "load"),
+    "predictors": ("latcast.predict", None),
+    "read": ("latcast.data", "read"),
+    "search": ("latcast.search", None),
+    "space": ("latcast.spaces", "space"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module, attribute = _PUBLIC[name]
+    except KeyError:
+        raise AttributeError(f"module 'latcast' has no attribute {name!r}") from None
+    value: Any = import_module(module)
+    if attribute is not None:
+        value = getattr(value, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

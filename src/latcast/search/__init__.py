@@ -1,0 +1,36 @@
+"""Search: the most accurate network that keeps a latency budget.
+
+The module can be called: ``latcast.search(...)`` is :func:`latcast.search.search`.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from ._evolution import Evolution
+from ._problem import InfeasibleError
+from ._search import METHODS, SearchResult, search
+from .accuracy import AccuracyModel, DistilledOFA, accuracy_model
+
+__all__ = [
+    "METHODS",
+    "AccuracyModel",
+    "DistilledOFA",
+    "Evolution",
+    "InfeasibleError",
+    "SearchResult",
+    "accuracy_model",
+    "search",
+]
+
+
+class _CallableModule(ModuleType):
+    # The package and its main function share the public name `latcast.search`; importing the
+    # package binds that name to the module, so the module itself has to answer the call.
+    def __call__(self, *args: Any, **kwargs: Any) -> SearchResult:
+        return search(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -1,0 +1,337 @@
+"""Accuracy models: architecture -> top-1 accuracy.
+
+The shipped one imitates Once-For-All's accuracy predictor for OFA-MobileNetV3 (width 1.2), a
+128-400-400-400-1 ReLU network: its hidden layers are thinned out to 400-340-200 and trained
+further on the original's answers (``scripts/distill_accuracy.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast._files import atomic_path
+from latcast._names import unknown_name
+from latcast.spaces import Archs, CompOFA, OFAMobileNetV3, SearchSpace
+from latcast.spaces.ofa_mobilenet_v3 import KS, RESOLUTIONS, D, E, R, active_blocks
+
+__all__ = ["AccuracyModel", "DistilledOFA", "accuracy_model"]
+
+Array = npt.NDArray[Any]
+Float32 = npt.NDArray[np.float32]
+Metrics = Mapping[str, Mapping[str, float]]
+
+SCHEMA_VERSION = 1
+SPACE = "ofa-mobilenet-v3"
+SOURCE = (
+    "Once-For-All's accuracy predictor (mit-han-lab/once-for-all), as shipped in "
+    "OFANAS/OFANAS_PerformanceEstimation (acc_predictor.pth), distilled"
+)
+LICENCE = "MIT (Once-For-All); Apache-2.0 (OFANAS_PerformanceEstimation)"
+
+_NAMES = (SPACE,)
+_BLOCKS = KS.stop - KS.start
+_DEPTHS = D.stop - D.start
+_OPTIONAL = np.flatnonzero(np.arange(_BLOCKS) % (_BLOCKS // _DEPTHS) >= 2)
+_BINS = 7
+_FIRST_BIN = 4 * _BLOCKS + len(_OPTIONAL)
+FEATURES = _FIRST_BIN + _BINS
+# Activations of this many architectures stay in a core's cache.
+_CHUNK = 1024
+
+
+class AccuracyModel(ABC):
+    """Predicts the top-1 accuracy of architectures.
+
+    A model is immutable. ``resolutions`` are the input resolutions that it was made for: it
+    answers for others that its space has, but a search must not trust it there.
+    """
+
+    name: str
+    resolutions: tuple[int, ...]
+
+    @abstractmethod
+    def supports(self, space: SearchSpace) -> bool:
+        """Whether architectures of ``space`` can be predicted."""
+
+    @abstractmethod
+    def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
+        """Top-1 accuracy from 0 to 1, shape (n,).
+
+        Raises:
+            ValueError: the model does not support the space of ``archs``.
+        """
+
+
+def encode(archs: Archs) -> npt.NDArray[np.bool_]:
+    """What the distilled model sees, shape (n, 97).
+
+    For each of 20 positions whether its block has kernel size 5, 7, expand ratio 4, 6 (four
+    groups of 20), then whether the 10 optional positions are in use, then the resolution's bin:
+    128 to 143, 144 to 159, …, 224 and above. This is the original's one-hot input without the
+    columns that follow from others; bins are its ``(r - 112) // 16``, of which the first never
+    occurs.
+
+    Args:
+        archs: n architectures of an OFA-MobileNetV3 space.
+    """
+    genes = archs.genes
+    active = active_blocks(genes)
+    kernels = np.where(active, genes[:, KS], np.uint8(0))
+    expands = np.where(active, genes[:, E], np.uint8(0))
+    result = np.zeros((len(genes), FEATURES), dtype=np.bool_)
+    for group, (values, value) in enumerate(
+        ((kernels, 5), (kernels, 7), (expands, 4), (expands, 6))
+    ):
+        np.equal(values, value, out=result[:, group * _BLOCKS : (group + 1) * _BLOCKS])
+    result[:, 4 * _BLOCKS : _FIRST_BIN] = active[:, _OPTIONAL]
+    bins = np.minimum(genes[:, R] // 16 - 8, _BINS - 1)
+    result[np.arange(len(genes)), _FIRST_BIN + bins] = True
+    return result
+
+
+class DistilledOFA(AccuracyModel):
+    """A small network that imitates OFA-MobileNetV3's accuracy predictor.
+
+    With x the 97 inputs of :func:`encode`::
+
+        h = relu(x @ first + first_bias)
+        h = relu(h @ second + second_bias)
+        h = relu(h @ third + x @ skip + third_bias)
+        accuracy = h @ last + x @ linear + last_bias
+
+    A matrix M of the first four is kept as int8 with one scale per column:
+    ``M = M_int8 * M_scale``. Everything else is float32.
+
+    Args:
+        tensors: ``first`` (97, a), ``second`` (a, b), ``third`` (b, c) and ``skip`` (97, c),
+            int8, each with its ``_scale``; ``first_bias`` (a,), ``second_bias`` (b,),
+            ``third_bias`` (c,), ``last`` (c,), ``linear`` (97,), ``last_bias`` (1,), float32.
+        resolutions: those that the original was trained on.
+        metrics: set of architectures -> measure -> value, against the original.
+
+    Raises:
+        ValueError: a tensor is missing, unknown, of the wrong type or shape or not finite, or a
+            resolution is not one of the space's, or a metric is no finite number.
+    """
+
+    name = SPACE
+
+    def __init__(
+        self, tensors: Mapping[str, Array], *, resolutions: Iterable[int], metrics: Metrics
+    ) -> None:
+        _check_tensors(tensors)
+        self.resolutions = _checked_resolutions(list(resolutions))
+        self.metrics = _checked_metrics(metrics)
+        self._tensors = {name: np.array(tensor) for name, tensor in tensors.items()}
+        self._unpack()
+
+    def _unpack(self) -> None:
+        t = self._tensors
+        first, skip, self._second, self._third = (
+            t[name].astype(np.float32) * t[f"{name}_scale"]
+            for name in ("first", "skip", "second", "third")
+        )
+        # One product for all that reads the inputs. Exactly one bin is set, so the bins' rows
+        # can carry the biases.
+        self._inputs = np.hstack([first, skip, t["linear"][:, None]])
+        biases = np.concatenate([t["first_bias"], t["third_bias"], t["last_bias"]])
+        self._inputs[_FIRST_BIN:] += biases
+        self._second_bias, self._last = t["second_bias"], t["last"]
+
+    def supports(self, space: SearchSpace) -> bool:
+        """True for OFA-MobileNetV3 and CompOFA at width 1.2."""
+        return space.block_space == SPACE and isinstance(space, OFAMobileNetV3 | CompOFA)
+
+    def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
+        """Top-1 accuracy from 0 to 1, shape (n,).
+
+        A resolution counts as the next lower multiple of 16 and 240 as 224, as the original has
+        no finer or larger ones.
+
+        Raises:
+            ValueError: ``archs`` are of neither OFA-MobileNetV3 nor CompOFA at width 1.2.
+        """
+        if not self.supports(archs.space):
+            raise ValueError(
+                f"this accuracy model is for {SPACE} and the compofa-* spaces of its width; "
+                f"got {archs.space.name!r}"
+            )
+        if isinstance(archs.space, CompOFA):
+            archs = archs.space.expand(archs)
+        result = np.empty(len(archs), dtype=np.float64)
+        for start in range(0, len(archs), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            result[part] = self._forward(encode(archs[part]).astype(np.float32))
+        return result
+
+    def _forward(self, x: Float32) -> Float32:
+        width = len(self._second)
+        inputs = x @ self._inputs
+        hidden = _relu(inputs[:, :width]) @ self._second
+        hidden += self._second_bias
+        hidden = _relu(hidden) @ self._third
+        hidden += inputs[:, width:-1]
+        result: Float32 = _relu(hidden) @ self._last
+        result += inputs[:, -1]
+        return result
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file; an existing one is replaced only once the new one is whole."""
+        from safetensors.numpy import save_file
+
+        header = {
+            "schema_version": SCHEMA_VERSION,
+            "kind": "accuracy",
+            "space": SPACE,
+            "resolutions": list(self.resolutions),
+            "metrics": self.metrics,
+            "source": SOURCE,
+            "licence": LICENCE,
+        }
+        with atomic_path(path) as temporary:
+            save_file(self._tensors, temporary, metadata={"latcast": json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> DistilledOFA:
+        """Read a model file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is damaged, or its header or tensors are not as they must be.
+        """
+        tensors, metadata = _read(path)
+        try:
+            header = _checked_header(metadata)
+            return cls(tensors, resolutions=header["resolutions"], metrics=header["metrics"])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+@lru_cache(maxsize=len(_NAMES))
+def accuracy_model(name: str = SPACE) -> AccuracyModel:
+    """The shipped accuracy model called ``name``.
+
+    Raises:
+        ValueError: there is none; the message lists those that there are.
+    """
+    if name not in _NAMES:
+        raise ValueError(unknown_name("accuracy model", name, _NAMES))
+    with as_file(files("latcast") / "zoo" / f"{name}.accuracy.latcast") as path:
+        return DistilledOFA.load(path)
+
+
+def _relu(x: Float32) -> Float32:
+    return np.maximum(x, np.float32(0), out=x)
+
+
+# -- checks ---------------------------------------------------------------------------------
+
+
+def _read(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} must be an accuracy model in a whole safetensors file; got: {error}"
+        ) from error
+
+
+def _checked_header(metadata: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        header = json.loads(metadata.get("latcast", "null"))
+    except ValueError as error:
+        raise ValueError(f"the header must be JSON; got: {error}") from error
+    if not isinstance(header, dict):
+        raise ValueError("the header must be a JSON object under the key 'latcast'; got none")
+    expected = {"schema_version": SCHEMA_VERSION, "kind": "accuracy", "space": SPACE}
+    for key, value in expected.items():
+        got = header.get(key)
+        if type(got) is not type(value) or got != value:
+            raise ValueError(f"the header's {key!r} must be {value!r}; got {got!r}")
+    for key in ("resolutions", "metrics"):
+        if key not in header:
+            raise ValueError(f"the header must have {key!r}; got {', '.join(sorted(header))}")
+    _checked_resolutions(header["resolutions"])
+    return header
+
+
+def _checked_resolutions(resolutions: Any) -> tuple[int, ...]:
+    known = set(RESOLUTIONS)
+    if (
+        not isinstance(resolutions, list)
+        or not resolutions
+        or not all(type(r) is int and r in known for r in resolutions)
+        or sorted(set(resolutions)) != resolutions
+    ):
+        raise ValueError(
+            f"the resolutions must be ascending and from {RESOLUTIONS[0]} to {RESOLUTIONS[-1]} "
+            f"in steps of 4; got {resolutions!r}"
+        )
+    return tuple(resolutions)
+
+
+def _checked_metrics(metrics: Any) -> dict[str, dict[str, float]]:
+    def sound(value: object) -> bool:
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+    if not isinstance(metrics, Mapping) or not all(
+        isinstance(group, Mapping) and all(sound(value) for value in group.values())
+        for group in metrics.values()
+    ):
+        raise ValueError(
+            "the metrics must be finite numbers, by measure, by set of architectures; "
+            f"got {metrics!r}"
+        )
+    return {str(name): dict(group) for name, group in metrics.items()}
+
+
+def _check_tensors(tensors: Mapping[str, Array]) -> None:
+    a, b, c = (_columns(tensors, name) for name in ("first", "second", "third"))
+    matrices: dict[str, tuple[int, ...]] = {
+        "first": (FEATURES, a), "second": (a, b), "third": (b, c), "skip": (FEATURES, c),
+    }  # fmt: skip
+    vectors: dict[str, tuple[int, ...]] = {
+        **{f"{name}_scale": shape[1:] for name, shape in matrices.items()},
+        "first_bias": (a,), "second_bias": (b,), "third_bias": (c,),
+        "last": (c,), "linear": (FEATURES,), "last_bias": (1,),
+    }  # fmt: skip
+    unknown = sorted(set(tensors) - set(matrices) - set(vectors))
+    if unknown:
+        raise ValueError(f"the tensors must be the documented ones; got also {unknown[0]!r}")
+    for name, shape in matrices.items():
+        _check_tensor(name, tensors.get(name), np.dtype(np.int8), shape)
+    for name, shape in vectors.items():
+        _check_tensor(name, tensors.get(name), np.dtype(np.float32), shape)
+
+
+def _columns(tensors: Mapping[str, Array], name: str) -> int:
+    tensor = tensors.get(name)
+    return int(tensor.shape[-1]) if tensor is not None and tensor.ndim == 2 else 0
+
+
+def _check_tensor(
+    name: str, tensor: Array | None, dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> None:
+    if tensor is None:
+        raise ValueError(f"the model must have the tensor {name!r}; got none")
+    if tensor.dtype != dtype or tensor.shape != shape or not tensor.size:
+        raise ValueError(
+            f"the tensor {name!r} must be {dtype} of shape {shape} and not empty; "
+            f"got {tensor.dtype} of shape {tensor.shape}"
+        )
+    if not np.isfinite(tensor).all():
+        raise ValueError(f"the tensor {name!r} must be finite; got NaN or infinite values")

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latcast.devices import PRECISIONS, Target, device, devices, parse_catalogue
+from latcast.predict import load, zoo
+
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9.+-]{0,12}", fullmatch=True)
+
+
+@given(NAMES, NAMES, st.integers(1, 10**6), st.sampled_from(PRECISIONS), st.integers(0, 256))
+def test_target_text_round_trip(
+    name: str, runtime: str, batch: int, precision: str, threads: int
+) -> None:
+    target = Target(name, runtime, batch, precision, threads)
+    assert Target.parse(str(target)) == target
+
+
+def test_target_in_words() -> None:
+    assert Target.parse("samsung-note10/lookup-table/b1") == Target(
+        "samsung-note10", "lookup-table"
+    )
+    assert str(Target("a", "b", 8, "bf16", 2)) == "a/b/b8/bf16/t2"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a/", "/b", "A/b/b1", "a/b/b0", "a/b/b1/b2", "a/b/fp7", "a/b/b1/fp32/bf16"]
+)
+def test_bad_target_text(text: str) -> None:
+    with pytest.raises(ValueError, match="a target"):
+        Target.parse(text)
+
+
+def test_targets_differ_in_every_part() -> None:
+    base = Target("a", "b", 8, "bf16", 2)
+    others = [
+        Target("x", "b", 8, "bf16", 2),
+        Target("a", "x", 8, "bf16", 2),
+        Target("a", "b", 1, "bf16", 2),
+        Target("a", "b", 8, "fp32", 2),
+        Target("a", "b", 8, "bf16", 1),
+    ]
+    assert all(base != other for other in others)
+
+
+def test_every_model_of_the_zoo_runs_on_a_known_device() -> None:
+    for name in zoo.names():
+        assert load(name).target.device in devices()
+
+
+def test_the_papers_gpus() -> None:
+    rtx, p40 = device("rtx-2080-ti"), device("tesla-p40")
+    assert (rtx.cores, rtx.memory_gb, rtx.bandwidth_gb_s) == (4352, 11, 616)
+    assert (p40.cores, p40.memory_gb, p40.bandwidth_gb_s) == (3840, 24, 347)
+
+
+GOOD = 'title="T"\nkind="gpu"\ncores=1\nmemory_gb=1\nbandwidth_gb_s=1\nsource="s"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[x", "must be TOML"),
+        ("x = 1", "device 'x' has the unknown entry"),
+        (f"[x]\n{GOOD}watts = 3", "unknown entry 'watts'"),
+        ("[x]\ntitle = 'T'", "device 'x' must have all of"),
+        (f"[x]\n{GOOD}".replace("cores=1", "cores=0"), "x: cores must be positive; got 0"),
+        (f"[x]\n{GOOD}".replace('"gpu"', '"toaster"'), "kind must be one of cpu, gpu"),
+    ],
+)
+def test_bad_catalogue(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_catalogue(text)
+
+
+def test_unknown_device() -> None:
+    with pytest.raises(ValueError, match="did you mean 'titan-rtx'"):
+        device("titanrtx")

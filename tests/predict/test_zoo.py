@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import latcast
+from latcast.data import read
+from latcast.predict import zoo
+
+EXPECTED = {
+    "samsung-note10",
+    "rtx-2080-ti",
+    "tesla-p40",
+    *(f"help-{d}-{b}" for d in ("2080ti", "titan-rtx", "titan-xp", "v100") for b in (1, 32, 64)),
+}
+
+
+def test_all_models_are_shipped_and_small() -> None:
+    assert set(zoo.names()) == EXPECTED
+    folder = resources.files("latcast") / "zoo"
+    with resources.as_file(folder) as path:
+        assert sum(f.stat().st_size for f in path.iterdir()) < 5_000_000
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_every_model_has_a_card_and_predicts(name: str) -> None:
+    card = zoo.header(name)["card"]
+    assert card["data"]["source"]
+    assert card["data"]["licence"] in {"Apache-2.0", "MIT"}
+    assert "by architecture" in card["split"]
+    assert card["metrics"]["mae_ms"] >= 0
+    p = latcast.load(name)
+    archs = p.space.sample(100, 0, restrict={"r": p.fitted.seen["r"]})
+    lower, upper = p.predict_interval(archs, 0.9)
+    assert (lower < upper).all()
+    assert np.isfinite(upper).all()
+
+
+def test_cards_name_the_traps() -> None:
+    assert any("additive" in t for t in zoo.header("samsung-note10")["card"]["traps"])
+    assert any("drift" in t for t in zoo.header("rtx-2080-ti")["card"]["traps"])
+
+
+def test_note10_model_is_the_table(shared: Path) -> None:
+    data = read(shared / "ofanas" / "datasets" / "note10_lookuptable_ofa.csv")
+    predicted = latcast.load("samsung-note10").predict(data.archs)
+    assert np.abs(predicted - data.latency_ms).max() < 1e-4
+
+
+def test_unknown_model_suggests_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'samsung-note10'"):
+        latcast.load("samsung-note-10")
