@@ -1,4 +1,4 @@
-# `make test` runs every check.
+# `make demo` shows the main job on the shipped models; `make test` runs every check.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,13 @@ BIN := $(VENV)/bin
 DATA ?= ../shared/data
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: test clean
+.PHONY: demo test zoo results clean
+
+demo: $(VENV)/installed
+	@for device in samsung-note10 rtx-2080-ti tesla-p40; do \
+	  echo "$$ latcast search --device $$device --max-latency 20 --confidence 0.9"; \
+	  $(BIN)/latcast search --device $$device --max-latency 20 --confidence 0.9 || exit 1; \
+	done
 
 # One BLAS thread: the matrices are small, and threads that wait for a busy core burn minutes.
 test: $(VENV)/tested
@@ -14,6 +20,20 @@ test: $(VENV)/tested
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
+
+# Train the shipped models again from the public data.
+zoo: $(VENV)/tested
+	$(BIN)/python scripts/distill_accuracy.py --teacher $(DATA)/ofanas/acc_predictor.pth \
+	  --out src/latcast/zoo/ofa-mobilenet-v3.accuracy.latcast
+	$(BIN)/python scripts/make_zoo.py --data $(DATA) --out src/latcast/zoo
+
+# Write the tables of docs/results again; single-threaded, as they state.
+results: $(VENV)/tested
+	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench paper --data $(DATA)/ofanas --seeds 3 \
+	  > docs/results/paper.txt
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py --data $(DATA)/ofanas > docs/results/speed.txt
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/search.py --data $(DATA)/ofanas \
+	  > docs/results/search.txt
 
 $(VENV)/python:
 	$(PYTHON) -m venv $(VENV)

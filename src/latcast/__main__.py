@@ -1,0 +1,5 @@
+"""``python -m latcast``."""
+
+from latcast.cli import main
+
+main()

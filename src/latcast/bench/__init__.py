@@ -1,0 +1,1 @@
+"""Published tables, reproduced with our predictors beside them."""

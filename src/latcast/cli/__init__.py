@@ -1,0 +1,58 @@
+"""The command line: one file per command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+
+from . import audit, bench, devices, evaluate, models, predict, search, spaces, train
+
+app = typer.Typer(
+    name="latcast",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help=(
+        "Forecast how long a neural network takes on a device, and find the most accurate one "
+        "within a latency budget.\n\nExample: latcast search --device samsung-note10 "
+        "--max-latency 20"
+    ),
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from latcast import __version__
+
+        typer.echo(f"latcast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+for _module in (spaces, devices, models, predict, search, train, evaluate, audit):
+    app.command(name=_module.__name__.rpartition(".")[2])(_module.command)
+app.add_typer(bench.app, name="bench")
+
+
+def main() -> None:
+    """Entry point of the ``latcast`` command."""
+    # Its matrices are small: a second thread wins little, and on a busy machine loses much by
+    # spinning. Set before numpy is imported, which commands do when they run.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks – or × shows a ?
+    app()

@@ -1,0 +1,363 @@
+"""The command line, end to end, as its users call it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latcast.data import LatencyDataset
+from latcast.spaces import space
+
+ARCH = {"ks": [3, 5] * 10, "e": [4] * 20, "d": [2, 3, 4, 3, 2], "r": [192]}
+COMMANDS = ["spaces", "devices", "models", "predict", "search", "train", "evaluate", "audit"]
+
+
+def latcast(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "latcast", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == code, run.stderr
+    if code:
+        assert "Traceback" not in run.stderr
+        assert run.stdout == ""
+    return run
+
+
+def as_json(*arguments: object) -> Any:
+    return json.loads(latcast(*arguments, "--json").stdout)
+
+
+def error_of(*arguments: object, code: int) -> str:
+    message = latcast(*arguments, code=code).stderr.strip()
+    assert message.startswith("error: ")
+    assert len(message.splitlines()) == 1
+    return message
+
+
+@pytest.fixture(scope="module")
+def arch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("arch") / "arch.json"
+    path.write_text(json.dumps(ARCH))
+    return path
+
+
+@pytest.fixture(scope="module")
+def dataset(synthetic: LatencyDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "measured.parquet"
+    synthetic.save(path)
+    return path
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "bench paper"])
+def test_help_shows_an_example(command: str) -> None:
+    text = latcast(*command.split(), "--help").stdout
+    assert f"Example: latcast {command}" in text
+    assert "--json" in text
+
+
+def test_version() -> None:
+    assert latcast("--version").stdout.startswith("latcast 0.")
+
+
+def test_spaces() -> None:
+    assert "compofa-elastic-kernel" in latcast("spaces").stdout
+    assert {s["name"] for s in as_json("spaces")} >= {"ofa-mobilenet-v3", "compofa-fixed-kernel"}
+    assert as_json("spaces", "compofa-fixed-kernel")["genes"]["d1"] == [2, 3, 4]
+    sampled = json.loads(latcast("spaces", "ofa-mobilenet-v3", "--sample", 3, "--seed", 4).stdout)
+    the_space = space("ofa-mobilenet-v3")
+    assert the_space.parse(sampled) == the_space.sample(3, 4)
+    assert "did you mean 'ofa-mobilenet-v3'" in error_of("spaces", "ofa-mobilenetv3", code=2)
+
+
+def test_devices() -> None:
+    assert "616" in latcast("devices", "rtx-2080-ti").stdout
+    assert {"samsung-note10", "tesla-p40"} <= {d["name"] for d in as_json("devices")}
+    assert "did you mean 'tesla-p40'" in error_of("devices", "tesla-p4", code=2)
+
+
+def test_models() -> None:
+    assert "tesla-p40/pytorch/b64" in latcast("models").stdout
+    card = as_json("models", "rtx-2080-ti")
+    assert card["target"] == "rtx-2080-ti/pytorch/b64"
+    assert "drift" in latcast("models", "rtx-2080-ti").stdout
+    error_of("models", "abacus", code=2)
+
+
+def test_predict(arch: Path) -> None:
+    text = latcast("predict", arch, "--device", "samsung-note10", "--device", "tesla-p40").stdout
+    assert "stage 5: kernel" in text
+    assert text.count("where the milliseconds go") == 2
+    phone, gpu = as_json("predict", arch, "--device", "samsung-note10", "--device", "tesla-p40")
+    for result in (phone, gpu):
+        only = result["architectures"][0]
+        total = sum(b["ms"] for b in only["blocks"]) + only["network_ms"]
+        assert total == pytest.approx(only["latency_ms"])
+        assert only["lower_ms"] <= only["latency_ms"] <= only["upper_ms"]
+        assert only["costs"]["macs"] > 1e8
+
+
+def test_predict_outside_of_the_training_resolutions_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([ARCH | {"r": [128]}]))
+    assert "it extrapolates" in latcast("predict", path, "--device", "tesla-p40").stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "must hold an architecture as JSON"),
+        ("[]", "holds no architecture"),
+        ('{"ks": [3]}', "architecture 0: 'ks' must be 20 integers"),
+        ("\"__import__('os').system('true')\"", "architecture 0 must be a dict"),
+        ("[" * 100_000, "must hold an architecture as JSON"),
+        (json.dumps(ARCH | {"r": [500]}), "'r' must be 1 integers from 0 to 255"),
+        (json.dumps(ARCH | {"r": [129]}), "r must be one of 128"),
+    ],
+)
+def test_predict_of_nonsense(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    assert message in error_of("predict", path, "--device", "tesla-p40", code=1)
+
+
+def test_predict_wrong_names(arch: Path, tmp_path: Path) -> None:
+    assert "did you mean 'tesla-p40'" in error_of("predict", arch, "--device", "p40", code=2)
+    error_of("predict", arch, "--device", tmp_path / "absent.latcast", code=2)
+    assert "no such file" in error_of("predict", "nowhere.json", "--device", "tesla-p40", code=2)
+    assert latcast("predict", arch, code=2).stderr  # no device
+    error_of("predict", arch, "--device", "tesla-p40", "--coverage", 2, code=2)
+    message = error_of("predict", arch, "--device", "tesla-p40", "--space",
+                       "ofa-mobilenet-v3-w1.0", code=2)  # fmt: skip
+    assert "tesla-p40 is for ofa-mobilenet-v3; it knows nothing of" in message
+
+
+def test_search_answers_the_main_question(tmp_path: Path) -> None:
+    out = tmp_path / "best.json"
+    result = as_json("search", "--device", "samsung-note10", "--max-latency", 20, "--out", out)
+    found = result["found"][0]
+    assert found["latency_ms"] <= 20
+    assert found["accuracy"] > 0.805
+    assert found["kept_probability"] > 0.5
+    assert json.loads(out.read_text()) == [found["arch"]]
+    again = as_json("predict", out, "--device", "samsung-note10")
+    assert again[0]["architectures"][0]["latency_ms"] == pytest.approx(found["latency_ms"])
+
+
+def test_search_exact() -> None:
+    arguments = ("search", "--device", "tesla-p40", "--space", "compofa-fixed-kernel")
+    run = latcast(*arguments, "--max-latency", 30, "--max-latency", 40, "--confidence", 0.9)
+    assert "the result is exact" in run.stderr
+    assert "kept %" in run.stdout
+    assert latcast(*arguments, "--max-latency", 30, "--quiet").stderr == ""
+    assert (
+        "sums of a lookup table"
+        in latcast(
+            "search",
+            "--device",
+            "samsung-note10",
+            "--space",
+            "compofa-fixed-kernel",
+            "--max-latency",
+            30,
+        ).stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--device", "samsung-note10", "--max-latency", 3), 1, "the fastest found takes 9.89"),
+        (("--device", "samsung-note10", "--max-latency", -3), 2, "must be a positive number"),
+        (("--device", "samsung-note10", "--max-latency", "nan"), 2, "must be a positive number"),
+        (("--device", "note10", "--max-latency", 20), 2, "did you mean 'samsung-note10'"),
+        (("--device", "tesla-p40", "--max-latency", 30, "--space", "ofa"), 2, "no search space"),
+        (("--device", "tesla-p40", "--max-latency", 30, "--confidence", 2), 2, "between 0 and 1"),
+        (("--device", "tesla-p40", "--max-latency", 30, "--method", "x"), 2, "--method must be"),
+        (("--device", "tesla-p40", "--max-latency", 30, "--resolution", 7), 2, "must keep one of"),
+        (
+            ("--device", "tesla-p40", "--max-latency", 30, "--method", "exhaustive"),
+            2,
+            "at most 500",
+        ),
+        (("--device", "titan-rtx", "--max-latency", 30), 2, "name one: help-titan-rtx-1, help-"),
+    ],
+)
+def test_search_wrong_requests(arguments: tuple[object, ...], code: int, message: str) -> None:
+    assert message in error_of("search", *arguments, code=code)
+
+
+def test_train_evaluate_predict(dataset: Path, arch: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m.latcast"
+    trained = as_json("train", dataset, "--out", model)
+    assert trained["metrics"]["mape"] < 2
+    assert "MAE" in latcast("evaluate", model, dataset).stdout.upper()
+    scores = as_json("evaluate", model, dataset)["metrics"]
+    assert scores["spearman"] > 0.99
+    assert as_json("predict", arch, "--device", model)[0]["target"] == "imaginary/simulator/b2"
+    latcast("train", dataset, "--out", model, "--predictor", "flops")
+
+
+def test_a_model_of_few_rows_still_predicts(
+    synthetic: LatencyDataset, arch: Path, tmp_path: Path
+) -> None:
+    data, model = tmp_path / "few.parquet", tmp_path / "few.latcast"
+    synthetic[:40].save(data)
+    latcast("train", data, "--out", model)
+    run = latcast("predict", arch, "--device", model, "--json")
+    only = json.loads(run.stdout)[0]["architectures"][0]
+    assert only["latency_ms"] > 0
+    assert only["lower_ms"] is None
+    assert "too little calibration for 0.9 intervals" in run.stderr
+    found = as_json("search", "--device", model, "--max-latency", 50, "--space",
+                    "compofa-fixed-kernel")["found"][0]  # fmt: skip
+    assert found["upper_ms"] is None
+    message = error_of("search", "--device", model, "--max-latency", 50, "--confidence", 0.99,
+                       code=2)  # fmt: skip
+    assert "needs at least 99 calibration measurements" in message
+
+
+def test_train_leaves_copied_labels_out(shared: Path, tmp_path: Path) -> None:
+    data = shared / "ofanas" / "datasets" / "RTX_2080_Ti_GPU_fixedkernelcompofa.csv"
+    run = latcast("train", data, "--out", tmp_path / "m.latcast", "--json")
+    result = json.loads(run.stdout)
+    assert "207 rows to fit and calibrate, 36 to test" in result["split"]
+    assert result["metrics"]["mape"] < 5
+    assert "the audit found memoized" in run.stderr
+
+
+def test_train_wrong_requests(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.latcast"
+    assert "did you mean 'roofline'" in error_of(
+        "train", dataset, "--out", out, "--predictor", "rooflin", code=2
+    )
+    assert "must end in .latcast" in error_of("train", dataset, "--out", "m.pt", code=2)
+    assert "no such file" in error_of("train", "absent.csv", "--out", out, code=2)
+    assert not out.exists()
+    message = error_of(
+        "evaluate", "tesla-p40", dataset, "--target", "tesla-p40/pytorch/b64", code=1
+    )
+    assert "is of target imaginary/simulator/b2" in message
+
+
+def test_train_into_an_unwritable_place(dataset: Path) -> None:
+    message = error_of("train", dataset, "--out", "/proc/nowhere/m.latcast", code=1)
+    assert "/proc/nowhere" in message
+
+
+def test_audit(dataset: Path, synthetic: LatencyDataset, tmp_path: Path) -> None:
+    assert as_json("audit", dataset) == []
+    assert "nothing found" in latcast("audit", dataset).stdout
+    latency = synthetic.latency_ms.copy()
+    latency[3] = np.nan
+    broken = tmp_path / "broken.parquet"
+    LatencyDataset(synthetic.archs, latency, synthetic.target).save(broken)
+    text = latcast("audit", broken).stdout
+    assert "what to do:" in text
+    assert as_json("audit", broken)[0]["severity"] == "error"
+    assert "must be finite and positive" in error_of(
+        "train", broken, "--out", tmp_path / "m.latcast", code=1
+    )
+
+
+def test_hostile_files(tmp_path: Path) -> None:
+    target = tmp_path / "executed"
+    csv = tmp_path / "x.csv"
+    csv.write_text(f"child_arch,latency\n\"__import__('os').mkdir('{target}')\",3.0\n")
+    options = ("--space", "ofa-mobilenet-v3", "--target", "a/b/b1")
+    assert "row 0: an architecture must be a dict" in error_of("audit", csv, *options, code=1)
+    assert not target.exists()
+    truncated = tmp_path / "x.parquet"
+    truncated.write_bytes(b"PAR1 and nothing more")
+    assert "must be a whole Parquet file" in error_of("audit", truncated, code=1)
+    model = tmp_path / "x.latcast"
+    model.write_bytes(b"\xff" * 64)
+    assert "must be a whole latcast model file" in error_of("evaluate", model, csv, code=1)
+    assert "must be a file" in error_of("audit", tmp_path, *options, code=2)
+    odd = tmp_path / "x[1].parquet"
+    odd.write_bytes(truncated.read_bytes())
+    assert "must be a whole Parquet file" in error_of("audit", odd, code=1)
+    assert "--format" in latcast("audit", csv, "--help").stdout
+    assert "no format is called 'xml'" in error_of("audit", csv, "--format", "xml", code=2)
+
+
+def test_debug_shows_the_traceback() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "latcast", "devices", "nothing", "--debug"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert "Traceback" in run.stderr
+
+
+def test_bench_paper(shared: Path) -> None:
+    rows = as_json("bench", "paper", "--data", shared / "ofanas", "--predictor", "roofline",
+                   "--dataset", "note10_lookuptable_ofa")  # fmt: skip
+    assert len(rows) == 1
+    keys = "dataset space predictor train test mae_ms rmse_ms mape within_5 within_10 spearman"
+    assert set(rows[0]) >= {
+        *keys.split(), "kendall", "fit_seconds", "archs_per_second", "published_mae_ms"
+    }  # fmt: skip
+    assert (rows[0]["train"], rows[0]["test"]) == (7_000, 1_500)
+    assert rows[0]["mae_ms"] <= 0.015
+    message = error_of("bench", "paper", "--data", shared, "--predictor", "rooflin", code=2)
+    assert "did you mean 'roofline'" in message
+    error_of("bench", "paper", "--data", "nowhere", code=2)
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m latcast spaces ofa-mobilenet-v3 --sample 2000 | head -c 10"
+    run = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert run.stderr == ""
+    assert len(run.stdout) == 10
+
+
+def test_interruption_is_one_line() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "latcast", "search", "--device", "rtx-2080-ti",
+         *(x for i in range(100) for x in ("--max-latency", str(10 + 0.1 * i)))],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert err.strip().splitlines()[-1] == "error: interrupted"
+    assert out == ""
+
+
+def test_prediction_and_search_need_no_torch(arch: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None\nfrom latcast.cli import main\nmain()"
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    for arguments in (
+        ["predict", str(arch), "--device", "tesla-p40"],
+        ["search", "--device", "tesla-p40", "--max-latency", "30"],
+    ):
+        run = subprocess.run([sys.executable, "-c", code, *arguments], check=True,
+                             capture_output=True, env=environment)  # fmt: skip
+        assert run.stdout
+
+
+def test_a_terminal_without_unicode() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    run = subprocess.run([sys.executable, "-m", "latcast", "devices"], check=True, text=True,
+                         capture_output=True, env=environment)  # fmt: skip
+    assert "rtx-2080-ti" in run.stdout
+
+
+def test_import_is_light() -> None:
+    code = "import sys, latcast; print(sorted(set(sys.modules) & {'numpy', 'polars', 'scipy'}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
