@@ -23,7 +23,7 @@ def model(synthetic: LatencyDataset, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def _with_header(path: Path, tmp_path: Path, **changes: object) -> Path:
-    from latcast.predict._model_file import read_model
+    from latcast._model_file import read_model
 
     content = read_model(path)
     header = {**content.header, **changes}
@@ -60,7 +60,7 @@ def test_lying_headers_are_refused(model: Path, tmp_path: Path, changes: dict[st
 
 
 def test_arrays_of_the_wrong_shape_are_refused(model: Path, tmp_path: Path) -> None:
-    from latcast.predict._model_file import ModelFile, read_model, write_model
+    from latcast._model_file import ModelFile, read_model, write_model
 
     content = read_model(model)
     tensors = {**content.tensors, "state.rows": np.zeros(3)}

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Self, final
 import numpy as np
 import numpy.typing as npt
 
+from latcast._model_file import ModelFile, read_model, write_model
 from latcast.data import LatencyDataset, split
 from latcast.devices import Target
 from latcast.spaces import Archs, SearchSpace, space
 
 from ._conformal import Calibration
-from ._model_file import ModelFile, read_model, write_model
 
 Floats = npt.NDArray[np.float64]
 State = dict[str, npt.NDArray[Any]]

@@ -8,9 +8,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from latcast._model_file import read_model
 from latcast._names import unknown_name
-
-from ._model_file import read_model
 
 _SUFFIX = ".latcast"
 _ACCURACY_SUFFIX = ".accuracy.latcast"

@@ -7,7 +7,6 @@ further on the original's answers (``scripts/distill_accuracy.py``).
 
 from __future__ import annotations
 
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast._files import atomic_path
+from latcast._model_file import ModelFile, read_model, write_model
 from latcast._names import unknown_name
 from latcast.spaces import Archs, CompOFA, OFAMobileNetV3, SearchSpace
 from latcast.spaces.ofa_mobilenet_v3 import KS, RESOLUTIONS, D, E, R, active_blocks
@@ -30,7 +29,7 @@ Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
 Metrics = Mapping[str, Mapping[str, float]]
 
-SCHEMA_VERSION = 1
+KIND = "accuracy"
 SPACE = "ofa-mobilenet-v3"
 SOURCE = (
     "Once-For-All's accuracy predictor (mit-han-lab/once-for-all), as shipped in "
@@ -187,19 +186,15 @@ class DistilledOFA(AccuracyModel):
 
     def save(self, path: str | Path) -> None:
         """Write the model file; an existing one is replaced only once the new one is whole."""
-        from safetensors.numpy import save_file
-
         header = {
-            "schema_version": SCHEMA_VERSION,
-            "kind": "accuracy",
+            "kind": KIND,
             "space": SPACE,
             "resolutions": list(self.resolutions),
             "metrics": self.metrics,
             "source": SOURCE,
             "licence": LICENCE,
         }
-        with atomic_path(path) as temporary:
-            save_file(self._tensors, temporary, metadata={"latcast": json.dumps(header)})
+        write_model(path, ModelFile(header, self._tensors))
 
     @classmethod
     def load(cls, path: str | Path) -> DistilledOFA:
@@ -209,10 +204,14 @@ class DistilledOFA(AccuracyModel):
             FileNotFoundError: there is no such file.
             ValueError: it is damaged, or its header or tensors are not as they must be.
         """
-        tensors, metadata = _read(path)
+        model = read_model(path)
         try:
-            header = _checked_header(metadata)
-            return cls(tensors, resolutions=header["resolutions"], metrics=header["metrics"])
+            _check_header(model.header)
+            return cls(
+                model.tensors,
+                resolutions=_checked_resolutions(model.header["resolutions"]),
+                metrics=model.header["metrics"],
+            )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -237,36 +236,13 @@ def _relu(x: Float32) -> Float32:
 # -- checks ---------------------------------------------------------------------------------
 
 
-def _read(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} must be an accuracy model in a whole safetensors file; got: {error}"
-        ) from error
-
-
-def _checked_header(metadata: Mapping[str, str]) -> dict[str, Any]:
-    try:
-        header = json.loads(metadata.get("latcast", "null"))
-    except ValueError as error:
-        raise ValueError(f"the header must be JSON; got: {error}") from error
-    if not isinstance(header, dict):
-        raise ValueError("the header must be a JSON object under the key 'latcast'; got none")
-    expected = {"schema_version": SCHEMA_VERSION, "kind": "accuracy", "space": SPACE}
-    for key, value in expected.items():
-        got = header.get(key)
-        if type(got) is not type(value) or got != value:
-            raise ValueError(f"the header's {key!r} must be {value!r}; got {got!r}")
+def _check_header(header: Mapping[str, Any]) -> None:
+    for key, value in (("kind", KIND), ("space", SPACE)):
+        if header.get(key) != value:
+            raise ValueError(f"the header's {key!r} must be {value!r}; got {header.get(key)!r}")
     for key in ("resolutions", "metrics"):
         if key not in header:
             raise ValueError(f"the header must have {key!r}; got {', '.join(sorted(header))}")
-    _checked_resolutions(header["resolutions"])
-    return header
 
 
 def _checked_resolutions(resolutions: Any) -> tuple[int, ...]:
