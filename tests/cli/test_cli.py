@@ -94,6 +94,7 @@ def test_models() -> None:
     assert card["target"] == "rtx-2080-ti/pytorch/b64"
     assert "drift" in latcast("models", "rtx-2080-ti").stdout
     error_of("models", "abacus", code=2)
+    error_of("models", "absent.latcast", code=2)
 
 
 def test_predict(arch: Path) -> None:
@@ -206,6 +207,7 @@ def test_train_evaluate_predict(dataset: Path, arch: Path, tmp_path: Path) -> No
     assert "MAE" in latcast("evaluate", model, dataset).stdout.upper()
     scores = as_json("evaluate", model, dataset)["metrics"]
     assert scores["spearman"] > 0.99
+    assert "imaginary/simulator/b2" in latcast("models", model).stdout
     assert as_json("predict", arch, "--device", model)[0]["target"] == "imaginary/simulator/b2"
     latcast("train", dataset, "--out", model, "--predictor", "flops")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from ._common import (
     Debug,
     Json,
     Quiet,
+    check_usable,
     fails_cleanly,
     print_json,
     print_metrics,
@@ -20,7 +22,9 @@ from ._common import (
 
 @fails_cleanly
 def command(
-    name: Annotated[str | None, typer.Argument(help="One model, with its card.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One model, or a .latcast file: show its card.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -29,6 +33,7 @@ def command(
 
     Example: latcast models rtx-2080-ti
     """
+    from latcast._model_file import read_model
     from latcast.predict import zoo
 
     if name is None:
@@ -39,8 +44,14 @@ def command(
         else:
             _print_list(headers)
         return
-    with usage():
-        header = zoo.header(name)
+    if name.endswith(".latcast"):
+        check_usable(Path(name))
+        header = read_model(name).header
+        if not {"kind", "target", "card"} <= set(header):
+            raise ValueError(f"{name} is no latency model")
+    else:
+        with usage():
+            header = zoo.header(name)
     if json:
         print_json({"name": name, **_public(header)})
     else:
