@@ -329,7 +329,7 @@ def test_a_closed_pipe_is_no_error() -> None:
 def test_interruption_is_one_line() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "latcast", "search", "--device", "rtx-2080-ti",
-         *(x for i in range(100) for x in ("--max-latency", str(10 + 0.1 * i)))],
+         *(x for i in range(400) for x in ("--max-latency", str(10 + 0.05 * i)))],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     time.sleep(3)

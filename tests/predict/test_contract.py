@@ -156,6 +156,8 @@ def test_another_target_is_refused(
     other = LatencyDataset(data.archs, data.latency_ms, Target("other", "simulator"))
     with pytest.raises(ValueError, match="calibration must be of the target imaginary"):
         each.calibrate(other)
+    with pytest.raises(ValueError, match="calibration must be of the target imaginary"):
+        _new(each.kind).fit(data, calibration=other)
     with pytest.raises(ValueError, match="the predictor is for imaginary"):
         evaluate(each, other)
 

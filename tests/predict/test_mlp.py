@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,15 @@ def test_bad_options() -> None:
 def test_missing_torch_names_the_line_to_type(
     synthetic: LatencyDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'latcast\[torch\]'"):
         MLP().fit(synthetic[:50])
+
+
+def test_a_failed_fit_is_no_fit(synthetic: LatencyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    p = MLP()
+    with pytest.raises(ModuleNotFoundError):
+        p.fit(synthetic[:50])
+    with pytest.raises(RuntimeError, match="must be fitted first"):
+        p.predict(synthetic.archs)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import latcast
@@ -123,7 +124,7 @@ class _Kernels(AccuracyModel):
     def supports(self, space: SearchSpace) -> bool:
         return True
 
-    def predict(self, archs: Archs) -> np.ndarray:  # type: ignore[type-arg]
+    def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
         return archs.canonical().genes[:, :20].sum(axis=1) / 200
 
 

@@ -1,8 +1,8 @@
 """The OFANAS paper's individual predictors (arXiv:2101.00732), and ours beside them.
 
 Split as in the paper: the first 70 % of the rows train and the last 15 % test; but an architecture
-counts once, and where a latency was memoized without a gene (the
-fixed-kernel CompOFA files lack the resolution) a measurement counts once: its first row.
+counts once, and where a latency was memoized without a gene (the fixed-kernel CompOFA files lack
+the resolution) a measurement counts once: its first row.
 """
 
 from __future__ import annotations

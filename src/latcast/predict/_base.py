@@ -161,9 +161,14 @@ class Predictor(ABC):
                 f"fitting needs at least {MIN_ROWS} measurements; got {len(data)}: "
                 "measure more architectures"
             )
-        train = data
         if calibration is None:
-            train, calibration = _set_aside(data, seed)
+            train, held_out = _set_aside(data, seed)
+        elif calibration.target == data.target:
+            train, held_out = data, calibration
+        else:
+            raise ValueError(
+                f"calibration must be of the target {data.target}; got {calibration.target}"
+            )
         archs = train.archs.space.expand(train.archs)
         self._fitted = Fitted(
             archs.space,
@@ -174,14 +179,22 @@ class Predictor(ABC):
             },
             card={"data": dict(data.provenance), "rows": len(data)},
         )
-        self._fit(archs, train.latency_ms, np.random.default_rng(seed))
         try:
-            self.calibrate(calibration)
+            self._fit(archs, train.latency_ms, np.random.default_rng(seed))
+            self._calibrate_after_fit(held_out)
+        except BaseException:
+            self._fitted = None  # half a fit is none
+            raise
+        return self
+
+    def _calibrate_after_fit(self, held_out: LatencyDataset) -> None:
+        held_out.check_latencies()
+        try:
+            self.calibrate(held_out)
         except ValueError as error:
             raise ValueError(
                 f"what was fitted cannot predict the rows kept for calibration: {error}"
             ) from error
-        return self
 
     @final
     def calibrate(self, data: LatencyDataset) -> None:

@@ -9,11 +9,12 @@ negative, and departs from it by three kinds of features, from general to partic
 which block it is (at any resolution, constant and growing with the bytes it moves), and the very
 row of the block table. Each kind has its ridge penalty, so that rows that were seldom or never
 seen fall back on their physics, and so does the division of time among blocks that always come
-together. ``correction`` is a sum of ReLU
-units with random weights (Rahimi and Recht, *Random Features for Large-Scale Kernel Machines*,
-NeurIPS 2007) of three totals: the physics' estimate, MACs and launches. It carries what does not
-add up over blocks: launch overhead, cache, overlap. All coefficients are solved in closed form;
-penalties are chosen on held-out rows.
+together.
+
+``correction`` is a sum of ReLU units with random weights (Rahimi and Recht, *Random Features for
+Large-Scale Kernel Machines*, NeurIPS 2007) of three totals: the physics' estimate, MACs and
+launches. It carries what does not add up over blocks: launch overhead, cache, overlap. All
+coefficients are solved in closed form; penalties are chosen on held-out rows.
 """
 
 from __future__ import annotations
