@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= ../shared/data
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test zoo results clean
+.PHONY: demo test dataset zoo results clean
 
 demo: $(VENV)/installed
 	@for device in samsung-note10 rtx-2080-ti tesla-p40; do \
@@ -21,11 +21,18 @@ test: $(VENV)/tested
 	$(BIN)/mypy
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest
 
-# Train the shipped models again from the public data.
+# Measure our dataset on this machine: hours, on which nothing else may run. Goes on where it was
+# interrupted; see datasets/README.md.
+DEVICE ?= this-machine
+dataset: $(VENV)/tested
+	$(BIN)/python scripts/make_dataset.py --device $(DEVICE) --campaigns build/campaigns \
+	  --out datasets
+
+# Train the shipped models again from the public data and our own.
 zoo: $(VENV)/tested
 	$(BIN)/python scripts/distill_accuracy.py --teacher $(DATA)/ofanas/acc_predictor.pth \
 	  --out src/latcast/zoo/ofa-mobilenet-v3.accuracy.latcast
-	$(BIN)/python scripts/make_zoo.py --data $(DATA) --out src/latcast/zoo
+	$(BIN)/python scripts/make_zoo.py --data $(DATA) --measured datasets --out src/latcast/zoo
 
 # Write the tables of docs/results again; single-threaded, as they state.
 results: $(VENV)/tested
@@ -44,7 +51,7 @@ $(VENV)/installed: $(VENV)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	$(PIP) --editable '.[torch,dev]'
+	$(PIP) --editable '.[runtimes,dev]'
 	@touch $@
 
 clean:

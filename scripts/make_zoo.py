@@ -1,4 +1,4 @@
-"""Train the shipped latency models from the public data (`make zoo`).
+"""Train the shipped latency models from the public data and our own (`make zoo`).
 
 Every model is fitted and calibrated on 85 % of its dataset's architectures and scored on the other
 15 %; the scores, the split, the source, its licence and what the audit found go into its card.
@@ -29,22 +29,28 @@ WIDTH_NOTE = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with ofanas/ and help/")
+    parser.add_argument("--measured", type=Path, required=True, help="folder of our datasets")
     parser.add_argument("--out", type=Path, required=True, help="folder for the models")
+    parser.add_argument("--only", default="", help="only models whose name has this in it")
     arguments = parser.parse_args()
-    for name, path in _sources(arguments.data).items():
+    for name, path in _sources(arguments.data, arguments.measured).items():
+        if arguments.only not in name:
+            continue
         scores = make(read(path), arguments.out / f"{name}.latcast")
         print(
-            f"{name:20} MAE {scores['mae_ms']:.4f} ms  MAPE {scores['mape']:.3f} %  "
+            f"{name:36} MAE {scores['mae_ms']:.4f} ms  MAPE {scores['mape']:.3f} %  "
             f"within 5 % {scores['within_5']:.1f} %  Spearman {scores['spearman']:.4f}  "
             f"90 % interval covers {scores['coverage_90']:.1f} %",
             flush=True,
         )
 
 
-def _sources(folder: Path) -> dict[str, Path]:
+def _sources(folder: Path, measured: Path) -> dict[str, Path]:
     sources = {n: folder / "ofanas" / "datasets" / f"{f}.csv" for n, f in OFANAS.items()}
     for path in sorted((folder / "help" / "ofa" / "latency").glob("*.pt")):
         sources["help-" + path.stem.replace("_", "-")] = path
+    for path in sorted(measured.glob("*.parquet")):
+        sources[path.stem.replace("_", "-")] = path
     return sources
 
 
@@ -52,7 +58,7 @@ def make(data: LatencyDataset, out: Path) -> dict[str, float]:
     """Fit, score and save one model; returns its scores on the test part."""
     predictor = Roofline()
     scores = fit_and_score(predictor, data, seed=SEED)
-    if data.target.runtime != "lookup-table":
+    if data.target.runtime.startswith("pytorch") and data.uncorrected_ms is None:
         predictor.fitted.card["note"] = WIDTH_NOTE
     predictor.save(out)
     return scores

@@ -18,7 +18,9 @@ from latcast.data import LatencyDataset
 from latcast.spaces import space
 
 ARCH = {"ks": [3, 5] * 10, "e": [4] * 20, "d": [2, 3, 4, 3, 2], "r": [192]}
-COMMANDS = ["spaces", "devices", "models", "predict", "search", "train", "evaluate", "audit"]
+COMMANDS = [
+    "spaces", "devices", "models", "predict", "search", "measure", "train", "evaluate", "audit",
+]  # fmt: skip
 
 
 def latcast(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -61,7 +63,9 @@ def dataset(synthetic: LatencyDataset, tmp_path_factory: pytest.TempPathFactory)
     return path
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "bench paper"])
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, "lookup-table build", "lookup-table convert", "bench paper"]
+)
 def test_help_shows_an_example(command: str) -> None:
     text = latcast(*command.split(), "--help").stdout
     assert f"Example: latcast {command}" in text

@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from . import audit, bench, devices, evaluate, models, predict, search, spaces, train
+from . import (
+    audit,
+    bench,
+    devices,
+    evaluate,
+    lookup_table,
+    measure,
+    models,
+    predict,
+    search,
+    spaces,
+    train,
+)
 
 app = typer.Typer(
     name="latcast",
@@ -42,8 +54,9 @@ def _main(
     """Options before the command."""
 
 
-for _module in (spaces, devices, models, predict, search, train, evaluate, audit):
+for _module in (spaces, devices, models, predict, search, measure, train, evaluate, audit):
     app.command(name=_module.__name__.rpartition(".")[2])(_module.command)
+app.add_typer(lookup_table.app, name="lookup-table")
 app.add_typer(bench.app, name="bench")
 
 

@@ -20,6 +20,8 @@ SCHEMA_VERSION = 1
 _METADATA_KEY = "latcast"
 _TARGET_COLUMNS = ("device", "runtime", "batch", "precision", "threads")
 
+_OPTIONAL_COLUMNS = ("reference_ms", "uncorrected_ms", "standard_error")
+
 Floats = npt.NDArray[np.float64]
 
 POSSIBLE_MS = (1e-9, 1e12)
@@ -40,6 +42,9 @@ class LatencyDataset:
             numbers by default.
         reference_ms: latency of the interleaved reference network, shape (n,), or None.
         samples_ms: raw timed samples of every row, or None.
+        uncorrected_ms: latency of every row before the machine's drift was taken out, shape
+            (n,), or None.
+        standard_error: relative standard error of every latency, shape (n,), or None.
         provenance: where the data comes from (source, licence, notes).
     """
 
@@ -49,6 +54,8 @@ class LatencyDataset:
     order: npt.NDArray[np.int64] = None  # type: ignore[assignment]  # set on creation
     reference_ms: Floats | None = None
     samples_ms: tuple[Floats, ...] | None = None
+    uncorrected_ms: Floats | None = None
+    standard_error: Floats | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,8 +65,9 @@ class LatencyDataset:
         if isinstance(self.target, str):
             object.__setattr__(self, "target", Target.parse(self.target))
         columns: dict[str, npt.NDArray[Any] | None] = {"latency_ms": latency, "order": order}
-        if self.reference_ms is not None:
-            columns["reference_ms"] = np.array(self.reference_ms, dtype=np.float64)
+        for name in _OPTIONAL_COLUMNS:
+            if (values := getattr(self, name)) is not None:
+                columns[name] = np.array(values, dtype=np.float64)
         for name, column in columns.items():
             if column is not None:
                 if column.shape != (n,):
@@ -82,18 +90,13 @@ class LatencyDataset:
     def __getitem__(self, index: int | slice | npt.NDArray[Any]) -> LatencyDataset:
         """The chosen rows, with everything that belongs to them."""
         positions = np.atleast_1d(np.arange(len(self))[index])
-        return replace(
-            self,
-            archs=self.archs[positions],
-            latency_ms=self.latency_ms[positions],
-            order=self.order[positions],
-            reference_ms=None if self.reference_ms is None else self.reference_ms[positions],
-            samples_ms=(
-                None
-                if self.samples_ms is None
-                else tuple(self.samples_ms[i] for i in positions.tolist())
-            ),
-        )
+        columns: dict[str, Any] = {
+            name: None if (values := getattr(self, name)) is None else values[positions]
+            for name in ("latency_ms", "order", *_OPTIONAL_COLUMNS)
+        }
+        if self.samples_ms is not None:
+            columns["samples_ms"] = tuple(self.samples_ms[i] for i in positions.tolist())
+        return replace(self, archs=self.archs[positions], **columns)
 
     def check_latencies(self) -> None:
         """Make sure that every latency is finite, positive and within :data:`POSSIBLE_MS`.
@@ -137,8 +140,9 @@ class LatencyDataset:
             columns["samples_ms"] = pl.Series(
                 [s.tolist() for s in self.samples_ms], dtype=pl.List(pl.Float64)
             )
-        if self.reference_ms is not None:
-            columns["reference_ms"] = self.reference_ms
+        for name in _OPTIONAL_COLUMNS:
+            if (values := getattr(self, name)) is not None:
+                columns[name] = values
         header = {"schema_version": SCHEMA_VERSION, "provenance": dict(self.provenance)}
         with atomic_path(path) as temporary:
             pl.DataFrame(columns).write_parquet(
@@ -226,7 +230,7 @@ def _check_types(path: Path, frame: Any) -> None:
     for name in ("space", "device", "runtime", "precision"):
         if frame[name].dtype != pl.String or frame[name].null_count():
             raise ValueError(f"{path}: {name} must be text; got {frame[name].dtype}")
-    for name in ("latency_ms", "reference_ms"):
+    for name in ("latency_ms", *_OPTIONAL_COLUMNS):
         if name in frame.columns and not frame[name].dtype.is_numeric():
             raise ValueError(f"{path}: {name} must hold numbers; got {frame[name].dtype}")
     if not frame["order"].dtype.is_integer() or frame["order"].null_count():
@@ -263,9 +267,7 @@ def _from_frame(path: Path, frame: Any, header: dict[str, Any]) -> LatencyDatase
         frame["latency_ms"].to_numpy(),
         Target(**one),
         order=frame["order"].to_numpy(),
-        reference_ms=(
-            frame["reference_ms"].to_numpy() if "reference_ms" in frame.columns else None
-        ),
+        **{name: frame[name].to_numpy() for name in _OPTIONAL_COLUMNS if name in frame.columns},
         samples_ms=(
             None if samples is None else tuple(np.array(s or [], dtype=np.float64) for s in samples)
         ),

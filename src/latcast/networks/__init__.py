@@ -3,7 +3,12 @@
 from ._costs import BYTES_PER_ELEMENT, OPERATORS, Cost, cost, peak_activation_bytes
 from ._layer import BLOCK_INPUT, Block, BlockBuilder, Layer, Shape
 from ._mobile import InvertedResidual, conv_block, linear_block, make_divisible, pool_block
+from ._ncnn import to_ncnn
+from ._network import Network, Parameters
 from ._ofa_config import blocks_from_ofa_config
+from ._onnx import to_onnx
+from ._pytorch import to_pytorch
+from ._tflite import to_tflite
 
 __all__ = [
     "BLOCK_INPUT",
@@ -14,6 +19,8 @@ __all__ = [
     "Cost",
     "InvertedResidual",
     "Layer",
+    "Network",
+    "Parameters",
     "Shape",
     "blocks_from_ofa_config",
     "conv_block",
@@ -22,4 +29,8 @@ __all__ = [
     "make_divisible",
     "peak_activation_bytes",
     "pool_block",
+    "to_ncnn",
+    "to_onnx",
+    "to_pytorch",
+    "to_tflite",
 ]

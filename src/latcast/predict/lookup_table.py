@@ -52,14 +52,34 @@ class LookupTable(Predictor):
             raise ValueError(
                 f"no block of {path} is one of {block_space.name}: is it of another width?"
             )
+        return cls.from_blocks(block_space, target, values, card={"data": {"source": str(path)}})
+
+    @classmethod
+    def from_blocks(
+        cls,
+        space: SearchSpace,
+        target: Target,
+        values_ms: Floats,
+        *,
+        overhead_ms: float = 0.0,
+        card: dict[str, Any] | None = None,
+    ) -> Self:
+        """A table that has been measured block by block.
+
+        Call :meth:`calibrate` with measured networks to get intervals.
+
+        Args:
+            space: search space; its block table has the rows.
+            target: what the values belong to.
+            values_ms: of every row of the block table, shape (rows,); NaN where unknown.
+            overhead_ms: of every network, besides its blocks.
+            card: what the model file shall say of the table's source.
+        """
         predictor = cls()
-        predictor._fitted = Fitted(
-            block_space,
-            target,
-            _known_genes(block_space, values),
-            card={"data": {"source": str(path)}},
+        predictor._fitted = Fitted(space, target, _known_genes(space, values_ms), card=card or {})
+        predictor._table = AdditiveFit(
+            space.name, overhead_ms, values_ms, np.zeros(len(values_ms), bool)
         )
-        predictor._table = AdditiveFit(block_space.name, 0.0, values, np.zeros(len(values), bool))
         predictor._lowest_ms = 0.0
         return predictor
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from latcast.networks import Network
+
 from ._archs import Archs, Genes
 from ._block_table import BlockTable
 
@@ -225,6 +227,19 @@ class SearchSpace(ABC):
         """``values`` (rows,) of every block, shape (n, max_blocks); 0 where there is none."""
         padded = np.append(values, values.dtype.type(0))
         return np.take(padded, self.block_ids(archs))
+
+    def network(self, arch: Archs, seed: int = 0) -> Network:
+        """The network of one architecture (a batch of one) with parameters from ``seed``.
+
+        Raises:
+            ValueError: the batch does not hold exactly one architecture.
+        """
+        if len(arch) != 1:
+            raise ValueError(f"a network is built from one architecture; got {len(arch)}")
+        table = self.block_table
+        return Network.from_blocks(
+            (table.blocks[i] for i in self.block_ids(arch)[0].tolist() if i < len(table)), seed
+        )
 
     def costs(self, archs: Archs) -> pl.DataFrame:
         """Costs of every architecture, for one sample of the batch, one row each.

@@ -1,0 +1,211 @@
+"""Print how well measuring works on this machine: repeatability, rate, load, kills, predictors.
+
+    python benchmarks/measuring.py repeatability --runtime onnxruntime
+    python benchmarks/measuring.py load
+    python benchmarks/measuring.py kills
+    python benchmarks/measuring.py predictor datasets/DEVICE_onnxruntime_b1_t1.parquet
+
+Nothing else may run on the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+import latcast
+from latcast import measure
+from latcast.bench.machine import describe
+from latcast.data import LatencyDataset
+from latcast.devices import Target
+from latcast.measure import CampaignFile, Plan, Protocol, Results
+from latcast.predict.metrics import evaluate
+
+SPACE = "ofa-mobilenet-v3"
+NETWORKS = 40
+KILLS = 50
+SEEDS = 10
+
+Floats = npt.NDArray[np.float64]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["repeatability", "load", "kills", "predictor"])
+    parser.add_argument("data", type=Path, nargs="?", help="dataset, for predictor")
+    parser.add_argument("--runtime", default="onnxruntime")
+    parser.add_argument("--visits", type=int, default=Protocol().visits)
+    arguments = parser.parse_args()
+    print(describe())
+    if arguments.what == "repeatability":
+        repeatability(arguments.runtime, arguments.visits)
+    elif arguments.what == "load":
+        load(arguments.runtime, arguments.visits)
+    elif arguments.what == "kills":
+        kills()
+    else:
+        predictor(latcast.read(arguments.data))
+
+
+def campaign(
+    runtime: str, visits: int, seed: int, like_ms: float | None = None
+) -> tuple[Results, float]:
+    """A campaign of its own over the same networks, and the seconds that it took."""
+    space = latcast.space(SPACE)
+    archs = space.sample(NETWORKS, seed=0)
+    target = Target("this-machine", runtime, threads=1)
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Plan(target, archs, Protocol(visits=visits), seed)
+        with measure.start(Path(folder) / "a.campaign", plan) as file:
+            started = time.monotonic()
+            measure.run(file)
+            seconds = time.monotonic() - started
+            return measure.results(file, like_ms=like_ms), seconds
+
+
+def repeatability(runtime: str, visits: int) -> None:
+    first, seconds = campaign(runtime, visits, 1)
+    second, more = campaign(runtime, visits, 2)
+    like, yet_more = campaign(runtime, visits, 3, like_ms=first.reference_ms)
+    print(f"{runtime}, 1 thread, batch 1: {NETWORKS} networks, {visits} visits each, two runs")
+    rows = (
+        ("uncorrected", first, second, "uncorrected_ms"),
+        ("drift corrected", first, second, "latency_ms"),
+        ("corrected, --like the first", first, like, "latency_ms"),
+    )
+    for name, a, b, column in rows:
+        gap = np.abs(in_order(b.dataset, column) / in_order(a.dataset, column) - 1)
+        print(
+            f"  {name:28} within 2 %: {np.mean(gap <= 0.02):.0%}  3 %: {np.mean(gap <= 0.03):.0%}  "
+            f"95th percentile {np.quantile(gap, 0.95):.2%}  largest {gap.max():.2%}"
+        )
+    for name, found, took in (
+        ("first", first, seconds), ("second", second, more), ("third", like, yet_more)
+    ):  # fmt: skip
+        print(
+            f"  {name} run: {60 * NETWORKS / took:.0f} networks a minute, "
+            f"{found.inference_share:.0%} of the time in inference, noise of a visit "
+            f"{found.drift.noise:.2%}, drift {found.drift.range:.2%}, "
+            f"{int(found.unstable.sum())} unstable"
+        )
+
+
+def in_order(data: LatencyDataset, column: str) -> Floats:
+    values: Floats = getattr(data, column)
+    return values[np.lexsort(data.archs.genes.T)]
+
+
+def load(runtime: str, visits: int) -> None:
+    quiet, _ = campaign(runtime, visits, 1)
+    burner = multiprocessing.Process(target=burn, daemon=True)
+    burner.start()
+    try:
+        loaded, _ = campaign(runtime, visits, 2, like_ms=quiet.reference_ms)
+    finally:
+        burner.kill()
+    ratio = in_order(loaded.dataset, "latency_ms") / in_order(quiet.dataset, "latency_ms") - 1
+    raw = in_order(loaded.dataset, "uncorrected_ms") / in_order(quiet.dataset, "latency_ms") - 1
+    print(f"{runtime}, {NETWORKS} networks, with a load generator on the other core:")
+    print(f"  median change {np.median(raw):+.1%} uncorrected, {np.median(ratio):+.1%} corrected")
+    print(f"  within 3 %: {np.mean(np.abs(ratio) <= 0.03):.0%}")
+    print(f"  marked unstable: {int(loaded.unstable.sum())} of {len(loaded.dataset)}")
+    for warning in loaded.warnings:
+        print(f"  warning: {warning}")
+
+
+def burn() -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {0})
+    while True:
+        np.linalg.svd(np.ones((200, 200)))
+
+
+RUN = """
+import sys
+from pathlib import Path
+from latcast import measure
+with measure.CampaignFile.open(Path(sys.argv[1])) as campaign:
+    measure.run(campaign)
+"""
+
+
+def kills() -> None:
+    """Kill -9 the worker and the parent at random times, resume, and look for losses."""
+    rng = random.Random(0)
+    space = latcast.space(SPACE)
+    plan = Plan(Target("this-machine", "onnxruntime", threads=1), space.sample(120, 0),
+                Protocol(visits=3, visit_s=0.02, warm_up_s=0.0))  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.campaign"
+        measure.start(path, plan).close()
+        victims = {"worker": 0, "parent": 0}
+        lost = 0
+        while sum(victims.values()) < KILLS:
+            whom = rng.choice(list(victims))
+            parent = subprocess.Popen([sys.executable, "-c", RUN, str(path)])
+            time.sleep(rng.uniform(1.5, 4.0))
+            before = visits_of(path)
+            pid = parent.pid if whom == "parent" else last_worker(path)
+            try:
+                os.kill(pid, signal.SIGKILL)
+                victims[whom] += 1
+            except ProcessLookupError:
+                print("  (the victim had ended by itself)")
+            if whom == "worker":
+                time.sleep(1.0)
+                parent.kill()
+            parent.wait()
+            lost += max(0, before - visits_of(path))
+        with CampaignFile.open(path) as file:
+            measure.run(file)
+            keys = [(v.arch, v.round, v.attempt) for v in file.visits()]
+            accepted = {(v.arch, v.round) for v in file.visits() if v.accepted}
+            print(
+                f"kill -9, {victims['worker']} times the worker and {victims['parent']} times the "
+                f"parent: {lost} recorded visits lost, {len(keys) - len(set(keys))} rows twice, "
+                f"{len(accepted)} of {3 * len(plan.archs)} visits made in the end, "
+                f"{len(file.failures())} architectures failed"
+            )
+
+
+def visits_of(path: Path) -> int:
+    with sqlite3.connect(path) as db:
+        return int(db.execute("SELECT COUNT(*) FROM visits").fetchone()[0])
+
+
+def last_worker(path: Path) -> int:
+    with CampaignFile.open(path) as file:
+        processes = file.processes()
+        return int(processes[max(processes)]["pid"]) if processes else 2**22 - 1
+
+
+def predictor(data: LatencyDataset) -> None:
+    """The default predictor on 300 and on 50 of the networks, 200 others to test."""
+    print(f"{data.target}: roofline, 200 test networks, {SEEDS} seeds")
+    for count in (50, 100, 300):
+        scores = []
+        for seed in range(SEEDS):
+            order = np.random.default_rng(seed).permutation(len(data))
+            model = latcast.predictors.Roofline().fit(data[order[200 : 200 + count]], seed=seed)
+            scores.append(evaluate(model, data[order[:200]]))
+        print(f"  {count} networks:", *(
+            f"{label} {np.mean([s[key] for s in scores]):.2f} ± "
+            f"{np.std([s[key] for s in scores]):.2f} %"
+            for key, label in (("mape", "MAPE"), ("within_5", "within 5 %:"))
+        ))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

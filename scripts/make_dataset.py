@@ -1,0 +1,81 @@
+"""Measure our dataset: the same sub-networks of OFA-MobileNetV3 on every target of this machine.
+
+    python scripts/make_dataset.py --device epyc-genoa-2c --campaigns build/campaigns --out datasets
+
+Every target is a campaign of its own, which goes on where it was interrupted; its dataset is
+written when it is complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import latcast
+from latcast import measure
+from latcast.devices import Target
+from latcast.measure import CampaignFile, Plan, Protocol, Results
+
+TARGETS = (
+    "onnxruntime/b1/t1",
+    "ncnn/b1/t1",
+    "litert/b1/t1",
+    "pytorch/b1/t1",
+    "openvino/b1/t1",
+    "openvino/b1/bf16/t1",
+    "mnn/b1/t1",
+    "onnxruntime/b1/t2",
+    "onnxruntime/b8/t1",
+)
+"""In the order in which they are measured."""
+
+SPACE = "ofa-mobilenet-v3"
+NETWORKS = 1000
+RESOLUTIONS = range(128, 241, 16)
+LICENCE = "CC-BY-4.0"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", required=True, help="name of this machine")
+    parser.add_argument("--campaigns", type=Path, required=True, help="folder of the raw records")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the datasets")
+    parser.add_argument("--targets", nargs="*", default=TARGETS)
+    parser.add_argument("--visits", type=int, default=3)
+    arguments = parser.parse_args()
+    space = latcast.space(SPACE)
+    archs = space.sample(NETWORKS, seed=0, restrict={"r": RESOLUTIONS}).unique()
+    for name in arguments.targets:
+        target = Target.parse(f"{arguments.device}/{name}")
+        path = arguments.campaigns / (file_stem(target) + ".campaign")
+        started = time.monotonic()
+        plan = Plan(target, archs, Protocol(visits=arguments.visits))
+        with CampaignFile.open(path) if path.exists() else measure.start(path, plan) as campaign:
+            measure.run(campaign)
+            results = measure.results(campaign, {"licence": LICENCE, "source": "latcast"})
+        results.dataset.save(arguments.out / (file_stem(target) + ".parquet"))
+        print(report(target, results, time.monotonic() - started), flush=True)
+
+
+def file_stem(target: Target) -> str:
+    return str(target).replace("/", "_")
+
+
+def report(target: Target, results: Results, seconds: float) -> str:
+    summary = (
+        f"{target}: {len(results.dataset)} architectures in {seconds / 60:.1f} minutes, "
+        f"noise of a visit {results.drift.noise:.2%}, drift {results.drift.range:.2%}, "
+        f"{int(results.unstable.sum())} unstable, {len(results.failures)} failed, "
+        f"inference {results.inference_share:.0%}"
+    )
+    lines = [
+        summary,
+        *(f"  warning: {w}" for w in results.warnings),
+        *(f"  failed: {n}: {reason}" for n, reason in results.failures.items()),
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

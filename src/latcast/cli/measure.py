@@ -1,0 +1,312 @@
+"""``latcast measure``: time architectures on this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ._common import (
+    Debug,
+    Json,
+    Quiet,
+    UsageError,
+    fails_cleanly,
+    find_space,
+    note,
+    print_json,
+    print_table,
+    read_data,
+    usage,
+)
+
+if TYPE_CHECKING:
+    from latcast.measure import CampaignFile, Plan, Progress, Results
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DEFAULTS = {"space": "ofa-mobilenet-v3", "samples": 300, "runtime": "onnxruntime", "seed": 0}
+
+
+@fails_cleanly
+def command(
+    out: Annotated[Path, typer.Option("--out", help="Dataset to write (.parquet).")],
+    space: Annotated[
+        str | None, typer.Option("--space", help="Search space; ofa-mobilenet-v3 by default.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Random architectures; 300 by default.")
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option("--runtime", help="onnxruntime (default), openvino, pytorch, litert, mnn, …"),
+    ] = None,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="CPU threads.")] = 1,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Samples a forward pass.")] = 1,
+    precision: Annotated[str, typer.Option("--precision", help="fp32, bf16, fp16 or int8.")] = (
+        "fp32"
+    ),
+    device: Annotated[
+        str | None, typer.Option("--device", help="Name of this machine; from its CPU by default.")
+    ] = None,
+    visits: Annotated[
+        int | None, typer.Option("--visits", min=2, help="Visits to every architecture.")
+    ] = None,
+    time_budget: Annotated[
+        str | None,
+        typer.Option("--time-budget", help="Measure as many as fit, such as 20m or 90s."),
+    ] = None,
+    resolutions: Annotated[
+        str | None,
+        typer.Option("--resolutions", help="Sample at these only, such as 160,192,224."),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option("--like", help="Correct to the machine's state in this earlier dataset."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the campaign of --out.")
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Seed of everything chance decides.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Time architectures of a space on this machine, and write a dataset.
+
+    The raw record is kept beside the dataset, in a file that ends in .campaign; --resume goes
+    on with it after an interruption of any kind.
+
+    Example: latcast measure --samples 300 --runtime onnxruntime --out cpu.parquet
+    """
+    from latcast import measure
+
+    if out.suffix != ".parquet":
+        raise UsageError(f"--out must end in .parquet; got {out}")
+    like_ms = None if like is None else _reference_of(like)
+    budget_s = None if time_budget is None else parse_duration(time_budget)
+    path = out.with_suffix(".campaign")
+    if resume:
+        campaign = _resume(path, {"space": space, "seed": seed, "samples": samples,
+                                  "runtime": runtime, "visits": visits})  # fmt: skip
+    else:
+        given = {"space": space, "samples": samples, "runtime": runtime, "seed": seed}
+        chosen = {**_DEFAULTS, **{k: v for k, v in given.items() if v is not None}}
+        restrict = None if resolutions is None else {"r": parse_integers(resolutions)}
+        plan = _plan(chosen, restrict, device, batch, precision, threads, visits)
+        campaign = _start(path, plan)
+    with campaign:
+        plan_text = campaign.plan()
+        note(f"measuring on {plan_text['target']}; raw record: {path}", quiet=quiet)
+        run_campaign(campaign, time_budget_s=budget_s, quiet=quiet)
+        results = measure.results(campaign, like_ms=like_ms)
+    results.dataset.save(out)
+    _report(results, out, json=json, quiet=quiet)
+
+
+def run_campaign(
+    campaign: CampaignFile, *, time_budget_s: float | None = None, quiet: bool
+) -> None:
+    """Make a campaign's visits behind a bar.
+
+    Raises:
+        UsageError: another campaign runs; if this one has just been started, its file is removed.
+        ValueError: the runtime's processes do not start.
+    """
+    from latcast import measure
+
+    try:
+        with campaign_bar(quiet=quiet) as tell:
+            measure.run(campaign, time_budget_s=time_budget_s, on_progress=tell)
+    except measure.CampaignRunningError as error:
+        if not campaign.counts()[1]:
+            campaign.close()  # which removes what SQLite keeps beside it
+            campaign.path.unlink()
+        raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        note(f"{campaign.counts()[0]} visits are kept: go on with --resume", quiet=quiet)
+        raise
+    except measure.WorkerDiedError as error:
+        raise ValueError(f"measuring cannot start: {error}") from error
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as ``90s``, ``20m`` or ``1.5h``.
+
+    Raises:
+        UsageError: the text is not of that form, or not positive.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)", text.strip())
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise UsageError(f"a time budget must be like 90s, 20m or 1.5h; got {text!r}")
+    return seconds
+
+
+def parse_integers(text: str) -> list[int]:
+    """Integers between commas.
+
+    Raises:
+        UsageError: the text is not of that form.
+    """
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
+        raise UsageError(f"resolutions must be like 160,192,224; got {text!r}")
+    return [int(number) for number in text.split(",")]
+
+
+def _reference_of(path: Path) -> float:
+    """The reference network's latency in an earlier dataset.
+
+    Raises:
+        ValueError: the dataset does not state it.
+    """
+    from latcast.measure import REFERENCE_LEVEL
+
+    value = read_data(path, None, None, None).provenance.get(REFERENCE_LEVEL)
+    if value is None:
+        raise ValueError(
+            f"{path} must be written by `latcast measure`: it does not state the latency of the "
+            "reference network"
+        )
+    return float(value)
+
+
+def _plan(
+    chosen: dict[str, Any],
+    restrict: dict[str, list[int]] | None,
+    device: str | None,
+    batch: int,
+    precision: str,
+    threads: int,
+    visits: int | None,
+) -> Plan:
+    from latcast.devices import Target, host_name
+    from latcast.measure import Plan, Protocol
+    from latcast.measure.runtimes import runtime as find_runtime
+
+    the_space = find_space(chosen["space"])
+    with usage():
+        kind = find_runtime(chosen["runtime"])
+        target = Target(device or host_name(), kind.name, batch, precision, threads)
+        kind(threads=threads, batch=batch, precision=precision)
+        protocol = Protocol() if visits is None else Protocol(visits=visits)
+        archs = the_space.sample(chosen["samples"], chosen["seed"], restrict=restrict).unique()
+    return Plan(target, archs, protocol, chosen["seed"])
+
+
+def _start(path: Path, plan: Plan) -> CampaignFile:
+    from latcast import measure
+
+    try:
+        return measure.start(path, plan)
+    except FileExistsError as error:
+        raise UsageError(
+            f"{path} holds a campaign already: go on with it (--resume), or remove it"
+        ) from error
+
+
+def _resume(path: Path, asked: dict[str, Any]) -> CampaignFile:
+    """The campaign of an earlier run, if it is the one that is asked for."""
+    from latcast.measure import CampaignFile
+
+    try:
+        campaign = CampaignFile.open(path)
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no campaign to resume: {error}") from error
+    plan = campaign.plan()
+    began = {
+        "space": plan["space"],
+        "seed": plan["seed"],
+        "samples": len(campaign.genes()),
+        "runtime": plan["target"].split("/")[1],
+        "visits": plan["protocol"]["visits"],
+    }
+    for name, value in asked.items():
+        if value is not None and value != began[name]:
+            campaign.close()
+            raise UsageError(
+                f"a campaign goes on as it began: --{name} was {began[name]}, got {value}"
+            )
+    return campaign
+
+
+@contextmanager
+def campaign_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """A bar on stderr: done, rate, time left, spread of the visits, warnings."""
+    import sys
+
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("visits {task.completed}/{task.total}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda p: bar.update(task, completed=p.done, total=p.total, description=describe(p))
+
+
+def describe(progress: Progress) -> str:
+    """What the bar says beside the bar."""
+    parts = [f"{60 * progress.visits_per_s:.0f}/min", f"spread {progress.spread:.1%}"]
+    if progress.redone:
+        parts.append(f"{progress.redone} redone")
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if (progress.other_cpus or 0) > 0.25:
+        parts.append(f"LOADED: {progress.other_cpus:.1f} CPUs busy with other work")
+    return ", ".join(parts)
+
+
+def _report(results: Results, out: Path, *, json: bool, quiet: bool) -> None:
+    from latcast.data.audit import audit
+
+    dataset = results.dataset
+    findings = audit(dataset)
+    summary = {
+        "dataset": str(out),
+        "target": str(dataset.target),
+        "architectures": len(dataset),
+        "failed": dict(results.failures),
+        "unfinished": results.unfinished,
+        "unstable": int(results.unstable.sum()),
+        "noise_of_a_visit": results.drift.noise,
+        "drift_range": results.drift.range,
+        "inference_share": results.inference_share,
+        "warnings": list(results.warnings),
+        "audit": [f"{f.kind}: {f.message}" for f in findings],
+    }
+    if json:
+        print_json(summary)
+        return
+    latency = dataset.latency_ms
+    rows = [
+        ["architectures", str(len(dataset))],
+        ["latency, ms", f"{latency.min():.3g} – {latency.max():.3g}"],
+        ["noise of one visit, %", f"{100 * results.drift.noise:.2f}"],
+        ["drift of the machine, %", f"{100 * results.drift.range:.2f}"],
+        ["time spent in inference, %", f"{100 * results.inference_share:.0f}"],
+        ["unstable", str(int(results.unstable.sum()))],
+        ["failed", str(len(results.failures))],
+        ["unfinished", str(results.unfinished)],
+    ]
+    print_table(["measured", "value"], rows, title=str(dataset.target))
+    for number, reason in list(results.failures.items())[:5]:
+        note(f"failed: architecture {number}: {reason}", quiet=quiet)
+    for warning in results.warnings:
+        note(f"warning: {warning}", quiet=quiet)
+    for finding in findings:
+        note(f"audit: {finding.kind}: {finding.message}", quiet=quiet)
+    note(f"wrote {out}", quiet=quiet)

@@ -1,0 +1,32 @@
+"""Measuring: runtimes, the timing protocol, campaigns and lookup tables from real hardware."""
+
+from ._campaign import CampaignRunningError, Plan, Progress, class_name, run, start
+from ._campaign_file import CampaignFile
+from ._drift import Drift, Visits, estimate_drift
+from ._lookup_table import Comparison, compare, distinct_rows, isolated_table, profiled_table
+from ._process import WorkerDiedError
+from ._protocol import Protocol
+from ._results import REFERENCE_LEVEL, Results, results
+
+__all__ = [
+    "REFERENCE_LEVEL",
+    "CampaignFile",
+    "CampaignRunningError",
+    "Comparison",
+    "Drift",
+    "Plan",
+    "Progress",
+    "Protocol",
+    "Results",
+    "Visits",
+    "WorkerDiedError",
+    "class_name",
+    "compare",
+    "distinct_rows",
+    "estimate_drift",
+    "isolated_table",
+    "profiled_table",
+    "results",
+    "run",
+    "start",
+]

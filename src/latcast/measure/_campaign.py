@@ -1,0 +1,364 @@
+"""Campaigns: every architecture visited several times, in shuffled rounds and fresh processes."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast import spaces
+from latcast.devices import Target
+from latcast.spaces import Archs
+
+from . import _machine
+from ._campaign_file import CampaignFile, Visit
+from ._process import WorkerDiedError, WorkerProcess
+from ._protocol import Protocol
+from .runtimes import Runtime, runtime
+
+DEATHS, KILLS = 2, 3
+"""An architecture has failed when so many worker processes died with it; when they were killed,
+which may have had another reason, one more."""
+PROBE = 12
+"""Architectures that are visited before a time budget is divided."""
+_LOST = 3
+_PATIENCE_S = 60.0
+
+
+class CampaignRunningError(RuntimeError):
+    """Another campaign is measuring on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a campaign is.
+
+    Attributes:
+        done: accepted visits.
+        total: visits that are planned.
+        visits_per_s: rate since this run of the campaign started.
+        seconds_left: at this rate.
+        spread: median half-width of the visits of this run, as a share of their medians.
+        failed: architectures that cannot be measured.
+        redone: visits of this run that raised doubts.
+        other_cpus: CPUs that other programs keep busy, mean of the last visits; None: unknown.
+    """
+
+    done: int
+    total: int
+    visits_per_s: float
+    seconds_left: float
+    spread: float
+    failed: int
+    redone: int
+    other_cpus: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a campaign measures; all of it stays the same when it is resumed.
+
+    Attributes:
+        target: device, runtime, batch, precision and threads.
+        archs: architectures, in the order in which they are taken on; each is timed as a whole.
+        protocol: how they are timed.
+        seed: of the networks' parameters and of the order of visits.
+        runtime: class of the runtime, if it is not one of latcast's own.
+        blocks: rows of the space's block table to time instead, each as a network of its own;
+            ``archs`` only names the space then.
+    """
+
+    target: Target
+    archs: Archs
+    protocol: Protocol = field(default_factory=Protocol)
+    seed: int = 0
+    runtime: type[Runtime] | None = None
+    blocks: tuple[int, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """What the campaign file holds of it; the architectures are beside."""
+        return {
+            "target": str(self.target),
+            "space": self.archs.space.name,
+            "protocol": asdict(self.protocol),
+            "seed": self.seed,
+            "runtime": class_name(self.runtime or runtime(self.target.runtime)),
+            "unit": "block" if self.blocks else "network",
+        }
+
+    def items(self) -> npt.NDArray[np.uint8]:
+        """What is visited, a row each: genes, or the bytes of a row number."""
+        if self.blocks:
+            return np.array(self.blocks, dtype="<u4").view(np.uint8).reshape(-1, 4)
+        return self.archs.genes
+
+
+def start(path: str | Path, plan: Plan) -> CampaignFile:
+    """Make the file of a new campaign.
+
+    Raises:
+        FileExistsError: there is one already.
+        ValueError: no architecture is given, or the target's runtime is unknown.
+    """
+    if not len(plan.items()):
+        raise ValueError("a campaign must have at least one architecture; got none")
+    return CampaignFile.create(Path(path), plan.record(), plan.items())
+
+
+def block_rows(campaign: CampaignFile) -> list[list[int]]:
+    """Rows of the block table that every item of the campaign is made of."""
+    plan, items = campaign.plan(), campaign.genes()
+    if plan["unit"] == "block":
+        return [[int(row)] for row in items.copy().view("<u4").ravel()]
+    space = spaces.space(plan["space"])
+    none = len(space.block_table)
+    ids = space.block_ids(Archs(space, items)).tolist()
+    return [[row for row in rows if row < none] for rows in ids]
+
+
+def run(
+    campaign: CampaignFile,
+    *,
+    time_budget_s: float | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Make all visits that the campaign still lacks.
+
+    Can be called again, by another process too, after an interruption of any kind.
+
+    Args:
+        campaign: an open campaign file.
+        time_budget_s: measure as many of the architectures as fit, each with all its visits.
+        on_progress: called after every visit.
+
+    Raises:
+        CampaignRunningError: another campaign runs on this machine.
+        ValueError: the runtime or its version is not the one that the campaign began with.
+        WorkerDiedError: worker processes do not start.
+        OSError: the file cannot be written; what it holds is safe.
+    """
+    with machine_lock(campaign.path):
+        _Run(campaign, time_budget_s, on_progress or (lambda _: None)).run()
+
+
+@contextmanager
+def machine_lock(path: Path) -> Iterator[None]:
+    """Hold what only one campaign on a machine can hold; it is let go when the process ends.
+
+    Raises:
+        CampaignRunningError: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = Path(tempfile.gettempdir()) / "latcast-measuring.lock"
+    owner = lock.with_suffix(".owner")
+    try:
+        with FileLock(lock, timeout=0, mode=0o666):
+            owner.write_text(str(path.absolute()), encoding="utf-8")
+            yield
+    except Timeout:
+        who = owner.read_text(encoding="utf-8") if owner.exists() else "unknown"
+        raise CampaignRunningError(
+            f"only one campaign may measure on a machine at a time; {who} is being measured: "
+            "wait until it ends"
+        ) from None
+
+
+class _Run:
+    """One run of a campaign, from its start or its resumption to its end."""
+
+    def __init__(
+        self,
+        campaign: CampaignFile,
+        time_budget_s: float | None,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        plan = campaign.plan()
+        self._file = campaign
+        self._plan = plan
+        self._protocol = Protocol(**plan["protocol"])
+        self._rows = block_rows(campaign)
+        self._target = Target.parse(plan["target"])
+        self._started = time.monotonic()
+        self._deadline = None if time_budget_s is None else self._started + time_budget_s
+        self._on_progress = on_progress
+        self._made = 0
+        self._redone = 0
+        self._spreads: list[float] = []
+        self._others: list[float] = []
+        facts = list(campaign.processes().values())
+        self._runtime_facts = facts[0]["runtime"] if facts else None
+
+    def run(self) -> None:
+        n = len(self._rows)
+        if self._deadline is None:
+            self._extend(n)
+            self._all_rounds()
+            return
+        self._extend(min(PROBE, n))
+        self._round(0)
+        while True:
+            extent = self._file.extent()
+            self._extend(min(n, extent + self._fitting()))
+            self._all_rounds()
+            if self._file.extent() in (extent, n):
+                return
+
+    def _all_rounds(self) -> None:
+        for round_ in range(self._protocol.visits):
+            self._round(round_)
+
+    def _extend(self, archs: int) -> None:
+        if archs > self._file.extent():
+            self._file.extend(archs)
+
+    def _fitting(self) -> int:
+        """How many more architectures the time left will do for, after those planned."""
+        assert self._deadline is not None
+        now = time.monotonic()
+        missing = self._total() - self._file.counts()[0]
+        visit_s = (now - self._started) / max(self._made, 1)
+        return max(0, int((self._deadline - now) / visit_s - missing) // self._protocol.visits)
+
+    def _total(self) -> int:
+        return (self._file.extent() - len(self._file.failures())) * self._protocol.visits
+
+    def _round(self, round_: int) -> None:
+        """One visit to every architecture; those that raise doubts again after all others."""
+        for attempt in range(self._protocol.redo + 1):
+            todo = self._file.pending(round_, attempt, self._file.extent())
+            order = np.random.default_rng([self._plan["seed"], round_, attempt]).permutation(
+                len(self._rows)
+            )
+            todo = sorted(todo, key=order.__getitem__)
+            size = self._protocol.visits_per_process
+            for first in range(0, len(todo), size):
+                if self._out_of_time():
+                    return
+                self._in_fresh_processes(todo[first : first + size], round_, attempt)
+
+    def _out_of_time(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def _in_fresh_processes(self, todo: Sequence[int], round_: int, attempt: int) -> None:
+        """Make these visits in a fresh worker process, and in another whenever one dies."""
+        left = list(todo)
+        while left and not self._out_of_time():
+            with self._worker() as worker:
+                number = self._file.add_process({**worker.facts, "pid": worker.pid})
+                try:
+                    while left and not self._out_of_time():
+                        self._visit(worker, left[0], round_, attempt, number)
+                        left.pop(0)
+                except WorkerDiedError as death:
+                    suspect = left.pop(0)
+                    if not self._died(suspect, str(death)):
+                        left.append(suspect)  # later: what killed it may be gone by then
+
+    def _worker(self) -> WorkerProcess:
+        threads = max(self._target.threads, 1)
+        setup = worker_setup(
+            self._target, self._plan["space"], self._plan["protocol"], self._plan["runtime"]
+        )
+        worker = _first_alive(setup, threads)
+        if self._runtime_facts is None:
+            self._runtime_facts = worker.facts["runtime"]
+        if worker.facts["runtime"] != self._runtime_facts:
+            worker.close()
+            raise ValueError(
+                "a campaign must be measured with one runtime: it began with "
+                f"{_differences(self._runtime_facts, worker.facts['runtime'])}"
+            )
+        return worker
+
+    def _visit(
+        self, worker: WorkerProcess, arch: int, round_: int, attempt: int, process: int
+    ) -> None:
+        request = {"rows": self._rows[arch], "seed": self._plan["seed"]}
+        answer = worker.ask(request, _PATIENCE_S + 20 * self._protocol.visit_s)
+        if "failed" in answer:
+            self._file.add_failure(arch, answer["failed"], final=True)
+            return
+        accepted = not answer["doubts"] or attempt == self._protocol.redo
+        visit = Visit(
+            arch, round_, attempt, process, time.time(), accepted,
+            np.array(answer.pop("samples_ms")),
+            tuple(np.array(r) for r in answer.pop("reference_ms")),  # type: ignore[arg-type]
+            answer,
+        )  # fmt: skip
+        self._file.add_visit(visit)
+        self._tell(visit)
+
+    def _died(self, arch: int, reason: str) -> bool:
+        """Record the death; whether the architecture is given up."""
+        final = self._file.deaths(arch) + 1 >= (KILLS if "SIGKILL" in reason else DEATHS)
+        self._file.add_failure(arch, reason, final=final)
+        return final
+
+    def _tell(self, visit: Visit) -> None:
+        self._made += 1
+        self._redone += bool(visit.details["doubts"])
+        low, middle, high = np.quantile(visit.samples_ms, (0.25, 0.5, 0.75))
+        self._spreads.append((high - low) / 2 / middle)
+        self._others.append(visit.details["machine"].get("other_cpus", np.nan))
+        done, total = self._file.counts()[0], self._total()
+        rate = self._made / (time.monotonic() - self._started)
+        recent = self._others[-20:]
+        self._on_progress(
+            Progress(
+                done=done,
+                total=total,
+                visits_per_s=rate,
+                seconds_left=(total - done) / rate,
+                spread=float(np.median(self._spreads)),
+                failed=len(self._file.failures()),
+                redone=self._redone,
+                other_cpus=None if np.isnan(recent).all() else float(np.nanmean(recent)),
+            )
+        )
+
+
+def worker_setup(
+    target: Target, space: str, protocol: Mapping[str, Any], runtime: str
+) -> dict[str, Any]:
+    """What a worker process is told first (:class:`latcast.measure._worker.Worker`)."""
+    return {
+        "runtime": runtime,
+        "options": {
+            "threads": target.threads,
+            "batch": target.batch,
+            "precision": target.precision,
+        },
+        "space": space,
+        "protocol": dict(protocol),
+        # The last ones: the first CPUs serve most interrupts.
+        "cpus": _machine.usable_cpus()[-max(target.threads, 1) :],
+    }
+
+
+def _first_alive(setup: dict[str, Any], threads: int) -> WorkerProcess:
+    """A worker that has started; one that is killed while it starts is no reason to stop."""
+    for _ in range(_LOST - 1):
+        try:
+            return WorkerProcess(setup, threads=threads)
+        except WorkerDiedError:
+            continue
+    return WorkerProcess(setup, threads=threads)
+
+
+def class_name(kind: type[Runtime]) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _differences(before: dict[str, str], now: dict[str, str]) -> str:
+    for key in [*before, *now]:
+        if before.get(key) != now.get(key):
+            return f"{key} {before.get(key)!r}, and is {now.get(key)!r} now"
+    return "another"

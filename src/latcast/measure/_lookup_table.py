@@ -1,0 +1,189 @@
+"""Lookup tables from measuring: every block by itself, and from the runtime's profiles.
+
+Three ways, none of which is right by itself: a block timed alone finds its inputs in the cache
+and pays for its own start; a profiler's clock takes time, and books what is fused or moved
+between layouts somewhere; a fit to whole networks (:func:`latcast.data.additive.fit_additive`)
+cannot tell blocks apart that only occur together. All three are therefore compared with
+networks that none of them has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast.devices import Target
+from latcast.networks import Block, Network
+from latcast.spaces import Archs, SearchSpace
+
+from ._campaign import worker_setup
+from ._campaign_file import CampaignFile
+from ._drift import estimate_drift, medians_by_arch
+from ._process import WorkerProcess
+from ._protocol import Protocol
+from ._results import as_visits
+
+_PROFILED_PASSES = 30
+_PATIENCE_S = 120.0
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """How far sums of a table are from whole networks that it has not seen.
+
+    Attributes:
+        way: ``isolated``, ``profile`` or ``networks``.
+        bias: mean of sum / latency - 1.
+        mape: mean of abs(sum / latency - 1).
+        calibrated_mape: the same after ``scale * sum + overhead`` has been fitted to the
+            calibration networks.
+        scale: of the calibration.
+        overhead_ms: of the calibration.
+        networks: how many it was compared with; the calibration's own are not among them.
+    """
+
+    way: str
+    bias: float
+    mape: float
+    calibrated_mape: float
+    scale: float
+    overhead_ms: float
+    networks: int
+
+
+def distinct_rows(space: SearchSpace, resolutions: Sequence[int]) -> list[int]:
+    """Rows of the block table that networks of these resolutions can have.
+
+    Raises:
+        ValueError: the space has no such resolution.
+    """
+    archs = _covering(space, resolutions)
+    ids = np.unique(space.block_ids(archs))
+    return [int(i) for i in ids if i < len(space.block_table)]
+
+
+def _covering(space: SearchSpace, resolutions: Sequence[int]) -> Archs:
+    """Architectures that together have every block of these resolutions."""
+    return space.sample(2_000 * len(resolutions), 0, restrict={"r": resolutions})
+
+
+def isolated_table(campaign: CampaignFile) -> Floats:
+    """Milliseconds of every block timed by itself; NaN for rows that were not.
+
+    The drift of the machine during the campaign is taken out.
+
+    Args:
+        campaign: of blocks (see :class:`latcast.measure.Plan`).
+
+    Returns:
+        Shape (rows of the block table,).
+    """
+    from latcast import spaces
+
+    table = np.full(len(spaces.space(campaign.plan()["space"]).block_table), np.nan)
+    accepted = [v for v in campaign.visits() if v.accepted]
+    rows = campaign.genes().copy().view("<u4").ravel()
+    drift = estimate_drift(as_visits(accepted))
+    arch = np.array([v.arch for v in accepted])
+    table[rows] = medians_by_arch(arch, drift.corrected_ms, len(rows))
+    return table
+
+
+def profiled_table(target: Target, archs: Archs, runtime: str, seed: int = 0) -> Floats | None:
+    """Milliseconds of every block from the runtime's own profile of whole networks.
+
+    A block's time is the mean over the networks that have it.
+
+    Args:
+        target: what to run on.
+        archs: networks to profile, each once.
+        runtime: class of the runtime (``module:class``).
+        seed: of the networks' parameters.
+
+    Returns:
+        Shape (rows of the block table,), NaN for rows that no network had; None where the
+        runtime has no profiler.
+
+    Raises:
+        ValueError: a network cannot be run.
+        WorkerDiedError: the runtime's process died.
+    """
+    space = archs.space
+    rows = len(space.block_table)
+    totals, counts = np.zeros(rows), np.zeros(rows)
+    setup = worker_setup(target, space.name, asdict(Protocol()), runtime)
+    with WorkerProcess(setup, threads=max(target.threads, 1)) as worker:
+        for ids in space.block_ids(archs).tolist():
+            blocks = [i for i in ids if i < rows]
+            request = {"rows": blocks, "seed": seed, "profile": _PROFILED_PASSES}
+            answer = worker.ask(request, _PATIENCE_S)
+            if "failed" in answer:
+                raise ValueError(f"profiling failed: {answer['failed']}")
+            if answer["profile_ms"] is None:
+                return None
+            profile = {int(k): v for k, v in answer["profile_ms"].items()}
+            table_blocks = [space.block_table.blocks[i] for i in blocks]
+            np.add.at(totals, blocks, block_times(table_blocks, profile))
+            np.add.at(counts, blocks, 1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(totals / counts)
+
+
+def block_times(blocks: Sequence[Block], profile: dict[int, float]) -> list[float]:
+    """Milliseconds of every block from those of the network's layers.
+
+    Folding takes batch norms out of a network: layer positions count without them.
+    """
+    times, position = [], 0
+    for block in blocks:
+        layers = len(Network.from_blocks([block]).layers)
+        times.append(sum(profile.get(position + i, 0.0) for i in range(layers)))
+        position += layers
+    return times
+
+
+def compare(
+    way: str, sums_ms: Floats, latency_ms: Floats, calibration: npt.NDArray[np.bool_]
+) -> Comparison:
+    """Compare sums of a table with whole networks.
+
+    Args:
+        way: how the table was made.
+        sums_ms: sum over every network's blocks, shape (n,); NaN where the table lacks a block.
+        latency_ms: the networks' latencies, shape (n,).
+        calibration: which networks are for calibrating only, shape (n,).
+
+    Raises:
+        ValueError: fewer than two networks of either kind have all their blocks in the table.
+    """
+    known = np.isfinite(sums_ms)
+    few, rest = known & calibration, known & ~calibration
+    if few.sum() < 2 or rest.sum() < 2:
+        raise ValueError(
+            "comparing needs at least 2 networks to calibrate on and 2 to test on, with all "
+            f"their blocks in the table; got {few.sum()} and {rest.sum()}"
+        )
+    scale, overhead = calibrate(sums_ms[few], latency_ms[few])
+    ratio = sums_ms[rest] / latency_ms[rest] - 1
+    calibrated = (scale * sums_ms[rest] + overhead) / latency_ms[rest] - 1
+    return Comparison(
+        way,
+        float(ratio.mean()),
+        float(np.abs(ratio).mean()),
+        float(np.abs(calibrated).mean()),
+        scale,
+        overhead,
+        int(rest.sum()),
+    )
+
+
+def calibrate(sums_ms: Floats, latency_ms: Floats) -> tuple[float, float]:
+    """Scale and overhead that bring sums closest to latencies, by relative least squares."""
+    design = np.stack([sums_ms, np.ones_like(sums_ms)], axis=1) / latency_ms[:, None]
+    scale, overhead = np.linalg.lstsq(design, np.ones(len(sums_ms)), rcond=None)[0]
+    return float(scale), float(overhead)

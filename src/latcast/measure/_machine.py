@@ -1,0 +1,139 @@
+"""What is true of the machine while something is measured, and the doubts that follow.
+
+Linux says most of it in ``/proc`` and ``/sys``; elsewhere only what the standard library knows
+is recorded.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_CPU = Path("/sys/devices/system/cpu")
+_TICKS = 100.0  # USER_HZ, fixed by the kernel's interface
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Counters of the machine at one moment; None where the system does not tell.
+
+    Attributes:
+        time_s: monotonic clock.
+        process_s: CPU seconds of this process.
+        busy_s: CPU seconds that all CPUs of the machine have worked since boot.
+        steal_s: CPU seconds that the hypervisor gave to other machines.
+        throttled: thermal throttling events.
+        clock_mhz: mean clock of the CPUs that are used.
+    """
+
+    time_s: float
+    process_s: float
+    busy_s: float | None
+    steal_s: float | None
+    throttled: int | None
+    clock_mhz: float | None
+
+
+def snapshot(cpus: Collection[int] = ()) -> Snapshot:
+    """The machine now, seen from this process; clocks of ``cpus``."""
+    busy, steal = _proc_stat(_read(Path("/proc/stat")))
+    counts = [_integer(p) for p in _CPU.glob("cpu*/thermal_throttle/core_throttle_count")]
+    clocks = [_integer(_CPU / f"cpu{c}/cpufreq/scaling_cur_freq") for c in cpus]
+    known = [c for c in clocks if c is not None]
+    return Snapshot(
+        time.monotonic(),
+        time.process_time(),
+        busy,
+        steal,
+        sum(c for c in counts if c is not None) if counts else None,
+        sum(known) / len(known) / 1000 if known else None,
+    )
+
+
+def _proc_stat(text: str) -> tuple[float | None, float | None]:
+    """Busy and stolen CPU seconds from the first line of ``/proc/stat`` (proc(5))."""
+    fields = text.split("\n", 1)[0].split()
+    if len(fields) < 9 or fields[0] != "cpu":
+        return None, None
+    try:
+        user, nice, system, _, _, irq, soft_irq, steal = (int(f) for f in fields[1:9])
+    except ValueError:
+        return None, None
+    return (user + nice + system + irq + soft_irq) / _TICKS, steal / _TICKS
+
+
+def changes(before: Snapshot, after: Snapshot) -> dict[str, float]:
+    """What happened between two snapshots of one process.
+
+    Returns:
+        Of these, what is known: ``seconds``; ``own_cpus`` (CPUs that this process kept busy),
+        ``other_cpus`` (that everything else did); ``steal`` (CPUs stolen); ``throttled``
+        (events) and ``clock_mhz`` at the end.
+    """
+    seconds = max(after.time_s - before.time_s, 1e-9)
+    own = (after.process_s - before.process_s) / seconds
+    result = {"seconds": seconds, "own_cpus": own}
+    if before.busy_s is not None and after.busy_s is not None:
+        result["other_cpus"] = max((after.busy_s - before.busy_s) / seconds - own, 0.0)
+    if before.steal_s is not None and after.steal_s is not None:
+        result["steal"] = (after.steal_s - before.steal_s) / seconds
+    if before.throttled is not None and after.throttled is not None:
+        result["throttled"] = after.throttled - before.throttled
+    if after.clock_mhz is not None:
+        result["clock_mhz"] = after.clock_mhz
+    return result
+
+
+def settings(cpus: Collection[int]) -> dict[str, str]:
+    """What stays the same during a campaign: governor, turbo, SMT, huge pages, kernel."""
+    governors = {_read(_CPU / f"cpu{c}/cpufreq/scaling_governor") for c in cpus} - {""}
+    found = {
+        "kernel": " ".join(os.uname()[i] for i in (0, 2, 4)) if hasattr(os, "uname") else os.name,
+        "cpus": ",".join(map(str, sorted(cpus))),
+        "governor": ",".join(sorted(governors)),
+        "turbo off": _read(_CPU / "intel_pstate/no_turbo"),
+        "boost": _read(_CPU / "cpufreq/boost"),
+        "smt": _read(_CPU / "smt/active"),
+        "transparent huge pages": _read(Path("/sys/kernel/mm/transparent_hugepage/enabled")),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def setting_doubts(facts: Mapping[str, str]) -> list[str]:
+    """Warnings about :func:`settings`."""
+    governor = facts.get("governor", "performance")
+    if governor != "performance":
+        return [
+            f"CPU clocks are scaled (governor {governor}); set it to performance for steady times"
+        ]
+    return []
+
+
+def usable_cpus() -> list[int]:
+    """CPUs that this process may use, in order."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def pin(cpus: Collection[int]) -> bool:
+    """Keep this process on ``cpus``; False where the system cannot."""
+    if not hasattr(os, "sched_setaffinity"):
+        return False
+    os.sched_setaffinity(0, set(cpus))
+    return True
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _integer(path: Path) -> int | None:
+    text = _read(path)
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,136 @@
+"""The worker process: loads networks in one runtime and times them.
+
+Started as ``python -m latcast.measure._worker``, it reads one JSON object a line from standard
+input and answers each with one line on what was its standard output; whatever the runtime
+prints goes to standard error instead. It ends when its input does, at once even in the middle
+of a visit: a campaign that was killed leaves no worker behind.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from typing import IO, Any
+
+import numpy as np
+
+from latcast import spaces
+from latcast.networks import Network
+
+from . import _machine
+from ._protocol import Protocol, make_visit, timer_cost
+from .runtimes import Runtime
+
+REFERENCE_SPACE = "ofa-mobilenet-v3-w1.0"
+_REFERENCE = {"ks": [5] * 20, "e": [4] * 20, "d": [3] * 5, "r": [224]}
+
+
+def reference_network() -> Network:
+    """The network timed around every visit: a middling one of OFA-MobileNetV3."""
+    space = spaces.space(REFERENCE_SPACE)
+    return space.network(space.parse([_REFERENCE]))
+
+
+class Worker:
+    """Answers the requests of a campaign.
+
+    Args:
+        setup: ``runtime`` (``module:class``), ``options`` (of the runtime), ``space``,
+            ``protocol`` (settings by name) and ``cpus`` (to stay on).
+    """
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self._cpus = setup["cpus"]
+        _machine.pin(self._cpus)
+        module, _, name = setup["runtime"].partition(":")
+        kind: type[Runtime] = getattr(importlib.import_module(module), name)
+        self._runtime = kind(**setup["options"])
+        self._blocks = spaces.space(setup["space"]).block_table.blocks
+        self._protocol = Protocol(**setup["protocol"])
+        self._timer_s = timer_cost()
+        self._reference = self._runtime.load(reference_network())
+        self._reference.time(3)
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+
+    def facts(self) -> dict[str, Any]:
+        """What is true of all visits of this process."""
+        return {
+            "runtime": dict(self._runtime.facts()),
+            "machine": _machine.settings(self._cpus),
+            "timer_s": self._timer_s,
+        }
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Visit the network of ``rows`` of the block table; or why that cannot be done."""
+        gc.collect()
+        before = _machine.snapshot(self._cpus)
+        try:
+            network = Network.from_blocks(
+                (self._blocks[i] for i in request["rows"]), request["seed"]
+            )
+            answer = self._profile(network, request) if "profile" in request else None
+            answer = answer or self._visit(network)
+        except Exception as error:  # noqa: BLE001  # whatever a runtime raises is the answer
+            return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
+        machine = _machine.changes(before, _machine.snapshot(self._cpus))
+        if (others := machine.get("other_cpus", 0.0)) > self._protocol.other_cpus:
+            doubt = f"other programs kept {others:.1f} CPUs busy"
+            answer["doubts"] = [*answer.get("doubts", ()), doubt]
+        return answer | {"machine": machine}
+
+    def _visit(self, network: Network) -> dict[str, Any]:
+        started = time.perf_counter()
+        loaded = self._runtime.load(network)
+        load_s = time.perf_counter() - started
+        loaded.run()
+        if not np.isfinite(loaded.output()).all():
+            raise ValueError("the network's output must be finite: the runtime computes nonsense")
+        timing = make_visit(loaded, self._reference, self._protocol, self._timer_s)
+        return {
+            "samples_ms": timing.samples_ms,
+            "reference_ms": timing.reference_ms,
+            "repeats": timing.repeats,
+            "inference_s": timing.inference_s,
+            "load_s": load_s,
+            "doubts": timing.doubts,
+        }
+
+    def _profile(self, network: Network, request: dict[str, Any]) -> dict[str, Any]:
+        profile = self._runtime.load(network, profiling=True).profile(request["profile"])
+        return {"profile_ms": None if profile is None else {str(k): v for k, v in profile.items()}}
+
+
+def _read_requests(source: IO[str], requests: queue.SimpleQueue[str]) -> None:
+    for line in source:
+        requests.put(line)
+    os._exit(0)  # the campaign is gone; a hanging runtime must not outlive it
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read_requests, args=(sys.stdin, requests), daemon=True).start()
+    worker: Worker | None = None
+    while True:
+        request = json.loads(requests.get())
+        if worker is None:
+            worker = Worker(request)
+            reply = worker.facts()
+        else:
+            reply = worker.answer(request)
+        answers.write(json.dumps(reply) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The contract of a runtime."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from importlib import metadata
+from typing import ClassVar, final
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast._optional import require
+from latcast.networks import Network
+
+Floats = npt.NDArray[np.float32]
+
+
+def wheel(distribution: str) -> str:
+    """What the wheel of an installed distribution was built for, such as ``cp311-cp311-...``."""
+    lines = (metadata.distribution(distribution).read_text("WHEEL") or "").splitlines()
+    tags = [x.removeprefix("Tag: ") for x in lines if x.startswith("Tag: ")]
+    return f"wheel {', '.join(tags)}" if tags else "not stated"
+
+
+class UnsupportedNetworkError(ValueError):
+    """The runtime cannot run the network; the message names the operator."""
+
+
+class LoadedNetwork(ABC):
+    """A network that a runtime has prepared, with its input in place.
+
+    :meth:`run` is called many times; :meth:`output` reads the result of the last call.
+    """
+
+    @abstractmethod
+    def run(self) -> None:
+        """One forward pass of the whole batch, finished when this returns."""
+
+    @abstractmethod
+    def output(self) -> Floats:
+        """Output of the last :meth:`run`, shape (batch, features) or (batch, C, H, W)."""
+
+    def time(self, repeats: int) -> float:
+        """Seconds that ``repeats`` passes in a row take, on the monotonic clock.
+
+        A device that works asynchronously overrides this to synchronize.
+        """
+        run = self.run
+        start = time.perf_counter_ns()
+        for _ in range(repeats):
+            run()
+        return (time.perf_counter_ns() - start) * 1e-9
+
+    def profile(self, repeats: int) -> Mapping[int, float] | None:
+        """Milliseconds a pass by layer position, from the runtime's own profiler.
+
+        A fused layer's time is booked on the layer that it is named after. None where the
+        runtime has no profiler, or was not loaded for it.
+        """
+        return None
+
+
+class Runtime(ABC):
+    """Runs networks on this machine.
+
+    A campaign makes one object per worker process, calls :meth:`load` for every visit, times
+    the result and drops it. Objects hold no state between networks but the runtime's own.
+
+    Args:
+        threads: CPU threads that one forward pass may use, at least 1 (0: not applicable).
+        batch: samples a pass.
+        precision: one of :attr:`precisions`.
+
+    Raises:
+        ModuleNotFoundError: the package is not installed; the message says what to type.
+        ValueError: the runtime does not have that precision, batch or number of threads.
+    """
+
+    name: ClassVar[str]
+    """How targets call it."""
+    title: ClassVar[str]
+    package: ClassVar[str]
+    """Module to import."""
+    extra: ClassVar[str]
+    """Extra of latcast that installs it."""
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    operators: ClassVar[frozenset[str]]
+    """Operators of :data:`latcast.networks.OPERATORS` that it can run."""
+    kind: ClassVar[str] = "cpu"
+    """What it runs on: ``cpu`` or ``gpu``."""
+    max_batch: ClassVar[int | None] = None
+    """Most samples a pass, where there is a limit."""
+
+    def __init__(self, *, threads: int = 1, batch: int = 1, precision: str = "fp32") -> None:
+        if precision not in self.precisions:
+            raise ValueError(
+                f"the precision of {self.name} must be {' or '.join(self.precisions)}; "
+                f"got {precision!r}"
+            )
+        if batch < 1 or threads < (1 if self.kind == "cpu" else 0):
+            raise ValueError(
+                f"{self.name} needs a batch and threads of at least 1; "
+                f"got batch {batch}, {threads} threads"
+            )
+        if self.max_batch is not None and batch > self.max_batch:
+            raise ValueError(
+                f"{self.name} runs at most {self.max_batch} sample(s) at a time; "
+                f"got batch {batch}: use batch {self.max_batch}"
+            )
+        self.threads = threads
+        self.batch = batch
+        self.precision = precision
+        with self._importing():
+            require(self.package, self.extra, f"measuring with {self.title}")
+        self._prepare()
+
+    @final
+    def load(self, network: Network, *, profiling: bool = False) -> LoadedNetwork:
+        """Prepare ``network`` with a fixed random input.
+
+        Args:
+            network: what to run.
+            profiling: load it so that :meth:`LoadedNetwork.profile` works, if it can; such a
+                network is not for timing.
+
+        Raises:
+            UnsupportedNetworkError: an operator is not supported.
+        """
+        unknown = sorted({x.op for x in network.layers} - self.operators)
+        if unknown:
+            raise UnsupportedNetworkError(
+                f"{self.name} cannot run the operator {', '.join(unknown)}; "
+                f"it runs {', '.join(sorted(self.operators))}"
+            )
+        return self._load(network, network.inputs(self.batch), profiling=profiling)
+
+    def _importing(self) -> AbstractContextManager[object]:
+        """Context in which the package is imported."""
+        return nullcontext()
+
+    def _prepare(self) -> None:  # noqa: B027  # most have nothing to set up
+        """Set up what all networks share, such as the number of threads."""
+
+    @abstractmethod
+    def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork: ...
+
+    @abstractmethod
+    def facts(self) -> Mapping[str, str]:
+        """What a measurement must state: ``version``, ``build``, ``instructions`` and others.
+
+        ``instructions`` are the CPU instruction sets that the runtime says it uses, where it
+        says so.
+        """

@@ -1,0 +1,82 @@
+"""ncnn, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latcast.networks import Network, to_ncnn
+
+from ._base import Floats, LoadedNetwork, Runtime, UnsupportedNetworkError, wheel
+from .onnx_runtime import OPERATORS
+
+if TYPE_CHECKING:
+    import ncnn
+
+_HALF_PRECISION = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
+
+
+class NCNN(Runtime):
+    """ncnn's CPU layers, one extractor a pass, as applications use it.
+
+    One sample a pass: ncnn (as of 2026) takes batches, but runs each layer sample by sample.
+    Its Python interface has no profiler.
+    """
+
+    name = "ncnn"
+    title = "ncnn"
+    package = "ncnn"
+    extra = "ncnn"
+    precisions = ("fp32", "bf16")
+    operators = OPERATORS
+    max_batch = 1
+
+    def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork:
+        import ncnn
+
+        graph, weights = to_ncnn(network)
+        net = ncnn.Net()
+        net.opt.num_threads = self.threads
+        net.opt.use_vulkan_compute = False
+        for option in _HALF_PRECISION:
+            setattr(net.opt, option, False)
+        net.opt.use_bf16_storage = self.precision == "bf16"
+        if code := net.load_param_mem(graph):
+            raise UnsupportedNetworkError(f"ncnn refused the graph with code {code}")
+        net.load_model_mem(weights)
+        loaded = _Loaded(net, inputs, network)
+        loaded.run()  # loading weights reports no failure
+        return loaded
+
+    def facts(self) -> Mapping[str, str]:
+        import ncnn
+
+        return {
+            "version": ncnn.__version__,
+            "build": wheel("ncnn"),
+            "instructions": "chosen at run time; not stated",
+            "threads": f"{self.threads} of OpenMP",
+        }
+
+
+class _Loaded(LoadedNetwork):
+    def __init__(self, net: ncnn.Net, inputs: Floats, network: Network) -> None:
+        import ncnn
+
+        self._net = net
+        self._input = ncnn.Mat(inputs[0]).clone()  # its own memory, aligned
+        self._output = self._input
+        vector = network.layers[-1].op == "linear"
+        self._shape = (1, network.out_shape[0]) if vector else (1, *network.out_shape)
+
+    def run(self) -> None:
+        extractor = self._net.create_extractor()
+        extractor.input("input", self._input)
+        code, self._output = extractor.extract("output")
+        if code:
+            raise RuntimeError(f"ncnn failed with code {code}")
+
+    def output(self) -> Floats:
+        return np.array(self._output, dtype=np.float32).reshape(self._shape)

@@ -1,0 +1,161 @@
+"""OpenVINO, on the CPU."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from latcast.networks import Network, to_onnx
+
+from ._base import Floats, LoadedNetwork, Runtime
+from .onnx_runtime import OPERATORS
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+_TELEMETRY = "openvino_telemetry"
+
+
+class OpenVINO(Runtime):
+    """OpenVINO's CPU plugin with one stream, tuned for latency.
+
+    The precision is always stated: left alone, the plugin takes bf16 where the CPU has it. Usage
+    statistics, which ``import openvino`` sends unless refused, are not sent.
+    """
+
+    name = "openvino"
+    title = "OpenVINO"
+    package = "openvino"
+    extra = "openvino"
+    precisions = ("fp32", "bf16")
+    operators = OPERATORS
+
+    def _importing(self) -> AbstractContextManager[object]:
+        return without_telemetry()
+
+    def _prepare(self) -> None:
+        able = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if self.precision == "bf16" and "BF16" not in able:
+            raise ValueError(
+                f"{self.name} has bf16 on CPUs with AVX-512 BF16 or AMX only; this CPU has "
+                f"{', '.join(able)}: use precision fp32"
+            )
+
+    @cached_property
+    def _core(self) -> ov.Core:
+        import openvino as ov
+
+        return ov.Core()
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+
+    def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork:
+        model = self._core.read_model(to_onnx(network, self.batch))
+        settings = self._settings() | {"PERF_COUNT": profiling}
+        compiled = self._core.compile_model(model, "CPU", settings)
+        return _Loaded(compiled, inputs, len(network.layers) - 1, profiling=profiling)
+
+    def facts(self) -> Mapping[str, str]:
+        import openvino as ov
+
+        x = ov.opset13.parameter([1], ov.Type.f32)
+        smallest = ov.Model([ov.opset13.relu(x)], [x])
+        compiled = self._core.compile_model(smallest, "CPU", self._settings())
+        needs = re.search(r"isa=([^;]+)", compiled.get_property("RUNTIME_REQUIREMENTS"))
+        threads = compiled.get_property("INFERENCE_NUM_THREADS")
+        return {
+            "version": ov.__version__.partition("-")[0],
+            "build": ov.get_version(),
+            "instructions": needs[1] if needs else "chosen at run time; not stated",
+            "threads": f"{threads} in {compiled.get_property('NUM_STREAMS')} stream",
+        }
+
+
+@contextmanager
+def without_telemetry() -> Iterator[None]:
+    """Hide the module that ``import openvino`` sends usage statistics with."""
+    if _TELEMETRY in sys.modules:
+        yield
+        return
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # makes its import fail
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
+
+
+class _Loaded(LoadedNetwork):
+    def __init__(
+        self, compiled: ov.CompiledModel, inputs: Floats, last: int, *, profiling: bool
+    ) -> None:
+        import openvino as ov
+
+        self._last = last
+        self._profiling = profiling
+        self._request = compiled.create_infer_request()
+        self._request.set_input_tensor(ov.Tensor(inputs))
+
+    def run(self) -> None:
+        self._request.infer()
+
+    def output(self) -> Floats:
+        result: Floats = self._request.get_output_tensor().data
+        return result
+
+    def profile(self, repeats: int) -> Mapping[int, float] | None:
+        if not self._profiling:
+            return None
+        self.run()  # the first pass allocates
+        first = self._times()
+        for _ in range(repeats):
+            self.run()
+        # Times are means of all passes so far.
+        means = self._times()
+        return {n: max(0.0, (ms * (repeats + 1) - first[n]) / repeats) for n, ms in means.items()}
+
+    def _times(self) -> dict[int, float]:
+        ran = self._request.get_profiling_info()
+        return book(((x.node_name, x.real_time.total_seconds() * 1e3) for x in ran), self._last)
+
+
+def book(times: Iterable[tuple[str, float]], last: int) -> dict[int, float]:
+    """Times by layer position from those of OpenVINO's nodes in the order in which they run.
+
+    A node has the name of the (first) layer that is fused into it, a change of layout the names
+    of the layers on both sides, of which it is booked on the second. The last layer's node may
+    be called after the output. A node without a known name is booked on the layer after it.
+    """
+    result: dict[int, float] = defaultdict(float)
+    pending = 0.0
+    for name, ms in times:
+        position = _position(name, last)
+        if position is None:
+            pending += ms
+        else:
+            result[position] += ms + pending
+            pending = 0.0
+    result[last] += pending
+    return {n: ms for n, ms in result.items() if ms > 0}
+
+
+_LAYER = re.compile(
+    rf"(?:{'|'.join(sorted(OPERATORS | {'flatten'}, key=len, reverse=True))})_(\d+)"
+)
+
+
+def _position(name: str, last: int) -> int | None:
+    if found := _LAYER.findall(name):
+        return int(found[-1])
+    return last if name.partition("/")[0] == "output" else None

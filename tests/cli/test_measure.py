@@ -1,0 +1,203 @@
+"""``latcast measure`` and ``latcast lookup-table``, end to end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import latcast as latcast_package
+from latcast import data as datasets
+from latcast import measure
+from latcast.cli import measure as command
+from latcast.cli._common import UsageError
+from latcast.devices import Target
+from latcast.measure import CampaignFile, Progress
+from latcast.measure._campaign import machine_lock
+
+TINY = ("--samples", "3", "--visits", "2", "--resolutions", "128")
+
+
+def latcast(*arguments, code=0):
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "latcast", *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert run.returncode == code, run.stderr
+    assert "Traceback" not in run.stderr
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _lock_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+def test_measure_writes_a_dataset(tmp_path):
+    out = tmp_path / "cpu.parquet"
+    found = json.loads(latcast("measure", *TINY, "--device", "here", "--out", out, "--json").stdout)
+    assert found["target"] == "here/onnxruntime/b1/t1"
+    assert found["architectures"] == 3
+    assert found["failed"] == {}
+    data = datasets.read(out)
+    assert (data.latency_ms > 0).all()
+    assert data.provenance["runtime version"]
+    with CampaignFile.open(out.with_suffix(".campaign")) as campaign:
+        assert campaign.counts()[0] == 6
+    # Nothing is left to do: the dataset is written again, the same.
+    out.unlink()
+    again = latcast("measure", "--resume", "--out", out)
+    assert "wrote" in again.stderr
+    assert np.array_equal(datasets.read(out).latency_ms, data.latency_ms)
+    message = latcast("measure", *TINY, "--out", out, code=2).stderr
+    assert "holds a campaign already: go on with it (--resume), or remove it" in message
+
+
+def test_two_campaigns_refuse_each_other(tmp_path):
+    with machine_lock(tmp_path / "other.campaign"):
+        out = tmp_path / "cpu.parquet"
+        message = latcast("measure", *TINY, "--out", out, code=2).stderr
+        assert "other.campaign is being measured: wait until it ends" in message
+        assert not out.with_suffix(".campaign").exists()
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path):
+    out = tmp_path / "cpu.parquet"
+    run = subprocess.Popen(
+        [sys.executable, "-m", "latcast", "measure", *TINY, "--visits", "30", "--out", out],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    path = out.with_suffix(".campaign")
+    for _ in range(300):
+        time.sleep(0.1)
+        if path.exists():
+            with CampaignFile.open(path) as campaign:
+                if campaign.extent() and campaign.counts()[0] > 3:
+                    break
+    run.send_signal(signal.SIGINT)
+    stderr = run.communicate(timeout=60)[1]
+    assert run.returncode == 130
+    assert "visits are kept: go on with --resume" in stderr
+    assert not out.exists()
+    with CampaignFile.open(path) as campaign:
+        assert campaign.counts()[0] > 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--out", "a.csv"), "must end in .parquet"),
+        (("--out", "a.parquet", "--runtime", "onxruntime"), "onnxruntime"),
+        (("--out", "a.parquet", "--space", "ofa"), "ofa-mobilenet-v3"),
+        (("--out", "a.parquet", "--precision", "int8"), "must be fp32"),
+        (("--out", "a.parquet", "--threads", "0"), "at least 1"),
+        (("--out", "a.parquet", "--resolutions", "130"), "r must keep at least one of"),
+        (("--out", "a.parquet", "--resolutions", "a"), "must be like 160,192,224"),
+        (("--out", "a.parquet", "--time-budget", "soon"), "must be like 90s, 20m or 1.5h"),
+        (("--out", "a.parquet", "--device", "My PC"), "must be lower-case"),
+        (("--out", "a.parquet", "--resume"), "no campaign to resume"),
+        (("--out", "a.parquet", "--runtime", "pytorch-cuda"), "needs"),
+        (("--out", "a.parquet", "--like", "none.parquet"), "no such file"),
+    ],
+)
+def test_wrong_usage(tmp_path, monkeypatch, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    run = latcast("measure", *arguments, code=2)
+    assert says in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.glob("a.*"))
+
+
+def test_a_campaign_goes_on_as_it_began(tmp_path, synthetic):
+    from latcast.measure import Plan, Protocol, start
+
+    target = Target("here", "onnxruntime", threads=1)
+    start(tmp_path / "a.campaign", Plan(target, synthetic.archs[:4], Protocol())).close()
+    message = latcast(
+        "measure", "--resume", "--samples", "9", "--out", tmp_path / "a.parquet", code=2
+    ).stderr
+    assert "--samples was 4, got 9" in message
+
+
+def test_a_dataset_without_reference_is_nothing_to_be_like(tmp_path, synthetic):
+    synthetic.save(tmp_path / "old.parquet")
+    message = latcast(
+        "measure", "--like", tmp_path / "old.parquet", "--out", tmp_path / "a.parquet", code=1
+    ).stderr
+    assert "must be written by `latcast measure`" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("7", 7), ("2 m", 120)]
+)
+def test_durations(text, seconds):
+    assert command.parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-5m", "0s", "1d", "m", "nan", "1e9999"])
+def test_durations_that_are_none(text):
+    with pytest.raises(UsageError, match="a time budget must be"):
+        command.parse_duration(text)
+
+
+def test_what_the_bar_says():
+    progress = Progress(30, 120, 2.0, 45.0, 0.0123, 1, 2, 0.8)
+    assert command.describe(progress) == (
+        "120/min, spread 1.2%, 2 redone, 1 failed, LOADED: 0.8 CPUs busy with other work"
+    )
+
+
+def test_a_lookup_table_is_built_and_searched(tmp_path, monkeypatch):
+    """In this process, with visits too short for good numbers."""
+    from typer.testing import CliRunner
+
+    from latcast.cli import app
+
+    def hasty(visits):
+        return measure._protocol.Protocol(
+            visits=visits, visit_s=0.01, warm_up_s=0.0, reference_s=0.0, min_samples=3, redo=0
+        )
+
+    monkeypatch.setattr(measure, "Protocol", hasty)
+    out = tmp_path / "table.latcast"
+    run = CliRunner().invoke(
+        app,
+        ["lookup-table", "build", "--resolutions", "128", "--networks", "30", "--visits", "2",
+         "--device", "here", "--out", str(out), "--json", "--quiet"],
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    found = json.loads(run.stdout)
+    ways = {c["way"]: c for c in found["ways"]}
+    assert set(ways) == {"isolated", "profile", "networks"}
+    assert ways["networks"]["mape"] < 0.5
+    assert found["chosen"] in ways
+    model = latcast_package.load(out)
+    assert str(model.target) == "here/onnxruntime/b1/t1"
+    archs = model.space.sample(5, 3, restrict={"r": [128]})
+    assert (model.predict(archs) > 0).all()
+
+
+def test_a_lookup_table_of_a_subspace_is_refused(tmp_path):
+    message = latcast(
+        "lookup-table", "build", "--space", "compofa-fixed-kernel", "--out", tmp_path / "a.latcast",
+        code=2,
+    ).stderr  # fmt: skip
+    assert "built for ofa-mobilenet-v3" in message
+
+
+def test_once_for_all_s_table_is_converted(tmp_path, shared):
+    table = shared / "ofanas" / "lookup_tables" / "216_lookup_table.yaml"
+    out = tmp_path / "note10.latcast"
+    run = latcast(
+        "lookup-table", "convert", table, "--target", "note10/lookup-table/b1", "--out", out,
+        "--json",
+    )  # fmt: skip
+    assert json.loads(run.stdout)["resolutions"] == [216]
+    model = latcast_package.load(out)
+    assert (model.predict(model.space.sample(3, 0, restrict={"r": [216]})) > 1).all()

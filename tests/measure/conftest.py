@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import latcast
+from latcast.devices import Target
+from latcast.measure import Plan, Protocol
+
+HERE = Path(__file__).parent
+SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
+QUICK = {
+    "visits": 3, "warm_up_s": 0.0, "visit_s": 0.02, "min_samples": 5, "reference_s": 0.0,
+    # What else runs on the machine does not matter to a runtime without a computer.
+    "other_cpus": 1e9, "halves_disagree": 1.0, "reference_disagrees": 1.0,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _lock_of_its_own(tmp_path, monkeypatch):
+    """Tests neither wait for a campaign that measures on this machine nor disturb it."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """The module of the fake runtime, importable by worker processes as well."""
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    if "fake_runtime" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("fake_runtime", HERE / "fake_runtime.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["fake_runtime"] = module
+        spec.loader.exec_module(module)
+    return sys.modules["fake_runtime"]
+
+
+@pytest.fixture
+def make_plan(fake):
+    """A plan of the fake runtime at given resolutions, one architecture each."""
+
+    def make(resolutions, *, seed=0, kind=None, **protocol):
+        archs = [SPACE.sample(1, n, restrict={"r": [r]}) for n, r in enumerate(resolutions)]
+        return Plan(
+            Target("here", "onnxruntime", threads=1),
+            archs[0].concatenate(*archs[1:]),
+            Protocol(**{**QUICK, **protocol}),
+            seed,
+            kind or fake.FakeRuntime,
+        )
+
+    return make

@@ -1,0 +1,80 @@
+"""A runtime without a computer: its latencies are a formula, its accidents depend on the input.
+
+Worker processes import it by name, so tests put this folder on ``PYTHONPATH``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from latcast.measure.runtimes import LoadedNetwork, Runtime
+from latcast.networks import OPERATORS
+
+CRASHES, HANGS, RAISES, NONSENSE, PRINTS, EATS = 128, 144, 160, 176, 192, 208
+"""Resolutions at which something happens; 224 and 240 are harmless."""
+
+
+class FakeRuntime(Runtime):
+    name = "onnxruntime"  # so that targets accept it
+    title = "nothing"
+    package = "json"
+    extra = "none"
+    operators = frozenset(OPERATORS)
+
+    def _load(self, network, inputs, *, profiling):
+        match network.in_shape[1]:
+            case 128:
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case 144:
+                time.sleep(3600)
+            case 160:
+                raise RuntimeError("no kernel\nfor this")
+            case 192:
+                os.write(1, b"chatter that is no answer\n")
+                sys.stdout.write("more of it\n")
+            case 208:
+                os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory is full
+        return FakeNetwork(network)
+
+    def facts(self):
+        version = (
+            Path(os.environ["FAKE_VERSION"]).read_text() if "FAKE_VERSION" in os.environ else "1"
+        )
+        return {"version": version, "build": "", "instructions": "none"}
+
+
+class FakeNetwork(LoadedNetwork):
+    """Takes 1 ms for each 100 M MACs, give or take half a percent, on a clock of its own."""
+
+    def __init__(self, network):
+        self._seconds = truth_ms(network) / 1000
+        self._rng = np.random.default_rng()
+        self._nonsense = network.in_shape[1] == NONSENSE
+        self._pause = float(os.environ.get("FAKE_PAUSE", "0"))
+
+    def run(self):
+        pass
+
+    def output(self):
+        return np.array([np.nan if self._nonsense else 1.0], np.float32)
+
+    def time(self, repeats):
+        time.sleep(self._pause)
+        return repeats * self._seconds * self._rng.normal(1, 0.005)
+
+
+class NeverStarts(FakeRuntime):
+    def _prepare(self):
+        os._exit(7)
+
+
+def truth_ms(network):
+    from latcast.networks import cost
+
+    return sum(cost(x).macs for x in network.layers) / 1e8

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from latcast import measure
+from latcast.measure import CampaignFile, CampaignRunningError, WorkerDiedError, _campaign, results
+from latcast.measure._campaign import machine_lock
+
+
+def counted(campaign):
+    """Accepted visits of every architecture, and the processes that made them."""
+    accepted = [v for v in campaign.visits() if v.accepted]
+    visits = Counter(v.arch for v in accepted)
+    processes = {a: {v.process for v in accepted if v.arch == a} for a in visits}
+    return visits, processes
+
+
+def test_every_architecture_is_visited_in_fresh_processes(tmp_path, make_plan):
+    plan = make_plan([224, 240, 224, 240])
+    with measure.start(tmp_path / "a.campaign", plan) as campaign:
+        steps = []
+        measure.run(campaign, on_progress=steps.append)
+        visits, processes = counted(campaign)
+        assert visits == dict.fromkeys(range(4), 3)
+        assert all(len(p) == 3 for p in processes.values())
+        found = results(campaign)
+    assert (steps[-1].done, steps[-1].total, steps[-1].failed) == (12, 12, 0)
+    truth = [plan.archs.space.costs(a)["macs"][0] / 1e8 for a in found.dataset.archs]
+    assert found.dataset.latency_ms == pytest.approx(truth, rel=0.02)
+    assert found.dataset.archs.unique() == plan.archs.unique() or len(found.dataset) == 4
+    assert not found.unstable.any()
+    assert found.dataset.provenance["visits"] == "12"
+
+
+def test_rounds_are_shuffled_and_repeatable(tmp_path, make_plan):
+    orders = []
+    for name in ("a", "b"):
+        with measure.start(tmp_path / name, make_plan([224, 240] * 4)) as campaign:
+            measure.run(campaign)
+            orders.append([(v.round, v.arch) for v in campaign.visits()])
+    assert orders[0] == orders[1]
+    assert [r for r, _ in orders[0]] == sorted(r for r, _ in orders[0])
+    first, second = ([a for r, a in orders[0] if r == n] for n in (0, 1))
+    assert first != second
+
+
+def test_accidents_cost_one_architecture_each(tmp_path, make_plan, fake, monkeypatch):
+    monkeypatch.setattr(_campaign, "_PATIENCE_S", 2.0)
+    harmful = [fake.CRASHES, fake.HANGS, fake.RAISES, fake.NONSENSE, fake.EATS]
+    with measure.start(tmp_path / "a", make_plan([*harmful, fake.PRINTS, 224])) as campaign:
+        measure.run(campaign)
+        failures = campaign.failures()
+        visits, _ = counted(campaign)
+        found = results(campaign)
+    assert set(failures) == {0, 1, 2, 3, 4}
+    assert "SIGSEGV" in failures[0]
+    assert "no answer within 2 s" in failures[1]
+    assert failures[2] == "RuntimeError: no kernel for this"
+    assert "output must be finite" in failures[3]
+    assert "SIGKILL (out of memory?)" in failures[4]
+    assert visits == {5: 3, 6: 3}
+    assert len(found.dataset) == 2
+    assert found.failures == failures
+
+
+def test_a_runtime_that_never_starts_ends_the_campaign(tmp_path, make_plan, fake):
+    plan = make_plan([224], kind=fake.NeverStarts)
+    with (
+        measure.start(tmp_path / "a", plan) as campaign,
+        pytest.raises(WorkerDiedError, match="ended with code 7"),
+    ):
+        measure.run(campaign)
+
+
+def test_two_campaigns_refuse_each_other(tmp_path, make_plan):
+    script = (
+        "import sys, time; from pathlib import Path; from latcast.measure._campaign import "
+        "machine_lock\nwith machine_lock(Path('first.campaign')):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        with (
+            measure.start(tmp_path / "a", make_plan([224])) as campaign,
+            pytest.raises(CampaignRunningError, match=r"first\.campaign is being measured"),
+        ):
+            measure.run(campaign)
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    with machine_lock(tmp_path):  # a killed campaign holds nothing
+        pass
+
+
+def test_doubtful_visits_are_made_again_and_all_are_kept(tmp_path, make_plan):
+    plan = make_plan([224, 240], halves_disagree=0.0, redo=2)
+    with measure.start(tmp_path / "a", plan) as campaign:
+        measure.run(campaign)
+        visits = campaign.visits()
+        assert Counter((v.arch, v.round) for v in visits if v.accepted) == Counter(
+            (a, r) for a in range(2) for r in range(3)
+        )
+        assert all(v.accepted == (v.attempt == 2) for v in visits)
+        assert len(visits) == 18
+        assert any("unstable visits" in w for w in results(campaign).warnings)
+
+
+def test_a_time_budget_measures_as_many_as_fit(tmp_path, make_plan, monkeypatch):
+    monkeypatch.setenv("FAKE_PAUSE", "0.01")
+    monkeypatch.setattr(_campaign, "PROBE", 2)
+    with measure.start(tmp_path / "a", make_plan([224] * 200, visits=2)) as campaign:
+        began = time.monotonic()
+        measure.run(campaign, time_budget_s=15)
+        assert time.monotonic() - began < 25
+        visits, _ = counted(campaign)
+        assert 2 <= campaign.extent() < 200
+        assert len(results(campaign).dataset) >= 2
+        # What was taken on was finished, up to the last few.
+        assert sum(n == 2 for n in visits.values()) >= 0.5 * len(visits)
+
+
+def test_it_goes_on_only_with_the_same_runtime(tmp_path, make_plan, monkeypatch):
+    version = tmp_path / "version"
+    version.write_text("1")
+    monkeypatch.setenv("FAKE_VERSION", str(version))
+    with measure.start(tmp_path / "a", make_plan([224])) as campaign:
+        measure.run(campaign)
+        version.write_text("2")
+        campaign._db.execute("DELETE FROM visits WHERE round = 2")
+        with pytest.raises(ValueError, match="it began with version '1', and is '2' now"):
+            measure.run(campaign)
+
+
+def test_a_full_disk_loses_nothing(tmp_path, make_plan):
+    path = tmp_path / "a"
+    with measure.start(path, make_plan([224, 240] * 3)) as campaign:
+        pages = campaign._db.execute("PRAGMA page_count").fetchone()[0]
+        campaign._db.execute(f"PRAGMA max_page_count = {pages + 1}")
+        with pytest.raises(OSError, match="what it holds is safe"):
+            measure.run(campaign)
+        before = len(campaign.visits())
+        assert before < 18
+    with CampaignFile.open(path) as campaign:
+        assert len(campaign.visits()) == before
+        measure.run(campaign)
+        visits, _ = counted(campaign)
+        assert visits == dict.fromkeys(range(6), 3)
+
+
+def test_ctrl_c_leaves_no_worker_and_loses_nothing(tmp_path, make_plan, monkeypatch):
+    monkeypatch.setenv("FAKE_PAUSE", "0.02")
+
+    def interrupt(progress):
+        if progress.done == 3:
+            raise KeyboardInterrupt
+
+    with measure.start(tmp_path / "a", make_plan([224] * 4)) as campaign:
+        with pytest.raises(KeyboardInterrupt):
+            measure.run(campaign, on_progress=interrupt)
+        assert len(campaign.visits()) == 3
+        pid = campaign.processes()[1]["pid"]
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+        measure.run(campaign)
+        assert counted(campaign)[0] == dict.fromkeys(range(4), 3)
+
+
+RUN = """
+import sys
+from pathlib import Path
+from latcast import measure
+with measure.CampaignFile.open(Path(sys.argv[1])) as campaign:
+    measure.run(campaign)
+"""
+
+
+def kill_at_random(path, kills, rng, *, whom):
+    """Run a campaign again and again, and kill -9 its worker or parent at random times."""
+    done = 0
+    for _ in range(3 * kills):
+        parent = subprocess.Popen([sys.executable, "-c", RUN, str(path)], stderr=subprocess.DEVNULL)
+        before = accepted(path)
+        time.sleep(rng.uniform(0.8, 2.5))
+        victim = parent.pid if whom == "parent" else last_worker(path)
+        try:
+            os.kill(victim, signal.SIGKILL)
+            done += 1
+        except ProcessLookupError:
+            pass
+        if whom == "worker":
+            time.sleep(0.5)
+            parent.send_signal(signal.SIGINT)
+        parent.wait()
+        assert accepted(path) >= before
+        if done == kills:
+            return
+    pytest.fail("the campaign ended before it could be killed often enough")
+
+
+def accepted(path):
+    with sqlite3.connect(path) as db:
+        return db.execute("SELECT COALESCE(SUM(accepted), 0) FROM visits").fetchone()[0]
+
+
+def last_worker(path):
+    with CampaignFile.open(path) as campaign:
+        processes = campaign.processes()
+        return processes[max(processes)]["pid"] if processes else 2**22 - 1
+
+
+@pytest.mark.parametrize("whom", ["worker", "parent"])
+def test_kill_9_loses_at_most_the_visit_in_flight(tmp_path, make_plan, monkeypatch, whom):
+    monkeypatch.setenv("FAKE_PAUSE", "0.01")
+    path = tmp_path / "a"
+    measure.start(path, make_plan([224, 240] * 30, visits=2)).close()
+    kill_at_random(path, 4, random.Random(1), whom=whom)
+    monkeypatch.setenv("FAKE_PAUSE", "0")
+    with CampaignFile.open(path) as campaign:
+        measure.run(campaign)
+        visits, _ = counted(campaign)
+        keys = [(v.arch, v.round, v.attempt) for v in campaign.visits()]
+        assert len(keys) == len(set(keys))
+        assert visits == dict.fromkeys(range(60), 2)
+        assert not campaign.failures()
+
+
+def test_a_worker_does_not_outlive_its_campaign(tmp_path, make_plan, monkeypatch):
+    monkeypatch.setenv("FAKE_PAUSE", "0.05")
+    path = tmp_path / "a"
+    measure.start(path, make_plan([224] * 40)).close()
+    parent = subprocess.Popen([sys.executable, "-c", RUN, str(path)], stderr=subprocess.DEVNULL)
+    for _ in range(100):
+        time.sleep(0.1)
+        if accepted(path):
+            break
+    pid = last_worker(path)
+    parent.kill()
+    parent.wait()
+    for _ in range(50):
+        time.sleep(0.1)
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+    pytest.fail("the worker is still there")
+
+
+def test_an_empty_campaign_is_refused(tmp_path, make_plan):
+    plan = make_plan([224])
+    with pytest.raises(ValueError, match="at least one architecture"):
+        measure.start(tmp_path / "a", type(plan)(plan.target, plan.archs[:0]))
+
+
+def test_load_on_another_cpu_is_noticed(tmp_path, make_plan, monkeypatch):
+    """Worker and parent do little here: what else is busy is this test's own thread."""
+    monkeypatch.setenv("FAKE_PAUSE", "0.02")
+    stop = threading.Event()
+
+    def burn():
+        while not stop.is_set():
+            np.linalg.svd(np.ones((60, 60)))
+
+    burner = threading.Thread(target=burn)
+    burner.start()
+    try:
+        with measure.start(tmp_path / "a", make_plan([224] * 3, other_cpus=0.25)) as campaign:
+            measure.run(campaign)
+            found = results(campaign)
+    finally:
+        stop.set()
+        burner.join()
+    assert any(w.startswith("loaded machine") for w in found.warnings)
+    assert found.unstable.all()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import latcast
+from latcast import measure
+from latcast.devices import Target
+from latcast.measure import Plan, Protocol, compare, distinct_rows, isolated_table
+from latcast.measure._lookup_table import block_times, calibrate
+from latcast.networks import Network, cost
+
+SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
+FACTS = SPACE.block_table.facts
+
+
+def test_every_row_of_a_resolution_is_found():
+    assert len(distinct_rows(SPACE, [128])) == 96
+    assert len(distinct_rows(SPACE, [160, 224])) == 192
+
+
+def test_an_unknown_resolution_is_refused():
+    with pytest.raises(ValueError, match="r must keep at least one of"):
+        distinct_rows(SPACE, [130])
+
+
+def test_blocks_are_timed_by_themselves(tmp_path, make_plan, fake):
+    plan = make_plan([224], visits=2)
+    rows = tuple(distinct_rows(SPACE, [224])[:40])
+    blocks = Plan(plan.target, plan.archs[:0], plan.protocol, 0, fake.FakeRuntime, rows)
+    with measure.start(tmp_path / "a", blocks) as campaign:
+        measure.run(campaign)
+        table = isolated_table(campaign)
+    assert np.flatnonzero(np.isfinite(table)).tolist() == list(rows)
+    work = FACTS["macs"][list(rows)] / 1e8
+    assert table[list(rows)][work > 0] == pytest.approx(work[work > 0], rel=0.03)
+
+
+def test_calibration_by_hand():
+    sums = np.array([1.0, 2.0, 5.0])
+    assert calibrate(sums, 1.5 * sums + 0.25) == pytest.approx((1.5, 0.25))
+
+
+def test_comparison_by_hand():
+    sums = np.array([1.0, 2.0, 4.0, 8.0, np.nan])
+    latency = np.array([2.0, 4.0, 10.0, 10.0, 1.0])
+    few = np.array([True, True, False, False, False])
+    found = compare("isolated", sums, latency, few)
+    assert (found.scale, found.overhead_ms) == pytest.approx((2, 0), abs=1e-9)
+    assert found.bias == pytest.approx(((4 / 10 - 1) + (8 / 10 - 1)) / 2)
+    assert found.mape == pytest.approx(-found.bias)
+    assert found.calibrated_mape == pytest.approx((0.2 + 0.6) / 2)
+    assert found.networks == 2
+
+
+def test_too_few_networks_to_compare():
+    with pytest.raises(ValueError, match="at least 2 networks"):
+        compare("isolated", np.ones(3), np.ones(3), np.array([True, True, False]))
+
+
+def test_layers_of_a_profile_are_booked_on_their_blocks():
+    arch = SPACE.sample(1, seed=4)
+    ids = [i for i in SPACE.block_ids(arch)[0].tolist() if i < len(SPACE.block_table)]
+    blocks = [SPACE.block_table.blocks[i] for i in ids]
+    network = Network.from_blocks(blocks)
+    profile = {n: float(cost(x).macs) for n, x in enumerate(network.layers)}
+    assert block_times(blocks, profile) == pytest.approx(FACTS["macs"][ids])
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "mnn"])
+def test_profiles_of_real_networks_add_up_to_their_latency(name):
+    runtimes = pytest.importorskip("latcast.measure.runtimes").RUNTIMES
+    pytest.importorskip(runtimes[name].package)
+    network = SPACE.network(SPACE.sample(1, seed=1, restrict={"r": [128]}))
+    loaded = runtimes[name]().load(network)
+    loaded.time(3)
+    latency = np.median([loaded.time(1) * 1000 for _ in range(15)])
+    profile = runtimes[name]().load(network, profiling=True).profile(10)
+    assert 0.4 * latency < sum(profile.values()) < 3 * latency
+    # Fused layers count as one; the times are spread over the whole network all the same.
+    timed = sorted(n for n, ms in profile.items() if ms > 0)
+    assert len(timed) > 0.35 * len(network.layers)
+    assert max(np.diff([-1, *timed, len(network.layers)])) <= 6
+
+
+def test_a_profile_of_the_space(tmp_path):
+    archs = SPACE.sample(2, seed=0, restrict={"r": [128]})
+    kind = measure.class_name(measure.runtimes.RUNTIMES["onnxruntime"])
+    table = measure.profiled_table(Target("here", "onnxruntime", threads=1), archs, kind)
+    known = np.isfinite(table)
+    ids = np.unique(SPACE.block_ids(archs))
+    assert np.flatnonzero(known).tolist() == [i for i in ids if i < len(SPACE.block_table)]
+    assert (table[known] >= 0).all()
+    assert Protocol().visits >= 3

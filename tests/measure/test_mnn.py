@@ -1,0 +1,91 @@
+"""What is particular to MNN: files, chatter, and names in profiles."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import pytest
+
+import latcast
+from latcast.measure.runtimes import UnsupportedNetworkError
+from latcast.measure.runtimes import mnn as module
+from latcast.measure.runtimes.mnn import MNNRuntime, layer_position, quiet
+from latcast.networks import BlockBuilder, Network
+
+needs_mnn = pytest.mark.skipif(
+    importlib.util.find_spec("MNN") is None, reason="MNN is not installed"
+)
+
+
+def small() -> Network:
+    b = BlockBuilder("small", (3, 9, 9))
+    b.conv(8, 3, bias=True)
+    b.elementwise("relu")
+    b.pool()
+    b.linear(4)
+    return Network.from_blocks([b.build()])
+
+
+@needs_mnn
+def test_loading_prints_nothing_and_leaves_no_file(capfd, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_MEMORY_DISK", tmp_path)
+    made = MNNRuntime()
+    loaded = made.load(small())
+    loaded.run()
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_mnn
+def test_what_cannot_be_converted_says_why_and_leaves_no_file(capfd, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_MEMORY_DISK", tmp_path)
+    monkeypatch.setattr(module, "to_onnx", lambda *_: b"not a model")
+    made = MNNRuntime()
+    with pytest.raises(UnsupportedNetworkError, match=r"could not convert the network: \w"):
+        made.load(small())
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_small_memory_disk_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_MEMORY_DISK", tmp_path)
+    assert module._fast_directory(1) == str(tmp_path)
+    assert module._fast_directory(1 << 60) is None
+    monkeypatch.setattr(module, "_MEMORY_DISK", tmp_path / "absent")
+    assert module._fast_directory(1) is None
+
+
+def test_quiet_takes_what_any_code_prints_and_gives_back_the_outputs(capfd):
+    os.write(1, b"before, ")
+    with quiet() as log:
+        os.write(1, b"from C ")
+        os.write(2, b"and its errors ")
+        log.seek(0)
+        assert log.read() == b"from C and its errors "
+    os.write(1, b"after")
+    assert capfd.readouterr() == ("before, after", "")
+
+
+def test_quiet_gives_back_the_outputs_after_an_error(capfd):
+    with pytest.raises(RuntimeError), quiet():
+        raise RuntimeError
+    os.write(1, b"after\n")
+    assert capfd.readouterr().out == "after\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "position"),
+    [("t12", 12), ("t3_raster_0", 3), ("flat7", 7), ("output__matmul_converted", 9), ("Op3", None)],
+)
+def test_operators_are_of_the_layer_that_they_are_named_after(name, position):
+    assert layer_position(name, last=9) == position
+
+
+@needs_mnn
+def test_a_profile_covers_all_convolutions():
+    space = latcast.space("ofa-mobilenet-v3-w1.0")
+    network = space.network(space.sample(1, seed=0, restrict={"r": [128]}))
+    profile = MNNRuntime().load(network, profiling=True).profile(3)
+    convolutions = {n for n, x in enumerate(network.layers) if x.op in ("conv", "depthwise_conv")}
+    assert convolutions <= set(profile)

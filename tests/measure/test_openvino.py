@@ -1,0 +1,88 @@
+"""What is particular to OpenVINO: precision, telemetry and names in profiles."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import latcast
+from latcast.measure.runtimes.openvino import OpenVINO, book, without_telemetry
+
+SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
+
+
+def make(**options) -> OpenVINO:
+    try:
+        return OpenVINO(**options)
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
+    except ValueError as error:
+        if "this CPU has" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(("precision", "executed"), [("fp32", "f32"), ("bf16", "bf16")])
+def test_convolutions_run_in_the_precision_asked_for(precision, executed):
+    made = make(precision=precision)
+    loaded = made.load(SPACE.network(SPACE.sample(1, seed=0, restrict={"r": [128]})))
+    model = loaded._request.get_compiled_model().get_runtime_model()
+    facts = [x.get_rt_info() for x in model.get_ops()]
+    kinds = ("Convolution", "FullyConnected")
+    ran = [x["runtimePrecision"].value for x in facts if x["layerType"].value in kinds]
+    assert len(ran) > 40
+    assert set(ran) == {executed}
+
+
+def test_the_threads_are_those_asked_for():
+    assert make(threads=1).facts()["threads"] == "1 in 1 stream"
+
+
+def test_importing_it_leaves_the_telemetry_out():
+    make()
+    code = (
+        "import sys, latcast.measure.runtimes as r; r.runtime('openvino')(); "
+        "assert 'openvino' in sys.modules; "
+        "print([x for x in sys.modules if x.startswith('openvino_telemetry')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_telemetry_module_that_is_loaded_stays(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", pytest)
+    with without_telemetry():
+        assert sys.modules["openvino_telemetry"] is pytest
+    assert sys.modules["openvino_telemetry"] is pytest
+
+
+def test_times_are_booked_on_layers_by_name():
+    assert book(
+        [
+            ("input", 0.0),
+            ("input_abcd_acdb_conv_0/WithoutBiases", 1.0),
+            ("conv_0/WithoutBiases", 10.0),
+            ("h_swish_1", 0.0),
+            ("depthwise_conv_2/WithoutBiases", 20.0),
+            ("something new", 2.0),
+            ("conv_4/WithoutBiases_acdb_abcd_h_sigmoid_5", 3.0),
+            ("h_sigmoid_5", 30.0),
+            ("flatten_7", 4.0),
+            ("output", 40.0),
+            ("output/sink_port_0", 5.0),
+        ],
+        last=7,
+    ) == {0: 11.0, 2: 20.0, 5: 35.0, 7: 49.0}
+
+
+def test_a_profile_covers_the_weighted_layers_of_a_network():
+    network = SPACE.network(SPACE.sample(1, seed=0, restrict={"r": [128]}))
+    profile = make().load(network, profiling=True).profile(10)
+    weighted = {
+        n for n, x in enumerate(network.layers) if x.op in ("conv", "depthwise_conv", "linear")
+    }
+    # Times come in whole microseconds, of which a small layer takes less than one.
+    assert len(weighted & set(profile)) >= 0.9 * len(weighted)
+    assert make().load(network).profile(3) is None

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import latcast
+from latcast.data import LatencyDataset
+from latcast.measure import CampaignFile, results
+from latcast.measure._campaign_file import Visit
+
+SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
+ARCHS = SPACE.sample(30, seed=0)
+TRUTH = np.linspace(5, 20, 30)
+
+
+def write(path, state, *, rounds=4, seed=0, others=0.0, skip=()):
+    """A campaign whose machine is ``state(progress)`` times slow, progress from 0 to 1."""
+    rng = np.random.default_rng(seed)
+    plan = {
+        "target": "here/onnxruntime/b1/t1", "space": SPACE.name, "seed": 0, "unit": "network",
+        "protocol": {"visits": rounds},
+    }  # fmt: skip
+    facts = {"runtime": {"version": "1"}, "machine": {}}
+    with CampaignFile.create(path, plan, ARCHS.genes) as campaign:
+        campaign.extend(30)
+        n = 0
+        for round_ in range(rounds):
+            process = campaign.add_process(facts)
+            for arch in rng.permutation(30):
+                n += 1
+                slow = state(n / (30 * rounds))
+                if (round_, int(arch)) in skip:
+                    continue
+                samples = TRUTH[arch] * slow * rng.normal(1, 0.004) * rng.normal(1, 0.002, 9)
+                reference = tuple(4 * slow * rng.normal(1, 0.004, 3) for _ in range(2))
+                details = {
+                    "doubts": [], "inference_s": 0.3, "load_s": 0.05, "repeats": 1,
+                    "machine": {"other_cpus": others, "steal": others / 10},
+                }  # fmt: skip
+                campaign.add_visit(
+                    Visit(int(arch), round_, 0, process, 0.5 * n, True, samples, reference, details)
+                )
+    return CampaignFile.open(path)
+
+
+def error(dataset, column="latency_ms"):
+    """Mean relative error of a dataset's rows, apart from a common factor."""
+    index = [int(np.flatnonzero((ARCHS.genes == g).all(axis=1))[0]) for g in dataset.archs.genes]
+    log = np.log(getattr(dataset, column) / TRUTH[index])
+    return float(np.abs(log - np.median(log)).mean())
+
+
+def test_a_quiet_machine(tmp_path):
+    with write(tmp_path / "a", lambda _: 1.0) as campaign:
+        found = results(campaign, {"licence": "CC0"})
+    data = found.dataset
+    assert len(data) == 30
+    assert error(data) < 0.004
+    assert np.array_equal(data.latency_ms, data.uncorrected_ms)  # nothing is invented
+    assert found.drift.range == 0
+    assert found.warnings == []
+    assert found.inference_share == pytest.approx(0.6)
+    assert data.standard_error.max() < 0.01
+    assert found.reference_ms == pytest.approx(4, rel=0.01)
+    assert data.provenance["licence"] == "CC0"
+    assert [len(s) for s in data.samples_ms] == [36] * 30
+
+
+def test_drift_is_taken_out_and_both_are_kept(tmp_path):
+    with write(tmp_path / "a", lambda t: 1.0 if t < 0.4 else 1.08) as campaign:
+        data = results(campaign).dataset
+    assert error(data) < error(data, "uncorrected_ms") / 2
+    assert not np.array_equal(data.latency_ms, data.uncorrected_ms)
+
+
+def test_campaigns_can_be_brought_to_one_state(tmp_path):
+    """The second one ran on a machine that was 5 % slower all the time."""
+    with write(tmp_path / "a", lambda t: 1.0 + 0.03 * t) as campaign:
+        first = results(campaign)
+    with write(tmp_path / "b", lambda t: 1.05 + 0.03 * t, seed=1) as campaign:
+        alone = results(campaign)
+        like = results(campaign, like_ms=first.reference_ms)
+    gap = np.median(alone.dataset.latency_ms) / np.median(first.dataset.latency_ms)
+    assert gap == pytest.approx(1.05, abs=0.01)
+    brought = np.median(like.dataset.latency_ms) / np.median(first.dataset.latency_ms)
+    assert brought == pytest.approx(1.0, abs=0.01)
+    assert like.reference_ms == first.reference_ms
+
+
+def test_a_loaded_machine_is_unstable_whatever_the_spread(tmp_path):
+    with write(tmp_path / "a", lambda _: 1.0, others=0.9) as campaign:
+        found = results(campaign)
+    assert found.unstable.all()
+    assert [w.split(":")[0] for w in found.warnings] == ["loaded machine", "steal time", "unstable"]
+
+
+def test_unfinished_architectures_are_left_out(tmp_path):
+    skip = {(r, 7) for r in range(1, 4)}
+    with write(tmp_path / "a", lambda _: 1.0, skip=skip) as campaign:
+        found = results(campaign)
+    assert len(found.dataset) == 29
+    assert found.unfinished == 1
+
+
+def test_nothing_to_show_yet(tmp_path):
+    with (
+        write(tmp_path / "a", lambda _: 1.0, rounds=1) as campaign,
+        pytest.raises(ValueError, match=r"at least 2 visits .* it has 30 .* --resume"),
+    ):
+        results(campaign)
+
+
+def test_the_dataset_is_read_back_as_it_was(tmp_path):
+    with write(tmp_path / "a", lambda t: 1 + 0.05 * t) as campaign:
+        data = results(campaign).dataset
+    data.save(tmp_path / "a.parquet")
+    again = LatencyDataset.load(tmp_path / "a.parquet")
+    assert again.archs == data.archs
+    for name in ("latency_ms", "uncorrected_ms", "standard_error", "reference_ms", "order"):
+        assert np.array_equal(getattr(again, name), getattr(data, name))
+    assert all(map(np.array_equal, again.samples_ms, data.samples_ms))
+    assert again.provenance == data.provenance
+    part = again[3:5]
+    assert np.array_equal(part.standard_error, data.standard_error[3:5])
+
+
+def test_samples_keep_five_digits(tmp_path):
+    with write(tmp_path / "a", lambda _: 1.0) as campaign:
+        raw = campaign.visits()
+        data = results(campaign).dataset
+    arch = next(i for i in range(30) if (ARCHS.genes[i] == data.archs.genes[0]).all())
+    whole = np.concatenate([v.samples_ms for v in raw if v.arch == arch])
+    assert data.samples_ms[0] == pytest.approx(whole, rel=1e-4)

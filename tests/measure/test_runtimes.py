@@ -1,0 +1,210 @@
+"""The contract that every runtime goes through."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+import latcast
+from latcast.measure.runtimes import RUNTIMES, Runtime, UnsupportedNetworkError, runtime
+from latcast.networks import BlockBuilder, Network
+
+# PyTorch's compiler uses parts of PyTorch that PyTorch deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
+TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "fp16": 0.01}
+SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
+
+CPU = [
+    pytest.param(r, precision, id=f"{name}-{precision}")
+    for name, r in RUNTIMES.items()
+    if r.kind == "cpu"
+    for precision in r.precisions
+]
+GPU = [name for name, r in RUNTIMES.items() if r.kind == "gpu"]
+
+
+def make(kind: type[Runtime], **options) -> Runtime:
+    if importlib.util.find_spec(kind.package.split(".")[0]) is None:
+        pytest.skip(f"{kind.package} is not installed")
+    try:
+        return kind(**options)
+    except ValueError as error:
+        if "this CPU has" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+def small_network(op: str = "h_swish", side: int = 19) -> Network:
+    """Every operator once, an odd and an even side, strides, a residual and a product."""
+    b = BlockBuilder("small", (3, side, side))
+    b.conv(16, 3, stride=2, bias=True)
+    first = b.elementwise(op)
+    b.conv(16, 5, groups=16, bias=True)
+    features = b.elementwise("relu6")
+    b.pool()
+    b.conv(8, 1, bias=True)
+    b.elementwise("relu")
+    b.conv(16, 1, bias=True)
+    b.elementwise("h_sigmoid")
+    b.elementwise("scale", features)
+    b.conv(16, 1, bias=True)
+    b.elementwise("add", first)
+    b.conv(16, 7, stride=2, groups=16, bias=True)
+    b.conv(24, 3, stride=2, bias=True)
+    b.pool()
+    b.linear(10)
+    return Network.from_blocks([b.build()], seed=1)
+
+
+def expected(network: Network, batch: int) -> np.ndarray:
+    """The network's output by plain numpy, in double precision."""
+    values = {-1: network.inputs(batch).astype(np.float64)}
+    for n, layer in enumerate(network.layers):
+        x, *others = (values[i] for i in layer.inputs)
+        parameters = network.parameters[n]
+        values[n] = apply(layer, x, others, parameters)
+    return values[len(network.layers) - 1]
+
+
+def apply(layer, x, others, parameters):
+    match layer.op:
+        case "conv" | "depthwise_conv":
+            return convolve(x, parameters.weight, parameters.bias, layer.stride, layer.groups)
+        case "linear":
+            return x.reshape(len(x), -1) @ parameters.weight.T.astype(float) + parameters.bias
+        case "relu":
+            return np.maximum(x, 0)
+        case "relu6":
+            return np.clip(x, 0, 6)
+        case "h_sigmoid":
+            return np.clip(x + 3, 0, 6) / 6
+        case "h_swish":
+            return x * np.clip(x + 3, 0, 6) / 6
+        case "global_pool":
+            return x.mean(axis=(2, 3), keepdims=True)
+        case "add":
+            return x + others[0]
+        case "scale":
+            return x * others[0]
+    raise AssertionError(layer.op)
+
+
+def convolve(x, weight, bias, stride, groups):
+    k = weight.shape[2]
+    padded = np.pad(x, ((0, 0), (0, 0), (k // 2, k // 2), (k // 2, k // 2)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(2, 3))
+    windows = windows[:, :, ::stride, ::stride]
+    n, c, h, w = windows.shape[:4]
+    windows = windows.reshape(n, groups, c // groups, h, w, k, k)
+    kernels = weight.astype(float).reshape(groups, -1, c // groups, k, k)
+    out = np.einsum("ngchwij,gocij->ngohw", windows, kernels)
+    return out.reshape(n, -1, h, w) + bias[:, None, None]
+
+
+@pytest.mark.parametrize(("kind", "precision"), CPU)
+@pytest.mark.parametrize(("batch", "op", "side"), [(1, "h_swish", 19), (3, "relu", 20)])
+def test_outputs_are_those_of_plain_numpy(kind, precision, batch, op, side):
+    batch = min(batch, kind.max_batch or batch)
+    network = small_network(op, side)
+    loaded = make(kind, batch=batch, precision=precision).load(network)
+    loaded.run()
+    want = expected(network, batch)
+    assert loaded.output().shape == want.shape
+    assert np.abs(loaded.output() - want).max() <= TOLERANCE[precision] * np.abs(want).max()
+
+
+@pytest.mark.parametrize(("kind", "precision"), CPU)
+def test_a_whole_subnet_gives_the_same_outputs(kind, precision):
+    if kind.name == "pytorch-compile":
+        pytest.skip("compiling a whole network takes most of a minute")
+    network = SPACE.network(SPACE.sample(1, seed=3, restrict={"r": [128]}))
+    loaded = make(kind, precision=precision).load(network)
+    loaded.run()
+    reference = make(RUNTIMES["onnxruntime"]).load(network)
+    reference.run()
+    error = np.abs(loaded.output() - reference.output())
+    if precision == "fp32":
+        assert error.max() <= 1e-4 * max(1.0, np.abs(reference.output()).max())
+    else:
+        assert error.mean() <= 0.1 * np.abs(reference.output()).mean()
+
+
+@pytest.mark.parametrize(("kind", "precision"), CPU)
+def test_runs_again_times_and_states_itself(kind, precision):
+    made = make(kind, precision=precision)
+    loaded = made.load(small_network())
+    assert 0 < loaded.time(3) < 60
+    loaded.run()
+    first = loaded.output().copy()
+    loaded.run()
+    assert np.array_equal(first, loaded.output())
+    facts = made.facts()
+    assert facts["version"]
+    assert {"version", "build", "instructions"} <= set(facts)
+    assert all(isinstance(v, str) for v in facts.values())
+
+
+@pytest.mark.parametrize(("kind", "precision"), CPU)
+def test_a_single_block_can_be_loaded(kind, precision):
+    block = SPACE.block_table.blocks[40]
+    network = Network.from_blocks([block])
+    batch = min(2, kind.max_batch or 2)
+    loaded = make(kind, precision=precision, batch=batch).load(network)
+    loaded.run()
+    assert loaded.output().shape == (batch, *network.out_shape)
+
+
+@pytest.mark.parametrize(("kind", "precision"), CPU)
+def test_an_unknown_operator_is_named(kind, precision):
+    b = BlockBuilder("odd", (3, 8, 8))
+    b.elementwise("erf")
+    with pytest.raises(UnsupportedNetworkError, match=r"cannot run the operator erf"):
+        make(kind, precision=precision).load(Network.from_blocks([b.build()]))
+
+
+@pytest.mark.parametrize(("kind", "precision"), CPU)
+def test_profiles_name_layers_of_the_network(kind, precision):
+    network = small_network()
+    loaded = make(kind, precision=precision).load(network, profiling=True)
+    profile = loaded.profile(5)
+    if profile is None:
+        return
+    assert set(profile) <= set(range(len(network.layers)))
+    assert sum(profile.values()) > 0
+    assert all(ms >= 0 for ms in profile.values())
+
+
+@pytest.mark.parametrize("kind", {r for r in RUNTIMES.values() if r.kind == "cpu"})
+def test_impossible_settings_are_refused(kind):
+    with pytest.raises(ValueError, match="the precision of"):
+        make(kind, precision="int3")
+    with pytest.raises(ValueError, match="at least 1"):
+        make(kind, threads=0)
+    with pytest.raises(ValueError, match="at least 1"):
+        make(kind, batch=0)
+    if kind.max_batch is not None:
+        with pytest.raises(ValueError, match=rf"got batch 9: use batch {kind.max_batch}"):
+            make(kind, batch=9)
+
+
+@pytest.mark.parametrize("name", GPU)
+def test_gpu_runtimes_say_what_is_missing(name):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ValueError, match=r"needs (a CUDA GPU|an onnxruntime with)"):
+        make(RUNTIMES[name], threads=0)
+
+
+def test_an_unknown_runtime_suggests_the_nearest():
+    with pytest.raises(ValueError, match="onnxruntime"):
+        runtime("onxruntime")
+
+
+def test_a_missing_package_says_what_to_type(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'latcast\[onnxruntime\]'"):
+        RUNTIMES["onnxruntime"]()

@@ -1,0 +1,162 @@
+"""Networks with parameters: chained, folded, written as ONNX and built in PyTorch."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import latcast
+from latcast.networks import BLOCK_INPUT, Block, BlockBuilder, Layer, Network, to_onnx, to_pytorch
+
+SPACES = [
+    "ofa-mobilenet-v3", "ofa-mobilenet-v3-w1.0", "compofa-fixed-kernel", "compofa-elastic-kernel",
+]  # fmt: skip
+
+
+def run_onnx(network, batch=1):
+    session = ort.InferenceSession(to_onnx(network, batch), providers=["CPUExecutionProvider"])
+    return session.run(None, {"input": network.inputs(batch)})[0]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_network_of_any_space(name):
+    space = latcast.space(name)
+    arch = space.sample(1, seed=5, restrict={"r": [128]})
+    network = space.network(arch, seed=1)
+    model = onnx.load_from_string(to_onnx(network))
+    onnx.checker.check_model(model, full_check=True)
+    assert {(o.domain, o.version) for o in model.opset_import} == {("", 17)}
+    output = run_onnx(network)
+    assert output.shape == (1, 1000)
+    assert 0.01 < output.std() < 100
+    # Folding takes out a batch norm's scale and shift, and puts a bias in their place.
+    weights = sum(p.weight.size for p in network.parameters if p is not None)
+    facts = space.block_table.facts
+    shifts = sum(
+        2 * x.out_shape[0]
+        for i in space.block_ids(arch)[0]
+        if i < len(space.block_table)
+        for x in space.block_table.blocks[i].layers
+        if x.op == "batch_norm"
+    )
+    biases = sum(
+        x.out_shape[0]
+        for i in space.block_ids(arch)[0]
+        if i < len(space.block_table)
+        for x in space.block_table.blocks[i].layers
+        if x.bias
+    )
+    assert weights + shifts + biases == space.block_sums(arch, facts["params"])[0]
+
+
+def test_one_reference_implementation_against_the_other():
+    torch = pytest.importorskip("torch")
+    space = latcast.space("ofa-mobilenet-v3")
+    for seed in range(3):
+        network = space.network(space.sample(1, seed, restrict={"r": [128, 144]}), seed)
+        with torch.no_grad():
+            output = to_pytorch(network)(torch.from_numpy(network.inputs(2))).numpy()
+        assert np.abs(output - run_onnx(network, 2)).max() <= 1e-4
+
+
+def test_seeds_decide_the_parameters():
+    space = latcast.space("ofa-mobilenet-v3")
+    arch = space.sample(1, 0)
+    assert to_onnx(space.network(arch, 1)) == to_onnx(space.network(arch, 1))
+    assert to_onnx(space.network(arch, 1)) != to_onnx(space.network(arch, 2))
+
+
+def test_a_batch_of_one_is_needed():
+    space = latcast.space("ofa-mobilenet-v3")
+    with pytest.raises(ValueError, match="from one architecture; got 2"):
+        space.network(space.sample(2, 0))
+
+
+def block(in_shape=(3, 8, 8), channels=4):
+    b = BlockBuilder("first", in_shape)
+    b.conv(channels, 3)
+    b.elementwise("batch_norm")
+    b.elementwise("relu")
+    b.conv(channels, 1)
+    b.elementwise("batch_norm")
+    b.elementwise("add", 2)
+    return b.build()
+
+
+def test_blocks_are_chained_and_batch_norms_folded():
+    network = Network.from_blocks([block(), block((4, 8, 8))])
+    ops = [x.op for x in network.layers]
+    assert ops == ["conv", "relu", "conv", "add"] * 2
+    assert [x.inputs for x in network.layers] == [
+        (BLOCK_INPUT,), (0,), (1,), (2, 1), (3,), (4,), (5,), (6, 5)
+    ]  # fmt: skip
+    assert all(x.bias for x in network.layers if x.op == "conv")
+
+
+def test_blocks_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"block 'first' must read .* \(4, 8, 8\); it reads \(3"):
+        Network.from_blocks([block(), block()])
+    with pytest.raises(ValueError, match="at least one block"):
+        Network.from_blocks([])
+
+
+def test_a_batch_norm_of_its_own_cannot_be_folded():
+    b = BlockBuilder("odd", (3, 8, 8))
+    b.elementwise("relu")
+    b.elementwise("batch_norm")
+    with pytest.raises(ValueError, match="must follow a convolution"):
+        Network.from_blocks([b.build()])
+
+
+def test_a_batch_norm_of_a_shared_convolution_cannot_be_folded():
+    shape = (4, 8, 8)
+    conv = Layer("conv", shape, shape, (BLOCK_INPUT,))
+    norm = Layer("batch_norm", shape, shape, (0,))
+    both = Layer("add", shape, shape, (1, 0))  # reads the convolution before the norm, too
+    with pytest.raises(ValueError, match="only reader"):
+        Network.from_blocks([Block("odd", (conv, norm, both))])
+
+
+def test_unknown_operators_are_named():
+    b = BlockBuilder("odd", (3, 8, 8))
+    b.elementwise("erf")
+    network = Network.from_blocks([b.build()])
+    with pytest.raises(ValueError, match="operator 'erf' cannot be written as ONNX"):
+        to_onnx(network)
+    pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="operator 'erf' cannot be built in PyTorch"):
+        to_pytorch(network)
+
+
+def test_an_activation_does_not_destroy_what_others_read():
+    torch = pytest.importorskip("torch")
+    b = BlockBuilder("shared", (3, 8, 8))
+    first = b.conv(4, 3, bias=True)
+    b.elementwise("relu")
+    b.elementwise("add", first)
+    network = Network.from_blocks([b.build()])
+    with torch.no_grad():
+        output = to_pytorch(network)(torch.from_numpy(network.inputs(1))).numpy()
+    assert np.abs(output - run_onnx(network)).max() <= 1e-5
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(3, 24), st.sampled_from([1, 3, 5, 7]), st.sampled_from([1, 2]), st.booleans(),
+    st.integers(1, 3), st.integers(0, 99),
+)  # fmt: skip
+def test_random_layers_agree(side, kernel_size, stride, depthwise, batch, seed):
+    torch = pytest.importorskip("torch")
+    b = BlockBuilder("random", (6, side, side))
+    b.conv(6 if depthwise else 5, kernel_size, stride=stride, groups=6 if depthwise else 1,
+           bias=seed % 2 == 0)  # fmt: skip
+    b.elementwise(["relu", "relu6", "h_swish", "h_sigmoid"][seed % 4])
+    network = Network.from_blocks([b.build()], seed)
+    with torch.no_grad():
+        output = to_pytorch(network)(torch.from_numpy(network.inputs(batch))).numpy()
+    assert output.shape == (batch, *network.out_shape)
+    assert np.abs(output - run_onnx(network, batch)).max() <= 1e-5
