@@ -34,7 +34,8 @@ def write(path, state, *, rounds=4, seed=0, others=0.0, skip=()):
                 samples = TRUTH[arch] * slow * rng.normal(1, 0.004) * rng.normal(1, 0.002, 9)
                 reference = tuple(4 * slow * rng.normal(1, 0.004, 3) for _ in range(2))
                 details = {
-                    "doubts": [], "inference_s": 0.3, "load_s": 0.05, "repeats": 1,
+                    "doubts": ["other programs kept 0.9 CPUs busy"] if others else [],
+                    "inference_s": 0.3, "load_s": 0.05, "repeats": 1,
                     "machine": {"other_cpus": others, "steal": others / 10},
                 }  # fmt: skip
                 campaign.add_visit(

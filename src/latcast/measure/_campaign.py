@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -189,6 +190,10 @@ class _Run:
         self._started = time.monotonic()
         self._deadline = None if time_budget_s is None else self._started + time_budget_s
         self._on_progress = on_progress
+        self._worker: WorkerProcess | None = None
+        self._process = 0
+        self._visits_made = 0
+        self._done = campaign.counts()[0]
         self._made = 0
         self._redone = 0
         self._spreads: list[float] = []
@@ -197,6 +202,13 @@ class _Run:
         self._runtime_facts = facts[0]["runtime"] if facts else None
 
     def run(self) -> None:
+        """Make the visits, and leave no worker process behind."""
+        try:
+            self._run()
+        finally:
+            self._retire()
+
+    def _run(self) -> None:
         n = len(self._rows)
         if self._deadline is None:
             self._extend(n)
@@ -223,7 +235,7 @@ class _Run:
         """How many more architectures the time left will do for, after those planned."""
         assert self._deadline is not None
         now = time.monotonic()
-        missing = self._total() - self._file.counts()[0]
+        missing = self._total() - self._done
         visit_s = (now - self._started) / max(self._made, 1)
         return max(0, int((self._deadline - now) / visit_s - missing) // self._protocol.visits)
 
@@ -232,37 +244,45 @@ class _Run:
 
     def _round(self, round_: int) -> None:
         """One visit to every architecture; those that raise doubts again after all others."""
+        self._retire()
         for attempt in range(self._protocol.redo + 1):
             todo = self._file.pending(round_, attempt, self._file.extent())
-            order = np.random.default_rng([self._plan["seed"], round_, attempt]).permutation(
-                len(self._rows)
-            )
-            todo = sorted(todo, key=order.__getitem__)
-            size = self._protocol.visits_per_process
-            for first in range(0, len(todo), size):
-                if self._out_of_time():
-                    return
-                self._in_fresh_processes(todo[first : first + size], round_, attempt)
+            seed = [self._plan["seed"], round_, attempt]
+            order = np.random.default_rng(seed).permutation(len(self._rows))
+            self._visit_all(sorted(todo, key=order.__getitem__), round_, attempt)
+
+    def _visit_all(self, todo: Sequence[int], round_: int, attempt: int) -> None:
+        left = deque(todo)
+        while left and not self._out_of_time():
+            arch = left.popleft()
+            worker = self._living_worker()
+            try:
+                self._visit(worker, arch, round_, attempt)
+            except WorkerDiedError as death:
+                self._retire()
+                if not self._died(arch, str(death)):
+                    left.append(arch)  # later: what killed it may be gone by then
 
     def _out_of_time(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def _in_fresh_processes(self, todo: Sequence[int], round_: int, attempt: int) -> None:
-        """Make these visits in a fresh worker process, and in another whenever one dies."""
-        left = list(todo)
-        while left and not self._out_of_time():
-            with self._worker() as worker:
-                number = self._file.add_process({**worker.facts, "pid": worker.pid})
-                try:
-                    while left and not self._out_of_time():
-                        self._visit(worker, left[0], round_, attempt, number)
-                        left.pop(0)
-                except WorkerDiedError as death:
-                    suspect = left.pop(0)
-                    if not self._died(suspect, str(death)):
-                        left.append(suspect)  # later: what killed it may be gone by then
+    def _living_worker(self) -> WorkerProcess:
+        """The present worker process, or a fresh one when it has made its visits."""
+        if self._worker is None or self._visits_made >= self._protocol.visits_per_process:
+            self._retire()
+            self._worker = self._fresh_worker()
+            self._process = self._file.add_process({**self._worker.facts, "pid": self._worker.pid})
+        self._visits_made += 1
+        return self._worker
 
-    def _worker(self) -> WorkerProcess:
+    def _retire(self) -> None:
+        """End the present worker process, if there is one."""
+        if self._worker is not None:
+            self._worker.close()
+        self._worker = None
+        self._visits_made = 0
+
+    def _fresh_worker(self) -> WorkerProcess:
         threads = max(self._target.threads, 1)
         setup = worker_setup(
             self._target, self._plan["space"], self._plan["protocol"], self._plan["runtime"]
@@ -278,9 +298,7 @@ class _Run:
             )
         return worker
 
-    def _visit(
-        self, worker: WorkerProcess, arch: int, round_: int, attempt: int, process: int
-    ) -> None:
+    def _visit(self, worker: WorkerProcess, arch: int, round_: int, attempt: int) -> None:
         request = {"rows": self._rows[arch], "seed": self._plan["seed"]}
         answer = worker.ask(request, _PATIENCE_S + 20 * self._protocol.visit_s)
         if "failed" in answer:
@@ -288,7 +306,7 @@ class _Run:
             return
         accepted = not answer["doubts"] or attempt == self._protocol.redo
         visit = Visit(
-            arch, round_, attempt, process, time.time(), accepted,
+            arch, round_, attempt, self._process, time.time(), accepted,
             np.array(answer.pop("samples_ms")),
             tuple(np.array(r) for r in answer.pop("reference_ms")),  # type: ignore[arg-type]
             answer,
@@ -303,20 +321,21 @@ class _Run:
         return final
 
     def _tell(self, visit: Visit) -> None:
+        self._done += visit.accepted
         self._made += 1
         self._redone += bool(visit.details["doubts"])
         low, middle, high = np.quantile(visit.samples_ms, (0.25, 0.5, 0.75))
         self._spreads.append((high - low) / 2 / middle)
         self._others.append(visit.details["machine"].get("other_cpus", np.nan))
-        done, total = self._file.counts()[0], self._total()
+        total = self._total()
         rate = self._made / (time.monotonic() - self._started)
         recent = self._others[-20:]
         self._on_progress(
             Progress(
-                done=done,
+                done=self._done,
                 total=total,
                 visits_per_s=rate,
-                seconds_left=(total - done) / rate,
+                seconds_left=(total - self._done) / rate,
                 spread=float(np.median(self._spreads)),
                 failed=len(self._file.failures()),
                 redone=self._redone,

@@ -296,9 +296,8 @@ def _warnings(
 
 
 def _doubts_about_visits(visits: Sequence[Visit]) -> list[str]:
-    kinds = Counter(
-        doubt.split(" disagree")[0] for v in visits if v.accepted for doubt in v.details["doubts"]
-    )
+    doubts = (doubt for v in visits if v.accepted for doubt in v.details["doubts"])
+    kinds = Counter(d.split(" disagree")[0] for d in doubts if " disagree" in d)
     accepted = sum(v.accepted for v in visits)
     found = [
         f"unstable visits: {count} of {accepted} were accepted although {kind} disagreed again"

@@ -90,7 +90,7 @@ class Worker:
         started = time.perf_counter()
         loaded = self._runtime.load(network)
         load_s = time.perf_counter() - started
-        loaded.run()
+        first_s = loaded.time(1)
         if not np.isfinite(loaded.output()).all():
             raise ValueError("the network's output must be finite: the runtime computes nonsense")
         timing = make_visit(loaded, self._reference, self._protocol, self._timer_s)
@@ -98,7 +98,7 @@ class Worker:
             "samples_ms": timing.samples_ms,
             "reference_ms": timing.reference_ms,
             "repeats": timing.repeats,
-            "inference_s": timing.inference_s,
+            "inference_s": first_s + timing.inference_s,
             "load_s": load_s,
             "doubts": timing.doubts,
         }
