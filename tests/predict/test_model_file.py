@@ -92,7 +92,8 @@ def test_element_types_that_numpy_lacks(tmp_path: Path) -> None:
     header = json.dumps({"a": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}).encode()
     path = tmp_path / "x.latcast"
     path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0\0")
-    with pytest.raises(ValueError, match="must be a whole latcast model file"):
+    # Some packages teach numpy the type; it is no model of ours then all the same.
+    with pytest.raises(ValueError, match=r"must be a (whole )?latcast model file"):
         predict.load(path)
 
 
