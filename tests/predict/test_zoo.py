@@ -14,6 +14,7 @@ EXPECTED = {
     "samsung-note10",
     "rtx-2080-ti",
     "tesla-p40",
+    "epyc-genoa-2c-ncnn-b1-t1",
     "epyc-genoa-2c-onnxruntime-b1-t1",
     *(f"help-{d}-{b}" for d in ("2080ti", "titan-rtx", "titan-xp", "v100") for b in (1, 32, 64)),
 }
