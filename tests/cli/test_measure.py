@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,12 +127,25 @@ def test_a_campaign_goes_on_as_it_began(tmp_path, synthetic):
     assert "--samples was 4, got 9" in message
 
 
-def test_a_dataset_without_reference_is_nothing_to_be_like(tmp_path, synthetic):
-    synthetic.save(tmp_path / "old.parquet")
+@pytest.mark.parametrize(
+    ("device", "level", "says"),
+    [
+        ("here", None, "must be written by `latcast measure`"),
+        ("here", "soon", "must be written by `latcast measure`"),
+        ("here", "-1", "must be written by `latcast measure`"),
+        ("there", "6.5", "must be a dataset of the same target, here/onnxruntime/b1/t1"),
+    ],
+)
+def test_what_nothing_can_be_like(tmp_path, synthetic, device, level, says):
+    target = Target(device, "onnxruntime", threads=1)
+    provenance = {} if level is None else {measure.REFERENCE_LEVEL: level}
+    old = tmp_path / "old.parquet"
+    replace(synthetic[:5], target=target, provenance=provenance).save(old)
     message = latcast(
-        "measure", "--like", tmp_path / "old.parquet", "--out", tmp_path / "a.parquet", code=1
+        "measure", "--device", "here", "--like", old, "--out", tmp_path / "a.parquet", code=1
     ).stderr
-    assert "must be written by `latcast measure`" in message
+    assert says in message
+    assert not (tmp_path / "a.campaign").exists()
 
 
 @pytest.mark.parametrize(

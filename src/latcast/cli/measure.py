@@ -88,17 +88,18 @@ def command(
 
     if out.suffix != ".parquet":
         raise UsageError(f"--out must end in .parquet; got {out}")
-    like_ms = None if like is None else _reference_of(like)
     budget_s = None if time_budget is None else parse_duration(time_budget)
     path = out.with_suffix(".campaign")
     if resume:
         campaign = _resume(path, {"space": space, "seed": seed, "samples": samples,
                                   "runtime": runtime, "visits": visits})  # fmt: skip
+        like_ms = _reference_of(like, campaign.plan()["target"])
     else:
         given = {"space": space, "samples": samples, "runtime": runtime, "seed": seed}
         chosen = {**_DEFAULTS, **{k: v for k, v in given.items() if v is not None}}
         restrict = None if resolutions is None else {"r": parse_integers(resolutions)}
         plan = _plan(chosen, restrict, device, batch, precision, threads, visits)
+        like_ms = _reference_of(like, str(plan.target))
         campaign = _start(path, plan)
     with campaign:
         plan_text = campaign.plan()
@@ -159,21 +160,31 @@ def parse_integers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
 
 
-def _reference_of(path: Path) -> float:
-    """The reference network's latency in an earlier dataset.
+def _reference_of(path: Path | None, target: str) -> float | None:
+    """The reference network's latency in ms in an earlier dataset of the same target.
 
     Raises:
-        ValueError: the dataset does not state it.
+        ValueError: the dataset does not state it, or is of another target.
     """
     from latcast.measure import REFERENCE_LEVEL
 
-    value = read_data(path, None, None, None).provenance.get(REFERENCE_LEVEL)
-    if value is None:
+    if path is None:
+        return None
+    data = read_data(path, None, None, None)
+    if str(data.target) != target:
+        raise ValueError(
+            f"--like must be a dataset of the same target, {target}; {path} is of {data.target}"
+        )
+    try:
+        level = float(data.provenance.get(REFERENCE_LEVEL, "nan"))
+    except ValueError:
+        level = float("nan")
+    if not 0 < level < float("inf"):
         raise ValueError(
             f"{path} must be written by `latcast measure`: it does not state the latency of the "
             "reference network"
         )
-    return float(value)
+    return level
 
 
 def _plan(
