@@ -20,7 +20,7 @@ from latcast.cli import measure as command
 from latcast.cli._common import UsageError
 from latcast.devices import Target
 from latcast.measure import CampaignFile, Progress
-from latcast.measure._campaign import machine_lock
+from latcast.measure._lock import machine_lock
 
 TINY = ("--samples", "3", "--visits", "2", "--resolutions", "128")
 
@@ -116,15 +116,50 @@ def test_wrong_usage(tmp_path, monkeypatch, arguments, says):
     assert not list(tmp_path.glob("a.*"))
 
 
-def test_a_campaign_goes_on_as_it_began(tmp_path, synthetic):
-    from latcast.measure import Plan, Protocol, start
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """Dataset of a campaign that has been started, but was interrupted before its first visit."""
+    out = tmp_path / "a.parquet"
+    options = ["--space", "compofa-fixed-kernel", "--samples", "300"]
+    _begin(monkeypatch, *options, "--threads", "1", "--out", out)
+    return out
 
-    target = Target("here", "onnxruntime", threads=1)
-    start(tmp_path / "a.campaign", Plan(target, synthetic.archs[:4], Protocol())).close()
-    message = latcast(
-        "measure", "--resume", "--samples", "9", "--out", tmp_path / "a.parquet", code=2
-    ).stderr
-    assert "--samples was 4, got 9" in message
+
+def _begin(monkeypatch, *arguments):
+    from typer.testing import CliRunner
+
+    from latcast.cli import app
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, "run", interrupt)
+        assert CliRunner().invoke(app, ["measure", *map(str, arguments)]).exit_code == 130
+
+
+@pytest.mark.parametrize(
+    ("option", "was"),
+    [
+        (("--samples", "9"), "300"),
+        (("--threads", "2"), "1"),
+        (("--batch", "8"), "1"),
+        (("--precision", "bf16"), "fp32"),
+        (("--device", "another"), ""),
+        (("--runtime", "ncnn"), "onnxruntime"),
+        (("--resolutions", "160,224"), "not given"),
+        (("--seed", "1"), "0"),
+    ],
+)
+def test_a_campaign_goes_on_as_it_began(begun, option, was):
+    message = latcast("measure", "--resume", *option, "--out", begun, code=2).stderr
+    assert f"a campaign goes on as it began: {option[0]} was {was}" in message
+
+
+def test_the_same_command_resumes(begun, monkeypatch):
+    # 300 samples are fewer networks: the space has only so many.
+    options = ["--space", "compofa-fixed-kernel", "--samples", "300"]
+    _begin(monkeypatch, *options, "--threads", "1", "--out", begun, "--resume")
 
 
 @pytest.mark.parametrize(

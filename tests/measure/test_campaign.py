@@ -4,18 +4,21 @@ import os
 import random
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from latcast import measure
 from latcast.measure import CampaignFile, CampaignRunningError, WorkerDiedError, _campaign, results
-from latcast.measure._campaign import machine_lock
+from latcast.measure._lock import machine_lock
 
 
 def counted(campaign):
@@ -94,7 +97,7 @@ def test_a_runtime_that_never_starts_ends_the_campaign(tmp_path, make_plan, fake
 
 def test_two_campaigns_refuse_each_other(tmp_path, make_plan):
     script = (
-        "import sys, time; from pathlib import Path; from latcast.measure._campaign import "
+        "import sys, time; from pathlib import Path; from latcast.measure._lock import "
         "machine_lock\nwith machine_lock(Path('first.campaign')):\n"
         "    print('held', flush=True); time.sleep(60)"
     )
@@ -112,6 +115,14 @@ def test_two_campaigns_refuse_each_other(tmp_path, make_plan):
         holder.stdout.close()
     with machine_lock(tmp_path):  # a killed campaign holds nothing
         pass
+
+
+def test_the_lock_is_for_every_user_of_the_machine(tmp_path):
+    with machine_lock(tmp_path):
+        folder = Path(tempfile.gettempdir()) / "latcast-measuring"
+        # With the sticky bit nobody but its owner could lock the file.
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o777
+        assert stat.S_IMODE((folder / "lock").stat().st_mode) == 0o666
 
 
 def test_doubtful_visits_are_made_again_and_all_are_kept(tmp_path, make_plan):

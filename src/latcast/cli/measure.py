@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from latcast.measure import CampaignFile, Plan, Progress, Results
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DEFAULTS = {"space": "ofa-mobilenet-v3", "samples": 300, "runtime": "onnxruntime", "seed": 0}
+_DEFAULTS = {
+    "space": "ofa-mobilenet-v3",
+    "samples": 300,
+    "runtime": "onnxruntime",
+    "threads": 1,
+    "batch": 1,
+    "precision": "fp32",
+    "seed": 0,
+}
 
 
 @fails_cleanly
@@ -44,11 +52,15 @@ def command(
         str | None,
         typer.Option("--runtime", help="onnxruntime (default), openvino, pytorch, litert, mnn, …"),
     ] = None,
-    threads: Annotated[int, typer.Option("--threads", min=0, help="CPU threads.")] = 1,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Samples a forward pass.")] = 1,
-    precision: Annotated[str, typer.Option("--precision", help="fp32, bf16, fp16 or int8.")] = (
-        "fp32"
-    ),
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=0, help="CPU threads; 1 by default.")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Samples a forward pass; 1 by default.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="fp32 (default), bf16 or fp16.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option("--device", help="Name of this machine; from its CPU by default.")
     ] = None,
@@ -90,15 +102,24 @@ def command(
         raise UsageError(f"--out must end in .parquet; got {out}")
     budget_s = None if time_budget is None else parse_duration(time_budget)
     path = out.with_suffix(".campaign")
+    options = {
+        "space": space,
+        "samples": samples,
+        "runtime": runtime,
+        "threads": threads,
+        "batch": batch,
+        "precision": precision,
+        "device": device,
+        "visits": visits,
+        "resolutions": None if resolutions is None else parse_integers(resolutions),
+        "seed": seed,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
     if resume:
-        campaign = _resume(path, {"space": space, "seed": seed, "samples": samples,
-                                  "runtime": runtime, "visits": visits})  # fmt: skip
+        campaign = _resume(path, given)
         like_ms = _reference_of(like, campaign.plan()["target"])
     else:
-        given = {"space": space, "samples": samples, "runtime": runtime, "seed": seed}
-        chosen = {**_DEFAULTS, **{k: v for k, v in given.items() if v is not None}}
-        restrict = None if resolutions is None else {"r": parse_integers(resolutions)}
-        plan = _plan(chosen, restrict, device, batch, precision, threads, visits)
+        plan = _plan(given)
         like_ms = _reference_of(like, str(plan.target))
         campaign = _start(path, plan)
     with campaign:
@@ -187,27 +208,22 @@ def _reference_of(path: Path | None, target: str) -> float | None:
     return level
 
 
-def _plan(
-    chosen: dict[str, Any],
-    restrict: dict[str, list[int]] | None,
-    device: str | None,
-    batch: int,
-    precision: str,
-    threads: int,
-    visits: int | None,
-) -> Plan:
+def _plan(given: dict[str, Any]) -> Plan:
     from latcast.devices import Target, host_name
     from latcast.measure import Plan, Protocol
     from latcast.measure.runtimes import runtime as find_runtime
 
-    the_space = find_space(chosen["space"])
+    options = {"device": host_name(), "visits": Protocol().visits, **_DEFAULTS, **given}
+    space = find_space(options["space"])
+    settings = {name: options[name] for name in ("threads", "batch", "precision")}
+    restrict = {"r": options["resolutions"]} if "resolutions" in options else None
     with usage():
-        kind = find_runtime(chosen["runtime"])
-        target = Target(device or host_name(), kind.name, batch, precision, threads)
-        kind(threads=threads, batch=batch, precision=precision)
-        protocol = Protocol() if visits is None else Protocol(visits=visits)
-        archs = the_space.sample(chosen["samples"], chosen["seed"], restrict=restrict).unique()
-    return Plan(target, archs, protocol, chosen["seed"])
+        kind = find_runtime(options["runtime"])
+        target = Target(options["device"], kind.name, **settings)
+        kind(**settings)
+        archs = space.sample(options["samples"], options["seed"], restrict=restrict).unique()
+    protocol = Protocol(visits=options["visits"])
+    return Plan(target, archs, protocol, options["seed"], options=options)
 
 
 def _start(path: Path, plan: Plan) -> CampaignFile:
@@ -221,7 +237,7 @@ def _start(path: Path, plan: Plan) -> CampaignFile:
         ) from error
 
 
-def _resume(path: Path, asked: dict[str, Any]) -> CampaignFile:
+def _resume(path: Path, given: dict[str, Any]) -> CampaignFile:
     """The campaign of an earlier run, if it is the one that is asked for."""
     from latcast.measure import CampaignFile
 
@@ -229,20 +245,12 @@ def _resume(path: Path, asked: dict[str, Any]) -> CampaignFile:
         campaign = CampaignFile.open(path)
     except FileNotFoundError as error:
         raise UsageError(f"there is no campaign to resume: {error}") from error
-    plan = campaign.plan()
-    began = {
-        "space": plan["space"],
-        "seed": plan["seed"],
-        "samples": len(campaign.genes()),
-        "runtime": plan["target"].split("/")[1],
-        "visits": plan["protocol"]["visits"],
-    }
-    for name, value in asked.items():
-        if value is not None and value != began[name]:
+    began = campaign.plan().get("options", {})
+    for name, value in given.items():
+        if value != began.get(name):
             campaign.close()
-            raise UsageError(
-                f"a campaign goes on as it began: --{name} was {began[name]}, got {value}"
-            )
+            was = began.get(name, "not given")
+            raise UsageError(f"a campaign goes on as it began: --{name} was {was}, got {value}")
     return campaign
 
 

@@ -1,8 +1,9 @@
 """Measuring: runtimes, the timing protocol, campaigns and lookup tables from real hardware."""
 
-from ._campaign import CampaignRunningError, Plan, Progress, class_name, run, start
+from ._campaign import Plan, Progress, class_name, run, start
 from ._campaign_file import CampaignFile
 from ._drift import Drift, Visits, estimate_drift
+from ._lock import CampaignRunningError
 from ._lookup_table import Comparison, compare, distinct_rows, isolated_table, profiled_table
 from ._process import WorkerDiedError
 from ._protocol import Protocol

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from latcast.spaces import Archs
 
 from . import _machine
 from ._campaign_file import CampaignFile, Visit
+from ._lock import machine_lock
 from ._process import WorkerDiedError, WorkerProcess
 from ._protocol import Protocol
 from .runtimes import Runtime, runtime
@@ -31,10 +30,6 @@ PROBE = 12
 """Architectures that are visited before a time budget is divided."""
 _LOST = 3
 _PATIENCE_S = 60.0
-
-
-class CampaignRunningError(RuntimeError):
-    """Another campaign is measuring on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +69,7 @@ class Plan:
         runtime: class of the runtime, if it is not one of latcast's own.
         blocks: rows of the space's block table to time instead, each as a network of its own;
             ``archs`` only names the space then.
+        options: what the plan was made from, to be compared when it is resumed.
     """
 
     target: Target
@@ -82,6 +78,7 @@ class Plan:
     seed: int = 0
     runtime: type[Runtime] | None = None
     blocks: tuple[int, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """What the campaign file holds of it; the architectures are beside."""
@@ -92,6 +89,7 @@ class Plan:
             "seed": self.seed,
             "runtime": class_name(self.runtime or runtime(self.target.runtime)),
             "unit": "block" if self.blocks else "network",
+            "options": dict(self.options),
         }
 
     def items(self) -> npt.NDArray[np.uint8]:
@@ -147,29 +145,6 @@ def run(
     """
     with machine_lock(campaign.path):
         _Run(campaign, time_budget_s, on_progress or (lambda _: None)).run()
-
-
-@contextmanager
-def machine_lock(path: Path) -> Iterator[None]:
-    """Hold what only one campaign on a machine can hold; it is let go when the process ends.
-
-    Raises:
-        CampaignRunningError: another process holds it.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = Path(tempfile.gettempdir()) / "latcast-measuring.lock"
-    owner = lock.with_suffix(".owner")
-    try:
-        with FileLock(lock, timeout=0, mode=0o666):
-            owner.write_text(str(path.absolute()), encoding="utf-8")
-            yield
-    except Timeout:
-        who = owner.read_text(encoding="utf-8") if owner.exists() else "unknown"
-        raise CampaignRunningError(
-            f"only one campaign may measure on a machine at a time; {who} is being measured: "
-            "wait until it ends"
-        ) from None
 
 
 class _Run:
