@@ -10,12 +10,12 @@ import latcast
 from latcast.data import read
 from latcast.predict import zoo
 
+OUR_DATASETS = Path(__file__).parents[2] / "datasets"
 EXPECTED = {
     "samsung-note10",
     "rtx-2080-ti",
     "tesla-p40",
-    "epyc-genoa-2c-ncnn-b1-t1",
-    "epyc-genoa-2c-onnxruntime-b1-t1",
+    *(path.stem.replace("_", "-") for path in OUR_DATASETS.glob("*.parquet")),
     *(f"help-{d}-{b}" for d in ("2080ti", "titan-rtx", "titan-xp", "v100") for b in (1, 32, 64)),
 }
 
