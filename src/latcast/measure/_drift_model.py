@@ -8,27 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg.lapack
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from ._drift_parts import (
+    FREEDOM,
+    LEAST_SCALE,
+    TINY,
+    Centring,
+    Curve,
+    Floats,
+    Integers,
+    Offsets,
+    Reference,
+    Term,
+    student,
+)
 
 STEPS = (0.01, 0.03, 0.1, 0.3)
 """Scales of a step of the curve that are tried, in noises of one visit."""
-_FREEDOM = 4.0  # of Student's t: a visit that is off by 4 noises hardly counts
 _FOLDS = 3
 _CLEARLY = 2.0  # standard errors
 _LEAST_REPEATS = 8
 _ROUNDS = 20
 _ALONE = 5  # rounds before the reference joins, so that the visits settle its loading
-_LEAST_LOADING = 0.02
 _LONGEST_GAP = 100.0
-_LEAST_SCALE = 1e-6
-_TINY = 1e-12
 _PRECISION = 1e-3  # of the conjugate gradients, which each round goes on with
 _MOST_STEPS = 60
 
@@ -78,7 +84,7 @@ class Problem:
         self.reference = _mean_of_known(np.log(np.where(reference > 0, reference, np.nan)))
         self.timed = np.isfinite(self.reference)
         gap = np.diff(time)
-        usual = max(float(np.median(gap)) if len(gap) else 0.0, _TINY)
+        usual = max(float(np.median(gap)) if len(gap) else 0.0, TINY)
         self.gap = np.clip(gap / usual, 1.0, _LONGEST_GAP)
         self.repeated = np.bincount(self.arch)[self.arch] > 1
 
@@ -138,180 +144,8 @@ def _held_out(problem: Problem, settings: Settings) -> Floats:
         fit = Fit(problem, ~out, settings)
         variance = fit.scale**2 + fit.variance[out]
         square = fit.residuals[out] ** 2 / variance
-        density[out] = -0.5 * (np.log(variance) + (_FREEDOM + 1) * np.log1p(square / _FREEDOM))
+        density[out] = -0.5 * (np.log(variance) + (FREEDOM + 1) * np.log1p(square / FREEDOM))
     return density[problem.repeated]
-
-
-class _Term(Protocol):
-    """A part of the factor: unknowns with a normal prior, whose precision rounds update.
-
-    ``factorize`` is called in every round, before all else.
-    """
-
-    size: int
-    variance: Floats
-    """Of the part at every visit, shape (n,), given all else."""
-
-    def expand(self, x: Floats) -> Floats:
-        """The part at every visit, shape (n,), of the unknowns, shape (size,)."""
-
-    def gather(self, values: Floats) -> Floats:
-        """The transpose of ``expand``."""
-
-    def factorize(self, information: Floats) -> None:
-        """Prepare for visits that tell so much, shape (n,), each of itself."""
-
-    def prior(self, x: Floats) -> Floats:
-        """Precision of the prior times the unknowns."""
-
-    def solve(self, x: Floats) -> Floats:
-        """Inverse of prior and information times the unknowns."""
-
-    def update(self, x: Floats, scale: float) -> None:
-        """Set the prior's precision by the unknowns, given the noise."""
-
-
-class _Curve:
-    """A random walk over the visits, with steps of Cauchy's law."""
-
-    def __init__(self, gap: Floats, step: float, scale: float) -> None:
-        self.size = len(gap) + 1
-        self.variance = np.zeros(self.size)
-        self._gap = gap
-        self._step = step
-        self._precision = 1 / ((step * scale) ** 2 * gap)
-        self._ridge = 0.0
-
-    def expand(self, x: Floats) -> Floats:
-        return x
-
-    def gather(self, values: Floats) -> Floats:
-        return values
-
-    def factorize(self, information: Floats) -> None:
-        # A constant curve changes nothing but the truths: without it the matrix is singular.
-        self._ridge = 1e-6 * float(information.mean())
-        diagonal = information + self._ridge
-        diagonal[:-1] += self._precision
-        diagonal[1:] += self._precision
-        self._factor = scipy.linalg.lapack.dpttrf(diagonal, -self._precision)[:2]
-        backwards, _, _ = scipy.linalg.lapack.dpttrf(diagonal[::-1], -self._precision[::-1])
-        # Diagonal of a tridiagonal inverse from the pivots of both directions (Meurant 1992).
-        self.variance = 1 / (self._factor[0] + backwards[::-1] - diagonal)
-
-    def prior(self, x: Floats) -> Floats:
-        result = self._ridge * x
-        pull = self._precision * np.diff(x)
-        result[:-1] -= pull
-        result[1:] += pull
-        return result
-
-    def solve(self, x: Floats) -> Floats:
-        return np.asarray(scipy.linalg.lapack.dpttrs(*self._factor, x)[0])
-
-    def update(self, x: Floats, scale: float) -> None:
-        covariance = -self._factor[1] * self.variance[1:]
-        of_step = self.variance[:-1] + self.variance[1:] - 2 * covariance
-        square = np.diff(x) ** 2 + of_step
-        self._precision = 2 / ((self._step * scale) ** 2 * self._gap + square)
-
-
-class _Offsets:
-    """A normal offset of every process."""
-
-    def __init__(self, process: Integers, scale: float) -> None:
-        self.size = int(process.max()) + 1
-        self.variance = np.zeros(len(process))
-        self.spread = scale
-        self._process = process
-
-    def expand(self, x: Floats) -> Floats:
-        return x[self._process]
-
-    def gather(self, values: Floats) -> Floats:
-        return np.asarray(np.bincount(self._process, values, minlength=self.size), np.float64)
-
-    def factorize(self, information: Floats) -> None:
-        self._precision = self.gather(information) + 1 / self.spread**2
-        self.variance = self.expand(1 / self._precision)
-
-    def prior(self, x: Floats) -> Floats:
-        return x / self.spread**2
-
-    def solve(self, x: Floats) -> Floats:
-        return x / self._precision
-
-    def update(self, x: Floats, scale: float) -> None:
-        self.spread = max(float(np.sqrt(np.mean(x**2 + 1 / self._precision))), _LEAST_SCALE)
-
-
-class _Centring:
-    """Precision of values of which a level per group, with a prior precision, is unknown."""
-
-    def __init__(self, weight: Floats, group: Integers, prior: float) -> None:
-        self.weight = weight
-        self.sums = np.bincount(group, weight) + prior
-        self.diagonal = weight * (1 - weight / self.sums[group])
-        self._group = group
-
-    def __call__(self, values: Floats) -> Floats:
-        return self.weight * (values - self.levels(values)[self._group])
-
-    def levels(self, values: Floats) -> Floats:
-        """Level of every group."""
-        return np.asarray(np.bincount(self._group, self.weight * values) / self.sums)
-
-
-class _Reference:
-    """The reference network: its loading, the offsets of its own, and how noisy it is."""
-
-    def __init__(self, problem: Problem, scale: float) -> None:
-        self.loading = 1.0
-        self._timed = problem.timed
-        self._values = np.where(self._timed, problem.reference, 0.0)
-        self._process = problem.process
-        self._seen = np.bincount(self._process, self._timed) > 0
-        self._weight = self._timed.astype(np.float64)
-        self._scale = self._spread = scale
-        self._prepare()
-
-    def precision(self, factor: Floats) -> Floats:
-        """What the reference says of the factor, times the factor, shape (n,)."""
-        return np.asarray(self.loading**2 * self._precise(factor))
-
-    def moment(self) -> Floats:
-        """The right-hand side that goes with ``precision``."""
-        return np.asarray(self.loading * self._precise(self._values))
-
-    def diagonal(self) -> Floats:
-        """Diagonal of ``precision``, but for the common level."""
-        return np.asarray(self.loading**2 * self._centring.diagonal)
-
-    def update(self, factor: Floats, variance: Floats) -> None:
-        """Set loading, offsets and scales by the factor and its variance, each (n,)."""
-        precise = self._precise(factor)
-        square = factor @ precise + self._centring.diagonal @ variance
-        loading = float(self._values @ precise / max(square, _TINY))
-        self.loading = max(loading, _LEAST_LOADING)
-        errors = self._values - self.loading * factor
-        errors -= self._ones @ errors / self._total
-        levels, of_level = self._centring.levels(errors), 1 / self._centring.sums
-        spread = np.mean((levels**2 + of_level)[self._seen])
-        self._spread = max(float(np.sqrt(spread)), _LEAST_SCALE)
-        errors -= levels[self._process]
-        squares = errors**2 + self.loading**2 * variance + of_level[self._process]
-        self._weight, self._scale = _student(squares, self._weight, self._scale, self._timed)
-        self._prepare()
-
-    def _prepare(self) -> None:
-        weight = self._weight / self._scale**2
-        self._centring = _Centring(weight, self._process, 1 / self._spread**2)
-        self._ones = self._centring(np.ones(len(weight)))
-        self._total = self._ones.sum()
-
-    def _precise(self, values: Floats) -> Floats:
-        centred = self._centring(values)
-        return np.asarray(centred - self._ones * (centred.sum() / self._total))
 
 
 class Fit:
@@ -331,14 +165,18 @@ class Fit:
         self._kept = kept
         self._weight = kept.astype(np.float64)
         self.scale = _first_scale(problem, kept)
-        offsets = _Offsets(problem.process, self.scale)
-        self._terms: list[tuple[_Term, slice]] = []
+        offsets = Offsets(problem.process, self.scale)
+        self._terms: list[tuple[Term, slice]] = []
         self._unknowns = np.zeros(0)
         if settings.step > 0:
-            self._add(_Curve(problem.gap, settings.step, self.scale))
+            self._add(Curve(problem.gap, settings.step, self.scale))
         if settings.offsets:
             self._add(offsets)
-        reference = _Reference(problem, self.scale) if settings.reference else None
+        reference = (
+            Reference(problem.reference, problem.process, self.scale)
+            if settings.reference
+            else None
+        )
         for index in range(_ROUNDS):
             self._round(reference if index > _ALONE else None)
             if reference is not None and index >= _ALONE:
@@ -353,14 +191,14 @@ class Fit:
         squares = self._squares()[self._problem.repeated]
         return float(np.sqrt(np.minimum(squares, (6 * self.scale) ** 2).mean()))
 
-    def _add(self, term: _Term) -> None:
+    def _add(self, term: Term) -> None:
         start = len(self._unknowns)
         self._terms.append((term, slice(start, start + term.size)))
         self._unknowns = np.zeros(start + term.size)
 
-    def _round(self, reference: _Reference | None) -> None:
+    def _round(self, reference: Reference | None) -> None:
         arch, y = self._problem.arch, self._problem.y
-        truths = _Centring(self._weight / self.scale**2, arch, _TINY)
+        truths = Centring(self._weight / self.scale**2, arch, TINY)
         self._solve(truths, reference)
         self.factor = self._expand(self._unknowns)
         self._factor_variance = np.zeros(len(y))
@@ -368,7 +206,7 @@ class Fit:
             self._factor_variance += term.variance
         self.residuals = y - self.factor - truths.levels(y - self.factor)[arch]
         self.variance = self._factor_variance + 1 / truths.sums[arch]
-        self._weight, self.scale = _student(self._squares(), self._weight, self.scale, self._kept)
+        self._weight, self.scale = student(self._squares(), self._weight, self.scale, self._kept)
         for term, part in self._terms:
             term.update(self._unknowns[part], self.scale)
 
@@ -376,7 +214,7 @@ class Fit:
         """Expected squares of the noise."""
         return np.asarray(self.residuals**2 + self.variance)
 
-    def _solve(self, truths: _Centring, reference: _Reference | None) -> None:
+    def _solve(self, truths: Centring, reference: Reference | None) -> None:
         """Find the unknowns by conjugate gradients.
 
         Every term by itself has a matrix that is quickly inverted, but for the coupling that the
@@ -436,22 +274,13 @@ def _conjugate_gradients(
     return x
 
 
-def _student(
-    squares: Floats, weight: Floats, scale: float, kept: npt.NDArray[np.bool_]
-) -> tuple[Floats, float]:
-    """New weights and scale of Student's t for expected squares of errors; 0 where not kept."""
-    scale = max(float(np.sqrt((weight * squares)[kept].mean())), _LEAST_SCALE)
-    weight = (_FREEDOM + 1) / (_FREEDOM + squares / scale**2)
-    return np.where(kept, weight, 0.0), scale
-
-
 def _first_scale(problem: Problem, kept: npt.NDArray[np.bool_]) -> float:
     """Scale of the visits that are kept about the medians of their architectures."""
     arch, y = problem.arch[kept], problem.y[kept]
     errors = np.abs(y - medians_by_arch(arch, y, int(problem.arch.max()) + 1)[arch])
     # The median itself is one of the visits where their number is odd.
     errors = errors[errors > 0]
-    return max(1.4826 * float(np.median(errors)), 10 * _LEAST_SCALE) if len(errors) else 0.01
+    return max(1.4826 * float(np.median(errors)), 10 * LEAST_SCALE) if len(errors) else 0.01
 
 
 def _by_appearance(labels: Integers) -> Integers:
