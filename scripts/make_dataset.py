@@ -52,6 +52,8 @@ def main() -> None:
         started = time.monotonic()
         plan = Plan(target, archs, Protocol(visits=arguments.visits))
         with CampaignFile.open(path) if path.exists() else measure.start(path, plan) as campaign:
+            planned = campaign.plan()["protocol"]["visits"]
+            campaign.plan_visits(max(arguments.visits, planned))
             measure.run(campaign)
             results = measure.results(campaign, {"licence": LICENCE, "source": "latcast"})
         results.dataset.save(arguments.out / (file_stem(target) + ".parquet"))

@@ -149,6 +149,7 @@ def _begin(monkeypatch, *arguments):
         (("--runtime", "ncnn"), "onnxruntime"),
         (("--resolutions", "160,224"), "not given"),
         (("--seed", "1"), "0"),
+        (("--visits", "3"), "4"),
     ],
 )
 def test_a_campaign_goes_on_as_it_began(begun, option, was):
@@ -160,6 +161,12 @@ def test_the_same_command_resumes(begun, monkeypatch):
     # 300 samples are fewer networks: the space has only so many.
     options = ["--space", "compofa-fixed-kernel", "--samples", "300"]
     _begin(monkeypatch, *options, "--threads", "1", "--out", begun, "--resume")
+
+
+def test_visits_can_be_added(begun, monkeypatch):
+    _begin(monkeypatch, "--visits", "5", "--out", begun, "--resume")
+    with CampaignFile.open(begun.with_suffix(".campaign")) as campaign:
+        assert campaign.plan()["protocol"]["visits"] == 5
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ QUICK = {
     # What else runs on the machine does not matter to a runtime without a computer.
     "other_cpus": 1e9, "halves_disagree": 1.0, "reference_disagrees": 1.0,
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _lock_of_its_own(tmp_path, monkeypatch):
-    """Tests neither wait for a campaign that measures on this machine nor disturb it."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture

@@ -117,6 +117,20 @@ def test_two_campaigns_refuse_each_other(tmp_path, make_plan):
         pass
 
 
+def test_visits_can_be_added(tmp_path, make_plan):
+    with measure.start(tmp_path / "a", make_plan([224, 240], visits=2)) as campaign:
+        measure.run(campaign)
+        campaign.plan_visits(3)
+    with CampaignFile.open(tmp_path / "a") as campaign:
+        measure.run(campaign)
+        visits, processes = counted(campaign)
+        assert visits == {0: 3, 1: 3}
+        assert all(len(p) == 3 for p in processes.values())
+        assert "visits 3" in results(campaign).dataset.provenance["protocol"]
+        with pytest.raises(ValueError, match="only get more visits than the 3"):
+            campaign.plan_visits(2)
+
+
 def test_the_lock_is_for_every_user_of_the_machine(tmp_path):
     with machine_lock(tmp_path):
         folder = Path(tempfile.gettempdir()) / "latcast-measuring"

@@ -238,19 +238,22 @@ def _start(path: Path, plan: Plan) -> CampaignFile:
 
 
 def _resume(path: Path, given: dict[str, Any]) -> CampaignFile:
-    """The campaign of an earlier run, if it is the one that is asked for."""
+    """The campaign of an earlier run, if it is the one that is asked for; visits may be more."""
     from latcast.measure import CampaignFile
 
     try:
         campaign = CampaignFile.open(path)
     except FileNotFoundError as error:
         raise UsageError(f"there is no campaign to resume: {error}") from error
-    began = campaign.plan().get("options", {})
+    plan = campaign.plan()
+    began = {**plan.get("options", {}), "visits": plan["protocol"]["visits"]}
     for name, value in given.items():
-        if value != began.get(name):
+        more = name == "visits" and value > began["visits"]
+        if value != began.get(name) and not more:
             campaign.close()
             was = began.get(name, "not given")
             raise UsageError(f"a campaign goes on as it began: --{name} was {was}, got {value}")
+    campaign.plan_visits(given.get("visits", began["visits"]))
     return campaign
 
 

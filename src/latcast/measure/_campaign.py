@@ -59,7 +59,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a campaign measures; all of it stays the same when it is resumed.
+    """What a campaign measures.
+
+    All of it stays the same when it is resumed, but for the visits, which can be more.
 
     Attributes:
         target: device, runtime, batch, precision and threads.

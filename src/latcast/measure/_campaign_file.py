@@ -1,7 +1,7 @@
 """The campaign file: every visit as it was made, in SQLite.
 
-Rows are only ever added, each in a transaction of its own: a process that is killed, or a disk
-that is full, loses the visit in flight and nothing else.
+What was measured is only ever added to, each visit in a transaction of its own: a process that is
+killed, or a disk that is full, loses the visit in flight and nothing else.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class CampaignFile:
     # -- reading ----------------------------------------------------------------------------
 
     def plan(self) -> dict[str, Any]:
-        """What stays the same throughout."""
+        """What stays the same throughout, but for the number of visits."""
         return {k: json.loads(v) for k, v in self._all("SELECT key, value FROM plan")}
 
     def genes(self) -> npt.NDArray[np.uint8]:
@@ -204,6 +204,21 @@ class CampaignFile:
     def extend(self, archs: int) -> None:
         """Plan to measure the first ``archs`` architectures."""
         self._add("INSERT INTO extents (archs) VALUES (?)", (archs,))
+
+    def plan_visits(self, visits: int) -> None:
+        """Plan more visits to every architecture than so far.
+
+        Raises:
+            ValueError: they are fewer.
+        """
+        protocol = self.plan()["protocol"]
+        if visits < protocol["visits"]:
+            raise ValueError(
+                f"a campaign can only get more visits than the {protocol['visits']} that are "
+                f"planned; got {visits}"
+            )
+        protocol["visits"] = visits
+        self._add("UPDATE plan SET value = ? WHERE key = 'protocol'", (json.dumps(protocol),))
 
     def add_process(self, facts: Mapping[str, Any]) -> int:
         """Record a worker process; returns its number."""
