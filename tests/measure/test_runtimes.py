@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import latcast
+from latcast.devices import Target
+from latcast.measure import Protocol, class_name
+from latcast.measure._campaign import worker_setup
+from latcast.measure._process import WorkerProcess
 from latcast.measure.runtimes import RUNTIMES, Runtime, UnsupportedNetworkError, runtime
 from latcast.networks import BlockBuilder, Network
 
@@ -208,3 +215,18 @@ def test_a_missing_package_says_what_to_type(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'latcast\[onnxruntime\]'"):
         RUNTIMES["onnxruntime"]()
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/task").exists() or len(os.sched_getaffinity(0)) < 2,
+    reason="needs two CPUs, and Linux to see where threads are",
+)
+def test_threads_of_onnx_runtime_are_on_a_cpu_each():
+    target = Target("here", "onnxruntime", threads=2)
+    setup = worker_setup(target, SPACE.name, asdict(Protocol()), class_name(runtime("onnxruntime")))
+    with WorkerProcess(setup, threads=2) as worker:
+        assert worker.facts["runtime"]["threads"] == "each on a CPU of its own"
+        tasks = Path(f"/proc/{worker.pid}/task").iterdir()
+        allowed = [os.sched_getaffinity(int(task.name)) for task in tasks]
+    for cpu in setup["cpus"]:
+        assert {cpu} in allowed

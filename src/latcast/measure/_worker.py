@@ -47,10 +47,12 @@ class Worker:
 
     def __init__(self, setup: dict[str, Any]) -> None:
         self._cpus = setup["cpus"]
-        _machine.pin(self._cpus)
+        pinned = _machine.pin(self._cpus)
         module, _, name = setup["runtime"].partition(":")
         kind: type[Runtime] = getattr(importlib.import_module(module), name)
         self._runtime = kind(**setup["options"])
+        if pinned:
+            self._runtime.bind(self._cpus)
         self._blocks = spaces.space(setup["space"]).block_table.blocks
         self._protocol = Protocol(**setup["protocol"])
         self._timer_s = timer_cost()

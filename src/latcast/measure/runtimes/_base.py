@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata
 from typing import ClassVar, final
@@ -143,6 +143,12 @@ class Runtime(ABC):
 
     def _prepare(self) -> None:  # noqa: B027  # most have nothing to set up
         """Set up what all networks share, such as the number of threads."""
+
+    def bind(self, cpus: Sequence[int]) -> None:  # noqa: B027  # most leave it to the system
+        """Keep every thread on a CPU of its own, where the runtime lets itself be told.
+
+        A worker process, which is on ``cpus`` already, calls it before it loads a network.
+        """
 
     @abstractmethod
     def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork: ...
