@@ -57,10 +57,17 @@ class LoadedNetwork(ABC):
     def profile(self, repeats: int) -> Mapping[int, float] | None:
         """Milliseconds a pass by layer position, from the runtime's own profiler.
 
-        A fused layer's time is booked on the layer that it is named after. None where the
-        runtime has no profiler, or was not loaded for it.
+        Medians over passes, so that one which the machine held up does not count. A fused
+        layer's time is booked on the layer that it is named after. None where the runtime has
+        no profiler, or was not loaded for it.
         """
         return None
+
+
+def median_by_layer(passes: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """The median time of every layer, by position; a layer that a pass lacks took 0 in it."""
+    layers = dict.fromkeys(n for one in passes for n in one)
+    return {n: float(np.median([one.get(n, 0.0) for one in passes])) for n in layers}
 
 
 class Runtime(ABC):

@@ -19,7 +19,7 @@ import numpy as np
 
 from latcast.networks import Network, to_onnx
 
-from ._base import Floats, LoadedNetwork, Runtime, UnsupportedNetworkError, wheel
+from ._base import Floats, LoadedNetwork, Runtime, UnsupportedNetworkError, median_by_layer, wheel
 from .onnx_runtime import OPERATORS
 
 if TYPE_CHECKING:
@@ -150,12 +150,14 @@ class _Loaded(LoadedNetwork):
         return np.array(result.getNumpyData(), dtype=np.float32)
 
     def profile(self, repeats: int) -> Mapping[int, float] | None:
-        clock = _Clock(self._last)
         self.run()
+        passes = []
         for _ in range(repeats):
+            clock = _Clock(self._last)
             self._input.copyFrom(self._source)
             self._interpreter.runSessionWithCallBackInfo(self._session, clock.start, clock.stop)
-        return {n: seconds / repeats * 1e3 for n, seconds in clock.seconds.items()}
+            passes.append(clock.ms)
+        return median_by_layer(passes)
 
 
 def _host_tensor(values: Floats) -> MNN.Tensor:
@@ -167,14 +169,14 @@ def _host_tensor(values: Floats) -> MNN.Tensor:
 
 
 class _Clock:
-    """Times operators between MNN's two callbacks, by the layer that they belong to.
+    """Times operators of one pass between MNN's two callbacks, by the layer they belong to.
 
     MNN names an operator after the tensor that it writes, with a suffix where it inserts one. It
     makes several of an h_sigmoid, with other names: those are booked on the layer after them.
     """
 
     def __init__(self, last: int) -> None:
-        self.seconds: dict[int, float] = defaultdict(float)
+        self.ms: dict[int, float] = defaultdict(float)
         self._last = last
         self._pending = 0.0
         self._started = 0.0
@@ -184,9 +186,9 @@ class _Clock:
         return True
 
     def stop(self, _: Any, operator: MNN.OpInfo) -> bool:
-        self._pending += time.perf_counter() - self._started
+        self._pending += (time.perf_counter() - self._started) * 1e3
         if (position := layer_position(operator.getName(), self._last)) is not None:
-            self.seconds[position] += self._pending
+            self.ms[position] += self._pending
             self._pending = 0.0
         return True
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from latcast.measure import _machine
 from latcast.networks import Network, to_onnx
 
-from ._base import Floats, LoadedNetwork, Runtime
+from ._base import Floats, LoadedNetwork, Runtime, median_by_layer
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -115,7 +115,7 @@ class _Loaded(LoadedNetwork):
 
 
 def read_profile(trace: str, repeats: int, last: int) -> dict[int, float]:
-    """Mean milliseconds by layer from an ONNX Runtime trace of ``1 + repeats`` passes.
+    """Median milliseconds by layer from an ONNX Runtime trace of ``1 + repeats`` passes.
 
     Nodes are named after the layers or the tensors that :func:`latcast.networks.to_onnx` named;
     a fused node after the tensor that it writes. The runtime inserts nodes of its own (changes
@@ -138,12 +138,11 @@ def read_profile(trace: str, repeats: int, last: int) -> dict[int, float]:
             continue
         position = layer_position(event["name"].removesuffix("_kernel_time"), last)
         if position is None:
-            pending += event["dur"]
+            pending += event["dur"] / 1000
             continue
-        current[position] += event["dur"] + pending
+        current[position] += event["dur"] / 1000 + pending
         pending = 0.0
-    timed = passes[-repeats:]
-    return {n: sum(p[n] for p in timed) / repeats / 1000 for p in timed for n in p}
+    return median_by_layer(passes[-repeats:])
 
 
 def layer_position(name: str, last: int) -> int | None:

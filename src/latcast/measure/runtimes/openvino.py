@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from latcast.networks import Network, to_onnx
 
-from ._base import Floats, LoadedNetwork, Runtime
+from ._base import Floats, LoadedNetwork, Runtime, median_by_layer
 from .onnx_runtime import OPERATORS
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 _TELEMETRY = "openvino_telemetry"
+PROFILE_REQUESTS = 3
 
 
 class OpenVINO(Runtime):
@@ -100,12 +101,11 @@ class _Loaded(LoadedNetwork):
     def __init__(
         self, compiled: ov.CompiledModel, inputs: Floats, last: int, *, profiling: bool
     ) -> None:
-        import openvino as ov
-
+        self._compiled = compiled
+        self._inputs = inputs
         self._last = last
         self._profiling = profiling
-        self._request = compiled.create_infer_request()
-        self._request.set_input_tensor(ov.Tensor(inputs))
+        self._request = self._new_request()
 
     def run(self) -> None:
         self._request.infer()
@@ -117,17 +117,30 @@ class _Loaded(LoadedNetwork):
     def profile(self, repeats: int) -> Mapping[int, float] | None:
         if not self._profiling:
             return None
-        self.run()  # the first pass allocates
-        first = self._times()
-        for _ in range(repeats):
-            self.run()
-        # Times are means of all passes so far.
-        means = self._times()
-        return {n: max(0.0, (ms * (repeats + 1) - first[n]) / repeats) for n, ms in means.items()}
+        # A request keeps no times but means over its passes: only several have a median.
+        each = -(-repeats // PROFILE_REQUESTS)
+        return median_by_layer([self._means(each) for _ in range(PROFILE_REQUESTS)])
 
-    def _times(self) -> dict[int, float]:
-        ran = self._request.get_profiling_info()
+    def _means(self, repeats: int) -> dict[int, float]:
+        """Mean milliseconds by layer of a new request, without its first pass, which allocates."""
+        request = self._new_request()
+        request.infer()
+        first = self._times(request)
+        for _ in range(repeats):
+            request.infer()
+        means = self._times(request).items()
+        return {n: max(0.0, (ms * (repeats + 1) - first[n]) / repeats) for n, ms in means}
+
+    def _times(self, request: ov.InferRequest) -> dict[int, float]:
+        ran = request.get_profiling_info()
         return book(((x.node_name, x.real_time.total_seconds() * 1e3) for x in ran), self._last)
+
+    def _new_request(self) -> ov.InferRequest:
+        import openvino as ov
+
+        request = self._compiled.create_infer_request()
+        request.set_input_tensor(ov.Tensor(self._inputs))
+        return request
 
 
 def book(times: Iterable[tuple[str, float]], last: int) -> dict[int, float]:
