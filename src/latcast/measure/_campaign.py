@@ -226,7 +226,9 @@ class _Run:
             todo = self._file.pending(round_, attempt, self._file.extent())
             seed = [self._plan["seed"], round_, attempt]
             order = np.random.default_rng(seed).permutation(len(self._rows))
-            self._visit_all(sorted(todo, key=order.__getitem__), round_, attempt)
+            # Where a worker died before comes last: what killed it may be gone by then.
+            precedence = {a: (self._file.deaths(a), order[a]) for a in todo}
+            self._visit_all(sorted(todo, key=precedence.__getitem__), round_, attempt)
 
     def _visit_all(self, todo: Sequence[int], round_: int, attempt: int) -> None:
         left = deque(todo)
@@ -238,7 +240,7 @@ class _Run:
             except WorkerDiedError as death:
                 self._retire()
                 if not self._died(arch, str(death)):
-                    left.append(arch)  # later: what killed it may be gone by then
+                    left.append(arch)
 
     def _out_of_time(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
