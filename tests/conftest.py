@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from latcast.cli import app
 from latcast.data import LatencyDataset
 from latcast.devices import Target
 from latcast.spaces import space
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+# How fast examples are made and run is the machine's affair; and fixtures are only read.
+hypothesis.settings.register_profile(
+    "latcast",
+    deadline=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
+)
+hypothesis.settings.load_profile("latcast")
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +65,78 @@ def synthetic() -> LatencyDataset:
     latency = 1.0 + the_space.block_sums(archs, ms)
     noisy = latency * rng.normal(1.0, 0.01, len(archs))
     return LatencyDataset(archs, noisy, Target("imaginary", "simulator", batch=2))
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a process as ``Popen`` does; it does not outlive the test."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, *map(str, arguments)]
+        processes.append(subprocess.Popen(command, text=True, **options))
+        return processes[-1]
+
+    yield started
+    for process in processes:
+        with process:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[[Callable[[], bool]], None]:
+    """Wait for something that another process does; slow machines take their time."""
+
+    def wait(condition: Callable[[], bool], seconds: float = 300) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                pytest.fail(f"it has not happened within {seconds} s")
+            time.sleep(0.05)
+
+    return wait
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module of the fake runtime, importable by worker processes as well."""
+    folder = Path(__file__).parent / "measure"
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    if "fake_runtime" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("fake_runtime", folder / "fake_runtime.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["fake_runtime"] = module
+        spec.loader.exec_module(module)
+    return sys.modules["fake_runtime"]
+
+
+class CommandLine:
+    """The command line in this process; what only a process of its own shows is tested in one."""
+
+    def __call__(self, *arguments: object, code: int = 0) -> Any:
+        """Run it; an exit code other than ``code`` is a failure of the test."""
+        run = CliRunner().invoke(app, [str(a) for a in arguments])
+        assert run.exit_code == code, run.stderr or repr(run.exception)
+        if code:
+            assert "Traceback" not in run.stderr
+            assert run.stdout == ""
+        return run
+
+    def json(self, *arguments: object) -> Any:
+        """What it prints with ``--json``."""
+        return json.loads(self(*arguments, "--json").stdout)
+
+    def error(self, *arguments: object, code: int) -> str:
+        """The one line of its error."""
+        message = self(*arguments, code=code).stderr.strip()
+        assert message.startswith("error: ")
+        assert len(message.splitlines()) == 1
+        return message
+
+
+@pytest.fixture(scope="session")
+def latcast() -> CommandLine:
+    """The command line."""
+    return CommandLine()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
-import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -22,17 +20,7 @@ from latcast.devices import Target
 from latcast.measure import CampaignFile, Progress
 from latcast.measure._lock import machine_lock
 
-TINY = ("--samples", "3", "--visits", "2", "--resolutions", "128")
-
-
-def latcast(*arguments, code=0):
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "latcast", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert run.returncode == code, run.stderr
-    assert "Traceback" not in run.stderr
-    return run
+TINY = ("--samples", "2", "--visits", "2", "--resolutions", "128")
 
 
 @pytest.fixture(autouse=True)
@@ -41,17 +29,17 @@ def _lock_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
-def test_measure_writes_a_dataset(tmp_path):
+def test_measure_writes_a_dataset(latcast, tmp_path):
     out = tmp_path / "cpu.parquet"
     found = json.loads(latcast("measure", *TINY, "--device", "here", "--out", out, "--json").stdout)
     assert found["target"] == "here/onnxruntime/b1/t1"
-    assert found["architectures"] == 3
+    assert found["architectures"] == 2
     assert found["failed"] == {}
     data = datasets.read(out)
     assert (data.latency_ms > 0).all()
     assert data.provenance["runtime version"]
     with CampaignFile.open(out.with_suffix(".campaign")) as campaign:
-        assert campaign.counts()[0] == 6
+        assert campaign.counts()[0] == 4
     # Nothing is left to do: the dataset is written again, the same.
     out.unlink()
     again = latcast("measure", "--resume", "--out", out)
@@ -61,7 +49,7 @@ def test_measure_writes_a_dataset(tmp_path):
     assert "holds a campaign already: go on with it (--resume), or remove it" in message
 
 
-def test_two_campaigns_refuse_each_other(tmp_path):
+def test_two_campaigns_refuse_each_other(latcast, tmp_path):
     with machine_lock(tmp_path / "other.campaign"):
         out = tmp_path / "cpu.parquet"
         message = latcast("measure", *TINY, "--out", out, code=2).stderr
@@ -69,26 +57,25 @@ def test_two_campaigns_refuse_each_other(tmp_path):
         assert not out.with_suffix(".campaign").exists()
 
 
-def test_ctrl_c_keeps_what_was_measured(tmp_path):
+def test_ctrl_c_keeps_what_was_measured(tmp_path, start, wait_until):
     out = tmp_path / "cpu.parquet"
-    run = subprocess.Popen(
-        [sys.executable, "-m", "latcast", "measure", *TINY, "--visits", "30", "--out", out],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    run = start("-m", "latcast", "measure", *TINY, "--visits", "30", "--out", out,
+                stderr=subprocess.PIPE)  # fmt: skip
     path = out.with_suffix(".campaign")
-    for _ in range(300):
-        time.sleep(0.1)
+
+    def measured():
         # The file may be there before its tables are.
         with suppress(FileNotFoundError, ValueError), CampaignFile.open(path) as campaign:
-            if campaign.counts()[0] > 3:
-                break
+            return campaign.counts()[1] > 2
+
+    wait_until(measured)
     run.send_signal(signal.SIGINT)
-    stderr = run.communicate(timeout=60)[1]
+    stderr = run.communicate(timeout=300)[1]
     assert run.returncode == 130
     assert "visits are kept: go on with --resume" in stderr
     assert not out.exists()
     with CampaignFile.open(path) as campaign:
-        assert campaign.counts()[0] > 3
+        assert campaign.counts()[1] > 2
 
 
 @pytest.mark.parametrize(
@@ -108,7 +95,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
         (("--out", "a.parquet", "--like", "none.parquet"), "no such file"),
     ],
 )
-def test_wrong_usage(tmp_path, monkeypatch, arguments, says):
+def test_wrong_usage(latcast, tmp_path, monkeypatch, arguments, says):
     monkeypatch.chdir(tmp_path)
     run = latcast("measure", *arguments, code=2)
     assert says in run.stderr
@@ -152,7 +139,7 @@ def _begin(monkeypatch, *arguments):
         (("--visits", "3"), "4"),
     ],
 )
-def test_a_campaign_goes_on_as_it_began(begun, option, was):
+def test_a_campaign_goes_on_as_it_began(latcast, begun, option, was):
     message = latcast("measure", "--resume", *option, "--out", begun, code=2).stderr
     assert f"a campaign goes on as it began: {option[0]} was {was}" in message
 
@@ -178,7 +165,7 @@ def test_visits_can_be_added(begun, monkeypatch):
         ("there", "6.5", "must be a dataset of the same target, here/onnxruntime/b1/t1"),
     ],
 )
-def test_what_nothing_can_be_like(tmp_path, synthetic, device, level, says):
+def test_what_nothing_can_be_like(latcast, tmp_path, synthetic, device, level, says):
     target = Target(device, "onnxruntime", threads=1)
     provenance = {} if level is None else {measure.REFERENCE_LEVEL: level}
     old = tmp_path / "old.parquet"
@@ -210,37 +197,35 @@ def test_what_the_bar_says():
     )
 
 
-def test_a_lookup_table_is_built_and_searched(tmp_path, monkeypatch):
-    """In this process, with visits too short for good numbers."""
-    from typer.testing import CliRunner
-
-    from latcast.cli import app
+def test_a_lookup_table_is_built(latcast, tmp_path, monkeypatch, fake):
+    """On a runtime whose latency is a sum over layers, so that timing blocks finds the truth."""
 
     def hasty(visits):
         return measure._protocol.Protocol(
-            visits=visits, visit_s=0.01, warm_up_s=0.0, reference_s=0.0, min_samples=3, redo=0
+            visits=visits, visit_s=0.02, warm_up_s=0.0, reference_s=0.0, other_cpus=1e9
         )
 
     monkeypatch.setattr(measure, "Protocol", hasty)
+    monkeypatch.setitem(measure.runtimes.RUNTIMES, "onnxruntime", fake.FakeRuntime)
     out = tmp_path / "table.latcast"
-    run = CliRunner().invoke(
-        app,
-        ["lookup-table", "build", "--resolutions", "128", "--networks", "30", "--visits", "2",
-         "--device", "here", "--out", str(out), "--json", "--quiet"],
+    found = latcast.json(
+        "lookup-table", "build", "--resolutions", "224", "--networks", "30", "--visits", "2",
+        "--device", "here", "--out", out,
     )  # fmt: skip
-    assert run.exit_code == 0, run.output
-    found = json.loads(run.stdout)
     ways = {c["way"]: c for c in found["ways"]}
     assert set(ways) == {"isolated", "profile", "networks"}
+    assert ways["isolated"]["mape"] < 0.01
+    assert ways["profile"]["mape"] < 0.01
     assert ways["networks"]["mape"] < 0.5
-    assert found["chosen"] in ways
+    assert found["chosen"] in {"isolated", "profile"}
     model = latcast_package.load(out)
     assert str(model.target) == "here/onnxruntime/b1/t1"
-    archs = model.space.sample(5, 3, restrict={"r": [128]})
-    assert (model.predict(archs) > 0).all()
+    archs = model.space.sample(5, 3, restrict={"r": [224]})
+    truth = [fake.truth_ms(model.space.network(a)) for a in archs]
+    assert model.predict(archs) == pytest.approx(truth, rel=0.02)
 
 
-def test_a_lookup_table_of_a_subspace_is_refused(tmp_path):
+def test_a_lookup_table_of_a_subspace_is_refused(latcast, tmp_path):
     message = latcast(
         "lookup-table", "build", "--space", "compofa-fixed-kernel", "--out", tmp_path / "a.latcast",
         code=2,
@@ -248,7 +233,7 @@ def test_a_lookup_table_of_a_subspace_is_refused(tmp_path):
     assert "built for ofa-mobilenet-v3" in message
 
 
-def test_once_for_all_s_table_is_converted(tmp_path, shared):
+def test_once_for_all_s_table_is_converted(latcast, tmp_path, shared):
     table = shared / "ofanas" / "lookup_tables" / "216_lookup_table.yaml"
     out = tmp_path / "note10.latcast"
     run = latcast(

@@ -304,7 +304,7 @@ def test_sums_of_a_table_are_told_from_measurements() -> None:
 HOSTILE = st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -1.0, 5e-324, 1e-9, 1.0, 7.5, 1e12, 1e308])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(values=st.lists(HOSTILE, min_size=0, max_size=60), seed=st.integers(0, 3))
 def test_nothing_is_ever_raised(values: list[float], seed: int) -> None:
     for space_ in (SPACE, COMPOFA):

@@ -27,7 +27,7 @@ def networks(data: LatencyDataset) -> set[bytes]:
     return {row.tobytes() for row in data.archs.canonical().genes}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     n=st.integers(2, 60),
     distinct=st.integers(2, 30),

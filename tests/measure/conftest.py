@@ -1,34 +1,17 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 import latcast
 from latcast.devices import Target
 from latcast.measure import Plan, Protocol
 
-HERE = Path(__file__).parent
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 QUICK = {
     "visits": 3, "warm_up_s": 0.0, "visit_s": 0.02, "min_samples": 5, "reference_s": 0.0,
     # What else runs on the machine does not matter to a runtime without a computer.
     "other_cpus": 1e9, "halves_disagree": 1.0, "reference_disagrees": 1.0,
 }  # fmt: skip
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    """The module of the fake runtime, importable by worker processes as well."""
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    if "fake_runtime" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("fake_runtime", HERE / "fake_runtime.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["fake_runtime"] = module
-        spec.loader.exec_module(module)
-    return sys.modules["fake_runtime"]
 
 
 @pytest.fixture

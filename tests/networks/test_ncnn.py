@@ -63,7 +63,7 @@ def convolved(net: Network) -> np.ndarray:
     return y
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     kernel_size=st.sampled_from([1, 3, 5, 7]),
     stride=st.integers(1, 3),

@@ -144,7 +144,7 @@ def test_an_activation_does_not_destroy_what_others_read():
     assert np.abs(output - run_onnx(network)).max() <= 1e-5
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(3, 24), st.sampled_from([1, 3, 5, 7]), st.sampled_from([1, 2]), st.booleans(),
     st.integers(1, 3), st.integers(0, 99),

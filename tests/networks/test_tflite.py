@@ -72,7 +72,7 @@ def convolved(net: Network, batch: int) -> np.ndarray:
     return y
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     kernel_size=st.sampled_from([1, 3, 5, 7]),
     stride=st.integers(1, 3),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
@@ -117,7 +117,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         predict.load(tmp_path / "absent.latcast")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(st.data())
 def test_damaged_files_are_a_clear_error_or_load(
     model: Path, tmp_path: Path, data: st.DataObject

@@ -73,16 +73,20 @@ class PyTorchChannelsLast(PyTorch):
 
 
 class PyTorchCompile(PyTorch):
-    """``torch.compile`` with its default backend: compiling takes seconds a network."""
+    """``torch.compile`` with its default backend: compiling takes seconds a network.
+
+    Needs a C++ compiler on the machine.
+    """
 
     name = "pytorch-compile"
     title = "torch.compile"
+    backend = "inductor"
 
     def _arrange(self, module: torch.nn.Module, x: torch.Tensor) -> tuple[Any, torch.Tensor]:
         import torch
 
         torch.compiler.reset()  # networks of one class would share a limited cache
-        compiled = torch.compile(module, dynamic=False)
+        compiled = torch.compile(module, dynamic=False, backend=self.backend)
         with torch.inference_mode():
             compiled(x)
         return compiled, x
