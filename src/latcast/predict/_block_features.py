@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from scipy.optimize import nnls
 
 from latcast.data.additive import incidence
 from latcast.spaces import Archs, BlockTable
@@ -88,6 +87,8 @@ def physics_prior(archs: Archs, latency_ms: Floats, *, robust: bool) -> Floats:
     Whole networks cannot tell how the time divides among blocks that always come together;
     physics can.
     """
+    from scipy.optimize import nnls  # half of what it takes to import a predictor
+
     table = archs.space.block_table
     facts = np.stack([table.facts[name] for name in PHYSICS], axis=1)
     totals = np.hstack([incidence(archs) @ facts, np.ones((len(archs), 1))])
