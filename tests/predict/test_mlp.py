@@ -1,11 +1,22 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from latcast.data import LatencyDataset
+from latcast.data import LatencyDataset, paper_split, read
 from latcast.predict import MLP
+
+
+def test_paper_recipe_reproduces_the_published_error(shared: Path) -> None:
+    pytest.importorskip("torch")
+    data = read(shared / "ofanas" / "datasets" / "note10_lookuptable_ofa.csv")
+    train, calibration, test = paper_split(data)
+    p = MLP("paper", learning_rate=1e-4, weight_decay=0.01).fit(train, calibration=calibration)
+    error = np.abs(p.predict(test.archs) - test.latency_ms).mean()
+    assert error == pytest.approx(0.3525, rel=0.2)
 
 
 def test_paper_recipe_is_the_published_network(synthetic: LatencyDataset) -> None:
