@@ -297,9 +297,12 @@ def test_an_empty_campaign_is_refused(tmp_path, make_plan):
         measure.start(tmp_path / "a", type(plan)(plan.target, plan.archs[:0]))
 
 
-def test_load_on_other_cpus_is_doubted(tmp_path, make_plan):
-    """Any load is too much here; how much there is, is the machine's affair."""
-    with measure.start(tmp_path / "a", make_plan([224] * 2, other_cpus=-1.0, redo=1)) as campaign:
+def test_load_on_other_cpus_is_noticed(tmp_path, make_plan, start, monkeypatch):
+    """A starved machine gives two endless loops a tenth of a CPU, so a fiftieth is too much."""
+    monkeypatch.setenv("FAKE_PAUSE", "0.05")
+    for _ in range(2):
+        start("-S", "-c", "while True: pass")
+    with measure.start(tmp_path / "a", make_plan([224] * 2, other_cpus=0.02, redo=1)) as campaign:
         measure.run(campaign)
         found = results(campaign)
         assert campaign.counts() == (6, 12)
