@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,7 +28,7 @@ SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 
 
 class TracedOnly(PyTorchCompile):
-    """Up to the C++ compiler, which not every machine has and which takes minutes on some."""
+    """Up to the C++ compiler, which takes many seconds a network; one test of its own runs it."""
 
     backend = "aot_eager"
 
@@ -129,6 +130,18 @@ def test_outputs_are_those_of_plain_numpy(kind, precision, batch, op, side):
     want = expected(network, batch)
     assert loaded.output().shape == want.shape
     assert np.abs(loaded.output() - want).max() <= TOLERANCE[precision] * np.abs(want).max()
+
+
+@pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="needs a C++ compiler"
+)
+def test_outputs_of_compiled_pytorch_are_those_of_plain_numpy(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    network = small_network()
+    loaded = make(PyTorchCompile).load(network)
+    loaded.run()
+    want = expected(network, 1)
+    assert np.abs(loaded.output() - want).max() <= TOLERANCE["fp32"] * np.abs(want).max()
 
 
 @pytest.mark.parametrize(("kind", "precision"), CPU)
