@@ -17,8 +17,8 @@ demo: $(VENV)/installed
 	done
 
 # One BLAS thread: the matrices are small, and threads that wait for a busy core burn minutes.
-# Freed memory is kept: a virtual machine may take 200 times as long to give it out anew as a
-# training step takes.
+# Freed memory is kept: a fit then touches up to 45 % fewer fresh pages, which some virtual machines
+# are slow to give out.
 test: $(VENV)/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
