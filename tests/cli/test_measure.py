@@ -7,6 +7,7 @@ import signal
 import subprocess
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from latcast import measure
 from latcast.cli import measure as command
 from latcast.cli._common import UsageError
 from latcast.devices import Target
-from latcast.measure import CampaignFile, Progress
+from latcast.measure import CampaignFile, Progress, Protocol
 from latcast.measure._lock import machine_lock
 
 TINY = ("--samples", "2", "--visits", "2", "--resolutions", "128")
@@ -199,12 +200,7 @@ def test_what_the_bar_says():
 
 def test_a_lookup_table_is_built(latcast, tmp_path, monkeypatch, fake):
     """On a runtime whose latency is a sum over layers, so that timing blocks finds the truth."""
-
-    def hasty(visits):
-        return measure._protocol.Protocol(
-            visits=visits, visit_s=0.02, warm_up_s=0.0, reference_s=0.0, other_cpus=1e9
-        )
-
+    hasty = partial(Protocol, visit_s=0.02, warm_up_s=0.0, reference_s=0.0, other_cpus=1e9)
     monkeypatch.setattr(measure, "Protocol", hasty)
     monkeypatch.setitem(measure.runtimes.RUNTIMES, "onnxruntime", fake.FakeRuntime)
     out = tmp_path / "table.latcast"
@@ -223,6 +219,24 @@ def test_a_lookup_table_is_built(latcast, tmp_path, monkeypatch, fake):
     archs = model.space.sample(5, 3, restrict={"r": [224]})
     truth = [fake.truth_ms(model.space.network(a)) for a in archs]
     assert model.predict(archs) == pytest.approx(truth, rel=0.02)
+
+
+def test_a_lookup_table_is_built_with_a_real_runtime(latcast, tmp_path, monkeypatch):
+    """With visits too short for good numbers."""
+    hasty = partial(Protocol, visit_s=0.01, warm_up_s=0.0, reference_s=0.0, min_samples=3, redo=0)
+    monkeypatch.setattr(measure, "Protocol", hasty)
+    out = tmp_path / "table.latcast"
+    found = latcast.json(
+        "lookup-table", "build", "--resolutions", "128", "--networks", "30", "--visits", "2",
+        "--device", "here", "--out", out,
+    )  # fmt: skip
+    ways = {c["way"]: c for c in found["ways"]}
+    assert set(ways) == {"isolated", "profile", "networks"}
+    assert ways["networks"]["mape"] < 0.5
+    assert found["chosen"] in ways
+    model = latcast_package.load(out)
+    assert str(model.target) == "here/onnxruntime/b1/t1"
+    assert (model.predict(model.space.sample(5, 3, restrict={"r": [128]})) > 0).all()
 
 
 def test_a_lookup_table_of_a_subspace_is_refused(latcast, tmp_path):
