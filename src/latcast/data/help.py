@@ -1,12 +1,14 @@
 """The latency files of HELP (github.com/HayeonLee/HELP): ``SPACE/latency/DEVICE_BATCH.pt``.
 
-Each is a list of milliseconds, one per architecture of ``SPACE/ofa_archs.pt``.
+Each is a list of milliseconds, one per architecture. The architectures are one folder above, in
+a file that is called differently in every space.
 """
 
 from __future__ import annotations
 
 import pickle
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,34 +20,57 @@ from latcast.spaces import SearchSpace, space
 
 from ._dataset import LatencyDataset
 
-ARCHS_FILE = "ofa_archs.pt"
 # Not just "pytorch": its RTX 2080 Ti takes half as long again as the OFANAS paper's.
 RUNTIME = "pytorch-help"
+OTHER_RUNTIME = "help"
+"""Of phones, a Raspberry Pi and accelerators: the authors do not name what ran there."""
 
-_DEVICES = {"2080ti": "rtx-2080-ti", "v100": "tesla-v100"}
+_COMPUTERS = {
+    "1080ti": "gtx-1080-ti",
+    "2080ti": "rtx-2080-ti",
+    "titanx": "titan-x",
+    "titanxp": "titan-xp",
+    "v100": "tesla-v100",
+    "silver_4114": "xeon-silver-4114",
+    "silver_4210r": "xeon-silver-4210r",
+    "gold_6226": "xeon-gold-6226",
+    "gold_6240": "xeon-gold-6240",
+}
+_OTHERS = {
+    "essential_ph_1": "essential-ph-1",
+    "pixel2": "pixel-2",
+    "pixel3": "pixel-3",
+    "raspi4": "raspberry-pi-4",
+    "samsung_a50": "samsung-a50",
+    "samsung_s7": "samsung-s7",
+    "eyeriss": "eyeriss",
+    "fpga": "fpga-zc706",
+}
 
 
 def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> LatencyDataset:
     """Read one target's latencies; the architectures are looked up beside them.
 
-    The space defaults to ``ofa-mobilenet-v3``, the target to the one in the file's name.
+    The space defaults to the one whose architectures there are, the target to the one in the
+    file's name.
 
     Raises:
         ValueError: a file is damaged, holds anything but lists and numbers, or the lengths
             differ.
-        FileNotFoundError: there is no ``ofa_archs.pt`` in the folder above.
+        FileNotFoundError: there are no architectures in the folder above.
         ModuleNotFoundError: PyTorch is not installed.
     """
-    archs_path = path.parent.parent / ARCHS_FILE
-    if not archs_path.exists():
+    folder = path.parent.parent
+    archs_path = next((folder / name for name in _ARCHS if (folder / name).exists()), None)
+    if archs_path is None:
         raise FileNotFoundError(
-            f"no such file: {archs_path} (HELP keeps the architectures one folder above)"
+            f"no such file: {folder}/{' or '.join(_ARCHS)} "
+            "(HELP keeps the architectures one folder above)"
         )
-    content = load_torch_file(archs_path)
-    items = content.get("arch") if isinstance(content, dict) else None
+    name, items = _ARCHS[archs_path.name](archs_path, load_torch_file(archs_path))
     latencies = load_torch_file(path)
-    if not isinstance(items, list) or not isinstance(latencies, list):
-        raise ValueError(f"{path} and {archs_path} must hold lists, as HELP's OFA files do")
+    if not isinstance(latencies, list):
+        raise ValueError(f"{path} must hold a list, as HELP's files do")
     if len(items) != len(latencies):
         raise ValueError(
             f"{path} must hold one latency per architecture of {archs_path.name} ({len(items)}); "
@@ -56,20 +81,68 @@ def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> La
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} must hold numbers: {error}") from None
     return LatencyDataset(
-        (the_space or space("ofa-mobilenet-v3")).parse(items),
+        (the_space or space(name)).parse(items),
         latency_ms,
         target or target_from_name(path.stem),
-        provenance={"source": f"HELP, data/ofa/latency/{path.name}", "licence": "MIT"},
+        provenance={"source": f"HELP, data/{folder.name}/latency/{path.name}", "licence": "MIT"},
     )
 
 
 def target_from_name(stem: str) -> Target:
-    """The target that HELP's file name stands for: ``titan_rtx_64`` is a batch of 64."""
+    """The target that HELP's file name stands for.
+
+    ``titan_rtx_64`` is a batch of 64, ``gold_6226`` and ``essential_ph_1`` are devices with a
+    batch of 1. Devices go by their names in latcast's catalogue, where they are in it.
+    """
     device, _, batch = stem.rpartition("_")
-    if not device or not batch.isdecimal():
-        raise ValueError(f"a HELP latency file must be called DEVICE_BATCH.pt; got {stem!r}")
-    name = _DEVICES.get(device, device.lower().replace("_", "-"))
+    if stem in _COMPUTERS or stem in _OTHERS or not device or not batch.isdecimal():
+        device, batch = stem, "1"
+    if device in _OTHERS:
+        return Target(_OTHERS[device], OTHER_RUNTIME, batch=int(batch))
+    name = _COMPUTERS.get(device, device.lower().replace("_", "-"))
     return Target(name, RUNTIME, batch=int(batch))
+
+
+def _ofa_archs(path: Path, content: Any) -> tuple[str, list[Any]]:
+    return "ofa-mobilenet-v3", _arch_list(path, content)
+
+
+def _fbnet_archs(path: Path, content: Any) -> tuple[str, list[Any]]:
+    items = _arch_list(path, content)
+    dataset = content.get("dataset")
+    if dataset not in _FBNET_SPACES:
+        raise ValueError(
+            f"{path} must be of the dataset {' or '.join(_FBNET_SPACES)}; got {dataset!r}"
+        )
+    return _FBNET_SPACES[dataset], items
+
+
+_FBNET_SPACES = {"cifar100": "fbnet", "ImageNet": "fbnet-imagenet"}
+
+
+def _arch_list(path: Path, content: Any) -> list[Any]:
+    items = content.get("arch") if isinstance(content, Mapping) else None
+    if not isinstance(items, list):
+        raise ValueError(f"{path} must hold a dict with a list of architectures as 'arch'")
+    return items
+
+
+def _nasbench201_archs(path: Path, content: Any) -> tuple[str, list[Any]]:
+    """Architectures in the order of their numbers, which must count from 0."""
+    valid = isinstance(content, Mapping) and all(type(n) is int for n in content.values())
+    if not valid or sorted(content.values()) != list(range(len(content))):
+        raise ValueError(
+            f"{path} must map every architecture to its row: a dict with the values 0, 1, 2 …"
+        )
+    return "nasbench201", sorted(content, key=content.__getitem__)
+
+
+_ARCHS = {
+    "str_arch2idx.pt": _nasbench201_archs,
+    "metainfo.pt": _fbnet_archs,
+    "ofa_archs.pt": _ofa_archs,
+}
+"""File with the architectures -> what reads the space's name and the architectures from it."""
 
 
 def load_torch_file(path: Path) -> Any:

@@ -53,7 +53,7 @@ class Worker:
         self._runtime = kind(**setup["options"])
         if pinned:
             self._runtime.bind(self._cpus)
-        self._blocks = spaces.space(setup["space"]).block_table.blocks
+        self._space = spaces.space(setup["space"])
         self._protocol = Protocol(**setup["protocol"])
         self._timer_s = timer_cost()
         self._reference = self._runtime.load(reference_network())
@@ -75,9 +75,7 @@ class Worker:
         gc.collect()
         before = _machine.snapshot(self._cpus)
         try:
-            network = Network.from_blocks(
-                (self._blocks[i] for i in request["rows"]), request["seed"]
-            )
+            network = self._space.assemble(request["rows"], request["seed"])
             answer = self._profile(network, request) if "profile" in request else None
             answer = answer or self._visit(network)
         except Exception as error:  # noqa: BLE001  # whatever a runtime raises is the answer

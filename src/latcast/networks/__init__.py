@@ -1,7 +1,7 @@
 """Networks as graphs of layers, and what they cost."""
 
 from ._costs import BYTES_PER_ELEMENT, OPERATORS, Cost, cost, peak_activation_bytes
-from ._layer import BLOCK_INPUT, Block, BlockBuilder, Layer, Shape
+from ._layer import BLOCK_INPUT, SECOND_INPUT, Block, BlockBuilder, Layer, Shape
 from ._mobile import InvertedResidual, conv_block, linear_block, make_divisible, pool_block
 from ._ncnn import to_ncnn
 from ._network import Network, Parameters
@@ -14,6 +14,7 @@ __all__ = [
     "BLOCK_INPUT",
     "BYTES_PER_ELEMENT",
     "OPERATORS",
+    "SECOND_INPUT",
     "Block",
     "BlockBuilder",
     "Cost",

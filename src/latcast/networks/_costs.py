@@ -4,6 +4,8 @@ Conventions (stated once, used everywhere):
 
 * a MAC is one multiply-accumulate of a convolution or a linear layer; biases, batch norm,
   activations, pools and additions count none (as in fvcore's conv and linear handles);
+* an identity costs nothing: every runtime passes its input on. A ``zero`` reads and writes its
+  map, as a product with 0 does; what a compiler folds away is the space's ``live_blocks``;
 * parameters are the trainable ones: weights, biases, and batch norm's scale and shift;
 * bytes moved assume no fusion: every layer reads its inputs and parameters and writes its
   output once, 4 bytes an element;
@@ -17,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from ._layer import BLOCK_INPUT, Block, Layer
+from ._layer import BLOCK_INPUT, SECOND_INPUT, Block, Layer
 
 BYTES_PER_ELEMENT = 4
 
@@ -76,6 +78,10 @@ def _scale(layer: Layer) -> Cost:
     return Cost(0, 0, read, prod(layer.out_shape) * BYTES_PER_ELEMENT)
 
 
+def _identity(_: Layer) -> Cost:
+    return Cost(0, 0, 0, 0, launches=0)
+
+
 OPERATORS: dict[str, Callable[[Layer], Cost]] = {
     "conv": _conv,
     "depthwise_conv": _conv,
@@ -86,10 +92,18 @@ OPERATORS: dict[str, Callable[[Layer], Cost]] = {
     "h_swish": _elementwise,
     "h_sigmoid": _elementwise,
     "global_pool": _elementwise,
+    "avg_pool": _elementwise,
+    "channel_shuffle": _elementwise,
+    "zero": _elementwise,
+    "identity": _identity,
     "add": _add,
     "scale": _scale,
 }
-"""Operator -> cost. ``scale`` multiplies a map by one factor a channel."""
+"""Operator -> cost.
+
+``scale`` multiplies a map by one factor a channel, ``zero`` by 0; ``channel_shuffle`` deals the
+channels of the layer's ``groups`` out in turn.
+"""
 
 
 def cost(layer: Layer) -> Cost:
@@ -108,7 +122,8 @@ def cost(layer: Layer) -> Cost:
 def peak_activation_bytes(block: Block) -> int:
     """Peak activation memory of a block for one sample (see the module's conventions)."""
     last_use = {i: n for n, layer in enumerate(block.layers) for i in layer.inputs}
-    sizes = {BLOCK_INPUT: prod(block.layers[0].in_shape) * BYTES_PER_ELEMENT}
+    inputs = {BLOCK_INPUT} | ({SECOND_INPUT} & set(last_use))
+    sizes = dict.fromkeys(inputs, prod(block.layers[0].in_shape) * BYTES_PER_ELEMENT)
     peak = 0
     for n, layer in enumerate(block.layers):
         sizes[n] = prod(layer.out_shape) * BYTES_PER_ELEMENT

@@ -10,6 +10,9 @@ Shape = tuple[int, int, int]
 BLOCK_INPUT = -1
 """Index by which a layer names the input of its block."""
 
+SECOND_INPUT = -2
+"""The same of a block's second input; alone, such a block reads its one input twice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -20,7 +23,7 @@ class Layer:
         in_shape: shape of the (first) input of one sample.
         out_shape: shape of the output of one sample.
         inputs: positions in the block of the layers whose outputs this one reads;
-            :data:`BLOCK_INPUT` is the block's own input.
+            :data:`BLOCK_INPUT` and :data:`SECOND_INPUT` are the block's own inputs.
         kernel_size: side of the square window, 1 where there is none.
         stride: step of the window.
         groups: convolution groups.
@@ -59,8 +62,8 @@ class BlockBuilder:
         return len(self._layers) - 1
 
     def shape(self, position: int) -> Shape:
-        """Output shape of the layer at ``position``, or the block's input shape."""
-        return self._in_shape if position == BLOCK_INPUT else self._layers[position].out_shape
+        """Output shape of the layer at ``position``, or the shape of the block's inputs."""
+        return self._in_shape if position < 0 else self._layers[position].out_shape
 
     def conv(
         self,
@@ -84,6 +87,26 @@ class BlockBuilder:
     def pool(self) -> int:
         """Add a global average pool."""
         return self._add("global_pool", (self.shape(self.last)[0], 1, 1), (self.last,))
+
+    def avg_pool(self, kernel_size: int, *, stride: int = 1, source: int | None = None) -> int:
+        """Add an average pool of the last layer, or of the one at ``source``.
+
+        It is padded by ``(kernel_size - 1) // 2``; a mean counts no padding, and windows that
+        would end beyond it are left out.
+        """
+        source = self.last if source is None else source
+        channels, *sides = self.shape(source)
+        around = 2 * ((kernel_size - 1) // 2) - kernel_size
+        height, width = ((side + around) // stride + 1 for side in sides)
+        return self._add("avg_pool", (channels, height, width), (source,), kernel_size, stride)
+
+    def channel_shuffle(self, groups: int) -> int:
+        """Add a channel shuffle: channel ``i`` of group ``g`` becomes channel ``i * groups + g``.
+
+        From *ShuffleNet* (arXiv:1707.01083).
+        """
+        shape = self.shape(self.last)
+        return self._add("channel_shuffle", shape, (self.last,), groups=groups)
 
     def elementwise(self, op: str, *others: int) -> int:
         """Add an operator that keeps the shape, reading the last layer and ``others``.

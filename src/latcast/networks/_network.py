@@ -35,6 +35,9 @@ class Parameters:
 class Network:
     """Layers in the order in which they run, batch norms folded into the convolutions.
 
+    A batch norm that no convolution of its own precedes is a depthwise convolution of 1 x 1:
+    a scale and a shift a channel.
+
     Attributes:
         layers: as in a :class:`Block`; ``BLOCK_INPUT`` is the network's input, and the last
             layer's output is the network's.
@@ -45,17 +48,28 @@ class Network:
     parameters: tuple[Parameters | None, ...]
 
     @classmethod
-    def from_blocks(cls, blocks: Iterable[Block], seed: int = 0) -> Network:
-        """Join ``blocks`` in a chain and draw parameters.
+    def from_blocks(
+        cls,
+        blocks: Iterable[Block],
+        seed: int = 0,
+        reads: Sequence[tuple[int, ...]] | None = None,
+    ) -> Network:
+        """Join ``blocks`` and draw parameters.
 
         Weights are uniform with the variance of He initialization (arXiv:1502.01852), without
         its factor 2 where no activation follows, so that activations neither vanish (denormal
         numbers are slow) nor overflow. Latency does not depend on them otherwise.
 
+        Args:
+            blocks: in the order in which they run.
+            seed: of the parameters.
+            reads: of every block the positions of the blocks that it reads, in the order of its
+                inputs; ``BLOCK_INPUT`` is the network's input. By default blocks are a chain.
+
         Raises:
-            ValueError: there is no block, or neighbours do not fit.
+            ValueError: there is no block, or blocks do not fit.
         """
-        layers = _fold_batch_norms(_chain(blocks))
+        layers = _fold_batch_norms(_join(list(blocks), reads))
         return cls(layers, _draw_parameters(layers, np.random.default_rng(seed)))
 
     @property
@@ -98,42 +112,56 @@ def fused_activations(
     }
 
 
-def _chain(blocks: Iterable[Block]) -> list[Layer]:
+def _join(blocks: Sequence[Block], reads: Sequence[tuple[int, ...]] | None) -> list[Layer]:
+    if not blocks:
+        raise ValueError("a network must have at least one block; got none")
+    if reads is None:
+        reads = [(n - 1,) for n in range(len(blocks))]
     layers: list[Layer] = []
-    for block in blocks:
-        start, entry = len(layers), len(layers) - 1  # entry: BLOCK_INPUT before the first block
-        if layers and layers[-1].out_shape != block.layers[0].in_shape:
-            raise ValueError(
-                f"block {block.name!r} must read what the one before it writes, "
-                f"{layers[-1].out_shape}; it reads {block.layers[0].in_shape}"
-            )
+    ends = {BLOCK_INPUT: BLOCK_INPUT}
+    for n, (block, sources) in enumerate(zip(blocks, reads, strict=True)):
+        for source in sources:
+            _check_fit(block, blocks[source] if source >= 0 else None)
+        start, entries = len(layers), [ends[source] for source in sources]
         layers += [
-            replace(x, inputs=tuple(entry if i == BLOCK_INPUT else start + i for i in x.inputs))
+            replace(x, inputs=tuple(start + i if i >= 0 else _entry(entries, i) for i in x.inputs))
             for x in block.layers
         ]
-    if not layers:
-        raise ValueError("a network must have at least one block; got none")
+        ends[n] = len(layers) - 1
     return layers
 
 
-def _fold_batch_norms(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """Leave out batch norms that follow a convolution, which gets a bias instead.
+def _entry(entries: Sequence[int], position: int) -> int:
+    """What the block's input ``BLOCK_INPUT``, ``SECOND_INPUT`` … is; too few are read again."""
+    return entries[min(BLOCK_INPUT - position, len(entries) - 1)]
 
-    Raises:
-        ValueError: a batch norm has no convolution of its own to be folded into.
-    """
+
+def _check_fit(block: Block, source: Block | None) -> None:
+    if source is not None and source.layers[-1].out_shape != block.layers[0].in_shape:
+        raise ValueError(
+            f"block {block.name!r} must read what the one before it writes, "
+            f"{source.layers[-1].out_shape}; it reads {block.layers[0].in_shape}"
+        )
+
+
+def _fold_batch_norms(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Leave out batch norms that follow a convolution, which gets a bias instead."""
+    readers = Counter(i for x in layers for i in x.inputs)
     kept: list[Layer] = []
     position: dict[int, int] = {BLOCK_INPUT: BLOCK_INPUT}
     for n, layer in enumerate(layers):
+        source = layer.inputs[0]
         inputs = tuple(position[i] for i in layer.inputs)
-        if layer.op == "batch_norm":
-            if not kept or inputs[0] != len(kept) - 1 or kept[-1].op not in _WEIGHTED:
-                raise ValueError(f"layer {n}: a batch norm must follow a convolution")
-            if sum(layer.inputs[0] in x.inputs for x in layers) > 1:
-                raise ValueError(f"layer {n}: a batch norm must be its convolution's only reader")
-            kept[-1] = replace(kept[-1], bias=True)
-        else:
+        if layer.op != "batch_norm":
             kept.append(replace(layer, inputs=inputs))
+        elif source >= 0 and layers[source].op in _WEIGHTED and readers[source] == 1:
+            kept[inputs[0]] = replace(kept[inputs[0]], bias=True)
+            position[n] = inputs[0]
+            continue
+        else:
+            channels = layer.in_shape[0]
+            scale = replace(layer, op="depthwise_conv", inputs=inputs, groups=channels, bias=True)
+            kept.append(scale)
         position[n] = len(kept) - 1
     return tuple(kept)
 
@@ -142,6 +170,7 @@ def _draw_parameters(
     layers: Sequence[Layer], rng: np.random.Generator
 ) -> tuple[Parameters | None, ...]:
     shapes = [_weight_shape(x) if x.op in _WEIGHTED else None for x in layers]
+    activated = {x.inputs[0] for x in layers if x.op in ("relu", "relu6", "h_swish")}
     # One draw for all: a call per layer would cost more than the numbers.
     pool = rng.random(sum(prod(s) + s[0] for s in shapes if s), dtype=np.float32)
     pool *= 2
@@ -154,7 +183,9 @@ def _draw_parameters(
             continue
         split, end = start + prod(shape), start + prod(shape) + shape[0]
         weight = pool[start:split].reshape(shape)
-        weight *= np.float32(np.sqrt(3 * _gain(layers, n) / prod(shape[1:])))
+        # An activation halves the second moment of what it reads.
+        gain = 2.0 if n in activated else 1.0
+        weight *= np.float32(np.sqrt(3 * gain / prod(shape[1:])))
         bias = pool[split:end]
         bias *= np.float32(_BIAS_LIMIT if layers[n].bias else 0.0)
         result.append(Parameters(weight, bias))
@@ -167,9 +198,3 @@ def _weight_shape(layer: Layer) -> tuple[int, ...]:
         return (layer.out_shape[0], prod(layer.in_shape))
     side = layer.kernel_size
     return (layer.out_shape[0], layer.in_shape[0] // layer.groups, side, side)
-
-
-def _gain(layers: Sequence[Layer], n: int) -> float:
-    """2 where an activation follows, which halves the second moment; else 1."""
-    activations = ("relu", "relu6", "h_swish")
-    return 2.0 if n + 1 < len(layers) and layers[n + 1].op in activations else 1.0

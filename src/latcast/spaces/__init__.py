@@ -10,6 +10,8 @@ from ._archs import Archs
 from ._base import Gene, SearchSpace
 from ._block_table import FACTS, BlockTable
 from .compofa import CompOFA
+from .fbnet import CIFAR100, IMAGENET, FBNet
+from .nasbench201 import NASBench201
 from .ofa_mobilenet_v3 import OFAMobileNetV3
 
 __all__ = [
@@ -17,7 +19,9 @@ __all__ = [
     "Archs",
     "BlockTable",
     "CompOFA",
+    "FBNet",
     "Gene",
+    "NASBench201",
     "OFAMobileNetV3",
     "SearchSpace",
     "space",
@@ -37,6 +41,8 @@ def _spaces() -> dict[str, SearchSpace]:
             CompOFA(f"compofa-fixed-kernel{suffix}", parent, elastic_kernel=False),
             CompOFA(f"compofa-elastic-kernel{suffix}", parent, elastic_kernel=True),
         ]
+    # The plain name is for the networks that were measured: HELP's are those for CIFAR-100.
+    spaces += [NASBench201(), FBNet("fbnet", CIFAR100), FBNet("fbnet-imagenet", IMAGENET)]
     return {s.name: s for s in spaces}
 
 

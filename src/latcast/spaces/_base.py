@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -45,6 +45,9 @@ class SearchSpace(ABC):
     name: str
     description: str
     genes: tuple[Gene, ...]
+    reads: Sequence[tuple[int, ...]] | None = None
+    """Of every position in :meth:`block_ids` the positions of the blocks that it reads, where
+    blocks are no chain (see :meth:`latcast.networks.Network.from_blocks`)."""
 
     # -- what a concrete space defines ------------------------------------------------------
 
@@ -73,6 +76,14 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def _build_block_table(self) -> BlockTable: ...
+
+    def live_blocks(self, archs: Archs) -> npt.NDArray[np.bool_]:
+        """Blocks that a runtime executes which folds constants and leaves out dead code.
+
+        Those are the blocks whose output depends on the network's input and has an influence on
+        its output; by default all that there are. Shape (n, max_blocks), as :meth:`block_ids`.
+        """
+        return self.block_ids(archs) < len(self.block_table)
 
     @property
     def block_space(self) -> str:
@@ -236,10 +247,18 @@ class SearchSpace(ABC):
         """
         if len(arch) != 1:
             raise ValueError(f"a network is built from one architecture; got {len(arch)}")
-        table = self.block_table
-        return Network.from_blocks(
-            (table.blocks[i] for i in self.block_ids(arch)[0].tolist() if i < len(table)), seed
-        )
+        ids = self.block_ids(arch)[0].tolist()
+        return self.assemble([i for i in ids if i < len(self.block_table)], seed)
+
+    def assemble(self, rows: Sequence[int], seed: int = 0) -> Network:
+        """The network of the blocks in ``rows`` of the block table.
+
+        Args:
+            rows: of a whole architecture, in the order of :meth:`block_ids`, or of one block.
+            seed: of the parameters.
+        """
+        reads = self.reads if self.reads and len(rows) == len(self.reads) else None
+        return Network.from_blocks([self.block_table.blocks[i] for i in rows], seed, reads)
 
     def costs(self, archs: Archs) -> pl.DataFrame:
         """Costs of every architecture, for one sample of the batch, one row each.

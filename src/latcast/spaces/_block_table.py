@@ -43,6 +43,7 @@ _GROUPS = {
     "depthwise_conv": "depthwise",
     "linear": "linear",
     "global_pool": "pool",
+    "avg_pool": "pool",
 }
 
 
