@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+_MOST_LISTED = 60
+
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
-    """Say that no ``kind`` is called ``name``, suggest the nearest, list what there is."""
+    """Say that no ``kind`` is called ``name``, suggest the nearest, list what there is.
+
+    More than a screen of names helps nobody: of many, only the nearest are listed.
+    """
     folded = {k.lower(): k for k in known}
-    near = get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
+    given = str(name).lower()
+    near = get_close_matches(given, folded, n=5, cutoff=0.5)
+    near.sort(key=lambda n: not n.startswith(given))  # rtx-2080 is rather rtx-2080-ti than rtx-4080
     hint = f"did you mean {folded[near[0]]!r}? " if near else ""
-    return f"no {kind} is called {name!r}; {hint}known: {', '.join(known)}"
+    listed = ", ".join(known)
+    if len(known) > _MOST_LISTED:
+        others = ", ".join(folded[n] for n in near[1:])
+        listed = f"{len(known)} names" + (f", among them {others}" if others else "")
+    return f"no {kind} is called {name!r}; {hint}known: {listed}"

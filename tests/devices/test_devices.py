@@ -56,17 +56,23 @@ def test_the_papers_gpus() -> None:
     assert (p40.cores, p40.memory_gb, p40.bandwidth_gb_s) == (3840, 24, 347)
 
 
-GOOD = 'title="T"\nkind="gpu"\ncores=1\nmemory_gb=1\nbandwidth_gb_s=1\nsource="s"\n'
+GOOD = 'title="T"\nkind="gpu"\ncores=1\nmemory_gb=1\nbandwidth_gb_s=10\nsource="s"\n'
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[x", "must be TOML"),
-        ("x = 1", "device 'x' has the unknown entry"),
-        (f"[x]\n{GOOD}watts = 3", "unknown entry 'watts'"),
-        ("[x]\ntitle = 'T'", "device 'x' must have all of"),
-        (f"[x]\n{GOOD}".replace("cores=1", "cores=0"), "x: cores must be positive; got 0"),
+        ("x = 1", r"device 'x' must be a table, \[x\]; got 1"),
+        (
+            f"[x]\n{GOOD}power = 3",
+            "no entry of device 'x' is called 'power'; did you mean 'power_w'",
+        ),
+        (f"[x.y]\n{GOOD}", r'a name with a dot must be quoted: \["x.y"\]'),
+        (f"[X]\n{GOOD}", "a device's name must be lower-case letters.*got 'X'"),
+        ("[x]\ntitle = 'T'", "must have kind, cores, memory_gb, bandwidth_gb_s, source as well"),
+        (f"[x]\n{GOOD}".replace("cores=1", "cores=0"), "x: cores must be a whole number of cores"),
+        ("x = " + "[" * 10_000, "must be TOML"),
         (f"[x]\n{GOOD}".replace('"gpu"', '"toaster"'), "kind must be one of cpu, gpu"),
     ],
 )
@@ -76,5 +82,15 @@ def test_bad_catalogue(text: str, message: str) -> None:
 
 
 def test_unknown_device() -> None:
-    with pytest.raises(ValueError, match="did you mean 'titan-rtx'"):
+    with pytest.raises(ValueError, match="did you mean 'titan-rtx'") as caught:
         device("titanrtx")
+    assert len(str(caught.value)) < 300  # not all that there are
+    with pytest.raises(ValueError, match=r"latcast devices lists them all"):
+        device("???")
+
+
+def test_peak_by_precision() -> None:
+    found = device("rtx-2080-ti")
+    assert [found.peak_flops(p) for p in PRECISIONS] == [13.45e12, 107.6e12, None, 215.2e12]
+    with pytest.raises(ValueError, match="did you mean 'fp16'"):
+        found.peak_flops("f16")

@@ -39,6 +39,33 @@ FormatName = Annotated[
     str | None, typer.Option("--format", help="parquet, ofanas, csv or help; detected by default.")
 ]
 
+
+def _know_devices(context: typer.Context, files: list[Path] | None) -> list[Path] | None:
+    """Let the catalogue hold the devices of ``files`` until the command has ended."""
+    if files:
+        from latcast.devices import device_files
+
+        for file in files:
+            try:
+                check_usable(file)
+            except UsageError as error:
+                _fail(f"--devices (or LATCAST_DEVICES): {error}", WRONG_USAGE, debug=False)
+        context.with_resource(device_files(files))
+    return files
+
+
+Devices = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--devices",
+        metavar="FILE",
+        envvar="LATCAST_DEVICES",
+        callback=_know_devices,
+        help="Devices of your own beside the catalogue's (.toml); can be given several times.",
+    ),
+]
+"""A command that takes this knows the devices of the user's files."""
+
 F = TypeVar("F", bound=Callable[..., None])
 
 

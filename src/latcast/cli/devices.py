@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ._common import (
     Debug,
+    Devices,
     Json,
     Quiet,
     UsageError,
@@ -25,12 +26,51 @@ if TYPE_CHECKING:
 
 _SECONDS = 2.0
 
+_FIGURES = {
+    "kind": "kind",
+    "year": "year",
+    "cores": "cores",
+    "clock_ghz": "clock, GHz",
+    "l1d_kb": "L1 data cache, KiB",
+    "l2_kb": "L2 cache, KiB",
+    "l3_kb": "L3 cache, KiB",
+    "features": "features",
+    "memory_gb": "memory, GB",
+    "bandwidth_gb_s": "bandwidth, GB/s",
+    "peak_fp32_flops": "fp32 TFLOP/s",
+    "peak_fp16_flops": "fp16 TFLOP/s",
+    "peak_bf16_flops": "bf16 TFLOP/s",
+    "peak_int8_ops": "int8 TOP/s",
+    "power_w": "power, W",
+}
+"""Figure of a device -> label with its unit, in the order in which one device is shown."""
+
+_COLUMNS = {
+    "name": "device",
+    "kind": "kind",
+    "cores": "cores",
+    "memory_gb": "GB",
+    "bandwidth_gb_s": "GB/s",
+    "peak_fp32_flops": "fp32 TFLOP/s",
+    "peak_fp16_flops": "fp16",
+    "peak_bf16_flops": "bf16",
+    "peak_int8_ops": "int8",
+    "power_w": "W",
+    "year": "year",
+    "title": "title",
+}
+"""The same for the table of all; titles come last, as a narrow terminal wraps them."""
+
 
 @fails_cleanly
 def command(
     device: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="One device, with its source.")
     ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Only cpu, gpu, phone or accelerator.")
+    ] = None,
+    files: Devices = None,
     detect: Annotated[
         bool, typer.Option("--detect", help="Describe this machine; measures for 2 s.")
     ] = False,
@@ -50,8 +90,10 @@ def command(
     --detect reads cores, memory, caches and CPU features from the system, and measures memory
     bandwidth and peak fp32 FLOP/s: run it while the machine does nothing else.
 
-    Example: latcast devices rtx-2080-ti
+    Example: latcast devices --kind phone
     """
+    if kind is not None and (detect or device is not None):
+        raise UsageError("--kind goes with the list of devices, not with NAME or --detect")
     if detect:
         if device is not None:
             raise UsageError(
@@ -62,36 +104,38 @@ def command(
         return
     if name is not None or out is not None:
         raise UsageError("--name and --out go with --detect; it is missing")
-    _show(device, json=json)
-
-
-def _show(name: str | None, *, json: bool) -> None:
-    """The catalogue, or one device of it."""
-    from latcast import devices
-
-    if name is None:
-        found = list(devices.devices().values())
+    if device is None:
+        _list(kind, json=json)
     else:
-        with usage():
-            found = [devices.device(name)]
+        _show(device, json=json)
+
+
+def _list(kind: str | None, *, json: bool) -> None:
+    """The devices, of one kind or all."""
+    from latcast import devices
+    from latcast._names import unknown_name
+
+    if kind is not None and kind not in devices.KINDS:
+        raise UsageError(unknown_name("kind of device", kind, devices.KINDS))
+    found = [d for d in devices.devices().values() if kind in (None, d.kind)]
     if json:
         print_json([asdict(d) for d in found])
         return
-    rows = [
-        [
-            d.name,
-            d.title,
-            d.kind,
-            str(d.cores),
-            f"{d.memory_gb:g}",
-            f"{d.bandwidth_gb_s:g}",
-            f"{d.peak_fp32_flops / 1e12:.2f}" if d.peak_fp32_flops else "–",
-        ]
-        for d in found
-    ]
-    print_table(["device", "title", "kind", "cores", "GB", "GB/s", "fp32 TFLOP/s"], rows)
-    if name is not None:
-        typer.echo(f"source: {found[0].source}")
+    rows = [[_cell(figure, getattr(d, figure)) for figure in _COLUMNS] for d in found]
+    print_table(list(_COLUMNS.values()), rows)
+
+
+def _show(name: str, *, json: bool) -> None:
+    """One device."""
+    from latcast import devices
+
+    devices.devices()  # a file that is no good is not wrong usage, an unknown name is
+    with usage():
+        found = devices.device(name)
+    if json:
+        print_json([asdict(found)])
+    else:
+        _print(found)
 
 
 def _detect(name: str | None, out: Path | None, *, json: bool, quiet: bool) -> None:
@@ -117,21 +161,16 @@ def _detect(name: str | None, out: Path | None, *, json: bool, quiet: bool) -> N
 
 
 def _print(found: Device) -> None:
-    rows = [
-        ["CPU", found.title],
-        ["cores", str(found.cores)],
-        ["clock, GHz", _or_dash(found.clock_ghz)],
-        ["L1 data cache, KiB", _or_dash(found.l1d_kb)],
-        ["L2 cache, KiB", _or_dash(found.l2_kb)],
-        ["L3 cache, KiB", _or_dash(found.l3_kb)],
-        ["features", " ".join(found.features) or "–"],
-        ["memory, GB", f"{found.memory_gb:g}"],
-        ["measured bandwidth, GB/s", f"{found.bandwidth_gb_s:g}"],
-        ["measured fp32 TFLOP/s", f"{(found.peak_fp32_flops or 0) / 1e12:.3g}"],
-    ]
-    print_table(["specification", "value"], rows, title=found.name)
+    rows = [[label, _cell(figure, getattr(found, figure))] for figure, label in _FIGURES.items()]
+    print_table(["specification", "value"], rows, title=f"{found.name}: {found.title}")
     typer.echo(f"source: {found.source}")
 
 
-def _or_dash(value: float | None) -> str:
-    return "–" if value is None else f"{value:g}"
+def _cell(figure: str, value: Any) -> str:
+    if value is None or value == ():
+        return "–"
+    if isinstance(value, tuple):
+        return " ".join(value)
+    if figure.startswith("peak_"):
+        return f"{value / 1e12:.4g}"
+    return f"{value:g}" if isinstance(value, float) else str(value)

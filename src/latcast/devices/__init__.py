@@ -1,19 +1,34 @@
 """Devices and targets."""
 
-from ._catalogue import KINDS, Device, catalogue_text, device, devices, parse_catalogue
+from ._catalogue import (
+    VARIABLE,
+    catalogue_text,
+    device,
+    device_files,
+    devices,
+    load_devices,
+    parse_catalogue,
+)
 from ._detect import cpu_features, detect, host_name
+from ._device import KINDS, RANGES, Device, Range, figure_range
 from ._target import PRECISIONS, Target
 
 __all__ = [
     "KINDS",
     "PRECISIONS",
+    "RANGES",
+    "VARIABLE",
     "Device",
+    "Range",
     "Target",
     "catalogue_text",
     "cpu_features",
     "detect",
     "device",
+    "device_files",
     "devices",
+    "figure_range",
     "host_name",
+    "load_devices",
     "parse_catalogue",
 ]

@@ -1,100 +1,111 @@
-"""The catalogue of devices, a data file."""
+"""The catalogue of devices, a data file, and the user's own beside it."""
 
 from __future__ import annotations
 
 import json
-import math
+import os
 import re
 import tomllib
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import fields
 from functools import lru_cache
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
+from latcast._files import check_file
 from latcast._names import unknown_name
 
-KINDS = ("cpu", "gpu", "phone", "accelerator")
+from ._device import Device
 
-_REQUIRED = ("cores", "memory_gb", "bandwidth_gb_s")
-_OPTIONAL = ("peak_fp32_flops", "clock_ghz", "l1d_kb", "l2_kb", "l3_kb")
+VARIABLE = "LATCAST_DEVICES"
+"""Environment variable: files of the user's devices, several separated by ``os.pathsep``."""
 
+_ENTRIES = [f.name for f in fields(Device) if f.name != "name"]
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A piece of hardware; what is not known is None.
-
-    Attributes:
-        name: how it is called on the command line.
-        title: its maker's name for it.
-        kind: one of :data:`KINDS`.
-        cores: CPU cores, or the shader cores of a GPU.
-        memory_gb: memory in GB (10^9 bytes).
-        bandwidth_gb_s: memory bandwidth in GB/s.
-        source: where the figures come from.
-        peak_fp32_flops: peak FLOP/s in single precision.
-        clock_ghz: highest CPU clock, GHz.
-        l1d_kb: level 1 data cache of a CPU core, in KiB (1024 bytes), as caches are sold.
-        l2_kb: level 2 cache of a core or cluster, KiB.
-        l3_kb: level 3 cache that a core shares, KiB.
-        features: CPU features, as Linux calls them; empty where unknown.
-    """
-
-    name: str
-    title: str
-    kind: str
-    cores: int
-    memory_gb: float
-    bandwidth_gb_s: float
-    source: str
-    peak_fp32_flops: float | None = None
-    clock_ghz: float | None = None
-    l1d_kb: float | None = None
-    l2_kb: float | None = None
-    l3_kb: float | None = None
-    features: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("title", "source"):
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{self.name}: {name} must be text; got {getattr(self, name)!r}")
-        if self.kind not in KINDS:
-            raise ValueError(
-                f"{self.name}: kind must be one of {', '.join(KINDS)}; got {self.kind!r}"
-            )
-        for name in (*_REQUIRED, *_OPTIONAL):
-            value = getattr(self, name)
-            if not _is_positive(value) and not (value is None and name in _OPTIONAL):
-                raise ValueError(f"{self.name}: {name} must be positive; got {value!r}")
-        texts = isinstance(self.features, tuple) and all(isinstance(f, str) for f in self.features)
-        if not texts:
-            raise ValueError(
-                f"{self.name}: features must be a list of texts, such as ['avx2', 'fma']; "
-                f"got {self.features!r}"
-            )
+_given: ContextVar[tuple[Path, ...] | None] = ContextVar("device files", default=None)
 
 
-def _is_positive(value: object) -> bool:
-    """Whether it is a positive finite number; a bool is none."""
-    return isinstance(value, int | float) and value is not True and 0 < value < math.inf
-
-
-@lru_cache(maxsize=1)
 def devices() -> dict[str, Device]:
-    """All devices of the catalogue by name."""
-    text = (resources.files("latcast.devices") / "catalogue.toml").read_text(encoding="utf-8")
-    return parse_catalogue(text)
+    """All devices by name: those of the catalogue, then those of the user's files.
+
+    The files are those of :func:`device_files`, or else those that :data:`VARIABLE` names. A
+    device of a file replaces one of the same name of the catalogue or of a file before it.
+
+    Raises:
+        FileNotFoundError: one of the files does not exist.
+        ValueError: one of the files is no catalogue; the message names the file.
+    """
+    known = dict(_catalogue())
+    for path in _user_files():
+        known.update(load_devices(path))
+    return known
 
 
 def device(name: str) -> Device:
     """The device called ``name``.
 
     Raises:
-        ValueError: there is none; the message suggests the nearest.
+        ValueError: there is none; the message suggests the nearest. Or as :func:`devices`.
+        FileNotFoundError: as :func:`devices`.
     """
+    known = devices()
     try:
-        return devices()[name]
+        return known[name]
     except KeyError:
-        raise ValueError(unknown_name("device", name, list(devices()))) from None
+        raise ValueError(
+            f"{unknown_name('device', name, list(known))} (latcast devices lists them all)"
+        ) from None
+
+
+@contextmanager
+def device_files(paths: Sequence[str | Path]) -> Iterator[None]:
+    """Within the block, the user's files are these, whatever :data:`VARIABLE` names.
+
+    They are read when :func:`devices` is called.
+    """
+    token = _given.set(tuple(map(Path, paths)))
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
+def load_devices(path: str | Path) -> dict[str, Device]:
+    """Devices by name from a TOML file, one table each, as :func:`catalogue_text` writes it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no catalogue, or has a device that cannot be; the message names the file.
+    """
+    check_file(Path(path))
+    try:
+        # Editors on Windows write a byte order mark, which TOML does not have.
+        return parse_catalogue(Path(path).read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _user_files() -> tuple[Path, ...]:
+    given = _given.get()
+    if given is not None:
+        return given
+    paths = tuple(Path(n) for n in os.environ.get(VARIABLE, "").split(os.pathsep) if n)
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{VARIABLE} must name files of devices; there is no file {path}: correct it, or "
+                "unset it"
+            )
+    return paths
+
+
+@lru_cache(maxsize=1)
+def _catalogue() -> dict[str, Device]:
+    text = (resources.files("latcast.devices") / "catalogue.toml").read_text(encoding="utf-8")
+    return parse_catalogue(text)
 
 
 def parse_catalogue(text: str) -> dict[str, Device]:
@@ -105,28 +116,37 @@ def parse_catalogue(text: str) -> dict[str, Device]:
     """
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"a device catalogue must be TOML; reading it: {error}") from None
-    known = {f.name for f in fields(Device)} - {"name"}
-    result = {}
-    for name, table in tables.items():
-        if not isinstance(table, dict) or not set(table) <= known:
-            extra = sorted(set(table) - known)[:1] if isinstance(table, dict) else [name]
-            raise ValueError(f"device {name!r} has the unknown entry {extra[0]!r}")
-        if isinstance(table.get("features"), list):
-            table["features"] = tuple(table["features"])
-        try:
-            result[name] = Device(name=name, **table)
-        except TypeError as error:
-            raise ValueError(f"device {name!r} must have all of {sorted(known)}: {error}") from None
-    return result
+    return {name: _device(name, table) for name, table in tables.items()}
+
+
+def _device(name: str, table: Any) -> Device:
+    if not isinstance(table, dict):
+        raise ValueError(f"device {name!r} must be a table, [{name}]; got {table!r}")
+    for entry, value in table.items():
+        if isinstance(value, dict):
+            raise ValueError(
+                f"device {name!r} has a table {entry!r} inside; a name with a dot must be quoted: "
+                f'["{name}.{entry}"]'
+            )
+        if entry not in _ENTRIES:
+            raise ValueError(unknown_name(f"entry of device {name!r}", entry, _ENTRIES))
+    if isinstance(table.get("features"), list):
+        table["features"] = tuple(table["features"])
+    try:
+        return Device(name=name, **table)
+    except TypeError:
+        missing = [f for f in ("title", "kind", "cores", "memory_gb", "bandwidth_gb_s", "source")
+                   if f not in table]  # fmt: skip
+        raise ValueError(f"device {name!r} must have {', '.join(missing)} as well") from None
 
 
 def catalogue_text(found: Iterable[Device]) -> str:
     """Devices as TOML, the inverse of :func:`parse_catalogue`; what is not known is left out."""
     tables = []
     for d in found:
-        entries = {f.name: getattr(d, f.name) for f in fields(Device) if f.name != "name"}
+        entries = {name: getattr(d, name) for name in _ENTRIES}
         lines = [f"{k} = {_toml(v)}" for k, v in entries.items() if v is not None and v != ()]
         bare = re.fullmatch(r"[A-Za-z0-9_-]+", d.name)
         tables.append("\n".join([f"[{d.name if bare else _toml(d.name)}]", *lines, ""]))
@@ -140,5 +160,7 @@ def _toml(value: str | float | tuple[str, ...]) -> str:
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, int):
+        return str(value)
     short = f"{value:g}"  # 1.3e+11 rather than 130000000000.0, where nothing is lost
     return short if float(short) == value else repr(value)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
-from ._catalogue import Device
+from ._device import Device, figure_range
 from ._elsewhere import macos, other, windows
 from ._host import Host
 from ._linux import linux
@@ -64,13 +64,19 @@ def detect(name: str | None = None, *, seconds: float = 2.0) -> Device:
         memory_gb=round(host.memory_bytes / 1e9, 2),
         bandwidth_gb_s=_rounded(measured["bandwidth_gb_s"]),
         peak_fp32_flops=_rounded(measured["peak_fp32_flops"]),
-        clock_ghz=host.clock_ghz,
-        l1d_kb=host.l1d_kb,
-        l2_kb=host.l2_kb,
-        l3_kb=host.l3_kb,
+        clock_ghz=_plausible(host, "clock_ghz"),
+        l1d_kb=_plausible(host, "l1d_kb"),
+        l2_kb=_plausible(host, "l2_kb"),
+        l3_kb=_plausible(host, "l3_kb"),
         features=host.features,
         source=_source(measured, host.cores, seconds),
     )
+
+
+def _plausible(host: Host, figure: str) -> float | None:
+    """What the system tells; None for what cannot be, as some virtual machines tell it."""
+    value: float | None = getattr(host, figure)
+    return value if value in figure_range("cpu", figure) else None
 
 
 def _source(measured: dict[str, Any], threads: int, seconds: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Target:
     def __post_init__(self) -> None:
         for part in ("device", "runtime"):
             value = getattr(self, part)
-            if not isinstance(value, str) or not _NAME.fullmatch(value):
+            if not isinstance(value, str) or not NAME.fullmatch(value):
                 raise ValueError(
                     f"a target's {part} must be lower-case letters, digits, '.', '+' or '-'; "
                     f"got {value!r}"

@@ -1,0 +1,174 @@
+"""What is known of a device, in what units, and within which ranges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from latcast._names import unknown_name
+
+from ._target import NAME, PRECISIONS
+
+KINDS = ("cpu", "gpu", "phone", "accelerator")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a figure can be; outside, it was most likely given in another unit.
+
+    Attributes:
+        least: the least it can be.
+        most: the most it can be.
+        meaning: what it is, with its unit.
+        remedy: what to do about a figure outside.
+    """
+
+    least: float
+    most: float
+    meaning: str
+    remedy: str
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return self.least <= value <= self.most
+
+
+_MEMORY = ("memory in GB (10^9 bytes)", "divide MB by 1000")
+_BANDWIDTH = ("memory bandwidth in GB/s", "divide MB/s by 1000, multiply TB/s by 1000")
+_PEAK = ("FLOP/s (a multiply-add counts two)", "multiply GFLOP/s by 1e9, TFLOP/s by 1e12")
+_CACHE = ("a cache in KiB", "multiply MiB by 1024, divide bytes by 1024")
+
+RANGES = {
+    "cores": Range(1, 2e6, "a whole number of cores", "count cores, not threads or clusters"),
+    "memory_gb": Range(1e-5, 50_000, *_MEMORY),
+    "bandwidth_gb_s": Range(0.01, 100_000, *_BANDWIDTH),
+    "peak_fp32_flops": Range(1e7, 1e18, *_PEAK),
+    "peak_fp16_flops": Range(1e7, 1e18, *_PEAK),
+    "peak_bf16_flops": Range(1e7, 1e18, *_PEAK),
+    "peak_int8_ops": Range(
+        1e7, 1e18, "operations/s (a multiply-add counts two)", "multiply TOP/s by 1e12"
+    ),
+    "clock_ghz": Range(0.01, 10, "a clock in GHz", "divide MHz by 1000"),
+    "l1d_kb": Range(0.5, 4096, *_CACHE),
+    "l2_kb": Range(16, 250_000, *_CACHE),
+    "l3_kb": Range(400, 2_000_000, *_CACHE),
+    "power_w": Range(0.01, 50_000, "power in W", "divide mW by 1000"),
+    "year": Range(1990, 2100, "a whole year", "write all four digits"),
+}
+"""Figure of a device -> what it can be, in the order in which a device has them."""
+
+_NARROWER = {
+    ("phone", "memory_gb"): Range(0.05, 200, *_MEMORY),
+    ("gpu", "memory_gb"): Range(0.05, 10_000, *_MEMORY),
+    ("phone", "bandwidth_gb_s"): Range(0.1, 1000, *_BANDWIDTH),
+    ("cpu", "bandwidth_gb_s"): Range(0.01, 10_000, *_BANDWIDTH),
+    ("gpu", "bandwidth_gb_s"): Range(2, 25_000, *_BANDWIDTH),
+}
+"""Where a kind of device tells more; a small GPU's MB/s would pass for an accelerator's GB/s."""
+
+_REQUIRED = ("cores", "memory_gb", "bandwidth_gb_s")
+_WHOLE = ("cores", "year")
+
+
+def figure_range(kind: str, figure: str) -> Range:
+    """What ``figure``, a key of :data:`RANGES`, can be for a device of this kind."""
+    return _NARROWER.get((kind, figure), RANGES[figure])
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A piece of hardware; what is not known is None.
+
+    Attributes:
+        name: how it is called on the command line, as a :class:`Target` takes it.
+        title: its maker's name for it.
+        kind: one of :data:`KINDS`.
+        cores: CPU cores, or the shader cores of a GPU; of an accelerator, what ``source`` says.
+        memory_gb: memory in GB (10^9 bytes).
+        bandwidth_gb_s: memory bandwidth in GB/s.
+        source: where the figures come from.
+        peak_fp32_flops: peak FLOP/s in single precision.
+        peak_fp16_flops: peak FLOP/s in half precision, without sparsity.
+        peak_bf16_flops: peak FLOP/s in bfloat16, without sparsity.
+        peak_int8_ops: peak operations/s on 8-bit integers, without sparsity.
+        clock_ghz: highest clock, GHz.
+        l1d_kb: level 1 data cache of a CPU core, in KiB (1024 bytes), as caches are sold.
+        l2_kb: level 2 cache of a core or cluster, KiB; of a GPU, the whole.
+        l3_kb: level 3 cache that a core shares, KiB.
+        power_w: rated power of the board or chip, W.
+        year: when it came out.
+        features: CPU features, as Linux calls them; empty where unknown.
+
+    Raises:
+        ValueError: an entry is of another type, or outside of its :func:`figure_range`.
+    """
+
+    name: str
+    title: str
+    kind: str
+    cores: int
+    memory_gb: float
+    bandwidth_gb_s: float
+    source: str
+    peak_fp32_flops: float | None = None
+    peak_fp16_flops: float | None = None
+    peak_bf16_flops: float | None = None
+    peak_int8_ops: float | None = None
+    clock_ghz: float | None = None
+    l1d_kb: float | None = None
+    l2_kb: float | None = None
+    l3_kb: float | None = None
+    power_w: float | None = None
+    year: int | None = None
+    features: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._check_texts()
+        for figure in RANGES:
+            self._check_figure(figure)
+
+    def peak_flops(self, precision: str) -> float | None:
+        """Peak FLOP/s (int8: operations/s) in one of :data:`PRECISIONS`; None where unknown.
+
+        Nothing is estimated: the ratio between precisions runs from 1/64 (fp16 on a GTX 1080 Ti)
+        to 32 (int8 by AMX), so that one precision does not tell another.
+
+        Raises:
+            ValueError: there is no such precision; the message suggests the nearest.
+        """
+        if precision not in PRECISIONS:
+            raise ValueError(unknown_name("precision", precision, PRECISIONS))
+        unit = "ops" if precision == "int8" else "flops"
+        peak: float | None = getattr(self, f"peak_{precision}_{unit}")
+        return peak
+
+    def _check_texts(self) -> None:
+        if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
+            raise ValueError(
+                "a device's name must be lower-case letters, digits, '.', '+' or '-'; "
+                f"got {self.name!r}"
+            )
+        for name in ("title", "source"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{self.name}: {name} must be text; got {getattr(self, name)!r}")
+        if self.kind not in KINDS:
+            raise ValueError(
+                f"{self.name}: kind must be one of {', '.join(KINDS)}; got {self.kind!r}"
+            )
+        texts = isinstance(self.features, tuple) and all(isinstance(f, str) for f in self.features)
+        if not texts:
+            raise ValueError(
+                f"{self.name}: features must be a list of texts, such as ['avx2', 'fma']; "
+                f"got {self.features!r}"
+            )
+
+    def _check_figure(self, figure: str) -> None:
+        value = getattr(self, figure)
+        if value is None and figure not in _REQUIRED:
+            return
+        limits = figure_range(self.kind, figure)
+        if value not in limits or (figure in _WHOLE and not isinstance(value, int)):
+            raise ValueError(
+                f"{self.name}: {figure} must be {limits.meaning}, from {limits.least:g} to "
+                f"{limits.most:g}; got {value!r} ({limits.remedy})"
+            )

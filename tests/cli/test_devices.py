@@ -1,0 +1,113 @@
+"""``latcast devices``, and the option that other commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from latcast.cli._common import Devices
+from latcast.devices import RANGES, VARIABLE, Device, catalogue_text, devices
+
+BOARD = Device("my-board", "A board", "cpu", 4, 2, 6.4, "its manual", power_w=5)
+
+
+@pytest.fixture
+def boards(tmp_path: Path) -> Path:
+    path = tmp_path / "boards.toml"
+    path.write_text(catalogue_text([BOARD]), encoding="utf-8")
+    return path
+
+
+def test_all_are_listed(latcast: Any) -> None:
+    lines = latcast("devices").stdout.splitlines()
+    assert len([line for line in lines if line[:2].strip()]) == 1 + len(devices()) + 1
+    (row,) = [line for line in lines if line.split()[:1] == ["rtx-2080-ti"]]
+    assert row.split()[:11] == [
+        "rtx-2080-ti", "gpu", "4352", "11", "616", "13.45", "107.6", "–", "215.2", "250", "2018",
+    ]  # fmt: skip
+    assert row.strip().endswith("NVIDIA GeForce RTX 2080 Ti")
+
+
+def test_one_kind(latcast: Any) -> None:
+    names = {d["name"] for d in latcast.json("devices", "--kind", "phone")}
+    assert names == {d.name for d in devices().values() if d.kind == "phone"}
+    text = latcast("devices", "--kind", "phone").stdout
+    assert "pixel-3" in text
+    assert "tesla-p40" not in text
+
+
+def test_one_device_is_shown_whole(latcast: Any) -> None:
+    text = latcast("devices", "epyc-9354").stdout
+    for part in ("epyc-9354: AMD EPYC 9354", "32768", "460.8", "3.328", "280", "2022", "source: "):
+        assert part in text
+    (record,) = latcast.json("devices", "epyc-9354")
+    assert set(RANGES) <= set(record)
+    assert (record["l3_kb"], record["peak_bf16_flops"]) == (32768, None)
+
+
+def test_own_devices_are_known_while_the_command_runs(latcast: Any, boards: Path) -> None:
+    names = [d["name"] for d in latcast.json("devices", "--devices", boards)]
+    assert names == [*devices(), "my-board"]
+    assert "its manual" in latcast("devices", "my-board", "--devices", boards).stdout
+    assert "my-board" not in devices()
+    latcast.error("devices", "my-board", code=2)
+
+
+def test_several_files(latcast: Any, boards: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(catalogue_text([BOARD]).replace("A board", "Newer"), encoding="utf-8")
+    (record,) = latcast.json("devices", "my-board", "--devices", boards, "--devices", other)
+    assert record["title"] == "Newer"
+
+
+def test_the_variable(
+    latcast: Any, boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(catalogue_text([BOARD]).replace("my-board", "my-other"), encoding="utf-8")
+    monkeypatch.setenv(VARIABLE, f"{boards}{os.pathsep}{other}")
+    assert latcast.json("devices")[-2:][0]["name"] == "my-board"
+    assert latcast.json("devices", "my-other")[0]["title"] == "A board"
+    # What is given on the command line counts instead.
+    latcast.error("devices", "my-board", "--devices", other, code=2)
+
+
+def test_files_that_are_no_good(latcast: Any, boards: Path, tmp_path: Path) -> None:
+    message = latcast.error("devices", "--devices", tmp_path / "absent.toml", code=2)
+    assert message.startswith("error: --devices (or LATCAST_DEVICES): no such file: ")
+    boards.write_text(catalogue_text([BOARD]).replace("6.4", "64000"), encoding="utf-8")
+    for arguments in ((), ("tesla-p40",)):
+        message = latcast.error("devices", *arguments, "--devices", boards, code=1)
+        assert f"{boards}: my-board: bandwidth_gb_s must be" in message
+        assert "got 64000 (divide MB/s by 1000" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--kind", "gpus"), "did you mean 'gpu'?"),
+        (("--kind", "gpu", "tesla-p40"), "--kind goes with the list of devices"),
+        (("--kind", "gpu", "--detect"), "--kind goes with the list of devices"),
+        (("rtx-2080",), "did you mean 'rtx-2080-ti'?"),
+    ],
+)
+def test_wrong_usage(latcast: Any, arguments: tuple[str, ...], message: str) -> None:
+    assert message in latcast.error("devices", *arguments, code=2)
+
+
+def test_any_command_can_take_the_option(boards: Path) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def count(files: Devices = None, extra: Annotated[int, typer.Option()] = 0) -> None:
+        typer.echo(len(devices()) + extra)
+
+    shipped = len(devices())
+    for arguments, known in ((["--devices", str(boards)], shipped + 1), ([], shipped)):
+        run = CliRunner().invoke(app, arguments)
+        assert run.stdout.strip() == str(known)

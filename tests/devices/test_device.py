@@ -1,0 +1,87 @@
+"""What a device's figures can be."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+import pytest
+
+from latcast.devices import RANGES, Device, devices, figure_range
+
+GOOD = Device("x", "X", "gpu", 1024, 8, 300, "s")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bandwidth_gb_s": 616_000},
+         "x: bandwidth_gb_s must be memory bandwidth in GB/s, from 2 to 25000; got 616000 (divide"),
+        ({"bandwidth_gb_s": 0.616}, "from 2 to 25000; got 0.616"),
+        ({"memory_gb": 11_264}, "x: memory_gb must be memory in GB (10^9 bytes)"),
+        ({"memory_gb": None}, "from 0.05 to 10000; got None"),
+        ({"clock_ghz": 1545}, "x: clock_ghz must be a clock in GHz, from 0.01 to 10; got 1545 ("),
+        ({"clock_ghz": "fast"}, "got 'fast'"),
+        ({"clock_ghz": math.nan}, "got nan"),
+        ({"clock_ghz": math.inf}, "got inf"),
+        ({"peak_fp32_flops": 13.45}, "got 13.45 (multiply GFLOP/s by 1e9, TFLOP/s by 1e12)"),
+        ({"peak_int8_ops": 215.2}, "got 215.2 (multiply TOP/s by 1e12)"),
+        ({"l2_kb": 5.5}, "l2_kb must be a cache in KiB, from 16 to 250000; got 5.5 (multiply MiB"),
+        ({"power_w": 250_000}, "got 250000 (divide mW by 1000)"),
+        ({"power_w": -1}, "x: power_w must be power in W"),
+        ({"year": 20}, "x: year must be a whole year, from 1990 to 2100; got 20 (write all four"),
+        ({"year": 2018.0}, "got 2018.0"),
+        ({"cores": 0}, "x: cores must be a whole number of cores, from 1 to 2e+06; got 0"),
+        ({"cores": 2.5}, "got 2.5"),
+        ({"cores": True}, "got True"),
+    ],
+)  # fmt: skip
+def test_figures_that_cannot_be(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        dataclasses.replace(GOOD, **changes)
+
+
+def test_ends_of_the_ranges_can_be() -> None:
+    for figure in RANGES:
+        limits = figure_range("gpu", figure)
+        for value in (limits.least, limits.most):
+            whole = int(value) if figure in {"cores", "year"} else value
+            assert getattr(dataclasses.replace(GOOD, **{figure: whole}), figure) == whole
+
+
+def test_a_range_for_a_kind_lies_within_that_for_all() -> None:
+    for kind in ("cpu", "gpu", "phone", "accelerator"):
+        for figure, widest in RANGES.items():
+            limits = figure_range(kind, figure)
+            assert widest.least <= limits.least < limits.most <= widest.most
+
+
+WRONG_UNITS = {
+    "peak_fp32_flops": (1e-9, 1e-12),
+    "peak_fp16_flops": (1e-9, 1e-12),
+    "peak_bf16_flops": (1e-9, 1e-12),
+    "peak_int8_ops": (1e-9, 1e-12),
+    "clock_ghz": (1e3, 1e9),
+    "l1d_kb": (1024, 1 / 1024),
+    "l2_kb": (1024,),
+    "l3_kb": (1024, 1 / 1024),
+}
+
+
+@pytest.mark.parametrize("figure", WRONG_UNITS)
+def test_no_device_of_the_catalogue_would_pass_in_another_unit(figure: str) -> None:
+    known = [d for d in devices().values() if getattr(d, figure) is not None]
+    assert len(known) > 10
+    for found in known:
+        for factor in WRONG_UNITS[figure]:
+            with pytest.raises(ValueError, match=f"{found.name}: {figure} must be"):
+                dataclasses.replace(found, **{figure: getattr(found, figure) * factor})
+
+
+def test_no_gpu_of_the_catalogue_would_pass_with_mb_s_or_tb_s() -> None:
+    for found in (d for d in devices().values() if d.kind == "gpu"):
+        assert found.bandwidth_gb_s * 1000 not in figure_range("gpu", "bandwidth_gb_s")
+        if found.bandwidth_gb_s < 2000:
+            assert found.bandwidth_gb_s / 1000 not in figure_range("gpu", "bandwidth_gb_s")

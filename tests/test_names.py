@@ -1,0 +1,27 @@
+"""Messages about names that are not known."""
+
+from __future__ import annotations
+
+from latcast._names import unknown_name
+
+MANY = [f"name-{n}" for n in range(100)]
+
+
+def test_few_are_all_listed() -> None:
+    assert unknown_name("unit", "Metre", ["gram", "meter"]) == (
+        "no unit is called 'Metre'; did you mean 'meter'? known: gram, meter"
+    )
+    assert unknown_name("unit", "?", ["gram"]) == "no unit is called '?'; known: gram"
+
+
+def test_of_many_the_nearest_are_listed() -> None:
+    message = unknown_name("unit", "name-9", [*MANY[10:], "other"])
+    assert message.startswith("no unit is called 'name-9'; did you mean 'name-9")
+    assert message.count("name-") == 6
+    assert "known: 91 names, among them name-" in message
+    assert unknown_name("unit", "?", MANY) == "no unit is called '?'; known: 100 names"
+
+
+def test_the_beginning_of_a_name_counts_most() -> None:
+    known = ["rtx-4080", "rtx-3080", "rtx-2080-ti"]
+    assert "did you mean 'rtx-2080-ti'?" in unknown_name("device", "rtx-2080", known)
