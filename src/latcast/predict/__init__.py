@@ -8,6 +8,8 @@ from latcast._names import unknown_name
 
 from . import zoo
 from ._base import Explanation, Predictor, load_predictor
+from .base_model import BaseModel
+from .bayes import Bayes
 from .flops import Flops
 from .lookup_table import LookupTable
 from .mlp import MLP
@@ -16,6 +18,8 @@ from .roofline import Roofline
 __all__ = [
     "MLP",
     "PREDICTORS",
+    "BaseModel",
+    "Bayes",
     "Explanation",
     "Flops",
     "LookupTable",
@@ -26,7 +30,9 @@ __all__ = [
     "zoo",
 ]
 
-PREDICTORS: dict[str, type[Predictor]] = {p.kind: p for p in (Roofline, LookupTable, MLP, Flops)}
+PREDICTORS: dict[str, type[Predictor]] = {
+    p.kind: p for p in (Roofline, Bayes, LookupTable, MLP, Flops)
+}
 
 
 def predictor(kind: str) -> Predictor:

@@ -101,12 +101,16 @@ class Predictor(ABC):
         """Arrays from which :meth:`_restore` rebuilds the fitted predictor."""
 
     @abstractmethod
-    def _restore(self, state: State) -> None:
-        """The inverse of :meth:`_state`; the space is known.
+    def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
+        """The inverse of :meth:`_state` and :meth:`_parts`; the space is known.
 
         Raises:
             KeyError, ValueError: an array is missing or has the wrong shape.
         """
+
+    def _parts(self) -> Mapping[str, Predictor]:
+        """Fitted predictors that this one is made of, by name; they are saved with it."""
+        return {}
 
     def options(self) -> dict[str, Any]:
         """The arguments with which the predictor was created (JSON-able)."""
@@ -136,6 +140,28 @@ class Predictor(ABC):
         return self.fitted.target
 
     @final
+    def adapt(self, few: LatencyDataset, *, method: str = "bayes", seed: int = 0) -> Predictor:
+        """A predictor for the target of a few measurements, made from this one.
+
+        Works across devices, runtimes, batch sizes and precisions, and between search spaces,
+        whose blocks are then compared by their physics.
+
+        Args:
+            few: at least one measurement; every one of them is used for the prediction, and
+                intervals come from the errors that each would have had without itself.
+            method: a key of :data:`latcast.predict.adaptation.METHODS`: ``"bayes"``, in closed
+                form, or ``"last-layer"``, the OFANAS paper's fine-tuning: all is frozen but a
+                fresh last layer (needs 10 measurements).
+            seed: of everything that chance decides.
+
+        Raises:
+            ValueError: no measurement, one that is not finite and positive, or an unknown method.
+        """
+        from .adaptation import adapt  # it knows all predictors, which know this class
+
+        return adapt(self, few, method=method, seed=seed)
+
+    @final
     def fit(
         self,
         data: LatencyDataset,
@@ -162,7 +188,7 @@ class Predictor(ABC):
                 "measure more architectures"
             )
         if calibration is None:
-            train, held_out = _set_aside(data, seed)
+            train, held_out = set_aside(data, seed)
         elif calibration.target == data.target:
             train, held_out = data, calibration
         else:
@@ -186,6 +212,11 @@ class Predictor(ABC):
             self._fitted = None  # half a fit is none
             raise
         return self
+
+    @final
+    def become(self, fitted: Fitted) -> None:
+        """State what the predictor is for, where it was not made by :meth:`fit`."""
+        self._fitted = fitted
 
     def _calibrate_after_fit(self, held_out: LatencyDataset) -> None:
         held_out.check_latencies()
@@ -267,19 +298,7 @@ class Predictor(ABC):
     @final
     def save(self, path: str | Path) -> None:
         """Write a model file (safetensors with a JSON header), atomically."""
-        f = self.fitted
-        tensors = {f"state.{k}": v for k, v in self._state().items()}
-        if f.calibration is not None:
-            tensors["calibration.scores"] = f.calibration.scores
-        header = {
-            "kind": self.kind,
-            "space": f.space.name,
-            "target": str(f.target),
-            "options": self.options(),
-            "seen": f.seen,
-            "calibration_exponent": f.calibration.exponent if f.calibration else None,
-            "card": f.card,
-        }
+        header, tensors = _contents(self)
         write_model(path, ModelFile(header, tensors))
 
     def _calibration(self) -> Calibration:
@@ -299,7 +318,7 @@ class Predictor(ABC):
         return archs.space.expand(archs)
 
 
-def _set_aside(data: LatencyDataset, seed: int) -> tuple[LatencyDataset, LatencyDataset]:
+def set_aside(data: LatencyDataset, seed: int) -> tuple[LatencyDataset, LatencyDataset]:
     """Split off the rows for calibration; both sides have an architecture at least."""
     groups = len(data.archs.unique())
     if groups < 2:
@@ -317,26 +336,62 @@ def load_predictor(path: str | Path, kinds: Mapping[str, type[Predictor]]) -> Pr
         FileNotFoundError: there is no such file.
     """
     model = read_model(path)
-    header = model.header
     try:
-        kind = kinds[header["kind"]]
-        predictor = kind(**header["options"])
-        exponent = header["calibration_exponent"]
-        predictor._fitted = Fitted(
-            space(header["space"]),
-            Target.parse(header["target"]),
-            {str(k): [int(v) for v in values] for k, values in header["seen"].items()},
-            card=dict(header["card"]),
-        )
-        if exponent is not None:
-            scores = np.array(model.tensors["calibration.scores"], dtype=np.float64)
-            predictor._fitted.calibration = Calibration(scores, float(exponent))
-        predictor._restore({k[6:]: v for k, v in model.tensors.items() if k.startswith("state.")})
+        return _rebuilt(model.header, model.tensors, kinds)
     except (
-        KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError
+        KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, RecursionError
     ) as error:  # fmt: skip
         raise ValueError(
             f"{path} must be a latcast model of a kind known here ({', '.join(kinds)}); "
             f"got: {error}"
         ) from error
+
+
+def _contents(predictor: Predictor) -> tuple[dict[str, Any], State]:
+    """Header and arrays of a fitted predictor and, with prefixed names, of its parts."""
+    f = predictor.fitted
+    tensors = {f"state.{k}": v for k, v in predictor._state().items()}
+    if f.calibration is not None:
+        tensors["calibration.scores"] = f.calibration.scores
+    header = {
+        "kind": predictor.kind,
+        "space": f.space.name,
+        "target": str(f.target),
+        "options": predictor.options(),
+        "seen": f.seen,
+        "calibration_exponent": f.calibration.exponent if f.calibration else None,
+        "card": f.card,
+    }
+    parts = {}
+    for name, part in predictor._parts().items():
+        parts[name], arrays = _contents(part)
+        tensors |= {f"part.{name}.{k}": v for k, v in arrays.items()}
+    return header | ({"parts": parts} if parts else {}), tensors
+
+
+def _rebuilt(
+    header: dict[str, Any], tensors: State, kinds: Mapping[str, type[Predictor]]
+) -> Predictor:
+    """The inverse of :func:`_contents`."""
+    predictor = kinds[header["kind"]](**header["options"])
+    exponent = header["calibration_exponent"]
+    predictor._fitted = Fitted(
+        space(header["space"]),
+        Target.parse(header["target"]),
+        {str(k): [int(v) for v in values] for k, values in header["seen"].items()},
+        card=dict(header["card"]),
+    )
+    if exponent is not None:
+        scores = np.array(tensors["calibration.scores"], dtype=np.float64)
+        predictor._fitted.calibration = Calibration(scores, float(exponent))
+    parts = {
+        name: _rebuilt(part, _under(f"part.{name}.", tensors), kinds)
+        for name, part in dict(header.get("parts", {})).items()
+    }
+    predictor._restore(_under("state.", tensors), parts)
     return predictor
+
+
+def _under(prefix: str, tensors: State) -> State:
+    """The arrays whose names begin with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from latcast.spaces import Archs
@@ -34,7 +36,7 @@ class Flops(Predictor):
     def _state(self) -> State:
         return {"scalars": np.array([self._intercept, self._ms_per_mac, self._lowest_ms])}
 
-    def _restore(self, state: State) -> None:
+    def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
         self._intercept, self._ms_per_mac, self._lowest_ms = (float(v) for v in state["scalars"])
 
     def _macs(self, archs: Archs) -> Floats:

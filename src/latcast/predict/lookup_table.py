@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -104,7 +105,7 @@ class LookupTable(Predictor):
             "scalars": np.array([self._table.intercept, self._lowest_ms]),
         }
 
-    def _restore(self, state: State) -> None:
+    def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
         rows = len(self.space.block_table)
         columns = [state[name] for name in ("values_ms", "known", "constant")]
         if any(column.shape != (rows,) for column in columns) or state["scalars"].shape != (2,):

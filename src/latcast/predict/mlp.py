@@ -5,7 +5,7 @@ Training needs PyTorch (``pip install 'latcast[torch]'``); prediction does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +22,7 @@ PAPER_HIDDEN = (400, 400, 400)
 PAPER_BATCH = 32
 BATCH = 128
 PATH_STEPS = 64
+LAST_LAYER_EPOCHS = 100
 
 RECIPES = ("default", "paper")
 
@@ -157,6 +158,53 @@ class MLP(Predictor):
         )
         return adam, schedule, torch.nn.functional.l1_loss
 
+    def with_last_layer(self, archs: Archs, latency_ms: Floats, rng: np.random.Generator) -> MLP:
+        """This network with a last layer trained afresh, all others as they are.
+
+        The OFANAS paper's fine-tuning, with the paper's optimizer: SGD on the square root of the
+        batch's mean squared error.
+        """
+        adapted = MLP(**self.options())
+        adapted._centre, adapted._scale = self._centre, self._scale
+        if self._recipe != "paper":
+            adapted._centre, adapted._scale = (
+                float(latency_ms.mean()),
+                float(latency_ms.std()) or 1.0,
+            )
+        targets = (latency_ms - adapted._centre) / adapted._scale
+        hidden = self._hidden_output(archs.space.one_hot(archs)).astype(np.float64)
+        weights, bias = self._train_last(hidden, targets, rng)
+        last = (weights[:, None].astype(np.float32), np.array([bias], dtype=np.float32))
+        adapted._layers = [*self._layers[:-1], last]
+        adapted._lowest_ms = LOWEST_SHARE * float(latency_ms.min())
+        return adapted
+
+    def _train_last(
+        self, hidden: Floats, targets: Floats, rng: np.random.Generator
+    ) -> tuple[Floats, float]:
+        """Weights (features,) and bias, from PyTorch's initialization of a linear layer."""
+        limit = 1 / np.sqrt(hidden.shape[1])
+        parameters = rng.uniform(-limit, limit, hidden.shape[1] + 1)
+        x = np.hstack([hidden, np.ones((len(hidden), 1))])
+        velocity = np.zeros_like(parameters)
+        rate = self._learning_rate if self._recipe == "paper" else 0.01
+        decay = self._weight_decay if self._recipe == "paper" else 1e-4
+        for _ in range(LAST_LAYER_EPOCHS):
+            order = rng.permutation(len(x))
+            for rows in np.split(order, range(PAPER_BATCH, len(x), PAPER_BATCH)):
+                error = x[rows] @ parameters - targets[rows]
+                root = np.sqrt((error @ error) / len(rows) + 1e-6)
+                gradient = x[rows].T @ error / (len(rows) * root) + decay * parameters
+                velocity = self._momentum * velocity + gradient
+                parameters = parameters - rate * velocity
+        return parameters[:-1], float(parameters[-1])
+
+    def _hidden_output(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Outputs of the last hidden layer, shape (n, width)."""
+        for weights, biases in self._layers[:-1]:
+            x = np.maximum(x @ weights + biases, 0)
+        return x
+
     def _predict(self, archs: Archs) -> Floats:
         output = self._forward(archs.space.one_hot(archs))[0].astype(np.float64)
         return np.maximum(output * self._scale + self._centre, self._lowest_ms)
@@ -197,7 +245,7 @@ class MLP(Predictor):
             state[f"weights.{n}"], state[f"biases.{n}"] = weights, biases
         return state
 
-    def _restore(self, state: State) -> None:
+    def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
         self._centre, self._scale, self._lowest_ms = (float(v) for v in state["scalars"])
         count = len(self._hidden) + 1
         self._layers = [(state[f"weights.{n}"], state[f"biases.{n}"]) for n in range(count)]

@@ -19,7 +19,7 @@ coefficients are solved in closed form; penalties are chosen on held-out rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -111,7 +111,7 @@ class Roofline(Predictor):
             "scalars": np.array([self._intercept, self._lowest_ms]),
         }
 
-    def _restore(self, state: State) -> None:
+    def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
         rows, units = len(self.space.block_table), len(state["correction"])
         for name, shape in (
             ("rows", (rows,)),

@@ -1,0 +1,242 @@
+"""Bayesian regression on few measurements, averaged over its hyper-parameters.
+
+A function is its prior mean plus a Gaussian process whose covariance is a sum of *terms*, each with
+a variance of its own, plus noise (Rasmussen and Williams, *Gaussian Processes for Machine
+Learning*, 2006, chapters 2 and 5). The variances are not chosen but averaged over: draws from a
+prior over them are weighted by their evidence, which works from one measurement up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cho_factor, cho_solve
+
+Floats = npt.NDArray[np.float64]
+
+LEAST, MOST = -16.0, 4.0
+"""Bounds of log variances."""
+
+DRAWS = 160
+SPREAD = 0.7
+MOST_SHRUNK = 6.0
+SUBSET = 60
+OPTIMIZED_ROWS = 300
+KEPT = 12
+JITTER = 1e-8
+
+DEFAULTS = {
+    "scale": (-3.6, 1.0),
+    "constant": (-4.0, 1.0),
+    "sources": (-4.2, 1.0),
+    "physics": (-4.2, 1.0),
+    "blocks": (-6.4, 1.5),
+    "rows": (-7.8, 1.5),
+    "live": (-6.4, 3.0),
+    "units": (-7.4, 1.5),
+    "noise": (-6.0, 1.5),
+}
+"""Term -> mean and deviation of the logarithm of its variance, as shares of the mean latency
+squared: what targets of the public datasets have, rounded."""
+
+
+@dataclass(frozen=True)
+class Hyperprior:
+    """What is believed of the variances before there is a measurement.
+
+    Attributes:
+        terms: names of the terms; the noise comes last.
+        optima: log variances that fitted other targets best, shape (targets, terms), or (0, terms).
+    """
+
+    terms: tuple[str, ...]
+    optima: Floats
+
+    @classmethod
+    def default(cls, terms: tuple[str, ...]) -> Hyperprior:
+        """The prior where no other target is known."""
+        return cls(terms, np.empty((0, len(terms))))
+
+    @property
+    def centre(self) -> Floats:
+        """Means of :data:`DEFAULTS`, shape (terms,)."""
+        return np.array([DEFAULTS[t][0] for t in self.terms])
+
+    @property
+    def deviation(self) -> Floats:
+        """Deviations of :data:`DEFAULTS`, shape (terms,)."""
+        return np.array([DEFAULTS[t][1] for t in self.terms])
+
+    def draws(self, n: int = DRAWS) -> Floats:
+        """Log variances, shape (n, terms): the other targets' own, and draws around them.
+
+        In half of the draws all terms but scale, constant and noise shrink together: the new
+        target may be much like what is known already.
+        """
+        rng = np.random.default_rng(0)
+        if len(self.optima):
+            start = self.optima[rng.integers(0, len(self.optima), n)]
+            result = start + SPREAD * rng.normal(size=start.shape)
+            result[: len(self.optima)] = self.optima[:n]
+        else:
+            result = self.centre + self.deviation * rng.normal(size=(n, len(self.terms)))
+        shrinks = [i for i, t in enumerate(self.terms) if t not in ("scale", "constant", "noise")]
+        shrunk = rng.uniform(0.0, MOST_SHRUNK, n) * (np.arange(n) % 2 == 1)
+        shrunk[: len(self.optima)] = 0.0
+        result[:, shrinks] -= shrunk[:, None]
+        return np.clip(result, LEAST, MOST)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What k measurements tell of the departure from the prior mean.
+
+    Attributes:
+        weights: the mean departure of a network is the sum over terms and measurements of its
+            covariance with the measurement times this, shape (terms, k).
+        shares: weight of every draw of the variances, shape (draws,).
+        variances: the draws, the noise last, shape (draws, terms + 1).
+        inverses: inverse covariances of the measurements, shape (draws, k, k).
+        residual: measurements minus prior mean, shape (k,).
+    """
+
+    weights: Floats
+    shares: Floats
+    variances: Floats
+    inverses: Floats
+    residual: Floats
+
+    def left_out(self) -> tuple[Floats, Floats]:
+        """Mean and variance of every measurement's residual given the others, each (k,).
+
+        In closed form (Rasmussen and Williams, equation 5.12).
+        """
+        diagonal = np.diagonal(self.inverses, axis1=1, axis2=2)
+        means = self.residual - (self.inverses @ self.residual) / diagonal
+        mean = self.shares @ means
+        variance = self.shares @ (1 / diagonal + means**2) - mean**2
+        return mean, variance
+
+    def variance(self, own: Floats, cross: Floats) -> Floats:
+        """Variance of a new measurement of q networks, noise included, shape (q,).
+
+        Args:
+            own: every network's covariance with itself by term, shape (terms, q).
+            cross: its covariance with the measurements, shape (terms, q, k).
+        """
+        mean, square = np.zeros(own.shape[1]), np.zeros(own.shape[1])
+        for share, variances, inverse in zip(
+            self.shares, self.variances, self.inverses, strict=True
+        ):
+            covariance = np.tensordot(variances[:-1], cross, 1)
+            known = covariance @ inverse
+            m = known @ self.residual
+            v = variances[:-1] @ own + variances[-1] - (known * covariance).sum(axis=1)
+            mean += share * m
+            square += share * (np.maximum(v, variances[-1]) + m**2)
+        return np.asarray(square - mean**2)
+
+
+def posterior(
+    kernels: Floats, residual: Floats, prior: Hyperprior, noise: Floats | None = None
+) -> Posterior:
+    """Condition on k measurements.
+
+    Args:
+        kernels: covariances of the measurements by term, shape (terms, k, k).
+        residual: measurements minus prior mean, shape (k,), in units of the mean latency.
+        prior: over the variances of the terms and of the noise.
+        noise: factor of the noise's variance for every measurement, shape (k,); 1 by default.
+    """
+    k = len(residual)
+    factor = np.ones(k) if noise is None else noise
+    draws = prior.draws()
+    if k > SUBSET:
+        # The same evidence, cheaper: most draws are ruled out by a part of the measurements.
+        part = np.random.default_rng(0).permutation(k)[:SUBSET]
+        shares = _Conditioned.on(kernels[:, part][:, :, part], residual[part], draws, factor[part])
+        best = draws[np.argsort(-shares.log_evidence)[:KEPT]]
+        draws = best if k <= 1_000 else best[:1]
+    if k >= 2 * len(prior.terms):
+        part = np.random.default_rng(1).permutation(k)[:OPTIMIZED_ROWS]
+        found = optimize(kernels[:, part][:, :, part], residual[part], draws[0], factor[part])
+        draws = np.vstack([found, draws])
+    if k > 2_000:
+        draws = draws[:1]
+    result = _Conditioned.on(kernels, residual, draws, factor)
+    shares = np.exp(result.log_evidence - result.log_evidence.max())
+    shares /= shares.sum()
+    kept = shares > 1e-4 * shares.max()
+    shares = shares[kept] / shares[kept].sum()
+    variances, inverses = np.exp(draws[kept]), result.inverses[kept]
+    solved = inverses @ residual
+    weights = np.einsum("c,ct,ck->tk", shares, variances[:, :-1], solved)
+    return Posterior(weights, shares, variances, inverses, residual)
+
+
+@dataclass(frozen=True)
+class _Conditioned:
+    """Log evidence (draws,) and inverse covariances (draws, k, k)."""
+
+    log_evidence: Floats
+    inverses: Floats
+
+    @classmethod
+    def on(cls, kernels: Floats, residual: Floats, draws: Floats, noise: Floats) -> _Conditioned:
+        variances = np.exp(draws)
+        evidence, inverses = np.empty(len(draws)), np.empty((len(draws), *kernels.shape[1:]))
+        for n, v in enumerate(variances):
+            covariance = _covariance(kernels, v, noise)
+            lower = np.linalg.cholesky(covariance)
+            inverse = cho_solve((lower, True), np.eye(len(residual)))
+            inverses[n] = inverse
+            evidence[n] = -0.5 * residual @ inverse @ residual - np.log(np.diag(lower)).sum()
+        return cls(evidence, inverses)
+
+
+def optimize(
+    kernels: Floats,
+    residual: Floats,
+    start: Floats,
+    noise: Floats | None = None,
+    *,
+    deviation: float = 2.0,
+) -> Floats:
+    """Log variances of the largest evidence times a Gaussian around ``start``, shape (terms,)."""
+    from scipy.optimize import minimize
+
+    factor = np.ones(len(residual)) if noise is None else noise
+    eye = np.eye(len(residual))
+
+    def loss(log_variances: Floats) -> tuple[float, Floats]:
+        variances = np.exp(log_variances)
+        lower, _ = cho_factor(_covariance(kernels, variances, factor), lower=True)
+        inverse = cho_solve((lower, True), eye)
+        solved = inverse @ residual
+        inner = np.outer(solved, solved) - inverse
+        slopes = [(inner * kernel).sum() for kernel in kernels] + [factor @ np.diag(inner)]
+        away = (log_variances - start) / deviation
+        value = 0.5 * residual @ solved + np.log(np.diag(lower)).sum() + 0.5 * away @ away
+        return float(value), -0.5 * variances * np.array(slopes) + away / deviation
+
+    bounds = [(LEAST, MOST)] * len(start)
+    found = minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}
+    )
+    return np.asarray(found.x, dtype=np.float64)
+
+
+def _covariance(kernels: Floats, variances: Floats, noise: Floats) -> Floats:
+    covariance = np.tensordot(variances[:-1], kernels, 1)
+    covariance[np.diag_indices_from(covariance)] += variances[-1] * noise + JITTER * (
+        1.0 + np.diag(covariance)
+    )
+    return np.asarray(covariance)
+
+
+def terms_of(groups: Mapping[str, object] | tuple[str, ...]) -> tuple[str, ...]:
+    """Names of all terms for groups of features: scale and constant first, the noise last."""
+    return ("scale", "constant", *groups, "noise")

@@ -1,0 +1,282 @@
+"""What networks of a space are to a regression that carries over between targets.
+
+Features come in groups, each with a prior variance of its own: physics, blocks, rows of the block
+table, the same of the blocks that a compiler would keep, and random units for what does not add
+up. All are centred and scaled over a *population* of networks, so that a variance means the same
+in every space: the share of the mean latency that the group explains, squared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from latcast.data.additive import incidence
+from latcast.spaces import Archs, SearchSpace
+
+from ._block_features import PHYSICS
+
+Floats = npt.NDArray[np.float64]
+
+UNITS = 128
+UNIT_FACTS = (
+    "conv_macs", "depthwise_macs", "conv_bytes", "depthwise_bytes", "elementwise_bytes", "launches",
+)  # fmt: skip
+POPULATION = 2_048
+CHUNK = 8_192
+
+
+def population(space: SearchSpace, seen: dict[str, list[int]]) -> Archs:
+    """Networks drawn from the gene values that were ``seen``, always the same ones."""
+    choices = {g.name: set(g.choices) for g in space.genes}
+    restrict = {
+        name: sorted(choices[name] & set(values))
+        for name, values in seen.items()
+        if choices.get(name, set()) & set(values)
+    }
+    return space.sample(POPULATION, 0, restrict=restrict)
+
+
+@dataclass(frozen=True)
+class Units:
+    """Random ReLU units (Rahimi and Recht 2007) on sums of facts; kinks lie among the networks.
+
+    Attributes:
+        weights: shape (sums, units).
+        biases: shape (units,).
+    """
+
+    weights: Floats
+    biases: Floats
+
+    @classmethod
+    def draw(cls, sums: Floats, units: int, rng: np.random.Generator) -> Units:
+        """Units for sums (n, sums) of a population."""
+        centre, spread = sums.mean(axis=0), sums.std(axis=0)
+        spread = np.where(spread > 1e-9 * (np.abs(centre) + 1e-300), spread, np.inf)
+        weights = rng.normal(size=(len(centre), units)) / np.sqrt(np.isfinite(spread).sum() or 1)
+        weights /= spread[:, None]
+        return cls(weights, rng.uniform(-2.0, 2.0, units) - centre @ weights)
+
+    def __call__(self, sums: Floats) -> Floats:
+        result = sums @ self.weights
+        result += self.biases
+        return np.maximum(result, 0.0, out=result)
+
+
+@dataclass(frozen=True)
+class Functions:
+    """f functions of networks: sums over their blocks, and units of such sums.
+
+    Attributes:
+        space: whose block table has the rows.
+        rows: value of every block, shape (f, rows).
+        live: value of every block that is not dead code, shape (f, rows), or (f, 0).
+        units: shared by all functions.
+        outputs: weights of the units, shape (f, units).
+        constant: shape (f,).
+    """
+
+    space: SearchSpace
+    rows: Floats
+    live: Floats
+    units: Units
+    outputs: Floats
+    constant: Floats
+
+    def check(self) -> None:
+        """Make sure that the shapes belong together.
+
+        Raises:
+            ValueError: they do not.
+        """
+        f, rows = len(self.constant), len(self.space.block_table)
+        sums = len(UNIT_FACTS) * (2 if self.live.shape[1] else 1)
+        units = len(self.units.biases)
+        for name, array, shape in (
+            ("rows", self.rows, (f, rows)),
+            ("live", self.live, (f, rows if self.live.shape[1] else 0)),
+            ("unit weights", self.units.weights, (sums, units)),
+            ("unit biases", self.units.biases, (units,)),
+            ("outputs", self.outputs, (f, units)),
+        ):
+            if array.shape != shape:
+                raise ValueError(f"the {name} must have shape {shape}; got {array.shape}")
+
+    def __call__(self, archs: Archs) -> Floats:
+        """Values, shape (n, f)."""
+        result = np.empty((len(archs), len(self.constant)))
+        for start in range(0, len(archs), CHUNK):
+            part = archs[start : start + CHUNK]
+            result[start : start + CHUNK] = self._chunk(part)
+        return result
+
+    def _chunk(self, archs: Archs) -> Floats:
+        facts = _unit_facts(self.space)
+        f = len(self.constant)
+        sums = incidence(archs) @ np.hstack([self.rows.T, facts])
+        result = self.constant + sums[:, :f]
+        totals = sums[:, f:]
+        if self.live.shape[1]:
+            sums = live_incidence(archs) @ np.hstack([self.live.T, facts])
+            result += sums[:, :f]
+            totals = np.hstack([totals, sums[:, f:]])
+        return np.asarray(result + self.units(totals) @ self.outputs.T)
+
+    def combined(self, weights: npt.ArrayLike) -> Functions:
+        """Linear combinations of the functions; weights (g, f)."""
+        w = np.atleast_2d(np.asarray(weights, dtype=np.float64))
+        return replace(
+            self,
+            rows=w @ self.rows,
+            live=w @ self.live,
+            outputs=w @ self.outputs,
+            constant=w @ self.constant,
+        )
+
+    def __add__(self, other: Functions) -> Functions:
+        """Sums, function by function, of functions with the same units."""
+        return replace(
+            self,
+            rows=self.rows + other.rows,
+            live=self.live + other.live,
+            outputs=self.outputs + other.outputs,
+            constant=self.constant + other.constant,
+        )
+
+    def plus(self, constant: float) -> Functions:
+        """The functions and a constant."""
+        return replace(self, constant=self.constant + constant)
+
+
+class NetworkFeatures:
+    """Features of a space's networks in groups, and the way back to functions of networks.
+
+    Every group is centred and has a mean squared norm of 1 over the population.
+
+    Args:
+        population: n networks among which the functions are to hold.
+        units: random units, or how many to draw.
+    """
+
+    def __init__(self, population: Archs, units: Units | int = UNITS) -> None:
+        self.space = population.space
+        table = self.space.block_table
+        counts = incidence(population)
+        live = live_incidence(population)
+        self.has_dead = (counts != live).nnz > 0
+        physics = sp.csr_matrix(np.stack([table.facts[name] for name in PHYSICS], axis=1))
+        blocks = _block_map(self.space)
+        used = np.flatnonzero(counts.sum(axis=0))
+        rows = sp.csr_matrix(
+            (np.ones(len(used)), (used, np.arange(len(used)))), shape=(len(table), len(used))
+        )
+        maps = {"physics": (physics, False), "blocks": (blocks, False), "rows": (rows, False)}
+        if self.has_dead:
+            maps["live"] = (sp.hstack([physics, blocks], format="csr"), True)
+        self._groups: dict[str, _Group] = {}
+        for name, (matrix, is_live) in maps.items():
+            group = _Group.over(live if is_live else counts, matrix, is_live)
+            if group is not None:
+                self._groups[name] = group
+        sums = self._sums(counts, live)
+        if isinstance(units, int):
+            units = Units.draw(sums, units, np.random.default_rng(0))
+        self.units = units
+        values = self.units(sums)
+        self._unit_centre = values.mean(axis=0)
+        spread = values.std(axis=0)
+        active = spread > 1e-9
+        self._unit_scale = np.where(active, spread, np.inf) * np.sqrt(max(1, int(active.sum())))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the groups, in order."""
+        return (*self._groups, "units")
+
+    def __call__(self, archs: Archs) -> list[Floats]:
+        """Features by group, each of shape (n, features of the group)."""
+        counts = incidence(archs)
+        live = live_incidence(archs) if self.has_dead else counts
+        result = [
+            ((live if g.live else counts) @ g.matrix).toarray() - g.centre
+            for g in self._groups.values()
+        ]
+        units = self.units(self._sums(counts, live))
+        return [*result, (units - self._unit_centre) / self._unit_scale]
+
+    def functions(self, coefficients: list[Floats], constant: Floats) -> Functions:
+        """The functions that coefficients by group, each (f, features of the group), stand for."""
+        table = self.space.block_table
+        rows = np.zeros((len(constant), len(table)))
+        live = np.zeros((len(constant), len(table) if self.has_dead else 0))
+        constant = constant.astype(np.float64)
+        for group, values in zip(self._groups.values(), coefficients, strict=False):
+            part = (group.matrix @ values.T).T
+            if group.live:
+                live += part
+            else:
+                rows += part
+            constant = constant - values @ group.centre
+        outputs = coefficients[-1] / self._unit_scale
+        constant = constant - outputs @ self._unit_centre
+        return Functions(self.space, rows, live, self.units, outputs, constant)
+
+    def constant(self, value: float) -> Functions:
+        """The function that is ``value`` for every network."""
+        sizes = [g.matrix.shape[1] for g in self._groups.values()] + [len(self.units.biases)]
+        return self.functions([np.zeros((1, size)) for size in sizes], np.array([value]))
+
+    def _sums(self, counts: sp.csr_matrix, live: sp.csr_matrix) -> Floats:
+        facts = _unit_facts(self.space)
+        sums = counts @ facts
+        return np.hstack([sums, live @ facts]) if self.has_dead else sums
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A group of features: block values (rows, features) to sum, and the sums' centre."""
+
+    matrix: sp.csr_matrix
+    centre: Floats
+    live: bool
+
+    @classmethod
+    def over(cls, counts: sp.csr_matrix, matrix: sp.csr_matrix, live: bool) -> _Group | None:
+        """Scaled over a population's block counts; None where nothing varies."""
+        sums = (counts @ matrix).toarray()
+        spread = sums.std(axis=0)
+        varies = np.flatnonzero(spread > 1e-9 * (np.abs(sums).max(axis=0, initial=0) + 1e-300))
+        if not varies.size:
+            return None
+        scale = spread[varies] * np.sqrt(len(varies))
+        scaled = sp.csr_matrix(matrix[:, varies] @ sp.diags(1 / scale))
+        return cls(scaled, sums[:, varies].mean(axis=0) / scale, live)
+
+
+def live_incidence(archs: Archs) -> sp.csr_matrix:
+    """How often every architecture has every block that is not dead code, shape (n, rows)."""
+    rows = len(archs.space.block_table)
+    ids = np.where(archs.space.live_blocks(archs), archs.space.block_ids(archs), rows)
+    pointers = np.arange(0, ids.size + 1, ids.shape[1])
+    matrix = sp.csr_matrix((np.ones(ids.size), ids.ravel(), pointers), shape=(len(archs), rows + 1))
+    matrix.sum_duplicates()
+    return matrix[:, :rows]
+
+
+def _block_map(space: SearchSpace) -> sp.csr_matrix:
+    """Which block it is, as a constant and in proportion to the bytes it moves."""
+    table = space.block_table
+    where = (np.arange(len(table)), table.groups)
+    moved = table.facts["read_bytes"] + table.facts["write_bytes"]
+    return sp.hstack(
+        [sp.csr_matrix((values, where)) for values in (np.ones(len(table)), moved)], format="csr"
+    )
+
+
+def _unit_facts(space: SearchSpace) -> Floats:
+    facts = space.block_table.facts
+    return np.stack([facts[name] for name in UNIT_FACTS], axis=1)

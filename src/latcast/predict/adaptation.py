@@ -1,0 +1,163 @@
+"""Adapting a predictor to another target from a few measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from latcast._names import unknown_name
+from latcast.data import LatencyDataset
+from latcast.spaces import Archs, SearchSpace
+
+from ._base import LOWEST_SHARE, MIN_ROWS, Fitted, Floats, Predictor, set_aside
+from ._block_features import PHYSICS
+from ._network_features import NetworkFeatures, population
+from ._transfer import Blend, Prior
+from .bayes import Bayes
+from .lookup_table import LookupTable
+from .mlp import MLP
+
+MOST_SCALED = 4.0
+
+
+def adapt(base: Predictor, few: LatencyDataset, *, method: str, seed: int) -> Predictor:
+    """A predictor for the target of ``few``; see :meth:`Predictor.adapt`."""
+    few.check_latencies()
+    if method not in METHODS:
+        raise ValueError(unknown_name("method", method, list(METHODS)))
+    if not len(few):
+        raise ValueError("adapting needs at least one measurement; got none")
+    return METHODS[method](base, few, seed)
+
+
+def _bayes(base: Predictor, few: LatencyDataset, _seed: int) -> Predictor:
+    """The base's prediction is the prior mean, up to a scale; the space's physics its doubts."""
+    if few.archs.space.block_space != base.space.name:
+        base = transferred(base, few.archs.space.expand(few.archs).space)
+    fitted = _fitted(base, few)
+    units = base.latency.function.units if isinstance(base, Bayes) else None
+    networks, predicted = _population(base, fitted.seen)
+    features = NetworkFeatures(networks, *(() if units is None else (units,)))
+    weight = 1 / float(predicted.mean())
+    if isinstance(base, Bayes):
+        mean = base.latency.scaled(weight)
+    else:
+        mean = Blend(features.constant(0.0), base, weight)
+    return Bayes.from_prior(Prior(features, networks, mean), fitted, few)
+
+
+def _last_layer(base: Predictor, few: LatencyDataset, seed: int) -> Predictor:
+    """The OFANAS paper's fine-tuning; without layers, the prediction is scaled and shifted."""
+    if len(few) < MIN_ROWS:
+        raise ValueError(
+            f"a fresh last layer needs at least {MIN_ROWS} measurements; got {len(few)}: "
+            'use the method "bayes", or measure more'
+        )
+    if few.archs.space.block_space != base.space.name:
+        raise ValueError(
+            f"a last layer can only be trained in the base's own space, {base.space.name}; got "
+            f'{few.archs.space.name}: use the method "bayes"'
+        )
+    train, held_out = set_aside(few, seed)
+    archs = train.archs.space.expand(train.archs)
+    adapted: Predictor
+    if isinstance(base, MLP):
+        adapted = base.with_last_layer(archs, train.latency_ms, np.random.default_rng(seed))
+    else:
+        adapted = _scaled(base, archs, train.latency_ms)
+    adapted.become(_fitted(base, few))
+    adapted.calibrate(held_out)
+    return adapted
+
+
+METHODS: Mapping[str, Callable[[Predictor, LatencyDataset, int], Predictor]] = {
+    "bayes": _bayes,
+    "last-layer": _last_layer,
+}
+"""Name -> how to adapt."""
+
+
+def transferred(base: Predictor, space: SearchSpace) -> LookupTable:
+    """A base's latencies of blocks, carried over to the blocks of another space.
+
+    A block takes what the most similar block of the base's space takes, in proportion to their
+    physics at the base's prices. What belongs to no block is kept as it is on average.
+    """
+    networks = population(base.space, base.fitted.seen)
+    explained = base.explain(networks)
+    count = len(base.space.block_table)
+    ids = explained.block_ids.ravel()
+    occurs = np.bincount(ids, minlength=count + 1)[:count]
+    total = np.bincount(ids, explained.blocks_ms.ravel(), minlength=count + 1)[:count]
+    known = np.flatnonzero(occurs)
+    values = total[known] / occurs[known]
+    old, new = _facts(base.space)[known], _facts(space)
+    prices = _prices(old, values)
+    nearest = _nearest(old, new)
+    ratio = (new @ prices + 1e-12) / (old @ prices + 1e-12)[nearest]
+    carried = values[nearest] * np.clip(ratio, 1 / MOST_SCALED, MOST_SCALED)
+    overhead = max(0.0, float(explained.network_ms.mean()))
+    return LookupTable.from_blocks(space, base.target, carried, overhead_ms=overhead)
+
+
+def _facts(space: SearchSpace) -> Floats:
+    facts = space.block_table.facts
+    return np.stack([facts[name] for name in PHYSICS], axis=1)
+
+
+def _prices(facts: Floats, values: Floats) -> Floats:
+    from scipy.optimize import nnls
+
+    scale = facts.max(axis=0) + 1e-300
+    prices: Floats = nnls(facts / scale, np.maximum(values, 0.0))[0] / scale
+    return prices
+
+
+def _nearest(old: Floats, new: Floats) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Position in ``old`` of the block most similar to every one of ``new``, shape (new,)."""
+    from scipy.spatial import KDTree
+
+    return np.asarray(KDTree(np.log1p(old)).query(np.log1p(new))[1])
+
+
+def _population(base: Predictor, seen: dict[str, list[int]]) -> tuple[Archs, Floats]:
+    """Networks of the gene values that were seen, and what the base says of them.
+
+    A lookup table knows nothing of other values than its own.
+    """
+    networks = population(base.space, seen)
+    try:
+        return networks, base.predict(networks)
+    except ValueError:
+        networks = population(base.space, base.fitted.seen)
+        return networks, base.predict(networks)
+
+
+def _fitted(base: Predictor, few: LatencyDataset) -> Fitted:
+    archs = few.archs.space.expand(few.archs)
+    seen = {
+        gene.name: sorted(
+            set(base.fitted.seen.get(gene.name, ())) | set(np.unique(archs.genes[:, n]).tolist())
+        )
+        for n, gene in enumerate(archs.space.genes)
+    }
+    card = {
+        "data": dict(few.provenance),
+        "rows": len(few),
+        "base": {"target": str(base.target), "kind": base.kind, "card": base.fitted.card},
+    }
+    return Fitted(archs.space, few.target, seen, card=card)
+
+
+def _scaled(base: Predictor, archs: Archs, latency_ms: Floats) -> Bayes:
+    predicted = base.predict(archs)
+    centred = predicted - predicted.mean()
+    spread = float(centred @ centred)
+    slope = float(centred @ latency_ms) / spread if spread else 0.0
+    if slope <= 0.0:  # a base that ranks these networks the wrong way round
+        slope = float(latency_ms.mean() / predicted.mean())
+    constant = float(latency_ms.mean() - slope * predicted.mean())
+    features = NetworkFeatures(_population(base, base.fitted.seen)[0])
+    latency = Blend(features.constant(constant), base, slope)
+    return Bayes.from_blend(latency, LOWEST_SHARE * float(latency_ms.min()))

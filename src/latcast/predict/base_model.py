@@ -1,0 +1,319 @@
+"""Base models: one model of many targets of a space, from which new targets are predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cho_factor, cho_solve
+
+from latcast._model_file import ModelFile, read_model, write_model
+from latcast.data import LatencyDataset
+from latcast.devices import Device, Target, devices
+from latcast.spaces import Archs, SearchSpace, space
+
+from ._base import MIN_ROWS, Fitted
+from ._evidence import OPTIMIZED_ROWS, Hyperprior, optimize
+from ._network_features import UNITS, Functions, NetworkFeatures, Units, population
+from ._overlap import Overlap
+from ._similarity import Source, TargetSpec, predict_log_scale, similarities
+from ._transfer import Blend, Prior, estimate
+from .bayes import Bayes
+
+Floats = npt.NDArray[np.float64]
+Progress = Callable[[int, int], None]
+
+KIND = "base"
+PROJECTION_PENALTY = 1e-6
+LEAST_SPREAD = 1e-6
+
+
+class BaseModel:
+    """One model of many targets of a space.
+
+    Every target's latencies are a function of the same features (block physics, blocks, rows of
+    the block table, random units), fitted with what the space's physics can tell and a residual
+    of its own. Of a new target it predicts from its device's specification, batch and precision
+    alone (:meth:`predictor`), and from a few measurements (:meth:`adapt`): the targets that are
+    known make up the prior, in which directions and how far targets differ among it.
+
+    Attributes:
+        space: whose block table is used.
+        card: data provenance, licence: anything JSON can hold.
+    """
+
+    def __init__(self) -> None:
+        self._sources: list[Source] = []
+        self._optima: Floats = np.empty((0, 0))
+        self.card: dict[str, Any] = {}
+
+    @property
+    def targets(self) -> list[Target]:
+        """The targets that it was trained on."""
+        return [s.spec.target for s in self._sources]
+
+    def fit(
+        self,
+        datasets: Sequence[LatencyDataset],
+        *,
+        catalogue: dict[str, Device] | None = None,
+        progress: Progress = lambda _done, _total: None,
+    ) -> BaseModel:
+        """Learn from one dataset a target; returns the model itself.
+
+        Args:
+            datasets: of one block space, at least two, of different targets, at least 10 rows
+                each.
+            catalogue: device name -> specification; :func:`latcast.devices.devices` by default.
+                Targets of other devices take part, but tell nothing about specifications.
+            progress: called with the number of targets done and of all.
+
+        Raises:
+            ValueError: spaces differ, a target occurs twice, there are too few datasets or rows,
+                or a latency is not finite and positive.
+        """
+        _check(datasets)
+        known = devices() if catalogue is None else catalogue
+        archs = [d.archs.space.expand(d.archs) for d in datasets]
+        self.space: SearchSpace = archs[0].space
+        self._seen = {
+            g.name: sorted({int(v) for a in archs for v in np.unique(a.genes[:, i])})
+            for i, g in enumerate(self.space.genes)
+        }
+        self._prepare()
+        functions = []
+        for n, (data, a) in enumerate(zip(datasets, archs, strict=True)):
+            found = estimate(Prior(self._features, self._population, self._one), a, data.latency_ms)
+            function = found.latency_ms.function
+            mean = float(function(self._population).mean())
+            functions.append(function.combined([[1 / mean]]))
+            spec = TargetSpec.of(data.target, known.get(data.target.device))
+            self._sources.append(Source(spec, mean, len(data)))
+            progress(n + 1, len(datasets))
+        self._functions = _stacked(functions)
+        self._values = self._functions(self._population)
+        optima = [
+            self._optimum(n, a, d) for n, (a, d) in enumerate(zip(archs, datasets, strict=True))
+        ]
+        self._optima = np.array(optima)
+        self.card["data"] = [{"target": str(d.target), **d.provenance} for d in datasets]
+        return self
+
+    def predictor(self, target: Target, device: Device | None = None) -> Bayes:
+        """Predict for a target without any measurement of it.
+
+        Args:
+            target: device, runtime, batch and precision.
+            device: its specification; by default the catalogue's, if it is there.
+        """
+        prior = self._prior(TargetSpec.of(target, device or devices().get(target.device)))
+        return Bayes.from_prior(prior, self._fitted_for(target, 0))
+
+    def adapt(self, few: LatencyDataset, device: Device | None = None) -> Bayes:
+        """Predict for the target of a few measurements, at least one.
+
+        Raises:
+            ValueError: they are of another block space, none, or not finite and positive.
+        """
+        few.check_latencies()
+        if few.archs.space.block_space != self.space.name or not len(few):
+            raise ValueError(
+                f"adapting needs at least one measurement of a network of {self.space.name}; "
+                f"got {len(few)} of {few.archs.space.name}"
+            )
+        spec = TargetSpec.of(few.target, device or devices().get(few.target.device))
+        fitted = self._fitted_for(few.target, len(few))
+        return Bayes.from_prior(self._prior(spec), fitted, few)
+
+    def prior(self, target: Target | None = None, device: Device | None = None) -> Prior:
+        """What the model believes of a target before it is measured.
+
+        Args:
+            target: None for any of them: all that are known count alike.
+            device: its specification; by default the catalogue's, if it is there.
+        """
+        if target is None:
+            return self._prior(None)
+        return self._prior(TargetSpec.of(target, device or devices().get(target.device)))
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _prepare(self, units: Units | int = UNITS) -> None:
+        self._population = population(self.space, self._seen)
+        self._features = NetworkFeatures(self._population, units)
+        self._one = Blend(self._features.constant(1.0))
+
+    def _fitted_for(self, target: Target, rows: int) -> Fitted:
+        card = {"data": self.card.get("data"), "rows": rows, "base": [str(t) for t in self.targets]}
+        return Fitted(self.space, target, self._seen, card=card)
+
+    def _prior(self, spec: TargetSpec | None, without: Sequence[int] = ()) -> Prior:
+        """The prior of a target, some of the sources left out."""
+        kept = [n for n in range(len(self._sources)) if n not in without]
+        functions = self._functions.combined(np.eye(len(self._sources))[kept])
+        values = self._values[:, kept]
+        if spec is None:
+            mean, log_scale = functions.combined(np.full(len(kept), 1 / len(kept))), None
+        else:
+            mean, log_scale = self._mean(spec, kept)
+        away = values - mean(self._population)
+        norm = max(float(np.sqrt((away**2).sum(axis=1).mean())), LEAST_SPREAD)
+        sources = (functions + mean.combined(np.full((len(kept), 1), -1.0))).combined(
+            np.eye(len(kept)) / norm
+        )
+        hyper = None
+        if self._optima.size:
+            terms = ("scale", "constant", "sources", *self._features.names, "noise")
+            hyper = Hyperprior(terms, self._optima)
+        return Prior(self._features, self._population, Blend(mean), sources, hyper, log_scale)
+
+    def _optimum(self, n: int, archs: Archs, data: LatencyDataset) -> Floats:
+        """Log variances that suit a source best, were it new and its device unknown."""
+        device = self._sources[n].spec.target.device
+        alike = [i for i, s in enumerate(self._sources) if s.spec.target.device == device]
+        without = alike if len(alike) < len(self._sources) else [n]
+        prior = self._prior(self._sources[n].spec, without)
+        rows = np.random.default_rng(0).permutation(len(archs))[:OPTIMIZED_ROWS]
+        mean = prior.mean(archs[rows])
+        scale = float(np.median(data.latency_ms[rows]) / np.median(mean))
+        kernels = np.stack([f @ f.T for f in prior.design(archs[rows], mean)])
+        residual = data.latency_ms[rows] / scale - mean
+        return optimize(kernels, residual, Hyperprior.default(prior.terms).centre)
+
+    def _mean(self, spec: TargetSpec, kept: list[int]) -> tuple[Functions, tuple[float, float]]:
+        """Shape and log scale that are expected of a target, from some of the sources."""
+        sources = [self._sources[n] for n in kept]
+        overlap = Overlap.of(spec, sources) if spec.kind == "gpu" else None
+        if overlap is not None:
+            values, log_scale = overlap.expect(self._values[:, kept], self._population)
+            return self._projected(values), log_scale
+        weights = similarities(spec, [s.spec for s in sources])
+        weights += 1e-6 * max(float(weights.max()), 1e-300)
+        log_scale = predict_log_scale(
+            _log(spec.roofline_ms(self._population)),
+            [_log(s.spec.roofline_ms(self._population)) for s in sources],
+            np.log([s.mean_ms for s in sources]),
+            weights,
+        )
+        shape = np.zeros(len(self._sources))
+        shape[kept] = weights / weights.sum()
+        return self._functions.combined(shape), log_scale
+
+    def _projected(self, values: Floats) -> Functions:
+        """The function of the features, but for the rows, nearest to values on the population."""
+        groups = self._features(self._population)
+        names = self._features.names
+        used = [g for name, g in zip(names, groups, strict=True) if name != "rows"]
+        x = np.hstack([*used, np.ones((len(values), 1))])
+        gram = x.T @ x + PROJECTION_PENALTY * np.eye(x.shape[1])
+        solved = cho_solve(cho_factor(gram), x.T @ values)
+        parts = iter(np.split(solved, np.cumsum([g.shape[1] for g in used])))
+        coefficients = [
+            np.zeros((1, g.shape[1])) if name == "rows" else next(parts)[None]
+            for name, g in zip(names, groups, strict=True)
+        ]
+        return self._features.functions(coefficients, next(parts))
+
+    def save(self, path: str | Path) -> None:
+        """Write a model file (safetensors with a JSON header), atomically."""
+        f = self._functions
+        tensors = {"rows": f.rows, "live": f.live, "outputs": f.outputs, "constant": f.constant,
+                   "optima": self._optima, "unit_weights": self._features.units.weights,
+                   "unit_biases": self._features.units.biases}  # fmt: skip
+        sources = [
+            {"spec": s.spec.record(), "mean_ms": s.mean_ms, "rows": s.rows} for s in self._sources
+        ]
+        header = {
+            "kind": KIND,
+            "space": self.space.name,
+            "seen": self._seen,
+            "sources": sources,
+            "card": self.card,
+        }
+        write_model(path, ModelFile(header, tensors))
+
+    @classmethod
+    def load(cls, path: str | Path) -> BaseModel:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ValueError: the file is damaged, of a newer schema version, or no base model.
+            FileNotFoundError: there is no such file.
+        """
+        model = read_model(path)
+        try:
+            return cls._restored(model)
+        except (
+            KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError
+        ) as error:  # fmt: skip
+            raise ValueError(f"{path} must be a latcast base model; got: {error}") from error
+
+    @classmethod
+    def _restored(cls, model: ModelFile) -> BaseModel:
+        header, t = model.header, model.tensors
+        if header["kind"] != KIND:
+            raise ValueError(f"a model of the kind {header['kind']!r}")
+        self = cls()
+        self.space, self.card = space(header["space"]), dict(header["card"])
+        self._seen = {str(k): [int(v) for v in values] for k, values in header["seen"].items()}
+        self._sources = [
+            Source(TargetSpec.parse(s["spec"]), float(s["mean_ms"]), int(s["rows"]))
+            for s in header["sources"]
+        ]
+        self._prepare(Units(t["unit_weights"], t["unit_biases"]))
+        one, count = self._one.function, len(self._sources)
+        shapes = {
+            "rows": (count, one.rows.shape[1]),
+            "live": (count, one.live.shape[1]),
+            "outputs": (count, one.outputs.shape[1]),
+            "constant": (count,),
+            "optima": (count, len(self._features.names) + 4),
+        }
+        for name, shape in shapes.items():
+            if t[name].shape != shape:
+                raise ValueError(f"array {name!r} must have shape {shape}; got {t[name].shape}")
+        self._functions = replace(
+            one, rows=t["rows"], live=t["live"], outputs=t["outputs"], constant=t["constant"]
+        )
+        self._values = self._functions(self._population)
+        self._optima = t["optima"]
+        return self
+
+
+def _check(datasets: Sequence[LatencyDataset]) -> None:
+    if len(datasets) < 2:
+        raise ValueError(f"a base model needs at least two datasets; got {len(datasets)}")
+    first, targets = datasets[0], set()
+    for data in datasets:
+        data.check_latencies()
+        if data.archs.space.block_space != first.archs.space.block_space:
+            raise ValueError(
+                f"datasets of a base model must be of one space, "
+                f"{first.archs.space.block_space}; got {data.archs.space.name}"
+            )
+        if data.target in targets:
+            raise ValueError(f"datasets must be of different targets; {data.target} occurs twice")
+        if len(data) < MIN_ROWS:
+            raise ValueError(
+                f"fitting needs at least {MIN_ROWS} measurements; got {len(data)} of {data.target}"
+            )
+        targets.add(data.target)
+
+
+def _stacked(functions: Sequence[Functions]) -> Functions:
+    """All functions as one object; they share their units."""
+    return replace(
+        functions[0],
+        rows=np.concatenate([f.rows for f in functions]),
+        live=np.concatenate([f.live for f in functions]),
+        outputs=np.concatenate([f.outputs for f in functions]),
+        constant=np.concatenate([f.constant for f in functions]),
+    )
+
+
+def _log(value: float | None) -> float | None:
+    return None if value is None else float(np.log(value))

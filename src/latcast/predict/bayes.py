@@ -1,0 +1,116 @@
+"""Bayes: block physics with a prior, in closed form; what adapting a model gives.
+
+On its own it starts from nothing but the space's physics; adapted, from another predictor
+(:mod:`.adaptation`) or from a base model of many targets (:mod:`.base_model`). It works from one
+measurement up, and its intervals follow from the posterior and from the measurements' own
+left-out errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+
+from latcast.data import LatencyDataset
+from latcast.spaces import Archs
+
+from ._base import LOWEST_SHARE, Fitted, Floats, Predictor, State
+from ._network_features import Functions, NetworkFeatures, Units, population
+from ._transfer import Blend, Estimate, Prior, estimate, guess
+
+
+class Bayes(Predictor):
+    """Bayesian regression on block physics, averaged over its hyper-parameters."""
+
+    kind = "bayes"
+    description = "Bayesian regression on block physics; what adapting a model gives"
+
+    @classmethod
+    def from_prior(cls, prior: Prior, fitted: Fitted, few: LatencyDataset | None = None) -> Self:
+        """Condition a prior on measurements, or state it without any.
+
+        Args:
+            prior: what is believed of the target.
+            fitted: space, target, gene values that were seen, and card.
+            few: measurements of the target, at least one.
+        """
+        self = cls()
+        if few is None:
+            found = guess(prior)
+            lowest = LOWEST_SHARE * float(np.exp(prior.log_scale[0] if prior.log_scale else 0.0))
+        else:
+            found = estimate(prior, few.archs.space.expand(few.archs), few.latency_ms)
+            lowest = LOWEST_SHARE * float(few.latency_ms.min())
+        self._adopt(found, lowest)
+        self.become(replace(fitted, calibration=found.calibration))
+        return self
+
+    @classmethod
+    def from_blend(cls, latency: Blend, lowest_ms: float) -> Self:
+        """A predictor of a known function; it becomes one by :meth:`become`."""
+        self = cls()
+        self._latency, self._lowest_ms = latency, lowest_ms
+        return self
+
+    def _adopt(self, found: Estimate, lowest_ms: float) -> None:
+        self._latency, self._lowest_ms = found.latency_ms, lowest_ms
+
+    @property
+    def latency(self) -> Blend:
+        """The prediction as a function of networks, in ms."""
+        return self._latency
+
+    def _fit(self, archs: Archs, latency_ms: Floats, rng: np.random.Generator) -> None:
+        networks = population(archs.space, self.fitted.seen)
+        features = NetworkFeatures(networks)
+        prior = Prior(features, networks, Blend(features.constant(1.0)))
+        self._adopt(estimate(prior, archs, latency_ms), LOWEST_SHARE * float(latency_ms.min()))
+
+    def _predict(self, archs: Archs) -> Floats:
+        return np.maximum(self._latency(archs), self._lowest_ms)
+
+    def _explain(self, archs: Archs) -> Floats:
+        function, space = self._latency.function, self.space
+        blocks: Floats = space.gather(archs, function.rows[0])
+        if function.live.shape[1]:
+            blocks += space.gather(archs, function.live[0]) * space.live_blocks(archs)
+        if (base := self._base()) is not None:
+            blocks += self._latency.weight * base.explain(archs).blocks_ms
+        # Data can push a cheap block below 0; that part belongs to the network.
+        return np.asarray(np.maximum(blocks, 0.0))
+
+    def _base(self) -> Predictor | None:
+        base = self._latency.base
+        assert base is None or isinstance(base, Predictor)
+        return base
+
+    def _parts(self) -> dict[str, Predictor]:
+        base = self._base()
+        return {} if base is None else {"base": base}
+
+    def _state(self) -> State:
+        f = self._latency.function
+        state: State = {
+            "rows": f.rows[0],
+            "outputs": f.outputs[0],
+            "unit_weights": f.units.weights,
+            "unit_biases": f.units.biases,
+            "scalars": np.array([f.constant[0], self._lowest_ms, self._latency.weight]),
+        }
+        return state | ({"live": f.live[0]} if f.live.shape[1] else {})
+
+    def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
+        units = Units(state["unit_weights"], state["unit_biases"])
+        rows, live = state["rows"], state.get("live", np.zeros(0))
+        constant, self._lowest_ms, weight = (float(v) for v in state["scalars"])
+        function = Functions(
+            self.space, rows[None], live[None], units, state["outputs"][None], np.array([constant])
+        )
+        function.check()
+        base = parts.get("base")
+        if base is not None and base.space.name != self.space.name:
+            raise ValueError(f"the base must be for {self.space.name}; got {base.space.name}")
+        self._latency = Blend(function, base, weight if base is not None else 0.0)
