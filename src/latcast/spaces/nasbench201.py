@@ -109,10 +109,16 @@ class NASBench201(SearchSpace):
         return ids
 
     def live_blocks(self, archs: Archs) -> npt.NDArray[np.bool_]:
-        """Blocks on a path of operations other than ``none`` from input to output.
+        """Blocks from which a path without ``none`` leads to the output.
 
-        An addition lives where both of its sides do. Where a cell's output does not depend on
-        its input, that of the network is a constant, and no block of it lives.
+        An addition lives where both of its sides do. Where no such path leads through a cell,
+        only the last cell and what follows live. What computes on zeros lives all the same.
+
+        That is what HELP's Pixel 3 and Raspberry Pi 4 bear out, the only targets there that leave
+        anything out: operations that live, by kind, explain 94 and 95 % of the variance of their
+        latencies, all operations but ``none`` 85 and 86 %, and those that live and do not
+        compute on zeros 86 and 87 %. The rest is in part a flaw of what ran there: where node 2
+        has zeros among its inputs, it leaves nothing out.
         """
         live = np.zeros((len(archs), _STEPS), dtype=np.bool_)
         edges, connected = _live_edges(archs.genes)
@@ -121,10 +127,10 @@ class NASBench201(SearchSpace):
         for step, (left, right) in _ADDITIONS.items():
             live[:, step] = either[:, left] & either[:, right]
             either[:, step] = either[:, left] | either[:, right]
+        cells = np.flatnonzero(self._rows < _STEM)
         result = np.ones((len(archs), len(self._rows)), dtype=np.bool_)
-        in_cell = self._rows < _STEM
-        result[:, in_cell] = np.tile(live, in_cell.sum() // _STEPS)
-        result &= connected[:, None]
+        result[:, cells] = np.tile(live, len(cells) // _STEPS)
+        result[:, : cells[-_STEPS]] &= connected[:, None]
         return result
 
     def one_hot(self, archs: Archs) -> npt.NDArray[np.float32]:
@@ -190,18 +196,15 @@ def _layout() -> tuple[npt.NDArray[np.int32], npt.NDArray[np.intp], tuple[tuple[
 
 
 def _live_edges(genes: Genes) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Edges on a path from a cell's input to its output (n, 6), and whether there is one (n,)."""
+    """Edges on a path to a cell's output (n, 6), and whether one starts at its input (n,)."""
     there = genes != _NONE
-    reached = np.zeros((len(genes), 4), dtype=np.bool_)
     needed = np.zeros((len(genes), 4), dtype=np.bool_)
-    reached[:, 0] = needed[:, 3] = True
-    # EDGES come in an order in which a node's own edges stand before those that leave it.
-    for edge, (source, node) in enumerate(EDGES):
-        reached[:, node] |= there[:, edge] & reached[:, source]
+    needed[:, 3] = True
+    # EDGES come in an order in which the edges that leave a node stand after those that enter it.
     for edge, (source, node) in reversed(list(enumerate(EDGES))):
         needed[:, source] |= there[:, edge] & needed[:, node]
-    sources, nodes = np.array(EDGES).T
-    return there & reached[:, sources] & needed[:, nodes], reached[:, 3]
+    nodes = [node for _, node in EDGES]
+    return there & needed[:, nodes], needed[:, 0]
 
 
 def _operation(operation: str, shape: Shape, name: str) -> Block:
