@@ -72,9 +72,7 @@ def small_network(op: str = "h_swish", side: int = 19) -> Network:
     b.elementwise("identity")
     main = b.elementwise("relu")
     b.elementwise("identity")
-    b.conv(12, 1, groups=2, bias=True)
-    b.channel_shuffle(2)
-    b.conv(16, 1, groups=2, bias=True)
+    b.channel_shuffle(4)
     b.avg_pool(3)
     b.elementwise("add", main)
     nothing = b.elementwise("zero")
@@ -163,6 +161,24 @@ def test_outputs_are_those_of_plain_numpy(kind, precision, batch, op, side):
     loaded.run()
     want = expected(network, batch)
     assert loaded.output().shape == want.shape
+    assert np.abs(loaded.output() - want).max() <= TOLERANCE[precision] * np.abs(want).max()
+
+
+@pytest.mark.parametrize(("kind", "precision"), CPU)
+def test_grouped_convolutions_and_what_ncnn_makes_of_them(kind, precision):
+    b = BlockBuilder("grouped", (12, 9, 9))
+    b.conv(24, 1, groups=2, bias=True)
+    b.channel_shuffle(2)
+    b.conv(16, 3, stride=2, groups=4, bias=True)
+    network = Network.from_blocks([b.build()], seed=1)
+    made = make(kind, precision=precision)
+    if (kind.name, precision) == ("ncnn", "bf16"):
+        with pytest.raises(UnsupportedNetworkError, match=r"layer 0: .* grouped"):
+            made.load(network)
+        return
+    loaded = made.load(network)
+    loaded.run()
+    want = expected(network, 1)
     assert np.abs(loaded.output() - want).max() <= TOLERANCE[precision] * np.abs(want).max()
 
 
