@@ -199,7 +199,7 @@ def test_other_spaces_all_the_way(latcast: Any, tmp_path: Path, name: str) -> No
     items = tmp_path / "archs.json"
     items.write_text(latcast("spaces", name, "--sample", 3).stdout)
     the_space = space(name)
-    archs = the_space.sample(200, 0)
+    archs = the_space.sample(1_000, 0)
     latency = the_space.block_sums(archs, the_space.block_table.facts["macs"]) * 1e-7 + 1
     data, model = tmp_path / "d.parquet", tmp_path / "m.latcast"
     LatencyDataset(archs, latency, Target("imaginary", "simulator")).save(data)
@@ -213,7 +213,7 @@ def test_other_spaces_all_the_way(latcast: Any, tmp_path: Path, name: str) -> No
 
 def test_found_networks_of_any_space_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     cells = space("nasbench201")
-    archs = cells.sample(200, 0)
+    archs = cells.sample(1_000, 0)
     latency = cells.block_sums(archs, cells.block_table.facts["macs"]) * 1e-7 + 1
     model = Roofline().fit(LatencyDataset(archs, latency, Target("imaginary", "simulator")))
 

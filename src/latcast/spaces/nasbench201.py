@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast._names import short_repr
 from latcast.networks import (
     BLOCK_INPUT,
     SECOND_INPUT,
@@ -258,7 +259,7 @@ def _parse_one(n: int, item: Any) -> list[int]:
     if found is None:
         raise ValueError(
             f"architecture {n} must be a string like |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, or a "
-            f"dict that holds one as 'arch'; got {_short(item)}"
+            f"dict that holds one as 'arch'; got {short_repr(item)}"
         )
     for operation in found.groups():
         if operation not in _CODES:
@@ -274,8 +275,3 @@ def _arch_string(genes: list[int]) -> str:
         f"{OPERATIONS[code - 1]}~{source}" for code, (source, _) in zip(genes, EDGES, strict=True)
     ]
     return f"|{parts[0]}|+|{'|'.join(parts[1:3])}|+|{'|'.join(parts[3:])}|"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
