@@ -23,3 +23,9 @@ def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
         others = ", ".join(folded[n] for n in near[1:])
         listed = f"{len(known)} names" + (f", among them {others}" if others else "")
     return f"no {kind} is called {name!r}; {hint}known: {listed}"
+
+
+def short_repr(value: object) -> str:
+    """``repr`` of a value, for an error message: at most 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

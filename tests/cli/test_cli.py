@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from latcast.cli import search as command
 from latcast.data import LatencyDataset
-from latcast.spaces import space
+from latcast.devices import Target
+from latcast.predict import Roofline
+from latcast.search import AccuracyModel, search
+from latcast.spaces import Archs, SearchSpace, space
 
 ARCH = {"ks": [3, 5] * 10, "e": [4] * 20, "d": [2, 3, 4, 3, 2], "r": [192]}
 COMMANDS = [
@@ -185,6 +190,48 @@ def test_search_wrong_requests(
     latcast: Any, arguments: tuple[object, ...], code: int, message: str
 ) -> None:
     assert message in latcast.error("search", *arguments, code=code)
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "fbnet"])
+def test_other_spaces_all_the_way(latcast: Any, tmp_path: Path, name: str) -> None:
+    facts = latcast.json("spaces", name)
+    assert facts["gene_combinations"] == {"nasbench201": 5**6, "fbnet": 9**22}[name]
+    items = tmp_path / "archs.json"
+    items.write_text(latcast("spaces", name, "--sample", 3).stdout)
+    the_space = space(name)
+    archs = the_space.sample(1_000, 0)
+    latency = the_space.block_sums(archs, the_space.block_table.facts["macs"]) * 1e-7 + 1
+    data, model = tmp_path / "d.parquet", tmp_path / "m.latcast"
+    LatencyDataset(archs, latency, Target("imaginary", "simulator")).save(data)
+    assert latcast.json("train", data, "--out", model)["metrics"]["mape"] < 0.1
+    predicted = latcast.json("predict", items, "--device", model)[0]["architectures"]
+    costs = the_space.costs(the_space.parse(json.loads(items.read_text())))["macs"]
+    assert [x["latency_ms"] for x in predicted] == pytest.approx(costs * 1e-7 + 1, rel=0.01)
+    message = latcast.error("search", "--device", model, "--max-latency", 20, code=2)
+    assert f"no accuracy model is called '{name}'" in message
+
+
+def test_found_networks_of_any_space_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    cells = space("nasbench201")
+    archs = cells.sample(1_000, 0)
+    latency = cells.block_sums(archs, cells.block_table.facts["macs"]) * 1e-7 + 1
+    model = Roofline().fit(LatencyDataset(archs, latency, Target("imaginary", "simulator")))
+
+    class LargestIsBest(AccuracyModel):
+        name = "largest"
+
+        def supports(self, space: SearchSpace) -> bool:
+            return space.name == cells.name
+
+        def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
+            return cells.costs(archs)["macs"].to_numpy() / 1e9
+
+    result = search(cells, latency=model, accuracy=LargestIsBest(), max_latency_ms=[9.0, 12.0])
+    assert result.method == "exhaustive"
+    command._print("imaginary", "d/r/b1", result, command._records(result))
+    shown = capsys.readouterr().out
+    assert all(x["arch"] in shown for x in result.archs.to_dicts())
+    assert "depths" not in shown
 
 
 def test_train_evaluate_predict(latcast: Any, dataset: Path, arch: Path, tmp_path: Path) -> None:

@@ -221,6 +221,29 @@ def test_a_lookup_table_is_built(latcast, tmp_path, monkeypatch, fake):
     assert model.predict(archs) == pytest.approx(truth, rel=0.02)
 
 
+def test_a_lookup_table_of_cells_is_built(latcast, tmp_path, monkeypatch, fake):
+    hasty = partial(Protocol, visit_s=0.02, warm_up_s=0.0, reference_s=0.0, other_cpus=1e9)
+    monkeypatch.setattr(measure, "Protocol", hasty)
+    monkeypatch.setitem(measure.runtimes.RUNTIMES, "onnxruntime", fake.FakeRuntime)
+    out = tmp_path / "table.latcast"
+    found = latcast.json(
+        "lookup-table", "build", "--space", "nasbench201", "--networks", "30", "--visits", "2",
+        "--device", "here", "--way", "profile", "--out", out,
+    )  # fmt: skip
+    ways = {c["way"]: c for c in found["ways"]}
+    assert set(ways) == {"isolated", "profile", "networks"}
+    assert ways["profile"]["mape"] < 0.01
+    model = latcast_package.load(out)
+    archs = model.space.sample(5, 3)
+    truth = [fake.truth_ms(model.space.network(a)) for a in archs]
+    assert model.predict(archs) == pytest.approx(truth, rel=0.02)
+    message = latcast.error(
+        "lookup-table", "build", "--space", "nasbench201", "--resolutions", "224",
+        "--out", tmp_path / "b.latcast", code=2,
+    )  # fmt: skip
+    assert "nasbench201 has no gene 'r'" in message
+
+
 def test_a_lookup_table_is_built_with_a_real_runtime(latcast, tmp_path, monkeypatch):
     """With visits too short for good numbers."""
     hasty = partial(Protocol, visit_s=0.01, warm_up_s=0.0, reference_s=0.0, min_samples=3, redo=0)

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latcast.data import LatencyDataset, read
-from latcast.data._finding import SEVERITIES, Finding
+from latcast.data._audit_latencies import check_near_zero
+from latcast.data._finding import SEVERITIES, Finding, Subject
 from latcast.data._segments import segments
 from latcast.data.audit import audit
-from latcast.data.help import load_torch_file
 from latcast.devices import Target
 from latcast.spaces import space
 
@@ -109,6 +109,36 @@ def test_fast_networks_are_not_near_zero() -> None:
     assert "near-zero" not in found(replace(data, latency_ms=wide))
 
 
+def test_rows_that_cheaper_networks_do_not_come_near() -> None:
+    data = measured(500)
+    cheapest = np.argsort(data.archs.space.costs(data.archs)["macs"].to_numpy())[:25]
+    limit = np.median(data.latency_ms[cheapest]) / 4
+    latency = data.latency_ms.copy()
+    latency[[7, 300, 301]] = np.array([0.95, 0.6, 0.4]) * limit
+    finding = found(replace(data, latency_ms=latency))["near-zero"]
+    assert finding.evidence["rows"] == [7, 300, 301]
+    assert "of them are networks" not in finding.message
+    latency[[7, 300, 301]] = np.array([1.05, 1.6, 1.3]) * limit
+    findings = found(replace(data, latency_ms=latency))
+    assert "near-zero" not in findings
+    assert "outliers" in findings
+
+
+def test_dead_networks_are_told() -> None:
+    cells = space("nasbench201")
+    rng = np.random.default_rng(0)
+    archs = cells.sample(2_000, rng)
+    live = cells.live_blocks(archs)
+    ms = cells.gather(archs, cells.block_table.facts["macs"] / 2e7 + 0.05) * live
+    latency = ms.sum(axis=1) * rng.normal(1, 0.01, len(archs))
+    finding = found(LatencyDataset(archs, latency, TARGET))["near-zero"]
+    dead = np.flatnonzero(~live[:, 0])
+    assert finding.evidence["count"] == finding.evidence["dead_networks"]
+    assert set(finding.evidence["rows"]) <= set(dead.tolist())
+    assert finding.evidence["count"] >= 0.7 * len(dead)
+    assert "networks that make nothing of their input" in finding.message
+
+
 @pytest.mark.parametrize("factor", [0.6, 1.5, 30.0])
 def test_outliers_are_found_and_no_others(factor: float) -> None:
     findings = found(changed(measured(1000), [5, 500], factor))
@@ -128,18 +158,26 @@ def test_constant_latencies() -> None:
     assert set(found(replace(measured(1000), latency_ms=np.full(1000, 3.0)))) == {"constant"}
 
 
-@pytest.mark.parametrize(("name", "count"), [("pixel3", 203), ("raspi4", 201)])
-def test_helps_rows_near_zero(name: str, count: int) -> None:
-    path = REAL / "help" / "nasbench201" / "latency" / f"{name}.pt"
-    if not path.exists():
-        pytest.skip(f"needs the public data: {path.name}")
+@pytest.mark.parametrize(("name", "count"), [("pixel3", 283), ("raspi4", 289)])
+def test_helps_rows_near_zero(shared: Path, name: str, count: int) -> None:
     pytest.importorskip("torch")
-    latency = np.array(load_torch_file(path), dtype=float)
-    # The check looks at latencies alone: any architectures do.
-    data = LatencyDataset(SPACE.sample(len(latency), 0), latency, TARGET)
-    finding = next(f for f in audit(data) if f.kind == "near-zero")
-    assert finding.evidence["count"] == count
-    assert finding.evidence["largest_ms"] < finding.evidence["median_ms"] / 50
+    data = read(shared / "help" / "nasbench201" / "latency" / f"{name}.pt")
+    subject = Subject(data)
+    (finding,) = check_near_zero(subject)
+    assert finding.evidence["count"] == finding.evidence["dead_networks"] == count
+    # Exactly those that take less than any network that makes something of its input.
+    live = data.archs.space.live_blocks(data.archs)[:, 0]
+    assert subject.near_zero.sum() == (data.latency_ms < data.latency_ms[live].min()).sum()
+
+
+@pytest.mark.parametrize("path", [
+    "nasbench201/latency/eyeriss.pt", "nasbench201/latency/essential_ph_1.pt",
+    "nasbench201/latency/samsung_s7.pt", "nasbench201/latency/titanx_256.pt",
+    "fbnet/latency/pixel3.pt", "fbnet/latency/essential_ph_1.pt", "ofa/latency/titan_xp_64.pt",
+])  # fmt: skip
+def test_no_row_of_other_files_is_near_zero(shared: Path, path: str) -> None:
+    pytest.importorskip("torch")
+    assert not list(check_near_zero(Subject(read(shared / "help" / path))))
 
 
 # -- copies ---------------------------------------------------------------------------------

@@ -30,10 +30,16 @@ def no_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     assert not (tmp_path / CANARY).exists()
 
 
-def help_files(folder: Path, archs: Any, latencies: Any, name: str = "gpu_4.pt") -> Path:
+def help_files(
+    folder: Path,
+    archs: Any,
+    latencies: Any,
+    name: str = "gpu_4.pt",
+    archs_name: str = "ofa_archs.pt",
+) -> Path:
     path = folder / "latency" / name
     path.parent.mkdir(exist_ok=True)
-    torch.save(archs, folder / "ofa_archs.pt")
+    torch.save(archs, folder / archs_name)
     torch.save(latencies, path)
     return path
 
@@ -89,6 +95,55 @@ def test_help_architectures_of_another_form_are_refused(tmp_path: Path, archs: A
         read(help_files(tmp_path, archs, [1.0, 2.0, 3.0]))
 
 
+CELLS = [x["arch"] for x in space("nasbench201").sample(3, 0).to_dicts()]
+LAYERS = space("fbnet").sample(3, 0).to_dicts()
+
+
+def test_nasbench201_rows_are_numbered(tmp_path: Path) -> None:
+    rows = {CELLS[0]: 2, CELLS[1]: 0, CELLS[2]: 1}
+    path = help_files(tmp_path, rows, [1, 2, 3], "pixel2.pt", "str_arch2idx.pt")
+    data = read(path)
+    assert data.archs.space.name == "nasbench201"
+    assert [x["arch"] for x in data.archs.to_dicts()] == [CELLS[1], CELLS[2], CELLS[0]]
+    assert data.latency_ms.tolist() == [1, 2, 3]
+    assert data.target == Target("pixel-2", "help")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [CELLS, {CELLS[0]: 0, CELLS[1]: 2}, {CELLS[0]: 0.0}, {CELLS[0]: False}, {"|x|": 0}, {3: 0}],
+)
+def test_nasbench201_rows_of_another_form_are_refused(tmp_path: Path, rows: Any) -> None:
+    latencies = [1.0] * len(rows)
+    with pytest.raises(ValueError, match="must"):
+        read(help_files(tmp_path, rows, latencies, archs_name="str_arch2idx.pt"))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"), [("cifar100", "fbnet"), ("ImageNet", "fbnet-imagenet")]
+)
+def test_fbnets_dataset_decides_the_space(tmp_path: Path, dataset: str, name: str) -> None:
+    content = {"dataset": dataset, "num_classes": 100, "arch": LAYERS}
+    data = read(help_files(tmp_path, content, [1, 2, 3], archs_name="metainfo.pt"))
+    assert data.archs.space.name == name
+    assert data.archs.to_dicts() == LAYERS
+
+
+def test_fbnets_of_another_dataset_are_refused(tmp_path: Path) -> None:
+    content = {"dataset": "mnist", "arch": LAYERS}
+    with pytest.raises(ValueError, match="dataset cifar100 or ImageNet; got 'mnist'"):
+        read(help_files(tmp_path, content, [1, 2, 3], archs_name="metainfo.pt"))
+
+
+def test_helps_other_spaces(shared: Path) -> None:
+    cells = read(shared / "help" / "nasbench201" / "latency" / "raspi4.pt")
+    assert len(cells) == len(cells.archs.unique()) == 15_625
+    layers = read(shared / "help" / "fbnet" / "latency" / "1080ti_32.pt")
+    assert len(layers) == 5_000
+    assert layers.target == Target("gtx-1080-ti", "pytorch-help", batch=32)
+    assert layers.archs.space.name == "fbnet"
+
+
 @pytest.mark.usefixtures("no_code_runs")
 def test_plain_pickles_are_not_unpickled(tmp_path: Path) -> None:
     path = help_files(tmp_path, {"arch": ITEMS}, [1.0, 2.0, 3.0])
@@ -106,9 +161,28 @@ def test_truncated_torch_files_are_refused(tmp_path: Path) -> None:
             help.load_torch_file(path)
 
 
-def test_helps_names_and_missing_architectures(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"DEVICE_BATCH\.pt"):
-        read(help_files(tmp_path, {"arch": ITEMS}, [1.0, 2.0, 3.0], "gpu.pt"))
+@pytest.mark.parametrize(
+    ("stem", "target"),
+    [
+        ("titan_rtx_64", Target("titan-rtx", "pytorch-help", batch=64)),
+        ("2080ti_1", Target("rtx-2080-ti", "pytorch-help")),
+        ("titanxp_256", Target("titan-xp", "pytorch-help", batch=256)),
+        ("titan_xp_32", Target("titan-xp", "pytorch-help", batch=32)),
+        ("silver_4210r", Target("xeon-silver-4210r", "pytorch-help")),
+        ("gold_6226", Target("xeon-gold-6226", "pytorch-help")),
+        ("essential_ph_1", Target("essential-ph-1", "help")),
+        ("raspi4", Target("raspberry-pi-4", "help")),
+        ("fpga", Target("fpga-zc706", "help")),
+        ("eyeriss", Target("eyeriss", "help")),
+        ("My_GPU_8", Target("my-gpu", "pytorch-help", batch=8)),
+        ("My_GPU", Target("my-gpu", "pytorch-help")),
+    ],
+)
+def test_targets_from_helps_names(stem: str, target: Target) -> None:
+    assert help.target_from_name(stem) == target
+
+
+def test_missing_architectures_are_named(tmp_path: Path) -> None:
     path = help_files(tmp_path, {"arch": ITEMS}, [1.0, 2.0, 3.0])
     (tmp_path / "ofa_archs.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"ofa_archs\.pt"):

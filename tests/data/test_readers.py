@@ -182,6 +182,21 @@ def test_architectures_in_one_column(tmp_path: Path) -> None:
     assert read(path, space="ofa-mobilenet-v3", target="a/b").archs.to_dicts() == ITEMS
 
 
+@pytest.mark.parametrize("name", ["nasbench201", "fbnet"])
+def test_architectures_of_other_spaces(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "mine.csv"
+    items = space(name).sample(3, 0).to_dicts()
+    cells = [[json.dumps(x) for x in items]]
+    if name == "nasbench201":
+        cells.append([x["arch"] for x in items])
+    for column in cells:
+        pl.DataFrame({"arch": column, "latency_ms": [1, 2, 3]}).write_csv(path)
+        assert read(path, space=name, target="a/b").archs.to_dicts() == items
+    path.write_text("latency_ms,arch\n1,|none~0|\n")
+    with pytest.raises(ValueError, match="architecture 0 must be"):
+        read(path, space=name, target="a/b")
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

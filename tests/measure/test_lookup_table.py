@@ -19,6 +19,13 @@ def test_every_row_of_a_resolution_is_found():
     assert len(distinct_rows(SPACE, [160, 224])) == 192
 
 
+def test_every_row_of_a_space_without_resolutions_is_found():
+    assert distinct_rows(latcast.space("nasbench201")) == list(range(24))
+    assert distinct_rows(latcast.space("fbnet")) == list(range(106))
+    with pytest.raises(ValueError, match="no gene 'r'"):
+        distinct_rows(latcast.space("fbnet"), [224])
+
+
 def test_an_unknown_resolution_is_refused():
     with pytest.raises(ValueError, match="r must keep at least one of"):
         distinct_rows(SPACE, [130])
@@ -67,6 +74,19 @@ def test_layers_of_a_profile_are_booked_on_their_blocks():
     assert block_times(blocks, profile) == pytest.approx(FACTS["macs"][ids])
 
 
+def test_layers_of_a_profile_are_booked_on_their_blocks_in_a_cell_too():
+    cells = latcast.space("nasbench201")
+    arch = cells.sample(1, seed=4)
+    ids = cells.block_ids(arch)[0].tolist()
+    network = cells.network(arch)
+    profile = {n: float(cost(x).macs) for n, x in enumerate(network.layers)}
+    times = block_times([cells.block_table.blocks[i] for i in ids], profile)
+    macs = cells.block_table.facts["macs"][ids]
+    head = cells.block_table.keys.index("batch norm")
+    macs[ids.index(head)] = 64 * 8**2  # a scale and a shift, a convolution to runtimes
+    assert times == pytest.approx(macs)
+
+
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "mnn"])
 def test_profiles_of_real_networks_add_up_to_their_latency(name):
     runtimes = pytest.importorskip("latcast.measure.runtimes").RUNTIMES
@@ -92,3 +112,16 @@ def test_a_profile_of_the_space(tmp_path):
     assert np.flatnonzero(known).tolist() == [i for i in ids if i < len(SPACE.block_table)]
     assert (table[known] >= 0).all()
     assert Protocol().visits >= 3
+
+
+def test_a_profile_of_cells():
+    cells = latcast.space("nasbench201")
+    archs = cells.sample(2, seed=0)
+    kind = measure.class_name(measure.runtimes.RUNTIMES["onnxruntime"])
+    table = measure.profiled_table(Target("here", "onnxruntime", threads=1), archs, kind)
+    keys = cells.block_table.keys
+    found = {key: ms for key, ms in zip(keys, table, strict=True) if np.isfinite(ms)}
+    assert set(found) == {keys[i] for i in np.unique(cells.block_ids(archs))}
+    for stage in (1, 2, 3):
+        assert found[f"stage {stage}/skip_connect"] == 0
+        assert found[f"stage {stage}/nor_conv_3x3"] > 0

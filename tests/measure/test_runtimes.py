@@ -69,7 +69,21 @@ def small_network(op: str = "h_swish", side: int = 19) -> Network:
     b.conv(16, 1, bias=True)
     b.elementwise("add", first)
     b.conv(16, 7, stride=2, groups=16, bias=True)
-    b.conv(24, 3, stride=2, bias=True)
+    b.elementwise("identity")
+    main = b.elementwise("relu")
+    b.elementwise("identity")
+    b.channel_shuffle(4)
+    b.avg_pool(3)
+    b.elementwise("add", main)
+    nothing = b.elementwise("zero")
+    b.avg_pool(2, stride=2, source=main)
+    b.conv(24, 3, bias=True)
+    last = b.last
+    b.avg_pool(2, stride=2, source=nothing)
+    b.conv(24, 1, bias=True)
+    b.elementwise("add", last)
+    b.elementwise("batch_norm")
+    b.elementwise("relu")
     b.pool()
     b.linear(10)
     return Network.from_blocks([b.build()], seed=1)
@@ -101,6 +115,16 @@ def apply(layer, x, others, parameters):
             return x * np.clip(x + 3, 0, 6) / 6
         case "global_pool":
             return x.mean(axis=(2, 3), keepdims=True)
+        case "avg_pool":
+            return average(x, layer.kernel_size, layer.stride)
+        case "channel_shuffle":
+            n, channels, *sides = x.shape
+            matrix = x.reshape(n, layer.groups, channels // layer.groups, *sides)
+            return matrix.swapaxes(1, 2).reshape(x.shape)
+        case "zero":
+            return 0 * x
+        case "identity":
+            return x
         case "add":
             return x + others[0]
         case "scale":
@@ -120,6 +144,14 @@ def convolve(x, weight, bias, stride, groups):
     return out.reshape(n, -1, h, w) + bias[:, None, None]
 
 
+def average(x, k, stride):
+    """Means of windows; what is padded is NaN, and does not count."""
+    pad = (k - 1) // 2
+    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)), constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(2, 3))
+    return np.nanmean(windows[:, :, ::stride, ::stride], axis=(4, 5))
+
+
 @pytest.mark.parametrize(("kind", "precision"), CPU)
 @pytest.mark.parametrize(("batch", "op", "side"), [(1, "h_swish", 19), (3, "relu", 20)])
 def test_outputs_are_those_of_plain_numpy(kind, precision, batch, op, side):
@@ -129,6 +161,24 @@ def test_outputs_are_those_of_plain_numpy(kind, precision, batch, op, side):
     loaded.run()
     want = expected(network, batch)
     assert loaded.output().shape == want.shape
+    assert np.abs(loaded.output() - want).max() <= TOLERANCE[precision] * np.abs(want).max()
+
+
+@pytest.mark.parametrize(("kind", "precision"), CPU)
+def test_grouped_convolutions_and_what_ncnn_makes_of_them(kind, precision):
+    b = BlockBuilder("grouped", (12, 9, 9))
+    b.conv(24, 1, groups=2, bias=True)
+    b.channel_shuffle(2)
+    b.conv(16, 3, stride=2, groups=4, bias=True)
+    network = Network.from_blocks([b.build()], seed=1)
+    made = make(kind, precision=precision)
+    if (kind.name, precision) == ("ncnn", "bf16"):
+        with pytest.raises(UnsupportedNetworkError, match=r"layer 0: .* grouped"):
+            made.load(network)
+        return
+    loaded = made.load(network)
+    loaded.run()
+    want = expected(network, 1)
     assert np.abs(loaded.output() - want).max() <= TOLERANCE[precision] * np.abs(want).max()
 
 

@@ -10,8 +10,10 @@ import pytest
 from latcast.networks import (
     BLOCK_INPUT,
     OPERATORS,
+    SECOND_INPUT,
     Block,
     BlockBuilder,
+    Cost,
     InvertedResidual,
     Layer,
     blocks_from_ofa_config,
@@ -62,6 +64,9 @@ def test_unknown_operator_is_an_error_and_not_zero() -> None:
 @pytest.mark.parametrize("op", OPERATORS)
 def test_every_operator_moves_bytes(op: str) -> None:
     c = cost(Layer(op, (4, 3, 3), (4, 3, 3), (BLOCK_INPUT,), groups=4 if "depth" in op else 1))
+    if op == "identity":
+        assert c == Cost(0, 0, 0, 0, launches=0)
+        return
     assert c.read_bytes > 0
     assert c.write_bytes > 0
     assert c.launches == 1
@@ -77,6 +82,28 @@ def test_peak_memory_keeps_the_residual_alive() -> None:
     assert peak_activation_bytes(b.build()) == (2 + 8 + 2) * one
     chain = Block("b", b.build().layers[:2])
     assert peak_activation_bytes(chain) == (8 + 2) * one
+
+
+def test_peak_memory_counts_both_inputs() -> None:
+    b = BlockBuilder("b", (2, 4, 4))
+    b.elementwise("add", SECOND_INPUT)
+    assert peak_activation_bytes(b.build()) == 3 * 2 * 4 * 4 * 4
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "side", "out"),
+    [(3, 1, 8, 8), (2, 2, 8, 4), (2, 2, 9, 4), (3, 2, 9, 5)],
+)
+def test_average_pools_keep_whole_windows(
+    kernel_size: int, stride: int, side: int, out: int
+) -> None:
+    b = BlockBuilder("b", (4, side, side))
+    b.conv(6, 1)
+    b.avg_pool(kernel_size, stride=stride, source=BLOCK_INPUT)
+    layer = b.build().layers[-1]
+    assert layer.in_shape == (4, side, side)
+    assert layer.out_shape == (4, out, out)
+    assert cost(layer) == Cost(0, 0, 4 * 4 * side**2, 4 * 4 * out**2)
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,8 @@ ELEMENTWISE = {
     "h_sigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
     "add": lambda x: x + x,
     "scale": lambda x: x * x,
+    "zero": lambda x: 0 * x,
+    "identity": lambda x: x,
 }
 
 
@@ -98,6 +100,36 @@ def test_elementwise_operators(op):
     others = (-1,) if op in ("add", "scale") else ()
     net = network((5, 3, 4), ("elementwise", op, *others, {}))
     assert np.allclose(run(net), ELEMENTWISE[op](net.inputs(1)[0]), atol=1e-6)
+
+
+def test_an_identity_inside_a_network_is_no_layer():
+    net = network((5, 3, 4), ("elementwise", "identity", {}), ("elementwise", "relu", {}))
+    assert [x.split()[0] for x in contents(net)] == ["Input", "ReLU"]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+@pytest.mark.parametrize("before", [[], [("pool", {})]])
+def test_channels_are_shuffled(groups, before):
+    net = network((6, 3, 4), *before, ("channel_shuffle", groups, {}))
+    x = net.inputs(1)[0]
+    x = x.mean(axis=(1, 2), keepdims=True) if before else x
+    order = np.arange(6).reshape(groups, -1).T.ravel()
+    assert np.allclose(run(net).reshape(x.shape), x[order], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "side"),
+    [(3, 1, 5), (3, 2, 5), (3, 2, 6), (2, 2, 6), (2, 2, 7), (4, 1, 6), (5, 1, 4)],
+)
+def test_average_pools_do_not_count_padding(kernel_size, stride, side):
+    net = network((16, side, side), ("avg_pool", kernel_size, {"stride": stride}))
+    x, pad = net.inputs(1)[0], (kernel_size - 1) // 2
+    want = np.empty(net.out_shape)
+    for row, column in np.ndindex(net.out_shape[1:]):
+        top, left = row * stride - pad, column * stride - pad
+        window = x[:, max(top, 0) : top + kernel_size, max(left, 0) : left + kernel_size]
+        want[:, row, column] = window.mean(axis=(1, 2))
+    assert np.allclose(run(net), want, atol=1e-6)
 
 
 @pytest.mark.parametrize("op", ["relu", "relu6", "h_swish"])

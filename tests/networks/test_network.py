@@ -10,11 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import latcast
-from latcast.networks import BLOCK_INPUT, Block, BlockBuilder, Layer, Network, to_onnx, to_pytorch
+from latcast.networks import (
+    BLOCK_INPUT,
+    SECOND_INPUT,
+    Block,
+    BlockBuilder,
+    Layer,
+    Network,
+    to_onnx,
+    to_pytorch,
+)
 
 SPACES = [
     "ofa-mobilenet-v3", "ofa-mobilenet-v3-w1.0", "compofa-fixed-kernel", "compofa-elastic-kernel",
+    "nasbench201", "fbnet", "fbnet-imagenet",
 ]  # fmt: skip
+CLASSES = {"nasbench201": 10, "fbnet": 100}
 
 
 def run_onnx(network, batch=1):
@@ -25,16 +36,19 @@ def run_onnx(network, batch=1):
 @pytest.mark.parametrize("name", SPACES)
 def test_a_network_of_any_space(name):
     space = latcast.space(name)
-    arch = space.sample(1, seed=5, restrict={"r": [128]})
+    restrict = {"r": [128]} if "ofa" in name else None
+    arch = space.sample(1, seed=5, restrict=restrict)
     network = space.network(arch, seed=1)
     model = onnx.load_from_string(to_onnx(network))
     onnx.checker.check_model(model, full_check=True)
     assert {(o.domain, o.version) for o in model.opset_import} == {("", 17)}
     output = run_onnx(network)
-    assert output.shape == (1, 1000)
+    assert output.shape == (1, CLASSES.get(name, 1000))
     assert 0.01 < output.std() < 100
     # Folding takes out a batch norm's scale and shift, and puts a bias in their place.
-    weights = sum(p.weight.size for p in network.parameters if p is not None)
+    scales = sum(x.out_shape[0] for x in network.layers if x.op == "depthwise_conv" and
+                 x.kernel_size == 1)  # fmt: skip
+    weights = sum(p.weight.size for p in network.parameters if p is not None) - scales
     facts = space.block_table.facts
     shifts = sum(
         2 * x.out_shape[0]
@@ -104,21 +118,78 @@ def test_blocks_that_do_not_fit():
         Network.from_blocks([])
 
 
-def test_a_batch_norm_of_its_own_cannot_be_folded():
+def test_a_batch_norm_of_its_own_becomes_a_scale_and_a_shift():
     b = BlockBuilder("odd", (3, 8, 8))
     b.elementwise("relu")
     b.elementwise("batch_norm")
-    with pytest.raises(ValueError, match="must follow a convolution"):
-        Network.from_blocks([b.build()])
+    network = Network.from_blocks([b.build()])
+    scale, shift = network.parameters[1].weight, network.parameters[1].bias
+    assert network.layers[1].op == "depthwise_conv"
+    assert scale.shape == (3, 1, 1, 1)
+    x = np.maximum(network.inputs(2), 0)
+    want = x * scale.reshape(3, 1, 1) + shift.reshape(3, 1, 1)
+    assert np.abs(run_onnx(network, 2) - want).max() <= 1e-5
 
 
-def test_a_batch_norm_of_a_shared_convolution_cannot_be_folded():
+def test_a_batch_norm_of_a_shared_convolution_is_not_folded():
     shape = (4, 8, 8)
     conv = Layer("conv", shape, shape, (BLOCK_INPUT,))
     norm = Layer("batch_norm", shape, shape, (0,))
     both = Layer("add", shape, shape, (1, 0))  # reads the convolution before the norm, too
-    with pytest.raises(ValueError, match="only reader"):
-        Network.from_blocks([Block("odd", (conv, norm, both))])
+    network = Network.from_blocks([Block("odd", (conv, norm, both))])
+    assert [x.op for x in network.layers] == ["conv", "depthwise_conv", "add"]
+    assert [x.inputs for x in network.layers] == [(BLOCK_INPUT,), (0,), (1, 0)]
+    assert [x.bias for x in network.layers] == [False, True, False]
+
+
+def addition():
+    b = BlockBuilder("addition", (4, 8, 8))
+    b.elementwise("add", SECOND_INPUT)
+    return b.build()
+
+
+def test_blocks_may_read_any_before_them():
+    network = Network.from_blocks(
+        [block(), block((4, 8, 8)), addition(), addition()],
+        reads=[(BLOCK_INPUT,), (0,), (0, 1), (2, 0)],
+    )
+    assert [x.inputs for x in network.layers[4:]] == [
+        (3,), (4,), (5,), (6, 5), (3, 7), (8, 3)
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="block 'addition' must read"):
+        Network.from_blocks([block(channels=5), block((5, 8, 8)), addition()],
+                            reads=[(BLOCK_INPUT,), (0,), (1, 0)])  # fmt: skip
+
+
+def test_an_addition_alone_reads_its_input_twice():
+    network = Network.from_blocks([addition()])
+    assert network.layers[0].inputs == (BLOCK_INPUT, BLOCK_INPUT)
+    assert np.array_equal(run_onnx(network), 2 * network.inputs(1))
+
+
+def test_an_identity_does_not_let_an_activation_destroy_its_input():
+    torch = pytest.importorskip("torch")
+    b = BlockBuilder("aliased", (3, 8, 8))
+    first = b.conv(4, 3, bias=True)
+    b.elementwise("identity")
+    b.elementwise("relu")
+    b.elementwise("add", first)
+    network = Network.from_blocks([b.build()])
+    with torch.no_grad():
+        output = to_pytorch(network)(torch.from_numpy(network.inputs(1))).numpy()
+    assert np.abs(output - run_onnx(network)).max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "fbnet"])
+def test_pytorch_and_onnx_agree_on_other_spaces(name):
+    torch = pytest.importorskip("torch")
+    space = latcast.space(name)
+    for seed in range(2):
+        network = space.network(space.sample(1, seed), seed)
+        with torch.no_grad():
+            output = to_pytorch(network)(torch.from_numpy(network.inputs(2))).numpy()
+        onnx_output = run_onnx(network, 2)
+        assert np.abs(output - onnx_output).max() <= 1e-5 * np.abs(onnx_output).max()
 
 
 def test_unknown_operators_are_named():

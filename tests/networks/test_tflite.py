@@ -124,6 +124,43 @@ def test_pools_and_broadcast_products():
     assert np.allclose(run(net, 2), x * x.mean(axis=(2, 3), keepdims=True), atol=1e-6)
 
 
+def test_zeros_and_identities():
+    assert not run(network((5, 3, 4), ("elementwise", "zero", {})), 2).any()
+    net = network((5, 3, 4), ("elementwise", "identity", {}))
+    assert np.array_equal(run(net, 2), net.inputs(2))
+    assert [x[0] for x in contents(to_tflite(net))] == ["RESHAPE"]  # a network is no wire
+    inside = network((5, 3, 4), ("elementwise", "identity", {}), ("elementwise", "relu", {}))
+    assert [x[0] for x in contents(to_tflite(inside))] == ["RELU"]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+def test_channels_are_shuffled(groups):
+    net = network((6, 3, 4), ("channel_shuffle", groups, {}))
+    order = np.arange(6).reshape(groups, -1).T.ravel()
+    assert np.array_equal(run(net, 2), net.inputs(2)[:, order])
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "side"), [(3, 1, 5), (3, 2, 5), (2, 2, 6), (2, 2, 7), (5, 1, 4)]
+)
+def test_average_pools_do_not_count_padding(kernel_size, stride, side):
+    net = network((3, side, side), ("avg_pool", kernel_size, {"stride": stride}))
+    x, pad = net.inputs(2), (kernel_size - 1) // 2
+    want = np.empty((2, *net.out_shape))
+    for row, column in np.ndindex(net.out_shape[1:]):
+        top, left = row * stride - pad, column * stride - pad
+        window = x[:, :, max(top, 0) : top + kernel_size, max(left, 0) : left + kernel_size]
+        want[:, :, row, column] = window.mean(axis=(2, 3))
+    assert np.allclose(run(net, 2), want, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kernel_size", "stride", "side"), [(3, 2, 6), (4, 1, 6)])
+def test_average_pools_that_do_not_exist_are_named(kernel_size, stride, side):
+    net = network((3, side, side), ("avg_pool", kernel_size, {"stride": stride}))
+    with pytest.raises(ValueError, match="layer 0: TensorFlow Lite has no average pool"):
+        to_tflite(net)
+
+
 def test_linear_layers_read_images_in_our_order():
     net = network((5, 3, 4), ("linear", 7, {}))
     weight, bias = net.parameters[0].weight, net.parameters[0].bias

@@ -31,12 +31,15 @@ def test_sample_advances_a_generator(each: SearchSpace) -> None:
 
 
 def test_sample_restricted(each: SearchSpace) -> None:
-    archs = each.sample(50, 0, restrict={"r": [160, 224], "d1": [2]})
-    assert set(archs.genes[:, -1]) == {160, 224}
+    first, last = each.genes[0], each.genes[-1]
+    two = {last.choices[1], last.choices[-2]}
+    archs = each.sample(50, 0, restrict={first.name: first.choices[:1], last.name: two})
+    assert set(archs.genes[:, 0]) == {first.choices[0]}
+    assert set(archs.genes[:, -1]) == two
     with pytest.raises(ValueError, match="no gene 'x'"):
         each.sample(1, 0, restrict={"x": [1]})
-    with pytest.raises(ValueError, match="r must keep at least one of 128"):
-        each.sample(1, 0, restrict={"r": [7]})
+    with pytest.raises(ValueError, match=f"{last.name} must keep at least one of "):
+        each.sample(1, 0, restrict={last.name: [77]})
 
 
 def test_parse_is_the_inverse_of_format(each: SearchSpace) -> None:
@@ -59,11 +62,12 @@ def test_inactive_genes_do_not_count(each: SearchSpace) -> None:
 def test_mutation_stays_in_the_space(each: SearchSpace) -> None:
     archs = each.sample(500, 3)
     assert np.array_equal(each.mutate(archs, 0.0, 0).genes, archs.genes)
-    mutants = each.mutate(archs, 0.1, 0, restrict={"r": [192]})
+    last = each.genes[-1]
+    mutants = each.mutate(archs, 0.1, 0, restrict={last.name: last.choices[1:2]})
     each.validate(mutants.genes)
     changed = mutants.genes != archs.genes
     assert 0.03 < changed[:, :-1].mean() < 0.1  # a redrawn gene often keeps its value
-    assert set(mutants.genes[changed[:, -1], -1]) <= {192}
+    assert set(mutants.genes[changed[:, -1], -1]) == {last.choices[1]}
 
 
 def test_crossover_takes_every_gene_from_a_parent(each: SearchSpace) -> None:
@@ -81,10 +85,47 @@ def test_block_ids_are_rows_of_the_table(each: SearchSpace) -> None:
     rows = len(each.block_table)
     assert ids.dtype == np.int32
     assert ids.min() >= 0
-    assert ids.max() == rows  # some positions are empty
+    has_empty = each.name != "nasbench201"  # every edge has an operation, if only "none"
+    assert ids.max() == (rows if has_empty else rows - 1)
     assert len(each.block_table.keys) == len(set(each.block_table.keys)) == rows
-    assert all((column > 0).all() for name, column in each.block_table.facts.items()
-               if name in {"read_bytes", "write_bytes", "launches"})  # fmt: skip
+    assert len(each.block_table.groups) == rows
+    runs = [any(x.op != "identity" for x in block.layers) for block in each.block_table.blocks]
+    for name in ("read_bytes", "write_bytes", "launches"):
+        assert np.array_equal(each.block_table.facts[name] > 0, runs)
+
+
+def test_every_block_is_in_some_network(each: SearchSpace) -> None:
+    if each.block_space != each.name:
+        pytest.skip("a subspace does not have all blocks of the table")
+    has_resolution = each.genes[-1].name == "r"
+    restrict = {"r": each.genes[-1].choices[:1]} if has_resolution else None
+    used = np.unique(each.block_ids(each.sample(4_000, 6, restrict=restrict)))
+    rows = len(each.block_table) // (len(each.genes[-1].choices) if has_resolution else 1)
+    assert (used < len(each.block_table)).sum() == rows
+
+
+def test_live_blocks_are_blocks(each: SearchSpace) -> None:
+    archs = each.sample(200, 7)
+    live = each.live_blocks(archs)
+    there = each.block_ids(archs) < len(each.block_table)
+    assert live.shape == there.shape
+    assert live.dtype == np.bool_
+    assert not (live & ~there).any()
+    assert np.array_equal(live, there) or each.name == "nasbench201"
+
+
+def test_a_network_is_its_blocks(each: SearchSpace) -> None:
+    restrict = {"r": [each.genes[-1].choices[0]]} if each.genes[-1].name == "r" else None
+    arch = each.sample(1, 8, restrict=restrict)
+    network = each.network(arch, seed=3)
+    rows = [i for i in each.block_ids(arch)[0].tolist() if i < len(each.block_table)]
+    blocks = [each.block_table.blocks[i] for i in rows]
+    parts = [each.assemble([i], seed=3).layers for i in rows]
+    assert [x.op for x in network.layers] == [x.op for part in parts for x in part]
+    read = {i for x in network.layers for i in x.inputs}
+    assert read == set(range(-1, len(network.layers) - 1))  # nothing is computed in vain
+    assert network.in_shape == blocks[0].layers[0].in_shape
+    assert network.out_shape == blocks[-1].layers[-1].out_shape
 
 
 def test_block_sums_equal_a_loop(each: SearchSpace) -> None:
@@ -105,8 +146,10 @@ def test_expanded_networks_are_the_same(each: SearchSpace) -> None:
 
 def test_bad_genes_are_named(each: SearchSpace) -> None:
     genes = each.sample(3, 0).genes.copy()
-    genes[2, -1] = 7
-    with pytest.raises(ValueError, match=r"architecture 2: r must be one of 128, .*; got 7"):
+    genes[2, -1] = 77
+    last = each.genes[-1]
+    message = rf"architecture 2: {last.name} must be one of {last.choices[0]}, .*; got 77"
+    with pytest.raises(ValueError, match=message):
         Archs(each, genes)
     with pytest.raises(ValueError, match="genes each; got an array of shape"):
         Archs(each, genes[:, :-1])
@@ -114,7 +157,8 @@ def test_bad_genes_are_named(each: SearchSpace) -> None:
 
 def test_zero_is_no_choice_of_an_active_gene(each: SearchSpace) -> None:
     for column, gene in enumerate(each.genes):
-        genes = each.sample(1, 0, restrict={f"d{i}": [4] for i in range(1, 6)}).genes.copy()
+        depths = {g.name: [4] for g in each.genes if g.name in {f"d{i}" for i in range(1, 6)}}
+        genes = each.sample(1, 0, restrict=depths).genes.copy()
         genes[0, column] = 0
         with pytest.raises(ValueError, match=f"{gene.name} must be one of .*; got 0"):
             Archs(each, genes)

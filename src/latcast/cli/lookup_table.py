@@ -48,8 +48,12 @@ def build(
     out: Annotated[Path, typer.Option("--out", help="Model file to write (.latcast).")],
     space: Annotated[str, typer.Option("--space", help="Search space.")] = "ofa-mobilenet-v3",
     resolutions: Annotated[
-        str, typer.Option("--resolutions", help="Between commas, such as 160,192,224.")
-    ] = "224",
+        str | None,
+        typer.Option(
+            "--resolutions",
+            help="Between commas, such as 160,192,224; 224 by default where a space has several.",
+        ),
+    ] = None,
     runtime: Annotated[str, typer.Option("--runtime", help="See latcast measure.")] = "onnxruntime",
     threads: Annotated[int, typer.Option("--threads", min=0, help="CPU threads.")] = 1,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Samples a forward pass.")] = 1,
@@ -95,10 +99,11 @@ def build(
         kind = find_runtime(runtime)
         target = Target(device or host_name(), kind.name, batch, precision, threads)
         kind(threads=threads, batch=batch, precision=precision)
-        restrict = {"r": parse_integers(resolutions)}
+        sides = _resolutions(the_space, resolutions)
+        restrict = None if sides is None else {"r": sides}
         archs = the_space.sample(networks, seed, restrict=restrict).unique()
         profiled = the_space.sample(networks, seed + 1, restrict=restrict).unique()
-        rows = distinct_rows(the_space, restrict["r"])
+        rows = distinct_rows(the_space, sides)
     protocol = Protocol(visits=visits)
     whole = _measure(
         out.with_suffix(".networks.campaign"), Plan(target, archs, protocol, seed),
@@ -156,6 +161,12 @@ def convert(
         return
     typer.echo(f"{target}: resolutions {', '.join(map(str, resolutions))}")
     note(f"wrote {out}", quiet=quiet)
+
+
+def _resolutions(space: SearchSpace, text: str | None) -> list[int] | None:
+    if text is None:
+        return [224] if any(g.name == "r" for g in space.genes) else None
+    return parse_integers(text)
 
 
 def _measure(path: Path, plan: Plan, *, resume: bool, quiet: bool) -> Results:

@@ -145,6 +145,7 @@ def _number(values: Any, n: int) -> float | None:
 
 def _print(device: str, target: str, result: SearchResult, records: list[dict[str, Any]]) -> None:
     rows = []
+    has_depths = all({"r", "d"} <= set(r["arch"]) for r in records)
     for r in records:
         bounds = "–" if r["lower_ms"] is None else f"{r['lower_ms']:.2f} – {r['upper_ms']:.2f}"
         kept = r["kept_probability"]
@@ -155,8 +156,7 @@ def _print(device: str, target: str, result: SearchResult, records: list[dict[st
                 f"{r['latency_ms']:.2f}",
                 bounds,
                 "–" if kept is None else f"{100 * kept:.0f}",
-                str(r["arch"]["r"][0]),
-                "-".join(map(str, r["arch"]["d"])),
+                *_described(r["arch"], has_depths),
                 f"{r['costs']['macs'] / 1e6:.0f}",
             ]
         )
@@ -167,10 +167,17 @@ def _print(device: str, target: str, result: SearchResult, records: list[dict[st
             "ms",
             f"{result.coverage * 100:g} % interval",
             "kept %",
-            "pixels",
-            "depths",
+            *(["pixels", "depths"] if has_depths else ["architecture"]),
             "MMACs",
         ],
         rows,
         title=f"most accurate of {result.archs.space.name} on {device} ({target})",
     )
+
+
+def _described(arch: dict[str, Any], has_depths: bool) -> list[str]:
+    """Resolution and depths of an OFA network; of another the first of its dict's forms."""
+    if has_depths:
+        return [str(arch["r"][0]), "-".join(map(str, arch["d"]))]
+    form = next(iter(arch.values()))
+    return [form if isinstance(form, str) else " ".join(map(str, form))]

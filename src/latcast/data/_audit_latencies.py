@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast.spaces import Archs
+
 from ._finding import Finding, Subject
 from ._residuals import robust_sigma
 from .additive import fit_additive, incidence
@@ -44,11 +46,13 @@ def check_near_zero(subject: Subject) -> Iterator[Finding]:
     y = subject.data.latency_ms
     median = float(np.median(y[subject.possible]))
     worst = int(rows[np.argmin(y[rows])])
+    dead = _compute_nothing(subject.data.archs[rows])
     yield Finding(
         "near-zero",
         "error",
         f"{_count(len(rows), len(y))} a latency near zero: down to {y[worst]:.4g} ms "
-        f"(row {worst}), where the median is {median:.4g} ms",
+        f"(row {worst}), where the median is {median:.4g} ms"
+        + (f"; {dead} of them are networks that make nothing of their input" if dead else ""),
         {
             "count": len(rows),
             "rows": _listed(rows),
@@ -56,6 +60,7 @@ def check_near_zero(subject: Subject) -> Iterator[Finding]:
             "worst_ms": float(y[worst]),
             "largest_ms": float(y[rows].max()),
             "median_ms": median,
+            "dead_networks": dead,
         },
         "Failed or empty runs look like very fast networks: a search picks them first.",
         f"Leave out rows below {y[rows].max() * 1.01:.3g} ms and measure them again.",
@@ -178,6 +183,11 @@ def _held_out_error(subject: Subject) -> dict[str, Any] | None:
         "median": float(np.median(errors)),
         "largest": float(errors.max()),
     }
+
+
+def _compute_nothing(archs: Archs) -> int:
+    """How many architectures have an output that does not depend on their input."""
+    return int((~archs.space.live_blocks(archs)[:, 0]).sum())
 
 
 def _count(count: int, total: int) -> str:

@@ -1,14 +1,16 @@
 """CSV files of the user's own.
 
-A column ``latency_ms``; the architecture either in a column ``arch`` (the space's own form, such
-as an OFA dict in JSON) or in one column per gene; optional columns ``device``, ``runtime``,
-``batch``, ``precision`` and ``threads``, each with one value throughout; optional ``order``.
+A column ``latency_ms``; the architecture either in a column ``arch`` (the space's own form: an
+OFA dict in JSON, a NAS-Bench-201 string …) or in one column per gene; optional columns
+``device``, ``runtime``, ``batch``, ``precision`` and ``threads``, each with one value throughout;
+optional ``order``.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +61,7 @@ def _order(path: Path, frame: pl.DataFrame) -> npt.NDArray[np.int64]:
 def _archs(path: Path, frame: pl.DataFrame, the_space: SearchSpace) -> Archs:
     if "arch" in frame.columns:
         cells = enumerate(frame["arch"].to_list())
-        return the_space.parse(parse_cell(cell, f"{path.name}, row {n}") for n, cell in cells)
+        return the_space.parse(_cell(cell, f"{path.name}, row {n}") for n, cell in cells)
     missing = [g.name for g in the_space.genes if g.name not in frame.columns]
     if missing:
         raise ValueError(
@@ -76,6 +78,17 @@ def _archs(path: Path, frame: pl.DataFrame, the_space: SearchSpace) -> Archs:
             f"choices; got {genes[row, column]}"
         )
     return Archs(the_space, genes)
+
+
+def _cell(cell: str | None, where: str) -> Any:
+    """What is in a cell: JSON, an OFA dict in Python's way, or a string that the space knows."""
+    text = (cell or "").strip()
+    if text[:1] not in ("{", "["):
+        return text
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return parse_cell(cell, where)
 
 
 def _target(path: Path, frame: pl.DataFrame) -> Target:

@@ -28,6 +28,7 @@ from ._results import as_visits
 
 _PROFILED_PASSES = 30
 _PATIENCE_S = 120.0
+_COVERING = 2_000
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,8 +57,12 @@ class Comparison:
     networks: int
 
 
-def distinct_rows(space: SearchSpace, resolutions: Sequence[int]) -> list[int]:
+def distinct_rows(space: SearchSpace, resolutions: Sequence[int] | None = None) -> list[int]:
     """Rows of the block table that networks of these resolutions can have.
+
+    Args:
+        space: search space.
+        resolutions: None where the space has but one.
 
     Raises:
         ValueError: the space has no such resolution.
@@ -67,9 +72,11 @@ def distinct_rows(space: SearchSpace, resolutions: Sequence[int]) -> list[int]:
     return [int(i) for i in ids if i < len(space.block_table)]
 
 
-def _covering(space: SearchSpace, resolutions: Sequence[int]) -> Archs:
+def _covering(space: SearchSpace, resolutions: Sequence[int] | None) -> Archs:
     """Architectures that together have every block of these resolutions."""
-    return space.sample(2_000 * len(resolutions), 0, restrict={"r": resolutions})
+    if resolutions is None:
+        return space.sample(_COVERING, 0)
+    return space.sample(_COVERING * len(resolutions), 0, restrict={"r": resolutions})
 
 
 def isolated_table(campaign: CampaignFile) -> Floats:

@@ -5,7 +5,7 @@ Conventions (stated once, used everywhere):
 * a MAC is one multiply-accumulate of a convolution or a linear layer; biases, batch norm,
   activations, pools and additions count none (as in fvcore's conv and linear handles);
 * an identity costs nothing: every runtime passes its input on. A ``zero`` reads and writes its
-  map, as a product with 0 does; what a compiler folds away is the space's ``live_blocks``;
+  map, as a product with 0 does; what a compiler leaves out is told by a space's ``live_blocks``;
 * parameters are the trainable ones: weights, biases, and batch norm's scale and shift;
 * bytes moved assume no fusion: every layer reads its inputs and parameters and writes its
   output once, 4 bytes an element;

@@ -22,6 +22,8 @@ _OPERATORS = {
     "h_swish": ("HardSwish", f"0={_SIXTH} 1=0.5"),
     "h_sigmoid": ("HardSigmoid", f"0={_SIXTH} 1=0.5"),
     "global_pool": ("Pooling", "0=1 4=1"),
+    "zero": ("BinaryOp", "0=2 1=1 2=0.0"),
+    "identity": ("Noop", ""),
     "add": ("BinaryOp", "0=0"),
     "scale": ("BinaryOp", "0=2"),
 }
@@ -33,8 +35,9 @@ _ACTIVATIONS = {
 }
 """Activation -> arguments of the layer that it becomes part of."""
 _WEIGHTED = ("conv", "depthwise_conv", "linear")
+_WITH_SETTINGS = ("avg_pool", "channel_shuffle")
 
-NCNN_OPERATORS = frozenset({*_OPERATORS, *_WEIGHTED})
+NCNN_OPERATORS = frozenset({*_OPERATORS, *_WEIGHTED, *_WITH_SETTINGS})
 
 
 def to_ncnn(network: Network) -> tuple[str, bytes]:
@@ -89,7 +92,8 @@ class _Graph:
 
     def add(self, n: int) -> None:
         layer = self._network.layers[n]
-        if n in self._fused.values():
+        is_last = n == len(self._network.layers) - 1
+        if n in self._fused.values() or (layer.op == "identity" and not is_last):
             self._blobs[n] = self._blobs[layer.inputs[0]]
             return
         end = self._fused.get(n, n)
@@ -107,7 +111,7 @@ class _Graph:
             kind, arguments = _operator(layer, n)
         self.nodes.append(_Node(kind, f"{layer.op}_{n}", inputs, (blob,), arguments))
         self._blobs[n] = blob
-        if is_vector or kind in ("InnerProduct", "Pooling"):
+        if is_vector or kind == "InnerProduct" or layer.op == "global_pool":
             self._vectors.add(blob)
 
     def _image(self, vector: str, layer: Layer, n: int) -> str:
@@ -120,7 +124,7 @@ class _Graph:
 def _needs_image(layer: Layer) -> bool:
     if layer.op == "conv":
         return layer.kernel_size > 1 or layer.groups > 1
-    return layer.op in ("depthwise_conv", "global_pool")
+    return layer.op in ("depthwise_conv", "global_pool", *_WITH_SETTINGS)
 
 
 def _weighted(layer: Layer, parameters: Parameters, *, dense: bool) -> tuple[str, str]:
@@ -135,6 +139,12 @@ def _weighted(layer: Layer, parameters: Parameters, *, dense: bool) -> tuple[str
 
 
 def _operator(layer: Layer, n: int) -> tuple[str, str]:
+    if layer.op == "avg_pool":
+        side, pad = layer.kernel_size, (layer.kernel_size - 1) // 2
+        # 5=1: windows that end beyond the padding are left out; 6=0: padding does not count.
+        return "Pooling", f"0=1 1={side} 2={layer.stride} 3={pad} 5=1 6=0"
+    if layer.op == "channel_shuffle":
+        return "ShuffleChannel", f"0={layer.groups}"
     try:
         return _OPERATORS[layer.op]
     except KeyError:

@@ -62,14 +62,16 @@ def out_shape(network: Network, batch: int) -> tuple[int, ...]:
     return (batch, shape[0]) if network.layers[-1].op == "linear" else (batch, *shape)
 
 
-def _conv(layer: Layer) -> dict[str, Any]:
-    pad = layer.kernel_size // 2
+def _window(layer: Layer) -> dict[str, Any]:
     return {
         "kernel_shape": [layer.kernel_size] * 2,
         "strides": [layer.stride] * 2,
-        "pads": [pad] * 4,
-        "group": layer.groups,
+        "pads": [(layer.kernel_size - 1) // 2] * 4,
     }
+
+
+def _conv(layer: Layer) -> dict[str, Any]:
+    return _window(layer) | {"group": layer.groups}
 
 
 ONNX_OPERATORS: dict[str, tuple[str, Callable[[Layer], dict[str, Any]]]] = {
@@ -81,6 +83,10 @@ ONNX_OPERATORS: dict[str, tuple[str, Callable[[Layer], dict[str, Any]]]] = {
     "h_swish": ("HardSwish", lambda _: {}),
     "h_sigmoid": ("HardSigmoid", lambda _: {"alpha": 1 / 6, "beta": 0.5}),
     "global_pool": ("GlobalAveragePool", lambda _: {}),
+    "avg_pool": ("AveragePool", lambda x: _window(x) | {"count_include_pad": 0}),
+    "channel_shuffle": ("Reshape", lambda _: {}),
+    "zero": ("Mul", lambda _: {}),
+    "identity": ("Identity", lambda _: {}),
     "add": ("Add", lambda _: {}),
     "scale": ("Mul", lambda _: {}),
 }
@@ -98,6 +104,9 @@ def _nodes(layer: Layer, n: int, inputs: list[str], output: str) -> list[onnx.No
             f"known: {', '.join(ONNX_OPERATORS)}"
         ) from None
     before = []
+    name = f"{layer.op}_{n}"
+    if layer.op == "channel_shuffle":
+        return _channel_shuffle(layer, n, inputs[0], output)
     if layer.op == "linear":
         before = [helper.make_node("Flatten", [inputs[0]], [f"flat{n}"], name=f"flatten_{n}")]
         inputs = [f"flat{n}", *inputs[1:]]
@@ -107,8 +116,25 @@ def _nodes(layer: Layer, n: int, inputs: list[str], output: str) -> list[onnx.No
             for which, value in (("least", 0.0), ("most", 6.0))
         ]
         inputs = [*inputs, f"least{n}", f"most{n}"]
-    name = f"{layer.op}_{n}"
+    elif layer.op == "zero":
+        before = [helper.make_node("Constant", [], [f"nought{n}"], value_float=0.0)]
+        inputs = [*inputs, f"nought{n}"]
     return [*before, helper.make_node(op, inputs, [output], name=name, **attributes(layer))]
+
+
+def _channel_shuffle(layer: Layer, n: int, source: str, output: str) -> list[onnx.NodeProto]:
+    """Channels as a matrix of groups, transposed; a side of 0 is kept, as is the batch."""
+    from onnx import helper
+
+    channels, height, width = layer.out_shape
+    matrix = [0, layer.groups, channels // layer.groups, height, width]
+    return [
+        helper.make_node("Constant", [], [f"matrix{n}"], value_ints=matrix),
+        helper.make_node("Constant", [], [f"shape{n}"], value_ints=[0, channels, height, width]),
+        helper.make_node("Reshape", [source, f"matrix{n}"], [f"grouped{n}"]),
+        helper.make_node("Transpose", [f"grouped{n}"], [f"dealt{n}"], perm=[0, 2, 1, 3, 4]),
+        helper.make_node("Reshape", [f"dealt{n}", f"shape{n}"], [output], name=f"{layer.op}_{n}"),
+    ]
 
 
 def _tensor(position: int, last: int) -> str:

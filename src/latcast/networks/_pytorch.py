@@ -54,23 +54,37 @@ def _step(network: Network, n: int) -> nn.Module:
         )
     if (parameters := network.parameters[n]) is not None:
         return _linear(parameters) if layer.op == "linear" else _conv(layer, parameters)
-    readers = sum(layer.inputs[0] in x.inputs for x in network.layers)
-    return builders[layer.op](readers == 1 and layer.inputs[0] != BLOCK_INPUT)
+    source = layer.inputs[0]
+    readers = sum(source in x.inputs for x in network.layers)
+    # What an identity hands on may have other readers.
+    is_own = readers == 1 and source != BLOCK_INPUT and network.layers[source].op != "identity"
+    return builders[layer.op](layer, is_own)
 
 
-def _builders() -> dict[str, Callable[[bool], nn.Module]]:
-    """Operator -> its module, given whether it may overwrite its input, as MobileNets do."""
+def _builders() -> dict[str, Callable[[Layer, bool], nn.Module]]:
+    """Operator -> module of a layer, given if it may overwrite its input, as MobileNets do."""
     from torch import nn
 
     return {
-        "relu": nn.ReLU,
-        "relu6": nn.ReLU6,
-        "h_swish": nn.Hardswish,
-        "h_sigmoid": nn.Hardsigmoid,
-        "global_pool": lambda _: nn.AdaptiveAvgPool2d(1),
-        "add": lambda _: _binary("add"),
-        "scale": lambda _: _binary("mul"),
+        "relu": lambda _, inplace: nn.ReLU(inplace),
+        "relu6": lambda _, inplace: nn.ReLU6(inplace),
+        "h_swish": lambda _, inplace: nn.Hardswish(inplace),
+        "h_sigmoid": lambda _, inplace: nn.Hardsigmoid(inplace),
+        "global_pool": lambda *_: nn.AdaptiveAvgPool2d(1),
+        "avg_pool": lambda layer, _: _avg_pool(layer),
+        "channel_shuffle": lambda layer, _: nn.ChannelShuffle(layer.groups),
+        "zero": lambda *_: _zero(),
+        "identity": lambda *_: nn.Identity(),
+        "add": lambda *_: _binary("add"),
+        "scale": lambda *_: _binary("mul"),
     }
+
+
+def _avg_pool(layer: Layer) -> nn.Module:
+    from torch import nn
+
+    k = layer.kernel_size
+    return nn.AvgPool2d(k, layer.stride, (k - 1) // 2, count_include_pad=False)
 
 
 def _conv(layer: Layer, parameters: Parameters) -> nn.Module:
@@ -103,6 +117,16 @@ def _with_parameters(module: nn.Module, parameters: Parameters) -> nn.Module:
         values = torch.from_numpy(getattr(parameters, name).copy())
         setattr(module, name, torch.nn.Parameter(values, requires_grad=False))
     return module
+
+
+def _zero() -> nn.Module:
+    import torch
+
+    class Zero(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mul(0.0)
+
+    return Zero()
 
 
 def _binary(name: str) -> nn.Module:

@@ -40,7 +40,8 @@ def to_tflite(network: Network, batch: int = 1) -> bytes:
     outputs = {BLOCK_INPUT: entry}
     fused = fused_activations(network.layers, _ABSORBING, _ACTIVATIONS)
     for n, layer in enumerate(network.layers):
-        if n in fused.values():
+        is_last = n == len(network.layers) - 1
+        if n in fused.values() or (layer.op == "identity" and not is_last):
             outputs[n] = outputs[layer.inputs[0]]
             continue
         step = _Step(
@@ -51,7 +52,7 @@ def to_tflite(network: Network, batch: int = 1) -> bytes:
             batch=batch,
             parameters=network.parameters[n],
             activation=network.layers[fused[n]].op if n in fused else None,
-            is_last=n == len(network.layers) - 1,
+            is_last=is_last,
         )
         outputs[n] = _write(step)
     return graph.pack(entry, outputs[len(network.layers) - 1])
@@ -237,7 +238,7 @@ def _convolve(step: _Step, code: str, values: list[int], options: str, **more: i
 
 
 def _same_padding_is_ours(layer: Layer) -> bool:
-    """Whether TensorFlow's SAME starts as far outside the image as a padding of kernel // 2.
+    """Whether TensorFlow's SAME starts as far outside the image as our padding of a convolution.
 
     It pads (ceil(side / stride) - 1) · stride + kernel - side in all, the smaller half before.
     """
@@ -263,15 +264,65 @@ def _linear(step: _Step) -> int:
     if step.is_last:
         return flat
     shape = nhwc(layer.out_shape, step.batch)
-    target = graph.constant(f"shape_{step.n}", np.array(shape, np.int32))
-    image = graph.tensor(f"image_{step.n}", shape)
-    return graph.operator("RESHAPE", [flat, target], image, "ReshapeOptions", newShape=list(shape))
+    return _reshape(step, flat, graph.tensor(f"image_{step.n}", shape), shape)
 
 
 def _global_pool(step: _Step) -> int:
     axes = step.graph.constant(f"axes_{step.n}", np.array([1, 2], np.int32))
     inputs = [step.inputs[0], axes]
     return step.graph.operator("MEAN", inputs, step.output(), "ReducerOptions", keepDims=True)
+
+
+def _avg_pool(step: _Step) -> int:
+    layer, padding = step.layer, step.graph.schema.Padding
+    is_unpadded = layer.kernel_size <= 2
+    if not is_unpadded and not (layer.kernel_size % 2 and _same_padding_is_ours(layer)):
+        raise ValueError(
+            f"layer {step.n}: TensorFlow Lite has no average pool of {layer.kernel_size} x "
+            f"{layer.kernel_size} with stride {layer.stride} that pads an input of "
+            f"{layer.in_shape[1]} x {layer.in_shape[2]} as ours does"
+        )
+    return step.graph.operator(
+        "AVERAGE_POOL_2D",
+        step.inputs,
+        step.output(),
+        "Pool2DOptions",
+        padding=padding.VALID if is_unpadded else padding.SAME,
+        strideH=layer.stride,
+        strideW=layer.stride,
+        filterHeight=layer.kernel_size,
+        filterWidth=layer.kernel_size,
+        fusedActivationFunction=step.fused,
+    )
+
+
+def _channel_shuffle(step: _Step) -> int:
+    """Channels as a matrix of groups, transposed."""
+    graph, n, groups = step.graph, step.n, step.layer.groups
+    *image, channels = nhwc(step.layer.out_shape, step.batch)
+    order = graph.constant(f"order_{n}", np.array([0, 1, 2, 4, 3], np.int32))
+    matrix = (*image, groups, channels // groups)
+    grouped = _reshape(step, step.inputs[0], graph.tensor(f"grouped_{n}", matrix), matrix)
+    dealt = graph.tensor(f"dealt_{n}", (*image, channels // groups, groups))
+    graph.operator("TRANSPOSE", [grouped, order], dealt, "TransposeOptions")
+    return _reshape(step, dealt, step.output(), (*image, channels))
+
+
+def _zero(step: _Step) -> int:
+    nought = step.graph.constant(f"nought_{step.n}", np.zeros(1, np.float32))
+    return step.graph.operator("MUL", [step.inputs[0], nought], step.output(), "MulOptions")
+
+
+def _identity(step: _Step) -> int:
+    """A copy, for a network that ends with one; elsewhere readers get its input."""
+    shape = nhwc(step.layer.out_shape, step.batch)
+    return _reshape(step, step.inputs[0], step.output(), shape)
+
+
+def _reshape(step: _Step, source: int, output: int, shape: tuple[int, ...]) -> int:
+    target = step.graph.constant(f"shape_{output}", np.array(shape, np.int32))
+    inputs = [source, target]
+    return step.graph.operator("RESHAPE", inputs, output, "ReshapeOptions", newShape=list(shape))
 
 
 def _hard_sigmoid(step: _Step) -> int:
@@ -308,6 +359,10 @@ TFLITE_OPERATORS: dict[str, Callable[[_Step], int]] = {
     "h_swish": _unary("HARD_SWISH", "HardSwishOptions"),
     "h_sigmoid": _hard_sigmoid,
     "global_pool": _global_pool,
+    "avg_pool": _avg_pool,
+    "channel_shuffle": _channel_shuffle,
+    "zero": _zero,
+    "identity": _identity,
     "add": _binary("ADD", "AddOptions"),
     "scale": _binary("MUL", "MulOptions"),
 }

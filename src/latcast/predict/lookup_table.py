@@ -15,6 +15,9 @@ from latcast.spaces import Archs, SearchSpace
 
 from ._base import LOWEST_SHARE, Fitted, Floats, Predictor, State
 
+_SAMPLED = 2_000
+"""Architectures that show which gene values a table knows."""
+
 
 class LookupTable(Predictor):
     """Once-For-All's way: read from a table, or fitted from whole-network latencies.
@@ -117,10 +120,15 @@ class LookupTable(Predictor):
 
 def _known_genes(space: SearchSpace, values: Floats) -> dict[str, list[int]]:
     """Gene values for which the table has every block."""
-
-    def is_complete(resolution: int) -> bool:
-        arch = space.sample(1, 0, restrict={"r": [resolution]})
-        return not np.isnan(values[space.block_ids(arch)[0, :2]]).any()
-
     seen = {g.name: list(g.choices) for g in space.genes}
-    return seen | {"r": [r for r in seen["r"] if is_complete(r)]}
+    if "r" in seen:
+        return seen | {"r": [r for r in seen["r"] if _has_resolution(space, values, r)]}
+    archs = space.sample(_SAMPLED, 0)
+    known = archs.genes[~np.isnan(space.block_sums(archs, values))]
+    columns = zip(seen, known.T, strict=True)
+    return {name: np.unique(column).tolist() for name, column in columns}
+
+
+def _has_resolution(space: SearchSpace, values: Floats, resolution: int) -> bool:
+    arch = space.sample(1, 0, restrict={"r": [resolution]})
+    return not np.isnan(values[space.block_ids(arch)[0, :2]]).any()

@@ -78,10 +78,10 @@ class SearchSpace(ABC):
     def _build_block_table(self) -> BlockTable: ...
 
     def live_blocks(self, archs: Archs) -> npt.NDArray[np.bool_]:
-        """Blocks that a runtime executes which folds constants and leaves out dead code.
+        """Blocks that a runtime executes which leaves out dead code.
 
-        Those are the blocks whose output depends on the network's input and has an influence on
-        its output; by default all that there are. Shape (n, max_blocks), as :meth:`block_ids`.
+        Those are the blocks whose output has an influence on the network's; by default all that
+        there are. Shape (n, max_blocks), as :meth:`block_ids`.
         """
         return self.block_ids(archs) < len(self.block_table)
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast._names import short_repr
+
 STAGES = 5
 POSITIONS = 4
 BLOCKS = STAGES * POSITIONS
@@ -40,12 +42,12 @@ def format_ofa_dicts(genes: npt.NDArray[np.uint8]) -> list[dict[str, Any]]:
 def _parse_one(n: int, item: Any) -> list[int]:
     if not isinstance(item, Mapping):
         raise ValueError(
-            f"architecture {n} must be a dict with the keys ks, e, d and r; got {_short(item)}"
+            f"architecture {n} must be a dict with the keys ks, e, d and r; got {short_repr(item)}"
         )
     if item.get("wid") is not None:
         raise ValueError(
             f"architecture {n}: 'wid' must be None (the width belongs to the space); "
-            f"got {_short(item['wid'])}"
+            f"got {short_repr(item['wid'])}"
         )
     unknown = set(item) - set(_LENGTHS) - {"wid"}
     if unknown:
@@ -64,7 +66,7 @@ def _parse_one(n: int, item: Any) -> list[int]:
         ):
             raise ValueError(
                 f"architecture {n}: {key!r} must be {length} integers from 0 to 255; "
-                f"got {_short(values)}"
+                f"got {short_repr(values)}"
             )
         row.extend(int(v) for v in values)
     return row
@@ -74,8 +76,3 @@ def _is_gene(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         return False
     return 0 <= int(value) <= 255
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

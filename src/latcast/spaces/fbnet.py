@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast._names import unknown_name
+from latcast._names import short_repr, unknown_name
 from latcast.networks import (
     BLOCK_INPUT,
     Block,
@@ -226,7 +226,7 @@ def _parse_one(n: int, item: Any) -> list[int]:
     if not isinstance(item, Mapping) or not known & set(item):
         raise ValueError(
             f"architecture {n} must be a dict with 'op_idx_list' or 'arch_str', or a list of "
-            f"{LAYERS} blocks; got {_short(item)}"
+            f"{LAYERS} blocks; got {short_repr(item)}"
         )
     forms = [_codes(n, repr(key), item[key]) for key in sorted(known & set(item))]
     if forms[0] != forms[-1]:
@@ -240,7 +240,7 @@ def _parse_one(n: int, item: Any) -> list[int]:
 def _codes(n: int, what: str, values: Any) -> list[int]:
     if not isinstance(values, list | tuple) or len(values) != LAYERS:
         raise ValueError(
-            f"architecture {n}: {what} must hold {LAYERS} blocks; got {_short(values)}"
+            f"architecture {n}: {what} must hold {LAYERS} blocks; got {short_repr(values)}"
         )
     return [_code(n, value) for value in values]
 
@@ -254,11 +254,6 @@ def _code(n: int, value: Any) -> int:
     if not is_index or not 0 <= value < len(CHOICES):
         raise ValueError(
             f"architecture {n}: a block must be a name or a number from 0 to "
-            f"{len(CHOICES) - 1}; got {_short(value)}"
+            f"{len(CHOICES) - 1}; got {short_repr(value)}"
         )
     return int(value) + 1
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

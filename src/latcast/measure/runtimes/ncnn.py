@@ -21,7 +21,9 @@ _HALF_PRECISION = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
 class NCNN(Runtime):
     """ncnn's CPU layers, one extractor a pass, as applications use it.
 
-    One sample a pass: ncnn (as of 2026) takes batches, but runs each layer sample by sample.
+    In bf16 it (as of 2026) computes nonsense where a convolution has groups and is not depthwise,
+    so that such networks are refused. One sample a pass: ncnn (as of 2026) takes batches, but
+    runs each layer sample by sample.
     Its Python interface has no profiler.
     """
 
@@ -36,6 +38,8 @@ class NCNN(Runtime):
     def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork:
         import ncnn
 
+        if self.precision == "bf16":
+            _check_groups(network)
         graph, weights = to_ncnn(network)
         net = ncnn.Net()
         net.opt.num_threads = self.threads
@@ -59,6 +63,15 @@ class NCNN(Runtime):
             "instructions": "chosen at run time; not stated",
             "threads": f"{self.threads} of OpenMP",
         }
+
+
+def _check_groups(network: Network) -> None:
+    for n, layer in enumerate(network.layers):
+        if layer.op == "conv" and layer.groups > 1:
+            raise UnsupportedNetworkError(
+                f"layer {n}: ncnn computes a convolution of {layer.groups} groups wrongly in "
+                "bf16, and grouped ones are refused: measure in fp32"
+            )
 
 
 class _Loaded(LoadedNetwork):
