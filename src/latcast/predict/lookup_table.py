@@ -13,6 +13,7 @@ from latcast.devices import Target
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import LOWEST_SHARE, Fitted, Floats, Predictor, State
+from ._tunable import Real
 
 
 class LookupTable(Predictor):
@@ -28,6 +29,7 @@ class LookupTable(Predictor):
 
     kind = "lookup-table"
     description = "a number of ms per block, fitted from networks or read from a table"
+    tunable = {"penalty": Real(1e-6, 100.0, log=True)}  # noqa: RUF012
 
     def __init__(self, penalty: float = 1e-3) -> None:
         super().__init__()
