@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from ._study import Study
 from ._trial import Outcome, Trials
 
 POLL_SECONDS = 0.2
+CONNECT_SECONDS = 10.0
 
 
 class Board:
@@ -127,8 +129,9 @@ def _cluster(ray: Any, address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     local = {"include_dashboard": False} if address == "local" else {}
     try:
+        _check_reachable(address)
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, **local)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise OSError(
             f"there must be a Ray cluster at {address}; got: {error}: 'local' starts one here"
         ) from error
@@ -136,3 +139,18 @@ def _cluster(ray: Any, address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for minutes, at an address where nothing listens.
+
+    Raises:
+        OSError: nothing listens there.
+        ValueError: it is no address.
+    """
+    if address in {"local", "auto"}:
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError("an address is local, auto, HOST:PORT or ray://HOST:PORT")
+    socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()

@@ -31,7 +31,7 @@ class TrialRecord:
         number: from 0.
         state: ``done``, ``pruned``, ``failed`` or ``interrupted``.
         options: the options it tried; empty where it was interrupted before it began.
-        mae_ms: validation error, where done.
+        mae_ms: validation error, where done; where pruned, that of the last epoch.
         epochs: how many it has learnt, where the predictor learns in epochs.
         seconds: what it took.
         reason: why it failed.
