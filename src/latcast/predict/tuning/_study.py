@@ -131,7 +131,8 @@ class Study:
         from optuna.trial import TrialState
 
         wanted = [TrialState[s] for s in states]
-        return self._study.get_trials(deepcopy=False, states=wanted)
+        trials: list[Any] = self._study.get_trials(deepcopy=False, states=wanted)
+        return trials
 
     def _end_interrupted(self) -> None:
         """A trial that still runs was left so by a process that was killed."""
