@@ -296,6 +296,7 @@ def _fit_without_torch(predictor: MLP, of: Any, *, seed: int) -> dict[str, float
         (Plan.make("lookup-table", seed=1), None, "seed it began with, 0; got 1"),
         (Plan.make("lookup-table", test=0.2), None, "test share it began with, 0.15; got 0.2"),
         (Plan.make(preset="paper-grid"), None, "fixed options it began with"),
+        (Plan.make("lookup-table", prune=False), None, "pruning it began with, yes; got no"),
         (TABLE, "latency", "data it began with, 300 rows, .*; got 300 rows"),
         (TABLE, "rows", "data it began with, 300 rows, .*; got 299 rows"),
         (TABLE, "target", "target it began with, imaginary/.*; got other/simulator"),
@@ -429,6 +430,10 @@ def test_hopeless_trials_are_pruned(synthetic: LatencyDataset) -> None:
     assert all(t.epochs == 8 for t in done)
     assert result.predictor.options()["epochs"] == 8
     assert values(tune(synthetic[:200], plan, trials=8)) == values(result)
+    patient = tune(synthetic[:200], Plan.make("mlp", epochs=8, prune=False), trials=8)
+    assert patient.counts()["done"] == 8
+    first = [t.state for t in result.trials].index("pruned")
+    assert patient.trials[first].options == result.trials[first].options
 
 
 def test_a_fit_that_diverges_is_a_failed_trial(synthetic: LatencyDataset) -> None:

@@ -51,6 +51,9 @@ def command(
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Of every fit, where there are epochs.")
     ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune/--no-prune", help="Give up MLPs that fall behind.")
+    ] = True,
     timeout: Annotated[
         float | None, typer.Option("--timeout", help="No trial begins after so many seconds.")
     ] = None,
@@ -91,7 +94,7 @@ def command(
     if timeout is not None and not timeout > 0:
         raise UsageError(f"--timeout must be a positive number of seconds; got {timeout}")
     with usage():
-        plan = Plan.make(predictor, preset, epochs=epochs, test=test, seed=seed)
+        plan = Plan.make(predictor, preset, epochs=epochs, test=test, seed=seed, prune=prune)
     dataset = read_data(data, space, target, format_)
     where = storage or data.with_name(f"{data.name}.tune.db")
     try:

@@ -66,6 +66,7 @@ class Plan:
         tunable: the options that trials differ in.
         test: share of the architectures that no trial sees.
         seed: of the split, of every fit and of the choice of options.
+        prune: whether trials that learn in epochs are given up when they fall behind.
     """
 
     predictor: str
@@ -74,6 +75,7 @@ class Plan:
     tunable: Mapping[str, Tunable]
     test: float
     seed: int
+    prune: bool = True
 
     @classmethod
     def make(
@@ -84,6 +86,7 @@ class Plan:
         epochs: int | None = None,
         test: float = 0.15,
         seed: int = 0,
+        prune: bool = True,
     ) -> Plan:
         """Look up names, and refuse what does not go together.
 
@@ -116,7 +119,7 @@ class Plan:
             raise ValueError(f"{kind} has no options to tune; those that have: {', '.join(able)}")
         if epochs is not None:
             fixed["epochs"] = _check_epochs(kind, epochs)
-        return cls(kind, preset, fixed, tunable, test, seed)
+        return cls(kind, preset, fixed, tunable, test, seed, prune)
 
     def create(self, options: Mapping[str, Any]) -> Predictor:
         """A new predictor with these options and the fixed ones."""
@@ -148,6 +151,7 @@ class Plan:
             "data": _digest(data),
             "test share": str(self.test),
             "seed": str(self.seed),
+            "pruning": "yes" if self.prune else "no",
         }
 
 

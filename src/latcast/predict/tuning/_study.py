@@ -68,7 +68,7 @@ class Study:
             storage=storage, study_name=name, direction="minimize", load_if_exists=True
         )
         _check_fingerprint(self._study, name, fingerprint)
-        self._study.pruner = _pruner(plan.epochs())
+        self._study.pruner = _pruner(plan.epochs() if plan.prune else None)
         self._study.sampler = optuna.samplers.TPESampler(seed=self._sampler_seed())
         self._end_interrupted()
         self._enqueue()
