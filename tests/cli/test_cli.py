@@ -24,7 +24,8 @@ from latcast.spaces import Archs, SearchSpace, space
 
 ARCH = {"ks": [3, 5] * 10, "e": [4] * 20, "d": [2, 3, 4, 3, 2], "r": [192]}
 COMMANDS = [
-    "spaces", "devices", "models", "predict", "search", "measure", "train", "evaluate", "audit",
+    "spaces", "devices", "models", "predict", "search", "measure", "train", "tune", "evaluate",
+    "audit",
 ]  # fmt: skip
 
 

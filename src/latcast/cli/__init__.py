@@ -21,6 +21,7 @@ from . import (
     search,
     spaces,
     train,
+    tune,
 )
 
 app = typer.Typer(
@@ -54,7 +55,7 @@ def _main(
     """Options before the command."""
 
 
-for _module in (spaces, devices, models, predict, search, measure, train, evaluate, audit):
+for _module in (spaces, devices, models, predict, search, measure, train, tune, evaluate, audit):
     app.command(name=_module.__name__.rpartition(".")[2])(_module.command)
 app.add_typer(lookup_table.app, name="lookup-table")
 app.add_typer(bench.app, name="bench")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, final
@@ -17,6 +17,7 @@ from latcast.devices import Target
 from latcast.spaces import Archs, SearchSpace, space
 
 from ._conformal import Calibration
+from ._tunable import Tunable
 
 Floats = npt.NDArray[np.float64]
 State = dict[str, npt.NDArray[Any]]
@@ -78,6 +79,16 @@ class Predictor(ABC):
 
     kind: ClassVar[str]
     description: ClassVar[str]
+
+    tunable: ClassVar[Mapping[str, Tunable]] = {}
+    """Options that :mod:`latcast.predict.tuning` may set, and where their values may lie."""
+
+    learns_in_epochs: ClassVar[bool] = False
+    """Whether there is an option ``epochs``, and :attr:`after_epoch` is called."""
+
+    after_epoch: Callable[[int], None] | None = None
+    """Called during :meth:`fit` after every epoch with its number, from 1; :meth:`predict` then
+    gives what has been learnt so far. What it raises ends the fit."""
 
     def __init__(self) -> None:
         self._fitted: Fitted | None = None

@@ -14,6 +14,7 @@ from latcast.devices import Target
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import LOWEST_SHARE, Fitted, Floats, Predictor, State
+from ._tunable import Real
 
 _SAMPLED = 2_000
 """Architectures that show which gene values a table knows."""
@@ -32,6 +33,7 @@ class LookupTable(Predictor):
 
     kind = "lookup-table"
     description = "a number of ms per block, fitted from networks or read from a table"
+    tunable = {"penalty": Real(1e-6, 100.0, log=True)}  # noqa: RUF012
 
     def __init__(self, penalty: float = 1e-3) -> None:
         super().__init__()

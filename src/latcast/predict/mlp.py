@@ -17,6 +17,7 @@ from latcast._optional import require
 from latcast.spaces import Archs
 
 from ._base import LOWEST_SHARE, Floats, Predictor, State
+from ._tunable import Choice, Real
 
 PAPER_HIDDEN = (400, 400, 400)
 PAPER_BATCH = 32
@@ -25,6 +26,9 @@ PATH_STEPS = 64
 LAST_LAYER_EPOCHS = 100
 
 RECIPES = ("default", "paper")
+
+Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""Weights (inputs, outputs) and biases (outputs,)."""
 
 
 class MLP(Predictor):
@@ -50,6 +54,12 @@ class MLP(Predictor):
 
     kind = "mlp"
     description = "a neural network on one-hot genes (the paper's; training needs PyTorch)"
+    learns_in_epochs = True
+    tunable = {  # noqa: RUF012
+        "hidden": Choice(((128, 128), (256, 256), (512, 512), (800, 800), PAPER_HIDDEN)),
+        "learning_rate": Real(1e-4, 1e-2, log=True),
+        "weight_decay": Real(1e-3, 10.0, log=True),
+    }
 
     def __init__(
         self,
@@ -103,12 +113,12 @@ class MLP(Predictor):
         else:
             self._centre, self._scale = float(latency_ms.mean()), float(latency_ms.std()) or 1.0
         targets = ((latency_ms - self._centre) / self._scale).astype(np.float32)
-        self._layers = self._train(inputs, targets, int(rng.integers(2**31)))
         self._lowest_ms = LOWEST_SHARE * float(latency_ms.min())
+        self._train(inputs, targets, int(rng.integers(2**31)))
 
     def _train(
         self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[np.float32], seed: int
-    ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+    ) -> None:
         import torch
 
         threads = torch.get_num_threads()
@@ -121,18 +131,14 @@ class MLP(Predictor):
                 self._descend(model, torch.from_numpy(inputs), torch.from_numpy(targets))
         finally:
             torch.set_num_threads(threads)
-        return [
-            (m.weight.detach().numpy().T.copy(), m.bias.detach().numpy().copy())
-            for m in model
-            if isinstance(m, torch.nn.Linear)
-        ]
+        self._layers = _weights(model)
 
     def _descend(self, model: Any, x: Any, y: Any) -> None:
         import torch
 
         batch = min(PAPER_BATCH if self._recipe == "paper" else BATCH, len(x))
         optimizer, schedule, loss_of = self._optimizer(model, -(-len(x) // batch))
-        for _ in range(self._epochs):
+        for epoch in range(1, self._epochs + 1):
             for rows in torch.randperm(len(x)).split(batch):  # type: ignore[no-untyped-call]
                 loss = loss_of(model(x[rows])[:, 0], y[rows])
                 optimizer.zero_grad()
@@ -140,6 +146,9 @@ class MLP(Predictor):
                 optimizer.step()
                 if schedule is not None:
                     schedule.step()
+            if self.after_epoch is not None:
+                self._layers = _weights(model)
+                self.after_epoch(epoch)
 
     def _optimizer(self, model: Any, steps: int) -> tuple[Any, Any, Callable[..., Any]]:
         import torch
@@ -264,6 +273,16 @@ def _network(inputs: int, hidden: tuple[int, ...]) -> Any:
     for n_in, n_out in pairwise((inputs, *hidden)):
         layers += [torch.nn.Linear(n_in, n_out), torch.nn.ReLU()]
     return torch.nn.Sequential(*layers, torch.nn.Linear(hidden[-1], 1))
+
+
+def _weights(model: Any) -> list[Layer]:
+    import torch
+
+    return [
+        (m.weight.detach().numpy().T.copy(), m.bias.detach().numpy().copy())
+        for m in model
+        if isinstance(m, torch.nn.Linear)
+    ]
 
 
 def _root_mean_squared_error(predicted: Any, true: Any) -> Any:

@@ -33,6 +33,7 @@ from latcast.spaces import Archs, SearchSpace
 from ._base import LOWEST_SHARE, Floats, Predictor, State
 from ._block_features import ROBUST_ROUNDS, BlockFeatures, huber_weights, physics_prior
 from ._ridge import Ridge
+from ._tunable import Choice, Whole
 
 PHYSICS_PENALTY = 1.0
 ROW_FACTOR = 10.0
@@ -56,6 +57,7 @@ class Roofline(Predictor):
 
     kind = "roofline"
     description = "block physics on the target plus a whole-network correction (the default)"
+    tunable = {"correction_units": Whole(0, 512, step=32), "robust": Choice((True, False))}  # noqa: RUF012
 
     def __init__(self, correction_units: int = 128, robust: bool = True) -> None:
         super().__init__()

@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from latcast.data import LatencyDataset, split
 from latcast.data.audit import audit, measured_rows
 
 from ._base import Predictor
 from .metrics import evaluate
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A dataset without copied labels, split by architecture.
+
+    Attributes:
+        train: to fit and calibrate on; a search for options has nothing else.
+        test: to score on, once.
+        how: the split in words.
+        traps: what the audit found in the whole dataset.
+    """
+
+    train: LatencyDataset
+    test: LatencyDataset
+    how: str
+    traps: list[str]
+
+
+def parts(data: LatencyDataset, *, test: float = 0.15, seed: int = 0) -> Parts:
+    """Leave out the rows whose label was copied from another architecture, and split the others.
+
+    Args:
+        data: measurements on one target.
+        test: share of the architectures, between 0 and 1, that is only scored on.
+        seed: of the split.
+
+    Raises:
+        ValueError: a latency is not finite and positive, or there are too few architectures.
+    """
+    data.check_latencies()
+    findings = audit(data)
+    train, rest = split(measured_rows(data, findings), 1 - test, seed)
+    how = (
+        f"by architecture at random, seed {seed}: {len(train)} rows to fit and calibrate, "
+        f"{len(rest)} to test"
+    )
+    return Parts(train, rest, how, [f"{f.kind}: {f.message}" for f in findings])
 
 
 def fit_and_score(
@@ -29,15 +69,12 @@ def fit_and_score(
     Raises:
         ValueError: a latency is not finite and positive, or there are too few architectures.
     """
-    data.check_latencies()
-    findings = audit(data)
-    train, rest = split(measured_rows(data, findings), 1 - test, seed)
-    predictor.fit(train, seed=seed)
-    scores = evaluate(predictor, rest)
-    predictor.fitted.card.update(
-        split=f"by architecture at random, seed {seed}: {len(train)} rows to fit and calibrate, "
-        f"{len(rest)} to test",
-        metrics=scores,
-        traps=[f"{f.kind}: {f.message}" for f in findings],
-    )
+    return fit_and_score_parts(predictor, parts(data, test=test, seed=seed), seed=seed)
+
+
+def fit_and_score_parts(predictor: Predictor, of: Parts, *, seed: int = 0) -> dict[str, float]:
+    """:func:`fit_and_score` of a dataset that has been split already."""
+    predictor.fit(of.train, seed=seed)
+    scores = evaluate(predictor, of.test)
+    predictor.fitted.card.update(split=of.how, metrics=scores, traps=of.traps)
     return scores

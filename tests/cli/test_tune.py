@@ -1,0 +1,151 @@
+"""``latcast tune``, as its users call it."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latcast.data import LatencyDataset
+from latcast.predict.tuning._trial import Trials
+
+pytest.importorskip("optuna", reason="tuning needs Optuna")
+
+TABLE = ("--predictor", "lookup-table")
+
+
+@pytest.fixture
+def dataset(synthetic: LatencyDataset, tmp_path: Path) -> Path:
+    path = tmp_path / "measured.parquet"
+    synthetic[:400].save(path)
+    return path
+
+
+def test_tune(latcast: Any, dataset: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m.latcast"
+    run = latcast("tune", dataset, *TABLE, "--trials", 4, "--out", model)
+    assert "penalty" in run.stdout
+    assert "test: MAE, ms" in run.stdout
+    assert "trials: 4 done, 0 pruned, 0 failed, 0 interrupted" in run.stdout
+    assert f"wrote {model}" in run.stderr
+    result = latcast.json("tune", dataset, *TABLE, "--trials", 4, "--out", model)
+    assert result["storage"] == str(dataset) + ".tune.db"
+    assert Path(result["storage"]).exists()
+    assert len(result["trials"]) == 4
+    best = result["best"]
+    assert best["validation_mae_ms"] <= result["default"]["validation_mae_ms"]
+    card = latcast.json("models", model)["card"]
+    assert card["metrics"] == best["metrics"]
+    assert card["tuning"]["options"] == best["options"]
+    assert card["tuning"]["default_metrics"] == result["default"]["metrics"]
+    assert latcast("tune", dataset, *TABLE, "--trials", 4, "--quiet").stderr == ""
+
+
+def test_the_default_predictor_is_tuned(latcast: Any, dataset: Path) -> None:
+    result = latcast.json("tune", dataset, "--trials", 2)
+    assert result["predictor"] == "roofline"
+    assert set(result["best"]["options"]) == {"correction_units", "robust"}
+    assert result["best"]["metrics"]["mape"] < 3
+
+
+def test_the_paper_s_grid(latcast: Any, dataset: Path) -> None:
+    pytest.importorskip("torch")
+    arguments = ("tune", dataset, "--preset", "paper-grid", "--epochs", 2)
+    result = latcast.json(*arguments, "--trials", 3)
+    assert result["best"]["all_options"]["recipe"] == "paper"
+    assert sum(result["counts"].values()) == 3
+    again = latcast.json(*arguments, "--trials", 5)
+    assert again["trials"][:3] == result["trials"]
+    tried = [tuple(t["options"].values()) for t in again["trials"]]
+    assert len(set(tried)) == 5
+
+
+def test_tune_wrong_requests(latcast: Any, dataset: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("--predictor", "rooflin"), "did you mean 'roofline'"),
+        (("--preset", "paper"), "no preset is called 'paper'"),
+        (("--predictor", "roofline", "--preset", "paper-grid"), "is for the predictor mlp"),
+        (("--epochs", 3), "does not learn in epochs"),
+        (("--out", "m.pt"), "must end in .latcast"),
+        (("--timeout", 0), "--timeout must be a positive number"),
+        (("--test", 0.7), "below 0.5"),
+    ):
+        assert message in latcast.error("tune", dataset, *arguments, code=2)
+    assert "no such file" in latcast.error("tune", tmp_path / "absent.csv", code=2)
+    assert not list(tmp_path.glob("*.db"))
+
+
+def test_another_study_or_a_damaged_one_is_refused(
+    latcast: Any, dataset: Path, tmp_path: Path
+) -> None:
+    storage = tmp_path / "s.db"
+    options = ("--storage", storage, *TABLE)
+    latcast("tune", dataset, *options, "--trials", 1)
+    message = latcast.error("tune", dataset, *options, "--trials", 2, "--seed", 5, code=1)
+    assert "needs the seed it began with, 0; got 5: name another study or storage" in message
+    storage.write_bytes(storage.read_bytes()[:5_000])
+    message = latcast.error("tune", dataset, *options, "--trials", 2, code=1)
+    assert "must be a whole SQLite file" in message
+
+
+def test_ctrl_c_says_how_to_go_on(
+    latcast: Any, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trials, "run", interrupted)
+        run = latcast("tune", dataset, *TABLE, "--trials", 2, code=130)
+    assert "tune.db keeps the trials that ended; run it again to go on" in run.stderr
+    assert run.stderr.endswith("error: interrupted\n")
+    result = latcast.json("tune", dataset, *TABLE, "--trials", 2)
+    assert result["counts"] == {"done": 2, "pruned": 0, "failed": 0, "interrupted": 1}
+
+
+def test_kill_9_loses_nothing_that_had_ended(
+    latcast: Any,
+    dataset: Path,
+    start: Callable[..., subprocess.Popen[str]],
+    wait_until: Callable[[Callable[[], bool]], None],
+) -> None:
+    storage = Path(f"{dataset}.tune.db")
+    kept: dict[int, float] = {}
+    for enough in (3, 6):
+        process = start("-m", "latcast", "tune", dataset, *TABLE, "--trials", 5_000,
+                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        wait_until(lambda n=enough: len(_ended(storage)) >= n)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        ended = _ended(storage)
+        assert kept.items() <= ended.items()
+        kept = ended
+    result = latcast.json("tune", dataset, *TABLE, "--trials", len(kept) + 2)
+    done = {t["number"]: t["mae_ms"] for t in result["trials"] if t["state"] == "done"}
+    assert len(done) == len(kept) + 2
+    assert kept.items() <= done.items()
+    interrupted = [t for t in result["trials"] if t["state"] == "interrupted"]
+    assert len(interrupted) <= 2
+    tried = [t["options"] for t in result["trials"] if t["state"] == "done"]
+    assert all(t["options"] in tried for t in interrupted if t["options"])
+
+
+def _ended(storage: Path) -> dict[int, float]:
+    """Trials that have ended: number -> ms, as SQLite has them."""
+    query = (
+        "SELECT number, value FROM trials JOIN trial_values USING (trial_id) "
+        "WHERE state = 'COMPLETE'"
+    )
+    if not storage.exists():
+        return {}
+    try:
+        with closing(sqlite3.connect(storage)) as connection:
+            return dict(connection.execute(query).fetchall())
+    except sqlite3.OperationalError:  # its tables are being made
+        return {}
