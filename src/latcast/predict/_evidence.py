@@ -70,6 +70,13 @@ class Hyperprior:
         """Deviations of :data:`DEFAULTS`, shape (terms,)."""
         return np.array([DEFAULTS[t][1] for t in self.terms])
 
+    @property
+    def expected(self) -> Floats:
+        """Mean variance of every term, shape (terms,)."""
+        if len(self.optima):
+            return np.asarray(np.exp(self.optima).mean(axis=0))
+        return np.exp(self.centre)
+
     def draws(self, n: int = DRAWS) -> Floats:
         """Log variances, shape (n, terms): the other targets' own, and draws around them.
 

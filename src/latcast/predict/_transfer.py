@@ -19,7 +19,9 @@ from ._network_features import Functions, NetworkFeatures
 Floats = npt.NDArray[np.float64]
 
 MOST_KERNEL_ROWS = 1_500
-"""Above, the features are solved for instead of the measurements."""
+FEATURE_ROWS = 300
+"""Above the first number of measurements, or from the second on where there are three times as
+many as features, features are solved for, at one set of variances, instead of measurements."""
 EMPIRICAL_ROWS = 100
 """From here on, intervals are quantiles of the measurements' own left-out errors."""
 CHECKED_NETWORKS = 200
@@ -139,7 +141,8 @@ def estimate(prior: Prior, archs: Archs, latency_ms: Floats) -> Estimate:
     scale = _scale(prior, mean, latency_ms)
     design = prior.design(archs, mean)
     residual = latency_ms / scale - mean
-    if len(archs) > MOST_KERNEL_ROWS:
+    features = sum(f.shape[1] for f in design)
+    if len(archs) > min(MOST_KERNEL_ROWS, max(FEATURE_ROWS, 3 * features)):
         solved = _by_features(design, residual, prior.variances)
     else:
         solved = _by_measurements(prior, design, residual)

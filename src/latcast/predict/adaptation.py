@@ -36,15 +36,23 @@ def _bayes(base: Predictor, few: LatencyDataset, _seed: int) -> Predictor:
     if few.archs.space.block_space != base.space.name:
         base = transferred(base, few.archs.space.expand(few.archs).space)
     fitted = _fitted(base, few)
-    units = base.latency.function.units if isinstance(base, Bayes) else None
-    networks, predicted = _population(base, fitted.seen)
-    features = NetworkFeatures(networks, *(() if units is None else (units,)))
+    return Bayes.from_prior(adaptation_prior(base, fitted.seen), fitted, few)
+
+
+def adaptation_prior(base: Predictor, seen: dict[str, list[int]]) -> Prior:
+    """What a base says of another target: its own prediction, up to a scale and departures.
+
+    Args:
+        base: a fitted predictor.
+        seen: gene name -> values of the networks of both targets.
+    """
+    networks, predicted = _population(base, seen)
     weight = 1 / float(predicted.mean())
     if isinstance(base, Bayes):
-        mean = base.latency.scaled(weight)
-    else:
-        mean = Blend(features.constant(0.0), base, weight)
-    return Bayes.from_prior(Prior(features, networks, mean), fitted, few)
+        features = NetworkFeatures(networks, base.latency.function.units)
+        return Prior(features, networks, base.latency.scaled(weight))
+    features = NetworkFeatures(networks)
+    return Prior(features, networks, Blend(features.constant(0.0), base, weight))
 
 
 def _last_layer(base: Predictor, few: LatencyDataset, seed: int) -> Predictor:
