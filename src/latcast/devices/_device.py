@@ -87,6 +87,7 @@ class Device:
         memory_gb: memory in GB (10^9 bytes).
         bandwidth_gb_s: memory bandwidth in GB/s.
         source: where the figures come from.
+        architecture: its maker's name of the generation, such as ``turing`` or ``zen-4``.
         peak_fp32_flops: peak FLOP/s in single precision.
         peak_fp16_flops: peak FLOP/s in half precision, without sparsity.
         peak_bf16_flops: peak FLOP/s in bfloat16, without sparsity.
@@ -110,6 +111,7 @@ class Device:
     memory_gb: float
     bandwidth_gb_s: float
     source: str
+    architecture: str | None = None
     peak_fp32_flops: float | None = None
     peak_fp16_flops: float | None = None
     peak_bf16_flops: float | None = None
@@ -151,6 +153,11 @@ class Device:
         for name in ("title", "source"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{self.name}: {name} must be text; got {getattr(self, name)!r}")
+        if not isinstance(self.architecture, str | None):
+            raise ValueError(
+                f"{self.name}: architecture must be text, such as 'turing'; "
+                f"got {self.architecture!r}"
+            )
         if self.kind not in KINDS:
             raise ValueError(
                 f"{self.name}: kind must be one of {', '.join(KINDS)}; got {self.kind!r}"

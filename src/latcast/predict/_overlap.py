@@ -26,6 +26,8 @@ FULL_BATCH = 16
 POWER = 6.0
 """Of the norm that stands for the longer of two times: where they are equal, 12 % are added."""
 NODES = 7
+SLOPE = (1.0, 0.2)
+"""A busy GPU's time follows its roofline."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,11 @@ class Overlap:
             logarithm of the mean latency in ms.
         """
         batch = self.spec.target.batch
-        gpu, log_gpu, gpu_deviation = self._time(self.busy, values, archs, per_sample=True)
-        host, log_host, host_deviation = self._time(self.launching, values, archs)
+        gpu, (log_gpu, gpu_deviation) = self._gpu(values, archs)
+        hosts = np.log([self.sources[n].mean_ms for n in self.launching])
+        host = values[:, self.launching].mean(axis=1)
+        alike = np.ones(len(hosts))  # a GPU tells nothing of its host
+        log_host, host_deviation = predict_log_scale(None, [None] * len(hosts), hosts, alike)
         ratio = float(np.hypot(gpu_deviation, host_deviation))
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         expected = np.zeros(len(values))
@@ -85,24 +90,24 @@ class Overlap:
         deviation = float(np.hypot(busy * gpu_deviation, (1 - busy) * host_deviation))
         return expected / mean, (float(np.log(mean)), deviation)
 
-    def _time(
-        self, which: list[int], values: Floats, archs: Archs, *, per_sample: bool = False
-    ) -> tuple[Floats, float, float]:
-        """Shape (n,) of one of the times, and mean and deviation of its log scale in ms."""
-        sources = [self.sources[n] for n in which]
-        batches = np.array([s.spec.target.batch for s in sources])
-        at = [replace(self.spec, target=replace(self.spec.target, batch=int(b))) for b in batches]
+    def _gpu(self, values: Floats, archs: Archs) -> tuple[Floats, tuple[float, float]]:
+        """Shape (n,) of the GPU's time, and mean and deviation of its logarithm in ms a sample."""
+        sources = [self.sources[n] for n in self.busy]
+        at = [_at_batch(self.spec, s.spec.target.batch) for s in sources]
         weights = np.array([similarities(a, [s.spec])[0] for a, s in zip(at, sources, strict=True)])
         weights += 1e-6 * max(float(weights.max()), 1e-300)
-        log_scales = np.log([s.mean_ms for s in sources])
-        own: float | None = None
-        known: list[float | None] = [None] * len(sources)
-        if per_sample:
-            log_scales -= np.log(batches)
-            own = _log_per_sample(at[int(np.argmax(weights))], archs)
-            known = [_log_per_sample(s.spec, archs) for s in sources]
-        mean, deviation = predict_log_scale(own, known, log_scales, weights)
-        return values[:, which] @ (weights / weights.sum()), mean, deviation
+        scale = predict_log_scale(
+            _log_per_sample(at[int(np.argmax(weights))], archs),
+            [_log_per_sample(s.spec, archs) for s in sources],
+            np.log([s.mean_ms / s.spec.target.batch for s in sources]),
+            weights,
+            SLOPE,
+        )
+        return values[:, self.busy] @ (weights / weights.sum()), scale
+
+
+def _at_batch(spec: TargetSpec, batch: int) -> TargetSpec:
+    return replace(spec, target=replace(spec.target, batch=batch))
 
 
 def _log_per_sample(spec: TargetSpec, archs: Archs) -> float | None:

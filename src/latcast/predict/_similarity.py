@@ -14,17 +14,18 @@ from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]
 
-KIND_STEP, RUNTIME_STEP, PRECISION_STEP = 2.0, 1.0, 1.0
+KIND_STEP, ARCHITECTURE_STEP, RUNTIME_STEP, PRECISION_STEP = 2.0, 2.0, 1.0, 1.0
 BATCH_OCTAVES = 2.0
 BALANCE_OCTAVES = 2.0
-"""Steps between targets: of another kind, runtime or precision, or so many octaves apart in batch
-or in FLOP per byte, are one unit of distance (another kind two) apart."""
+"""Steps between targets: those of another runtime or precision, or so many octaves apart in batch
+or in FLOP per byte, are one unit of distance apart, those of another kind or architecture two."""
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 FACTS_BYTES = 4
 FLOPS_PER_MAC = 2
 
 SLOPE = (0.75, 0.35)
+"""Mean and deviation of what a latency's logarithm gains with that of the roofline."""
 UNEXPLAINED = 0.4
 UNEXPLAINED_WEIGHT = 2.0
 
@@ -36,12 +37,14 @@ class TargetSpec:
     Attributes:
         target: device, runtime, batch and precision.
         kind: kind of the device.
+        architecture: its generation.
         peak_flops: peak FLOP/s (operations for int8) at the target's precision.
         bandwidth_gb_s: memory bandwidth.
     """
 
     target: Target
     kind: str | None = None
+    architecture: str | None = None
     peak_flops: float | None = None
     bandwidth_gb_s: float | None = None
 
@@ -51,14 +54,12 @@ class TargetSpec:
         if device is None:
             return cls(target)
         peak = device.peak_flops(target.precision) or device.peak_flops("fp32")
-        return cls(target, device.kind, peak, device.bandwidth_gb_s)
+        return cls(target, device.kind, device.architecture, peak, device.bandwidth_gb_s)
 
     @classmethod
     def parse(cls, record: dict[str, Any]) -> Self:
         """The inverse of :meth:`record`."""
-        target = Target.parse(record["target"])
-        kind, peak, bandwidth = (record[k] for k in ("kind", "peak_flops", "bandwidth_gb_s"))
-        return cls(target, kind, peak, bandwidth)
+        return cls(**record | {"target": Target.parse(record["target"])})
 
     def record(self) -> dict[str, Any]:
         """What it holds, JSON-able."""
@@ -68,7 +69,8 @@ class TargetSpec:
         """How different two targets are; 0 for equal ones. What is not known does not count."""
         a, b = self.target, other.target
         steps = [
-            KIND_STEP * (None not in (self.kind, other.kind) and self.kind != other.kind),
+            KIND_STEP * _differ(self.kind, other.kind),
+            ARCHITECTURE_STEP * _differ(self.architecture, other.architecture),
             RUNTIME_STEP * (a.runtime != b.runtime),
             PRECISION_STEP * (a.precision != b.precision),
             np.log2(a.batch / b.batch) / BATCH_OCTAVES,
@@ -110,6 +112,11 @@ class Source:
     rows: int
 
 
+def _differ(first: str | None, second: str | None) -> bool:
+    """Whether two names are known to differ."""
+    return first is not None and second is not None and first != second
+
+
 def similarities(spec: TargetSpec, others: Sequence[TargetSpec]) -> Floats:
     """1 for a target like ``spec``, falling to 0 with the distance, shape (others,)."""
     distances = np.array([spec.distance(other) for other in others])
@@ -117,7 +124,11 @@ def similarities(spec: TargetSpec, others: Sequence[TargetSpec]) -> Floats:
 
 
 def predict_log_scale(
-    log_roofline: float | None, known: Sequence[float | None], log_scales: Floats, weights: Floats
+    log_roofline: float | None,
+    known: Sequence[float | None],
+    log_scales: Floats,
+    weights: Floats,
+    slope: tuple[float, float] = SLOPE,
 ) -> tuple[float, float]:
     """Mean and deviation of the logarithm of a target's mean latency, in ms.
 
@@ -129,6 +140,7 @@ def predict_log_scale(
         known: of the other targets.
         log_scales: the others' mean latencies, shape (targets,).
         weights: their similarities, shape (targets,), at least 0.
+        slope: what is believed of the slope: mean and deviation.
     """
     w = weights / max(float(weights.sum()), 1e-300)
     usable = np.array([k is not None for k in known])
@@ -142,12 +154,12 @@ def predict_log_scale(
     effective = 1 / float(w @ w)
     precision = effective * float(w @ (x - centre) ** 2) / UNEXPLAINED**2
     moment = effective * float(w @ ((x - centre) * (log_scales - middle))) / UNEXPLAINED**2
-    prior = SLOPE[1] ** -2
-    slope = (moment + prior * SLOPE[0]) / (precision + prior)
+    prior = slope[1] ** -2
+    found = (moment + prior * slope[0]) / (precision + prior)
     away = log_roofline - centre
-    left = log_scales - middle - slope * (x - centre)
+    left = log_scales - middle - found * (x - centre)
     residual = (UNEXPLAINED_WEIGHT * UNEXPLAINED**2 + effective * float(w @ left**2)) / (
         UNEXPLAINED_WEIGHT + effective
     )
     variance = residual * (1 + 1 / effective) + away**2 / (precision + prior)
-    return middle + slope * away, float(np.sqrt(variance))
+    return middle + found * away, float(np.sqrt(variance))
