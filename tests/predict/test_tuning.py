@@ -214,6 +214,23 @@ def test_what_fails_is_told_and_not_tried_again(
     assert result.default is None
 
 
+def test_defaults_that_cannot_be_fitted_have_no_scores(
+    synthetic: LatencyDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = LookupTable._fit
+
+    def picky(self: LookupTable, *arguments: Any) -> None:
+        if self._penalty == 1e-3:
+            raise ValueError("not with the defaults")
+        fit(self, *arguments)
+
+    monkeypatch.setattr(LookupTable, "_fit", picky)
+    result = tune(synthetic[:300], TABLE, trials=2)
+    assert [t.state for t in result.trials] == ["failed", "done"]
+    assert result.default_metrics == {}
+    assert result.metrics["mae_ms"] > 0
+
+
 def test_time_is_kept(synthetic: LatencyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="positive number of seconds; got -1"):
         tune(synthetic, TABLE, timeout_s=-1)
@@ -388,7 +405,7 @@ def test_a_storage_in_use_is_refused(kept: Path, synthetic: LatencyDataset) -> N
 
 
 def test_a_storage_that_cannot_be_written(synthetic: LatencyDataset) -> None:
-    with pytest.raises(OSError, match="/proc/nowhere"):
+    with pytest.raises(OSError, match=r"/proc/nowhere/s\.db must be in a folder that can be writt"):
         tune(synthetic[:300], TABLE, trials=1, storage="/proc/nowhere/s.db")
 
 

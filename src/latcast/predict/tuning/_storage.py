@@ -26,7 +26,6 @@ def open_storage(path: Path | None) -> Iterator[Any]:
     if path is None:
         yield InMemoryStorage()
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _only_here(path), _clear_errors(path):
         _check_whole(path)
         storage = _connect(path)
@@ -57,12 +56,17 @@ def _only_here(path: Path) -> Iterator[None]:
 
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         held = lock.acquire()
     except Timeout:
         raise ValueError(
             f"only one process may work on a study at a time; another works on {path}: wait, "
             "or name another storage"
         ) from None
+    except OSError as error:
+        raise OSError(
+            f"{path} must be in a folder that can be written; got: {error}: name another storage"
+        ) from error
     with held:
         yield
 

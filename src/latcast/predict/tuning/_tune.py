@@ -34,7 +34,8 @@ class TuningResult:
         default: the trial of the default options, or None where there is none that ended.
         default_options: the options when nothing is tuned, of those that trials differ in.
         metrics: scores of the winner on the test part.
-        default_metrics: scores of the default options on it, fitted to the same rows.
+        default_metrics: scores of the default options on it, fitted to the same rows; empty where
+            they cannot be fitted.
         trials: all trials so far, those of earlier runs included.
     """
 
@@ -170,7 +171,7 @@ def _conclude(name: str, plan: Plan, whole: Parts, records: list[TrialRecord]) -
     predictor, plain = plan.create(best.options), plan.create({})
     metrics = fit_and_score_parts(predictor, whole, seed=plan.seed)
     same = _same(best, default_options)
-    default_metrics = metrics if same else fit_and_score_parts(plain, whole, seed=plan.seed)
+    default_metrics = metrics if same else _scores(plain, whole, plan.seed)
     predictor.fitted.card["tuning"] = {
         "study": name,
         "preset": plan.preset,
@@ -183,6 +184,13 @@ def _conclude(name: str, plan: Plan, whole: Parts, records: list[TrialRecord]) -
     return TuningResult(
         name, predictor, best, default, default_options, metrics, default_metrics, tuple(records)
     )
+
+
+def _scores(predictor: Predictor, whole: Parts, seed: int) -> dict[str, float]:
+    try:
+        return fit_and_score_parts(predictor, whole, seed=seed)
+    except ValueError:  # an MLP that diverges with the defaults is why its options are searched
+        return {}
 
 
 def _winner(records: list[TrialRecord]) -> TrialRecord:
