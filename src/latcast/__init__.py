@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from latcast import predict as predictors
     from latcast.data import LatencyDataset, read
     from latcast.devices import Target
-    from latcast.predict import load
+    from latcast.predict import load, load_base
+    from latcast.predict.design import suggest
     from latcast.search import InfeasibleError, search
     from latcast.spaces import Archs, space
 
@@ -25,10 +26,12 @@ __all__ = [
     "LatencyDataset",
     "Target",
     "load",
+    "load_base",
     "predictors",
     "read",
     "search",
     "space",
+    "suggest",
 ]
 
 # Name -> module and attribute. Imported on first use, so that `import latcast` stays cheap.
@@ -38,10 +41,12 @@ _PUBLIC = {
     "LatencyDataset": ("latcast.data", "LatencyDataset"),
     "Target": ("latcast.devices", "Target"),
     "load": ("latcast.predict", "load"),
+    "load_base": ("latcast.predict", "load_base"),
     "predictors": ("latcast.predict", None),
     "read": ("latcast.data", "read"),
     "search": ("latcast.search", None),
     "space": ("latcast.spaces", "space"),
+    "suggest": ("latcast.predict.design", "suggest"),
 }
 
 

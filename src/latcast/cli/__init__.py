@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from . import (
+    adapt,
     audit,
     bench,
     devices,
@@ -20,6 +21,7 @@ from . import (
     predict,
     search,
     spaces,
+    suggest,
     train,
     tune,
 )
@@ -55,7 +57,9 @@ def _main(
     """Options before the command."""
 
 
-for _module in (spaces, devices, models, predict, search, measure, train, tune, evaluate, audit):
+for _module in (
+    spaces, devices, models, predict, search, suggest, measure, train, adapt, tune, evaluate, audit,
+):  # fmt: skip
     app.command(name=_module.__name__.rpartition(".")[2])(_module.command)
 app.add_typer(lookup_table.app, name="lookup-table")
 app.add_typer(bench.app, name="bench")

@@ -17,7 +17,7 @@ import typer
 
 if TYPE_CHECKING:
     from latcast.data import LatencyDataset
-    from latcast.predict import Predictor
+    from latcast.predict import BaseModel, Predictor
     from latcast.spaces import SearchSpace
 
 FAILED = 1
@@ -227,6 +227,24 @@ def read_data(
     return data.read(path, space=the_space, target=the_target, format=format_)
 
 
+def read_architectures(path: Path) -> list[Any]:
+    """Architectures in the field's own form from a JSON file: one, or a list of them.
+
+    Raises:
+        UsageError: there is no such file.
+        ValueError: it holds no JSON, or no architecture.
+    """
+    check_usable(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} must hold an architecture as JSON; got: {error}") from None
+    items = content if isinstance(content, list) else [content]
+    if not items:
+        raise ValueError(f"{path} holds no architecture")
+    return items
+
+
 def load_model(name: str) -> Predictor:
     """A predictor by the name of a device or by its file."""
     from latcast import predict
@@ -236,6 +254,28 @@ def load_model(name: str) -> Predictor:
         return predict.load(name)
     with usage():
         return predict.load(name)
+
+
+def load_any(name: str) -> Predictor | BaseModel:
+    """A predictor or a base model by its name or by its file."""
+    from latcast import predict
+    from latcast._names import unknown_name
+    from latcast.predict import zoo
+
+    if name.endswith(".latcast"):
+        check_usable(Path(name))
+        return predict.load_any(name)
+    known = [*zoo.base_names(), *zoo.names()]
+    with usage():
+        if name not in known and not zoo.of_device(name):
+            raise UsageError(unknown_name("model", name, known))
+        return predict.load_any(name)
+
+
+def check_model_name(out: Path) -> None:
+    """Make sure that a file to write can be read as a model later."""
+    if out.suffix != ".latcast":
+        raise UsageError(f"--out must end in .latcast; got {out}")
 
 
 def check_usable(path: Path) -> None:

@@ -15,6 +15,7 @@ from ._common import (
     Quiet,
     Seed,
     UsageError,
+    check_model_name,
     check_usable,
     fails_cleanly,
     find_space,
@@ -88,8 +89,7 @@ def build(
     from latcast.measure import Plan, Protocol, distinct_rows
     from latcast.measure.runtimes import runtime as find_runtime
 
-    if out.suffix != ".latcast":
-        raise UsageError(f"--out must end in .latcast; got {out}")
+    check_model_name(out)
     if way not in {None, "isolated", "profile", "networks"}:
         raise UsageError(f"--way must be isolated, profile or networks; got {way!r}")
     the_space = find_space(space)
@@ -146,8 +146,7 @@ def convert(
     from latcast.devices import Target
     from latcast.predict.lookup_table import LookupTable
 
-    if out.suffix != ".latcast":
-        raise UsageError(f"--out must end in .latcast; got {out}")
+    check_model_name(out)
     the_space = find_space(space)
     with usage():
         the_target = Target.parse(target)

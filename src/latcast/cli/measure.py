@@ -20,12 +20,14 @@ from ._common import (
     note,
     print_json,
     print_table,
+    read_architectures,
     read_data,
     usage,
 )
 
 if TYPE_CHECKING:
     from latcast.measure import CampaignFile, Plan, Progress, Results
+    from latcast.spaces import Archs, SearchSpace
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DEFAULTS = {
@@ -47,6 +49,10 @@ def command(
     ] = None,
     samples: Annotated[
         int | None, typer.Option("--samples", min=1, help="Random architectures; 300 by default.")
+    ] = None,
+    archs: Annotated[
+        Path | None,
+        typer.Option("--archs", help="Measure these (JSON, as `latcast suggest` prints them)."),
     ] = None,
     runtime: Annotated[
         str | None,
@@ -105,6 +111,7 @@ def command(
     options = {
         "space": space,
         "samples": samples,
+        "archs": None if archs is None else str(archs),
         "runtime": runtime,
         "threads": threads,
         "batch": batch,
@@ -215,15 +222,27 @@ def _plan(given: dict[str, Any]) -> Plan:
 
     options = {"device": host_name(), "visits": Protocol().visits, **_DEFAULTS, **given}
     space = find_space(options["space"])
+    listed = _listed(space, given)
     settings = {name: options[name] for name in ("threads", "batch", "precision")}
     restrict = {"r": options["resolutions"]} if "resolutions" in options else None
     with usage():
         kind = find_runtime(options["runtime"])
         target = Target(options["device"], kind.name, **settings)
         kind(**settings)
-        archs = space.sample(options["samples"], options["seed"], restrict=restrict).unique()
+        if listed is None:
+            listed = space.sample(options["samples"], options["seed"], restrict=restrict)
     protocol = Protocol(visits=options["visits"])
-    return Plan(target, archs, protocol, options["seed"], options=options)
+    return Plan(target, listed.unique(), protocol, options["seed"], options=options)
+
+
+def _listed(space: SearchSpace, given: dict[str, Any]) -> Archs | None:
+    """The architectures that the user lists, if any."""
+    if "archs" not in given:
+        return None
+    for other in ("samples", "resolutions"):
+        if other in given:
+            raise UsageError(f"--archs lists what is measured: leave out --{other}")
+    return space.parse(read_architectures(Path(given["archs"])))
 
 
 def _start(path: Path, plan: Plan) -> CampaignFile:

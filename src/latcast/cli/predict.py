@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._by_specification import Wish
 from ._common import (
     Debug,
+    Devices,
     Json,
     Quiet,
     UsageError,
-    check_usable,
     fails_cleanly,
     find_space,
-    load_model,
     note,
     note_table,
     print_json,
     print_table,
+    read_architectures,
 )
 
 if TYPE_CHECKING:
@@ -33,28 +33,50 @@ def command(
     arch: Annotated[Path, typer.Argument(help="JSON: one architecture, or a list of them.")],
     device: Annotated[
         list[str],
-        typer.Option("--device", help="Name of a shipped model, or a .latcast file; repeatable."),
+        typer.Option(
+            "--device",
+            help="A shipped model, a device of the catalogue, or a .latcast file; repeatable.",
+        ),
     ],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Base model for devices by their specification alone."),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Of a device by its specification.")
+    ] = 1,
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of a device by its specification.")
+    ] = "fp32",
+    runtime: Annotated[
+        str | None,
+        typer.Option("--runtime", help="Of a device by its specification; the base's by default."),
+    ] = None,
     space: Annotated[
         str | None, typer.Option("--space", help="Space of the architectures; the model's own.")
     ] = None,
     coverage: Annotated[float, typer.Option("--coverage", help="Of the intervals.")] = 0.9,
+    devices: Devices = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Predict latency, and where the milliseconds go.
 
+    A device without a model of its own is predicted from its specification, with a wide interval;
+    so is any device when --model, --batch, --precision or --runtime asks for it.
+
     Example: latcast predict arch.json --device samsung-note10 --device tesla-p40
     """
     if not 0 < coverage < 1:
         raise UsageError(f"--coverage must be between 0 and 1, such as 0.9; got {coverage}")
-    predictors = {name: load_model(name) for name in device}
     asked = find_space(space) if space else None
+    wish = Wish(model, batch, precision, runtime, asked)
+    predictors = {name: wish.predictor(name, quiet=quiet) for name in device}
     for name, p in predictors.items():
         if asked is not None and asked.block_space != p.space.name:
             raise UsageError(f"{name} is for {p.space.name}; it knows nothing of {asked.name}")
-    items = _read_items(arch)
+    items = read_architectures(arch)
     results = []
     for name, p in predictors.items():
         archs = (asked or p.space).parse(items)
@@ -65,18 +87,6 @@ def command(
         return
     for result in results:
         _print(result)
-
-
-def _read_items(path: Path) -> list[Any]:
-    check_usable(path)
-    try:
-        content = jsonlib.loads(path.read_text(encoding="utf-8"))
-    except (jsonlib.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} must hold an architecture as JSON; got: {error}") from None
-    items = content if isinstance(content, list) else [content]
-    if not items:
-        raise ValueError(f"{path} holds no architecture")
-    return items
 
 
 def _result(name: str, predictor: Predictor, archs: Archs, coverage: float) -> dict[str, Any]:

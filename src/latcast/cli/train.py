@@ -9,6 +9,7 @@ import typer
 
 from ._common import (
     Debug,
+    Devices,
     FormatName,
     Json,
     Quiet,
@@ -16,10 +17,12 @@ from ._common import (
     SpaceName,
     TargetName,
     UsageError,
+    check_model_name,
     fails_cleanly,
     note,
     print_json,
     print_metrics,
+    print_table,
     progress_bar,
     read_data,
     usage,
@@ -28,33 +31,63 @@ from ._common import (
 
 @fails_cleanly
 def command(
-    data: Annotated[Path, typer.Argument(help="Parquet, CSV or HELP's .pt.")],
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Parquet, CSV or HELP's .pt; several, one a target, make a base model."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Model file to write (.latcast).")],
     predictor: Annotated[
-        str, typer.Option("--predictor", help="roofline, lookup-table, mlp or flops.")
-    ] = "roofline",
+        str | None,
+        typer.Option("--predictor", help="roofline (default), bayes, lookup-table, mlp or flops."),
+    ] = None,
     test: Annotated[
         float, typer.Option("--test", help="Share of the architectures kept for the scores.")
     ] = 0.15,
     space: SpaceName = None,
     target: TargetName = None,
     format_: FormatName = None,
+    devices: Devices = None,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Fit a predictor to a dataset, score it, save it.
+    """Fit a predictor to a dataset, score it, save it; or a base model to several datasets.
 
     Example: latcast train rtx.parquet --predictor roofline --out rtx.latcast
     """
+    check_model_name(out)
+    if not 0 < test < 1:
+        raise UsageError(f"--test must be between 0 and 1; got {test}")
+    if len(data) > 1:
+        if predictor is not None or target is not None:
+            raise UsageError("--predictor and --target are for one dataset; several make a base")
+        _train_base(data, out, test, space, format_, seed, json=json, quiet=quiet)
+        return
+    _train(
+        data[0], out, predictor or "roofline", test, space, target, format_, seed,
+        json=json, quiet=quiet,
+    )  # fmt: skip
+
+
+def _train(
+    data: Path,
+    out: Path,
+    predictor: str,
+    test: float,
+    space: str | None,
+    target: str | None,
+    format_: str | None,
+    seed: int,
+    *,
+    json: bool,
+    quiet: bool,
+) -> None:
     from latcast.predict import predictor as create
     from latcast.predict.training import fit_and_score
 
-    if out.suffix != ".latcast":
-        raise UsageError(f"--out must end in .latcast; got {out}")
-    if not 0 < test < 1:
-        raise UsageError(f"--test must be between 0 and 1; got {test}")
     with usage():
         model = create(predictor)
     dataset = read_data(data, space, target, format_)
@@ -80,4 +113,36 @@ def command(
     print_metrics(scores, title=title)
     if not model.covers(0.9):
         note("note: too few rows to calibrate 90 % intervals", quiet=quiet)
+    note(f"wrote {out}", quiet=quiet)
+
+
+def _train_base(
+    paths: list[Path],
+    out: Path,
+    test: float,
+    space: str | None,
+    format_: str | None,
+    seed: int,
+    *,
+    json: bool,
+    quiet: bool,
+) -> None:
+    from latcast.predict.training import fit_base
+
+    datasets = [read_data(path, space, None, format_) for path in paths]
+    with progress_bar("fitting a base model", quiet=quiet) as progress:
+        model, scores = fit_base(datasets, test=test, seed=seed, progress=progress)
+    model.save(out)
+    rows: list[dict[str, Any]] = [{"target": str(t), **scores[t]} for t in model.targets]
+    if json:
+        print_json({"model": str(out), "space": model.space.name, "targets": rows})
+        return
+    print_table(
+        ["target", "MAPE %", "within 10 %", "Spearman"],
+        [
+            [r["target"], f"{r['mape']:.2f}", f"{r['within_10']:.1f}", f"{r['spearman']:.4f}"]
+            for r in rows
+        ],
+        title=f"base model of {len(rows)} targets for {model.space.name}; on the test parts:",
+    )
     note(f"wrote {out}", quiet=quiet)

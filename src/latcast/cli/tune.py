@@ -18,6 +18,7 @@ from ._common import (
     SpaceName,
     TargetName,
     UsageError,
+    check_model_name,
     fails_cleanly,
     note,
     print_json,
@@ -89,8 +90,8 @@ def command(
     """
     from latcast.predict.tuning import Plan, tune
 
-    if out is not None and out.suffix != ".latcast":
-        raise UsageError(f"--out must end in .latcast; got {out}")
+    if out is not None:
+        check_model_name(out)
     if timeout is not None and not timeout > 0:
         raise UsageError(f"--timeout must be a positive number of seconds; got {timeout}")
     with usage():

@@ -8,7 +8,7 @@ from latcast._names import unknown_name
 
 from . import zoo
 from ._base import Explanation, Predictor, load_predictor
-from .base_model import BaseModel
+from .base_model import BaseModel, is_base_model
 from .bayes import Bayes
 from .flops import Flops
 from .lookup_table import LookupTable
@@ -26,6 +26,8 @@ __all__ = [
     "Predictor",
     "Roofline",
     "load",
+    "load_any",
+    "load_base",
     "predictor",
     "zoo",
 ]
@@ -58,6 +60,40 @@ def load(name: str | Path) -> Predictor:
         FileNotFoundError: there is no such file.
     """
     if str(name).endswith(".latcast"):
+        if is_base_model(name):
+            raise ValueError(
+                f"{name} is a base model of many targets: load it with latcast.load_base, and ask "
+                "it for the predictor of a target"
+            )
         return load_predictor(name, PREDICTORS)
     with zoo.model_path(str(name)) as path:
         return load_predictor(path, PREDICTORS)
+
+
+def load_base(name: str | Path) -> BaseModel:
+    """A base model from its file, or the shipped one of a search space.
+
+    Args:
+        name: a path that ends in ``.latcast``, or a name of
+            :func:`latcast.predict.zoo.base_names`.
+
+    Raises:
+        ValueError: the file is damaged or no base model, or there is no such shipped one.
+        FileNotFoundError: there is no such file.
+    """
+    if str(name).endswith(".latcast"):
+        return BaseModel.load(name)
+    with zoo.base_path(str(name)) as path:
+        return BaseModel.load(path)
+
+
+def load_any(name: str | Path) -> Predictor | BaseModel:
+    """What :func:`load` or :func:`load_base` finds under a name.
+
+    Raises:
+        ValueError, FileNotFoundError: as these.
+    """
+    is_file = str(name).endswith(".latcast")
+    if (is_file and is_base_model(name)) or (not is_file and name in zoo.base_names()):
+        return load_base(name)
+    return load(name)

@@ -113,11 +113,13 @@ class Estimate:
         latency_ms: of networks.
         calibration: errors to expect.
         log_variances: of the terms that fitted best, shape (terms,).
+        left_out_ms: every measurement minus what the others say of it, shape (k,).
     """
 
     latency_ms: Blend
     calibration: Calibration
     log_variances: Floats
+    left_out_ms: Floats
 
 
 def guess(prior: Prior) -> Estimate:
@@ -132,7 +134,7 @@ def guess(prior: Prior) -> Estimate:
     spread = float(np.hypot(deviation, SHAPE_DEVIATION))
     scores = np.exp(spread * student_scores(TAIL_FREEDOM)) - 1.0
     latency = prior.mean.scaled(float(np.exp(log_scale)))
-    return Estimate(latency, Calibration(scores, 1.0), prior.variances.centre)
+    return Estimate(latency, Calibration(scores, 1.0), prior.variances.centre, np.empty(0))
 
 
 def estimate(prior: Prior, archs: Archs, latency_ms: Floats) -> Estimate:
@@ -155,7 +157,8 @@ def estimate(prior: Prior, archs: Archs, latency_ms: Floats) -> Estimate:
     if prior.sources is not None:
         function += prior.sources.combined(scale * c[2])
     latency = replace(latency, function=function)
-    return Estimate(latency, _calibrate(solved, latency_ms, scale), solved.log_variances)
+    calibration = _calibrate(solved, latency_ms, scale)
+    return Estimate(latency, calibration, solved.log_variances, scale * solved.errors)
 
 
 def student_scores(freedom: float, deviation: float = 1.0) -> Floats:

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
 from latcast._model_file import ModelFile, read_model, write_model
+from latcast._names import unknown_name
 from latcast.data import LatencyDataset
 from latcast.devices import Device, Target, devices
 from latcast.spaces import Archs, SearchSpace, space
 
-from ._base import MIN_ROWS, Fitted
+from ._base import LOWEST_SHARE, MIN_ROWS, Fitted
 from ._evidence import OPTIMIZED_ROWS, Hyperprior, optimize
 from ._network_features import UNITS, Functions, NetworkFeatures, Units, population
 from ._overlap import Overlap
@@ -102,6 +103,42 @@ class BaseModel:
         self._optima = np.array(optima)
         self.card["data"] = [{"target": str(d.target), **d.provenance} for d in datasets]
         return self
+
+    def target_on(
+        self,
+        device: Device,
+        *,
+        batch: int = 1,
+        precision: str = "fp32",
+        runtime: str | None = None,
+        threads: int = 0,
+    ) -> Target:
+        """A target on a device; by default with the runtime of the most similar known target."""
+        asked = Target(device.name, runtime or "any", batch, precision, threads)
+        if runtime is not None:
+            return asked
+        spec = TargetSpec.of(asked, device)
+        alike = similarities(spec, [s.spec for s in self._sources])
+        nearest = self._sources[int(np.argmax(alike))].spec.target
+        return replace(asked, runtime=nearest.runtime)
+
+    def trained(self, target: Target) -> Bayes:
+        """The predictor of a target that the model was trained on; it has no intervals.
+
+        Raises:
+            ValueError: it was not.
+        """
+        if target not in self.targets:
+            names = [str(t) for t in self.targets]
+            raise ValueError(unknown_name("trained target", str(target), names))
+        n = self.targets.index(target)
+        source = self._sources[n]
+        weights = np.zeros((1, len(self._sources)))
+        weights[0, n] = source.mean_ms
+        latency = Blend(self._functions.combined(weights))
+        predictor = Bayes.from_blend(latency, LOWEST_SHARE * source.mean_ms)
+        predictor.become(self._fitted_for(target, source.rows))
+        return predictor
 
     def predictor(self, target: Target, device: Device | None = None) -> Bayes:
         """Predict for a target without any measurement of it.
@@ -282,6 +319,16 @@ class BaseModel:
         self._values = self._functions(self._population)
         self._optima = t["optima"]
         return self
+
+
+def is_base_model(path: str | Path) -> bool:
+    """Whether a model file holds a base model.
+
+    Raises:
+        ValueError: the file is damaged.
+        FileNotFoundError: there is no such file.
+    """
+    return bool(read_model(path).header.get("kind") == KIND)
 
 
 def _check(datasets: Sequence[LatencyDataset]) -> None:

@@ -44,6 +44,12 @@ class Bayes(Predictor):
         else:
             found = estimate(prior, few.archs.space.expand(few.archs), few.latency_ms)
             lowest = LOWEST_SHARE * float(few.latency_ms.min())
+            if len(few) > 1:
+                error = np.abs(found.left_out_ms)
+                fitted.card["left_out"] = {
+                    "mae_ms": float(error.mean()),
+                    "mape": float(100 * (error / few.latency_ms).mean()),
+                }
         self._adopt(found, lowest)
         self.become(replace(fitted, calibration=found.calibration))
         return self

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latcast.data import LatencyDataset, split
 from latcast.data.audit import audit, measured_rows
+from latcast.devices import Target
 
 from ._base import Predictor
-from .metrics import evaluate
+from .base_model import BaseModel, Progress
+from .metrics import evaluate, metrics
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,40 @@ def fit_and_score_parts(predictor: Predictor, of: Parts, *, seed: int = 0) -> di
     scores = evaluate(predictor, of.test)
     predictor.fitted.card.update(split=of.how, metrics=scores, traps=of.traps)
     return scores
+
+
+def fit_base(
+    datasets: Sequence[LatencyDataset],
+    *,
+    test: float = 0.15,
+    seed: int = 0,
+    progress: Progress = lambda _done, _total: None,
+) -> tuple[BaseModel, dict[Target, dict[str, float]]]:
+    """Fit a base model on a part of every dataset's architectures, and score it on the others.
+
+    Rows with an impossible latency, and those whose label was copied, are left out.
+
+    Args:
+        datasets: one a target, of one space.
+        test: share of the architectures, between 0 and 1, that is only scored on.
+        seed: of the splits.
+        progress: called with the number of targets done and of all.
+
+    Returns:
+        The model, and by target the scores of :func:`latcast.predict.metrics.metrics`.
+
+    Raises:
+        ValueError: as :meth:`BaseModel.fit`, or there are too few architectures.
+    """
+    parts = []
+    for data in datasets:
+        possible = data.valid()
+        parts.append(split(measured_rows(possible, audit(possible)), 1 - test, seed))
+    model = BaseModel().fit([train for train, _ in parts], progress=progress)
+    scores = {
+        rest.target: metrics(rest.latency_ms, model.trained(rest.target).predict(rest.archs))
+        for _, rest in parts
+    }
+    model.card["split"] = f"by architecture at random, seed {seed}, {test:.0%} to test"
+    model.card["metrics"] = {str(target): s for target, s in scores.items()}
+    return model, scores

@@ -13,6 +13,7 @@ from latcast._names import unknown_name
 
 _SUFFIX = ".latcast"
 _ACCURACY_SUFFIX = ".accuracy.latcast"
+_BASE_SUFFIX = ".base.latcast"
 
 
 def _folder() -> Traversable:
@@ -24,8 +25,28 @@ def names() -> list[str]:
     return sorted(
         f.name.removesuffix(_SUFFIX)
         for f in _folder().iterdir()
-        if f.name.endswith(_SUFFIX) and not f.name.endswith(_ACCURACY_SUFFIX)
+        if f.name.endswith(_SUFFIX) and not f.name.endswith((_ACCURACY_SUFFIX, _BASE_SUFFIX))
     )
+
+
+def base_names() -> list[str]:
+    """Names of the spaces for which a base model of many targets is shipped."""
+    return sorted(
+        f.name.removesuffix(_BASE_SUFFIX)
+        for f in _folder().iterdir()
+        if f.name.endswith(_BASE_SUFFIX)
+    )
+
+
+def base_path(name: str) -> AbstractContextManager[Path]:
+    """The file of the base model for a space.
+
+    Raises:
+        ValueError: there is none; the message suggests the nearest.
+    """
+    if name not in base_names():
+        raise ValueError(unknown_name("base model", name, base_names()))
+    return resources.as_file(_folder() / f"{name}{_BASE_SUFFIX}")
 
 
 def model_path(name: str) -> AbstractContextManager[Path]:
@@ -35,11 +56,15 @@ def model_path(name: str) -> AbstractContextManager[Path]:
         ValueError: there is none of that name; the message suggests the nearest.
     """
     if name not in names():
-        of_device = [n for n in names() if header(n)["target"].startswith(f"{name}/")]
-        if of_device:
-            raise ValueError(f"{name} has several models; name one: {', '.join(of_device)}")
+        if several := of_device(name):
+            raise ValueError(f"{name} has several models; name one: {', '.join(several)}")
         raise ValueError(unknown_name("model", name, names()))
     return resources.as_file(_folder() / f"{name}{_SUFFIX}")
+
+
+def of_device(name: str) -> list[str]:
+    """Names of the shipped models of a device."""
+    return [n for n in names() if header(n)["target"].startswith(f"{name}/")]
 
 
 def header(name: str) -> dict[str, Any]:
