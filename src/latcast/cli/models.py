@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from ._common import (
     Debug,
     Json,
     Quiet,
+    UsageError,
     check_usable,
     fails_cleanly,
     print_json,
@@ -34,32 +36,77 @@ def command(
     Example: latcast models rtx-2080-ti
     """
     from latcast._model_file import read_model
+    from latcast._names import unknown_name
     from latcast.predict import zoo
 
     if name is None:
-        with usage():
-            headers = {n: zoo.header(n) for n in zoo.names()}
-        if json:
-            print_json([{"name": n, **_public(h)} for n, h in headers.items()])
-        else:
-            _print_list(headers)
+        _list(json=json)
         return
     if name.endswith(".latcast"):
         check_usable(Path(name))
         header = read_model(name).header
-        if not {"kind", "target", "card"} <= set(header):
+        if not _is_base(header) and not {"kind", "target", "card"} <= set(header):
             raise ValueError(f"{name} is no latency model")
     else:
         with usage():
-            header = zoo.header(name)
+            known = [*zoo.names(), *zoo.base_names()]
+            if name not in known and not zoo.of_device(name):
+                raise UsageError(unknown_name("model", name, known))
+            header = zoo.base_header(name) if name in zoo.base_names() else zoo.header(name)
     if json:
         print_json({"name": name, **_public(header)})
+    elif _is_base(header):
+        _print_base(name, header)
     else:
         _print_card(name, header)
 
 
+def _list(*, json: bool) -> None:
+    from latcast.predict import zoo
+
+    headers = {n: zoo.header(n) for n in zoo.names()}
+    bases = {n: zoo.base_header(n) for n in zoo.base_names()}
+    if json:
+        print_json([{"name": n, **_public(h)} for n, h in (headers | bases).items()])
+        return
+    _print_list(headers)
+    rows = [[n, str(len(h["sources"])), f"{_typical(h):.2f}"] for n, h in bases.items()]
+    print_table(["base model of the space", "targets", "median MAPE %"], rows)
+
+
+def _is_base(header: dict[str, Any]) -> bool:
+    return {"sources", "space", "card"} <= set(header)
+
+
+def _typical(header: dict[str, Any]) -> float:
+    """Median over the targets of a base model of the error on its test rows, in percent."""
+    return float(median(scores["mape"] for scores in header["card"]["metrics"].values()))
+
+
+def _print_base(name: str, header: dict[str, Any]) -> None:
+    card = header["card"]
+    typer.echo(f"{name}: base model of {len(header['sources'])} targets for {header['space']}")
+    for label in ("split", "licence"):
+        if label in card:
+            typer.echo(f"{label}: {card[label]}")
+    data = {d["target"]: d for d in card["data"]}
+    rows = [
+        [
+            target,
+            f"{scores['mape']:.2f}",
+            f"{scores['spearman']:.4f}",
+            data[target].get("source", ""),
+            data[target].get("licence", ""),
+        ]
+        for target, scores in card.get("metrics", {}).items()
+    ]
+    columns = ["target", "MAPE %", "Spearman", "data", "licence of the data"]
+    print_table(columns, rows, title="on the test part of each:")
+
+
 def _public(header: dict[str, Any]) -> dict[str, Any]:
-    return {k: header[k] for k in ("kind", "space", "target", "card")}
+    keys = ("kind", "space", "sources" if _is_base(header) else "target", "card")
+    return {k: header[k] for k in keys}
 
 
 def _print_list(headers: dict[str, dict[str, Any]]) -> None:

@@ -75,3 +75,13 @@ def header(name: str) -> dict[str, Any]:
     """
     with model_path(name) as path:
         return read_model(path).header
+
+
+def base_header(name: str) -> dict[str, Any]:
+    """Header of a shipped base model: space, the targets that it knows, and its card.
+
+    Raises:
+        ValueError: as :func:`base_path`.
+    """
+    with base_path(name) as path:
+        return read_model(path).header

@@ -1,0 +1,168 @@
+"""The commands for devices that were not trained on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import latcast as library
+from latcast.data import LatencyDataset
+from latcast.devices import Target
+from latcast.predict import BaseModel, load_any, zoo
+from latcast.spaces import space
+
+SPACE = space("ofa-mobilenet-v3")
+PRICES = {"gtx-1080-ti": (4e-8, 1e-8), "tesla-p40": (3e-8, 3e-8), "titan-xp": (5e-8, 2e-8)}
+"""ms per MAC and per byte written, of targets that follow their physics."""
+
+
+def measured(device: str, n: int, seed: int, prices: tuple[float, float]) -> LatencyDataset:
+    rng = np.random.default_rng(seed)
+    archs = SPACE.sample(n, rng, restrict={"r": [160, 224]})
+    facts = SPACE.block_table.facts
+    ms = 1 + SPACE.block_sums(archs, prices[0] * facts["macs"] + prices[1] * facts["write_bytes"])
+    return LatencyDataset(archs, ms * rng.normal(1, 0.005, n), Target(device, "simulator"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, latcast) -> Path:
+    """Datasets of three known devices and a new one, and a base model of the three."""
+    path = tmp_path_factory.mktemp("generalize")
+    for n, (device, prices) in enumerate(PRICES.items()):
+        measured(device, 200, n, prices).save(path / f"{device}.parquet")
+    measured("new-board", 120, 9, (8e-8, 1e-8)).save(path / "new.parquet")
+    latcast("train", *(path / f"{d}.parquet" for d in PRICES), "--out", path / "base.latcast")
+    return path
+
+
+def test_several_datasets_make_a_base_model(latcast, folder):
+    base = load_any(folder / "base.latcast")
+    assert isinstance(base, BaseModel)
+    assert [t.device for t in base.targets] == list(PRICES)
+    files = [folder / f"{d}.parquet" for d in PRICES]
+    result = latcast.json("train", *files[:2], "--out", folder / "two.latcast")
+    assert [row["target"] for row in result["targets"]] == [
+        f"{d}/simulator/b1" for d in list(PRICES)[:2]
+    ]
+    assert all(row["mape"] < 2 for row in result["targets"])
+    message = latcast.error("train", *files, "--predictor", "mlp", "--out", "x.latcast", code=2)
+    assert "several make a base" in message
+    message = latcast.error("train", files[0], files[0], "--out", folder / "x.latcast", code=1)
+    assert "occurs twice" in message
+    assert "load it with latcast.load_base" in latcast.error(
+        "evaluate", folder / "base.latcast", folder / "new.parquet", code=1
+    )
+
+
+def test_adapting_is_scored_on_all_other_rows(latcast, folder):
+    out = folder / "new.latcast"
+    few = latcast.json(
+        "adapt", folder / "base.latcast", folder / "new.parquet", "--samples", 20, "--out", out
+    )
+    assert (few["samples"], few["scored"]) == (20, 100)
+    assert few["metrics"]["mape"] < 2
+    assert few["target"] == "new-board/simulator/b1"
+    assert few["left_out"]["mape"] < 4
+    arch = folder / "arch.json"
+    arch.write_text(json.dumps(SPACE.sample(1, 0, restrict={"r": [160]}).to_dicts()))
+    (predicted,) = latcast.json("predict", arch, "--device", out)
+    only = predicted["architectures"][0]
+    assert only["lower_ms"] < only["latency_ms"] < only["upper_ms"]
+    whole = latcast("adapt", folder / "base.latcast", folder / "new.parquet", "--out", out)
+    assert "with 120 measurements; each of them predicted from the others" in whole.stdout
+
+
+@pytest.mark.parametrize("method", ["bayes", "last-layer"])
+def test_a_model_of_one_target_is_adapted(latcast, folder, method):
+    base = folder / "p40.latcast"
+    latcast("train", folder / "tesla-p40.parquet", "--predictor", "flops", "--out", base)
+    result = latcast.json(
+        "adapt", base, folder / "new.parquet", "--samples", 30, "--method", method,
+        "--out", folder / "from-p40.latcast",
+    )  # fmt: skip
+    assert result["metrics"]["mape"] < (3 if method == "bayes" else 8)
+
+
+def test_adapting_says_what_is_wrong(latcast, folder):
+    base, new, out = folder / "base.latcast", folder / "new.parquet", folder / "x.latcast"
+    for arguments, code, message in (
+        ((base, new, "--out", "x.txt"), 2, "must end in .latcast"),
+        ((base, new, "--method", "bays", "--out", out), 2, "did you mean 'bayes'"),
+        ((base, new, "--method", "last-layer", "--out", out), 2, "adapts by the method bayes"),
+        ((base, new, "--samples", 121, "--out", out), 2, "at most the 120 rows"),
+        (("ofa-mobilnet-v3", new, "--out", out), 2, "did you mean"),
+        ((folder / "none.latcast", new, "--out", out), 2, "no such file"),
+    ):
+        assert message in latcast.error("adapt", *arguments, code=code)
+    assert not out.exists()
+
+
+def test_suggestions_can_be_predicted_and_measured(latcast, folder, fake, monkeypatch):
+    suggested = latcast("suggest", "--samples", 5, "--model", folder / "base.latcast", "--quiet")
+    items = json.loads(suggested.stdout)
+    archs = SPACE.parse(items)
+    assert len(archs.unique()) == 5
+    again = latcast("suggest", "--samples", 5, "--model", folder / "base.latcast", "--quiet")
+    assert again.stdout == suggested.stdout
+    path = folder / "suggested.json"
+    path.write_text(suggested.stdout)
+    assert len(latcast.json("predict", path, "--device", "samsung-note10")[0]["architectures"]) == 5
+    more = latcast.json(
+        "suggest", "--space", SPACE.name, "--samples", 3, "--measured", folder / "new.parquet"
+    )
+    assert len(more) == 3
+    assert "give --space or --model" in latcast.error("suggest", "--samples", 3, code=2)
+    assert "the base must be for" in latcast.error(
+        "suggest", "--samples", 3, "--space", "fbnet", "--model", folder / "base.latcast", code=2
+    )
+
+
+def test_a_device_is_predicted_from_its_specification(latcast, folder):
+    arch = folder / "arch.json"
+    arch.write_text(json.dumps(SPACE.sample(1, 0, restrict={"r": [160]}).to_dicts()))
+    base = folder / "base.latcast"
+    run = latcast("predict", arch, "--device", "rtx-3090", "--model", base)
+    assert "is predicted from its specification, as rtx-3090/simulator/b1" in run.stderr
+    (found,) = latcast.json("predict", arch, "--device", "rtx-3090", "--model", base)
+    only = found["architectures"][0]
+    assert only["upper_ms"] > 1.5 * only["latency_ms"]
+    (other,) = latcast.json(
+        "predict", arch, "--device", "rtx-3090", "--model", base, "--batch", 8, "--runtime", "x"
+    )
+    assert other["target"] == "rtx-3090/x/b8"
+    own = folder / "own.toml"
+    own.write_text(
+        '[my-board]\ntitle = "Mine"\nkind = "gpu"\ncores = 64\nmemory_gb = 4\nbandwidth_gb_s = 10\n'
+        'peak_fp32_flops = 1e11\nsource = "me"\n'
+    )
+    (mine,) = latcast.json(
+        "predict", arch, "--device", "my-board", "--model", base, "--devices", own
+    )
+    assert mine["architectures"][0]["latency_ms"] > only["latency_ms"]
+    assert "no model or device is called 'rtx-309'" in latcast.error(
+        "predict", arch, "--device", "rtx-309", "--model", base, code=2
+    )
+    latcast("train", folder / "tesla-p40.parquet", "--out", folder / "one.latcast")
+    assert "must be a base model of many targets" in latcast.error(
+        "predict", arch, "--device", "rtx-3090", "--model", folder / "one.latcast", code=2
+    )
+
+
+@pytest.mark.parametrize("name", zoo.base_names())
+def test_shipped_base_models_answer(latcast, tmp_path, name):
+    card = latcast.json("models", name)
+    assert len(card["sources"]) == len(card["card"]["metrics"])
+    assert latcast("models", name).stdout.startswith(f"{name}: base model of ")
+    arch = tmp_path / "arch.json"
+    arch.write_text(json.dumps(space(name).sample(1, 0).to_dicts()))
+    (found,) = latcast.json("predict", arch, "--device", "rtx-4090", "--space", name)
+    assert found["architectures"][0]["latency_ms"] > 0
+
+
+def test_base_models_are_shipped():
+    assert zoo.base_names() == ["fbnet", "nasbench201", "ofa-mobilenet-v3"]
+    assert library.load_base("nasbench201").space.name == "nasbench201"
+    assert not set(zoo.base_names()) & set(zoo.names())
