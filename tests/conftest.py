@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -101,7 +102,7 @@ def wait_until() -> Callable[[Callable[[], bool]], None]:
 def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module of the fake runtime, importable by worker processes as well."""
     folder = Path(__file__).parent / "measure"
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     if "fake_runtime" not in sys.modules:
         spec = importlib.util.spec_from_file_location("fake_runtime", folder / "fake_runtime.py")
         assert spec is not None

@@ -40,6 +40,14 @@ def test_the_threads_are_those_asked_for():
     assert make(threads=1).facts()["threads"] == "1 in 1 stream"
 
 
+def test_a_layer_too_fast_for_the_clock_is_in_profiles_all_the_same(monkeypatch):
+    loaded = make().load(SPACE.assemble([40]), profiling=True)
+    times = iter([{0: 4.0}, {0: 2.0, 1: 0.5}])
+    monkeypatch.setattr(loaded, "_times", lambda request: next(times))
+    # Of 1 + 3 passes: 4 times 2.0 less the first's 4.0, and 4 times 0.5 less nothing.
+    assert loaded._means(3) == pytest.approx({0: 4 / 3, 1: 2 / 3})
+
+
 def test_importing_it_leaves_the_telemetry_out():
     make()
     code = (

@@ -194,9 +194,18 @@ def test_outputs_of_compiled_pytorch_are_those_of_plain_numpy(tmp_path, monkeypa
     assert np.abs(loaded.output() - want).max() <= TOLERANCE["fp32"] * np.abs(want).max()
 
 
+NETWORKS = {
+    "ofa-mobilenet-v3-w1.0": {"r": [128]},
+    "nasbench201": {},
+    "fbnet": {f"layer{n}": [1, 3, 4, 5, 7, 8, 9] for n in range(1, 23)},  # no groups
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(("kind", "precision"), CPU)
-def test_a_whole_subnet_gives_the_same_outputs(kind, precision):
-    network = SPACE.network(SPACE.sample(1, seed=3, restrict={"r": [128]}))
+def test_a_whole_subnet_gives_the_same_outputs(kind, precision, name):
+    space = latcast.space(name)
+    network = space.network(space.sample(1, seed=3, restrict=NETWORKS[name]))
     loaded = make(kind, precision=precision).load(network)
     loaded.run()
     reference = make(RUNTIMES["onnxruntime"]).load(network)

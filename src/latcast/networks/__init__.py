@@ -1,5 +1,6 @@
 """Networks as graphs of layers, and what they cost."""
 
+from ._cells import addition_block, batch_norm_relu_block, cell_operation, reduction_block
 from ._costs import BYTES_PER_ELEMENT, OPERATORS, Cost, cost, peak_activation_bytes
 from ._layer import BLOCK_INPUT, SECOND_INPUT, Block, BlockBuilder, Layer, Shape
 from ._mobile import InvertedResidual, conv_block, linear_block, make_divisible, pool_block
@@ -23,13 +24,17 @@ __all__ = [
     "Network",
     "Parameters",
     "Shape",
+    "addition_block",
+    "batch_norm_relu_block",
     "blocks_from_ofa_config",
+    "cell_operation",
     "conv_block",
     "cost",
     "linear_block",
     "make_divisible",
     "peak_activation_bytes",
     "pool_block",
+    "reduction_block",
     "to_ncnn",
     "to_onnx",
     "to_pytorch",

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from latcast._names import short_repr, unknown_name
 from latcast.networks import (
     BLOCK_INPUT,
     Block,
@@ -26,6 +25,15 @@ from latcast.networks import (
 from ._archs import Archs, Genes
 from ._base import Gene, SearchSpace
 from ._block_table import BlockTable
+from ._fbnet_lists import (
+    BLOCKS,
+    CHOICES,
+    CODES,
+    LAYERS,
+    SKIP,
+    format_block_lists,
+    parse_block_lists,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +51,11 @@ class FBNetDataset:
 CIFAR100 = FBNetDataset("CIFAR-100", 32, 1, (1, 1, 2, 2, 1, 2, 1), 1504, 100)
 IMAGENET = FBNetDataset("ImageNet", 224, 2, (1, 2, 2, 2, 1, 2, 1), 1984, 1000)
 
-BLOCKS = {
-    "k3_e1": (3, 1, 1),
-    "k3_e1_g2": (3, 1, 2),
-    "k3_e3": (3, 3, 1),
-    "k3_e6": (3, 6, 1),
-    "k5_e1": (5, 1, 1),
-    "k5_e1_g2": (5, 1, 2),
-    "k5_e3": (5, 3, 1),
-    "k5_e6": (5, 6, 1),
-}
-"""Name -> kernel size, expand ratio, groups of the 1 x 1 convolutions."""
-SKIP = "skip"
-CHOICES = (*BLOCKS, SKIP)
 WIDTHS = (16, 24, 32, 64, 112, 184, 352)
 DEPTHS = (1, 4, 4, 4, 4, 4, 1)
 STEM_WIDTH = 16
-LAYERS = sum(DEPTHS)
 
-_CODES = {name: code for code, name in enumerate(CHOICES, start=1)}
-_SKIP_CODE = _CODES[SKIP]
+_SKIP_CODE = CODES[SKIP]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +88,19 @@ class FBNet(SearchSpace):
             f"FBNet for {dataset.title} ({dataset.resolution} x {dataset.resolution}): "
             f"one of 9 blocks in each of {LAYERS} layers"
         )
-        choices = tuple(_CODES.values())
+        choices = tuple(CODES.values())
         self.genes = tuple(Gene(f"layer{i}", choices) for i in range(1, LAYERS + 1))
         self._positions, position_of = _positions(dataset)
         self._ids = self._choice_rows()[position_of]
         self._has_skip = np.array([not self._positions[p].skip_is_identity for p in position_of])
 
     def parse(self, items: Iterable[Any]) -> Archs:
-        """Architectures from HW-NAS-Bench's dicts, ``op_idx_list`` or ``arch_str`` of 22 blocks.
-
-        ``op_idx_list`` counts the blocks from 0, ``arch_str`` names them; with both, they must
-        agree. A plain list of 22 names or numbers will do as well.
-        """
-        rows = [_parse_one(n, item) for n, item in enumerate(items)]
-        return Archs(self, np.array(rows, dtype=np.int64).reshape(len(rows), LAYERS))
+        """Architectures from HW-NAS-Bench's lists (:mod:`latcast.spaces._fbnet_lists`)."""
+        return Archs(self, parse_block_lists(items))
 
     def format(self, archs: Archs) -> list[dict[str, Any]]:
         """Dicts with ``op_idx_list`` and ``arch_str`` of every architecture."""
-        indices = (archs.genes.astype(np.int64) - 1).tolist()
-        return [{"op_idx_list": row, "arch_str": [CHOICES[i] for i in row]} for row in indices]
+        return format_block_lists(archs.genes)
 
     def canonical_genes(self, genes: Genes) -> Genes:
         """The same genes: every one counts."""
@@ -130,7 +117,7 @@ class FBNet(SearchSpace):
 
     def one_hot(self, archs: Archs) -> npt.NDArray[np.float32]:
         """198 inputs: layer by layer, which of the 9 blocks it has."""
-        codes = np.array(list(_CODES.values()), dtype=np.uint8)
+        codes = np.array(list(CODES.values()), dtype=np.uint8)
         chosen = archs.genes[:, :, None] == codes
         return np.asarray(chosen.reshape(len(archs), -1), dtype=np.float32)
 
@@ -217,43 +204,3 @@ def _block(position: _Position, choice: str) -> Block:
     if position.skip_is_identity:
         b.elementwise("add", BLOCK_INPUT)
     return b.build()
-
-
-def _parse_one(n: int, item: Any) -> list[int]:
-    if isinstance(item, list | tuple):
-        return _codes(n, "the list", item)
-    known = {"op_idx_list", "arch_str"}
-    if not isinstance(item, Mapping) or not known & set(item):
-        raise ValueError(
-            f"architecture {n} must be a dict with 'op_idx_list' or 'arch_str', or a list of "
-            f"{LAYERS} blocks; got {short_repr(item)}"
-        )
-    forms = [_codes(n, repr(key), item[key]) for key in sorted(known & set(item))]
-    if forms[0] != forms[-1]:
-        layer = next(i for i, (a, b) in enumerate(zip(*forms, strict=True), start=1) if a != b)
-        raise ValueError(
-            f"architecture {n}: 'op_idx_list' and 'arch_str' must agree; layer {layer} differs"
-        )
-    return forms[0]
-
-
-def _codes(n: int, what: str, values: Any) -> list[int]:
-    if not isinstance(values, list | tuple) or len(values) != LAYERS:
-        raise ValueError(
-            f"architecture {n}: {what} must hold {LAYERS} blocks; got {short_repr(values)}"
-        )
-    return [_code(n, value) for value in values]
-
-
-def _code(n: int, value: Any) -> int:
-    if isinstance(value, str):
-        if value not in _CODES:
-            raise ValueError(f"architecture {n}: {unknown_name('block', value, list(CHOICES))}")
-        return _CODES[value]
-    is_index = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_index or not 0 <= value < len(CHOICES):
-        raise ValueError(
-            f"architecture {n}: a block must be a name or a number from 0 to "
-            f"{len(CHOICES) - 1}; got {short_repr(value)}"
-        )
-    return int(value) + 1

@@ -6,44 +6,34 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from latcast._names import short_repr
 from latcast.networks import (
     BLOCK_INPUT,
-    SECOND_INPUT,
     Block,
-    BlockBuilder,
-    Shape,
+    addition_block,
+    batch_norm_relu_block,
+    cell_operation,
     conv_block,
     linear_block,
     pool_block,
+    reduction_block,
 )
 
 from ._archs import Archs, Genes
 from ._base import Gene, SearchSpace
 from ._block_table import BlockTable
+from ._nasbench201_strings import CODES, EDGES, OPERATIONS, format_cells, parse_cells
 
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+_NONE = CODES["none"]
 WIDTHS = (16, 32, 64)
 SIDES = (32, 16, 8)
 CELLS = 5
 CLASSES = 10
-
-_NONE = 1
-_CODES = {name: code for code, name in enumerate(OPERATIONS, start=1)}
-_PATTERN = re.compile(
-    r"\+".join(
-        r"\|" + "".join(rf"([a-z0-9_]+)~{source}\|" for source in range(node))
-        for node in range(1, 4)
-    )
-)
 
 # What a cell runs, in order: the edges, and additions as soon as both sides are there. Of an
 # addition the two steps that it reads; of an edge its number.
@@ -76,22 +66,20 @@ class NASBench201(SearchSpace):
     def __init__(self) -> None:
         self.name = "nasbench201"
         self.description = "NAS-Bench-201: a cell with one of 5 operations on each of its 6 edges"
-        choices = tuple(_CODES.values())
+        choices = tuple(CODES.values())
         self.genes = tuple(Gene(f"{source}->{node}", choices) for source, node in EDGES)
         self._rows, self._edge_of, self.reads = _layout()
 
     def parse(self, items: Iterable[Any]) -> Archs:
-        """Architectures from the benchmark's strings, or dicts that hold one as ``arch``.
+        """Architectures from strings (:mod:`latcast.spaces._nasbench201_strings`).
 
-        The form is ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``: the operations that lead to nodes 1,
-        2 and 3, each with the node that it comes from.
+        Dicts that hold one as ``arch`` will do as well.
         """
-        rows = [_parse_one(n, item) for n, item in enumerate(items)]
-        return Archs(self, np.array(rows, dtype=np.int64).reshape(len(rows), len(EDGES)))
+        return Archs(self, parse_cells(items))
 
     def format(self, archs: Archs) -> list[dict[str, Any]]:
         """Dicts with the benchmark's string of every architecture, ``{"arch": "|…|"}``."""
-        return [{"arch": _arch_string(row)} for row in archs.genes.tolist()]
+        return format_cells(archs.genes)
 
     def canonical_genes(self, genes: Genes) -> Genes:
         """The same genes: cells that compute the same by other operations are not the same."""
@@ -136,7 +124,7 @@ class NASBench201(SearchSpace):
 
     def one_hot(self, archs: Archs) -> npt.NDArray[np.float32]:
         """30 inputs: edge by edge, which of the 5 operations it has."""
-        codes = np.array(list(_CODES.values()), dtype=np.uint8)
+        codes = np.array(list(CODES.values()), dtype=np.uint8)
         chosen = archs.genes[:, :, None] == codes
         return np.asarray(chosen.reshape(len(archs), -1), dtype=np.float32)
 
@@ -150,15 +138,15 @@ class NASBench201(SearchSpace):
         blocks: list[Block] = []
         for stage, (width, side) in enumerate(zip(WIDTHS, SIDES, strict=True), start=1):
             shape = (width, side, side)
-            blocks += [_operation(x, shape, f"stage {stage}: {x}") for x in OPERATIONS]
-            blocks.append(_addition(shape, f"stage {stage}: addition"))
+            blocks += [cell_operation(x, shape, f"stage {stage}: {x}") for x in OPERATIONS]
+            blocks.append(addition_block(shape, f"stage {stage}: addition"))
         image, last = (3, SIDES[0], SIDES[0]), (WIDTHS[-1], SIDES[-1], SIDES[-1])
         blocks.append(conv_block(image, WIDTHS[0], "stem", kernel_size=3))
         for stage in range(1, len(WIDTHS)):
             shape = (WIDTHS[stage - 1], SIDES[stage - 1], SIDES[stage - 1])
-            blocks.append(_reduction(shape, WIDTHS[stage], f"reduction {stage}"))
+            blocks.append(reduction_block(shape, WIDTHS[stage], f"reduction {stage}"))
         blocks += [
-            _batch_norm_relu(last, "batch norm"),
+            batch_norm_relu_block(last, "batch norm"),
             pool_block(last, "pool"),
             linear_block(WIDTHS[-1], CLASSES, "classifier"),
         ]
@@ -206,72 +194,3 @@ def _live_edges(genes: Genes) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.boo
         needed[:, source] |= there[:, edge] & needed[:, node]
     nodes = [node for _, node in EDGES]
     return there & needed[:, nodes], needed[:, 0]
-
-
-def _operation(operation: str, shape: Shape, name: str) -> Block:
-    b = BlockBuilder(name, shape)
-    match operation:
-        case "none":
-            b.elementwise("zero")
-        case "skip_connect":
-            b.elementwise("identity")
-        case "avg_pool_3x3":
-            b.avg_pool(3)
-        case _:
-            _relu_conv_bn(b, shape[0], kernel_size=int(operation[-1]))
-    return b.build()
-
-
-def _relu_conv_bn(b: BlockBuilder, channels: int, *, kernel_size: int = 3, stride: int = 1) -> None:
-    b.elementwise("relu")
-    b.conv(channels, kernel_size, stride=stride)
-    b.elementwise("batch_norm")
-
-
-def _addition(shape: Shape, name: str) -> Block:
-    b = BlockBuilder(name, shape)
-    b.elementwise("add", SECOND_INPUT)
-    return b.build()
-
-
-def _reduction(shape: Shape, channels: int, name: str) -> Block:
-    """A residual block that halves the side; its shortcut has no batch norm."""
-    b = BlockBuilder(name, shape)
-    _relu_conv_bn(b, channels, stride=2)
-    _relu_conv_bn(b, channels)
-    main = b.last
-    b.avg_pool(2, stride=2, source=BLOCK_INPUT)
-    b.conv(channels, 1)
-    b.elementwise("add", main)
-    return b.build()
-
-
-def _batch_norm_relu(shape: Shape, name: str) -> Block:
-    b = BlockBuilder(name, shape)
-    b.elementwise("batch_norm")
-    b.elementwise("relu")
-    return b.build()
-
-
-def _parse_one(n: int, item: Any) -> list[int]:
-    text = item.get("arch") if isinstance(item, Mapping) and set(item) == {"arch"} else item
-    found = _PATTERN.fullmatch(text) if isinstance(text, str) else None
-    if found is None:
-        raise ValueError(
-            f"architecture {n} must be a string like |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, or a "
-            f"dict that holds one as 'arch'; got {short_repr(item)}"
-        )
-    for operation in found.groups():
-        if operation not in _CODES:
-            raise ValueError(
-                f"architecture {n}: an operation must be one of {', '.join(OPERATIONS)}; "
-                f"got {operation!r}"
-            )
-    return [_CODES[operation] for operation in found.groups()]
-
-
-def _arch_string(genes: list[int]) -> str:
-    parts = [
-        f"{OPERATIONS[code - 1]}~{source}" for code, (source, _) in zip(genes, EDGES, strict=True)
-    ]
-    return f"|{parts[0]}|+|{'|'.join(parts[1:3])}|+|{'|'.join(parts[3:])}|"
