@@ -93,7 +93,7 @@ def test_adapting_says_what_is_wrong(latcast, folder):
         ((base, new, "--method", "bays", "--out", out), 2, "did you mean 'bayes'"),
         ((base, new, "--method", "last-layer", "--out", out), 2, "adapts by the method bayes"),
         ((base, new, "--samples", 121, "--out", out), 2, "at most the 120 rows"),
-        (("ofa-mobilnet-v3", new, "--out", out), 2, "did you mean"),
+        (("samsung-note1", new, "--out", out), 2, "did you mean 'samsung-note10'"),
         ((folder / "none.latcast", new, "--out", out), 2, "no such file"),
     ):
         assert message in latcast.error("adapt", *arguments, code=code)

@@ -26,6 +26,7 @@ FULL_BATCH = 16
 POWER = 6.0
 """Of the norm that stands for the longer of two times: where they are equal, 12 % are added."""
 NODES = 7
+ANOTHER_HOST = 0.05
 SLOPE = (1.0, 0.2)
 """A busy GPU's time follows its roofline."""
 
@@ -73,8 +74,10 @@ class Overlap:
         batch = self.spec.target.batch
         gpu, (log_gpu, gpu_deviation) = self._gpu(values, archs)
         hosts = np.log([self.sources[n].mean_ms for n in self.launching])
-        host = values[:, self.launching].mean(axis=1)
-        alike = np.ones(len(hosts))  # a GPU tells nothing of its host
+        # A GPU tells nothing of its host, but the same device most likely has the same one.
+        devices = [self.sources[n].spec.target.device for n in self.launching]
+        alike = np.array([1.0 if d == self.spec.target.device else ANOTHER_HOST for d in devices])
+        host = values[:, self.launching] @ (alike / alike.sum())
         log_host, host_deviation = predict_log_scale(None, [None] * len(hosts), hosts, alike)
         ratio = float(np.hypot(gpu_deviation, host_deviation))
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)

@@ -14,11 +14,12 @@ from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]
 
-KIND_STEP, ARCHITECTURE_STEP, RUNTIME_STEP, PRECISION_STEP = 2.0, 2.0, 1.0, 1.0
+KIND_STEP, ARCHITECTURE_STEP = 2.0, 2.0
+DEVICE_STEP, RUNTIME_STEP, PRECISION_STEP = 1.0, 1.0, 1.0
 BATCH_OCTAVES = 2.0
 BALANCE_OCTAVES = 2.0
-"""Steps between targets: those of another runtime or precision, or so many octaves apart in batch
-or in FLOP per byte, are one unit of distance apart, those of another kind or architecture two."""
+"""Steps between targets: those of another device, runtime or precision, or so many octaves apart in
+batch or in FLOP per byte, are one unit of distance apart, another kind or architecture two more."""
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 FACTS_BYTES = 4
@@ -71,6 +72,7 @@ class TargetSpec:
         steps = [
             KIND_STEP * _differ(self.kind, other.kind),
             ARCHITECTURE_STEP * _differ(self.architecture, other.architecture),
+            DEVICE_STEP * (a.device != b.device),
             RUNTIME_STEP * (a.runtime != b.runtime),
             PRECISION_STEP * (a.precision != b.precision),
             np.log2(a.batch / b.batch) / BATCH_OCTAVES,
