@@ -38,6 +38,8 @@ zoo: $(VENV)/tested
 	$(BIN)/python scripts/distill_accuracy.py --teacher $(DATA)/ofanas/acc_predictor.pth \
 	  --out src/latcast/zoo/ofa-mobilenet-v3.accuracy.latcast
 	$(BIN)/python scripts/make_zoo.py --data $(DATA) --measured datasets --out src/latcast/zoo
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python scripts/make_bases.py --data $(DATA) --measured datasets \
+	  --out src/latcast/zoo
 
 # Write the tables of docs/results again; single-threaded, as they state.
 results: $(VENV)/tested

@@ -16,7 +16,7 @@ from latcast.predict.training import fit_base
 
 SEED = 0
 ROWS = {"ofa-mobilenet-v3": 4_000, "nasbench201": 2_000, "fbnet": 4_000}
-OFANAS = ("RTX_2080_Ti_GPU_ofa", "Tesla_P40_GPU_ofa")
+OFANAS = ("note10_lookuptable_ofa", "RTX_2080_Ti_GPU_ofa", "Tesla_P40_GPU_ofa")
 
 
 def main() -> None:
