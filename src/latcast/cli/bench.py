@@ -17,6 +17,7 @@ from ._common import (
     print_json,
     print_table,
 )
+from ._learning_curves import Curves, Draw, FineTuning, Samples, find_kind, print_curves, run_curves
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Score predictors on published data."
@@ -39,6 +40,10 @@ def paper(
         list[str] | None, typer.Option("--predictor", help="Only this one; repeatable.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Fits per row of the table.")] = 1,
+    fine_tuning: FineTuning = False,
+    curves: Curves = False,
+    samples: Samples = None,
+    draw: Draw = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -51,12 +56,20 @@ def paper(
     from latcast.bench import paper as table
 
     known = {"dataset": [d.name for d in table.DATASETS], "predictor": list(table.PREDICTORS)}
+    asked_curves = None
+    if fine_tuning or curves or samples or draw:
+        asked_curves = find_kind(fine_tuning=fine_tuning, curves=curves)
+        known = {"dataset": list(asked_curves.datasets), "predictor": list(asked_curves.predictors)}
     for kind, asked in (("dataset", dataset), ("predictor", predictor)):
         for name in asked or ():
             if name not in known[kind]:
                 raise UsageError(unknown_name(kind, name, known[kind]))
     if not data.is_dir():
         raise UsageError(f"--data must be a folder; got {data}")
+    if asked_curves is not None:
+        rows = run_curves(asked_curves, data, dataset, predictor, samples, seeds, draw, quiet=quiet)
+        print_json(rows) if json else print_curves(asked_curves, rows)
+        return
     rows = table.run(
         data,
         datasets=dataset,
