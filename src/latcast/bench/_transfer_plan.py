@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latcast._names import unknown_name
-from latcast.predict._base import MIN_ROWS
 
 from ._few_shot import NONE, check_options
 from ._help_folder import FOLDERS, HelpFolder
@@ -38,8 +37,6 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_options(self.samples, self.selections, self.seeds)
-        if self.base_samples is not None and self.base_samples < MIN_ROWS:
-            raise ValueError(f"base samples must be at least {MIN_ROWS}; got {self.base_samples}")
 
     def choices(self) -> Iterator[tuple[int, str]]:
         """Every number of samples with every way to choose them."""
