@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
   --constraint constraints.txt
 
-.PHONY: demo test dataset zoo results clean
+.PHONY: demo test dataset zoo results results-transfer clean
 
 demo: $(VENV)/installed
 	@for device in samsung-note10 rtx-2080-ti tesla-p40; do \
@@ -48,6 +48,18 @@ results: $(VENV)/tested
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py --data $(DATA)/ofanas > docs/results/speed.txt
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/search.py --data $(DATA)/ofanas \
 	  > docs/results/search.txt
+
+# Those of new targets and GPUs: half an hour. Scratch files: a run that fails leaves the old table.
+TRANSFER := OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench transfer --data $(DATA)/help \
+  --selection both --seeds 20 --ceiling
+results-transfer: $(VENV)/tested
+	mkdir -p build
+	$(TRANSFER) --space nasbench201 --split help > build/transfer.txt
+	$(TRANSFER) --space fbnet --leave-one-out >> build/transfer.txt
+	$(TRANSFER) --space ofa --split help >> build/transfer.txt
+	mv build/transfer.txt docs/results/transfer.txt
+	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench gpu --data $(DATA)/help --seeds 20 > build/gpu.txt
+	mv build/gpu.txt docs/results/gpu.txt
 
 $(VENV)/python:
 	$(PYTHON) -m venv $(VENV)

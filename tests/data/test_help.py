@@ -144,6 +144,25 @@ def test_helps_other_spaces(shared: Path) -> None:
     assert layers.archs.space.name == "fbnet"
 
 
+def test_architectures_are_parsed_once_and_again_when_they_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[int] = []
+    parse = type(SPACE).parse
+    monkeypatch.setattr(
+        type(SPACE), "parse", lambda self, items: parsed.append(1) or parse(self, items)
+    )
+    paths = [help_files(tmp_path, {"arch": ITEMS}, [1.0, 2.0, 3.0], f"gpu_{n}.pt") for n in (1, 2)]
+    first, second = map(read, paths)
+    assert first.archs == second.archs
+    assert len(parsed) == 1
+    torch.save({"arch": ITEMS[::-1]}, tmp_path / "ofa_archs.pt")
+    assert read(paths[0]).archs.to_dicts() == ITEMS[::-1]
+    torch.save({"arch": ITEMS[:2]}, tmp_path / "ofa_archs.pt")
+    with pytest.raises(ValueError, match=r"ofa_archs\.pt \(2\); got 3"):
+        read(paths[0])
+
+
 @pytest.mark.usefixtures("no_code_runs")
 def test_plain_pickles_are_not_unpickled(tmp_path: Path) -> None:
     path = help_files(tmp_path, {"arch": ITEMS}, [1.0, 2.0, 3.0])

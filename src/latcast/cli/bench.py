@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from ._bench_tables import print_gpu, print_paper, print_transfer
 from ._common import (
     Debug,
+    Devices,
     Json,
     Quiet,
     UsageError,
     fails_cleanly,
     note,
     print_json,
-    print_table,
+    usage,
 )
 from ._learning_curves import Curves, Draw, FineTuning, Samples, find_kind, print_curves, run_curves
+
+HelpData = Annotated[
+    Path,
+    typer.Option(
+        "--data", help="Folder with latency/*.pt and a file of architectures, or of such folders."
+    ),
+]
+BaseSamples = Annotated[
+    int | None,
+    typer.Option(
+        "--base-samples",
+        min=10,
+        help="Measurements of every train target; by default 4000 of OFA, 800 of FBNet, else 900.",
+    ),
+]
+SampleSeeds = Annotated[int, typer.Option("--seeds", min=1, help="Choices of the samples.")]
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Score predictors on published data."
 )
-
-
-@app.callback()
-def _bench() -> None:
-    """Keeps ``paper`` a command of its own while it is the only one."""
 
 
 @app.command()
@@ -80,43 +93,142 @@ def paper(
     if json:
         print_json(rows)
     else:
-        _print(rows, seeds)
+        print_paper(rows, seeds)
 
 
-def _print(rows: list[dict[str, Any]], seeds: int) -> None:
-    from latcast.bench.machine import describe
+@app.command()
+@fails_cleanly
+def transfer(
+    data: HelpData,
+    space: Annotated[
+        str | None, typer.Option("--space", help="Which folder of --data, where there are several.")
+    ] = None,
+    train: Annotated[
+        list[str] | None,
+        typer.Option("--train", help="Train targets, A,B,…; all but the test targets by default."),
+    ] = None,
+    test: Annotated[
+        list[str] | None, typer.Option("--test", help="Targets to predict, A,B,…; repeatable.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="A published split of the targets: help.")
+    ] = None,
+    leave_one_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-one-out", help="Predict each of --test (default: all) from all other targets."
+        ),
+    ] = False,
+    samples: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--samples", min=0, help="Measurements of a test target; repeatable. [default: 10, 20]"
+        ),
+    ] = None,
+    selection: Annotated[
+        str, typer.Option("--selection", help="How samples are chosen: random, suggest or both.")
+    ] = "random",
+    seeds: SampleSeeds = 20,
+    base_samples: BaseSamples = None,
+    ceiling: Annotated[
+        bool,
+        typer.Option(
+            "--ceiling", help="Also fit the default predictor on 90 % of a target's rows."
+        ),
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    devices: Devices = None,
+) -> None:
+    """Few-shot prediction of targets that a base model has not seen (needs PyTorch to read).
 
-    typer.echo(f"{describe()}; {seeds} seed{'s' if seeds > 1 else ''}")
-    cells = [
-        [
-            r["dataset"],
-            r["predictor"],
-            str(r["train"]),
-            str(r["test"]),
-            f"{r['mae_ms']:.4g} ± {r['mae_std_ms']:.1g}",
-            f"{r['rmse_ms']:.4g}",
-            f"{r['mape']:.3g}",
-            f"{r['within_5']:.1f}",
-            f"{r['within_10']:.1f}",
-            f"{r['spearman']:.4f}",
-            f"{r['kendall']:.4f}",
-            "/".join(f"{r[f'coverage_{c}']:.0f}" if f"coverage_{c}" in r else "–"
-                     for c in (50, 80, 90, 95)),
-            f"{r['fit_seconds']:.2f}",
-            f"{r['archs_per_second']:,.0f}",
-            _published(r),
-        ]
-        for r in rows
-    ]  # fmt: skip
-    columns = [
-        "dataset", "predictor", "train", "test", "MAE ms", "RMSE ms", "MAPE %", "≤ 5 %", "≤ 10 %",
-        "Spearman", "Kendall", "cover 50/80/90/95", "fit s", "archs/s", "published MAE",
-    ]  # fmt: skip
-    print_table(columns, cells)
+    Example: latcast bench transfer --data help --space nasbench201 --split help --samples 10
+    """
+    from latcast._names import unknown_name
+    from latcast.bench import transfer as table
+
+    if selection not in (*table.SELECTIONS, "both"):
+        raise UsageError(unknown_name("selection", selection, [*table.SELECTIONS, "both"]))
+    with usage():
+        plan = table.plan(
+            data,
+            space,
+            train=_names(train),
+            test=_names(test),
+            published_split=split,
+            leave_one_out=leave_one_out,
+            samples=samples or (10, 20),
+            selections=table.SELECTIONS if selection == "both" else (selection,),
+            seeds=seeds,
+            base_samples=base_samples,
+            ceiling=ceiling,
+        )
+    rows = table.run(plan, report=lambda text: note(text, quiet=quiet))
+    if json:
+        print_json(rows)
+    else:
+        print_transfer(rows)
 
 
-def _published(row: dict[str, Any]) -> str:
-    if row["published_mae_ms"] is None:
-        return "–"
-    note_ = f" ({row['published_note']})" if row["published_note"] else ""
-    return f"{row['published_mae_ms']:.4f}{note_}"
+@app.command()
+@fails_cleanly
+def gpu(
+    data: HelpData,
+    space: Annotated[
+        list[str] | None,
+        typer.Option("--space", help="Only this one; repeatable. [default: all with three GPUs]"),
+    ] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option("--gpu", help="Only leave out this one, as `latcast devices` calls it."),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method", help="Only base-model, mlp-paper or mlp-paper-standardized; repeatable."
+        ),
+    ] = None,
+    samples: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--samples", min=0, help="Measurements of a target. [default: 0, 1, 3, 10, 20]"
+        ),
+    ] = None,
+    seeds: SampleSeeds = 20,
+    base_samples: BaseSamples = None,
+    epochs: Annotated[
+        int, typer.Option("--epochs", min=1, help="Of the networks that are the paper's.")
+    ] = 100,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    devices: Devices = None,
+) -> None:
+    """Leave one GPU out: predict it from its specification alone, and from a few measurements.
+
+    Example: latcast bench gpu --data help --space ofa --gpu tesla-v100
+    """
+    from latcast.bench import gpu as table
+
+    with usage():
+        plan = table.plan(
+            data,
+            space or (),
+            gpus=gpu or (),
+            methods=method or table.METHODS,
+            samples=samples or (0, 1, 3, 10, 20),
+            seeds=seeds,
+            base_samples=base_samples,
+            epochs=epochs,
+        )
+    rows = table.run(plan, report=lambda text: note(text, quiet=quiet))
+    if json:
+        print_json(rows)
+    else:
+        print_gpu(rows)
+
+
+def _names(lists: list[str] | None) -> list[str]:
+    """Names of options that were given as A,B,… or repeatedly."""
+    return [name.strip() for text in lists or () for name in text.split(",") if name.strip()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from latcast._optional import require
 from latcast.devices import Target
-from latcast.spaces import SearchSpace, space
+from latcast.spaces import Archs, SearchSpace, space
 
 from ._dataset import LatencyDataset
 
@@ -67,13 +68,13 @@ def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> La
             f"no such file: {folder}/{' or '.join(_ARCHS)} "
             "(HELP keeps the architectures one folder above)"
         )
-    name, items = _ARCHS[archs_path.name](archs_path, load_torch_file(archs_path))
+    archs = _archs(archs_path, the_space)
     latencies = load_torch_file(path)
     if not isinstance(latencies, list):
         raise ValueError(f"{path} must hold a list, as HELP's files do")
-    if len(items) != len(latencies):
+    if len(archs) != len(latencies):
         raise ValueError(
-            f"{path} must hold one latency per architecture of {archs_path.name} ({len(items)}); "
+            f"{path} must hold one latency per architecture of {archs_path.name} ({len(archs)}); "
             f"got {len(latencies)}"
         )
     try:
@@ -81,11 +82,23 @@ def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> La
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} must hold numbers: {error}") from None
     return LatencyDataset(
-        (the_space or space(name)).parse(items),
+        archs,
         latency_ms,
         target or target_from_name(path.stem),
         provenance={"source": f"HELP, data/{folder.name}/latency/{path.name}", "licence": "MIT"},
     )
+
+
+def _archs(path: Path, the_space: SearchSpace | None) -> Archs:
+    status = path.stat()
+    return _parsed(path, the_space, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4)
+def _parsed(path: Path, the_space: SearchSpace | None, _mtime_ns: int, _size: int) -> Archs:
+    """The architectures of a file, which are the same for all targets of a folder."""
+    name, items = _ARCHS[path.name](path, load_torch_file(path))
+    return (the_space or space(name)).parse(items)
 
 
 def target_from_name(stem: str) -> Target:

@@ -1,0 +1,148 @@
+"""The OFANAS paper's generalization over GPUs (arXiv:2101.00732): one network for all of them.
+
+Its inputs are the one-hot genes and the GPU's cores, memory in GB and bandwidth in GB/s; here the
+batch as well, which the paper did not vary. Training needs PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast._optional import require
+from latcast.data import LatencyDataset
+from latcast.devices import devices
+
+Floats = npt.NDArray[np.float64]
+
+HIDDEN = (400, 400, 400)
+BATCH = 32
+EPOCHS = 100
+MOMENTUM = 0.9
+MOST_ROWS = 4_000
+"""Of the pooled targets: a network then takes less than a minute on a core of its own."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the network is trained.
+
+    Attributes:
+        standardized: whether inputs are standardized, and latencies too, after the logarithm;
+            otherwise both are raw, as published, the latencies in ms.
+        learning_rate: of SGD, from the paper's grid.
+        weight_decay: of SGD, from the paper's grid.
+    """
+
+    standardized: bool
+    learning_rate: float
+    weight_decay: float
+
+
+RECIPES = {
+    "mlp-paper": Recipe(False, 1e-4, 1e-2),
+    "mlp-paper-standardized": Recipe(True, 1e-2, 1e-4),
+}
+
+
+class ConditionedMLP:
+    """A network on genes and a GPU's specification.
+
+    Args:
+        recipe: how it is trained.
+        epochs: passes over the training rows.
+    """
+
+    def __init__(self, recipe: Recipe, epochs: int = EPOCHS) -> None:
+        self._recipe = recipe
+        self._epochs = epochs
+
+    def fit(self, datasets: Sequence[LatencyDataset], seed: int = 0) -> ConditionedMLP:
+        """Train on the pooled rows of targets whose devices the catalogue holds.
+
+        Raises:
+            ModuleNotFoundError: PyTorch is not installed.
+        """
+        x = np.concatenate([inputs(d) for d in datasets])
+        y = np.concatenate([d.latency_ms for d in datasets])
+        part = np.random.default_rng(seed).permutation(len(x))[:MOST_ROWS]
+        x, y = x[part], y[part]
+        self._centre, self._scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
+        self._middle, self._spread = 0.0, 1.0
+        if self._recipe.standardized:
+            y = np.log(y)
+            self._centre, spread = x.mean(axis=0), x.std(axis=0)
+            self._scale = np.where(spread > 0, spread, 1.0)
+            self._middle, self._spread = float(y.mean()), float(y.std()) or 1.0
+        self._model = self._trained(self._scaled(x), (y - self._middle) / self._spread, seed)
+        return self
+
+    def predict(self, data: LatencyDataset) -> Floats:
+        """Milliseconds of a dataset's networks on its target, shape (n,).
+
+        Not finite where the training diverged.
+        """
+        import torch
+
+        with torch.no_grad():
+            output = self._model(torch.from_numpy(self._scaled(inputs(data))))[:, 0].numpy()
+        values: Floats = output.astype(np.float64) * self._spread + self._middle
+        return np.exp(np.minimum(values, 50.0)) if self._recipe.standardized else values
+
+    def _scaled(self, x: Floats) -> npt.NDArray[np.float32]:
+        return np.asarray((x - self._centre) / self._scale, dtype=np.float32)
+
+    def _trained(self, x: npt.NDArray[np.float32], y: Floats, seed: int) -> Any:
+        torch = require("torch", "torch", "training an MLP")
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = _network(x.shape[1])
+                self._descend(model, torch.from_numpy(x), torch.from_numpy(y.astype(np.float32)))
+        finally:
+            torch.set_num_threads(threads)
+        return model
+
+    def _descend(self, model: Any, x: Any, y: Any) -> None:
+        """SGD on the square root of the batch's mean squared error, as in the paper."""
+        import torch
+
+        sgd = torch.optim.SGD(
+            model.parameters(), self._recipe.learning_rate, MOMENTUM,
+            weight_decay=self._recipe.weight_decay,
+        )  # fmt: skip
+        for _ in range(self._epochs):
+            for rows in torch.randperm(len(x)).split(BATCH):  # type: ignore[no-untyped-call]
+                error = model(x[rows])[:, 0] - y[rows]
+                sgd.zero_grad()
+                (error.square().mean() + 1e-6).sqrt().backward()
+                sgd.step()
+
+
+def inputs(data: LatencyDataset) -> Floats:
+    """One-hot genes, cores, memory in GB, bandwidth in GB/s and batch, shape (n, inputs).
+
+    Raises:
+        KeyError: the catalogue does not hold the target's device.
+    """
+    device = devices()[data.target.device]
+    spec = [device.cores, device.memory_gb, device.bandwidth_gb_s, data.target.batch]
+    archs = data.archs.space.expand(data.archs)
+    genes = archs.space.one_hot(archs)
+    return np.hstack([genes, np.tile(np.array(spec, dtype=np.float64), (len(data), 1))])
+
+
+def _network(size: int) -> Any:
+    import torch
+
+    layers: list[Any] = []
+    for rows, columns in pairwise((size, *HIDDEN)):
+        layers += [torch.nn.Linear(rows, columns), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(HIDDEN[-1], 1))
