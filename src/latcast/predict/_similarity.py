@@ -9,7 +9,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from latcast.devices import Device, Target
+from latcast._names import unknown_name
+from latcast.devices import KINDS, Device, Target
 from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]
@@ -55,10 +56,17 @@ class TargetSpec:
 
     @classmethod
     def parse(cls, record: dict[str, Any]) -> Self:
-        """The inverse of :meth:`record`."""
-        target = Target.parse(record["target"])
-        kind, peak, bandwidth = (record[k] for k in ("kind", "peak_flops", "bandwidth_gb_s"))
-        return cls(target, kind, peak, bandwidth)
+        """The inverse of :meth:`record`.
+
+        Raises:
+            ValueError: no target, an unknown kind, or a figure that is not positive and finite.
+        """
+        kind = record["kind"]
+        if kind is not None and kind not in KINDS:
+            raise ValueError(unknown_name("kind of device", str(kind), KINDS))
+        figures = (record[k] for k in ("peak_flops", "bandwidth_gb_s"))
+        peak, bandwidth = (None if f is None else positive(f) for f in figures)
+        return cls(Target.parse(record["target"]), kind, peak, bandwidth)
 
     def record(self) -> dict[str, Any]:
         """What it holds, JSON-able."""
@@ -108,6 +116,18 @@ class Source:
     spec: TargetSpec
     mean_ms: float
     rows: int
+
+
+def positive(value: object) -> float:
+    """A figure of a file, as a positive and finite number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = float(str(value))
+    if not 0 < number < np.inf:
+        raise ValueError(f"a figure must be positive and finite; got {number}")
+    return number
 
 
 def similarities(spec: TargetSpec, others: Sequence[TargetSpec]) -> Floats:
