@@ -8,7 +8,7 @@ prior over them are weighted by their evidence, which works from one measurement
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -172,8 +172,6 @@ def posterior(
         part = np.random.default_rng(1).permutation(k)[:OPTIMIZED_ROWS]
         found = optimize(kernels[:, part][:, :, part], residual[part], draws[0], factor[part])
         draws = np.vstack([found, draws])
-    if k > 2_000:
-        draws = draws[:1]
     result = _Conditioned.on(kernels, residual, draws, factor)
     shares = np.exp(result.log_evidence - result.log_evidence.max())
     shares /= shares.sum()
@@ -245,6 +243,6 @@ def _covariance(kernels: Floats, variances: Floats, noise: Floats) -> Floats:
     return np.asarray(covariance)
 
 
-def terms_of(groups: Mapping[str, object] | tuple[str, ...]) -> tuple[str, ...]:
+def terms_of(groups: Iterable[str]) -> tuple[str, ...]:
     """Names of all terms for groups of features: scale and constant first, the noise last."""
     return ("scale", "constant", *groups, "noise")

@@ -9,6 +9,7 @@ in every space: the share of the mean latency that the group explains, squared.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +75,8 @@ class Functions:
     Attributes:
         space: whose block table has the rows.
         rows: value of every block, shape (f, rows).
-        live: value of every block that is not dead code, shape (f, rows), or (f, 0).
+        live: value of every block that is not dead code, shape (f, rows); (f, 0) in a space
+            without dead code.
         units: shared by all functions.
         outputs: weights of the units, shape (f, units).
         constant: shape (f,).
@@ -94,11 +96,12 @@ class Functions:
             ValueError: they do not.
         """
         f, rows = len(self.constant), len(self.space.block_table)
-        sums = len(UNIT_FACTS) * (2 if self.live.shape[1] else 1)
+        dead = has_dead_code(self.space)
+        sums = len(UNIT_FACTS) * (2 if dead else 1)
         units = len(self.units.biases)
         for name, array, shape in (
             ("rows", self.rows, (f, rows)),
-            ("live", self.live, (f, rows if self.live.shape[1] else 0)),
+            ("live", self.live, (f, rows if dead else 0)),
             ("unit weights", self.units.weights, (sums, units)),
             ("unit biases", self.units.biases, (units,)),
             ("outputs", self.outputs, (f, units)),
@@ -147,10 +150,6 @@ class Functions:
             constant=self.constant + other.constant,
         )
 
-    def plus(self, constant: float) -> Functions:
-        """The functions and a constant."""
-        return replace(self, constant=self.constant + constant)
-
 
 class NetworkFeatures:
     """Features of a space's networks in groups, and the way back to functions of networks.
@@ -167,7 +166,7 @@ class NetworkFeatures:
         table = self.space.block_table
         counts = incidence(population)
         live = live_incidence(population)
-        self.has_dead = (counts != live).nnz > 0
+        self.has_dead = has_dead_code(self.space)
         physics = sp.csr_matrix(np.stack([table.facts[name] for name in PHYSICS], axis=1))
         blocks = _block_map(self.space)
         used = np.flatnonzero(counts.sum(axis=0))
@@ -255,6 +254,15 @@ class _Group:
         scale = spread[varies] * np.sqrt(len(varies))
         scaled = sp.csr_matrix(matrix[:, varies] @ sp.diags(1 / scale))
         return cls(scaled, sums[:, varies].mean(axis=0) / scale, live)
+
+
+@cache
+def has_dead_code(space: SearchSpace) -> bool:
+    """Whether networks of a space can have blocks without an influence on their output."""
+    archs = space.sample(POPULATION, 0)
+    return bool(
+        (space.live_blocks(archs) != (space.block_ids(archs) < len(space.block_table))).any()
+    )
 
 
 def live_incidence(archs: Archs) -> sp.csr_matrix:

@@ -9,7 +9,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from latcast.devices import Device, Target
+from latcast._names import unknown_name
+from latcast.devices import KINDS, Device, Target
 from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]
@@ -59,8 +60,18 @@ class TargetSpec:
 
     @classmethod
     def parse(cls, record: dict[str, Any]) -> Self:
-        """The inverse of :meth:`record`."""
-        return cls(**record | {"target": Target.parse(record["target"])})
+        """The inverse of :meth:`record`.
+
+        Raises:
+            ValueError: no target, an unknown kind, or a figure that is not positive and finite.
+        """
+        kind, architecture = record["kind"], record["architecture"]
+        if kind is not None and kind not in KINDS:
+            raise ValueError(unknown_name("kind of device", str(kind), KINDS))
+        figures = (record[k] for k in ("peak_flops", "bandwidth_gb_s"))
+        peak, bandwidth = (None if f is None else positive(f) for f in figures)
+        target = Target.parse(record["target"])
+        return cls(target, kind, None if architecture is None else str(architecture), peak, bandwidth)
 
     def record(self) -> dict[str, Any]:
         """What it holds, JSON-able."""
@@ -114,9 +125,22 @@ class Source:
     rows: int
 
 
+<<<<<<< HEAD
 def _differ(first: str | None, second: str | None) -> bool:
     """Whether two names are known to differ."""
     return first is not None and second is not None and first != second
+=======
+def positive(value: object) -> float:
+    """A figure of a file, as a positive and finite number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = float(str(value))
+    if not 0 < number < np.inf:
+        raise ValueError(f"a figure must be positive and finite; got {number}")
+    return number
+>>>>>>> ptests
 
 
 def similarities(spec: TargetSpec, others: Sequence[TargetSpec]) -> Floats:
