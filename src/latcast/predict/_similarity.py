@@ -71,7 +71,8 @@ class TargetSpec:
         figures = (record[k] for k in ("peak_flops", "bandwidth_gb_s"))
         peak, bandwidth = (None if f is None else positive(f) for f in figures)
         target = Target.parse(record["target"])
-        return cls(target, kind, None if architecture is None else str(architecture), peak, bandwidth)
+        architecture = None if architecture is None else str(architecture)
+        return cls(target, kind, architecture, peak, bandwidth)
 
     def record(self) -> dict[str, Any]:
         """What it holds, JSON-able."""
@@ -125,11 +126,11 @@ class Source:
     rows: int
 
 
-<<<<<<< HEAD
 def _differ(first: str | None, second: str | None) -> bool:
     """Whether two names are known to differ."""
     return first is not None and second is not None and first != second
-=======
+
+
 def positive(value: object) -> float:
     """A figure of a file, as a positive and finite number.
 
@@ -140,7 +141,6 @@ def positive(value: object) -> float:
     if not 0 < number < np.inf:
         raise ValueError(f"a figure must be positive and finite; got {number}")
     return number
->>>>>>> ptests
 
 
 def similarities(spec: TargetSpec, others: Sequence[TargetSpec]) -> Floats:
