@@ -39,16 +39,16 @@ class TargetSpec:
     Attributes:
         target: device, runtime, batch and precision.
         kind: kind of the device.
-        architecture: its generation.
         peak_flops: peak FLOP/s (operations for int8) at the target's precision.
         bandwidth_gb_s: memory bandwidth.
+        architecture: the device's generation.
     """
 
     target: Target
     kind: str | None = None
-    architecture: str | None = None
     peak_flops: float | None = None
     bandwidth_gb_s: float | None = None
+    architecture: str | None = None
 
     @classmethod
     def of(cls, target: Target, device: Device | None) -> Self:
@@ -56,7 +56,7 @@ class TargetSpec:
         if device is None:
             return cls(target)
         peak = device.peak_flops(target.precision) or device.peak_flops("fp32")
-        return cls(target, device.kind, device.architecture, peak, device.bandwidth_gb_s)
+        return cls(target, device.kind, peak, device.bandwidth_gb_s, device.architecture)
 
     @classmethod
     def parse(cls, record: dict[str, Any]) -> Self:
@@ -72,7 +72,7 @@ class TargetSpec:
         peak, bandwidth = (None if f is None else positive(f) for f in figures)
         target = Target.parse(record["target"])
         architecture = None if architecture is None else str(architecture)
-        return cls(target, kind, architecture, peak, bandwidth)
+        return cls(target, kind, peak, bandwidth, architecture)
 
     def record(self) -> dict[str, Any]:
         """What it holds, JSON-able."""
