@@ -87,7 +87,6 @@ class Device:
         memory_gb: memory in GB (10^9 bytes).
         bandwidth_gb_s: memory bandwidth in GB/s.
         source: where the figures come from.
-        architecture: its maker's name of the generation, such as ``turing`` or ``zen-4``.
         peak_fp32_flops: peak FLOP/s in single precision.
         peak_fp16_flops: peak FLOP/s in half precision, without sparsity.
         peak_bf16_flops: peak FLOP/s in bfloat16, without sparsity.
@@ -98,6 +97,7 @@ class Device:
         l3_kb: level 3 cache that a core shares, KiB.
         power_w: rated power of the board or chip, W.
         year: when it came out.
+        architecture: its maker's name of the generation, such as ``turing`` or ``zen-4``.
         features: CPU features, as Linux calls them; empty where unknown.
 
     Raises:
@@ -111,7 +111,6 @@ class Device:
     memory_gb: float
     bandwidth_gb_s: float
     source: str
-    architecture: str | None = None
     peak_fp32_flops: float | None = None
     peak_fp16_flops: float | None = None
     peak_bf16_flops: float | None = None
@@ -122,6 +121,7 @@ class Device:
     l3_kb: float | None = None
     power_w: float | None = None
     year: int | None = None
+    architecture: str | None = None
     features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
