@@ -9,7 +9,10 @@ from latcast.data import LatencyDataset, paper_split, read, split
 from latcast.devices import Target
 from latcast.predict import Flops, Roofline
 from latcast.predict._ridge import Ridge
+from latcast.predict.metrics import metrics
 from latcast.spaces import space
+
+DATASETS = Path(__file__).parents[2] / "datasets"
 
 # The targets, not the measured errors (docs/results): only a real loss fails.
 MAE_BOUNDS = {
@@ -109,3 +112,21 @@ def test_ridge_is_the_same_both_ways() -> None:
     full = design.T @ design + np.diag([0.0, *penalty[:20]])
     expected = np.linalg.solve(full, design.T @ (y * root[:, 0]))
     np.testing.assert_allclose([intercept, *coefficients[:20]], expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_few_rows_are_not_learnt_by_heart(runtime: str) -> None:
+    data = read(DATASETS / f"epyc-genoa-2c_{runtime}_b1_t1.parquet")
+    test = data[500:]
+
+    def error(rows: int) -> float:
+        """Percent, over three draws of the first 500."""
+        draws = [np.random.default_rng(seed).permutation(500)[:rows] for seed in range(3)]
+        fitted = [Roofline().fit(data[few]) for few in draws]
+        return float(np.mean([metrics(test.latency_ms, p.predict(test.archs))["mape"]
+                              for p in fitted]))  # fmt: skip
+
+    errors = [error(rows) for rows in (50, 100, 200)]
+    assert errors[1] < 1.08 * errors[0]
+    assert errors[2] < errors[1]
+    assert errors[2] < 1.6

@@ -36,6 +36,11 @@ from ._ridge import Ridge
 from ._tunable import Choice, Whole
 
 PHYSICS_PENALTY = 1.0
+BASE_PENALTY = 1.0
+FEW_BASE_PENALTY = 1_000.0
+FEW = 3.0
+"""Of blocks in the first estimate: the second where there are less than so many rows a feature. The
+rows' errors get into what the correction sees, and held-out rows no longer tell them."""
 ROW_FACTOR = 10.0
 BLOCK_PENALTIES = (1e-4, 1e-2, 1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 CORRECTION_PENALTIES = (0.1, 1.0, 10.0, 100.0, np.inf)
@@ -175,7 +180,8 @@ def _fit_base(features: BlockFeatures, latency_ms: Floats, robust: bool) -> tupl
         Huber's, and 0 for residuals beyond 8 robust standard deviations.
     """
     general = features.kinds < 2
-    penalty = np.where(features.kinds == 0, PHYSICS_PENALTY, 1.0)
+    block = BASE_PENALTY if len(latency_ms) >= FEW * general.sum() else FEW_BASE_PENALTY
+    penalty = np.where(features.kinds == 0, PHYSICS_PENALTY, block)
     x = features.matrix[:, general]
     weights = np.ones(len(latency_ms))
     for _ in range(ROBUST_ROUNDS if robust else 1):
