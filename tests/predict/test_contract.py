@@ -17,7 +17,7 @@ from latcast.spaces import space
 
 # Shares of the mean latency that the mean absolute error must stay below on the synthetic data,
 # whose noise alone is 0.8 %.
-ERROR_BOUNDS = {"roofline": 0.010, "lookup-table": 0.03, "mlp": 0.03, "flops": 0.05}
+ERROR_BOUNDS = {"roofline": 0.010, "lookup-table": 0.03, "mlp": 0.03, "flops": 0.05, "bayes": 0.010}
 
 
 def _new(kind: str) -> Predictor:
@@ -208,3 +208,77 @@ def test_ten_rows_are_enough(kind: str, synthetic: LatencyDataset) -> None:
     assert not p.covers(0.9)
     assert p.covers(0.5)
     assert (p.predict(synthetic.archs[:50]) > 0).all()
+
+
+# -- adapting -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def elsewhere(parts: tuple[LatencyDataset, LatencyDataset]) -> LatencyDataset:
+    """The held-out networks on a target that takes three times as long, and 2 ms."""
+    archs, latency = parts[1].archs, parts[1].latency_ms
+    return LatencyDataset(archs, 2.0 + 3.0 * latency, Target("elsewhere", "other", batch=8))
+
+
+@pytest.mark.parametrize(
+    ("method", "rows"), [("bayes", 1), ("bayes", 2), ("bayes", 40), ("last-layer", 40)]
+)
+def test_adapts(
+    each: Predictor, elsewhere: LatencyDataset, method: str, rows: int, tmp_path: Path
+) -> None:
+    """Up to a scale, all that matters is known; the base stays what it was."""
+    few, archs = elsewhere[:rows], elsewhere.archs[40:]
+    before = each.predict(archs).tobytes()
+    card = dict(each.fitted.card)
+    adapted = each.adapt(few, method=method, seed=1)
+    assert each.predict(archs).tobytes() == before
+    assert each.target == Target("imaginary", "simulator", batch=2)
+    assert each.fitted.card == card
+    assert adapted.target == few.target
+    assert adapted.space.name == each.space.name
+    assert adapted.fitted.seen == each.fitted.seen
+    assert adapted.fitted.card["rows"] == rows
+    assert adapted.fitted.card["base"]["kind"] == each.kind
+    predicted = adapted.predict(archs)
+    if (each.kind, method) != ("mlp", "last-layer"):  # a fresh layer of 400 on 34 rows
+        assert np.abs(predicted / elsewhere.latency_ms[40:] - 1).mean() < 0.06
+    assert (predicted > 0).all()
+    again = each.adapt(few, method=method, seed=1)
+    np.testing.assert_array_equal(again.predict(archs), predicted)
+    adapted.save(tmp_path / "a.latcast")
+    loaded = predict.load(tmp_path / "a.latcast")
+    np.testing.assert_array_equal(loaded.predict(archs), predicted)
+    assert loaded.fitted.seen == adapted.fitted.seen
+    explained = adapted.explain(archs[:20])
+    np.testing.assert_allclose(
+        explained.blocks_ms.sum(axis=1) + explained.network_ms, predicted[:20], rtol=1e-9
+    )
+
+
+def test_adapted_intervals_cover(each: Predictor, elsewhere: LatencyDataset) -> None:
+    few, test = elsewhere[:40], elsewhere[40:]
+    adapted = each.adapt(few)
+    loaded = [p.predict_interval(test.archs, 0.9) for p in (adapted, each.adapt(few[:3]))]
+    for lower, upper in loaded:
+        assert ((lower <= test.latency_ms) & (test.latency_ms <= upper)).mean() > 0.8
+    narrow, wide = ((upper - lower).mean() for lower, upper in loaded)
+    assert narrow < wide
+
+
+@pytest.mark.parametrize("method", ["bayes", "last-layer"])
+def test_bad_measurements_are_not_adapted_to(
+    each: Predictor, elsewhere: LatencyDataset, method: str
+) -> None:
+    with pytest.raises(ValueError, match=r"needs at least 1?0? ?(one )?measurements?; got"):
+        each.adapt(elsewhere[:0], method=method)
+    latency = elsewhere.latency_ms[:12].copy()
+    latency[7] = np.nan
+    bad = LatencyDataset(elsewhere.archs[:12], latency, elsewhere.target)
+    with pytest.raises(ValueError, match="finite and positive; got nan ms in row 7"):
+        each.adapt(bad, method=method)
+
+
+@pytest.mark.parametrize("kind", PREDICTORS)
+def test_unfitted_is_not_adapted(kind: str, elsewhere: LatencyDataset) -> None:
+    with pytest.raises(RuntimeError, match=r"must be fitted first: call fit\(data\)"):
+        _new(kind).adapt(elsewhere[:3])

@@ -30,6 +30,7 @@ SCORES = 399
 TAIL_FREEDOM = 5.0
 OUTLIER = 3.5
 LEAST_ROBUST_ROWS = 8
+ROBUST_PASSES = 4
 SHAPE_DEVIATION = 0.15
 
 
@@ -200,12 +201,15 @@ def _by_measurements(prior: Prior, design: list[Floats], residual: Floats) -> _S
     kernels = np.stack([f @ f.T for f in design])
     found = posterior(kernels, residual, prior.variances)
     mean, variance = found.left_out()
-    if len(residual) >= LEAST_ROBUST_ROWS:
+    noise = np.ones(len(residual))
+    for _ in range(ROBUST_PASSES if len(residual) >= LEAST_ROBUST_ROWS else 0):
+        # Without its worst outlier the noise is found to be smaller, and the outlier to be worse.
         z = np.abs(residual - mean) / np.sqrt(variance)
-        if (z > OUTLIER).any():
-            noise = np.maximum(1.0, z / OUTLIER) ** 4
-            found = posterior(kernels, residual, prior.variances, noise)
-            mean, variance = found.left_out()
+        if not (z > OUTLIER).any():
+            break
+        noise *= np.maximum(1.0, z / OUTLIER) ** 4
+        found = posterior(kernels, residual, prior.variances, noise)
+        mean, variance = found.left_out()
     coefficients = [f.T @ w for f, w in zip(design, found.weights, strict=True)]
     best = np.log(found.variances[np.argmax(found.shares)])
     deviation = float(np.sqrt(_expected_variance(prior, design, found)))

@@ -18,10 +18,10 @@ from latcast.devices import Device, Target, devices
 from latcast.spaces import Archs, SearchSpace, space
 
 from ._base import LOWEST_SHARE, MIN_ROWS, Fitted
-from ._evidence import OPTIMIZED_ROWS, Hyperprior, optimize
+from ._evidence import LEAST, MOST, OPTIMIZED_ROWS, Hyperprior, optimize
 from ._network_features import UNITS, Functions, NetworkFeatures, Units, population
 from ._overlap import Overlap
-from ._similarity import Source, TargetSpec, predict_log_scale, similarities
+from ._similarity import Source, TargetSpec, positive, predict_log_scale, similarities
 from ._transfer import Blend, Prior, estimate
 from .bayes import Bayes
 
@@ -31,6 +31,7 @@ Progress = Callable[[int, int], None]
 KIND = "base"
 PROJECTION_PENALTY = 1e-6
 LEAST_SPREAD = 1e-6
+LEAST_TARGETS = 2
 
 
 class BaseModel:
@@ -54,7 +55,7 @@ class BaseModel:
 
     @property
     def targets(self) -> list[Target]:
-        """The targets that it was trained on."""
+        """The targets that it was trained on, sorted by their names."""
         return [s.spec.target for s in self._sources]
 
     def fit(
@@ -78,6 +79,8 @@ class BaseModel:
                 or a latency is not finite and positive.
         """
         _check(datasets)
+        # Chance picks among the sources by position; their order must not decide.
+        datasets = sorted(datasets, key=lambda d: str(d.target))
         known = devices() if catalogue is None else catalogue
         archs = [d.archs.space.expand(d.archs) for d in datasets]
         self.space: SearchSpace = archs[0].space
@@ -86,6 +89,7 @@ class BaseModel:
             for i, g in enumerate(self.space.genes)
         }
         self._prepare()
+        self._sources, self._optima = [], np.empty((0, 0))
         functions = []
         for n, (data, a) in enumerate(zip(datasets, archs, strict=True)):
             found = estimate(Prior(self._features, self._population, self._one), a, data.latency_ms)
@@ -157,6 +161,7 @@ class BaseModel:
             ValueError: they are of another block space, none, or not finite and positive.
         """
         few.check_latencies()
+        self._check_fitted()
         if few.archs.space.block_space != self.space.name or not len(few):
             raise ValueError(
                 f"adapting needs at least one measurement of a network of {self.space.name}; "
@@ -164,6 +169,9 @@ class BaseModel:
             )
         spec = TargetSpec.of(few.target, device or devices().get(few.target.device))
         fitted = self._fitted_for(few.target, len(few))
+        genes = few.archs.space.expand(few.archs).genes
+        for gene, column in zip(self.space.genes, genes.T, strict=True):
+            fitted.seen[gene.name] = sorted({*fitted.seen[gene.name], *column.tolist()})
         return Bayes.from_prior(self._prior(spec), fitted, few)
 
     def prior(self, target: Target | None = None, device: Device | None = None) -> Prior:
@@ -179,6 +187,10 @@ class BaseModel:
 
     # -- inside -----------------------------------------------------------------------------
 
+    def _check_fitted(self) -> None:
+        if not self._sources:
+            raise RuntimeError("BaseModel must be fitted first: call fit(datasets)")
+
     def _prepare(self, units: Units | int = UNITS) -> None:
         self._population = population(self.space, self._seen)
         self._features = NetworkFeatures(self._population, units)
@@ -186,10 +198,11 @@ class BaseModel:
 
     def _fitted_for(self, target: Target, rows: int) -> Fitted:
         card = {"data": self.card.get("data"), "rows": rows, "base": [str(t) for t in self.targets]}
-        return Fitted(self.space, target, self._seen, card=card)
+        return Fitted(self.space, target, dict(self._seen), card=card)
 
     def _prior(self, spec: TargetSpec | None, without: Sequence[int] = ()) -> Prior:
         """The prior of a target, some of the sources left out."""
+        self._check_fitted()
         kept = [n for n in range(len(self._sources)) if n not in without]
         functions = self._functions.combined(np.eye(len(self._sources))[kept])
         values = self._values[:, kept]
@@ -257,6 +270,7 @@ class BaseModel:
 
     def save(self, path: str | Path) -> None:
         """Write a model file (safetensors with a JSON header), atomically."""
+        self._check_fitted()
         f = self._functions
         tensors = {"rows": f.rows, "live": f.live, "outputs": f.outputs, "constant": f.constant,
                    "optima": self._optima, "unit_weights": self._features.units.weights,
@@ -298,24 +312,24 @@ class BaseModel:
         self.space, self.card = space(header["space"]), dict(header["card"])
         self._seen = {str(k): [int(v) for v in values] for k, values in header["seen"].items()}
         self._sources = [
-            Source(TargetSpec.parse(s["spec"]), float(s["mean_ms"]), int(s["rows"]))
+            Source(TargetSpec.parse(s["spec"]), positive(s["mean_ms"]), int(s["rows"]))
             for s in header["sources"]
         ]
-        self._prepare(Units(t["unit_weights"], t["unit_biases"]))
-        one, count = self._one.function, len(self._sources)
-        shapes = {
-            "rows": (count, one.rows.shape[1]),
-            "live": (count, one.live.shape[1]),
-            "outputs": (count, one.outputs.shape[1]),
-            "constant": (count,),
-            "optima": (count, len(self._features.names) + 4),
-        }
-        for name, shape in shapes.items():
+        count = len(self._sources)
+        if count < LEAST_TARGETS:
+            raise ValueError(f"a model of {count} targets; at least {LEAST_TARGETS} are needed")
+        units = Units(t["unit_weights"], t["unit_biases"])
+        self._functions = Functions(
+            self.space, t["rows"], t["live"], units, t["outputs"], t["constant"]
+        )
+        self._functions.check()
+        self._prepare(units)
+        terms = len(self._features.names) + 4
+        for name, shape in (("constant", (count,)), ("optima", (count, terms))):
             if t[name].shape != shape:
                 raise ValueError(f"array {name!r} must have shape {shape}; got {t[name].shape}")
-        self._functions = replace(
-            one, rows=t["rows"], live=t["live"], outputs=t["outputs"], constant=t["constant"]
-        )
+        if (t["optima"] < LEAST).any() or (t["optima"] > MOST).any():
+            raise ValueError(f"log variances must be from {LEAST:g} to {MOST:g}")
         self._values = self._functions(self._population)
         self._optima = t["optima"]
         return self
@@ -332,8 +346,11 @@ def is_base_model(path: str | Path) -> bool:
 
 
 def _check(datasets: Sequence[LatencyDataset]) -> None:
-    if len(datasets) < 2:
-        raise ValueError(f"a base model needs at least two datasets; got {len(datasets)}")
+    if len(datasets) < LEAST_TARGETS:
+        raise ValueError(
+            f"a base model needs at least {LEAST_TARGETS} datasets, of different targets; "
+            f"got {len(datasets)}"
+        )
     first, targets = datasets[0], set()
     for data in datasets:
         data.check_latencies()

@@ -119,4 +119,6 @@ class Bayes(Predictor):
         base = parts.get("base")
         if base is not None and base.space.name != self.space.name:
             raise ValueError(f"the base must be for {self.space.name}; got {base.space.name}")
-        self._latency = Blend(function, base, weight if base is not None else 0.0)
+        if base is None and weight:
+            raise ValueError("a prediction that builds on a base must hold that base")
+        self._latency = Blend(function, base, weight)

@@ -36,29 +36,47 @@ def suggest(
         space: of the networks.
         samples: how many to pick, at least 1.
         base: what is to be adapted, if there is something.
-        candidates: to pick from; 1,500 networks of the space by default.
+        candidates: to pick from, without those that are measured; of more than 1,500 (or
+            ``samples``) so many are drawn. By default they are drawn from the space.
         measured: networks whose latencies are known already.
         seed: of the candidates.
 
+    Returns:
+        Different networks, none of them measured, the most telling first.
+
     Raises:
-        ValueError: fewer candidates than samples, or a base of another space.
+        ValueError: fewer candidates than samples, or candidates, measured networks or a base of
+            another space.
     """
     rng = np.random.default_rng(seed)
+    most = max(CANDIDATES, samples)
     if candidates is None:
-        candidates = space.sample(max(CANDIDATES, samples), rng)
+        candidates = space.sample(2 * most, rng)
+    candidates = _fresh(space, candidates, measured)
     if not 1 <= samples <= len(candidates):
         raise ValueError(
             f"the number of samples must be from 1 to that of the candidates, {len(candidates)}; "
             f"got {samples}"
         )
-    if len(candidates) > CANDIDATES and samples < CANDIDATES:
-        candidates = candidates[np.sort(rng.choice(len(candidates), CANDIDATES, replace=False))]
-    prior = _prior(space, base)
+    if len(candidates) > most:
+        candidates = candidates[np.sort(rng.choice(len(candidates), most, replace=False))]
     known = 0 if measured is None else len(measured)
     networks = candidates if measured is None else measured.concatenate(candidates)
-    networks = networks.space.expand(networks)
-    covariance, noise = _covariance(prior, networks)
-    return candidates[_greedy(covariance, noise, known, samples)]
+    prior = _prior(space, base)
+    covariance, noise = _covariance(prior, networks.space.expand(networks))
+    return candidates[_greedy(_given_first(covariance, noise, known), noise, samples)]
+
+
+def _fresh(space: SearchSpace, candidates: Archs, measured: Archs | None) -> Archs:
+    """Distinct candidates that are not measured."""
+    for name, archs in (("candidates", candidates), ("measured networks", measured)):
+        if archs is not None and archs.space.name != space.name:
+            raise ValueError(f"the {name} must be of {space.name}; got {archs.space.name}")
+    if measured is None:
+        return candidates.unique()
+    both = measured.concatenate(candidates)
+    _, first = np.unique(both.unique_index(), return_index=True)
+    return both[np.sort(first[first >= len(measured)])]
 
 
 def _prior(space: SearchSpace, base: BaseModel | Predictor | None) -> Prior:
@@ -78,25 +96,24 @@ def _covariance(prior: Prior, networks: Archs) -> tuple[Floats, float]:
     """Prior covariance of networks (n, n), and variance of the noise."""
     variances = prior.variances.expected
     design = prior.design(networks, prior.mean(networks))
-    x = np.hstack([np.sqrt(v) * f for v, f in zip(variances, design, strict=False)])
+    x = np.hstack([np.sqrt(v) * f for v, f in zip(variances[:-1], design, strict=True)])
     return x @ x.T, float(variances[-1])
 
 
-def _greedy(covariance: Floats, noise: float, known: int, samples: int) -> npt.NDArray[np.int64]:
-    """Positions among the candidates, which stand after the ``known`` networks."""
-    for n in range(known):
-        covariance = _given(covariance, noise, n)
-    covariance = covariance[known:, known:]
+def _given_first(covariance: Floats, noise: float, known: int) -> Floats:
+    """The covariance of the other networks once the first ``known`` are measured."""
+    inside = covariance[:known, :known] + noise * np.eye(known)
+    across = covariance[:known, known:]
+    return np.asarray(covariance[known:, known:] - across.T @ np.linalg.solve(inside, across))
+
+
+def _greedy(covariance: Floats, noise: float, samples: int) -> npt.NDArray[np.int64]:
+    """Positions of the candidates that take the most variance away, in order."""
     picked: list[int] = []
     for _ in range(samples):
         gain = (covariance**2).sum(axis=0) / (np.diag(covariance) + noise)
         gain[picked] = -np.inf
         picked.append(int(np.argmax(gain)))
-        covariance = _given(covariance, noise, picked[-1])
+        column = covariance[:, picked[-1]]
+        covariance = covariance - np.outer(column, column) / (column[picked[-1]] + noise)
     return np.array(picked, dtype=np.int64)
-
-
-def _given(covariance: Floats, noise: float, n: int) -> Floats:
-    """The covariance once the network ``n`` is measured."""
-    column = covariance[:, n]
-    return np.asarray(covariance - np.outer(column, column) / (column[n] + noise))
