@@ -38,7 +38,7 @@ from ._tunable import Choice, Whole
 PHYSICS_PENALTY = 1.0
 BASE_PENALTY = 1.0
 FEW_BASE_PENALTY = 1_000.0
-FEW = 3.0
+FEW = 1.5
 """Of blocks in the first estimate: the second where there are less than so many rows a feature. The
 rows' errors get into what the correction sees, and held-out rows no longer tell them."""
 ROW_FACTOR = 10.0
