@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
 
 from latcast._model_file import ModelFile, read_model, write_model
 from latcast._names import unknown_name
@@ -29,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 KIND = "base"
-PROJECTION_PENALTY = 1e-6
+MIXTURE_PENALTY = 1e-4
 LEAST_SPREAD = 1e-6
 LEAST_TARGETS = 2
 
@@ -237,36 +236,24 @@ class BaseModel:
     def _mean(self, spec: TargetSpec, kept: list[int]) -> tuple[Functions, tuple[float, float]]:
         """Shape and log scale that are expected of a target, from some of the sources."""
         sources = [self._sources[n] for n in kept]
+        weights = similarities(spec, [s.spec for s in sources])
+        weights += 1e-6 * max(float(weights.max()), 1e-300)
+        weights /= weights.sum()
         overlap = Overlap.of(spec, sources) if spec.kind == "gpu" else None
         if overlap is not None:
             values, log_scale = overlap.expect(self._values[:, kept], self._population)
-            return self._projected(values), log_scale
-        weights = similarities(spec, [s.spec for s in sources])
-        weights += 1e-6 * max(float(weights.max()), 1e-300)
-        log_scale = predict_log_scale(
-            _log(spec.roofline_ms(self._population)),
-            [_log(s.spec.roofline_ms(self._population)) for s in sources],
-            np.log([s.mean_ms for s in sources]),
-            weights,
-        )
+            weights = _nearest_mixture(self._values[:, kept], values, weights)
+        else:
+            log_scale = predict_log_scale(
+                _log(spec.roofline_ms(self._population)),
+                [_log(s.spec.roofline_ms(self._population)) for s in sources],
+                np.log([s.mean_ms for s in sources]),
+                weights,
+            )
         shape = np.zeros(len(self._sources))
-        shape[kept] = weights / weights.sum()
-        return self._functions.combined(shape), log_scale
-
-    def _projected(self, values: Floats) -> Functions:
-        """The function of the features, but for the rows, nearest to values on the population."""
-        groups = self._features(self._population)
-        names = self._features.names
-        used = [g for name, g in zip(names, groups, strict=True) if name != "rows"]
-        x = np.hstack([*used, np.ones((len(values), 1))])
-        gram = x.T @ x + PROJECTION_PENALTY * np.eye(x.shape[1])
-        solved = cho_solve(cho_factor(gram), x.T @ values)
-        parts = iter(np.split(solved, np.cumsum([g.shape[1] for g in used])))
-        coefficients = [
-            np.zeros((1, g.shape[1])) if name == "rows" else next(parts)[None]
-            for name, g in zip(names, groups, strict=True)
-        ]
-        return self._features.functions(coefficients, next(parts))
+        shape[kept] = weights
+        mean = self._functions.combined(shape)
+        return replace(mean, constant=mean.constant + 1.0 - weights.sum()), log_scale
 
     def save(self, path: str | Path) -> None:
         """Write a model file (safetensors with a JSON header), atomically."""
@@ -377,6 +364,25 @@ def _stacked(functions: Sequence[Functions]) -> Functions:
         outputs=np.concatenate([f.outputs for f in functions]),
         constant=np.concatenate([f.constant for f in functions]),
     )
+
+
+def _nearest_mixture(values: Floats, wanted: Floats, weights: Floats) -> Floats:
+    """Weights of the sources whose mixture is nearest to what is wanted, shape (sources,).
+
+    What is missing to 1 is a constant. A mixture of sources adds none of the errors that a fit
+    to other features would; where it hardly matters which, it stays near ``weights``.
+
+    Args:
+        values: of the sources for a population, means of 1, shape (n, sources).
+        wanted: likewise, shape (n,).
+        weights: to begin with, shape (sources,).
+    """
+    from scipy.optimize import nnls
+
+    pull = np.sqrt(MIXTURE_PENALTY * len(wanted))
+    left = np.vstack([values - 1.0, pull * np.eye(len(weights))])
+    found: Floats = nnls(left, np.concatenate([wanted - 1.0, pull * weights]))[0]
+    return found
 
 
 def _log(value: float | None) -> float | None:
