@@ -95,7 +95,7 @@ def test_what_is_believed_of_the_scale_counts(prior: Prior, data: LatencyDataset
         for p in (sure, unsure)
     ]
     assert means[1] == pytest.approx(data.latency_ms[0], rel=0.01)
-    assert means[0] > 1.15 * data.latency_ms[0]
+    assert means[0] > 1.05 * data.latency_ms[0]
 
 
 def test_the_unit_of_latency_does_not_matter(prior: Prior, data: LatencyDataset) -> None:

@@ -26,6 +26,7 @@ MOST_SHRUNK = 6.0
 SUBSET = 60
 OPTIMIZED_ROWS = 300
 KEPT = 12
+MANY = 1_000
 JITTER = 1e-8
 
 DEFAULTS = {
@@ -70,6 +71,11 @@ class Hyperprior:
     def deviation(self) -> Floats:
         """Deviations of :data:`DEFAULTS`, shape (terms,)."""
         return np.array([DEFAULTS[t][1] for t in self.terms])
+
+    @property
+    def middle(self) -> Floats:
+        """Mean of the log variances that suit other targets, or of the defaults, (terms,)."""
+        return np.asarray(self.optima.mean(axis=0)) if len(self.optima) else self.centre
 
     @property
     def expected(self) -> Floats:
@@ -162,15 +168,16 @@ def posterior(
     k = len(residual)
     factor = np.ones(k) if noise is None else noise
     draws = prior.draws()
+    # Most draws are ruled out by a part of the measurements.
+    part = np.random.default_rng(0).permutation(k)[:SUBSET]
+    tried = _Conditioned.on(kernels[:, part][:, :, part], residual[part], draws, factor[part])
+    draws = draws[np.argsort(-tried.log_evidence)]
+    best = draws[0]
     if k > SUBSET:
-        # The same evidence, cheaper: most draws are ruled out by a part of the measurements.
-        part = np.random.default_rng(0).permutation(k)[:SUBSET]
-        shares = _Conditioned.on(kernels[:, part][:, :, part], residual[part], draws, factor[part])
-        best = draws[np.argsort(-shares.log_evidence)[:KEPT]]
-        draws = best if k <= 1_000 else best[:1]
+        draws = draws[: KEPT if k <= MANY else 1]
     if k >= 2 * len(prior.terms):
         part = np.random.default_rng(1).permutation(k)[:OPTIMIZED_ROWS]
-        found = optimize(kernels[:, part][:, :, part], residual[part], draws[0], factor[part])
+        found = optimize(kernels[:, part][:, :, part], residual[part], best, factor[part])
         draws = np.vstack([found, draws])
     result = _Conditioned.on(kernels, residual, draws, factor)
     shares = np.exp(result.log_evidence - result.log_evidence.max())

@@ -113,13 +113,11 @@ class Estimate:
     Attributes:
         latency_ms: of networks.
         calibration: errors to expect.
-        log_variances: of the terms that fitted best, shape (terms,).
         left_out_ms: every measurement minus what the others say of it, shape (k,).
     """
 
     latency_ms: Blend
     calibration: Calibration
-    log_variances: Floats
     left_out_ms: Floats
 
 
@@ -135,7 +133,7 @@ def guess(prior: Prior) -> Estimate:
     spread = float(np.hypot(deviation, SHAPE_DEVIATION))
     scores = np.exp(spread * student_scores(TAIL_FREEDOM)) - 1.0
     latency = prior.mean.scaled(float(np.exp(log_scale)))
-    return Estimate(latency, Calibration(scores, 1.0), prior.variances.centre, np.empty(0))
+    return Estimate(latency, Calibration(scores, 1.0), np.empty(0))
 
 
 def estimate(prior: Prior, archs: Archs, latency_ms: Floats) -> Estimate:
@@ -159,7 +157,7 @@ def estimate(prior: Prior, archs: Archs, latency_ms: Floats) -> Estimate:
         function += prior.sources.combined(scale * c[2])
     latency = replace(latency, function=function)
     calibration = _calibrate(solved, latency_ms, scale)
-    return Estimate(latency, calibration, solved.log_variances, scale * solved.errors)
+    return Estimate(latency, calibration, scale * solved.errors)
 
 
 def student_scores(freedom: float, deviation: float = 1.0) -> Floats:
@@ -175,16 +173,13 @@ class _Solved:
     Attributes:
         coefficients: by term, shape (features of the term,).
         errors: every measurement minus what the others say of it, shape (k,).
-        deviations: what was expected of the errors, shape (k,); None where it is not needed.
-        deviation: what is to be expected of a new network's.
-        log_variances: of the terms, best draw.
+        deviation: of a new network's error that is to be expected; None where the errors
+            themselves tell.
     """
 
     coefficients: list[Floats]
     errors: Floats
-    deviations: Floats | None
-    deviation: float
-    log_variances: Floats
+    deviation: float | None
 
 
 def _scale(prior: Prior, mean: Floats, latency_ms: Floats) -> float:
@@ -211,9 +206,14 @@ def _by_measurements(prior: Prior, design: list[Floats], residual: Floats) -> _S
         found = posterior(kernels, residual, prior.variances, noise)
         mean, variance = found.left_out()
     coefficients = [f.T @ w for f, w in zip(design, found.weights, strict=True)]
-    best = np.log(found.variances[np.argmax(found.shares)])
-    deviation = float(np.sqrt(_expected_variance(prior, design, found)))
-    return _Solved(coefficients, residual - mean, np.sqrt(variance), deviation, best)
+    errors = residual - mean
+    if len(residual) >= EMPIRICAL_ROWS:
+        return _Solved(coefficients, errors, None)
+    # Errors larger than expected widen what is expected of others, as far as they are many.
+    z = np.minimum(np.abs(errors) / np.sqrt(variance), OUTLIER)
+    larger = (PRIOR_WEIGHT + z @ z) / (PRIOR_WEIGHT + len(z))
+    deviation = float(np.sqrt(larger * _expected_variance(prior, design, found)))
+    return _Solved(coefficients, errors, deviation)
 
 
 def _expected_variance(prior: Prior, design: list[Floats], found: Posterior) -> float:
@@ -229,9 +229,7 @@ def _by_features(design: list[Floats], residual: Floats, hyper: Hyperprior) -> _
     """Ridge regression with the variances that suit a part of the measurements best."""
     part = np.random.default_rng(1).permutation(len(residual))[:OPTIMIZED_ROWS]
     kernels = np.stack([f[part] @ f[part].T for f in design])
-    start = hyper.optima[0] if len(hyper.optima) else hyper.centre
-    log_variances = optimize(kernels, residual[part], start)
-    variances = np.exp(log_variances)
+    variances = np.exp(optimize(kernels, residual[part], hyper.middle))
     scales = np.repeat(np.sqrt(variances[:-1] / variances[-1]), [f.shape[1] for f in design])
     x = np.hstack(design) * scales
     weights = np.ones(len(residual))
@@ -247,16 +245,11 @@ def _by_features(design: list[Floats], residual: Floats, hyper: Hyperprior) -> _
     leverage = (weighted * cho_solve(factor, x.T).T).sum(axis=1)
     errors = errors / np.maximum(1.0 - leverage, 1e-3)
     ends = np.cumsum([f.shape[1] for f in design])[:-1]
-    return _Solved(
-        np.split(coefficients * scales, ends), errors, None, float(errors.std()), log_variances
-    )
+    return _Solved(np.split(coefficients * scales, ends), errors, None)
 
 
 def _calibrate(solved: _Solved, latency_ms: Floats, scale: float) -> Calibration:
-    k = len(latency_ms)
-    if k >= EMPIRICAL_ROWS or solved.deviations is None:
+    if solved.deviation is None:
         predicted = latency_ms - scale * solved.errors
         return Calibration.fit(np.maximum(predicted, 0.1 * latency_ms.min()), latency_ms)
-    z = np.minimum(np.abs(solved.errors / solved.deviations), OUTLIER)
-    larger = np.sqrt((PRIOR_WEIGHT + z @ z) / (PRIOR_WEIGHT + k))
-    return Calibration(student_scores(TAIL_FREEDOM) * solved.deviation * larger, 1.0)
+    return Calibration(student_scores(TAIL_FREEDOM, solved.deviation), 1.0)

@@ -33,9 +33,10 @@ def adapt(base: Predictor, few: LatencyDataset, *, method: str, seed: int) -> Pr
 
 def _bayes(base: Predictor, few: LatencyDataset, _seed: int) -> Predictor:
     """The base's prediction is the prior mean, up to a scale; the space's physics its doubts."""
+    origin = base
     if few.archs.space.block_space != base.space.name:
         base = transferred(base, few.archs.space.expand(few.archs).space)
-    fitted = _fitted(base, few)
+    fitted = _fitted(base, few, origin)
     return Bayes.from_prior(adaptation_prior(base, fitted.seen), fitted, few)
 
 
@@ -74,7 +75,7 @@ def _last_layer(base: Predictor, few: LatencyDataset, seed: int) -> Predictor:
         adapted = base.with_last_layer(archs, train.latency_ms, np.random.default_rng(seed))
     else:
         adapted = _scaled(base, archs, train.latency_ms)
-    adapted.become(_fitted(base, few))
+    adapted.become(_fitted(base, few, base))
     adapted.calibrate(held_out)
     return adapted
 
@@ -142,7 +143,8 @@ def _population(base: Predictor, seen: dict[str, list[int]]) -> tuple[Archs, Flo
         return networks, base.predict(networks)
 
 
-def _fitted(base: Predictor, few: LatencyDataset) -> Fitted:
+def _fitted(base: Predictor, few: LatencyDataset, origin: Predictor) -> Fitted:
+    """What the adapted predictor is for; its card tells of the ``origin``."""
     archs = few.archs.space.expand(few.archs)
     seen = {
         gene.name: sorted(
@@ -153,7 +155,7 @@ def _fitted(base: Predictor, few: LatencyDataset) -> Fitted:
     card = {
         "data": dict(few.provenance),
         "rows": len(few),
-        "base": {"target": str(base.target), "kind": base.kind, "card": base.fitted.card},
+        "base": {"target": str(origin.target), "kind": origin.kind, "card": origin.fitted.card},
     }
     return Fitted(archs.space, few.target, seen, card=card)
 
