@@ -18,9 +18,9 @@ from latcast.spaces import Archs, SearchSpace, space
 
 from ._base import LOWEST_SHARE, MIN_ROWS, Fitted
 from ._evidence import LEAST, MOST, OPTIMIZED_ROWS, Hyperprior, optimize
+from ._expectation import expect
 from ._network_features import UNITS, Functions, NetworkFeatures, Units, population
-from ._overlap import Overlap
-from ._similarity import Source, TargetSpec, positive, predict_log_scale, similarities
+from ._similarity import Source, TargetSpec, positive, similarities
 from ._transfer import Blend, Prior, estimate
 from .bayes import Bayes
 
@@ -28,7 +28,6 @@ Floats = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 KIND = "base"
-MIXTURE_PENALTY = 1e-4
 LEAST_SPREAD = 1e-6
 LEAST_TARGETS = 2
 
@@ -234,26 +233,13 @@ class BaseModel:
         return optimize(kernels, residual, Hyperprior.default(prior.terms).centre)
 
     def _mean(self, spec: TargetSpec, kept: list[int]) -> tuple[Functions, tuple[float, float]]:
-        """Shape and log scale that are expected of a target, from some of the sources."""
+        """Mean and log scale that are expected of a target, from some of the sources."""
         sources = [self._sources[n] for n in kept]
-        weights = similarities(spec, [s.spec for s in sources])
-        weights += 1e-6 * max(float(weights.max()), 1e-300)
-        weights /= weights.sum()
-        overlap = Overlap.of(spec, sources) if spec.kind == "gpu" else None
-        if overlap is not None:
-            values, log_scale = overlap.expect(self._values[:, kept], self._population)
-            weights = _nearest_mixture(self._values[:, kept], values, weights)
-        else:
-            log_scale = predict_log_scale(
-                _log(spec.roofline_ms(self._population)),
-                [_log(s.spec.roofline_ms(self._population)) for s in sources],
-                np.log([s.mean_ms for s in sources]),
-                weights,
-            )
-        shape = np.zeros(len(self._sources))
-        shape[kept] = weights
-        mean = self._functions.combined(shape)
-        return replace(mean, constant=mean.constant + 1.0 - weights.sum()), log_scale
+        mixture, log_scale = expect(spec, sources, self._values[:, kept], self._population)
+        weights = np.zeros(len(self._sources))
+        weights[kept] = mixture
+        mean = self._functions.combined(weights)
+        return replace(mean, constant=mean.constant + 1.0 - mixture.sum()), log_scale
 
     def save(self, path: str | Path) -> None:
         """Write a model file (safetensors with a JSON header), atomically."""
@@ -364,26 +350,3 @@ def _stacked(functions: Sequence[Functions]) -> Functions:
         outputs=np.concatenate([f.outputs for f in functions]),
         constant=np.concatenate([f.constant for f in functions]),
     )
-
-
-def _nearest_mixture(values: Floats, wanted: Floats, weights: Floats) -> Floats:
-    """Weights of the sources whose mixture is nearest to what is wanted, shape (sources,).
-
-    What is missing to 1 is a constant. A mixture of sources adds none of the errors that a fit
-    to other features would; where it hardly matters which, it stays near ``weights``.
-
-    Args:
-        values: of the sources for a population, means of 1, shape (n, sources).
-        wanted: likewise, shape (n,).
-        weights: to begin with, shape (sources,).
-    """
-    from scipy.optimize import nnls
-
-    pull = np.sqrt(MIXTURE_PENALTY * len(wanted))
-    left = np.vstack([values - 1.0, pull * np.eye(len(weights))])
-    found: Floats = nnls(left, np.concatenate([wanted - 1.0, pull * weights]))[0]
-    return found
-
-
-def _log(value: float | None) -> float | None:
-    return None if value is None else float(np.log(value))
