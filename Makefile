@@ -45,6 +45,10 @@ zoo: $(VENV)/tested
 results: $(VENV)/tested
 	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench paper --data $(DATA)/ofanas --seeds 3 \
 	  > docs/results/paper.txt
+	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench paper --data $(DATA)/ofanas --fine-tuning --seeds 10 \
+	  --draw docs/results/finetuning.svg > docs/results/finetuning.txt
+	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench paper --data $(DATA)/ofanas --curves --seeds 5 \
+	  --draw docs/results/curves.svg > docs/results/curves.txt
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py --data $(DATA)/ofanas > docs/results/speed.txt
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/search.py --data $(DATA)/ofanas \
 	  > docs/results/search.txt

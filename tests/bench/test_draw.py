@@ -67,10 +67,10 @@ def test_ranks_are_not_logarithmic_and_labels_do_not_touch() -> None:
     from matplotlib.figure import Figure
 
     axis = Figure().subplots()
-    rows = [{"line": "a", "samples": n, "spearman": 0.9} for n in (10, 20, 700, 900)]
+    rows = [{"line": "a", "samples": n, "spearman": 0.9} for n in (10, 20, 700, 900, 4_000)]
     draw._panel(axis, rows, ["a"], "line", "spearman", "samples")
     assert axis.get_yscale() == "linear"
-    assert [t.get_text() for t in axis.get_xticklabels()] == ["10", "20", "700"]
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["10", "20", "700", "4k"]
 
 
 def test_refused(tmp_path: Path) -> None:

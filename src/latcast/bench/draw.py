@@ -23,13 +23,13 @@ LABELS = {
     "mape": "test error, %",
     "spearman": "Spearman rank correlation",
     "kendall": "Kendall rank correlation",
-    "samples": "measurements of the target",
+    "samples": "measurements",
 }
 RANKS = ("spearman", "kendall")
 """Scores that are at most 1: their axis is not logarithmic."""
 
 # Okabe and Ito's palette, which the colour-blind can tell apart; lines differ by marker also.
-COLOURS = ("#0072B2", "#56B4E9", "#999999", "#D55E00", "#009E73", "#E69F00", "#CC79A7")
+COLOURS = ("#0072B2", "#D55E00", "#999999", "#009E73", "#E69F00", "#56B4E9", "#CC79A7")
 MARKERS = "osvDP^X"
 UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 """Ending -> metadata that leave out the day."""
@@ -37,9 +37,9 @@ PANEL_INCHES = (3.9, 3.4)
 LEGEND_ROW_INCHES = 0.25
 LEGEND_COLUMNS = 3
 """Of a panel's width."""
-MOST_LABELLED = 30.0
+MOST_LABELLED = 100.0
 """Ratio of the ends of an axis up to which there are labels within the decades."""
-LEAST_RATIO = 1.35
+LEAST_RATIO = 1.45
 """Of neighbouring labels on the logarithmic axis of samples, so that they do not touch."""
 
 
@@ -143,13 +143,17 @@ def _axes(axis: Axes, ticks: Sequence[float], score: str, samples: str) -> None:
     for tick in ticks:
         if not apart or tick > LEAST_RATIO * apart[-1]:
             apart.append(tick)
-    axis.set_xticks(apart, [f"{t:,.0f}" for t in apart])
+    axis.set_xticks(apart, [_short(t) for t in apart])
     axis.minorticks_off()
     if score not in RANKS:
         _scale_errors(axis)
     axis.set_xlabel(LABELS.get(samples, samples))
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _short(number: float) -> str:
+    return f"{number:g}" if number < 1_000 else f"{number / 1_000:g}k"
 
 
 def _scale_errors(axis: Axes) -> None:
