@@ -182,10 +182,14 @@ def test_optimum_has_more_evidence_than_its_start() -> None:
 
 def test_draws_hold_the_optima_and_are_the_same_every_time() -> None:
     optima = np.full((3, 4), -5.0) + np.arange(3)[:, None]
-    prior = Hyperprior(TERMS, optima)
-    np.testing.assert_array_equal(prior.draws()[:3], optima)
+    prior = Hyperprior(TERMS, optima, log_scale_variance=-2.0)
+    assert TERMS[0] == "scale"
+    np.testing.assert_array_equal(prior.draws()[:3, 1:], optima[:, 1:])
+    assert (prior.draws()[:, 0] == -2.0).all()
     np.testing.assert_array_equal(prior.draws(), prior.draws())
-    np.testing.assert_allclose(prior.expected, np.exp(optima).mean(axis=0))
+    np.testing.assert_allclose(prior.expected[1:], np.exp(optima).mean(axis=0)[1:])
+    assert prior.expected[0] == np.exp(-2.0)
+    np.testing.assert_array_equal(optima[:, 0], [-5.0, -4.0, -3.0])
     default = Hyperprior.default(TERMS)
     np.testing.assert_array_equal(default.expected, np.exp(default.centre))
     draws = default.draws(2_000)

@@ -26,23 +26,22 @@ MOST_SHRUNK = 6.0
 SUBSET = 60
 OPTIMIZED_ROWS = 300
 KEPT = 12
-MANY = 1_000
+KEPT_OF_MANY = 2
 JITTER = 1e-8
 
 DEFAULTS = {
-    "scale": (-4.0, 1.5),
-    "constant": (-4.0, 1.5),
+    "constant": (-6.0, 2.5),
     "sources": (-4.2, 1.0),
-    "physics": (-5.0, 1.5),
-    "blocks": (-9.0, 1.0),
-    "rows": (-9.5, 1.0),
-    "live": (-9.0, 3.0),
-    "units": (-8.5, 1.5),
-    "noise": (-9.0, 2.0),
+    "physics": (-4.0, 1.5),
+    "blocks": (-9.3, 1.0),
+    "rows": (-9.9, 1.0),
+    "live": (-11.0, 2.0),
+    "units": (-9.0, 1.5),
+    "noise": (-8.7, 1.6),
 }
 """Term -> mean and deviation of the logarithm of its variance, as shares of the mean latency
-squared. Means are near the medians of what suits one target best given another, over pairs of
-targets of the public datasets; noise is taken for small: few measurements are then followed."""
+squared, rounded: what suits one target given another, over pairs of targets
+(`scripts/default_variances.py`). The scale has none: see :class:`Hyperprior`."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,13 @@ class Hyperprior:
     Attributes:
         terms: names of the terms; the noise comes last.
         optima: log variances that fitted other targets best, shape (targets, terms), or (0, terms).
+        log_scale_variance: of the scale, the same in all draws. The prior mean is scaled to the
+            measurements: small variances of the scale would seem likely because of that alone.
     """
 
     terms: tuple[str, ...]
     optima: Floats
+    log_scale_variance: float = 0.0
 
     @classmethod
     def default(cls, terms: tuple[str, ...]) -> Hyperprior:
@@ -65,24 +67,24 @@ class Hyperprior:
     @property
     def centre(self) -> Floats:
         """Means of :data:`DEFAULTS`, shape (terms,)."""
-        return np.array([DEFAULTS[t][0] for t in self.terms])
+        return np.array([DEFAULTS.get(t, (self.log_scale_variance, 0.0))[0] for t in self.terms])
 
     @property
     def deviation(self) -> Floats:
         """Deviations of :data:`DEFAULTS`, shape (terms,)."""
-        return np.array([DEFAULTS[t][1] for t in self.terms])
+        return np.array([DEFAULTS.get(t, (0.0, 0.0))[1] for t in self.terms])
 
     @property
     def middle(self) -> Floats:
         """Mean of the log variances that suit other targets, or of the defaults, (terms,)."""
-        return np.asarray(self.optima.mean(axis=0)) if len(self.optima) else self.centre
+        log_variances = self.optima.mean(axis=0) if len(self.optima) else self.centre
+        return self.with_scale(np.asarray(log_variances))
 
     @property
     def expected(self) -> Floats:
         """Mean variance of every term, shape (terms,)."""
-        if len(self.optima):
-            return np.asarray(np.exp(self.optima).mean(axis=0))
-        return np.exp(self.centre)
+        log_variances = self.optima if len(self.optima) else self.centre[None]
+        return np.asarray(np.exp(self.with_scale(log_variances.copy())).mean(axis=0))
 
     def draws(self, n: int = DRAWS) -> Floats:
         """Log variances, shape (n, terms): the other targets' own, and draws around them.
@@ -101,7 +103,12 @@ class Hyperprior:
         shrunk = rng.uniform(0.0, MOST_SHRUNK, n) * (np.arange(n) % 2 == 1)
         shrunk[: len(self.optima)] = 0.0
         result[:, shrinks] -= shrunk[:, None]
-        return np.clip(result, LEAST, MOST)
+        return self.with_scale(np.clip(result, LEAST, MOST))
+
+    def with_scale(self, log_variances: Floats) -> Floats:
+        """Set the variance of the scale in log variances (…, terms), in place."""
+        log_variances[..., [t == "scale" for t in self.terms]] = self.log_scale_variance
+        return log_variances
 
 
 @dataclass(frozen=True)
@@ -174,11 +181,11 @@ def posterior(
     draws = draws[np.argsort(-tried.log_evidence)]
     best = draws[0]
     if k > SUBSET:
-        draws = draws[: KEPT if k <= MANY else 1]
+        draws = draws[: KEPT if k <= OPTIMIZED_ROWS else KEPT_OF_MANY]
     if k >= 2 * len(prior.terms):
         part = np.random.default_rng(1).permutation(k)[:OPTIMIZED_ROWS]
         found = optimize(kernels[:, part][:, :, part], residual[part], best, factor[part])
-        draws = np.vstack([found, draws])
+        draws = np.vstack([prior.with_scale(found), draws])
     result = _Conditioned.on(kernels, residual, draws, factor)
     shares = np.exp(result.log_evidence - result.log_evidence.max())
     shares /= shares.sum()

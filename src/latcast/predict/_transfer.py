@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 from latcast.spaces import Archs
 
 from ._conformal import Calibration
-from ._evidence import OPTIMIZED_ROWS, Hyperprior, Posterior, optimize, posterior, terms_of
+from ._evidence import LEAST, OPTIMIZED_ROWS, Hyperprior, Posterior, optimize, posterior, terms_of
 from ._network_features import Functions, NetworkFeatures
 
 Floats = npt.NDArray[np.float64]
@@ -96,7 +96,9 @@ class Prior:
     @property
     def variances(self) -> Hyperprior:
         """The prior over the variances of the terms."""
-        return self.hyper or Hyperprior.default(self.terms)
+        hyper = self.hyper or Hyperprior.default(self.terms)
+        deviation = 1.0 if self.log_scale is None else min(1.0, self.log_scale[1])
+        return replace(hyper, log_scale_variance=max(LEAST, 2 * float(np.log(deviation))))
 
     def design(self, archs: Archs, mean: Floats) -> list[Floats]:
         """Features by term, each (n, features of the term); ``mean`` is that of ``archs``."""
