@@ -52,9 +52,10 @@ def test_several_datasets_make_a_base_model(latcast, folder):
     assert "several make a base" in message
     message = latcast.error("train", files[0], files[0], "--out", folder / "x.latcast", code=1)
     assert "occurs twice" in message
-    assert "load it with latcast.load_base" in latcast.error(
-        "evaluate", folder / "base.latcast", folder / "new.parquet", code=1
-    )
+    for name in (folder / "base.latcast", "ofa-mobilenet-v3"):
+        assert "is a base model of many targets: adapt it" in latcast.error(
+            "evaluate", name, folder / "new.parquet", code=2
+        )
 
 
 def test_adapting_is_scored_on_all_other_rows(latcast, folder):
@@ -86,13 +87,52 @@ def test_a_model_of_one_target_is_adapted(latcast, folder, method):
     assert result["metrics"]["mape"] < (3 if method == "bayes" else 8)
 
 
+def test_cards_of_adapted_models_are_shown(latcast, folder):
+    out, new = folder / "card.latcast", folder / "new.parquet"
+    latcast("adapt", folder / "base.latcast", new, "--out", out)
+    shown = latcast("models", out).stdout
+    assert "adapted from: a base model of 3 targets: " in shown
+    assert "measurements: 120" in shown
+    assert "each measurement predicted from the others: " in shown
+    latcast("adapt", "samsung-note10", new, "--samples", 30, "--out", out)
+    shown = latcast("models", out).stdout
+    assert "adapted from: roofline model of samsung-note10/lookup-table/b1" in shown
+    assert "split: by architecture at random, seed 0: 30 rows to adapt to, 90 to test" in shown
+    assert "Spearman" in shown
+
+
+def test_what_is_adapted_to_is_not_scored(latcast, folder, tmp_path):
+    data = LatencyDataset.load(folder / "new.parquet")
+    twice = data[np.tile(np.arange(40), 2)]
+    twice.save(tmp_path / "twice.parquet")
+    base, out = folder / "base.latcast", tmp_path / "x.latcast"
+    result = latcast.json("adapt", base, tmp_path / "twice.parquet", "--samples", 30, "--out", out)
+    assert (result["samples"], result["scored"]) == (30, 20)
+    assert "at most the 40 networks" in latcast.error(
+        "adapt", base, tmp_path / "twice.parquet", "--samples", 41, "--out", out, code=2
+    )
+
+
+def test_rows_that_a_base_model_leaves_out_are_counted(latcast, folder, tmp_path):
+    data = measured("gtx-1080-ti", 60, 0, (4e-8, 1e-8))
+    latency = data.latency_ms.copy()
+    latency[:20] = np.nan
+    LatencyDataset(data.archs, latency, data.target).save(tmp_path / "holes.parquet")
+    run = latcast(
+        "train", tmp_path / "holes.parquet", folder / "tesla-p40.parquet",
+        "--out", tmp_path / "b.latcast", "--json",
+    )  # fmt: skip
+    assert [t["left_out"] for t in json.loads(run.stdout)["targets"]] == [20, 0]
+    assert "gtx-1080-ti/simulator/b1: 20 rows are impossible or copied" in run.stderr
+
+
 def test_adapting_says_what_is_wrong(latcast, folder):
     base, new, out = folder / "base.latcast", folder / "new.parquet", folder / "x.latcast"
     for arguments, code, message in (
         ((base, new, "--out", "x.txt"), 2, "must end in .latcast"),
         ((base, new, "--method", "bays", "--out", out), 2, "did you mean 'bayes'"),
         ((base, new, "--method", "last-layer", "--out", out), 2, "adapts by the method bayes"),
-        ((base, new, "--samples", 121, "--out", out), 2, "at most the 120 rows"),
+        ((base, new, "--samples", 121, "--out", out), 2, "at most the 120 networks"),
         (("samsung-note1", new, "--out", out), 2, "did you mean 'samsung-note10'"),
         ((folder / "none.latcast", new, "--out", out), 2, "no such file"),
     ):
@@ -114,6 +154,15 @@ def test_suggestions_can_be_predicted_and_measured(latcast, folder, fake, monkey
         "suggest", "--space", SPACE.name, "--samples", 3, "--measured", folder / "new.parquet"
     )
     assert len(more) == 3
+    csv = folder / "measured.csv"
+    csv.write_text(
+        "arch,latency_ms\n" + '"|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|"' + ",3\n"
+    )
+    more = latcast.json(
+        "suggest", "--space", "nasbench201", "--samples", 2, "--measured", csv,
+        "--target", "mine/x/b1",
+    )  # fmt: skip
+    assert len(more) == 2
     assert "give --space or --model" in latcast.error("suggest", "--samples", 3, code=2)
     assert "the base must be for" in latcast.error(
         "suggest", "--samples", 3, "--space", "fbnet", "--model", folder / "base.latcast", code=2
@@ -124,15 +173,29 @@ def test_a_device_is_predicted_from_its_specification(latcast, folder):
     arch = folder / "arch.json"
     arch.write_text(json.dumps(SPACE.sample(1, 0, restrict={"r": [160]}).to_dicts()))
     base = folder / "base.latcast"
+    latcast("train", folder / "tesla-p40.parquet", "--out", folder / "p40-own.latcast")
     run = latcast("predict", arch, "--device", "rtx-3090", "--model", base)
     assert "is predicted from its specification, as rtx-3090/simulator/b1" in run.stderr
     (found,) = latcast.json("predict", arch, "--device", "rtx-3090", "--model", base)
+    assert found["basis"] == "specification"
     only = found["architectures"][0]
     assert only["upper_ms"] > 1.5 * only["latency_ms"]
     (other,) = latcast.json(
         "predict", arch, "--device", "rtx-3090", "--model", base, "--batch", 8, "--runtime", "x"
     )
     assert other["target"] == "rtx-3090/x/b8"
+    run = latcast(
+        "predict", arch, "--device", "eyeriss", "--model", base, "--runtime", "x",
+        "--precision", "fp16",
+    )  # fmt: skip
+    assert "no known target runs on x, only on simulator" in run.stderr
+    run = latcast("predict", arch, "--device", folder / "p40-own.latcast", "--batch", 4)
+    assert "is a model of tesla-p40/simulator/b1: --model, --batch" in run.stderr
+    cell = folder / "cell.json"
+    cell.write_text(json.dumps(space("nasbench201").sample(1, 0).to_dicts()))
+    assert "(read as ofa-mobilenet-v3; --space names another)" in latcast.error(
+        "predict", cell, "--device", "rtx-3090", "--model", base, "--quiet", code=1
+    )
     own = folder / "own.toml"
     own.write_text(
         '[my-board]\ntitle = "Mine"\nkind = "gpu"\ncores = 64\nmemory_gb = 4\nbandwidth_gb_s = 10\n'

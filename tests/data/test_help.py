@@ -62,6 +62,16 @@ def test_helps_files(shared: Path) -> None:
     data.check_latencies()
 
 
+def test_a_file_is_read_from_inside_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = help_files(tmp_path, {"arch": ITEMS}, [1.0, 2.0, 3.0])
+    monkeypatch.chdir(path.parent)
+    data = read(path.name)
+    assert len(data) == 3
+    assert data.provenance["source"] == f"HELP, data/{tmp_path.name}/latency/gpu_4.pt"
+
+
 def test_lists_of_numbers_of_any_kind(tmp_path: Path) -> None:
     latencies = [1.5, np.float64(2), torch.tensor(3.0)]
     data = read(help_files(tmp_path, {"arch": ITEMS}, latencies))

@@ -32,20 +32,32 @@ class Wish:
     runtime: str | None
     space: SearchSpace | None
 
+    @property
+    def _insists(self) -> bool:
+        """Whether the user asks for what only a specification can answer."""
+        settings = (self.batch, self.precision, self.runtime)
+        return self.model is not None or settings != (1, "fp32", None)
+
     def predictor(self, name: str, *, quiet: bool) -> Predictor:
         """The device's own model; by its specification if there is none, or the user insists."""
         from latcast._names import unknown_name
         from latcast.devices import devices
         from latcast.predict import zoo
 
-        insists = self.model is not None or (self.batch, self.precision, self.runtime) != (
-            1, "fp32", None,
-        )  # fmt: skip
-        if name.endswith(".latcast"):
-            return load_model(name)
-        of_its_own = name in zoo.names() or bool(zoo.of_device(name))
-        if of_its_own and not (insists and name in devices()):
-            return load_model(name)
+        of_its_own = (
+            name.endswith(".latcast")
+            or name in (*zoo.names(), *zoo.base_names())
+            or bool(zoo.of_device(name))
+        )
+        if of_its_own and not (self._insists and name in devices()):
+            predictor = load_model(name)
+            if self._insists:
+                note(
+                    f"note: {name} is a model of {predictor.target}: --model, --batch, --precision "
+                    "and --runtime are for devices by their specification",
+                    quiet=quiet,
+                )
+            return predictor
         if name not in devices():
             known = [*zoo.names(), *(d for d in devices() if d not in zoo.names())]
             raise UsageError(unknown_name("model or device", name, known))
@@ -59,6 +71,18 @@ class Wish:
             found = device(name)
             target = base.target_on(
                 found, batch=self.batch, precision=self.precision, runtime=self.runtime
+            )
+        if found.peak_flops(target.precision) is None and found.peak_flops("fp32") is not None:
+            note(
+                f"note: what {name} reaches in {target.precision} is not known; it is taken for "
+                "that of fp32",
+                quiet=quiet,
+            )
+        runtimes = sorted({t.runtime for t in base.targets})
+        if target.runtime not in runtimes:
+            note(
+                f"note: no known target runs on {target.runtime}, only on {', '.join(runtimes)}",
+                quiet=quiet,
             )
         note(
             f"note: {name} is predicted from its specification, as {target}; a few measurements "

@@ -251,6 +251,15 @@ def load_model(name: str) -> Predictor:
 
     if name.endswith(".latcast"):
         check_usable(Path(name))
+        is_base = predict.is_base_model(name)
+    else:
+        is_base = name in predict.zoo.base_names()
+    if is_base:
+        raise UsageError(
+            f"{name} is a base model of many targets: adapt it to one (latcast adapt {name} DATA), "
+            f"or predict a device by its specification (latcast predict --model {name})"
+        )
+    if name.endswith(".latcast"):
         return predict.load(name)
     with usage():
         return predict.load(name)

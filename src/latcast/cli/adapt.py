@@ -44,7 +44,7 @@ def command(
     samples: Annotated[
         int | None,
         typer.Option(
-            "--samples", min=1, help="Adapt to so many rows at random, score on all others."
+            "--samples", min=1, help="Adapt to so many networks at random, score on all others."
         ),
     ] = None,
     method: Annotated[
@@ -71,11 +71,15 @@ def command(
     if method not in adaptation.METHODS:
         raise UsageError(unknown_name("method", method, list(adaptation.METHODS)))
     base = load_any(model)
-    few, rest = _choose(read_data(data, space, target, format_), samples, seed)
+    few, rest = _choose(read_data(data, space, target, format_), samples, seed, quiet=quiet)
     adapted = _adapt(base, few, method, seed)
     scores = evaluate(adapted, rest) if len(rest) else None
     if scores is not None:
         adapted.fitted.card["metrics"] = scores
+        adapted.fitted.card["split"] = (
+            f"by architecture at random, seed {seed}: {len(few)} rows to adapt to, "
+            f"{len(rest)} to test"
+        )
     adapted.save(out)
     result: dict[str, Any] = {
         "model": str(out),
@@ -100,17 +104,28 @@ def command(
 
 
 def _choose(
-    data: LatencyDataset, samples: int | None, seed: int
+    data: LatencyDataset, samples: int | None, seed: int, *, quiet: bool
 ) -> tuple[LatencyDataset, LatencyDataset]:
-    """The rows to adapt to, and the others."""
+    """One row each of some architectures to adapt to, and all rows of the others."""
     import numpy as np
+
+    from latcast.data.audit import audit, measured_rows
 
     if samples is None:
         return data, data[:0]
-    if samples > len(data):
-        raise UsageError(f"--samples must be at most the {len(data)} rows there are; got {samples}")
-    order = np.random.default_rng(seed).permutation(len(data))
-    return data[np.sort(order[:samples])], data[np.sort(order[samples:])]
+    data.check_latencies()
+    measured = measured_rows(data, audit(data))
+    if len(measured) < len(data):
+        left_out = len(data) - len(measured)
+        note(f"note: {left_out} rows with a copied latency are left out", quiet=quiet)
+    groups = measured.archs.unique_index()
+    _, first = np.unique(groups, return_index=True)
+    if samples > len(first):
+        raise UsageError(
+            f"--samples must be at most the {len(first)} networks there are; got {samples}"
+        )
+    chosen = np.sort(np.random.default_rng(seed).choice(first, samples, replace=False))
+    return measured[chosen], measured[~np.isin(groups, groups[chosen])]
 
 
 def _adapt(base: Predictor | BaseModel, few: LatencyDataset, method: str, seed: int) -> Predictor:

@@ -29,6 +29,7 @@ _SECONDS = 2.0
 _FIGURES = {
     "kind": "kind",
     "year": "year",
+    "architecture": "architecture",
     "cores": "cores",
     "clock_ghz": "clock, GHz",
     "l1d_kb": "L1 data cache, KiB",

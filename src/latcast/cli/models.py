@@ -132,15 +132,32 @@ def _print_list(headers: dict[str, dict[str, Any]]) -> None:
 def _print_card(name: str, header: dict[str, Any]) -> None:
     card = header["card"]
     typer.echo(f"{name}: {header['kind']} predictor of {header['target']} for {header['space']}")
+    data = card.get("data") or {}
     for label, text in (
-        ("data", card["data"].get("source", "")),
-        ("licence of the data", card["data"].get("licence", "")),
-        ("split", card["split"]),
-        ("note", card.get("note", "")),
+        ("data", data.get("source")),
+        ("licence of the data", data.get("licence")),
+        ("adapted from", _origin(card.get("base"))),
+        ("measurements", card.get("rows")),
+        ("split", card.get("split")),
+        ("note", card.get("note")),
     ):
         if text:
             typer.echo(f"{label}: {text}")
-    typer.echo("found by the audit:" if card["traps"] else "the audit found nothing")
-    for trap in card["traps"]:
-        typer.echo(f"  {trap}")
-    print_metrics(card["metrics"], title="on the test part:")
+    if "traps" in card:
+        typer.echo("found by the audit:" if card["traps"] else "the audit found nothing")
+        for trap in card["traps"]:
+            typer.echo(f"  {trap}")
+    if "metrics" in card:
+        print_metrics(card["metrics"], title="on the test part:")
+    elif "left_out" in card:
+        typer.echo(
+            "each measurement predicted from the others: "
+            f"{card['left_out']['mape']:.2f} % off on average"
+        )
+
+
+def _origin(base: dict[str, Any] | list[str] | None) -> str | None:
+    """What an adapted model was made from: a model of one target, or of several."""
+    if isinstance(base, list):
+        return f"a base model of {len(base)} targets: {', '.join(base)}"
+    return None if base is None else f"{base['kind']} model of {base['target']}"

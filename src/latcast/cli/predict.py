@@ -25,7 +25,7 @@ from ._common import (
 
 if TYPE_CHECKING:
     from latcast.predict import Predictor
-    from latcast.spaces import Archs
+    from latcast.spaces import Archs, SearchSpace
 
 
 @fails_cleanly
@@ -53,7 +53,11 @@ def command(
         typer.Option("--runtime", help="Of a device by its specification; the base's by default."),
     ] = None,
     space: Annotated[
-        str | None, typer.Option("--space", help="Space of the architectures; the model's own.")
+        str | None,
+        typer.Option(
+            "--space",
+            help="Space of the architectures; the model's own, or ofa-mobilenet-v3 by default.",
+        ),
     ] = None,
     coverage: Annotated[float, typer.Option("--coverage", help="Of the intervals.")] = 0.9,
     devices: Devices = None,
@@ -79,7 +83,7 @@ def command(
     items = read_architectures(arch)
     results = []
     for name, p in predictors.items():
-        archs = (asked or p.space).parse(items)
+        archs = _parse(items, asked or p.space)
         _note_doubts(name, p, archs, coverage, quiet=quiet)
         results.append(_result(name, p, archs, coverage))
     if json:
@@ -87,6 +91,13 @@ def command(
         return
     for result in results:
         _print(result)
+
+
+def _parse(items: list[Any], space: SearchSpace) -> Archs:
+    try:
+        return space.parse(items)
+    except ValueError as error:
+        raise ValueError(f"{error} (read as {space.name}; --space names another)") from error
 
 
 def _result(name: str, predictor: Predictor, archs: Archs, coverage: float) -> dict[str, Any]:
@@ -121,6 +132,7 @@ def _result(name: str, predictor: Predictor, archs: Archs, coverage: float) -> d
     return {
         "device": name,
         "target": str(predictor.target),
+        "basis": "specification" if predictor.fitted.card.get("rows") == 0 else "measurements",
         "space": archs.space.name,
         "coverage": coverage,
         "architectures": networks,

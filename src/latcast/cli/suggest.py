@@ -13,6 +13,8 @@ from ._common import (
     Json,
     Quiet,
     Seed,
+    TargetName,
+    UsageError,
     fails_cleanly,
     find_space,
     load_any,
@@ -41,6 +43,7 @@ def command(
     measured: Annotated[
         Path | None, typer.Option("--measured", help="Dataset of what is measured already.")
     ] = None,
+    target: TargetName = None,
     format_: FormatName = None,
     seed: Seed = 0,
     json: Json = False,
@@ -57,7 +60,7 @@ def command(
 
     base = None if model is None else load_any(model)
     the_space = _space(space, base.space if base is not None else None)
-    known = None if measured is None else _known(measured, the_space, format_)
+    known = None if measured is None else _known(measured, the_space, target, format_)
     with usage():
         chosen = suggest(the_space, samples, base=base, measured=known, seed=seed)
     note(
@@ -69,8 +72,6 @@ def command(
 
 
 def _space(name: str | None, of_model: SearchSpace | None) -> SearchSpace:
-    from ._common import UsageError
-
     if name is not None:
         return find_space(name)
     if of_model is None:
@@ -78,8 +79,8 @@ def _space(name: str | None, of_model: SearchSpace | None) -> SearchSpace:
     return of_model
 
 
-def _known(path: Path, space: SearchSpace, format_: str | None) -> Archs:
-    archs = read_data(path, None, None, format_).archs
+def _known(path: Path, space: SearchSpace, target: str | None, format_: str | None) -> Archs:
+    archs = read_data(path, space.name, target, format_).archs
     if archs.space.name != space.name:
         raise ValueError(f"--measured must be of {space.name}; got {archs.space.name}")
     return archs

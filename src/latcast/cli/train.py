@@ -133,7 +133,13 @@ def _train_base(
     with progress_bar("fitting a base model", quiet=quiet) as progress:
         model, scores = fit_base(datasets, test=test, seed=seed, progress=progress)
     model.save(out)
-    rows: list[dict[str, Any]] = [{"target": str(t), **scores[t]} for t in model.targets]
+    left_out = model.card["left_out"]
+    for target, count in left_out.items():
+        if count:
+            note(f"note: {target}: {count} rows are impossible or copied, left out", quiet=quiet)
+    rows: list[dict[str, Any]] = [
+        {"target": str(t), "left_out": left_out[str(t)], **scores[t]} for t in model.targets
+    ]
     if json:
         print_json({"model": str(out), "space": model.space.name, "targets": rows})
         return

@@ -61,7 +61,7 @@ def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> La
         FileNotFoundError: there are no architectures in the folder above.
         ModuleNotFoundError: PyTorch is not installed.
     """
-    folder = path.parent.parent
+    folder = path.absolute().parent.parent
     archs_path = next((folder / name for name in _ARCHS if (folder / name).exists()), None)
     if archs_path is None:
         raise FileNotFoundError(

@@ -25,6 +25,7 @@ __all__ = [
     "LookupTable",
     "Predictor",
     "Roofline",
+    "is_base_model",
     "load",
     "load_any",
     "load_base",

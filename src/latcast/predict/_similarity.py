@@ -39,7 +39,8 @@ class TargetSpec:
     Attributes:
         target: device, runtime, batch and precision.
         kind: kind of the device.
-        peak_flops: peak FLOP/s (operations for int8) at the target's precision.
+        peak_flops: peak FLOP/s (operations for int8) at the target's precision; that of fp32
+            where it is unknown.
         bandwidth_gb_s: memory bandwidth.
         architecture: the device's generation.
     """

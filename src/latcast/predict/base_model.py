@@ -167,6 +167,7 @@ class BaseModel:
             )
         spec = TargetSpec.of(few.target, device or devices().get(few.target.device))
         fitted = self._fitted_for(few.target, len(few))
+        fitted.card["data"] = dict(few.provenance)
         genes = few.archs.space.expand(few.archs).genes
         for gene, column in zip(self.space.genes, genes.T, strict=True):
             fitted.seen[gene.name] = sorted({*fitted.seen[gene.name], *column.tolist()})
@@ -195,7 +196,7 @@ class BaseModel:
         self._one = Blend(self._features.constant(1.0))
 
     def _fitted_for(self, target: Target, rows: int) -> Fitted:
-        card = {"data": self.card.get("data"), "rows": rows, "base": [str(t) for t in self.targets]}
+        card = {"rows": rows, "base": [str(t) for t in self.targets]}
         return Fitted(self.space, target, dict(self._seen), card=card)
 
     def _prior(self, spec: TargetSpec | None, without: Sequence[int] = ()) -> Prior:

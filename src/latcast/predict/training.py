@@ -92,7 +92,8 @@ def fit_base(
 ) -> tuple[BaseModel, dict[Target, dict[str, float]]]:
     """Fit a base model on a part of every dataset's architectures, and score it on the others.
 
-    Rows with an impossible latency, and those whose label was copied, are left out.
+    Rows with an impossible latency, and those whose label was copied, are left out; the model's
+    card says how many (``left_out``), and what the audit found (``traps``), by target.
 
     Args:
         datasets: one a target, of one space.
@@ -106,15 +107,19 @@ def fit_base(
     Raises:
         ValueError: as :meth:`BaseModel.fit`, or there are too few architectures.
     """
-    parts = []
+    parts, left_out, traps = [], {}, {}
     for data in datasets:
-        possible = data.valid()
-        parts.append(split(measured_rows(possible, audit(possible)), 1 - test, seed))
+        findings = audit(data.valid())
+        measured = measured_rows(data.valid(), findings)
+        left_out[str(data.target)] = len(data) - len(measured)
+        traps[str(data.target)] = [f"{f.kind}: {f.message}" for f in findings]
+        parts.append(split(measured, 1 - test, seed))
     model = BaseModel().fit([train for train, _ in parts], progress=progress)
     scores = {
         rest.target: metrics(rest.latency_ms, model.trained(rest.target).predict(rest.archs))
         for _, rest in parts
     }
     model.card["split"] = f"by architecture at random, seed {seed}, {test:.0%} to test"
+    model.card["left_out"], model.card["traps"] = left_out, traps
     model.card["metrics"] = {str(target): s for target, s in scores.items()}
     return model, scores
