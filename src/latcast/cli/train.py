@@ -97,6 +97,9 @@ def _train(
     card = model.fitted.card
     for trap in card["traps"]:
         note(f"note: the audit found {trap}", quiet=quiet)
+    if not model.covers(0.9):
+        note("note: too few rows to calibrate 90 % intervals", quiet=quiet)
+    note(f"wrote {out}", quiet=quiet)
     result: dict[str, Any] = {
         "model": str(out),
         "predictor": predictor,
@@ -111,9 +114,6 @@ def _train(
         return
     title = f"{predictor} for {dataset.target}, split {card['split']}; on the test part:"
     print_metrics(scores, title=title)
-    if not model.covers(0.9):
-        note("note: too few rows to calibrate 90 % intervals", quiet=quiet)
-    note(f"wrote {out}", quiet=quiet)
 
 
 def _train_base(
@@ -133,6 +133,7 @@ def _train_base(
     with progress_bar("fitting a base model", quiet=quiet) as progress:
         model, scores = fit_base(datasets, test=test, seed=seed, progress=progress)
     model.save(out)
+    note(f"wrote {out}", quiet=quiet)
     rows: list[dict[str, Any]] = [{"target": str(t), **scores[t]} for t in model.targets]
     if json:
         print_json({"model": str(out), "space": model.space.name, "targets": rows})
@@ -145,4 +146,3 @@ def _train_base(
         ],
         title=f"base model of {len(rows)} targets for {model.space.name}; on the test parts:",
     )
-    note(f"wrote {out}", quiet=quiet)
