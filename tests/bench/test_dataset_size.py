@@ -28,6 +28,8 @@ def test_errors_fall_with_the_number_of_rows(shared: Path) -> None:
 def test_refused(tmp_path: Path, shared: Path) -> None:
     with pytest.raises(ValueError, match="seeds must be at least 1; got 0"):
         dataset_size.run(tmp_path, seeds=0)
+    with pytest.raises(ValueError, match="number of samples must be at least 10; got 9"):
+        dataset_size.run(tmp_path, samples=[20, 9])
     with pytest.raises(ValueError, match="at most the 7000 training rows; got 7001"):
         dataset_size.run(shared / "ofanas", datasets=[P40], samples=[7_001], seeds=1)
 

@@ -109,11 +109,30 @@ def test_means_are_of_the_seeds(shared: Path) -> None:
     [
         ({"seeds": 0}, "seeds must be at least 1; got 0"),
         ({"samples": [10, -1]}, "a number of samples must be at least 0; got -1"),
+        (
+            {"samples": [5], "predictors": ["roofline", "last-layer"]},
+            "last-layer needs at least 10 samples; got 5, roofline needs at least 10 samples; got",
+        ),
+        (
+            {"samples": [101], "predictors": ["adapt-suggested"], "datasets": [RTX]},
+            "adapt-suggested picks at most 100 samples; got 101: choose other",
+        ),
     ],
 )
 def test_refused(options: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         finetuning.run(tmp_path, **options)  # type: ignore[arg-type]
+
+
+def test_what_is_left_out_is_told(shared: Path) -> None:
+    told: list[str] = []
+    rows = finetuning.run(shared / "ofanas", datasets=[COMPOFA], predictors=["bayes"],
+                          samples=[5, 12], seeds=1, report=told.append)  # fmt: skip
+    assert [r["samples"] for r in rows] == [12]
+    assert told == [
+        f"note: {COMPOFA}: left out, as bayes needs at least 10 samples; got 5",
+        f"{COMPOFA}: bayes, 12 samples",
+    ]
 
 
 def test_transfers_are_of_the_paper_s_files() -> None:

@@ -13,6 +13,7 @@ from latcast.bench import gpu
 from latcast.bench._conditioned_mlp import RECIPES, ConditionedMLP, inputs
 from latcast.bench._help_folder import HelpFolder
 from latcast.data import LatencyDataset
+from latcast.predict import BaseModel
 from latcast.spaces import space
 
 
@@ -68,6 +69,14 @@ def test_wrong_usage_is_told(
     latcast: Any, help_data: Path, options: tuple[str, ...], message: str
 ) -> None:
     assert message in latcast.error("bench", "gpu", "--data", help_data, *options, code=2)
+
+
+def test_too_many_samples_are_found_out_before_a_fit(
+    latcast: Any, help_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BaseModel, "fit", lambda *_: pytest.fail("found out after a fit"))
+    error = latcast.error("bench", "gpu", "--data", help_data / "ofa", "--samples", 119, code=1)
+    assert "2080ti_1 has 120; got 119 samples" in error
 
 
 def test_three_gpus_are_needed(latcast: Any, tmp_path: Path, write_help_folder: Any) -> None:

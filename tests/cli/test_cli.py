@@ -252,7 +252,9 @@ def test_a_model_of_few_rows_still_predicts(
 ) -> None:
     data, model = tmp_path / "few.parquet", tmp_path / "few.latcast"
     synthetic[:40].save(data)
-    latcast("train", data, "--out", model)
+    run = latcast("train", data, "--out", model, "--json")
+    assert json.loads(run.stdout)["model"] == str(model)
+    assert f"note: too few rows to calibrate 90 % intervals\nwrote {model}\n" in run.stderr
     run = latcast("predict", arch, "--device", model, "--json")
     only = json.loads(run.stdout)[0]["architectures"][0]
     assert only["latency_ms"] > 0

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
+from latcast.cli import app
 
 
 def test_fine_tuning(latcast: Any, shared: Path) -> None:
@@ -27,14 +31,50 @@ def test_curves_are_drawn(latcast: Any, shared: Path, tmp_path: Path) -> None:
                   "RTX_2080_Ti_GPU_ofa", "--predictor", "bayes", "--samples", 20, "--samples", 40,
                   "--draw", picture)  # fmt: skip
     assert "RTX_2080_Ti_GPU_ofa: bayes, 40 samples" in run.stderr
+    assert f"wrote {picture}" in run.stderr
     assert ">bayes</text>" in picture.read_text(encoding="utf-8").replace("\n", "")
+
+
+def test_a_drawing_that_fails_costs_no_results(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = pytest.importorskip("matplotlib.figure")
+
+    def savefig(_: Any, path: Path, **options: Any) -> None:
+        path.write_text("half a picture", encoding="utf-8")
+        raise OSError("no space left on the device")
+
+    monkeypatch.setattr(figure.Figure, "savefig", savefig)
+    picture = tmp_path / "curves.svg"
+    picture.write_text("an older one", encoding="utf-8")
+    arguments = ["bench", "paper", "--data", shared / "ofanas", "--curves", "--dataset",
+                 "RTX_2080_Ti_GPU_ofa", "--predictor", "bayes", "--samples", 20, "--draw", picture,
+                 "--json"]  # fmt: skip
+    run = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert run.exit_code == 1
+    assert run.stderr.endswith("error: no space left on the device\n")
+    assert json.loads(run.stdout)[0]["samples"] == 20
+    assert [p.read_text(encoding="utf-8") for p in tmp_path.iterdir()] == ["an older one"]
+
+
+def test_nothing_to_run_is_an_error(latcast: Any, tmp_path: Path) -> None:
+    error = latcast.error("bench", "paper", "--data", tmp_path, "--fine-tuning", "--samples", 5,
+                          "--predictor", "roofline", "--json", "--quiet", code=1)  # fmt: skip
+    assert "roofline needs at least 10 samples; got 5" in error
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--samples", "10"], "need either --fine-tuning or --curves; got neither"),
-        (["--curves", "--fine-tuning"], "got both"),
+        (["--draw", "a.svg"], "need either --fine-tuning or --curves; got neither"),
+        (["--curves", "--fine-tuning"], "--fine-tuning and --curves exclude each other; got both"),
+        (["--curves", "--samples", "9"], "a number of samples must be at least 10; got 9"),
+        (["--curves", "--draw", "nodir/a.svg"], "in a folder that exists; got nodir/a.svg"),
+        (
+            ["--fine-tuning", "--samples", "0", "--draw", "a.svg"],
+            "--draw needs a positive number of --samples; got 0 only",
+        ),
         (["--curves", "--draw", "a.gif"], "--draw must end in .svg, .png, .pdf; got a.gif"),
         (["--curves", "--predictor", "bays"], "did you mean 'bayes'"),
         (["--fine-tuning", "--predictor", "adept"], "did you mean 'adapt'"),

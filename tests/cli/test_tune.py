@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import signal
 import sqlite3
 import subprocess
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from latcast.data import LatencyDataset
-from latcast.predict.tuning._trial import Trials
+from latcast.predict.tuning._trial import Outcome, Trials
 
 pytest.importorskip("optuna", reason="tuning needs Optuna")
 
@@ -34,7 +36,9 @@ def test_tune(latcast: Any, dataset: Path, tmp_path: Path) -> None:
     assert "test: MAE, ms" in run.stdout
     assert "trials: 4 done, 0 pruned, 0 failed, 0 interrupted" in run.stdout
     assert f"wrote {model}" in run.stderr
-    result = latcast.json("tune", dataset, *TABLE, "--trials", 4, "--out", model)
+    run = latcast("tune", dataset, *TABLE, "--trials", 4, "--out", model, "--json")
+    assert f"wrote {model}" in run.stderr
+    result = json.loads(run.stdout)
     assert result["storage"] == str(dataset) + ".tune.db"
     assert Path(result["storage"]).exists()
     assert len(result["trials"]) == 4
@@ -45,6 +49,22 @@ def test_tune(latcast: Any, dataset: Path, tmp_path: Path) -> None:
     assert card["tuning"]["options"] == best["options"]
     assert card["tuning"]["default_metrics"] == result["default"]["metrics"]
     assert latcast("tune", dataset, *TABLE, "--trials", 4, "--quiet").stderr == ""
+
+
+def test_failed_trials_are_noted_beside_json(
+    latcast: Any, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_trial, calls = Trials.run, itertools.count()
+
+    def fails_once(self: Trials, *arguments: Any) -> Outcome:
+        if next(calls) == 1:
+            return Outcome("failed", None, 0.0, "it fits nobody")
+        return run_trial(self, *arguments)
+
+    monkeypatch.setattr(Trials, "run", fails_once)
+    run = latcast("tune", dataset, *TABLE, "--trials", 2, "--json")
+    assert json.loads(run.stdout)["counts"]["failed"] == 1
+    assert "note: 1 trials failed, the last with penalty" in run.stderr
 
 
 def test_the_default_predictor_is_tuned(latcast: Any, dataset: Path) -> None:

@@ -192,9 +192,19 @@ def test_architectures_of_other_spaces(tmp_path: Path, name: str) -> None:
     for column in cells:
         pl.DataFrame({"arch": column, "latency_ms": [1, 2, 3]}).write_csv(path)
         assert read(path, space=name, target="a/b").archs.to_dicts() == items
-    path.write_text("latency_ms,arch\n1,|none~0|\n")
-    with pytest.raises(ValueError, match="architecture 0 must be"):
+    pl.DataFrame({"arch": [cells[0][0], "|none~0|"], "latency_ms": [1, 2]}).write_csv(path)
+    with pytest.raises(ValueError, match=r"mine\.csv, row 1 must be a (string|dict)"):
         read(path, space=name, target="a/b")
+
+
+def test_genes_that_are_no_choice_name_file_and_row(tmp_path: Path) -> None:
+    path, the_space = tmp_path / "mine.csv", space("nasbench201")
+    genes = the_space.sample(3, 0).genes.astype(int)
+    genes[2, 0] = 9
+    columns = {g.name: genes[:, n] for n, g in enumerate(the_space.genes)}
+    pl.DataFrame({**columns, "latency_ms": [1, 2, 3]}).write_csv(path)
+    with pytest.raises(ValueError, match=r"mine\.csv, row 2: .* must be one of .*; got 9"):
+        read(path, space=the_space, target="a/b")
 
 
 @pytest.mark.parametrize(

@@ -27,16 +27,16 @@ def random_rows(data: LatencyDataset, samples: int, seed: int) -> LatencyDataset
     return data[rng.choice(len(data), samples, replace=False)]
 
 
-def check(seeds: int, samples: Sequence[int]) -> None:
+def check(seeds: int, samples: Sequence[int], least: int = 0) -> None:
     """Make sure that there is something to average and to learn from.
 
     Raises:
-        ValueError: ``seeds`` is below 1, or a number of samples below 0.
+        ValueError: ``seeds`` is below 1, or a number of samples below ``least``.
     """
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1; got {seeds}")
-    if samples and min(samples) < 0:
-        raise ValueError(f"a number of samples must be at least 0; got {min(samples)}")
+    if samples and min(samples) < least:
+        raise ValueError(f"a number of samples must be at least {least}; got {min(samples)}")
 
 
 def averaged(scores: Sequence[dict[str, float]]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latcast._files import atomic_path
 from latcast._names import unknown_name
 from latcast._optional import require
 
@@ -96,7 +97,13 @@ def draw(
             figure.legend(
                 entries.values(), entries.keys(), loc="lower center", ncols=columns, frameon=False
             )
-            figure.savefig(path, dpi=120, metadata=UNDATED.get(path.suffix))
+            with atomic_path(path) as temporary:
+                figure.savefig(
+                    temporary,
+                    format=path.suffix.removeprefix("."),
+                    dpi=120,
+                    metadata=UNDATED.get(path.suffix),
+                )
         finally:
             pyplot.close(figure)
 

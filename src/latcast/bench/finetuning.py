@@ -8,27 +8,26 @@ get the same ones, but for those that choose their own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from latcast.data import LatencyDataset, read
-from latcast.predict import Bayes, Predictor, Roofline
+from latcast.predict import Predictor
 from latcast.predict.design import suggest
 from latcast.predict.metrics import evaluate, metrics
-from latcast.spaces import Archs
 
 from . import paper
+from ._adaptation_methods import METHODS, Bases, Method, Scaled
 from ._samples import averaged, check, random_rows
 
+__all__ = ["METHODS", "TRANSFERS", "Bases", "Method", "Scaled", "Transfer", "run"]
+
 SAMPLES = (10, 20, 50, 100, 300, 700)
-MOST_SUGGESTED = 100
-"""A design pays off where there are few samples, and takes the longer the more there are."""
 
 
 @dataclass(frozen=True)
@@ -57,86 +56,6 @@ TRANSFERS = (
 )
 
 
-class Bases:
-    """Predictors of one source, each trained when it is first asked for."""
-
-    def __init__(self, source: str, train: LatencyDataset) -> None:
-        self._source, self._train = source, train
-
-    @cached_property
-    def roofline(self) -> Predictor:
-        """The default predictor."""
-        return Roofline().fit(self._train)
-
-    @cached_property
-    def mlp(self) -> Predictor:
-        """The paper's network by the paper's recipe; needs PyTorch."""
-        dataset = next(d for d in paper.DATASETS if d.name == self._source)
-        return paper.PREDICTORS["mlp-paper"](dataset).fit(self._train)
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """A base's predictions times one factor.
-
-    Attributes:
-        base: of another target.
-        factor: the median ratio of what was measured to what the base says.
-    """
-
-    base: Predictor
-    factor: float
-
-    @classmethod
-    def to(cls, base: Predictor, few: LatencyDataset) -> Scaled:
-        """The base as it is, if there is no measurement."""
-        ratios = few.latency_ms / base.predict(few.archs)
-        return cls(base, float(np.median(ratios)) if len(few) else 1.0)
-
-    def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
-        """Milliseconds, shape (n,)."""
-        return self.factor * self.base.predict(archs)
-
-
-@dataclass(frozen=True)
-class Method:
-    """How to get from a base and a few measurements to a predictor.
-
-    Attributes:
-        learn: from bases, measurements and a seed.
-        base: the one it uses, to be trained before the clock starts.
-        least: the fewest measurements that it works with.
-        suggested: whether it chooses what is measured, which is at random otherwise.
-    """
-
-    learn: Callable[[Bases, LatencyDataset, int], Predictor | Scaled]
-    base: Callable[[Bases], Predictor] | None = None
-    least: int = 10
-    suggested: bool = False
-
-
-def _adapt(bases: Bases, few: LatencyDataset, seed: int) -> Predictor:
-    return bases.roofline.adapt(few, seed=seed)
-
-
-def _last_layer(bases: Bases, few: LatencyDataset, seed: int) -> Predictor:
-    return bases.mlp.adapt(few, method="last-layer", seed=seed)
-
-
-METHODS: Mapping[str, Method] = {
-    "adapt": Method(_adapt, lambda bases: bases.roofline, least=1),
-    "adapt-suggested": Method(_adapt, lambda bases: bases.roofline, least=1, suggested=True),
-    "scaled": Method(
-        lambda bases, few, _: Scaled.to(bases.roofline, few), lambda bases: bases.roofline, least=0
-    ),
-    "last-layer": Method(_last_layer, lambda bases: bases.mlp),
-    "roofline": Method(lambda _, few, seed: Roofline().fit(few, seed=seed)),
-    "bayes": Method(lambda _, few, seed: Bayes().fit(few, seed=seed)),
-}
-"""Ours, on rows at random and on those that ``suggest`` picks; the base times one factor; the
-paper's; and without a base, from scratch."""
-
-
 def run(
     folder: Path,
     *,
@@ -154,7 +73,7 @@ def run(
         predictors: names of :data:`METHODS`; all by default.
         samples: numbers of measurements; by default those of every transfer.
         seeds: how often rows are drawn.
-        report: called with what is being done.
+        report: called with what is being done, and with what is left out and why.
 
     Returns:
         One record per target, method and number of samples, JSON-able: means over seeds, and the
@@ -163,35 +82,62 @@ def run(
     Raises:
         FileNotFoundError: a dataset is not in the folder.
         ValueError: ``seeds`` is below 1, a number of samples below 0 or above that of the
-            training rows.
+            training rows, or there is nothing to run with these numbers.
     """
     check(seeds, samples)
+    runs = _runs(datasets, predictors, samples, report)
     bases: dict[str, Bases] = {}
     rows: list[dict[str, Any]] = []
-    for transfer in TRANSFERS:
-        if datasets is not None and transfer.target not in datasets:
-            continue
+    for transfer, chosen in runs:
         if transfer.source not in bases:
             bases[transfer.source] = Bases(transfer.source, _split(folder, transfer.source)[0])
         train, _, test = _split(folder, transfer.target)
-        for name, method in METHODS.items():
-            if predictors is not None and name not in predictors:
-                continue
-            for n in samples or transfer.samples:
-                if n < method.least or (method.suggested and n > MOST_SUGGESTED):
-                    continue
-                report(f"{transfer.target}: {name}, {n} samples")
-                source = bases[transfer.source]
-                if method.base is not None:
-                    method.base(source)
-                scores = [_scores(source, method, train, test, n, seed) for seed in range(seeds)]
-                rows.append(_record(transfer, name, n) | averaged(scores))
+        source = bases[transfer.source]
+        for name, n in chosen:
+            report(f"{transfer.target}: {name}, {n} samples")
+            method = METHODS[name]
+            if method.base is not None:
+                method.base(source)
+            scores = [_scores(source, method, train, test, n, seed) for seed in range(seeds)]
+            rows.append(_record(transfer, name, n) | averaged(scores))
         rows += [
             _record(transfer, "published", n)
             | {"mae_ms": mae_ms, "seeds": 0, "note": transfer.note}
             for n, mae_ms in transfer.published_mae_ms.items()
         ]
     return rows
+
+
+def _runs(
+    datasets: Iterable[str] | None,
+    predictors: Iterable[str] | None,
+    samples: Sequence[int],
+    report: paper.Report,
+) -> list[tuple[Transfer, list[tuple[str, int]]]]:
+    """Which methods are run on how many measurements; tells of those that are not.
+
+    Raises:
+        ValueError: none is.
+    """
+    targets = None if datasets is None else set(datasets)
+    asked = set(METHODS if predictors is None else predictors)
+    names = [name for name in METHODS if name in asked]
+    runs, reasons = [], []
+    for transfer in (t for t in TRANSFERS if targets is None or t.target in targets):
+        chosen = []
+        for name, n in product(names, samples or transfer.samples):
+            if (reason := METHODS[name].why_not(n)) is None:
+                chosen.append((name, n))
+            else:
+                reasons.append(f"{name} {reason}; got {n}")
+                report(f"note: {transfer.target}: left out, as {reasons[-1]}")
+        runs.append((transfer, chosen))
+    if reasons and not any(chosen for _, chosen in runs):
+        raise ValueError(
+            f"there is nothing to run: {', '.join(dict.fromkeys(reasons))}: choose other numbers "
+            "of samples or other methods"
+        )
+    return runs
 
 
 def _split(folder: Path, name: str) -> tuple[LatencyDataset, LatencyDataset, LatencyDataset]:

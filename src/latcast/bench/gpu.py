@@ -135,20 +135,35 @@ def run(the_plan: Plan, *, report: Report = lambda _: None) -> list[dict[str, An
         ModuleNotFoundError: PyTorch is not installed.
     """
     rows: list[dict[str, Any]] = []
-    for folder, gpus in the_plan.folders:
-        data = {name: folder.read(name) for names in gpus.values() for name in names}
+    for name, data, left_out in [_read(the_plan, *item) for item in the_plan.folders]:
         found: list[tuple[dict[str, Any], Runs]] = []
-        for gpu in (g for g in gpus if g in the_plan.left_out):
-            train = {n: d for n, d in data.items() if n not in gpus[gpu]}
-            pools = [Pool.of(name, data[name]) for name in gpus[gpu]]
+        for gpu, pools in left_out.items():
+            own = {pool.name for pool in pools}
+            train = {n: d for n, d in data.items() if n not in own}
             for method in the_plan.methods:
-                report(f"{folder.path.name}: {method} without {gpu}")
+                report(f"{name}: {method} without {gpu}")
                 if method == OURS:
                     found += _ours(the_plan, gpu, train, pools, report)
                 else:
                     found += _papers(the_plan, gpu, method, train, pools)
         rows += [row for row, _ in found] + _means(found)
     return rows
+
+
+def _read(
+    the_plan: Plan, folder: HelpFolder, gpus: Mapping[str, tuple[str, ...]]
+) -> tuple[str, Mapping[str, LatencyDataset], Mapping[str, Sequence[Pool]]]:
+    """Name of a space, its targets, and pools of GPUs that are left out; checked before a fit."""
+    data = {name: folder.read(name) for names in gpus.values() for name in names}
+    pools = {
+        gpu: [Pool.of(name, data[name]) for name in names]
+        for gpu, names in gpus.items()
+        if gpu in the_plan.left_out
+    }
+    if OURS in the_plan.methods:
+        for pool in (p for some in pools.values() for p in some):
+            pool.check(the_plan.samples)
+    return folder.path.name, data, pools
 
 
 def _ours(
@@ -161,7 +176,6 @@ def _ours(
     base, seconds, rows = base_model(train, the_plan.base_samples, report)
     result = []
     for pool in pools:
-        pool.check(the_plan.samples)
         for samples in the_plan.samples:
             runs = few_shot(base, pool, samples, "random", the_plan.seeds)
             row = _row(gpu, OURS, pool, samples, runs)

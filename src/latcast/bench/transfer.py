@@ -38,14 +38,16 @@ def run(the_plan: Plan, *, report: Report = lambda _: None) -> list[dict[str, An
     """
     rows: list[dict[str, Any]] = []
     runs: dict[tuple[int, str], list[Runs]] = {choice: [] for choice in the_plan.choices()}
+    pools = {n: Pool.of(n, the_plan.folder.read(n)) for _, test in the_plan.groups for n in test}
+    for pool in pools.values():  # not found out after a fit
+        pool.check(the_plan.samples)
     for train, test in the_plan.groups:
         base, seconds, base_samples = base_model(
             {name: the_plan.folder.read(name) for name in train}, the_plan.base_samples, report
         )
         made = {"train": list(train), "base_samples": base_samples, "base_seconds": seconds}
         for name in test:
-            pool = Pool.of(name, the_plan.folder.read(name))
-            pool.check(the_plan.samples)
+            pool = pools[name]
             report(f"{name}: {len(pool.data)} networks, {pool.impossible} impossible latencies")
             for choice, found, row in _target(the_plan, base, pool):
                 runs[choice].append(found)

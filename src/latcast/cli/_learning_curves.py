@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ._common import UsageError, note, print_table
+from ._common import UsageError, note, print_table, usage
 
 FineTuning = Annotated[
     bool,
@@ -48,6 +48,7 @@ class Kind:
         predictors: what ``--predictor`` may name.
         panel: key of its records by which tables and panels are divided.
         line: key by which their lines are.
+        least: the fewest samples that may be asked for.
     """
 
     run: Callable[..., list[dict[str, Any]]]
@@ -55,6 +56,7 @@ class Kind:
     predictors: Sequence[str]
     panel: str
     line: str
+    least: int = 0
 
 
 def find_kind(*, fine_tuning: bool, curves: bool) -> Kind:
@@ -63,16 +65,16 @@ def find_kind(*, fine_tuning: bool, curves: bool) -> Kind:
     Raises:
         UsageError: both, or neither.
     """
-    if fine_tuning == curves:
-        raise UsageError(
-            "--samples and --draw need either --fine-tuning or --curves; got "
-            + ("both" if curves else "neither")
-        )
+    if fine_tuning and curves:
+        raise UsageError("--fine-tuning and --curves exclude each other; got both: give one")
+    if not fine_tuning and not curves:
+        raise UsageError("--samples and --draw need either --fine-tuning or --curves; got neither")
     from latcast.bench import dataset_size, finetuning
 
     if curves:
         known = dataset_size.DATASETS, dataset_size.PREDICTORS
-        return Kind(dataset_size.run, *known, panel="dataset", line="predictor")
+        least = dataset_size.LEAST_SAMPLES
+        return Kind(dataset_size.run, *known, panel="dataset", line="predictor", least=least)
     targets = [t.target for t in finetuning.TRANSFERS]
     return Kind(finetuning.run, targets, list(finetuning.METHODS), panel="target", line="method")
 
@@ -88,26 +90,44 @@ def run_curves(
     *,
     quiet: bool,
 ) -> list[dict[str, Any]]:
-    """Records of a bench, drawn where that is asked for.
+    """Records of a bench, which ``draw`` is to show.
 
     Raises:
-        UsageError: a picture's name does not end like one.
+        UsageError: too few samples, or no picture can be made of them.
+        ModuleNotFoundError: a picture is asked for, and matplotlib is not installed.
     """
-    from latcast._optional import require
+    from latcast.bench._samples import check
 
+    with usage():
+        check(seeds, samples or (), kind.least)
     if draw is not None:  # not found out after an hour of fitting
-        if draw.suffix not in PICTURES:
-            raise UsageError(f"--draw must end in {', '.join(PICTURES)}; got {draw}")
-        require("matplotlib", "plot", "drawing")
-    rows = kind.run(
+        _check_drawing(draw, samples)
+    return kind.run(
         data, datasets=dataset, predictors=predictor, samples=samples or (), seeds=seeds,
         report=lambda text: note(text, quiet=quiet),
     )  # fmt: skip
-    if draw is not None:
-        from latcast.bench.draw import draw as drawn
 
-        drawn(rows, draw, panel=kind.panel, line=kind.line)
-    return rows
+
+def _check_drawing(draw: Path, samples: Sequence[int] | None) -> None:
+    from latcast._optional import require
+
+    if draw.suffix not in PICTURES:
+        raise UsageError(f"--draw must end in {', '.join(PICTURES)}; got {draw}")
+    if not draw.parent.is_dir():
+        raise UsageError(f"--draw must be in a folder that exists; got {draw}: make the folder")
+    if draw.is_dir():
+        raise UsageError(f"--draw must be a file; {draw} is a folder")
+    if samples and max(samples) == 0:
+        raise UsageError("--draw needs a positive number of --samples; got 0 only")
+    require("matplotlib", "plot", "drawing")
+
+
+def draw_curves(kind: Kind, rows: list[dict[str, Any]], draw: Path, *, quiet: bool) -> None:
+    """Write the picture."""
+    from latcast.bench.draw import draw as drawn
+
+    drawn(rows, draw, panel=kind.panel, line=kind.line)
+    note(f"wrote {draw}", quiet=quiet)
 
 
 def print_curves(kind: Kind, rows: list[dict[str, Any]]) -> None:

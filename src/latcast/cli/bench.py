@@ -19,7 +19,16 @@ from ._common import (
     print_json,
     usage,
 )
-from ._learning_curves import Curves, Draw, FineTuning, Samples, find_kind, print_curves, run_curves
+from ._learning_curves import (
+    Curves,
+    Draw,
+    FineTuning,
+    Samples,
+    draw_curves,
+    find_kind,
+    print_curves,
+    run_curves,
+)
 
 HelpData = Annotated[
     Path,
@@ -82,6 +91,8 @@ def paper(
     if asked_curves is not None:
         rows = run_curves(asked_curves, data, dataset, predictor, samples, seeds, draw, quiet=quiet)
         print_json(rows) if json else print_curves(asked_curves, rows)
+        if draw is not None:  # last, for the table is worth more than the picture
+            draw_curves(asked_curves, rows, draw, quiet=quiet)
         return
     rows = table.run(
         data,

@@ -97,6 +97,9 @@ def _train(
     card = model.fitted.card
     for trap in card["traps"]:
         note(f"note: the audit found {trap}", quiet=quiet)
+    if not model.covers(0.9):
+        note("note: too few rows to calibrate 90 % intervals", quiet=quiet)
+    note(f"wrote {out}", quiet=quiet)
     result: dict[str, Any] = {
         "model": str(out),
         "predictor": predictor,
@@ -111,9 +114,6 @@ def _train(
         return
     title = f"{predictor} for {dataset.target}, split {card['split']}; on the test part:"
     print_metrics(scores, title=title)
-    if not model.covers(0.9):
-        note("note: too few rows to calibrate 90 % intervals", quiet=quiet)
-    note(f"wrote {out}", quiet=quiet)
 
 
 def _train_base(
@@ -140,6 +140,7 @@ def _train_base(
     rows: list[dict[str, Any]] = [
         {"target": str(t), "left_out": left_out[str(t)], **scores[t]} for t in model.targets
     ]
+    note(f"wrote {out}", quiet=quiet)
     if json:
         print_json({"model": str(out), "space": model.space.name, "targets": rows})
         return
@@ -151,4 +152,3 @@ def _train_base(
         ],
         title=f"base model of {len(rows)} targets for {model.space.name}; on the test parts:",
     )
-    note(f"wrote {out}", quiet=quiet)

@@ -118,6 +118,8 @@ def command(
         note(f"note: the audit found {trap}", quiet=quiet)
     if out is not None:
         result.predictor.save(out)
+        note(f"wrote {out}", quiet=quiet)
+    _note_failures(result, quiet=quiet)
     if json:
         print_json(
             {
@@ -135,9 +137,6 @@ def command(
         )
         return
     _print(result, f"{plan.predictor} for {dataset.target}, split {card['split']}")
-    _note_failures(result, quiet=quiet)
-    if out is not None:
-        note(f"wrote {out}", quiet=quiet)
 
 
 def _record(result: TuningResult) -> dict[str, Any]:

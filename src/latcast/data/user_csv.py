@@ -9,6 +9,8 @@ optional ``order``.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +63,9 @@ def _order(path: Path, frame: pl.DataFrame) -> npt.NDArray[np.int64]:
 def _archs(path: Path, frame: pl.DataFrame, the_space: SearchSpace) -> Archs:
     if "arch" in frame.columns:
         cells = enumerate(frame["arch"].to_list())
-        return the_space.parse(_cell(cell, f"{path.name}, row {n}") for n, cell in cells)
+        items = [_cell(cell, f"{path.name}, row {n}") for n, cell in cells]
+        with _rows_named(path):
+            return the_space.parse(items)
     missing = [g.name for g in the_space.genes if g.name not in frame.columns]
     if missing:
         raise ValueError(
@@ -77,7 +81,18 @@ def _archs(path: Path, frame: pl.DataFrame, the_space: SearchSpace) -> Archs:
             f"{path.name}, row {row}: {the_space.genes[column].name} must be one of the gene's "
             f"choices; got {genes[row, column]}"
         )
-    return Archs(the_space, genes)
+    with _rows_named(path):
+        return Archs(the_space, genes)
+
+
+@contextmanager
+def _rows_named(path: Path) -> Iterator[None]:
+    """A space's errors number architectures; here those are the rows of a file."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error).replace("architecture ", "row ", 1)
+        raise ValueError(f"{path.name}, {text}") from None
 
 
 def _cell(cell: str | None, where: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,16 +71,20 @@ def run_trials(
         task = ray.remote(num_cpus=1, max_retries=0)(_run)
         shared = ray.put(trials)
         running: dict[Any, Any] = {}
-        by_number: dict[int, Any] = {}
         try:
             while running or (left and not late()):
                 while left and len(running) < slots and not late():
                     trial, options = study.ask()
                     left -= 1
-                    by_number[trial.number] = trial
+                    if (outcome := study.known(trial)) is not None:
+                        study.tell(trial, outcome)
+                        ended()
+                        continue
                     running[task.remote(shared, trial.number, options, board)] = trial
+                if not running:
+                    break
                 ready, _ = ray.wait(list(running), timeout=POLL_SECONDS)
-                _pass_on(ray, board, by_number)
+                _pass_on(ray, board, running.values())
                 for reference in ready:
                     _settle(ray, study, running.pop(reference), reference)
                     ended()
@@ -101,9 +105,12 @@ def _run(trials: Trials, number: int, options: Options, board: Any) -> Outcome:
     return trials.run(options, report)
 
 
-def _pass_on(ray: Any, board: Any, by_number: dict[int, Any]) -> None:
+def _pass_on(ray: Any, board: Any, running: Iterable[Any]) -> None:
+    """Tell Optuna of epochs; a report that comes after its trial was settled is too late."""
+    by_number = {trial.number: trial for trial in running}
     for number, epoch, mae_ms in ray.get(board.take.remote()):
-        trial = by_number[number]
+        if (trial := by_number.get(number)) is None:
+            continue
         trial.report(mae_ms, epoch)
         if trial.should_prune():
             board.give_up.remote(number)
