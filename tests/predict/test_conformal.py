@@ -68,3 +68,15 @@ def test_damaged_scores_are_refused() -> None:
     for scores in (np.array([]), np.array([1.0, np.nan])):
         with pytest.raises(ValueError, match="must be finite numbers"):
             Calibration(scores, 0.0)
+
+
+def test_equal_tails_of_lopsided_errors() -> None:
+    """Factors that stand in for errors: 1/4, 1/2, 1, 2, 4."""
+    scores = np.array([0.25, 0.5, 1.0, 2.0, 4.0]) - 1.0
+    calibration = Calibration(scores, 1.0, equal_tailed=True)
+    lower, upper = calibration.interval(np.array([10.0]), 0.6)
+    assert (lower[0], upper[0]) == (2.5, 40.0)
+    lower, upper = calibration.interval(np.array([10.0]), 0.3)
+    assert (lower[0], upper[0]) == (5.0, 20.0)
+    with pytest.raises(ValueError, match="coverage"):
+        calibration.interval(np.array([10.0]), 0.9)

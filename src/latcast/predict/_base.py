@@ -371,6 +371,7 @@ def _contents(predictor: Predictor) -> tuple[dict[str, Any], State]:
         "options": predictor.options(),
         "seen": f.seen,
         "calibration_exponent": f.calibration.exponent if f.calibration else None,
+        "equal_tailed": f.calibration is not None and f.calibration.equal_tailed,
         "card": f.card,
     }
     parts = {}
@@ -394,7 +395,8 @@ def _rebuilt(
     )
     if exponent is not None:
         scores = np.array(tensors["calibration.scores"], dtype=np.float64)
-        predictor._fitted.calibration = Calibration(scores, float(exponent))
+        equal_tailed = header.get("equal_tailed", False) is True
+        predictor._fitted.calibration = Calibration(scores, float(exponent), equal_tailed)
     parts = {
         name: _rebuilt(part, _under(f"part.{name}.", tensors), kinds)
         for name, part in dict(header.get("parts", {})).items()

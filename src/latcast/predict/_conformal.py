@@ -28,10 +28,13 @@ class Calibration:
     Attributes:
         scores: (true - predicted) / scale, ascending, shape (m,).
         exponent: how errors grow with the prediction.
+        equal_tailed: whether an interval leaves as much out on either side, rather than as much
+            room: for errors that are lopsided by nature, such as factors.
     """
 
     scores: Floats
     exponent: float
+    equal_tailed: bool = False
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 1 or not len(self.scores) or not np.isfinite(self.scores).all():
@@ -58,9 +61,18 @@ class Calibration:
         Raises:
             ValueError: ``coverage`` is not between 0 and 1, or asks for more rows than there are.
         """
+        if self.equal_tailed:
+            least, most = self._tails(coverage)
+            scale = predicted_ms**self.exponent
+            return np.maximum(predicted_ms + least * scale, 0.0), predicted_ms + most * scale
         half = self._quantile(np.sort(np.abs(self.scores)), coverage, "coverage")
         margin = half * predicted_ms**self.exponent
         return np.maximum(predicted_ms - margin, 0.0), predicted_ms + margin
+
+    def _tails(self, coverage: float) -> tuple[float, float]:
+        """Scores that leave out half of the rest below and above."""
+        most = self._quantile(self.scores, (1 + coverage) / 2, "coverage")
+        return -self._quantile(-self.scores[::-1], (1 + coverage) / 2, "coverage"), most
 
     def upper_bound(self, predicted_ms: Floats, confidence: float) -> Floats:
         """A bound that the true latency stays below with probability ``confidence``.

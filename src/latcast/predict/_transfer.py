@@ -135,7 +135,7 @@ def guess(prior: Prior) -> Estimate:
     spread = float(np.hypot(deviation, SHAPE_DEVIATION))
     scores = np.exp(spread * student_scores(TAIL_FREEDOM)) - 1.0
     latency = prior.mean.scaled(float(np.exp(log_scale)))
-    return Estimate(latency, Calibration(scores, 1.0), np.empty(0))
+    return Estimate(latency, Calibration(scores, 1.0, equal_tailed=True), np.empty(0))
 
 
 def estimate(prior: Prior, archs: Archs, latency_ms: Floats) -> Estimate:
