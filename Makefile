@@ -64,6 +64,11 @@ results-transfer: $(VENV)/tested
 	mv build/transfer.txt docs/results/transfer.txt
 	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench gpu --data $(DATA)/help --seeds 20 > build/gpu.txt
 	mv build/gpu.txt docs/results/gpu.txt
+	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench transfer --data $(DATA)/help --space nasbench201 \
+	  --split help --selection both --seeds 10 --samples 1 --samples 3 --samples 5 --samples 10 \
+	  --samples 20 --samples 50 --samples 100 --json > build/transfer.json
+	$(BIN)/python scripts/draw_curves.py build/transfer.json --out docs/results/transfer.svg \
+	  --panel target --line selection --score spearman_mean
 
 $(VENV)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -73,6 +73,22 @@ def test_ranks_are_not_logarithmic_and_labels_do_not_touch() -> None:
     assert [t.get_text() for t in axis.get_xticklabels()] == ["10", "20", "700", "4k"]
 
 
+def test_means_over_seeds_in_rows_of_panels(tmp_path: Path) -> None:
+    rows = [
+        {"target": f"t{t}", "by": "x", "samples": n, "spearman_mean": 0.9, "spearman_std": 0.1}
+        for t in range(6)
+        for n in (1, 10)
+    ]
+    draw.draw(rows, tmp_path / "a.svg", panel="target", line="by", score="spearman_mean")
+    found = texts(tmp_path / "a.svg")
+    assert found >= {f"t{t}" for t in range(6)} | {"Spearman rank correlation"}
+    width, height = re.findall(
+        r'width="(\d+)[^"]*pt" height="(\d+)', (tmp_path / "a.svg").read_text()
+    )[0]
+    assert int(width) / int(height) == pytest.approx(4 * 3.9 / (2 * 3.4 + 0.5), rel=0.01)
+    assert draw._deviation("spearman_mean") == "spearman_std"
+
+
 def test_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no key of the records .*'methd'.*'method'"):
         draw.draw(ROWS, tmp_path / "a.svg", panel="target", line="methd")

@@ -34,7 +34,10 @@ COLOURS = ("#0072B2", "#D55E00", "#999999", "#009E73", "#E69F00", "#56B4E9", "#C
 MARKERS = "osvDP^X"
 UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 """Ending -> metadata that leave out the day."""
+MEAN = "_mean"
+"""Ending of a mean over seeds, in the records of some benches."""
 PANEL_INCHES = (3.9, 3.4)
+MOST_ACROSS = 4
 LEGEND_ROW_INCHES = 0.25
 LEGEND_COLUMNS = 3
 """Of a panel's width."""
@@ -79,20 +82,25 @@ def draw(
     pyplot = require("matplotlib.pyplot", "plot", "drawing")
     panels = _curved(drawn, panel, samples)
     lines = list(dict.fromkeys(str(r[line]) for r in drawn))
-    columns = min(len(lines), LEGEND_COLUMNS * len(panels))
+    across = min(len(panels), MOST_ACROSS)
+    down = -(-len(panels) // across)
+    columns = min(len(lines), LEGEND_COLUMNS * across)
     legend = LEGEND_ROW_INCHES * (1 + -(-len(lines) // columns))
-    width, height = PANEL_INCHES[0] * len(panels), PANEL_INCHES[1] + legend
+    width, height = PANEL_INCHES[0] * across, PANEL_INCHES[1] * down + legend
     # Text stays text, and the same records give the same file.
     with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": "latcast", "font.size": 9}):
-        figure, axes = pyplot.subplots(1, len(panels), figsize=(width, height), squeeze=False)
+        figure, axes = pyplot.subplots(down, across, figsize=(width, height), squeeze=False)
         try:
-            for name, axis in zip(panels, axes[0], strict=True):
+            for axis in axes.flat[len(panels) :]:
+                axis.set_visible(False)
+            for name, axis in zip(panels, axes.flat, strict=False):
                 within = [r for r in drawn if str(r[panel]) == name]
                 _panel(axis, within, lines, line, score, samples)
                 axis.set_title(name, fontsize=9)
-            axes[0, 0].set_ylabel(LABELS.get(score, score))
+            for axis in axes[:, 0]:
+                axis.set_ylabel(LABELS.get(score.removesuffix(MEAN), score))
             figure.tight_layout(rect=(0, legend / height, 1, 1))
-            labelled = [axis.get_legend_handles_labels() for axis in axes[0]]
+            labelled = [axis.get_legend_handles_labels() for axis in axes.flat]
             entries = {text: h for hs, texts in labelled for h, text in zip(hs, texts, strict=True)}
             figure.legend(
                 entries.values(), entries.keys(), loc="lower center", ncols=columns, frameon=False
@@ -152,7 +160,7 @@ def _axes(axis: Axes, ticks: Sequence[float], score: str, samples: str) -> None:
             apart.append(tick)
     axis.set_xticks(apart, [_short(t) for t in apart])
     axis.minorticks_off()
-    if score not in RANKS:
+    if score.removesuffix(MEAN) not in RANKS:
         _scale_errors(axis)
     axis.set_xlabel(LABELS.get(samples, samples))
     axis.grid(alpha=0.3)
@@ -178,4 +186,4 @@ def _scale_errors(axis: Axes) -> None:
 
 
 def _deviation(score: str) -> str:
-    return STANDARD_DEVIATIONS.get(score, f"{score}_std")
+    return STANDARD_DEVIATIONS.get(score, f"{score.removesuffix(MEAN)}_std")
