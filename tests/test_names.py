@@ -25,3 +25,9 @@ def test_of_many_the_nearest_are_listed() -> None:
 def test_the_beginning_of_a_name_counts_most() -> None:
     known = ["rtx-4080", "rtx-3080", "rtx-2080-ti"]
     assert "did you mean 'rtx-2080-ti'?" in unknown_name("device", "rtx-2080", known)
+
+
+def test_a_part_of_a_name_counts_more_than_likeness() -> None:
+    message = unknown_name("device", "p40", ["a40", "l40s", "tesla-p40"])
+    assert "did you mean 'tesla-p40'?" in message
+    assert "did you mean 'fp16'?" in unknown_name("precision", "f16", ["fp32", "fp16", "bf16"])

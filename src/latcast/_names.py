@@ -15,12 +15,14 @@ def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
     """
     folded = {k.lower(): k for k in known}
     given = str(name).lower()
-    near = get_close_matches(given, folded, n=5, cutoff=0.5)
-    near.sort(key=lambda n: not n.startswith(given))  # rtx-2080 is rather rtx-2080-ti than rtx-4080
+    parts = sorted((n for n in folded if given and f"-{given}" in n), key=len)
+    near = list(dict.fromkeys([*parts, *get_close_matches(given, folded, n=5, cutoff=0.5)]))
+    # rtx-2080 is rather rtx-2080-ti than rtx-4080, and p40 rather tesla-p40 than a40.
+    near.sort(key=lambda n: (not n.startswith(given), n not in parts))
     hint = f"did you mean {folded[near[0]]!r}? " if near else ""
     listed = ", ".join(known)
     if len(known) > _MOST_LISTED:
-        others = ", ".join(folded[n] for n in near[1:])
+        others = ", ".join(folded[n] for n in near[1:5])
         listed = f"{len(known)} names" + (f", among them {others}" if others else "")
     return f"no {kind} is called {name!r}; {hint}known: {listed}"
 
