@@ -68,7 +68,7 @@ def restriction(
     """
     known = {g.name: set(g.choices) & set(latency.fitted.seen.get(g.name, g.choices))
              for g in space.genes}  # fmt: skip
-    if "r" in known:
+    if "r" in known and accuracy.resolutions is not None:
         known["r"] &= set(accuracy.resolutions)
     for name, values in wanted.items():
         if name not in known:

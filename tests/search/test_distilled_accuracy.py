@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from latcast.search.accuracy import DistilledOFA, accuracy_model, encode
+from latcast.search.accuracy import DistilledOFA, accuracy_model
+from latcast.search.accuracy.distilled import encode
 from latcast.spaces import Archs, CompOFA, space
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
