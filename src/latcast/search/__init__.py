@@ -10,16 +10,30 @@ from types import ModuleType
 from typing import Any
 
 from ._evolution import Evolution
-from ._problem import InfeasibleError
-from ._search import METHODS, SearchResult, search
+from ._exhaustive import Exhaustive, Random
+from ._memetic import Memetic
+from ._method import Goals, Method
+from ._nsga2 import NSGA2
+from ._problem import InfeasibleError, Problem
+from ._result import Front, SearchResult
+from ._search import METHODS, Progress, search
 from .accuracy import AccuracyModel, DistilledOFA, accuracy_model
 
 __all__ = [
     "METHODS",
+    "NSGA2",
     "AccuracyModel",
     "DistilledOFA",
     "Evolution",
+    "Exhaustive",
+    "Front",
+    "Goals",
     "InfeasibleError",
+    "Memetic",
+    "Method",
+    "Problem",
+    "Progress",
+    "Random",
     "SearchResult",
     "accuracy_model",
     "search",
