@@ -43,7 +43,7 @@ class Encoding:
 
     Attributes:
         centre: of the choices and then the sizes, shape (choices + sizes,).
-        factor: what the centred inputs are multiplied by, same shape; 0 where nothing varies.
+        factor: what the centred inputs are multiplied by, same shape; 0 for sizes that never vary.
         choices: how many of the inputs are choices.
     """
 
