@@ -6,12 +6,14 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import latcast
-from latcast.networks import ofa_module
+from latcast.networks import export, ofa_module
 
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional
@@ -220,6 +222,21 @@ def test_a_network_that_was_cut_out_computes_what_the_supernet_does(width, which
     assert (output - wanted).abs().max() <= 1e-4
 
 
+@pytest.mark.parametrize("batch", [1, None])
+@pytest.mark.parametrize("which", ["smallest", "largest", "mixed"])
+@pytest.mark.parametrize("width", SPACES)
+def test_onnx_of_a_network_that_was_cut_out(width, which, batch, states, files, tmp_path):
+    arch = ARCHS[which]
+    written = export(parse(width, arch), tmp_path / "net.onnx", weights=files[width], batch=batch)
+    onnx.checker.check_model(written.path, full_check=True)
+    x = images(batch or 3, arch["r"][0])
+    session = ort.InferenceSession(written.path, providers=["CPUExecutionProvider"])
+    (output,) = session.run(None, {"input": x.numpy()})
+    with torch.no_grad():
+        wanted = run(states[width], arch, x).numpy()
+    assert np.abs(output - wanted).max() <= 1e-4
+
+
 def test_all_genes_at_their_largest_are_the_supernet(states, files):
     module = ofa_module(parse(1.2, LARGEST), files[1.2])
     from latcast.networks.supernet._names import plain
@@ -365,9 +382,7 @@ def test_weights_that_are_not_finite(states, tmp_path):
     odd[0] = -1.0
     torch.save(states[1.0] | {f"{POINT}.bn.bn.running_var": odd}, tmp_path / "odd.pth")
     with pytest.raises(ValueError, match="must be finite"):
-        latcast.networks.export(
-            parse(1.0, MIDDLE), tmp_path / "net.onnx", weights=tmp_path / "odd.pth"
-        )
+        export(parse(1.0, MIDDLE), tmp_path / "net.onnx", weights=tmp_path / "odd.pth")
     assert not (tmp_path / "net.onnx").exists()
 
 
