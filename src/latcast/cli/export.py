@@ -18,13 +18,14 @@ from ._common import (
     find_space,
     note,
     print_json,
+    progress_bar,
     read_architectures,
     usage,
 )
 
 if TYPE_CHECKING:
     from latcast.networks import Export
-    from latcast.spaces import Archs
+    from latcast.spaces import Archs, SearchSpace
 
 ANY_BATCH = "dynamic"
 
@@ -70,26 +71,22 @@ def command(
     from latcast.networks.supernet import in_supernet
 
     _check_options(out, space, weights, calibrate, batch)
-    the_space = find_space(space)
-    items = read_architectures(arch)
-    chosen = _choose(items, index, arch)
-    try:
-        archs = the_space.parse([items[chosen]])
-    except ValueError as error:
-        raise ValueError(f"{error} (read as {space}; --space names another)") from error
+    archs, chosen = _architecture(arch, index, find_space(space))
     if weights is not None or calibrate is not None or out.suffix == ".pt":
         with usage():
             in_supernet(archs)
-    written = export(
-        archs,
-        out,
-        weights=weights,
-        calibration_images=calibrate,
-        most_images=images,
-        batch=_batch(batch),
-        seed=seed,
-    )
-    _note_doubts(written, quiet=quiet or json)
+    with progress_bar("calibrating batch norms", quiet=quiet) as progress:
+        written = export(
+            archs,
+            out,
+            weights=weights,
+            calibration_images=calibrate,
+            most_images=images,
+            batch=_batch(batch),
+            seed=seed,
+            progress=progress,
+        )
+    _note_doubts(written, quiet=quiet)
     record = _record(archs, chosen, written, seed)
     if json:
         print_json(record)
@@ -125,17 +122,20 @@ def _batch(text: str | None) -> int | None:
     return int(text)
 
 
-def _choose(items: list[Any], index: int | None, path: Path) -> int:
+def _architecture(path: Path, index: int | None, space: SearchSpace) -> tuple[Archs, int]:
+    """The architecture that was asked for, and its place in the file."""
+    items = read_architectures(path)
     if index is None and len(items) > 1:
         raise UsageError(
             f"{path} holds {len(items)} architectures: choose one by --index 0 to {len(items) - 1}"
         )
     chosen = index or 0
     if chosen >= len(items):
-        raise UsageError(
-            f"--index must be below {len(items)}, as {path} holds no more; got {index}"
-        )
-    return chosen
+        raise UsageError(f"--index must be below {len(items)}: {path} holds no more; got {index}")
+    try:
+        return space.parse([items[chosen]]), chosen
+    except ValueError as error:
+        raise ValueError(f"{error} (read as {space.name}; --space names another)") from error
 
 
 def _record(arch: Archs, index: int, written: Export, seed: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,7 @@ def export(
     most_images: int = 2_000,
     batch: int | None = 1,
     seed: int = 0,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Export:
     """Write one architecture's network as ONNX, or as the state dict of a PyTorch module.
 
@@ -70,6 +72,7 @@ def export(
         most_images: of the folder, chosen by ``seed``.
         batch: of an ONNX file; None lets it take any number of images.
         seed: of random weights, and of the choice of images.
+        progress: is called with images used and images wanted.
 
     Raises:
         ValueError: the suffix is unknown, or as in :func:`ofa_module`: weights, images and
@@ -85,7 +88,7 @@ def export(
     network = arch.space.network(arch, seed)
     images = None
     if calibration_images is not None:
-        images = ImageFolder(Path(calibration_images), most_images, seed)
+        images = ImageFolder(Path(calibration_images), most_images, seed, progress)
     with_module = weights is not None or images is not None or path.suffix == ".pt"
     module = ofa_module(arch, weights, seed=seed, images=images) if with_module else None
     if path.suffix == ".onnx":

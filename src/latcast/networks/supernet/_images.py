@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class ImageFolder:
         folder: of the files.
         most: images that are used, if there are as many.
         seed: of their choice and order.
+        progress: is called with images used and images wanted.
 
     Attributes:
         used: images that were read so far.
@@ -48,6 +49,7 @@ class ImageFolder:
     folder: Path
     most: int
     seed: int = 0
+    progress: Callable[[int, int], None] = lambda *_: None
     used: int = 0
     skipped: list[str] = field(default_factory=list)
 
@@ -79,6 +81,7 @@ class ImageFolder:
                 self.skipped.append(f"{path}: {error}")
                 continue
             self.used += 1
+            self.progress(self.used, min(self.most, len(self._files)))
             if len(images) == batch:
                 yield np.stack(images)
                 images = []
