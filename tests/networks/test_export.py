@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -68,18 +69,17 @@ def test_random_weights_of_any_space(name, batch, tmp_path):
     assert (written.batch, written.weights, written.images) == (batch, None, 0)
 
 
-@pytest.mark.parametrize("batch", [1, None])
 @pytest.mark.parametrize("arch", [SMALL, MIXED, COMPOUND], ids=["small", "mixed", "compound"])
 @pytest.mark.parametrize("name", ["ofa-mobilenet-v3", "ofa-mobilenet-v3-w1.0"])
-def test_onnx_gives_the_module_s_outputs(name, arch, batch, photos, tmp_path):
+def test_onnx_gives_the_module_s_outputs(name, arch, photos, tmp_path):
     torch = pytest.importorskip("torch")
     archs = latcast.space(name).parse([arch])
     # Calibrated batch norms do something, which folding has to keep.
     module = ofa_module(archs, seed=1, images=ImageFolder(photos, 4))
     torch.save(module.state_dict(), tmp_path / "net.pt")
-    written = export(archs, tmp_path / "net.onnx", weights=tmp_path / "net.pt", batch=batch)
+    written = export(archs, tmp_path / "net.onnx", weights=tmp_path / "net.pt", batch=None)
     # Of what it was calibrated on: on noise its activations, and all errors, would explode.
-    x = next(ImageFolder(photos, 5).batches(arch["r"][0], batch or 3))
+    x = next(ImageFolder(photos, 5).batches(arch["r"][0], 3))
     with torch.no_grad():
         wanted = module(torch.from_numpy(x)).numpy()
     assert 0.05 < wanted.std() < 10
@@ -170,6 +170,21 @@ def test_the_centre_is_seen_at_its_scale():
     got = prepare(image.fromarray(ramp), 224)
     wanted = (ramp[16:240, 38:262] / 255 - 0.485) / 0.229
     assert np.abs(got[0] - wanted).max() <= 1e-5
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (120, 97), (1333, 1000)])
+@pytest.mark.parametrize("side", [128, 132, 224])
+def test_resized_as_a_whole_and_then_cut(size, side):
+    image = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    photo = image.fromarray(pixels).resize(size, 2)
+    short = math.ceil(side * 256 / 224)
+    width, height = (int(short * length / min(size)) for length in size)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    whole = photo.resize((width, height), 2).crop((left, top, left + side, top + side))
+    wanted = (np.asarray(whole) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    # Pillow rounds to whole values from 0 to 255.
+    assert np.abs(prepare(photo, side).transpose(1, 2, 0) - wanted).max() <= 1.01 / 255 / 0.224
 
 
 @settings(max_examples=50)

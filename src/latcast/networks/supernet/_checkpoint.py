@@ -61,7 +61,7 @@ def _load(path: Path) -> Any:
         reason = str(error.__context__ or error).strip() or type(error).__name__
         raise ValueError(
             f"{path} must be a complete file of tensors that torch.save wrote, and is read without "
-            f"running code; got: {reason.splitlines()[0][:160]}; get it anew, or, where it holds "
+            f"running code; got: {reason.splitlines()[0].split('. ')[0][:160]}; get it anew, or, where it holds "
             "more than tensors and you trust it, save its state dict alone"
         ) from error
 

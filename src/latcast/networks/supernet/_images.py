@@ -105,12 +105,15 @@ def prepare(image: Any, side: int) -> Floats:
         Shape (3, side, side).
     """
     short = math.ceil(side / _CROPPED)
-    width, height = image.size
-    scale = short / min(width, height)
-    size = (max(short, int(width * scale)), max(short, int(height * scale)))
+    sizes = [short * length // min(image.size) for length in image.size]
+    # Where the cut begins and ends in the image itself: what lies outside is never resized, which
+    # of a long and narrow image would be far too much.
+    starts = [round((size - side) / 2) for size in sizes]
+    scales = [length / size for length, size in zip(image.size, sizes, strict=True)]
+    begins = [start * scale for start, scale in zip(starts, scales, strict=True)]
+    ends = [(start + side) * scale for start, scale in zip(starts, scales, strict=True)]
     bilinear = 2  # Pillow's number of it, in all versions
-    resized = image.convert("RGB").resize(size, bilinear)
-    left, top = (round((length - side) / 2) for length in size)
-    pixels = np.asarray(resized.crop((left, top, left + side, top + side)), dtype=np.float32)
+    seen = image.convert("RGB").resize((side, side), bilinear, box=(*begins, *ends))
+    pixels = np.asarray(seen, dtype=np.float32)
     normalized: Floats = ((pixels / np.float32(255) - MEAN) / STD).transpose(2, 0, 1)
     return normalized
