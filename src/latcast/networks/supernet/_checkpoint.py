@@ -59,10 +59,11 @@ def _load(path: Path) -> Any:
     except Exception as error:  # broken files make the reader raise anything
         # The message of a refusal is advice to run the file's code; its reason lies below.
         reason = str(error.__context__ or error).strip() or type(error).__name__
+        reason = reason.splitlines()[0].split(". ")[0]
         raise ValueError(
             f"{path} must be a complete file of tensors that torch.save wrote, and is read without "
-            f"running code; got: {reason.splitlines()[0].split('. ')[0][:160]}; get it anew, or, where it holds "
-            "more than tensors and you trust it, save its state dict alone"
+            f"running code; got: {reason[:160]}; get it anew, or, where it holds more than tensors "
+            "and you trust it, save its state dict alone"
         ) from error
 
 
