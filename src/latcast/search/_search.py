@@ -31,7 +31,7 @@ from ._nsga2 import NSGA2
 from ._problem import Floats, Problem, StopSearch
 from ._restriction import restriction
 from ._result import Front, SearchResult, by_target
-from .accuracy import AccuracyModel, accuracy_model
+from .accuracy import AccuracyModel, AccuracySource, as_accuracy_model
 
 METHODS: Mapping[str, type[Method]] = {
     m.name: m for m in (Exhaustive, Memetic, Evolution, NSGA2, Random)
@@ -42,7 +42,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 5.0
 _FINGERPRINTED = 64
 
 Latency = str | Predictor
-AnyAccuracy = str | AccuracyModel
+AnyAccuracy = AccuracySource | Sequence[AccuracySource]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,9 @@ def search(
         max_latency_ms: one budget or several, in ms. On several targets a budget has a number for
             each, in their order: ``(20, 5)``, or ``[(20, 5), (30, 8)]``. Without budgets the
             result holds the networks of the front.
-        accuracy: accuracy model or its name; by default the shipped one for the space.
+        accuracy: accuracy model, its name or file, a CSV of architectures with accuracies, or a
+            function of a batch of architectures; several of them are an ensemble; by default the
+            shipped one for the space. Of a CSV only its architectures are searched.
         confidence: keep budgets with this probability, on all targets at once, instead of by the
             prediction alone.
         max_macs: most multiply-accumulates of one sample.
@@ -276,9 +278,7 @@ def _predictors(space: SearchSpace, latency: Latency | Sequence[Latency]) -> lis
 
 
 def _accuracy(space: SearchSpace, accuracy: AnyAccuracy | None) -> AccuracyModel:
-    if accuracy is None:
-        accuracy = space.block_space
-    model = accuracy_model(accuracy) if isinstance(accuracy, str) else accuracy
+    model = as_accuracy_model(space.block_space if accuracy is None else accuracy, space)
     if not model.supports(space):
         raise ValueError(f"the accuracy model {model.name!r} knows nothing of {space.name}")
     return model
