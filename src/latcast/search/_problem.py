@@ -141,6 +141,11 @@ class Problem:
             start += len(part)
         return parts[0].join(*parts[1:]) if parts else self._chunk(archs)
 
+    def front(self) -> Evaluated:
+        """The archive's networks."""
+        archive = self.archive
+        return Evaluated(archive.archs, archive.accuracy, archive.ms, np.zeros(len(archive)))
+
     def admit(self, archs: Archs) -> None:
         """Let networks enter the archive that are not to be counted among the evaluations."""
         found = self._chunk(archs)
