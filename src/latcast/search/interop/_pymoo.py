@@ -1,0 +1,89 @@
+"""Architecture search as a problem of pymoo (https://pymoo.org)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast._optional import require
+from latcast.search.accuracy import AccuracyModel
+from latcast.spaces import Archs, SearchSpace
+
+from ._objectives import Budgets, Latencies, Objectives
+
+
+def as_pymoo_problem(
+    space: str | SearchSpace,
+    *,
+    latency: Latencies,
+    accuracy: str | AccuracyModel | None = None,
+    max_latency_ms: Budgets = None,
+    limits: Mapping[str, float] | None = None,
+    restrict: Mapping[str, Iterable[int]] | None = None,
+) -> Any:
+    """A ``pymoo.core.problem.Problem``, evaluated a whole population at a time.
+
+    - Variables: one integer a gene, the index of its choice, from 0.
+    - Objectives, minimized: minus the accuracy, then the latency in ms on every target.
+    - Constraints, at most 0 where they are kept: ``latency / budget - 1`` of the targets with a
+      budget, then ``cost / limit - 1``.
+
+    Sampling, crossover and mutation must be for integers, as in pymoo's page on discrete
+    variables: ``IntegerRandomSampling()``, and ``SBX`` and ``PM`` with ``vtype=float`` and
+    ``repair=RoundingRepair()``.
+
+    Args:
+        space: search space or its name.
+        latency: predictor, a model file or the name of a shipped model, or several, one a target.
+        accuracy: accuracy model or its name; by default the shipped one for the space.
+        max_latency_ms: the budget, or one (or None) a target.
+        limits: column of ``space.costs`` (``"macs"``, ``"params"``, ``"activation_bytes"`` …) ->
+            the most that is allowed.
+        restrict: gene -> values to search among; values that a model does not know are left out
+            in any case.
+
+    Returns:
+        The problem; its ``archs(X)`` are the networks of variables ``X`` of shape (n, genes).
+
+    Raises:
+        ModuleNotFoundError: pymoo is not installed.
+        ValueError: an unknown name, models that do not fit the space, or a budget or limit that
+            is not positive and finite.
+    """
+    objectives = Objectives.of(space, latency, accuracy, max_latency_ms, limits, restrict)
+    return _problem_class()(objectives)
+
+
+@cache
+def _problem_class() -> Any:
+    core = require("pymoo.core.problem", "pymoo", "a pymoo problem")
+
+    class ArchitectureProblem(core.Problem):  # type: ignore[misc, name-defined]  # optional
+        def __init__(self, objectives: Objectives) -> None:
+            self.objectives = objectives
+            choices = objectives.variables.choices
+            super().__init__(
+                n_var=len(choices),
+                n_obj=1 + len(objectives.latencies),
+                n_ieq_constr=len(objectives.constraints),
+                xl=np.zeros(len(choices), dtype=np.int64),
+                xu=np.array([len(c) - 1 for c in choices]),
+                vtype=int,
+            )
+
+        def archs(self, x: npt.ArrayLike) -> Archs:
+            """The networks of variables, shape (n, genes) or (genes,)."""
+            return self.objectives.variables.archs(x)
+
+        def _evaluate(self, x: npt.NDArray[Any], out: dict[str, Any], *_: Any, **__: Any) -> None:
+            archs = self.archs(x)
+            accuracy, latency_ms = self.objectives.values(archs)
+            out["F"] = np.column_stack([-accuracy, latency_ms])
+            if self.n_ieq_constr:
+                out["G"] = self.objectives.excess(archs, latency_ms)
+
+    return ArchitectureProblem
