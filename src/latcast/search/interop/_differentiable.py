@@ -10,7 +10,7 @@ more than a table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -116,6 +116,8 @@ class ExpectedLatency(nn.Module):
         return given
 
     def _check(self, given: list[Tensor]) -> None:
+        if not all(p.numel() for p in given):
+            return  # an empty batch
         with torch.no_grad():
             off = torch.stack(
                 [torch.maximum((p.sum(-1) - 1).abs().amax(), -p.amin()) for p in given]
@@ -173,15 +175,14 @@ class _TermModule(nn.Module):
         _keep(self, "table", term.table / scale)
 
     def forward(self, probabilities: list[Tensor]) -> Tensor:
-        batch = len(probabilities[0])
-        value = self.table.expand(batch, *self.table.shape) if not self.genes else None
-        for gene in self.genes:
-            p = probabilities[gene]
-            if value is None:
-                value = p @ self.table.reshape(p.shape[1], -1)
-            else:
-                value = (p[:, None] @ value.reshape(batch, p.shape[1], -1))[:, 0]
-        return cast("Tensor", value)
+        batch, sizes = len(probabilities[0]), self.table.shape
+        if not self.genes:
+            return self.table.expand(batch, -1)
+        value = probabilities[self.genes[0]] @ self.table.flatten(1)
+        for n, gene in enumerate(self.genes[1:], start=1):
+            value = value.reshape(batch, sizes[n], prod(sizes[n + 1 :]))
+            value = (probabilities[gene][:, None] @ value)[:, 0]
+        return value
 
 
 class _LayerModule(nn.Module):
