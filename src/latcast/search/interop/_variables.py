@@ -88,13 +88,14 @@ class Variables:
                 f"networks of {self.space.name} need {len(counts)} indices each; "
                 f"got an array of shape {given.shape}"
             )
-        whole = given.astype(np.intp)
-        bad = (whole != given) | (whole < 0) | (whole >= counts)
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
+        ok = (given >= 0) & (given < counts) & (given == np.floor(given))
+        if not ok.all():
+            row, column = np.argwhere(~ok)[0]
             raise ValueError(
                 f"the index of {self.space.genes[column].name} must be a whole number from 0 to "
                 f"{counts[column] - 1}; got {given[row, column]}"
             )
-        columns = [c[column] for c, column in zip(self.choices, whole.T, strict=True)]
+        columns = [
+            c[column] for c, column in zip(self.choices, given.T.astype(np.intp), strict=True)
+        ]
         return Archs(self.space, np.stack(columns, axis=1))
