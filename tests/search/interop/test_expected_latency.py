@@ -270,6 +270,16 @@ def test_batches_broadcast() -> None:
     assert module(empty).shape == (0,)
 
 
+def test_where_nothing_is_left_to_choose() -> None:
+    predictor = latcast.load("rtx-2080-ti")
+    arch = predictor.space.sample(1, 0, restrict={"r": [192]})
+    names = [g.name for g in predictor.space.genes]
+    fixed = {name: [int(value)] for name, value in zip(names, arch.genes[0], strict=True)}
+    module = ExpectedLatency(predictor, restrict=fixed)
+    ones = [torch.ones(3, 1, dtype=torch.float64)] * len(names)
+    np.testing.assert_allclose(module(ones).numpy(), np.repeat(predictor.predict(arch), 3))
+
+
 def test_single_precision() -> None:
     module = ExpectedLatency(latcast.load("rtx-2080-ti"))
     p = _random(module, 0)
@@ -358,7 +368,8 @@ def test_every_space_is_probed_right() -> None:
         block_space = the_space.expand(the_space.sample(1, 0)).space
         rows = len(block_space.block_table)
         table = LookupTable.from_blocks(block_space, Target("d", "r"), np.arange(1.0, rows + 1))
-        module = ExpectedLatency(table, the_space)
-        archs = the_space.sample(200, 1)
+        some = {g.name: g.choices[::4] for g in the_space.genes if len(g.choices) > 9}
+        module = ExpectedLatency(table, the_space, restrict=some)
+        archs = the_space.sample(200, 1, restrict=module.choices)
         found = module(_decided(module, archs)).numpy()
         np.testing.assert_allclose(found, table.predict(archs), rtol=1e-12, err_msg=name)

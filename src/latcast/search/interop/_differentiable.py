@@ -134,8 +134,9 @@ class ExpectedLatency(nn.Module):
 class _FormModule(nn.Module):
     """A form on expected inputs, and what it builds on."""
 
-    lowest_ms: Tensor
+    constant: Tensor
     linear: Tensor
+    lowest_ms: Tensor
     base_weight: Tensor
 
     def __init__(self, form: Form, variables: Variables) -> None:
@@ -143,18 +144,28 @@ class _FormModule(nn.Module):
         terms = terms_of(form, variables.space, variables.choices)
         # Inputs as different as MACs and ms would not fit single precision.
         scale = _scale(terms, len(form.linear))
-        self.terms = nn.ModuleList(_TermModule(term, scale) for term in terms)
+        alike: dict[tuple[int, ...], list[Term]] = {}
+        constant = np.zeros(len(scale))
+        for term in terms:
+            if term.genes:
+                alike.setdefault(term.table.shape, []).append(term)
+            else:
+                constant += term.table
+        self.terms = nn.ModuleList(_TermsModule(some, scale) for some in alike.values())
         self.layers = nn.ModuleList()
         for n, (weights, biases) in enumerate(form.layers):
             scaled = weights if n else weights * scale[:, None]
             self.layers.append(_LayerModule(scaled, biases))
+        _keep(self, "constant", constant / scale)
         _keep(self, "linear", form.linear * scale)
         _keep(self, "lowest_ms", np.array(form.lowest_ms))
         _keep(self, "base_weight", np.array(form.base_weight))
         self.base = None if form.base is None else _FormModule(form.base, variables)
 
     def forward(self, probabilities: list[Tensor]) -> Tensor:
-        inputs = torch.stack([term(probabilities) for term in self.terms]).sum(0)
+        inputs = self.constant.expand(len(probabilities[0]), -1)
+        for terms in self.terms:
+            inputs = inputs + terms(probabilities)
         hidden = self.layers[0](inputs)
         for layer in self.layers[1:]:
             hidden = layer(hidden.relu())
@@ -164,25 +175,26 @@ class _FormModule(nn.Module):
         return expected.clamp(min=self.lowest_ms)
 
 
-class _TermModule(nn.Module):
-    """The expectation of a term, shape (batch, inputs)."""
+class _TermsModule(nn.Module):
+    """The expectation of the sum of terms with as many choices each, shape (batch, inputs)."""
 
-    table: Tensor
+    tables: Tensor
 
-    def __init__(self, term: Term, scale: npt.NDArray[np.float64]) -> None:
+    def __init__(self, terms: list[Term], scale: npt.NDArray[np.float64]) -> None:
         super().__init__()
-        self.genes = term.genes
-        _keep(self, "table", term.table / scale)
+        self.genes = [term.genes for term in terms]
+        _keep(self, "tables", np.stack([term.table for term in terms]) / scale)
 
     def forward(self, probabilities: list[Tensor]) -> Tensor:
-        batch, sizes = len(probabilities[0]), self.table.shape
-        if not self.genes:
-            return self.table.expand(batch, -1)
-        value = probabilities[self.genes[0]] @ self.table.flatten(1)
-        for n, gene in enumerate(self.genes[1:], start=1):
-            value = value.reshape(batch, sizes[n], prod(sizes[n + 1 :]))
-            value = (probabilities[gene][:, None] @ value)[:, 0]
-        return value
+        batch, sizes = len(probabilities[0]), self.tables.shape
+        # Gene by gene of every term: (terms, batch, choices).
+        columns = zip(*self.genes, strict=True)
+        first, *others = (torch.stack([probabilities[g] for g in genes]) for genes in columns)
+        value = first @ self.tables.flatten(2)
+        for n, p in enumerate(others, start=2):
+            value = value.reshape(len(p), batch, sizes[n], prod(sizes[n + 1 :]))
+            value = (p[:, :, None] @ value)[:, :, 0]
+        return value.sum(0)
 
 
 class _LayerModule(nn.Module):
