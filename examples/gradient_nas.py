@@ -21,8 +21,8 @@ from latcast.search.interop import ExpectedLatency
 
 BUDGET_MS = 20.0
 PRICE = 20.0
-STEPS = 400
-NETWORKS = 192
+STEPS = 300
+NETWORKS = 128
 
 space = latcast.space("ofa-mobilenet-v3")
 predictor = latcast.load("samsung-note10")
@@ -34,11 +34,10 @@ logits = [torch.zeros(len(values), requires_grad=True) for values in choices]
 
 def draw(n: int) -> tuple[latcast.Archs, torch.Tensor]:
     """Networks from the current probabilities, and the logarithm of how likely each is, (n,)."""
-    genes = [torch.distributions.Categorical(logits=values) for values in logits]
-    picks = [gene.sample((n,)) for gene in genes]
-    log_likely = torch.stack([g.log_prob(p) for g, p in zip(genes, picks, strict=True)]).sum(0)
+    picks = [torch.multinomial(x.detach().softmax(-1), n, replacement=True) for x in logits]
+    log_likely = [x.log_softmax(-1)[pick] for x, pick in zip(logits, picks, strict=True)]
     columns = [values[pick.numpy()] for values, pick in zip(choices, picks, strict=True)]
-    return latcast.Archs(space, np.stack(columns, axis=1)), log_likely
+    return latcast.Archs(space, np.stack(columns, axis=1)), torch.stack(log_likely).sum(0)
 
 
 torch.set_num_threads(1)  # tensors this small gain nothing from a second one

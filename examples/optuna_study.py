@@ -15,7 +15,7 @@ objective = optuna_objective(
 study = optuna.create_study(
     directions=objective.directions, sampler=optuna.samplers.NSGAIISampler(seed=0)
 )
-study.optimize(objective, n_trials=1_000)
+study.optimize(objective, n_trials=500)
 
 front = sorted(study.best_trials, key=lambda trial: trial.values[1])
 for trial in front:

@@ -1,7 +1,7 @@
 # ruff: noqa: T201
 """The accuracy/latency front of two devices at once, by pymoo's NSGA-III.
 
-Needs pymoo: pip install pymoo
+Needs pymoo: pip install 'latcast[pymoo]'
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ algorithm = NSGA3(
     crossover=SBX(vtype=float, repair=RoundingRepair()),
     mutation=PM(vtype=float, repair=RoundingRepair()),
 )
-result = minimize(problem, algorithm, ("n_eval", 10_000), seed=0)
+result = minimize(problem, algorithm, ("n_eval", 5_000), seed=0)
 
 order = np.argsort(result.F[:, 0])
 print(f"{len(order)} networks; the most accurate:")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 
 import latcast
 from latcast.predict import Predictor
-from latcast.search import accuracy_model
+from latcast.search import accuracy_model, interop
 from latcast.search.interop import as_pymoo_problem, optuna_objective
 from latcast.search.interop._objectives import Objectives
+from latcast.search.interop._pymoo import _problem_class
 from latcast.search.interop._variables import Variables
 from latcast.spaces import SearchSpace, space
 
@@ -101,6 +103,21 @@ def test_errors(make: Callable[..., object], note10: Predictor) -> None:
     error("limit of macs must be positive and finite; got nan", limits={"macs": float("nan")})
     error("has no gene 'x'", restrict={"x": [1]})
     error(r"r must keep one of \[160, .*got \[128\]", restrict={"r": [128]})
+
+
+@pytest.mark.parametrize(("package", "extra"), [("pymoo", "pymoo"), ("torch", "torch")])
+def test_a_missing_package_is_named(
+    monkeypatch: pytest.MonkeyPatch, package: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    _problem_class.cache_clear()
+    with pytest.raises(ModuleNotFoundError, match=rf"pip install 'latcast\[{extra}\]'"):
+        if package == "pymoo":
+            as_pymoo_problem("compofa-fixed-kernel", latency="samsung-note10")
+        else:
+            interop.ExpectedLatency  # noqa: B018  # looking it up needs PyTorch
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        interop.nothing  # noqa: B018
 
 
 def test_models_that_share_nothing(note10: Predictor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,8 @@ def as_pymoo_problem(
 
 @cache
 def _problem_class() -> Any:
-    core = require("pymoo.core.problem", "pymoo", "a pymoo problem")
+    require("pymoo", "pymoo", "a pymoo problem")
+    core = import_module("pymoo.core.problem")
 
     class ArchitectureProblem(core.Problem):  # type: ignore[misc, name-defined]  # optional
         def __init__(self, objectives: Objectives) -> None:
