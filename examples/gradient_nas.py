@@ -21,7 +21,7 @@ from latcast.search.interop import ExpectedLatency
 
 BUDGET_MS = 20.0
 PRICE = 20.0
-STEPS = 300
+STEPS = 200
 NETWORKS = 128
 
 space = latcast.space("ofa-mobilenet-v3")
