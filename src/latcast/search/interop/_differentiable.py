@@ -17,8 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from latcast.predict import Predictor
-from latcast.predict._form import Form
+from latcast.predict import Form, Predictor
 from latcast.spaces import SearchSpace
 
 from ._terms import Term, terms_of
