@@ -26,7 +26,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from latcast.search.accuracy import FEATURES, DistilledOFA, encode
+from latcast.search.accuracy.distilled import FEATURES, DistilledOFA, encode
 from latcast.spaces import Archs, CompOFA, space
 from latcast.spaces.ofa_mobilenet_v3 import KS, RESOLUTIONS, D, E
 

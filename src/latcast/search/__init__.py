@@ -10,19 +10,47 @@ from types import ModuleType
 from typing import Any
 
 from ._evolution import Evolution
-from ._problem import InfeasibleError
-from ._search import METHODS, SearchResult, search
-from .accuracy import AccuracyModel, DistilledOFA, accuracy_model
+from ._exhaustive import Exhaustive, Random
+from ._memetic import Memetic
+from ._method import Goals, Method
+from ._nsga2 import NSGA2
+from ._problem import InfeasibleError, Problem
+from ._result import Front, SearchResult
+from ._search import METHODS, Progress, search
+from .accuracy import (
+    AccuracyModel,
+    CallableAccuracy,
+    DistilledOFA,
+    EnsembleAccuracy,
+    TableAccuracy,
+    accuracy_model,
+    as_accuracy_model,
+    train_accuracy,
+)
 
 __all__ = [
     "METHODS",
+    "NSGA2",
     "AccuracyModel",
+    "CallableAccuracy",
     "DistilledOFA",
+    "EnsembleAccuracy",
     "Evolution",
+    "Exhaustive",
+    "Front",
+    "Goals",
     "InfeasibleError",
+    "Memetic",
+    "Method",
+    "Problem",
+    "Progress",
+    "Random",
     "SearchResult",
+    "TableAccuracy",
     "accuracy_model",
+    "as_accuracy_model",
     "search",
+    "train_accuracy",
 ]
 
 

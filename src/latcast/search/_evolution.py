@@ -1,259 +1,136 @@
-"""Evolutionary search with a local search at its end, for several budgets at once.
+"""Once-For-All's evolutionary search, for several budgets at once.
 
-As in Once-For-All's search, parents are the most accurate networks within the budget, and
-children come from mutation and crossover (arXiv:1908.09791, appendix). Here whole generations are
-evaluated as one batch, a child made for one budget competes for all of them, children over budget
-are dropped instead of drawn again, and at the end every best network is compared with all that
-differ from it in one or two genes until none is better.
+Parents are the most accurate networks within the budget; half of the children are mutants of one
+parent, half are crossovers of two (arXiv:1908.09791, and the search of its published code, whose
+settings are the defaults). Where that draws children again until one keeps the budget, which
+never ends for a budget that nothing keeps, here whole generations are evaluated as one batch,
+and children over budget are dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from latcast.spaces import Archs
 
-from ._problem import Floats, Problem
-
-LEAST_CHILDREN = 16
-
-Progress = Callable[[int, int], None]
-"""Called with the generations done and the most there will be."""
+from ._method import Goals, Method, State, evaluated_state
+from ._problem import Evaluated, Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Evolution:
-    """Settings of the evolutionary search.
+@dataclass
+class Evolution(Method):
+    """Settings of Once-For-All's evolutionary search.
 
     Args:
-        population: networks kept for every budget.
-        children: new networks per generation, divided among the budgets.
-        generations: at most this many.
-        patience: end early after this many generations in which no budget got better.
-        mutation_rates: probabilities of redrawing a gene, one picked per batch of children.
-        local_rounds: at most this many rounds of local search.
+        evaluations: at most so many networks are evaluated.
+        population: networks of every budget.
+        parents: share of a population that has children.
+        mutation_rate: probability that a mutant's gene is drawn again.
+        generations: at most so many.
+        patience: end after so many generations in which no budget got better.
     """
 
-    population: int = 128
-    children: int = 1_280
-    generations: int = 300
-    patience: int = 60
-    mutation_rates: tuple[float, ...] = (0.02, 0.05, 0.1)
-    local_rounds: int = 12
+    evaluations: int = 300_000
+    population: int = 100
+    parents: float = 0.25
+    mutation_rate: float = 0.1
+    generations: int = 500
+    patience: int = 100
 
+    name: ClassVar[str] = "evolution"
+    description: ClassVar[str] = "Once-For-All's evolutionary search"
 
-def evolve(
-    problem: Problem,
-    budgets_ms: Floats,
-    rng: np.random.Generator,
-    settings: Evolution,
-    progress: Progress | None = None,
-) -> Archs:
-    """The most accurate network found within every budget, one per budget.
+    def begin(self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator) -> None:
+        """Nothing is evaluated yet. Without budgets, every goal has a population."""
+        self._problem, self._rng, self._known = problem, rng, known
+        self._goals = goals.ms[: goals.budgets] if goals.budgets else goals.ms
+        self._pool: Evaluated | None = None
+        self._members: list[npt.NDArray[np.intp]] = []
+        self._best = np.full(len(self._goals), -np.inf)
+        self._generation = self._waited = 0
 
-    A budget that no network keeps gets the fastest network found.
-    """
-    fastest = fastest_network(problem)
-    largest = float(budgets_ms.max())
-    pool = _first_generation(problem, fastest, settings, budgets_ms, rng)
-    populations = _select_all([pool] * len(budgets_ms), budgets_ms, settings)
-    best = np.full(len(budgets_ms), -np.inf)
-    hashing = rng.integers(1, 2**63, len(problem.space.genes), dtype=np.uint64)
-    waited = 0
-    for generation in range(settings.generations):
-        fresh = _unseen(_children(problem, populations, rng, settings), populations, hashing)
-        children = _Scored.of(problem, fresh, largest)
-        populations = _select_all([p.join(children) for p in populations], budgets_ms, settings)
-        reached = np.array([p.accuracy[0] for p in populations])
-        waited = 0 if (reached > best).any() else waited + 1
-        best = np.maximum(best, reached)
-        if progress is not None:
-            progress(generation + 1, settings.generations)
-        if waited >= settings.patience:
-            break
-    winners = _concatenate([p.archs[0] for p in populations])
-    return local_search(problem, winners, budgets_ms, settings.local_rounds)
+    def step(self) -> bool:
+        """One generation of every budget."""
+        archs = self._children() if self._pool is not None else self._first()
+        found = self._problem.evaluate(archs)
+        self._pool = found if self._pool is None else self._pool.join(found)
+        self._select()
+        reached = np.array([self._pool.accuracy[m[0]] for m in self._members])
+        self._waited = 0 if (reached > self._best).any() else self._waited + 1
+        self._best = np.maximum(self._best, reached)
+        self._generation += 1
+        return self._generation < self.generations and self._waited < self.patience
 
+    def state(self) -> State:
+        """The populations and how far they have come."""
+        if self._pool is None:
+            return {}
+        return evaluated_state("pool", self._pool) | {
+            "best": self._best,
+            "counts": np.array([self._generation, self._waited]),
+        }
 
-def fastest_network(problem: Problem) -> Archs:
-    """The fastest network that changing one gene at a time leads to, from the smallest genes."""
-    archs = Archs(problem.space, np.array([[c[0] for c in _choices(problem)]]))
-    while True:
-        candidates = archs.concatenate(_one_change(problem, archs))
-        bound_ms = problem.bound_ms(candidates)
-        best = int(np.argmin(bound_ms))
-        if bound_ms[best] >= bound_ms[0]:
-            return archs
-        archs = candidates[best]
-
-
-def local_search(problem: Problem, archs: Archs, budgets_ms: Floats, rounds: int) -> Archs:
-    """Move every network to the best within its budget that differs in one or two genes.
-
-    Args:
-        problem: what is maximized and bounded.
-        archs: one network per budget.
-        budgets_ms: shape (n,).
-        rounds: at most this many moves; it ends where no network can be bettered.
-    """
-    for _ in range(rounds):
-        improved = False
-        moved = []
-        for arch, budget in zip(archs, budgets_ms, strict=True):
-            neighbours = arch.concatenate(_two_changes(problem, arch))
-            candidates = _Scored.of(problem, neighbours, float(budget))
-            best = candidates.within(budget).archs[0]
-            improved |= best != arch
-            moved.append(best)
-        archs = _concatenate(moved)
-        if not improved:
-            break
-    return archs
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """Architectures with accuracy and counted ms, in any order.
-
-    The accuracy of those over every budget is not asked for; it is -inf.
-    """
-
-    archs: Archs
-    accuracy: Floats
-    bound_ms: Floats
-
-    @classmethod
-    def of(cls, problem: Problem, archs: Archs, largest_budget: float) -> _Scored:
-        bound_ms = problem.bound_ms(archs)
-        within = np.flatnonzero(bound_ms <= largest_budget)
-        accuracy = np.full(len(archs), -np.inf)
-        accuracy[within] = problem.accuracy_of(archs[within])
-        return cls(archs, accuracy, bound_ms)
-
-    def __getitem__(self, rows: npt.NDArray[np.intp]) -> _Scored:
-        return _Scored(self.archs[rows], self.accuracy[rows], self.bound_ms[rows])
-
-    def join(self, other: _Scored) -> _Scored:
-        return _Scored(
-            self.archs.concatenate(other.archs),
-            np.concatenate([self.accuracy, other.accuracy]),
-            np.concatenate([self.bound_ms, other.bound_ms]),
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Bring back what :meth:`state` gave."""
+        if not state:
+            return
+        archs = Archs(self._problem.space, state["pool.genes"])
+        self._pool = Evaluated(
+            archs, state["pool.accuracy"], state["pool.ms"], state["pool.excess"]
         )
+        self._best = state["best"]
+        self._generation, self._waited = (int(n) for n in state["counts"])
+        self._select()
 
-    def within(self, budget: float, most: int | None = None) -> _Scored:
-        """The ``most`` best within the budget, without repeats, best first.
+    def _first(self) -> Archs:
+        """Random networks, each with another share of its genes taken from the fastest one.
 
-        Where nothing is within the budget: the fastest.
+        Random networks alone hardly ever keep a tight budget.
         """
-        rows = np.flatnonzero(self.bound_ms <= budget)
-        if not rows.size:
-            return self[np.array([np.argmin(self.bound_ms)])]
-        rows = rows[np.lexsort((self.bound_ms[rows], -self.accuracy[rows]))]
-        # Equal accuracy and equal latency means equal networks, up to a coincidence.
-        repeat = (np.diff(self.accuracy[rows]) == 0) & (np.diff(self.bound_ms[rows]) == 0)
-        rows = rows[np.concatenate([[True], ~repeat])]
-        return self[rows[:most]]
+        problem, rng = self._problem, self._rng
+        n = self.population * len(self._goals)
+        random = problem.space.sample(n, rng, restrict=problem.restrict).genes
+        kept = rng.random(random.shape) < rng.random((n, 1))
+        genes = np.where(kept, self._known.genes[0], random)
+        return self._known.concatenate(Archs._trusted(problem.space, genes))
 
+    def _select(self) -> None:
+        """Keep the best of every budget; what belongs to no population is forgotten."""
+        pool = self._pool
+        assert pool is not None
+        _, distinct = np.unique(pool.archs.unique_index(), return_index=True)
+        pool = pool[np.sort(distinct)]
+        members = []
+        for goal in self._goals:
+            violation = pool.violation(goal)
+            order = np.lexsort((pool.ms.sum(axis=1), -pool.accuracy, violation))
+            within = max(1, int((violation <= 0).sum()))
+            members.append(order[: min(self.population, within)])
+        kept = np.unique(np.concatenate(members))
+        self._pool = pool[kept]
+        self._members = [np.searchsorted(kept, m) for m in members]
 
-def _first_generation(
-    problem: Problem,
-    fastest: Archs,
-    settings: Evolution,
-    budgets_ms: Floats,
-    rng: np.random.Generator,
-) -> _Scored:
-    """Random networks, each with another share of its genes taken from the fastest one."""
-    n = settings.population * len(budgets_ms)
-    random = problem.space.sample(n, rng, restrict=problem.restrict).genes
-    share = rng.random((n, 1))
-    genes = np.where(rng.random(random.shape) < share, fastest.genes, random)
-    archs = fastest.concatenate(Archs(problem.space, genes))
-    return _Scored.of(problem, archs, float(budgets_ms.max()))
-
-
-def _select_all(pools: list[_Scored], budgets_ms: Floats, settings: Evolution) -> list[_Scored]:
-    return [
-        pool.within(budget, settings.population)
-        for pool, budget in zip(pools, budgets_ms, strict=True)
-    ]
-
-
-def _children(
-    problem: Problem, populations: list[_Scored], rng: np.random.Generator, settings: Evolution
-) -> Archs:
-    """Half mutants, half mutated crossovers, for every budget."""
-    half = max(LEAST_CHILDREN, settings.children // len(populations)) // 2
-    is_mutant = np.arange(2 * half) < half  # its two parents are one
-    mothers, fathers = [], []
-    for population in populations:
-        # Squaring a uniform number favours the better half of the ranked population.
-        pick = (rng.random((2, 2 * half)) ** 2 * len(population.archs)).astype(np.intp)
-        mothers.append(population.archs[pick[0]])
-        fathers.append(population.archs[np.where(is_mutant, pick[0], pick[1])])
-    space = problem.space
-    crossed = space.crossover(_concatenate(mothers), _concatenate(fathers), rng)
-    rate = float(rng.choice(settings.mutation_rates))
-    return space.mutate(crossed, rate, rng, restrict=problem.restrict)
-
-
-def _unseen(children: Archs, populations: list[_Scored], hashing: npt.NDArray[np.uint64]) -> Archs:
-    """Children that differ from each other and from all of the populations.
-
-    Networks are told apart by a random linear hash of their genes (modulo 2 ** 64).
-    """
-    known = np.concatenate([_hash(p.archs, hashing) for p in populations])
-    own, first = np.unique(_hash(children, hashing), return_index=True)
-    return children[np.sort(first[~np.isin(own, known)])]
-
-
-def _hash(archs: Archs, hashing: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    genes: npt.NDArray[np.uint64] = archs.canonical().genes.astype(np.uint64)
-    return genes @ hashing
-
-
-def _one_change(problem: Problem, arch: Archs) -> Archs:
-    """All networks that differ from ``arch`` (a batch of one) in one gene."""
-    columns, values = _alternatives(problem, arch)
-    genes = np.repeat(arch.genes, len(columns), axis=0)
-    genes[np.arange(len(columns)), columns] = values
-    return Archs(problem.space, genes)
-
-
-def _two_changes(problem: Problem, arch: Archs) -> Archs:
-    """All networks that differ from ``arch`` in one or two genes."""
-    columns, values = _alternatives(problem, arch)
-    pairs = np.array(list(combinations(range(len(columns)), 2)), dtype=np.intp).reshape(-1, 2)
-    pairs = pairs[columns[pairs[:, 0]] != columns[pairs[:, 1]]]
-    genes = np.repeat(arch.genes, len(pairs), axis=0)
-    rows = np.arange(len(pairs))
-    for side in pairs.T:
-        genes[rows, columns[side]] = values[side]
-    return _one_change(problem, arch).concatenate(Archs(problem.space, genes))
-
-
-def _alternatives(
-    problem: Problem, arch: Archs
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]:
-    """Every change of one gene that changes the network: column and new value."""
-    active = problem.space.canonical_genes(arch.genes)[0] != 0
-    changes = [
-        (column, value)
-        for column, choices in enumerate(_choices(problem))
-        for value in choices
-        if active[column] and value != arch.genes[0, column]
-    ]
-    columns, values = zip(*changes, strict=True) if changes else ((), ())
-    return np.array(columns, dtype=np.intp), np.array(values, dtype=np.uint8)
-
-
-def _choices(problem: Problem) -> list[npt.NDArray[np.uint8]]:
-    return problem.space.choices(problem.restrict)
-
-
-def _concatenate(batches: list[Archs]) -> Archs:
-    return batches[0].concatenate(*batches[1:])
+    def _children(self) -> Archs:
+        """Half mutants, half crossovers, for every budget."""
+        assert self._pool is not None
+        archs, rng = self._pool.archs, self._rng
+        half = max(1, self.population // 2)
+        mutants, mothers, fathers = [], [], []
+        for members in self._members:
+            parents = members[: max(1, round(self.parents * self.population))]
+            mutants.append(rng.choice(parents, half))
+            mothers.append(rng.choice(parents, half))
+            fathers.append(rng.choice(parents, half))
+        problem = self._problem
+        mutated = problem.space.mutate(
+            archs[np.concatenate(mutants)], self.mutation_rate, rng, restrict=problem.restrict
+        )
+        crossed = problem.space.crossover(
+            archs[np.concatenate(mothers)], archs[np.concatenate(fathers)], rng
+        )
+        return mutated.concatenate(crossed)

@@ -2,35 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from latcast.spaces import Archs
 
-from ._problem import Floats, Problem
+from ._method import Goals, Method, State
+from ._problem import Problem
 
 MAX_NETWORKS = 500_000
+CHUNK = 20_000
 
 
 def count(problem: Problem) -> int:
-    """Number of networks that would have to be looked at."""
-    return prod(len(c) for c in problem.space.choices(problem.restrict))
+    """Number of networks that there are to look at."""
+    if problem.candidates is not None:
+        return len(problem.candidates)
+    return prod(len(c) for c in problem.choices)
 
 
-def exhaustive(problem: Problem, budgets_ms: Floats) -> Archs:
-    """The most accurate network within every budget (the faster one of two equals).
+@dataclass
+class Exhaustive(Method):
+    """Evaluates every network: the front is exact.
 
-    A budget that no network keeps gets the fastest network.
+    Args:
+        evaluations: at most so many networks; 0: all of them.
     """
-    archs = problem.space.enumerate(problem.restrict)
-    accuracy, bound_ms = problem.accuracy_of(archs), problem.bound_ms(archs)
-    best = []
-    for budget in budgets_ms:
-        within = bound_ms <= budget
-        if not within.any():
-            best.append(int(np.argmin(bound_ms)))
-            continue
-        order = np.lexsort((bound_ms, -accuracy))
-        best.append(int(order[np.argmax(within[order])]))
-    return archs[np.array(best)]
+
+    evaluations: int = 0
+
+    name: ClassVar[str] = "exhaustive"
+    description: ClassVar[str] = "every network: exact, for small spaces"
+    is_exact: ClassVar[bool] = True
+
+    def begin(self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator) -> None:
+        """List the networks.
+
+        Raises:
+            ValueError: there are too many.
+        """
+        if count(problem) > MAX_NETWORKS:
+            raise ValueError(
+                f"exhaustive search takes at most {MAX_NETWORKS:,} networks; {problem.space.name} "
+                f"has {count(problem):.3g}: use another method, or restrict the genes"
+            )
+        self._problem = problem
+        self._done = 0
+        self._archs = problem.candidates
+        if self._archs is None:
+            self._archs = problem.space.enumerate(problem.restrict)
+
+    def step(self) -> bool:
+        """Evaluate the next networks."""
+        assert self._archs is not None
+        part = self._archs[self._done : self._done + CHUNK]
+        if len(part):
+            self._problem.evaluate(part)
+        self._done += len(part)
+        return self._done < len(self._archs)
+
+    def state(self) -> State:
+        """How many are done."""
+        return {"done": np.array([self._done])}
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Bring back what :meth:`state` gave."""
+        self._done = int(state["done"][0])
+
+
+@dataclass
+class Random(Method):
+    """Random networks, every gene uniform: what any other method has to beat.
+
+    Args:
+        evaluations: networks to draw.
+    """
+
+    evaluations: int = 120_000
+
+    name: ClassVar[str] = "random"
+    description: ClassVar[str] = "random networks, to compare with"
+
+    def begin(self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator) -> None:
+        """Nothing is drawn yet."""
+        self._problem, self._rng, self._known = problem, rng, known
+
+    def step(self) -> bool:
+        """Draw and evaluate some networks."""
+        problem = self._problem
+        archs = problem.space.sample(CHUNK, self._rng, restrict=problem.restrict)
+        if not problem.evaluations:
+            archs = self._known.concatenate(archs)
+        problem.evaluate(archs)
+        return True
+
+    def state(self) -> State:
+        """Nothing: every draw stands for itself."""
+        return {}
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Nothing to bring back."""

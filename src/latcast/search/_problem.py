@@ -1,89 +1,187 @@
-"""What a search asks: accuracy to maximize, latency bounds to keep."""
+"""What a search asks: accuracy to maximize, latencies and costs to keep within limits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from latcast.predict import Predictor
 from latcast.spaces import Archs, SearchSpace
 
+from ._archive import Archive
+from ._counting import Counted
 from .accuracy import AccuracyModel
 
 Floats = npt.NDArray[np.float64]
 
+CHUNK = 4_096
+"""Networks that are evaluated between two looks at the clock."""
+
+LIMITS: Mapping[str, str] = {
+    "max_macs": "macs",
+    "max_params": "params",
+    "max_activation_bytes": "peak_activation_bytes",
+}
+"""Limit of :func:`latcast.search.search` -> fact of the block table that it bounds."""
+
 
 class InfeasibleError(ValueError):
-    """No network of the space keeps the budget; the message names the fastest one."""
+    """No network of the space keeps the limits; the message names the nearest one."""
 
 
-@dataclass
+class StopSearch(Exception):  # noqa: N818  # no error: the search ends with what it has
+    """A search is out of time or evaluations; what was evaluated before is in the archive."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Networks with what a search knows of them.
+
+    Attributes:
+        archs: n networks.
+        accuracy: shape (n,).
+        ms: what counts against the budgets of every target, shape (n, targets).
+        excess: how far limits on costs are exceeded, in shares of the limits, summed; 0 within
+            all of them; shape (n,).
+    """
+
+    archs: Archs
+    accuracy: Floats
+    ms: Floats
+    excess: Floats
+
+    def __len__(self) -> int:
+        return len(self.archs)
+
+    def __getitem__(self, rows: npt.NDArray[np.intp]) -> Evaluated:
+        return Evaluated(self.archs[rows], self.accuracy[rows], self.ms[rows], self.excess[rows])
+
+    def join(self, *others: Evaluated) -> Evaluated:
+        """These networks followed by others."""
+        parts = [self, *(o for o in others if len(o))]
+        return Evaluated(
+            self.archs.concatenate(*(p.archs for p in parts[1:])),
+            np.concatenate([p.accuracy for p in parts]),
+            np.concatenate([p.ms for p in parts]),
+            np.concatenate([p.excess for p in parts]),
+        )
+
+    def violation(self, goal_ms: Floats) -> Floats:
+        """How far limits and a goal are exceeded, in shares of them, summed; shape (n,).
+
+        Args:
+            goal_ms: ms of every target, shape (targets,) or (n, targets); infinite without one.
+        """
+        over: Floats = np.maximum(self.ms / goal_ms - 1.0, 0.0).sum(axis=1)
+        return over + self.excess
+
+
 class Problem:
-    """Accuracy and the latency that counts against the budgets, for batches of architectures.
+    """Evaluates networks, and keeps the front of all that it has evaluated.
 
     Args:
         space: where to search.
-        latency: predictor of the target.
+        latencies: what counts as latency, one a target.
         accuracy: accuracy model.
-        confidence: None counts the predicted latency; otherwise the bound that the true latency
-            stays below with this probability.
+        limits: name in :data:`LIMITS` -> the most of it that a network may have.
         restrict: gene -> values to which the search is confined.
+        ceiling_ms: of every target, above which a network is of no interest, shape (targets,).
+        candidates: the only networks there are; None for all of the space.
+        evaluations: at most so many networks are evaluated; None: no such limit.
+        deadline_s: on :func:`time.monotonic`'s clock; None: no such limit.
+
+    Attributes:
+        archive: the front of all networks that were evaluated.
+        evaluations: how many were.
+        after_chunk: called whenever some have been.
     """
 
-    space: SearchSpace
-    latency: Predictor
-    accuracy: AccuracyModel
-    confidence: float | None
-    restrict: Mapping[str, Sequence[int]]
-    evaluations: int = field(default=0, init=False)
+    def __init__(
+        self,
+        space: SearchSpace,
+        latencies: Sequence[Counted],
+        accuracy: AccuracyModel,
+        *,
+        limits: Mapping[str, float] | None = None,
+        restrict: Mapping[str, Sequence[int]] | None = None,
+        ceiling_ms: Floats | None = None,
+        candidates: Archs | None = None,
+        evaluations: int | None = None,
+        deadline_s: float | None = None,
+    ) -> None:
+        self.space = space
+        self.latencies = tuple(latencies)
+        self.accuracy = accuracy
+        self.limits = dict(limits or {})
+        self.restrict = dict(restrict or {})
+        self.choices = space.choices(self.restrict)
+        self.candidates = candidates
+        self.most_evaluations = evaluations
+        self.deadline_s = deadline_s
+        self.evaluations = 0
+        self.after_chunk: Callable[[], None] = lambda: None
+        if ceiling_ms is None:
+            ceiling_ms = np.full(len(self.latencies), np.inf)
+        self.archive = Archive.empty(space, len(self.latencies), ceiling_ms)
 
-    def accuracy_of(self, archs: Archs) -> Floats:
-        """Top-1 accuracy, 0 … 1, shape (n,)."""
-        return self.accuracy.predict(archs)
+    def evaluate(self, archs: Archs) -> Evaluated:
+        """Accuracy, ms and excess of n networks; the best of them enter the archive.
 
-    def bound_ms(self, archs: Archs) -> Floats:
-        """The ms that count against a budget, shape (n,)."""
+        Raises:
+            StopSearch: time or evaluations are used up; those that were left have been used.
+        """
+        parts = []
+        start = 0
+        while start < len(archs):
+            part = archs[start : start + self._allowed()]
+            parts.append(self._evaluate_chunk(part))
+            start += len(part)
+        return parts[0].join(*parts[1:]) if parts else self._chunk(archs)
+
+    def admit(self, archs: Archs) -> None:
+        """Let networks enter the archive that are not to be counted among the evaluations."""
+        found = self._chunk(archs)
+        self.archive = self.archive.with_best_of(archs, found.accuracy, found.ms, found.excess)
+
+    def _allowed(self) -> int:
+        """Networks of the next chunk."""
+        if self.deadline_s is not None and self.evaluations and time.monotonic() > self.deadline_s:
+            raise StopSearch("time")
+        if self.most_evaluations is None:
+            return CHUNK
+        left = self.most_evaluations - self.evaluations
+        if left <= 0:
+            raise StopSearch("evaluations")
+        return min(CHUNK, left)
+
+    def _evaluate_chunk(self, archs: Archs) -> Evaluated:
+        found = self._chunk(archs)
         self.evaluations += len(archs)
-        if self.confidence is None:
-            return self.latency.predict(archs)
-        return self.latency.upper_bound(archs, self.confidence)
+        self.archive = self.archive.with_best_of(archs, found.accuracy, found.ms, found.excess)
+        self.after_chunk()
+        return found
 
+    def _chunk(self, archs: Archs) -> Evaluated:
+        return Evaluated(archs, self.accuracy.predict(archs), self.ms(archs), self.excess(archs))
 
-def restriction(
-    space: SearchSpace,
-    latency: Predictor,
-    accuracy: AccuracyModel,
-    wanted: Mapping[str, Sequence[int]],
-) -> dict[str, list[int]]:
-    """Gene values that the user wants and on which both models can be relied.
+    def ms(self, archs: Archs) -> Floats:
+        """What counts against the budgets, shape (n, targets)."""
+        return np.stack([latency.counted_ms(archs) for latency in self.latencies], axis=1)
 
-    A predictor is relied on for the values it was trained on, an accuracy model for the
-    resolutions it declares.
+    def excess(self, archs: Archs) -> Floats:
+        """How far limits on costs are exceeded, in shares of the limits, summed; shape (n,)."""
+        total = np.zeros(len(archs))
+        for name, limit in self.limits.items():
+            total += np.maximum(self.cost(archs, name) / limit - 1.0, 0.0)
+        return total
 
-    Raises:
-        ValueError: nothing is left of a gene.
-    """
-    known = {g.name: set(g.choices) & set(latency.fitted.seen.get(g.name, g.choices))
-             for g in space.genes}  # fmt: skip
-    if "r" in known:
-        known["r"] &= set(accuracy.resolutions)
-    for name, values in wanted.items():
-        if name not in known:
-            raise ValueError(f"{space.name} has no gene {name!r}; it has {', '.join(known)}")
-        left = known[name] & set(values)
-        if not left:
-            raise ValueError(
-                f"{name} must keep one of {sorted(known[name])}, which both models know; "
-                f"got {sorted(values)}"
-            )
-        known[name] = left
-    empty = [name for name, values in known.items() if not values]
-    if empty:
-        raise ValueError(
-            f"the predictor and the accuracy model share no value of {empty[0]!r}: "
-            "take models that were trained on the same resolutions"
-        )
-    return {name: sorted(values) for name, values in known.items()}
+    def cost(self, archs: Archs, limit: str) -> Floats:
+        """What a limit (a key of :data:`LIMITS`) bounds, shape (n,)."""
+        values = self.space.block_table.facts[LIMITS[limit]]
+        if limit == "max_activation_bytes":
+            peak: Floats = self.space.gather(archs, values).max(axis=1, initial=0.0)
+            return peak
+        return self.space.block_sums(archs, values)

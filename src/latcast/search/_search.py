@@ -1,180 +1,416 @@
-"""The most accurate network within every latency budget."""
+"""The most accurate networks within latency budgets, and the front that they lie on."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from latcast import predict
+from latcast._names import unknown_name
 from latcast.predict import Predictor
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
-from ._evolution import Evolution, Progress, evolve
-from ._exhaustive import MAX_NETWORKS, count, exhaustive
-from ._problem import Floats, InfeasibleError, Problem, restriction
-from .accuracy import AccuracyModel, accuracy_model
+from . import _checkpoint
+from ._archive import Archive
+from ._budgets import parse_budgets, parse_limits
+from ._counting import Counted, Predicted, UpperBound
+from ._evolution import Evolution
+from ._exhaustive import MAX_NETWORKS, Exhaustive, Random, count
+from ._feasible import check_feasible
+from ._goals import find_goals
+from ._memetic import Memetic
+from ._method import Method
+from ._nsga2 import NSGA2
+from ._problem import Floats, Problem, StopSearch
+from ._restriction import restriction
+from ._result import Front, SearchResult, by_target
+from .accuracy import AccuracyModel, AccuracySource, as_accuracy_model
 
-METHODS = ("auto", "exhaustive", "evolution")
+METHODS: Mapping[str, type[Method]] = {
+    m.name: m for m in (Exhaustive, Memetic, Evolution, NSGA2, Random)
+}
+"""Name -> how to search."""
+
+SECONDS_BETWEEN_CHECKPOINTS = 5.0
+_FINGERPRINTED = 64
+
+Latency = str | Predictor
+AnyAccuracy = AccuracySource | Sequence[AccuracySource]
 
 
 @dataclass(frozen=True)
-class SearchResult:
-    """One network per budget, in the order of the budgets.
+class Progress:
+    """How far a search is.
 
     Attributes:
-        archs: the networks, n of them.
-        max_latency_ms: the budgets, shape (n,).
-        accuracy: top-1 by the accuracy model, 0 … 1, shape (n,).
-        latency_ms: predicted latency, shape (n,).
-        lower_ms, upper_ms: prediction interval at :attr:`coverage`, each (n,); None where the
-            predictor is not calibrated.
-        coverage: of the interval.
-        kept: probability that the true latency keeps the budget, shape (n,); None as above.
-        confidence: with which every budget is kept, or None if the prediction itself counts.
-        method: ``exhaustive`` (the result is exact) or ``evolution``.
-        evaluations: networks that were evaluated.
-        seconds: wall clock of the search.
+        evaluations: networks evaluated so far.
+        total: the most there will be.
+        best: accuracy within every budget, shape (budgets,), NaN where there is none yet; without
+            budgets the best there is, shape (1,).
+        front: networks of the front.
+        seconds: since the search began.
     """
 
-    archs: Archs
-    max_latency_ms: Floats
-    accuracy: Floats
-    latency_ms: Floats
-    lower_ms: Floats | None
-    upper_ms: Floats | None
-    coverage: float
-    kept: Floats | None
-    confidence: float | None
-    method: str
     evaluations: int
+    total: int
+    best: Floats
+    front: int
     seconds: float
-
-    def __len__(self) -> int:
-        return len(self.archs)
 
 
 def search(
     space: str | SearchSpace,
     *,
-    latency: str | Predictor,
-    max_latency_ms: float | Sequence[float],
-    accuracy: str | AccuracyModel | None = None,
+    latency: Latency | Sequence[Latency],
+    max_latency_ms: float | Sequence[float] | Sequence[Sequence[float]] | None = None,
+    accuracy: AnyAccuracy | None = None,
     confidence: float | None = None,
+    max_macs: float | None = None,
+    max_params: float | None = None,
+    max_activation_bytes: float | None = None,
     restrict: Mapping[str, Sequence[int]] | None = None,
-    method: str = "auto",
+    candidates: Archs | None = None,
+    method: str | Method = "auto",
+    evaluations: int | None = None,
     seed: int = 0,
-    settings: Evolution | None = None,
     coverage: float = 0.9,
-    progress: Progress | None = None,
+    time_limit_s: float | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
 ) -> SearchResult:
-    """Find the most accurate network within every latency budget.
+    """Find the most accurate network within every budget, and the whole front.
+
+    An interruption (ctrl-C) ends the search early: the result is what it had found by then.
 
     Args:
         space: search space or its name.
-        latency: predictor, a model file, or the name of a shipped model.
-        max_latency_ms: one budget or several, in ms.
-        accuracy: accuracy model or its name; by default the shipped one for the space.
-        confidence: keep budgets with this probability, by the predictor's upper bound, instead
-            of by its prediction alone.
-        restrict: gene -> values to search among; resolutions are confined to those that both
-            models know in any case.
-        method: ``exhaustive``, ``evolution``, or ``auto``: exhaustive where the space is small.
-        seed: the same seed gives the same result.
-        settings: of the evolution.
+        latency: predictor, a model file, or the name of a shipped model; several of them for
+            several targets at once.
+        max_latency_ms: one budget or several, in ms. On several targets a budget has a number for
+            each, in their order: ``(20, 5)``, or ``[(20, 5), (30, 8)]``. Without budgets the
+            result holds the networks of the front.
+        accuracy: accuracy model, its name or file, a CSV of architectures with accuracies, or a
+            function of a batch of architectures; several of them are an ensemble; by default the
+            shipped one for the space. Of a CSV only its architectures are searched.
+        confidence: keep budgets with this probability, on all targets at once, instead of by the
+            prediction alone.
+        max_macs: most multiply-accumulates of one sample.
+        max_params: most parameters.
+        max_activation_bytes: most memory of the activations of one sample that are alive at the
+            same time.
+        restrict: gene -> values to search among; in any case the search keeps to those that all
+            predictors were trained on, and to the accuracy model's resolutions.
+        candidates: the only networks to choose from; by default all of the space.
+        method: a name in :data:`METHODS`, a :class:`Method` with settings of your own, or
+            ``auto``: exhaustive where the space is small, memetic elsewhere.
+        evaluations: networks that are evaluated at most, instead of the method's setting.
+        seed: the same seed gives the same result, unless time ends the search.
         coverage: of the intervals in the result.
-        progress: called with the generations done and the most there will be.
+        time_limit_s: end the search after so many seconds.
+        checkpoint: file in which the search is kept every few seconds and at its end.
+        resume: go on from the checkpoint.
+        progress: called whenever some networks have been evaluated.
 
     Raises:
-        InfeasibleError: a budget that no network keeps; the message names the fastest one.
-        ValueError: a budget that is not positive and finite, unknown names, models that do not
-            fit the space.
+        InfeasibleError: limits that contradict each other, or a budget that no network keeps; the
+            message names the nearest network. Raised before the search begins.
+        ValueError: a budget or limit that is not positive and finite, unknown names, models that
+            do not fit the space, a checkpoint of another search.
+        FileNotFoundError: there is no checkpoint to resume.
     """
-    start = time.perf_counter()
-    budgets = _budgets(max_latency_ms)
-    problem = _problem(space, latency, accuracy, confidence, restrict or {})
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
-    if method == "auto":
-        method = "exhaustive" if count(problem) <= MAX_NETWORKS else "evolution"
-    if method == "exhaustive" and count(problem) > MAX_NETWORKS:
-        raise ValueError(
-            f"exhaustive search takes at most {MAX_NETWORKS:,} networks; {problem.space.name} has "
-            f"{count(problem):.3g}: use method evolution, or restrict the genes"
+    start = time.monotonic()
+    the_space = find_space(space) if isinstance(space, str) else space
+    predictors = _predictors(the_space, latency)
+    model = _accuracy(the_space, accuracy)
+    budgets = parse_budgets(max_latency_ms, len(predictors))
+    limits = parse_limits(
+        max_macs=max_macs, max_params=max_params, max_activation_bytes=max_activation_bytes
+    )
+    allowed = restriction(the_space, predictors, model, restrict or {})
+    problem = Problem(
+        the_space,
+        counted(predictors, confidence),
+        model,
+        limits=limits,
+        restrict=allowed,
+        ceiling_ms=budgets.max(axis=0) if len(budgets) else None,
+        candidates=_candidates(the_space, model, candidates, allowed),
+        deadline_s=None if time_limit_s is None else start + time_limit_s,
+    )
+    known = check_feasible(problem, budgets, _verb(confidence))
+    chosen = _method(method, problem, evaluations)
+    problem.most_evaluations = chosen.evaluations or None
+    run = _Run(problem, chosen, budgets, known, seed, start)
+    if checkpoint is not None:
+        question = _question(problem, budgets, confidence, chosen, seed)
+        run.keep(Path(checkpoint), question, resume=resume)
+    elif resume:
+        raise ValueError("to resume a search, name its checkpoint")
+    stopped = run.run(progress)
+    return _result(run, predictors, confidence, coverage, stopped)
+
+
+class _Run:
+    """One search: steps of a method, until it ends or is stopped."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        method: Method,
+        budgets: Floats,
+        known: Archs,
+        seed: int,
+        start: float,
+    ) -> None:
+        self.problem, self.method, self.budgets = problem, method, budgets
+        self._start = start
+        problem.admit(known)
+        self._rng = np.random.default_rng(seed)
+        method.begin(problem, find_goals(problem, budgets, known, seed), known, self._rng)
+        self._steps = 0
+        self._is_done = False
+        self._path: Path | None = None
+        self._question: Mapping[str, Any] = {}
+        self._written = start
+        self._snapshot = self._now()
+
+    @property
+    def seconds(self) -> float:
+        """Wall clock so far, that of earlier runs of a resumed search included."""
+        return time.monotonic() - self._start
+
+    def keep(self, path: Path, question: Mapping[str, Any], *, resume: bool) -> None:
+        """Keep the search in a file from now on, and go on from it if asked."""
+        self._path, self._question = path, question
+        if not resume:
+            if path.exists():
+                raise ValueError(
+                    f"{path} exists already: go on from it with resume, or name another file"
+                )
+            return
+        snapshot = _checkpoint.read(path, question, self.problem.archive)
+        _checkpoint.resume(snapshot, self.method, self.problem, self._rng)
+        self._start -= snapshot.seconds
+        self._steps, self._is_done = snapshot.steps, snapshot.is_done
+        self._snapshot = snapshot
+
+    def run(self, progress: Callable[[Progress], None] | None) -> str | None:
+        """Search; returns why it ended early, if it did."""
+        stopped = None
+        if progress is not None:
+            self.problem.after_chunk = lambda: progress(self._progress())
+        try:
+            while not self._is_done:
+                self._is_done = not self.method.step()
+                self._steps += 1
+                self._snapshot = self._now()
+                self._write_sometimes()
+        except StopSearch as stop:
+            stopped = "time" if str(stop) == "time" else None
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+        if self._path is not None:
+            _checkpoint.write(self._path, self._question, self._snapshot)
+        return stopped
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the method had nothing more to do."""
+        return self._is_done
+
+    def _now(self) -> _checkpoint.Snapshot:
+        return _checkpoint.Snapshot.of(
+            self.method, self.problem, self._rng, self._steps, self.seconds, is_done=self._is_done
         )
-    if method == "exhaustive":
-        found = exhaustive(problem, budgets)
+
+    def _write_sometimes(self) -> None:
+        if self._path is None or time.monotonic() < self._written + SECONDS_BETWEEN_CHECKPOINTS:
+            return
+        _checkpoint.write(self._path, self._question, self._snapshot)
+        self._written = time.monotonic()
+
+    def _progress(self) -> Progress:
+        archive, problem = self.problem.archive, self.problem
+        budgets = self.budgets if len(self.budgets) else archive.ceiling_ms[None]
+        rows = [archive.best_within(b) for b in budgets]
+        best = np.array([np.nan if r is None else archive.accuracy[r] for r in rows])
+        total = problem.most_evaluations or count(problem)
+        return Progress(problem.evaluations, total, best, len(archive), self.seconds)
+
+
+def counted(predictors: Sequence[Predictor], confidence: float | None) -> list[Counted]:
+    """What counts as latency on every target.
+
+    That all budgets are kept at once with a confidence follows from each being kept with a
+    higher one (Bonferroni's inequality).
+    """
+    if confidence is None:
+        return [Predicted(p) for p in predictors]
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, such as 0.9; got {confidence}")
+    each = 1 - (1 - confidence) / len(predictors)
+    return [UpperBound(p, each) for p in predictors]
+
+
+def _verb(confidence: float | None) -> str:
+    return "takes" if confidence is None else f"stays, with a confidence of {confidence}, below"
+
+
+def _predictors(space: SearchSpace, latency: Latency | Sequence[Latency]) -> list[Predictor]:
+    items = [latency] if isinstance(latency, str | Predictor) else list(latency)
+    if not items:
+        raise ValueError("latency must be a predictor or several; got none")
+    predictors = [predict.load(item) if isinstance(item, str) else item for item in items]
+    for predictor in predictors:
+        if space.block_space != predictor.space.name:
+            raise ValueError(
+                f"the predictor is for {predictor.space.name}; it knows nothing of {space.name}"
+            )
+    return predictors
+
+
+def _accuracy(space: SearchSpace, accuracy: AnyAccuracy | None) -> AccuracyModel:
+    model = as_accuracy_model(space.block_space if accuracy is None else accuracy, space)
+    if not model.supports(space):
+        raise ValueError(f"the accuracy model {model.name!r} knows nothing of {space.name}")
+    return model
+
+
+def _candidates(
+    space: SearchSpace,
+    model: AccuracyModel,
+    candidates: Archs | None,
+    allowed: Mapping[str, Sequence[int]],
+) -> Archs | None:
+    """The only networks there are, if the user or the accuracy model names some."""
+    known = model.known(space)
+    if candidates is None:
+        candidates = known
+    elif candidates.space.name != space.name:
+        raise ValueError(f"candidates must be of {space.name}; got {candidates.space.name}")
+    elif known is not None:
+        names = known.concatenate(candidates).unique_index()
+        candidates = candidates[np.isin(names[len(known) :], names[: len(known)])]
+    if candidates is None:
+        return None
+    canonical = candidates.canonical().genes
+    kept = np.ones(len(candidates), dtype=np.bool_)
+    for column, gene in enumerate(space.genes):
+        kept &= np.isin(canonical[:, column], [0, *allowed[gene.name]])
+    if not kept.any():
+        raise ValueError(
+            f"none of the {len(candidates)} candidates has only values of genes that the models "
+            "know and the restrictions allow: give other candidates"
+        )
+    return candidates[kept].unique()
+
+
+def _method(method: str | Method, problem: Problem, evaluations: int | None) -> Method:
+    if isinstance(method, str):
+        if method not in (*METHODS, "auto"):
+            raise ValueError(unknown_name("method", method, [*METHODS, "auto"]))
+        is_small = problem.candidates is not None or count(problem) <= MAX_NETWORKS
+        name = ("exhaustive" if is_small else "memetic") if method == "auto" else method
+        method = METHODS[name]()
+    if problem.candidates is not None and not method.is_exact:
+        raise ValueError(
+            f"the method {method.name} makes networks of its own; among candidates only "
+            "exhaustive search can choose"
+        )
+    if evaluations is None:
+        return method
+    if evaluations < 1:
+        raise ValueError(f"evaluations must be at least 1; got {evaluations}")
+    return replace(method, evaluations=evaluations)  # type: ignore[type-var]
+
+
+def _question(
+    problem: Problem, budgets: Floats, confidence: float | None, method: Method, seed: int
+) -> dict[str, Any]:
+    """What makes two searches the same, whatever their evaluations."""
+    settings = {k: v for k, v in method.settings().items() if k != "evaluations"}
+    sample = problem.candidates
+    if sample is None:
+        sample = problem.space.sample(_FINGERPRINTED, 0, restrict=problem.restrict)
+    sample = sample[:_FINGERPRINTED]
+    models = problem.ms(sample).tobytes() + problem.accuracy.predict(sample).tobytes()
+    return {
+        "space": problem.space.name,
+        "targets": [latency.name for latency in problem.latencies],
+        "max_latency_ms": budgets.tolist(),
+        "confidence": confidence,
+        "limits": problem.limits,
+        "restrict": {k: list(map(int, v)) for k, v in problem.restrict.items()},
+        "candidates": None if problem.candidates is None else len(problem.candidates),
+        "accuracy_model": problem.accuracy.name,
+        "models": hashlib.sha256(models).hexdigest(),
+        "method": method.name,
+        "settings": settings,
+        "seed": seed,
+    }
+
+
+def _result(
+    run: _Run,
+    predictors: Sequence[Predictor],
+    confidence: float | None,
+    coverage: float,
+    stopped: str | None,
+) -> SearchResult:
+    problem, archive = run.problem, run.problem.archive
+    front = _front(problem, archive, predictors)
+    budgets = run.budgets
+    if len(budgets):
+        picked = [archive.best_within(b) for b in budgets]
+        rows = np.array([r for r in picked if r is not None], dtype=np.intp)
     else:
-        rng = np.random.default_rng(seed)
-        found = evolve(problem, budgets, rng, settings or Evolution(), progress)
-    evaluations = problem.evaluations
-    _check_feasible(problem, found, budgets)
-    interval = kept = None
-    if problem.latency.covers(coverage):
-        interval = problem.latency.predict_interval(found, coverage)
-        kept = problem.latency.probability_below(found, budgets)
+        rows = np.arange(len(archive))
+        budgets = np.full((len(rows), len(predictors)), np.inf)
+    archs = archive.archs[rows]
+    lower = upper = kept = None
+    if all(p.covers(coverage) for p in predictors):
+        intervals = [p.predict_interval(archs, coverage) for p in predictors]
+        lower, upper = by_target([i[0] for i in intervals]), by_target([i[1] for i in intervals])
+        if np.isfinite(budgets).all():
+            kept = by_target(
+                [p.probability_below(archs, b)
+                 for p, b in zip(predictors, budgets.T, strict=True)]
+            )  # fmt: skip
     return SearchResult(
-        found,
-        budgets,
-        problem.accuracy.predict(found),
-        problem.latency.predict(found),
-        interval and interval[0],
-        interval and interval[1],
+        archs,
+        by_target(list(budgets.T)),
+        front.accuracy[rows],
+        None if front.accuracy_std is None else front.accuracy_std[rows],
+        front.latency_ms[rows],
+        lower,
+        upper,
         coverage,
         kept,
         confidence,
-        method,
-        evaluations,
-        time.perf_counter() - start,
+        front,
+        tuple(predictors),
+        run.method.name,
+        run.method.is_exact and run.is_done,
+        stopped,
+        problem.evaluations,
+        run.seconds,
     )
 
 
-def _budgets(max_latency_ms: float | Sequence[float]) -> Floats:
-    budgets = np.atleast_1d(np.array(max_latency_ms, dtype=np.float64))
-    if budgets.ndim != 1 or not len(budgets):
-        raise ValueError("max_latency_ms must be a number of ms or a list of them")
-    bad = ~(np.isfinite(budgets) & (budgets > 0))
-    if bad.any():
-        raise ValueError(f"a latency budget must be positive and finite; got {budgets[bad][0]} ms")
-    return budgets
-
-
-def _problem(
-    space: str | SearchSpace,
-    latency: str | Predictor,
-    accuracy: str | AccuracyModel | None,
-    confidence: float | None,
-    restrict: Mapping[str, Sequence[int]],
-) -> Problem:
-    the_space = find_space(space) if isinstance(space, str) else space
-    predictor = predict.load(latency) if isinstance(latency, str) else latency
-    if the_space.block_space != predictor.space.name:
-        raise ValueError(
-            f"the predictor is for {predictor.space.name}; it knows nothing of {the_space.name}"
-        )
-    if accuracy is None:
-        accuracy = the_space.block_space
-    model = accuracy_model(accuracy) if isinstance(accuracy, str) else accuracy
-    if not model.supports(the_space):
-        raise ValueError(f"the accuracy model {model.name!r} knows nothing of {the_space.name}")
-    allowed = restriction(the_space, predictor, model, restrict)
-    return Problem(the_space, predictor, model, confidence, allowed)
-
-
-def _check_feasible(problem: Problem, found: Archs, budgets: Floats) -> None:
-    bound = problem.bound_ms(found)
-    over = bound > budgets
-    if not over.any():
-        return
-    worst = int(np.argmax(over))
-    counted = "takes" if problem.confidence is None else (
-        f"stays, with a confidence of {problem.confidence}, below"
-    )  # fmt: skip
-    raise InfeasibleError(
-        f"no network of {problem.space.name} keeps {budgets[worst]:g} ms on "
-        f"{problem.latency.target}: the fastest found {counted} {bound[worst]:.3f} ms; "
-        "raise the budget"
+def _front(problem: Problem, archive: Archive, predictors: Sequence[Predictor]) -> Front:
+    archs = archive.archs
+    return Front(
+        archs,
+        archive.accuracy,
+        problem.accuracy.uncertainty(archs),
+        by_target([p.predict(archs) for p in predictors]),
+        by_target(list(archive.ms.T)),
     )

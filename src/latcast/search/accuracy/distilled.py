@@ -1,6 +1,6 @@
-"""Accuracy models: architecture -> top-1 accuracy.
+"""The distilled model of Once-For-All's networks, which latcast ships.
 
-The shipped one imitates Once-For-All's accuracy predictor for OFA-MobileNetV3 (width 1.2), a
+It imitates Once-For-All's accuracy predictor for OFA-MobileNetV3 (width 1.2), a
 128-400-400-400-1 ReLU network: its hidden layers are thinned out to 400-340-200 and trained
 further on the original's answers (``scripts/distill_accuracy.py``).
 """
@@ -8,10 +8,7 @@ further on the original's answers (``scripts/distill_accuracy.py``).
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._model_file import ModelFile, read_model, write_model
-from latcast._names import unknown_name
 from latcast.spaces import Archs, CompOFA, OFAMobileNetV3, SearchSpace
 from latcast.spaces.ofa_mobilenet_v3 import KS, RESOLUTIONS, D, E, R, active_blocks
 
-__all__ = ["AccuracyModel", "DistilledOFA", "accuracy_model"]
+from ._base import KIND, AccuracyModel
 
 Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
 Metrics = Mapping[str, Mapping[str, float]]
 
-KIND = "accuracy"
 SPACE = "ofa-mobilenet-v3"
 SOURCE = (
     "Once-For-All's accuracy predictor (mit-han-lab/once-for-all), as shipped in "
@@ -37,7 +32,6 @@ SOURCE = (
 )
 LICENCE = "MIT (Once-For-All); Apache-2.0 (OFANAS_PerformanceEstimation)"
 
-_NAMES = (SPACE,)
 _BLOCKS = KS.stop - KS.start
 _DEPTHS = D.stop - D.start
 _OPTIONAL = np.flatnonzero(np.arange(_BLOCKS) % (_BLOCKS // _DEPTHS) >= 2)
@@ -46,29 +40,6 @@ _FIRST_BIN = 4 * _BLOCKS + len(_OPTIONAL)
 FEATURES = _FIRST_BIN + _BINS
 # Activations of this many architectures stay in a core's cache.
 _CHUNK = 1024
-
-
-class AccuracyModel(ABC):
-    """Predicts the top-1 accuracy of architectures.
-
-    A model is immutable. ``resolutions`` are the input resolutions that it was made for: it
-    answers for others that its space has, but a search must not trust it there.
-    """
-
-    name: str
-    resolutions: tuple[int, ...]
-
-    @abstractmethod
-    def supports(self, space: SearchSpace) -> bool:
-        """Whether architectures of ``space`` can be predicted."""
-
-    @abstractmethod
-    def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
-        """Top-1 accuracy from 0 to 1, shape (n,).
-
-        Raises:
-            ValueError: the model does not support the space of ``archs``.
-        """
 
 
 def encode(archs: Archs) -> npt.NDArray[np.bool_]:
@@ -124,6 +95,7 @@ class DistilledOFA(AccuracyModel):
     """
 
     name = SPACE
+    resolutions: tuple[int, ...]
 
     def __init__(
         self, tensors: Mapping[str, Array], *, resolutions: Iterable[int], metrics: Metrics
@@ -214,19 +186,6 @@ class DistilledOFA(AccuracyModel):
             )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-
-
-@lru_cache(maxsize=len(_NAMES))
-def accuracy_model(name: str = SPACE) -> AccuracyModel:
-    """The shipped accuracy model called ``name``.
-
-    Raises:
-        ValueError: there is none; the message lists those that there are.
-    """
-    if name not in _NAMES:
-        raise ValueError(unknown_name("accuracy model", name, _NAMES))
-    with as_file(files("latcast") / "zoo" / f"{name}.accuracy.latcast") as path:
-        return DistilledOFA.load(path)
 
 
 def _relu(x: Float32) -> Float32:

@@ -1,0 +1,137 @@
+"""Whether limits can be kept at all, found out before a search begins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+
+from latcast.spaces import Archs
+
+from ._neighbours import Changes
+from ._problem import Floats, InfeasibleError, Problem
+
+RANDOM_STARTS = 2_000
+MAX_NETWORKS = 500_000
+"""Of spaces up to this size every network is looked at before they are called infeasible."""
+
+_CHUNK = 50_000
+
+
+def check_feasible(problem: Problem, budgets_ms: Floats, counted: str = "takes") -> Archs:
+    """Networks that keep the limits and the budgets: the fastest, and one for every budget.
+
+    Args:
+        problem: with the limits.
+        budgets_ms: shape (budgets, targets).
+        counted: verb for the ms that count, in messages.
+
+    Raises:
+        InfeasibleError: limits contradict each other, or no network keeps a budget.
+    """
+    targets = len(problem.latencies)
+    fastest = nearest(problem, np.full(targets, np.inf))
+    if problem.excess(fastest)[0] > 0:
+        raise InfeasibleError(_limits_message(problem, fastest))
+    found = [fastest]
+    for budget in budgets_ms:
+        near = fastest if targets == 1 else nearest(problem, budget)
+        if (problem.ms(near) > budget).any() or problem.excess(near)[0] > 0:
+            raise InfeasibleError(_budget_message(problem, budget, near, counted))
+        found.append(near)
+    return found[0].concatenate(*found[1:]).unique()
+
+
+def nearest(problem: Problem, goal_ms: Floats) -> Archs:
+    """The network nearest to keeping limits and goal; the fastest of those that keep them.
+
+    It is exact where the candidates are given or the space is small and a walk does not lead to
+    a network that keeps them. Otherwise the walk changes one or two genes at a time.
+
+    Args:
+        problem: with the limits.
+        goal_ms: shape (targets,), infinite where there is none.
+    """
+    if problem.candidates is not None:
+        return _best(problem, _chunks(problem.candidates), goal_ms)
+    walked = _walk(problem, goal_ms)
+    size = np.prod([float(len(c)) for c in problem.choices])
+    if size <= MAX_NETWORKS and (np.isinf(goal_ms).all() or _violation(problem, walked, goal_ms)):
+        return _best(problem, _chunks(problem.space.enumerate(problem.restrict)), goal_ms)
+    return walked
+
+
+def _walk(problem: Problem, goal_ms: Floats) -> Archs:
+    space = problem.space
+    smallest = Archs(space, np.array([[c[0] for c in problem.choices]]))
+    random = space.sample(RANDOM_STARTS, 0, restrict=problem.restrict)
+    arch = _best(problem, iter([smallest.concatenate(random)]), goal_ms)
+    while True:
+        changes = Changes(arch, problem.choices)
+        better = _best(problem, iter([arch.concatenate(changes.singly())]), goal_ms)
+        if better == arch:
+            pairs = changes.made(changes.pairs())
+            better = _best(problem, _chunks(arch.concatenate(pairs)), goal_ms)
+        if better == arch:
+            return arch
+        arch = better
+
+
+def _best(problem: Problem, batches: Iterator[Archs], goal_ms: Floats) -> Archs:
+    """The first network of the least violation, and of the least ms among those."""
+    best, best_key = None, (np.inf, np.inf)
+    for archs in batches:
+        ms = problem.ms(archs)
+        violation = problem.excess(archs) + np.maximum(ms / goal_ms - 1.0, 0.0).sum(axis=1)
+        # Latencies of several targets are compared by their product.
+        speed = np.log(ms).sum(axis=1)
+        row = int(np.lexsort((speed, violation))[0])
+        key = (float(violation[row]), float(speed[row]))
+        if key < best_key:
+            best, best_key = archs[row], key
+    assert best is not None
+    return best
+
+
+def _chunks(archs: Archs) -> Iterator[Archs]:
+    return (archs[start : start + _CHUNK] for start in range(0, len(archs), _CHUNK))
+
+
+def _violation(problem: Problem, arch: Archs, goal_ms: Floats) -> bool:
+    over = problem.ms(arch) > goal_ms
+    return bool(over.any() or problem.excess(arch)[0] > 0)
+
+
+def _limits_message(problem: Problem, near: Archs) -> str:
+    broken = [
+        f"{name} of {limit:,.0f} (it has {problem.cost(near, name)[0]:,.0f})"
+        for name, limit in problem.limits.items()
+        if problem.cost(near, name)[0] > limit
+    ]
+    return (
+        f"no network of {problem.space.name} keeps the limits: the nearest found exceeds "
+        f"{' and '.join(broken)}; it is {described(near)}; raise the limits"
+    )
+
+
+def _budget_message(problem: Problem, budget: Floats, near: Archs, counted: str) -> str:
+    ms = problem.ms(near)[0]
+    if len(budget) == 1:
+        what, takes = f"{budget[0]:g} ms on {problem.latencies[0].name}", f"{ms[0]:.3f} ms"
+        kind = "fastest"
+    else:
+        names = [latency.name for latency in problem.latencies]
+        what = " and ".join(f"{b:g} ms on {n}" for b, n in zip(budget, names, strict=True))
+        takes = " and ".join(f"{m:.3f} ms" for m in ms)
+        kind = "nearest"
+    others = " that keeps the other limits" if problem.limits else ""
+    return (
+        f"no network of {problem.space.name} keeps {what}: the {kind} found{others} {counted} "
+        f"{takes}; it is {described(near)}; raise the budget"
+    )
+
+
+def described(arch: Archs) -> str:
+    """A network in the field's own form, on one line."""
+    return json.dumps(arch.to_dicts()[0], separators=(",", ":"))

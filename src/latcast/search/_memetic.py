@@ -1,0 +1,250 @@
+"""Genetic local search: a population of local optima.
+
+Parents are the best local optima within a goal, children come from crossover and mutation and
+are moved to a local optimum themselves before they compete (Moscato's memetic algorithms;
+Merz and Freisleben, *Fitness landscapes and memetic algorithm design*, 1999). A move changes one
+or two genes. Every change of one gene is evaluated; what two of them gain is first taken for the
+sum of what each does alone, and only the most promising pairs are evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast.spaces import Archs
+
+from ._method import Goals, Method, State, evaluated_state
+from ._neighbours import Changes
+from ._problem import Evaluated, Floats, Problem
+
+PENALTY = 6.0
+"""Accuracy that exceeding a goal by its whole costs, in accuracies per e-fold of latency."""
+PENALTY_SAMPLE = 500
+MOST_CHANGES = 160
+"""Of a network with more changes of one gene than this, the best are paired."""
+STARTS_AT_ONCE = 8
+MUTATION_RATES = (0.02, 0.05, 0.1)
+LEAST_GAIN = 1e-7
+
+
+@dataclass
+class Memetic(Method):
+    """Settings of the genetic local search, the default in large spaces.
+
+    Args:
+        evaluations: at most so many networks are evaluated.
+        elite: local optima that are kept as parents for every goal.
+        starts: random networks that every budget starts with; other goals start with one.
+        children: a budget gets in every generation; other goals get one in ``every`` generations.
+        every: see ``children``.
+        pairs: of changes that are evaluated for every move.
+        moves: of a child; starts move until they are local optima.
+        patience: end after so many generations in which no goal got better.
+    """
+
+    evaluations: int = 120_000
+    elite: int = 4
+    starts: int = 4
+    children: int = 2
+    every: int = 4
+    pairs: int = 16
+    moves: int = 3
+    patience: int = 40
+
+    name: ClassVar[str] = "memetic"
+    description: ClassVar[str] = "genetic local search: a population of local optima"
+
+    def begin(self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator) -> None:
+        """Evaluate what is known, and find out what exceeding a goal has to cost."""
+        self._problem, self._goals, self._rng = problem, goals, rng
+        self._known = known
+        counts = np.where(np.arange(len(goals)) < goals.budgets, self.starts, 1)
+        self._starts = np.repeat(np.arange(len(goals)), counts)
+        self._penalty = 0.0
+        self._begun = self._waited = 0
+        self._best = np.full(len(goals), -np.inf)
+        self._optima: Evaluated | None = None
+
+    def step(self) -> bool:
+        """Move some of the random starts; then children of every budget and of some goals."""
+        if self._optima is None:
+            self._optima = self._problem.evaluate(self._known)
+            self._penalty = self._price(self._problem.evaluate(self._random(PENALTY_SAMPLE)))
+        is_start = self._begun < len(self._starts)
+        if is_start:
+            goal = self._starts[self._begun : self._begun + STARTS_AT_ONCE]
+            archs = self._random(len(goal))
+            self._begun += len(goal)
+        else:
+            archs, goal = self._children()
+        found = self._climb(archs, self._goals.ms[goal], None if is_start else self.moves)
+        self._optima = self._optima.join(found)
+        elite = self._elite()
+        self._optima = self._optima[np.unique(np.concatenate(elite))]
+        reached = np.array([self._optima.accuracy[e].max(initial=-np.inf) for e in self._elite()])
+        is_better = is_start or (reached > self._best).any()
+        self._waited = 0 if is_better else self._waited + 1
+        self._best = np.maximum(self._best, reached)
+        return self._waited < self.patience
+
+    def state(self) -> State:
+        """Local optima, what each goal has reached, and the penalty."""
+        if self._optima is None:
+            return {}
+        return evaluated_state("optima", self._optima) | {
+            "best": self._best,
+            "penalty": np.array([self._penalty]),
+            "counts": np.array([self._begun, self._waited]),
+        }
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Bring back what :meth:`state` gave."""
+        if not state:
+            return
+        space = self._problem.space
+        self._optima = Evaluated(
+            Archs(space, state["optima.genes"]), state["optima.accuracy"], state["optima.ms"],
+            state["optima.excess"],
+        )  # fmt: skip
+        self._best = state["best"]
+        self._penalty = float(state["penalty"][0])
+        self._begun, self._waited = (int(n) for n in state["counts"])
+
+    # -- children ---------------------------------------------------------------------------
+
+    def _random(self, n: int) -> Archs:
+        """Random networks, each with another share of its genes taken from the fastest one."""
+        problem, rng = self._problem, self._rng
+        random = problem.space.sample(n, rng, restrict=problem.restrict).genes
+        genes = np.where(
+            rng.random(random.shape) < rng.random((n, 1)), self._known.genes[0], random
+        )
+        return Archs._trusted(problem.space, genes)
+
+    def _children(self) -> tuple[Archs, npt.NDArray[np.intp]]:
+        """Mutated crossovers of a goal's local optima with its neighbours'."""
+        rng, goals = self._rng, self._goals
+        is_budget = np.arange(len(goals)) < goals.budgets
+        if not is_budget.any():
+            is_budget[:] = True
+        chosen = is_budget | (rng.random(len(goals)) < 1 / self.every)
+        goal = np.repeat(np.arange(len(goals)), np.where(is_budget, self.children, 1) * chosen)
+        elite, near = self._elite(), self._neighbours
+        mothers = np.array([rng.choice(elite[g]) for g in goal])
+        fathers = np.array([rng.choice(elite[rng.choice(near[g])]) for g in goal])
+        problem = self._problem
+        assert self._optima is not None
+        archs = self._optima.archs
+        crossed = problem.space.crossover(archs[mothers], archs[fathers], rng)
+        rate = float(rng.choice(MUTATION_RATES))
+        return problem.space.mutate(crossed, rate, rng, restrict=problem.restrict), goal
+
+    @property
+    def _neighbours(self) -> npt.NDArray[np.intp]:
+        """Of every goal the three nearest ones, itself among them, shape (goals, 3)."""
+        ms = self._goals.ms.copy()
+        finite = np.where(np.isfinite(ms), ms, 0.0).max(axis=0)
+        ms = np.log(np.where(np.isfinite(ms), ms, 2 * finite + 1))
+        distance = np.abs(ms[:, None] - ms).sum(axis=2)
+        return np.argsort(distance, axis=1, kind="stable")[:, :3]
+
+    def _elite(self) -> list[npt.NDArray[np.intp]]:
+        """Positions of the best local optima within every goal, of equal ones the fastest.
+
+        Where nothing is within a goal: of what exceeds it the least.
+        """
+        optima = self._optima
+        assert optima is not None
+        result = []
+        for goal in self._goals.ms:
+            violation = optima.violation(goal)
+            order = np.lexsort((optima.ms.sum(axis=1), -optima.accuracy, violation))
+            within = order[: max(1, int((violation <= 0).sum()))]
+            accuracy = optima.accuracy[within]
+            # Equal accuracy means equal networks, up to a coincidence.
+            within = within[np.append(True, np.diff(accuracy) < 0)]
+            result.append(within[: self.elite])
+        return result
+
+    # -- local search -----------------------------------------------------------------------
+
+    def _price(self, sample: Evaluated) -> float:
+        """What exceeding a goal costs: several times what more latency gains."""
+        spread = float(np.log(sample.ms).sum(axis=1).std()) / sample.ms.shape[1]
+        gain = float(sample.accuracy.std()) / spread if spread else 0.0
+        return PENALTY * gain or 1.0
+
+    def _value(self, found: Evaluated, goal_ms: Floats) -> Floats:
+        value: Floats = found.accuracy - self._penalty * found.violation(goal_ms)
+        return value
+
+    def _climb(self, archs: Archs, goals_ms: Floats, moves: int | None) -> Evaluated:
+        """Move n networks, each to the best of its neighbours, until none is better.
+
+        Args:
+            archs: n networks.
+            goals_ms: of each, shape (n, targets).
+            moves: at most so many; None: no such limit.
+        """
+        found = self._problem.evaluate(archs)
+        active = np.arange(len(archs))
+        while len(active) and moves != 0:
+            moved = self._move(found[active], goals_ms[active])
+            before = self._value(found[active], goals_ms[active])
+            better = self._value(moved, goals_ms[active]) > before + LEAST_GAIN
+            active = active[better]
+            rows = np.arange(len(found))
+            rows[active] = len(found) + np.flatnonzero(better)
+            found = found.join(moved)[rows]
+            moves = None if moves is None else moves - 1
+        return found
+
+    def _move(self, found: Evaluated, goals_ms: Floats) -> Evaluated:
+        """The best neighbour of each of n networks."""
+        changes = [Changes(arch, self._problem.choices) for arch in found.archs]
+        singles = _split(self._evaluate([c.singly() for c in changes]), changes)
+        pairs = [
+            self._promising(found[np.array([n])], changes[n], singles[n], goals_ms[n])
+            for n in range(len(found))
+        ]
+        doubles = self._evaluate([c.made(p) for c, p in zip(changes, pairs, strict=True)])
+        best, start = [], 0
+        for n, single in enumerate(singles):
+            at = np.array([n])
+            end = start + len(pairs[n])
+            candidates = single.join(doubles[np.arange(start, end)])
+            value = self._value(candidates, goals_ms[n])
+            best.append(candidates[np.array([np.argmax(value)])] if len(value) else found[at])
+            start = end
+        return best[0].join(*best[1:])
+
+    def _evaluate(self, batches: list[Archs]) -> Evaluated:
+        return self._problem.evaluate(batches[0].concatenate(*batches[1:]))
+
+    def _promising(
+        self, found: Evaluated, changes: Changes, single: Evaluated, goal_ms: Floats
+    ) -> npt.NDArray[np.intp]:
+        """Pairs of changes that gain the most if each does what it does alone."""
+        among = None
+        if len(changes) > MOST_CHANGES:
+            among = np.argsort(-self._value(single, goal_ms), kind="stable")[:MOST_CHANGES]
+        pairs = changes.pairs(among)
+        first, second = pairs.T
+        accuracy = single.accuracy[first] + single.accuracy[second] - found.accuracy
+        ms = np.maximum(single.ms[first] + single.ms[second] - found.ms, 0.0)
+        excess = np.maximum(single.excess[first] + single.excess[second] - found.excess, 0.0)
+        over = np.maximum(ms / goal_ms - 1.0, 0.0).sum(axis=1) + excess
+        value = accuracy - self._penalty * over
+        most = min(self.pairs, len(pairs))
+        return pairs[np.argpartition(-value, most - 1)[:most]] if most else pairs
+
+
+def _split(found: Evaluated, changes: list[Changes]) -> list[Evaluated]:
+    """Evaluated networks of several batches of changes, one by one."""
+    ends = np.cumsum([len(c) for c in changes])
+    return [found[np.arange(end - len(c), end)] for c, end in zip(changes, ends, strict=True)]

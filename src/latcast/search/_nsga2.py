@@ -1,0 +1,136 @@
+"""NSGA-II: Deb, Pratap, Agarwal and Meyarivan, IEEE Trans. Evol. Comput. 6 (2002) 182.
+
+Networks are ranked by fronts and spread out by crowding distance; parents win binary tournaments;
+what exceeds limits loses to what exceeds them less (its section VI).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast.spaces import Archs
+
+from ._archive import nondominated
+from ._method import Goals, Method, State, evaluated_state
+from ._problem import Evaluated, Floats, Problem
+
+Positions = npt.NDArray[np.intp]
+
+
+@dataclass
+class NSGA2(Method):
+    """Settings of NSGA-II.
+
+    Args:
+        evaluations: at most so many networks are evaluated.
+        population: networks that are kept, and children in a generation.
+        crossover_rate: probability that a child has two parents.
+        mutation_rate: probability that a gene is drawn again; by default one gene a network.
+        patience: end after so many generations in which the front did not change.
+    """
+
+    evaluations: int = 120_000
+    population: int = 200
+    crossover_rate: float = 0.9
+    mutation_rate: float | None = None
+    patience: int = 100
+
+    name: ClassVar[str] = "nsga2"
+    description: ClassVar[str] = "NSGA-II"
+
+    def begin(self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator) -> None:
+        """Nothing is evaluated yet; budgets bound the front by their ceiling."""
+        self._problem, self._rng, self._known = problem, rng, known
+        self._population: Evaluated | None = None
+        self._waited = 0
+
+    def step(self) -> bool:
+        """One generation."""
+        before = self._problem.archive
+        if self._population is None:
+            first = self._problem.space.sample(
+                self.population, self._rng, restrict=self._problem.restrict
+            )
+            self._population = self._problem.evaluate(self._known.concatenate(first))
+        else:
+            self._population = self._population.join(self._problem.evaluate(self._children()))
+        distinct = np.unique(self._population.archs.unique_index(), return_index=True)[1]
+        self._population = self._population[np.sort(distinct)]
+        self._population = self._population[self._ranked()[: self.population]]
+        self._waited = self._waited + 1 if self._problem.archive is before else 0
+        return self._waited < self.patience
+
+    def state(self) -> State:
+        """The population, ranked."""
+        if self._population is None:
+            return {}
+        return evaluated_state("population", self._population) | {
+            "waited": np.array([self._waited])
+        }
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Bring back what :meth:`state` gave."""
+        if not state:
+            return
+        archs = Archs(self._problem.space, state["population.genes"])
+        self._population = Evaluated(
+            archs, state["population.accuracy"], state["population.ms"], state["population.excess"]
+        )
+        self._waited = int(state["waited"][0])
+
+    def _children(self) -> Archs:
+        """Mutated crossovers of the winners of binary tournaments."""
+        assert self._population is not None
+        problem, rng, archs = self._problem, self._rng, self._population.archs
+        # The population is ranked: of two networks the one in front wins.
+        mothers, fathers = rng.integers(0, len(archs), (2, 2, self.population)).min(axis=1)
+        single = rng.random(self.population) >= self.crossover_rate
+        fathers = np.where(single, mothers, fathers)
+        crossed = problem.space.crossover(archs[mothers], archs[fathers], rng)
+        rate = self.mutation_rate
+        if rate is None:
+            rate = 1 / len(problem.choices)
+        return problem.space.mutate(crossed, rate, rng, restrict=problem.restrict)
+
+    def _ranked(self) -> Positions:
+        """All networks, best first: by violation, then front, then crowding distance."""
+        found = self._population
+        assert found is not None
+        violation = found.violation(self._problem.archive.ceiling_ms)
+        kept = np.flatnonzero(violation <= 0)
+        order = []
+        left, taken = kept, 0
+        while left.size and taken < self.population:
+            front = left[nondominated(found.accuracy[left], found.ms[left])]
+            objectives = np.column_stack([-found.accuracy[front], found.ms[front]])
+            order.append(front[np.argsort(-crowding(objectives), kind="stable")])
+            left = np.setdiff1d(left, front, assume_unique=True)
+            taken += len(front)
+        over = np.flatnonzero(violation > 0)
+        over = over[np.argsort(violation[over], kind="stable")]
+        return np.concatenate([*order, left, over])
+
+
+def crowding(objectives: Floats) -> Floats:
+    """Crowding distance of one front (its section III B); infinite at the ends.
+
+    Args:
+        objectives: shape (n, objectives).
+
+    Returns:
+        Shape (n,).
+    """
+    distance = np.zeros(len(objectives))
+    for values in objectives.T:
+        order = np.argsort(values, kind="stable")
+        ascending = values[order]
+        spread = ascending[-1] - ascending[0]
+        distance[order[[0, -1]]] = np.inf
+        if spread > 0:
+            distance[order[1:-1]] += (ascending[2:] - ascending[:-2]) / spread
+    return distance
