@@ -10,7 +10,7 @@ from latcast.search.interop import optuna_objective
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 objective = optuna_objective(
-    "compofa-elastic-kernel", latency="samsung-note10", max_latency_ms=20, limits={"macs": 4e8}
+    "compofa-elastic-kernel", latency="samsung-note10", max_latency_ms=20, max_macs=4e8
 )
 study = optuna.create_study(
     directions=objective.directions, sampler=optuna.samplers.NSGAIISampler(seed=0)

@@ -18,8 +18,8 @@ from latcast.search.interop import as_pymoo_problem
 problem = as_pymoo_problem(
     "ofa-mobilenet-v3",
     latency=["samsung-note10", "tesla-p40"],
-    max_latency_ms=[25, 30],
-    limits={"params": 8e6},
+    max_latency_ms=(25, 30),
+    max_params=8e6,
 )
 algorithm = NSGA3(
     ref_dirs=get_reference_directions("das-dennis", 3, n_partitions=12),

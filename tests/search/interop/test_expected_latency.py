@@ -304,7 +304,7 @@ def test_by_default_only_what_was_trained_on() -> None:
     assert ExpectedLatency(predictor).choices["r"] == (160, 176, 192, 208, 224)
     with pytest.raises(ValueError, match=r"r must keep one of \[160, .*; got \[128\]"):
         ExpectedLatency(predictor, restrict={"r": [128]})
-    with pytest.raises(ValueError, match="the predictors must be for nasbench201"):
+    with pytest.raises(ValueError, match="it knows nothing of nasbench201"):
         ExpectedLatency(predictor, space("nasbench201"))
 
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,33 +51,46 @@ def test_indices_that_are_none() -> None:
         variables.archs([0, 1])
 
 
+def _objectives(name: str, latency: Any, **options: Any) -> Objectives:
+    given = {"accuracy": None, "max_latency_ms": None, "confidence": None, "restrict": None}
+    return Objectives.of(name, latency, **(given | options))
+
+
 def test_values_are_those_of_the_models(note10: Predictor) -> None:
     p40 = latcast.load("tesla-p40")
-    objectives = Objectives.of(
-        OFA, [note10, p40], None, [20, None], {"macs": 3e8, "activation_bytes": 4e6}, None
-    )
+    objectives = _objectives(
+        "ofa-mobilenet-v3", [note10, p40], max_latency_ms=(20, 30), max_macs=3e8,
+        max_activation_bytes=4e6,
+    )  # fmt: skip
     archs = OFA.sample(50, 0, restrict={"r": [160, 224]})
-    accuracy, latency_ms = objectives.values(archs)
+    accuracy, ms = objectives.values(archs)
     np.testing.assert_array_equal(accuracy, accuracy_model().predict(archs))
-    np.testing.assert_array_equal(latency_ms[:, 0], note10.predict(archs))
-    np.testing.assert_array_equal(latency_ms[:, 1], p40.predict(archs))
-    assert objectives.constraints == (str(note10.target), "macs", "activation_bytes")
-    excess = objectives.excess(archs, latency_ms)
+    np.testing.assert_array_equal(ms, np.stack([note10.predict(archs), p40.predict(archs)], axis=1))
+    assert objectives.constraints == (
+        str(note10.target), str(p40.target), "max_macs", "max_activation_bytes"
+    )  # fmt: skip
     costs = OFA.costs(archs)
     kept = np.column_stack(
         [
-            note10.predict(archs) <= 20,
+            ms <= (20, 30),
             costs["macs"].to_numpy() <= 3e8,
             costs["activation_bytes"].to_numpy() <= 4e6,
         ]
     )
     assert kept.any(axis=0).all()
     assert not kept.all(axis=0).any()
-    np.testing.assert_array_equal(excess <= 0, kept)
+    np.testing.assert_array_equal(objectives.excess(archs, ms) <= 0, kept)
+
+
+def test_with_a_confidence_bounds_count() -> None:
+    p40 = latcast.load("tesla-p40")
+    archs = OFA.sample(5, 0, restrict={"r": [224]})
+    found = _objectives("ofa-mobilenet-v3", p40, confidence=0.9).values(archs)[1]
+    np.testing.assert_array_equal(found[:, 0], p40.upper_bound(archs, 0.9))
 
 
 def test_without_constraints_nothing_is_exceeded(note10: Predictor) -> None:
-    objectives = Objectives.of("compofa-fixed-kernel", note10, None, None, None, {"d1": [2, 3]})
+    objectives = _objectives("compofa-fixed-kernel", note10, restrict={"d1": [2, 3]})
     archs = space("compofa-fixed-kernel").sample(3, 0)
     assert objectives.excess(archs, objectives.values(archs)[1]).shape == (3, 0)
     assert objectives.constraints == ()
@@ -91,18 +107,22 @@ def test_errors(make: Callable[..., object], note10: Predictor) -> None:
 
     error("did you mean 'nasbench201'", "nasbench-201")
     error("no model is called", latency="no-such")
-    error("latency must be a predictor or several; got none", latency=[])
-    error("knows nothing of nasbench201", "nasbench201", accuracy="ofa-mobilenet-v3")
-    error("no accuracy model is called 'fbnet'", "fbnet")
-    error("must be for ofa-mobilenet-v3-w1.0|knows nothing", "ofa-mobilenet-v3-w1.0",
-          accuracy="ofa-mobilenet-v3")  # fmt: skip
-    error("a latency budget must be positive and finite; got -1 ms", max_latency_ms=-1)
-    error("or None, for each of 1 predictors; got 2", max_latency_ms=[20, 20])
-    error("or None, for each of 2 predictors; got 1", max_latency_ms=20, latency=[note10, note10])
-    error("no cost is called 'flops'", limits={"flops": 1e9})
-    error("limit of macs must be positive and finite; got nan", limits={"macs": float("nan")})
+    error("it knows nothing of fbnet", "fbnet", accuracy="ofa-mobilenet-v3")
+    error("a latency budget must be positive and finite; got -1", max_latency_ms=-1)
+    error("must be one number of ms a target, 1 in all; got 2", max_latency_ms=[20, 25])
+    error("must be 2 numbers of ms", max_latency_ms=20, latency=[note10, note10])
+    error("max_macs must be positive and finite; got nan", max_macs=float("nan"))
     error("has no gene 'x'", restrict={"x": [1]})
     error(r"r must keep one of \[160, .*got \[128\]", restrict={"r": [128]})
+
+
+def test_an_accuracy_of_some_networks_only(note10: Predictor, tmp_path: Path) -> None:
+    table = tmp_path / "some.csv"
+    arch = json.dumps(OFA.sample(1, 0, restrict={"r": [224]}).to_dicts()[0])
+    quoted = arch.replace('"', '""')
+    table.write_text(f'arch,accuracy\n"{quoted}",0.75\n', encoding="utf-8")
+    with pytest.raises(ValueError, match="knows only some networks: choose among them with"):
+        optuna_objective("ofa-mobilenet-v3", latency=note10, accuracy=table)
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,10 +135,3 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         interop.ExpectedLatency  # noqa: B018  # looking it up needs PyTorch
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         interop.nothing  # noqa: B018
-
-
-def test_models_that_share_nothing(note10: Predictor) -> None:
-    with pytest.raises(ValueError, match="the models share no value of 'r'"):
-        Variables.known(OFA, [note10], (128, 144), None)
-    with pytest.raises(ValueError, match="the predictors must be for nasbench201; got one for ofa"):
-        Variables.known(space("nasbench201"), [note10], None, None)

@@ -35,7 +35,7 @@ def _nsga2(problem: Any, evaluations: int) -> Any:
 def test_it_evaluates_populations() -> None:
     devices = ["samsung-note10", "tesla-p40"]
     problem = as_pymoo_problem(
-        "ofa-mobilenet-v3", latency=devices, max_latency_ms=[20, 30], limits={"params": 6e6}
+        "ofa-mobilenet-v3", latency=devices, max_latency_ms=[20, 30], max_params=6e6
     )
     assert (problem.n_var, problem.n_obj, problem.n_ieq_constr) == (46, 3, 3)
     rng = np.random.default_rng(0)

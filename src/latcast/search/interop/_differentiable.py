@@ -9,7 +9,7 @@ more than a table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from latcast.predict import Form, Predictor
+from latcast.search._restriction import restriction
+from latcast.search._search import _predictors
 from latcast.spaces import SearchSpace
 
 from ._terms import Term, terms_of
@@ -61,10 +63,13 @@ class ExpectedLatency(nn.Module):
         predictor: Predictor,
         space: SearchSpace | None = None,
         *,
-        restrict: Mapping[str, Iterable[int]] | None = None,
+        restrict: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
-        variables = Variables.known(space or predictor.space, [predictor], None, restrict)
+        the_space = space or predictor.space
+        predictors = _predictors(the_space, predictor)
+        known = restriction(the_space, predictors, None, restrict or {})
+        variables = Variables(the_space, tuple(the_space.choices(known)))
         self.choices = {
             gene.name: tuple(values.tolist())
             for gene, values in zip(variables.space.genes, variables.choices, strict=True)

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from latcast import predict
-from latcast._names import unknown_name
-from latcast.predict import Predictor
-from latcast.search.accuracy import AccuracyModel, accuracy_model
+from latcast.search._budgets import parse_budgets, parse_limits
+from latcast.search._problem import Problem
+from latcast.search._restriction import restriction
+from latcast.search._search import AnyAccuracy, Latency, _accuracy, _predictors, counted
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
 from ._variables import Variables
 
 Floats = npt.NDArray[np.float64]
-Latencies = str | Predictor | Sequence[str | Predictor]
-Budgets = float | Sequence[float | None] | None
-
-COSTS = ("macs", "params", "bytes", "launches", "activation_bytes", "blocks")
-"""Columns of :meth:`latcast.spaces.SearchSpace.costs`, which can be limited."""
+Latencies = Latency | Sequence[Latency]
+Budget = float | Sequence[float] | None
 
 
 @dataclass(frozen=True)
@@ -31,92 +28,78 @@ class Objectives:
     """Accuracy and latencies of networks, and by how much they exceed what is allowed.
 
     Attributes:
+        problem: accuracy, what counts as latency, and limits.
         variables: the choices of every gene.
-        latencies: predictors, one a target.
-        accuracy: accuracy model.
-        budgets_ms: position of a target -> its budget.
-        limits: cost -> the most that is allowed.
+        budget_ms: of every target, shape (targets,); None without.
     """
 
+    problem: Problem
     variables: Variables
-    latencies: tuple[Predictor, ...]
-    accuracy: AccuracyModel
-    budgets_ms: Mapping[int, float]
-    limits: Mapping[str, float]
+    budget_ms: Floats | None
 
     @classmethod
     def of(
         cls,
         space: str | SearchSpace,
         latency: Latencies,
-        accuracy: str | AccuracyModel | None,
-        max_latency_ms: Budgets,
-        limits: Mapping[str, float] | None,
-        restrict: Mapping[str, Iterable[int]] | None,
+        accuracy: AnyAccuracy | None,
+        max_latency_ms: Budget,
+        confidence: float | None,
+        restrict: Mapping[str, Sequence[int]] | None,
+        **limits: float | None,
     ) -> Self:
         """Look up names and check that everything belongs together.
 
         Raises:
-            ValueError: an unknown name, models that do not fit the space, or a budget or limit
-                that is not positive and finite.
+            ValueError: an unknown name, models that do not fit the space, several budgets, or a
+                budget or limit that is not positive and finite.
         """
         the_space = find_space(space) if isinstance(space, str) else space
-        several = [latency] if isinstance(latency, str | Predictor) else list(latency)
-        if not several:
-            raise ValueError("latency must be a predictor or several; got none")
-        latencies = tuple(predict.load(p) if isinstance(p, str) else p for p in several)
-        name = the_space.block_space if accuracy is None else accuracy
-        model = accuracy_model(name) if isinstance(name, str) else name
-        if not model.supports(the_space):
-            raise ValueError(f"the accuracy model {model.name!r} knows nothing of {the_space.name}")
-        variables = Variables.known(the_space, latencies, model.resolutions, restrict)
-        budgets = _budgets_ms(max_latency_ms, len(latencies))
-        return cls(variables, latencies, model, budgets, _checked_limits(limits or {}))
+        predictors = _predictors(the_space, latency)
+        model = _accuracy(the_space, accuracy)
+        if model.known(the_space) is not None:
+            raise ValueError(
+                f"genes can be varied one by one where all of {the_space.name} has an accuracy; "
+                f"{model.name!r} knows only some networks: choose among them with latcast.search"
+            )
+        budgets = parse_budgets(max_latency_ms, len(predictors))
+        if len(budgets) > 1:
+            raise ValueError(
+                f"max_latency_ms must be one number of ms a target, {len(predictors)} in all; "
+                f"got {len(budgets)} budgets"
+            )
+        allowed = restriction(the_space, predictors, model, restrict or {})
+        problem = Problem(
+            the_space,
+            counted(predictors, confidence),
+            model,
+            limits=parse_limits(**limits),
+            restrict=allowed,
+        )
+        variables = Variables(the_space, tuple(problem.choices))
+        return cls(problem, variables, budgets[0] if len(budgets) else None)
+
+    @property
+    def targets(self) -> int:
+        """Number of targets."""
+        return len(self.problem.latencies)
 
     @property
     def constraints(self) -> tuple[str, ...]:
-        """Names of what :meth:`excess` gives: the targets with a budget, then limited costs."""
-        targets = [str(self.latencies[n].target) for n in self.budgets_ms]
-        return (*targets, *self.limits)
+        """Names of what :meth:`excess` gives: every target, if there is a budget, then limits."""
+        targets = () if self.budget_ms is None else tuple(x.name for x in self.problem.latencies)
+        return (*targets, *self.problem.limits)
 
     def values(self, archs: Archs) -> tuple[Floats, Floats]:
-        """Top-1 accuracy from 0 to 1, shape (n,), and latencies in ms, shape (n, targets)."""
-        latency_ms = np.stack([p.predict(archs) for p in self.latencies], axis=1)
-        return self.accuracy.predict(archs), latency_ms
+        """Top-1 accuracy from 0 to 1, shape (n,), and counted ms, shape (n, targets)."""
+        return self.problem.accuracy.predict(archs), self.problem.ms(archs)
 
-    def excess(self, archs: Archs, latency_ms: Floats) -> Floats:
+    def excess(self, archs: Archs, ms: Floats) -> Floats:
         """Share by which every constraint is exceeded, shape (n, constraints).
 
         At most 0 where it is kept: ``value / limit - 1``.
         """
-        columns = [latency_ms[:, n] / most for n, most in self.budgets_ms.items()]
-        if self.limits:
-            costs = self.variables.space.costs(archs)
-            columns += [costs[name].to_numpy() / most for name, most in self.limits.items()]
-        return np.stack(columns, axis=1) - 1.0 if columns else np.zeros((len(archs), 0))
-
-
-def _budgets_ms(given: Budgets, targets: int) -> dict[int, float]:
-    """Position of a target -> its budget."""
-    several = [given] if given is None or isinstance(given, int | float) else list(given)
-    if given is None:
-        several *= targets
-    if len(several) != targets:
-        raise ValueError(
-            f"max_latency_ms must have a budget, or None, for each of {targets} predictors; "
-            f"got {len(several)}"
-        )
-    budgets = {n: float(ms) for n, ms in enumerate(several) if ms is not None}
-    for ms in budgets.values():
-        if not (np.isfinite(ms) and ms > 0):
-            raise ValueError(f"a latency budget must be positive and finite; got {ms:g} ms")
-    return budgets
-
-
-def _checked_limits(limits: Mapping[str, float]) -> dict[str, float]:
-    for name, most in limits.items():
-        if name not in COSTS:
-            raise ValueError(unknown_name("cost", name, COSTS))
-        if not (np.isfinite(most) and most > 0):
-            raise ValueError(f"the limit of {name} must be positive and finite; got {most}")
-    return {name: float(most) for name, most in limits.items()}
+        shares = [np.empty((len(archs), 0)) if self.budget_ms is None else ms / self.budget_ms]
+        for name, limit in self.problem.limits.items():
+            shares.append(self.problem.cost(archs, name)[:, None] / limit)
+        return np.hstack(shares) - 1.0

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latcast.search.accuracy import AccuracyModel
+from latcast.search._search import AnyAccuracy
 from latcast.spaces import Archs, SearchSpace
 
-from ._objectives import Budgets, Latencies, Objectives
+from ._objectives import Budget, Latencies, Objectives
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -26,7 +26,7 @@ class OptunaObjective:
     @property
     def directions(self) -> list[str]:
         """For ``optuna.create_study(directions=…)``: more accuracy, fewer ms on every target."""
-        return ["maximize"] + ["minimize"] * len(self.objectives.latencies)
+        return ["maximize"] + ["minimize"] * self.objectives.targets
 
     def __call__(self, trial: Trial) -> tuple[float, ...]:
         """Top-1 accuracy from 0 to 1, then ms on every target, of the network of a trial."""
@@ -53,10 +53,13 @@ def optuna_objective(
     space: str | SearchSpace,
     *,
     latency: Latencies,
-    accuracy: str | AccuracyModel | None = None,
-    max_latency_ms: Budgets = None,
-    limits: Mapping[str, float] | None = None,
-    restrict: Mapping[str, Iterable[int]] | None = None,
+    accuracy: AnyAccuracy | None = None,
+    max_latency_ms: Budget = None,
+    confidence: float | None = None,
+    max_macs: float | None = None,
+    max_params: float | None = None,
+    max_activation_bytes: float | None = None,
+    restrict: Mapping[str, Sequence[int]] | None = None,
 ) -> OptunaObjective:
     """An objective for a study of several directions (Optuna 5).
 
@@ -66,18 +69,25 @@ def optuna_objective(
 
     Args:
         space: search space or its name.
-        latency: predictor, a model file or the name of a shipped model, or several, one a target.
-        accuracy: accuracy model or its name; by default the shipped one for the space.
-        max_latency_ms: the budget, or one (or None) a target.
-        limits: column of ``space.costs`` (``"macs"``, ``"params"``, ``"activation_bytes"`` …) ->
-            the most that is allowed.
-        restrict: gene -> values to search among; values that a model does not know are left out
-            in any case.
+        latency: predictor, a model file or the name of a shipped model; several of them for
+            several targets at once.
+        accuracy: as :func:`latcast.search.search` takes it.
+        max_latency_ms: the budget, one number of ms for every target.
+        confidence: in place of predictions, count bounds that true latencies stay below with
+            this probability, on all targets at once.
+        max_macs: most multiply-accumulates of one sample.
+        max_params: most parameters.
+        max_activation_bytes: most memory of the activations of one sample that are alive at the
+            same time.
+        restrict: gene -> values to search among; values that a model was not made for are left
+            out in any case.
 
     Raises:
-        ValueError: an unknown name, models that do not fit the space, or a budget or limit that
-            is not positive and finite.
+        ValueError: an unknown name, models that do not fit the space or of which one knows only
+            some networks, several budgets, or a budget or limit that is not positive and finite.
     """
-    return OptunaObjective(
-        Objectives.of(space, latency, accuracy, max_latency_ms, limits, restrict)
-    )
+    objectives = Objectives.of(
+        space, latency, accuracy, max_latency_ms, confidence, restrict,
+        max_macs=max_macs, max_params=max_params, max_activation_bytes=max_activation_bytes,
+    )  # fmt: skip
+    return OptunaObjective(objectives)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -11,27 +11,30 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._optional import require
-from latcast.search.accuracy import AccuracyModel
+from latcast.search._search import AnyAccuracy
 from latcast.spaces import Archs, SearchSpace
 
-from ._objectives import Budgets, Latencies, Objectives
+from ._objectives import Budget, Latencies, Objectives
 
 
 def as_pymoo_problem(
     space: str | SearchSpace,
     *,
     latency: Latencies,
-    accuracy: str | AccuracyModel | None = None,
-    max_latency_ms: Budgets = None,
-    limits: Mapping[str, float] | None = None,
-    restrict: Mapping[str, Iterable[int]] | None = None,
+    accuracy: AnyAccuracy | None = None,
+    max_latency_ms: Budget = None,
+    confidence: float | None = None,
+    max_macs: float | None = None,
+    max_params: float | None = None,
+    max_activation_bytes: float | None = None,
+    restrict: Mapping[str, Sequence[int]] | None = None,
 ) -> Any:
     """A ``pymoo.core.problem.Problem``, evaluated a whole population at a time.
 
     - Variables: one integer a gene, the index of its choice, from 0.
     - Objectives, minimized: minus the accuracy, then the latency in ms on every target.
-    - Constraints, at most 0 where they are kept: ``latency / budget - 1`` of the targets with a
-      budget, then ``cost / limit - 1``.
+    - Constraints, at most 0 where they are kept: ``latency / budget - 1`` of every target, if there
+      is a budget, then ``cost / limit - 1`` of every limit.
 
     Sampling, crossover and mutation must be for integers, as in pymoo's page on discrete
     variables: ``IntegerRandomSampling()``, and ``SBX`` and ``PM`` with ``vtype=float`` and
@@ -39,23 +42,31 @@ def as_pymoo_problem(
 
     Args:
         space: search space or its name.
-        latency: predictor, a model file or the name of a shipped model, or several, one a target.
-        accuracy: accuracy model or its name; by default the shipped one for the space.
-        max_latency_ms: the budget, or one (or None) a target.
-        limits: column of ``space.costs`` (``"macs"``, ``"params"``, ``"activation_bytes"`` …) ->
-            the most that is allowed.
-        restrict: gene -> values to search among; values that a model does not know are left out
-            in any case.
+        latency: predictor, a model file or the name of a shipped model; several of them for
+            several targets at once.
+        accuracy: as :func:`latcast.search.search` takes it.
+        max_latency_ms: the budget, one number of ms for every target.
+        confidence: in place of predictions, count bounds that true latencies stay below with
+            this probability, on all targets at once.
+        max_macs: most multiply-accumulates of one sample.
+        max_params: most parameters.
+        max_activation_bytes: most memory of the activations of one sample that are alive at the
+            same time.
+        restrict: gene -> values to search among; values that a model was not made for are left
+            out in any case.
 
     Returns:
         The problem; its ``archs(X)`` are the networks of variables ``X`` of shape (n, genes).
 
     Raises:
         ModuleNotFoundError: pymoo is not installed.
-        ValueError: an unknown name, models that do not fit the space, or a budget or limit that
-            is not positive and finite.
+        ValueError: an unknown name, models that do not fit the space or of which one knows only
+            some networks, several budgets, or a budget or limit that is not positive and finite.
     """
-    objectives = Objectives.of(space, latency, accuracy, max_latency_ms, limits, restrict)
+    objectives = Objectives.of(
+        space, latency, accuracy, max_latency_ms, confidence, restrict,
+        max_macs=max_macs, max_params=max_params, max_activation_bytes=max_activation_bytes,
+    )  # fmt: skip
     return _problem_class()(objectives)
 
 
@@ -70,7 +81,7 @@ def _problem_class() -> Any:
             choices = objectives.variables.choices
             super().__init__(
                 n_var=len(choices),
-                n_obj=1 + len(objectives.latencies),
+                n_obj=1 + objectives.targets,
                 n_ieq_constr=len(objectives.constraints),
                 xl=np.zeros(len(choices), dtype=np.int64),
                 xu=np.array([len(c) - 1 for c in choices]),
