@@ -17,6 +17,7 @@ from latcast.devices import Target
 from latcast.spaces import Archs, SearchSpace, space
 
 from ._conformal import Calibration
+from ._form import Form
 from ._tunable import Tunable
 
 Floats = npt.NDArray[np.float64]
@@ -122,6 +123,10 @@ class Predictor(ABC):
     def _parts(self) -> Mapping[str, Predictor]:
         """Fitted predictors that this one is made of, by name; they are saved with it."""
         return {}
+
+    def _form(self) -> Form | None:
+        """The prediction as a function of sums over blocks, where it is one."""
+        return None
 
     def options(self) -> dict[str, Any]:
         """The arguments with which the predictor was created (JSON-able)."""
@@ -305,6 +310,23 @@ class Predictor(ABC):
         blocks = self._explain(own)
         network = self._predict(own) - blocks.sum(axis=1)
         return Explanation(self.space.block_ids(own), blocks, network)
+
+    @final
+    def form(self) -> Form:
+        """The prediction written out as a function of sums over blocks.
+
+        Raises:
+            TypeError: predictors of this kind have no such form.
+            RuntimeError: the predictor is not fitted.
+        """
+        _ = self.fitted
+        form = self._form()
+        if form is None:
+            raise TypeError(
+                f"the predictor must be a function of sums over blocks; {self.kind!r} does not "
+                "say that it is: it lacks the hook _form"
+            )
+        return form
 
     @final
     def save(self, path: str | Path) -> None:

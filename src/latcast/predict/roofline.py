@@ -32,6 +32,7 @@ from latcast.spaces import Archs, SearchSpace
 
 from ._base import LOWEST_SHARE, Floats, Predictor, State
 from ._block_features import ROBUST_ROUNDS, BlockFeatures, huber_weights, physics_prior
+from ._form import Form, no_values
 from ._ridge import Ridge
 from ._tunable import Choice, Whole
 
@@ -135,6 +136,15 @@ class Roofline(Predictor):
         self._units_of = _ReluUnits(state["unit_weights"], state["unit_biases"])
         self._intercept, self._lowest_ms = (float(v) for v in state["scalars"])
         self._tables = self._gather_tables(self.space)
+
+    def _form(self) -> Form:
+        rows, units = self._tables[:-1], self._units_of
+        seen = np.vstack([np.zeros((1, len(units.biases))), units.weights])
+        last = (self._correction[:, None], np.array([self._intercept]))
+        linear = np.array([1.0, 0.0, 0.0, 0.0])
+        nothing = no_values(len(rows))
+        layers = [(seen, units.biases), last]
+        return Form(rows, nothing, False, linear, layers, self._lowest_ms)
 
     def _gather_tables(self, space: SearchSpace) -> Floats:
         """What is summed over the blocks, shape (rows + 1, 4); the last row is "no block"."""
