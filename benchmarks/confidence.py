@@ -12,9 +12,9 @@ given as well: that share were kept if every budget were used up.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,19 +27,23 @@ from latcast.bench._published import SPLITS
 from latcast.bench.machine import describe
 from latcast.data import LatencyDataset
 from latcast.predict import LookupTable, Predictor, Roofline
-from latcast.search import AccuracyModel, accuracy_model, search
+from latcast.predict._base import State
+from latcast.search import AccuracyModel, Evolution, accuracy_model, search
 from latcast.search._confidence import ConfidentBound
 from latcast.spaces import Archs, SearchSpace
 
 CONFIDENCES = (0.8, 0.9, 0.95)
-SEEDS = 8
+POOL_WAYS = ("plain", *(f"{w} {c}" for c in CONFIDENCES for w in ("uncorrected", "corrected")))
+SPACE_WAYS = ("plain", "uncorrected 0.9", "corrected 0.9")
+SEEDS = 6
 BUDGETS = 10
 SHARE = 0.5
 """Of the candidates, for one search: otherwise all would pick from the same few networks."""
-FITTED_ROWS = (100, 300, 1_000, 7_000)
+FITTED_ROWS = (200, 1_000, 7_000)
 ADAPTED_ROWS = (10, 20, 50)
 NOTE10_BUDGETS_MS = (15, 20, 25, 30, 35)
-NOTE10_SEEDS = 4
+NOTE10_SEEDS = 6
+SETTINGS = Evolution(population=64, children=512, generations=60, local_rounds=2)
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -50,10 +54,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of ofanas/ and help/")
     folder = parser.parse_args().data
     print(describe())
-    scores = [*fitted(folder / "ofanas"), *adapted(folder / "help")]
-    table("Candidates: measured networks that the predictor was not made of", scores)
-    whole = list(whole_space(folder / "ofanas"))
-    table("Candidates: all of ofa-mobilenet-v3; the truth is the Note10's lookup table", whole)
+    pools = chain(fitted(folder / "ofanas"), adapted(folder / "help"))
+    table("Candidates: measured networks that the predictor was not made of", pools, POOL_WAYS)
+    whole = whole_space(folder / "ofanas")
+    table(
+        "Candidates: all of ofa-mobilenet-v3; the truth is the Note10's lookup table",
+        whole, SPACE_WAYS,
+    )  # fmt: skip
 
 
 # -- what is scored ---------------------------------------------------------------------------
@@ -161,11 +168,13 @@ def fitted(folder: Path) -> Iterator[Score]:
         for rows in FITTED_ROWS:
             runs = []
             for seed in range(SEEDS if rows < 5_000 else SEEDS // 2):
-                train, rest = parted(data, np.random.default_rng(seed).permutation(len(data))[:rows])
+                train, rest = parted(
+                    data, np.random.default_rng(seed).permutation(len(data))[:rows]
+                )
                 runs.append(
                     picks_from_pool(Roofline().fit(train, seed=seed), accuracy, rest, seed, 100)
                 )
-            yield Score(f"{device}, fitted", f"{device}, {rows} rows", joined(runs))
+            yield Score(f"{device}, random splits", f"{device}, {rows} rows", joined(runs))
         train, rest = parted(data, np.arange(7_000))
         predictor = Roofline().fit(train, seed=0)
         test = rest[len(rest) // 2 :]
@@ -200,9 +209,15 @@ def whole_space(folder: Path) -> Iterator[Score]:
     data = latcast.read(folder / "datasets" / "note10_lookuptable_ofa.csv", space=space.name)
     truth = LookupTable.from_ofa(folder / "lookup_tables", space, data.target)
     other = latcast.load("tesla-p40")
-    makers = [(f"adapted, {rows} rows", other.adapt, rows) for rows in (20, 50)]
-    fits = [(f"fitted, {n} rows", lambda few: Roofline().fit(few), n) for n in (100, 300, 1_000)]
-    for name, make, rows in (*makers, *fits):
+
+    def adapt(few: LatencyDataset) -> Predictor:
+        return other.adapt(few)
+
+    def fit(few: LatencyDataset) -> Predictor:
+        return Roofline().fit(few)
+
+    for make, rows in ((adapt, 20), (adapt, 50), (fit, 200), (fit, 1_000)):
+        name = f"{make.__name__}, {rows} rows"
         runs = []
         for seed in range(NOTE10_SEEDS):
             few = data[np.random.default_rng(seed).permutation(len(data))[:rows]]
@@ -216,15 +231,22 @@ def picks_from_space(
     """Searches for the five budgets that Once-For-All's search is quoted for."""
     space, restrict = predictor.space, {"r": [160, 176, 192, 208, 224]}
     bound = ConfidentBound.of(space, predictor, accuracy, 0.9, restrict, seed)
-    counts = {
-        "plain": predictor.predict,
-        "uncorrected 0.9": lambda archs: bound.uncorrected(predictor.predict(archs)),
-        "corrected 0.9": bound.bound_ms,
-    }
+    counts = (
+        predictor.predict,
+        lambda archs: bound.uncorrected(predictor.predict(archs)),
+        bound.bound_ms,
+    )
     result = {}
-    for way, count in counts.items():
-        found = search(space, latency=Counted(predictor, count), accuracy=accuracy,
-                       max_latency_ms=NOTE10_BUDGETS_MS, restrict=restrict, seed=seed)  # fmt: skip
+    for way, count in zip(SPACE_WAYS, counts, strict=True):
+        found = search(
+            space,
+            latency=Counted(predictor, count),
+            accuracy=accuracy,
+            max_latency_ms=NOTE10_BUDGETS_MS,
+            restrict=restrict,
+            seed=seed,
+            settings=SETTINGS,
+        )
         result[way] = Picks(
             found.max_latency_ms, found.latency_ms, truth.predict(found.archs), 100 * found.accuracy
         )
@@ -247,7 +269,7 @@ class Counted(Predictor):
     kind = "counted"
     description = "a bound"
 
-    def __init__(self, predictor: Predictor, count: partial[Floats]) -> None:
+    def __init__(self, predictor: Predictor, count: Callable[[Archs], Floats]) -> None:
         super().__init__()
         self._count = count
         self.become(replace(predictor.fitted, calibration=None))
@@ -255,10 +277,17 @@ class Counted(Predictor):
     def _predict(self, archs: Archs) -> Floats:
         return self._count(archs)
 
-    def _unused(self, *_: object) -> None:
+    def _fit(self, archs: Archs, latency_ms: Floats, rng: np.random.Generator) -> None:
         raise NotImplementedError
 
-    _fit = _explain = _state = _restore = _unused
+    def _explain(self, archs: Archs) -> Floats:
+        raise NotImplementedError
+
+    def _state(self) -> State:
+        raise NotImplementedError
+
+    def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
+        raise NotImplementedError
 
 
 class EdgeRidge(AccuracyModel):
@@ -304,21 +333,19 @@ class EdgeRidge(AccuracyModel):
 # -- tables -----------------------------------------------------------------------------------
 
 
-def table(title: str, scores: list[Score]) -> None:
-    """One line a setting, then one a group, then all."""
-    print(f"\n{title}\n  kept % (under its own bound %); cost: top-1 points less than plain\n")
-    ways = list(scores[0].ways)
-    columns = [f"{w.split()[0]} {w.split()[1]}" if " " in w else w for w in ways]
-    print(f"{'':34}{'searches':>8}" + "".join(f"{c:>19}" for c in columns))
-    groups: dict[str, list[Score]] = {}
+def table(title: str, scores: Iterable[Score], ways: Sequence[str]) -> None:
+    """One line a setting, as they come, then one a group, then all."""
+    print(f"\n{title}\nkept % (under its own bound %) -top-1 points less than plain\n")
+    print(f"{'':34}{'searches':>8}" + "".join(f"{way:>19}" for way in ways))
+    groups: dict[str, list[Ways]] = {}
     for score in scores:
-        groups.setdefault(score.group, []).append(score)
-        if score.group != score.name:
-            line(f"  {score.name}", score.ways)
+        groups.setdefault(score.group, []).append(score.ways)
+        line(f"  {score.name}", score.ways)
     print()
-    for name, members in groups.items():
-        line(name, joined([m.ways for m in members]))
-    line("all", joined([s.ways for s in scores]))
+    if max(map(len, groups.values())) > 1:
+        for name, members in groups.items():
+            line(name, joined(members))
+    line("all", joined([ways for members in groups.values() for ways in members]))
 
 
 def line(name: str, ways: Mapping[str, Picks]) -> None:

@@ -197,4 +197,5 @@ def _tilted(choices: int, tilts: Floats, rng: np.random.Generator) -> npt.NDArra
     """Positions drawn with odds of exp(tilt) between last and first choice, shape (n,)."""
     place = np.linspace(0.0, 1.0, choices)
     # The largest of log odds plus Gumbel noise is a draw with these odds.
-    return np.argmax(tilts[:, None] * place + rng.gumbel(size=(len(tilts), choices)), axis=1)
+    drawn = tilts[:, None] * place + rng.gumbel(size=(len(tilts), choices))
+    return np.asarray(drawn.argmax(axis=1), dtype=np.intp)
