@@ -210,14 +210,15 @@ def whole_space(folder: Path) -> Iterator[Score]:
     truth = LookupTable.from_ofa(folder / "lookup_tables", space, data.target)
     other = latcast.load("tesla-p40")
 
-    def adapt(few: LatencyDataset) -> Predictor:
-        return other.adapt(few)
-
     def fit(few: LatencyDataset) -> Predictor:
         return Roofline().fit(few)
 
-    for make, rows in ((adapt, 20), (adapt, 50), (fit, 200), (fit, 1_000)):
-        name = f"{make.__name__}, {rows} rows"
+    makers: list[tuple[str, Callable[[LatencyDataset], Predictor], int]] = [
+        *(("adapted", other.adapt, rows) for rows in (20, 50)),
+        *(("fitted", fit, rows) for rows in (100, 300, 1_000)),
+    ]
+    for how, make, rows in makers:
+        name = f"{how}, {rows} rows"
         runs = []
         for seed in range(NOTE10_SEEDS):
             few = data[np.random.default_rng(seed).permutation(len(data))[:rows]]
