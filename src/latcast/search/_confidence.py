@@ -42,6 +42,9 @@ DEGREE = 3
 LEAST_DEVIATION = 0.05
 MOST_CORRELATION = 0.9
 MISFIT = 0.1
+"""Correlation of errors with the accuracy at a given prediction, as predictors show it on public
+targets where chance explains none (0 to 0.15); those of `docs/results/confidence.txt` are among
+them."""
 MOST_TILT = 3.0
 
 
