@@ -277,7 +277,7 @@ class Predictor(ABC):
                 of 0 to 1.
         """
         predicted = self.predict(archs)
-        return self._calibration().interval(predicted, coverage)
+        return self.calibration.interval(predicted, coverage)
 
     @final
     def covers(self, coverage: float) -> bool:
@@ -292,7 +292,7 @@ class Predictor(ABC):
         Raises:
             ValueError: as :meth:`predict_interval`.
         """
-        return self._calibration().upper_bound(self.predict(archs), confidence)
+        return self.calibration.upper_bound(self.predict(archs), confidence)
 
     @final
     def probability_below(self, archs: Archs, limit_ms: Floats | float) -> Floats:
@@ -301,7 +301,7 @@ class Predictor(ABC):
         Raises:
             ValueError: no calibration.
         """
-        return self._calibration().probability_below(self.predict(archs), limit_ms)
+        return self.calibration.probability_below(self.predict(archs), limit_ms)
 
     @final
     def explain(self, archs: Archs) -> Explanation:
@@ -334,7 +334,13 @@ class Predictor(ABC):
         header, tensors = _contents(self)
         write_model(path, ModelFile(header, tensors))
 
-    def _calibration(self) -> Calibration:
+    @property
+    def calibration(self) -> Calibration:
+        """Errors on measurements that were not trained on.
+
+        Raises:
+            ValueError: there are none.
+        """
         if self.fitted.calibration is None:
             raise ValueError(
                 "intervals need calibration, and this predictor has none: call calibrate(data) "
