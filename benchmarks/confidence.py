@@ -28,7 +28,7 @@ from latcast.bench.machine import describe
 from latcast.data import LatencyDataset
 from latcast.predict import LookupTable, Predictor, Roofline
 from latcast.predict._base import State
-from latcast.search import AccuracyModel, Evolution, accuracy_model, search
+from latcast.search import AccuracyModel, Memetic, accuracy_model, search
 from latcast.search._confidence import ConfidentBound
 from latcast.spaces import Archs, SearchSpace
 
@@ -43,7 +43,7 @@ FITTED_ROWS = (200, 1_000, 7_000)
 ADAPTED_ROWS = (10, 20, 50)
 NOTE10_BUDGETS_MS = (15, 20, 25, 30, 35)
 NOTE10_SEEDS = 6
-SETTINGS = Evolution(population=64, children=512, generations=60, local_rounds=2)
+METHOD = Memetic(evaluations=30_000)
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -246,7 +246,7 @@ def picks_from_space(
             max_latency_ms=NOTE10_BUDGETS_MS,
             restrict=restrict,
             seed=seed,
-            settings=SETTINGS,
+            method=METHOD,
         )
         result[way] = Picks(
             found.max_latency_ms, found.latency_ms, truth.predict(found.archs), 100 * found.accuracy

@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """Gradient-based architecture search with a latency budget, as in ProxylessNAS (arXiv:1812.00332).
 
 Every gene has a softmax over its choices, and the loss is
@@ -16,8 +15,7 @@ import numpy as np
 import torch
 
 import latcast
-from latcast.search import accuracy_model
-from latcast.search.interop import ExpectedLatency
+from latcast.search import ExpectedLatency, accuracy_model
 
 BUDGET_MS = 20.0
 PRICE = 20.0

@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """The accuracy/latency front within a budget, by an Optuna study.
 
 Needs Optuna: pip install 'latcast[tune]'
@@ -6,7 +5,7 @@ Needs Optuna: pip install 'latcast[tune]'
 
 import optuna
 
-from latcast.search.interop import optuna_objective
+from latcast.search import optuna_objective
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 objective = optuna_objective(

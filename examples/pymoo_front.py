@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """The accuracy/latency front of two devices at once, by pymoo's NSGA-III.
 
 Needs pymoo: pip install 'latcast[pymoo]'
@@ -13,7 +12,7 @@ from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from pymoo.optimize import minimize
 from pymoo.util.ref_dirs import get_reference_directions
 
-from latcast.search.interop import as_pymoo_problem
+from latcast.search import as_pymoo_problem
 
 problem = as_pymoo_problem(
     "ofa-mobilenet-v3",

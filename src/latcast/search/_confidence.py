@@ -119,6 +119,8 @@ class ConfidentBound:
         confidence: float,
         restrict: Mapping[str, Sequence[int]] | None = None,
         seed: int | np.random.Generator = 0,
+        *,
+        candidates: Archs | None = None,
     ) -> ConfidentBound:
         """Learn the trend from random networks.
 
@@ -129,12 +131,17 @@ class ConfidentBound:
             confidence: between 0 and 1.
             restrict: gene -> values to which the search is confined.
             seed: of the random networks.
+            candidates: the only networks there are, if not all of the space.
 
         Raises:
             ValueError: no calibration, or too little of it for ``confidence``, or one that is
                 not between 0 and 1.
         """
-        archs = _samples(space, restrict, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        if candidates is None:
+            archs = _samples(space, restrict, rng)
+        else:
+            archs = candidates[rng.permutation(len(candidates))[:SAMPLES]]
         predicted = latency.predict(archs)
         self = cls(latency, accuracy, confidence, Trend.of(predicted, accuracy.predict(archs)))
         self.uncorrected(predicted[:1])  # an impossible confidence is an error now

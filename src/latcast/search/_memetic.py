@@ -53,7 +53,7 @@ class Memetic(Method):
     children: int = 2
     every: int = 4
     pairs: int = 16
-    moves: int = 3
+    moves: int = 8
     patience: int = 40
 
     name: ClassVar[str] = "memetic"

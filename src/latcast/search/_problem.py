@@ -170,11 +170,17 @@ class Problem:
         return found
 
     def _chunk(self, archs: Archs) -> Evaluated:
-        return Evaluated(archs, self.accuracy.predict(archs), self.ms(archs), self.excess(archs))
+        accuracy = self.accuracy.predict(archs)
+        return Evaluated(archs, accuracy, self.ms(archs, accuracy), self.excess(archs))
 
-    def ms(self, archs: Archs) -> Floats:
-        """What counts against the budgets, shape (n, targets)."""
-        return np.stack([latency.counted_ms(archs) for latency in self.latencies], axis=1)
+    def ms(self, archs: Archs, accuracy: Floats | None = None) -> Floats:
+        """What counts against the budgets, shape (n, targets).
+
+        Args:
+            archs: n networks.
+            accuracy: of them, where it is known already, shape (n,).
+        """
+        return np.stack([x.counted_ms(archs, accuracy) for x in self.latencies], axis=1)
 
     def excess(self, archs: Archs) -> Floats:
         """How far limits on costs are exceeded, in shares of the limits, summed; shape (n,)."""

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from latcast.predict import Form, Predictor
+from latcast.search._models import find_predictors
 from latcast.search._restriction import restriction
-from latcast.search._search import _predictors
 from latcast.spaces import SearchSpace
 
 from ._terms import Term, terms_of
@@ -67,7 +67,7 @@ class ExpectedLatency(nn.Module):
     ) -> None:
         super().__init__()
         the_space = space or predictor.space
-        predictors = _predictors(the_space, predictor)
+        predictors = find_predictors(the_space, predictor)
         known = restriction(the_space, predictors, None, restrict or {})
         variables = Variables(the_space, tuple(the_space.choices(known)))
         self.choices = {

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.search._budgets import parse_budgets, parse_limits
+from latcast.search._counting import counted
+from latcast.search._models import AnyAccuracy, Latency, find_accuracy, find_predictors
 from latcast.search._problem import Problem
 from latcast.search._restriction import restriction
-from latcast.search._search import AnyAccuracy, Latency, _accuracy, _predictors, counted
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
@@ -55,8 +56,8 @@ class Objectives:
                 budget or limit that is not positive and finite.
         """
         the_space = find_space(space) if isinstance(space, str) else space
-        predictors = _predictors(the_space, latency)
-        model = _accuracy(the_space, accuracy)
+        predictors = find_predictors(the_space, latency)
+        model = find_accuracy(the_space, accuracy)
         if model.known(the_space) is not None:
             raise ValueError(
                 f"genes can be varied one by one where all of {the_space.name} has an accuracy; "
@@ -71,7 +72,7 @@ class Objectives:
         allowed = restriction(the_space, predictors, model, restrict or {})
         problem = Problem(
             the_space,
-            counted(predictors, confidence),
+            counted(the_space, predictors, model, confidence, allowed),
             model,
             limits=parse_limits(**limits),
             restrict=allowed,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latcast.search._search import AnyAccuracy
+from latcast.search._models import AnyAccuracy
 from latcast.spaces import Archs, SearchSpace
 
 from ._objectives import Budget, Latencies, Objectives

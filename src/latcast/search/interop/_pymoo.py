@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._optional import require
-from latcast.search._search import AnyAccuracy
+from latcast.search._models import AnyAccuracy
 from latcast.spaces import Archs, SearchSpace
 
 from ._objectives import Budget, Latencies, Objectives
