@@ -10,22 +10,18 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 import latcast
+from latcast.bench._teacher import Teacher
 from latcast.bench.machine import describe
-from latcast.data.help import load_torch_file
 from latcast.predict import LookupTable
 from latcast.search import search
-from latcast.spaces import Archs
 
 BUDGETS = (15, 20, 25, 30, 35)
 SEEDS = 10
 # mit-han-lab/once-for-all, EvolutionFinder with population 100 and 500 generations, one core.
 OFA_TOP1 = (0.7854, 0.8065, 0.8181, 0.8244, 0.8313)
 OFA_SECONDS = 62.2
-
-Floats = npt.NDArray[np.float64]
 
 
 def main() -> None:
@@ -77,27 +73,6 @@ def exact(model: latcast.predictors.Predictor, table: LookupTable) -> None:
         f"exact; evolution finds the optimum in {hits} of {SEEDS * len(BUDGETS)} searches; "
         f"over budget by the published table: {over}"
     )
-
-
-class Teacher:
-    """Once-For-All's accuracy predictor: 128-400-400-400-1 with ReLU on one-hot genes."""
-
-    def __init__(self, path: Path) -> None:
-        state = load_torch_file(path)
-        self._layers = [
-            (state[f"{i}.weight"].numpy().T, state[f"{i}.bias"].numpy()) for i in (0, 2, 4, 6)
-        ]
-
-    def predict(self, archs: Archs) -> Floats:
-        """Top-1 accuracy, shape (n,), at resolutions that are multiples of 16 up to 224."""
-        x = archs.space.one_hot(archs)
-        # Its resolution bins start at 112, ours at 128.
-        x = np.concatenate([x[:, :120], np.zeros((len(x), 1), np.float32), x[:, 120:-1]], axis=1)
-        for weights, biases in self._layers[:-1]:
-            x = np.maximum(x @ weights + biases, 0)
-        weights, biases = self._layers[-1]
-        result: Floats = (x @ weights + biases)[:, 0].astype(np.float64)
-        return result
 
 
 def row(name: str, cells: list[str]) -> None:

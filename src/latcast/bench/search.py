@@ -1,0 +1,315 @@
+"""The OFANAS paper's architecture search (arXiv:2101.00732, section 5), by every latency source.
+
+A search on the Note10 takes its latencies from a source and looks for the most accurate network
+within budgets; what it finds is held against the published lookup table, which is the truth here,
+and scored by the teacher of the accuracy model. Regret is what a network that keeps its budget
+lacks in accuracy, by the accuracy model, to the best one known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast._names import unknown_name
+from latcast.predict import Predictor
+from latcast.search import Memetic, Method
+from latcast.spaces import SearchSpace
+from latcast.spaces import space as find_space
+
+from ._budgeted_search import Budgeted, search_within
+from ._latency_sources import QUICK, SOURCES, Material
+from ._published_searches import BUDGETS_MS, published_search
+from ._teacher import Teacher
+
+__all__ = ["BUDGETS_MS", "QUICK", "SOURCES", "SPACES", "Plan", "plan", "run"]
+
+SPACES = ("compofa-fixed-kernel", "compofa-elastic-kernel", "ofa-mobilenet-v3")
+LONG_RUN = Memetic(evaluations=400_000, elite=8, starts=8, patience=100)
+"""The search on the table that, beside all others, shows the best network known."""
+
+Floats = npt.NDArray[np.float64]
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is searched.
+
+    Attributes:
+        spaces: some of :data:`SPACES`.
+        sources: some of :data:`SOURCES`.
+        budgets_ms: ascending.
+        seeds: how often rows are drawn and searches run.
+        confidence: with which budgets are to be kept; None: the prediction itself counts.
+        evaluations: networks that a search evaluates at most; None for its own setting.
+    """
+
+    spaces: tuple[str, ...] = SPACES
+    sources: tuple[str, ...] = QUICK
+    budgets_ms: tuple[float, ...] = BUDGETS_MS
+    seeds: int = 3
+    confidence: float | None = None
+    evaluations: int | None = None
+
+
+def plan(
+    spaces: Sequence[str] = (),
+    sources: Sequence[str] = (),
+    budgets_ms: Sequence[float] = (),
+    *,
+    seeds: int = 3,
+    confidence: float | None = None,
+    evaluations: int | None = None,
+) -> Plan:
+    """Decide what is searched; what is left empty takes :class:`Plan`'s default.
+
+    Raises:
+        ValueError: a space or source that does not exist, or a number that makes no sense.
+    """
+    for kind, asked, known in (("space", spaces, SPACES), ("source", sources, list(SOURCES))):
+        for name in asked:
+            if name not in known:
+                raise ValueError(unknown_name(kind, name, known))
+    if any(not 0 < budget < np.inf for budget in budgets_ms):
+        raise ValueError(f"budgets must be positive numbers of ms; got {list(budgets_ms)}")
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1; got {seeds}")
+    if confidence is not None and not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, such as 0.9; got {confidence}")
+    return Plan(
+        tuple(dict.fromkeys(spaces)) or SPACES,
+        tuple(name for name in SOURCES if name in (sources or QUICK)),
+        tuple(sorted(set(map(float, budgets_ms)))) or BUDGETS_MS,
+        seeds, confidence, evaluations,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One search by one source, budget by budget: arrays of shape (budgets,), NaN for no network.
+
+    Attributes:
+        seed: of the rows and of the search.
+        learn_seconds: wall time of making the source's predictor.
+        found: by the search.
+        true_ms: latency by the published table.
+        teacher: accuracy by the accuracy model's teacher, from 0 to 1.
+    """
+
+    seed: int
+    learn_seconds: float
+    found: Budgeted
+    true_ms: Floats
+    teacher: Floats
+
+    @property
+    def accuracy(self) -> Floats:
+        """By the accuracy model, from 0 to 1."""
+        result = self.found.result
+        return self.found.spread([] if result is None else result.accuracy)
+
+    @property
+    def predicted_ms(self) -> Floats:
+        """By the source."""
+        result = self.found.result
+        return self.found.spread([] if result is None else result.latency_ms)
+
+
+class _Study:
+    """The searches of one run."""
+
+    def __init__(self, the_plan: Plan, material: Material, teacher: Teacher, report: Report):
+        self._plan, self._material, self._teacher = the_plan, material, teacher
+        self._report = report
+        self._fixed: dict[str, tuple[Predictor, float]] = {}
+
+    def learnt(self, name: str, seed: int) -> tuple[Predictor, float]:
+        """A source's predictor, and the seconds of making it without its base."""
+        if name in self._fixed:
+            return self._fixed[name]
+        source = SOURCES[name]
+        source.base(self._material)
+        start = time.perf_counter()
+        made = source.learn(self._material, seed), time.perf_counter() - start
+        if not source.is_seeded:
+            self._fixed[name] = made
+        return made
+
+    def usable(self) -> list[str]:
+        """The sources that can state what the plan's confidence needs.
+
+        Raises:
+            ValueError: none can.
+        """
+        level = self._plan.confidence
+        if level is None:
+            return list(self._plan.sources)
+        kept = []
+        for name in self._plan.sources:
+            if self.learnt(name, 0)[0].covers(level):
+                kept.append(name)
+            else:
+                self._report(f"note: {name} is left out, as it has no bound of confidence {level}")
+        if not kept:
+            raise ValueError(
+                f"no source asked for states a bound of confidence {level}: choose others, such "
+                "as predictor, or leave out the confidence"
+            )
+        return kept
+
+    def searches(self, space: SearchSpace, name: str, confidence: float | None) -> list[Searched]:
+        """One for every seed."""
+        self._report(f"{space.name}: {name}")
+        return [self._searched(space, name, seed, confidence) for seed in range(self._plan.seeds)]
+
+    def of_all(self, space: SearchSpace, names: Sequence[str]) -> dict[str, list[Searched]]:
+        """The searches by every source, by its name; and under ``""`` those on the truth."""
+        truth = self.searches(space, "table", None)
+        found = {"": list(truth)}
+        for name in names:
+            is_done = name == "table" and self._plan.confidence is None
+            found[name] = truth if is_done else self.searches(space, name, self._plan.confidence)
+        first = truth[0].found.result
+        if first is not None and not first.is_exact:
+            self._report(f"{space.name}: a long search on the table")
+            found[""].append(self._searched(space, "table", self._plan.seeds, None, LONG_RUN))
+        return found
+
+    def best_known(self, found: dict[str, list[Searched]]) -> Floats:
+        """The best accuracy of a network that keeps the budget; NaN if there is none."""
+        best = np.full(len(self._plan.budgets_ms), np.nan)
+        for run in (run for runs in found.values() for run in runs):
+            kept = run.true_ms <= self._plan.budgets_ms
+            best = np.fmax(best, np.where(kept, run.accuracy, np.nan))
+        return best
+
+    def _searched(
+        self,
+        space: SearchSpace,
+        name: str,
+        seed: int,
+        confidence: float | None,
+        method: str | Method = "auto",
+    ) -> Searched:
+        predictor, seconds = self.learnt(name, seed)
+        found = search_within(
+            space, predictor, self._plan.budgets_ms, method=method, seed=seed,
+            confidence=confidence,
+            evaluations=self._plan.evaluations if method == "auto" else None,
+        )  # fmt: skip
+        none = np.full(len(self._plan.budgets_ms), np.nan)
+        if found.result is None:
+            return Searched(seed, seconds, found, none, none)
+        archs = found.result.archs
+        true_ms = found.spread(self._material.table.predict(archs))
+        return Searched(seed, seconds, found, true_ms, found.spread(self._teacher.predict(archs)))
+
+
+def run(
+    folder: Path,
+    the_plan: Plan | None = None,
+    *,
+    material: Material | None = None,
+    report: Report = lambda _: None,
+) -> list[dict[str, Any]]:
+    """Search by every source, and hold what is found against the published table.
+
+    Args:
+        folder: the paper's data, with ``datasets``, ``lookup_tables`` and ``acc_predictor.pth``.
+        the_plan: what is searched; :class:`Plan`'s defaults if it is left out.
+        material: what sources are made of; by default that of ``folder`` alone.
+        report: called with what is being done, and with what is left out and why.
+
+    Returns:
+        One record per space, source and budget, JSON-able.
+
+    Raises:
+        FileNotFoundError: a file is not in the folder.
+        ValueError: a file is damaged, or no source states what the confidence needs.
+        ModuleNotFoundError: PyTorch, which reads the teacher, is not installed.
+    """
+    the_plan = the_plan or plan()
+    teacher = Teacher(folder / "acc_predictor.pth")
+    study = _Study(the_plan, material or Material(folder), teacher, report)
+    sources = study.usable()
+    rows: list[dict[str, Any]] = []
+    for space in map(find_space, the_plan.spaces):
+        found = study.of_all(space, sources)
+        best = study.best_known(found)
+        rows += [
+            _record(the_plan, space.name, name, n, float(best[n]), found[name])
+            for name in sources
+            for n in range(len(the_plan.budgets_ms))
+        ]
+    return rows
+
+
+def _record(
+    the_plan: Plan, space: str, name: str, n: int, best: float, runs: Sequence[Searched]
+) -> dict[str, Any]:
+    budget = the_plan.budgets_ms[n]
+    accuracy = np.array([r.accuracy[n] for r in runs])
+    true_ms = np.array([r.true_ms[n] for r in runs])
+    teacher = np.array([r.teacher[n] for r in runs])
+    is_over = true_ms > budget
+    results = [r.found.result for r in runs if r.found.result is not None]
+    return {
+        "space": space,
+        "source": name,
+        "samples": SOURCES[name].samples,
+        "confidence": the_plan.confidence,
+        "max_latency_ms": budget,
+        "seeds": len(runs),
+        "found": int(np.isfinite(true_ms).sum()),
+        "accuracy_mean": mean(accuracy),
+        "accuracy_std": deviation(accuracy),
+        "teacher_mean": mean(teacher),
+        "teacher_std": deviation(teacher),
+        "predicted_ms": mean(np.array([r.predicted_ms[n] for r in runs])),
+        "true_ms": mean(true_ms),
+        "over": int(is_over.sum()),
+        "excess_ms": mean((true_ms - budget)[is_over]),
+        "best_known": best,
+        "regret_mean": mean((best - accuracy)[true_ms <= budget]),
+        "learn_seconds": mean(np.array([r.learn_seconds for r in runs])),
+        "search_seconds": mean(np.array([r.seconds for r in results])),
+        "evaluations": mean(np.array([r.evaluations for r in results])),
+        "is_exact": bool(results) and all(r.is_exact for r in results),
+        "published": published_search(space, name, budget),
+        "runs": [_single(run, n) for run in runs],
+    }
+
+
+def _single(run: Searched, n: int) -> dict[str, Any]:
+    result, arch = run.found.result, None
+    if result is not None and run.found.is_found[n]:
+        arch = result.archs[int(run.found.is_found[:n].sum())].to_dicts()[0]
+    return {
+        "seed": run.seed,
+        "accuracy": float(run.accuracy[n]),
+        "teacher": float(run.teacher[n]),
+        "predicted_ms": float(run.predicted_ms[n]),
+        "true_ms": float(run.true_ms[n]),
+        "arch": arch,
+    }
+
+
+def mean(values: Floats) -> float:
+    """Of the values that there are; NaN for none."""
+    there = values[np.isfinite(values)]
+    return float(there.mean()) if len(there) else float("nan")
+
+
+def deviation(values: Floats) -> float:
+    """Standard deviation of the values that there are; 0 for one, NaN for none."""
+    there = values[np.isfinite(values)]
+    if len(there) < 2:
+        return 0.0 if len(there) else float("nan")
+    return float(there.std(ddof=1))
