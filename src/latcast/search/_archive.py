@@ -43,9 +43,7 @@ class Archive:
     def __len__(self) -> int:
         return len(self.archs)
 
-    def with_best_of(
-        self, archs: Archs, accuracy: Floats, ms: Floats, excess: Floats
-    ) -> Archive:
+    def with_best_of(self, archs: Archs, accuracy: Floats, ms: Floats, excess: Floats) -> Archive:
         """The archive with those of n networks that belong to it."""
         allowed = np.flatnonzero((excess <= 0) & (ms <= self.ceiling_ms).all(axis=1))
         allowed = allowed[nondominated(accuracy[allowed], ms[allowed])]

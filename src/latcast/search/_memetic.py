@@ -60,9 +60,7 @@ class Memetic(Method):
 
     _waited: int = field(default=0, init=False, repr=False)
 
-    def begin(
-        self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator
-    ) -> None:
+    def begin(self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator) -> None:
         """Evaluate what is known, and find out what exceeding a goal has to cost."""
         self._problem, self._goals, self._rng = problem, goals, rng
         self._known = known
@@ -85,9 +83,7 @@ class Memetic(Method):
         self._optima = self._optima.join(found)
         elite = self._elite()
         self._optima = self._optima[np.unique(np.concatenate(elite))]
-        reached = np.array(
-            [self._optima.accuracy[e].max(initial=-np.inf) for e in self._elite()]
-        )
+        reached = np.array([self._optima.accuracy[e].max(initial=-np.inf) for e in self._elite()])
         self._waited = 0 if (reached > self._best).any() else self._waited + 1
         self._best = np.maximum(self._best, reached)
         return self._waited < self.patience
@@ -119,7 +115,9 @@ class Memetic(Method):
         """Random networks, each with another share of its genes taken from the fastest one."""
         problem, rng = self._problem, self._rng
         random = problem.space.sample(n, rng, restrict=problem.restrict).genes
-        genes = np.where(rng.random(random.shape) < rng.random((n, 1)), self._known.genes[0], random)
+        genes = np.where(
+            rng.random(random.shape) < rng.random((n, 1)), self._known.genes[0], random
+        )
         return Archs._trusted(problem.space, genes)
 
     def _beginners(self) -> tuple[Archs, npt.NDArray[np.intp]]:
@@ -247,6 +245,4 @@ class Memetic(Method):
 def _split(found: Evaluated, changes: list[Changes]) -> list[Evaluated]:
     """Evaluated networks of several batches of changes, one by one."""
     ends = np.cumsum([len(c) for c in changes])
-    return [
-        found[np.arange(end - len(c), end)] for c, end in zip(changes, ends, strict=True)
-    ]
+    return [found[np.arange(end - len(c), end)] for c, end in zip(changes, ends, strict=True)]

@@ -149,7 +149,9 @@ class Problem:
     def _evaluate_chunk(self, archs: Archs) -> Evaluated:
         found = self._chunk(archs)
         self.evaluations += len(archs)
-        self.archive = self.archive.with_best_of(found.archs, found.accuracy, found.ms, found.excess)
+        self.archive = self.archive.with_best_of(
+            found.archs, found.accuracy, found.ms, found.excess
+        )
         return found
 
     def _chunk(self, archs: Archs) -> Evaluated:
