@@ -6,7 +6,7 @@ Everything that is learnt from them is learnt from the paper's training rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,15 +19,15 @@ from . import paper
 from ._adaptation_methods import Bases
 from ._conditioned_mlp import EPOCHS, RECIPES, ConditionedMLP
 from ._conditioned_predictor import ConditionedPredictor
-from ._few_shot import draw
-from ._help_folder import HelpFolder
+from ._few_shot import Report, base_model
+from ._help_folder import FOLDERS, HelpFolder, folders_below
 from ._samples import random_rows
 
 SPACE = "ofa-mobilenet-v3"
 NOTE10 = "note10_lookuptable_ofa"
 RTX = "RTX_2080_Ti_GPU_ofa"
 GPUS = (RTX, "Tesla_P40_GPU_ofa")
-BASE_SAMPLES = 1_000
+BASE_SAMPLES = 900
 """Rows of every target of the base model: with more of them it takes minutes to fit."""
 
 
@@ -40,6 +40,7 @@ class Material:
             what is conditioned on devices.
         base_samples: measurements of every target of that.
         epochs: of the conditioned network.
+        report: called with what is trained.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class Material:
         *,
         base_samples: int = BASE_SAMPLES,
         epochs: int = EPOCHS,
+        report: Report = lambda _: None,
     ) -> None:
-        self._folder, self._help_data = folder, help_data
+        self._folder, self._help_data, self._report = folder, help_data, report
         self._base_samples, self._epochs = base_samples, epochs
 
     @cached_property
@@ -79,17 +81,17 @@ class Material:
 
     @cached_property
     def others(self) -> dict[str, LatencyDataset]:
-        """Rows of all targets but the Note10, for what is conditioned on devices."""
+        """All rows of other targets than the Note10, for what is conditioned on devices."""
         data = dict(self.gpus)
-        if self._help_data is not None:
+        if self._help_data is not None and FOLDERS[SPACE] in folders_below(self._help_data):
             folder = HelpFolder.find(self._help_data, SPACE)
             data |= {name: folder.read(name) for name in folder.names}
-        return {k: draw(d, self._base_samples, n) for n, (k, d) in enumerate(data.items())}
+        return data
 
     @cached_property
     def base(self) -> BaseModel:
         """The base model of these."""
-        return BaseModel().fit(list(self.others.values()))
+        return base_model(self.others, self._base_samples, self._report)[0]
 
     @cached_property
     def paper_mlp(self) -> Predictor:
@@ -118,6 +120,7 @@ class Source:
 
     Attributes:
         learn: from the material and a seed.
+        trained_on: targets whose rows it has seen, but for those ``samples`` of the Note10.
         base: what it builds on, made before the clock starts.
         samples: measurements of the Note10 that it uses; None for all training rows.
         is_seeded: whether a seed changes it; otherwise it is made once.
@@ -125,6 +128,7 @@ class Source:
     """
 
     learn: Callable[[Material, int], Predictor]
+    trained_on: Callable[[Material], Iterable[str]] = lambda _: ()
     base: Callable[[Material], object] = lambda material: material.rows
     samples: int | None = 0
     is_seeded: bool = True
@@ -134,6 +138,7 @@ class Source:
 def _fine_tuned(samples: int) -> Source:
     return Source(
         lambda m, seed: m.rtx.roofline.adapt(m.few(samples, seed), seed=seed),
+        lambda _: [RTX],
         lambda m: m.rtx.roofline,
         samples,
     )
@@ -141,31 +146,39 @@ def _fine_tuned(samples: int) -> Source:
 
 def _conditioned_mlp(recipe: str) -> Source:
     return Source(
-        lambda m, _: m.conditioned(recipe), lambda m: m.gpus, is_seeded=False, is_quick=False
+        lambda m, _: m.conditioned(recipe),
+        lambda _: GPUS,
+        lambda m: m.gpus,
+        is_seeded=False,
+        is_quick=False,
     )
 
 
 SOURCES: Mapping[str, Source] = {
-    "table": Source(lambda m, _: m.table, lambda m: m.table, is_seeded=False),
+    "table": Source(lambda m, _: m.table, base=lambda m: m.table, is_seeded=False),
     "predictor": Source(lambda m, seed: Roofline().fit(m.rows[0], seed=seed), samples=None),
-    "mlp-paper": Source(
-        lambda m, _: m.paper_mlp, samples=None, is_seeded=False, is_quick=False
-    ),
+    "mlp-paper": Source(lambda m, _: m.paper_mlp, samples=None, is_seeded=False, is_quick=False),
     "fine-tuned-10": _fine_tuned(10),
     "fine-tuned-100": _fine_tuned(100),
     "last-layer-100": Source(
         lambda m, seed: m.rtx.mlp.adapt(m.few(100, seed), method="last-layer", seed=seed),
+        lambda _: [RTX],
         lambda m: m.rtx.mlp,
         100,
         is_quick=False,
     ),
     "conditioned": Source(
-        lambda m, _: m.base.predictor(m.rows[0].target), lambda m: m.base, is_seeded=False
+        lambda m, _: m.base.predictor(m.rows[0].target),
+        lambda m: m.others,
+        lambda m: m.base,
+        is_seeded=False,
     ),
-    "conditioned-10": Source(lambda m, seed: m.base.adapt(m.few(10, seed)), lambda m: m.base, 10),
+    "conditioned-10": Source(
+        lambda m, seed: m.base.adapt(m.few(10, seed)), lambda m: m.others, lambda m: m.base, 10
+    ),
     "mlp-conditioned": _conditioned_mlp("mlp-paper"),
     "mlp-conditioned-standardized": _conditioned_mlp("mlp-paper-standardized"),
-}  # fmt: skip
+}
 """The truth; what is learnt from the Note10's 7,000 training rows, by us and by the paper's recipe;
 an RTX 2080 Ti's predictor fine-tuned on a few of them, by us and as in the paper; what is known
 from other devices' measurements and the Note10's specification, by us, without and with ten rows,

@@ -18,15 +18,19 @@ import numpy.typing as npt
 
 from latcast.data import LatencyDataset
 from latcast.predict import BaseModel, Flops, Predictor
+from latcast.search.accuracy import TableAccuracy
 
 from ._budgeted_search import search_within
 from ._few_shot import Report, base_model
 from ._help_folder import HelpFolder
-from ._metad2a import FILE, SPACE, KnownAccuracy, read_metad2a
 from ._published import SPLITS
 from ._samples import random_rows
 
 __all__ = ["MEAN", "QUANTILES", "SOURCES", "run"]
+
+SPACE = "nasbench201"
+ACCURACIES = "arch_generated_by_metad2a.txt"
+"""File of HELP's folder: networks with their accuracies on CIFAR-100."""
 
 SAMPLES = 10
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -70,15 +74,19 @@ class Target:
     name: str
     candidates: LatencyDataset
     others: LatencyDataset
-    accuracy: KnownAccuracy
+    accuracy: TableAccuracy
 
     @classmethod
-    def of(cls, name: str, data: LatencyDataset, accuracy: KnownAccuracy) -> Target:
+    def of(cls, name: str, data: LatencyDataset, accuracy: TableAccuracy) -> Target:
         """A target's rows, divided; impossible latencies are left out."""
         valid = data.valid()
-        groups = valid.archs.concatenate(accuracy.archs).unique_index()
-        own, known = groups[: len(valid)], groups[len(valid) :]
-        is_candidate = np.isin(own, known)
+        known = accuracy.known(valid.archs.space)
+        if known is None or not len(known):
+            raise ValueError(
+                f"the accuracies must be of networks of {valid.archs.space.name}; got others"
+            )
+        groups = valid.archs.concatenate(known).unique_index()
+        is_candidate = np.isin(groups[: len(valid)], groups[len(valid) :])
         return cls(name, valid[is_candidate], valid[~is_candidate], accuracy)
 
     def budgets_ms(self) -> Floats:
@@ -106,15 +114,14 @@ class Target:
         if found.result is None:
             none = np.full(len(QUANTILES), np.nan)
             return none, none, none
-        latency = {
-            genes.tobytes(): ms
-            for genes, ms in zip(
-                self.candidates.archs.genes, self.candidates.latency_ms, strict=True
-            )
-        }
-        true_ms = [latency[genes.tobytes()] for genes in found.result.archs.genes]
-        columns = (found.result.accuracy, true_ms, found.result.latency_ms)
-        return tuple(map(found.spread, columns))  # type: ignore[return-value]
+        genes, latency = self.candidates.archs.genes, self.candidates.latency_ms
+        own = dict(zip(map(bytes, genes), latency, strict=True))
+        true_ms = [own[bytes(row)] for row in found.result.archs.genes]
+        return (
+            found.spread(found.result.accuracy),
+            found.spread(true_ms),
+            found.spread(found.result.latency_ms),
+        )
 
 
 def run(
@@ -153,7 +160,7 @@ def run(
     folder = HelpFolder.find(data, SPACE)
     split = SPLITS["help"][SPACE]
     folder.check(split.train + split.test)
-    accuracy = read_metad2a(folder.path / FILE)
+    accuracy = TableAccuracy.read(folder.path / ACCURACIES, SPACE)
     targets = [Target.of(name, folder.read(name), accuracy) for name in split.test]
     base, _, _ = base_model({n: folder.read(n) for n in split.train}, base_samples, report)
     rows = []

@@ -126,7 +126,7 @@ class _Study:
     """The searches of one run."""
 
     def __init__(self, the_plan: Plan, material: Material, teacher: Teacher, report: Report):
-        self._plan, self._material, self._teacher = the_plan, material, teacher
+        self._plan, self.material, self._teacher = the_plan, material, teacher
         self._report = report
         self._fixed: dict[str, tuple[Predictor, float]] = {}
 
@@ -135,9 +135,9 @@ class _Study:
         if name in self._fixed:
             return self._fixed[name]
         source = SOURCES[name]
-        source.base(self._material)
+        source.base(self.material)
         start = time.perf_counter()
-        made = source.learn(self._material, seed), time.perf_counter() - start
+        made = source.learn(self.material, seed), time.perf_counter() - start
         if not source.is_seeded:
             self._fixed[name] = made
         return made
@@ -208,7 +208,7 @@ class _Study:
         if found.result is None:
             return Searched(seed, seconds, found, none, none)
         archs = found.result.archs
-        true_ms = found.spread(self._material.table.predict(archs))
+        true_ms = found.spread(self.material.table.predict(archs))
         return Searched(seed, seconds, found, true_ms, found.spread(self._teacher.predict(archs)))
 
 
@@ -245,6 +245,7 @@ def run(
         best = study.best_known(found)
         rows += [
             _record(the_plan, space.name, name, n, float(best[n]), found[name])
+            | {"trained_on": list(SOURCES[name].trained_on(study.material))}
             for name in sources
             for n in range(len(the_plan.budgets_ms))
         ]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ._bench_search import command as search
 from ._bench_tables import print_gpu, print_paper, print_transfer
 from ._common import (
     Debug,
@@ -49,6 +50,9 @@ SampleSeeds = Annotated[int, typer.Option("--seeds", min=1, help="Choices of the
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Score predictors on published data."
 )
+
+
+app.command("search")(search)
 
 
 @app.command()

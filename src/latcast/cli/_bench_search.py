@@ -1,0 +1,221 @@
+"""``latcast bench search``: architecture search, by where it takes its latencies from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ._common import (
+    Debug,
+    Devices,
+    Json,
+    Quiet,
+    UsageError,
+    fails_cleanly,
+    note,
+    print_json,
+    print_table,
+    usage,
+)
+
+Rows = Sequence[dict[str, Any]]
+
+
+@fails_cleanly
+def command(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="The paper's folder; without it only --help-data is used."),
+    ] = None,
+    help_data: Annotated[
+        Path | None,
+        typer.Option("--help-data", help="Folder of HELP's folders: adds NAS-Bench-201."),
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option("--space", help="Only this one of the Note10's; repeatable."),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="Only latencies from here, on the Note10; repeatable."),
+    ] = None,
+    budget: Annotated[
+        list[float] | None,
+        typer.Option("--budget", help="ms on the Note10; repeatable. [default: 15, 20 … 35]"),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Choices of the measurements, and searches.")
+    ] = 3,
+    confidence: Annotated[
+        float | None,
+        typer.Option("--confidence", help="Keep budgets with this probability, such as 0.9."),
+    ] = None,
+    evaluations: Annotated[
+        int | None,
+        typer.Option("--evaluations", min=1, help="Networks of one search on the Note10."),
+    ] = None,
+    base_samples: Annotated[
+        int, typer.Option("--base-samples", min=10, help="Rows of every target of a base model.")
+    ] = 900,
+    epochs: Annotated[
+        int, typer.Option("--epochs", min=1, help="Of the paper's conditioned network.")
+    ] = 100,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    devices: Devices = None,
+) -> None:
+    """The OFANAS paper's architecture search, and one on NAS-Bench-201 (needs PyTorch to read).
+
+    Example: latcast bench search --data ofanas --help-data help --seeds 10
+    """
+    from latcast.bench import few_shot_search, search
+    from latcast.bench._latency_sources import Material
+
+    with usage():
+        plan = search.plan(
+            space or (), source or (), budget or (), seeds=seeds, confidence=confidence,
+            evaluations=evaluations,
+        )  # fmt: skip
+    folders = [folder for folder in (data, help_data) if folder is not None]
+    if not folders:
+        raise UsageError("give --data, --help-data, or both; got neither")
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"the data must be in a folder; got {folder}")
+
+    def report(text: str) -> None:
+        note(text, quiet=quiet)
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    if data is not None:
+        material = Material(
+            data, help_data, base_samples=base_samples, epochs=epochs, report=report
+        )
+        found["samsung-note10"] = search.run(data, plan, material=material, report=report)
+    if help_data is not None:
+        found["nasbench201"] = few_shot_search.run(
+            help_data, seeds=seeds, confidence=confidence or few_shot_search.CONFIDENCE,
+            base_samples=base_samples, report=report,
+        )  # fmt: skip
+    if json:
+        print_json(found)
+        return
+    _print_machine(found)
+
+
+def _print_machine(found: dict[str, list[dict[str, Any]]]) -> None:
+    from latcast.bench.machine import describe
+
+    typer.echo(describe())
+    if rows := found.get("samsung-note10"):
+        print_note10(rows)
+    if rows := found.get("nasbench201"):
+        print_nasbench201(rows)
+
+
+def print_note10(rows: Rows) -> None:
+    """What was found by every source, and what others published."""
+    columns = [
+        "space", "latencies from", "rows", "budget ms", "top-1 %", "teacher's %", "predicted ms",
+        "true ms", "over", "over by ms", "regret", "search s", "evaluations", "published %",
+    ]  # fmt: skip
+    print_table(
+        columns,
+        [_note10_cells(row) for row in rows],
+        title=f"\nsamsung-note10; mean ± deviation over {rows[0]['seeds']} seeds; budgets are kept "
+        f"{_level(rows[0]['confidence'])}",
+    )
+    typer.echo(
+        "true: by the published lookup table; regret: points of top-1 behind the best network "
+        "known, of those that keep the budget"
+    )
+    for line in dict.fromkeys(_published_line(r) for r in rows if r["published"]):
+        typer.echo(line)
+
+
+def _note10_cells(row: dict[str, Any]) -> list[str]:
+    published = row["published"]
+    exact = " (all)" if row["is_exact"] else ""
+    return [
+        row["space"],
+        row["source"],
+        "7000" if row["samples"] is None else str(row["samples"]),
+        f"{row['max_latency_ms']:g}",
+        _percent(row, "accuracy"),
+        _percent(row, "teacher"),
+        _number(row["predicted_ms"], ".2f"),
+        _number(row["true_ms"], ".2f"),
+        f"{row['over']} of {row['found']}",
+        _number(row["excess_ms"], ".2f"),
+        _number(100 * row["regret_mean"], ".2f"),
+        _number(row["search_seconds"], ".2f"),
+        _number(row["evaluations"], ",.0f") + exact,
+        "–" if published is None else f"{100 * published['top1']:.2f}",
+    ]
+
+
+def _published_line(row: dict[str, Any]) -> str:
+    published = row["published"]
+    kind = (
+        "top-1 on images of ImageNet"
+        if published["measured"]
+        else "top-1 by the teacher of the accuracy model"
+    )
+    return (
+        f"published (quoted, not run here): {published['who']}, {row['space']}, {row['source']}: "
+        f"{kind}; {published['seconds']:g} s for five budgets"
+    )
+
+
+def print_nasbench201(rows: Rows) -> None:
+    """Regret by budget of every target, source and confidence."""
+    quantiles = list(dict.fromkeys(row["quantile"] for row in rows))
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["target"], row["source"], row["confidence"]), []).append(row)
+    first = rows[0]
+    print_table(
+        ["target", "latencies from", "confidence",
+         *(f"regret at {100 * q:g} %" for q in quantiles), "kept", "none found", "over by %"],
+        [_nasbench201_cells(key, own) for key, own in groups.items()],
+        title=f"\nnasbench201; {first['samples']} measurements of a target, {first['seeds']} "
+        f"seeds; a choice among {first['candidates']} networks with known accuracies on CIFAR-100",
+    )  # fmt: skip
+    typer.echo(
+        "budgets: quantiles of these networks' true latencies; regret: points of accuracy behind "
+        "the search on the true latencies, of those that keep the budget"
+    )
+
+
+def _nasbench201_cells(key: tuple[Any, ...], rows: Rows) -> list[str]:
+    target, source, confidence = key
+    found = sum(row["found"] for row in rows)
+    asked = sum(row["seeds"] * len(row.get("targets", [target])) for row in rows)
+    over = [row["excess_percent"] for row in rows if math.isfinite(row["excess_percent"])]
+    return [
+        target,
+        source,
+        "–" if confidence is None else f"{confidence:g}",
+        *(_number(100 * row["regret_mean"], ".2f") for row in rows),
+        f"{sum(row['kept'] for row in rows)} of {found}",
+        str(asked - found),
+        _number(sum(over) / len(over), ".1f") if over else "–",
+    ]
+
+
+def _level(confidence: float | None) -> str:
+    return "by the prediction alone" if confidence is None else f"with a confidence of {confidence}"
+
+
+def _percent(row: dict[str, Any], name: str) -> str:
+    mean, spread = 100 * row[f"{name}_mean"], 100 * row[f"{name}_std"]
+    return f"{mean:.2f} ± {spread:.2f}" if math.isfinite(mean) else "–"
+
+
+def _number(value: float, format_: str) -> str:
+    return f"{value:{format_}}" if math.isfinite(value) else "–"
