@@ -52,9 +52,6 @@ app = typer.Typer(
 )
 
 
-app.command("search")(search)
-
-
 @app.command()
 @fails_cleanly
 def paper(
@@ -242,6 +239,9 @@ def gpu(
         print_json(rows)
     else:
         print_gpu(rows)
+
+
+app.command("search")(search)
 
 
 def _names(lists: list[str] | None) -> list[str]:
