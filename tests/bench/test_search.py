@@ -257,18 +257,22 @@ def test_what_is_conditioned_on_devices_knows_no_note10(
     assert list(other.others) == list(material.gpus)  # no OFA latencies there
 
 
-def test_confidence_needs_intervals(shared: Path, material: Material) -> None:
+def test_a_confidence_stands_beside_the_prediction_alone(shared: Path, material: Material) -> None:
     pytest.importorskip("torch")
     told: list[str] = []
-    names = ["predictor", "mlp-conditioned-standardized"]
-    plan = search.plan([FIXED], names, [20], seeds=1, confidence=0.9)
+    names = ["table", "fine-tuned-10", "mlp-conditioned-standardized"]
+    plan = search.plan([FIXED], names, [20], seeds=3, confidence=0.9)
     rows = search.run(shared / "ofanas", plan, material=material, report=told.append)
-    assert [(r["source"], r["confidence"], r["over"]) for r in rows] == [("predictor", 0.9, 0)]
-    left_out = "note: mlp-conditioned-standardized is left out, as it has no bound of confidence"
-    assert any(text.startswith(left_out) for text in told)
-    plan = search.plan([FIXED], names[1:], [20], seeds=1, confidence=0.9)
-    with pytest.raises(ValueError, match="no source asked for states a bound"):
-        search.run(shared / "ofanas", plan, material=material)
+    found = {(r["source"], r["confidence"]): r for r in rows}
+    assert list(found) == [(names[0], None), (names[1], None), (names[1], 0.9), (names[2], None)]
+    alone, sure = found[names[1], None], found[names[1], 0.9]
+    for seed, (one, other) in enumerate(zip(alone["runs"], sure["runs"], strict=True)):
+        assert other["predicted_ms"] < one["predicted_ms"] <= 20
+        arch = space(FIXED).parse([other["arch"]])
+        assert SOURCES[names[1]].learn(material, seed).upper_bound(arch, 0.9)[0] <= 20
+    assert sure["true_ms"] < alone["true_ms"]
+    (note,) = (text for text in told if text.startswith("note: "))
+    assert note.startswith("note: mlp-conditioned-standardized has no bound of confidence 0.9")
 
 
 @pytest.mark.parametrize(
@@ -319,7 +323,9 @@ def test_the_command_prints_the_table(
     assert f"latcast {public.__version__}" in machine
     assert title.startswith("samsung-note10; mean ± deviation over 1 seeds")
     row = next(line for line in run.stdout.splitlines() if "24.83" in line).split()
-    assert row[:5] == [FIXED, "table", "0", "25", "80.78"]
+    assert row[:6] == [FIXED, "table", "0", "–", "25", "80.78"]
+    kept = run.stdout.split("all spaces and budgets")[1].splitlines()[4].split()
+    assert kept == ["table", "–", "2", "of", "2", "0", "–", "0.00"]
     assert row[-3:] == ["1,215", "(all)", "75.70"]
     assert "OFANAS paper, compofa-fixed-kernel, table: top-1 on images of ImageNet" in run.stdout
     assert f"{FIXED}: table" in run.stderr

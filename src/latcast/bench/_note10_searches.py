@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from latcast.spaces import SearchSpace
 
 from ._budgeted_search import Budgeted, search_within
 from ._few_shot import Report
-from ._latency_sources import QUICK, SOURCES, Material
+from ._latency_sources import QUICK, SOURCES, TRUTH, Material
 from ._published_searches import BUDGETS_MS
 from ._teacher import Teacher
 
@@ -37,7 +37,8 @@ class Plan:
         sources: some of :data:`SOURCES`.
         budgets_ms: ascending.
         seeds: how often rows are drawn and searches run.
-        confidence: with which budgets are to be kept; None: the prediction itself counts.
+        confidence: with which budgets are to be kept, beside searches by the prediction alone;
+            None for these only.
         evaluations: networks that a search evaluates at most; None for its own setting.
     """
 
@@ -86,72 +87,62 @@ class Study:
     def __init__(self, the_plan: Plan, material: Material, teacher: Teacher, report: Report):
         self._plan, self.material, self._teacher = the_plan, material, teacher
         self._report = report
-        self._fixed: dict[str, tuple[Predictor, float]] = {}
+        self._made: dict[tuple[str, int], tuple[Predictor, float]] = {}
 
     def learnt(self, name: str, seed: int) -> tuple[Predictor, float]:
         """A source's predictor, and the seconds of making it without its base."""
-        if name in self._fixed:
-            return self._fixed[name]
         source = SOURCES[name]
-        source.base(self.material)
-        start = time.perf_counter()
-        made = source.learn(self.material, seed), time.perf_counter() - start
-        if not source.is_seeded:
-            self._fixed[name] = made
-        return made
+        key = (name, seed if source.is_seeded else 0)
+        if key not in self._made:
+            source.base(self.material)
+            start = time.perf_counter()
+            self._made[key] = source.learn(self.material, seed), time.perf_counter() - start
+        return self._made[key]
 
-    def usable(self) -> list[str]:
-        """The sources that can state what the plan's confidence needs.
-
-        Raises:
-            ValueError: none can.
-        """
+    def levels(self, name: str) -> list[float | None]:
+        """With which confidences a source is asked; None: its prediction itself counts."""
         level = self._plan.confidence
-        if level is None:
-            return list(self._plan.sources)
-        kept = []
+        if level is None or name == TRUTH:
+            return [None]
+        if self.learnt(name, 0)[0].covers(level):
+            return [None, level]
+        self._report(f"note: {name} has no bound of confidence {level}: its prediction counts only")
+        return [None]
+
+    def of(self, space: SearchSpace) -> dict[tuple[str, float | None], list[Searched]]:
+        """Source and confidence -> one search for every seed."""
+        found = {}
         for name in self._plan.sources:
-            if self.learnt(name, 0)[0].covers(level):
-                kept.append(name)
-            else:
-                self._report(f"note: {name} is left out, as it has no bound of confidence {level}")
-        if not kept:
-            raise ValueError(
-                f"no source asked for states a bound of confidence {level}: choose others, such "
-                "as predictor, or leave out the confidence"
-            )
-        return kept
-
-    def searches(self, space: SearchSpace, name: str, confidence: float | None) -> list[Searched]:
-        """One for every seed."""
-        self._report(f"{space.name}: {name}")
-        return [self._searched(space, name, seed, confidence) for seed in range(self._plan.seeds)]
-
-    def of_all(self, space: SearchSpace, names: Sequence[str]) -> dict[str, list[Searched]]:
-        """The searches by every source, by its name; and under ``""`` those on the truth."""
-        truth = self.searches(space, "table", None)
-        found = {"": list(truth)}
-        for name in names:
-            is_done = name == "table" and self._plan.confidence is None
-            found[name] = truth if is_done else self.searches(space, name, self._plan.confidence)
-        first = truth[0].found.result
-        if first is not None and not first.is_exact:
-            self._report(f"{space.name}: a long search on the table")
-            found[""].append(self._searched(space, "table", self._plan.seeds, None, self._long()))
+            self._report(f"{space.name}: {name}")
+            for level in self.levels(name):
+                found[name, level] = self._searches(space, name, level)
         return found
+
+    def best_known(
+        self, space: SearchSpace, found: Mapping[tuple[str, float | None], Sequence[Searched]]
+    ) -> Floats:
+        """The best accuracy of a network that keeps the budget; NaN if there is none.
+
+        Of all that were found, and of searches on the truth, among them a long one.
+        """
+        self._report(f"{space.name}: the best known")
+        truth = list(found.get((TRUTH, None)) or self._searches(space, TRUTH, None))
+        result = truth[0].found.result
+        if result is not None and not result.is_exact:
+            truth.append(self._searched(space, TRUTH, self._plan.seeds, None, self._long()))
+        best = np.full(len(self._plan.budgets_ms), np.nan)
+        for run in (*truth, *(run for runs in found.values() for run in runs)):
+            kept = run.true_ms <= self._plan.budgets_ms
+            best = np.fmax(best, np.where(kept, run.accuracy, np.nan))
+        return best
+
+    def _searches(self, space: SearchSpace, name: str, level: float | None) -> list[Searched]:
+        return [self._searched(space, name, seed, level) for seed in range(self._plan.seeds)]
 
     def _long(self) -> Method:
         if self._plan.evaluations is None:
             return replace(LONG_RUN)
         return replace(LONG_RUN, evaluations=LONG_RUN_FACTOR * self._plan.evaluations)
-
-    def best_known(self, found: dict[str, list[Searched]]) -> Floats:
-        """The best accuracy of a network that keeps the budget; NaN if there is none."""
-        best = np.full(len(self._plan.budgets_ms), np.nan)
-        for run in (run for runs in found.values() for run in runs):
-            kept = run.true_ms <= self._plan.budgets_ms
-            best = np.fmax(best, np.where(kept, run.accuracy, np.nan))
-        return best
 
     def _searched(
         self,

@@ -77,44 +77,43 @@ def run(
         report: called with what is being done, and with what is left out and why.
 
     Returns:
-        One record per space, source and budget, JSON-able.
+        One record per space, source, confidence and budget, JSON-able.
 
     Raises:
         FileNotFoundError: a file is not in the folder.
-        ValueError: a file is damaged, or no source states what the confidence needs.
+        ValueError: a file is damaged.
         ModuleNotFoundError: PyTorch, which reads the teacher, is not installed.
     """
     the_plan = the_plan or plan()
     teacher = Teacher(folder / "acc_predictor.pth")
     study = Study(the_plan, material or Material(folder), teacher, report)
-    sources = study.usable()
     rows: list[dict[str, Any]] = []
     for space in map(find_space, the_plan.spaces):
-        found = study.of_all(space, sources)
-        best = study.best_known(found)
-        rows += [
-            _record(the_plan, space.name, name, n, float(best[n]), found[name])
-            | {"trained_on": list(SOURCES[name].trained_on(study.material))}
-            for name in sources
-            for n in range(len(the_plan.budgets_ms))
-        ]
+        found = study.of(space)
+        best = study.best_known(space, found)
+        for (name, level), runs in found.items():
+            trained_on = list(SOURCES[name].trained_on(study.material))
+            for n, budget in enumerate(the_plan.budgets_ms):
+                rows.append({
+                    "space": space.name,
+                    "source": name,
+                    "samples": SOURCES[name].samples,
+                    "trained_on": trained_on,
+                    "confidence": level,
+                    **_scores(runs, n, budget, float(best[n])),
+                    "published": published_search(space.name, name, budget),
+                })  # fmt: skip
     return rows
 
 
-def _record(
-    the_plan: Plan, space: str, name: str, n: int, best: float, runs: Sequence[Searched]
-) -> dict[str, Any]:
-    budget = the_plan.budgets_ms[n]
+def _scores(runs: Sequence[Searched], n: int, budget: float, best: float) -> dict[str, Any]:
+    """Of searches within the n-th budget; those of networks over it count towards no regret."""
     accuracy = np.array([r.accuracy[n] for r in runs])
     true_ms = np.array([r.true_ms[n] for r in runs])
     teacher = np.array([r.teacher[n] for r in runs])
     is_over = true_ms > budget
     results = [r.found.result for r in runs if r.found.result is not None]
     return {
-        "space": space,
-        "source": name,
-        "samples": SOURCES[name].samples,
-        "confidence": the_plan.confidence,
         "max_latency_ms": budget,
         "seeds": len(runs),
         "found": int(np.isfinite(true_ms).sum()),
@@ -132,7 +131,6 @@ def _record(
         "search_seconds": mean(np.array([r.seconds for r in results])),
         "evaluations": mean(np.array([r.evaluations for r in results])),
         "is_exact": bool(results) and all(r.is_exact for r in results),
-        "published": published_search(space, name, budget),
         "runs": [_single(run, n) for run in runs],
     }
 
