@@ -15,6 +15,7 @@ from . import (
     bench,
     devices,
     evaluate,
+    export,
     lookup_table,
     measure,
     models,
@@ -58,7 +59,8 @@ def _main(
 
 
 for _module in (
-    spaces, devices, models, predict, search, suggest, measure, train, adapt, tune, evaluate, audit,
+    spaces, devices, models, predict, search, export, suggest, measure, train, adapt, tune,
+    evaluate, audit,
 ):  # fmt: skip
     app.command(name=_module.__name__.rpartition(".")[2])(_module.command)
 app.add_typer(lookup_table.app, name="lookup-table")

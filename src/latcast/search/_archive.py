@@ -90,7 +90,8 @@ def nondominated(accuracy: Floats, ms: Floats) -> Rows:
     if ms.shape[1] == 1:
         order = np.lexsort((-accuracy, ms[:, 0]))
         best = np.maximum.accumulate(accuracy[order])
-        return order[np.append(True, accuracy[order][1:] > best[:-1])]
+        kept: Rows = order[np.append(True, accuracy[order][1:] > best[:-1])]
+        return kept
     # Whoever beats a network comes before it in this order.
     order = np.lexsort((*ms.T, -accuracy))
     kept = order[:0]

@@ -115,7 +115,7 @@ def search(
         time_limit_s: end the search after so many seconds.
         checkpoint: file in which the search is kept every few seconds and at its end.
         resume: go on from the checkpoint.
-        progress: called after every step.
+        progress: called whenever some networks have been evaluated.
 
     Raises:
         InfeasibleError: limits that contradict each other, or a budget that no network keeps; the
@@ -146,9 +146,9 @@ def search(
     known = check_feasible(problem, budgets, _verb(confidence))
     chosen = _method(method, problem, evaluations)
     problem.most_evaluations = chosen.evaluations or None
-    question = _question(problem, budgets, confidence, chosen, seed)
     run = _Run(problem, chosen, budgets, known, seed, start)
     if checkpoint is not None:
+        question = _question(problem, budgets, confidence, chosen, seed)
         run.keep(Path(checkpoint), question, resume=resume)
     elif resume:
         raise ValueError("to resume a search, name its checkpoint")
@@ -170,6 +170,7 @@ class _Run:
     ) -> None:
         self.problem, self.method, self.budgets = problem, method, budgets
         self._start = start
+        problem.admit(known)
         self._rng = np.random.default_rng(seed)
         method.begin(problem, find_goals(problem, budgets, known, seed), known, self._rng)
         self._steps = 0
@@ -202,14 +203,14 @@ class _Run:
     def run(self, progress: Callable[[Progress], None] | None) -> str | None:
         """Search; returns why it ended early, if it did."""
         stopped = None
+        if progress is not None:
+            self.problem.after_chunk = lambda: progress(self._progress())
         try:
             while not self._is_done:
                 self._is_done = not self.method.step()
                 self._steps += 1
                 self._snapshot = self._now()
                 self._write_sometimes()
-                if progress is not None:
-                    progress(self._progress())
         except StopSearch as stop:
             stopped = "time" if str(stop) == "time" else None
         except KeyboardInterrupt:

@@ -391,6 +391,7 @@ def rewrite(path: Path, header: dict[str, Any], tensors: dict[str, Any]) -> None
         ({"space": "fbnet"}, {}),
         ({"terms": ["constant"]}, {}),
         ({"power": "large"}, {}),
+        ({"power": float("nan")}, {}),
         ({"card": 3}, {}),
         ({"name": None}, {}),
         ({"resolutions": 224}, {}),

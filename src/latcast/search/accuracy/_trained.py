@@ -16,7 +16,7 @@ from ._base import KIND
 from ._encoding import Encoding
 from ._kernel import TERMS, Kernel
 from ._regression import Believed, Conditioned, Scale
-from ._warp import Warp
+from ._warp import POWERS, Warp
 
 GAUSSIAN_PROCESS = "gaussian-process"
 
@@ -84,18 +84,12 @@ def unpacked(model: ModelFile) -> tuple[Parts, str]:
     space = find_space(header["space"])
     own = space.expand(space.sample(1, 0)).space
     basis = Archs(own, t["basis"])
-    m, scores = len(basis), t["scores"]
-    for name, shape in (
-        ("centre", t["factor"].shape), ("variances", (len(TERMS),)), ("scale", (3,)),
-        ("weights", (m,)), ("knowledge", (m * (m + 1) // 2,)),
-    ):  # fmt: skip
-        if t[name].shape != shape or t[name].dtype != np.float64:
-            raise ValueError(f"the tensor {name!r} must be float64 of shape {shape}")
-    if scores.ndim != 1 or not len(scores) or (np.diff(scores) < 0).any():
-        raise ValueError("the scores must ascend")
+    m = len(basis)
+    _check_tensors(t, m)
+    power = header["power"]
+    if power not in POWERS:
+        raise ValueError(f"the power must be one of {POWERS}; got {power!r}")
     noise, mean, spread = (float(v) for v in t["scale"])
-    if not (noise > 0 and spread > 0 and (t["variances"] >= 0).all()):
-        raise ValueError("the variances must be positive")
     knowledge = np.zeros((m, m))
     knowledge[np.triu_indices(m)] = t["knowledge"]
     knowledge += np.triu(knowledge, 1).T
@@ -104,9 +98,28 @@ def unpacked(model: ModelFile) -> tuple[Parts, str]:
         space,
         Encoding(t["centre"], t["factor"], own.one_hot(basis[:1]).shape[1]),
         basis,
-        Believed(Kernel(t["variances"]), noise, Scale(Warp(float(header["power"])), mean, spread)),
+        Believed(Kernel(t["variances"]), noise, Scale(Warp(float(power)), mean, spread)),
         Conditioned(t["weights"], knowledge, t["scores"].astype(np.float64)),
         None if resolutions is None else tuple(int(r) for r in resolutions),
         dict(header["card"]),
     )
     return parts, str(header["name"])
+
+
+def _check_tensors(t: dict[str, npt.NDArray[Any]], m: int) -> None:
+    """Make sure that the tensors are those of m networks; that they are finite is known."""
+    for name, shape in (
+        ("centre", t["factor"].shape), ("variances", (len(TERMS),)), ("scale", (3,)),
+        ("weights", (m,)), ("knowledge", (m * (m + 1) // 2,)),
+    ):  # fmt: skip
+        if t[name].shape != shape or t[name].dtype != np.float64:
+            raise ValueError(
+                f"the tensor {name!r} must be float64 of shape {shape}; "
+                f"got {t[name].dtype} of shape {t[name].shape}"
+            )
+    noise, _, spread = t["scale"]
+    if not (noise > 0 and spread > 0 and (t["variances"] >= 0).all()):
+        raise ValueError("the variances must be positive; got others")
+    scores = t["scores"]
+    if scores.ndim != 1 or not len(scores) or (np.diff(scores) < 0).any():
+        raise ValueError("the scores must be ascending numbers, at least one; got others")

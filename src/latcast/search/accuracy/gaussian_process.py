@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,10 @@ class GaussianProcess(AccuracyModel):
             {"rows": len(labels), **(card or {})},
         )  # fmt: skip
         return cls(parts, name)
+
+    def with_card(self, **entries: Any) -> GaussianProcess:
+        """The same model with more on its card."""
+        return GaussianProcess(replace(self._parts, card=self.card | entries), self.name)
 
     def supports(self, space: SearchSpace) -> bool:
         """The space that it was trained on, and those that are a part of that."""

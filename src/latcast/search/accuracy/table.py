@@ -63,7 +63,7 @@ class TableAccuracy(AccuracyModel):
 
     def known(self, space: SearchSpace) -> Archs | None:
         """All of the table's architectures."""
-        return self._archs if self.supports(space) else self._archs[:0]
+        return self._archs if self.supports(space) else space.sample(0)
 
     def predict(self, archs: Archs) -> Floats:
         """Accuracies from the table, shape (n,).

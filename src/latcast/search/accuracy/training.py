@@ -72,8 +72,5 @@ def train_accuracy(
         train.archs, train.accuracy, seed=seed, name=name, card={"data": dict(data.provenance)}
     )
     scores = evaluate_accuracy(model, rest)
-    model.card["split"] = (
-        f"by architecture at random, seed {seed}: {len(train)} rows to train, {len(rest)} to test"
-    )
-    model.card["metrics"] = scores
-    return model, scores
+    how = f"by architecture at random, seed {seed}: {len(train)} rows to train, {len(rest)} to test"
+    return model.with_card(split=how, metrics=scores), scores
