@@ -122,7 +122,8 @@ def print_note10(rows: Rows) -> None:
     """What was found by every source, and what others published."""
     columns = [
         "space", "latencies from", "rows", "confidence", "budget ms", "top-1 %", "teacher's %",
-        "predicted ms", "true ms", "over", "over by ms", "regret", "search s", "evaluations", "published %",
+        "predicted ms", "true ms", "over", "over by ms", "regret", "search s", "evaluations",
+        "published %",
     ]  # fmt: skip
     print_table(
         columns,
