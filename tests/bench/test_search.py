@@ -321,7 +321,7 @@ def test_the_command_prints_the_table(
     run = latcast(*arguments)
     machine, _, title, *_ = run.stdout.splitlines()
     assert f"latcast {public.__version__}" in machine
-    assert title.startswith("samsung-note10; mean ± deviation over 1 seeds")
+    assert title.startswith("samsung-note10; mean ± deviation over 1 seed")
     row = next(line for line in run.stdout.splitlines() if "24.83" in line).split()
     assert row[:6] == [FIXED, "table", "0", "–", "25", "80.78"]
     kept = run.stdout.split("all spaces and budgets")[1].splitlines()[4].split()

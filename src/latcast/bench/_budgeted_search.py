@@ -60,3 +60,17 @@ def search_within(
             continue
         return Budgeted(result, np.arange(len(budgets)) >= first)
     return Budgeted(None, np.zeros(len(budgets), dtype=np.bool_))
+
+
+def mean(values: Floats) -> float:
+    """Of the networks that there are, whose values are not NaN; NaN for none."""
+    there = values[np.isfinite(values)]
+    return float(there.mean()) if len(there) else float("nan")
+
+
+def deviation(values: Floats) -> float:
+    """Standard deviation of the same; 0 for one, NaN for none."""
+    there = values[np.isfinite(values)]
+    if len(there) < 2:
+        return 0.0 if len(there) else float("nan")
+    return float(there.std(ddof=1))

@@ -20,7 +20,7 @@ from latcast.data import LatencyDataset
 from latcast.predict import BaseModel, Flops, Predictor
 from latcast.search.accuracy import TableAccuracy
 
-from ._budgeted_search import search_within
+from ._budgeted_search import mean, search_within
 from ._few_shot import Report, base_model
 from ._help_folder import HelpFolder
 from ._published import SPLITS
@@ -206,11 +206,11 @@ def _scores(found: Floats, budget_ms: float, oracle: float) -> dict[str, float]:
     return {
         "found": int(np.isfinite(true_ms).sum()),
         "kept": int(kept.sum()),
-        "accuracy_mean": _mean(accuracy),
-        "true_ms": _mean(true_ms),
-        "predicted_ms": _mean(predicted_ms),
-        "regret_mean": _mean(oracle - accuracy[kept]),
-        "excess_percent": _mean(100 * (true_ms[over] / budget_ms - 1)),
+        "accuracy_mean": mean(accuracy),
+        "true_ms": mean(true_ms),
+        "predicted_ms": mean(predicted_ms),
+        "regret_mean": mean(oracle - accuracy[kept]),
+        "excess_percent": mean(100 * (true_ms[over] / budget_ms - 1)),
     }
 
 
@@ -233,12 +233,6 @@ def _means(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "targets": [row["target"] for row in own],
             "found": sum(row["found"] for row in own),
             "kept": sum(row["kept"] for row in own),
-            **{key: _mean(np.array([row[key] for row in own])) for key in means},
+            **{key: mean(np.array([row[key] for row in own])) for key in means},
         })  # fmt: skip
     return result
-
-
-def _mean(values: Floats) -> float:
-    """Of the values that there are; NaN for none."""
-    there = values[np.isfinite(values)]
-    return float(there.mean()) if len(there) else float("nan")

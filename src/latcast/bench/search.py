@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from latcast._names import unknown_name
 from latcast.spaces import space as find_space
 
+from ._budgeted_search import deviation, mean
 from ._few_shot import Report
 from ._latency_sources import QUICK, SOURCES, Material
 from ._note10_searches import SPACES, Plan, Searched, Study
@@ -25,8 +25,6 @@ from ._published_searches import BUDGETS_MS, published_search
 from ._teacher import Teacher
 
 __all__ = ["BUDGETS_MS", "QUICK", "SOURCES", "SPACES", "Plan", "plan", "run"]
-
-Floats = npt.NDArray[np.float64]
 
 
 def plan(
@@ -147,17 +145,3 @@ def _single(run: Searched, n: int) -> dict[str, Any]:
         "true_ms": float(run.true_ms[n]),
         "arch": arch,
     }
-
-
-def mean(values: Floats) -> float:
-    """Of the values that there are; NaN for none."""
-    there = values[np.isfinite(values)]
-    return float(there.mean()) if len(there) else float("nan")
-
-
-def deviation(values: Floats) -> float:
-    """Standard deviation of the values that there are; 0 for one, NaN for none."""
-    there = values[np.isfinite(values)]
-    if len(there) < 2:
-        return 0.0 if len(there) else float("nan")
-    return float(there.std(ddof=1))
