@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from . import (
+    accuracy,
     adapt,
     audit,
     bench,
@@ -65,6 +66,7 @@ for _module in (
     app.command(name=_module.__name__.rpartition(".")[2])(_module.command)
 app.add_typer(lookup_table.app, name="lookup-table")
 app.add_typer(bench.app, name="bench")
+app.add_typer(accuracy.app, name="accuracy")
 
 
 def main() -> None:

@@ -60,8 +60,11 @@ def command(
         typer.Option("--confidence", help="Keep budgets with this probability, such as 0.9."),
     ] = None,
     accuracy: Annotated[
-        str | None,
-        typer.Option("--accuracy", help="Accuracy model: a name, a .latcast file or a .csv."),
+        list[str] | None,
+        typer.Option(
+            "--accuracy",
+            help="Accuracy model: a name, a .latcast file or a .csv; several are an ensemble.",
+        ),
     ] = None,
     max_macs: Annotated[
         str | None, typer.Option("--max-macs", help="Most MACs of a sample, such as 300M.")
@@ -148,7 +151,7 @@ def command(
             the_space,
             latency=predictors,
             max_latency_ms=budgets,
-            accuracy=accuracy,
+            accuracy=accuracy[0] if accuracy and len(accuracy) == 1 else accuracy or None,
             confidence=confidence,
             max_macs=parse_count(max_macs, "--max-macs"),
             max_params=parse_count(max_params, "--max-params"),

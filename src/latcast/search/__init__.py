@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._evolution import Evolution
 from ._exhaustive import Exhaustive, Random
@@ -17,15 +17,30 @@ from ._nsga2 import NSGA2
 from ._problem import InfeasibleError, Problem
 from ._result import Front, SearchResult
 from ._search import METHODS, Progress, search
-from .accuracy import AccuracyModel, DistilledOFA, accuracy_model
+from .accuracy import (
+    AccuracyModel,
+    CallableAccuracy,
+    DistilledOFA,
+    EnsembleAccuracy,
+    TableAccuracy,
+    accuracy_model,
+    as_accuracy_model,
+    train_accuracy,
+)
+
+if TYPE_CHECKING:
+    from .interop import ExpectedLatency, as_pymoo_problem, optuna_objective
 
 __all__ = [
     "METHODS",
     "NSGA2",
     "AccuracyModel",
+    "CallableAccuracy",
     "DistilledOFA",
+    "EnsembleAccuracy",
     "Evolution",
     "Exhaustive",
+    "ExpectedLatency",
     "Front",
     "Goals",
     "InfeasibleError",
@@ -35,9 +50,26 @@ __all__ = [
     "Progress",
     "Random",
     "SearchResult",
+    "TableAccuracy",
     "accuracy_model",
+    "as_accuracy_model",
+    "as_pymoo_problem",
+    "optuna_objective",
     "search",
+    "train_accuracy",
 ]
+
+
+_INTEROP = ("ExpectedLatency", "as_pymoo_problem", "optuna_objective")
+
+
+def __getattr__(name: str) -> Any:
+    # What needs other packages is imported on first use.
+    if name in _INTEROP:
+        from . import interop
+
+        return getattr(interop, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class _CallableModule(ModuleType):
