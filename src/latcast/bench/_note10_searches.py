@@ -20,7 +20,7 @@ from ._published_searches import BUDGETS_MS
 from ._teacher import Teacher
 
 SPACES = ("compofa-fixed-kernel", "compofa-elastic-kernel", "ofa-mobilenet-v3")
-LONG_RUN = Memetic(evaluations=400_000, elite=8, starts=8, patience=100)
+LONG_RUN = Memetic(evaluations=400_000, elite=8, patience=100)
 """The search on the table that, beside all others, shows the best network known."""
 LONG_RUN_FACTOR = 3
 """Where searches are given their evaluations, the long one gets as many times more."""
