@@ -27,7 +27,7 @@ import latcast
 from latcast.bench._teacher import Teacher
 from latcast.bench.machine import describe
 from latcast.predict import LookupTable, Predictor
-from latcast.search import METHODS, InfeasibleError, SearchResult, search
+from latcast.search import METHODS, InfeasibleError, accuracy_model, search
 
 SPACE, SMALL, DEVICE = "ofa-mobilenet-v3", "compofa-fixed-kernel", "samsung-note10"
 BUDGETS = (15, 20, 25, 30, 35)
@@ -105,9 +105,8 @@ def once_for_all(folder: Path, data: Path, model: Predictor, teacher: Teacher) -
     space = latcast.space(SPACE)
     top1, seconds, ours = [], [], []
     for seed in range(OFA_SEEDS):
-        found, start = [], time.perf_counter()
-        for budget in BUDGETS:
-            found.append(theirs.search(budget, seed))
+        start = time.perf_counter()
+        found = [theirs.search(budget, seed) for budget in BUDGETS]
         seconds.append(time.perf_counter() - start)
         top1.append(teacher.predict(space.parse(found)))
         ours.append(search(SPACE, latency=model, max_latency_ms=BUDGETS, seed=seed).seconds)
@@ -233,10 +232,11 @@ def _pymoo_volumes(model: Predictor, kind: str, evaluations: int) -> str:
     from latcast.search import as_pymoo_problem
 
     # Those of its page on discrete variables; and those of its NSGA-II, for real ones.
-    crossover, mutation = {
+    rates: dict[str, tuple[dict[str, float], dict[str, float]]] = {
         "as documented": ({"prob": 1.0, "eta": 3.0}, {"prob": 1.0, "eta": 3.0}),
         "default rates": ({"prob": 0.9, "eta": 15}, {"eta": 20}),
-    }[kind]
+    }
+    crossover, mutation = rates[kind]
     volumes = []
     for seed in range(SEEDS):
         seen: list[Floats] = []
@@ -280,16 +280,16 @@ def two_devices(phone: Predictor, gpu: Predictor) -> None:
         fronts = [search(space, latency=p).front.archs for p in (phone, gpu)]
         for budget in ((18, 9), (22, 13), (26, 15), (32, 19)):
             both = search(space, latency=[phone, gpu], max_latency_ms=budget)
-            singles = [_best_keeping(f, (phone, gpu), budget, both) for f in fronts]
+            singles = [_best_keeping(f, (phone, gpu), budget) for f in fronts]
             cells = [f"{both.accuracy[0]:.4f}", *(f"{x:.4f}" for x in singles)]
             row(f"{space}, {budget[0]} and {budget[1]} ms", cells, width=40)
 
 
 def _best_keeping(
-    archs: latcast.Archs, models: tuple[Predictor, ...], budget: tuple[int, int], both: SearchResult
+    archs: latcast.Archs, models: tuple[Predictor, ...], budget: tuple[int, int]
 ) -> float:
     inside = np.all([m.predict(archs) <= b for m, b in zip(models, budget, strict=True)], axis=0)
-    accuracy = latcast.search.accuracy_model().predict(archs[np.flatnonzero(inside)])
+    accuracy = accuracy_model().predict(archs[np.flatnonzero(inside)])
     return float(accuracy.max(initial=np.nan))
 
 
@@ -300,8 +300,12 @@ def infeasible(model: Predictor) -> None:
         "5 ms": {"max_latency_ms": [20, 5]},
         "5 ms, small space": {"max_latency_ms": [20, 5], "space": SMALL},
         "1 million MACs": {"max_macs": 1e6},
-        "20 ms and 3 ms on two devices": {"max_latency_ms": (20, 3), "latency": [DEVICE, "rtx-2080-ti"]},
-        "11 ms, 0.9": {"max_latency_ms": 9.9, "confidence": 0.9, "latency": "tesla-p40"},
+        "20 and 3 ms on two devices": {
+            "max_latency_ms": (20, 3), "latency": [DEVICE, "rtx-2080-ti"],
+        },
+        "tesla-p40, 9.9 ms, confidence 0.9": {
+            "max_latency_ms": 9.9, "confidence": 0.9, "latency": "tesla-p40",
+        },
     }  # fmt: skip
     for name, question in questions.items():
         arguments: dict[str, Any] = {"space": SPACE, "latency": model} | question
