@@ -1,0 +1,16 @@
+"""Checking on the device: measure what a search found, adapt the predictor, and search again."""
+
+from ._measuring import Campaigns, Measured, Measuring
+from ._rounds import search_and_verify
+from ._verification import Verification, VerifiedResult
+from ._verify import verify
+
+__all__ = [
+    "Campaigns",
+    "Measured",
+    "Measuring",
+    "Verification",
+    "VerifiedResult",
+    "search_and_verify",
+    "verify",
+]
