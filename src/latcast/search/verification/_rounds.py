@@ -19,7 +19,7 @@ from latcast.spaces import space as find_space
 from ._answer import answer
 from ._choice import FRONT, PICK, SUGGESTED, Candidates, spread
 from ._known import Floats, Known, find
-from ._measuring import Measuring
+from ._measuring import Measuring, MeasuringError
 from ._source import Latency, Source
 from ._verification import Verification, VerifiedResult, interval
 
@@ -80,6 +80,7 @@ def search_and_verify(
     Raises:
         InfeasibleError: no network keeps a budget, as far as can be predicted.
         ValueError: numbers that make no sense, and as :func:`latcast.search.search`.
+        MeasuringError: no latency could be measured before the first search.
         KeyboardInterrupt: before a latency was known.
     """
     if min(verify, rounds, suggested) < 1 or not tolerance > 0:
@@ -216,7 +217,7 @@ class _Rounds:
             if self._is_interrupted:
                 raise KeyboardInterrupt
             reasons = "; ".join(reason for _, reason in self._rounds[0].failures[:1])
-            raise ValueError(
+            raise MeasuringError(
                 f"none of {len(archs)} networks could be measured on {self._measuring.target}: "
                 f"{reasons or 'there are no visits in two processes'}"
             )
