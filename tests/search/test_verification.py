@@ -227,7 +227,7 @@ def test_what_cannot_be_measured_is_left_out(at_home: Predictor, budgets: Floats
 def test_a_device_on_which_nothing_runs(elsewhere: Predictor) -> None:
     device = Simulator(this_device)
     device.fails = lambda archs: np.ones(len(archs), np.bool_)
-    with pytest.raises(MeasuringError, match="none of 10 networks could be measured.*it melts"):
+    with pytest.raises(MeasuringError, match=r"none of 10 networks could be measured.*it melts"):
         run(device, elsewhere, 20)
 
 

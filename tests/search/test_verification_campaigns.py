@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import latcast
 from latcast.devices import host_name
 from latcast.measure import CampaignFile, CampaignRunningError, Progress, Protocol
 from latcast.measure._lock import machine_lock
+from latcast.predict import LookupTable
 from latcast.search.verification import Campaigns, VerifiedResult, search_and_verify
-from latcast.spaces import Archs, space
+from latcast.search.verification._known import find
+from latcast.spaces import space
 
 SPACE = space("compofa-fixed-kernel")
 QUICK = Protocol(
@@ -37,7 +38,7 @@ def here(tmp_path: Path, fake: ModuleType) -> Any:
 
 
 def run(measuring: Campaigns, **options: Any) -> VerifiedResult:
-    options = {"restrict": {"r": [HARMLESS]}, "verify": 2, "rounds": 1, "suggested": 3, **options}
+    options = {"restrict": {"r": [HARMLESS]}, "verify": 2, "rounds": 1, "suggested": 2, **options}
     return search_and_verify(
         SPACE, latency="samsung-note10", measuring=measuring, max_latency_ms=4.0, **options
     )
@@ -49,27 +50,31 @@ def visits(path: Path) -> int:
 
 
 def test_rounds_are_campaigns_and_can_be_resumed(here: Any, tmp_path: Path) -> None:
-    def interrupt(progress: Progress) -> None:
-        if progress.total == 4 and progress.done == 3:  # the first round's third visit
+    made = 0
+
+    def interrupt(_: Progress) -> None:
+        nonlocal made
+        made += 1
+        if made == 7:  # the third of the first round's four
             raise KeyboardInterrupt
 
     first = run(here(on_progress=interrupt))
     assert first.stopped == "interrupted"
     assert first.measured is not None
     # Of the two networks of the first round, one had its two visits.
-    assert len(first.measured) == 4
-    assert [len(v) for v in first.rounds] == [3, 1]
-    assert visits(tmp_path / "a.0.campaign") == 6
+    assert len(first.measured) == 3
+    assert [len(v) for v in first.rounds] == [2, 1]
+    assert visits(tmp_path / "a.0.campaign") == 4
     assert visits(tmp_path / "a.1.campaign") == 3
     with pytest.raises(FileExistsError, match="resume them, or name another record"):
         here()
 
     again = run(here(resume=True))
     assert again.stopped is None
-    assert visits(tmp_path / "a.0.campaign") == 6
+    assert visits(tmp_path / "a.0.campaign") == 4
     assert visits(tmp_path / "a.1.campaign") == 4
-    assert [len(v) for v in again.rounds] == [3, 2]
-    assert again.rounds[1].archs[:1] == first.rounds[1].archs or len(again.rounds[1]) == 2
+    assert [len(v) for v in again.rounds] == [2, 2]
+    assert find(first.rounds[1].archs, again.rounds[1].archs)[0] >= 0
     assert again.measured is not None
     truth = SPACE.costs(again.measured.archs)["macs"].to_numpy() / 1e8
     np.testing.assert_allclose(again.measured.latency_ms, truth, rtol=0.02)
@@ -95,25 +100,28 @@ def test_networks_that_fail_are_left_out(here: Any, fake: ModuleType) -> None:
     assert measured.dataset.archs == archs
     assert [why for _, why in measured.failures] == ["RuntimeError: no kernel for this"] * 2
     assert bad.concatenate(*(a for a, _ in measured.failures)).unique() == bad.unique()
-    alone = here(resume=True).measure(bad, 2)
-    assert alone.dataset is None
-    assert len(alone.failures) == 2
 
 
+def test_visits_that_are_too_few_are_no_latency(here: Any, tmp_path: Path) -> None:
+    once = here(protocol=Protocol(**{**_settings(QUICK), "visits": 1}))
+    archs = SPACE.sample(1, 0, restrict={"r": [HARMLESS]})
+    assert once.measure(archs, 1).dataset is None
+    assert visits(tmp_path / "a.1.campaign") == 1
+
+
+@pytest.mark.usefixtures("instant_campaigns")
 def test_later_rounds_are_brought_to_the_first_one_s_state(here: Any) -> None:
-    measuring = here(like_ms=None)
+    measuring = here()
     archs = SPACE.sample(2, 0, restrict={"r": [HARMLESS]})
     first = measuring.measure(archs, 1)
     level = measuring.like_ms
-    assert level is not None
-    measuring.like_ms = 2 * level  # as if the machine had been half as fast
+    assert level == pytest.approx(1)
+    measuring.like_ms = 2.0  # as if the machine had been half as fast in the first round
     second = measuring.measure(archs, 2)
     assert first.dataset is not None
     assert second.dataset is not None
-    order = [0, 1] if first.dataset.archs == second.dataset.archs else [1, 0]
-    np.testing.assert_allclose(
-        second.dataset.latency_ms[order], 2 * first.dataset.latency_ms, rtol=0.03
-    )
+    np.testing.assert_allclose(second.dataset.latency_ms, 2 * first.dataset.latency_ms)
+    assert second.dataset.archs == first.dataset.archs == archs
 
 
 def test_another_campaign_is_not_disturbed(here: Any, tmp_path: Path) -> None:
@@ -124,7 +132,7 @@ def test_another_campaign_is_not_disturbed(here: Any, tmp_path: Path) -> None:
 
 
 def test_settings_are_checked_before_anything_is_measured(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="runtime must be one of|no runtime"):
+    with pytest.raises(ValueError, match=r"runtime must be one of|no runtime"):
         Campaigns(tmp_path / "a", "onnx")
     with pytest.raises(ValueError, match="precision"):
         Campaigns(tmp_path / "a", precision="bf16")
@@ -138,21 +146,24 @@ def test_settings_are_checked_before_anything_is_measured(tmp_path: Path) -> Non
 def test_on_the_real_runtime(tmp_path: Path) -> None:
     quick = Protocol(visits=2, warm_up_s=0.0, visit_s=0.01, min_samples=3, redo=0)
     measuring = Campaigns(tmp_path / "real", device="here", protocol=quick)
-    base = latcast.load_base("ofa-mobilenet-v3")
+    facts = space(SPACE.block_space).block_table.facts
+    table = LookupTable.from_blocks(
+        space(SPACE.block_space), measuring.target, facts["macs"] * 1e-7, overhead_ms=1.0
+    )
     found = search_and_verify(
         SPACE,
-        latency=base,
+        latency=table,
         measuring=measuring,
         max_latency_ms=1e4,
-        verify=1,
+        verify=2,
         rounds=1,
-        suggested=2,
         restrict={"r": [160], "d1": [2], "d2": [2]},
     )
-    assert isinstance(found.archs, Archs)
     assert found.measured is not None
-    assert len(found.measured) == 3
+    assert len(found.measured) == 2
     assert found.is_verified.all()
     assert (found.measured.latency_ms > 0).all()
-    assert np.isfinite(found.rounds[0].predicted_ms).all()  # the base model knows other devices
+    (first,) = found.rounds
+    assert first.roles == ("pick", "front")
+    np.testing.assert_allclose(first.predicted_ms, table.predict(first.archs))
     assert measuring.path(1).exists()
