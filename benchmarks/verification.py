@@ -1,17 +1,21 @@
-"""Search on this machine as on a brand-new device: measure, adapt, search, and measure again.
+"""Search on a brand-new device: measure, adapt, search, and measure again.
 
-    python benchmarks/verification.py [--runtime onnxruntime] [--threads 1] [--rounds 2]
+    python benchmarks/verification.py host [--runtime onnxruntime] [--threads 1] [--rounds 2]
+    python benchmarks/verification.py datasets
 
-Nothing is known of this machine but what is measured: networks that tell most about all others,
-then those that the searches pick. Beside it the same number of measurements without rounds. What
-was found is measured once more at the end. Nothing else may run on the machine meanwhile.
+Nothing is known of the device but what is measured: networks that tell most about all others,
+then those that the searches pick. Beside it the same number of measurements without rounds.
+
+``host`` measures this machine, on which nothing else may run meanwhile; what was found is
+measured once more at the end. With ``datasets`` the devices are those of our own measurements, and
+searches choose among the networks that were measured, so that it is known how good the best is.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +23,15 @@ import numpy.typing as npt
 
 import latcast
 from latcast.bench.machine import describe
+from latcast.data import LatencyDataset
+from latcast.devices import Target
 from latcast.measure import Protocol
+from latcast.predict import Predictor
+from latcast.search import accuracy_model
 from latcast.search.verification import (
     Campaigns,
+    Measured,
+    Measuring,
     Verification,
     VerifiedResult,
     search_and_verify,
@@ -31,6 +41,7 @@ from latcast.spaces import Archs
 BASES = ("ofa-mobilenet-v3", "samsung-note10")
 QUANTILES = (0.2, 0.4, 0.6, 0.8)
 RANDOM = 12
+SHIFTS = (-0.08, -0.04, 0.0, 0.04, 0.08)
 
 Floats = npt.NDArray[np.float64]
 
@@ -65,6 +76,7 @@ class Bench:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["host", "datasets"])
     parser.add_argument("--base", action="append", help="what is known: a model or base model")
     parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--threads", type=int, default=1)
@@ -77,6 +89,9 @@ def main() -> None:
     parser.add_argument("--records", type=Path, help="keep the raw records in this folder")
     a = parser.parse_args()
     print(describe())
+    if a.what == "datasets":
+        on_datasets(a.suggested, a.rounds, a.verify)
+        return
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(a.records or Path(folder), a.runtime, a.threads, a.visits)
         budgets, level = find_budgets(bench, a.space)
@@ -144,7 +159,8 @@ def tell(found: Verification) -> None:
         print(
             f"    {role:6} for {found.max_latency_ms[n]:6.1f} ms: predicted "
             f"{found.predicted_ms[n]:6.2f} [{found.lower_ms[n]:.2f}, {found.upper_ms[n]:.2f}], "
-            f"measured {found.measured_ms[n]:6.2f} ({100 * found.error[n]:+.1f} %, {inside}, {kept})"
+            f"measured {found.measured_ms[n]:6.2f} ({100 * found.error[n]:+.1f} %, {inside}, "
+            f"{kept})"
         )
     picks = np.array([role == "pick" for role in found.roles])
     error = 100 * np.abs(found.error[picks])
@@ -167,6 +183,77 @@ def report(found: VerifiedResult, again_ms: Floats) -> None:
             f"{found.predicted_ms[n]:6.2f}, measured {found.measured_ms[n]:6.2f}, measured again "
             f"{again_ms[n]:6.2f} ({100 * (again_ms[n] / budget - 1):+.1f} % of the budget; {state})"
         )
+
+
+class Pool(Measuring):
+    """A device on which some networks have been measured already."""
+
+    target = Target("brand-new", "any")
+
+    def __init__(self, data: LatencyDataset) -> None:
+        self._data = data
+
+    def measure(self, archs: Archs, round_: int) -> Measured:
+        groups = self._data.archs.concatenate(archs).unique_index()
+        rows = [np.flatnonzero(groups[: len(self._data)] == g)[0] for g in groups[-len(archs) :]]
+        return Measured(replace(self._data[np.array(rows)], target=self.target))
+
+
+def on_datasets(suggested: int, rounds: int, verify: int) -> None:
+    """Regret on the targets of our own datasets, with rounds and without."""
+    files = sorted((Path(__file__).parents[1] / "datasets").glob("*.parquet"))
+    # The shipped base model was trained on these targets; the Note10's was not.
+    base = latcast.load("samsung-note10")
+    total = suggested + rounds * verify
+    print(
+        f"top-1 % lost against the best network within the budget, for budgets at the quantiles "
+        f"{', '.join(map(str, QUANTILES))},\n"
+        f"each shifted by {', '.join(map(str, SHIFTS))} in a search of its own; from "
+        "samsung-note10;\n"
+        f"at most {total} measurements: {suggested} suggested and {rounds} rounds of {verify}, or "
+        f"{total - len(QUANTILES)} suggested and the picks\n"
+    )
+    print(f"{'target':44}{'with rounds':>22}{'without':>22}{'measurements':>14}")
+    every: list[list[list[float]]] = [[], []]
+    for file in files:
+        data, cells, count = latcast.read(file), [], 0
+        for n, plan in enumerate(
+            ((suggested, rounds, verify), (total - len(QUANTILES), 1, len(QUANTILES)))
+        ):
+            found = [regret(data, base, shift, *plan) for shift in SHIFTS]
+            every[n] += [f[0] for f in found]
+            count = count or int(np.mean([f[1] for f in found]))
+            cells.append(np.mean([f[0] for f in found], axis=0))
+        text = "".join(f"{' '.join(f'{x:.2f}' for x in c):>22}" for c in cells)
+        print(f"{data.target!s:44}{text}{count:14}", flush=True)
+    means = "".join(f"{np.mean(e):22.3f}" for e in every)
+    print(f"{'mean':44}{means}\n{'largest':44}" + "".join(f"{np.max(e):22.2f}" for e in every))
+
+
+def regret(
+    data: LatencyDataset, base: Predictor, shift: float, suggested: int, rounds: int, verify: int
+) -> tuple[list[float], int]:
+    """Top-1 % lost within every budget, and measurements made."""
+    model = accuracy_model()
+    assert model.resolutions is not None
+    resolution = [g.name for g in data.archs.space.genes].index("r")
+    data = data[np.isin(data.archs.genes[:, resolution], model.resolutions)]
+    budgets = np.quantile(data.latency_ms, np.add(QUANTILES, shift))
+    found = search_and_verify(
+        data.archs.space,
+        latency=base,
+        measuring=Pool(data),
+        max_latency_ms=budgets.tolist(),
+        candidates=data.archs,
+        suggested=suggested,
+        rounds=rounds,
+        verify=verify,
+    )
+    assert (found.measured_ms <= budgets).all()
+    assert found.measured is not None
+    accuracy = model.predict(data.archs)
+    best = np.array([accuracy[data.latency_ms <= b].max() for b in budgets])
+    return (100 * (best - found.accuracy)).tolist(), len(found.measured)
 
 
 if __name__ == "__main__":

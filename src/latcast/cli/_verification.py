@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from ._by_specification import DEFAULT_SPACE
 from ._common import (
+    INTERRUPTED,
     UsageError,
     load_any,
     note,
@@ -63,6 +67,7 @@ def verified_search(
     space: SearchSpace | None,
     check: Check,
     *,
+    base: str | None = None,
     max_latency_ms: list[float],
     seed: int,
     out: Path | None,
@@ -77,6 +82,7 @@ def verified_search(
             specification is then taken for this machine's.
         space: that of the model by default.
         check: how to measure.
+        base: base model for a device of the catalogue; the shipped one of the space by default.
         max_latency_ms: budgets; may be empty.
         seed: of everything chance decides.
         out: file for the architectures, as JSON.
@@ -84,7 +90,7 @@ def verified_search(
         quiet: no progress, no notes.
         options: others of :func:`latcast.search.verification.search_and_verify`.
     """
-    model, specification = _model(name, space)
+    model, specification = _model(name, space, base)
     the_space = space or model.space
     with _record(check, quiet=quiet) as record:
         result = _run(
@@ -100,7 +106,7 @@ def verified_search(
         else:
             print_result(result, quiet=quiet)
         if result.stopped is not None:
-            raise _Interrupted
+            raise typer.Exit(INTERRUPTED)
 
 
 def _run(
@@ -118,7 +124,10 @@ def _run(
     from latcast.search.verification import MeasuringError, search_and_verify
 
     measuring = _campaigns(check, record, options["seed"])
-    note(f"measuring on {measuring.target}; raw records: {measuring.path(1)}", quiet=quiet)
+    note(
+        f"measuring on {measuring.target}; raw records: {record.with_suffix('')}.*.campaign",
+        quiet=quiet,
+    )
     try:
         with usage(InfeasibleError, MeasuringError), campaign_bar(quiet=quiet) as tell:
             measuring.on_progress = tell
@@ -162,21 +171,21 @@ def _campaigns(check: Check, record: Path, seed: int) -> Campaigns:
         raise UsageError(str(error)) from error
 
 
-def _model(name: str, space: SearchSpace | None) -> tuple[Predictor | BaseModel, Device | None]:
-    """A model, or the base model of the space and the specification of a device."""
+def _model(
+    name: str, space: SearchSpace | None, base: str | None
+) -> tuple[Predictor | BaseModel, Device | None]:
+    """A model, or a base model and the specification of a device."""
     from latcast import predict
     from latcast.devices import devices
+    from latcast.predict import BaseModel
 
     known = (*predict.zoo.names(), *predict.zoo.base_names())
     if name.endswith(".latcast") or name in known or name not in devices():
         return load_any(name), None
-    with usage():
-        base = predict.load_base(space.block_space if space else "ofa-mobilenet-v3")
-    return base, devices()[name]
-
-
-class _Interrupted(Exception):  # noqa: N818  # no error: the result has been printed
-    """Measuring was broken off."""
+    found = load_any(base or (space.block_space if space else DEFAULT_SPACE))
+    if not isinstance(found, BaseModel):
+        raise UsageError(f"--model must be a base model of many targets; {base} is for one")
+    return found, devices()[name]
 
 
 @contextmanager
@@ -195,11 +204,10 @@ def _record(check: Check, *, quiet: bool) -> Iterator[Path]:
         record = folder / "measured.parquet"
     try:
         yield record
-    except BaseException as error:
+    except BaseException:
         if any(record.parent.glob(f"{record.stem}.*.campaign")):
             note(f"what was measured is kept: go on with --measured {record} --resume", quiet=quiet)
-        if not isinstance(error, _Interrupted):
-            raise
+        raise
     else:
         if folder is not None:
             shutil.rmtree(folder)

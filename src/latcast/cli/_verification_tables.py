@@ -119,7 +119,7 @@ def _print_found(result: VerifiedResult) -> None:
             f"{100 * result.accuracy[n]:.2f}",
             f"{result.predicted_ms[n]:.2f}",
             _number(result.measured_ms[n], ".2f"),
-            "measured" if result.is_verified[n] else "NOT VERIFIED",
+            _state(result, n),
             f"{macs[n] / 1e6:.0f}",
             jsonlib.dumps(arch, separators=(",", ":")),
         ]
@@ -131,6 +131,17 @@ def _print_found(result: VerifiedResult) -> None:
         rows,
         title=f"most accurate of {result.archs.space.name} on {result.predictor.target}",
     )
+
+
+def _state(result: VerifiedResult, n: int) -> str:
+    from latcast.measure._results import UNSTABLE
+
+    if not result.is_verified[n]:
+        return "NOT VERIFIED"
+    states_errors = result.measured is not None and result.measured.standard_error is not None
+    if states_errors and not result.standard_error[n] <= UNSTABLE:
+        return "measured, UNSTABLE"
+    return "measured"
 
 
 def summary(found: Verification) -> str:
