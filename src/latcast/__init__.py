@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from latcast import predict as predictors
     from latcast.data import LatencyDataset, read
     from latcast.devices import Target
+    from latcast.networks import export
     from latcast.predict import load, load_base
     from latcast.predict.design import suggest
     from latcast.search import InfeasibleError, search
@@ -25,6 +26,7 @@ __all__ = [
     "InfeasibleError",
     "LatencyDataset",
     "Target",
+    "export",
     "load",
     "load_base",
     "predictors",
@@ -40,6 +42,7 @@ _PUBLIC = {
     "InfeasibleError": ("latcast.search", "InfeasibleError"),
     "LatencyDataset": ("latcast.data", "LatencyDataset"),
     "Target": ("latcast.devices", "Target"),
+    "export": ("latcast.networks", "export"),
     "load": ("latcast.predict", "load"),
     "load_base": ("latcast.predict", "load_base"),
     "predictors": ("latcast.predict", None),

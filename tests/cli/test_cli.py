@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from latcast.cli import search as command
+from latcast.cli._fronts import print_found
 from latcast.data import LatencyDataset
 from latcast.devices import Target
 from latcast.predict import Roofline
@@ -177,7 +177,7 @@ def test_search_exact(latcast: Any) -> None:
         (("--device", "note10", "--max-latency", 20), 2, "did you mean 'samsung-note10'"),
         (("--device", "tesla-p40", "--max-latency", 30, "--space", "ofa"), 2, "no search space"),
         (("--device", "tesla-p40", "--max-latency", 30, "--confidence", 2), 2, "between 0 and 1"),
-        (("--device", "tesla-p40", "--max-latency", 30, "--method", "x"), 2, "--method must be"),
+        (("--device", "tesla-p40", "--max-latency", 30, "--method", "x"), 2, "no method is called"),
         (("--device", "tesla-p40", "--max-latency", 30, "--resolution", 7), 2, "must keep one of"),
         (
             ("--device", "tesla-p40", "--max-latency", 30, "--method", "exhaustive"),
@@ -229,7 +229,7 @@ def test_found_networks_of_any_space_are_shown(capsys: pytest.CaptureFixture[str
 
     result = search(cells, latency=model, accuracy=LargestIsBest(), max_latency_ms=[9.0, 12.0])
     assert result.method == "exhaustive"
-    command._print("imaginary", "d/r/b1", result, command._records(result))
+    print_found(result, ["imaginary"])
     shown = capsys.readouterr().out
     assert all(x["arch"] in shown for x in result.archs.to_dicts())
     assert "depths" not in shown
@@ -365,8 +365,9 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 def test_interruption_is_one_line(start: Callable[..., subprocess.Popen[str]]) -> None:
     code = (
-        "import time\nfrom latcast.cli import main, search\n"
-        "search.load_model = lambda name: (print('go', flush=True), time.sleep(600))\nmain()"
+        "import time\nfrom latcast.cli import _by_specification, main\n"
+        "_by_specification.load_model = lambda _: (print('go', flush=True), time.sleep(600))\n"
+        "main()"
     )
     process = start("-c", code, "search", "--device", "rtx-2080-ti", "--max-latency", 20,
                     stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
@@ -399,6 +400,10 @@ def test_a_terminal_without_unicode() -> None:
 
 
 def test_import_is_light() -> None:
-    code = "import sys, latcast; print(sorted(set(sys.modules) & {'numpy', 'polars', 'scipy'}))"
+    # The command line chooses the number of BLAS threads, which numpy reads as it is imported.
+    code = (
+        "import sys, latcast, latcast.cli; "
+        "print(sorted(set(sys.modules) & {'numpy', 'polars', 'scipy'}))"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

@@ -17,6 +17,7 @@ from latcast import data as datasets
 from latcast import measure
 from latcast.cli import measure as command
 from latcast.cli._common import UsageError
+from latcast.cli._quantities import parse_duration
 from latcast.devices import Target
 from latcast.measure import CampaignFile, Progress, Protocol
 from latcast.measure._lock import machine_lock
@@ -182,13 +183,13 @@ def test_what_nothing_can_be_like(latcast, tmp_path, synthetic, device, level, s
     ("text", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("7", 7), ("2 m", 120)]
 )
 def test_durations(text, seconds):
-    assert command.parse_duration(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "-5m", "0s", "1d", "m", "nan", "1e9999"])
 def test_durations_that_are_none(text):
     with pytest.raises(UsageError, match="a time budget must be"):
-        command.parse_duration(text)
+        parse_duration(text)
 
 
 def test_what_the_bar_says():

@@ -10,11 +10,13 @@ from typing import Annotated
 import typer
 
 from . import (
+    accuracy,
     adapt,
     audit,
     bench,
     devices,
     evaluate,
+    export,
     lookup_table,
     measure,
     models,
@@ -58,11 +60,13 @@ def _main(
 
 
 for _module in (
-    spaces, devices, models, predict, search, suggest, measure, train, adapt, tune, evaluate, audit,
+    spaces, devices, models, predict, search, export, suggest, measure, train, adapt, tune,
+    evaluate, audit,
 ):  # fmt: skip
     app.command(name=_module.__name__.rpartition(".")[2])(_module.command)
 app.add_typer(lookup_table.app, name="lookup-table")
 app.add_typer(bench.app, name="bench")
+app.add_typer(accuracy.app, name="accuracy")
 
 
 def main() -> None:

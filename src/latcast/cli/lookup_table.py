@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from ._common import (
@@ -27,6 +26,7 @@ from ._common import (
 from .measure import parse_integers, run_campaign
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from latcast.devices import Target
@@ -201,7 +201,7 @@ def _campaign(path: Path, plan: Plan, *, resume: bool) -> Any:
             raise UsageError(
                 f"a campaign goes on as it began: {name} was {began.get(name)!r}, got {value!r}"
             )
-    if not np.array_equal(campaign.genes(), plan.items()):
+    if campaign.genes().tolist() != plan.items().tolist():
         campaign.close()
         raise UsageError(f"{path} is of other networks; use the options that it began with")
     return campaign
@@ -222,6 +222,8 @@ def _compare(
     Returns:
         The comparisons, and the tables with their overheads after calibration.
     """
+    import numpy as np
+
     from latcast.data.additive import fit_additive
     from latcast.measure import compare
 
@@ -248,6 +250,8 @@ def _compare(
 
 def _best(comparisons: list[Comparison], tables: dict[str, Floats]) -> str:
     """The way that is closest after calibration, of those that know every block."""
+    import numpy as np
+
     complete = [c for c in comparisons if np.isfinite(tables[c.way]).all()]
     return min(complete or comparisons, key=lambda c: c.calibrated_mape).way
 

@@ -24,12 +24,12 @@ from ._common import (
     read_data,
     usage,
 )
+from ._quantities import parse_duration
 
 if TYPE_CHECKING:
     from latcast.measure import CampaignFile, Plan, Progress, Results
     from latcast.spaces import Archs, SearchSpace
 
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DEFAULTS = {
     "space": "ofa-mobilenet-v3",
     "samples": 300,
@@ -162,19 +162,6 @@ def run_campaign(
         raise
     except measure.WorkerDiedError as error:
         raise ValueError(f"measuring cannot start: {error}") from error
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of a duration such as ``90s``, ``20m`` or ``1.5h``.
-
-    Raises:
-        UsageError: the text is not of that form, or not positive.
-    """
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)", text.strip())
-    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if seconds <= 0:
-        raise UsageError(f"a time budget must be like 90s, 20m or 1.5h; got {text!r}")
-    return seconds
 
 
 def parse_integers(text: str) -> list[int]:

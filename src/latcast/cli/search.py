@@ -1,42 +1,57 @@
-"""``latcast search``: the most accurate network within a latency budget."""
+"""``latcast search``: the most accurate networks within latency budgets."""
 
 from __future__ import annotations
 
-import json as jsonlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._by_specification import Wish
 from ._common import (
+    INTERRUPTED,
     Debug,
+    Devices,
     Json,
     Quiet,
     Seed,
     UsageError,
+    check_usable,
     fails_cleanly,
     find_space,
-    load_model,
     note,
     note_table,
     print_json,
-    print_table,
-    progress_bar,
     usage,
 )
+from ._fronts import front_records, print_found, print_front, records, write_archs, write_front
+from ._quantities import parse_budgets, parse_count, parse_duration
 
 if TYPE_CHECKING:
-    from latcast.search import SearchResult
+    from latcast.search import Method, Progress, SearchResult
 
 
 @fails_cleanly
 def command(
     device: Annotated[
-        str, typer.Option("--device", help="Name of a shipped model, or a .latcast file.")
+        list[str],
+        typer.Option(
+            "--device",
+            help="A shipped model, a device of the catalogue, or a .latcast file; several: the "
+            "network must keep a budget on each.",
+        ),
     ],
     max_latency: Annotated[
-        list[float], typer.Option("--max-latency", help="Budget in ms; repeatable.")
-    ],
+        list[str] | None,
+        typer.Option(
+            "--max-latency",
+            metavar="MS",
+            help="Budget in ms, of several devices MS,MS,…; repeatable. Without: the whole front.",
+        ),
+    ] = None,
     space: Annotated[
         str | None, typer.Option("--space", help="Search space; the model's own by default.")
     ] = None,
@@ -44,140 +59,212 @@ def command(
         float | None,
         typer.Option("--confidence", help="Keep budgets with this probability, such as 0.9."),
     ] = None,
+    accuracy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accuracy",
+            help="Accuracy model: a name, a .latcast file or a .csv; several are an ensemble.",
+        ),
+    ] = None,
+    max_macs: Annotated[
+        str | None, typer.Option("--max-macs", help="Most MACs of a sample, such as 300M.")
+    ] = None,
+    max_params: Annotated[
+        str | None, typer.Option("--max-params", help="Most parameters, such as 5.5M.")
+    ] = None,
+    max_activation: Annotated[
+        str | None,
+        typer.Option("--max-activation", help="Most activation memory of a sample, such as 4MB."),
+    ] = None,
     resolution: Annotated[
         list[int] | None, typer.Option("--resolution", help="Search these only; repeatable.")
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", help="auto, exhaustive or evolution.")
+        str,
+        typer.Option("--method", help="auto, exhaustive, memetic, evolution, nsga2 or random."),
     ] = "auto",
+    evaluations: Annotated[
+        int | None, typer.Option("--evaluations", min=1, help="Networks to evaluate at most.")
+    ] = None,
+    population: Annotated[
+        int | None, typer.Option("--population", min=2, help="Of evolution and nsga2.")
+    ] = None,
+    time_limit: Annotated[
+        str | None, typer.Option("--time-limit", help="End after this time, such as 30s or 2m.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Keep the search in this file.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the search in --checkpoint.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write the architectures here, as JSON.")
     ] = None,
+    front: Annotated[
+        Path | None, typer.Option("--front", help="Write the whole front here (.csv or .json).")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Base model for devices by their specification alone."),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Of a device by its specification.")
+    ] = 1,
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of a device by its specification.")
+    ] = "fp32",
+    runtime: Annotated[
+        str | None,
+        typer.Option("--runtime", help="Of a device by its specification; the base's by default."),
+    ] = None,
+    devices: Devices = None,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Find the most accurate network within a budget.
+    """Find the most accurate network within every budget, and the front that it lies on.
+
+    Ctrl-C ends the search early and shows what was found.
 
     Example: latcast search --device samsung-note10 --max-latency 20 --confidence 0.9
     """
-    from latcast.search import METHODS, InfeasibleError
+    from latcast.search import InfeasibleError
     from latcast.search import search as run
 
-    if method not in METHODS:
-        raise UsageError(f"--method must be one of {', '.join(METHODS)}; got {method!r}")
     if confidence is not None and not 0 < confidence < 1:
         raise UsageError(f"--confidence must be between 0 and 1, such as 0.9; got {confidence}")
-    for budget in max_latency:
-        if not 0 < budget < float("inf"):
-            raise UsageError(f"--max-latency must be a positive number of ms; got {budget}")
-    predictor = load_model(device)
-    the_space = find_space(space) if space else predictor.space
+    if front is not None and front.suffix not in (".csv", ".json"):
+        raise UsageError(f"--front must end in .csv or .json; got {front}")
+    budgets = parse_budgets(max_latency, len(device))
+    seconds = None if time_limit is None else parse_duration(time_limit, "--time-limit")
+    chosen = _method(method, population)
+    _check_checkpoint(checkpoint, resume=resume)
+    asked = find_space(space) if space else None
+    wish = Wish(model, batch, precision, runtime, asked)
+    predictors = [wish.predictor(name, quiet=quiet) for name in device]
+    the_space = asked or predictors[0].space
     title = f"searching {the_space.name}"
-    with usage(InfeasibleError), progress_bar(title, quiet=quiet) as progress:
+    with usage(InfeasibleError), _bar(title, quiet=quiet) as progress:
         result = run(
             the_space,
-            latency=predictor,
-            max_latency_ms=max_latency,
+            latency=predictors,
+            max_latency_ms=budgets,
+            accuracy=accuracy[0] if accuracy and len(accuracy) == 1 else accuracy or None,
             confidence=confidence,
+            max_macs=parse_count(max_macs, "--max-macs"),
+            max_params=parse_count(max_params, "--max-params"),
+            max_activation_bytes=parse_count(max_activation, "--max-activation", "B"),
             restrict={"r": resolution} if resolution else None,
-            method=method,
+            method=chosen,
+            evaluations=evaluations,
             seed=seed,
+            time_limit_s=seconds,
+            checkpoint=checkpoint,
+            resume=resume,
             progress=progress,
         )
-    records = _records(result)
     if out is not None:
-        from latcast._files import atomic_path
-
-        with atomic_path(out) as path:
-            path.write_text(jsonlib.dumps([r["arch"] for r in records]) + "\n", encoding="utf-8")
+        write_archs(out, result.archs)
+    if front is not None:
+        write_front(front, result, device)
     if json:
-        print_json(
-            {
-                "device": device,
-                "target": str(predictor.target),
-                "space": the_space.name,
-                "method": result.method,
-                "confidence": confidence,
-                "seed": seed,
-                "evaluations": result.evaluations,
-                "seconds": result.seconds,
-                "found": records,
-            }
-        )
+        print_json(_summary(result, device, seed, has_budgets=budgets is not None))
+    else:
+        _show(result, device, seed, has_budgets=budgets is not None, quiet=quiet)
+    if result.stopped == "interrupted":
+        raise typer.Exit(INTERRUPTED)
+
+
+def _method(name: str, population: int | None) -> str | Method:
+    from latcast._names import unknown_name
+    from latcast.search import METHODS
+
+    if name not in (*METHODS, "auto"):
+        raise UsageError(unknown_name("method", name, ["auto", *METHODS]))
+    if population is None:
+        return name
+    with_one = [n for n, m in METHODS.items() if "population" in m().settings()]
+    if name not in with_one:
+        raise UsageError(f"--population is for --method {' and '.join(with_one)}; got {name}")
+    chosen: Any = METHODS[name]
+    method: Method = chosen(population=population)
+    return method
+
+
+def _check_checkpoint(path: Path | None, *, resume: bool) -> None:
+    if path is None:
+        if resume:
+            raise UsageError("--resume needs the --checkpoint to go on from")
+    elif resume:
+        check_usable(path)
+    elif path.exists():
+        raise UsageError(f"{path} exists already: go on with it (--resume), or remove it")
+
+
+@contextmanager
+def _bar(title: str, *, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """A bar on stderr with the best accuracy so far within every budget."""
+    if quiet or not sys.stderr.isatty():
+        yield None
         return
-    _print(device, str(predictor.target), result, records)
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def show(p: Progress) -> None:
+            best = " ".join("–" if b != b else f"{100 * b:.2f}" for b in p.best)  # noqa: PLR0124
+            bar.update(
+                task, completed=p.evaluations, total=p.total, description=f"{title}: best {best} %"
+            )
+
+        yield show
+
+
+def _summary(
+    result: SearchResult, names: list[str], seed: int, *, has_budgets: bool
+) -> dict[str, Any]:
+    targets = [str(p.target) for p in result.predictors]
+    return {
+        "device": names[0] if len(names) == 1 else names,
+        "target": targets[0] if len(targets) == 1 else targets,
+        "space": result.archs.space.name,
+        "method": result.method,
+        "exact": result.is_exact,
+        "stopped": result.stopped,
+        "confidence": result.confidence,
+        "seed": seed,
+        "evaluations": result.evaluations,
+        "seconds": result.seconds,
+        "found": records(result) if has_budgets else [],
+        "front": front_records(result),
+    }
+
+
+def _show(
+    result: SearchResult, names: list[str], seed: int, *, has_budgets: bool, quiet: bool
+) -> None:
+    if has_budgets:
+        print_found(result, names)
+    else:
+        print_front(result, names)
+    if result.stopped is not None:
+        why = "interrupted" if result.stopped == "interrupted" else "out of time"
+        note(f"{why}: the best found so far", quiet=quiet)
+    ending = (
+        " (all there are: the result is exact)"
+        if result.is_exact
+        else f": the best found, by the method {result.method} with seed {seed}"
+    )
     note(
-        f"{result.evaluations:,} networks evaluated in {result.seconds:.1f} s"
-        + (
-            " (all there are: the result is exact)"
-            if result.method == "exhaustive"
-            else f": the best found, by evolution with seed {seed}"
-        ),
+        f"{result.evaluations:,} networks evaluated in {result.seconds:.1f} s{ending}; "
+        f"{len(result.front)} in the front",
         quiet=quiet,
     )
-    note_table(predictor, device, quiet=quiet)
-
-
-def _records(result: SearchResult) -> list[dict[str, Any]]:
-    costs = result.archs.space.costs(result.archs).to_dicts()
-    dicts = result.archs.to_dicts()
-    return [
-        {
-            "max_latency_ms": float(result.max_latency_ms[n]),
-            "accuracy": float(result.accuracy[n]),
-            "latency_ms": float(result.latency_ms[n]),
-            "lower_ms": _number(result.lower_ms, n),
-            "upper_ms": _number(result.upper_ms, n),
-            "coverage": result.coverage,
-            "kept_probability": _number(result.kept, n),
-            "costs": costs[n],
-            "arch": dicts[n],
-        }
-        for n in range(len(result))
-    ]
-
-
-def _number(values: Any, n: int) -> float | None:
-    return None if values is None else float(values[n])
-
-
-def _print(device: str, target: str, result: SearchResult, records: list[dict[str, Any]]) -> None:
-    rows = []
-    has_depths = all({"r", "d"} <= set(r["arch"]) for r in records)
-    for r in records:
-        bounds = "–" if r["lower_ms"] is None else f"{r['lower_ms']:.2f} – {r['upper_ms']:.2f}"
-        kept = r["kept_probability"]
-        rows.append(
-            [
-                f"{r['max_latency_ms']:g}",
-                f"{100 * r['accuracy']:.2f}",
-                f"{r['latency_ms']:.2f}",
-                bounds,
-                "–" if kept is None else f"{100 * kept:.0f}",
-                *_described(r["arch"], has_depths),
-                f"{r['costs']['macs'] / 1e6:.0f}",
-            ]
-        )
-    print_table(
-        [
-            "budget ms",
-            "top-1 %",
-            "ms",
-            f"{result.coverage * 100:g} % interval",
-            "kept %",
-            *(["pixels", "depths"] if has_depths else ["architecture"]),
-            "MMACs",
-        ],
-        rows,
-        title=f"most accurate of {result.archs.space.name} on {device} ({target})",
-    )
-
-
-def _described(arch: dict[str, Any], has_depths: bool) -> list[str]:
-    """Resolution and depths of an OFA network; of another the first of its dict's forms."""
-    if has_depths:
-        return [str(arch["r"][0]), "-".join(map(str, arch["d"]))]
-    form = next(iter(arch.values()))
-    return [form if isinstance(form, str) else " ".join(map(str, form))]
+    for name, predictor in zip(names, result.predictors, strict=True):
+        note_table(predictor, name, quiet=quiet)

@@ -46,7 +46,7 @@ def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> La
             raise ValueError(f"{path} is of target {named}; asked for {target}")
         target = named
     return LatencyDataset(
-        _archs(path, frame, the_space),
+        architectures(path, frame, the_space),
         float_column(path, frame, "latency_ms"),
         target,
         order=_order(path, frame),
@@ -60,7 +60,17 @@ def _order(path: Path, frame: pl.DataFrame) -> npt.NDArray[np.int64]:
     return np.arange(len(frame))
 
 
-def _archs(path: Path, frame: pl.DataFrame, the_space: SearchSpace) -> Archs:
+def architectures(path: Path, frame: pl.DataFrame, the_space: SearchSpace) -> Archs:
+    """The architectures of a file's rows, from a column ``arch`` or from one per gene.
+
+    Args:
+        path: for the messages.
+        frame: all cells as strings.
+        the_space: of the architectures.
+
+    Raises:
+        ValueError: a column is missing, or a cell is malformed; the message names its row.
+    """
     if "arch" in frame.columns:
         cells = enumerate(frame["arch"].to_list())
         items = [_cell(cell, f"{path.name}, row {n}") for n, cell in cells]

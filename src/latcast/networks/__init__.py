@@ -2,25 +2,38 @@
 
 from ._cells import addition_block, batch_norm_relu_block, cell_operation, reduction_block
 from ._costs import BYTES_PER_ELEMENT, OPERATORS, Cost, cost, peak_activation_bytes
+from ._export import EXPORT_FORMATS, Export, export
 from ._layer import BLOCK_INPUT, SECOND_INPUT, Block, BlockBuilder, Layer, Shape
-from ._mobile import InvertedResidual, conv_block, linear_block, make_divisible, pool_block
+from ._mobile import (
+    InvertedResidual,
+    MobileNetV3,
+    conv_block,
+    linear_block,
+    make_divisible,
+    pool_block,
+)
 from ._ncnn import to_ncnn
 from ._network import Network, Parameters
 from ._ofa_config import blocks_from_ofa_config
 from ._onnx import to_onnx
 from ._pytorch import to_pytorch
 from ._tflite import to_tflite
+from .supernet import ImageFolder, ofa_module
 
 __all__ = [
     "BLOCK_INPUT",
     "BYTES_PER_ELEMENT",
+    "EXPORT_FORMATS",
     "OPERATORS",
     "SECOND_INPUT",
     "Block",
     "BlockBuilder",
     "Cost",
+    "Export",
+    "ImageFolder",
     "InvertedResidual",
     "Layer",
+    "MobileNetV3",
     "Network",
     "Parameters",
     "Shape",
@@ -30,8 +43,10 @@ __all__ = [
     "cell_operation",
     "conv_block",
     "cost",
+    "export",
     "linear_block",
     "make_divisible",
+    "ofa_module",
     "peak_activation_bytes",
     "pool_block",
     "reduction_block",

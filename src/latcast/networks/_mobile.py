@@ -57,6 +57,27 @@ class InvertedResidual:
         return b.build()
 
 
+@dataclass(frozen=True, slots=True)
+class MobileNetV3:
+    """What defines a network of Once-For-All's MobileNetV3: widths, and blocks of its own.
+
+    Attributes:
+        first_channels: width of the first convolution.
+        blocks: in the order in which they run, the first one, which is never elastic, included.
+        positions: of every block its number in the supernet, which has those that are left out.
+        expand_channels: width of the final expand layer.
+        mix_channels: width of the feature mix layer.
+        classes: outputs of the classifier.
+    """
+
+    first_channels: int
+    blocks: tuple[InvertedResidual, ...]
+    positions: tuple[int, ...]
+    expand_channels: int
+    mix_channels: int
+    classes: int
+
+
 def conv_block(
     in_shape: Shape,
     channels: int,

@@ -16,10 +16,12 @@ OPSET = 17
 IR_VERSION = 8
 """The first that opset 17 goes with: old runtimes refuse newer ones than they know."""
 INPUT, OUTPUT = "input", "output"
+OPEN_BATCH = "batch"
+"""Name of the dimension of a batch of any size."""
 
 
-def to_onnx(network: Network, batch: int = 1) -> bytes:
-    """The network as a serialized ONNX model of a fixed batch size.
+def to_onnx(network: Network, batch: int | None = 1) -> bytes:
+    """The network as a serialized ONNX model of a fixed batch size; None leaves it open.
 
     Nodes are named ``OPERATOR_POSITION`` after the layers' positions in the network, so that a
     runtime's profile can be read back.
@@ -32,7 +34,7 @@ def to_onnx(network: Network, batch: int = 1) -> bytes:
     return content
 
 
-def onnx_model(network: Network, batch: int = 1) -> onnx.ModelProto:
+def onnx_model(network: Network, batch: int | None = 1) -> onnx.ModelProto:
     """The network as an ONNX model (see :func:`to_onnx`)."""
     from onnx import ModelProto, TensorProto, helper
 
@@ -41,10 +43,11 @@ def onnx_model(network: Network, batch: int = 1) -> onnx.ModelProto:
     graph = model.graph
     graph.name = "latcast"
     for values, name, shape in (
-        (graph.input, INPUT, (batch, *network.in_shape)),
-        (graph.output, OUTPUT, out_shape(network, batch)),
+        (graph.input, INPUT, network.in_shape),
+        (graph.output, OUTPUT, out_shape(network)),
     ):
-        values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        dims = [OPEN_BATCH if batch is None else batch, *shape]
+        values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
     last = len(network.layers) - 1
     for n, layer in enumerate(network.layers):
         inputs = [_tensor(i, last) for i in layer.inputs]
@@ -56,10 +59,10 @@ def onnx_model(network: Network, batch: int = 1) -> onnx.ModelProto:
     return model
 
 
-def out_shape(network: Network, batch: int) -> tuple[int, ...]:
-    """Shape of the output: (batch, features) after a linear layer, else with height and width."""
+def out_shape(network: Network) -> tuple[int, ...]:
+    """Shape of one output: features after a linear layer, else with height and width."""
     shape = network.out_shape
-    return (batch, shape[0]) if network.layers[-1].op == "linear" else (batch, *shape)
+    return shape[:1] if network.layers[-1].op == "linear" else shape
 
 
 def _window(layer: Layer) -> dict[str, Any]:

@@ -37,8 +37,8 @@ def metrics(true_ms: Floats, predicted_ms: Floats) -> dict[str, float]:
         "mape": float(relative.mean()),
         "within_5": float(100 * (relative <= 5).mean()),
         "within_10": float(100 * (relative <= 10).mean()),
-        "spearman": _rank_correlation("spearmanr", true_ms, predicted_ms),
-        "kendall": _rank_correlation("kendalltau", true_ms, predicted_ms),
+        "spearman": rank_correlation("spearmanr", true_ms, predicted_ms),
+        "kendall": rank_correlation("kendalltau", true_ms, predicted_ms),
     }
 
 
@@ -67,7 +67,8 @@ def evaluate(predictor: Predictor, data: LatencyDataset) -> dict[str, float]:
     return result
 
 
-def _rank_correlation(name: str, first: Floats, second: Floats) -> float:
+def rank_correlation(name: str, first: Floats, second: Floats) -> float:
+    """``spearmanr`` or ``kendalltau`` of two arrays (n,); NaN where one is constant."""
     from scipy import stats
 
     if np.ptp(first) == 0 or np.ptp(second) == 0:

@@ -17,13 +17,24 @@ from ._nsga2 import NSGA2
 from ._problem import InfeasibleError, Problem
 from ._result import Front, SearchResult
 from ._search import METHODS, Progress, search
-from .accuracy import AccuracyModel, DistilledOFA, accuracy_model
+from .accuracy import (
+    AccuracyModel,
+    CallableAccuracy,
+    DistilledOFA,
+    EnsembleAccuracy,
+    TableAccuracy,
+    accuracy_model,
+    as_accuracy_model,
+    train_accuracy,
+)
 
 __all__ = [
     "METHODS",
     "NSGA2",
     "AccuracyModel",
+    "CallableAccuracy",
     "DistilledOFA",
+    "EnsembleAccuracy",
     "Evolution",
     "Exhaustive",
     "Front",
@@ -35,8 +46,11 @@ __all__ = [
     "Progress",
     "Random",
     "SearchResult",
+    "TableAccuracy",
     "accuracy_model",
+    "as_accuracy_model",
     "search",
+    "train_accuracy",
 ]
 
 

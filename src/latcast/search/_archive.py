@@ -43,9 +43,7 @@ class Archive:
     def __len__(self) -> int:
         return len(self.archs)
 
-    def with_best_of(
-        self, archs: Archs, accuracy: Floats, ms: Floats, excess: Floats
-    ) -> Archive:
+    def with_best_of(self, archs: Archs, accuracy: Floats, ms: Floats, excess: Floats) -> Archive:
         """The archive with those of n networks that belong to it."""
         allowed = np.flatnonzero((excess <= 0) & (ms <= self.ceiling_ms).all(axis=1))
         allowed = allowed[nondominated(accuracy[allowed], ms[allowed])]
@@ -92,7 +90,8 @@ def nondominated(accuracy: Floats, ms: Floats) -> Rows:
     if ms.shape[1] == 1:
         order = np.lexsort((-accuracy, ms[:, 0]))
         best = np.maximum.accumulate(accuracy[order])
-        return order[np.append(True, accuracy[order][1:] > best[:-1])]
+        kept: Rows = order[np.append(True, accuracy[order][1:] > best[:-1])]
+        return kept
     # Whoever beats a network comes before it in this order.
     order = np.lexsort((*ms.T, -accuracy))
     kept = order[:0]

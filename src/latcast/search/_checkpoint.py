@@ -105,14 +105,10 @@ def read(path: Path, question: Mapping[str, Any], archive: Archive) -> Snapshot:
     asked = header.get("question")
     _check_same(path, asked if isinstance(asked, dict) else {}, json.loads(json.dumps(question)))
     try:
-        accuracy, ms = tensors["archive.accuracy"], tensors["archive.ms"]
-        archs = Archs(archive.archs.space, tensors["archive.genes"])
-        if accuracy.shape != (len(archs),) or ms.shape != (len(archs), archive.ms.shape[1]):
-            raise ValueError(f"a front of {len(archs)} networks with arrays of other sizes")
         return Snapshot(
             {k.removeprefix("state."): v for k, v in tensors.items() if k.startswith("state.")},
             json.loads(header["generator"]),
-            Archive(archs, accuracy, ms, archive.ceiling_ms),
+            _archive(model, archive),
             int(header["evaluations"]),
             int(header["steps"]),
             float(header["seconds"]),
@@ -120,6 +116,15 @@ def read(path: Path, question: Mapping[str, Any], archive: Archive) -> Snapshot:
         )
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} must be a whole checkpoint of a search; got: {error}") from error
+
+
+def _archive(model: ModelFile, empty: Archive) -> Archive:
+    tensors = model.tensors
+    archs = Archs(empty.archs.space, tensors["archive.genes"])
+    accuracy, ms = tensors["archive.accuracy"], tensors["archive.ms"]
+    if accuracy.shape != (len(archs),) or ms.shape != (len(archs), empty.ms.shape[1]):
+        raise ValueError(f"a front of {len(archs)} networks with arrays of other sizes")
+    return Archive(archs, accuracy, ms, empty.ceiling_ms)
 
 
 def resume(snapshot: Snapshot, method: Method, problem: Problem, rng: np.random.Generator) -> None:
@@ -138,9 +143,14 @@ def resume(snapshot: Snapshot, method: Method, problem: Problem, rng: np.random.
 
 
 def _check_same(path: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for key in sorted({*was, *now}):
+    for key in sorted({*was, *now} - {"models"}):
         if was.get(key) != now.get(key):
             raise ValueError(
                 f"a search goes on as it began: in {path} {key.replace('_', ' ')} was "
                 f"{was.get(key)!r}, got {now.get(key)!r}; ask the same, or leave out resume"
             )
+    if was.get("models") != now.get("models"):
+        raise ValueError(
+            f"a search goes on as it began: since {path} was written, the models of latency or "
+            "accuracy have changed; ask with the same, or leave out resume"
+        )

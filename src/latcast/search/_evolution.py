@@ -45,9 +45,7 @@ class Evolution(Method):
     name: ClassVar[str] = "evolution"
     description: ClassVar[str] = "Once-For-All's evolutionary search"
 
-    def begin(
-        self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator
-    ) -> None:
+    def begin(self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator) -> None:
         """Nothing is evaluated yet. Without budgets, every goal has a population."""
         self._problem, self._rng, self._known = problem, rng, known
         self._goals = goals.ms[: goals.budgets] if goals.budgets else goals.ms

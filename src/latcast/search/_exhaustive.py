@@ -40,9 +40,7 @@ class Exhaustive(Method):
     description: ClassVar[str] = "every network: exact, for small spaces"
     is_exact: ClassVar[bool] = True
 
-    def begin(
-        self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator
-    ) -> None:
+    def begin(self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator) -> None:
         """List the networks.
 
         Raises:
@@ -90,9 +88,7 @@ class Random(Method):
     name: ClassVar[str] = "random"
     description: ClassVar[str] = "random networks, to compare with"
 
-    def begin(
-        self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator
-    ) -> None:
+    def begin(self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator) -> None:
         """Nothing is drawn yet."""
         self._problem, self._rng, self._known = problem, rng, known
 

@@ -10,7 +10,7 @@ import numpy as np
 from latcast.spaces import Archs
 
 from ._neighbours import Changes
-from ._problem import LIMITS, Floats, InfeasibleError, Problem
+from ._problem import Floats, InfeasibleError, Problem
 
 RANDOM_STARTS = 2_000
 MAX_NETWORKS = 500_000
@@ -105,15 +105,12 @@ def _violation(problem: Problem, arch: Archs, goal_ms: Floats) -> bool:
 
 def _limits_message(problem: Problem, near: Archs) -> str:
     broken = [
-        f"{name} {limit:g} (it has {problem.cost(near, name)[0]:g})"
+        f"{name} of {limit:,.0f} (it has {problem.cost(near, name)[0]:,.0f})"
         for name, limit in problem.limits.items()
         if problem.cost(near, name)[0] > limit
     ]
-    kept = f", of {', '.join(LIMITS[n].replace('_', ' ') for n in problem.limits)}" if len(
-        problem.limits
-    ) > 1 else ""  # fmt: skip
     return (
-        f"no network of {problem.space.name} keeps the limits{kept}: the nearest found exceeds "
+        f"no network of {problem.space.name} keeps the limits: the nearest found exceeds "
         f"{' and '.join(broken)}; it is {described(near)}; raise the limits"
     )
 

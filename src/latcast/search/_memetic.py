@@ -10,7 +10,7 @@ sum of what each does alone, and only the most promising pairs are evaluated.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +27,7 @@ PENALTY = 6.0
 PENALTY_SAMPLE = 500
 MOST_CHANGES = 160
 """Of a network with more changes of one gene than this, the best are paired."""
+STARTS_AT_ONCE = 8
 MUTATION_RATES = (0.02, 0.05, 0.1)
 LEAST_GAIN = 1e-7
 
@@ -58,37 +59,36 @@ class Memetic(Method):
     name: ClassVar[str] = "memetic"
     description: ClassVar[str] = "genetic local search: a population of local optima"
 
-    _waited: int = field(default=0, init=False, repr=False)
-
-    def begin(
-        self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator
-    ) -> None:
+    def begin(self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator) -> None:
         """Evaluate what is known, and find out what exceeding a goal has to cost."""
         self._problem, self._goals, self._rng = problem, goals, rng
         self._known = known
+        counts = np.where(np.arange(len(goals)) < goals.budgets, self.starts, 1)
+        self._starts = np.repeat(np.arange(len(goals)), counts)
         self._penalty = 0.0
-        self._waited = 0
+        self._begun = self._waited = 0
         self._best = np.full(len(goals), -np.inf)
         self._optima: Evaluated | None = None
 
     def step(self) -> bool:
-        """One child or more of every budget, and of some of the other goals."""
-        first = self._optima is None
-        if first:
+        """Move some of the random starts; then children of every budget and of some goals."""
+        if self._optima is None:
             self._optima = self._problem.evaluate(self._known)
             self._penalty = self._price(self._problem.evaluate(self._random(PENALTY_SAMPLE)))
-            archs, goal = self._beginners()
+        is_start = self._begun < len(self._starts)
+        if is_start:
+            goal = self._starts[self._begun : self._begun + STARTS_AT_ONCE]
+            archs = self._random(len(goal))
+            self._begun += len(goal)
         else:
             archs, goal = self._children()
-        found = self._climb(archs, self._goals.ms[goal], None if first else self.moves)
-        assert self._optima is not None
+        found = self._climb(archs, self._goals.ms[goal], None if is_start else self.moves)
         self._optima = self._optima.join(found)
         elite = self._elite()
         self._optima = self._optima[np.unique(np.concatenate(elite))]
-        reached = np.array(
-            [self._optima.accuracy[e].max(initial=-np.inf) for e in self._elite()]
-        )
-        self._waited = 0 if (reached > self._best).any() else self._waited + 1
+        reached = np.array([self._optima.accuracy[e].max(initial=-np.inf) for e in self._elite()])
+        is_better = is_start or (reached > self._best).any()
+        self._waited = 0 if is_better else self._waited + 1
         self._best = np.maximum(self._best, reached)
         return self._waited < self.patience
 
@@ -98,7 +98,8 @@ class Memetic(Method):
             return {}
         return evaluated_state("optima", self._optima) | {
             "best": self._best,
-            "numbers": np.array([self._penalty, float(self._waited)]),
+            "penalty": np.array([self._penalty]),
+            "counts": np.array([self._begun, self._waited]),
         }
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -111,7 +112,8 @@ class Memetic(Method):
             state["optima.excess"],
         )  # fmt: skip
         self._best = state["best"]
-        self._penalty, self._waited = float(state["numbers"][0]), int(state["numbers"][1])
+        self._penalty = float(state["penalty"][0])
+        self._begun, self._waited = (int(n) for n in state["counts"])
 
     # -- children ---------------------------------------------------------------------------
 
@@ -119,13 +121,10 @@ class Memetic(Method):
         """Random networks, each with another share of its genes taken from the fastest one."""
         problem, rng = self._problem, self._rng
         random = problem.space.sample(n, rng, restrict=problem.restrict).genes
-        genes = np.where(rng.random(random.shape) < rng.random((n, 1)), self._known.genes[0], random)
+        genes = np.where(
+            rng.random(random.shape) < rng.random((n, 1)), self._known.genes[0], random
+        )
         return Archs._trusted(problem.space, genes)
-
-    def _beginners(self) -> tuple[Archs, npt.NDArray[np.intp]]:
-        counts = np.where(np.arange(len(self._goals)) < self._goals.budgets, self.starts, 1)
-        goal = np.repeat(np.arange(len(self._goals)), counts)
-        return self._random(len(goal)), goal
 
     def _children(self) -> tuple[Archs, npt.NDArray[np.intp]]:
         """Mutated crossovers of a goal's local optima with its neighbours'."""
@@ -216,10 +215,11 @@ class Memetic(Method):
         doubles = self._evaluate([c.made(p) for c, p in zip(changes, pairs, strict=True)])
         best, start = [], 0
         for n, single in enumerate(singles):
+            at = np.array([n])
             end = start + len(pairs[n])
             candidates = single.join(doubles[np.arange(start, end)])
             value = self._value(candidates, goals_ms[n])
-            best.append(candidates[np.array([np.argmax(value)])] if len(value) else found[[n]])
+            best.append(candidates[np.array([np.argmax(value)])] if len(value) else found[at])
             start = end
         return best[0].join(*best[1:])
 
@@ -247,6 +247,4 @@ class Memetic(Method):
 def _split(found: Evaluated, changes: list[Changes]) -> list[Evaluated]:
     """Evaluated networks of several batches of changes, one by one."""
     ends = np.cumsum([len(c) for c in changes])
-    return [
-        found[np.arange(end - len(c), end)] for c, end in zip(changes, ends, strict=True)
-    ]
+    return [found[np.arange(end - len(c), end)] for c, end in zip(changes, ends, strict=True)]

@@ -51,7 +51,8 @@ class Changes:
         among = np.arange(len(self)) if among is None else among
         first, second = np.triu_indices(len(among), 1)
         pairs = np.stack([among[first], among[second]], axis=1)
-        return pairs[self.columns[pairs[:, 0]] != self.columns[pairs[:, 1]]]
+        different: Positions = pairs[self.columns[pairs[:, 0]] != self.columns[pairs[:, 1]]]
+        return different
 
     def made(self, changes: Positions) -> Archs:
         """The networks with the changes of every row of ``changes`` (n, changes a network)."""

@@ -43,9 +43,7 @@ class NSGA2(Method):
     name: ClassVar[str] = "nsga2"
     description: ClassVar[str] = "NSGA-II"
 
-    def begin(
-        self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator
-    ) -> None:
+    def begin(self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator) -> None:
         """Nothing is evaluated yet; budgets bound the front by their ceiling."""
         self._problem, self._rng, self._known = problem, rng, known
         self._population: Evaluated | None = None

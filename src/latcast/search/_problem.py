@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +92,11 @@ class Problem:
         candidates: the only networks there are; None for all of the space.
         evaluations: at most so many networks are evaluated; None: no such limit.
         deadline_s: on :func:`time.monotonic`'s clock; None: no such limit.
+
+    Attributes:
+        archive: the front of all networks that were evaluated.
+        evaluations: how many were.
+        after_chunk: called whenever some have been.
     """
 
     def __init__(
@@ -117,6 +122,7 @@ class Problem:
         self.most_evaluations = evaluations
         self.deadline_s = deadline_s
         self.evaluations = 0
+        self.after_chunk: Callable[[], None] = lambda: None
         if ceiling_ms is None:
             ceiling_ms = np.full(len(self.latencies), np.inf)
         self.archive = Archive.empty(space, len(self.latencies), ceiling_ms)
@@ -135,6 +141,11 @@ class Problem:
             start += len(part)
         return parts[0].join(*parts[1:]) if parts else self._chunk(archs)
 
+    def admit(self, archs: Archs) -> None:
+        """Let networks enter the archive that are not to be counted among the evaluations."""
+        found = self._chunk(archs)
+        self.archive = self.archive.with_best_of(archs, found.accuracy, found.ms, found.excess)
+
     def _allowed(self) -> int:
         """Networks of the next chunk."""
         if self.deadline_s is not None and self.evaluations and time.monotonic() > self.deadline_s:
@@ -149,7 +160,8 @@ class Problem:
     def _evaluate_chunk(self, archs: Archs) -> Evaluated:
         found = self._chunk(archs)
         self.evaluations += len(archs)
-        self.archive = self.archive.with_best_of(found.archs, found.accuracy, found.ms, found.excess)
+        self.archive = self.archive.with_best_of(archs, found.accuracy, found.ms, found.excess)
+        self.after_chunk()
         return found
 
     def _chunk(self, archs: Archs) -> Evaluated:

@@ -25,9 +25,9 @@ def restriction(
         ValueError: nothing is left of a gene.
     """
     known = {g.name: set(g.choices) for g in space.genes}
-    for name in known:
+    for name, values in known.items():
         for predictor in predictors:
-            known[name] &= set(predictor.fitted.seen.get(name, known[name]))
+            values &= set(predictor.fitted.seen.get(name, values))  # in place
     if "r" in known and accuracy.resolutions is not None:
         known["r"] &= set(accuracy.resolutions)
     empty = [name for name, values in known.items() if not values]
@@ -36,14 +36,14 @@ def restriction(
             f"the predictor and the accuracy model share no value of {empty[0]!r}: "
             "take models that were trained on the same resolutions"
         )
-    for name, values in wanted.items():
+    for name, allowed in wanted.items():
         if name not in known:
             raise ValueError(f"{space.name} has no gene {name!r}; it has {', '.join(known)}")
-        left = known[name] & set(values)
+        left = known[name] & set(allowed)
         if not left:
             raise ValueError(
                 f"{name} must keep one of {sorted(known[name])}, which all models know; "
-                f"got {sorted(values)}"
+                f"got {sorted(allowed)}"
             )
         known[name] = left
     return {name: sorted(values) for name, values in known.items()}

@@ -31,7 +31,7 @@ from ._nsga2 import NSGA2
 from ._problem import Floats, Problem, StopSearch
 from ._restriction import restriction
 from ._result import Front, SearchResult, by_target
-from .accuracy import AccuracyModel, accuracy_model
+from .accuracy import AccuracyModel, AccuracySource, as_accuracy_model
 
 METHODS: Mapping[str, type[Method]] = {
     m.name: m for m in (Exhaustive, Memetic, Evolution, NSGA2, Random)
@@ -42,7 +42,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 5.0
 _FINGERPRINTED = 64
 
 Latency = str | Predictor
-AnyAccuracy = str | AccuracyModel
+AnyAccuracy = AccuracySource | Sequence[AccuracySource]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,9 @@ def search(
         max_latency_ms: one budget or several, in ms. On several targets a budget has a number for
             each, in their order: ``(20, 5)``, or ``[(20, 5), (30, 8)]``. Without budgets the
             result holds the networks of the front.
-        accuracy: accuracy model or its name; by default the shipped one for the space.
+        accuracy: accuracy model, its name or file, a CSV of architectures with accuracies, or a
+            function of a batch of architectures; several of them are an ensemble; by default the
+            shipped one for the space. Of a CSV only its architectures are searched.
         confidence: keep budgets with this probability, on all targets at once, instead of by the
             prediction alone.
         max_macs: most multiply-accumulates of one sample.
@@ -115,7 +117,7 @@ def search(
         time_limit_s: end the search after so many seconds.
         checkpoint: file in which the search is kept every few seconds and at its end.
         resume: go on from the checkpoint.
-        progress: called after every step.
+        progress: called whenever some networks have been evaluated.
 
     Raises:
         InfeasibleError: limits that contradict each other, or a budget that no network keeps; the
@@ -146,9 +148,9 @@ def search(
     known = check_feasible(problem, budgets, _verb(confidence))
     chosen = _method(method, problem, evaluations)
     problem.most_evaluations = chosen.evaluations or None
-    question = _question(problem, budgets, confidence, chosen, seed)
     run = _Run(problem, chosen, budgets, known, seed, start)
     if checkpoint is not None:
+        question = _question(problem, budgets, confidence, chosen, seed)
         run.keep(Path(checkpoint), question, resume=resume)
     elif resume:
         raise ValueError("to resume a search, name its checkpoint")
@@ -170,6 +172,7 @@ class _Run:
     ) -> None:
         self.problem, self.method, self.budgets = problem, method, budgets
         self._start = start
+        problem.admit(known)
         self._rng = np.random.default_rng(seed)
         method.begin(problem, find_goals(problem, budgets, known, seed), known, self._rng)
         self._steps = 0
@@ -202,14 +205,14 @@ class _Run:
     def run(self, progress: Callable[[Progress], None] | None) -> str | None:
         """Search; returns why it ended early, if it did."""
         stopped = None
+        if progress is not None:
+            self.problem.after_chunk = lambda: progress(self._progress())
         try:
             while not self._is_done:
                 self._is_done = not self.method.step()
                 self._steps += 1
                 self._snapshot = self._now()
                 self._write_sometimes()
-                if progress is not None:
-                    progress(self._progress())
         except StopSearch as stop:
             stopped = "time" if str(stop) == "time" else None
         except KeyboardInterrupt:
@@ -275,9 +278,7 @@ def _predictors(space: SearchSpace, latency: Latency | Sequence[Latency]) -> lis
 
 
 def _accuracy(space: SearchSpace, accuracy: AnyAccuracy | None) -> AccuracyModel:
-    if accuracy is None:
-        accuracy = space.block_space
-    model = accuracy_model(accuracy) if isinstance(accuracy, str) else accuracy
+    model = as_accuracy_model(space.block_space if accuracy is None else accuracy, space)
     if not model.supports(space):
         raise ValueError(f"the accuracy model {model.name!r} knows nothing of {space.name}")
     return model

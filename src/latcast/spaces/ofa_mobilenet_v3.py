@@ -15,6 +15,7 @@ import numpy.typing as npt
 from latcast.networks import (
     Block,
     InvertedResidual,
+    MobileNetV3,
     conv_block,
     linear_block,
     make_divisible,
@@ -155,6 +156,32 @@ class OFAMobileNetV3(SearchSpace):
         blocks[:, 2 : 2 + BLOCKS] = parts.sum(axis=(1, 3))
         return blocks
 
+    def specification(self, arch: Archs) -> MobileNetV3:
+        """Widths and blocks of one architecture (a batch of one).
+
+        Raises:
+            ValueError: the batch does not hold exactly one architecture.
+        """
+        if len(arch) != 1:
+            raise ValueError(f"a network is built from one architecture; got {len(arch)}")
+        genes = arch.genes
+        channels, first_width, *_, expand_width, mix_width = self._widths()
+        blocks = [_first_block(channels, first_width)]
+        positions = [0]
+        for n in np.flatnonzero(active_blocks(genes)[0]).tolist():
+            stage, position = divmod(n, POSITIONS)
+            kernel_size, expand_ratio = int(genes[0, KS][n]), int(genes[0, E][n])
+            blocks.append(self._elastic(stage, position == 0, kernel_size, expand_ratio))
+            positions.append(1 + n)
+        return MobileNetV3(
+            channels, tuple(blocks), tuple(positions), expand_width, mix_width, CLASSES
+        )
+
+    def supernet(self) -> MobileNetV3:
+        """Widths and blocks of the network that holds all others, all genes at their largest."""
+        largest = [gene.choices[-1] for gene in self.genes]
+        return self.specification(Archs(self, [largest]))
+
     def _build_block_table(self) -> BlockTable:
         blocks: list[Block] = []
         keys: list[str] = []
@@ -167,10 +194,7 @@ class OFAMobileNetV3(SearchSpace):
 
     def _rows(self, resolution: int) -> list[tuple[Block, str]]:
         """Blocks at one resolution, each with the key that OFA's lookup tables give it."""
-        *stage_widths, expand_width, mix_width = (
-            make_divisible(w * self.width) for w in BASE_WIDTHS
-        )
-        channels, first_width, *stage_widths = stage_widths
+        channels, first_width, *stage_widths, expand_width, mix_width = self._widths()
         side = -(-resolution // 2)
         image = (3, resolution, resolution)
         rows = [
@@ -180,17 +204,13 @@ class OFAMobileNetV3(SearchSpace):
                 f"Conv-input:{_shape(resolution, 3)}-output:{_shape(side, channels)}",
             )
         ]  # fmt: skip
-        first = InvertedResidual(
-            channels, channels, first_width, 3, 1, "relu", False, expands=False
-        )
+        first = _first_block(channels, first_width)
         rows.append((first.block(side, "first block"), _mb_key(first, side)))
-        channels = first_width
         for stage in range(STAGES):
-            width = stage_widths[stage]
-            for in_channels, stride in ((channels, STRIDES[stage]), (width, 1)):
-                rows += self._choices(stage, side, in_channels, width, stride)
-                side = -(-side // stride)
-            channels = width
+            rows += self._choices(stage, side, first=True)
+            side = -(-side // STRIDES[stage])
+            rows += self._choices(stage, side, first=False)
+        channels = stage_widths[-1]
         rows += [
             (
                 conv_block((channels, side, side), expand_width, "final expand",
@@ -213,20 +233,34 @@ class OFAMobileNetV3(SearchSpace):
         ]  # fmt: skip
         return rows
 
-    def _choices(
-        self, stage: int, side: int, in_channels: int, width: int, stride: int
-    ) -> list[tuple[Block, str]]:
+    def _choices(self, stage: int, side: int, *, first: bool) -> list[tuple[Block, str]]:
         """The 9 blocks that kernel size and expand ratio choose between."""
         rows = []
         for kernel_size in KERNEL_SIZES:
             for expand_ratio in EXPAND_RATIOS:
-                spec = InvertedResidual(
-                    in_channels, in_channels * expand_ratio, width, kernel_size, stride,
-                    ACTIVATIONS[stage], SQUEEZE_EXCITATION[stage],
-                )  # fmt: skip
+                spec = self._elastic(stage, first, kernel_size, expand_ratio)
                 name = f"stage {stage + 1}: kernel {kernel_size}, expand {expand_ratio}"
                 rows.append((spec.block(side, name), _mb_key(spec, side)))
         return rows
+
+    def _elastic(
+        self, stage: int, first: bool, kernel_size: int, expand_ratio: int
+    ) -> InvertedResidual:
+        """A block of a stage, whose first one changes the width and may halve the side."""
+        before, width = self._widths()[1 + stage : 3 + stage]
+        in_channels = before if first else width
+        return InvertedResidual(
+            in_channels, in_channels * expand_ratio, width, kernel_size,
+            STRIDES[stage] if first else 1, ACTIVATIONS[stage], SQUEEZE_EXCITATION[stage],
+        )  # fmt: skip
+
+    def _widths(self) -> list[int]:
+        """Of the first conv, the first block, the stages, the final expand and the feature mix."""
+        return [make_divisible(w * self.width) for w in BASE_WIDTHS]
+
+
+def _first_block(channels: int, width: int) -> InvertedResidual:
+    return InvertedResidual(channels, channels, width, 3, 1, "relu", False, expands=False)
 
 
 def _shape(side: int, channels: int) -> str:

@@ -13,7 +13,6 @@ from .distilled import SPACE, DistilledOFA
 NAMES = (SPACE,)
 
 
-@lru_cache(maxsize=len(NAMES))
 def accuracy_model(name: str = SPACE) -> AccuracyModel:
     """The shipped accuracy model called ``name``.
 
@@ -22,5 +21,10 @@ def accuracy_model(name: str = SPACE) -> AccuracyModel:
     """
     if name not in NAMES:
         raise ValueError(unknown_name("accuracy model", name, NAMES))
+    return _loaded(name)
+
+
+@lru_cache(maxsize=len(NAMES))
+def _loaded(name: str) -> AccuracyModel:
     with as_file(files("latcast") / "zoo" / f"{name}.accuracy.latcast") as path:
         return DistilledOFA.load(path)

@@ -16,7 +16,7 @@ from latcast.search.accuracy import DistilledOFA, accuracy_model
 from latcast.search.accuracy.distilled import encode
 from latcast.spaces import Archs, CompOFA, space
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(__file__).parents[4] / "shared" / "data"
 TEACHER = DATA / "ofanas" / "acc_predictor.pth"
 OFA = space("ofa-mobilenet-v3")
 VALID = (160, 176, 192, 208, 224)

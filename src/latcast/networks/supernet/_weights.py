@@ -1,0 +1,97 @@
+"""An architecture of a Once-For-All space as a PyTorch module with weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latcast._optional import require
+
+from ._images import ImageFolder
+from ._names import plain
+
+if TYPE_CHECKING:
+    from latcast.spaces import Archs, OFAMobileNetV3
+
+    from ._modules import OFANetwork
+
+CALIBRATION_BATCH = 32
+
+
+def ofa_module(
+    arch: Archs,
+    weights: str | Path | None = None,
+    *,
+    seed: int = 0,
+    images: ImageFolder | None = None,
+) -> OFANetwork:
+    """One architecture as a PyTorch module in evaluation mode, named as Once-For-All does.
+
+    Args:
+        arch: a batch of one, of a space of OFA networks.
+        weights: a checkpoint file: of the supernet of the space's width, out of which the network
+            is cut, or of the architecture itself. Without one weights are random, the same as
+            ``arch.space.network(arch, seed)`` has.
+        seed: of random weights.
+        images: to calibrate batch norms on, at the architecture's resolution. A network that was
+            cut out needs it: the supernet's own statistics are of its largest network.
+
+    Raises:
+        ValueError: the space has no supernet, or the checkpoint is of another network.
+        FileNotFoundError: there is no such checkpoint.
+        ModuleNotFoundError: PyTorch is not installed.
+    """
+    require("torch", "torch", "building PyTorch modules")
+    from ._calibrate import calibrate
+    from ._fold import unfold
+    from ._modules import OFANetwork
+
+    space, arch = in_supernet(arch)
+    module = OFANetwork(space.specification(arch))
+    if weights is None:
+        unfold(space.network(arch, seed), module)
+    else:
+        _load(module, space, Path(weights))
+    if images is not None:
+        side = int(arch.genes[0, -1])
+        calibrate(module, images.batches(side, CALIBRATION_BATCH))
+        module.calibrated = True
+    return module
+
+
+def in_supernet(arch: Archs) -> tuple[OFAMobileNetV3, Archs]:
+    """The architecture in the space of the supernet that holds it.
+
+    Raises:
+        ValueError: there is no such supernet.
+    """
+    from latcast.spaces import OFAMobileNetV3
+
+    expanded = arch.space.expand(arch)
+    if not isinstance(expanded.space, OFAMobileNetV3):
+        raise ValueError(
+            "weights and PyTorch modules are for the spaces of OFA networks (ofa-…, compofa-…); "
+            f"got {arch.space.name}, which is exported as ONNX with random weights"
+        )
+    return expanded.space, expanded
+
+
+def _load(module: OFANetwork, space: OFAMobileNetV3, path: Path) -> None:
+    """Give ``module`` the weights of a file, of a supernet's or of its own."""
+    from ._checkpoint import check_state, read_checkpoint
+    from ._extract import extract
+    from ._modules import OFANetwork
+
+    state = read_checkpoint(path)
+    own = {plain(name): tensor for name, tensor in module.state_dict().items()}
+    if any(name.endswith("_matrix") for name in state):
+        specification = space.supernet()
+        shapes = OFANetwork(specification, elastic=True).state_dict()
+        what = f"{path} must be a checkpoint of the supernet of {space.name}"
+        state = check_state(state, shapes, what)
+        state = extract(state, own, module.of.positions)
+        module.calibrated = module.of == specification
+    else:
+        what = f"{path} must be a checkpoint of a supernet, or of the architecture itself"
+        state = check_state(state, own, what)
+    module.load_state_dict(state, strict=True)

@@ -1,0 +1,37 @@
+"""What must hold of accuracies, wherever they come from."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ._base import Floats
+
+
+def checked_accuracies(values: npt.ArrayLike, n: int, whose: str) -> Floats:
+    """Accuracies as float64, shape (n,).
+
+    Args:
+        values: what was given.
+        n: how many there must be.
+        whose: what they are, for the message.
+
+    Raises:
+        ValueError: they are no numbers, not n, not finite or not from 0 to 1.
+    """
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{whose} must be numbers; got: {error}") from None
+    if array.shape != (n,):
+        raise ValueError(
+            f"{whose} must be one number per architecture, shape ({n},); got shape {array.shape}"
+        )
+    wrong = ~((array >= 0.0) & (array <= 1.0))
+    if wrong.any():
+        row = int(wrong.argmax())
+        hint = " (divide percent by 100)" if 1.0 < array[row] <= 100.0 else ""
+        raise ValueError(
+            f"{whose} must be from 0 to 1{hint}; got {array[row]:g} for architecture {row}"
+        )
+    return array

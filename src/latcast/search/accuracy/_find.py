@@ -1,0 +1,82 @@
+"""An accuracy model from whatever stands for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from latcast._model_file import read_model
+from latcast._names import short_repr
+from latcast.spaces import Archs, SearchSpace
+
+from ._base import KIND, AccuracyModel
+from ._shipped import accuracy_model
+from .distilled import DistilledOFA
+from .ensemble import EnsembleAccuracy
+from .function import CallableAccuracy
+from .gaussian_process import GaussianProcess
+from .table import TableAccuracy
+
+MODEL_SUFFIX = ".latcast"
+TABLE_SUFFIXES = (".csv", ".txt")
+
+AccuracySource = AccuracyModel | str | Path | Callable[[Archs], Any]
+"""What stands for an accuracy model; see :func:`as_accuracy_model`."""
+
+
+def load_accuracy(path: str | Path) -> AccuracyModel:
+    """An accuracy model from its file, of whichever kind.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or holds no accuracy model.
+    """
+    header = read_model(path).header
+    if header.get("kind") != KIND:
+        raise ValueError(
+            f"{path} must be an accuracy model; its kind is {short_repr(header.get('kind'))} "
+            "(latcast accuracy train makes one)"
+        )
+    if header.get("model") == GaussianProcess.kind:
+        return GaussianProcess.load(path)
+    return DistilledOFA.load(path)
+
+
+def as_accuracy_model(
+    source: AccuracySource | Sequence[AccuracySource], space: SearchSpace | str | None = None
+) -> AccuracyModel:
+    """The accuracy model that something stands for.
+
+    Args:
+        source: a model; the name of a shipped one; the path of a model file (``.latcast``) or of a
+            table (``.csv``, or HELP's ``.txt``); a function from architectures to accuracies; or
+            several of these, for an ensemble.
+        space: of a table's architectures, where its file does not tell.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: there is no such name, a file is not as it must be, or ``source`` is none of
+            all these.
+    """
+    if isinstance(source, AccuracyModel):
+        return source
+    if isinstance(source, str | Path):
+        return _named(source, space)
+    if callable(source):
+        return CallableAccuracy(source)
+    if isinstance(source, Sequence):
+        return EnsembleAccuracy([as_accuracy_model(s, space) for s in source])
+    raise ValueError(
+        "an accuracy model must be a name, a file, a function or an AccuracyModel, or several; "
+        f"got {short_repr(source)}"
+    )
+
+
+def _named(source: str | Path, space: SearchSpace | str | None) -> AccuracyModel:
+    suffix = Path(source).suffix
+    if suffix == MODEL_SUFFIX:
+        return load_accuracy(source)
+    if suffix in TABLE_SUFFIXES:
+        return TableAccuracy.read(source, space)
+    return accuracy_model(str(source))

@@ -1,0 +1,152 @@
+"""Budgets, limits and what cannot be kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import latcast
+from latcast.predict import Predictor
+from latcast.search import InfeasibleError, Progress, accuracy_model, search
+from latcast.search._budgets import parse_budgets, parse_limits
+from latcast.search._neighbours import Changes
+from latcast.spaces import space
+
+LARGE, SMALL = "ofa-mobilenet-v3", "compofa-fixed-kernel"
+
+
+@pytest.fixture(scope="module")
+def note10() -> Predictor:
+    return latcast.load("samsung-note10")
+
+
+@pytest.fixture(scope="module")
+def rtx() -> Predictor:
+    return latcast.load("rtx-2080-ti")
+
+
+def test_budgets() -> None:
+    assert parse_budgets(None, 2).shape == (0, 2)
+    assert parse_budgets(20, 1).tolist() == [[20]]
+    assert parse_budgets([20, 30], 1).tolist() == [[20], [30]]
+    assert parse_budgets([[20], [30]], 1).tolist() == [[20], [30]]
+    assert parse_budgets((20, 5), 2).tolist() == [[20, 5]]
+    assert parse_budgets([(20, 5), (30, 8)], 2).tolist() == [[20, 5], [30, 8]]
+
+
+@pytest.mark.parametrize(
+    ("budgets", "targets", "message"),
+    [
+        (20, 2, "must be 2 numbers of ms, one a target"),
+        ([(20, 5), (30,)], 2, "must be 2 numbers of ms"),
+        ([(20, 5)], 1, "must be a number of ms or a list of them"),
+        ([], 1, "must be a number of ms or a list of them"),
+        ((20, 0), 2, "must be positive and finite; got 0"),
+        ("x", 1, "must be a number of ms"),
+    ],
+)
+def test_wrong_budgets(budgets: object, targets: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_budgets(budgets, targets)  # type: ignore[arg-type]
+
+
+def test_wrong_limits() -> None:
+    assert parse_limits(max_macs=3, max_params=None) == {"max_macs": 3.0}
+    for bad in (0, -1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="max_macs must be positive and finite"):
+            parse_limits(max_macs=bad)
+
+
+def test_changes_are_all_networks_next_to_one() -> None:
+    the_space = space(SMALL)
+    arch = the_space.sample(1, 0)
+    changes = Changes(arch, the_space.choices({"r": [160, 192]}))
+    single = changes.singly()
+    assert (single.genes != arch.genes).sum(axis=1).tolist() == [1] * len(changes)
+    assert len(changes) == 5 * 2 + (1 if arch.genes[0, -1] in (160, 192) else 2)
+    double = changes.made(changes.pairs())
+    assert ((double.genes != arch.genes).sum(axis=1) == 2).all()
+    assert len(double.unique()) == len(double) == 5 * 4 // 2 * 4 + 5 * 2 * (len(changes) - 10)
+
+
+def test_changes_of_blocks_that_are_not_there_are_none() -> None:
+    the_space = space(LARGE)
+    arch = the_space.sample(1, 3)
+    single = Changes(arch, the_space.choices()).singly()
+    assert len(arch.concatenate(single).unique()) == len(single) + 1
+
+
+@pytest.mark.parametrize("kind", [SMALL, LARGE])
+def test_an_infeasible_budget_is_found_out_at_once(note10: Predictor, kind: str) -> None:
+    told: list[Progress] = []
+    with pytest.raises(InfeasibleError, match=r'the fastest found takes \S+ ms; it is \{"ks"'):
+        search(kind, latency=note10, max_latency_ms=[20, 9.8], progress=told.append)
+    assert not told  # no search has been made before
+
+
+def test_contradictory_limits_name_the_nearest(note10: Predictor, rtx: Predictor) -> None:
+    with pytest.raises(InfeasibleError, match=r"exceeds max_macs of 1,000,000 \(it has 100,32"):
+        search(LARGE, latency=note10, max_macs=1e6)
+    with pytest.raises(InfeasibleError, match=r"max_macs of 1,000,000.* and max_params of 1,000 "):
+        search(LARGE, latency=note10, max_macs=1e6, max_params=1e3)
+    with pytest.raises(InfeasibleError, match="keeps the other limits takes"):
+        search(LARGE, latency=note10, max_latency_ms=9.5, max_macs=300e6)
+    with pytest.raises(InfeasibleError, match=r"keeps 20 ms on samsung.* and 3 ms on rtx"):
+        search(LARGE, latency=[note10, rtx], max_latency_ms=[(30, 20), (20, 3)])
+
+
+def test_a_budget_that_only_just_holds(note10: Predictor, rtx: Predictor) -> None:
+    archs = space(SMALL).enumerate({"r": accuracy_model().resolutions})
+    ms = np.stack([note10.predict(archs), rtx.predict(archs)], axis=1)
+    least = ms.min(axis=0)
+    found = search(SMALL, latency=note10, max_latency_ms=least[0])
+    assert found.latency_ms[0] == least[0]
+    both = search(SMALL, latency=[note10, rtx], max_latency_ms=ms[7] + 1e-9)
+    assert (both.latency_ms[0] <= ms[7] + 1e-9).all()
+
+
+def test_limits_bind(note10: Predictor) -> None:
+    the_space = space(SMALL)
+    archs = the_space.enumerate({"r": accuracy_model().resolutions})
+    accuracy, ms = accuracy_model().predict(archs), note10.predict(archs)
+    costs = the_space.costs(archs)
+    for name, column in (
+        ("max_macs", "macs"), ("max_params", "params"), ("max_activation_bytes", "activation_bytes")
+    ):  # fmt: skip
+        values = costs[column].to_numpy()
+        limit = float(np.quantile(values, 0.3))
+        found = search(the_space, latency=note10, max_latency_ms=40, **{name: limit})
+        best = accuracy[(ms <= 40) & (values <= limit)].max()
+        assert found.accuracy[0] == pytest.approx(best, abs=1e-6)
+        assert found.accuracy[0] < search(the_space, latency=note10, max_latency_ms=40).accuracy[0]
+
+
+def test_candidates_are_the_only_networks(note10: Predictor) -> None:
+    candidates = space(LARGE).sample(300, 0, restrict={"r": [160, 192, 224]})
+    result = search(LARGE, latency=note10, candidates=candidates, max_latency_ms=[20, 30])
+    accuracy, ms = accuracy_model().predict(candidates), note10.predict(candidates)
+    for budget, found in zip((20, 30), result.accuracy, strict=True):
+        assert found == pytest.approx(accuracy[ms <= budget].max(), abs=1e-6)
+    assert result.is_exact
+    assert result.evaluations == 300
+    with pytest.raises(InfeasibleError, match="the fastest found takes"):
+        search(LARGE, latency=note10, candidates=candidates, max_latency_ms=5)
+    with pytest.raises(ValueError, match="only exhaustive search can choose"):
+        search(LARGE, latency=note10, candidates=candidates, method="nsga2")
+    with pytest.raises(ValueError, match="none of the 300 candidates has only values"):
+        search(LARGE, latency=note10, candidates=candidates, restrict={"r": [176]})
+    with pytest.raises(ValueError, match="candidates must be of ofa-mobilenet-v3; got compofa"):
+        search(LARGE, latency=note10, candidates=space(SMALL).sample(3, 0))
+
+
+def test_one_confidence_for_all_targets(note10: Predictor, rtx: Predictor) -> None:
+    p40 = latcast.load("tesla-p40")
+    result = search(SMALL, latency=[rtx, p40], max_latency_ms=(15, 40), confidence=0.9)
+    front = result.front
+    for target, predictor in enumerate((rtx, p40)):
+        assert (front.counted_ms[:, target] >= front.latency_ms[:, target]).all()
+        # Each budget is kept with 95 %, so that both are with 90 %.
+        bound = predictor.upper_bound(front.archs, 0.95)
+        assert (front.counted_ms[:, target] >= bound - 1e-6).all()
+    with pytest.raises(ValueError, match="confidence must be between 0 and 1"):
+        search(SMALL, latency=rtx, confidence=1.5)

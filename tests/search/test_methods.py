@@ -1,0 +1,218 @@
+"""The contract suite that every search method runs through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import latcast
+from latcast.predict import Predictor
+from latcast.search import (
+    METHODS,
+    NSGA2,
+    AccuracyModel,
+    Evolution,
+    Exhaustive,
+    Memetic,
+    Method,
+    Progress,
+    Random,
+    accuracy_model,
+    search,
+)
+from latcast.spaces import Archs, SearchSpace, space
+
+BUDGETS = [15.0, 20.0, 25.0, 30.0, 35.0]
+SMALL, LARGE = "compofa-fixed-kernel", "ofa-mobilenet-v3"
+
+QUICK: dict[str, Callable[[], Method]] = {
+    "exhaustive": Exhaustive,
+    "memetic": lambda: Memetic(evaluations=6_000),
+    "evolution": lambda: Evolution(evaluations=6_000, population=40),
+    "nsga2": lambda: NSGA2(evaluations=6_000, population=60),
+    "random": lambda: Random(evaluations=6_000),
+}
+in_large_spaces = pytest.mark.parametrize("name", [n for n in METHODS if n != "exhaustive"])
+
+
+@pytest.fixture(scope="module")
+def note10() -> Predictor:
+    return latcast.load("samsung-note10")
+
+
+@pytest.fixture(scope="module")
+def p40() -> Predictor:
+    return latcast.load("tesla-p40")
+
+
+@pytest.fixture(scope="module")
+def small_front(note10: Predictor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Accuracy and ms of the true front of the small space up to 35 ms."""
+    archs = space(SMALL).enumerate({"r": accuracy_model().resolutions})
+    accuracy, ms = accuracy_model().predict(archs), note10.predict(archs)
+    within = ms <= BUDGETS[-1]
+    accuracy, ms = accuracy[within], ms[within]
+    best = [n for n in range(len(ms)) if not ((ms <= ms[n]) & (accuracy > accuracy[n])).any()]
+    order = sorted(best, key=lambda n: ms[n])
+    return accuracy[order], ms[order]
+
+
+def test_every_method_is_in_the_suite() -> None:
+    assert set(QUICK) == set(METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_true_optimum_where_it_can_be_known(
+    note10: Predictor,
+    small_front: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    name: str,
+    seed: int,
+) -> None:
+    found = search(SMALL, latency=note10, max_latency_ms=BUDGETS, method=name, seed=seed,
+                   evaluations=None if name == "exhaustive" else 40_000)  # fmt: skip
+    accuracy, ms = small_front
+    best = [accuracy[ms <= budget].max() for budget in BUDGETS]
+    np.testing.assert_allclose(found.accuracy, best, atol=1e-6)
+    if name == "exhaustive":
+        np.testing.assert_allclose(found.front.accuracy, accuracy, atol=1e-6)
+        np.testing.assert_allclose(found.front.latency_ms, ms)
+        assert found.is_exact
+        assert found.evaluations == 1_215
+
+
+@in_large_spaces
+def test_same_seed_same_result(note10: Predictor, name: str) -> None:
+    a, b, c = (
+        search(LARGE, latency=note10, max_latency_ms=[20, 30], seed=seed, method=QUICK[name]())
+        for seed in (5, 5, 6)
+    )
+    assert a.front.archs == b.front.archs
+    assert a.archs == b.archs
+    assert a.front.archs != c.front.archs
+
+
+@in_large_spaces
+def test_evaluations_are_counted_and_bounded(note10: Predictor, name: str) -> None:
+    model = _Counting()
+    result = search(LARGE, latency=note10, max_latency_ms=20, accuracy=model, method=name,
+                    evaluations=5_003)  # fmt: skip
+    assert result.evaluations == 5_003
+    assert model.asked <= 5_003 + 2  # the networks that show that the budget can be kept
+    assert not result.is_exact
+    assert result.stopped is None
+
+
+@in_large_spaces
+def test_the_front_is_a_front_within_all_limits(
+    note10: Predictor, p40: Predictor, name: str
+) -> None:
+    the_space = space(LARGE)
+    limits = {"max_macs": 260e6, "max_params": 7e6, "max_activation_bytes": 6e6}
+    result = search(the_space, latency=[note10, p40], max_latency_ms=[(22, 40), (26, 34)],
+                    method=QUICK[name](), restrict={"r": [160, 192]}, **limits)  # fmt: skip
+    front = result.front
+    assert len(front) > 3
+    assert set(front.archs.genes[:, -1].tolist()) <= {160, 192}
+    assert (front.latency_ms <= [26, 40]).all()
+    costs = the_space.costs(front.archs)
+    assert costs["macs"].max() <= limits["max_macs"]
+    assert costs["params"].max() <= limits["max_params"]
+    assert costs["activation_bytes"].max() <= limits["max_activation_bytes"]
+    for n in range(len(front)):
+        as_good = (front.accuracy >= front.accuracy[n]) & (
+            front.latency_ms <= front.latency_ms[n]
+        ).all(axis=1)
+        assert as_good.sum() == 1
+    np.testing.assert_allclose(front.latency_ms[:, 1], p40.predict(front.archs))
+    np.testing.assert_allclose(front.accuracy, accuracy_model().predict(front.archs), atol=1e-6)
+    for budget, accuracy in zip(result.max_latency_ms, result.accuracy, strict=True):
+        assert accuracy == front.accuracy[(front.latency_ms <= budget).all(axis=1)].max()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_interruption_gives_what_was_found(note10: Predictor, name: str) -> None:
+    model = _Counting(interrupt_after=1 if name == "exhaustive" else 1_000)
+    kind = SMALL if name == "exhaustive" else LARGE
+    method = QUICK[name]()
+    result = search(kind, latency=note10, max_latency_ms=[20, 30], accuracy=model, method=method)
+    assert result.stopped == "interrupted"
+    assert not result.is_exact
+    assert len(result) == 2
+    assert (result.latency_ms <= result.max_latency_ms).all()
+
+
+@in_large_spaces
+def test_out_of_time(note10: Predictor, name: str) -> None:
+    result = search(LARGE, latency=note10, max_latency_ms=[20, 30], method=name,
+                    time_limit_s=1e-9)  # fmt: skip
+    assert result.stopped == "time"
+    assert 0 < result.evaluations < 6_000
+    assert len(result) == 2
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_interrupted_search_goes_on_to_the_same_end(
+    note10: Predictor, tmp_path: Path, name: str
+) -> None:
+    kind = SMALL if name == "exhaustive" else LARGE
+    file = tmp_path / "search.checkpoint"
+    arguments = {"latency": note10, "max_latency_ms": [20, 30], "seed": 3}
+    whole = search(kind, **arguments, method=QUICK[name]())
+    seen: list[Progress] = []
+
+    def interrupt(progress: Progress) -> None:
+        seen.append(progress)
+        if len(seen) == (1 if name in ("exhaustive", "random") else 12):
+            raise KeyboardInterrupt
+
+    first = search(kind, **arguments, method=QUICK[name](), checkpoint=file, progress=interrupt)
+    assert first.stopped == "interrupted"
+    assert name == "exhaustive" or first.evaluations < whole.evaluations
+    with pytest.raises(ValueError, match="exists already: go on from it"):
+        search(kind, **arguments, method=QUICK[name](), checkpoint=file)
+    rest = search(kind, **arguments, method=QUICK[name](), checkpoint=file, resume=True)
+    assert rest.evaluations == whole.evaluations
+    assert rest.front.archs == whole.front.archs
+    np.testing.assert_array_equal(rest.accuracy, whole.accuracy)
+
+
+def test_two_targets_are_never_dominated_by_single_ones(note10: Predictor, p40: Predictor) -> None:
+    budget = (24.0, 33.0)
+    both = search(SMALL, latency=[note10, p40], max_latency_ms=budget)
+    joint = search(SMALL, latency=[note10, p40]).front
+    for single in (note10, p40):
+        front = search(SMALL, latency=single).front
+        ms = np.stack([note10.predict(front.archs), p40.predict(front.archs)], axis=1)
+        inside = (ms <= budget).all(axis=1)
+        assert inside.any()
+        assert both.accuracy[0] >= front.accuracy[inside].max() - 1e-6  # float32 in batches
+        # The front of both holds what is as good as anything on the front of either.
+        for accuracy, own_ms in zip(front.accuracy, ms, strict=True):
+            as_fast = (joint.latency_ms <= own_ms * (1 + 1e-6)).all(axis=1)
+            assert joint.accuracy[as_fast].max() >= accuracy - 1e-6
+
+
+class _Counting(AccuracyModel):
+    """The shipped accuracy model; it counts what it is asked."""
+
+    name = "counting"
+    resolutions = accuracy_model().resolutions
+
+    def __init__(self, interrupt_after: int | None = None) -> None:
+        self.asked = 0
+        self._interrupt_after = interrupt_after
+
+    def supports(self, space: SearchSpace) -> bool:
+        return True
+
+    def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
+        if self._interrupt_after is not None and self.asked >= self._interrupt_after:
+            self._interrupt_after = None
+            raise KeyboardInterrupt
+        self.asked += len(archs)
+        return accuracy_model().predict(archs)
