@@ -22,7 +22,7 @@ RESOLUTION = {"r": [224]}
 @pytest.fixture
 def run(instant_campaigns: None) -> Any:
     def call(
-        name: str = "samsung-note10", budgets: list[float] | None = None, **options: Any
+        name: str = "samsung-note10", budgets: tuple[float, ...] = (4.0,), **options: Any
     ) -> None:
         check = {"verify": 2, "rounds": 1, "suggested": 2, "visits": 2, "host": "here"}
         ours = {n: options.pop(n) for n in list(options) if n in Check.__dataclass_fields__}

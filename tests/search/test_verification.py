@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+import latcast
 from latcast.data import LatencyDataset
 from latcast.devices import Target
 from latcast.predict import Predictor, Roofline
@@ -22,6 +24,7 @@ from latcast.search.verification import (
     search_and_verify,
     verify,
 )
+from latcast.search.verification._known import find
 from latcast.spaces import Archs, space
 
 Floats = npt.NDArray[np.float64]
@@ -135,6 +138,29 @@ def test_a_brand_new_device_takes_twenty_measurements(
     assert (optimum(this_device, budgets) - found.accuracy < 0.002).all()
     assert [v.round for v in found.rounds] == list(device.asked)
     assert found.rounds[-1].mape < 2
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "litert"])
+def test_twenty_measurements_of_a_real_device(runtime: str) -> None:
+    """Where the best of the networks that were measured is known, and the model is a phone's."""
+    file = f"epyc-genoa-2c_{runtime}_b1_t1.parquet"
+    data = latcast.read(Path(__file__).parents[2] / "datasets" / file)
+    resolution = [g.name for g in data.archs.space.genes].index("r")
+    data = data[np.isin(data.archs.genes[:, resolution], [160, 176, 192, 208, 224])]
+    device = Simulator(lambda archs: data.latency_ms[find(archs, data.archs)])
+    budgets_ms = np.quantile(data.latency_ms, [0.2, 0.4, 0.6, 0.8])
+    found = search_and_verify(
+        data.archs.space,
+        latency="samsung-note10",
+        measuring=device,
+        max_latency_ms=budgets_ms.tolist(),
+        candidates=data.archs,
+    )
+    assert device.count <= 20
+    assert (found.measured_ms <= budgets_ms).all()
+    accuracy = accuracy_model().predict(data.archs)
+    best = np.array([accuracy[data.latency_ms <= b].max() for b in budgets_ms])
+    assert (best - found.accuracy).mean() < 0.002
 
 
 def test_no_network_is_measured_twice(elsewhere: Predictor, budgets: Floats) -> None:

@@ -102,6 +102,7 @@ def test_networks_that_fail_are_left_out(here: Any, fake: ModuleType) -> None:
     assert bad.concatenate(*(a for a, _ in measured.failures)).unique() == bad.unique()
 
 
+@pytest.mark.usefixtures("instant_campaigns")
 def test_visits_that_are_too_few_are_no_latency(here: Any, tmp_path: Path) -> None:
     once = here(protocol=Protocol(**{**_settings(QUICK), "visits": 1}))
     archs = SPACE.sample(1, 0, restrict={"r": [HARMLESS]})
