@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from ._common import (
     print_json,
     usage,
 )
+from ._fronts import write_archs, write_front
 from ._verification_tables import print_result, result_record, summary
 from .measure import campaign_bar
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from latcast.devices import Device
     from latcast.predict import BaseModel, Predictor
     from latcast.search.verification import Campaigns, VerifiedResult
-    from latcast.spaces import Archs, SearchSpace
+    from latcast.spaces import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,10 @@ def verified_search(
     check: Check,
     *,
     base: str | None = None,
-    max_latency_ms: list[float],
+    max_latency_ms: Sequence[Sequence[float]] | Sequence[float] | None,
     seed: int,
     out: Path | None,
+    front: Path | None = None,
     json: bool,
     quiet: bool,
     **options: Any,
@@ -83,9 +84,10 @@ def verified_search(
         space: that of the model by default.
         check: how to measure.
         base: base model for a device of the catalogue; the shipped one of the space by default.
-        max_latency_ms: budgets; may be empty.
+        max_latency_ms: budgets; None to check the whole front.
         seed: of everything chance decides.
         out: file for the architectures, as JSON.
+        front: file for the last search's front, .csv or .json.
         json: print JSON instead of tables.
         quiet: no progress, no notes.
         options: others of :func:`latcast.search.verification.search_and_verify`.
@@ -95,12 +97,14 @@ def verified_search(
     with _record(check, quiet=quiet) as record:
         result = _run(
             the_space, model, specification, check, record, quiet=quiet,
-            max_latency_ms=max_latency_ms or None, seed=seed, **options,
+            max_latency_ms=max_latency_ms, seed=seed, **options,
         )  # fmt: skip
         if check.measured is not None and result.measured is not None:
             result.measured.save(check.measured)
         if out is not None:
-            _write(out, result.archs)
+            write_archs(out, result.archs)
+        if front is not None:
+            write_front(front, result.search, [name])
         if json:
             print_json({"model": name, "seed": seed, **result_record(result)})
         else:
@@ -211,10 +215,3 @@ def _record(check: Check, *, quiet: bool) -> Iterator[Path]:
     else:
         if folder is not None:
             shutil.rmtree(folder)
-
-
-def _write(out: Path, archs: Archs) -> None:
-    from latcast._files import atomic_path
-
-    with atomic_path(out) as path:
-        path.write_text(jsonlib.dumps(archs.to_dicts()) + "\n", encoding="utf-8")

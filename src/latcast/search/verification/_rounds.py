@@ -33,7 +33,7 @@ def search_and_verify(
     *,
     latency: Latency,
     measuring: Measuring,
-    max_latency_ms: float | Sequence[float] | None = None,
+    max_latency_ms: float | Sequence[float] | Sequence[Sequence[float]] | None = None,
     verify: int = 5,
     rounds: int = 2,
     suggested: int = 10,
