@@ -80,7 +80,8 @@ def _where(known: Iterable[bool], values: Iterable[bool]) -> list[bool | None]:
 def print_result(result: VerifiedResult, *, quiet: bool) -> None:
     """Every round's table, and the networks found; doubts go to stderr."""
     for found in result.rounds:
-        _print_round(found, str(result.predictor.target))
+        if len(found):
+            _print_round(found, str(result.predictor.target))
         for arch, reason in found.failures:
             note(f"not measured: {jsonlib.dumps(arch.to_dicts()[0])}: {reason}", quiet=quiet)
         for warning in found.warnings:
@@ -159,7 +160,7 @@ def _conclusion(result: VerifiedResult) -> str:
     count = 0 if result.measured is None else len(result.measured)
     if result.agrees:
         return f"the device agrees, after {count} measurements"
-    text = f"{count} measurements"
+    text = f"{'interrupted after ' if result.stopped else ''}{count} measurements"
     if not result.is_verified.all():
         text += "; NOT VERIFIED: what was measured exceeds the budget; allow more --rounds"
     better = 100 * (result.unverified_accuracy - result.accuracy)
