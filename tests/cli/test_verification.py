@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-import latcast
 from latcast.cli._common import UsageError
 from latcast.cli._verification import Check, verified_search
+from latcast.data import read
 from latcast.search import InfeasibleError
 from latcast.spaces import space
 
@@ -49,7 +49,7 @@ def test_tables_and_files(run: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "round 1: 2 measured, predictions" in text.err
     archs = SPACE.parse(json.loads(out.read_text(encoding="utf-8")))
     assert len(archs) == 1
-    data = latcast.read(measured)
+    data = read(measured)
     assert len(data) == 4
     assert archs[0] in list(data.archs)
     with pytest.raises(UsageError, match="exists already"):
@@ -93,7 +93,7 @@ def test_records_without_a_name_are_kept_if_it_is_interrupted(
     record = kept.parent / "measured.parquet"
     assert f"go on with --measured {record} --resume" in text
     run(measured=record, resume=True)
-    assert len(latcast.read(record)) == 4
+    assert len(read(record)) == 4
 
 
 def test_base_models_and_specifications(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,3 +121,21 @@ def test_wrong_usage(run: Any, tmp_path: Path) -> None:
             run(**options)
     with pytest.raises(InfeasibleError, match=r"keeps 0.1 ms on here"):
         run(budgets=(0.1,), quiet=True)
+
+
+def test_the_command(latcast: Any, instant_campaigns: None, tmp_path: Path) -> None:
+    command = ["search", "--device", "samsung-note10", "--space", SPACE.name, "--max-latency", 4,
+               "--resolution", 224, "--verify", 2, "--rounds", 1, "--suggested", 3, "--visits", 2,
+               "--host", "here", "--threads", 2]  # fmt: skip
+    record = latcast.json(*command, "--measured", tmp_path / "a.parquet")
+    assert record["target"] == "here/onnxruntime/b1/t2"
+    assert record["measurements"] == 5
+    assert record["found"][0]["verified"] is True
+    error = latcast.error(*command, "--measured", tmp_path / "a.parquet", code=2)
+    assert "exists already" in error
+    error = latcast.error(*command, "--device", "tesla-p40", code=2)
+    assert "--max-latency must have 2 numbers" in error
+    error = latcast.error(*command, "--checkpoint", tmp_path / "c", code=2)
+    assert "--verify is for one --device" in error
+    table = latcast(*command, "--max-latency", 6).stdout
+    assert "predicted against measured on here/onnxruntime/b1/t2" in table
