@@ -140,6 +140,34 @@ def test_a_brand_new_device_takes_twenty_measurements(
     assert found.rounds[-1].mape < 2
 
 
+def test_a_model_of_another_space_is_carried_over(budgets: Floats) -> None:
+    narrow = space("ofa-mobilenet-v3-w1.0")
+    archs = narrow.sample(200, 0, restrict=RESOLUTIONS)
+    base = Roofline().fit(LatencyDataset(archs, this_device(archs), Target("elsewhere", "a")))
+    device = Simulator(this_device, noise=0.005)
+    found = run(device, base, budgets.tolist(), rounds=2)
+    assert found.predictor.space.name == SPACE.block_space
+    assert found.is_verified.all()
+    assert (optimum(this_device, budgets) - found.accuracy < 0.003).all()
+
+
+def test_an_earlier_run_has_chosen(at_home: Predictor, budgets: Floats) -> None:
+    """What a resumed run measures is what the earlier one began with, in this front or not."""
+    others = SPACE.sample(4, 0, restrict=RESOLUTIONS)
+
+    class Resumed(Simulator):
+        def chosen(self, round_: int) -> Archs | None:
+            return others if round_ == 1 else None
+
+    device = Resumed(this_device)
+    found = run(device, at_home, budgets.tolist(), rounds=2)
+    assert device.asked[1] is others
+    assert set(found.rounds[0].roles) == {"front"}
+    assert set(found.rounds[1].roles) >= {"pick"}
+    assert find(device.asked[2], others).max() == -1
+    assert found.is_verified.all()
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "litert"])
 def test_twenty_measurements_of_a_real_device(runtime: str) -> None:
     """Where the best of the networks that were measured is known, and the model is a phone's."""

@@ -122,9 +122,9 @@ def test_spread_takes_members_from_end_to_end(ms: list[float], count: int) -> No
     assert set(found) <= set(ms)
     assert len(found) <= count
     assert (np.diff(found) > 0).all()
-    assert found[0] == values.min()
+    assert found[0] == pytest.approx(values.min())  # of neighbouring floats it may take either
     if count > 1:
-        assert found[-1] == values.max()
+        assert found[-1] == pytest.approx(values.max())
 
 
 @given(st.integers(0, 2**32), st.integers(0, 12), st.integers(0, 12))

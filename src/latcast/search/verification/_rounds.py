@@ -232,11 +232,11 @@ class _Rounds:
             archs = front.archs[candidates.choose(count, self._adapted_predictor(), reached)]
         if not len(archs):
             return False
-        is_pick = np.isin(find(archs, front.archs), candidates.picks())
-        ms = self._adapted_predictor().predict(archs)
-        is_front = find(archs, front.archs) >= 0
-        ms[is_front] = candidates.ms[find(archs, front.archs)[is_front]]
-        roles = tuple(PICK if pick else FRONT for pick in is_pick)
+        rows = find(archs, front.archs)  # -1 where an earlier run had another front
+        picks = set(candidates.picks().tolist()) - {-1}
+        roles = tuple(PICK if row in picks else FRONT for row in rows.tolist())
+        predicted = self._adapted_predictor().predict(archs)
+        ms = np.where(rows >= 0, candidates.ms[rows], predicted)
         self._take(round_, archs, roles, candidates.budgets_of(ms))
         return True
 
