@@ -99,7 +99,7 @@ def main() -> None:
         for base in a.base or BASES:
             for suggested, rounds, verify in (
                 (a.suggested, a.rounds, a.verify),
-                (total, 1, len(budgets)),
+                (total - len(budgets), 1, len(budgets)),
             ):
                 name = f"{base}-{suggested}"
                 print(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import ndtri
 
 from latcast.predict._conformal import Calibration
 
@@ -80,3 +81,9 @@ def test_equal_tails_of_lopsided_errors() -> None:
     assert (lower[0], upper[0]) == (5.0, 20.0)
     with pytest.raises(ValueError, match="coverage"):
         calibration.interval(np.array([10.0]), 0.9)
+
+
+def test_the_deviation_follows_the_scale_but_no_outlier() -> None:
+    scores = np.append(3.0 * ndtri(np.arange(1, 1_000) / 1_000), 1e6)
+    deviation = Calibration(scores, 0.5).deviation_ms(np.array([4.0, 100.0]))
+    np.testing.assert_allclose(deviation, [6.0, 30.0], rtol=0.01)

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from latcast import predict
 from latcast.data import LatencyDataset, split
 from latcast.devices import Target
-from latcast.predict import MLP, PREDICTORS, Predictor
+from latcast.predict import MLP, PREDICTORS, Form, Predictor
 from latcast.predict.metrics import evaluate
-from latcast.spaces import space
+from latcast.spaces import Archs, space
 
 # Shares of the mean latency that the mean absolute error must stay below on the synthetic data,
 # whose noise alone is 0.8 %.
@@ -69,6 +70,28 @@ def test_batches_do_not_matter(
     single = np.concatenate([each.predict(archs[i]) for i in range(5)])
     np.testing.assert_allclose(single, whole[:5], rtol=1e-5)
     assert each.predict(archs[:0]).shape == (0,)
+
+
+def test_its_form_says_the_same(
+    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
+) -> None:
+    archs = parts[1].archs
+    np.testing.assert_allclose(_by_form(each.form(), archs), each.predict(archs), rtol=1e-5)
+
+
+def _by_form(form: Form, archs: Archs) -> npt.NDArray[np.float64]:
+    """What :class:`Form` documents, word by word; networks of this space have no dead code."""
+    assert form.live.shape[1] == 0
+    sums = [archs.space.block_sums(archs, column) for column in form.rows.T]
+    x = np.column_stack([*sums, archs.space.one_hot(archs)] if form.has_genes else sums)
+    y = x @ form.linear
+    for weights, biases in form.layers[:-1]:
+        x = np.maximum(x @ weights + biases, 0)
+    weights, biases = form.layers[-1]
+    y += (x @ weights + biases)[:, 0]
+    if form.base is not None:
+        y += form.base_weight * _by_form(form.base, archs)
+    return np.maximum(y, form.lowest_ms)
 
 
 def test_inactive_genes_do_not_matter(

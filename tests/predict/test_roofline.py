@@ -10,6 +10,7 @@ from latcast.devices import Target
 from latcast.predict import Flops, Roofline
 from latcast.predict._ridge import Ridge
 from latcast.predict.metrics import metrics
+from latcast.predict.roofline import LEAST_REACHED, _ReluUnits
 from latcast.spaces import space
 
 DATASETS = Path(__file__).parents[2] / "datasets"
@@ -130,3 +131,13 @@ def test_few_rows_are_not_learnt_by_heart(runtime: str) -> None:
     assert errors[1] < 1.08 * errors[0]
     assert errors[2] < errors[1]
     assert errors[2] < 1.6
+
+
+def test_no_unit_stands_for_a_handful_of_networks() -> None:
+    totals = np.random.default_rng(0).lognormal(0.0, 1.0, (1_000, 3))
+    units = _ReluUnits.draw(totals, 400, np.random.default_rng(1))
+    reached = (units(totals) > 0).mean(axis=0)
+    silent = reached == 0
+    assert 0 < silent.sum() < 200
+    assert (reached[~silent] >= LEAST_REACHED).all()
+    assert (units(10 * totals)[:, silent] == 0).all()

@@ -42,6 +42,15 @@ def test_sample_restricted(each: SearchSpace) -> None:
         each.sample(1, 0, restrict={last.name: [77]})
 
 
+def test_enumeration_however_many_genes(each: SearchSpace) -> None:
+    free = [each.genes[0], each.genes[-1]]
+    fixed = {g.name: g.choices[-1:] for g in each.genes[1:-1]}
+    genes = each.enumerate(fixed).genes
+    assert genes[:, [0, -1]].tolist() == [[a, b] for a in free[0].choices for b in free[1].choices]
+    for column, gene in zip(genes.T[1:-1], each.genes[1:-1], strict=True):
+        assert (column == gene.choices[-1]).all()
+
+
 def test_parse_is_the_inverse_of_format(each: SearchSpace) -> None:
     archs = each.sample(200, 1)
     assert each.parse(archs.to_dicts()) == archs

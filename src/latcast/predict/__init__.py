@@ -8,6 +8,7 @@ from latcast._names import unknown_name
 
 from . import zoo
 from ._base import Explanation, Predictor, load_predictor
+from ._form import Form
 from .base_model import BaseModel, is_base_model
 from .bayes import Bayes
 from .flops import Flops
@@ -22,6 +23,7 @@ __all__ = [
     "Bayes",
     "Explanation",
     "Flops",
+    "Form",
     "LookupTable",
     "Predictor",
     "Roofline",

@@ -17,6 +17,7 @@ from latcast.devices import Target
 from latcast.spaces import Archs, SearchSpace, space
 
 from ._conformal import Calibration
+from ._form import Form
 from ._tunable import Tunable
 
 Floats = npt.NDArray[np.float64]
@@ -122,6 +123,10 @@ class Predictor(ABC):
     def _parts(self) -> Mapping[str, Predictor]:
         """Fitted predictors that this one is made of, by name; they are saved with it."""
         return {}
+
+    def _form(self) -> Form | None:
+        """The prediction as a function of sums over blocks, where it is one."""
+        return None
 
     def options(self) -> dict[str, Any]:
         """The arguments with which the predictor was created (JSON-able)."""
@@ -272,7 +277,7 @@ class Predictor(ABC):
                 of 0 to 1.
         """
         predicted = self.predict(archs)
-        return self._calibration().interval(predicted, coverage)
+        return self.calibration.interval(predicted, coverage)
 
     @final
     def covers(self, coverage: float) -> bool:
@@ -287,7 +292,7 @@ class Predictor(ABC):
         Raises:
             ValueError: as :meth:`predict_interval`.
         """
-        return self._calibration().upper_bound(self.predict(archs), confidence)
+        return self.calibration.upper_bound(self.predict(archs), confidence)
 
     @final
     def probability_below(self, archs: Archs, limit_ms: Floats | float) -> Floats:
@@ -296,7 +301,7 @@ class Predictor(ABC):
         Raises:
             ValueError: no calibration.
         """
-        return self._calibration().probability_below(self.predict(archs), limit_ms)
+        return self.calibration.probability_below(self.predict(archs), limit_ms)
 
     @final
     def explain(self, archs: Archs) -> Explanation:
@@ -307,12 +312,35 @@ class Predictor(ABC):
         return Explanation(self.space.block_ids(own), blocks, network)
 
     @final
+    def form(self) -> Form:
+        """The prediction written out as a function of sums over blocks.
+
+        Raises:
+            TypeError: predictors of this kind have no such form.
+            RuntimeError: the predictor is not fitted.
+        """
+        _ = self.fitted
+        form = self._form()
+        if form is None:
+            raise TypeError(
+                f"the predictor must be a function of sums over blocks; {self.kind!r} does not "
+                "say that it is: it lacks the hook _form"
+            )
+        return form
+
+    @final
     def save(self, path: str | Path) -> None:
         """Write a model file (safetensors with a JSON header), atomically."""
         header, tensors = _contents(self)
         write_model(path, ModelFile(header, tensors))
 
-    def _calibration(self) -> Calibration:
+    @property
+    def calibration(self) -> Calibration:
+        """Errors on measurements that were not trained on.
+
+        Raises:
+            ValueError: there are none.
+        """
         if self.fitted.calibration is None:
             raise ValueError(
                 "intervals need calibration, and this predictor has none: call calibrate(data) "

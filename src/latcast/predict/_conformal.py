@@ -16,6 +16,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 MAX_EXPONENT = 1.5
+NORMAL_QUANTILES = (0.1587, 0.8413)
+"""Of a normal distribution, one standard deviation below and above its mean."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,15 @@ class Calibration:
         score = (limit_ms - predicted_ms) / predicted_ms**self.exponent
         below = np.searchsorted(self.scores, score, side="right")
         return np.asarray(below / (len(self.scores) + 1), dtype=np.float64)
+
+    def deviation_ms(self, predicted_ms: Floats) -> Floats:
+        """Deviation of the errors to be expected, shape (n,).
+
+        Half the distance between the 16th and the 84th percentile of the scores, which is one
+        standard deviation of normal errors and does not follow outliers.
+        """
+        low, high = np.quantile(self.scores, NORMAL_QUANTILES)
+        return np.asarray((high - low) / 2 * predicted_ms**self.exponent, dtype=np.float64)
 
     def _quantile(self, ascending: Floats, level: float, name: str) -> float:
         """The smallest score that at least (m + 1) * level of them do not exceed."""

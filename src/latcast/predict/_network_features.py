@@ -19,6 +19,7 @@ from latcast.data.additive import incidence
 from latcast.spaces import Archs, SearchSpace
 
 from ._block_features import PHYSICS
+from ._form import Form, no_values
 
 Floats = npt.NDArray[np.float64]
 
@@ -128,6 +129,21 @@ class Functions:
             result += sums[:, :f]
             totals = np.hstack([totals, sums[:, f:]])
         return np.asarray(result + self.units(totals) @ self.outputs.T)
+
+    def form(self, lowest_ms: float) -> Form:
+        """The first of the functions, in ms and not below ``lowest_ms``."""
+        facts = _unit_facts(self.space)
+        values = [np.hstack([self.rows[:1].T, facts])]
+        if self.live.shape[1]:
+            values.append(np.hstack([self.live[:1].T, facts]))
+        # What the function sums itself comes first in each part; the units do not see it.
+        parts = np.split(self.units.weights, len(values))
+        seen = np.vstack([np.insert(part, 0, 0.0, axis=0) for part in parts])
+        linear = np.tile(np.append(1.0, np.zeros(facts.shape[1])), len(values))
+        live = values[1] if len(values) > 1 else no_values(len(facts))
+        last = (self.outputs[:1].T, self.constant[:1])
+        layers = [(seen, self.units.biases), last]
+        return Form(values[0], live, False, linear, layers, lowest_ms)
 
     def combined(self, weights: npt.ArrayLike) -> Functions:
         """Linear combinations of the functions; weights (g, f)."""

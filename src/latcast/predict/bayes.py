@@ -18,6 +18,7 @@ from latcast.data import LatencyDataset
 from latcast.spaces import Archs
 
 from ._base import LOWEST_SHARE, Fitted, Floats, Predictor, State
+from ._form import Form
 from ._network_features import Functions, NetworkFeatures, Units, population
 from ._transfer import Blend, Estimate, Prior, estimate, guess
 
@@ -87,6 +88,12 @@ class Bayes(Predictor):
             blocks += self._latency.weight * base.explain(archs).blocks_ms
         # Data can push a cheap block below 0; that part belongs to the network.
         return np.asarray(np.maximum(blocks, 0.0))
+
+    def _form(self) -> Form:
+        form, base = self._latency.function.form(self._lowest_ms), self._base()
+        if base is None:
+            return form
+        return replace(form, base=base.form(), base_weight=self._latency.weight)
 
     def _base(self) -> Predictor | None:
         base = self._latency.base

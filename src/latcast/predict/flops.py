@@ -9,6 +9,7 @@ import numpy as np
 from latcast.spaces import Archs
 
 from ._base import LOWEST_SHARE, Floats, Predictor, State
+from ._form import Form
 
 
 class Flops(Predictor):
@@ -38,6 +39,10 @@ class Flops(Predictor):
 
     def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
         self._intercept, self._ms_per_mac, self._lowest_ms = (float(v) for v in state["scalars"])
+
+    def _form(self) -> Form:
+        values_ms = self._ms_per_mac * self.space.block_table.facts["macs"]
+        return Form.additive(values_ms, self._intercept, self._lowest_ms)
 
     def _macs(self, archs: Archs) -> Floats:
         """MACs of every block, shape (n, max_blocks)."""

@@ -14,6 +14,7 @@ from latcast.devices import Target
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import LOWEST_SHARE, Fitted, Floats, Predictor, State
+from ._form import Form
 from ._tunable import Real
 
 _SAMPLED = 2_000
@@ -118,6 +119,9 @@ class LookupTable(Predictor):
         values = np.where(columns[1], columns[0], np.nan)
         intercept, self._lowest_ms = (float(v) for v in state["scalars"])
         self._table = AdditiveFit(self.space.name, intercept, values, columns[2].astype(np.bool_))
+
+    def _form(self) -> Form:
+        return Form.additive(self._table.values_ms, self._table.intercept, self._lowest_ms)
 
 
 def _known_genes(space: SearchSpace, values: Floats) -> dict[str, list[int]]:

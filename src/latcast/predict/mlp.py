@@ -17,6 +17,7 @@ from latcast._optional import require
 from latcast.spaces import Archs
 
 from ._base import LOWEST_SHARE, Floats, Predictor, State
+from ._form import Form, no_values
 from ._tunable import Choice, Real
 
 PAPER_HIDDEN = (400, 400, 400)
@@ -264,6 +265,13 @@ class MLP(Predictor):
         ):
             if weights.shape != (rows, columns) or biases.shape != (columns,):
                 raise ValueError(f"weights must have shape {(rows, columns)}; got {weights.shape}")
+
+    def _form(self) -> Form:
+        nothing = no_values(len(self.space.block_table))
+        weights, biases = (values.astype(np.float64) for values in self._layers[-1])
+        last = (weights * self._scale, biases * self._scale + self._centre)
+        linear = np.zeros(len(self._layers[0][0]))
+        return Form(nothing, nothing, True, linear, [*self._layers[:-1], last], self._lowest_ms)
 
 
 def _network(inputs: int, hidden: tuple[int, ...]) -> Any:

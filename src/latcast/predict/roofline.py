@@ -32,6 +32,7 @@ from latcast.spaces import Archs, SearchSpace
 
 from ._base import LOWEST_SHARE, Floats, Predictor, State
 from ._block_features import ROBUST_ROUNDS, BlockFeatures, huber_weights, physics_prior
+from ._form import Form, no_values
 from ._ridge import Ridge
 from ._tunable import Choice, Whole
 
@@ -45,6 +46,9 @@ ROW_FACTOR = 10.0
 BLOCK_PENALTIES = (1e-4, 1e-2, 1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 CORRECTION_PENALTIES = (0.1, 1.0, 10.0, 100.0, np.inf)
 FIRST_CORRECTION_PENALTY = 10.0
+LEAST_REACHED = 0.02
+"""Of the networks must reach a unit. Scaled by its deviation, one that hardly any reaches grows
+without measure beyond them: networks a little larger came out at a tenth of their latency."""
 
 CHUNK = 8_192
 
@@ -136,6 +140,15 @@ class Roofline(Predictor):
         self._intercept, self._lowest_ms = (float(v) for v in state["scalars"])
         self._tables = self._gather_tables(self.space)
 
+    def _form(self) -> Form:
+        rows, units = self._tables[:-1], self._units_of
+        seen = np.vstack([np.zeros((1, len(units.biases))), units.weights])
+        last = (self._correction[:, None], np.array([self._intercept]))
+        linear = np.array([1.0, 0.0, 0.0, 0.0])
+        nothing = no_values(len(rows))
+        layers = [(seen, units.biases), last]
+        return Form(rows, nothing, False, linear, layers, self._lowest_ms)
+
     def _gather_tables(self, space: SearchSpace) -> Floats:
         """What is summed over the blocks, shape (rows + 1, 4); the last row is "no block"."""
         facts = space.block_table.facts
@@ -160,11 +173,16 @@ class _ReluUnits:
 
     @classmethod
     def draw(cls, totals: Floats, units: int, rng: np.random.Generator) -> _ReluUnits:
-        """Random units whose kinks lie within two standard deviations of the ``totals``."""
+        """Random units whose kinks lie within two standard deviations of the ``totals``.
+
+        Those that hardly any of them reaches are 0 everywhere.
+        """
         centre, spread = totals.mean(axis=0), totals.std(axis=0) + 1e-12
         inputs = totals.shape[1]
         weights = rng.normal(size=(inputs, units)) / np.sqrt(inputs) / spread[:, None]
-        return cls(weights, rng.uniform(-2.0, 2.0, units) - centre @ weights)
+        drawn = cls(weights, rng.uniform(-2.0, 2.0, units) - centre @ weights)
+        reached = (drawn(totals) > 0).mean(axis=0) >= LEAST_REACHED
+        return cls(drawn.weights * reached, drawn.biases * reached)
 
     def __call__(self, totals: Floats) -> Floats:
         result = totals @ self.weights

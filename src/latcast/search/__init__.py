@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._evolution import Evolution
 from ._exhaustive import Exhaustive, Random
@@ -28,6 +28,9 @@ from .accuracy import (
     train_accuracy,
 )
 
+if TYPE_CHECKING:
+    from .interop import ExpectedLatency, as_pymoo_problem, optuna_objective
+
 __all__ = [
     "METHODS",
     "NSGA2",
@@ -37,6 +40,7 @@ __all__ = [
     "EnsembleAccuracy",
     "Evolution",
     "Exhaustive",
+    "ExpectedLatency",
     "Front",
     "Goals",
     "InfeasibleError",
@@ -49,9 +53,23 @@ __all__ = [
     "TableAccuracy",
     "accuracy_model",
     "as_accuracy_model",
+    "as_pymoo_problem",
+    "optuna_objective",
     "search",
     "train_accuracy",
 ]
+
+
+_INTEROP = ("ExpectedLatency", "as_pymoo_problem", "optuna_objective")
+
+
+def __getattr__(name: str) -> Any:
+    # What needs other packages is imported on first use.
+    if name in _INTEROP:
+        from . import interop
+
+        return getattr(interop, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class _CallableModule(ModuleType):

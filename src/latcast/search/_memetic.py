@@ -20,6 +20,7 @@ from latcast.spaces import Archs
 
 from ._method import Goals, Method, State, evaluated_state
 from ._neighbours import Changes
+from ._nsga2 import NSGA2
 from ._problem import Evaluated, Floats, Problem
 
 PENALTY = 6.0
@@ -27,7 +28,6 @@ PENALTY = 6.0
 PENALTY_SAMPLE = 500
 MOST_CHANGES = 160
 """Of a network with more changes of one gene than this, the best are paired."""
-STARTS_AT_ONCE = 8
 MUTATION_RATES = (0.02, 0.05, 0.1)
 LEAST_GAIN = 1e-7
 
@@ -38,73 +38,70 @@ class Memetic(Method):
 
     Args:
         evaluations: at most so many networks are evaluated.
+        warmup: of these by NSGA-II, which gains the first ground faster.
         elite: local optima that are kept as parents for every goal.
-        starts: random networks that every budget starts with; other goals start with one.
         children: a budget gets in every generation; other goals get one in ``every`` generations.
         every: see ``children``.
         pairs: of changes that are evaluated for every move.
-        moves: of a child; starts move until they are local optima.
+        moves: of a child, at most.
         patience: end after so many generations in which no goal got better.
     """
 
     evaluations: int = 120_000
+    warmup: int = 12_000
     elite: int = 4
-    starts: int = 4
     children: int = 2
     every: int = 4
     pairs: int = 16
-    moves: int = 3
+    moves: int = 8
     patience: int = 40
 
     name: ClassVar[str] = "memetic"
     description: ClassVar[str] = "genetic local search: a population of local optima"
 
     def begin(self, problem: Problem, goals: Goals, known: Archs, rng: np.random.Generator) -> None:
-        """Evaluate what is known, and find out what exceeding a goal has to cost."""
+        """Nothing is evaluated yet."""
         self._problem, self._goals, self._rng = problem, goals, rng
         self._known = known
-        counts = np.where(np.arange(len(goals)) < goals.budgets, self.starts, 1)
-        self._starts = np.repeat(np.arange(len(goals)), counts)
+        self._global = NSGA2(evaluations=self.warmup, patience=self.warmup)
+        self._global.begin(problem, goals, known, rng)
         self._penalty = 0.0
-        self._begun = self._waited = 0
+        self._waited = 0
         self._best = np.full(len(goals), -np.inf)
         self._optima: Evaluated | None = None
 
     def step(self) -> bool:
-        """Move some of the random starts; then children of every budget and of some goals."""
+        """A generation of NSGA-II; later, children of every budget and of some of the goals."""
+        if self._problem.evaluations < self.warmup:
+            self._global.step()
+            return True
         if self._optima is None:
-            self._optima = self._problem.evaluate(self._known)
+            self._optima = self._global.members.join(self._problem.front())
             self._penalty = self._price(self._problem.evaluate(self._random(PENALTY_SAMPLE)))
-        is_start = self._begun < len(self._starts)
-        if is_start:
-            goal = self._starts[self._begun : self._begun + STARTS_AT_ONCE]
-            archs = self._random(len(goal))
-            self._begun += len(goal)
-        else:
-            archs, goal = self._children()
-        found = self._climb(archs, self._goals.ms[goal], None if is_start else self.moves)
+        archs, goal = self._children()
+        found = self._climb(archs, self._goals.ms[goal], self.moves)
         self._optima = self._optima.join(found)
         elite = self._elite()
         self._optima = self._optima[np.unique(np.concatenate(elite))]
         reached = np.array([self._optima.accuracy[e].max(initial=-np.inf) for e in self._elite()])
-        is_better = is_start or (reached > self._best).any()
-        self._waited = 0 if is_better else self._waited + 1
+        self._waited = 0 if (reached > self._best).any() else self._waited + 1
         self._best = np.maximum(self._best, reached)
         return self._waited < self.patience
 
     def state(self) -> State:
         """Local optima, what each goal has reached, and the penalty."""
         if self._optima is None:
-            return {}
+            return self._global.state()
         return evaluated_state("optima", self._optima) | {
             "best": self._best,
             "penalty": np.array([self._penalty]),
-            "counts": np.array([self._begun, self._waited]),
+            "waited": np.array([self._waited]),
         }
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Bring back what :meth:`state` gave."""
-        if not state:
+        if "penalty" not in state:
+            self._global.restore(state)
             return
         space = self._problem.space
         self._optima = Evaluated(
@@ -112,8 +109,7 @@ class Memetic(Method):
             state["optima.excess"],
         )  # fmt: skip
         self._best = state["best"]
-        self._penalty = float(state["penalty"][0])
-        self._begun, self._waited = (int(n) for n in state["counts"])
+        self._penalty, self._waited = float(state["penalty"][0]), int(state["waited"][0])
 
     # -- children ---------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ class NSGA2(Method):
     """
 
     evaluations: int = 120_000
-    population: int = 200
+    population: int = 100
     crossover_rate: float = 0.9
     mutation_rate: float | None = None
     patience: int = 100
@@ -82,6 +82,12 @@ class NSGA2(Method):
             archs, state["population.accuracy"], state["population.ms"], state["population.excess"]
         )
         self._waited = int(state["waited"][0])
+
+    @property
+    def members(self) -> Evaluated:
+        """The population."""
+        assert self._population is not None
+        return self._population
 
     def _children(self) -> Archs:
         """Mutated crossovers of the winners of binary tournaments."""

@@ -141,6 +141,11 @@ class Problem:
             start += len(part)
         return parts[0].join(*parts[1:]) if parts else self._chunk(archs)
 
+    def front(self) -> Evaluated:
+        """The archive's networks."""
+        archive = self.archive
+        return Evaluated(archive.archs, archive.accuracy, archive.ms, np.zeros(len(archive)))
+
     def admit(self, archs: Archs) -> None:
         """Let networks enter the archive that are not to be counted among the evaluations."""
         found = self._chunk(archs)
@@ -165,11 +170,17 @@ class Problem:
         return found
 
     def _chunk(self, archs: Archs) -> Evaluated:
-        return Evaluated(archs, self.accuracy.predict(archs), self.ms(archs), self.excess(archs))
+        accuracy = self.accuracy.predict(archs)
+        return Evaluated(archs, accuracy, self.ms(archs, accuracy), self.excess(archs))
 
-    def ms(self, archs: Archs) -> Floats:
-        """What counts against the budgets, shape (n, targets)."""
-        return np.stack([latency.counted_ms(archs) for latency in self.latencies], axis=1)
+    def ms(self, archs: Archs, accuracy: Floats | None = None) -> Floats:
+        """What counts against the budgets, shape (n, targets).
+
+        Args:
+            archs: n networks.
+            accuracy: of them, where it is known already, shape (n,).
+        """
+        return np.stack([x.counted_ms(archs, accuracy) for x in self.latencies], axis=1)
 
     def excess(self, archs: Archs) -> Floats:
         """How far limits on costs are exceeded, in shares of the limits, summed; shape (n,)."""

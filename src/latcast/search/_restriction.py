@@ -13,13 +13,13 @@ from .accuracy import AccuracyModel
 def restriction(
     space: SearchSpace,
     predictors: Sequence[Predictor],
-    accuracy: AccuracyModel,
+    accuracy: AccuracyModel | None,
     wanted: Mapping[str, Sequence[int]],
 ) -> dict[str, list[int]]:
     """Gene values that the user wants and on which all models can be relied.
 
     A predictor is relied on for the values it was trained on, an accuracy model for the
-    resolutions it declares.
+    resolutions it declares; None stands for one that can be relied on everywhere.
 
     Raises:
         ValueError: nothing is left of a gene.
@@ -28,7 +28,7 @@ def restriction(
     for name, values in known.items():
         for predictor in predictors:
             values &= set(predictor.fitted.seen.get(name, values))  # in place
-    if "r" in known and accuracy.resolutions is not None:
+    if "r" in known and accuracy is not None and accuracy.resolutions is not None:
         known["r"] &= set(accuracy.resolutions)
     empty = [name for name, values in known.items() if not values]
     if empty:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from latcast import predict
 from latcast._names import unknown_name
 from latcast.predict import Predictor
 from latcast.spaces import Archs, SearchSpace
@@ -20,18 +19,19 @@ from latcast.spaces import space as find_space
 from . import _checkpoint
 from ._archive import Archive
 from ._budgets import parse_budgets, parse_limits
-from ._counting import Counted, Predicted, UpperBound
+from ._confidence import ConfidentBound
+from ._counting import counted
 from ._evolution import Evolution
 from ._exhaustive import MAX_NETWORKS, Exhaustive, Random, count
 from ._feasible import check_feasible
 from ._goals import find_goals
 from ._memetic import Memetic
 from ._method import Method
+from ._models import AnyAccuracy, Latency, find_accuracy, find_candidates, find_predictors
 from ._nsga2 import NSGA2
 from ._problem import Floats, Problem, StopSearch
 from ._restriction import restriction
 from ._result import Front, SearchResult, by_target
-from .accuracy import AccuracyModel, AccuracySource, as_accuracy_model
 
 METHODS: Mapping[str, type[Method]] = {
     m.name: m for m in (Exhaustive, Memetic, Evolution, NSGA2, Random)
@@ -40,9 +40,6 @@ METHODS: Mapping[str, type[Method]] = {
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 _FINGERPRINTED = 64
-
-Latency = str | Predictor
-AnyAccuracy = AccuracySource | Sequence[AccuracySource]
 
 
 @dataclass(frozen=True)
@@ -128,21 +125,22 @@ def search(
     """
     start = time.monotonic()
     the_space = find_space(space) if isinstance(space, str) else space
-    predictors = _predictors(the_space, latency)
-    model = _accuracy(the_space, accuracy)
+    predictors = find_predictors(the_space, latency)
+    model = find_accuracy(the_space, accuracy)
     budgets = parse_budgets(max_latency_ms, len(predictors))
     limits = parse_limits(
         max_macs=max_macs, max_params=max_params, max_activation_bytes=max_activation_bytes
     )
     allowed = restriction(the_space, predictors, model, restrict or {})
+    among = find_candidates(the_space, model, candidates, allowed)
     problem = Problem(
         the_space,
-        counted(predictors, confidence),
+        counted(the_space, predictors, model, confidence, allowed, among),
         model,
         limits=limits,
         restrict=allowed,
         ceiling_ms=budgets.max(axis=0) if len(budgets) else None,
-        candidates=_candidates(the_space, model, candidates, allowed),
+        candidates=among,
         deadline_s=None if time_limit_s is None else start + time_limit_s,
     )
     known = check_feasible(problem, budgets, _verb(confidence))
@@ -246,71 +244,8 @@ class _Run:
         return Progress(problem.evaluations, total, best, len(archive), self.seconds)
 
 
-def counted(predictors: Sequence[Predictor], confidence: float | None) -> list[Counted]:
-    """What counts as latency on every target.
-
-    That all budgets are kept at once with a confidence follows from each being kept with a
-    higher one (Bonferroni's inequality).
-    """
-    if confidence is None:
-        return [Predicted(p) for p in predictors]
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, such as 0.9; got {confidence}")
-    each = 1 - (1 - confidence) / len(predictors)
-    return [UpperBound(p, each) for p in predictors]
-
-
 def _verb(confidence: float | None) -> str:
     return "takes" if confidence is None else f"stays, with a confidence of {confidence}, below"
-
-
-def _predictors(space: SearchSpace, latency: Latency | Sequence[Latency]) -> list[Predictor]:
-    items = [latency] if isinstance(latency, str | Predictor) else list(latency)
-    if not items:
-        raise ValueError("latency must be a predictor or several; got none")
-    predictors = [predict.load(item) if isinstance(item, str) else item for item in items]
-    for predictor in predictors:
-        if space.block_space != predictor.space.name:
-            raise ValueError(
-                f"the predictor is for {predictor.space.name}; it knows nothing of {space.name}"
-            )
-    return predictors
-
-
-def _accuracy(space: SearchSpace, accuracy: AnyAccuracy | None) -> AccuracyModel:
-    model = as_accuracy_model(space.block_space if accuracy is None else accuracy, space)
-    if not model.supports(space):
-        raise ValueError(f"the accuracy model {model.name!r} knows nothing of {space.name}")
-    return model
-
-
-def _candidates(
-    space: SearchSpace,
-    model: AccuracyModel,
-    candidates: Archs | None,
-    allowed: Mapping[str, Sequence[int]],
-) -> Archs | None:
-    """The only networks there are, if the user or the accuracy model names some."""
-    known = model.known(space)
-    if candidates is None:
-        candidates = known
-    elif candidates.space.name != space.name:
-        raise ValueError(f"candidates must be of {space.name}; got {candidates.space.name}")
-    elif known is not None:
-        names = known.concatenate(candidates).unique_index()
-        candidates = candidates[np.isin(names[len(known) :], names[: len(known)])]
-    if candidates is None:
-        return None
-    canonical = candidates.canonical().genes
-    kept = np.ones(len(candidates), dtype=np.bool_)
-    for column, gene in enumerate(space.genes):
-        kept &= np.isin(canonical[:, column], [0, *allowed[gene.name]])
-    if not kept.any():
-        raise ValueError(
-            f"none of the {len(candidates)} candidates has only values of genes that the models "
-            "know and the restrictions allow: give other candidates"
-        )
-    return candidates[kept].unique()
 
 
 def _method(method: str | Method, problem: Problem, evaluations: int | None) -> Method:
@@ -403,6 +338,15 @@ def _result(
         problem.evaluations,
         run.seconds,
     )
+
+
+def _kept(problem: Problem, predictor: Predictor, archs: Archs, budget_ms: Floats) -> Floats:
+    """Probability that what was picked keeps its budget, shape (n,)."""
+    bound = ConfidentBound.of(
+        problem.space, predictor, problem.accuracy, 0.5, problem.restrict,
+        candidates=problem.candidates,
+    )  # fmt: skip
+    return bound.kept(archs, budget_ms)
 
 
 def _front(problem: Problem, archive: Archive, predictors: Sequence[Predictor]) -> Front:

@@ -193,8 +193,15 @@ class SearchSpace(ABC):
 
     def enumerate(self, restrict: Mapping[str, Iterable[int]] | None = None) -> Archs:
         """Every combination of gene values, narrowed by ``restrict`` (for small spaces)."""
-        grids = np.meshgrid(*self.choices(restrict), indexing="ij")
-        return Archs._trusted(self, np.stack([g.ravel() for g in grids], axis=1))
+        choices = self.choices(restrict)
+        # Not by a grid: NumPy's have at most 32 dimensions.
+        repeats = count = prod(len(values) for values in choices)
+        row = np.arange(count)
+        columns = []
+        for values in choices:
+            repeats //= len(values)
+            columns.append(values[row // repeats % len(values)])
+        return Archs._trusted(self, np.stack(columns, axis=1))
 
     def mutate(
         self,

@@ -10,9 +10,10 @@ import numpy as np
 from latcast.devices import Device
 from latcast.predict import Predictor
 from latcast.search._budgets import parse_budgets, parse_limits
+from latcast.search._models import AnyAccuracy, find_accuracy
 from latcast.search._problem import LIMITS, InfeasibleError
 from latcast.search._result import SearchResult
-from latcast.search._search import AnyAccuracy, _accuracy, search
+from latcast.search._search import search
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
@@ -93,7 +94,7 @@ def search_and_verify(
             f"{bad[0]} is for a single search: measurements are kept and resumed by `measuring`"
         )
     the_space = find_space(space) if isinstance(space, str) else space
-    model = _accuracy(the_space, accuracy)
+    model = find_accuracy(the_space, accuracy)
     limits = parse_limits(**{name: options.get(name) for name in LIMITS})
     run = _Rounds(
         Source.of(latency, measuring.target, specification),

@@ -1,0 +1,211 @@
+"""Bounds that hold for what a search picks, not only for architectures picked at random.
+
+A calibrated bound holds for a random architecture. A search picks the most accurate of those whose
+prediction is within the budget, and a network is often among them because its latency was
+predicted too low: the winner's curse. All that the search goes by is the pair (prediction p,
+accuracy a). So a bound that holds *given that pair* holds for whatever is picked, however many
+networks were looked at and by whichever method.
+
+Let t be the true latency, sigma(p) the deviation of its errors, and m(p) and tau(p) mean and
+deviation of the accuracy among random networks of prediction p. At worst an error is pure chance
+that the regression took at face value, p = t + chance. The accuracy, which grows with the true
+latency, then tells of the chance, as a second measurement of the latency would: for normal
+variables,
+
+    E[t - p | p, a] = rho * sigma * z,   z = (a - m) / tau,   rho = sigma * m'(p) / tau
+
+(the regression of one normal variable on another). A predictor that shrinks its coefficients as
+far as its data ask for has no such error, E[t | p, a] = p; real ones lie between the two. What a
+predictor's form leaves out is shared by networks that are alike and goes with the accuracy as
+well, in either direction; a correlation of :data:`MISFIT` allows for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numpy.polynomial import Polynomial
+
+from latcast.predict import Predictor
+from latcast.spaces import Archs, SearchSpace
+
+from .accuracy import AccuracyModel
+
+Floats = npt.NDArray[np.float64]
+
+SAMPLES = 2_000
+BINS = 25
+DEGREE = 3
+LEAST_DEVIATION = 0.05
+MOST_CORRELATION = 0.9
+MISFIT = 0.1
+"""Correlation of errors with the accuracy at a given prediction, as predictors show it on public
+targets where chance explains none (0 to 0.15); those of `docs/results/confidence.txt` are among
+them."""
+MOST_TILT = 3.0
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How accuracy goes with predicted latency among random networks.
+
+    Attributes:
+        low_log_ms, high_log_ms: logarithms of the predictions between which it is known; beyond,
+            the nearer end counts.
+        typical: median accuracy of a log prediction.
+        deviation: likewise, of the accuracies above the median; the lower half is of no concern,
+            where spaces have networks that cannot be trained.
+        least_deviation: a floor for it.
+    """
+
+    low_log_ms: float
+    high_log_ms: float
+    typical: Polynomial
+    deviation: Polynomial
+    least_deviation: float
+
+    @classmethod
+    def of(cls, predicted_ms: Floats, accuracy: Floats) -> Trend:
+        """Fitted to n random networks; arrays of shape (n,)."""
+        bins = np.array_split(np.argsort(predicted_ms, kind="stable"), min(BINS, len(accuracy)))
+        x = np.array([np.log(predicted_ms[rows]).mean() for rows in bins])
+        middle = np.array([np.median(accuracy[rows]) for rows in bins])
+        upper = np.array([np.quantile(accuracy[rows], 0.8413) for rows in bins])
+        degree = min(DEGREE, len(np.unique(x)) - 1)
+        typical = Polynomial.fit(x, middle, degree) if degree else Polynomial([middle.mean()])
+        deviation = (
+            Polynomial.fit(x, upper - middle, min(1, degree))
+            if degree
+            else Polynomial([float((upper - middle).mean())])
+        )
+        least = LEAST_DEVIATION * float(np.std(accuracy)) + float(np.finfo(np.float64).tiny)
+        return cls(float(x[0]), float(x[-1]), typical, deviation, least)
+
+    def at(self, predicted_ms: Floats) -> tuple[Floats, Floats, Floats]:
+        """Median accuracy, its deviation, and its slope per ms (at least 0), each (n,)."""
+        x = np.clip(np.log(predicted_ms), self.low_log_ms, self.high_log_ms)
+        deviation = np.maximum(self.deviation(x), self.least_deviation)
+        slope = np.maximum(self.typical.deriv()(x), 0.0) / predicted_ms
+        return self.typical(x), deviation, slope
+
+
+@dataclass(frozen=True)
+class ConfidentBound:
+    """Milliseconds that the network a search picks stays below with a given confidence.
+
+    Made once for a search by :meth:`of`; changes nothing and draws nothing afterwards.
+
+    Attributes:
+        latency: calibrated predictor of the target.
+        accuracy: accuracy model that the search maximizes.
+        confidence: probability with which the true latency is to stay below the bound.
+        trend: of accuracy over predicted latency.
+    """
+
+    latency: Predictor
+    accuracy: AccuracyModel
+    confidence: float
+    trend: Trend
+
+    @classmethod
+    def of(
+        cls,
+        space: SearchSpace,
+        latency: Predictor,
+        accuracy: AccuracyModel,
+        confidence: float,
+        restrict: Mapping[str, Sequence[int]] | None = None,
+        seed: int | np.random.Generator = 0,
+        *,
+        candidates: Archs | None = None,
+    ) -> ConfidentBound:
+        """Learn the trend from random networks.
+
+        Args:
+            space: where the search goes on.
+            latency: calibrated predictor.
+            accuracy: supports the space.
+            confidence: between 0 and 1.
+            restrict: gene -> values to which the search is confined.
+            seed: of the random networks.
+            candidates: the only networks there are, if not all of the space.
+
+        Raises:
+            ValueError: no calibration, or too little of it for ``confidence``, or one that is
+                not between 0 and 1.
+        """
+        rng = np.random.default_rng(seed)
+        if candidates is None:
+            archs = _samples(space, restrict, rng)
+        else:
+            archs = candidates[rng.permutation(len(candidates))[:SAMPLES]]
+        predicted = latency.predict(archs)
+        self = cls(latency, accuracy, confidence, Trend.of(predicted, accuracy.predict(archs)))
+        self.uncorrected(predicted[:1])  # an impossible confidence is an error now
+        return self
+
+    def bound_ms(self, archs: Archs, limit_ms: float = np.inf) -> Floats:
+        """The ms that count against a budget, shape (n,).
+
+        Args:
+            archs: n architectures.
+            limit_ms: where the bound is above it in any case, the accuracy is not asked for and
+                the result is the uncorrected bound.
+        """
+        predicted = self.latency.predict(archs)
+        bound = self.uncorrected(predicted)
+        within = np.flatnonzero(bound <= limit_ms)
+        if within.size:
+            accuracy = self.accuracy.predict(archs[within])
+            bound[within] += self.correction(predicted[within], accuracy)
+        return bound
+
+    def bound_of(self, predicted_ms: Floats, accuracy: Floats) -> Floats:
+        """:meth:`bound_ms` where predictions and accuracies are known already, (n,) each."""
+        return self.uncorrected(predicted_ms) + self.correction(predicted_ms, accuracy)
+
+    def uncorrected(self, predicted_ms: Floats) -> Floats:
+        """The bound of a network that was picked at random, in ms, shape (n,)."""
+        return self.latency.calibration.upper_bound(predicted_ms, self.confidence)
+
+    def correction(self, predicted_ms: Floats, accuracy: Floats) -> Floats:
+        """Milliseconds by which the true latency is expected above the prediction, at least 0.
+
+        Args:
+            predicted_ms: shape (n,).
+            accuracy: by the accuracy model, shape (n,).
+        """
+        typical, deviation, slope = self.trend.at(predicted_ms)
+        error = self.latency.calibration.deviation_ms(predicted_ms)
+        z = np.maximum(accuracy - typical, 0.0) / deviation
+        chance = np.minimum(slope * error / deviation, MOST_CORRELATION)
+        return np.asarray(np.hypot(chance, MISFIT) * error * z, dtype=np.float64)
+
+    def kept(self, archs: Archs, budget_ms: Floats | float) -> Floats:
+        """Probability that the true latency keeps a budget, for networks that were picked, (n,)."""
+        predicted = self.latency.predict(archs)
+        room = budget_ms - self.correction(predicted, self.accuracy.predict(archs))
+        return self.latency.calibration.probability_below(predicted, room)
+
+
+def _samples(
+    space: SearchSpace, restrict: Mapping[str, Sequence[int]] | None, rng: np.random.Generator
+) -> Archs:
+    """Random networks from small to large: drawn uniformly they would all be middle-sized.
+
+    Every network has a tilt of its own, by which the later choices of all its genes are favoured.
+    """
+    tilts = rng.uniform(-MOST_TILT, MOST_TILT, SAMPLES)
+    columns = [choices[_tilted(len(choices), tilts, rng)] for choices in space.choices(restrict)]
+    return Archs(space, np.stack(columns, axis=1))
+
+
+def _tilted(choices: int, tilts: Floats, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Positions drawn with odds of exp(tilt) between last and first choice, shape (n,)."""
+    place = np.linspace(0.0, 1.0, choices)
+    # The largest of log odds plus Gumbel noise is a draw with these odds.
+    drawn = tilts[:, None] * place + rng.gumbel(size=(len(tilts), choices))
+    return np.asarray(drawn.argmax(axis=1), dtype=np.intp)

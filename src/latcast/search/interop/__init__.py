@@ -1,0 +1,25 @@
+"""Search by others: pymoo, Optuna, and gradients in PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from latcast._optional import require
+
+from ._optuna import optuna_objective
+from ._pymoo import as_pymoo_problem
+
+if TYPE_CHECKING:
+    from ._differentiable import ExpectedLatency
+
+__all__ = ["ExpectedLatency", "as_pymoo_problem", "optuna_objective"]
+
+
+def __getattr__(name: str) -> Any:
+    # A module class needs PyTorch to be defined at all.
+    if name == "ExpectedLatency":
+        require("torch", "torch", "the differentiable expected latency")
+        from ._differentiable import ExpectedLatency
+
+        return ExpectedLatency
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
