@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ._bench_search import command as search
 from ._bench_tables import print_gpu, print_paper, print_transfer
 from ._common import (
     Debug,
@@ -238,6 +239,9 @@ def gpu(
         print_json(rows)
     else:
         print_gpu(rows)
+
+
+app.command("search")(search)
 
 
 def _names(lists: list[str] | None) -> list[str]:

@@ -1,0 +1,104 @@
+"""``latcast bench search``: architecture search, by where it takes its latencies from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ._common import (
+    Debug,
+    Devices,
+    Json,
+    Quiet,
+    UsageError,
+    fails_cleanly,
+    note,
+    print_json,
+    usage,
+)
+from ._search_tables import print_search
+
+
+@fails_cleanly
+def command(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="The paper's folder; without it only --help-data is used."),
+    ] = None,
+    help_data: Annotated[
+        Path | None,
+        typer.Option("--help-data", help="Folder of HELP's folders: adds NAS-Bench-201."),
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option("--space", help="Only this one of the Note10's; repeatable."),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="Only latencies from here, on the Note10; repeatable."),
+    ] = None,
+    budget: Annotated[
+        list[float] | None,
+        typer.Option("--budget", help="ms on the Note10; repeatable. [default: 15, 20 … 35]"),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Choices of the measurements, and searches.")
+    ] = 3,
+    confidence: Annotated[
+        float | None,
+        typer.Option("--confidence", help="Also keep budgets with this probability, such as 0.9."),
+    ] = None,
+    evaluations: Annotated[
+        int | None,
+        typer.Option("--evaluations", min=1, help="Networks of one search on the Note10."),
+    ] = None,
+    base_samples: Annotated[
+        int, typer.Option("--base-samples", min=10, help="Rows of every target of a base model.")
+    ] = 900,
+    epochs: Annotated[
+        int, typer.Option("--epochs", min=1, help="Of the paper's conditioned network.")
+    ] = 100,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    devices: Devices = None,
+) -> None:
+    """The OFANAS paper's architecture search, and one on NAS-Bench-201 (needs PyTorch to read).
+
+    Example: latcast bench search --data ofanas --help-data help --seeds 10
+    """
+    from latcast.bench import few_shot_search, search
+    from latcast.bench._latency_sources import Material
+
+    with usage():
+        plan = search.plan(
+            space or (), source or (), budget or (), seeds=seeds, confidence=confidence,
+            evaluations=evaluations,
+        )  # fmt: skip
+    folders = [folder for folder in (data, help_data) if folder is not None]
+    if not folders:
+        raise UsageError("give --data, --help-data, or both; got neither")
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"the data must be in a folder; got {folder}")
+
+    def report(text: str) -> None:
+        note(text, quiet=quiet)
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    if data is not None:
+        material = Material(
+            data, help_data, base_samples=base_samples, epochs=epochs, report=report
+        )
+        found["samsung-note10"] = search.run(data, plan, material=material, report=report)
+    if help_data is not None:
+        found["nasbench201"] = few_shot_search.run(
+            help_data, seeds=seeds, confidence=confidence or few_shot_search.CONFIDENCE,
+            base_samples=base_samples, report=report,
+        )  # fmt: skip
+    if json:
+        print_json(found)
+        return
+    print_search(found)
