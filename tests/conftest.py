@@ -22,7 +22,9 @@ from typer.testing import CliRunner
 from latcast.cli import app
 from latcast.data import LatencyDataset
 from latcast.devices import Target
-from latcast.spaces import space
+from latcast.measure import CampaignFile
+from latcast.measure._campaign_file import Visit
+from latcast.spaces import Archs, space
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -111,6 +113,27 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         sys.modules["fake_runtime"] = module
         spec.loader.exec_module(module)
     return sys.modules["fake_runtime"]
+
+
+@pytest.fixture
+def instant_campaigns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Campaigns are over at once: 1 ms for each 100 M MACs, without a worker process."""
+
+    def run(campaign: CampaignFile, **_: Any) -> None:
+        plan = campaign.plan()
+        archs = Archs(space(plan["space"]), campaign.genes())
+        latency_ms = archs.space.costs(archs)["macs"].to_numpy() / 1e8
+        campaign.extend(len(archs))
+        for round_ in range(plan["protocol"]["visits"]):
+            process = campaign.add_process({"runtime": {}, "machine": {}})
+            for arch in campaign.pending(round_, 0, len(archs)):
+                samples, reference = np.full(9, latency_ms[arch]), (np.ones(3), np.ones(3))
+                details = {"repeats": 1, "inference_s": 0.1, "doubts": [], "machine": {}}
+                campaign.add_visit(
+                    Visit(arch, round_, 0, process, round_, True, samples, reference, details)
+                )
+
+    monkeypatch.setattr("latcast.measure.run", run)
 
 
 class CommandLine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,23 @@ def assert_same(one: LatencyDataset, other: LatencyDataset) -> None:
         np.testing.assert_array_equal(a, b)
     assert one.target == other.target
     assert one.provenance == other.provenance
+
+
+def test_parts_make_the_whole_again() -> None:
+    data = replace(dataset(), order=np.arange(20))
+    assert_same(data[:7].concatenate(), data[:7])
+    joined = data[:7].concatenate(data[7:8], data[8:])
+    assert_same(replace(joined, order=data.order), data)
+    # The second part's positions go on from the first one's last, the third's from there.
+    assert joined.order.tolist() == [*range(7), 7 + 7, *range(15 + 8, 15 + 20)]
+    bare = LatencyDataset(data.archs, data.latency_ms, TARGET, provenance={"source": "a test"})
+    both = data.concatenate(bare)
+    assert both.reference_ms is None
+    assert both.samples_ms is None
+    assert both.provenance == {"source": "a test"}
+    other = replace(bare, target=Target("my-phone", "onnxruntime"))
+    with pytest.raises(ValueError, match="only measurements of one target can be joined"):
+        data.concatenate(other)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,34 @@ def command(
         str | None,
         typer.Option("--runtime", help="Of a device by its specification; the base's by default."),
     ] = None,
+    verify: Annotated[
+        int | None,
+        typer.Option(
+            "--verify", min=1, help="Measure so many of the best on this machine, and adapt to it."
+        ),
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, help="Of search and measurement, at most.")
+    ] = 2,
+    suggested: Annotated[
+        int,
+        typer.Option(
+            "--suggested", min=1, help="Measured first, if the model is not one of this machine."
+        ),
+    ] = 10,
+    threads: Annotated[
+        int, typer.Option("--threads", min=0, help="CPU threads when measuring.")
+    ] = 1,
+    visits: Annotated[
+        int | None, typer.Option("--visits", min=2, help="Visits to every measured network.")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Name of this machine; from its CPU by default.")
+    ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option("--measured", help="Write the measurements here (.parquet); resumable."),
+    ] = None,
     devices: Devices = None,
     seed: Seed = 0,
     json: Json = False,
@@ -140,8 +168,34 @@ def command(
     budgets = parse_budgets(max_latency, len(device))
     seconds = None if time_limit is None else parse_duration(time_limit, "--time-limit")
     chosen = _method(method, population)
-    _check_checkpoint(checkpoint, resume=resume)
     asked = find_space(space) if space else None
+    options: dict[str, Any] = {
+        "accuracy": accuracy[0] if accuracy and len(accuracy) == 1 else accuracy or None,
+        "confidence": confidence,
+        "max_macs": parse_count(max_macs, "--max-macs"),
+        "max_params": parse_count(max_params, "--max-params"),
+        "max_activation_bytes": parse_count(max_activation, "--max-activation", "B"),
+        "restrict": {"r": resolution} if resolution else None,
+        "method": chosen,
+        "evaluations": evaluations,
+        "seed": seed,
+        "time_limit_s": seconds,
+    }
+    if verify is not None:
+        if len(device) > 1 or checkpoint is not None:
+            raise UsageError("--verify is for one --device, and keeps its work in --measured")
+        from ._verification import Check, verified_search
+
+        check = Check(
+            verify, rounds, suggested, runtime or "onnxruntime", threads, batch, precision, host,
+            visits, measured, resume,
+        )  # fmt: skip
+        verified_search(
+            device[0], asked, check, base=model, max_latency_ms=budgets, out=out, front=front,
+            json=json, quiet=quiet, **options,
+        )  # fmt: skip
+        return
+    _check_checkpoint(checkpoint, resume=resume)
     wish = Wish(model, batch, precision, runtime, asked)
     predictors = [wish.predictor(name, quiet=quiet) for name in device]
     the_space = asked or predictors[0].space
@@ -151,16 +205,7 @@ def command(
             the_space,
             latency=predictors,
             max_latency_ms=budgets,
-            accuracy=accuracy[0] if accuracy and len(accuracy) == 1 else accuracy or None,
-            confidence=confidence,
-            max_macs=parse_count(max_macs, "--max-macs"),
-            max_params=parse_count(max_params, "--max-params"),
-            max_activation_bytes=parse_count(max_activation, "--max-activation", "B"),
-            restrict={"r": resolution} if resolution else None,
-            method=chosen,
-            evaluations=evaluations,
-            seed=seed,
-            time_limit_s=seconds,
+            **options,
             checkpoint=checkpoint,
             resume=resume,
             progress=progress,

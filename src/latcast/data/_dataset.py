@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -98,6 +98,41 @@ class LatencyDataset:
             columns["samples_ms"] = tuple(self.samples_ms[i] for i in positions.tolist())
         return replace(self, archs=self.archs[positions], **columns)
 
+    def concatenate(self, *others: LatencyDataset) -> LatencyDataset:
+        """These measurements followed by others of the same target and space.
+
+        Columns and provenance are kept where all state them, the provenance where it is the same
+        in all; the order goes on from one to the next.
+
+        Raises:
+            ValueError: a target or a space is another.
+        """
+        parts = (self, *others)
+        for part in others:
+            if part.target != self.target:
+                raise ValueError(
+                    f"only measurements of one target can be joined; got {self.target} and "
+                    f"{part.target}"
+                )
+        columns: dict[str, Any] = {}
+        for name in (*_OPTIONAL_COLUMNS, "samples_ms"):
+            values = [getattr(part, name) for part in parts]
+            if all(v is not None for v in values):
+                joined = sum(values, ()) if name == "samples_ms" else np.concatenate(values)
+                columns[name] = joined
+        return LatencyDataset(
+            self.archs.concatenate(*(part.archs for part in others)),
+            np.concatenate([part.latency_ms for part in parts]),
+            self.target,
+            order=_consecutive([part.order for part in parts]),
+            provenance={
+                key: value
+                for key, value in self.provenance.items()
+                if all(part.provenance.get(key) == value for part in others)
+            },
+            **columns,
+        )
+
     def check_latencies(self) -> None:
         """Make sure that every latency is finite, positive and within :data:`POSSIBLE_MS`.
 
@@ -187,6 +222,12 @@ def _read_only(values: npt.ArrayLike) -> Floats:
     array = np.array(values, dtype=np.float64)
     array.flags.writeable = False
     return array
+
+
+def _consecutive(orders: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Positions in several campaigns as those in one."""
+    ends = np.cumsum([0, *(int(order.max(initial=-1)) + 1 for order in orders)])
+    return np.concatenate([order + end for order, end in zip(orders, ends, strict=False)])
 
 
 def _integers(order: npt.ArrayLike) -> npt.NDArray[np.int64]:

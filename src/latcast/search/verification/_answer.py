@@ -1,0 +1,86 @@
+"""The networks that a verified search ends with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from latcast.search._problem import InfeasibleError
+from latcast.search._result import SearchResult
+from latcast.spaces import Archs
+
+from ._choice import Candidates
+from ._known import Known
+from ._verification import Verification, VerifiedResult, interval
+
+
+def answer(
+    candidates: Candidates,
+    known: Known,
+    result: SearchResult,
+    *,
+    rounds: tuple[Verification, ...],
+    agrees: bool,
+    stopped: str | None,
+    infeasible: InfeasibleError | None,
+    needs_all: bool,
+) -> VerifiedResult:
+    """The most accurate measured network within every budget; else the best by prediction.
+
+    Args:
+        candidates: the last search's front as it is seen after all measurements.
+        known: all measurements.
+        result: the last search.
+        rounds: for the result.
+        agrees: likewise.
+        stopped: likewise.
+        infeasible: what a search said of budgets that it could not keep.
+        needs_all: whether there must be a network for every budget.
+
+    Raises:
+        InfeasibleError: there is no network for a budget.
+    """
+    chosen: list[Archs] = []
+    budgets, more = [], []
+    front = candidates.front
+    for budget_ms, pick in zip(candidates.budgets_ms, candidates.picks(), strict=True):
+        row = known.best(budget_ms)
+        if row < 0 and pick < 0:
+            if needs_all:
+                raise infeasible or _infeasible(known, float(budget_ms), result)
+            continue
+        chosen.append(known.archs[row] if row >= 0 else front.archs[pick])
+        budgets.append(budget_ms)
+        promises = row >= 0 and pick >= 0 and candidates.is_open[pick]
+        more.append(front.accuracy[pick] if promises else np.nan)
+    archs = chosen[0].concatenate(*chosen[1:])
+    accuracy = known.accuracy_model.predict(archs)
+    promised = np.array(more)
+    lower, upper = interval(result.predictors[0], archs, result.coverage)
+    return VerifiedResult(
+        archs,
+        np.array(budgets),
+        accuracy,
+        known.accuracy_model.uncertainty(archs),
+        result.predictors[0].predict(archs),
+        lower,
+        upper,
+        result.coverage,
+        known.measured_ms(archs),
+        known.standard_error(archs),
+        np.where(promised > accuracy, promised, np.nan),
+        rounds,
+        result.predictors[0],
+        result,
+        known.dataset,
+        agrees,
+        stopped,
+    )
+
+
+def _infeasible(known: Known, budget_ms: float, result: SearchResult) -> InfeasibleError:
+    fastest = known.measured_ms(known.archs).min(initial=np.inf)
+    return InfeasibleError(
+        f"no network found keeps {budget_ms:g} ms on {result.predictors[0].target}: the fastest "
+        f"that was measured takes {fastest:.3f} ms, and what was predicted to keep it did not; "
+        "raise the budget, or allow more rounds"
+    )

@@ -1,0 +1,111 @@
+"""Which networks of a front to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from latcast.predict import Predictor
+from latcast.search._result import Front
+from latcast.spaces import Archs
+
+from ._known import Floats, Known, Rows, best_within
+
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Quantiles of the prediction's error for which the networks to measure make provision."""
+ASSUMED_ERROR = 0.1
+"""Relative standard deviation of a prediction without intervals."""
+
+SUGGESTED, PICK, FRONT = "suggested", "pick", "front"
+"""Why a network is measured: it tells most about others, it is a budget's best by prediction, or
+it is what is left for a budget if the prediction is wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """A front as it is seen after some of its networks have been measured.
+
+    Attributes:
+        front: of one target, n networks.
+        budgets_ms: shape (b,).
+        ms: what counts against budgets, shape (n,): the measurement where there is one; infinite
+            where a network cannot be measured.
+        is_open: whether a network may be measured yet, shape (n,).
+    """
+
+    front: Front
+    budgets_ms: Floats
+    ms: Floats
+    is_open: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, front: Front, budgets_ms: Floats, known: Known) -> Candidates:
+        """Put what is known in the place of what was predicted."""
+        known_ms = known.counted_ms(front.archs)
+        is_open = np.isnan(known_ms)
+        return cls(front, budgets_ms, np.where(is_open, front.counted_ms, known_ms), is_open)
+
+    def picks(self) -> Rows:
+        """Position of the most accurate network within every budget, shape (b,); -1: none."""
+        return np.array([best_within(self.ms, self.front.accuracy, b) for b in self.budgets_ms])
+
+    def choose(self, count: int, predictor: Predictor, accuracy: Floats) -> Rows:
+        """Positions of networks to measure, in order of preference.
+
+        First the picks; then, greedily, the network that raises the accuracy to be expected
+        within the budgets most, if all predictions may be wrong by one common factor: constrained
+        expected improvement (Gardner et al., *Bayesian Optimization with Inequality Constraints*,
+        2014) of a batch. Where nothing raises it any more, those farthest from all others.
+
+        Args:
+            count: how many at most.
+            predictor: of the front.
+            accuracy: what has been reached within every budget, shape (b,).
+        """
+        # (levels, n, b): what a network adds within a budget if predictions are that wrong.
+        keeps = _quantiles_ms(predictor, self.front.archs)[:, :, None] <= self.budgets_ms
+        gains = keeps * np.maximum(self.front.accuracy[:, None] - accuracy, 0.0)
+        reached = np.zeros((len(LEVELS), len(self.budgets_ms)))
+        is_open, chosen = self.is_open.copy(), list[int]()
+        picks = [p for p in dict.fromkeys(self.picks().tolist()) if p >= 0 and is_open[p]]
+        while len(chosen) < count and is_open.any():
+            pool = np.array(picks) if picks else np.flatnonzero(is_open)
+            more = np.maximum(gains[:, pool] - reached[:, None], 0.0).sum(axis=2).mean(axis=0)
+            if not picks and not more.any():
+                more = _distances(self.front.latency_ms, pool, np.flatnonzero(~is_open))
+            row = int(pool[np.argmax(more)])
+            chosen.append(row)
+            is_open[row] = False
+            picks = [p for p in picks if p != row]
+            reached = np.maximum(reached, gains[:, row])
+        return np.array(chosen, dtype=np.intp)
+
+    def budgets_of(self, ms: Floats) -> Floats:
+        """The smallest budget that each of n latencies keeps; infinite: none; shape (n,)."""
+        ordered = np.append(np.sort(self.budgets_ms), np.inf)
+        return ordered[np.searchsorted(ordered, ms)]
+
+
+def spread(ms: Floats, count: int) -> Floats:
+    """Up to ``count`` of the latencies, about equally far apart by their ratios, ascending."""
+    log = np.log(ms)
+    goals = np.linspace(log.min(), log.max(), count)
+    return np.unique(ms[np.abs(log[:, None] - goals).argmin(axis=0)])
+
+
+def _quantiles_ms(predictor: Predictor, archs: Archs) -> Floats:
+    """Milliseconds that the latency stays below by every one of :data:`LEVELS`, (levels, n)."""
+    if all(predictor.covers(level) for level in LEVELS):
+        return np.stack([predictor.upper_bound(archs, level) for level in LEVELS])
+    factors = np.exp(ASSUMED_ERROR * ndtri(LEVELS))
+    return np.asarray(factors[:, None] * predictor.predict(archs))
+
+
+def _distances(ms: Floats, pool: Rows, others: Rows) -> Floats:
+    """How far networks are from the nearest other in latency, as the log of a ratio."""
+    if not len(others):
+        return np.zeros(len(pool))
+    return np.asarray(np.abs(np.log(ms[pool][:, None] / ms[others])).min(axis=1))

@@ -1,0 +1,197 @@
+"""Measuring the networks of a round, on this host or wherever the user can."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from latcast import measure
+from latcast.data import LatencyDataset
+from latcast.devices import Target, host_name
+from latcast.measure import CampaignFile, CampaignRunningError, Plan, Progress, Protocol
+from latcast.measure import class_name as named
+from latcast.measure._results import LEAST_VISITS
+from latcast.measure.runtimes import Runtime
+from latcast.measure.runtimes import runtime as find_runtime
+from latcast.spaces import Archs
+from latcast.spaces import space as find_space
+
+
+class MeasuringError(ValueError):
+    """No network could be measured; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What came of measuring networks.
+
+    Attributes:
+        dataset: the networks that were measured, in any order; None if there are none.
+        failures: networks that cannot be measured, one each, with the reason.
+        warnings: doubts about the measurements, a sentence each.
+        is_interrupted: whether measuring was broken off (ctrl-C).
+    """
+
+    dataset: LatencyDataset | None
+    failures: tuple[tuple[Archs, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+    is_interrupted: bool = False
+
+
+class Measuring(ABC):
+    """Measures networks on one target, round by round.
+
+    :func:`search_and_verify` asks for every round whether an earlier run has :meth:`chosen` its
+    networks already, and calls :meth:`measure` once. Latencies of all rounds must be comparable.
+    Subclass it to measure on a device that is not this host.
+
+    Attributes:
+        target: what the latencies belong to.
+    """
+
+    target: Target
+
+    @abstractmethod
+    def measure(self, archs: Archs, round_: int) -> Measured:
+        """Measure different networks.
+
+        An interruption (ctrl-C) is no error: what was measured until then is returned.
+
+        Args:
+            archs: n networks, at least one.
+            round_: 0 for those that were suggested, then 1, 2, …
+        """
+
+    def chosen(self, round_: int) -> Archs | None:
+        """Networks that an earlier run has begun to measure in this round, if it did."""
+        return None
+
+
+@dataclass(eq=False)
+class Campaigns(Measuring):
+    """Measures on this host: a campaign a round, by the protocol of ``latcast measure``.
+
+    Every visit is kept in the round's campaign file as soon as it is made. Later rounds are
+    corrected to the machine's state in the first one, by the reference network.
+
+    Args:
+        record: where to keep the raw records: of ``mine.parquet`` or ``mine`` they are
+            ``mine.0.campaign``, ``mine.1.campaign`` …
+        runtime: name of a runtime, or a class of the user's own.
+        threads, batch, precision: of the target.
+        device: name of this host; from its CPU by default.
+        protocol: how networks are timed.
+        seed: of the networks' parameters and the order of visits.
+        like_ms: level of the reference network to which all rounds are corrected
+            (:attr:`latcast.measure.Results.reference_ms`); that of the first one by default.
+        resume: go on with the records of an earlier run.
+        on_progress: called after every visit.
+
+    Raises:
+        ValueError: the runtime is unknown, or does not have these settings.
+        ModuleNotFoundError: the runtime's package is not installed.
+        FileExistsError: there are records already, and they are not to be resumed.
+        FileNotFoundError: there are none to resume.
+    """
+
+    record: str | Path
+    runtime: str | type[Runtime] = "onnxruntime"
+    threads: int = 1
+    batch: int = 1
+    precision: str = "fp32"
+    device: str | None = None
+    protocol: Protocol = field(default_factory=Protocol)
+    seed: int = 0
+    like_ms: float | None = None
+    resume: bool = False
+    on_progress: Callable[[Progress], None] | None = None
+
+    def __post_init__(self) -> None:
+        self._kind = find_runtime(self.runtime) if isinstance(self.runtime, str) else self.runtime
+        self._kind(threads=self.threads, batch=self.batch, precision=self.precision)
+        self.target = Target(
+            self.device or host_name(), self._kind.name, self.batch, self.precision, self.threads
+        )
+        found = [self.path(n) for n in (0, 1) if self.path(n).exists()]
+        if found and not self.resume:
+            raise FileExistsError(
+                f"{found[0]} holds measurements already: resume them, or name another record"
+            )
+        if self.resume and not found:
+            raise FileNotFoundError(f"there is no campaign to resume: {self.path(1)}")
+
+    def path(self, round_: int) -> Path:
+        """The campaign file of a round."""
+        record = Path(self.record)
+        stem = record.with_suffix("") if record.suffix == ".parquet" else record
+        return stem.with_name(f"{stem.name}.{round_}.campaign")
+
+    def chosen(self, round_: int) -> Archs | None:
+        if not self.path(round_).exists():
+            return None
+        with CampaignFile.open(self.path(round_)) as campaign:
+            self._check(campaign)
+            return Archs(find_space(campaign.plan()["space"]), campaign.genes())
+
+    def measure(self, archs: Archs, round_: int) -> Measured:
+        with self._open(archs, round_) as campaign:
+            is_interrupted = False
+            try:
+                measure.run(campaign, on_progress=self.on_progress)
+            except KeyboardInterrupt:
+                is_interrupted = True
+            except CampaignRunningError:
+                _remove_if_empty(campaign)
+                raise
+            return self._results(campaign, archs, is_interrupted=is_interrupted)
+
+    def _open(self, archs: Archs, round_: int) -> CampaignFile:
+        path = self.path(round_)
+        if not path.exists():
+            return measure.start(
+                path, Plan(self.target, archs, self.protocol, self.seed, self._kind)
+            )
+        campaign = CampaignFile.open(path)
+        campaign.plan_visits(self.protocol.visits)
+        return campaign
+
+    def _check(self, campaign: CampaignFile) -> None:
+        """Make sure that what an earlier run measures is what this one would."""
+        wanted = {
+            "target": str(self.target),
+            "runtime": named(self._kind),
+            "seed": self.seed,
+            **asdict(self.protocol),
+        }
+        plan = campaign.plan()
+        plan |= plan["protocol"]
+        for name, value in wanted.items():
+            # More visits make the same latencies better known.
+            if plan[name] != value and not (name == "visits" and value > plan[name]):
+                raise ValueError(
+                    f"to be resumed, {campaign.path} must have been measured with {name} {value}; "
+                    f"it was {plan[name]}: name another record"
+                )
+
+    def _results(self, campaign: CampaignFile, archs: Archs, *, is_interrupted: bool) -> Measured:
+        failures = tuple((archs[n], why) for n, why in campaign.failures().items())
+        if not _has_latencies(campaign):
+            return Measured(None, failures, is_interrupted=is_interrupted)
+        found = measure.results(campaign, like_ms=self.like_ms)
+        self.like_ms = found.reference_ms
+        return Measured(found.dataset, failures, tuple(found.warnings), is_interrupted)
+
+
+def _has_latencies(campaign: CampaignFile) -> bool:
+    """Whether a network has been visited often enough."""
+    pairs = {(v.arch, v.process) for v in campaign.visits() if v.accepted}
+    return max(Counter(arch for arch, _ in pairs).values(), default=0) >= LEAST_VISITS
+
+
+def _remove_if_empty(campaign: CampaignFile) -> None:
+    if not campaign.counts()[1]:
+        campaign.close()  # which removes what SQLite keeps beside it
+        campaign.path.unlink()

@@ -1,0 +1,270 @@
+"""Rounds of search, measurement and adaptation, until the device agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from latcast.devices import Device
+from latcast.predict import Predictor
+from latcast.search._budgets import parse_budgets, parse_limits
+from latcast.search._models import AnyAccuracy, find_accuracy
+from latcast.search._problem import LIMITS, InfeasibleError
+from latcast.search._result import SearchResult
+from latcast.search._search import search
+from latcast.spaces import Archs, SearchSpace
+from latcast.spaces import space as find_space
+
+from ._answer import answer
+from ._choice import FRONT, PICK, SUGGESTED, Candidates, spread
+from ._known import Floats, Known, find
+from ._measuring import Measuring, MeasuringError
+from ._source import Latency, Source
+from ._verification import Verification, VerifiedResult, interval
+
+Told = Callable[[Verification], None]
+
+_NOT_HERE = ("checkpoint", "resume")
+
+
+def search_and_verify(
+    space: str | SearchSpace,
+    *,
+    latency: Latency,
+    measuring: Measuring,
+    max_latency_ms: float | Sequence[float] | Sequence[Sequence[float]] | None = None,
+    verify: int = 5,
+    rounds: int = 2,
+    suggested: int = 10,
+    tolerance: float = 0.03,
+    accuracy: AnyAccuracy | None = None,
+    confidence: float | None = None,
+    coverage: float = 0.9,
+    specification: Device | None = None,
+    seed: int = 0,
+    on_round: Told | None = None,
+    **options: Any,
+) -> VerifiedResult:
+    """Search, measure the best on the device, adapt the predictor to it, and search again.
+
+    Without a predictor of the target that is measured, networks are measured first that tell
+    most about all others (:func:`latcast.suggest`). Then in every round the best of the front are
+    measured: the most accurate within every budget, and what is best if the predictions are
+    wrong. A round is the last one if the device agrees: if the best network within every budget
+    has been measured, keeps the budget, and takes what was predicted. Otherwise the model that
+    was given is adapted to all measurements so far.
+
+    An interruption (ctrl-C) ends it early: the result holds what had been measured by then.
+
+    Args:
+        space: search space or its name.
+        latency: a predictor, of this or another target; a base model; or the name or file of
+            one.
+        measuring: how networks are measured; :class:`Campaigns` does it on this host.
+        max_latency_ms: one budget or several, in ms. Without, latencies are spread over the front.
+        verify: networks to measure in every round.
+        rounds: how many at most.
+        suggested: networks to measure before the first search, if the model is not one of the
+            target's.
+        tolerance: share of its latency by which a prediction may be wrong.
+        accuracy: accuracy model or its name; by default the shipped one for the space.
+        confidence: keep budgets with this probability, instead of by the prediction alone, and
+            measured networks in spite of the measurement's error.
+        coverage: of the intervals in the result.
+        specification: of the measured device, for a base model; the catalogue's by default.
+        seed: of everything chance decides.
+        on_round: called after every round.
+        options: others of :func:`latcast.search.search`; a time limit is that of every search.
+
+    Raises:
+        InfeasibleError: no network keeps a budget, as far as can be predicted.
+        ValueError: numbers that make no sense, and as :func:`latcast.search.search`.
+        MeasuringError: no latency could be measured before the first search.
+        KeyboardInterrupt: before a latency was known.
+    """
+    if min(verify, rounds, suggested) < 1 or not tolerance > 0:
+        raise ValueError(
+            "verify, rounds and suggested must be at least 1, and the tolerance positive; "
+            f"got {verify}, {rounds}, {suggested} and {tolerance}"
+        )
+    if bad := [name for name in _NOT_HERE if name in options]:
+        raise ValueError(
+            f"{bad[0]} is for a single search: measurements are kept and resumed by `measuring`"
+        )
+    the_space = find_space(space) if isinstance(space, str) else space
+    model = find_accuracy(the_space, accuracy)
+    limits = parse_limits(**{name: options.get(name) for name in LIMITS})
+    run = _Rounds(
+        Source.of(latency, measuring.target, specification),
+        measuring,
+        Known(the_space, model, limits, confidence),
+        parse_budgets(max_latency_ms, 1)[:, 0],
+        {**options, "confidence": confidence, "coverage": coverage, "seed": seed},
+        on_round or (lambda _: None),
+    )
+    return run.run(verify, rounds, suggested, tolerance)
+
+
+class _Rounds:
+    """One verified search."""
+
+    def __init__(
+        self,
+        source: Source,
+        measuring: Measuring,
+        known: Known,
+        budgets_ms: Floats,
+        options: dict[str, Any],
+        on_round: Told,
+    ) -> None:
+        self._source, self._measuring, self._known = source, measuring, known
+        self._budgets_ms, self._has_budgets = budgets_ms, len(budgets_ms) > 0
+        self._options, self._coverage = options, float(options["coverage"])
+        self._on_round = on_round
+        self._rounds: list[Verification] = []
+        self._is_interrupted = self._agrees = False
+        self._infeasible: InfeasibleError | None = None
+        self._predictor = source.before()
+        self._result: SearchResult
+
+    def run(self, verify: int, rounds: int, suggested: int, tolerance: float) -> VerifiedResult:
+        """Go on until the device agrees, or the rounds are over."""
+        if not self._source.is_of_target:
+            self._measure_suggested(suggested)
+        for round_ in range(1, rounds + 1):
+            self._search(verify)
+            if self._is_over(tolerance) or not self._measure(round_, verify):
+                break
+            if self._is_over(tolerance):
+                break
+            self._adapt()
+        else:
+            self._search(verify)
+            self._is_over(tolerance)
+        return self._answer()
+
+    # -- searching ----------------------------------------------------------------------------
+
+    def _search(self, count: int) -> None:
+        """Search; without budgets, ``count`` latencies of the first front become budgets."""
+        self._result = self._search_within(np.sort(self._budgets_ms))
+        if not len(self._budgets_ms):
+            self._budgets_ms = spread(self._result.front.counted_ms, count)
+        self._is_interrupted |= self._result.stopped == "interrupted"
+
+    def _search_within(self, budgets_ms: Floats) -> SearchResult:
+        """Leaves out the smallest budgets if the predictor says that no network keeps them.
+
+        A network that was measured may keep them all the same.
+        """
+        has_any = self._has_budgets and len(budgets_ms) > 0
+        try:
+            return search(
+                self._known.space,
+                latency=self._adapted_predictor(),
+                max_latency_ms=budgets_ms.tolist() if has_any else None,
+                accuracy=self._known.accuracy_model,
+                **self._options,
+            )
+        except InfeasibleError as error:
+            if not has_any or self._known.dataset is None:
+                raise
+            self._infeasible = self._infeasible or error
+            return self._search_within(budgets_ms[1:])
+
+    def _candidates(self) -> Candidates:
+        """The front as it is seen after all measurements so far."""
+        return Candidates.of(self._result.front, self._budgets_ms, self._known)
+
+    def _is_over(self, tolerance: float) -> bool:
+        """Whether the device agrees, or there was an interruption."""
+        self._agrees = self._device_agrees(tolerance)
+        return self._agrees or self._is_interrupted
+
+    def _device_agrees(self, tolerance: float) -> bool:
+        candidates = self._candidates()
+        picks = candidates.picks()
+        if (picks < 0).any() or candidates.is_open[picks].any():
+            return False
+        archs = self._result.front.archs[picks]
+        predictor, measured_ms = self._adapted_predictor(), self._known.measured_ms(archs)
+        error = np.abs(predictor.predict(archs) / measured_ms - 1)
+        lower, upper = interval(predictor, archs, self._coverage)
+        is_outside = (measured_ms < lower) | (measured_ms > upper)
+        return bool((error <= tolerance).all() and not is_outside.any())
+
+    def _adapted_predictor(self) -> Predictor:
+        assert self._predictor is not None
+        return self._predictor
+
+    # -- measuring ----------------------------------------------------------------------------
+
+    def _measure_suggested(self, count: int) -> None:
+        """Measure what tells most about all others, and adapt to it."""
+        archs = self._measuring.chosen(0)
+        if archs is None:
+            archs = self._source.suggest(
+                self._known.space,
+                self._known.accuracy_model,
+                count,
+                restrict=self._options.get("restrict") or {},
+                candidates=self._options.get("candidates"),
+                seed=self._options["seed"],
+            )
+        self._take(0, archs, (SUGGESTED,) * len(archs), np.full(len(archs), np.inf))
+        if self._known.dataset is None:
+            if self._is_interrupted:
+                raise KeyboardInterrupt
+            reasons = "; ".join(reason for _, reason in self._rounds[0].failures[:1])
+            raise MeasuringError(
+                f"none of {len(archs)} networks could be measured on {self._measuring.target}: "
+                f"{reasons or 'there are no visits in two processes'}"
+            )
+        self._adapt()
+
+    def _measure(self, round_: int, count: int) -> bool:
+        """Measure the best of the front; False: there is nothing left to measure."""
+        candidates, front = self._candidates(), self._result.front
+        archs = self._measuring.chosen(round_)
+        if archs is None:
+            reached = self._known.best_accuracy(self._budgets_ms, front.accuracy.min())
+            archs = front.archs[candidates.choose(count, self._adapted_predictor(), reached)]
+        if not len(archs):
+            return False
+        rows = find(archs, front.archs)  # -1 where an earlier run had another front
+        picks = set(candidates.picks().tolist()) - {-1}
+        roles = tuple(PICK if row in picks else FRONT for row in rows.tolist())
+        predicted = self._adapted_predictor().predict(archs)
+        ms = np.where(rows >= 0, candidates.ms[rows], predicted)
+        self._take(round_, archs, roles, candidates.budgets_of(ms))
+        return True
+
+    def _take(self, round_: int, archs: Archs, roles: tuple[str, ...], budgets_ms: Floats) -> None:
+        """Measure networks, and put what was predicted beside it."""
+        measured = self._measuring.measure(archs, round_)
+        self._known.add(measured)
+        self._is_interrupted |= measured.is_interrupted
+        accuracy = self._known.accuracy_model.predict(archs)
+        found = Verification.of(
+            round_, archs, roles, budgets_ms, accuracy, self._predictor, self._coverage, measured
+        )
+        self._rounds.append(found)
+        self._on_round(found)
+
+    def _adapt(self) -> None:
+        if self._known.dataset is not None:
+            self._predictor = self._source.adapted(self._known.dataset)
+
+    def _answer(self) -> VerifiedResult:
+        return answer(
+            self._candidates(),
+            self._known,
+            self._result,
+            rounds=tuple(self._rounds),
+            agrees=self._agrees,
+            stopped="interrupted" if self._is_interrupted else None,
+            infeasible=self._infeasible,
+            needs_all=self._has_budgets,
+        )

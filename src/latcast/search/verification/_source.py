@@ -1,0 +1,101 @@
+"""What is known of a target's latencies before anything is measured there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from latcast import predict
+from latcast.data import LatencyDataset
+from latcast.devices import Device, Target
+from latcast.predict import BaseModel, Predictor
+from latcast.predict.design import CANDIDATES, suggest
+from latcast.search._restriction import restriction
+from latcast.search.accuracy import AccuracyModel
+from latcast.spaces import Archs, SearchSpace
+
+Latency = str | Predictor | BaseModel
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that predictors of a target are made from.
+
+    Attributes:
+        model: a predictor of this or another target, or a base model of many.
+        target: to be predicted for.
+        specification: of the target's device, for a base model; the catalogue's by default.
+    """
+
+    model: Predictor | BaseModel
+    target: Target
+    specification: Device | None = None
+
+    @classmethod
+    def of(cls, latency: Latency, target: Target, specification: Device | None) -> Source:
+        """From a model, a model file, or the name of a shipped model or base model.
+
+        Raises:
+            ValueError: there is no such model.
+            FileNotFoundError: there is no such file.
+        """
+        model = predict.load_any(latency) if isinstance(latency, str) else latency
+        return cls(model, target, specification)
+
+    @property
+    def is_of_target(self) -> bool:
+        """Whether it predicts for the target as it is."""
+        return isinstance(self.model, Predictor) and self.model.target == self.target
+
+    def before(self) -> Predictor | None:
+        """What it predicts for the target without measurements; None if it is for another."""
+        if isinstance(self.model, BaseModel):
+            return self.model.predictor(self.target, self.specification)
+        return self.model if self.is_of_target else None
+
+    def adapted(self, measured: LatencyDataset) -> Predictor:
+        """A predictor for the target of measurements, at least one."""
+        if isinstance(self.model, BaseModel):
+            return self.model.adapt(measured, self.specification)
+        return self.model.adapt(measured)
+
+    def suggest(
+        self,
+        space: SearchSpace,
+        accuracy: AccuracyModel,
+        count: int,
+        *,
+        restrict: Mapping[str, Sequence[int]],
+        candidates: Archs | None,
+        seed: int,
+    ) -> Archs:
+        """Networks that tell most about those that a search would look at.
+
+        Args:
+            space: of the search.
+            accuracy: its accuracy model, which knows only some resolutions or networks.
+            count: how many at most.
+            restrict: gene -> values among which it searches.
+            candidates: the only networks that it may choose from, if not all.
+            seed: of what chance decides.
+
+        Raises:
+            ValueError: the restrictions leave nothing.
+        """
+        own = self._in(space)
+        candidates = accuracy.known(space) if candidates is None else candidates
+        if candidates is None:
+            known = [p for p in (self.before() or self.model,) if isinstance(p, Predictor)]
+            allowed = restriction(space, known if own else [], accuracy, restrict)
+            rng = np.random.default_rng(seed)
+            candidates = space.sample(2 * CANDIDATES, rng, restrict=allowed)
+        candidates = candidates.unique()
+        count = min(count, len(candidates))
+        return suggest(
+            space, count, base=self.model if own else None, candidates=candidates, seed=seed
+        )
+
+    def _in(self, space: SearchSpace) -> bool:
+        return self.model.space.name == space.block_space

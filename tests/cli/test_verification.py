@@ -1,0 +1,141 @@
+"""What ``latcast search --verify`` does."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latcast.cli._common import UsageError
+from latcast.cli._verification import Check, verified_search
+from latcast.data import read
+from latcast.search import InfeasibleError
+from latcast.spaces import space
+
+SPACE = space("compofa-fixed-kernel")
+RESOLUTION = {"r": [224]}
+
+
+@pytest.fixture
+def run(instant_campaigns: None) -> Any:
+    def call(
+        name: str = "samsung-note10", budgets: tuple[float, ...] = (4.0,), **options: Any
+    ) -> None:
+        check = {"verify": 2, "rounds": 1, "suggested": 2, "visits": 2, "host": "here"}
+        ours = {n: options.pop(n) for n in list(options) if n in Check.__dataclass_fields__}
+        common = {"seed": 0, "out": None, "json": False, "quiet": False, "restrict": RESOLUTION}
+        verified_search(
+            name,
+            SPACE,
+            Check(**{**check, **ours}),  # type: ignore[arg-type]
+            max_latency_ms=list(budgets),
+            **{**common, **options},
+        )
+
+    return call
+
+
+def test_tables_and_files(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, measured = tmp_path / "best.json", tmp_path / "m.parquet"
+    run(out=out, measured=measured)
+    text = capsys.readouterr()
+    assert "round 0: predicted against measured on here/onnxruntime/b1/t1" in text.out
+    assert "suggested" in text.out
+    assert "round 1: predicted against measured" in text.out
+    assert "most accurate of compofa-fixed-kernel on here/onnxruntime/b1/t1" in text.out
+    assert "round 1: 2 measured, predictions" in text.err
+    archs = SPACE.parse(json.loads(out.read_text(encoding="utf-8")))
+    assert len(archs) == 1
+    data = read(measured)
+    assert len(data) == 4
+    assert archs[0] in list(data.archs)
+    with pytest.raises(UsageError, match="exists already"):
+        run(measured=measured)
+
+    run(measured=measured, resume=True, json=True, quiet=True)
+    text = capsys.readouterr()
+    assert text.err == ""
+    record = json.loads(text.out)
+    assert record["measurements"] == 4
+    assert [r["round"] for r in record["rounds"]] == [0, 1]
+    suggested, checked = record["rounds"]
+    assert suggested["mape"] is None
+    assert {n["kept"] for n in suggested["networks"]} == {None}
+    assert all(isinstance(n["inside"], bool) for n in checked["networks"])
+    (found,) = record["found"]
+    assert found["verified"] is True
+    assert found["measured_ms"] <= 4
+    assert found["arch"] == archs.to_dicts()[0]
+
+
+def test_records_without_a_name_are_kept_if_it_is_interrupted(
+    run: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    run(quiet=True)
+    assert not list(tmp_path.glob("latcast-*/*.campaign"))
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("latcast.measure.run", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    (kept,) = tmp_path.glob("latcast-*/*.campaign")
+    text = capsys.readouterr().err
+    record = kept.parent / "measured.parquet"
+    assert f"go on with --measured {record} --resume" in text
+    run(measured=record, resume=True)
+    assert len(read(record)) == 4
+
+
+def test_base_models_and_specifications(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("ofa-mobilenet-v3", "jetson-nano"):
+        run(name, json=True)
+        record = json.loads(capsys.readouterr().out)
+        assert record["target"] == "here/onnxruntime/b1/t1"
+        assert record["rounds"][0]["networks"][0]["predicted_ms"] > 0
+
+
+def test_wrong_usage(run: Any, tmp_path: Path) -> None:
+    for options, message in (
+        ({"measured": tmp_path / "a.csv"}, "must end in .parquet"),
+        ({"resume": True}, "name it"),
+        ({"measured": tmp_path / "a.parquet", "resume": True}, "no campaign to resume"),
+        ({"precision": "int8"}, "precision of onnxruntime"),
+        ({"runtime": "onnx"}, "runtime"),
+        ({"verify": 0}, "must be at least 1"),
+        ({"visits": 0}, "visits must be at least 1"),
+        ({"restrict": {"r": [128]}}, "r must keep one of"),
+        ({"budgets": (-1.0,)}, "positive and finite"),
+        ({"name": "samsung-note11"}, "samsung-note10"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            run(**options)
+    with pytest.raises(InfeasibleError, match=r"keeps 0.1 ms on here"):
+        run(budgets=(0.1,), quiet=True)
+
+
+def test_the_command(latcast: Any, instant_campaigns: None, tmp_path: Path) -> None:
+    command = ["search", "--device", "samsung-note10", "--space", SPACE.name, "--max-latency", 4,
+               "--resolution", 224, "--verify", 2, "--rounds", 1, "--suggested", 3, "--visits", 2,
+               "--host", "here", "--threads", 2]  # fmt: skip
+    record = latcast.json(*command, "--measured", tmp_path / "a.parquet")
+    assert record["target"] == "here/onnxruntime/b1/t2"
+    assert record["measurements"] == 5
+    assert record["found"][0]["verified"] is True
+    error = latcast.error(*command, "--measured", tmp_path / "a.parquet", code=2)
+    assert "exists already" in error
+    error = latcast.error(*command, "--device", "tesla-p40", code=2)
+    assert "--max-latency must have 2 numbers" in error
+    error = latcast.error(*command, "--checkpoint", tmp_path / "c", code=2)
+    assert "--verify is for one --device" in error
+    table = latcast(*command, "--max-latency", 6).stdout
+    assert "predicted against measured on here/onnxruntime/b1/t2" in table
