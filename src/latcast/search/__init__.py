@@ -6,6 +6,7 @@ The module can be called: ``latcast.search(...)`` is :func:`latcast.search.searc
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +31,14 @@ from .accuracy import (
 
 if TYPE_CHECKING:
     from .interop import ExpectedLatency, as_pymoo_problem, optuna_objective
+    from .verification import Campaigns, Measuring, search_and_verify, verify
 
 __all__ = [
     "METHODS",
     "NSGA2",
     "AccuracyModel",
     "CallableAccuracy",
+    "Campaigns",
     "DistilledOFA",
     "EnsembleAccuracy",
     "Evolution",
@@ -44,6 +47,7 @@ __all__ = [
     "Front",
     "Goals",
     "InfeasibleError",
+    "Measuring",
     "Memetic",
     "Method",
     "Problem",
@@ -56,19 +60,27 @@ __all__ = [
     "as_pymoo_problem",
     "optuna_objective",
     "search",
+    "search_and_verify",
     "train_accuracy",
+    "verify",
 ]
 
 
-_INTEROP = ("ExpectedLatency", "as_pymoo_problem", "optuna_objective")
+# What needs other packages, or the whole of measuring, is imported on first use.
+_LATER = {
+    "ExpectedLatency": ".interop",
+    "as_pymoo_problem": ".interop",
+    "optuna_objective": ".interop",
+    "Campaigns": ".verification",
+    "Measuring": ".verification",
+    "search_and_verify": ".verification",
+    "verify": ".verification",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # What needs other packages is imported on first use.
-    if name in _INTEROP:
-        from . import interop
-
-        return getattr(interop, name)
+    if name in _LATER:
+        return getattr(import_module(_LATER[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
