@@ -209,7 +209,7 @@ def test_other_spaces_all_the_way(latcast: Any, tmp_path: Path, name: str) -> No
     costs = the_space.costs(the_space.parse(json.loads(items.read_text())))["macs"]
     assert [x["latency_ms"] for x in predicted] == pytest.approx(costs * 1e-7 + 1, rel=0.01)
     message = latcast.error("search", "--device", model, "--max-latency", 20, code=2)
-    assert f"no accuracy model is called '{name}'" in message
+    assert f"no accuracy model is shipped for {name}: give" in message
 
 
 def test_found_networks_of_any_space_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

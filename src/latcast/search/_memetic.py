@@ -232,9 +232,9 @@ class Memetic(Method):
         pairs = changes.pairs(among)
         first, second = pairs.T
         accuracy = single.accuracy[first] + single.accuracy[second] - found.accuracy
-        ms = np.maximum(single.ms[first] + single.ms[second] - found.ms, 0.0)
-        excess = np.maximum(single.excess[first] + single.excess[second] - found.excess, 0.0)
-        over = np.maximum(ms / goal_ms - 1.0, 0.0).sum(axis=1) + excess
+        over = np.maximum(single.excess[first] + single.excess[second] - found.excess, 0.0)
+        for ms, before, goal in zip(single.ms.T, found.ms[0], goal_ms, strict=True):
+            over += np.maximum((ms[first] + ms[second] - before) / goal - 1.0, 0.0)
         value = accuracy - self._penalty * over
         most = min(self.pairs, len(pairs))
         return pairs[np.argpartition(-value, most - 1)[:most]] if most else pairs

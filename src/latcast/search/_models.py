@@ -11,6 +11,7 @@ from latcast.predict import Predictor
 from latcast.spaces import Archs, SearchSpace
 
 from .accuracy import AccuracyModel, AccuracySource, as_accuracy_model
+from .accuracy._shipped import NAMES
 
 Latency = str | Predictor
 AnyAccuracy = AccuracySource | Sequence[AccuracySource]
@@ -40,7 +41,14 @@ def find_accuracy(space: SearchSpace, accuracy: AnyAccuracy | None) -> AccuracyM
     Raises:
         ValueError: an unknown name, or a model of another space.
     """
-    model = as_accuracy_model(space.block_space if accuracy is None else accuracy, space)
+    if accuracy is None:
+        accuracy = space.block_space
+        if accuracy not in NAMES:
+            raise ValueError(
+                f"no accuracy model is shipped for {space.name}: give a table, a trained model or a "
+                "function (accuracy=…, --accuracy FILE; latcast accuracy train makes a model)"
+            )
+    model = as_accuracy_model(accuracy, space)
     if not model.supports(space):
         raise ValueError(f"the accuracy model {model.name!r} knows nothing of {space.name}")
     return model

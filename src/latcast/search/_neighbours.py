@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,13 @@ from latcast.spaces import Archs
 
 Genes = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.intp]
+
+
+@lru_cache(maxsize=256)
+def _triangle(n: int) -> tuple[Positions, Positions]:
+    """Both positions of all pairs of n things, shape (n (n - 1) / 2,) each."""
+    first, second = np.triu_indices(n, 1)
+    return first, second
 
 
 class Changes:
@@ -48,11 +56,11 @@ class Changes:
         Args:
             among: the changes to pair; all of them by default.
         """
-        among = np.arange(len(self)) if among is None else among
-        first, second = np.triu_indices(len(among), 1)
-        pairs = np.stack([among[first], among[second]], axis=1)
-        different: Positions = pairs[self.columns[pairs[:, 0]] != self.columns[pairs[:, 1]]]
-        return different
+        first, second = _triangle(len(self) if among is None else len(among))
+        if among is not None:
+            first, second = among[first], among[second]
+        different = np.flatnonzero(self.columns[first] != self.columns[second])
+        return np.stack([first[different], second[different]], axis=1)
 
     def made(self, changes: Positions) -> Archs:
         """The networks with the changes of every row of ``changes`` (n, changes a network)."""
