@@ -131,7 +131,8 @@ def _print(
     devices = " / ".join(
         f"{name} ({p.target})" for name, p in zip(names, result.predictors, strict=True)
     )
-    title = "most accurate" if has_budgets else f"{len(found)} of the {len(result)} best"
+    some = "" if len(found) == len(result) else f"{len(found)} of the {len(result)} networks of "
+    title = "most accurate" if has_budgets else f"{some}the front"
     print_table(columns, rows, title=f"{title} of {result.archs.space.name} on {devices}")
 
 
