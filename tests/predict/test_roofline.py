@@ -10,7 +10,7 @@ from latcast.devices import Target
 from latcast.predict import Flops, Roofline
 from latcast.predict._ridge import Ridge
 from latcast.predict.metrics import metrics
-from latcast.predict.roofline import LEAST_REACHED, _ReluUnits
+from latcast.predict.roofline import LEAST_REACHED, LEAST_ROWS, _ReluUnits
 from latcast.spaces import space
 
 DATASETS = Path(__file__).parents[2] / "datasets"
@@ -141,3 +141,11 @@ def test_no_unit_stands_for_a_handful_of_networks() -> None:
     assert 0 < silent.sum() < 200
     assert (reached[~silent] >= LEAST_REACHED).all()
     assert (units(10 * totals)[:, silent] == 0).all()
+
+
+def test_of_few_rows_no_unit_stands_for_one_or_two() -> None:
+    totals = np.random.default_rng(0).lognormal(0.0, 1.0, (40, 3))
+    units = _ReluUnits.draw(totals, 400, np.random.default_rng(1))
+    reached = (units(totals) > 0).sum(axis=0)
+    assert 0 < (reached == 0).sum() < 400
+    assert (reached[reached > 0] >= LEAST_ROWS).all()

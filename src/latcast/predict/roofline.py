@@ -47,7 +47,8 @@ BLOCK_PENALTIES = (1e-4, 1e-2, 1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 CORRECTION_PENALTIES = (0.1, 1.0, 10.0, 100.0, np.inf)
 FIRST_CORRECTION_PENALTY = 10.0
 LEAST_REACHED = 0.02
-"""Of the networks must reach a unit. Scaled by its deviation, one that hardly any reaches grows
+LEAST_ROWS = 5
+"""So large a share and so many of the networks must reach a unit. Scaled by its deviation, one that hardly any reaches grows
 without measure beyond them: networks a little larger came out at a tenth of their latency."""
 
 CHUNK = 8_192
@@ -181,7 +182,7 @@ class _ReluUnits:
         inputs = totals.shape[1]
         weights = rng.normal(size=(inputs, units)) / np.sqrt(inputs) / spread[:, None]
         drawn = cls(weights, rng.uniform(-2.0, 2.0, units) - centre @ weights)
-        reached = (drawn(totals) > 0).mean(axis=0) >= LEAST_REACHED
+        reached = (drawn(totals) > 0).sum(axis=0) >= max(LEAST_REACHED * len(totals), LEAST_ROWS)
         return cls(drawn.weights * reached, drawn.biases * reached)
 
     def __call__(self, totals: Floats) -> Floats:
