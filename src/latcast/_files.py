@@ -21,6 +21,20 @@ def check_file(path: Path) -> None:
         raise FileNotFoundError(f"{path} must be a file; it is something else")
 
 
+def check_writable(path: str | Path) -> None:
+    """Make sure that a file can be written, before the work that it is for.
+
+    Raises:
+        OSError: its folder cannot be made or written to, or ``path`` is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} must be a file; it is a folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
+        pass
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path in the same folder that replaces ``path`` once the block has ended well.

@@ -100,3 +100,46 @@ def test_a_shipped_model_is_no_checkpoint(note10: Predictor, tmp_path: Path) -> 
     note10.save(model)
     with pytest.raises(ValueError, match="must be the checkpoint of a search; it is 'roofline'"):
         ask(note10, checkpoint=model, resume=True)
+
+
+def test_other_candidates_are_another_question(note10: Predictor, tmp_path: Path) -> None:
+    path = tmp_path / "s.checkpoint"
+    many = latcast.space(KIND).sample(400, 0, restrict={"r": [160, 192]})
+    arguments: dict[str, Any] = {"method": "exhaustive", "checkpoint": path}
+    ask(note10, candidates=many, **arguments)
+    # As many, of which the first are the same.
+    others = many[:200].concatenate(
+        many[:1], latcast.space(KIND).sample(199, 1, restrict={"r": [160]})
+    )
+    with pytest.raises(ValueError, match="candidates was"):
+        ask(note10, candidates=others, resume=True, **arguments)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_before_the_search(
+    note10: Predictor, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        ask(note10, checkpoint=tmp_path / "file" / "s.checkpoint", progress=pytest.fail)
+
+
+@pytest.mark.parametrize("after", [3, 60])
+def test_local_search_goes_on_to_the_same_end(
+    note10: Predictor, tmp_path: Path, after: int
+) -> None:
+    method = Memetic(evaluations=40_000, warmup=1_000)
+    path = tmp_path / "s.checkpoint"
+    whole = ask(note10, method=method)
+    seen: list[Any] = []
+
+    def interrupt(progress: Any) -> None:
+        seen.append(progress)
+        if len(seen) == after:
+            raise KeyboardInterrupt
+
+    assert ask(note10, method=method, checkpoint=path, progress=interrupt).stopped == "interrupted"
+    state = read_model(path)
+    assert ("state.penalty" in state.tensors) == (after == 60)
+    rest = ask(note10, method=method, checkpoint=path, resume=True)
+    assert rest.front.archs == whole.front.archs
+    assert rest.evaluations == whole.evaluations

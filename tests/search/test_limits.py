@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import latcast
 from latcast.predict import Predictor
-from latcast.search import InfeasibleError, Progress, accuracy_model, search
+from latcast.search import (
+    NSGA2,
+    AccuracyModel,
+    Evolution,
+    InfeasibleError,
+    Memetic,
+    Progress,
+    Random,
+    TableAccuracy,
+    accuracy_model,
+    search,
+)
 from latcast.search._budgets import parse_budgets, parse_limits
 from latcast.search._neighbours import Changes
-from latcast.spaces import space
+from latcast.spaces import Archs, SearchSpace, space
 
 LARGE, SMALL = "ofa-mobilenet-v3", "compofa-fixed-kernel"
 
@@ -150,3 +164,91 @@ def test_one_confidence_for_all_targets(note10: Predictor, rtx: Predictor) -> No
         assert (front.counted_ms[:, target] >= bound - 1e-6).all()
     with pytest.raises(ValueError, match="confidence must be between 0 and 1"):
         search(SMALL, latency=rtx, confidence=1.5)
+
+
+class _Slips(AccuracyModel):
+    """Gives a number that is no accuracy, now and then."""
+
+    name = "slips"
+
+    def __init__(self, number: float) -> None:
+        self._number = number
+
+    def supports(self, space: SearchSpace) -> bool:
+        return True
+
+    def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
+        values = accuracy_model().predict(archs)
+        values[::7] = self._number
+        return values
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -0.1, 75.0])
+def test_what_is_no_accuracy_is_refused(note10: Predictor, number: float) -> None:
+    with pytest.raises(ValueError, match="accuracies of the model 'slips' must be from 0 to 1"):
+        search(SMALL, latency=note10, accuracy=_Slips(number))
+
+
+def test_a_table_of_accuracies_with_a_confidence_and_without_budgets(rtx: Predictor) -> None:
+    archs = space(SMALL).sample(200, 0, restrict={"r": [160, 192, 224]}).unique()
+    table = TableAccuracy(archs, accuracy_model().predict(archs))
+    result = search(SMALL, latency=rtx, accuracy=table, confidence=0.9)
+    assert result.is_exact
+    assert result.evaluations == len(archs)
+    assert (result.front.counted_ms > result.front.latency_ms).all()
+
+
+def test_feasibility_with_a_confidence_asks_few_accuracies(rtx: Predictor) -> None:
+    asked = 0
+
+    def count(archs: Archs) -> npt.NDArray[np.float64]:
+        nonlocal asked
+        asked += len(archs)
+        return accuracy_model().predict(archs)
+
+    with pytest.raises(InfeasibleError, match=r"stays, with a confidence of 0.9, below"):
+        search(LARGE, latency=rtx, max_latency_ms=4, confidence=0.9, accuracy=count)
+    assert asked < 3_500  # 2,000 of them to know what is usual
+
+
+def test_feasibility_with_a_confidence_is_exact_in_small_spaces(rtx: Predictor) -> None:
+    front = search(SMALL, latency=rtx, confidence=0.9).front
+    least = float(front.counted_ms.min())
+    assert search(SMALL, latency=rtx, confidence=0.9, max_latency_ms=least + 1e-6).accuracy[0]
+    with pytest.raises(InfeasibleError, match=f"below {least:.3f} ms"):
+        search(SMALL, latency=rtx, confidence=0.9, max_latency_ms=least - 1e-3)
+
+
+def test_few_evaluations_are_not_the_first_of_a_list(note10: Predictor) -> None:
+    assert search(SMALL, latency=note10, max_latency_ms=25, evaluations=200).method == "memetic"
+    assert search(SMALL, latency=note10, max_latency_ms=25, evaluations=1_215).is_exact
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"coverage": 2}, "coverage must be between 0 and 1"),
+        ({"time_limit_s": -1}, "time_limit_s must be positive"),
+        ({"evaluations": 0}, "evaluations must be at least 1"),
+        ({"latency": []}, "a predictor or several; got none"),
+    ],
+)
+def test_wrong_questions(note10: Predictor, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        search(SMALL, **({"latency": note10} | wrong))
+
+
+@pytest.mark.parametrize(
+    ("method", "setting"),
+    [(Memetic, "warmup"), (Memetic, "elite"), (Memetic, "every"), (NSGA2, "population"),
+     (Evolution, "generations"), (Random, "evaluations")],
+)  # fmt: skip
+def test_settings_must_make_sense(method: Any, setting: str) -> None:
+    with pytest.raises(ValueError, match=f"{setting} of {method.name} must be at least"):
+        method(**{setting: 0})
+
+
+def test_too_many_candidates(note10: Predictor) -> None:
+    many = space(LARGE).sample(500_001, 0, restrict={"r": [160]})
+    with pytest.raises(ValueError, match="takes at most 500,000 networks; the candidates are"):
+        search(LARGE, latency=note10, candidates=many)

@@ -72,7 +72,8 @@ def test_confidence_counts_the_upper_bound(device: str) -> None:
     assert sure.kept is not None
     assert plain.kept is not None
     assert sure.kept[0] >= 0.945
-    assert plain.kept[0] == p.probability_below(plain.archs, 15)[0]
+    # What a search picks keeps its budget more seldom than a random network of that prediction.
+    assert plain.kept[0] < p.probability_below(plain.archs, 15)[0]
     assert plain.lower_ms is not None
     assert plain.upper_ms is not None
     assert plain.lower_ms[0] < plain.latency_ms[0] < plain.upper_ms[0]

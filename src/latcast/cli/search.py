@@ -163,8 +163,7 @@ def command(
 
     if confidence is not None and not 0 < confidence < 1:
         raise UsageError(f"--confidence must be between 0 and 1, such as 0.9; got {confidence}")
-    if front is not None and front.suffix not in (".csv", ".json"):
-        raise UsageError(f"--front must end in .csv or .json; got {front}")
+    _check_outputs(out, front)
     budgets = parse_budgets(max_latency, len(device))
     seconds = None if time_limit is None else parse_duration(time_limit, "--time-limit")
     chosen = _method(method, population)
@@ -210,14 +209,14 @@ def command(
             resume=resume,
             progress=progress,
         )
-    if out is not None:
-        write_archs(out, result.archs)
-    if front is not None:
-        write_front(front, result, device)
     if json:
         print_json(_summary(result, device, seed, has_budgets=budgets is not None))
     else:
         _show(result, device, seed, has_budgets=budgets is not None, quiet=quiet)
+    if out is not None:
+        write_archs(out, result.archs)
+    if front is not None:
+        write_front(front, result, device)
     if result.stopped == "interrupted":
         raise typer.Exit(INTERRUPTED)
 
@@ -236,6 +235,17 @@ def _method(name: str, population: int | None) -> str | Method:
     chosen: Any = METHODS[name]
     method: Method = chosen(population=population)
     return method
+
+
+def _check_outputs(out: Path | None, front: Path | None) -> None:
+    """Make sure before the search that what it finds can be written."""
+    from latcast._files import check_writable
+
+    if front is not None and front.suffix not in (".csv", ".json"):
+        raise UsageError(f"--front must end in .csv or .json; got {front}")
+    for file in (out, front):
+        if file is not None:
+            check_writable(file)
 
 
 def _check_checkpoint(path: Path | None, *, resume: bool) -> None:

@@ -48,8 +48,9 @@ CORRECTION_PENALTIES = (0.1, 1.0, 10.0, 100.0, np.inf)
 FIRST_CORRECTION_PENALTY = 10.0
 LEAST_REACHED = 0.02
 LEAST_ROWS = 5
-"""So large a share and so many of the networks must reach a unit. Scaled by its deviation, one that hardly any reaches grows
-without measure beyond them: networks a little larger came out at a tenth of their latency."""
+"""So large a share and so many of the networks must reach a unit. Scaled by its deviation, one that
+hardly any reaches grows without measure beyond them: networks a little larger came out at a tenth
+of their latency."""
 
 CHUNK = 8_192
 

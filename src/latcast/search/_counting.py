@@ -34,6 +34,9 @@ class Counted(Protocol):
             accuracy: of them, where it is known already, shape (n,).
         """
 
+    def least_ms(self, archs: Archs) -> Floats:
+        """What :meth:`counted_ms` is not below, told without any accuracy, shape (n,)."""
+
 
 class Predicted:
     """The prediction itself counts: about every second winner exceeds its budget."""
@@ -44,6 +47,10 @@ class Predicted:
 
     def counted_ms(self, archs: Archs, accuracy: Floats | None = None) -> Floats:
         """Predicted milliseconds, shape (n,)."""
+        return self._predictor.predict(archs)
+
+    def least_ms(self, archs: Archs) -> Floats:
+        """The same."""
         return self._predictor.predict(archs)
 
 
@@ -59,6 +66,10 @@ class UpperBound:
         if accuracy is None:
             return self._bound.bound_ms(archs)
         return self._bound.bound_of(self._bound.latency.predict(archs), accuracy)
+
+    def least_ms(self, archs: Archs) -> Floats:
+        """The bounds of random networks, shape (n,)."""
+        return self._bound.uncorrected(self._bound.latency.predict(archs))
 
 
 def counted(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from latcast.spaces import Archs
 
-from ._method import Goals, Method, State, evaluated_state
+from ._method import Goals, Method, State, check_settings, evaluated_state
 from ._problem import Evaluated, Problem
 
 
@@ -41,6 +41,11 @@ class Evolution(Method):
     mutation_rate: float = 0.1
     generations: int = 500
     patience: int = 100
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self, evaluations=1, population=2, parents=0, mutation_rate=0, generations=1, patience=1
+        )
 
     name: ClassVar[str] = "evolution"
     description: ClassVar[str] = "Once-For-All's evolutionary search"

@@ -12,11 +12,8 @@ import numpy.typing as npt
 
 from latcast.spaces import Archs
 
-from ._method import Goals, Method, State
-from ._problem import Problem
-
-MAX_NETWORKS = 500_000
-CHUNK = 20_000
+from ._method import Goals, Method, State, check_settings
+from ._problem import CHUNK, MAX_NETWORKS, Problem
 
 
 def count(problem: Problem) -> int:
@@ -47,9 +44,13 @@ class Exhaustive(Method):
             ValueError: there are too many.
         """
         if count(problem) > MAX_NETWORKS:
+            what = f"{problem.space.name} has"
+            instead = "use another method, or restrict the genes"
+            if problem.candidates is not None:
+                what, instead = "the candidates are", "give fewer"
             raise ValueError(
-                f"exhaustive search takes at most {MAX_NETWORKS:,} networks; {problem.space.name} "
-                f"has {count(problem):.3g}: use another method, or restrict the genes"
+                f"exhaustive search takes at most {MAX_NETWORKS:,} networks; {what} "
+                f"{count(problem):.3g}: {instead}"
             )
         self._problem = problem
         self._done = 0
@@ -84,6 +85,9 @@ class Random(Method):
     """
 
     evaluations: int = 120_000
+
+    def __post_init__(self) -> None:
+        check_settings(self, evaluations=1)
 
     name: ClassVar[str] = "random"
     description: ClassVar[str] = "random networks, to compare with"

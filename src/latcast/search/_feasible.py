@@ -10,13 +10,11 @@ import numpy as np
 from latcast.spaces import Archs
 
 from ._neighbours import Changes
-from ._problem import Floats, InfeasibleError, Problem
+from ._problem import MAX_NETWORKS, Floats, InfeasibleError, Problem
 
 RANDOM_STARTS = 2_000
-MAX_NETWORKS = 500_000
-"""Of spaces up to this size every network is looked at before they are called infeasible."""
-
 _CHUNK = 50_000
+_ASKED_AT_ONCE = 16
 
 
 def check_feasible(problem: Problem, budgets_ms: Floats, counted: str = "takes") -> Archs:
@@ -79,19 +77,34 @@ def _walk(problem: Problem, goal_ms: Floats) -> Archs:
 
 
 def _best(problem: Problem, batches: Iterator[Archs], goal_ms: Floats) -> Archs:
-    """The first network of the least violation, and of the least ms among those."""
+    """The first network of the least violation, and of the least ms among those.
+
+    What counts may depend on the accuracy, which is asked for only of networks that can be the
+    best by what their ms are not below.
+    """
     best, best_key = None, (np.inf, np.inf)
     for archs in batches:
-        ms = problem.ms(archs)
-        violation = problem.excess(archs) + np.maximum(ms / goal_ms - 1.0, 0.0).sum(axis=1)
-        # Latencies of several targets are compared by their product.
-        speed = np.log(ms).sum(axis=1)
-        row = int(np.lexsort((speed, violation))[0])
-        key = (float(violation[row]), float(speed[row]))
-        if key < best_key:
-            best, best_key = archs[row], key
+        least = np.stack([x.least_ms(archs) for x in problem.latencies], axis=1)
+        excess = problem.excess(archs)
+        violation, speed = _key(least, excess, goal_ms)
+        order = np.lexsort((speed, violation))
+        for start in range(0, len(order), _ASKED_AT_ONCE):
+            rows = order[start : start + _ASKED_AT_ONCE]
+            if (violation[rows[0]], speed[rows[0]]) >= best_key:
+                break
+            exact = _key(problem.ms(archs[rows]), excess[rows], goal_ms)
+            row = int(np.lexsort(exact[::-1])[0])
+            key = (float(exact[0][row]), float(exact[1][row]))
+            if key < best_key:
+                best, best_key = archs[rows[[row]]], key
     assert best is not None
     return best
+
+
+def _key(ms: Floats, excess: Floats, goal_ms: Floats) -> tuple[Floats, Floats]:
+    """What is to be small first and second, (n,) each: violation, and product of latencies."""
+    violation = excess + np.maximum(ms / goal_ms - 1.0, 0.0).sum(axis=1)
+    return violation, np.log(ms).sum(axis=1)
 
 
 def _chunks(archs: Archs) -> Iterator[Archs]:

@@ -32,7 +32,9 @@ def find_goals(problem: Problem, budgets_ms: Floats, known: Archs, seed: int) ->
     if len(budgets_ms):
         top = ceiling
     else:
-        sample = problem.space.sample(SAMPLE, rng, restrict=problem.restrict)
+        sample = problem.candidates
+        if sample is None:
+            sample = problem.space.sample(SAMPLE, rng, restrict=problem.restrict)
         top = np.minimum(ceiling, problem.ms(sample).max(axis=0))
     targets = len(ceiling)
     shares = np.repeat(np.linspace(0, 1, BETWEEN + 1)[1:, None], targets, axis=1)

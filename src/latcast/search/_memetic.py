@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from latcast.spaces import Archs
 
-from ._method import Goals, Method, State, evaluated_state
+from ._method import Goals, Method, State, check_settings, evaluated_state
 from ._neighbours import Changes
 from ._nsga2 import NSGA2
 from ._problem import Evaluated, Floats, Problem
@@ -26,6 +26,7 @@ from ._problem import Evaluated, Floats, Problem
 PENALTY = 6.0
 """Accuracy that exceeding a goal by its whole costs, in accuracies per e-fold of latency."""
 PENALTY_SAMPLE = 500
+MOST_WARMUP = 0.6
 MOST_CHANGES = 160
 """Of a network with more changes of one gene than this, the best are paired."""
 MUTATION_RATES = (0.02, 0.05, 0.1)
@@ -38,7 +39,7 @@ class Memetic(Method):
 
     Args:
         evaluations: at most so many networks are evaluated.
-        warmup: of these by NSGA-II, which gains the first ground faster.
+        warmup: of these by NSGA-II, which gains the first ground faster; at most 60 % of them.
         elite: local optima that are kept as parents for every goal.
         children: a budget gets in every generation; other goals get one in ``every`` generations.
         every: see ``children``.
@@ -56,6 +57,19 @@ class Memetic(Method):
     moves: int = 8
     patience: int = 40
 
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            evaluations=1,
+            warmup=1,
+            elite=1,
+            children=1,
+            every=1,
+            pairs=1,
+            moves=1,
+            patience=1,
+        )
+
     name: ClassVar[str] = "memetic"
     description: ClassVar[str] = "genetic local search: a population of local optima"
 
@@ -63,7 +77,8 @@ class Memetic(Method):
         """Nothing is evaluated yet."""
         self._problem, self._goals, self._rng = problem, goals, rng
         self._known = known
-        self._global = NSGA2(evaluations=self.warmup, patience=self.warmup)
+        self._warmup = min(self.warmup, int(MOST_WARMUP * self.evaluations))
+        self._global = NSGA2(patience=self.warmup)
         self._global.begin(problem, goals, known, rng)
         self._penalty = 0.0
         self._waited = 0
@@ -72,7 +87,8 @@ class Memetic(Method):
 
     def step(self) -> bool:
         """A generation of NSGA-II; later, children of every budget and of some of the goals."""
-        if self._problem.evaluations < self.warmup:
+        is_fresh = self._problem.evaluations == 0
+        if self._optima is None and (is_fresh or self._problem.evaluations < self._warmup):
             self._global.step()
             return True
         if self._optima is None:

@@ -34,7 +34,7 @@ class Goals:
 
 
 class Method(ABC):
-    """One way to search.
+    """One way to search; a dataclass whose fields are its settings.
 
     Lifecycle: a method is created with its settings; :meth:`begin` starts a search and may be
     called again for another one; then :meth:`step` is called until it returns False, or until
@@ -85,6 +85,18 @@ class Method(ABC):
         Raises:
             KeyError, ValueError: an array is missing, or no such method's.
         """
+
+
+def check_settings(method: Method, **least: float) -> None:
+    """Make sure that settings are not below the least that makes sense.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    for name, value in least.items():
+        given = getattr(method, name)
+        if not given >= value:
+            raise ValueError(f"{name} of {method.name} must be at least {value:g}; got {given}")
 
 
 def evaluated_state(prefix: str, found: Any) -> State:

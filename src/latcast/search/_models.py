@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from latcast.spaces import Archs, SearchSpace
 from .accuracy import AccuracyModel, AccuracySource, as_accuracy_model
 from .accuracy._shipped import NAMES
 
-Latency = str | Predictor
+Latency = str | Path | Predictor
 AnyAccuracy = AccuracySource | Sequence[AccuracySource]
 
 
@@ -23,10 +24,10 @@ def find_predictors(space: SearchSpace, latency: Latency | Sequence[Latency]) ->
     Raises:
         ValueError: none, an unknown name, or a predictor of another space.
     """
-    items = [latency] if isinstance(latency, str | Predictor) else list(latency)
+    items = [latency] if isinstance(latency, str | Path | Predictor) else list(latency)
     if not items:
         raise ValueError("latency must be a predictor or several; got none")
-    predictors = [predict.load(item) if isinstance(item, str) else item for item in items]
+    predictors = [item if isinstance(item, Predictor) else predict.load(item) for item in items]
     for predictor in predictors:
         if space.block_space != predictor.space.name:
             raise ValueError(
@@ -45,8 +46,8 @@ def find_accuracy(space: SearchSpace, accuracy: AnyAccuracy | None) -> AccuracyM
         accuracy = space.block_space
         if accuracy not in NAMES:
             raise ValueError(
-                f"no accuracy model is shipped for {space.name}: give a table, a trained model or a "
-                "function (accuracy=…, --accuracy FILE; latcast accuracy train makes a model)"
+                f"no accuracy model is shipped for {space.name}: give a table, a trained model or "
+                "a function (accuracy=…, --accuracy FILE; latcast accuracy train makes a model)"
             )
     model = as_accuracy_model(accuracy, space)
     if not model.supports(space):

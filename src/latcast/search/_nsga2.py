@@ -16,7 +16,7 @@ import numpy.typing as npt
 from latcast.spaces import Archs
 
 from ._archive import nondominated
-from ._method import Goals, Method, State, evaluated_state
+from ._method import Goals, Method, State, check_settings, evaluated_state
 from ._problem import Evaluated, Floats, Problem
 
 Positions = npt.NDArray[np.intp]
@@ -39,6 +39,9 @@ class NSGA2(Method):
     crossover_rate: float = 0.9
     mutation_rate: float | None = None
     patience: int = 100
+
+    def __post_init__(self) -> None:
+        check_settings(self, evaluations=1, population=2, crossover_rate=0, patience=1)
 
     name: ClassVar[str] = "nsga2"
     description: ClassVar[str] = "NSGA-II"

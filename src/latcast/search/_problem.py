@@ -14,11 +14,15 @@ from latcast.spaces import Archs, SearchSpace
 from ._archive import Archive
 from ._counting import Counted
 from .accuracy import AccuracyModel
+from .accuracy._checks import checked_accuracies
 
 Floats = npt.NDArray[np.float64]
 
-CHUNK = 4_096
-"""Networks that are evaluated between two looks at the clock."""
+MAX_NETWORKS = 500_000
+"""Spaces of up to so many networks are enumerated."""
+CHUNK = 512
+"""Networks that are evaluated between two looks at the clock: always as many, for results depend
+on it by rounding."""
 
 LIMITS: Mapping[str, str] = {
     "max_macs": "macs",
@@ -170,7 +174,8 @@ class Problem:
         return found
 
     def _chunk(self, archs: Archs) -> Evaluated:
-        accuracy = self.accuracy.predict(archs)
+        whose = f"accuracies of the model {self.accuracy.name!r}"
+        accuracy = checked_accuracies(self.accuracy.predict(archs), len(archs), whose)
         return Evaluated(archs, accuracy, self.ms(archs, accuracy), self.excess(archs))
 
     def ms(self, archs: Archs, accuracy: Floats | None = None) -> Floats:

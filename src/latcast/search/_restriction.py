@@ -36,7 +36,8 @@ def restriction(
             f"the predictor and the accuracy model share no value of {empty[0]!r}: "
             "take models that were trained on the same resolutions"
         )
-    for name, allowed in wanted.items():
+    for name, values_wanted in wanted.items():
+        allowed = [values_wanted] if isinstance(values_wanted, int) else values_wanted
         if name not in known:
             raise ValueError(f"{space.name} has no gene {name!r}; it has {', '.join(known)}")
         left = known[name] & set(allowed)

@@ -54,13 +54,14 @@ class SearchResult:
         lower_ms, upper_ms: prediction interval at :attr:`coverage`; None where a predictor is not
             calibrated.
         coverage: of the interval.
-        kept: probability that the true latency keeps the budget, for each target by itself; None
-            as above, or without budgets.
+        kept: probability that the true latency of what was picked keeps the budget, for each
+            target by itself, cautiously (:class:`~latcast.search._confidence.ConfidentBound`);
+            None as above, or without budgets.
         confidence: with which every budget is kept, or None if the prediction itself counts.
         front: all networks that are not beaten, up to the largest budget.
         predictors: of the latencies, one a target.
         method: name of the method.
-        is_exact: whether no network of the space is better.
+        is_exact: whether no network that the search may choose is better.
         stopped: why the search ended early: ``"time"``, ``"interrupted"``, or None.
         evaluations: networks that were evaluated.
         seconds: wall clock of the search.

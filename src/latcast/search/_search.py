@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from latcast._names import unknown_name
 from latcast.predict import Predictor
@@ -22,14 +23,14 @@ from ._budgets import parse_budgets, parse_limits
 from ._confidence import ConfidentBound
 from ._counting import counted
 from ._evolution import Evolution
-from ._exhaustive import MAX_NETWORKS, Exhaustive, Random, count
+from ._exhaustive import Exhaustive, Random, count
 from ._feasible import check_feasible
 from ._goals import find_goals
 from ._memetic import Memetic
 from ._method import Method
 from ._models import AnyAccuracy, Latency, find_accuracy, find_candidates, find_predictors
 from ._nsga2 import NSGA2
-from ._problem import Floats, Problem, StopSearch
+from ._problem import MAX_NETWORKS, Floats, Problem, StopSearch
 from ._restriction import restriction
 from ._result import Front, SearchResult, by_target
 
@@ -98,7 +99,8 @@ def search(
             function of a batch of architectures; several of them are an ensemble; by default the
             shipped one for the space. Of a CSV only its architectures are searched.
         confidence: keep budgets with this probability, on all targets at once, instead of by the
-            prediction alone.
+            prediction alone. The accuracy model is asked for some 2,000 networks more, to know
+            what is usual.
         max_macs: most multiply-accumulates of one sample.
         max_params: most parameters.
         max_activation_bytes: most memory of the activations of one sample that are alive at the
@@ -111,8 +113,10 @@ def search(
         evaluations: networks that are evaluated at most, instead of the method's setting.
         seed: the same seed gives the same result, unless time ends the search.
         coverage: of the intervals in the result.
-        time_limit_s: end the search after so many seconds.
-        checkpoint: file in which the search is kept every few seconds and at its end.
+        time_limit_s: end the search after so many seconds; it looks at the clock whenever 512
+            networks have been evaluated.
+        checkpoint: file in which the search is kept between two steps every few seconds, and as of
+            its last whole step at its end.
         resume: go on from the checkpoint.
         progress: called whenever some networks have been evaluated.
 
@@ -124,6 +128,10 @@ def search(
         FileNotFoundError: there is no checkpoint to resume.
     """
     start = time.monotonic()
+    if not 0 < coverage < 1:
+        raise ValueError(f"coverage must be between 0 and 1, such as 0.9; got {coverage}")
+    if time_limit_s is not None and not time_limit_s > 0:
+        raise ValueError(f"time_limit_s must be positive; got {time_limit_s}")
     the_space = find_space(space) if isinstance(space, str) else space
     predictors = find_predictors(the_space, latency)
     model = find_accuracy(the_space, accuracy)
@@ -193,6 +201,7 @@ class _Run:
                 raise ValueError(
                     f"{path} exists already: go on from it with resume, or name another file"
                 )
+            _checkpoint.write(path, question, self._snapshot)  # if it cannot be, say so now
             return
         snapshot = _checkpoint.read(path, question, self.problem.archive)
         _checkpoint.resume(snapshot, self.method, self.problem, self._rng)
@@ -252,7 +261,8 @@ def _method(method: str | Method, problem: Problem, evaluations: int | None) -> 
     if isinstance(method, str):
         if method not in (*METHODS, "auto"):
             raise ValueError(unknown_name("method", method, [*METHODS, "auto"]))
-        is_small = problem.candidates is not None or count(problem) <= MAX_NETWORKS
+        most = MAX_NETWORKS if evaluations is None else min(evaluations, MAX_NETWORKS)
+        is_small = problem.candidates is not None or count(problem) <= most
         name = ("exhaustive" if is_small else "memetic") if method == "auto" else method
         method = METHODS[name]()
     if problem.candidates is not None and not method.is_exact:
@@ -271,12 +281,16 @@ def _question(
     problem: Problem, budgets: Floats, confidence: float | None, method: Method, seed: int
 ) -> dict[str, Any]:
     """What makes two searches the same, whatever their evaluations."""
-    settings = {k: v for k, v in method.settings().items() if k != "evaluations"}
+    settings = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in method.settings().items()
+        if name != "evaluations"
+    }
     sample = problem.candidates
     if sample is None:
         sample = problem.space.sample(_FINGERPRINTED, 0, restrict=problem.restrict)
     sample = sample[:_FINGERPRINTED]
-    models = problem.ms(sample).tobytes() + problem.accuracy.predict(sample).tobytes()
+    accuracy = problem.accuracy.predict(sample)
     return {
         "space": problem.space.name,
         "targets": [latency.name for latency in problem.latencies],
@@ -284,13 +298,17 @@ def _question(
         "confidence": confidence,
         "limits": problem.limits,
         "restrict": {k: list(map(int, v)) for k, v in problem.restrict.items()},
-        "candidates": None if problem.candidates is None else len(problem.candidates),
+        "candidates": None if problem.candidates is None else _digest(problem.candidates.genes),
         "accuracy_model": problem.accuracy.name,
-        "models": hashlib.sha256(models).hexdigest(),
+        "models": _digest(problem.ms(sample, accuracy), accuracy),
         "method": method.name,
         "settings": settings,
         "seed": seed,
     }
+
+
+def _digest(*arrays: npt.NDArray[Any]) -> str:
+    return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
 
 
 def _result(
@@ -316,9 +334,8 @@ def _result(
         lower, upper = by_target([i[0] for i in intervals]), by_target([i[1] for i in intervals])
         if np.isfinite(budgets).all():
             kept = by_target(
-                [p.probability_below(archs, b)
-                 for p, b in zip(predictors, budgets.T, strict=True)]
-            )  # fmt: skip
+                [_kept(problem, p, archs, b) for p, b in zip(predictors, budgets.T, strict=True)]
+            )
     return SearchResult(
         archs,
         by_target(list(budgets.T)),

@@ -86,7 +86,9 @@ def test_with_a_confidence_bounds_count() -> None:
     p40 = latcast.load("tesla-p40")
     archs = OFA.sample(5, 0, restrict={"r": [224]})
     found = _objectives("ofa-mobilenet-v3", p40, confidence=0.9).values(archs)[1]
-    np.testing.assert_array_equal(found[:, 0], p40.upper_bound(archs, 0.9))
+    # The bound of a random network, and a correction for the search that picks lucky predictions.
+    assert (found[:, 0] >= p40.upper_bound(archs, 0.9) - 1e-9).all()
+    assert (found[:, 0] < p40.upper_bound(archs, 0.99)).all()
 
 
 def test_without_constraints_nothing_is_exceeded(note10: Predictor) -> None:

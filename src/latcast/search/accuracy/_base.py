@@ -18,9 +18,10 @@ KIND = "accuracy"
 class AccuracyModel(ABC):
     """Predicts the top-1 accuracy of architectures.
 
-    A model is immutable, and its answer for an architecture depends on nothing else in the batch.
-    A search asks once whether it :meth:`supports` the space and what is :meth:`known` of it, then
-    calls :meth:`predict` with many batches, and :meth:`uncertainty` with what it has found.
+    A model is immutable, and its answer for an architecture depends on nothing else in the batch,
+    up to rounding. A search asks once whether it :meth:`supports` the space and what is
+    :meth:`known` of it, then calls :meth:`predict` with many batches, and :meth:`uncertainty` with
+    what it has found.
 
     Attributes:
         name: for messages and reports.
