@@ -32,6 +32,7 @@ from numpy.polynomial import Polynomial
 from latcast.predict import Predictor
 from latcast.spaces import Archs, SearchSpace
 
+from ._sampling import small_to_large
 from .accuracy import AccuracyModel
 
 Floats = npt.NDArray[np.float64]
@@ -45,7 +46,6 @@ MISFIT = 0.1
 """Correlation of errors with the accuracy at a given prediction, as predictors show it on public
 targets where chance explains none (0 to 0.15); those of `docs/results/confidence.txt` are among
 them."""
-MOST_TILT = 3.0
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class ConfidentBound:
         """
         rng = np.random.default_rng(seed)
         if candidates is None:
-            archs = _samples(space, restrict, rng)
+            archs = small_to_large(space, SAMPLES, rng, restrict)
         else:
             archs = candidates[rng.permutation(len(candidates))[:SAMPLES]]
         predicted = latency.predict(archs)
@@ -189,23 +189,3 @@ class ConfidentBound:
         predicted = self.latency.predict(archs)
         room = budget_ms - self.correction(predicted, self.accuracy.predict(archs))
         return self.latency.calibration.probability_below(predicted, room)
-
-
-def _samples(
-    space: SearchSpace, restrict: Mapping[str, Sequence[int]] | None, rng: np.random.Generator
-) -> Archs:
-    """Random networks from small to large: drawn uniformly they would all be middle-sized.
-
-    Every network has a tilt of its own, by which the later choices of all its genes are favoured.
-    """
-    tilts = rng.uniform(-MOST_TILT, MOST_TILT, SAMPLES)
-    columns = [choices[_tilted(len(choices), tilts, rng)] for choices in space.choices(restrict)]
-    return Archs(space, np.stack(columns, axis=1))
-
-
-def _tilted(choices: int, tilts: Floats, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Positions drawn with odds of exp(tilt) between last and first choice, shape (n,)."""
-    place = np.linspace(0.0, 1.0, choices)
-    # The largest of log odds plus Gumbel noise is a draw with these odds.
-    drawn = tilts[:, None] * place + rng.gumbel(size=(len(tilts), choices))
-    return np.asarray(drawn.argmax(axis=1), dtype=np.intp)

@@ -26,7 +26,6 @@ from ._problem import Evaluated, Floats, Problem
 PENALTY = 6.0
 """Accuracy that exceeding a goal by its whole costs, in accuracies per e-fold of latency."""
 PENALTY_SAMPLE = 500
-MOST_WARMUP = 0.6
 MOST_CHANGES = 160
 """Of a network with more changes of one gene than this, the best are paired."""
 MUTATION_RATES = (0.02, 0.05, 0.1)
@@ -39,7 +38,8 @@ class Memetic(Method):
 
     Args:
         evaluations: at most so many networks are evaluated.
-        warmup: of these by NSGA-II, which gains the first ground faster; at most 60 % of them.
+        warmup: so many of these by NSGA-II, which gains the first ground faster.
+        population: of NSGA-II.
         elite: local optima that are kept as parents for every goal.
         children: a budget gets in every generation; other goals get one in ``every`` generations.
         every: see ``children``.
@@ -50,6 +50,7 @@ class Memetic(Method):
 
     evaluations: int = 120_000
     warmup: int = 12_000
+    population: int = 100
     elite: int = 4
     children: int = 2
     every: int = 4
@@ -62,6 +63,7 @@ class Memetic(Method):
             self,
             evaluations=1,
             warmup=1,
+            population=2,
             elite=1,
             children=1,
             every=1,
@@ -77,8 +79,7 @@ class Memetic(Method):
         """Nothing is evaluated yet."""
         self._problem, self._goals, self._rng = problem, goals, rng
         self._known = known
-        self._warmup = min(self.warmup, int(MOST_WARMUP * self.evaluations))
-        self._global = NSGA2(patience=self.warmup)
+        self._global = NSGA2(population=self.population, patience=self.warmup)
         self._global.begin(problem, goals, known, rng)
         self._penalty = 0.0
         self._waited = 0
@@ -88,7 +89,7 @@ class Memetic(Method):
     def step(self) -> bool:
         """A generation of NSGA-II; later, children of every budget and of some of the goals."""
         is_fresh = self._problem.evaluations == 0
-        if self._optima is None and (is_fresh or self._problem.evaluations < self._warmup):
+        if self._optima is None and (is_fresh or self._problem.evaluations < self.warmup):
             self._global.step()
             return True
         if self._optima is None:

@@ -18,6 +18,7 @@ from latcast.spaces import Archs
 from ._archive import nondominated
 from ._method import Goals, Method, State, check_settings, evaluated_state
 from ._problem import Evaluated, Floats, Problem
+from ._sampling import small_to_large
 
 Positions = npt.NDArray[np.intp]
 
@@ -35,7 +36,7 @@ class NSGA2(Method):
     """
 
     evaluations: int = 120_000
-    population: int = 100
+    population: int = 60
     crossover_rate: float = 0.9
     mutation_rate: float | None = None
     patience: int = 100
@@ -56,8 +57,8 @@ class NSGA2(Method):
         """One generation."""
         before = self._problem.archive
         if self._population is None:
-            first = self._problem.space.sample(
-                self.population, self._rng, restrict=self._problem.restrict
+            first = small_to_large(
+                self._problem.space, self.population, self._rng, self._problem.restrict
             )
             self._population = self._problem.evaluate(self._known.concatenate(first))
         else:
@@ -94,8 +95,7 @@ class NSGA2(Method):
 
     def _children(self) -> Archs:
         """Mutated crossovers of the winners of binary tournaments."""
-        assert self._population is not None
-        problem, rng, archs = self._problem, self._rng, self._population.archs
+        problem, rng, archs = self._problem, self._rng, self.members.archs
         # The population is ranked: of two networks the one in front wins.
         mothers, fathers = rng.integers(0, len(archs), (2, 2, self.population)).min(axis=1)
         single = rng.random(self.population) >= self.crossover_rate
