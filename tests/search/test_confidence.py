@@ -18,9 +18,8 @@ from latcast.search._confidence import (
     MISFIT,
     ConfidentBound,
     Trend,
-    _samples,
-    _tilted,
 )
+from latcast.search._sampling import _tilted, small_to_large
 from latcast.spaces import Archs, SearchSpace, space, space_names
 
 Floats = npt.NDArray[np.float64]
@@ -235,7 +234,7 @@ def test_random_networks_of_every_space_have_all_choices(name: str) -> None:
     the_space = space(name)
     gene = the_space.genes[0]
     restrict = {gene.name: list(gene.choices)[:2]}
-    archs = _samples(the_space, restrict, np.random.default_rng(0))
+    archs = small_to_large(the_space, 2_000, np.random.default_rng(0), restrict)
     for column, choices in zip(archs.genes.T, the_space.choices(restrict), strict=True):
         assert set(np.unique(column)) == set(choices)
 

@@ -87,7 +87,7 @@ def command(
         int | None, typer.Option("--evaluations", min=1, help="Networks to evaluate at most.")
     ] = None,
     population: Annotated[
-        int | None, typer.Option("--population", min=2, help="Of evolution and nsga2.")
+        int | None, typer.Option("--population", min=2, help="Of evolution, memetic and nsga2.")
     ] = None,
     time_limit: Annotated[
         str | None, typer.Option("--time-limit", help="End after this time, such as 30s or 2m.")
