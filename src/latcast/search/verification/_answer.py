@@ -53,14 +53,14 @@ def answer(
         promises = row >= 0 and pick >= 0 and candidates.is_open[pick]
         more.append(front.accuracy[pick] if promises else np.nan)
     archs = chosen[0].concatenate(*chosen[1:])
-    accuracy = known.accuracy_model.predict(archs)
+    accuracy = known.scope.accuracy_model.predict(archs)
     promised = np.array(more)
     lower, upper = interval(result.predictors[0], archs, result.coverage)
     return VerifiedResult(
         archs,
         np.array(budgets),
         accuracy,
-        known.accuracy_model.uncertainty(archs),
+        known.scope.accuracy_model.uncertainty(archs),
         result.predictors[0].predict(archs),
         lower,
         upper,

@@ -9,9 +9,9 @@ import numpy as np
 
 from latcast.devices import Device
 from latcast.predict import Predictor
-from latcast.search._budgets import parse_budgets, parse_limits
+from latcast.search._budgets import parse_budgets
 from latcast.search._models import AnyAccuracy, find_accuracy
-from latcast.search._problem import LIMITS, InfeasibleError
+from latcast.search._problem import InfeasibleError
 from latcast.search._result import SearchResult
 from latcast.search._search import search
 from latcast.spaces import Archs, SearchSpace
@@ -21,12 +21,11 @@ from ._answer import answer
 from ._choice import FRONT, PICK, SUGGESTED, Candidates, spread
 from ._known import Floats, Known, find
 from ._measuring import Measuring, MeasuringError
+from ._scope import Scope
 from ._source import Latency, Source
 from ._verification import Verification, VerifiedResult, interval
 
 Told = Callable[[Verification], None]
-
-_NOT_HERE = ("checkpoint", "resume")
 
 
 def search_and_verify(
@@ -79,8 +78,11 @@ def search_and_verify(
         options: others of :func:`latcast.search.search`; a time limit is that of every search.
 
     Raises:
-        InfeasibleError: no network keeps a budget, as far as can be predicted.
-        ValueError: numbers that make no sense, and as :func:`latcast.search.search`.
+        InfeasibleError: no network keeps the limits on costs, which is told before anything is
+            measured; or a budget, as far as can be predicted.
+        ValueError: numbers that make no sense, and as :func:`latcast.search.search`; before
+            anything is measured.
+        TypeError: unknown options; likewise.
         MeasuringError: no latency could be measured before the first search.
         KeyboardInterrupt: before a latency was known.
     """
@@ -89,19 +91,17 @@ def search_and_verify(
             "verify, rounds and suggested must be at least 1, and the tolerance positive; "
             f"got {verify}, {rounds}, {suggested} and {tolerance}"
         )
-    if bad := [name for name in _NOT_HERE if name in options]:
-        raise ValueError(
-            f"{bad[0]} is for a single search: measurements are kept and resumed by `measuring`"
-        )
     the_space = find_space(space) if isinstance(space, str) else space
-    model = find_accuracy(the_space, accuracy)
-    limits = parse_limits(**{name: options.get(name) for name in LIMITS})
+    source = Source.of(latency, measuring.target, specification)
+    budgets_ms = parse_budgets(max_latency_ms, 1)[:, 0]
+    options |= {"confidence": confidence, "coverage": coverage, "seed": seed}
+    scope = Scope.of(the_space, find_accuracy(the_space, accuracy), measuring.target, options)
     run = _Rounds(
-        Source.of(latency, measuring.target, specification),
+        source,
         measuring,
-        Known(the_space, model, limits, confidence),
-        parse_budgets(max_latency_ms, 1)[:, 0],
-        {**options, "confidence": confidence, "coverage": coverage, "seed": seed},
+        Known(scope, confidence),
+        budgets_ms,
+        options,
         on_round or (lambda _: None),
     )
     return run.run(verify, rounds, suggested, tolerance)
@@ -162,10 +162,10 @@ class _Rounds:
         has_any = self._has_budgets and len(budgets_ms) > 0
         try:
             return search(
-                self._known.space,
+                self._known.scope.space,
                 latency=self._adapted_predictor(),
                 max_latency_ms=budgets_ms.tolist() if has_any else None,
-                accuracy=self._known.accuracy_model,
+                accuracy=self._known.scope.accuracy_model,
                 **self._options,
             )
         except InfeasibleError as error:
@@ -205,14 +205,7 @@ class _Rounds:
         """Measure what tells most about all others, and adapt to it."""
         archs = self._measuring.chosen(0)
         if archs is None:
-            archs = self._source.suggest(
-                self._known.space,
-                self._known.accuracy_model,
-                count,
-                restrict=self._options.get("restrict") or {},
-                candidates=self._options.get("candidates"),
-                seed=self._options["seed"],
-            )
+            archs = self._source.suggest(self._known.scope, count, self._options["seed"])
         self._take(0, archs, (SUGGESTED,) * len(archs), np.full(len(archs), np.inf))
         if self._known.dataset is None:
             if self._is_interrupted:
@@ -246,7 +239,7 @@ class _Rounds:
         measured = self._measuring.measure(archs, round_)
         self._known.add(measured)
         self._is_interrupted |= measured.is_interrupted
-        accuracy = self._known.accuracy_model.predict(archs)
+        accuracy = self._known.scope.accuracy(archs)
         found = Verification.of(
             round_, archs, roles, budgets_ms, accuracy, self._predictor, self._coverage, measured
         )

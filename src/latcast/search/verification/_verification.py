@@ -27,7 +27,8 @@ class Verification:
         archs: the networks, in the order in which they were chosen.
         roles: why each was measured: ``"suggested"``, ``"pick"`` or ``"front"``.
         max_latency_ms: the budget that each was chosen for; infinite without; shape (n,).
-        accuracy: top-1 by the accuracy model, shape (n,).
+        accuracy: top-1 by the accuracy model, shape (n,); NaN where it does not know the network,
+            which an earlier run chose.
         predicted_ms: before it was measured, shape (n,); NaN where nothing could predict it.
         lower_ms, upper_ms: prediction interval at :attr:`coverage`; NaN where there is none.
         coverage: of the interval.
