@@ -120,6 +120,7 @@ def test_candidates_that_a_table_does_not_know_are_left_out(
         ({"max_macs": 1e3}, InfeasibleError, "keeps the limits: the nearest found exceeds max_m"),
         ({"max_params": -1}, ValueError, "max_params must be positive"),
         ({"confidence": 2.0}, ValueError, "confidence must be between 0 and 1"),
+        ({"confidence": 0.999}, ValueError, "a confidence of at most 0.9975; got 0.999"),
         ({"coverage": 3.0}, ValueError, "coverage must be between 0 and 1"),
         ({"time_limit_s": -1.0}, ValueError, "time_limit_s must be positive"),
         ({"restrict": {"r": [99]}}, ValueError, "r must keep one of"),
@@ -135,6 +136,11 @@ def test_nothing_is_measured_for_what_cannot_be_searched(
     with pytest.raises(error, match=message):
         run(device, elsewhere, **options)
     assert not device.count
+
+
+def test_the_highest_confidence_can_be_searched(elsewhere: Predictor) -> None:
+    found = run(Device(elsewhere), elsewhere, confidence=0.9975, max_latency_ms=60)
+    assert found.search.confidence == 0.9975
 
 
 def test_candidates_go_with_exhaustive_search_only(elsewhere: Predictor, some: Archs) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.devices import Target
+from latcast.predict._transfer import SCORES
 from latcast.search._budgets import parse_limits
 from latcast.search._feasible import check_feasible
 from latcast.search._models import find_candidates
@@ -130,6 +131,12 @@ def _check_options(options: Mapping[str, Any]) -> None:
         value = options.get(name)
         if value is not None and not 0 < value < 1:
             raise ValueError(f"{name} must be between 0 and 1, such as 0.9; got {value}")
+    confidence = options.get("confidence") or 0.0
+    if confidence > (most := SCORES / (SCORES + 1)):
+        raise ValueError(
+            f"what is adapted to measurements can keep a budget with a confidence of at most "
+            f"{most}; got {confidence}: ask for less"
+        )
     seconds = options.get("time_limit_s")
     if seconds is not None and not seconds > 0:
         raise ValueError(f"time_limit_s must be positive; got {seconds}")
