@@ -85,6 +85,14 @@ class Known:
         """Position of the most accurate measured network in scope and budget; -1: none."""
         return best_within(self._answers_ms, self._accuracy, budget_ms)
 
+    def front_ms(self) -> Floats:
+        """What counts of the measured networks in scope that no other one beats, ascending."""
+        order = np.lexsort((-self._accuracy, self._answers_ms))
+        order = order[np.isfinite(self._answers_ms[order])]
+        accuracy = self._accuracy[order]
+        before = np.maximum.accumulate(np.append(-np.inf, accuracy))[:-1]
+        return self._answers_ms[order[accuracy > before]]
+
     def best_accuracy(self, budgets_ms: Floats, otherwise: float) -> Floats:
         """Accuracy of the best measured networks, shape (budgets,)."""
         best = np.array([self.best(b) for b in budgets_ms])

@@ -19,7 +19,7 @@ from latcast.spaces import space as find_space
 
 from ._answer import answer
 from ._choice import FRONT, PICK, SUGGESTED, Candidates, spread
-from ._known import Floats, Known, find
+from ._known import Floats, Known, Rows, find
 from ._measuring import Measuring, MeasuringError
 from ._scope import Scope
 from ._source import Latency, Source
@@ -62,7 +62,8 @@ def search_and_verify(
         latency: a predictor, of this or another target; a base model; or the name or file of
             one.
         measuring: how networks are measured; :class:`Campaigns` does it on this host.
-        max_latency_ms: one budget or several, in ms. Without, latencies are spread over the front.
+        max_latency_ms: one budget or several, in ms. Without, every round verifies networks that
+            are spread over the front, and the result is the front of what was measured.
         verify: networks to measure in every round.
         rounds: how many at most.
         suggested: networks to measure before the first search, if the model is not one of the
@@ -83,7 +84,8 @@ def search_and_verify(
         ValueError: numbers that make no sense, and as :func:`latcast.search.search`; before
             anything is measured.
         TypeError: unknown options; likewise.
-        MeasuringError: no latency could be measured before the first search.
+        MeasuringError: no latency could be measured before the first search, or of no network
+            that it found.
         KeyboardInterrupt: before a latency was known.
     """
     if min(verify, rounds, suggested) < 1 or not tolerance > 0:
@@ -128,6 +130,7 @@ class _Rounds:
         self._infeasible: InfeasibleError | None = None
         self._predictor = source.before()
         self._result: SearchResult
+        self._picks: Rows
 
     def run(self, verify: int, rounds: int, suggested: int, tolerance: float) -> VerifiedResult:
         """Go on until the device agrees, or the rounds are over."""
@@ -143,15 +146,19 @@ class _Rounds:
         else:
             self._search(verify)
             self._is_over(tolerance)
+        if not self._has_budgets:
+            front_ms = self._known.front_ms()
+            self._budgets_ms = front_ms if len(front_ms) else spread(self._candidates().ms, verify)
         return self._answer()
 
     # -- searching ----------------------------------------------------------------------------
 
     def _search(self, count: int) -> None:
-        """Search; without budgets, ``count`` latencies of the first front become budgets."""
+        """Search; without budgets, ``count`` latencies of its front take their place."""
         self._result = self._search_within(np.sort(self._budgets_ms))
-        if not len(self._budgets_ms):
-            self._budgets_ms = spread(self._result.front.counted_ms, count)
+        if not self._has_budgets:
+            self._budgets_ms = spread(self._candidates().ms, count)
+        self._picks = self._candidates().picks()
         self._is_interrupted |= self._result.stopped == "interrupted"
 
     def _search_within(self, budgets_ms: Floats) -> SearchResult:
@@ -185,8 +192,10 @@ class _Rounds:
 
     def _device_agrees(self, tolerance: float) -> bool:
         candidates = self._candidates()
-        picks = candidates.picks()
-        if (picks < 0).any() or candidates.is_open[picks].any():
+        # Nothing but what was predicted of them makes latencies of the front budgets: there,
+        # what was picked need not be the best within them any more.
+        picks = candidates.picks() if self._has_budgets else self._picks
+        if not len(picks) or (picks < 0).any() or candidates.is_open[picks].any():
             return False
         archs = self._result.front.archs[picks]
         predictor, measured_ms = self._adapted_predictor(), self._known.measured_ms(archs)
@@ -220,18 +229,19 @@ class _Rounds:
     def _measure(self, round_: int, count: int) -> bool:
         """Measure the best of the front; False: there is nothing left to measure."""
         candidates, front = self._candidates(), self._result.front
-        archs = self._measuring.chosen(round_)
+        predictor, archs = self._adapted_predictor(), self._measuring.chosen(round_)
+        reached = self._known.best_accuracy(self._budgets_ms, front.accuracy.min())
         if archs is None:
-            reached = self._known.best_accuracy(self._budgets_ms, front.accuracy.min())
-            archs = front.archs[candidates.choose(count, self._adapted_predictor(), reached)]
+            archs = front.archs[candidates.choose(count, predictor, reached)]
         if not len(archs):
             return False
         rows = find(archs, front.archs)  # -1 where an earlier run had another front
-        picks = set(candidates.picks().tolist()) - {-1}
+        picks = set(self._picks.tolist()) - {-1}
         roles = tuple(PICK if row in picks else FRONT for row in rows.tolist())
-        predicted = self._adapted_predictor().predict(archs)
-        ms = np.where(rows >= 0, candidates.ms[rows], predicted)
-        self._take(round_, archs, roles, candidates.budgets_of(ms))
+        chosen_for = np.full(len(archs), np.inf)
+        if self._has_budgets:
+            chosen_for = candidates.budgets_of(rows, predictor, reached)
+        self._take(round_, archs, roles, chosen_for)
         return True
 
     def _take(self, round_: int, archs: Archs, roles: tuple[str, ...], budgets_ms: Floats) -> None:
