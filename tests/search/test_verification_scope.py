@@ -116,7 +116,9 @@ def test_candidates_that_a_table_does_not_know_are_left_out(
     [
         ({"method": "magic"}, ValueError, "magic"),
         ({"method": "nsga2", "evaluations": 0}, ValueError, "evaluations must be at least 1"),
-        ({"evals": 1}, TypeError, "no option 'evals'"),
+        ({"evaluation": 1}, TypeError, "did you mean 'evaluations'"),
+        ({"round": 1}, TypeError, "did you mean 'rounds'"),
+        ({"options": 1}, TypeError, "no option of search_and_verify is called 'options'"),
         ({"max_macs": 1e3}, InfeasibleError, "keeps the limits: the nearest found exceeds max_m"),
         ({"max_params": -1}, ValueError, "max_params must be positive"),
         ({"confidence": 2.0}, ValueError, "confidence must be between 0 and 1"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from latcast.search._feasible import check_feasible
 from latcast.search._models import find_candidates
 from latcast.search._problem import LIMITS, Problem
 from latcast.search._restriction import restriction
-from latcast.search._search import _method, search
+from latcast.search._search import _method
 from latcast.search.accuracy import AccuracyModel
 from latcast.spaces import Archs, SearchSpace
 
@@ -25,7 +24,6 @@ from ._known import Floats, find
 
 Flags = npt.NDArray[np.bool_]
 
-_NOT_HERE = ("checkpoint", "resume")
 _SHARES = ("confidence", "coverage")
 
 
@@ -60,11 +58,10 @@ class Scope:
             options: of :func:`latcast.search.search`.
 
         Raises:
-            TypeError: the search has no such option.
-            ValueError: options that make no sense, or nothing is left of the space.
+                ValueError: options that make no sense, or nothing is left of the space.
             InfeasibleError: no network keeps the limits on costs.
         """
-        _check_options(options)
+        _check_numbers(options)
         # What a predictor was trained on is no matter here: a measurement needs no prediction.
         allowed = restriction(space, [], model, options.get("restrict") or {})
         among = find_candidates(space, model, options.get("candidates"), allowed)
@@ -116,17 +113,7 @@ class _NotMeasured:
         return np.ones(len(archs))
 
 
-def _check_options(options: Mapping[str, Any]) -> None:
-    if bad := [name for name in _NOT_HERE if name in options]:
-        raise ValueError(
-            f"{bad[0]} is for a single search: measurements are kept and resumed by `measuring`"
-        )
-    known = inspect.signature(search).parameters
-    if unknown := [name for name in options if name not in known]:
-        raise TypeError(
-            f"search_and_verify has no option {unknown[0]!r}; besides its own it takes "
-            f"{', '.join(known)}"
-        )
+def _check_numbers(options: Mapping[str, Any]) -> None:
     for name in _SHARES:
         value = options.get(name)
         if value is not None and not 0 < value < 1:
