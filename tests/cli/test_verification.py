@@ -74,6 +74,21 @@ def test_tables_and_files(run: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert found["arch"] == archs.to_dicts()[0]
 
 
+def test_resumed_with_another_resolution(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = tmp_path / "m.parquet"
+    run(measured=measured)
+    capsys.readouterr()
+    other = {"restrict": {"r": [160]}, "rounds": 2, "json": True}
+    run(measured=measured, resume=True, **other)
+    record = json.loads(capsys.readouterr().out)
+    assert record["measurements"] == 6
+    (found,) = record["found"]
+    assert found["verified"] is True
+    assert found["arch"]["r"] == [160]
+
+
 def test_records_without_a_name_are_kept_if_it_is_interrupted(
     run: Any,
     tmp_path: Path,

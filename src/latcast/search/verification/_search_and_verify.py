@@ -49,7 +49,8 @@ def search_and_verify(
     measured: the most accurate within every budget, and what is best if the predictions are
     wrong. A round is the last one if the device agrees: if the best network within every budget
     has been measured, keeps the budget, and takes what was predicted. Otherwise the model that
-    was given is adapted to all measurements so far.
+    was given is adapted to all measurements so far. Networks outside the restrictions, candidates
+    and limits are no answer, even if an earlier run, which is resumed, measured them.
 
     An interruption (ctrl-C) ends it early: the result holds what had been measured by then.
 

@@ -144,7 +144,7 @@ class VerifiedResult:
         search: the last search.
         measured: all measurements, or None.
         agrees: whether the best of the last search was measured for every budget, keeps it, and
-            takes what was predicted.
+            takes what was predicted; without budgets whether what is spread over its front does.
         stopped: why it ended early: ``"interrupted"``, or None.
     """
 
