@@ -48,7 +48,7 @@ def answer(
         row = known.best(budget_ms)
         if row < 0 and pick < 0:
             if needs_all:
-                if known.dataset is None:
+                if known.dataset is None and not candidates.is_open.any():
                     raise _nothing_runs(rounds, result)
                 raise infeasible or _infeasible(known, float(budget_ms), result)
             continue
@@ -85,11 +85,14 @@ def answer(
 
 def _infeasible(known: Known, budget_ms: float, result: SearchResult) -> InfeasibleError:
     front_ms = known.front_ms()
-    fastest = f"the fastest takes {front_ms[0]:.3f} ms" if len(front_ms) else "there is no other"
+    fastest = (
+        f"the fastest that was measured and keeps all else takes {front_ms[0]:.3f} ms"
+        if len(front_ms)
+        else "none that keeps all else could be measured"
+    )
     return InfeasibleError(
-        f"no network found keeps {budget_ms:g} ms on {result.predictors[0].target}: of those that "
-        f"were measured and keep everything else {fastest}, and what was predicted to keep it did "
-        "not; raise the budget, or allow more rounds"
+        f"no network found keeps {budget_ms:g} ms on {result.predictors[0].target}: {fastest}, and "
+        "what was predicted to keep it did not; raise the budget, or allow more rounds"
     )
 
 
