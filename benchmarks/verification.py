@@ -156,8 +156,10 @@ def tell(found: Verification) -> None:
     for n, role in enumerate(found.roles):
         inside = "inside" if found.is_inside[n] else "OUTSIDE"
         kept = "kept" if found.keeps[n] else "EXCEEDED"
+        budget = found.max_latency_ms[n]
+        purpose = f"for {budget:6.1f} ms" if np.isfinite(budget) else "for no budget"
         print(
-            f"    {role:6} for {found.max_latency_ms[n]:6.1f} ms: predicted "
+            f"    {role:6} {purpose}: predicted "
             f"{found.predicted_ms[n]:6.2f} [{found.lower_ms[n]:.2f}, {found.upper_ms[n]:.2f}], "
             f"measured {found.measured_ms[n]:6.2f} ({100 * found.error[n]:+.1f} %, {inside}, "
             f"{kept})"

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from latcast.cli._common import UsageError
 from latcast.cli._verification import Check, verified_search
 from latcast.data import read
+from latcast.devices import Target
+from latcast.predict import LookupTable
 from latcast.search import InfeasibleError
 from latcast.spaces import space
 
@@ -22,7 +25,7 @@ RESOLUTION = {"r": [224]}
 @pytest.fixture
 def run(instant_campaigns: None) -> Any:
     def call(
-        name: str = "samsung-note10", budgets: tuple[float, ...] = (4.0,), **options: Any
+        name: str = "samsung-note10", budgets: tuple[float, ...] | None = (4.0,), **options: Any
     ) -> None:
         check = {"verify": 2, "rounds": 1, "suggested": 2, "visits": 2, "host": "here"}
         ours = {n: options.pop(n) for n in list(options) if n in Check.__dataclass_fields__}
@@ -31,7 +34,7 @@ def run(instant_campaigns: None) -> Any:
             name,
             SPACE,
             Check(**{**check, **ours}),  # type: ignore[arg-type]
-            max_latency_ms=list(budgets),
+            max_latency_ms=None if budgets is None else list(budgets),
             **{**common, **options},
         )
 
@@ -69,6 +72,21 @@ def test_tables_and_files(run: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert found["verified"] is True
     assert found["measured_ms"] <= 4
     assert found["arch"] == archs.to_dicts()[0]
+
+
+def test_resumed_with_another_resolution(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = tmp_path / "m.parquet"
+    run(measured=measured)
+    capsys.readouterr()
+    other = {"restrict": {"r": [160]}, "rounds": 2, "json": True}
+    run(measured=measured, resume=True, **other)
+    record = json.loads(capsys.readouterr().out)
+    assert record["measurements"] == 6
+    (found,) = record["found"]
+    assert found["verified"] is True
+    assert found["arch"]["r"] == [160]
 
 
 def test_records_without_a_name_are_kept_if_it_is_interrupted(
@@ -139,3 +157,66 @@ def test_the_command(latcast: Any, instant_campaigns: None, tmp_path: Path) -> N
     assert "--verify is for one --device" in error
     table = latcast(*command, "--max-latency", 6).stdout
     assert "predicted against measured on here/onnxruntime/b1/t2" in table
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--measured", "a.parquet"],
+        ["--rounds", 3, "--visits", 4],
+        ["--host", "here", "--threads", 0],
+        ["--suggested", 10],
+    ],
+)
+def test_options_of_verify_alone_are_wrong_usage(latcast: Any, options: list[Any]) -> None:
+    error = latcast.error("search", "--device", "samsung-note10", *options, code=2)
+    assert "only with --verify" in error
+    assert all(name in error for name in options[::2])
+
+
+def test_options_that_are_not_given_are_those_of_measure(
+    latcast: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks: list[Check] = []
+    monkeypatch.setattr(
+        "latcast.cli._verification.verified_search",
+        lambda _, __, check, **___: checks.append(check),
+    )
+    command = ["search", "--device", "samsung-note10", "--verify", 3]
+    latcast(*command)
+    latcast(*command, "--runtime", "openvino", "--threads", 0, "--batch", 2, "--rounds", 1)
+    assert checks == [
+        Check(3, 2, 10, "onnxruntime", 1, 1, "fp32"),
+        Check(3, 1, 10, "openvino", 0, 2, "fp32"),
+    ]
+
+
+def test_without_budgets_none_is_shown(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    run(budgets=None, json=True)
+    text = capsys.readouterr()
+    assert "keep their budget" not in text.err
+    record = json.loads(text.out)
+    assert {n["max_latency_ms"] for n in record["rounds"][1]["networks"]} == {None}
+    assert {n["kept"] for n in record["rounds"][1]["networks"]} == {None}
+    assert all(f["verified"] and f["max_latency_ms"] == f["measured_ms"] for f in record["found"])
+
+
+def test_why_networks_are_not_verified(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocks, target = space(SPACE.block_space), Target("here", "onnxruntime", threads=1)
+    macs = blocks.block_table.facts["macs"]
+    model = str(tmp_path / "twice-as-fast.latcast")
+    LookupTable.from_blocks(blocks, target, macs * 0.5e-8).save(model)
+    run(model, budgets=(2.5,), verify=1)
+    text = capsys.readouterr().err
+    assert "1 measurements; NOT VERIFIED: no measured network is an answer for 2.5 ms" in text
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("latcast.measure.run", interrupt)
+    with pytest.raises(typer.Exit):
+        run(model, budgets=(2.5,), verify=1)
+    text = capsys.readouterr().err
+    assert "interrupted after 0 measurements; NOT VERIFIED: nothing has been measured" in text

@@ -330,12 +330,79 @@ def test_without_budgets_the_front_is_verified(at_home: Predictor) -> None:
     front = search(SPACE, latency=at_home, restrict=RESOLUTIONS).front
     assert first.accuracy.min() == pytest.approx(front.accuracy.min(), abs=1e-6)
     assert first.accuracy.max() == pytest.approx(front.accuracy.max(), abs=1e-6)
-    np.testing.assert_array_equal(first.predicted_ms, first.max_latency_ms)
+    assert np.isinf(first.max_latency_ms).all()
     gaps = np.diff(np.log(np.sort(first.predicted_ms)))
     assert gaps.max() < 2 * gaps.min()
     assert found.is_verified.all()
     assert (np.diff(found.measured_ms) > 0).all()
     assert (np.diff(found.accuracy) > 0).all()
+    np.testing.assert_array_equal(found.max_latency_ms, found.measured_ms)
+    assert found.agrees
+    assert list(device.asked) == [1]
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+@pytest.mark.parametrize(
+    ("factor", "verify", "rounds"), [(1.1, 1, 1), (2, 1, 2), (3, 5, 1), (3, 5, 2), (0.5, 4, 2)]
+)
+def test_without_budgets_the_result_is_what_was_measured(
+    at_home: Predictor, elsewhere: Predictor, is_own: bool, factor: float, verify: int, rounds: int
+) -> None:
+    device = Simulator(lambda archs: factor * this_device(archs))
+    latency = at_home if is_own else elsewhere
+    found = run(device, latency, None, verify=verify, rounds=rounds, suggested=3)
+    assert found.is_verified.all()
+    assert len(found) >= min(verify, 3)
+    np.testing.assert_array_equal(found.max_latency_ms, device.truth_ms(found.archs))
+    # It is the front of all that was measured.
+    assert found.measured is not None
+    accuracy = accuracy_model().predict(found.measured.archs)
+    for top, ms in zip(accuracy, found.measured.latency_ms, strict=True):
+        assert ((found.accuracy >= top - 1e-7) & (found.measured_ms <= ms)).any()
+    assert (np.diff(found.measured_ms) > 0).all()
+    assert (np.diff(found.accuracy) > 0).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("verify", [1, 4])
+def test_without_budgets_a_little_noise_does_no_harm(
+    at_home: Predictor, seed: int, verify: int
+) -> None:
+    class Noisy(Simulator):
+        def measure(self, archs: Archs, round_: int) -> Measured:
+            return super().measure(archs, 10 * seed + round_)
+
+    device = Noisy(this_device, noise=0.02)
+    found = run(device, at_home, None, verify=verify, rounds=1)
+    assert found.is_verified.all()
+    assert (this_device(found.archs) <= 1.1 * found.max_latency_ms).all()
+    assert device.count == verify
+
+
+def test_without_budgets_nothing_may_run(at_home: Predictor) -> None:
+    device = Simulator(this_device)
+    front = search(SPACE, latency=at_home, restrict=RESOLUTIONS).front
+    slow = float(np.median(front.latency_ms))
+    device.fails = lambda archs: this_device(archs) > slow
+    found = run(device, at_home, None, verify=6, rounds=1)
+    assert found.is_verified.all()
+    assert found.measured_ms.max() <= slow
+    device.fails = lambda archs: np.ones(len(archs), np.bool_)
+    found = run(device, at_home, None, verify=6, rounds=1)  # others might
+    assert not found.is_verified.any()
+    assert find(found.archs, device.asked[1]).max() == -1
+    for budgets_ms in (None, 1e3):
+        with pytest.raises(MeasuringError, match=r"that were found could be measured.*it melts"):
+            run(device, at_home, budgets_ms, verify=len(front), rounds=1)
+
+
+def test_without_budgets_an_interruption_leaves_the_prediction(at_home: Predictor) -> None:
+    device = Simulator(this_device)
+    device.interrupted_after = {1: 0}
+    found = run(device, at_home, None, verify=4)
+    assert found.stopped == "interrupted"
+    assert len(found) == 4
+    assert not found.is_verified.any()
 
 
 def test_limits_hold_for_measured_networks_too(elsewhere: Predictor, budgets: Floats) -> None:
@@ -367,6 +434,8 @@ def test_one_verification_of_a_search(at_home: Predictor, budgets: Floats) -> No
     np.testing.assert_allclose(found.measured_ms, 1.1 * this_device(found.archs))
     np.testing.assert_allclose(found.error, found.predicted_ms / found.measured_ms - 1)
     assert found.mape == pytest.approx(9, abs=2)
+    picks = np.array([role == "pick" for role in found.roles])
+    assert sorted(found.max_latency_ms[picks].tolist()) == sorted(budgets.tolist())
     assert verify(search(SPACE, latency=at_home), 4, device).max_latency_ms.tolist() == [np.inf] * 4
     with pytest.raises(ValueError, match="at least one network"):
         verify(result, 0, device)

@@ -107,9 +107,35 @@ def test_what_adds_nothing_is_spread_out(uncalibrated: Predictor) -> None:
     assert c.choose(0, uncalibrated, np.array([0.0])).tolist() == []
 
 
-def test_budgets_of_networks(uncalibrated: Predictor) -> None:
-    c = candidates(front_of(uncalibrated, 5), [30.0, 10.0, 20.0])
-    assert c.budgets_of(np.array([9, 10, 10.1, 25, 31])).tolist() == [10, 10, 20, 30, np.inf]
+def test_budgets_that_networks_are_chosen_for(calibrated: Predictor) -> None:
+    front = front_of(calibrated)
+    tight, loose = np.quantile(front.latency_ms, [0.3, 0.8])
+    c = candidates(front, [loose, tight, loose * 1.000001])
+    accuracy = np.full(3, front.accuracy.min())
+    rows = c.choose(6, calibrated, accuracy)
+    budgets = c.budgets_of(rows, calibrated, accuracy)
+    picks = c.picks()
+    assert picks[0] == picks[2]  # for the smaller of the two
+    assert dict(zip(rows[:2].tolist(), budgets[:2].tolist(), strict=True)) == {
+        picks[0]: loose,
+        picks[1]: tight,
+    }
+    # What makes provision for a pick that fails is faster than the pick, not than its neighbours.
+    slower = front.latency_ms[rows] > tight
+    assert slower[2:].any()
+    assert (budgets[slower] >= loose).all()
+    other = np.array([-1, rows[0]])
+    assert c.budgets_of(other, calibrated, accuracy).tolist() == [np.inf, budgets[0]]
+
+
+def test_what_adds_nothing_is_chosen_for_no_budget(uncalibrated: Predictor) -> None:
+    front = front_of(uncalibrated)
+    c = candidates(front, [float(front.latency_ms[0]) * 0.5, float(front.latency_ms[20])])
+    # 10 % is the error that is assumed: the slowest keeps no budget; a faster one than the pick
+    # adds something, if the pick fails.
+    faster = np.flatnonzero(front.latency_ms * 1.06 < front.latency_ms[20])[-1]
+    budgets = c.budgets_of(np.array([20, 59, faster]), uncalibrated, np.zeros(2))
+    assert budgets.tolist() == [c.budgets_ms[1], np.inf, c.budgets_ms[1]]
 
 
 @given(
@@ -118,7 +144,8 @@ def test_budgets_of_networks(uncalibrated: Predictor) -> None:
 )
 def test_spread_takes_members_from_end_to_end(ms: list[float], count: int) -> None:
     values = np.array(ms)
-    found = spread(values, count)
+    assert spread(np.full(2, np.inf), count).tolist() == []
+    found = spread(np.append(values, np.inf), count)
     assert set(found) <= set(ms)
     assert len(found) <= count
     assert (np.diff(found) > 0).all()

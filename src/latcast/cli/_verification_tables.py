@@ -95,7 +95,7 @@ def _print_round(found: Verification, target: str) -> None:
         [
             found.roles[n],
             _number(found.max_latency_ms[n], "g"),
-            f"{100 * found.accuracy[n]:.2f}",
+            _number(100 * found.accuracy[n], ".2f"),
             _number(found.predicted_ms[n], ".2f"),
             _bounds(found.lower_ms[n], found.upper_ms[n]),
             _number(found.measured_ms[n], ".2f"),
@@ -150,7 +150,8 @@ def summary(found: Verification) -> str:
     what = f"round {found.round}: {len(found)} measured"
     if found.mape == found.mape:
         what += f", predictions {found.mape:.1f} % off on average"
-    picks = [n for n, role in enumerate(found.roles) if role == "pick"]
+    has_budget = found.max_latency_ms < float("inf")
+    picks = [n for n, role in enumerate(found.roles) if role == "pick" and has_budget[n]]
     if picks:
         what += f", {int(found.keeps[picks].sum())} of {len(picks)} picks keep their budget"
     return what
@@ -162,7 +163,7 @@ def _conclusion(result: VerifiedResult) -> str:
         return f"the device agrees, after {count} measurements"
     text = f"{'interrupted after ' if result.stopped else ''}{count} measurements"
     if not result.is_verified.all():
-        text += "; NOT VERIFIED: what was measured exceeds the budget; allow more --rounds"
+        text += f"; {_unverified(result)}: allow more --rounds"
     better = 100 * (result.unverified_accuracy - result.accuracy)
     if (better > 0).any():
         text += (
@@ -170,6 +171,17 @@ def _conclusion(result: VerifiedResult) -> str:
             "that have not been measured: allow more --rounds"
         )
     return text
+
+
+def _unverified(result: VerifiedResult) -> str:
+    """What stands behind the networks that were not measured."""
+    if result.measured is None:
+        return "NOT VERIFIED: nothing has been measured"
+    budgets = ", ".join(f"{b:g}" for b in result.max_latency_ms[~result.is_verified])
+    return (
+        f"NOT VERIFIED: no measured network is an answer for {budgets} ms, and what is shown for "
+        "it has not been measured"
+    )
 
 
 def _number(value: float, form: str) -> str:

@@ -109,14 +109,20 @@ def command(
         typer.Option("--model", help="Base model for devices by their specification alone."),
     ] = None,
     batch: Annotated[
-        int, typer.Option("--batch", min=1, help="Of a device by its specification.")
+        int,
+        typer.Option("--batch", min=1, help="Of a device by its specification, and of --verify."),
     ] = 1,
     precision: Annotated[
-        str, typer.Option("--precision", help="Of a device by its specification.")
+        str,
+        typer.Option("--precision", help="Of a device by its specification, and of --verify."),
     ] = "fp32",
     runtime: Annotated[
         str | None,
-        typer.Option("--runtime", help="Of a device by its specification; the base's by default."),
+        typer.Option(
+            "--runtime",
+            help="Of a device by its specification, the base's by default; and of --verify, "
+            "onnxruntime by default.",
+        ),
     ] = None,
     verify: Annotated[
         int | None,
@@ -125,17 +131,21 @@ def command(
         ),
     ] = None,
     rounds: Annotated[
-        int, typer.Option("--rounds", min=1, help="Of search and measurement, at most.")
-    ] = 2,
+        int | None,
+        typer.Option("--rounds", min=1, help="Of search and measurement, at most; 2 by default."),
+    ] = None,
     suggested: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--suggested", min=1, help="Measured first, if the model is not one of this machine."
+            "--suggested",
+            min=1,
+            help="Measured first, if the model is not one of this machine; 10 by default.",
         ),
-    ] = 10,
+    ] = None,
     threads: Annotated[
-        int, typer.Option("--threads", min=0, help="CPU threads when measuring.")
-    ] = 1,
+        int | None,
+        typer.Option("--threads", min=0, help="CPU threads when measuring; 1 by default."),
+    ] = None,
     visits: Annotated[
         int | None, typer.Option("--visits", min=2, help="Visits to every measured network.")
     ] = None,
@@ -180,15 +190,18 @@ def command(
         "seed": seed,
         "time_limit_s": seconds,
     }
+    given = _given(
+        verify, rounds=rounds, suggested=suggested, threads=threads, host=host, visits=visits,
+        measured=measured,
+    )  # fmt: skip
     if verify is not None:
         if len(device) > 1 or checkpoint is not None:
             raise UsageError("--verify is for one --device, and keeps its work in --measured")
         from ._verification import Check, verified_search
 
-        check = Check(
-            verify, rounds, suggested, runtime or "onnxruntime", threads, batch, precision, host,
-            visits, measured, resume,
-        )  # fmt: skip
+        if runtime is not None:
+            given["runtime"] = runtime
+        check = Check(verify, batch=batch, precision=precision, resume=resume, **given)
         verified_search(
             device[0], asked, check, base=model, max_latency_ms=budgets, out=out, front=front,
             json=json, quiet=quiet, **options,
@@ -219,6 +232,15 @@ def command(
         write_front(front, result, device)
     if result.stopped == "interrupted":
         raise typer.Exit(INTERRUPTED)
+
+
+def _given(verify: int | None, **options: Any) -> dict[str, Any]:
+    """Those of the options of ``--verify`` that are not left to their defaults."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if given and verify is None:
+        names = ", ".join(f"--{name}" for name in given)
+        raise UsageError(f"{names}: only with --verify, which measures on this machine")
+    return given
 
 
 def _method(name: str, population: int | None) -> str | Method:

@@ -1,7 +1,7 @@
 """Checking on the device: measure what a search found, adapt the predictor, and search again."""
 
 from ._measuring import Campaigns, Measured, Measuring, MeasuringError
-from ._rounds import search_and_verify
+from ._search_and_verify import search_and_verify
 from ._verification import Verification, VerifiedResult
 from ._verify import verify
 

@@ -10,6 +10,7 @@ from latcast.spaces import Archs
 
 from ._choice import Candidates
 from ._known import Known
+from ._measuring import MeasuringError
 from ._verification import Verification, VerifiedResult, interval
 
 
@@ -38,6 +39,7 @@ def answer(
 
     Raises:
         InfeasibleError: there is no network for a budget.
+        MeasuringError: none of the networks could be measured.
     """
     chosen: list[Archs] = []
     budgets, more = [], []
@@ -46,21 +48,25 @@ def answer(
         row = known.best(budget_ms)
         if row < 0 and pick < 0:
             if needs_all:
+                if known.dataset is None and not candidates.is_open.any():
+                    raise _nothing_runs(rounds, result)
                 raise infeasible or _infeasible(known, float(budget_ms), result)
             continue
         chosen.append(known.archs[row] if row >= 0 else front.archs[pick])
         budgets.append(budget_ms)
         promises = row >= 0 and pick >= 0 and candidates.is_open[pick]
         more.append(front.accuracy[pick] if promises else np.nan)
+    if not chosen:
+        raise _nothing_runs(rounds, result)
     archs = chosen[0].concatenate(*chosen[1:])
-    accuracy = known.accuracy_model.predict(archs)
+    accuracy = known.scope.accuracy_model.predict(archs)
     promised = np.array(more)
     lower, upper = interval(result.predictors[0], archs, result.coverage)
     return VerifiedResult(
         archs,
         np.array(budgets),
         accuracy,
-        known.accuracy_model.uncertainty(archs),
+        known.scope.accuracy_model.uncertainty(archs),
         result.predictors[0].predict(archs),
         lower,
         upper,
@@ -78,9 +84,22 @@ def answer(
 
 
 def _infeasible(known: Known, budget_ms: float, result: SearchResult) -> InfeasibleError:
-    fastest = known.measured_ms(known.archs).min(initial=np.inf)
+    front_ms = known.front_ms()
+    fastest = (
+        f"the fastest that was measured and keeps all else takes {front_ms[0]:.3f} ms"
+        if len(front_ms)
+        else "none that keeps all else could be measured"
+    )
     return InfeasibleError(
-        f"no network found keeps {budget_ms:g} ms on {result.predictors[0].target}: the fastest "
-        f"that was measured takes {fastest:.3f} ms, and what was predicted to keep it did not; "
-        "raise the budget, or allow more rounds"
+        f"no network found keeps {budget_ms:g} ms on {result.predictors[0].target}: {fastest}, and "
+        "what was predicted to keep it did not; raise the budget, or allow more rounds"
+    )
+
+
+def _nothing_runs(rounds: tuple[Verification, ...], result: SearchResult) -> MeasuringError:
+    failures = [failure for found in rounds for failure in found.failures]
+    reason = failures[0][1] if failures else "there are no visits in two processes"
+    return MeasuringError(
+        f"none of the networks that were found could be measured on {result.predictors[0].target}: "
+        f"{reason}"
     )

@@ -50,7 +50,8 @@ class Candidates:
 
     def picks(self) -> Rows:
         """Position of the most accurate network within every budget, shape (b,); -1: none."""
-        return np.array([best_within(self.ms, self.front.accuracy, b) for b in self.budgets_ms])
+        rows = [best_within(self.ms, self.front.accuracy, b) for b in self.budgets_ms]
+        return np.array(rows, dtype=np.intp)
 
     def choose(self, count: int, predictor: Predictor, accuracy: Floats) -> Rows:
         """Positions of networks to measure, in order of preference.
@@ -65,9 +66,7 @@ class Candidates:
             predictor: of the front.
             accuracy: what has been reached within every budget, shape (b,).
         """
-        # (levels, n, b): what a network adds within a budget if predictions are that wrong.
-        keeps = _quantiles_ms(predictor, self.front.archs)[:, :, None] <= self.budgets_ms
-        gains = keeps * np.maximum(self.front.accuracy[:, None] - accuracy, 0.0)
+        gains = self._gains(predictor, accuracy)
         reached = np.zeros((len(LEVELS), len(self.budgets_ms)))
         is_open, chosen = self.is_open.copy(), list[int]()
         picks = [p for p in dict.fromkeys(self.picks().tolist()) if p >= 0 and is_open[p]]
@@ -83,14 +82,45 @@ class Candidates:
             reached = np.maximum(reached, gains[:, row])
         return np.array(chosen, dtype=np.intp)
 
-    def budgets_of(self, ms: Floats) -> Floats:
-        """The smallest budget that each of n latencies keeps; infinite: none; shape (n,)."""
-        ordered = np.append(np.sort(self.budgets_ms), np.inf)
-        return ordered[np.searchsorted(ordered, ms)]
+    def budgets_of(self, rows: Rows, predictor: Predictor, accuracy: Floats) -> Floats:
+        """The budgets that networks are chosen for, shape (n,).
+
+        Of picks the smallest that they are the pick of; of others the one within which they add
+        most to what is expected of the networks before them. Infinite where they add to none, and
+        of networks that are not in the front.
+
+        Args:
+            rows: positions in the order of the choice, shape (n,); -1: not in the front.
+            predictor: as for :meth:`choose`.
+            accuracy: likewise.
+        """
+        gains, picks = self._gains(predictor, accuracy), self.picks()
+        reached = np.zeros((len(LEVELS), len(self.budgets_ms)))
+        budgets = np.full(len(rows), np.inf)
+        for n in np.flatnonzero(rows >= 0):
+            gain = gains[:, rows[n]]
+            more = np.maximum(gain - reached, 0.0).mean(axis=0)
+            if (own := self.budgets_ms[picks == rows[n]]).size:
+                budgets[n] = own.min()
+            elif more.any():
+                budgets[n] = self.budgets_ms[np.argmax(more)]
+            reached = np.maximum(reached, gain)
+        return budgets
+
+    def _gains(self, predictor: Predictor, accuracy: Floats) -> Floats:
+        """What networks add within budgets if predictions are that wrong, (levels, n, b)."""
+        keeps = _quantiles_ms(predictor, self.front.archs)[:, :, None] <= self.budgets_ms
+        return np.asarray(keeps * np.maximum(self.front.accuracy[:, None] - accuracy, 0.0))
 
 
 def spread(ms: Floats, count: int) -> Floats:
-    """Up to ``count`` of the latencies, about equally far apart by their ratios, ascending."""
+    """Up to ``count`` of the latencies, about equally far apart by their ratios, ascending.
+
+    Infinite ones are none of them.
+    """
+    ms = ms[np.isfinite(ms)]
+    if not len(ms):
+        return ms
     log = np.log(ms)
     goals = np.linspace(log.min(), log.max(), count)
     return np.unique(ms[np.abs(log[:, None] - goals).argmin(axis=0)])

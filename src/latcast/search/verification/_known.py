@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +10,12 @@ from scipy.special import ndtri
 
 from latcast.data import LatencyDataset
 from latcast.measure._results import UNSTABLE
-from latcast.search._problem import Problem
-from latcast.search.accuracy import AccuracyModel
-from latcast.spaces import Archs, SearchSpace
+from latcast.spaces import Archs
 
 from ._measuring import Measured
+
+if TYPE_CHECKING:
+    from ._scope import Scope
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -24,9 +25,7 @@ class Known:
     """All measurements so far, and the networks that cannot be measured.
 
     Args:
-        space: of the networks.
-        accuracy: its accuracy model.
-        limits: on costs, that a network must keep to be an answer.
+        scope: of the networks that may be answers.
         confidence: with which a measured network must keep a budget, in spite of the
             measurement's own error; None: its measured latency counts.
 
@@ -34,18 +33,11 @@ class Known:
         dataset: all measurements, or None.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        accuracy: AccuracyModel,
-        limits: Mapping[str, float],
-        confidence: float | None,
-    ) -> None:
-        self.space, self.accuracy_model = space, accuracy
-        self._problem = Problem(space, (), accuracy, limits=limits)
+    def __init__(self, scope: Scope, confidence: float | None) -> None:
+        self.scope = scope
         self._deviations = 0.0 if confidence is None else float(ndtri(confidence))
         self.dataset: LatencyDataset | None = None
-        self._failed = self._none = Archs(space, np.empty((0, len(space.genes)), dtype=np.uint8))
+        self._failed = self._none = scope.space.sample(0)
         self._accuracy: Floats = np.empty(0)
         self._counted_ms: Floats = np.empty(0)
         self._answers_ms: Floats = np.empty(0)
@@ -59,10 +51,10 @@ class Known:
         before = self.dataset
         data = measured.dataset if before is None else before.concatenate(measured.dataset)
         self.dataset = data
-        self._accuracy = self.accuracy_model.predict(data.archs)
+        self._accuracy = self.scope.accuracy(data.archs)
         self._counted_ms = data.latency_ms * (1 + self._deviations * _standard_error(data))
-        keeps_limits = self._problem.excess(data.archs) <= 0
-        self._answers_ms = np.where(keeps_limits, self._counted_ms, np.inf)
+        allowed = self.scope.allows(data.archs)
+        self._answers_ms = np.where(allowed, self._counted_ms, np.inf)
 
     @property
     def archs(self) -> Archs:
@@ -90,8 +82,16 @@ class Known:
         return np.where(find(archs, self._failed) >= 0, np.inf, counted)
 
     def best(self, budget_ms: float) -> int:
-        """Position of the most accurate measured network within budget and limits; -1: none."""
+        """Position of the most accurate measured network in scope and budget; -1: none."""
         return best_within(self._answers_ms, self._accuracy, budget_ms)
+
+    def front_ms(self) -> Floats:
+        """What counts of the measured networks in scope that no other one beats, ascending."""
+        order = np.lexsort((-self._accuracy, self._answers_ms))
+        order = order[np.isfinite(self._answers_ms[order])]
+        accuracy = self._accuracy[order]
+        before = np.maximum.accumulate(np.append(-np.inf, accuracy))[:-1]
+        return self._answers_ms[order[accuracy > before]]
 
     def best_accuracy(self, budgets_ms: Floats, otherwise: float) -> Floats:
         """Accuracy of the best measured networks, shape (budgets,)."""

@@ -2,113 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from latcast.devices import Device
 from latcast.predict import Predictor
-from latcast.search._budgets import parse_budgets, parse_limits
-from latcast.search._models import AnyAccuracy, find_accuracy
-from latcast.search._problem import LIMITS, InfeasibleError
+from latcast.search._problem import InfeasibleError
 from latcast.search._result import SearchResult
 from latcast.search._search import search
-from latcast.spaces import Archs, SearchSpace
-from latcast.spaces import space as find_space
+from latcast.spaces import Archs
 
 from ._answer import answer
 from ._choice import FRONT, PICK, SUGGESTED, Candidates, spread
-from ._known import Floats, Known, find
+from ._known import Floats, Known, Rows, find
 from ._measuring import Measuring, MeasuringError
-from ._source import Latency, Source
+from ._source import Source
 from ._verification import Verification, VerifiedResult, interval
 
 Told = Callable[[Verification], None]
 
-_NOT_HERE = ("checkpoint", "resume")
 
-
-def search_and_verify(
-    space: str | SearchSpace,
-    *,
-    latency: Latency,
-    measuring: Measuring,
-    max_latency_ms: float | Sequence[float] | Sequence[Sequence[float]] | None = None,
-    verify: int = 5,
-    rounds: int = 2,
-    suggested: int = 10,
-    tolerance: float = 0.03,
-    accuracy: AnyAccuracy | None = None,
-    confidence: float | None = None,
-    coverage: float = 0.9,
-    specification: Device | None = None,
-    seed: int = 0,
-    on_round: Told | None = None,
-    **options: Any,
-) -> VerifiedResult:
-    """Search, measure the best on the device, adapt the predictor to it, and search again.
-
-    Without a predictor of the target that is measured, networks are measured first that tell
-    most about all others (:func:`latcast.suggest`). Then in every round the best of the front are
-    measured: the most accurate within every budget, and what is best if the predictions are
-    wrong. A round is the last one if the device agrees: if the best network within every budget
-    has been measured, keeps the budget, and takes what was predicted. Otherwise the model that
-    was given is adapted to all measurements so far.
-
-    An interruption (ctrl-C) ends it early: the result holds what had been measured by then.
+class Rounds:
+    """One verified search.
 
     Args:
-        space: search space or its name.
-        latency: a predictor, of this or another target; a base model; or the name or file of
-            one.
-        measuring: how networks are measured; :class:`Campaigns` does it on this host.
-        max_latency_ms: one budget or several, in ms. Without, latencies are spread over the front.
-        verify: networks to measure in every round.
-        rounds: how many at most.
-        suggested: networks to measure before the first search, if the model is not one of the
-            target's.
-        tolerance: share of its latency by which a prediction may be wrong.
-        accuracy: accuracy model or its name; by default the shipped one for the space.
-        confidence: keep budgets with this probability, instead of by the prediction alone, and
-            measured networks in spite of the measurement's error.
-        coverage: of the intervals in the result.
-        specification: of the measured device, for a base model; the catalogue's by default.
-        seed: of everything chance decides.
+        source: what is known of the target before.
+        measuring: how networks are measured.
+        known: where measurements are kept.
+        budgets_ms: shape (b,); none: the front is verified.
+        options: of every search.
         on_round: called after every round.
-        options: others of :func:`latcast.search.search`; a time limit is that of every search.
-
-    Raises:
-        InfeasibleError: no network keeps a budget, as far as can be predicted.
-        ValueError: numbers that make no sense, and as :func:`latcast.search.search`.
-        MeasuringError: no latency could be measured before the first search.
-        KeyboardInterrupt: before a latency was known.
     """
-    if min(verify, rounds, suggested) < 1 or not tolerance > 0:
-        raise ValueError(
-            "verify, rounds and suggested must be at least 1, and the tolerance positive; "
-            f"got {verify}, {rounds}, {suggested} and {tolerance}"
-        )
-    if bad := [name for name in _NOT_HERE if name in options]:
-        raise ValueError(
-            f"{bad[0]} is for a single search: measurements are kept and resumed by `measuring`"
-        )
-    the_space = find_space(space) if isinstance(space, str) else space
-    model = find_accuracy(the_space, accuracy)
-    limits = parse_limits(**{name: options.get(name) for name in LIMITS})
-    run = _Rounds(
-        Source.of(latency, measuring.target, specification),
-        measuring,
-        Known(the_space, model, limits, confidence),
-        parse_budgets(max_latency_ms, 1)[:, 0],
-        {**options, "confidence": confidence, "coverage": coverage, "seed": seed},
-        on_round or (lambda _: None),
-    )
-    return run.run(verify, rounds, suggested, tolerance)
-
-
-class _Rounds:
-    """One verified search."""
 
     def __init__(
         self,
@@ -128,6 +53,7 @@ class _Rounds:
         self._infeasible: InfeasibleError | None = None
         self._predictor = source.before()
         self._result: SearchResult
+        self._picks: Rows
 
     def run(self, verify: int, rounds: int, suggested: int, tolerance: float) -> VerifiedResult:
         """Go on until the device agrees, or the rounds are over."""
@@ -143,15 +69,19 @@ class _Rounds:
         else:
             self._search(verify)
             self._is_over(tolerance)
+        if not self._has_budgets:
+            front_ms = self._known.front_ms()
+            self._budgets_ms = front_ms if len(front_ms) else spread(self._candidates().ms, verify)
         return self._answer()
 
     # -- searching ----------------------------------------------------------------------------
 
     def _search(self, count: int) -> None:
-        """Search; without budgets, ``count`` latencies of the first front become budgets."""
+        """Search; without budgets, ``count`` latencies of its front take their place."""
         self._result = self._search_within(np.sort(self._budgets_ms))
-        if not len(self._budgets_ms):
-            self._budgets_ms = spread(self._result.front.counted_ms, count)
+        if not self._has_budgets:
+            self._budgets_ms = spread(self._candidates().ms, count)
+        self._picks = self._candidates().picks()
         self._is_interrupted |= self._result.stopped == "interrupted"
 
     def _search_within(self, budgets_ms: Floats) -> SearchResult:
@@ -162,10 +92,10 @@ class _Rounds:
         has_any = self._has_budgets and len(budgets_ms) > 0
         try:
             return search(
-                self._known.space,
+                self._known.scope.space,
                 latency=self._adapted_predictor(),
                 max_latency_ms=budgets_ms.tolist() if has_any else None,
-                accuracy=self._known.accuracy_model,
+                accuracy=self._known.scope.accuracy_model,
                 **self._options,
             )
         except InfeasibleError as error:
@@ -185,8 +115,10 @@ class _Rounds:
 
     def _device_agrees(self, tolerance: float) -> bool:
         candidates = self._candidates()
-        picks = candidates.picks()
-        if (picks < 0).any() or candidates.is_open[picks].any():
+        # Nothing but what was predicted of them makes latencies of the front budgets: there,
+        # what was picked need not be the best within them any more.
+        picks = candidates.picks() if self._has_budgets else self._picks
+        if not len(picks) or (picks < 0).any() or candidates.is_open[picks].any():
             return False
         archs = self._result.front.archs[picks]
         predictor, measured_ms = self._adapted_predictor(), self._known.measured_ms(archs)
@@ -205,14 +137,7 @@ class _Rounds:
         """Measure what tells most about all others, and adapt to it."""
         archs = self._measuring.chosen(0)
         if archs is None:
-            archs = self._source.suggest(
-                self._known.space,
-                self._known.accuracy_model,
-                count,
-                restrict=self._options.get("restrict") or {},
-                candidates=self._options.get("candidates"),
-                seed=self._options["seed"],
-            )
+            archs = self._source.suggest(self._known.scope, count, self._options["seed"])
         self._take(0, archs, (SUGGESTED,) * len(archs), np.full(len(archs), np.inf))
         if self._known.dataset is None:
             if self._is_interrupted:
@@ -227,18 +152,19 @@ class _Rounds:
     def _measure(self, round_: int, count: int) -> bool:
         """Measure the best of the front; False: there is nothing left to measure."""
         candidates, front = self._candidates(), self._result.front
-        archs = self._measuring.chosen(round_)
+        predictor, archs = self._adapted_predictor(), self._measuring.chosen(round_)
+        reached = self._known.best_accuracy(self._budgets_ms, front.accuracy.min())
         if archs is None:
-            reached = self._known.best_accuracy(self._budgets_ms, front.accuracy.min())
-            archs = front.archs[candidates.choose(count, self._adapted_predictor(), reached)]
+            archs = front.archs[candidates.choose(count, predictor, reached)]
         if not len(archs):
             return False
         rows = find(archs, front.archs)  # -1 where an earlier run had another front
-        picks = set(candidates.picks().tolist()) - {-1}
+        picks = set(self._picks.tolist()) - {-1}
         roles = tuple(PICK if row in picks else FRONT for row in rows.tolist())
-        predicted = self._adapted_predictor().predict(archs)
-        ms = np.where(rows >= 0, candidates.ms[rows], predicted)
-        self._take(round_, archs, roles, candidates.budgets_of(ms))
+        chosen_for = np.full(len(archs), np.inf)
+        if self._has_budgets:
+            chosen_for = candidates.budgets_of(rows, predictor, reached)
+        self._take(round_, archs, roles, chosen_for)
         return True
 
     def _take(self, round_: int, archs: Archs, roles: tuple[str, ...], budgets_ms: Floats) -> None:
@@ -246,7 +172,7 @@ class _Rounds:
         measured = self._measuring.measure(archs, round_)
         self._known.add(measured)
         self._is_interrupted |= measured.is_interrupted
-        accuracy = self._known.accuracy_model.predict(archs)
+        accuracy = self._known.scope.accuracy(archs)
         found = Verification.of(
             round_, archs, roles, budgets_ms, accuracy, self._predictor, self._coverage, measured
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +12,9 @@ from latcast.devices import Device, Target
 from latcast.predict import BaseModel, Predictor
 from latcast.predict.design import CANDIDATES, suggest
 from latcast.search._restriction import restriction
-from latcast.search.accuracy import AccuracyModel
 from latcast.spaces import Archs, SearchSpace
+
+from ._scope import Scope
 
 Latency = str | Predictor | BaseModel
 
@@ -61,37 +61,24 @@ class Source:
             return self.model.adapt(measured, self.specification)
         return self.model.adapt(measured)
 
-    def suggest(
-        self,
-        space: SearchSpace,
-        accuracy: AccuracyModel,
-        count: int,
-        *,
-        restrict: Mapping[str, Sequence[int]],
-        candidates: Archs | None,
-        seed: int,
-    ) -> Archs:
+    def suggest(self, scope: Scope, count: int, seed: int) -> Archs:
         """Networks that tell most about those that a search would look at.
 
         Args:
-            space: of the search.
-            accuracy: its accuracy model, which knows only some resolutions or networks.
+            scope: of the search.
             count: how many at most.
-            restrict: gene -> values among which it searches.
-            candidates: the only networks that it may choose from, if not all.
             seed: of what chance decides.
 
         Raises:
-            ValueError: the restrictions leave nothing.
+            ValueError: the restrictions leave nothing that the model knows.
         """
+        space, candidates = scope.space, scope.candidates
         own = self._in(space)
-        candidates = accuracy.known(space) if candidates is None else candidates
         if candidates is None:
             known = [p for p in (self.before() or self.model,) if isinstance(p, Predictor)]
-            allowed = restriction(space, known if own else [], accuracy, restrict)
+            allowed = restriction(space, known if own else [], scope.accuracy_model, scope.restrict)
             rng = np.random.default_rng(seed)
-            candidates = space.sample(2 * CANDIDATES, rng, restrict=allowed)
-        candidates = candidates.unique()
+            candidates = space.sample(2 * CANDIDATES, rng, restrict=allowed).unique()
         count = min(count, len(candidates))
         return suggest(
             space, count, base=self.model if own else None, candidates=candidates, seed=seed

@@ -26,8 +26,11 @@ class Verification:
         round: 0 for networks that were suggested before the first search, then 1, 2, …
         archs: the networks, in the order in which they were chosen.
         roles: why each was measured: ``"suggested"``, ``"pick"`` or ``"front"``.
-        max_latency_ms: the budget that each was chosen for; infinite without; shape (n,).
-        accuracy: top-1 by the accuracy model, shape (n,).
+        max_latency_ms: the budget that each was chosen for: the smallest that a pick is the best
+            for, and of others the one for which they make provision; infinite for none, and where
+            there are no budgets; shape (n,).
+        accuracy: top-1 by the accuracy model, shape (n,); NaN where it does not know the network,
+            which an earlier run chose.
         predicted_ms: before it was measured, shape (n,); NaN where nothing could predict it.
         lower_ms, upper_ms: prediction interval at :attr:`coverage`; NaN where there is none.
         coverage: of the interval.
@@ -116,13 +119,16 @@ class Verification:
 class VerifiedResult:
     """One network per budget, in the order of the budgets, and how they were found.
 
+    Without budgets the networks are the front of those that were measured, from the fastest to
+    the most accurate; if none was, some of the last search's front, unverified.
+
     A network that was measured over its budget is never among them. Where measured networks keep
     a budget, the most accurate of them is taken; else the best of the last search, unverified.
 
     Attributes:
         archs: the networks, n of them.
-        max_latency_ms: the budgets, shape (n,); without budgets latencies of the first front,
-            spread over it.
+        max_latency_ms: the budgets, shape (n,); without budgets what each network counts as: its
+            measured latency, with a confidence a bound above it.
         accuracy: top-1 by the accuracy model, 0 … 1, shape (n,).
         accuracy_std: its standard deviation where the accuracy model states one, shape (n,).
         predicted_ms: by :attr:`predictor`, shape (n,).
@@ -138,7 +144,7 @@ class VerifiedResult:
         search: the last search.
         measured: all measurements, or None.
         agrees: whether the best of the last search was measured for every budget, keeps it, and
-            takes what was predicted.
+            takes what was predicted; without budgets whether what is spread over its front does.
         stopped: why it ended early: ``"interrupted"``, or None.
     """
 

@@ -36,17 +36,18 @@ def verify(result: SearchResult, count: int, measuring: Measuring) -> Verificati
     budgets = result.max_latency_ms if has_budgets else spread(front.counted_ms, count)
     is_open = np.ones(len(front), dtype=np.bool_)
     candidates = Candidates(front, budgets, front.counted_ms, is_open)
-    rows = candidates.choose(
-        count, result.predictors[0], np.full(len(budgets), front.accuracy.min())
-    )
+    reached = np.full(len(budgets), front.accuracy.min())
+    rows = candidates.choose(count, result.predictors[0], reached)
     picks = set(candidates.picks().tolist())
-    unlimited = np.full(len(rows), np.inf)
+    chosen_for = np.full(len(rows), np.inf)
+    if has_budgets:
+        chosen_for = candidates.budgets_of(rows, result.predictors[0], reached)
     measured = measuring.measure(front.archs[rows], 1)
     return Verification.of(
         1,
         front.archs[rows],
         tuple(PICK if row in picks else FRONT for row in rows.tolist()),
-        candidates.budgets_of(front.counted_ms[rows]) if has_budgets else unlimited,
+        chosen_for,
         front.accuracy[rows],
         result.predictors[0],
         result.coverage,

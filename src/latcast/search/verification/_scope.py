@@ -1,0 +1,129 @@
+"""What a verified search may answer with, checked before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast.devices import Target
+from latcast.predict._transfer import SCORES
+from latcast.search._budgets import parse_limits
+from latcast.search._feasible import check_feasible
+from latcast.search._models import find_candidates
+from latcast.search._problem import LIMITS, Problem
+from latcast.search._restriction import restriction
+from latcast.search._search import _method
+from latcast.search.accuracy import AccuracyModel
+from latcast.spaces import Archs, SearchSpace
+
+from ._known import Floats, find
+
+Flags = npt.NDArray[np.bool_]
+
+_SHARES = ("confidence", "coverage")
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """The networks that a search may answer with, whatever their latency.
+
+    Attributes:
+        space: of the networks.
+        accuracy_model: of the networks.
+        restrict: gene -> values.
+        candidates: the only networks, if the user or the accuracy model names some.
+        limits: on costs.
+    """
+
+    space: SearchSpace
+    accuracy_model: AccuracyModel
+    restrict: Mapping[str, Sequence[int]]
+    candidates: Archs | None
+    limits: Mapping[str, float]
+
+    @classmethod
+    def of(
+        cls, space: SearchSpace, model: AccuracyModel, target: Target, options: Mapping[str, Any]
+    ) -> Scope:
+        """That of a search, if the search can be made.
+
+        Args:
+            space: of the search.
+            model: its accuracy model.
+            target: that is measured, for messages.
+            options: of :func:`latcast.search.search`.
+
+        Raises:
+                ValueError: options that make no sense, or nothing is left of the space.
+            InfeasibleError: no network keeps the limits on costs.
+        """
+        _check_numbers(options)
+        # What a predictor was trained on is no matter here: a measurement needs no prediction.
+        allowed = restriction(space, [], model, options.get("restrict") or {})
+        among = find_candidates(space, model, options.get("candidates"), allowed)
+        limits = parse_limits(**{name: options.get(name) for name in LIMITS})
+        problem = Problem(
+            space, [_NotMeasured(target)], model,
+            limits=limits, restrict=allowed, candidates=among,
+        )  # fmt: skip
+        _method(options.get("method", "auto"), problem, options.get("evaluations"))
+        if limits:
+            check_feasible(problem, np.empty((0, 1)))
+        return cls(space, model, allowed, among, limits)
+
+    def allows(self, archs: Archs) -> Flags:
+        """Whether networks may be answers, shape (n,)."""
+        genes = archs.canonical().genes
+        allowed = (
+            Problem(self.space, (), self.accuracy_model, limits=self.limits).excess(archs) <= 0
+        )
+        for column, gene in enumerate(self.space.genes):
+            allowed &= np.isin(genes[:, column], [0, *self.restrict[gene.name]])
+        if self.candidates is not None:
+            allowed &= find(archs, self.candidates) >= 0
+        return np.asarray(allowed)
+
+    def accuracy(self, archs: Archs) -> Floats:
+        """Accuracies, shape (n,); NaN of networks that the accuracy model does not know.
+
+        An earlier run, whose measurements are resumed, may have known them.
+        """
+        known = self.accuracy_model.known(self.space)
+        rows = np.arange(len(archs)) if known is None else np.flatnonzero(find(archs, known) >= 0)
+        accuracy = np.full(len(archs), np.nan)
+        if len(rows):
+            accuracy[rows] = self.accuracy_model.predict(archs[rows])
+        return accuracy
+
+
+class _NotMeasured:
+    """Stands for the latency of a target of which nothing is known yet: 1 ms of every network."""
+
+    def __init__(self, target: Target) -> None:
+        self.name = str(target)
+
+    def counted_ms(self, archs: Archs, accuracy: Floats | None = None) -> Floats:
+        return np.ones(len(archs))
+
+    def least_ms(self, archs: Archs) -> Floats:
+        return np.ones(len(archs))
+
+
+def _check_numbers(options: Mapping[str, Any]) -> None:
+    for name in _SHARES:
+        value = options.get(name)
+        if value is not None and not 0 < value < 1:
+            raise ValueError(f"{name} must be between 0 and 1, such as 0.9; got {value}")
+    confidence = options.get("confidence") or 0.0
+    if confidence > (most := SCORES / (SCORES + 1)):
+        raise ValueError(
+            f"what is adapted to measurements can keep a budget with a confidence of at most "
+            f"{most}; got {confidence}: ask for less"
+        )
+    seconds = options.get("time_limit_s")
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"time_limit_s must be positive; got {seconds}")
