@@ -152,7 +152,7 @@ def search(
         deadline_s=None if time_limit_s is None else start + time_limit_s,
     )
     known = check_feasible(problem, budgets, _verb(confidence))
-    chosen = _method(method, problem, evaluations)
+    chosen = find_method(method, problem, evaluations)
     problem.most_evaluations = chosen.evaluations or None
     run = _Run(problem, chosen, budgets, known, seed, start)
     if checkpoint is not None:
@@ -257,7 +257,13 @@ def _verb(confidence: float | None) -> str:
     return "takes" if confidence is None else f"stays, with a confidence of {confidence}, below"
 
 
-def _method(method: str | Method, problem: Problem, evaluations: int | None) -> Method:
+def find_method(method: str | Method, problem: Problem, evaluations: int | None) -> Method:
+    """The method that is asked for, with its number of evaluations.
+
+    Raises:
+        ValueError: an unknown name, a method that cannot search the problem's candidates, or less
+            than one evaluation.
+    """
     if isinstance(method, str):
         if method not in (*METHODS, "auto"):
             raise ValueError(unknown_name("method", method, [*METHODS, "auto"]))

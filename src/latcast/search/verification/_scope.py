@@ -16,7 +16,7 @@ from latcast.search._feasible import check_feasible
 from latcast.search._models import find_candidates
 from latcast.search._problem import LIMITS, Problem
 from latcast.search._restriction import restriction
-from latcast.search._search import _method
+from latcast.search._search import find_method
 from latcast.search.accuracy import AccuracyModel
 from latcast.spaces import Archs, SearchSpace
 
@@ -70,7 +70,7 @@ class Scope:
             space, [_NotMeasured(target)], model,
             limits=limits, restrict=allowed, candidates=among,
         )  # fmt: skip
-        _method(options.get("method", "auto"), problem, options.get("evaluations"))
+        find_method(options.get("method", "auto"), problem, options.get("evaluations"))
         if limits:
             check_feasible(problem, np.empty((0, 1)))
         return cls(space, model, allowed, among, limits)
