@@ -108,7 +108,10 @@ def test_a_cut_out_file_is_no_larger_than_its_network(tmp_path):
     torch.save(OFANetwork(space.supernet(), elastic=True).state_dict(), tmp_path / "super.pth")
     arch = space.parse([SMALL])
     written = export(arch, tmp_path / "net.pt", weights=tmp_path / "super.pth")
-    assert not written.calibrated
+    assert written.calibrated is False
+    # The file does not tell where its statistics are from.
+    again = export(arch, tmp_path / "net.onnx", weights=written.path)
+    assert again.calibrated is None
     params = space.costs(arch)["params"][0]
     assert 4 * params < written.file_bytes < 4.2 * params + 100_000
 

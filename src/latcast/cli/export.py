@@ -171,6 +171,12 @@ def _print(record: dict[str, Any]) -> None:
 def _note_doubts(written: Export, *, quiet: bool) -> None:
     if written.weights is None:
         note("note: weights are random: good for timing, not for images", quiet=quiet)
+    elif written.calibrated is None:
+        note(
+            f"note: {written.weights} does not tell whether batch norms have this network's own "
+            "statistics or the supernet's; --calibrate FOLDER measures them on images",
+            quiet=quiet,
+        )
     elif not written.calibrated:
         note(
             "note: batch norms have the statistics of the supernet, which are not this network's; "

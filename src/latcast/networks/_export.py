@@ -33,7 +33,8 @@ class Export:
         resolution: side of the square input in pixels.
         batch: images that an ONNX file takes at once; None where it takes any number.
         weights: the checkpoint, or None where weights are random.
-        calibrated: whether batch norms have statistics of this network, not of the supernet.
+        calibrated: whether batch norms have statistics of this network, not of the supernet; None
+            where that is not known: weights are from a file of the network's own.
         images: batch norms were calibrated on that many.
         skipped: image files that could not be read, each with the reason.
     """
@@ -44,7 +45,7 @@ class Export:
     resolution: int
     batch: int | None
     weights: Path | None
-    calibrated: bool
+    calibrated: bool | None
     images: int
     skipped: tuple[str, ...]
 
