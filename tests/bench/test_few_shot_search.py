@@ -15,6 +15,7 @@ from latcast.bench import few_shot_search
 from latcast.bench._help_folder import HelpFolder
 from latcast.bench._published import Split
 from latcast.bench.few_shot_search import ACCURACIES, QUANTILES, Target
+from latcast.cli._search_tables import print_search
 from latcast.data import LatencyDataset
 from latcast.predict import BaseModel, Flops, LookupTable
 from latcast.search.accuracy import TableAccuracy
@@ -109,6 +110,7 @@ def test_means_are_those_of_the_targets(rows: list[dict[str, Any]]) -> None:
         assert mean["kept"] == sum(r["kept"] for r in own)
         assert mean["oracle"] == pytest.approx(np.mean([r["oracle"] for r in own]))
         there = [r["regret_mean"] for r in own if r["kept"]]
+        assert mean["regret_targets"] == [r["target"] for r in own if r["kept"]]
         expected = np.mean(there) if there else math.nan
         assert mean["regret_mean"] == pytest.approx(expected, nan_ok=True)
 
@@ -180,6 +182,27 @@ def test_no_network_is_found_where_none_seems_fast_enough(target: Target) -> Non
     assert all(np.isnan(column).all() for column in target.search(slow, None))
 
 
+def test_means_that_leave_targets_out_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    regrets = {("a", "base-model"): 0.01, ("b", "base-model"): 0.03, ("a", "macs"): 0.01}
+    numbers = {"oracle": 0.7, "accuracy_mean": 0.7, "excess_percent": math.nan, "found": 1}
+    rows = [
+        {
+            "target": target, "source": source, "samples": 10, "confidence": None, "quantile": 0.5,
+            "seeds": 1, "candidates": 60, **numbers, "kept": int((target, source) in regrets),
+            "regret_mean": regrets.get((target, source), math.nan),
+        }
+        for target in "ab"
+        for source in ("base-model", "macs")
+    ]  # fmt: skip
+    base, macs = few_shot_search._means(rows)
+    assert (base["regret_targets"], macs["regret_targets"]) == (["a", "b"], ["a"])
+    assert macs["regret_mean"] == 0.01
+    print_search({"nasbench201": [*rows, base, macs]})
+    assert "in 1 of 2 cells are not all" in " ".join(capsys.readouterr().out.split())
+    print_search({"nasbench201": [*rows, base]})
+    assert "are not all" not in capsys.readouterr().out
+
+
 def test_scores_tell_kept_from_over() -> None:
     found = np.array([[0.7, 9.0, 8.0], [0.8, 12.0, 9.5], [np.nan] * 3])
     scores = few_shot_search._scores(found, 10.0, 0.75)
@@ -208,6 +231,8 @@ def test_the_command_prints_regret_by_budget(
     lines = latcast(*arguments, "--confidence", 0.8).stdout.splitlines()
     assert "a choice among 60 networks" in lines[2]
     means = [line.split() for line in lines if line.startswith(" mean")]
+    partial = sum(len(r["regret_targets"]) < len(TEST) for r in study.rows if r["target"] == "mean")
+    assert ("two sources can differ in their targets" in " ".join(lines)) == (partial > 0)
     assert [cells[:3] for cells in means] == [
         ["mean", source, level] for source in ("base-model", "macs") for level in ("–", "0.8")
     ]

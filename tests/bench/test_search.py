@@ -337,6 +337,10 @@ def test_the_command_prints_the_table(
         ((), "give --data, --help-data, or both; got neither"),
         (("--data", "nowhere"), "the data must be in a folder; got nowhere"),
         (("--data", ".", "--source", "tabel"), "did you mean 'table'?"),
+        (("--help-data", ".", "--source", "table"), "--source is of the Note10's searches"),
+        (("--help-data", ".", "--space", FIXED), "--space is of the Note10's searches"),
+        (("--help-data", ".", "--budget", 20), "which need --data: give both"),
+        (("--help-data", ".", "--evaluations", 9), "--evaluations is of the Note10's searches"),
         (("--data", ".", "--confidence", 2), "confidence must be between 0 and 1"),
     ],
 )
@@ -347,3 +351,21 @@ def test_wrong_usage_is_told(latcast: Any, options: tuple[Any, ...], message: st
 def test_a_folder_without_the_data_is_a_failure(latcast: Any, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     assert "acc_predictor.pth" in latcast.error("bench", "search", "--data", tmp_path, code=1)
+
+
+def test_both_folders_are_looked_at_before_anything_is_run(
+    latcast: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Path] = []
+    monkeypatch.setattr(search, "run", lambda folder, *_, **__: ran.append(folder) or [])
+    paper, other = tmp_path / "paper", tmp_path / "help"
+    for folder in (paper / "datasets", paper / "lookup_tables", other):
+        folder.mkdir(parents=True)
+    arguments = ("bench", "search", "--data", paper, "--help-data", other)
+    (paper / "acc_predictor.pth").touch()
+    assert f"no such file: {paper / 'datasets' / NOTE10}.csv" in latcast.error(*arguments, code=1)
+    (paper / "datasets" / f"{NOTE10}.csv").touch()
+    assert "no space with latencies here" in latcast.error(*arguments, code=1)
+    (paper / "lookup_tables").rmdir()
+    assert "must hold a folder lookup_tables" in latcast.error(*arguments, code=1)
+    assert not ran

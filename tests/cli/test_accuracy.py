@@ -93,6 +93,21 @@ def test_shipped_model_is_right_about_its_own_answers(tables: tuple[Path, Path])
     assert "coverage_90" not in scores
 
 
+def test_what_cannot_be_scored_is_a_dash(tables: tuple[Path, Path], tmp_path: Path) -> None:
+    names, *rows = tables[1].read_text().splitlines()
+    constant = [f"{row.rpartition(',')[0]},0.5" for row in rows]
+    (tmp_path / "constant.csv").write_text("\n".join([names, *constant]) + "\n")
+    text = run("evaluate", "ofa-mobilenet-v3", tmp_path / "constant.csv").stdout
+    assert "nan" not in text
+    assert [line.split()[-1] for line in text.splitlines() if "correlation" in line] == ["–", "–"]
+
+
+def test_a_table_with_capital_letters(tables: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "T.CSV").write_bytes(tables[1].read_bytes())
+    arguments = ("evaluate", tmp_path / "T.CSV", tables[1], "--space", OFA.name, "--json")
+    assert json.loads(run(*arguments).stdout)["metrics"]["mae"] == 0.0
+
+
 def test_a_seed_repeats_a_training(tables: tuple[Path, Path], model: Path, tmp_path: Path) -> None:
     run("train", tables[0], "--space", OFA.name, "--out", tmp_path / "m.latcast", "--name", "mine")
     archs = OFA.sample(20, 1)
@@ -104,7 +119,7 @@ def test_a_seed_repeats_a_training(tables: tuple[Path, Path], model: Path, tmp_p
     ("arguments", "code", "message"),
     [
         (["train", "{0}", "--out", "m.csv"], 2, "--out must end in .latcast"),
-        (["train", "{0}", "--out", "m.latcast"], 1, "does not tell its search space: give --space"),
+        (["train", "{0}", "--out", "m.latcast"], 2, "does not tell its search space: give --space"),
         (["train", "{0}", "--space", "ofa", "--out", "m.latcast"], 2, "no search space is called"),
         (["train", "none.csv", "--out", "m.latcast"], 2, "no such file"),
         (["train", "{0}", "--out", "m.latcast", "--test", "1"], 2, "--test must be between 0 and"),
@@ -113,6 +128,8 @@ def test_a_seed_repeats_a_training(tables: tuple[Path, Path], model: Path, tmp_p
         (["evaluate", "none.latcast", "{0}"], 2, "no such file"),
         (["evaluate", "ofa-mobilenet", "{0}"], 2, "did you mean 'ofa-mobilenet-v3'"),
         (["evaluate", "{0}", "{1}"], 2, "does not tell its search space: give --space"),
+        (["evaluate", "{upper}", "{1}"], 2, "does not tell its search space: give --space"),
+        (["evaluate", "{text}", "{1}"], 2, "does not tell its search space: give --space"),
         (["evaluate", "ofa-mobilenet-v3", "{0}", "--space", "fbnet"], 2, "knows nothing of fbnet"),
     ],
 )
@@ -125,7 +142,10 @@ def test_errors(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert message in run(*(a.format(*tables) for a in arguments), code=code).stderr
+    others = {"upper": tmp_path / "T.CSV", "text": tmp_path / "t.txt"}
+    for path in others.values():
+        path.write_bytes(tables[0].read_bytes())
+    assert message in run(*(a.format(*tables, **others) for a in arguments), code=code).stderr
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict"])

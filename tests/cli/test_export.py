@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import onnx
@@ -67,7 +68,9 @@ def test_from_a_supernet_through_pytorch_to_onnx(latcast, folder):
     assert all("broken.png" in s for s in record["skipped_images"])
     arguments = ("--space", space.name, "--weights", folder / "net.pt", "--batch", "dynamic")
     run = latcast("export", folder / "one.json", *arguments, "--out", folder / "net.onnx")
-    assert run.stderr == ""
+    assert "net.pt does not tell whether batch norms have this network's own" in run.stderr
+    arguments = (*arguments, "--calibrate", photos, "--images", 2, "--out", folder / "again.onnx")
+    assert latcast.json("export", folder / "one.json", *arguments)["calibrated"] is True
     module = ofa_module(space.parse([SMALL]), folder / "net.pt")
     session = ort.InferenceSession(folder / "net.onnx", providers=["CPUExecutionProvider"])
     from latcast.networks import ImageFolder
@@ -97,8 +100,12 @@ def test_other_spaces(space, latcast, folder):
         (("two.json", "--out", "x.onnx", "--index", 2), 2, "--index must be below 2"),
         (("one.json", "--out", "x.tflite"), 2, "--out must end in .onnx or .pt"),
         (("one.json", "--out", "x.pt", "--batch", 1), 2, "--batch is of ONNX files"),
-        (("one.json", "--out", "x.onnx", "--batch", 0), 2, "a number from 1 on, or dynamic"),
+        (("one.json", "--out", "x.onnx", "--batch", 0), 2, "from 1 to 2147483647, or dynamic"),
         (("one.json", "--out", "x.onnx", "--batch", "any"), 2, "or dynamic; got 'any'"),
+        (("one.json", "--out", "x.onnx", "--batch", "9" * 20), 2, "--batch must be a number from"),
+        (("one.json", "--out", "x.onnx", "--batch", "9" * 10), 2, "--batch must be a number from"),
+        (("one.json", "--out", "x.onnx", "--batch", "9" * 9999), 2, "--batch must be a number"),
+        (("one.json", "--out", "x.onnx", "--images", 5), 2, "--images is of the folder of --cal"),
         (("one.json", "--out", "x.onnx", "--space", "ofa"), 2, "no search space is called 'ofa'"),
         (("one.json", "--out", "x.onnx", "--weights", "none.pth"), 2, "no such file"),
         (("one.json", "--out", "x.onnx", "--calibrate", "one.json"), 2, "a folder of images"),
@@ -112,6 +119,26 @@ def test_what_is_wrong(arguments, code, message, latcast, folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert message in latcast.error("export", *arguments, code=code)
     assert not (folder / arguments[2]).exists()
+
+
+def test_a_bar_is_shown_only_where_something_is_calibrated(latcast, folder, monkeypatch):
+    from latcast.cli import export as command
+
+    shown = []
+
+    @contextmanager
+    def bar(title, *, quiet):
+        shown.append(not quiet)
+        yield lambda *_: None
+
+    monkeypatch.setattr(command, "progress_bar", bar)
+    latcast("export", folder / "one.json", "--out", folder / "bar.onnx")
+    image = pytest.importorskip("PIL.Image")
+    (folder / "one photo").mkdir()
+    image.new("RGB", (90, 60)).save(folder / "one photo" / "a.png")
+    options = ("--calibrate", folder / "one photo", "--out", folder / "bar.onnx")
+    latcast("export", folder / "one.json", *options)
+    assert shown == [False, True]
 
 
 def test_weights_of_a_space_without_a_supernet(latcast, folder):

@@ -108,7 +108,10 @@ def test_a_cut_out_file_is_no_larger_than_its_network(tmp_path):
     torch.save(OFANetwork(space.supernet(), elastic=True).state_dict(), tmp_path / "super.pth")
     arch = space.parse([SMALL])
     written = export(arch, tmp_path / "net.pt", weights=tmp_path / "super.pth")
-    assert not written.calibrated
+    assert written.calibrated is False
+    # The file does not tell where its statistics are from.
+    again = export(arch, tmp_path / "net.onnx", weights=written.path)
+    assert again.calibrated is None
     params = space.costs(arch)["params"][0]
     assert 4 * params < written.file_bytes < 4.2 * params + 100_000
 
@@ -126,6 +129,27 @@ def test_what_cannot_be_written(name, file, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         export(latcast.space(name).sample(1, 0), tmp_path / file)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("batch", [0, -1, "x", 1.5, True, 2**31])
+def test_a_batch_is_a_number_of_images(batch, tmp_path):
+    arch = latcast.space("nasbench201").sample(1, 0)
+    with pytest.raises(ValueError, match=f"from 1 to 2147483647, or None for any; got {batch!r}"):
+        export(arch, tmp_path / "net.onnx", batch=batch)
+    assert not list(tmp_path.iterdir())
+
+
+def test_statistics_that_are_not_finite_are_not_written(photos, tmp_path):
+    torch = pytest.importorskip("torch")
+    arch = latcast.space("ofa-mobilenet-v3-w1.0").parse([SMALL])
+    state = dict(ofa_module(arch).state_dict())
+    state["first_conv.conv.weight"] = state["first_conv.conv.weight"] * 1e38
+    torch.save(state, tmp_path / "huge.pt")
+    for suffix in ("pt", "onnx"):
+        with pytest.raises(ValueError, match="must be finite"):
+            export(arch, tmp_path / f"net.{suffix}", weights=tmp_path / "huge.pt",
+                   calibration_images=photos)  # fmt: skip
+    assert [p.name for p in tmp_path.iterdir()] == ["huge.pt"]
 
 
 def test_onnx_with_random_weights_needs_no_extra(tmp_path):
@@ -207,6 +231,22 @@ def test_a_folder_is_read_in_batches(photos):
     assert len(orders) > 1
     few = ImageFolder(photos, 3)
     assert sum(len(b) for b in few.batches(128, 2)) == few.used == 3
+
+
+def test_a_folder_is_read_again(photos):
+    (photos / "broken.png").write_text("no image")
+    folder = ImageFolder(photos, 3)
+    first = [b for _ in range(2) for b in folder.batches(128, 3)]
+    assert [len(b) for b in first] == [3, 3]
+    assert np.array_equal(*first)
+    many = ImageFolder(photos, 10)
+    for _ in range(2):
+        assert sum(len(b) for b in many.batches(128, 3)) == many.used == 5
+        assert len(many.skipped) == 1
+    (photos / "broken.png").unlink()
+    for most in (0, -1, 2.5):
+        with pytest.raises(ValueError, match=f"at least one image must be used; got {most}"):
+            ImageFolder(photos, most)
 
 
 def test_images_that_cannot_be_read_are_counted(photos, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -214,7 +215,7 @@ def test_a_network_that_was_cut_out_computes_what_the_supernet_does(width, which
     module = ofa_module(parse(width, arch), files[width])
     shapes = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     assert shapes == published(width, arch)
-    assert module.calibrated == (which == "largest")
+    assert module.calibrated is False
     x = images(side=arch["r"][0])
     with torch.no_grad():
         output, wanted = module(x), run(states[width], arch, x)
@@ -346,6 +347,7 @@ def test_an_architecture_s_own_file(files, tmp_path):
     module = ofa_module(parse(1.0, MIXED), files[1.0])
     torch.save(module.state_dict(), tmp_path / "own.pt")
     again = ofa_module(parse(1.0, MIXED), tmp_path / "own.pt")
+    assert again.calibrated is None
     assert all(torch.equal(x, again.state_dict()[k]) for k, x in module.state_dict().items())
     with pytest.raises(ValueError, match="or of the architecture itself; it lacks 'blocks"):
         ofa_module(parse(1.0, LARGEST), tmp_path / "own.pt")
@@ -382,13 +384,49 @@ def test_the_other_width(files):
         ofa_module(parse(1.2, SMALLEST), files[1.0])
 
 
-def test_weights_that_are_not_finite(states, tmp_path):
-    odd = states[1.0][f"{POINT}.bn.bn.running_var"].clone()
-    odd[0] = -1.0
-    torch.save(states[1.0] | {f"{POINT}.bn.bn.running_var": odd}, tmp_path / "odd.pth")
-    with pytest.raises(ValueError, match="must be finite"):
-        export(parse(1.0, MIDDLE), tmp_path / "net.onnx", weights=tmp_path / "odd.pth")
-    assert not (tmp_path / "net.onnx").exists()
+def with_first(tensor, value):
+    odd = tensor.clone()
+    odd.view(-1)[0] = value
+    return odd
+
+
+def quantized(tensor):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch is about to drop them; files remain
+        return torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8)
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt"])
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("bn.bn.running_var", lambda t: with_first(t, -1.0), "at least 0; got -1"),
+        ("bn.bn.running_mean", lambda t: with_first(t, torch.nan), "finite; got NaN or inf"),
+        ("conv.conv.weight", lambda t: with_first(t, torch.inf), "finite; got NaN or inf"),
+        ("conv.conv.weight", lambda t: with_first(t.double(), 1e300), "finite; got NaN or inf"),
+        ("conv.conv.weight", lambda t: t.to(torch.complex64), "real numbers; got torch.complex64"),
+        ("conv.conv.weight", lambda t: t.to(torch.int64), "real numbers; got torch.int64"),
+        ("conv.conv.weight", lambda t: t.to_sparse(), "real numbers; got torch.float32, sparse"),
+        ("conv.conv.weight", lambda t: t.to("meta"), "real numbers; got torch.float32, meta"),
+        ("conv.conv.weight", quantized, "real numbers; got torch.qint8, quantized"),
+    ],
+)  # fmt: skip
+def test_tensors_that_no_network_can_have(name, change, message, suffix, states, tmp_path):
+    # In a block that the network leaves out, it is no better.
+    for block in (POINT, POINT.replace("blocks.3", "blocks.4")):
+        odd = change(states[1.0][f"{block}.{name}"])
+        torch.save(states[1.0] | {f"{block}.{name}": odd}, tmp_path / "odd.pth")
+        with pytest.raises(ValueError, match=rf"odd.pth: {block}.{name} must be .*{message}"):
+            export(parse(1.0, SMALLEST), tmp_path / f"net.{suffix}", weights=tmp_path / "odd.pth")
+    assert not (tmp_path / f"net.{suffix}").exists()
+
+
+def test_a_tensor_under_two_names(states, tmp_path):
+    name = f"{POINT}.conv.conv.weight"
+    torch.save(states[1.0] | {f"module.{name}": states[1.0][name] + 1}, tmp_path / "odd.pth")
+    message = f"every tensor once; it has '{POINT}.conv.weight' under two names, 'module"
+    with pytest.raises(ValueError, match=message):
+        ofa_module(parse(1.0, SMALLEST), tmp_path / "odd.pth")
 
 
 class Code:

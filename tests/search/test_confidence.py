@@ -229,6 +229,13 @@ def test_without_calibration_there_is_no_bound() -> None:
         ConfidentBound.of(SPACE, Simulated(1, None), Grows(), 0.9)
 
 
+def test_there_is_something_to_choose_from() -> None:
+    with pytest.raises(ValueError, match="candidates must hold a network to choose; got none"):
+        ConfidentBound.of(
+            SPACE, Simulated(1, calibration()), Grows(), 0.9, candidates=SPACE.sample(0)
+        )
+
+
 @pytest.mark.parametrize("name", space_names())
 def test_random_networks_of_every_space_have_all_choices(name: str) -> None:
     the_space = space(name)

@@ -26,7 +26,7 @@ from ._help_folder import HelpFolder
 from ._published import SPLITS
 from ._samples import random_rows
 
-__all__ = ["MEAN", "QUANTILES", "SOURCES", "run"]
+__all__ = ["MEAN", "QUANTILES", "SOURCES", "find", "run"]
 
 SPACE = "nasbench201"
 ACCURACIES = "arch_generated_by_metad2a.txt"
@@ -157,10 +157,8 @@ def run(
         raise ValueError(
             f"seeds must be at least 1 and samples at least {SAMPLES}; got {seeds} and {samples}"
         )
-    folder = HelpFolder.find(data, SPACE)
+    folder, accuracy = find(data)
     split = SPLITS["help"][SPACE]
-    folder.check(split.train + split.test)
-    accuracy = TableAccuracy.read(folder.path / ACCURACIES, SPACE)
     targets = [Target.of(name, folder.read(name), accuracy) for name in split.test]
     base, _, _ = base_model({n: folder.read(n) for n in split.train}, base_samples, report)
     rows = []
@@ -168,6 +166,19 @@ def run(
         report(f"{target.name}: {len(target.candidates)} candidates")
         rows += list(_records(target, base, seeds, samples, confidence))
     return rows + _means(rows)
+
+
+def find(data: Path) -> tuple[HelpFolder, TableAccuracy]:
+    """The folder of all targets that take part, and the accuracies that it holds.
+
+    Raises:
+        FileNotFoundError: there are no accuracies in the folder.
+        ValueError: the folder lacks a target of HELP's split, or the accuracies are damaged.
+    """
+    folder = HelpFolder.find(data, SPACE)
+    split = SPLITS["help"][SPACE]
+    folder.check(split.train + split.test)
+    return folder, TableAccuracy.read(folder.path / ACCURACIES, SPACE)
 
 
 def _records(
@@ -215,7 +226,7 @@ def _scores(found: Floats, budget_ms: float, oracle: float) -> dict[str, float]:
 
 
 def _means(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Over the targets; searches are added up."""
+    """Over the targets; searches are added up. Regret is over those where a budget was kept."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         key = (row["source"], row["confidence"], row["quantile"])
@@ -231,6 +242,7 @@ def _means(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "quantile": quantile,
             "seeds": own[0]["seeds"],
             "targets": [row["target"] for row in own],
+            "regret_targets": [row["target"] for row in own if row["kept"]],
             "found": sum(row["found"] for row in own),
             "kept": sum(row["kept"] for row in own),
             **{key: mean(np.array([row[key] for row in own])) for key in means},

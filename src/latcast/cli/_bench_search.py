@@ -77,12 +77,9 @@ def command(
             space or (), source or (), budget or (), seeds=seeds, confidence=confidence,
             evaluations=evaluations,
         )  # fmt: skip
-    folders = [folder for folder in (data, help_data) if folder is not None]
-    if not folders:
-        raise UsageError("give --data, --help-data, or both; got neither")
-    for folder in folders:
-        if not folder.is_dir():
-            raise UsageError(f"the data must be in a folder; got {folder}")
+    if data is None:
+        _check_unused(space=space, source=source, budget=budget, evaluations=evaluations)
+    _check_folders(data, help_data)
 
     def report(text: str) -> None:
         note(text, quiet=quiet)
@@ -102,3 +99,31 @@ def command(
         print_json(found)
         return
     print_search(found)
+
+
+def _check_unused(**options: object) -> None:
+    """What only concerns the Note10 must not be given without the paper's folder."""
+    for name, value in options.items():
+        if value:
+            raise UsageError(f"--{name} is of the Note10's searches, which need --data: give both")
+
+
+def _check_folders(data: Path | None, help_data: Path | None) -> None:
+    """What can be known to be missing before the first of two long studies is run."""
+    from latcast._files import check_file
+    from latcast.bench import few_shot_search
+    from latcast.bench._latency_sources import NOTE10
+
+    folders = [folder for folder in (data, help_data) if folder is not None]
+    if not folders:
+        raise UsageError("give --data, --help-data, or both; got neither")
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"the data must be in a folder; got {folder}")
+    if data is not None:
+        check_file(data / "acc_predictor.pth")
+        check_file(data / "datasets" / f"{NOTE10}.csv")
+        if not (data / "lookup_tables").is_dir():
+            raise FileNotFoundError(f"{data} must hold a folder lookup_tables; got none")
+    if help_data is not None:
+        few_shot_search.find(help_data)

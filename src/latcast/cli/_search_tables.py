@@ -120,6 +120,13 @@ def _print_nasbench201(rows: Rows) -> None:
         "budgets: quantiles of these networks' true latencies; regret: points of accuracy behind "
         "the search on the true latencies, of those that keep the budget"
     )
+    means = [row for row in rows if "targets" in row]
+    partial = sum(len(row["regret_targets"]) < len(row["targets"]) for row in means)
+    if partial:
+        typer.echo(
+            "regret of mean: over the targets where a network kept the budget, which in "
+            f"{partial} of {len(means)} cells are not all: two sources can differ in their targets"
+        )
 
 
 def _nasbench201_cells(key: tuple[Any, ...], rows: Rows) -> list[str]:

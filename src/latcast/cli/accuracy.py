@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -191,12 +192,13 @@ def predict(
 def _model(name: str, space: str | None) -> tuple[AccuracyModel, SearchSpace]:
     """The model, and the space in which it is asked."""
     from latcast.search.accuracy import as_accuracy_model
+    from latcast.search.accuracy._find import TABLE_SUFFIXES
 
     the_space = None if space is None else find_space(space)
-    if Path(name).suffix:
+    if suffix := Path(name).suffix.lower():
         check_usable(Path(name))
-        if the_space is None and Path(name).suffix == ".csv":
-            raise UsageError(f"{name} does not tell its search space: give --space")
+        if suffix in TABLE_SUFFIXES:
+            _check_told(Path(name), the_space)
         found = as_accuracy_model(name, the_space)
     else:
         with usage():
@@ -225,12 +227,22 @@ def _read(path: Path, space: SearchSpace | None, unit: str | None) -> AccuracyDa
     if unit is not None and unit not in UNITS:
         raise UsageError(f"--unit must be {' or '.join(UNITS)}; got {unit!r}")
     check_usable(path)
+    _check_told(path, space)
     return read_accuracies(path, space, unit=unit)
+
+
+def _check_told(path: Path, space: SearchSpace | None) -> None:
+    """Make sure that the search space of a table is known."""
+    from latcast.search.accuracy._data import is_help_list
+
+    if space is None and not is_help_list(path):
+        raise UsageError(f"{path} does not tell its search space: give --space")
 
 
 def _print_metrics(scores: Mapping[str, Any], title: str) -> None:
     rows = [
-        [label, f"{factor * scores[name]:.4g}" if name in scores else "–"]
+        [label, f"{factor * value:.4g}" if math.isfinite(value) else "–"]
         for name, (label, factor) in METRICS.items()
+        for value in [scores.get(name, math.nan)]
     ]
     print_table(["score", "value"], rows, title=title)

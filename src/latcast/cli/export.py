@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from latcast.spaces import Archs, SearchSpace
 
 ANY_BATCH = "dynamic"
+MOST_IMAGES = 2_000
 
 
 @fails_cleanly
@@ -51,8 +52,11 @@ def command(
         typer.Option("--calibrate", help="Folder of images to calibrate batch norms on."),
     ] = None,
     images: Annotated[
-        int, typer.Option("--images", min=1, help="At most so many of the folder.")
-    ] = 2_000,
+        int | None,
+        typer.Option(
+            "--images", min=1, help=f"At most so many of the folder. [default: {MOST_IMAGES}]"
+        ),
+    ] = None,
     batch: Annotated[
         str | None,
         typer.Option("--batch", help=f"Of an ONNX file: a number (1), or {ANY_BATCH}."),
@@ -71,17 +75,19 @@ def command(
     from latcast.networks.supernet import in_supernet
 
     _check_options(out, space, weights, calibrate, batch)
+    if images is not None and calibrate is None:
+        raise UsageError("--images is of the folder of --calibrate: give that, too")
     archs, chosen = _architecture(arch, index, find_space(space))
     if weights is not None or calibrate is not None or out.suffix == ".pt":
         with usage():
             in_supernet(archs)
-    with progress_bar("calibrating batch norms", quiet=quiet) as progress:
+    with progress_bar("calibrating batch norms", quiet=quiet or calibrate is None) as progress:
         written = export(
             archs,
             out,
             weights=weights,
             calibration_images=calibrate,
-            most_images=images,
+            most_images=images or MOST_IMAGES,
             batch=_batch(batch),
             seed=seed,
             progress=progress,
@@ -117,9 +123,15 @@ def _batch(text: str | None) -> int | None:
         return 1
     if text == ANY_BATCH:
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--batch must be a number from 1 on, or {ANY_BATCH}; got {text!r}")
-    return int(text)
+    from latcast.networks._export import MOST_BATCH
+
+    digits = len(str(MOST_BATCH))
+    number = int(text) if text.isdecimal() and len(text) <= digits else 0
+    if not 1 <= number <= MOST_BATCH:
+        raise UsageError(
+            f"--batch must be a number from 1 to {MOST_BATCH}, or {ANY_BATCH}; got {text!r}"
+        )
+    return number
 
 
 def _architecture(path: Path, index: int | None, space: SearchSpace) -> tuple[Archs, int]:
@@ -171,6 +183,12 @@ def _print(record: dict[str, Any]) -> None:
 def _note_doubts(written: Export, *, quiet: bool) -> None:
     if written.weights is None:
         note("note: weights are random: good for timing, not for images", quiet=quiet)
+    elif written.calibrated is None:
+        note(
+            f"note: {written.weights} does not tell whether batch norms have this network's own "
+            "statistics or the supernet's; --calibrate FOLDER measures them on images",
+            quiet=quiet,
+        )
     elif not written.calibrated:
         note(
             "note: batch norms have the statistics of the supernet, which are not this network's; "

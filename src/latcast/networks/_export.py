@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 EXPORT_FORMATS = {".onnx": "ONNX", ".pt": "PyTorch state dict"}
 """Suffix of a file -> what is written there."""
 
+MOST_BATCH = 2**31 - 1
+"""Images at once: runtimes count them in 32 bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Export:
@@ -33,7 +36,8 @@ class Export:
         resolution: side of the square input in pixels.
         batch: images that an ONNX file takes at once; None where it takes any number.
         weights: the checkpoint, or None where weights are random.
-        calibrated: whether batch norms have statistics of this network, not of the supernet.
+        calibrated: whether batch norms have statistics of this network, not of the supernet; None
+            where that is not known: weights are from a file of the network's own.
         images: batch norms were calibrated on that many.
         skipped: image files that could not be read, each with the reason.
     """
@@ -44,7 +48,7 @@ class Export:
     resolution: int
     batch: int | None
     weights: Path | None
-    calibrated: bool
+    calibrated: bool | None
     images: int
     skipped: tuple[str, ...]
 
@@ -75,8 +79,9 @@ def export(
         progress: is called with images used and images wanted.
 
     Raises:
-        ValueError: the suffix is unknown, or as in :func:`ofa_module`: weights, images and
-            ``.pt`` are for spaces of OFA networks.
+        ValueError: the suffix is unknown, ``batch`` is no number of images, weights or statistics
+            are not finite, or as in :func:`ofa_module`: weights, images and ``.pt`` are for spaces
+            of OFA networks.
         FileNotFoundError: there is no such checkpoint or folder.
         ModuleNotFoundError: a package is missing; ONNX with random weights needs no extra.
     """
@@ -85,6 +90,7 @@ def export(
         raise ValueError(
             f"a file to export to must end in {' or '.join(EXPORT_FORMATS)}; got {path}"
         )
+    _check_batch(batch)
     network = arch.space.network(arch, seed)
     images = None
     if calibration_images is not None:
@@ -109,6 +115,14 @@ def export(
     )
 
 
+def _check_batch(batch: int | None) -> None:
+    whole = isinstance(batch, int) and not isinstance(batch, bool)
+    if batch is not None and not (whole and 1 <= batch <= MOST_BATCH):
+        raise ValueError(
+            f"batch must be a whole number from 1 to {MOST_BATCH}, or None for any; got {batch!r}"
+        )
+
+
 def _write_onnx(network: Network, module: OFANetwork | None, batch: int | None, path: Path) -> None:
     import onnx
 
@@ -125,5 +139,10 @@ def _write_onnx(network: Network, module: OFANetwork | None, batch: int | None, 
 def _write_state(module: OFANetwork, path: Path) -> None:
     import torch
 
+    state = dict(module.state_dict())
+    for name, tensor in state.items():
+        # Finite weights can have activations, and so statistics, that are not.
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} must be finite to be written; got NaN or infinite values")
     with atomic_path(path) as temporary:
-        torch.save(dict(module.state_dict()), temporary)
+        torch.save(state, temporary)

@@ -135,12 +135,14 @@ class ConfidentBound:
 
         Raises:
             ValueError: no calibration, or too little of it for ``confidence``, or one that is
-                not between 0 and 1.
+                not between 0 and 1; or there are no candidates.
         """
         rng = np.random.default_rng(seed)
         if candidates is None:
             archs = small_to_large(space, SAMPLES, rng, restrict)
         else:
+            if not len(candidates):
+                raise ValueError("candidates must hold a network to choose; got none")
             archs = candidates[rng.permutation(len(candidates))[:SAMPLES]]
         predicted = latency.predict(archs)
         self = cls(latency, accuracy, confidence, Trend.of(predicted, accuracy.predict(archs)))

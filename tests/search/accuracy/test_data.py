@@ -160,6 +160,13 @@ def test_a_wrong_line_of_help_is_named(tmp_path: Path, line: str, message: str) 
         read_accuracies(path)
 
 
+def test_a_list_of_help_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(f"1.0\n{CELL}, 70, 0.1\n".encode() + b"|\xff, 70, 0.1\n")
+    with pytest.raises(ValueError, match=r"list\.txt must be text in UTF-8; got: .* byte 0xff"):
+        read_accuracies(path)
+
+
 def test_help_s_own_file(shared: Path) -> None:
     data = read_accuracies(shared / "help" / "nasbench201" / "arch_generated_by_metad2a.txt")
     assert len(data) == 500

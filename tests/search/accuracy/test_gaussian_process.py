@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from latcast._model_file import ModelFile, read_model, write_model
 from latcast.search.accuracy import (
     AccuracyData,
     GaussianProcess,
@@ -395,12 +396,14 @@ def rewrite(path: Path, header: dict[str, Any], tensors: dict[str, Any]) -> None
         ({"card": 3}, {}),
         ({"name": None}, {}),
         ({"resolutions": 224}, {}),
+        ({"resolutions": [224]}, {}),  # of a space that has none
         ({}, {"weights": None}),
         ({}, {"weights": np.zeros(3)}),
         ({}, {"variances": -np.ones(len(TERMS))}),
         ({}, {"scale": np.zeros(3)}),
         ({}, {"centre": np.zeros(4), "factor": np.zeros(4)}),
         ({}, {"scores": np.array([2.0, 1.0], np.float32)}),
+        ({}, {"scores": np.array([-5.0, 1.0], np.float32)}),
         ({}, {"knowledge": np.zeros(1)}),
         ({}, {"basis": np.full((2, 6), 77, np.uint8)}),
     ],
@@ -412,6 +415,28 @@ def test_a_lying_file_is_refused(
     with pytest.raises(ValueError, match=r"must be a trained accuracy model; got: ") as caught:
         load_accuracy(model_file)
     assert str(model_file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "resolutions", [None, [], [9999], [224.7, "160"], [161], [192, 160], [160, 160], ["160"], 160]
+)
+def test_lying_resolutions_are_refused(
+    resolutions: Any, mobile: AccuracyData, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.latcast"
+    fitted = GaussianProcess.fit(mobile.archs[:20], mobile.accuracy[:20])
+    fitted.save(path)
+    assert load_accuracy(path).resolutions == (160, 192, 224)
+    model = read_model(path)
+    write_model(path, ModelFile(model.header | {"resolutions": resolutions}, model.tensors))
+    with pytest.raises(ValueError, match=r"m\.latcast must be .* resolutions must be ascending"):
+        load_accuracy(path)
+
+
+def test_a_model_of_another_kind_is_refused(model_file: Path) -> None:
+    rewrite(model_file, {"model": "forest"}, {})
+    with pytest.raises(ValueError, match=r"model\.latcast .* the kind 'forest' is not known"):
+        load_accuracy(model_file)
 
 
 def test_a_model_of_latencies_is_refused(model_file: Path) -> None:

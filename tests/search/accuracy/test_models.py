@@ -134,11 +134,22 @@ def test_an_ensemble_is_a_mixture() -> None:
     members = [Constant(0.70, 0.01), Constant(0.72, 0.02), Constant(0.77, 0.03)]
     model = EnsembleAccuracy(members)
     np.testing.assert_allclose(model.predict(archs), 0.73)
-    between = np.var([0.70, 0.72, 0.77], ddof=1)
-    expected = np.sqrt(between + (0.01**2 + 0.02**2 + 0.03**2) / 3)
+    rng = np.random.default_rng(0)
+    which = rng.integers(3, size=400_000)
+    draws = rng.normal([m.accuracy for m in members], [m.deviation for m in members], (400_000, 3))
+    drawn = draws[np.arange(len(which)), which]
+    np.testing.assert_allclose(model.uncertainty(archs), drawn.std(), rtol=0.01)
+    expected = np.sqrt(np.var([0.70, 0.72, 0.77]) + (0.01**2 + 0.02**2 + 0.03**2) / 3)
     np.testing.assert_allclose(model.uncertainty(archs), expected)
+
+
+def test_members_that_do_not_tell_are_not_certain() -> None:
+    archs = OFA.sample(2, 0)
     quiet = EnsembleAccuracy([Constant(0.7, None), Constant(0.72, None)])
-    np.testing.assert_allclose(quiet.uncertainty(archs), np.std([0.7, 0.72], ddof=1))
+    np.testing.assert_allclose(quiet.uncertainty(archs), 0.01)
+    alike = EnsembleAccuracy([Constant(0.7, 0.02), Constant(0.7, None), Constant(0.7, 0.04)])
+    expected = np.sqrt((0.02**2 + 0.04**2) / 2)
+    np.testing.assert_allclose(alike.uncertainty(archs), expected)
 
 
 def test_the_noise_of_an_ensemble_is_kept_apart() -> None:
@@ -186,6 +197,11 @@ def test_names_files_functions_and_several(
     cell = CELLS.sample(1, 0)
     Path("t.csv").write_text(f"arch,accuracy\n{cell.to_dicts()[0]['arch']},0.5\n")
     assert as_accuracy_model("t.csv", CELLS).predict(cell).tolist() == [0.5]
+    assert as_accuracy_model([shipped]) is shipped
+    Path("COPY.LATCAST").write_bytes(Path("copy.latcast").read_bytes())
+    assert isinstance(as_accuracy_model("COPY.LATCAST"), DistilledOFA)
+    Path("T.CSV").write_bytes(Path("t.csv").read_bytes())
+    assert as_accuracy_model([Path("T.CSV")], CELLS).predict(cell).tolist() == [0.5]
     several = as_accuracy_model(["trained.latcast", "ofa-mobilenet-v3", lambda a: [0.5] * len(a)])
     assert isinstance(several, EnsembleAccuracy)
     assert len(several.members) == 3

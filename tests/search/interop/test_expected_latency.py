@@ -290,6 +290,30 @@ def test_single_precision() -> None:
     assert float(copy.deepcopy(module).float()(single)) == pytest.approx(exact, rel=1e-4)
 
 
+def test_the_widest_precision_counts() -> None:
+    module = ExpectedLatency(latcast.load("samsung-note10"))
+    p = {name: values.float() for name, values in _random(module, 0).items()}
+    p["ks1"] = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float16)
+    expected = module({name: values.double() for name, values in p.items()})
+    assert module(p).dtype == torch.float32
+    p["r"] = p["r"].double()
+    assert module(p).dtype == torch.float64
+    assert float(module(p)) == pytest.approx(float(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "complex64"])
+def test_probabilities_are_floating_point(dtype: str) -> None:
+    module = ExpectedLatency(latcast.load("samsung-note10"))
+    p = _random(module, 0)
+    p["ks1"] = torch.tensor([0, 1, 0]).to(getattr(torch, dtype))
+    message = f"of ks1 must be a floating-point tensor; got torch.{dtype}"
+    with pytest.raises(ValueError, match=message):
+        module(p)
+    p["ks1"] = np.array([0.0, 1.0, 0.0])
+    with pytest.raises(ValueError, match="must be a floating-point tensor; got ndarray"):
+        module(p)
+
+
 def test_it_is_a_module_like_others() -> None:
     module = ExpectedLatency(latcast.load("samsung-note10"), restrict={"r": [224]})
     p = _random(module, 0)
@@ -354,6 +378,21 @@ def test_what_probing_misses_is_noticed(
     monkeypatch.setattr(_terms, "PROBES", 64)
     with pytest.raises(ValueError, match="must depend on few genes each"):
         ExpectedLatency(of_dead_code)
+
+
+def test_wrong_ms_are_noticed_beside_many_macs() -> None:
+    predictor = latcast.load("rtx-2080-ti")
+    form, the_space = predictor.form(), predictor.space
+    choices = the_space.choices(RESOLUTIONS)
+    terms, parts = terms_of(form, the_space, choices), _terms._parts(form, the_space)
+    largest = _terms._summed(parts[0], the_space.sample(50, 0, restrict=RESOLUTIONS)).max(axis=0)
+    assert largest.max() > 1e7 * largest[0]
+    for column in range(len(largest)):
+        wrong = terms[0].table.copy()
+        wrong[..., column] += 1e-3 * largest[column]
+        off = [_terms.Term(terms[0].genes, wrong), *terms[1:]]
+        with pytest.raises(ValueError, match="must depend on few genes each"):
+            _terms._check(off, parts, the_space, choices, np.random.default_rng(1))
 
 
 def test_too_many_genes_for_one_block(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,8 @@ State = dict[str, Tensor]
 _COUNTER = ".num_batches_tracked"
 """What training counts and inference has no use for; some files leave it out."""
 
+_VARIANCE = ".running_var"
+
 
 def read_checkpoint(path: Path) -> State:
     """Tensors of a checkpoint file, in single precision.
@@ -33,7 +35,8 @@ def read_checkpoint(path: Path) -> State:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is none that ``torch.load(weights_only=True)`` reads, or holds no state dict.
+        ValueError: it is none that ``torch.load(weights_only=True)`` reads, holds no state dict, or
+            one of tensors that no network can have.
     """
     check_file(path)
     content = _load(path)
@@ -47,8 +50,37 @@ def read_checkpoint(path: Path) -> State:
                 f"{path} must hold a state dict, tensors by their names; "
                 f"got {type(value).__name__} as {short_repr(name)}"
             )
-        result[plain(name)] = value.detach().float() if value.is_floating_point() else value
+        if plain(name) in result:
+            raise ValueError(
+                f"{path} must hold every tensor once; it has {plain(name)!r} under two names, "
+                f"{short_repr(name)} is one of them"
+            )
+        result[plain(name)] = _checked(value.detach(), f"{path}: {name}")
     return result
+
+
+def _checked(tensor: Tensor, what: str) -> Tensor:
+    """A tensor in single precision, or a counter.
+
+    Raises:
+        ValueError: it is not dense or not real, or has values that no network can have.
+    """
+    dense = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+    counts = what.endswith(_COUNTER) and not tensor.is_complex()
+    if not dense or not (tensor.is_floating_point() or counts):
+        kind = "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
+        raise ValueError(
+            f"{what} must be a dense tensor of real numbers; got {tensor.dtype}, "
+            f"{tensor.device.type if tensor.is_meta else kind}"
+        )
+    if counts:
+        return tensor
+    tensor = tensor.float()
+    if not tensor.isfinite().all():
+        raise ValueError(f"{what} must be finite; got NaN or infinite values: get the file anew")
+    if what.endswith(_VARIANCE) and (tensor < 0).any():
+        raise ValueError(f"{what} must be at least 0; got {float(tensor.min()):g}")
+    return tensor
 
 
 def _load(path: Path) -> Any:

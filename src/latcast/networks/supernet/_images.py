@@ -32,17 +32,17 @@ class ImageFolder:
 
     Args:
         folder: of the files.
-        most: images that are used, if there are as many.
+        most: images that are used, if there are as many; at least 1.
         seed: of their choice and order.
         progress: is called with images used and images wanted.
 
     Attributes:
-        used: images that were read so far.
-        skipped: files that could not be read so far, with the reason.
+        used: images that the latest :meth:`batches` has read so far.
+        skipped: files that it could not read so far, with the reason.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: there is no image in it.
+        ValueError: there is no image in it, or ``most`` is less than 1.
         ModuleNotFoundError: Pillow is not installed.
     """
 
@@ -50,10 +50,12 @@ class ImageFolder:
     most: int
     seed: int = 0
     progress: Callable[[int, int], None] = lambda *_: None
-    used: int = 0
-    skipped: list[str] = field(default_factory=list)
+    used: int = field(default=0, init=False)
+    skipped: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.most, int) or self.most < 1:
+            raise ValueError(f"at least one image must be used; got {self.most!r}")
         self._pillow = require("PIL.Image", "export", "reading images")
         if not self.folder.is_dir():
             raise FileNotFoundError(f"{self.folder} must be a folder of images; it is none")
@@ -70,6 +72,7 @@ class ImageFolder:
             ValueError: none of the files can be read.
         """
         images: list[Floats] = []
+        self.used, self.skipped = 0, []
         for path in self._files:
             if self.used == self.most:
                 break

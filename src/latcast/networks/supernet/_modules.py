@@ -35,14 +35,14 @@ class OFANetwork(nn.Module):
             deeper, and its kernel transform matrices (the identity, until they are loaded).
 
     Attributes:
-        calibrated: whether batch norms have statistics of this network, not of one that it was cut
-            out of.
+        calibrated: whether batch norms have statistics of this network, not of the supernet that
+            it was cut out of; None where that is not known, as of a file of its own.
     """
 
     def __init__(self, of: MobileNetV3, *, elastic: bool = False) -> None:
         super().__init__()
         self.of = of
-        self.calibrated = True
+        self.calibrated: bool | None = True
         last = of.blocks[-1].out_channels
         # Layers draw weights, which will be replaced: the user's random numbers stay as they were.
         with torch.random.fork_rng(devices=[]):

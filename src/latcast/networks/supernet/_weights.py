@@ -34,7 +34,8 @@ def ofa_module(
             ``arch.space.network(arch, seed)`` has.
         seed: of random weights.
         images: to calibrate batch norms on, at the architecture's resolution. A network that was
-            cut out needs it: the supernet's own statistics are of its largest network.
+            cut out needs it, the largest one too: in a supernet's training every network that is
+            drawn moves the statistics, which end up as those of none.
 
     Raises:
         ValueError: the space has no supernet, or the checkpoint is of another network.
@@ -85,13 +86,13 @@ def _load(module: OFANetwork, space: OFAMobileNetV3, path: Path) -> None:
     state = read_checkpoint(path)
     own = {plain(name): tensor for name, tensor in module.state_dict().items()}
     if any(name.endswith("_matrix") for name in state):
-        specification = space.supernet()
-        shapes = OFANetwork(specification, elastic=True).state_dict()
+        shapes = OFANetwork(space.supernet(), elastic=True).state_dict()
         what = f"{path} must be a checkpoint of the supernet of {space.name}"
         state = check_state(state, shapes, what)
         state = extract(state, own, module.of.positions)
-        module.calibrated = module.of == specification
+        module.calibrated = False
     else:
         what = f"{path} must be a checkpoint of a supernet, or of the architecture itself"
         state = check_state(state, own, what)
+        module.calibrated = None
     module.load_state_dict(state, strict=True)

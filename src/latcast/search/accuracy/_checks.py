@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,3 +38,27 @@ def checked_accuracies(values: npt.ArrayLike, n: int, whose: str) -> Floats:
             f"{whose} must be from 0 to 1{hint}; got {array[row]:g} for architecture {row}"
         )
     return array
+
+
+def checked_resolutions(resolutions: Any, choices: Sequence[int]) -> tuple[int, ...]:
+    """Resolutions in pixels, of a file's header.
+
+    Args:
+        resolutions: what was given.
+        choices: those of the space, ascending.
+
+    Raises:
+        ValueError: they are no list of numbers, not ascending, none, or not the space's.
+    """
+    known = set(choices)
+    if (
+        not isinstance(resolutions, list)
+        or not resolutions
+        or not all(type(r) is int and r in known for r in resolutions)
+        or sorted(set(resolutions)) != resolutions
+    ):
+        raise ValueError(
+            f"the resolutions must be ascending and of the space's, {choices[0]} to {choices[-1]}; "
+            f"got {resolutions!r}"
+        )
+    return tuple(resolutions)

@@ -104,7 +104,7 @@ def read_accuracies(
     if unit is not None and unit not in UNITS:
         raise ValueError(f"the unit must be fraction or percent; got {unit!r}")
     the_space = find_space(space) if isinstance(space, str) else space
-    if _is_help(path):
+    if is_help_list(path):
         return _read_help(path, the_space, unit)
     if the_space is None:
         raise ValueError(
@@ -168,7 +168,7 @@ def _unit(path: Path, values: Floats) -> str:
 # -- HELP's list ------------------------------------------------------------------------------
 
 
-def _is_help(path: Path) -> bool:
+def is_help_list(path: Path) -> bool:
     """Whether a file is a number and then lines of NAS-Bench-201 strings."""
     with path.open("rb") as file:
         lines = file.read(400).splitlines()
@@ -187,7 +187,10 @@ def _read_help(path: Path, space: SearchSpace | None, unit: str | None) -> Accur
         )
     if unit == "fraction":
         raise ValueError(f"{path.name} is in percent, as HELP's lists are; asked for fractions")
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be text in UTF-8; got: {error}") from None
     rows = [_help_line(f"{path.name}, row {n}", line) for n, line in enumerate(lines) if line]
     _, accuracy = _as_fractions(path, np.array([value for _, value in rows]), "percent")
     return AccuracyData(

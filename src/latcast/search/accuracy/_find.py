@@ -30,7 +30,7 @@ def load_accuracy(path: str | Path) -> AccuracyModel:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or holds no accuracy model.
+        ValueError: it is damaged, or holds no accuracy model, or one of a kind that is not known.
     """
     header = read_model(path).header
     if header.get("kind") != KIND:
@@ -38,8 +38,14 @@ def load_accuracy(path: str | Path) -> AccuracyModel:
             f"{path} must be an accuracy model; its kind is {short_repr(header.get('kind'))} "
             "(latcast accuracy train makes one)"
         )
-    if header.get("model") == GaussianProcess.kind:
+    kind = header.get("model")
+    if kind == GaussianProcess.kind:
         return GaussianProcess.load(path)
+    if kind is not None:
+        raise ValueError(
+            f"{path} must hold a {GaussianProcess.kind} or a distilled model; the kind "
+            f"{short_repr(kind)} is not known: upgrade latcast, or train a model anew"
+        )
     return DistilledOFA.load(path)
 
 
@@ -51,7 +57,7 @@ def as_accuracy_model(
     Args:
         source: a model; the name of a shipped one; the path of a model file (``.latcast``) or of a
             table (``.csv``, or HELP's ``.txt``); a function from architectures to accuracies; or
-            several of these, for an ensemble.
+            a list of these, for an ensemble where there are several.
         space: of a table's architectures, where its file does not tell.
 
     Raises:
@@ -66,7 +72,8 @@ def as_accuracy_model(
     if callable(source):
         return CallableAccuracy(source)
     if isinstance(source, Sequence):
-        return EnsembleAccuracy([as_accuracy_model(s, space) for s in source])
+        members = [as_accuracy_model(s, space) for s in source]
+        return members[0] if len(members) == 1 else EnsembleAccuracy(members)
     raise ValueError(
         "an accuracy model must be a name, a file, a function or an AccuracyModel, or several; "
         f"got {short_repr(source)}"
@@ -74,7 +81,7 @@ def as_accuracy_model(
 
 
 def _named(source: str | Path, space: SearchSpace | str | None) -> AccuracyModel:
-    suffix = Path(source).suffix
+    suffix = Path(source).suffix.lower()
     if suffix == MODEL_SUFFIX:
         return load_accuracy(source)
     if suffix in TABLE_SUFFIXES:

@@ -13,6 +13,7 @@ from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
 from ._base import KIND
+from ._checks import checked_resolutions
 from ._encoding import Encoding
 from ._kernel import TERMS, Kernel
 from ._regression import Believed, Conditioned, Scale
@@ -93,17 +94,26 @@ def unpacked(model: ModelFile) -> tuple[Parts, str]:
     knowledge = np.zeros((m, m))
     knowledge[np.triu_indices(m)] = t["knowledge"]
     knowledge += np.triu(knowledge, 1).T
-    resolutions = header["resolutions"]
     parts = Parts(
         space,
         Encoding(t["centre"], t["factor"], own.one_hot(basis[:1]).shape[1]),
         basis,
         Believed(Kernel(t["variances"]), noise, Scale(Warp(float(power)), mean, spread)),
         Conditioned(t["weights"], knowledge, t["scores"].astype(np.float64)),
-        None if resolutions is None else tuple(int(r) for r in resolutions),
+        _resolutions(header["resolutions"], space),
         dict(header["card"]),
     )
     return parts, str(header["name"])
+
+
+def _resolutions(given: Any, space: SearchSpace) -> tuple[int, ...] | None:
+    """Those of a header; a space without resolutions has none."""
+    choices = [gene.choices for gene in space.genes if gene.name == "r"]
+    if not choices:
+        if given is not None:
+            raise ValueError(f"{space.name} has no resolutions; got {given!r}")
+        return None
+    return checked_resolutions(given, choices[0])
 
 
 def _check_tensors(t: dict[str, npt.NDArray[Any]], m: int) -> None:
@@ -121,5 +131,5 @@ def _check_tensors(t: dict[str, npt.NDArray[Any]], m: int) -> None:
     if not (noise > 0 and spread > 0 and (t["variances"] >= 0).all()):
         raise ValueError("the variances must be positive; got others")
     scores = t["scores"]
-    if scores.ndim != 1 or not len(scores) or (np.diff(scores) < 0).any():
-        raise ValueError("the scores must be ascending numbers, at least one; got others")
+    if scores.ndim != 1 or not len(scores) or (np.diff(scores) < 0).any() or scores[0] < 0:
+        raise ValueError("the scores must be ascending numbers from 0 on, at least one; got others")

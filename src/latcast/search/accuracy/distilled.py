@@ -20,6 +20,7 @@ from latcast.spaces import Archs, CompOFA, OFAMobileNetV3, SearchSpace
 from latcast.spaces.ofa_mobilenet_v3 import KS, RESOLUTIONS, D, E, R, active_blocks
 
 from ._base import KIND, AccuracyModel
+from ._checks import checked_resolutions
 
 Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
@@ -101,7 +102,7 @@ class DistilledOFA(AccuracyModel):
         self, tensors: Mapping[str, Array], *, resolutions: Iterable[int], metrics: Metrics
     ) -> None:
         _check_tensors(tensors)
-        self.resolutions = _checked_resolutions(list(resolutions))
+        self.resolutions = checked_resolutions(list(resolutions), RESOLUTIONS)
         self.metrics = _checked_metrics(metrics)
         self._tensors = {name: np.array(tensor) for name, tensor in tensors.items()}
         self._unpack()
@@ -181,7 +182,7 @@ class DistilledOFA(AccuracyModel):
             _check_header(model.header)
             return cls(
                 model.tensors,
-                resolutions=_checked_resolutions(model.header["resolutions"]),
+                resolutions=checked_resolutions(model.header["resolutions"], RESOLUTIONS),
                 metrics=model.header["metrics"],
             )
         except ValueError as error:
@@ -202,21 +203,6 @@ def _check_header(header: Mapping[str, Any]) -> None:
     for key in ("resolutions", "metrics"):
         if key not in header:
             raise ValueError(f"the header must have {key!r}; got {', '.join(sorted(header))}")
-
-
-def _checked_resolutions(resolutions: Any) -> tuple[int, ...]:
-    known = set(RESOLUTIONS)
-    if (
-        not isinstance(resolutions, list)
-        or not resolutions
-        or not all(type(r) is int and r in known for r in resolutions)
-        or sorted(set(resolutions)) != resolutions
-    ):
-        raise ValueError(
-            f"the resolutions must be ascending and from {RESOLUTIONS[0]} to {RESOLUTIONS[-1]} "
-            f"in steps of 4; got {resolutions!r}"
-        )
-    return tuple(resolutions)
 
 
 def _checked_metrics(metrics: Any) -> dict[str, dict[str, float]]:

@@ -15,8 +15,9 @@ from ._base import AccuracyModel, Floats
 class EnsembleAccuracy(AccuracyModel):
     """The mean of its members, as unsure as they disagree.
 
-    The variance of the expected accuracy is that of a mixture of the members: the mean of their
-    own variances, where they tell them, plus the variance between their predictions.
+    The variance of the expected accuracy is that of a mixture of the m members: the mean of their
+    own variances, over those that tell them, plus the variance of their predictions around their
+    mean (divided by m).
 
     Args:
         members: at least two, for the same space.
@@ -59,9 +60,10 @@ class EnsembleAccuracy(AccuracyModel):
 
     def uncertainty(self, archs: Archs) -> Floats:
         """Standard deviation of the expected accuracy, shape (n,)."""
-        between = self._predictions(archs).var(axis=0, ddof=1)
+        between = self._predictions(archs).var(axis=0)
         own = [u for m in self.members if (u := m.uncertainty(archs)) is not None]
-        within = np.square(own).sum(axis=0) / len(self.members) if own else 0.0
+        # Who does not tell is not certain.
+        within = np.square(own).mean(axis=0) if own else 0.0
         return np.asarray(np.sqrt(between + within))
 
     def _predictions(self, archs: Archs) -> Floats:

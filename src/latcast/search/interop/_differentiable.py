@@ -10,6 +10,7 @@ more than a table.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from math import prod
 
 import numpy as np
@@ -77,7 +78,7 @@ class ExpectedLatency(nn.Module):
         self.form = _FormModule(predictor.form(), variables)
 
     def forward(self, probabilities: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
-        """Expected latency in ms, shape (…,), of the dtype of the probabilities.
+        """Expected latency in ms, shape (…,), of the widest dtype of the probabilities.
 
         Args:
             probabilities: of every gene's choices (:attr:`choices`), each of shape (…, choices):
@@ -85,7 +86,7 @@ class ExpectedLatency(nn.Module):
 
         Raises:
             ValueError: a gene is missing or unknown, a shape is wrong, or what was given are no
-                probabilities.
+                probabilities, or no floating-point ones.
         """
         given = self._in_order(probabilities)
         batch = np.broadcast_shapes(*(p.shape[:-1] for p in given))
@@ -93,7 +94,7 @@ class ExpectedLatency(nn.Module):
         dtype = self.form.lowest_ms.dtype
         flat = [p.expand(*batch, -1).reshape(-1, p.shape[-1]).to(dtype) for p in given]
         expected: Tensor = self.form(flat)
-        return expected.reshape(batch).to(given[0].dtype)
+        return expected.reshape(batch).to(reduce(torch.promote_types, (p.dtype for p in given)))
 
     def _in_order(self, probabilities: Mapping[str, Tensor] | Sequence[Tensor]) -> list[Tensor]:
         if isinstance(probabilities, Mapping):
@@ -112,6 +113,11 @@ class ExpectedLatency(nn.Module):
                 f"probabilities must be given for {len(self.choices)} genes; got {len(given)}"
             )
         for (name, choices), p in zip(self.choices.items(), given, strict=True):
+            if not isinstance(p, Tensor) or not p.is_floating_point():
+                raise ValueError(
+                    f"the probabilities of {name} must be a floating-point tensor; got "
+                    f"{p.dtype if isinstance(p, Tensor) else type(p).__name__}: convert it"
+                )
             if not p.ndim or p.shape[-1] != len(choices):
                 raise ValueError(
                     f"the probabilities of {name} must have the shape (…, {len(choices)}), for "
