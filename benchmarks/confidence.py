@@ -336,7 +336,7 @@ class EdgeRidge(AccuracyModel):
 
 def table(title: str, scores: Iterable[Score], ways: Sequence[str]) -> None:
     """One line a setting, as they come, then one a group, then all."""
-    print(f"\n{title}\nkept % (under its own bound %) -top-1 points less than plain\n")
+    print(f"\n{title}\nkept % (under its own bound %), points of top-1 against plain\n")
     print(f"{'':34}{'searches':>8}" + "".join(f"{way:>19}" for way in ways))
     groups: dict[str, list[Ways]] = {}
     for score in scores:
@@ -356,7 +356,7 @@ def line(name: str, ways: Mapping[str, Picks]) -> None:
         cell = f"{100 * picks.kept():.0f} ({100 * picks.under_bound():.0f})"
         if way != "plain":
             both = picks.found & plain.found
-            cell += f" -{(plain.accuracy - picks.accuracy)[both].mean():.2f}"
+            cell += f" {(picks.accuracy - plain.accuracy)[both].mean():+.2f}"
         cells.append(f"{cell:>19}")
     print(f"{name:34}{len(plain.accuracy):>8}" + "".join(cells), flush=True)
 
