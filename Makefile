@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
   --constraint constraints.txt
 
-.PHONY: demo test dataset zoo results results-transfer clean
+.PHONY: demo test dataset zoo results results-search results-transfer clean
 
 demo: $(VENV)/installed
 	@for device in samsung-note10 rtx-2080-ti tesla-p40; do \
@@ -50,8 +50,27 @@ results: $(VENV)/tested
 	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench paper --data $(DATA)/ofanas --curves --seeds 5 \
 	  --draw docs/results/curves.svg > docs/results/curves.txt
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py --data $(DATA)/ofanas > docs/results/speed.txt
+
+# Those of search: half an hour, the last two on an otherwise idle machine.
+results-search: $(VENV)/tested
+	mkdir -p build
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/confidence.py --data $(DATA) \
+	  > docs/results/confidence.txt
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/accuracy.py \
+	  --help-list $(DATA)/help/nasbench201/arch_generated_by_metad2a.txt > docs/results/accuracy.txt
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/expected_latency.py \
+	  > docs/results/expected_latency.txt
+	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench search --data $(DATA)/ofanas --help-data $(DATA)/help \
+	  --confidence 0.9 --seeds 10 > build/nas.txt
+	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench search --data $(DATA)/ofanas --seeds 3 \
+	  --space compofa-fixed-kernel --source mlp-paper --source last-layer-100 \
+	  --source mlp-conditioned --source mlp-conditioned-standardized >> build/nas.txt
+	mv build/nas.txt docs/results/nas.txt
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/search.py --data $(DATA)/ofanas \
 	  > docs/results/search.txt
+	$(BIN)/python benchmarks/verification.py datasets > build/verification.txt
+	$(BIN)/python benchmarks/verification.py host >> build/verification.txt
+	mv build/verification.txt docs/results/verification.txt
 
 # Those of new targets and GPUs: half an hour. Scratch files: a run that fails leaves the old table.
 TRANSFER := OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench transfer --data $(DATA)/help \
