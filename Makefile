@@ -61,7 +61,7 @@ results-search: $(VENV)/tested
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/expected_latency.py \
 	  > docs/results/expected_latency.txt
 	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench search --data $(DATA)/ofanas --help-data $(DATA)/help \
-	  --confidence 0.9 --seeds 10 > build/nas.txt
+	  --confidence 0.9 --seeds 5 > build/nas.txt
 	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench search --data $(DATA)/ofanas --seeds 3 \
 	  --space compofa-fixed-kernel --source mlp-paper --source last-layer-100 \
 	  --source mlp-conditioned --source mlp-conditioned-standardized >> build/nas.txt

@@ -48,7 +48,7 @@ class Memetic(Method):
         patience: end after so many generations in which no goal got better.
     """
 
-    evaluations: int = 120_000
+    evaluations: int = 100_000
     warmup: int = 12_000
     population: int = 100
     elite: int = 4
