@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -138,7 +139,8 @@ class OnceForAll:
         tables.yaml = ModuleType("yaml")
         tables.yaml.load = yaml.safe_load
         torch.set_num_threads(1)
-        self._table = tables.LatencyTable()
+        with redirect_stdout(sys.stderr):  # it tells of every table
+            self._table = tables.LatencyTable()
         self._accuracy = accuracy.AccuracyPredictor(device="cpu")
         self._finder: Callable[..., Any] = finder.EvolutionFinder
 
@@ -290,7 +292,7 @@ def _best_keeping(
 ) -> float:
     inside = np.all([m.predict(archs) <= b for m, b in zip(models, budget, strict=True)], axis=0)
     accuracy = accuracy_model().predict(archs[np.flatnonzero(inside)])
-    return float(accuracy.max(initial=np.nan))
+    return float(accuracy.max()) if len(accuracy) else float("nan")
 
 
 def infeasible(model: Predictor) -> None:
