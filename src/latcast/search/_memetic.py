@@ -96,7 +96,7 @@ class Memetic(Method):
             self._optima = self._global.members.join(self._problem.front())
             self._penalty = self._price(self._problem.evaluate(self._random(PENALTY_SAMPLE)))
         archs, goal = self._children()
-        found = self._climb(archs, self._goals.ms[goal], self.moves)
+        found = self._climb(archs, self._goals.ms[goal])
         self._optima = self._optima.join(found)
         elite = self._elite()
         self._optima = self._optima[np.unique(np.concatenate(elite))]
@@ -196,17 +196,18 @@ class Memetic(Method):
         value: Floats = found.accuracy - self._penalty * found.violation(goal_ms)
         return value
 
-    def _climb(self, archs: Archs, goals_ms: Floats, moves: int | None) -> Evaluated:
+    def _climb(self, archs: Archs, goals_ms: Floats) -> Evaluated:
         """Move n networks, each to the best of its neighbours, until none is better.
 
         Args:
             archs: n networks.
             goals_ms: of each, shape (n, targets).
-            moves: at most so many; None: no such limit.
         """
         found = self._problem.evaluate(archs)
         active = np.arange(len(archs))
-        while len(active) and moves != 0:
+        for _ in range(self.moves):
+            if not len(active):
+                break
             moved = self._move(found[active], goals_ms[active])
             before = self._value(found[active], goals_ms[active])
             better = self._value(moved, goals_ms[active]) > before + LEAST_GAIN
@@ -214,7 +215,6 @@ class Memetic(Method):
             rows = np.arange(len(found))
             rows[active] = len(found) + np.flatnonzero(better)
             found = found.join(moved)[rows]
-            moves = None if moves is None else moves - 1
         return found
 
     def _move(self, found: Evaluated, goals_ms: Floats) -> Evaluated:
