@@ -25,12 +25,13 @@ def check_writable(path: str | Path) -> None:
     """Make sure that a file can be written, before the work that it is for.
 
     Raises:
-        OSError: its folder cannot be made or written to, or ``path`` is a folder.
+        OSError: its folder is missing or cannot be written to, or ``path`` is a folder.
     """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} must be a file; it is a folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder of {path} must be there; there is no {path.parent}")
     with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
         pass
 

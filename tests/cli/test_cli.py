@@ -174,6 +174,8 @@ def test_search_exact(latcast: Any) -> None:
         (("--device", "samsung-note10", "--max-latency", 3), 1, "the fastest found takes 9.89"),
         (("--device", "samsung-note10", "--max-latency", -3), 2, "must be a positive number"),
         (("--device", "samsung-note10", "--max-latency", "nan"), 2, "must be a positive number"),
+        (("--device", "tesla-p40", "--out", "no/such/best.json"), 1, "folder of no/such/best.json"),
+        (("--device", "tesla-p40", "--out", "best.txt"), 2, "--out must end in .json"),
         (("--device", "note10", "--max-latency", 20), 2, "did you mean 'samsung-note10'"),
         (("--device", "tesla-p40", "--max-latency", 30, "--space", "ofa"), 2, "no search space"),
         (("--device", "tesla-p40", "--max-latency", 30, "--confidence", 2), 2, "between 0 and 1"),

@@ -16,6 +16,7 @@ from latcast.predict._conformal import Calibration
 from latcast.search import AccuracyModel
 from latcast.search._confidence import (
     MISFIT,
+    MOST_SHIFT,
     ConfidentBound,
     Trend,
 )
@@ -163,11 +164,12 @@ def test_networks_that_cannot_be_trained_do_not_count() -> None:
 
 
 def test_the_correction_is_the_formula(one: ConfidentBound) -> None:
-    p, a = np.array([48.0, 50.0, 53.0]), np.array([0.72, 0.715, 0.73])
+    p, a = np.array([48.0, 50.0, 53.0]), np.array([0.72, 0.715, 0.709])
     typical, deviation, slope = one.trend.at(p)
     error = float(one.latency.calibration.deviation_ms(p)[0])
-    expected = np.sqrt((slope * error / deviation) ** 2 + MISFIT**2) * error
-    np.testing.assert_allclose(one.correction(p, a), expected * (a - typical) / deviation)
+    shift = np.sqrt((slope * error / deviation) ** 2 + MISFIT**2) * (a - typical) / deviation
+    assert 0 < shift.min() < MOST_SHIFT < shift.max()
+    np.testing.assert_allclose(one.correction(p, a), np.minimum(shift, MOST_SHIFT) * error)
     low = np.full(3, 0.5)
     assert (one.bound_of(p, low) == one.uncorrected(p)).all()
 

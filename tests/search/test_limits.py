@@ -23,7 +23,11 @@ from latcast.search import (
     search,
 )
 from latcast.search._budgets import parse_budgets, parse_limits
+from latcast.search._counting import Predicted
+from latcast.search._feasible import check_feasible
+from latcast.search._goals import find_goals
 from latcast.search._neighbours import Changes
+from latcast.search._problem import Problem
 from latcast.spaces import Archs, SearchSpace, space
 
 LARGE, SMALL = "ofa-mobilenet-v3", "compofa-fixed-kernel"
@@ -252,3 +256,16 @@ def test_too_many_candidates(note10: Predictor) -> None:
     many = space(LARGE).sample(500_001, 0, restrict={"r": [160]})
     with pytest.raises(ValueError, match="takes at most 500,000 networks; the candidates are"):
         search(LARGE, latency=note10, candidates=many)
+
+
+def test_a_budget_above_all_networks_does_not_draw_the_goals_away(note10: Predictor) -> None:
+    budget = np.array([[1e6]])
+    problem = Problem(
+        space(LARGE), [Predicted(note10)], accuracy_model(), restrict={"r": [160, 224]},
+        ceiling_ms=budget[0],
+    )  # fmt: skip
+    goals = find_goals(problem, budget, check_feasible(problem, budget), 0)
+    assert goals.budgets == 1
+    assert goals.ms[0, 0] == 1e6
+    slow = note10.predict(space(LARGE).sample(2_000, 0, restrict={"r": [224]})).max()
+    assert 0.8 * slow < goals.ms[1:].max() < 2 * slow

@@ -228,8 +228,10 @@ def command(
         _show(result, device, seed, has_budgets=budgets is not None, quiet=quiet)
     if out is not None:
         write_archs(out, result.archs)
+        note(f"wrote {out}", quiet=quiet)
     if front is not None:
         write_front(front, result, device)
+        note(f"wrote {front}", quiet=quiet)
     if result.stopped == "interrupted":
         raise typer.Exit(INTERRUPTED)
 
@@ -265,6 +267,8 @@ def _check_outputs(out: Path | None, front: Path | None) -> None:
 
     if front is not None and front.suffix not in (".csv", ".json"):
         raise UsageError(f"--front must end in .csv or .json; got {front}")
+    if out is not None and out.suffix != ".json":
+        raise UsageError(f"--out must end in .json; got {out}")
     for file in (out, front):
         if file is not None:
             check_writable(file)
