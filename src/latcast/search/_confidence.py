@@ -43,9 +43,6 @@ DEGREE = 3
 LEAST_DEVIATION = 0.05
 MOST_CORRELATION = 0.9
 MISFIT = 0.1
-MOST_SHIFT = 1.0
-"""Deviations by which a prediction is corrected at most: where they are large, as of a device by
-its specification, all networks share most of the error, and a search cannot pick it."""
 """Correlation of errors with the accuracy at a given prediction, as predictors show it on public
 targets where chance explains none (0 to 0.15); those of `docs/results/confidence.txt` are among
 them."""
@@ -187,8 +184,7 @@ class ConfidentBound:
         error = self.latency.calibration.deviation_ms(predicted_ms)
         z = np.maximum(accuracy - typical, 0.0) / deviation
         chance = np.minimum(slope * error / deviation, MOST_CORRELATION)
-        shift = np.minimum(np.hypot(chance, MISFIT) * z, MOST_SHIFT)
-        return np.asarray(shift * error, dtype=np.float64)
+        return np.asarray(np.hypot(chance, MISFIT) * error * z, dtype=np.float64)
 
     def kept(self, archs: Archs, budget_ms: Floats | float) -> Floats:
         """Probability that the true latency keeps a budget, for networks that were picked, (n,)."""
