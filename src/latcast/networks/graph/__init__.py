@@ -1,0 +1,17 @@
+"""Any network as a graph of layers: read from ONNX or PyTorch, fused as runtimes fuse."""
+
+from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
+from ._kernels import Kernel
+from ._operators import KINDS, OPERATORS, Operator
+
+__all__ = [
+    "GRAPH_INPUT",
+    "KINDS",
+    "OPERATORS",
+    "UNKNOWN",
+    "GraphLayer",
+    "Kernel",
+    "LayerGraph",
+    "Operator",
+    "TensorShape",
+]

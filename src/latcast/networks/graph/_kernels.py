@@ -1,0 +1,18 @@
+"""Kernels: layers that a runtime runs as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Layers of a graph that are fused.
+
+    Attributes:
+        main: position of the layer that the kernel is named after: the one with most work.
+        layers: positions of all of its layers, ascending; ``main`` is one of them.
+    """
+
+    main: int
+    layers: tuple[int, ...]
