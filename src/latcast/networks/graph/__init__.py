@@ -1,5 +1,6 @@
 """Any network as a graph of layers: read from ONNX or PyTorch, fused as runtimes fuse."""
 
+from ._from_blocks import graph_of_layers
 from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
 from ._kernels import Kernel
 from ._operators import KINDS, OPERATORS, Operator
@@ -14,4 +15,5 @@ __all__ = [
     "LayerGraph",
     "Operator",
     "TensorShape",
+    "graph_of_layers",
 ]
