@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +18,10 @@ LENGTHS = np.array([2.0, 2.0, 3.0, 1.5, 1.2, 1.2, 1.0, 0.7, 1.0, 1.0, 0.2, 0.2])
 :func:`log_facts`."""
 VECTOR = 16
 """Numbers that a vector register holds: what does not fill the last one is wasted."""
-LINEAR_DEVIATION = 0.12
-LABEL_DEVIATION = 0.25
-_WASTE_INPUTS = ("conv", "linear", "matmul")
+SCALE_DEVIATION, KIND_DEVIATION, SLOPE_DEVIATION, LABEL_DEVIATION = 0.5, 0.5, 0.12, 0.25
+"""Prior standard deviations of log latency: of all kernels together, of a kind, of a power of each
+fact, of a set of fused operators."""
+_JITTER = 1e-6
 
 
 def log_facts(kernels: KernelCounts) -> Floats:
@@ -43,20 +44,23 @@ def _waste(channels: Floats) -> Floats:
 class Basis:
     """Features of kernels whose prior is independent and standard normal.
 
-    For each kind: a constant, deviations from a power law, and a Gaussian process with a squared
-    exponential kernel by Nyström's method (Williams and Seeger 2001); and a constant for each
-    set of fused operators.
+    One constant for all; for each kind a constant, deviations from a power law and a Gaussian
+    process with a squared exponential kernel by Nyström's method (Williams and Seeger, *Using the
+    Nyström Method to Speed Up Kernel Machines*, 2001); and a constant for each set of fused
+    operators.
 
     Attributes:
-        centres: of the logarithms, shape (kinds, 12).
-        points: inducing points of every kind, each (m, 12).
+        centres: mean logarithms, shape (kinds, 12).
+        points: inducing points, shape (points, 12).
+        point_kinds: kind of every point, shape (points,), ascending.
         labels: sets of fused operators that have a constant of their own.
         amplitude: standard deviation of the processes.
         stretch: factor on :data:`LENGTHS`.
     """
 
     centres: Floats
-    points: tuple[Floats, ...]
+    points: Floats
+    point_kinds: npt.NDArray[np.int64]
     labels: tuple[str, ...]
     amplitude: float
     stretch: float
@@ -74,52 +78,52 @@ class Basis:
             if len(own):
                 centres[kind] = own.mean(axis=0)
             points.append(_spread(own / LENGTHS, most_points) * LENGTHS)
-        labels = tuple(sorted(Counter(kernels.labels)))
-        return cls(centres, tuple(points), labels, amplitude, stretch)
+        kinds = np.repeat(np.arange(len(points)), [len(p) for p in points])
+        labels = tuple(sorted(set(kernels.labels)))
+        return cls(centres, np.concatenate(points), kinds, labels, amplitude, stretch)
 
     def features(self, kernels: KernelCounts) -> sp.csr_matrix:
         """Features of every kernel, shape (d, features)."""
-        return self._features(kernels)[0]
+        return self.features_and_rest(kernels)[0]
 
-    def _features(self, kernels: KernelCounts) -> tuple[sp.csr_matrix, Floats]:
+    def features_and_rest(self, kernels: KernelCounts) -> tuple[sp.csr_matrix, Floats]:
+        """Features (d, features), and the prior variance of each kernel beside them (d,)."""
         z = log_facts(kernels)
-        blocks: list[sp.csr_matrix] = []
-        left = np.zeros(len(z))
-        order = []
-        for kind, points in enumerate(self.points):
+        rest = np.zeros(len(z))
+        blocks, order = [], []
+        for kind in range(len(ALL_KINDS)):
             rows = np.flatnonzero(kernels.kinds == kind)
+            slopes = (z[rows] - self.centres[kind]) * SLOPE_DEVIATION
+            process, rest[rows] = self._process(z[rows], self.points[self.point_kinds == kind])
+            constant = np.full((len(rows), 1), KIND_DEVIATION)
+            blocks.append(sp.csr_matrix(np.hstack([constant, slopes, process])))
             order.append(rows)
-            linear = (z[rows] - self.centres[kind]) * LINEAR_DEVIATION
-            constant = np.full((len(rows), 1), 0.5)
-            process, left[rows] = self._process(z[rows], points)
-            blocks.append(sp.csr_matrix(np.hstack([constant, linear, process])))
-        stacked = sp.block_diag(blocks, format="csr")
-        back = np.argsort(np.concatenate(order), kind="stable")
-        return sp.hstack([stacked[back], self._label_features(kernels)], format="csr"), left
-
-    def unexplained(self, kernels: KernelCounts) -> Floats:
-        """Prior variance of every kernel that the features leave out, shape (d,)."""
-        variance = self._features(kernels)[1]
-        known = set(self.labels)
-        strange = np.array([label not in known for label in kernels.labels], dtype=np.float64)
-        return variance + strange * LABEL_DEVIATION**2
+        by_kind = sp.block_diag(blocks, format="csr")[np.argsort(np.concatenate(order))]
+        labels, strange = self._label_features(kernels.labels)
+        scale = sp.csr_matrix(np.full((len(z), 1), SCALE_DEVIATION))
+        return sp.hstack([scale, by_kind, labels], format="csr"), rest + strange
 
     def _process(self, z: Floats, points: Floats) -> tuple[Floats, Floats]:
-        """Nyström features (rows, m), and the prior variance that they leave out (rows,)."""
+        """Features of a kind's process (rows, m), and the variance that they leave out (rows,)."""
+        from scipy.linalg import solve_triangular
+
         if not len(points):
             return np.zeros((len(z), 0)), np.full(len(z), self.amplitude**2)
-        inner = _alike(points, points, self.stretch) + 1e-6 * np.eye(len(points))
+        inner = _alike(points, points, self.stretch) + _JITTER * np.eye(len(points))
         half = np.linalg.cholesky(inner)
-        cross = np.linalg.solve(half, _alike(points, z, self.stretch)).T
+        cross = solve_triangular(half, _alike(points, z, self.stretch), lower=True).T
         left = np.maximum(1 - np.einsum("nm,nm->n", cross, cross), 0.0)
         return self.amplitude * cross, self.amplitude**2 * left
 
-    def _label_features(self, kernels: KernelCounts) -> sp.csr_matrix:
+    def _label_features(self, labels: Sequence[str]) -> tuple[sp.csr_matrix, Floats]:
+        """A column for each known set of operators; and the variance of those that are not."""
         column = {label: n for n, label in enumerate(self.labels)}
-        known = [(n, column[x]) for n, x in enumerate(kernels.labels) if x in column]
-        rows, columns = (np.array(v, dtype=np.int64) for v in zip(*known, strict=True)) if known else (np.zeros(0, int),) * 2
+        columns = np.array([column.get(label, -1) for label in labels], dtype=np.int64)
+        rows = np.flatnonzero(columns >= 0)
         values = np.full(len(rows), LABEL_DEVIATION)
-        return sp.csr_matrix((values, (rows, columns)), shape=(len(kernels.labels), len(self.labels)))
+        shape = (len(labels), len(self.labels))
+        matrix = sp.csr_matrix((values, (rows, columns[rows])), shape=shape)
+        return matrix, np.where(columns < 0, LABEL_DEVIATION**2, 0.0)
 
 
 def _alike(a: Floats, b: Floats, stretch: float) -> Floats:
@@ -131,7 +135,10 @@ def _alike(a: Floats, b: Floats, stretch: float) -> Floats:
 
 
 def _spread(points: Floats, most: int) -> Floats:
-    """Up to ``most`` of the points, each far from those before (Gonzalez 1985)."""
+    """Up to ``most`` of the points, each far from those before it.
+
+    Gonzalez, *Clustering to Minimize the Maximum Intercluster Distance* (1985).
+    """
     points = np.unique(points, axis=0)
     if len(points) <= most:
         return points

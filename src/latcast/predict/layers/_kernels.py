@@ -9,8 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from latcast.networks.graph import KERNEL_FACTS, KINDS, UNKNOWN, LayerGraph, fuse
-from latcast.networks.graph import graph_of_layers, kernel_facts, kernel_label
+from latcast.networks.graph import (
+    KERNEL_FACTS,
+    KINDS,
+    UNKNOWN,
+    LayerGraph,
+    fuse,
+    graph_of_layers,
+    kernel_facts,
+    kernel_label,
+)
 from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]

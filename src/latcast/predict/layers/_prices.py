@@ -9,14 +9,19 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from ._kernels import ALL_KINDS, KernelCounts
+from ._posterior import Observed
 
 Floats = npt.NDArray[np.float64]
 
 WORK = 4
 """Prices of a kind: of a MAC, of a byte of activations, of a byte of constants, of a launch."""
-POOL_WEIGHT = 0.03
-"""How firmly a kind's price keeps to that of all kinds, in relative errors of a row each."""
+TIMED_WEIGHT = 0.1
+"""Of a kernel's row against a network's."""
+KEEP = 0.03
+"""How firmly a kind's prices keep to those of all kinds."""
 LEAST_SHARE = 1e-3
+"""Of the networks' time, that each kind of work takes at least: a price of nothing is not one."""
+_TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -30,27 +35,18 @@ class Prices:
     by_kind: Floats
 
     @classmethod
-    def fit(
-        cls, kernels: KernelCounts, total_ms: Floats, kernel_ms: Floats, weight: float
-    ) -> Prices:
-        """Prices that are not negative, by relative least squares.
-
-        Args:
-            kernels: n networks of d kernels.
-            total_ms: of the networks, shape (n,).
-            kernel_ms: of the kernels by a profiler, shape (d,), NaN where it is not known.
-            weight: of a kernel's row against a network's.
-        """
-        timed = np.flatnonzero(np.isfinite(kernel_ms))
+    def fit(cls, observed: Observed) -> Prices:
+        """Prices that are not negative, by relative least squares."""
+        kernels, total_ms = observed.kernels, observed.total_ms
+        timed, kernel_ms, _ = observed.timed
         work = work_of(kernels)
-        observed = np.concatenate([total_ms, kernel_ms[timed]])
-        relative = np.concatenate([np.ones(len(total_ms)), np.full(len(timed), weight)]) / observed
-        pooled = _solve(_design(kernels, timed, work, by_kind=False), relative, observed)
+        latency_ms = np.concatenate([total_ms, kernel_ms])
+        weights = np.concatenate([np.ones(len(total_ms)), np.full(len(timed), TIMED_WEIGHT)])
+        pooled = _solve(_design(kernels, timed, work), weights, latency_ms)
         pooled = np.maximum(pooled, LEAST_SHARE * _typical(work, kernels, total_ms))
-        priced = _solve(
-            _design(kernels, timed, work, by_kind=True), relative, observed,
-            np.tile(pooled, len(ALL_KINDS)),
-        )  # fmt: skip
+        near = np.tile(pooled, len(ALL_KINDS))
+        spread = np.hstack([work * (kernels.kinds == n)[:, None] for n in range(len(ALL_KINDS))])
+        priced = _solve(_design(kernels, timed, spread), weights, latency_ms, near)
         return cls(priced.reshape(len(ALL_KINDS), WORK))
 
     def __call__(self, kernels: KernelCounts) -> Floats:
@@ -71,37 +67,29 @@ def _typical(work: Floats, kernels: KernelCounts, total_ms: Floats) -> Floats:
     return np.asarray(total_ms.sum() / np.maximum(sums.sum(axis=0), 1.0))
 
 
-def _design(
-    kernels: KernelCounts, timed: npt.NDArray[np.int64], work: Floats, *, by_kind: bool
-) -> sp.csr_matrix:
-    if by_kind:
-        spread = [
-            work * (kernels.kinds == kind)[:, None] for kind in range(len(ALL_KINDS))
-        ]
-        work = np.hstack(spread)
+def _design(kernels: KernelCounts, timed: npt.NDArray[np.int64], work: Floats) -> sp.csr_matrix:
+    """Work of every network, then of every kernel that was timed."""
     matrix = sp.csr_matrix(work)
     return sp.vstack([kernels.counts @ matrix, matrix[timed]], format="csr")
 
 
 def _solve(
-    design: sp.csr_matrix, relative: Floats, observed: Floats, near: Floats | None = None
+    design: sp.csr_matrix, weights: Floats, latency_ms: Floats, near: Floats | None = None
 ) -> Floats:
-    """Non-negative least squares of relative errors (Lawson and Hanson 1974).
+    """Non-negative least squares of relative errors.
 
-    ``near`` holds prices that those which the rows say nothing of keep to.
+    Lawson and Hanson, *Solving Least Squares Problems* (1974). ``near`` holds what prices keep to
+    that the rows say nothing of.
     """
     from scipy.optimize import nnls
 
-    x = np.asarray((sp.diags(relative) @ design).todense())
-    y = relative * observed
-    scale = np.abs(x).max(axis=0) + 1e-300
+    x = (sp.diags(weights / latency_ms) @ design).toarray()
+    scale = near if near is not None else 1 / np.maximum(x.max(axis=0), _TINY)
+    x = x * scale
+    y = weights
     if near is not None:
-        scale = near
-        x = np.vstack([x * scale, POOL_WEIGHT * np.eye(len(scale)) * np.sqrt(len(observed))])
-        y = np.concatenate([y, np.full(len(scale), POOL_WEIGHT * np.sqrt(len(observed)))])
-    else:
-        x = x / scale
-        scale = 1 / scale
+        hold = KEEP * np.sqrt(len(y))
+        x, y = np.vstack([x, hold * np.eye(len(near))]), np.append(y, np.full(len(near), hold))
     q, r = np.linalg.qr(x)
     prices, _ = nnls(r, q.T @ y)
     return np.asarray(prices * scale)
