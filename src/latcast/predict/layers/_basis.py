@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from ._kernels import ALL_KINDS, KernelCounts
 
 Floats = npt.NDArray[np.float64]
+Columns = npt.NDArray[np.int64]
 
 LENGTHS = np.array([2.0, 2.0, 3.0, 1.5, 1.2, 1.2, 1.0, 0.7, 1.0, 1.0, 0.2, 0.2])
 """Factors (as natural logarithms) within which kernels are alike, by column of
@@ -21,6 +22,8 @@ VECTOR = 16
 SCALE_DEVIATION, KIND_DEVIATION, SLOPE_DEVIATION, LABEL_DEVIATION = 0.5, 0.5, 0.12, 0.25
 """Prior standard deviations of log latency: of all kernels together, of a kind, of a power of each
 fact, of a set of fused operators."""
+ALIKE = 0.9
+"""Correlation above which a kernel needs no point of its own beside another."""
 _JITTER = 1e-6
 
 
@@ -81,6 +84,47 @@ class Basis:
         kinds = np.repeat(np.arange(len(points)), [len(p) for p in points])
         labels = tuple(sorted(set(kernels.labels)))
         return cls(centres, np.concatenate(points), kinds, labels, amplitude, stretch)
+
+    def extended(self, kernels: KernelCounts, *, most_points: int) -> tuple[Basis, Columns]:
+        """With points and constants for kernels that are unlike those of this basis.
+
+        Args:
+            kernels: that it shall be able to tell apart.
+            most_points: new ones of a kind.
+
+        Returns:
+            The basis, and where its features hold those of this one, in order, which are the same.
+        """
+        z = log_facts(kernels)
+        points, kinds = [], []
+        for kind in range(len(ALL_KINDS)):
+            old = self.points[self.point_kinds == kind]
+            new = _spread(z[kernels.kinds == kind] / LENGTHS, most_points) * LENGTHS
+            if len(old) and len(new):
+                new = new[_alike(old, new, self.stretch).max(axis=0) < ALIKE]
+            points += [old, new]
+            kinds += [kind] * (len(old) + len(new))
+        labels = (*self.labels, *sorted(set(kernels.labels) - set(self.labels)))
+        wider = replace(
+            self, points=np.concatenate(points), point_kinds=np.array(kinds), labels=labels
+        )
+        starts = [wider._start(kind) for kind in range(len(ALL_KINDS))]
+        columns = [np.zeros(1, dtype=np.int64)]
+        columns += [start + np.arange(self._width(kind)) for kind, start in enumerate(starts)]
+        columns.append(wider._start(len(ALL_KINDS)) + np.arange(len(self.labels)))
+        return wider, np.concatenate(columns)
+
+    @property
+    def size(self) -> int:
+        """Number of features."""
+        return self._start(len(ALL_KINDS)) + len(self.labels)
+
+    def _width(self, kind: int) -> int:
+        return 1 + self.centres.shape[1] + int((self.point_kinds == kind).sum())
+
+    def _start(self, kind: int) -> int:
+        """The first feature of a kind; the one before the first kind's is the constant of all."""
+        return 1 + sum(self._width(k) for k in range(kind))
 
     def features(self, kernels: KernelCounts) -> sp.csr_matrix:
         """Features of every kernel, shape (d, features)."""

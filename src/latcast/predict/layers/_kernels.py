@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from latcast.networks.graph import (
     KERNEL_FACTS,
     KINDS,
     UNKNOWN,
+    Kernel,
     LayerGraph,
     fuse,
     graph_of_layers,
@@ -22,6 +23,7 @@ from latcast.networks.graph import (
 from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
 
 ALL_KINDS = (*KINDS, UNKNOWN)
 
@@ -77,8 +79,19 @@ class KernelCounts:
         )
         return cls(*seen.arrays(), sp.csr_matrix(incidence @ _counts(per_block, len(seen))))
 
+    @classmethod
+    def joined(cls, parts: Sequence[KernelCounts]) -> KernelCounts:
+        """The networks of all parts, over the distinct kernels of all."""
+        seen = _Distinct()
+        columns = [seen.add_all(p.kinds, p.labels, p.facts) for p in parts]
+        counts = [
+            _spread_columns(p.counts, c, len(seen)) for p, c in zip(parts, columns, strict=True)
+        ]
+        rows = [c[r] for p, c in zip(parts, columns, strict=True) for r in p.rows]
+        return cls(*seen.arrays(), sp.vstack(counts, format="csr"), tuple(rows))
+
     def __len__(self) -> int:
-        return self.counts.shape[0]
+        return int(self.counts.shape[0])
 
     def fact(self, name: str) -> Floats:
         """One column of the facts, shape (d,)."""
@@ -95,25 +108,31 @@ class _Distinct:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def add(self, graph: LayerGraph, kernels: Sequence[object]) -> npt.NDArray[np.int64]:
-        facts = kernel_facts(graph, kernels)
+    def add(self, graph: LayerGraph, kernels: Sequence[Kernel]) -> Numbers:
+        """Numbers of the kernels of a graph."""
+        kinds = [ALL_KINDS.index(graph.layers[k.main].kind) for k in kernels]
+        labels = [kernel_label(graph, k) for k in kernels]
+        return self.add_all(kinds, labels, kernel_facts(graph, kernels))
+
+    def add_all(self, kinds: Iterable[int], labels: Iterable[str], facts: Floats) -> Numbers:
+        """Numbers of kernels."""
         numbers = []
-        for kernel, values in zip(kernels, facts, strict=True):
-            kind = ALL_KINDS.index(graph.layers[kernel.main].kind)
-            key = (kind, kernel_label(graph, kernel), values.tobytes())
+        for kind, label, values in zip(kinds, labels, facts, strict=True):
+            key = (int(kind), label, values.tobytes())
             if key not in self._numbers:
                 self._numbers[key] = len(self._facts)
                 self._facts.append(values)
             numbers.append(self._numbers[key])
         return np.array(numbers, dtype=np.int64)
 
-    def arrays(self) -> tuple[npt.NDArray[np.int64], tuple[str, ...], Floats]:
+    def arrays(self) -> tuple[Numbers, tuple[str, ...], Floats]:
+        """Kinds, labels and facts of all, by number."""
         kinds = np.array([k for k, _, _ in self._numbers], dtype=np.int64)
         labels = tuple(label for _, label, _ in self._numbers)
         return kinds, labels, np.array(self._facts).reshape(-1, len(KERNEL_FACTS))
 
 
-def working_kernels(graph: LayerGraph) -> list[object]:
+def working_kernels(graph: LayerGraph) -> list[Kernel]:
     """Kernels of the graph that do something at run time."""
     return [k for k in fuse(graph) if graph.layers[k.main].kind != "view"]
 
@@ -124,3 +143,10 @@ def _counts(rows: Sequence[npt.NDArray[np.int64]], d: int) -> sp.csr_matrix:
     row = np.repeat(np.arange(len(rows)), lengths)
     matrix = sp.coo_matrix((np.ones(len(column)), (row, column)), shape=(len(rows), d))
     return sp.csr_matrix(matrix)  # which adds up what comes twice
+
+
+def _spread_columns(counts: sp.csr_matrix, columns: Numbers, d: int) -> sp.csr_matrix:
+    """Counts (n, own kernels) over all d kernels."""
+    entries = counts.tocoo()
+    shape = (counts.shape[0], d)
+    return sp.csr_matrix((entries.data, (entries.row, columns[entries.col])), shape=shape)
