@@ -182,6 +182,12 @@ class Operators(GraphWriter):
             raise ValueError(f"a shape of as many elements as {x.shape} is needed; got {shape}")
         return self.node("Reshape", [x, _integers(shape)], shape, word="reshape")[0]
 
+    def expand(self, x: Tensor, *shape: int) -> Tensor:
+        """Repeated to ``shape``; nothing is done where it has that shape."""
+        if x.shape == shape:
+            return x
+        return self.node("Expand", [x, _integers(shape)], shape, word="expand")[0]
+
     def transpose(self, x: Tensor, *order: int) -> Tensor:
         """The axes in another order."""
         shape = tuple(x.shape[i] for i in order)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._onnx import INPUT, OUTPUT
+from latcast.networks._onnx import INPUT, OUTPUT
 
 OPSET = 20
 """The first that has Gelu."""
@@ -152,10 +152,12 @@ class GraphWriter:
             values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, tensor.shape))
         renamed = {output.name: OUTPUT}
         for n, node in enumerate(self._nodes):
-            names = [[renamed.get(x, x) for x in side] for side in (node.inputs, node.outputs)]
-            attributes = node.attributes
+            inputs, outputs = (
+                [renamed.get(x, x) for x in side] for side in (node.inputs, node.outputs)
+            )
+            name = f"{node.word}_{n}"
             graph.node.append(
-                helper.make_node(node.op, *names, name=f"{node.word}_{n}", **attributes)
+                helper.make_node(node.op, inputs, outputs, name=name, **node.attributes)
             )
         self._write_initializers(graph)
         content: bytes = model.SerializeToString()
