@@ -25,7 +25,7 @@ def parse(model: bytes | Path) -> onnx.ModelProto:
         FileNotFoundError: there is no such file.
         UnsupportedNetworkError: it is no ONNX model.
     """
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from onnx import ModelProto
 
     content = model if isinstance(model, bytes) else model.read_bytes()
@@ -76,8 +76,8 @@ def _shape(value: onnx.ValueInfoProto, batch: int) -> tuple[int, ...]:
     if min(sides, default=1) <= 0:
         dims = [dim.dim_param or dim.dim_value or "?" for dim in kind.shape.dim]
         raise UnsupportedNetworkError(
-            f"input {value.name!r} must have fixed sides, but for the first, the batch; "
-            f"its shape is {dims}: fix it, for example with onnxruntime.tools.make_dynamic_shape_fixed"
+            f"input {value.name!r} must have fixed sides, but for the first, the batch; its shape "
+            f"is {dims}: fix it with `python -m onnxruntime.tools.make_dynamic_shape_fixed`"
         )
     return tuple(sides)
 
