@@ -1,11 +1,15 @@
 """Any network as a graph of layers: read from ONNX or PyTorch, fused as runtimes fuse."""
 
+from ._facts import KERNEL_FACTS, kernel_facts, kernel_label
+from ._from_blocks import graph_of_layers
 from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
 from ._kernels import Kernel
 from ._operators import KINDS, OPERATORS, Operator
+from .onnx_reader import read_onnx
 
 __all__ = [
     "GRAPH_INPUT",
+    "KERNEL_FACTS",
     "KINDS",
     "OPERATORS",
     "UNKNOWN",
@@ -14,4 +18,8 @@ __all__ = [
     "LayerGraph",
     "Operator",
     "TensorShape",
+    "graph_of_layers",
+    "kernel_facts",
+    "kernel_label",
+    "read_onnx",
 ]
