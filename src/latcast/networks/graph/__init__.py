@@ -1,19 +1,26 @@
 """Any network as a graph of layers: read from ONNX or PyTorch, fused as runtimes fuse."""
 
 from ._from_blocks import graph_of_layers
+from ._fusion import fuse
 from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
 from ._kernels import Kernel
 from ._operators import KINDS, OPERATORS, Operator
+from ._rules import RULES, Rule
+from .onnx_reader import read_onnx
 
 __all__ = [
     "GRAPH_INPUT",
     "KINDS",
     "OPERATORS",
+    "RULES",
     "UNKNOWN",
     "GraphLayer",
     "Kernel",
     "LayerGraph",
     "Operator",
+    "Rule",
     "TensorShape",
+    "fuse",
     "graph_of_layers",
+    "read_onnx",
 ]
