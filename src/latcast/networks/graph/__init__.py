@@ -3,6 +3,7 @@
 from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
 from ._kernels import Kernel
 from ._operators import KINDS, OPERATORS, Operator
+from .torch_reader import read_pytorch
 
 __all__ = [
     "GRAPH_INPUT",
@@ -14,4 +15,5 @@ __all__ = [
     "LayerGraph",
     "Operator",
     "TensorShape",
+    "read_pytorch",
 ]
