@@ -8,6 +8,7 @@ from ._kernels import Kernel
 from ._operators import KINDS, OPERATORS, Operator
 from ._rules import RULES, Rule
 from .onnx_reader import read_onnx
+from .torch_reader import read_pytorch
 
 __all__ = [
     "GRAPH_INPUT",
@@ -27,4 +28,5 @@ __all__ = [
     "kernel_facts",
     "kernel_label",
     "read_onnx",
+    "read_pytorch",
 ]
