@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latcast.networks.graph import LayerGraph, read_pytorch
+from latcast.networks.graph import read_pytorch
 from latcast.networks.graph.torch_reader._sizes import evaluate
 
 torch = pytest.importorskip("torch")
@@ -114,9 +115,9 @@ def test_nothing_in_a_file_is_executed(path: Path, tmp_path: Path) -> None:
     trap = tmp_path / "trap"
 
     def set_trap(record: dict[str, Any]) -> None:
-        for tensor in record["graph_module"]["graph"]["tensor_values"].values():
+        for name, tensor in _graph(record)["tensor_values"].items():
             for side in tensor["sizes"]:
-                if "as_expr" in side:
+                if "as_expr" in side and name != "x":
                     side["as_expr"]["expr_str"] = f"open({str(trap)!r}, 'w').close()"
 
     with zipfile.ZipFile(changed(path, tmp_path / "evil.pt2", set_trap), "a") as archive:
@@ -141,7 +142,7 @@ def test_other_files_are_refused(path: Path, tmp_path: Path) -> None:
     def set_version(record: dict[str, Any]) -> None:
         record["schema_version"]["major"] = 9
 
-    with pytest.raises(ValueError, match="must be of version 8, .* got 9"):
+    with pytest.raises(ValueError, match=r"must be of version 8, .* got 9"):
         read_pytorch(changed(path, tmp_path / "new.pt2", set_version))
 
 
@@ -170,8 +171,8 @@ def _deep_side(record: dict[str, Any]) -> None:
 
 
 def _cycle(record: dict[str, Any]) -> None:
-    nodes = _graph(record)["nodes"]
-    nodes[0]["inputs"][0]["arg"]["as_tensor"]["name"] = nodes[-1]["outputs"][0]["as_tensor"]["name"]
+    conv = next(n for n in _graph(record)["nodes"] if "conv2d" in n["target"])
+    conv["inputs"][0]["arg"]["as_tensor"]["name"] = "relu_"
 
 
 def _given_twice(record: dict[str, Any]) -> None:
@@ -206,7 +207,7 @@ def _no_graph(record: dict[str, Any]) -> None:
 def test_broken_graphs_are_clear_errors(
     change: Callable[[dict[str, Any]], None], path: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=r"broken\.pt2") as caught:
         read_pytorch(changed(path, tmp_path / "broken.pt2", change), batch=2)
     assert len(str(caught.value)) < 500
     assert len(str(caught.value).splitlines()) == 1
@@ -216,7 +217,7 @@ def test_damaged_files_are_graphs_or_errors(path: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     with zipfile.ZipFile(path) as archive:
         text = np.frombuffer(archive.read("net/models/model.json"), np.uint8)
-    seen = set()
+    graphs = 0
     for n in range(150):
         damaged = text.copy()
         if n % 5:
@@ -226,12 +227,10 @@ def test_damaged_files_are_graphs_or_errors(path: Path, tmp_path: Path) -> None:
             damaged = damaged[: rng.integers(len(text))]
         with zipfile.ZipFile(tmp_path / "damaged.pt2", "w") as archive:
             archive.writestr("net/models/model.json", damaged.tobytes())
-        try:
-            seen.add(type(read_pytorch(tmp_path / "damaged.pt2", batch=2)))
-        except ValueError as error:
-            seen.add(type(error))
-            assert len(str(error)) < 600
-    assert LayerGraph in seen
+        with contextlib.suppress(ValueError):
+            read_pytorch(tmp_path / "damaged.pt2", batch=2)
+            graphs += 1
+    assert 0 < graphs < 150
     for n in (0, 10, 1_000, path.stat().st_size - 30):
         (tmp_path / "cut.pt2").write_bytes(path.read_bytes()[:n])
         with pytest.raises(ValueError, match=r"cut\.pt2 must be a file of"):
@@ -258,5 +257,5 @@ def test_sides_are_whole_numbers_of_symbols() -> None:
         "Max()",
         "Pow(Integer(9), Integer(60))",
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"cannot be computed|understood|below|exponent|value"):
             evaluate(wrong, symbols)

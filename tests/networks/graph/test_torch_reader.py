@@ -90,6 +90,7 @@ def test_convolutions(case: tuple[Any, ...]) -> None:
     if len(module.kernel_size) == 2:
         assert layer.window == module.kernel_size
         assert (layer.stride, layer.dilation) == (module.stride, module.dilation)
+    assert layer.out_shapes[0] is not None
     assert layer.out_shapes[0][-1] == module(torch.zeros(shape)).shape[-1]
     assert graph.outputs == (0,)
 
@@ -387,7 +388,7 @@ def counted(module: Any, *inputs: Any) -> int:
     # Of the others on CPUs it counts nothing; and with gradients no layer takes its fast path.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         module.eval()(*inputs)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 @settings(max_examples=12)

@@ -86,7 +86,9 @@ class _Scope:
         self, name: str, source: int | None = None, origins: frozenset[Origin] = frozenset()
     ) -> Operand:
         """The tensor of that name, as it comes from a source."""
-        tensor = self.graph.tensors[name]
+        tensor = self.graph.tensors.get(name)
+        if tensor is None:
+            raise ValueError(f"tensor {name!r} must have a shape; it has none")
         shape = closed(tensor.shape, self.symbols)
         return Operand(shape, tensor.dtype, tensor.element_bytes, source, origins)
 
