@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from latcast.data import NetworkDataset
 from latcast.devices import Target
-from latcast.networks.graph import LayerGraph
+from latcast.networks.graph import LayerGraph, read_onnx
 
 from ._campaign_file import CampaignFile
 from ._onnx_networks import OnnxNetwork, content, family_of, from_text, name_of
@@ -36,7 +37,8 @@ def network_results(
     The networks are built and files read again, for their graphs.
 
     Raises:
-        ValueError: no network has been visited in two processes yet, or a file has changed.
+        ValueError: no network has been visited in two processes yet, a file has changed, or the
+            campaign is of a space's architectures.
         FileNotFoundError: a file is gone.
     """
     plan = campaign.plan()
@@ -62,7 +64,16 @@ def network_results(
 
 
 def networks_of(campaign: CampaignFile) -> list[OnnxNetwork]:
-    """What a campaign of graphs measures, in its order."""
+    """What a campaign of graphs measures, in its order.
+
+    Raises:
+        ValueError: the campaign is of a space's architectures.
+    """
+    if (space := campaign.plan()["space"]) is not None:
+        raise ValueError(
+            f"{campaign.path} must be a campaign of networks of any kind; it is of {space}: use "
+            "results"
+        )
     return [from_text(item.decode()) for item in campaign.items()]
 
 
@@ -104,6 +115,4 @@ def _profiles(campaign: CampaignFile) -> dict[int, dict[int, float]]:
 
 
 def _graph(network: OnnxNetwork, batch: int, seed: int) -> LayerGraph:
-    from latcast.networks.graph import read_onnx
-
-    return read_onnx(content(network, batch, seed), batch=batch)
+    return replace(read_onnx(content(network, batch, seed), batch=batch), name=name_of(network))

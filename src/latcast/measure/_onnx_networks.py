@@ -110,6 +110,11 @@ def from_text(text: str) -> OnnxNetwork:
     )
 
 
+def is_member(text: str) -> bool:
+    """Whether :func:`from_text` makes a member of it, whose nodes are called by their numbers."""
+    return isinstance(from_text(text), Member)
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
