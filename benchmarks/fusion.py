@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,13 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
+from latcast.networks.graph import GraphLayer, fuse, read_onnx
+
 VIEWS = frozenset(
     ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast", "Shape", "Size")
 )
 REORDERS = frozenset(("ReorderInput", "ReorderOutput"))
-_NCHWC = re.compile(r"(.*)_nchwc(_token_\d+)?")
+_NCHWC = re.compile(r"(.*?)(_bn)?_nchwc(_token_\d+)?")
 _DISTANCE = 6
 """So many nodes a transpose is moved at most, as it is looked for."""
 
@@ -160,12 +162,12 @@ class _Mapping:
         has = {a.name for a in node.attribute}
         steps = (len(node.input) > 3 and bool(node.input[3])) + ("activation" in has - had)
         for _ in range(steps):
-            (n,) = extended.readers[extended.nodes[n].output[0]]
+            # Of a product with its own activation, which reads it too, that is the last one.
+            n = max(extended.readers[extended.nodes[n].output[0]])
         return self._extended_ends.get(extended.nodes[n].output[0])
 
     def reference(self) -> Reference:
         final = self._final
-        unexplained = [x.op_type for x in final.nodes if x.output[0] not in self._ends_of]
         owners = [self._owner(n) for n in range(len(final.nodes))]
         stops = {self._ends_of.get(o) for x in final.nodes for o in x.output} - {None}
         members: dict[int, dict[int, None]] = defaultdict(dict)
@@ -177,6 +179,11 @@ class _Mapping:
                     members[owners[n]].update(dict.fromkeys(found - taken))
                     taken |= found
         gone = self._gone(members) | (set(range(len(self._original.nodes))) - taken)
+        unexplained = [
+            x.op_type
+            for n, x in enumerate(final.nodes)
+            if not members.get(n) and x.op_type not in (*VIEWS, *REORDERS, "Transpose")
+        ]
         names = [x.name for x in self._original.nodes]
         groups = [frozenset(names[m] for m in g if m not in gone) for g in members.values()]
         return Reference(
@@ -248,3 +255,42 @@ class _Mapping:
     def _readers(self, m: int) -> Sequence[int]:
         readers = self._original.readers
         return [r for o in self._original.nodes[m].output for r in readers.get(o, ())]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Nodes that run, and those that are grouped otherwise than ONNX Runtime does."""
+
+    nodes: int
+    different: Counter[str]
+
+    @property
+    def same(self) -> float:
+        """Share of the nodes that are in the same kernel."""
+        return 1 - self.different.total() / self.nodes if self.nodes else 1.0
+
+
+def compare(model: onnx.ModelProto) -> Comparison:
+    """Our kernels of a model against ONNX Runtime's."""
+    model = named(model)
+    expected = reference(model)
+    graph = read_onnx(model.SerializeToString())
+    runs = {x.name: x for x in graph.layers if x.kind != "view"}
+    ours = {}
+    for kernel in fuse(graph):
+        names = frozenset(graph.layers[n].name for n in kernel.layers) & set(runs)
+        ours.update(dict.fromkeys(names, names))
+    theirs = {n: g & set(runs) for g in expected.groups for n in g}
+    different: Counter[str] = Counter()
+    for name in runs:
+        if name in expected.gone:
+            if len(ours[name]) < 2:
+                different[f"{_words([name], runs)} runs, not there"] += 1
+        elif name in theirs and ours[name] - expected.gone != theirs[name]:
+            mine = ours[name] - expected.gone
+            different[f"{_words(mine, runs)} | {_words(theirs[name], runs)}"] += 1
+    return Comparison(len(runs), different)
+
+
+def _words(names: Iterable[str], layers: Mapping[str, GraphLayer]) -> str:
+    return " ".join(x.op for n, x in layers.items() if n in set(names))

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ._conditions import Part, Parts
-from ._graph import GRAPH_INPUT, LayerGraph
+from ._graph import GRAPH_INPUT, UNKNOWN, LayerGraph
 from ._kernels import Kernel
+from ._parts import Part, Parts
 from ._rules import RULES, Rule
 
 _ANY = "*"
@@ -39,7 +39,7 @@ class _Step:
     is_branch: bool
 
     def fits(self, word: str) -> bool:
-        return word in self.words or _ANY in self.words
+        return word in self.words or (_ANY in self.words and word != UNKNOWN)
 
 
 @lru_cache(maxsize=256)
@@ -60,7 +60,7 @@ class Joining:
     def apply(self, rule: Rule) -> None:
         """Join every path of kernels that fits the rule, from the first to the last."""
         steps = _steps(rule.path)
-        for last in self.parts.starting(steps[0].words):
+        for last in self.parts.known_by(steps[0].words):
             # A kernel that was joined may start another path.
             while (path := self._path(rule, steps, last)) is not None:
                 joined = self.parts.join(path, rule.becomes or path[0].word)
@@ -70,7 +70,7 @@ class Joining:
 
     def _path(self, rule: Rule, steps: Sequence[_Step], last: int) -> list[Part] | None:
         part = self.parts.get(last)
-        if part is None or not steps[0].fits(part.word) or (len(part.sources) > 1 and False):
+        if part is None or not steps[0].fits(part.word):
             return None
         for path in self._paths(steps, [part]):
             if self._is_closed(path) and rule.when(self.parts, path):

@@ -76,9 +76,7 @@ RULES: tuple[Rule, ...] = (
     Rule("NchwcTransformer", f"{_CONV}|batch_norm add+", "sum", when=where.blocked_second),
     Rule("NchwcTransformer", f"{_CONV}|batch_norm|sum {_BLOCKED}", "done", when=where.blocked),
     Rule("NchwcTransformer", f"{_CONV}|batch_norm|sum h_swish", "done", when=where.blocked),
-    Rule(
-        "NchwcTransformer", f"{_CONV}|batch_norm|sum h_sigmoid mul@", "done", when=where.blocked
-    ),
+    Rule("NchwcTransformer", f"{_CONV}|batch_norm|sum h_sigmoid mul@", "done", when=where.blocked),
     Rule("ConvAddActivationFusion", f"{_CONV} add+", "plain_sum", when=where.plain_last),
     Rule("ConvAddActivationFusion", f"plain_sum {_ABSORBED}", "done"),
     Rule("ReorderOutput", "* transpose", "done", when=where.blocked_to_channels_last),
