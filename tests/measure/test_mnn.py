@@ -10,7 +10,7 @@ import pytest
 import latcast
 from latcast.measure.runtimes import UnsupportedNetworkError
 from latcast.measure.runtimes import mnn as module
-from latcast.measure.runtimes.mnn import MNNRuntime, layer_position, quiet
+from latcast.measure.runtimes.mnn import MNNRuntime, quiet
 from latcast.networks import BlockBuilder, Network
 
 needs_mnn = pytest.mark.skipif(
@@ -72,14 +72,6 @@ def test_quiet_gives_back_the_outputs_after_an_error(capfd):
         raise RuntimeError
     os.write(1, b"after\n")
     assert capfd.readouterr().out == "after\n"
-
-
-@pytest.mark.parametrize(
-    ("name", "position"),
-    [("t12", 12), ("t3_raster_0", 3), ("flat7", 7), ("output__matmul_converted", 9), ("Op3", None)],
-)
-def test_operators_are_of_the_layer_that_they_are_named_after(name, position):
-    assert layer_position(name, last=9) == position
 
 
 @needs_mnn

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import latcast
-from latcast.measure.runtimes.openvino import OpenVINO, book, without_telemetry
+from latcast.measure.runtimes.openvino import OpenVINO, without_telemetry
 
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 
@@ -64,25 +64,6 @@ def test_a_telemetry_module_that_is_loaded_stays(monkeypatch):
     with without_telemetry():
         assert sys.modules["openvino_telemetry"] is pytest
     assert sys.modules["openvino_telemetry"] is pytest
-
-
-def test_times_are_booked_on_layers_by_name():
-    assert book(
-        [
-            ("input", 0.0),
-            ("input_abcd_acdb_conv_0/WithoutBiases", 1.0),
-            ("conv_0/WithoutBiases", 10.0),
-            ("h_swish_1", 0.0),
-            ("depthwise_conv_2/WithoutBiases", 20.0),
-            ("something new", 2.0),
-            ("conv_4/WithoutBiases_acdb_abcd_h_sigmoid_5", 3.0),
-            ("h_sigmoid_5", 30.0),
-            ("flatten_7", 4.0),
-            ("output", 40.0),
-            ("output/sink_port_0", 5.0),
-        ],
-        last=7,
-    ) == {0: 11.0, 2: 20.0, 5: 35.0, 7: 49.0}
 
 
 def test_a_profile_covers_the_weighted_layers_of_a_network():

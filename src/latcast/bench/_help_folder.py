@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latcast._names import unknown_name
-from latcast.data import LatencyDataset, read
+from latcast.data import LatencyDataset, read_latencies
 from latcast.spaces import space_names
 
 FOLDERS = {
@@ -94,7 +94,7 @@ class HelpFolder:
             FileNotFoundError: there is no file of architectures.
         """
         path = self.path / "latency" / f"{name}.pt"
-        data = read(path, format="help")
+        data = read_latencies(path, format="help")
         if self.space not in (None, data.archs.space.name):
             raise ValueError(f"{path} is of space {data.archs.space.name}; asked for {self.space}")
         return data

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from latcast.data import LatencyDataset, read
+from latcast.data import LatencyDataset, read_latencies
 from latcast.predict import BaseModel, LookupTable, Predictor, Roofline
 from latcast.spaces import space
 
@@ -108,7 +108,7 @@ class Material:
         return random_rows(self.rows[0], samples, seed)
 
     def _split(self, name: str) -> tuple[LatencyDataset, LatencyDataset, LatencyDataset]:
-        return paper.honest_split(read(self._folder / "datasets" / f"{name}.csv"))
+        return paper.honest_split(read_latencies(self._folder / "datasets" / f"{name}.csv"))
 
 
 @dataclass(frozen=True)

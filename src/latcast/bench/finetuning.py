@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from latcast.data import LatencyDataset, read
+from latcast.data import LatencyDataset, read_latencies
 from latcast.predict import Predictor
 from latcast.predict.design import suggest
 from latcast.predict.metrics import evaluate, metrics
@@ -141,7 +141,7 @@ def _runs(
 
 
 def _split(folder: Path, name: str) -> tuple[LatencyDataset, LatencyDataset, LatencyDataset]:
-    return paper.honest_split(read(folder / "datasets" / f"{name}.csv"))
+    return paper.honest_split(read_latencies(folder / "datasets" / f"{name}.csv"))
 
 
 def _record(transfer: Transfer, method: str, samples: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from latcast.data import LatencyDataset, paper_split, read
+from latcast.data import LatencyDataset, paper_split, read_latencies
 from latcast.data.audit import audit, measured_rows
 from latcast.predict import MLP, Flops, LookupTable, Predictor, Roofline
 from latcast.predict.metrics import evaluate
@@ -92,7 +92,7 @@ def run(
     for dataset in DATASETS:
         if datasets is not None and dataset.name not in datasets:
             continue
-        parts = honest_split(read(folder / "datasets" / f"{dataset.name}.csv"))
+        parts = honest_split(read_latencies(folder / "datasets" / f"{dataset.name}.csv"))
         for name, create in PREDICTORS.items():
             if predictors is None or name in predictors:
                 report(f"{dataset.name}: {name}")

@@ -224,7 +224,7 @@ def read_data(
         if format_ is not None and format_ not in data.FORMATS:
             raise UsageError(unknown_name("format", format_, list(data.FORMATS)))
     check_usable(path)
-    return data.read(path, space=the_space, target=the_target, format=format_)
+    return data.read_latencies(path, space=the_space, target=the_target, format=format_)
 
 
 def read_architectures(path: Path) -> list[Any]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from latcast.data import LatencyDataset
     from latcast.devices import Target
     from latcast.measure import Comparison, Plan, Results
     from latcast.spaces import Archs, SearchSpace
@@ -168,7 +169,7 @@ def _resolutions(space: SearchSpace, text: str | None) -> list[int] | None:
     return parse_integers(text)
 
 
-def _measure(path: Path, plan: Plan, *, resume: bool, quiet: bool) -> Results:
+def _measure(path: Path, plan: Plan, *, resume: bool, quiet: bool) -> Results[LatencyDataset]:
     from latcast import measure
 
     with _campaign(path, plan, resume=resume) as campaign:
@@ -201,7 +202,7 @@ def _campaign(path: Path, plan: Plan, *, resume: bool) -> Any:
             raise UsageError(
                 f"a campaign goes on as it began: {name} was {began.get(name)!r}, got {value!r}"
             )
-    if campaign.genes().tolist() != plan.items().tolist():
+    if campaign.items() != plan.items():
         campaign.close()
         raise UsageError(f"{path} is of other networks; use the options that it began with")
     return campaign
@@ -215,7 +216,10 @@ def _profile(target: Target, archs: Archs, seed: int) -> Floats | None:
 
 
 def _compare(
-    space: SearchSpace, whole: Results, tables: dict[str, tuple[Floats, float]], seed: int
+    space: SearchSpace,
+    whole: Results[LatencyDataset],
+    tables: dict[str, tuple[Floats, float]],
+    seed: int,
 ) -> tuple[list[Comparison], dict[str, tuple[Floats, float]]]:
     """Every table against the third of the networks that none has seen.
 
@@ -263,7 +267,7 @@ def _write(
     table: tuple[Floats, float],
     comparisons: list[Comparison],
     chosen: str,
-    whole: Results,
+    whole: Results[LatencyDataset],
 ) -> None:
     from latcast.predict.lookup_table import LookupTable
 
@@ -279,7 +283,7 @@ def _write(
 
 def _report(
     out: Path,
-    whole: Results,
+    whole: Results[LatencyDataset],
     comparisons: list[Comparison],
     chosen: str,
     *,

@@ -15,18 +15,20 @@ from ._common import (
     Json,
     Quiet,
     UsageError,
+    check_usable,
     fails_cleanly,
     find_space,
     note,
     print_json,
     print_table,
     read_architectures,
-    read_data,
     usage,
 )
+from ._measured_networks import OF_SPACES, asked_networks, asks_for_networks
 from ._quantities import parse_duration
 
 if TYPE_CHECKING:
+    from latcast.data import LatencyDataset, NetworkDataset
     from latcast.measure import CampaignFile, Plan, Progress, Results
     from latcast.spaces import Archs, SearchSpace
 
@@ -53,6 +55,18 @@ def command(
     archs: Annotated[
         Path | None,
         typer.Option("--archs", help="Measure these (JSON, as `latcast suggest` prints them)."),
+    ] = None,
+    population: Annotated[
+        int | None,
+        typer.Option("--population", min=1, help="Measure so many networks of all families."),
+    ] = None,
+    family: Annotated[
+        list[str] | None,
+        typer.Option("--family", help="Of these families only; repeat for several."),
+    ] = None,
+    models: Annotated[
+        list[Path] | None,
+        typer.Option("--models", help="Measure this .onnx file, or a folder's; repeat."),
     ] = None,
     runtime: Annotated[
         str | None,
@@ -95,15 +109,15 @@ def command(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Time architectures of a space on this machine, and write a dataset.
+    """Time networks on this machine, and write a dataset.
+
+    They are architectures of a space, or (--population, --models) networks of any kind.
 
     The raw record is kept beside the dataset, in a file that ends in .campaign; --resume goes
     on with it after an interruption of any kind.
 
     Example: latcast measure --samples 300 --runtime onnxruntime --out cpu.parquet
     """
-    from latcast import measure
-
     if out.suffix != ".parquet":
         raise UsageError(f"--out must end in .parquet; got {out}")
     budget_s = None if time_budget is None else parse_duration(time_budget)
@@ -112,6 +126,9 @@ def command(
         "space": space,
         "samples": samples,
         "archs": None if archs is None else str(archs),
+        "population": population,
+        "family": family or None,
+        "models": [str(path) for path in models or ()] or None,
         "runtime": runtime,
         "threads": threads,
         "batch": batch,
@@ -133,9 +150,9 @@ def command(
         plan_text = campaign.plan()
         note(f"measuring on {plan_text['target']}; raw record: {path}", quiet=quiet)
         run_campaign(campaign, time_budget_s=budget_s, quiet=quiet)
-        results = measure.results(campaign, like_ms=like_ms)
+        results, names = _results(campaign, like_ms)
     results.dataset.save(out)
-    _report(results, out, json=json, quiet=quiet)
+    _report(results, names, out, json=json, quiet=quiet)
 
 
 def run_campaign(
@@ -181,11 +198,13 @@ def _reference_of(path: Path | None, target: str) -> float | None:
     Raises:
         ValueError: the dataset does not state it, or is of another target.
     """
+    from latcast.data import read
     from latcast.measure import REFERENCE_LEVEL
 
     if path is None:
         return None
-    data = read_data(path, None, None, None)
+    check_usable(path)
+    data = read(path)
     if str(data.target) != target:
         raise ValueError(
             f"--like must be a dataset of the same target, {target}; {path} is of {data.target}"
@@ -207,25 +226,31 @@ def _plan(given: dict[str, Any]) -> Plan:
     from latcast.measure import Plan, Protocol
     from latcast.measure.runtimes import runtime as find_runtime
 
-    options = {"device": host_name(), "visits": Protocol().visits, **_DEFAULTS, **given}
-    space = find_space(options["space"])
-    listed = _listed(space, given)
+    of_networks = asks_for_networks(given)
+    defaults = {k: v for k, v in _DEFAULTS.items() if not of_networks or k not in OF_SPACES}
+    options = {"device": host_name(), "visits": Protocol().visits, **defaults, **given}
+    archs = None if of_networks else _archs(options, given)
     settings = {name: options[name] for name in ("threads", "batch", "precision")}
-    restrict = {"r": options["resolutions"]} if "resolutions" in options else None
     with usage():
         kind = find_runtime(options["runtime"])
         target = Target(options["device"], kind.name, **settings)
         kind(**settings)
-        if listed is None:
-            listed = space.sample(options["samples"], options["seed"], restrict=restrict)
+    networks = asked_networks(given, options["seed"]) if of_networks else ()
     protocol = Protocol(visits=options["visits"])
-    return Plan(target, listed.unique(), protocol, options["seed"], options=options)
+    return Plan(target, archs, protocol, options["seed"], options=options, networks=networks)
 
 
-def _listed(space: SearchSpace, given: dict[str, Any]) -> Archs | None:
-    """The architectures that the user lists, if any."""
-    if "archs" not in given:
-        return None
+def _archs(options: dict[str, Any], given: dict[str, Any]) -> Archs:
+    """The architectures that the user lists, or a sample."""
+    space = find_space(options["space"])
+    if "archs" in given:
+        return _listed(space, given).unique()
+    restrict = {"r": options["resolutions"]} if "resolutions" in options else None
+    with usage():
+        return space.sample(options["samples"], options["seed"], restrict=restrict).unique()
+
+
+def _listed(space: SearchSpace, given: dict[str, Any]) -> Archs:
     for other in ("samples", "resolutions"):
         if other in given:
             raise UsageError(f"--archs lists what is measured: leave out --{other}")
@@ -298,15 +323,39 @@ def describe(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def _report(results: Results, out: Path, *, json: bool, quiet: bool) -> None:
+def _results(
+    campaign: CampaignFile, like_ms: float | None
+) -> tuple[Results[LatencyDataset] | Results[NetworkDataset], list[str]]:
+    """What was found, and how to call what was measured in messages."""
+    from latcast import measure
+
+    if campaign.plan()["unit"] != measure.GRAPH:
+        count = len(campaign.items())
+        return measure.results(campaign, like_ms=like_ms), [
+            f"architecture {n}" for n in range(count)
+        ]
+    names = [measure.name_of(network) for network in measure.networks_of(campaign)]
+    return measure.network_results(campaign, like_ms=like_ms), names
+
+
+def _report(
+    results: Results[LatencyDataset] | Results[NetworkDataset],
+    names: list[str],
+    out: Path,
+    *,
+    json: bool,
+    quiet: bool,
+) -> None:
+    from latcast.data import LatencyDataset
     from latcast.data.audit import audit
 
     dataset = results.dataset
-    findings = audit(dataset)
+    findings = audit(dataset) if isinstance(dataset, LatencyDataset) else []
+    subjects = f"{dataset.subject}s"
     summary = {
         "dataset": str(out),
         "target": str(dataset.target),
-        "architectures": len(dataset),
+        subjects: len(dataset),
         "failed": dict(results.failures),
         "unfinished": results.unfinished,
         "unstable": int(results.unstable.sum()),
@@ -321,7 +370,7 @@ def _report(results: Results, out: Path, *, json: bool, quiet: bool) -> None:
         return
     latency = dataset.latency_ms
     rows = [
-        ["architectures", str(len(dataset))],
+        [subjects, str(len(dataset))],
         ["latency, ms", f"{latency.min():.3g} – {latency.max():.3g}"],
         ["noise of one visit, %", f"{100 * results.drift.noise:.2f}"],
         ["drift of the machine, %", f"{100 * results.drift.range:.2f}"],
@@ -332,7 +381,7 @@ def _report(results: Results, out: Path, *, json: bool, quiet: bool) -> None:
     ]
     print_table(["measured", "value"], rows, title=str(dataset.target))
     for number, reason in list(results.failures.items())[:5]:
-        note(f"failed: architecture {number}: {reason}", quiet=quiet)
+        note(f"failed: {names[number]}: {reason}", quiet=quiet)
     for warning in results.warnings:
         note(f"warning: {warning}", quiet=quiet)
     for finding in findings:

@@ -11,9 +11,10 @@ from latcast._names import unknown_name
 from latcast.devices import Target
 from latcast.spaces import SearchSpace
 
-from . import help, ofanas, user_csv
+from . import _parquet, help, ofanas, user_csv
 from ._csv import read_csv
 from ._dataset import LatencyDataset
+from ._network_dataset import NetworkDataset
 
 Reader = Callable[[Path, SearchSpace | None, Target | None], LatencyDataset]
 
@@ -45,8 +46,33 @@ def read(
     space: str | SearchSpace | None = None,
     target: str | Target | None = None,
     format: str | None = None,
+) -> LatencyDataset | NetworkDataset:
+    """Read a dataset, of a space's architectures or of networks of any kind.
+
+    Takes and raises what :func:`read_latencies` does.
+    """
+    path = Path(path)
+    check_file(path)
+    if path.suffix.lower() != ".parquet" or format not in (None, "parquet"):
+        return read_latencies(path, space=space, target=target, format=format)
+    if _parquet.kind_of(path) != _parquet.NETWORKS:
+        return read_latencies(path, space=space, target=target)
+    data = NetworkDataset.load(path)
+    if space is not None:
+        raise ValueError(f"{path} is of networks, not of a space; leave the space out")
+    if target is not None and str(target) != str(data.target):
+        raise ValueError(f"{path} is of target {data.target}; asked for {target}")
+    return data
+
+
+def read_latencies(
+    path: str | Path,
+    *,
+    space: str | SearchSpace | None = None,
+    target: str | Target | None = None,
+    format: str | None = None,
 ) -> LatencyDataset:
-    """Read a latency dataset.
+    """Read a dataset of a space's architectures.
 
     Args:
         path: Parquet of latcast's own, a CSV of the OFANAS paper or of the user's own, or a

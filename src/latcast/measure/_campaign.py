@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from latcast import spaces
 from latcast.devices import Target
@@ -19,6 +18,7 @@ from latcast.spaces import Archs
 from . import _machine
 from ._campaign_file import CampaignFile, Visit
 from ._lock import machine_lock
+from ._onnx_networks import OnnxNetwork, to_text
 from ._process import WorkerDiedError, WorkerProcess
 from ._protocol import Protocol
 from .runtimes import Runtime, runtime
@@ -30,6 +30,9 @@ PROBE = 12
 """Architectures that are visited before a time budget is divided."""
 _LOST = 3
 _PATIENCE_S = 60.0
+_PROFILE_S = 0.15
+GRAPH = "graph"
+"""Unit of a campaign of members of families and ONNX files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,39 +69,54 @@ class Plan:
     Attributes:
         target: device, runtime, batch, precision and threads.
         archs: architectures, in the order in which they are taken on; each is timed as a whole.
+            None where ``networks`` are measured.
         protocol: how they are timed.
         seed: of the networks' parameters and of the order of visits.
         runtime: class of the runtime, if it is not one of latcast's own.
         blocks: rows of the space's block table to time instead, each as a network of its own;
             ``archs`` only names the space then.
         options: what the plan was made from, to be compared when it is resumed.
+        networks: members of families and ONNX files to measure instead of architectures.
+
+    Raises:
+        ValueError: there are both architectures and networks, or neither.
     """
 
     target: Target
-    archs: Archs
+    archs: Archs | None
     protocol: Protocol = field(default_factory=Protocol)
     seed: int = 0
     runtime: type[Runtime] | None = None
     blocks: tuple[int, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    networks: tuple[OnnxNetwork, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.archs is None) != bool(self.networks):
+            raise ValueError(
+                "a plan must be of architectures or of networks, and not of both; got "
+                f"{0 if self.archs is None else len(self.archs)} and {len(self.networks)}"
+            )
 
     def record(self) -> dict[str, Any]:
         """What the campaign file holds of it; the architectures are beside."""
         return {
             "target": str(self.target),
-            "space": self.archs.space.name,
+            "space": None if self.archs is None else self.archs.space.name,
             "protocol": asdict(self.protocol),
             "seed": self.seed,
             "runtime": class_name(self.runtime or runtime(self.target.runtime)),
-            "unit": "block" if self.blocks else "network",
+            "unit": GRAPH if self.networks else "block" if self.blocks else "network",
             "options": dict(self.options),
         }
 
-    def items(self) -> npt.NDArray[np.uint8]:
-        """What is visited, a row each: genes, or the bytes of a row number."""
+    def items(self) -> list[bytes]:
+        """What is visited: genes, the bytes of a row number, or JSON."""
+        if self.archs is None:
+            return [to_text(network).encode() for network in self.networks]
         if self.blocks:
-            return np.array(self.blocks, dtype="<u4").view(np.uint8).reshape(-1, 4)
-        return self.archs.genes
+            return [row.to_bytes(4, "little") for row in self.blocks]
+        return [bytes(genes) for genes in self.archs.genes]
 
 
 def start(path: str | Path, plan: Plan) -> CampaignFile:
@@ -108,20 +126,26 @@ def start(path: str | Path, plan: Plan) -> CampaignFile:
         FileExistsError: there is one already.
         ValueError: no architecture is given, or the target's runtime is unknown.
     """
-    if not len(plan.items()):
+    items = plan.items()
+    if not items:
         raise ValueError("a campaign must have at least one architecture; got none")
-    return CampaignFile.create(Path(path), plan.record(), plan.items())
+    return CampaignFile.create(Path(path), plan.record(), items)
 
 
-def block_rows(campaign: CampaignFile) -> list[list[int]]:
-    """Rows of the block table that every item of the campaign is made of."""
-    plan, items = campaign.plan(), campaign.genes()
+def requests(campaign: CampaignFile) -> list[dict[str, Any]]:
+    """What a worker is asked to visit, for every item of the campaign.
+
+    Rows of the block table that a network is made of, or the text of a graph.
+    """
+    plan = campaign.plan()
+    if plan["unit"] == GRAPH:
+        return [{"graph": item.decode()} for item in campaign.items()]
     if plan["unit"] == "block":
-        return [[int(row)] for row in items.copy().view("<u4").ravel()]
+        return [{"rows": [int.from_bytes(item, "little")]} for item in campaign.items()]
     space = spaces.space(plan["space"])
     none = len(space.block_table)
-    ids = space.block_ids(Archs(space, items)).tolist()
-    return [[row for row in rows if row < none] for rows in ids]
+    ids = space.block_ids(Archs(space, campaign.genes())).tolist()
+    return [{"rows": [row for row in rows if row < none]} for rows in ids]
 
 
 def run(
@@ -162,7 +186,7 @@ class _Run:
         self._file = campaign
         self._plan = plan
         self._protocol = Protocol(**plan["protocol"])
-        self._rows = block_rows(campaign)
+        self._requests = requests(campaign)
         self._target = Target.parse(plan["target"])
         self._started = time.monotonic()
         self._deadline = None if time_budget_s is None else self._started + time_budget_s
@@ -186,7 +210,7 @@ class _Run:
             self._retire()
 
     def _run(self) -> None:
-        n = len(self._rows)
+        n = len(self._requests)
         if self._deadline is None:
             self._extend(n)
             self._all_rounds()
@@ -225,7 +249,7 @@ class _Run:
         for attempt in range(self._protocol.redo + 1):
             todo = self._file.pending(round_, attempt, self._file.extent())
             seed = [self._plan["seed"], round_, attempt]
-            order = np.random.default_rng(seed).permutation(len(self._rows))
+            order = np.random.default_rng(seed).permutation(len(self._requests))
             # Where a worker died before comes last: what killed it may be gone by then.
             precedence = {a: (self._file.deaths(a), order[a]) for a in todo}
             self._visit_all(sorted(todo, key=precedence.__getitem__), round_, attempt)
@@ -278,7 +302,9 @@ class _Run:
         return worker
 
     def _visit(self, worker: WorkerProcess, arch: int, round_: int, attempt: int) -> None:
-        request = {"rows": self._rows[arch], "seed": self._plan["seed"]}
+        request = {**self._requests[arch], "seed": self._plan["seed"]}
+        if round_ == 0 and self._plan["unit"] == GRAPH:
+            request["profile_s"] = _PROFILE_S
         answer = worker.ask(request, _PATIENCE_S + 20 * self._protocol.visit_s)
         if "failed" in answer:
             self._file.add_failure(arch, answer["failed"], final=True)
@@ -324,7 +350,7 @@ class _Run:
 
 
 def worker_setup(
-    target: Target, space: str, protocol: Mapping[str, Any], runtime: str
+    target: Target, space: str | None, protocol: Mapping[str, Any], runtime: str
 ) -> dict[str, Any]:
     """What a worker process is told first (:class:`latcast.measure._worker.Worker`)."""
     return {

@@ -65,7 +65,8 @@ class Visit:
         accepted: whether it counts: it raised no doubts, or was the last attempt.
         samples_ms: time of a pass, one a sample.
         reference_ms: the same of the reference network, before and after.
-        details: ``repeats``, ``inference_s``, ``load_s``, ``doubts`` and ``machine``.
+        details: ``repeats``, ``inference_s``, ``load_s``, ``doubts`` and ``machine``; of graphs
+            in the first round also ``profile_ms``: number of a layer -> ms, or None.
     """
 
     arch: int
@@ -90,13 +91,18 @@ class CampaignFile:
         self._db = connection
 
     @classmethod
-    def create(cls, path: Path, plan: Mapping[str, Any], genes: npt.NDArray[np.uint8]) -> Self:
+    def create(
+        cls,
+        path: Path,
+        plan: Mapping[str, Any],
+        items: Sequence[bytes] | npt.NDArray[np.uint8],
+    ) -> Self:
         """Start a campaign.
 
         Args:
             path: the file, which must not exist.
             plan: what stays the same throughout, as JSON can hold it.
-            genes: of every architecture, shape (n, genes).
+            items: what is visited: the genes of an architecture each, or other bytes.
 
         Raises:
             FileExistsError: there is a file already.
@@ -113,7 +119,7 @@ class CampaignFile:
             rows = [(key, json.dumps(value)) for key, value in plan.items()]
             db.executemany("INSERT INTO plan VALUES (?, ?)", rows)
             db.executemany(
-                "INSERT INTO archs VALUES (?, ?)", ((n, g.tobytes()) for n, g in enumerate(genes))
+                "INSERT INTO archs VALUES (?, ?)", ((n, bytes(x)) for n, x in enumerate(items))
             )
         return self
 
@@ -154,8 +160,12 @@ class CampaignFile:
 
     def genes(self) -> npt.NDArray[np.uint8]:
         """Genes of every architecture, shape (n, genes)."""
-        rows = [r[0] for r in self._all("SELECT genes FROM archs ORDER BY arch")]
+        rows = self.items()
         return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), -1)
+
+    def items(self) -> list[bytes]:
+        """What is visited, as it was given to :meth:`create`."""
+        return [r[0] for r in self._all("SELECT genes FROM archs ORDER BY arch")]
 
     def extent(self) -> int:
         """How many of the architectures are planned to be measured: the first so many."""

@@ -94,7 +94,7 @@ def isolated_table(campaign: CampaignFile) -> Floats:
 
     table = np.full(len(spaces.space(campaign.plan()["space"]).block_table), np.nan)
     accepted = [v for v in campaign.visits() if v.accepted]
-    rows = campaign.genes().copy().view("<u4").ravel()
+    rows = np.array([int.from_bytes(item, "little") for item in campaign.items()])
     drift = estimate_drift(as_visits(accepted))
     arch = np.array([v.arch for v in accepted])
     table[rows] = medians_by_arch(arch, drift.corrected_ms, len(rows))

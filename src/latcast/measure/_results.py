@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from latcast import spaces
-from latcast.data import LatencyDataset
+from latcast.data import LatencyDataset, Measurements
 from latcast.devices import Target
 from latcast.spaces import Archs
 
@@ -35,12 +35,15 @@ _OFTEN = 0.05
 Floats = npt.NDArray[np.float64]
 
 
+D = TypeVar("D", bound=Measurements)
+
+
 @dataclass(frozen=True, eq=False)
-class Results:
+class Results(Generic[D]):
     """What a campaign found.
 
     Attributes:
-        dataset: one row per architecture.
+        dataset: one row per architecture or network.
         drift: of the machine, at every accepted visit.
         reference_ms: the reference network's latency in the state that latencies belong to.
         failures: architectures that could not be measured (number -> reason).
@@ -49,7 +52,7 @@ class Results:
         warnings: doubts about the campaign as a whole, a sentence each.
     """
 
-    dataset: LatencyDataset
+    dataset: D
     drift: Drift
     reference_ms: float
     failures: Mapping[int, str]
@@ -68,11 +71,11 @@ def results(
     provenance: Mapping[str, str] | None = None,
     *,
     like_ms: float | None = None,
-) -> Results:
+) -> Results[LatencyDataset]:
     """Correct the drift, and take medians of the visits' medians.
 
     Args:
-        campaign: an open campaign file, finished or not.
+        campaign: an open campaign file of a space's architectures, finished or not.
         provenance: what the dataset shall say of its source and licence besides.
         like_ms: level of the reference network (:attr:`Results.reference_ms`) in an earlier
             campaign on the same target: latencies are those of the machine in that state. By
@@ -81,11 +84,36 @@ def results(
     Raises:
         ValueError: no architecture has been visited in two processes yet.
     """
+    archs = Archs(spaces.space(campaign.plan()["space"]), campaign.genes())
+
+    def dataset(rows: npt.NDArray[np.int64], **columns: Any) -> LatencyDataset:
+        return LatencyDataset(archs[rows], **columns)
+
+    return results_of(campaign, dataset, provenance, like_ms)
+
+
+def results_of(
+    campaign: CampaignFile,
+    dataset: Callable[..., D],
+    provenance: Mapping[str, str] | None,
+    like_ms: float | None,
+) -> Results[D]:
+    """The results of a campaign of any kind.
+
+    Args:
+        campaign: an open campaign file.
+        dataset: called with the numbers of the items that were measured and the columns of
+            :class:`~latcast.data.Measurements` by name.
+        provenance: as of :func:`results`.
+        like_ms: likewise.
+
+    Raises:
+        ValueError: as of :func:`results`.
+    """
     plan = campaign.plan()
     every = campaign.visits()
     accepted = [v for v in every if v.accepted]
-    archs = Archs(spaces.space(plan["space"]), campaign.genes())
-    kept = _visited_enough(accepted, len(archs))
+    kept = _visited_enough(accepted, len(campaign.items()))
     failures = campaign.failures()
     started = len({v.arch for v in every} - set(failures))
     if not kept.any():
@@ -100,17 +128,23 @@ def results(
         drift = drift.shifted((level / like_ms) ** (1 / _loading(drift)))
         level = like_ms
     protocol = Protocol(**plan["protocol"])
-    dataset = _dataset(accepted, drift, archs, kept, Target.parse(plan["target"]), protocol)
+    rows, columns = _columns(accepted, drift, kept, protocol)
     facts = _facts(campaign, plan, drift, len(accepted), failures)
     facts[REFERENCE_LEVEL] = f"{level:.6g}"
+    made = dataset(
+        rows,
+        target=Target.parse(plan["target"]),
+        provenance={**facts, **(provenance or {})},
+        **columns,
+    )
     return Results(
-        dataset=_with_provenance(dataset, {**facts, **(provenance or {})}),
+        dataset=made,
         drift=drift,
         reference_ms=level,
         failures=failures,
         unfinished=started - int(kept.sum()),
         inference_share=_inference_share(every),
-        warnings=_warnings(campaign, every, dataset, protocol),
+        warnings=_warnings(campaign, every, made, protocol),
     )
 
 
@@ -149,16 +183,12 @@ def _visited_enough(accepted: Sequence[Visit], n: int) -> npt.NDArray[np.bool_]:
     return np.asarray(counts >= LEAST_VISITS)
 
 
-def _dataset(
-    accepted: Sequence[Visit],
-    drift: Drift,
-    archs: Archs,
-    kept: npt.NDArray[np.bool_],
-    target: Target,
-    protocol: Protocol,
-) -> LatencyDataset:
+def _columns(
+    accepted: Sequence[Visit], drift: Drift, kept: npt.NDArray[np.bool_], protocol: Protocol
+) -> tuple[npt.NDArray[np.int64], dict[str, Any]]:
+    """Numbers of the items that were measured, in the order of their visits, and their columns."""
     visits = as_visits(accepted)
-    n = len(archs)
+    n = len(kept)
     by_arch: list[list[Floats]] = [[] for _ in range(n)]
     for visit in accepted:
         by_arch[visit.arch].append(visit.samples_ms)
@@ -170,16 +200,14 @@ def _dataset(
     np.minimum.at(first, visits.arch, np.arange(len(accepted)))
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(first[rows])]
-    return LatencyDataset(
-        archs[rows],
-        medians_by_arch(visits.arch, drift.corrected_ms, n)[rows],
-        target,
-        order=first[rows],
-        reference_ms=medians_by_arch(visits.arch, visits.reference_ms.mean(axis=1), n)[rows],
-        samples_ms=tuple(_rounded(np.concatenate(by_arch[i])) for i in rows),
-        uncorrected_ms=medians_by_arch(visits.arch, visits.latency_ms, n)[rows],
-        standard_error=np.where(_mostly(loaded, visits.arch, n), np.nan, error)[rows],
-    )
+    return rows, {
+        "latency_ms": medians_by_arch(visits.arch, drift.corrected_ms, n)[rows],
+        "order": first[rows],
+        "reference_ms": medians_by_arch(visits.arch, visits.reference_ms.mean(axis=1), n)[rows],
+        "samples_ms": tuple(_rounded(np.concatenate(by_arch[i])) for i in rows),
+        "uncorrected_ms": medians_by_arch(visits.arch, visits.latency_ms, n)[rows],
+        "standard_error": np.where(_mostly(loaded, visits.arch, n), np.nan, error)[rows],
+    }
 
 
 def _mostly(
@@ -189,7 +217,7 @@ def _mostly(
     return np.asarray(np.bincount(arch, what, minlength=n) > np.bincount(arch, minlength=n) / 2)
 
 
-def _unstable(dataset: LatencyDataset) -> npt.NDArray[np.bool_]:
+def _unstable(dataset: Measurements) -> npt.NDArray[np.bool_]:
     assert dataset.standard_error is not None
     return ~(dataset.standard_error <= UNSTABLE)
 
@@ -214,12 +242,6 @@ def _rounded(samples: Floats) -> Floats:
     """To 5 digits, a hundredth of what any clock and any network can repeat: files stay small."""
     decimals = SAMPLE_DIGITS - 1 - int(np.floor(np.log10(np.median(samples))))
     return np.asarray(np.round(samples, decimals))
-
-
-def _with_provenance(dataset: LatencyDataset, provenance: Mapping[str, str]) -> LatencyDataset:
-    from dataclasses import replace
-
-    return replace(dataset, provenance=provenance)
 
 
 def _facts(
@@ -261,7 +283,7 @@ def _inference_share(visits: Sequence[Visit]) -> float:
 
 
 def _warnings(
-    campaign: CampaignFile, visits: Sequence[Visit], dataset: LatencyDataset, protocol: Protocol
+    campaign: CampaignFile, visits: Sequence[Visit], dataset: Measurements, protocol: Protocol
 ) -> list[str]:
     facts = next(iter(campaign.processes().values()))
     found = _machine.setting_doubts(facts["machine"])

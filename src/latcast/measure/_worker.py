@@ -16,6 +16,9 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import ceil
 from typing import IO, Any
 
 import numpy as np
@@ -24,10 +27,15 @@ from latcast import spaces
 from latcast.networks import Network
 
 from . import _machine
+from ._onnx_networks import content, from_text
 from ._protocol import Protocol, make_visit, timer_cost
-from .runtimes import Runtime
+from .runtimes import LoadedNetwork, Runtime
+
+Load = Callable[..., LoadedNetwork]
 
 REFERENCE_SPACE = "ofa-mobilenet-v3-w1.0"
+_LEAST_PASSES, _MOST_PASSES = 5, 60
+"""Of a profile beside a visit: traces of many passes take long to read."""
 _REFERENCE = {"ks": [5] * 20, "e": [4] * 20, "d": [3] * 5, "r": [224]}
 
 
@@ -42,7 +50,8 @@ class Worker:
 
     Args:
         setup: ``runtime`` (``module:class``), ``options`` (of the runtime), ``space``,
-            ``protocol`` (settings by name) and ``cpus`` (to stay on).
+            ``protocol`` (settings by name) and ``cpus`` (to stay on). The space is None where
+            graphs are visited.
     """
 
     def __init__(self, setup: dict[str, Any]) -> None:
@@ -53,7 +62,7 @@ class Worker:
         self._runtime = kind(**setup["options"])
         if pinned:
             self._runtime.bind(self._cpus)
-        self._space = spaces.space(setup["space"])
+        self._space = None if setup["space"] is None else spaces.space(setup["space"])
         self._protocol = Protocol(**setup["protocol"])
         self._timer_s = timer_cost()
         self._reference = self._runtime.load(reference_network())
@@ -71,24 +80,42 @@ class Worker:
         }
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Visit the network of ``rows`` of the block table; or why that cannot be done."""
+        """Visit the network of ``rows`` of the block table, or of ``graph``; or why not.
+
+        With ``profile``, a number of passes, it is only profiled; with ``profile_s`` also, for
+        so many seconds, after the visit.
+        """
         gc.collect()
-        before = _machine.snapshot(self._cpus)
         try:
-            network = self._space.assemble(request["rows"], request["seed"])
-            answer = self._profile(network, request) if "profile" in request else None
-            answer = answer or self._visit(network)
+            load = self._loader(request)
+            if "profile" in request:
+                return _profile(load, request["profile"])
+            answer = self._watched_visit(load)
         except Exception as error:  # noqa: BLE001  # whatever a runtime raises is the answer
-            return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
+            return {"failed": _reason(error)}
+        if "profile_s" in request:
+            answer |= _profile_beside(load, answer["samples_ms"], request["profile_s"])
+        return answer
+
+    def _loader(self, request: dict[str, Any]) -> Load:
+        if "graph" in request:
+            model = content(from_text(request["graph"]), self._runtime.batch, request["seed"])
+            return partial(self._runtime.load_onnx, model)
+        assert self._space is not None
+        return partial(self._runtime.load, self._space.assemble(request["rows"], request["seed"]))
+
+    def _watched_visit(self, load: Load) -> dict[str, Any]:
+        before = _machine.snapshot(self._cpus)
+        answer = self._visit(load)
         machine = _machine.changes(before, _machine.snapshot(self._cpus))
         if (others := machine.get("other_cpus", 0.0)) > self._protocol.other_cpus:
             doubt = f"other programs kept {others:.1f} CPUs busy"
-            answer["doubts"] = [*answer.get("doubts", ()), doubt]
+            answer["doubts"] = [*answer["doubts"], doubt]
         return answer | {"machine": machine}
 
-    def _visit(self, network: Network) -> dict[str, Any]:
+    def _visit(self, load: Load) -> dict[str, Any]:
         started = time.perf_counter()
-        loaded = self._runtime.load(network)
+        loaded = load()
         load_s = time.perf_counter() - started
         first_s = loaded.time(1)
         if not np.isfinite(loaded.output()).all():
@@ -103,9 +130,23 @@ class Worker:
             "doubts": timing.doubts,
         }
 
-    def _profile(self, network: Network, request: dict[str, Any]) -> dict[str, Any]:
-        profile = self._runtime.load(network, profiling=True).profile(request["profile"])
-        return {"profile_ms": None if profile is None else {str(k): v for k, v in profile.items()}}
+
+def _profile(load: Load, passes: int) -> dict[str, Any]:
+    profile = load(profiling=True).profile(passes)
+    return {"profile_ms": None if profile is None else {str(k): v for k, v in profile.items()}}
+
+
+def _profile_beside(load: Load, samples_ms: Sequence[float], seconds: float) -> dict[str, Any]:
+    """A profile of about so many seconds; that it fails is no reason to lose the visit."""
+    fitting = ceil(seconds * 1e3 / float(np.median(samples_ms)))
+    try:
+        return _profile(load, min(max(fitting, _LEAST_PASSES), _MOST_PASSES))
+    except Exception as error:  # noqa: BLE001  # as above
+        return {"profile_ms": None, "profile_failed": _reason(error)}
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
 def _read_requests(source: IO[str], requests: queue.SimpleQueue[str]) -> None:

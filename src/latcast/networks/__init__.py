@@ -15,6 +15,7 @@ from ._mobile import (
 from ._ncnn import to_ncnn
 from ._network import Network, Parameters
 from ._ofa_config import blocks_from_ofa_config
+from ._onnx import INPUT as ONNX_INPUT
 from ._onnx import to_onnx
 from ._pytorch import to_pytorch
 from ._tflite import to_tflite
@@ -24,6 +25,7 @@ __all__ = [
     "BLOCK_INPUT",
     "BYTES_PER_ELEMENT",
     "EXPORT_FORMATS",
+    "ONNX_INPUT",
     "OPERATORS",
     "SECOND_INPUT",
     "Block",

@@ -69,7 +69,7 @@ class Network:
         Raises:
             ValueError: there is no block, or blocks do not fit.
         """
-        layers = _fold_batch_norms(_join(list(blocks), reads))
+        layers = folded_layers(blocks, reads)
         return cls(layers, _draw_parameters(layers, np.random.default_rng(seed)))
 
     @property
@@ -86,6 +86,13 @@ class Network:
         """Standard normal input, shape (batch, channels, height, width)."""
         rng = np.random.default_rng(seed)
         return rng.standard_normal((batch, *self.in_shape), dtype=np.float32)
+
+
+def folded_layers(
+    blocks: Iterable[Block], reads: Sequence[tuple[int, ...]] | None = None
+) -> tuple[Layer, ...]:
+    """The layers of a network (see :meth:`Network.from_blocks`), without parameters."""
+    return _fold_batch_norms(_join(list(blocks), reads))
 
 
 def fused_activations(

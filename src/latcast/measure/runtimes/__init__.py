@@ -2,7 +2,8 @@
 
 from latcast._names import unknown_name
 
-from ._base import LoadedNetwork, Runtime, UnsupportedNetworkError
+from ._base import LoadedNetwork, Runtime
+from ._unsupported import UnsupportedNetworkError
 from .litert import LiteRT
 from .mnn import MNNRuntime
 from .ncnn import NCNN

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata
+from pathlib import Path
 from typing import ClassVar, final
 
 import numpy as np
@@ -14,6 +15,9 @@ import numpy.typing as npt
 
 from latcast._optional import require
 from latcast.networks import Network
+
+from ._onnx_model import Arrays, parse, random_inputs
+from ._unsupported import UnsupportedNetworkError
 
 Floats = npt.NDArray[np.float32]
 
@@ -23,10 +27,6 @@ def wheel(distribution: str) -> str:
     lines = (metadata.distribution(distribution).read_text("WHEEL") or "").splitlines()
     tags = [x.removeprefix("Tag: ") for x in lines if x.startswith("Tag: ")]
     return f"wheel {', '.join(tags)}" if tags else "not stated"
-
-
-class UnsupportedNetworkError(ValueError):
-    """The runtime cannot run the network; the message names the operator."""
 
 
 class LoadedNetwork(ABC):
@@ -59,15 +59,9 @@ class LoadedNetwork(ABC):
 
         Medians over passes, so that one which the machine held up does not count. A fused
         layer's time is booked on the layer that it is named after. None where the runtime has
-        no profiler, or was not loaded for it.
+        no profiler, or was not loaded for it; or where no layer of the model has a number.
         """
         return None
-
-
-def median_by_layer(passes: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """The median time of every layer, by position; a layer that a pass lacks took 0 in it."""
-    layers = dict.fromkeys(n for one in passes for n in one)
-    return {n: float(np.median([one.get(n, 0.0) for one in passes])) for n in layers}
 
 
 class Runtime(ABC):
@@ -143,6 +137,28 @@ class Runtime(ABC):
                 f"it runs {', '.join(sorted(self.operators))}"
             )
         return self._load(network, network.inputs(self.batch), profiling=profiling)
+
+    @final
+    def load_onnx(self, model: bytes | Path, *, profiling: bool = False) -> LoadedNetwork:
+        """Prepare any ONNX model with fixed random inputs of its own shapes.
+
+        Args:
+            model: its bytes, or a file, beside which its external data may be.
+            profiling: as in :meth:`load`; layers are the numbers in the names of the model's
+                nodes (``conv_12``), and a model without such names has no profile.
+
+        Raises:
+            UnsupportedNetworkError: the runtime does not take ONNX models, or not this one;
+                what a runtime raises itself passes through.
+            FileNotFoundError: there is no such file.
+        """
+        inputs = random_inputs(parse(model), self.batch)
+        return self._load_onnx(model, inputs, profiling=profiling)
+
+    def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
+        raise UnsupportedNetworkError(
+            f"{self.name} does not run ONNX models here: use onnxruntime, openvino or mnn"
+        )
 
     def _importing(self) -> AbstractContextManager[object]:
         """Context in which the package is imported."""

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import shutil
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from latcast.networks import Network, to_onnx
+from latcast.networks import ONNX_INPUT, Network, to_onnx
 
-from ._base import Floats, LoadedNetwork, Runtime, UnsupportedNetworkError, median_by_layer, wheel
+from ._base import Floats, LoadedNetwork, Runtime, wheel
+from ._booking import LayerNumbers, book, median_by_layer
+from ._onnx_model import Arrays
+from ._unsupported import UnsupportedNetworkError
 from .onnx_runtime import OPERATORS
 
 if TYPE_CHECKING:
@@ -46,14 +48,20 @@ class MNNRuntime(Runtime):
         return quiet()
 
     def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork:
+        return self._load_onnx(
+            to_onnx(network, self.batch), {ONNX_INPUT: inputs}, profiling=profiling
+        )
+
+    def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
         import MNN
 
         settings = {"backend": "CPU", "precision": "high", "numThread": self.threads}
-        model = to_onnx(network, self.batch)
         with quiet() as log:
             interpreter = _convert(model, MNN.Interpreter, log)
             session = interpreter.createSession(settings)
-        return _Loaded(interpreter, session, inputs, len(network.layers) - 1)
+            _resize(interpreter, session, inputs)
+        numbers = LayerNumbers.of(model) if profiling else None
+        return _Loaded(interpreter, session, inputs, numbers)
 
     def facts(self) -> Mapping[str, str]:
         import MNN
@@ -66,7 +74,17 @@ class MNNRuntime(Runtime):
         }
 
 
-def _convert(model: bytes, read: type[MNN.Interpreter], log: IO[bytes]) -> MNN.Interpreter:
+def _resize(interpreter: MNN.Interpreter, session: MNN.Session, inputs: Arrays) -> None:
+    """Give open axes of the inputs their sides."""
+    tensors = interpreter.getSessionInputAll(session)
+    wrong = [n for n, x in inputs.items() if tuple(tensors[n].getShape()) != x.shape]
+    for name in wrong:
+        interpreter.resizeTensor(tensors[name], inputs[name].shape)
+    if wrong:
+        interpreter.resizeSession(session)
+
+
+def _convert(model: bytes | Path, read: type[MNN.Interpreter], log: IO[bytes]) -> MNN.Interpreter:
     """What ``read`` makes of the file that the converter makes of an ONNX model.
 
     The converter is called directly: importing the module of MNN's own command installs a
@@ -74,9 +92,13 @@ def _convert(model: bytes, read: type[MNN.Interpreter], log: IO[bytes]) -> MNN.I
     """
     import _tools
 
-    with tempfile.TemporaryDirectory(dir=_fast_directory(3 * len(model))) as folder:
+    size = len(model) if isinstance(model, bytes) else model.stat().st_size
+    with tempfile.TemporaryDirectory(dir=_fast_directory(3 * size)) as folder:
         source, target = Path(folder, "network.onnx"), Path(folder, "network.mnn")
-        source.write_bytes(model)
+        if isinstance(model, bytes):
+            source.write_bytes(model)
+        else:
+            source = model
         files = ["--modelFile", str(source), "--MNNModel", str(target)]
         _tools.mnnconvert(["mnnconvert", "-f", "ONNX", *files, "--bizCode", "latcast"])
         if not target.exists():
@@ -129,20 +151,28 @@ def _tail(log: IO[bytes]) -> str:
 
 class _Loaded(LoadedNetwork):
     def __init__(
-        self, interpreter: MNN.Interpreter, session: MNN.Session, inputs: Floats, last: int
+        self,
+        interpreter: MNN.Interpreter,
+        session: MNN.Session,
+        inputs: Arrays,
+        numbers: LayerNumbers | None,
     ) -> None:
         self._interpreter = interpreter
         self._session = session
-        self._last = last
-        self._source = _host_tensor(inputs)
-        self._input = interpreter.getSessionInput(session)
+        self._numbers = numbers
+        tensors = interpreter.getSessionInputAll(session)
+        self._inputs = [(tensors[name], _host_tensor(x)) for name, x in inputs.items()]
         self._output = interpreter.getSessionOutput(session)
 
     def run(self) -> None:
-        # Sessions reuse the input's memory for what comes after: every pass needs a copy.
-        self._input.copyFrom(self._source)
+        self._fill()
         if code := self._interpreter.runSession(self._session):
             raise RuntimeError(f"MNN failed with code {code}")
+
+    def _fill(self) -> None:
+        # Sessions reuse the input's memory for what comes after: every pass needs a copy.
+        for tensor, source in self._inputs:
+            tensor.copyFrom(source)
 
     def output(self) -> Floats:
         result = _host_tensor(np.zeros(self._output.getShape(), np.float32))
@@ -150,35 +180,45 @@ class _Loaded(LoadedNetwork):
         return np.array(result.getNumpyData(), dtype=np.float32)
 
     def profile(self, repeats: int) -> Mapping[int, float] | None:
+        if not self._numbers:
+            return None
         self.run()
         passes = []
         for _ in range(repeats):
-            clock = _Clock(self._last)
-            self._input.copyFrom(self._source)
+            clock = _Clock()
+            self._fill()
             self._interpreter.runSessionWithCallBackInfo(self._session, clock.start, clock.stop)
-            passes.append(clock.ms)
+            passes.append(book(clock.times, self._numbers))
         return median_by_layer(passes)
 
 
-def _host_tensor(values: Floats) -> MNN.Tensor:
-    """A tensor with a copy of ``values`` in NCHW order."""
+def _host_tensor(values: npt.NDArray[Any]) -> MNN.Tensor:
+    """A tensor with a copy of ``values`` in NCHW order.
+
+    Raises:
+        UnsupportedNetworkError: MNN has no such type of numbers.
+    """
     import MNN
 
+    kinds = {"float32": MNN.Halide_Type_Float, "int32": MNN.Halide_Type_Int,
+             "uint8": MNN.Halide_Type_Uint8}  # fmt: skip
+    # The converter makes 64-bit integers 32 bits wide, as the runtime knows no others.
+    values = values.astype(np.int32) if values.dtype == np.int64 else values
+    if values.dtype.name not in kinds:
+        raise UnsupportedNetworkError(f"mnn takes no input of type {values.dtype}")
     order = MNN.Tensor_DimensionType_Caffe
-    return MNN.Tensor(values.shape, MNN.Halide_Type_Float, values, order)
+    return MNN.Tensor(values.shape, kinds[values.dtype.name], values, order)
 
 
 class _Clock:
-    """Times operators of one pass between MNN's two callbacks, by the layer they belong to.
+    """Times operators of one pass between MNN's two callbacks.
 
     MNN names an operator after the tensor that it writes, with a suffix where it inserts one. It
-    makes several of an h_sigmoid, with other names: those are booked on the layer after them.
+    makes several of an h_sigmoid, with other names.
     """
 
-    def __init__(self, last: int) -> None:
-        self.ms: dict[int, float] = defaultdict(float)
-        self._last = last
-        self._pending = 0.0
+    def __init__(self) -> None:
+        self.times: list[tuple[str, float]] = []
         self._started = 0.0
 
     def start(self, _: Any, operator: MNN.OpInfo) -> bool:
@@ -186,19 +226,5 @@ class _Clock:
         return True
 
     def stop(self, _: Any, operator: MNN.OpInfo) -> bool:
-        self._pending += (time.perf_counter() - self._started) * 1e3
-        if (position := layer_position(operator.getName(), self._last)) is not None:
-            self.ms[position] += self._pending
-            self._pending = 0.0
+        self.times.append((operator.getName(), (time.perf_counter() - self._started) * 1e3))
         return True
-
-
-def layer_position(name: str, last: int) -> int | None:
-    """Position of the layer that an operator called ``name`` belongs to; None if unknown.
-
-    Tensors have the names that :func:`latcast.networks.to_onnx` gave them.
-    """
-    if name.startswith("output"):
-        return last
-    found = re.match(r"(?:t|flat)(\d+)", name)
-    return int(found[1]) if found else None

@@ -9,7 +9,8 @@ import numpy as np
 
 from latcast.networks import Network, to_ncnn
 
-from ._base import Floats, LoadedNetwork, Runtime, UnsupportedNetworkError, wheel
+from ._base import Floats, LoadedNetwork, Runtime, wheel
+from ._unsupported import UnsupportedNetworkError
 from .onnx_runtime import OPERATORS
 
 if TYPE_CHECKING:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from latcast.measure import _machine
-from latcast.networks import Network, to_onnx
+from latcast.networks import ONNX_INPUT, Network, to_onnx
 
-from ._base import Floats, LoadedNetwork, Runtime, median_by_layer
+from ._base import Floats, LoadedNetwork, Runtime
+from ._booking import LayerNumbers, book, median_by_layer
+from ._onnx_model import Arrays
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -22,6 +22,7 @@ OPERATORS = frozenset({
     "conv", "depthwise_conv", "linear", "relu", "relu6", "h_swish", "h_sigmoid",
     "global_pool", "avg_pool", "channel_shuffle", "zero", "identity", "add", "scale",
 })  # fmt: skip
+_KERNEL_TIME = "_kernel_time"
 
 
 class ONNXRuntime(Runtime):
@@ -64,15 +65,28 @@ class ONNXRuntime(Runtime):
         return options
 
     def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork:
-        import onnxruntime as ort
+        return self._load_onnx(
+            to_onnx(network, self.batch), {ONNX_INPUT: inputs}, profiling=profiling
+        )
 
+    def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
         options = self._options()
         if profiling:
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(tempfile.mkdtemp()) / "latcast")
-        model = to_onnx(network, self.batch)
-        session = ort.InferenceSession(model, options, providers=list(self.providers))
-        return _Loaded(session, inputs, len(network.layers) - 1)
+        numbers = LayerNumbers.of(model) if profiling else None
+        return _Loaded(self._session(model, options), inputs, numbers)
+
+    def _session(self, model: bytes | Path, options: ort.SessionOptions) -> ort.InferenceSession:
+        """The model as the runtime runs it.
+
+        Raises:
+            UnsupportedNetworkError: it has no kernel for an operator.
+        """
+        import onnxruntime as ort
+
+        source = model if isinstance(model, bytes) else str(model)
+        return ort.InferenceSession(source, options, providers=list(self.providers))
 
     def facts(self) -> Mapping[str, str]:
         import onnxruntime as ort
@@ -87,10 +101,12 @@ class ONNXRuntime(Runtime):
 
 
 class _Loaded(LoadedNetwork):
-    def __init__(self, session: ort.InferenceSession, inputs: Floats, last: int) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, inputs: Arrays, numbers: LayerNumbers | None
+    ) -> None:
         self._session = session
-        self._last = last
-        self._feed = {session.get_inputs()[0].name: inputs}
+        self._numbers = numbers
+        self._feed = inputs
         self._output: Any = None
 
     def run(self) -> None:
@@ -101,58 +117,42 @@ class _Loaded(LoadedNetwork):
         return result
 
     def profile(self, repeats: int) -> Mapping[int, float] | None:
+        if self._numbers is None:
+            return None
         # The first pass allocates; it stands in the trace before the others and is left out.
         for _ in range(repeats + 1):
             self.run()
         path = Path(self._session.end_profiling())
-        if not path.name:
-            return None
         try:
-            return read_profile(path.read_text(encoding="utf-8"), repeats, self._last)
+            return read_profile(path.read_text(encoding="utf-8"), repeats, self._numbers)
         finally:
             path.unlink()
             path.parent.rmdir()
 
 
-def read_profile(trace: str, repeats: int, last: int) -> dict[int, float]:
+def read_profile(trace: str, repeats: int, numbers: LayerNumbers) -> dict[int, float] | None:
     """Median milliseconds by layer from an ONNX Runtime trace of ``1 + repeats`` passes.
 
-    Nodes are named after the layers or the tensors that :func:`latcast.networks.to_onnx` named;
-    a fused node after the tensor that it writes. The runtime inserts nodes of its own (changes
-    of layout), which are booked on the layer that they come before.
+    A fused node is called after a node or tensor of the model, with a suffix. The runtime
+    inserts nodes of its own (changes of layout), which are booked on the layer that they come
+    before.
 
     Args:
         trace: JSON text.
         repeats: timed passes; those before are left out.
-        last: position of the network's last layer.
+        numbers: of the model's layers; None is returned where there are none.
     """
+    if not numbers:
+        return None
     passes: list[dict[int, float]] = []
-    current: dict[int, float] = defaultdict(float)
-    pending = 0.0
+    current: list[tuple[str, float]] = []
     for event in json.loads(trace):
         if event.get("cat") == "Session" and event.get("name") == "model_run":
-            passes.append(current)  # the event of a pass follows those of its nodes
-            current = defaultdict(float)
-            continue
-        if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time"):
-            continue
-        position = layer_position(event["name"].removesuffix("_kernel_time"), last)
-        if position is None:
-            pending += event["dur"] / 1000
-            continue
-        current[position] += event["dur"] / 1000 + pending
-        pending = 0.0
+            passes.append(book(current, numbers))  # a pass's event follows those of its nodes
+            current = []
+        elif event.get("cat") == "Node" and event["name"].endswith(_KERNEL_TIME):
+            current.append((event["name"].removesuffix(_KERNEL_TIME), event["dur"] / 1000))
     return median_by_layer(passes[-repeats:])
-
-
-def layer_position(name: str, last: int) -> int | None:
-    """The layer of a node called ``conv_12``, ``t12_nchwc`` or ``output``; None for others."""
-    if name.startswith("output"):
-        return last
-    found = re.match(r"t(\d+)(?:_|$)|([a-z_]+)_(\d+)$", name)
-    if found is None or (found[2] is not None and found[2] not in {*OPERATORS, "flatten"}):
-        return None
-    return int(found[1] or found[3])
 
 
 class ONNXRuntimeCUDA(ONNXRuntime):
@@ -179,13 +179,8 @@ class ONNXRuntimeCUDA(ONNXRuntime):
                 f"(pip install onnxruntime-gpu); this one has {', '.join(available)}"
             )
 
-    def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork:
-        import onnxruntime as ort
-
-        session = ort.InferenceSession(
-            to_onnx(network, self.batch), self._options(), providers=list(self.providers)
-        )
-        return _LoadedOnGPU(session, inputs)
+    def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
+        return _LoadedOnGPU(self._session(model, self._options()), inputs)
 
 
 class ONNXRuntimeTensorRT(ONNXRuntimeCUDA):
@@ -197,14 +192,16 @@ class ONNXRuntimeTensorRT(ONNXRuntimeCUDA):
 
 
 class _LoadedOnGPU(LoadedNetwork):
-    def __init__(self, session: ort.InferenceSession, inputs: Floats) -> None:
+    def __init__(self, session: ort.InferenceSession, inputs: Arrays) -> None:
         import onnxruntime as ort
 
         self._session = session
         self._binding = session.io_binding()
-        on_gpu = ort.OrtValue.ortvalue_from_numpy(inputs, "cuda", 0)
-        self._binding.bind_ortvalue_input(session.get_inputs()[0].name, on_gpu)
-        self._binding.bind_output(session.get_outputs()[0].name, "cuda", 0)
+        for name, values in inputs.items():
+            on_gpu = ort.OrtValue.ortvalue_from_numpy(values, "cuda", 0)
+            self._binding.bind_ortvalue_input(name, on_gpu)
+        for output in session.get_outputs():
+            self._binding.bind_output(output.name, "cuda", 0)
 
     def run(self) -> None:
         self._session.run_with_iobinding(self._binding)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latcast.networks import Network, to_onnx
+from latcast.networks import ONNX_INPUT, Network, to_onnx
 
-from ._base import Floats, LoadedNetwork, Runtime, median_by_layer
+from ._base import Floats, LoadedNetwork, Runtime
+from ._booking import LayerNumbers, book, median_by_layer
+from ._onnx_model import Arrays
 from .onnx_runtime import OPERATORS
 
 if TYPE_CHECKING:
@@ -63,10 +65,16 @@ class OpenVINO(Runtime):
         }
 
     def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork:
-        model = self._core.read_model(to_onnx(network, self.batch))
+        return self._load_onnx(
+            to_onnx(network, self.batch), {ONNX_INPUT: inputs}, profiling=profiling
+        )
+
+    def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
+        read = self._core.read_model(model)
+        read.reshape({name: list(values.shape) for name, values in inputs.items()})
         settings = self._settings() | {"PERF_COUNT": profiling}
-        compiled = self._core.compile_model(model, "CPU", settings)
-        return _Loaded(compiled, inputs, len(network.layers) - 1, profiling=profiling)
+        compiled = self._core.compile_model(read, "CPU", settings)
+        return _Loaded(compiled, inputs, LayerNumbers.of(model) if profiling else None)
 
     def facts(self) -> Mapping[str, str]:
         import openvino as ov
@@ -99,23 +107,22 @@ def without_telemetry() -> Iterator[None]:
 
 class _Loaded(LoadedNetwork):
     def __init__(
-        self, compiled: ov.CompiledModel, inputs: Floats, last: int, *, profiling: bool
+        self, compiled: ov.CompiledModel, inputs: Arrays, numbers: LayerNumbers | None
     ) -> None:
         self._compiled = compiled
         self._inputs = inputs
-        self._last = last
-        self._profiling = profiling
+        self._numbers = numbers
         self._request = self._new_request()
 
     def run(self) -> None:
         self._request.infer()
 
     def output(self) -> Floats:
-        result: Floats = self._request.get_output_tensor().data
+        result: Floats = self._request.get_output_tensor(0).data
         return result
 
     def profile(self, repeats: int) -> Mapping[int, float] | None:
-        if not self._profiling:
+        if not self._numbers:
             return None
         # A request keeps no times but means over its passes: only several have a median.
         each = -(-repeats // PROFILE_REQUESTS)
@@ -133,43 +140,14 @@ class _Loaded(LoadedNetwork):
         return {n: max(0.0, (ms * (repeats + 1) - first.get(n, 0.0)) / repeats) for n, ms in means}
 
     def _times(self, request: ov.InferRequest) -> dict[int, float]:
+        assert self._numbers is not None
         ran = request.get_profiling_info()
-        return book(((x.node_name, x.real_time.total_seconds() * 1e3) for x in ran), self._last)
+        return book(((x.node_name, x.real_time.total_seconds() * 1e3) for x in ran), self._numbers)
 
     def _new_request(self) -> ov.InferRequest:
         import openvino as ov
 
         request = self._compiled.create_infer_request()
-        request.set_input_tensor(ov.Tensor(self._inputs))
+        for name, values in self._inputs.items():
+            request.set_tensor(name, ov.Tensor(values))
         return request
-
-
-def book(times: Iterable[tuple[str, float]], last: int) -> dict[int, float]:
-    """Times by layer position from those of OpenVINO's nodes in the order in which they run.
-
-    A node has the name of the (first) layer that is fused into it, a change of layout the names
-    of the layers on both sides, of which it is booked on the second. The last layer's node may
-    be called after the output. A node without a known name is booked on the layer after it.
-    """
-    result: dict[int, float] = defaultdict(float)
-    pending = 0.0
-    for name, ms in times:
-        position = _position(name, last)
-        if position is None:
-            pending += ms
-        else:
-            result[position] += ms + pending
-            pending = 0.0
-    result[last] += pending
-    return {n: ms for n, ms in result.items() if ms > 0}
-
-
-_LAYER = re.compile(
-    rf"(?:{'|'.join(sorted(OPERATORS | {'flatten'}, key=len, reverse=True))})_(\d+)"
-)
-
-
-def _position(name: str, last: int) -> int | None:
-    if found := _LAYER.findall(name):
-        return int(found[-1])
-    return last if name.partition("/")[0] == "output" else None

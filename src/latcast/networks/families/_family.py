@@ -10,8 +10,6 @@ import numpy as np
 from ._builder import OnnxBuilder
 from ._writer import Tensor
 
-Choices = Mapping[str, Sequence[int]]
-
 RESOLUTIONS = (96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256)
 """Sides of the images that most families read."""
 
@@ -27,14 +25,14 @@ class Family(ABC):
         title: for people.
         source: the paper.
         parameters: name -> the values that it may take, in the order in which members are
-            written.
+            written; samples take a value that is listed twice twice as often.
         published: name of a published network -> its parameters.
     """
 
     name: str
     title: str
     source: str
-    parameters: Choices
+    parameters: Mapping[str, Sequence[int]]
     published: Mapping[str, Mapping[str, int]] = {}
 
     @abstractmethod
@@ -77,4 +75,4 @@ class Family(ABC):
 def _shorten(choices: Sequence[int]) -> str:
     if isinstance(choices, range):
         return f"{choices[0]} … {choices[-1]}"
-    return ", ".join(map(str, choices))
+    return ", ".join(map(str, dict.fromkeys(choices)))

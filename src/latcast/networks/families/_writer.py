@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._onnx import INPUT, OUTPUT
+from latcast.networks._onnx import INPUT, OUTPUT
 
 OPSET = 20
 """The first that has Gelu."""
@@ -64,6 +64,7 @@ class GraphWriter:
         params: trainable numbers as networks are defined, where a batch norm has two a channel.
         folded_params: those of them that the file lacks: folded into a convolution, a batch norm
             is one bias a channel.
+        elements: of all outputs of the nodes so far, which are written if nothing is fused.
     """
 
     def __init__(self, batch: int = 1, seed: int = 0) -> None:
@@ -73,6 +74,7 @@ class GraphWriter:
         self.macs = 0
         self.params = 0
         self.folded_params = 0
+        self.elements = 0
         self._seed = seed
         self._input: Tensor | None = None
         self._nodes: list[_Node] = []
@@ -101,6 +103,7 @@ class GraphWriter:
         n = len(self._nodes)
         names = [self._input_name(x, f"c{n}_{i}") for i, x in enumerate(inputs)]
         outputs = [Tensor(f"t{n}" if i == 0 else f"t{n}_{i}", s) for i, s in enumerate(shapes)]
+        self.elements += sum(map(prod, shapes))
         self._nodes.append(_Node(op, word, names, [x.name for x in outputs], attributes))
         return outputs
 
@@ -152,10 +155,12 @@ class GraphWriter:
             values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, tensor.shape))
         renamed = {output.name: OUTPUT}
         for n, node in enumerate(self._nodes):
-            names = [[renamed.get(x, x) for x in side] for side in (node.inputs, node.outputs)]
-            attributes = node.attributes
+            inputs, outputs = (
+                [renamed.get(x, x) for x in side] for side in (node.inputs, node.outputs)
+            )
+            name = f"{node.word}_{n}"
             graph.node.append(
-                helper.make_node(node.op, *names, name=f"{node.word}_{n}", **attributes)
+                helper.make_node(node.op, inputs, outputs, name=name, **node.attributes)
             )
         self._write_initializers(graph)
         content: bytes = model.SerializeToString()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from .._mobile import make_divisible
+from latcast.networks._mobile import make_divisible
+
 from ._builder import OnnxBuilder
 from ._family import RESOLUTIONS, Family
 from ._writer import Tensor
@@ -19,7 +20,7 @@ class MobileNetV1(Family):
     name = "mobilenet-v1"
     title = "MobileNet"
     source = "Howard et al., arXiv:1704.04861"
-    parameters = {
+    parameters: Mapping[str, Sequence[int]] = {
         "width": WIDTHS,
         "depth": (1, 2, 3, 5, 7),
         "kernel": (3, 3, 5, 7),
@@ -27,7 +28,7 @@ class MobileNetV1(Family):
         "resolution": RESOLUTIONS,
         "classes": (10, 100, 1000),
     }
-    published = {
+    published: Mapping[str, Mapping[str, int]] = {
         "mobilenet-v1": {
             "width": 100,
             "depth": 5,
@@ -61,7 +62,7 @@ class MobileNetV2(Family):
     name = "mobilenet-v2"
     title = "MobileNet 2"
     source = "Sandler et al., arXiv:1801.04381"
-    parameters = {
+    parameters: Mapping[str, Sequence[int]] = {
         "width": WIDTHS,
         "expand": (2, 3, 4, 6, 8),
         "depth1": (1, 2, 3),
@@ -73,7 +74,7 @@ class MobileNetV2(Family):
         "resolution": RESOLUTIONS,
         "classes": (10, 100, 1000),
     }
-    published = {
+    published: Mapping[str, Mapping[str, int]] = {
         "mobilenet-v2": {
             "width": 100,
             "expand": 6,

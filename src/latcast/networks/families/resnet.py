@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import gcd
 
 from ._builder import OnnxBuilder
@@ -36,7 +36,7 @@ class ResNet(Family):
     name = "resnet"
     title = "ResNet, ResNeXt and wide ResNet"
     source = "He et al., arXiv:1512.03385; Xie et al., arXiv:1611.05431"
-    parameters = {
+    parameters: Mapping[str, Sequence[int]] = {
         "bottleneck": (BASIC, BOTTLENECK),
         "depth1": (1, 2, 3),
         "depth2": (1, 2, 3, 4, 8),
@@ -49,7 +49,7 @@ class ResNet(Family):
         "resolution": RESOLUTIONS,
         "classes": (10, 100, 1000),
     }
-    published = {
+    published: Mapping[str, Mapping[str, int]] = {
         "resnet-18": _published(BASIC, "2 2 2 2"),
         "resnet-34": _published(BASIC, "3 4 6 3"),
         "resnet-50": _published(BOTTLENECK, "3 4 6 3"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ._builder import OnnxBuilder
 from ._family import RESOLUTIONS, Family
@@ -29,7 +29,7 @@ class VGG(Family):
     name = "vgg"
     title = "VGG"
     source = "Simonyan and Zisserman, arXiv:1409.1556"
-    parameters = {
+    parameters: Mapping[str, Sequence[int]] = {
         "depth1": (1, 2),
         "depth2": (1, 2),
         "depth3": (1, 2, 3, 4),
@@ -40,7 +40,7 @@ class VGG(Family):
         "resolution": RESOLUTIONS,
         "classes": (10, 100, 1000),
     }
-    published = {
+    published: Mapping[str, Mapping[str, int]] = {
         "vgg-11": _published("1 1 2 2 2"),
         "vgg-13": _published("2 2 2 2 2"),
         "vgg-16": _published("2 2 3 3 3"),

@@ -1,5 +1,6 @@
 """Any network as a graph of layers: read from ONNX or PyTorch, fused as runtimes fuse."""
 
+from ._facts import KERNEL_FACTS, kernel_facts, kernel_label
 from ._from_blocks import graph_of_layers
 from ._fusion import fuse
 from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
@@ -7,9 +8,11 @@ from ._kernels import Kernel
 from ._operators import KINDS, OPERATORS, Operator
 from ._rules import RULES, Rule
 from .onnx_reader import read_onnx
+from .torch_reader import read_pytorch
 
 __all__ = [
     "GRAPH_INPUT",
+    "KERNEL_FACTS",
     "KINDS",
     "OPERATORS",
     "RULES",
@@ -22,5 +25,8 @@ __all__ = [
     "TensorShape",
     "fuse",
     "graph_of_layers",
+    "kernel_facts",
+    "kernel_label",
     "read_onnx",
+    "read_pytorch",
 ]

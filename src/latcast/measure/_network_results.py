@@ -1,0 +1,109 @@
+"""From a campaign of graphs to a dataset of networks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast.data import NetworkDataset
+from latcast.devices import Target
+from latcast.networks.graph import LayerGraph
+
+from ._campaign_file import CampaignFile
+from ._onnx_networks import OnnxNetwork, content, family_of, from_text, name_of
+from ._results import Results, results_of
+
+BOOKED_SHARE = "share of profiles booked on layers"
+"""Entry of a dataset's provenance."""
+
+_NUMBER = re.compile(r"_(\d+)\Z")
+
+Floats = npt.NDArray[np.float64]
+
+
+def network_results(
+    campaign: CampaignFile,
+    provenance: Mapping[str, str] | None = None,
+    *,
+    like_ms: float | None = None,
+) -> Results[NetworkDataset]:
+    """As :func:`latcast.measure.results`, of a campaign of graphs.
+
+    The networks are built and files read again, for their graphs.
+
+    Raises:
+        ValueError: no network has been visited in two processes yet, or a file has changed.
+        FileNotFoundError: a file is gone.
+    """
+    plan = campaign.plan()
+    networks = networks_of(campaign)
+    profiles = _profiles(campaign)
+
+    def dataset(rows: npt.NDArray[np.int64], **columns: Any) -> NetworkDataset:
+        batch, chosen = Target.parse(plan["target"]).batch, [networks[i] for i in rows]
+        graphs = tuple(_graph(network, batch, plan["seed"]) for network in chosen)
+        known = [profiles.get(int(i), {}) for i in rows]
+        layers = tuple(map(layer_times, graphs, known))
+        facts = {**columns.pop("provenance"), BOOKED_SHARE: _booked(layers, known)}
+        return NetworkDataset(
+            graphs,
+            tuple(map(name_of, chosen)),
+            tuple(map(family_of, chosen)),
+            layers_ms=layers if any(known) else None,
+            provenance=facts if any(known) else {**facts, BOOKED_SHARE: "no profiles"},
+            **columns,
+        )
+
+    return results_of(campaign, dataset, provenance, like_ms)
+
+
+def networks_of(campaign: CampaignFile) -> list[OnnxNetwork]:
+    """What a campaign of graphs measures, in its order."""
+    return [from_text(item.decode()) for item in campaign.items()]
+
+
+def layer_times(graph: LayerGraph, profile: Mapping[int, float]) -> Floats:
+    """Milliseconds by position of the graph's layers, shape (layers,).
+
+    Args:
+        graph: whose layers are called ``WORD_NUMBER``.
+        profile: milliseconds by number.
+
+    Returns:
+        NaN where nothing is booked. Of layers with one number the last has its time.
+    """
+    positions = {
+        int(found[1]): n
+        for n, layer in enumerate(graph.layers)
+        if (found := _NUMBER.search(layer.name))
+    }
+    times = np.full(len(graph), np.nan)
+    for number, ms in profile.items():
+        if (n := positions.get(number)) is not None:
+            times[n] = ms
+    return times
+
+
+def _booked(layers: Sequence[Floats], profiles: Sequence[Mapping[int, float]]) -> str:
+    total = sum(sum(profile.values()) for profile in profiles)
+    return f"{sum(float(np.nansum(x)) for x in layers) / total:.2%}" if total else "no profiles"
+
+
+def _profiles(campaign: CampaignFile) -> dict[int, dict[int, float]]:
+    """Number of an item -> its profile, where there is one."""
+    profiles = {v.arch: v.details.get("profile_ms") for v in campaign.visits() if v.round == 0}
+    return {
+        arch: {int(number): float(ms) for number, ms in profile.items()}
+        for arch, profile in profiles.items()
+        if profile
+    }
+
+
+def _graph(network: OnnxNetwork, batch: int, seed: int) -> LayerGraph:
+    from latcast.networks.graph import read_onnx
+
+    return read_onnx(content(network, batch, seed), batch=batch)

@@ -1,0 +1,131 @@
+"""Physical facts of kernels: what a latency can depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
+from ._kernels import Kernel
+
+KERNEL_FACTS = (
+    "macs",
+    "param_bytes",
+    "read_bytes",
+    "write_bytes",
+    "positions",
+    "outputs",
+    "inputs",
+    "window",
+    "stride",
+    "groups",
+    "layers",
+    "batch",
+)
+"""Names of the facts, one number each per kernel, for the whole batch.
+
+A convolution is a product of matrices: ``positions`` (batch x output pixels) by ``outputs``
+channels, each a sum over ``inputs`` channels and a ``window`` of so many pixels; a linear layer is
+one without a window. Of any other kernel, ``positions`` x ``outputs`` are the elements that its
+main layer writes, ``outputs`` those along its channels (the last axis of tokens), and ``inputs``
+the channels it reads. ``read_bytes`` and ``write_bytes`` are activations that cross the kernel's
+border; ``layers`` are those that do something.
+"""
+
+Floats = npt.NDArray[np.float64]
+
+
+def kernel_facts(graph: LayerGraph, kernels: Sequence[Kernel]) -> Floats:
+    """Facts of every kernel, shape (kernels, facts), columns as in :data:`KERNEL_FACTS`.
+
+    What a layer of unknown cost does is counted as far as its shapes are known.
+    """
+    facts = np.zeros((len(kernels), len(KERNEL_FACTS)))
+    for row, kernel in zip(facts, kernels, strict=True):
+        row[:] = _facts(graph, kernel)
+    return facts
+
+
+def kernel_label(graph: LayerGraph, kernel: Kernel) -> str:
+    """What kind of kernel it is: its operators in running order, such as ``conv+add+relu``.
+
+    Layers that do nothing are left out; an operator that nobody knows goes by its own name.
+    """
+    ops = [x.op if x.op != UNKNOWN else x.operator for n in kernel.layers if _works(x := graph.layers[n])]
+    return "+".join(ops) or graph.layers[kernel.main].op
+
+
+def _works(layer: GraphLayer) -> bool:
+    return layer.kind != "view"
+
+
+def _facts(graph: LayerGraph, kernel: Kernel) -> tuple[float, ...]:
+    layers = [graph.layers[n] for n in kernel.layers]
+    main = graph.layers[kernel.main]
+    read, written = _crossing_bytes(graph, kernel)
+    positions, outputs, inputs = _matrix(main)
+    return (
+        sum(x.macs for x in layers if x.is_costed),
+        sum(x.param_bytes for x in layers),
+        read,
+        written,
+        positions,
+        outputs,
+        inputs,
+        prod(main.window),
+        prod(main.stride),
+        main.groups,
+        sum(_works(x) for x in layers),
+        _batch(main),
+    )
+
+
+def _crossing_bytes(graph: LayerGraph, kernel: Kernel) -> tuple[int, int]:
+    """Bytes of activations that the kernel reads from others, and that others read of it."""
+    inside = set(kernel.layers)
+    read: dict[int | tuple[int, int], int] = {}
+    for n in kernel.layers:
+        layer = graph.layers[n]
+        for slot, (source, shape) in enumerate(zip(layer.inputs, layer.in_shapes, strict=True)):
+            if source not in inside and shape is not None:
+                # A tensor that two layers of the kernel read is read once.
+                key = (n, slot) if source == GRAPH_INPUT else source
+                read[key] = max(read.get(key, 0), layer.element_bytes * prod(shape))
+    written = sum(
+        graph.layers[n].write_bytes
+        for n in kernel.layers
+        if not graph.readers[n] or any(r not in inside for r in graph.readers[n])
+    )
+    return sum(read.values()), written
+
+
+def _matrix(main: GraphLayer) -> tuple[int, int, int]:
+    """Positions, outputs and inputs of the kernel's main layer."""
+    out, read = _first(main.out_shapes), _first(main.in_shapes)
+    elements = max(prod(out), 1)
+    if main.kind in ("linear", "matmul", "norm", "softmax") and len(out) != 4:
+        outputs, inputs = (out or (1,))[-1], (read or (1,))[-1]
+    elif main.kind == "matmul" or main.op == "softmax":
+        outputs, inputs = out[-1], read[-1] if read else 1
+    else:
+        outputs, inputs = _channels(out), _channels(read)
+    return elements // max(outputs, 1), outputs, max(inputs // main.groups, 1)
+
+
+def _first(shapes: Sequence[TensorShape | None]) -> TensorShape:
+    return next((s for s in shapes if s is not None), ())
+
+
+def _channels(shape: TensorShape) -> int:
+    """Of maps (batch, channels, height, width) the channels, of tokens the last axis."""
+    if len(shape) in (0, 1):
+        return 1 if not shape else shape[0]
+    return shape[1] if len(shape) in (2, 4, 5) else shape[-1]
+
+
+def _batch(layer: GraphLayer) -> int:
+    shape = _first(layer.out_shapes)
+    return shape[0] if shape else 1

@@ -1,0 +1,50 @@
+"""From one layer model to another: a new family, or a new target, by a few measurements."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ._basis import SCALE_DEVIATION, Basis
+from ._model import LayerModel
+from ._posterior import Observed, Weights, learn
+
+Floats = npt.NDArray[np.float64]
+
+FRESH_POINTS = 20
+"""New inducing points of a kind at most."""
+SHIFTS = (0.02, 0.1, 0.3, 0.6)
+"""Standard deviations by which weights may differ from the base's; the evidence chooses."""
+SAME_TARGET_SCALE, OTHER_TARGET_SCALE = 0.15, 2.0
+"""The same of the factor on all kernels, in log latency."""
+
+
+def adapted_model(base: LayerModel, few: Observed, *, same_target: bool) -> LayerModel:
+    """The base model after a few more measurements."""
+    basis, columns = base.basis.extended(few.kernels, most_points=FRESH_POINTS)
+    log_prices = np.log(base.prices(few.kernels))
+    features = basis.features(few.kernels)
+    scale = SAME_TARGET_SCALE if same_target else OTHER_TARGET_SCALE
+    best: tuple[float, Weights | None] = (-np.inf, None)
+    for shift in SHIFTS:
+        before = _loosened(base.weights, columns, basis, shift, scale)
+        weights, evidence = learn(few, log_prices, features, base.noise, before)
+        if evidence > best[0]:
+            best = (evidence, weights)
+    assert best[1] is not None
+    return replace(base, basis=basis, weights=best[1])
+
+
+def _loosened(
+    weights: Weights, columns: npt.NDArray[np.int64], basis: Basis, shift: float, scale: float
+) -> Weights:
+    """What the base knows, in the columns of a wider basis, and that much may be different."""
+    mean = np.zeros(basis.size)
+    prior = np.ones(basis.size)
+    gained = np.zeros((basis.size, weights.gained.shape[1]))
+    mean[columns], prior[columns], gained[columns] = weights.mean, weights.prior, weights.gained
+    prior += shift**2
+    prior[0] += (scale / SCALE_DEVIATION) ** 2
+    return Weights(mean, prior, gained)

@@ -1,0 +1,136 @@
+"""Model files of layer predictors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast._model_file import ModelFile, read_model, write_model
+from latcast.devices import Target
+
+from ._basis import Basis
+from ._kernels import ALL_KINDS
+from ._model import LayerModel
+from ._posterior import Noise, Weights
+from ._prices import WORK, Prices
+from ._ranges import CHECKED, Ranges
+from ._scores import Scores
+
+Floats = npt.NDArray[np.float64]
+
+_UNSEEN = -1.0
+"""In the ranges of a file: of a kind that the model has not seen. No fact is negative."""
+
+
+def write(
+    path: str | Path,
+    kind: str,
+    target: Target,
+    model: LayerModel,
+    ranges: Ranges,
+    scores: Scores,
+    card: dict[str, Any],
+) -> None:
+    """Write a model file, atomically."""
+    basis, weights = model.basis, model.weights
+    seen = np.isfinite(ranges.low)
+    small = np.float32
+    tensors: dict[str, npt.NDArray[Any]] = {
+        "prices": model.prices.by_kind,
+        "centres": basis.centres,
+        "points": basis.points,
+        "point_kinds": basis.point_kinds.astype(np.int16),
+        "mean": weights.mean,
+        "prior": weights.prior,
+        "gained": weights.gained.astype(small),
+        "low": np.where(seen, ranges.low, _UNSEEN),
+        "high": np.where(seen, ranges.high, _UNSEEN),
+        "scores": scores.sizes.astype(small),
+    }
+    header = {
+        "kind": kind,
+        "target": str(target),
+        "kinds": list(ALL_KINDS),
+        "checked": list(CHECKED),
+        "labels": list(basis.labels),
+        "amplitude": basis.amplitude,
+        "stretch": basis.stretch,
+        "noise": [model.noise.network, model.noise.kernel, model.noise.timing],
+        "card": card,
+    }
+    write_model(path, ModelFile(header, tensors))
+
+
+def read(path: str | Path, kind: str) -> tuple[Target, LayerModel, Ranges, Scores, dict[str, Any]]:
+    """The inverse of :func:`write`.
+
+    Raises:
+        ValueError: the file is damaged, of a newer schema version, or of another kind.
+        FileNotFoundError: there is no such file.
+    """
+    file = read_model(path)
+    try:
+        return _restored(file, kind)
+    except (
+        KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError
+    ) as error:  # fmt: skip
+        raise ValueError(f"{path} must be a latcast layer model; got: {error}") from error
+
+
+def _restored(
+    file: ModelFile, kind: str
+) -> tuple[Target, LayerModel, Ranges, Scores, dict[str, Any]]:
+    header = file.header
+    if header["kind"] != kind:
+        raise ValueError(f"a model of the kind {header['kind']!r}")
+    for name, known in (("kinds", ALL_KINDS), ("checked", CHECKED)):
+        if header[name] != list(known):
+            raise ValueError(f"{name} {header[name]}, where this latcast has {list(known)}")
+    t = {name: np.array(values, dtype=np.float64) for name, values in file.tensors.items()}
+    basis = Basis(
+        t["centres"],
+        t["points"],
+        t["point_kinds"].astype(np.int64),
+        tuple(str(label) for label in header["labels"]),
+        _positive(header["amplitude"]),
+        _positive(header["stretch"]),
+    )
+    _check_shapes(basis, t)
+    weights = Weights(t["mean"], t["prior"], t["gained"])
+    noise = Noise(*(_positive(v) for v in header["noise"]))
+    unseen = t["low"] < 0
+    ranges = Ranges(np.where(unseen, np.inf, t["low"]), np.where(unseen, -np.inf, t["high"]))
+    model = LayerModel(Prices(t["prices"]), basis, weights, noise)
+    return Target.parse(header["target"]), model, ranges, Scores(t["scores"]), dict(header["card"])
+
+
+def _check_shapes(basis: Basis, tensors: dict[str, Floats]) -> None:
+    kinds, facts = len(ALL_KINDS), tensors["centres"].shape[-1]
+    points = len(tensors["point_kinds"])
+    known = (basis.point_kinds >= 0) & (basis.point_kinds < kinds)
+    if (np.diff(basis.point_kinds) < 0).any() or not known.all():
+        raise ValueError("kinds of points must be ascending, and known")
+    for name, shape in (
+        ("prices", (kinds, WORK)),
+        ("centres", (kinds, 12)),
+        ("points", (points, facts)),
+        ("mean", (basis.size,)),
+        ("prior", (basis.size,)),
+        ("gained", (basis.size, tensors["gained"].shape[-1])),
+        ("low", (kinds, len(CHECKED))),
+        ("high", (kinds, len(CHECKED))),
+    ):
+        if tensors[name].shape != shape:
+            raise ValueError(f"array {name!r} must have shape {shape}; got {tensors[name].shape}")
+    if (tensors["prices"] < 0).any() or (tensors["prior"] <= 0).any():
+        raise ValueError("prices and variances must be positive")
+
+
+def _positive(value: Any) -> float:
+    number = float(value)
+    if not 0 < number < np.inf:
+        raise ValueError(f"a number of the header must be positive; got {value!r}")
+    return number

@@ -1,0 +1,128 @@
+"""Fitting a layer model: its settings by evidence, its intervals by groups left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from ._basis import Basis
+from ._kernels import KernelCounts
+from ._model import LayerModel
+from ._posterior import Noise, Observed, learn
+from ._prices import Prices
+
+Floats = npt.NDArray[np.float64]
+
+MOST_POINTS = 60
+AMPLITUDES = (0.2, 0.5, 1.0)
+STRETCHES = (1.0, 2.0)
+NETWORK_NOISES = (0.01, 0.03)
+KERNEL_NOISES = (0.05, 0.15)
+SETTING_NETWORKS, SETTING_KERNELS = 300, 4_000
+"""Settings are chosen on so many of the networks, and of the kernels' times."""
+FOLDS = 5
+LEAST_GROUPS = 3
+
+
+def fit_model(observed: Observed, rng: np.random.Generator) -> LayerModel:
+    """Prices, settings by evidence, and weights."""
+    prices = Prices.fit(observed)
+    return refit(observed, _settings(_thinned(observed, rng), prices))
+
+
+def refit(observed: Observed, settings: LayerModel) -> LayerModel:
+    """Prices and weights of other data with the same settings."""
+    prices = Prices.fit(observed)
+    basis = Basis.choose(
+        observed.kernels,
+        most_points=MOST_POINTS,
+        amplitude=settings.basis.amplitude,
+        stretch=settings.basis.stretch,
+    )
+    return _learnt(observed, prices, basis, settings.noise)[0]
+
+
+def _learnt(
+    observed: Observed, prices: Prices, basis: Basis, noise: Noise
+) -> tuple[LayerModel, float]:
+    log_prices = np.log(prices(observed.kernels))
+    weights, evidence = learn(observed, log_prices, basis.features(observed.kernels), noise)
+    return LayerModel(prices, basis, weights, noise), evidence
+
+
+def _settings(observed: Observed, prices: Prices) -> LayerModel:
+    """The model with the highest evidence: first the process, then the noise."""
+    best = (-np.inf, None)
+    noise = Noise()
+    for amplitude, stretch in product(AMPLITUDES, STRETCHES):
+        basis = Basis.choose(
+            observed.kernels, most_points=MOST_POINTS // 2, amplitude=amplitude, stretch=stretch
+        )
+        model, evidence = _learnt(observed, prices, basis, noise)
+        if evidence > best[0]:
+            best = (evidence, model)
+    found = best[1]
+    assert found is not None
+    for network, kernel in product(NETWORK_NOISES, KERNEL_NOISES):
+        noise = Noise(network, kernel)
+        model, evidence = _learnt(observed, prices, found.basis, noise)
+        if evidence > best[0]:
+            best = (evidence, model)
+    assert best[1] is not None
+    return best[1]
+
+
+def _thinned(observed: Observed, rng: np.random.Generator) -> Observed:
+    """Some of the networks, with the times of some of their kernels."""
+    rows = np.sort(rng.permutation(len(observed.total_ms))[:SETTING_NETWORKS])
+    part = select(observed, rows)
+    timed, _, _ = part.timed
+    dropped = rng.permutation(timed)[SETTING_KERNELS:]
+    keep = np.ones(part.times_ms.shape[1])
+    keep[dropped] = 0
+    times = sp.csr_matrix(part.times_ms @ sp.diags(keep))
+    times.eliminate_zeros()
+    return replace(part, times_ms=times)
+
+
+def select(observed: Observed, rows: npt.NDArray[np.int64]) -> Observed:
+    """Some of the networks, with the kernels that they have and their times in them."""
+    k = observed.kernels
+    counts = k.counts[rows]
+    used = np.flatnonzero(np.asarray(counts.sum(axis=0)).ravel())
+    kernels = KernelCounts(
+        k.kinds[used], tuple(k.labels[i] for i in used), k.facts[used], counts[:, used]
+    )
+    return Observed(kernels, observed.total_ms[rows], observed.times_ms[rows][:, used])
+
+
+def left_out_scores(
+    observed: Observed, groups: Sequence[str], settings: LayerModel, rng: np.random.Generator
+) -> Floats:
+    """Errors of every network's log latency by a model that has not seen its group, (n,).
+
+    In units of the standard deviation that the model stated.
+    """
+    scores = np.empty(len(observed.total_ms))
+    for rows in _folds(groups, rng):
+        others = np.setdiff1d(np.arange(len(scores)), rows)
+        model = refit(select(observed, others), settings)
+        forecast = model.forecast(select(observed, rows).kernels)
+        scores[rows] = np.log(observed.total_ms[rows] / forecast.ms) / forecast.deviation
+    return scores
+
+
+def _folds(groups: Sequence[str], rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
+    """Rows of each group; of random fifths where there are too few groups."""
+    names = np.array(groups)
+    distinct = np.unique(names)
+    if len(distinct) >= LEAST_GROUPS:
+        for name in distinct:
+            yield np.flatnonzero(names == name)
+    else:
+        yield from (np.sort(part) for part in np.array_split(rng.permutation(len(names)), FOLDS))

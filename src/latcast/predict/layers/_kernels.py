@@ -1,0 +1,152 @@
+"""Networks as counts of distinct kernels: what a layer-level predictor reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from latcast.networks.graph import (
+    KERNEL_FACTS,
+    KINDS,
+    UNKNOWN,
+    Kernel,
+    LayerGraph,
+    fuse,
+    graph_of_layers,
+    kernel_facts,
+    kernel_label,
+)
+from latcast.spaces import Archs
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
+
+ALL_KINDS = (*KINDS, UNKNOWN)
+
+
+@dataclass(frozen=True, eq=False)
+class KernelCounts:
+    """n networks as counts of d distinct kernels.
+
+    Attributes:
+        kinds: index in :data:`ALL_KINDS` of every kernel, shape (d,).
+        labels: its operators, such as ``conv+add+relu``, d texts.
+        facts: columns as in :data:`latcast.networks.graph.KERNEL_FACTS`, shape (d, facts).
+        counts: how often each network has each kernel, shape (n, d).
+        rows: of every network its kernels in running order, as rows of ``facts``; empty if the
+            networks are architectures.
+    """
+
+    kinds: npt.NDArray[np.int64]
+    labels: tuple[str, ...]
+    facts: Floats
+    counts: sp.csr_matrix
+    rows: tuple[npt.NDArray[np.int64], ...] = ()
+
+    @classmethod
+    def of_graphs(cls, graphs: Sequence[LayerGraph]) -> KernelCounts:
+        """Kernels of graphs, fused by the rules; views are left out."""
+        seen = _Distinct()
+        rows = []
+        for graph in graphs:
+            kernels = working_kernels(graph)
+            rows.append(seen.add(graph, kernels))
+        return cls(*seen.arrays(), _counts(rows, len(seen)), tuple(rows))
+
+    @classmethod
+    def of_archs(cls, archs: Archs, batch: int) -> KernelCounts:
+        """Kernels of architectures, block by block; blocks that nothing reads are left out."""
+        space = archs.space.expand(archs).space
+        own = archs.space.expand(archs)
+        ids = np.where(space.live_blocks(own), space.block_ids(own), len(space.block_table))
+        used = np.unique(ids[ids < len(space.block_table)])
+        seen = _Distinct()
+        per_block = []
+        for row in used.tolist():
+            block = space.block_table.blocks[row]
+            graph = graph_of_layers(block.layers, batch, block.name)
+            per_block.append(seen.add(graph, working_kernels(graph)))
+        position = np.full(len(space.block_table) + 1, -1)
+        position[used] = np.arange(len(used))
+        places = position[ids]
+        n, blocks = np.nonzero(places >= 0)
+        incidence = sp.csr_matrix(
+            (np.ones(len(n)), (n, places[n, blocks])), shape=(len(own), len(used))
+        )
+        return cls(*seen.arrays(), sp.csr_matrix(incidence @ _counts(per_block, len(seen))))
+
+    @classmethod
+    def joined(cls, parts: Sequence[KernelCounts]) -> KernelCounts:
+        """The networks of all parts, over the distinct kernels of all."""
+        seen = _Distinct()
+        columns = [seen.add_all(p.kinds, p.labels, p.facts) for p in parts]
+        counts = [
+            _spread_columns(p.counts, c, len(seen)) for p, c in zip(parts, columns, strict=True)
+        ]
+        rows = [c[r] for p, c in zip(parts, columns, strict=True) for r in p.rows]
+        return cls(*seen.arrays(), sp.vstack(counts, format="csr"), tuple(rows))
+
+    def __len__(self) -> int:
+        return int(self.counts.shape[0])
+
+    def fact(self, name: str) -> Floats:
+        """One column of the facts, shape (d,)."""
+        return self.facts[:, KERNEL_FACTS.index(name)]
+
+
+class _Distinct:
+    """Kernels that differ in kind, operators or facts, numbered as they come."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[int, str, bytes], int] = {}
+        self._facts: list[Floats] = []
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def add(self, graph: LayerGraph, kernels: Sequence[Kernel]) -> Numbers:
+        """Numbers of the kernels of a graph."""
+        kinds = [ALL_KINDS.index(graph.layers[k.main].kind) for k in kernels]
+        labels = [kernel_label(graph, k) for k in kernels]
+        return self.add_all(kinds, labels, kernel_facts(graph, kernels))
+
+    def add_all(self, kinds: Iterable[int], labels: Iterable[str], facts: Floats) -> Numbers:
+        """Numbers of kernels."""
+        numbers = []
+        for kind, label, values in zip(kinds, labels, facts, strict=True):
+            key = (int(kind), label, values.tobytes())
+            if key not in self._numbers:
+                self._numbers[key] = len(self._facts)
+                self._facts.append(values)
+            numbers.append(self._numbers[key])
+        return np.array(numbers, dtype=np.int64)
+
+    def arrays(self) -> tuple[Numbers, tuple[str, ...], Floats]:
+        """Kinds, labels and facts of all, by number."""
+        kinds = np.array([k for k, _, _ in self._numbers], dtype=np.int64)
+        labels = tuple(label for _, label, _ in self._numbers)
+        return kinds, labels, np.array(self._facts).reshape(-1, len(KERNEL_FACTS))
+
+
+def working_kernels(graph: LayerGraph) -> list[Kernel]:
+    """Kernels of the graph that do something at run time."""
+    return [k for k in fuse(graph) if graph.layers[k.main].kind != "view"]
+
+
+def _counts(rows: Sequence[npt.NDArray[np.int64]], d: int) -> sp.csr_matrix:
+    lengths = [len(r) for r in rows]
+    column = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+    row = np.repeat(np.arange(len(rows)), lengths)
+    matrix = sp.coo_matrix((np.ones(len(column)), (row, column)), shape=(len(rows), d))
+    return sp.csr_matrix(matrix)  # which adds up what comes twice
+
+
+def _spread_columns(counts: sp.csr_matrix, columns: Numbers, d: int) -> sp.csr_matrix:
+    """Counts (n, own kernels) over all d kernels."""
+    entries = counts.tocoo()
+    shape = (counts.shape[0], d)
+    return sp.csr_matrix((entries.data, (entries.row, columns[entries.col])), shape=shape)

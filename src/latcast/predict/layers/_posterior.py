@@ -1,0 +1,257 @@
+"""Bayesian regression on the logarithm of sums: whole networks and single kernels together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from scipy.linalg import cho_solve, cholesky, eigh, inv
+
+from ._kernels import ALL_KINDS, KernelCounts
+
+Floats = npt.NDArray[np.float64]
+
+ROUNDS = 12
+HALVINGS = 8
+CONVERGED = 1e-3
+CLOCK_MS = 1e-3
+"""Step of the clocks of profilers."""
+PROFILE_DEVIATION = 0.2
+"""How much a profiler's times of a kind may differ from what the kind takes without it."""
+HUBER_CORNER = 2.5
+ROUNDED = 1e-3
+"""Share of a variance that is not kept."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Relative standard deviations.
+
+    Attributes:
+        network: of a network's latency given those of its kernels.
+        kernel: of a kernel's latency given its facts.
+        timing: of a profiler's time of it besides.
+    """
+
+    network: float = 0.02
+    kernel: float = 0.1
+    timing: float = 0.1
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was measured of n networks of d kernels.
+
+    Attributes:
+        kernels: of the networks.
+        total_ms: latency of every network, shape (n,).
+        times_ms: of a kernel in a network by a profiler, the mean if the network has it several
+            times; shape (n, d), nothing where it was not timed.
+    """
+
+    kernels: KernelCounts
+    total_ms: Floats
+    times_ms: sp.csr_matrix
+
+    @cached_property
+    def timed(self) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+        """Kernels with a time, their geometric mean over networks in ms, and how many those are."""
+        log = self.times_ms.copy()
+        log.data = np.log(log.data)
+        count = np.bincount(log.indices, minlength=log.shape[1])
+        rows = np.flatnonzero(count)
+        total = np.asarray(log.sum(axis=0)).ravel()
+        return rows, np.exp(total[rows] / count[rows]), count[rows].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What is known of the weights of p features: a normal distribution.
+
+    Attributes:
+        mean: shape (p,).
+        prior: variances before anything was learnt, shape (p,).
+        gained: what data took from them: the covariance is ``diag(prior) - gained @ gained.T``;
+            shape (p, rank).
+    """
+
+    mean: Floats
+    prior: Floats
+    gained: Floats
+
+    @classmethod
+    def standard(cls, p: int) -> Weights:
+        """Independent and standard normal."""
+        return cls(np.zeros(p), np.ones(p), np.zeros((p, 0)))
+
+    @property
+    def covariance(self) -> Floats:
+        """Shape (p, p)."""
+        return np.asarray(np.diag(self.prior) - self.gained @ self.gained.T)
+
+    def variance(self, features: sp.csr_matrix) -> Floats:
+        """Variance of what ``features`` (n, p) times the weights is, shape (n,)."""
+        before = np.asarray(features.multiply(features) @ self.prior)
+        taken = features @ self.gained
+        # What is kept of a covariance is rounded: no variance falls below that.
+        least = ROUNDED * before
+        return np.maximum(before - np.einsum("nr,nr->n", taken, taken), least)
+
+
+def learn(
+    observed: Observed,
+    log_prices: Floats,
+    features: sp.csr_matrix,
+    noise: Noise,
+    before: Weights | None = None,
+) -> tuple[Weights, float]:
+    """Weights of features after the data, and the logarithm of the evidence.
+
+    The logarithm of a kernel's milliseconds is that of its price plus ``features @ weights``, and
+    a network's latency the sum over its kernels; the logarithm of the sum is linear in the
+    weights to first order, with the kernels' shares as slopes. Weights are found by Gauss and
+    Newton's method with halved steps, and Huber's weights for the profiler's times.
+
+    Args:
+        observed: networks and kernels.
+        log_prices: prior mean of the logarithm of every kernel's milliseconds, shape (d,).
+        features: of every kernel, shape (d, features).
+        noise: of the observations.
+        before: what is known of the weights; standard normal by default.
+    """
+    before = before or Weights.standard(features.shape[1])
+    problem = _Problem(observed, log_prices, features, noise, before)
+    weights = problem.centre
+    energy = problem.energy(weights)
+    for _ in range(ROUNDS):
+        step = problem.step(weights)
+        for halving in range(HALVINGS):
+            moved = weights + step * 0.5**halving
+            lower = problem.energy(moved)
+            if lower < energy:
+                break
+        else:
+            break
+        gain, weights, energy = energy - lower, moved, lower
+        if gain < CONVERGED:
+            break
+    covariance, evidence = problem.laplace(weights)
+    p = features.shape[1]
+    return Weights(weights[:p], before.prior, _gained(before.prior, covariance[:p, :p])), evidence
+
+
+def _gained(prior: Floats, covariance: Floats) -> Floats:
+    """Square root of what the data took from the variances, but for what is next to nothing."""
+    root = np.sqrt(prior)
+    taken = np.eye(len(prior)) - covariance / np.outer(root, root)
+    values, vectors = eigh(taken)
+    kept = values > ROUNDED
+    return np.asarray(root[:, None] * vectors[:, kept] * np.sqrt(np.minimum(values[kept], 1.0)))
+
+
+class _Problem:
+    """Negative log posterior of the weights, and of a factor on each kind's profiled times."""
+
+    def __init__(
+        self,
+        observed: Observed,
+        log_prices: Floats,
+        features: sp.csr_matrix,
+        noise: Noise,
+        before: Weights,
+    ) -> None:
+        kernels = observed.kernels
+        timed, kernel_ms, times = observed.timed
+        self._counts = kernels.counts
+        self._base = log_prices
+        self._features = features
+        self._noise = noise
+        self._log_total = np.log(observed.total_ms)
+        factors = sp.csr_matrix(
+            (np.full(len(timed), PROFILE_DEVIATION), (np.arange(len(timed)), kernels.kinds[timed])),
+            shape=(len(timed), len(ALL_KINDS)),
+        )
+        self._single = sp.hstack([features[timed], factors], format="csr")
+        self._single_y = np.log(kernel_ms) - log_prices[timed]
+        variance = noise.kernel**2 + (noise.timing**2 + (CLOCK_MS / kernel_ms) ** 2) / times
+        self._single_deviation = np.sqrt(variance)
+        self.size = features.shape[1] + len(ALL_KINDS)
+        self.centre = np.concatenate([before.mean, np.zeros(len(ALL_KINDS))])
+        self._prior_precision = np.eye(self.size)
+        if before.gained.size or (before.prior != 1).any():
+            p = features.shape[1]
+            self._prior_precision[:p, :p] = inv(before.covariance)
+
+    def energy(self, weights: Floats) -> float:
+        """Negative log posterior up to a constant that the weights do not change."""
+        log_ms, deviation, _ = self._totals(weights)
+        z = (self._log_total - log_ms) / deviation
+        single = np.abs(self._single_residual(weights)) / self._single_deviation
+        huber = np.where(
+            single < HUBER_CORNER, 0.5 * single**2, HUBER_CORNER * (single - HUBER_CORNER / 2)
+        )
+        away = weights - self.centre
+        value = 0.5 * (z @ z + away @ self._prior_precision @ away)
+        value += np.log(deviation).sum() + huber.sum()
+        return float(value) if np.isfinite(value) else np.inf
+
+    def step(self, weights: Floats) -> Floats:
+        """To the minimum of the linearized problem."""
+        precision, gradient = self._linearized(weights)
+        factor = cholesky(precision, lower=True)
+        return np.asarray(cho_solve((factor, True), gradient))
+
+    def laplace(self, weights: Floats) -> tuple[Floats, float]:
+        """Covariance at the weights, and the logarithm of the evidence."""
+        precision, _ = self._linearized(weights)
+        factor = cholesky(precision, lower=True)
+        evidence = -self.energy(weights) - np.log(self._single_deviation).sum()
+        evidence -= np.log(np.diag(factor)).sum()
+        evidence += np.log(np.diag(cholesky(self._prior_precision, lower=True))).sum()
+        return np.asarray(cho_solve((factor, True), np.eye(self.size))), float(evidence)
+
+    def _linearized(self, weights: Floats) -> tuple[Floats, Floats]:
+        log_ms, deviation, shares = self._totals(weights)
+        slopes = np.zeros((len(log_ms), self.size))
+        slopes[:, : self._features.shape[1]] = (shares @ self._features).toarray()
+        slopes /= deviation[:, None]
+        residual = self._single_residual(weights)
+        z = np.abs(residual) / self._single_deviation
+        w = np.minimum(1.0, HUBER_CORNER / np.maximum(z, HUBER_CORNER)) / self._single_deviation**2
+        weighted = self._single.multiply(w[:, None]).tocsr()
+        precision = self._prior_precision + slopes.T @ slopes
+        precision += (self._single.T @ weighted).toarray()
+        gradient = slopes.T @ ((self._log_total - log_ms) / deviation)
+        gradient -= self._prior_precision @ (weights - self.centre)
+        gradient += self._single.T @ (w * residual)
+        return precision, gradient
+
+    def _single_residual(self, weights: Floats) -> Floats:
+        return np.asarray(self._single_y - self._single @ weights)
+
+    def _totals(self, weights: Floats) -> tuple[Floats, Floats, sp.csr_matrix]:
+        """Log of every network's ms, its standard deviation (n,), and kernels' shares (n, d)."""
+        log_ms = self._base + self._features @ weights[: self._features.shape[1]]
+        total, shares = network_shares(self._counts, log_ms)
+        return np.log(total), network_deviation(shares, self._noise), shares
+
+
+def network_shares(counts: sp.csr_matrix, log_ms: Floats) -> tuple[Floats, sp.csr_matrix]:
+    """Milliseconds of every network (n,), and what share of them each kernel has (n, d)."""
+    with np.errstate(over="ignore"):  # a step too long is halved
+        parts = sp.csr_matrix(counts @ sp.diags(np.exp(log_ms)))
+    total = np.asarray(parts.sum(axis=1)).ravel()
+    with np.errstate(invalid="ignore"):
+        return total, sp.csr_matrix(sp.diags(1 / total) @ parts)
+
+
+def network_deviation(shares: sp.csr_matrix, noise: Noise) -> Floats:
+    """Standard deviation of a network's log latency beside what the weights leave open, (n,).
+
+    A kernel that a network has several times errs the same way each time.
+    """
+    squares = np.asarray(shares.multiply(shares).sum(axis=1)).ravel()
+    return np.asarray(np.sqrt(noise.network**2 + noise.kernel**2 * squares))
