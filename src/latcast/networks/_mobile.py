@@ -77,6 +77,9 @@ class MobileNet:
     mix_channels: int
     classes: int
 
+    norm_epsilon: ClassVar[float]
+    """Of batch norms."""
+
     @property
     def numbers(self) -> Mapping[str, tuple[int, ...]]:
         """Of every list of modules, what its parts' numbers are in the supernet."""
@@ -92,7 +95,6 @@ class MobileNetV3(MobileNet):
     """
 
     norm_epsilon: ClassVar[float] = 1e-5
-    """Of batch norms."""
 
     expand_channels: int
 
@@ -102,7 +104,6 @@ class ProxylessNAS(MobileNet):
     """A network of the ProxylessNAS space; its features are mixed before the pool."""
 
     norm_epsilon: ClassVar[float] = 1e-3
-    """Of batch norms."""
 
 
 def conv_block(

@@ -91,7 +91,7 @@ ONNX_OPERATORS: dict[str, tuple[str, Callable[[Layer], dict[str, Any]]]] = {
     "h_sigmoid": ("HardSigmoid", lambda _: {"alpha": 1 / 6, "beta": 0.5}),
     "global_pool": ("GlobalAveragePool", lambda _: {}),
     "avg_pool": ("AveragePool", lambda x: _pool(x) | {"count_include_pad": 0}),
-    "max_pool": ("MaxPool", lambda x: _pool(x)),
+    "max_pool": ("MaxPool", _pool),
     "channel_shuffle": ("Reshape", lambda _: {}),
     "zero": ("Mul", lambda _: {}),
     "identity": ("Identity", lambda _: {}),

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from latcast.networks import Block, InvertedResidual, conv_block, make_divisible
+from latcast.networks import Block, InvertedResidual, Shape, conv_block, make_divisible
 
 from ._archs import Archs, Genes
 from ._base import Gene, SupernetSpace
@@ -193,8 +193,8 @@ class OFAMobileSpace(SupernetSpace):
         """Blocks at one resolution, each with the key that OFA's lookup tables give it."""
         side = -(-resolution // 2)
         first = self._first_block()
-        rows = [self._first_conv(resolution), (first.block(side, "first block"),
-                                               self._key(first, side))]  # fmt: skip
+        rows = [self._first_conv(resolution)]
+        rows.append((first.block(side, "first block"), self._key(first, side)))
         for n, stage in enumerate(self.stages):
             rows += self._choices(n, side, first=True)
             side = -(-side // stage.stride)
@@ -234,12 +234,11 @@ class OFAMobileSpace(SupernetSpace):
         return make_divisible(width * self.width)
 
     def _first_conv(self, resolution: int) -> Row:
-        channels, side = self._scaled(self.base_widths[0]), -(-resolution // 2)
-        image = (3, resolution, resolution)
+        channels, image = self._scaled(self.base_widths[0]), (3, resolution, resolution)
         block = conv_block(
             image, channels, "first conv", kernel_size=3, stride=2, activation=self.activation
         )
-        return block, f"Conv-input:{shape_key(resolution, 3)}-output:{shape_key(side, channels)}"
+        return keyed("Conv", block)
 
     @abstractmethod
     def _head(self, side: int) -> Sequence[Row]:
@@ -250,9 +249,16 @@ class OFAMobileSpace(SupernetSpace):
         """Key of an inverted residual block in Once-For-All's lookup tables."""
 
 
-def shape_key(side: int, channels: int) -> str:
-    """A map's shape in keys of Once-For-All's lookup tables."""
-    return f"{side}x{side}x{channels}"
+def keyed(kind: str, block: Block) -> Row:
+    """A block with its key in Once-For-All's lookup tables."""
+    last = block.layers[-1]
+    out = f"{last.out_shape[0]}" if last.op == "linear" else _shape(last.out_shape)
+    return block, f"{kind}-input:{_shape(block.layers[0].in_shape)}-output:{out}"
+
+
+def _shape(shape: Shape) -> str:
+    channels, height, width = shape
+    return f"{height}x{width}x{channels}"
 
 
 def expanded_conv_key(spec: InvertedResidual, side: int, expand: int) -> str:
@@ -264,8 +270,8 @@ def expanded_conv_key(spec: InvertedResidual, side: int, expand: int) -> str:
         expand: channels of its depthwise convolution, or how often they are its input's.
     """
     out_side = -(-side // spec.stride)
+    in_shape, out_shape = (spec.in_channels, side, side), (spec.out_channels, out_side, out_side)
     return (
-        f"expanded_conv-input:{shape_key(side, spec.in_channels)}"
-        f"-output:{shape_key(out_side, spec.out_channels)}-expand:{expand}"
+        f"expanded_conv-input:{_shape(in_shape)}-output:{_shape(out_shape)}-expand:{expand}"
         f"-kernel:{spec.kernel_size}-stride:{spec.stride}-idskip:{int(spec.residual)}"
     )

@@ -22,4 +22,4 @@ def resolution_shares(resolutions: npt.NDArray[np.uint8]) -> npt.NDArray[np.floa
     One between two of them is shared in proportion, so that multiples of 16 are one-hot.
     """
     distance = np.abs(resolutions[:, None].astype(np.float32) - _ONE_HOT) / 16
-    return np.maximum(0, 1 - distance, dtype=np.float32)
+    return np.asarray(np.maximum(0, 1 - distance), dtype=np.float32)

@@ -31,7 +31,7 @@ from ._ofa_mobile import (
     Stage,
     active_positions,
     expanded_conv_key,
-    shape_key,
+    keyed,
 )
 from ._resolutions import RESOLUTIONS
 
@@ -110,30 +110,16 @@ class OFAMobileNetV3(OFAMobileSpace):
 
     def _head(self, side: int) -> Sequence[Row]:
         """Final expand, pool, feature mix, classifier."""
-        channels, expand_width, mix_width = map(
-            self._scaled, (self.stages[-1].width, EXPAND_WIDTH, MIX_WIDTH)
-        )
+        shape = (self._scaled(self.stages[-1].width), side, side)
+        expand_width, mix_width = self._scaled(EXPAND_WIDTH), self._scaled(MIX_WIDTH)
+        pooled, act = (expand_width, 1, 1), self.activation
+        mix = conv_block(pooled, mix_width, "feature mix", activation=act, batch_norm=False)
         return [
-            (
-                conv_block((channels, side, side), expand_width, "final expand",
-                           activation=self.activation),
-                f"Conv_1-input:{shape_key(side, channels)}-output:{shape_key(side, expand_width)}",
-            ),
-            (
-                pool_block((expand_width, side, side), "pool"),
-                f"AvgPool2D-input:{shape_key(side, expand_width)}"
-                f"-output:{shape_key(1, expand_width)}",
-            ),
-            (
-                conv_block((expand_width, 1, 1), mix_width, "feature mix", activation=self.activation,
-                           batch_norm=False),
-                f"Conv_2-input:{shape_key(1, expand_width)}-output:{shape_key(1, mix_width)}",
-            ),
-            (
-                linear_block(mix_width, CLASSES, "classifier"),
-                f"Logits-input:{shape_key(1, mix_width)}-output:{CLASSES}",
-            ),
-        ]  # fmt: skip
+            keyed("Conv_1", conv_block(shape, expand_width, "final expand", activation=act)),
+            keyed("AvgPool2D", pool_block((expand_width, side, side), "pool")),
+            keyed("Conv_2", mix),
+            keyed("Logits", linear_block(mix_width, CLASSES, "classifier")),
+        ]
 
     def _key(self, spec: InvertedResidual, side: int) -> str:
         return (

@@ -17,7 +17,7 @@ from latcast.networks import InvertedResidual, ProxylessNAS, conv_block, linear_
 
 from ._archs import Archs
 from ._ofa_dicts import BLOCKS, STAGES, DictForm, Numbers
-from ._ofa_mobile import CLASSES, DEPTHS, OFAMobileSpace, Row, Stage, expanded_conv_key, shape_key
+from ._ofa_mobile import CLASSES, DEPTHS, OFAMobileSpace, Row, Stage, expanded_conv_key, keyed
 
 MIX_WIDTH = 1280
 _LAST_DEPTH = 2 * (BLOCKS + 1) + STAGES
@@ -92,20 +92,13 @@ class OFAProxyless(OFAMobileSpace):
 
     def _head(self, side: int) -> Sequence[Row]:
         """Feature mix, pool, classifier."""
-        channels, mix_width = map(self._scaled, (self.stages[-1].width, MIX_WIDTH))
+        shape = (self._scaled(self.stages[-1].width), side, side)
+        mix_width = self._scaled(MIX_WIDTH)
+        mix = conv_block(shape, mix_width, "feature mix", activation=self.activation)
         return [
-            (
-                conv_block((channels, side, side), mix_width, "feature mix", activation=self.activation),
-                f"Conv_1-input:{shape_key(side, channels)}-output:{shape_key(side, mix_width)}",
-            ),
-            (
-                pool_block((mix_width, side, side), "pool"),
-                f"AvgPool2D-input:{shape_key(side, mix_width)}-output:{shape_key(1, mix_width)}",
-            ),
-            (
-                linear_block(mix_width, CLASSES, "classifier"),
-                f"Logits-input:{shape_key(1, mix_width)}-output:{CLASSES}",
-            ),
+            keyed("Conv_1", mix),
+            keyed("AvgPool2D", pool_block((mix_width, side, side), "pool")),
+            keyed("Logits", linear_block(mix_width, CLASSES, "classifier")),
         ]
 
     def _key(self, spec: InvertedResidual, side: int) -> str:

@@ -220,9 +220,7 @@ class OFAResNet50(SupernetSpace):
             genes[:, [n]] == np.array(gene.choices, dtype=np.uint8)
             for n, gene in enumerate(self.genes[: STEM + 1])
         ]
-        return np.concatenate(
-            [*parts, resolution_shares(genes[:, R])], axis=1, dtype=np.float32
-        )
+        return np.concatenate([*parts, resolution_shares(genes[:, R])], axis=1, dtype=np.float32)
 
     def one_hot_to_blocks(self, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """What decides on one block goes to it; a stage's width to its blocks, in equal parts.
@@ -238,8 +236,8 @@ class OFAResNet50(SupernetSpace):
         blocks[:, 0], blocks[:, 2] = sums[W][0], sums[W][1]
         blocks[:, 1] = stem[:, -1]
         for stage, width in enumerate(sums[W][2:]):
-            there = (_STAGE_OF == stage) & (_POSITION_OF < BASE_DEPTHS[stage])
-            blocks[:, 4 + np.flatnonzero(there)] += width[:, None] / BASE_DEPTHS[stage]
+            start, depth = 4 + int(_FIRSTS[stage]), BASE_DEPTHS[stage]
+            blocks[:, start : start + depth] += width[:, None] / depth
         return blocks
 
     def specification(self, arch: Archs) -> ResNet:

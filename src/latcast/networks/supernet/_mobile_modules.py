@@ -67,9 +67,7 @@ class ProxylessNetwork(OFANetwork):
         of = self.of
         self.first_conv = conv_layer(3, of.first_channels, 3, "relu6", stride=2)
         self.blocks = _blocks(of, elastic=elastic)
-        self.feature_mix_layer = conv_layer(
-            of.blocks[-1].out_channels, of.mix_channels, 1, "relu6"
-        )
+        self.feature_mix_layer = conv_layer(of.blocks[-1].out_channels, of.mix_channels, 1, "relu6")
         self.classifier = classifier(of.mix_channels, of.classes)
 
     def forward(self, x: Tensor) -> Tensor:

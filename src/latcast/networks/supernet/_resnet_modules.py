@@ -72,4 +72,4 @@ def _projection(of: Bottleneck, *, elastic: bool) -> nn.Sequential:
     layers = conv_norm(conv, None, elastic=elastic)
     # Of a stride of 1 it does nothing.
     pool = nn.AvgPool2d(of.stride, ceil_mode=True)
-    return sequence(avg_pool=pool, conv=layers.conv, bn=layers.bn)
+    return sequence(avg_pool=pool, **dict(layers.named_children()))
