@@ -4,6 +4,7 @@ from ._from_blocks import graph_of_layers
 from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
 from ._kernels import Kernel
 from ._operators import KINDS, OPERATORS, Operator
+from .onnx_reader import read_onnx
 
 __all__ = [
     "GRAPH_INPUT",
@@ -16,4 +17,5 @@ __all__ = [
     "Operator",
     "TensorShape",
     "graph_of_layers",
+    "read_onnx",
 ]

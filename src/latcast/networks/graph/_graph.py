@@ -44,6 +44,8 @@ class GraphLayer:
         dilation: of the window.
         groups: convolution groups, or heads of an attention.
         element_bytes: bytes of one element of its activations.
+        sum_length: terms of each sum of a product (``linear``, ``matmul``); 0 where it is the
+            last axis of its first input.
     """
 
     name: str
@@ -59,6 +61,7 @@ class GraphLayer:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     element_bytes: int = 4
+    sum_length: int = 0
 
     @property
     def is_costed(self) -> bool:
@@ -201,8 +204,10 @@ def _check_layer(n: int, layer: GraphLayer) -> None:
     numbers = (*layer.window, *layer.stride, *layer.dilation, layer.groups, layer.element_bytes)
     if not all(isinstance(v, int) and v > 0 for v in numbers):
         raise ValueError(f"layer {layer.name!r}: window, stride, groups … must be positive")
-    if not all(isinstance(v, int) and v >= 0 for v in (layer.params, layer.param_bytes)):
-        raise ValueError(f"layer {layer.name!r}: parameters must be counted from 0")
+    if not all(
+        isinstance(v, int) and v >= 0 for v in (layer.params, layer.param_bytes, layer.sum_length)
+    ):
+        raise ValueError(f"layer {layer.name!r}: parameters and sums must be counted from 0")
 
 
 def _possible(shape: Sequence[int]) -> bool:

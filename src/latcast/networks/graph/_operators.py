@@ -54,8 +54,9 @@ def _conv_transpose(layer: GraphLayer) -> int:
 
 
 def _product(layer: GraphLayer) -> int:
-    """Output elements x the length of the sums: the last axis of the first input."""
-    return prod(_known(layer.out_shapes[0])) * _known(layer.in_shapes[0])[-1]
+    """Output elements x the length of the sums."""
+    length = layer.sum_length or _known(layer.in_shapes[0])[-1]
+    return prod(_known(layer.out_shapes[0])) * length
 
 
 def _attention(layer: GraphLayer) -> int:
