@@ -31,6 +31,7 @@ class KernelForecast:
         lower_ms: of the interval.
         upper_ms: of the interval.
         macs: multiply-accumulates.
+        param_bytes: constants that it reads.
         moved_bytes: activations and constants that it reads, and activations that it writes.
         bound: ``compute``, ``bandwidth`` or ``launch``: what it waits for, by the model's prices;
             ``unknown`` for an operator that nobody knows.
@@ -45,6 +46,7 @@ class KernelForecast:
     lower_ms: float
     upper_ms: float
     macs: int
+    param_bytes: int
     moved_bytes: int
     bound: str
     doubt: Doubt | None
@@ -116,6 +118,7 @@ def explain(
                 lower_ms=ms / factor,
                 upper_ms=ms * factor,
                 macs=int(kernels.fact("macs")[row]),
+                param_bytes=int(kernels.fact("param_bytes")[row]),
                 moved_bytes=int(moved[row]),
                 bound=BOUNDS[int(np.argmax(parts[row]))] if main.kind != UNKNOWN else UNKNOWN,
                 doubt=doubts[row],
