@@ -17,6 +17,7 @@ from ._registry import families
 
 LEAST_MACS, MOST_MACS = 2e6, 1.6e9
 MOST_PARAMS = 30e6
+MOST_ELEMENTS = 25e6
 """Members of a population lie in between: a pass takes a core 0.3 to 60 ms."""
 
 _CANDIDATES = 6
@@ -156,5 +157,9 @@ def _candidate(source: Family, rng: np.random.Generator) -> tuple[int, dict[str,
     parameters = source.sample(rng)
     builder = OnnxBuilder()
     source.build(builder, parameters)
-    within = LEAST_MACS <= builder.macs <= MOST_MACS and builder.params <= MOST_PARAMS
+    within = (
+        LEAST_MACS <= builder.macs <= MOST_MACS
+        and builder.params <= MOST_PARAMS
+        and builder.elements <= MOST_ELEMENTS
+    )
     return (builder.macs, parameters) if within else None

@@ -9,6 +9,7 @@ from .convnext import ConvNeXt
 from .densenet import DenseNet
 from .efficientnet import EfficientNet
 from .from_spaces import fbnet, nb201, ofa
+from .mixed import Mixed
 from .mobilenet import MobileNetV1, MobileNetV2
 from .mobilenet_v3 import MobileNetV3
 from .resnet import ResNet
@@ -34,5 +35,6 @@ def families() -> dict[str, Family]:
         SqueezeNet(),
         DenseNet(),
         ViT(),
+        Mixed(),
     ]
     return {f.name: f for f in found}

@@ -64,6 +64,7 @@ class GraphWriter:
         params: trainable numbers as networks are defined, where a batch norm has two a channel.
         folded_params: those of them that the file lacks: folded into a convolution, a batch norm
             is one bias a channel.
+        elements: of all outputs of the nodes so far, which are written if nothing is fused.
     """
 
     def __init__(self, batch: int = 1, seed: int = 0) -> None:
@@ -73,6 +74,7 @@ class GraphWriter:
         self.macs = 0
         self.params = 0
         self.folded_params = 0
+        self.elements = 0
         self._seed = seed
         self._input: Tensor | None = None
         self._nodes: list[_Node] = []
@@ -101,6 +103,7 @@ class GraphWriter:
         n = len(self._nodes)
         names = [self._input_name(x, f"c{n}_{i}") for i, x in enumerate(inputs)]
         outputs = [Tensor(f"t{n}" if i == 0 else f"t{n}_{i}", s) for i, s in enumerate(shapes)]
+        self.elements += sum(map(prod, shapes))
         self._nodes.append(_Node(op, word, names, [x.name for x in outputs], attributes))
         return outputs
 

@@ -7,7 +7,9 @@ from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
 from ._kernels import Kernel
 from ._operators import KINDS, OPERATORS, Operator
 from ._read import SUFFIXES, read_graph
+from ._rules import RULES, Rule
 from .onnx_reader import read_onnx
+from .torch_reader import read_pytorch
 
 __all__ = [
     "GRAPH_INPUT",
@@ -15,11 +17,13 @@ __all__ = [
     "KINDS",
     "OPERATORS",
     "SUFFIXES",
+    "RULES",
     "UNKNOWN",
     "GraphLayer",
     "Kernel",
     "LayerGraph",
     "Operator",
+    "Rule",
     "TensorShape",
     "fuse",
     "graph_of_layers",
@@ -27,4 +31,5 @@ __all__ = [
     "kernel_label",
     "read_graph",
     "read_onnx",
+    "read_pytorch",
 ]

@@ -1,0 +1,5 @@
+"""stub"""
+
+
+def network_page(record):
+    return str(record)
