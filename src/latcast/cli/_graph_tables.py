@@ -7,6 +7,8 @@ from typing import Any
 
 import typer
 
+from latcast.report._text import bytes_text, count_text, doubt_text, ms_text
+
 from ._common import print_table
 
 NAME_WIDTH, OPERATORS_WIDTH = 22, 18
@@ -45,9 +47,9 @@ def _print_devices(record: Record) -> None:
             [
                 *([_label(n)] if several else []),
                 d["target"],
-                f"{d['latency_ms']:.3f}",
-                f"{d['lower_ms']:.3f} – {d['upper_ms']:.3f}",
-                *([f"{d['per_sample_ms']:.3f}"] if samples else []),
+                ms_text(d["latency_ms"]),
+                f"{ms_text(d['lower_ms'])} – {ms_text(d['upper_ms'])}",
+                *([ms_text(d["per_sample_ms"])] if samples else []),
                 " / ".join(waits),
                 f"{100 * d['doubtful_share']:.0f} %",
             ]
@@ -61,7 +63,7 @@ def _print_devices(record: Record) -> None:
         "waits for %",
         "unseen",
     ]
-    print_table(columns, rows, title=record["network"]["name"])
+    print_table(columns, rows, title=start_of(record["network"]["name"], 90))
     typer.echo(
         "waits for: compute / bandwidth / launch; unseen: share of the ms outside of what the "
         "model has seen\n"
@@ -71,9 +73,9 @@ def _print_devices(record: Record) -> None:
 def _print_costs(network: Record) -> None:
     typer.echo(
         f"{network['layers']} layers in {network['kernels']} kernels, "
-        f"{count(network['macs'])} MACs, {count(network['params'])} parameters; moved: "
-        f"{count(network['param_bytes'])}B of weights, "
-        f"{count(network['activation_bytes'])}B of activations\n"
+        f"{count_text(network['macs'])} MACs, {count_text(network['params'])} parameters\n"
+        f"moved: {bytes_text(network['param_bytes'])} of weights, "
+        f"{bytes_text(network['activation_bytes'])} of activations\n"
     )
 
 
@@ -94,10 +96,10 @@ def _of_one(kernels: list[Record]) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             *_names(k),
-            f"{k['ms']:.3f}",
+            ms_text(k["ms"]),
             f"{100 * k['share']:.1f}",
-            count(k["macs"]),
-            count(k["moved_bytes"]),
+            count_text(k["macs"]),
+            count_text(k["moved_bytes"]),
             f"{k['gflop_s']:.1f}" if k["macs"] else "–",
             k["bound"] + (" ?" if k["doubt"] else ""),
         ]
@@ -113,8 +115,8 @@ def _of_several(kernels: list[Record], devices: list[Record]) -> tuple[list[str]
     rows = [
         [
             *_names(kernel),
-            count(kernel["macs"]),
-            count(kernel["moved_bytes"]),
+            count_text(kernel["macs"]),
+            count_text(kernel["moved_bytes"]),
             *(_time(own.get(kernel["name"])) for own in times),
         ]
         for kernel in kernels
@@ -125,7 +127,7 @@ def _of_several(kernels: list[Record], devices: list[Record]) -> tuple[list[str]
 def _time(kernel: Record | None) -> str:
     if kernel is None:
         return "–"
-    return f"{kernel['ms']:.3f}" + (" ?" if kernel["doubt"] else "")
+    return ms_text(kernel["ms"]) + (" ?" if kernel["doubt"] else "")
 
 
 def _names(kernel: Record) -> tuple[str, str]:
@@ -164,26 +166,6 @@ def _print_doubts(record: Record) -> None:
         typer.echo(f"? outside of what the model has seen{of}:")
         for doubt in device["doubts"]:
             typer.echo(f"  {doubt_text(doubt)}")
-
-
-def doubt_text(doubt: Record) -> str:
-    """Such as ``conv x 3 (12 % of the ms): output channels 4096, where the model has seen …``."""
-    who = f"{doubt['kind']} x {doubt['kernels']} ({100 * doubt['share']:.1f} % of the ms)"
-    if not doubt["values"]:
-        return f"{who}: {doubt['seen']}"
-    least, most = doubt["values"][0], doubt["values"][-1]
-    values = f"{least:.4g}" if least == most else f"{least:.4g} to {most:.4g}"
-    return f"{who}: {doubt['subject']} {values}, where {doubt['seen']}"
-
-
-def count(value: float) -> str:
-    """A count with three digits and a prefix, powers of 1,000: ``4.09 G``."""
-    for prefix in ("", "k", "M", "G", "T"):
-        if value < 999.5 or prefix == "T":
-            break
-        value /= 1000
-    digits = f"{value:.3g}" if prefix else f"{value:.0f}"
-    return f"{digits} {prefix}"
 
 
 def end_of(text: str, width: int) -> str:

@@ -85,7 +85,7 @@ def _graphs(request: Request, models: dict[str, LayerPredictor]) -> dict[int, La
 def _record(
     request: Request, graphs: dict[int, LayerGraph], models: dict[str, LayerPredictor]
 ) -> dict[str, Any]:
-    from latcast.report import network_record
+    from latcast.report.network_record import network_record
 
     record = network_record(request.path.name, graphs, models, request.coverage)
     return {"file": str(request.path), **record}
@@ -113,7 +113,7 @@ def _note_batches(models: dict[str, LayerPredictor], *, quiet: bool) -> None:
 
 def _write_page(path: Path, record: dict[str, Any], *, quiet: bool) -> None:
     from latcast._files import atomic_path
-    from latcast.report import network_page
+    from latcast.report.network_page import network_page
 
     with atomic_path(path) as temporary:
         temporary.write_text(network_page(record), encoding="utf-8")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from latcast.devices import Target, devices
 from latcast.networks.graph import OPERATORS, LayerGraph
-from latcast.predict.layers import KernelForecast, LayerExplanation, LayerPredictor
+from latcast.predict.layers import Doubt, KernelForecast, LayerExplanation, LayerPredictor
 
 _CARD = (
     "data", "rows", "families", "split", "metrics", "metrics_by_family", "licence", "note", "base",
@@ -145,28 +145,23 @@ def _uncosted_shares(graph: LayerGraph, found: LayerExplanation) -> dict[str, fl
 
 def _doubts(found: LayerExplanation) -> list[dict[str, Any]]:
     """Kernels unlike what the model has seen, those with one reason together."""
-    groups: dict[tuple[str, str, str], list[KernelForecast]] = {}
+    groups: dict[tuple[str, str], list[tuple[KernelForecast, Doubt]]] = {}
     for kernel in found.kernels:
         if kernel.doubt:
-            reason = (kernel.kind, kernel.doubt.subject, kernel.doubt.seen)
-            groups.setdefault(reason, []).append(kernel)
+            group = groups.setdefault((kernel.kind, kernel.doubt.subject), [])
+            group.append((kernel, kernel.doubt))
     doubts = [
         {
             "kind": kind,
             "subject": subject,
-            "values": _values(kernels),
-            "seen": seen,
-            "kernels": len(kernels),
-            "share": sum(k.ms for k in kernels) / found.ms,
+            "values": sorted({d.value for _, d in members if d.value is not None}),
+            "seen": None if (d := members[0][1]).value is None else [d.low, d.high],
+            "kernels": len(members),
+            "share": sum(k.ms for k, _ in members) / found.ms,
         }
-        for (kind, subject, seen), kernels in groups.items()
+        for (kind, subject), members in groups.items()
     ]
     return sorted(doubts, key=lambda d: -float(d["share"]))
-
-
-def _values(kernels: Sequence[KernelForecast]) -> list[float]:
-    """Distinct values that are out of the range, ascending."""
-    return sorted({k.doubt.value for k in kernels if k.doubt and k.doubt.value is not None})
 
 
 def _specification(target: Target) -> dict[str, Any] | None:

@@ -1,5 +1,0 @@
-"""stub"""
-
-
-def network_page(record):
-    return str(record)
