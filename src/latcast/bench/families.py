@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,10 @@ def run(
     """
     if seeds < 1 or samples < 1:
         raise ValueError(f"seeds and samples must be at least 1; got {seeds} and {samples}")
-    return [row for path in paths for row in _run(_networks(path), families, samples, seeds, report)]
+    rows = []
+    for path in paths:
+        rows += _run(_networks(path), families, samples, seeds, report)
+    return rows
 
 
 def _networks(path: Path) -> NetworkDataset:
@@ -98,14 +102,15 @@ def _run(
     return _records(str(data.target), outcomes)
 
 
+@dataclass(frozen=True)
 class _Outcome:
-    """Errors on the networks of one family by one model."""
+    """Errors in percent on the networks of one family by one model, and which were inside."""
 
-    def __init__(
-        self, setting: str, family: str, errors: Floats, inside: npt.NDArray[np.bool_], seconds: float
-    ) -> None:
-        self.setting, self.family, self.seconds = setting, family, seconds
-        self.errors, self.inside = errors, inside
+    setting: str
+    family: str
+    errors: Floats
+    inside: npt.NDArray[np.bool_]
+    seconds: float
 
     @classmethod
     def of(
