@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from latcast.networks._layer import BLOCK_INPUT, Layer
+
 from ._graph import GRAPH_INPUT, GraphLayer, LayerGraph, TensorShape
 
 _OPERATORS = {

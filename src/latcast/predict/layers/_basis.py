@@ -120,7 +120,7 @@ class Basis:
         return self._start(len(ALL_KINDS)) + len(self.labels)
 
     def _width(self, kind: int) -> int:
-        return 1 + self.centres.shape[1] + int((self.point_kinds == kind).sum())
+        return 1 + int(self.centres.shape[1]) + int((self.point_kinds == kind).sum())
 
     def _start(self, kind: int) -> int:
         """The first feature of a kind; the one before the first kind's is the constant of all."""

@@ -98,7 +98,7 @@ class Weights:
         taken = features @ self.gained
         # What is kept of a covariance is rounded: no variance falls below that.
         least = ROUNDED * before
-        return np.maximum(before - np.einsum("nr,nr->n", taken, taken), least)
+        return np.asarray(np.maximum(before - np.einsum("nr,nr->n", taken, taken), least))
 
 
 def learn(

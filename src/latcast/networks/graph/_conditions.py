@@ -1,0 +1,168 @@
+"""What rules ask of the kernels that they would join, in the order of their paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+from ._blocked import BLOCK, takes_blocks
+from ._graph import GraphLayer, TensorShape
+from ._parts import Part, Parts
+
+Condition = Callable[[Parts, Sequence[Part]], bool]
+
+_IMAGE_AXES = 4
+_TOKEN_AXES = 3
+
+
+def always(parts: Parts, path: Sequence[Part]) -> bool:
+    """Nothing more."""
+    return True
+
+
+def one_constant_a_channel(parts: Parts, path: Sequence[Part]) -> bool:
+    """The last one reads a constant for every channel, or one for all in a product."""
+    layer = parts.layer(path[-1].last)
+    shape = layer.out_shapes[0]
+    if shape is None or layer.in_shapes[0] != shape:
+        return False
+    numbers = _constants(layer)
+    return numbers == shape[1] or (numbers == 1 and layer.op != "add")
+
+
+def pads_with_zeros(parts: Parts, path: Sequence[Part]) -> bool:
+    """Only height and width are padded."""
+    before, after = parts.layer(path[0].last).in_shapes[0], _written(parts, path[0])
+    return before is not None and len(before) == _IMAGE_AXES and before[:2] == after[:2]
+
+
+def adds_a_bias(parts: Parts, path: Sequence[Part]) -> bool:
+    """A product that has no bias yet gets one."""
+    product, layer = parts.layer(path[0].main), parts.layer(path[1].last)
+    features = _written(parts, path[0])[-1]
+    has_bias = product.params % features != 0 or _has_bias(product)
+    return not has_bias and _constants(layer) == features and _keeps_shape(layer)
+
+
+def is_gemm(parts: Parts, path: Sequence[Part]) -> bool:
+    """A product of matrices with a bias, or one that is written as ``Gemm``."""
+    product = parts.layer(path[0].main)
+    is_matrix = len(_written(parts, path[0])) == 2  # noqa: PLR2004
+    return is_matrix and (product.operator == "Gemm" or len(path[0].layers) > 1)
+
+
+def adds_a_vector(parts: Parts, path: Sequence[Part]) -> bool:
+    """The first one adds a constant for every feature."""
+    layer = parts.layer(path[0].last)
+    shape = layer.out_shapes[0]
+    return shape is not None and len(layer.inputs) == 1 and _constants(layer) == shape[-1]
+
+
+def adds_tokens(parts: Parts, path: Sequence[Part]) -> bool:
+    """The first one is a sum of tokens, without stretching."""
+    layer = parts.layer(path[0].last)
+    shapes = set(layer.in_shapes)
+    return (
+        len(layer.inputs) == 2  # noqa: PLR2004
+        and len(shapes) == 1
+        and len(_written(parts, path[0])) == _TOKEN_AXES
+    )
+
+
+def scales(parts: Parts, path: Sequence[Part]) -> bool:
+    """The first one multiplies with one constant."""
+    layer = parts.layer(path[0].last)
+    return len(layer.inputs) == 1 and _constants(layer) == 1
+
+
+def scales_last(parts: Parts, path: Sequence[Part]) -> bool:
+    """The last one multiplies with one constant."""
+    return scales(parts, path[-1:])
+
+
+def swaps_for_matmul(parts: Parts, path: Sequence[Part]) -> bool:
+    """The transpose swaps the last two axes, or moves the first one to before the last."""
+    layer = parts.layer(path[0].last)
+    before, after = layer.in_shapes[0], layer.out_shapes[0]
+    if before is None or after is None or len(before) < 2:  # noqa: PLR2004
+        return False
+    swapped = (*before[:-2], before[-1], before[-2])
+    moved = (*before[1:-1], before[0], before[-1])
+    return after in (swapped, moved)
+
+
+def blocked(parts: Parts, path: Sequence[Part]) -> bool:
+    """The first one writes blocks of channels."""
+    return path[0].last in parts.blocked
+
+
+def blocked_first(parts: Parts, path: Sequence[Part]) -> bool:
+    """Both inputs of a sum are in blocks and alike, and the first one is the convolution's."""
+    return blocked_second(parts, path) and path[1].sources[0] == path[0].last
+
+
+def blocked_second(parts: Parts, path: Sequence[Part]) -> bool:
+    """Both inputs of a sum are in blocks and alike."""
+    layer = parts.layer(path[1].last)
+    return len(set(layer.in_shapes)) == 1 and parts.blocked.issuperset(path[1].sources)
+
+
+def plain_last(parts: Parts, path: Sequence[Part]) -> bool:
+    """A convolution that has no blocks, but a bias, runs last of what a sum reads."""
+    conv, layer = parts.layer(path[0].main), parts.layer(path[1].last)
+    return (
+        not takes_blocks(conv)
+        and len(_written(parts, path[0])) == _IMAGE_AXES
+        and (_has_bias(conv) or len(path[0].layers) > 1)
+        and len(set(layer.in_shapes)) == 1
+        and path[0].last == max(path[1].sources)
+    )
+
+
+def blocked_to_channels_last(parts: Parts, path: Sequence[Part]) -> bool:
+    """A transpose puts blocks of channels last."""
+    before, after = _written(parts, path[0]), _written(parts, path[1])
+    return blocked(parts, path) and after == _channels_last(before)
+
+
+def channels_last_to_blocked(parts: Parts, path: Sequence[Part]) -> bool:
+    """A transpose makes what a convolution on blocks reads of channels that come last."""
+    conv, before = parts.layer(path[1].main), parts.layer(path[0].last).in_shapes[0]
+    after = _written(parts, path[0])
+    return (
+        conv.kind in ("conv", "depthwise_conv")
+        and takes_blocks(conv)
+        and after[1] >= BLOCK
+        and before == _channels_last(after)
+    )
+
+
+def _channels_last(shape: TensorShape) -> TensorShape | None:
+    return (shape[0], *shape[2:], shape[1]) if len(shape) == _IMAGE_AXES else None
+
+
+def _written(parts: Parts, part: Part) -> TensorShape:
+    shape = parts.layer(part.last).out_shapes[0]
+    assert shape is not None  # what is not known goes by a word that no rule has
+    return shape
+
+
+def _keeps_shape(layer: GraphLayer) -> bool:
+    return len(layer.inputs) == 1 and layer.in_shapes[0] == layer.out_shapes[0]
+
+
+def _constants(layer: GraphLayer) -> int:
+    """Numbers that a layer of one input reads besides it."""
+    return layer.param_bytes // layer.element_bytes if len(layer.inputs) == 1 else 0
+
+
+def _has_bias(layer: GraphLayer) -> bool:
+    """Whether a convolution or product reads more numbers than its weights."""
+    before, after = layer.in_shapes[0], layer.out_shapes[0]
+    assert before is not None
+    assert after is not None
+    if layer.kind == "linear":
+        weights = (layer.sum_length or before[-1]) * after[-1]
+    else:
+        weights = before[1] // layer.groups * after[1] * prod(layer.window)
+    return layer.param_bytes > weights * layer.element_bytes

@@ -1,0 +1,85 @@
+"""Which layers become one kernel: rules that are data.
+
+They are those of ONNX Runtime's optimizer for CPUs (all levels, ``ORT_ENABLE_ALL``), whose names
+are given where a rule has one; ``benchmarks/fusion.py`` compares what comes of them. A rule is a
+path of kernels; what it makes goes by a word that later rules can read on. Where a convolution
+runs in blocks of channels is told by :mod:`._blocked`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from . import _conditions as where
+
+if TYPE_CHECKING:
+    from ._conditions import Condition
+
+_CONV = "conv|depthwise_conv"
+_ABSORBED = "relu|relu6|clip|sigmoid|tanh|leaky_relu|h_sigmoid"
+_BLOCKED = "relu|sigmoid|tanh|h_sigmoid"
+_GEMM_ACTIVATIONS = "relu|sigmoid|tanh|leaky_relu|h_sigmoid|elu|selu|softplus|softsign"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A path of kernels that become one.
+
+    Attributes:
+        name: of what happens.
+        path: a word per kernel, each of which reads the one before it: operators of
+            :data:`latcast.networks.graph.OPERATORS`, or what earlier rules made, alternatives
+            parted by ``|`` (``*`` is any). A sign after it tells what else the kernel reads,
+            which by default is constants alone: ``^`` what the first one reads, ``@`` an earlier
+            one of the path, ``+`` one kernel more. A kernel with ``~`` before it does not read
+            the one before it, but what the first one reads.
+        becomes: what the kernel goes by from then on; by default what its first part did.
+        when: what must hold beside.
+
+    Only the last kernel of a path may be read from outside, or give an output of the graph.
+    """
+
+    name: str
+    path: str
+    becomes: str = ""
+    when: Condition = where.always
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("no operation", "* identity|dropout"),
+    # Level 1: operators of ONNX alone.
+    Rule("ConvBNFusion", f"{_CONV} batch_norm"),
+    Rule("ConvMulFusion", f"{_CONV} mul|scale", when=where.one_constant_a_channel),
+    Rule("ConvAddFusion", f"{_CONV} add", when=where.one_constant_a_channel),
+    Rule("PadFusion", f"pad {_CONV}|max_pool|avg_pool", "conv", when=where.pads_with_zeros),
+    Rule("FuseReluClip", "relu clip|relu6", "clip"),
+    Rule("MatMulAddFusion", "linear add", when=where.adds_a_bias),
+    Rule("GeluFusion", "div|mul erf add mul^ mul", "gelu"),
+    Rule("GeluFusion", "div|mul erf add mul mul^", "gelu"),
+    Rule("GeluFusion", "div|mul erf add ~mul mul@", "gelu"),
+    Rule("LayerNormFusion", "mean sub^ pow|mul mean add sqrt div@ mul add", "layer_norm"),
+    # Level 2: operators of ONNX Runtime's own.
+    Rule("FastGeluFusion", "pow mul add^ mul tanh add mul^ mul", "gelu"),
+    Rule("FastGeluFusion", "pow mul add^ mul tanh add ~mul mul@", "gelu"),
+    Rule("GemmActivationFusion", f"linear {_GEMM_ACTIVATIONS}", "done", when=where.is_gemm),
+    Rule("ConvActivationFusion", f"{_CONV} {_ABSORBED}", "done"),
+    Rule("BiasGeluFusion", "add gelu", "gelu", when=where.adds_a_vector),
+    Rule("SkipLayerNormFusion", "add+ layer_norm", "layer_norm", when=where.adds_tokens),
+    Rule("QuickGeluFusion", "mul sigmoid mul^", "silu", when=where.scales),
+    Rule("QuickGeluFusion", "sigmoid mul^", "silu"),
+    Rule("MatMulScaleFusion", "mul|div matmul+", "matmul", when=where.scales),
+    Rule("MatMulScaleFusion", "matmul mul|div", when=where.scales_last),
+    Rule("MatmulTransposeFusion", "transpose matmul+", "matmul", when=where.swaps_for_matmul),
+    # Level 3: layouts. A sum is added to what a convolution writes.
+    Rule("NchwcTransformer", f"{_CONV}|batch_norm add+", "sum", when=where.blocked_first),
+    Rule("NchwcTransformer", f"{_CONV}|batch_norm add+", "sum", when=where.blocked_second),
+    Rule("NchwcTransformer", f"{_CONV}|batch_norm|sum {_BLOCKED}", "done", when=where.blocked),
+    Rule("NchwcTransformer", f"{_CONV}|batch_norm|sum h_swish", "done", when=where.blocked),
+    Rule("NchwcTransformer", f"{_CONV}|batch_norm|sum h_sigmoid mul@", "done", when=where.blocked),
+    Rule("ConvAddActivationFusion", f"{_CONV} add+", "plain_sum", when=where.plain_last),
+    Rule("ConvAddActivationFusion", f"plain_sum {_ABSORBED}", "done"),
+    Rule("ReorderOutput", "* transpose", "done", when=where.blocked_to_channels_last),
+    Rule("ReorderInput", f"transpose {_CONV}|done|sum", when=where.channels_last_to_blocked),
+)
+"""What ONNX Runtime fuses, in the order in which it does."""

@@ -1,0 +1,173 @@
+"""Programs in files that :func:`torch.export.save` wrote, read without PyTorch.
+
+The file is a zip whose graph is JSON (see ``torch/_export/serde/schema.py``). PyTorch's own
+loader opens pickles beside it and evaluates the shapes' expressions, either of which can run
+code; nothing of that is needed here, and nothing of it is done.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ._program import Call, Graph, Program, Ref, Side, Tensor
+
+_LARGEST_GRAPH_BYTES = 256 * 2**20
+_MAJOR_VERSION = 8
+"""Of the schema that is read."""
+
+_TYPES: dict[int, tuple[str, int]] = {
+    1: ("uint8", 1), 2: ("int8", 1), 3: ("int16", 2), 4: ("int32", 4), 5: ("int64", 8),
+    6: ("float16", 2), 7: ("float32", 4), 8: ("float64", 8), 9: ("complex32", 4),
+    10: ("complex64", 8), 11: ("complex128", 16), 12: ("bool", 1), 13: ("bfloat16", 2),
+    28: ("uint16", 2), 29: ("float8_e4m3fn", 1), 30: ("float8_e5m2", 1),
+    31: ("float8_e4m3fnuz", 1), 32: ("float8_e5m2fnuz", 1), 33: ("float8_e8m0fnu", 1),
+    34: ("uint32", 4), 35: ("uint64", 8),
+}  # fmt: skip
+"""Code of an element type -> PyTorch's name, and bytes."""
+
+_HOW_TO_SAVE = "torch.export.save(torch.export.export(module, inputs), 'model.pt2')"
+
+
+def read_archive(path: Path) -> Program:
+    """The program in a ``.pt2`` file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no exported program, one of another version, or it is broken.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            text = _graph_text(archive)
+        record = json.loads(text)
+        return _program(record)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise ValueError(f"{path.name} must be a file of {_HOW_TO_SAVE}; got {error}") from error
+    except (LookupError, TypeError, AttributeError, RecursionError, ValueError) as error:
+        raise ValueError(f"{path.name} holds no graph that can be read: {error}") from error
+
+
+def _graph_text(archive: zipfile.ZipFile) -> bytes:
+    """The JSON of the only model in an archive, of the present layout or of the one before."""
+    graphs = [
+        info
+        for info in archive.infolist()
+        if info.filename == "serialized_exported_program.json"
+        or PurePosixPath(info.filename).match("models/*.json")
+    ]
+    if not graphs and any(i.filename.endswith("data.pkl") for i in archive.infolist()):
+        raise ValueError(
+            f"it is a pickle, which could run code when it is opened; "
+            f"export the network instead: {_HOW_TO_SAVE}"
+        )
+    if len(graphs) != 1:
+        raise ValueError(f"it must hold one model; it holds {len(graphs)}: {_HOW_TO_SAVE}")
+    if graphs[0].file_size > _LARGEST_GRAPH_BYTES:
+        raise ValueError(
+            f"a graph must have at most {_LARGEST_GRAPH_BYTES} bytes; got {graphs[0].file_size}"
+        )
+    return archive.read(graphs[0])
+
+
+def _program(record: Mapping[str, Any]) -> Program:
+    version = record["schema_version"]["major"]
+    if version != _MAJOR_VERSION:
+        raise ValueError(
+            f"its schema must be of version {_MAJOR_VERSION}, as PyTorch 2.13 writes it; "
+            f"got {version}"
+        )
+    module = record["graph_module"]
+    parameters: dict[str, str] = {}
+    constants: set[str] = set()
+    inputs: list[str] = []
+    for spec in module["signature"]["input_specs"]:
+        ((kind, value),) = spec.items()
+        if kind == "parameter":
+            parameters[value["arg"]["name"]] = value["parameter_name"]
+        elif kind == "user_input":
+            inputs += _tensor_names(value["arg"])
+        elif "arg" in value and "name" in value["arg"]:
+            constants.add(value["arg"]["name"])
+    outputs = [
+        name
+        for spec in module["signature"]["output_specs"]
+        if "user_output" in spec
+        for name in _tensor_names(spec["user_output"]["arg"])
+    ]
+    graph = _graph(module["graph"])
+    return Program(
+        Graph(tuple(inputs), tuple(outputs), graph.calls, graph.tensors),
+        parameters,
+        frozenset(constants),
+    )
+
+
+def _graph(record: Mapping[str, Any]) -> Graph:
+    return Graph(
+        tuple(n for x in record["inputs"] for n in _tensor_names(x)),
+        tuple(n for x in record["outputs"] for n in _tensor_names(x)),
+        tuple(_call(n, node) for n, node in enumerate(record["nodes"])),
+        {name: _tensor(meta) for name, meta in record["tensor_values"].items()},
+    )
+
+
+def _call(position: int, node: Mapping[str, Any]) -> Call:
+    outputs = tuple(n for x in node["outputs"] for n in _tensor_names(x))
+    arguments = {x["name"] or str(n): _argument(x["arg"]) for n, x in enumerate(node["inputs"])}
+    stack = str(node.get("metadata", {}).get("nn_module_stack", "")).split(";")[-1].split(",")
+    name = node.get("name") or (outputs[0] if outputs else f"call_{position}")
+    target = str(node["target"]).removeprefix("torch.ops.")
+    return Call(str(name), target, arguments, outputs, stack[1] if len(stack) > 2 else "")
+
+
+def _tensor_names(argument: Mapping[str, Any]) -> list[str]:
+    """Names of the tensors of an argument; what is none has no names."""
+    return _flat(_argument(argument))
+
+
+def _flat(value: Any) -> list[str]:
+    if isinstance(value, Ref):
+        return [value.name]
+    return [n for v in value for n in _flat(v)] if isinstance(value, list) else []
+
+
+_PLAIN = ("as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_string")
+_LISTS = {
+    "as_tensors": "as_tensor",
+    "as_nested_tensors": "as_tensors",
+    "as_sym_ints": "as_sym_int",
+}
+"""Kind of a list -> kind of its elements."""
+
+
+def _argument(argument: Mapping[str, Any]) -> Any:
+    """An argument: a tagged union, as ``{"as_ints": [1, 1]}``; None for what does not matter."""
+    ((kind, value),) = argument.items()
+    result = value if kind in _PLAIN else None
+    if kind == "as_tensor":
+        result = Ref(str(value["name"]))
+    elif kind in _LISTS:
+        result = [_argument({_LISTS[kind]: v}) for v in value]
+    elif kind == "as_optional_tensor":
+        result = _argument(value)
+    elif kind == "as_optional_tensors":
+        result = [_argument(v) for v in value]
+    elif kind == "as_graph":
+        result = _graph(value["graph"])
+    elif kind == "as_sym_int":
+        result = value.get("as_int")
+    return result
+
+
+def _tensor(meta: Mapping[str, Any]) -> Tensor:
+    if meta["dtype"] not in _TYPES:
+        raise ValueError(f"element type {meta['dtype']!r} is not known")
+    name, size = _TYPES[meta["dtype"]]
+    return Tensor(tuple(_side(s) for s in meta["sizes"]), name, size)
+
+
+def _side(side: Mapping[str, Any]) -> Side:
+    return int(side["as_int"]) if "as_int" in side else str(side["as_expr"]["expr_str"])
