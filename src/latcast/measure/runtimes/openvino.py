@@ -141,8 +141,9 @@ class _Loaded(LoadedNetwork):
 
     def _times(self, request: ov.InferRequest) -> dict[int, float]:
         assert self._numbers is not None
-        ran = request.get_profiling_info()
-        return book(((x.node_name, x.real_time.total_seconds() * 1e3) for x in ran), self._numbers)
+        numbers, ran = self._numbers, request.get_profiling_info()
+        times = ((numbers[x.node_name], x.real_time.total_seconds() * 1e3) for x in ran)
+        return book(times, numbers.last)
 
     def _new_request(self) -> ov.InferRequest:
         import openvino as ov

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from ._kernels import ALL_KINDS, KernelCounts
 
@@ -120,32 +118,34 @@ class Basis:
         return self._start(len(ALL_KINDS)) + len(self.labels)
 
     def _width(self, kind: int) -> int:
-        return 1 + self.centres.shape[1] + int((self.point_kinds == kind).sum())
+        return 1 + int(self.centres.shape[1]) + int((self.point_kinds == kind).sum())
 
     def _start(self, kind: int) -> int:
         """The first feature of a kind; the one before the first kind's is the constant of all."""
         return 1 + sum(self._width(k) for k in range(kind))
 
-    def features(self, kernels: KernelCounts) -> sp.csr_matrix:
+    def features(self, kernels: KernelCounts) -> Floats:
         """Features of every kernel, shape (d, features)."""
         return self.features_and_rest(kernels)[0]
 
-    def features_and_rest(self, kernels: KernelCounts) -> tuple[sp.csr_matrix, Floats]:
+    def features_and_rest(self, kernels: KernelCounts) -> tuple[Floats, Floats]:
         """Features (d, features), and the prior variance of each kernel beside them (d,)."""
         z = log_facts(kernels)
+        features = np.zeros((len(z), self.size))
+        features[:, 0] = SCALE_DEVIATION
         rest = np.zeros(len(z))
-        blocks, order = [], []
-        for kind in range(len(ALL_KINDS)):
-            rows = np.flatnonzero(kernels.kinds == kind)
-            slopes = (z[rows] - self.centres[kind]) * SLOPE_DEVIATION
+        for kind in np.unique(kernels.kinds).tolist():
+            rows, start = np.flatnonzero(kernels.kinds == kind), self._start(kind)
+            slopes = start + 1 + z.shape[1]
             process, rest[rows] = self._process(z[rows], self.points[self.point_kinds == kind])
-            constant = np.full((len(rows), 1), KIND_DEVIATION)
-            blocks.append(sp.csr_matrix(np.hstack([constant, slopes, process])))
-            order.append(rows)
-        by_kind = sp.block_diag(blocks, format="csr")[np.argsort(np.concatenate(order))]
-        labels, strange = self._label_features(kernels.labels)
-        scale = sp.csr_matrix(np.full((len(z), 1), SCALE_DEVIATION))
-        return sp.hstack([scale, by_kind, labels], format="csr"), rest + strange
+            features[rows, start] = KIND_DEVIATION
+            features[rows, start + 1 : slopes] = (z[rows] - self.centres[kind]) * SLOPE_DEVIATION
+            features[rows, slopes : slopes + process.shape[1]] = process
+        column = {label: n for n, label in enumerate(self.labels, self._start(len(ALL_KINDS)))}
+        columns = np.array([column.get(x, -1) for x in kernels.labels], dtype=np.int64)
+        known = np.flatnonzero(columns >= 0)
+        features[known, columns[known]] = LABEL_DEVIATION
+        return features, rest + np.where(columns < 0, LABEL_DEVIATION**2, 0.0)
 
     def _process(self, z: Floats, points: Floats) -> tuple[Floats, Floats]:
         """Features of a kind's process (rows, m), and the variance that they leave out (rows,)."""
@@ -158,16 +158,6 @@ class Basis:
         cross = solve_triangular(half, _alike(points, z, self.stretch), lower=True).T
         left = np.maximum(1 - np.einsum("nm,nm->n", cross, cross), 0.0)
         return self.amplitude * cross, self.amplitude**2 * left
-
-    def _label_features(self, labels: Sequence[str]) -> tuple[sp.csr_matrix, Floats]:
-        """A column for each known set of operators; and the variance of those that are not."""
-        column = {label: n for n, label in enumerate(self.labels)}
-        columns = np.array([column.get(label, -1) for label in labels], dtype=np.int64)
-        rows = np.flatnonzero(columns >= 0)
-        values = np.full(len(rows), LABEL_DEVIATION)
-        shape = (len(labels), len(self.labels))
-        matrix = sp.csr_matrix((values, (rows, columns[rows])), shape=shape)
-        return matrix, np.where(columns < 0, LABEL_DEVIATION**2, 0.0)
 
 
 def _alike(a: Floats, b: Floats, stretch: float) -> Floats:

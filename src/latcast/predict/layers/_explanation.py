@@ -102,7 +102,7 @@ def explain(
         deviations: that intervals reach to either side.
     """
     parts = work_of(kernels) * prices.by_kind[kernels.kinds]
-    moved = sum(kernels.fact(name) for name in ("read_bytes", "write_bytes", "param_bytes"))
+    moved = work_of(kernels)[:, 1:3].sum(axis=1)
     factors = np.exp(deviations * forecast.kernel_deviation)
     listed = []
     for kernel, row in zip(found, kernels.rows[0].tolist(), strict=True):

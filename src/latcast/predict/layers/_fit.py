@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -57,24 +58,17 @@ def _learnt(
 
 def _settings(observed: Observed, prices: Prices) -> LayerModel:
     """The model with the highest evidence: first the process, then the noise."""
-    best = (-np.inf, None)
-    noise = Noise()
-    for amplitude, stretch in product(AMPLITUDES, STRETCHES):
-        basis = Basis.choose(
-            observed.kernels, most_points=MOST_POINTS // 2, amplitude=amplitude, stretch=stretch
-        )
-        model, evidence = _learnt(observed, prices, basis, noise)
-        if evidence > best[0]:
-            best = (evidence, model)
-    found = best[1]
-    assert found is not None
-    for network, kernel in product(NETWORK_NOISES, KERNEL_NOISES):
-        noise = Noise(network, kernel)
-        model, evidence = _learnt(observed, prices, found.basis, noise)
-        if evidence > best[0]:
-            best = (evidence, model)
-    assert best[1] is not None
-    return best[1]
+    points = MOST_POINTS // 2
+    bases = [
+        Basis.choose(observed.kernels, most_points=points, amplitude=a, stretch=s)
+        for a, s in product(AMPLITUDES, STRETCHES)
+    ]
+    best, evidence = max(
+        (_learnt(observed, prices, basis, Noise()) for basis in bases), key=itemgetter(1)
+    )
+    noises = [Noise(network, kernel) for network, kernel in product(NETWORK_NOISES, KERNEL_NOISES)]
+    others = [_learnt(observed, prices, best.basis, noise) for noise in noises]
+    return max([(best, evidence), *others], key=itemgetter(1))[0]
 
 
 def _thinned(observed: Observed, rng: np.random.Generator) -> Observed:

@@ -67,7 +67,7 @@ class LayerModel:
         total, shares = network_shares(kernels.counts, log_ms)
         rest = rest + np.where(kernels.kinds == ALL_KINDS.index(UNKNOWN), UNKNOWN_DEVIATION**2, 0.0)
         variance = (
-            self.weights.variance(sp.csr_matrix(shares @ features))
+            self.weights.variance(np.asarray(shares @ features))
             + _correlated(shares, kernels.kinds, rest)
             + network_deviation(shares, self.noise) ** 2
         )

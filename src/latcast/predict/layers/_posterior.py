@@ -92,19 +92,19 @@ class Weights:
         """Shape (p, p)."""
         return np.asarray(np.diag(self.prior) - self.gained @ self.gained.T)
 
-    def variance(self, features: sp.csr_matrix) -> Floats:
+    def variance(self, features: Floats) -> Floats:
         """Variance of what ``features`` (n, p) times the weights is, shape (n,)."""
-        before = np.asarray(features.multiply(features) @ self.prior)
+        before = features**2 @ self.prior
         taken = features @ self.gained
         # What is kept of a covariance is rounded: no variance falls below that.
         least = ROUNDED * before
-        return np.maximum(before - np.einsum("nr,nr->n", taken, taken), least)
+        return np.asarray(np.maximum(before - np.einsum("nr,nr->n", taken, taken), least))
 
 
 def learn(
     observed: Observed,
     log_prices: Floats,
-    features: sp.csr_matrix,
+    features: Floats,
     noise: Noise,
     before: Weights | None = None,
 ) -> tuple[Weights, float]:
@@ -159,7 +159,7 @@ class _Problem:
         self,
         observed: Observed,
         log_prices: Floats,
-        features: sp.csr_matrix,
+        features: Floats,
         noise: Noise,
         before: Weights,
     ) -> None:
@@ -170,11 +170,9 @@ class _Problem:
         self._features = features
         self._noise = noise
         self._log_total = np.log(observed.total_ms)
-        factors = sp.csr_matrix(
-            (np.full(len(timed), PROFILE_DEVIATION), (np.arange(len(timed)), kernels.kinds[timed])),
-            shape=(len(timed), len(ALL_KINDS)),
-        )
-        self._single = sp.hstack([features[timed], factors], format="csr")
+        factors = np.zeros((len(timed), len(ALL_KINDS)))
+        factors[np.arange(len(timed)), kernels.kinds[timed]] = PROFILE_DEVIATION
+        self._single = _by_kind(kernels.kinds[timed], np.hstack([features[timed], factors]))
         self._single_y = np.log(kernel_ms) - log_prices[timed]
         variance = noise.kernel**2 + (noise.timing**2 + (CLOCK_MS / kernel_ms) ** 2) / times
         self._single_deviation = np.sqrt(variance)
@@ -216,27 +214,51 @@ class _Problem:
     def _linearized(self, weights: Floats) -> tuple[Floats, Floats]:
         log_ms, deviation, shares = self._totals(weights)
         slopes = np.zeros((len(log_ms), self.size))
-        slopes[:, : self._features.shape[1]] = (shares @ self._features).toarray()
+        slopes[:, : self._features.shape[1]] = shares @ self._features
         slopes /= deviation[:, None]
         residual = self._single_residual(weights)
         z = np.abs(residual) / self._single_deviation
         w = np.minimum(1.0, HUBER_CORNER / np.maximum(z, HUBER_CORNER)) / self._single_deviation**2
-        weighted = self._single.multiply(w[:, None]).tocsr()
         precision = self._prior_precision + slopes.T @ slopes
-        precision += (self._single.T @ weighted).toarray()
+        for part in self._single:
+            half = part.values * np.sqrt(w[part.rows])[:, None]
+            precision[np.ix_(part.columns, part.columns)] += half.T @ half
         gradient = slopes.T @ ((self._log_total - log_ms) / deviation)
         gradient -= self._prior_precision @ (weights - self.centre)
-        gradient += self._single.T @ (w * residual)
+        for part in self._single:
+            gradient[part.columns] += part.values.T @ (w * residual)[part.rows]
         return precision, gradient
 
     def _single_residual(self, weights: Floats) -> Floats:
-        return np.asarray(self._single_y - self._single @ weights)
+        residual = self._single_y.copy()
+        for part in self._single:
+            residual[part.rows] -= part.values @ weights[part.columns]
+        return residual
 
     def _totals(self, weights: Floats) -> tuple[Floats, Floats, sp.csr_matrix]:
         """Log of every network's ms, its standard deviation (n,), and kernels' shares (n, d)."""
         log_ms = self._base + self._features @ weights[: self._features.shape[1]]
         total, shares = network_shares(self._counts, log_ms)
         return np.log(total), network_deviation(shares, self._noise), shares
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of a matrix, without the columns that are 0 in all of them."""
+
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    values: Floats
+
+
+def _by_kind(kinds: npt.NDArray[np.int64], matrix: Floats) -> list[_Part]:
+    """The rows of each kind: kinds have features of their own, so that most of it is 0."""
+    parts = []
+    for kind in np.unique(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        columns = np.flatnonzero(matrix[rows].any(axis=0))
+        parts.append(_Part(rows, columns, matrix[np.ix_(rows, columns)]))
+    return parts
 
 
 def network_shares(counts: sp.csr_matrix, log_ms: Floats) -> tuple[Floats, sp.csr_matrix]:

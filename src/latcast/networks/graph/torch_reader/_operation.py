@@ -98,6 +98,7 @@ class Facts:
         stride: of the window.
         dilation: of the window.
         groups: of a convolution, or heads.
+        sum_length: terms of each sum of a product.
     """
 
     op: str
@@ -108,6 +109,7 @@ class Facts:
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    sum_length: int = 0
 
 
 Rule = Callable[[Operation], Facts]
