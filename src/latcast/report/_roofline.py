@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from math import ceil, floor, log10, sqrt
 from typing import Any
 
-from ._html import Markup, join, tag
+from ._html import Markup, tag
 from ._style import KIND_COLOURS, OTHER_COLOUR
 from ._text import count_text, ms_text
 
 WIDTH, HEIGHT = 720, 380
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 46
+_GRID = {"class_": "grid", "stroke": "#cccccc"}
 MOST_DRAWN = 400
 """Kernels: the cheapest of a larger network would only be dots under dots."""
 
@@ -69,6 +70,8 @@ def roofline(
         role="img",
         aria_label="GFLOP/s by FLOP per byte moved, of every kernel",
         xmlns="http://www.w3.org/2000/svg",
+        fill="#777777",
+        font_size=12,
     )
 
 
@@ -101,11 +104,11 @@ def _grid(axes: _Axes) -> Iterable[Markup]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     for n in range(axes.x[0], axes.x[1] + 1):
         x, _ = axes.at(10.0**n, 10.0 ** axes.y[0])
-        yield tag("line", x1=x, x2=x, y1=TOP, y2=bottom, class_="grid")
+        yield tag("line", x1=x, x2=x, y1=TOP, y2=bottom, **_GRID)
         yield tag("text", _power(n), x=x, y=bottom + 16, text_anchor="middle")
     for n in range(axes.y[0], axes.y[1] + 1):
         _, y = axes.at(10.0 ** axes.x[0], 10.0**n)
-        yield tag("line", x1=LEFT, x2=right, y1=y, y2=y, class_="grid")
+        yield tag("line", x1=LEFT, x2=right, y1=y, y2=y, **_GRID)
         yield tag("text", _power(n), x=LEFT - 6, y=y + 4, text_anchor="end")
     middle = (TOP + bottom) / 2
     yield tag("text", "FLOP a byte moved", x=(LEFT + right) / 2, y=HEIGHT - 8, text_anchor="middle")
@@ -126,12 +129,13 @@ def _roof_lines(axes: _Axes, roof: Sequence[tuple[float, float]]) -> Iterable[Ma
     path = [(min(lowest, ridge), peak / ridge * min(lowest, ridge)), roof[1]]
     path.append((max(10.0 ** axes.x[1], ridge), peak))
     corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in (axes.at(*p) for p in path))
-    yield tag("polyline", points=corners, class_="roof")
+    yield tag("polyline", points=corners, class_="roof", fill="none", stroke="#666666")
     x, y = axes.at(*path[2])
     label = f"{peak:.4g} GFLOP/s"
     yield tag("text", label, x=x - 4, y=y - 5, text_anchor="end")
-    x, y = axes.at(*path[0])
-    yield tag("text", f"{peak / ridge:.4g} GB/s", x=x + 16, y=y - 8)
+    (x0, y0), (x1, y1) = axes.at(*path[0]), axes.at(*roof[1])
+    label = f"{peak / ridge:.4g} GB/s"
+    yield tag("text", label, x=(x0 + x1) / 2 + 8, y=(y0 + y1) / 2 + 14)
 
 
 def _circle(
@@ -145,6 +149,6 @@ def _circle(
     colour = KIND_COLOURS.get(kernel["kind"], OTHER_COLOUR)
     radius = 2.5 + 9 * sqrt(kernel["ms"] / largest_ms)
     return tag(
-        "circle", join(tag("title", title)), cx=x, cy=y, r=radius, fill=colour,
+        "circle", tag("title", title), cx=x, cy=y, r=radius, fill=colour,
         fill_opacity=0.55, stroke=colour,
     )  # fmt: skip

@@ -65,12 +65,15 @@ p, ul { margin: .4rem 0; }
   margin-right: .35rem; }
 .wide { overflow-x: auto; }
 .wide svg { display: block; min-width: 34rem; width: 100%; height: auto; }
-svg text { fill: var(--soft); font-size: 12px; }
+svg text { fill: var(--soft); }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 svg .roof { stroke: var(--ink); stroke-width: 1.5; fill: none; }
 table { border-collapse: collapse; font-size: .88rem; width: 100%; }
 th, td { padding: .25rem .6rem .25rem 0; text-align: left; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
+th { white-space: normal; vertical-align: bottom; overflow-wrap: anywhere; min-width: 3.6rem;
+  max-width: 8rem; }
+td.warn { white-space: normal; min-width: 12rem; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td.name { max-width: 16rem; overflow: hidden; text-overflow: ellipsis; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .3rem 0; }

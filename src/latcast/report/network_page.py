@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ._html import Markup, join, page, tag
+from ._html import Markup, page, tag
 from ._model_section import model_section
 from ._roofline import roofline
 from ._style import BOUND_COLOURS, KIND_COLOURS, OTHER_COLOUR, STYLE
@@ -87,8 +87,14 @@ def _headlines(record: Record) -> Iterator[Markup]:
 
 def _seen(device: Record) -> Markup:
     share = device["doubtful_share"]
-    text = f"{share:.0%} of the ms are of kernels unlike those that the model has seen"
+    text = "The model has seen the like of every kernel."
+    if device["doubts"]:
+        text = f"{_percent(share)} of the ms are of kernels unlike those that the model has seen."
     return tag("div", text, class_="warn" if share > 0.1 else "soft")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _kinds(devices: Sequence[Record]) -> Iterator[Markup]:
@@ -110,14 +116,14 @@ def _stacked(
     if rest > 1e-9:
         parts.append(("other", rest, OTHER_COLOUR))
     bar = [
-        tag("div", style=f"flex: {s:.5f}; background: {c}", title=f"{name} {s:.1%}")
+        tag("div", style=f"flex: {s:.5f}; background: {c}", title=f"{name} {_percent(s)}")
         for name, s, c in parts
     ]
     legend = [
         tag(
             "span",
             tag("i", style=f"background: {c}"),
-            f"{name.replace('_', ' ')} {ms_text(s * total_ms)} ms ({100 * s:.1f} %)",
+            f"{name.replace('_', ' ')} {ms_text(s * total_ms)} ms ({_percent(s)})",
         )
         for name, s, c in parts
     ]
@@ -145,15 +151,15 @@ def _rooflines(devices: Sequence[Record]) -> Iterator[Markup]:
 
 def _about_roof(device: Record) -> str:
     rest = sum(k["share"] for k in device["kernels"] if not k["macs"])
-    undrawn = f"Kernels without multiply-accumulates, {rest:.0%} of the ms, are not drawn."
+    undrawn = f"Kernels without multiply-accumulates, {_percent(rest)} of the ms, are not drawn."
     found = device["specification"]
     if not found:
         return f"The catalogue of devices has no peaks of this one. {undrawn}"
     if not found["peak_flops"]:
-        return (
-            f"The catalogue of devices has no peak of {found['title']} in this precision. {undrawn}"
-        )
-    return f"The line is what {found['title']} can do with all of its {found['cores']} cores. {undrawn}"
+        title = found["title"]
+        return f"The catalogue of devices has no peak of {title} in this precision. {undrawn}"
+    whole = f"{found['title']} can do with all of its {found['cores']} cores"
+    return f"The line is what {whole}. {undrawn}"
 
 
 def _kernels(devices: Sequence[Record]) -> Markup:
@@ -195,7 +201,7 @@ def _coverage(record: Record) -> Iterator[Markup]:
     if not uncosted["layers"]:
         yield tag("p", "Every operator of the network has a known cost.")
     else:
-        share = f"{uncosted['layers']} layers, {uncosted['share']:.1%} of all"
+        share = f"{uncosted['layers']} layers, {_percent(uncosted['share'])} of all"
         yield tag("p", f"The cost of {share}, is not known and is estimated:", class_="warn")
         yield tag(
             "ul", *(tag("li", _operator(o, record["devices"])) for o in uncosted["operators"])
@@ -211,10 +217,7 @@ def _coverage(record: Record) -> Iterator[Markup]:
 
 def _operator(operator: Record, devices: Sequence[Record]) -> str:
     shares = [d["uncosted_share"].get(operator["operator"], 0.0) for d in devices]
-    unknown = (
-        f"the {operator['unknown']} is not known"
-        if operator["unknown"] == "operator"
-        else ("its shapes are not known")
-    )
-    estimated = " / ".join(f"{100 * s:.1f} %" for s in shares)
+    shapes = operator["unknown"] == "shapes"
+    unknown = "its shapes are not known" if shapes else "the operator is not known"
+    estimated = " / ".join(map(_percent, shares))
     return f"{operator['operator']} x {operator['layers']} ({unknown}): {estimated} of the ms"
