@@ -37,6 +37,9 @@ border; ``layers`` are those that do something.
 
 Floats = npt.NDArray[np.float64]
 
+_ALONG_LAST = ("linear", "matmul", "attention", "softmax", "layer_norm", "rms_norm")
+"""Kinds and operators that work along the last axis, whatever the others are."""
+
 
 def kernel_facts(graph: LayerGraph, kernels: Sequence[Kernel]) -> Floats:
     """Facts of every kernel, shape (kernels, facts), columns as in :data:`KERNEL_FACTS`.
@@ -106,14 +109,11 @@ def _crossing_bytes(graph: LayerGraph, kernel: Kernel) -> tuple[int, int]:
 def _matrix(main: GraphLayer) -> tuple[int, int, int]:
     """Positions, outputs and inputs of the kernel's main layer."""
     out, read = _first(main.out_shapes), _first(main.in_shapes)
-    elements = max(prod(out), 1)
-    if main.kind in ("linear", "matmul", "norm", "softmax") and len(out) != 4:
+    if main.kind in _ALONG_LAST or main.op in _ALONG_LAST:
         outputs, inputs = (out or (1,))[-1], (read or (1,))[-1]
-    elif main.kind == "matmul" or main.op == "softmax":
-        outputs, inputs = out[-1], read[-1] if read else 1
     else:
         outputs, inputs = _channels(out), _channels(read)
-    return elements // max(outputs, 1), outputs, max(inputs // main.groups, 1)
+    return max(prod(out), 1) // max(outputs, 1), outputs, max(inputs // main.groups, 1)
 
 
 def _first(shapes: Sequence[TensorShape | None]) -> TensorShape:
