@@ -40,7 +40,7 @@ def make_graph_plan(fake):
     return make
 
 
-def test_members_and_files_become_a_dataset(tmp_path, make_graph_plan, fake):
+def test_members_and_files_become_a_dataset(tmp_path, make_graph_plan, fake, monkeypatch):
     path = tmp_path / "mine.onnx"
     path.write_bytes(member(112).to_onnx())
     networks = [member(96), member(96, 50), OnnxFile.of(path)]
@@ -51,6 +51,10 @@ def test_members_and_files_become_a_dataset(tmp_path, make_graph_plan, fake):
         # Once; and who knows what the nodes of files are called after?
         assert sorted(profiled) == [(0, 0), (1, 0)]
         found = network_results(campaign, {"licence": "CC0"})
+        with monkeypatch.context() as patch:
+            patch.setattr(Member, "to_onnx", lambda *_: b"built by another rule")
+            with pytest.raises(ValueError, match=r"must be what was measured.* makes 21 of it now"):
+                network_results(campaign)
         with pytest.raises(ValueError, match="must be a campaign of a space's architectures"):
             measure.results(campaign)
     data = found.dataset

@@ -84,6 +84,11 @@ def content(network: OnnxNetwork, batch: int, seed: int) -> bytes | Path:
     return network.path
 
 
+def model_bytes(model: bytes | Path) -> int:
+    """Size of a model: two that differ by more than their weights hardly ever have the same."""
+    return len(model) if isinstance(model, bytes) else model.stat().st_size
+
+
 def to_text(network: OnnxNetwork) -> str:
     """JSON, the inverse of :func:`from_text`."""
     if isinstance(network, Member):
