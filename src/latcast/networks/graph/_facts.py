@@ -54,7 +54,11 @@ def kernel_label(graph: LayerGraph, kernel: Kernel) -> str:
 
     Layers that do nothing are left out; an operator that nobody knows goes by its own name.
     """
-    ops = [x.op if x.op != UNKNOWN else x.operator for n in kernel.layers if _works(x := graph.layers[n])]
+    ops = [
+        x.op if x.op != UNKNOWN else x.operator
+        for n in kernel.layers
+        if _works(x := graph.layers[n])
+    ]
     return "+".join(ops) or graph.layers[kernel.main].op
 
 
