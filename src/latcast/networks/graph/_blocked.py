@@ -36,10 +36,10 @@ def is_blocked(layer: GraphLayer, word: str, sources: Sequence[bool]) -> bool:
         return False
     if layer.kind in ("conv", "depthwise_conv"):
         return takes_blocks(layer)
-    if layer.op in _POOLS:
-        return layer.in_shapes[0][1] % BLOCK == 0
     if not sources or not all(sources):
         return False
+    if layer.op in _POOLS:
+        return layer.in_shapes[0][1] % BLOCK == 0
     if layer.op in ("add", "mul"):
         return word == "silu" or (len(layer.inputs) > 1 and len(set(layer.in_shapes)) == 1)
     if layer.op == "concat":

@@ -12,7 +12,10 @@ class Kernel:
     Attributes:
         main: position of the layer that the kernel is named after: the one with most work.
         layers: positions of all of its layers, ascending; ``main`` is one of them.
+        idle: those of them that do not run, because they repeat another one of the kernel, cancel
+            each other, or keep what they read.
     """
 
     main: int
     layers: tuple[int, ...]
+    idle: tuple[int, ...] = ()

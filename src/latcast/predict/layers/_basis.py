@@ -12,11 +12,13 @@ from ._kernels import ALL_KINDS, KernelCounts
 Floats = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.int64]
 
-LENGTHS = np.array([2.0, 2.0, 3.0, 1.5, 1.2, 1.2, 1.0, 0.7, 1.0, 1.0, 0.2, 0.2])
+LENGTHS = np.array([2.0, 2.0, 3.0, 1.5, 1.2, 1.2, 1.0, 0.7, 1.0, 1.0, 0.2, 0.2, 0.5])
 """Factors (as natural logarithms) within which kernels are alike, by column of
 :func:`log_facts`."""
 VECTOR = 16
 """Numbers that a vector register holds: what does not fill the last one is wasted."""
+_MOST = {"window": 49.0, "stride": 16.0}
+"""Beyond these, windows are alike: a convolution is a product of long rows then."""
 SCALE_DEVIATION, KIND_DEVIATION, SLOPE_DEVIATION, LABEL_DEVIATION = 0.5, 0.5, 0.12, 0.25
 """Prior standard deviations of log latency: of all kernels together, of a kind, of a power of each
 fact, of a set of fused operators."""
@@ -26,14 +28,19 @@ _JITTER = 1e-6
 
 
 def log_facts(kernels: KernelCounts) -> Floats:
-    """Logarithms of what kernels do, shape (d, 12); the last two are of what registers waste."""
+    """Logarithms of what kernels do, shape (d, 13).
+
+    The last three tell how kernels fill registers: what outputs and inputs waste, and whether
+    outputs come in whole registers, which decides on layouts of memory.
+    """
     moved = kernels.fact("read_bytes") + kernels.fact("write_bytes")
     names = ("positions", "outputs", "inputs", "window", "stride", "groups", "layers")
     columns = [kernels.fact("macs"), moved, kernels.fact("param_bytes")]
-    columns += [kernels.fact(name) for name in names]
+    columns += [np.minimum(kernels.fact(name), _MOST.get(name, np.inf)) for name in names]
     logs = [np.log(np.maximum(c, 1.0)) for c in columns]
-    waste = [_waste(kernels.fact("outputs")), _waste(kernels.fact("inputs"))]
-    return np.stack([*logs, *waste], axis=1)
+    outputs = kernels.fact("outputs")
+    ragged = np.where(outputs % VECTOR == 0, 0.0, 1.0)
+    return np.stack([*logs, _waste(outputs), _waste(kernels.fact("inputs")), ragged], axis=1)
 
 
 def _waste(channels: Floats) -> Floats:
@@ -51,8 +58,8 @@ class Basis:
     operators.
 
     Attributes:
-        centres: mean logarithms, shape (kinds, 12).
-        points: inducing points, shape (points, 12).
+        centres: mean logarithms, shape (kinds, 13).
+        points: inducing points, shape (points, 13).
         point_kinds: kind of every point, shape (points,), ascending.
         labels: sets of fused operators that have a constant of their own.
         amplitude: standard deviation of the processes.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from latcast._model_file import ModelFile, read_model, write_model
 from latcast.devices import Target
 
-from ._basis import Basis
+from ._basis import LENGTHS, Basis
 from ._kernels import ALL_KINDS
 from ._model import LayerModel
 from ._posterior import Noise, Weights
@@ -115,7 +115,7 @@ def _check_shapes(basis: Basis, tensors: dict[str, Floats]) -> None:
         raise ValueError("kinds of points must be ascending, and known")
     for name, shape in (
         ("prices", (kinds, WORK)),
-        ("centres", (kinds, 12)),
+        ("centres", (kinds, len(LENGTHS))),
         ("points", (points, facts)),
         ("mean", (basis.size,)),
         ("prior", (basis.size,)),

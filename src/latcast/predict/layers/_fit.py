@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from ._basis import Basis
 from ._kernels import KernelCounts
 from ._model import LayerModel
+from ._overhead import without_overhead
 from ._posterior import Noise, Observed, learn
 from ._prices import Prices
 
@@ -32,12 +33,13 @@ LEAST_GROUPS = 3
 
 def fit_model(observed: Observed, rng: np.random.Generator) -> LayerModel:
     """Prices, settings by evidence, and weights."""
-    prices = Prices.fit(observed)
-    return refit(observed, _settings(_thinned(observed, rng), prices))
+    part = without_overhead(_thinned(observed, rng))
+    return refit(observed, _settings(part, Prices.fit(part)))
 
 
 def refit(observed: Observed, settings: LayerModel) -> LayerModel:
     """Prices and weights of other data with the same settings."""
+    observed = without_overhead(observed)
     prices = Prices.fit(observed)
     basis = Basis.choose(
         observed.kernels,

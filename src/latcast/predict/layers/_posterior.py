@@ -50,11 +50,13 @@ class Observed:
         total_ms: latency of every network, shape (n,).
         times_ms: of a kernel in a network by a profiler, the mean if the network has it several
             times; shape (n, d), nothing where it was not timed.
+        clock_ms: standard deviation that such a time has however short it is.
     """
 
     kernels: KernelCounts
     total_ms: Floats
     times_ms: sp.csr_matrix
+    clock_ms: float = CLOCK_MS
 
     @cached_property
     def timed(self) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
@@ -174,7 +176,7 @@ class _Problem:
         factors[np.arange(len(timed)), kernels.kinds[timed]] = PROFILE_DEVIATION
         self._single = _by_kind(kernels.kinds[timed], np.hstack([features[timed], factors]))
         self._single_y = np.log(kernel_ms) - log_prices[timed]
-        variance = noise.kernel**2 + (noise.timing**2 + (CLOCK_MS / kernel_ms) ** 2) / times
+        variance = noise.kernel**2 + (noise.timing**2 + (observed.clock_ms / kernel_ms) ** 2) / times
         self._single_deviation = np.sqrt(variance)
         self.size = features.shape[1] + len(ALL_KINDS)
         self.centre = np.concatenate([before.mean, np.zeros(len(ALL_KINDS))])
@@ -218,7 +220,7 @@ class _Problem:
         slopes /= deviation[:, None]
         residual = self._single_residual(weights)
         z = np.abs(residual) / self._single_deviation
-        w = np.minimum(1.0, HUBER_CORNER / np.maximum(z, HUBER_CORNER)) / self._single_deviation**2
+        w = huber(z) / self._single_deviation**2
         precision = self._prior_precision + slopes.T @ slopes
         for part in self._single:
             half = part.values * np.sqrt(w[part.rows])[:, None]
@@ -240,6 +242,11 @@ class _Problem:
         log_ms = self._base + self._features @ weights[: self._features.shape[1]]
         total, shares = network_shares(self._counts, log_ms)
         return np.log(total), network_deviation(shares, self._noise), shares
+
+
+def huber(z: Floats) -> Floats:
+    """Huber's weights of standardized residuals."""
+    return np.asarray(HUBER_CORNER / np.maximum(np.abs(z), HUBER_CORNER))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,56 @@
+"""What a profiler adds to every kernel that it times."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from ._posterior import Observed, huber
+
+Floats = npt.NDArray[np.float64]
+
+ROUNDS = 8
+LEAST_LEFT = 0.1
+"""Of a time, that is left to a kernel however short it was."""
+SPREAD = 0.5
+"""How far the overhead of a single kernel may be from the mean, as a share of it."""
+
+
+def without_overhead(observed: Observed) -> Observed:
+    """The profiler's times less what timing itself took.
+
+    That is one number for all kernels: with it, times of a network's kernels add up to the latency
+    of the network, but for a factor. Found by non-negative least squares of relative errors, with
+    Huber's weights.
+    """
+    overhead_ms = _overhead_ms(observed)
+    times = observed.times_ms.copy()
+    times.data = np.maximum(times.data - overhead_ms, LEAST_LEFT * times.data)
+    return Observed(observed.kernels, observed.total_ms, times, SPREAD * overhead_ms)
+
+
+def _overhead_ms(observed: Observed) -> float:
+    from scipy.optimize import nnls
+
+    counts, times = observed.kernels.counts, observed.times_ms
+    timed = _row_sums(counts.multiply(times != 0))
+    # Only networks that were timed almost as a whole can tell.
+    rows = np.flatnonzero(timed > 0.5 * _row_sums(counts))
+    if len(rows) < 2:
+        return 0.0
+    profiled_ms = _row_sums(times.multiply(counts))[rows]
+    design = np.stack([profiled_ms, -timed[rows]], axis=1) / observed.total_ms[rows, None]
+    weights = np.ones(len(rows))
+    solution = np.zeros(2)
+    for _ in range(ROUNDS):
+        solution, _ = nnls(design * weights[:, None], weights)
+        residual = 1 - design @ solution
+        scale = 1.4826 * float(np.median(np.abs(residual))) + 1e-12
+        weights = np.sqrt(huber(residual / scale))
+    factor, overhead = solution
+    return float(overhead / factor) if factor > 0 else 0.0
+
+
+def _row_sums(matrix: sp.csr_matrix) -> Floats:
+    return np.asarray(matrix.sum(axis=1)).ravel()
