@@ -57,16 +57,8 @@ def kernel_label(graph: LayerGraph, kernel: Kernel) -> str:
 
     Layers that do nothing are left out; an operator that nobody knows goes by its own name.
     """
-<<<<<<< HEAD
     layers = [graph.layers[n] for n in kernel.layers]
     ops = [x.op if x.op != UNKNOWN else x.operator for x in layers if _works(x)]
-=======
-    ops = [
-        x.op if x.op != UNKNOWN else x.operator
-        for n in kernel.layers
-        if _works(x := graph.layers[n])
-    ]
->>>>>>> fusion
     return "+".join(ops) or graph.layers[kernel.main].op
 
 
