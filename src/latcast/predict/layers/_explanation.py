@@ -107,7 +107,8 @@ def explain(
     listed = []
     for kernel, row in zip(found, kernels.rows[0].tolist(), strict=True):
         main = graph.layers[kernel.main]
-        ms, factor = float(forecast.kernel_ms[row]), float(factors[row])
+        ms = float(forecast.kernel_ms[row] * forecast.factor[0])
+        factor = float(factors[row])
         listed.append(
             KernelForecast(
                 name=main.name,

@@ -68,6 +68,12 @@ class Observed:
         total = np.asarray(log.sum(axis=0)).ravel()
         return rows, np.exp(total[rows] / count[rows]), count[rows].astype(np.float64)
 
+    def mean_where_timed(self, values: Floats) -> Floats:
+        """Means of the networks' values (n, k) over those that each timed kernel was timed in."""
+        where = sp.csr_matrix(self.times_ms != 0, dtype=np.float64)
+        rows, _, count = self.timed
+        return np.asarray((where.T @ values)[rows] / count[:, None])
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -107,25 +113,29 @@ def learn(
     observed: Observed,
     log_prices: Floats,
     features: Floats,
+    whole: Floats,
     noise: Noise,
     before: Weights | None = None,
 ) -> tuple[Weights, float]:
     """Weights of features after the data, and the logarithm of the evidence.
 
-    The logarithm of a kernel's milliseconds is that of its price plus ``features @ weights``, and
-    a network's latency the sum over its kernels; the logarithm of the sum is linear in the
-    weights to first order, with the kernels' shares as slopes. Weights are found by Gauss and
+    The logarithm of a kernel's milliseconds in a network is that of its price plus
+    ``features @ weights``, plus ``whole @ weights`` of the network, and a network's latency is the
+    sum over its kernels; the logarithm of the sum is linear in the weights to first order, with
+    the kernels' shares as slopes. Weights are found by Gauss and
     Newton's method with halved steps, and Huber's weights for the profiler's times.
 
     Args:
         observed: networks and kernels.
         log_prices: prior mean of the logarithm of every kernel's milliseconds, shape (d,).
         features: of every kernel, shape (d, features).
+        whole: features of every network, shape (n, more features).
         noise: of the observations.
         before: what is known of the weights; standard normal by default.
     """
-    before = before or Weights.standard(features.shape[1])
-    problem = _Problem(observed, log_prices, features, noise, before)
+    p = features.shape[1] + whole.shape[1]
+    before = before or Weights.standard(p)
+    problem = _Problem(observed, log_prices, features, whole, noise, before)
     weights = problem.centre
     energy = problem.energy(weights)
     for _ in range(ROUNDS):
@@ -141,7 +151,6 @@ def learn(
         if gain < CONVERGED:
             break
     covariance, evidence = problem.laplace(weights)
-    p = features.shape[1]
     return Weights(weights[:p], before.prior, _gained(before.prior, covariance[:p, :p])), evidence
 
 
@@ -162,6 +171,7 @@ class _Problem:
         observed: Observed,
         log_prices: Floats,
         features: Floats,
+        whole: Floats,
         noise: Noise,
         before: Weights,
     ) -> None:
@@ -170,19 +180,25 @@ class _Problem:
         self._counts = kernels.counts
         self._base = log_prices
         self._features = features
+        self._whole = whole
         self._noise = noise
         self._log_total = np.log(observed.total_ms)
         factors = np.zeros((len(timed), len(ALL_KINDS)))
         factors[np.arange(len(timed)), kernels.kinds[timed]] = PROFILE_DEVIATION
-        self._single = _by_kind(kernels.kinds[timed], np.hstack([features[timed], factors]))
+        self._single = _by_kind(
+            kernels.kinds[timed],
+            np.hstack([features[timed], observed.mean_where_timed(whole), factors]),
+        )
         self._single_y = np.log(kernel_ms) - log_prices[timed]
-        variance = noise.kernel**2 + (noise.timing**2 + (observed.clock_ms / kernel_ms) ** 2) / times
+        variance = (
+            noise.kernel**2 + (noise.timing**2 + (observed.clock_ms / kernel_ms) ** 2) / times
+        )
         self._single_deviation = np.sqrt(variance)
-        self.size = features.shape[1] + len(ALL_KINDS)
+        p = features.shape[1] + whole.shape[1]
+        self.size = p + len(ALL_KINDS)
         self.centre = np.concatenate([before.mean, np.zeros(len(ALL_KINDS))])
         self._prior_precision = np.eye(self.size)
         if before.gained.size or (before.prior != 1).any():
-            p = features.shape[1]
             self._prior_precision[:p, :p] = inv(before.covariance)
 
     def energy(self, weights: Floats) -> float:
@@ -216,7 +232,9 @@ class _Problem:
     def _linearized(self, weights: Floats) -> tuple[Floats, Floats]:
         log_ms, deviation, shares = self._totals(weights)
         slopes = np.zeros((len(log_ms), self.size))
-        slopes[:, : self._features.shape[1]] = shares @ self._features
+        p, q = self._features.shape[1], self._whole.shape[1]
+        slopes[:, :p] = shares @ self._features
+        slopes[:, p : p + q] = self._whole
         slopes /= deviation[:, None]
         residual = self._single_residual(weights)
         z = np.abs(residual) / self._single_deviation
@@ -239,9 +257,11 @@ class _Problem:
 
     def _totals(self, weights: Floats) -> tuple[Floats, Floats, sp.csr_matrix]:
         """Log of every network's ms, its standard deviation (n,), and kernels' shares (n, d)."""
-        log_ms = self._base + self._features @ weights[: self._features.shape[1]]
+        p, q = self._features.shape[1], self._whole.shape[1]
+        log_ms = self._base + self._features @ weights[:p]
         total, shares = network_shares(self._counts, log_ms)
-        return np.log(total), network_deviation(shares, self._noise), shares
+        log_total = np.log(total) + self._whole @ weights[p : p + q]
+        return log_total, network_deviation(shares, self._noise), shares
 
 
 def huber(z: Floats) -> Floats:
