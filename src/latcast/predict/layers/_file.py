@@ -15,7 +15,7 @@ from ._basis import LENGTHS, Basis, Scale
 from ._kernels import ALL_KINDS
 from ._model import LayerModel
 from ._posterior import Noise, Weights
-from ._prices import WORK, Prices
+from ._prices import CLASSES, WORK, Prices
 from ._ranges import CHECKED, Ranges
 from ._scores import Scores
 from ._whole import WHOLE_FACTS, Whole
@@ -40,7 +40,7 @@ def write(
     seen = np.isfinite(ranges.low)
     small = np.float32
     tensors: dict[str, npt.NDArray[Any]] = {
-        "prices": model.prices.by_kind,
+        "prices": model.prices.by_class,
         "centres": basis.centres,
         "points": basis.points,
         "point_kinds": basis.point_kinds.astype(np.int16),
@@ -116,7 +116,7 @@ def _check_shapes(basis: Basis, whole: Whole, tensors: dict[str, Floats]) -> Non
     if (np.diff(basis.point_kinds) < 0).any() or not known.all():
         raise ValueError("kinds of points must be ascending, and known")
     for name, shape in (
-        ("prices", (kinds, WORK)),
+        ("prices", (CLASSES, WORK)),
         ("centres", (kinds, len(LENGTHS))),
         ("points", (points, facts)),
         ("whole_centre", (WHOLE_FACTS,)),

@@ -16,6 +16,7 @@ Floats = npt.NDArray[np.float64]
 WORK = 4
 """Prices of a kind: of an operation, of a byte of activations, of a byte of constants, of a launch.
 """
+CLASSES = 2 * len(ALL_KINDS)
 TIMED_WEIGHT = 0.1
 """Of a kernel's row against a network's."""
 KEEP = 0.03
@@ -29,11 +30,13 @@ _TINY = 1e-300
 class Prices:
     """Milliseconds for each unit of work.
 
+    Kernels on channels in blocks have prices of their own.
+
     Attributes:
-        by_kind: shape (kinds, 4), columns as in :data:`WORK`.
+        by_class: shape (2 x kinds, 4), columns as in :data:`WORK`; kinds on blocks come last.
     """
 
-    by_kind: Floats
+    by_class: Floats
 
     @classmethod
     def fit(cls, observed: Observed) -> Prices:
@@ -45,14 +48,25 @@ class Prices:
         weights = np.concatenate([np.ones(len(total_ms)), np.full(len(timed), TIMED_WEIGHT)])
         pooled = _solve(_design(kernels, timed, work), weights, latency_ms)
         pooled = np.maximum(pooled, LEAST_SHARE * _typical(work, kernels, total_ms))
-        near = np.tile(pooled, len(ALL_KINDS))
-        spread = np.hstack([work * (kernels.kinds == n)[:, None] for n in range(len(ALL_KINDS))])
+        classes = classes_of(kernels)
+        spread = np.hstack([work * (classes == n)[:, None] for n in range(CLASSES)])
+        near = np.tile(pooled, CLASSES)
         priced = _solve(_design(kernels, timed, spread), weights, latency_ms, near)
-        return cls(priced.reshape(len(ALL_KINDS), WORK))
+        return cls(priced.reshape(CLASSES, WORK))
 
     def __call__(self, kernels: KernelCounts) -> Floats:
         """Milliseconds of every kernel, shape (d,), positive."""
-        return np.asarray((work_of(kernels) * self.by_kind[kernels.kinds]).sum(axis=1))
+        return self.parts(kernels).sum(axis=1)
+
+    def parts(self, kernels: KernelCounts) -> Floats:
+        """What every kernel pays for each work, in ms, shape (d, 4)."""
+        return np.asarray(work_of(kernels) * self.by_class[classes_of(kernels)])
+
+
+def classes_of(kernels: KernelCounts) -> npt.NDArray[np.int64]:
+    """Row of the prices of every kernel, shape (d,)."""
+    blocked = kernels.fact("blocked").astype(np.int64)
+    return np.asarray(kernels.kinds + len(ALL_KINDS) * blocked)
 
 
 def work_of(kernels: KernelCounts) -> Floats:
