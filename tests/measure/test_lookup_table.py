@@ -17,6 +17,8 @@ FACTS = SPACE.block_table.facts
 def test_every_row_of_a_resolution_is_found():
     assert len(distinct_rows(SPACE, [128])) == 96
     assert len(distinct_rows(SPACE, [160, 224])) == 192
+    assert len(distinct_rows(latcast.space("ofa-proxyless"), [128])) == 104
+    assert len(distinct_rows(latcast.space("ofa-resnet50"), [128])) == 163
 
 
 def test_every_row_of_a_space_without_resolutions_is_found():

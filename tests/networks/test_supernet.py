@@ -188,9 +188,9 @@ def parse(width, arch):
 
 
 def supernet_module(width):
-    from latcast.networks.supernet._modules import OFANetwork
+    from latcast.networks.supernet import network_module
 
-    return OFANetwork(latcast.space(SPACES[width]).supernet(), elastic=True)
+    return network_module(latcast.space(SPACES[width]).supernet(), elastic=True)
 
 
 def images(batch=2, side=128, seed=5):

@@ -31,6 +31,12 @@ CASES = [
         for kind in KINDS
         if kind != "roofline"  # none is shipped, and fitting it takes seconds
     ),
+    *(
+        (name, kind)
+        for name in ("ofa-proxyless", "ofa-resnet50")
+        for kind in KINDS
+        if kind not in ("roofline", "bayes")  # nor is a base model
+    ),
 ]
 # Single precision inside; all others compute in double.
 TOLERANCE = {"mlp": 1e-6}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OPERATORS = frozenset({
     "conv", "depthwise_conv", "linear", "relu", "relu6", "h_swish", "h_sigmoid",
-    "global_pool", "avg_pool", "channel_shuffle", "zero", "identity", "add", "scale",
+    "global_pool", "avg_pool", "max_pool", "channel_shuffle", "zero", "identity", "add", "scale",
 })  # fmt: skip
 _KERNEL_TIME = "_kernel_time"
 _NAMELESS = "SkipLayerNormalization"

@@ -77,7 +77,8 @@ def is_gemm(parts: Parts, path: Sequence[Part]) -> bool:
     """A product of matrices with a bias, or one that is written as ``Gemm``."""
     product = parts.layer(path[0].main)
     is_matrix = len(_written(parts, path[0])) == 2  # noqa: PLR2004
-    return is_matrix and (product.operator == "Gemm" or len(path[0].layers) > 1)
+    has_bias = len(path[0].layers) > 1 or _has_bias(product)
+    return is_matrix and (has_bias or product.operator == "Gemm")
 
 
 def adds_a_vector(parts: Parts, path: Sequence[Part]) -> bool:

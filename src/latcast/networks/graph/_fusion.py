@@ -17,7 +17,9 @@ _MOST_READERS = 16
 """A kernel that more others read is at the border of kernels, which keeps the time linear."""
 
 
-def fuse(graph: LayerGraph, rules: Sequence[Rule] = RULES) -> tuple[Kernel, ...]:
+def fuse(
+    graph: LayerGraph, rules: Sequence[Rule] = RULES, *, is_cut_out: bool = False
+) -> tuple[Kernel, ...]:
     """A partition of all layers into kernels, as a runtime makes it.
 
     Kernels come in an order in which they can run. What is read from outside of a kernel, or is an
@@ -26,11 +28,14 @@ def fuse(graph: LayerGraph, rules: Sequence[Rule] = RULES) -> tuple[Kernel, ...]
     Args:
         graph: any; a layer whose cost is not known stays alone.
         rules: are applied one after the other, each wherever it fits.
+        is_cut_out: whether the graph is a block of a network, whose inputs others have written.
     """
     joined = Joining(graph)
     for rule in rules:
         joined.apply(rule)
-    return tuple(Kernel(x.main, x.layers, x.idle) for x in joined.parts.in_order())
+    parts = joined.parts
+    blocked = parts.blocked_now(inputs=is_cut_out)
+    return tuple(Kernel(x.main, x.layers, x.idle, x.key in blocked) for x in parts.in_order())
 
 
 @dataclass(frozen=True, slots=True)

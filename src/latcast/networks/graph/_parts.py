@@ -108,15 +108,21 @@ class Parts:
 
     @cached_property
     def blocked(self) -> frozenset[int]:
-        """Keys of the kernels that write blocks of channels, as they were when first asked.
+        """Keys of the kernels that write blocks of channels, as they were when first asked."""
+        return self.blocked_now()
 
-        See :func:`is_blocked`.
+    def blocked_now(self, *, inputs: bool = False) -> frozenset[int]:
+        """Keys of the kernels that write blocks of channels (see :func:`is_blocked`).
+
+        Args:
+            inputs: whether inputs of the graph, which has been cut out of a network, may come in
+                blocks.
         """
-        found: set[int] = set()
+        found: set[int] = {GRAPH_INPUT} if inputs else set()
         for x in self.in_order():
             if is_blocked(self.layer(x.main), x.word, [s in found for s in self.sources(x)]):
                 found.add(x.key)
-        return frozenset(found)
+        return frozenset(found - {GRAPH_INPUT})
 
     @cached_property
     def cancelled(self) -> frozenset[int]:

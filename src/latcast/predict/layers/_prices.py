@@ -14,7 +14,8 @@ from ._posterior import Observed
 Floats = npt.NDArray[np.float64]
 
 WORK = 4
-"""Prices of a kind: of a MAC, of a byte of activations, of a byte of constants, of a launch."""
+"""Prices of a kind: of an operation, of a byte of activations, of a byte of constants, of a launch.
+"""
 TIMED_WEIGHT = 0.1
 """Of a kernel's row against a network's."""
 KEEP = 0.03
@@ -51,14 +52,19 @@ class Prices:
 
     def __call__(self, kernels: KernelCounts) -> Floats:
         """Milliseconds of every kernel, shape (d,), positive."""
-        return np.einsum("dw,dw->d", work_of(kernels), self.by_kind[kernels.kinds])
+        return np.asarray((work_of(kernels) * self.by_kind[kernels.kinds]).sum(axis=1))
 
 
 def work_of(kernels: KernelCounts) -> Floats:
-    """What every kernel does of each work, shape (d, 4)."""
+    """What every kernel does of each work, shape (d, 4).
+
+    An operation is a MAC, or without any what is done for one pixel of the window of an output.
+    """
+    macs = kernels.fact("macs")
+    visits = kernels.fact("positions") * kernels.fact("outputs") * kernels.fact("window")
     moved = kernels.fact("read_bytes") + kernels.fact("write_bytes")
-    columns = (kernels.fact("macs"), moved, kernels.fact("param_bytes"), np.ones(len(moved)))
-    return np.stack(columns, axis=1)
+    operations = np.where(macs > 0, macs, visits)
+    return np.stack([operations, moved, kernels.fact("param_bytes"), np.ones(len(macs))], axis=1)
 
 
 def _typical(work: Floats, kernels: KernelCounts, total_ms: Floats) -> Floats:

@@ -41,7 +41,7 @@ def read_archive(path: Path) -> Program:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            text = _graph_text(archive, path)
+            text = _graph_text(archive)
         record = json.loads(text)
         return _program(record)
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
@@ -50,7 +50,7 @@ def read_archive(path: Path) -> Program:
         raise ValueError(f"{path.name} holds no graph that can be read: {error}") from error
 
 
-def _graph_text(archive: zipfile.ZipFile, path: Path) -> bytes:
+def _graph_text(archive: zipfile.ZipFile) -> bytes:
     """The JSON of the only model in an archive, of the present layout or of the one before."""
     graphs = [
         info
@@ -60,7 +60,7 @@ def _graph_text(archive: zipfile.ZipFile, path: Path) -> bytes:
     ]
     if not graphs and any(i.filename.endswith("data.pkl") for i in archive.infolist()):
         raise ValueError(
-            f"{path.name} is a pickle, which could run code when it is read, and has no graph; "
+            f"it is a pickle, which could run code when it is opened; "
             f"export the network instead: {_HOW_TO_SAVE}"
         )
     if len(graphs) != 1:

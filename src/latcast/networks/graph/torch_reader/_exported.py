@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._program import Call, Graph, Program, Ref, Side, Tensor
@@ -59,18 +59,18 @@ def program_of(exported_program: ExportedProgram) -> Program:
         **signature.inputs_to_lifted_tensor_constants,
         **signature.inputs_to_lifted_custom_objs,
     }
-    graph = _graph(exported_program.graph_module)
-    outputs = {str(n) for n in signature.user_outputs}
+    graph = _graph(exported_program.graph_module, signature.user_outputs)
     inner = Graph(
         tuple(n for n in graph.inputs if n not in parameters and n not in constants),
-        tuple(n for n in graph.outputs if n in outputs) or graph.outputs,
+        graph.outputs,
         graph.calls,
         graph.tensors,
     )
     return Program(inner, parameters, frozenset(constants))
 
 
-def _graph(module: fx.GraphModule) -> Graph:
+def _graph(module: fx.GraphModule, wanted: Collection[Any] | None = None) -> Graph:
+    """A graph with those of its outputs that are wanted, by the names of their nodes."""
     from torch import fx
 
     names: _Names = {}
@@ -86,7 +86,8 @@ def _graph(module: fx.GraphModule) -> Graph:
             attribute = getattr(module, str(node.target), None)
             names[node] = _graph(attribute) if isinstance(attribute, fx.GraphModule) else None
         elif node.op == "output":
-            outputs = tuple(_flat(_argument(node.args[0], names)))
+            given = [n for n in node.args[0] if wanted is None or getattr(n, "name", n) in wanted]
+            outputs = tuple(_flat(_argument(given, names)))
         elif _is_getitem(node, names):
             names[node] = names[node.args[0]][node.args[1]]
         else:
