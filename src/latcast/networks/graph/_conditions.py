@@ -132,7 +132,7 @@ def _follows_transpose(parts: Parts, layer: GraphLayer) -> bool:
     return source not in (GRAPH_INPUT, layer.inputs[0]) and parts.layer(source).op == "transpose"
 
 
-def is_unit_reshape(parts: Parts, path: Sequence[Part]) -> bool:
+def is_reshaped(parts: Parts, path: Sequence[Part]) -> bool:
     """What :func:`swaps_for_matmul` asks, and a reshape that adds or drops axes of one element."""
     shape = parts.layer(path[1].key)
     sides = [tuple(s for s in x if s > 1) for x in (shape.in_shapes[0], shape.out_shapes[0]) if x]
@@ -161,14 +161,23 @@ def blocked_second(parts: Parts, path: Sequence[Part]) -> bool:
 
 
 def plain_last(parts: Parts, path: Sequence[Part]) -> bool:
-    """A convolution that has no blocks, but a bias, runs last of what a sum reads."""
-    conv, layer = parts.layer(path[0].main), parts.layer(path[1].key)
+    """A convolution that has no blocks, but a bias, is the last such one that a sum reads."""
+    layer = parts.layer(path[1].key)
+    others = [parts.get(k) for k in parts.sources(path[1]) if k > path[0].key]
     return (
-        not takes_blocks(conv)
-        and len(_written(parts, path[0])) == _IMAGE_AXES
-        and (_has_bias(conv) or len(path[0].layers) > 1)
+        _is_plain(parts, path[0])
         and len(set(layer.in_shapes)) == 1
-        and path[0].key == max(parts.sources(path[1]))
+        and not any(x is not None and x.word == path[0].word and _is_plain(parts, x) for x in others)
+    )
+
+
+def _is_plain(parts: Parts, part: Part) -> bool:
+    conv = parts.layer(part.main)
+    return (
+        conv.kind in ("conv", "depthwise_conv")
+        and not takes_blocks(conv)
+        and len(_written(parts, part)) == _IMAGE_AXES
+        and (_has_bias(conv) or len(part.layers) > 1)
     )
 
 

@@ -87,9 +87,8 @@ RULES: tuple[Rule, ...] = (
     Rule("MatMulScaleFusion", "mul|div matmul+", "matmul", when=where.scales),
     Rule("MatMulScaleFusion", "matmul mul|div", when=where.scales_last),
     Rule("MatmulTransposeFusion", "transpose matmul+", "matmul", when=where.swaps_for_matmul),
-    Rule(
-        "MatmulTransposeFusion", "transpose reshape matmul+", "matmul", when=where.is_unit_reshape
-    ),
+    Rule("MatmulTransposeFusion", "transpose reshape matmul+", "matmul", when=where.is_reshaped),
+    Rule("MatmulTransposeFusion", "transpose matmul+", "matmul", when=where.swaps_for_matmul),
     Rule("TransposeOptimizer", "* transpose", when=where.cancels, idle=(1,)),
     # Level 3: layouts. A sum is added to what a convolution writes.
     Rule("NchwcTransformer", f"{_CONV}|batch_norm add+", "sum", when=where.blocked_first),
