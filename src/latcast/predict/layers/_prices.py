@@ -23,6 +23,9 @@ KEEP = 0.03
 """How firmly a kind's prices keep to those of all kinds."""
 LEAST_SHARE = 1e-3
 """Of the networks' time, that each kind of work takes at least: a price of nothing is not one."""
+ROUNDS = 6
+FARTHEST = 30.0
+"""Factor between measured and predicted beyond which an error weighs no more."""
 _TINY = 1e-300
 
 
@@ -40,7 +43,7 @@ class Prices:
 
     @classmethod
     def fit(cls, observed: Observed) -> Prices:
-        """Prices that are not negative, by relative least squares."""
+        """Prices of all kinds that occur, near those of all kinds together where rows say little."""
         kernels, total_ms = observed.kernels, observed.total_ms
         timed, kernel_ms, _ = observed.timed
         work = work_of(kernels)
@@ -56,7 +59,7 @@ class Prices:
 
     def __call__(self, kernels: KernelCounts) -> Floats:
         """Milliseconds of every kernel, shape (d,), positive."""
-        return self.parts(kernels).sum(axis=1)
+        return np.asarray(self.parts(kernels).sum(axis=1))
 
     def parts(self, kernels: KernelCounts) -> Floats:
         """What every kernel pays for each work, in ms, shape (d, 4)."""
@@ -96,20 +99,31 @@ def _design(kernels: KernelCounts, timed: npt.NDArray[np.int64], work: Floats) -
 def _solve(
     design: sp.csr_matrix, weights: Floats, latency_ms: Floats, near: Floats | None = None
 ) -> Floats:
-    """Non-negative least squares of relative errors.
+    """Prices that are not negative, by least squares of errors of the logarithm, as it were.
 
-    Lawson and Hanson, *Solving Least Squares Problems* (1974). ``near`` holds what prices keep to
-    that the rows say nothing of.
+    Each round solves a non-negative problem (Lawson and Hanson, *Solving Least Squares Problems*,
+    1974) of errors divided by the geometric mean of what was measured and what the last round
+    predicted: to second order, that is the logarithm's error. Relative to the measured latencies
+    alone, prices would come out low. ``near`` holds what prices keep to that the rows say nothing
+    of.
     """
     from scipy.optimize import nnls
 
-    x = (sp.diags(weights / latency_ms) @ design).toarray()
-    scale = near if near is not None else 1 / np.maximum(x.max(axis=0), _TINY)
-    x = x * scale
-    y = weights
-    if near is not None:
-        hold = KEEP * np.sqrt(len(y))
-        x, y = np.vstack([x, hold * np.eye(len(near))]), np.append(y, np.full(len(near), hold))
-    q, r = np.linalg.qr(x)
-    prices, _ = nnls(r, q.T @ y)
+    dense = design.toarray()
+    scale = near if near is not None else _column_scale(dense, latency_ms)
+    dense *= scale
+    hold = KEEP * np.sqrt(len(latency_ms)) if near is not None else 0.0
+    prices = np.ones(len(scale))
+    for round_ in range(ROUNDS):
+        predicted = dense @ prices
+        against = latency_ms if round_ == 0 else np.sqrt(latency_ms * predicted)
+        against = np.clip(against, latency_ms / FARTHEST, latency_ms * FARTHEST)
+        x = dense * (weights / against)[:, None]
+        y = weights * latency_ms / against
+        q, r = np.linalg.qr(np.vstack([x, hold * np.eye(len(scale))]))
+        prices, _ = nnls(r, q.T @ np.append(y, np.full(len(scale), hold)))
     return np.asarray(prices * scale)
+
+
+def _column_scale(dense: Floats, latency_ms: Floats) -> Floats:
+    return np.asarray(1 / np.maximum((dense / latency_ms[:, None]).max(axis=0), _TINY))
