@@ -154,7 +154,7 @@ class _Mapping:
         ends: dict[str, int] = {}
         for n, node in enumerate(nodes.nodes):
             for output in node.output:
-                end = self._end(node, output, named)
+                end = self._end(node, self._original.same.get(output, output), named)
                 if end is None and (node.op_type in (*VIEWS, *REORDERS, "Transpose")):
                     end = ends.get(nodes.inputs[n][0])
                 if end is not None:

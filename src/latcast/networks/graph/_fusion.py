@@ -72,8 +72,8 @@ class Joining:
             start = self.parts.get(key)
             # A kernel that was joined may start another path.
             while start and steps[0].fits(start.word) and (path := self._path(rule, steps, start)):
-                word = rule.becomes or start.word
-                start = self.parts.join(path, word, _exits(steps, path), _idle(rule, path))
+                exits, idle = _exits(steps, path), _idle(rule, path)
+                start = self.parts.join(path, rule.becomes, exits, idle)
 
     def _path(self, rule: Rule, steps: Sequence[_Step], start: Part) -> list[Part] | None:
         for path in self._paths(steps, [start]):

@@ -94,16 +94,21 @@ class Parts:
     def join(
         self, path: Sequence[Part], word: str, exits: Sequence[int], idle: Sequence[int]
     ) -> Part:
-        """Make one kernel of several, of which only ``exits`` are read from outside."""
+        """Make one kernel of several, of which only ``exits`` are read from outside.
+
+        It goes by ``word``, or else by what the one with most work did.
+        """
         layers = tuple(sorted(n for x in path for n in x.layers))
         reads = dict.fromkeys(n for x in path for n in x.reads if n not in layers)
-        main = max((x.main for x in path), key=self._work)
+        most = max(path, key=lambda x: self._work(x.main))
         gone = sorted({*idle, *(n for x in path for n in x.idle)})
         for x in path:
             del self._parts[x.key]
         for n in layers:
             self._owners[n] = layers[-1]
-        joined = Part(word, main, layers, tuple(sorted(exits)), tuple(reads), tuple(gone))
+        joined = Part(
+            word or most.word, most.main, layers, tuple(sorted(exits)), tuple(reads), tuple(gone)
+        )
         return self._add(joined)
 
     @cached_property

@@ -7,8 +7,10 @@ meet their inverse or a convolution, which reads channels that come last as well
 from __future__ import annotations
 
 from ._blocked import BLOCK, takes_blocks
-from ._graph import GRAPH_INPUT, GraphLayer, LayerGraph, TensorShape
+from ._graph import GRAPH_INPUT, GraphLayer, LayerGraph
 
+CHANNELS_LAST = (0, 2, 3, 1)
+CHANNELS_FIRST = (0, 3, 1, 2)
 _MOVABLE = ("activation", "elementwise")
 
 
@@ -54,20 +56,22 @@ def _ends(layer: GraphLayer, is_pending: bool) -> bool:
     return _to_last(layer)
 
 
-def channels_last(shape: TensorShape | None) -> TensorShape | None:
-    """The shape (batch, height, width, channels) of a map; None of what is none."""
-    return (shape[0], *shape[2:], shape[1]) if shape is not None and len(shape) == 4 else None
+def transposes(layer: GraphLayer, order: tuple[int, ...]) -> bool:
+    """Whether a layer is a transpose that writes its axes in an order.
+
+    Where the layer does not tell it, its shapes do, which axes of one size can mistake.
+    """
+    shape = layer.in_shapes[0] if layer.op == "transpose" and layer.is_costed else None
+    if shape is None or len(shape) != len(order):
+        return False
+    if layer.order:
+        return layer.order == order
+    return layer.out_shapes[0] == tuple(shape[n] for n in order)
 
 
 def _to_first(layer: GraphLayer) -> bool:
-    first = layer.out_shapes[0]
-    return _is_transpose(layer) and layer.in_shapes[0] == channels_last(first)
+    return transposes(layer, CHANNELS_FIRST)
 
 
 def _to_last(layer: GraphLayer) -> bool:
-    first = layer.in_shapes[0]
-    return _is_transpose(layer) and layer.out_shapes[0] == channels_last(first)
-
-
-def _is_transpose(layer: GraphLayer) -> bool:
-    return layer.op == "transpose" and layer.is_costed
+    return transposes(layer, CHANNELS_LAST)

@@ -137,7 +137,7 @@ def _transpose(node: Node) -> Reading:
     order = node.integers("perm", range(len(shape))[::-1])
     if sorted(order) != list(range(len(shape))):
         raise ValueError(f"perm must name each of {len(shape)} axes once; got {order}")
-    return Reading((tuple(shape[n] for n in order),))
+    return Reading((tuple(shape[n] for n in order),), order=tuple(order))
 
 
 def _gather(node: Node) -> Reading:
