@@ -52,7 +52,10 @@ def photos(tmp_path_factory):
 
 
 @pytest.mark.parametrize("batch", [1, 3, None])
-@pytest.mark.parametrize("name", ["nasbench201", "fbnet", "compofa-fixed-kernel-w1.0"])
+@pytest.mark.parametrize(
+    "name",
+    ["nasbench201", "fbnet", "compofa-fixed-kernel-w1.0", "ofa-proxyless", "ofa-resnet50"],
+)
 def test_random_weights_of_any_space(name, batch, tmp_path):
     restrict = {"r": [128]} if "ofa" in name else None
     arch = latcast.space(name).sample(1, seed=1, restrict=restrict)

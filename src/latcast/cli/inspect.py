@@ -80,24 +80,27 @@ def _layer(layer: GraphLayer) -> dict[str, Any]:
         "param_bytes": layer.param_bytes,
         "read_bytes": layer.read_bytes,
         "write_bytes": layer.write_bytes,
+        "moved_bytes": _moved_bytes(layer),
     }
 
 
+def _moved_bytes(layer: GraphLayer) -> int:
+    """Activations and constants that go through memory; those of a view stay where they are."""
+    if layer.kind == "view":
+        return 0
+    return layer.read_bytes + layer.write_bytes + layer.param_bytes
+
+
 def _sums(layers: list[dict[str, Any]]) -> dict[str, int]:
-    names = ("macs", "params", "param_bytes", "read_bytes", "write_bytes")
+    names = ("macs", "params", "param_bytes", "read_bytes", "write_bytes", "moved_bytes")
     return {"layers": len(layers)} | {n: sum(x[n] or 0 for x in layers) for n in names}
-
-
-def _moved_bytes(record: dict[str, Any]) -> int:
-    """Activations and constants, of layers that do something."""
-    return int(record["read_bytes"] + record["write_bytes"] + record["param_bytes"])
 
 
 def _busiest(layers: list[dict[str, Any]], most: int | None) -> list[dict[str, Any]]:
     """The layers with most MACs, then most bytes, in running order."""
     if most is None or most >= len(layers):
         return layers
-    work = [(x["macs"] or 0, _moved_bytes(x)) for x in layers]
+    work = [(x["macs"] or 0, x["moved_bytes"]) for x in layers]
     chosen = sorted(range(len(layers)), key=lambda n: work[n], reverse=True)[:most]
     return [layers[n] for n in sorted(chosen)]
 
@@ -123,7 +126,7 @@ def _print(record: dict[str, Any]) -> None:
                 f"{x['macs'] / 1e6:,.2f}",
                 f"{100 * x['macs'] / max(1, total['macs']):.1f}",
                 f"{x['params'] / 1e6:,.3f}",
-                f"{_moved_bytes(x) / 1e6:,.2f}",
+                f"{x['moved_bytes'] / 1e6:,.2f}",
             ]
             for name, x in [*((k["kind"], k) for k in record["kinds"]), ("all", total)]
         ],
@@ -139,5 +142,5 @@ def _row(layer: dict[str, Any]) -> list[str]:
         shape_text(layer["out_shapes"][0] if layer["out_shapes"] else ()),
         f"{layer['macs'] / 1e6:,.2f}" if known else "–",
         f"{layer['params']:,}",
-        f"{_moved_bytes(layer) / 1e3:,.1f}" if known else "–",
+        f"{layer['moved_bytes'] / 1e3:,.1f}" if known else "–",
     ]

@@ -71,7 +71,8 @@ class OpenVINO(Runtime):
 
     def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
         read = self._core.read_model(model)
-        read.reshape({name: list(values.shape) for name, values in inputs.items()})
+        if read.is_dynamic():
+            read.reshape({name: list(values.shape) for name, values in inputs.items()})
         settings = self._settings() | {"PERF_COUNT": profiling}
         compiled = self._core.compile_model(read, "CPU", settings)
         return _Loaded(compiled, inputs, LayerNumbers.of(model) if profiling else None)
@@ -149,6 +150,7 @@ class _Loaded(LoadedNetwork):
         import openvino as ov
 
         request = self._compiled.create_infer_request()
-        for name, values in self._inputs.items():
-            request.set_tensor(name, ov.Tensor(values))
+        for n, port in enumerate(self._compiled.inputs):
+            (values,) = (self._inputs[name] for name in port.names if name in self._inputs)
+            request.set_input_tensor(n, ov.Tensor(values))
         return request

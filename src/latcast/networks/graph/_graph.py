@@ -40,7 +40,7 @@ class GraphLayer:
         params: trainable numbers that it reads: weights, biases, scales and shifts.
         param_bytes: bytes of all constants that it reads.
         window: height and width of the window of a convolution or pool.
-        stride: steps of the window.
+        stride: steps of the window; of a slice the largest one, as a width.
         dilation: of the window.
         groups: convolution groups, or heads of an attention.
         element_bytes: bytes of one element of its activations.

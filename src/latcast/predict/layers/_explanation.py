@@ -101,13 +101,14 @@ def explain(
         doubts: about every distinct kernel.
         deviations: that intervals reach to either side.
     """
-    parts = work_of(kernels) * prices.by_kind[kernels.kinds]
+    parts = prices.parts(kernels)
     moved = work_of(kernels)[:, 1:3].sum(axis=1)
     factors = np.exp(deviations * forecast.kernel_deviation)
     listed = []
     for kernel, row in zip(found, kernels.rows[0].tolist(), strict=True):
         main = graph.layers[kernel.main]
-        ms, factor = float(forecast.kernel_ms[row]), float(factors[row])
+        ms = float(forecast.kernel_ms[row] * forecast.factor[0])
+        factor = float(factors[row])
         listed.append(
             KernelForecast(
                 name=main.name,

@@ -11,19 +11,22 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from ._basis import Basis
+from ._basis import Basis, Scale
 from ._kernels import KernelCounts
 from ._model import LayerModel
+from ._overhead import without_overhead
 from ._posterior import Noise, Observed, learn
 from ._prices import Prices
+from ._whole import Whole
 
 Floats = npt.NDArray[np.float64]
 
-MOST_POINTS = 60
-AMPLITUDES = (0.2, 0.5, 1.0)
-STRETCHES = (1.0, 2.0)
-NETWORK_NOISES = (0.01, 0.03)
-KERNEL_NOISES = (0.05, 0.15)
+LARGE_POINTS, SMALL_POINTS = 30, 60
+LARGE = tuple(product((0.5, 1.0), (2.0, 4.0)))
+SMALL = tuple(product((0.1, 0.3), (1.0, 1.5)))
+"""Amplitude and stretch of the two processes: what the evidence chooses from."""
+NETWORK_NOISES = (0.01, 0.03, 0.06)
+KERNEL_NOISES = (0.05, 0.1, 0.2)
 SETTING_NETWORKS, SETTING_KERNELS = 300, 4_000
 """Settings are chosen on so many of the networks, and of the kernels' times."""
 FOLDS = 5
@@ -32,43 +35,47 @@ LEAST_GROUPS = 3
 
 def fit_model(observed: Observed, rng: np.random.Generator) -> LayerModel:
     """Prices, settings by evidence, and weights."""
-    prices = Prices.fit(observed)
-    return refit(observed, _settings(_thinned(observed, rng), prices))
+    return refit(observed, _settings(without_overhead(_thinned(observed, rng))))
 
 
 def refit(observed: Observed, settings: LayerModel) -> LayerModel:
     """Prices and weights of other data with the same settings."""
-    prices = Prices.fit(observed)
-    basis = Basis.choose(
-        observed.kernels,
-        most_points=MOST_POINTS,
-        amplitude=settings.basis.amplitude,
-        stretch=settings.basis.stretch,
-    )
-    return _learnt(observed, prices, basis, settings.noise)[0]
+    return _fitted(without_overhead(observed), settings.basis.scales, settings.noise)[0]
 
 
-def _learnt(
-    observed: Observed, prices: Prices, basis: Basis, noise: Noise
+def _fitted(
+    observed: Observed, scales: tuple[Scale, Scale], noise: Noise
 ) -> tuple[LayerModel, float]:
-    log_prices = np.log(prices(observed.kernels))
-    weights, evidence = learn(observed, log_prices, basis.features(observed.kernels), noise)
-    return LayerModel(prices, basis, weights, noise), evidence
-
-
-def _settings(observed: Observed, prices: Prices) -> LayerModel:
-    """The model with the highest evidence: first the process, then the noise."""
-    points = MOST_POINTS // 2
-    bases = [
-        Basis.choose(observed.kernels, most_points=points, amplitude=a, stretch=s)
-        for a, s in product(AMPLITUDES, STRETCHES)
-    ]
-    best, evidence = max(
-        (_learnt(observed, prices, basis, Noise()) for basis in bases), key=itemgetter(1)
+    """A model with these settings, and the logarithm of its evidence."""
+    kernels = observed.kernels
+    prices = Prices.fit(observed)
+    basis, whole = Basis.choose(kernels, scales), Whole.choose(kernels, prices)
+    weights, evidence = learn(
+        observed,
+        np.log(prices(kernels)),
+        basis.features(kernels),
+        whole.features_and_rest(kernels, prices)[0],
+        noise,
     )
+    return LayerModel(prices, basis, whole, weights, noise), evidence
+
+
+def _settings(observed: Observed) -> LayerModel:
+    """The model with the highest evidence: first the processes, then the noise."""
+    large, small = Scale(*LARGE[-1], LARGE_POINTS), Scale(*SMALL[-1], SMALL_POINTS)
+    first = [(Scale(*pair, LARGE_POINTS), small) for pair in LARGE]
+    best = _best(observed, first, [Noise()])
+    large = best.basis.scales[0]
+    best = _best(observed, [(large, Scale(*pair, SMALL_POINTS)) for pair in SMALL], [Noise()])
     noises = [Noise(network, kernel) for network, kernel in product(NETWORK_NOISES, KERNEL_NOISES)]
-    others = [_learnt(observed, prices, best.basis, noise) for noise in noises]
-    return max([(best, evidence), *others], key=itemgetter(1))[0]
+    return _best(observed, [best.basis.scales], noises)
+
+
+def _best(
+    observed: Observed, scales: Sequence[tuple[Scale, Scale]], noises: Sequence[Noise]
+) -> LayerModel:
+    models = (_fitted(observed, s, noise) for s, noise in product(scales, noises))
+    return max(models, key=itemgetter(1))[0]
 
 
 def _thinned(observed: Observed, rng: np.random.Generator) -> Observed:

@@ -69,7 +69,7 @@ class KernelCounts:
         for row in used.tolist():
             block = space.block_table.blocks[row]
             graph = graph_of_layers(block.layers, batch, block.name)
-            per_block.append(seen.add(graph, working_kernels(graph)))
+            per_block.append(seen.add(graph, working_kernels(graph, is_cut_out=True)))
         position = np.full(len(space.block_table) + 1, -1)
         position[used] = np.arange(len(used))
         places = position[ids]
@@ -132,9 +132,9 @@ class _Distinct:
         return kinds, labels, np.array(self._facts).reshape(-1, len(KERNEL_FACTS))
 
 
-def working_kernels(graph: LayerGraph) -> list[Kernel]:
-    """Kernels of the graph that do something at run time."""
-    return [k for k in fuse(graph) if graph.layers[k.main].kind != "view"]
+def working_kernels(graph: LayerGraph, *, is_cut_out: bool = False) -> list[Kernel]:
+    """Kernels of the graph, or of a block of one, that do something at run time."""
+    return [k for k in fuse(graph, is_cut_out=is_cut_out) if graph.layers[k.main].kind != "view"]
 
 
 def _counts(rows: Sequence[npt.NDArray[np.int64]], d: int) -> sp.csr_matrix:

@@ -197,8 +197,8 @@ def _range(node: Node, shapes: Sequence[TensorShape]) -> Array:
 def _trilu(node: Node, _: Sequence[TensorShape]) -> Array:
     k = node.whole_numbers(1)[0] if node.get(1) is not None else 0
     diagonal = max(-MOST_FOLDED, min(MOST_FOLDED, k))
-    data = node.data(0)
-    return np.triu(data, diagonal) if node.integer("upper", 1) else np.tril(data, diagonal)
+    cut = np.triu if node.integer("upper", 1) else np.tril
+    return np.asarray(cut(node.data(0), diagonal))
 
 
 def _cumulative(node: Node, _: Sequence[TensorShape]) -> Array:
@@ -235,6 +235,7 @@ EVALUATORS: dict[str, Callable[[Node, Sequence[TensorShape]], Array | list[Array
     "ReduceSum": _reduce(np.sum), "ReduceProd": _reduce(np.prod), "ReduceMax": _reduce(np.max),
     "ReduceMin": _reduce(np.min), "ReduceMean": _reduce(np.mean),
     "Shape": _shape_of, "Size": _size, "ConstantOfShape": _constant_of_shape, "Range": _range,
+    "NonZero": lambda n, _: np.array(np.nonzero(n.data(0)), np.int64),
     "Trilu": _trilu, "CumSum": _cumulative, "ArgMax": _arg_max,
 }  # fmt: skip
 """ONNX operator -> its outputs."""

@@ -108,7 +108,7 @@ def _slice(node: Node) -> Reading:
         raise ValueError("starts, ends, axes and steps must be as many, and no step 0")
     for n, axis in enumerate(axes_of(axes, len(shape))):
         shape[axis] = len(range(*slice(starts[n], ends[n], steps[n]).indices(shape[axis])))
-    return Reading((tuple(shape),))
+    return Reading((tuple(shape),), stride=(1, max(map(abs, steps), default=1)))
 
 
 def _pad(node: Node) -> Reading:

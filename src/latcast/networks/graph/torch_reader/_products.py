@@ -69,14 +69,6 @@ def _is_product(first: str, second: str, out: str) -> bool:
     )
 
 
-def _attention(o: Operation) -> Facts:
-    """Queries, keys and values of (batch, heads, tokens, features)."""
-    reads = tuple(o.tensor(n) for n in ("query", "key", "value"))
-    mask = tuple(t for t in o.operands if t not in reads)
-    shape = o.outputs[0].shape
-    return Facts("attention", (*reads, *mask), groups=shape[-3] if len(shape) > 2 else 1)
-
-
 def _pool(o: Operation, op: str) -> Facts:
     window = o.pair("kernel_size")
     return Facts(
@@ -106,13 +98,6 @@ PRODUCTS: dict[str, Rule] = {
     "addmm": partial(_product, first="mat1", second="mat2"),
     "baddbmm": partial(_product, first="batch1", second="batch2"),
     "einsum": _einsum,
-    **dict.fromkeys(
-        (
-            "scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu",
-            "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention",
-        ),
-        _attention,
-    ),
     **dict.fromkeys(
         ("max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices",
          "max_pool3d_with_indices", "max_pool1d_with_indices"),
