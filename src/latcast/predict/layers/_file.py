@@ -48,7 +48,7 @@ def write(
         "whole_points": model.whole.points,
         "mean": weights.mean,
         "prior": weights.prior,
-        "gained": weights.gained.astype(small),
+        "gained": weights.gained.astype(np.float16),
         "low": np.where(seen, ranges.low, _UNSEEN),
         "high": np.where(seen, ranges.high, _UNSEEN),
         "scores": scores.sizes.astype(small),

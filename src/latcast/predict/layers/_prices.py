@@ -26,7 +26,7 @@ LEAST_SHARE = 1e-3
 ROUNDS = 6
 FARTHEST = 30.0
 """Factor between measured and predicted beyond which an error weighs no more."""
-_TINY = 1e-300
+_TINY, _TINY_RIDGE = 1e-300, 1e-9
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Prices:
 
     @classmethod
     def fit(cls, observed: Observed) -> Prices:
-        """Prices of all kinds that occur, near those of all kinds together where rows say little."""
+        """Prices by kind, near those of all kinds together where rows say little."""
         kernels, total_ms = observed.kernels, observed.total_ms
         timed, kernel_ms, _ = observed.timed
         work = work_of(kernels)
@@ -107,6 +107,7 @@ def _solve(
     alone, prices would come out low. ``near`` holds what prices keep to that the rows say nothing
     of.
     """
+    from scipy.linalg import cholesky, solve_triangular
     from scipy.optimize import nnls
 
     dense = design.toarray()
@@ -119,9 +120,11 @@ def _solve(
         against = latency_ms if round_ == 0 else np.sqrt(latency_ms * predicted)
         against = np.clip(against, latency_ms / FARTHEST, latency_ms * FARTHEST)
         x = dense * (weights / against)[:, None]
-        y = weights * latency_ms / against
-        q, r = np.linalg.qr(np.vstack([x, hold * np.eye(len(scale))]))
-        prices, _ = nnls(r, q.T @ np.append(y, np.full(len(scale), hold)))
+        gram = x.T @ x + (hold**2 + _TINY_RIDGE) * np.eye(len(scale))
+        right = x.T @ (weights * latency_ms / against) + hold**2
+        # The same problem with as many rows as columns.
+        r = cholesky(gram)
+        prices, _ = nnls(r, solve_triangular(r, right, trans=1))
     return np.asarray(prices * scale)
 
 
