@@ -22,7 +22,7 @@ VECTOR = 16
 """Numbers that a vector register holds: what does not fill the last one is wasted."""
 MOST_WINDOW, MOST_STRIDE = 49.0, 16.0
 """Beyond these, windows are alike: a convolution is a product of long rows then."""
-SCALE_DEVIATION, KIND_DEVIATION, LABEL_DEVIATION = 0.5, 0.5, 0.25
+SCALE_DEVIATION, KIND_DEVIATION, LABEL_DEVIATION = 0.5, 0.5, 0.3
 SLOPE_DEVIATIONS = np.array([0.12] * 13 + [0.7])
 """Prior standard deviations of log latency: of all kernels together, of a kind, of a power of each
 fact, of a set of fused operators."""

@@ -97,7 +97,7 @@ def select(observed: Observed, rows: npt.NDArray[np.int64]) -> Observed:
     counts = k.counts[rows]
     used = np.flatnonzero(np.asarray(counts.sum(axis=0)).ravel())
     kernels = KernelCounts(
-        k.kinds[used], tuple(k.labels[i] for i in used), k.facts[used], counts[:, used]
+        k.ops[used], tuple(k.labels[i] for i in used), k.facts[used], counts[:, used]
     )
     return Observed(kernels, observed.total_ms[rows], observed.times_ms[rows][:, used])
 
