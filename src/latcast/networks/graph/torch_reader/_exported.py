@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,9 @@ def exported(module: nn.Module, example_inputs: Sequence[Any]) -> ExportedProgra
     torch.backends.mha.set_fastpath_enabled(False)
     module.eval()
     try:
-        with torch.no_grad():
+        # What PyTorch warns of is about running or training the program.
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return torch.export.export(module, inputs, strict=False)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

@@ -9,7 +9,7 @@ from typing import Any
 
 from latcast.networks.graph._graph import GRAPH_INPUT, UNKNOWN, LayerGraph
 
-from ._attention import ATTENTIONS, add_attention
+from ._composites import COMPOSITES
 from ._layers import GrowingLayers
 from ._operation import Facts, Operand, Operation, Origin
 from ._program import Call, Graph, Program, Ref
@@ -161,8 +161,8 @@ class _Reader:
         if name and all(x.is_constant for x in reads):
             return None, frozenset(o for x in reads for o in x.origins)
         layer = _layer_name(scope, call)
-        if name in ATTENTIONS:
-            return add_attention(self.growing, layer, call.target, operation), frozenset()
+        if name in COMPOSITES:
+            return COMPOSITES[name](self.growing, layer, call.target, operation), frozenset()
         facts = RULES[name](operation) if name in RULES else Facts(UNKNOWN)
         reads = reads if facts.reads is None else facts.reads
         if facts.op == "identity":
