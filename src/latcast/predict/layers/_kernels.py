@@ -39,7 +39,8 @@ class KernelCounts:
 
     Attributes:
         ops: index in :data:`OPS` of the main operator of every kernel, shape (d,).
-        labels: its operators, such as ``conv+add+relu``, d texts.
+        labels: its operators, such as ``conv+add+relu`` or, on channels in blocks,
+            ``conv+add+relu/blocked``; d texts.
         facts: columns as in :data:`latcast.networks.graph.KERNEL_FACTS`, shape (d, facts).
         counts: how often each network has each kernel, shape (n, d).
         rows: of every network its kernels in running order, as rows of ``facts``; empty if the
@@ -122,7 +123,7 @@ class _Distinct:
         """Numbers of the kernels of a graph."""
         mains = [graph.layers[k.main] for k in kernels]
         ops = [OPS.index(x.op if x.is_costed else UNKNOWN) for x in mains]
-        labels = [kernel_label(graph, k) for k in kernels]
+        labels = [kernel_label(graph, k) + ("/blocked" if k.blocked else "") for k in kernels]
         return self.add_all(ops, labels, kernel_facts(graph, kernels))
 
     def add_all(self, ops: Iterable[int], labels: Iterable[str], facts: Floats) -> Numbers:
