@@ -17,6 +17,7 @@ from . import (
     devices,
     evaluate,
     export,
+    inspect,
     lookup_table,
     measure,
     models,
@@ -60,7 +61,7 @@ def _main(
 
 
 for _module in (
-    spaces, devices, models, predict, search, export, suggest, measure, train, adapt, tune,
+    spaces, devices, models, predict, inspect, search, export, suggest, measure, train, adapt, tune,
     evaluate, audit,
 ):  # fmt: skip
     app.command(name=_module.__name__.rpartition(".")[2])(_module.command)

@@ -40,5 +40,5 @@ def load(model: str | Path | bytes) -> tuple[ModelProto, Path | None, str]:
         ) from error
     if not proto.HasField("graph") or not proto.graph.node:
         raise ValueError(f"{label} must be an ONNX model with nodes; it has none")
-    name = proto.graph.name if file is None else file.stem
+    name = str(proto.graph.name) if file is None else file.stem
     return proto, None if file is None else file.parent, name or "network"

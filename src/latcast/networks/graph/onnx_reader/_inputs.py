@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from latcast.networks.graph._graph import GRAPH_INPUT, TensorShape
 
+from ._order import check_text
 from ._values import Value
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def sides_of(kind: TypeProto) -> list[Side] | None:
     if not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
         return None
     return [
-        d.dim_value if d.HasField("dim_value") else d.dim_param or None
+        d.dim_value if d.HasField("dim_value") else str(d.dim_param) or None
         for d in kind.tensor_type.shape.dim
     ]
 
@@ -67,6 +68,7 @@ def read_inputs(
         ValueError: a side stays open, or what was asked for does not fit the file.
     """
     declared = {info.name: info.type for info in infos}
+    check_text(*declared)
     asked = dict(shapes or {})
     _check(declared, batch, asked)
     inputs = Inputs()

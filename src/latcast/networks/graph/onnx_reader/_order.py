@@ -11,12 +11,28 @@ if TYPE_CHECKING:
 
 _GRAPH, _GRAPHS = 5, 10
 """Types of attributes that hold graphs."""
+_MOST_LETTERS = 100
+"""Of a name in a message."""
+_MOST_MESSAGE = 300
 
 
 def label(node: NodeProto) -> str:
     """Name of a node for messages: its own, or that of what it gives."""
     name = node.name or next(filter(None, node.output), "?")
-    return f"node {name!r} ({operator(node)})"
+    kind = "".join(c if c.isprintable() else "?" for c in operator(node))
+    return f"node {name[:_MOST_LETTERS]!r} ({kind[:_MOST_LETTERS]})"
+
+
+def shortened(message: str) -> str:
+    """A message that a file's numbers may have made long."""
+    return message if len(message) <= _MOST_MESSAGE else f"{message[:_MOST_MESSAGE]}…"
+
+
+def check_text(*names: object) -> None:
+    """Make sure that names are text; protobuf gives those that are not UTF-8 as bytes."""
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"names in an ONNX model must be UTF-8; got {name!r}")
 
 
 def operator(node: NodeProto) -> str:
@@ -78,11 +94,12 @@ def in_order(
             n = giver[name]
             if n not in reads:
                 node = nodes[n]
+                check_text(*node.input)
                 reads[n] = [*filter(None, node.input), *captured(node)]
                 used.update(reads[n])
                 stack.extend((label(node), source) for source in reads[n])
         elif not here(name) and not around(name):
-            raise ValueError(f"{reader} reads {name!r}, which no node gives")
+            raise ValueError(f"{reader} reads {name[:_MOST_LETTERS]!r}, which no node gives")
     return [nodes[n] for n in _sorted(nodes, reads, giver)], used
 
 
@@ -90,6 +107,7 @@ def _givers(nodes: Sequence[NodeProto], here: Callable[[str], bool]) -> dict[str
     giver: dict[str, int] = {}
     for n, node in enumerate(nodes):
         for name in filter(None, node.output):
+            check_text(name, node.name, node.op_type, node.domain)
             if name in giver or here(name):
                 raise ValueError(f"{label(node)} gives {name!r}, which another one gives already")
             giver[name] = n

@@ -14,7 +14,7 @@ from ._constants import check_shape, folded, read_constant
 from ._file import load
 from ._inputs import Inputs, read_inputs, sides_of
 from ._layers import Layers, is_empty
-from ._order import captured, in_order, label, operator
+from ._order import captured, check_text, in_order, label, operator, shortened
 from ._scope import Scope, attributes_of, branch_of, function_scope
 from ._table import READERS
 from ._tensors import constant, read_tensor
@@ -23,7 +23,9 @@ from ._values import Entry, Node, Reading, UnknownShape, Value
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
-_MOST_NODES = 100_000
+_MOST_NODES = 50_000
+MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
+"""What a file can cause that says what is not so; it is told as a ValueError of that node."""
 
 
 def read_onnx(
@@ -51,8 +53,8 @@ def read_onnx(
     try:
         proto, folder, name = load(model)
         return _Reader(proto, folder, batch, shapes).graph(name)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"names in an ONNX model must be UTF-8; got {error}") from error
+    except MALFORMED as error:
+        raise ValueError(f"the model is malformed: {error}") from error
 
 
 class _Reader:
@@ -98,6 +100,7 @@ class _Reader:
     def _run_graph(self, graph: GraphProto, scope: Scope) -> list[Value | None]:
         """Add constants and nodes of a graph to its scope; gives its outputs."""
         for tensor in graph.initializer:
+            check_text(tensor.name)
             scope.values[tensor.name] = read_tensor(
                 tensor, scope.prefix + tensor.name, self._folder
             )
@@ -122,10 +125,8 @@ class _Reader:
         for node in order:
             try:
                 outputs = self._outputs(node, scope)
-            except (
-                ArithmeticError, AttributeError, LookupError, MemoryError, TypeError,
-            ) as error:  # fmt: skip
-                raise ValueError(f"{label(node)} is malformed: {error}") from error
+            except MALFORMED as error:
+                raise ValueError(f"{label(node)} is malformed: {shortened(str(error))}") from error
             scope.values.update(zip(node.output, outputs, strict=False))
         return [scope.find(name) for name in wanted]
 
@@ -157,7 +158,7 @@ class _Reader:
         try:
             return self._read(node, key, proto.output, scope)
         except ValueError as error:
-            raise ValueError(f"{label(proto)}: {error}") from error
+            raise ValueError(f"{label(proto)}: {shortened(str(error))}") from error
 
     def _read(self, node: Node, key: str, names: Sequence[str], scope: Scope) -> list[Value | None]:
         """Compute a node that is constant; of another one add the layer."""

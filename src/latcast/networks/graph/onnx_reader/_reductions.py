@@ -88,6 +88,12 @@ def _one_hot(node: Node) -> Reading:
     return Reading((out,), dtype=node.value(2).dtype)
 
 
+def _non_zero(node: Node) -> Reading:
+    """Positions of what is not 0: how many there are is known of constants only."""
+    data = node.data(0)
+    return Reading(((data.ndim, int((data != 0).sum())),), dtype=INT64)
+
+
 def _eye_like(node: Node) -> Reading:
     return Reading((node.shape(0),), dtype=node.integer("dtype", 0) or None)
 
@@ -107,6 +113,7 @@ REDUCTIONS: dict[str, Entry] = {
     "EyeLike": Entry("constant", _eye_like, is_constant=True),
     "ConstantOfShape": Entry("constant", _constant_of_shape, (0,)),
     "Range": Entry("constant", _range, (0, 1, 2)),
+    "NonZero": Entry("gather", _non_zero),
     "OneHot": Entry("scatter", _one_hot, (1,)),
 }
 """ONNX operator -> how it is read."""

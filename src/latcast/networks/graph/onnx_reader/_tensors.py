@@ -193,7 +193,7 @@ class _Place:
 
     @classmethod
     def of(cls, tensor: TensorProto, name: str, shape: tuple[int, ...], folder: Path) -> _Place:
-        facts = {entry.key: entry.value for entry in tensor.external_data}
+        facts = {str(entry.key): str(entry.value) for entry in tensor.external_data}
         file = _inside(folder, facts.get("location", ""), name)
         wanted = -(-prod(shape) * type_of(tensor.data_type).bits // 8)
         try:
