@@ -73,9 +73,10 @@ def train_layers(
 
 def print_families(scores: Mapping[str, Mapping[str, Any]]) -> None:
     """Scores on each family by a model that had not seen it."""
+    names = sorted(scores, key=lambda name: (name == "all", name))
     rows = [
-        [name, *(f"{s[metric]:.1f}" if metric in s else "–" for metric in _FAMILY_SCORES)]
-        for name, s in scores.items()
+        [name, *(f"{scores[name][m]:.1f}" if m in scores[name] else "–" for m in _FAMILY_SCORES)]
+        for name in names
     ]
     columns = ["family", *_FAMILY_SCORES.values()]
     print_table(columns, rows, title="on each family, by a model that had not seen it:")
