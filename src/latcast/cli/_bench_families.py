@@ -76,5 +76,5 @@ def _print(rows: Sequence[dict[str, Any]], samples: int, seeds: int) -> None:
                 if (r["target"], r["setting"]) == (target, setting)
             ]
             if cells:
-                title = f"{target}, {setting}: {title.format(samples=samples)}"
-                print_table(columns, cells, title=title)
+                head = f"{target}, {setting}: {title.format(samples=samples)}"
+                print_table(columns, cells, title=head)
