@@ -22,6 +22,9 @@ KEEP = 0.05
 """Weight with which prices keep to those of more kernels, against rows as above."""
 LEAST_SHARE = 1e-3
 """Of the networks' time, that each kind of work takes at least: a price of nothing is not one."""
+LEAST_OF_NEAR = 0.02
+"""Of the price that it keeps to, a price has at least so much: a runtime that fuses more than the
+rules say makes some kernels next to free, and the logarithm of nothing is no number."""
 ROUNDS = 6
 FARTHEST = 30.0
 """Factor between measured and predicted beyond which an error weighs no more."""
@@ -64,12 +67,13 @@ class Prices:
         kinds, positions = np.unique(kernels.kinds, return_inverse=True)
         by_kind = np.tile(pooled, (len(ALL_KINDS), 1))
         by_kind[kinds] = solve(positions, np.tile(pooled, (len(kinds), 1)).ravel())
-        by_kind = np.maximum(by_kind, LEAST_SHARE * pooled)
+        by_kind = np.maximum(by_kind, LEAST_OF_NEAR * pooled)
         classes, first, positions = np.unique(
             classes_of(kernels), return_index=True, return_inverse=True
         )
-        by_class = solve(positions, by_kind[kernels.kinds[first]].ravel())
-        return cls(by_kind, classes, by_class)
+        near = by_kind[kernels.kinds[first]]
+        by_class = solve(positions, near.ravel())
+        return cls(by_kind, classes, np.maximum(by_class, LEAST_OF_NEAR * near))
 
     def __call__(self, kernels: KernelCounts) -> Floats:
         """Milliseconds of every kernel, shape (d,), positive."""
