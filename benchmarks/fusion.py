@@ -8,9 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from pathlib import Path
 
 import onnx
+import onnx.numpy_helper
 import onnxruntime
 
 from latcast.networks.graph import GraphLayer, fuse, read_onnx
@@ -20,6 +22,7 @@ VIEWS = frozenset(
 )
 REORDERS = frozenset(("ReorderInput", "ReorderOutput"))
 _NCHWC = re.compile(r"(.*?)(_bn)?_nchwc(_token_\d+)?")
+_SMALL = 8
 _DISTANCE = 6
 """So many nodes a transpose is moved at most, as it is looked for."""
 
@@ -31,23 +34,33 @@ class Nodes:
     Attributes:
         nodes: in running order.
         inputs: of every node the tensors that depend on the model's inputs.
+        same: tensor -> an earlier one that has the same values.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
     inputs: tuple[tuple[str, ...], ...]
+    same: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: onnx.ModelProto) -> Nodes:
-        constants = {x.name for x in model.graph.initializer}
-        alive = {x.name for x in model.graph.input} - constants
+        constants = {x.name: _content(x) for x in model.graph.initializer}
+        alive = {x.name for x in model.graph.input} - set(constants)
         nodes, inputs = [], []
+        seen: dict[tuple[object, ...], onnx.NodeProto] = {}
+        same: dict[str, str] = {}
         for node in model.graph.node:
+            if node.op_type == "Constant":
+                constants[node.output[0]] = node.attribute[0].SerializeToString()
             read = tuple(dict.fromkeys(i for i in node.input if i in alive))
             if read and node.op_type not in ("Shape", "Size"):
                 alive.update(o for o in node.output if o)
                 nodes.append(node)
                 inputs.append(read)
-        return cls(tuple(nodes), tuple(inputs))
+                values = tuple(constants.get(i) or same.get(i, i) for i in node.input)
+                attributes = tuple(sorted(a.SerializeToString() for a in node.attribute))
+                first = seen.setdefault((node.op_type, node.domain, values, attributes), node)
+                same.update(zip(node.output, first.output, strict=True))
+        return cls(tuple(nodes), tuple(inputs), same)
 
     @cached_property
     def makers(self) -> dict[str, int]:
@@ -69,8 +82,16 @@ class Nodes:
         return {x.name: n for n, x in enumerate(self.nodes) if x.name}
 
     def sources(self, n: int) -> Iterator[int]:
-        """Positions of the nodes that node ``n`` reads."""
-        return (self.makers[i] for i in self.inputs[n] if i in self.makers)
+        """Positions of the nodes that node ``n`` reads; of those that repeat one, the first."""
+        tensors = (self.same.get(i, i) for i in self.inputs[n])
+        return (self.makers[i] for i in tensors if i in self.makers)
+
+
+def _content(tensor: onnx.TensorProto) -> bytes | None:
+    """What a small constant has; None of a large one, which is like no other."""
+    if prod(tensor.dims) > _SMALL:
+        return None
+    return onnx.numpy_helper.to_array(tensor).tobytes() + bytes([tensor.data_type, *tensor.dims])
 
 
 def optimized(model: bytes, level: str) -> onnx.ModelProto:
@@ -133,7 +154,7 @@ class _Mapping:
         ends: dict[str, int] = {}
         for n, node in enumerate(nodes.nodes):
             for output in node.output:
-                end = self._end(node, output, named)
+                end = self._end(node, self._original.same.get(output, output), named)
                 if end is None and (node.op_type in (*VIEWS, *REORDERS, "Transpose")):
                     end = ends.get(nodes.inputs[n][0])
                 if end is not None:
@@ -143,6 +164,9 @@ class _Mapping:
     def _end(self, node: onnx.NodeProto, output: str, named: dict[str, int]) -> int | None:
         if output in self._original.makers:
             return self._original.makers[output]
+        # What a transpose was moved behind writes a tensor that is named after the node.
+        if output in self._original.names:
+            return self._original.names[output]
         if match := _NCHWC.fullmatch(node.name):
             return self._advanced(node, match[1])
         if node.name in named and node.op_type not in REORDERS:
@@ -186,9 +210,7 @@ class _Mapping:
         ]
         names = [x.name for x in self._original.nodes]
         groups = [frozenset(names[m] for m in g if m not in gone) for g in members.values()]
-        return Reference(
-            [g for g in groups if g], frozenset(names[m] for m in gone), unexplained
-        )
+        return Reference([g for g in groups if g], frozenset(names[m] for m in gone), unexplained)
 
     def _owner(self, n: int) -> int:
         """The node of the optimized model whose kernel does what node ``n`` stands for."""
@@ -243,11 +265,7 @@ class _Mapping:
             for m in ring:
                 if m in wanted:
                     return m
-            beside = [
-                x
-                for m in ring
-                for x in (*original.sources(m), *self._readers(m))
-            ]
+            beside = [x for m in ring for x in (*original.sources(m), *self._readers(m))]
             ring = [x for x in dict.fromkeys(beside) if x not in seen]
             seen.update(ring)
         return None

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from latcast import predict as predictors
-    from latcast.data import LatencyDataset, read
+    from latcast.data import LatencyDataset, NetworkDataset, read
     from latcast.devices import Target
     from latcast.networks import export
-    from latcast.predict import load, load_base
+    from latcast.networks.graph import LayerGraph, read_graph
+    from latcast.predict import load, load_base, load_layers
     from latcast.predict.design import suggest
     from latcast.search import InfeasibleError, search
     from latcast.spaces import Archs, space
@@ -25,12 +26,16 @@ __all__ = [
     "Archs",
     "InfeasibleError",
     "LatencyDataset",
+    "LayerGraph",
+    "NetworkDataset",
     "Target",
     "export",
     "load",
     "load_base",
+    "load_layers",
     "predictors",
     "read",
+    "read_graph",
     "search",
     "space",
     "suggest",
@@ -41,12 +46,16 @@ _PUBLIC = {
     "Archs": ("latcast.spaces", "Archs"),
     "InfeasibleError": ("latcast.search", "InfeasibleError"),
     "LatencyDataset": ("latcast.data", "LatencyDataset"),
+    "LayerGraph": ("latcast.networks.graph", "LayerGraph"),
+    "NetworkDataset": ("latcast.data", "NetworkDataset"),
     "Target": ("latcast.devices", "Target"),
     "export": ("latcast.networks", "export"),
     "load": ("latcast.predict", "load"),
     "load_base": ("latcast.predict", "load_base"),
+    "load_layers": ("latcast.predict", "load_layers"),
     "predictors": ("latcast.predict", None),
     "read": ("latcast.data", "read"),
+    "read_graph": ("latcast.networks.graph", "read_graph"),
     "search": ("latcast.search", None),
     "space": ("latcast.spaces", "space"),
     "suggest": ("latcast.predict.design", "suggest"),

@@ -45,10 +45,10 @@ def test_a_network_that_was_searched_for(latcast, folder):
 def test_from_a_supernet_through_pytorch_to_onnx(latcast, folder):
     torch = pytest.importorskip("torch")
     image = pytest.importorskip("PIL.Image")
-    from latcast.networks.supernet._modules import OFANetwork
+    from latcast.networks.supernet import network_module
 
     space = library.space("ofa-mobilenet-v3-w1.0")
-    state = OFANetwork(space.supernet(), elastic=True).state_dict()
+    state = network_module(space.supernet(), elastic=True).state_dict()
     torch.save({"state_dict": state}, folder / "super.pth")
     photos = folder / "photos"
     photos.mkdir()

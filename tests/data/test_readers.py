@@ -182,7 +182,7 @@ def test_architectures_in_one_column(tmp_path: Path) -> None:
     assert read(path, space="ofa-mobilenet-v3", target="a/b").archs.to_dicts() == ITEMS
 
 
-@pytest.mark.parametrize("name", ["nasbench201", "fbnet"])
+@pytest.mark.parametrize("name", ["nasbench201", "fbnet", "ofa-proxyless", "ofa-resnet50"])
 def test_architectures_of_other_spaces(tmp_path: Path, name: str) -> None:
     path = tmp_path / "mine.csv"
     items = space(name).sample(3, 0).to_dicts()

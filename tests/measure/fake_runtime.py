@@ -15,6 +15,7 @@ import numpy as np
 
 from latcast.measure.runtimes import LoadedNetwork, Runtime
 from latcast.networks import OPERATORS, cost
+from latcast.networks.graph import read_onnx
 
 CRASHES, HANGS, RAISES, NONSENSE, PRINTS, EATS = 128, 144, 160, 176, 192, 208
 """Resolutions at which something happens; 224 and 240 are harmless."""
@@ -28,19 +29,13 @@ class FakeRuntime(Runtime):
     operators = frozenset(OPERATORS)
 
     def _load(self, network, inputs, *, profiling):
-        match network.in_shape[1]:
-            case 128:
-                os.kill(os.getpid(), signal.SIGSEGV)
-            case 144:
-                time.sleep(3600)
-            case 160:
-                raise RuntimeError("no kernel\nfor this")
-            case 192:
-                os.write(1, b"chatter that is no answer\n")
-                sys.stdout.write("more of it\n")
-            case 208:
-                os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory is full
-        return FakeNetwork(network)
+        have_accident(network.in_shape[1])
+        return FakeNetwork([layer_ms(x) for x in network.layers], network.in_shape[1])
+
+    def _load_onnx(self, model, inputs, *, profiling):
+        side = next(iter(inputs.values())).shape[-1]
+        have_accident(side)
+        return FakeNetwork(graph_ms(read_onnx(model, batch=self.batch)), side)
 
     def facts(self):
         version = (
@@ -49,17 +44,32 @@ class FakeRuntime(Runtime):
         return {"version": version, "build": "", "instructions": "none"}
 
 
+def have_accident(side):
+    match side:
+        case 128:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case 144:
+            time.sleep(3600)
+        case 160:
+            raise RuntimeError("no kernel\nfor this")
+        case 192:
+            os.write(1, b"chatter that is no answer\n")
+            sys.stdout.write("more of it\n")
+        case 208:
+            os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory is full
+
+
 class FakeNetwork(LoadedNetwork):
     """Takes 1 ms for each 100 M MACs, and a little for every layer, on a clock of its own.
 
     Give or take half a percent.
     """
 
-    def __init__(self, network):
-        self._layers_ms = [layer_ms(x) for x in network.layers]
-        self._seconds = truth_ms(network) / 1000
+    def __init__(self, layers_ms, side):
+        self._layers_ms = layers_ms
+        self._seconds = sum(layers_ms) / 1000
         self._rng = np.random.default_rng()
-        self._nonsense = network.in_shape[1] == NONSENSE
+        self._nonsense = side == NONSENSE
         self._pause = float(os.environ.get("FAKE_PAUSE", "0"))
 
     def run(self):
@@ -87,3 +97,15 @@ def truth_ms(network):
 
 def layer_ms(layer):
     return cost(layer).macs / 1e8 + 1e-5
+
+
+def graph_ms(graph):
+    """Of every layer; all of a member's layers have a node of their own."""
+    return [x.macs / 1e8 + 1e-5 for x in graph.layers]
+
+
+class NoProfiler(FakeRuntime):
+    def _load_onnx(self, model, inputs, *, profiling):
+        if profiling:
+            raise OSError("disk full")
+        return super()._load_onnx(model, inputs, profiling=profiling)

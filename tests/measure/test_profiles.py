@@ -45,23 +45,23 @@ def test_changes_of_layout_are_booked_on_the_layer_after_them():
 
 def test_times_are_booked_on_layers_by_name():
     words = ("conv_0", "h_swish_1", "depthwise_conv_2", "conv_4", "h_sigmoid_5", "flatten_7")
-    numbers = {name: int(name.rpartition("_")[2]) for name in words} | {"output": 7}
-    assert book(
-        [
-            ("input", 0.0),
-            ("input_abcd_acdb_conv_0/WithoutBiases", 1.0),
-            ("conv_0/WithoutBiases", 10.0),
-            ("h_swish_1", 0.0),
-            ("depthwise_conv_2/WithoutBiases", 20.0),
-            ("something new", 2.0),
-            ("conv_4/WithoutBiases_acdb_abcd_h_sigmoid_5", 3.0),
-            ("h_sigmoid_5", 30.0),
-            ("flatten_7", 4.0),
-            ("output", 40.0),
-            ("output/sink_port_0", 5.0),
-        ],
-        LayerNumbers(numbers),
-    ) == {0: 11.0, 2: 20.0, 5: 35.0, 7: 49.0}
+    numbers = LayerNumbers({name: int(name.rpartition("_")[2]) for name in words} | {"output": 7})
+    times = [
+        ("input", 0.0),
+        ("input_abcd_acdb_conv_0/WithoutBiases", 1.0),
+        ("conv_0/WithoutBiases", 10.0),
+        ("h_swish_1", 0.0),
+        ("depthwise_conv_2/WithoutBiases", 20.0),
+        ("something new", 2.0),
+        ("conv_4/WithoutBiases_acdb_abcd_h_sigmoid_5", 3.0),
+        ("h_sigmoid_5", 30.0),
+        ("flatten_7", 4.0),
+        ("output", 40.0),
+        ("output/sink_port_0", 5.0),
+        ("new at the end", 0.5),
+    ]
+    booked = book(((numbers[name], ms) for name, ms in times), numbers.last)
+    assert booked == {0: 11.0, 2: 20.0, 5: 35.0, 7: 49.5}
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,7 @@ def test_times_are_booked_on_layers_by_name():
     [
         ("t12", 12), ("t3_raster_0", 3), ("flat7", 7), ("t12_nchwc", 12), ("Op3", None),
         ("output__matmul_converted", 13), ("ReorderOutput", None), ("t1", None), ("t120", None),
+        ("gemm_output_reshape", None), ("global_pool_9_acdb_abcd_output", 13),
     ],
 )  # fmt: skip
 def test_nodes_of_runtimes_are_of_the_layer_that_they_are_named_after(name, number):
@@ -79,3 +80,10 @@ def test_nodes_of_runtimes_are_of_the_layer_that_they_are_named_after(name, numb
 def test_a_model_without_numbers_has_no_profile():
     assert not LayerNumbers({})
     assert read_profile(trace({"Conv": 1}), 1, LayerNumbers({})) is None
+
+
+def test_a_fusion_without_a_name_is_the_layer_before_the_next():
+    numbers = LayerNumbers({"linear_1": 1, "layer_norm_4": 4, "linear_5": 5})
+    one = {"linear_1": 100, "SkipLayerNormalization_token_7": 20, "gemm_input": 1, "linear_5": 50}
+    found = read_profile(trace(one, one), 1, numbers)
+    assert found == pytest.approx({1: 0.1, 4: 0.02, 5: 0.051})

@@ -196,6 +196,8 @@ def test_outputs_of_compiled_pytorch_are_those_of_plain_numpy(tmp_path, monkeypa
 
 NETWORKS = {
     "ofa-mobilenet-v3-w1.0": {"r": [128]},
+    "ofa-proxyless": {"r": [128]},
+    "ofa-resnet50": {"r": [132]},  # maps of odd sides
     "nasbench201": {},
     "fbnet": {f"layer{n}": [1, 3, 4, 5, 7, 8, 9] for n in range(1, 23)},  # no groups
 }

@@ -52,7 +52,10 @@ def photos(tmp_path_factory):
 
 
 @pytest.mark.parametrize("batch", [1, 3, None])
-@pytest.mark.parametrize("name", ["nasbench201", "fbnet", "compofa-fixed-kernel-w1.0"])
+@pytest.mark.parametrize(
+    "name",
+    ["nasbench201", "fbnet", "compofa-fixed-kernel-w1.0", "ofa-proxyless", "ofa-resnet50"],
+)
 def test_random_weights_of_any_space(name, batch, tmp_path):
     restrict = {"r": [128]} if "ofa" in name else None
     arch = latcast.space(name).sample(1, seed=1, restrict=restrict)
@@ -102,10 +105,10 @@ def test_a_seed_s_weights_are_the_same_in_either_format(tmp_path):
 
 def test_a_cut_out_file_is_no_larger_than_its_network(tmp_path):
     torch = pytest.importorskip("torch")
-    from latcast.networks.supernet._modules import OFANetwork
+    from latcast.networks.supernet import network_module
 
     space = latcast.space("ofa-mobilenet-v3-w1.0")
-    torch.save(OFANetwork(space.supernet(), elastic=True).state_dict(), tmp_path / "super.pth")
+    torch.save(network_module(space.supernet(), elastic=True).state_dict(), tmp_path / "super.pth")
     arch = space.parse([SMALL])
     written = export(arch, tmp_path / "net.pt", weights=tmp_path / "super.pth")
     assert written.calibrated is False

@@ -17,7 +17,7 @@ from latcast.predict._network_features import (
 )
 from latcast.spaces import space
 
-SPACES = ["ofa-mobilenet-v3", "nasbench201", "fbnet"]
+SPACES = ["ofa-mobilenet-v3", "ofa-proxyless", "ofa-resnet50", "nasbench201", "fbnet"]
 
 
 def _features(name: str, units: int = 16) -> NetworkFeatures:

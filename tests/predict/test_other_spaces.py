@@ -19,7 +19,9 @@ def simulated(name: str, n: int = 600) -> LatencyDataset:
     """Latency that follows physics, with 1 % of noise."""
     the_space = space(name)
     rng = np.random.default_rng(1)
-    archs = the_space.sample(n, rng).unique()
+    has_resolution = the_space.genes[-1].name == "r"
+    restrict = {"r": [160, 224]} if has_resolution else None
+    archs = the_space.sample(n, rng, restrict=restrict).unique()
     facts = the_space.block_table.facts
     ms = facts["macs"] * 4e-8 + facts["elementwise_bytes"] * 5e-8 + facts["launches"] * 0.01
     latency = 1.0 + the_space.block_sums(archs, ms)
@@ -27,7 +29,9 @@ def simulated(name: str, n: int = 600) -> LatencyDataset:
 
 
 @pytest.mark.parametrize("kind", ["roofline", "lookup-table"])
-@pytest.mark.parametrize("name", ["nasbench201", "fbnet", "fbnet-imagenet"])
+@pytest.mark.parametrize(
+    "name", ["nasbench201", "fbnet", "fbnet-imagenet", "ofa-proxyless", "ofa-resnet50"]
+)
 def test_predicts_what_it_should(name: str, kind: str, tmp_path: Path) -> None:
     train, test = split(simulated(name), 0.8, seed=0)
     p = predictor(kind).fit(train)

@@ -166,7 +166,9 @@ def test_bad_genes_are_named(each: SearchSpace) -> None:
 
 def test_zero_is_no_choice_of_an_active_gene(each: SearchSpace) -> None:
     for column, gene in enumerate(each.genes):
-        depths = {g.name: [4] for g in each.genes if g.name in {f"d{i}" for i in range(1, 6)}}
+        depths = {
+            g.name: g.choices[-1:] for g in each.genes if g.name in {f"d{i}" for i in range(1, 6)}
+        }
         genes = each.sample(1, 0, restrict=depths).genes.copy()
         genes[0, column] = 0
         with pytest.raises(ValueError, match=f"{gene.name} must be one of .*; got 0"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._common import UsageError, usage
+from ._common import UsageError, check_usable, usage
 
 if TYPE_CHECKING:
     from latcast.measure import OnnxFile, OnnxNetwork
@@ -31,28 +31,32 @@ def asks_for_networks(given: Mapping[str, Any]) -> bool:
     return bool(asked)
 
 
-def asked_networks(given: Mapping[str, Any], seed: int) -> tuple[OnnxNetwork, ...]:
+def asked_networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[OnnxNetwork, ...]:
     """Members of the population first, then files.
 
     Raises:
         UsageError: a family is unknown or too small, or there is no such file.
+        ValueError: a file cannot be read.
     """
     from latcast.networks.families import population
 
     with usage():
         members = population(given.get("population", 0), seed, given.get("family"))
-    return (*members, *_files([Path(path) for path in given.get("models", ())]))
+    return (*members, *_files([Path(path) for path in given.get("models", ())], batch))
 
 
-def _files(paths: list[Path]) -> list[OnnxFile]:
+def _files(paths: list[Path], batch: int) -> list[OnnxFile]:
     """ONNX files, a folder standing for those in it; two of one name are called by their paths."""
     from latcast.measure import OnnxFile
+    from latcast.networks.graph import read_onnx
 
     files = [file for path in paths for file in (_in_folder(path) if path.is_dir() else [path])]
+    for file in files:
+        check_usable(file)
+        read_onnx(file, batch=batch)  # what has no graph gets into no dataset
     files = list(dict.fromkeys(file.resolve() for file in files))
     stems = Counter(file.stem for file in files)
-    with usage():
-        return [OnnxFile.of(file, None if stems[file.stem] == 1 else str(file)) for file in files]
+    return [OnnxFile.of(file, None if stems[file.stem] == 1 else str(file)) for file in files]
 
 
 def _in_folder(folder: Path) -> list[Path]:

@@ -19,17 +19,15 @@ from ._common import (
     fails_cleanly,
     find_space,
     note,
-    print_json,
-    print_table,
     read_architectures,
     usage,
 )
+from ._measured import campaign_results
 from ._measured_networks import OF_SPACES, asked_networks, asks_for_networks
 from ._quantities import parse_duration
 
 if TYPE_CHECKING:
-    from latcast.data import LatencyDataset, NetworkDataset
-    from latcast.measure import CampaignFile, Plan, Progress, Results
+    from latcast.measure import CampaignFile, Plan, Progress
     from latcast.spaces import Archs, SearchSpace
 
 _DEFAULTS = {
@@ -150,9 +148,9 @@ def command(
         plan_text = campaign.plan()
         note(f"measuring on {plan_text['target']}; raw record: {path}", quiet=quiet)
         run_campaign(campaign, time_budget_s=budget_s, quiet=quiet)
-        results, names = _results(campaign, like_ms)
-    results.dataset.save(out)
-    _report(results, names, out, json=json, quiet=quiet)
+        found = campaign_results(campaign, like_ms)
+    found.results.dataset.save(out)
+    found.report(out, json=json, quiet=quiet)
 
 
 def run_campaign(
@@ -235,7 +233,7 @@ def _plan(given: dict[str, Any]) -> Plan:
         kind = find_runtime(options["runtime"])
         target = Target(options["device"], kind.name, **settings)
         kind(**settings)
-    networks = asked_networks(given, options["seed"]) if of_networks else ()
+    networks = asked_networks(given, target.batch, options["seed"]) if of_networks else ()
     protocol = Protocol(visits=options["visits"])
     return Plan(target, archs, protocol, options["seed"], options=options, networks=networks)
 
@@ -321,69 +319,3 @@ def describe(progress: Progress) -> str:
     if (progress.other_cpus or 0) > 0.25:
         parts.append(f"LOADED: {progress.other_cpus:.1f} CPUs busy with other work")
     return ", ".join(parts)
-
-
-def _results(
-    campaign: CampaignFile, like_ms: float | None
-) -> tuple[Results[LatencyDataset] | Results[NetworkDataset], list[str]]:
-    """What was found, and how to call what was measured in messages."""
-    from latcast import measure
-
-    if campaign.plan()["unit"] != measure.GRAPH:
-        count = len(campaign.items())
-        return measure.results(campaign, like_ms=like_ms), [
-            f"architecture {n}" for n in range(count)
-        ]
-    names = [measure.name_of(network) for network in measure.networks_of(campaign)]
-    return measure.network_results(campaign, like_ms=like_ms), names
-
-
-def _report(
-    results: Results[LatencyDataset] | Results[NetworkDataset],
-    names: list[str],
-    out: Path,
-    *,
-    json: bool,
-    quiet: bool,
-) -> None:
-    from latcast.data import LatencyDataset
-    from latcast.data.audit import audit
-
-    dataset = results.dataset
-    findings = audit(dataset) if isinstance(dataset, LatencyDataset) else []
-    subjects = f"{dataset.subject}s"
-    summary = {
-        "dataset": str(out),
-        "target": str(dataset.target),
-        subjects: len(dataset),
-        "failed": dict(results.failures),
-        "unfinished": results.unfinished,
-        "unstable": int(results.unstable.sum()),
-        "noise_of_a_visit": results.drift.noise,
-        "drift_range": results.drift.range,
-        "inference_share": results.inference_share,
-        "warnings": list(results.warnings),
-        "audit": [f"{f.kind}: {f.message}" for f in findings],
-    }
-    if json:
-        print_json(summary)
-        return
-    latency = dataset.latency_ms
-    rows = [
-        [subjects, str(len(dataset))],
-        ["latency, ms", f"{latency.min():.3g} – {latency.max():.3g}"],
-        ["noise of one visit, %", f"{100 * results.drift.noise:.2f}"],
-        ["drift of the machine, %", f"{100 * results.drift.range:.2f}"],
-        ["time spent in inference, %", f"{100 * results.inference_share:.0f}"],
-        ["unstable", str(int(results.unstable.sum()))],
-        ["failed", str(len(results.failures))],
-        ["unfinished", str(results.unfinished)],
-    ]
-    print_table(["measured", "value"], rows, title=str(dataset.target))
-    for number, reason in list(results.failures.items())[:5]:
-        note(f"failed: {names[number]}: {reason}", quiet=quiet)
-    for warning in results.warnings:
-        note(f"warning: {warning}", quiet=quiet)
-    for finding in findings:
-        note(f"audit: {finding.kind}: {finding.message}", quiet=quiet)
-    note(f"wrote {out}", quiet=quiet)

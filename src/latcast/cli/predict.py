@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,9 @@ from ._common import (
     print_table,
     read_architectures,
 )
+from ._graphs import GRAPH_SUFFIXES, GraphShapes, is_graph_file
+from ._layer_models import Settings
+from ._predict_graph import Request, run
 
 if TYPE_CHECKING:
     from latcast.predict import Predictor
@@ -30,7 +34,12 @@ if TYPE_CHECKING:
 
 @fails_cleanly
 def command(
-    arch: Annotated[Path, typer.Argument(help="JSON: one architecture, or a list of them.")],
+    network: Annotated[
+        Path,
+        typer.Argument(
+            help="A model's file (.onnx, .pt2), or JSON: one architecture, or a list of them."
+        ),
+    ],
     device: Annotated[
         list[str],
         typer.Option(
@@ -43,14 +52,14 @@ def command(
         typer.Option("--model", help="Base model for devices by their specification alone."),
     ] = None,
     batch: Annotated[
-        int, typer.Option("--batch", min=1, help="Of a device by its specification.")
-    ] = 1,
+        int | None,
+        typer.Option("--batch", min=1, help="Of the target, where the device leaves a choice."),
+    ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="Of a device by its specification.")
-    ] = "fp32",
+        str | None, typer.Option("--precision", help="Likewise, such as fp16.")
+    ] = None,
     runtime: Annotated[
-        str | None,
-        typer.Option("--runtime", help="Of a device by its specification; the base's by default."),
+        str | None, typer.Option("--runtime", help="Likewise, such as onnxruntime.")
     ] = None,
     space: Annotated[
         str | None,
@@ -58,6 +67,16 @@ def command(
             "--space",
             help="Space of the architectures; the model's own, or ofa-mobilenet-v3 by default.",
         ),
+    ] = None,
+    shape: GraphShapes = None,
+    layers: Annotated[
+        int, typer.Option("--layers", min=0, help="Kernels of a model's file to list.")
+    ] = 10,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where the cost of an operator is not known.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page on a model's file, too.")
     ] = None,
     coverage: Annotated[float, typer.Option("--coverage", help="Of the intervals.")] = 0.9,
     devices: Devices = None,
@@ -67,20 +86,50 @@ def command(
 ) -> None:
     """Predict latency, and where the milliseconds go.
 
-    A device without a model of its own is predicted from its specification, with a wide interval;
-    so is any device when --model, --batch, --precision or --runtime asks for it.
+    Of an architecture, a device without a model of its own is predicted from its specification,
+    with a wide interval; so is any device when --model, --batch, --precision or --runtime asks for
+    it. Of a model's file, these choose among the layer models of a device.
 
     Example: latcast predict arch.json --device samsung-note10 --device tesla-p40
     """
     if not 0 < coverage < 1:
         raise UsageError(f"--coverage must be between 0 and 1, such as 0.9; got {coverage}")
-    asked = find_space(space) if space else None
-    wish = Wish(model, batch, precision, runtime, asked)
+    if is_graph_file(network):
+        _check_options("architectures", {"--model": model, "--space": space})
+        settings = Settings(batch, precision, runtime)
+        request = Request(
+            network, device, settings, shape or [], coverage, layers, strict=strict, page=html
+        )
+        run(request, json=json, quiet=quiet)
+        return
+    if network.suffix.lower() != ".json":
+        raise UsageError(
+            f"what to predict must end in {', '.join(GRAPH_SUFFIXES)} (a model) or .json "
+            f"(architectures); got {network}"
+        )
+    _check_options("models' files", {"--shape": shape, "--strict": strict, "--html": html})
+    wish = Wish(
+        model, batch or 1, precision or "fp32", runtime, find_space(space) if space else None
+    )
+    _predict_architectures(network, device, wish, coverage, json=json, quiet=quiet)
+
+
+def _check_options(what: str, options: Mapping[str, object]) -> None:
+    """Make sure that no option is given that is for something else."""
+    for name, value in options.items():
+        if value:
+            raise UsageError(f"{name} is for {what}; leave it out")
+
+
+def _predict_architectures(
+    path: Path, device: list[str], wish: Wish, coverage: float, *, json: bool, quiet: bool
+) -> None:
+    asked = wish.space
     predictors = {name: wish.predictor(name, quiet=quiet) for name in device}
     for name, p in predictors.items():
         if asked is not None and asked.block_space != p.space.name:
             raise UsageError(f"{name} is for {p.space.name}; it knows nothing of {asked.name}")
-    items = read_architectures(arch)
+    items = read_architectures(path)
     results = []
     for name, p in predictors.items():
         archs = _parse(items, asked or p.space)

@@ -18,7 +18,7 @@ from latcast.spaces import Archs
 from . import _machine
 from ._campaign_file import CampaignFile, Visit
 from ._lock import machine_lock
-from ._onnx_networks import OnnxNetwork, to_text
+from ._onnx_networks import OnnxNetwork, is_member, to_text
 from ._process import WorkerDiedError, WorkerProcess
 from ._protocol import Protocol
 from .runtimes import Runtime, runtime
@@ -303,7 +303,7 @@ class _Run:
 
     def _visit(self, worker: WorkerProcess, arch: int, round_: int, attempt: int) -> None:
         request = {**self._requests[arch], "seed": self._plan["seed"]}
-        if round_ == 0 and self._plan["unit"] == GRAPH:
+        if round_ == 0 and self._plan["unit"] == GRAPH and is_member(request["graph"]):
             request["profile_s"] = _PROFILE_S
         answer = worker.ask(request, _PATIENCE_S + 20 * self._protocol.visit_s)
         if "failed" in answer:

@@ -66,7 +66,8 @@ class Visit:
         samples_ms: time of a pass, one a sample.
         reference_ms: the same of the reference network, before and after.
         details: ``repeats``, ``inference_s``, ``load_s``, ``doubts`` and ``machine``; of graphs
-            in the first round also ``profile_ms``: number of a layer -> ms, or None.
+            also ``model_bytes``, and of members in the first round ``profile_ms``: number of a
+            layer -> ms, or None.
     """
 
     arch: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ import numpy.typing as npt
 
 from latcast.data import NetworkDataset
 from latcast.devices import Target
-from latcast.networks.graph import LayerGraph
+from latcast.networks.graph import LayerGraph, read_onnx
 
-from ._campaign_file import CampaignFile
-from ._onnx_networks import OnnxNetwork, content, family_of, from_text, name_of
+from ._campaign_file import CampaignFile, Visit
+from ._onnx_networks import OnnxNetwork, content, family_of, from_text, model_bytes, name_of
 from ._results import Results, results_of
 
 BOOKED_SHARE = "share of profiles booked on layers"
@@ -36,16 +37,20 @@ def network_results(
     The networks are built and files read again, for their graphs.
 
     Raises:
-        ValueError: no network has been visited in two processes yet, or a file has changed.
+        ValueError: no network has been visited in two processes yet, a file or the rule of a
+            family has changed, or the campaign is of a space's architectures.
         FileNotFoundError: a file is gone.
     """
     plan = campaign.plan()
     networks = networks_of(campaign)
-    profiles = _profiles(campaign)
+    visits = campaign.visits()
+    profiles, sizes = _profiles(visits), _sizes(visits)
 
     def dataset(rows: npt.NDArray[np.int64], **columns: Any) -> NetworkDataset:
         batch, chosen = Target.parse(plan["target"]).batch, [networks[i] for i in rows]
-        graphs = tuple(_graph(network, batch, plan["seed"]) for network in chosen)
+        graphs = tuple(
+            _graph(networks[i], batch, plan["seed"], sizes.get(int(i), ())) for i in rows
+        )
         known = [profiles.get(int(i), {}) for i in rows]
         layers = tuple(map(layer_times, graphs, known))
         facts = {**columns.pop("provenance"), BOOKED_SHARE: _booked(layers, known)}
@@ -62,7 +67,16 @@ def network_results(
 
 
 def networks_of(campaign: CampaignFile) -> list[OnnxNetwork]:
-    """What a campaign of graphs measures, in its order."""
+    """What a campaign of graphs measures, in its order.
+
+    Raises:
+        ValueError: the campaign is of a space's architectures.
+    """
+    if (space := campaign.plan()["space"]) is not None:
+        raise ValueError(
+            f"{campaign.path} must be a campaign of networks of any kind; it is of {space}: use "
+            "results"
+        )
     return [from_text(item.decode()) for item in campaign.items()]
 
 
@@ -93,9 +107,9 @@ def _booked(layers: Sequence[Floats], profiles: Sequence[Mapping[int, float]]) -
     return f"{sum(float(np.nansum(x)) for x in layers) / total:.2%}" if total else "no profiles"
 
 
-def _profiles(campaign: CampaignFile) -> dict[int, dict[int, float]]:
+def _profiles(visits: Sequence[Visit]) -> dict[int, dict[int, float]]:
     """Number of an item -> its profile, where there is one."""
-    profiles = {v.arch: v.details.get("profile_ms") for v in campaign.visits() if v.round == 0}
+    profiles = {v.arch: v.details.get("profile_ms") for v in visits if v.round == 0}
     return {
         arch: {int(number): float(ms) for number, ms in profile.items()}
         for arch, profile in profiles.items()
@@ -103,7 +117,20 @@ def _profiles(campaign: CampaignFile) -> dict[int, dict[int, float]]:
     }
 
 
-def _graph(network: OnnxNetwork, batch: int, seed: int) -> LayerGraph:
-    from latcast.networks.graph import read_onnx
+def _sizes(visits: Sequence[Visit]) -> dict[int, set[int]]:
+    """Number of an item -> bytes of its model in every visit that states them."""
+    sizes: dict[int, set[int]] = {}
+    for visit in visits:
+        if (size := visit.details.get("model_bytes")) is not None:
+            sizes.setdefault(visit.arch, set()).add(size)
+    return sizes
 
-    return read_onnx(content(network, batch, seed), batch=batch)
+
+def _graph(network: OnnxNetwork, batch: int, seed: int, sizes: Collection[int]) -> LayerGraph:
+    model = content(network, batch, seed)
+    if sizes and set(sizes) != {size := model_bytes(model)}:
+        raise ValueError(
+            f"{name_of(network)} must be what was measured, {max(sizes)} bytes of ONNX; latcast "
+            f"makes {size} of it now: use the version that measured it"
+        )
+    return replace(read_onnx(model, batch=batch), name=name_of(network))

@@ -84,6 +84,11 @@ def content(network: OnnxNetwork, batch: int, seed: int) -> bytes | Path:
     return network.path
 
 
+def model_bytes(model: bytes | Path) -> int:
+    """Size of a model: two that differ by more than their weights hardly ever have the same."""
+    return len(model) if isinstance(model, bytes) else model.stat().st_size
+
+
 def to_text(network: OnnxNetwork) -> str:
     """JSON, the inverse of :func:`from_text`."""
     if isinstance(network, Member):
@@ -108,6 +113,11 @@ def from_text(text: str) -> OnnxNetwork:
     raise ValueError(
         f"a network of a campaign must be a member or a file, as JSON; got {short_repr(text)}"
     )
+
+
+def is_member(text: str) -> bool:
+    """Whether :func:`from_text` makes a member of it, whose nodes are called by their numbers."""
+    return isinstance(from_text(text), Member)
 
 
 def _digest(path: Path) -> str:

@@ -82,9 +82,16 @@ def results(
             default they are those of its median state in this campaign.
 
     Raises:
-        ValueError: no architecture has been visited in two processes yet.
+        ValueError: no architecture has been visited in two processes yet, or the campaign is of
+            graphs (:func:`latcast.measure.network_results`).
     """
-    archs = Archs(spaces.space(campaign.plan()["space"]), campaign.genes())
+    plan = campaign.plan()
+    if plan["space"] is None:
+        raise ValueError(
+            f"{campaign.path} must be a campaign of a space's architectures; it is of networks of "
+            "any kind: use network_results"
+        )
+    archs = Archs(spaces.space(plan["space"]), campaign.genes())
 
     def dataset(rows: npt.NDArray[np.int64], **columns: Any) -> LatencyDataset:
         return LatencyDataset(archs[rows], **columns)

@@ -27,7 +27,7 @@ from latcast import spaces
 from latcast.networks import Network
 
 from . import _machine
-from ._onnx_networks import content, from_text
+from ._onnx_networks import content, from_text, model_bytes
 from ._protocol import Protocol, make_visit, timer_cost
 from .runtimes import LoadedNetwork, Runtime
 
@@ -87,22 +87,24 @@ class Worker:
         """
         gc.collect()
         try:
-            load = self._loader(request)
+            load, facts = self._loader(request)
             if "profile" in request:
                 return _profile(load, request["profile"])
-            answer = self._watched_visit(load)
+            answer = self._watched_visit(load) | facts
         except Exception as error:  # noqa: BLE001  # whatever a runtime raises is the answer
             return {"failed": _reason(error)}
         if "profile_s" in request:
             answer |= _profile_beside(load, answer["samples_ms"], request["profile_s"])
         return answer
 
-    def _loader(self, request: dict[str, Any]) -> Load:
+    def _loader(self, request: dict[str, Any]) -> tuple[Load, dict[str, Any]]:
+        """What loads the network that is asked for, and facts of it that are kept."""
         if "graph" in request:
             model = content(from_text(request["graph"]), self._runtime.batch, request["seed"])
-            return partial(self._runtime.load_onnx, model)
+            return partial(self._runtime.load_onnx, model), {"model_bytes": model_bytes(model)}
         assert self._space is not None
-        return partial(self._runtime.load, self._space.assemble(request["rows"], request["seed"]))
+        network = self._space.assemble(request["rows"], request["seed"])
+        return partial(self._runtime.load, network), {}
 
     def _watched_visit(self, load: Load) -> dict[str, Any]:
         before = _machine.snapshot(self._cpus)

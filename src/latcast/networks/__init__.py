@@ -6,7 +6,9 @@ from ._export import EXPORT_FORMATS, Export, export
 from ._layer import BLOCK_INPUT, SECOND_INPUT, Block, BlockBuilder, Layer, Shape
 from ._mobile import (
     InvertedResidual,
+    MobileNet,
     MobileNetV3,
+    ProxylessNAS,
     conv_block,
     linear_block,
     make_divisible,
@@ -18,6 +20,7 @@ from ._ofa_config import blocks_from_ofa_config
 from ._onnx import INPUT as ONNX_INPUT
 from ._onnx import to_onnx
 from ._pytorch import to_pytorch
+from ._resnet import Bottleneck, ResNet, max_pool_block, stem_residual_block
 from ._tflite import to_tflite
 from .supernet import ImageFolder, ofa_module
 
@@ -30,14 +33,18 @@ __all__ = [
     "SECOND_INPUT",
     "Block",
     "BlockBuilder",
+    "Bottleneck",
     "Cost",
     "Export",
     "ImageFolder",
     "InvertedResidual",
     "Layer",
+    "MobileNet",
     "MobileNetV3",
     "Network",
     "Parameters",
+    "ProxylessNAS",
+    "ResNet",
     "Shape",
     "addition_block",
     "batch_norm_relu_block",
@@ -48,10 +55,12 @@ __all__ = [
     "export",
     "linear_block",
     "make_divisible",
+    "max_pool_block",
     "ofa_module",
     "peak_activation_bytes",
     "pool_block",
     "reduction_block",
+    "stem_residual_block",
     "to_ncnn",
     "to_onnx",
     "to_pytorch",

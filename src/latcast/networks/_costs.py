@@ -93,6 +93,7 @@ OPERATORS: dict[str, Callable[[Layer], Cost]] = {
     "h_sigmoid": _elementwise,
     "global_pool": _elementwise,
     "avg_pool": _elementwise,
+    "max_pool": _elementwise,
     "channel_shuffle": _elementwise,
     "zero": _elementwise,
     "identity": _identity,

@@ -39,6 +39,13 @@ class Layer:
     groups: int = 1
     bias: bool = False
 
+    @property
+    def hangs_over(self) -> bool:
+        """Whether the last windows of a pool end beyond the padding."""
+        k = self.kernel_size
+        pairs = zip(self.in_shape[1:], self.out_shape[1:], strict=True)
+        return any((out - 1) * self.stride + k > side + 2 * ((k - 1) // 2) for side, out in pairs)
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -73,12 +80,17 @@ class BlockBuilder:
         stride: int = 1,
         groups: int = 1,
         bias: bool = False,
+        source: int | None = None,
     ) -> int:
-        """Add a convolution with "same" padding: an output side of ceil(side / stride)."""
-        in_channels, height, width = self.shape(self.last)
+        """Add a convolution of the last layer, or of the one at ``source``.
+
+        Its padding is "same": an output side of ceil(side / stride).
+        """
+        source = self.last if source is None else source
+        in_channels, height, width = self.shape(source)
         out = (channels, -(-height // stride), -(-width // stride))
         op = "depthwise_conv" if groups == in_channels == channels and groups > 1 else "conv"
-        return self._add(op, out, (self.last,), kernel_size, stride, groups, bias)
+        return self._add(op, out, (source,), kernel_size, stride, groups, bias)
 
     def linear(self, features: int, *, bias: bool = True) -> int:
         """Add a fully connected layer on a vector."""
@@ -88,17 +100,27 @@ class BlockBuilder:
         """Add a global average pool."""
         return self._add("global_pool", (self.shape(self.last)[0], 1, 1), (self.last,))
 
-    def avg_pool(self, kernel_size: int, *, stride: int = 1, source: int | None = None) -> int:
+    def avg_pool(
+        self,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        source: int | None = None,
+        ceil: bool = False,
+    ) -> int:
         """Add an average pool of the last layer, or of the one at ``source``.
 
-        It is padded by ``(kernel_size - 1) // 2``; a mean counts no padding, and windows that
-        would end beyond it are left out.
+        It is padded by ``(kernel_size - 1) // 2``; a mean counts no padding. Windows that would
+        end beyond it are left out, or, with ``ceil``, are means of what is there.
         """
-        source = self.last if source is None else source
-        channels, *sides = self.shape(source)
-        around = 2 * ((kernel_size - 1) // 2) - kernel_size
-        height, width = ((side + around) // stride + 1 for side in sides)
-        return self._add("avg_pool", (channels, height, width), (source,), kernel_size, stride)
+        return self._pool("avg_pool", kernel_size, stride, source, ceil=ceil)
+
+    def max_pool(self, kernel_size: int, *, stride: int = 1) -> int:
+        """Add a max pool of the last layer, padded by ``(kernel_size - 1) // 2``.
+
+        Windows that would end beyond the padding are left out.
+        """
+        return self._pool("max_pool", kernel_size, stride, None, ceil=False)
 
     def channel_shuffle(self, groups: int) -> int:
         """Add a channel shuffle: channel ``i`` of group ``g`` becomes channel ``i * groups + g``.
@@ -121,6 +143,22 @@ class BlockBuilder:
     def build(self) -> Block:
         """The finished block."""
         return Block(self._name, tuple(self._layers))
+
+    def _pool(
+        self, op: str, kernel_size: int, stride: int, source: int | None, *, ceil: bool
+    ) -> int:
+        source = self.last if source is None else source
+        channels, height, width = self.shape(source)
+        pad = (kernel_size - 1) // 2
+
+        def windows(side: int) -> int:
+            whole = (side + 2 * pad - kernel_size) // stride + 1
+            # One more hangs over, unless it would begin in the padding after the image.
+            is_rest = (side + 2 * pad - kernel_size) % stride > 0 and whole * stride < side + pad
+            return whole + (ceil and is_rest)
+
+        out = (channels, windows(height), windows(width))
+        return self._add(op, out, (source,), kernel_size, stride)
 
     def _add(
         self,

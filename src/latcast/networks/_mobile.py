@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ._layer import BLOCK_INPUT, Block, BlockBuilder, Shape
 
@@ -45,27 +47,26 @@ class InvertedResidual:
         """The block's layers on a square map of ``side`` pixels."""
         b = BlockBuilder(name, (self.in_channels, side, side))
         if self.expands:
-            _conv_bn(b, self.mid_channels, 1, self.activation)
-        _conv_bn(
+            conv_bn(b, self.mid_channels, 1, self.activation)
+        conv_bn(
             b, self.mid_channels, self.kernel_size, self.activation, self.stride, self.mid_channels
         )
         if self.squeeze_excitation:
             _squeeze_excitation(b)
-        _conv_bn(b, self.out_channels, 1)
+        conv_bn(b, self.out_channels, 1)
         if self.residual:
             b.elementwise("add", BLOCK_INPUT)
         return b.build()
 
 
 @dataclass(frozen=True, slots=True)
-class MobileNetV3:
-    """What defines a network of Once-For-All's MobileNetV3: widths, and blocks of its own.
+class MobileNet:
+    """What Once-For-All's networks of inverted residual blocks have in common.
 
     Attributes:
         first_channels: width of the first convolution.
         blocks: in the order in which they run, the first one, which is never elastic, included.
         positions: of every block its number in the supernet, which has those that are left out.
-        expand_channels: width of the final expand layer.
         mix_channels: width of the feature mix layer.
         classes: outputs of the classifier.
     """
@@ -73,9 +74,36 @@ class MobileNetV3:
     first_channels: int
     blocks: tuple[InvertedResidual, ...]
     positions: tuple[int, ...]
-    expand_channels: int
     mix_channels: int
     classes: int
+
+    norm_epsilon: ClassVar[float]
+    """Of batch norms."""
+
+    @property
+    def numbers(self) -> Mapping[str, tuple[int, ...]]:
+        """Of every list of modules, what its parts' numbers are in the supernet."""
+        return {"blocks": self.positions}
+
+
+@dataclass(frozen=True, slots=True)
+class MobileNetV3(MobileNet):
+    """A network of the MobileNetV3 space; its features are mixed after the pool.
+
+    Attributes:
+        expand_channels: width of the final expand layer, before the pool.
+    """
+
+    norm_epsilon: ClassVar[float] = 1e-5
+
+    expand_channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProxylessNAS(MobileNet):
+    """A network of the ProxylessNAS space; its features are mixed before the pool."""
+
+    norm_epsilon: ClassVar[float] = 1e-3
 
 
 def conv_block(
@@ -90,7 +118,7 @@ def conv_block(
 ) -> Block:
     """A convolution with its batch norm and activation."""
     b = BlockBuilder(name, in_shape)
-    _conv_bn(b, channels, kernel_size, activation, stride, batch_norm=batch_norm)
+    conv_bn(b, channels, kernel_size, activation, stride, batch_norm=batch_norm)
     return b.build()
 
 
@@ -108,7 +136,7 @@ def linear_block(in_features: int, features: int, name: str) -> Block:
     return b.build()
 
 
-def _conv_bn(
+def conv_bn(
     b: BlockBuilder,
     channels: int,
     kernel_size: int,
@@ -118,6 +146,7 @@ def _conv_bn(
     *,
     batch_norm: bool = True,
 ) -> None:
+    """Add a convolution with its batch norm and activation."""
     b.conv(channels, kernel_size, stride=stride, groups=groups)
     if batch_norm:
         b.elementwise("batch_norm")

@@ -35,7 +35,9 @@ _ACTIVATIONS = {
 }
 """Activation -> arguments of the layer that it becomes part of."""
 _WEIGHTED = ("conv", "depthwise_conv", "linear")
-_WITH_SETTINGS = ("avg_pool", "channel_shuffle")
+_POOLS = {"max_pool": 0, "avg_pool": 1}
+"""Pool -> ncnn's number of it."""
+_WITH_SETTINGS = (*_POOLS, "channel_shuffle")
 
 NCNN_OPERATORS = frozenset({*_OPERATORS, *_WEIGHTED, *_WITH_SETTINGS})
 
@@ -139,10 +141,12 @@ def _weighted(layer: Layer, parameters: Parameters, *, dense: bool) -> tuple[str
 
 
 def _operator(layer: Layer, n: int) -> tuple[str, str]:
-    if layer.op == "avg_pool":
+    if layer.op in _POOLS:
         side, pad = layer.kernel_size, (layer.kernel_size - 1) // 2
         # 5=1: windows that end beyond the padding are left out; 6=0: padding does not count.
-        return "Pooling", f"0=1 1={side} 2={layer.stride} 3={pad} 5=1 6=0"
+        mode = 0 if layer.hangs_over else 1
+        window = f"1={side} 2={layer.stride} 3={pad} 5={mode} 6=0"
+        return "Pooling", f"0={_POOLS[layer.op]} {window}"
     if layer.op == "channel_shuffle":
         return "ShuffleChannel", f"0={layer.groups}"
     try:

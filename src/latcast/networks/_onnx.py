@@ -77,6 +77,10 @@ def _conv(layer: Layer) -> dict[str, Any]:
     return _window(layer) | {"group": layer.groups}
 
 
+def _pool(layer: Layer) -> dict[str, Any]:
+    return _window(layer) | ({"ceil_mode": 1} if layer.hangs_over else {})
+
+
 ONNX_OPERATORS: dict[str, tuple[str, Callable[[Layer], dict[str, Any]]]] = {
     "conv": ("Conv", _conv),
     "depthwise_conv": ("Conv", _conv),
@@ -86,7 +90,8 @@ ONNX_OPERATORS: dict[str, tuple[str, Callable[[Layer], dict[str, Any]]]] = {
     "h_swish": ("HardSwish", lambda _: {}),
     "h_sigmoid": ("HardSigmoid", lambda _: {"alpha": 1 / 6, "beta": 0.5}),
     "global_pool": ("GlobalAveragePool", lambda _: {}),
-    "avg_pool": ("AveragePool", lambda x: _window(x) | {"count_include_pad": 0}),
+    "avg_pool": ("AveragePool", lambda x: _pool(x) | {"count_include_pad": 0}),
+    "max_pool": ("MaxPool", _pool),
     "channel_shuffle": ("Reshape", lambda _: {}),
     "zero": ("Mul", lambda _: {}),
     "identity": ("Identity", lambda _: {}),

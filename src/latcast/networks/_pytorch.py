@@ -71,7 +71,8 @@ def _builders() -> dict[str, Callable[[Layer, bool], nn.Module]]:
         "h_swish": lambda _, inplace: nn.Hardswish(inplace),
         "h_sigmoid": lambda _, inplace: nn.Hardsigmoid(inplace),
         "global_pool": lambda *_: nn.AdaptiveAvgPool2d(1),
-        "avg_pool": lambda layer, _: _avg_pool(layer),
+        "avg_pool": lambda layer, _: _pool(nn.AvgPool2d, layer, count_include_pad=False),
+        "max_pool": lambda layer, _: _pool(nn.MaxPool2d, layer),
         "channel_shuffle": lambda layer, _: nn.ChannelShuffle(layer.groups),
         "zero": lambda *_: _zero(),
         "identity": lambda *_: nn.Identity(),
@@ -80,11 +81,9 @@ def _builders() -> dict[str, Callable[[Layer, bool], nn.Module]]:
     }
 
 
-def _avg_pool(layer: Layer) -> nn.Module:
-    from torch import nn
-
-    k = layer.kernel_size
-    return nn.AvgPool2d(k, layer.stride, (k - 1) // 2, count_include_pad=False)
+def _pool(kind: Callable[..., nn.Module], layer: Layer, **options: bool) -> nn.Module:
+    padding = (layer.kernel_size - 1) // 2
+    return kind(layer.kernel_size, layer.stride, padding, ceil_mode=layer.hangs_over, **options)
 
 
 def _conv(layer: Layer, parameters: Parameters) -> nn.Module:

@@ -18,6 +18,8 @@ SCHEMA_VERSION = 3
 FILE_IDENTIFIER = b"TFL3"
 BUFFER_ALIGNMENT = 16
 """Bytes; the schema demands it of buffers."""
+_LOWEST = float(np.finfo(np.float32).min)
+"""Around an image of which the largest values are wanted."""
 BYTES_PER_OPERATOR = 2048
 """More than one takes without values, so that the file does not outgrow its first allocation."""
 
@@ -212,18 +214,9 @@ def _depthwise(step: _Step) -> int:
 def _convolve(step: _Step, code: str, values: list[int], options: str, **more: int) -> int:
     graph, layer, source = step.graph, step.layer, step.inputs[0]
     padding = graph.schema.Padding.SAME
-    if not _same_padding_is_ours(layer):
+    if not _same_padding_is_ours(layer, layer.kernel_size // 2):
         padding = graph.schema.Padding.VALID
-        pad = layer.kernel_size // 2
-        _, height, width = layer.in_shape
-        padded = nhwc((layer.in_shape[0], height + 2 * pad, width + 2 * pad), step.batch)
-        amounts = np.array([[0, 0], [pad, pad], [pad, pad], [0, 0]], np.int32)
-        source = graph.operator(
-            "PAD",
-            [source, graph.constant(f"pads_{step.n}", amounts)],
-            graph.tensor(f"pad_{step.n}", padded),
-            "PadOptions",
-        )
+        source = _padded(step, layer.kernel_size // 2)
     return graph.operator(
         code,
         [source, *values],
@@ -237,14 +230,32 @@ def _convolve(step: _Step, code: str, values: list[int], options: str, **more: i
     )
 
 
-def _same_padding_is_ours(layer: Layer) -> bool:
-    """Whether TensorFlow's SAME starts as far outside the image as our padding of a convolution.
+def _padded(step: _Step, pad: int, value: float | None = None) -> int:
+    """The layer's input with ``pad`` pixels around it, of 0 or of ``value``."""
+    graph, (channels, height, width) = step.graph, step.layer.in_shape
+    amounts = np.array([[0, 0], [pad, pad], [pad, pad], [0, 0]], np.int32)
+    inputs = [step.inputs[0], graph.constant(f"pads_{step.n}", amounts)]
+    if value is not None:
+        inputs.append(graph.constant(f"around_{step.n}", np.array([value], np.float32)))
+    shape = nhwc((channels, height + 2 * pad, width + 2 * pad), step.batch)
+    output = graph.tensor(f"pad_{step.n}", shape)
+    if value is None:
+        return graph.operator("PAD", inputs, output, "PadOptions")
+    return graph.operator("PADV2", inputs, output, "PadV2Options")
+
+
+def _same_padding_is_ours(layer: Layer, pad: int) -> bool:
+    """Whether TensorFlow's SAME starts as far outside the image as our padding by ``pad`` does.
 
     It pads (ceil(side / stride) - 1) · stride + kernel - side in all, the smaller half before.
     """
     k, stride = layer.kernel_size, layer.stride
-    totals = [max((-(-side // stride) - 1) * stride + k - side, 0) for side in layer.in_shape[1:]]
-    return all(total // 2 == k // 2 for total in totals)
+    counts = [-(-side // stride) for side in layer.in_shape[1:]]
+    totals = [
+        max((count - 1) * stride + k - side, 0)
+        for count, side in zip(counts, layer.in_shape[1:], strict=True)
+    ]
+    return (*counts,) == layer.out_shape[1:] and all(total // 2 == pad for total in totals)
 
 
 def _linear(step: _Step) -> int:
@@ -275,19 +286,33 @@ def _global_pool(step: _Step) -> int:
 
 def _avg_pool(step: _Step) -> int:
     layer, padding = step.layer, step.graph.schema.Padding
-    is_unpadded = layer.kernel_size <= 2
-    if not is_unpadded and not (layer.kernel_size % 2 and _same_padding_is_ours(layer)):
-        raise ValueError(
-            f"layer {step.n}: TensorFlow Lite has no average pool of {layer.kernel_size} x "
-            f"{layer.kernel_size} with stride {layer.stride} that pads an input of "
-            f"{layer.in_shape[1]} x {layer.in_shape[2]} as ours does"
-        )
+    if layer.kernel_size <= 2 and not layer.hangs_over:
+        return _pool(step, "AVERAGE_POOL_2D", step.inputs[0], padding.VALID)
+    if _same_padding_is_ours(layer, (layer.kernel_size - 1) // 2):
+        return _pool(step, "AVERAGE_POOL_2D", step.inputs[0], padding.SAME)
+    raise ValueError(
+        f"layer {step.n}: TensorFlow Lite has no average pool of {layer.kernel_size} x "
+        f"{layer.kernel_size} with stride {layer.stride} that pads an input of "
+        f"{layer.in_shape[1]} x {layer.in_shape[2]} as ours does"
+    )
+
+
+def _max_pool(step: _Step) -> int:
+    layer, padding = step.layer, step.graph.schema.Padding
+    if _same_padding_is_ours(layer, (layer.kernel_size - 1) // 2):
+        return _pool(step, "MAX_POOL_2D", step.inputs[0], padding.SAME)
+    source = _padded(step, (layer.kernel_size - 1) // 2, _LOWEST)
+    return _pool(step, "MAX_POOL_2D", source, padding.VALID)
+
+
+def _pool(step: _Step, code: str, source: int, padding: int) -> int:
+    layer = step.layer
     return step.graph.operator(
-        "AVERAGE_POOL_2D",
-        step.inputs,
+        code,
+        [source],
         step.output(),
         "Pool2DOptions",
-        padding=padding.VALID if is_unpadded else padding.SAME,
+        padding=padding,
         strideH=layer.stride,
         strideW=layer.stride,
         filterHeight=layer.kernel_size,
@@ -360,6 +385,7 @@ TFLITE_OPERATORS: dict[str, Callable[[_Step], int]] = {
     "h_sigmoid": _hard_sigmoid,
     "global_pool": _global_pool,
     "avg_pool": _avg_pool,
+    "max_pool": _max_pool,
     "channel_shuffle": _channel_shuffle,
     "zero": _zero,
     "identity": _identity,

@@ -12,6 +12,7 @@ from ._form import Form
 from .base_model import BaseModel, is_base_model
 from .bayes import Bayes
 from .flops import Flops
+from .layers import LayerPredictor, is_layer_model
 from .lookup_table import LookupTable
 from .mlp import MLP
 from .roofline import Roofline
@@ -24,13 +25,16 @@ __all__ = [
     "Explanation",
     "Flops",
     "Form",
+    "LayerPredictor",
     "LookupTable",
     "Predictor",
     "Roofline",
     "is_base_model",
+    "is_layer_model",
     "load",
     "load_any",
     "load_base",
+    "load_layers",
     "predictor",
     "zoo",
 ]
@@ -68,6 +72,11 @@ def load(name: str | Path) -> Predictor:
                 f"{name} is a base model of many targets: load it with latcast.load_base, and ask "
                 "it for the predictor of a target"
             )
+        if is_layer_model(name):
+            raise ValueError(
+                f"{name} is a layer model, of networks of any kind: load it with "
+                "latcast.load_layers"
+            )
         return load_predictor(name, PREDICTORS)
     with zoo.model_path(str(name)) as path:
         return load_predictor(path, PREDICTORS)
@@ -88,6 +97,30 @@ def load_base(name: str | Path) -> BaseModel:
         return BaseModel.load(name)
     with zoo.base_path(str(name)) as path:
         return BaseModel.load(path)
+
+
+def load_layers(name: str | Path) -> LayerPredictor:
+    """A layer model from its file, or a shipped one by its name or that of its device.
+
+    Args:
+        name: a path that ends in ``.latcast``, a name of
+            :func:`latcast.predict.zoo.layer_names`, or a device that has one of them.
+
+    Raises:
+        ValueError: the file is damaged or no layer model, there is no such shipped one, or the
+            device has several.
+        FileNotFoundError: there is no such file.
+    """
+    if not str(name).endswith(".latcast"):
+        with zoo.layer_path(str(name)) as path:
+            return LayerPredictor.load(path)
+    if not is_layer_model(name):
+        other = "load_base" if is_base_model(name) else "load"
+        raise ValueError(
+            f"{name} is a model of a search space's architectures, not of networks of any kind: "
+            f"load it with latcast.{other}"
+        )
+    return LayerPredictor.load(name)
 
 
 def load_any(name: str | Path) -> Predictor | BaseModel:

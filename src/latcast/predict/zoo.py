@@ -14,6 +14,8 @@ from latcast._names import unknown_name
 _SUFFIX = ".latcast"
 _ACCURACY_SUFFIX = ".accuracy.latcast"
 _BASE_SUFFIX = ".base.latcast"
+_LAYERS_SUFFIX = ".layers.latcast"
+_OTHERS = (_ACCURACY_SUFFIX, _BASE_SUFFIX, _LAYERS_SUFFIX)
 
 
 def _folder() -> Traversable:
@@ -25,16 +27,23 @@ def names() -> list[str]:
     return sorted(
         f.name.removesuffix(_SUFFIX)
         for f in _folder().iterdir()
-        if f.name.endswith(_SUFFIX) and not f.name.endswith((_ACCURACY_SUFFIX, _BASE_SUFFIX))
+        if f.name.endswith(_SUFFIX) and not f.name.endswith(_OTHERS)
     )
 
 
 def base_names() -> list[str]:
     """Names of the spaces for which a base model of many targets is shipped."""
+    return _with_suffix(_BASE_SUFFIX)
+
+
+def layer_names() -> list[str]:
+    """Names of the shipped layer models, which forecast any network on one target."""
+    return _with_suffix(_LAYERS_SUFFIX)
+
+
+def _with_suffix(suffix: str) -> list[str]:
     return sorted(
-        f.name.removesuffix(_BASE_SUFFIX)
-        for f in _folder().iterdir()
-        if f.name.endswith(_BASE_SUFFIX)
+        f.name.removesuffix(suffix) for f in _folder().iterdir() if f.name.endswith(suffix)
     )
 
 
@@ -62,6 +71,27 @@ def model_path(name: str) -> AbstractContextManager[Path]:
     return resources.as_file(_folder() / f"{name}{_SUFFIX}")
 
 
+def layer_path(name: str) -> AbstractContextManager[Path]:
+    """The file of a shipped layer model, by its name or by the device that has no other.
+
+    Raises:
+        ValueError: there is none of that name, or the device has several; the message names them.
+    """
+    if name not in layer_names():
+        several = layers_of_device(name)
+        if len(several) > 1:
+            raise ValueError(f"{name} has several layer models; name one: {', '.join(several)}")
+        if not several:
+            raise ValueError(unknown_name("layer model", name, layer_names()))
+        name = several[0]
+    return resources.as_file(_folder() / f"{name}{_LAYERS_SUFFIX}")
+
+
+def layers_of_device(name: str) -> list[str]:
+    """Names of the shipped layer models of a device."""
+    return [n for n in layer_names() if layer_header(n)["target"].startswith(f"{name}/")]
+
+
 def of_device(name: str) -> list[str]:
     """Names of the shipped models of a device."""
     return [n for n in names() if header(n)["target"].startswith(f"{name}/")]
@@ -84,4 +114,14 @@ def base_header(name: str) -> dict[str, Any]:
         ValueError: as :func:`base_path`.
     """
     with base_path(name) as path:
+        return read_model(path).header
+
+
+def layer_header(name: str) -> dict[str, Any]:
+    """Header of a shipped layer model: kind, target, and its card (data, licence, metrics).
+
+    Raises:
+        ValueError: as :func:`layer_path`.
+    """
+    with layer_path(name) as path:
         return read_model(path).header

@@ -7,12 +7,14 @@ from functools import lru_cache
 from latcast._names import unknown_name
 
 from ._archs import Archs
-from ._base import Gene, SearchSpace
+from ._base import Gene, SearchSpace, SupernetSpace
 from ._block_table import FACTS, BlockTable
 from .compofa import CompOFA
 from .fbnet import CIFAR100, IMAGENET, FBNet
 from .nasbench201 import NASBench201
 from .ofa_mobilenet_v3 import OFAMobileNetV3
+from .ofa_proxyless import OFAProxyless
+from .ofa_resnet50 import OFAResNet50
 
 __all__ = [
     "FACTS",
@@ -23,7 +25,10 @@ __all__ = [
     "Gene",
     "NASBench201",
     "OFAMobileNetV3",
+    "OFAProxyless",
+    "OFAResNet50",
     "SearchSpace",
+    "SupernetSpace",
     "space",
     "space_names",
 ]
@@ -41,6 +46,8 @@ def _spaces() -> dict[str, SearchSpace]:
             CompOFA(f"compofa-fixed-kernel{suffix}", parent, elastic_kernel=False),
             CompOFA(f"compofa-elastic-kernel{suffix}", parent, elastic_kernel=True),
         ]
+    # The width of the checkpoint that Once-For-All publishes.
+    spaces += [OFAProxyless("ofa-proxyless", 1.3), OFAResNet50()]
     # The plain name is for the networks that were measured: HELP's are those for CIFAR-100.
     spaces += [NASBench201(), FBNet("fbnet", CIFAR100), FBNet("fbnet-imagenet", IMAGENET)]
     return {s.name: s for s in spaces}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from latcast.networks import Network
+from latcast.networks import MobileNet, Network, ResNet
 
 from ._archs import Archs, Genes
 from ._block_table import BlockTable
@@ -252,8 +252,7 @@ class SearchSpace(ABC):
         Raises:
             ValueError: the batch does not hold exactly one architecture.
         """
-        if len(arch) != 1:
-            raise ValueError(f"a network is built from one architecture; got {len(arch)}")
+        self._check_one(arch)
         ids = self.block_ids(arch)[0].tolist()
         return self.assemble([i for i in ids if i < len(self.block_table)], seed)
 
@@ -290,8 +289,29 @@ class SearchSpace(ABC):
         # Counts are far below 2 ** 53, where floats are exact.
         return pl.DataFrame({name: column.astype(np.int64) for name, column in columns.items()})
 
+    def _check_one(self, arch: Archs) -> None:
+        if len(arch) != 1:
+            raise ValueError(f"a network is built from one architecture; got {len(arch)}")
+
     def __repr__(self) -> str:
         return f"<search space {self.name}: {len(self.genes)} genes>"
+
+
+class SupernetSpace(SearchSpace):
+    """A space whose networks share the weights of one of them, the supernet."""
+
+    @abstractmethod
+    def specification(self, arch: Archs) -> MobileNet | ResNet:
+        """Widths and blocks of one architecture (a batch of one).
+
+        Raises:
+            ValueError: the batch does not hold exactly one architecture.
+        """
+
+    def supernet(self) -> MobileNet | ResNet:
+        """Widths and blocks of the network that holds all others, all genes at their largest."""
+        largest = [gene.choices[-1] for gene in self.genes]
+        return self.specification(Archs(self, [largest]))
 
 
 def _shorten(values: Iterable[object], limit: int = 12) -> str:

@@ -44,6 +44,7 @@ _GROUPS = {
     "linear": "linear",
     "global_pool": "pool",
     "avg_pool": "pool",
+    "max_pool": "pool",
 }
 
 

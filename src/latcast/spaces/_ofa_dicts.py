@@ -1,13 +1,15 @@
-"""The dict form in which Once-For-All writes an architecture.
+"""The dict forms in which Once-For-All writes architectures.
 
-``{"ks": [20 kernel sizes], "e": [20 expand ratios], "d": [5 depths], "r": [resolution]}``; a
-``"wid"`` of None is allowed. Blocks go stage by stage, 4 positions each; values of positions
-beyond a stage's depth are kept but change nothing.
+A form is a list of numbers by key, such as ``{"ks": [20 kernel sizes], "e": [20 expand ratios],
+"d": [5 depths], "r": [resolution]}``; a ``"wid"`` of None is allowed, the resolution may be a
+number, and be called ``"image_size"``. Blocks go stage by stage; values of positions beyond a
+stage's depth are kept but change nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,61 +20,99 @@ from latcast._names import short_repr
 STAGES = 5
 POSITIONS = 4
 BLOCKS = STAGES * POSITIONS
-_LENGTHS = {"ks": BLOCKS, "e": BLOCKS, "d": STAGES, "r": 1}
-GENES = sum(_LENGTHS.values())
+RESOLUTION = "r"
+_OTHER_NAMES = {"image_size": RESOLUTION}
 
 
-def parse_ofa_dicts(items: Iterable[Any]) -> npt.NDArray[np.int64]:
-    """Gene values of OFA dicts, shape (n, 46): kernel sizes, expand ratios, depths, resolution.
-
-    Raises:
-        ValueError: an item is no such dict; the message names the item and the key.
-    """
-    rows = [_parse_one(n, item) for n, item in enumerate(items)]
-    return np.array(rows, dtype=np.int64).reshape(len(rows), GENES)
-
-
-def format_ofa_dicts(genes: npt.NDArray[np.uint8]) -> list[dict[str, Any]]:
-    """The inverse of :func:`parse_ofa_dicts`."""
-    ends = np.cumsum(list(_LENGTHS.values()))[:-1]
-    parts = [part.tolist() for part in np.split(genes, ends, axis=1)]
-    return [dict(zip(_LENGTHS, row, strict=True)) for row in zip(*parts, strict=True)]
-
-
-def _parse_one(n: int, item: Any) -> list[int]:
-    if not isinstance(item, Mapping):
-        raise ValueError(
-            f"architecture {n} must be a dict with the keys ks, e, d and r; got {short_repr(item)}"
-        )
-    if item.get("wid") is not None:
-        raise ValueError(
-            f"architecture {n}: 'wid' must be None (the width belongs to the space); "
-            f"got {short_repr(item['wid'])}"
-        )
-    unknown = set(item) - set(_LENGTHS) - {"wid"}
-    if unknown:
-        raise ValueError(f"architecture {n} has the unknown key {sorted(map(str, unknown))[0]!r}")
-    row: list[int] = []
-    for key, length in _LENGTHS.items():
-        if key not in item:
-            raise ValueError(f"architecture {n} lacks the key {key!r}")
-        values = item[key]
-        if key == "r" and not isinstance(values, list | tuple):
-            values = [values]
-        if (
-            not isinstance(values, list | tuple)
-            or len(values) != length
-            or not all(_is_gene(v) for v in values)
-        ):
-            raise ValueError(
-                f"architecture {n}: {key!r} must be {length} integers from 0 to 255; "
-                f"got {short_repr(values)}"
-            )
-        row.extend(int(v) for v in values)
-    return row
-
-
-def _is_gene(value: object) -> bool:
+def _whole(_: int, value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        return False
-    return 0 <= int(value) <= 255
+        return None
+    return int(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The list of numbers of one key.
+
+    Attributes:
+        key: of the dict.
+        length: of the list.
+        what: the numbers, for messages.
+        read: the gene value (0 to 255) of a position's number, None if it is none.
+        write: the number of a position's gene value.
+    """
+
+    key: str
+    length: int
+    what: str = "integers from 0 to 255"
+    read: Callable[[int, Any], int | None] = _whole
+    write: Callable[[int, int], float] = lambda _, gene: gene
+
+
+@dataclass(frozen=True, slots=True)
+class DictForm:
+    """Lists of numbers, one after the other the genes of an architecture."""
+
+    lists: tuple[Numbers, ...]
+
+    def parse(self, items: Iterable[Any]) -> npt.NDArray[np.int64]:
+        """Gene values of dicts, shape (n, numbers of all lists).
+
+        Raises:
+            ValueError: an item is no such dict; the message names the item and the key.
+        """
+        rows = [self._parse_one(n, item) for n, item in enumerate(items)]
+        width = sum(x.length for x in self.lists)
+        return np.array(rows, dtype=np.int64).reshape(len(rows), width)
+
+    def format(self, genes: npt.NDArray[np.uint8]) -> list[dict[str, Any]]:
+        """The inverse of :meth:`parse`."""
+        ends = np.cumsum([x.length for x in self.lists])[:-1]
+        parts = [part.tolist() for part in np.split(genes, ends, axis=1)]
+        return [
+            {
+                x.key: [x.write(n, gene) for n, gene in enumerate(values)]
+                for x, values in zip(self.lists, row, strict=True)
+            }
+            for row in zip(*parts, strict=True)
+        ]
+
+    def _parse_one(self, n: int, item: Any) -> list[int]:
+        names = [x.key for x in self.lists]
+        if not isinstance(item, Mapping):
+            raise ValueError(
+                f"architecture {n} must be a dict with the keys {', '.join(names[:-1])} and "
+                f"{names[-1]}; got {short_repr(item)}"
+            )
+        if item.get("wid") is not None:
+            raise ValueError(
+                f"architecture {n}: 'wid' must be None (the width belongs to the space); "
+                f"got {short_repr(item['wid'])}"
+            )
+        values: dict[str, Any] = {}
+        for key, value in item.items():
+            name = _OTHER_NAMES.get(key, key) if isinstance(key, str) else key
+            if name not in (*names, "wid") or name in values:
+                raise ValueError(f"architecture {n} has the unknown key {str(key)!r}")
+            values[name] = value
+        row: list[int] = []
+        for numbers in self.lists:
+            if numbers.key not in values:
+                raise ValueError(f"architecture {n} lacks the key {numbers.key!r}")
+            row += _read(n, numbers, values[numbers.key])
+        return row
+
+
+def _read(n: int, numbers: Numbers, values: Any) -> list[int]:
+    """Gene values of one list."""
+    if numbers.key == RESOLUTION and not isinstance(values, list | tuple):
+        values = [values]
+    if isinstance(values, list | tuple) and len(values) == numbers.length:
+        genes = [numbers.read(position, value) for position, value in enumerate(values)]
+        known = [gene for gene in genes if gene is not None and 0 <= gene <= 255]
+        if len(known) == len(genes):
+            return known
+    raise ValueError(
+        f"architecture {n}: {numbers.key!r} must be {numbers.length} {numbers.what}; "
+        f"got {short_repr(values)}"
+    )

@@ -17,7 +17,7 @@ from . import ofa_mobilenet_v3 as ofa
 from ._archs import Archs, Genes
 from ._base import Gene, SearchSpace
 from ._block_table import BlockTable
-from ._ofa_dicts import BLOCKS, POSITIONS, STAGES, format_ofa_dicts
+from ._ofa_dicts import BLOCKS, POSITIONS, STAGES
 
 STAGE_KERNEL_SIZES = (3, 5, 3, 3, 5)
 
@@ -85,7 +85,7 @@ class CompOFA(SearchSpace):
 
     def format(self, archs: Archs) -> list[dict[str, Any]]:
         """OFA dicts of every architecture."""
-        return format_ofa_dicts(self.expand(archs).genes)
+        return self.parent.format(self.expand(archs))
 
     def canonical_genes(self, genes: Genes) -> Genes:
         """Kernel sizes of positions beyond a stage's depth become 0."""

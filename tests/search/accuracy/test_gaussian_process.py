@@ -116,7 +116,9 @@ def test_the_fast_sum_is_the_sum() -> None:
 # -- encoding -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["ofa-mobilenet-v3", "nasbench201", "fbnet"])
+@pytest.mark.parametrize(
+    "name", ["ofa-mobilenet-v3", "ofa-proxyless", "ofa-resnet50", "nasbench201", "fbnet"]
+)
 def test_inputs_are_centred_and_of_norm_one(name: str) -> None:
     archs = space(name).sample(100, 0)
     for part in Encoding.over(archs)(archs):

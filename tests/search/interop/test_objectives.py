@@ -28,9 +28,12 @@ def note10() -> Predictor:
     return latcast.load("samsung-note10")
 
 
+SPACES = ["compofa-elastic-kernel", "ofa-proxyless", "ofa-resnet50", "nasbench201", "fbnet"]
+
+
 @given(st.data())
 def test_indices_stand_for_choices(data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(["compofa-elastic-kernel", "nasbench201", "fbnet"]))
+    name = data.draw(st.sampled_from(SPACES))
     the_space: SearchSpace = space(name)
     variables = Variables(the_space, tuple(the_space.choices()))
     row = st.tuples(*(st.integers(0, len(c) - 1) for c in variables.choices))

@@ -21,15 +21,19 @@ _NUMBERED = re.compile(r"[a-z][a-z_0-9]*_(\d+)\Z")
 class LayerNumbers:
     """Numbers of layers by the names that runtimes make from those of nodes and tensors.
 
+    It is false where there are none.
+
     Args:
         numbers: of nodes and tensors, by name.
+
+    Attributes:
+        last: number of the last layer.
     """
 
     def __init__(self, numbers: Mapping[str, int]) -> None:
         self._known: dict[str, int | None] = dict(numbers)
         self.last = max(numbers.values(), default=0)
-        names = "|".join(map(re.escape, sorted(numbers, key=len, reverse=True)))
-        self._pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{names})(?![0-9])") if names else None
+        self._pattern = _pattern(numbers)
 
     @classmethod
     def of(cls, model: bytes | Path) -> LayerNumbers:
@@ -50,6 +54,18 @@ class LayerNumbers:
         return self._known[name]
 
 
+def _pattern(names: Iterable[str]) -> re.Pattern[str] | None:
+    """Any of the names as a part of another: those without a digit at its start or end only.
+
+    ``output`` is a common word.
+    """
+    parts = [
+        re.escape(name) if name[-1:].isdigit() else rf"\A{name}(?![A-Za-z0-9])|{name}\Z"
+        for name in sorted(names, key=len, reverse=True)
+    ]
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(parts)})(?![0-9])") if parts else None
+
+
 def _numbers(nodes: Iterable[onnx.NodeProto]) -> dict[str, int]:
     found: dict[str, int] = {}
     for node in nodes:
@@ -58,22 +74,25 @@ def _numbers(nodes: Iterable[onnx.NodeProto]) -> dict[str, int]:
     return found
 
 
-def book(times: Iterable[tuple[str, float]], numbers: LayerNumbers) -> dict[int, float]:
+def book(times: Iterable[tuple[int | None, float]], last: int) -> dict[int, float]:
     """Milliseconds by layer from those of a runtime's nodes, in the order in which they run.
 
     A node of which nobody knows the layer, such as a change of layout that the runtime has
     inserted, is booked on the layer after it; at the end, on the last layer.
+
+    Args:
+        times: number of a node's layer, or None, and its milliseconds.
+        last: number of the last layer.
     """
     result: dict[int, float] = defaultdict(float)
     pending = 0.0
-    for name, ms in times:
-        number = numbers[name]
+    for number, ms in times:
         if number is None:
             pending += ms
         else:
             result[number] += ms + pending
             pending = 0.0
-    result[numbers.last] += pending
+    result[last] += pending
     return {n: ms for n, ms in result.items() if ms > 0}
 
 

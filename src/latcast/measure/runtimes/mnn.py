@@ -77,7 +77,7 @@ class MNNRuntime(Runtime):
 def _resize(interpreter: MNN.Interpreter, session: MNN.Session, inputs: Arrays) -> None:
     """Give open axes of the inputs their sides."""
     tensors = interpreter.getSessionInputAll(session)
-    wrong = [n for n, x in inputs.items() if tuple(tensors[n].getShape()) != x.shape]
+    wrong = [n for n, x in tensors.items() if tuple(x.getShape()) != inputs[n].shape]
     for name in wrong:
         interpreter.resizeTensor(tensors[name], inputs[name].shape)
     if wrong:
@@ -161,7 +161,7 @@ class _Loaded(LoadedNetwork):
         self._session = session
         self._numbers = numbers
         tensors = interpreter.getSessionInputAll(session)
-        self._inputs = [(tensors[name], _host_tensor(x)) for name, x in inputs.items()]
+        self._inputs = [(x, _host_tensor(inputs[name])) for name, x in tensors.items()]
         self._output = interpreter.getSessionOutput(session)
 
     def run(self) -> None:
@@ -188,7 +188,8 @@ class _Loaded(LoadedNetwork):
             clock = _Clock()
             self._fill()
             self._interpreter.runSessionWithCallBackInfo(self._session, clock.start, clock.stop)
-            passes.append(book(clock.times, self._numbers))
+            times = ((self._numbers[name], ms) for name, ms in clock.times)
+            passes.append(book(times, self._numbers.last))
         return median_by_layer(passes)
 
 

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 OPERATORS = frozenset({
     "conv", "depthwise_conv", "linear", "relu", "relu6", "h_swish", "h_sigmoid",
-    "global_pool", "avg_pool", "channel_shuffle", "zero", "identity", "add", "scale",
+    "global_pool", "avg_pool", "max_pool", "channel_shuffle", "zero", "identity", "add", "scale",
 })  # fmt: skip
 _KERNEL_TIME = "_kernel_time"
+_NAMELESS = "SkipLayerNormalization"
+"""A fusion of several layers that is called after none of them."""
 
 
 class ONNXRuntime(Runtime):
@@ -148,11 +150,28 @@ def read_profile(trace: str, repeats: int, numbers: LayerNumbers) -> dict[int, f
     current: list[tuple[str, float]] = []
     for event in json.loads(trace):
         if event.get("cat") == "Session" and event.get("name") == "model_run":
-            passes.append(book(current, numbers))  # a pass's event follows those of its nodes
+            # The event of a pass follows those of its nodes.
+            passes.append(book(_numbered(current, numbers), numbers.last))
             current = []
         elif event.get("cat") == "Node" and event["name"].endswith(_KERNEL_TIME):
             current.append((event["name"].removesuffix(_KERNEL_TIME), event["dur"] / 1000))
     return median_by_layer(passes[-repeats:])
+
+
+def _numbered(
+    times: Sequence[tuple[str, float]], numbers: LayerNumbers
+) -> list[tuple[int | None, float]]:
+    """The layers of nodes; one that was fused and lost its name is the layer before the next."""
+    found: list[tuple[int | None, float]] = []
+    following = numbers.last + 1
+    for name, ms in reversed(times):
+        number = numbers[name]
+        if number is None and name.startswith(_NAMELESS):
+            number = following - 1
+        elif number is not None:
+            following = number
+        found.append((number, ms))
+    return found[::-1]
 
 
 class ONNXRuntimeCUDA(ONNXRuntime):

@@ -71,7 +71,8 @@ class OpenVINO(Runtime):
 
     def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
         read = self._core.read_model(model)
-        read.reshape({name: list(values.shape) for name, values in inputs.items()})
+        if read.is_dynamic():
+            read.reshape({name: list(values.shape) for name, values in inputs.items()})
         settings = self._settings() | {"PERF_COUNT": profiling}
         compiled = self._core.compile_model(read, "CPU", settings)
         return _Loaded(compiled, inputs, LayerNumbers.of(model) if profiling else None)
@@ -141,13 +142,15 @@ class _Loaded(LoadedNetwork):
 
     def _times(self, request: ov.InferRequest) -> dict[int, float]:
         assert self._numbers is not None
-        ran = request.get_profiling_info()
-        return book(((x.node_name, x.real_time.total_seconds() * 1e3) for x in ran), self._numbers)
+        numbers, ran = self._numbers, request.get_profiling_info()
+        times = ((numbers[x.node_name], x.real_time.total_seconds() * 1e3) for x in ran)
+        return book(times, numbers.last)
 
     def _new_request(self) -> ov.InferRequest:
         import openvino as ov
 
         request = self._compiled.create_infer_request()
-        for name, values in self._inputs.items():
-            request.set_tensor(name, ov.Tensor(values))
+        for n, port in enumerate(self._compiled.inputs):
+            (values,) = (self._inputs[name] for name in port.names if name in self._inputs)
+            request.set_input_tensor(n, ov.Tensor(values))
         return request

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from math import sqrt
 from typing import Any
 
-from ._operators import Operators
+from latcast._names import unknown_name
+
+from ._weighted import WeightedOperators
 from ._writer import Tensor
 
 ACTIVATIONS: dict[str, tuple[str, tuple[float, ...], dict[str, Any]]] = {
@@ -26,7 +28,7 @@ ACTIVATIONS: dict[str, tuple[str, tuple[float, ...], dict[str, Any]]] = {
 _BOUNDED = ("sigmoid", "h_sigmoid", "tanh")
 
 
-class OnnxBuilder(Operators):
+class OnnxBuilder(WeightedOperators):
     """Operators, and what is written as several of them.
 
     Maps are (batch, channels, height, width), tokens (batch, tokens, features), vectors
@@ -34,7 +36,13 @@ class OnnxBuilder(Operators):
     """
 
     def activation(self, x: Tensor, kind: str, *, native: bool = True) -> Tensor:
-        """An activation: one node where ONNX has it and ``native`` is set, else its formula."""
+        """An activation: one node where ONNX has it and ``native`` is set, else its formula.
+
+        Raises:
+            ValueError: neither :data:`ACTIVATIONS` nor :data:`FORMULAS` has it.
+        """
+        if kind not in ACTIVATIONS and kind not in FORMULAS:
+            raise ValueError(unknown_name("activation", kind, sorted({*ACTIVATIONS, *FORMULAS})))
         if kind not in _BOUNDED:
             self.mark_activated(x)
         if kind in FORMULAS and not (native and kind in ACTIVATIONS):

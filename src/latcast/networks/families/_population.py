@@ -45,6 +45,9 @@ class Member:
     def __hash__(self) -> int:
         return hash(self.text)
 
+    def __str__(self) -> str:
+        return self.text
+
     @property
     def text(self) -> str:
         """Such as ``vgg(depth1=2,…,classes=1000)``; the inverse of :meth:`parse`."""

@@ -187,15 +187,21 @@ class GraphWriter:
         for w in self._weights:
             limit = w.limit * (np.sqrt(2.0) if w.result in self._activated else 1.0)
             start = int(rng.integers(_POOL_SIZE))
-            values = _cycle(pool, start, prod(w.shape)) * np.float32(limit)
-            values += np.float32(w.center)
+            values = _cycle(pool, start, prod(w.shape), np.float32(limit))
+            if w.center:
+                values += np.float32(w.center)
             graph.initializer.add(name=w.name, data_type=1, dims=w.shape, raw_data=values.tobytes())
 
 
-def _cycle(pool: npt.NDArray[np.float32], start: int, count: int) -> npt.NDArray[np.float32]:
-    """``count`` numbers of ``pool`` from ``start`` on, round and round."""
-    if start + count <= len(pool):
-        return pool[start : start + count]
-    head = pool[start:]
-    rounds, rest = divmod(count - len(head), len(pool))
-    return np.concatenate([head, *[pool] * rounds, pool[:rest]])
+def _cycle(
+    pool: npt.NDArray[np.float32], start: int, count: int, factor: np.float32
+) -> npt.NDArray[np.float32]:
+    """``count`` numbers of ``pool`` from ``start`` on, round and round, times ``factor``."""
+    result = np.empty(count, dtype=np.float32)
+    done = 0
+    while done < count:
+        part = pool[start : start + count - done]
+        np.multiply(part, factor, out=result[done : done + len(part)])
+        done += len(part)
+        start = 0
+    return result

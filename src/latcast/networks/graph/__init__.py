@@ -6,6 +6,7 @@ from ._fusion import fuse
 from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
 from ._kernels import Kernel
 from ._operators import KINDS, OPERATORS, Operator
+from ._read import SUFFIXES, read_graph
 from ._rules import RULES, Rule
 from .onnx_reader import read_onnx
 from .torch_reader import read_pytorch
@@ -16,6 +17,7 @@ __all__ = [
     "KINDS",
     "OPERATORS",
     "RULES",
+    "SUFFIXES",
     "UNKNOWN",
     "GraphLayer",
     "Kernel",
@@ -27,6 +29,7 @@ __all__ = [
     "graph_of_layers",
     "kernel_facts",
     "kernel_label",
+    "read_graph",
     "read_onnx",
     "read_pytorch",
 ]

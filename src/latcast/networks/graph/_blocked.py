@@ -16,7 +16,8 @@ ALIGNED = 4
 """Channels that are put into blocks must be a multiple of it."""
 
 _IMAGE_AXES = 4
-_POOLS = frozenset(("max_pool", "avg_pool", "global_pool", "global_max_pool"))
+_POOLS = frozenset(("max_pool", "avg_pool"))
+_GLOBAL_POOLS = frozenset(("global_pool", "global_max_pool"))
 _KEEPING = frozenset(
     ("batch_norm", "relu", "sigmoid", "tanh", "h_sigmoid", "h_swish", "silu", "gelu", "identity",
      "dropout")
@@ -40,6 +41,8 @@ def is_blocked(layer: GraphLayer, word: str, sources: Sequence[bool]) -> bool:
         return layer.in_shapes[0][1] % BLOCK == 0
     if not sources or not all(sources):
         return False
+    if layer.op in _GLOBAL_POOLS:
+        return layer.in_shapes[0][1] % BLOCK == 0
     if layer.op in ("add", "mul"):
         return word == "silu" or (len(layer.inputs) > 1 and len(set(layer.in_shapes)) == 1)
     if layer.op == "concat":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import prod
 
 from ._blocked import BLOCK, takes_blocks
-from ._graph import GraphLayer, TensorShape
+from ._graph import GRAPH_INPUT, GraphLayer, TensorShape
 from ._parts import Part, Parts
+from ._transposes import CHANNELS_FIRST, CHANNELS_LAST, transposes
 
 Condition = Callable[[Parts, Sequence[Part]], bool]
 
@@ -20,9 +22,36 @@ def always(parts: Parts, path: Sequence[Part]) -> bool:
     return True
 
 
+def keeps_all(parts: Parts, path: Sequence[Part]) -> bool:
+    """The last one writes the shape that it reads, and reads nothing else."""
+    return _keeps_shape(parts.layer(path[-1].key))
+
+
+def alike(parts: Parts, path: Sequence[Part]) -> bool:
+    """Both are one layer with the same facts; of constants they read one number at most."""
+    first, second = (parts.layer(x.main) for x in path)
+    return (
+        len(path[1].layers) == 1
+        and first.params == 0
+        and _constants(first) <= 2
+        and replace(first, name="", inputs=()) == replace(second, name="", inputs=())
+    )
+
+
+def parts_of_all(parts: Parts, path: Sequence[Part]) -> bool:
+    """All that read the same tensor take parts of it that make it up, without steps."""
+    first = parts.layer(path[0].main)
+    readers = [parts.layer(n) for n in parts.graph.readers[first.inputs[0]]]
+    whole = prod(first.in_shapes[0] or ())
+    return (
+        all(x.op == first.op and x.is_costed and x.stride == (1, 1) for x in readers)
+        and sum(prod(x.out_shapes[0] or ()) for x in readers) == whole
+    )
+
+
 def one_constant_a_channel(parts: Parts, path: Sequence[Part]) -> bool:
     """The last one reads a constant for every channel, or one for all in a product."""
-    layer = parts.layer(path[-1].last)
+    layer = parts.layer(path[-1].key)
     shape = layer.out_shapes[0]
     if shape is None or layer.in_shapes[0] != shape:
         return False
@@ -32,13 +61,13 @@ def one_constant_a_channel(parts: Parts, path: Sequence[Part]) -> bool:
 
 def pads_with_zeros(parts: Parts, path: Sequence[Part]) -> bool:
     """Only height and width are padded."""
-    before, after = parts.layer(path[0].last).in_shapes[0], _written(parts, path[0])
+    before, after = parts.layer(path[0].key).in_shapes[0], _written(parts, path[0])
     return before is not None and len(before) == _IMAGE_AXES and before[:2] == after[:2]
 
 
 def adds_a_bias(parts: Parts, path: Sequence[Part]) -> bool:
     """A product that has no bias yet gets one."""
-    product, layer = parts.layer(path[0].main), parts.layer(path[1].last)
+    product, layer = parts.layer(path[0].main), parts.layer(path[1].key)
     features = _written(parts, path[0])[-1]
     has_bias = product.params % features != 0 or _has_bias(product)
     return not has_bias and _constants(layer) == features and _keeps_shape(layer)
@@ -48,19 +77,20 @@ def is_gemm(parts: Parts, path: Sequence[Part]) -> bool:
     """A product of matrices with a bias, or one that is written as ``Gemm``."""
     product = parts.layer(path[0].main)
     is_matrix = len(_written(parts, path[0])) == 2  # noqa: PLR2004
-    return is_matrix and (product.operator == "Gemm" or len(path[0].layers) > 1)
+    has_bias = len(path[0].layers) > 1 or _has_bias(product)
+    return is_matrix and (has_bias or product.operator == "Gemm")
 
 
 def adds_a_vector(parts: Parts, path: Sequence[Part]) -> bool:
     """The first one adds a constant for every feature."""
-    layer = parts.layer(path[0].last)
+    layer = parts.layer(path[0].key)
     shape = layer.out_shapes[0]
     return shape is not None and len(layer.inputs) == 1 and _constants(layer) == shape[-1]
 
 
 def adds_tokens(parts: Parts, path: Sequence[Part]) -> bool:
     """The first one is a sum of tokens, without stretching."""
-    layer = parts.layer(path[0].last)
+    layer = parts.layer(path[0].key)
     shapes = set(layer.in_shapes)
     return (
         len(layer.inputs) == 2  # noqa: PLR2004
@@ -71,78 +101,118 @@ def adds_tokens(parts: Parts, path: Sequence[Part]) -> bool:
 
 def scales(parts: Parts, path: Sequence[Part]) -> bool:
     """The first one multiplies with one constant."""
-    layer = parts.layer(path[0].last)
+    return _scales(parts.layer(path[0].key))
+
+
+def scales_matmul(parts: Parts, path: Sequence[Part]) -> bool:
+    """A product of matrices, and a multiplication with one constant before or after it."""
+    product = next(x for x in path if x.word == "matmul")
+    factor = next(x for x in path if x.word != "matmul")
+    # A sum in the notation of Einstein is no product that takes a factor.
+    return (
+        _scales(parts.layer(factor.key))
+        and "einsum" not in parts.layer(product.main).operator.lower()
+    )
+
+
+def _scales(layer: GraphLayer) -> bool:
     return len(layer.inputs) == 1 and _constants(layer) == 1
 
 
-def scales_last(parts: Parts, path: Sequence[Part]) -> bool:
-    """The last one multiplies with one constant."""
-    return scales(parts, path[-1:])
-
-
 def swaps_for_matmul(parts: Parts, path: Sequence[Part]) -> bool:
-    """The transpose swaps the last two axes, or moves the first one to before the last."""
-    layer = parts.layer(path[0].last)
-    before, after = layer.in_shapes[0], layer.out_shapes[0]
-    if before is None or after is None or len(before) < 2:  # noqa: PLR2004
+    """The transpose swaps the last two axes, or moves the first one to before the last.
+
+    It does so alone: with another one that is before it, and that only parts are taken of, it
+    becomes one of another order.
+    """
+    layer = parts.layer(path[0].key)
+    if _follows_transpose(parts, layer):
         return False
-    swapped = (*before[:-2], before[-1], before[-2])
-    moved = (*before[1:-1], before[0], before[-1])
-    return after in (swapped, moved)
+    *batch, rows, columns = range(len(layer.in_shapes[0] or (1, 1)))
+    orders = [(*batch, columns, rows), (*batch[1:], rows, *batch[:1], columns)]
+    return any(transposes(layer, order) for order in orders)
+
+
+def _follows_transpose(parts: Parts, layer: GraphLayer) -> bool:
+    source = layer.inputs[0]
+    while source != GRAPH_INPUT and parts.layer(source).op in ("gather", "split", "slice"):
+        source = parts.layer(source).inputs[0]
+    return source not in (GRAPH_INPUT, layer.inputs[0]) and parts.layer(source).op == "transpose"
+
+
+def is_reshaped(parts: Parts, path: Sequence[Part]) -> bool:
+    """What :func:`swaps_for_matmul` asks, and a reshape that adds or drops axes of one element."""
+    shape = parts.layer(path[1].key)
+    sides = [tuple(s for s in x if s > 1) for x in (shape.in_shapes[0], shape.out_shapes[0]) if x]
+    return sides[0] == sides[1] and swaps_for_matmul(parts, path)
+
+
+def cancels(parts: Parts, path: Sequence[Part]) -> bool:
+    """The last one is a transpose that never runs."""
+    return path[-1].main in parts.cancelled
 
 
 def blocked(parts: Parts, path: Sequence[Part]) -> bool:
     """The first one writes blocks of channels."""
-    return path[0].last in parts.blocked
+    return path[0].key in parts.blocked
 
 
 def blocked_first(parts: Parts, path: Sequence[Part]) -> bool:
     """Both inputs of a sum are in blocks and alike, and the first one is the convolution's."""
-    return blocked_second(parts, path) and path[1].sources[0] == path[0].last
+    return blocked_second(parts, path) and parts.sources(path[1])[0] == path[0].key
 
 
 def blocked_second(parts: Parts, path: Sequence[Part]) -> bool:
     """Both inputs of a sum are in blocks and alike."""
-    layer = parts.layer(path[1].last)
-    return len(set(layer.in_shapes)) == 1 and parts.blocked.issuperset(path[1].sources)
+    layer = parts.layer(path[1].key)
+    return len(set(layer.in_shapes)) == 1 and parts.blocked.issuperset(parts.sources(path[1]))
 
 
 def plain_last(parts: Parts, path: Sequence[Part]) -> bool:
-    """A convolution that has no blocks, but a bias, runs last of what a sum reads."""
-    conv, layer = parts.layer(path[0].main), parts.layer(path[1].last)
+    """A convolution that has no blocks, but a bias, is the last such one that a sum reads."""
+    layer = parts.layer(path[1].key)
+    others = [parts.get(k) for k in parts.sources(path[1]) if k > path[0].key]
     return (
-        not takes_blocks(conv)
-        and len(_written(parts, path[0])) == _IMAGE_AXES
-        and (_has_bias(conv) or len(path[0].layers) > 1)
+        _is_plain(parts, path[0])
         and len(set(layer.in_shapes)) == 1
-        and path[0].last == max(path[1].sources)
+        and not any(
+            x is not None and x.word == path[0].word and _is_plain(parts, x) for x in others
+        )
+    )
+
+
+def _is_plain(parts: Parts, part: Part) -> bool:
+    conv = parts.layer(part.main)
+    return (
+        conv.kind in ("conv", "depthwise_conv")
+        and not takes_blocks(conv)
+        and len(_written(parts, part)) == _IMAGE_AXES
+        and (_has_bias(conv) or len(part.layers) > 1)
     )
 
 
 def blocked_to_channels_last(parts: Parts, path: Sequence[Part]) -> bool:
-    """A transpose puts blocks of channels last."""
-    before, after = _written(parts, path[0]), _written(parts, path[1])
-    return blocked(parts, path) and after == _channels_last(before)
+    """A transpose, the first or the last one, puts blocks of channels last."""
+    layers = (parts.layer(x.main) for x in path)
+    return any(
+        transposes(x, CHANNELS_LAST) and parts.blocked.issuperset(parts.keys(x.inputs))
+        for x in layers
+    )
 
 
 def channels_last_to_blocked(parts: Parts, path: Sequence[Part]) -> bool:
     """A transpose makes what a convolution on blocks reads of channels that come last."""
-    conv, before = parts.layer(path[1].main), parts.layer(path[0].last).in_shapes[0]
-    after = _written(parts, path[0])
+    conv, layer = parts.layer(path[1].main), parts.layer(path[0].main)
     return (
         conv.kind in ("conv", "depthwise_conv")
         and takes_blocks(conv)
-        and after[1] >= BLOCK
-        and before == _channels_last(after)
+        and _written(parts, path[0])[1] >= BLOCK
+        and transposes(layer, CHANNELS_FIRST)
     )
 
 
-def _channels_last(shape: TensorShape) -> TensorShape | None:
-    return (shape[0], *shape[2:], shape[1]) if len(shape) == _IMAGE_AXES else None
-
-
 def _written(parts: Parts, part: Part) -> TensorShape:
-    shape = parts.layer(part.last).out_shapes[0]
+    shape = parts.layer(part.key).out_shapes[0]
     assert shape is not None  # what is not known goes by a word that no rule has
     return shape
 

@@ -24,6 +24,7 @@ KERNEL_FACTS = (
     "groups",
     "layers",
     "batch",
+    "blocked",
 )
 """Names of the facts, one number each per kernel, for the whole batch.
 
@@ -32,10 +33,14 @@ channels, each a sum over ``inputs`` channels and a ``window`` of so many pixels
 one without a window. Of any other kernel, ``positions`` x ``outputs`` are the elements that its
 main layer writes, ``outputs`` those along its channels (the last axis of tokens), and ``inputs``
 the channels it reads. ``read_bytes`` and ``write_bytes`` are activations that cross the kernel's
-border; ``layers`` are those that do something.
+border; ``layers`` are those that do something; ``blocked`` is 1 where channels are kept in blocks
+(see :class:`Kernel`), else 0.
 """
 
 Floats = npt.NDArray[np.float64]
+
+_ALONG_LAST = ("linear", "matmul", "attention", "softmax", "layer_norm", "rms_norm")
+"""Kinds and operators that work along the last axis, whatever the others are."""
 
 
 def kernel_facts(graph: LayerGraph, kernels: Sequence[Kernel]) -> Floats:
@@ -54,8 +59,13 @@ def kernel_label(graph: LayerGraph, kernel: Kernel) -> str:
 
     Layers that do nothing are left out; an operator that nobody knows goes by its own name.
     """
-    ops = [x.op if x.op != UNKNOWN else x.operator for n in kernel.layers if _works(x := graph.layers[n])]
+    layers = _running(graph, kernel)
+    ops = [x.op if x.op != UNKNOWN else x.operator for x in layers if _works(x)]
     return "+".join(ops) or graph.layers[kernel.main].op
+
+
+def _running(graph: LayerGraph, kernel: Kernel) -> list[GraphLayer]:
+    return [graph.layers[n] for n in kernel.layers if n not in kernel.idle]
 
 
 def _works(layer: GraphLayer) -> bool:
@@ -63,7 +73,7 @@ def _works(layer: GraphLayer) -> bool:
 
 
 def _facts(graph: LayerGraph, kernel: Kernel) -> tuple[float, ...]:
-    layers = [graph.layers[n] for n in kernel.layers]
+    layers = _running(graph, kernel)
     main = graph.layers[kernel.main]
     read, written = _crossing_bytes(graph, kernel)
     positions, outputs, inputs = _matrix(main)
@@ -80,6 +90,7 @@ def _facts(graph: LayerGraph, kernel: Kernel) -> tuple[float, ...]:
         main.groups,
         sum(_works(x) for x in layers),
         _batch(main),
+        kernel.blocked,
     )
 
 
@@ -97,6 +108,7 @@ def _crossing_bytes(graph: LayerGraph, kernel: Kernel) -> tuple[int, int]:
     written = sum(
         graph.layers[n].write_bytes
         for n in kernel.layers
+        if n not in kernel.idle
         if not graph.readers[n] or any(r not in inside for r in graph.readers[n])
     )
     return sum(read.values()), written
@@ -105,14 +117,11 @@ def _crossing_bytes(graph: LayerGraph, kernel: Kernel) -> tuple[int, int]:
 def _matrix(main: GraphLayer) -> tuple[int, int, int]:
     """Positions, outputs and inputs of the kernel's main layer."""
     out, read = _first(main.out_shapes), _first(main.in_shapes)
-    elements = max(prod(out), 1)
-    if main.kind in ("linear", "matmul", "norm", "softmax") and len(out) != 4:
+    if main.kind in _ALONG_LAST or main.op in _ALONG_LAST:
         outputs, inputs = (out or (1,))[-1], (read or (1,))[-1]
-    elif main.kind == "matmul" or main.op == "softmax":
-        outputs, inputs = out[-1], read[-1] if read else 1
     else:
         outputs, inputs = _channels(out), _channels(read)
-    return elements // max(outputs, 1), outputs, max(inputs // main.groups, 1)
+    return max(prod(out), 1) // max(outputs, 1), outputs, max(inputs // main.groups, 1)
 
 
 def _first(shapes: Sequence[TensorShape | None]) -> TensorShape:

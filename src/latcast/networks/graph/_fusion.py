@@ -13,21 +13,29 @@ from ._rules import RULES, Rule
 
 _ANY = "*"
 
+_MOST_READERS = 16
+"""A kernel that more others read is at the border of kernels, which keeps the time linear."""
 
-def fuse(graph: LayerGraph, rules: Sequence[Rule] = RULES) -> tuple[Kernel, ...]:
+
+def fuse(
+    graph: LayerGraph, rules: Sequence[Rule] = RULES, *, is_cut_out: bool = False
+) -> tuple[Kernel, ...]:
     """A partition of all layers into kernels, as a runtime makes it.
 
-    Kernels come in an order in which they can run, by their last layers. What is read from
-    outside of a kernel, or is an output of the graph, is its last layer alone.
+    Kernels come in an order in which they can run. What is read from outside of a kernel, or is an
+    output of the graph, is one of its layers, or several that read the same.
 
     Args:
         graph: any; a layer whose cost is not known stays alone.
         rules: are applied one after the other, each wherever it fits.
+        is_cut_out: whether the graph is a block of a network, whose inputs others have written.
     """
     joined = Joining(graph)
     for rule in rules:
         joined.apply(rule)
-    return tuple(Kernel(x.main, x.layers) for x in joined.parts.in_order())
+    parts = joined.parts
+    blocked = parts.blocked_now(inputs=is_cut_out)
+    return tuple(Kernel(x.main, x.layers, x.idle, x.key in blocked) for x in parts.in_order())
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +68,16 @@ class Joining:
     def apply(self, rule: Rule) -> None:
         """Join every path of kernels that fits the rule, from the first to the last."""
         steps = _steps(rule.path)
-        for last in self.parts.known_by(steps[0].words):
+        for key in self.parts.known_by(steps[0].words):
+            start = self.parts.get(key)
             # A kernel that was joined may start another path.
-            while (path := self._path(rule, steps, last)) is not None:
-                joined = self.parts.join(path, rule.becomes or path[0].word)
-                if not steps[0].fits(joined.word):
-                    break
-                last = joined.last
+            while start and steps[0].fits(start.word) and (path := self._path(rule, steps, start)):
+                exits, idle = _exits(steps, path), _idle(rule, path)
+                start = self.parts.join(path, rule.becomes, exits, idle)
 
-    def _path(self, rule: Rule, steps: Sequence[_Step], last: int) -> list[Part] | None:
-        part = self.parts.get(last)
-        if part is None or not steps[0].fits(part.word):
-            return None
-        for path in self._paths(steps, [part]):
-            if self._is_closed(path) and rule.when(self.parts, path):
+    def _path(self, rule: Rule, steps: Sequence[_Step], start: Part) -> list[Part] | None:
+        for path in self._paths(steps, [start]):
+            if self._is_closed(path, _exits(steps, path)) and rule.when(self.parts, path):
                 return path
         return None
 
@@ -82,39 +86,58 @@ class Joining:
             yield path
             return
         step = steps[len(path)]
-        for reader in self._candidates(step, path, len(steps)):
-            part = self.parts.get(reader)
+        for key in self._candidates(step, path):
+            part = self.parts.get(key)
             if part and part not in path and step.fits(part.word) and self._reads(step, part, path):
                 yield from self._paths(steps, [*path, part])
 
-    def _candidates(self, step: _Step, path: list[Part], most: int) -> tuple[int, ...]:
+    def _candidates(self, step: _Step, path: list[Part]) -> tuple[int, ...]:
         if not step.is_branch:
-            readers = self.parts.readers(path[-1].last)
-        elif len(path[0].sources) == 1 and path[0].sources[0] != GRAPH_INPUT:
-            readers = self.parts.readers(path[0].sources[0])
+            readers = self.parts.readers(path[-1])
         else:
-            return ()
-        return readers if len(readers) <= 2 * most else ()
+            source = self._only_source(path[0])
+            readers = self.parts.readers(source) if source else ()
+        return readers if len(readers) <= _MOST_READERS else ()
+
+    def _only_source(self, part: Part) -> Part | None:
+        """The one kernel of one output that a kernel reads."""
+        sources = self.parts.sources(part)
+        if len(sources) != 1 or sources[0] == GRAPH_INPUT or len(part.reads) != 1:
+            return None
+        is_one = len(self.parts.layer(part.reads[0]).out_shapes) == 1
+        return self.parts.get(sources[0]) if is_one else None
 
     def _reads(self, step: _Step, part: Part, path: list[Part]) -> bool:
         """Whether what it reads beside the kernel before it is what the step asks for."""
-        first = path[0].sources
         if step.is_branch:
-            return part.sources == first
-        others = [s for s in part.sources if s != path[-1].last]
+            return self.parts.sources(part) == self.parts.sources(path[0])
+        others = [s for s in self.parts.sources(part) if s != path[-1].key]
+        inside = [p.key for p in path]
         match step.beside:
             case "^":
-                return len(first) == 1 and others == [first[0]]
+                source = self._only_source(path[0])
+                return source is not None and others == [source.key]
             case "@":
-                return len(others) == 1 and others[0] in [p.last for p in path]
+                return len(others) == 1 and others[0] in inside
             case "+":
-                return len(others) == 1 and others[0] not in [p.last for p in path]
+                return len(others) == 1 and others[0] not in inside
         return not others
 
-    def _is_closed(self, path: Sequence[Part]) -> bool:
-        """Whether only the last kernel is read from outside."""
-        inside = {p.last for p in path}
+    def _is_closed(self, path: Sequence[Part], exits: Sequence[int]) -> bool:
+        """Whether only the exits are read from outside."""
+        inside = {p.key for p in path}
         return all(
-            not self.parts.is_output(p.last) and inside.issuperset(self.parts.readers(p.last))
-            for p in path[:-1]
+            not self.parts.gives_output(p) and inside.issuperset(self.parts.readers(p))
+            for p in path
+            if not set(p.exits).issubset(exits)
         )
+
+
+def _exits(steps: Sequence[_Step], path: Sequence[Part]) -> list[int]:
+    """What may be read from outside: the last kernel, or all if they read the same."""
+    siblings = path if all(s.is_branch for s in steps[1:]) else path[-1:]
+    return [n for x in siblings for n in x.exits]
+
+
+def _idle(rule: Rule, path: Sequence[Part]) -> list[int]:
+    return [n for i in rule.idle for n in path[i].layers]

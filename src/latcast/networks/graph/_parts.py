@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from ._blocked import is_blocked
 from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph
+from ._transposes import cancelled
 
 _ANY = "*"
 
@@ -21,27 +22,26 @@ class Part:
         word: what rules know it by: an operator, or what a rule has made of several.
         main: position of the layer with most work.
         layers: positions of its layers, ascending.
-        sources: last layers of the kernels that it reads, each once, in order.
+        exits: those of them that are read from outside: one, or several that read the same.
+        reads: positions of the layers that it reads, each once, in order.
+        idle: those of its layers that do not run.
     """
 
     word: str
     main: int
     layers: tuple[int, ...]
-    sources: tuple[int, ...]
+    exits: tuple[int, ...]
+    reads: tuple[int, ...]
+    idle: tuple[int, ...] = ()
 
     @property
-    def first(self) -> int:
-        """Position of its first layer."""
-        return self.layers[0]
-
-    @property
-    def last(self) -> int:
-        """Position of its last layer, the only one that is read from outside."""
+    def key(self) -> int:
+        """What a partition knows it by: the position of its last layer."""
         return self.layers[-1]
 
 
 class Parts:
-    """A partition of the layers of a graph, of which each kernel is known by its last layer."""
+    """A partition of the layers of a graph; each kernel is known by its key."""
 
     def __init__(self, graph: LayerGraph) -> None:
         self.graph = graph
@@ -51,67 +51,94 @@ class Parts:
         self._by_word: dict[str, list[int]] = defaultdict(list)
         for n, layer in enumerate(graph.layers):
             word = layer.op if layer.is_costed else UNKNOWN
-            self._add(Part(word, n, (n,), tuple(dict.fromkeys(layer.inputs))))
+            self._add(Part(word, n, (n,), (n,), tuple(dict.fromkeys(layer.inputs))))
 
     def layer(self, position: int) -> GraphLayer:
         """The layer at a position of the graph."""
         return self.graph.layers[position]
 
-    def get(self, last: int) -> Part | None:
-        """The kernel whose last layer is at ``last``; None where that is in another kernel."""
-        return self._parts.get(last)
+    def get(self, key: int) -> Part | None:
+        """The kernel of a key; None where its layers are in another kernel."""
+        return self._parts.get(key)
 
-    def in_order(self) -> Iterator[Part]:
-        """All kernels, by their last layers."""
-        return (self._parts[n] for n in sorted(self._parts))
+    def in_order(self) -> list[Part]:
+        """All kernels in an order in which they can run: by the first layer that others read.
+
+        Whatever a kernel reads was there before that layer.
+        """
+        return sorted(self._parts.values(), key=lambda x: x.exits[0])
 
     def known_by(self, words: frozenset[str]) -> list[int]:
-        """Last layers of the kernels that go by one of ``words`` now, ascending."""
+        """Keys of the kernels that go by one of ``words`` now, ascending."""
         if _ANY in words:
             return sorted(n for n, x in self._parts.items() if x.word != UNKNOWN)
         found = {n for word in words for n in self._by_word.get(word, ())}
         return sorted(n for n in found if n in self._parts and self._parts[n].word in words)
 
-    def readers(self, last: int) -> tuple[int, ...]:
-        """Last layers of the kernels that read the one that ends at ``last``."""
-        return tuple(dict.fromkeys(self._owners[r] for r in self.graph.readers[last]))
+    def readers(self, part: Part) -> tuple[int, ...]:
+        """Keys of the kernels that read a kernel."""
+        return self.keys(r for e in part.exits for r in self.graph.readers[e])
 
-    def is_output(self, last: int) -> bool:
-        """Whether the layer at ``last`` gives an output of the graph."""
-        return last in self._outputs
+    def sources(self, part: Part) -> tuple[int, ...]:
+        """Keys of the kernels that a kernel reads, and :data:`GRAPH_INPUT`."""
+        return self.keys(part.reads)
 
-    def join(self, path: Sequence[Part], word: str) -> Part:
-        """Make one kernel of several, of which only the last one is read from outside."""
+    def keys(self, layers: Iterable[int]) -> tuple[int, ...]:
+        """Keys of the kernels that layers are in, each once, in order."""
+        return tuple(dict.fromkeys(n if n == GRAPH_INPUT else self._owners[n] for n in layers))
+
+    def gives_output(self, part: Part) -> bool:
+        """Whether a kernel gives an output of the graph."""
+        return not self._outputs.isdisjoint(part.exits)
+
+    def join(
+        self, path: Sequence[Part], word: str, exits: Sequence[int], idle: Sequence[int]
+    ) -> Part:
+        """Make one kernel of several, of which only ``exits`` are read from outside.
+
+        It goes by ``word``, or else by what the one with most work did.
+        """
         layers = tuple(sorted(n for x in path for n in x.layers))
-        inside = {x.last for x in path}
-        sources = dict.fromkeys(s for x in path for s in x.sources if s not in inside)
-        main = max((x.main for x in path), key=self._work)
+        reads = dict.fromkeys(n for x in path for n in x.reads if n not in layers)
+        most = max(path, key=lambda x: self._work(x.main))
+        gone = sorted({*idle, *(n for x in path for n in x.idle)})
         for x in path:
-            del self._parts[x.last]
+            del self._parts[x.key]
         for n in layers:
             self._owners[n] = layers[-1]
-        return self._add(Part(word, main, layers, tuple(sources)))
+        joined = Part(
+            word or most.word, most.main, layers, tuple(sorted(exits)), tuple(reads), tuple(gone)
+        )
+        return self._add(joined)
 
     @cached_property
     def blocked(self) -> frozenset[int]:
-        """Last layers of the kernels that write blocks of channels, as they were when first asked.
+        """Keys of the kernels that write blocks of channels, as they were when first asked."""
+        return self.blocked_now()
 
-        See :func:`is_blocked`.
+    def blocked_now(self, *, inputs: bool = False) -> frozenset[int]:
+        """Keys of the kernels that write blocks of channels (see :func:`is_blocked`).
+
+        Args:
+            inputs: whether inputs of the graph, which has been cut out of a network, may come in
+                blocks.
         """
-        found: set[int] = set()
+        found: set[int] = {GRAPH_INPUT} if inputs else set()
         for x in self.in_order():
-            if is_blocked(self.layer(x.main), x.word, [s in found for s in x.sources]):
-                found.add(x.last)
-        return frozenset(found)
+            if is_blocked(self.layer(x.main), x.word, [s in found for s in self.sources(x)]):
+                found.add(x.key)
+        return frozenset(found - {GRAPH_INPUT})
+
+    @cached_property
+    def cancelled(self) -> frozenset[int]:
+        """Positions of the transposes that never run."""
+        return cancelled(self.graph)
 
     def _add(self, part: Part) -> Part:
-        self._parts[part.last] = part
-        self._by_word[part.word].append(part.last)
+        self._parts[part.key] = part
+        self._by_word[part.word].append(part.key)
         return part
 
     def _work(self, position: int) -> tuple[int, int, int]:
         layer = self.layer(position)
         return (layer.macs, layer.read_bytes + layer.write_bytes, -position)
-
-
-__all__ = ["GRAPH_INPUT", "Part", "Parts"]

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _CONV = "conv|depthwise_conv"
 _ABSORBED = "relu|relu6|clip|sigmoid|tanh|leaky_relu|h_sigmoid"
 _BLOCKED = "relu|sigmoid|tanh|h_sigmoid"
+_REPEATED = (
+    "relu", "relu6", "sigmoid", "tanh", "h_swish", "h_sigmoid", "gelu", "max_pool", "avg_pool",
+    "global_pool",
+)  # fmt: skip
+"""What is the same if it reads the same and has the same shapes."""
 _GEMM_ACTIVATIONS = "relu|sigmoid|tanh|leaky_relu|h_sigmoid|elu|selu|softplus|softsign"
 
 
@@ -34,43 +39,57 @@ class Rule:
             which by default is constants alone: ``^`` what the first one reads, ``@`` an earlier
             one of the path, ``+`` one kernel more. A kernel with ``~`` before it does not read
             the one before it, but what the first one reads.
-        becomes: what the kernel goes by from then on; by default what its first part did.
+        becomes: what the kernel goes by from then on; by default what the one with most work did.
         when: what must hold beside.
+        idle: places in the path of the kernels that do not run any more.
 
-    Only the last kernel of a path may be read from outside, or give an output of the graph.
+    Only the last kernel of a path may be read from outside, or give an output of the graph; or
+    all of them, if all others read what the first one reads.
     """
 
     name: str
     path: str
     becomes: str = ""
     when: Condition = where.always
+    idle: tuple[int, ...] = ()
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("no operation", "* identity|dropout"),
+    Rule("EliminateIdentity", "* identity|dropout", idle=(1,)),
+    Rule("EliminateSlice", "* slice|expand", when=where.keeps_all, idle=(1,)),
+    *(
+        Rule("CommonSubexpressionElimination", f"{op} ~{op}", when=where.alike, idle=(1,))
+        for op in _REPEATED
+    ),
     # Level 1: operators of ONNX alone.
     Rule("ConvBNFusion", f"{_CONV} batch_norm"),
     Rule("ConvMulFusion", f"{_CONV} mul|scale", when=where.one_constant_a_channel),
     Rule("ConvAddFusion", f"{_CONV} add", when=where.one_constant_a_channel),
-    Rule("PadFusion", f"pad {_CONV}|max_pool|avg_pool", "conv", when=where.pads_with_zeros),
+    Rule("PadFusion", f"pad {_CONV}|max_pool|avg_pool", when=where.pads_with_zeros),
     Rule("FuseReluClip", "relu clip|relu6", "clip"),
     Rule("MatMulAddFusion", "linear add", when=where.adds_a_bias),
     Rule("GeluFusion", "div|mul erf add mul^ mul", "gelu"),
     Rule("GeluFusion", "div|mul erf add mul mul^", "gelu"),
     Rule("GeluFusion", "div|mul erf add ~mul mul@", "gelu"),
     Rule("LayerNormFusion", "mean sub^ pow|mul mean add sqrt div@ mul add", "layer_norm"),
+    Rule("CommonSubexpressionElimination", "mul ~mul", when=where.alike, idle=(1,)),
     # Level 2: operators of ONNX Runtime's own.
     Rule("FastGeluFusion", "pow mul add^ mul tanh add mul^ mul", "gelu"),
     Rule("FastGeluFusion", "pow mul add^ mul tanh add ~mul mul@", "gelu"),
     Rule("GemmActivationFusion", f"linear {_GEMM_ACTIVATIONS}", "done", when=where.is_gemm),
     Rule("ConvActivationFusion", f"{_CONV} {_ABSORBED}", "done"),
+    Rule("GatherSliceToSplitFusion", "gather ~gather", when=where.parts_of_all),
+    Rule("GatherSliceToSplitFusion", "slice ~slice", when=where.parts_of_all),
     Rule("BiasGeluFusion", "add gelu", "gelu", when=where.adds_a_vector),
     Rule("SkipLayerNormFusion", "add+ layer_norm", "layer_norm", when=where.adds_tokens),
     Rule("QuickGeluFusion", "mul sigmoid mul^", "silu", when=where.scales),
     Rule("QuickGeluFusion", "sigmoid mul^", "silu"),
-    Rule("MatMulScaleFusion", "mul|div matmul+", "matmul", when=where.scales),
-    Rule("MatMulScaleFusion", "matmul mul|div", when=where.scales_last),
-    Rule("MatmulTransposeFusion", "transpose matmul+", "matmul", when=where.swaps_for_matmul),
+    Rule("MatMulScaleFusion", "mul|div matmul+", when=where.scales_matmul),
+    Rule("MatMulScaleFusion", "matmul mul|div", when=where.scales_matmul),
+    Rule("MatmulTransposeFusion", "transpose matmul+", when=where.swaps_for_matmul),
+    Rule("MatmulTransposeFusion", "transpose reshape matmul+", when=where.is_reshaped),
+    Rule("MatmulTransposeFusion", "transpose matmul+", when=where.swaps_for_matmul),
+    Rule("TransposeOptimizer", "* transpose", when=where.cancels, idle=(1,)),
     # Level 3: layouts. A sum is added to what a convolution writes.
     Rule("NchwcTransformer", f"{_CONV}|batch_norm add+", "sum", when=where.blocked_first),
     Rule("NchwcTransformer", f"{_CONV}|batch_norm add+", "sum", when=where.blocked_second),
@@ -79,7 +98,13 @@ RULES: tuple[Rule, ...] = (
     Rule("NchwcTransformer", f"{_CONV}|batch_norm|sum h_sigmoid mul@", "done", when=where.blocked),
     Rule("ConvAddActivationFusion", f"{_CONV} add+", "plain_sum", when=where.plain_last),
     Rule("ConvAddActivationFusion", f"plain_sum {_ABSORBED}", "done"),
-    Rule("ReorderOutput", "* transpose", "done", when=where.blocked_to_channels_last),
-    Rule("ReorderInput", f"transpose {_CONV}|done|sum", when=where.channels_last_to_blocked),
+    Rule("ReorderOutput", "* transpose", when=where.blocked_to_channels_last, idle=(1,)),
+    Rule("ReorderOutput", "transpose *", when=where.blocked_to_channels_last, idle=(0,)),
+    Rule(
+        "ReorderInput",
+        f"transpose {_CONV}|done|sum",
+        when=where.channels_last_to_blocked,
+        idle=(0,),
+    ),
 )
 """What ONNX Runtime fuses, in the order in which it does."""

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from ._checkpoint import State
-from ._modules import KERNEL_SIZES
+from ._mobile_modules import KERNEL_SIZES
 
-_BLOCK = re.compile(r"^blocks\.(\d+)\.")
+_NUMBERED = re.compile(r"^(\w+)\.(\d+)\.")
 _ELASTIC = ".depth_conv.conv"
 
 
 def extract(
-    supernet: Mapping[str, Tensor], shapes: Mapping[str, Tensor], positions: Sequence[int]
+    supernet: Mapping[str, Tensor],
+    shapes: Mapping[str, Tensor],
+    numbers: Mapping[str, Sequence[int]],
 ) -> State:
     """What a network of its own shares with the supernet.
 
@@ -30,14 +32,15 @@ def extract(
     Args:
         supernet: tensors by their plain names.
         shapes: the network's tensors by their plain names; only their shapes count.
-        positions: of every block of the network its number in the supernet.
+        numbers: of every list of modules, such as ``blocks``, what its parts' numbers are in the
+            supernet.
 
     Returns:
         New tensors with the names and shapes of ``shapes``.
     """
     result: State = {}
     for name, tensor in shapes.items():
-        source = _BLOCK.sub(lambda found: f"blocks.{positions[int(found[1])]}.", name)
+        source = _NUMBERED.sub(lambda x: f"{x[1]}.{numbers[x[1]][int(x[2])]}.", name)
         values = supernet[source]
         if source.endswith(f"{_ELASTIC}.weight") and values.shape[-1] > tensor.shape[-1]:
             prefix = source.removesuffix("weight")

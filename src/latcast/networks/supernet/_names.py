@@ -11,7 +11,8 @@ Value = TypeVar("Value")
 _REWRITES = (
     (re.compile(r"^module\."), ""),  # of a network that was trained on several GPUs
     (re.compile(r"^(blocks\.\d+)\.conv\."), r"\1.mobile_inverted_conv."),
-    (re.compile(r"\.(conv|bn|linear)\.\1\."), r".\1."),
+    # The stem's residual calls its layer "conv", which has a "conv".
+    (re.compile(r"(?<!^input_stem\.1)\.(conv|bn|linear)\.\1\."), r".\1."),
 )
 
 

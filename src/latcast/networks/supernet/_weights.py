@@ -11,11 +11,16 @@ from ._images import ImageFolder
 from ._names import plain
 
 if TYPE_CHECKING:
-    from latcast.spaces import Archs, OFAMobileNetV3
+    from latcast.networks._mobile import MobileNet
+    from latcast.networks._resnet import ResNet
+    from latcast.spaces import Archs, SupernetSpace
 
+    from ._checkpoint import State
     from ._modules import OFANetwork
 
 CALIBRATION_BATCH = 32
+_MATRIX = "_matrix"
+"""How names of kernel transforms end, which only supernets have."""
 
 
 def ofa_module(
@@ -45,10 +50,9 @@ def ofa_module(
     require("torch", "torch", "building PyTorch modules")
     from ._calibrate import calibrate
     from ._fold import unfold
-    from ._modules import OFANetwork
 
     space, arch = in_supernet(arch)
-    module = OFANetwork(space.specification(arch))
+    module = network_module(space.specification(arch))
     if weights is None:
         unfold(space.network(arch, seed), module)
     else:
@@ -60,16 +64,37 @@ def ofa_module(
     return module
 
 
-def in_supernet(arch: Archs) -> tuple[OFAMobileNetV3, Archs]:
+def network_module(of: MobileNet | ResNet, *, elastic: bool = False) -> OFANetwork:
+    """The module of a network's widths and blocks, with random weights (see :class:`OFANetwork`).
+
+    Raises:
+        ModuleNotFoundError: PyTorch is not installed.
+    """
+    require("torch", "torch", "building PyTorch modules")
+    from latcast.networks._mobile import MobileNetV3, ProxylessNAS
+    from latcast.networks._resnet import ResNet
+
+    from ._mobile_modules import MobileNetV3Network, ProxylessNetwork
+    from ._resnet_modules import ResNetNetwork
+
+    kinds: dict[type, type[OFANetwork]] = {
+        MobileNetV3: MobileNetV3Network,
+        ProxylessNAS: ProxylessNetwork,
+        ResNet: ResNetNetwork,
+    }
+    return kinds[type(of)](of, elastic=elastic)
+
+
+def in_supernet(arch: Archs) -> tuple[SupernetSpace, Archs]:
     """The architecture in the space of the supernet that holds it.
 
     Raises:
         ValueError: there is no such supernet.
     """
-    from latcast.spaces import OFAMobileNetV3
+    from latcast.spaces import SupernetSpace
 
     expanded = arch.space.expand(arch)
-    if not isinstance(expanded.space, OFAMobileNetV3):
+    if not isinstance(expanded.space, SupernetSpace):
         raise ValueError(
             "weights and PyTorch modules are for the spaces of OFA networks (ofa-…, compofa-…); "
             f"got {arch.space.name}, which is exported as ONNX with random weights"
@@ -77,22 +102,28 @@ def in_supernet(arch: Archs) -> tuple[OFAMobileNetV3, Archs]:
     return expanded.space, expanded
 
 
-def _load(module: OFANetwork, space: OFAMobileNetV3, path: Path) -> None:
+def _load(module: OFANetwork, space: SupernetSpace, path: Path) -> None:
     """Give ``module`` the weights of a file, of a supernet's or of its own."""
     from ._checkpoint import check_state, read_checkpoint
     from ._extract import extract
-    from ._modules import OFANetwork
 
     state = read_checkpoint(path)
     own = {plain(name): tensor for name, tensor in module.state_dict().items()}
-    if any(name.endswith("_matrix") for name in state):
-        shapes = OFANetwork(space.supernet(), elastic=True).state_dict()
-        what = f"{path} must be a checkpoint of the supernet of {space.name}"
-        state = check_state(state, shapes, what)
-        state = extract(state, own, module.of.positions)
+    supernet = network_module(space.supernet(), elastic=True).state_dict()
+    tells = any(name.endswith(_MATRIX) for name in supernet)
+    if any(name.endswith(_MATRIX) for name in state) if tells else not _is_own(state, own):
+        other = "" if tells else ", or of the architecture itself"
+        what = f"{path} must be a checkpoint of the supernet of {space.name}{other}"
+        state = check_state(state, supernet, what)
+        state = extract(state, own, module.of.numbers)
         module.calibrated = False
     else:
         what = f"{path} must be a checkpoint of a supernet, or of the architecture itself"
         state = check_state(state, own, what)
         module.calibrated = None
     module.load_state_dict(state, strict=True)
+
+
+def _is_own(state: State, own: State) -> bool:
+    """Whether a file has the network's own tensors, with their shapes."""
+    return all(name in own and own[name].shape == x.shape for name, x in state.items())

@@ -1,6 +1,7 @@
 """Milliseconds of any network, from its layers."""
 
 from ._explanation import KernelForecast, LayerExplanation
-from ._predictor import LayerPredictor
+from ._predictor import LayerPredictor, is_layer_model
+from ._ranges import Doubt
 
-__all__ = ["KernelForecast", "LayerExplanation", "LayerPredictor"]
+__all__ = ["Doubt", "KernelForecast", "LayerExplanation", "LayerPredictor", "is_layer_model"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ._basis import SCALE_DEVIATION, Basis
+from ._basis import SCALE_DEVIATION
 from ._model import LayerModel
 from ._posterior import Observed, Weights, learn
 
@@ -26,11 +26,14 @@ def adapted_model(base: LayerModel, few: Observed, *, same_target: bool) -> Laye
     basis, columns = base.basis.extended(few.kernels, most_points=FRESH_POINTS)
     log_prices = np.log(base.prices(few.kernels))
     features = basis.features(few.kernels)
+    whole = base.whole.features_and_rest(few.kernels, base.prices)[0]
+    columns = np.concatenate([columns, basis.size + np.arange(base.whole.size)])
+    size = basis.size + base.whole.size
     scale = SAME_TARGET_SCALE if same_target else OTHER_TARGET_SCALE
     best: tuple[float, Weights | None] = (-np.inf, None)
     for shift in SHIFTS:
-        before = _loosened(base.weights, columns, basis, shift, scale)
-        weights, evidence = learn(few, log_prices, features, base.noise, before)
+        before = _loosened(base.weights, columns, size, shift, scale)
+        weights, evidence = learn(few, log_prices, features, whole, base.noise, before)
         if evidence > best[0]:
             best = (evidence, weights)
     assert best[1] is not None
@@ -38,12 +41,12 @@ def adapted_model(base: LayerModel, few: Observed, *, same_target: bool) -> Laye
 
 
 def _loosened(
-    weights: Weights, columns: npt.NDArray[np.int64], basis: Basis, shift: float, scale: float
+    weights: Weights, columns: npt.NDArray[np.int64], size: int, shift: float, scale: float
 ) -> Weights:
     """What the base knows, in the columns of a wider basis, and that much may be different."""
-    mean = np.zeros(basis.size)
-    prior = np.ones(basis.size)
-    gained = np.zeros((basis.size, weights.gained.shape[1]))
+    mean = np.zeros(size)
+    prior = np.ones(size)
+    gained = np.zeros((size, weights.gained.shape[1]))
     mean[columns], prior[columns], gained[columns] = weights.mean, weights.prior, weights.gained
     prior += shift**2
     prior[0] += (scale / SCALE_DEVIATION) ** 2

@@ -12,6 +12,7 @@ from latcast.networks.graph import UNKNOWN, Kernel, LayerGraph, kernel_label
 from ._kernels import KernelCounts
 from ._model import Forecast
 from ._prices import Prices, work_of
+from ._ranges import Doubt
 
 BOUNDS = ("compute", "bandwidth", "bandwidth", "launch")
 """What a kernel waits for, by the work that has the largest part in its price."""
@@ -25,26 +26,30 @@ class KernelForecast:
         name: of its main layer.
         operators: its operators in running order, such as ``conv+add+relu``.
         layers: names of its layers.
+        kind: of its main layer, such as ``conv``; ``unknown`` where the cost is not known.
         ms: milliseconds.
         lower_ms: of the interval.
         upper_ms: of the interval.
         macs: multiply-accumulates.
+        param_bytes: constants that it reads.
         moved_bytes: activations and constants that it reads, and activations that it writes.
         bound: ``compute``, ``bandwidth`` or ``launch``: what it waits for, by the model's prices;
             ``unknown`` for an operator that nobody knows.
-        doubt: why the model may be wrong about it; "" where it has seen the like.
+        doubt: why the model may be wrong about it; None where it has seen the like.
     """
 
     name: str
     operators: str
     layers: tuple[str, ...]
+    kind: str
     ms: float
     lower_ms: float
     upper_ms: float
     macs: int
+    param_bytes: int
     moved_bytes: int
     bound: str
-    doubt: str
+    doubt: Doubt | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def explain(
     kernels: KernelCounts,
     forecast: Forecast,
     prices: Prices,
-    doubts: Sequence[str],
+    doubts: Sequence[Doubt | None],
     deviations: float,
 ) -> LayerExplanation:
     """Put together what is known of one network.
@@ -96,22 +101,25 @@ def explain(
         doubts: about every distinct kernel.
         deviations: that intervals reach to either side.
     """
-    parts = work_of(kernels) * prices.by_kind[kernels.kinds]
-    moved = sum(kernels.fact(name) for name in ("read_bytes", "write_bytes", "param_bytes"))
+    parts = prices.parts(kernels)
+    moved = work_of(kernels)[:, 1:3].sum(axis=1)
     factors = np.exp(deviations * forecast.kernel_deviation)
     listed = []
     for kernel, row in zip(found, kernels.rows[0].tolist(), strict=True):
         main = graph.layers[kernel.main]
-        ms, factor = float(forecast.kernel_ms[row]), float(factors[row])
+        ms = float(forecast.kernel_ms[row] * forecast.factor[0])
+        factor = float(factors[row])
         listed.append(
             KernelForecast(
                 name=main.name,
                 operators=kernel_label(graph, kernel),
                 layers=tuple(graph.layers[n].name for n in kernel.layers),
+                kind=main.kind,
                 ms=ms,
                 lower_ms=ms / factor,
                 upper_ms=ms * factor,
                 macs=int(kernels.fact("macs")[row]),
+                param_bytes=int(kernels.fact("param_bytes")[row]),
                 moved_bytes=int(moved[row]),
                 bound=BOUNDS[int(np.argmax(parts[row]))] if main.kind != UNKNOWN else UNKNOWN,
                 doubt=doubts[row],

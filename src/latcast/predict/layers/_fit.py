@@ -5,76 +5,77 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from ._basis import Basis
+from ._basis import Basis, Scale
 from ._kernels import KernelCounts
 from ._model import LayerModel
+from ._overhead import without_overhead
 from ._posterior import Noise, Observed, learn
 from ._prices import Prices
+from ._whole import Whole
 
 Floats = npt.NDArray[np.float64]
 
-MOST_POINTS = 60
-AMPLITUDES = (0.2, 0.5, 1.0)
-STRETCHES = (1.0, 2.0)
-NETWORK_NOISES = (0.01, 0.03)
+LARGE, SMALL = Scale(1.0, 4.0, 30), Scale(0.3, 1.5, 60)
+"""The processes that suit most targets."""
+OTHER_LARGE, OTHER_SMALL = Scale(0.5, 2.0, 30), Scale(0.6, 1.0, 60)
+"""What the evidence may prefer to them."""
+NETWORK_NOISES = (0.005, 0.02, 0.05)
 KERNEL_NOISES = (0.05, 0.15)
-SETTING_NETWORKS, SETTING_KERNELS = 300, 4_000
+SETTING_NETWORKS, SETTING_KERNELS = 250, 3_000
 """Settings are chosen on so many of the networks, and of the kernels' times."""
 FOLDS = 5
-LEAST_GROUPS = 3
+LEAST_GROUPS, MOST_GROUPS = 3, 8
+"""Fewer families than that are not left out; more are left out several at a time."""
 
 
 def fit_model(observed: Observed, rng: np.random.Generator) -> LayerModel:
     """Prices, settings by evidence, and weights."""
-    prices = Prices.fit(observed)
-    return refit(observed, _settings(_thinned(observed, rng), prices))
+    return refit(observed, _settings(without_overhead(_thinned(observed, rng))))
 
 
 def refit(observed: Observed, settings: LayerModel) -> LayerModel:
     """Prices and weights of other data with the same settings."""
-    prices = Prices.fit(observed)
-    basis = Basis.choose(
-        observed.kernels,
-        most_points=MOST_POINTS,
-        amplitude=settings.basis.amplitude,
-        stretch=settings.basis.stretch,
-    )
-    return _learnt(observed, prices, basis, settings.noise)[0]
+    return _fitted(without_overhead(observed), settings.basis.scales, settings.noise)[0]
 
 
-def _learnt(
-    observed: Observed, prices: Prices, basis: Basis, noise: Noise
+def _fitted(
+    observed: Observed, scales: tuple[Scale, Scale], noise: Noise
 ) -> tuple[LayerModel, float]:
-    log_prices = np.log(prices(observed.kernels))
-    weights, evidence = learn(observed, log_prices, basis.features(observed.kernels), noise)
-    return LayerModel(prices, basis, weights, noise), evidence
+    """A model with these settings, and the logarithm of its evidence."""
+    kernels = observed.kernels
+    prices = Prices.fit(observed)
+    basis, whole = Basis.choose(kernels, scales), Whole.choose(kernels, prices)
+    weights, evidence = learn(
+        observed,
+        np.log(prices(kernels)),
+        basis.features(kernels),
+        whole.features_and_rest(kernels, prices)[0],
+        noise,
+    )
+    return LayerModel(prices, basis, whole, weights, noise), evidence
 
 
-def _settings(observed: Observed, prices: Prices) -> LayerModel:
-    """The model with the highest evidence: first the process, then the noise."""
-    best = (-np.inf, None)
-    noise = Noise()
-    for amplitude, stretch in product(AMPLITUDES, STRETCHES):
-        basis = Basis.choose(
-            observed.kernels, most_points=MOST_POINTS // 2, amplitude=amplitude, stretch=stretch
-        )
-        model, evidence = _learnt(observed, prices, basis, noise)
-        if evidence > best[0]:
-            best = (evidence, model)
-    found = best[1]
-    assert found is not None
-    for network, kernel in product(NETWORK_NOISES, KERNEL_NOISES):
-        noise = Noise(network, kernel)
-        model, evidence = _learnt(observed, prices, found.basis, noise)
-        if evidence > best[0]:
-            best = (evidence, model)
-    assert best[1] is not None
-    return best[1]
+def _settings(observed: Observed) -> LayerModel:
+    """The model with the highest evidence, one setting after the other."""
+    noises = [Noise(network, Noise.kernel) for network in NETWORK_NOISES]
+    best = _best(observed, [(LARGE, SMALL)], noises)
+    noises = [Noise(best.noise.network, kernel) for kernel in KERNEL_NOISES]
+    best = _best(observed, [(LARGE, SMALL)], [best.noise, *noises])
+    others = [(OTHER_LARGE, SMALL), (LARGE, OTHER_SMALL)]
+    return _best(observed, [(LARGE, SMALL), *others], [best.noise])
+
+
+def _best(
+    observed: Observed, scales: Sequence[tuple[Scale, Scale]], noises: Sequence[Noise]
+) -> LayerModel:
+    models = (_fitted(observed, s, noise) for s, noise in product(scales, noises))
+    return max(models, key=itemgetter(1))[0]
 
 
 def _thinned(observed: Observed, rng: np.random.Generator) -> Observed:
@@ -96,7 +97,7 @@ def select(observed: Observed, rows: npt.NDArray[np.int64]) -> Observed:
     counts = k.counts[rows]
     used = np.flatnonzero(np.asarray(counts.sum(axis=0)).ravel())
     kernels = KernelCounts(
-        k.kinds[used], tuple(k.labels[i] for i in used), k.facts[used], counts[:, used]
+        k.ops[used], tuple(k.labels[i] for i in used), k.facts[used], counts[:, used]
     )
     return Observed(kernels, observed.total_ms[rows], observed.times_ms[rows][:, used])
 
@@ -118,11 +119,11 @@ def left_out_scores(
 
 
 def _folds(groups: Sequence[str], rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """Rows of each group; of random fifths where there are too few groups."""
+    """Rows of each group, or of a few; of random fifths where there are too few groups."""
     names = np.array(groups)
     distinct = np.unique(names)
-    if len(distinct) >= LEAST_GROUPS:
-        for name in distinct:
-            yield np.flatnonzero(names == name)
-    else:
+    if len(distinct) < LEAST_GROUPS:
         yield from (np.sort(part) for part in np.array_split(rng.permutation(len(names)), FOLDS))
+        return
+    for some in np.array_split(rng.permutation(distinct), min(len(distinct), MOST_GROUPS)):
+        yield np.flatnonzero(np.isin(names, some))

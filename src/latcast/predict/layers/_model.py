@@ -14,6 +14,7 @@ from ._basis import Basis
 from ._kernels import ALL_KINDS, KernelCounts
 from ._posterior import Noise, Weights, network_deviation, network_shares
 from ._prices import Prices
+from ._whole import Whole
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,17 +24,19 @@ UNKNOWN_DEVIATION = 1.0
 
 @dataclass(frozen=True)
 class Forecast:
-    """Log-normal forecasts of n networks.
+    """Log-normal forecasts of n networks of d kernels.
 
     Attributes:
         ms: medians, shape (n,).
         deviation: standard deviations of the logarithm, shape (n,).
-        kernel_ms: milliseconds of each of the d kernels, shape (d,).
+        factor: of every network on its kernels: what does not add up, shape (n,).
+        kernel_ms: milliseconds of each kernel without that factor, shape (d,).
         kernel_deviation: standard deviations of their logarithms, shape (d,).
     """
 
     ms: Floats
     deviation: Floats
+    factor: Floats
     kernel_ms: Floats
     kernel_deviation: Floats
 
@@ -44,41 +47,43 @@ class LayerModel:
 
     Attributes:
         prices: prior mean of every kernel's milliseconds.
-        basis: of the features of its logarithm's deviation.
-        weights: of the features.
+        basis: features of a kernel's logarithm beside that.
+        whole: features of a network's.
+        weights: of the features of kernels, then of those of networks.
         noise: of observations.
     """
 
     prices: Prices
     basis: Basis
+    whole: Whole
     weights: Weights
     noise: Noise
-
-    def log_ms(self, kernels: KernelCounts) -> Floats:
-        """Logarithm of the milliseconds of every kernel, shape (d,)."""
-        return np.asarray(
-            np.log(self.prices(kernels)) + self.basis.features(kernels) @ self.weights.mean
-        )
 
     def forecast(self, kernels: KernelCounts) -> Forecast:
         """Latencies of n networks of d kernels."""
         features, rest = self.basis.features_and_rest(kernels)
-        log_ms = np.log(self.prices(kernels)) + features @ self.weights.mean
+        whole, whole_rest = self.whole.features_and_rest(kernels, self.prices)
+        p = features.shape[1]
+        log_ms = np.log(self.prices(kernels)) + features @ self.weights.mean[:p]
         total, shares = network_shares(kernels.counts, log_ms)
+        factor = np.exp(whole @ self.weights.mean[p:])
         rest = rest + np.where(kernels.kinds == ALL_KINDS.index(UNKNOWN), UNKNOWN_DEVIATION**2, 0.0)
         variance = (
-            self.weights.variance(sp.csr_matrix(shares @ features))
+            self.weights.variance(np.hstack([shares @ features, whole]))
             + _correlated(shares, kernels.kinds, rest)
+            + whole_rest
             + network_deviation(shares, self.noise) ** 2
         )
-        kernel_variance = self.weights.variance(features) + rest + self.noise.kernel**2
-        return Forecast(total, np.sqrt(variance), np.exp(log_ms), np.sqrt(kernel_variance))
+        alone = np.hstack([features, np.zeros((len(features), whole.shape[1]))])
+        kernel_variance = self.weights.variance(alone) + rest + self.noise.kernel**2
+        return Forecast(
+            total * factor, np.sqrt(variance), factor, np.exp(log_ms), np.sqrt(kernel_variance)
+        )
 
 
 def _correlated(shares: sp.csr_matrix, kinds: npt.NDArray[np.int64], variance: Floats) -> Floats:
     """Variance of log sums (n,) if kernels of one kind err alike, those of others independently."""
-    member = sp.csr_matrix(
-        (np.sqrt(variance), (np.arange(len(kinds)), kinds)), shape=(len(kinds), len(ALL_KINDS))
-    )
-    by_kind = (shares @ member).toarray()
+    member = np.zeros((len(kinds), len(ALL_KINDS)))
+    member[np.arange(len(kinds)), kinds] = np.sqrt(variance)
+    by_kind = np.asarray(shares @ member)
     return np.asarray((by_kind**2).sum(axis=1))

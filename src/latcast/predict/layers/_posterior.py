@@ -22,7 +22,7 @@ CLOCK_MS = 1e-3
 PROFILE_DEVIATION = 0.2
 """How much a profiler's times of a kind may differ from what the kind takes without it."""
 HUBER_CORNER = 2.5
-ROUNDED = 1e-3
+ROUNDED = 0.02
 """Share of a variance that is not kept."""
 
 
@@ -50,11 +50,13 @@ class Observed:
         total_ms: latency of every network, shape (n,).
         times_ms: of a kernel in a network by a profiler, the mean if the network has it several
             times; shape (n, d), nothing where it was not timed.
+        clock_ms: standard deviation that such a time has however short it is.
     """
 
     kernels: KernelCounts
     total_ms: Floats
     times_ms: sp.csr_matrix
+    clock_ms: float = CLOCK_MS
 
     @cached_property
     def timed(self) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
@@ -65,6 +67,12 @@ class Observed:
         rows = np.flatnonzero(count)
         total = np.asarray(log.sum(axis=0)).ravel()
         return rows, np.exp(total[rows] / count[rows]), count[rows].astype(np.float64)
+
+    def mean_where_timed(self, values: Floats) -> Floats:
+        """Means of the networks' values (n, k) over those that each timed kernel was timed in."""
+        where = sp.csr_matrix(self.times_ms != 0, dtype=np.float64)
+        rows, _, count = self.timed
+        return np.asarray((where.T @ values)[rows] / count[:, None])
 
 
 @dataclass(frozen=True)
@@ -92,38 +100,42 @@ class Weights:
         """Shape (p, p)."""
         return np.asarray(np.diag(self.prior) - self.gained @ self.gained.T)
 
-    def variance(self, features: sp.csr_matrix) -> Floats:
+    def variance(self, features: Floats) -> Floats:
         """Variance of what ``features`` (n, p) times the weights is, shape (n,)."""
-        before = np.asarray(features.multiply(features) @ self.prior)
+        before = features**2 @ self.prior
         taken = features @ self.gained
         # What is kept of a covariance is rounded: no variance falls below that.
         least = ROUNDED * before
-        return np.maximum(before - np.einsum("nr,nr->n", taken, taken), least)
+        return np.asarray(np.maximum(before - np.einsum("nr,nr->n", taken, taken), least))
 
 
 def learn(
     observed: Observed,
     log_prices: Floats,
-    features: sp.csr_matrix,
+    features: Floats,
+    whole: Floats,
     noise: Noise,
     before: Weights | None = None,
 ) -> tuple[Weights, float]:
     """Weights of features after the data, and the logarithm of the evidence.
 
-    The logarithm of a kernel's milliseconds is that of its price plus ``features @ weights``, and
-    a network's latency the sum over its kernels; the logarithm of the sum is linear in the
-    weights to first order, with the kernels' shares as slopes. Weights are found by Gauss and
+    The logarithm of a kernel's milliseconds in a network is that of its price plus
+    ``features @ weights``, plus ``whole @ weights`` of the network, and a network's latency is the
+    sum over its kernels; the logarithm of the sum is linear in the weights to first order, with
+    the kernels' shares as slopes. Weights are found by Gauss and
     Newton's method with halved steps, and Huber's weights for the profiler's times.
 
     Args:
         observed: networks and kernels.
         log_prices: prior mean of the logarithm of every kernel's milliseconds, shape (d,).
         features: of every kernel, shape (d, features).
+        whole: features of every network, shape (n, more features).
         noise: of the observations.
         before: what is known of the weights; standard normal by default.
     """
-    before = before or Weights.standard(features.shape[1])
-    problem = _Problem(observed, log_prices, features, noise, before)
+    p = features.shape[1] + whole.shape[1]
+    before = before or Weights.standard(p)
+    problem = _Problem(observed, log_prices, features, whole, noise, before)
     weights = problem.centre
     energy = problem.energy(weights)
     for _ in range(ROUNDS):
@@ -139,7 +151,6 @@ def learn(
         if gain < CONVERGED:
             break
     covariance, evidence = problem.laplace(weights)
-    p = features.shape[1]
     return Weights(weights[:p], before.prior, _gained(before.prior, covariance[:p, :p])), evidence
 
 
@@ -159,7 +170,8 @@ class _Problem:
         self,
         observed: Observed,
         log_prices: Floats,
-        features: sp.csr_matrix,
+        features: Floats,
+        whole: Floats,
         noise: Noise,
         before: Weights,
     ) -> None:
@@ -168,21 +180,25 @@ class _Problem:
         self._counts = kernels.counts
         self._base = log_prices
         self._features = features
+        self._whole = whole
         self._noise = noise
         self._log_total = np.log(observed.total_ms)
-        factors = sp.csr_matrix(
-            (np.full(len(timed), PROFILE_DEVIATION), (np.arange(len(timed)), kernels.kinds[timed])),
-            shape=(len(timed), len(ALL_KINDS)),
+        factors = np.zeros((len(timed), len(ALL_KINDS)))
+        factors[np.arange(len(timed)), kernels.kinds[timed]] = PROFILE_DEVIATION
+        self._single = _by_kind(
+            kernels.kinds[timed],
+            np.hstack([features[timed], observed.mean_where_timed(whole), factors]),
         )
-        self._single = sp.hstack([features[timed], factors], format="csr")
         self._single_y = np.log(kernel_ms) - log_prices[timed]
-        variance = noise.kernel**2 + (noise.timing**2 + (CLOCK_MS / kernel_ms) ** 2) / times
+        variance = (
+            noise.kernel**2 + (noise.timing**2 + (observed.clock_ms / kernel_ms) ** 2) / times
+        )
         self._single_deviation = np.sqrt(variance)
-        self.size = features.shape[1] + len(ALL_KINDS)
+        p = features.shape[1] + whole.shape[1]
+        self.size = p + len(ALL_KINDS)
         self.centre = np.concatenate([before.mean, np.zeros(len(ALL_KINDS))])
         self._prior_precision = np.eye(self.size)
         if before.gained.size or (before.prior != 1).any():
-            p = features.shape[1]
             self._prior_precision[:p, :p] = inv(before.covariance)
 
     def energy(self, weights: Floats) -> float:
@@ -216,27 +232,60 @@ class _Problem:
     def _linearized(self, weights: Floats) -> tuple[Floats, Floats]:
         log_ms, deviation, shares = self._totals(weights)
         slopes = np.zeros((len(log_ms), self.size))
-        slopes[:, : self._features.shape[1]] = (shares @ self._features).toarray()
+        p, q = self._features.shape[1], self._whole.shape[1]
+        slopes[:, :p] = shares @ self._features
+        slopes[:, p : p + q] = self._whole
         slopes /= deviation[:, None]
         residual = self._single_residual(weights)
         z = np.abs(residual) / self._single_deviation
-        w = np.minimum(1.0, HUBER_CORNER / np.maximum(z, HUBER_CORNER)) / self._single_deviation**2
-        weighted = self._single.multiply(w[:, None]).tocsr()
+        w = huber(z) / self._single_deviation**2
         precision = self._prior_precision + slopes.T @ slopes
-        precision += (self._single.T @ weighted).toarray()
+        for part in self._single:
+            half = part.values * np.sqrt(w[part.rows])[:, None]
+            precision[np.ix_(part.columns, part.columns)] += half.T @ half
         gradient = slopes.T @ ((self._log_total - log_ms) / deviation)
         gradient -= self._prior_precision @ (weights - self.centre)
-        gradient += self._single.T @ (w * residual)
+        for part in self._single:
+            gradient[part.columns] += part.values.T @ (w * residual)[part.rows]
         return precision, gradient
 
     def _single_residual(self, weights: Floats) -> Floats:
-        return np.asarray(self._single_y - self._single @ weights)
+        residual = self._single_y.copy()
+        for part in self._single:
+            residual[part.rows] -= part.values @ weights[part.columns]
+        return residual
 
     def _totals(self, weights: Floats) -> tuple[Floats, Floats, sp.csr_matrix]:
         """Log of every network's ms, its standard deviation (n,), and kernels' shares (n, d)."""
-        log_ms = self._base + self._features @ weights[: self._features.shape[1]]
+        p, q = self._features.shape[1], self._whole.shape[1]
+        log_ms = self._base + self._features @ weights[:p]
         total, shares = network_shares(self._counts, log_ms)
-        return np.log(total), network_deviation(shares, self._noise), shares
+        log_total = np.log(total) + self._whole @ weights[p : p + q]
+        return log_total, network_deviation(shares, self._noise), shares
+
+
+def huber(z: Floats) -> Floats:
+    """Huber's weights of standardized residuals."""
+    return np.asarray(HUBER_CORNER / np.maximum(np.abs(z), HUBER_CORNER))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of a matrix, without the columns that are 0 in all of them."""
+
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    values: Floats
+
+
+def _by_kind(kinds: npt.NDArray[np.int64], matrix: Floats) -> list[_Part]:
+    """The rows of each kind: kinds have features of their own, so that most of it is 0."""
+    parts = []
+    for kind in np.unique(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        columns = np.flatnonzero(matrix[rows].any(axis=0))
+        parts.append(_Part(rows, columns, matrix[np.ix_(rows, columns)]))
+    return parts
 
 
 def network_shares(counts: sp.csr_matrix, log_ms: Floats) -> tuple[Floats, sp.csr_matrix]:

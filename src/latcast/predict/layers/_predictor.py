@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from latcast._model_file import read_model
 from latcast.data import LatencyDataset, NetworkDataset
 from latcast.devices import Target
 from latcast.networks.graph import LayerGraph
@@ -117,7 +118,7 @@ class LayerPredictor:
             "data": [dict(few.provenance)],
             "rows": len(few),
             "families": sorted({*old.card.get("families", ()), *groups}),
-            "base": {"target": str(old.target), **old.card},
+            "base": {"target": str(old.target), "kind": self.kind, "card": old.card},
         }
         new._fitted = _Fitted(
             few.target,
@@ -229,6 +230,16 @@ class LayerPredictor:
 
     def _forecast_of(self, kernels: KernelCounts) -> Forecast:
         return self.fitted.model.forecast(kernels)
+
+
+def is_layer_model(path: str | Path) -> bool:
+    """Whether a model file holds a layer model.
+
+    Raises:
+        ValueError: the file is damaged.
+        FileNotFoundError: there is no such file.
+    """
+    return bool(read_model(path).header.get("kind") == LayerPredictor.kind)
 
 
 def observe(datasets: Sequence[Measured]) -> tuple[Observed, list[str]]:

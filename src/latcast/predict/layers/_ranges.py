@@ -24,6 +24,37 @@ _TITLES = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why a model may be wrong about a kernel.
+
+    Attributes:
+        subject: what the model has not seen, such as ``output channels``, or ``conv+add+relu``.
+        value: how much of it the kernel has; None where the model has seen none at all.
+        low: the least that the model has seen, and
+        high: the most; None likewise.
+    """
+
+    subject: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return self.seen
+        return f"{self.subject}: {self.value:.4g}, where {self.seen}"
+
+    @property
+    def seen(self) -> str:
+        """What the model has seen, in words."""
+        if self.subject == UNKNOWN:
+            return "its cost is not known"
+        if self.value is None:
+            return f"the model has seen no {self.subject}"
+        return f"the model has seen {self.low:.4g} to {self.high:.4g}"
+
+
 @dataclass(frozen=True)
 class Ranges:
     """What the kernels of the training networks were like.
@@ -51,26 +82,23 @@ class Ranges:
         """What either has seen."""
         return Ranges(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
-    def doubts(self, kernels: KernelCounts, labels: frozenset[str]) -> list[str]:
-        """What is strange about each of d kernels to a model that knows these labels, or ``""``."""
+    def doubts(self, kernels: KernelCounts, labels: frozenset[str]) -> list[Doubt | None]:
+        """What is strange about each of d kernels to a model that knows these labels."""
         values = _checked(kernels)
         return [
             self._doubt(int(kind), label, row, known=label in labels)
             for kind, label, row in zip(kernels.kinds, kernels.labels, values, strict=True)
         ]
 
-    def _doubt(self, kind: int, label: str, values: Floats, *, known: bool) -> str:
-        if ALL_KINDS[kind] == UNKNOWN:
-            return "its cost is not known"
-        if not np.isfinite(self.low[kind]).all():
-            return f"the model has seen no {ALL_KINDS[kind]}"
+    def _doubt(self, kind: int, label: str, values: Floats, *, known: bool) -> Doubt | None:
+        if ALL_KINDS[kind] == UNKNOWN or not np.isfinite(self.low[kind]).all():
+            return Doubt(ALL_KINDS[kind])
         for name, value, low, high in zip(
             CHECKED, values, self.low[kind], self.high[kind], strict=True
         ):
             if not low / MARGIN <= value <= high * MARGIN:
-                seen = f"the model has seen {low:.4g} to {high:.4g}"
-                return f"{_TITLES[name]}: {value:.4g}, where {seen}"
-        return "" if known else f"the model has seen no {label}"
+                return Doubt(_TITLES[name], float(value), float(low), float(high))
+        return None if known else Doubt(label)
 
 
 def _checked(kernels: KernelCounts) -> Floats:

@@ -130,7 +130,9 @@ def cuts(node: Node) -> dict[int, range]:
 
 def _slice(node: Node) -> Reading:
     shape = node.shape(0)
-    return Reading((_replaced(shape, {n: len(taken) for n, taken in cuts(node).items()}),))
+    taken = cuts(node)
+    step = max((abs(some.step) for some in taken.values()), default=1)
+    return Reading((_replaced(shape, {n: len(t) for n, t in taken.items()}),), stride=(1, step))
 
 
 def _pad(node: Node) -> Reading:
@@ -150,7 +152,7 @@ def _transpose(node: Node) -> Reading:
     order = node.integers("perm", range(len(shape))[::-1])
     if sorted(order) != list(range(len(shape))):
         raise ValueError(f"perm must name each of {len(shape)} axes once; got {order}")
-    return Reading((tuple(shape[n] for n in order),))
+    return Reading((tuple(shape[n] for n in order),), order=tuple(order))
 
 
 def _gather(node: Node) -> Reading:

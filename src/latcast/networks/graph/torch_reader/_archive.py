@@ -41,16 +41,21 @@ def read_archive(path: Path) -> Program:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            text = _graph_text(archive, path)
-        record = json.loads(text)
-        return _program(record)
+            text = _graph_text(archive)
+        return _program(json.loads(text))
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise ValueError(f"{path.name} must be a file of {_HOW_TO_SAVE}; got {error}") from error
     except (LookupError, TypeError, AttributeError, RecursionError, ValueError) as error:
-        raise ValueError(f"{path.name} holds no graph that can be read: {error}") from error
+        raise ValueError(f"{path.name} holds no graph that can be read: {reason(error)}") from error
 
 
-def _graph_text(archive: zipfile.ZipFile, path: Path) -> bytes:
+def reason(error: Exception) -> str:
+    """What an error says, in one line that is not long whatever a file holds."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__} {said[:300]}" if isinstance(error, KeyError) else said[:300]
+
+
+def _graph_text(archive: zipfile.ZipFile) -> bytes:
     """The JSON of the only model in an archive, of the present layout or of the one before."""
     graphs = [
         info
@@ -60,7 +65,7 @@ def _graph_text(archive: zipfile.ZipFile, path: Path) -> bytes:
     ]
     if not graphs and any(i.filename.endswith("data.pkl") for i in archive.infolist()):
         raise ValueError(
-            f"{path.name} is a pickle, which could run code when it is read, and has no graph; "
+            f"it is a pickle, which could run code when it is opened; "
             f"export the network instead: {_HOW_TO_SAVE}"
         )
     if len(graphs) != 1:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._program import Call, Graph, Program, Ref, Side, Tensor
@@ -36,7 +38,9 @@ def exported(module: nn.Module, example_inputs: Sequence[Any]) -> ExportedProgra
     torch.backends.mha.set_fastpath_enabled(False)
     module.eval()
     try:
-        with torch.no_grad():
+        # What PyTorch warns of is about running or training the program.
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return torch.export.export(module, inputs, strict=False)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
@@ -59,18 +63,18 @@ def program_of(exported_program: ExportedProgram) -> Program:
         **signature.inputs_to_lifted_tensor_constants,
         **signature.inputs_to_lifted_custom_objs,
     }
-    graph = _graph(exported_program.graph_module)
-    outputs = {str(n) for n in signature.user_outputs}
+    graph = _graph(exported_program.graph_module, signature.user_outputs)
     inner = Graph(
         tuple(n for n in graph.inputs if n not in parameters and n not in constants),
-        tuple(n for n in graph.outputs if n in outputs) or graph.outputs,
+        graph.outputs,
         graph.calls,
         graph.tensors,
     )
     return Program(inner, parameters, frozenset(constants))
 
 
-def _graph(module: fx.GraphModule) -> Graph:
+def _graph(module: fx.GraphModule, wanted: Collection[Any] | None = None) -> Graph:
+    """A graph with those of its outputs that are wanted, by the names of their nodes."""
     from torch import fx
 
     names: _Names = {}
@@ -86,7 +90,8 @@ def _graph(module: fx.GraphModule) -> Graph:
             attribute = getattr(module, str(node.target), None)
             names[node] = _graph(attribute) if isinstance(attribute, fx.GraphModule) else None
         elif node.op == "output":
-            outputs = tuple(_flat(_argument(node.args[0], names)))
+            given = [n for n in node.args[0] if wanted is None or getattr(n, "name", n) in wanted]
+            outputs = tuple(_flat(_argument(given, names)))
         elif _is_getitem(node, names):
             names[node] = names[node.args[0]][node.args[1]]
         else:
@@ -122,10 +127,10 @@ def _noted(name: str, value: Any, tensors: dict[str, Tensor]) -> str | None:
 def _side(side: Any) -> Side:
     if isinstance(side, int):
         return side
-    from sympy import srepr  # type: ignore[import-untyped]
+    sympy = import_module("sympy")  # PyTorch needs it, and it has no types
 
     expression = side.node.expr
-    return int(expression) if expression.is_number else str(srepr(expression))
+    return int(expression) if expression.is_number else str(sympy.srepr(expression))
 
 
 def _call(node: fx.Node, names: _Names) -> Call:

@@ -44,6 +44,7 @@ class GrowingLayers:
                 dilation=facts.dilation,
                 groups=facts.groups,
                 element_bytes=outputs[0].element_bytes,
+                sum_length=facts.sum_length,
             )
         )
         return len(self.layers) - 1

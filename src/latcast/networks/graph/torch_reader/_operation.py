@@ -68,6 +68,12 @@ class Operation:
             raise ValueError(f"argument {name} must be a tensor; got {type(value).__name__}")
         return value
 
+    def scalars(self, *names: str) -> tuple[Operand, ...]:
+        """Numbers among the arguments, as the constants that runtimes read."""
+        like = self.outputs[0]
+        given = [n for n in names if isinstance(self.arguments.get(n), int | float)]
+        return tuple(Operand((), like.dtype, like.element_bytes) for _ in given)
+
     def pair(self, name: str, default: Sequence[int] = (1, 1)) -> tuple[int, int]:
         """Height and width of a window's argument; one number stands for both.
 
@@ -98,6 +104,7 @@ class Facts:
         stride: of the window.
         dilation: of the window.
         groups: of a convolution, or heads.
+        sum_length: terms of each sum of a product.
     """
 
     op: str
@@ -108,6 +115,7 @@ class Facts:
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    sum_length: int = 0
 
 
 Rule = Callable[[Operation], Facts]

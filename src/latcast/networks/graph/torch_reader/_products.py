@@ -42,33 +42,23 @@ def _linear(o: Operation) -> Facts:
 
 
 def _product(o: Operation, first: str = "self", second: str = "other") -> Facts:
-    """A product of matrices; its sums run over the last axis of the first.
-
-    Where the first is a constant the product is that of both transposed.
-    """
+    """A product of matrices; its sums run over the last axis of the first."""
     a, b = o.tensor(first), o.tensor(second)
     added = tuple(t for t in o.operands if t is not a and t is not b)
-    rest = tuple(t.shape for t in added if not t.is_constant)
     op = "linear" if a.is_constant or b.is_constant else "matmul"
-    if a.is_constant:
-        turned = (*b.shape[:-2], *b.shape[-2:][::-1])
-        return Facts(op, (b, a, *added), (turned, *rest))
-    shapes = (a.shape,) if b.is_constant else (a.shape, b.shape)
-    return Facts(op, (a, b, *added), (*shapes, *rest))
+    return Facts(op, (a, b, *added), sum_length=a.shape[-1])
 
 
 def _einsum(o: Operation) -> Facts:
-    """Of two operands: a product of matrices, with the axes that are summed put last."""
+    """Of two operands: a product of matrices, whose sums run over what is not in the output."""
     left, arrow, out = str(o.arguments.get("equation")).replace(" ", "").partition("->")
-    letters = left.split(",")
-    if len(letters) != 2 or not arrow or not _is_product(letters[0], letters[1], out):
+    terms = left.split(",")
+    if len(terms) != 2 or not arrow or not _is_product(terms[0], terms[1], out):
         return Facts(UNKNOWN)
-    reads = o.operands
-    sides = {c: s for t, x in zip(letters, reads, strict=True) for c, s in zip(t, x.shape)}  # noqa: B905  # checked by PyTorch
-    summed = [c for c in letters[0] if c not in out]
-    length = prod(sides[c] for c in summed)
-    shapes = tuple((prod(x.shape) // length, length) for x in reads if not x.is_constant)
-    return Facts("linear" if any(x.is_constant for x in reads) else "matmul", reads, shapes)
+    sides = dict(zip(terms[0], o.operands[0].shape, strict=True))
+    constant = any(x.is_constant for x in o.operands)
+    length = prod(side for letter, side in sides.items() if letter not in out)
+    return Facts("linear" if constant else "matmul", sum_length=length)
 
 
 def _is_product(first: str, second: str, out: str) -> bool:
@@ -77,14 +67,6 @@ def _is_product(first: str, second: str, out: str) -> bool:
     return all(t.isalpha() and len(set(t)) == len(t) for t in terms if t) and all(
         sum(c in t for t in terms) >= 2 for c in first + second + out
     )
-
-
-def _attention(o: Operation) -> Facts:
-    """Queries, keys and values of (batch, heads, tokens, features)."""
-    reads = tuple(o.tensor(n) for n in ("query", "key", "value"))
-    mask = tuple(t for t in o.operands if t not in reads)
-    shape = o.outputs[0].shape
-    return Facts("attention", (*reads, *mask), groups=shape[-3] if len(shape) > 2 else 1)
 
 
 def _pool(o: Operation, op: str) -> Facts:
@@ -116,13 +98,6 @@ PRODUCTS: dict[str, Rule] = {
     "addmm": partial(_product, first="mat1", second="mat2"),
     "baddbmm": partial(_product, first="batch1", second="batch2"),
     "einsum": _einsum,
-    **dict.fromkeys(
-        (
-            "scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu",
-            "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention",
-        ),
-        _attention,
-    ),
     **dict.fromkeys(
         ("max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices",
          "max_pool3d_with_indices", "max_pool1d_with_indices"),

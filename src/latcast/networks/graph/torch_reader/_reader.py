@@ -9,6 +9,7 @@ from typing import Any
 
 from latcast.networks.graph._graph import GRAPH_INPUT, UNKNOWN, LayerGraph
 
+from ._composites import COMPOSITES
 from ._layers import GrowingLayers
 from ._operation import Facts, Operand, Operation, Origin
 from ._program import Call, Graph, Program, Ref
@@ -85,7 +86,9 @@ class _Scope:
         self, name: str, source: int | None = None, origins: frozenset[Origin] = frozenset()
     ) -> Operand:
         """The tensor of that name, as it comes from a source."""
-        tensor = self.graph.tensors[name]
+        tensor = self.graph.tensors.get(name)
+        if tensor is None:
+            raise ValueError(f"tensor {name!r} must have a shape; it has none")
         shape = closed(tensor.shape, self.symbols)
         return Operand(shape, tensor.dtype, tensor.element_bytes, source, origins)
 
@@ -159,15 +162,16 @@ class _Reader:
             return None, frozenset()
         if name and all(x.is_constant for x in reads):
             return None, frozenset(o for x in reads for o in x.origins)
+        layer = _layer_name(scope, call)
+        if name in COMPOSITES:
+            return COMPOSITES[name](self.growing, layer, call.target, operation), frozenset()
         facts = RULES[name](operation) if name in RULES else Facts(UNKNOWN)
         reads = reads if facts.reads is None else facts.reads
         if facts.op == "identity":
             return (reads[0].source, reads[0].origins) if reads else (None, frozenset())
         kept = [x for n, x in zip(call.outputs, operation.outputs) if n in scope.read]  # noqa: B905
         outputs = operation.outputs if facts.op == "split" else kept or operation.outputs[:1]
-        return self.growing.add(
-            _layer_name(scope, call), call.target, facts, reads, outputs
-        ), frozenset()
+        return self.growing.add(layer, call.target, facts, reads, outputs), frozenset()
 
     def _overwrite(self, scope: _Scope, call: Call, name: str, new: Operand) -> None:
         """A tensor, and what it is a view of, holds something else from now on."""

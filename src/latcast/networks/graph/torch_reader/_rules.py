@@ -14,22 +14,29 @@ def _plain(_: Operation, op: str) -> Facts:
     return Facts(op)
 
 
+def _of_two(o: Operation, op: str) -> Facts:
+    """Of two tensors, or of one and a number."""
+    return Facts(op, (*o.operands, *o.scalars("other", "exponent")))
+
+
 def _clamp(o: Operation, low: str, high: str) -> Facts:
     """By its bounds: ``relu6`` from 0 to 6, ``relu`` from 0, else ``clip``."""
     bounds = (o.arguments.get(low), o.arguments.get(high))
-    return Facts("relu6" if bounds == (0, 6) else "relu" if bounds == (0, None) else "clip")
+    op = "relu6" if bounds == (0, 6) else "relu" if bounds == (0, None) else "clip"
+    return Facts(op, o.operands + (o.scalars(low, high) if op != "relu" else ()))
 
 
 def _hardtanh(o: Operation) -> Facts:
     bounds = (o.arguments.get("min_val", -1), o.arguments.get("max_val", 1))
-    return Facts("relu6" if bounds == (0, 6) else "clip")
+    reads = (*o.operands, *o.scalars("min_val", "max_val"))
+    return Facts("relu6" if bounds == (0, 6) else "clip", reads)
 
 
 def _mul(o: Operation) -> Facts:
     """A product; of a map by one factor a channel it is a ``scale``."""
     shapes = [t.shape for t in o.operands]
     pairs = (shapes, shapes[::-1]) if len(shapes) == 2 else ()
-    return Facts("scale" if any(_is_scale(a, b) for a, b in pairs) else "mul")
+    return _of_two(o, "scale" if any(_is_scale(a, b) for a, b in pairs) else "mul")
 
 
 def _is_scale(shape: TensorShape, factors: TensorShape) -> bool:
@@ -99,16 +106,7 @@ def _plain_table() -> dict[str, str]:
                           "asinh", "acosh", "atanh"),
         "not": ("logical_not", "bitwise_not"),
         "clip": ("hardshrink", "softshrink"),
-        "add": ("add", "addcmul", "addcdiv", "lerp"),
-        "sub": ("sub", "rsub", "subtract"),
-        "div": ("div", "true_divide", "floor_divide"),
-        "pow": ("pow", "square", "float_power", "atan2"),
-        "min": ("minimum", "fmin"),
-        "max": ("maximum", "fmax"),
-        "mod": ("remainder", "fmod"),
         "where": ("where", "masked_fill", "tril", "triu", "nan_to_num"),
-        "compare": ("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or",
-                    "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "isnan", "isinf"),
         "mean": ("mean",),
         "reduce": ("sum", "prod", "amax", "amin", "max", "min", "var", "std", "var_mean", "norm",
                    "linalg_vector_norm", "logsumexp", "cumsum", "any", "all"),
@@ -130,7 +128,22 @@ def _plain_table() -> dict[str, str]:
                    "upsample_trilinear3d"),
         "depth_to_space": ("pixel_shuffle",),
         "space_to_depth": ("pixel_unshuffle",),
-        "channel_shuffle": ("channel_shuffle", "native_channel_shuffle"),
+    }  # fmt: skip
+    return {name: op for op, names in table.items() for name in names}
+
+
+def _of_two_table() -> dict[str, str]:
+    """Likewise of those that read two tensors, or one and a number."""
+    table: dict[str, tuple[str, ...]] = {
+        "add": ("add", "addcmul", "addcdiv", "lerp"),
+        "sub": ("sub", "rsub", "subtract"),
+        "div": ("div", "true_divide", "floor_divide"),
+        "pow": ("pow", "square", "float_power", "atan2"),
+        "min": ("minimum", "fmin"),
+        "max": ("maximum", "fmax"),
+        "mod": ("remainder", "fmod"),
+        "compare": ("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or",
+                    "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "isnan", "isinf"),
     }  # fmt: skip
     return {name: op for op, names in table.items() for name in names}
 
@@ -155,6 +168,7 @@ def _turns() -> dict[str, str]:
 
 def _rules() -> dict[str, Rule]:
     plain: dict[str, Rule] = {n: partial(_plain, op=op) for n, op in _plain_table().items()}
+    pairs: dict[str, Rule] = {n: partial(_of_two, op=op) for n, op in _of_two_table().items()}
     moves: dict[str, Rule] = {n: partial(_moved, op=op) for n, op in _moves().items()}
     turns: dict[str, Rule] = {n: partial(_plain, op=op) for n, op in _turns().items()}
     others: dict[str, Rule] = {
@@ -175,7 +189,7 @@ def _rules() -> dict[str, Rule]:
             partial(_plain, op="identity"),
         ),
     }  # fmt: skip
-    return {**plain, **moves, **turns, **others, **PRODUCTS}
+    return {**plain, **pairs, **moves, **turns, **others, **PRODUCTS}
 
 
 RULES: dict[str, Rule] = _rules()

@@ -1,0 +1,131 @@
+"""``latcast measure`` of networks of any kind: populations and the user's own files."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from onnx import TensorProto, helper
+
+from latcast import data as datasets
+from latcast import measure
+from latcast.measure import CampaignFile, Protocol
+from latcast.networks.families import population
+
+
+@pytest.fixture(autouse=True)
+def _lock_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    settings = {"visit_s": 0.02, "warm_up_s": 0.0, "reference_s": 0.0, "other_cpus": 1e9, "redo": 0}
+    monkeypatch.setattr(measure, "Protocol", partial(Protocol, **settings))
+
+
+def model(op: str) -> bytes:
+    """One operator on an input of an open batch."""
+    node = helper.make_node(op, ["x"], ["y"], name="only")
+    value = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
+    shape = ["batch", 3, 9, 9]
+    graph = helper.make_graph([node], "one", [value("x", shape=shape)], [value("y", shape=shape)])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return made.SerializeToString()
+
+
+def test_a_folder_of_models_and_one_that_cannot_run(latcast, tmp_path, hasty):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name, op in (("good", "Relu"), ("bad", "Nonsense")):
+        (folder / f"{name}.onnx").write_bytes(model(op))
+    out = tmp_path / "cpu.parquet"
+    options = ("--models", folder, "--visits", "2", "--batch", "2", "--device", "here")
+    run = latcast("measure", *options, "--out", out)
+    assert "failed: bad: " in run.stderr
+    data = datasets.read(out)
+    assert data.names == ("good",)
+    assert data.graphs[0].layers[0].out_shapes == ((2, 3, 9, 9),)
+    assert str(data.target) == "here/onnxruntime/b2/t1"
+    # The same command goes on; nothing is left to do.
+    found = latcast.json("measure", *options, "--out", out, "--resume")
+    assert found["networks"] == 1
+    assert "Nonsense" in found["failed"]["0"]
+    message = latcast.error("measure", "--space", "fbnet", "--out", out, "--resume", code=2)
+    assert "--space was not given, got fbnet" in message
+
+
+def test_a_population_is_measured(latcast, tmp_path, hasty, fake, monkeypatch):
+    harmful = (fake.CRASHES, fake.HANGS, fake.RAISES, fake.NONSENSE, fake.EATS)
+    members = [m for m in population(30, 1, ["mobilenet-v1"])
+               if m.parameters["resolution"] not in harmful][:2]  # fmt: skip
+    monkeypatch.setattr("latcast.networks.families.population", lambda *_: members)
+    monkeypatch.setitem(measure.runtimes.RUNTIMES, "onnxruntime", fake.FakeRuntime)
+    out = tmp_path / "cpu.parquet"
+    options = ("--population", "2", "--family", "mobilenet-v1", "--visits", "2")
+    run = latcast("measure", *options, "--out", out)
+    assert "networks" in run.stdout
+    data = datasets.read(out)
+    assert set(data.names) == {m.text for m in members}
+    assert set(data.families) == {"mobilenet-v1"}
+    assert data.layers_ms is not None
+    # Another campaign can be brought to the machine's state in this one.
+    again = tmp_path / "again.parquet"
+    latcast("measure", *options, "--device", str(data.target.device), "--like", out, "--out", again)
+    level = measure.REFERENCE_LEVEL
+    assert datasets.read(again).provenance[level] == data.provenance[level]
+    message = latcast.error("measure", *options, "--seed", "3", "--out", out, "--resume", code=2)
+    assert "--seed was 0, got 3" in message
+
+
+def test_the_plan_is_the_population_then_the_files(latcast, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from latcast.cli import app
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measure, "run", interrupt)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "same.onnx").write_bytes(model("Relu"))
+    (tmp_path / "two" / "other.onnx").write_bytes(model("Tanh"))
+    options = ["--population", "3", "--seed", "4", "--family", "vgg", "--family", "squeezenet"]
+    options += ["--models", tmp_path / "one" / "same.onnx", "--models", tmp_path / "two"]
+    arguments = ["measure", *map(str, options), "--out", str(tmp_path / "a.parquet")]
+    assert CliRunner().invoke(app, arguments).exit_code == 130
+    with CampaignFile.open(tmp_path / "a.campaign") as campaign:
+        names = [measure.name_of(network) for network in measure.networks_of(campaign)]
+        assert campaign.plan()["seed"] == 4
+    members = [m.text for m in population(3, 4, ["vgg", "squeezenet"])]
+    same = [str(tmp_path / folder / "same.onnx") for folder in ("one", "two")]
+    assert names == [*members, same[0], "other", same[1]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--population", "5", "--space", "fbnet"), "leave out --space"),
+        (("--population", "5", "--samples", "9"), "leave out --samples"),
+        (("--models", "a.onnx", "--resolutions", "160"), "leave out --resolutions"),
+        (("--models", "a.onnx", "--archs", "a.json"), "--models says what is measured"),
+        (("--family", "vgg"), "say how many with --population"),
+        (("--population", "5", "--family", "resnett"), "resnet"),
+        (("--models", "none.onnx"), "no such file: none.onnx"),
+        (("--models", "empty"), "must hold .onnx files; it holds none"),
+    ],
+)
+def test_wrong_usage(latcast, tmp_path, monkeypatch, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert says in latcast.error("measure", *arguments, "--out", "a.parquet", code=2)
+    assert not list(tmp_path.glob("a.*"))
+
+
+def test_a_file_that_is_no_model_is_told_before_anything_is_measured(latcast, tmp_path):
+    path = tmp_path / "text.onnx"
+    path.write_text("not a model")
+    latcast.error("measure", "--models", path, "--out", tmp_path / "a.parquet", code=1)
+    assert not list(tmp_path.glob("a.*"))
