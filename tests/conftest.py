@@ -20,10 +20,13 @@ import pytest
 from typer.testing import CliRunner
 
 from latcast.cli import app
-from latcast.data import LatencyDataset
+from latcast.data import LatencyDataset, NetworkDataset
 from latcast.devices import Target
 from latcast.measure import CampaignFile
 from latcast.measure._campaign_file import Visit
+from latcast.networks.families import population
+from latcast.networks.graph import LayerGraph, fuse, kernel_facts, read_onnx
+from latcast.predict import LayerPredictor
 from latcast.spaces import Archs, space
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -68,6 +71,34 @@ def synthetic() -> LatencyDataset:
     latency = 1.0 + the_space.block_sums(archs, ms)
     noisy = latency * rng.normal(1.0, 0.01, len(archs))
     return LatencyDataset(archs, noisy, Target("imaginary", "simulator", batch=2))
+
+
+def closed_form_ms(graph: LayerGraph) -> float:
+    """Milliseconds by physics: of MACs, of bytes moved, and of launches."""
+    macs, *moved = kernel_facts(graph, fuse(graph))[:, :4].sum(axis=0).tolist()
+    return 2e-8 * macs + 1e-7 * sum(moved) + 0.004 * len(fuse(graph))
+
+
+@pytest.fixture(scope="session")
+def network_data() -> NetworkDataset:
+    """33 members of three families whose latency follows their physics, with 1 % of noise."""
+    members = population(33, 1, ["vgg", "squeezenet", "mobilenet-v1"])
+    graphs = tuple(read_onnx(member.to_onnx()) for member in members)
+    latency_ms = np.array([closed_form_ms(graph) for graph in graphs])
+    return NetworkDataset(
+        graphs,
+        tuple(member.text for member in members),
+        tuple(member.family for member in members),
+        latency_ms * np.random.default_rng(0).normal(1.0, 0.01, len(graphs)),
+        Target("imaginary", "simulator"),
+        provenance={"source": "closed form", "licence": "CC0-1.0"},
+    )
+
+
+@pytest.fixture(scope="session")
+def layer_model(network_data: NetworkDataset) -> LayerPredictor:
+    """A layer model of 30 of them."""
+    return LayerPredictor().fit(network_data[:30])
 
 
 @pytest.fixture

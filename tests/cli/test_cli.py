@@ -198,12 +198,15 @@ def test_search_wrong_requests(
 @pytest.mark.parametrize("name", ["nasbench201", "fbnet", "ofa-proxyless", "ofa-resnet50"])
 def test_other_spaces_all_the_way(latcast: Any, tmp_path: Path, name: str) -> None:
     facts = latcast.json("spaces", name)
-    assert facts["gene_combinations"] == {
-        "nasbench201": 5**6,
-        "fbnet": 9**22,
-        "ofa-proxyless": 9**21 * 3**5 * 29,
-        "ofa-resnet50": 3**18 * 2 * 3**5 * 2 * 3**4 * 29,
-    }[name]
+    assert (
+        facts["gene_combinations"]
+        == {
+            "nasbench201": 5**6,
+            "fbnet": 9**22,
+            "ofa-proxyless": 9**21 * 3**5 * 29,
+            "ofa-resnet50": 3**18 * 2 * 3**5 * 2 * 3**4 * 29,
+        }[name]
+    )
     items = tmp_path / "archs.json"
     items.write_text(latcast("spaces", name, "--sample", 3).stdout)
     the_space = space(name)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from latcast.data import LatencyDataset, read
 from latcast.data._audit_latencies import check_near_zero
-from latcast.data._finding import SEVERITIES, Finding, Subject
+from latcast.data._finding import SEVERITIES, ArchSubject, Finding
 from latcast.data._segments import segments
 from latcast.data.audit import audit
 from latcast.devices import Target
@@ -162,7 +162,7 @@ def test_constant_latencies() -> None:
 def test_helps_rows_near_zero(shared: Path, name: str, count: int) -> None:
     pytest.importorskip("torch")
     data = read(shared / "help" / "nasbench201" / "latency" / f"{name}.pt")
-    subject = Subject(data)
+    subject = ArchSubject(data)
     (finding,) = check_near_zero(subject)
     assert finding.evidence["count"] == finding.evidence["dead_networks"] == count
     # Exactly those that take less than any network that makes something of its input.
@@ -177,7 +177,7 @@ def test_helps_rows_near_zero(shared: Path, name: str, count: int) -> None:
 ])  # fmt: skip
 def test_no_row_of_other_files_is_near_zero(shared: Path, path: str) -> None:
     pytest.importorskip("torch")
-    assert not list(check_near_zero(Subject(read(shared / "help" / path))))
+    assert not list(check_near_zero(ArchSubject(read(shared / "help" / path))))
 
 
 # -- copies ---------------------------------------------------------------------------------

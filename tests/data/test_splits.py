@@ -40,7 +40,7 @@ def test_equal_networks_are_never_on_two_sides(
     data = dataset(n, distinct, seed)
     groups = len(data.archs.unique())
     if not 0 < round(fraction * groups) < groups:
-        with pytest.raises(ValueError, match="both parts need an architecture"):
+        with pytest.raises(ValueError, match="both parts need one architecture"):
             split(data, fraction, seed)
         return
     first, second = split(data, fraction, seed)

@@ -96,7 +96,7 @@ def test_profiles_of_real_networks_add_up_to_their_latency(name):
     network = SPACE.network(SPACE.sample(1, seed=1, restrict={"r": [128]}))
     loaded = runtimes[name]().load(network)
     loaded.time(3)
-    latency = np.median([loaded.time(1) * 1000 for _ in range(15)])
+    latency = min(loaded.time(1) * 1000 for _ in range(15))  # what else runs holds passes up
     profile = runtimes[name]().load(network, profiling=True).profile(10)
     assert 0.4 * latency < sum(profile.values()) < 3 * latency
     # Fused layers count as one; the times are spread over the whole network all the same.

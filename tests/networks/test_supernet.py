@@ -19,13 +19,21 @@ from latcast.networks import export, ofa_module
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional
 
-SPACES = {1.0: "ofa-mobilenet-v3-w1.0", 1.2: "ofa-mobilenet-v3"}
+PROXYLESS = 1.3
+SPACES = {1.0: "ofa-mobilenet-v3-w1.0", 1.2: "ofa-mobilenet-v3", PROXYLESS: "ofa-proxyless"}
 WIDTHS = {
     1.0: (16, 16, 24, 40, 80, 112, 160, 960, 1280),
     1.2: (24, 24, 32, 48, 96, 136, 192, 1152, 1536),
+    PROXYLESS: (40, 24, 32, 56, 104, 128, 248, 416, 1664),
 }
-STAGES = ((2, "relu", 0), (2, "relu", 1), (2, "h_swish", 0), (1, "h_swish", 1), (2, "h_swish", 1))
-REDUCED = {72: 24, 432: 112, 480: 120, 544: 136, 816: 208, 960: 240, 1152: 288}
+STAGES_V3 = (
+    (2, "relu", 0),
+    (2, "relu", 1),
+    (2, "h_swish", 0),
+    (1, "h_swish", 1),
+    (2, "h_swish", 1),
+)
+STAGES_PROXYLESS = tuple((stride, "relu6", 0) for stride in (2, 2, 2, 1, 2, 1))
 
 
 def arch_dict(ks, e, d, r=128):
@@ -36,7 +44,20 @@ SMALLEST = arch_dict([3] * 20, [3] * 20, [2] * 5)
 MIDDLE = arch_dict([5] * 20, [4] * 20, [3] * 5)
 LARGEST = arch_dict([7] * 20, [6] * 20, [4] * 5)
 MIXED = arch_dict([3, 5, 7, 5] * 5, [6, 3, 4, 3] * 5, [2, 4, 3, 4, 2], 132)
-ARCHS = {"smallest": SMALLEST, "middle": MIDDLE, "largest": LARGEST, "mixed": MIXED}
+ARCHS_V3 = {"smallest": SMALLEST, "middle": MIDDLE, "largest": LARGEST, "mixed": MIXED}
+
+
+def stages_of(width):
+    return STAGES_PROXYLESS if width == PROXYLESS else STAGES_V3
+
+
+def arch_of(width, which):
+    """The architecture, with another block for ProxylessNAS's last stage."""
+    arch = ARCHS_V3[which]
+    if width != PROXYLESS:
+        return arch
+    return {"ks": [*arch["ks"], arch["ks"][1]], "e": [*arch["e"], arch["e"][1]],
+            "d": [*arch["d"], 1], "r": arch["r"]}  # fmt: skip
 
 
 def divisible(channels):
@@ -73,50 +94,35 @@ def body(name, channels, mid, out, kernel_size, squeezes, elastic):
 
 def published(width, arch=None):
     """Names and shapes of the published supernet, or of one architecture's own file."""
-    first, width_0, *stages, expand, mix = WIDTHS[width]
+    first, width_0, *stages, mix = WIDTHS[width]
+    if width != PROXYLESS:
+        expand = stages.pop()
     shapes = {"first_conv.conv.weight": (first, 3, 3, 3), **norm("first_conv.bn", first)}
     shapes |= body("blocks.0.mobile_inverted_conv", first, first, width_0, 3, False, None)
     channels, n = width_0, 0
-    of = arch or LARGEST
+    of = arch or arch_of(width, "largest")
     for stage, out in enumerate(stages):
         for position in range(of["d"][stage]):
             n += 1
             k, e = of["ks"][4 * stage + position], of["e"][4 * stage + position]
             name = f"blocks.{n}.mobile_inverted_conv"
-            squeezes = STAGES[stage][2]
+            squeezes = stages_of(width)[stage][2]
             shapes |= body(name, channels, channels * e, out, k, squeezes, arch is None)
             channels = out
-    shapes["final_expand_layer.conv.weight"] = (expand, channels, 1, 1)
-    shapes |= norm("final_expand_layer.bn", expand)
-    shapes["feature_mix_layer.conv.weight"] = (mix, expand, 1, 1)
+    if width == PROXYLESS:
+        shapes["feature_mix_layer.conv.weight"] = (mix, channels, 1, 1)
+        shapes |= norm("feature_mix_layer.bn", mix)
+    else:
+        shapes["final_expand_layer.conv.weight"] = (expand, channels, 1, 1)
+        shapes |= norm("final_expand_layer.bn", expand)
+        shapes["feature_mix_layer.conv.weight"] = (mix, expand, 1, 1)
     return shapes | {"classifier.linear.weight": (1000, mix), "classifier.linear.bias": (1000,)}
-
-
-def draw(shapes, seed=0):
-    """A state dict whose activations neither vanish nor overflow."""
-    rng = torch.Generator().manual_seed(seed)
-    state = {}
-    for name, shape in shapes.items():
-        values = torch.randn(shape, generator=rng)
-        if name.endswith("_matrix"):
-            values = torch.eye(shape[0]) + 0.1 * values
-        elif name.endswith("num_batches_tracked"):
-            values = torch.tensor(7)
-        elif name.endswith("running_var"):
-            values = 0.5 + torch.rand(shape, generator=rng)
-        elif "bn." in name and name.endswith(".weight"):
-            # Of sums of many blocks, each should add little.
-            values = (0.5 + torch.rand(shape, generator=rng)) * (0.4 if "point" in name else 1)
-        elif len(shape) > 1:
-            values *= (2 / np.prod(shape[1:])) ** 0.5
-        else:
-            values *= 0.2
-        state[name] = values
-    return state
 
 
 def run(state, arch, x):
     """The sub-network's scores, straight from the supernet's tensors."""
+    proxyless = "final_expand_layer.conv.weight" not in state
+    epsilon = 1e-3 if proxyless else 1e-5
 
     def conv(x, name, weight, stride=1, groups=1):
         return functional.conv2d(x, weight, state.get(f"{name}.bias"), stride,
@@ -125,9 +131,11 @@ def run(state, arch, x):
     def bn(x, name):
         c = x.shape[1]
         parts = ("running_mean", "running_var", "weight", "bias")
-        return functional.batch_norm(x, *(state[f"{name}.{p}"][:c] for p in parts), eps=1e-5)
+        return functional.batch_norm(x, *(state[f"{name}.{p}"][:c] for p in parts), eps=epsilon)
 
     def act(x, kind):
+        if kind == "relu6" or proxyless:
+            return functional.relu6(x)
         return x.relu() if kind == "relu" else x * functional.relu6(x + 3) / 6
 
     def kernel(name, k):
@@ -143,8 +151,9 @@ def run(state, arch, x):
     name = "blocks.0.mobile_inverted_conv"
     y = conv(x, "", state[f"{name}.depth_conv.conv.weight"], groups=x.shape[1])
     y = act(bn(y, f"{name}.depth_conv.bn"), "relu")
-    x = x + bn(conv(y, "", state[f"{name}.point_linear.conv.weight"]), f"{name}.point_linear.bn")
-    for stage, (stride, kind, squeezes) in enumerate(STAGES):
+    y = bn(conv(y, "", state[f"{name}.point_linear.conv.weight"]), f"{name}.point_linear.bn")
+    x = y if proxyless else x + y
+    for stage, (stride, kind, squeezes) in enumerate(stages_of(PROXYLESS if proxyless else 1.2)):
         for n in range(4 * stage, 4 * stage + arch["d"][stage]):
             name = f"blocks.{n + 1}.mobile_inverted_conv"
             mid = x.shape[1] * arch["e"][n]
@@ -164,14 +173,18 @@ def run(state, arch, x):
             y = conv(y, "", state[f"{name}.point_linear.conv.conv.weight"][:, :mid])
             y = bn(y, f"{name}.point_linear.bn.bn")
             x = x + y if n % 4 else y
-    x = act(bn(conv(x, "", state["final_expand_layer.conv.weight"]), "final_expand_layer.bn"), "h")
-    x = x.mean((2, 3), keepdim=True)
-    x = act(conv(x, "", state["feature_mix_layer.conv.weight"]), "h").flatten(1)
+    if proxyless:
+        x = act(bn(conv(x, "", state["feature_mix_layer.conv.weight"]), "feature_mix_layer.bn"), "")
+        x = x.mean((2, 3))
+    else:
+        x = conv(x, "", state["final_expand_layer.conv.weight"])
+        x = act(bn(x, "final_expand_layer.bn"), "h").mean((2, 3), keepdim=True)
+        x = act(conv(x, "", state["feature_mix_layer.conv.weight"]), "h").flatten(1)
     return x @ state["classifier.linear.weight"].T + state["classifier.linear.bias"]
 
 
 @pytest.fixture(scope="module")
-def states():
+def states(draw):
     return {width: draw(published(width)) for width in SPACES}
 
 
@@ -205,13 +218,14 @@ def test_the_supernet_has_the_published_names_and_shapes(width, states):
     torch.nn.Module.load_state_dict(module, states[width], strict=True)
     with torch.no_grad():
         output = module(images())
-    assert torch.allclose(output, run(states[width], LARGEST, images()), atol=1e-4)
+    wanted = run(states[width], arch_of(width, "largest"), images())
+    assert torch.allclose(output, wanted, atol=1e-4)
 
 
-@pytest.mark.parametrize("which", ARCHS)
+@pytest.mark.parametrize("which", ARCHS_V3)
 @pytest.mark.parametrize("width", SPACES)
 def test_a_network_that_was_cut_out_computes_what_the_supernet_does(width, which, states, files):
-    arch = ARCHS[which]
+    arch = arch_of(width, which)
     module = ofa_module(parse(width, arch), files[width])
     shapes = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     assert shapes == published(width, arch)
@@ -227,7 +241,7 @@ def test_a_network_that_was_cut_out_computes_what_the_supernet_does(width, which
 @pytest.mark.parametrize("which", ["smallest", "largest", "mixed"])
 @pytest.mark.parametrize("width", SPACES)
 def test_onnx_of_a_network_that_was_cut_out(width, which, batch, states, files, tmp_path):
-    arch = ARCHS[which]
+    arch = arch_of(width, which)
     written = export(parse(width, arch), tmp_path / "net.onnx", weights=files[width], batch=batch)
     onnx.checker.check_model(written.path, full_check=True)
     x = images(batch or 3, arch["r"][0])
@@ -248,8 +262,12 @@ def test_all_genes_at_their_largest_are_the_supernet(states, files):
 
 
 @pytest.mark.parametrize(
-    "space", ["compofa-fixed-kernel", "compofa-elastic-kernel-w1.0", "ofa-mobilenet-v3"]
-)
+    "space",
+    [
+        "compofa-fixed-kernel", "compofa-elastic-kernel-w1.0", "ofa-mobilenet-v3",
+        "ofa-proxyless", "ofa-resnet50",
+    ],
+)  # fmt: skip
 def test_the_module_has_the_weights_of_the_network_of_its_space(space):
     arch = latcast.space(space).sample(1, seed=3, restrict={"r": [128]})
     module, network = ofa_module(arch, seed=4), arch.space.network(arch, 4)
@@ -268,7 +286,7 @@ def test_specifications_and_block_tables_agree(width):
         for block, row in zip(blocks, rows[1:], strict=False):
             assert block.block(side, "").layers == space.block_table.blocks[row].layers
             side = -(-side // block.stride)
-        assert len(rows) == len(blocks) + 5
+        assert len(rows) == len(blocks) + (4 if width == PROXYLESS else 5)
     with pytest.raises(ValueError, match="from one architecture; got 2"):
         space.specification(space.sample(2, 0))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from latcast.data import LatencyDataset
+    from latcast.data import LatencyDataset, NetworkDataset
     from latcast.predict import BaseModel, Predictor
     from latcast.spaces import SearchSpace
 
@@ -159,8 +159,10 @@ METRICS = {
     "mae_ms": "MAE, ms",
     "rmse_ms": "RMSE, ms",
     "mape": "mean absolute error, %",
+    "median_error": "median absolute error, %",
     "within_5": "within 5 %, % of rows",
     "within_10": "within 10 %, % of rows",
+    "within_25": "within 25 %, % of rows",
     "spearman": "Spearman rank correlation",
     "kendall": "Kendall rank correlation",
     "coverage_50": "50 % interval covers, %",
@@ -169,12 +171,16 @@ METRICS = {
     "coverage_95": "95 % interval covers, %",
 }
 """Metric -> label with its unit, in the order in which tables show them."""
+_OF_NETWORKS = ("median_error", "within_25")
+"""Only layer models have these."""
 
 
 def print_metrics(scores: Mapping[str, float], *, title: str | None = None) -> None:
     """Scores of a predictor as a table; what could not be scored is a dash."""
     rows = [
-        [label, f"{scores[name]:.4g}" if name in scores else "–"] for name, label in METRICS.items()
+        [label, f"{scores[name]:.4g}" if name in scores else "–"]
+        for name, label in METRICS.items()
+        if name in scores or name not in _OF_NETWORKS
     ]
     print_table(["score", "value"], rows, title=title)
 
@@ -214,6 +220,24 @@ def read_data(
     path: Path, space: str | None, target: str | None, format_: str | None
 ) -> LatencyDataset:
     """Read a dataset; what the user names wrongly is wrong usage, a bad file is not."""
+    from latcast import data
+
+    return data.read_latencies(path, **_hints(path, space, target, format_))
+
+
+def read_any_data(
+    path: Path, space: str | None, target: str | None, format_: str | None
+) -> LatencyDataset | NetworkDataset:
+    """As :func:`read_data`, of architectures or of networks of any kind."""
+    from latcast import data
+
+    return data.read(path, **_hints(path, space, target, format_))
+
+
+def _hints(
+    path: Path, space: str | None, target: str | None, format_: str | None
+) -> dict[str, Any]:
+    """What the user says of a file that is there."""
     from latcast import data, spaces
     from latcast._names import unknown_name
     from latcast.devices import Target
@@ -224,7 +248,7 @@ def read_data(
         if format_ is not None and format_ not in data.FORMATS:
             raise UsageError(unknown_name("format", format_, list(data.FORMATS)))
     check_usable(path)
-    return data.read_latencies(path, space=the_space, target=the_target, format=format_)
+    return {"space": the_space, "target": the_target, "format": format_}
 
 
 def read_architectures(path: Path) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ._common import UsageError, check_usable, usage
 
 if TYPE_CHECKING:
+    from latcast.data import LatencyDataset, NetworkDataset
     from latcast.devices import Target
     from latcast.predict import LayerPredictor
 
@@ -43,18 +44,37 @@ class Settings:
         return ", ".join(f"{name} {value}" for name, value in parts if value is not None)
 
 
-def load_layer_model(name: str, settings: Settings) -> LayerPredictor:
+def is_layer_model(name: str, data: LatencyDataset | NetworkDataset) -> bool:
+    """Whether a layer model is meant by a name, or by a file.
+
+    A device's layer model may be called as its model of a space: then the data tells.
+    """
+    from latcast import predict
+    from latcast.data import NetworkDataset
+
+    if name.endswith(".latcast"):
+        check_usable(Path(name))
+        return predict.is_layer_model(name)
+    others = (*predict.zoo.names(), *predict.zoo.base_names())
+    return isinstance(data, NetworkDataset) or (
+        name in predict.zoo.layer_names() and name not in others
+    )
+
+
+def load_layer_model(name: str, settings: Settings | None = None) -> LayerPredictor:
     """A layer model by its file, its name or its device.
 
     Args:
         name: as given with ``--device``.
-        settings: choose among the models of a device, and must hold for any other.
+        settings: choose among the models of a device, and must hold for any other; none by
+            default.
 
     Raises:
         UsageError: there is none, the device has several, or its target is another.
     """
     from latcast import predict
 
+    settings = settings or Settings()
     if name.endswith(".latcast"):
         check_usable(Path(name))
         if not predict.is_layer_model(name):

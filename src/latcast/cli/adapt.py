@@ -23,12 +23,15 @@ from ._common import (
     note,
     print_json,
     print_metrics,
-    read_data,
+    read_any_data,
 )
+from ._layer_models import is_layer_model, load_layer_model
 
 if TYPE_CHECKING:
-    from latcast.data import LatencyDataset
-    from latcast.predict import BaseModel, Predictor
+    from latcast.data import LatencyDataset, NetworkDataset
+    from latcast.predict import LayerPredictor, Predictor
+
+    Measured = LatencyDataset | NetworkDataset
 
 
 @fails_cleanly
@@ -36,7 +39,8 @@ def command(
     model: Annotated[
         str,
         typer.Argument(
-            help="What is known: a shipped model or base model by name, or a .latcast file."
+            help="What is known: a shipped model or base model by name, or a .latcast file; for "
+            "measurements of networks, a layer model."
         ),
     ],
     data: Annotated[Path, typer.Argument(help="Measurements of the new target, one or more.")],
@@ -64,33 +68,33 @@ def command(
     Example: latcast adapt samsung-note10 measured.parquet --out mine.latcast
     """
     from latcast._names import unknown_name
-    from latcast.predict import adaptation
-    from latcast.predict.metrics import evaluate
+    from latcast.predict import LayerPredictor, adaptation
 
     check_model_name(out)
     if method not in adaptation.METHODS:
         raise UsageError(unknown_name("method", method, list(adaptation.METHODS)))
-    base = load_any(model)
-    few, rest = _choose(read_data(data, space, target, format_), samples, seed, quiet=quiet)
-    adapted = _adapt(base, few, method, seed)
-    scores = evaluate(adapted, rest) if len(rest) else None
-    if scores is not None:
-        adapted.fitted.card["metrics"] = scores
-        adapted.fitted.card["split"] = (
-            f"by architecture at random, seed {seed}: {len(few)} rows to adapt to, "
+    dataset = read_any_data(data, space, target, format_)
+    few, rest = _choose(dataset, samples, seed, quiet=quiet)
+    adapted = _adapt(model, few, method, seed)
+    card = adapted.fitted.card
+    if len(rest):
+        card["metrics"] = _scores(adapted, rest)
+        card["split"] = (
+            f"by {few.subject} at random, seed {seed}: {len(few)} rows to adapt to, "
             f"{len(rest)} to test"
         )
     adapted.save(out)
+    scores = card["metrics"] if len(rest) else None
     result: dict[str, Any] = {
         "model": str(out),
         "base": model,
         "method": method,
         "target": str(adapted.target),
-        "space": adapted.space.name,
+        "space": None if isinstance(adapted, LayerPredictor) else adapted.space.name,
         "samples": len(few),
         "scored": len(rest),
         "metrics": scores,
-        "left_out": adapted.fitted.card.get("left_out"),
+        "left_out": card.get("left_out"),
     }
     if json:
         print_json(result)
@@ -104,9 +108,9 @@ def command(
 
 
 def _choose(
-    data: LatencyDataset, samples: int | None, seed: int, *, quiet: bool
-) -> tuple[LatencyDataset, LatencyDataset]:
-    """One row each of some architectures to adapt to, and all rows of the others."""
+    data: Measured, samples: int | None, seed: int, *, quiet: bool
+) -> tuple[Measured, Measured]:
+    """One row each of some networks to adapt to, and all rows of the others."""
     import numpy as np
 
     from latcast.data.audit import audit, measured_rows
@@ -118,7 +122,7 @@ def _choose(
     if len(measured) < len(data):
         left_out = len(data) - len(measured)
         note(f"note: {left_out} rows with a copied latency are left out", quiet=quiet)
-    groups = measured.archs.unique_index()
+    groups = measured.unique_index()
     _, first = np.unique(groups, return_index=True)
     if samples > len(first):
         raise UsageError(
@@ -128,14 +132,31 @@ def _choose(
     return measured[chosen], measured[~np.isin(groups, groups[chosen])]
 
 
-def _adapt(base: Predictor | BaseModel, few: LatencyDataset, method: str, seed: int) -> Predictor:
+def _adapt(model: str, few: Measured, method: str, seed: int) -> Predictor | LayerPredictor:
+    from latcast.data import NetworkDataset
     from latcast.predict import BaseModel
 
+    if isinstance(few, NetworkDataset) or is_layer_model(model, few):
+        if method != "bayes":
+            raise UsageError(f"a layer model adapts by the method bayes; got {method}")
+        return load_layer_model(model).adapt(few)
+    base = load_any(model)
     if not isinstance(base, BaseModel):
         return base.adapt(few, method=method, seed=seed)
     if method != "bayes":
         raise UsageError(f"a base model of many targets adapts by the method bayes; got {method}")
     return base.adapt(few)
+
+
+def _scores(adapted: Predictor | LayerPredictor, rest: Measured) -> dict[str, float]:
+    from latcast.data import NetworkDataset
+    from latcast.predict import LayerPredictor
+    from latcast.predict.metrics import evaluate, score_networks
+
+    if isinstance(adapted, LayerPredictor):
+        return score_networks(adapted, rest).metrics()
+    assert not isinstance(rest, NetworkDataset)  # which only layer models adapt to
+    return evaluate(adapted, rest)
 
 
 def _summary(title: str, left_out: dict[str, float] | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,8 +19,11 @@ from ._common import (
     note,
     print_json,
     progress_bar,
-    read_data,
+    read_any_data,
 )
+
+if TYPE_CHECKING:
+    from latcast.data import LatencyDataset, NetworkDataset
 
 FEW = 200
 
@@ -41,20 +44,29 @@ def command(
     """
     from latcast.data.audit import audit
 
-    dataset = read_data(data, space, target, format_)
+    dataset = read_any_data(data, space, target, format_)
     with progress_bar("auditing", quiet=quiet):
         findings = audit(dataset)
     if json:
         print_json([asdict(f) for f in findings])
         return
-    archs = len(dataset.archs.unique())
-    typer.echo(f"{data.name}: {len(dataset)} rows, {archs} architectures of "
-               f"{dataset.archs.space.name}, target {dataset.target}")  # fmt: skip
+    distinct = len(set(dataset.unique_index().tolist()))
+    typer.echo(f"{data.name}: {len(dataset)} rows, {distinct} {_subjects(dataset)}, target "
+               f"{dataset.target}")  # fmt: skip
     for finding in findings:
         typer.echo(f"\n{finding.severity.upper()} {finding.kind}: {finding.message}")
         typer.echo(f"  what follows: {finding.consequence}")
         typer.echo(f"  what to do:   {finding.advice}")
     if not findings:
         typer.echo("nothing found")
-    if archs < FEW:
-        note(f"note: with {archs} architectures drift and outliers can hardly be told", quiet=quiet)
+    if distinct < FEW:
+        note(f"note: with {distinct} networks drift and outliers can hardly be told", quiet=quiet)
+
+
+def _subjects(dataset: LatencyDataset | NetworkDataset) -> str:
+    """What the rows are of."""
+    from latcast.data import LatencyDataset
+
+    if isinstance(dataset, LatencyDataset):
+        return f"architectures of {dataset.archs.space.name}"
+    return f"networks of {len(set(dataset.families))} families"

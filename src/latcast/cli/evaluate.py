@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,8 +18,12 @@ from ._common import (
     load_model,
     print_json,
     print_metrics,
-    read_data,
+    read_any_data,
 )
+from ._layer_models import is_layer_model, load_layer_model
+
+if TYPE_CHECKING:
+    from latcast.data import LatencyDataset, NetworkDataset
 
 
 @fails_cleanly
@@ -37,12 +41,18 @@ def command(
 
     Example: latcast evaluate rtx.latcast measured.parquet
     """
-    from latcast.predict.metrics import evaluate
-
-    predictor = load_model(model)
-    dataset = read_data(data, space, target, format_)
-    scores = evaluate(predictor, dataset)
+    dataset = read_any_data(data, space, target, format_)
+    scores = _scores(model, dataset)
     if json:
         print_json({"model": model, "data": str(data), "rows": len(dataset), "metrics": scores})
         return
     print_metrics(scores, title=f"{model} on {data.name}, {len(dataset)} rows")
+
+
+def _scores(model: str, data: LatencyDataset | NetworkDataset) -> dict[str, float]:
+    from latcast.data import NetworkDataset
+    from latcast.predict.metrics import evaluate, score_networks
+
+    if isinstance(data, NetworkDataset) or is_layer_model(model, data):
+        return score_networks(load_layer_model(model), data).metrics()
+    return evaluate(load_model(model), data)

@@ -20,6 +20,7 @@ from ._common import (
     print_table,
     usage,
 )
+from ._train_layers import print_families
 
 
 @fails_cleanly
@@ -36,29 +37,52 @@ def command(
     Example: latcast models rtx-2080-ti
     """
     from latcast._model_file import read_model
-    from latcast._names import unknown_name
-    from latcast.predict import zoo
 
     if name is None:
         _list(json=json)
         return
     if name.endswith(".latcast"):
         check_usable(Path(name))
-        header = read_model(name).header
-        if not _is_base(header) and not {"kind", "target", "card"} <= set(header):
+        headers = [read_model(name).header]
+        if not _is_base(headers[0]) and not {"kind", "target", "card"} <= set(headers[0]):
             raise ValueError(f"{name} is no latency model")
     else:
         with usage():
-            known = [*zoo.names(), *zoo.base_names()]
-            if name not in known and not zoo.of_device(name):
-                raise UsageError(unknown_name("model", name, known))
-            header = zoo.base_header(name) if name in zoo.base_names() else zoo.header(name)
+            headers = _shipped(name)
     if json:
-        print_json({"name": name, **_public(header)})
-    elif _is_base(header):
-        _print_base(name, header)
-    else:
-        _print_card(name, header)
+        print_json(_with_layers([{"name": name, **_public(h)} for h in headers]))
+        return
+    for n, header in enumerate(headers):
+        if n:
+            typer.echo()
+        if _is_base(header):
+            _print_base(name, header)
+        else:
+            _print_card(name, header)
+
+
+def _shipped(name: str) -> list[dict[str, Any]]:
+    """Headers of the models that a name stands for: of a space, of networks of any kind."""
+    from latcast._names import unknown_name
+    from latcast.predict import zoo
+
+    headers = []
+    if name in zoo.base_names():
+        headers.append(zoo.base_header(name))
+    elif name in zoo.names() or zoo.of_device(name):
+        headers.append(zoo.header(name))
+    if name in zoo.layer_names() or (not headers and zoo.layers_of_device(name)):
+        headers.append(zoo.layer_header(name))
+    if not headers:
+        known = dict.fromkeys([*zoo.names(), *zoo.base_names(), *zoo.layer_names()])
+        raise UsageError(unknown_name("model", name, list(known)))
+    return headers
+
+
+def _with_layers(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """One record, with that of a layer model of the same name inside."""
+    first, *layers = records
+    return {**first, "any_network": layers[0]} if layers else first
 
 
 def _list(*, json: bool) -> None:
@@ -66,12 +90,29 @@ def _list(*, json: bool) -> None:
 
     headers = {n: zoo.header(n) for n in zoo.names()}
     bases = {n: zoo.base_header(n) for n in zoo.base_names()}
+    layers = {n: zoo.layer_header(n) for n in zoo.layer_names()}
     if json:
-        print_json([{"name": n, **_public(h)} for n, h in (headers | bases).items()])
+        of_spaces = [{"name": n, **_public(h)} for n, h in (headers | bases).items()]
+        print_json([*of_spaces, *({"name": n, **_public(h)} for n, h in layers.items())])
         return
     _print_list(headers)
     rows = [[n, str(len(h["sources"])), f"{_typical(h):.2f}"] for n, h in bases.items()]
     print_table(["base model of the space", "targets", "median MAPE %"], rows)
+    if layers:
+        _print_layer_list(layers)
+
+
+def _print_layer_list(headers: dict[str, dict[str, Any]]) -> None:
+    """Layer models, with their median errors on families that they know, and that they do not."""
+    rows = []
+    for name, header in headers.items():
+        card = header["card"]
+        unseen = card.get("metrics_by_family", {}).get("all", {})
+        errors = [s.get("median_error") for s in (card.get("metrics", {}), unseen)]
+        shown = ["–" if e is None else f"{e:.1f}" for e in errors]
+        rows.append([name, header["target"], str(card["rows"]), *shown])
+    columns = ["model of any network", "target", "networks", "median % off", "unseen family"]
+    print_table(columns, rows)
 
 
 def _is_base(header: dict[str, Any]) -> bool:
@@ -106,7 +147,7 @@ def _print_base(name: str, header: dict[str, Any]) -> None:
 
 def _public(header: dict[str, Any]) -> dict[str, Any]:
     keys = ("kind", "space", "sources" if _is_base(header) else "target", "card")
-    return {k: header[k] for k in keys}
+    return {k: header[k] for k in keys if k in header}
 
 
 def _print_list(headers: dict[str, dict[str, Any]]) -> None:
@@ -131,13 +172,16 @@ def _print_list(headers: dict[str, dict[str, Any]]) -> None:
 
 def _print_card(name: str, header: dict[str, Any]) -> None:
     card = header["card"]
-    typer.echo(f"{name}: {header['kind']} predictor of {header['target']} for {header['space']}")
+    of = header.get("space", "networks of any kind")
+    typer.echo(f"{name}: {header['kind']} predictor of {header['target']} for {of}")
     data = card.get("data") or {}
+    datasets = data if isinstance(data, list) else [data]
     for label, text in (
-        ("data", data.get("source")),
-        ("licence of the data", data.get("licence")),
+        *(("data", d.get("source")) for d in datasets),
+        *(("licence of the data", d.get("licence")) for d in datasets),
         ("adapted from", _origin(card.get("base"))),
         ("measurements", card.get("rows")),
+        ("families", ", ".join(filter(None, card.get("families", ())))),
         ("split", card.get("split")),
         ("note", card.get("note")),
     ):
@@ -154,6 +198,8 @@ def _print_card(name: str, header: dict[str, Any]) -> None:
             "each measurement predicted from the others: "
             f"{card['left_out']['mape']:.2f} % off on average"
         )
+    if "metrics_by_family" in card:
+        print_families(card["metrics_by_family"])
 
 
 def _origin(base: dict[str, Any] | list[str] | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,9 +24,16 @@ from ._common import (
     print_metrics,
     print_table,
     progress_bar,
-    read_data,
+    read_any_data,
     usage,
 )
+from ._train_layers import train_layers
+
+if TYPE_CHECKING:
+    from latcast.data import LatencyDataset, NetworkDataset
+
+LAYERS = "layers"
+"""Name of the predictor of networks of any kind."""
 
 
 @fails_cleanly
@@ -34,17 +41,24 @@ def command(
     data: Annotated[
         list[Path],
         typer.Argument(
-            help="Parquet, CSV or HELP's .pt; several, one a target, make a base model."
+            help="Parquet, CSV or HELP's .pt; several of a space, one a target, make a base model."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Model file to write (.latcast).")],
     predictor: Annotated[
         str | None,
-        typer.Option("--predictor", help="roofline (default), bayes, lookup-table, mlp or flops."),
+        typer.Option(
+            "--predictor",
+            help="Of a space: roofline (default), bayes, lookup-table, mlp or flops; of any "
+            "network, from datasets of one target: layers (default for networks).",
+        ),
     ] = None,
     test: Annotated[
         float, typer.Option("--test", help="Share of the architectures kept for the scores.")
     ] = 0.15,
+    families: Annotated[
+        bool, typer.Option(help="Of layers: also score on one family after the other, left out.")
+    ] = True,
     space: SpaceName = None,
     target: TargetName = None,
     format_: FormatName = None,
@@ -61,25 +75,37 @@ def command(
     check_model_name(out)
     if not 0 < test < 1:
         raise UsageError(f"--test must be between 0 and 1; got {test}")
-    if len(data) > 1:
-        if predictor is not None or target is not None:
+    if len(data) > 1 and predictor not in (None, LAYERS):
+        raise UsageError("--predictor and --target are for one dataset; several make a base")
+    read = [read_any_data(path, space, target, format_) for path in data]
+    networks, architectures = _by_kind(read)
+    if predictor == LAYERS or (predictor is None and networks):
+        train_layers(read, out, test=test, families=families, seed=seed, json=json, quiet=quiet)
+    elif networks:
+        raise UsageError(f"networks of any kind need --predictor {LAYERS}; got {predictor}")
+    elif len(read) > 1:
+        if target is not None:
             raise UsageError("--predictor and --target are for one dataset; several make a base")
-        _train_base(data, out, test, space, format_, seed, json=json, quiet=quiet)
-        return
-    _train(
-        data[0], out, predictor or "roofline", test, space, target, format_, seed,
-        json=json, quiet=quiet,
-    )  # fmt: skip
+        _train_base(architectures, out, test, seed, json=json, quiet=quiet)
+    else:
+        _train(architectures[0], out, predictor or "roofline", test, seed, json=json, quiet=quiet)
+
+
+def _by_kind(
+    datasets: list[NetworkDataset | LatencyDataset],
+) -> tuple[list[NetworkDataset], list[LatencyDataset]]:
+    """Datasets of networks, and those of architectures."""
+    from latcast.data import LatencyDataset, NetworkDataset
+
+    networks = [d for d in datasets if isinstance(d, NetworkDataset)]
+    return networks, [d for d in datasets if isinstance(d, LatencyDataset)]
 
 
 def _train(
-    data: Path,
+    dataset: LatencyDataset,
     out: Path,
     predictor: str,
     test: float,
-    space: str | None,
-    target: str | None,
-    format_: str | None,
     seed: int,
     *,
     json: bool,
@@ -90,7 +116,6 @@ def _train(
 
     with usage():
         model = create(predictor)
-    dataset = read_data(data, space, target, format_)
     with progress_bar(f"fitting {predictor}", quiet=quiet):
         scores = fit_and_score(model, dataset, test=test, seed=seed)
     model.save(out)
@@ -117,11 +142,9 @@ def _train(
 
 
 def _train_base(
-    paths: list[Path],
+    datasets: list[LatencyDataset],
     out: Path,
     test: float,
-    space: str | None,
-    format_: str | None,
     seed: int,
     *,
     json: bool,
@@ -129,7 +152,6 @@ def _train_base(
 ) -> None:
     from latcast.predict.training import fit_base
 
-    datasets = [read_data(path, space, None, format_) for path in paths]
     with progress_bar("fitting a base model", quiet=quiet) as progress:
         model, scores = fit_base(datasets, test=test, seed=seed, progress=progress)
     model.save(out)

@@ -7,17 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ._copies import Ints, Memoized, first_rows
-from ._dataset import LatencyDataset
-from ._finding import Finding, Subject
+from ._finding import ArchSubject, Finding, Subject
 from ._residuals import relative_residuals
 from ._splits import paper_split
 from .additive import Floats
 
 
-def check_memoized(subject: Subject) -> Iterator[Finding]:
+def check_memoized(subject: ArchSubject) -> Iterator[Finding]:
     """Architectures that differ in one gene and nevertheless have one latency."""
     found = subject.memoized
     if found is None:
@@ -51,7 +49,7 @@ def check_memoized(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def _genuine(subject: Subject, found: Memoized) -> dict[str, Any]:
+def _genuine(subject: ArchSubject, found: Memoized) -> dict[str, Any]:
     """Whether the first row of every group, unlike its later rows, fits its architecture."""
     data, rows = subject.data, subject.usable
     first = first_rows(found.groups, data.latency_ms[rows])
@@ -67,20 +65,21 @@ def _genuine(subject: Subject, found: Memoized) -> dict[str, Any]:
     }
 
 
-def _typical_residual(subject: Subject, rows: Ints) -> float | None:
+def _typical_residual(subject: ArchSubject, rows: Ints) -> float | None:
     residuals = relative_residuals(subject.data.archs[rows], subject.data.latency_ms[rows])
     return None if residuals is None else 100 * float(np.median(np.abs(residuals)))
 
 
 def check_duplicates(subject: Subject) -> Iterator[Finding]:
-    """The same architecture in several rows, and what that does to the paper's split."""
+    """The same network in several rows, and what that does to the paper's split."""
     data = subject.data
-    groups = data.archs.unique_index()
+    groups = data.unique_index()
     counts = np.bincount(groups) if len(groups) else np.zeros(0, dtype=np.intp)
     if not (counts > 1).any():
         return
     n = len(groups)
-    train, _, test = (_row_numbers(part) for part in paper_split(_numbered(subject)))
+    numbered = replace(data, order=np.arange(n))  # so that a split shows which rows it took
+    train, _, test = (part.order for part in paper_split(numbered))
     leaked = int(np.isin(groups[test], groups[train]).sum())
     evidence: dict[str, Any] = {
         "rows": n,
@@ -103,15 +102,6 @@ def check_duplicates(subject: Subject) -> Iterator[Finding]:
         else "Repeat measurements: a split by row tests on architectures that were trained on.",
         "Split by architecture, with latcast.data.split; count distinct architectures, not rows.",
     )
-
-
-def _numbered(subject: Subject) -> LatencyDataset:
-    """The dataset with its row numbers as order, so that a split shows which rows it took."""
-    return replace(subject.data, order=np.arange(len(subject.data)))
-
-
-def _row_numbers(part: LatencyDataset) -> npt.NDArray[np.int64]:
-    return part.order
 
 
 def _agreement(groups: Ints, latencies: Floats) -> dict[str, Any]:

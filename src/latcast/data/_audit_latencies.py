@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.spaces import Archs
-
-from ._finding import Finding, Subject
+from ._finding import ArchSubject, Finding, Subject
 from ._residuals import robust_sigma
 from .additive import fit_additive, incidence
 
@@ -46,7 +44,7 @@ def check_near_zero(subject: Subject) -> Iterator[Finding]:
     y = subject.data.latency_ms
     median = float(np.median(y[subject.possible]))
     worst = int(rows[np.argmin(y[rows])])
-    dead = _compute_nothing(subject.data.archs[rows])
+    dead = subject.dead(rows)
     yield Finding(
         "near-zero",
         "error",
@@ -69,7 +67,7 @@ def check_near_zero(subject: Subject) -> Iterator[Finding]:
 
 def check_constant(subject: Subject) -> Iterator[Finding]:
     """One latency for every architecture."""
-    if not subject.is_constant or len(subject.data.archs.unique()) < 2:
+    if not subject.is_constant or subject.distinct < 2:
         return
     value = float(subject.data.latency_ms[subject.usable[0]])
     yield Finding(
@@ -141,7 +139,7 @@ def check_rounded(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def check_additive(subject: Subject) -> Iterator[Finding]:
+def check_additive(subject: ArchSubject) -> Iterator[Finding]:
     """Latencies that a table of block values reproduces exactly on rows it was not fitted to."""
     error = None if subject.is_constant else _held_out_error(subject)
     if error is None or error["median"] > EXACT or error["largest"] > 10 * EXACT:
@@ -158,7 +156,7 @@ def check_additive(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def _held_out_error(subject: Subject) -> dict[str, Any] | None:
+def _held_out_error(subject: ArchSubject) -> dict[str, Any] | None:
     """Relative errors on a fifth of the architectures; None where that cannot be told."""
     data = subject.data
     rows = subject.fresh
@@ -183,11 +181,6 @@ def _held_out_error(subject: Subject) -> dict[str, Any] | None:
         "median": float(np.median(errors)),
         "largest": float(errors.max()),
     }
-
-
-def _compute_nothing(archs: Archs) -> int:
-    """How many architectures have an output that does not depend on their input."""
-    return int((~archs.space.live_blocks(archs)[:, 0]).sum())
 
 
 def _count(count: int, total: int) -> str:

@@ -76,7 +76,7 @@ def _campaign(subject: Subject) -> _Campaign | None:
         return None
     data = subject.data[subject.fresh]
     # Repeats in a row share the model's error, which would look like drift.
-    networks = data.archs.unique_index()
+    networks = data.unique_index()
     kept = np.append(True, np.diff(networks) != 0)
     if kept.sum() < MIN_ROWS:
         return None

@@ -57,6 +57,9 @@ class LatencyDataset(Measurements):
     def __len__(self) -> int:
         return len(self.archs)
 
+    def unique_index(self) -> npt.NDArray[np.intp]:
+        return self.archs.unique_index()
+
     def _subjects_at(self, positions: npt.NDArray[np.int64]) -> dict[str, Any]:
         return {"archs": self.archs[positions]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,8 @@ import numpy.typing as npt
 
 from ._copies import Memoized, first_rows, memoized
 from ._dataset import LatencyDataset
+from ._network_dataset import NetworkDataset
+from ._network_residuals import network_residuals
 from ._residuals import relative_residuals
 from .additive import Floats
 
@@ -51,10 +54,33 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Subject(ABC):
     """A dataset under audit, with what several checks need, worked out once."""
 
-    data: LatencyDataset
+    data: LatencyDataset | NetworkDataset
+
+    @abstractmethod
+    def macs(self) -> Floats:
+        """Multiply-accumulates of every row's network, shape (n,)."""
+
+    @abstractmethod
+    def dead(self, rows: npt.NDArray[np.intp]) -> int:
+        """How many of the rows are networks that make nothing of their input."""
+
+    @property
+    @abstractmethod
+    def fresh(self) -> npt.NDArray[np.intp]:
+        """Usable rows in order, without those that copy an earlier row's label."""
+
+    @property
+    @abstractmethod
+    def residuals(self) -> Floats | None:
+        """Cross-fitted relative residuals of the fresh rows, in order; None if too few."""
+
+    @property
+    def distinct(self) -> int:
+        """Number of distinct networks."""
+        return len(np.unique(self.data.unique_index()))
 
     @cached_property
     def possible(self) -> npt.NDArray[np.bool_]:
@@ -87,13 +113,12 @@ class Subject:
 
         0 where there are too few to tell, or where so many rows are below that MACs say nothing.
         """
-        data = self.data[np.flatnonzero(self.possible)]
-        macs = data.archs.space.block_sums(data.archs, data.archs.space.block_table.facts["macs"])
+        macs, latency_ms = self.macs()[self.possible], self.data.latency_ms[self.possible]
         cheap = macs <= np.quantile(macs, CHEAPEST)
         if cheap.sum() < LEAST_CHEAPEST:
             return 0.0
-        limit = CHEAPEST_SHARE * float(np.median(data.latency_ms[cheap]))
-        too_fast = float((data.latency_ms < limit).mean())
+        limit = CHEAPEST_SHARE * float(np.median(latency_ms[cheap]))
+        too_fast = float((latency_ms < limit).mean())
         return limit if too_fast <= MOST_TOO_FAST else 0.0
 
     @cached_property
@@ -108,6 +133,21 @@ class Subject:
         y = self.data.latency_ms[self.usable]
         return len(y) > 1 and bool((y == y[0]).all())
 
+
+@dataclass(frozen=True)
+class ArchSubject(Subject):
+    """Architectures of a space under audit."""
+
+    data: LatencyDataset
+
+    def macs(self) -> Floats:
+        archs = self.data.archs
+        return archs.space.block_sums(archs, archs.space.block_table.facts["macs"])
+
+    def dead(self, rows: npt.NDArray[np.intp]) -> int:
+        archs = self.data.archs[rows]
+        return int((~archs.space.live_blocks(archs)[:, 0]).sum())
+
     @cached_property
     def memoized(self) -> Memoized | None:
         """The gene that the labels ignore, where there is one."""
@@ -115,15 +155,35 @@ class Subject:
 
     @cached_property
     def fresh(self) -> npt.NDArray[np.intp]:
-        """Usable rows in order, without those that copy an earlier row's label."""
-        groups = self.data.archs.unique_index()[self.usable]
+        groups = self.data.unique_index()[self.usable]
         if self.memoized is not None:
             groups = self.memoized.groups
         return self.usable[first_rows(groups, self.data.latency_ms[self.usable])]
 
     @cached_property
     def residuals(self) -> Floats | None:
-        """Cross-fitted relative residuals of the fresh rows, in order; None if too few."""
         if self.is_constant:
             return None
         return relative_residuals(self.data.archs[self.fresh], self.data.latency_ms[self.fresh])
+
+
+@dataclass(frozen=True)
+class NetworkSubject(Subject):
+    """Networks of any kind under audit."""
+
+    data: NetworkDataset
+
+    def macs(self) -> Floats:
+        return np.array([graph.macs for graph in self.data.graphs], dtype=np.float64)
+
+    def dead(self, rows: npt.NDArray[np.intp]) -> int:
+        return 0  # a reader drops layers that nothing reads; what is left computes something
+
+    @cached_property
+    def fresh(self) -> npt.NDArray[np.intp]:
+        groups = self.data.unique_index()[self.usable]
+        return self.usable[first_rows(groups, self.data.latency_ms[self.usable])]
+
+    @cached_property
+    def residuals(self) -> Floats | None:
+        return None if self.is_constant else network_residuals(self.data[self.fresh])

@@ -54,6 +54,10 @@ class Measurements(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
+    def unique_index(self) -> npt.NDArray[np.intp]:
+        """Number of the subject of every row, shape (n,): rows of equal ones have the same."""
+
+    @abstractmethod
     def _subjects_at(self, positions: npt.NDArray[np.int64]) -> dict[str, Any]:
         """The attributes that only this kind of dataset has, at these rows."""
 

@@ -79,6 +79,9 @@ class NetworkDataset(Measurements):
     def __len__(self) -> int:
         return len(self.graphs)
 
+    def unique_index(self) -> npt.NDArray[np.intp]:
+        return np.unique(np.array(self.names, dtype=object), return_inverse=True)[1].ravel()
+
     def _subjects_at(self, positions: npt.NDArray[np.int64]) -> dict[str, Any]:
         return {
             name: None if (values := getattr(self, name)) is None else _chosen(values, positions)

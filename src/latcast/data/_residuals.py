@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -31,13 +31,33 @@ def relative_residuals(archs: Archs, latency_ms: Floats) -> Floats | None:
         Shape (n,), with a median of 0; None where there are too few architectures to tell.
     """
     groups = archs.unique_index()
-    if len(archs) < MIN_ROWS or groups.max() + 1 < MIN_ROWS:
+    if not is_enough(groups):
         return None
+    return cross_fitted(_designs(archs), groups, latency_ms)
+
+
+def is_enough(groups: npt.NDArray[np.intp]) -> bool:
+    """Whether there are enough rows, and networks, to tell residuals."""
+    return len(groups) >= MIN_ROWS and int(groups.max()) + 1 >= MIN_ROWS
+
+
+def cross_fitted(
+    designs: Iterable[tuple[scipy.sparse.csr_matrix, float]],
+    groups: npt.NDArray[np.intp],
+    latency_ms: Floats,
+) -> Floats:
+    """Relative residuals of the best of a few linear models, shape (n,), with a median of 0.
+
+    Args:
+        designs: a row for each network, each with its penalty.
+        groups: number of every row's network.
+        latency_ms: shape (n,), finite and positive.
+    """
     folds = np.random.default_rng(0).integers(0, _FOLDS, groups.max() + 1)[groups]
     # Relative errors count; but a latency far too small must not pull the fit with its weight.
     weights = 1 / np.maximum(latency_ms, np.quantile(latency_ms, 0.05)) ** 2
     fits = []
-    for design, penalty in _designs(archs):
+    for design, penalty in designs:
         predicted = _predict_held_out(design, latency_ms, weights, folds, penalty)
         residuals = _smoothed(latency_ms, predicted)
         fits.append((float(np.median(np.abs(residuals))), residuals, design, penalty))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,13 +18,13 @@ from ._audit_latencies import (
 )
 from ._audit_order import check_drift
 from ._dataset import LatencyDataset
-from ._finding import SEVERITIES, Finding, Subject
+from ._finding import SEVERITIES, ArchSubject, Finding, NetworkSubject
+from ._measurements import Measurements
+from ._network_dataset import NetworkDataset
 
-__all__ = ["CHECKS", "Finding", "audit", "measured_rows"]
+__all__ = ["CHECKS", "NETWORK_CHECKS", "Finding", "audit", "measured_rows"]
 
-Check = Callable[[Subject], Iterator[Finding]]
-
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[Callable[[ArchSubject], Iterator[Finding]], ...] = (
     check_impossible,
     check_near_zero,
     check_constant,
@@ -34,9 +35,23 @@ CHECKS: tuple[Check, ...] = (
     check_rounded,
     check_additive,
 )
+"""Of datasets of architectures."""
+
+NETWORK_CHECKS: tuple[Callable[[NetworkSubject], Iterator[Finding]], ...] = (
+    check_impossible,
+    check_near_zero,
+    check_constant,
+    check_duplicates,
+    check_drift,
+    check_outliers,
+    check_rounded,
+)
+"""Of datasets of networks of any kind, which have neither genes nor blocks."""
+
+Data = TypeVar("Data", bound=Measurements)
 
 
-def measured_rows(data: LatencyDataset, findings: Sequence[Finding]) -> LatencyDataset:
+def measured_rows(data: Data, findings: Sequence[Finding]) -> Data:
     """The rows that were measured, without those whose label was copied from another architecture.
 
     Args:
@@ -55,11 +70,21 @@ def measured_rows(data: LatencyDataset, findings: Sequence[Finding]) -> LatencyD
     return data
 
 
-def audit(data: LatencyDataset) -> list[Finding]:
+def audit(data: LatencyDataset | NetworkDataset) -> list[Finding]:
     """Run all checks; the most severe findings first, within a severity in the checks' order.
 
     A dataset that is too small or too broken for a check has no finding of it.
     """
-    subject = Subject(data)
-    findings = [finding for check in CHECKS for finding in check(subject)]
+    findings = list(_found(data))
     return sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
+
+
+def _found(data: LatencyDataset | NetworkDataset) -> Iterator[Finding]:
+    if isinstance(data, NetworkDataset):
+        networks = NetworkSubject(data)
+        for network_check in NETWORK_CHECKS:
+            yield from network_check(networks)
+    else:
+        architectures = ArchSubject(data)
+        for check in CHECKS:
+            yield from check(architectures)

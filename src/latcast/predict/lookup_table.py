@@ -137,4 +137,4 @@ def _known_genes(space: SearchSpace, values: Floats) -> dict[str, list[int]]:
 
 def _has_resolution(space: SearchSpace, values: Floats, resolution: int) -> bool:
     arch = space.sample(1, 0, restrict={"r": [resolution]})
-    return not np.isnan(values[space.block_ids(arch)[0, :2]]).any()
+    return not np.isnan(space.gather(arch, values)).any()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-from latcast.data import LatencyDataset
+from latcast.data import LatencyDataset, NetworkDataset
 
 from ._base import Predictor
+from .layers import LayerPredictor
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,6 +44,72 @@ def metrics(true_ms: Floats, predicted_ms: Floats) -> dict[str, float]:
         "spearman": rank_correlation("spearmanr", true_ms, predicted_ms),
         "kendall": rank_correlation("kendalltau", true_ms, predicted_ms),
     }
+
+
+def network_metrics(true_ms: Floats, predicted_ms: Floats) -> dict[str, float]:
+    """:func:`metrics`, and two that a few networks of an odd family do not move.
+
+    ``median_error`` is the median absolute error in percent, ``within_25`` the percentage of
+    predictions at most 25 % off.
+
+    Raises:
+        ValueError: as :func:`metrics`.
+    """
+    scores = metrics(true_ms, predicted_ms)
+    relative = 100 * np.abs(predicted_ms - true_ms) / true_ms
+    return {
+        **scores,
+        "median_error": float(np.median(relative)),
+        "within_25": float(100 * (relative <= 25).mean()),
+    }
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions of n networks beside the truth.
+
+    Attributes:
+        true_ms: shape (n,).
+        predicted_ms: shape (n,).
+        inside: for each coverage, whether the truth lies in the interval, shape (n,).
+    """
+
+    true_ms: Floats
+    predicted_ms: Floats
+    inside: Mapping[float, npt.NDArray[np.bool_]]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Scored]) -> Scored:
+        """All of them, with the coverages that all have."""
+        shared = [c for c in COVERAGES if all(c in part.inside for part in parts)]
+        return cls(
+            np.concatenate([part.true_ms for part in parts]),
+            np.concatenate([part.predicted_ms for part in parts]),
+            {c: np.concatenate([part.inside[c] for part in parts]) for c in shared},
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """:func:`network_metrics`, and ``coverage_N`` as :func:`evaluate` has it."""
+        scores = network_metrics(self.true_ms, self.predicted_ms)
+        coverages = {f"coverage_{c * 100:.0f}": v for c, v in self.inside.items()}
+        return scores | {name: float(100 * v.mean()) for name, v in coverages.items()}
+
+
+def score_networks(model: LayerPredictor, data: NetworkDataset | LatencyDataset) -> Scored:
+    """What a layer model says of measurements that it has not seen.
+
+    Raises:
+        ValueError: a latency that is not finite and positive, or another target.
+    """
+    data.check_latencies()
+    if data.target != model.target:
+        raise ValueError(f"the model is for {model.target}; got data of {data.target}")
+    networks = data.graphs if isinstance(data, NetworkDataset) else data.archs
+    inside = {}
+    for coverage in filter(model.covers, COVERAGES):
+        lower, upper = model.predict_interval(networks, coverage)
+        inside[coverage] = (lower <= data.latency_ms) & (data.latency_ms <= upper)
+    return Scored(data.latency_ms, model.predict(networks), inside)
 
 
 def evaluate(predictor: Predictor, data: LatencyDataset) -> dict[str, float]:

@@ -59,6 +59,6 @@ def _families(scores: Mapping[str, Mapping[str, float]]) -> Markup:
             tag("td", family),
             *(tag("td", f"{s[n]:.3g}" if n in s else "–", class_="number") for n in names),
         )
-        for family, s in scores.items()
+        for family, s in sorted(scores.items(), key=lambda item: (item[0] == "all", item[0]))
     ]
     return tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body))

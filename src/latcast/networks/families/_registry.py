@@ -13,6 +13,7 @@ from .mixed import Mixed
 from .mobilenet import MobileNetV1, MobileNetV2
 from .mobilenet_v3 import MobileNetV3
 from .resnet import ResNet
+from .resnet_cifar import ResNetCIFAR
 from .squeezenet import SqueezeNet
 from .vgg import VGG
 from .vit import ViT
@@ -26,6 +27,7 @@ def families() -> dict[str, Family]:
         nb201(),
         fbnet(),
         ResNet(),
+        ResNetCIFAR(),
         MobileNetV1(),
         MobileNetV2(),
         MobileNetV3(),

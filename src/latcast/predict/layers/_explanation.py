@@ -101,7 +101,7 @@ def explain(
         doubts: about every distinct kernel.
         deviations: that intervals reach to either side.
     """
-    parts = work_of(kernels) * prices.by_kind[kernels.kinds]
+    parts = prices.parts(kernels)
     moved = work_of(kernels)[:, 1:3].sum(axis=1)
     factors = np.exp(deviations * forecast.kernel_deviation)
     listed = []

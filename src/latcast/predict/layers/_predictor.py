@@ -118,7 +118,7 @@ class LayerPredictor:
             "data": [dict(few.provenance)],
             "rows": len(few),
             "families": sorted({*old.card.get("families", ()), *groups}),
-            "base": {"target": str(old.target), **old.card},
+            "base": {"target": str(old.target), "kind": self.kind, "card": old.card},
         }
         new._fitted = _Fitted(
             few.target,

@@ -18,41 +18,75 @@ WORK = 4
 """
 TIMED_WEIGHT = 0.1
 """Of a kernel's row against a network's."""
-KEEP = 0.03
-"""How firmly a kind's prices keep to those of all kinds."""
+KEEP = 0.05
+"""Weight with which prices keep to those of more kernels, against rows as above."""
 LEAST_SHARE = 1e-3
 """Of the networks' time, that each kind of work takes at least: a price of nothing is not one."""
-_TINY = 1e-300
+ROUNDS = 6
+FARTHEST = 30.0
+"""Factor between measured and predicted beyond which an error weighs no more."""
+_TINY, _TINY_RIDGE = 1e-300, 1e-9
 
 
 @dataclass(frozen=True)
 class Prices:
     """Milliseconds for each unit of work.
 
+    Operators have prices of their own, and others for channels in blocks; those that rows say
+    little of keep to those of their kind, and these to those of all kernels.
+
     Attributes:
         by_kind: shape (kinds, 4), columns as in :data:`WORK`.
+        classes: operators, in blocks or not, that have prices of their own, ascending; shape (m,),
+            as in :func:`classes_of`.
+        by_class: their prices, shape (m, 4).
     """
 
     by_kind: Floats
+    classes: npt.NDArray[np.int64]
+    by_class: Floats
 
     @classmethod
     def fit(cls, observed: Observed) -> Prices:
-        """Prices that are not negative, by relative least squares."""
+        """Prices of the kernels of some networks."""
         kernels, total_ms = observed.kernels, observed.total_ms
         timed, kernel_ms, _ = observed.timed
-        work = work_of(kernels)
         latency_ms = np.concatenate([total_ms, kernel_ms])
         weights = np.concatenate([np.ones(len(total_ms)), np.full(len(timed), TIMED_WEIGHT)])
-        pooled = _solve(_design(kernels, timed, work), weights, latency_ms)
-        pooled = np.maximum(pooled, LEAST_SHARE * _typical(work, kernels, total_ms))
-        near = np.tile(pooled, len(ALL_KINDS))
-        spread = np.hstack([work * (kernels.kinds == n)[:, None] for n in range(len(ALL_KINDS))])
-        priced = _solve(_design(kernels, timed, spread), weights, latency_ms, near)
-        return cls(priced.reshape(len(ALL_KINDS), WORK))
+
+        def solve(groups: npt.NDArray[np.int64], near: Floats | None) -> Floats:
+            design = _design(kernels, timed, groups)
+            prices = _solve(design, weights, latency_ms, near)
+            return prices.reshape(-1, WORK)
+
+        pooled = solve(np.zeros(len(kernels.ops), dtype=np.int64), None)
+        pooled = np.maximum(pooled, LEAST_SHARE * _typical(kernels, total_ms))
+        kinds, positions = np.unique(kernels.kinds, return_inverse=True)
+        by_kind = np.tile(pooled, (len(ALL_KINDS), 1))
+        by_kind[kinds] = solve(positions, np.tile(pooled, (len(kinds), 1)).ravel())
+        by_kind = np.maximum(by_kind, LEAST_SHARE * pooled)
+        classes, first, positions = np.unique(
+            classes_of(kernels), return_index=True, return_inverse=True
+        )
+        by_class = solve(positions, by_kind[kernels.kinds[first]].ravel())
+        return cls(by_kind, classes, by_class)
 
     def __call__(self, kernels: KernelCounts) -> Floats:
         """Milliseconds of every kernel, shape (d,), positive."""
-        return np.asarray((work_of(kernels) * self.by_kind[kernels.kinds]).sum(axis=1))
+        return np.asarray(self.parts(kernels).sum(axis=1))
+
+    def parts(self, kernels: KernelCounts) -> Floats:
+        """What every kernel pays for each work, in ms, shape (d, 4)."""
+        wanted = classes_of(kernels)
+        found = np.minimum(np.searchsorted(self.classes, wanted), len(self.classes) - 1)
+        known = self.classes[found] == wanted
+        prices = np.where(known[:, None], self.by_class[found], self.by_kind[kernels.kinds])
+        return np.asarray(work_of(kernels) * prices)
+
+
+def classes_of(kernels: KernelCounts) -> npt.NDArray[np.int64]:
+    """Twice the number of the main operator, and one more in blocks; shape (d,)."""
+    return np.asarray(2 * kernels.ops + kernels.fact("blocked").astype(np.int64))
 
 
 def work_of(kernels: KernelCounts) -> Floats:
@@ -67,35 +101,52 @@ def work_of(kernels: KernelCounts) -> Floats:
     return np.stack([operations, moved, kernels.fact("param_bytes"), np.ones(len(macs))], axis=1)
 
 
-def _typical(work: Floats, kernels: KernelCounts, total_ms: Floats) -> Floats:
+def _typical(kernels: KernelCounts, total_ms: Floats) -> Floats:
     """Prices at which each work alone would take as long as the networks do, shape (4,)."""
-    sums = kernels.counts @ work
+    sums = kernels.counts @ work_of(kernels)
     return np.asarray(total_ms.sum() / np.maximum(sums.sum(axis=0), 1.0))
 
 
-def _design(kernels: KernelCounts, timed: npt.NDArray[np.int64], work: Floats) -> sp.csr_matrix:
-    """Work of every network, then of every kernel that was timed."""
-    matrix = sp.csr_matrix(work)
-    return sp.vstack([kernels.counts @ matrix, matrix[timed]], format="csr")
-
-
-def _solve(
-    design: sp.csr_matrix, weights: Floats, latency_ms: Floats, near: Floats | None = None
+def _design(
+    kernels: KernelCounts, timed: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]
 ) -> Floats:
-    """Non-negative least squares of relative errors.
+    """Work of every network, then of every kernel that was timed, by group (d,) of kernels."""
+    columns = (WORK * groups[:, None] + np.arange(WORK)).ravel()
+    rows = np.repeat(np.arange(len(groups)), WORK)
+    shape = (len(groups), WORK * (int(groups.max()) + 1))
+    matrix = sp.csr_matrix((work_of(kernels).ravel(), (rows, columns)), shape=shape)
+    stacked: Floats = sp.vstack([kernels.counts @ matrix, matrix[timed]]).toarray()
+    return stacked
 
-    Lawson and Hanson, *Solving Least Squares Problems* (1974). ``near`` holds what prices keep to
-    that the rows say nothing of.
+
+def _solve(dense: Floats, weights: Floats, latency_ms: Floats, near: Floats | None) -> Floats:
+    """Prices that are not negative, by least squares of errors of the logarithm, as it were.
+
+    Each round solves a non-negative problem (Lawson and Hanson, *Solving Least Squares Problems*,
+    1974) of errors divided by the geometric mean of what was measured and what the last round
+    predicted: to second order, that is the logarithm's error. Relative to the measured latencies
+    alone, prices would come out low. ``near`` holds what prices keep to that the rows say nothing
+    of.
     """
+    from scipy.linalg import cholesky, solve_triangular
     from scipy.optimize import nnls
 
-    x = (sp.diags(weights / latency_ms) @ design).toarray()
-    scale = near if near is not None else 1 / np.maximum(x.max(axis=0), _TINY)
-    x = x * scale
-    y = weights
-    if near is not None:
-        hold = KEEP * np.sqrt(len(y))
-        x, y = np.vstack([x, hold * np.eye(len(near))]), np.append(y, np.full(len(near), hold))
-    q, r = np.linalg.qr(x)
-    prices, _ = nnls(r, q.T @ y)
+    scale = near if near is not None else _column_scale(dense, latency_ms)
+    dense = dense * scale
+    hold = KEEP if near is not None else 0.0
+    prices = np.ones(len(scale))
+    for round_ in range(ROUNDS):
+        predicted = dense @ prices
+        against = latency_ms if round_ == 0 else np.sqrt(latency_ms * predicted)
+        against = np.clip(against, latency_ms / FARTHEST, latency_ms * FARTHEST)
+        x = dense * (weights / against)[:, None]
+        gram = x.T @ x + (hold**2 + _TINY_RIDGE) * np.eye(len(scale))
+        right = x.T @ (weights * latency_ms / against) + hold**2
+        # The same problem with as many rows as columns.
+        r = cholesky(gram)
+        prices, _ = nnls(r, solve_triangular(r, right, trans=1))
     return np.asarray(prices * scale)
+
+
+def _column_scale(dense: Floats, latency_ms: Floats) -> Floats:
+    return np.asarray(1 / np.maximum((dense / latency_ms[:, None]).max(axis=0), _TINY))

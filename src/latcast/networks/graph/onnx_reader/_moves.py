@@ -8,7 +8,7 @@ import numpy as np
 
 from latcast.networks.graph._graph import TensorShape
 
-from ._shapes import axes_of, axis_of, broadcast, reshaped, with_axis
+from ._shapes import axes_of, axis_of, broadcast, cut, reshaped, with_axis
 from ._values import Entry, Node, Reading, UnknownShape
 
 
@@ -95,8 +95,9 @@ def _split(node: Node) -> Reading:
     return Reading(tuple(with_axis(shape, axis, p) for p in parts))
 
 
-def _slice(node: Node) -> Reading:
-    shape = list(node.shape(0))
+def cuts(node: Node) -> dict[int, range]:
+    """Axis -> positions that a ``Slice`` takes: by attributes in older opsets, else by inputs."""
+    shape = node.shape(0)
     if "starts" in node.attributes:
         starts, ends = node.integers("starts"), node.integers("ends")
         axes, steps = node.integers("axes", range(len(starts))), [1] * len(starts)
@@ -106,9 +107,17 @@ def _slice(node: Node) -> Reading:
         steps = [1] * len(starts) if node.get(4) is None else node.whole_numbers(4)
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
         raise ValueError("starts, ends, axes and steps must be as many, and no step 0")
+    taken = {}
     for n, axis in enumerate(axes_of(axes, len(shape))):
-        shape[axis] = len(range(*slice(starts[n], ends[n], steps[n]).indices(shape[axis])))
-    return Reading((tuple(shape),), stride=(1, max(map(abs, steps), default=1)))
+        taken[axis] = cut(shape[axis], starts[n], ends[n], steps[n])
+    return taken
+
+
+def _slice(node: Node) -> Reading:
+    shape = node.shape(0)
+    taken = cuts(node)
+    step = max((abs(some.step) for some in taken.values()), default=1)
+    return Reading((_replaced(shape, {n: len(t) for n, t in taken.items()}),), stride=(1, step))
 
 
 def _pad(node: Node) -> Reading:

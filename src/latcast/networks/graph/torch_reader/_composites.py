@@ -1,7 +1,8 @@
-"""Attention, as the layers that exporters make of it."""
+"""Operators that are several layers, as PyTorch's ONNX exporters write them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from latcast.networks.graph._graph import TensorShape
@@ -9,18 +10,11 @@ from latcast.networks.graph._graph import TensorShape
 from ._layers import GrowingLayers
 from ._operation import Facts, Operand, Operation
 
-ATTENTIONS = frozenset(
-    ("scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu",
-     "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention")
-)  # fmt: skip
-"""Operators of queries, keys and values, each of (batch, heads, tokens, features)."""
 
-
-def add_attention(growing: GrowingLayers, name: str, operator: str, o: Operation) -> int:
+def _attention(growing: GrowingLayers, name: str, operator: str, o: Operation) -> int:
     """Scores of scaled queries and keys, softmax, and the values weighted; the last's position.
 
-    Both factors are scaled by the root of the scale, as PyTorch's ONNX exporters write it for
-    the sake of its range.
+    Both factors are scaled by the root of the scale, for the sake of the scores' range.
     """
     steps = _Steps(growing, name, operator)
     query, key, value = (o.tensor(n) for n in ("query", "key", "value"))
@@ -34,10 +28,23 @@ def add_attention(growing: GrowingLayers, name: str, operator: str, o: Operation
     for mask in _masks(o, scores):
         found = steps.add("masked", "add", scores, found, mask)
     found = steps.add("weights", "softmax", scores, found)
-    source = steps.add("values", "matmul", out, found, value).source
-    if source is None:
-        raise ValueError("queries, keys or values must depend on the network's input")
-    return source
+    return _source(steps.add("values", "matmul", out, found, value))
+
+
+def _channel_shuffle(growing: GrowingLayers, name: str, operator: str, o: Operation) -> int:
+    """Channels as a table, which is transposed."""
+    steps = _Steps(growing, name, operator)
+    x, rows = o.operands[0], o.number("groups")
+    batch, channels, *sides = x.shape
+    found = steps.add("grouped", "reshape", (batch, rows, channels // rows, *sides), x)
+    found = steps.add("dealt", "transpose", (batch, channels // rows, rows, *sides), found)
+    return _source(steps.add("shuffled", "reshape", x.shape, found))
+
+
+def _source(x: Operand) -> int:
+    if x.source is None:
+        raise ValueError("its tensors must depend on the network's input")
+    return x.source
 
 
 def _scalar(like: Operand) -> Operand:
@@ -69,3 +76,15 @@ class _Steps:
         name = f"{self._name}.{step}"
         source = self._growing.add(name, self._operator, facts, reads, (out,))
         return replace(out, source=source, origins=frozenset())
+
+
+COMPOSITES: dict[str, Callable[[GrowingLayers, str, str, Operation], int]] = {
+    **dict.fromkeys(
+        ("scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu",
+         "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention"),
+        _attention,
+    ),
+    "channel_shuffle": _channel_shuffle,
+    "native_channel_shuffle": _channel_shuffle,
+}  # fmt: skip
+"""Name of an aten operator -> what adds its layers under a name, and gives the last's position."""

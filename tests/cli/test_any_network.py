@@ -1,0 +1,332 @@
+"""Networks out of files on the command line, end to end."""
+
+from __future__ import annotations
+
+import copy
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from latcast.data import LatencyDataset, NetworkDataset
+from latcast.devices import Target
+from latcast.networks.families import Member
+from latcast.predict import LayerPredictor, Roofline, zoo
+from latcast.spaces import space
+
+ARCH = {"ks": [3, 5] * 10, "e": [4] * 20, "d": [2, 3, 4, 3, 2], "r": [192]}
+HOSTILE = '<script>alert("x")</script>\x1b[2J'
+
+
+def on_target(model: LayerPredictor, target: Target) -> LayerPredictor:
+    """The same model, of another target."""
+    other = copy.deepcopy(model)
+    other.fitted.target = target
+    return other
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, layer_model: LayerPredictor) -> Path:
+    """Networks, and layer models: of an unknown device, and of one of the catalogue at batch 2."""
+    path = tmp_path_factory.mktemp("any")
+    layer_model.save(path / "one.latcast")
+    epyc = Target("epyc-genoa-2c", "onnxruntime", batch=2, threads=1)
+    on_target(layer_model, epyc).save(path / "two.latcast")
+    member = Member.parse("squeezenet-1.1")
+    (path / "squeezenet.onnx").write_bytes(member.to_onnx())
+    onnx.save(odd_network(), path / "odd.onnx")
+    (path / "arch.json").write_text(json.dumps(ARCH))
+    return path
+
+
+def odd_network() -> onnx.ModelProto:
+    """A convolution that is much wider than any known, then an operator that nobody knows."""
+    weights = helper.make_tensor(
+        "w", TensorProto.FLOAT, (20_000, 3, 1, 1), b"\0" * 240_000, raw=True
+    )
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name=HOSTILE),
+        helper.make_node("Warp", ["a"], ["y"], name="w<b>arp", domain="com.example"),
+    ]
+    shape = ["batch", 20_000, 8, 8]
+    graph = helper.make_graph(
+        nodes,
+        "odd",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, "side", "side"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [weights],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
+    return helper.make_model(graph, opset_imports=opsets)
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, layer_model: LayerPredictor, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of shipped models of our own: two layer models of one device, one of another."""
+    for name, target in (
+        ("epyc-b1", Target("epyc-genoa-2c", "onnxruntime")),
+        ("epyc-b2", Target("epyc-genoa-2c", "openvino", batch=2)),
+        ("phone", Target("samsung-note10", "ncnn")),
+    ):
+        on_target(layer_model, target).save(tmp_path / f"{name}.layers.latcast")
+    monkeypatch.setattr(zoo, "_folder", lambda: tmp_path)
+    return tmp_path
+
+
+SHAPE = ("--shape", "x=1x3x8x8")
+
+
+def test_the_record_adds_up(latcast: Any, folder: Path) -> None:
+    record = latcast.json("predict", folder / "squeezenet.onnx", "--device", folder / "one.latcast")
+    (device,) = record["devices"]
+    assert device["target"] == "imaginary/simulator/b1"
+    assert device["lower_ms"] < device["latency_ms"] < device["upper_ms"]
+    assert sum(k["ms"] for k in device["kernels"]) == pytest.approx(device["latency_ms"])
+    for shares in ("share_by_bound", "share_by_kind"):
+        assert sum(device[shares].values()) == pytest.approx(1)
+    moved = sum(k["moved_bytes"] for k in device["kernels"])
+    costs = device["costs"]
+    assert moved == costs["param_bytes"] + costs["activation_bytes"]
+    assert record["network"]["params"] == 1_235_496
+    assert record["network"]["macs"] == sum(k["macs"] for k in device["kernels"])
+    kernel = device["kernels"][0]
+    assert kernel["gflop_s"] == pytest.approx(2e-6 * kernel["macs"] / kernel["ms"])
+    assert record["uncosted"] == {"layers": 0, "share": 0.0, "operators": []}
+    assert device["model"]["data"] == [{"source": "closed form", "licence": "CC0-1.0"}]
+
+
+def test_forecasts_are_what_python_says(
+    latcast: Any, folder: Path, layer_model: LayerPredictor
+) -> None:
+    import latcast as library
+
+    graph = library.read_graph(folder / "squeezenet.onnx")
+    path = folder / "one.latcast"
+    record = latcast.json(
+        "predict", folder / "squeezenet.onnx", "--device", path, "--coverage", 0.5
+    )
+    device = record["devices"][0]
+    assert device["latency_ms"] == pytest.approx(layer_model.predict(graph)[0])
+    low, high = library.load_layers(path).predict_interval(graph, 0.5)
+    assert (device["lower_ms"], device["upper_ms"]) == pytest.approx((low[0], high[0]))
+
+
+def test_several_devices_of_different_batches(latcast: Any, folder: Path) -> None:
+    arguments = ("predict", folder / "squeezenet.onnx")
+    arguments += ("--device", folder / "one.latcast", "--device", folder / "two.latcast")
+    one, two = latcast.json(*arguments)["devices"]
+    assert (one["batch"], two["batch"]) == (1, 2)
+    assert two["costs"]["macs"] == 2 * one["costs"]["macs"]
+    assert two["per_sample_ms"] == pytest.approx(two["latency_ms"] / 2)
+    assert two["specification"]["bandwidth_gb_s"] > 0
+    assert one["specification"] is None
+    run = latcast(*arguments)
+    assert "batches differ (1, 2)" in run.stderr
+    assert "A ms" in run.stdout
+    assert "B ms" in run.stdout
+    assert "ms a sample" in run.stdout
+    assert max(map(len, run.stdout.splitlines())) <= 100
+    assert latcast(*arguments, "--quiet").stderr == ""
+
+
+def test_tables_of_one_device(latcast: Any, folder: Path) -> None:
+    arguments = ("predict", folder / "squeezenet.onnx", "--device", folder / "two.latcast")
+    text = latcast(*arguments).stdout
+    assert "the 10 most expensive kernels" in text
+    assert "every operator has a known cost" in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert "the 3 most expensive kernels" in latcast(*arguments, "--layers", 3).stdout
+    assert "most expensive" not in latcast(*arguments, "--layers", 0).stdout
+
+
+def test_what_is_not_covered_is_said_by_name(latcast: Any, folder: Path) -> None:
+    arguments = ("predict", folder / "odd.onnx", *SHAPE, "--device", folder / "one.latcast")
+    record = latcast.json(*arguments)
+    assert record["uncosted"] == {
+        "layers": 1,
+        "share": 0.5,
+        "operators": [{"operator": "com.example::Warp", "layers": 1, "unknown": "operator"}],
+    }
+    device = record["devices"][0]
+    assert 0 < device["uncosted_share"]["com.example::Warp"] < 1
+    assert device["doubtful_share"] == pytest.approx(1)
+    wide = next(d for d in device["doubts"] if d["kind"] == "conv")
+    assert wide["subject"] == "output channels"
+    assert wide["values"] == [20_000]
+    text = latcast(*arguments).stdout
+    assert "com.example::Warp" in text
+    assert "output channels 20 k (seen: " in text
+    assert all(c.isprintable() or c == "\n" for c in text)
+
+
+def test_strict_is_about_unknown_costs_alone(latcast: Any, folder: Path) -> None:
+    device = ("--device", folder / "one.latcast", "--strict")
+    message = latcast.error("predict", folder / "odd.onnx", *SHAPE, *device, code=1)
+    assert "com.example::Warp x 1" in message
+    record = latcast.json("predict", folder / "squeezenet.onnx", *device)
+    assert record["uncosted"]["layers"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("absent.onnx", "--device", "one.latcast"), 2, "no such file"),
+        (("model.pb", "--device", "one.latcast"), 2, "must end in .onnx, .pt2"),
+        (("odd.onnx", "--device", "one.latcast"), 1, "--shape"),
+        (("odd.onnx", "--shape", "x=a", "--device", "one.latcast"), 2, "--shape must be like"),
+        (("squeezenet.onnx", "--device", "rtx-2080"), 2, "did you mean"),
+        (("squeezenet.onnx", "--device", "tesla-p40"), 2, "latcast measure --population"),
+        (("squeezenet.onnx", "--device", "absent.latcast"), 2, "no such file"),
+        (("squeezenet.onnx", "--device", "space.latcast"), 2, "needs a layer model"),
+        (("squeezenet.onnx", "--device", "one.latcast", "--batch", "4"), 2, "model of batch 4"),
+        (("squeezenet.onnx", "--device", "one.latcast", "--coverage", ".99"), 2, "ask for less"),
+        (("squeezenet.onnx", "--device", "one.latcast", "--space", "fbnet"), 2, "leave it out"),
+        (("arch.json", "--device", "tesla-p40", "--strict"), 2, "leave it out"),
+        (("arch.json", "--device", "one.latcast"), 1, "latcast.load_layers"),
+        (("space.latcast", "--device", "one.latcast"), 2, "must end in"),
+    ],
+)
+def test_wrong_usage(
+    latcast: Any,
+    folder: Path,
+    synthetic: LatencyDataset,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(folder)
+    if not Path("space.latcast").exists():
+        Roofline().fit(synthetic[:200]).save("space.latcast")
+    assert message in latcast.error("predict", *arguments, code=code)
+
+
+def test_shipped_models_by_name_and_by_device(latcast: Any, folder: Path, shipped: Path) -> None:
+    def targets(*arguments: object) -> list[str]:
+        record = latcast.json("predict", folder / "squeezenet.onnx", *arguments)
+        return [d["target"] for d in record["devices"]]
+
+    assert targets("--device", "epyc-b2", "--device", "samsung-note10") == [
+        "epyc-genoa-2c/openvino/b2",
+        "samsung-note10/ncnn/b1",
+    ]
+    network = ("predict", folder / "squeezenet.onnx", "--device", "epyc-genoa-2c")
+    assert "several layer models; name one: epyc-b1, epyc-b2" in latcast.error(*network, code=2)
+    assert targets("--device", "epyc-genoa-2c", "--batch", 2) == ["epyc-genoa-2c/openvino/b2"]
+    assert targets("--device", "epyc-genoa-2c", "--runtime", "onnxruntime") == [
+        "epyc-genoa-2c/onnxruntime/b1"
+    ]
+    assert "it has epyc-b1, epyc-b2" in latcast.error(*network, "--batch", 8, code=2)
+    assert "only epyc-b1, epyc-b2, phone are" in latcast.error(
+        "predict", folder / "squeezenet.onnx", "--device", "tesla-p40", code=2
+    )
+
+
+def test_models_lists_layer_models(latcast: Any, shipped: Path) -> None:
+    assert "model of any network" in latcast("models").stdout
+    names = {m["name"]: m for m in latcast.json("models")}
+    assert names["phone"]["kind"] == "layers"
+    assert "for networks of any kind" in latcast("models", "phone").stdout
+    assert latcast.json("models", "samsung-note10")["target"] == "samsung-note10/ncnn/b1"
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        assert not any(name.startswith("on") for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_page_escapes_what_files_say(latcast: Any, folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    run = latcast(
+        "predict", folder / "odd.onnx", *SHAPE, "--device", folder / "one.latcast", "--html", page,
+        "--json",
+    )  # fmt: skip
+    assert json.loads(run.stdout)["devices"]
+    text = page.read_text(encoding="utf-8")
+    found = _Tags()
+    found.feed(text)
+    assert "script" not in found.tags
+    assert "svg" in found.tags
+    assert '<script>alert("x")</script>' in "".join(found.text)
+    assert "\x1b" not in text
+    assert "http" not in text.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
+    # Every element is closed where it must be.
+    ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>\n"))
+
+
+def test_a_page_that_cannot_be_written_costs_no_forecast(latcast: Any, folder: Path) -> None:
+    network, device = folder / "squeezenet.onnx", folder / "one.latcast"
+    page = folder / "absent" / "page.html"
+    message = latcast.error("predict", network, "--device", device, "--html", page, code=1)
+    assert "the folder of" in message
+
+
+def test_train_evaluate_adapt_audit(
+    latcast: Any, network_data: NetworkDataset, tmp_path: Path
+) -> None:
+    data, later = tmp_path / "data.parquet", tmp_path / "later.parquet"
+    network_data[:27].save(data)
+    network_data[27:].save(later)
+    out = tmp_path / "m.latcast"
+    trained = latcast.json("train", data, "--out", out)
+    assert trained["predictor"] == "layers"
+    assert trained["metrics"]["median_error"] < 10
+    families = {"vgg", "squeezenet", "mobilenet-v1", "all"}
+    assert set(trained["metrics_by_family"]) == families
+    assert trained["metrics_by_family"]["all"]["within_25"] > 50
+    card = latcast.json("models", out)["card"]
+    assert card["metrics"] == trained["metrics"]
+    assert card["data"][0]["source"] == "closed form"
+    assert "on each family, by a model that had not seen it" in latcast("models", out).stdout
+
+    scores = latcast.json("evaluate", out, later)
+    assert scores["rows"] == 6
+    assert scores["metrics"]["within_25"] == 100
+
+    adapted = tmp_path / "adapted.latcast"
+    result = latcast.json("adapt", out, later, "--samples", 3, "--out", adapted)
+    assert (result["samples"], result["scored"], result["space"]) == (3, 3, None)
+    assert "adapted from: layers model of" in latcast("models", adapted).stdout
+    latcast.error("adapt", out, later, "--out", adapted, "--method", "last-layer", code=2)
+    latcast.error("evaluate", "tesla-p40", later, code=2)
+    latcast.error("train", data, "--predictor", "mlp", "--out", out, code=2)
+
+    assert latcast.json("audit", later) == []
+    assert "6 networks of 3 families" in latcast("audit", later).stdout
+
+
+def test_networks_and_architectures_of_one_target_train_together(
+    latcast: Any, network_data: NetworkDataset, tmp_path: Path
+) -> None:
+    ofa = space("ofa-mobilenet-v3")
+    archs = ofa.sample(12, 0, restrict={"r": [128]})
+    latency_ms = ofa.costs(archs)["macs"].to_numpy() * 4e-8
+    LatencyDataset(archs, latency_ms, network_data.target).save(tmp_path / "archs.parquet")
+    network_data[:12].save(tmp_path / "networks.parquet")
+    out = tmp_path / "m.latcast"
+    trained = latcast.json(
+        "train", tmp_path / "networks.parquet", tmp_path / "archs.parquet", "--no-families",
+        "--out", out,
+    )  # fmt: skip
+    assert trained["families"] == ["mobilenet-v1", "ofa-mobilenet-v3", "squeezenet", "vgg"]
+    assert trained["metrics_by_family"] is None
+    assert latcast.json("evaluate", out, tmp_path / "archs.parquet")["metrics"]["mape"] < 25
+    other = LatencyDataset(archs, latency_ms, Target("other", "simulator"))
+    other.save(tmp_path / "other.parquet")
+    arguments = ("train", tmp_path / "networks.parquet", tmp_path / "other.parquet")
+    message = latcast.error(*arguments, "--out", out, "--no-families", code=1)
+    assert "datasets must be of one target" in message

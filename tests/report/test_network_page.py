@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from math import log10
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latcast.report._html import Markup, join, tag
+from latcast.report._roofline import roofline
+from latcast.report._text import bytes_text, count_text, doubt_text, ms_text
+
+
+def kernel(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "conv_1", "operators": "conv", "kind": "conv", "ms": 1.0, "macs": 10**9,
+        "moved_bytes": 10**8, "gflop_s": 2.0, **changes,
+    }  # fmt: skip
+
+
+def circles(kernels: list[dict[str, Any]], peaks: dict[str, Any] | None) -> list[Any]:
+    drawing = roofline(kernels, peaks)
+    assert drawing is not None
+    root = ElementTree.fromstring(drawing)
+    return [root, *root.iter("{http://www.w3.org/2000/svg}circle")]
+
+
+PEAKS = {"title": "a", "cores": 1, "peak_flops": 1e11, "bandwidth_gb_s": 10.0}
+
+
+def test_text_is_escaped_and_elements_are_not() -> None:
+    inner = tag("b", "a < b & c")
+    assert inner == "<b>a &lt; b &amp; c</b>"
+    assert tag("p", inner, ">", class_="x", data_of='"') == (
+        '<p class="x" data-of="&quot;"><b>a &lt; b &amp; c</b>&gt;</p>'
+    )
+    assert join("<", Markup("<br/>")) == "&lt;<br/>"
+
+
+@given(st.text())
+def test_any_text_is_the_same_text_in_a_page(text: str) -> None:
+    root = ElementTree.fromstring(tag("p", text, title=text))
+    shown = "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+    assert (root.text or "") == shown
+    assert root.attrib["title"] == shown.replace("\n", " ")  # as XML reads attributes
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (7, "7"),
+        (999, "999"),
+        (1_000, "1 k"),
+        (4_089_184_256, "4.09 G"),
+        (1e16, "1e+04 T"),
+    ],
+)
+def test_counts_have_three_digits(value: float, text: str) -> None:
+    assert count_text(value) == text
+
+
+def test_units() -> None:
+    assert bytes_text(46_743_542) == "46.7 MB"
+    assert bytes_text(12) == "12 B"
+    assert [ms_text(v) for v in (0.1234567, 12.3456, 123.456, 12_345.6)] == [
+        "0.123", "12.35", "123.5", "12346",
+    ]  # fmt: skip
+
+
+def test_doubts_in_words() -> None:
+    group = {
+        "kind": "conv", "subject": "output channels", "values": [4096.0], "seen": [8.0, 1024.0],
+        "kernels": 3, "share": 0.12,
+    }  # fmt: skip
+    assert doubt_text(group) == (
+        "conv x 3, 12.0 % of the ms: output channels 4.1 k (seen: 8 to 1.02 k)"
+    )
+    unseen = {**group, "subject": "conv+mish", "values": [], "seen": None}
+    assert doubt_text(unseen).endswith(": the model has seen no conv+mish")
+    unknown = {**unseen, "subject": "unknown"}
+    assert doubt_text(unknown).endswith(": the cost is not known")
+
+
+def test_points_and_roof_are_in_proportion_to_logarithms() -> None:
+    root, first, second = circles(
+        [kernel(), kernel(ms=0.5, gflop_s=20.0, moved_bytes=10**7)], PEAKS
+    )
+    # A decade to the right is as wide between the circles as between the grid's lines.
+    x = sorted({float(e.attrib["x1"]) for e in root.iter("{http://www.w3.org/2000/svg}line")
+                if e.attrib["x1"] == e.attrib["x2"]})  # fmt: skip
+    moved = float(second.attrib["cx"]) - float(first.attrib["cx"])
+    assert moved == pytest.approx(x[1] - x[0], rel=1e-3)
+    assert float(second.attrib["cy"]) < float(first.attrib["cy"])
+    assert float(second.attrib["r"]) < float(first.attrib["r"])
+    (line,) = root.iter("{http://www.w3.org/2000/svg}polyline")
+    (x0, y0), (x1, y1), (_, y2) = [
+        tuple(map(float, p.split(","))) for p in line.attrib["points"].split()
+    ]
+    assert y1 == y2
+    # Below the ridge GFLOP/s grow as FLOP per byte.
+    y = sorted({float(e.attrib["y1"]) for e in root.iter("{http://www.w3.org/2000/svg}line")
+                if e.attrib["y1"] == e.attrib["y2"]})  # fmt: skip
+    assert (y0 - y1) / (y[1] - y[0]) == pytest.approx((x1 - x0) / (x[1] - x[0]), rel=2e-3)
+
+
+def test_a_point_on_the_roof_is_drawn_on_it() -> None:
+    at_ridge = kernel(macs=5 * 10**8, moved_bytes=10**8, gflop_s=100.0)
+    root, point = circles([at_ridge], PEAKS)
+    (line,) = root.iter("{http://www.w3.org/2000/svg}polyline")
+    ridge = line.attrib["points"].split()[1].split(",")
+    assert float(point.attrib["cx"]) == pytest.approx(float(ridge[0]), abs=0.2)
+    assert float(point.attrib["cy"]) == pytest.approx(float(ridge[1]), abs=0.2)
+    assert log10(2 * at_ridge["macs"] / at_ridge["moved_bytes"]) == 1
+
+
+def test_no_drawing_without_products_and_no_roof_without_peaks() -> None:
+    assert roofline([kernel(macs=0)], PEAKS) is None
+    for peaks in (None, {**PEAKS, "peak_flops": None}):
+        root, *_ = circles([kernel()], peaks)
+        assert not list(root.iter("{http://www.w3.org/2000/svg}polyline"))
