@@ -11,10 +11,11 @@ from ._blocked import is_blocked
 from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph
 from ._transposes import cancelled
 
-_ANY = "*"
+_MOST_READERS = 16
+"""A kernel that more layers read is not joined with them, which keeps the time linear."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Part:
     """A kernel that may still be joined with others.
 
@@ -68,16 +69,21 @@ class Parts:
         """
         return sorted(self._parts.values(), key=lambda x: x.exits[0])
 
-    def known_by(self, words: frozenset[str]) -> list[int]:
+    def known_by(self, words: Iterable[str]) -> list[int]:
         """Keys of the kernels that go by one of ``words`` now, ascending."""
-        if _ANY in words:
-            return sorted(n for n, x in self._parts.items() if x.word != UNKNOWN)
+        words = frozenset(words)
         found = {n for word in words for n in self._by_word.get(word, ())}
         return sorted(n for n in found if n in self._parts and self._parts[n].word in words)
 
     def readers(self, part: Part) -> tuple[int, ...]:
         """Keys of the kernels that read a kernel."""
+        if len(part.exits) == 1:
+            return self.keys(self.graph.readers[part.exits[0]])
         return self.keys(r for e in part.exits for r in self.graph.readers[e])
+
+    def is_read_often(self, part: Part) -> bool:
+        """Whether more layers read a kernel than a path can take in."""
+        return sum(len(self.graph.readers[e]) for e in part.exits) > _MOST_READERS
 
     def sources(self, part: Part) -> tuple[int, ...]:
         """Keys of the kernels that a kernel reads, and :data:`GRAPH_INPUT`."""
@@ -85,7 +91,8 @@ class Parts:
 
     def keys(self, layers: Iterable[int]) -> tuple[int, ...]:
         """Keys of the kernels that layers are in, each once, in order."""
-        return tuple(dict.fromkeys(n if n == GRAPH_INPUT else self._owners[n] for n in layers))
+        owners = self._owners
+        return tuple(dict.fromkeys([n if n == GRAPH_INPUT else owners[n] for n in layers]))
 
     def gives_output(self, part: Part) -> bool:
         """Whether a kernel gives an output of the graph."""
@@ -96,11 +103,12 @@ class Parts:
     ) -> Part:
         """Make one kernel of several, of which only ``exits`` are read from outside.
 
-        It goes by ``word``, or else by what the one with most work did.
+        It goes by ``word``, or else by what the one with most work did, of those that still run.
         """
         layers = tuple(sorted(n for x in path for n in x.layers))
         reads = dict.fromkeys(n for x in path for n in x.reads if n not in layers)
-        most = max(path, key=lambda x: self._work(x.main))
+        running = [x for x in path if not set(idle).issuperset(x.layers)]
+        most = max(running, key=lambda x: self._work(x.main))
         gone = sorted({*idle, *(n for x in path for n in x.idle)})
         for x in path:
             del self._parts[x.key]

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 _CONV = "conv|depthwise_conv"
 _ABSORBED = "relu|relu6|clip|sigmoid|tanh|leaky_relu|h_sigmoid"
 _BLOCKED = "relu|sigmoid|tanh|h_sigmoid"
-_REPEATED = (
-    "relu", "relu6", "sigmoid", "tanh", "h_swish", "h_sigmoid", "gelu", "max_pool", "avg_pool",
-    "global_pool",
-)  # fmt: skip
+_REPEATED = "relu|relu6|sigmoid|tanh|h_swish|h_sigmoid|gelu|max_pool|avg_pool|global_pool|add|mul"
 """What is the same if it reads the same and has the same shapes."""
 _GEMM_ACTIVATIONS = "relu|sigmoid|tanh|leaky_relu|h_sigmoid|elu|selu|softplus|softsign"
 
@@ -40,7 +37,7 @@ class Rule:
             one of the path, ``+`` one kernel more. A kernel with ``~`` before it does not read
             the one before it, but what the first one reads.
         becomes: what the kernel goes by from then on; by default what the one with most work did.
-        when: what must hold beside.
+        when: what must hold beside, if anything.
         idle: places in the path of the kernels that do not run any more.
 
     Only the last kernel of a path may be read from outside, or give an output of the graph; or
@@ -50,16 +47,18 @@ class Rule:
     name: str
     path: str
     becomes: str = ""
-    when: Condition = where.always
+    when: Condition | None = None
     idle: tuple[int, ...] = ()
 
 
 RULES: tuple[Rule, ...] = (
     Rule("EliminateIdentity", "* identity|dropout", idle=(1,)),
     Rule("EliminateSlice", "* slice|expand", when=where.keeps_all, idle=(1,)),
-    *(
-        Rule("CommonSubexpressionElimination", f"{op} ~{op}", when=where.alike, idle=(1,))
-        for op in _REPEATED
+    Rule(
+        "CommonSubexpressionElimination",
+        f"{_REPEATED} ~{_REPEATED}",
+        when=where.alike,
+        idle=(1,),
     ),
     # Level 1: operators of ONNX alone.
     Rule("ConvBNFusion", f"{_CONV} batch_norm"),
@@ -72,7 +71,6 @@ RULES: tuple[Rule, ...] = (
     Rule("GeluFusion", "div|mul erf add mul mul^", "gelu"),
     Rule("GeluFusion", "div|mul erf add ~mul mul@", "gelu"),
     Rule("LayerNormFusion", "mean sub^ pow|mul mean add sqrt div@ mul add", "layer_norm"),
-    Rule("CommonSubexpressionElimination", "mul ~mul", when=where.alike, idle=(1,)),
     # Level 2: operators of ONNX Runtime's own.
     Rule("FastGeluFusion", "pow mul add^ mul tanh add mul^ mul", "gelu"),
     Rule("FastGeluFusion", "pow mul add^ mul tanh add ~mul mul@", "gelu"),
