@@ -30,11 +30,11 @@ def fuse(
         rules: are applied one after the other, each wherever it fits.
         is_cut_out: whether the graph is a block of a network, whose inputs others have written.
     """
-    joined = Joining(graph)
+    parts = Parts(graph, is_cut_out=is_cut_out)
+    joining = Joining(parts)
     for rule in rules:
-        joined.apply(rule)
-    parts = joined.parts
-    blocked = parts.blocked_now(inputs=is_cut_out)
+        joining.apply(rule)
+    blocked = parts.blocked_now()
     return tuple(Kernel(x.main, x.layers, x.idle, x.key in blocked) for x in parts.in_order())
 
 
@@ -62,8 +62,8 @@ def _steps(path: str) -> tuple[_Step, ...]:
 class Joining:
     """A graph whose kernels are being joined."""
 
-    def __init__(self, graph: LayerGraph) -> None:
-        self.parts = Parts(graph)
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
 
     def apply(self, rule: Rule) -> None:
         """Join every path of kernels that fits the rule, from the first to the last."""

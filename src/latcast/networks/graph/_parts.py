@@ -44,8 +44,9 @@ class Part:
 class Parts:
     """A partition of the layers of a graph; each kernel is known by its key."""
 
-    def __init__(self, graph: LayerGraph) -> None:
+    def __init__(self, graph: LayerGraph, *, is_cut_out: bool = False) -> None:
         self.graph = graph
+        self._is_cut_out = is_cut_out
         self._outputs = frozenset(graph.outputs)
         self._owners = list(range(len(graph)))
         self._parts: dict[int, Part] = {}
@@ -124,18 +125,17 @@ class Parts:
         """Keys of the kernels that write blocks of channels, as they were when first asked."""
         return self.blocked_now()
 
-    def blocked_now(self, *, inputs: bool = False) -> frozenset[int]:
+    def blocked_now(self) -> frozenset[int]:
         """Keys of the kernels that write blocks of channels (see :func:`is_blocked`).
 
-        Args:
-            inputs: whether inputs of the graph, which has been cut out of a network, may come in
-                blocks.
+        Of what was cut out of a network the inputs may be in blocks: :data:`GRAPH_INPUT` is among
+        them.
         """
-        found: set[int] = {GRAPH_INPUT} if inputs else set()
+        found = {GRAPH_INPUT} if self._is_cut_out else set()
         for x in self.in_order():
             if is_blocked(self.layer(x.main), x.word, [s in found for s in self.sources(x)]):
                 found.add(x.key)
-        return frozenset(found - {GRAPH_INPUT})
+        return frozenset(found)
 
     @cached_property
     def cancelled(self) -> frozenset[int]:
