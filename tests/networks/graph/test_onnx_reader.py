@@ -569,20 +569,21 @@ def test_attention_of_a_fixed_batch_as_exporters_write_it(batch: int) -> None:
         node("Transpose", ["h"], ["k"], perm=[1, 2, 0]),
         node("MatMul", ["q", "k"], ["s"]),
         node("MatMul", ["s", "q"], ["v"]),
-        node("Transpose", ["v"], ["u"], perm=[1, 0, 2]),
+        node("Reshape", ["v", "split"], ["four"]),
+        node("Transpose", ["four"], ["u"], perm=[2, 0, 1, 3]),
         node("Reshape", ["u", "matrix"], ["m"]),
         node("Gemm", ["m", "w"], ["g"]),
         node("Reshape", ["g", "tokens"], ["r"]),
         node("Transpose", ["r"], ["y"], perm=[1, 0, 2]),
     ]
     constants = [
-        ints("heads", 17, 4, 8), ints("matrix", 17, 32), ints("tokens", 17, 1, 32),
-        weights("w", 32, 32),
+        ints("heads", 17, 4, 8), ints("split", 1, 4, 17, 8), ints("matrix", 17, 32),
+        ints("tokens", 17, 1, 32), weights("w", 32, 32),
     ]  # fmt: skip
     content = model(nodes, {"x": [1, 17, 32]}, constants, {"y": [1, 17, 32]}).SerializeToString()
     graph = read_onnx(content, batch=batch)
     assert graph.layers[1].out_shapes == ((17, 4 * batch, 8),)
-    assert graph.layers[7].out_shapes == ((17 * batch, 32),)
+    assert graph.layers[8].out_shapes == ((17 * batch, 32),)
     assert graph.layers[-1].out_shapes == ((batch, 17, 32),)
     assert graph.macs == batch * (2 * 4 * 17 * 17 * 8 + 17 * 32 * 32)
 

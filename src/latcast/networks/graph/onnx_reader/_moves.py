@@ -40,7 +40,7 @@ def _batch_axis(shape: TensorShape, sides: list[int], old: int) -> int:
     shared = 0
     while shared < min(len(shape), len(sides)) and shape[shared] == sides[shared]:
         shared += 1
-    if 0 < shared and len(sides) < len(shape) and prod(sides[shared:]) == prod(shape[shared + 1 :]):
+    if shared > 0 and len(sides) < len(shape) and prod(sides[shared:]) == prod(shape[shared + 1 :]):
         return shared - 1
     return next((n for n in range(shared, len(sides)) if sides[n] == old), shared)
 

@@ -51,15 +51,24 @@ def read_onnx(
         ValueError: it holds no ONNX model that could run, or a shape that it needs is not known.
     """
     try:
-        proto, folder, name = load(model)
-        reader = _Reader(proto, folder, batch, shapes)
-        graph = reader.graph(name)
-        if reader.inputs.batch is not None and not shapes:
-            as_made = _Reader(proto, folder, None, None).graph(name)
-            _check_work(graph, as_made, *reader.inputs.batch)
-        return graph
+        return _read(*load(model), batch, shapes)
     except MALFORMED as error:
         raise ValueError(f"the model is malformed: {error}") from error
+
+
+def _read(
+    proto: ModelProto,
+    folder: Path | None,
+    name: str,
+    batch: int | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+) -> LayerGraph:
+    reader = _Reader(proto, folder, batch, shapes)
+    graph = reader.graph(name)
+    if reader.inputs.batch is not None and not shapes:
+        as_made = _Reader(proto, folder, None, None).graph(name)
+        _check_work(graph, as_made, *reader.inputs.batch)
+    return graph
 
 
 def _check_work(graph: LayerGraph, as_made: LayerGraph, old: int, new: int) -> None:
