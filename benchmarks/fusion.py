@@ -1,13 +1,24 @@
-"""Kernels by our rules against those that ONNX Runtime's optimizer makes."""
+"""Kernels by our rules against those that ONNX Runtime's optimizer makes.
+
+    python benchmarks/fusion.py [--members 8] [--seed 1] [--family resnet …]
+    python benchmarks/fusion.py MODEL.onnx …
+
+Of every network the model that ONNX Runtime saves after all of its optimizations is traced back,
+tensor by tensor, to the nodes that it was made of. Printed is the share of the nodes that are in
+a kernel with just the same nodes, and which are not. Nodes that only name their input anew (a
+reshape, an identity) do not count. A node that is optimized away is right if it is no kernel of
+its own.
+"""
 
 from __future__ import annotations
 
+import argparse
 import re
 import tempfile
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, abc, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from pathlib import Path
 
@@ -15,6 +26,8 @@ import onnx
 import onnx.numpy_helper
 import onnxruntime
 
+from latcast.bench.machine import describe
+from latcast.networks.families import Member, family_names, population
 from latcast.networks.graph import GraphLayer, fuse, read_onnx
 
 VIEWS = frozenset(
@@ -23,13 +36,16 @@ VIEWS = frozenset(
 REORDERS = frozenset(("ReorderInput", "ReorderOutput"))
 _NCHWC = re.compile(r"(.*?)(_bn)?_nchwc(_token_\d+)?")
 _SMALL = 8
+"""Constants of so many numbers are compared by value."""
+_SUM_ADDED = "/MatMulAddFusion"
+_MOST_SHOWN = 5
 _DISTANCE = 6
 """So many nodes a transpose is moved at most, as it is looked for."""
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """The nodes of a model that depend on its inputs.
+    """The nodes of a model that depend on its inputs, without those that read shapes.
 
     Attributes:
         nodes: in running order.
@@ -39,7 +55,7 @@ class Nodes:
 
     nodes: tuple[onnx.NodeProto, ...]
     inputs: tuple[tuple[str, ...], ...]
-    same: Mapping[str, str] = field(default_factory=dict)
+    same: abc.Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: onnx.ModelProto) -> Nodes:
@@ -120,13 +136,12 @@ class Reference:
 
     Attributes:
         groups: names of the original nodes that are in one kernel.
-        gone: original nodes that do not run any more, such as transposes that cancel.
-        unexplained: nodes of the optimized model of which nobody knows where they come from.
+        gone: original nodes that do not run any more: those that repeat another one, and
+            transposes that cancel.
     """
 
     groups: list[frozenset[str]]
     gone: frozenset[str]
-    unexplained: list[str] = field(default_factory=list)
 
 
 def reference(model: onnx.ModelProto) -> Reference:
@@ -134,11 +149,20 @@ def reference(model: onnx.ModelProto) -> Reference:
     content = model.SerializeToString()
     extended = Nodes.of(optimized(content, "ORT_ENABLE_EXTENDED"))
     final = Nodes.of(optimized(content, "ORT_ENABLE_ALL"))
-    return _Mapping(Nodes.of(model), extended, final).reference()
+    return Mapping(Nodes.of(model), extended, final).reference()
 
 
-class _Mapping:
-    """Which original node gives the value that a tensor of the optimized model has."""
+class Mapping:
+    """Which original node gives the values that a tensor of an optimized model has.
+
+    Fused nodes keep the name of the last tensor; what works on blocks of channels is named after
+    the tensor that it wrote before it took in a sum and an activation; other new nodes only move
+    elements.
+
+    Attributes:
+        ends: tensor of the final model -> position of the original node with the same values, in
+            some layout.
+    """
 
     def __init__(self, original: Nodes, extended: Nodes, final: Nodes) -> None:
         self._original, self._extended, self._final = original, extended, final
@@ -148,13 +172,13 @@ class _Mapping:
             for x in extended.nodes
             if x.name and x.output[0] in self._extended_ends
         }
-        self._ends_of = self._ends(final, named)
+        self.ends = self._ends(final, named)
 
     def _ends(self, nodes: Nodes, named: dict[str, int]) -> dict[str, int]:
         ends: dict[str, int] = {}
         for n, node in enumerate(nodes.nodes):
             for output in node.output:
-                end = self._end(node, output, named)
+                end = self._end(node, self._original.same.get(output, output), named)
                 if end is None and (node.op_type in (*VIEWS, *REORDERS, "Transpose")):
                     end = ends.get(nodes.inputs[n][0])
                 if end is not None:
@@ -162,19 +186,21 @@ class _Mapping:
         return ends
 
     def _end(self, node: onnx.NodeProto, output: str, named: dict[str, int]) -> int | None:
-        if output in self._original.makers:
-            return self._original.makers[output]
+        original = self._original
         # What a transpose was moved behind writes a tensor that is named after the node.
-        if output in self._original.names:
-            return self._original.names[output]
+        for known in (original.makers, original.names):
+            if output in known:
+                return known[output]
         if match := _NCHWC.fullmatch(node.name):
             return self._advanced(node, match[1])
         if node.name in named and node.op_type not in REORDERS:
             return named[node.name]
-        origin = self._original.names.get(node.name)
-        if origin is not None and self._original.nodes[origin].op_type == node.op_type:
-            return origin
-        return None
+        if node.name.endswith(_SUM_ADDED):
+            # Its own output is only named if no reshape of it was made one with another.
+            return max(self._readers(original.names[node.name.removesuffix(_SUM_ADDED)]))
+        origin = original.names.get(node.name)
+        is_same = origin is not None and original.nodes[origin].op_type == node.op_type
+        return origin if is_same else None
 
     def _advanced(self, node: onnx.NodeProto, tensor: str) -> int | None:
         """Of a blocked convolution: after the sum and the activation that it took in later."""
@@ -191,26 +217,21 @@ class _Mapping:
         return self._extended_ends.get(extended.nodes[n].output[0])
 
     def reference(self) -> Reference:
+        """The partition, from the end of each final node back to where others end."""
         final = self._final
-        owners = [self._owner(n) for n in range(len(final.nodes))]
-        stops = {self._ends_of.get(o) for x in final.nodes for o in x.output} - {None}
+        stops = {self.ends.get(o) for x in final.nodes for o in x.output} - {None}
         members: dict[int, dict[int, None]] = defaultdict(dict)
         taken: set[int] = set()
         for n, node in enumerate(final.nodes):
-            for output in node.output:
-                if (end := self._ends_of.get(output)) is not None and end not in taken:
-                    found = self._walk(end, stops)
-                    members[owners[n]].update(dict.fromkeys(found - taken))
+            for end in (self.ends.get(o) for o in node.output):
+                if end is not None and end not in taken:
+                    found = self._walk(end, stops) - taken
+                    members[self._owner(n)] |= dict.fromkeys(found)
                     taken |= found
         gone = self._gone(members) | (set(range(len(self._original.nodes))) - taken)
-        unexplained = [
-            x.op_type
-            for n, x in enumerate(final.nodes)
-            if not members.get(n) and x.op_type not in (*VIEWS, *REORDERS, "Transpose")
-        ]
         names = [x.name for x in self._original.nodes]
         groups = [frozenset(names[m] for m in g if m not in gone) for g in members.values()]
-        return Reference([g for g in groups if g], frozenset(names[m] for m in gone), unexplained)
+        return Reference([g for g in groups if g], frozenset(names[m] for m in gone))
 
     def _owner(self, n: int) -> int:
         """The node of the optimized model whose kernel does what node ``n`` stands for."""
@@ -233,39 +254,33 @@ class _Mapping:
 
     def _gone(self, members: dict[int, dict[int, None]]) -> set[int]:
         """Transposes that are in the kernel of another operator, but for those that were moved."""
-        original, final = self._original, self._final
-        vanished: dict[int, None] = {}
-        moved = []
+        final = self._final
+        vanished: set[int] = set()
         for n, group in members.items():
-            op = final.nodes[n].op_type
-            if op not in ("Transpose", "FusedMatMul"):
-                vanished |= {m: None for m in group if original.nodes[m].op_type == "Transpose"}
+            if final.nodes[n].op_type not in ("Transpose", "FusedMatMul"):
+                vanished |= self._transposes(group)
         for n, node in enumerate(final.nodes):
-            if node.op_type == "Transpose" and not any(
-                original.nodes[m].op_type == "Transpose" for m in members.get(n, ())
-            ):
-                moved.append(n)
-        for n in moved:
-            near = self._near(n, vanished)
-            if near is not None:
-                del vanished[near]
-                for group in members.values():
-                    group.pop(near, None)
-                members[n][near] = None
-        return set(vanished)
+            if node.op_type == "Transpose" and not self._transposes(members.get(n, ())):
+                near = self._near(n, vanished)
+                if near is not None:
+                    vanished.remove(near)
+                    for group in members.values():
+                        group.pop(near, None)
+                    members[n][near] = None
+        return vanished
 
-    def _near(self, n: int, vanished: Iterable[int]) -> int | None:
-        original = self._original
-        start = self._ends_of.get(self._final.nodes[n].output[0])
-        if start is None:
-            return None
-        seen, ring = {start}, [start]
-        wanted = set(vanished)
+    def _transposes(self, nodes: Iterable[int]) -> set[int]:
+        return {m for m in nodes if self._original.nodes[m].op_type == "Transpose"}
+
+    def _near(self, n: int, wanted: Collection[int]) -> int | None:
+        """The one of the original transposes that the final one at ``n`` was moved from."""
+        ring = [m for o in self._final.nodes[n].output if (m := self.ends.get(o)) is not None]
+        seen = set(ring)
         for _ in range(_DISTANCE):
             for m in ring:
                 if m in wanted:
                     return m
-            beside = [x for m in ring for x in (*original.sources(m), *self._readers(m))]
+            beside = [x for m in ring for x in (*self._original.sources(m), *self._readers(m))]
             ring = [x for x in dict.fromkeys(beside) if x not in seen]
             seen.update(ring)
         return None
@@ -275,17 +290,22 @@ class _Mapping:
         return [r for o in self._original.nodes[m].output for r in readers.get(o, ())]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Comparison:
-    """Nodes that run, and those that are grouped otherwise than ONNX Runtime does."""
+    """How many nodes run, and how those are grouped that are not as ONNX Runtime has them."""
 
-    nodes: int
-    different: Counter[str]
+    nodes: int = 0
+    different: Counter[str] = field(default_factory=Counter)
 
     @property
     def same(self) -> float:
         """Share of the nodes that are in the same kernel."""
         return 1 - self.different.total() / self.nodes if self.nodes else 1.0
+
+    def add(self, other: Comparison) -> None:
+        """Count those of another model too."""
+        self.nodes += other.nodes
+        self.different += other.different
 
 
 def compare(model: onnx.ModelProto) -> Comparison:
@@ -294,21 +314,58 @@ def compare(model: onnx.ModelProto) -> Comparison:
     expected = reference(model)
     graph = read_onnx(model.SerializeToString())
     runs = {x.name: x for x in graph.layers if x.kind != "view"}
-    ours = {}
-    for kernel in fuse(graph):
-        names = frozenset(graph.layers[n].name for n in kernel.layers) & set(runs)
-        ours.update(dict.fromkeys(names, names))
-    theirs = {n: g & set(runs) for g in expected.groups for n in g}
-    different: Counter[str] = Counter()
-    for name in runs:
-        if name in expected.gone:
-            if len(ours[name]) < 2:
-                different[f"{_words([name], runs)} runs, not there"] += 1
-        elif name in theirs and ours[name] - expected.gone != theirs[name]:
-            mine = ours[name] - expected.gone
-            different[f"{_words(mine, runs)} | {_words(theirs[name], runs)}"] += 1
-    return Comparison(len(runs), different)
+    kernels = [frozenset(graph.layers[n].name for n in k.layers) & set(runs) for k in fuse(graph)]
+    ours = {name: kernel for kernel in kernels for name in kernel}
+    theirs = {name: group & set(runs) for group in expected.groups for name in group}
+    found = Comparison(len(runs))
+    for name, layer in runs.items():
+        mine, yours = ours[name] - expected.gone, theirs.get(name, frozenset())
+        if name in expected.gone and len(ours[name]) == 1:
+            found.different[f"{layer.op}, which does not run"] += 1
+        elif name not in expected.gone and mine != yours:
+            found.different[f"{_words(mine, runs)} instead of {_words(yours, runs)}"] += 1
+    return found
 
 
-def _words(names: Iterable[str], layers: Mapping[str, GraphLayer]) -> str:
-    return " ".join(x.op for n, x in layers.items() if n in set(names))
+def _words(names: Collection[str], layers: abc.Mapping[str, GraphLayer]) -> str:
+    return "+".join(x.op for n, x in layers.items() if n in names)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="*", help="models instead of members of families")
+    parser.add_argument("--members", type=int, default=8, help="of every family")
+    parser.add_argument("--seed", type=int, default=1, help="of the members")
+    parser.add_argument("--family", action="append", help="only this one; may be repeated")
+    arguments = parser.parse_args()
+    print(f"{describe()}; onnxruntime {onnxruntime.__version__}\n")
+    print(f"{'':24s} {'networks':>8s} {'nodes':>8s} {'same kernel':>12s}")
+    rows: dict[str, list[Callable[[], onnx.ModelProto]]] = {
+        Path(f).name: [partial(onnx.load, f)] for f in arguments.files
+    }
+    for name in () if arguments.files else arguments.family or family_names():
+        members = population(arguments.members, arguments.seed, [name])
+        rows[name] = [partial(_load, x) for x in members]
+    total = Comparison()
+    for name, models in rows.items():
+        found = Comparison()
+        for load in models:
+            found.add(compare(load()))
+        _print_row(name, len(models), found)
+        total.add(found)
+    _print_row("all", sum(map(len, rows.values())), total)
+
+
+def _load(member: Member) -> onnx.ModelProto:
+    return onnx.load_from_string(member.to_onnx())
+
+
+def _print_row(name: str, networks: int, found: Comparison) -> None:
+    print(f"{name:24s} {networks:8d} {found.nodes:8d} {found.same:12.2%}", flush=True)
+    if name != "all":
+        for words, count in found.different.most_common(_MOST_SHOWN):
+            print(f"{'':10s} {count} x {words}")
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ import argparse
 import copy
 import hashlib
 import importlib
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -30,12 +31,27 @@ from torch import Tensor, nn
 import latcast
 from latcast.bench.machine import describe
 from latcast.networks import export, ofa_module
+from latcast.networks.supernet import network_module
 from latcast.networks.supernet._calibrate import calibrate
 from latcast.networks.supernet._modules import OFANetwork
 from latcast.networks.supernet._names import plain
-from latcast.spaces import Archs, OFAMobileNetV3
+from latcast.spaces import Archs, SupernetSpace
 
-WIDTHS = {"ofa-mobilenet-v3": 1.2, "ofa-mobilenet-v3-w1.0": 1.0}
+_MOBILE = {"ks_list": [3, 5, 7], "expand_ratio_list": [3, 4, 6], "depth_list": [2, 3, 4]}
+SUPERNETS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "ofa-mobilenet-v3": ("OFAMobileNetV3", {**_MOBILE, "width_mult": 1.2}),
+    "ofa-mobilenet-v3-w1.0": ("OFAMobileNetV3", {**_MOBILE, "width_mult": 1.0}),
+    "ofa-proxyless": ("OFAProxylessNASNets", {**_MOBILE, "width_mult": 1.3}),
+    "ofa-resnet50": (
+        "OFAResNets",
+        {
+            "depth_list": [0, 1, 2],
+            "expand_ratio_list": [0.2, 0.25, 0.35],
+            "width_mult_list": [0.65, 0.8, 1.0],
+        },
+    ),
+}
+"""Space -> class of Once-For-All's supernet, and what its model zoo makes it with."""
 RESOLUTION = 128
 SAMPLES = 6
 BATCHES = (5, 3)
@@ -51,9 +67,9 @@ def main() -> None:
     code = TheirCode.load(parser.parse_args().once_for_all)
     print(f"{describe()}, PyTorch {torch.__version__}")
     print(f"Once-For-All: {len(code.files)} files, sha256 {code.digest()}")
-    for name, width in WIDTHS.items():
+    for name in SUPERNETS:
         print(f"\n{name}, {SAMPLES + 2} networks at {RESOLUTION} x {RESOLUTION} pixels")
-        for what, found in compared(name, width, code):
+        for what, found in compared(name, code):
             print(f"  {what:72}{found}", flush=True)
 
 
@@ -65,12 +81,12 @@ class TheirCode:
     """What is used of a checkout.
 
     Attributes:
-        supernet: the class of their supernets.
+        supernets: the classes of their supernets, by name.
         calibrate: their function that measures a network's batch norms.
         files: of the modules that were imported.
     """
 
-    supernet: Any
+    supernets: Mapping[str, Any]
     calibrate: Any
     files: tuple[Path, ...]
 
@@ -91,12 +107,19 @@ class TheirCode:
         for part in ("common_tools", "my_modules", "pytorch_modules", "pytorch_utils"):
             utils.__dict__.update(vars(importlib.import_module(f"ofa.utils.{part}")))
         networks = _package(folder, f"{nets}.networks")
-        networks.__dict__.update(vars(importlib.import_module(f"{nets}.networks.mobilenet_v3")))
-        supernet = importlib.import_module(f"{nets}.elastic_nn.networks.ofa_mbv3")
+        for part in ("mobilenet_v3", "proxyless_nets", "resnets"):
+            networks.__dict__.update(vars(importlib.import_module(f"{nets}.networks.{part}")))
+        modules = _package(folder, f"{nets}.elastic_nn.modules")
+        modules.__dict__.update(
+            vars(importlib.import_module(f"{nets}.elastic_nn.modules.dynamic_layers"))
+        )
+        supernets: dict[str, Any] = {}
+        for part in ("ofa_mbv3", "ofa_proxyless", "ofa_resnets"):
+            supernets |= vars(importlib.import_module(f"{nets}.elastic_nn.networks.{part}"))
         tools = importlib.import_module(f"{nets}.elastic_nn.utils")
         files = [getattr(m, "__file__", None) for n, m in sys.modules.items() if n[:4] == "ofa."]
         return cls(
-            supernet.OFAMobileNetV3,
+            supernets,
             tools.set_running_statistics,
             tuple(sorted(Path(file) for file in files if file)),
         )
@@ -116,20 +139,19 @@ def _package(folder: Path, name: str) -> ModuleType:
     return module
 
 
-def supernet_of(code: TheirCode, width: float) -> Any:
+def supernet_of(code: TheirCode, space: str) -> Any:
     """Their supernet with random values, and statistics with which images tell in the outputs."""
     torch.manual_seed(0)
-    net = code.supernet(
-        dropout_rate=0, width_mult=width, ks_list=[3, 5, 7], expand_ratio_list=[3, 4, 6],
-        depth_list=[2, 3, 4],
-    )  # fmt: skip
+    kind, options = SUPERNETS[space]
+    net = code.supernets[kind](dropout_rate=0, **copy.deepcopy(options))
     with torch.no_grad():
         for name, values in net.named_parameters():
             if "matrix" in name:
                 values.add_(torch.randn_like(values) * 0.1)
             elif ".bn." in name and name.endswith("weight"):
                 # Of sums of many blocks, each should add little.
-                values.uniform_(0.5, 1.5).mul_(0.4 if "point_linear" in name else 1.0)
+                few = "point_linear" in name or "conv3" in name
+                values.uniform_(0.5, 1.5).mul_(0.4 if few else 1.0)
             elif values.ndim > 1:
                 values.normal_(0, (2 / values[0].numel()) ** 0.5)
             else:
@@ -147,11 +169,11 @@ def images(n: int) -> Tensor:
 # -- comparisons ------------------------------------------------------------------------------
 
 
-def compared(name: str, width: float, code: TheirCode) -> Iterator[tuple[str, str]]:
+def compared(name: str, code: TheirCode) -> Iterator[tuple[str, str]]:
     """What was compared, and what was found."""
     space = latcast.space(name)
-    assert isinstance(space, OFAMobileNetV3)
-    theirs, ours = supernet_of(code, width), OFANetwork(space.supernet(), elastic=True)
+    assert isinstance(space, SupernetSpace)
+    theirs, ours = supernet_of(code, name), network_module(space.supernet(), elastic=True)
     state = {_published(key): values for key, values in theirs.state_dict().items()}
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         yield from _supernets(theirs, ours, state)
@@ -210,8 +232,7 @@ class Pair:
     @classmethod
     def of(cls, arch: Archs, theirs: Any, file: Path) -> Pair:
         """Cut out of their supernet, and of the file that it was saved to."""
-        genes = arch.to_dicts()[0]
-        theirs.set_active_subnet(ks=genes["ks"], e=genes["e"], d=genes["d"])
+        theirs.set_active_subnet(**arch.to_dicts()[0])
         static, again = (theirs.get_active_subnet(preserve_weight=own) for own in (True, False))
         written = export(arch, file.with_name("net.pt"), weights=file)
         again.load_state_dict(torch.load(written.path, weights_only=True))
@@ -260,18 +281,17 @@ def _cut_out(pairs: list[Pair]) -> Iterator[tuple[str, str]]:
         yield f"cut out: outputs against {what}, largest difference", _largest(apart)
 
 
-def networks(space: OFAMobileNetV3) -> Iterator[Archs]:
+def networks(space: SupernetSpace) -> Iterator[Archs]:
     """The smallest, the largest, and some in between."""
-    for ks, e, d in ((3, 3, 2), (7, 6, 4)):
-        yield space.parse([{"ks": [ks] * 20, "e": [e] * 20, "d": [d] * 5, "r": [RESOLUTION]}])
+    for end in (0, -1):
+        extreme = {g.name: [g.choices[end]] for g in space.genes} | {"r": [RESOLUTION]}
+        yield space.sample(1, 0, restrict=extreme)
     yield from space.sample(SAMPLES, seed=3, restrict={"r": [RESOLUTION]})
 
 
 def _published(name: str) -> str:
     """A name of their code as the published files have it."""
-    if not name.startswith("blocks."):
-        return name
-    return name.replace(".conv.", ".mobile_inverted_conv.", 1)
+    return re.sub(r"^(blocks\.\d+)\.conv\.", r"\1.mobile_inverted_conv.", name)
 
 
 def _apart(first: Tensor, second: Tensor) -> float:

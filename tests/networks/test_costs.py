@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from math import ceil
 from typing import Any
 
@@ -91,19 +92,25 @@ def test_peak_memory_counts_both_inputs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel_size", "stride", "side", "out"),
-    [(3, 1, 8, 8), (2, 2, 8, 4), (2, 2, 9, 4), (3, 2, 9, 5)],
-)
-def test_average_pools_keep_whole_windows(
-    kernel_size: int, stride: int, side: int, out: int
+    ("kernel_size", "stride", "side", "out", "ceil"),
+    [
+        (3, 1, 8, 8, 8), (2, 2, 8, 4, 4), (2, 2, 9, 4, 5), (3, 2, 9, 5, 5), (3, 2, 8, 4, 5),
+        (4, 2, 8, 4, 4), (4, 3, 9, 3, 4),
+    ],
+)  # fmt: skip
+def test_pools_keep_whole_windows_or_all(
+    kernel_size: int, stride: int, side: int, out: int, ceil: int
 ) -> None:
     b = BlockBuilder("b", (4, side, side))
-    b.conv(6, 1)
+    b.max_pool(kernel_size, stride=stride)
     b.avg_pool(kernel_size, stride=stride, source=BLOCK_INPUT)
-    layer = b.build().layers[-1]
-    assert layer.in_shape == (4, side, side)
-    assert layer.out_shape == (4, out, out)
-    assert cost(layer) == Cost(0, 0, 4 * 4 * side**2, 4 * 4 * out**2)
+    b.avg_pool(kernel_size, stride=stride, source=BLOCK_INPUT, ceil=True)
+    *whole, last = b.build().layers
+    for layer, shape in ((whole[0], out), (whole[1], out), (last, ceil)):
+        assert layer.in_shape == (4, side, side)
+        assert layer.out_shape == (4, shape, shape)
+        assert cost(layer) == Cost(0, 0, 4 * 4 * side**2, 4 * 4 * shape**2)
+        assert layer.hangs_over == (shape > out)
 
 
 @pytest.mark.parametrize(
@@ -169,14 +176,14 @@ def _hand_count(config: dict[str, Any], side: int) -> tuple[int, int]:
 
 
 def _arch(config: dict[str, Any], resolution: int) -> dict[str, Any]:
-    """The OFA dict of a specialized MobileNetV3."""
+    """The OFA dict of a specialized network; ProxylessNAS has a sixth stage, of one block."""
     stages: list[list[dict[str, Any]]] = []
     for block in config["blocks"][1:]:
         if block["shortcut"] is None:
             stages.append([])
         stages[-1].append(block["mobile_inverted_conv"])
     pad = [{"kernel_size": 3, "expand_ratio": 3}] * 4
-    flat = [c for stage in stages for c in (stage + pad)[:4]]
+    flat = [c for n, stage in enumerate(stages) for c in (stage + pad)[: 4 if n < 5 else 1]]
     return {
         "ks": [c["kernel_size"] for c in flat],
         "e": [c["expand_ratio"] for c in flat],
@@ -188,20 +195,19 @@ def _arch(config: dict[str, Any], resolution: int) -> dict[str, Any]:
 def test_specialized_networks_equal_the_hand_count(shared: Any) -> None:
     folders = sorted((shared / "ofa_specialized").iterdir())
     assert len(folders) == 11
-    in_space = 0
+    found: Counter[str] = Counter()
     for folder in folders:
         config = json.loads((folder / "net.config").read_text())
         resolution = json.loads((folder / "run.config").read_text())["image_size"]
         expected = _hand_count(config, resolution)
         layers = [x for b in blocks_from_ofa_config(config, resolution) for x in b.layers]
         assert (sum(cost(x).macs for x in layers), sum(cost(x).params for x in layers)) == expected
-        if config["name"] == "MobileNetV3":
-            in_space += 1
-            wide = config["first_conv"]["out_channels"] == 24
-            the_space = space("ofa-mobilenet-v3" if wide else "ofa-mobilenet-v3-w1.0")
-            costs = the_space.costs(the_space.parse([_arch(config, resolution)]))
-            assert (costs["macs"][0], costs["params"][0]) == expected
-    assert in_space == 8
+        names = {24: "ofa-mobilenet-v3", 16: "ofa-mobilenet-v3-w1.0", 40: "ofa-proxyless"}
+        the_space = space(names[config["first_conv"]["out_channels"]])
+        found[the_space.name] += 1
+        costs = the_space.costs(the_space.parse([_arch(config, resolution)]))
+        assert (costs["macs"][0], costs["params"][0]) == expected
+    assert found == {"ofa-mobilenet-v3": 3, "ofa-mobilenet-v3-w1.0": 5, "ofa-proxyless": 3}
 
 
 def test_ofa_config_of_another_network_is_refused() -> None:

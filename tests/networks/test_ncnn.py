@@ -121,14 +121,20 @@ def test_channels_are_shuffled(groups, before):
     ("kernel_size", "stride", "side"),
     [(3, 1, 5), (3, 2, 5), (3, 2, 6), (2, 2, 6), (2, 2, 7), (4, 1, 6), (5, 1, 4)],
 )
-def test_average_pools_do_not_count_padding(kernel_size, stride, side):
-    net = network((16, side, side), ("avg_pool", kernel_size, {"stride": stride}))
+@pytest.mark.parametrize(
+    ("method", "options", "reduce"),
+    [
+        ("avg_pool", {}, np.mean), ("avg_pool", {"ceil": True}, np.mean), ("max_pool", {}, np.max)
+    ],
+)  # fmt: skip
+def test_pools_do_not_count_padding(kernel_size, stride, side, method, options, reduce):
+    net = network((16, side, side), (method, kernel_size, {"stride": stride, **options}))
     x, pad = net.inputs(1)[0], (kernel_size - 1) // 2
     want = np.empty(net.out_shape)
     for row, column in np.ndindex(net.out_shape[1:]):
         top, left = row * stride - pad, column * stride - pad
         window = x[:, max(top, 0) : top + kernel_size, max(left, 0) : left + kernel_size]
-        want[:, row, column] = window.mean(axis=(1, 2))
+        want[:, row, column] = reduce(window, axis=(1, 2))
     assert np.allclose(run(net), want, atol=1e-6)
 
 

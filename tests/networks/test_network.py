@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import latcast
@@ -215,6 +215,34 @@ def test_an_activation_does_not_destroy_what_others_read():
     with torch.no_grad():
         output = to_pytorch(network)(torch.from_numpy(network.inputs(1))).numpy()
     assert np.abs(output - run_onnx(network)).max() <= 1e-5
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(2, 17), st.integers(1, 5), st.integers(1, 3), st.booleans(), st.booleans(),
+    st.integers(0, 9),
+)  # fmt: skip
+def test_pools_of_any_window_agree(side, kernel_size, stride, is_max, ceil, seed):
+    torch = pytest.importorskip("torch")
+    stride = min(stride, kernel_size)  # else windows may lie outside of the image
+    assume(side + 2 * ((kernel_size - 1) // 2) >= kernel_size)
+    b = BlockBuilder("pool", (3, side, side))
+    if is_max:
+        b.max_pool(kernel_size, stride=stride)
+    else:
+        b.avg_pool(kernel_size, stride=stride, ceil=ceil)
+    network = Network.from_blocks([b.build()], seed)
+    x, pad = network.inputs(2, seed), (kernel_size - 1) // 2
+    want = np.empty((2, *network.out_shape))
+    for row, column in np.ndindex(network.out_shape[1:]):
+        top, left = row * stride - pad, column * stride - pad
+        window = x[:, :, max(top, 0) : top + kernel_size, max(left, 0) : left + kernel_size]
+        want[:, :, row, column] = (np.max if is_max else np.mean)(window, axis=(2, 3))
+    session = ort.InferenceSession(to_onnx(network, 2), providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        output = to_pytorch(network)(torch.from_numpy(x)).numpy()
+    assert np.abs(output - want).max() <= 1e-5
+    assert np.abs(session.run(None, {"input": x})[0] - want).max() <= 1e-5
 
 
 @settings(max_examples=30)

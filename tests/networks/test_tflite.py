@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -70,6 +72,18 @@ def convolved(net: Network, batch: int) -> np.ndarray:
             y[:, o] += parameters.weight[o, i, row, column] * seen
         y[:, o] += parameters.bias[o]
     return y
+
+
+def windows(net: Network, batch: int, reduce: Callable) -> np.ndarray:
+    """The only layer of ``net``, a pool: ``reduce`` of what its windows see of the image."""
+    layer, x = net.layers[0], net.inputs(batch)
+    k, pad = layer.kernel_size, (layer.kernel_size - 1) // 2
+    want = np.empty((batch, *net.out_shape))
+    for row, column in np.ndindex(net.out_shape[1:]):
+        top, left = row * layer.stride - pad, column * layer.stride - pad
+        window = x[:, :, max(top, 0) : top + k, max(left, 0) : left + k]
+        want[:, :, row, column] = reduce(window, axis=(2, 3))
+    return want
 
 
 @settings(max_examples=120)
@@ -143,15 +157,10 @@ def test_channels_are_shuffled(groups):
 @pytest.mark.parametrize(
     ("kernel_size", "stride", "side"), [(3, 1, 5), (3, 2, 5), (2, 2, 6), (2, 2, 7), (5, 1, 4)]
 )
-def test_average_pools_do_not_count_padding(kernel_size, stride, side):
-    net = network((3, side, side), ("avg_pool", kernel_size, {"stride": stride}))
-    x, pad = net.inputs(2), (kernel_size - 1) // 2
-    want = np.empty((2, *net.out_shape))
-    for row, column in np.ndindex(net.out_shape[1:]):
-        top, left = row * stride - pad, column * stride - pad
-        window = x[:, :, max(top, 0) : top + kernel_size, max(left, 0) : left + kernel_size]
-        want[:, :, row, column] = window.mean(axis=(2, 3))
-    assert np.allclose(run(net, 2), want, atol=1e-6)
+@pytest.mark.parametrize("ceil", [False, True])
+def test_average_pools_do_not_count_padding(kernel_size, stride, side, ceil):
+    net = network((3, side, side), ("avg_pool", kernel_size, {"stride": stride, "ceil": ceil}))
+    assert np.allclose(run(net, 2), windows(net, 2, np.mean), atol=1e-6)
 
 
 @pytest.mark.parametrize(("kernel_size", "stride", "side"), [(3, 2, 6), (4, 1, 6)])
@@ -159,6 +168,16 @@ def test_average_pools_that_do_not_exist_are_named(kernel_size, stride, side):
     net = network((3, side, side), ("avg_pool", kernel_size, {"stride": stride}))
     with pytest.raises(ValueError, match="layer 0: TensorFlow Lite has no average pool"):
         to_tflite(net)
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "side", "padded"),
+    [(3, 2, 5, 0), (3, 2, 6, 1), (3, 1, 4, 0), (2, 2, 6, 0), (2, 2, 7, 1), (5, 2, 8, 1)],
+)
+def test_max_pools_see_no_padding(kernel_size, stride, side, padded):
+    net = network((3, side, side), ("max_pool", kernel_size, {"stride": stride}))
+    assert np.array_equal(run(net, 2), windows(net, 2, np.max))
+    assert [x[0] for x in contents(to_tflite(net))] == ["PADV2"] * padded + ["MAX_POOL_2D"]
 
 
 def test_linear_layers_read_images_in_our_order():

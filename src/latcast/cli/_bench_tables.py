@@ -15,7 +15,7 @@ Rows = Sequence[dict[str, Any]]
 
 def print_paper(rows: Rows, seeds: int) -> None:
     """The table of ``bench paper``."""
-    _print_machine(f"{seeds} seed{'s' if seeds > 1 else ''}")
+    print_machine(f"{seeds} seed{'s' if seeds > 1 else ''}")
     cells = [
         [
             r["dataset"],
@@ -47,7 +47,7 @@ def print_paper(rows: Rows, seeds: int) -> None:
 def print_transfer(rows: Rows) -> None:
     """The table of ``bench transfer``."""
     ceiling, peers = any("ceiling_mape" in r for r in rows), any(r["published"] for r in rows)
-    _print_machine(_protocol(rows, "base_seconds"))
+    print_machine(_protocol(rows, "base_seconds"))
     columns = ["target", "samples", "selection", *SCORE_COLUMNS, "adapt s", "scored"]
     columns += ["ceiling ρ", "ceiling MAPE %", "ceiling ≤ 10 %"] if ceiling else []
     columns += ["published ρ"] if peers else []
@@ -73,7 +73,7 @@ def print_gpu(rows: Rows) -> None:
     """The tables of ``bench gpu``, one a space."""
     for space in dict.fromkeys(r["space"] for r in rows):
         own = [r for r in rows if r["space"] == space]
-        _print_machine(_protocol(own, "fit_seconds"))
+        print_machine(_protocol(own, "fit_seconds"))
         columns = ["GPU left out", "target", "method", "samples", *SCORE_COLUMNS, "fit s"]
         cells = [
             [r["gpu"], r["target"], r["method"], str(r["samples"]), *_scores(r),
@@ -141,7 +141,8 @@ def _print_doubts(rows: Rows) -> None:
             )
 
 
-def _print_machine(what: str) -> None:
+def print_machine(what: str) -> None:
+    """The machine, and what else is true of the whole table."""
     from latcast.bench.machine import describe
 
     typer.echo(f"{describe()}; {what}")

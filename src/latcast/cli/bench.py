@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ._bench_families import command as families
 from ._bench_search import command as search
 from ._bench_tables import print_gpu, print_paper, print_transfer
 from ._common import (
@@ -242,6 +243,7 @@ def gpu(
 
 
 app.command("search")(search)
+app.command("families")(families)
 
 
 def _names(lists: list[str] | None) -> list[str]:

@@ -148,10 +148,17 @@ class BlockBuilder:
         self, op: str, kernel_size: int, stride: int, source: int | None, *, ceil: bool
     ) -> int:
         source = self.last if source is None else source
-        channels, *sides = self.shape(source)
-        around = 2 * ((kernel_size - 1) // 2) - kernel_size + (stride - 1 if ceil else 0)
-        height, width = ((side + around) // stride + 1 for side in sides)
-        return self._add(op, (channels, height, width), (source,), kernel_size, stride)
+        channels, height, width = self.shape(source)
+        pad = (kernel_size - 1) // 2
+
+        def windows(side: int) -> int:
+            whole = (side + 2 * pad - kernel_size) // stride + 1
+            # One more hangs over, unless it would begin in the padding after the image.
+            is_rest = (side + 2 * pad - kernel_size) % stride > 0 and whole * stride < side + pad
+            return whole + (ceil and is_rest)
+
+        out = (channels, windows(height), windows(width))
+        return self._add(op, out, (source,), kernel_size, stride)
 
     def _add(
         self,

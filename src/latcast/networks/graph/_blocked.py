@@ -19,8 +19,8 @@ _IMAGE_AXES = 4
 _POOLS = frozenset(("max_pool", "avg_pool"))
 _GLOBAL_POOLS = frozenset(("global_pool", "global_max_pool"))
 _KEEPING = frozenset(
-    ("batch_norm", "relu", "sigmoid", "tanh", "h_sigmoid", "h_swish", "silu", "gelu", "identity",
-     "dropout")
+    ("batch_norm", "relu", "sigmoid", "tanh", "h_sigmoid", "h_swish", "silu", "gelu",
+     "identity", "dropout")
 )  # fmt: skip
 """Work on blocks if they are given them."""
 
@@ -33,20 +33,26 @@ def is_blocked(layer: GraphLayer, word: str, sources: Sequence[bool]) -> bool:
         word: what the kernel goes by.
         sources: of each kernel that it reads, whether that one writes blocks.
     """
-    if not layer.is_costed or layer.in_shapes[0] is None or len(layer.in_shapes[0]) != _IMAGE_AXES:
+    shape = layer.in_shapes[0] if layer.is_costed and layer.in_shapes else None
+    if shape is None or len(shape) != _IMAGE_AXES:
         return False
     if layer.kind in ("conv", "depthwise_conv"):
         return takes_blocks(layer)
     if layer.op in _POOLS:
-        return layer.in_shapes[0][1] % BLOCK == 0
-    if not sources or not all(sources):
-        return False
+        return shape[1] % BLOCK == 0
+    return bool(sources) and all(sources) and _keeps_blocks(layer, word)
+
+
+def _keeps_blocks(layer: GraphLayer, word: str) -> bool:
+    """Whether a kernel works on blocks if they are given it."""
+    shapes = [s for s in (*layer.in_shapes, *layer.out_shapes) if s is not None]
     if layer.op in _GLOBAL_POOLS:
-        return layer.in_shapes[0][1] % BLOCK == 0
-    if layer.op in ("add", "mul"):
-        return word == "silu" or (len(layer.inputs) > 1 and len(set(layer.in_shapes)) == 1)
+        return shapes[0][1] % BLOCK == 0
+    if layer.op in ("add", "mul") and word != "silu":
+        return len(layer.inputs) > 1 and len(set(shapes)) == 1
     if layer.op == "concat":
-        return _is_of_blocks(layer)
+        beside = {(s[0], *s[2:]) for s in shapes}
+        return len(beside) == 1 and all(s[1] % BLOCK == 0 for s in shapes)
     return word in _KEEPING
 
 
@@ -61,10 +67,3 @@ def takes_blocks(layer: GraphLayer) -> bool:
     if groups == channels == after[1]:
         return channels % ALIGNED == 0
     return channels // groups % BLOCK == 0 and after[1] // groups % BLOCK == 0
-
-
-def _is_of_blocks(concat: GraphLayer) -> bool:
-    """Whether it joins whole blocks along the channels."""
-    shapes = [s for s in (*concat.in_shapes, *concat.out_shapes) if s is not None]
-    rest = {(s[0], *s[2:]) for s in shapes}
-    return len(rest) == 1 and all(s[1] % BLOCK == 0 for s in shapes)

@@ -9,17 +9,12 @@ from math import prod
 from ._blocked import BLOCK, takes_blocks
 from ._graph import GRAPH_INPUT, GraphLayer, TensorShape
 from ._parts import Part, Parts
-from ._transposes import channels_last
+from ._transposes import CHANNELS_FIRST, CHANNELS_LAST, transposes
 
 Condition = Callable[[Parts, Sequence[Part]], bool]
 
 _IMAGE_AXES = 4
 _TOKEN_AXES = 3
-
-
-def always(parts: Parts, path: Sequence[Part]) -> bool:
-    """Nothing more."""
-    return True
 
 
 def keeps_all(parts: Parts, path: Sequence[Part]) -> bool:
@@ -76,7 +71,7 @@ def adds_a_bias(parts: Parts, path: Sequence[Part]) -> bool:
 def is_gemm(parts: Parts, path: Sequence[Part]) -> bool:
     """A product of matrices with a bias, or one that is written as ``Gemm``."""
     product = parts.layer(path[0].main)
-    is_matrix = len(_written(parts, path[0])) == 2  # noqa: PLR2004
+    is_matrix = len(_written(parts, path[0])) == 2
     has_bias = len(path[0].layers) > 1 or _has_bias(product)
     return is_matrix and (has_bias or product.operator == "Gemm")
 
@@ -93,21 +88,34 @@ def adds_tokens(parts: Parts, path: Sequence[Part]) -> bool:
     layer = parts.layer(path[0].key)
     shapes = set(layer.in_shapes)
     return (
-        len(layer.inputs) == 2  # noqa: PLR2004
-        and len(shapes) == 1
-        and len(_written(parts, path[0])) == _TOKEN_AXES
+        len(layer.inputs) == 2 and len(shapes) == 1 and len(_written(parts, path[0])) == _TOKEN_AXES
     )
+
+
+def adds_equals(parts: Parts, path: Sequence[Part]) -> bool:
+    """The last one is of two tensors of one shape, which it writes."""
+    layer = parts.layer(path[-1].key)
+    return len(layer.inputs) == len(path) and len({*layer.in_shapes, *layer.out_shapes}) == 1
 
 
 def scales(parts: Parts, path: Sequence[Part]) -> bool:
     """The first one multiplies with one constant."""
-    layer = parts.layer(path[0].key)
+    return _scales(parts.layer(path[0].key))
+
+
+def scales_matmul(parts: Parts, path: Sequence[Part]) -> bool:
+    """A product of matrices, and a multiplication with one constant before or after it."""
+    product = next(x for x in path if x.word == "matmul")
+    factor = next(x for x in path if x.word != "matmul")
+    # A sum in the notation of Einstein is no product that takes a factor.
+    return (
+        _scales(parts.layer(factor.key))
+        and "einsum" not in parts.layer(product.main).operator.lower()
+    )
+
+
+def _scales(layer: GraphLayer) -> bool:
     return len(layer.inputs) == 1 and _constants(layer) == 1
-
-
-def scales_last(parts: Parts, path: Sequence[Part]) -> bool:
-    """The last one multiplies with one constant."""
-    return scales(parts, path[-1:])
 
 
 def swaps_for_matmul(parts: Parts, path: Sequence[Part]) -> bool:
@@ -117,12 +125,11 @@ def swaps_for_matmul(parts: Parts, path: Sequence[Part]) -> bool:
     becomes one of another order.
     """
     layer = parts.layer(path[0].key)
-    before, after = layer.in_shapes[0], layer.out_shapes[0]
-    if before is None or after is None or len(before) < 2 or _follows_transpose(parts, layer):
+    if _follows_transpose(parts, layer):
         return False
-    swapped = (*before[:-2], before[-1], before[-2])
-    moved = (*before[1:-1], before[0], before[-1])
-    return after in (swapped, moved)
+    *batch, rows, columns = range(len(layer.in_shapes[0] or (1, 1)))
+    orders = [(*batch, columns, rows), (*batch[1:], rows, *batch[:1], columns)]
+    return any(transposes(layer, order) for order in orders)
 
 
 def _follows_transpose(parts: Parts, layer: GraphLayer) -> bool:
@@ -167,7 +174,9 @@ def plain_last(parts: Parts, path: Sequence[Part]) -> bool:
     return (
         _is_plain(parts, path[0])
         and len(set(layer.in_shapes)) == 1
-        and not any(x is not None and x.word == path[0].word and _is_plain(parts, x) for x in others)
+        and not any(
+            x is not None and x.word == path[0].word and _is_plain(parts, x) for x in others
+        )
     )
 
 
@@ -182,20 +191,22 @@ def _is_plain(parts: Parts, part: Part) -> bool:
 
 
 def blocked_to_channels_last(parts: Parts, path: Sequence[Part]) -> bool:
-    """A transpose puts blocks of channels last."""
-    before, after = _written(parts, path[0]), _written(parts, path[1])
-    return blocked(parts, path) and after == channels_last(before)
+    """A transpose, the first or the last one, puts blocks of channels last."""
+    layers = (parts.layer(x.main) for x in path)
+    return any(
+        transposes(x, CHANNELS_LAST) and parts.blocked.issuperset(parts.keys(x.inputs))
+        for x in layers
+    )
 
 
 def channels_last_to_blocked(parts: Parts, path: Sequence[Part]) -> bool:
     """A transpose makes what a convolution on blocks reads of channels that come last."""
-    conv, before = parts.layer(path[1].main), parts.layer(path[0].key).in_shapes[0]
-    after = _written(parts, path[0])
+    conv, layer = parts.layer(path[1].main), parts.layer(path[0].main)
     return (
         conv.kind in ("conv", "depthwise_conv")
         and takes_blocks(conv)
-        and after[1] >= BLOCK
-        and before == channels_last(after)
+        and _written(parts, path[0])[1] >= BLOCK
+        and transposes(layer, CHANNELS_FIRST)
     )
 
 

@@ -105,10 +105,11 @@ def _crossing_bytes(graph: LayerGraph, kernel: Kernel) -> tuple[int, int]:
                 # A tensor that two layers of the kernel read is read once.
                 key = (n, slot) if source == GRAPH_INPUT else source
                 read[key] = max(read.get(key, 0), layer.element_bytes * prod(shape))
+    # What does not run passes on what the kernel writes, or repeats it.
     written = sum(
         graph.layers[n].write_bytes
         for n in kernel.layers
-        if n not in kernel.idle
+        if n not in kernel.idle or not inside.isdisjoint(graph.layers[n].inputs)
         if not graph.readers[n] or any(r not in inside for r in graph.readers[n])
     )
     return sum(read.values()), written

@@ -13,8 +13,8 @@ from ._rules import RULES, Rule
 
 _ANY = "*"
 
-_MOST_READERS = 16
-"""A kernel that more others read is at the border of kernels, which keeps the time linear."""
+_MOST_LAYERS = 64
+"""A kernel of more layers takes in no others, which keeps the time linear."""
 
 
 def fuse(
@@ -30,11 +30,11 @@ def fuse(
         rules: are applied one after the other, each wherever it fits.
         is_cut_out: whether the graph is a block of a network, whose inputs others have written.
     """
-    joined = Joining(graph)
+    parts = Parts(graph, is_cut_out=is_cut_out)
+    joining = Joining(parts)
     for rule in rules:
-        joined.apply(rule)
-    parts = joined.parts
-    blocked = parts.blocked_now(inputs=is_cut_out)
+        joining.apply(rule)
+    blocked = parts.blocked_now()
     return tuple(Kernel(x.main, x.layers, x.idle, x.key in blocked) for x in parts.in_order())
 
 
@@ -62,22 +62,32 @@ def _steps(path: str) -> tuple[_Step, ...]:
 class Joining:
     """A graph whose kernels are being joined."""
 
-    def __init__(self, graph: LayerGraph) -> None:
-        self.parts = Parts(graph)
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
 
     def apply(self, rule: Rule) -> None:
         """Join every path of kernels that fits the rule, from the first to the last."""
         steps = _steps(rule.path)
-        for key in self.parts.known_by(steps[0].words):
+        for key in self._starts(steps):
             start = self.parts.get(key)
             # A kernel that was joined may start another path.
             while start and steps[0].fits(start.word) and (path := self._path(rule, steps, start)):
-                word = rule.becomes or start.word
-                start = self.parts.join(path, word, _exits(steps, path), _idle(rule, path))
+                exits, idle = _exits(steps, path), _idle(rule, path)
+                start = self.parts.join(path, rule.becomes, exits, idle)
+
+    def _starts(self, steps: Sequence[_Step]) -> list[int]:
+        """Keys of the kernels that a path may start with; if any may, those that the next reads."""
+        if _ANY not in steps[0].words:
+            return self.parts.known_by(steps[0].words)
+        nexts = filter(None, map(self.parts.get, self.parts.known_by(steps[1].words)))
+        return sorted({k for x in nexts for k in self.parts.sources(x) if k != GRAPH_INPUT})
 
     def _path(self, rule: Rule, steps: Sequence[_Step], start: Part) -> list[Part] | None:
+        if len(start.layers) > _MOST_LAYERS:
+            return None
         for path in self._paths(steps, [start]):
-            if self._is_closed(path, _exits(steps, path)) and rule.when(self.parts, path):
+            is_closed = self._is_closed(path, _exits(steps, path))
+            if is_closed and (rule.when is None or rule.when(self.parts, path)):
                 return path
         return None
 
@@ -92,12 +102,12 @@ class Joining:
                 yield from self._paths(steps, [*path, part])
 
     def _candidates(self, step: _Step, path: list[Part]) -> tuple[int, ...]:
-        if not step.is_branch:
-            readers = self.parts.readers(path[-1])
-        else:
-            source = self._only_source(path[0])
-            readers = self.parts.readers(source) if source else ()
-        return readers if len(readers) <= _MOST_READERS else ()
+        source: Part | None = path[-1]
+        if step.is_branch:
+            source = self.parts.get(min(self.parts.sources(path[0]), default=GRAPH_INPUT))
+        if source is None or self.parts.is_read_often(source):
+            return ()
+        return self.parts.readers(source)
 
     def _only_source(self, part: Part) -> Part | None:
         """The one kernel of one output that a kernel reads."""

@@ -46,6 +46,8 @@ class GraphLayer:
         element_bytes: bytes of one element of its activations.
         sum_length: terms of each sum of a product (``linear``, ``matmul``); 0 where it is the
             last axis of its first input.
+        order: axes of the input in the order in which a transpose writes them; empty where nobody
+            knows.
     """
 
     name: str
@@ -62,6 +64,7 @@ class GraphLayer:
     groups: int = 1
     element_bytes: int = 4
     sum_length: int = 0
+    order: tuple[int, ...] = ()
 
     @property
     def is_costed(self) -> bool:
@@ -177,7 +180,7 @@ _DEFAULTS: dict[str, Any] = {
 
 def _layer(record: Mapping[str, Any]) -> GraphLayer:
     known = {**_DEFAULTS, **record}
-    for name in ("inputs", "window", "stride", "dilation"):
+    for name in ("inputs", "window", "stride", "dilation", "order"):
         known[name] = tuple(known[name])
     for name in ("in_shapes", "out_shapes"):
         known[name] = tuple(None if s is None else tuple(s) for s in known[name])

@@ -11,10 +11,11 @@ from ._blocked import is_blocked
 from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph
 from ._transposes import cancelled
 
-_ANY = "*"
+_MOST_READERS = 16
+"""A kernel that more layers read is not joined with them, which keeps the time linear."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Part:
     """A kernel that may still be joined with others.
 
@@ -43,8 +44,9 @@ class Part:
 class Parts:
     """A partition of the layers of a graph; each kernel is known by its key."""
 
-    def __init__(self, graph: LayerGraph) -> None:
+    def __init__(self, graph: LayerGraph, *, is_cut_out: bool = False) -> None:
         self.graph = graph
+        self._is_cut_out = is_cut_out
         self._outputs = frozenset(graph.outputs)
         self._owners = list(range(len(graph)))
         self._parts: dict[int, Part] = {}
@@ -68,16 +70,21 @@ class Parts:
         """
         return sorted(self._parts.values(), key=lambda x: x.exits[0])
 
-    def known_by(self, words: frozenset[str]) -> list[int]:
+    def known_by(self, words: Iterable[str]) -> list[int]:
         """Keys of the kernels that go by one of ``words`` now, ascending."""
-        if _ANY in words:
-            return sorted(n for n, x in self._parts.items() if x.word != UNKNOWN)
+        words = frozenset(words)
         found = {n for word in words for n in self._by_word.get(word, ())}
         return sorted(n for n in found if n in self._parts and self._parts[n].word in words)
 
     def readers(self, part: Part) -> tuple[int, ...]:
         """Keys of the kernels that read a kernel."""
+        if len(part.exits) == 1:
+            return self.keys(self.graph.readers[part.exits[0]])
         return self.keys(r for e in part.exits for r in self.graph.readers[e])
+
+    def is_read_often(self, part: Part) -> bool:
+        """Whether more layers read a kernel than a path can take in."""
+        return sum(len(self.graph.readers[e]) for e in part.exits) > _MOST_READERS
 
     def sources(self, part: Part) -> tuple[int, ...]:
         """Keys of the kernels that a kernel reads, and :data:`GRAPH_INPUT`."""
@@ -85,7 +92,8 @@ class Parts:
 
     def keys(self, layers: Iterable[int]) -> tuple[int, ...]:
         """Keys of the kernels that layers are in, each once, in order."""
-        return tuple(dict.fromkeys(n if n == GRAPH_INPUT else self._owners[n] for n in layers))
+        owners = self._owners
+        return tuple(dict.fromkeys([n if n == GRAPH_INPUT else owners[n] for n in layers]))
 
     def gives_output(self, part: Part) -> bool:
         """Whether a kernel gives an output of the graph."""
@@ -94,16 +102,22 @@ class Parts:
     def join(
         self, path: Sequence[Part], word: str, exits: Sequence[int], idle: Sequence[int]
     ) -> Part:
-        """Make one kernel of several, of which only ``exits`` are read from outside."""
+        """Make one kernel of several, of which only ``exits`` are read from outside.
+
+        It goes by ``word``, or else by what the one with most work did, of those that still run.
+        """
         layers = tuple(sorted(n for x in path for n in x.layers))
         reads = dict.fromkeys(n for x in path for n in x.reads if n not in layers)
-        main = max((x.main for x in path), key=self._work)
+        running = [x for x in path if not set(idle).issuperset(x.layers)]
+        most = max(running, key=lambda x: self._work(x.main))
         gone = sorted({*idle, *(n for x in path for n in x.idle)})
         for x in path:
             del self._parts[x.key]
         for n in layers:
             self._owners[n] = layers[-1]
-        joined = Part(word, main, layers, tuple(sorted(exits)), tuple(reads), tuple(gone))
+        joined = Part(
+            word or most.word, most.main, layers, tuple(sorted(exits)), tuple(reads), tuple(gone)
+        )
         return self._add(joined)
 
     @cached_property
@@ -111,18 +125,17 @@ class Parts:
         """Keys of the kernels that write blocks of channels, as they were when first asked."""
         return self.blocked_now()
 
-    def blocked_now(self, *, inputs: bool = False) -> frozenset[int]:
+    def blocked_now(self) -> frozenset[int]:
         """Keys of the kernels that write blocks of channels (see :func:`is_blocked`).
 
-        Args:
-            inputs: whether inputs of the graph, which has been cut out of a network, may come in
-                blocks.
+        Of what was cut out of a network the inputs may be in blocks: :data:`GRAPH_INPUT` is among
+        them.
         """
-        found: set[int] = {GRAPH_INPUT} if inputs else set()
+        found = {GRAPH_INPUT} if self._is_cut_out else set()
         for x in self.in_order():
             if is_blocked(self.layer(x.main), x.word, [s in found for s in self.sources(x)]):
                 found.add(x.key)
-        return frozenset(found - {GRAPH_INPUT})
+        return frozenset(found)
 
     @cached_property
     def cancelled(self) -> frozenset[int]:

@@ -7,67 +7,69 @@ meet their inverse or a convolution, which reads channels that come last as well
 from __future__ import annotations
 
 from ._blocked import BLOCK, takes_blocks
-from ._graph import GRAPH_INPUT, GraphLayer, LayerGraph, TensorShape
+from ._graph import GraphLayer, LayerGraph
 
+CHANNELS_LAST = (0, 2, 3, 1)
+CHANNELS_FIRST = (0, 3, 1, 2)
+_SWAPPED = (0, 2, 1)
 _MOVABLE = ("activation", "elementwise")
 
 
 def cancelled(graph: LayerGraph) -> frozenset[int]:
-    """Positions of the transposes from or to channels that come last which cancel each other."""
+    """Positions of the transposes that never run."""
     pending = _pending(graph)
     settled: set[int] = set()
-    for n in reversed(range(len(graph))):
-        if n in pending and n not in graph.outputs and graph.readers[n]:
-            readers = [(r, graph.layers[r]) for r in graph.readers[n]]
-            if all(r in settled or _ends(x, r in pending) for r, x in readers):
-                settled.add(n)
+    for n in sorted(pending, reverse=True):
+        readers = graph.readers[n]
+        if n not in graph.outputs and all(
+            r in settled or (r not in pending and _ends(graph.layers[r], pending[n]))
+            for r in readers
+        ):
+            settled.add(n)
     return frozenset(
         n
-        for n, x in enumerate(graph.layers)
-        if (n in settled and _to_first(x)) or (_to_last(x) and x.inputs[0] in settled)
+        for n, layer in enumerate(graph.layers)
+        if layer.op == "transpose" and (n in settled or not settled.isdisjoint(layer.inputs))
     )
 
 
-def _pending(graph: LayerGraph) -> set[int]:
-    """Layers whose output is a transpose of what could be written with channels last."""
-    pending: set[int] = set()
+def _pending(graph: LayerGraph) -> dict[int, tuple[int, ...]]:
+    """Layers that write what a transpose could still make of it later, and its order."""
+    pending: dict[int, tuple[int, ...]] = {}
     for n, layer in enumerate(graph.layers):
-        sources = layer.inputs
-        is_moved = (
-            layer.kind in _MOVABLE
-            and GRAPH_INPUT not in sources
-            and pending.issuperset(sources)
-            and set(layer.in_shapes) == set(layer.out_shapes)
-        )
-        if is_moved or _to_first(layer):
-            pending.add(n)
-    return pending
+        before = {pending.get(i, ()) for i in layer.inputs}
+        if layer.op == "transpose" and layer.is_costed and before == {()}:
+            pending[n] = _order(layer)
+        elif layer.kind in _MOVABLE and set(layer.in_shapes) == set(layer.out_shapes):
+            pending[n] = before.pop() if len(before) == 1 else ()
+    return {n: order for n, order in pending.items() if order}
 
 
-def _ends(layer: GraphLayer, is_pending: bool) -> bool:
-    """Whether a transpose ends at a reader of its value."""
-    if is_pending:
-        return False
+def _ends(layer: GraphLayer, order: tuple[int, ...]) -> bool:
+    """Whether a transpose of an order ends at a reader of its value."""
     shape = layer.in_shapes[0]
     if layer.kind in ("conv", "depthwise_conv"):
-        return takes_blocks(layer) and shape is not None and shape[1] >= BLOCK
-    return _to_last(layer)
+        takes = shape is not None and shape[1] >= BLOCK and takes_blocks(layer)
+        return takes and order == CHANNELS_FIRST
+    if layer.kind == "reduce":
+        return order == _SWAPPED and len(layer.out_shapes[0] or order) < len(order)
+    return transposes(layer, tuple(order.index(n) for n in range(len(order))))
 
 
-def channels_last(shape: TensorShape | None) -> TensorShape | None:
-    """The shape (batch, height, width, channels) of a map; None of what is none."""
-    return (shape[0], *shape[2:], shape[1]) if shape is not None and len(shape) == 4 else None
+def transposes(layer: GraphLayer, order: tuple[int, ...]) -> bool:
+    """Whether a layer is a transpose that writes its axes in an order.
+
+    Where the layer does not tell it, its shapes do, which axes of one size can mistake.
+    """
+    shape = layer.in_shapes[0] if layer.op == "transpose" and layer.is_costed else None
+    if shape is None or len(shape) != len(order):
+        return False
+    if layer.order:
+        return layer.order == order
+    return layer.out_shapes[0] == tuple(shape[n] for n in order)
 
 
-def _to_first(layer: GraphLayer) -> bool:
-    first = layer.out_shapes[0]
-    return _is_transpose(layer) and layer.in_shapes[0] == channels_last(first)
-
-
-def _to_last(layer: GraphLayer) -> bool:
-    first = layer.in_shapes[0]
-    return _is_transpose(layer) and layer.out_shapes[0] == channels_last(first)
-
-
-def _is_transpose(layer: GraphLayer) -> bool:
-    return layer.op == "transpose" and layer.is_costed
+def _order(layer: GraphLayer) -> tuple[int, ...]:
+    """Of a transpose; of one that does not tell it only what is known by its shapes."""
+    orders = (CHANNELS_FIRST, CHANNELS_LAST, _SWAPPED)
+    return layer.order or next((x for x in orders if transposes(layer, x)), ())

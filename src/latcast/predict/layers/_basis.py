@@ -15,15 +15,15 @@ from ._processes import alike, process_features, spread
 Floats = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.int64]
 
-LENGTHS = np.array([2.0, 2.0, 3.0, 1.5, 1.2, 1.2, 1.0, 0.7, 1.0, 1.0, 0.2, 0.2, 0.12])
+LENGTHS = np.array([2.0, 2.0, 3.0, 1.5, 1.2, 1.2, 1.0, 0.7, 1.0, 1.0, 2.0, 0.2, 0.2, 0.12])
 """Factors (as natural logarithms) within which kernels are alike, by column of
 :func:`log_facts`."""
 VECTOR = 16
 """Numbers that a vector register holds: what does not fill the last one is wasted."""
 MOST_WINDOW, MOST_STRIDE = 49.0, 16.0
 """Beyond these, windows are alike: a convolution is a product of long rows then."""
-SCALE_DEVIATION, KIND_DEVIATION, LABEL_DEVIATION = 0.5, 0.5, 0.25
-SLOPE_DEVIATIONS = np.array([0.12] * 12 + [0.7])
+SCALE_DEVIATION, KIND_DEVIATION, LABEL_DEVIATION = 0.5, 0.5, 0.3
+SLOPE_DEVIATIONS = np.array([0.12] * 13 + [0.7])
 """Prior standard deviations of log latency: of all kernels together, of a kind, of a power of each
 fact, of a set of fused operators."""
 ALIKE = 0.9
@@ -31,7 +31,7 @@ ALIKE = 0.9
 
 
 def log_facts(kernels: KernelCounts) -> Floats:
-    """Logarithms of what kernels do, shape (d, 13).
+    """Logarithms of what kernels do, shape (d, 14).
 
     The last three tell how kernels fill registers: what outputs and sums waste, and whether
     channels are kept in blocks.
@@ -44,7 +44,7 @@ def log_facts(kernels: KernelCounts) -> Floats:
     facts = {name: kernels.fact(name) for name in KERNEL_FACTS}
     columns = [
         facts["macs"], moved, facts["param_bytes"], facts["positions"], facts["outputs"], depth,
-        window, stride, facts["groups"], facts["layers"],
+        window, stride, facts["groups"], facts["layers"], facts["inputs"],
     ]  # fmt: skip
     logs = [np.log(np.maximum(c, 1.0)) for c in columns]
     waste = [_waste(facts["outputs"]), _waste(depth)]
@@ -80,8 +80,8 @@ class Basis:
     operators.
 
     Attributes:
-        centres: mean logarithms, shape (kinds, 13).
-        points: inducing points, shape (points, 13).
+        centres: mean logarithms, shape (kinds, 14).
+        points: inducing points, shape (points, 14).
         point_kinds: kind of every point, shape (points,), ascending.
         labels: sets of fused operators that have a constant of their own.
         scales: of the processes. The first one's points are the first of its kind's points.

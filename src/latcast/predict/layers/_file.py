@@ -12,10 +12,10 @@ from latcast._model_file import ModelFile, read_model, write_model
 from latcast.devices import Target
 
 from ._basis import LENGTHS, Basis, Scale
-from ._kernels import ALL_KINDS
+from ._kernels import ALL_KINDS, OPS
 from ._model import LayerModel
 from ._posterior import Noise, Weights
-from ._prices import CLASSES, WORK, Prices
+from ._prices import WORK, Prices
 from ._ranges import CHECKED, Ranges
 from ._scores import Scores
 from ._whole import WHOLE_FACTS, Whole
@@ -40,7 +40,9 @@ def write(
     seen = np.isfinite(ranges.low)
     small = np.float32
     tensors: dict[str, npt.NDArray[Any]] = {
-        "prices": model.prices.by_class,
+        "prices": model.prices.by_kind,
+        "classes": model.prices.classes,
+        "class_prices": model.prices.by_class,
         "centres": basis.centres,
         "points": basis.points,
         "point_kinds": basis.point_kinds.astype(np.int16),
@@ -48,7 +50,7 @@ def write(
         "whole_points": model.whole.points,
         "mean": weights.mean,
         "prior": weights.prior,
-        "gained": weights.gained.astype(small),
+        "gained": weights.gained.astype(np.float16),
         "low": np.where(seen, ranges.low, _UNSEEN),
         "high": np.where(seen, ranges.high, _UNSEEN),
         "scores": scores.sizes.astype(small),
@@ -57,6 +59,7 @@ def write(
         "kind": kind,
         "target": str(target),
         "kinds": list(ALL_KINDS),
+        "ops": list(OPS),
         "checked": list(CHECKED),
         "labels": list(basis.labels),
         "scales": [[s.amplitude, s.stretch, s.most_points] for s in basis.scales],
@@ -88,7 +91,7 @@ def _restored(
     header = file.header
     if header["kind"] != kind:
         raise ValueError(f"a model of the kind {header['kind']!r}")
-    for name, known in (("kinds", ALL_KINDS), ("checked", CHECKED)):
+    for name, known in (("kinds", ALL_KINDS), ("ops", OPS), ("checked", CHECKED)):
         if header[name] != list(known):
             raise ValueError(f"{name} {header[name]}, where this latcast has {list(known)}")
     t = {name: np.array(values, dtype=np.float64) for name, values in file.tensors.items()}
@@ -105,18 +108,27 @@ def _restored(
     noise = Noise(*(_positive(v) for v in header["noise"]))
     unseen = t["low"] < 0
     ranges = Ranges(np.where(unseen, np.inf, t["low"]), np.where(unseen, -np.inf, t["high"]))
-    model = LayerModel(Prices(t["prices"]), basis, whole, weights, noise)
+    model = LayerModel(
+        Prices(t["prices"], t["classes"].astype(np.int64), t["class_prices"]),
+        basis,
+        whole,
+        weights,
+        noise,
+    )
     return Target.parse(header["target"]), model, ranges, Scores(t["scores"]), dict(header["card"])
 
 
 def _check_shapes(basis: Basis, whole: Whole, tensors: dict[str, Floats]) -> None:
+    classes = max(len(tensors["classes"]), 1)
     kinds, facts = len(ALL_KINDS), tensors["centres"].shape[-1]
     points, size = len(tensors["point_kinds"]), basis.size + whole.size
     known = (basis.point_kinds >= 0) & (basis.point_kinds < kinds)
     if (np.diff(basis.point_kinds) < 0).any() or not known.all():
         raise ValueError("kinds of points must be ascending, and known")
     for name, shape in (
-        ("prices", (CLASSES, WORK)),
+        ("prices", (kinds, WORK)),
+        ("classes", (classes,)),
+        ("class_prices", (classes, WORK)),
         ("centres", (kinds, len(LENGTHS))),
         ("points", (points, facts)),
         ("whole_centre", (WHOLE_FACTS,)),
@@ -129,7 +141,10 @@ def _check_shapes(basis: Basis, whole: Whole, tensors: dict[str, Floats]) -> Non
     ):
         if tensors[name].shape != shape:
             raise ValueError(f"array {name!r} must have shape {shape}; got {tensors[name].shape}")
-    if (tensors["prices"] < 0).any() or (tensors["prior"] <= 0).any():
+    if (np.diff(tensors["classes"]) <= 0).any():
+        raise ValueError("classes of prices must be ascending")
+    prices = np.concatenate([tensors["prices"], tensors["class_prices"]])
+    if (prices < 0).any() or (tensors["prior"] <= 0).any():
         raise ValueError("prices and variances must be positive")
 
 

@@ -21,16 +21,17 @@ from ._whole import Whole
 
 Floats = npt.NDArray[np.float64]
 
-LARGE_POINTS, SMALL_POINTS = 30, 60
-LARGE = tuple(product((0.5, 1.0), (2.0, 4.0)))
-SMALL = tuple(product((0.1, 0.3), (1.0, 1.5)))
-"""Amplitude and stretch of the two processes: what the evidence chooses from."""
-NETWORK_NOISES = (0.01, 0.03, 0.06)
-KERNEL_NOISES = (0.05, 0.1, 0.2)
-SETTING_NETWORKS, SETTING_KERNELS = 300, 4_000
+LARGE, SMALL = Scale(1.0, 4.0, 30), Scale(0.3, 1.5, 60)
+"""The processes that suit most targets."""
+OTHER_LARGE, OTHER_SMALL = Scale(0.5, 2.0, 30), Scale(0.6, 1.0, 60)
+"""What the evidence may prefer to them."""
+NETWORK_NOISES = (0.005, 0.02, 0.05)
+KERNEL_NOISES = (0.05, 0.15)
+SETTING_NETWORKS, SETTING_KERNELS = 250, 3_000
 """Settings are chosen on so many of the networks, and of the kernels' times."""
 FOLDS = 5
-LEAST_GROUPS = 3
+LEAST_GROUPS, MOST_GROUPS = 3, 8
+"""Fewer families than that are not left out; more are left out several at a time."""
 
 
 def fit_model(observed: Observed, rng: np.random.Generator) -> LayerModel:
@@ -61,14 +62,13 @@ def _fitted(
 
 
 def _settings(observed: Observed) -> LayerModel:
-    """The model with the highest evidence: first the processes, then the noise."""
-    large, small = Scale(*LARGE[-1], LARGE_POINTS), Scale(*SMALL[-1], SMALL_POINTS)
-    first = [(Scale(*pair, LARGE_POINTS), small) for pair in LARGE]
-    best = _best(observed, first, [Noise()])
-    large = best.basis.scales[0]
-    best = _best(observed, [(large, Scale(*pair, SMALL_POINTS)) for pair in SMALL], [Noise()])
-    noises = [Noise(network, kernel) for network, kernel in product(NETWORK_NOISES, KERNEL_NOISES)]
-    return _best(observed, [best.basis.scales], noises)
+    """The model with the highest evidence, one setting after the other."""
+    noises = [Noise(network, Noise.kernel) for network in NETWORK_NOISES]
+    best = _best(observed, [(LARGE, SMALL)], noises)
+    noises = [Noise(best.noise.network, kernel) for kernel in KERNEL_NOISES]
+    best = _best(observed, [(LARGE, SMALL)], [best.noise, *noises])
+    others = [(OTHER_LARGE, SMALL), (LARGE, OTHER_SMALL)]
+    return _best(observed, [(LARGE, SMALL), *others], [best.noise])
 
 
 def _best(
@@ -97,7 +97,7 @@ def select(observed: Observed, rows: npt.NDArray[np.int64]) -> Observed:
     counts = k.counts[rows]
     used = np.flatnonzero(np.asarray(counts.sum(axis=0)).ravel())
     kernels = KernelCounts(
-        k.kinds[used], tuple(k.labels[i] for i in used), k.facts[used], counts[:, used]
+        k.ops[used], tuple(k.labels[i] for i in used), k.facts[used], counts[:, used]
     )
     return Observed(kernels, observed.total_ms[rows], observed.times_ms[rows][:, used])
 
@@ -119,11 +119,11 @@ def left_out_scores(
 
 
 def _folds(groups: Sequence[str], rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """Rows of each group; of random fifths where there are too few groups."""
+    """Rows of each group, or of a few; of random fifths where there are too few groups."""
     names = np.array(groups)
     distinct = np.unique(names)
-    if len(distinct) >= LEAST_GROUPS:
-        for name in distinct:
-            yield np.flatnonzero(names == name)
-    else:
+    if len(distinct) < LEAST_GROUPS:
         yield from (np.sort(part) for part in np.array_split(rng.permutation(len(names)), FOLDS))
+        return
+    for some in np.array_split(rng.permutation(distinct), min(len(distinct), MOST_GROUPS)):
+        yield np.flatnonzero(np.isin(names, some))

@@ -22,7 +22,7 @@ CLOCK_MS = 1e-3
 PROFILE_DEVIATION = 0.2
 """How much a profiler's times of a kind may differ from what the kind takes without it."""
 HUBER_CORNER = 2.5
-ROUNDED = 1e-3
+ROUNDED = 0.02
 """Share of a variance that is not kept."""
 
 

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from latcast._model_file import read_model
 from latcast.data import LatencyDataset, NetworkDataset
 from latcast.devices import Target
-from latcast.networks.graph import LayerGraph
+from latcast.networks.graph import LayerGraph, Rule, rules_of
 from latcast.spaces import Archs
 
 from ._adapt import adapted_model
@@ -159,10 +159,11 @@ class LayerPredictor:
     def explain(self, graph: LayerGraph, coverage: float = 0.9) -> LayerExplanation:
         """Where the milliseconds of a network go, kernel by kernel, and what the model doubts."""
         fitted = self.fitted
-        kernels = KernelCounts.of_graphs([graph])
+        rules = rules_of(self.target.runtime)
+        kernels = KernelCounts.of_graphs([graph], rules)
         return explain(
             graph,
-            working_kernels(graph),
+            working_kernels(graph, rules),
             kernels,
             self._forecast_of(kernels),
             fitted.model.prices,
@@ -223,10 +224,10 @@ class LayerPredictor:
     def _forecast(self, networks: Networks) -> Forecast:
         if isinstance(networks, LayerGraph):
             networks = [networks]
-        batch = self.target.batch
+        batch, rules = self.target.batch, rules_of(self.target.runtime)
         if isinstance(networks, Archs):
-            return self._forecast_of(KernelCounts.of_archs(networks, batch))
-        return self._forecast_of(KernelCounts.of_graphs(networks))
+            return self._forecast_of(KernelCounts.of_archs(networks, batch, rules))
+        return self._forecast_of(KernelCounts.of_graphs(networks, rules))
 
     def _forecast_of(self, kernels: KernelCounts) -> Forecast:
         return self.fitted.model.forecast(kernels)
@@ -256,8 +257,8 @@ def observe(datasets: Sequence[Measured]) -> tuple[Observed, list[str]]:
 
 def _kernels_of(data: Measured) -> KernelCounts:
     if isinstance(data, NetworkDataset):
-        return KernelCounts.of_graphs(data.graphs)
-    return KernelCounts.of_archs(data.archs, data.target.batch)
+        return KernelCounts.of_graphs(data.graphs, rules_of(data.target.runtime))
+    return KernelCounts.of_archs(data.archs, data.target.batch, rules_of(data.target.runtime))
 
 
 def _groups(data: Measured) -> list[str]:
@@ -274,7 +275,7 @@ def _times(datasets: Sequence[Measured], kernels: KernelCounts) -> sp.csr_matrix
         if isinstance(data, NetworkDataset):
             for i, own in enumerate(data.graphs):
                 if data.layers_ms is not None:
-                    times = _kernel_times(own, data.layers_ms[i])
+                    times = _kernel_times(own, data.layers_ms[i], rules_of(data.target.runtime))
                     rows.append(np.full(len(times), n + i))
                     columns.append(kernels.rows[graph])
                     values.append(times)
@@ -290,10 +291,10 @@ def _times(datasets: Sequence[Measured], kernels: KernelCounts) -> sp.csr_matrix
     return total
 
 
-def _kernel_times(graph: LayerGraph, layers_ms: Floats) -> Floats:
+def _kernel_times(graph: LayerGraph, layers_ms: Floats, rules: Sequence[Rule]) -> Floats:
     """Milliseconds of every working kernel; 0 where none of its layers was timed."""
     known = np.nan_to_num(layers_ms)
-    return np.array([known[list(k.layers)].sum() for k in working_kernels(graph)])
+    return np.array([known[list(k.layers)].sum() for k in working_kernels(graph, rules)])
 
 
 def _one_target(datasets: Sequence[Measured]) -> Target:

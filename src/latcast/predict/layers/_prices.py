@@ -16,46 +16,72 @@ Floats = npt.NDArray[np.float64]
 WORK = 4
 """Prices of a kind: of an operation, of a byte of activations, of a byte of constants, of a launch.
 """
-CLASSES = 2 * len(ALL_KINDS)
 TIMED_WEIGHT = 0.1
 """Of a kernel's row against a network's."""
-KEEP = 0.03
-"""How firmly a kind's prices keep to those of all kinds."""
+KEEP = 0.2
+"""Weight with which prices keep to those of more kernels, against rows as above."""
 LEAST_SHARE = 1e-3
 """Of the networks' time, that each kind of work takes at least: a price of nothing is not one."""
+LEAST_OF_NEAR = 0.1
+"""Of the price that it keeps to, a price has at least so much: a runtime that fuses more than the
+rules say makes some kernels next to free, and the logarithm of nothing is no number."""
 ROUNDS = 6
 FARTHEST = 30.0
 """Factor between measured and predicted beyond which an error weighs no more."""
-_TINY = 1e-300
+_TINY, _TINY_RIDGE = 1e-300, 1e-9
 
 
 @dataclass(frozen=True)
 class Prices:
     """Milliseconds for each unit of work.
 
-    Kernels on channels in blocks have prices of their own.
+    Operators have prices of their own, and others for channels in blocks; those that rows say
+    little of keep to those of their kind, and these to those of all kernels. An operator that was
+    not seen in a layout has its price in the other, or that of its kind.
 
     Attributes:
-        by_class: shape (2 x kinds, 4), columns as in :data:`WORK`; kinds on blocks come last.
+        by_kind: shape (kinds, 4), columns as in :data:`WORK`.
+        classes: operators, in blocks or not, that have prices of their own, ascending; shape (m,),
+            as in :func:`classes_of`.
+        by_class: their prices, shape (m, 4).
     """
 
+    by_kind: Floats
+    classes: npt.NDArray[np.int64]
     by_class: Floats
 
     @classmethod
     def fit(cls, observed: Observed) -> Prices:
-        """Prices of all kinds that occur, near those of all kinds together where rows say little."""
+        """Prices of the kernels of some networks."""
         kernels, total_ms = observed.kernels, observed.total_ms
         timed, kernel_ms, _ = observed.timed
-        work = work_of(kernels)
         latency_ms = np.concatenate([total_ms, kernel_ms])
         weights = np.concatenate([np.ones(len(total_ms)), np.full(len(timed), TIMED_WEIGHT)])
-        pooled = _solve(_design(kernels, timed, work), weights, latency_ms)
-        pooled = np.maximum(pooled, LEAST_SHARE * _typical(work, kernels, total_ms))
-        classes = classes_of(kernels)
-        spread = np.hstack([work * (classes == n)[:, None] for n in range(CLASSES)])
-        near = np.tile(pooled, CLASSES)
-        priced = _solve(_design(kernels, timed, spread), weights, latency_ms, near)
-        return cls(priced.reshape(CLASSES, WORK))
+
+        def solve(groups: npt.NDArray[np.int64], near: Floats | None) -> Floats:
+            design = _design(kernels, timed, groups)
+            prices = _solve(design, weights, latency_ms, near)
+            return prices.reshape(-1, WORK)
+
+        pooled = solve(np.zeros(len(kernels.ops), dtype=np.int64), None)
+        pooled = np.maximum(pooled, LEAST_SHARE * _typical(kernels, total_ms))
+        kinds, positions = np.unique(kernels.kinds, return_inverse=True)
+        by_kind = np.tile(pooled, (len(ALL_KINDS), 1))
+        by_kind[kinds] = solve(positions, np.tile(pooled, (len(kinds), 1)).ravel())
+        by_kind = np.maximum(by_kind, LEAST_OF_NEAR * pooled)
+        classes, first, positions = np.unique(
+            classes_of(kernels), return_index=True, return_inverse=True
+        )
+        near = by_kind[kernels.kinds[first]]
+        by_class = solve(positions, near.ravel())
+        by_class = np.maximum(by_class, LEAST_OF_NEAR * near)
+        if len(timed):
+            # A profiler that never names an operator says that it is part of others.
+            own = np.isin(classes, classes_of(kernels)[timed])
+            other = np.isin(classes ^ 1, classes[own])
+            by_class[~own] = LEAST_OF_NEAR * near[~own]
+            classes, by_class = classes[own | ~other], by_class[own | ~other]
+        return cls(by_kind, classes, by_class)
 
     def __call__(self, kernels: KernelCounts) -> Floats:
         """Milliseconds of every kernel, shape (d,), positive."""
@@ -63,13 +89,18 @@ class Prices:
 
     def parts(self, kernels: KernelCounts) -> Floats:
         """What every kernel pays for each work, in ms, shape (d, 4)."""
-        return np.asarray(work_of(kernels) * self.by_class[classes_of(kernels)])
+        prices = self.by_kind[kernels.kinds]
+        wanted = classes_of(kernels)
+        for classes in (wanted ^ 1, wanted):  # in the other layout, if not in its own
+            found = np.minimum(np.searchsorted(self.classes, classes), len(self.classes) - 1)
+            known = self.classes[found] == classes
+            prices = np.where(known[:, None], self.by_class[found], prices)
+        return np.asarray(work_of(kernels) * prices)
 
 
 def classes_of(kernels: KernelCounts) -> npt.NDArray[np.int64]:
-    """Row of the prices of every kernel, shape (d,)."""
-    blocked = kernels.fact("blocked").astype(np.int64)
-    return np.asarray(kernels.kinds + len(ALL_KINDS) * blocked)
+    """Twice the number of the main operator, and one more in blocks; shape (d,)."""
+    return np.asarray(2 * kernels.ops + kernels.fact("blocked").astype(np.int64))
 
 
 def work_of(kernels: KernelCounts) -> Floats:
@@ -84,21 +115,25 @@ def work_of(kernels: KernelCounts) -> Floats:
     return np.stack([operations, moved, kernels.fact("param_bytes"), np.ones(len(macs))], axis=1)
 
 
-def _typical(work: Floats, kernels: KernelCounts, total_ms: Floats) -> Floats:
+def _typical(kernels: KernelCounts, total_ms: Floats) -> Floats:
     """Prices at which each work alone would take as long as the networks do, shape (4,)."""
-    sums = kernels.counts @ work
+    sums = kernels.counts @ work_of(kernels)
     return np.asarray(total_ms.sum() / np.maximum(sums.sum(axis=0), 1.0))
 
 
-def _design(kernels: KernelCounts, timed: npt.NDArray[np.int64], work: Floats) -> sp.csr_matrix:
-    """Work of every network, then of every kernel that was timed."""
-    matrix = sp.csr_matrix(work)
-    return sp.vstack([kernels.counts @ matrix, matrix[timed]], format="csr")
-
-
-def _solve(
-    design: sp.csr_matrix, weights: Floats, latency_ms: Floats, near: Floats | None = None
+def _design(
+    kernels: KernelCounts, timed: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]
 ) -> Floats:
+    """Work of every network, then of every kernel that was timed, by group (d,) of kernels."""
+    columns = (WORK * groups[:, None] + np.arange(WORK)).ravel()
+    rows = np.repeat(np.arange(len(groups)), WORK)
+    shape = (len(groups), WORK * (int(groups.max()) + 1))
+    matrix = sp.csr_matrix((work_of(kernels).ravel(), (rows, columns)), shape=shape)
+    stacked: Floats = sp.vstack([kernels.counts @ matrix, matrix[timed]]).toarray()
+    return stacked
+
+
+def _solve(dense: Floats, weights: Floats, latency_ms: Floats, near: Floats | None) -> Floats:
     """Prices that are not negative, by least squares of errors of the logarithm, as it were.
 
     Each round solves a non-negative problem (Lawson and Hanson, *Solving Least Squares Problems*,
@@ -107,21 +142,23 @@ def _solve(
     alone, prices would come out low. ``near`` holds what prices keep to that the rows say nothing
     of.
     """
+    from scipy.linalg import cholesky, solve_triangular
     from scipy.optimize import nnls
 
-    dense = design.toarray()
     scale = near if near is not None else _column_scale(dense, latency_ms)
-    dense *= scale
-    hold = KEEP * np.sqrt(len(latency_ms)) if near is not None else 0.0
+    dense = dense * scale
+    hold = KEEP if near is not None else 0.0
     prices = np.ones(len(scale))
     for round_ in range(ROUNDS):
         predicted = dense @ prices
         against = latency_ms if round_ == 0 else np.sqrt(latency_ms * predicted)
         against = np.clip(against, latency_ms / FARTHEST, latency_ms * FARTHEST)
         x = dense * (weights / against)[:, None]
-        y = weights * latency_ms / against
-        q, r = np.linalg.qr(np.vstack([x, hold * np.eye(len(scale))]))
-        prices, _ = nnls(r, q.T @ np.append(y, np.full(len(scale), hold)))
+        gram = x.T @ x + (hold**2 + _TINY_RIDGE) * np.eye(len(scale))
+        right = x.T @ (weights * latency_ms / against) + hold**2
+        # The same problem with as many rows as columns.
+        r = cholesky(gram)
+        prices, _ = nnls(r, solve_triangular(r, right, trans=1))
     return np.asarray(prices * scale)
 
 

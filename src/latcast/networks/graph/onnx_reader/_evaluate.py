@@ -12,6 +12,7 @@ import numpy as np
 
 from latcast.networks.graph._graph import TensorShape
 
+from ._moves import cuts
 from ._shapes import axes_of
 from ._tensors import MOST_FOLDED, read_tensor, type_of
 from ._values import UnknownShape
@@ -121,17 +122,9 @@ def _split(node: Node, shapes: Sequence[TensorShape]) -> list[Array]:
 
 def _slice(node: Node, _: Sequence[TensorShape]) -> Array:
     data = node.data(0)
-    if "starts" in node.attributes:
-        starts, ends = node.integers("starts"), node.integers("ends")
-        axes, steps = node.integers("axes", range(len(starts))), [1] * len(starts)
-    else:
-        starts, ends = node.whole_numbers(1), node.whole_numbers(2)
-        axes = list(range(len(starts))) if node.get(3) is None else node.whole_numbers(3)
-        steps = [1] * len(starts) if node.get(4) is None else node.whole_numbers(4)
-    cut = [slice(None)] * data.ndim
-    for n, axis in enumerate(axes_of(axes, data.ndim)):
-        cut[axis] = slice(starts[n], ends[n], steps[n])
-    return data[tuple(cut)]
+    for axis, taken in cuts(node).items():
+        data = np.take(data, np.array(taken, np.int64), axis=axis)
+    return data
 
 
 def _transpose(node: Node, _: Sequence[TensorShape]) -> Array:

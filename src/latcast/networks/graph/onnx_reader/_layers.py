@@ -51,6 +51,7 @@ class Layers:
                 groups=reading.groups,
                 element_bytes=_largest_type([*outputs, *read]),
                 sum_length=reading.sum_length,
+                order=reading.order,
             )
         )
         return len(self._layers) - 1

@@ -8,7 +8,7 @@ import numpy as np
 
 from latcast.networks.graph._graph import TensorShape
 
-from ._shapes import axes_of, axis_of, broadcast, reshaped, with_axis
+from ._shapes import axes_of, axis_of, broadcast, cut, reshaped, with_axis
 from ._values import Entry, Node, Reading, UnknownShape
 
 
@@ -20,14 +20,29 @@ def _reshape(node: Node) -> Reading:
 
 
 def _rebatched(shape: TensorShape, target: list[int], old: int, new: int) -> list[int]:
-    """The target with the leading side that it has with another batch, where that fits."""
-    if not target or target[0] < 1 or target[0] % old or not shape or shape[0] % new:
-        return target
-    leading = target[0] // old * new
-    if -1 in target:
-        return [leading, *target[1:]] if shape[0] == leading else target
+    """The target with the side that it has with another batch, where that fits."""
     sides = [shape[n] if s == 0 and n < len(shape) else s for n, s in enumerate(target)]
-    return [leading, *target[1:]] if prod(sides) * new == prod(shape) * old else target
+    at = _batch_axis(shape, sides, old)
+    if at == len(sides) or sides[at] < 1 or sides[at] % old:
+        return target
+    changed = [*target[:at], sides[at] // old * new, *target[at + 1 :]]
+    if -1 in target:
+        return changed if shape[: at + 1] == (*sides[:at], changed[at]) else target
+    return changed if prod(sides) * new == prod(shape) * old else target
+
+
+def _batch_axis(shape: TensorShape, sides: list[int], old: int) -> int:
+    """Where the batch is in the shape that a Reshape gives.
+
+    It is no axis that both shapes start with. It may have been merged with the axis before (as
+    where a linear layer of tokens is written as a product of two matrices).
+    """
+    shared = 0
+    while shared < min(len(shape), len(sides)) and shape[shared] == sides[shared]:
+        shared += 1
+    if 0 < shared and len(sides) < len(shape) and prod(sides[shared:]) == prod(shape[shared + 1 :]):
+        return shared - 1
+    return next((n for n in range(shared, len(sides)) if sides[n] == old), shared)
 
 
 def _flatten(node: Node) -> Reading:
@@ -95,8 +110,9 @@ def _split(node: Node) -> Reading:
     return Reading(tuple(with_axis(shape, axis, p) for p in parts))
 
 
-def _slice(node: Node) -> Reading:
-    shape = list(node.shape(0))
+def cuts(node: Node) -> dict[int, range]:
+    """Axis -> positions that a ``Slice`` takes: by attributes in older opsets, else by inputs."""
+    shape = node.shape(0)
     if "starts" in node.attributes:
         starts, ends = node.integers("starts"), node.integers("ends")
         axes, steps = node.integers("axes", range(len(starts))), [1] * len(starts)
@@ -106,9 +122,17 @@ def _slice(node: Node) -> Reading:
         steps = [1] * len(starts) if node.get(4) is None else node.whole_numbers(4)
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
         raise ValueError("starts, ends, axes and steps must be as many, and no step 0")
+    taken = {}
     for n, axis in enumerate(axes_of(axes, len(shape))):
-        shape[axis] = len(range(*slice(starts[n], ends[n], steps[n]).indices(shape[axis])))
-    return Reading((tuple(shape),), stride=(1, max(map(abs, steps), default=1)))
+        taken[axis] = cut(shape[axis], starts[n], ends[n], steps[n])
+    return taken
+
+
+def _slice(node: Node) -> Reading:
+    shape = node.shape(0)
+    taken = cuts(node)
+    step = max((abs(some.step) for some in taken.values()), default=1)
+    return Reading((_replaced(shape, {n: len(t) for n, t in taken.items()}),), stride=(1, step))
 
 
 def _pad(node: Node) -> Reading:
@@ -128,7 +152,7 @@ def _transpose(node: Node) -> Reading:
     order = node.integers("perm", range(len(shape))[::-1])
     if sorted(order) != list(range(len(shape))):
         raise ValueError(f"perm must name each of {len(shape)} axes once; got {order}")
-    return Reading((tuple(shape[n] for n in order),))
+    return Reading((tuple(shape[n] for n in order),), order=tuple(order))
 
 
 def _gather(node: Node) -> Reading:

@@ -63,13 +63,14 @@ def window_side(
 ) -> int:
     """Positions of a window along a side (ONNX, *Conv* and *MaxPool*).
 
-    With ``ceil`` a last window may reach beyond the padding, but must start before it.
+    With ``ceil`` a last window may reach beyond the padding, but must start before it. A window
+    that lacks less than a step to fit has one position, as runtimes divide towards 0.
     """
     room = side + sum(pads) - dilation * (kernel - 1) - 1
-    out = (-(-room // stride) if ceil else room // stride) + 1
+    out = (-(-room // stride) if ceil else max(room, 0) // stride) + 1
     if ceil and (out - 1) * stride >= side + pads[0]:
         out -= 1
-    if room < 0 or out < 1:
+    if room <= -stride or out < 1:
         raise ValueError(f"a window of {kernel} must fit into a side of {side} padded by {pads}")
     return out
 
@@ -77,3 +78,11 @@ def window_side(
 def with_axis(shape: TensorShape, axis: int, side: int) -> TensorShape:
     """The shape with another side on one axis."""
     return (*shape[:axis], side, *shape[axis + 1 :])
+
+
+def cut(side: int, start: int, end: int, step: int) -> range:
+    """Positions that a slice takes of a side (ONNX, *Slice*; not Python's for negative steps)."""
+    last = side if step > 0 else side - 1
+    first = min(max(start + side if start < 0 else start, 0), max(last, 0))
+    end = end + side if end < 0 else end
+    return range(first, min(max(end, 0 if step > 0 else -1), side), step)

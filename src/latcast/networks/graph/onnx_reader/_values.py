@@ -69,6 +69,7 @@ class Reading:
         dilation: of the window.
         groups: of a convolution, or heads.
         sum_length: of a product.
+        order: of the axes of a transpose.
     """
 
     shapes: tuple[TensorShape | None, ...]
@@ -80,6 +81,7 @@ class Reading:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     sum_length: int = 0
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,8 @@ def _conv_transpose(node: Node) -> Reading:
         reach = (window.kernel[n] - 1) * window.dilations[n] + 1 + beyond[n]
         pads = window.pads[n] + window.pads[n + rank]
         if window.auto_pad.startswith("SAME"):
-            sides.append(side * window.strides[n])
+            # As onnxruntime has it: it pads nothing where the window is smaller than a step.
+            sides.append(window.strides[n] * (side - 1) + min(window.strides[n], reach))
         else:
             sides.append(window.strides[n] * (side - 1) + reach - pads)
     out = (shape[0], kernel[1] * groups, *(asked[-rank:] or sides))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from latcast._optional import require
 from latcast.networks.graph._graph import LayerGraph
 
-from ._archive import read_archive
+from ._archive import read_archive, reason
 from ._exported import exported, program_of
 from ._reader import layers_of
 
@@ -54,7 +54,7 @@ def read_pytorch(
             stays open.
     """
     if isinstance(model, str | Path):
-        return layers_of(read_archive(Path(model)), name or Path(model).stem, batch, shapes)
+        return _read_file(Path(model), name, batch, shapes)
     torch = require("torch", "torch", "reading PyTorch models")
     if isinstance(model, torch.nn.Module):
         if example_inputs is None:
@@ -70,3 +70,16 @@ def read_pytorch(
             f"got {type(model).__name__}"
         )
     return layers_of(program_of(model), name or "network", batch, shapes)
+
+
+def _read_file(
+    path: Path,
+    name: str | None,
+    batch: int | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+) -> LayerGraph:
+    program = read_archive(path)
+    try:
+        return layers_of(program, name or path.stem, batch, shapes)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path.name}: {reason(error)}") from error

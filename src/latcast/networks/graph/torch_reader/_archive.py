@@ -42,12 +42,17 @@ def read_archive(path: Path) -> Program:
     try:
         with zipfile.ZipFile(path) as archive:
             text = _graph_text(archive)
-        record = json.loads(text)
-        return _program(record)
+        return _program(json.loads(text))
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise ValueError(f"{path.name} must be a file of {_HOW_TO_SAVE}; got {error}") from error
     except (LookupError, TypeError, AttributeError, RecursionError, ValueError) as error:
-        raise ValueError(f"{path.name} holds no graph that can be read: {error}") from error
+        raise ValueError(f"{path.name} holds no graph that can be read: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """What an error says, in one line that is not long whatever a file holds."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__} {said[:300]}" if isinstance(error, KeyError) else said[:300]
 
 
 def _graph_text(archive: zipfile.ZipFile) -> bytes:

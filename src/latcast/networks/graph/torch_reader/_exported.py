@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._program import Call, Graph, Program, Ref, Side, Tensor
@@ -36,7 +38,9 @@ def exported(module: nn.Module, example_inputs: Sequence[Any]) -> ExportedProgra
     torch.backends.mha.set_fastpath_enabled(False)
     module.eval()
     try:
-        with torch.no_grad():
+        # What PyTorch warns of is about running or training the program.
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return torch.export.export(module, inputs, strict=False)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
@@ -123,10 +127,10 @@ def _noted(name: str, value: Any, tensors: dict[str, Tensor]) -> str | None:
 def _side(side: Any) -> Side:
     if isinstance(side, int):
         return side
-    from sympy import srepr  # type: ignore[import-untyped]
+    sympy = import_module("sympy")  # PyTorch needs it, and it has no types
 
     expression = side.node.expr
-    return int(expression) if expression.is_number else str(srepr(expression))
+    return int(expression) if expression.is_number else str(sympy.srepr(expression))
 
 
 def _call(node: fx.Node, names: _Names) -> Call:

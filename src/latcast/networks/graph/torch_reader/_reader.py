@@ -9,7 +9,7 @@ from typing import Any
 
 from latcast.networks.graph._graph import GRAPH_INPUT, UNKNOWN, LayerGraph
 
-from ._attention import ATTENTIONS, add_attention
+from ._composites import composite
 from ._layers import GrowingLayers
 from ._operation import Facts, Operand, Operation, Origin
 from ._program import Call, Graph, Program, Ref
@@ -86,7 +86,9 @@ class _Scope:
         self, name: str, source: int | None = None, origins: frozenset[Origin] = frozenset()
     ) -> Operand:
         """The tensor of that name, as it comes from a source."""
-        tensor = self.graph.tensors[name]
+        tensor = self.graph.tensors.get(name)
+        if tensor is None:
+            raise ValueError(f"tensor {name!r} must have a shape; it has none")
         shape = closed(tensor.shape, self.symbols)
         return Operand(shape, tensor.dtype, tensor.element_bytes, source, origins)
 
@@ -161,8 +163,8 @@ class _Reader:
         if name and all(x.is_constant for x in reads):
             return None, frozenset(o for x in reads for o in x.origins)
         layer = _layer_name(scope, call)
-        if name in ATTENTIONS:
-            return add_attention(self.growing, layer, call.target, operation), frozenset()
+        if (add := composite(name, operation)) is not None:
+            return add(self.growing, layer, call.target, operation), frozenset()
         facts = RULES[name](operation) if name in RULES else Facts(UNKNOWN)
         reads = reads if facts.reads is None else facts.reads
         if facts.op == "identity":

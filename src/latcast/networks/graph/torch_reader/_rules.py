@@ -128,7 +128,6 @@ def _plain_table() -> dict[str, str]:
                    "upsample_trilinear3d"),
         "depth_to_space": ("pixel_shuffle",),
         "space_to_depth": ("pixel_unshuffle",),
-        "channel_shuffle": ("channel_shuffle", "native_channel_shuffle"),
     }  # fmt: skip
     return {name: op for op, names in table.items() for name in names}
 

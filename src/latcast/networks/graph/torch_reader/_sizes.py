@@ -77,18 +77,34 @@ def _value(node: ast.expr, symbols: Mapping[str, int]) -> int:
     return result
 
 
-def _symbol(side: Side) -> str | None:
-    """The symbol that a side is, if it is nothing else."""
+def _multiple(side: Side) -> tuple[int, str] | None:
+    """Factor and symbol of a side that is a symbol or a multiple of one, as inputs have them."""
     if isinstance(side, int) or len(side) > _LONGEST:
         return None
     match ast.parse(side, mode="eval").body:
         case ast.Call(func=ast.Name(id="Symbol"), args=[ast.Constant(value=str(name))]):
-            return name
+            return 1, name
+        case ast.Call(
+            func=ast.Name(id="Mul"),
+            args=[
+                ast.Call(func=ast.Name(id="Integer"), args=[ast.Constant(value=int(factor))]),
+                ast.Call(func=ast.Name(id="Symbol"), args=[ast.Constant(value=str(name))]),
+            ],
+        ) if factor > 0:
+            return factor, name
     return None
 
 
 def _written(shape: Sequence[Side]) -> str:
-    return str([s if isinstance(s, int) else (_symbol(s) or s) for s in shape]).replace("'", "")
+    return f"[{', '.join(map(_written_side, shape))}]"
+
+
+def _written_side(side: Side) -> str:
+    multiple = _multiple(side)
+    if multiple is None:
+        return str(side)
+    factor, symbol = multiple
+    return symbol if factor == 1 else f"{factor}*{symbol}"
 
 
 def bound(
@@ -113,8 +129,9 @@ def bound(
     for name, shape in inputs.items():
         wanted = _wanted(name, shape, batch, (shapes or {}).get(name))
         for side, value in zip(shape, wanted, strict=True):
-            if (symbol := _symbol(side)) is not None:
-                symbols.setdefault(symbol, value)
+            if (multiple := _multiple(side)) is not None:
+                factor, symbol = multiple
+                symbols.setdefault(symbol, value // factor)
         if _closed_or_none(shape, symbols) != tuple(wanted):
             raise ValueError(
                 f"input {name!r} was exported as {_written(shape)} and cannot be {wanted}; "
@@ -135,7 +152,7 @@ def _wanted(
             )
         return list(given)
     wanted = list(shape)
-    if wanted and (batch is not None or _symbol(wanted[0])):
+    if wanted and (batch is not None or isinstance(wanted[0], str)):
         wanted[0] = batch or 1
     fixed = [s for s in wanted if isinstance(s, int)]
     if len(fixed) != len(wanted):

@@ -1,0 +1,134 @@
+"""``latcast inspect``: the layers of a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from latcast.networks import to_onnx
+from latcast.networks.graph import read_onnx
+from latcast.spaces import space
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    the_space = space("ofa-mobilenet-v3")
+    arch = the_space.sample(1, seed=2, restrict={"r": [128]})
+    path = tmp_path_factory.mktemp("onnx") / "net.onnx"
+    path.write_bytes(to_onnx(the_space.network(arch), None))
+    return path
+
+
+def _save(path: Path, nodes: list[onnx.NodeProto], sides: list[Any]) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, sides)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.ones((4, 4), np.float32), "w")],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets), path)
+    return path
+
+
+@pytest.fixture
+def with_unknown(tmp_path: Path) -> Path:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], name="first"),
+        helper.make_node("Magic", ["a"], ["b"], domain="com.example", name="evil\x1b[31m"),
+        helper.make_node("Relu", ["b"], ["y"], name="last"),
+    ]
+    return _save(tmp_path / "odd.onnx", nodes, ["N", 4])
+
+
+def test_layers_and_sums(latcast: Any, network: Path) -> None:
+    graph = read_onnx(network, batch=2)
+    record = latcast.json("inspect", network, "--batch", 2)
+    assert record["network"] == "net"
+    assert len(record["layers"]) == record["total"]["layers"] == len(graph)
+    assert record["total"]["macs"] == graph.macs
+    assert record["total"]["params"] == graph.params
+    assert record["uncosted"] == []
+    for fact in ("layers", "macs", "params", "read_bytes", "moved_bytes"):
+        assert sum(kind[fact] for kind in record["kinds"]) == record["total"][fact]
+    views = [x for x in record["layers"] if x["kind"] == "view"]
+    assert views
+    assert all(x["moved_bytes"] == 0 < x["read_bytes"] for x in views)
+    text = latcast("inspect", network).stdout
+    assert f"net: {len(graph)} layers" in text
+    assert "depthwise_conv" in text
+    assert "1x24x64x64" in text
+
+
+def test_the_busiest_layers_in_running_order(latcast: Any, network: Path) -> None:
+    everything = latcast.json("inspect", network)
+    shown = latcast.json("inspect", network, "--layers", 5)
+    macs = sorted((x["macs"] for x in everything["layers"]), reverse=True)
+    assert sorted((x["macs"] for x in shown["layers"]), reverse=True) == macs[:5]
+    names = [x["name"] for x in everything["layers"]]
+    positions = [names.index(x["name"]) for x in shown["layers"]]
+    assert positions == sorted(positions)
+    assert shown["total"] == everything["total"]
+    assert "1x24x64x64" not in latcast("inspect", network, "--layers", 0).stdout
+
+
+def test_what_is_not_known_is_told_and_strict_fails(latcast: Any, with_unknown: Path) -> None:
+    run = latcast("inspect", with_unknown)
+    assert "com.example::Magic x 1 (33.3 % of layers), Relu x 1" in run.stderr
+    assert "\x1b" not in run.stdout
+    assert "evil?[31m" in run.stdout
+    record = latcast.json("inspect", with_unknown, "--quiet")
+    assert record["uncosted"][0] == {
+        "operator": "com.example::Magic",
+        "layers": 1,
+        "share": pytest.approx(1 / 3),
+    }
+    assert [x["macs"] for x in record["layers"]] == [16, None, None]
+    assert latcast("inspect", with_unknown, "--quiet").stderr == ""
+    message = latcast.error("inspect", with_unknown, "--strict", code=1)
+    assert "every layer must have a known cost" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--shape", "x"], 2, "--shape must be like input=1x3x224x224; got 'x'"),
+        (["--shape", "x=1xx2"], 2, "--shape must be like"),
+        (["--shape", "z=1x2"], 1, "inputs of the model: x"),
+        ([], 1, "--shape x=1x3x224x224"),
+    ],
+)
+def test_shapes_that_are_asked_for(
+    latcast: Any, tmp_path: Path, options: list[str], code: int, message: str
+) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    path = _save(tmp_path / "open.onnx", nodes, ["N", 3, "h", "w"])
+    assert message in latcast.error("inspect", path, *options, code=code)
+    shown = latcast.json("inspect", path, "--shape", "x=2x3x5x7")
+    assert shown["layers"][0]["out_shapes"] == [[2, 3, 5, 7]]
+
+
+def test_files_that_hold_no_model(latcast: Any, tmp_path: Path) -> None:
+    assert "no such file" in latcast.error("inspect", tmp_path / "none.onnx", code=2)
+    path = tmp_path / "net.pth"
+    path.write_bytes(b"x")
+    assert "must end in .onnx or .pt2" in latcast.error("inspect", path, code=2)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"nothing of the kind")
+    assert "must be an ONNX model" in latcast.error("inspect", path, code=1)
+
+
+def test_exported_programs_are_read_by_their_suffix(latcast: Any, tmp_path: Path) -> None:
+    path = tmp_path / "net.pt2"
+    path.write_bytes(b"nothing of the kind")
+    assert "net.pt2" in latcast.error("inspect", path, code=1)
+
+
+def test_help(latcast: Any) -> None:
+    assert "Example: latcast inspect" in latcast("inspect", "--help").stdout
