@@ -203,7 +203,7 @@ class Pool(Measuring):
 
 def on_datasets(suggested: int, rounds: int, verify: int) -> None:
     """Regret on the targets of our own datasets, with rounds and without."""
-    files = sorted((Path(__file__).parents[1] / "datasets").glob("*.parquet"))
+    files = sorted((Path(__file__).parents[1] / "datasets").glob("*_t[0-9].parquet"))
     # The shipped base model was trained on these targets; the Note10's was not.
     base = latcast.load("samsung-note10")
     total = suggested + rounds * verify

@@ -33,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cells = (arguments.data / "help" / "nasbench201" / "latency").glob("*.pt")
     groups = [
-        sorted(arguments.measured.glob("*.parquet")),
+        sorted(arguments.measured.glob("*_t[0-9].parquet")),
         sorted(path for path in cells if path.stem not in SCORED),
     ]
     found: dict[str, list[float]] = {}

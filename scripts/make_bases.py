@@ -48,7 +48,7 @@ def _sources(folder: Path, measured: Path) -> dict[str, list[Path]]:
     }  # fmt: skip
     help_files["ofa-mobilenet-v3"] += [
         *(folder / "ofanas" / "datasets" / f"{name}.csv" for name in OFANAS),
-        *sorted(measured.glob("*.parquet")),
+        *sorted(measured.glob("*_t[0-9].parquet")),
     ]
     return help_files
 

@@ -49,7 +49,7 @@ def _sources(folder: Path, measured: Path) -> dict[str, Path]:
     sources = {n: folder / "ofanas" / "datasets" / f"{f}.csv" for n, f in OFANAS.items()}
     for path in sorted((folder / "help" / "ofa" / "latency").glob("*.pt")):
         sources["help-" + path.stem.replace("_", "-")] = path
-    for path in sorted(measured.glob("*.parquet")):
+    for path in sorted(measured.glob("*_t[0-9].parquet")):
         sources[path.stem.replace("_", "-")] = path
     return sources
 

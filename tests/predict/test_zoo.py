@@ -15,7 +15,7 @@ EXPECTED = {
     "samsung-note10",
     "rtx-2080-ti",
     "tesla-p40",
-    *(path.stem.replace("_", "-") for path in OUR_DATASETS.glob("*.parquet")),
+    *(path.stem.replace("_", "-") for path in OUR_DATASETS.glob("*_t[0-9].parquet")),
     *(f"help-{d}-{b}" for d in ("2080ti", "titan-rtx", "titan-xp", "v100") for b in (1, 32, 64)),
 }
 
