@@ -28,7 +28,6 @@ from latcast.predict.layers._posterior import (
 
 MakeCounts = Callable[..., KernelCounts]
 NOISE = Noise(0.02, 0.1, 0.1)
-NOTHING = np.zeros((0, 0))
 
 
 def exact_weights(mean: np.ndarray, covariance: np.ndarray) -> Weights:
@@ -125,7 +124,7 @@ def negative_log_posterior(
     """As the model is told in words, kernel by kernel and network by network."""
     counts, times = observed.kernels.counts.toarray(), observed.times_ms.toarray()
     p, q = features.shape[1], whole.shape[1]
-    factors = w[p + q :] * PROFILE_DEVIATION
+    factors = dict(zip(np.unique(observed.kernels.kinds), w[p + q :], strict=True))
     log_ms = base + features @ w[:p]
     value = w @ w / 2
     for n, line_ in enumerate(counts):
@@ -141,12 +140,13 @@ def negative_log_posterior(
             clock = (observed.clock_ms / np.exp(y)) ** 2
             deviation = np.sqrt(NOISE.kernel**2 + (NOISE.timing**2 + clock) / len(where))
             mean = log_ms[k] + whole[where].mean(axis=0) @ w[p : p + q]
-            z = abs(y - mean - factors[observed.kernels.kinds[k]]) / deviation
+            mean += PROFILE_DEVIATION * factors[observed.kernels.kinds[k]]
+            z = abs(y - mean) / deviation
             value += z**2 / 2 if z < HUBER_CORNER else HUBER_CORNER * (z - HUBER_CORNER / 2)
     return float(value)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("timed", [False, True])
 def test_weights_are_those_of_another_optimizer(
     made_kernels: MakeCounts, seed: int, timed: bool
@@ -154,9 +154,8 @@ def test_weights_are_those_of_another_optimizer(
     problem = several(made_kernels, np.random.default_rng(seed), timed=timed)
     observed, base, features, whole = problem
     weights, _ = learn(*problem, NOISE)
-    start = np.zeros(6 + len(ALL_KINDS))
-    found = minimize(negative_log_posterior, start, args=problem, method="L-BFGS-B")
-    best = found.x
+    start = np.zeros(6 + 3)  # and a factor of the profiler on each kind
+    best = minimize(negative_log_posterior, start, args=problem, method="L-BFGS-B").x
     log_ms = base + features @ weights.mean[:4]
     theirs = base + features @ best[:4]
     totals = [
