@@ -38,16 +38,8 @@ def is_blocked(layer: GraphLayer, word: str, sources: Sequence[bool]) -> bool:
     if layer.kind in ("conv", "depthwise_conv"):
         return takes_blocks(layer)
     if layer.op in _POOLS:
-        return layer.in_shapes[0][1] % BLOCK == 0
-    if not sources or not all(sources):
-        return False
-    if layer.op in _GLOBAL_POOLS:
-        return layer.in_shapes[0][1] % BLOCK == 0
-    if layer.op in ("add", "mul"):
-        return word == "silu" or (len(layer.inputs) > 1 and len(set(layer.in_shapes)) == 1)
-    if layer.op == "concat":
-        return _is_of_blocks(layer)
-    return word in _KEEPING
+        return _fills_blocks(layer)
+    return bool(sources) and all(sources) and _keeps_blocks(layer, word)
 
 
 def takes_blocks(layer: GraphLayer) -> bool:
@@ -61,6 +53,23 @@ def takes_blocks(layer: GraphLayer) -> bool:
     if groups == channels == after[1]:
         return channels % ALIGNED == 0
     return channels // groups % BLOCK == 0 and after[1] // groups % BLOCK == 0
+
+
+def _keeps_blocks(layer: GraphLayer, word: str) -> bool:
+    """Whether a kernel that is given blocks writes some."""
+    if layer.op in _GLOBAL_POOLS:
+        return _fills_blocks(layer)
+    if layer.op in ("add", "mul"):
+        return word == "silu" or (len(layer.inputs) > 1 and len(set(layer.in_shapes)) == 1)
+    if layer.op == "concat":
+        return _is_of_blocks(layer)
+    return word in _KEEPING
+
+
+def _fills_blocks(layer: GraphLayer) -> bool:
+    """Whether the channels that it reads are whole blocks."""
+    shape = layer.in_shapes[0]
+    return shape is not None and shape[1] % BLOCK == 0
 
 
 def _is_of_blocks(concat: GraphLayer) -> bool:

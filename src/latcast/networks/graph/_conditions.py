@@ -17,7 +17,7 @@ _IMAGE_AXES = 4
 _TOKEN_AXES = 3
 
 
-def always(parts: Parts, path: Sequence[Part]) -> bool:
+def always(_parts: Parts, _path: Sequence[Part]) -> bool:
     """Nothing more."""
     return True
 
@@ -76,7 +76,7 @@ def adds_a_bias(parts: Parts, path: Sequence[Part]) -> bool:
 def is_gemm(parts: Parts, path: Sequence[Part]) -> bool:
     """A product of matrices with a bias, or one that is written as ``Gemm``."""
     product = parts.layer(path[0].main)
-    is_matrix = len(_written(parts, path[0])) == 2  # noqa: PLR2004
+    is_matrix = len(_written(parts, path[0])) == 2
     has_bias = len(path[0].layers) > 1 or _has_bias(product)
     return is_matrix and (has_bias or product.operator == "Gemm")
 
@@ -93,9 +93,7 @@ def adds_tokens(parts: Parts, path: Sequence[Part]) -> bool:
     layer = parts.layer(path[0].key)
     shapes = set(layer.in_shapes)
     return (
-        len(layer.inputs) == 2  # noqa: PLR2004
-        and len(shapes) == 1
-        and len(_written(parts, path[0])) == _TOKEN_AXES
+        len(layer.inputs) == 2 and len(shapes) == 1 and len(_written(parts, path[0])) == _TOKEN_AXES
     )
 
 
