@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 import latcast
 from latcast.bench.machine import describe
-from latcast.data import LatencyDataset
+from latcast.data import LatencyDataset, read_latencies
 from latcast.devices import Target
 from latcast.measure import Protocol
 from latcast.predict import Predictor
@@ -203,7 +203,7 @@ class Pool(Measuring):
 
 def on_datasets(suggested: int, rounds: int, verify: int) -> None:
     """Regret on the targets of our own datasets, with rounds and without."""
-    files = sorted((Path(__file__).parents[1] / "datasets").glob("*.parquet"))
+    files = sorted((Path(__file__).parents[1] / "datasets").glob("*_t[0-9].parquet"))
     # The shipped base model was trained on these targets; the Note10's was not.
     base = latcast.load("samsung-note10")
     total = suggested + rounds * verify
@@ -218,7 +218,7 @@ def on_datasets(suggested: int, rounds: int, verify: int) -> None:
     print(f"{'target':44}{'with rounds':>22}{'without':>22}{'measurements':>14}")
     every: list[list[list[float]]] = [[], []]
     for file in files:
-        data, cells, count = latcast.read(file), [], 0
+        data, cells, count = read_latencies(file), [], 0
         for n, plan in enumerate(
             ((suggested, rounds, verify), (total - len(QUANTILES), 1, len(QUANTILES)))
         ):

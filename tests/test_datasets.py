@@ -9,10 +9,11 @@ import pytest
 
 import latcast
 from latcast.data.audit import audit
+from latcast.networks.families import Member, family_names
 from latcast.predict import zoo
 
 FOLDER = Path(__file__).parents[1] / "datasets"
-FILES = sorted(FOLDER.glob("*.parquet"))
+FILES = sorted(FOLDER.glob("*_t[0-9].parquet"))
 
 
 def test_together_they_are_small():
@@ -47,3 +48,39 @@ def test_a_model_of_every_dataset_is_shipped(path):
     header = zoo.header(path.stem.replace("_", "-"))
     assert header["target"] == path.stem.replace("_", "/")
     assert header["card"]["metrics"]["mape"] < 3
+
+
+NETWORK_FILES = sorted(FOLDER.glob("*.networks.parquet"))
+
+
+@pytest.mark.parametrize("path", NETWORK_FILES, ids=lambda p: p.stem)
+def test_dataset_of_networks(path):
+    data = latcast.read(path)
+    stem = str(data.target).replace("/", "_")
+    assert path.name == f"{stem}.networks.parquet"
+    assert len(data) == 730 == len(set(data.names))
+    assert {Member.parse(name).family for name in data.names} == set(family_names())
+    assert data.provenance["licence"] == "CC-BY-4.0"
+    assert not [f for f in audit(data) if f.severity == "error"]
+    error, unstable = np.median(data.standard_error), (~(data.standard_error <= 0.03)).sum()
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    row = next(line for line in card.splitlines() if path.name in line)
+    assert f" {100 * error:.1f} % | {unstable} |" in row
+    header = zoo.layer_header(stem.replace("_", "-"))
+    assert header["target"] == str(data.target)
+    assert header["card"]["metrics"]["median_error"] < 6
+
+
+@pytest.mark.parametrize("path", NETWORK_FILES, ids=lambda p: p.stem)
+def test_graphs_are_those_of_the_members(path):
+    data = latcast.read(path)
+    for n in range(0, len(data), 97):
+        graph = latcast.read_graph(Member.parse(data.names[n]).to_onnx())
+        assert graph.layers == data.graphs[n].layers
+        assert len(data.layers_ms[n]) == len(graph)
+
+
+def test_all_targets_have_the_same_networks():
+    names = [set(latcast.read(path).names) for path in NETWORK_FILES]
+    assert len(names) == 2
+    assert names[0] == names[1]

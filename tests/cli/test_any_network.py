@@ -302,7 +302,8 @@ def test_train_evaluate_adapt_audit(
     assert (result["samples"], result["scored"], result["space"]) == (3, 3, None)
     assert "adapted from: layers model of" in latcast("models", adapted).stdout
     latcast.error("adapt", out, later, "--out", adapted, "--method", "last-layer", code=2)
-    latcast.error("evaluate", "tesla-p40", later, code=2)
+    space_model = ("tesla-p40", later)
+    assert "no layer model is shipped for" in latcast.error("evaluate", *space_model, code=2)
     latcast.error("train", data, "--predictor", "mlp", "--out", out, code=2)
 
     assert latcast.json("audit", later) == []

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 
 from latcast.cli._fronts import print_found
@@ -220,6 +221,37 @@ def test_other_spaces_all_the_way(latcast: Any, tmp_path: Path, name: str) -> No
     assert [x["latency_ms"] for x in predicted] == pytest.approx(costs * 1e-7 + 1, rel=0.01)
     message = latcast.error("search", "--device", model, "--max-latency", 20, code=2)
     assert f"no accuracy model is shipped for {name}: give" in message
+
+
+@pytest.mark.parametrize("name", ["ofa-proxyless", "ofa-resnet50"])
+def test_searched_by_accuracies_of_ones_own_and_exported(
+    latcast: Any, tmp_path: Path, name: str
+) -> None:
+    the_space = space(name)
+    archs = the_space.sample(500, 0, restrict={"r": [160, 192]})
+    macs = the_space.costs(archs)["macs"].to_numpy()
+    data, model, accuracies, trained, best = (
+        tmp_path / x for x in ("d.parquet", "m.latcast", "a.csv", "a.latcast", "best.json")
+    )
+    LatencyDataset(archs, macs * 1e-7 + 1, Target("imaginary", "simulator")).save(data)
+    rows = [
+        {"arch": json.dumps(arch), "accuracy": a}
+        for arch, a in zip(archs[:60].to_dicts(), 0.1 * np.log(macs[:60] / 1e6), strict=True)
+    ]
+    pl.DataFrame(rows).write_csv(accuracies)
+    latcast("train", data, "--out", model, "--predictor", "flops")
+    latcast("accuracy", "train", accuracies, "--space", name, "--out", trained)
+    budget = round(float(np.median(macs)) * 1e-7 + 1, 1)
+    options = ("--space", name, "--accuracy", trained, "--max-latency", budget)
+    searched = latcast("search", "--device", model, *options, "--evaluations", 4_000, "--out", best)
+    found = json.loads(best.read_text())
+    shown = [str(found[0]["r"][0]), "-".join(map(str, found[0]["d"]))]
+    assert all(x in searched.stdout for x in shown)
+    (costs,) = the_space.costs(the_space.parse(found)).to_dicts()
+    assert 0.9 * budget < costs["macs"] * 1e-7 + 1 <= 1.01 * budget
+    written = latcast.json("export", best, "--space", name, "--out", tmp_path / "net.onnx")
+    assert (written["arch"], written["macs"]) == (found[0], costs["macs"])
+    assert written["file_bytes"] == pytest.approx(4 * costs["params"], rel=0.03)
 
 
 def test_found_networks_of_any_space_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

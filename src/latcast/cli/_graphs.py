@@ -49,13 +49,9 @@ def read_graph(path: Path, batch: int | None, shapes: Sequence[str] | None) -> L
     if not is_graph_file(path):
         raise UsageError(f"a model must end in {' or '.join(GRAPH_SUFFIXES)}; got {path}")
     check_usable(path)
-    if path.suffix.lower() == ".onnx":
-        from latcast.networks.graph import read_onnx
+    from latcast.networks import graph
 
-        return read_onnx(path, batch=batch, shapes=given)
-    from latcast.networks.graph import read_pytorch
-
-    return read_pytorch(path, batch=batch, shapes=given)
+    return graph.read_graph(path, batch=batch, shapes=given)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ._common import UsageError, check_usable, usage
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from latcast.data import LatencyDataset, NetworkDataset
     from latcast.devices import Target
     from latcast.predict import LayerPredictor
+
+
+Other = TypeVar("Other")
 
 
 @dataclass(frozen=True)
@@ -44,21 +48,34 @@ class Settings:
         return ", ".join(f"{name} {value}" for name, value in parts if value is not None)
 
 
-def is_layer_model(name: str, data: LatencyDataset | NetworkDataset) -> bool:
-    """Whether a layer model is meant by a name, or by a file.
+def load_with_data(
+    name: str,
+    read: Callable[[], LatencyDataset | NetworkDataset],
+    load: Callable[[str], Other],
+) -> tuple[Other | LayerPredictor, LatencyDataset | NetworkDataset]:
+    """A model and the data for it.
 
-    A device's layer model may be called as its model of a space: then the data tells.
+    A device's layer model may be called as its model of a space: then the data tells which is
+    meant. A file is told by itself, before the data is read.
+
+    Args:
+        name: of a model, or its file.
+        read: reads the data.
+        load: loads what is no layer model.
     """
-    from latcast import predict
     from latcast.data import NetworkDataset
+    from latcast.predict import is_layer_model, zoo
 
     if name.endswith(".latcast"):
         check_usable(Path(name))
-        return predict.is_layer_model(name)
-    others = (*predict.zoo.names(), *predict.zoo.base_names())
-    return isinstance(data, NetworkDataset) or (
-        name in predict.zoo.layer_names() and name not in others
-    )
+        model = load_layer_model(name) if is_layer_model(name) else load(name)
+        return model, read()
+    data = read()
+    others = (*zoo.names(), *zoo.base_names())
+    only_layers = name in zoo.layer_names() and name not in others
+    if only_layers or isinstance(data, NetworkDataset):
+        return load_layer_model(name), data
+    return load(name), data
 
 
 def load_layer_model(name: str, settings: Settings | None = None) -> LayerPredictor:

@@ -25,13 +25,14 @@ from ._common import (
     print_metrics,
     read_any_data,
 )
-from ._layer_models import is_layer_model, load_layer_model
+from ._layer_models import load_with_data
 
 if TYPE_CHECKING:
     from latcast.data import LatencyDataset, NetworkDataset
-    from latcast.predict import LayerPredictor, Predictor
+    from latcast.predict import BaseModel, LayerPredictor, Predictor
 
     Measured = LatencyDataset | NetworkDataset
+    Known = Predictor | BaseModel | LayerPredictor
 
 
 @fails_cleanly
@@ -69,16 +70,19 @@ def command(
     """
     from latcast._names import unknown_name
     from latcast.predict import LayerPredictor, adaptation
+    from latcast.predict.metrics import evaluate_any
 
     check_model_name(out)
     if method not in adaptation.METHODS:
         raise UsageError(unknown_name("method", method, list(adaptation.METHODS)))
-    dataset = read_any_data(data, space, target, format_)
+    known, dataset = load_with_data(
+        model, lambda: read_any_data(data, space, target, format_), load_any
+    )
     few, rest = _choose(dataset, samples, seed, quiet=quiet)
-    adapted = _adapt(model, few, method, seed)
+    adapted = _adapt(known, few, method, seed)
     card = adapted.fitted.card
     if len(rest):
-        card["metrics"] = _scores(adapted, rest)
+        card["metrics"] = evaluate_any(adapted, rest)
         card["split"] = (
             f"by {few.subject} at random, seed {seed}: {len(few)} rows to adapt to, "
             f"{len(rest)} to test"
@@ -132,31 +136,23 @@ def _choose(
     return measured[chosen], measured[~np.isin(groups, groups[chosen])]
 
 
-def _adapt(model: str, few: Measured, method: str, seed: int) -> Predictor | LayerPredictor:
+def _adapt(known: Known, few: Measured, method: str, seed: int) -> Predictor | LayerPredictor:
     from latcast.data import NetworkDataset
-    from latcast.predict import BaseModel
+    from latcast.predict import BaseModel, LayerPredictor
 
-    if isinstance(few, NetworkDataset) or is_layer_model(model, few):
-        if method != "bayes":
-            raise UsageError(f"a layer model adapts by the method bayes; got {method}")
-        return load_layer_model(model).adapt(few)
-    base = load_any(model)
-    if not isinstance(base, BaseModel):
-        return base.adapt(few, method=method, seed=seed)
-    if method != "bayes":
-        raise UsageError(f"a base model of many targets adapts by the method bayes; got {method}")
-    return base.adapt(few)
-
-
-def _scores(adapted: Predictor | LayerPredictor, rest: Measured) -> dict[str, float]:
-    from latcast.data import NetworkDataset
-    from latcast.predict import LayerPredictor
-    from latcast.predict.metrics import evaluate, score_networks
-
-    if isinstance(adapted, LayerPredictor):
-        return score_networks(adapted, rest).metrics()
-    assert not isinstance(rest, NetworkDataset)  # which only layer models adapt to
-    return evaluate(adapted, rest)
+    if isinstance(known, BaseModel | LayerPredictor) and method != "bayes":
+        what = "layer model" if isinstance(known, LayerPredictor) else "base model of many targets"
+        raise UsageError(f"a {what} adapts by the method bayes; got {method}")
+    if isinstance(known, LayerPredictor):
+        return known.adapt(few)
+    if isinstance(few, NetworkDataset):
+        raise UsageError(
+            f"a model of {known.space.name} cannot adapt to networks of other kinds; give a layer "
+            "model"
+        )
+    if isinstance(known, BaseModel):
+        return known.adapt(few)
+    return known.adapt(few, method=method, seed=seed)
 
 
 def _summary(title: str, left_out: dict[str, float] | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,10 +20,7 @@ from ._common import (
     print_metrics,
     read_any_data,
 )
-from ._layer_models import is_layer_model, load_layer_model
-
-if TYPE_CHECKING:
-    from latcast.data import LatencyDataset, NetworkDataset
+from ._layer_models import load_with_data
 
 
 @fails_cleanly
@@ -41,18 +38,13 @@ def command(
 
     Example: latcast evaluate rtx.latcast measured.parquet
     """
-    dataset = read_any_data(data, space, target, format_)
-    scores = _scores(model, dataset)
+    from latcast.predict.metrics import evaluate_any
+
+    predictor, dataset = load_with_data(
+        model, lambda: read_any_data(data, space, target, format_), load_model
+    )
+    scores = evaluate_any(predictor, dataset)
     if json:
         print_json({"model": model, "data": str(data), "rows": len(dataset), "metrics": scores})
         return
     print_metrics(scores, title=f"{model} on {data.name}, {len(dataset)} rows")
-
-
-def _scores(model: str, data: LatencyDataset | NetworkDataset) -> dict[str, float]:
-    from latcast.data import NetworkDataset
-    from latcast.predict.metrics import evaluate, score_networks
-
-    if isinstance(data, NetworkDataset) or is_layer_model(model, data):
-        return score_networks(load_layer_model(model), data).metrics()
-    return evaluate(load_model(model), data)

@@ -137,6 +137,24 @@ def evaluate(predictor: Predictor, data: LatencyDataset) -> dict[str, float]:
     return result
 
 
+def evaluate_any(
+    model: Predictor | LayerPredictor, data: NetworkDataset | LatencyDataset
+) -> dict[str, float]:
+    """:func:`evaluate`, or the metrics of :func:`score_networks` of a layer model.
+
+    Raises:
+        ValueError: as these, or the model is of a space and the data is not.
+    """
+    if isinstance(model, LayerPredictor):
+        return score_networks(model, data).metrics()
+    if isinstance(data, NetworkDataset):
+        raise ValueError(
+            f"a model of {model.space.name} knows nothing of networks of other kinds: it must be a "
+            "layer model (latcast train --predictor layers)"
+        )
+    return evaluate(model, data)
+
+
 def rank_correlation(name: str, first: Floats, second: Floats) -> float:
     """``spearmanr`` or ``kendalltau`` of two arrays (n,); NaN where one is constant."""
     from scipy import stats

@@ -559,6 +559,47 @@ def test_another_batch_that_cannot_go_through_is_an_error() -> None:
         read_onnx(made.SerializeToString(), batch=5)
 
 
+@pytest.mark.parametrize("batch", [1, 5])
+def test_attention_of_a_fixed_batch_as_exporters_write_it(batch: int) -> None:
+    """Tokens before the batch; heads split off it; a linear layer as a product of matrices."""
+    nodes = [
+        node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+        node("Reshape", ["t", "heads"], ["h"]),
+        node("Transpose", ["h"], ["q"], perm=[1, 0, 2]),
+        node("Transpose", ["h"], ["k"], perm=[1, 2, 0]),
+        node("MatMul", ["q", "k"], ["s"]),
+        node("MatMul", ["s", "q"], ["v"]),
+        node("Reshape", ["v", "split"], ["four"]),
+        node("Transpose", ["four"], ["u"], perm=[2, 0, 1, 3]),
+        node("Reshape", ["u", "matrix"], ["m"]),
+        node("Gemm", ["m", "w"], ["g"]),
+        node("Reshape", ["g", "tokens"], ["r"]),
+        node("Transpose", ["r"], ["y"], perm=[1, 0, 2]),
+    ]
+    constants = [
+        ints("heads", 17, 4, 8), ints("split", 1, 4, 17, 8), ints("matrix", 17, 32),
+        ints("tokens", 17, 1, 32), weights("w", 32, 32),
+    ]  # fmt: skip
+    content = model(nodes, {"x": [1, 17, 32]}, constants, {"y": [1, 17, 32]}).SerializeToString()
+    graph = read_onnx(content, batch=batch)
+    assert graph.layers[1].out_shapes == ((17, 4 * batch, 8),)
+    assert graph.layers[8].out_shapes == ((17 * batch, 32),)
+    assert graph.layers[-1].out_shapes == ((batch, 17, 32),)
+    assert graph.macs == batch * (2 * 4 * 17 * 17 * 8 + 17 * 32 * 32)
+
+
+def test_another_batch_that_would_mix_samples_is_an_error() -> None:
+    nodes = [
+        node("Transpose", ["x"], ["t"], perm=[1, 0]),
+        node("MatMul", ["x", "t"], ["s"]),
+        node("MatMul", ["s", "x"], ["y"]),
+    ]
+    content = model(nodes, {"x": [2, 4]}, outputs={"y": [2, 4]}).SerializeToString()
+    assert read_onnx(content).macs == 32
+    with pytest.raises(ValueError, match="'s' would not do 6 / 2 of its work"):
+        read_onnx(content, batch=6)
+
+
 def test_a_class_token_goes_along_with_the_batch() -> None:
     made = model(
         [node("Concat", ["token", "x"], ["y"], axis=1)],

@@ -121,10 +121,12 @@ def test_products(case: tuple[Any, ...]) -> None:
 
 def test_linear_layers() -> None:
     graph = read_pytorch(nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4, bias=False)), (2, 3, 6))
-    assert ops(graph) == ["linear", "linear"]
-    assert [x.macs for x in graph.layers] == [2 * 3 * 30, 2 * 3 * 20]
-    assert [x.params for x in graph.layers] == [35, 20]
-    assert [x.name for x in graph.layers] == ["0/linear", "1/linear_1"]
+    assert ops(graph) == ["linear", "add", "linear"]
+    assert [x.macs for x in graph.layers] == [2 * 3 * 30, 0, 2 * 3 * 20]
+    assert [x.params for x in graph.layers] == [30, 5, 20]
+    assert [x.name for x in graph.layers] == ["0/linear.product", "0/linear.bias", "1/linear_1"]
+    (layer,) = read_pytorch(nn.Linear(6, 5), (3, 6)).layers
+    assert (layer.op, layer.macs, layer.params) == ("linear", 3 * 30, 35)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_linear_layers() -> None:
         (lambda x: x.clamp(-2, 2), "clip"),
         (F.hardswish, "h_swish"),
         (F.hardsigmoid, "h_sigmoid"),
-        (F.silu, "silu"),
+        (F.silu, "sigmoid mul"),
         (F.gelu, "gelu"),
         (F.leaky_relu, "leaky_relu"),
         (torch.sigmoid, "sigmoid"),

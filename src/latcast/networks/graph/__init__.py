@@ -7,7 +7,7 @@ from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
 from ._kernels import Kernel
 from ._operators import KINDS, OPERATORS, Operator
 from ._read import SUFFIXES, read_graph
-from ._rules import RULES, Rule
+from ._rules import OPENVINO_RULES, RULES, Rule, rules_of
 from .onnx_reader import read_onnx
 from .torch_reader import read_pytorch
 
@@ -15,6 +15,7 @@ __all__ = [
     "GRAPH_INPUT",
     "KERNEL_FACTS",
     "KINDS",
+    "OPENVINO_RULES",
     "OPERATORS",
     "RULES",
     "SUFFIXES",
@@ -32,4 +33,5 @@ __all__ = [
     "read_graph",
     "read_onnx",
     "read_pytorch",
+    "rules_of",
 ]

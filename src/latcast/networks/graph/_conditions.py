@@ -92,6 +92,12 @@ def adds_tokens(parts: Parts, path: Sequence[Part]) -> bool:
     )
 
 
+def adds_equals(parts: Parts, path: Sequence[Part]) -> bool:
+    """The last one is of two tensors of one shape, which it writes."""
+    layer = parts.layer(path[-1].key)
+    return len(layer.inputs) == len(path) and len({*layer.in_shapes, *layer.out_shapes}) == 1
+
+
 def scales(parts: Parts, path: Sequence[Part]) -> bool:
     """The first one multiplies with one constant."""
     return _scales(parts.layer(path[0].key))

@@ -1,9 +1,9 @@
 """Which layers become one kernel: rules that are data.
 
-They are those of ONNX Runtime's optimizer for CPUs (all levels, ``ORT_ENABLE_ALL``), whose names
-are given where a rule has one; ``benchmarks/fusion.py`` compares what comes of them. A rule is a
-path of kernels; what it makes goes by a word that later rules can read on. Where a convolution
-runs in blocks of channels is told by :mod:`._blocked`.
+:data:`RULES` are those of ONNX Runtime's optimizer for CPUs (all levels, ``ORT_ENABLE_ALL``),
+whose names are given where a rule has one; ``benchmarks/fusion.py`` compares what comes of them. A
+rule is a path of kernels; what it makes goes by a word that later rules can read on. Where a
+convolution runs in blocks of channels is told by :mod:`._blocked`.
 """
 
 from __future__ import annotations
@@ -106,3 +106,32 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 """What ONNX Runtime fuses, in the order in which it does."""
+
+_ANY_ACTIVATION = (
+    "relu|relu6|clip|leaky_relu|prelu|elu|selu|sigmoid|tanh|softplus|h_swish|h_sigmoid|silu|gelu|"
+    "mish|exp|abs|sqrt|erf|softsign"
+)
+_HEAVY = "conv|depthwise_conv|conv_transpose|linear|matmul|batch_norm|sum|plain_sum|done|post"
+_LIGHT = f"add|sub|mul|div|scale|max|min|pow|light|{_ANY_ACTIVATION}"
+
+OPENVINO_RULES: tuple[Rule, ...] = (
+    Rule("HSwishFusion", "add clip|relu6 mul^ div|mul", "h_swish"),
+    Rule("HSwishFusion", "add clip|relu6 div|mul mul^", "h_swish"),
+    Rule("HSwishFusion", "h_sigmoid mul^", "h_swish"),
+    *RULES,
+    Rule("oneDNN post-operation", f"{_HEAVY} {_ANY_ACTIVATION}", "post"),
+    Rule("oneDNN post-operation", f"{_HEAVY} add|mul|sub|div|scale", "post"),
+    Rule("oneDNN post-operation", f"{_HEAVY} add+", "post", when=where.adds_equals),
+    Rule("oneDNN post-operation", f"{_HEAVY} {_ANY_ACTIVATION}", "post"),
+    Rule("Snippets", f"{_LIGHT} {_LIGHT}", "light"),
+    Rule("Snippets", f"{_LIGHT} {_LIGHT}", "light"),
+)
+"""What OpenVINO's CPU plugin fuses besides: element by element work becomes part of the product
+before it, or one kernel of its own. Checked by the share of kernels that its profiler times."""
+
+_BY_RUNTIME = {"openvino": OPENVINO_RULES}
+
+
+def rules_of(runtime: str) -> tuple[Rule, ...]:
+    """Rules of a runtime; those of ONNX Runtime for all that have none of their own."""
+    return _BY_RUNTIME.get(runtime, RULES)

@@ -166,9 +166,17 @@ class Basis:
         wider = replace(
             self, points=np.concatenate(points), point_kinds=np.array(kinds), labels=labels
         )
-        own = [wider._start(k) + np.arange(self._width(k)) for k in range(len(ALL_KINDS))]
+        own = [wider._start(k) + self._kept(wider, k) for k in range(len(ALL_KINDS))]
         named = wider._start(len(ALL_KINDS)) + np.arange(len(self.labels))
         return wider, np.concatenate([np.zeros(1, dtype=np.int64), *own, named])
+
+    def _kept(self, wider: Basis, kind: int) -> Columns:
+        """Where among a wider basis's features of a kind those of this one are, in order."""
+        first = self._width(kind) - len(self._points(kind)[1])
+        # The first process may have got points, which come before those of the second.
+        added = len(wider._points(kind)[0]) - len(self._points(kind)[0])
+        columns = np.arange(self._width(kind))
+        return np.where(columns < first, columns, columns + added)
 
     def _points(self, kind: int) -> tuple[Floats, Floats]:
         """Points of the kind's two processes: the first has the first of them."""

@@ -62,6 +62,7 @@ def write(
         "ops": list(OPS),
         "checked": list(CHECKED),
         "labels": list(basis.labels),
+        "on_families": scores.on_families,
         "scales": [[s.amplitude, s.stretch, s.most_points] for s in basis.scales],
         "noise": [model.noise.network, model.noise.kernel, model.noise.timing],
         "card": card,
@@ -115,7 +116,13 @@ def _restored(
         weights,
         noise,
     )
-    return Target.parse(header["target"]), model, ranges, Scores(t["scores"]), dict(header["card"])
+    return (
+        Target.parse(header["target"]),
+        model,
+        ranges,
+        Scores(t["scores"], header["on_families"] is True),
+        dict(header["card"]),
+    )
 
 
 def _check_shapes(basis: Basis, whole: Whole, tensors: dict[str, Floats]) -> None:

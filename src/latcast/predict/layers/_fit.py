@@ -118,11 +118,16 @@ def left_out_scores(
     return scores
 
 
+def leaves_out_families(groups: Sequence[str]) -> bool:
+    """Whether there are enough groups for :func:`left_out_scores` to leave them out."""
+    return len(set(groups)) >= LEAST_GROUPS
+
+
 def _folds(groups: Sequence[str], rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
     """Rows of each group, or of a few; of random fifths where there are too few groups."""
     names = np.array(groups)
     distinct = np.unique(names)
-    if len(distinct) < LEAST_GROUPS:
+    if not leaves_out_families(groups):
         yield from (np.sort(part) for part in np.array_split(rng.permutation(len(names)), FOLDS))
         return
     for some in np.array_split(rng.permutation(distinct), min(len(distinct), MOST_GROUPS)):

@@ -13,9 +13,11 @@ from latcast.networks.graph import (
     KERNEL_FACTS,
     KINDS,
     OPERATORS,
+    RULES,
     UNKNOWN,
     Kernel,
     LayerGraph,
+    Rule,
     fuse,
     graph_of_layers,
     kernel_facts,
@@ -54,17 +56,17 @@ class KernelCounts:
     rows: tuple[npt.NDArray[np.int64], ...] = ()
 
     @classmethod
-    def of_graphs(cls, graphs: Sequence[LayerGraph]) -> KernelCounts:
-        """Kernels of graphs, fused by the rules; views are left out."""
+    def of_graphs(cls, graphs: Sequence[LayerGraph], rules: Sequence[Rule] = RULES) -> KernelCounts:
+        """Kernels of graphs, fused by ``rules``; views are left out."""
         seen = _Distinct()
         rows = []
         for graph in graphs:
-            kernels = working_kernels(graph)
+            kernels = working_kernels(graph, rules)
             rows.append(seen.add(graph, kernels))
         return cls(*seen.arrays(), _counts(rows, len(seen)), tuple(rows))
 
     @classmethod
-    def of_archs(cls, archs: Archs, batch: int) -> KernelCounts:
+    def of_archs(cls, archs: Archs, batch: int, rules: Sequence[Rule] = RULES) -> KernelCounts:
         """Kernels of architectures, block by block; blocks that nothing reads are left out."""
         space = archs.space.expand(archs).space
         own = archs.space.expand(archs)
@@ -75,7 +77,7 @@ class KernelCounts:
         for row in used.tolist():
             block = space.block_table.blocks[row]
             graph = graph_of_layers(block.layers, batch, block.name)
-            per_block.append(seen.add(graph, working_kernels(graph, is_cut_out=True)))
+            per_block.append(seen.add(graph, working_kernels(graph, rules, is_cut_out=True)))
         position = np.full(len(space.block_table) + 1, -1)
         position[used] = np.arange(len(used))
         places = position[ids]
@@ -144,9 +146,13 @@ class _Distinct:
         return ops, labels, np.array(self._facts).reshape(-1, len(KERNEL_FACTS))
 
 
-def working_kernels(graph: LayerGraph, *, is_cut_out: bool = False) -> list[Kernel]:
+def working_kernels(
+    graph: LayerGraph, rules: Sequence[Rule] = RULES, *, is_cut_out: bool = False
+) -> list[Kernel]:
     """Kernels of the graph, or of a block of one, that do something at run time."""
-    return [k for k in fuse(graph, is_cut_out=is_cut_out) if graph.layers[k.main].kind != "view"]
+    return [
+        k for k in fuse(graph, rules, is_cut_out=is_cut_out) if graph.layers[k.main].kind != "view"
+    ]
 
 
 def _counts(rows: Sequence[npt.NDArray[np.int64]], d: int) -> sp.csr_matrix:

@@ -59,15 +59,24 @@ class LayerModel:
     weights: Weights
     noise: Noise
 
-    def forecast(self, kernels: KernelCounts) -> Forecast:
-        """Latencies of n networks of d kernels."""
+    def forecast(self, kernels: KernelCounts, beyond: Floats | float = 0.0) -> Forecast:
+        """Latencies of n networks of d kernels.
+
+        Args:
+            kernels: of the networks.
+            beyond: variances of kernels' log latencies that come besides, shape (d,).
+        """
         features, rest = self.basis.features_and_rest(kernels)
         whole, whole_rest = self.whole.features_and_rest(kernels, self.prices)
         p = features.shape[1]
         log_ms = np.log(self.prices(kernels)) + features @ self.weights.mean[:p]
         total, shares = network_shares(kernels.counts, log_ms)
         factor = np.exp(whole @ self.weights.mean[p:])
-        rest = rest + np.where(kernels.kinds == ALL_KINDS.index(UNKNOWN), UNKNOWN_DEVIATION**2, 0.0)
+        rest = (
+            rest
+            + beyond
+            + np.where(kernels.kinds == ALL_KINDS.index(UNKNOWN), UNKNOWN_DEVIATION**2, 0.0)
+        )
         variance = (
             self.weights.variance(np.hstack([shares @ features, whole]))
             + _correlated(shares, kernels.kinds, rest)

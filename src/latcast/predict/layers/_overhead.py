@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 ROUNDS = 8
 LEAST_LEFT = 0.1
 """Of a time, that is left to a kernel however short it was."""
-WHOLE = 0.9
+WHOLE = 0.5
 """Share of a network's kernels that must be timed for their times to be all of it."""
 SPREAD = 0.5
 """How far the overhead of a single kernel may be from the mean, as a share of it."""

@@ -14,12 +14,12 @@ import scipy.sparse as sp
 from latcast._model_file import read_model
 from latcast.data import LatencyDataset, NetworkDataset
 from latcast.devices import Target
-from latcast.networks.graph import LayerGraph
+from latcast.networks.graph import LayerGraph, Rule, rules_of
 from latcast.spaces import Archs
 
 from ._adapt import adapted_model
 from ._explanation import LayerExplanation, explain
-from ._fit import fit_model, left_out_scores
+from ._fit import fit_model, leaves_out_families, left_out_scores
 from ._kernels import KernelCounts, working_kernels
 from ._model import Forecast, LayerModel
 from ._posterior import Observed
@@ -31,6 +31,9 @@ Measured = NetworkDataset | LatencyDataset
 Networks = LayerGraph | Sequence[LayerGraph] | Archs
 
 LEAST_NETWORKS = 10
+BEYOND_DEVIATION = 0.4
+"""Of the log latency of kernels unlike any that were seen, by a model that was never tested on
+such: what physics alone was off on families left out, rounded up."""
 MOST_NETWORKS = 2_500
 """Of a dataset: more say nothing that these do not."""
 
@@ -89,7 +92,8 @@ class LayerPredictor:
                 "measure more networks"
             )
         model = fit_model(observed, rng)
-        scores = Scores.of(left_out_scores(observed, groups, model, rng))
+        errors = left_out_scores(observed, groups, model, rng)
+        scores = Scores.of(errors, on_families=leaves_out_families(groups))
         card = {
             "data": [dict(d.provenance) for d in datasets],
             "rows": len(groups),
@@ -159,10 +163,12 @@ class LayerPredictor:
     def explain(self, graph: LayerGraph, coverage: float = 0.9) -> LayerExplanation:
         """Where the milliseconds of a network go, kernel by kernel, and what the model doubts."""
         fitted = self.fitted
-        kernels = KernelCounts.of_graphs([graph])
+        self._check_batch([graph])
+        rules = rules_of(self.target.runtime)
+        kernels = KernelCounts.of_graphs([graph], rules)
         return explain(
             graph,
-            working_kernels(graph),
+            working_kernels(graph, rules),
             kernels,
             self._forecast_of(kernels),
             fitted.model.prices,
@@ -223,13 +229,27 @@ class LayerPredictor:
     def _forecast(self, networks: Networks) -> Forecast:
         if isinstance(networks, LayerGraph):
             networks = [networks]
-        batch = self.target.batch
+        self._check_batch(() if isinstance(networks, Archs) else networks)
+        batch, rules = self.target.batch, rules_of(self.target.runtime)
         if isinstance(networks, Archs):
-            return self._forecast_of(KernelCounts.of_archs(networks, batch))
-        return self._forecast_of(KernelCounts.of_graphs(networks))
+            return self._forecast_of(KernelCounts.of_archs(networks, batch, rules))
+        return self._forecast_of(KernelCounts.of_graphs(networks, rules))
+
+    def _check_batch(self, graphs: Sequence[LayerGraph]) -> None:
+        for graph in graphs:
+            if graph.batch not in (None, self.target.batch):
+                raise ValueError(
+                    f"{graph.name} must have the batch of the target {self.target}, "
+                    f"{self.target.batch}; it has {graph.batch}: read it with that batch"
+                )
 
     def _forecast_of(self, kernels: KernelCounts) -> Forecast:
-        return self.fitted.model.forecast(kernels)
+        fitted = self.fitted
+        if fitted.scores.on_families:
+            return fitted.model.forecast(kernels)
+        labels = frozenset(fitted.model.basis.labels)
+        doubted = [doubt is not None for doubt in fitted.ranges.doubts(kernels, labels)]
+        return fitted.model.forecast(kernels, BEYOND_DEVIATION**2 * np.array(doubted, float))
 
 
 def is_layer_model(path: str | Path) -> bool:
@@ -256,8 +276,8 @@ def observe(datasets: Sequence[Measured]) -> tuple[Observed, list[str]]:
 
 def _kernels_of(data: Measured) -> KernelCounts:
     if isinstance(data, NetworkDataset):
-        return KernelCounts.of_graphs(data.graphs)
-    return KernelCounts.of_archs(data.archs, data.target.batch)
+        return KernelCounts.of_graphs(data.graphs, rules_of(data.target.runtime))
+    return KernelCounts.of_archs(data.archs, data.target.batch, rules_of(data.target.runtime))
 
 
 def _groups(data: Measured) -> list[str]:
@@ -274,7 +294,7 @@ def _times(datasets: Sequence[Measured], kernels: KernelCounts) -> sp.csr_matrix
         if isinstance(data, NetworkDataset):
             for i, own in enumerate(data.graphs):
                 if data.layers_ms is not None:
-                    times = _kernel_times(own, data.layers_ms[i])
+                    times = _kernel_times(own, data.layers_ms[i], rules_of(data.target.runtime))
                     rows.append(np.full(len(times), n + i))
                     columns.append(kernels.rows[graph])
                     values.append(times)
@@ -290,10 +310,10 @@ def _times(datasets: Sequence[Measured], kernels: KernelCounts) -> sp.csr_matrix
     return total
 
 
-def _kernel_times(graph: LayerGraph, layers_ms: Floats) -> Floats:
+def _kernel_times(graph: LayerGraph, layers_ms: Floats, rules: Sequence[Rule]) -> Floats:
     """Milliseconds of every working kernel; 0 where none of its layers was timed."""
     known = np.nan_to_num(layers_ms)
-    return np.array([known[list(k.layers)].sum() for k in working_kernels(graph)])
+    return np.array([known[list(k.layers)].sum() for k in working_kernels(graph, rules)])
 
 
 def _one_target(datasets: Sequence[Measured]) -> Target:

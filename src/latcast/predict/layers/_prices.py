@@ -18,10 +18,13 @@ WORK = 4
 """
 TIMED_WEIGHT = 0.1
 """Of a kernel's row against a network's."""
-KEEP = 0.05
+KEEP = 0.2
 """Weight with which prices keep to those of more kernels, against rows as above."""
 LEAST_SHARE = 1e-3
 """Of the networks' time, that each kind of work takes at least: a price of nothing is not one."""
+LEAST_OF_NEAR = 0.1
+"""Of the price that it keeps to, a price has at least so much: a runtime that fuses more than the
+rules say makes some kernels next to free, and the logarithm of nothing is no number."""
 ROUNDS = 6
 FARTHEST = 30.0
 """Factor between measured and predicted beyond which an error weighs no more."""
@@ -33,7 +36,8 @@ class Prices:
     """Milliseconds for each unit of work.
 
     Operators have prices of their own, and others for channels in blocks; those that rows say
-    little of keep to those of their kind, and these to those of all kernels.
+    little of keep to those of their kind, and these to those of all kernels. An operator that was
+    not seen in a layout has its price in the other, or that of its kind.
 
     Attributes:
         by_kind: shape (kinds, 4), columns as in :data:`WORK`.
@@ -64,11 +68,19 @@ class Prices:
         kinds, positions = np.unique(kernels.kinds, return_inverse=True)
         by_kind = np.tile(pooled, (len(ALL_KINDS), 1))
         by_kind[kinds] = solve(positions, np.tile(pooled, (len(kinds), 1)).ravel())
-        by_kind = np.maximum(by_kind, LEAST_SHARE * pooled)
+        by_kind = np.maximum(by_kind, LEAST_OF_NEAR * pooled)
         classes, first, positions = np.unique(
             classes_of(kernels), return_index=True, return_inverse=True
         )
-        by_class = solve(positions, by_kind[kernels.kinds[first]].ravel())
+        near = by_kind[kernels.kinds[first]]
+        by_class = solve(positions, near.ravel())
+        by_class = np.maximum(by_class, LEAST_OF_NEAR * near)
+        if len(timed):
+            # A profiler that never names an operator says that it is part of others.
+            own = np.isin(classes, classes_of(kernels)[timed])
+            other = np.isin(classes ^ 1, classes[own])
+            by_class[~own] = LEAST_OF_NEAR * near[~own]
+            classes, by_class = classes[own | ~other], by_class[own | ~other]
         return cls(by_kind, classes, by_class)
 
     def __call__(self, kernels: KernelCounts) -> Floats:
@@ -77,10 +89,12 @@ class Prices:
 
     def parts(self, kernels: KernelCounts) -> Floats:
         """What every kernel pays for each work, in ms, shape (d, 4)."""
+        prices = self.by_kind[kernels.kinds]
         wanted = classes_of(kernels)
-        found = np.minimum(np.searchsorted(self.classes, wanted), len(self.classes) - 1)
-        known = self.classes[found] == wanted
-        prices = np.where(known[:, None], self.by_class[found], self.by_kind[kernels.kinds])
+        for classes in (wanted ^ 1, wanted):  # in the other layout, if not in its own
+            found = np.minimum(np.searchsorted(self.classes, classes), len(self.classes) - 1)
+            known = self.classes[found] == classes
+            prices = np.where(known[:, None], self.by_class[found], prices)
         return np.asarray(work_of(kernels) * prices)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +17,18 @@ class Scores:
 
     Attributes:
         sizes: absolute values, ascending, shape (n,).
+        on_families: whether whole families were left out. Networks like those of the training say
+            nothing of others, of which an interval then reaches at least as far as the stated
+            deviation has it.
     """
 
     sizes: Floats
+    on_families: bool = True
 
     @classmethod
-    def of(cls, errors: Floats) -> Scores:
+    def of(cls, errors: Floats, *, on_families: bool = True) -> Scores:
         """Of signed errors (n,)."""
-        return cls(np.sort(np.abs(errors)))
+        return cls(np.sort(np.abs(errors)), on_families)
 
     def __post_init__(self) -> None:
         if self.sizes.ndim != 1 or not len(self.sizes) or not np.isfinite(self.sizes).all():
@@ -50,7 +55,8 @@ class Scores:
                 f"intervals of {coverage:g} need at least {needed} measurements; "
                 f"the model was made from {len(self.sizes)}"
             )
-        return float(self.sizes[rank - 1])
+        size = float(self.sizes[rank - 1])
+        return size if self.on_families else max(size, NormalDist().inv_cdf((1 + coverage) / 2))
 
     def _rank(self, coverage: float) -> int:
         # Rounded first: .9 times 10 is a little more than 9 in floating point.

@@ -121,7 +121,7 @@ def _split(node: Node, shapes: Sequence[TensorShape]) -> list[Array]:
 
 
 def _slice(node: Node, _: Sequence[TensorShape]) -> Array:
-    data = node.data(0)
+    data: Array = node.data(0)
     for axis, taken in cuts(node).items():
         data = np.take(data, np.array(taken, np.int64), axis=axis)
     return data
@@ -184,7 +184,7 @@ def _constant_of_shape(node: Node, shapes: Sequence[TensorShape]) -> Array:
 
 def _range(node: Node, shapes: Sequence[TensorShape]) -> Array:
     start, step = node.data(0).reshape(-1)[0], node.data(2).reshape(-1)[0]
-    return (start + np.arange(shapes[0][0]) * step).astype(node.data(0).dtype)
+    return np.asarray(start + np.arange(shapes[0][0]) * step, node.data(0).dtype)
 
 
 def _trilu(node: Node, _: Sequence[TensorShape]) -> Array:

@@ -20,14 +20,29 @@ def _reshape(node: Node) -> Reading:
 
 
 def _rebatched(shape: TensorShape, target: list[int], old: int, new: int) -> list[int]:
-    """The target with the leading side that it has with another batch, where that fits."""
-    if not target or target[0] < 1 or target[0] % old or not shape or shape[0] % new:
-        return target
-    leading = target[0] // old * new
-    if -1 in target:
-        return [leading, *target[1:]] if shape[0] == leading else target
+    """The target with the side that it has with another batch, where that fits."""
     sides = [shape[n] if s == 0 and n < len(shape) else s for n, s in enumerate(target)]
-    return [leading, *target[1:]] if prod(sides) * new == prod(shape) * old else target
+    at = _batch_axis(shape, sides, old)
+    if at == len(sides) or sides[at] < 1 or sides[at] % old:
+        return target
+    changed = [*target[:at], sides[at] // old * new, *target[at + 1 :]]
+    if -1 in target:
+        return changed if shape[: at + 1] == (*sides[:at], changed[at]) else target
+    return changed if prod(sides) * new == prod(shape) * old else target
+
+
+def _batch_axis(shape: TensorShape, sides: list[int], old: int) -> int:
+    """Where the batch is in the shape that a Reshape gives.
+
+    It is no axis that both shapes start with. It may have been merged with the axis before (as
+    where a linear layer of tokens is written as a product of two matrices).
+    """
+    shared = 0
+    while shared < min(len(shape), len(sides)) and shape[shared] == sides[shared]:
+        shared += 1
+    if shared > 0 and len(sides) < len(shape) and prod(sides[shared:]) == prod(shape[shared + 1 :]):
+        return shared - 1
+    return next((n for n in range(shared, len(sides)) if sides[n] == old), shared)
 
 
 def _flatten(node: Node) -> Reading:

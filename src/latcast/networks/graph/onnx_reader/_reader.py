@@ -51,10 +51,39 @@ def read_onnx(
         ValueError: it holds no ONNX model that could run, or a shape that it needs is not known.
     """
     try:
-        proto, folder, name = load(model)
-        return _Reader(proto, folder, batch, shapes).graph(name)
+        return _read(*load(model), batch, shapes)
     except MALFORMED as error:
         raise ValueError(f"the model is malformed: {error}") from error
+
+
+def _read(
+    proto: ModelProto,
+    folder: Path | None,
+    name: str,
+    batch: int | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+) -> LayerGraph:
+    reader = _Reader(proto, folder, batch, shapes)
+    graph = reader.graph(name)
+    if reader.inputs.batch is not None and not shapes:
+        as_made = _Reader(proto, folder, None, None).graph(name)
+        _check_work(graph, as_made, *reader.inputs.batch)
+    return graph
+
+
+def _check_work(graph: LayerGraph, as_made: LayerGraph, old: int, new: int) -> None:
+    """Make sure that all layers do the same for each sample of another batch.
+
+    Where a file tells shapes as numbers, what the batch is in them can be mistaken.
+    """
+    made = {x.name: x for x in as_made.layers if x.is_costed}
+    for layer in graph.layers:
+        before = made.get(layer.name)
+        if before and layer.is_costed and layer.macs * old != before.macs * new:
+            raise ValueError(
+                f"the model must be made for any batch, or for {new}; it is made for {old}, and "
+                f"{layer.name!r} would not do {new} / {old} of its work"
+            )
 
 
 class _Reader:
@@ -72,23 +101,31 @@ class _Reader:
         self._nodes = 0
         held = {t.name for t in self._graph.initializer}
         held.update(t.values.name for t in self._graph.sparse_initializer)
-        self._inputs: Inputs = read_inputs(
+        self.inputs: Inputs = read_inputs(
             (x for x in self._graph.input if x.name not in held), batch, shapes
         )
 
     def graph(self, name: str) -> LayerGraph:
         """The whole model."""
-        scope = Scope({**self._inputs.values})
-        found = self._run_graph(self._graph, scope)
+        scope = Scope({**self.inputs.values})
+        try:
+            found = self._run_graph(self._graph, scope)
+        except ValueError as error:
+            if self.inputs.batch is None:
+                raise
+            old, new = self.inputs.batch
+            raise ValueError(
+                f"the model must be made for any batch, or for {new}; it is made for {old}: {error}"
+            ) from error
         self._check_batch(found)
         outputs = [v.source for v in found if v is not None and v.source is not None]
         return self._layers.graph(name, outputs)
 
     def _check_batch(self, outputs: Sequence[Value | None]) -> None:
         """Make sure that another batch has reached the outputs."""
-        if self._inputs.batch is None:
+        if self.inputs.batch is None:
             return
-        old, new = self._inputs.batch
+        old, new = self.inputs.batch
         for info, value in zip(self._graph.output, outputs, strict=True):
             sides, shape = sides_of(info.type), None if value is None else value.shape
             if sides and sides[0] == old and shape is not None and shape[:1] != (new,):
@@ -153,7 +190,7 @@ class _Reader:
             [scope.find(n) if n else None for n in names],
             len(proto.output),
             attributes,
-            self._inputs.batch,
+            self.inputs.batch,
         )
         try:
             return self._read(node, key, proto.output, scope)
@@ -194,7 +231,7 @@ class _Reader:
         info = scope.infos.get(name)
         dtype = reading.dtype
         if shape is None and info is not None:
-            shape = self._inputs.resolved(sides_of(info.type))
+            shape = self.inputs.resolved(sides_of(info.type))
             check_shape(shape)
         if reading.op == UNKNOWN:
             dtype = info.type.tensor_type.elem_type if info is not None else 0

@@ -41,6 +41,21 @@ def _channel_shuffle(growing: GrowingLayers, name: str, operator: str, o: Operat
     return _source(steps.add("shuffled", "reshape", x.shape, found))
 
 
+def _biased_linear(growing: GrowingLayers, name: str, operator: str, o: Operation) -> int:
+    """A product, to which the bias is added."""
+    steps = _Steps(growing, name, operator)
+    shape = o.outputs[0].shape
+    product = steps.add("product", "linear", shape, o.tensor("input"), o.tensor("weight"))
+    return _source(steps.add("bias", "add", shape, product, o.tensor("bias")))
+
+
+def _silu(growing: GrowingLayers, name: str, operator: str, o: Operation) -> int:
+    steps = _Steps(growing, name, operator)
+    x = o.operands[0]
+    gate = steps.add("gate", "sigmoid", x.shape, x)
+    return _source(steps.add("product", "mul", x.shape, x, gate))
+
+
 def _source(x: Operand) -> int:
     if x.source is None:
         raise ValueError("its tensors must depend on the network's input")
@@ -72,13 +87,17 @@ class _Steps:
         out = replace(reads[0], shape=shape, source=None)
         if all(x.is_constant for x in reads):
             return replace(out, origins=frozenset(o for x in reads for o in x.origins))
-        facts = Facts(op, sum_length=reads[0].shape[-1] if op == "matmul" else 0)
+        is_product = op in ("linear", "matmul")
+        facts = Facts(op, sum_length=reads[0].shape[-1] if is_product else 0)
         name = f"{self._name}.{step}"
         source = self._growing.add(name, self._operator, facts, reads, (out,))
         return replace(out, source=source, origins=frozenset())
 
 
-COMPOSITES: dict[str, Callable[[GrowingLayers, str, str, Operation], int]] = {
+Composite = Callable[[GrowingLayers, str, str, Operation], int]
+"""Adds the layers of an operator under a name, and gives the last one's position."""
+
+_COMPOSITES: dict[str, Composite] = {
     **dict.fromkeys(
         ("scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu",
          "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention"),
@@ -86,5 +105,17 @@ COMPOSITES: dict[str, Callable[[GrowingLayers, str, str, Operation], int]] = {
     ),
     "channel_shuffle": _channel_shuffle,
     "native_channel_shuffle": _channel_shuffle,
+    "silu": _silu,
+    "linear": _biased_linear,
 }  # fmt: skip
-"""Name of an aten operator -> what adds its layers under a name, and gives the last's position."""
+
+
+def composite(name: str, o: Operation) -> Composite | None:
+    """What adds the layers of an aten operator, if it is several of them.
+
+    A linear layer of a matrix is one, as it is a ``Gemm`` in ONNX.
+    """
+    is_matrix = len(o.outputs[0].shape) == 2
+    if name == "linear" and (is_matrix or not isinstance(o.arguments.get("bias"), Operand)):
+        return None
+    return _COMPOSITES.get(name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from latcast.networks.graph._graph import GRAPH_INPUT, UNKNOWN, LayerGraph
 
-from ._composites import COMPOSITES
+from ._composites import composite
 from ._layers import GrowingLayers
 from ._operation import Facts, Operand, Operation, Origin
 from ._program import Call, Graph, Program, Ref
@@ -163,8 +163,8 @@ class _Reader:
         if name and all(x.is_constant for x in reads):
             return None, frozenset(o for x in reads for o in x.origins)
         layer = _layer_name(scope, call)
-        if name in COMPOSITES:
-            return COMPOSITES[name](self.growing, layer, call.target, operation), frozenset()
+        if (add := composite(name, operation)) is not None:
+            return add(self.growing, layer, call.target, operation), frozenset()
         facts = RULES[name](operation) if name in RULES else Facts(UNKNOWN)
         reads = reads if facts.reads is None else facts.reads
         if facts.op == "identity":
