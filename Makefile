@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
   --constraint constraints.txt
 
-.PHONY: demo test dataset zoo results results-search results-transfer clean
+.PHONY: demo test dataset zoo results results-search results-families results-transfer clean
 
 demo: $(VENV)/installed
 	@for device in samsung-note10 rtx-2080-ti tesla-p40; do \
@@ -32,6 +32,8 @@ DEVICE ?= this-machine
 dataset: $(VENV)/tested
 	$(BIN)/python scripts/make_dataset.py --device $(DEVICE) --campaigns build/campaigns \
 	  --out datasets
+	$(BIN)/python scripts/make_network_datasets.py --device $(DEVICE) --campaigns build/campaigns \
+	  --out datasets
 
 # Train the shipped models again from the public data and our own.
 zoo: $(VENV)/tested
@@ -40,6 +42,8 @@ zoo: $(VENV)/tested
 	$(BIN)/python scripts/make_zoo.py --data $(DATA) --measured datasets --out src/latcast/zoo
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python scripts/make_bases.py --data $(DATA) --measured datasets \
 	  --out src/latcast/zoo
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python scripts/make_layer_models.py --data $(DATA) \
+	  --measured datasets --out src/latcast/zoo
 
 # Write the tables of docs/results again; single-threaded, as they state.
 results: $(VENV)/tested
@@ -71,6 +75,12 @@ results-search: $(VENV)/tested
 	$(BIN)/python benchmarks/verification.py datasets > build/verification.txt
 	$(BIN)/python benchmarks/verification.py host >> build/verification.txt
 	mv build/verification.txt docs/results/verification.txt
+
+# Those of networks of any kind: half an hour. fusion.txt and counts.txt need files of models that
+# other packages write; see benchmarks/fusion.py and benchmarks/counts.py.
+results-families: $(VENV)/tested
+	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench families datasets/*.networks.parquet --seeds 3 \
+	  > docs/results/families.txt
 
 # Those of new targets and GPUs: half an hour. Scratch files: a run that fails leaves the old table.
 TRANSFER := OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench transfer --data $(DATA)/help \

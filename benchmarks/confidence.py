@@ -25,7 +25,7 @@ from latcast.bench._few_shot import base_model
 from latcast.bench._help_folder import HelpFolder
 from latcast.bench._published import SPLITS
 from latcast.bench.machine import describe
-from latcast.data import LatencyDataset
+from latcast.data import LatencyDataset, read_latencies
 from latcast.predict import LookupTable, Predictor, Roofline
 from latcast.predict._base import State
 from latcast.search import AccuracyModel, Memetic, accuracy_model, search
@@ -163,7 +163,7 @@ def fitted(folder: Path) -> Iterator[Score]:
     """Predictors of the paper's two GPUs, fitted on random rows; in their order at the end."""
     accuracy = accuracy_model()
     for name in ("RTX_2080_Ti_GPU_ofa", "Tesla_P40_GPU_ofa"):
-        data = latcast.read(folder / "datasets" / f"{name}.csv", space=accuracy.name)
+        data = read_latencies(folder / "datasets" / f"{name}.csv", space=accuracy.name)
         device = data.target.device
         for rows in FITTED_ROWS:
             runs = []
@@ -206,7 +206,7 @@ def adapted(folder: Path) -> Iterator[Score]:
 def whole_space(folder: Path) -> Iterator[Score]:
     """Searches of the whole space on the Note10, whose published table tells every latency."""
     space, accuracy = latcast.space("ofa-mobilenet-v3"), accuracy_model()
-    data = latcast.read(folder / "datasets" / "note10_lookuptable_ofa.csv", space=space.name)
+    data = read_latencies(folder / "datasets" / "note10_lookuptable_ofa.csv", space=space.name)
     truth = LookupTable.from_ofa(folder / "lookup_tables", space, data.target)
     other = latcast.load("tesla-p40")
 

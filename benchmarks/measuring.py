@@ -28,7 +28,7 @@ import numpy.typing as npt
 import latcast
 from latcast import measure
 from latcast.bench.machine import describe
-from latcast.data import LatencyDataset
+from latcast.data import LatencyDataset, read_latencies
 from latcast.devices import Target
 from latcast.measure import CampaignFile, Plan, Protocol, Results
 from latcast.predict.metrics import evaluate
@@ -56,12 +56,12 @@ def main() -> None:
     elif arguments.what == "kills":
         kills()
     else:
-        predictor(latcast.read(arguments.data))
+        predictor(read_latencies(arguments.data))
 
 
 def campaign(
     runtime: str, visits: int, seed: int, like_ms: float | None = None
-) -> tuple[Results, float]:
+) -> tuple[Results[LatencyDataset], float]:
     """A campaign of its own over the same networks, and the seconds that it took."""
     space = latcast.space(SPACE)
     archs = space.sample(NETWORKS, seed=0)
@@ -177,7 +177,7 @@ def kills() -> None:
             print(
                 f"kill -9, {victims['worker']} times the worker and {victims['parent']} times the "
                 f"parent: {lost} recorded visits lost, {len(keys) - len(set(keys))} rows twice, "
-                f"{len(accepted)} of {3 * len(plan.archs)} visits made in the end, "
+                f"{len(accepted)} of {3 * len(plan.items())} visits made in the end, "
                 f"{len(file.failures())} architectures failed"
             )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import latcast
 from latcast.bench.machine import describe
 from latcast.bench.paper import archs_per_second
-from latcast.data import paper_split
+from latcast.data import paper_split, read_latencies
 from latcast.data.audit import audit
 from latcast.search import accuracy_model
 
@@ -42,7 +42,7 @@ def main() -> None:
     ):
         report(name, partial(subprocess.run, line, check=True, capture_output=True))
     if arguments.data is not None:
-        data = latcast.read(arguments.data / "datasets" / "RTX_2080_Ti_GPU_ofa.csv")
+        data = read_latencies(arguments.data / "datasets" / "RTX_2080_Ti_GPU_ofa.csv")
         report("audit, 10,000 rows", lambda: audit(data))
         train, calibration, _ = paper_split(data)
         for kind in (latcast.predictors.Roofline, latcast.predictors.LookupTable):

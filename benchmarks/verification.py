@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 import latcast
 from latcast.bench.machine import describe
-from latcast.data import LatencyDataset
+from latcast.data import LatencyDataset, read_latencies
 from latcast.devices import Target
 from latcast.measure import Protocol
 from latcast.predict import Predictor
@@ -218,7 +218,7 @@ def on_datasets(suggested: int, rounds: int, verify: int) -> None:
     print(f"{'target':44}{'with rounds':>22}{'without':>22}{'measurements':>14}")
     every: list[list[list[float]]] = [[], []]
     for file in files:
-        data, cells, count = latcast.read(file), [], 0
+        data, cells, count = read_latencies(file), [], 0
         for n, plan in enumerate(
             ((suggested, rounds, verify), (total - len(QUANTILES), 1, len(QUANTILES)))
         ):

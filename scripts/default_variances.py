@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from _sources import measured_files
 
-from latcast.data import LatencyDataset, read
+from latcast.data import LatencyDataset, read_latencies
 from latcast.predict import Bayes
 from latcast.predict._evidence import OPTIMIZED_ROWS, Hyperprior, optimize
 from latcast.predict.adaptation import adaptation_prior
@@ -33,7 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cells = (arguments.data / "help" / "nasbench201" / "latency").glob("*.pt")
     groups = [
-        sorted(arguments.measured.glob("*_t[0-9].parquet")),
+        list(measured_files(arguments.measured).values()),
         sorted(path for path in cells if path.stem not in SCORED),
     ]
     found: dict[str, list[float]] = {}
@@ -50,7 +51,7 @@ def _over_pairs(paths: list[Path]) -> dict[str, list[float]]:
     """Term -> log variances that suit pairs of one space's targets."""
     rng = np.random.default_rng(0)
     chosen = rng.permutation(np.array(list(permutations(range(len(paths)), 2))))[:PAIRS]
-    parts = {n: _part(read(paths[n]), rng) for n in np.unique(chosen).tolist()}
+    parts = {n: _part(read_latencies(paths[n]), rng) for n in np.unique(chosen).tolist()}
     bases = {n: Bayes().fit(parts[n]) for n in np.unique(chosen[:, 0]).tolist()}
     result: dict[str, list[float]] = {}
     for base, target in chosen.tolist():

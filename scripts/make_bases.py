@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
+from _sources import help_files, measured_files, ofanas_files, part
 
-from latcast.data import LatencyDataset, read
+from latcast.data import read_latencies
 from latcast.predict.training import fit_base
 
 SEED = 0
 ROWS = {"ofa-mobilenet-v3": 4_000, "nasbench201": 2_000, "fbnet": 4_000}
-OFANAS = ("note10_lookuptable_ofa", "RTX_2080_Ti_GPU_ofa", "Tesla_P40_GPU_ofa")
 
 
 def main() -> None:
@@ -29,7 +28,8 @@ def main() -> None:
     for space, paths in _sources(arguments.data, arguments.measured).items():
         if arguments.only not in space:
             continue
-        model, scores = fit_base([_part(read(path), ROWS[space]) for path in paths], seed=SEED)
+        data = [part(read_latencies(path), ROWS[space], SEED) for path in paths]
+        model, scores = fit_base(data, seed=SEED)
         model.card["licence"] = "Apache-2.0; trained on data under the licences that it names"
         model.save(arguments.out / f"{space}.base.latcast")
         print(space, flush=True)
@@ -40,24 +40,19 @@ def main() -> None:
 
 
 def _sources(folder: Path, measured: Path) -> dict[str, list[Path]]:
-    help_files = {
-        space: sorted((folder / "help" / name / "latency").glob("*.pt"))
-        for space, name in (
-            ("ofa-mobilenet-v3", "ofa"), ("nasbench201", "nasbench201"), ("fbnet", "fbnet"),
-        )
-    }  # fmt: skip
-    help_files["ofa-mobilenet-v3"] += [
-        *(folder / "ofanas" / "datasets" / f"{name}.csv" for name in OFANAS),
-        *sorted(measured.glob("*_t[0-9].parquet")),
-    ]
-    return help_files
-
-
-def _part(data: LatencyDataset, rows: int) -> LatencyDataset:
-    """At most so many rows, at random."""
-    if len(data) <= rows:
-        return data
-    return data[np.sort(np.random.default_rng(SEED).choice(len(data), rows, replace=False))]
+    files = {
+        "ofa-mobilenet-v3": [
+            help_files(folder, "ofa"),
+            ofanas_files(folder),
+            measured_files(measured),
+        ],
+        "nasbench201": [help_files(folder, "nasbench201")],
+        "fbnet": [help_files(folder, "fbnet")],
+    }
+    return {
+        space: [path for found in parts for path in found.values()]
+        for space, parts in files.items()
+    }
 
 
 if __name__ == "__main__":

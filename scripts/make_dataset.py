@@ -9,13 +9,15 @@ written when it is complete.
 from __future__ import annotations
 
 import argparse
-import time
+from functools import partial
 from pathlib import Path
+
+from _campaigns import PROVENANCE, file_stem, measured
 
 import latcast
 from latcast import measure
 from latcast.devices import Target
-from latcast.measure import CampaignFile, Plan, Protocol, Results
+from latcast.measure import Plan, Protocol
 
 TARGETS = (
     "onnxruntime/b1/t1",
@@ -33,7 +35,6 @@ TARGETS = (
 SPACE = "ofa-mobilenet-v3"
 NETWORKS = 1000
 RESOLUTIONS = range(128, 241, 16)
-LICENCE = "CC-BY-4.0"
 
 
 def main() -> None:
@@ -49,34 +50,9 @@ def main() -> None:
     for name in arguments.targets:
         target = Target.parse(f"{arguments.device}/{name}")
         path = arguments.campaigns / (file_stem(target) + ".campaign")
-        started = time.monotonic()
         plan = Plan(target, archs, Protocol(visits=arguments.visits))
-        with CampaignFile.open(path) if path.exists() else measure.start(path, plan) as campaign:
-            planned = campaign.plan()["protocol"]["visits"]
-            campaign.plan_visits(max(arguments.visits, planned))
-            measure.run(campaign)
-            results = measure.results(campaign, {"licence": LICENCE, "source": "latcast"})
+        results = measured(path, plan, partial(measure.results, provenance=PROVENANCE))
         results.dataset.save(arguments.out / (file_stem(target) + ".parquet"))
-        print(report(target, results, time.monotonic() - started), flush=True)
-
-
-def file_stem(target: Target) -> str:
-    return str(target).replace("/", "_")
-
-
-def report(target: Target, results: Results, seconds: float) -> str:
-    summary = (
-        f"{target}: {len(results.dataset)} architectures in {seconds / 60:.1f} minutes, "
-        f"noise of a visit {results.drift.noise:.2%}, drift {results.drift.range:.2%}, "
-        f"{int(results.unstable.sum())} unstable, {len(results.failures)} failed, "
-        f"inference {results.inference_share:.0%}"
-    )
-    lines = [
-        summary,
-        *(f"  warning: {w}" for w in results.warnings),
-        *(f"  failed: {n}: {reason}" for n, reason in results.failures.items()),
-    ]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,14 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from _sources import help_files, measured_files, measured_network_files, ofanas_files
 
 from latcast.data import LatencyDataset, NetworkDataset, read
 from latcast.predict.layers.training import fit_and_score
 
 SEED = 0
 ROWS = 1_000
-OFANAS = {
-    "note10_lookuptable_ofa": "samsung-note10",
-    "RTX_2080_Ti_GPU_ofa": "rtx-2080-ti",
-    "Tesla_P40_GPU_ofa": "tesla-p40",
-}
+SPACES = ("ofa", "nasbench201", "fbnet")
 ONE_SPACE = (
     "Trained on architectures of search spaces alone: a network whose layers are unlike theirs is "
     "predicted by physics, with a wide interval, and said to be outside of what the model has seen."
@@ -63,19 +60,15 @@ def make(name: str, paths: list[Path], out: Path) -> str:
 
 def _sources(folder: Path, measured: Path) -> dict[str, list[Path]]:
     """Name of a model -> files of its target."""
-    paths = {
-        path: OFANAS[path.stem]
-        for path in sorted((folder / "ofanas" / "datasets").glob("*.csv"))
-        if path.stem in OFANAS
-    }
-    for space in ("ofa", "nasbench201", "fbnet"):
-        for path in sorted((folder / "help" / space / "latency").glob("*.pt")):
-            paths[path] = "help-" + path.stem.replace("_", "-")
-    for path in sorted(measured.glob("*.parquet")):
-        paths[path] = path.name.split(".")[0].replace("_", "-")
+    named = [
+        *ofanas_files(folder).items(),
+        *(x for space in SPACES for x in help_files(folder, space).items()),
+        *measured_files(measured).items(),
+        *measured_network_files(measured).items(),
+    ]
     names: dict[str, str] = {}
     found: dict[str, list[Path]] = defaultdict(list)
-    for path, name in paths.items():
+    for name, path in named:
         target = str(read(path).target)
         found[names.setdefault(target, name)].append(path)
     return dict(found)

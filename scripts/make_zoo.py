@@ -9,17 +9,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from latcast.data import LatencyDataset, read
+from _sources import help_files, measured_files, ofanas_files
+
+from latcast.data import LatencyDataset, read_latencies
 from latcast.predict import Roofline
 from latcast.predict.training import fit_and_score
 
 SEED = 0
 
-OFANAS = {
-    "samsung-note10": "note10_lookuptable_ofa",
-    "rtx-2080-ti": "RTX_2080_Ti_GPU_ofa",
-    "tesla-p40": "Tesla_P40_GPU_ofa",
-}
 WIDTH_NOTE = (
     "The source does not state the width multiplier of the measured networks; block facts are "
     "those of width 1.2, whose physics fits best."
@@ -36,7 +33,7 @@ def main() -> None:
     for name, path in _sources(arguments.data, arguments.measured).items():
         if arguments.only not in name:
             continue
-        scores = make(read(path), arguments.out / f"{name}.latcast")
+        scores = make(read_latencies(path), arguments.out / f"{name}.latcast")
         print(
             f"{name:36} MAE {scores['mae_ms']:.4f} ms  MAPE {scores['mape']:.3f} %  "
             f"within 5 % {scores['within_5']:.1f} %  Spearman {scores['spearman']:.4f}  "
@@ -46,12 +43,7 @@ def main() -> None:
 
 
 def _sources(folder: Path, measured: Path) -> dict[str, Path]:
-    sources = {n: folder / "ofanas" / "datasets" / f"{f}.csv" for n, f in OFANAS.items()}
-    for path in sorted((folder / "help" / "ofa" / "latency").glob("*.pt")):
-        sources["help-" + path.stem.replace("_", "-")] = path
-    for path in sorted(measured.glob("*_t[0-9].parquet")):
-        sources[path.stem.replace("_", "-")] = path
-    return sources
+    return {**ofanas_files(folder), **help_files(folder, "ofa"), **measured_files(measured)}
 
 
 def make(data: LatencyDataset, out: Path) -> dict[str, float]:

@@ -8,6 +8,7 @@ import pytest
 
 import latcast
 from latcast.data import read
+from latcast.networks.families import Member
 from latcast.predict import zoo
 
 OUR_DATASETS = Path(__file__).parents[2] / "datasets"
@@ -24,7 +25,30 @@ def test_all_models_are_shipped_and_small() -> None:
     assert set(zoo.names()) == EXPECTED
     folder = resources.files("latcast") / "zoo"
     with resources.as_file(folder) as path:
-        assert sum(f.stat().st_size for f in path.iterdir()) < 5_000_000
+        sizes = {f.name: f.stat().st_size for f in path.iterdir()}
+    layers = sum(size for name, size in sizes.items() if name.endswith(".layers.latcast"))
+    assert layers < 14_000_000
+    assert sum(sizes.values()) - layers < 5_000_000
+
+
+def test_a_layer_model_of_every_target_is_shipped() -> None:
+    targets = {zoo.header(name)["target"] for name in zoo.names()}
+    for space in zoo.base_names():
+        targets |= {source["spec"]["target"] for source in zoo.base_header(space)["sources"]}
+    assert {zoo.layer_header(name)["target"] for name in zoo.layer_names()} == targets
+
+
+@pytest.mark.parametrize("name", zoo.layer_names())
+def test_every_layer_model_has_a_card_and_predicts(name: str) -> None:
+    card = zoo.layer_header(name)["card"]
+    assert all(d["licence"] in {"Apache-2.0", "MIT", "CC-BY-4.0"} for d in card["data"])
+    assert "at random" in card["split"]
+    assert card["metrics"]["median_error"] >= 0
+    p = latcast.load_layers(name)
+    member = Member.parse("mobilenet-v3-small").to_onnx(p.target.batch)
+    graph = latcast.read_graph(member)
+    lower, upper = p.predict_interval(graph, 0.9)
+    assert 0 < lower < p.predict(graph) < upper < np.inf
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))

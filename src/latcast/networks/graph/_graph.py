@@ -125,6 +125,18 @@ class LayerGraph:
         return len(self.layers)
 
     @property
+    def batch(self) -> int | None:
+        """Leading side of all inputs of the graph; None where they have none in common."""
+        shapes = [
+            shape
+            for layer in self.layers
+            for source, shape in zip(layer.inputs, layer.in_shapes, strict=True)
+            if source == GRAPH_INPUT
+        ]
+        leading = {shape[0] if shape else None for shape in shapes}
+        return leading.pop() if len(leading) == 1 else None
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of the layers whose cost is known, for the whole batch."""
         return sum(x.macs for x in self.layers if x.is_costed)

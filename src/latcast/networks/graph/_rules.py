@@ -1,9 +1,9 @@
 """Which layers become one kernel: rules that are data.
 
-:data:`RULES` are those of ONNX Runtime's optimizer for CPUs (all levels, ``ORT_ENABLE_ALL``), whose names
-are given where a rule has one; ``benchmarks/fusion.py`` compares what comes of them. A rule is a
-path of kernels; what it makes goes by a word that later rules can read on. Where a convolution
-runs in blocks of channels is told by :mod:`._blocked`.
+:data:`RULES` are those of ONNX Runtime's optimizer for CPUs (all levels, ``ORT_ENABLE_ALL``),
+whose names are given where a rule has one; ``benchmarks/fusion.py`` compares what comes of them. A
+rule is a path of kernels; what it makes goes by a word that later rules can read on. Where a
+convolution runs in blocks of channels is told by :mod:`._blocked`.
 """
 
 from __future__ import annotations

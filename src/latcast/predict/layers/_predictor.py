@@ -163,6 +163,7 @@ class LayerPredictor:
     def explain(self, graph: LayerGraph, coverage: float = 0.9) -> LayerExplanation:
         """Where the milliseconds of a network go, kernel by kernel, and what the model doubts."""
         fitted = self.fitted
+        self._check_batch([graph])
         rules = rules_of(self.target.runtime)
         kernels = KernelCounts.of_graphs([graph], rules)
         return explain(
@@ -228,10 +229,19 @@ class LayerPredictor:
     def _forecast(self, networks: Networks) -> Forecast:
         if isinstance(networks, LayerGraph):
             networks = [networks]
+        self._check_batch(() if isinstance(networks, Archs) else networks)
         batch, rules = self.target.batch, rules_of(self.target.runtime)
         if isinstance(networks, Archs):
             return self._forecast_of(KernelCounts.of_archs(networks, batch, rules))
         return self._forecast_of(KernelCounts.of_graphs(networks, rules))
+
+    def _check_batch(self, graphs: Sequence[LayerGraph]) -> None:
+        for graph in graphs:
+            if graph.batch not in (None, self.target.batch):
+                raise ValueError(
+                    f"{graph.name} must have the batch of the target {self.target}, "
+                    f"{self.target.batch}; it has {graph.batch}: read it with that batch"
+                )
 
     def _forecast_of(self, kernels: KernelCounts) -> Forecast:
         fitted = self.fitted
