@@ -20,12 +20,13 @@ _OPERATORS = {
     "h_sigmoid": "HardSigmoid",
     "global_pool": "GlobalAveragePool",
     "avg_pool": "AveragePool",
+    "max_pool": "MaxPool",
     "identity": "Identity",
     "add": "Add",
     "scale": "Mul",
     "zero": "Mul",
 }
-_WINDOWED = ("conv", "depthwise_conv", "linear", "avg_pool", "global_pool")
+_WINDOWED = ("conv", "depthwise_conv", "linear", "avg_pool", "max_pool", "global_pool")
 """What gives another shape than the largest of those that it reads."""
 
 _FLOAT_BYTES = 4
