@@ -143,10 +143,11 @@ def row(name: str, module: nn.Module, side: int, left_out: Counter[str]) -> str:
         verdict(reference, ours, explained=bool(remarks)),
         verdict(ours, count_of_graph(exported)),
     ]
-    member = member_of(name)
-    cells.append("" if member is None else verdict(ours, count_of_graph(member)))
-    if member is not None and member.params != graph.params:
-        remarks.append(folded(graph, member))
+    if (member := member_of(name)) is not None:
+        less = folded_params(graph)
+        cells.append(verdict(Count(ours.by_operator, ours.params - less), count_of_graph(member)))
+        if less:
+            remarks.append(f"family: {less:,} parameters less, of batch norms folded into biases")
     remarks += kernel_differences(graph, exported)
     counted = f"{reference.macs:,} ({reference.params:,})"
     kernels = f"{len(fuse(graph))} {len(fuse(exported))}"
@@ -197,14 +198,9 @@ def member_of(name: str) -> LayerGraph | None:
     return read_onnx(Member.parse(FAMILIES[name]).to_onnx()) if name in FAMILIES else None
 
 
-def folded(graph: LayerGraph, member: LayerGraph) -> str:
-    """What the parameters of a member with folded batch norms differ by."""
-    channels = sum(x.params for x in graph.layers if x.op == "batch_norm") // 2
-    rest = member.params - graph.params + channels
-    return (
-        f"family: {member.params - graph.params:+,} parameters, of which {-channels:,} are of "
-        f"batch norms folded into biases" + (f", {rest:+,} are not explained" if rest else "")
-    )
+def folded_params(graph: LayerGraph) -> int:
+    """Parameters of batch norms beside those that become biases of the convolutions before."""
+    return sum(x.params for x in graph.layers if x.op == "batch_norm") // 2
 
 
 def kernel_differences(graph: LayerGraph, exported: LayerGraph) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latcast.report._beside import ms_beside
 from latcast.report._html import Markup, join, tag
 from latcast.report._roofline import roofline
 from latcast.report._text import bytes_text, count_text, doubt_text, ms_text
@@ -123,3 +124,17 @@ def test_no_drawing_without_products_and_no_roof_without_peaks() -> None:
     for peaks in (None, {**PEAKS, "peak_flops": None}):
         root, *_ = circles([kernel()], peaks)
         assert not list(root.iter("{http://www.w3.org/2000/svg}polyline"))
+
+
+def test_kernels_beside_those_of_a_runtime_that_fuses_otherwise() -> None:
+    ours = [
+        {"name": "conv", "layers": ["conv", "add", "relu"], "ms": 1.0},
+        {"name": "pool", "layers": ["pool"], "ms": 2.0},
+    ]
+    theirs = [
+        {"name": "conv", "layers": ["conv", "pool"], "ms": 4.0},
+        {"name": "add", "layers": ["add", "relu"], "ms": 8.0},
+    ]
+    assert ms_beside(ours, theirs) == {"conv": 12.0}
+    assert ms_beside(theirs, ours) == {"conv": 3.0}
+    assert ms_beside(ours, ours) == {"conv": 1.0, "pool": 2.0}

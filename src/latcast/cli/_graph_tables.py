@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from latcast.report._beside import ms_beside
 from latcast.report._text import bytes_text, count_text, doubt_text, ms_text
 
 from ._common import print_table
@@ -111,23 +112,28 @@ def _of_one(kernels: list[Record]) -> tuple[list[str], list[list[str]]]:
 def _of_several(kernels: list[Record], devices: list[Record]) -> tuple[list[str], list[list[str]]]:
     columns = ["kernel", "operators", "MACs", "bytes"]
     columns += [f"{_label(n)} ms" for n in range(len(devices))]
-    times = [{k["name"]: k for k in d["kernels"]} for d in devices]
+    times = [ms_beside(devices[0]["kernels"], d["kernels"]) for d in devices]
+    doubted = [
+        {layer for k in d["kernels"] if k["doubt"] for layer in k["layers"]} for d in devices
+    ]
     rows = [
         [
             *_names(kernel),
             count_text(kernel["macs"]),
             count_text(kernel["moved_bytes"]),
-            *(_time(own.get(kernel["name"])) for own in times),
+            *(
+                _time(own.get(kernel["name"]), doubt=kernel["name"] in doubts)
+                for own, doubts in zip(times, doubted, strict=True)
+            ),
         ]
         for kernel in kernels
     ]
     return columns, rows
 
 
-def _time(kernel: Record | None) -> str:
-    if kernel is None:
-        return "–"
-    return ms_text(kernel["ms"]) + (" ?" if kernel["doubt"] else "")
+def _time(ms: float | None, *, doubt: bool) -> str:
+    """Milliseconds; a dash where the device's runtime fuses the kernel into another."""
+    return ("–" if ms is None else ms_text(ms)) + (" ?" if doubt else "")
 
 
 def _names(kernel: Record) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ._beside import ms_beside
 from ._html import Markup, page, tag
 from ._model_section import model_section
 from ._roofline import roofline
@@ -166,7 +167,7 @@ def _kernels(devices: Sequence[Record]) -> Markup:
     """Kernels by the milliseconds of the first device, with those of the others beside."""
     first, *others = devices
     rows = sorted(first["kernels"], key=lambda k: -k["ms"])[:MOST_KERNELS]
-    times = [{k["name"]: k["ms"] for k in d["kernels"]} for d in others]
+    times = [ms_beside(first["kernels"], d["kernels"]) for d in others]
     numeric = [f"ms, {d['target']}" if others else "ms" for d in devices]
     numeric += ["%", "MACs", "bytes", "GFLOP/s"]
     head = [tag("th", "kernel"), tag("th", "operators")]

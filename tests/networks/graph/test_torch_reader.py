@@ -154,6 +154,7 @@ def test_linear_layers() -> None:
         (lambda x: x * x, "mul"),
         (lambda x: x * x.mean((2, 3), keepdim=True), "mean scale"),
         (lambda x: x > 0, "compare"),
+        (lambda x: (x > 0) & (x < 1), "compare compare compare"),
         (lambda x: F.pad(x, (1, 1)), "pad"),
         (lambda x: F.interpolate(x, scale_factor=2), "resize"),
         (lambda x: F.interpolate(x, size=(9, 9), mode="bilinear"), "resize"),
@@ -352,6 +353,21 @@ def test_unknown_operators_are_reported_with_their_shapes() -> None:
     assert graph.layers[3].is_costed
 
 
+def test_operators_that_give_nothing_are_reported() -> None:
+    @torch.library.custom_op("latcast_tests::scaled_", mutates_args=("x",))
+    def scaled_(x: torch.Tensor) -> None:
+        x.mul_(2)
+
+    def twice(_: Any, x: Any) -> Any:
+        y = x.relu()
+        scaled_(y)
+        return y + 1
+
+    graph = read(twice, (2, 3))
+    assert graph.uncosted == {"latcast_tests.scaled_.default": 1}
+    assert [x.inputs for x in graph.layers] == [(-1,), (0,), (1,)]
+
+
 def test_recurrent_layers_are_reported_with_their_parameters() -> None:
     module = nn.LSTM(4, 6, batch_first=True)
     graph = read_pytorch(module, (1, 5, 4))
@@ -481,7 +497,7 @@ def test_open_sides_are_closed_by_the_batch_or_a_shape() -> None:
     assert graph.layers[0].out_shapes == ((5, 4, 15, 3),)
     assert graph.layers[1].out_shapes == ((5, 180),)
     with pytest.raises(
-        ValueError, match=r"'input' has open sides besides the batch: \[.*say its shape"
+        ValueError, match=r"'input' has open sides besides the batch: \[.*--shape input=2x3x224x8"
     ):
         read_pytorch(program, batch=2)
     for wrong in ((5, 3, 33, 8), (5, 4, 32, 8), (5, 3, 32, 9)):

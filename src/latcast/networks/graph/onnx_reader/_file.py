@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latcast._files import check_file
 
+from ._weights import LightModel, without_weights
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-_MOST_BYTES = 2**31 - 1
-"""Of a message, as the file format has it."""
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model.
+
+    Attributes:
+        proto: without the data of large weights.
+        raw_bytes: position among the graph's initializers -> bytes of data that it is without.
+        folder: of its external data; None where it came as bytes.
+        name: of the file, or the graph's own.
+    """
+
+    proto: ModelProto
+    raw_bytes: dict[int, int]
+    folder: Path | None
+    name: str
 
 
-def load(model: str | Path | bytes) -> tuple[ModelProto, Path | None, str]:
-    """A model, the folder of its external data, and its name.
+def load(model: str | Path | bytes) -> ModelFile:
+    """A model out of a file or of its bytes.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -25,20 +43,26 @@ def load(model: str | Path | bytes) -> tuple[ModelProto, Path | None, str]:
     from onnx import ModelProto
 
     file = None if isinstance(model, bytes) else Path(model)
-    if file is not None:
-        check_file(file)
     label = "the model" if file is None else str(file)
-    size = len(model) if isinstance(model, bytes) else Path(model).stat().st_size
-    if not 0 < size <= _MOST_BYTES:
-        raise ValueError(f"{label} must have from 1 byte to 2 GiB; it has {size}")
     proto = ModelProto()
     try:
-        proto.ParseFromString(model if isinstance(model, bytes) else Path(model).read_bytes())
-    except DecodeError as error:
+        light = _read(model)
+        proto.ParseFromString(light.content)
+    except (DecodeError, ValueError) as error:
         raise ValueError(
-            f"{label} must be an ONNX model; it is something else, or cut off"
+            f"{label} must be an ONNX model; it is something else, or cut off: {error}"
         ) from error
     if not proto.HasField("graph") or not proto.graph.node:
         raise ValueError(f"{label} must be an ONNX model with nodes; it has none")
-    name = str(proto.graph.name) if file is None else file.stem
-    return proto, None if file is None else file.parent, name or "network"
+    if file is not None:
+        return ModelFile(proto, light.raw_bytes, file.parent, file.stem)
+    return ModelFile(proto, light.raw_bytes, None, str(proto.graph.name) or "network")
+
+
+def _read(model: str | Path | bytes) -> LightModel:
+    if isinstance(model, bytes):
+        return without_weights(BytesIO(model), len(model))
+    path = Path(model)
+    check_file(path)
+    with path.open("rb") as file:
+        return without_weights(file, path.stat().st_size)

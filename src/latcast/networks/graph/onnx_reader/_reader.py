@@ -11,7 +11,7 @@ import numpy as np
 from latcast.networks.graph._graph import UNKNOWN, LayerGraph, TensorShape
 
 from ._constants import check_shape, folded, read_constant
-from ._file import load
+from ._file import ModelFile, load
 from ._inputs import Inputs, read_inputs, sides_of
 from ._layers import Layers, is_empty
 from ._order import captured, check_text, in_order, label, operator, shortened
@@ -21,7 +21,7 @@ from ._tensors import constant, read_tensor
 from ._values import Entry, Node, Reading, UnknownShape, Value
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto
+    from onnx import GraphProto, NodeProto
 
 _MOST_NODES = 50_000
 MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
@@ -51,22 +51,20 @@ def read_onnx(
         ValueError: it holds no ONNX model that could run, or a shape that it needs is not known.
     """
     try:
-        return _read(*load(model), batch, shapes)
+        return _read(load(model), batch, shapes)
     except MALFORMED as error:
         raise ValueError(f"the model is malformed: {error}") from error
 
 
 def _read(
-    proto: ModelProto,
-    folder: Path | None,
-    name: str,
+    file: ModelFile,
     batch: int | None,
     shapes: Mapping[str, Sequence[int]] | None,
 ) -> LayerGraph:
-    reader = _Reader(proto, folder, batch, shapes)
-    graph = reader.graph(name)
+    reader = _Reader(file, batch, shapes)
+    graph = reader.graph()
     if reader.inputs.batch is not None and not shapes:
-        as_made = _Reader(proto, folder, None, None).graph(name)
+        as_made = _Reader(file, None, None).graph()
         _check_work(graph, as_made, *reader.inputs.batch)
     return graph
 
@@ -89,14 +87,13 @@ def _check_work(graph: LayerGraph, as_made: LayerGraph, old: int, new: int) -> N
 class _Reader:
     def __init__(
         self,
-        model: ModelProto,
-        folder: Path | None,
+        file: ModelFile,
         batch: int | None,
         shapes: Mapping[str, Sequence[int]] | None,
     ) -> None:
-        self._graph = model.graph
-        self._folder = folder
-        self._functions = {(f.domain, f.name, f.overload): f for f in model.functions}
+        self._file = file
+        self._graph = file.proto.graph
+        self._functions = {(f.domain, f.name, f.overload): f for f in file.proto.functions}
         self._layers = Layers()
         self._nodes = 0
         held = {t.name for t in self._graph.initializer}
@@ -105,7 +102,7 @@ class _Reader:
             (x for x in self._graph.input if x.name not in held), batch, shapes
         )
 
-    def graph(self, name: str) -> LayerGraph:
+    def graph(self) -> LayerGraph:
         """The whole model."""
         scope = Scope({**self.inputs.values})
         try:
@@ -119,7 +116,7 @@ class _Reader:
             ) from error
         self._check_batch(found)
         outputs = [v.source for v in found if v is not None and v.source is not None]
-        return self._layers.graph(name, outputs)
+        return self._layers.graph(self._file.name, outputs)
 
     def _check_batch(self, outputs: Sequence[Value | None]) -> None:
         """Make sure that another batch has reached the outputs."""
@@ -136,10 +133,11 @@ class _Reader:
 
     def _run_graph(self, graph: GraphProto, scope: Scope) -> list[Value | None]:
         """Add constants and nodes of a graph to its scope; gives its outputs."""
-        for tensor in graph.initializer:
+        raw_bytes = self._file.raw_bytes if graph is self._graph else {}
+        for n, tensor in enumerate(graph.initializer):
             check_text(tensor.name)
             scope.values[tensor.name] = read_tensor(
-                tensor, scope.prefix + tensor.name, self._folder
+                tensor, scope.prefix + tensor.name, self._file.folder, raw_bytes.get(n)
             )
         for sparse in graph.sparse_initializer:
             shape = tuple(sparse.dims)
@@ -172,7 +170,7 @@ class _Reader:
         attributes = attributes_of(proto, scope)
         key = operator(proto)
         if key == "Constant":
-            return [read_constant(proto, attributes, scope.prefix, self._folder)]
+            return [read_constant(proto, attributes, scope.prefix, self._file.folder)]
         if key not in READERS:
             domain, _, name = key.rpartition("::")
             function = self._functions.get((domain, name, proto.overload))

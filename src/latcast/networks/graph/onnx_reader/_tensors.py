@@ -95,13 +95,16 @@ def _code(dtype: np.dtype[Any]) -> int:
     raise ValueError(f"a constant must be of a type that ONNX has; got {dtype}")
 
 
-def read_tensor(tensor: TensorProto, name: str, folder: Path | None) -> Value:
+def read_tensor(
+    tensor: TensorProto, name: str, folder: Path | None, raw_bytes: int | None = None
+) -> Value:
     """A constant of the file.
 
     Args:
         tensor: the constant.
         name: by which the whole graph tells it from others.
         folder: that external data lie in; None where the model came as bytes.
+        raw_bytes: of the data that it is without, if it is.
 
     Raises:
         ValueError: its shape, type or place is impossible.
@@ -113,20 +116,26 @@ def read_tensor(tensor: TensorProto, name: str, folder: Path | None) -> Value:
         raise ValueError(
             f"constant {name!r} must be of a type that ONNX has; got number {tensor.data_type}"
         )
-    load = _loader(tensor, name, shape, folder)
+    if raw_bytes is None and tensor.HasField("raw_data"):
+        raw_bytes = len(tensor.raw_data)
+    load = _loader(tensor, name, shape, folder, raw_bytes)
     weights = tensor.data_type not in _NO_WEIGHTS
     origins = frozenset({Origin(name, prod(shape))}) if weights else frozenset()
     return Value(shape, tensor.data_type, None, origins, load)
 
 
 def _loader(
-    tensor: TensorProto, name: str, shape: tuple[int, ...], folder: Path | None
+    tensor: TensorProto,
+    name: str,
+    shape: tuple[int, ...],
+    folder: Path | None,
+    raw_bytes: int | None,
 ) -> Callable[[], NDArray[Any] | None] | None:
     external = tensor.data_location == EXTERNAL
     place = _Place.of(tensor, name, shape, folder) if external and folder else None
     if prod(shape) > MOST_FOLDED:
         if not external:
-            _check_length(tensor, name, shape)
+            _check_length(tensor, name, shape, raw_bytes)
         return None
     known = type_of(tensor.data_type)
     if known.numpy is None:
@@ -145,17 +154,20 @@ def _loader(
     return load
 
 
-def _check_length(tensor: TensorProto, name: str, shape: tuple[int, ...]) -> None:
-    """Make sure that a constant without raw data has as many elements as its shape says."""
-    if tensor.HasField("raw_data"):
-        return
+def _check_length(
+    tensor: TensorProto, name: str, shape: tuple[int, ...], raw_bytes: int | None
+) -> None:
+    """Make sure that a constant has as many elements as its shape says."""
     known = type_of(tensor.data_type)
     per_element = 2 if known.numpy in {"<c8", "<c16"} else 1
-    got = len(getattr(tensor, known.field))
-    if known.bits >= 8 and got != prod(shape) * per_element:
-        raise ValueError(
-            f"constant {name!r} must hold {prod(shape)} elements; got {got // per_element}"
-        )
+    if raw_bytes is not None:
+        unit, wanted, got = "bytes", -(-prod(shape) * known.bits // 8), raw_bytes
+    else:
+        unit, wanted = "elements", prod(shape) * per_element
+        got = len(getattr(tensor, known.field))
+    # Elements of less than a byte are packed in ways of their own.
+    if got != wanted and known.bits >= 8:
+        raise ValueError(f"constant {name!r} must hold {wanted} {unit}; got {got}")
 
 
 def _data(

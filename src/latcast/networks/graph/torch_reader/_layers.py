@@ -43,7 +43,7 @@ class GrowingLayers:
                 stride=facts.stride,
                 dilation=facts.dilation,
                 groups=facts.groups,
-                element_bytes=outputs[0].element_bytes,
+                element_bytes=(*outputs, *reads)[0].element_bytes,
                 sum_length=facts.sum_length,
             )
         )

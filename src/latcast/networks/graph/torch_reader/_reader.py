@@ -121,6 +121,8 @@ class _Reader:
                     self._inline(scope, call)
                 elif call.outputs:
                     self._call(scope, call)
+                elif not call.target.startswith("aten."):
+                    self._effect(scope, call)
             except (LookupError, TypeError, ArithmeticError, ValueError) as error:
                 raise ValueError(f"call {call.name!r} of {call.target}: {error}") from error
 
@@ -136,18 +138,28 @@ class _Reader:
         for name, given in zip(graphs[0].outputs, call.outputs, strict=True):
             scope.values[given] = inner.values[name]
 
+    def _effect(self, scope: _Scope, call: Call) -> None:
+        """What gives nothing may write into what it reads; PyTorch's own only check it."""
+        names = [n for n in _names(call.arguments.values()) if not scope.values[n].is_constant]
+        if not names:
+            return
+        reads = [scope.values[n] for n in names]
+        layer = _layer_name(scope, call)
+        source = self.growing.add(layer, call.target, Facts(UNKNOWN), reads, ())
+        for n in names:
+            scope.values[n] = replace(scope.values[n], source=source)
+
     def _call(self, scope: _Scope, call: Call) -> None:
         arguments = {k: scope.known(v) for k, v in call.arguments.items()}
         operation = Operation(arguments, tuple(scope.operand(n) for n in call.outputs))
-        namespace, operator = _parts(call.target)
-        name = operator.removesuffix("_") if namespace == "aten" else ""
+        name, is_in_place = _aten_name(call.target)
         source, origins = self._source(scope, call, operation, name)
         for output in call.outputs:
             scope.put(output, source, origins)
         first = next(iter(_names(call.arguments.values())), "")
         if name in VIEWS:
             scope.views.update(dict.fromkeys(call.outputs, first))
-        elif name and operator != name:
+        elif is_in_place:
             self._overwrite(scope, call, first, scope.values[call.outputs[0]])
 
     def _source(
@@ -191,10 +203,12 @@ def _layer_name(scope: _Scope, call: Call) -> str:
     return f"{call.module}/{scope.prefix}{call.name}".removeprefix("/")
 
 
-def _parts(target: str) -> tuple[str, str]:
-    """Namespace and name of an operator, without its overload."""
+def _aten_name(target: str) -> tuple[str, bool]:
+    """Name of an aten operator, empty of another one, and whether it writes into its input."""
     namespace, _, rest = target.partition(".")
-    return namespace, rest.partition(".")[0]
+    name = rest.partition(".")[0] if namespace == "aten" else ""
+    is_in_place = name.endswith("_") and not name.endswith("__")
+    return name.removesuffix("_") if is_in_place else name, is_in_place
 
 
 def _names(arguments: Iterable[Any]) -> list[str]:

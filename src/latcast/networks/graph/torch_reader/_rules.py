@@ -143,7 +143,8 @@ def _of_two_table() -> dict[str, str]:
         "max": ("maximum", "fmax"),
         "mod": ("remainder", "fmod"),
         "compare": ("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or",
-                    "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "isnan", "isinf"),
+                    "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "isnan", "isinf",
+                    "__and__", "__or__", "__xor__"),
     }  # fmt: skip
     return {name: op for op, names in table.items() for name in names}
 

@@ -158,9 +158,13 @@ def _wanted(
     if len(fixed) != len(wanted):
         raise ValueError(
             f"input {name!r} has open sides besides the batch: {_written(shape)}; "
-            f"say its shape (shapes={{{name!r}: …}}) or export it with a fixed one"
+            f"give its shape (--shape {name}={_example(wanted)}) or export it with a fixed one"
         )
     return fixed
+
+
+def _example(sides: Sequence[Side]) -> str:
+    return "x".join(str(s) if isinstance(s, int) else "224" for s in sides)
 
 
 def _closed_or_none(shape: Sequence[Side], symbols: Mapping[str, int]) -> TensorShape | None:
