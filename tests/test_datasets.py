@@ -68,7 +68,7 @@ def test_dataset_of_networks(path):
     assert f" {100 * error:.1f} % | {unstable} |" in row
     header = zoo.layer_header(stem.replace("_", "-"))
     assert header["target"] == str(data.target)
-    assert header["card"]["metrics"]["median_error"] < 6
+    assert header["card"]["metrics"]["median_error"] < 8
 
 
 @pytest.mark.parametrize("path", NETWORK_FILES, ids=lambda p: p.stem)

@@ -130,11 +130,12 @@ class OFAMobileSpace(SupernetSpace):
         genes = self.canonical_genes(archs.genes)
         kernels = genes[:, self._ks, None] == np.array(KERNEL_SIZES, dtype=np.uint8)
         expands = genes[:, self._e, None] == np.array(EXPAND_RATIOS, dtype=np.uint8)
-        n = len(genes)
+        # Stated, not -1: of no architectures the width cannot be told.
+        shape = (len(genes), 3 * len(self._stage_of))
         return np.concatenate(
             [
-                kernels.reshape(n, -1),
-                expands.reshape(n, -1),
+                kernels.reshape(shape),
+                expands.reshape(shape),
                 resolution_shares(genes[:, self._r]),
             ],
             axis=1,
