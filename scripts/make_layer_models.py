@@ -1,4 +1,4 @@
-"""Train the shipped layer models from the public data and our own (`make layer-models`).
+"""Train the shipped layer models from the public data and our own (`make zoo`).
 
 One a target, of all that was measured on it: architectures of every space, and networks of any kind
 where we have measured those. Fitted on 85 % of the networks and scored on the other 15 %.
