@@ -184,7 +184,8 @@ def _constant_of_shape(node: Node, shapes: Sequence[TensorShape]) -> Array:
 
 def _range(node: Node, shapes: Sequence[TensorShape]) -> Array:
     start, step = node.data(0).reshape(-1)[0], node.data(2).reshape(-1)[0]
-    return np.asarray(start + np.arange(shapes[0][0]) * step, node.data(0).dtype)
+    numbers: Array = start + np.arange(shapes[0][0]) * step
+    return numbers.astype(node.data(0).dtype)
 
 
 def _trilu(node: Node, _: Sequence[TensorShape]) -> Array:
