@@ -73,8 +73,12 @@ def test_layouts_and_operators_part_kernels(chain: type) -> None:
     average = chain(16, 8).conv(16).add("avg_pool", (1, 16, 4, 4), window=(2, 2), stride=(2, 2))
     counts = KernelCounts.of_graphs([x.graph() for x in (blocked, plain, average)])
     assert counts.labels == (
-        "conv/blocked", "max_pool/blocked", "conv/blocked", "max_pool", "avg_pool/blocked"
-    )  # fmt: skip
+        "conv/blocked",
+        "max_pool/blocked",
+        "conv/blocked",
+        "max_pool",
+        "avg_pool/blocked",
+    )
     assert counts.counts.toarray().tolist() == [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [1, 0, 0, 0, 1]]
 
 
@@ -87,8 +91,11 @@ def test_views_are_left_out_and_the_unknown_is_not(chain: type) -> None:
     assert counts.fact("write_bytes")[1] == 4 * 16 * 64
     kernels = working_kernels(network)
     assert [network.layers[k.main].op for k in kernels] == [
-        "conv", UNKNOWN, "global_pool", "linear"
-    ]  # fmt: skip
+        "conv",
+        UNKNOWN,
+        "global_pool",
+        "linear",
+    ]
 
 
 @given(st.integers(0, 12), st.integers(0, 12))
@@ -179,8 +186,6 @@ def test_a_selection_has_its_own_kernels_alone(simulator: type) -> None:
     np.testing.assert_array_equal(part.total_ms, data.latency_ms[rows])
     own = KernelCounts.of_graphs([data.graphs[n] for n in rows])
     assert part.kernels.counts.shape == own.counts.shape
-    np.testing.assert_array_equal(
-        part.kernels.counts @ part.kernels.facts, own.counts @ own.facts
-    )  # fmt: skip
+    np.testing.assert_array_equal(part.kernels.counts @ part.kernels.facts, own.counts @ own.facts)
     assert part.times_ms.sum() == times[rows].sum()
     assert set(part.kernels.labels) == set(own.labels)

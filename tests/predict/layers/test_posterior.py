@@ -69,9 +69,7 @@ def test_one_kernel_each_is_linear_regression(
     right = x.T @ y / variance + np.linalg.inv(prior) @ prior_mean
     np.testing.assert_allclose(weights.mean, np.linalg.solve(precision, right), rtol=1e-6)
     exact = np.linalg.inv(precision)
-    np.testing.assert_allclose(
-        weights.covariance, exact, atol=1.01 * ROUNDED * weights.prior.max()
-    )  # fmt: skip
+    np.testing.assert_allclose(weights.covariance, exact, atol=1.01 * ROUNDED * weights.prior.max())
     marginal = multivariate_normal(x @ prior_mean, x @ prior @ x.T + variance * np.eye(n))
     expected = marginal.logpdf(y) + n / 2 * np.log(2 * np.pi)
     assert evidence == pytest.approx(expected, rel=1e-6)
@@ -85,9 +83,7 @@ def test_what_was_learnt_before_counts(made_kernels: MakeCounts) -> None:
     weights = None
     for rows in (np.arange(30), np.arange(30, 60)):
         k = observed.kernels
-        part = KernelCounts(
-            k.ops[rows], k.labels[:30], k.facts[rows], sp.csr_matrix(np.eye(30))
-        )  # fmt: skip
+        part = KernelCounts(k.ops[rows], k.labels[:30], k.facts[rows], sp.csr_matrix(np.eye(30)))
         half = Observed(part, observed.total_ms[rows], sp.csr_matrix((30, 30)))
         weights, _ = learn(half, base[rows], features[rows], whole[rows], NOISE, weights)
     assert weights is not None
@@ -104,8 +100,10 @@ def several(
     counts[:, 0] = 1
     kernels = make(rng, ["conv", "add", "max_pool"] * 3, counts)
     base, features, whole = (
-        rng.normal(-1, 0.7, 9), rng.normal(0, 0.5, (9, 4)), rng.normal(0, 0.2, (12, 2))
-    )  # fmt: skip
+        rng.normal(-1, 0.7, 9),
+        rng.normal(0, 0.5, (9, 4)),
+        rng.normal(0, 0.2, (12, 2)),
+    )
     weights = rng.normal(0, 1, 6)
     ms = np.exp(base + features @ weights[:4])
     total_ms = (kernels.counts @ ms) * np.exp(whole @ weights[4:] + rng.normal(0, 0.03, 12))
@@ -192,10 +190,13 @@ def test_one_wild_time_moves_little(made_kernels: MakeCounts) -> None:
     means = [
         learn(
             Observed(kernels, np.array([30.0]), sp.csr_matrix(t)),
-            np.zeros(30), np.ones((30, 1)), np.zeros((1, 0)), NOISE,
+            np.zeros(30),
+            np.ones((30, 1)),
+            np.zeros((1, 0)),
+            NOISE,
         )[0].mean[0]
         for t in (times, wild)
-    ]  # fmt: skip
+    ]
     assert abs(means[1] - means[0]) < 0.03
 
 

@@ -12,14 +12,36 @@ from latcast.predict.layers._scores import Scores
 
 @pytest.mark.parametrize(
     ("n", "coverage", "rank"),
-    [(9, 0.9, 9), (19, 0.9, 18), (19, 0.95, 19), (99, 0.9, 90), (10, 0.9, 10), (3, 0.5, 2),
-     (1, 0.5, 1), (100, 0.9, 91)],
-)  # fmt: skip
+    [
+        (9, 0.9, 9),
+        (19, 0.9, 18),
+        (19, 0.95, 19),
+        (99, 0.9, 90),
+        (10, 0.9, 10),
+        (3, 0.5, 2),
+        (1, 0.5, 1),
+        (100, 0.9, 91),
+    ],
+)
 def test_quantile_is_the_score_of_its_rank(n: int, coverage: float, rank: int) -> None:
     """The ceil(coverage x (n + 1))-th smallest (Vovk et al. 2005)."""
     scores = Scores(np.arange(1.0, n + 1))
     assert scores.covers(coverage)
     assert scores.quantile(coverage) == rank
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"), [(0.01, {0.5: 0.674490, 0.9: 1.644854}), (1.0, {0.5: 50, 0.9: 90})]
+)
+def test_scores_of_the_like_widen_intervals_alone(
+    scale: float, expected: dict[float, float]
+) -> None:
+    """Errors on networks like those of the training say nothing of others: not less than stated."""
+    sizes = scale * np.arange(1.0, 100)
+    alike, families = Scores(sizes, on_families=False), Scores(sizes)
+    for coverage, deviations in expected.items():
+        assert alike.quantile(coverage) == pytest.approx(deviations, rel=1e-5)
+        assert families.quantile(coverage) == pytest.approx(scale * 100 * coverage)
 
 
 @pytest.mark.parametrize(("n", "coverage", "needed"), [(8, 0.9, 9), (18, 0.95, 19), (5, 0.99, 99)])
@@ -39,9 +61,7 @@ def test_coverage_is_a_share(coverage: float) -> None:
         scores.quantile(coverage)
 
 
-@given(
-    st.lists(st.floats(-50, 50), min_size=30, max_size=60), st.floats(0.05, 0.9), st.randoms()
-)  # fmt: skip
+@given(st.lists(st.floats(-50, 50), min_size=30, max_size=60), st.floats(0.05, 0.9), st.randoms())
 def test_sign_and_order_of_errors_do_not_matter(
     errors: list[float], coverage: float, random: object
 ) -> None:
