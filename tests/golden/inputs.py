@@ -1,0 +1,145 @@
+"""What the golden records are of, out of ``data/``, and a command line to ask about it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+DATA = Path(__file__).parent / "data"
+TARGET = "imaginary/simulator/b1"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@cache
+def inputs() -> dict[str, Any]:
+    """Architectures, members, tables (see ``make_inputs.py``)."""
+    found: dict[str, Any] = json.loads(gzip.decompress((DATA / "inputs.json.gz").read_bytes()))
+    return found
+
+
+def onnx_file(name: str) -> bytes:
+    """A stored network: ``mobile``, ``fire``, ``odd``, or ``tokens`` (of batch 1 alone)."""
+    return gzip.decompress((DATA / f"{name}.onnx.gz").read_bytes())
+
+
+class Kit:
+    """A folder with the inputs as files, made when they are asked for; and the command line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def onnx(self, name: str) -> Path:
+        """A stored network as a file."""
+        path = self.folder / f"{name}.onnx"
+        path.write_bytes(onnx_file(name))
+        return path
+
+    def archs(self, space: str, n: int = 5) -> Path:
+        """Architectures as JSON."""
+        return self.write(f"{space}.json", json.dumps(inputs()["archs"][space][:n]))
+
+    def csv(self, space: str, first: int = 0, last: int | None = None, **columns: str) -> Path:
+        """Measurements; ``columns`` have one value throughout."""
+        table = inputs()["tables"][space]
+        rows = zip(table["archs"][first:last], table["latency_ms"][first:last], strict=True)
+        lines = [",".join(["arch", "latency_ms", *columns])]
+        for arch, ms in rows:
+            lines.append(",".join([_cell(_arch(arch)), str(ms), *columns.values()]))
+        name = "-".join([space, str(first), str(last), *columns.values()]).replace("/", "-")
+        return self.write(f"{name}.csv", "\n".join(lines) + "\n")
+
+    def accuracies(self, space: str) -> Path:
+        """A table of accuracies."""
+        table = inputs()["tables"][space]
+        rows = zip(table["archs"], table["accuracy"], strict=True)
+        lines = ["arch,accuracy", *(f"{_cell(_arch(arch))},{a}" for arch, a in rows)]
+        return self.write(f"{space}-accuracies.csv", "\n".join(lines) + "\n")
+
+    def lookup_table(self) -> Path:
+        """A folder with Once-For-All's tables of two resolutions."""
+        folder = self.folder / "lookup_tables"
+        folder.mkdir(exist_ok=True)
+        for r in (160, 224):
+            values = {
+                key.split("/", 1)[1]: ms
+                for key, ms in inputs()["lookup_table"].items()
+                if key.startswith(f"{r}/")
+            }
+            text = "".join(
+                f"{key}:\n  count: 100\n  mean: {ms}\n  std: 0.001\n" for key, ms in values.items()
+            )
+            (folder / f"{r}_lookup_table.yaml").write_text(text, encoding="utf-8")
+        return folder
+
+    def networks(self) -> Path:
+        """Measured networks of families, as a file that latcast wrote at commit 734258d."""
+        path = self.folder / "networks.parquet"
+        path.write_bytes((DATA / "networks.parquet").read_bytes())
+        return path
+
+    def help_data(self) -> Path:
+        """A folder with folders of HELP's format."""
+        import torch
+
+        data = self.folder / "help"
+        for space, name in (("nasbench201", "nasbench201"), ("ofa-mobilenet-v3", "ofa")):
+            folder, record = data / name, inputs()["help"][space]
+            if folder.is_dir():
+                continue
+            (folder / "latency").mkdir(parents=True)
+            archs = record["archs"]
+            if name == "ofa":
+                torch.save({"arch": archs}, folder / "ofa_archs.pt")
+            else:
+                numbers = {x["arch"]: n for n, x in enumerate(archs)}
+                torch.save(numbers, folder / "str_arch2idx.pt")
+            for target, ms in record["latency"].items():
+                torch.save(ms, folder / "latency" / f"{target}.pt")
+        return data
+
+    def write(self, name: str, text: str) -> Path:
+        """A file of that text."""
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def run(self, *arguments: object, code: int = 0) -> dict[str, Any]:
+        """What a command prints with ``--json``, and the notes and the error beside it."""
+        from _access import app
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+        if result.exit_code != code:
+            raise AssertionError(
+                f"latcast {' '.join(map(str, arguments))} must end with {code}; it ended with "
+                f"{result.exit_code}: {result.stderr or repr(result.exception)}"
+            )
+        notes = [line for line in result.stderr.splitlines() if line and _is_news(line)]
+        return {
+            "output": json.loads(result.stdout) if result.stdout.strip() else None,
+            "notes": notes,
+        }
+
+    def plain(self, *arguments: object) -> None:
+        """Run a command for what it writes."""
+        self.run(*arguments)
+
+
+def _is_news(line: str) -> bool:
+    """Whether it is a note or an error, and not progress."""
+    return line.startswith(("note:", "warning:", "error:"))
+
+
+def _arch(arch: Any) -> str:
+    return str(arch["arch"]) if set(arch) == {"arch"} else json.dumps(arch)
+
+
+def _cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'

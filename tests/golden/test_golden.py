@@ -1,0 +1,75 @@
+"""latcast answers as it was recorded; what is meant to differ is listed in ``deliberate.py``."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cases import CASES
+from compare import Change, differences
+from deliberate import CHANGES
+from inputs import SHARED
+from record import answer, read
+
+MOST_SHOWN = 12
+records = cache(read)
+
+
+def _parameter(name: str) -> Any:
+    marks = [getattr(pytest.mark, mark) for mark in CASES[name].marks]
+    return pytest.param(name, marks=marks)
+
+
+@pytest.mark.parametrize("name", [_parameter(n) for n in CASES])
+def test_answers_are_as_recorded(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    if case.needs is not None:
+        pytest.importorskip(case.needs)
+    if "data" in case.marks and not SHARED.is_dir():
+        pytest.skip(f"needs the public data in {SHARED}")
+    changes = [c for c in CHANGES if fnmatchcase(name, c.cases)]
+    found = list(differences(records(case.file)[name], answer(name, tmp_path), changes,
+                             case.relative))  # fmt: skip
+    more = [f"… and {len(found) - MOST_SHOWN} more"] if len(found) > MOST_SHOWN else []
+    assert not found, "\n".join(["", *found[:MOST_SHOWN], *more])
+
+
+def test_every_record_has_its_case() -> None:
+    kept = {name for file in {c.file for c in CASES.values()} for name in records(file)}
+    assert kept == set(CASES)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda c: f"{c.cases} {c.path}")
+def test_changes_name_records_and_reasons(change: Change) -> None:
+    assert any(fnmatchcase(name, change.cases) for name in CASES)
+    assert change.because
+    assert change.kind in {"renamed", "dropped", "added", "value", "wrapped"}
+
+
+OLD = {"a": [1.0, {"ms": 2.0, "seconds": 3.0}], "b": "x"}
+
+
+@pytest.mark.parametrize(
+    ("actual", "changes", "n"),
+    [
+        ({"a": [1.0 + 5e-10, {"ms": 2.0, "seconds": 9.0}], "b": "x"}, [], 0),
+        ({"a": [1.0 + 5e-9, {"ms": 2.0}], "b": "x"}, [], 1),
+        ({"a": [1.0], "b": "x"}, [], 1),
+        ({"a": [1.0, {"ms": float("nan")}], "b": "x"}, [], 1),
+        ({"a": [1.0, {"latency": 2.0}], "b": "x"}, [], 2),
+        ({"a": [1.0, {"latency": 2.0}], "b": "x"},
+         [Change("*", "a.*.ms", "renamed", "why", "latency")], 0),
+        ({"a": [1.0, {"ms": 2.0, "c": 1}]},
+         [Change("*", "b", "dropped", "why"), Change("*", "a.1.c", "added", "why")], 0),
+        ({"a": {"rows": [1.0, {"ms": 2.0}]}, "b": "y"},
+         [Change("*", "a", "wrapped", "why", "rows"), Change("*", "b", "value", "why", "y")], 0),
+        ({"a": [1.0, {"ms": 2.0}], "b": "z"}, [Change("*", "b", "value", "why", "y")], 1),
+    ],
+)  # fmt: skip
+def test_differences_are_found_and_changes_allowed(
+    actual: Any, changes: list[Change], n: int
+) -> None:
+    assert len(list(differences(OLD, actual, changes))) == n
