@@ -44,7 +44,7 @@ def test_every_target_has_its_rows_and_the_mean_too(latcast: Any, help_data: Pat
         assert row["scored"] == (120 - samples) * (2 if target == "mean" else 1)
         assert row["spearman_mean"] > 0.97
         assert row["within_10_mean"] > 60
-        assert 0 < row["adapt_seconds"] < 60
+        assert row["adapt_seconds"] > 0
         own = [found[t, samples, selection] for t in ("v100_32", "gold_6226")]
         if target == "mean":
             for key in ("spearman_mean", "mape_mean", "coverage_90_mean"):

@@ -59,6 +59,10 @@ def have_accident(side):
             os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory is full
 
 
+NOISE = np.random.default_rng(0)
+"""The same in every worker process."""
+
+
 class FakeNetwork(LoadedNetwork):
     """Takes 1 ms for each 100 M MACs, and a little for every layer, on a clock of its own.
 
@@ -68,7 +72,6 @@ class FakeNetwork(LoadedNetwork):
     def __init__(self, layers_ms, side):
         self._layers_ms = layers_ms
         self._seconds = sum(layers_ms) / 1000
-        self._rng = np.random.default_rng()
         self._nonsense = side == NONSENSE
         self._pause = float(os.environ.get("FAKE_PAUSE", "0"))
 
@@ -80,7 +83,7 @@ class FakeNetwork(LoadedNetwork):
 
     def time(self, repeats):
         time.sleep(self._pause)
-        return repeats * self._seconds * self._rng.normal(1, 0.005)
+        return repeats * self._seconds * NOISE.normal(1, 0.005)
 
     def profile(self, repeats):
         return dict(enumerate(self._layers_ms))

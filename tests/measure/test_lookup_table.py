@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -90,15 +92,18 @@ def test_layers_of_a_profile_are_booked_on_their_blocks_in_a_cell_too():
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "mnn"])
-def test_profiles_of_real_networks_add_up_to_their_latency(name):
+def test_profiles_of_real_networks_add_up_to_one_pass(name):
     runtimes = pytest.importorskip("latcast.measure.runtimes").RUNTIMES
     pytest.importorskip(runtimes[name].package)
     network = SPACE.network(SPACE.sample(1, seed=1, restrict={"r": [128]}))
-    loaded = runtimes[name]().load(network)
-    loaded.time(3)
-    latency = min(loaded.time(1) * 1000 for _ in range(15))  # what else runs holds passes up
-    profile = runtimes[name]().load(network, profiling=True).profile(10)
-    assert 0.4 * latency < sum(profile.values()) < 3 * latency
+    loaded = runtimes[name]().load(network, profiling=True)
+    start = time.perf_counter()
+    profile = loaded.profile(10)
+    all_passes_ms = (time.perf_counter() - start) * 1e3
+    # Whatever else the machine does: no core multiplies 2,000 times a nanosecond, and in half of
+    # the passes, all of which were within that time, a layer took its median or longer.
+    macs = sum(cost(layer).macs for layer in network.layers)
+    assert macs / 2e9 < sum(profile.values()) < all_passes_ms / 5
     # Fused layers count as one; the times are spread over the whole network all the same.
     timed = sorted(n for n, ms in profile.items() if ms > 0)
     assert len(timed) > 0.35 * len(network.layers)

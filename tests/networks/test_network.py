@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import latcast
@@ -225,7 +225,7 @@ def test_an_activation_does_not_destroy_what_others_read():
 def test_pools_of_any_window_agree(side, kernel_size, stride, is_max, ceil, seed):
     torch = pytest.importorskip("torch")
     stride = min(stride, kernel_size)  # else windows may lie outside of the image
-    assume(side + 2 * ((kernel_size - 1) // 2) >= kernel_size)
+    side = max(side, kernel_size)
     b = BlockBuilder("pool", (3, side, side))
     if is_max:
         b.max_pool(kernel_size, stride=stride)
