@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.bench.machine import describe
-from latcast.predict.metrics import rank_correlation
-from latcast.search.accuracy import AccuracyData, GaussianProcess, accuracy_model, read_accuracies
+from latcast.math.metrics import rank_correlation
+from latcast.models.accuracy import AccuracyData, GaussianProcess, accuracy_model, read_accuracies
 from latcast.spaces import Archs, space
 
 Floats = npt.NDArray[np.float64]

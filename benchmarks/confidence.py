@@ -26,8 +26,8 @@ from latcast.bench._help_folder import HelpFolder
 from latcast.bench._published import SPLITS
 from latcast.bench.machine import describe
 from latcast.data import LatencyDataset, read_latencies
-from latcast.predict import LookupTable, Predictor, Roofline
-from latcast.predict._base import State
+from latcast.models import LookupTable, Predictor, Roofline
+from latcast.models._base import State
 from latcast.search import AccuracyModel, Memetic, accuracy_model, search
 from latcast.search._confidence import ConfidentBound
 from latcast.spaces import Archs, SearchSpace

@@ -24,9 +24,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from latcast.networks import to_pytorch
-from latcast.networks.families import Member
-from latcast.networks.graph import LayerGraph, fuse, kernel_label, read_onnx, read_pytorch
+from latcast.families import Member
+from latcast.graph import LayerGraph, fuse, kernel_label
+from latcast.graph.read.onnx import read_onnx
+from latcast.graph.read.pytorch import read_pytorch
+from latcast.graph.write.pytorch import to_pytorch
 from latcast.spaces import space
 
 PRODUCTS = frozenset(("conv", "linear", "addmm", "matmul", "bmm", "baddbmm", "einsum"))

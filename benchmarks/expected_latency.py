@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 import latcast
 from latcast.bench.machine import describe
-from latcast.predict import Predictor
+from latcast.models import Predictor
 from latcast.search.interop import ExpectedLatency
 from latcast.spaces import Archs
 

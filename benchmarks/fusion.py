@@ -27,8 +27,9 @@ import onnx.numpy_helper
 import onnxruntime
 
 from latcast.bench.machine import describe
-from latcast.networks.families import Member, family_names, population
-from latcast.networks.graph import GraphLayer, fuse, read_onnx
+from latcast.families import Member, family_names, population
+from latcast.graph import GraphLayer, fuse
+from latcast.graph.read.onnx import read_onnx
 
 VIEWS = frozenset(
     ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast", "Shape", "Size")

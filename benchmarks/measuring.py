@@ -31,7 +31,7 @@ from latcast.bench.machine import describe
 from latcast.data import LatencyDataset, read_latencies
 from latcast.devices import Target
 from latcast.measure import CampaignFile, Plan, Protocol, Results
-from latcast.predict.metrics import evaluate
+from latcast.models.evaluation import evaluate
 
 SPACE = "ofa-mobilenet-v3"
 NETWORKS = 40

@@ -27,7 +27,7 @@ import numpy.typing as npt
 import latcast
 from latcast.bench._teacher import Teacher
 from latcast.bench.machine import describe
-from latcast.predict import LookupTable, Predictor
+from latcast.models import LookupTable, Predictor
 from latcast.search import METHODS, InfeasibleError, accuracy_model, search
 
 SPACE, SMALL, DEVICE = "ofa-mobilenet-v3", "compofa-fixed-kernel", "samsung-note10"

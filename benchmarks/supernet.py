@@ -30,11 +30,11 @@ from torch import Tensor, nn
 
 import latcast
 from latcast.bench.machine import describe
-from latcast.networks import export, ofa_module
-from latcast.networks.supernet import network_module
-from latcast.networks.supernet._calibrate import calibrate
-from latcast.networks.supernet._modules import OFANetwork
-from latcast.networks.supernet._names import plain
+from latcast.ofa import network_module, ofa_module
+from latcast.ofa._calibrate import calibrate
+from latcast.ofa._export import export
+from latcast.ofa._modules import OFANetwork
+from latcast.ofa._names import plain
 from latcast.spaces import Archs, SupernetSpace
 
 _MOBILE = {"ks_list": [3, 5, 7], "expand_ratio_list": [3, 4, 6], "depth_list": [2, 3, 4]}

@@ -26,7 +26,7 @@ from latcast.bench.machine import describe
 from latcast.data import LatencyDataset, read_latencies
 from latcast.devices import Target
 from latcast.measure import Protocol
-from latcast.predict import Predictor
+from latcast.models import Predictor
 from latcast.search import accuracy_model
 from latcast.search.verification import (
     Campaigns,

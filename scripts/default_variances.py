@@ -2,7 +2,7 @@
 
 Prints median and deviation of the logarithm of every term's variance over pairs of targets: of our
 own datasets, and of HELP's train and validation targets in NAS-Bench-201.
-`latcast.predict._evidence.DEFAULTS` holds them, rounded. Targets on which adapting is scored in
+`latcast.models._evidence.DEFAULTS` holds them, rounded. Targets on which adapting is scored in
 docs/results take no part.
 """
 
@@ -17,9 +17,9 @@ import numpy.typing as npt
 from _sources import measured_files
 
 from latcast.data import LatencyDataset, read_latencies
-from latcast.predict import Bayes
-from latcast.predict._evidence import OPTIMIZED_ROWS, Hyperprior, optimize
-from latcast.predict.adaptation import adaptation_prior
+from latcast.models import Bayes
+from latcast.models._evidence import OPTIMIZED_ROWS, Hyperprior, optimize
+from latcast.models.adaptation import adaptation_prior
 
 SCORED = ("titan_rtx_256", "gold_6226", "fpga", "pixel2", "raspi4", "eyeriss")
 BASE_ROWS = 700

@@ -26,7 +26,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from latcast.search.accuracy.distilled import FEATURES, DistilledOFA, encode
+from latcast.models.accuracy.distilled import FEATURES, DistilledOFA, encode
 from latcast.spaces import Archs, CompOFA, space
 from latcast.spaces.ofa_mobilenet_v3 import KS, RESOLUTIONS, D, E
 
@@ -188,7 +188,7 @@ class Climb:
 
 
 class Student(nn.Module):
-    """The network that :class:`latcast.search.accuracy.DistilledOFA` describes, in float32."""
+    """The network that :class:`latcast.models.accuracy.DistilledOFA` describes, in float32."""
 
     def __init__(self) -> None:
         super().__init__()

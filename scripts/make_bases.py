@@ -12,7 +12,7 @@ from pathlib import Path
 from _sources import help_files, measured_files, ofanas_files, part
 
 from latcast.data import read_latencies
-from latcast.predict.training import fit_base
+from latcast.models.training import fit_base
 
 SEED = 0
 ROWS = {"ofa-mobilenet-v3": 4_000, "nasbench201": 2_000, "fbnet": 4_000}

@@ -14,7 +14,7 @@ import numpy as np
 from _sources import help_files, measured_files, measured_network_files, ofanas_files
 
 from latcast.data import LatencyDataset, NetworkDataset, read
-from latcast.predict.layers.training import fit_and_score
+from latcast.models.layers.training import fit_and_score
 
 SEED = 0
 ROWS = 1_000

@@ -19,8 +19,8 @@ from _campaigns import PROVENANCE, file_stem, measured
 from latcast import measure
 from latcast.data import NetworkDataset
 from latcast.devices import Target
+from latcast.families import Member, population
 from latcast.measure import Plan, Protocol
-from latcast.networks.families import Member, population
 
 TARGETS = ("onnxruntime/b1/t1", "openvino/b1/t1")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from _sources import help_files, measured_files, ofanas_files
 
 from latcast.data import LatencyDataset, read_latencies
-from latcast.predict import Roofline
-from latcast.predict.training import fit_and_score
+from latcast.models import Roofline
+from latcast.models.training import fit_and_score
 
 SEED = 0
 

@@ -22,11 +22,12 @@ from typer.testing import CliRunner
 from latcast.cli import app
 from latcast.data import LatencyDataset, NetworkDataset
 from latcast.devices import Target
+from latcast.families import population
+from latcast.graph import LayerGraph, fuse, kernel_facts
+from latcast.graph.read.onnx import read_onnx
 from latcast.measure import CampaignFile
 from latcast.measure._campaign_file import Visit
-from latcast.networks.families import population
-from latcast.networks.graph import LayerGraph, fuse, kernel_facts, read_onnx
-from latcast.predict import LayerPredictor
+from latcast.models import LayerPredictor
 from latcast.spaces import Archs, space
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -9,8 +9,8 @@ import pytest
 
 import latcast
 from latcast.data.audit import audit
-from latcast.networks.families import Member, family_names
-from latcast.predict import zoo
+from latcast.families import Member, family_names
+from latcast.models import zoo
 
 FOLDER = Path(__file__).parents[1] / "datasets"
 FILES = sorted(FOLDER.glob("*_t[0-9].parquet"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from latcast.predict import zoo
+from latcast.models import zoo
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,15 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latcast import predict as predictors
-    from latcast.data import LatencyDataset, NetworkDataset, read
-    from latcast.devices import Target
-    from latcast.networks import export
-    from latcast.networks.graph import LayerGraph, read_graph
-    from latcast.predict import load, load_base, load_layers
-    from latcast.predict.design import suggest
-    from latcast.search import InfeasibleError, search
-    from latcast.spaces import Archs, space
+    from latcast import models as predictors
+
+    from .data import LatencyDataset, NetworkDataset, read
+    from .devices import Target
+    from .graph import LayerGraph
+    from .graph.read import read_graph
+    from .models import load, load_base, load_layers
+    from .models.design import suggest
+    from .ofa import export
+    from .search import InfeasibleError, search
+    from .spaces import Archs, space
 
 __version__ = "0.1.0"
 
@@ -46,19 +48,19 @@ _PUBLIC = {
     "Archs": ("latcast.spaces", "Archs"),
     "InfeasibleError": ("latcast.search", "InfeasibleError"),
     "LatencyDataset": ("latcast.data", "LatencyDataset"),
-    "LayerGraph": ("latcast.networks.graph", "LayerGraph"),
+    "LayerGraph": ("latcast.graph", "LayerGraph"),
     "NetworkDataset": ("latcast.data", "NetworkDataset"),
     "Target": ("latcast.devices", "Target"),
-    "export": ("latcast.networks", "export"),
-    "load": ("latcast.predict", "load"),
-    "load_base": ("latcast.predict", "load_base"),
-    "load_layers": ("latcast.predict", "load_layers"),
-    "predictors": ("latcast.predict", None),
+    "export": ("latcast.ofa", "export"),
+    "load": ("latcast.models", "load"),
+    "load_base": ("latcast.models", "load_base"),
+    "load_layers": ("latcast.models", "load_layers"),
+    "predictors": ("latcast.models", None),
     "read": ("latcast.data", "read"),
-    "read_graph": ("latcast.networks.graph", "read_graph"),
+    "read_graph": ("latcast.graph.read", "read_graph"),
     "search": ("latcast.search", None),
     "space": ("latcast.spaces", "space"),
-    "suggest": ("latcast.predict.design", "suggest"),
+    "suggest": ("latcast.models.design", "suggest"),
 }
 
 

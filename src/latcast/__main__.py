@@ -1,5 +1,5 @@
 """``python -m latcast``."""
 
-from latcast.cli import main
+from .cli import main
 
 main()

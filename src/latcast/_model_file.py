@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast._files import atomic_path, check_file
+from ._files import atomic_path, check_file
 
 SCHEMA_VERSION = 1
 _METADATA_KEY = "latcast"

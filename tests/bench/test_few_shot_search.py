@@ -17,8 +17,8 @@ from latcast.bench._published import Split
 from latcast.bench.few_shot_search import ACCURACIES, QUANTILES, Target
 from latcast.cli._search_tables import print_search
 from latcast.data import LatencyDataset
-from latcast.predict import BaseModel, Flops, LookupTable
-from latcast.search.accuracy import TableAccuracy
+from latcast.models import BaseModel, Flops, LookupTable
+from latcast.models.accuracy import TableAccuracy
 from latcast.spaces import space
 
 TRAIN = ("1080ti_1", "silver_4114", "samsung_a50")

@@ -10,7 +10,7 @@ from latcast.bench import finetuning, paper
 from latcast.bench.finetuning import METHODS, Scaled
 from latcast.data import LatencyDataset, read
 from latcast.devices import Target
-from latcast.predict import MLP, Roofline
+from latcast.models import MLP, Roofline
 
 RTX = "RTX_2080_Ti_GPU_ofa"
 COMPOFA = "note10_lookuptable_elastickernelcompofa"

@@ -13,7 +13,7 @@ from latcast.bench import gpu
 from latcast.bench._conditioned_mlp import RECIPES, ConditionedMLP, inputs
 from latcast.bench._help_folder import HelpFolder
 from latcast.data import LatencyDataset
-from latcast.predict import BaseModel
+from latcast.models import BaseModel
 from latcast.spaces import space
 
 

@@ -21,7 +21,7 @@ from latcast.bench._published_searches import published_search
 from latcast.bench._teacher import Teacher
 from latcast.data import LatencyDataset, read
 from latcast.devices import Target
-from latcast.predict import BaseModel, Predictor, Roofline
+from latcast.models import BaseModel, Predictor, Roofline
 from latcast.search import accuracy_model
 from latcast.spaces import Archs, space
 

@@ -15,7 +15,7 @@ from latcast.bench import transfer
 from latcast.bench._few_shot import Pool, Runs, base_model, few_shot
 from latcast.bench._help_folder import HelpFolder
 from latcast.data import LatencyDataset
-from latcast.predict import BaseModel
+from latcast.models import BaseModel
 from latcast.spaces import space
 
 TRAIN = ("2080ti_1", "2080ti_32", "titan_rtx_1")

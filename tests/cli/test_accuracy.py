@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from latcast.cli.accuracy import app
-from latcast.search.accuracy import accuracy_model, load_accuracy
+from latcast.models.accuracy import accuracy_model, load_accuracy
 from latcast.spaces import space
 
 OFA = space("ofa-mobilenet-v3")

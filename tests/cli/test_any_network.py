@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 
 from latcast.data import LatencyDataset, NetworkDataset
 from latcast.devices import Target
-from latcast.networks.families import Member
-from latcast.predict import LayerPredictor, Roofline, zoo
+from latcast.families import Member
+from latcast.models import LayerPredictor, Roofline, zoo
 from latcast.spaces import space
 
 ARCH = {"ks": [3, 5] * 10, "e": [4] * 20, "d": [2, 3, 4, 3, 2], "r": [192]}

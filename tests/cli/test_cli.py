@@ -19,7 +19,7 @@ import pytest
 from latcast.cli._fronts import print_found
 from latcast.data import LatencyDataset
 from latcast.devices import Target
-from latcast.predict import Roofline
+from latcast.models import Roofline
 from latcast.search import AccuracyModel, search
 from latcast.spaces import Archs, SearchSpace, space
 

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 
 import latcast as library
-from latcast.networks import ofa_module
+from latcast.ofa import ofa_module
 
 SMALL = {"ks": [3] * 20, "e": [3] * 20, "d": [2] * 5, "r": [128]}
 LARGE = {"ks": [5] * 20, "e": [4] * 20, "d": [3] * 5, "r": [160]}
@@ -45,7 +45,7 @@ def test_a_network_that_was_searched_for(latcast, folder):
 def test_from_a_supernet_through_pytorch_to_onnx(latcast, folder):
     torch = pytest.importorskip("torch")
     image = pytest.importorskip("PIL.Image")
-    from latcast.networks.supernet import network_module
+    from latcast.ofa import network_module
 
     space = library.space("ofa-mobilenet-v3-w1.0")
     state = network_module(space.supernet(), elastic=True).state_dict()
@@ -73,7 +73,7 @@ def test_from_a_supernet_through_pytorch_to_onnx(latcast, folder):
     assert latcast.json("export", folder / "one.json", *arguments)["calibrated"] is True
     module = ofa_module(space.parse([SMALL]), folder / "net.pt")
     session = ort.InferenceSession(folder / "net.onnx", providers=["CPUExecutionProvider"])
-    from latcast.networks import ImageFolder
+    from latcast.ofa import ImageFolder
 
     x = next(ImageFolder(photos, 2).batches(128, 2))
     with torch.no_grad():

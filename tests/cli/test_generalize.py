@@ -11,7 +11,7 @@ import pytest
 import latcast as library
 from latcast.data import LatencyDataset
 from latcast.devices import Target
-from latcast.predict import BaseModel, load_any, zoo
+from latcast.models import BaseModel, load_any, zoo
 from latcast.spaces import space
 
 SPACE = space("ofa-mobilenet-v3")

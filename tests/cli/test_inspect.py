@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from latcast.networks import to_onnx
-from latcast.networks.graph import read_onnx
+from latcast.graph.read.onnx import read_onnx
+from latcast.graph.write.onnx import to_onnx
 from latcast.spaces import space
 
 

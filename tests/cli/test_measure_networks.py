@@ -9,8 +9,8 @@ from onnx import TensorProto, helper
 
 from latcast import data as datasets
 from latcast import measure
+from latcast.families import population
 from latcast.measure import CampaignFile, Protocol
-from latcast.networks.families import population
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_a_population_is_measured(latcast, tmp_path, hasty, fake, monkeypatch):
     harmful = (fake.CRASHES, fake.HANGS, fake.RAISES, fake.NONSENSE, fake.EATS)
     members = [m for m in population(30, 1, ["mobilenet-v1"])
                if m.parameters["resolution"] not in harmful][:2]  # fmt: skip
-    monkeypatch.setattr("latcast.networks.families.population", lambda *_: members)
+    monkeypatch.setattr("latcast.families.population", lambda *_: members)
     monkeypatch.setitem(measure.runtimes.RUNTIMES, "onnxruntime", fake.FakeRuntime)
     out = tmp_path / "cpu.parquet"
     options = ("--population", "2", "--family", "mobilenet-v1", "--visits", "2")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from latcast.data import LatencyDataset
-from latcast.predict.tuning._trial import Outcome, Trials
+from latcast.models.tuning._trial import Outcome, Trials
 
 pytest.importorskip("optuna", reason="tuning needs Optuna")
 

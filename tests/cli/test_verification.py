@@ -14,7 +14,7 @@ from latcast.cli._common import UsageError
 from latcast.cli._verification import Check, verified_search
 from latcast.data import read
 from latcast.devices import Target
-from latcast.predict import LookupTable
+from latcast.models import LookupTable
 from latcast.search import InfeasibleError
 from latcast.spaces import space
 

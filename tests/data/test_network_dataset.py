@@ -13,7 +13,7 @@ import pytest
 
 from latcast.data import LatencyDataset, NetworkDataset, read, read_latencies
 from latcast.devices import Target
-from latcast.networks.graph import GRAPH_INPUT, GraphLayer, LayerGraph
+from latcast.graph import GRAPH_INPUT, GraphLayer, LayerGraph
 from latcast.spaces import space
 
 TARGET = Target("my-phone", "onnxruntime", batch=2, threads=4)

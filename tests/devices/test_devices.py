@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latcast.devices import PRECISIONS, Target, device, devices, parse_catalogue
-from latcast.predict import load, zoo
+from latcast.models import load, zoo
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9.+-]{0,12}", fullmatch=True)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from latcast.graph._costs import OPERATORS, cost
+from latcast.graph.read.onnx import read_onnx
 from latcast.measure.runtimes import LoadedNetwork, Runtime
-from latcast.networks import OPERATORS, cost
-from latcast.networks.graph import read_onnx
 
 CRASHES, HANGS, RAISES, NONSENSE, PRINTS, EATS = 128, 144, 160, 176, 192, 208
 """Resolutions at which something happens; 224 and 240 are harmless."""

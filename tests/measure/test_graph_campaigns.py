@@ -13,11 +13,12 @@ import pytest
 from latcast import measure
 from latcast.data import read
 from latcast.devices import Target
+from latcast.families import Member
+from latcast.graph import GraphLayer, LayerGraph
+from latcast.graph.read.onnx import read_onnx
 from latcast.measure import CampaignFile, OnnxFile, Plan, Protocol, name_of, network_results
 from latcast.measure._network_results import BOOKED_SHARE, layer_times, networks_of
 from latcast.measure._onnx_networks import content, from_text, is_member, to_text
-from latcast.networks.families import Member
-from latcast.networks.graph import GraphLayer, LayerGraph, read_onnx
 
 QUICK = Protocol(
     visits=2, warm_up_s=0.0, visit_s=0.02, min_samples=5, reference_s=0.0,

@@ -8,9 +8,10 @@ import pytest
 import latcast
 from latcast import measure
 from latcast.devices import Target
+from latcast.graph._costs import cost
+from latcast.graph._network import Network
 from latcast.measure import Plan, Protocol, compare, distinct_rows, isolated_table
 from latcast.measure._lookup_table import block_times, calibrate
-from latcast.networks import Network, cost
 
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 FACTS = SPACE.block_table.facts

@@ -8,10 +8,11 @@ import os
 import pytest
 
 import latcast
+from latcast.graph._layer import BlockBuilder
+from latcast.graph._network import Network
 from latcast.measure.runtimes import UnsupportedNetworkError
 from latcast.measure.runtimes import mnn as module
 from latcast.measure.runtimes.mnn import MNNRuntime, quiet
-from latcast.networks import BlockBuilder, Network
 
 needs_mnn = pytest.mark.skipif(
     importlib.util.find_spec("MNN") is None, reason="MNN is not installed"

@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from latcast.families import Member
 from latcast.measure.runtimes import RUNTIMES, Runtime, UnsupportedNetworkError
 from latcast.measure.runtimes._booking import LayerNumbers
 from latcast.measure.runtimes._onnx_model import parse, random_inputs
-from latcast.networks.families import Member
 
 WEIGHT = np.random.default_rng(1).standard_normal((6, 4), dtype=np.float32)
 TABLE = np.random.default_rng(2).standard_normal((5, 4), dtype=np.float32)

@@ -13,12 +13,13 @@ import pytest
 
 import latcast
 from latcast.devices import Target
+from latcast.graph._layer import BlockBuilder
+from latcast.graph._network import Network
 from latcast.measure import Protocol, class_name
 from latcast.measure._campaign import worker_setup
 from latcast.measure._process import WorkerProcess
 from latcast.measure.runtimes import RUNTIMES, Runtime, UnsupportedNetworkError, runtime
 from latcast.measure.runtimes.pytorch import PyTorchCompile
-from latcast.networks import BlockBuilder, Network
 
 # PyTorch's compiler uses parts of PyTorch that PyTorch deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

@@ -8,7 +8,7 @@ import pytest
 
 import latcast
 from latcast._model_file import ModelFile, read_model, write_model
-from latcast.predict import Predictor
+from latcast.models import Predictor
 from latcast.search import Memetic, search
 
 KIND = "ofa-mobilenet-v3"

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 
 from latcast.devices import Target
-from latcast.predict import Predictor
-from latcast.predict._base import Fitted, State
-from latcast.predict._conformal import Calibration
+from latcast.math.conformal import Calibration
+from latcast.models import Predictor
+from latcast.models._base import Fitted, State
 from latcast.search import AccuracyModel
 from latcast.search._confidence import (
     MISFIT,

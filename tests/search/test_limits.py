@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 import latcast
-from latcast.predict import Predictor
+from latcast.models import Predictor
 from latcast.search import (
     NSGA2,
     AccuracyModel,

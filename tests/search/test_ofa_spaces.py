@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from latcast.devices import Target
-from latcast.predict import LookupTable
+from latcast.models import LookupTable
+from latcast.models.accuracy import GaussianProcess
 from latcast.search import (
     METHODS,
     NSGA2,
@@ -20,7 +21,6 @@ from latcast.search import (
     Random,
     search,
 )
-from latcast.search.accuracy import GaussianProcess
 from latcast.spaces import Archs, SearchSpace, space
 
 QUICK: dict[str, Method] = {

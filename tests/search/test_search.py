@@ -9,7 +9,7 @@ import pytest
 import latcast
 from latcast.data import LatencyDataset
 from latcast.devices import Target
-from latcast.predict import LookupTable, Predictor, Roofline
+from latcast.models import LookupTable, Predictor, Roofline
 from latcast.search import AccuracyModel, InfeasibleError, Memetic, Progress, accuracy_model, search
 from latcast.spaces import Archs, SearchSpace, space
 

@@ -14,7 +14,7 @@ import pytest
 import latcast
 from latcast.data import LatencyDataset
 from latcast.devices import Target
-from latcast.predict import Predictor, Roofline
+from latcast.models import Predictor, Roofline
 from latcast.search import InfeasibleError, accuracy_model, search
 from latcast.search.verification import (
     Measured,

@@ -12,7 +12,7 @@ import pytest
 from latcast.devices import host_name
 from latcast.measure import CampaignFile, CampaignRunningError, Progress, Protocol
 from latcast.measure._lock import machine_lock
-from latcast.predict import LookupTable
+from latcast.models import LookupTable
 from latcast.search.verification import Campaigns, VerifiedResult, search_and_verify
 from latcast.search.verification._known import find
 from latcast.spaces import space

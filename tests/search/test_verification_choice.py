@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from latcast.data import LatencyDataset
 from latcast.devices import Target
-from latcast.predict import LookupTable, Predictor, Roofline
+from latcast.models import LookupTable, Predictor, Roofline
 from latcast.search._result import Front
 from latcast.search.verification._choice import LEVELS, Candidates, spread
 from latcast.search.verification._known import best_within, find

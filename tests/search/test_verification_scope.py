@@ -10,7 +10,7 @@ import pytest
 import latcast
 from latcast.data import LatencyDataset
 from latcast.devices import Target
-from latcast.predict import Predictor
+from latcast.models import Predictor
 from latcast.search import InfeasibleError, TableAccuracy, accuracy_model
 from latcast.search.verification import Measured, Measuring, VerifiedResult, search_and_verify
 from latcast.spaces import Archs, space

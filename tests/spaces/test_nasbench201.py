@@ -116,7 +116,7 @@ def test_only_the_last_cell_lives_where_cells_let_nothing_through() -> None:
 
 def test_dead_blocks_do_not_change_the_output() -> None:
     torch = pytest.importorskip("torch")
-    from latcast.networks import to_pytorch
+    from latcast.graph.write.pytorch import to_pytorch
 
     for operations in (
         (CONV, "nor_conv_1x1", CONV, "avg_pool_3x3", CONV, "none"),

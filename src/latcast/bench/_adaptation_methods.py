@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.data import LatencyDataset
-from latcast.predict import Bayes, Predictor, Roofline
+from latcast.models import Bayes, Predictor, Roofline
 from latcast.spaces import Archs
 
 from . import paper

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.predict import Predictor
+from latcast.models import Predictor
 from latcast.search import InfeasibleError, SearchResult, search
 from latcast.spaces import SearchSpace
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from latcast.data import LatencyDataset
 from latcast.devices import Target
-from latcast.predict import Predictor
-from latcast.predict._base import LOWEST_SHARE, Fitted, Floats, State
+from latcast.models import Predictor
+from latcast.models._base import LOWEST_SHARE, Fitted, Floats, State
 from latcast.spaces import Archs
 
 from ._conditioned_mlp import ConditionedMLP

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from latcast._names import unknown_name
 from latcast.data import LatencyDataset
 from latcast.data.audit import audit
-from latcast.predict import BaseModel, Predictor
-from latcast.predict.design import suggest
-from latcast.predict.metrics import metrics
+from latcast.math.metrics import metrics
+from latcast.models import BaseModel, Predictor
+from latcast.models.design import suggest
 from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]

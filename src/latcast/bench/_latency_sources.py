@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from latcast.data import LatencyDataset, read_latencies
-from latcast.predict import BaseModel, LookupTable, Predictor, Roofline
+from latcast.models import BaseModel, LookupTable, Predictor, Roofline
 from latcast.spaces import space
 
 from . import paper

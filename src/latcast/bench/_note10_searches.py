@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from latcast.predict import Predictor
+from latcast.models import Predictor
 from latcast.search import Memetic, Method
 from latcast.spaces import SearchSpace
 

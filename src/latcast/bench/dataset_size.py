@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from latcast.data import LatencyDataset, read_latencies
-from latcast.predict import predictor
-from latcast.predict.metrics import evaluate
+from latcast.models import predictor
+from latcast.models.evaluation import evaluate
 
 from . import paper
 from ._samples import averaged, check, random_rows

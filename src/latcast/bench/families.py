@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.data import NetworkDataset, read
-from latcast.predict.layers import LayerPredictor
+from latcast.models.layers import LayerPredictor
 
 COVERAGE = 0.9
 TEST_SHARE = 0.15

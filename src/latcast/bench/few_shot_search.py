@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.data import LatencyDataset
-from latcast.predict import BaseModel, Flops, Predictor
-from latcast.search.accuracy import TableAccuracy
+from latcast.models import BaseModel, Flops, Predictor
+from latcast.models.accuracy import TableAccuracy
 
 from ._budgeted_search import mean, search_within
 from ._few_shot import Report, base_model

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from latcast.data import LatencyDataset, read_latencies
-from latcast.predict import Predictor
-from latcast.predict.design import suggest
-from latcast.predict.metrics import evaluate, metrics
+from latcast.math.metrics import metrics
+from latcast.models import Predictor
+from latcast.models.design import suggest
+from latcast.models.evaluation import evaluate
 
 from . import paper
 from ._adaptation_methods import METHODS, Bases, Method, Scaled

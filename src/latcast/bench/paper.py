@@ -17,8 +17,8 @@ import numpy as np
 
 from latcast.data import LatencyDataset, paper_split, read_latencies
 from latcast.data.audit import audit, measured_rows
-from latcast.predict import MLP, Flops, LookupTable, Predictor, Roofline
-from latcast.predict.metrics import evaluate
+from latcast.models import MLP, Flops, LookupTable, Predictor, Roofline
+from latcast.models.evaluation import evaluate
 from latcast.spaces import Archs
 
 SPEED_BATCH = 100_000

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from latcast.data import split
-from latcast.predict import BaseModel, Roofline
+from latcast.models import BaseModel, Roofline
 
 from ._few_shot import SCORES, SELECTIONS, Pool, Report, Runs, base_model, describe, few_shot, score
 from ._published import SPLITS, published

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ._common import UsageError, load_any, load_model, note, usage
 
 if TYPE_CHECKING:
-    from latcast.predict import BaseModel, Predictor
+    from latcast.models import BaseModel, Predictor
     from latcast.spaces import SearchSpace
 
 DEFAULT_SPACE = "ofa-mobilenet-v3"
@@ -42,7 +42,7 @@ class Wish:
         """The device's own model; by its specification if there is none, or the user insists."""
         from latcast._names import unknown_name
         from latcast.devices import devices
-        from latcast.predict import zoo
+        from latcast.models import zoo
 
         of_its_own = (
             name.endswith(".latcast")
@@ -92,7 +92,7 @@ class Wish:
         return base.predictor(target, found)
 
     def _base(self) -> BaseModel:
-        from latcast.predict import BaseModel, zoo
+        from latcast.models import BaseModel, zoo
 
         name = self.model
         if name is None:

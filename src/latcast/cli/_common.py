@@ -17,7 +17,7 @@ import typer
 
 if TYPE_CHECKING:
     from latcast.data import LatencyDataset, NetworkDataset
-    from latcast.predict import BaseModel, Predictor
+    from latcast.models import BaseModel, Predictor
     from latcast.spaces import SearchSpace
 
 FAILED = 1
@@ -271,38 +271,38 @@ def read_architectures(path: Path) -> list[Any]:
 
 def load_model(name: str) -> Predictor:
     """A predictor by the name of a device or by its file."""
-    from latcast import predict
+    from latcast import models
 
     if name.endswith(".latcast"):
         check_usable(Path(name))
-        is_base = predict.is_base_model(name)
+        is_base = models.is_base_model(name)
     else:
-        is_base = name in predict.zoo.base_names()
+        is_base = name in models.zoo.base_names()
     if is_base:
         raise UsageError(
             f"{name} is a base model of many targets: adapt it to one (latcast adapt {name} DATA), "
             f"or predict a device by its specification (latcast predict --model {name})"
         )
     if name.endswith(".latcast"):
-        return predict.load(name)
+        return models.load(name)
     with usage():
-        return predict.load(name)
+        return models.load(name)
 
 
 def load_any(name: str) -> Predictor | BaseModel:
     """A predictor or a base model by its name or by its file."""
-    from latcast import predict
+    from latcast import models
     from latcast._names import unknown_name
-    from latcast.predict import zoo
+    from latcast.models import zoo
 
     if name.endswith(".latcast"):
         check_usable(Path(name))
-        return predict.load_any(name)
+        return models.load_any(name)
     known = [*zoo.base_names(), *zoo.names()]
     with usage():
         if name not in known and not zoo.of_device(name):
             raise UsageError(unknown_name("model", name, known))
-        return predict.load_any(name)
+        return models.load_any(name)
 
 
 def check_model_name(out: Path) -> None:

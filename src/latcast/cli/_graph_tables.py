@@ -22,7 +22,7 @@ def print_network(record: Record, listed: int) -> None:
     """Everything that a record says.
 
     Args:
-        record: of :func:`latcast.report.network_record`.
+        record: of :func:`latcast.models.forecast`.
         listed: kernels to show, the most expensive first.
     """
     _print_devices(record)

@@ -12,7 +12,7 @@ import typer
 from ._common import UsageError, check_usable
 
 if TYPE_CHECKING:
-    from latcast.networks.graph import LayerGraph
+    from latcast.graph import LayerGraph
 
 GRAPH_SUFFIXES = (".onnx", ".pt2")
 """Of files that hold any network."""
@@ -49,9 +49,9 @@ def read_graph(path: Path, batch: int | None, shapes: Sequence[str] | None) -> L
     if not is_graph_file(path):
         raise UsageError(f"a model must end in {' or '.join(GRAPH_SUFFIXES)}; got {path}")
     check_usable(path)
-    from latcast.networks import graph
+    from latcast.graph.read import read_graph
 
-    return graph.read_graph(path, batch=batch, shapes=given)
+    return read_graph(path, batch=batch, shapes=given)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

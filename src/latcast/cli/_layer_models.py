@@ -12,7 +12,7 @@ from ._common import UsageError, check_usable, usage
 if TYPE_CHECKING:
     from latcast.data import LatencyDataset, NetworkDataset
     from latcast.devices import Target
-    from latcast.predict import LayerPredictor
+    from latcast.models import LayerPredictor
 
 
 Other = TypeVar("Other")
@@ -64,7 +64,7 @@ def load_with_data(
         load: loads what is no layer model.
     """
     from latcast.data import NetworkDataset
-    from latcast.predict import is_layer_model, zoo
+    from latcast.models import is_layer_model, zoo
 
     if name.endswith(".latcast"):
         check_usable(Path(name))
@@ -89,20 +89,20 @@ def load_layer_model(name: str, settings: Settings | None = None) -> LayerPredic
     Raises:
         UsageError: there is none, the device has several, or its target is another.
     """
-    from latcast import predict
+    from latcast import models
 
     settings = settings or Settings()
     if name.endswith(".latcast"):
         check_usable(Path(name))
-        if not predict.is_layer_model(name):
+        if not models.is_layer_model(name):
             raise UsageError(
                 f"{name} is a model of a search space's architectures; a network's file needs a "
                 "layer model: make one with latcast train DATA --predictor layers"
             )
-        model = predict.load_layers(name)
+        model = models.load_layers(name)
     else:
         with usage():
-            model = predict.load_layers(_shipped(name, settings))
+            model = models.load_layers(_shipped(name, settings))
     if not settings.fit(model.target):
         raise UsageError(f"{name} must be a model of {settings}; it is one of {model.target}")
     return model
@@ -111,7 +111,7 @@ def load_layer_model(name: str, settings: Settings | None = None) -> LayerPredic
 def _shipped(name: str, settings: Settings) -> str:
     """Name of the shipped model that is meant."""
     from latcast.devices import Target
-    from latcast.predict import zoo
+    from latcast.models import zoo
 
     if name in zoo.layer_names():
         return name
@@ -130,7 +130,7 @@ def _none(name: str) -> str:
     """That there is no layer model of a name, and what to do."""
     from latcast._names import unknown_name
     from latcast.devices import devices
-    from latcast.predict import zoo
+    from latcast.models import zoo
 
     shipped = zoo.layer_names()
     if name not in devices() and name not in (*zoo.names(), *zoo.base_names()):

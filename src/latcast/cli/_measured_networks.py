@@ -38,7 +38,7 @@ def asked_networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[Onn
         UsageError: a family is unknown or too small, or there is no such file.
         ValueError: a file cannot be read.
     """
-    from latcast.networks.families import population
+    from latcast.families import population
 
     with usage():
         members = population(given.get("population", 0), seed, given.get("family"))
@@ -47,8 +47,8 @@ def asked_networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[Onn
 
 def _files(paths: list[Path], batch: int) -> list[OnnxFile]:
     """ONNX files, a folder standing for those in it; two of one name are called by their paths."""
+    from latcast.graph.read.onnx import read_onnx
     from latcast.measure import OnnxFile
-    from latcast.networks.graph import read_onnx
 
     files = [file for path in paths for file in (_in_folder(path) if path.is_dir() else [path])]
     for file in files:

@@ -12,8 +12,8 @@ from ._graphs import read_graph
 from ._layer_models import Settings, load_layer_model
 
 if TYPE_CHECKING:
-    from latcast.networks.graph import LayerGraph
-    from latcast.predict import LayerPredictor
+    from latcast.graph import LayerGraph
+    from latcast.models import LayerPredictor
 
 MOST_LISTED = 5
 """Operators that an error names."""
@@ -85,7 +85,7 @@ def _graphs(request: Request, models: dict[str, LayerPredictor]) -> dict[int, La
 def _record(
     request: Request, graphs: dict[int, LayerGraph], models: dict[str, LayerPredictor]
 ) -> dict[str, Any]:
-    from latcast.report.network_record import network_record
+    from latcast.models.forecast import network_record
 
     record = network_record(request.path.name, graphs, models, request.coverage)
     return {"file": str(request.path), **record}

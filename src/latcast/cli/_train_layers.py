@@ -33,10 +33,10 @@ def train_layers(
     """Fit, score, save, print.
 
     Raises:
-        ValueError: as :func:`latcast.predict.layers.training.fit_and_score`.
+        ValueError: as :func:`latcast.models.layers.training.fit_and_score`.
     """
     from latcast._files import check_writable
-    from latcast.predict.layers.training import fit_and_score
+    from latcast.models.layers.training import fit_and_score
 
     check_writable(out)
     with progress_bar("fitting layers", quiet=quiet) as progress:

@@ -27,7 +27,7 @@ from .measure import campaign_bar
 
 if TYPE_CHECKING:
     from latcast.devices import Device
-    from latcast.predict import BaseModel, Predictor
+    from latcast.models import BaseModel, Predictor
     from latcast.search.verification import Campaigns, VerifiedResult
     from latcast.spaces import SearchSpace
 
@@ -179,11 +179,11 @@ def _model(
     name: str, space: SearchSpace | None, base: str | None
 ) -> tuple[Predictor | BaseModel, Device | None]:
     """A model, or a base model and the specification of a device."""
-    from latcast import predict
+    from latcast import models
     from latcast.devices import devices
-    from latcast.predict import BaseModel
+    from latcast.models import BaseModel
 
-    known = (*predict.zoo.names(), *predict.zoo.base_names())
+    known = (*models.zoo.names(), *models.zoo.base_names())
     if name.endswith(".latcast") or name in known or name not in devices():
         return load_any(name), None
     found = load_any(base or (space.block_space if space else DEFAULT_SPACE))

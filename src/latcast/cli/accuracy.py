@@ -28,7 +28,7 @@ from ._common import (
 )
 
 if TYPE_CHECKING:
-    from latcast.search.accuracy import AccuracyData, AccuracyModel
+    from latcast.models.accuracy import AccuracyData, AccuracyModel
     from latcast.spaces import SearchSpace
 
 METRICS = {
@@ -92,7 +92,7 @@ def train(
 
     Example: latcast accuracy train trained.csv --space ofa-mobilenet-v3 --out mine.latcast
     """
-    from latcast.search.accuracy import train_accuracy
+    from latcast.models.accuracy import train_accuracy
 
     check_model_name(out)
     if not 0 < test < 1:
@@ -136,7 +136,7 @@ def evaluate(
 
     Example: latcast accuracy evaluate mine.latcast others.csv
     """
-    from latcast.search.accuracy import evaluate_accuracy
+    from latcast.models.accuracy import evaluate_accuracy
 
     found, the_space = _model(model, space)
     table = _read(data, the_space, unit)
@@ -191,8 +191,8 @@ def predict(
 
 def _model(name: str, space: str | None) -> tuple[AccuracyModel, SearchSpace]:
     """The model, and the space in which it is asked."""
-    from latcast.search.accuracy import as_accuracy_model
-    from latcast.search.accuracy._find import TABLE_SUFFIXES
+    from latcast.models.accuracy import as_accuracy_model
+    from latcast.models.accuracy._find import TABLE_SUFFIXES
 
     the_space = None if space is None else find_space(space)
     if suffix := Path(name).suffix.lower():
@@ -221,8 +221,8 @@ def _widest(model: AccuracyModel) -> SearchSpace:
 
 
 def _read(path: Path, space: SearchSpace | None, unit: str | None) -> AccuracyData:
-    from latcast.search.accuracy import read_accuracies
-    from latcast.search.accuracy._data import UNITS
+    from latcast.models.accuracy import read_accuracies
+    from latcast.models.accuracy._data import UNITS
 
     if unit is not None and unit not in UNITS:
         raise UsageError(f"--unit must be {' or '.join(UNITS)}; got {unit!r}")
@@ -233,7 +233,7 @@ def _read(path: Path, space: SearchSpace | None, unit: str | None) -> AccuracyDa
 
 def _check_told(path: Path, space: SearchSpace | None) -> None:
     """Make sure that the search space of a table is known."""
-    from latcast.search.accuracy._data import is_help_list
+    from latcast.models.accuracy._data import is_help_list
 
     if space is None and not is_help_list(path):
         raise UsageError(f"{path} does not tell its search space: give --space")

@@ -29,7 +29,7 @@ from ._layer_models import load_with_data
 
 if TYPE_CHECKING:
     from latcast.data import LatencyDataset, NetworkDataset
-    from latcast.predict import BaseModel, LayerPredictor, Predictor
+    from latcast.models import BaseModel, LayerPredictor, Predictor
 
     Measured = LatencyDataset | NetworkDataset
     Known = Predictor | BaseModel | LayerPredictor
@@ -69,8 +69,8 @@ def command(
     Example: latcast adapt samsung-note10 measured.parquet --out mine.latcast
     """
     from latcast._names import unknown_name
-    from latcast.predict import LayerPredictor, adaptation
-    from latcast.predict.metrics import evaluate_any
+    from latcast.models import LayerPredictor, adaptation
+    from latcast.models.evaluation import evaluate_any
 
     check_model_name(out)
     if method not in adaptation.METHODS:
@@ -138,7 +138,7 @@ def _choose(
 
 def _adapt(known: Known, few: Measured, method: str, seed: int) -> Predictor | LayerPredictor:
     from latcast.data import NetworkDataset
-    from latcast.predict import BaseModel, LayerPredictor
+    from latcast.models import BaseModel, LayerPredictor
 
     if isinstance(known, BaseModel | LayerPredictor) and method != "bayes":
         what = "layer model" if isinstance(known, LayerPredictor) else "base model of many targets"

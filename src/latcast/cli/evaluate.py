@@ -38,7 +38,7 @@ def command(
 
     Example: latcast evaluate rtx.latcast measured.parquet
     """
-    from latcast.predict.metrics import evaluate_any
+    from latcast.models.evaluation import evaluate_any
 
     predictor, dataset = load_with_data(
         model, lambda: read_any_data(data, space, target, format_), load_model

@@ -24,7 +24,7 @@ from ._common import (
 )
 
 if TYPE_CHECKING:
-    from latcast.networks import Export
+    from latcast.ofa._export import Export
     from latcast.spaces import Archs, SearchSpace
 
 ANY_BATCH = "dynamic"
@@ -71,8 +71,8 @@ def command(
     Example: latcast export best.json --index 0 --weights ofa_mbv3_d234_e346_k357_w1.2
     --calibrate photos --out best.onnx
     """
-    from latcast.networks import export
-    from latcast.networks.supernet import in_supernet
+    from latcast.ofa import in_supernet
+    from latcast.ofa._export import export
 
     _check_options(out, space, weights, calibrate, batch)
     if images is not None and calibrate is None:
@@ -104,7 +104,7 @@ def _check_options(
     out: Path, space: str, weights: Path | None, calibrate: Path | None, batch: str | None
 ) -> None:
     """What can be known to be wrong before any work is done."""
-    from latcast.networks import EXPORT_FORMATS
+    from latcast.ofa._export import EXPORT_FORMATS
 
     if out.suffix not in EXPORT_FORMATS:
         raise UsageError(f"--out must end in {' or '.join(EXPORT_FORMATS)}; got {out}")
@@ -123,7 +123,7 @@ def _batch(text: str | None) -> int | None:
         return 1
     if text == ANY_BATCH:
         return None
-    from latcast.networks._export import MOST_BATCH
+    from latcast.ofa._export import MOST_BATCH
 
     digits = len(str(MOST_BATCH))
     number = int(text) if text.isdecimal() and len(text) <= digits else 0

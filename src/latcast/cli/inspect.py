@@ -11,7 +11,7 @@ from ._common import Debug, Json, Quiet, fails_cleanly, note, print_json, print_
 from ._graphs import GraphBatch, GraphShapes, printable, read_graph, shape_text
 
 if TYPE_CHECKING:
-    from latcast.networks.graph import GraphLayer, LayerGraph
+    from latcast.graph import GraphLayer, LayerGraph
 
 
 @fails_cleanly

@@ -145,7 +145,7 @@ def convert(
     --out note10.latcast
     """
     from latcast.devices import Target
-    from latcast.predict.lookup_table import LookupTable
+    from latcast.models.lookup_table import LookupTable
 
     check_model_name(out)
     the_space = find_space(space)
@@ -269,7 +269,7 @@ def _write(
     chosen: str,
     whole: Results[LatencyDataset],
 ) -> None:
-    from latcast.predict.lookup_table import LookupTable
+    from latcast.models.lookup_table import LookupTable
 
     values, overhead = table
     card = {

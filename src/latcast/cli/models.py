@@ -64,7 +64,7 @@ def command(
 def _shipped(name: str) -> list[dict[str, Any]]:
     """Headers of the models that a name stands for: of a space, of networks of any kind."""
     from latcast._names import unknown_name
-    from latcast.predict import zoo
+    from latcast.models import zoo
 
     headers = []
     if name in zoo.base_names():
@@ -86,7 +86,7 @@ def _with_layers(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _list(*, json: bool) -> None:
-    from latcast.predict import zoo
+    from latcast.models import zoo
 
     headers = {n: zoo.header(n) for n in zoo.names()}
     bases = {n: zoo.base_header(n) for n in zoo.base_names()}

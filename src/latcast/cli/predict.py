@@ -28,7 +28,7 @@ from ._layer_models import Settings
 from ._predict_graph import Request, run
 
 if TYPE_CHECKING:
-    from latcast.predict import Predictor
+    from latcast.models import Predictor
     from latcast.spaces import Archs, SearchSpace
 
 

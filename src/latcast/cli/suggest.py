@@ -56,7 +56,7 @@ def command(
 
     Example: latcast suggest --space ofa-mobilenet-v3 --samples 10 > archs.json
     """
-    from latcast.predict.design import suggest
+    from latcast.models.design import suggest
 
     base = None if model is None else load_any(model)
     the_space = _space(space, base.space if base is not None else None)

@@ -111,8 +111,8 @@ def _train(
     json: bool,
     quiet: bool,
 ) -> None:
-    from latcast.predict import predictor as create
-    from latcast.predict.training import fit_and_score
+    from latcast.models import predictor as create
+    from latcast.models.training import fit_and_score
 
     with usage():
         model = create(predictor)
@@ -150,7 +150,7 @@ def _train_base(
     json: bool,
     quiet: bool,
 ) -> None:
-    from latcast.predict.training import fit_base
+    from latcast.models.training import fit_base
 
     with progress_bar("fitting a base model", quiet=quiet) as progress:
         model, scores = fit_base(datasets, test=test, seed=seed, progress=progress)

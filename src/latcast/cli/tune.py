@@ -29,7 +29,7 @@ from ._common import (
 )
 
 if TYPE_CHECKING:
-    from latcast.predict.tuning import TuningResult
+    from latcast.models.tuning import TuningResult
 
 
 @fails_cleanly
@@ -88,7 +88,7 @@ def command(
 
     Example: latcast tune rtx.parquet --predictor mlp --trials 30 --out rtx.latcast
     """
-    from latcast.predict.tuning import Plan, tune
+    from latcast.models.tuning import Plan, tune
 
     if out is not None:
         check_model_name(out)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.devices import Target
-from latcast.networks.graph import LayerGraph
+from latcast.graph import LayerGraph
 
 from . import _parquet
 from ._measurements import Floats, Measurements, read_only

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import scipy.sparse
 
-from latcast.networks.graph import KINDS, UNKNOWN, LayerGraph
+from latcast.graph import KINDS, UNKNOWN, LayerGraph
 
 from ._network_dataset import NetworkDataset
 from ._residuals import cross_fitted, is_enough

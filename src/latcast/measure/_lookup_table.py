@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.devices import Target
-from latcast.networks import Block, Network
+from latcast.graph._layer import Block
+from latcast.graph._network import Network
 from latcast.spaces import Archs, SearchSpace
 
 from ._campaign import worker_setup

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from latcast.data import NetworkDataset
 from latcast.devices import Target
-from latcast.networks.graph import LayerGraph, read_onnx
+from latcast.graph import LayerGraph
+from latcast.graph.read.onnx import read_onnx
 
 from ._campaign_file import CampaignFile, Visit
 from ._onnx_networks import OnnxNetwork, content, family_of, from_text, model_bytes, name_of

@@ -10,7 +10,7 @@ from typing import Self
 
 from latcast._files import check_file
 from latcast._names import short_repr
-from latcast.networks.families import Member
+from latcast.families import Member
 
 
 @dataclass(frozen=True, slots=True)

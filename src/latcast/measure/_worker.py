@@ -24,7 +24,7 @@ from typing import IO, Any
 import numpy as np
 
 from latcast import spaces
-from latcast.networks import Network
+from latcast.graph._network import Network
 
 from . import _machine
 from ._onnx_networks import content, from_text, model_bytes

@@ -34,7 +34,7 @@ def doubt_text(doubt: Mapping[str, Any]) -> str:
     """A group of kernels that a model has not seen the like of, in words.
 
     Args:
-        doubt: of a device's ``doubts`` in :func:`latcast.report.network_record`.
+        doubt: of a device's ``doubts`` in :func:`latcast.models.forecast`.
     """
     who = f"{doubt['kind']} x {doubt['kernels']}, {100 * doubt['share']:.1f} % of the ms"
     if doubt["subject"] == "unknown":

@@ -23,7 +23,7 @@ def network_page(record: Record) -> str:
     """One HTML file that needs no other and runs nothing; what the record says is escaped.
 
     Args:
-        record: of :func:`latcast.report.network_record.network_record`.
+        record: of :func:`latcast.models.forecast.network_record`.
     """
     network, devices = record["network"], record["devices"]
     return page(

@@ -10,15 +10,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ._evolution import Evolution
-from ._exhaustive import Exhaustive, Random
-from ._memetic import Memetic
-from ._method import Goals, Method
-from ._nsga2 import NSGA2
-from ._problem import InfeasibleError, Problem
-from ._result import Front, SearchResult
-from ._search import METHODS, Progress, search
-from .accuracy import (
+from latcast.models.accuracy import (
     AccuracyModel,
     CallableAccuracy,
     DistilledOFA,
@@ -28,6 +20,15 @@ from .accuracy import (
     as_accuracy_model,
     train_accuracy,
 )
+
+from ._evolution import Evolution
+from ._exhaustive import Exhaustive, Random
+from ._memetic import Memetic
+from ._method import Goals, Method
+from ._nsga2 import NSGA2
+from ._problem import InfeasibleError, Problem
+from ._result import Front, SearchResult
+from ._search import METHODS, Progress, search
 
 if TYPE_CHECKING:
     from .interop import ExpectedLatency, as_pymoo_problem, optuna_objective

@@ -29,11 +29,11 @@ import numpy as np
 import numpy.typing as npt
 from numpy.polynomial import Polynomial
 
-from latcast.predict import Predictor
+from latcast.models import Predictor
+from latcast.models.accuracy import AccuracyModel
 from latcast.spaces import Archs, SearchSpace
 
 from ._sampling import small_to_large
-from .accuracy import AccuracyModel
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,11 +8,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from latcast.predict import Predictor
+from latcast.models import Predictor
+from latcast.models.accuracy import AccuracyModel
 from latcast.spaces import Archs, SearchSpace
 
 from ._confidence import ConfidentBound
-from .accuracy import AccuracyModel
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from latcast import predict
-from latcast.predict import Predictor
+from latcast import models
+from latcast.models import Predictor
+from latcast.models.accuracy import AccuracyModel, AccuracySource, as_accuracy_model
+from latcast.models.accuracy._shipped import NAMES
 from latcast.spaces import Archs, SearchSpace
-
-from .accuracy import AccuracyModel, AccuracySource, as_accuracy_model
-from .accuracy._shipped import NAMES
 
 Latency = str | Path | Predictor
 AnyAccuracy = AccuracySource | Sequence[AccuracySource]
@@ -27,7 +26,7 @@ def find_predictors(space: SearchSpace, latency: Latency | Sequence[Latency]) ->
     items = [latency] if isinstance(latency, str | Path | Predictor) else list(latency)
     if not items:
         raise ValueError("latency must be a predictor or several; got none")
-    predictors = [item if isinstance(item, Predictor) else predict.load(item) for item in items]
+    predictors = [item if isinstance(item, Predictor) else models.load(item) for item in items]
     for predictor in predictors:
         if space.block_space != predictor.space.name:
             raise ValueError(

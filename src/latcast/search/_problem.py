@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from latcast.models.accuracy import AccuracyModel
+from latcast.models.accuracy._checks import checked_accuracies
 from latcast.spaces import Archs, SearchSpace
 
 from ._archive import Archive
 from ._counting import Counted
-from .accuracy import AccuracyModel
-from .accuracy._checks import checked_accuracies
 
 Floats = npt.NDArray[np.float64]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from latcast.predict import Predictor
+from latcast.models import Predictor
+from latcast.models.accuracy import AccuracyModel
 from latcast.spaces import SearchSpace
-
-from .accuracy import AccuracyModel
 
 
 def restriction(

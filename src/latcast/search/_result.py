@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from latcast.predict import Predictor
+from latcast.models import Predictor
 from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._names import unknown_name
-from latcast.predict import Predictor
+from latcast.models import Predictor
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 

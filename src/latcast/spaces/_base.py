@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from latcast.networks import MobileNet, Network, ResNet
+from latcast.graph._network import Network
 
 from ._archs import Archs, Genes
 from ._block_table import BlockTable
+from ._mobile import MobileNet
+from ._resnet import ResNet
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,7 +49,7 @@ class SearchSpace(ABC):
     genes: tuple[Gene, ...]
     reads: Sequence[tuple[int, ...]] | None = None
     """Of every position in :meth:`block_ids` the positions of the blocks that it reads, where
-    blocks are no chain (see :meth:`latcast.networks.Network.from_blocks`)."""
+    blocks are no chain (see :meth:`latcast.graph._network.Network.from_blocks`)."""
 
     # -- what a concrete space defines ------------------------------------------------------
 
@@ -271,7 +273,7 @@ class SearchSpace(ABC):
 
         Columns: ``macs``, ``params``, ``bytes`` (moved, activations and parameters),
         ``launches`` (layers), ``activation_bytes`` (peak) and ``blocks``; conventions in
-        :mod:`latcast.networks`.
+        :mod:`latcast.graph`.
         """
         import polars as pl
 

@@ -9,7 +9,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from latcast.networks import Block, Layer, cost, peak_activation_bytes
+from latcast.graph._costs import cost, peak_activation_bytes
+from latcast.graph._layer import Block, Layer
 
 Facts = Mapping[str, npt.NDArray[np.float64]]
 

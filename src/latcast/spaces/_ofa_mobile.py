@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from latcast.networks import Block, InvertedResidual, Shape, conv_block, make_divisible
+from latcast.graph._layer import Block, Shape
 
 from ._archs import Archs, Genes
 from ._base import Gene, SupernetSpace
 from ._block_table import BlockTable
+from ._mobile import InvertedResidual, conv_block, make_divisible
 from ._ofa_dicts import POSITIONS, STAGES, DictForm
 from ._resolutions import RESOLUTIONS, index_of, resolution_shares
 

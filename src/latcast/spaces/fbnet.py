@@ -13,14 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.networks import (
-    BLOCK_INPUT,
-    Block,
-    BlockBuilder,
-    conv_block,
-    linear_block,
-    pool_block,
-)
+from latcast.graph._layer import BLOCK_INPUT, Block, BlockBuilder
 
 from ._archs import Archs, Genes
 from ._base import Gene, SearchSpace
@@ -34,6 +27,7 @@ from ._fbnet_lists import (
     format_block_lists,
     parse_block_lists,
 )
+from ._mobile import conv_block, linear_block, pool_block
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,21 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.networks import (
-    BLOCK_INPUT,
-    Block,
-    addition_block,
-    batch_norm_relu_block,
-    cell_operation,
-    conv_block,
-    linear_block,
-    pool_block,
-    reduction_block,
-)
+from latcast.graph._layer import BLOCK_INPUT, Block
 
 from ._archs import Archs, Genes
 from ._base import Gene, SearchSpace
 from ._block_table import BlockTable
+from ._cells import addition_block, batch_norm_relu_block, cell_operation, reduction_block
+from ._mobile import conv_block, linear_block, pool_block
 from ._nasbench201_strings import CODES, EDGES, OPERATIONS, format_cells, parse_cells
 
 _NONE = CODES["none"]

@@ -11,15 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from latcast.networks import (
-    InvertedResidual,
-    MobileNetV3,
-    conv_block,
-    linear_block,
-    pool_block,
-)
-
 from ._archs import Archs, Genes
+from ._mobile import InvertedResidual, MobileNetV3, conv_block, linear_block, pool_block
 from ._ofa_dicts import BLOCKS, POSITIONS, STAGES, DictForm, Numbers
 from ._ofa_mobile import (
     CLASSES,

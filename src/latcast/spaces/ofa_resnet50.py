@@ -13,22 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.networks import (
-    Block,
-    Bottleneck,
-    ResNet,
-    conv_block,
-    linear_block,
-    make_divisible,
-    max_pool_block,
-    pool_block,
-    stem_residual_block,
-)
+from latcast.graph._layer import Block
 
 from ._archs import Archs, Genes
 from ._base import Gene, SupernetSpace
 from ._block_table import BlockTable
+from ._mobile import conv_block, linear_block, make_divisible, pool_block
 from ._ofa_dicts import DictForm, Numbers
+from ._resnet import Bottleneck, ResNet, max_pool_block, stem_residual_block
 from ._resolutions import RESOLUTIONS, index_of, resolution_shares
 
 EXPANDS = (20, 25, 35)

@@ -12,7 +12,7 @@ import pytest
 import latcast
 from latcast.data import LatencyDataset
 from latcast.devices import Target
-from latcast.predict import MLP, PREDICTORS, LookupTable, Predictor
+from latcast.models import MLP, PREDICTORS, LookupTable, Predictor
 from latcast.search.interop import _terms
 from latcast.search.interop._terms import terms_of
 from latcast.spaces import Archs, SearchSpace, space, space_names

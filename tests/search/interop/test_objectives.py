@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import latcast
-from latcast.predict import Predictor
+from latcast.models import Predictor
 from latcast.search import accuracy_model, interop
 from latcast.search.interop import as_pymoo_problem, optuna_objective
 from latcast.search.interop._objectives import Objectives

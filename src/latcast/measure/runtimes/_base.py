@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._optional import require
-from latcast.networks import Network
+from latcast.graph._network import Network
 
 from ._onnx_model import Arrays, parse, random_inputs
 from ._unsupported import UnsupportedNetworkError
@@ -89,7 +89,7 @@ class Runtime(ABC):
     """Extra of latcast that installs it."""
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     operators: ClassVar[frozenset[str]]
-    """Operators of :data:`latcast.networks.OPERATORS` that it can run."""
+    """Operators of :data:`latcast.graph._costs.OPERATORS` that it can run."""
     kind: ClassVar[str] = "cpu"
     """What it runs on: ``cpu`` or ``gpu``."""
     max_batch: ClassVar[int | None] = None

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latcast.networks import Network, to_tflite
+from latcast.graph._network import Network
+from latcast.graph.write.tflite import to_tflite
 
 from ._base import Floats, LoadedNetwork, Runtime
 from .onnx_runtime import OPERATORS

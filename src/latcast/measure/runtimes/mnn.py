@@ -16,7 +16,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.networks import ONNX_INPUT, Network, to_onnx
+from latcast.graph._network import Network
+from latcast.graph.write.onnx import INPUT as ONNX_INPUT
+from latcast.graph.write.onnx import to_onnx
 
 from ._base import Floats, LoadedNetwork, Runtime, wheel
 from ._booking import LayerNumbers, book, median_by_layer

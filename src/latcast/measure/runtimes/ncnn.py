@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latcast.networks import Network, to_ncnn
+from latcast.graph._network import Network
+from latcast.graph.write.ncnn import to_ncnn
 
 from ._base import Floats, LoadedNetwork, Runtime, wheel
 from ._unsupported import UnsupportedNetworkError

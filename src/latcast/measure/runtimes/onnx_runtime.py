@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from latcast.graph._network import Network
+from latcast.graph.write.onnx import INPUT as ONNX_INPUT
+from latcast.graph.write.onnx import to_onnx
 from latcast.measure import _machine
-from latcast.networks import ONNX_INPUT, Network, to_onnx
 
 from ._base import Floats, LoadedNetwork, Runtime
 from ._booking import LayerNumbers, book, median_by_layer

@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latcast.networks import ONNX_INPUT, Network, to_onnx
+from latcast.graph._network import Network
+from latcast.graph.write.onnx import INPUT as ONNX_INPUT
+from latcast.graph.write.onnx import to_onnx
 
 from ._base import Floats, LoadedNetwork, Runtime
 from ._booking import LayerNumbers, book, median_by_layer

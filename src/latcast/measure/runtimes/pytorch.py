@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from latcast.networks import Network, to_pytorch
+from latcast.graph._network import Network
+from latcast.graph.write.pytorch import to_pytorch
 
 from ._base import Floats, LoadedNetwork, Runtime
 from .onnx_runtime import OPERATORS

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from latcast.predict import Form, Predictor
+from latcast.models import Form, Predictor
 from latcast.search._models import find_predictors
 from latcast.search._restriction import restriction
 from latcast.spaces import SearchSpace
@@ -46,7 +46,7 @@ class ExpectedLatency(nn.Module):
     Parameters are none; buffers are float64 and follow ``.to(...)``.
 
     Args:
-        predictor: fitted, of a kind that has a :meth:`latcast.predict.Predictor.form`.
+        predictor: fitted, of a kind that has a :meth:`latcast.models.Predictor.form`.
         space: whose genes the probabilities are of: that of the predictor, or a subspace.
         restrict: gene -> values it may take; by default all that the predictor was trained on.
 

@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from latcast.predict import Form
+from latcast.models import Form
 from latcast.spaces import Archs, SearchSpace
 
 Floats = npt.NDArray[np.float64]

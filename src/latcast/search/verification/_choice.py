@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from latcast.predict import Predictor
+from latcast.models import Predictor
 from latcast.search._result import Front
 from latcast.spaces import Archs
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from latcast.predict import Predictor
+from latcast.models import Predictor
 from latcast.search._problem import InfeasibleError
 from latcast.search._result import SearchResult
 from latcast.search._search import search

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.devices import Target
-from latcast.predict._transfer import SCORES
+from latcast.models._transfer import SCORES
+from latcast.models.accuracy import AccuracyModel
 from latcast.search._budgets import parse_limits
 from latcast.search._feasible import check_feasible
 from latcast.search._models import find_candidates
 from latcast.search._problem import LIMITS, Problem
 from latcast.search._restriction import restriction
 from latcast.search._search import find_method
-from latcast.search.accuracy import AccuracyModel
 from latcast.spaces import Archs, SearchSpace
 
 from ._known import Floats, find

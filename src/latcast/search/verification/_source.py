@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latcast import predict
+from latcast import models
 from latcast.data import LatencyDataset
 from latcast.devices import Device, Target
-from latcast.predict import BaseModel, Predictor
-from latcast.predict.design import CANDIDATES, suggest
+from latcast.models import BaseModel, Predictor
+from latcast.models.design import CANDIDATES, suggest
 from latcast.search._restriction import restriction
 from latcast.spaces import Archs, SearchSpace
 
@@ -41,7 +41,7 @@ class Source:
             ValueError: there is no such model.
             FileNotFoundError: there is no such file.
         """
-        model = predict.load_any(latency) if isinstance(latency, str) else latency
+        model = models.load_any(latency) if isinstance(latency, str) else latency
         return cls(model, target, specification)
 
     @property

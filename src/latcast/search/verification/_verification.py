@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.data import LatencyDataset
-from latcast.predict import Predictor
+from latcast.models import Predictor
 from latcast.search._result import SearchResult
 from latcast.spaces import Archs
 

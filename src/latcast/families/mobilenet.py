@@ -1,0 +1,111 @@
+"""MobileNet 1 and 2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from latcast.spaces._mobile import make_divisible
+
+from ._builder import OnnxBuilder
+from ._family import RESOLUTIONS, Family
+from ._writer import Tensor
+
+WIDTHS = (25, 35, 50, 75, 100, 140)
+"""Of all channels, in percent of the paper's."""
+
+
+class MobileNetV1(Family):
+    """Depthwise separable convolutions; ``depth`` counts the equal ones in the middle."""
+
+    name = "mobilenet-v1"
+    title = "MobileNet"
+    source = "Howard et al., arXiv:1704.04861"
+    parameters: Mapping[str, Sequence[int]] = {
+        "width": WIDTHS,
+        "depth": (1, 2, 3, 5, 7),
+        "kernel": (3, 3, 5, 7),
+        "relu6": (0, 1),
+        "resolution": RESOLUTIONS,
+        "classes": (10, 100, 1000),
+    }
+    published: Mapping[str, Mapping[str, int]] = {
+        "mobilenet-v1": {
+            "width": 100,
+            "depth": 5,
+            "kernel": 3,
+            "relu6": 1,
+            "resolution": 224,
+            "classes": 1000,
+        }
+    }
+
+    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+        b, p = builder, parameters
+        kind = "relu6" if p["relu6"] else "relu"
+        x = b.input(3, p["resolution"], p["resolution"])
+        x = b.conv_norm(x, _wide(32, p), 3, kind, stride=2)
+        middle = [(512, 1)] * p["depth"]
+        ends = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)]
+        for channels, stride in [*ends, *middle, (1024, 2), (1024, 1)]:
+            x = b.depthwise(x, p["kernel"], stride, kind)
+            x = b.conv_norm(x, _wide(channels, p), 1, kind)
+        return b.classifier(x, p["classes"])
+
+
+_STAGES = ((24, 2), (32, 2), (64, 2), (96, 1), (160, 2))
+"""Channels and stride of the stages whose depth is free."""
+
+
+class MobileNetV2(Family):
+    """Inverted residual blocks; ``depth1`` … are those of the second to sixth stage."""
+
+    name = "mobilenet-v2"
+    title = "MobileNet 2"
+    source = "Sandler et al., arXiv:1801.04381"
+    parameters: Mapping[str, Sequence[int]] = {
+        "width": WIDTHS,
+        "expand": (2, 3, 4, 6, 8),
+        "depth1": (1, 2, 3),
+        "depth2": (1, 2, 3, 4),
+        "depth3": (1, 2, 3, 4, 5),
+        "depth4": (1, 2, 3, 4),
+        "depth5": (1, 2, 3, 4),
+        "kernel": (3, 3, 5, 7),
+        "resolution": RESOLUTIONS,
+        "classes": (10, 100, 1000),
+    }
+    published: Mapping[str, Mapping[str, int]] = {
+        "mobilenet-v2": {
+            "width": 100,
+            "expand": 6,
+            **{f"depth{i}": d for i, d in enumerate((2, 3, 4, 3, 3), 1)},
+            "kernel": 3,
+            "resolution": 224,
+            "classes": 1000,
+        }
+    }
+
+    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+        b, p = builder, parameters
+        x = b.input(3, p["resolution"], p["resolution"])
+        x = b.conv_norm(x, _wide(32, p), 3, "relu6", stride=2)
+        x = _residual(b, x, _wide(16, p), 1, p["kernel"], 1)
+        for i, (channels, first) in enumerate(_STAGES, 1):
+            for n in range(p[f"depth{i}"]):
+                stride = first if n == 0 else 1
+                x = _residual(b, x, _wide(channels, p), stride, p["kernel"], p["expand"])
+        x = _residual(b, x, _wide(320, p), 1, p["kernel"], p["expand"])
+        x = b.conv_norm(x, _wide(1280, {"width": max(100, p["width"])}), 1, "relu6")
+        return b.classifier(x, p["classes"])
+
+
+def _residual(
+    b: OnnxBuilder, x: Tensor, channels: int, stride: int, kernel_size: int, expand: int
+) -> Tensor:
+    y = x if expand == 1 else b.conv_norm(x, x.shape[1] * expand, 1, "relu6")
+    y = b.conv_norm(b.depthwise(y, kernel_size, stride, "relu6"), channels, 1)
+    return b.add(x, y) if x.shape == y.shape else y
+
+
+def _wide(channels: int, parameters: Mapping[str, int]) -> int:
+    return make_divisible(channels * parameters["width"] / 100)

@@ -1,0 +1,30 @@
+"""A network as a graph of layers, and its fusion into the kernels that runtimes run."""
+
+from ._facts import KERNEL_FACTS, kernel_facts, kernel_label
+from ._from_blocks import graph_of_layers
+from ._fusion import fuse
+from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
+from ._kernels import Kernel
+from ._operators import KINDS, OPERATORS, Operator
+from ._rules import OPENVINO_RULES, RULES, Rule, rules_of
+
+__all__ = [
+    "GRAPH_INPUT",
+    "KERNEL_FACTS",
+    "KINDS",
+    "OPENVINO_RULES",
+    "OPERATORS",
+    "RULES",
+    "UNKNOWN",
+    "GraphLayer",
+    "Kernel",
+    "LayerGraph",
+    "Operator",
+    "Rule",
+    "TensorShape",
+    "fuse",
+    "graph_of_layers",
+    "kernel_facts",
+    "kernel_label",
+    "rules_of",
+]

@@ -1,0 +1,249 @@
+"""Reading an ONNX model node by node: shapes, constants, and the layers that are left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latcast.graph._graph import UNKNOWN, LayerGraph, TensorShape
+
+from ._constants import check_shape, folded, read_constant
+from ._file import ModelFile, load
+from ._inputs import Inputs, read_inputs, sides_of
+from ._layers import Layers, is_empty
+from ._order import captured, check_text, in_order, label, operator, shortened
+from ._scope import Scope, attributes_of, branch_of, function_scope
+from ._table import READERS
+from ._tensors import constant, read_tensor
+from ._values import Entry, Node, Reading, UnknownShape, Value
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto
+
+_MOST_NODES = 50_000
+MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
+"""What a file can cause that says what is not so; it is told as a ValueError of that node."""
+
+
+def read_onnx(
+    model: str | Path | bytes,
+    *,
+    batch: int | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> LayerGraph:
+    """The layers of an ONNX model.
+
+    Shapes are followed from the inputs; what depends on constants alone is computed and is no
+    layer. An operator that is not known is a layer of operator ``unknown``: its shapes are those
+    that the file tells, or None. No code of the file's is run.
+
+    Args:
+        model: file, or its content (then without external data).
+        batch: first side of the inputs where the file leaves it open (1 by default), or instead
+            of the one that it tells.
+        shapes: of inputs, by name, where the file leaves more open.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no ONNX model that could run, or a shape that it needs is not known.
+    """
+    try:
+        return _read(load(model), batch, shapes)
+    except MALFORMED as error:
+        raise ValueError(f"the model is malformed: {error}") from error
+
+
+def _read(
+    file: ModelFile,
+    batch: int | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+) -> LayerGraph:
+    reader = _Reader(file, batch, shapes)
+    graph = reader.graph()
+    if reader.inputs.batch is not None and not shapes:
+        as_made = _Reader(file, None, None).graph()
+        _check_work(graph, as_made, *reader.inputs.batch)
+    return graph
+
+
+def _check_work(graph: LayerGraph, as_made: LayerGraph, old: int, new: int) -> None:
+    """Make sure that all layers do the same for each sample of another batch.
+
+    Where a file tells shapes as numbers, what the batch is in them can be mistaken.
+    """
+    made = {x.name: x for x in as_made.layers if x.is_costed}
+    for layer in graph.layers:
+        before = made.get(layer.name)
+        if before and layer.is_costed and layer.macs * old != before.macs * new:
+            raise ValueError(
+                f"the model must be made for any batch, or for {new}; it is made for {old}, and "
+                f"{layer.name!r} would not do {new} / {old} of its work"
+            )
+
+
+class _Reader:
+    def __init__(
+        self,
+        file: ModelFile,
+        batch: int | None,
+        shapes: Mapping[str, Sequence[int]] | None,
+    ) -> None:
+        self._file = file
+        self._graph = file.proto.graph
+        self._functions = {(f.domain, f.name, f.overload): f for f in file.proto.functions}
+        self._layers = Layers()
+        self._nodes = 0
+        held = {t.name for t in self._graph.initializer}
+        held.update(t.values.name for t in self._graph.sparse_initializer)
+        self.inputs: Inputs = read_inputs(
+            (x for x in self._graph.input if x.name not in held), batch, shapes
+        )
+
+    def graph(self) -> LayerGraph:
+        """The whole model."""
+        scope = Scope({**self.inputs.values})
+        try:
+            found = self._run_graph(self._graph, scope)
+        except ValueError as error:
+            if self.inputs.batch is None:
+                raise
+            old, new = self.inputs.batch
+            raise ValueError(
+                f"the model must be made for any batch, or for {new}; it is made for {old}: {error}"
+            ) from error
+        self._check_batch(found)
+        outputs = [v.source for v in found if v is not None and v.source is not None]
+        return self._layers.graph(self._file.name, outputs)
+
+    def _check_batch(self, outputs: Sequence[Value | None]) -> None:
+        """Make sure that another batch has reached the outputs."""
+        if self.inputs.batch is None:
+            return
+        old, new = self.inputs.batch
+        for info, value in zip(self._graph.output, outputs, strict=True):
+            sides, shape = sides_of(info.type), None if value is None else value.shape
+            if sides and sides[0] == old and shape is not None and shape[:1] != (new,):
+                raise ValueError(
+                    f"the model must be made for any batch, or for {new}; it is made for {old}, "
+                    f"and its output {info.name!r} has {list(shape)}"
+                )
+
+    def _run_graph(self, graph: GraphProto, scope: Scope) -> list[Value | None]:
+        """Add constants and nodes of a graph to its scope; gives its outputs."""
+        raw_bytes = self._file.raw_bytes if graph is self._graph else {}
+        for n, tensor in enumerate(graph.initializer):
+            check_text(tensor.name)
+            scope.values[tensor.name] = read_tensor(
+                tensor, scope.prefix + tensor.name, self._file.folder, raw_bytes.get(n)
+            )
+        for sparse in graph.sparse_initializer:
+            shape = tuple(sparse.dims)
+            check_shape(shape)
+            scope.values[sparse.values.name] = Value(shape, sparse.values.data_type, None)
+        scope.infos = {x.name: x for x in (*graph.value_info, *graph.output)}
+        return self._run(graph.node, [x.name for x in graph.output], scope)
+
+    def _run(
+        self, nodes: Sequence[NodeProto], wanted: Sequence[str], scope: Scope
+    ) -> list[Value | None]:
+        around = scope.around
+        order, scope.used = in_order(
+            nodes, wanted, scope.values.__contains__,
+            lambda name: around is not None and name in around,
+        )  # fmt: skip
+        self._nodes += len(order)
+        if self._nodes > _MOST_NODES:
+            raise ValueError(f"a model must have at most {_MOST_NODES} nodes; this one has more")
+        for node in order:
+            try:
+                outputs = self._outputs(node, scope)
+            except MALFORMED as error:
+                raise ValueError(f"{label(node)} is malformed: {shortened(str(error))}") from error
+            scope.values.update(zip(node.output, outputs, strict=False))
+        return [scope.find(name) for name in wanted]
+
+    def _outputs(self, proto: NodeProto, scope: Scope) -> list[Value | None]:
+        """What a node gives."""
+        attributes = attributes_of(proto, scope)
+        key = operator(proto)
+        if key == "Constant":
+            return [read_constant(proto, attributes, scope.prefix, self._file.folder)]
+        if key not in READERS:
+            domain, _, name = key.rpartition("::")
+            function = self._functions.get((domain, name, proto.overload))
+            if function is not None:
+                inner = function_scope(proto, function, attributes, scope)
+                return self._run(function.node, function.output, inner)
+        if key == "If" and (branch := branch_of(proto, attributes, scope)) is not None:
+            inner = scope.inner(proto.name or "If", around=scope)
+            inner.attributes = scope.attributes
+            return self._run_graph(branch, inner)
+        names = proto.input if key in READERS else [*proto.input, *captured(proto)]
+        node = Node(
+            scope.prefix + (proto.name or next(filter(None, proto.output), proto.op_type)),
+            proto.op_type,
+            [scope.find(n) if n else None for n in names],
+            len(proto.output),
+            attributes,
+            self.inputs.batch,
+        )
+        try:
+            return self._read(node, key, proto.output, scope)
+        except ValueError as error:
+            raise ValueError(f"{label(proto)}: {shortened(str(error))}") from error
+
+    def _read(self, node: Node, key: str, names: Sequence[str], scope: Scope) -> list[Value | None]:
+        """Compute a node that is constant; of another one add the layer."""
+        entry = READERS.get(key)
+        reading = _reading(node, entry)
+        shapes = (*reading.shapes, *(None,) * node.outputs)[: node.outputs]
+        for shape in shapes:
+            check_shape(shape)
+        given = [v for v in node.inputs if v is not None]
+        constant_inputs = entry is not None and all(v.is_constant for v in given)
+        if entry is not None and (constant_inputs or (entry.is_constant and None not in shapes)):
+            return list(folded(node, entry, reading, shapes))
+        outputs = [
+            self._value(name, shape, reading, node, scope)
+            for name, shape in zip(names, shapes, strict=True)
+        ]
+        live = [
+            v for n, v in enumerate(outputs)
+            if not is_empty(v.shape)
+            and (names[n] in scope.used or (n == 0 and v.shape is not None))
+        ]  # fmt: skip
+        if live:
+            source = self._layers.add(node, entry, reading, live, key)
+            for value in outputs:
+                if not is_empty(value.shape):
+                    value.source = source
+        return list(outputs)
+
+    def _value(
+        self, name: str, shape: TensorShape | None, reading: Reading, node: Node, scope: Scope
+    ) -> Value:
+        """An output; what reading does not tell is what the file tells, if it does."""
+        info = scope.infos.get(name)
+        dtype = reading.dtype
+        if shape is None and info is not None:
+            shape = self.inputs.resolved(sides_of(info.type))
+            check_shape(shape)
+        if reading.op == UNKNOWN:
+            dtype = info.type.tensor_type.elem_type if info is not None else 0
+        if dtype is None:
+            dtype = next((v.dtype for v in node.inputs if v is not None), 0)
+        if is_empty(shape):
+            return constant(np.zeros(shape or (), np.float32))
+        return Value(shape, dtype, None)
+
+
+def _reading(node: Node, entry: Entry | None) -> Reading:
+    if entry is None:
+        return Reading((None,) * node.outputs, UNKNOWN)
+    try:
+        return entry.read(node)
+    except UnknownShape:
+        return Reading((None,) * node.outputs)

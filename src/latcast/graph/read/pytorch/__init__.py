@@ -1,0 +1,85 @@
+"""PyTorch modules and exported programs as graphs of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latcast._optional import require
+from latcast.graph._graph import LayerGraph
+
+from ._archive import read_archive, reason
+from ._exported import exported, program_of
+from ._reader import layers_of
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
+
+__all__ = ["read_pytorch"]
+
+
+def read_pytorch(
+    model: nn.Module | ExportedProgram | str | Path,
+    example_inputs: Sequence[Any] | None = None,
+    *,
+    batch: int | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    name: str | None = None,
+) -> LayerGraph:
+    """A PyTorch network as a graph of layers.
+
+    Operators are those of ATen as ``torch.export`` writes them. What gives a constant
+    whatever the input is no layer, nor is what does nothing (dropout, a cast to the same type,
+    a view of the same shape). An operator that is not known is a layer of operator
+    ``UNKNOWN``, with its shapes.
+
+    A ``.pt2`` file is read without PyTorch: its graph is JSON, and neither its weights nor the
+    pickles that :func:`torch.export.load` would open are. Nothing in it is executed.
+
+    Args:
+        model: a module, which is exported in evaluation mode; a program of
+            ``torch.export.export``; or a file of ``torch.export.save``.
+        example_inputs: of a module: its tensors, or one shape such as ``(1, 3, 224, 224)``.
+        batch: first side of all inputs, where the program has it open (default 1).
+        shapes: shapes of inputs by name, where other sides are open as well.
+        name: of the graph; by default that of the module's class or of the file.
+
+    Raises:
+        ModuleNotFoundError: PyTorch is needed and not installed.
+        FileNotFoundError: there is no such file.
+        TypeError: the model is of another kind.
+        ValueError: the module cannot be exported, the file is no exported program, or a shape
+            stays open.
+    """
+    if isinstance(model, str | Path):
+        return _read_file(Path(model), name, batch, shapes)
+    torch = require("torch", "torch", "reading PyTorch models")
+    if isinstance(model, torch.nn.Module):
+        if example_inputs is None:
+            raise ValueError(
+                "a module must come with example_inputs: its tensors, or a shape such as "
+                "(1, 3, 224, 224); got none"
+            )
+        name = name or type(model).__name__
+        model = exported(model, example_inputs)
+    if not isinstance(model, torch.export.ExportedProgram):
+        raise TypeError(
+            f"a model must be a module, an ExportedProgram or a .pt2 file; "
+            f"got {type(model).__name__}"
+        )
+    return layers_of(program_of(model), name or "network", batch, shapes)
+
+
+def _read_file(
+    path: Path,
+    name: str | None,
+    batch: int | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+) -> LayerGraph:
+    program = read_archive(path)
+    try:
+        return layers_of(program, name or path.stem, batch, shapes)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path.name}: {reason(error)}") from error

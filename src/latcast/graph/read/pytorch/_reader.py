@@ -1,0 +1,222 @@
+"""A program as a graph of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+from latcast.graph._graph import GRAPH_INPUT, UNKNOWN, LayerGraph
+
+from ._composites import composite
+from ._layers import GrowingLayers
+from ._operation import Facts, Operand, Operation, Origin
+from ._program import Call, Graph, Program, Ref
+from ._rules import RULES, SHAPE_ONLY, VIEWS
+from ._sizes import bound, closed
+
+_INLINED = frozenset(("higher_order.wrap_with_set_grad_enabled", "higher_order.wrap_with_autocast"))
+"""Calls of a graph that only set something for it; the graph's inputs are the last arguments."""
+
+
+def layers_of(
+    program: Program,
+    name: str,
+    batch: int | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> LayerGraph:
+    """The graph of a program.
+
+    Raises:
+        ValueError: an input has no fixed shape, or a call does not fit its operator.
+    """
+    scope = _Scope(program.graph, bound(program, batch, shapes))
+    for given in program.graph.tensors.keys() & program.constants:
+        scope.put(given)
+    for given, parameter in program.parameters.items():
+        origin = Origin(parameter, prod(scope.operand(given).shape))
+        scope.put(given, None, frozenset((origin,)))
+    for given in program.graph.inputs:
+        if given in program.graph.tensors:
+            scope.put(given, GRAPH_INPUT)
+    reader = _Reader()
+    reader.run(scope)
+    found = (scope.values.get(n) for n in program.graph.outputs)
+    outputs = tuple(v.source for v in found if v is not None and v.source is not None)
+    return _checked(LayerGraph(tuple(reader.growing.layers), name, outputs))
+
+
+def _checked(graph: LayerGraph) -> LayerGraph:
+    for layer in graph.layers:
+        try:
+            _ = layer.macs if layer.is_costed else 0
+        except (LookupError, ArithmeticError, ValueError) as error:
+            raise ValueError(
+                f"layer {layer.name!r}: its shapes must fit {layer.operator}; "
+                f"got {layer.in_shapes} to {layer.out_shapes}"
+            ) from error
+    return graph
+
+
+@dataclass(slots=True)
+class _Scope:
+    """A graph while it is read.
+
+    Attributes:
+        graph: that is read.
+        symbols: values of the symbols in its shapes.
+        prefix: of the names of its layers.
+        values: its tensors so far.
+        views: tensor -> the tensor that it is a view of.
+    """
+
+    graph: Graph
+    symbols: Mapping[str, int]
+    prefix: str = ""
+    values: dict[str, Operand] = field(default_factory=dict)
+    views: dict[str, str] = field(default_factory=dict)
+    read: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        arguments = [a for call in self.graph.calls for a in call.arguments.values()]
+        self.read = frozenset((*_names(arguments), *self.graph.outputs))
+
+    def operand(
+        self, name: str, source: int | None = None, origins: frozenset[Origin] = frozenset()
+    ) -> Operand:
+        """The tensor of that name, as it comes from a source."""
+        tensor = self.graph.tensors.get(name)
+        if tensor is None:
+            raise ValueError(f"tensor {name!r} must have a shape; it has none")
+        shape = closed(tensor.shape, self.symbols)
+        return Operand(shape, tensor.dtype, tensor.element_bytes, source, origins)
+
+    def put(
+        self, name: str, source: int | None = None, origins: frozenset[Origin] = frozenset()
+    ) -> None:
+        """Note where a tensor comes from."""
+        if name in self.values:
+            raise ValueError(f"tensor {name!r} must be given once")
+        self.values[name] = self.operand(name, source, origins)
+
+    def known(self, argument: Any) -> Any:
+        """An argument with its tensors."""
+        if isinstance(argument, Ref):
+            return self.values[argument.name]
+        return [self.known(a) for a in argument] if isinstance(argument, list) else argument
+
+
+class _Reader:
+    """Walks through calls, and lets the layers grow."""
+
+    def __init__(self) -> None:
+        self.growing = GrowingLayers()
+
+    def run(self, scope: _Scope) -> None:
+        """Read the calls of a graph."""
+        for call in scope.graph.calls:
+            try:
+                if call.target in _INLINED:
+                    self._inline(scope, call)
+                elif call.outputs:
+                    self._call(scope, call)
+                elif not call.target.startswith("aten."):
+                    self._effect(scope, call)
+            except (LookupError, TypeError, ArithmeticError, ValueError) as error:
+                raise ValueError(f"call {call.name!r} of {call.target}: {error}") from error
+
+    def _inline(self, scope: _Scope, call: Call) -> None:
+        graphs = [a for a in call.arguments.values() if isinstance(a, Graph)]
+        if len(graphs) != 1:
+            raise ValueError(f"it must call one graph; it calls {len(graphs)}")
+        inner = _Scope(graphs[0], scope.symbols, f"{scope.prefix}{call.name}.")
+        outside = _names(call.arguments.values())
+        for name, given in zip(graphs[0].inputs, outside, strict=True):
+            inner.values[name] = scope.values[given]
+        self.run(inner)
+        for name, given in zip(graphs[0].outputs, call.outputs, strict=True):
+            scope.values[given] = inner.values[name]
+
+    def _effect(self, scope: _Scope, call: Call) -> None:
+        """What gives nothing may write into what it reads; PyTorch's own only check it."""
+        names = [n for n in _names(call.arguments.values()) if not scope.values[n].is_constant]
+        if not names:
+            return
+        reads = [scope.values[n] for n in names]
+        layer = _layer_name(scope, call)
+        source = self.growing.add(layer, call.target, Facts(UNKNOWN), reads, ())
+        for n in names:
+            scope.values[n] = replace(scope.values[n], source=source)
+
+    def _call(self, scope: _Scope, call: Call) -> None:
+        arguments = {k: scope.known(v) for k, v in call.arguments.items()}
+        operation = Operation(arguments, tuple(scope.operand(n) for n in call.outputs))
+        name, is_in_place = _aten_name(call.target)
+        source, origins = self._source(scope, call, operation, name)
+        for output in call.outputs:
+            scope.put(output, source, origins)
+        first = next(iter(_names(call.arguments.values())), "")
+        if name in VIEWS:
+            scope.views.update(dict.fromkeys(call.outputs, first))
+        elif is_in_place:
+            self._overwrite(scope, call, first, scope.values[call.outputs[0]])
+
+    def _source(
+        self, scope: _Scope, call: Call, operation: Operation, name: str
+    ) -> tuple[int | None, frozenset[Origin]]:
+        """Where the outputs come from: None for a constant, else the position of a layer.
+
+        Likewise the trainable tensors that a constant was computed from.
+        """
+        reads = operation.operands
+        if name in SHAPE_ONLY:
+            return None, frozenset()
+        if name and all(x.is_constant for x in reads):
+            return None, frozenset(o for x in reads for o in x.origins)
+        layer = _layer_name(scope, call)
+        if (add := composite(name, operation)) is not None:
+            return add(self.growing, layer, call.target, operation), frozenset()
+        facts = RULES[name](operation) if name in RULES else Facts(UNKNOWN)
+        reads = reads if facts.reads is None else facts.reads
+        if facts.op == "identity":
+            return (reads[0].source, reads[0].origins) if reads else (None, frozenset())
+        kept = [x for n, x in zip(call.outputs, operation.outputs) if n in scope.read]  # noqa: B905
+        outputs = operation.outputs if facts.op == "split" else kept or operation.outputs[:1]
+        return self.growing.add(layer, call.target, facts, reads, outputs), frozenset()
+
+    def _overwrite(self, scope: _Scope, call: Call, name: str, new: Operand) -> None:
+        """A tensor, and what it is a view of, holds something else from now on."""
+        old = scope.values[name]
+        scope.values[name] = replace(old, source=new.source, origins=old.origins | new.origins)
+        if name not in scope.views:
+            return
+        whole = scope.values[scope.views[name]]
+        if prod(whole.shape) != prod(old.shape) and not (new.is_constant and whole.is_constant):
+            layer = f"{_layer_name(scope, call)}.{len(self.growing.layers)}"
+            source = self.growing.add(layer, call.target, Facts("scatter"), (whole, new), (whole,))
+            new = replace(whole, source=source)
+        self._overwrite(scope, call, scope.views[name], new)
+
+
+def _layer_name(scope: _Scope, call: Call) -> str:
+    return f"{call.module}/{scope.prefix}{call.name}".removeprefix("/")
+
+
+def _aten_name(target: str) -> tuple[str, bool]:
+    """Name of an aten operator, empty of another one, and whether it writes into its input."""
+    namespace, _, rest = target.partition(".")
+    name = rest.partition(".")[0] if namespace == "aten" else ""
+    is_in_place = name.endswith("_") and not name.endswith("__")
+    return name.removesuffix("_") if is_in_place else name, is_in_place
+
+
+def _names(arguments: Iterable[Any]) -> list[str]:
+    """Names of all tensors in arguments, in order."""
+    found: list[str] = []
+    for argument in arguments:
+        if isinstance(argument, Ref):
+            found.append(argument.name)
+        elif isinstance(argument, list):
+            found += _names(argument)
+    return found

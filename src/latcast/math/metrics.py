@@ -1,0 +1,99 @@
+"""How far predictions are from the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+COVERAGES = (0.5, 0.8, 0.9, 0.95)
+
+
+def metrics(true_ms: Floats, predicted_ms: Floats) -> dict[str, float]:
+    """Errors and rank correlations of n predictions, arrays of shape (n,).
+
+    ``mae_ms`` and ``rmse_ms`` are in ms; ``mape`` in percent; ``within_5`` and ``within_10`` are
+    the percentage of predictions at most 5 or 10 % off; ``spearman`` and ``kendall`` (tau-b) are
+    NaN where a side is constant.
+
+    Raises:
+        ValueError: the shapes differ, or there are no rows.
+    """
+    if true_ms.shape != predicted_ms.shape or not len(true_ms):
+        raise ValueError(
+            "metrics need as many predictions as true latencies, at least one; "
+            f"got shapes {predicted_ms.shape} and {true_ms.shape}"
+        )
+    error = predicted_ms - true_ms
+    relative = 100 * np.abs(error) / true_ms
+    return {
+        "mae_ms": float(np.abs(error).mean()),
+        "rmse_ms": float(np.sqrt((error**2).mean())),
+        "mape": float(relative.mean()),
+        "within_5": float(100 * (relative <= 5).mean()),
+        "within_10": float(100 * (relative <= 10).mean()),
+        "spearman": rank_correlation("spearmanr", true_ms, predicted_ms),
+        "kendall": rank_correlation("kendalltau", true_ms, predicted_ms),
+    }
+
+
+def network_metrics(true_ms: Floats, predicted_ms: Floats) -> dict[str, float]:
+    """:func:`metrics`, and two that a few networks of an odd family do not move.
+
+    ``median_error`` is the median absolute error in percent, ``within_25`` the percentage of
+    predictions at most 25 % off.
+
+    Raises:
+        ValueError: as :func:`metrics`.
+    """
+    scores = metrics(true_ms, predicted_ms)
+    relative = 100 * np.abs(predicted_ms - true_ms) / true_ms
+    return {
+        **scores,
+        "median_error": float(np.median(relative)),
+        "within_25": float(100 * (relative <= 25).mean()),
+    }
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions of n networks beside the truth.
+
+    Attributes:
+        true_ms: shape (n,).
+        predicted_ms: shape (n,).
+        inside: for each coverage, whether the truth lies in the interval, shape (n,).
+    """
+
+    true_ms: Floats
+    predicted_ms: Floats
+    inside: Mapping[float, npt.NDArray[np.bool_]]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Scored]) -> Scored:
+        """All of them, with the coverages that all have."""
+        shared = [c for c in COVERAGES if all(c in part.inside for part in parts)]
+        return cls(
+            np.concatenate([part.true_ms for part in parts]),
+            np.concatenate([part.predicted_ms for part in parts]),
+            {c: np.concatenate([part.inside[c] for part in parts]) for c in shared},
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """:func:`network_metrics`, and ``coverage_N``: the percentage of truths in an interval."""
+        scores = network_metrics(self.true_ms, self.predicted_ms)
+        coverages = {f"coverage_{c * 100:.0f}": v for c, v in self.inside.items()}
+        return scores | {name: float(100 * v.mean()) for name, v in coverages.items()}
+
+
+def rank_correlation(name: str, first: Floats, second: Floats) -> float:
+    """``spearmanr`` or ``kendalltau`` of two arrays (n,); NaN where one is constant."""
+    from scipy import stats
+
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(getattr(stats, name)(first, second).statistic)

@@ -1,0 +1,69 @@
+"""Scores of predictors on measurements that they have not seen."""
+
+from __future__ import annotations
+
+from latcast.data import LatencyDataset, NetworkDataset
+from latcast.math.metrics import COVERAGES, Scored, metrics
+
+from ._base import Predictor
+from .layers import LayerPredictor
+
+
+def score_networks(model: LayerPredictor, data: NetworkDataset | LatencyDataset) -> Scored:
+    """What a layer model says of measurements that it has not seen.
+
+    Raises:
+        ValueError: a latency that is not finite and positive, or another target.
+    """
+    data.check_latencies()
+    if data.target != model.target:
+        raise ValueError(f"the model is for {model.target}; got data of {data.target}")
+    networks = data.graphs if isinstance(data, NetworkDataset) else data.archs
+    inside = {}
+    for coverage in filter(model.covers, COVERAGES):
+        lower, upper = model.predict_interval(networks, coverage)
+        inside[coverage] = (lower <= data.latency_ms) & (data.latency_ms <= upper)
+    return Scored(data.latency_ms, model.predict(networks), inside)
+
+
+def evaluate(predictor: Predictor, data: LatencyDataset) -> dict[str, float]:
+    """:func:`metrics` of a predictor on measurements it has not seen.
+
+    Where it is calibrated, ``coverage_N`` is the percentage of true latencies inside the interval
+    that asks for N percent.
+
+    Raises:
+        ValueError: a latency that is not finite and positive, or another target or space.
+    """
+    data.check_latencies()
+    if data.target != predictor.target:
+        raise ValueError(f"the predictor is for {predictor.target}; got data of {data.target}")
+    result = metrics(data.latency_ms, predictor.predict(data.archs))
+    if predictor.fitted.calibration is None:
+        return result
+    for coverage in COVERAGES:
+        try:
+            lower, upper = predictor.predict_interval(data.archs, coverage)
+        except ValueError:  # too few calibration rows for this coverage
+            continue
+        inside = (lower <= data.latency_ms) & (data.latency_ms <= upper)
+        result[f"coverage_{coverage * 100:.0f}"] = float(100 * inside.mean())
+    return result
+
+
+def evaluate_any(
+    model: Predictor | LayerPredictor, data: NetworkDataset | LatencyDataset
+) -> dict[str, float]:
+    """:func:`evaluate`, or the metrics of :func:`score_networks` of a layer model.
+
+    Raises:
+        ValueError: as these, or the model is of a space and the data is not.
+    """
+    if isinstance(model, LayerPredictor):
+        return score_networks(model, data).metrics()
+    if isinstance(data, NetworkDataset):
+        raise ValueError(
+            f"a model of {model.space.name} knows nothing of networks of other kinds: it must be a "
+            "layer model (latcast train --predictor layers)"
+        )
+    return evaluate(model, data)

@@ -1,0 +1,259 @@
+"""Roofline: block physics on a target, plus a whole-network correction. The default predictor.
+
+A network's latency is modelled as
+
+    intercept + sum over blocks of value(block) + correction(totals of the network).
+
+``value`` starts from the block's physics, MACs, bytes and launches at prices that are not
+negative, and departs from it by three kinds of features, from general to particular: other prices,
+which block it is (at any resolution, constant and growing with the bytes it moves), and the very
+row of the block table. Each kind has its ridge penalty, so that rows that were seldom or never
+seen fall back on their physics, and so does the division of time among blocks that always come
+together.
+
+``correction`` is a sum of ReLU units with random weights (Rahimi and Recht, *Random Features for
+Large-Scale Kernel Machines*, NeurIPS 2007) of three totals: the physics' estimate, MACs and
+launches. It carries what does not add up over blocks: launch overhead, cache, overlap. All
+coefficients are solved in closed form; penalties are chosen on held-out rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.linalg import LinAlgError
+
+from latcast.math.ridge import Ridge
+from latcast.spaces import Archs, SearchSpace
+
+from ._base import LOWEST_SHARE, Floats, Predictor, State
+from ._block_features import ROBUST_ROUNDS, BlockFeatures, huber_weights, physics_prior
+from ._form import Form, no_values
+from ._tunable import Choice, Whole
+
+PHYSICS_PENALTY = 1.0
+BASE_PENALTY = 1.0
+FEW_BASE_PENALTY = 1_000.0
+FEW = 1.5
+"""Of blocks in the first estimate: the second where there are less than so many rows a feature. The
+rows' errors get into what the correction sees, and held-out rows no longer tell them."""
+ROW_FACTOR = 10.0
+BLOCK_PENALTIES = (1e-4, 1e-2, 1.0, 10.0, 100.0, 1_000.0, 10_000.0)
+CORRECTION_PENALTIES = (0.1, 1.0, 10.0, 100.0, np.inf)
+FIRST_CORRECTION_PENALTY = 10.0
+LEAST_REACHED = 0.02
+LEAST_ROWS = 5
+"""So large a share and so many of the networks must reach a unit. Scaled by its deviation, one that
+hardly any reaches grows without measure beyond them: networks a little larger came out at a tenth
+of their latency."""
+
+CHUNK = 8_192
+
+
+class Roofline(Predictor):
+    """Block physics and a whole-network correction, in closed form.
+
+    Args:
+        correction_units: number of random ReLU units, at least 0 (no correction).
+        robust: whether rows far off (spikes of the machine) are weighted down.
+
+    Raises:
+        ValueError: ``correction_units`` is negative.
+    """
+
+    kind = "roofline"
+    description = "block physics on the target plus a whole-network correction (the default)"
+    tunable = {"correction_units": Whole(0, 512, step=32), "robust": Choice((True, False))}  # noqa: RUF012
+
+    def __init__(self, correction_units: int = 128, robust: bool = True) -> None:
+        super().__init__()
+        if correction_units < 0:
+            raise ValueError(f"correction_units must be at least 0; got {correction_units}")
+        self._units = correction_units
+        self._robust = robust
+
+    def options(self) -> dict[str, Any]:
+        return {"correction_units": self._units, "robust": self._robust}
+
+    def _fit(self, archs: Archs, latency_ms: Floats, rng: np.random.Generator) -> None:
+        features = BlockFeatures(archs)
+        prior = physics_prior(archs, latency_ms, robust=self._robust)
+        left_ms = latency_ms - archs.space.block_sums(archs, prior)
+        base, weights = _fit_base(features, left_ms, self._robust)
+        self._base = prior + base
+        facts = archs.space.block_table.facts
+        summed = (self._base, facts["macs"], facts["launches"])
+        totals = np.stack([archs.space.block_sums(archs, v) for v in summed], axis=1)
+        self._units_of = _ReluUnits.draw(totals, self._units, rng)
+        units = self._units_of(totals)
+        scale = units.std(axis=0) + 1e-12
+        x = np.hstack([features.matrix, units / scale])
+        penalty = _choose_penalty(features, x, left_ms, weights, rng)
+        coefficients, intercept = Ridge(x, left_ms, weights).solve(penalty)
+        n = features.matrix.shape[1]
+        self._rows = prior + features.row_values(coefficients[:n])
+        self._correction = coefficients[n:] / scale
+        self._intercept = intercept - features.offset(coefficients[:n])
+        self._lowest_ms = LOWEST_SHARE * float(latency_ms.min())
+        self._tables = self._gather_tables(archs.space)
+
+    def _predict(self, archs: Archs) -> Floats:
+        result = np.empty(len(archs))
+        for rows, sums in self._sums(archs):
+            units = self._units_of(sums[:, 1:])
+            result[rows] = sums[:, 0] + units @ self._correction
+        result += self._intercept
+        return np.maximum(result, self._lowest_ms, out=result)
+
+    def _explain(self, archs: Archs) -> Floats:
+        # A correction can push a cheap block below 0; that part belongs to the network.
+        return self.space.gather(archs, np.maximum(self._rows, 0.0))
+
+    def _state(self) -> State:
+        return {
+            "rows": self._rows,
+            "base": self._base,
+            "correction": self._correction,
+            "unit_weights": self._units_of.weights,
+            "unit_biases": self._units_of.biases,
+            "scalars": np.array([self._intercept, self._lowest_ms]),
+        }
+
+    def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
+        rows, units = len(self.space.block_table), len(state["correction"])
+        for name, shape in (
+            ("rows", (rows,)),
+            ("base", (rows,)),
+            ("correction", (units,)),
+            ("unit_weights", (3, units)),
+            ("unit_biases", (units,)),
+            ("scalars", (2,)),
+        ):
+            if state[name].shape != shape:
+                raise ValueError(f"array {name!r} must have shape {shape}; got {state[name].shape}")
+        self._rows, self._base = state["rows"], state["base"]
+        self._correction = state["correction"]
+        self._units_of = _ReluUnits(state["unit_weights"], state["unit_biases"])
+        self._intercept, self._lowest_ms = (float(v) for v in state["scalars"])
+        self._tables = self._gather_tables(self.space)
+
+    def _form(self) -> Form:
+        rows, units = self._tables[:-1], self._units_of
+        seen = np.vstack([np.zeros((1, len(units.biases))), units.weights])
+        last = (self._correction[:, None], np.array([self._intercept]))
+        linear = np.array([1.0, 0.0, 0.0, 0.0])
+        nothing = no_values(len(rows))
+        layers = [(seen, units.biases), last]
+        return Form(rows, nothing, False, linear, layers, self._lowest_ms)
+
+    def _gather_tables(self, space: SearchSpace) -> Floats:
+        """What is summed over the blocks, shape (rows + 1, 4); the last row is "no block"."""
+        facts = space.block_table.facts
+        columns = [self._rows, self._base, facts["macs"], facts["launches"]]
+        return np.vstack([np.stack(columns, axis=1), np.zeros((1, len(columns)))])
+
+    def _sums(self, archs: Archs) -> Iterator[tuple[slice, Floats]]:
+        """Sums over the blocks, a chunk that fits the cache at a time."""
+        for start in range(0, len(archs), CHUNK):
+            rows = slice(start, start + CHUNK)
+            ids = self.space.block_ids(archs[rows])
+            # einsum sums the short middle axis several times faster than sum(axis=1).
+            yield rows, np.einsum("nbk->nk", np.take(self._tables, ids, axis=0))
+
+
+@dataclass(frozen=True)
+class _ReluUnits:
+    """max(0, totals @ weights + biases); weights (inputs, units), biases (units,)."""
+
+    weights: Floats
+    biases: Floats
+
+    @classmethod
+    def draw(cls, totals: Floats, units: int, rng: np.random.Generator) -> _ReluUnits:
+        """Random units whose kinks lie within two standard deviations of the ``totals``.
+
+        Those that hardly any of them reaches are 0 everywhere.
+        """
+        centre, spread = totals.mean(axis=0), totals.std(axis=0) + 1e-12
+        inputs = totals.shape[1]
+        weights = rng.normal(size=(inputs, units)) / np.sqrt(inputs) / spread[:, None]
+        drawn = cls(weights, rng.uniform(-2.0, 2.0, units) - centre @ weights)
+        reached = (drawn(totals) > 0).sum(axis=0) >= max(LEAST_REACHED * len(totals), LEAST_ROWS)
+        return cls(drawn.weights * reached, drawn.biases * reached)
+
+    def __call__(self, totals: Floats) -> Floats:
+        result = totals @ self.weights
+        result += self.biases
+        return np.maximum(result, 0.0, out=result)
+
+
+def _fit_base(features: BlockFeatures, latency_ms: Floats, robust: bool) -> tuple[Floats, Floats]:
+    """A first estimate of what the prior leaves, from physics and blocks alone.
+
+    Returns:
+        Its value per row of the block table (rows,), and the weight of every architecture (n,):
+        Huber's, and 0 for residuals beyond 8 robust standard deviations.
+    """
+    general = features.kinds < 2
+    block = BASE_PENALTY if len(latency_ms) >= FEW * general.sum() else FEW_BASE_PENALTY
+    penalty = np.where(features.kinds == 0, PHYSICS_PENALTY, block)
+    x = features.matrix[:, general]
+    weights = np.ones(len(latency_ms))
+    for _ in range(ROBUST_ROUNDS if robust else 1):
+        coefficients, intercept = Ridge(x, latency_ms, weights).solve(penalty[general])
+        residual = latency_ms - intercept - x @ coefficients
+        if robust:
+            weights = huber_weights(residual)
+    full = np.zeros(len(features.kinds))
+    full[general] = coefficients
+    return features.row_values(full), weights
+
+
+def _choose_penalty(
+    features: BlockFeatures,
+    x: Floats,
+    latency_ms: Floats,
+    weights: Floats,
+    rng: np.random.Generator,
+) -> Floats:
+    """The penalties with the smallest weighted error on held-out rows, shape (columns of x,)."""
+    folds = list(_folds(len(latency_ms), rng))
+    problems = [(Ridge(x[train], latency_ms[train], weights[train]), test) for train, test in folds]
+    kinds = np.concatenate(
+        [features.kinds, np.full(x.shape[1] - features.matrix.shape[1], 3, dtype=np.int64)]
+    )
+
+    def loss(penalty: Floats) -> float:
+        total = 0.0
+        for problem, test in problems:
+            try:
+                coefficients, intercept = problem.solve(penalty)
+            except LinAlgError:
+                return np.inf
+            error = latency_ms[test] - intercept - x[test] @ coefficients
+            total += float(weights[test] @ np.abs(error))
+        return total
+
+    def penalties(block: float, correction: float) -> Floats:
+        by_kind = np.array([PHYSICS_PENALTY, block, ROW_FACTOR * block, correction])
+        result: Floats = by_kind[kinds]
+        return result
+
+    block = min(BLOCK_PENALTIES, key=lambda b: loss(penalties(b, FIRST_CORRECTION_PENALTY)))
+    correction = min(CORRECTION_PENALTIES, key=lambda c: loss(penalties(block, c)))
+    return penalties(block, correction)
+
+
+def _folds(
+    n: int, rng: np.random.Generator
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Train and test rows: five folds, or one of a fifth where there are plenty of rows."""
+    shuffled = rng.permutation(n)
+    edges = np.linspace(0, n, 6).astype(int)
+    for start, end in list(pairwise(edges))[: 1 if n >= 1_000 else 5]:
+        yield np.concatenate([shuffled[:start], shuffled[end:]]), shuffled[start:end]

@@ -1,0 +1,131 @@
+"""Checkpoint files of Once-For-All: read without running code, checked name by name.
+
+This module imports PyTorch; import it where PyTorch is wanted.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latcast._files import check_file
+from latcast._names import short_repr
+
+from ._names import plain
+
+State = dict[str, Tensor]
+"""Tensors by their plain names (:func:`latcast.ofa._names.plain`)."""
+
+_COUNTER = ".num_batches_tracked"
+"""What training counts and inference has no use for; some files leave it out."""
+
+_VARIANCE = ".running_var"
+
+
+def read_checkpoint(path: Path) -> State:
+    """Tensors of a checkpoint file, in single precision.
+
+    Args:
+        path: a state dict, or a dict that holds one as ``state_dict``, as ``torch.save`` writes it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is none that ``torch.load(weights_only=True)`` reads, holds no state dict, or
+            one of tensors that no network can have.
+    """
+    check_file(path)
+    content = _load(path)
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else content
+    if not isinstance(state, Mapping) or not state:
+        raise ValueError(f"{path} must hold a state dict; got {short_repr(state)}")
+    result: State = {}
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(
+                f"{path} must hold a state dict, tensors by their names; "
+                f"got {type(value).__name__} as {short_repr(name)}"
+            )
+        if plain(name) in result:
+            raise ValueError(
+                f"{path} must hold every tensor once; it has {plain(name)!r} under two names, "
+                f"{short_repr(name)} is one of them"
+            )
+        result[plain(name)] = _checked(value.detach(), f"{path}: {name}")
+    return result
+
+
+def _checked(tensor: Tensor, what: str) -> Tensor:
+    """A tensor in single precision, or a counter.
+
+    Raises:
+        ValueError: it is not dense or not real, or has values that no network can have.
+    """
+    dense = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+    counts = what.endswith(_COUNTER) and not tensor.is_complex()
+    if not dense or not (tensor.is_floating_point() or counts):
+        kind = "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
+        raise ValueError(
+            f"{what} must be a dense tensor of real numbers; got {tensor.dtype}, "
+            f"{tensor.device.type if tensor.is_meta else kind}"
+        )
+    if counts:
+        return tensor
+    tensor = tensor.float()
+    if not tensor.isfinite().all():
+        raise ValueError(f"{what} must be finite; got NaN or infinite values: get the file anew")
+    if what.endswith(_VARIANCE) and (tensor < 0).any():
+        raise ValueError(f"{what} must be at least 0; got {float(tensor.min()):g}")
+    return tensor
+
+
+def _load(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files that fail all the same
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # broken files make the reader raise anything
+        # The message of a refusal is advice to run the file's code; its reason lies below.
+        reason = str(error.__context__ or error).strip() or type(error).__name__
+        reason = reason.splitlines()[0].split(". ")[0]
+        raise ValueError(
+            f"{path} must be a complete file of tensors that torch.save wrote, and is read without "
+            f"running code; got: {reason[:160]}; get it anew, or, where it holds more than tensors "
+            "and you trust it, save its state dict alone"
+        ) from error
+
+
+def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> State:
+    """The tensors of ``expected`` out of ``state``, which must hold exactly those.
+
+    Args:
+        state: tensors by their plain names.
+        expected: what a module's ``state_dict()`` holds; its shapes count.
+        what: the checkpoint and what it must be one of, for messages.
+
+    Raises:
+        ValueError: a tensor is missing, has another shape, or belongs to another network.
+    """
+    wanted = {plain(name): tensor for name, tensor in expected.items()}
+    missing = [n for n in wanted if n not in state and not n.endswith(_COUNTER)]
+    if missing:
+        raise ValueError(f"{what}; it lacks {_some(missing)}")
+    for name, tensor in wanted.items():
+        got = state.get(name, tensor)
+        if got.shape != tensor.shape:
+            raise ValueError(
+                f"{what}, with {name} of shape {tuple(tensor.shape)}; got {tuple(got.shape)}: "
+                "another width, or another number of classes"
+            )
+    if unknown := [n for n in state if n not in wanted]:
+        raise ValueError(f"{what}; it also holds {_some(unknown)}, which that has not")
+    return {name: state.get(name, tensor) for name, tensor in wanted.items()}
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]!r}{more}"

@@ -1,0 +1,149 @@
+"""Writing an architecture's network to a file that a runtime loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latcast._files import atomic_path
+from latcast.graph._network import Network
+from latcast.graph.write.onnx import to_onnx
+
+from ._images import ImageFolder
+from ._weights import ofa_module
+
+if TYPE_CHECKING:
+    from latcast.spaces import Archs
+
+    from ._modules import OFANetwork
+
+EXPORT_FORMATS = {".onnx": "ONNX", ".pt": "PyTorch state dict"}
+"""Suffix of a file -> what is written there."""
+
+MOST_BATCH = 2**31 - 1
+"""Images at once: runtimes count them in 32 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        path: of the file.
+        format: a value of :data:`EXPORT_FORMATS`.
+        file_bytes: size of the file.
+        resolution: side of the square input in pixels.
+        batch: images that an ONNX file takes at once; None where it takes any number.
+        weights: the checkpoint, or None where weights are random.
+        calibrated: whether batch norms have statistics of this network, not of the supernet; None
+            where that is not known: weights are from a file of the network's own.
+        images: batch norms were calibrated on that many.
+        skipped: image files that could not be read, each with the reason.
+    """
+
+    path: Path
+    format: str
+    file_bytes: int
+    resolution: int
+    batch: int | None
+    weights: Path | None
+    calibrated: bool | None
+    images: int
+    skipped: tuple[str, ...]
+
+
+def export(
+    arch: Archs,
+    path: str | Path,
+    *,
+    weights: str | Path | None = None,
+    calibration_images: str | Path | None = None,
+    most_images: int = 2_000,
+    batch: int | None = 1,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Export:
+    """Write one architecture's network as ONNX, or as the state dict of a PyTorch module.
+
+    Args:
+        arch: a batch of one.
+        path: ``.onnx``, with batch norms folded into convolutions, or ``.pt``: a state dict with
+            Once-For-All's names, for :func:`ofa_module` (or Once-For-All's own code) to load with
+            ``strict=True``.
+        weights: a checkpoint, as in :func:`ofa_module`; without one, weights are random.
+        calibration_images: a folder of JPEG and PNG images to calibrate batch norms on.
+        most_images: of the folder, chosen by ``seed``.
+        batch: of an ONNX file; None lets it take any number of images.
+        seed: of random weights, and of the choice of images.
+        progress: is called with images used and images wanted.
+
+    Raises:
+        ValueError: the suffix is unknown, ``batch`` is no number of images, weights or statistics
+            are not finite, or as in :func:`ofa_module`: weights, images and ``.pt`` are for spaces
+            of OFA networks.
+        FileNotFoundError: there is no such checkpoint or folder.
+        ModuleNotFoundError: a package is missing; ONNX with random weights needs no extra.
+    """
+    path = Path(path)
+    if path.suffix not in EXPORT_FORMATS:
+        raise ValueError(
+            f"a file to export to must end in {' or '.join(EXPORT_FORMATS)}; got {path}"
+        )
+    _check_batch(batch)
+    network = arch.space.network(arch, seed)
+    images = None
+    if calibration_images is not None:
+        images = ImageFolder(Path(calibration_images), most_images, seed, progress)
+    with_module = weights is not None or images is not None or path.suffix == ".pt"
+    module = ofa_module(arch, weights, seed=seed, images=images) if with_module else None
+    if path.suffix == ".onnx":
+        _write_onnx(network, module, batch, path)
+    else:
+        assert module is not None
+        _write_state(module, path)
+    return Export(
+        path=path,
+        format=EXPORT_FORMATS[path.suffix],
+        file_bytes=path.stat().st_size,
+        resolution=network.in_shape[1],
+        batch=batch if path.suffix == ".onnx" else None,
+        weights=None if weights is None else Path(weights),
+        calibrated=module is None or module.calibrated,
+        images=0 if images is None else images.used,
+        skipped=() if images is None else tuple(images.skipped),
+    )
+
+
+def _check_batch(batch: int | None) -> None:
+    whole = isinstance(batch, int) and not isinstance(batch, bool)
+    if batch is not None and not (whole and 1 <= batch <= MOST_BATCH):
+        raise ValueError(
+            f"batch must be a whole number from 1 to {MOST_BATCH}, or None for any; got {batch!r}"
+        )
+
+
+def _write_onnx(network: Network, module: OFANetwork | None, batch: int | None, path: Path) -> None:
+    import onnx
+
+    if module is not None:
+        from ._fold import fold
+
+        network = fold(module, network)
+    content = to_onnx(network, batch)
+    onnx.checker.check_model(content, full_check=True)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _write_state(module: OFANetwork, path: Path) -> None:
+    import torch
+
+    state = dict(module.state_dict())
+    for name, tensor in state.items():
+        # Finite weights can have activations, and so statistics, that are not.
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} must be finite to be written; got NaN or infinite values")
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)

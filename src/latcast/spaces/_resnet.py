@@ -1,0 +1,98 @@
+"""The blocks of ResNet-D, as Once-For-All publishes them.
+
+*Bag of Tricks for Image Classification with Convolutional Neural Networks* (arXiv:1812.01187,
+section 4): a stem of 3 x 3 convolutions, and average pools in the shortcuts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from latcast.graph._layer import BLOCK_INPUT, Block, BlockBuilder, Shape
+
+from ._mobile import conv_bn
+
+
+@dataclass(frozen=True, slots=True)
+class Bottleneck:
+    """What defines a bottleneck block: 1 x 1, 3 x 3 and 1 x 1 convolutions beside a shortcut.
+
+    The stride is the second convolution's. Where the shape changes, the shortcut is a 1 x 1
+    convolution, after an average pool if there is a stride.
+    """
+
+    in_channels: int
+    mid_channels: int
+    out_channels: int
+    stride: int
+
+    @property
+    def projects(self) -> bool:
+        """Whether the shortcut has a convolution."""
+        return self.stride > 1 or self.in_channels != self.out_channels
+
+    def block(self, side: int, name: str) -> Block:
+        """The block's layers on a square map of ``side`` pixels."""
+        b = BlockBuilder(name, (self.in_channels, side, side))
+        conv_bn(b, self.mid_channels, 1, "relu")
+        conv_bn(b, self.mid_channels, 3, "relu", self.stride)
+        conv_bn(b, self.out_channels, 1)
+        if self.projects:
+            main = b.last
+            source = BLOCK_INPUT
+            if self.stride > 1:
+                source = b.avg_pool(self.stride, stride=self.stride, source=source, ceil=True)
+            b.conv(self.out_channels, 1, source=source)
+            b.elementwise("batch_norm")
+            b.elementwise("add", main)
+        else:
+            b.elementwise("add", BLOCK_INPUT)
+        b.elementwise("relu")
+        return b.build()
+
+
+@dataclass(frozen=True, slots=True)
+class ResNet:
+    """What defines a network of Once-For-All's ResNet space: widths, and blocks.
+
+    Attributes:
+        stem_channels: width of the stem's convolutions but the last one.
+        stem_convs: 3, or 2 without the one that adds its input.
+        channels: width of the stem's last convolution.
+        blocks: in the order in which they run.
+        positions: of every block its number in the supernet, which has those that are left out.
+        classes: outputs of the classifier.
+    """
+
+    norm_epsilon: ClassVar[float] = 1e-5
+    """Of batch norms."""
+
+    stem_channels: int
+    stem_convs: int
+    channels: int
+    blocks: tuple[Bottleneck, ...]
+    positions: tuple[int, ...]
+    classes: int
+
+    @property
+    def numbers(self) -> Mapping[str, tuple[int, ...]]:
+        """Of every list of modules, what its parts' numbers are in the supernet."""
+        stem = (0, 1, 2) if self.stem_convs > 2 else (0, 2)
+        return {"input_stem": stem, "blocks": self.positions}
+
+
+def stem_residual_block(shape: Shape, name: str) -> Block:
+    """A 3 x 3 convolution with batch norm and ReLU, which adds its input."""
+    b = BlockBuilder(name, shape)
+    conv_bn(b, shape[0], 3, "relu")
+    b.elementwise("add", BLOCK_INPUT)
+    return b.build()
+
+
+def max_pool_block(shape: Shape, name: str) -> Block:
+    """A max pool of 3 x 3 pixels that halves the side."""
+    b = BlockBuilder(name, shape)
+    b.max_pool(3, stride=2)
+    return b.build()

@@ -1,0 +1,224 @@
+"""What the builder writes, run and compared with formulas."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import numpy_helper
+
+from latcast.families import OnnxBuilder
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.standard_normal((2, 6, 9, 7), dtype=np.float32)
+TOKENS = RNG.standard_normal((2, 5, 12), dtype=np.float32)
+
+
+def run(builder, output, x):
+    """The output, whose shape must be the one that the builder told, and the weights."""
+    content = builder.to_onnx(output)
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    y = session.run(None, {"input": x})[0]
+    assert y.shape == output.shape
+    return y, [numpy_helper.to_array(w) for w in model.graph.initializer]
+
+
+def build(write, x=IMAGE, seed=0):
+    builder = OnnxBuilder(batch=x.shape[0], seed=seed)
+    return run(builder, write(builder, builder.input(*x.shape[1:])), x)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+FORMULAS = {
+    "relu": lambda x: np.maximum(x, 0),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "leaky_relu": lambda x: np.where(x > 0, x, 0.1 * x),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+    "softplus": lambda x: np.log1p(np.exp(x)),
+    "h_sigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
+    "h_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "silu": lambda x: x * sigmoid(x),
+    "gelu": lambda x: x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2))),
+    "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
+}
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_activations(kind, native):
+    x = IMAGE * 4
+    y, _ = build(lambda b, t: b.activation(t, kind, native=native), x)
+    np.testing.assert_allclose(y, FORMULAS[kind](x), atol=1e-5, rtol=1e-4)
+
+
+def test_unknown_activation_is_told():
+    with pytest.raises(ValueError, match="no activation is called 'gelo'; did you mean 'gelu'"):
+        build(lambda b, t: b.activation(t, "gelo"))
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_layer_norm(native):
+    y, weights = build(lambda b, t: b.layer_norm(t, native=native), TOKENS)
+    scale, shift = (w for w in weights if w.shape == (12,))
+    centered = TOKENS - TOKENS.mean(axis=-1, keepdims=True)
+    normal = centered / np.sqrt((centered**2).mean(axis=-1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(y, normal * scale + shift, atol=1e-5)
+
+
+def test_attention():
+    y, weights = build(lambda b, t: b.attention(t, 3), TOKENS)
+    joint, joint_bias, last, last_bias = (w for w in weights if w.dtype == np.float32 and w.ndim)
+    q, k, v = np.split(TOKENS @ joint + joint_bias, 3, axis=-1)
+    heads = []
+    for i in range(3):
+        part = np.s_[..., 4 * i : 4 * i + 4]
+        heads.append(softmax(q[part] @ k[part].swapaxes(1, 2) / 2) @ v[part])
+    np.testing.assert_allclose(y, np.concatenate(heads, axis=-1) @ last + last_bias, atol=1e-5)
+
+
+def test_channel_shuffle():
+    y, _ = build(lambda b, t: b.channel_shuffle(t, 3))
+    np.testing.assert_array_equal(y, IMAGE[:, [0, 2, 4, 1, 3, 5]])
+
+
+def test_squeeze_excitation():
+    y, weights = build(lambda b, t: b.squeeze_excitation(t, 2))
+    w1, b1, w2, b2 = (w.squeeze() for w in weights)
+    hidden = np.maximum(IMAGE.mean(axis=(2, 3)) @ w1.T + b1, 0)
+    np.testing.assert_allclose(y, IMAGE * sigmoid(hidden @ w2.T + b2)[..., None, None], atol=1e-5)
+
+
+def test_batch_norm():
+    y, weights = build(lambda b, t: b.batch_norm(t))
+    scale, shift, mean, variance = (w[:, None, None] for w in weights)
+    assert variance.min() > 0
+    np.testing.assert_allclose(
+        y, (IMAGE - mean) / np.sqrt(variance + 1e-5) * scale + shift, atol=1e-5
+    )
+
+
+def test_batch_norm_counts_what_is_trained():
+    b = OnnxBuilder()
+    b.batch_norm(b.input(6, 4, 4))
+    assert (b.params, b.folded_params, b.macs) == (12, 0, 0)
+    b = OnnxBuilder()
+    b.conv(b.input(6, 4, 4), 8, 3, norm=True)
+    assert (b.params, b.folded_params) == (8 * 6 * 9 + 16, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "macs", "params"),
+    [
+        ({"kernel_size": 3}, 2 * 63 * 12 * 6 * 9, 12 * 6 * 9 + 12),
+        ({"kernel_size": (1, 5)}, 2 * 63 * 12 * 6 * 5, 12 * 6 * 5 + 12),
+        ({"kernel_size": 3, "stride": 2}, 2 * 20 * 12 * 6 * 9, 12 * 6 * 9 + 12),
+        ({"kernel_size": 3, "groups": 3, "bias": False}, 2 * 63 * 12 * 2 * 9, 12 * 2 * 9),
+        ({"kernel_size": 3, "dilation": 2}, 2 * 63 * 12 * 6 * 9, 12 * 6 * 9 + 12),
+        ({"kernel_size": 4, "stride": 4, "padding": 0}, 2 * 2 * 12 * 6 * 16, 12 * 6 * 16 + 12),
+        ({"kernel_size": 2}, 2 * 48 * 12 * 6 * 4, 12 * 6 * 4 + 12),
+    ],
+)
+def test_convolutions(options, macs, params):
+    b = OnnxBuilder(batch=2)
+    y = b.conv(b.input(6, 9, 7), 12, **options)
+    run(b, y, IMAGE)
+    assert (b.macs, b.params) == (macs, params)
+
+
+def test_groups_must_divide_channels():
+    b = OnnxBuilder()
+    with pytest.raises(ValueError, match="multiples of the groups; got 6 in, 9 out and 4 groups"):
+        b.conv(b.input(6, 8, 8), 9, groups=4)
+
+
+def test_window_must_fit():
+    b = OnnxBuilder()
+    with pytest.raises(ValueError, match="window of 5 must fit into 4"):
+        b.conv(b.input(6, 4, 4), 9, 5, padding=0)
+
+
+SHAPES = {
+    "transposed convolution": lambda b, x: b.conv_transpose(x, 5, 2),
+    "max pool, ceil": lambda b, x: b.max_pool(x, 2, stride=2, ceil=True),
+    "max pool, ceil with padding": lambda b, x: b.max_pool(x, 3, stride=3, padding=1, ceil=True),
+    "average pool": lambda b, x: b.avg_pool(x, 3, stride=2, padding=1),
+    "mean": lambda b, x: b.mean(x, -1),
+    "mean, kept": lambda b, x: b.mean(x, 2, keep=True),
+    "pad": lambda b, x: b.pad(x, 2),
+    "resize": lambda b, x: b.resize(x, 2),
+    "resize, linear": lambda b, x: b.resize(x, 3, linear=True),
+    "gather": lambda b, x: b.gather(x, 3, 1),
+    "last of a split": lambda b, x: b.split(x, [1, 2, 3])[2],
+    "concatenation": lambda b, x: b.concat([x, b.mean(x, 1, keep=True)]),
+    "softmax": lambda b, x: b.softmax(x, axis=1),
+    "instance norm": lambda b, x: b.instance_norm(x),
+    "linear layer of a vector": lambda b, x: b.linear(b.flatten(x), 4, bias=False),
+    "linear layer of rows": lambda b, x: b.linear(x, 4, bias=False),
+    "broadcast": lambda b, x: b.add(b.mean(x, 1, keep=True), x),
+    "expand": lambda b, x: b.expand(b.mean(x, 1, keep=True), *x.shape),
+    "first node": lambda b, x: b.activation(x, "relu"),
+}
+
+
+@pytest.mark.parametrize("what", SHAPES)
+def test_shapes_are_those_of_the_runtime(what):
+    y, _ = build(SHAPES[what])
+    assert np.isfinite(y).all()
+
+
+def test_elements_must_stay():
+    b = OnnxBuilder()
+    with pytest.raises(ValueError, match="as many elements"):
+        b.reshape(b.input(6), 1, 7)
+
+
+def test_output_may_be_read_by_other_nodes():
+    b = OnnxBuilder(batch=2)
+    x = b.activation(b.input(6, 9, 7), "relu")
+    b.activation(x, "tanh")
+    y, _ = run(b, x, IMAGE)
+    np.testing.assert_array_equal(y, np.maximum(IMAGE, 0))
+
+
+def test_empty_models_are_told():
+    b = OnnxBuilder()
+    with pytest.raises(ValueError, match="an input and at least one node"):
+        b.to_onnx(b.input(3, 8, 8))
+
+
+def test_weights_are_he_uniform():
+    def write(b, x):
+        return b.linear(b.activation(b.linear(x, 3000), "relu"), 5)
+
+    _, weights = build(write, RNG.standard_normal((1, 500), dtype=np.float32))
+    first, second = (w for w in weights if w.ndim == 2)
+    assert first.std() == pytest.approx(math.sqrt(2 / 500), rel=0.01)
+    assert np.abs(first).max() == pytest.approx(math.sqrt(6 / 500), rel=0.01)
+    assert second.std() == pytest.approx(math.sqrt(1 / 3000), rel=0.03)
+    # Numbers are taken from one pool, but no row is another's.
+    assert len(np.unique(first[:, 0])) > 2990
+
+
+def test_activations_neither_vanish_nor_grow():
+    def write(b, x):
+        for _ in range(40):
+            x = b.activation(b.conv(x, 32, 3), "relu")
+        return x
+
+    y, _ = build(write, RNG.standard_normal((1, 3, 16, 16), dtype=np.float32))
+    assert 1e-2 < y.std() < 1e2

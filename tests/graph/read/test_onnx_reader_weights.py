@@ -1,0 +1,103 @@
+"""Files are read without their large weights."""
+
+from __future__ import annotations
+
+import tracemalloc
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from latcast.graph.read.onnx import read_onnx
+from latcast.graph.read.onnx._weights import without_weights
+
+LARGE = 200_000
+
+
+def _model(**constants: np.ndarray) -> onnx.ModelProto:
+    """A sum of the input and all constants."""
+    graph = helper.make_graph(
+        [helper.make_node("Sum", ["x", *constants], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(v, n) for n, v in constants.items()],
+    )
+    return helper.make_model(
+        graph, producer_name="tests", opset_imports=[helper.make_opsetid("", 17)]
+    )
+
+
+def _floats(count: int) -> np.ndarray:
+    return np.arange(count, dtype=np.float32)
+
+
+def test_only_large_weights_are_left_out() -> None:
+    model = _model(small=_floats(1), large=_floats(LARGE), one=_floats(1), other=_floats(LARGE))
+    content = model.SerializeToString()
+    light = without_weights(BytesIO(content), len(content))
+    assert light.raw_bytes == {1: 4 * LARGE, 3: 4 * LARGE}
+    assert len(light.content) < 1_000
+    read = onnx.ModelProto.FromString(light.content)
+    for n in light.raw_bytes:
+        assert not read.graph.initializer[n].HasField("raw_data")
+        read.graph.initializer[n].raw_data = model.graph.initializer[n].raw_data
+    assert read == model
+
+
+def test_memory_does_not_grow_with_the_weights(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(_model(w=_floats(5_000_000)).SerializeToString())
+    read_onnx(path)  # imports what it needs
+    tracemalloc.start()
+    try:
+        graph = read_onnx(path)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert graph.params == 5_000_000
+    assert most_bytes < 1_000_000
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_weights_must_be_as_many_as_their_shape_says(raw: bool) -> None:
+    model = _model(w=_floats(LARGE))
+    if not raw:
+        model.graph.initializer[0].ClearField("raw_data")
+        model.graph.initializer[0].float_data.extend([1.0] * LARGE)
+    assert read_onnx(model.SerializeToString()).params == LARGE
+    model.graph.initializer[0].dims[0] += 1
+    with pytest.raises(ValueError, match="constant 'w' must hold"):
+        read_onnx(model.SerializeToString())
+
+
+def test_a_file_that_is_cut_off_anywhere_is_an_error() -> None:
+    content = _model(w=_floats(LARGE), b=_floats(1)).SerializeToString()
+    for end in (*range(60), *range(61, len(content), 50_021), len(content) - 1):
+        with pytest.raises(ValueError, match="must be an ONNX model"):
+            read_onnx(content[:end])
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_message_or_an_error(content: bytes) -> None:
+    try:
+        light = without_weights(BytesIO(content), len(content))
+    except ValueError:
+        return
+    # Small ones stay as they are, but for the shortest way to write numbers.
+    assert light.raw_bytes == {}
+    assert len(light.content) <= len(content)
+
+
+def test_a_bomb_of_empty_parts_is_an_error() -> None:
+    node = b"\x0a\x00"
+    count = 600_000
+    length = len(node) * count
+    size = bytes([length & 127 | 128, length >> 7 & 127 | 128, length >> 14])
+    with pytest.raises(ValueError, match="more than 500000 parts"):
+        read_onnx(b"\x3a" + size + node * count)

@@ -1,0 +1,125 @@
+"""The kernels of small members of all families are those that ONNX Runtime makes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+
+from latcast.families import Member, family, family_names
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "fusion.py"
+
+
+def small(name: str, **others: int) -> Member:
+    """The member with the least of all parameters, but for some."""
+    return Member(name, {k: min(v) for k, v in family(name).parameters.items()} | others)
+
+
+MEMBERS = (
+    small("ofa", arch=704388),
+    small("nb201", arch=475879),
+    small("fbnet", arch=527045),
+    small("resnet", bottleneck=1, depth2=2, groups=4, inner=150),
+    small("resnet", groups=1, inner=100, depth1=2),
+    small("resnet-cifar", preactivation=1),
+    small("mobilenet-v1", relu6=1),
+    small("mobilenet-v2", depth3=4),
+    small("mobilenet-v3", squeeze=1, width=50),
+    small("mobilenet-v3", squeeze=1, native=1),
+    small("efficientnet", squeeze=1, silu=1, width=40),
+    small("convnext", depth1=2, depth3=2),
+    small("convnext", native_gelu=1, native_norm=1, width=24),
+    small("vgg"),
+    small("squeezenet"),
+    small("densenet", bottleneck=4),
+    small("vit", patch=32, depth=2),
+    small("vit", patch=32, depth=2, native_gelu=1, native_norm=1),
+    Member.parse("mixed(seed=871137,parts=5,mega_macs=20,resolution=48)"),
+)
+TRACED = tuple(MEMBERS[n] for n in (3, 8, 11, 16))
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmark_of_fusion", BENCHMARK)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded  # where its dataclasses look for themselves
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def model(member: Member) -> onnx.ModelProto:
+    return onnx.load_from_string(member.to_onnx())
+
+
+def test_nodes_are_grouped_as_onnx_runtime_groups_them(benchmark: ModuleType) -> None:
+    assert {m.family for m in MEMBERS} == set(family_names())
+    total = benchmark.Comparison()
+    for member in MEMBERS:
+        found = benchmark.compare(model(member))
+        assert found.nodes > 10
+        assert found.same >= 0.9, (member.text, found.different)
+        total.add(found)
+    assert total.same >= 0.98, total.different
+
+
+@pytest.mark.parametrize("member", TRACED, ids=lambda m: m.family)
+def test_the_reference_traces_values_to_the_nodes_that_gave_them(
+    benchmark: ModuleType, member: Member
+) -> None:
+    original = benchmark.named(model(member))
+    content = original.SerializeToString()
+    extended, final = (
+        benchmark.optimized(content, f"ORT_ENABLE_{level}") for level in ("EXTENDED", "ALL")
+    )
+    nodes = [benchmark.Nodes.of(m) for m in (original, extended, final)]
+    ends = benchmark.Mapping(*nodes).ends
+    x = np.random.default_rng(0).standard_normal((1, 3, 96, 96), dtype=np.float32)
+    before, after = values(original, x), values(final, x)
+    assert len(ends) > 10
+    for tensor, end in ends.items():
+        found = after[tensor]
+        known = [before[o] for o in nodes[0].nodes[end].output]
+        assert any(have_same_values(found, k) for k in known), (tensor, nodes[0].nodes[end].name)
+
+
+def values(of: onnx.ModelProto, x: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
+    """All tensors that the nodes of a model write, without further optimization."""
+    every = onnx.ModelProto()
+    every.CopyFrom(of)
+    del every.graph.output[:]
+    every.graph.output.extend(
+        onnx.helper.make_empty_tensor_value_info(o) for n in of.graph.node for o in n.output if o
+    )
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        every.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"input": x}), strict=True))
+
+
+def have_same_values(found: npt.NDArray[np.float32], known: npt.NDArray[np.float32]) -> bool:
+    """Whether two tensors hold the same numbers in any order; the last block may be filled up."""
+    ours, theirs = np.sort(found.ravel()), np.sort(known.ravel())
+    if ours.size > theirs.size:
+        # The channels that fill a block up are alike: most often it is their number that repeats.
+        numbers, counts = np.unique(ours, return_counts=True)
+        filling = np.full(ours.size - theirs.size, numbers[counts.argmax()])
+        theirs = np.sort(np.concatenate([theirs, filling]))
+    scale = float(np.abs(theirs).max(initial=1e-3))
+    is_close = ours.size == theirs.size and np.allclose(ours, theirs, 1e-3, 1e-3 * scale)
+    return bool(is_close)

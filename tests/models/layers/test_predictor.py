@@ -1,0 +1,259 @@
+"""Networks whose latency is known in closed form: what is learnt of them, and what is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latcast.data import LatencyDataset, NetworkDataset
+from latcast.devices import Target
+from latcast.graph import UNKNOWN, LayerGraph
+from latcast.models import LayerPredictor
+from latcast.models.layers._kernels import working_kernels
+from latcast.models.layers._predictor import observe
+from latcast.spaces import space
+
+OTHER = Target("another", "simulator")
+
+
+def errors(model: LayerPredictor, data: NetworkDataset) -> np.ndarray:
+    return np.abs(model.predict(data.graphs) / data.latency_ms - 1)
+
+
+@pytest.fixture(scope="module")
+def fitted(simulator: type) -> LayerPredictor:
+    """A model of 72 networks of three families."""
+    return LayerPredictor().fit(simulator().measured(72))
+
+
+@pytest.fixture(scope="module")
+def held_out(simulator: type) -> NetworkDataset:
+    """60 others of the same families."""
+    return simulator().measured(60, seed=9)
+
+
+@pytest.fixture(scope="module")
+def narrow(simulator: type) -> LayerPredictor:
+    """A model that has seen no depthwise convolution; its profiler timed the others."""
+    data = simulator().measured(40, families=("plain", "residual"), profiled=True)
+    return LayerPredictor().fit(data)
+
+
+def test_held_out_networks_are_predicted(fitted: LayerPredictor, held_out: NetworkDataset) -> None:
+    assert np.median(errors(fitted, held_out)) < 0.02
+    assert (errors(fitted, held_out) < 0.1).mean() > 0.9
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.9])
+def test_intervals_cover_what_they_say(
+    fitted: LayerPredictor, held_out: NetworkDataset, coverage: float
+) -> None:
+    lower, upper = fitted.predict_interval(held_out.graphs, coverage)
+    inside = (lower <= held_out.latency_ms) & (held_out.latency_ms <= upper)
+    assert inside.mean() >= coverage - 0.1
+    middle = np.sqrt(lower * upper)
+    np.testing.assert_allclose(middle, fitted.predict(held_out.graphs))
+    if coverage == 0.5:
+        wider = fitted.predict_interval(held_out.graphs, 0.9)
+        assert (wider[0] <= lower).all()
+        assert (wider[1] >= upper).all()
+
+
+def test_times_of_kernels_are_learnt_too(
+    simulator: type, narrow: LayerPredictor
+) -> None:  # fmt: skip
+    data = simulator().measured(30, seed=5, families=("plain", "residual"))
+    assert np.median(errors(narrow, data)) < 0.02
+    ms = [k.ms for k in narrow.explain(data.graphs[0], 0.5).kernels]
+    apart = np.log(ms / simulator().kernel_ms(data.graphs[0]))
+    assert np.median(np.abs(apart)) < 0.1
+
+
+def test_an_explanation_adds_up(fitted: LayerPredictor, held_out: NetworkDataset) -> None:
+    for graph in held_out.graphs[:6]:
+        told = fitted.explain(graph)
+        assert told.ms == pytest.approx(fitted.predict(graph)[0])
+        assert sum(k.ms for k in told.kernels) == pytest.approx(told.ms)
+        lower, upper = fitted.predict_interval(graph)
+        assert (told.lower_ms, told.upper_ms) == pytest.approx((lower[0], upper[0]))
+        assert [k.name for k in told.kernels] == [
+            graph.layers[k.main].name for k in working_kernels(graph)
+        ]
+        assert sum(k.macs for k in told.kernels) == graph.macs
+        assert all(k.lower_ms < k.ms < k.upper_ms for k in told.kernels)
+        assert sum(told.share_by_bound().values()) == pytest.approx(1)
+        assert told.doubtful_share == 0
+
+
+def test_a_network_alone_is_as_it_is_among_others(
+    fitted: LayerPredictor, held_out: NetworkDataset
+) -> None:
+    graphs = held_out.graphs[:4]
+    alone = [fitted.predict(graph)[0] for graph in graphs]
+    np.testing.assert_allclose(fitted.predict(graphs), alone)
+    assert fitted.predict([]).shape == (0,)
+
+
+def test_an_unknown_operator_costs_something_and_is_doubted(
+    fitted: LayerPredictor, chain: type
+) -> None:
+    known = chain().conv(32).add("relu").conv(64, 3, 2).add("relu")
+    unknown = chain().conv(32).add("relu").conv(64, 3, 2).add(UNKNOWN)
+    known_graph, graph = known.classify().graph(), unknown.classify().graph()
+    told = fitted.explain(graph)
+    odd = next(k for k in told.kernels if k.kind == UNKNOWN)
+    assert odd.ms > 0
+    assert (odd.operators, odd.bound) == ("com.example::Odd", UNKNOWN)
+    assert str(odd.doubt) == "its cost is not known"
+    assert [k for k in told.kernels if k.doubt] == [odd]
+    assert told.doubtful_share == pytest.approx(odd.ms / told.ms)
+    widths = [
+        np.divide(*fitted.predict_interval(g)[::-1])[0] for g in (graph, known_graph)
+    ]  # fmt: skip
+    assert widths[0] > widths[1]
+
+
+def test_what_lies_outside_of_the_training_is_flagged(
+    fitted: LayerPredictor, narrow: LayerPredictor, chain: type
+) -> None:
+    def doubts(model: LayerPredictor, graph: LayerGraph) -> list[str]:
+        return [str(k.doubt) for k in model.explain(graph, 0.5).kernels if k.doubt]
+
+    usual = chain().conv(32).add("relu").depthwise().add("relu").conv(64, 1).add("relu")
+    graph = usual.classify().graph()
+    assert all("where the model has seen" in doubt for doubt in doubts(fitted, graph))
+    assert doubts(narrow, graph)[0] == "the model has seen no depthwise_conv"
+    wide = chain().conv(32).add("relu").conv(2048, 1).add("relu").graph()
+    assert "output channels: 2048, where the model has seen 16 to 128" in doubts(fitted, wide)
+    odd = chain().conv(32).add("relu").conv(64, 3).add("tanh").graph()
+    assert "the model has seen no conv+tanh/blocked" in doubts(fitted, odd)
+    with pytest.raises(ValueError, match="must have the batch of the target"):
+        fitted.predict(chain(3, 32, 8).conv(32).add("relu").graph())
+
+
+def test_ten_networks_of_a_new_family_are_enough(simulator: type, narrow: LayerPredictor) -> None:
+    """Depthwise convolutions, which nobody has seen, are twice as slow as the other kinds."""
+    slow = simulator(by_kind={"depthwise_conv": 2.0})
+    test = slow.measured(40, seed=3, families=("separable",))
+    adapted = narrow.adapt(slow.measured(10, seed=4, families=("separable",)))
+    assert np.median(errors(narrow, test)) > 0.1
+    assert np.median(errors(adapted, test)) < 0.05
+    assert adapted.target == narrow.target
+    assert adapted.card["families"] == ["plain", "residual", "separable"]
+    old = simulator().measured(30, seed=5, families=("plain", "residual"))
+    assert np.median(errors(adapted, old)) < 0.03  # what it knew it still knows
+    doubts = [k.doubt for k in adapted.explain(test.graphs[0], 0.5).kernels]
+    assert not any(d and "depthwise_conv" in str(d) for d in doubts)
+
+
+@pytest.mark.parametrize("profiled", [False, True])
+def test_ten_networks_of_another_target_are_enough(
+    simulator: type, fitted: LayerPredictor, held_out: NetworkDataset, profiled: bool
+) -> None:
+    slow = simulator(OTHER, slowness=3.0)
+    before = fitted.predict(held_out.graphs)
+    adapted = fitted.adapt(slow.measured(10, seed=4, profiled=profiled))
+    test = replace(held_out, latency_ms=3 * held_out.latency_ms, target=OTHER)
+    assert np.median(errors(adapted, test)) < 0.03
+    assert adapted.target == OTHER
+    assert adapted.card["base"]["target"] == str(fitted.target)
+    np.testing.assert_array_equal(fitted.predict(held_out.graphs), before)
+    lower, upper = adapted.predict_interval(test.graphs)
+    assert ((lower <= test.latency_ms) & (test.latency_ms <= upper)).mean() >= 0.8
+
+
+def test_one_measurement_moves_it(simulator: type, fitted: LayerPredictor) -> None:
+    one = simulator(OTHER, slowness=3.0).measured(1, seed=6)
+    adapted = fitted.adapt(one)
+    assert abs(np.log(adapted.predict(one.graphs) / one.latency_ms)) < 0.1
+
+
+def test_saved_and_loaded_is_the_same(
+    fitted: LayerPredictor, held_out: NetworkDataset, tmp_path: Path, simulator: type
+) -> None:
+    fitted.save(tmp_path / "a.latcast")
+    loaded = LayerPredictor.load(tmp_path / "a.latcast")
+    graphs = held_out.graphs
+    np.testing.assert_allclose(loaded.predict(graphs), fitted.predict(graphs))
+    for ours, theirs in zip(
+        loaded.predict_interval(graphs), fitted.predict_interval(graphs), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=0.01)
+    assert loaded.card == fitted.card
+    assert loaded.target == fitted.target
+    few = simulator(OTHER, slowness=3.0).measured(10, seed=4)
+    np.testing.assert_allclose(
+        loaded.adapt(few).predict(graphs), fitted.adapt(few).predict(graphs), rtol=0.02
+    )
+
+
+def test_a_seed_decides_everything(simulator: type, held_out: NetworkDataset) -> None:
+    data = simulator().measured(20, families=("plain", "residual"))
+    one, same, other = (LayerPredictor().fit(data, seed=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one.predict(held_out.graphs), same.predict(held_out.graphs))
+    sizes = [model.fitted.scores.sizes for model in (one, same, other)]
+    np.testing.assert_array_equal(sizes[0], sizes[1])
+    assert (sizes[0] != sizes[2]).any()
+
+
+def test_networks_and_architectures_are_learnt_together(simulator: type) -> None:
+    """Times go to the kernels of the networks that they were taken of."""
+    ofa = space("ofa-mobilenet-v3")
+    archs = LatencyDataset(ofa.sample(4, seed=0), np.arange(4.0) + 5, simulator().target)
+    plain = simulator().measured(3, families=("plain",))
+    timed = simulator().measured(5, seed=2, profiled=True)
+    observed, groups = observe((archs, plain, timed))
+    assert groups == ["ofa-mobilenet-v3"] * 4 + ["plain"] * 3 + list(timed.families)
+    np.testing.assert_array_equal(
+        observed.total_ms, np.concatenate([d.latency_ms for d in (archs, plain, timed)])
+    )
+    assert observed.times_ms[:7].nnz == 0
+    for n, graph in enumerate(timed.graphs):
+        kernel_ms = simulator().kernel_ms(graph)
+        row = observed.times_ms[7 + n].toarray()[0]
+        rows = observed.kernels.rows[3 + n]
+        assert set(np.flatnonzero(row)) == set(rows)
+        for kernel in set(rows.tolist()):
+            assert row[kernel] == pytest.approx(kernel_ms[rows == kernel].mean())
+        counts = observed.kernels.counts[7 + n].toarray()[0]
+        assert counts @ row == pytest.approx(kernel_ms.sum())
+
+
+def test_fit_refuses_what_it_cannot_learn_from(simulator: type) -> None:
+    data = simulator().measured(12)
+    with pytest.raises(ValueError, match="at least one dataset"):
+        LayerPredictor().fit()
+    with pytest.raises(ValueError, match="at least 10 measurements; got 9"):
+        LayerPredictor().fit(data[:4], data[4:9])
+    with pytest.raises(ValueError, match=f"one target; got {data.target} and {OTHER}"):
+        LayerPredictor().fit(data, replace(data, target=OTHER))
+    for bad in (np.nan, 0.0, -1.0, np.inf):
+        latency_ms = np.where(np.arange(12) == 3, bad, data.latency_ms)
+        with pytest.raises(ValueError, match=r"finite and positive; got .* in row 3"):
+            LayerPredictor().fit(replace(data, latency_ms=latency_ms))
+
+
+def test_adapt_and_intervals_refuse_what_they_cannot(
+    simulator: type, fitted: LayerPredictor, held_out: NetworkDataset
+) -> None:
+    data = simulator().measured(3)
+    with pytest.raises(ValueError, match="at least one measurement"):
+        fitted.adapt(data[:0])
+    with pytest.raises(ValueError, match="finite and positive"):
+        fitted.adapt(replace(data, latency_ms=[1, np.nan, 1]))
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        fitted.predict_interval(held_out.graphs, 90)
+    with pytest.raises(ValueError, match="need at least 99 measurements"):
+        fitted.predict_interval(held_out.graphs, 0.99)
+    assert fitted.covers(0.9)
+    assert not fitted.covers(0.99)
+
+
+@pytest.mark.parametrize("ask", ["predict", "predict_interval", "explain", "adapt"])
+def test_what_is_not_fitted_says_so(ask: str, held_out: NetworkDataset) -> None:
+    subject = held_out if ask == "adapt" else held_out.graphs[0]
+    with pytest.raises(RuntimeError, match="must be fitted first"):
+        getattr(LayerPredictor(), ask)(subject)

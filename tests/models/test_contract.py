@@ -1,0 +1,307 @@
+"""Every predictor passes these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from latcast import models
+from latcast.data import LatencyDataset, split
+from latcast.devices import Target
+from latcast.models import MLP, PREDICTORS, Form, Predictor
+from latcast.models.evaluation import evaluate
+from latcast.spaces import Archs, space
+
+# Shares of the mean latency that the mean absolute error must stay below on the synthetic data,
+# whose noise alone is 0.8 %.
+ERROR_BOUNDS = {"roofline": 0.010, "lookup-table": 0.03, "mlp": 0.03, "flops": 0.05, "bayes": 0.010}
+
+
+def _new(kind: str) -> Predictor:
+    return MLP(epochs=30) if kind == "mlp" else models.predictor(kind)
+
+
+@pytest.fixture(scope="module")
+def parts(synthetic: LatencyDataset) -> tuple[LatencyDataset, LatencyDataset]:
+    return split(synthetic, 0.8, seed=0)
+
+
+@pytest.fixture(scope="module")
+def fit(parts: tuple[LatencyDataset, LatencyDataset]) -> Callable[[str], Predictor]:
+    fitted: dict[str, Predictor] = {}
+
+    def get(kind: str) -> Predictor:
+        if kind == "mlp":
+            pytest.importorskip("torch", reason="training an MLP needs PyTorch")
+        if kind not in fitted:
+            fitted[kind] = _new(kind).fit(parts[0], seed=3)
+        return fitted[kind]
+
+    return get
+
+
+@pytest.fixture(params=PREDICTORS)
+def each(request: pytest.FixtureRequest, fit: Callable[[str], Predictor]) -> Predictor:
+    return fit(request.param)
+
+
+def test_predicts_what_it_should(
+    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
+) -> None:
+    test = parts[1]
+    predicted = each.predict(test.archs)
+    assert predicted.shape == (len(test),)
+    assert predicted.dtype == np.float64
+    assert (predicted > 0).all()
+    error = np.abs(predicted - test.latency_ms).mean() / test.latency_ms.mean()
+    assert error < ERROR_BOUNDS[each.kind]
+    assert each.target == test.target
+
+
+def test_batches_do_not_matter(
+    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
+) -> None:
+    archs = parts[1].archs
+    whole = each.predict(archs)
+    single = np.concatenate([each.predict(archs[i]) for i in range(5)])
+    np.testing.assert_allclose(single, whole[:5], rtol=1e-5)
+    assert each.predict(archs[:0]).shape == (0,)
+
+
+def test_its_form_says_the_same(
+    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
+) -> None:
+    archs = parts[1].archs
+    np.testing.assert_allclose(_by_form(each.form(), archs), each.predict(archs), rtol=1e-5)
+
+
+def _by_form(form: Form, archs: Archs) -> npt.NDArray[np.float64]:
+    """What :class:`Form` documents, word by word; networks of this space have no dead code."""
+    assert form.live.shape[1] == 0
+    sums = [archs.space.block_sums(archs, column) for column in form.rows.T]
+    x = np.column_stack([*sums, archs.space.one_hot(archs)] if form.has_genes else sums)
+    y = x @ form.linear
+    for weights, biases in form.layers[:-1]:
+        x = np.maximum(x @ weights + biases, 0)
+    weights, biases = form.layers[-1]
+    y += (x @ weights + biases)[:, 0]
+    if form.base is not None:
+        y += form.base_weight * _by_form(form.base, archs)
+    return np.maximum(y, form.lowest_ms)
+
+
+def test_inactive_genes_do_not_matter(
+    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
+) -> None:
+    archs = parts[1].archs
+    np.testing.assert_array_equal(each.predict(archs), each.predict(archs.canonical()))
+
+
+def test_subspaces_are_predicted_as_what_they_are(each: Predictor) -> None:
+    small = space("compofa-elastic-kernel").sample(20, 0, restrict={"r": [192]})
+    np.testing.assert_array_equal(each.predict(small), each.predict(small.space.expand(small)))
+
+
+def test_same_seed_same_predictor(
+    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
+) -> None:
+    again = _new(each.kind).fit(parts[0], seed=3)
+    np.testing.assert_array_equal(again.predict(parts[1].archs), each.predict(parts[1].archs))
+
+
+def test_intervals_cover_and_nest(
+    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
+) -> None:
+    test = parts[1]
+    predicted = each.predict(test.archs)
+    last = np.zeros(len(test))
+    for coverage in (0.5, 0.8, 0.9):
+        lower, upper = each.predict_interval(test.archs, coverage)
+        assert (lower >= 0).all()
+        assert (lower <= predicted).all()
+        assert (predicted <= upper).all()
+        inside = (lower <= test.latency_ms) & (test.latency_ms <= upper)
+        # Four standard deviations of 240 test and 144 calibration rows.
+        assert abs(inside.mean() - coverage) < 4 * np.sqrt(coverage * (1 - coverage) / 90)
+        assert (upper - lower >= last).all()
+        last = upper - lower
+
+
+def test_upper_bound_holds_as_often_as_asked(
+    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
+) -> None:
+    test = parts[1]
+    kept = (test.latency_ms <= each.upper_bound(test.archs, 0.9)).mean()
+    assert 0.8 < kept <= 1.0
+    bound = each.upper_bound(test.archs, 0.9)
+    assert (each.probability_below(test.archs, bound) >= 0.88).all()
+
+
+def test_explanation_adds_up(each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]) -> None:
+    archs = parts[1].archs[:40]
+    e = each.explain(archs)
+    total = e.blocks_ms.sum(axis=1) + e.network_ms
+    np.testing.assert_allclose(total, each.predict(archs), rtol=1e-9)
+    assert (e.blocks_ms[e.block_ids == len(each.space.block_table)] == 0).all()
+    assert np.abs(e.blocks_ms).max() > 0
+
+
+def test_file_round_trip(
+    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset], tmp_path: Path
+) -> None:
+    each.save(tmp_path / "m.latcast")
+    again = models.load(tmp_path / "m.latcast")
+    archs = parts[1].archs
+    assert type(again) is type(each)
+    assert again.options() == each.options()
+    assert (again.space, again.target) == (each.space, each.target)
+    assert again.fitted.seen == each.fitted.seen
+    np.testing.assert_array_equal(again.predict(archs), each.predict(archs))
+    np.testing.assert_array_equal(
+        again.predict_interval(archs, 0.8), each.predict_interval(archs, 0.8)
+    )
+    np.testing.assert_array_equal(again.explain(archs).blocks_ms, each.explain(archs).blocks_ms)
+
+
+def test_another_space_is_refused(each: Predictor) -> None:
+    with pytest.raises(ValueError, match=r"for the space ofa-mobilenet-v3; got .* of .*-w1\.0"):
+        each.predict(space("ofa-mobilenet-v3-w1.0").sample(2, 0))
+
+
+def test_another_target_is_refused(
+    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
+) -> None:
+    data = parts[1]
+    other = LatencyDataset(data.archs, data.latency_ms, Target("other", "simulator"))
+    with pytest.raises(ValueError, match="calibration must be of the target imaginary"):
+        each.calibrate(other)
+    with pytest.raises(ValueError, match="calibration must be of the target imaginary"):
+        _new(each.kind).fit(data, calibration=other)
+    with pytest.raises(ValueError, match="the predictor is for imaginary"):
+        evaluate(each, other)
+
+
+@pytest.mark.parametrize("kind", PREDICTORS)
+def test_unfitted_says_so(kind: str) -> None:
+    with pytest.raises(RuntimeError, match=r"must be fitted first: call fit\(data\)"):
+        _new(kind).predict(space("ofa-mobilenet-v3").sample(1, 0))
+
+
+@pytest.mark.parametrize("kind", PREDICTORS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -3.0])
+def test_bad_latencies_are_refused(kind: str, bad: float, synthetic: LatencyDataset) -> None:
+    latency = synthetic.latency_ms.copy()
+    latency[17] = bad
+    data = LatencyDataset(synthetic.archs, latency, synthetic.target)
+    with pytest.raises(ValueError, match=r"must be finite and positive; got .* in row 17"):
+        _new(kind).fit(data)
+
+
+@pytest.mark.parametrize("kind", PREDICTORS)
+def test_too_few_rows_are_refused(kind: str, synthetic: LatencyDataset) -> None:
+    with pytest.raises(ValueError, match="at least 10 measurements; got 9"):
+        _new(kind).fit(synthetic[:9])
+    one = synthetic[np.zeros(20, dtype=int)]
+    with pytest.raises(ValueError, match="different architectures"):
+        _new(kind).fit(one)
+
+
+@pytest.mark.parametrize(("rows", "architectures"), [(12, 2), (12, 3), (9_000, 20)])
+def test_few_architectures_with_many_rows(
+    rows: int, architectures: int, synthetic: LatencyDataset
+) -> None:
+    repeated = synthetic[np.arange(rows) % architectures]
+    p = models.predictor("roofline").fit(repeated)
+    assert p.fitted.calibration is not None
+    error = np.abs(p.predict(repeated.archs) / repeated.latency_ms - 1)
+    assert np.median(error) < 0.5
+
+
+@pytest.mark.parametrize("kind", PREDICTORS)
+def test_ten_rows_are_enough(kind: str, synthetic: LatencyDataset) -> None:
+    if kind == "mlp":
+        pytest.importorskip("torch")
+    if kind == "lookup-table":
+        pytest.skip("ten networks do not hold every block: see test_lookup_table")
+    p = _new(kind).fit(synthetic[:10])
+    assert not p.covers(0.9)
+    assert p.covers(0.5)
+    assert (p.predict(synthetic.archs[:50]) > 0).all()
+
+
+# -- adapting -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def elsewhere(parts: tuple[LatencyDataset, LatencyDataset]) -> LatencyDataset:
+    """The held-out networks on a target that takes three times as long, and 2 ms."""
+    archs, latency = parts[1].archs, parts[1].latency_ms
+    return LatencyDataset(archs, 2.0 + 3.0 * latency, Target("elsewhere", "other", batch=8))
+
+
+@pytest.mark.parametrize(
+    ("method", "rows"), [("bayes", 1), ("bayes", 2), ("bayes", 40), ("last-layer", 40)]
+)
+def test_adapts(
+    each: Predictor, elsewhere: LatencyDataset, method: str, rows: int, tmp_path: Path
+) -> None:
+    """Up to a scale, all that matters is known; the base stays what it was."""
+    few, archs = elsewhere[:rows], elsewhere.archs[40:]
+    before = each.predict(archs).tobytes()
+    card = dict(each.fitted.card)
+    adapted = each.adapt(few, method=method, seed=1)
+    assert each.predict(archs).tobytes() == before
+    assert each.target == Target("imaginary", "simulator", batch=2)
+    assert each.fitted.card == card
+    assert adapted.target == few.target
+    assert adapted.space.name == each.space.name
+    assert adapted.fitted.seen == each.fitted.seen
+    assert adapted.fitted.card["rows"] == rows
+    assert adapted.fitted.card["base"]["kind"] == each.kind
+    predicted = adapted.predict(archs)
+    if (each.kind, method) != ("mlp", "last-layer"):  # a fresh layer of 400 on 34 rows
+        assert np.abs(predicted / elsewhere.latency_ms[40:] - 1).mean() < 0.06
+    assert (predicted > 0).all()
+    again = each.adapt(few, method=method, seed=1)
+    np.testing.assert_array_equal(again.predict(archs), predicted)
+    adapted.save(tmp_path / "a.latcast")
+    loaded = models.load(tmp_path / "a.latcast")
+    np.testing.assert_array_equal(loaded.predict(archs), predicted)
+    assert loaded.fitted.seen == adapted.fitted.seen
+    explained = adapted.explain(archs[:20])
+    np.testing.assert_allclose(
+        explained.blocks_ms.sum(axis=1) + explained.network_ms, predicted[:20], rtol=1e-9
+    )
+
+
+def test_adapted_intervals_cover(each: Predictor, elsewhere: LatencyDataset) -> None:
+    few, test = elsewhere[:40], elsewhere[40:]
+    adapted = each.adapt(few)
+    loaded = [p.predict_interval(test.archs, 0.9) for p in (adapted, each.adapt(few[:3]))]
+    for lower, upper in loaded:
+        assert ((lower <= test.latency_ms) & (test.latency_ms <= upper)).mean() > 0.8
+    narrow, wide = ((upper - lower).mean() for lower, upper in loaded)
+    assert narrow < wide
+
+
+@pytest.mark.parametrize("method", ["bayes", "last-layer"])
+def test_bad_measurements_are_not_adapted_to(
+    each: Predictor, elsewhere: LatencyDataset, method: str
+) -> None:
+    with pytest.raises(ValueError, match=r"needs at least 1?0? ?(one )?measurements?; got"):
+        each.adapt(elsewhere[:0], method=method)
+    latency = elsewhere.latency_ms[:12].copy()
+    latency[7] = np.nan
+    bad = LatencyDataset(elsewhere.archs[:12], latency, elsewhere.target)
+    with pytest.raises(ValueError, match="finite and positive; got nan ms in row 7"):
+        each.adapt(bad, method=method)
+
+
+@pytest.mark.parametrize("kind", PREDICTORS)
+def test_unfitted_is_not_adapted(kind: str, elsewhere: LatencyDataset) -> None:
+    with pytest.raises(RuntimeError, match=r"must be fitted first: call fit\(data\)"):
+        _new(kind).adapt(elsewhere[:3])

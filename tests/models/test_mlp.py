@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latcast.data import LatencyDataset, paper_split, read
+from latcast.models import MLP
+
+
+def test_paper_recipe_reproduces_the_published_error(shared: Path) -> None:
+    pytest.importorskip("torch")
+    data = read(shared / "ofanas" / "datasets" / "note10_lookuptable_ofa.csv")
+    train, calibration, test = paper_split(data)
+    p = MLP("paper", learning_rate=1e-4, weight_decay=0.01).fit(train, calibration=calibration)
+    error = np.abs(p.predict(test.archs) - test.latency_ms).mean()
+    assert error == pytest.approx(0.3525, rel=0.2)
+
+
+def test_paper_recipe_is_the_published_network(synthetic: LatencyDataset) -> None:
+    pytest.importorskip("torch")
+    p = MLP("paper", epochs=1).fit(synthetic[:100])
+    shapes = [w.shape for w, _ in p._layers]
+    assert shapes == [(128, 400), (400, 400), (400, 400), (400, 1)]
+    assert p.options()["learning_rate"] == 0.01
+
+
+def test_bad_options() -> None:
+    with pytest.raises(ValueError, match="no recipe is called 'papr'; did you mean 'paper'"):
+        MLP("papr")
+    with pytest.raises(ValueError, match="must be at least 1; got epochs 0"):
+        MLP(epochs=0)
+
+
+def test_missing_torch_names_the_line_to_type(
+    synthetic: LatencyDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'latcast\[torch\]'"):
+        MLP().fit(synthetic[:50])
+
+
+def test_a_failed_fit_is_no_fit(synthetic: LatencyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    p = MLP()
+    with pytest.raises(ModuleNotFoundError):
+        p.fit(synthetic[:50])
+    with pytest.raises(RuntimeError, match="must be fitted first"):
+        p.predict(synthetic.archs)

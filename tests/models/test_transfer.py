@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latcast.data import LatencyDataset
+from latcast.devices import Target
+from latcast.models._network_features import NetworkFeatures
+from latcast.models._transfer import (
+    SHAPE_DEVIATION,
+    Blend,
+    Prior,
+    estimate,
+    guess,
+    student_scores,
+)
+from latcast.spaces import Archs, space
+
+RESOLUTIONS = {"r": [160, 192, 224]}
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A predictor of one number."""
+
+    value: float
+
+    def predict(self, archs: Archs) -> np.ndarray:
+        return np.full(len(archs), self.value)
+
+
+@pytest.fixture(scope="module")
+def prior() -> Prior:
+    """Nothing is known but the space's physics."""
+    archs = space("ofa-mobilenet-v3").sample(500, 0, restrict=RESOLUTIONS)
+    features = NetworkFeatures(archs, 16)
+    return Prior(features, archs, Blend(features.constant(1.0)))
+
+
+@pytest.fixture(scope="module")
+def data(simulate: Callable[..., Any]) -> LatencyDataset:
+    archs = space("ofa-mobilenet-v3").sample(1_000, 1, restrict=RESOLUTIONS)
+    return simulate(Target("imaginary", "simulator")).measure(archs)
+
+
+def _error(prior: Prior, data: LatencyDataset, test: LatencyDataset) -> float:
+    found = estimate(prior, data.archs, data.latency_ms).latency_ms
+    return float(np.abs(found(test.archs) / test.latency_ms - 1).mean())
+
+
+def test_blends_add_up(prior: Prior) -> None:
+    archs = prior.population[:5]
+    blend = Blend(prior.features.constant(2.0), Constant(10.0), 0.5)
+    np.testing.assert_allclose(blend(archs), 7.0)
+    np.testing.assert_allclose(blend.scaled(3.0)(archs), 21.0)
+    np.testing.assert_allclose(replace(blend, base=None)(archs), 2.0)
+
+
+def test_without_measurements_it_is_the_mean(prior: Prior) -> None:
+    with pytest.raises(ValueError, match="something must be known of the scale"):
+        guess(prior)
+    found = guess(replace(prior, log_scale=(np.log(8.0), 0.4)))
+    np.testing.assert_allclose(found.latency_ms(prior.population[:3]), 8.0)
+    spread = np.hypot(0.4, SHAPE_DEVIATION)
+    scores = found.calibration.scores
+    assert scores[199] == pytest.approx(0.0, abs=1e-12)
+    np.testing.assert_allclose(np.log1p(scores), spread * student_scores(5.0))
+    lower, upper = found.calibration.interval(np.array([8.0]), 0.9)
+    assert 0 <= lower[0] < 8.0 < upper[0]
+
+
+def test_student_scores_are_quantiles() -> None:
+    scores = student_scores(5.0, 2.0)
+    assert len(scores) == 399
+    np.testing.assert_allclose(scores, -scores[::-1], atol=1e-12)
+    assert scores[379] == pytest.approx(2.0 * 2.015048)
+
+
+def test_one_measurement_sets_the_scale(prior: Prior, data: LatencyDataset) -> None:
+    """Where nothing is believed of the scale, the one measurement is met."""
+    found = estimate(prior, data.archs[:1], data.latency_ms[:1]).latency_ms
+    assert found(data.archs[:1])[0] == pytest.approx(data.latency_ms[0], rel=1e-6)
+
+
+def test_what_is_believed_of_the_scale_counts(prior: Prior, data: LatencyDataset) -> None:
+    """As a measurement does, by its precision."""
+    sure = replace(prior, log_scale=(np.log(2 * data.latency_ms[0]), 1e-3))
+    unsure = replace(prior, log_scale=(np.log(2 * data.latency_ms[0]), 10.0))
+    means = [
+        estimate(p, data.archs[:1], data.latency_ms[:1]).latency_ms(prior.population).mean()
+        for p in (sure, unsure)
+    ]
+    assert means[1] == pytest.approx(data.latency_ms[0], rel=0.01)
+    assert means[0] > 1.05 * data.latency_ms[0]
+
+
+def test_the_unit_of_latency_does_not_matter(prior: Prior, data: LatencyDataset) -> None:
+    few = data[:12]
+    once = estimate(prior, few.archs, few.latency_ms)
+    thousandfold = estimate(prior, few.archs, 1e3 * few.latency_ms)
+    archs = prior.population[:50]
+    np.testing.assert_allclose(
+        thousandfold.latency_ms(archs), 1e3 * once.latency_ms(archs), rtol=1e-6
+    )
+    np.testing.assert_allclose(thousandfold.calibration.scores, once.calibration.scores, rtol=1e-6)
+
+
+def test_sources_tell_directions(prior: Prior, data: LatencyDataset) -> None:
+    """A target that departs as another one does is found by three measurements."""
+    test = data[500:]
+    whole = estimate(prior, data.archs[:300], data.latency_ms[:300]).latency_ms.function
+    mean = float(whole(prior.population).mean())
+    sources = whole.combined([[1 / mean]]) + prior.features.constant(-1.0)
+    norm = float(np.sqrt((sources(prior.population) ** 2).mean()))
+    informed = replace(prior, sources=sources.combined([[1 / norm]]))
+    assert informed.terms[2] == "sources"
+    assert _error(informed, data[300:303], test) < 0.7 * _error(prior, data[300:303], test)
+
+
+def test_features_are_solved_for_as_measurements_are(
+    prior: Prior, data: LatencyDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways of solving, on the same rows."""
+    train, test = data[:400], data[400:]
+    by_measurements = estimate(prior, train.archs, train.latency_ms)
+    monkeypatch.setattr("latcast.models._transfer.MOST_KERNEL_ROWS", 100)
+    by_features = estimate(prior, train.archs, train.latency_ms)
+    values = [e.latency_ms(test.archs) for e in (by_measurements, by_features)]
+    assert np.abs(values[1] / values[0] - 1).mean() < 0.005
+    for e, v in zip((by_measurements, by_features), values, strict=True):
+        assert np.abs(v / test.latency_ms - 1).mean() < 0.011
+        lower, upper = e.calibration.interval(v, 0.9)
+        inside = (lower <= test.latency_ms) & (test.latency_ms <= upper)
+        assert 0.85 < inside.mean() < 0.95
+
+
+@pytest.mark.parametrize("rows", [30, 60, 400])
+@pytest.mark.parametrize("factor", [10.0, 0.1])
+def test_an_outlier_does_not_spoil_it(
+    prior: Prior,
+    data: LatencyDataset,
+    rows: int,
+    factor: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However the rows are solved for; the last are by features."""
+    monkeypatch.setattr("latcast.models._transfer.MOST_KERNEL_ROWS", 300)
+    train, test = data[:rows], data[500:]
+    latency = train.latency_ms.copy()
+    latency[3] *= factor
+    clean = _error(prior, train, test)
+    assert _error(prior, replace(train, latency_ms=latency), test) < 1.5 * clean + 0.02

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import latcast
+from latcast.data import read
+from latcast.families import Member
+from latcast.models import zoo
+
+OUR_DATASETS = Path(__file__).parents[2] / "datasets"
+EXPECTED = {
+    "samsung-note10",
+    "rtx-2080-ti",
+    "tesla-p40",
+    *(path.stem.replace("_", "-") for path in OUR_DATASETS.glob("*_t[0-9].parquet")),
+    *(f"help-{d}-{b}" for d in ("2080ti", "titan-rtx", "titan-xp", "v100") for b in (1, 32, 64)),
+}
+
+
+def test_all_models_are_shipped_and_small() -> None:
+    assert set(zoo.names()) == EXPECTED
+    folder = resources.files("latcast") / "zoo"
+    with resources.as_file(folder) as path:
+        sizes = {f.name: f.stat().st_size for f in path.iterdir()}
+    layers = sum(size for name, size in sizes.items() if name.endswith(".layers.latcast"))
+    assert layers < 14_000_000
+    assert sum(sizes.values()) - layers < 5_000_000
+
+
+def test_a_layer_model_of_every_target_is_shipped() -> None:
+    targets = {zoo.header(name)["target"] for name in zoo.names()}
+    for space in zoo.base_names():
+        targets |= {source["spec"]["target"] for source in zoo.base_header(space)["sources"]}
+    assert {zoo.layer_header(name)["target"] for name in zoo.layer_names()} == targets
+
+
+@pytest.mark.parametrize("name", zoo.layer_names())
+def test_every_layer_model_has_a_card_and_predicts(name: str) -> None:
+    card = zoo.layer_header(name)["card"]
+    assert all(d["licence"] in {"Apache-2.0", "MIT", "CC-BY-4.0"} for d in card["data"])
+    assert "at random" in card["split"]
+    assert card["metrics"]["median_error"] >= 0
+    p = latcast.load_layers(name)
+    member = Member.parse("mobilenet-v3-small").to_onnx(p.target.batch)
+    graph = latcast.read_graph(member)
+    lower, upper = p.predict_interval(graph, 0.9)
+    assert 0 < lower < p.predict(graph) < upper < np.inf
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_every_model_has_a_card_and_predicts(name: str) -> None:
+    card = zoo.header(name)["card"]
+    assert card["data"]["source"]
+    assert card["data"]["licence"] in {"Apache-2.0", "MIT", "CC-BY-4.0"}
+    assert "by architecture" in card["split"]
+    assert card["metrics"]["mae_ms"] >= 0
+    p = latcast.load(name)
+    archs = p.space.sample(100, 0, restrict={"r": p.fitted.seen["r"]})
+    lower, upper = p.predict_interval(archs, 0.9)
+    assert (lower < upper).all()
+    assert np.isfinite(upper).all()
+
+
+def test_cards_name_the_traps() -> None:
+    assert any("additive" in t for t in zoo.header("samsung-note10")["card"]["traps"])
+    assert any("drift" in t for t in zoo.header("rtx-2080-ti")["card"]["traps"])
+
+
+def test_note10_model_is_the_table(shared: Path) -> None:
+    data = read(shared / "ofanas" / "datasets" / "note10_lookuptable_ofa.csv")
+    predicted = latcast.load("samsung-note10").predict(data.archs)
+    assert np.abs(predicted - data.latency_ms).max() < 1e-4
+
+
+def test_unknown_model_suggests_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'samsung-note10'"):
+        latcast.load("samsung-note-10")
