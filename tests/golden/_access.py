@@ -15,12 +15,13 @@ import numpy as np
 import latcast
 from latcast.cli import app
 from latcast.devices import Target
+from latcast.families import Member, family_names
+from latcast.graph import KERNEL_FACTS, fuse, kernel_facts, kernel_label, rules_of
+from latcast.graph._network import Network
+from latcast.graph.write.onnx import to_onnx
 from latcast.measure import CampaignFile, Plan, Protocol, network_results, results, start
 from latcast.measure._campaign_file import Visit
-from latcast.networks import Network, to_onnx
-from latcast.networks.families import Member, family_names
-from latcast.networks.graph import KERNEL_FACTS, fuse, kernel_facts, kernel_label, rules_of
-from latcast.search.accuracy import as_accuracy_model
+from latcast.models.accuracy import as_accuracy_model
 from latcast.spaces import space_names
 
 __all__ = ["app", "family_names", "space_names"]

@@ -18,8 +18,9 @@ from onnx import TensorProto, helper
 import latcast
 from latcast.data import NetworkDataset
 from latcast.devices import Target
-from latcast.networks.families import Member, family_names, population
-from latcast.networks.graph import fuse, kernel_facts, read_onnx
+from latcast.families import Member, family_names, population
+from latcast.graph import fuse, kernel_facts
+from latcast.graph.read.onnx import read_onnx
 from latcast.spaces import space_names
 
 DATA = Path(__file__).parent / "data"
