@@ -24,6 +24,8 @@ class Case:
         make: it, of JSON's types.
         file: in which it is kept, with others.
         relative: tolerance of its numbers.
+        fragile: whether a last digit decides what is found, as in a search of which every step
+            follows from the one before: it is compared only where arithmetic rounds as it did.
         marks: of its test.
         needs: a package without which it is skipped.
     """
@@ -31,6 +33,7 @@ class Case:
     make: Callable[[Kit], Any]
     file: str
     relative: float = RELATIVE
+    fragile: bool = False
     marks: tuple[str, ...] = ()
     needs: str | None = None
 
@@ -153,13 +156,13 @@ def _thinned(found: dict[str, Any]) -> dict[str, Any]:
     return {**found, "front": len(front)}
 
 
-@case("search-budgets", "cli")
+@case("search-budgets", "cli", fragile=True)
 def search_budgets(kit: Kit) -> Any:
     budgets = [x for ms in (15, 20, 25, 30, 35) for x in ("--max-latency", ms)]
     return _thinned(kit.run("search", "--device", "samsung-note10", *budgets, *SMALL))
 
 
-@case("search-devices", "cli")
+@case("search-devices", "cli", fragile=True)
 def search_devices(kit: Kit) -> Any:
     return _thinned(kit.run(
         "search", "--device", "samsung-note10", "--device", "rtx-2080-ti", "--device", "apple-m2",
@@ -168,7 +171,19 @@ def search_devices(kit: Kit) -> Any:
     ))  # fmt: skip
 
 
-@case("search-methods", "cli")
+# A part of the space of which all networks are evaluated: nothing is left to rounding but the
+# accuracies, which are sums of 32-bit products.
+@case("search-exact", "cli", relative=1e-6)
+def search_exact(kit: Kit) -> Any:
+    budgets = [x for ms in (18, 20, 22, 24, 26) for x in ("--max-latency", f"{ms},{ms + 4}")]
+    return _thinned(kit.run(
+        "search", "--space", "compofa-fixed-kernel", "--resolution", 192, "--method",
+        "exhaustive", "--device", "samsung-note10", "--device", "tesla-p40", *budgets,
+        "--confidence", 0.9,
+    ))  # fmt: skip
+
+
+@case("search-methods", "cli", fragile=True)
 def search_methods(kit: Kit) -> Any:
     few = ("--device", "tesla-p40", "--resolution", 160, "--max-latency", 14)
     return [
@@ -214,7 +229,9 @@ def _train(kit: Kit, kind: str) -> Any:
 
 
 for _kind in ("roofline", "bayes", "lookup-table", "flops"):
-    case(f"train-{_kind}", "train")(partial(_train, kind=_kind))
+    # A table is fitted iteratively, to 1e-8: with another BLAS it ends elsewhere within that.
+    _relative = 1e-6 if _kind == "lookup-table" else RELATIVE
+    case(f"train-{_kind}", "train", relative=_relative)(partial(_train, kind=_kind))
 
 
 @case("train-layers", "train")
@@ -243,14 +260,15 @@ def train_base(kit: Kit) -> Any:
 @case("suggest", "cli")
 def suggest(kit: Kit) -> Any:
     return (
-        kit.run("suggest", "--space", "nasbench201", "--samples", 6),
+        kit.run("suggest", "--space", SPACE, "--samples", 6),
         kit.run("suggest", "--model", "tesla-p40", "--samples", 4, "--seed", 2),
         kit.run("suggest", "--model", SPACE, "--samples", 3, "--measured", kit.csv(SPACE, 0, 8),
                 "--target", TARGET),
     )  # fmt: skip
 
 
-@case("accuracy", "cli")
+# Its hyperparameters are where an optimizer stopped: with another BLAS that is 1e-6 off.
+@case("accuracy", "cli", relative=5e-6)
 def accuracy(kit: Kit) -> Any:
     table, out = kit.accuracies("nasbench201"), kit.folder / "accuracy.latcast"
     return (
@@ -387,12 +405,13 @@ def graphs_families(kit: Kit) -> Any:
 # --- benches ----------------------------------------------------------------------------------
 
 
-@case("bench-transfer", "bench", needs="torch")
+# Deviations of few numbers that are nearly the same lose digits.
+@case("bench-transfer", "bench", relative=1e-7, needs="torch")
 def bench_transfer(kit: Kit) -> Any:
     return kit.run(
         "bench", "transfer", "--data", kit.help_data(), "--space", "nasbench201", "--train",
         "2080ti_1,2080ti_32,titan_rtx_1", "--test", "v100_32,gold_6226", "--samples", 0,
-        "--samples", 8, "--selection", "both", "--seeds", 2, "--ceiling",
+        "--samples", 8, "--selection", "both", "--seeds", 2,
     )  # fmt: skip
 
 

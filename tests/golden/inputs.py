@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from typer.testing import CliRunner
 
 DATA = Path(__file__).parent / "data"
@@ -26,6 +28,19 @@ def inputs() -> dict[str, Any]:
 def onnx_file(name: str) -> bytes:
     """A stored network: ``mobile``, ``fire``, ``odd``, or ``tokens`` (of batch 1 alone)."""
     return gzip.decompress((DATA / f"{name}.onnx.gz").read_bytes())
+
+
+@cache
+def arithmetic() -> str:
+    """What tells how products of matrices are rounded here: by which BLAS, on which CPU."""
+    rng = np.random.default_rng(0)
+    digest = hashlib.sha256()
+    for rows in (1, 3, 8):  # too few for several threads
+        x = rng.normal(size=(rows, 97))
+        for kind in (np.float32, np.float64):
+            y = rng.normal(size=(97, 50)).astype(kind)
+            digest.update((x.astype(kind) @ y @ y.T).tobytes())
+    return digest.hexdigest()
 
 
 class Kit:

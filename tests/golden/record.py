@@ -3,7 +3,8 @@
 All records, or those whose names match one of the globs, are made anew by the latcast that is
 installed (or on ``PYTHONPATH``) and written to ``data/``; the others stay as they are. They guard
 numbers: recording is for new cases, and for a change of numbers that is meant and told in the
-changelog. Keys that have changed go into ``deliberate.py`` instead.
+changelog. On a machine that rounds otherwise all of them must be made anew together. Keys that
+have changed go into ``deliberate.py`` instead.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from cases import CASES
 from compare import plain
-from inputs import DATA, Kit
+from inputs import DATA, Kit, arithmetic
+
+ARITHMETIC = DATA / "arithmetic.txt"
+"""How the machine rounded on which the records were made."""
 
 
 def path_of(file: str) -> Path:
@@ -41,6 +45,10 @@ def answer(name: str, folder: Path) -> Any:
 
 
 def main(patterns: list[str]) -> None:
+    alike = ARITHMETIC.exists() and ARITHMETIC.read_text(encoding="utf-8") == arithmetic()
+    if patterns and not alike:
+        raise SystemExit("this machine rounds otherwise: record all, without NAMEs")
+    ARITHMETIC.write_text(arithmetic(), encoding="utf-8")
     for file in dict.fromkeys(case.file for case in CASES.values()):
         records = read(file) if path_of(file).exists() else {}
         for name, case in CASES.items():

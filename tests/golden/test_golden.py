@@ -11,8 +11,8 @@ import pytest
 from cases import CASES
 from compare import Change, differences
 from deliberate import CHANGES
-from inputs import SHARED
-from record import answer, read
+from inputs import SHARED, arithmetic
+from record import ARITHMETIC, answer, read
 
 MOST_SHOWN = 12
 records = cache(read)
@@ -30,6 +30,8 @@ def test_answers_are_as_recorded(name: str, tmp_path: Path) -> None:
         pytest.importorskip(case.needs)
     if "data" in case.marks and not SHARED.is_dir():
         pytest.skip(f"needs the public data in {SHARED}")
+    if case.fragile and arithmetic() != ARITHMETIC.read_text(encoding="utf-8"):
+        pytest.skip("recorded where products of matrices are rounded otherwise")
     changes = [c for c in CHANGES if fnmatchcase(name, c.cases)]
     found = list(differences(records(case.file)[name], answer(name, tmp_path), changes,
                              case.relative))  # fmt: skip
