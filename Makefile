@@ -1,14 +1,24 @@
-# `make demo` shows the main job on the shipped models; `make test` runs every check.
+# `make demo` shows the main job on the shipped models; `make test` runs every check, `make quick`
+# those that take no patience, and `make nightly` looks for what no other has found.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
-# Modules are compiled when they are imported: most of what the runtimes bring never is.
+# Compiled afterwards, on all cores: where Python may not write bytecode (PYTHONDONTWRITEBYTECODE,
+# usual in containers), a forecast would else compile its 565 modules anew, 2.2 s in place of 0.9.
+# That takes 5 s, and 16 s with the runtimes; templates among the files are no Python, which is fine.
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
   --constraint constraints.txt
+PURELIB := $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' src "$$($(PURELIB))" || true
+# One BLAS thread: the matrices are small, and threads that wait for a busy core burn minutes.
+# Freed memory is kept: a fit then touches up to 45 % fewer fresh pages, which some virtual machines
+# are slow to give out.
+PYTEST := OPENBLAS_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 \
+  MALLOC_TRIM_THRESHOLD_=8589934592 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test dataset zoo results results-search results-families results-transfer clean
+.PHONY: demo test quick nightly dataset zoo results results-search results-families results-transfer clean
 
 demo: $(VENV)/installed
 	@for device in samsung-note10 rtx-2080-ti tesla-p40; do \
@@ -16,16 +26,24 @@ demo: $(VENV)/installed
 	  $(BIN)/latcast search --device $$device --max-latency 20 --confidence 0.9 || exit 1; \
 	done
 
-# One BLAS thread: the matrices are small, and threads that wait for a busy core burn minutes.
-# Freed memory is kept: a fit then touches up to 45 % fewer fresh pages, which some virtual machines
-# are slow to give out.
 test: $(VENV)/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OPENBLAS_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=8589934592 \
-	  $(BIN)/pytest --numprocesses auto --dist worksteal
+	$(PYTEST)
+
+# While you work: 90 s on two cores, without the public data, runtimes or processes of its own.
+quick: $(VENV)/tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	HYPOTHESIS_PROFILE=quick $(PYTEST) -m "not slow and not data and not worker and not docs"
+
+# Ten runs in a row, each with other random examples, more of them, and other damaged files.
+nightly: $(VENV)/tested
+	for run in 1 2 3 4 5 6 7 8 9 10; do \
+	  HYPOTHESIS_PROFILE=nightly LATCAST_FUZZ_RUN=$$run $(PYTEST) || exit 1; \
+	done
 
 # Measure our dataset on this machine: hours, on which nothing else may run. Goes on where it was
 # interrupted; see datasets/README.md.
@@ -108,10 +126,12 @@ $(VENV)/python:
 
 $(VENV)/installed: $(VENV)/python pyproject.toml constraints.txt
 	$(PIP) --editable .
+	$(COMPILE)
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed
 	$(PIP) --editable '.[runtimes,dev]'
+	$(COMPILE)
 	@touch $@
 
 clean:

@@ -35,7 +35,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 # How fast examples are made and run is the machine's affair; and fixtures are only read. The same
 # examples are drawn every time, so that no run fails by chance; `make nightly` looks for others.
 hypothesis.settings.register_profile(
-    "same-examples",
+    "test",
     deadline=None,
     derandomize=True,
     suppress_health_check=[
@@ -43,15 +43,24 @@ hypothesis.settings.register_profile(
         hypothesis.HealthCheck.function_scoped_fixture,
     ],
 )
+ALWAYS = hypothesis.settings.get_profile("test")
+hypothesis.settings.register_profile("quick", ALWAYS, max_examples=20)
 hypothesis.settings.register_profile(
-    "nightly",
-    hypothesis.settings.get_profile("same-examples"),
-    derandomize=False,
-    max_examples=1_000,
-    print_blob=True,
+    "nightly", ALWAYS, derandomize=False, max_examples=1_000, print_blob=True
 )
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
-hypothesis.settings.load_profile("nightly" if NIGHTLY else "same-examples")
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
+
+
+# What a test asks for tells what it needs.
+MARKERS = {"shared": pytest.mark.data, "start": pytest.mark.worker, "fake": pytest.mark.worker}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the public data and of worker processes, before any are deselected."""
+    for item in items:
+        for fixture in MARKERS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKERS[fixture])
 
 
 @pytest.fixture(scope="session")
@@ -63,10 +72,16 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Campaigns of the tests keep each other out, but none that runs on this machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
+def own_temporary_folder() -> Iterator[None]:
+    """Campaigns of the tests keep each other out, but none that runs on this machine.
+
+    Its name is short: a cluster of Ray has sockets in it, whose paths may have 107 characters.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="latcast-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", None)
         yield
 

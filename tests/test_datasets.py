@@ -53,6 +53,7 @@ def test_a_model_of_every_dataset_is_shipped(path):
 NETWORK_FILES = sorted(FOLDER.glob("*.networks.parquet"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NETWORK_FILES, ids=lambda p: p.stem)
 def test_dataset_of_networks(path):
     data = latcast.read(path)
@@ -80,6 +81,7 @@ def test_graphs_are_those_of_the_members(path):
         assert len(data.layers_ms[n]) == len(graph)
 
 
+@pytest.mark.slow
 def test_all_targets_have_the_same_networks():
     names = [set(latcast.read(path).names) for path in NETWORK_FILES]
     assert len(names) == 2

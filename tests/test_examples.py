@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.docs
+
 FOLDER = Path(__file__).parents[1] / "examples"
 PACKAGES = {"gradient_nas": "torch", "pymoo_front": "pymoo", "optuna_study": "optuna"}
 

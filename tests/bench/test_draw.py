@@ -27,6 +27,7 @@ def texts(picture: Path) -> set[str]:
     return set(re.findall(r">([^<>]+)</text>", picture.read_text(encoding="utf-8")))
 
 
+@pytest.mark.slow
 def test_a_panel_each_with_a_line_each(tmp_path: Path) -> None:
     draw.draw(ROWS, tmp_path / "a.svg", panel="target", line="method")
     found = texts(tmp_path / "a.svg")

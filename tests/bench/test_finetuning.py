@@ -39,6 +39,7 @@ def test_scaled_by_the_median_ratio(synthetic: LatencyDataset) -> None:
     assert Scaled.to(base, slower[:0]).factor == 1
 
 
+@pytest.mark.slow
 def test_last_layer_is_the_paper_s(synthetic: LatencyDataset) -> None:
     pytest.importorskip("torch")
     base = MLP("paper", hidden=(16,), epochs=1).fit(synthetic)

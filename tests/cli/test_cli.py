@@ -137,6 +137,7 @@ def test_predict_wrong_names(latcast: Any, arch: Path, tmp_path: Path) -> None:
     assert "tesla-p40 is for ofa-mobilenet-v3; it knows nothing of" in message
 
 
+@pytest.mark.slow
 def test_search_answers_the_main_question(latcast: Any, tmp_path: Path) -> None:
     out = tmp_path / "best.json"
     result = latcast.json("search", "--device", "samsung-note10", "--max-latency", 20, "--out", out)
@@ -196,6 +197,7 @@ def test_search_wrong_requests(
     assert message in latcast.error("search", *arguments, code=code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nasbench201", "fbnet", "ofa-proxyless", "ofa-resnet50"])
 def test_other_spaces_all_the_way(latcast: Any, tmp_path: Path, name: str) -> None:
     facts = latcast.json("spaces", name)
@@ -223,6 +225,7 @@ def test_other_spaces_all_the_way(latcast: Any, tmp_path: Path, name: str) -> No
     assert f"no accuracy model is shipped for {name}: give" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ofa-proxyless", "ofa-resnet50"])
 def test_searched_by_accuracies_of_ones_own_and_exported(
     latcast: Any, tmp_path: Path, name: str
@@ -277,6 +280,7 @@ def test_found_networks_of_any_space_are_shown(capsys: pytest.CaptureFixture[str
     assert "depths" not in shown
 
 
+@pytest.mark.slow
 def test_train_evaluate_predict(latcast: Any, dataset: Path, arch: Path, tmp_path: Path) -> None:
     model = tmp_path / "m.latcast"
     trained = latcast.json("train", dataset, "--out", model)
@@ -422,6 +426,7 @@ def test_interruption_is_one_line(start: Callable[..., subprocess.Popen[str]]) -
     assert out == ""
 
 
+@pytest.mark.slow
 def test_prediction_and_search_need_no_torch(arch: Path) -> None:
     code = "import sys; sys.modules['torch'] = None\nfrom latcast.cli import main\nmain()"
     environment = {**os.environ, "PYTHONWARNINGS": "error"}

@@ -42,6 +42,7 @@ def test_a_network_that_was_searched_for(latcast, folder):
     assert session.run(None, {"input": x})[0].shape == (1, 1000)
 
 
+@pytest.mark.slow
 def test_from_a_supernet_through_pytorch_to_onnx(latcast, folder):
     torch = pytest.importorskip("torch")
     image = pytest.importorskip("PIL.Image")
@@ -121,6 +122,7 @@ def test_what_is_wrong(arguments, code, message, latcast, folder, monkeypatch):
     assert not (folder / arguments[2]).exists()
 
 
+@pytest.mark.slow
 def test_a_bar_is_shown_only_where_something_is_calibrated(latcast, folder, monkeypatch):
     from latcast.cli import export as command
 

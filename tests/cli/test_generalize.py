@@ -169,6 +169,7 @@ def test_suggestions_can_be_predicted_and_measured(latcast, folder, fake, monkey
     )
 
 
+@pytest.mark.slow
 def test_a_device_is_predicted_from_its_specification(latcast, folder):
     arch = folder / "arch.json"
     arch.write_text(json.dumps(SPACE.sample(1, 0, restrict={"r": [160]}).to_dicts()))

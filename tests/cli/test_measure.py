@@ -31,6 +31,7 @@ def _lock_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_measure_writes_a_dataset(latcast, tmp_path):
     out = tmp_path / "cpu.parquet"
     found = json.loads(latcast("measure", *TINY, "--device", "here", "--out", out, "--json").stdout)
@@ -59,6 +60,7 @@ def test_two_campaigns_refuse_each_other(latcast, tmp_path):
         assert not out.with_suffix(".campaign").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured(tmp_path, start, wait_until):
     out = tmp_path / "cpu.parquet"
     run = start("-m", "latcast", "measure", *TINY, "--visits", "30", "--out", out,
@@ -199,6 +201,7 @@ def test_what_the_bar_says():
     )
 
 
+@pytest.mark.slow
 def test_a_lookup_table_is_built(latcast, tmp_path, monkeypatch, fake):
     """On a runtime whose latency is a sum over layers, so that timing blocks finds the truth."""
     hasty = partial(Protocol, visit_s=0.02, warm_up_s=0.0, reference_s=0.0, other_cpus=1e9)
@@ -222,6 +225,7 @@ def test_a_lookup_table_is_built(latcast, tmp_path, monkeypatch, fake):
     assert model.predict(archs) == pytest.approx(truth, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_lookup_table_of_cells_is_built(latcast, tmp_path, monkeypatch, fake):
     hasty = partial(Protocol, visit_s=0.02, warm_up_s=0.0, reference_s=0.0, other_cpus=1e9)
     monkeypatch.setattr(measure, "Protocol", hasty)
@@ -245,6 +249,7 @@ def test_a_lookup_table_of_cells_is_built(latcast, tmp_path, monkeypatch, fake):
     assert "nasbench201 has no gene 'r'" in message
 
 
+@pytest.mark.slow
 def test_a_lookup_table_is_built_with_a_real_runtime(latcast, tmp_path, monkeypatch):
     """With visits too short for good numbers."""
     hasty = partial(Protocol, visit_s=0.01, warm_up_s=0.0, reference_s=0.0, min_samples=3, redo=0)

@@ -35,6 +35,7 @@ def model(op: str) -> bytes:
     return made.SerializeToString()
 
 
+@pytest.mark.slow
 def test_a_folder_of_models_and_one_that_cannot_run(latcast, tmp_path, hasty):
     folder = tmp_path / "models"
     folder.mkdir()
@@ -56,6 +57,7 @@ def test_a_folder_of_models_and_one_that_cannot_run(latcast, tmp_path, hasty):
     assert "--space was not given, got fbnet" in message
 
 
+@pytest.mark.slow
 def test_a_population_is_measured(latcast, tmp_path, hasty, fake, monkeypatch):
     harmful = (fake.CRASHES, fake.HANGS, fake.RAISES, fake.NONSENSE, fake.EATS)
     members = [m for m in population(30, 1, ["mobilenet-v1"])

@@ -29,6 +29,7 @@ def dataset(synthetic: LatencyDataset, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_tune(latcast: Any, dataset: Path, tmp_path: Path) -> None:
     model = tmp_path / "m.latcast"
     run = latcast("tune", dataset, *TABLE, "--trials", 4, "--out", model)
@@ -67,6 +68,7 @@ def test_failed_trials_are_noted_beside_json(
     assert "note: 1 trials failed, the last with penalty" in run.stderr
 
 
+@pytest.mark.slow
 def test_the_default_predictor_is_tuned(latcast: Any, dataset: Path) -> None:
     result = latcast.json("tune", dataset, "--trials", 2)
     assert result["predictor"] == "roofline"
@@ -74,6 +76,7 @@ def test_the_default_predictor_is_tuned(latcast: Any, dataset: Path) -> None:
     assert result["best"]["metrics"]["mape"] < 3
 
 
+@pytest.mark.slow
 def test_the_paper_s_grid(latcast: Any, dataset: Path) -> None:
     pytest.importorskip("torch")
     arguments = ("tune", dataset, "--preset", "paper-grid", "--epochs", 2)
@@ -129,6 +132,7 @@ def test_ctrl_c_says_how_to_go_on(
     assert result["counts"] == {"done": 2, "pruned": 0, "failed": 0, "interrupted": 1}
 
 
+@pytest.mark.slow
 def test_kill_9_loses_nothing_that_had_ended(
     latcast: Any,
     dataset: Path,

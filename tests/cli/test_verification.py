@@ -114,6 +114,7 @@ def test_records_without_a_name_are_kept_if_it_is_interrupted(
     assert len(read(record)) == 4
 
 
+@pytest.mark.slow
 def test_base_models_and_specifications(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("ofa-mobilenet-v3", "jetson-nano"):
         run(name, json=True)
@@ -141,6 +142,7 @@ def test_wrong_usage(run: Any, tmp_path: Path) -> None:
         run(budgets=(0.1,), quiet=True)
 
 
+@pytest.mark.slow
 def test_the_command(latcast: Any, instant_campaigns: None, tmp_path: Path) -> None:
     command = ["search", "--device", "samsung-note10", "--space", SPACE.name, "--max-latency", 4,
                "--resolution", 224, "--verify", 2, "--rounds", 1, "--suggested", 3, "--visits", 2,

@@ -342,6 +342,7 @@ def test_sums_of_a_table_are_told_from_measurements() -> None:
 HOSTILE = st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -1.0, 5e-324, 1e-9, 1.0, 7.5, 1e12, 1e308])
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(values=st.lists(HOSTILE, min_size=0, max_size=60), seed=st.integers(0, 3))
 def test_nothing_is_ever_raised(values: list[float], seed: int) -> None:
@@ -405,6 +406,7 @@ def overlap(segment: dict[str, Any], first: int, last: int) -> float:
     return (min(segment["to"], last) - max(segment["from"], first)) / (last - first)
 
 
+@pytest.mark.slow
 def test_the_papers_drifting_machine() -> None:
     findings = found(paper("RTX_2080_Ti_GPU_ofa"))
     early, late = findings["drift"].evidence["segments"]
@@ -429,6 +431,7 @@ def test_no_drift_is_invented() -> None:
     assert findings["warm-up"].evidence["segments"][0]["to"] < 50  # the cold card's boost
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ofa", "elastickernelcompofa", "fixedkernelcompofa"])
 def test_the_papers_sums_of_a_table(kind: str) -> None:
     findings = found(paper(f"note10_lookuptable_{kind}"))
@@ -437,6 +440,7 @@ def test_the_papers_sums_of_a_table(kind: str) -> None:
     assert findings["exactly-additive"].evidence["largest"] < 1e-9
 
 
+@pytest.mark.slow
 def test_helps_drifting_machine() -> None:
     finding = found(real("help", "ofa", "latency", "titan_rtx_1.pt"))["drift"]
     assert finding.evidence["lag1_autocorrelation"] > 0.6

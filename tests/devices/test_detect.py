@@ -197,6 +197,7 @@ def test_hostile_cpuinfo(tmp_path_factory: pytest.TempPathFactory, text: str) ->
     assert set(features(cpuinfo(text))) <= set(FEATURES)
 
 
+@pytest.mark.slow
 @given(text=HOSTILE)
 def test_hostile_files(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     names = ["proc/meminfo", "proc/self/cgroup", "sys/fs/cgroup/cpu.max",
@@ -289,6 +290,7 @@ def any_device(draw: st.DrawFn) -> Device:
     return Device(name, draw(TEXTS), kind, source=draw(TEXTS), features=features, **figures)
 
 
+@pytest.mark.slow
 @given(st.lists(any_device(), max_size=3, unique_by=lambda d: d.name))
 def test_catalogue_text_round_trip(found: list[Device]) -> None:
     assert list(parse_catalogue(catalogue_text(found)).values()) == found
@@ -423,6 +425,7 @@ def test_arrays_exceed_the_caches_but_not_the_memory() -> None:
     assert _detect._array_bytes(32 * 1024, 2**29) == 32 * mib
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_arrays")
 def test_command(latcast: Any, tmp_path: Path) -> None:
     out = tmp_path / "new" / "host.toml"

@@ -127,6 +127,7 @@ class TestFile:
         assert graph.params == builder.params - builder.folded_params
 
 
+@pytest.mark.slow
 def test_openvino_agrees():
     ov = pytest.importorskip("openvino")
     core = ov.Core()

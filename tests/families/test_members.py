@@ -31,6 +31,7 @@ def members(draw):
     return Member(source.name, chosen)
 
 
+@pytest.mark.slow
 @given(members(), st.randoms())
 def test_text_round_trip(member, random):
     again = Member.parse(member.text)

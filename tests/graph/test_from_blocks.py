@@ -49,6 +49,7 @@ def test_graph_is_what_onnx_has(network: Network) -> None:
             assert layer.param_bytes == sum(sizes.get(i, 0) for i in node.input)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", space_names())
 def test_every_block_is_a_graph(name: str) -> None:
     for block in space(name).block_table.blocks:

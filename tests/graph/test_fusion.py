@@ -428,6 +428,7 @@ def graphs(draw: st.DrawFn) -> LayerGraph:
     return LayerGraph(tuple(layers), outputs=tuple(outputs))
 
 
+@pytest.mark.slow
 @given(graphs(), st.booleans())
 def test_kernels_are_a_partition_that_can_run_in_order(graph: LayerGraph, cut: bool) -> None:
     kernels = fuse(graph, is_cut_out=cut)
@@ -443,6 +444,7 @@ def test_kernels_are_a_partition_that_can_run_in_order(graph: LayerGraph, cut: b
         done |= inside
 
 
+@pytest.mark.slow
 @given(graphs())
 def test_kernels_are_connected_and_what_is_read_outside_reads_the_same(graph: LayerGraph) -> None:
     for kernel in fuse(graph):
@@ -459,6 +461,7 @@ def test_kernels_are_connected_and_what_is_read_outside_reads_the_same(graph: La
         assert all(graph.layers[n].is_costed for n in inside) or len(inside) == 1
 
 
+@pytest.mark.slow
 @given(graphs())
 def test_no_rules_no_kernels(graph: LayerGraph) -> None:
     assert [k.layers for k in fuse(graph, rules=())] == [(n,) for n in range(len(graph))]

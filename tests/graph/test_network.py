@@ -61,6 +61,7 @@ def test_a_network_of_any_space(name):
     assert weights + shifts + biases == space.block_sums(arch, facts["params"])[0]
 
 
+@pytest.mark.slow
 def test_one_reference_implementation_against_the_other():
     torch = pytest.importorskip("torch")
     space = latcast.space("ofa-mobilenet-v3")
@@ -174,6 +175,7 @@ def test_an_identity_does_not_let_an_activation_destroy_its_input():
     assert np.abs(output - run_onnx(network)).max() <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nasbench201", "fbnet", "ofa-proxyless", "ofa-resnet50"])
 def test_pytorch_and_onnx_agree_on_other_spaces(name):
     torch = pytest.importorskip("torch")

@@ -36,6 +36,7 @@ def test_an_unknown_resolution_is_refused():
         distinct_rows(SPACE, [130])
 
 
+@pytest.mark.slow
 def test_blocks_are_timed_by_themselves(tmp_path, make_plan, fake):
     plan = make_plan([224], visits=2)
     rows = tuple(distinct_rows(SPACE, [224])[:40])
@@ -122,6 +123,7 @@ def test_a_profile_of_the_space(tmp_path):
     assert Protocol().visits >= 3
 
 
+@pytest.mark.slow
 def test_a_profile_of_cells():
     cells = latcast.space("nasbench201")
     archs = cells.sample(2, seed=0)

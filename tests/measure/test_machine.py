@@ -15,6 +15,7 @@ def test_busy_and_stolen_seconds_by_hand():
     assert _machine._proc_stat(text) == (pytest.approx(1.63), pytest.approx(0.8))
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_hostile_proc_stat_is_unknown_or_read(text):
     busy, steal = _machine._proc_stat(text)

@@ -14,6 +14,8 @@ from latcast.measure.runtimes import UnsupportedNetworkError
 from latcast.measure.runtimes import mnn as module
 from latcast.measure.runtimes.mnn import MNNRuntime, quiet
 
+pytestmark = pytest.mark.worker
+
 needs_mnn = pytest.mark.skipif(
     importlib.util.find_spec("MNN") is None, reason="MNN is not installed"
 )

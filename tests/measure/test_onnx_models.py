@@ -14,6 +14,8 @@ from latcast.measure.runtimes import RUNTIMES, Runtime, UnsupportedNetworkError
 from latcast.measure.runtimes._booking import LayerNumbers
 from latcast.measure.runtimes._onnx_model import parse, random_inputs
 
+pytestmark = pytest.mark.worker
+
 WEIGHT = np.random.default_rng(1).standard_normal((6, 4), dtype=np.float32)
 TABLE = np.random.default_rng(2).standard_normal((5, 4), dtype=np.float32)
 

@@ -10,6 +10,8 @@ import pytest
 import latcast
 from latcast.measure.runtimes.openvino import OpenVINO, without_telemetry
 
+pytestmark = pytest.mark.worker
+
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 
 

@@ -22,7 +22,10 @@ from latcast.measure.runtimes import RUNTIMES, Runtime, UnsupportedNetworkError,
 from latcast.measure.runtimes.pytorch import PyTorchCompile
 
 # PyTorch's compiler uses parts of PyTorch that PyTorch deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+pytestmark = [
+    pytest.mark.worker,
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+]
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "fp16": 0.01}
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")

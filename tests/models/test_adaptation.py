@@ -36,6 +36,7 @@ def bases(source_data: list[LatencyDataset]) -> dict[str, Predictor]:
     return {p.kind: p.fit(source_data[0]) for p in (Roofline(), Bayes())}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["roofline", "bayes"])
 def test_never_worse_than_scaling_or_starting_afresh(
     kind: str, bases: dict[str, Predictor], newcomers: list[Any], networks: Archs
@@ -63,6 +64,7 @@ def test_never_worse_than_scaling_or_starting_afresh(
     assert (np.diff(errors) < 0).all()
 
 
+@pytest.mark.slow
 def test_intervals_hold_and_narrow(
     bases: dict[str, Predictor], newcomers: list[Any], networks: Archs
 ) -> None:
@@ -83,6 +85,7 @@ def test_intervals_hold_and_narrow(
     assert (np.diff(widths) < 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["roofline", "bayes"])
 @pytest.mark.parametrize("factor", [10.0, 0.1])
 def test_an_outlier_does_not_spoil_it(
@@ -175,6 +178,7 @@ def test_dead_code_that_the_base_never_saw(simulate: Callable[..., Any]) -> None
 # -- the last layer -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_but_the_last_layer_is_frozen(
     source_data: list[LatencyDataset], newcomers: list[Any], networks: Archs
 ) -> None:

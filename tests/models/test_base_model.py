@@ -81,6 +81,7 @@ def test_the_batch_counts_without_a_specification(base_model: BaseModel, network
     assert (p.predict(networks) > 0).all()
 
 
+@pytest.mark.slow
 def test_more_measurements_tell_more(
     adapted: dict[int, list[Bayes]], newcomers: list[Any], networks: Archs
 ) -> None:
@@ -106,6 +107,7 @@ def test_more_measurements_tell_more(
     assert errors[-1] < 0.006
 
 
+@pytest.mark.slow
 def test_order_of_the_datasets_does_not_matter(
     base_model: BaseModel,
     source_data: list[LatencyDataset],
@@ -172,6 +174,7 @@ def test_subspaces_are_adapted_to(base_model: BaseModel, newcomers: list[Any]) -
     assert _error(p, archs, s.mean_ms(archs)) < 0.05
 
 
+@pytest.mark.slow
 def test_spaces_with_dead_code(simulate: Callable[..., Any]) -> None:
     """Targets that leave dead code out are known as such when one more comes."""
     cells = space("nasbench201")

@@ -106,6 +106,7 @@ def test_subspaces_are_predicted_as_what_they_are(each: Predictor) -> None:
     np.testing.assert_array_equal(each.predict(small), each.predict(small.space.expand(small)))
 
 
+@pytest.mark.slow
 def test_same_seed_same_predictor(
     each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
 ) -> None:

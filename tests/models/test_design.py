@@ -26,6 +26,7 @@ def _mean_variance(base: BaseModel | None, picked: Archs, others: Archs) -> floa
     return float(np.diag(left).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["alone", "base model"])
 def test_better_than_at_random(kind: str, base_model: BaseModel) -> None:
     ofa = space("ofa-mobilenet-v3")
@@ -64,6 +65,7 @@ def test_measured_networks_are_conditioned_on_at_once() -> None:
     np.testing.assert_array_equal(_given_first(covariance, noise, 0), covariance)
 
 
+@pytest.mark.slow
 def test_deterministic_by_seed() -> None:
     ofa = space("ofa-mobilenet-v3")
     first, again, other = (suggest(ofa, 5, seed=seed) for seed in (0, 0, 1))
@@ -72,6 +74,7 @@ def test_deterministic_by_seed() -> None:
     assert suggest(ofa, 3, seed=0) == first[:3], "fewer samples are the first of more"
 
 
+@pytest.mark.slow
 def test_no_network_twice() -> None:
     cells = space("nasbench201")
     assert len(suggest(cells, 300).unique()) == 300

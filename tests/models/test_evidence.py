@@ -118,6 +118,7 @@ def test_evidence_picks_the_right_regime(quiet: bool) -> None:
     assert (found.shares @ physics < np.log(1e-3)) == quiet
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.integers(1, 30), st.integers(0, 1000))
 def test_any_number_of_measurements(k: int, seed: int) -> None:

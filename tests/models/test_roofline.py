@@ -58,6 +58,7 @@ def test_what_does_not_add_up_is_corrected() -> None:
     assert errors[0] < 0.7 * errors[1] < 0.7 * errors[2]
 
 
+@pytest.mark.slow
 def test_spikes_do_not_bend_the_fit(synthetic: LatencyDataset) -> None:
     rng = np.random.default_rng(5)
     latency = synthetic.latency_ms.copy()

@@ -109,6 +109,7 @@ def test_the_unit_of_latency_does_not_matter(prior: Prior, data: LatencyDataset)
     np.testing.assert_allclose(thousandfold.calibration.scores, once.calibration.scores, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_sources_tell_directions(prior: Prior, data: LatencyDataset) -> None:
     """A target that departs as another one does is found by three measurements."""
     test = data[500:]
@@ -121,6 +122,7 @@ def test_sources_tell_directions(prior: Prior, data: LatencyDataset) -> None:
     assert _error(informed, data[300:303], test) < 0.7 * _error(prior, data[300:303], test)
 
 
+@pytest.mark.slow
 def test_features_are_solved_for_as_measurements_are(
     prior: Prior, data: LatencyDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

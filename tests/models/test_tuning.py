@@ -198,6 +198,7 @@ def test_options_that_were_tried_are_not_tried_again(
     assert sorted(o["penalty"] for o in runs) == [1e-3, 1e-2]
 
 
+@pytest.mark.slow
 def test_what_fails_is_told_and_not_tried_again(
     synthetic: LatencyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +244,7 @@ def test_time_is_kept(synthetic: LatencyDataset, monkeypatch: pytest.MonkeyPatch
 # -- studies that go on ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_study_goes_on(
     synthetic: LatencyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +259,7 @@ def test_a_study_goes_on(
     assert tune(data, TABLE, trials=2, storage=storage).best == more.best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 2, 4])
 def test_an_interrupted_trial_is_tried_again(
     at: int, synthetic: LatencyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -275,6 +278,7 @@ def test_an_interrupted_trial_is_tried_again(
     tune(data, TABLE, trials=5, storage=storage)
 
 
+@pytest.mark.slow
 def test_every_point_of_a_grid_is_tried_once(
     synthetic: LatencyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +310,7 @@ def _fit_without_torch(predictor: MLP, of: Any, *, seed: int) -> dict[str, float
     return {"mae_ms": 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plan", "change", "message"),
     [
@@ -434,6 +439,7 @@ def test_after_every_epoch_there_is_a_prediction(synthetic: LatencyDataset) -> N
     np.testing.assert_array_equal(p.predict(data.archs), plain.predict(data.archs))
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_pruned(synthetic: LatencyDataset) -> None:
     pytest.importorskip("torch")
     plan = Plan.make("mlp", epochs=8)
@@ -462,6 +468,7 @@ def test_a_fit_that_diverges_is_a_failed_trial(synthetic: LatencyDataset) -> Non
     assert "the fit diverged: no finite validation error in epoch 1" in str(outcome.reason)
 
 
+@pytest.mark.slow
 def test_trials_run_on_ray(synthetic: LatencyDataset, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs Ray")
     data = synthetic[:300]

@@ -52,6 +52,7 @@ def photos(tmp_path_factory):
 # -- files -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3, None])
 @pytest.mark.parametrize(
     "name",
@@ -73,6 +74,7 @@ def test_random_weights_of_any_space(name, batch, tmp_path):
     assert (written.batch, written.weights, written.images) == (batch, None, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", [SMALL, MIXED, COMPOUND], ids=["small", "mixed", "compound"])
 @pytest.mark.parametrize("name", ["ofa-mobilenet-v3", "ofa-mobilenet-v3-w1.0"])
 def test_onnx_gives_the_module_s_outputs(name, arch, photos, tmp_path):
@@ -90,6 +92,7 @@ def test_onnx_gives_the_module_s_outputs(name, arch, photos, tmp_path):
     assert np.abs(run(written.path, x) - wanted).max() <= 1e-4
 
 
+@pytest.mark.slow
 def test_a_seed_s_weights_are_the_same_in_either_format(tmp_path):
     torch = pytest.importorskip("torch")
     arch = latcast.space("compofa-elastic-kernel").sample(1, 3, restrict={"r": [128]})

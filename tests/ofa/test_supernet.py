@@ -223,6 +223,7 @@ def test_the_supernet_has_the_published_names_and_shapes(width, states):
     assert torch.allclose(output, wanted, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ARCHS_V3)
 @pytest.mark.parametrize("width", SPACES)
 def test_a_network_that_was_cut_out_computes_what_the_supernet_does(width, which, states, files):
@@ -238,6 +239,7 @@ def test_a_network_that_was_cut_out_computes_what_the_supernet_does(width, which
     assert (output - wanted).abs().max() <= 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, None])
 @pytest.mark.parametrize("which", ["smallest", "largest", "mixed"])
 @pytest.mark.parametrize("width", SPACES)
@@ -253,6 +255,7 @@ def test_onnx_of_a_network_that_was_cut_out(width, which, batch, states, files, 
     assert np.abs(output - wanted).max() <= 1e-4
 
 
+@pytest.mark.slow
 def test_all_genes_at_their_largest_are_the_supernet(states, files):
     module = ofa_module(parse(1.2, LARGEST), files[1.2])
     from latcast.ofa._names import plain
@@ -362,6 +365,7 @@ def test_counters_may_be_missing_and_precision_lower(states, tmp_path):
     assert {t.dtype for t in module.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_an_architecture_s_own_file(files, tmp_path):
     module = ofa_module(parse(1.0, MIXED), files[1.0])
     torch.save(module.state_dict(), tmp_path / "own.pt")
@@ -440,6 +444,7 @@ def test_tensors_that_no_network_can_have(name, change, message, suffix, states,
     assert not (tmp_path / f"net.{suffix}").exists()
 
 
+@pytest.mark.slow
 def test_a_tensor_under_two_names(states, tmp_path):
     name = f"{POINT}.conv.conv.weight"
     torch.save(states[1.0] | {f"module.{name}": states[1.0][name] + 1}, tmp_path / "odd.pth")
@@ -463,6 +468,7 @@ def test_code_in_a_file_is_not_run(states, tmp_path, monkeypatch):
     assert not Path("was-run").exists()
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.booleans(), st.floats(0, 0.999), st.binary(max_size=20))
 def test_broken_files(tmp_path_factory, new_format, share, junk):

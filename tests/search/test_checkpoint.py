@@ -123,6 +123,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told_before_the_search(
         ask(note10, checkpoint=tmp_path / "file" / "s.checkpoint", progress=pytest.fail)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [3, 60])
 def test_local_search_goes_on_to_the_same_end(
     note10: Predictor, tmp_path: Path, after: int

@@ -127,6 +127,7 @@ def rates(confidence: float, *, fooled: bool) -> tuple[float, float]:
     return float(uncorrected), float(corrected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("confidence", [0.8, 0.9])
 def test_a_corrected_bound_holds_for_what_is_picked(confidence: float) -> None:
     uncorrected, corrected = rates(confidence, fooled=True)
@@ -135,6 +136,7 @@ def test_a_corrected_bound_holds_for_what_is_picked(confidence: float) -> None:
     assert confidence - chance_of_rate <= corrected <= confidence + chance_of_rate + 0.05
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_where_predictions_cannot_be_lucky() -> None:
     uncorrected, corrected = rates(0.9, fooled=False)
     assert uncorrected == pytest.approx(0.9, abs=3 * np.sqrt(0.09 / SEARCHES))

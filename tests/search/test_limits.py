@@ -252,6 +252,7 @@ def test_settings_must_make_sense(method: Any, setting: str) -> None:
         method(**{setting: 0})
 
 
+@pytest.mark.slow
 def test_too_many_candidates(note10: Predictor) -> None:
     many = space(LARGE).sample(500_001, 0, restrict={"r": [160]})
     with pytest.raises(ValueError, match="takes at most 500,000 networks; the candidates are"):

@@ -49,6 +49,7 @@ def visits(path: Path) -> int:
         return campaign.counts()[1]
 
 
+@pytest.mark.slow
 def test_rounds_are_campaigns_and_can_be_resumed(here: Any, tmp_path: Path) -> None:
     made = 0
 
@@ -91,6 +92,7 @@ def _settings(protocol: Protocol) -> dict[str, Any]:
     return {name: getattr(protocol, name) for name in Protocol.__dataclass_fields__}
 
 
+@pytest.mark.slow
 def test_networks_that_fail_are_left_out(here: Any, fake: ModuleType) -> None:
     assert fake.RAISES == RAISES
     archs = SPACE.sample(1, 0, restrict={"r": [HARMLESS]})
@@ -144,6 +146,7 @@ def test_settings_are_checked_before_anything_is_measured(tmp_path: Path) -> Non
     assert default.path(3) == tmp_path / "b.c.3.campaign"
 
 
+@pytest.mark.slow
 def test_on_the_real_runtime(tmp_path: Path) -> None:
     quick = Protocol(visits=2, warm_up_s=0.0, visit_s=0.01, min_samples=3, redo=0)
     measuring = Campaigns(tmp_path / "real", device="here", protocol=quick)

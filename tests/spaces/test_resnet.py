@@ -149,6 +149,7 @@ def test_the_supernet_has_the_published_names_and_shapes(state):
     assert (output - wanted).abs().max() <= 1e-5 * wanted.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ARCHS)
 def test_a_network_that_was_cut_out_computes_what_the_supernet_does(which, state, file, tmp_path):
     arch = ARCHS[which]
@@ -180,6 +181,7 @@ def test_names_of_any_version_are_known(state):
         assert all(torch.equal(x, state[name]) for name, x in module.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["mixed", "with stem"])
 def test_an_architecture_s_own_file(which, file, tmp_path):
     module = ofa_module(parse(ARCHS[which]), file)

@@ -195,6 +195,7 @@ def slice_of(draw: Any, side: int) -> tuple[int, int, int]:
     return draw(st.sampled_from(starts)), draw(st.sampled_from(ends)), step
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=80)
 def test_slices(data: Any) -> None:

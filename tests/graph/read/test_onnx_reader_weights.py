@@ -94,6 +94,7 @@ def test_any_bytes_are_a_message_or_an_error(content: bytes) -> None:
     assert len(light.content) <= len(content)
 
 
+@pytest.mark.slow
 def test_a_bomb_of_empty_parts_is_an_error() -> None:
     node = b"\x0a\x00"
     count = 600_000

@@ -76,6 +76,7 @@ def changed(path: Path, to: Path, change: Callable[[dict[str, Any]], None]) -> P
     return to
 
 
+@pytest.mark.slow
 def test_a_file_is_read_as_the_program_is(program: Any, path: Path) -> None:
     for batch in (None, 1, 5):
         graph = read_pytorch(path, batch=batch, name="net")

@@ -405,6 +405,7 @@ def counted(module: Any, *inputs: Any) -> int:
     return int(counter.get_total_flops()) // 2
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(convolutional(), st.integers(1, 3), st.integers(9, 17))
 def test_pytorch_counts_as_many(module: Any, batch: int, side: int) -> None:
@@ -434,6 +435,7 @@ def test_decomposed_programs_cost_the_same() -> None:
     assert not decomposed.uncosted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nasbench201", "fbnet", "ofa-mobilenet-v3"])
 def test_networks_of_spaces(name: str) -> None:
     networks = space(name)

@@ -143,6 +143,7 @@ def by_label(kernels: KernelCounts) -> list[dict[str, tuple[int, int]]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_blocks_and_onnx_of_a_space_do_the_same(name: str) -> None:
     networks = space(name)

@@ -190,6 +190,7 @@ def test_saved_and_loaded_is_the_same(
     )
 
 
+@pytest.mark.slow
 def test_a_seed_decides_everything(simulator: type, held_out: NetworkDataset) -> None:
     data = simulator().measured(20, families=("plain", "residual"))
     one, same, other = (LayerPredictor().fit(data, seed=seed) for seed in (3, 3, 4))

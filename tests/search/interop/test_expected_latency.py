@@ -182,6 +182,7 @@ def test_with_a_depth_that_is_not_decided(get: Callable[[str, str], Predictor]) 
     assert float(module(p)) == pytest.approx(likely @ predictor.predict(archs), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_inputs_are_means_even_where_many_genes_decide(of_dead_code: Predictor) -> None:
     # Whether a block of a cell is dead code is decided by all six edges.
     form, the_space = of_dead_code.form(), of_dead_code.space
@@ -218,6 +219,7 @@ def test_what_does_not_add_up_stays_near_the_mean(name: str) -> None:
     assert 0 < np.abs(gaps).max() < 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients(get: Callable[[str, str], Predictor], kind: str) -> None:
     predictor = get("ofa-mobilenet-v3", kind)
@@ -408,6 +410,7 @@ def test_too_many_genes_for_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
         ExpectedLatency(latcast.load("samsung-note10"))
 
 
+@pytest.mark.slow
 def test_every_space_is_probed_right() -> None:
     for name in space_names():
         the_space = space(name)

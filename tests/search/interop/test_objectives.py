@@ -31,6 +31,7 @@ def note10() -> Predictor:
 SPACES = ["compofa-elastic-kernel", "ofa-proxyless", "ofa-resnet50", "nasbench201", "fbnet"]
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_indices_stand_for_choices(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(SPACES))
