@@ -5,6 +5,9 @@ Whoever moves or merges a module edits this file, and nothing else in this folde
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -19,7 +22,7 @@ from latcast.families import Member, family_names
 from latcast.graph import KERNEL_FACTS, fuse, kernel_facts, kernel_label, rules_of
 from latcast.graph._network import Network
 from latcast.graph.write.onnx import to_onnx
-from latcast.measure import CampaignFile, Plan, Protocol, network_results, results, start
+from latcast.measure import CampaignFile, Plan, Protocol, network_results, results, run, start
 from latcast.measure._campaign_file import Visit
 from latcast.models.accuracy import as_accuracy_model
 from latcast.spaces import space_names
@@ -240,4 +243,50 @@ def _found(found: Any) -> dict[str, Any]:
         "unstable": found.unstable.tolist(),
         "warnings": list(found.warnings),
         "provenance": dict(data.provenance),
+    }
+
+
+def order_of_visits(path: Path, space: str, archs: Sequence[Any]) -> list[list[int]]:
+    """In which order worker processes of a runtime without a computer visit architectures."""
+    folder = str(Path(__file__).parents[1] / "measure")
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join([folder, before])
+    sys.path.insert(0, folder)
+    try:
+        runtime = importlib.import_module("fake_runtime").FakeRuntime
+        quick = Protocol(
+            visits=3, warm_up_s=0.0, visit_s=0.02, min_samples=5, reference_s=0.0, other_cpus=1e9,
+            halves_disagree=1.0, reference_disagrees=1.0,
+        )  # fmt: skip
+        batch = latcast.space(space).parse(list(archs))
+        target = Target("here", "onnxruntime", threads=1)
+        with start(path, Plan(target, batch, quick, 5, runtime)) as campaign:
+            run(campaign)
+            return [[v.round, v.arch] for v in campaign.visits()]
+    finally:
+        os.environ["PYTHONPATH"] = before
+        sys.path.remove(folder)
+
+
+def dataset_record(path: Path) -> dict[str, Any]:
+    """What is in a dataset's file."""
+    data = latcast.read(path)
+    order = data.order
+    record = {
+        "rows": len(data),
+        "target": str(data.target),
+        "latency_ms": data.latency_ms.tolist(),
+        "rows_of_the_campaign": None if order is None else np.asarray(order).tolist(),
+        "provenance": dict(data.provenance),
+    }
+    if hasattr(data, "archs"):
+        return {**record, "space": data.archs.space.name, "genes": data.archs.genes.tolist()}
+    graphs = [
+        [len(g.layers), g.macs, g.params, sum(x.param_bytes for x in g.layers)] for g in data.graphs
+    ]
+    return {
+        **record,
+        "names": list(data.names),
+        "families": list(data.families),
+        "graphs": graphs,
     }

@@ -234,6 +234,11 @@ for _kind in ("roofline", "bayes", "lookup-table", "flops"):
     case(f"train-{_kind}", "train", relative=_relative)(partial(_train, kind=_kind))
 
 
+@case("train-mlp", "train", relative=1e-4, fragile=True, needs="torch", marks=("slow",))
+def train_mlp(kit: Kit) -> Any:
+    return _train(kit, "mlp")
+
+
 @case("train-layers", "train")
 def train_layers(kit: Kit) -> Any:
     out = kit.folder / "layers.latcast"
@@ -342,6 +347,44 @@ for _name, _kind in access.shipped().items():
     case(f"zoo-{_name}", "zoo")(partial(_shipped, name=_name, kind=_kind))
 
 
+# --- files of older versions --------------------------------------------------------------------
+
+
+def _old(kit: Kit, name: str, space: str) -> Any:
+    path = kit.old(f"{name}.latcast")
+    return (
+        kit.run("models", path),
+        kit.run("predict", kit.archs(space), "--device", path, "--coverage", 0.8),
+    )
+
+
+for _name, _space in {
+    "adapted": "nasbench201", "bayes": "nasbench201", "flops": SPACE,
+    "lookup-table": "nasbench201", "mlp": SPACE,
+}.items():  # fmt: skip
+    # Weights of an MLP have 32 bits, and so have their products.
+    _relative = 1e-6 if _name == "mlp" else RELATIVE
+    case(f"old-{_name}", "old", relative=_relative)(partial(_old, name=_name, space=_space))
+
+
+# Its kernels are sums of 32-bit products.
+@case("old-accuracy", "old", relative=1e-6)
+def old_accuracy(kit: Kit) -> Any:
+    model = kit.old("accuracy.latcast")
+    return kit.run("accuracy", "predict", model, kit.archs("nasbench201"))
+
+
+@case("old-datasets", "old")
+def old_datasets(kit: Kit) -> Any:
+    archs = kit.old("archs.parquet")
+    return (
+        access.dataset_record(archs),
+        access.dataset_record(kit.networks()),
+        kit.run("evaluate", kit.old("bayes.latcast"), archs),
+        kit.run("evaluate", kit.old("lookup-table.latcast"), archs),
+    )
+
+
 # --- campaigns --------------------------------------------------------------------------------
 
 
@@ -349,6 +392,12 @@ for _name, _kind in access.shipped().items():
 def campaign_archs(kit: Kit) -> Any:
     archs = inputs()["tables"][SPACE]["archs"][:12]
     return access.architecture_campaign(kit.folder / "a.campaign", SPACE, archs)
+
+
+@case("campaign-order", "campaigns", marks=("worker",))
+def campaign_order(kit: Kit) -> Any:
+    archs = inputs()["tables"][SPACE]["archs"][:7]
+    return access.order_of_visits(kit.folder / "o.campaign", SPACE, archs)
 
 
 @case("campaign-graphs", "campaigns")
@@ -422,6 +471,11 @@ def bench_gpu(kit: Kit) -> Any:
         "rtx-2080-ti", "--samples", 0, "--samples", 5, "--seeds", 2, "--base-samples", 60,
         "--method", "base-model",
     )  # fmt: skip
+
+
+@case("bench-search", "bench", fragile=True, needs="torch", marks=("slow",))
+def bench_search(kit: Kit) -> Any:
+    return kit.run("bench", "search", "--help-data", kit.help_search(), "--seeds", 1)
 
 
 @case("bench-families", "bench", marks=("slow",))
