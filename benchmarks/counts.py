@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from latcast.families import Member
-from latcast.graph import LayerGraph, fuse, kernel_label
+from latcast.graph import Graph, fuse, kernel_label
 from latcast.graph.read.onnx import read_onnx
 from latcast.graph.read.pytorch import read_pytorch
 from latcast.graph.write.pytorch import to_pytorch
@@ -168,7 +168,7 @@ def count_of_fvcore(module: nn.Module, image: torch.Tensor) -> Count:
     return Count(macs, fvcore.parameter_count(module)[""], others)
 
 
-def count_of_graph(graph: LayerGraph) -> Count:
+def count_of_graph(graph: Graph) -> Count:
     """By the names that fvcore gives the operators."""
     if graph.uncosted:
         raise ValueError(f"all operators must be known; got {graph.uncosted}")
@@ -196,16 +196,16 @@ def onnx_of(module: nn.Module, image: torch.Tensor) -> bytes:
         return path.read_bytes()
 
 
-def member_of(name: str) -> LayerGraph | None:
+def member_of(name: str) -> Graph | None:
     return read_onnx(Member.parse(FAMILIES[name]).to_onnx()) if name in FAMILIES else None
 
 
-def folded_params(graph: LayerGraph) -> int:
+def folded_params(graph: Graph) -> int:
     """Parameters of batch norms beside those that become biases of the convolutions before."""
     return sum(x.params for x in graph.layers if x.op == "batch_norm") // 2
 
 
-def kernel_differences(graph: LayerGraph, exported: LayerGraph) -> list[str]:
+def kernel_differences(graph: Graph, exported: Graph) -> list[str]:
     """Kinds of kernels that one of two graphs has more of."""
     ours, theirs = kernels(graph), kernels(exported)
     if ours == theirs:
@@ -213,7 +213,7 @@ def kernel_differences(graph: LayerGraph, exported: LayerGraph) -> list[str]:
     return [f"kernels: {listed(ours - theirs)} are {listed(theirs - ours)} in ONNX"]
 
 
-def kernels(graph: LayerGraph) -> Counter[str]:
+def kernels(graph: Graph) -> Counter[str]:
     return Counter(
         kernel_label(graph, k) for k in fuse(graph) if graph.layers[k.main].kind != "view"
     )

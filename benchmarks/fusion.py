@@ -28,7 +28,7 @@ import onnxruntime
 
 from latcast.bench.machine import describe
 from latcast.families import Member, family_names, population
-from latcast.graph import GraphLayer, fuse
+from latcast.graph import Layer, fuse
 from latcast.graph.read.onnx import read_onnx
 
 VIEWS = frozenset(
@@ -328,7 +328,7 @@ def compare(model: onnx.ModelProto) -> Comparison:
     return found
 
 
-def _words(names: Collection[str], layers: abc.Mapping[str, GraphLayer]) -> str:
+def _words(names: Collection[str], layers: abc.Mapping[str, Layer]) -> str:
     return "+".join(x.op for n, x in layers.items() if n in names)
 
 

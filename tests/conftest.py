@@ -23,7 +23,7 @@ from latcast.cli import app
 from latcast.data import LatencyDataset, NetworkDataset
 from latcast.devices import Target
 from latcast.families import population
-from latcast.graph import LayerGraph, fuse, kernel_facts
+from latcast.graph import Graph, fuse, kernel_facts
 from latcast.graph.read.onnx import read_onnx
 from latcast.measure import CampaignFile
 from latcast.measure._campaign_file import Visit
@@ -99,7 +99,7 @@ def synthetic() -> LatencyDataset:
     return LatencyDataset(archs, noisy, Target("imaginary", "simulator", batch=2))
 
 
-def closed_form_ms(graph: LayerGraph) -> float:
+def closed_form_ms(graph: Graph) -> float:
     """Milliseconds by physics: of MACs, of bytes moved, and of launches."""
     macs, *moved = kernel_facts(graph, fuse(graph))[:, :4].sum(axis=0).tolist()
     return 2e-8 * macs + 1e-7 * sum(moved) + 0.004 * len(fuse(graph))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .data import LatencyDataset, NetworkDataset, read
     from .devices import Target
-    from .graph import LayerGraph
+    from .graph import Graph
     from .graph.read import read_graph
     from .models import load, load_base, load_layers
     from .models.design import suggest
@@ -26,9 +26,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Archs",
+    "Graph",
     "InfeasibleError",
     "LatencyDataset",
-    "LayerGraph",
     "NetworkDataset",
     "Target",
     "export",
@@ -48,7 +48,7 @@ _PUBLIC = {
     "Archs": ("latcast.spaces", "Archs"),
     "InfeasibleError": ("latcast.search", "InfeasibleError"),
     "LatencyDataset": ("latcast.data", "LatencyDataset"),
-    "LayerGraph": ("latcast.graph", "LayerGraph"),
+    "Graph": ("latcast.graph", "Graph"),
     "NetworkDataset": ("latcast.data", "NetworkDataset"),
     "Target": ("latcast.devices", "Target"),
     "export": ("latcast.ofa", "export"),

@@ -13,19 +13,19 @@ import pytest
 
 from latcast.data import LatencyDataset, NetworkDataset, read, read_latencies
 from latcast.devices import Target
-from latcast.graph import GRAPH_INPUT, GraphLayer, LayerGraph
+from latcast.graph import GRAPH_INPUT, Graph, Layer
 from latcast.spaces import space
 
 TARGET = Target("my-phone", "onnxruntime", batch=2, threads=4)
 HEADER = {"schema_version": 1, "provenance": {}, "kind": "networks"}
 
 
-def graph(layers: int) -> LayerGraph:
+def graph(layers: int) -> Graph:
     """A chain of convolutions."""
     shape = (2, 8, 7, 7)
-    return LayerGraph(
+    return Graph(
         tuple(
-            GraphLayer(
+            Layer(
                 f"conv_{n}", "conv", "Conv", (n - 1 if n else GRAPH_INPUT,), (shape,), (shape,),
                 params=576, param_bytes=2304, window=(3, 3),
             )

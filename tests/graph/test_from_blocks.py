@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import shape_inference
 
-from latcast.graph import GRAPH_INPUT, LayerGraph, graph_of_layers
+from latcast.graph import GRAPH_INPUT, Graph, graph_of_layers
 from latcast.graph._costs import cost
 from latcast.graph._layer import BlockBuilder, Layer
 from latcast.graph._network import Network
@@ -56,7 +56,7 @@ def test_every_block_is_a_graph(name: str) -> None:
         graph = graph_of_layers(block.layers)
         assert graph.macs == sum(cost(x).macs for x in block.layers)
         assert not graph.uncosted
-        assert LayerGraph.from_json(graph.to_json()) == graph
+        assert Graph.from_json(graph.to_json()) == graph
 
 
 def test_batch_norm_gives_the_bias_of_its_convolution() -> None:

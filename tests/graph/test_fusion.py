@@ -14,8 +14,8 @@ from latcast.graph import (
     OPERATORS,
     RULES,
     UNKNOWN,
-    GraphLayer,
-    LayerGraph,
+    Graph,
+    Layer,
     Rule,
     TensorShape,
     fuse,
@@ -31,7 +31,7 @@ class Drawing:
 
     def __init__(self, shape: TensorShape = MAP) -> None:
         self._shape = shape
-        self._layers: list[GraphLayer] = []
+        self._layers: list[Layer] = []
         self._names: dict[str, int] = {"input": GRAPH_INPUT}
 
     def add(
@@ -52,7 +52,7 @@ class Drawing:
         out = shape or max(shapes, key=len)
         self._names[name] = len(self._layers)
         self._layers.append(
-            GraphLayer(
+            Layer(
                 name, op, operator or op, tuple(sources), shapes, (out,) * outputs,
                 param_bytes=4 * constants, groups=groups, order=order,
             )
@@ -72,10 +72,10 @@ class Drawing:
             self.add(op, op)
         return self
 
-    def graph(self, *outputs: str) -> LayerGraph:
+    def graph(self, *outputs: str) -> Graph:
         """The graph, whose output is the last layer and what is named."""
         ends = {len(self._layers) - 1, *(self._names[o] for o in outputs)}
-        return LayerGraph(tuple(self._layers), outputs=tuple(ends))
+        return Graph(tuple(self._layers), outputs=tuple(ends))
 
     def kernels(self, *outputs: str, rules: Sequence[Rule] = RULES) -> list[str]:
         """Names of the layers of every kernel."""
@@ -405,7 +405,7 @@ def test_transposes_that_meet_their_inverse_do_not_run() -> None:
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> LayerGraph:
+def graphs(draw: st.DrawFn) -> Graph:
     ops = [*OPERATORS, UNKNOWN]
     common = ["conv", "batch_norm", "relu", "add", "mul", "sigmoid", "transpose", "identity",
               "h_sigmoid", "linear", "matmul", "mean", "sub", "slice"]  # fmt: skip
@@ -419,18 +419,18 @@ def graphs(draw: st.DrawFn) -> LayerGraph:
         known = draw(st.integers(0, 9)) > 0
         constants = draw(st.sampled_from([0, 1, shape[1], shape[-1]]))
         layers.append(
-            GraphLayer(
+            Layer(
                 f"l{n}", op, op, sources, in_shapes, (shape if known else None,),
                 param_bytes=4 * constants,
             )
         )  # fmt: skip
     outputs = draw(st.lists(st.integers(0, len(layers) - 1), max_size=3))
-    return LayerGraph(tuple(layers), outputs=tuple(outputs))
+    return Graph(tuple(layers), outputs=tuple(outputs))
 
 
 @pytest.mark.slow
 @given(graphs(), st.booleans())
-def test_kernels_are_a_partition_that_can_run_in_order(graph: LayerGraph, cut: bool) -> None:
+def test_kernels_are_a_partition_that_can_run_in_order(graph: Graph, cut: bool) -> None:
     kernels = fuse(graph, is_cut_out=cut)
     assert sorted(chain.from_iterable(k.layers for k in kernels)) == list(range(len(graph)))
     done: set[int] = {GRAPH_INPUT}
@@ -446,7 +446,7 @@ def test_kernels_are_a_partition_that_can_run_in_order(graph: LayerGraph, cut: b
 
 @pytest.mark.slow
 @given(graphs())
-def test_kernels_are_connected_and_what_is_read_outside_reads_the_same(graph: LayerGraph) -> None:
+def test_kernels_are_connected_and_what_is_read_outside_reads_the_same(graph: Graph) -> None:
     for kernel in fuse(graph):
         inside = set(kernel.layers)
         reached, waiting = {kernel.main}, [kernel.main]
@@ -463,7 +463,7 @@ def test_kernels_are_connected_and_what_is_read_outside_reads_the_same(graph: La
 
 @pytest.mark.slow
 @given(graphs())
-def test_no_rules_no_kernels(graph: LayerGraph) -> None:
+def test_no_rules_no_kernels(graph: Graph) -> None:
     assert [k.layers for k in fuse(graph, rules=())] == [(n,) for n in range(len(graph))]
 
 

@@ -14,7 +14,7 @@ from latcast import measure
 from latcast.data import read
 from latcast.devices import Target
 from latcast.families import Member
-from latcast.graph import GraphLayer, LayerGraph
+from latcast.graph import Graph, Layer
 from latcast.graph.read.onnx import read_onnx
 from latcast.measure import CampaignFile, OnnxFile, Plan, Protocol, name_of, network_results
 from latcast.measure._network_results import BOOKED_SHARE, layer_times, networks_of
@@ -172,6 +172,6 @@ def test_texts_of_another_form_are_refused(text):
 
 def test_profiles_are_laid_on_layers_by_number():
     names = ("conv_0", "relu_3", "flatten_7", "linear_7", "Nameless")
-    layers = [GraphLayer(n, "relu", "Relu", (-1,), ((1,),), ((1,),)) for n in names]
-    times = layer_times(LayerGraph(tuple(layers)), {0: 1.5, 7: 0.5, 9: 3.0})
+    layers = [Layer(n, "relu", "Relu", (-1,), ((1,),), ((1,),)) for n in names]
+    times = layer_times(Graph(tuple(layers)), {0: 1.5, 7: 0.5, 9: 3.0})
     assert np.array_equal(times, [1.5, np.nan, np.nan, 0.5, np.nan], equal_nan=True)

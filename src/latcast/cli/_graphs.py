@@ -12,7 +12,7 @@ import typer
 from ._common import UsageError, check_usable
 
 if TYPE_CHECKING:
-    from latcast.graph import LayerGraph
+    from latcast.graph import Graph
 
 GRAPH_SUFFIXES = (".onnx", ".pt2")
 """Of files that hold any network."""
@@ -38,7 +38,7 @@ def is_graph_file(path: Path) -> bool:
     return path.suffix.lower() in GRAPH_SUFFIXES
 
 
-def read_graph(path: Path, batch: int | None, shapes: Sequence[str] | None) -> LayerGraph:
+def read_graph(path: Path, batch: int | None, shapes: Sequence[str] | None) -> Graph:
     """The network of an ONNX or a torch.export file.
 
     Raises:

@@ -12,7 +12,7 @@ from ._graphs import read_graph
 from ._layer_models import Settings, load_layer_model
 
 if TYPE_CHECKING:
-    from latcast.graph import LayerGraph
+    from latcast.graph import Graph
     from latcast.models import LayerPredictor
 
 MOST_LISTED = 5
@@ -76,14 +76,14 @@ def run(request: Request, *, json: bool, quiet: bool) -> None:
         print_network(record, request.listed)
 
 
-def _graphs(request: Request, models: dict[str, LayerPredictor]) -> dict[int, LayerGraph]:
+def _graphs(request: Request, models: dict[str, LayerPredictor]) -> dict[int, Graph]:
     """The network by batch size."""
     batches = sorted({model.target.batch for model in models.values()})
     return {batch: read_graph(request.path, batch, request.shapes) for batch in batches}
 
 
 def _record(
-    request: Request, graphs: dict[int, LayerGraph], models: dict[str, LayerPredictor]
+    request: Request, graphs: dict[int, Graph], models: dict[str, LayerPredictor]
 ) -> dict[str, Any]:
     from latcast.models.forecast import network_record
 
@@ -91,7 +91,7 @@ def _record(
     return {"file": str(request.path), **record}
 
 
-def _uncosted(path: Path, graph: LayerGraph) -> str:
+def _uncosted(path: Path, graph: Graph) -> str:
     counts = sorted(graph.uncosted.items(), key=lambda item: -item[1])
     names = ", ".join(f"{name} x {n}" for name, n in counts[:MOST_LISTED])
     more = f" and {len(counts) - MOST_LISTED} others" if len(counts) > MOST_LISTED else ""

@@ -11,7 +11,7 @@ from ._common import Debug, Json, Quiet, fails_cleanly, note, print_json, print_
 from ._graphs import GraphBatch, GraphShapes, printable, read_graph, shape_text
 
 if TYPE_CHECKING:
-    from latcast.graph import GraphLayer, LayerGraph
+    from latcast.graph import Graph, Layer
 
 
 @fails_cleanly
@@ -49,7 +49,7 @@ def command(
         note(f"note: the cost of some layers is not known: {_missed(record)}", quiet=quiet)
 
 
-def inspection(graph: LayerGraph) -> dict[str, Any]:
+def inspection(graph: Graph) -> dict[str, Any]:
     """What there is to tell of a network; MACs that nobody knows are None."""
     layers = [_layer(x) for x in graph.layers]
     return {
@@ -67,7 +67,7 @@ def inspection(graph: LayerGraph) -> dict[str, Any]:
     }
 
 
-def _layer(layer: GraphLayer) -> dict[str, Any]:
+def _layer(layer: Layer) -> dict[str, Any]:
     return {
         "name": layer.name,
         "op": layer.op,
@@ -84,7 +84,7 @@ def _layer(layer: GraphLayer) -> dict[str, Any]:
     }
 
 
-def _moved_bytes(layer: GraphLayer) -> int:
+def _moved_bytes(layer: Layer) -> int:
     """Activations and constants that go through memory; those of a view stay where they are."""
     if layer.kind == "view":
         return 0

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.devices import Target
-from latcast.graph import LayerGraph
+from latcast.graph import Graph
 
 from . import _parquet
 from ._measurements import Floats, Measurements, read_only
@@ -44,7 +44,7 @@ class NetworkDataset(Measurements):
 
     subject = "network"
 
-    graphs: tuple[LayerGraph, ...]
+    graphs: tuple[Graph, ...]
     names: tuple[str, ...]
     families: tuple[str, ...]
     latency_ms: Floats
@@ -125,7 +125,7 @@ class NetworkDataset(Measurements):
         _parquet.check_lists(path, frame, "layers_ms")
         listed = frame["layers_ms"].to_list() if "layers_ms" in frame.columns else None
         try:
-            graphs = [LayerGraph.from_json(text) for text in frame["graph"]]
+            graphs = [Graph.from_json(text) for text in frame["graph"]]
             return cls(
                 tuple(graphs),
                 tuple(frame["name"]),

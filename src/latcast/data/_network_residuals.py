@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import scipy.sparse
 
-from latcast.graph import KINDS, UNKNOWN, LayerGraph
+from latcast.graph import KINDS, UNKNOWN, Graph
 
 from ._network_dataset import NetworkDataset
 from ._residuals import cross_fitted, is_enough
@@ -34,7 +34,7 @@ def network_residuals(data: NetworkDataset) -> Floats | None:
     return cross_fitted(_designs(data.graphs), groups, data.latency_ms)
 
 
-def _designs(graphs: Sequence[LayerGraph]) -> Iterator[tuple[scipy.sparse.csr_matrix, float]]:
+def _designs(graphs: Sequence[Graph]) -> Iterator[tuple[scipy.sparse.csr_matrix, float]]:
     """Costs of all layers together; and of each kind, if rows can carry as many columns."""
     by_kind = np.array([_costs(graph) for graph in graphs])
     yield _scaled(by_kind.sum(axis=1)), _PENALTY
@@ -44,7 +44,7 @@ def _designs(graphs: Sequence[LayerGraph]) -> Iterator[tuple[scipy.sparse.csr_ma
         yield _scaled(spread), _PENALTY
 
 
-def _costs(graph: LayerGraph) -> Floats:
+def _costs(graph: Graph) -> Floats:
     """MACs, bytes moved and number of the layers of each kind, shape (kinds, 3)."""
     costs = np.zeros((len(_KINDS), _COSTS))
     for layer in graph.layers:

@@ -3,9 +3,8 @@
 from ._facts import KERNEL_FACTS, kernel_facts, kernel_label
 from ._from_blocks import graph_of_layers
 from ._fusion import fuse
-from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
+from ._graph import GRAPH_INPUT, KINDS, OPERATORS, UNKNOWN, Graph, Layer, Operator, TensorShape
 from ._kernels import Kernel
-from ._operators import KINDS, OPERATORS, Operator
 from ._rules import OPENVINO_RULES, RULES, Rule, rules_of
 
 __all__ = [
@@ -16,9 +15,9 @@ __all__ = [
     "OPERATORS",
     "RULES",
     "UNKNOWN",
-    "GraphLayer",
+    "Graph",
     "Kernel",
-    "LayerGraph",
+    "Layer",
     "Operator",
     "Rule",
     "TensorShape",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._graph import GraphLayer
+from ._graph import Layer
 
 BLOCK = 16
 """Channels of a block."""
@@ -25,7 +25,7 @@ _KEEPING = frozenset(
 """Work on blocks if they are given them."""
 
 
-def is_blocked(layer: GraphLayer, word: str, sources: Sequence[bool]) -> bool:
+def is_blocked(layer: Layer, word: str, sources: Sequence[bool]) -> bool:
     """Whether a kernel writes blocks of channels.
 
     Args:
@@ -43,7 +43,7 @@ def is_blocked(layer: GraphLayer, word: str, sources: Sequence[bool]) -> bool:
     return bool(sources) and all(sources) and _keeps_blocks(layer, word)
 
 
-def _keeps_blocks(layer: GraphLayer, word: str) -> bool:
+def _keeps_blocks(layer: Layer, word: str) -> bool:
     """Whether a kernel works on blocks if they are given it."""
     shapes = [s for s in (*layer.in_shapes, *layer.out_shapes) if s is not None]
     if layer.op in _GLOBAL_POOLS:
@@ -56,7 +56,7 @@ def _keeps_blocks(layer: GraphLayer, word: str) -> bool:
     return word in _KEEPING
 
 
-def takes_blocks(layer: GraphLayer) -> bool:
+def takes_blocks(layer: Layer) -> bool:
     """Whether a convolution runs on blocks of channels."""
     before, after = layer.in_shapes[0], layer.out_shapes[0]
     if before is None or after is None or len(before) != _IMAGE_AXES or len(layer.inputs) > 1:

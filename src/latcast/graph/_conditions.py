@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import prod
 
 from ._blocked import BLOCK, takes_blocks
-from ._graph import GRAPH_INPUT, GraphLayer, TensorShape
+from ._graph import GRAPH_INPUT, Layer, TensorShape
 from ._parts import Part, Parts
 from ._transposes import CHANNELS_FIRST, CHANNELS_LAST, transposes
 
@@ -114,7 +114,7 @@ def scales_matmul(parts: Parts, path: Sequence[Part]) -> bool:
     )
 
 
-def _scales(layer: GraphLayer) -> bool:
+def _scales(layer: Layer) -> bool:
     return len(layer.inputs) == 1 and _constants(layer) == 1
 
 
@@ -132,7 +132,7 @@ def swaps_for_matmul(parts: Parts, path: Sequence[Part]) -> bool:
     return any(transposes(layer, order) for order in orders)
 
 
-def _follows_transpose(parts: Parts, layer: GraphLayer) -> bool:
+def _follows_transpose(parts: Parts, layer: Layer) -> bool:
     source = layer.inputs[0]
     while source != GRAPH_INPUT and parts.layer(source).op in ("gather", "split", "slice"):
         source = parts.layer(source).inputs[0]
@@ -216,16 +216,16 @@ def _written(parts: Parts, part: Part) -> TensorShape:
     return shape
 
 
-def _keeps_shape(layer: GraphLayer) -> bool:
+def _keeps_shape(layer: Layer) -> bool:
     return len(layer.inputs) == 1 and layer.in_shapes[0] == layer.out_shapes[0]
 
 
-def _constants(layer: GraphLayer) -> int:
+def _constants(layer: Layer) -> int:
     """Numbers that a layer of one input reads besides it."""
     return layer.param_bytes // layer.element_bytes if len(layer.inputs) == 1 else 0
 
 
-def _has_bias(layer: GraphLayer) -> bool:
+def _has_bias(layer: Layer) -> bool:
     """Whether a convolution or product reads more numbers than its weights."""
     before, after = layer.in_shapes[0], layer.out_shapes[0]
     assert before is not None

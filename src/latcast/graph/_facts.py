@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
+from ._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer, TensorShape
 from ._kernels import Kernel
 
 KERNEL_FACTS = (
@@ -43,7 +43,7 @@ _ALONG_LAST = ("linear", "matmul", "attention", "softmax", "layer_norm", "rms_no
 """Kinds and operators that work along the last axis, whatever the others are."""
 
 
-def kernel_facts(graph: LayerGraph, kernels: Sequence[Kernel]) -> Floats:
+def kernel_facts(graph: Graph, kernels: Sequence[Kernel]) -> Floats:
     """Facts of every kernel, shape (kernels, facts), columns as in :data:`KERNEL_FACTS`.
 
     What a layer of unknown cost does is counted as far as its shapes are known.
@@ -54,7 +54,7 @@ def kernel_facts(graph: LayerGraph, kernels: Sequence[Kernel]) -> Floats:
     return facts
 
 
-def kernel_label(graph: LayerGraph, kernel: Kernel) -> str:
+def kernel_label(graph: Graph, kernel: Kernel) -> str:
     """What kind of kernel it is: its operators in running order, such as ``conv+add+relu``.
 
     Layers that do nothing are left out; an operator that nobody knows goes by its own name.
@@ -64,15 +64,15 @@ def kernel_label(graph: LayerGraph, kernel: Kernel) -> str:
     return "+".join(ops) or graph.layers[kernel.main].op
 
 
-def _running(graph: LayerGraph, kernel: Kernel) -> list[GraphLayer]:
+def _running(graph: Graph, kernel: Kernel) -> list[Layer]:
     return [graph.layers[n] for n in kernel.layers if n not in kernel.idle]
 
 
-def _works(layer: GraphLayer) -> bool:
+def _works(layer: Layer) -> bool:
     return layer.kind != "view"
 
 
-def _facts(graph: LayerGraph, kernel: Kernel) -> tuple[float, ...]:
+def _facts(graph: Graph, kernel: Kernel) -> tuple[float, ...]:
     layers = _running(graph, kernel)
     main = graph.layers[kernel.main]
     read, written = _crossing_bytes(graph, kernel)
@@ -94,7 +94,7 @@ def _facts(graph: LayerGraph, kernel: Kernel) -> tuple[float, ...]:
     )
 
 
-def _crossing_bytes(graph: LayerGraph, kernel: Kernel) -> tuple[int, int]:
+def _crossing_bytes(graph: Graph, kernel: Kernel) -> tuple[int, int]:
     """Bytes of activations that the kernel reads from others, and that others read of it."""
     inside = set(kernel.layers)
     read: dict[int | tuple[int, int], int] = {}
@@ -115,7 +115,7 @@ def _crossing_bytes(graph: LayerGraph, kernel: Kernel) -> tuple[int, int]:
     return sum(read.values()), written
 
 
-def _matrix(main: GraphLayer) -> tuple[int, int, int]:
+def _matrix(main: Layer) -> tuple[int, int, int]:
     """Positions, outputs and inputs of the kernel's main layer."""
     out, read = _first(main.out_shapes), _first(main.in_shapes)
     if main.kind in _ALONG_LAST or main.op in _ALONG_LAST:
@@ -136,6 +136,6 @@ def _channels(shape: TensorShape) -> int:
     return shape[1] if len(shape) in (2, 4, 5) else shape[-1]
 
 
-def _batch(layer: GraphLayer) -> int:
+def _batch(layer: Layer) -> int:
     shape = _first(layer.out_shapes)
     return shape[0] if shape else 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from ._graph import GRAPH_INPUT, GraphLayer, LayerGraph, TensorShape
-from ._layer import BLOCK_INPUT, Layer
+from ._graph import GRAPH_INPUT, Graph, Layer, TensorShape
+from ._layer import BLOCK_INPUT
+from ._layer import Layer as BlockLayer
 
 _OPERATORS = {
     "conv": "Conv",
@@ -32,7 +33,7 @@ _FLOAT_BYTES = 4
 _CONSTANT_BYTES = {"relu6": 2 * _FLOAT_BYTES, "zero": _FLOAT_BYTES}
 
 
-def graph_of_layers(layers: Sequence[Layer], batch: int = 1, name: str = "network") -> LayerGraph:
+def graph_of_layers(layers: Sequence[BlockLayer], batch: int = 1, name: str = "network") -> Graph:
     """Layers of a block or of a network as a graph.
 
     It has what :func:`latcast.graph.write.onnx.to_onnx` writes for them: the names of the nodes, a
@@ -54,14 +55,14 @@ def graph_of_layers(layers: Sequence[Layer], batch: int = 1, name: str = "networ
     growing = _Growing(layers, batch)
     for n in range(len(layers)):
         growing.add(n)
-    return LayerGraph(tuple(growing.grown), name, (len(growing.grown) - 1,))
+    return Graph(tuple(growing.grown), name, (len(growing.grown) - 1,))
 
 
 class _Growing:
     """A graph while its layers are added; ``ends[n]`` is where layer ``n`` ended up."""
 
-    def __init__(self, layers: Sequence[Layer], batch: int) -> None:
-        self.grown: list[GraphLayer] = []
+    def __init__(self, layers: Sequence[BlockLayer], batch: int) -> None:
+        self.grown: list[Layer] = []
         self._layers = layers
         self._batch = batch
         self._ends: list[int] = []
@@ -90,7 +91,7 @@ class _Growing:
         params = _params(layer, n in self._biased)
         constants = 4 * layer.in_shape[0] if layer.op == "batch_norm" else params
         self.grown.append(
-            GraphLayer(
+            Layer(
                 name=f"{layer.op}_{n}",
                 op="mul" if layer.op == "zero" else layer.op,
                 operator=_OPERATORS[layer.op],
@@ -113,8 +114,8 @@ class _Growing:
         end = len(self.grown)
         out = (self._batch, layer.out_shape[0])
         self.grown += [
-            GraphLayer(f"flatten_{n}", "reshape", "Flatten", (source,), (shape,), (flat,)),
-            GraphLayer(
+            Layer(f"flatten_{n}", "reshape", "Flatten", (source,), (shape,), (flat,)),
+            Layer(
                 f"linear_{n}", "linear", "Gemm", (end,), (flat,), (out,), params,
                 _FLOAT_BYTES * params,
             ),
@@ -129,11 +130,9 @@ class _Growing:
         dealt = (self._batch, columns, rows, *sides)
         end = len(self.grown)
         self.grown += [
-            GraphLayer(f"grouped{n}", "reshape", "Reshape", (source,), (shape,), (grouped,)),
-            GraphLayer(f"dealt{n}", "transpose", "Transpose", (end,), (grouped,), (dealt,)),
-            GraphLayer(
-                f"channel_shuffle_{n}", "reshape", "Reshape", (end + 1,), (dealt,), (shape,)
-            ),
+            Layer(f"grouped{n}", "reshape", "Reshape", (source,), (shape,), (grouped,)),
+            Layer(f"dealt{n}", "transpose", "Transpose", (end,), (grouped,), (dealt,)),
+            Layer(f"channel_shuffle_{n}", "reshape", "Reshape", (end + 1,), (dealt,), (shape,)),
         ]
 
     def _source(self, n: int, source: int) -> tuple[int, TensorShape]:
@@ -146,7 +145,7 @@ class _Growing:
         return GRAPH_INPUT, (self._batch, *self._layers[n].in_shape)
 
 
-def _biased(layers: Sequence[Layer]) -> set[int]:
+def _biased(layers: Sequence[BlockLayer]) -> set[int]:
     """Convolutions that have a bias as they are written: all but those of a batch norm."""
     reads: list[list[str]] = [[] for _ in layers]
     for layer in layers:
@@ -156,7 +155,7 @@ def _biased(layers: Sequence[Layer]) -> set[int]:
     return {n for n, x in enumerate(layers) if x.bias or reads[n] != ["batch_norm"]}
 
 
-def _params(layer: Layer, biased: bool) -> int:
+def _params(layer: BlockLayer, biased: bool) -> int:
     channels = layer.out_shape[0]
     if layer.op == "batch_norm":
         return 2 * channels

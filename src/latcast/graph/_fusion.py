@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ._graph import GRAPH_INPUT, UNKNOWN, LayerGraph
+from ._graph import GRAPH_INPUT, UNKNOWN, Graph
 from ._kernels import Kernel
 from ._parts import Part, Parts
 from ._rules import RULES, Rule
@@ -18,7 +18,7 @@ _MOST_LAYERS = 64
 
 
 def fuse(
-    graph: LayerGraph, rules: Sequence[Rule] = RULES, *, is_cut_out: bool = False
+    graph: Graph, rules: Sequence[Rule] = RULES, *, is_cut_out: bool = False
 ) -> tuple[Kernel, ...]:
     """A partition of all layers into kernels, as a runtime makes it.
 

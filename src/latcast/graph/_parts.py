@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ._blocked import is_blocked
-from ._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph
+from ._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer
 from ._transposes import cancelled
 
 _MOST_READERS = 16
@@ -44,7 +44,7 @@ class Part:
 class Parts:
     """A partition of the layers of a graph; each kernel is known by its key."""
 
-    def __init__(self, graph: LayerGraph, *, is_cut_out: bool = False) -> None:
+    def __init__(self, graph: Graph, *, is_cut_out: bool = False) -> None:
         self.graph = graph
         self._is_cut_out = is_cut_out
         self._outputs = frozenset(graph.outputs)
@@ -55,7 +55,7 @@ class Parts:
             word = layer.op if layer.is_costed else UNKNOWN
             self._add(Part(word, n, (n,), (n,), tuple(dict.fromkeys(layer.inputs))))
 
-    def layer(self, position: int) -> GraphLayer:
+    def layer(self, position: int) -> Layer:
         """The layer at a position of the graph."""
         return self.graph.layers[position]
 

@@ -7,7 +7,7 @@ meet their inverse or a convolution, which reads channels that come last as well
 from __future__ import annotations
 
 from ._blocked import BLOCK, takes_blocks
-from ._graph import GraphLayer, LayerGraph
+from ._graph import Graph, Layer
 
 CHANNELS_LAST = (0, 2, 3, 1)
 CHANNELS_FIRST = (0, 3, 1, 2)
@@ -15,7 +15,7 @@ _SWAPPED = (0, 2, 1)
 _MOVABLE = ("activation", "elementwise")
 
 
-def cancelled(graph: LayerGraph) -> frozenset[int]:
+def cancelled(graph: Graph) -> frozenset[int]:
     """Positions of the transposes that never run."""
     pending = _pending(graph)
     settled: set[int] = set()
@@ -33,7 +33,7 @@ def cancelled(graph: LayerGraph) -> frozenset[int]:
     )
 
 
-def _pending(graph: LayerGraph) -> dict[int, tuple[int, ...]]:
+def _pending(graph: Graph) -> dict[int, tuple[int, ...]]:
     """Layers that write what a transpose could still make of it later, and its order."""
     pending: dict[int, tuple[int, ...]] = {}
     for n, layer in enumerate(graph.layers):
@@ -45,7 +45,7 @@ def _pending(graph: LayerGraph) -> dict[int, tuple[int, ...]]:
     return {n: order for n, order in pending.items() if order}
 
 
-def _ends(layer: GraphLayer, order: tuple[int, ...]) -> bool:
+def _ends(layer: Layer, order: tuple[int, ...]) -> bool:
     """Whether a transpose of an order ends at a reader of its value."""
     shape = layer.in_shapes[0]
     if layer.kind in ("conv", "depthwise_conv"):
@@ -56,7 +56,7 @@ def _ends(layer: GraphLayer, order: tuple[int, ...]) -> bool:
     return transposes(layer, tuple(order.index(n) for n in range(len(order))))
 
 
-def transposes(layer: GraphLayer, order: tuple[int, ...]) -> bool:
+def transposes(layer: Layer, order: tuple[int, ...]) -> bool:
     """Whether a layer is a transpose that writes its axes in an order.
 
     Where the layer does not tell it, its shapes do, which axes of one size can mistake.
@@ -69,7 +69,7 @@ def transposes(layer: GraphLayer, order: tuple[int, ...]) -> bool:
     return layer.out_shapes[0] == tuple(shape[n] for n in order)
 
 
-def _order(layer: GraphLayer) -> tuple[int, ...]:
+def _order(layer: Layer) -> tuple[int, ...]:
     """Of a transpose; of one that does not tell it only what is known by its shapes."""
     orders = (CHANNELS_FIRST, CHANNELS_LAST, _SWAPPED)
     return layer.order or next((x for x in orders if transposes(layer, x)), ())

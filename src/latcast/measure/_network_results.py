@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from latcast.data import NetworkDataset
 from latcast.devices import Target
-from latcast.graph import LayerGraph
+from latcast.graph import Graph
 from latcast.graph.read.onnx import read_onnx
 
 from ._campaign_file import CampaignFile, Visit
@@ -81,7 +81,7 @@ def networks_of(campaign: CampaignFile) -> list[OnnxNetwork]:
     return [from_text(item.decode()) for item in campaign.items()]
 
 
-def layer_times(graph: LayerGraph, profile: Mapping[int, float]) -> Floats:
+def layer_times(graph: Graph, profile: Mapping[int, float]) -> Floats:
     """Milliseconds by position of the graph's layers, shape (layers,).
 
     Args:
@@ -127,7 +127,7 @@ def _sizes(visits: Sequence[Visit]) -> dict[int, set[int]]:
     return sizes
 
 
-def _graph(network: OnnxNetwork, batch: int, seed: int, sizes: Collection[int]) -> LayerGraph:
+def _graph(network: OnnxNetwork, batch: int, seed: int, sizes: Collection[int]) -> Graph:
     model = content(network, batch, seed)
     if sizes and set(sizes) != {size := model_bytes(model)}:
         raise ValueError(

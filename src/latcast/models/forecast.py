@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from latcast.devices import Target, devices
-from latcast.graph import OPERATORS, LayerGraph
+from latcast.graph import OPERATORS, Graph
 from latcast.models.layers import Doubt, KernelForecast, LayerExplanation, LayerPredictor
 
 _CARD = (
@@ -18,7 +18,7 @@ _CARD = (
 
 def network_record(
     name: str,
-    graphs: Mapping[int, LayerGraph],
+    graphs: Mapping[int, Graph],
     models: Mapping[str, LayerPredictor],
     coverage: float = 0.9,
 ) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def network_record(
     }
 
 
-def _device(name: str, model: LayerPredictor, graph: LayerGraph, coverage: float) -> dict[str, Any]:
+def _device(name: str, model: LayerPredictor, graph: Graph, coverage: float) -> dict[str, Any]:
     found = model.explain(graph, coverage)
     kernels = [_kernel(k, found.ms) for k in found.kernels]
     target = model.target
@@ -100,7 +100,7 @@ def _kernel(kernel: KernelForecast, total_ms: float) -> dict[str, Any]:
     }
 
 
-def _costs(graph: LayerGraph, found: LayerExplanation) -> dict[str, int]:
+def _costs(graph: Graph, found: LayerExplanation) -> dict[str, int]:
     return {
         "macs": graph.macs,
         "params": graph.params,
@@ -117,7 +117,7 @@ def _share_by_kind(found: LayerExplanation) -> dict[str, float]:
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def _uncosted(graph: LayerGraph) -> dict[str, Any]:
+def _uncosted(graph: Graph) -> dict[str, Any]:
     """Operators whose cost nobody knows, the most frequent first."""
     working = sum(x.kind != "view" for x in graph.layers)
     layers = [x for x in graph.layers if not x.is_costed]
@@ -132,7 +132,7 @@ def _uncosted(graph: LayerGraph) -> dict[str, Any]:
     }
 
 
-def _uncosted_shares(graph: LayerGraph, found: LayerExplanation) -> dict[str, float]:
+def _uncosted_shares(graph: Graph, found: LayerExplanation) -> dict[str, float]:
     """Share of the milliseconds that operators of unknown cost are estimated to take."""
     operators = {x.name: x.operator for x in graph.layers if not x.is_costed}
     shares: dict[str, float] = {}

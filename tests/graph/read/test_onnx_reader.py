@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from latcast.graph import GRAPH_INPUT, UNKNOWN, LayerGraph, graph_of_layers
+from latcast.graph import GRAPH_INPUT, UNKNOWN, Graph, graph_of_layers
 from latcast.graph.read.onnx import read_onnx
 from latcast.graph.write.onnx import to_onnx
 from latcast.spaces import space
@@ -49,13 +49,13 @@ def model(
     return helper.make_model(graph, opset_imports=opsets, **more)
 
 
-def read(nodes: Any, inputs: Any, constants: Any = None, **options: Any) -> LayerGraph:
+def read(nodes: Any, inputs: Any, constants: Any = None, **options: Any) -> Graph:
     asked = {k: options.pop(k) for k in ("batch", "shapes") if k in options}
     content = model(nodes, inputs, constants, **options).SerializeToString()
     return read_onnx(content, **asked)
 
 
-def only(graph: LayerGraph) -> Any:
+def only(graph: Graph) -> Any:
     assert len(graph) == 1
     return graph.layers[0]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from latcast.graph import LayerGraph
+from latcast.graph import Graph
 from latcast.graph.read.onnx import read_onnx
 
 FILES = 300
@@ -295,7 +295,7 @@ def hostile_file(seed: int) -> bytes:
     return content.replace(b"NAME-TO-BREAK", b"NAME\xff\xfe-BREAK")
 
 
-def _read(content: bytes) -> LayerGraph | ValueError:
+def _read(content: bytes) -> Graph | ValueError:
     try:
         return read_onnx(content)
     except ValueError as error:

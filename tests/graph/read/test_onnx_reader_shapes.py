@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from latcast.graph import LayerGraph
+from latcast.graph import Graph
 from latcast.graph.read.onnx import read_onnx
 
 node = helper.make_node
@@ -74,7 +74,7 @@ def check(
     expected = outcome(made, inputs)
     assert expected is not None, "onnxruntime refuses what was drawn"
     assert 0 not in expected
-    graph: LayerGraph = read_onnx(made.SerializeToString())
+    graph: Graph = read_onnx(made.SerializeToString())
     assert not graph.uncosted
     assert graph.layers[graph.outputs[0]].out_shapes[0] == expected
     assert not agreed or inferred(made) in {None, expected}

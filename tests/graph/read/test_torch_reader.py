@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latcast.graph import UNKNOWN, LayerGraph, fuse, graph_of_layers, kernel_label
+from latcast.graph import UNKNOWN, Graph, fuse, graph_of_layers, kernel_label
 from latcast.graph._costs import cost
 from latcast.graph.read.onnx import read_onnx
 from latcast.graph.read.pytorch import read_pytorch
@@ -39,13 +39,13 @@ def lambda_module(function: Callable[..., Any], **tensors: Any) -> Any:
     return Module()
 
 
-def read(function: Callable[..., Any], *shapes: tuple[int, ...], **tensors: Any) -> LayerGraph:
+def read(function: Callable[..., Any], *shapes: tuple[int, ...], **tensors: Any) -> Graph:
     """The graph of a function."""
     inputs = tuple(torch.zeros(s) for s in shapes)
     return read_pytorch(lambda_module(function, **tensors), inputs)
 
 
-def ops(graph: LayerGraph) -> list[str]:
+def ops(graph: Graph) -> list[str]:
     return [x.op for x in graph.layers]
 
 
@@ -413,7 +413,7 @@ def test_pytorch_counts_as_many(module: Any, batch: int, side: int) -> None:
     assert graph.macs == counted(module, torch.zeros(batch, 3, side, side + 2))
     assert graph.params == sum(p.numel() for p in module.parameters())
     assert not graph.uncosted
-    assert LayerGraph.from_json(graph.to_json()) == graph
+    assert Graph.from_json(graph.to_json()) == graph
 
 
 def test_pytorch_counts_as_many_in_a_transformer() -> None:
@@ -451,7 +451,7 @@ def test_networks_of_spaces(name: str) -> None:
         assert labels(graph) == labels(other)
 
 
-def labels(graph: LayerGraph) -> Counter[str]:
+def labels(graph: Graph) -> Counter[str]:
     """How many kernels there are of each kind."""
     return Counter(kernel_label(graph, k) for k in fuse(graph))
 

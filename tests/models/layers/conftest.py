@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from latcast.data import NetworkDataset
 from latcast.devices import Target
-from latcast.graph import GRAPH_INPUT, KERNEL_FACTS, OPERATORS, GraphLayer, LayerGraph, kernel_facts
+from latcast.graph import GRAPH_INPUT, KERNEL_FACTS, OPERATORS, Graph, Layer, kernel_facts
 from latcast.models.layers._kernels import OPS, KernelCounts, working_kernels
 
 Floats = npt.NDArray[np.float64]
@@ -26,7 +26,7 @@ class Chain:
     """A network that grows layer by layer; shapes are (batch, channels, side, side)."""
 
     def __init__(self, channels: int = 3, side: int = 32, batch: int = 1) -> None:
-        self.layers: list[GraphLayer] = []
+        self.layers: list[Layer] = []
         self.shape: tuple[int, ...] = (batch, channels, side, side)
 
     @property
@@ -43,7 +43,7 @@ class Chain:
         self.shape = tuple(out or self.shape)
         name = f"{op}_{len(self.layers)}"
         operator = op if op in OPERATORS else "com.example::Odd"
-        self.layers.append(GraphLayer(name, op, operator, inputs, shapes, (self.shape,), **facts))
+        self.layers.append(Layer(name, op, operator, inputs, shapes, (self.shape,), **facts))
         return self
 
     def conv(self, outputs: int, window: int = 3, stride: int = 1) -> Chain:
@@ -74,12 +74,12 @@ class Chain:
         params = classes * (channels + 1)
         return self.add("linear", (batch, classes), params=params, param_bytes=4 * params)
 
-    def graph(self) -> LayerGraph:
+    def graph(self) -> Graph:
         """The network as it is by now."""
-        return LayerGraph(tuple(self.layers), "chain", (self.end,))
+        return Graph(tuple(self.layers), "chain", (self.end,))
 
 
-def plain(rng: np.random.Generator) -> LayerGraph:
+def plain(rng: np.random.Generator) -> Graph:
     """Convolutions and pools."""
     chain = Chain(side=int(rng.choice([24, 32, 48])))
     for _ in range(int(rng.integers(1, 4))):
@@ -90,7 +90,7 @@ def plain(rng: np.random.Generator) -> LayerGraph:
     return chain.classify().graph()
 
 
-def residual(rng: np.random.Generator) -> LayerGraph:
+def residual(rng: np.random.Generator) -> Graph:
     """Convolutions whose sums are activated."""
     chain = Chain(side=int(rng.choice([24, 32, 48])))
     for _ in range(int(rng.integers(1, 4))):
@@ -101,7 +101,7 @@ def residual(rng: np.random.Generator) -> LayerGraph:
     return chain.classify().graph()
 
 
-def separable(rng: np.random.Generator) -> LayerGraph:
+def separable(rng: np.random.Generator) -> Graph:
     """Depthwise and pointwise convolutions."""
     chain = Chain(side=int(rng.choice([24, 32, 48]))).conv(int(rng.choice(CHANNELS)), 3, 2)
     for _ in range(int(rng.integers(2, 5))):
@@ -127,7 +127,7 @@ class Simulator:
     slowness: float = 1.0
     by_kind: Mapping[str, float] = field(default_factory=dict)
 
-    def kernel_ms(self, graph: LayerGraph) -> Floats:
+    def kernel_ms(self, graph: Graph) -> Floats:
         """Milliseconds of the kernels of a network that do something, in running order."""
         kernels = working_kernels(graph)
         facts = dict(zip(KERNEL_FACTS, kernel_facts(graph, kernels).T, strict=True))
@@ -162,7 +162,7 @@ class Simulator:
         )
 
 
-def _by_layer(graph: LayerGraph, kernel_ms: Floats) -> Floats:
+def _by_layer(graph: Graph, kernel_ms: Floats) -> Floats:
     """A profiler's times: those of a kernel are booked on its main layer."""
     times = np.full(len(graph), np.nan)
     times[[kernel.main for kernel in working_kernels(graph)]] = kernel_ms

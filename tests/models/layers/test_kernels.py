@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latcast.graph import KERNEL_FACTS, UNKNOWN, LayerGraph
+from latcast.graph import KERNEL_FACTS, UNKNOWN, Graph
 from latcast.graph.read.onnx import read_onnx
 from latcast.graph.write.onnx import to_onnx
 from latcast.models.layers._fit import select
@@ -23,7 +23,7 @@ LONE_NORM_MACS = {"nasbench201": 64 * 8 * 8}
 """Of a batch norm that follows no convolution, which readers take for a depthwise one."""
 
 
-def graphs(simulator: type, n: int = 12) -> list[LayerGraph]:
+def graphs(simulator: type, n: int = 12) -> list[Graph]:
     return list(simulator().measured(n, 5).graphs)
 
 

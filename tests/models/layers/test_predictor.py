@@ -10,7 +10,7 @@ import pytest
 
 from latcast.data import LatencyDataset, NetworkDataset
 from latcast.devices import Target
-from latcast.graph import UNKNOWN, LayerGraph
+from latcast.graph import UNKNOWN, Graph
 from latcast.models import LayerPredictor
 from latcast.models.layers._kernels import working_kernels
 from latcast.models.layers._predictor import observe
@@ -119,7 +119,7 @@ def test_an_unknown_operator_costs_something_and_is_doubted(
 def test_what_lies_outside_of_the_training_is_flagged(
     fitted: LayerPredictor, narrow: LayerPredictor, chain: type
 ) -> None:
-    def doubts(model: LayerPredictor, graph: LayerGraph) -> list[str]:
+    def doubts(model: LayerPredictor, graph: Graph) -> list[str]:
         return [str(k.doubt) for k in model.explain(graph, 0.5).kernels if k.doubt]
 
     usual = chain().conv(32).add("relu").depthwise().add("relu").conv(64, 1).add("relu")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latcast._files import check_file
-from latcast.graph._graph import LayerGraph
+from latcast.graph._graph import Graph
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +23,7 @@ def read_graph(
     batch: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     example_inputs: Sequence[Any] | None = None,
-) -> LayerGraph:
+) -> Graph:
     """A network as a graph of layers; nothing in a file is executed.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latcast.graph import UNKNOWN, Kernel, LayerGraph, kernel_label
+from latcast.graph import UNKNOWN, Graph, Kernel, kernel_label
 
 from ._kernels import KernelCounts
 from ._model import Forecast
@@ -82,7 +82,7 @@ class LayerExplanation:
 
 
 def explain(
-    graph: LayerGraph,
+    graph: Graph,
     found: Sequence[Kernel],
     kernels: KernelCounts,
     forecast: Forecast,

@@ -15,8 +15,8 @@ from latcast.graph import (
     OPERATORS,
     RULES,
     UNKNOWN,
+    Graph,
     Kernel,
-    LayerGraph,
     Rule,
     fuse,
     graph_of_layers,
@@ -56,7 +56,7 @@ class KernelCounts:
     rows: tuple[npt.NDArray[np.int64], ...] = ()
 
     @classmethod
-    def of_graphs(cls, graphs: Sequence[LayerGraph], rules: Sequence[Rule] = RULES) -> KernelCounts:
+    def of_graphs(cls, graphs: Sequence[Graph], rules: Sequence[Rule] = RULES) -> KernelCounts:
         """Kernels of graphs, fused by ``rules``; views are left out."""
         seen = _Distinct()
         rows = []
@@ -121,7 +121,7 @@ class _Distinct:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def add(self, graph: LayerGraph, kernels: Sequence[Kernel]) -> Numbers:
+    def add(self, graph: Graph, kernels: Sequence[Kernel]) -> Numbers:
         """Numbers of the kernels of a graph."""
         mains = [graph.layers[k.main] for k in kernels]
         ops = [OPS.index(x.op if x.is_costed else UNKNOWN) for x in mains]
@@ -147,7 +147,7 @@ class _Distinct:
 
 
 def working_kernels(
-    graph: LayerGraph, rules: Sequence[Rule] = RULES, *, is_cut_out: bool = False
+    graph: Graph, rules: Sequence[Rule] = RULES, *, is_cut_out: bool = False
 ) -> list[Kernel]:
     """Kernels of the graph, or of a block of one, that do something at run time."""
     return [

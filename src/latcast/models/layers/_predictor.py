@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from latcast._model_file import read_model
 from latcast.data import LatencyDataset, NetworkDataset
 from latcast.devices import Target
-from latcast.graph import LayerGraph, Rule, rules_of
+from latcast.graph import Graph, Rule, rules_of
 from latcast.spaces import Archs
 
 from ._adapt import adapted_model
@@ -28,7 +28,7 @@ from ._scores import Scores
 
 Floats = npt.NDArray[np.float64]
 Measured = NetworkDataset | LatencyDataset
-Networks = LayerGraph | Sequence[LayerGraph] | Archs
+Networks = Graph | Sequence[Graph] | Archs
 
 LEAST_NETWORKS = 10
 BEYOND_DEVIATION = 0.4
@@ -160,7 +160,7 @@ class LayerPredictor:
         factor = np.exp(self.fitted.scores.quantile(coverage) * forecast.deviation)
         return forecast.ms / factor, forecast.ms * factor
 
-    def explain(self, graph: LayerGraph, coverage: float = 0.9) -> LayerExplanation:
+    def explain(self, graph: Graph, coverage: float = 0.9) -> LayerExplanation:
         """Where the milliseconds of a network go, kernel by kernel, and what the model doubts."""
         fitted = self.fitted
         self._check_batch([graph])
@@ -227,7 +227,7 @@ class LayerPredictor:
     # -- inside -----------------------------------------------------------------------------
 
     def _forecast(self, networks: Networks) -> Forecast:
-        if isinstance(networks, LayerGraph):
+        if isinstance(networks, Graph):
             networks = [networks]
         self._check_batch(() if isinstance(networks, Archs) else networks)
         batch, rules = self.target.batch, rules_of(self.target.runtime)
@@ -235,7 +235,7 @@ class LayerPredictor:
             return self._forecast_of(KernelCounts.of_archs(networks, batch, rules))
         return self._forecast_of(KernelCounts.of_graphs(networks, rules))
 
-    def _check_batch(self, graphs: Sequence[LayerGraph]) -> None:
+    def _check_batch(self, graphs: Sequence[Graph]) -> None:
         for graph in graphs:
             if graph.batch not in (None, self.target.batch):
                 raise ValueError(
@@ -310,7 +310,7 @@ def _times(datasets: Sequence[Measured], kernels: KernelCounts) -> sp.csr_matrix
     return total
 
 
-def _kernel_times(graph: LayerGraph, layers_ms: Floats, rules: Sequence[Rule]) -> Floats:
+def _kernel_times(graph: Graph, layers_ms: Floats, rules: Sequence[Rule]) -> Floats:
     """Milliseconds of every working kernel; 0 where none of its layers was timed."""
     known = np.nan_to_num(layers_ms)
     return np.array([known[list(k.layers)].sum() for k in working_kernels(graph, rules)])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from latcast.graph._graph import GRAPH_INPUT, UNKNOWN, GraphLayer, LayerGraph, TensorShape
+from latcast.graph._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer, TensorShape
 
 from ._tensors import bytes_of, element_bytes
 from ._values import Entry, Node, Origin, Reading, Value
@@ -19,7 +19,7 @@ _SUMS = frozenset({"add", "sub", "mul", "div", "scale", "concat", "pow", "min", 
 class Layers:
     """Layers of a graph that is being read."""
 
-    _layers: list[GraphLayer] = field(default_factory=list)
+    _layers: list[Layer] = field(default_factory=list)
     _learned: list[frozenset[Origin]] = field(default_factory=list)
     _names: dict[str, int] = field(default_factory=dict)
 
@@ -37,7 +37,7 @@ class Layers:
         ]  # fmt: skip
         self._learned.append(_learned(node, op, reading))
         self._layers.append(
-            GraphLayer(
+            Layer(
                 name=self._unique(node.name),
                 op=op,
                 operator=operator,
@@ -56,7 +56,7 @@ class Layers:
         )
         return len(self._layers) - 1
 
-    def graph(self, name: str, outputs: Sequence[int]) -> LayerGraph:
+    def graph(self, name: str, outputs: Sequence[int]) -> Graph:
         """The layers that the outputs need; a weight that several read counts in the first."""
         alive = self._alive(outputs)
         place = {GRAPH_INPUT: GRAPH_INPUT} | {n: new for new, n in enumerate(alive)}
@@ -67,7 +67,7 @@ class Layers:
             counted |= new
             inputs = tuple(place[i] for i in layer.inputs)
             layers.append(replace(layer, inputs=inputs, params=sum(o.elements for o in new)))
-        return LayerGraph(tuple(layers), name, tuple(place[n] for n in outputs))
+        return Graph(tuple(layers), name, tuple(place[n] for n in outputs))
 
     def _alive(self, outputs: Sequence[int]) -> list[int]:
         alive = {n for n in outputs if n != GRAPH_INPUT}

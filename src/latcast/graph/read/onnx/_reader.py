@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latcast.graph._graph import UNKNOWN, LayerGraph, TensorShape
+from latcast.graph._graph import UNKNOWN, Graph, TensorShape
 
 from ._constants import check_shape, folded, read_constant
 from ._file import ModelFile, load
@@ -33,7 +33,7 @@ def read_onnx(
     *,
     batch: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
-) -> LayerGraph:
+) -> Graph:
     """The layers of an ONNX model.
 
     Shapes are followed from the inputs; what depends on constants alone is computed and is no
@@ -60,7 +60,7 @@ def _read(
     file: ModelFile,
     batch: int | None,
     shapes: Mapping[str, Sequence[int]] | None,
-) -> LayerGraph:
+) -> Graph:
     reader = _Reader(file, batch, shapes)
     graph = reader.graph()
     if reader.inputs.batch is not None and not shapes:
@@ -69,7 +69,7 @@ def _read(
     return graph
 
 
-def _check_work(graph: LayerGraph, as_made: LayerGraph, old: int, new: int) -> None:
+def _check_work(graph: Graph, as_made: Graph, old: int, new: int) -> None:
     """Make sure that all layers do the same for each sample of another batch.
 
     Where a file tells shapes as numbers, what the batch is in them can be mistaken.
@@ -102,7 +102,7 @@ class _Reader:
             (x for x in self._graph.input if x.name not in held), batch, shapes
         )
 
-    def graph(self) -> LayerGraph:
+    def graph(self) -> Graph:
         """The whole model."""
         scope = Scope({**self.inputs.values})
         try:

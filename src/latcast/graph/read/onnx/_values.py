@@ -64,7 +64,7 @@ class Reading:
         op: what it is in our vocabulary where its entry in the table does not say.
         dtype: of its outputs; None for that of its first input.
         weights: positions of the inputs whose constants are trained.
-        window: height and width of a window; likewise the others (see ``GraphLayer``).
+        window: height and width of a window; likewise the others (see ``Layer``).
         stride: of the window.
         dilation: of the window.
         groups: of a convolution, or heads.

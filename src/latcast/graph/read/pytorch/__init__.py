@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latcast._optional import require
-from latcast.graph._graph import LayerGraph
+from latcast.graph._graph import Graph
 
 from ._archive import read_archive, reason
 from ._exported import exported, program_of
@@ -27,7 +27,7 @@ def read_pytorch(
     batch: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     name: str | None = None,
-) -> LayerGraph:
+) -> Graph:
     """A PyTorch network as a graph of layers.
 
     Operators are those of ATen as ``torch.export`` writes them. What gives a constant
@@ -77,7 +77,7 @@ def _read_file(
     name: str | None,
     batch: int | None,
     shapes: Mapping[str, Sequence[int]] | None,
-) -> LayerGraph:
+) -> Graph:
     program = read_archive(path)
     try:
         return layers_of(program, name or path.stem, batch, shapes)

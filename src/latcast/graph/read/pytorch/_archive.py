@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ._program import Call, Graph, Program, Ref, Side, Tensor
+from ._program import Call, CallGraph, Program, Ref, Side, Tensor
 
 _LARGEST_GRAPH_BYTES = 256 * 2**20
 _MAJOR_VERSION = 8
@@ -104,14 +104,14 @@ def _program(record: Mapping[str, Any]) -> Program:
     ]
     graph = _graph(module["graph"])
     return Program(
-        Graph(tuple(inputs), tuple(outputs), graph.calls, graph.tensors),
+        CallGraph(tuple(inputs), tuple(outputs), graph.calls, graph.tensors),
         parameters,
         frozenset(constants),
     )
 
 
-def _graph(record: Mapping[str, Any]) -> Graph:
-    return Graph(
+def _graph(record: Mapping[str, Any]) -> CallGraph:
+    return CallGraph(
         tuple(n for x in record["inputs"] for n in _tensor_names(x)),
         tuple(n for x in record["outputs"] for n in _tensor_names(x)),
         tuple(_call(n, node) for n, node in enumerate(record["nodes"])),

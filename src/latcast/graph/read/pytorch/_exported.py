@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._program import Call, Graph, Program, Ref, Side, Tensor
+from ._program import Call, CallGraph, Program, Ref, Side, Tensor
 
 if TYPE_CHECKING:
     from torch import fx, nn
@@ -64,7 +64,7 @@ def program_of(exported_program: ExportedProgram) -> Program:
         **signature.inputs_to_lifted_custom_objs,
     }
     graph = _graph(exported_program.graph_module, signature.user_outputs)
-    inner = Graph(
+    inner = CallGraph(
         tuple(n for n in graph.inputs if n not in parameters and n not in constants),
         graph.outputs,
         graph.calls,
@@ -73,7 +73,7 @@ def program_of(exported_program: ExportedProgram) -> Program:
     return Program(inner, parameters, frozenset(constants))
 
 
-def _graph(module: fx.GraphModule, wanted: Collection[Any] | None = None) -> Graph:
+def _graph(module: fx.GraphModule, wanted: Collection[Any] | None = None) -> CallGraph:
     """A graph with those of its outputs that are wanted, by the names of their nodes."""
     from torch import fx
 
@@ -97,7 +97,7 @@ def _graph(module: fx.GraphModule, wanted: Collection[Any] | None = None) -> Gra
         else:
             names[node] = _named(node, tensors)
             calls.append(_call(node, names))
-    return Graph(tuple(inputs), outputs, tuple(calls), tensors)
+    return CallGraph(tuple(inputs), outputs, tuple(calls), tensors)
 
 
 def _is_getitem(node: fx.Node, names: _Names) -> bool:

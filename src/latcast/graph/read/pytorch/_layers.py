@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import prod
 
-from latcast.graph._graph import GraphLayer, TensorShape
+from latcast.graph._graph import Layer, TensorShape
 
 from ._operation import Facts, Operand
 
@@ -14,7 +14,7 @@ class GrowingLayers:
     """Layers so far; a trainable tensor counts in the first of them that reads it."""
 
     def __init__(self) -> None:
-        self.layers: list[GraphLayer] = []
+        self.layers: list[Layer] = []
         self._counted: set[str] = set()
 
     def add(
@@ -30,7 +30,7 @@ class GrowingLayers:
         constants = [x for x in reads if x.is_constant]
         shapes: tuple[TensorShape, ...] = tuple(x.shape for x in outputs)
         self.layers.append(
-            GraphLayer(
+            Layer(
                 name=name,
                 op=facts.op,
                 operator=operator,

@@ -100,7 +100,7 @@ class Facts:
             of its operands in their order.
         in_shapes: shapes of those, where it sees them in another shape of as many elements.
         out_shape: likewise of its first output.
-        window: height and width of a window; likewise the others (see ``GraphLayer``).
+        window: height and width of a window; likewise the others (see ``Layer``).
         stride: of the window.
         dilation: of the window.
         groups: of a convolution, or heads.

@@ -40,7 +40,7 @@ class Call:
         name: of the call, unique in its graph.
         target: the operator with its overload, such as ``aten.conv2d.default``.
         arguments: by the names that the operator's schema gives them; tensors are
-            :class:`Ref`, a graph that is called is a :class:`Graph`. What is not known before
+            :class:`Ref`, a graph that is called is a :class:`CallGraph`. What is not known before
             the network runs is None.
         outputs: names of the tensors that it gives.
         module: path of the module that calls it, such as ``layer1.0.conv1``.
@@ -54,7 +54,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class CallGraph:
     """Calls in the order in which they run.
 
     Attributes:
@@ -80,6 +80,6 @@ class Program:
         constants: names in the graph of buffers and other constants.
     """
 
-    graph: Graph
+    graph: CallGraph
     parameters: Mapping[str, str]
     constants: frozenset[str] = field(default_factory=frozenset)

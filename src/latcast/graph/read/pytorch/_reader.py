@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
-from latcast.graph._graph import GRAPH_INPUT, UNKNOWN, LayerGraph
+from latcast.graph._graph import GRAPH_INPUT, UNKNOWN, Graph
 
 from ._composites import composite
 from ._layers import GrowingLayers
 from ._operation import Facts, Operand, Operation, Origin
-from ._program import Call, Graph, Program, Ref
+from ._program import Call, CallGraph, Program, Ref
 from ._rules import RULES, SHAPE_ONLY, VIEWS
 from ._sizes import bound, closed
 
@@ -25,7 +25,7 @@ def layers_of(
     name: str,
     batch: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
-) -> LayerGraph:
+) -> Graph:
     """The graph of a program.
 
     Raises:
@@ -44,10 +44,10 @@ def layers_of(
     reader.run(scope)
     found = (scope.values.get(n) for n in program.graph.outputs)
     outputs = tuple(v.source for v in found if v is not None and v.source is not None)
-    return _checked(LayerGraph(tuple(reader.growing.layers), name, outputs))
+    return _checked(Graph(tuple(reader.growing.layers), name, outputs))
 
 
-def _checked(graph: LayerGraph) -> LayerGraph:
+def _checked(graph: Graph) -> Graph:
     for layer in graph.layers:
         try:
             _ = layer.macs if layer.is_costed else 0
@@ -71,7 +71,7 @@ class _Scope:
         views: tensor -> the tensor that it is a view of.
     """
 
-    graph: Graph
+    graph: CallGraph
     symbols: Mapping[str, int]
     prefix: str = ""
     values: dict[str, Operand] = field(default_factory=dict)
@@ -127,7 +127,7 @@ class _Reader:
                 raise ValueError(f"call {call.name!r} of {call.target}: {error}") from error
 
     def _inline(self, scope: _Scope, call: Call) -> None:
-        graphs = [a for a in call.arguments.values() if isinstance(a, Graph)]
+        graphs = [a for a in call.arguments.values() if isinstance(a, CallGraph)]
         if len(graphs) != 1:
             raise ValueError(f"it must call one graph; it calls {len(graphs)}")
         inner = _Scope(graphs[0], scope.symbols, f"{scope.prefix}{call.name}.")
