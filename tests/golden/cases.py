@@ -9,7 +9,7 @@ from typing import Any
 
 import _access as access
 from compare import RELATIVE
-from inputs import SHARED, TARGET, Kit, inputs, onnx_file
+from inputs import SHARED, TARGET, Kit, inputs, onnx_file, words_of
 
 ONNX = ("mobile", "fire", "tokens", "odd")
 MORE_THAN_ONE = ("mobile", "fire", "odd")
@@ -75,6 +75,14 @@ def predict_odd(kit: Kit) -> Any:
         kit.run("predict", odd, "--device", "help-v100-32", "--coverage", 0.8),
         kit.run("predict", odd, "--device", "tesla-p40", "--strict", code=1),
     )
+
+
+@case("page", "cli")
+def page(kit: Kit) -> Any:
+    html = kit.folder / "page.html"
+    told = kit.run("predict", kit.onnx("odd"), "--device", "samsung-note10", "--device",
+                   "help-v100-32", "--html", html)  # fmt: skip
+    return {"notes": told["notes"], "words": words_of(html.read_text(encoding="utf-8"))}
 
 
 @case("inspect", "cli")
@@ -180,6 +188,15 @@ def search_exact(kit: Kit) -> Any:
         "search", "--space", "compofa-fixed-kernel", "--resolution", 192, "--method",
         "exhaustive", "--device", "samsung-note10", "--device", "tesla-p40", *budgets,
         "--confidence", 0.9,
+    ))  # fmt: skip
+
+
+@case("search-limits", "cli", relative=1e-6)
+def search_limits(kit: Kit) -> Any:
+    return _thinned(kit.run(
+        "search", "--space", "compofa-fixed-kernel", "--resolution", 160, "--method",
+        "exhaustive", "--device", "rtx-2080-ti", "--max-latency", 20, "--max-params", "7M",
+        "--max-activation", "5MB", "--max-macs", "300M",
     ))  # fmt: skip
 
 

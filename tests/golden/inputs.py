@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import html
 import json
+import re
 import warnings
 from functools import cache
 from pathlib import Path
@@ -186,6 +188,12 @@ class Kit:
     def plain(self, *arguments: object) -> None:
         """Run a command for what it writes."""
         self.run(*arguments)
+
+
+def words_of(page: str) -> list[str]:
+    """Words that a reader of an HTML page sees, in order."""
+    body = re.sub(r"(?s)<(style|script|head)\b.*?</\1>", " ", page)
+    return html.unescape(re.sub(r"<[^>]*>", " ", body)).split()
 
 
 def _is_news(line: str) -> bool:

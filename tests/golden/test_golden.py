@@ -7,12 +7,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import _access as access
 import pytest
 from cases import CASES
 from compare import Change, differences
 from deliberate import CHANGES
 from inputs import SHARED, arithmetic
 from record import ARITHMETIC, answer, read
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 MOST_SHOWN = 12
 records = cache(read)
@@ -37,6 +40,22 @@ def test_answers_are_as_recorded(name: str, tmp_path: Path) -> None:
                              case.relative))  # fmt: skip
     more = [f"… and {len(found) - MOST_SHOWN} more"] if len(found) > MOST_SHOWN else []
     assert not found, "\n".join(["", *found[:MOST_SHOWN], *more])
+
+
+@pytest.mark.parametrize(
+    "name", ["tesla-p40.latcast", "tesla-p40.layers.latcast", "nasbench201.base.latcast"]
+)
+def test_a_slightly_changed_coefficient_shows(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with safe_open(access.shipped_path(name), framework="numpy") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    largest = max((k for k in tensors if tensors[k].dtype == "float64"),
+                  key=lambda k: tensors[k].size)  # fmt: skip
+    save_file({**tensors, largest: tensors[largest] * (1 + 1e-6)}, tmp_path / name, metadata)
+    monkeypatch.setattr(access, "shipped_path", lambda name: tmp_path / name)
+    assert list(differences(records("zoo")[f"zoo-{name}"], answer(f"zoo-{name}", tmp_path)))
 
 
 def test_every_record_has_its_case() -> None:
