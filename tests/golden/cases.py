@@ -90,6 +90,15 @@ def inspect(kit: Kit) -> Any:
     return [kit.run("inspect", kit.onnx(name)) for name in ("mobile", "odd", "tokens")]
 
 
+@case("exported-program", "cli")
+def exported_program(kit: Kit) -> Any:
+    program = kit.old("small.pt2")
+    return (
+        kit.run("inspect", program),
+        kit.run("predict", program, "--device", "samsung-note10", "--device", "help-pixel2"),
+    )
+
+
 @case("predict-archs", "cli")
 def predict_archs(kit: Kit) -> Any:
     archs = kit.archs(SPACE, 3)

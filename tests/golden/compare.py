@@ -14,8 +14,8 @@ ABSOLUTE = 1e-12
 """Differences of numbers that are none: another order of a sum; and of what should be 0."""
 
 LEFT_OUT = re.compile(
-    r"(.*_)?seconds|.*_seconds_.*|archs_per_second|machine|host|python|versions?|latcast"
-    r"|created|date|time|latcast_version|schema"
+    r"(.*_)?seconds|.*_seconds_.*|archs_per_second|machine|host|python|(.*_)?versions?|latcast"
+    r"|created|date|time|schema"
 )
 """Keys of what is never the same twice: times, dates, versions, the machine."""
 
@@ -26,7 +26,8 @@ class Change:
 
     Attributes:
         cases: of which records, as a glob such as ``predict-*``.
-        path: where in them, keys and positions with dots between, as a glob: ``*.devices.*.ms``.
+        path: where in them, keys (as recorded) and positions with dots between, as a glob such as
+            ``*.devices.*.ms``.
         kind: ``renamed`` (the last key of ``path`` is ``to`` now), ``dropped`` (it is gone),
             ``added`` (it is new), ``value`` (any value will do, or ``to`` where that is not None),
             ``wrapped`` (what stood here stands under the key ``to`` of an object now).

@@ -3,8 +3,9 @@
 ``inputs.json.gz`` (architectures, members of families, tables of latencies and accuracies that
 follow the physics of networks with 1 % of noise, HELP's form of such, a lookup table), the ONNX
 files (members of families with weights of zeros, and one of our own hand) and ``old/`` (models and
-datasets as latcast wrote them) were made once, at commit 734258d. They are not to be made again:
-what is asked must stay the same, whatever becomes of samplers and writers.
+datasets as latcast wrote them, a program as PyTorch did) were made once, at commit 734258d. They
+are not to be made again: what is asked must stay the same, whatever becomes of samplers and
+writers.
 """
 
 from __future__ import annotations
