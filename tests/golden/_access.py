@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def layer_predictions(
     """Of a layer model: graphs, and architectures of two spaces."""
     model = latcast.load_layers(path)
     batch = model.target.batch
-    read = [latcast.read_graph(content, batch=batch) for content in graphs.values()]
+    read = [_graph(content, batch) for content in graphs.values()]
     of_graphs = _forecast(model, read)
     explained = model.explain(read[0])
     found = {
@@ -88,6 +89,11 @@ def layer_predictions(
     for name in ("ofa-mobilenet-v3", "nasbench201"):
         found[name] = _forecast(model, latcast.space(name).parse(archs[name][:3]))
     return found
+
+
+@cache
+def _graph(content: bytes, batch: int) -> Any:
+    return latcast.read_graph(content, batch=batch)
 
 
 def accuracy_predictions(path: Path, archs: Mapping[str, Any]) -> dict[str, Any]:

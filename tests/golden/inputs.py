@@ -40,6 +40,7 @@ def inputs() -> dict[str, Any]:
     return found
 
 
+@cache
 def onnx_file(name: str) -> bytes:
     """A stored network: ``mobile``, ``fire``, ``odd``, or ``tokens`` (of batch 1 alone)."""
     return gzip.decompress((DATA / f"{name}.onnx.gz").read_bytes())
