@@ -2,7 +2,7 @@
 
 Prints median and deviation of the logarithm of every term's variance over pairs of targets: of our
 own datasets, and of HELP's train and validation targets in NAS-Bench-201.
-`latcast.models._evidence.DEFAULTS` holds them, rounded. Targets on which adapting is scored in
+`latcast.models._transfer.DEFAULTS` holds them, rounded. Targets on which adapting is scored in
 docs/results take no part.
 """
 
@@ -17,8 +17,10 @@ import numpy.typing as npt
 from _sources import measured_files
 
 from latcast.data import LatencyDataset, read_latencies
+from latcast.math.gaussian_process import OPTIMIZED_ROWS, maximize_evidence
+from latcast.math.robust import robust_deviation
 from latcast.models import Bayes
-from latcast.models._evidence import OPTIMIZED_ROWS, Hyperprior, optimize
+from latcast.models._transfer import Hyperprior
 from latcast.models.adaptation import adaptation_prior
 
 SCORED = ("titan_rtx_256", "gold_6226", "fpga", "pixel2", "raspi4", "eyeriss")
@@ -69,7 +71,7 @@ def _best(base: Bayes, data: LatencyDataset) -> dict[str, float]:
     kernels: npt.NDArray[np.float64] = np.stack([f @ f.T for f in prior.design(archs, mean)])
     start = Hyperprior.default(prior.terms).centre
     residual = data.latency_ms / scale - mean
-    values = optimize(kernels, residual, start, deviation=WIDE)
+    values = maximize_evidence(kernels, residual, start, deviation=WIDE)
     return dict(zip(prior.terms, values.tolist(), strict=True))
 
 
@@ -79,7 +81,7 @@ def _part(data: LatencyDataset, rng: np.random.Generator) -> LatencyDataset:
 
 
 def _spread(values: list[float]) -> float:
-    return 1.4826 * float(np.median(np.abs(np.array(values) - np.median(values))))
+    return robust_deviation(np.array(values))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,94 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtri
+from scipy.stats import t
 
-from latcast.math.conformal import Calibration
+from latcast.math.conformal import (
+    Calibration,
+    DeviationScores,
+    covers,
+    max_level,
+    quantile,
+    rank,
+    student_scores,
+)
+
+
+@pytest.mark.parametrize(
+    ("n", "level", "expected"),
+    [
+        (9, 0.9, 9), (19, 0.9, 18), (19, 0.95, 19), (99, 0.9, 90), (10, 0.9, 10), (3, 0.5, 2),
+        (1, 0.5, 1), (100, 0.9, 91),
+        # In floating point these are a little more than 55, 7 and 57.
+        (99, 0.55, 55), (99, 0.07, 7), (99, 0.57, 57),
+    ],
+)  # fmt: skip
+def test_rank_is_the_textbook_s(n: int, level: float, expected: int) -> None:
+    """The ceil(level x (n + 1))-th smallest (Vovk et al. 2005)."""
+    assert rank(n, level) == expected
+    assert quantile(np.arange(1.0, n + 1), level) == expected
+    assert DeviationScores(np.arange(1.0, n + 1)).quantile(level) == expected
+    assert covers(n, level)
+    assert covers(n, max_level(n))
+    assert not covers(n, max_level(n) + 1e-3)
+
+
+@pytest.mark.parametrize(("n", "level", "needed"), [(8, 0.9, 9), (18, 0.95, 19), (5, 0.99, 99)])
+def test_too_few_scores_are_an_error(n: int, level: float, needed: int) -> None:
+    assert not covers(n, level)
+    with pytest.raises(ValueError, match=f"needs at least {needed} .* there are {n}"):
+        quantile(np.ones(n), level)
+    assert quantile(np.ones(needed), level) == 1
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.5, 90.0, float("nan")])
+def test_a_level_is_a_share(level: float) -> None:
+    assert not covers(50, level)
+    for calibration in (Calibration(np.ones(50), 0.0), Calibration(np.ones(50), 0.0, True)):
+        assert not calibration.covers(level)
+        with pytest.raises(ValueError, match="coverage must be between 0 and 1"):
+            calibration.interval(np.ones(1), level)
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"), [(0.01, {0.5: 0.674490, 0.9: 1.644854}), (1.0, {0.5: 50, 0.9: 90})]
+)
+def test_scores_of_the_like_widen_intervals_alone(
+    scale: float, expected: dict[float, float]
+) -> None:
+    """Errors on rows like those of the training say nothing of others: not less than stated."""
+    sizes = scale * np.arange(1.0, 100)
+    alike, others = DeviationScores(sizes, representative=False), DeviationScores(sizes)
+    for coverage, deviations in expected.items():
+        assert alike.quantile(coverage) == pytest.approx(deviations, rel=1e-5)
+        assert others.quantile(coverage) == pytest.approx(scale * 100 * coverage)
+
+
+@given(st.lists(st.floats(-50, 50), min_size=30, max_size=60), st.floats(0.05, 0.9), st.randoms())
+def test_sign_and_order_of_errors_do_not_matter(
+    errors: list[float], coverage: float, random: object
+) -> None:
+    scores = DeviationScores.of(np.array(errors))
+    flipped = [-e for e in errors]
+    random.shuffle(flipped)  # type: ignore[attr-defined]
+    assert DeviationScores.of(np.array(flipped)).quantile(coverage) == scores.quantile(coverage)
+    inside = np.abs(errors) <= scores.quantile(coverage)
+    assert inside.mean() >= coverage
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (np.zeros(0), "at least one"),
+        (np.ones((2, 2)), "at least one"),
+        (np.array([1.0, np.nan]), "finite numbers"),
+        (np.array([2.0, 1.0]), "ascending and not negative"),
+        (np.array([-1.0, 1.0]), "ascending and not negative"),
+    ],
+)
+def test_refuses_what_are_no_scores(sizes: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DeviationScores(sizes)
 
 
 def test_quantile_in_closed_form() -> None:
@@ -24,9 +110,6 @@ def test_too_little_calibration_is_said() -> None:
     c = Calibration(np.arange(1.0, 10.0), 0.0)
     with pytest.raises(ValueError, match="needs at least 19 calibration measurements; there are 9"):
         c.interval(np.ones(1), 0.95)
-    for level in (0.0, 1.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="between 0 and 1"):
-            c.interval(np.ones(1), level)
 
 
 def test_lower_bound_is_never_negative() -> None:
@@ -79,8 +162,15 @@ def test_equal_tails_of_lopsided_errors() -> None:
     assert (lower[0], upper[0]) == (2.5, 40.0)
     lower, upper = calibration.interval(np.array([10.0]), 0.3)
     assert (lower[0], upper[0]) == (5.0, 20.0)
-    with pytest.raises(ValueError, match="coverage"):
+    assert calibration.covers(0.6)
+    assert not calibration.covers(0.7)  # 5 scores are too few for a bound of 0.85
+    with pytest.raises(ValueError, match=r"one-sided coverage of 0\.95 needs at least 19"):
         calibration.interval(np.array([10.0]), 0.9)
+
+
+def test_scores_of_a_known_distribution() -> None:
+    calibration = Calibration(student_scores(5.0, 0.1), 0.0)
+    assert calibration.upper_bound(np.array([1.0]), 0.9) == pytest.approx(1 + 0.1 * t.ppf(0.9, 5))
 
 
 def test_the_deviation_follows_the_scale_but_no_outlier() -> None:

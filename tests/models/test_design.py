@@ -8,7 +8,7 @@ import pytest
 
 from latcast.data import LatencyDataset
 from latcast.models import BaseModel, Roofline
-from latcast.models.design import _covariance, _given_first, _greedy, _prior, suggest
+from latcast.models.design import _covariance, _prior, suggest
 from latcast.spaces import Archs, space
 
 RESOLUTIONS = {"r": [160, 192, 224]}
@@ -41,28 +41,6 @@ def test_better_than_at_random(kind: str, base_model: BaseModel) -> None:
     ]
     assert chosen < min(chance)
     assert chosen < 0.9 * np.mean(chance)
-
-
-def test_first_pick_takes_the_most_variance_away() -> None:
-    """By trying every candidate."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(12, 4)) * [3.0, 1.0, 0.3, 0.1]
-    covariance, noise = x @ x.T, 0.1
-    left = [
-        np.trace(covariance - np.outer(c, c) / (c[n] + noise)) for n, c in enumerate(covariance)
-    ]
-    assert _greedy(covariance, noise, 3)[0] == np.argmin(left)
-
-
-def test_measured_networks_are_conditioned_on_at_once() -> None:
-    """As one by one."""
-    x = np.random.default_rng(0).normal(size=(9, 3))
-    covariance, noise = x @ x.T, 0.2
-    step = covariance
-    for n in range(4):
-        step = step - np.outer(step[:, n], step[:, n]) / (step[n, n] + noise)
-    np.testing.assert_allclose(_given_first(covariance, noise, 4), step[4:, 4:], atol=1e-12)
-    np.testing.assert_array_equal(_given_first(covariance, noise, 0), covariance)
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ import pytest
 from latcast.data import LatencyDataset, paper_split, read, split
 from latcast.devices import Target
 from latcast.math.metrics import metrics
-from latcast.math.ridge import Ridge
 from latcast.models import Flops, Roofline
 from latcast.models.roofline import LEAST_REACHED, LEAST_ROWS, _ReluUnits
 from latcast.spaces import space
@@ -92,28 +91,6 @@ def test_never_zero_or_negative(synthetic: LatencyDataset) -> None:
 def test_negative_units_are_refused() -> None:
     with pytest.raises(ValueError, match="correction_units must be at least 0; got -1"):
         Roofline(correction_units=-1)
-
-
-def test_ridge_is_the_same_both_ways() -> None:
-    rng = np.random.default_rng(0)
-    weights = rng.uniform(0.5, 2.0, 30)
-    x, y = rng.normal(size=(30, 50)), rng.normal(size=30)
-    penalty = rng.uniform(0.5, 3.0, 50)
-    penalty[40:] = np.inf
-    ridge = Ridge(x, y, weights)
-    coefficients, intercept = ridge.solve(penalty)  # 40 columns > 30 rows: the dual way
-    root = np.sqrt(weights)[:, None]
-    design = np.hstack([np.ones((30, 1)), x[:, :40]]) * root
-    full = design.T @ design + np.diag([0.0, *penalty[:40]])
-    expected = np.linalg.solve(full, design.T @ (y * root[:, 0]))
-    np.testing.assert_allclose([intercept, *coefficients[:40]], expected, rtol=1e-8)
-    assert (coefficients[40:] == 0).all()
-    penalty[20:] = np.inf  # 20 columns < 30 rows: the primal way
-    coefficients, intercept = ridge.solve(penalty)
-    design = design[:, :21]
-    full = design.T @ design + np.diag([0.0, *penalty[:20]])
-    expected = np.linalg.solve(full, design.T @ (y * root[:, 0]))
-    np.testing.assert_allclose([intercept, *coefficients[:20]], expected, rtol=1e-8)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

@@ -9,14 +9,16 @@ import pytest
 
 from latcast.data import LatencyDataset
 from latcast.devices import Target
+from latcast.math.conformal import student_scores
 from latcast.models._network_features import NetworkFeatures
 from latcast.models._transfer import (
     SHAPE_DEVIATION,
     Blend,
+    Hyperprior,
     Prior,
     estimate,
     guess,
-    student_scores,
+    terms_of,
 )
 from latcast.spaces import Archs, space
 
@@ -156,3 +158,22 @@ def test_an_outlier_does_not_spoil_it(
     latency[3] *= factor
     clean = _error(prior, train, test)
     assert _error(prior, replace(train, latency_ms=latency), test) < 1.5 * clean + 0.02
+
+
+def test_draws_hold_the_optima_and_are_the_same_every_time() -> None:
+    terms = terms_of(("physics",))
+    assert terms == ("scale", "constant", "physics", "noise")
+    optima = np.full((3, 4), -5.0) + np.arange(3)[:, None]
+    prior = Hyperprior(terms, optima, log_scale_variance=-2.0)
+    np.testing.assert_array_equal(prior.draws()[:3, 1:], optima[:, 1:])
+    assert (prior.draws()[:, 0] == -2.0).all()
+    np.testing.assert_array_equal(prior.draws(), prior.draws())
+    np.testing.assert_allclose(prior.expected[1:], np.exp(optima).mean(axis=0)[1:])
+    assert prior.expected[0] == np.exp(-2.0)
+    np.testing.assert_array_equal(optima[:, 0], [-5.0, -4.0, -3.0])
+    default = Hyperprior.default(terms)
+    np.testing.assert_array_equal(default.expected, np.exp(default.centre))
+    draws = default.draws(2_000)
+    even = draws[::2]
+    np.testing.assert_allclose(even.mean(axis=0), default.centre, atol=0.15)
+    assert draws[1::2, 2].mean() < even[:, 2].mean() - 2

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast.math.robust import robust_deviation
+
 from ._finding import ArchSubject, Finding, Subject
-from ._residuals import robust_sigma
 from .additive import fit_additive, incidence
 
 LISTED_ROWS = 20
@@ -85,7 +86,7 @@ def check_outliers(subject: Subject) -> Iterator[Finding]:
     residuals = subject.residuals
     if residuals is None:
         return
-    sigma = robust_sigma(residuals)
+    sigma = robust_deviation(residuals)
     far = np.abs(residuals) > max(OUTLIER_LEAST, OUTLIER_SIGMAS * sigma)
     if not far.any():
         return

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast.math.robust import robust_deviation
+
 from ._finding import Finding, Subject
-from ._residuals import robust_sigma
 from ._segments import Segment, base_level, lag_one, segments
 from ._splits import PAPER_FRACTIONS
 from .additive import Floats
@@ -81,7 +82,7 @@ def _campaign(subject: Subject) -> _Campaign | None:
     if kept.sum() < MIN_ROWS:
         return None
     residuals = residuals[kept]
-    limit = 3 * robust_sigma(residuals)
+    limit = 3 * robust_deviation(residuals)
     return _Campaign(
         data.order[kept],
         residuals,

@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
+from latcast.math.least_squares import sparse_ridge
+from latcast.math.robust import robust_deviation
 from latcast.spaces import Archs
 
-from .additive import Floats, incidence, ridge
+from .additive import Floats, incidence
 
 MIN_ROWS = 30
 _FOLDS = 5
@@ -62,18 +64,13 @@ def cross_fitted(
         residuals = _smoothed(latency_ms, predicted)
         fits.append((float(np.median(np.abs(residuals))), residuals, design, penalty))
     _, best, design, penalty = min(fits, key=lambda fit: fit[0])
-    outlying = np.abs(best) > max(0.05, 6 * robust_sigma(best))
+    outlying = np.abs(best) > max(0.05, 6 * robust_deviation(best))
     # Where the model fits so badly that much seems outlying, leaving that out proves nothing.
     if outlying.any() and outlying.mean() <= 0.1:
         kept = np.where(outlying, 1e-9, 1.0) * weights
         predicted = _predict_held_out(design, latency_ms, kept, folds, penalty)
         best = _smoothed(latency_ms, predicted)
     return best - float(np.median(best))
-
-
-def robust_sigma(values: Floats) -> float:
-    """Standard deviation of a normal distribution with the same median absolute deviation."""
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def _designs(archs: Archs) -> Iterator[tuple[scipy.sparse.csr_matrix, float]]:
@@ -112,7 +109,7 @@ def _predict_held_out(
     predicted = np.empty(len(y))
     for fold in np.unique(folds):
         out = folds == fold
-        values, intercept = ridge(design[~out], y[~out], weights[~out], penalty)
+        values, intercept = sparse_ridge(design[~out], y[~out], weights[~out], penalty)
         predicted[out] = design[out] @ values + intercept
     return predicted
 
@@ -125,7 +122,7 @@ def _smoothed(y: Floats, predicted: Floats) -> Floats:
     if not spread > 0:
         return residuals
     z = np.clip((predicted - predicted.mean()) / spread, -3, 3)
-    limit = max(6 * robust_sigma(residuals), 1e-12)
+    limit = max(6 * robust_deviation(residuals), 1e-12)
     basis = np.vander(z, 6)
     target = np.clip(residuals, -limit, limit)
     curve = basis @ np.linalg.lstsq(basis, target, rcond=None)[0]

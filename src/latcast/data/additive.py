@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
 import scipy.sparse
 
+from latcast.math.least_squares import sparse_ridge
 from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]
@@ -86,7 +86,7 @@ def fit_additive(
     mean = float(w @ y / w.sum())
     if not free.size:
         return AdditiveFit(archs.space.block_space, mean, values, constant)
-    values[free], intercept = ridge(counts[:, free], y, w, penalty)
+    values[free], intercept = sparse_ridge(counts[:, free], y, w, penalty)
     return AdditiveFit(archs.space.block_space, intercept, values, constant)
 
 
@@ -100,24 +100,6 @@ def incidence(archs: Archs) -> scipy.sparse.csr_matrix:
     )
     matrix.sum_duplicates()
     return matrix[:, :rows]
-
-
-def ridge(
-    design: scipy.sparse.csr_matrix, y: Floats, weights: Floats, penalty: float
-) -> tuple[Floats, float]:
-    """Coefficients (columns,) and intercept; Gram matrix and Cholesky, the intercept is free."""
-    weights = weights / weights.mean()
-    total = float(len(weights))
-    weighted = design.multiply(weights[:, None]).tocsr()
-    mean_y = float(weights @ y / total)
-    mean_x = np.asarray(weighted.sum(axis=0)).ravel() / total
-    gram = (design.T @ weighted).toarray() - total * np.outer(mean_x, mean_x)
-    moment = weighted.T @ (y - mean_y)
-    # The second term only keeps rounding from making the matrix indefinite.
-    gram[np.diag_indices_from(gram)] += penalty + 1e-15 * np.trace(gram)
-    factor = scipy.linalg.cho_factor(gram, overwrite_a=True, check_finite=False)
-    values = scipy.linalg.cho_solve(factor, moment, check_finite=False)
-    return values, mean_y - float(mean_x @ values)
 
 
 def _checked(

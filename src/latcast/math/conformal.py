@@ -9,15 +9,111 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
+
+from .least_squares import straight_line
 
 Floats = npt.NDArray[np.float64]
 
 MAX_EXPONENT = 1.5
 NORMAL_QUANTILES = (0.1587, 0.8413)
 """Of a normal distribution, one standard deviation below and above its mean."""
+SLOPE_ROWS = 30
+"""With fewer rows the slope of errors over predictions is noise: they are taken as proportional."""
+STUDENT_SCORES = 399
+"""Scores of a distribution that is known: a level of 0.9975 is the highest that they cover."""
+_ROUNDING = 1e-9
+"""0.55 times 100 is a little more than 55 in floating point: its rank is 55 all the same."""
+
+
+def rank(scores: int, level: float) -> int:
+    """``ceil((scores + 1) * level)``: which of so many ascending scores a new one stays below.
+
+    A new score that is exchangeable with m others is at most their rank-th smallest with a
+    probability of ``level`` at least (Vovk et al. 2005, proposition 2.3; Lei et al. 2018, theorem
+    2.2). It is above ``scores`` where there are too few of them.
+    """
+    return math.ceil((scores + 1) * level - _ROUNDING)
+
+
+def covers(scores: int, level: float) -> bool:
+    """Whether so many scores are enough for a level (coverage or confidence)."""
+    return 0 < level < 1 and rank(scores, level) <= scores
+
+
+def max_level(scores: int) -> float:
+    """The highest level that so many scores cover."""
+    return scores / (scores + 1)
+
+
+def quantile(ascending: Floats, level: float, name: str = "coverage") -> float:
+    """The score that a new one stays below with a probability of ``level``.
+
+    Args:
+        ascending: scores of m held-out rows, shape (m,).
+        level: between 0 and 1.
+        name: of the level, for the message.
+
+    Raises:
+        ValueError: the level is not between 0 and 1, or asks for more scores than there are.
+    """
+    _check_level(level, name)
+    if not covers(len(ascending), level):
+        raise ValueError(
+            f"a {name} of {level} needs at least {math.ceil(level / (1 - level) - _ROUNDING)} "
+            f"calibration measurements; there are {len(ascending)}"
+        )
+    return float(ascending[rank(len(ascending), level) - 1])
+
+
+def _check_level(level: float, name: str) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"{name} must be between 0 and 1, such as 0.9; got {level}")
+
+
+@dataclass(frozen=True)
+class DeviationScores:
+    """Errors of held-out rows in units of the standard deviation that was stated for each.
+
+    Attributes:
+        sizes: absolute values, ascending, shape (m,).
+        representative: whether the rows were held out as those to be predicted will be. Errors on
+            rows like those of the training say nothing of others: an interval then reaches at
+            least as far as the stated deviation has it.
+    """
+
+    sizes: Floats
+    representative: bool = True
+
+    @classmethod
+    def of(cls, errors: Floats, *, representative: bool = True) -> DeviationScores:
+        """Of signed errors (m,)."""
+        return cls(np.sort(np.abs(errors)), representative)
+
+    def __post_init__(self) -> None:
+        if self.sizes.ndim != 1 or not len(self.sizes) or not np.isfinite(self.sizes).all():
+            raise ValueError("scores must be finite numbers, at least one")
+        if (np.diff(self.sizes) < 0).any() or self.sizes[0] < 0:
+            raise ValueError("scores must be ascending and not negative")
+
+    def covers(self, coverage: float) -> bool:
+        """Whether there are enough of them for intervals of ``coverage``."""
+        return covers(len(self.sizes), coverage)
+
+    def quantile(self, coverage: float) -> float:
+        """Deviations that an interval reaches to either side.
+
+        Raises:
+            ValueError: the coverage is not between 0 and 1, or asks for more scores.
+        """
+        size = quantile(self.sizes, coverage)
+        if self.representative:
+            return size
+        return max(size, NormalDist().inv_cdf((1 + coverage) / 2))
 
 
 @dataclass(frozen=True)
@@ -54,7 +150,7 @@ class Calibration:
         fitted on the calibration rows themselves: one number, next to m scores.
         """
         errors = true_ms - predicted_ms
-        exponent = _slope(np.log(predicted_ms), np.log(np.abs(errors) + 1e-9 * true_ms))
+        exponent = _growth(predicted_ms, np.abs(errors) + 1e-9 * true_ms)
         return cls(np.sort(errors / predicted_ms**exponent), exponent)
 
     def interval(self, predicted_ms: Floats, coverage: float) -> tuple[Floats, Floats]:
@@ -63,18 +159,15 @@ class Calibration:
         Raises:
             ValueError: ``coverage`` is not between 0 and 1, or asks for more rows than there are.
         """
+        _check_level(coverage, "coverage")
+        scale = predicted_ms**self.exponent
         if self.equal_tailed:
-            least, most = self._tails(coverage)
-            scale = predicted_ms**self.exponent
-            return np.maximum(predicted_ms + least * scale, 0.0), predicted_ms + most * scale
-        half = self._quantile(np.sort(np.abs(self.scores)), coverage, "coverage")
-        margin = half * predicted_ms**self.exponent
+            level = _one_sided(coverage)
+            upper = quantile(self.scores, level, "one-sided coverage")
+            lower = -quantile(-self.scores[::-1], level, "one-sided coverage")
+            return np.maximum(predicted_ms + lower * scale, 0.0), predicted_ms + upper * scale
+        margin = quantile(np.sort(np.abs(self.scores)), coverage) * scale
         return np.maximum(predicted_ms - margin, 0.0), predicted_ms + margin
-
-    def _tails(self, coverage: float) -> tuple[float, float]:
-        """Scores that leave out half of the rest below and above."""
-        most = self._quantile(self.scores, (1 + coverage) / 2, "coverage")
-        return -self._quantile(-self.scores[::-1], (1 + coverage) / 2, "coverage"), most
 
     def upper_bound(self, predicted_ms: Floats, confidence: float) -> Floats:
         """A bound that the true latency stays below with probability ``confidence``.
@@ -82,16 +175,13 @@ class Calibration:
         Raises:
             ValueError: as :meth:`interval`.
         """
-        return predicted_ms + (
-            self._quantile(self.scores, confidence, "confidence") * predicted_ms**self.exponent
-        )
+        scale = predicted_ms**self.exponent
+        return predicted_ms + quantile(self.scores, confidence, "confidence") * scale
 
-    def covers(self, level: float) -> bool:
-        """Whether there are enough scores for a level (coverage or confidence)."""
-        return 0 < level < 1 and self._rank(level) <= len(self.scores)
-
-    def _rank(self, level: float) -> int:
-        return math.ceil((len(self.scores) + 1) * level - 1e-9)
+    def covers(self, coverage: float) -> bool:
+        """Whether there are enough scores for an :meth:`interval` of ``coverage``."""
+        level = _one_sided(coverage) if self.equal_tailed else coverage
+        return 0 < coverage < 1 and covers(len(self.scores), level)
 
     def probability_below(self, predicted_ms: Floats, limit_ms: Floats | float) -> Floats:
         """Probability that the true latency is at most ``limit_ms``, shape (n,).
@@ -111,23 +201,22 @@ class Calibration:
         low, high = np.quantile(self.scores, NORMAL_QUANTILES)
         return np.asarray((high - low) / 2 * predicted_ms**self.exponent, dtype=np.float64)
 
-    def _quantile(self, ascending: Floats, level: float, name: str) -> float:
-        """The smallest score that at least (m + 1) * level of them do not exceed."""
-        if not 0 < level < 1:
-            raise ValueError(f"{name} must be between 0 and 1, such as 0.9; got {level}")
-        m, rank = len(ascending), self._rank(level)
-        if rank > m:
-            raise ValueError(
-                f"a {name} of {level} needs at least {math.ceil(level / (1 - level) - 1e-9)} "
-                f"calibration measurements; there are {m}"
-            )
-        return float(ascending[rank - 1])
+
+def _one_sided(coverage: float) -> float:
+    """Level of either bound that leaves out half of the rest below and half above."""
+    return (1 + coverage) / 2
 
 
-def _slope(x: Floats, y: Floats) -> float:
-    centred = x - x.mean()
-    spread = float(centred @ centred)
-    # With few rows or hardly any spread the slope is noise: take errors as proportional.
-    if len(x) < 30 or spread < 1e-6 * len(x):
+def student_scores(freedom: float, deviation: float = 1.0) -> Floats:
+    """Scores that stand for errors of Student's t distribution, ascending, shape (399,)."""
+    levels = np.arange(1, STUDENT_SCORES + 1) / (STUDENT_SCORES + 1)
+    return np.asarray(deviation * stdtrit(freedom, levels))
+
+
+def _growth(predicted: Floats, errors: Floats) -> float:
+    """Slope of log |error| over log prediction, clipped."""
+    x = np.log(predicted)
+    # Hardly any spread tells no slope either.
+    if len(x) < SLOPE_ROWS or float(((x - x.mean()) ** 2).sum()) < 1e-6 * len(x):
         return 1.0
-    return float(np.clip(centred @ (y - y.mean()) / spread, 0.0, MAX_EXPONENT))
+    return float(np.clip(straight_line(x, np.log(errors))[0], 0.0, MAX_EXPONENT))

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from latcast.data.additive import incidence
+from latcast.math.least_squares import non_negative
+from latcast.math.robust import huber_weights, reweighted
 from latcast.spaces import Archs, BlockTable
 
 Floats = npt.NDArray[np.float64]
@@ -87,29 +89,15 @@ def physics_prior(archs: Archs, latency_ms: Floats, *, robust: bool) -> Floats:
     Whole networks cannot tell how the time divides among blocks that always come together;
     physics can.
     """
-    from scipy.optimize import nnls  # half of what it takes to import a predictor
-
     table = archs.space.block_table
     facts = np.stack([table.facts[name] for name in PHYSICS], axis=1)
     totals = np.hstack([incidence(archs) @ facts, np.ones((len(archs), 1))])
-    scale = totals.max(axis=0) + 1e-300
-    totals /= scale
-    weights = np.ones(len(archs))
-    for _ in range(ROBUST_ROUNDS if robust else 1):
-        root = np.sqrt(weights)[:, None]
-        q, r = np.linalg.qr(totals * root)
-        prices, _ = nnls(r, q.T @ (latency_ms * root[:, 0]))
-        if robust:
-            weights = huber_weights(latency_ms - totals @ prices)
-    prior: Floats = facts @ (prices / scale)[:-1]
+
+    def fit(weights: Floats) -> tuple[Floats, Floats]:
+        prices = non_negative(totals, latency_ms, weights)
+        return prices, latency_ms - totals @ prices
+
+    rounds = ROBUST_ROUNDS if robust else 1
+    prices, _ = reweighted(fit, huber_weights, len(archs), rounds)
+    prior: Floats = facts @ prices[:-1]
     return prior
-
-
-def huber_weights(residual: Floats, corner: float = 2.5, cut: float = 8.0) -> Floats:
-    """Huber's weights of residuals (n,), and 0 beyond ``cut`` robust standard deviations."""
-    deviation = np.abs(residual - np.median(residual))
-    sigma = 1.4826 * float(np.median(deviation))
-    if sigma == 0.0:
-        return np.ones(len(residual))
-    z = deviation / sigma
-    return np.where(z > cut, 0.0, np.minimum(1.0, corner / np.maximum(z, corner)))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from latcast.math.least_squares import non_negative
 from latcast.spaces import Archs
 
 from ._overlap import Overlap
@@ -63,12 +64,8 @@ def _nearest_mixture(values: Floats, wanted: Floats, weights: Floats) -> Floats:
         wanted: likewise, shape (n,).
         weights: to begin with, shape (sources,).
     """
-    from scipy.optimize import nnls
-
-    pull = np.sqrt(MIXTURE_PENALTY * len(wanted))
-    left = np.vstack([values - 1.0, pull * np.eye(len(weights))])
-    found: Floats = nnls(left, np.concatenate([wanted - 1.0, pull * weights]))[0]
-    return found
+    pull = MIXTURE_PENALTY * len(wanted)
+    return non_negative(values - 1.0, wanted - 1.0, pull=pull, toward=weights)
 
 
 def _log(value: float | None) -> float | None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
-from scipy.special import stdtrit
 
-from latcast.math.conformal import Calibration
+from latcast.math.conformal import Calibration, student_scores
+from latcast.math.gaussian_process import (
+    MAX_LOG_VARIANCE,
+    MIN_LOG_VARIANCE,
+    OPTIMIZED_ROWS,
+    AveragedPosterior,
+    Regression,
+    maximize_evidence,
+)
+from latcast.math.robust import huber, reweighted, robust_deviation
 from latcast.spaces import Archs
 
-from ._evidence import LEAST, OPTIMIZED_ROWS, Hyperprior, Posterior, optimize, posterior, terms_of
 from ._network_features import Functions, NetworkFeatures
 
 Floats = npt.NDArray[np.float64]
@@ -26,12 +33,96 @@ EMPIRICAL_ROWS = 100
 """From here on, intervals are quantiles of the measurements' own left-out errors."""
 CHECKED_NETWORKS = 200
 PRIOR_WEIGHT = 10.0
-SCORES = 399
 TAIL_FREEDOM = 5.0
 OUTLIER = 3.5
 LEAST_ROBUST_ROWS = 8
 ROBUST_PASSES = 4
+FEATURE_ROUNDS = 2
 SHAPE_DEVIATION = 0.15
+DRAWS = 160
+SPREAD = 0.7
+MOST_SHRUNK = 6.0
+
+DEFAULTS = {
+    "constant": (-6.0, 2.5),
+    "sources": (-4.2, 1.0),
+    "physics": (-4.0, 1.5),
+    "blocks": (-9.3, 1.0),
+    "rows": (-9.9, 1.0),
+    "live": (-11.0, 2.0),
+    "units": (-9.0, 1.5),
+    "noise": (-8.7, 1.6),
+}
+"""Term -> mean and deviation of the logarithm of its variance, as shares of the mean latency
+squared, rounded: what suits one target given another, over pairs of targets
+(`scripts/default_variances.py`). The scale has none: see :class:`Hyperprior`."""
+
+
+@dataclass(frozen=True)
+class Hyperprior:
+    """What is believed of the variances before there is a measurement.
+
+    Attributes:
+        terms: names of the terms; the noise comes last.
+        optima: log variances that fitted other targets best, shape (targets, terms), or (0, terms).
+        log_scale_variance: of the scale, the same in all draws. The prior mean is scaled to the
+            measurements: small variances of the scale would seem likely because of that alone.
+    """
+
+    terms: tuple[str, ...]
+    optima: Floats
+    log_scale_variance: float = 0.0
+
+    @classmethod
+    def default(cls, terms: tuple[str, ...]) -> Hyperprior:
+        """The prior where no other target is known."""
+        return cls(terms, np.empty((0, len(terms))))
+
+    @property
+    def centre(self) -> Floats:
+        """Means of :data:`DEFAULTS`, shape (terms,)."""
+        return np.array([DEFAULTS.get(t, (self.log_scale_variance, 0.0))[0] for t in self.terms])
+
+    @property
+    def deviation(self) -> Floats:
+        """Deviations of :data:`DEFAULTS`, shape (terms,)."""
+        return np.array([DEFAULTS.get(t, (0.0, 0.0))[1] for t in self.terms])
+
+    @property
+    def middle(self) -> Floats:
+        """Mean of the log variances that suit other targets, or of the defaults, (terms,)."""
+        log_variances = self.optima.mean(axis=0) if len(self.optima) else self.centre
+        return self.with_scale(np.asarray(log_variances))
+
+    @property
+    def expected(self) -> Floats:
+        """Mean variance of every term, shape (terms,)."""
+        log_variances = self.optima if len(self.optima) else self.centre[None]
+        return np.asarray(np.exp(self.with_scale(log_variances.copy())).mean(axis=0))
+
+    def draws(self, n: int = DRAWS) -> Floats:
+        """Log variances, shape (n, terms): the other targets' own, and draws around them.
+
+        In half of the draws all terms but scale, constant and noise shrink together: the new
+        target may be much like what is known already.
+        """
+        rng = np.random.default_rng(0)
+        if len(self.optima):
+            start = self.optima[rng.integers(0, len(self.optima), n)]
+            result = start + SPREAD * rng.normal(size=start.shape)
+            result[: len(self.optima)] = self.optima[:n]
+        else:
+            result = self.centre + self.deviation * rng.normal(size=(n, len(self.terms)))
+        shrinks = [i for i, t in enumerate(self.terms) if t not in ("scale", "constant", "noise")]
+        shrunk = rng.uniform(0.0, MOST_SHRUNK, n) * (np.arange(n) % 2 == 1)
+        shrunk[: len(self.optima)] = 0.0
+        result[:, shrinks] -= shrunk[:, None]
+        return self.with_scale(np.clip(result, MIN_LOG_VARIANCE, MAX_LOG_VARIANCE))
+
+    def with_scale(self, log_variances: Floats) -> Floats:
+        """Set the variance of the scale in log variances (…, terms), in place."""
+        log_variances[..., [t == "scale" for t in self.terms]] = self.log_scale_variance
+        return log_variances
 
 
 class _Predicts(Protocol):
@@ -69,7 +160,7 @@ class Prior:
     """What is believed of a target's latencies before there is a measurement.
 
     A latency is ``scale * (mean + departure)``: means are 1 on average over the population,
-    departures are a Gaussian process over the terms of :mod:`._evidence`.
+    departures are a Gaussian process over the terms of :class:`Hyperprior`.
 
     Attributes:
         features: of the space's networks.
@@ -98,7 +189,9 @@ class Prior:
         """The prior over the variances of the terms."""
         hyper = self.hyper or Hyperprior.default(self.terms)
         deviation = 1.0 if self.log_scale is None else min(1.0, self.log_scale[1])
-        return replace(hyper, log_scale_variance=max(LEAST, 2 * float(np.log(deviation))))
+        return replace(
+            hyper, log_scale_variance=max(MIN_LOG_VARIANCE, 2 * float(np.log(deviation)))
+        )
 
     def design(self, archs: Archs, mean: Floats) -> list[Floats]:
         """Features by term, each (n, features of the term); ``mean`` is that of ``archs``."""
@@ -162,12 +255,6 @@ def estimate(prior: Prior, archs: Archs, latency_ms: Floats) -> Estimate:
     return Estimate(latency, calibration, scale * solved.errors)
 
 
-def student_scores(freedom: float, deviation: float = 1.0) -> Floats:
-    """Quantiles of Student's t, ascending, shape (399,)."""
-    levels = np.arange(1, SCORES + 1) / (SCORES + 1)
-    return np.asarray(deviation * stdtrit(freedom, levels))
-
-
 @dataclass(frozen=True)
 class _Solved:
     """Coefficients of a departure, in units of the mean latency, and how good they are.
@@ -195,8 +282,10 @@ def _scale(prior: Prior, mean: Floats, latency_ms: Floats) -> float:
 
 
 def _by_measurements(prior: Prior, design: list[Floats], residual: Floats) -> _Solved:
-    kernels = np.stack([f @ f.T for f in design])
-    found = posterior(kernels, residual, prior.variances)
+    terms = np.stack([f @ f.T for f in design])
+    draws = prior.variances.draws()
+    scale = np.array([name == "scale" for name in prior.terms])
+    found = AveragedPosterior.of(terms, residual, draws, fixed=scale)
     mean, variance = found.left_out()
     noise = np.ones(len(residual))
     for _ in range(ROBUST_PASSES if len(residual) >= LEAST_ROBUST_ROWS else 0):
@@ -205,7 +294,7 @@ def _by_measurements(prior: Prior, design: list[Floats], residual: Floats) -> _S
         if not (z > OUTLIER).any():
             break
         noise *= np.maximum(1.0, z / OUTLIER) ** 4
-        found = posterior(kernels, residual, prior.variances, noise)
+        found = AveragedPosterior.of(terms, residual, draws, noise, fixed=scale)
         mean, variance = found.left_out()
     coefficients = [f.T @ w for f, w in zip(design, found.weights, strict=True)]
     errors = residual - mean
@@ -218,7 +307,7 @@ def _by_measurements(prior: Prior, design: list[Floats], residual: Floats) -> _S
     return _Solved(coefficients, errors, deviation)
 
 
-def _expected_variance(prior: Prior, design: list[Floats], found: Posterior) -> float:
+def _expected_variance(prior: Prior, design: list[Floats], found: AveragedPosterior) -> float:
     """Mean variance of a new measurement over networks of the population."""
     some = prior.population[:CHECKED_NETWORKS]
     new = prior.design(some, prior.mean(some))
@@ -230,24 +319,21 @@ def _expected_variance(prior: Prior, design: list[Floats], found: Posterior) -> 
 def _by_features(design: list[Floats], residual: Floats, hyper: Hyperprior) -> _Solved:
     """Ridge regression with the variances that suit a part of the measurements best."""
     part = np.random.default_rng(1).permutation(len(residual))[:OPTIMIZED_ROWS]
-    kernels = np.stack([f[part] @ f[part].T for f in design])
-    variances = np.exp(optimize(kernels, residual[part], hyper.middle))
+    terms = np.stack([f[part] @ f[part].T for f in design])
+    variances = np.exp(maximize_evidence(terms, residual[part], hyper.middle))
     scales = np.repeat(np.sqrt(variances[:-1] / variances[-1]), [f.shape[1] for f in design])
     x = np.hstack(design) * scales
-    weights = np.ones(len(residual))
-    for _ in range(2):
-        weighted = x * weights[:, None]
-        gram = weighted.T @ x
-        gram[np.diag_indices_from(gram)] += 1.0
-        factor = cho_factor(gram, lower=True, overwrite_a=True)
-        coefficients = cho_solve(factor, weighted.T @ residual)
-        errors = residual - x @ coefficients
-        z = np.abs(errors) / (1.4826 * np.median(np.abs(errors)) + 1e-12)
-        weights = np.minimum(1.0, OUTLIER / np.maximum(z, OUTLIER)) ** 2
-    leverage = (weighted * cho_solve(factor, x.T).T).sum(axis=1)
-    errors = errors / np.maximum(1.0 - leverage, 1e-3)
+
+    def fit(weights: Floats) -> tuple[Regression, Floats]:
+        found = Regression.on(x, residual, weights)
+        return found, found.residual
+
+    def weigh(errors: Floats) -> Floats:
+        return huber(errors / (robust_deviation(errors, centre=0.0) + 1e-12), OUTLIER) ** 2
+
+    found, _ = reweighted(fit, weigh, len(residual), FEATURE_ROUNDS)
     ends = np.cumsum([f.shape[1] for f in design])[:-1]
-    return _Solved(np.split(coefficients * scales, ends), errors, None)
+    return _Solved(np.split(found.coefficients * scales, ends), found.left_out(), None)
 
 
 def _calibrate(solved: _Solved, latency_ms: Floats, scale: float) -> Calibration:
@@ -255,3 +341,8 @@ def _calibrate(solved: _Solved, latency_ms: Floats, scale: float) -> Calibration
         predicted = latency_ms - scale * solved.errors
         return Calibration.fit(np.maximum(predicted, 0.1 * latency_ms.min()), latency_ms)
     return Calibration(student_scores(TAIL_FREEDOM, solved.deviation), 1.0)
+
+
+def terms_of(groups: Iterable[str]) -> tuple[str, ...]:
+    """Names of all terms for groups of features: scale and constant first, the noise last."""
+    return ("scale", "constant", *groups, "noise")

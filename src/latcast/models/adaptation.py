@@ -8,6 +8,7 @@ import numpy as np
 
 from latcast._names import unknown_name
 from latcast.data import LatencyDataset
+from latcast.math.least_squares import non_negative, straight_line
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import LOWEST_SHARE, MIN_ROWS, Fitted, Floats, Predictor, set_aside
@@ -102,7 +103,7 @@ def transferred(base: Predictor, space: SearchSpace) -> LookupTable:
     known = np.flatnonzero(occurs)
     values = total[known] / occurs[known]
     old, new = _facts(base.space)[known], _facts(space)
-    prices = _prices(old, values)
+    prices = non_negative(old, np.maximum(values, 0.0))
     nearest = _nearest(old, new)
     ratio = (new @ prices + 1e-12) / (old @ prices + 1e-12)[nearest]
     carried = values[nearest] * np.clip(ratio, 1 / MOST_SCALED, MOST_SCALED)
@@ -113,14 +114,6 @@ def transferred(base: Predictor, space: SearchSpace) -> LookupTable:
 def _facts(space: SearchSpace) -> Floats:
     facts = space.block_table.facts
     return np.stack([facts[name] for name in PHYSICS], axis=1)
-
-
-def _prices(facts: Floats, values: Floats) -> Floats:
-    from scipy.optimize import nnls
-
-    scale = facts.max(axis=0) + 1e-300
-    prices: Floats = nnls(facts / scale, np.maximum(values, 0.0))[0] / scale
-    return prices
 
 
 def _nearest(old: Floats, new: Floats) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
@@ -162,12 +155,9 @@ def _fitted(base: Predictor, few: LatencyDataset, origin: Predictor) -> Fitted:
 
 def _scaled(base: Predictor, archs: Archs, latency_ms: Floats) -> Bayes:
     predicted = base.predict(archs)
-    centred = predicted - predicted.mean()
-    spread = float(centred @ centred)
-    slope = float(centred @ latency_ms) / spread if spread else 0.0
+    slope, constant = straight_line(predicted, latency_ms)
     if slope <= 0.0:  # a base that ranks these networks the wrong way round
-        slope = float(latency_ms.mean() / predicted.mean())
-    constant = float(latency_ms.mean() - slope * predicted.mean())
+        slope, constant = float(latency_ms.mean() / predicted.mean()), 0.0
     features = NetworkFeatures(_population(base, base.fitted.seen)[0])
     latency = Blend(features.constant(constant), base, slope)
     return Bayes.from_blend(latency, LOWEST_SHARE * float(latency_ms.min()))

@@ -14,14 +14,19 @@ from latcast._model_file import ModelFile, read_model, write_model
 from latcast._names import unknown_name
 from latcast.data import LatencyDataset
 from latcast.devices import Device, Target, devices
+from latcast.math.gaussian_process import (
+    MAX_LOG_VARIANCE,
+    MIN_LOG_VARIANCE,
+    OPTIMIZED_ROWS,
+    maximize_evidence,
+)
 from latcast.spaces import Archs, SearchSpace, space
 
 from ._base import LOWEST_SHARE, MIN_ROWS, Fitted
-from ._evidence import LEAST, MOST, OPTIMIZED_ROWS, Hyperprior, optimize
 from ._expectation import expect
 from ._network_features import UNITS, Functions, NetworkFeatures, Units, population
 from ._similarity import Source, TargetSpec, positive, similarities
-from ._transfer import Blend, Prior, estimate
+from ._transfer import Blend, Hyperprior, Prior, estimate
 from .bayes import Bayes
 
 Floats = npt.NDArray[np.float64]
@@ -231,7 +236,7 @@ class BaseModel:
         scale = float(np.median(data.latency_ms[rows]) / np.median(mean))
         kernels = np.stack([f @ f.T for f in prior.design(archs[rows], mean)])
         residual = data.latency_ms[rows] / scale - mean
-        return optimize(kernels, residual, Hyperprior.default(prior.terms).centre)
+        return maximize_evidence(kernels, residual, Hyperprior.default(prior.terms).centre)
 
     def _mean(self, spec: TargetSpec, kept: list[int]) -> tuple[Functions, tuple[float, float]]:
         """Mean and log scale that are expected of a target, from some of the sources."""
@@ -302,8 +307,10 @@ class BaseModel:
         for name, shape in (("constant", (count,)), ("optima", (count, terms))):
             if t[name].shape != shape:
                 raise ValueError(f"array {name!r} must have shape {shape}; got {t[name].shape}")
-        if (t["optima"] < LEAST).any() or (t["optima"] > MOST).any():
-            raise ValueError(f"log variances must be from {LEAST:g} to {MOST:g}")
+        if (t["optima"] < MIN_LOG_VARIANCE).any() or (t["optima"] > MAX_LOG_VARIANCE).any():
+            raise ValueError(
+                f"log variances must be from {MIN_LOG_VARIANCE:g} to {MAX_LOG_VARIANCE:g}"
+            )
         self._values = self._functions(self._population)
         self._optima = t["optima"]
         return self

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from latcast.math.design import conditioned_on_first, i_optimal
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import Floats, Predictor
@@ -64,7 +64,8 @@ def suggest(
     networks = candidates if measured is None else measured.concatenate(candidates)
     prior = _prior(space, base)
     covariance, noise = _covariance(prior, networks.space.expand(networks))
-    return candidates[_greedy(_given_first(covariance, noise, known), noise, samples)]
+    left = conditioned_on_first(covariance, noise, known)
+    return candidates[i_optimal(left, noise, samples)]
 
 
 def _fresh(space: SearchSpace, candidates: Archs, measured: Archs | None) -> Archs:
@@ -98,22 +99,3 @@ def _covariance(prior: Prior, networks: Archs) -> tuple[Floats, float]:
     design = prior.design(networks, prior.mean(networks))
     x = np.hstack([np.sqrt(v) * f for v, f in zip(variances[:-1], design, strict=True)])
     return x @ x.T, float(variances[-1])
-
-
-def _given_first(covariance: Floats, noise: float, known: int) -> Floats:
-    """The covariance of the other networks once the first ``known`` are measured."""
-    inside = covariance[:known, :known] + noise * np.eye(known)
-    across = covariance[:known, known:]
-    return np.asarray(covariance[known:, known:] - across.T @ np.linalg.solve(inside, across))
-
-
-def _greedy(covariance: Floats, noise: float, samples: int) -> npt.NDArray[np.int64]:
-    """Positions of the candidates that take the most variance away, in order."""
-    picked: list[int] = []
-    for _ in range(samples):
-        gain = (covariance**2).sum(axis=0) / (np.diag(covariance) + noise)
-        gain[picked] = -np.inf
-        picked.append(int(np.argmax(gain)))
-        column = covariance[:, picked[-1]]
-        covariance = covariance - np.outer(column, column) / (column[picked[-1]] + noise)
-    return np.array(picked, dtype=np.int64)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from latcast.math.least_squares import straight_line
 from latcast.spaces import Archs
 
 from ._base import LOWEST_SHARE, Floats, Predictor, State
@@ -20,10 +21,7 @@ class Flops(Predictor):
 
     def _fit(self, archs: Archs, latency_ms: Floats, rng: np.random.Generator) -> None:
         macs = self._macs(archs).sum(axis=1)
-        centred = macs - macs.mean()
-        spread = float(centred @ centred)
-        self._ms_per_mac = float(centred @ latency_ms) / spread if spread else 0.0
-        self._intercept = float(latency_ms.mean() - self._ms_per_mac * macs.mean())
+        self._ms_per_mac, self._intercept = straight_line(macs, latency_ms)
         self._lowest_ms = LOWEST_SHARE * float(latency_ms.min())
 
     def _predict(self, archs: Archs) -> Floats:

@@ -28,11 +28,12 @@ import numpy as np
 import numpy.typing as npt
 from numpy.linalg import LinAlgError
 
-from latcast.math.ridge import Ridge
+from latcast.math.least_squares import Ridge
+from latcast.math.robust import huber_weights, reweighted
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import LOWEST_SHARE, Floats, Predictor, State
-from ._block_features import ROBUST_ROUNDS, BlockFeatures, huber_weights, physics_prior
+from ._block_features import ROBUST_ROUNDS, BlockFeatures, physics_prior
 from ._form import Form, no_values
 from ._tunable import Choice, Whole
 
@@ -203,14 +204,15 @@ def _fit_base(features: BlockFeatures, latency_ms: Floats, robust: bool) -> tupl
     block = BASE_PENALTY if len(latency_ms) >= FEW * general.sum() else FEW_BASE_PENALTY
     penalty = np.where(features.kinds == 0, PHYSICS_PENALTY, block)
     x = features.matrix[:, general]
-    weights = np.ones(len(latency_ms))
-    for _ in range(ROBUST_ROUNDS if robust else 1):
+
+    def fit(weights: Floats) -> tuple[Floats, Floats]:
         coefficients, intercept = Ridge(x, latency_ms, weights).solve(penalty[general])
-        residual = latency_ms - intercept - x @ coefficients
-        if robust:
-            weights = huber_weights(residual)
+        return coefficients, latency_ms - intercept - x @ coefficients
+
+    rounds = ROBUST_ROUNDS if robust else 1
+    weigh = huber_weights if robust else np.ones_like
     full = np.zeros(len(features.kinds))
-    full[general] = coefficients
+    full[general], weights = reweighted(fit, weigh, len(latency_ms), rounds)
     return features.row_values(full), weights
 
 

@@ -26,13 +26,6 @@ from latcast.models.accuracy import (
 from latcast.models.accuracy import gaussian_process as module
 from latcast.models.accuracy._encoding import Encoding, sizes
 from latcast.models.accuracy._kernel import TERMS, Kernel, WeightedSum, terms
-from latcast.models.accuracy._regression import (
-    Believed,
-    Conditioned,
-    Scale,
-    condition,
-    condition_on_part,
-)
 from latcast.models.accuracy._warp import POWERS, Warp
 from latcast.spaces import Archs, space
 
@@ -161,78 +154,6 @@ def test_dead_code_has_no_live_size() -> None:
     assert unused[0, 5] < unused[0, 0]  # the convolution leads nowhere
 
 
-# -- regression ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def problem() -> tuple[tuple[Floats, Floats], Floats, Believed]:
-    of = encoded(40, 7)
-    u = np.sin(3 * of[0][:, 0]) + of[1][:, 1] + np.random.default_rng(8).normal(0, 0.2, 40)
-    return of, u, Believed(Kernel(VARIANCES), 0.05, Scale(Warp(-1.0), 0.0, 1.0))
-
-
-def predicted(
-    found: Conditioned, believed: Believed, new: Any, basis: Any
-) -> tuple[Floats, Floats]:
-    cross = believed.kernel(new, basis)
-    variance = believed.kernel.own(new) - ((cross @ found.knowledge) * cross).sum(axis=1)
-    return cross @ found.weights, variance
-
-
-def rows_of(of: tuple[Floats, Floats], rows: Any) -> tuple[Floats, Floats]:
-    return of[0][rows], of[1][rows]
-
-
-def test_exact_is_the_textbook(problem: Any) -> None:
-    """Algorithm 2.1 of Rasmussen and Williams, with the inverse written out."""
-    of, u, believed = problem
-    new = encoded(9, 9)
-    mean, variance = predicted(condition(of, u, believed), believed, new, of)
-    kernel = believed.kernel
-    inverse = np.linalg.inv(kernel(of, of) + 0.05 * np.eye(40))
-    cross = kernel(new, of)
-    np.testing.assert_allclose(mean, cross @ inverse @ u, atol=1e-9)
-    expected = np.diag(kernel(new, new) - cross @ inverse @ cross.T)
-    np.testing.assert_allclose(variance, expected, atol=1e-9)
-
-
-def test_left_out_residuals_are_those_of_fits_without_the_row(problem: Any) -> None:
-    of, u, believed = problem
-    got = condition(of, u, believed).scores
-    for row in (0, 11, 39):
-        rest = np.delete(np.arange(40), row)
-        found = condition(rows_of(of, rest), u[rest], believed)
-        mean, variance = predicted(found, believed, rows_of(of, [row]), rows_of(of, rest))
-        expected = abs(u[row] - mean[0]) / np.sqrt(variance[0] + believed.noise)
-        assert got[row] == pytest.approx(expected)
-
-
-def test_a_basis_of_nearly_all_is_nearly_exact(problem: Any) -> None:
-    of, u, believed = problem
-    new, rows = encoded(9, 9), np.arange(39)
-    exact = predicted(condition(of, u, believed), believed, new, of)
-    found = condition_on_part(of, u, believed, rows)
-    part = predicted(found, believed, new, rows_of(of, rows))
-    # The row without a place in the basis tells little else than those that have one.
-    assert np.corrcoef(part[0], exact[0])[0, 1] > 0.95
-    np.testing.assert_allclose(part[1], exact[1], rtol=0.3)
-
-
-def test_left_out_residuals_on_a_basis_are_those_of_fits_without_the_row(problem: Any) -> None:
-    of, u, believed = problem
-    rows = np.arange(0, 40, 2)
-    basis = rows_of(of, rows)
-    got = condition_on_part(of, u, believed, rows).scores
-    others = np.setdiff1d(np.arange(40), rows)
-    assert got.shape == (20,)
-    for n in (0, 7, 19):
-        rest = np.delete(np.arange(40), others[n])
-        found = condition_on_part(rows_of(of, rest), u[rest], believed, np.searchsorted(rest, rows))
-        mean, variance = predicted(found, believed, rows_of(of, [others[n]]), basis)
-        expected = abs(u[others[n]] - mean[0]) / np.sqrt(variance[0] + believed.noise)
-        assert got[n] == pytest.approx(expected, rel=1e-3)
-
-
 # -- model --------------------------------------------------------------------------------------
 
 
@@ -313,7 +234,7 @@ def test_a_coverage_needs_rows(model: GaussianProcess, cells: AccuracyData) -> N
     for coverage in (0.0, 1.0, float("nan")):
         with pytest.raises(ValueError, match="between 0 and 1"):
             model.predict_interval(cells.archs, coverage)
-    with pytest.raises(ValueError, match=r"needs 999 training rows at least; there were \d+"):
+    with pytest.raises(ValueError, match="needs at least 999 calibration measurements"):
         model.predict_interval(cells.archs, 0.999)
 
 

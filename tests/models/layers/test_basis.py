@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latcast.graph import KERNEL_FACTS
+from latcast.math.gaussian_process import squared_exponential
 from latcast.models.layers._basis import (
     KIND_DEVIATION,
     LABEL_DEVIATION,
@@ -21,7 +22,6 @@ from latcast.models.layers._basis import (
     log_facts,
 )
 from latcast.models.layers._kernels import ALL_KINDS, KernelCounts
-from latcast.models.layers._processes import alike
 
 MakeCounts = Callable[..., KernelCounts]
 LARGE, SMALL = Scale(0.8, 3.0, 4), Scale(0.3, 1.5, 7)
@@ -130,7 +130,7 @@ def test_a_basis_grows_by_what_is_new_alone(made_kernels: MakeCounts) -> None:
     old = basis.points / unit
     fresh = basis.extended(made_kernels(rng, ["conv"] * 30), most_points=20)[0].points / unit
     unlike = [p for p in fresh if not (p == old).all(axis=1).any()]
-    assert all(alike(old, p[None]).max() < 0.9 for p in unlike)
+    assert all(squared_exponential(old, p[None]).max() < 0.9 for p in unlike)
 
 
 def test_log_facts_of_nothing_and_of_registers(made_kernels: MakeCounts) -> None:

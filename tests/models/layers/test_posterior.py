@@ -7,20 +7,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
+from latcast.math.laplace import ROUNDED, NormalWeights
+from latcast.math.robust import HUBER_CORNER
 from latcast.models.layers._kernels import ALL_KINDS, KernelCounts
 from latcast.models.layers._posterior import (
-    HUBER_CORNER,
     PROFILE_DEVIATION,
-    ROUNDED,
     Noise,
     Observed,
-    Weights,
-    huber,
     learn,
     network_deviation,
     network_shares,
@@ -30,10 +26,10 @@ MakeCounts = Callable[..., KernelCounts]
 NOISE = Noise(0.02, 0.1, 0.1)
 
 
-def exact_weights(mean: np.ndarray, covariance: np.ndarray) -> Weights:
+def exact_weights(mean: np.ndarray, covariance: np.ndarray) -> NormalWeights:
     """A normal distribution as weights are kept, without rounding."""
     prior = np.full(len(mean), 2 * np.linalg.eigvalsh(covariance).max())
-    return Weights(mean, prior, np.linalg.cholesky(np.diag(prior) - covariance))
+    return NormalWeights(mean, prior, np.linalg.cholesky(np.diag(prior) - covariance))
 
 
 def line(make: MakeCounts, rng: np.random.Generator, n: int, p: int, q: int) -> tuple[
@@ -200,26 +196,6 @@ def test_one_wild_time_moves_little(made_kernels: MakeCounts) -> None:
     assert abs(means[1] - means[0]) < 0.03
 
 
-@given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20)
-def test_variance_is_that_of_the_covariance(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    root = rng.normal(size=(5, 5))
-    covariance = root @ root.T + 0.5 * np.eye(5)
-    weights = exact_weights(rng.normal(size=5), covariance)
-    np.testing.assert_allclose(weights.covariance, covariance, atol=1e-9)
-    features = rng.normal(size=(7, 5))
-    exact = np.diag(features @ covariance @ features.T)
-    least = ROUNDED * (features**2 @ weights.prior)
-    np.testing.assert_allclose(weights.variance(features), np.maximum(exact, least))
-
-
-def test_variance_before_data_is_the_prior() -> None:
-    weights = Weights.standard(3)
-    np.testing.assert_array_equal(weights.covariance, np.eye(3))
-    np.testing.assert_allclose(weights.variance(np.array([[1.0, 2.0, 0.0]])), [5.0])
-
-
 def test_shares_and_deviations_in_closed_form() -> None:
     counts = sp.csr_matrix(np.array([[2.0, 1.0], [0.0, 3.0]]))
     total, shares = network_shares(counts, np.log([1.0, 2.0]))
@@ -239,7 +215,3 @@ def test_times_are_averaged_over_the_networks_that_have_them(made_kernels: MakeC
     assert number.tolist() == [2, 1]
     means = observed.mean_where_timed(np.array([[1.0], [3.0]]))
     np.testing.assert_allclose(means, [[2], [1]])
-
-
-def test_huber_weights_fall_beyond_the_corner() -> None:
-    np.testing.assert_allclose(huber(np.array([0, -1, 2.5, 5, -25])), [1, 1, 1, 0.5, 0.1])

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._model_file import ModelFile
+from latcast.math.gaussian_process import Projected
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
@@ -16,7 +17,7 @@ from ._base import KIND
 from ._checks import checked_resolutions
 from ._encoding import Encoding
 from ._kernel import TERMS, Kernel
-from ._regression import Believed, Conditioned, Scale
+from ._regression import Believed, Scale
 from ._warp import POWERS, Warp
 
 GAUSSIAN_PROCESS = "gaussian-process"
@@ -40,7 +41,7 @@ class Parts:
     encoding: Encoding
     basis: Archs
     believed: Believed
-    conditioned: Conditioned
+    conditioned: Projected
     resolutions: tuple[int, ...] | None
     card: dict[str, Any] = field(default_factory=dict)
 
@@ -99,7 +100,7 @@ def unpacked(model: ModelFile) -> tuple[Parts, str]:
         Encoding(t["centre"], t["factor"], own.one_hot(basis[:1]).shape[1]),
         basis,
         Believed(Kernel(t["variances"]), noise, Scale(Warp(float(power)), mean, spread)),
-        Conditioned(t["weights"], knowledge, t["scores"].astype(np.float64)),
+        Projected(t["weights"], knowledge, t["scores"].astype(np.float64)),
         _resolutions(header["resolutions"], space),
         dict(header["card"]),
     )

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._model_file import read_model, write_model
+from latcast.math.conformal import quantile
+from latcast.math.gaussian_process import Projected
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import AccuracyModel, Floats
@@ -23,10 +25,8 @@ from ._regression import (
     BASIS_SHARE,
     MOST_BASIS,
     Believed,
-    Conditioned,
     believe,
     condition,
-    condition_on_part,
 )
 from ._trained import GAUSSIAN_PROCESS, Parts, packed, unpacked
 
@@ -147,7 +147,8 @@ class GaussianProcess(AccuracyModel):
             ValueError: ``coverage`` is not between 0 and 1, or asks for more rows than there were.
         """
         u, deviation = self._posterior(archs)
-        margin = self._quantile(coverage) * np.sqrt(deviation**2 + self._parts.believed.noise)
+        scores = self._parts.conditioned.scores
+        margin = quantile(scores, coverage) * np.sqrt(deviation**2 + self._parts.believed.noise)
         inverse = self._parts.believed.scale.inverse
         return inverse(u - margin), inverse(u + margin)
 
@@ -163,18 +164,6 @@ class GaussianProcess(AccuracyModel):
             mean[part] = cross @ found.weights
             variance[part] = kernel.own(encoded) - ((cross @ found.knowledge) * cross).sum(axis=1)
         return mean, np.sqrt(np.maximum(variance, 0.0))
-
-    def _quantile(self, coverage: float) -> float:
-        scores = self._parts.conditioned.scores
-        if not 0 < coverage < 1:
-            raise ValueError(f"the coverage must be between 0 and 1, such as 0.9; got {coverage}")
-        rank = math.ceil((len(scores) + 1) * coverage)
-        if rank > len(scores):
-            raise ValueError(
-                f"a coverage of {coverage} needs {math.ceil(coverage / (1 - coverage))} training "
-                f"rows at least; there were {len(scores)}"
-            )
-        return float(scores[rank - 1])
 
     def _noise(self) -> float:
         scale, half = self._parts.believed.scale, math.sqrt(self._parts.believed.noise)
@@ -220,12 +209,12 @@ def _conditioned(
     believed: Believed,
     different: npt.NDArray[np.intp],
     rng: np.random.Generator,
-) -> tuple[npt.NDArray[np.intp], Conditioned]:
+) -> tuple[npt.NDArray[np.intp], Projected]:
     """Rows of the basis, and what the labels tell; the scores ascend."""
     n = len(u)
     if n <= MOST_BASIS:
         rows, found = np.arange(n), condition(encoded, u, believed)
     else:
         rows = np.sort(rng.permutation(different)[: min(MOST_BASIS, int(BASIS_SHARE * n))])
-        found = condition_on_part(encoded, u, believed, rows)
-    return rows, Conditioned(found.weights, found.knowledge, np.sort(found.scores))
+        found = condition(encoded, u, believed, rows)
+    return rows, replace(found, scores=np.sort(found.scores))

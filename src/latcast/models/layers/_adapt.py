@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from latcast.math.laplace import NormalWeights
+
 from ._basis import SCALE_DEVIATION
 from ._model import LayerModel
-from ._posterior import Observed, Weights, learn
+from ._posterior import Observed, learn
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,7 +36,7 @@ def adapted_model(base: LayerModel, few: Observed, *, same_target: bool) -> Laye
     columns = np.concatenate([columns, basis.size + np.arange(base.whole.size)])
     size = basis.size + base.whole.size
     scale = SAME_TARGET_SCALE if same_target else OTHER_TARGET_SCALE
-    best: tuple[float, Weights | None] = (-np.inf, None)
+    best: tuple[float, NormalWeights | None] = (-np.inf, None)
     for shift in SHIFTS[same_target]:
         before = _loosened(base.weights, columns, size, shift, scale)
         weights, evidence = learn(few, log_prices, features, whole, base.noise, before)
@@ -45,12 +47,12 @@ def adapted_model(base: LayerModel, few: Observed, *, same_target: bool) -> Laye
 
 
 def _loosened(
-    weights: Weights,
+    weights: NormalWeights,
     columns: npt.NDArray[np.int64],
     size: int,
     shift: float,
     scale: float,
-) -> Weights:
+) -> NormalWeights:
     """What the base knows, in the columns of a wider basis, and that much may be different."""
     mean = np.zeros(size)
     prior = np.ones(size)
@@ -58,4 +60,4 @@ def _loosened(
     mean[columns], prior[columns], gained[columns] = weights.mean, weights.prior, weights.gained
     prior += shift**2
     prior[0] += (scale / SCALE_DEVIATION) ** 2
-    return Weights(mean, prior, gained)
+    return NormalWeights(mean, prior, gained)

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.graph import KERNEL_FACTS
+from latcast.math.gaussian_process import process_features, spread_points, squared_exponential
 
 from ._kernels import ALL_KINDS, KernelCounts
-from ._processes import alike, process_features, spread
 
 Floats = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.int64]
@@ -104,7 +104,7 @@ class Basis:
             own = z[kernels.kinds == kind]
             if len(own):
                 centres[kind] = own.mean(axis=0)
-            points.append(spread(own / LENGTHS, most) * LENGTHS)
+            points.append(spread_points(own / LENGTHS, most) * LENGTHS)
         kinds = np.repeat(np.arange(len(points)), [len(p) for p in points])
         return cls(
             centres, np.concatenate(points), kinds, tuple(sorted(set(kernels.labels))), scales
@@ -157,9 +157,10 @@ class Basis:
         points, kinds = [], []
         for kind in range(len(ALL_KINDS)):
             old = self.points[self.point_kinds == kind]
-            new = spread(z[kernels.kinds == kind] / LENGTHS, most_points) * LENGTHS
+            new = spread_points(z[kernels.kinds == kind] / LENGTHS, most_points) * LENGTHS
             if len(old) and len(new):
-                new = new[alike(old / unit, new / unit).max(axis=0) < ALIKE]
+                near = squared_exponential(old / unit, new / unit).max(axis=0)
+                new = new[near < ALIKE]
             points += [old, new]
             kinds += [kind] * (len(old) + len(new))
         labels = (*self.labels, *sorted(set(kernels.labels) - set(self.labels)))

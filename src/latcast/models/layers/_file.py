@@ -10,14 +10,15 @@ import numpy.typing as npt
 
 from latcast._model_file import ModelFile, read_model, write_model
 from latcast.devices import Target
+from latcast.math.conformal import DeviationScores
+from latcast.math.laplace import NormalWeights
 
 from ._basis import LENGTHS, Basis, Scale
 from ._kernels import ALL_KINDS, OPS
 from ._model import LayerModel
-from ._posterior import Noise, Weights
+from ._posterior import Noise
 from ._prices import WORK, Prices
 from ._ranges import CHECKED, Ranges
-from ._scores import Scores
 from ._whole import WHOLE_FACTS, Whole
 
 Floats = npt.NDArray[np.float64]
@@ -32,7 +33,7 @@ def write(
     target: Target,
     model: LayerModel,
     ranges: Ranges,
-    scores: Scores,
+    scores: DeviationScores,
     card: dict[str, Any],
 ) -> None:
     """Write a model file, atomically."""
@@ -62,7 +63,7 @@ def write(
         "ops": list(OPS),
         "checked": list(CHECKED),
         "labels": list(basis.labels),
-        "on_families": scores.on_families,
+        "on_families": scores.representative,
         "scales": [[s.amplitude, s.stretch, s.most_points] for s in basis.scales],
         "noise": [model.noise.network, model.noise.kernel, model.noise.timing],
         "card": card,
@@ -70,7 +71,10 @@ def write(
     write_model(path, ModelFile(header, tensors))
 
 
-def read(path: str | Path, kind: str) -> tuple[Target, LayerModel, Ranges, Scores, dict[str, Any]]:
+Contents = tuple[Target, LayerModel, Ranges, DeviationScores, dict[str, Any]]
+
+
+def read(path: str | Path, kind: str) -> Contents:
     """The inverse of :func:`write`.
 
     Raises:
@@ -86,9 +90,7 @@ def read(path: str | Path, kind: str) -> tuple[Target, LayerModel, Ranges, Score
         raise ValueError(f"{path} must be a latcast layer model; got: {error}") from error
 
 
-def _restored(
-    file: ModelFile, kind: str
-) -> tuple[Target, LayerModel, Ranges, Scores, dict[str, Any]]:
+def _restored(file: ModelFile, kind: str) -> Contents:
     header = file.header
     if header["kind"] != kind:
         raise ValueError(f"a model of the kind {header['kind']!r}")
@@ -105,7 +107,7 @@ def _restored(
     )
     whole = Whole(t["whole_centre"], t["whole_points"])
     _check_shapes(basis, whole, t)
-    weights = Weights(t["mean"], t["prior"], t["gained"])
+    weights = NormalWeights(t["mean"], t["prior"], t["gained"])
     noise = Noise(*(_positive(v) for v in header["noise"]))
     unseen = t["low"] < 0
     ranges = Ranges(np.where(unseen, np.inf, t["low"]), np.where(unseen, -np.inf, t["high"]))
@@ -120,7 +122,7 @@ def _restored(
         Target.parse(header["target"]),
         model,
         ranges,
-        Scores(t["scores"], header["on_families"] is True),
+        DeviationScores(t["scores"], header["on_families"] is True),
         dict(header["card"]),
     )
 

@@ -9,10 +9,11 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from latcast.graph import UNKNOWN
+from latcast.math.laplace import NormalWeights
 
 from ._basis import Basis
 from ._kernels import ALL_KINDS, KernelCounts
-from ._posterior import Noise, Weights, network_deviation, network_shares
+from ._posterior import Noise, network_deviation, network_shares
 from ._prices import Prices
 from ._whole import Whole
 
@@ -56,7 +57,7 @@ class LayerModel:
     prices: Prices
     basis: Basis
     whole: Whole
-    weights: Weights
+    weights: NormalWeights
     noise: Noise
 
     def forecast(self, kernels: KernelCounts, beyond: Floats | float = 0.0) -> Forecast:

@@ -6,7 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from ._posterior import Observed, huber
+from latcast.math.least_squares import non_negative
+from latcast.math.robust import huber, reweighted, robust_deviation
+
+from ._posterior import Observed
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,8 +43,6 @@ def without_overhead(observed: Observed) -> Observed:
 
 
 def _overhead_ms(observed: Observed) -> float:
-    from scipy.optimize import nnls
-
     counts, times = observed.kernels.counts, observed.times_ms
     timed = _row_sums(counts.multiply(times != 0))
     # Only networks that were timed almost as a whole can tell.
@@ -50,14 +51,16 @@ def _overhead_ms(observed: Observed) -> float:
         return 0.0
     profiled_ms = _row_sums(times.multiply(counts))[rows]
     design = np.stack([profiled_ms, -timed[rows]], axis=1) / observed.total_ms[rows, None]
-    weights = np.ones(len(rows))
-    solution = np.zeros(2)
-    for _ in range(ROUNDS):
-        solution, _ = nnls(design * weights[:, None], weights)
-        residual = 1 - design @ solution
-        scale = 1.4826 * float(np.median(np.abs(residual))) + 1e-12
-        weights = np.sqrt(huber(residual / scale))
-    factor, overhead = solution
+    ones = np.ones(len(rows))
+
+    def fit(weights: Floats) -> tuple[Floats, Floats]:
+        solution = non_negative(design, ones, weights)
+        return solution, ones - design @ solution
+
+    def weigh(residual: Floats) -> Floats:
+        return huber(residual / (robust_deviation(residual, centre=0.0) + 1e-12))
+
+    (factor, overhead), _ = reweighted(fit, weigh, len(rows), ROUNDS)
     return float(overhead / factor) if factor > 0 else 0.0
 
 

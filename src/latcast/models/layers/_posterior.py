@@ -8,22 +8,19 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from scipy.linalg import cho_solve, cholesky, eigh, inv
+from scipy.linalg import inv
+
+from latcast.math.laplace import NormalWeights, laplace, mode
+from latcast.math.robust import HUBER_CORNER, huber
 
 from ._kernels import ALL_KINDS, KernelCounts
 
 Floats = npt.NDArray[np.float64]
 
-ROUNDS = 12
-HALVINGS = 8
-CONVERGED = 1e-3
 CLOCK_MS = 1e-3
 """Step of the clocks of profilers."""
 PROFILE_DEVIATION = 0.2
 """How much a profiler's times of a kind may differ from what the kind takes without it."""
-HUBER_CORNER = 2.5
-ROUNDED = 0.02
-"""Share of a variance that is not kept."""
 
 
 @dataclass(frozen=True)
@@ -75,55 +72,20 @@ class Observed:
         return np.asarray((where.T @ values)[rows] / count[:, None])
 
 
-@dataclass(frozen=True)
-class Weights:
-    """What is known of the weights of p features: a normal distribution.
-
-    Attributes:
-        mean: shape (p,).
-        prior: variances before anything was learnt, shape (p,).
-        gained: what data took from them: the covariance is ``diag(prior) - gained @ gained.T``;
-            shape (p, rank).
-    """
-
-    mean: Floats
-    prior: Floats
-    gained: Floats
-
-    @classmethod
-    def standard(cls, p: int) -> Weights:
-        """Independent and standard normal."""
-        return cls(np.zeros(p), np.ones(p), np.zeros((p, 0)))
-
-    @property
-    def covariance(self) -> Floats:
-        """Shape (p, p)."""
-        return np.asarray(np.diag(self.prior) - self.gained @ self.gained.T)
-
-    def variance(self, features: Floats) -> Floats:
-        """Variance of what ``features`` (n, p) times the weights is, shape (n,)."""
-        before = features**2 @ self.prior
-        taken = features @ self.gained
-        # What is kept of a covariance is rounded: no variance falls below that.
-        least = ROUNDED * before
-        return np.asarray(np.maximum(before - np.einsum("nr,nr->n", taken, taken), least))
-
-
 def learn(
     observed: Observed,
     log_prices: Floats,
     features: Floats,
     whole: Floats,
     noise: Noise,
-    before: Weights | None = None,
-) -> tuple[Weights, float]:
+    before: NormalWeights | None = None,
+) -> tuple[NormalWeights, float]:
     """Weights of features after the data, and the logarithm of the evidence.
 
     The logarithm of a kernel's milliseconds in a network is that of its price plus
     ``features @ weights``, plus ``whole @ weights`` of the network, and a network's latency is the
     sum over its kernels; the logarithm of the sum is linear in the weights to first order, with
-    the kernels' shares as slopes. Weights are found by Gauss and
-    Newton's method with halved steps, and Huber's weights for the profiler's times.
+    the kernels' shares as slopes. The profiler's times have Huber's weights.
 
     Args:
         observed: networks and kernels.
@@ -134,33 +96,12 @@ def learn(
         before: what is known of the weights; standard normal by default.
     """
     p = features.shape[1] + whole.shape[1]
-    before = before or Weights.standard(p)
+    before = before or NormalWeights.standard(p)
     problem = _Problem(observed, log_prices, features, whole, noise, before)
-    weights = problem.centre
-    energy = problem.energy(weights)
-    for _ in range(ROUNDS):
-        step = problem.step(weights)
-        for halving in range(HALVINGS):
-            moved = weights + step * 0.5**halving
-            lower = problem.energy(moved)
-            if lower < energy:
-                break
-        else:
-            break
-        gain, weights, energy = energy - lower, moved, lower
-        if gain < CONVERGED:
-            break
-    covariance, evidence = problem.laplace(weights)
-    return Weights(weights[:p], before.prior, _gained(before.prior, covariance[:p, :p])), evidence
-
-
-def _gained(prior: Floats, covariance: Floats) -> Floats:
-    """Square root of what the data took from the variances, but for what is next to nothing."""
-    root = np.sqrt(prior)
-    taken = np.eye(len(prior)) - covariance / np.outer(root, root)
-    values, vectors = eigh(taken)
-    kept = values > ROUNDED
-    return np.asarray(root[:, None] * vectors[:, kept] * np.sqrt(np.minimum(values[kept], 1.0)))
+    weights = mode(problem, problem.centre)
+    covariance, evidence = laplace(problem, weights)
+    learnt = NormalWeights.learnt(weights[:p], before.prior, covariance[:p, :p])
+    return learnt, evidence - problem.constant
 
 
 class _Problem:
@@ -173,7 +114,7 @@ class _Problem:
         features: Floats,
         whole: Floats,
         noise: Noise,
-        before: Weights,
+        before: NormalWeights,
     ) -> None:
         kernels = observed.kernels
         timed, kernel_ms, times = observed.timed
@@ -194,12 +135,13 @@ class _Problem:
             noise.kernel**2 + (noise.timing**2 + (observed.clock_ms / kernel_ms) ** 2) / times
         )
         self._single_deviation = np.sqrt(variance)
+        self.constant = float(np.log(self._single_deviation).sum())
         p = features.shape[1] + whole.shape[1]
         self.size = p + len(ALL_KINDS)
         self.centre = np.concatenate([before.mean, np.zeros(len(ALL_KINDS))])
-        self._prior_precision = np.eye(self.size)
+        self.prior_precision = np.eye(self.size)
         if before.gained.size or (before.prior != 1).any():
-            self._prior_precision[:p, :p] = inv(before.covariance)
+            self.prior_precision[:p, :p] = inv(before.covariance)
 
     def energy(self, weights: Floats) -> float:
         """Negative log posterior up to a constant that the weights do not change."""
@@ -210,26 +152,12 @@ class _Problem:
             single < HUBER_CORNER, 0.5 * single**2, HUBER_CORNER * (single - HUBER_CORNER / 2)
         )
         away = weights - self.centre
-        value = 0.5 * (z @ z + away @ self._prior_precision @ away)
+        value = 0.5 * (z @ z + away @ self.prior_precision @ away)
         value += np.log(deviation).sum() + huber.sum()
         return float(value) if np.isfinite(value) else np.inf
 
-    def step(self, weights: Floats) -> Floats:
-        """To the minimum of the linearized problem."""
-        precision, gradient = self._linearized(weights)
-        factor = cholesky(precision, lower=True)
-        return np.asarray(cho_solve((factor, True), gradient))
-
-    def laplace(self, weights: Floats) -> tuple[Floats, float]:
-        """Covariance at the weights, and the logarithm of the evidence."""
-        precision, _ = self._linearized(weights)
-        factor = cholesky(precision, lower=True)
-        evidence = -self.energy(weights) - np.log(self._single_deviation).sum()
-        evidence -= np.log(np.diag(factor)).sum()
-        evidence += np.log(np.diag(cholesky(self._prior_precision, lower=True))).sum()
-        return np.asarray(cho_solve((factor, True), np.eye(self.size))), float(evidence)
-
-    def _linearized(self, weights: Floats) -> tuple[Floats, Floats]:
+    def linearized(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Precision and minus the gradient, the sum's logarithm to first order."""
         log_ms, deviation, shares = self._totals(weights)
         slopes = np.zeros((len(log_ms), self.size))
         p, q = self._features.shape[1], self._whole.shape[1]
@@ -239,12 +167,12 @@ class _Problem:
         residual = self._single_residual(weights)
         z = np.abs(residual) / self._single_deviation
         w = huber(z) / self._single_deviation**2
-        precision = self._prior_precision + slopes.T @ slopes
+        precision = self.prior_precision + slopes.T @ slopes
         for part in self._single:
             half = part.values * np.sqrt(w[part.rows])[:, None]
             precision[np.ix_(part.columns, part.columns)] += half.T @ half
         gradient = slopes.T @ ((self._log_total - log_ms) / deviation)
-        gradient -= self._prior_precision @ (weights - self.centre)
+        gradient -= self.prior_precision @ (weights - self.centre)
         for part in self._single:
             gradient[part.columns] += part.values.T @ (w * residual)[part.rows]
         return precision, gradient
@@ -262,11 +190,6 @@ class _Problem:
         total, shares = network_shares(self._counts, log_ms)
         log_total = np.log(total) + self._whole @ weights[p : p + q]
         return log_total, network_deviation(shares, self._noise), shares
-
-
-def huber(z: Floats) -> Floats:
-    """Huber's weights of standardized residuals."""
-    return np.asarray(HUBER_CORNER / np.maximum(np.abs(z), HUBER_CORNER))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from latcast._model_file import read_model
 from latcast.data import LatencyDataset, NetworkDataset
 from latcast.devices import Target
 from latcast.graph import Graph, Rule, rules_of
+from latcast.math.conformal import DeviationScores
 from latcast.spaces import Archs
 
 from ._adapt import adapted_model
@@ -24,7 +25,6 @@ from ._kernels import KernelCounts, working_kernels
 from ._model import Forecast, LayerModel
 from ._posterior import Observed
 from ._ranges import Ranges
-from ._scores import Scores
 
 Floats = npt.NDArray[np.float64]
 Measured = NetworkDataset | LatencyDataset
@@ -45,7 +45,7 @@ class _Fitted:
     target: Target
     model: LayerModel
     ranges: Ranges
-    scores: Scores
+    scores: DeviationScores
     card: dict[str, Any] = field(default_factory=dict)
 
 
@@ -93,7 +93,7 @@ class LayerPredictor:
             )
         model = fit_model(observed, rng)
         errors = left_out_scores(observed, groups, model, rng)
-        scores = Scores.of(errors, on_families=leaves_out_families(groups))
+        scores = DeviationScores.of(errors, representative=leaves_out_families(groups))
         card = {
             "data": [dict(d.provenance) for d in datasets],
             "rows": len(groups),
@@ -245,7 +245,7 @@ class LayerPredictor:
 
     def _forecast_of(self, kernels: KernelCounts) -> Forecast:
         fitted = self.fitted
-        if fitted.scores.on_families:
+        if fitted.scores.representative:
             return fitted.model.forecast(kernels)
         labels = frozenset(fitted.model.basis.labels)
         doubted = [doubt is not None for doubt in fitted.ranges.doubts(kernels, labels)]

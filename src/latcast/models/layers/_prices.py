@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from latcast.math.least_squares import non_negative
+
 from ._kernels import ALL_KINDS, KernelCounts
 from ._posterior import Observed
 
@@ -142,23 +144,17 @@ def _solve(dense: Floats, weights: Floats, latency_ms: Floats, near: Floats | No
     alone, prices would come out low. ``near`` holds what prices keep to that the rows say nothing
     of.
     """
-    from scipy.linalg import cholesky, solve_triangular
-    from scipy.optimize import nnls
-
     scale = near if near is not None else _column_scale(dense, latency_ms)
     dense = dense * scale
-    hold = KEEP if near is not None else 0.0
+    hold = KEEP**2 if near is not None else 0.0
+    pull = hold + _TINY_RIDGE
     prices = np.ones(len(scale))
     for round_ in range(ROUNDS):
         predicted = dense @ prices
         against = latency_ms if round_ == 0 else np.sqrt(latency_ms * predicted)
         against = np.clip(against, latency_ms / FARTHEST, latency_ms * FARTHEST)
-        x = dense * (weights / against)[:, None]
-        gram = x.T @ x + (hold**2 + _TINY_RIDGE) * np.eye(len(scale))
-        right = x.T @ (weights * latency_ms / against) + hold**2
-        # The same problem with as many rows as columns.
-        r = cholesky(gram)
-        prices, _ = nnls(r, solve_triangular(r, right, trans=1))
+        x, y = dense * (weights / against)[:, None], weights * latency_ms / against
+        prices = non_negative(x, y, pull=pull, toward=hold / pull)
     return np.asarray(prices * scale)
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from latcast.math.gaussian_process import process_features, spread_points
+
 from ._kernels import KernelCounts
 from ._prices import Prices, work_of
-from ._processes import process_features, spread
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,7 +41,7 @@ class Whole:
     def choose(cls, kernels: KernelCounts, prices: Prices) -> Whole:
         """Inducing points far from each other among the networks."""
         x = _logs(kernels, prices)
-        return cls(x.mean(axis=0), spread(x, MOST_POINTS))
+        return cls(x.mean(axis=0), spread_points(x, MOST_POINTS))
 
     @property
     def size(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.devices import Target
-from latcast.models._transfer import SCORES
+from latcast.math.conformal import STUDENT_SCORES, max_level
 from latcast.models.accuracy import AccuracyModel
 from latcast.search._budgets import parse_limits
 from latcast.search._feasible import check_feasible
@@ -119,7 +119,7 @@ def _check_numbers(options: Mapping[str, Any]) -> None:
         if value is not None and not 0 < value < 1:
             raise ValueError(f"{name} must be between 0 and 1, such as 0.9; got {value}")
     confidence = options.get("confidence") or 0.0
-    if confidence > (most := SCORES / (SCORES + 1)):
+    if confidence > (most := max_level(STUDENT_SCORES)):
         raise ValueError(
             f"what is adapted to measurements can keep a budget with a confidence of at most "
             f"{most}; got {confidence}: ask for less"

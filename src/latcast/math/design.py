@@ -1,0 +1,49 @@
+"""Which measurements tell the most: greedy I-optimal design under a Gaussian process.
+
+Cohn, Ghahramani and Jordan, *Active Learning with Statistical Models* (1996): the mean posterior
+variance over all candidates is made small. No value need be known for that, only covariances.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+def conditioned_on_first(covariance: Floats, noise: float, known: int) -> Floats:
+    """Covariance of the other points once the first ``known`` are measured.
+
+    Args:
+        covariance: of n points, shape (n, n).
+        noise: variance of a measurement around its point's value.
+        known: how many points are measured.
+
+    Returns:
+        Shape (n - known, n - known).
+    """
+    inside = covariance[:known, :known] + noise * np.eye(known)
+    across = covariance[:known, known:]
+    return np.asarray(covariance[known:, known:] - across.T @ np.linalg.solve(inside, across))
+
+
+def i_optimal(covariance: Floats, noise: float, samples: int) -> npt.NDArray[np.int64]:
+    """Positions of the points that take the most variance away from all n, in order.
+
+    Each is the best given those before it: measuring point j takes ``cov[i, j]^2 / (cov[j, j] +
+    noise)`` from the variance of point i.
+
+    Args:
+        covariance: shape (n, n).
+        noise: variance of a measurement.
+        samples: how many to pick, at most n.
+    """
+    picked: list[int] = []
+    for _ in range(samples):
+        gain = (covariance**2).sum(axis=0) / (np.diag(covariance) + noise)
+        gain[picked] = -np.inf
+        picked.append(int(np.argmax(gain)))
+        column = covariance[:, picked[-1]]
+        covariance = covariance - np.outer(column, column) / (column[picked[-1]] + noise)
+    return np.array(picked, dtype=np.int64)
