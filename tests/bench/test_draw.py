@@ -37,6 +37,7 @@ def test_a_panel_each_with_a_line_each(tmp_path: Path) -> None:
     assert "twin" in texts(tmp_path / "b.svg")
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
         draw.draw(ROWS, tmp_path / f"{name}.svg", panel="target", line="method")

@@ -21,6 +21,8 @@ from latcast.models import BaseModel, Flops, LookupTable
 from latcast.models.accuracy import TableAccuracy
 from latcast.spaces import space
 
+pytestmark = pytest.mark.slow
+
 TRAIN = ("1080ti_1", "silver_4114", "samsung_a50")
 TEST = ("titan_rtx_256", "fpga", "eyeriss")
 CANDIDATES = 60

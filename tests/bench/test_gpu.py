@@ -16,8 +16,9 @@ from latcast.data import LatencyDataset
 from latcast.models import BaseModel
 from latcast.spaces import space
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_a_gpu_is_left_out_at_all_batch_sizes(latcast: Any, help_data: Path) -> None:
     rows = latcast.json(
         "bench", "gpu", "--data", help_data, "--space", "nasbench201", "--gpu", "rtx-2080-ti",
@@ -49,7 +50,6 @@ def test_only_gpus_of_the_catalogue_take_part(help_data: Path) -> None:
     assert plan.left_out == ("rtx-2080-ti", "tesla-v100", "titan-rtx")
 
 
-@pytest.mark.slow
 def test_the_tables_state_machine_and_space(latcast: Any, help_data: Path) -> None:
     arguments = ("bench", "gpu", "--data", help_data, "--gpu", "tesla-v100", "--samples", 3,
                  "--seeds", 2, "--base-samples", 30, "--method", "base-model")  # fmt: skip
@@ -104,7 +104,6 @@ def gpu_data(device: str, batch: int, factor: float) -> LatencyDataset:
     return LatencyDataset(archs, 1.0 + ms, f"{device}/pytorch/b{batch}")
 
 
-@pytest.mark.slow
 def test_the_standardized_network_learns_the_targets_it_is_trained_on() -> None:
     pytest.importorskip("torch", reason="training an MLP needs PyTorch")
     data = [gpu_data("rtx-2080-ti", 1, 1.0), gpu_data("tesla-v100", 32, 20.0)]

@@ -18,6 +18,8 @@ from latcast.data import LatencyDataset
 from latcast.models import BaseModel
 from latcast.spaces import space
 
+pytestmark = pytest.mark.slow
+
 TRAIN = ("2080ti_1", "2080ti_32", "titan_rtx_1")
 FIELDS = {
     "space", "target", "samples", "selection", "spearman_mean", "spearman_std", "kendall_mean",
@@ -27,7 +29,6 @@ FIELDS = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
 def test_every_target_has_its_rows_and_the_mean_too(latcast: Any, help_data: Path) -> None:
     rows = latcast.json(
         "bench", "transfer", "--data", help_data, "--space", "nasbench201",
@@ -68,7 +69,6 @@ def test_the_base_is_all_but_the_test_targets(latcast: Any, help_data: Path) -> 
     assert [r["target"] for r in means] == ["mean", "mean"]
 
 
-@pytest.mark.slow
 def test_one_target_is_left_out_after_the_other(help_data: Path) -> None:
     plan = transfer.plan(help_data, "nasbench201", leave_one_out=True)
     names = {"2080ti_1", "2080ti_32", "gold_6226", "titan_rtx_1", "titan_rtx_32", "v100_32"}
@@ -161,7 +161,6 @@ def test_scores_are_averaged_over_seeds_and_targets() -> None:
     assert Runs(np.array([[0.5] * 6]), 0.1, 90).summary()["kendall_std"] == 0
 
 
-@pytest.mark.slow
 def test_impossible_latencies_are_left_out_and_counted(
     latcast: Any, tmp_path: Path, write_help_folder: Callable[..., Path]
 ) -> None:
@@ -198,7 +197,6 @@ def help_split(tmp_path_factory: pytest.TempPathFactory, write_help_folder: Any)
     return write_help_folder(folder, networks=40, prices=prices)
 
 
-@pytest.mark.slow
 def test_published_figures_stand_beside_their_split(latcast: Any, help_split: Path) -> None:
     arguments = ("bench", "transfer", "--data", help_split, "--split", "help", "--samples", 3,
                  "--seeds", 1)  # fmt: skip
@@ -216,7 +214,6 @@ def test_published_figures_stand_beside_their_split(latcast: Any, help_split: Pa
     assert "NASFLAT: scored on the first 128 networks" in text
 
 
-@pytest.mark.slow
 def test_other_splits_have_no_published_figures(help_split: Path) -> None:
     split = transfer.SPLITS["help"]["nasbench201"]
     options: dict[str, Any] = {"samples": [2], "seeds": 1}

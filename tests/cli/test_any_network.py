@@ -19,6 +19,8 @@ from latcast.families import Member
 from latcast.models import LayerPredictor, Roofline, zoo
 from latcast.spaces import space
 
+pytestmark = pytest.mark.slow
+
 ARCH = {"ks": [3, 5] * 10, "e": [4] * 20, "d": [2, 3, 4, 3, 2], "r": [192]}
 HOSTILE = '<script>alert("x")</script>\x1b[2J'
 
@@ -81,7 +83,6 @@ def shipped(tmp_path: Path, layer_model: LayerPredictor, monkeypatch: pytest.Mon
 SHAPE = ("--shape", "x=1x3x8x8")
 
 
-@pytest.mark.slow
 def test_the_record_adds_up(latcast: Any, folder: Path) -> None:
     record = latcast.json("predict", folder / "squeezenet.onnx", "--device", folder / "one.latcast")
     (device,) = record["devices"]
@@ -276,7 +277,6 @@ def test_a_page_that_cannot_be_written_costs_no_forecast(latcast: Any, folder: P
     assert "the folder of" in message
 
 
-@pytest.mark.slow
 def test_train_evaluate_adapt_audit(
     latcast: Any, network_data: NetworkDataset, tmp_path: Path
 ) -> None:
@@ -313,7 +313,6 @@ def test_train_evaluate_adapt_audit(
     assert "6 networks of 3 families" in latcast("audit", later).stdout
 
 
-@pytest.mark.slow
 def test_networks_and_architectures_of_one_target_train_together(
     latcast: Any, network_data: NetworkDataset, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, latcast) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_several_datasets_make_a_base_model(latcast, folder):
     base = load_any(folder / "base.latcast")
     assert isinstance(base, BaseModel)

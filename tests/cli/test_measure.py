@@ -129,6 +129,7 @@ def _begin(monkeypatch, *arguments):
         assert CliRunner().invoke(app, ["measure", *map(str, arguments)]).exit_code == 130
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "was"),
     [

@@ -110,6 +110,7 @@ def test_bad_arguments_are_named(change: dict, message: str) -> None:
         fit_additive(**arguments)
 
 
+@pytest.mark.data
 def test_note10_is_reproduced_from_held_in_rows() -> None:
     path = REAL / "ofanas" / "datasets" / "note10_lookuptable_ofa.csv"
     if not path.exists():

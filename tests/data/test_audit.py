@@ -69,6 +69,7 @@ def found(data: LatencyDataset) -> dict[str, Finding]:
 # -- nothing may be found -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [30, 100, 300, 1000, 5000])
 @pytest.mark.parametrize("seed", range(3))
 def test_clean_data_has_no_findings(n: int, seed: int) -> None:
@@ -390,6 +391,8 @@ def paper(name: str) -> LatencyDataset:
     return real("ofanas", "datasets", f"{name}.csv")
 
 
+@pytest.mark.data
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["RTX_2080_Ti_GPU", "Tesla_P40_GPU", "Intel_Xeon_CPU"])
 def test_the_papers_memoized_files(device: str) -> None:
     findings = found(paper(f"{device}_fixedkernelcompofa"))
@@ -406,6 +409,7 @@ def overlap(segment: dict[str, Any], first: int, last: int) -> float:
     return (min(segment["to"], last) - max(segment["from"], first)) / (last - first)
 
 
+@pytest.mark.data
 @pytest.mark.slow
 def test_the_papers_drifting_machine() -> None:
     findings = found(paper("RTX_2080_Ti_GPU_ofa"))
@@ -418,6 +422,8 @@ def test_the_papers_drifting_machine() -> None:
     assert findings["drift"].evidence["test_against_train_percent"] < -1
 
 
+@pytest.mark.data
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_shuffled_rows_do_not_drift(seed: int) -> None:
     data = paper("RTX_2080_Ti_GPU_ofa")
@@ -425,12 +431,15 @@ def test_shuffled_rows_do_not_drift(seed: int) -> None:
     assert not {"drift", "warm-up"} & set(found(shuffled))
 
 
+@pytest.mark.data
+@pytest.mark.slow
 def test_no_drift_is_invented() -> None:
     findings = found(paper("Tesla_P40_GPU_ofa"))
     assert "drift" not in findings
     assert findings["warm-up"].evidence["segments"][0]["to"] < 50  # the cold card's boost
 
 
+@pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ofa", "elastickernelcompofa", "fixedkernelcompofa"])
 def test_the_papers_sums_of_a_table(kind: str) -> None:
@@ -440,6 +449,7 @@ def test_the_papers_sums_of_a_table(kind: str) -> None:
     assert findings["exactly-additive"].evidence["largest"] < 1e-9
 
 
+@pytest.mark.data
 @pytest.mark.slow
 def test_helps_drifting_machine() -> None:
     finding = found(real("help", "ofa", "latency", "titan_rtx_1.pt"))["drift"]

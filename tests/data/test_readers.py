@@ -48,6 +48,7 @@ def paper_csv(folder: Path, cells: list[str], latencies: list[str], name: str = 
 # -- the paper's CSV ------------------------------------------------------------------------
 
 
+@pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "space_name", "target", "distinct"),
     [
@@ -272,6 +273,7 @@ def table(folder: Path, text: str, name: str = "160_lookup_table.yaml") -> Path:
     return path
 
 
+@pytest.mark.data
 def test_ofas_tables_cover_the_blocks_of_the_space() -> None:
     values = ofa_lookup_table.read(real("ofanas", "lookup_tables"))
     at_160 = {k for k in SPACE.block_table.keys if k.startswith("160/")}

@@ -95,6 +95,7 @@ def a_few(latency_ms, *, arch=None, process=None) -> Visits:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", [True, False], ids=["reference", "visits-only"])
 @pytest.mark.parametrize("archs", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
@@ -106,6 +107,7 @@ def test_most_of_the_error_by_drift_is_taken_out(kind: str, archs: str, referenc
     assert corrected - oracle < 0.3 * (raw - oracle)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [0.02, 0.1])
 def test_small_and_large_drift(kind: str, size: float) -> None:
@@ -114,6 +116,7 @@ def test_small_and_large_drift(kind: str, size: float) -> None:
     assert corrected - oracle < 0.4 * (raw - oracle)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", [True, False], ids=["reference", "visits-only"])
 @pytest.mark.parametrize(("archs", "seeds"), [("small", 4), ("middle", 1)])
 def test_no_drift_is_invented(archs: str, seeds: int, reference: bool) -> None:

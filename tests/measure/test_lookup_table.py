@@ -93,6 +93,7 @@ def test_layers_of_a_profile_are_booked_on_their_blocks_in_a_cell_too():
     assert times == pytest.approx(macs)
 
 
+@pytest.mark.worker
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "mnn"])
 def test_profiles_of_real_networks_add_up_to_one_pass(name):
     runtimes = pytest.importorskip("latcast.measure.runtimes").RUNTIMES

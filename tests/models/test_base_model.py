@@ -41,6 +41,7 @@ def adapted(base_model: BaseModel, newcomers: list[Any]) -> dict[int, list[Bayes
     }
 
 
+@pytest.mark.slow
 def test_it_says_what_it_knows(base_model: BaseModel, source_data: list[LatencyDataset]) -> None:
     assert set(base_model.targets) == {d.target for d in source_data}
     assert base_model.space.name == "ofa-mobilenet-v3"

@@ -49,6 +49,7 @@ def each(request: pytest.FixtureRequest, fit: Callable[[str], Predictor]) -> Pre
     return fit(request.param)
 
 
+@pytest.mark.slow
 def test_predicts_what_it_should(
     each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
 ) -> None:
@@ -244,6 +245,7 @@ def elsewhere(parts: tuple[LatencyDataset, LatencyDataset]) -> LatencyDataset:
     return LatencyDataset(archs, 2.0 + 3.0 * latency, Target("elsewhere", "other", batch=8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "rows"), [("bayes", 1), ("bayes", 2), ("bayes", 40), ("last-layer", 40)]
 )

@@ -11,6 +11,8 @@ import latcast
 from latcast.data import LatencyDataset, paper_split, read
 from latcast.models import Bayes, Predictor
 
+pytestmark = pytest.mark.slow
+
 DATASETS = Path(__file__).parents[2] / "datasets"
 SEEDS = 6
 

@@ -93,6 +93,7 @@ def test_negative_units_are_refused() -> None:
         Roofline(correction_units=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_few_rows_are_not_learnt_by_heart(runtime: str) -> None:
     data = read(DATASETS / f"epyc-genoa-2c_{runtime}_b1_t1.parquet")

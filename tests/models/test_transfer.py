@@ -142,6 +142,7 @@ def test_features_are_solved_for_as_measurements_are(
         assert 0.85 < inside.mean() < 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [30, 60, 400])
 @pytest.mark.parametrize("factor", [10.0, 0.1])
 def test_an_outlier_does_not_spoil_it(

@@ -107,6 +107,7 @@ def test_a_seed_s_weights_are_the_same_in_either_format(tmp_path):
     assert np.abs(run(tmp_path / "net.onnx", x) - wanted).max() <= 1e-4
 
 
+@pytest.mark.slow
 def test_a_cut_out_file_is_no_larger_than_its_network(tmp_path):
     torch = pytest.importorskip("torch")
     from latcast.ofa import network_module
@@ -146,6 +147,7 @@ def test_a_batch_is_a_number_of_images(batch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_statistics_that_are_not_finite_are_not_written(photos, tmp_path):
     torch = pytest.importorskip("torch")
     arch = latcast.space("ofa-mobilenet-v3-w1.0").parse([SMALL])

@@ -16,6 +16,8 @@ from latcast.models.accuracy import DistilledOFA, accuracy_model
 from latcast.models.accuracy.distilled import encode
 from latcast.spaces import Archs, CompOFA, space
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[4] / "shared" / "data"
 TEACHER = DATA / "ofanas" / "acc_predictor.pth"
 OFA = space("ofa-mobilenet-v3")

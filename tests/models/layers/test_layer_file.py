@@ -19,6 +19,8 @@ from latcast._model_file import ModelFile, read_model, write_model
 from latcast.data import LatencyDataset, NetworkDataset
 from latcast.models import LayerPredictor, Roofline
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def path(layer_model: LayerPredictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,7 +29,6 @@ def path(layer_model: LayerPredictor, tmp_path_factory: pytest.TempPathFactory) 
     return path
 
 
-@pytest.mark.slow
 @settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([1e-3, 0.1, 1.0]))
 def test_what_is_saved_is_loaded(

@@ -16,6 +16,8 @@ from latcast.models.layers._kernels import working_kernels
 from latcast.models.layers._predictor import observe
 from latcast.spaces import space
 
+pytestmark = pytest.mark.slow
+
 OTHER = Target("another", "simulator")
 
 
@@ -190,7 +192,6 @@ def test_saved_and_loaded_is_the_same(
     )
 
 
-@pytest.mark.slow
 def test_a_seed_decides_everything(simulator: type, held_out: NetworkDataset) -> None:
     data = simulator().measured(20, families=("plain", "residual"))
     one, same, other = (LayerPredictor().fit(data, seed=seed) for seed in (3, 3, 4))
