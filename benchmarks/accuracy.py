@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from latcast.bench.machine import describe
 from latcast.math.metrics import rank_correlation
-from latcast.models.accuracy import AccuracyData, GaussianProcess, accuracy_model, read_accuracies
+from latcast.data import Dataset, read_accuracies
+from latcast.models.accuracy import GaussianProcess, accuracy_model
 from latcast.spaces import Archs, space
 
 Floats = npt.NDArray[np.float64]
@@ -104,7 +105,7 @@ models: list[GaussianProcess] = []
 Scores = dict[str, dict[str, float]]
 
 
-def folds(data: AccuracyData, seed: int) -> Scores:
+def folds(data: Dataset, seed: int) -> Scores:
     fold = np.random.default_rng(seed).permutation(len(data)) % FOLDS
     models.clear()
     predicted = {name: np.empty(len(data)) for name in METHODS}

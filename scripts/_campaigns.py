@@ -5,16 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from latcast import measure
-from latcast.data import Measurements
 from latcast.devices import Target
 from latcast.measure import CampaignFile, Plan, Results
 
 PROVENANCE: Mapping[str, str] = {"licence": "CC-BY-4.0", "source": "latcast"}
-
-D = TypeVar("D", bound=Measurements)
 
 
 def file_stem(target: Target) -> str:
@@ -22,8 +18,8 @@ def file_stem(target: Target) -> str:
 
 
 def measured(
-    path: Path, plan: Plan, results_of: Callable[[CampaignFile], Results[D]], *, as_is: bool = False
-) -> Results[D]:
+    path: Path, plan: Plan, results_of: Callable[[CampaignFile], Results], *, as_is: bool = False
+) -> Results:
     """Start or finish a campaign, print what became of it, and return its results.
 
     Args:
@@ -55,7 +51,7 @@ def _check(campaign: CampaignFile, plan: Plan) -> None:
         )
 
 
-def _report(target: Target, results: Results[D], seconds: float) -> str:
+def _report(target: Target, results: Results, seconds: float) -> str:
     summary = (
         f"{target}: {len(results.dataset)} {results.dataset.subject}s in {seconds / 60:.1f} "
         f"minutes, noise of a visit {results.drift.noise:.2%}, drift {results.drift.range:.2%}, "

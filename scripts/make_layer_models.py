@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from _sources import help_files, measured_files, measured_network_files, ofanas_files
 
-from latcast.data import LatencyDataset, NetworkDataset, read
+from latcast.data import Dataset, read
 from latcast.models.layers.training import fit_and_score
 
 SEED = 0
@@ -43,7 +43,7 @@ def main() -> None:
 def make(name: str, paths: list[Path], out: Path) -> str:
     """Fit, score and save one model; returns a line on it."""
     datasets = [_part(read(path).valid()) for path in paths]
-    networks = [data for data in datasets if isinstance(data, NetworkDataset)]
+    networks = [data for data in datasets if data.space is None]
     # What was measured in another state of the machine would blur what it says of this one.
     datasets = list(networks) or datasets
     model = fit_and_score(*datasets, seed=SEED, families=False)
@@ -74,7 +74,7 @@ def _sources(folder: Path, measured: Path) -> dict[str, list[Path]]:
     return dict(found)
 
 
-def _part(data: LatencyDataset | NetworkDataset) -> LatencyDataset | NetworkDataset:
+def _part(data: Dataset) -> Dataset:
     """At most so many rows, at random."""
     if len(data) <= ROWS:
         return data

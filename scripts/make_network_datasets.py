@@ -17,7 +17,7 @@ from pathlib import Path
 from _campaigns import PROVENANCE, file_stem, measured
 
 from latcast import measure
-from latcast.data import NetworkDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.families import Member, population
 from latcast.measure import Plan, Protocol
@@ -62,9 +62,9 @@ def populations() -> dict[int, list[Member]]:
 
 def measured_networks(
     campaigns: Path, target: Target, members: dict[int, list[Member]], *, as_is: bool
-) -> NetworkDataset:
+) -> Dataset:
     """All populations on one target, in the machine's state of the first campaign."""
-    parts: list[NetworkDataset] = []
+    parts: list[Dataset] = []
     like_ms = None
     for seed, networks in members.items():
         results = measured(
@@ -78,7 +78,7 @@ def measured_networks(
     return joined(parts)
 
 
-def joined(parts: list[NetworkDataset]) -> NetworkDataset:
+def joined(parts: list[Dataset]) -> Dataset:
     """One dataset, whose provenance has what each campaign says."""
     names = dict.fromkeys(name for part in parts for name in part.provenance)
     facts = {

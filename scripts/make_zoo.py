@@ -50,7 +50,7 @@ def make(data: LatencyDataset, out: Path) -> dict[str, float]:
     """Fit, score and save one model; returns its scores on the test part."""
     predictor = Roofline()
     scores = fit_and_score(predictor, data, seed=SEED)
-    if data.target.runtime.startswith("pytorch") and data.uncorrected_ms is None:
+    if data.target.runtime.startswith("pytorch") and data.uncorrected is None:
         predictor.fitted.card["note"] = WIDTH_NOTE
     predictor.save(out)
     return scores

@@ -113,10 +113,10 @@ def network_data() -> NetworkDataset:
     latency_ms = np.array([closed_form_ms(graph) for graph in graphs])
     return NetworkDataset(
         graphs,
-        tuple(member.text for member in members),
-        tuple(member.family for member in members),
         latency_ms * np.random.default_rng(0).normal(1.0, 0.01, len(graphs)),
         Target("imaginary", "simulator"),
+        names=tuple(member.text for member in members),
+        families=tuple(member.family for member in members),
         provenance={"source": "closed form", "licence": "CC0-1.0"},
     )
 

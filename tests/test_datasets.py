@@ -78,7 +78,7 @@ def test_graphs_are_those_of_the_members(path):
     for n in range(0, len(data), 97):
         graph = latcast.read_graph(Member.parse(data.names[n]).to_onnx())
         assert graph.layers == data.graphs[n].layers
-        assert len(data.layers_ms[n]) == len(graph)
+        assert len(data.layers[n]) == len(graph)
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def test_a_population_is_measured(latcast, tmp_path, hasty, fake, monkeypatch):
     data = datasets.read(out)
     assert set(data.names) == {m.text for m in members}
     assert set(data.families) == {"mobilenet-v1"}
-    assert data.layers_ms is not None
+    assert data.layers is not None
     # Another campaign can be brought to the machine's state in this one.
     again = tmp_path / "again.parquet"
     latcast("measure", *options, "--device", str(data.target.device), "--like", out, "--out", again)

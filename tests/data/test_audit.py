@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latcast.data import LatencyDataset, read
-from latcast.data._audit_latencies import check_near_zero
-from latcast.data._finding import SEVERITIES, ArchSubject, Finding
-from latcast.data._segments import segments
-from latcast.data.audit import audit
+from latcast.data._audit_order import segments
+from latcast.data._audited import SEVERITIES, Audited
+from latcast.data.audit import Finding, audit, check_near_zero
 from latcast.devices import Target
 from latcast.spaces import space
 
@@ -43,7 +42,7 @@ def changed(data: LatencyDataset, rows: Any, factor: float) -> LatencyDataset:
     """The dataset with some latencies multiplied."""
     latency = data.latency_ms.copy()
     latency[rows] *= factor
-    return replace(data, latency_ms=latency)
+    return replace(data, values=latency)
 
 
 def memoized(n: int = 3000, seed: int = 0) -> LatencyDataset:
@@ -51,7 +50,7 @@ def memoized(n: int = 3000, seed: int = 0) -> LatencyDataset:
     data = measured(n, seed=seed, space_=COMPOFA)
     depths = data.archs.genes[:, :-1]
     _, first, inverse = np.unique(depths, axis=0, return_index=True, return_inverse=True)
-    return replace(data, latency_ms=data.latency_ms[first][inverse.ravel()])
+    return replace(data, values=data.latency_ms[first][inverse.ravel()])
 
 
 def found(data: LatencyDataset) -> dict[str, Finding]:
@@ -88,7 +87,7 @@ def test_rows_without_a_latency() -> None:
     data = measured(500)
     latency = data.latency_ms.copy()
     latency[[3, 50, 70, 90]] = [np.nan, np.inf, 0, -1]
-    finding = found(replace(data, latency_ms=latency))["impossible"]
+    finding = found(replace(data, values=latency))["impossible"]
     assert finding.severity == "error"
     assert finding.evidence["rows"] == [3, 50, 70, 90]
 
@@ -107,7 +106,7 @@ def test_rows_that_a_gap_isolates_from_the_others() -> None:
 def test_fast_networks_are_not_near_zero() -> None:
     data = measured(500)
     wide = np.exp(np.random.default_rng(0).uniform(0, 4, 500))
-    assert "near-zero" not in found(replace(data, latency_ms=wide))
+    assert "near-zero" not in found(replace(data, values=wide))
 
 
 def test_rows_that_cheaper_networks_do_not_come_near() -> None:
@@ -116,11 +115,11 @@ def test_rows_that_cheaper_networks_do_not_come_near() -> None:
     limit = np.median(data.latency_ms[cheapest]) / 4
     latency = data.latency_ms.copy()
     latency[[7, 300, 301]] = np.array([0.95, 0.6, 0.4]) * limit
-    finding = found(replace(data, latency_ms=latency))["near-zero"]
+    finding = found(replace(data, values=latency))["near-zero"]
     assert finding.evidence["rows"] == [7, 300, 301]
     assert "of them are networks" not in finding.message
     latency[[7, 300, 301]] = np.array([1.05, 1.6, 1.3]) * limit
-    findings = found(replace(data, latency_ms=latency))
+    findings = found(replace(data, values=latency))
     assert "near-zero" not in findings
     assert "outliers" in findings
 
@@ -150,20 +149,20 @@ def test_outliers_are_found_and_no_others(factor: float) -> None:
 
 def test_rounded_latencies() -> None:
     data = measured(1000)
-    findings = found(replace(data, latency_ms=np.maximum(1, np.round(data.latency_ms))))
+    findings = found(replace(data, values=np.maximum(1, np.round(data.latency_ms))))
     assert set(findings) == {"rounded"}
     assert findings["rounded"].evidence["step_ms"] == 1.0
 
 
 def test_constant_latencies() -> None:
-    assert set(found(replace(measured(1000), latency_ms=np.full(1000, 3.0)))) == {"constant"}
+    assert set(found(replace(measured(1000), values=np.full(1000, 3.0)))) == {"constant"}
 
 
 @pytest.mark.parametrize(("name", "count"), [("pixel3", 283), ("raspi4", 289)])
 def test_helps_rows_near_zero(shared: Path, name: str, count: int) -> None:
     pytest.importorskip("torch")
     data = read(shared / "help" / "nasbench201" / "latency" / f"{name}.pt")
-    subject = ArchSubject(data)
+    subject = Audited(data)
     (finding,) = check_near_zero(subject)
     assert finding.evidence["count"] == finding.evidence["dead_networks"] == count
     # Exactly those that take less than any network that makes something of its input.
@@ -178,7 +177,7 @@ def test_helps_rows_near_zero(shared: Path, name: str, count: int) -> None:
 ])  # fmt: skip
 def test_no_row_of_other_files_is_near_zero(shared: Path, path: str) -> None:
     pytest.importorskip("torch")
-    assert not list(check_near_zero(ArchSubject(read(shared / "help" / path))))
+    assert not list(check_near_zero(Audited(read(shared / "help" / path))))
 
 
 # -- copies ---------------------------------------------------------------------------------
@@ -234,7 +233,7 @@ def test_any_gene_can_be_memoized() -> None:
 def test_a_gene_with_a_small_effect_is_not_memoized() -> None:
     data = measured(3000, space_=COMPOFA)
     assert "memoized" not in found(data)
-    rounded = replace(data, latency_ms=np.ceil(data.latency_ms / 10) * 10)
+    rounded = replace(data, values=np.ceil(data.latency_ms / 10) * 10)
     assert "memoized" not in found(rounded)
 
 
@@ -252,7 +251,7 @@ def test_repeat_measurements_are_told_from_copies() -> None:
     data = measured(500)
     again = replace(data[np.arange(1000) % 500], order=None)
     noisy = again.latency_ms * (1 + 0.01 * np.random.default_rng(0).standard_normal(1000))
-    finding = found(replace(again, latency_ms=noisy))["duplicates"]
+    finding = found(replace(again, values=noisy))["duplicates"]
     assert finding.severity == "warning"
     assert finding.evidence["exactly_equal_share"] == 0
     assert 0.5 < finding.evidence["spread_percent"] < 2
@@ -289,7 +288,7 @@ def test_drift_follows_the_order_and_not_the_rows() -> None:
 def test_a_wandering_machine() -> None:
     data = measured(3000)
     wave = 1 + 0.02 * np.sin(np.arange(3000) / 150)
-    finding = found(replace(data, latency_ms=data.latency_ms * wave))["drift"]
+    finding = found(replace(data, values=data.latency_ms * wave))["drift"]
     assert len(finding.evidence["segments"]) > 5
     assert finding.evidence["lag1_autocorrelation"] > 0.4
 
@@ -316,7 +315,7 @@ def test_rows_in_the_order_of_their_latency_do_not_look_like_drift() -> None:
 def test_repeats_in_a_row_do_not_look_like_drift() -> None:
     data = measured(500, 0.05)[np.repeat(np.arange(500), 20)]
     noise = 1 + 0.001 * np.random.default_rng(0).standard_normal(len(data))
-    again = replace(data, order=None, latency_ms=data.latency_ms * noise)
+    again = replace(data, order=None, values=data.latency_ms * noise)
     assert set(found(again)) == {"duplicates"}
 
 
@@ -364,14 +363,14 @@ def test_nothing_is_raised_on_many_absurd_rows(seed: int) -> None:
 def test_small_and_constant_and_missing(n: int) -> None:
     data = measured(n)
     for latency in (data.latency_ms, np.full(n, np.nan), np.ones(n), np.arange(n) + 1.0):
-        found(replace(data, latency_ms=latency))
+        found(replace(data, values=latency))
 
 
 def test_one_network_many_times() -> None:
     data = measured(1)[np.zeros(200, dtype=int)]
     assert set(found(replace(data, order=None))) == {"duplicates"}
     noise = np.random.default_rng(0).uniform(1, 2, 200)
-    assert set(found(replace(data, order=None, latency_ms=noise))) == {"duplicates"}
+    assert set(found(replace(data, order=None, values=noise))) == {"duplicates"}
 
 
 # -- the public files -----------------------------------------------------------------------

@@ -59,7 +59,7 @@ def test_helps_files(shared: Path) -> None:
     data = read(shared / "help" / "ofa" / "latency" / "titan_rtx_64.pt")
     assert len(data) == 5_000
     assert data.target == Target("titan-rtx", help.RUNTIME, batch=64)
-    data.check_latencies()
+    data.check_values()
 
 
 def test_a_file_is_read_from_inside_its_folder(

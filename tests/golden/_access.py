@@ -201,7 +201,7 @@ def graph_campaign(path: Path, members: Sequence[str]) -> dict[str, Any]:
         "names": list(data.names),
         "families": list(data.families),
         "macs": [graph.macs for graph in data.graphs],
-        "layers_ms": [np.asarray(ms).tolist() for ms in data.layers_ms or ()],
+        "layers_ms": [np.asarray(ms).tolist() for ms in data.layers or ()],
         **_found(found),
     }
 
@@ -239,10 +239,10 @@ def _found(found: Any) -> dict[str, Any]:
     return {
         "target": str(data.target),
         "latency_ms": data.latency_ms.tolist(),
-        "uncorrected_ms": np.asarray(data.uncorrected_ms).tolist(),
+        "uncorrected_ms": np.asarray(data.uncorrected).tolist(),
         "standard_error": np.asarray(data.standard_error).tolist(),
         "rows_of_the_campaign": np.asarray(data.order).tolist(),
-        "samples_ms": [float(np.sum(samples)) for samples in data.samples_ms],
+        "samples_ms": [float(np.sum(samples)) for samples in data.samples],
         "reference_ms": found.reference_ms,
         "failures": dict(found.failures),
         "unfinished": found.unfinished,

@@ -67,8 +67,8 @@ def test_members_and_files_become_a_dataset(tmp_path, make_graph_plan, fake, mon
     assert data.latency_ms == pytest.approx([sum(ms) for ms in truth], rel=0.02)
     for graph, network in zip(data.graphs, networks, strict=True):
         assert graph.layers == read_onnx(content(network, 1, 0), batch=1).layers
-    assert np.array_equal(data.layers_ms[1], truth[1])
-    assert np.isnan(data.layers_ms[2]).all()
+    assert np.array_equal(data.layers[1], truth[1])
+    assert np.isnan(data.layers[2]).all()
     assert data.provenance[BOOKED_SHARE] == "100.00%"
     assert data.provenance["licence"] == "CC0"
     data.save(tmp_path / "a.parquet")
@@ -95,7 +95,7 @@ def test_a_profile_that_fails_is_no_reason_to_lose_the_visit(tmp_path, make_grap
         measure.run(campaign)
         assert campaign.visits()[0].details["profile_failed"] == "OSError: disk full"
         data = network_results(campaign).dataset
-    assert data.layers_ms is None
+    assert data.layers is None
     assert data.provenance[BOOKED_SHARE] == "no profiles"
 
 

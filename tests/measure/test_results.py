@@ -57,21 +57,21 @@ def test_a_quiet_machine(tmp_path):
     data = found.dataset
     assert len(data) == 30
     assert error(data) < 0.004
-    assert np.array_equal(data.latency_ms, data.uncorrected_ms)  # nothing is invented
+    assert np.array_equal(data.latency_ms, data.uncorrected)  # nothing is invented
     assert found.drift.range == 0
     assert found.warnings == []
     assert found.inference_share == pytest.approx(0.6)
     assert data.standard_error.max() < 0.01
     assert found.reference_ms == pytest.approx(4, rel=0.01)
     assert data.provenance["licence"] == "CC0"
-    assert [len(s) for s in data.samples_ms] == [36] * 30
+    assert [len(s) for s in data.samples] == [36] * 30
 
 
 def test_drift_is_taken_out_and_both_are_kept(tmp_path):
     with write(tmp_path / "a", lambda t: 1.0 if t < 0.4 else 1.08) as campaign:
         data = results(campaign).dataset
-    assert error(data) < error(data, "uncorrected_ms") / 2
-    assert not np.array_equal(data.latency_ms, data.uncorrected_ms)
+    assert error(data) < error(data, "uncorrected") / 2
+    assert not np.array_equal(data.latency_ms, data.uncorrected)
 
 
 def test_campaigns_can_be_brought_to_one_state(tmp_path):
@@ -117,9 +117,9 @@ def test_the_dataset_is_read_back_as_it_was(tmp_path):
     data.save(tmp_path / "a.parquet")
     again = LatencyDataset.load(tmp_path / "a.parquet")
     assert again.archs == data.archs
-    for name in ("latency_ms", "uncorrected_ms", "standard_error", "reference_ms", "order"):
+    for name in ("values", "uncorrected", "standard_error", "reference", "order"):
         assert np.array_equal(getattr(again, name), getattr(data, name))
-    assert all(map(np.array_equal, again.samples_ms, data.samples_ms))
+    assert all(map(np.array_equal, again.samples, data.samples))
     assert again.provenance == data.provenance
     part = again[3:5]
     assert np.array_equal(part.standard_error, data.standard_error[3:5])
@@ -131,4 +131,4 @@ def test_samples_keep_five_digits(tmp_path):
         data = results(campaign).dataset
     arch = next(i for i in range(30) if (ARCHS.genes[i] == data.archs.genes[0]).all())
     whole = np.concatenate([v.samples_ms for v in raw if v.arch == arch])
-    assert data.samples_ms[0] == pytest.approx(whole, rel=1e-4)
+    assert data.samples[0] == pytest.approx(whole, rel=1e-4)

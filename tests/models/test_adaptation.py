@@ -97,7 +97,7 @@ def test_an_outlier_does_not_spoil_it(
         latency = few.latency_ms.copy()
         latency[3] *= factor
         clean.append(_error(bases[kind].adapt(few), s, networks))
-        outlying = replace(few, latency_ms=latency)
+        outlying = replace(few, values=latency)
         spoilt.append(_error(bases[kind].adapt(outlying), s, networks))
     assert np.mean(spoilt) < np.mean(clean) + 0.02
 

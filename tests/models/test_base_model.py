@@ -259,12 +259,12 @@ def test_bad_latencies_are_refused(
 ) -> None:
     latency = source_data[1].latency_ms.copy()
     latency[5] = np.nan
-    bad = replace(source_data[1], latency_ms=latency)
+    bad = replace(source_data[1], values=latency)
     with pytest.raises(ValueError, match="finite and positive; got nan ms in row 5"):
         BaseModel().fit([source_data[0], bad])
     few = _few(newcomers[0], 3, 0)
     with pytest.raises(ValueError, match=r"finite and positive; got 0\.0 ms in row 0"):
-        base_model.adapt(replace(few, latency_ms=few.latency_ms * [0.0, 1.0, 1.0]))
+        base_model.adapt(replace(few, values=few.latency_ms * [0.0, 1.0, 1.0]))
 
 
 def test_few_rows_are_refused(base_model: BaseModel, source_data: list[LatencyDataset]) -> None:

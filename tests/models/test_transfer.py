@@ -158,7 +158,7 @@ def test_an_outlier_does_not_spoil_it(
     latency = train.latency_ms.copy()
     latency[3] *= factor
     clean = _error(prior, train, test)
-    assert _error(prior, replace(train, latency_ms=latency), test) < 1.5 * clean + 0.02
+    assert _error(prior, replace(train, values=latency), test) < 1.5 * clean + 0.02
 
 
 def test_draws_hold_the_optima_and_are_the_same_every_time() -> None:

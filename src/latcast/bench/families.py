@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.data import NetworkDataset, read
+from latcast.data import Dataset, read
 from latcast.models.layers import LayerPredictor
 
 COVERAGE = 0.9
@@ -56,9 +56,9 @@ def run(
     return rows
 
 
-def _networks(path: Path) -> NetworkDataset:
+def _networks(path: Path) -> Dataset:
     data = read(path)
-    if not isinstance(data, NetworkDataset):
+    if data.space is not None:
         raise ValueError(f"{path} must be a dataset of networks; it is one of architectures")
     data = data.valid()
     if len(set(data.families)) < LEAST_FAMILIES:
@@ -67,7 +67,7 @@ def _networks(path: Path) -> NetworkDataset:
 
 
 def _run(
-    data: NetworkDataset, asked: Sequence[str] | None, samples: int, seeds: int, report: Report
+    data: Dataset, asked: Sequence[str] | None, samples: int, seeds: int, report: Report
 ) -> list[dict[str, Any]]:
     names = np.array(data.families)
     known = sorted(set(data.families))
@@ -114,7 +114,7 @@ class _Outcome:
 
     @classmethod
     def of(
-        cls, setting: str, family: str, model: LayerPredictor, test: NetworkDataset, seconds: float
+        cls, setting: str, family: str, model: LayerPredictor, test: Dataset, seconds: float
     ) -> _Outcome:
         errors = 100 * (model.predict(test.graphs) / test.latency_ms - 1)
         low, high = model.predict_interval(test.graphs, COVERAGE)
@@ -122,7 +122,7 @@ class _Outcome:
         return cls(setting, family, errors, inside, seconds)
 
 
-def _drawn(data: NetworkDataset, n: int, seed: int) -> tuple[NetworkDataset, NetworkDataset]:
+def _drawn(data: Dataset, n: int, seed: int) -> tuple[Dataset, Dataset]:
     """``n`` rows at random, and the others."""
     order = np.random.default_rng(seed).permutation(len(data))
     return data[np.sort(order[:n])], data[np.sort(order[n:])]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from latcast.data import LatencyDataset, NetworkDataset
+    from latcast.data import Dataset
     from latcast.models import BaseModel, Predictor
     from latcast.spaces import SearchSpace
 
@@ -216,9 +216,7 @@ def progress_bar(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], No
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def read_data(
-    path: Path, space: str | None, target: str | None, format_: str | None
-) -> LatencyDataset:
+def read_data(path: Path, space: str | None, target: str | None, format_: str | None) -> Dataset:
     """Read a dataset; what the user names wrongly is wrong usage, a bad file is not."""
     from latcast import data
 
@@ -227,7 +225,7 @@ def read_data(
 
 def read_any_data(
     path: Path, space: str | None, target: str | None, format_: str | None
-) -> LatencyDataset | NetworkDataset:
+) -> Dataset:
     """As :func:`read_data`, of architectures or of networks of any kind."""
     from latcast import data
 

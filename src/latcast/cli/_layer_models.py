@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ._common import UsageError, check_usable, usage
 
 if TYPE_CHECKING:
-    from latcast.data import LatencyDataset, NetworkDataset
+    from latcast.data import Dataset
     from latcast.devices import Target
     from latcast.models import LayerPredictor
 
@@ -50,9 +50,9 @@ class Settings:
 
 def load_with_data(
     name: str,
-    read: Callable[[], LatencyDataset | NetworkDataset],
+    read: Callable[[], Dataset],
     load: Callable[[str], Other],
-) -> tuple[Other | LayerPredictor, LatencyDataset | NetworkDataset]:
+) -> tuple[Other | LayerPredictor, Dataset]:
     """A model and the data for it.
 
     A device's layer model may be called as its model of a space: then the data tells which is
@@ -63,7 +63,6 @@ def load_with_data(
         read: reads the data.
         load: loads what is no layer model.
     """
-    from latcast.data import NetworkDataset
     from latcast.models import is_layer_model, zoo
 
     if name.endswith(".latcast"):
@@ -73,7 +72,7 @@ def load_with_data(
     data = read()
     others = (*zoo.names(), *zoo.base_names())
     only_layers = name in zoo.layer_names() and name not in others
-    if only_layers or isinstance(data, NetworkDataset):
+    if only_layers or data.space is None:
         return load_layer_model(name), data
     return load(name), data
 

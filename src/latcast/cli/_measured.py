@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from ._common import note, print_json, print_table
 
 if TYPE_CHECKING:
-    from latcast.data import LatencyDataset, NetworkDataset
     from latcast.measure import CampaignFile, Results
 
 
@@ -23,16 +22,15 @@ class Measured:
         names: how messages call what the campaign visits, in its order.
     """
 
-    results: Results[LatencyDataset] | Results[NetworkDataset]
+    results: Results
     names: Sequence[str]
 
     def report(self, out: Path, *, json: bool, quiet: bool) -> None:
         """Print what was found and written to ``out``."""
-        from latcast.data import LatencyDataset
         from latcast.data.audit import audit
 
         dataset = self.results.dataset
-        findings = audit(dataset) if isinstance(dataset, LatencyDataset) else []
+        findings = audit(dataset) if dataset.space is not None else []
         doubts = [f"{f.kind}: {f.message}" for f in findings]
         if json:
             print_json({"dataset": str(out), **self._summary(), "audit": doubts})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ._common import note, print_json, print_metrics, print_table, progress_bar
 
 if TYPE_CHECKING:
-    from latcast.data import LatencyDataset, NetworkDataset
+    from latcast.data import Dataset
 
 _FAMILY_SCORES = {
     "median_error": "median %",
@@ -21,7 +21,7 @@ _FAMILY_SCORES = {
 
 
 def train_layers(
-    datasets: list[NetworkDataset | LatencyDataset],
+    datasets: list[Dataset],
     out: Path,
     *,
     test: float,

@@ -28,7 +28,8 @@ from ._common import (
 )
 
 if TYPE_CHECKING:
-    from latcast.models.accuracy import AccuracyData, AccuracyModel
+    from latcast.data import Dataset
+    from latcast.models.accuracy import AccuracyModel
     from latcast.spaces import SearchSpace
 
 METRICS = {
@@ -109,7 +110,7 @@ def train(
                 "name": model.name,
                 "space": model.space.name,
                 "resolutions": model.resolutions,
-                "unit": table.unit,
+                "unit": table.provenance.get("unit"),
                 "split": model.card["split"],
                 "noise": model.noise,
                 "metrics": scores,
@@ -220,9 +221,8 @@ def _widest(model: AccuracyModel) -> SearchSpace:
     return widest[0]
 
 
-def _read(path: Path, space: SearchSpace | None, unit: str | None) -> AccuracyData:
-    from latcast.models.accuracy import read_accuracies
-    from latcast.models.accuracy._data import UNITS
+def _read(path: Path, space: SearchSpace | None, unit: str | None) -> Dataset:
+    from latcast.data import UNITS, read_accuracies
 
     if unit is not None and unit not in UNITS:
         raise UsageError(f"--unit must be {' or '.join(UNITS)}; got {unit!r}")
@@ -233,9 +233,9 @@ def _read(path: Path, space: SearchSpace | None, unit: str | None) -> AccuracyDa
 
 def _check_told(path: Path, space: SearchSpace | None) -> None:
     """Make sure that the search space of a table is known."""
-    from latcast.models.accuracy._data import is_help_list
+    from latcast.data.help import is_accuracies
 
-    if space is None and not is_help_list(path):
+    if space is None and not is_accuracies(path):
         raise UsageError(f"{path} does not tell its search space: give --space")
 
 

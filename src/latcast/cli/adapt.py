@@ -28,10 +28,10 @@ from ._common import (
 from ._layer_models import load_with_data
 
 if TYPE_CHECKING:
-    from latcast.data import LatencyDataset, NetworkDataset
+    from latcast.data import Dataset
     from latcast.models import BaseModel, LayerPredictor, Predictor
 
-    Measured = LatencyDataset | NetworkDataset
+    Measured = Dataset
     Known = Predictor | BaseModel | LayerPredictor
 
 
@@ -121,7 +121,7 @@ def _choose(
 
     if samples is None:
         return data, data[:0]
-    data.check_latencies()
+    data.check_values()
     measured = measured_rows(data, audit(data))
     if len(measured) < len(data):
         left_out = len(data) - len(measured)
@@ -137,7 +137,6 @@ def _choose(
 
 
 def _adapt(known: Known, few: Measured, method: str, seed: int) -> Predictor | LayerPredictor:
-    from latcast.data import NetworkDataset
     from latcast.models import BaseModel, LayerPredictor
 
     if isinstance(known, BaseModel | LayerPredictor) and method != "bayes":
@@ -145,7 +144,7 @@ def _adapt(known: Known, few: Measured, method: str, seed: int) -> Predictor | L
         raise UsageError(f"a {what} adapts by the method bayes; got {method}")
     if isinstance(known, LayerPredictor):
         return known.adapt(few)
-    if isinstance(few, NetworkDataset):
+    if few.space is None:
         raise UsageError(
             f"a model of {known.space.name} cannot adapt to networks of other kinds; give a layer "
             "model"

@@ -23,7 +23,7 @@ from ._common import (
 )
 
 if TYPE_CHECKING:
-    from latcast.data import LatencyDataset, NetworkDataset
+    from latcast.data import Dataset
 
 FEW = 200
 
@@ -63,10 +63,8 @@ def command(
         note(f"note: with {distinct} networks drift and outliers can hardly be told", quiet=quiet)
 
 
-def _subjects(dataset: LatencyDataset | NetworkDataset) -> str:
+def _subjects(dataset: Dataset) -> str:
     """What the rows are of."""
-    from latcast.data import LatencyDataset
-
-    if isinstance(dataset, LatencyDataset):
+    if dataset.space is not None:
         return f"architectures of {dataset.archs.space.name}"
     return f"networks of {len(set(dataset.families))} families"

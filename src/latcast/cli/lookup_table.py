@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from latcast.data import LatencyDataset
     from latcast.devices import Target
     from latcast.measure import Comparison, Plan, Results
     from latcast.spaces import Archs, SearchSpace
@@ -169,7 +168,7 @@ def _resolutions(space: SearchSpace, text: str | None) -> list[int] | None:
     return parse_integers(text)
 
 
-def _measure(path: Path, plan: Plan, *, resume: bool, quiet: bool) -> Results[LatencyDataset]:
+def _measure(path: Path, plan: Plan, *, resume: bool, quiet: bool) -> Results:
     from latcast import measure
 
     with _campaign(path, plan, resume=resume) as campaign:
@@ -217,7 +216,7 @@ def _profile(target: Target, archs: Archs, seed: int) -> Floats | None:
 
 def _compare(
     space: SearchSpace,
-    whole: Results[LatencyDataset],
+    whole: Results,
     tables: dict[str, tuple[Floats, float]],
     seed: int,
 ) -> tuple[list[Comparison], dict[str, tuple[Floats, float]]]:
@@ -267,7 +266,7 @@ def _write(
     table: tuple[Floats, float],
     comparisons: list[Comparison],
     chosen: str,
-    whole: Results[LatencyDataset],
+    whole: Results,
 ) -> None:
     from latcast.models.lookup_table import LookupTable
 
@@ -283,7 +282,7 @@ def _write(
 
 def _report(
     out: Path,
-    whole: Results[LatencyDataset],
+    whole: Results,
     comparisons: list[Comparison],
     chosen: str,
     *,

@@ -30,7 +30,7 @@ from ._common import (
 from ._train_layers import train_layers
 
 if TYPE_CHECKING:
-    from latcast.data import LatencyDataset, NetworkDataset
+    from latcast.data import Dataset
 
 LAYERS = "layers"
 """Name of the predictor of networks of any kind."""
@@ -92,17 +92,15 @@ def command(
 
 
 def _by_kind(
-    datasets: list[NetworkDataset | LatencyDataset],
-) -> tuple[list[NetworkDataset], list[LatencyDataset]]:
+    datasets: list[Dataset],
+) -> tuple[list[Dataset], list[Dataset]]:
     """Datasets of networks, and those of architectures."""
-    from latcast.data import LatencyDataset, NetworkDataset
-
-    networks = [d for d in datasets if isinstance(d, NetworkDataset)]
-    return networks, [d for d in datasets if isinstance(d, LatencyDataset)]
+    networks = [d for d in datasets if d.space is None]
+    return networks, [d for d in datasets if d.space is not None]
 
 
 def _train(
-    dataset: LatencyDataset,
+    dataset: Dataset,
     out: Path,
     predictor: str,
     test: float,
@@ -142,7 +140,7 @@ def _train(
 
 
 def _train_base(
-    datasets: list[LatencyDataset],
+    datasets: list[Dataset],
     out: Path,
     test: float,
     seed: int,

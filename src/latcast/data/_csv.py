@@ -1,4 +1,4 @@
-"""Reading CSV files as text first, so that every bad cell can be named."""
+"""Cells of tables: read as text first, so that every bad one can be named."""
 
 from __future__ import annotations
 
@@ -65,3 +65,43 @@ def _cast(path: Path, frame: pl.DataFrame, name: str, what: str, dtype: str) -> 
             f"got {frame[name][row]!r}"
         )
     return values.to_numpy()
+
+
+def percent(path: Path, values: npt.NDArray[np.float64], unit: str | None) -> tuple[str, Any]:
+    """The unit that accuracies are in, and the accuracies in percent, shape (n,).
+
+    Args:
+        path: for messages.
+        values: shape (n,).
+        unit: ``fraction`` or ``percent``, where it is stated. By default they are percent where
+            one is above 1 and fractions where none is.
+
+    Raises:
+        ValueError: one is not finite or not within the unit, or the unit cannot be told.
+    """
+    if not np.isfinite(values).all():
+        row = int((~np.isfinite(values)).argmax())
+        raise ValueError(f"{path.name}, row {row}: accuracy must be finite; got {values[row]}")
+    unit = unit or _unit(path, values)
+    largest = 100.0 if unit == "percent" else 1.0
+    wrong = (values < 0.0) | (values > largest)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"{path.name}, row {row}: accuracy in {unit} must be from 0 to {largest:g}; "
+            f"got {values[row]:g}"
+        )
+    return unit, values * (100.0 / largest)
+
+
+def _unit(path: Path, values: npt.NDArray[np.float64]) -> str:
+    if values.max() <= 1.0:
+        return "fraction"
+    # A percentage can be below 1, of a network that learned nothing; most of a table's are not.
+    if np.median(values) > 1.0:
+        return "percent"
+    row = int((values > 1.0).argmax())
+    raise ValueError(
+        f"{path.name}: the accuracies must be fractions or percent, and most are at most 1 but row "
+        f"{row} is {values[row]:g}: correct it, or state --unit percent (in Python, unit='percent')"
+    )

@@ -1,109 +1,380 @@
-"""Latency datasets: architectures with their measured milliseconds on one target."""
+"""Datasets: networks with the values of a quantity on one target, and how they are split."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from latcast.devices import Target
-from latcast.spaces import Archs, space
 
 from . import _parquet
-from ._measurements import POSSIBLE_MS, Floats, Measurements
+from ._quantity import ACCURACY, LATENCY_MS, QUANTITIES, Quantity
 
-__all__ = ["POSSIBLE_MS", "LatencyDataset"]
+if TYPE_CHECKING:
+    from latcast.graph import Graph
+    from latcast.spaces import Archs, SearchSpace
+
+PAPER_FRACTIONS = (0.70, 0.15)
+"""Parts of the rows that the OFANAS paper trains and validates on; it tests on the rest."""
+
+_VALUES = ("reference", "uncorrected", "standard_error")
+_LISTS = ("samples", "layers")
+_OPTIONAL = (*_VALUES, *_LISTS)
+_ROWS = ("networks", "names", "families", "values", "order", *_OPTIONAL)
+"""Attributes with an entry for each row."""
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class LatencyDataset(Measurements):
-    """Measurements of architectures of one space on one target, row by row.
+class Dataset:
+    """Values of a quantity, of networks on one target, row by row.
 
-    Datasets are immutable; slicing (slices, index arrays, masks) keeps all columns together.
+    The networks are architectures of one search space, or graphs of any kind. Datasets are
+    immutable; slicing (slices, index arrays, masks) keeps all columns together. All values are
+    in the quantity's unit.
 
     Attributes:
-        archs: n architectures.
-        latency_ms: median latency of every row in ms, shape (n,), read-only.
-        target: what the latencies belong to.
-        order: position of every row in the measuring campaign, shape (n,); row
-            numbers by default.
-        reference_ms: latency of the interleaved reference network, shape (n,), or None.
-        samples_ms: raw timed samples of every row, or None.
-        uncorrected_ms: latency of every row before the machine's drift was taken out, shape
-            (n,), or None.
-        standard_error: relative standard error of every latency, shape (n,), or None.
+        networks: n architectures, or a tuple of n graphs whose shapes include the target's batch.
+        values: of every row, shape (n,), read-only; the median where samples are known.
+        target: what the values belong to; None of a quantity that depends on no target.
+        quantity: what the values are of; its name will do.
+        names: of every graph: a variant of a family (``resnet(depth1=2,…)``) or a file; by
+            default what the graphs are called. Empty of architectures.
+        families: of every graph, an empty text for a file. Empty of architectures.
+        order: position of every row in the measuring campaign, shape (n,); row numbers by
+            default.
+        reference: value of the interleaved reference network, shape (n,), or None.
+        samples: raw samples of every row, or None.
+        uncorrected: values before the machine's drift was taken out, shape (n,), or None.
+        standard_error: relative standard error of every value, shape (n,), or None.
+        layers: of every row values by position of the graph's layers, from the runtime's
+            profiler, whose clock takes time too; NaN where nothing is attributed, as on layers
+            that are fused into others; or None.
         provenance: where the data comes from (source, licence, notes).
+
+    Raises:
+        ValueError: a column has another length or type, or the target is missing.
     """
 
-    subject = "architecture"
-
-    archs: Archs
-    latency_ms: Floats
-    target: Target
+    networks: Archs | tuple[Graph, ...]
+    values: Floats
+    target: Target = None  # type: ignore[assignment]  # only accuracies have none
+    quantity: Quantity = LATENCY_MS
+    names: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
     order: npt.NDArray[np.int64] = None  # type: ignore[assignment]  # set on creation
-    reference_ms: Floats | None = None
-    samples_ms: tuple[Floats, ...] | None = None
-    uncorrected_ms: Floats | None = None
+    reference: Floats | None = None
+    samples: tuple[Floats, ...] | None = None
+    uncorrected: Floats | None = None
     standard_error: Floats | None = None
+    layers: tuple[Floats, ...] | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._check_columns()
+        if isinstance(self.quantity, str):
+            self._set("quantity", QUANTITIES.get(self.quantity))
+        if isinstance(self.target, str):
+            self._set("target", Target.parse(self.target))
+        if self.target is None and self.quantity.of_target:
+            raise ValueError(f"{self.quantity.name} must have a target; got None")
+        if isinstance(self.networks, Sequence):
+            self._set_graphs()
+        self._set_columns()
+
+    def _set_graphs(self) -> None:
+        graphs = tuple(self.networks)
+        self._set("networks", graphs)
+        if not self.names:
+            self._set("names", tuple(graph.name for graph in graphs))
+        if not self.families:
+            self._set("families", ("",) * len(graphs))
+        for name in ("names", "families"):
+            self._set(name, tuple(getattr(self, name)))
+            if (n := len(getattr(self, name))) != len(graphs):
+                raise ValueError(f"{name} must have one entry per network ({len(graphs)}); got {n}")
+        if self.layers is None:
+            return
+        self._set("layers", tuple(map(_read_only, self.layers)))
+        shapes = [values.shape for values in self.layers or ()]
+        if shapes != [(len(graph),) for graph in graphs]:
+            raise ValueError(
+                "layers must have one array per network, with a value for each layer; "
+                f"got arrays of {[s[0] if s else 0 for s in shapes[:9]]} for graphs of "
+                f"{[len(graph) for graph in graphs[:9]]} layers"
+            )
+
+    def _set_columns(self) -> None:
+        """Make the columns read-only arrays of a value per row."""
+        n = len(self)
+        columns: dict[str, npt.NDArray[Any]] = {
+            "values": np.array(self.values, dtype=np.float64),
+            "order": np.arange(n) if self.order is None else _integers(self.order),
+        }
+        for name in _VALUES:
+            if (values := getattr(self, name)) is not None:
+                columns[name] = np.array(values, dtype=np.float64)
+        for name, column in columns.items():
+            if column.shape != (n,):
+                raise ValueError(
+                    f"{name} must have one value per {self.subject}, shape ({n},); "
+                    f"got {column.shape}"
+                )
+            column.flags.writeable = False
+            self._set(name, column)
+        if self.samples is not None:
+            if len(self.samples) != n:
+                raise ValueError(
+                    f"samples must have one list per {self.subject} ({n}); got {len(self.samples)}"
+                )
+            self._set("samples", tuple(map(_read_only, self.samples)))
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)  # the dataclass is frozen
+
+    # -- the networks --------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self.archs)
+        return len(self.networks)
+
+    @property
+    def space(self) -> SearchSpace | None:
+        """The search space of the architectures; None of graphs."""
+        return None if isinstance(self.networks, tuple) else self.networks.space
+
+    @property
+    def archs(self) -> Archs:
+        """The n architectures.
+
+        Raises:
+            ValueError: the networks are graphs.
+        """
+        if isinstance(self.networks, tuple):
+            raise ValueError(
+                "this needs a dataset of a search space's architectures; got one of graphs "
+                "(data.graphs)"
+            )
+        return self.networks
+
+    @property
+    def graphs(self) -> tuple[Graph, ...]:
+        """The n graphs.
+
+        Raises:
+            ValueError: the networks are architectures.
+        """
+        if not isinstance(self.networks, tuple):
+            raise ValueError(
+                f"this needs a dataset of graphs; got one of architectures of "
+                f"{self.networks.space.name} (data.archs)"
+            )
+        return self.networks
+
+    @property
+    def subject(self) -> str:
+        """What a row is of, for messages."""
+        return "network" if isinstance(self.networks, tuple) else "architecture"
 
     def unique_index(self) -> npt.NDArray[np.intp]:
-        return self.archs.unique_index()
+        """Number of the network of every row, shape (n,): rows of equal ones have the same.
 
-    def _subjects_at(self, positions: npt.NDArray[np.int64]) -> dict[str, Any]:
-        return {"archs": self.archs[positions]}
+        Graphs are told apart by their names.
+        """
+        if isinstance(self.networks, tuple):
+            return np.unique(np.array(self.names, dtype=object), return_inverse=True)[1].ravel()
+        return self.networks.unique_index()
 
-    def _joined_subjects(self, others: Sequence[LatencyDataset]) -> dict[str, Any]:
-        return {"archs": self.archs.concatenate(*(part.archs for part in others))}
+    # -- the values ----------------------------------------------------------------------------
+
+    @property
+    def latency_ms(self) -> Floats:
+        """The values of a dataset of latencies, shape (n,).
+
+        Raises:
+            ValueError: the values are of another quantity.
+        """
+        self.check_quantity(LATENCY_MS)
+        return self.values
+
+    @property
+    def accuracy(self) -> Floats:
+        """Top-1 accuracies from 0 to 1, as accuracy models take them, shape (n,).
+
+        Raises:
+            ValueError: the values are of another quantity.
+        """
+        self.check_quantity(ACCURACY)
+        return self.values / 100
+
+    def check_quantity(self, wanted: Quantity) -> None:
+        """Make sure that the values are of a quantity.
+
+        Raises:
+            ValueError: they are of another.
+        """
+        if self.quantity != wanted:
+            raise ValueError(f"this needs values of {wanted.name}; got {self.quantity.name}")
+
+    @property
+    def possible(self) -> npt.NDArray[np.bool_]:
+        """Whether every value is finite and within the quantity's bounds, shape (n,)."""
+        return self.quantity.is_possible(self.values)
+
+    def check_values(self) -> None:
+        """Make sure that every value is :attr:`possible`.
+
+        Raises:
+            ValueError: naming the first row that is not, its value and what to do.
+        """
+        bad = ~self.possible
+        if bad.any():
+            row, kind = int(np.argmax(bad)), self.quantity
+            raise ValueError(
+                f"every {kind.label} must be {kind.condition}; got {self.values[row]} {kind.unit} "
+                f"in row {row} ({int(bad.sum())} such rows): see `latcast audit`, and leave them "
+                "out with data.valid()"
+            )
+
+    def valid(self) -> Self:
+        """The rows that :meth:`check_values` lets pass."""
+        return self[self.possible]
+
+    # -- parts and wholes ----------------------------------------------------------------------
+
+    def __getitem__(self, index: int | slice | npt.NDArray[Any]) -> Self:
+        """The chosen rows, with everything that belongs to them."""
+        rows = np.atleast_1d(np.arange(len(self))[index])
+        return replace(self, **{name: _chosen(getattr(self, name), rows) for name in _ROWS})
+
+    def concatenate(self, *others: Self) -> Self:
+        """These rows followed by others of the same quantity and target.
+
+        Columns and provenance are kept where all state them, the provenance where it is the same
+        in all; the order goes on from one to the next.
+
+        Raises:
+            ValueError: a quantity, a target or a space is another.
+        """
+        parts = (self, *others)
+        for part in others:
+            for what in ("target", "quantity", "subject"):
+                own, other = getattr(self, what), getattr(part, what)
+                if own != other:
+                    own, other = (getattr(x, "name", x) for x in (own, other))
+                    raise ValueError(
+                        f"only measurements of one {what} can be joined; got {own} and {other}"
+                    )
+        columns = {name: _joined([getattr(part, name) for part in parts]) for name in _ROWS}
+        columns["order"] = _consecutive([part.order for part in parts])
+        provenance = {
+            key: value
+            for key, value in self.provenance.items()
+            if all(part.provenance.get(key) == value for part in others)
+        }
+        return replace(self, **columns, provenance=provenance)
+
+    # -- files ---------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
         """Write Parquet, atomically: a full disk or an interruption leaves no half file."""
-        import polars as pl
-
-        subjects = {
-            "space": [self.archs.space.name] * len(self),
-            "arch": pl.Series(self.archs.genes.astype(np.int16)).cast(pl.List(pl.UInt8)),
-        }
-        _parquet.write(path, self, _parquet.LATENCIES, subjects)
+        _parquet.write(path, {f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
-    def load(cls, path: str | Path) -> LatencyDataset:
-        """Read what :meth:`save` wrote.
+    def load(cls, path: str | Path) -> Self:
+        """Read what :meth:`save` wrote, or an earlier version of latcast.
 
         Raises:
-            ValueError: the file is damaged, not a LatencyDataset, of a newer schema version,
-                or mixes spaces or targets.
+            ValueError: the file is damaged, not a dataset, of a newer schema version, or mixes
+                spaces or targets.
             FileNotFoundError: there is no such file.
         """
-        frame, attributes = _parquet.read(path, _parquet.LATENCIES, ("space", "arch"))
-        return cls(_archs(Path(path), frame), **attributes)
+        attributes = _parquet.read(path)
+        try:
+            return cls(**attributes)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
-def _archs(path: Path, frame: Any) -> Archs:
-    import polars as pl
+LatencyDataset = Dataset
+"""Dataset under the name that it had while latencies were all it held."""
+NetworkDataset = Dataset
+"""Dataset under the name that it had for graphs."""
 
-    _parquet.check_text(path, frame, "space")
-    genes = frame["arch"]
-    if not (isinstance(genes.dtype, pl.List) and genes.dtype.inner.is_integer()):
-        raise ValueError(f"{path}: arch must hold lists of integers; got {genes.dtype}")
-    values = genes.explode()
-    if values.null_count() or not values.is_between(0, 255).all():
-        raise ValueError(f"{path}: genes must be integers from 0 to 255")
-    the_space = space(_parquet.only_value(path, frame, "space"))
-    lengths = genes.list.len().unique().to_list()
-    if lengths != [len(the_space.genes)]:
+
+def split(
+    data: Dataset, fraction: float, seed: int | np.random.Generator | None = 0
+) -> tuple[Dataset, Dataset]:
+    """Two parts at random; the first has about ``fraction`` of the distinct networks.
+
+    Equal networks always end up on the same side.
+
+    Raises:
+        ValueError: ``fraction`` is not between 0 and 1, or a part would be empty.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"the fraction must be between 0 and 1; got {fraction}")
+    group = data.unique_index()
+    groups = int(group.max(initial=-1)) + 1
+    first = round(fraction * groups)
+    if not 0 < first < groups:
         raise ValueError(
-            f"{path}: architectures of {the_space.name} need {len(the_space.genes)} genes; "
-            f"got lists of {lengths}"
+            f"both parts need one {data.subject} at least; {groups} distinct ones cannot be split "
+            f"at {fraction}"
         )
-    return Archs(the_space, np.array(genes.to_list(), dtype=np.uint8))
+    chosen = np.zeros(groups, dtype=np.bool_)
+    chosen[np.random.default_rng(seed).permutation(groups)[:first]] = True
+    return data[chosen[group]], data[~chosen[group]]
+
+
+def paper_split(data: Dataset) -> tuple[Dataset, Dataset, Dataset]:
+    """Train, validation and test as the OFANAS paper splits: 70, 15, 15 % of the rows, in order.
+
+    A split by row: where a network occurs twice it may be trained and tested on.
+    """
+    first = int(PAPER_FRACTIONS[0] * len(data))
+    second = first + int(PAPER_FRACTIONS[1] * len(data))
+    return data[:first], data[first:second], data[second:]
+
+
+def _chosen(column: Any, rows: npt.NDArray[np.int64]) -> Any:
+    if column is None or not len(column):
+        return column
+    return tuple(column[i] for i in rows.tolist()) if isinstance(column, tuple) else column[rows]
+
+
+def _joined(columns: Sequence[Any]) -> Any:
+    """One column of several parts; None where a part has none."""
+    if any(column is None for column in columns):
+        return None
+    if isinstance(columns[0], tuple):
+        return sum(columns, ())
+    if isinstance(columns[0], np.ndarray):
+        return np.concatenate(columns)
+    return columns[0].concatenate(*columns[1:])
+
+
+def _consecutive(orders: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Positions in several campaigns as those in one."""
+    ends = np.cumsum([0, *(int(order.max(initial=-1)) + 1 for order in orders)])
+    return np.concatenate([order + end for order, end in zip(orders, ends, strict=False)])
+
+
+def _integers(order: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    array = np.asarray(order)
+    if array.size and (array.dtype.kind not in "iu" or array.max() > np.iinfo(np.int64).max):
+        raise ValueError(f"order must hold integers; got {array.dtype}")
+    return array.astype(np.int64)
+
+
+def _read_only(values: npt.ArrayLike) -> Floats:
+    """The values as a read-only array; one that is so already is not copied."""
+    if isinstance(values, np.ndarray) and not values.flags.writeable and values.dtype == np.float64:
+        return values
+    array = np.array(values, dtype=np.float64)
+    array.flags.writeable = False
+    return array

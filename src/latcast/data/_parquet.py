@@ -1,4 +1,8 @@
-"""Datasets as Parquet files: one row per measurement, schema version and provenance beside."""
+"""Datasets as Parquet files: one row per measurement, schema version and provenance beside.
+
+Version 2 states the quantity, whose name is that of the column of values. Version 1 held
+latencies, of architectures or of graphs; its columns were the same.
+"""
 
 from __future__ import annotations
 
@@ -13,155 +17,116 @@ import numpy as np
 from latcast._files import atomic_path, check_file
 from latcast.devices import Target
 
-from ._measurements import OPTIONAL_COLUMNS, Measurements
+from ._quantity import LATENCY_MS, Quantity, quantity
 
-SCHEMA_VERSION = 1
-LATENCIES, NETWORKS = "LatencyDataset", "NetworkDataset"
-"""Kinds of files, by the class that reads them."""
+SCHEMA_VERSION = 2
 
 _METADATA_KEY = "latcast"
 _TARGET_COLUMNS = ("device", "runtime", "batch", "precision", "threads")
-_KINDS = {None: LATENCIES, "networks": NETWORKS}
-"""Entry ``kind`` of the metadata; the first kind of files has none."""
+_VALUES = ("reference", "uncorrected")
+"""Columns of values in the quantity's unit, which is a part of their names."""
 
 
-def write(path: str | Path, data: Measurements, kind: str, subjects: Mapping[str, Any]) -> None:
+def write(path: str | Path, data: Mapping[str, Any]) -> None:
     """Write a dataset, atomically: a full disk or an interruption leaves no half file.
 
     Args:
         path: the file.
-        data: the dataset.
-        kind: of the file.
-        subjects: columns that only this kind has; they come first.
+        data: the attributes of a :class:`~latcast.data.Dataset` by name.
     """
     import polars as pl
 
-    n = len(data)
-    columns: dict[str, Any] = dict(subjects)
-    for name in _TARGET_COLUMNS:
-        columns[name] = [getattr(data.target, name)] * n
-    columns["latency_ms"] = data.latency_ms
-    columns["order"] = data.order
-    if data.samples_ms is not None:
-        columns["samples_ms"] = pl.Series(
-            [s.tolist() for s in data.samples_ms], dtype=pl.List(pl.Float64)
-        )
-    for name in OPTIONAL_COLUMNS:
-        if (values := getattr(data, name)) is not None:
-            columns[name] = values
-    header: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "provenance": dict(data.provenance)}
-    if entry := next(k for k, v in _KINDS.items() if v == kind):
-        header["kind"] = entry
+    of: Quantity = data["quantity"]
+    columns = _network_columns(data)
+    n = len(data["networks"])
+    if data["target"] is not None:
+        for name in _TARGET_COLUMNS:
+            columns[name] = [getattr(data["target"], name)] * n
+    columns[of.name] = data["values"]
+    columns["order"] = data["order"]
+    if data["samples"] is not None:
+        columns[of.column("samples")] = _lists(data["samples"])
+    columns |= {of.column(name): data[name] for name in _VALUES if data[name] is not None}
+    if data["standard_error"] is not None:
+        columns["standard_error"] = data["standard_error"]
+    header = {
+        "schema_version": SCHEMA_VERSION,
+        "quantity": of.name,
+        "provenance": dict(data["provenance"]),
+    }
     with atomic_path(path) as temporary:
         pl.DataFrame(columns).write_parquet(temporary, metadata={_METADATA_KEY: json.dumps(header)})
 
 
-def kind_of(path: Path) -> str:
-    """Which class reads the file.
+def _network_columns(data: Mapping[str, Any]) -> dict[str, Any]:
+    import polars as pl
+
+    networks = data["networks"]
+    if not isinstance(networks, tuple):
+        return {
+            "space": [networks.space.name] * len(networks),
+            "arch": pl.Series(networks.genes.astype(np.int16)).cast(pl.List(pl.UInt8)),
+        }
+    columns = {
+        "name": list(data["names"]),
+        "family": list(data["families"]),
+        "graph": [graph.to_json() for graph in networks],
+    }
+    if data["layers"] is not None:
+        columns[data["quantity"].column("layers")] = _lists(data["layers"])
+    return columns
+
+
+def _lists(values: Sequence[Any]) -> Any:
+    import polars as pl
+
+    return pl.Series([v.tolist() for v in values], dtype=pl.List(pl.Float64))
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The attributes of the dataset in a file, by name.
 
     Raises:
-        ValueError: it is damaged, or not written by latcast.
-    """
-    content = _content(path)
-    return _checked_header(path, content, LATENCIES)[1]
-
-
-def read(path: str | Path, kind: str, needed: Sequence[str]) -> tuple[Any, dict[str, Any]]:
-    """A file's frame, and the attributes that every dataset has.
-
-    Args:
-        path: the file.
-        kind: that it must be of.
-        needed: names of the columns that only this kind has.
-
-    Raises:
-        ValueError: the file is damaged, of another kind or a newer schema version, lacks a
-            column, has one of the wrong type, or mixes targets.
+        ValueError: the file is damaged, of a newer schema version, lacks a column, has one of
+            the wrong type, or mixes targets or spaces.
         FileNotFoundError: there is no such file.
     """
     import polars as pl
 
     path = Path(path)
     check_file(path)
-    content = _content(path)
-    header, found = _checked_header(path, content, kind)
-    if found != kind:
-        raise ValueError(
-            f"{path} must be a {kind}; it is a {found}: read it with latcast.read, or {found}.load"
-        )
     try:
-        frame = pl.read_parquet(BytesIO(content))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise ValueError(f"{path} must be a whole Parquet file; reading it: {error}") from error
-    _check_columns(path, frame, kind, needed)
-    return frame, _attributes(path, frame, header)
-
-
-def only_value(path: Path, frame: Any, name: str) -> Any:
-    """The value that a column has in every row.
-
-    Raises:
-        ValueError: there are several.
-    """
-    values = frame[name].unique().to_list()
-    if len(values) > 1:
-        raise ValueError(
-            f"{path} mixes {name} {values[0]!r} and {values[1]!r}: keep one target and space "
-            "per dataset"
-        )
-    return values[0]
-
-
-def check_text(path: Path, frame: Any, *names: str) -> None:
-    """Make sure that columns hold text in every row.
-
-    Raises:
-        ValueError: one does not.
-    """
-    import polars as pl
-
-    for name in names:
-        if frame[name].dtype != pl.String or frame[name].null_count():
-            raise ValueError(f"{path}: {name} must be text; got {frame[name].dtype}")
-
-
-def check_lists(path: Path, frame: Any, name: str) -> None:
-    """Make sure that a column, if there is one of that name, holds lists of numbers.
-
-    Raises:
-        ValueError: it does not.
-    """
-    import polars as pl
-
-    listed = frame[name].dtype if name in frame.columns else None
-    if listed is not None and not (isinstance(listed, pl.List) and listed.inner.is_numeric()):
-        raise ValueError(f"{path}: {name} must hold lists of numbers; got {listed}")
-
-
-def _content(path: Path) -> bytes:
-    # Bytes, not the path: polars would take a * or [ in the name for a pattern.
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} must be a whole Parquet file; reading it: {error}") from error
-
-
-def _checked_header(path: Path, content: bytes, kind: str) -> tuple[dict[str, Any], str]:
-    """The header of a file, and its kind; ``kind`` is the one that is asked for."""
-    import polars as pl
-
-    try:
+        # Bytes, not the path: polars would take a * or [ in the name for a pattern.
+        content = path.read_bytes()
         metadata = pl.read_parquet_metadata(BytesIO(content))
         header = json.loads(metadata.get(_METADATA_KEY, "null"))
+        of = _checked_quantity(path, header)
+        frame = pl.read_parquet(BytesIO(content))
     except (
-        pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError,
-        RecursionError,
+        pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, json.JSONDecodeError,
+        UnicodeDecodeError, RecursionError,
     ) as error:  # fmt: skip
         raise ValueError(f"{path} must be a whole Parquet file; reading it: {error}") from error
+    file = _File(path, frame, of)
+    file.check_columns()
+    return {
+        "quantity": of,
+        "provenance": {str(k): str(v) for k, v in header.get("provenance", {}).items()},
+        **file.columns(),
+        **(file.graphs() if file.is_of_graphs else file.archs()),
+    }
+
+
+def _checked_quantity(path: Path, header: Any) -> Quantity:
+    """The quantity that a file's header states.
+
+    Raises:
+        ValueError: it is no header of latcast's, or of a newer version.
+    """
     version = header.get("schema_version") if isinstance(header, dict) else None
-    if not isinstance(header, dict) or not isinstance(version, int) or isinstance(version, bool):
+    if not isinstance(version, int) or isinstance(version, bool):
         raise ValueError(
-            f"{path} must be a {kind} written by latcast; its metadata has no "
+            f"{path} must be a dataset written by latcast; its metadata has no "
             f"{_METADATA_KEY!r} entry with a schema version"
         )
     if version > SCHEMA_VERSION:
@@ -172,42 +137,115 @@ def _checked_header(path: Path, content: bytes, kind: str) -> tuple[dict[str, An
     provenance = header.get("provenance", {})
     if not isinstance(provenance, dict):
         raise ValueError(f"{path}: provenance must be a mapping; got {type(provenance).__name__}")
-    entry = header.get("kind")
-    if not isinstance(entry, str | None) or entry not in _KINDS:
-        raise ValueError(f"{path}: kind must be networks or left out; got {entry!r}")
-    return header, _KINDS[entry]
-
-
-def _check_columns(path: Path, frame: Any, kind: str, needed: Sequence[str]) -> None:
-    """Make sure that every column is there and can be converted without loss."""
-    missing = sorted({*needed, *_TARGET_COLUMNS, "latency_ms", "order"} - set(frame.columns))
-    if missing:
-        raise ValueError(f"{path} lacks the column {missing[0]!r} of a {kind}")
-    if frame.is_empty():
-        raise ValueError(f"{path} holds no rows")
-    check_lists(path, frame, "samples_ms")
-    check_text(path, frame, "device", "runtime", "precision")
-    for name in ("latency_ms", *OPTIONAL_COLUMNS):
-        if name in frame.columns and not frame[name].dtype.is_numeric():
-            raise ValueError(f"{path}: {name} must hold numbers; got {frame[name].dtype}")
-    if not frame["order"].dtype.is_integer() or frame["order"].null_count():
-        raise ValueError(f"{path}: order must hold integers throughout")
-
-
-def _attributes(path: Path, frame: Any, header: Mapping[str, Any]) -> dict[str, Any]:
-    import polars as pl
-
+    if version == 1:
+        return LATENCY_MS
     try:
-        samples = frame["samples_ms"].to_list() if "samples_ms" in frame.columns else None
+        return quantity(str(header.get("quantity")))
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: {error} (a quantity of your own: latcast.data.register_quantity)"
+        ) from None
+
+
+class _File:
+    """The table in a file, and what it is turned into."""
+
+    def __init__(self, path: Path, frame: Any, of: Quantity) -> None:
+        self.path, self.frame, self.of = path, frame, of
+        self.is_of_graphs = "graph" in frame.columns or "family" in frame.columns
+        self.has_target = of.of_target or "device" in frame.columns
+
+    def check_columns(self) -> None:
+        """Make sure that every column is there and can be converted without loss."""
+        import polars as pl
+
+        frame, of = self.frame, self.of
+        needed = {of.name, "order", *(_TARGET_COLUMNS if self.has_target else ())}
+        needed |= {"name", "family", "graph"} if self.is_of_graphs else {"space", "arch"}
+        if missing := sorted(needed - set(frame.columns)):
+            raise ValueError(f"{self.path} lacks the column {missing[0]!r} of a dataset")
+        if frame.is_empty():
+            raise ValueError(f"{self.path} holds no rows")
+        for name in needed & {"device", "runtime", "precision", "name", "family", "graph", "space"}:
+            if frame[name].dtype != pl.String or frame[name].null_count():
+                raise ValueError(f"{self.path}: {name} must be text; got {frame[name].dtype}")
+        for name in (of.name, *map(of.column, _VALUES), "standard_error"):
+            if name in frame.columns and not frame[name].dtype.is_numeric():
+                raise ValueError(f"{self.path}: {name} must hold numbers; got {frame[name].dtype}")
+        if not frame["order"].dtype.is_integer() or frame["order"].null_count():
+            raise ValueError(f"{self.path}: order must hold integers throughout")
+
+    def columns(self) -> dict[str, Any]:
+        """What a dataset has whatever its networks are."""
+        frame, of = self.frame, self.of
+        target = {name: self._only_value(name) for name in _TARGET_COLUMNS if self.has_target}
+        named = {name: of.column(name) for name in _VALUES} | {"standard_error": "standard_error"}
         return {
-            "latency_ms": frame["latency_ms"].to_numpy(),
-            "target": Target(**{name: only_value(path, frame, name) for name in _TARGET_COLUMNS}),
+            "values": frame[of.name].to_numpy(),
             "order": frame["order"].to_numpy(),
-            **{name: frame[name].to_numpy() for name in OPTIONAL_COLUMNS if name in frame.columns},
-            "samples_ms": (
-                None if samples is None else tuple(np.array(s or [], np.float64) for s in samples)
-            ),
-            "provenance": {str(k): str(v) for k, v in header.get("provenance", {}).items()},
+            "target": Target(**target) if target else None,
+            "samples": self._lists("samples"),
+            **{
+                name: frame[column].to_numpy()
+                for name, column in named.items()
+                if column in frame.columns
+            },
         }
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path} holds a column of the wrong type: {error}") from error
+
+    def graphs(self) -> dict[str, Any]:
+        """The networks of a file of graphs, and what belongs to them."""
+        from latcast.graph import Graph
+
+        try:
+            graphs = tuple(Graph.from_json(text) for text in self.frame["graph"])
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
+        return {
+            "networks": graphs,
+            "names": tuple(self.frame["name"]),
+            "families": tuple(self.frame["family"]),
+            "layers": self._lists("layers"),
+        }
+
+    def archs(self) -> dict[str, Any]:
+        """The networks of a file of architectures."""
+        import polars as pl
+
+        from latcast.spaces import Archs, space
+
+        genes = self.frame["arch"]
+        if not (isinstance(genes.dtype, pl.List) and genes.dtype.inner.is_integer()):
+            raise ValueError(f"{self.path}: arch must hold lists of integers; got {genes.dtype}")
+        values = genes.explode()
+        if values.null_count() or not values.is_between(0, 255).all():
+            raise ValueError(f"{self.path}: genes must be integers from 0 to 255")
+        the_space = space(self._only_value("space"))
+        lengths = genes.list.len().unique().to_list()
+        if lengths != [len(the_space.genes)]:
+            raise ValueError(
+                f"{self.path}: architectures of {the_space.name} need {len(the_space.genes)} "
+                f"genes; got lists of {lengths}"
+            )
+        return {"networks": Archs(the_space, np.array(genes.to_list(), dtype=np.uint8))}
+
+    def _only_value(self, name: str) -> Any:
+        """The value that a column has in every row."""
+        values = self.frame[name].unique().to_list()
+        if len(values) > 1:
+            raise ValueError(
+                f"{self.path} mixes {name} {values[0]!r} and {values[1]!r}: keep one target and "
+                "space per dataset"
+            )
+        return values[0]
+
+    def _lists(self, what: str) -> tuple[Any, ...] | None:
+        """An array for every row, where there is such a column."""
+        import polars as pl
+
+        name = self.of.column(what)
+        if name not in self.frame.columns:
+            return None
+        kind = self.frame[name].dtype
+        if not (isinstance(kind, pl.List) and kind.inner.is_numeric()):
+            raise ValueError(f"{self.path}: {name} must hold lists of numbers; got {kind}")
+        return tuple(np.array(x or [], np.float64) for x in self.frame[name].to_list())

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
 from latcast.math.least_squares import sparse_ridge
-from latcast.spaces import Archs
+
+if TYPE_CHECKING:
+    from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]
 

@@ -3,55 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from ._audit_copies import check_duplicates, check_memoized
-from ._audit_latencies import (
-    check_additive,
-    check_constant,
-    check_impossible,
-    check_near_zero,
-    check_outliers,
-    check_rounded,
-)
 from ._audit_order import check_drift
-from ._dataset import LatencyDataset
-from ._finding import SEVERITIES, ArchSubject, Finding, NetworkSubject
-from ._measurements import Measurements
-from ._network_dataset import NetworkDataset
+from ._audited import SEVERITIES, Audited, Finding, Ints, Memoized, first_rows
+from ._dataset import Dataset, paper_split
+from ._quantity import LATENCY_MS
+from ._residuals import relative_residuals, robust_sigma
+from .additive import Floats, fit_additive, incidence
 
-__all__ = ["CHECKS", "NETWORK_CHECKS", "Finding", "audit", "measured_rows"]
+__all__ = ["CHECKS", "Finding", "audit", "measured_rows"]
 
-CHECKS: tuple[Callable[[ArchSubject], Iterator[Finding]], ...] = (
-    check_impossible,
-    check_near_zero,
-    check_constant,
-    check_memoized,
-    check_duplicates,
-    check_drift,
-    check_outliers,
-    check_rounded,
-    check_additive,
-)
-"""Of datasets of architectures."""
-
-NETWORK_CHECKS: tuple[Callable[[NetworkSubject], Iterator[Finding]], ...] = (
-    check_impossible,
-    check_near_zero,
-    check_constant,
-    check_duplicates,
-    check_drift,
-    check_outliers,
-    check_rounded,
-)
-"""Of datasets of networks of any kind, which have neither genes nor blocks."""
-
-Data = TypeVar("Data", bound=Measurements)
+LISTED_ROWS = 20
+OUTLIER_SIGMAS = 8.0
+MIN_OUTLIER = 0.05
+EXACT = 1e-6
 
 
-def measured_rows(data: Data, findings: Sequence[Finding]) -> Data:
+def audit(data: Dataset) -> list[Finding]:
+    """Run all checks; the most severe findings first, within a severity in the checks' order.
+
+    A dataset that is too small or too broken for a check has no finding of it.
+
+    Raises:
+        ValueError: the values are no latencies.
+    """
+    data.check_quantity(LATENCY_MS)
+    audited = Audited(data)
+    findings = [finding for check in CHECKS for finding in check(audited)]
+    return sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
+
+
+def measured_rows(data: Dataset, findings: Sequence[Finding]) -> Dataset:
     """The rows that were measured, without those whose label was copied from another architecture.
 
     Args:
@@ -70,21 +56,304 @@ def measured_rows(data: Data, findings: Sequence[Finding]) -> Data:
     return data
 
 
-def audit(data: LatencyDataset | NetworkDataset) -> list[Finding]:
-    """Run all checks; the most severe findings first, within a severity in the checks' order.
-
-    A dataset that is too small or too broken for a check has no finding of it.
-    """
-    findings = list(_found(data))
-    return sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
+# -- the values --------------------------------------------------------------------------------
 
 
-def _found(data: LatencyDataset | NetworkDataset) -> Iterator[Finding]:
-    if isinstance(data, NetworkDataset):
-        networks = NetworkSubject(data)
-        for network_check in NETWORK_CHECKS:
-            yield from network_check(networks)
-    else:
-        architectures = ArchSubject(data)
-        for check in CHECKS:
-            yield from check(architectures)
+def check_impossible(audited: Audited) -> Iterator[Finding]:
+    """Latencies that are NaN, infinite, zero, negative or absurd."""
+    bad = ~audited.possible
+    if not bad.any():
+        return
+    rows = np.flatnonzero(bad)
+    worst = audited.data.values[rows[0]]
+    yield Finding(
+        "impossible",
+        "error",
+        f"{_count(len(rows), len(bad))} a latency that is not finite and positive, or absurd "
+        f"(row {rows[0]}: {worst} ms)",
+        {"count": len(rows), "rows": _listed(rows), "first_value": str(worst)},
+        "No model can be fitted to these rows, and one such value makes a mean meaningless.",
+        "Leave them out with data.valid(), and measure them again.",
+    )
+
+
+def check_near_zero(audited: Audited) -> Iterator[Finding]:
+    """Latencies that are far too small to be one."""
+    rows = np.flatnonzero(audited.near_zero)
+    if not rows.size:
+        return
+    y = audited.data.values
+    median = float(np.median(y[audited.possible]))
+    worst = int(rows[np.argmin(y[rows])])
+    dead = audited.dead(rows)
+    yield Finding(
+        "near-zero",
+        "error",
+        f"{_count(len(rows), len(y))} a latency near zero: down to {y[worst]:.4g} ms "
+        f"(row {worst}), where the median is {median:.4g} ms"
+        + (f"; {dead} of them are networks that make nothing of their input" if dead else ""),
+        {
+            "count": len(rows),
+            "rows": _listed(rows),
+            "worst_row": worst,
+            "worst_ms": float(y[worst]),
+            "largest_ms": float(y[rows].max()),
+            "median_ms": median,
+            "dead_networks": dead,
+        },
+        "Failed or empty runs look like very fast networks: a search picks them first.",
+        f"Leave out rows below {y[rows].max() * 1.01:.3g} ms and measure them again.",
+    )
+
+
+def check_constant(audited: Audited) -> Iterator[Finding]:
+    """One latency for every architecture."""
+    if not audited.is_constant or audited.distinct < 2:
+        return
+    value = float(audited.data.values[audited.usable[0]])
+    yield Finding(
+        "constant",
+        "error",
+        f"all {len(audited.usable)} usable rows have the same latency, {value:.6g} ms",
+        {"rows": len(audited.usable), "latency_ms": value},
+        "There is nothing to learn from.",
+        "Check what was timed; a clock that stands still gives such data.",
+    )
+
+
+def check_outliers(audited: Audited) -> Iterator[Finding]:
+    """Rows that a model of the blocks, fitted to the others, is far off at."""
+    residuals = audited.residuals
+    if residuals is None:
+        return
+    sigma = robust_sigma(residuals)
+    far = np.abs(residuals) > max(MIN_OUTLIER, OUTLIER_SIGMAS * sigma)
+    if not far.any():
+        return
+    rows = audited.fresh[far]
+    position = int(np.argmax(np.abs(residuals)))
+    worst = int(audited.fresh[position])
+    y = float(audited.data.values[worst])
+    off = float(residuals[position])
+    yield Finding(
+        "outliers",
+        "warning" if len(rows) > 0.001 * len(residuals) else "note",
+        f"{_count(len(rows), len(residuals))} a latency far from what their blocks explain; the "
+        f"worst is row {worst}: {y:.4g} ms, {abs(off):.0%} {'above' if off > 0 else 'below'}",
+        {
+            "count": len(rows),
+            "rows": _listed(np.sort(rows)),
+            "worst_row": worst,
+            "worst_ms": y,
+            "worst_relative": off,
+            "sigma_percent": 100 * sigma,
+        },
+        "Least squares follows a few such rows more than hundreds of good ones.",
+        "Measure these architectures again; fit with a loss that bounds a row's influence.",
+    )
+
+
+def check_rounded(audited: Audited) -> Iterator[Finding]:
+    """Latencies in whole steps of a coarse clock."""
+    y = audited.data.values[audited.usable]
+    if len(y) < 20 or audited.is_constant:
+        return
+    values = np.unique(y)
+    step = float(np.diff(values).min())
+    median = float(np.median(y))
+    multiples = np.abs(values / step - np.round(values / step)) < 1e-3
+    if step < 0.002 * median or len(values) > len(y) / 2 or not multiples.all():
+        return
+    yield Finding(
+        "rounded",
+        "note",
+        f"latencies come in steps of {step:.4g} ms, {step / median:.1%} of the median: "
+        f"{len(values)} distinct values in {len(y)} rows",
+        {
+            "step_ms": step,
+            "step_percent": 100 * step / median,
+            "distinct_latencies": len(values),
+            "rows": len(y),
+        },
+        f"No error below {step / 4:.3g} ms on average can be told from rounding.",
+        "Time with a finer clock, or more runs per sample.",
+    )
+
+
+def check_additive(audited: Audited) -> Iterator[Finding]:
+    """Latencies that a table of block values reproduces exactly on rows it was not fitted to."""
+    if audited.data.space is None or audited.is_constant:
+        return
+    error = _held_out_error(audited)
+    if error is None or error["median"] > EXACT or error["largest"] > 10 * EXACT:
+        return
+    yield Finding(
+        "exactly-additive",
+        "warning",
+        f"latencies are sums over a table of blocks, not measurements: a table fitted to "
+        f"{error['fitted']} rows reproduces {error['held_out']} others to "
+        f"{error['largest']:.1e} at worst",
+        error,
+        "An error on this data tells how well a table is copied, not how well a device is known.",
+        "Use the table itself (latcast.predictors.LookupTable) and validate on measured networks.",
+    )
+
+
+def _held_out_error(audited: Audited) -> dict[str, Any] | None:
+    """Relative errors on a fifth of the architectures; None where that cannot be told."""
+    data = audited.data
+    rows = audited.fresh
+    # More than one row per block value and some to spare, or the fit is exact for any labels.
+    archs = data.archs[rows]
+    used = int((np.asarray(incidence(archs).sum(axis=0)).ravel() > 0).sum()) if len(rows) else 0
+    groups = archs.unique_index()
+    if groups.max(initial=-1) + 1 < max(30, 1.5 * used):
+        return None
+    out = (np.random.default_rng(0).random(int(groups.max()) + 1) < 0.2)[groups]
+    fit = fit_additive(archs[~out], data.values[rows[~out]], 1e-9)
+    padded = np.append(fit.values_ms, 0.0)
+    known = ~np.isnan(padded[archs.space.block_ids(archs)]).any(axis=1)
+    held_out = np.flatnonzero(out & known)
+    if held_out.size < 5:
+        return None
+    truth = data.values[rows[held_out]]
+    errors = np.abs(fit.predict(archs[held_out]) / truth - 1)
+    return {
+        "fitted": int((~out).sum()),
+        "held_out": len(held_out),
+        "median": float(np.median(errors)),
+        "largest": float(errors.max()),
+    }
+
+
+def _count(count: int, total: int) -> str:
+    return f"{count} of {total} rows {'has' if count == 1 else 'have'}"
+
+
+def _listed(rows: Ints) -> list[int]:
+    return [int(row) for row in rows[:LISTED_ROWS]]
+
+
+# -- copies ------------------------------------------------------------------------------------
+
+
+def check_memoized(audited: Audited) -> Iterator[Finding]:
+    """Architectures that differ in one gene and nevertheless have one latency."""
+    found = audited.memoized
+    if found is None:
+        return
+    data = audited.data
+    evidence: dict[str, Any] = {
+        "gene": found.gene,
+        "groups": found.compared,
+        "equal_groups": found.equal,
+        "distinct_architectures": len(data.archs[audited.usable].unique()),
+        "distinct_latencies": len(np.unique(data.values[audited.usable])),
+        "rows": len(audited.usable),
+        **_genuine(audited, found),
+    }
+    genuine = evidence["first_rows_are_genuine"]
+    yield Finding(
+        "memoized",
+        "error",
+        f"the labels ignore {found.gene}: in {found.equal} of {found.compared} groups "
+        f"architectures that differ in {found.gene} alone have exactly one latency; "
+        f"{evidence['rows']} rows hold {evidence['distinct_architectures']} distinct "
+        f"architectures and {evidence['distinct_latencies']} distinct latencies",
+        evidence,
+        f"Most labels were copied from another architecture and are wrong for their {found.gene}; "
+        "a split by row trains on the test set.",
+        "Keep only the first row of each group: "
+        "a model of the blocks agrees with these and not with the rest "
+        "(data[finding.evidence['genuine_rows']])."
+        if genuine
+        else f"Measure again without caching by the other genes, or leave {found.gene} out.",
+    )
+
+
+def _genuine(audited: Audited, found: Memoized) -> dict[str, Any]:
+    """Whether the first row of every group, unlike its later rows, fits its architecture."""
+    data, rows = audited.data, audited.usable
+    first = first_rows(found.groups, data.values[rows])
+    # The last row of every group: of the same latencies, with another value of the gene.
+    last = len(rows) - 1 - first_rows(found.groups[::-1], data.values[rows][::-1])
+    sizes = [_typical_residual(audited, rows[part]) for part in (first, last)]
+    genuine = None not in sizes and 2 * (sizes[0] or 0) < (sizes[1] or 0)
+    return {
+        "first_rows_are_genuine": genuine,
+        "first_rows_residual_percent": sizes[0],
+        "last_rows_residual_percent": sizes[1],
+        "genuine_rows": [int(r) for r in np.sort(rows[first])] if genuine else [],
+    }
+
+
+def _typical_residual(audited: Audited, rows: Ints) -> float | None:
+    residuals = relative_residuals(audited.data[rows])
+    return None if residuals is None else 100 * float(np.median(np.abs(residuals)))
+
+
+def check_duplicates(audited: Audited) -> Iterator[Finding]:
+    """The same network in several rows, and what that does to the paper's split."""
+    data = audited.data
+    groups = data.unique_index()
+    counts = np.bincount(groups) if len(groups) else np.zeros(0, dtype=np.intp)
+    if not (counts > 1).any():
+        return
+    n = len(groups)
+    numbered = replace(data, order=np.arange(n))  # so that a split shows which rows it took
+    train, _, test = (part.order for part in paper_split(numbered))
+    leaked = int(np.isin(groups[test], groups[train]).sum())
+    evidence: dict[str, Any] = {
+        "rows": n,
+        "distinct_architectures": len(counts),
+        "repeated_architectures": int((counts > 1).sum()),
+        "test_rows": len(test),
+        "test_rows_trained_on": leaked,
+        **_agreement(groups[audited.usable], data.values[audited.usable]),
+    }
+    copied = evidence["exactly_equal_share"] > 0.9
+    yield Finding(
+        "duplicates",
+        "error" if copied and leaked else "warning",
+        f"{n} rows hold {len(counts)} distinct architectures; of the last 15 % of the rows, "
+        f"{leaked} of {len(test)} are of an architecture among the first 70 %; repeated rows "
+        + ("agree exactly" if copied else f"differ by {evidence['spread_percent']:.2g} %"),
+        evidence,
+        "Copied labels: a split by row tests on rows that were trained on."
+        if copied
+        else "Repeat measurements: a split by row tests on architectures that were trained on.",
+        "Split by architecture, with latcast.data.split; count distinct architectures, not rows.",
+    )
+
+
+def _agreement(groups: Ints, latencies: Floats) -> dict[str, Any]:
+    """How far the latencies of one architecture differ: (largest - least) / mean, median."""
+    if not len(groups):
+        return {"exactly_equal_share": 0.0, "spread_percent": 0.0}
+    size = int(groups.max()) + 1
+    least, largest = np.full(size, np.inf), np.full(size, -np.inf)
+    np.minimum.at(least, groups, latencies)
+    np.maximum.at(largest, groups, latencies)
+    repeated = np.bincount(groups, minlength=size) > 1
+    if not repeated.any():
+        return {"exactly_equal_share": 0.0, "spread_percent": 0.0}
+    least, largest = least[repeated], largest[repeated]
+    spread = 2 * (largest - least) / (largest + least)
+    return {
+        "exactly_equal_share": float((spread == 0).mean()),
+        "spread_percent": 100 * float(np.median(spread)),
+    }
+
+
+CHECKS: tuple[Callable[[Audited], Iterator[Finding]], ...] = (
+    check_impossible,
+    check_near_zero,
+    check_constant,
+    check_memoized,
+    check_duplicates,
+    check_drift,
+    check_outliers,
+    check_rounded,
+    check_additive,
+)
+"""Of graphs, which have neither genes nor blocks, two of these find nothing."""

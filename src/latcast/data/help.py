@@ -1,7 +1,8 @@
-"""The latency files of HELP (github.com/HayeonLee/HELP): ``SPACE/latency/DEVICE_BATCH.pt``.
+"""The files of HELP (github.com/HayeonLee/HELP): ``SPACE/latency/DEVICE_BATCH.pt``.
 
 Each is a list of milliseconds, one per architecture. The architectures are one folder above, in
-a file that is called differently in every space.
+a file that is called differently in every space. Beside them is a list of NAS-Bench-201
+architectures and their accuracies, ``arch_generated_by_metad2a.txt``.
 """
 
 from __future__ import annotations
@@ -11,15 +12,22 @@ import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latcast._names import short_repr
 from latcast._optional import require
 from latcast.devices import Target
-from latcast.spaces import Archs, SearchSpace, space
 
-from ._dataset import LatencyDataset
+from ._csv import percent
+from ._dataset import Dataset
+from ._quantity import ACCURACY
+
+if TYPE_CHECKING:
+    from latcast.spaces import Archs, SearchSpace
+
+    from ._formats import Asked
 
 # Not just "pytorch": its RTX 2080 Ti takes half as long again as the OFANAS paper's.
 RUNTIME = "pytorch-help"
@@ -49,7 +57,7 @@ _OTHERS = {
 }
 
 
-def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> LatencyDataset:
+def read(path: Path, asked: Asked) -> Dataset:
     """Read one target's latencies; the architectures are looked up beside them.
 
     The space defaults to the one whose architectures there are, the target to the one in the
@@ -68,7 +76,7 @@ def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> La
             f"no such file: {folder}/{' or '.join(_ARCHS)} "
             "(HELP keeps the architectures one folder above)"
         )
-    archs = _archs(archs_path, the_space)
+    archs = _archs(archs_path, asked.space)
     latencies = load_torch_file(path)
     if not isinstance(latencies, list):
         raise ValueError(f"{path} must hold a list, as HELP's files do")
@@ -81,10 +89,10 @@ def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> La
         latency_ms = np.array([float(x) for x in latencies], dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} must hold numbers: {error}") from None
-    return LatencyDataset(
+    return Dataset(
         archs,
         latency_ms,
-        target or target_from_name(path.stem),
+        asked.target or target_from_name(path.stem),
         provenance={"source": f"HELP, data/{folder.name}/latency/{path.name}", "licence": "MIT"},
     )
 
@@ -97,6 +105,8 @@ def _archs(path: Path, the_space: SearchSpace | None) -> Archs:
 @lru_cache(maxsize=4)
 def _parsed(path: Path, the_space: SearchSpace | None, _mtime_ns: int, _size: int) -> Archs:
     """The architectures of a file, which are the same for all targets of a folder."""
+    from latcast.spaces import space
+
     name, items = _ARCHS[path.name](path, load_torch_file(path))
     return (the_space or space(name)).parse(items)
 
@@ -182,4 +192,60 @@ def load_torch_file(path: Path) -> Any:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{path} must be a whole PyTorch file of numbers and containers only; got: {reason}"
+        ) from None
+
+
+# -- the list of accuracies -------------------------------------------------------------------
+
+
+def is_accuracies(path: Path) -> bool:
+    """Whether a file is a number and then lines of NAS-Bench-201 strings."""
+    with path.open("rb") as file:
+        lines = file.read(400).splitlines()
+    try:
+        float(lines[0])
+    except (IndexError, ValueError):
+        return False
+    return len(lines) > 1 and lines[1].startswith(b"|")
+
+
+def read_accuracies(path: Path, asked: Asked) -> Dataset:
+    """Read the list: lines of ``arch, accuracy in percent, score`` after one with a number.
+
+    Raises:
+        ValueError: a line is malformed, or another space or unit is asked for.
+    """
+    from latcast.spaces import space
+
+    the_space = space("nasbench201")
+    if asked.space is not None and asked.space.name != the_space.name:
+        raise ValueError(
+            f"{path.name} holds architectures of {the_space.name}; asked for {asked.space.name}"
+        )
+    if asked.unit == "fraction":
+        raise ValueError(f"{path.name} is in percent, as HELP's lists are; asked for fractions")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be text in UTF-8; got: {error}") from None
+    rows = [_accuracy_line(f"{path.name}, row {n}", line) for n, line in enumerate(lines) if line]
+    unit, values = percent(path, np.array([value for _, value in rows]), "percent")
+    source = f"HELP (HayeonLee/HELP), data/{the_space.name}/{path.name}"
+    return Dataset(
+        the_space.parse([arch for arch, _ in rows]),
+        values,
+        quantity=ACCURACY,
+        provenance={"source": source, "licence": "MIT", "unit": unit},
+    )
+
+
+def _accuracy_line(where: str, line: str) -> tuple[str, float]:
+    parts = [p.strip() for p in line.split(",")]
+    try:
+        arch, accuracy, _ = parts
+        return arch, float(accuracy)
+    except ValueError:
+        raise ValueError(
+            f"{where}: a line must be an architecture, its accuracy in percent and a score; "
+            f"got {short_repr(line)}"
         ) from None

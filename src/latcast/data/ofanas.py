@@ -8,13 +8,17 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latcast.devices import Target
-from latcast.spaces import SearchSpace, space
 
 from ._csv import float_column, read_csv
-from ._dataset import LatencyDataset
+from ._dataset import Dataset
+
+if TYPE_CHECKING:
+    from latcast.spaces import SearchSpace
+
+    from ._formats import Asked
 
 COLUMNS = ("child_arch", "latency")
 
@@ -35,14 +39,21 @@ _SPACES = {
 _ALLOWED = re.compile(r"[\s{}\[\]:,0-9]*(?:(?:'(?:wid|ks|e|d|r)'|None)[\s{}\[\]:,0-9]*)*")
 
 
+def is_one(path: Path) -> bool:
+    """Whether a CSV file has the paper's columns."""
+    return set(COLUMNS) <= set(read_csv(path).columns)
+
+
 def from_name(path: Path) -> tuple[SearchSpace | None, Target | None]:
     """Space and target that a file name of the paper's stands for, where it is one."""
+    from latcast.spaces import space
+
     device, _, kind = path.stem.rpartition("_")
     name = _SPACES.get(kind)
     return (space(name) if name else None), _TARGETS.get(device)
 
 
-def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> LatencyDataset:
+def read(path: Path, asked: Asked) -> Dataset:
     """Read one file; space and target default to what its name says.
 
     Raises:
@@ -50,9 +61,9 @@ def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> La
             space or target are not given.
     """
     named_space, named_target = from_name(path)
-    if target is not None and named_target is not None and target != named_target:
-        raise ValueError(f"{path.name} is of target {named_target}; asked for {target}")
-    the_space, target = the_space or named_space, target or named_target
+    if asked.target is not None and named_target is not None and asked.target != named_target:
+        raise ValueError(f"{path.name} is of target {named_target}; asked for {asked.target}")
+    the_space, target = asked.space or named_space, asked.target or named_target
     if the_space is None or target is None:
         raise ValueError(
             f"the name of {path.name} does not tell its space and target: give --space and "
@@ -62,7 +73,7 @@ def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> La
     frame = read_csv(path, COLUMNS)
     cells = enumerate(frame["child_arch"].to_list())
     archs = the_space.parse(parse_cell(cell, f"{path.name}, row {n}") for n, cell in cells)
-    return LatencyDataset(
+    return Dataset(
         archs,
         float_column(path, frame, "latency"),
         target,

@@ -1,6 +1,7 @@
 """CSV files of the user's own.
 
-A column ``latency_ms``; the architecture either in a column ``arch`` (the space's own form: an
+A column called as the quantity, such as ``latency_ms`` (of accuracies ``accuracy`` or
+``accuracy_percent``); the architecture either in a column ``arch`` (the space's own form: an
 OFA dict in JSON, a NAS-Bench-201 string …) or in one column per gene; optional columns
 ``device``, ``runtime``, ``batch``, ``precision`` and ``threads``, each with one value throughout;
 optional ``order``.
@@ -18,40 +19,82 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.devices import Target
-from latcast.spaces import Archs, SearchSpace
 
-from ._csv import float_column, int_column, read_csv
-from ._dataset import LatencyDataset
+from ._csv import float_column, int_column, percent, read_csv
+from ._dataset import Dataset
+from ._quantity import ACCURACY, LATENCY_MS, Quantity
 from .ofanas import parse_cell
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from latcast.spaces import Archs, SearchSpace
 
-def read(path: Path, the_space: SearchSpace | None, target: Target | None) -> LatencyDataset:
+    from ._formats import Asked
+
+_PERCENT_COLUMN = "accuracy_percent"
+
+
+def read(path: Path, asked: Asked) -> Dataset:
     """Read one file.
 
     Raises:
         ValueError: the space is not given, the target is neither given nor in the file, a
             column is missing, or a cell is malformed.
     """
-    if the_space is None:
+    if asked.space is None:
         raise ValueError(
             f"{path.name} does not tell its search space: give --space (in Python, space=…)"
         )
-    frame = read_csv(path, ["latency_ms"])
-    if target is None or {"device", "runtime"} <= set(frame.columns):
+    of = asked.quantity or LATENCY_MS
+    frame = read_csv(path)
+    provenance = {"source": path.name, "licence": "unknown"}
+    if of == ACCURACY:
+        unit, values = _accuracies(path, frame, asked.unit)
+        provenance["unit"] = unit
+    else:
+        values = _values(path, frame, of)
+    target = asked.target
+    if of.of_target and (target is None or {"device", "runtime"} <= set(frame.columns)):
         named = _target(path, frame)
         if target is not None and target != named:
             raise ValueError(f"{path} is of target {named}; asked for {target}")
         target = named
-    return LatencyDataset(
-        architectures(path, frame, the_space),
-        float_column(path, frame, "latency_ms"),
-        target,
+    return Dataset(
+        architectures(path, frame, asked.space),
+        values,
+        target if of.of_target else None,  # type: ignore[arg-type]  # an accuracy has none
+        of,
         order=_order(path, frame),
-        provenance={"source": path.name, "licence": "unknown"},
+        provenance=provenance,
     )
+
+
+def _values(path: Path, frame: pl.DataFrame, of: Quantity) -> npt.NDArray[np.float64]:
+    if of.name not in frame.columns:
+        raise ValueError(
+            f"{path} lacks the column {of.name!r}; it has {', '.join(frame.columns[:8])}"
+        )
+    return float_column(path, frame, of.name)
+
+
+def _accuracies(
+    path: Path, frame: pl.DataFrame, unit: str | None
+) -> tuple[str, npt.NDArray[np.float64]]:
+    """The unit of a file's accuracies, and the accuracies in percent."""
+    columns = [c for c in (ACCURACY.name, _PERCENT_COLUMN) if c in frame.columns]
+    if len(columns) != 1:
+        raise ValueError(
+            f"{path} must have one column {ACCURACY.name!r} or {_PERCENT_COLUMN!r}; "
+            f"it has {', '.join(frame.columns[:8])}"
+        )
+    if columns[0] == _PERCENT_COLUMN:
+        if unit == "fraction":
+            raise ValueError(
+                f"{path}: the column {_PERCENT_COLUMN!r} is in percent; asked for fractions"
+            )
+        unit = "percent"
+    return percent(path, float_column(path, frame, columns[0]), unit)
 
 
 def _order(path: Path, frame: pl.DataFrame) -> npt.NDArray[np.int64]:
@@ -71,6 +114,8 @@ def architectures(path: Path, frame: pl.DataFrame, the_space: SearchSpace) -> Ar
     Raises:
         ValueError: a column is missing, or a cell is malformed; the message names its row.
     """
+    from latcast.spaces import Archs
+
     if "arch" in frame.columns:
         cells = enumerate(frame["arch"].to_list())
         items = [_cell(cell, f"{path.name}, row {n}") for n, cell in cells]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.data import NetworkDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.graph import Graph
 from latcast.graph.read.onnx import read_onnx
@@ -32,7 +32,7 @@ def network_results(
     provenance: Mapping[str, str] | None = None,
     *,
     like_ms: float | None = None,
-) -> Results[NetworkDataset]:
+) -> Results:
     """As :func:`latcast.measure.results`, of a campaign of graphs.
 
     The networks are built and files read again, for their graphs.
@@ -47,7 +47,7 @@ def network_results(
     visits = campaign.visits()
     profiles, sizes = _profiles(visits), _sizes(visits)
 
-    def dataset(rows: npt.NDArray[np.int64], **columns: Any) -> NetworkDataset:
+    def dataset(rows: npt.NDArray[np.int64], **columns: Any) -> Dataset:
         batch, chosen = Target.parse(plan["target"]).batch, [networks[i] for i in rows]
         graphs = tuple(
             _graph(networks[i], batch, plan["seed"], sizes.get(int(i), ())) for i in rows
@@ -55,11 +55,11 @@ def network_results(
         known = [profiles.get(int(i), {}) for i in rows]
         layers = tuple(map(layer_times, graphs, known))
         facts = {**columns.pop("provenance"), BOOKED_SHARE: _booked(layers, known)}
-        return NetworkDataset(
+        return Dataset(
             graphs,
-            tuple(map(name_of, chosen)),
-            tuple(map(family_of, chosen)),
-            layers_ms=layers if any(known) else None,
+            names=tuple(map(name_of, chosen)),
+            families=tuple(map(family_of, chosen)),
+            layers=layers if any(known) else None,
             provenance=facts if any(known) else {**facts, BOOKED_SHARE: "no profiles"},
             **columns,
         )

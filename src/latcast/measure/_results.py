@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from latcast import spaces
-from latcast.data import LatencyDataset, Measurements
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.spaces import Archs
 
@@ -35,11 +35,8 @@ _OFTEN = 0.05
 Floats = npt.NDArray[np.float64]
 
 
-D = TypeVar("D", bound=Measurements)
-
-
 @dataclass(frozen=True, eq=False)
-class Results(Generic[D]):
+class Results:
     """What a campaign found.
 
     Attributes:
@@ -52,7 +49,7 @@ class Results(Generic[D]):
         warnings: doubts about the campaign as a whole, a sentence each.
     """
 
-    dataset: D
+    dataset: Dataset
     drift: Drift
     reference_ms: float
     failures: Mapping[int, str]
@@ -71,7 +68,7 @@ def results(
     provenance: Mapping[str, str] | None = None,
     *,
     like_ms: float | None = None,
-) -> Results[LatencyDataset]:
+) -> Results:
     """Correct the drift, and take medians of the visits' medians.
 
     Args:
@@ -93,24 +90,24 @@ def results(
         )
     archs = Archs(spaces.space(plan["space"]), campaign.genes())
 
-    def dataset(rows: npt.NDArray[np.int64], **columns: Any) -> LatencyDataset:
-        return LatencyDataset(archs[rows], **columns)
+    def dataset(rows: npt.NDArray[np.int64], **columns: Any) -> Dataset:
+        return Dataset(archs[rows], **columns)
 
     return results_of(campaign, dataset, provenance, like_ms)
 
 
 def results_of(
     campaign: CampaignFile,
-    dataset: Callable[..., D],
+    dataset: Callable[..., Dataset],
     provenance: Mapping[str, str] | None,
     like_ms: float | None,
-) -> Results[D]:
+) -> Results:
     """The results of a campaign of any kind.
 
     Args:
         campaign: an open campaign file.
         dataset: called with the numbers of the items that were measured and the columns of
-            :class:`~latcast.data.Measurements` by name.
+            :class:`~latcast.data.Dataset` by name.
         provenance: as of :func:`results`.
         like_ms: likewise.
 
@@ -210,9 +207,9 @@ def _columns(
     return rows, {
         "latency_ms": medians_by_arch(visits.arch, drift.corrected_ms, n)[rows],
         "order": first[rows],
-        "reference_ms": medians_by_arch(visits.arch, visits.reference_ms.mean(axis=1), n)[rows],
-        "samples_ms": tuple(_rounded(np.concatenate(by_arch[i])) for i in rows),
-        "uncorrected_ms": medians_by_arch(visits.arch, visits.latency_ms, n)[rows],
+        "reference": medians_by_arch(visits.arch, visits.reference_ms.mean(axis=1), n)[rows],
+        "samples": tuple(_rounded(np.concatenate(by_arch[i])) for i in rows),
+        "uncorrected": medians_by_arch(visits.arch, visits.latency_ms, n)[rows],
         "standard_error": np.where(_mostly(loaded, visits.arch, n), np.nan, error)[rows],
     }
 
@@ -224,7 +221,7 @@ def _mostly(
     return np.asarray(np.bincount(arch, what, minlength=n) > np.bincount(arch, minlength=n) / 2)
 
 
-def _unstable(dataset: Measurements) -> npt.NDArray[np.bool_]:
+def _unstable(dataset: Dataset) -> npt.NDArray[np.bool_]:
     assert dataset.standard_error is not None
     return ~(dataset.standard_error <= UNSTABLE)
 
@@ -290,7 +287,7 @@ def _inference_share(visits: Sequence[Visit]) -> float:
 
 
 def _warnings(
-    campaign: CampaignFile, visits: Sequence[Visit], dataset: Measurements, protocol: Protocol
+    campaign: CampaignFile, visits: Sequence[Visit], dataset: Dataset, protocol: Protocol
 ) -> list[str]:
     facts = next(iter(campaign.processes().values()))
     found = _machine.setting_doubts(facts["machine"])

@@ -197,7 +197,7 @@ class Predictor(ABC):
             ValueError: too few rows, a latency that is not finite and positive, or
                 ``calibration`` of another target or space.
         """
-        data.check_latencies()
+        data.check_values()
         if len(data) < MIN_ROWS:
             raise ValueError(
                 f"fitting needs at least {MIN_ROWS} measurements; got {len(data)}: "
@@ -235,7 +235,7 @@ class Predictor(ABC):
         self._fitted = fitted
 
     def _calibrate_after_fit(self, held_out: LatencyDataset) -> None:
-        held_out.check_latencies()
+        held_out.check_values()
         try:
             self.calibrate(held_out)
         except ValueError as error:
@@ -250,7 +250,7 @@ class Predictor(ABC):
         Raises:
             ValueError: another target or space, or a bad latency.
         """
-        data.check_latencies()
+        data.check_values()
         if data.target != self.target:
             raise ValueError(f"calibration must be of the target {self.target}; got {data.target}")
         self.fitted.calibration = Calibration.fit(self.predict(data.archs), data.latency_ms)

@@ -24,7 +24,7 @@ MOST_SCALED = 4.0
 
 def adapt(base: Predictor, few: LatencyDataset, *, method: str, seed: int) -> Predictor:
     """A predictor for the target of ``few``; see :meth:`Predictor.adapt`."""
-    few.check_latencies()
+    few.check_values()
     if method not in METHODS:
         raise ValueError(unknown_name("method", method, list(METHODS)))
     if not len(few):

@@ -163,7 +163,7 @@ class BaseModel:
         Raises:
             ValueError: they are of another block space, none, or not finite and positive.
         """
-        few.check_latencies()
+        few.check_values()
         self._check_fitted()
         if few.archs.space.block_space != self.space.name or not len(few):
             raise ValueError(
@@ -334,7 +334,7 @@ def _check(datasets: Sequence[LatencyDataset]) -> None:
         )
     first, targets = datasets[0], set()
     for data in datasets:
-        data.check_latencies()
+        data.check_values()
         if data.archs.space.block_space != first.archs.space.block_space:
             raise ValueError(
                 f"datasets of a base model must be of one space, "

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from latcast.data import LatencyDataset, NetworkDataset
+from latcast.data import Dataset
 from latcast.math.metrics import COVERAGES, Scored, metrics
 
 from ._base import Predictor
 from .layers import LayerPredictor
 
 
-def score_networks(model: LayerPredictor, data: NetworkDataset | LatencyDataset) -> Scored:
+def score_networks(model: LayerPredictor, data: Dataset) -> Scored:
     """What a layer model says of measurements that it has not seen.
 
     Raises:
         ValueError: a latency that is not finite and positive, or another target.
     """
-    data.check_latencies()
+    data.check_values()
     if data.target != model.target:
         raise ValueError(f"the model is for {model.target}; got data of {data.target}")
-    networks = data.graphs if isinstance(data, NetworkDataset) else data.archs
+    networks = data.graphs if data.space is None else data.archs
     inside = {}
     for coverage in filter(model.covers, COVERAGES):
         lower, upper = model.predict_interval(networks, coverage)
@@ -26,7 +26,7 @@ def score_networks(model: LayerPredictor, data: NetworkDataset | LatencyDataset)
     return Scored(data.latency_ms, model.predict(networks), inside)
 
 
-def evaluate(predictor: Predictor, data: LatencyDataset) -> dict[str, float]:
+def evaluate(predictor: Predictor, data: Dataset) -> dict[str, float]:
     """:func:`metrics` of a predictor on measurements it has not seen.
 
     Where it is calibrated, ``coverage_N`` is the percentage of true latencies inside the interval
@@ -35,7 +35,7 @@ def evaluate(predictor: Predictor, data: LatencyDataset) -> dict[str, float]:
     Raises:
         ValueError: a latency that is not finite and positive, or another target or space.
     """
-    data.check_latencies()
+    data.check_values()
     if data.target != predictor.target:
         raise ValueError(f"the predictor is for {predictor.target}; got data of {data.target}")
     result = metrics(data.latency_ms, predictor.predict(data.archs))
@@ -51,9 +51,7 @@ def evaluate(predictor: Predictor, data: LatencyDataset) -> dict[str, float]:
     return result
 
 
-def evaluate_any(
-    model: Predictor | LayerPredictor, data: NetworkDataset | LatencyDataset
-) -> dict[str, float]:
+def evaluate_any(model: Predictor | LayerPredictor, data: Dataset) -> dict[str, float]:
     """:func:`evaluate`, or the metrics of :func:`score_networks` of a layer model.
 
     Raises:
@@ -61,7 +59,7 @@ def evaluate_any(
     """
     if isinstance(model, LayerPredictor):
         return score_networks(model, data).metrics()
-    if isinstance(data, NetworkDataset):
+    if data.space is None:
         raise ValueError(
             f"a model of {model.space.name} knows nothing of networks of other kinds: it must be a "
             "layer model (latcast train --predictor layers)"

@@ -43,7 +43,7 @@ def parts(data: LatencyDataset, *, test: float = 0.15, seed: int = 0) -> Parts:
     Raises:
         ValueError: a latency is not finite and positive, or there are too few architectures.
     """
-    data.check_latencies()
+    data.check_values()
     findings = audit(data)
     train, rest = split(measured_rows(data, findings), 1 - test, seed)
     how = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latcast.models.accuracy import AccuracyData
+from latcast.data import ACCURACY, Dataset
 from latcast.spaces import Archs, space
 
 Truth = Callable[[Archs], "np.ndarray[tuple[int], np.dtype[np.float64]]"]
@@ -28,21 +28,22 @@ def truth() -> Truth:
 
 
 @pytest.fixture(scope="session")
-def cells() -> AccuracyData:
+def cells() -> Dataset:
     """150 cells of NAS-Bench-201, with noise of 0.2 % points."""
     return _table("nasbench201", 150)
 
 
 @pytest.fixture(scope="session")
-def mobile() -> AccuracyData:
+def mobile() -> Dataset:
     """120 OFA networks at three resolutions, with noise of 0.2 % points."""
     return _table("ofa-mobilenet-v3", 120)
 
 
-def _table(name: str, n: int) -> AccuracyData:
+def _table(name: str, n: int) -> Dataset:
     rng = np.random.default_rng(3)
     the_space = space(name)
     restrict = {"r": [160, 192, 224]} if "ofa" in name else None
     archs = the_space.sample(n, rng, restrict=restrict).unique()
     accuracy = saturating(archs) + rng.normal(0, 0.002, len(archs))
-    return AccuracyData(archs, accuracy, "fraction", {"source": "made up", "licence": "none"})
+    provenance = {"source": "made up", "licence": "none"}
+    return Dataset(archs, 100 * accuracy, quantity=ACCURACY, provenance=provenance)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from latcast.data import Dataset
 from latcast.models.accuracy import (
-    AccuracyData,
     AccuracyModel,
     CallableAccuracy,
     EnsembleAccuracy,
@@ -27,7 +27,7 @@ def _depth(archs: Archs) -> object:
 
 
 @pytest.fixture(scope="module")
-def cases(cells: AccuracyData, mobile: AccuracyData) -> dict[str, Callable[[], Case]]:
+def cases(cells: Dataset, mobile: Dataset) -> dict[str, Callable[[], Case]]:
     """By name of a model the model, and architectures that it can be asked for."""
     ofa = space("ofa-mobilenet-v3")
     trained = GaussianProcess.fit(mobile.archs, mobile.accuracy)

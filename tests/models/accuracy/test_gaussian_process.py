@@ -15,8 +15,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from latcast._model_file import ModelFile, read_model, write_model
+from latcast.data import Dataset
 from latcast.models.accuracy import (
-    AccuracyData,
     GaussianProcess,
     evaluate_accuracy,
     load_accuracy,
@@ -34,7 +34,7 @@ VARIANCES = np.array([0.3, 0.7, 0.5, 0.2, 0.4, 0.1, 0.6])
 
 
 @pytest.fixture(scope="module")
-def model(cells: AccuracyData) -> GaussianProcess:
+def model(cells: Dataset) -> GaussianProcess:
     return GaussianProcess.fit(cells.archs, cells.accuracy, card={"data": cells.provenance})
 
 
@@ -119,7 +119,7 @@ def test_inputs_are_centred_and_of_norm_one(name: str) -> None:
         assert (part**2).sum(axis=1).mean() == pytest.approx(1)
 
 
-def test_what_was_never_seen_is_uncertain(mobile: AccuracyData) -> None:
+def test_what_was_never_seen_is_uncertain(mobile: Dataset) -> None:
     trained = GaussianProcess.fit(mobile.archs, mobile.accuracy)
     assert trained.resolutions == (160, 192, 224)
     genes = mobile.archs.space.sample(100, 1, restrict={"r": [192]}).genes
@@ -159,7 +159,7 @@ def test_dead_code_has_no_live_size() -> None:
 
 @pytest.mark.parametrize("name", ["nasbench201", "ofa-mobilenet-v3"])
 def test_learns_what_there_is(
-    name: str, cells: AccuracyData, mobile: AccuracyData, truth: Any
+    name: str, cells: Dataset, mobile: Dataset, truth: Any
 ) -> None:
     data = cells if name == "nasbench201" else mobile
     trained = GaussianProcess.fit(data.archs, data.accuracy)
@@ -191,7 +191,7 @@ def test_noise_is_kept_apart(model: GaussianProcess) -> None:
 
 
 def test_more_rows_than_the_basis_holds(
-    cells: AccuracyData, truth: Any, monkeypatch: pytest.MonkeyPatch
+    cells: Dataset, truth: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = GaussianProcess.fit(cells.archs, cells.accuracy)
     monkeypatch.setattr(module, "MOST_BASIS", 100)
@@ -203,7 +203,7 @@ def test_more_rows_than_the_basis_holds(
     assert inside.mean() > 0.6
 
 
-def test_a_seed_repeats_a_fit(cells: AccuracyData) -> None:
+def test_a_seed_repeats_a_fit(cells: Dataset) -> None:
     first, second = (GaussianProcess.fit(cells.archs, cells.accuracy, seed=4) for _ in range(2))
     np.testing.assert_array_equal(first.predict(cells.archs), second.predict(cells.archs))
 
@@ -218,7 +218,7 @@ def test_repeated_trainings_are_averaged() -> None:
     assert np.abs(model.predict(archs) - level).mean() < 0.02
 
 
-def test_too_little_to_learn_from(cells: AccuracyData) -> None:
+def test_too_little_to_learn_from(cells: Dataset) -> None:
     archs = cells.archs
     with pytest.raises(ValueError, match="needs 10 different architectures at least; got 9"):
         GaussianProcess.fit(archs[:9].concatenate(archs[:9]), np.linspace(0.1, 0.9, 18))
@@ -230,7 +230,7 @@ def test_too_little_to_learn_from(cells: AccuracyData) -> None:
         GaussianProcess.fit(archs[:20], np.full(19, 0.5))
 
 
-def test_a_coverage_needs_rows(model: GaussianProcess, cells: AccuracyData) -> None:
+def test_a_coverage_needs_rows(model: GaussianProcess, cells: Dataset) -> None:
     for coverage in (0.0, 1.0, float("nan")):
         with pytest.raises(ValueError, match="between 0 and 1"):
             model.predict_interval(cells.archs, coverage)
@@ -241,7 +241,7 @@ def test_a_coverage_needs_rows(model: GaussianProcess, cells: AccuracyData) -> N
 # -- training -----------------------------------------------------------------------------------
 
 
-def test_scores_are_of_architectures_that_were_left_out(cells: AccuracyData) -> None:
+def test_scores_are_of_architectures_that_were_left_out(cells: Dataset) -> None:
     trained, scores = train_accuracy(cells, test=0.2, seed=3)
     kept, left = cells.split(0.2, 3)
     assert scores == evaluate_accuracy(trained, left)
@@ -344,7 +344,7 @@ def test_a_lying_file_is_refused(
     "resolutions", [None, [], [9999], [224.7, "160"], [161], [192, 160], [160, 160], ["160"], 160]
 )
 def test_lying_resolutions_are_refused(
-    resolutions: Any, mobile: AccuracyData, tmp_path: Path
+    resolutions: Any, mobile: Dataset, tmp_path: Path
 ) -> None:
     path = tmp_path / "m.latcast"
     fitted = GaussianProcess.fit(mobile.archs[:20], mobile.accuracy[:20])

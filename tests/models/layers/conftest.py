@@ -153,11 +153,11 @@ class Simulator:
         noise = rng.normal(1.0, NOISE, n)
         return NetworkDataset(
             tuple(graphs),
-            tuple(f"{name}({k})" for k, name in enumerate(names)),
-            tuple(names),
             np.array([ms.sum() for ms in times]) * noise,
             self.target,
-            layers_ms=tuple(map(_by_layer, graphs, times)) if profiled else None,
+            names=tuple(f"{name}({k})" for k, name in enumerate(names)),
+            families=tuple(names),
+            layers=tuple(map(_by_layer, graphs, times)) if profiled else None,
             provenance={"source": "closed form"},
         )
 

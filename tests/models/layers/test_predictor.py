@@ -158,7 +158,7 @@ def test_ten_networks_of_another_target_are_enough(
     slow = simulator(OTHER, slowness=3.0)
     before = fitted.predict(held_out.graphs)
     adapted = fitted.adapt(slow.measured(10, seed=4, profiled=profiled))
-    test = replace(held_out, latency_ms=3 * held_out.latency_ms, target=OTHER)
+    test = replace(held_out, values=3 * held_out.latency_ms, target=OTHER)
     assert np.median(errors(adapted, test)) < 0.03
     assert adapted.target == OTHER
     assert adapted.card["base"]["target"] == str(fitted.target)
@@ -235,7 +235,7 @@ def test_fit_refuses_what_it_cannot_learn_from(simulator: type) -> None:
     for bad in (np.nan, 0.0, -1.0, np.inf):
         latency_ms = np.where(np.arange(12) == 3, bad, data.latency_ms)
         with pytest.raises(ValueError, match=r"finite and positive; got .* in row 3"):
-            LayerPredictor().fit(replace(data, latency_ms=latency_ms))
+            LayerPredictor().fit(replace(data, values=latency_ms))
 
 
 def test_adapt_and_intervals_refuse_what_they_cannot(
@@ -245,7 +245,7 @@ def test_adapt_and_intervals_refuse_what_they_cannot(
     with pytest.raises(ValueError, match="at least one measurement"):
         fitted.adapt(data[:0])
     with pytest.raises(ValueError, match="finite and positive"):
-        fitted.adapt(replace(data, latency_ms=[1, np.nan, 1]))
+        fitted.adapt(replace(data, values=[1, np.nan, 1]))
     with pytest.raises(ValueError, match="between 0 and 1"):
         fitted.predict_interval(held_out.graphs, 90)
     with pytest.raises(ValueError, match="needs at least 99 calibration measurements"):

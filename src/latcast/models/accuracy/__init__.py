@@ -1,7 +1,8 @@
 """Accuracy models: architecture -> top-1 accuracy."""
 
+from latcast.data import read_accuracies
+
 from ._base import AccuracyModel
-from ._data import AccuracyData, read_accuracies
 from ._find import AccuracySource, as_accuracy_model, load_accuracy
 from ._shipped import accuracy_model
 from .distilled import DistilledOFA
@@ -12,7 +13,6 @@ from .table import TableAccuracy
 from .training import evaluate_accuracy, train_accuracy
 
 __all__ = [
-    "AccuracyData",
     "AccuracyModel",
     "AccuracySource",
     "CallableAccuracy",

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast.spaces import Archs
+
 from ._base import Floats
 
 
@@ -38,6 +40,14 @@ def checked_accuracies(values: npt.ArrayLike, n: int, whose: str) -> Floats:
             f"{whose} must be from 0 to 1{hint}; got {array[row]:g} for architecture {row}"
         )
     return array
+
+
+def resolutions_of(archs: Archs) -> tuple[int, ...] | None:
+    """The resolutions that occur, ascending; None in a space without."""
+    names = [g.name for g in archs.space.genes]
+    if "r" not in names:
+        return None
+    return tuple(np.unique(archs.genes[:, names.index("r")]).tolist())
 
 
 def checked_resolutions(resolutions: Any, choices: Sequence[int]) -> tuple[int, ...]:

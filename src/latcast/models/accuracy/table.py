@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from latcast.data import Dataset, read_accuracies
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import AccuracyModel, Floats
-from ._checks import checked_accuracies
-from ._data import AccuracyData, read_accuracies, resolutions_of
+from ._checks import checked_accuracies, resolutions_of
 
 
 class TableAccuracy(AccuracyModel):
@@ -53,7 +53,7 @@ class TableAccuracy(AccuracyModel):
         return cls.of(read_accuracies(path, space, unit=unit), name=Path(path).name)
 
     @classmethod
-    def of(cls, data: AccuracyData, *, name: str = "table") -> TableAccuracy:
+    def of(cls, data: Dataset, *, name: str = "table") -> TableAccuracy:
         """A table of what was read."""
         return cls(data.archs, data.accuracy, name=name)
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from latcast.data import Dataset, split
 from latcast.math.metrics import rank_correlation
 
 from ._base import AccuracyModel
-from ._data import AccuracyData
 from .gaussian_process import GaussianProcess
 
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 
 
-def evaluate_accuracy(model: AccuracyModel, data: AccuracyData) -> dict[str, float]:
+def evaluate_accuracy(model: AccuracyModel, data: Dataset) -> dict[str, float]:
     """Errors and rank correlations on n rows that the model was not trained on.
 
     ``mae``, ``rmse`` and ``median_error`` (absolute) are fractions, as accuracies are; ``spearman``
@@ -37,7 +37,7 @@ def evaluate_accuracy(model: AccuracyModel, data: AccuracyData) -> dict[str, flo
     }
 
 
-def _coverages(model: GaussianProcess, data: AccuracyData) -> dict[str, float]:
+def _coverages(model: GaussianProcess, data: Dataset) -> dict[str, float]:
     result = {}
     for coverage in COVERAGES:
         try:
@@ -50,12 +50,12 @@ def _coverages(model: GaussianProcess, data: AccuracyData) -> dict[str, float]:
 
 
 def train_accuracy(
-    data: AccuracyData, *, test: float = 0.15, seed: int = 0, name: str = GaussianProcess.kind
+    data: Dataset, *, test: float = 0.15, seed: int = 0, name: str = GaussianProcess.kind
 ) -> tuple[GaussianProcess, dict[str, float]]:
     """Fit a model to a part of the architectures and score it on the others.
 
     Args:
-        data: architectures and accuracies.
+        data: accuracies of a space's architectures.
         test: share of the architectures, between 0 and 1, that is only scored on.
         seed: of the split and of the fit.
         name: of the model.
@@ -67,7 +67,7 @@ def train_accuracy(
     Raises:
         ValueError: as :meth:`GaussianProcess.fit`, or there are too few architectures to split.
     """
-    train, rest = data.split(test, seed)
+    rest, train = split(data, test, seed)
     model = GaussianProcess.fit(
         train.archs, train.accuracy, seed=seed, name=name, card={"data": dict(data.provenance)}
     )

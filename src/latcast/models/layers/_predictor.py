@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from latcast._model_file import read_model
-from latcast.data import LatencyDataset, NetworkDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.graph import Graph, Rule, rules_of
 from latcast.math.conformal import DeviationScores
@@ -27,7 +27,7 @@ from ._posterior import Observed
 from ._ranges import Ranges
 
 Floats = npt.NDArray[np.float64]
-Measured = NetworkDataset | LatencyDataset
+Measured = Dataset
 Networks = Graph | Sequence[Graph] | Archs
 
 LEAST_NETWORKS = 10
@@ -113,7 +113,7 @@ class LayerPredictor:
             ValueError: there is none, or one is not finite and positive.
         """
         old = self.fitted
-        few.check_latencies()
+        few.check_values()
         if not len(few):
             raise ValueError("adapting needs at least one measurement; got none")
         observed, groups = observe((few,))
@@ -269,19 +269,19 @@ def observe(datasets: Sequence[Measured]) -> tuple[Observed, list[str]]:
     total_ms = np.concatenate([d.latency_ms for d in datasets])
     groups = [name for d in datasets for name in _groups(d)]
     times = sp.csr_matrix(kernels.counts.shape)
-    if any(isinstance(d, NetworkDataset) and d.layers_ms is not None for d in datasets):
+    if any(d.space is None and d.layers is not None for d in datasets):
         times = _times(datasets, kernels)
     return Observed(kernels, total_ms, times), groups
 
 
 def _kernels_of(data: Measured) -> KernelCounts:
-    if isinstance(data, NetworkDataset):
+    if data.space is None:
         return KernelCounts.of_graphs(data.graphs, rules_of(data.target.runtime))
     return KernelCounts.of_archs(data.archs, data.target.batch, rules_of(data.target.runtime))
 
 
 def _groups(data: Measured) -> list[str]:
-    if isinstance(data, NetworkDataset):
+    if data.space is None:
         return list(data.families)
     return [data.archs.space.name] * len(data)
 
@@ -291,10 +291,10 @@ def _times(datasets: Sequence[Measured], kernels: KernelCounts) -> sp.csr_matrix
     rows, columns, values = [], [], []
     n, graph = 0, 0
     for data in datasets:
-        if isinstance(data, NetworkDataset):
+        if data.space is None:
             for i, own in enumerate(data.graphs):
-                if data.layers_ms is not None:
-                    times = _kernel_times(own, data.layers_ms[i], rules_of(data.target.runtime))
+                if data.layers is not None:
+                    times = _kernel_times(own, data.layers[i], rules_of(data.target.runtime))
                     rows.append(np.full(len(times), n + i))
                     columns.append(kernels.rows[graph])
                     values.append(times)
@@ -320,7 +320,7 @@ def _one_target(datasets: Sequence[Measured]) -> Target:
     if not datasets:
         raise ValueError("fitting needs at least one dataset; got none")
     for data in datasets:
-        data.check_latencies()
+        data.check_values()
         if data.target != datasets[0].target:
             raise ValueError(
                 f"datasets must be of one target; got {datasets[0].target} and {data.target}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from latcast.data import LatencyDataset, NetworkDataset, split
+from latcast.data import Dataset, split
 from latcast.data.audit import audit, measured_rows
 from latcast.math.metrics import Scored
 from latcast.models.evaluation import score_networks
@@ -14,7 +14,7 @@ from latcast.models.evaluation import score_networks
 from ._fit import LEAST_GROUPS
 from ._predictor import LayerPredictor
 
-Measured = NetworkDataset | LatencyDataset
+Measured = Dataset
 Progress = Callable[[int, int], None]
 
 OWN_FILES = "files"
@@ -77,14 +77,14 @@ def family_names(datasets: Sequence[Measured]) -> list[str]:
 
 def _measured(data: Measured, traps: list[str]) -> Measured:
     """The rows that were measured; what the audit finds is added to ``traps``."""
-    data.check_latencies()
+    data.check_values()
     findings = audit(data)
     traps += [f"{f.kind}: {f.message}" for f in findings]
     return measured_rows(data, findings)
 
 
 def _families(data: Measured) -> list[str]:
-    if isinstance(data, NetworkDataset):
+    if data.space is None:
         return [name or OWN_FILES for name in data.families]
     return [data.archs.space.name] * len(data)
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latcast.models.accuracy import AccuracyData, TableAccuracy, read_accuracies
+from latcast.data import ACCURACY, Dataset, read, read_accuracies, split
+from latcast.models.accuracy import TableAccuracy
 from latcast.spaces import Archs, space
 
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
@@ -46,7 +47,9 @@ def test_either_unit_gives_fractions(tmp_path: Path, accuracy: list[float], unit
     path = write(tmp_path / "t.csv", {"arch": strings(archs), column: values})
     data = read_accuracies(path, "nasbench201")
     assert data.archs == archs
-    assert data.unit == ("percent" if percent else "fraction")
+    assert (data.quantity, data.target) == (ACCURACY, None)
+    assert data.provenance["unit"] == ("percent" if percent else "fraction")
+    np.testing.assert_allclose(data.values, np.multiply(100, accuracy))
     np.testing.assert_allclose(data.accuracy, accuracy)
 
 
@@ -62,13 +65,13 @@ def test_both_ways_to_write_an_architecture(tmp_path: Path, form: str) -> None:
             columns[gene.name] = values
     data = read_accuracies(write(tmp_path / "t.csv", columns), the_space)
     assert data.archs == archs
-    assert data.accuracy.tolist() == columns["accuracy"]
+    np.testing.assert_allclose(data.accuracy, columns["accuracy"], rtol=1e-15)
     assert data.provenance["source"] == "t.csv"
 
 
 def test_a_unit_can_be_stated(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", {"arch": strings(cells(3)), "accuracy": [0.5, 0.9, 1.0]})
-    assert read_accuracies(path, "nasbench201").unit == "fraction"
+    assert read_accuracies(path, "nasbench201").provenance["unit"] == "fraction"
     stated = read_accuracies(path, "nasbench201", unit="percent")
     np.testing.assert_allclose(stated.accuracy, [0.005, 0.009, 0.01])
 
@@ -137,7 +140,7 @@ def test_the_list_of_help(tmp_path: Path) -> None:
     data = read_accuracies(path)
     assert data.archs == archs
     np.testing.assert_allclose(data.accuracy, [0.731, 0.01, 0.7])
-    assert (data.unit, data.provenance["licence"]) == ("percent", "MIT")
+    assert (data.provenance["unit"], data.provenance["licence"]) == ("percent", "MIT")
     with pytest.raises(ValueError, match="of nasbench201; asked for fbnet"):
         read_accuracies(path, "fbnet")
     with pytest.raises(ValueError, match="is in percent"):
@@ -175,18 +178,13 @@ def test_help_s_own_file(shared: Path) -> None:
     np.testing.assert_array_equal(table.predict(data.archs[::-1]), data.accuracy[::-1])
 
 
-# -- parts --------------------------------------------------------------------------------------
-
-
-def test_a_network_is_on_one_side_of_a_split() -> None:
-    archs = cells(20)
-    twice = AccuracyData(archs.concatenate(archs), np.linspace(0, 1, 40), "fraction", {})
-    train, test = twice.split(0.25, seed=3)
-    assert (len(train), len(test)) == (30, 10)
-    groups = train.archs.concatenate(test.archs).unique_index()
-    assert not set(groups[:30]) & set(groups[30:])
-    np.testing.assert_array_equal(np.sort(np.append(train.accuracy, test.accuracy)), twice.accuracy)
-    assert twice.split(0.25, seed=3)[1].archs == test.archs
-    for share in (0, 1, 0.01):
-        with pytest.raises(ValueError, match=r"must be between 0 and 1|cannot be split"):
-            twice.split(share, seed=0)
+def test_accuracies_are_saved_as_every_dataset(tmp_path: Path) -> None:
+    data = Dataset(cells(4), [70.0, 71.0, 72.0, 73.0], quantity="accuracy")
+    data.save(tmp_path / "a.parquet")
+    loaded = read(tmp_path / "a.parquet", quantity="accuracy")
+    np.testing.assert_array_equal(loaded.values, data.values)
+    assert (loaded.archs, loaded.target, loaded.quantity) == (data.archs, None, ACCURACY)
+    with pytest.raises(ValueError, match="is of accuracy; asked for latency_ms"):
+        read(tmp_path / "a.parquet", quantity="latency_ms")
+    with pytest.raises(ValueError, match="this needs values of latency_ms; got accuracy"):
+        _ = loaded.latency_ms

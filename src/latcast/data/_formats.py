@@ -1,0 +1,204 @@
+"""The formats of datasets, a table row each, and the one function that reads all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latcast._files import check_file
+from latcast._names import unknown_name
+from latcast.devices import Target
+
+from ._dataset import Dataset
+from ._quantity import ACCURACY, LATENCY_MS, QUANTITIES, Quantity
+
+if TYPE_CHECKING:
+    from latcast.spaces import SearchSpace
+
+UNITS = ("fraction", "percent")
+"""Of accuracies in a file."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the caller says of a file: what the file does not tell, and must not contradict.
+
+    Attributes:
+        space: search space of the architectures.
+        target: what the values belong to.
+        quantity: what the values are of.
+        unit: of accuracies, one of :data:`UNITS`; detected by default.
+    """
+
+    space: SearchSpace | None = None
+    target: Target | None = None
+    quantity: Quantity | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of files that hold datasets.
+
+    Attributes:
+        reader: module and function that reads a file, ``(path, asked) -> Dataset``; it is
+            imported when a file is read.
+        suffixes: of the files, in small letters.
+        quantities: what the files can hold; None: any quantity.
+        marks: function of the same module that tells by a file's content whether it is of the
+            format; None: the suffix tells.
+    """
+
+    reader: str
+    suffixes: tuple[str, ...]
+    quantities: tuple[Quantity, ...] | None = None
+    marks: str | None = None
+
+    def read(self, path: Path, asked: Asked) -> Dataset:
+        """Read a file."""
+        module, _, function = self.reader.partition(":")
+        read: Callable[[Path, Asked], Dataset] = getattr(import_module(module), function)
+        return read(path, asked)
+
+    def fits(self, path: Path, of: Quantity | None) -> bool:
+        """Whether a file is of the format and can hold what is asked for."""
+        if path.suffix.lower() not in self.suffixes:
+            return False
+        if of is not None and self.quantities is not None and of not in self.quantities:
+            return False
+        if self.marks is None:
+            return True
+        module = import_module(self.reader.partition(":")[0])
+        return bool(getattr(module, self.marks)(path))
+
+
+FORMATS: Mapping[str, Format] = {
+    "parquet": Format("latcast.data._formats:read_parquet", (".parquet",)),
+    "ofanas": Format("latcast.data.ofanas:read", (".csv",), (LATENCY_MS,), "is_one"),
+    "csv": Format("latcast.data.user_csv:read", (".csv",)),
+    "help": Format("latcast.data.help:read", (".pt",), (LATENCY_MS,)),
+    "help-accuracies": Format(
+        "latcast.data.help:read_accuracies", (".txt",), (ACCURACY,), "is_accuracies"
+    ),
+}
+"""By name; a file whose format is not given is of the first that fits it."""
+
+
+def read(
+    path: str | Path,
+    *,
+    space: str | SearchSpace | None = None,
+    target: str | Target | None = None,
+    format: str | None = None,
+    quantity: str | Quantity | None = None,
+    unit: str | None = None,
+) -> Dataset:
+    """Read a dataset, of a space's architectures or of graphs.
+
+    Args:
+        path: Parquet of latcast's own, a CSV of the OFANAS paper or of the user's own, a ``.pt``
+            file of HELP or its list of accuracies.
+        space: search space of the architectures, where the file does not tell.
+        target: what the values belong to, where the file does not tell.
+        format: one of :data:`FORMATS`; detected by default.
+        quantity: what the values must be of; by default what the file says, or a latency.
+        unit: of accuracies, ``fraction`` or ``percent``; detected by default.
+
+    Raises:
+        ValueError: the file is not of the format, damaged, or contradicts what is asked for; an
+            unknown name.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path)
+    check_file(path)
+    asked = _asked(space, target, quantity, unit)
+    if format is not None and format not in FORMATS:
+        raise ValueError(unknown_name("format", format, list(FORMATS)))
+    data = FORMATS[format or _detected(path, asked)].read(path, asked)
+    if asked.quantity is not None and data.quantity != asked.quantity:
+        raise ValueError(f"{path} is of {data.quantity.name}; asked for {asked.quantity.name}")
+    return data
+
+
+def read_latencies(
+    path: str | Path,
+    *,
+    space: str | SearchSpace | None = None,
+    target: str | Target | None = None,
+    format: str | None = None,
+) -> Dataset:
+    """Read latencies of a space's architectures.
+
+    Takes and raises what :func:`read` does.
+    """
+    data = read(path, space=space, target=target, format=format, quantity=LATENCY_MS)
+    if data.space is None:
+        raise ValueError(
+            f"{path} must be of a search space's architectures; it is of graphs: read it with "
+            "latcast.read"
+        )
+    return data
+
+
+def read_accuracies(
+    path: str | Path, space: SearchSpace | str | None = None, *, unit: str | None = None
+) -> Dataset:
+    """Read top-1 accuracies of a space's architectures.
+
+    Takes and raises what :func:`read` does: a CSV file with a column ``accuracy`` or
+    ``accuracy_percent``, or HELP's list of NAS-Bench-201 architectures.
+    """
+    return read(path, space=space, quantity=ACCURACY, unit=unit)
+
+
+def read_parquet(path: Path, asked: Asked) -> Dataset:
+    """Read a file of latcast's own.
+
+    Raises:
+        ValueError: it is damaged, or contradicts what is asked for.
+    """
+    data = Dataset.load(path)
+    if asked.space is not None and data.space is None:
+        raise ValueError(f"{path} is of networks, not of a space; leave the space out")
+    for what, wanted, got in (
+        ("space", asked.space and asked.space.name, data.space and data.space.name),
+        ("target", asked.target and str(asked.target), str(data.target)),
+    ):
+        if wanted and wanted != got:
+            raise ValueError(f"{path} is of {what} {got}; asked for {wanted}")
+    return data
+
+
+def _asked(
+    space: str | SearchSpace | None,
+    target: str | Target | None,
+    of: str | Quantity | None,
+    unit: str | None,
+) -> Asked:
+    """What a caller says, in the library's own terms."""
+    if unit is not None and unit not in UNITS:
+        raise ValueError(f"the unit must be fraction or percent; got {unit!r}")
+    if isinstance(space, str):
+        from latcast import spaces
+
+        space = spaces.space(space)
+    if isinstance(target, str):
+        target = Target.parse(target)
+    of = QUANTITIES.get(of) if isinstance(of, str) else of
+    return Asked(space, target, of, unit)
+
+
+def _detected(path: Path, asked: Asked) -> str:
+    for name, each in FORMATS.items():
+        if each.fits(path, asked.quantity):
+            return name
+    if asked.quantity == ACCURACY:  # tables of accuracies were read whatever their suffix is
+        return "csv"
+    suffixes = dict.fromkeys(s for each in FORMATS.values() for s in each.suffixes)
+    raise ValueError(
+        f"the format of {path.name} is not known by its suffix; "
+        f"known: {', '.join(suffixes)}, or give format=… ({', '.join(FORMATS)})"
+    )

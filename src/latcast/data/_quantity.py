@@ -1,0 +1,122 @@
+"""Quantities: what can be measured of a network, and forecast."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast._registry import Registry
+
+MAX_VALUE = 1e12
+"""Thirty years in milliseconds; beyond, sums and squares of values overflow too."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What is measured of a network or forecast for it: a name, a unit and what is possible.
+
+    Attributes:
+        name: of the quantity and of its column in files, such as ``latency_ms``.
+        label: as a sentence says it, such as ``latency``.
+        unit: such as ``ms``; every value of the quantity is in it.
+        min_value: least possible value.
+        max_value: largest possible value.
+        less_is_better: whether of two networks the one with the smaller value is preferred.
+        format: format specification of a value, such as ``.4g``.
+        of_target: whether it depends on what a network runs on; accuracy does not.
+    """
+
+    name: str
+    label: str
+    unit: str
+    min_value: float = 1e-9
+    max_value: float = MAX_VALUE
+    less_is_better: bool = True
+    format: str = ".4g"
+    of_target: bool = True
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                "the name of a quantity must be of small letters, digits and _, such as "
+                f"latency_ms; got {self.name!r}"
+            )
+        if not self.min_value < self.max_value:
+            raise ValueError(
+                f"the least value of {self.name} must be below its largest; "
+                f"got {self.min_value} and {self.max_value}"
+            )
+
+    def is_possible(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Whether each value is finite and between the quantity's bounds, shape of ``values``."""
+        array = np.asarray(values, dtype=np.float64)
+        return np.asarray((array >= self.min_value) & (array <= self.max_value))
+
+    @property
+    def condition(self) -> str:
+        """What must hold of a value, for messages."""
+        if self.min_value > 0:
+            return "finite and positive"
+        return f"from {self.min_value:g} to {self.max_value:g}"
+
+    def text(self, value: float) -> str:
+        """A value with its unit, such as ``12.3 ms``."""
+        return f"{value:{self.format}} {self.unit}"
+
+    def column(self, what: str) -> str:
+        """Name of a file's column of further values in this unit, such as ``samples_ms``."""
+        return f"{what}_{self.unit.lower()}"
+
+
+# Less than a cycle of any clock (1e-9 ms) is no latency.
+LATENCY_MS = Quantity("latency_ms", "latency", "ms")
+ENERGY_MJ = Quantity("energy_mj", "energy", "mJ")
+PEAK_MEMORY_MB = Quantity("peak_memory_mb", "peak memory", "MB")
+ACCURACY = Quantity(
+    "accuracy",
+    "top-1 accuracy",
+    "percent",
+    min_value=0.0,
+    max_value=100.0,
+    less_is_better=False,
+    format=".2f",
+    of_target=False,
+)
+
+QUANTITIES: Registry[Quantity] = Registry(
+    "quantity",
+    "latcast.quantities",
+    Quantity,
+    {q.name: q for q in (LATENCY_MS, ENERGY_MJ, PEAK_MEMORY_MB, ACCURACY)},
+)
+
+
+def quantity(name: str | Quantity) -> Quantity:
+    """The quantity called ``name``.
+
+    Raises:
+        ValueError: there is none; the message suggests the nearest and lists all.
+    """
+    return name if isinstance(name, Quantity) else QUANTITIES.get(name)
+
+
+def quantity_names() -> list[str]:
+    """Names of all quantities."""
+    return QUANTITIES.names()
+
+
+def register_quantity(new: Quantity) -> Quantity:
+    """Make a quantity known by its name, to files as well; an equal one may be registered again.
+
+    An installed package does the same by an entry point of the group ``latcast.quantities``.
+
+    Raises:
+        ValueError: the name is that of one of latcast's own.
+    """
+    QUANTITIES.register(new.name, new)
+    return new
