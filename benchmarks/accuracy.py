@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.bench.machine import describe
-from latcast.math.metrics import rank_correlation
 from latcast.data import Dataset, read_accuracies
+from latcast.math.metrics import rank_correlation
 from latcast.models.accuracy import GaussianProcess, accuracy_model
 from latcast.spaces import Archs, space
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latcast.data import ACCURACY, Dataset, read, read_accuracies, split
+from latcast.data import ACCURACY, Dataset, read, read_accuracies
 from latcast.models.accuracy import TableAccuracy
 from latcast.spaces import Archs, space
 

@@ -22,7 +22,7 @@ from latcast.data import (
     read_latencies,
 )
 from latcast.devices import Target
-from latcast.graph import GRAPH_INPUT, Layer, Graph
+from latcast.graph import GRAPH_INPUT, Graph, Layer
 from latcast.spaces import space
 
 SPACE = space("ofa-mobilenet-v3")
@@ -195,6 +195,7 @@ def test_the_thin_names() -> None:
     assert archs.archs is archs.networks
     assert graphs.graphs is graphs.networks
     assert (archs.space, graphs.space) == (SPACE, None)
+    assert repr(graphs) == f"<Dataset of 12 networks: latency_ms on {TARGET}>"
     np.testing.assert_array_equal(archs.latency_ms, archs.values)
     with pytest.raises(ValueError, match="got one of graphs"):
         _ = graphs.archs

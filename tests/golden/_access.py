@@ -285,7 +285,7 @@ def dataset_record(path: Path) -> dict[str, Any]:
         "rows_of_the_campaign": None if order is None else np.asarray(order).tolist(),
         "provenance": dict(data.provenance),
     }
-    if hasattr(data, "archs"):
+    if data.space is not None:
         return {**record, "space": data.archs.space.name, "genes": data.archs.genes.tolist()}
     graphs = [
         [len(g.layers), g.macs, g.params, sum(x.param_bytes for x in g.layers)] for g in data.graphs

@@ -31,7 +31,7 @@ _ROWS = ("networks", "names", "families", "values", "order", *_OPTIONAL)
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Values of a quantity, of networks on one target, row by row.
 
@@ -84,11 +84,10 @@ class Dataset:
         if self.target is None and self.quantity.of_target:
             raise ValueError(f"{self.quantity.name} must have a target; got None")
         if isinstance(self.networks, Sequence):
-            self._set_graphs()
+            self._set_graphs(tuple(self.networks))
         self._set_columns()
 
-    def _set_graphs(self) -> None:
-        graphs = tuple(self.networks)
+    def _set_graphs(self, graphs: tuple[Graph, ...]) -> None:
         self._set("networks", graphs)
         if not self.names:
             self._set("names", tuple(graph.name for graph in graphs))
@@ -141,6 +140,10 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.networks)
+
+    def __repr__(self) -> str:
+        where = "" if self.target is None else f" on {self.target}"
+        return f"<Dataset of {len(self)} {self.subject}s: {self.quantity.name}{where}>"
 
     @property
     def space(self) -> SearchSpace | None:

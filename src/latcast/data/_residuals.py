@@ -23,9 +23,6 @@ _ROWS_A_COLUMN = 3
 """Rows that a column needs at least, or a design would fit the noise."""
 _COSTS = ("conv_macs", "depthwise_macs", "read_bytes", "write_bytes", "param_bytes", "launches")
 
-Design = scipy.sparse.csr_matrix
-"""A row of columns for each network, to which a linear model gives coefficients."""
-
 
 def relative_residuals(data: Dataset) -> Floats | None:
     """``value / prediction - 1`` of every row, predicted from other networks only.
@@ -65,7 +62,7 @@ def robust_sigma(values: Floats) -> float:
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
-def _of_archs(archs: Archs) -> Iterator[Design]:
+def _of_archs(archs: Archs) -> Iterator[scipy.sparse.csr_matrix]:
     """Costs of all blocks together; blocks by group; and every block, if rows carry as many."""
     counts = incidence(archs)
     table = archs.space.block_table
@@ -77,7 +74,7 @@ def _of_archs(archs: Archs) -> Iterator[Design]:
             yield used
 
 
-def _of_graphs(graphs: Sequence[Graph]) -> Iterator[Design]:
+def _of_graphs(graphs: Sequence[Graph]) -> Iterator[scipy.sparse.csr_matrix]:
     """Costs of all layers together; and of each kind, if rows carry as many columns."""
     by_kind = np.array([_costs_by_kind(graph) for graph in graphs])
     yield _scaled(by_kind.sum(axis=1))
@@ -99,11 +96,11 @@ def _costs_by_kind(graph: Graph) -> Floats:
     return costs
 
 
-def _scaled(columns: Floats) -> Design:
+def _scaled(columns: Floats) -> scipy.sparse.csr_matrix:
     return scipy.sparse.csr_matrix(columns / np.maximum(columns.mean(axis=0), 1e-300))
 
 
-def _group_basis(archs: Archs) -> Design:
+def _group_basis(archs: Archs) -> scipy.sparse.csr_matrix:
     """Block rows -> per group: how many, and how large in proportion to the group's largest."""
     table = archs.space.block_table
     size = table.facts["macs"] + table.facts["write_bytes"]
@@ -117,7 +114,7 @@ def _group_basis(archs: Archs) -> Design:
 
 
 def _predict_held_out(
-    design: Design, y: Floats, weights: Floats, folds: npt.NDArray[np.integer]
+    design: scipy.sparse.csr_matrix, y: Floats, weights: Floats, folds: npt.NDArray[np.integer]
 ) -> Floats:
     predicted = np.empty(len(y))
     for fold in np.unique(folds):

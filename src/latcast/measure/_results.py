@@ -205,7 +205,7 @@ def _columns(
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(first[rows])]
     return rows, {
-        "latency_ms": medians_by_arch(visits.arch, drift.corrected_ms, n)[rows],
+        "values": medians_by_arch(visits.arch, drift.corrected_ms, n)[rows],
         "order": first[rows],
         "reference": medians_by_arch(visits.arch, visits.reference_ms.mean(axis=1), n)[rows],
         "samples": tuple(_rounded(np.concatenate(by_arch[i])) for i in rows),

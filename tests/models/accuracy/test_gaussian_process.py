@@ -158,9 +158,7 @@ def test_dead_code_has_no_live_size() -> None:
 
 
 @pytest.mark.parametrize("name", ["nasbench201", "ofa-mobilenet-v3"])
-def test_learns_what_there_is(
-    name: str, cells: Dataset, mobile: Dataset, truth: Any
-) -> None:
+def test_learns_what_there_is(name: str, cells: Dataset, mobile: Dataset, truth: Any) -> None:
     data = cells if name == "nasbench201" else mobile
     trained = GaussianProcess.fit(data.archs, data.accuracy)
     new = data.archs.space.sample(
@@ -343,9 +341,7 @@ def test_a_lying_file_is_refused(
 @pytest.mark.parametrize(
     "resolutions", [None, [], [9999], [224.7, "160"], [161], [192, 160], [160, 160], ["160"], 160]
 )
-def test_lying_resolutions_are_refused(
-    resolutions: Any, mobile: Dataset, tmp_path: Path
-) -> None:
+def test_lying_resolutions_are_refused(resolutions: Any, mobile: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "m.latcast"
     fitted = GaussianProcess.fit(mobile.archs[:20], mobile.accuracy[:20])
     fitted.save(path)

@@ -17,8 +17,7 @@ from latcast.math.gaussian_process import Projected
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import AccuracyModel, Floats
-from ._checks import checked_accuracies
-from ._checks import resolutions_of
+from ._checks import checked_accuracies, resolutions_of
 from ._encoding import Encoding
 from ._kernel import Encoded, WeightedSum
 from ._regression import (
