@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast.math.robust import robust_deviation
+
 from ._audited import Audited, Finding
 from ._dataset import PAPER_FRACTIONS
-from ._residuals import robust_sigma
 from .additive import Floats
 
 MIN_ROWS = 100
@@ -82,7 +83,7 @@ def _campaign(audited: Audited) -> _Campaign | None:
     if kept.sum() < MIN_ROWS:
         return None
     residuals = residuals[kept]
-    limit = 3 * robust_sigma(residuals)
+    limit = 3 * robust_deviation(residuals)
     return _Campaign(
         data.order[kept],
         residuals,

@@ -9,8 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
+from latcast.math.least_squares import sparse_ridge
+from latcast.math.robust import robust_deviation
+
 from ._dataset import Dataset
-from .additive import Floats, incidence, ridge
+from .additive import Floats, incidence
 
 if TYPE_CHECKING:
     from latcast.graph import Graph
@@ -49,17 +52,12 @@ def relative_residuals(data: Dataset) -> Floats | None:
         residuals = _smoothed(y, _predict_held_out(design, y, weights, folds))
         fits.append((float(np.median(np.abs(residuals))), residuals, design))
     _, best, design = min(fits, key=lambda fit: fit[0])
-    outlying = np.abs(best) > max(0.05, 6 * robust_sigma(best))
+    outlying = np.abs(best) > max(0.05, 6 * robust_deviation(best))
     # Where the model fits so badly that much seems outlying, leaving that out proves nothing.
     if outlying.any() and outlying.mean() <= 0.1:
         without = np.where(outlying, 1e-9, 1.0) * weights
         best = _smoothed(y, _predict_held_out(design, y, without, folds))
     return best - float(np.median(best))
-
-
-def robust_sigma(values: Floats) -> float:
-    """Standard deviation of a normal distribution with the same median absolute deviation."""
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def _of_archs(archs: Archs) -> Iterator[scipy.sparse.csr_matrix]:
@@ -119,7 +117,7 @@ def _predict_held_out(
     predicted = np.empty(len(y))
     for fold in np.unique(folds):
         out = folds == fold
-        values, intercept = ridge(design[~out], y[~out], weights[~out], _PENALTY)
+        values, intercept = sparse_ridge(design[~out], y[~out], weights[~out], _PENALTY)
         predicted[out] = design[out] @ values + intercept
     return predicted
 
@@ -132,7 +130,7 @@ def _smoothed(y: Floats, predicted: Floats) -> Floats:
     if not spread > 0:
         return residuals
     z = np.clip((predicted - predicted.mean()) / spread, -3, 3)
-    limit = max(6 * robust_sigma(residuals), 1e-12)
+    limit = max(6 * robust_deviation(residuals), 1e-12)
     basis = np.vander(z, 6)
     target = np.clip(residuals, -limit, limit)
     curve = basis @ np.linalg.lstsq(basis, target, rcond=None)[0]

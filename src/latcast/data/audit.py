@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from latcast.math.robust import robust_deviation
+
 from ._audit_order import check_drift
 from ._audited import SEVERITIES, Audited, Finding, Ints, Memoized, first_rows
 from ._dataset import Dataset, paper_split
 from ._quantity import LATENCY_MS
-from ._residuals import relative_residuals, robust_sigma
+from ._residuals import relative_residuals
 from .additive import Floats, fit_additive, incidence
 
 __all__ = ["CHECKS", "Finding", "audit", "measured_rows"]
@@ -126,7 +128,7 @@ def check_outliers(audited: Audited) -> Iterator[Finding]:
     residuals = audited.residuals
     if residuals is None:
         return
-    sigma = robust_sigma(residuals)
+    sigma = robust_deviation(residuals)
     far = np.abs(residuals) > max(MIN_OUTLIER, OUTLIER_SIGMAS * sigma)
     if not far.any():
         return
