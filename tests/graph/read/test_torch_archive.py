@@ -99,7 +99,7 @@ def test_the_layout_of_earlier_files(path: Path, tmp_path: Path) -> None:
 def test_a_file_needs_no_pytorch(path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from latcast.graph.read import read_pytorch\n"
+        "from latcast.graph.read.pytorch import read_pytorch\n"
         f"print(read_pytorch({str(path)!r}, batch=2).macs)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
