@@ -3,9 +3,11 @@
 from ._facts import KERNEL_FACTS, kernel_facts, kernel_label
 from ._from_blocks import graph_of_layers
 from ._fusion import fuse
-from ._graph import GRAPH_INPUT, KINDS, OPERATORS, UNKNOWN, Graph, Layer, Operator, TensorShape
+from ._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer
 from ._kernels import Kernel
+from ._operators import KINDS, OPERATORS, Operator
 from ._rules import OPENVINO_RULES, RULES, Rule, rules_of
+from .shapes import TensorShape
 
 __all__ = [
     "GRAPH_INPUT",

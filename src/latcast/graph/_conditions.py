@@ -7,9 +7,10 @@ from dataclasses import replace
 from math import prod
 
 from ._blocked import BLOCK, takes_blocks
-from ._graph import GRAPH_INPUT, Layer, TensorShape
+from ._graph import GRAPH_INPUT, Layer
 from ._parts import Part, Parts
 from ._transposes import CHANNELS_FIRST, CHANNELS_LAST, transposes
+from .shapes import TensorShape
 
 Condition = Callable[[Parts, Sequence[Part]], bool]
 

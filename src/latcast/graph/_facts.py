@@ -8,8 +8,9 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from ._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer, TensorShape
+from ._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer
 from ._kernels import Kernel
+from .shapes import TensorShape
 
 KERNEL_FACTS = (
     "macs",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from ._graph import GRAPH_INPUT, Graph, Layer, TensorShape
+from ._graph import GRAPH_INPUT, Graph, Layer
 from ._layer import BLOCK_INPUT
 from ._layer import Layer as BlockLayer
+from .shapes import TensorShape
 
 _OPERATORS = {
     "conv": "Conv",

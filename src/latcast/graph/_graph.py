@@ -1,30 +1,23 @@
-"""Any network as a graph of layers with the shapes that they work on, and what layers cost.
-
-A MAC is one multiply-accumulate of a convolution or of a product of matrices (as fvcore counts
-in its conv, addmm, bmm, matmul and einsum handles); everything else counts none. What has no
-cost because no runtime does it is a ``view``.
-"""
+"""Any network as a graph of layers with the shapes that they work on."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from math import prod
 from typing import Any
+
+from ._operators import OPERATORS
+from .shapes import MAX_ELEMENTS, TensorShape
 
 GRAPH_INPUT = -1
 """Index by which a layer names an input of its graph."""
 
 UNKNOWN = "unknown"
 """Operator of a layer whose cost nobody knows."""
-
-TensorShape = tuple[int, ...]
-
-_MOST_ELEMENTS = 2**48
-"""Of one tensor: more than any machine holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,105 +92,6 @@ class Layer:
     def write_bytes(self) -> int:
         """Bytes of its outputs; what is not known counts nothing."""
         return self.element_bytes * sum(prod(s) for s in self.out_shapes if s is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """What is known of an operator.
-
-    Attributes:
-        kind: what it costs like: ``conv``, ``depthwise_conv``, ``conv_transpose``, ``linear``
-            (a product with constant weights), ``matmul`` (of two activations), ``attention``,
-            ``norm``, ``softmax``, ``pool``, ``reduce``, ``activation`` (one input, one output of
-            its shape), ``elementwise`` (of several inputs), ``copy`` (moves elements) or
-            ``view`` (does nothing at run time).
-        macs: of a layer, for the whole batch.
-    """
-
-    kind: str
-    macs: Callable[[Layer], int]
-
-
-def _none(_: Layer) -> int:
-    return 0
-
-
-def _known(shape: TensorShape | None) -> TensorShape:
-    assert shape is not None  # costs are asked of layers with all shapes known
-    return shape
-
-
-def _conv(layer: Layer) -> int:
-    """Output elements x weights of one of them; shapes are (batch, channels, sides …)."""
-    channels = _known(layer.in_shapes[0])[1] // layer.groups
-    return prod(_known(layer.out_shapes[0])) * channels * prod(layer.window)
-
-
-def _conv_transpose(layer: Layer) -> int:
-    channels = _known(layer.out_shapes[0])[1] // layer.groups
-    return prod(_known(layer.in_shapes[0])) * channels * prod(layer.window)
-
-
-def _product(layer: Layer) -> int:
-    """Output elements x the length of the sums."""
-    length = layer.sum_length or _known(layer.in_shapes[0])[-1]
-    return prod(_known(layer.out_shapes[0])) * length
-
-
-def _attention(layer: Layer) -> int:
-    """Of (… tokens, features) queries with as many keys: scores and their mean of values."""
-    *_, tokens, features = _known(layer.out_shapes[0])
-    keys = _known(layer.in_shapes[min(1, len(layer.in_shapes) - 1)])[-2]
-    batch = prod(_known(layer.out_shapes[0])) // (tokens * features)
-    return 2 * batch * tokens * keys * features
-
-
-def _of(kind: str, macs: Callable[[Layer], int] = _none) -> Operator:
-    return Operator(kind, macs)
-
-
-OPERATORS: dict[str, Operator] = {
-    "conv": _of("conv", _conv),
-    "depthwise_conv": _of("depthwise_conv", _conv),
-    "conv_transpose": _of("conv_transpose", _conv_transpose),
-    "linear": _of("linear", _product),
-    "matmul": _of("matmul", _product),
-    "attention": _of("attention", _attention),
-    **dict.fromkeys(
-        ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "lrn"), _of("norm")
-    ),
-    **dict.fromkeys(("softmax", "log_softmax"), _of("softmax")),
-    **dict.fromkeys(("max_pool", "avg_pool", "adaptive_pool"), _of("pool")),
-    **dict.fromkeys(("global_pool", "global_max_pool", "mean", "reduce", "arg_reduce"),
-                    _of("reduce")),
-    **dict.fromkeys(
-        (
-            "relu", "relu6", "clip", "leaky_relu", "prelu", "elu", "selu", "celu", "sigmoid",
-            "tanh", "softplus", "softsign", "h_swish", "h_sigmoid", "silu", "gelu", "mish", "erf",
-            "exp", "log", "sqrt", "reciprocal", "neg", "abs", "round", "trigonometric", "not",
-            "cast", "quantize",
-        ),
-        _of("activation"),
-    ),
-    **dict.fromkeys(
-        ("add", "sub", "mul", "div", "pow", "min", "max", "scale", "where", "compare", "mod"),
-        _of("elementwise"),
-    ),
-    **dict.fromkeys(
-        (
-            "concat", "split", "slice", "pad", "transpose", "gather", "scatter", "expand", "tile",
-            "resize", "channel_shuffle", "space_to_depth", "depth_to_space", "zero", "roll",
-        ),
-        _of("copy"),
-    ),
-    **dict.fromkeys(("reshape", "identity", "dropout", "constant"), _of("view")),
-}  # fmt: skip
-"""Operator -> what is known of it. ``scale`` multiplies a map by one factor a channel; ``reshape``
-stands for flatten, squeeze and unsqueeze too; ``quantize`` for its inverse too; ``compare`` for
-logic too."""
-
-KINDS = tuple(dict.fromkeys(x.kind for x in OPERATORS.values()))
-"""All kinds, in a fixed order."""
 
 
 @dataclass(frozen=True)
@@ -316,7 +210,7 @@ def _check_layer(n: int, layer: Layer) -> None:
         if shape is not None and not _possible(shape):
             raise ValueError(
                 f"layer {layer.name!r}: a shape must have positive integer sides and at most "
-                f"{_MOST_ELEMENTS} elements; got {list(shape)}"
+                f"{MAX_ELEMENTS} elements; got {list(shape)}"
             )
     numbers = (*layer.window, *layer.stride, *layer.dilation, layer.groups, layer.element_bytes)
     if not all(isinstance(v, int) and v > 0 for v in numbers):
@@ -328,4 +222,4 @@ def _check_layer(n: int, layer: Layer) -> None:
 
 
 def _possible(shape: Sequence[int]) -> bool:
-    return all(isinstance(s, int) and s > 0 for s in shape) and prod(shape) <= _MOST_ELEMENTS
+    return all(isinstance(s, int) and s > 0 for s in shape) and prod(shape) <= MAX_ELEMENTS

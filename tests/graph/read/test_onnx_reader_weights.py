@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from latcast.graph.read.onnx import read_onnx
-from latcast.graph.read.onnx._weights import without_weights
+from latcast.graph.read.onnx._file import without_weights
 
 LARGE = 200_000
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from latcast.graph.read.pytorch import read_pytorch
-from latcast.graph.read.pytorch._sizes import evaluate
+from latcast.graph.read.pytorch._program import evaluate
 
 torch = pytest.importorskip("torch")
 nn = torch.nn

@@ -1,15 +1,30 @@
-"""Operators that move elements, or only look at them in another shape."""
+"""ONNX operators that move elements, make one of many, or give constants."""
 
 from __future__ import annotations
 
-from math import isfinite, prod
+from math import ceil, isfinite, prod
 
 import numpy as np
 
-from latcast.graph._graph import TensorShape
+from latcast.graph.shapes import (
+    TensorShape,
+    axes_of,
+    axis_of,
+    broadcast,
+    concatenated,
+    cut,
+    flattened,
+    permuted,
+    reduced,
+    reshaped,
+    squeezed,
+    unsqueezed,
+    with_axis,
+    with_sides,
+)
 
-from ._shapes import axes_of, axis_of, broadcast, cut, reshaped, with_axis
-from ._values import Entry, Node, Reading, UnknownShape
+from ._node import Node, Reading, Rule, UnknownShape
+from ._tensors import FLOAT, INT64, type_of
 
 
 def _reshape(node: Node) -> Reading:
@@ -46,38 +61,23 @@ def _batch_axis(shape: TensorShape, sides: list[int], old: int) -> int:
 
 
 def _flatten(node: Node) -> Reading:
-    shape = node.shape(0)
-    axis = node.integer("axis", 1)
-    at = axis if axis == len(shape) else axis_of(axis, len(shape))
-    return Reading(((prod(shape[:at]), prod(shape[at:])),))
+    return Reading((flattened(node.shape(0), node.integer("axis", 1)),))
 
 
 def _squeeze(node: Node) -> Reading:
-    shape, axes = node.shape(0), node.axes(1)
-    if axes is None:
-        return Reading((tuple(s for s in shape if s != 1),))
-    gone = set(axes_of(axes, len(shape)))
-    if any(shape[n] != 1 for n in gone):
-        raise ValueError(f"axes {axes} of {list(shape)} must have a side of 1")
-    return Reading((tuple(s for n, s in enumerate(shape) if n not in gone),))
+    return Reading((squeezed(node.shape(0), node.axes(1)),))
 
 
 def _unsqueeze(node: Node) -> Reading:
     shape, axes = node.shape(0), node.axes(1)
     if axes is None:
         raise ValueError("axes must be given; they are missing")
-    rank = len(shape) + len(axes)
-    new = set(axes_of(axes, rank))
-    sides = iter(shape)
-    return Reading((tuple(1 if n in new else next(sides) for n in range(rank)),))
+    return Reading((unsqueezed(shape, axes),))
 
 
 def _concat(node: Node) -> Reading:
-    shapes = [node.shape(n) for n in range(len(node.inputs))]
-    if not shapes:
-        raise ValueError("it must have an input; it has none")
-    rank = len(shapes[0])
-    axis = axis_of(node.integer("axis"), rank)
+    shapes = node.shapes()
+    axis = axis_of(node.integer("axis"), len(shapes[0]))
     if node.batch is not None and axis > 0:
         # A constant that was made for the file's batch, such as a class token, goes along.
         leading = max(s[0] for s in shapes)
@@ -87,12 +87,8 @@ def _concat(node: Node) -> Reading:
             else s
             for n, s in enumerate(shapes)
         ]
-    if any(
-        len(s) != rank or with_axis(s, axis, 0) != with_axis(shapes[0], axis, 0) for s in shapes
-    ):
-        raise ValueError(f"inputs must differ in axis {axis} only; got {list(map(list, shapes))}")
     learned = tuple(n for n in range(len(shapes)) if prod(shapes[n]) > 1)
-    return Reading((with_axis(shapes[0], axis, sum(s[axis] for s in shapes)),), weights=learned)
+    return Reading((concatenated(shapes, axis),), weights=learned)
 
 
 def _split(node: Node) -> Reading:
@@ -122,17 +118,16 @@ def cuts(node: Node) -> dict[int, range]:
         steps = [1] * len(starts) if node.get(4) is None else node.whole_numbers(4)
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
         raise ValueError("starts, ends, axes and steps must be as many, and no step 0")
-    taken = {}
-    for n, axis in enumerate(axes_of(axes, len(shape))):
-        taken[axis] = cut(shape[axis], starts[n], ends[n], steps[n])
-    return taken
+    return {
+        axis: cut(shape[axis], starts[n], ends[n], steps[n])
+        for n, axis in enumerate(axes_of(axes, len(shape)))
+    }
 
 
 def _slice(node: Node) -> Reading:
-    shape = node.shape(0)
-    taken = cuts(node)
+    shape, taken = node.shape(0), cuts(node)
     step = max((abs(some.step) for some in taken.values()), default=1)
-    return Reading((_replaced(shape, {n: len(t) for n, t in taken.items()}),), stride=(1, step))
+    return Reading((with_sides(shape, {n: len(t) for n, t in taken.items()}),), stride=(1, step))
 
 
 def _pad(node: Node) -> Reading:
@@ -150,9 +145,7 @@ def _pad(node: Node) -> Reading:
 def _transpose(node: Node) -> Reading:
     shape = node.shape(0)
     order = node.integers("perm", range(len(shape))[::-1])
-    if sorted(order) != list(range(len(shape))):
-        raise ValueError(f"perm must name each of {len(shape)} axes once; got {order}")
-    return Reading((tuple(shape[n] for n in order),), order=tuple(order))
+    return Reading((permuted(shape, order),), order=tuple(order))
 
 
 def _gather(node: Node) -> Reading:
@@ -167,7 +160,7 @@ def _gather_elements(node: Node) -> Reading:
 
 
 def _gather_nd(node: Node) -> Reading:
-    shape, indices = node.shape(0), node.shape(1, least=1)
+    shape, indices = node.shape(0), node.shape(1, min_axes=1)
     first = node.integer("batch_dims", 0) + indices[-1]
     if not indices[-1] <= first <= len(shape):
         raise ValueError(f"indices {list(indices)} must name axes of {list(shape)}")
@@ -199,14 +192,22 @@ def _resize(node: Node) -> Reading:
     """To sizes or by scales (rounded down), on some axes or all."""
     shape = node.shape(0)
     axes = axes_of(node.integers("axes", range(len(shape))), len(shape))
-    if _filled(node, 3):
+    sizes_given = node.get(3)
+    if sizes_given is not None and sizes_given.shape != (0,):
         sizes = node.whole_numbers(3)
         if node.text("keep_aspect_ratio_policy", "stretch") != "stretch":
             raise UnknownShape
         if len(sizes) != len(axes):
             raise ValueError(f"there must be {len(axes)} sizes; got {sizes[:20]}")
-        return Reading((_replaced(shape, dict(zip(axes, sizes, strict=True))),))
-    return Reading((_scaled(shape, axes, _scales(node)),))
+        return Reading((with_sides(shape, dict(zip(axes, sizes, strict=True))),))
+    scales = _scales(node)
+    if len(scales) != len(axes) or not all(isfinite(s) and s > 0 for s in scales):
+        raise ValueError(f"there must be {len(axes)} positive scales; got {scales[:20]}")
+    # In single precision, as runtimes do: 30 x 0.46666667 is 14 there, and less in double.
+    sides = {
+        n: int(np.float32(shape[n]) * np.float32(s)) for n, s in zip(axes, scales, strict=True)
+    }
+    return Reading((with_sides(shape, sides),))
 
 
 def _scales(node: Node) -> list[float]:
@@ -214,25 +215,6 @@ def _scales(node: Node) -> list[float]:
         return node.numbers("scales")
     position = 1 if len(node.inputs) == 2 else 2
     return [float(v) for v in node.data(position).reshape(-1).tolist()]
-
-
-def _scaled(shape: TensorShape, axes: list[int], scales: list[float]) -> TensorShape:
-    if len(scales) != len(axes) or not all(isfinite(s) and s > 0 for s in scales):
-        raise ValueError(f"there must be {len(axes)} positive scales; got {scales[:20]}")
-    # In single precision, as runtimes do: 30 x 0.46666667 is 14 there, and less in double.
-    sides = {
-        n: int(np.float32(shape[n]) * np.float32(s)) for n, s in zip(axes, scales, strict=True)
-    }
-    return _replaced(shape, sides)
-
-
-def _filled(node: Node, position: int) -> bool:
-    value = node.get(position)
-    return value is not None and value.shape != (0,)
-
-
-def _replaced(shape: TensorShape, sides: dict[int, int]) -> TensorShape:
-    return tuple(sides.get(n, side) for n, side in enumerate(shape))
 
 
 def _depth_to_space(node: Node) -> Reading:
@@ -258,28 +240,119 @@ def _map(node: Node) -> TensorShape:
     return shape
 
 
-MOVES: dict[str, Entry] = {
-    "Reshape": Entry("reshape", _reshape, (1,)),
-    "Flatten": Entry("reshape", _flatten),
-    "Squeeze": Entry("reshape", _squeeze, (1,)),
-    "Unsqueeze": Entry("reshape", _unsqueeze, (1,)),
-    "Concat": Entry("concat", _concat),
-    "Split": Entry("split", _split, (1,)),
-    "Slice": Entry("slice", _slice, (1, 2, 3, 4)),
-    "Pad": Entry("pad", _pad, (1, 2, 3)),
-    "Transpose": Entry("transpose", _transpose),
-    "Gather": Entry("gather", _gather),
-    "GatherElements": Entry("gather", _gather_elements),
-    "GatherND": Entry("gather", _gather_nd),
-    "ScatterND": Entry("scatter", _like_first),
-    "ScatterElements": Entry("scatter", _like_first),
-    "Scatter": Entry("scatter", _like_first),
-    "Trilu": Entry("where", _like_first, (1,)),
-    "Expand": Entry("expand", _expand, (1,)),
-    "Tile": Entry("tile", _tile, (1,)),
-    "Resize": Entry("resize", _resize, (1, 2, 3)),
-    "Upsample": Entry("resize", _resize, (1,)),
-    "DepthToSpace": Entry("depth_to_space", _depth_to_space),
-    "SpaceToDepth": Entry("space_to_depth", _space_to_depth),
+def _reduce(node: Node) -> Reading:
+    shape = node.shape(0)
+    return Reading((reduced(shape, reduced_axes(node), keep=bool(node.integer("keepdims", 1))),))
+
+
+def reduced_axes(node: Node) -> list[int]:
+    """Axes that a reduction is over: all of them where none is told."""
+    axes = node.axes(1)
+    if axes:
+        return axes
+    return [] if node.integer("noop_with_empty_axes", 0) else list(range(len(node.shape(0))))
+
+
+def _arg_reduce(node: Node) -> Reading:
+    keep = bool(node.integer("keepdims", 1))
+    return Reading((reduced(node.shape(0), [node.integer("axis", 0)], keep=keep),), INT64)
+
+
+def _top_k(node: Node) -> Reading:
+    shape = node.shape(0)
+    given = [node.integer("k")] if "k" in node.attributes else node.whole_numbers(1)
+    if len(given) != 1:
+        raise ValueError(f"one number must be given; got {given[:8]}")
+    axis = axis_of(node.integer("axis", -1), len(shape))
+    if not 0 <= given[0] <= shape[axis]:
+        raise ValueError(f"it must take at most the {shape[axis]} there are; got {given[0]}")
+    return Reading((with_axis(shape, axis, given[0]),) * node.outputs)
+
+
+def _shape(node: Node) -> Reading:
+    rank = len(node.shape(0))
+    start, end, _ = slice(node.integer("start", 0), node.integer("end", rank)).indices(rank)
+    return Reading(((max(0, end - start),),), INT64)
+
+
+def _size(node: Node) -> Reading:
+    node.shape(0)
+    return Reading(((),), INT64)
+
+
+def _constant_of_shape(node: Node) -> Reading:
+    value = node.attributes.get("value")
+    element = type_of(value.t.data_type) if value else FLOAT
+    return Reading((tuple(node.whole_numbers(0)),), element)
+
+
+def _range(node: Node) -> Reading:
+    """Numbers from start to limit, in steps."""
+    ends = [node.data(n) for n in range(3)]
+    if any(e.size != 1 or e.dtype.kind not in "iuf" for e in ends):
+        raise ValueError("start, limit and step must be one number each")
+    start, limit, step = (e.reshape(-1)[0].item() for e in ends)
+    if not all(map(isfinite, (start, limit, step))) or step == 0:
+        raise ValueError(f"it must count in finite steps other than 0; got {start, limit, step}")
+    if isinstance(step, int):
+        return Reading((((max(0, -((start - limit) // step))),),))
+    return Reading(((max(0, ceil((limit - start) / step)),),))
+
+
+def _one_hot(node: Node) -> Reading:
+    """Indices, how many choices, and the two values: a new axis of choices."""
+    shape = node.shape(0)
+    depth = node.data(1)
+    if depth.size != 1:
+        raise UnknownShape
+    axis = axis_of(node.integer("axis", -1), len(shape) + 1)
+    out = (*shape[:axis], int(depth.reshape(-1)[0]), *shape[axis:])
+    return Reading((out,), node.value(2).type)
+
+
+def _non_zero(node: Node) -> Reading:
+    """Positions of what is not 0: how many there are is known of constants only."""
+    data = node.data(0)
+    return Reading(((data.ndim, int((data != 0).sum())),), INT64)
+
+
+def _eye_like(node: Node) -> Reading:
+    asked = node.integer("dtype", 0)
+    return Reading((node.shape(0),), type_of(asked) if asked else None)
+
+
+_REDUCTIONS = ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")
+
+MOVES: dict[str, Rule] = {
+    "Reshape": Rule(_reshape, (1,)),
+    "Flatten": Rule(_flatten),
+    "Squeeze": Rule(_squeeze, (1,)),
+    "Unsqueeze": Rule(_unsqueeze, (1,)),
+    "Concat": Rule(_concat),
+    "Split": Rule(_split, (1,)),
+    "Slice": Rule(_slice, (1, 2, 3, 4)),
+    "Pad": Rule(_pad, (1, 2, 3)),
+    "Transpose": Rule(_transpose),
+    "Gather": Rule(_gather),
+    "GatherElements": Rule(_gather_elements),
+    "GatherND": Rule(_gather_nd),
+    **dict.fromkeys(("ScatterND", "ScatterElements", "Scatter"), Rule(_like_first)),
+    "Expand": Rule(_expand, (1,)),
+    "Tile": Rule(_tile, (1,)),
+    "Resize": Rule(_resize, (1, 2, 3)),
+    "Upsample": Rule(_resize, (1,)),
+    "DepthToSpace": Rule(_depth_to_space),
+    "SpaceToDepth": Rule(_space_to_depth),
+    **{f"Reduce{name}": Rule(_reduce, (1,)) for name in _REDUCTIONS},
+    **dict.fromkeys(("ArgMax", "ArgMin"), Rule(_arg_reduce)),
+    "TopK": Rule(_top_k, (1,)),
+    "CumSum": Rule(_like_first, (1,)),
+    "Shape": Rule(_shape, is_constant=True),
+    "Size": Rule(_size, is_constant=True),
+    "EyeLike": Rule(_eye_like, is_constant=True),
+    "ConstantOfShape": Rule(_constant_of_shape, (0,)),
+    "Range": Rule(_range, (0, 1, 2)),
+    "NonZero": Rule(_non_zero),
+    "OneHot": Rule(_one_hot, (1,)),
 }
 """ONNX operator -> how it is read."""

@@ -1,14 +1,14 @@
-"""Operators that keep the shape, or stretch their inputs to one: activations, sums, norms."""
+"""ONNX operators that keep the shape, or stretch their inputs to one: activations, sums, norms."""
 
 from __future__ import annotations
 
-import numpy as np
+from math import nan
 
-from latcast.graph._graph import TensorShape
+from latcast.graph.read._layers import clip_op
+from latcast.graph.shapes import TensorShape, axis_of, broadcast, is_channel_scale
 
-from ._shapes import axis_of, broadcast
-from ._tensors import BOOL
-from ._values import Entry, Node, Reading
+from ._node import Node, Reading, Rule
+from ._tensors import BOOL, UINT8, type_of
 
 
 def _same(node: Node) -> Reading:
@@ -17,26 +17,20 @@ def _same(node: Node) -> Reading:
 
 
 def _clip(node: Node) -> Reading:
-    """By its bounds: ``relu6`` from 0 to 6, ``relu`` from 0, else ``clip``."""
     low, high = (_bound(node, n, name) for n, name in ((1, "min"), (2, "max")))
-    names: dict[tuple[float | None, float | None], str] = {
-        (0.0, 6.0): "relu6",
-        (0.0, None): "relu",
-        (0.0, np.inf): "relu",
-    }
-    return Reading((node.shape(0),), names.get((low, high), "clip"))
+    return Reading((node.shape(0),), op=clip_op(low, high))
 
 
 def _bound(node: Node, position: int, name: str) -> float | None:
     """A bound: an attribute in older opsets, an input in newer ones; NaN where it is computed."""
     if name in node.attributes:
         bound = node.number(name)
-        return None if abs(bound) > 3e38 else bound
+        return None if abs(bound) > 3e38 else bound  # the largest float stands for none
     value = node.get(position)
     if value is None:
         return None
     data = value.data() if value.is_constant else None
-    return np.nan if data is None or data.size != 1 else float(data.reshape(-1)[0])
+    return nan if data is None or data.size != 1 else float(data.reshape(-1)[0])
 
 
 def _batch_norm(node: Node) -> Reading:
@@ -48,7 +42,7 @@ def _batch_norm(node: Node) -> Reading:
                 f"scale, shift, mean and variance must have {channels} numbers; "
                 f"got {list(node.shape(n))}"
             )
-    return Reading((shape, *(None,) * (node.outputs - 1)), weights=(1, 2))
+    return _norm(node)
 
 
 def _norm(node: Node) -> Reading:
@@ -72,9 +66,7 @@ def _skip_layer_norm(node: Node) -> Reading:
 
 def _stretched(node: Node) -> Reading:
     """Several inputs that are stretched to one shape; constants that are no scalars are trained."""
-    shapes = [node.shape(n) for n in range(len(node.inputs))]
-    if not shapes:
-        raise ValueError("it must have an input; it has none")
+    shapes = node.shapes()
     return Reading((broadcast(*shapes),), weights=_learned(shapes))
 
 
@@ -87,129 +79,90 @@ def _mul(node: Node) -> Reading:
     """A product; of a map by one factor a channel it is a ``scale``."""
     shapes = [node.shape(0), node.shape(1)]
     out = broadcast(*shapes)
-    scaled = any(_is_scale(a, b) for a, b in (shapes, shapes[::-1]))
-    return Reading((out,), "scale" if scaled else None, weights=_learned(shapes))
-
-
-def _is_scale(shape: TensorShape, factors: TensorShape) -> bool:
-    if len(shape) != 4 or len(factors) not in {3, 4} or shape[2:] == (1, 1):
-        return False
-    batch, channels, *sides = (1, *factors)[-4:]
-    return batch in {1, shape[0]} and channels == shape[1] and sides == [1, 1]
+    scaled = any(is_channel_scale(a, b) for a, b in (shapes, shapes[::-1]))
+    return Reading((out,), op="scale" if scaled else None, weights=_learned(shapes))
 
 
 def _compare(node: Node) -> Reading:
-    shapes = [node.shape(n) for n in range(len(node.inputs))]
-    return Reading((broadcast(*shapes),), dtype=BOOL)
+    return Reading((broadcast(*node.shapes()),), BOOL)
 
 
 def _where(node: Node) -> Reading:
     shapes = [node.shape(n) for n in range(3)]
-    return Reading((broadcast(*shapes),), dtype=node.value(1).dtype)
+    return Reading((broadcast(*shapes),), node.value(1).type)
+
+
+def _like_first(node: Node) -> Reading:
+    return Reading((node.shape(0),))
 
 
 def _quantize(node: Node) -> Reading:
     """Into the type of its zero point (inputs: values, scale, zero point)."""
-    zero = node.get(2)
-    default = 2 if zero is None else zero.dtype
-    return Reading((node.shape(0),), dtype=node.integer("output_dtype", 0) or default)
+    zero, asked = node.get(2), node.integer("output_dtype", 0)
+    default = UINT8 if zero is None else zero.type
+    return Reading((node.shape(0),), type_of(asked) if asked else default)
 
 
 def _dequantize(node: Node) -> Reading:
-    return Reading((node.shape(0),), dtype=node.value(1).dtype)
+    return Reading((node.shape(0),), node.value(1).type)
 
 
 def _dynamic_quantize(node: Node) -> Reading:
-    return Reading((node.shape(0), (), ())[: node.outputs], dtype=2)
-
-
-def _cast(node: Node) -> Reading:
-    """To a type; to the same one it does nothing."""
-    to = node.integer("to")
-    return Reading((node.shape(0),), "identity" if to == node.value(0).dtype else None, dtype=to)
-
-
-def _cast_like(node: Node) -> Reading:
-    to = node.value(1).dtype
-    return Reading((node.shape(0),), "identity" if to == node.value(0).dtype else None, dtype=to)
-
-
-def _dropout(node: Node) -> Reading:
-    return Reading((node.shape(0),) * node.outputs)
+    return Reading((node.shape(0), (), ())[: node.outputs], UINT8)
 
 
 def _quantized_sum(node: Node) -> Reading:
     return Reading((broadcast(node.shape(0), node.shape(3)),))
 
 
-_ACTIVATIONS = {
-    "Relu": "relu", "ThresholdedRelu": "relu", "LeakyRelu": "leaky_relu", "Elu": "elu",
-    "Selu": "selu", "Celu": "celu", "Sigmoid": "sigmoid", "HardSigmoid": "h_sigmoid",
-    "HardSwish": "h_swish", "Swish": "silu", "com.microsoft::QuickGelu": "silu", "Mish": "mish",
-    "Gelu": "gelu", "com.microsoft::Gelu": "gelu", "com.microsoft::FastGelu": "gelu",
-    "com.microsoft::BiasGelu": "gelu", "Erf": "erf", "Tanh": "tanh", "Softplus": "softplus",
-    "Softsign": "softsign", "Exp": "exp", "Log": "log", "Sqrt": "sqrt",
-    "Reciprocal": "reciprocal", "Neg": "neg", "Abs": "abs", "Sign": "round", "Floor": "round",
-    "Ceil": "round", "Round": "round", "Shrink": "clip", "BitwiseNot": "not",
-    **dict.fromkeys(
-        ("Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh"),
-        "trigonometric",
-    ),
-    "Softmax": "softmax", "LogSoftmax": "log_softmax",
-    "com.microsoft::QLinearSigmoid": "sigmoid", "com.microsoft::QLinearLeakyRelu": "leaky_relu",
-    "com.microsoft::QLinearSoftmax": "softmax",
-}  # fmt: skip
+def _cast(node: Node) -> Reading:
+    """To a type; to the same one it does nothing."""
+    to = type_of(node.integer("to")) if node.op_type == "Cast" else node.value(1).type
+    return Reading((node.shape(0),), to, op="identity" if to == node.value(0).type else None)
 
-POINTWISE: dict[str, Entry] = {
-    **{name: Entry(op, _same) for name, op in _ACTIVATIONS.items()},
-    "PRelu": Entry("prelu", _same),
-    "Clip": Entry("clip", _clip, (1, 2)),
-    "BatchNormalization": Entry("batch_norm", _batch_norm),
-    "InstanceNormalization": Entry("instance_norm", _norm),
-    "MeanVarianceNormalization": Entry("instance_norm", _norm),
-    "GroupNormalization": Entry("group_norm", _norm),
-    "com.microsoft::GroupNorm": Entry("group_norm", _norm),
-    "LayerNormalization": Entry("layer_norm", _layer_norm),
-    "com.microsoft::LayerNormalization": Entry("layer_norm", _layer_norm),
-    "RMSNormalization": Entry("rms_norm", _layer_norm),
-    "SimplifiedLayerNormalization": Entry("rms_norm", _layer_norm),
-    "LpNormalization": Entry("rms_norm", _norm),
-    "LRN": Entry("lrn", _same),
-    "com.microsoft::SkipLayerNormalization": Entry("layer_norm", _skip_layer_norm),
-    "com.microsoft::SkipSimplifiedLayerNormalization": Entry("rms_norm", _skip_layer_norm),
-    "Add": Entry("add", _stretched),
-    "Sum": Entry("add", _stretched),
-    "Mean": Entry("add", _stretched),
-    "Sub": Entry("sub", _stretched),
-    "Mul": Entry("mul", _mul),
-    "Div": Entry("div", _stretched),
-    "Pow": Entry("pow", _stretched),
-    "Mod": Entry("mod", _stretched),
-    "Min": Entry("min", _stretched),
-    "Max": Entry("max", _stretched),
-    **{
-        name: Entry("compare", _compare)
-        for name in (
-            "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor",
-            "IsNaN", "IsInf",
-        )
-    },
-    **{
-        name: Entry("compare", _stretched)
-        for name in ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
-    },
-    "Not": Entry("not", _compare),
-    "Where": Entry("where", _where),
-    "QuantizeLinear": Entry("quantize", _quantize),
-    "DequantizeLinear": Entry("quantize", _dequantize),
-    "com.microsoft::QuantizeLinear": Entry("quantize", _quantize),
-    "com.microsoft::DequantizeLinear": Entry("quantize", _dequantize),
-    "DynamicQuantizeLinear": Entry("quantize", _dynamic_quantize),
-    "com.microsoft::QLinearAdd": Entry("add", _quantized_sum),
-    "com.microsoft::QLinearMul": Entry("mul", _quantized_sum),
-    "Cast": Entry("cast", _cast),
-    "CastLike": Entry("cast", _cast_like),
-    "Identity": Entry("identity", _dropout),
-    "Dropout": Entry("dropout", _dropout, (1, 2)),
+
+def _copies(node: Node) -> Reading:
+    return Reading((node.shape(0),) * node.outputs)
+
+
+RULES_BY_KIND: dict[str, Rule] = {
+    "activation": Rule(_same),
+    "softmax": Rule(_same),
+    "norm": Rule(_norm),
+    "elementwise": Rule(_stretched),
+}
+"""Kind of an operator -> how it is read, unless it has a rule by its name."""
+
+POINTWISE: dict[str, Rule] = {
+    "Clip": Rule(_clip, (1, 2)),
+    "BatchNormalization": Rule(_batch_norm),
+    **dict.fromkeys(
+        ("LayerNormalization", "com.microsoft::LayerNormalization", "RMSNormalization",
+         "SimplifiedLayerNormalization"),
+        Rule(_layer_norm),
+    ),
+    **dict.fromkeys(
+        ("com.microsoft::SkipLayerNormalization",
+         "com.microsoft::SkipSimplifiedLayerNormalization"),
+        Rule(_skip_layer_norm),
+    ),
+    "LRN": Rule(_same),
+    "Mul": Rule(_mul),
+    **dict.fromkeys(
+        ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor", "Not",
+         "IsNaN", "IsInf"),
+        Rule(_compare),
+    ),
+    "Where": Rule(_where),
+    "Trilu": Rule(_like_first, (1,)),
+    **dict.fromkeys(("QuantizeLinear", "com.microsoft::QuantizeLinear"), Rule(_quantize)),
+    **dict.fromkeys(("DequantizeLinear", "com.microsoft::DequantizeLinear"), Rule(_dequantize)),
+    "DynamicQuantizeLinear": Rule(_dynamic_quantize),
+    **dict.fromkeys(
+        ("com.microsoft::QLinearAdd", "com.microsoft::QLinearMul"), Rule(_quantized_sum)
+    ),
+    **dict.fromkeys(("Cast", "CastLike"), Rule(_cast)),
+    "Identity": Rule(_copies),
+    "Dropout": Rule(_copies, (1, 2)),
 }  # fmt: skip
 """ONNX operator -> how it is read."""

@@ -1,14 +1,110 @@
-"""Products of matrices, and attention, which is made of them."""
+"""ONNX operators that slide windows or multiply matrices: convolutions, pools, attention."""
 
 from __future__ import annotations
 
-from latcast.graph._graph import UNKNOWN, TensorShape
+from collections.abc import Callable, Sequence
 
-from ._shapes import broadcast
-from ._values import Entry, Node, Reading
+from latcast.graph._graph import UNKNOWN
+from latcast.graph.shapes import TensorShape, Window, broadcast, plane, product
+
+from ._node import Node, Reading, Rule
 
 
-def _kind(node: Node, first: int = 0, second: int = 1) -> str:
+def _window(node: Node, kernel: Sequence[int]) -> Window:
+    rank = len(kernel)
+    ones = [1] * rank
+    return Window(
+        kernel,
+        node.integers("strides", ones),
+        node.integers("dilations", ones),
+        node.integers("pads", [0] * 2 * rank),
+        node.text("auto_pad", "NOTSET"),
+        bool(node.integer("ceil_mode", 0)),
+    )
+
+
+def _windowed(
+    window: Window,
+    shapes: tuple[TensorShape | None, ...],
+    op: str | None = None,
+    groups: int = 1,
+    weights: tuple[int, ...] = (),
+) -> Reading:
+    return Reading(
+        shapes,
+        weights=weights,
+        op=op,
+        window=plane(window.kernel),
+        stride=_last_two(window.strides),
+        dilation=_last_two(window.dilations),
+        groups=groups,
+    )
+
+
+def _last_two(steps: Sequence[int]) -> tuple[int, int]:
+    height, width = (1, 1, *steps)[-2:]
+    return height, width
+
+
+def _convolution(
+    *, weights: int = 1, bias: int = 2, extra: int | None = None
+) -> Callable[[Node], Reading]:
+    """Reader of a convolution with its weights at input ``weights``.
+
+    An input ``extra``, as fused convolutions have it, is added to the output.
+    """
+
+    def read(node: Node) -> Reading:
+        shape, kernel = node.shape(0, min_axes=2), node.shape(weights, min_axes=2)
+        groups = node.integer("group", 1)
+        window = _window(node, node.integers("kernel_shape", kernel[2:]))
+        if tuple(window.kernel) != kernel[2:]:
+            raise ValueError(
+                f"kernel_shape must be that of the weights {list(kernel)}; "
+                f"got {list(window.kernel)}"
+            )
+        if groups < 1 or kernel[1] * groups != shape[1] or kernel[0] % groups:
+            raise ValueError(
+                f"weights {list(kernel)} in {groups} groups must fit the channels of {list(shape)}"
+            )
+        out = (shape[0], kernel[0], *window.sides(shape[2:]))
+        if extra is not None and node.get(extra) is not None and node.shape(extra) != out:
+            raise ValueError(f"what is added must have the shape of the output {list(out)}")
+        op = "depthwise_conv" if groups == shape[1] > 1 else "conv"
+        return _windowed(window, (out,), op, groups, (weights, bias))
+
+    return read
+
+
+def _conv_transpose(node: Node) -> Reading:
+    shape, kernel = node.shape(0, min_axes=2), node.shape(1, min_axes=2)
+    groups = node.integer("group", 1)
+    window = _window(node, node.integers("kernel_shape", kernel[2:]))
+    rank = len(window.kernel)
+    if kernel[0] != shape[1] or groups < 1 or shape[1] % groups or len(shape) != rank + 2:
+        raise ValueError(f"weights {list(kernel)} in {groups} groups must fit {list(shape)}")
+    beyond = node.integers("output_padding", [0] * rank)
+    asked = node.integers("output_shape", [])
+    if len(beyond) != rank or len(asked) not in {0, rank, rank + 2}:
+        raise ValueError(f"output_padding and output_shape must have {rank} numbers")
+    sides = window.transposed_sides(shape[2:], beyond)
+    out = (shape[0], kernel[1] * groups, *(asked[-rank:] or sides))
+    return _windowed(window, (out,), None, groups, (1, 2))
+
+
+def _pool(node: Node) -> Reading:
+    shape = node.shape(0, min_axes=2)
+    window = _window(node, node.integers("kernel_shape"))
+    out = (*shape[:2], *window.sides(shape[2:]))
+    return _windowed(window, (out,) * node.outputs)
+
+
+def _global_pool(node: Node) -> Reading:
+    shape = node.shape(0, min_axes=2)
+    return Reading(((*shape[:2], *(1 for _ in shape[2:])),))
+
+
+def _product_op(node: Node, first: int = 0, second: int = 1) -> str:
     """A product with a constant is ``linear``."""
     constant = node.value(first).is_constant or node.value(second).is_constant
     return "linear" if constant else "matmul"
@@ -30,37 +126,25 @@ def _gemm(node: Node) -> Reading:
     out = (rows, columns)
     if node.get(2) is not None and broadcast(out, node.shape(2)) != out:
         raise ValueError(f"what is added must fit the shape {list(out)}; got {list(node.shape(2))}")
-    return Reading((out,), _kind(node), weights=(0, 1, 2), sum_length=terms)
+    return Reading((out,), op=_product_op(node), weights=(0, 1, 2), sum_length=terms)
 
 
-def _product(left: TensorShape, right: TensorShape) -> TensorShape:
-    """Shape of numpy's matmul."""
-    if not left or not right:
-        raise ValueError("a product of matrices must be of tensors with at least one axis")
-    whole_left = left if len(left) > 1 else (1, *left)
-    whole_right = right if len(right) > 1 else (*right, 1)
-    if whole_left[-1] != whole_right[-2]:
-        raise ValueError(f"matrices {list(left)} and {list(right)} must fit each other")
-    sides = (whole_left[-2],) * (len(left) > 1) + (whole_right[-1],) * (len(right) > 1)
-    return (*broadcast(whole_left[:-2], whole_right[:-2]), *sides)
-
-
-def _matmul(first: int = 0, second: int = 1) -> Entry:
+def _matmul(first: int = 0, second: int = 1) -> Callable[[Node], Reading]:
     def read(node: Node) -> Reading:
         left, right = node.shape(first), node.shape(second)
-        out = _product(left, right)
-        op = _kind(node, first, second)
-        return Reading((out,), op, weights=(first, second), sum_length=left[-1])
+        out, op = product(left, right), _product_op(node, first, second)
+        return Reading((out,), op=op, weights=(first, second), sum_length=left[-1])
 
-    return Entry("matmul", read)
+    return read
 
 
 def _fused_matmul(node: Node) -> Reading:
-    left = _turned(node.shape(0, least=2), node.integer("transA", 0))
-    right = _turned(node.shape(1, least=2), node.integer("transB", 0))
+    left = _turned(node.shape(0, min_axes=2), node.integer("transA", 0))
+    right = _turned(node.shape(1, min_axes=2), node.integer("transB", 0))
     if node.integer("transBatchA", 0) or node.integer("transBatchB", 0):
-        return Reading((None,), UNKNOWN)
-    return Reading((_product(left, right),), _kind(node), weights=(0, 1), sum_length=left[-1])
+        return Reading((None,), op=UNKNOWN)
+    out = product(left, right)
+    return Reading((out,), op=_product_op(node), weights=(0, 1), sum_length=left[-1])
 
 
 def _einsum(node: Node) -> Reading:
@@ -78,17 +162,21 @@ def _einsum(node: Node) -> Reading:
     out = tuple(sides[letter] for letter in result)
     if len(shapes) == 1:
         summed = len(result) < len(set(terms[0]))
-        return Reading((out,), "reduce" if summed else "transpose")
+        return Reading((out,), op="reduce" if summed else "transpose")
     if len(shapes) > 2:
-        return Reading((out,), UNKNOWN)
+        return Reading((out,), op=UNKNOWN)
     length = 1
     for letter in sides.keys() - set(result):
         length *= sides[letter]
-    return Reading((out,), _kind(node), weights=(0, 1), sum_length=length)
+    return Reading((out,), op=_product_op(node), weights=(0, 1), sum_length=length)
 
 
 def _equation(text: str, ranks: list[int]) -> tuple[list[str], str]:
-    """Letters of the inputs' axes and of the output's; an ellipsis is upper-case digits' place."""
+    """Letters of the axes of the inputs and of the output.
+
+    An ellipsis becomes letters of Unicode's private use area, which no file's equation has, and
+    which are counted from the last axis since ellipses are broadcast.
+    """
     left, arrow, right = text.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(ranks):
@@ -110,9 +198,9 @@ def _equation(text: str, ranks: list[int]) -> tuple[list[str], str]:
 
 def _attention(node: Node) -> Reading:
     """Attention of opset 23: (batch, tokens, features) or (batch, heads, tokens, features)."""
-    query, key, value = (node.shape(n, least=3) for n in range(3))
+    query, key, value = (node.shape(n, min_axes=3) for n in range(3))
     if node.get(4) is not None or not len(query) == len(key) == len(value) <= 4:
-        return Reading((None,) * node.outputs, UNKNOWN)
+        return Reading((None,) * node.outputs, op=UNKNOWN)
     heads = node.integer("q_num_heads", 1)
     key_heads = node.integer("kv_num_heads", heads)
     if len(query) == 4:
@@ -126,11 +214,11 @@ def _attention(node: Node) -> Reading:
 
 
 def _multi_head_attention(node: Node) -> Reading:
-    """The same as onnxruntime fuses it: queries, keys and values of (batch, tokens, features)."""
+    """The same as ONNX Runtime fuses it: all of (batch, tokens, features)."""
     query = node.shape(0)
     packed = node.get(1) is None or node.get(2) is None
     if packed or len(query) != 3 or len(node.shape(1)) != 3 or node.get(6) is not None:
-        return Reading((None,) * node.outputs, UNKNOWN)
+        return Reading((None,) * node.outputs, op=UNKNOWN)
     value = node.shape(2)
     if len(value) not in {3, 4}:
         raise ValueError(f"values must have 3 or 4 axes; got {list(value)}")
@@ -140,16 +228,28 @@ def _multi_head_attention(node: Node) -> Reading:
     return Reading((out, *(None,) * (node.outputs - 1)), weights=(3,), groups=heads)
 
 
-PRODUCTS: dict[str, Entry] = {
-    "Gemm": Entry("linear", _gemm),
-    "com.microsoft::FusedGemm": Entry("linear", _gemm),
-    "MatMul": _matmul(),
-    "MatMulInteger": _matmul(),
-    "QLinearMatMul": _matmul(0, 3),
-    "com.microsoft::FusedMatMul": Entry("matmul", _fused_matmul),
-    "com.microsoft::TransposeMatMul": Entry("matmul", _fused_matmul),
-    "Einsum": Entry("matmul", _einsum),
-    "Attention": Entry("attention", _attention),
-    "com.microsoft::MultiHeadAttention": Entry("attention", _multi_head_attention),
-}
+PRODUCTS: dict[str, Rule] = {
+    "Conv": Rule(_convolution()),
+    "com.microsoft::FusedConv": Rule(_convolution(extra=3)),
+    "ConvInteger": Rule(_convolution(bias=1)),
+    "QLinearConv": Rule(_convolution(weights=3, bias=8)),
+    "ConvTranspose": Rule(_conv_transpose),
+    **dict.fromkeys(
+        ("MaxPool", "AveragePool", "LpPool", "com.microsoft::QLinearAveragePool"), Rule(_pool)
+    ),
+    **dict.fromkeys(
+        ("GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool",
+         "com.microsoft::QLinearGlobalAveragePool"),
+        Rule(_global_pool),
+    ),
+    **dict.fromkeys(("Gemm", "com.microsoft::FusedGemm"), Rule(_gemm)),
+    **dict.fromkeys(("MatMul", "MatMulInteger"), Rule(_matmul())),
+    "QLinearMatMul": Rule(_matmul(0, 3)),
+    **dict.fromkeys(
+        ("com.microsoft::FusedMatMul", "com.microsoft::TransposeMatMul"), Rule(_fused_matmul)
+    ),
+    "Einsum": Rule(_einsum),
+    "Attention": Rule(_attention),
+    "com.microsoft::MultiHeadAttention": Rule(_multi_head_attention),
+}  # fmt: skip
 """ONNX operator -> how it is read."""

@@ -3,29 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latcast.graph._graph import UNKNOWN, Graph, TensorShape
+from latcast.graph._graph import UNKNOWN, Graph
+from latcast.graph._operators import OPERATORS
+from latcast.graph.read._layers import Layers, Origin, Value
+from latcast.graph.shapes import TensorShape, check_shape
 
-from ._constants import check_shape, folded, read_constant
-from ._file import ModelFile, load
-from ._inputs import Inputs, read_inputs, sides_of
-from ._layers import Layers, is_empty
-from ._order import captured, check_text, in_order, label, operator, shortened
-from ._scope import Scope, attributes_of, branch_of, function_scope
-from ._table import READERS
-from ._tensors import constant, read_tensor
-from ._values import Entry, Node, Reading, UnknownShape, Value
+from ._file import Inputs, ModelFile, load, read_inputs, sides_of
+from ._folding import folded
+from ._moves import MOVES
+from ._node import Entry, Node, Reading, UnknownShape
+from ._pointwise import POINTWISE, RULES_BY_KIND
+from ._products import PRODUCTS
+from ._scope import (
+    Scope,
+    attributes_of,
+    branch_of,
+    captured,
+    check_text,
+    function_scope,
+    in_order,
+    label,
+    operator,
+    shortened,
+)
+from ._tensors import constant, read_constant, read_sparse, read_tensor, type_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
-_MOST_NODES = 50_000
-MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
+_MAX_NODES = 50_000
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
 """What a file can cause that says what is not so; it is told as a ValueError of that node."""
+
+
+_SUMS = frozenset({"add", "sub", "mul", "div", "scale", "concat", "pow", "min", "max"})
+"""Operators whose constants are trained only where the file holds them: masks are computed."""
+
+
+def _entries() -> dict[str, Entry]:
+    rules = {**PRODUCTS, **POINTWISE, **MOVES}
+    return {
+        name: Entry(op, *(rules.get(name) or RULES_BY_KIND[row.kind]))
+        for op, row in OPERATORS.items()
+        for name in row.onnx
+    }
+
+
+_ENTRIES = _entries()
+"""Name of an operator, after its domain where that is not ONNX's own, -> how it is read."""
 
 
 def read_onnx(
@@ -52,7 +83,7 @@ def read_onnx(
     """
     try:
         return _read(load(model), batch, shapes)
-    except MALFORMED as error:
+    except _MALFORMED as error:
         raise ValueError(f"the model is malformed: {error}") from error
 
 
@@ -95,6 +126,9 @@ class _Reader:
         self._graph = file.proto.graph
         self._functions = {(f.domain, f.name, f.overload): f for f in file.proto.functions}
         self._layers = Layers()
+        self._opset = next(
+            (x.version for x in file.proto.opset_import if x.domain in ("", "ai.onnx")), 1
+        )
         self._nodes = 0
         held = {t.name for t in self._graph.initializer}
         held.update(t.values.name for t in self._graph.sparse_initializer)
@@ -116,7 +150,7 @@ class _Reader:
             ) from error
         self._check_batch(found)
         outputs = [v.source for v in found if v is not None and v.source is not None]
-        return self._layers.graph(self._file.name, outputs)
+        return self._layers.graph(self._file.name, outputs, self._layers.needed(outputs))
 
     def _check_batch(self, outputs: Sequence[Value | None]) -> None:
         """Make sure that another batch has reached the outputs."""
@@ -140,9 +174,7 @@ class _Reader:
                 tensor, scope.prefix + tensor.name, self._file.folder, raw_bytes.get(n)
             )
         for sparse in graph.sparse_initializer:
-            shape = tuple(sparse.dims)
-            check_shape(shape)
-            scope.values[sparse.values.name] = Value(shape, sparse.values.data_type, None)
+            scope.values[sparse.values.name] = read_sparse(sparse)
         scope.infos = {x.name: x for x in (*graph.value_info, *graph.output)}
         return self._run(graph.node, [x.name for x in graph.output], scope)
 
@@ -155,12 +187,12 @@ class _Reader:
             lambda name: around is not None and name in around,
         )  # fmt: skip
         self._nodes += len(order)
-        if self._nodes > _MOST_NODES:
-            raise ValueError(f"a model must have at most {_MOST_NODES} nodes; this one has more")
+        if self._nodes > _MAX_NODES:
+            raise ValueError(f"a model must have at most {_MAX_NODES} nodes; this one has more")
         for node in order:
             try:
                 outputs = self._outputs(node, scope)
-            except MALFORMED as error:
+            except _MALFORMED as error:
                 raise ValueError(f"{label(node)} is malformed: {shortened(str(error))}") from error
             scope.values.update(zip(node.output, outputs, strict=False))
         return [scope.find(name) for name in wanted]
@@ -171,7 +203,7 @@ class _Reader:
         key = operator(proto)
         if key == "Constant":
             return [read_constant(proto, attributes, scope.prefix, self._file.folder)]
-        if key not in READERS:
+        if key not in _ENTRIES:
             domain, _, name = key.rpartition("::")
             function = self._functions.get((domain, name, proto.overload))
             if function is not None:
@@ -181,7 +213,7 @@ class _Reader:
             inner = scope.inner(proto.name or "If", around=scope)
             inner.attributes = scope.attributes
             return self._run_graph(branch, inner)
-        names = proto.input if key in READERS else [*proto.input, *captured(proto)]
+        names = proto.input if key in _ENTRIES else [*proto.input, *captured(proto)]
         node = Node(
             scope.prefix + (proto.name or next(filter(None, proto.output), proto.op_type)),
             proto.op_type,
@@ -189,6 +221,7 @@ class _Reader:
             len(proto.output),
             attributes,
             self.inputs.batch,
+            self._opset,
         )
         try:
             return self._read(node, key, proto.output, scope)
@@ -197,7 +230,7 @@ class _Reader:
 
     def _read(self, node: Node, key: str, names: Sequence[str], scope: Scope) -> list[Value | None]:
         """Compute a node that is constant; of another one add the layer."""
-        entry = READERS.get(key)
+        entry = _ENTRIES.get(key)
         reading = _reading(node, entry)
         shapes = (*reading.shapes, *(None,) * node.outputs)[: node.outputs]
         for shape in shapes:
@@ -212,13 +245,13 @@ class _Reader:
         ]
         live = [
             v for n, v in enumerate(outputs)
-            if not is_empty(v.shape)
+            if not v.is_empty
             and (names[n] in scope.used or (n == 0 and v.shape is not None))
         ]  # fmt: skip
         if live:
-            source = self._layers.add(node, entry, reading, live, key)
+            source = self._add(node, entry, reading, live, key)
             for value in outputs:
-                if not is_empty(value.shape):
+                if not value.is_empty:
                     value.source = source
         return list(outputs)
 
@@ -227,22 +260,60 @@ class _Reader:
     ) -> Value:
         """An output; what reading does not tell is what the file tells, if it does."""
         info = scope.infos.get(name)
-        dtype = reading.dtype
+        element = reading.type
         if shape is None and info is not None:
             shape = self.inputs.resolved(sides_of(info.type))
             check_shape(shape)
         if reading.op == UNKNOWN:
-            dtype = info.type.tensor_type.elem_type if info is not None else 0
-        if dtype is None:
-            dtype = next((v.dtype for v in node.inputs if v is not None), 0)
-        if is_empty(shape):
-            return constant(np.zeros(shape or (), np.float32))
-        return Value(shape, dtype, None)
+            element = type_of(info.type.tensor_type.elem_type if info is not None else 0)
+        if element is None:
+            element = next((v.type for v in node.inputs if v is not None), type_of(0))
+        if shape is not None and 0 in shape:
+            return constant(np.zeros(shape, np.float32))
+        return Value(shape, element)
+
+    def _add(
+        self,
+        node: Node,
+        entry: Entry | None,
+        reading: Reading,
+        outputs: Sequence[Value],
+        operator: str,
+    ) -> int:
+        """Add the layer of a node; gives its position."""
+        arguments = entry.arguments if entry else ()
+        op = reading.op or (entry.op if entry else UNKNOWN)
+        reads = [
+            v
+            for n, v in enumerate(node.inputs)
+            if v is not None and not (v.is_constant and n in arguments)
+        ]
+        activations = [*outputs, *(v for v in reads if not v.is_constant)]
+        # The largest tensor tells the type, or the first one where no shape is known: of what
+        # reads or gives indices or masks besides, those are the smaller ones.
+        largest = max(activations, key=lambda v: 0 if v.shape is None else prod(v.shape))
+        return self._layers.add(
+            node.name, operator, op, reading, reads, outputs,
+            _learned(node, op, reading), largest.type.bytes,
+        )  # fmt: skip
+
+
+def _learned(node: Node, op: str, reading: Reading) -> frozenset[Origin]:
+    """Trained constants that a node reads."""
+    learned: set[Origin] = set()
+    for n in reading.weights:
+        value = node.get(n)
+        if value is None or not value.is_constant or value.shape is None:
+            continue
+        learned |= value.origins
+        if not value.origins and op not in _SUMS:
+            learned.add(Origin(f"{node.name}: input {n}", prod(value.shape)))
+    return frozenset(learned)
 
 
 def _reading(node: Node, entry: Entry | None) -> Reading:
     if entry is None:
-        return Reading((None,) * node.outputs, UNKNOWN)
+        return Reading((None,) * node.outputs, op=UNKNOWN)
     try:
         return entry.read(node)
     except UnknownShape:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -10,89 +10,111 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._values import Origin, Value
+from latcast.graph.read._layers import ElementType, Origin, Value
+from latcast.graph.shapes import MAX_ELEMENTS, check_shape
+
+from ._scope import label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from onnx import TensorProto
+    from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto
 
-MOST_FOLDED = 4096
+MAX_FOLDED = 4096
 """Elements of the largest constant that is computed with; of larger ones the shape is enough."""
 
-FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9
-EXTERNAL = 1
+_EXTERNAL = 1
 """Where a tensor's data lie outside of the file (``TensorProto.data_location``)."""
 
-
-@dataclass(frozen=True, slots=True)
-class ElementType:
-    """Of a tensor.
-
-    Attributes:
-        bits: of one element.
-        numpy: numpy's name of it; None where numpy lacks it.
-        field: where a TensorProto without raw data holds it.
-    """
-
-    bits: int
-    numpy: str | None
-    field: str
-
-
-ELEMENT_TYPES: dict[int, ElementType] = {
-    1: ElementType(32, "<f4", "float_data"),
-    2: ElementType(8, "u1", "int32_data"),
-    3: ElementType(8, "i1", "int32_data"),
-    4: ElementType(16, "<u2", "int32_data"),
-    5: ElementType(16, "<i2", "int32_data"),
-    6: ElementType(32, "<i4", "int32_data"),
-    7: ElementType(64, "<i8", "int64_data"),
-    8: ElementType(64, None, "string_data"),
-    9: ElementType(8, "?", "int32_data"),
-    10: ElementType(16, "<f2", "int32_data"),
-    11: ElementType(64, "<f8", "double_data"),
-    12: ElementType(32, "<u4", "uint64_data"),
-    13: ElementType(64, "<u8", "uint64_data"),
-    14: ElementType(64, "<c8", "float_data"),
-    15: ElementType(128, "<c16", "double_data"),
-    16: ElementType(16, None, "int32_data"),
-    **{code: ElementType(8, None, "int32_data") for code in (17, 18, 19, 20, 24)},
-    **{code: ElementType(4, None, "int32_data") for code in (21, 22, 23)},
-    **{code: ElementType(2, None, "int32_data") for code in (25, 26)},
+_TYPES: dict[int, tuple[ElementType, str]] = {
+    code: (ElementType(name, bits, numpy), f"{field}_data")
+    for code, name, bits, numpy, field in (
+        (1, "float32", 32, "<f4", "float"),
+        (2, "uint8", 8, "u1", "int32"),
+        (3, "int8", 8, "i1", "int32"),
+        (4, "uint16", 16, "<u2", "int32"),
+        (5, "int16", 16, "<i2", "int32"),
+        (6, "int32", 32, "<i4", "int32"),
+        (7, "int64", 64, "<i8", "int64"),
+        (8, "string", 64, None, "string"),
+        (9, "bool", 8, "?", "int32"),
+        (10, "float16", 16, "<f2", "int32"),
+        (11, "float64", 64, "<f8", "double"),
+        (12, "uint32", 32, "<u4", "uint64"),
+        (13, "uint64", 64, "<u8", "uint64"),
+        (14, "complex64", 64, "<c8", "float"),
+        (15, "complex128", 128, "<c16", "double"),
+        (16, "bfloat16", 16, None, "int32"),
+        (17, "float8e4m3fn", 8, None, "int32"),
+        (18, "float8e4m3fnuz", 8, None, "int32"),
+        (19, "float8e5m2", 8, None, "int32"),
+        (20, "float8e5m2fnuz", 8, None, "int32"),
+        (21, "uint4", 4, None, "int32"),
+        (22, "int4", 4, None, "int32"),
+        (23, "float4e2m1", 4, None, "int32"),
+        (24, "float8e8m0", 8, None, "int32"),
+        (25, "uint2", 2, None, "int32"),
+        (26, "int2", 2, None, "int32"),
+    )
 }
-"""Code of ``TensorProto.DataType`` -> what is known of it."""
+"""Code of ``TensorProto.DataType`` -> the type, and where a tensor without raw data holds it."""
 
-_NO_WEIGHTS = frozenset({4, 5, INT64, 8, BOOL, 12, 13})
+_UNTOLD = ElementType("untold", 32, "<f4")
+"""What the file does not tell is taken for a float."""
+
+_NO_WEIGHTS = frozenset({4, 5, 7, 8, 9, 12, 13})
 """Types in which no network holds what it has learned (int8 and int32 are of quantized ones)."""
 
 
 def type_of(code: int) -> ElementType:
-    """Of a code; what the file does not tell is taken for a float."""
-    return ELEMENT_TYPES.get(code, ELEMENT_TYPES[FLOAT])
+    """The type of a code of ``TensorProto.DataType``."""
+    return _TYPES[code][0] if code in _TYPES else _UNTOLD
 
 
-def element_bytes(code: int) -> int:
-    """Whole bytes of one element."""
-    return -(-type_of(code).bits // 8)
-
-
-def bytes_of(value: Value) -> int:
-    """Bytes of a tensor; 0 where its shape is not known."""
-    if value.shape is None:
-        return 0
-    return -(-prod(value.shape) * type_of(value.dtype).bits // 8)
+FLOAT, UINT8, STRING, INT64, BOOL = (type_of(code) for code in (1, 2, 8, 7, 9))
 
 
 def constant(array: NDArray[Any], origins: frozenset[Origin] = frozenset()) -> Value:
     """A constant that was computed."""
-    return Value(array.shape, _code(array.dtype), None, origins, lambda: array)
+    for known, _ in _TYPES.values():
+        if known.numpy is not None and np.dtype(known.numpy) == array.dtype:
+            return Value(array.shape, known, None, origins, lambda: array)
+    raise ValueError(f"a constant must be of a type that ONNX has; got {array.dtype}")
 
 
-def _code(dtype: np.dtype[Any]) -> int:
-    for code, known in ELEMENT_TYPES.items():
-        if known.numpy is not None and np.dtype(known.numpy) == dtype:
-            return code
-    raise ValueError(f"a constant must be of a type that ONNX has; got {dtype}")
+_FIELDS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
+    "value_float": ("FLOAT", "f", np.float32),
+    "value_floats": ("FLOATS", "floats", lambda v: np.array(v, np.float32)),
+    "value_int": ("INT", "i", np.int64),
+    "value_ints": ("INTS", "ints", lambda v: np.array(v, np.int64)),
+}
+"""Attribute of a ``Constant`` -> its type, its field, and the array that it is."""
+
+
+def read_constant(
+    node: NodeProto, attributes: Mapping[str, AttributeProto], prefix: str, folder: Path | None
+) -> Value:
+    """What a ``Constant`` holds; strings are told by no shape."""
+    name = prefix + (node.output[0] if node.output else node.name)
+    if (value := attributes.get("value")) is not None:
+        return read_tensor(value.t, name, folder)
+    if (sparse := attributes.get("sparse_value")) is not None:
+        return read_sparse(sparse.sparse_tensor)
+    for key, attribute in attributes.items():
+        if key in _FIELDS:
+            kind, field, array_of = _FIELDS[key]
+            if attribute.type != getattr(attribute, kind):
+                raise ValueError(f"{label(node)}: attribute {key!r} must be of type {kind}")
+            return constant(np.asarray(array_of(getattr(attribute, field))))
+        if key in {"value_string", "value_strings"}:
+            return Value(None, STRING)
+    raise ValueError(f"{label(node)} must hold a value; it has none")
+
+
+def read_sparse(tensor: SparseTensorProto) -> Value:
+    """A sparse constant, of which only the shape is used."""
+    shape = tuple(tensor.dims)
+    check_shape(shape)
+    return Value(shape, type_of(tensor.values.data_type))
 
 
 def read_tensor(
@@ -110,9 +132,9 @@ def read_tensor(
         ValueError: its shape, type or place is impossible.
     """
     shape = tuple(tensor.dims)
-    if any(side < 0 for side in shape) or prod(shape) > 2**48:
+    if any(side < 0 for side in shape) or prod(shape) > MAX_ELEMENTS:
         raise ValueError(f"constant {name!r} must have a possible shape; got {list(shape)}")
-    if tensor.data_type not in ELEMENT_TYPES:
+    if tensor.data_type not in _TYPES:
         raise ValueError(
             f"constant {name!r} must be of a type that ONNX has; got number {tensor.data_type}"
         )
@@ -121,7 +143,7 @@ def read_tensor(
     load = _loader(tensor, name, shape, folder, raw_bytes)
     weights = tensor.data_type not in _NO_WEIGHTS
     origins = frozenset({Origin(name, prod(shape))}) if weights else frozenset()
-    return Value(shape, tensor.data_type, None, origins, load)
+    return Value(shape, type_of(tensor.data_type), None, origins, load)
 
 
 def _loader(
@@ -131,25 +153,25 @@ def _loader(
     folder: Path | None,
     raw_bytes: int | None,
 ) -> Callable[[], NDArray[Any] | None] | None:
-    external = tensor.data_location == EXTERNAL
+    external = tensor.data_location == _EXTERNAL
     place = _Place.of(tensor, name, shape, folder) if external and folder else None
-    if prod(shape) > MOST_FOLDED:
+    if prod(shape) > MAX_FOLDED:
         if not external:
             _check_length(tensor, name, shape, raw_bytes)
         return None
-    known = type_of(tensor.data_type)
-    if known.numpy is None:
+    numpy = type_of(tensor.data_type).numpy
+    if numpy is None:
         return None
 
     def load() -> NDArray[Any] | None:
         if not external:
-            return _data(tensor, name, shape, known)
+            return _data(tensor, name, shape, numpy)
         if place is None:
             raise ValueError(
                 f"constant {name!r} lies outside of the model: it must be read from its file, "
                 "not from bytes"
             )
-        return np.frombuffer(place.read(), known.numpy).reshape(shape)
+        return np.frombuffer(place.read(), numpy).reshape(shape)
 
     return load
 
@@ -158,41 +180,37 @@ def _check_length(
     tensor: TensorProto, name: str, shape: tuple[int, ...], raw_bytes: int | None
 ) -> None:
     """Make sure that a constant has as many elements as its shape says."""
-    known = type_of(tensor.data_type)
+    known, field = _TYPES[tensor.data_type]
     per_element = 2 if known.numpy in {"<c8", "<c16"} else 1
     if raw_bytes is not None:
         unit, wanted, got = "bytes", -(-prod(shape) * known.bits // 8), raw_bytes
     else:
         unit, wanted = "elements", prod(shape) * per_element
-        got = len(getattr(tensor, known.field))
+        got = len(getattr(tensor, field))
     # Elements of less than a byte are packed in ways of their own.
     if got != wanted and known.bits >= 8:
         raise ValueError(f"constant {name!r} must hold {wanted} {unit}; got {got}")
 
 
-def _data(
-    tensor: TensorProto, name: str, shape: tuple[int, ...], known: ElementType
-) -> NDArray[Any]:
-    assert known.numpy is not None  # others have no loader
+def _data(tensor: TensorProto, name: str, shape: tuple[int, ...], numpy: str) -> NDArray[Any]:
+    wanted = prod(shape) * np.dtype(numpy).itemsize
     if tensor.HasField("raw_data"):
         flat = np.frombuffer(tensor.raw_data[: prod(shape) * 16], np.uint8)
     else:
-        flat = _typed(tensor, known).view(np.uint8)
-    wanted = prod(shape) * np.dtype(known.numpy).itemsize
+        flat = _typed(tensor, numpy).view(np.uint8)
     if flat.size != wanted:
         raise ValueError(f"constant {name!r} must hold {wanted} bytes; got {flat.size}")
-    return flat.view(known.numpy).reshape(shape)
+    return flat.view(numpy).reshape(shape)
 
 
-def _typed(tensor: TensorProto, known: ElementType) -> NDArray[Any]:
+def _typed(tensor: TensorProto, numpy: str) -> NDArray[Any]:
     """Elements out of the typed field, as the type's own bytes."""
-    assert known.numpy is not None
-    values = getattr(tensor, known.field)[: MOST_FOLDED * 2 + 1]
-    if known.numpy == "<f2":  # bit patterns
+    values = getattr(tensor, _TYPES[tensor.data_type][1])[: MAX_FOLDED * 2 + 1]
+    if numpy == "<f2":  # bit patterns
         return np.array(values, "<i4").astype("<u2")
-    if known.numpy in {"<c8", "<c16"}:
-        return np.array(values, known.numpy.replace("c8", "f4").replace("c16", "f8"))
-    return np.array(values).astype(known.numpy)
+    if numpy in {"<c8", "<c16"}:
+        return np.array(values, numpy.replace("c8", "f4").replace("c16", "f8"))
+    return np.array(values).astype(numpy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ._program import Call, CallGraph, Program, Ref, Side, Tensor
+from ._program import Call, CallGraph, Program, Ref, Side, Tensor, tensor_names
 
-_LARGEST_GRAPH_BYTES = 256 * 2**20
+_MAX_GRAPH_BYTES = 256 * 2**20
 _MAJOR_VERSION = 8
 """Of the schema that is read."""
 
@@ -70,9 +70,9 @@ def _graph_text(archive: zipfile.ZipFile) -> bytes:
         )
     if len(graphs) != 1:
         raise ValueError(f"it must hold one model; it holds {len(graphs)}: {_HOW_TO_SAVE}")
-    if graphs[0].file_size > _LARGEST_GRAPH_BYTES:
+    if graphs[0].file_size > _MAX_GRAPH_BYTES:
         raise ValueError(
-            f"a graph must have at most {_LARGEST_GRAPH_BYTES} bytes; got {graphs[0].file_size}"
+            f"a graph must have at most {_MAX_GRAPH_BYTES} bytes; got {graphs[0].file_size}"
         )
     return archive.read(graphs[0])
 
@@ -130,13 +130,7 @@ def _call(position: int, node: Mapping[str, Any]) -> Call:
 
 def _tensor_names(argument: Mapping[str, Any]) -> list[str]:
     """Names of the tensors of an argument; what is none has no names."""
-    return _flat(_argument(argument))
-
-
-def _flat(value: Any) -> list[str]:
-    if isinstance(value, Ref):
-        return [value.name]
-    return [n for v in value for n in _flat(v)] if isinstance(value, list) else []
+    return tensor_names(_argument(argument))
 
 
 _PLAIN = ("as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_string")

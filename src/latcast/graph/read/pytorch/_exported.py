@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._program import Call, CallGraph, Program, Ref, Side, Tensor
+from ._program import Call, CallGraph, Program, Ref, Side, Tensor, tensor_names
 
 if TYPE_CHECKING:
     from torch import fx, nn
@@ -91,7 +91,7 @@ def _graph(module: fx.GraphModule, wanted: Collection[Any] | None = None) -> Cal
             names[node] = _graph(attribute) if isinstance(attribute, fx.GraphModule) else None
         elif node.op == "output":
             given = [n for n in node.args[0] if wanted is None or getattr(n, "name", n) in wanted]
-            outputs = tuple(_flat(_argument(given, names)))
+            outputs = tuple(tensor_names(_argument(given, names)))
         elif _is_getitem(node, names):
             names[node] = names[node.args[0]][node.args[1]]
         else:
@@ -172,9 +172,3 @@ def _argument(value: Any, names: _Names) -> Any:
     if isinstance(value, dict):
         return [_argument(v, names) for v in value.values()]
     return value if isinstance(value, bool | int | float | str) else None
-
-
-def _flat(value: Any) -> list[str]:
-    if isinstance(value, Ref):
-        return [value.name]
-    return [n for v in value for n in _flat(v)] if isinstance(value, list) else []

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
 from latcast.graph._graph import GRAPH_INPUT, UNKNOWN, Graph
+from latcast.graph.read._layers import ElementType, Layers, Origin, Value
 
-from ._composites import composite
-from ._layers import GrowingLayers
-from ._operation import Facts, Operand, Operation, Origin
-from ._program import Call, CallGraph, Program, Ref
-from ._rules import RULES, SHAPE_ONLY, VIEWS
-from ._sizes import bound, closed
+from ._program import Call, CallGraph, Program, Ref, bound, closed, tensor_names
+from ._rules import RULES, SHAPE_ONLY, VIEWS, Operation, Reading, Steps, composite, shape_of
 
 _INLINED = frozenset(("higher_order.wrap_with_set_grad_enabled", "higher_order.wrap_with_autocast"))
 """Calls of a graph that only set something for it; the graph's inputs are the last arguments."""
@@ -35,7 +32,7 @@ def layers_of(
     for given in program.graph.tensors.keys() & program.constants:
         scope.put(given)
     for given, parameter in program.parameters.items():
-        origin = Origin(parameter, prod(scope.operand(given).shape))
+        origin = Origin(parameter, prod(shape_of(scope.operand(given))))
         scope.put(given, None, frozenset((origin,)))
     for given in program.graph.inputs:
         if given in program.graph.tensors:
@@ -44,7 +41,7 @@ def layers_of(
     reader.run(scope)
     found = (scope.values.get(n) for n in program.graph.outputs)
     outputs = tuple(v.source for v in found if v is not None and v.source is not None)
-    return _checked(Graph(tuple(reader.growing.layers), name, outputs))
+    return _checked(reader.layers.graph(name, outputs, range(len(reader.layers))))
 
 
 def _checked(graph: Graph) -> Graph:
@@ -74,23 +71,24 @@ class _Scope:
     graph: CallGraph
     symbols: Mapping[str, int]
     prefix: str = ""
-    values: dict[str, Operand] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
     views: dict[str, str] = field(default_factory=dict)
     read: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         arguments = [a for call in self.graph.calls for a in call.arguments.values()]
-        self.read = frozenset((*_names(arguments), *self.graph.outputs))
+        self.read = frozenset((*tensor_names(arguments), *self.graph.outputs))
 
     def operand(
         self, name: str, source: int | None = None, origins: frozenset[Origin] = frozenset()
-    ) -> Operand:
+    ) -> Value:
         """The tensor of that name, as it comes from a source."""
         tensor = self.graph.tensors.get(name)
         if tensor is None:
             raise ValueError(f"tensor {name!r} must have a shape; it has none")
         shape = closed(tensor.shape, self.symbols)
-        return Operand(shape, tensor.dtype, tensor.element_bytes, source, origins)
+        element = ElementType(tensor.dtype, 8 * tensor.element_bytes)
+        return Value(shape, element, source, origins)
 
     def put(
         self, name: str, source: int | None = None, origins: frozenset[Origin] = frozenset()
@@ -111,7 +109,7 @@ class _Reader:
     """Walks through calls, and lets the layers grow."""
 
     def __init__(self) -> None:
-        self.growing = GrowingLayers()
+        self.layers = Layers()
 
     def run(self, scope: _Scope) -> None:
         """Read the calls of a graph."""
@@ -131,7 +129,7 @@ class _Reader:
         if len(graphs) != 1:
             raise ValueError(f"it must call one graph; it calls {len(graphs)}")
         inner = _Scope(graphs[0], scope.symbols, f"{scope.prefix}{call.name}.")
-        outside = _names(call.arguments.values())
+        outside = tensor_names(list(call.arguments.values()))
         for name, given in zip(graphs[0].inputs, outside, strict=True):
             inner.values[name] = scope.values[given]
         self.run(inner)
@@ -140,12 +138,15 @@ class _Reader:
 
     def _effect(self, scope: _Scope, call: Call) -> None:
         """What gives nothing may write into what it reads; PyTorch's own only check it."""
-        names = [n for n in _names(call.arguments.values()) if not scope.values[n].is_constant]
+        names = [
+            n
+            for n in tensor_names(list(call.arguments.values()))
+            if not scope.values[n].is_constant
+        ]
         if not names:
             return
         reads = [scope.values[n] for n in names]
-        layer = _layer_name(scope, call)
-        source = self.growing.add(layer, call.target, Facts(UNKNOWN), reads, ())
+        source = self._steps(scope, call).layer(Reading(op=UNKNOWN), reads, ())
         for n in names:
             scope.values[n] = replace(scope.values[n], source=source)
 
@@ -156,7 +157,7 @@ class _Reader:
         source, origins = self._source(scope, call, operation, name)
         for output in call.outputs:
             scope.put(output, source, origins)
-        first = next(iter(_names(call.arguments.values())), "")
+        first = next(iter(tensor_names(list(call.arguments.values()))), "")
         if name in VIEWS:
             scope.views.update(dict.fromkeys(call.outputs, first))
         elif is_in_place:
@@ -174,33 +175,36 @@ class _Reader:
             return None, frozenset()
         if name and all(x.is_constant for x in reads):
             return None, frozenset(o for x in reads for o in x.origins)
-        layer = _layer_name(scope, call)
+        steps = self._steps(scope, call)
         if (add := composite(name, operation)) is not None:
-            return add(self.growing, layer, call.target, operation), frozenset()
-        facts = RULES[name](operation) if name in RULES else Facts(UNKNOWN)
-        reads = reads if facts.reads is None else facts.reads
-        if facts.op == "identity":
+            return add(steps, operation).source, frozenset()
+        rule = RULES.get(name)
+        reading = rule.read(operation, rule.op) if rule else Reading(op=UNKNOWN)
+        reads = reads if reading.reads is None else reading.reads
+        if reading.op == "identity":
             return (reads[0].source, reads[0].origins) if reads else (None, frozenset())
         kept = [x for n, x in zip(call.outputs, operation.outputs) if n in scope.read]  # noqa: B905
-        outputs = operation.outputs if facts.op == "split" else kept or operation.outputs[:1]
-        return self.growing.add(layer, call.target, facts, reads, outputs), frozenset()
+        outputs = operation.outputs if reading.op == "split" else kept or operation.outputs[:1]
+        return steps.layer(reading, reads, outputs), frozenset()
 
-    def _overwrite(self, scope: _Scope, call: Call, name: str, new: Operand) -> None:
+    def _steps(self, scope: _Scope, call: Call) -> Steps:
+        name = f"{call.module}/{scope.prefix}{call.name}".removeprefix("/")
+        return Steps(self.layers, name, call.target)
+
+    def _overwrite(self, scope: _Scope, call: Call, name: str, new: Value) -> None:
         """A tensor, and what it is a view of, holds something else from now on."""
         old = scope.values[name]
         scope.values[name] = replace(old, source=new.source, origins=old.origins | new.origins)
         if name not in scope.views:
             return
         whole = scope.values[scope.views[name]]
-        if prod(whole.shape) != prod(old.shape) and not (new.is_constant and whole.is_constant):
-            layer = f"{_layer_name(scope, call)}.{len(self.growing.layers)}"
-            source = self.growing.add(layer, call.target, Facts("scatter"), (whole, new), (whole,))
+        if prod(shape_of(whole)) != prod(shape_of(old)) and not (
+            new.is_constant and whole.is_constant
+        ):
+            reading, step = Reading(op="scatter"), str(len(self.layers))
+            source = self._steps(scope, call).layer(reading, (whole, new), (whole,), step)
             new = replace(whole, source=source)
         self._overwrite(scope, call, scope.views[name], new)
-
-
-def _layer_name(scope: _Scope, call: Call) -> str:
-    return f"{call.module}/{scope.prefix}{call.name}".removeprefix("/")
 
 
 def _aten_name(target: str) -> tuple[str, bool]:
@@ -209,14 +213,3 @@ def _aten_name(target: str) -> tuple[str, bool]:
     name = rest.partition(".")[0] if namespace == "aten" else ""
     is_in_place = name.endswith("_") and not name.endswith("__")
     return name.removesuffix("_") if is_in_place else name, is_in_place
-
-
-def _names(arguments: Iterable[Any]) -> list[str]:
-    """Names of all tensors in arguments, in order."""
-    found: list[str] = []
-    for argument in arguments:
-        if isinstance(argument, Ref):
-            found.append(argument.name)
-        elif isinstance(argument, list):
-            found += _names(argument)
-    return found

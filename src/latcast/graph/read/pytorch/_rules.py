@@ -1,211 +1,373 @@
-"""The table of aten operators: what each is in our vocabulary."""
+"""What calls of aten operators are in our vocabulary."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, NamedTuple
 
-from latcast.graph._graph import TensorShape
-
-from ._operation import Facts, Operation, Rule
-from ._products import PRODUCTS
-
-
-def _plain(_: Operation, op: str) -> Facts:
-    return Facts(op)
+from latcast.graph._graph import UNKNOWN
+from latcast.graph._operators import OPERATORS
+from latcast.graph.read._layers import Facts, Layers, Value, clip_op
+from latcast.graph.shapes import TensorShape, is_channel_scale, plane
 
 
-def _of_two(o: Operation, op: str) -> Facts:
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A call whose tensors are known.
+
+    Attributes:
+        arguments: by name; tensors are :class:`Value`.
+        outputs: what it gives, as far as shapes go.
+    """
+
+    arguments: Mapping[str, Any]
+    outputs: tuple[Value, ...]
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        """All tensors that it reads, in order."""
+        return tuple(_tensors(self.arguments.values()))
+
+    def tensor(self, name: str) -> Value:
+        """The tensor of that name.
+
+        Raises:
+            ValueError: it is missing.
+        """
+        value = self.arguments.get(name)
+        if not isinstance(value, Value):
+            raise ValueError(f"argument {name} must be a tensor; got {type(value).__name__}")
+        return value
+
+    def scalars(self, *names: str) -> tuple[Value, ...]:
+        """Numbers among the arguments, as the constants that runtimes read."""
+        given = [n for n in names if isinstance(self.arguments.get(n), int | float)]
+        return tuple(Value((), self.outputs[0].type) for _ in given)
+
+    def pair(self, name: str, default: Sequence[int] = (1, 1)) -> tuple[int, int]:
+        """Height and width of a window's argument; one number stands for both.
+
+        The first of three (depth, height, width) is left out.
+        """
+        value = self.arguments.get(name)
+        numbers = [value] if isinstance(value, int) else list(value or default)
+        height, width = (numbers * 2)[-2:] if isinstance(value, int) else [1, *numbers][-2:]
+        return int(height), int(width)
+
+    def number(self, name: str, default: int = 1) -> int:
+        """A whole number."""
+        value = self.arguments.get(name)
+        return value if isinstance(value, int) else default
+
+
+def _tensors(values: Iterable[Any]) -> list[Value]:
+    found: list[Value] = []
+    for value in values:
+        if isinstance(value, Value):
+            found.append(value)
+        elif isinstance(value, list):
+            found += _tensors(value)
+    return found
+
+
+def shape_of(value: Value) -> TensorShape:
+    """The shape of a tensor; programs tell those of all."""
+    assert value.shape is not None
+    return value.shape
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Facts):
+    """What a call does.
+
+    Attributes:
+        reads: the tensors that it reads, the one that its cost depends on first; None for all
+            of its operands in their order.
+        in_shapes: shapes of those, where it sees them in another shape of as many elements.
+        out_shape: likewise of its first output.
+    """
+
+    reads: tuple[Value, ...] | None = None
+    in_shapes: tuple[TensorShape, ...] | None = None
+    out_shape: TensorShape | None = None
+
+
+class Rule(NamedTuple):
+    """What an aten operator usually is in our vocabulary, and how its calls are read."""
+
+    op: str
+    read: Callable[[Operation, str], Reading]
+
+
+def _plain(_: Operation, op: str) -> Reading:
+    return Reading(op=op)
+
+
+def _of_two(o: Operation, op: str) -> Reading:
     """Of two tensors, or of one and a number."""
-    return Facts(op, (*o.operands, *o.scalars("other", "exponent")))
+    return Reading((*o.operands, *o.scalars("other", "exponent")), op=op)
 
 
-def _clamp(o: Operation, low: str, high: str) -> Facts:
-    """By its bounds: ``relu6`` from 0 to 6, ``relu`` from 0, else ``clip``."""
-    bounds = (o.arguments.get(low), o.arguments.get(high))
-    op = "relu6" if bounds == (0, 6) else "relu" if bounds == (0, None) else "clip"
-    return Facts(op, o.operands + (o.scalars(low, high) if op != "relu" else ()))
+def _clamp(o: Operation, low: str, high: str) -> Reading:
+    op = clip_op(o.arguments.get(low), o.arguments.get(high))
+    return Reading(o.operands + (o.scalars(low, high) if op != "relu" else ()), op=op)
 
 
-def _hardtanh(o: Operation) -> Facts:
-    bounds = (o.arguments.get("min_val", -1), o.arguments.get("max_val", 1))
-    reads = (*o.operands, *o.scalars("min_val", "max_val"))
-    return Facts("relu6" if bounds == (0, 6) else "clip", reads)
+def _hardtanh(o: Operation, _: str) -> Reading:
+    op = clip_op(o.arguments.get("min_val", -1), o.arguments.get("max_val", 1))
+    return Reading((*o.operands, *o.scalars("min_val", "max_val")), op=op)
 
 
-def _mul(o: Operation) -> Facts:
+def _mul(o: Operation, op: str) -> Reading:
     """A product; of a map by one factor a channel it is a ``scale``."""
-    shapes = [t.shape for t in o.operands]
+    shapes = [shape_of(t) for t in o.operands]
     pairs = (shapes, shapes[::-1]) if len(shapes) == 2 else ()
-    return _of_two(o, "scale" if any(_is_scale(a, b) for a, b in pairs) else "mul")
+    return _of_two(o, "scale" if any(is_channel_scale(a, b) for a, b in pairs) else op)
 
 
-def _is_scale(shape: TensorShape, factors: TensorShape) -> bool:
-    if len(shape) != 4 or len(factors) not in {3, 4} or shape[2:] == (1, 1):
-        return False
-    batch, channels, *sides = (1, *factors)[-4:]
-    return batch in {1, shape[0]} and channels == shape[1] and sides == [1, 1]
-
-
-def _moved(o: Operation, op: str) -> Facts:
+def _moved(o: Operation, op: str) -> Reading:
     """What gives its input's shape has nothing to do."""
-    return Facts("identity" if o.operands[0].shape == o.outputs[0].shape else op)
+    return Reading(op="identity" if o.operands[0].shape == o.outputs[0].shape else op)
 
 
-def _copied(o: Operation) -> Facts:
+def _copied(o: Operation, op: str) -> Reading:
     """What is copied over another tensor takes its place."""
     source = o.tensor("src")
-    stays = source.shape == o.outputs[0].shape
-    return Facts("identity" if stays else "expand", (source,))
+    return Reading((source,), op=op if source.shape == o.outputs[0].shape else "expand")
 
 
-def _filled(_: Operation) -> Facts:
-    return Facts("identity", ())
+def _cast(o: Operation, op: str) -> Reading:
+    return Reading(op="identity" if o.operands[0].type == o.outputs[0].type else op)
 
 
-def _cast(o: Operation) -> Facts:
-    same = o.operands[0].dtype == o.outputs[0].dtype
-    return Facts("identity" if same else "cast")
+def _conv(o: Operation, op: str) -> Reading:
+    x, weight = o.tensor("input"), o.tensor("weight")
+    if len(shape_of(weight)) < 3:
+        raise ValueError(f"weights must have at least 3 axes; got {list(shape_of(weight))}")
+    if o.arguments.get("transposed") is True:
+        op = "conv_transpose"
+    groups = o.number("groups")
+    # A single sample: convolutions of graphs have a batch.
+    alone = (1,) * (len(shape_of(weight)) - len(shape_of(x)))
+    others = tuple(t for t in o.operands if t is not x)
+    shapes = ((*alone, *shape_of(x)), *(shape_of(t) for t in others if not t.is_constant))
+    return Reading(
+        (x, *others),
+        shapes,
+        (*alone, *shape_of(o.outputs[0])),
+        op="depthwise_conv" if op == "conv" and groups == shapes[0][1] > 1 else op,
+        window=plane(shape_of(weight)[2:]),
+        stride=o.pair("stride"),
+        dilation=o.pair("dilation"),
+        groups=groups,
+    )
 
 
-def _plain_table() -> dict[str, str]:
-    """Names of aten operators, by what they are."""
-    table: dict[str, tuple[str, ...]] = {
-        "batch_norm": ("batch_norm", "_native_batch_norm_legit", "native_batch_norm",
-                       "_native_batch_norm_legit_no_training", "cudnn_batch_norm"),
-        "layer_norm": ("layer_norm", "native_layer_norm"),
-        "group_norm": ("group_norm", "native_group_norm"),
-        "instance_norm": ("instance_norm",),
-        "rms_norm": ("rms_norm", "_fused_rms_norm"),
-        "softmax": ("softmax", "_softmax", "_safe_softmax"),
-        "log_softmax": ("log_softmax", "_log_softmax"),
-        "relu": ("relu", "threshold"),
-        "relu6": ("relu6",),
-        "leaky_relu": ("leaky_relu", "rrelu"),
-        "prelu": ("prelu", "_prelu_kernel"),
-        "elu": ("elu",),
-        "selu": ("selu",),
-        "celu": ("celu",),
-        "sigmoid": ("sigmoid", "log_sigmoid", "special_expit"),
-        "tanh": ("tanh",),
-        "softplus": ("softplus",),
-        "softsign": ("softsign",),
-        "h_swish": ("hardswish",),
-        "h_sigmoid": ("hardsigmoid",),
-        "silu": ("silu",),
-        "gelu": ("gelu",),
-        "mish": ("mish",),
-        "erf": ("erf", "special_erf"),
-        "exp": ("exp", "exp2", "expm1"),
-        "log": ("log", "log2", "log10", "log1p"),
-        "sqrt": ("sqrt", "rsqrt"),
-        "reciprocal": ("reciprocal",),
-        "neg": ("neg",),
-        "abs": ("abs",),
-        "round": ("round", "floor", "ceil", "trunc", "sign", "frac"),
-        "trigonometric": ("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
-                          "asinh", "acosh", "atanh"),
-        "not": ("logical_not", "bitwise_not"),
-        "clip": ("hardshrink", "softshrink"),
-        "where": ("where", "masked_fill", "tril", "triu", "nan_to_num"),
-        "mean": ("mean",),
-        "reduce": ("sum", "prod", "amax", "amin", "max", "min", "var", "std", "var_mean", "norm",
-                   "linalg_vector_norm", "logsumexp", "cumsum", "any", "all"),
-        "arg_reduce": ("argmax", "argmin", "topk", "sort", "argsort"),
-        "concat": ("cat", "concat", "stack", "hstack", "vstack"),
-        "split": ("split", "split_with_sizes", "chunk", "tensor_split", "unbind",
-                  "unsafe_split", "unsafe_chunk", "split_copy", "split_with_sizes_copy"),
-        "gather": ("select", "index", "index_select", "gather", "embedding", "flip",
-                   "im2col", "unfold", "take_along_dim", "_unsafe_index"),
-        "scatter": ("scatter", "scatter_add", "index_put", "slice_scatter", "select_scatter",
-                    "index_add", "masked_scatter", "one_hot", "_unsafe_index_put"),
-        "pad": ("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d",
-                "replication_pad1d", "replication_pad2d", "zero_pad2d"),
-        "tile": ("repeat", "tile", "repeat_interleave"),
-        "roll": ("roll",),
-        "resize": ("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
-                   "_upsample_nearest_exact2d", "upsample_linear1d", "upsample_bilinear2d",
-                   "_upsample_bilinear2d_aa", "upsample_bicubic2d", "_upsample_bicubic2d_aa",
-                   "upsample_trilinear3d"),
-        "depth_to_space": ("pixel_shuffle",),
-        "space_to_depth": ("pixel_unshuffle",),
-    }  # fmt: skip
-    return {name: op for op, names in table.items() for name in names}
+def _product(first: str, second: str) -> Callable[[Operation, str], Reading]:
+    """Reader of a product of matrices; its sums run over the last axis of the first."""
+
+    def read(o: Operation, _: str) -> Reading:
+        a, b = o.tensor(first), o.tensor(second)
+        added = tuple(t for t in o.operands if t is not a and t is not b)
+        op = "linear" if a.is_constant or b.is_constant else "matmul"
+        return Reading((a, b, *added), op=op, sum_length=shape_of(a)[-1])
+
+    return read
 
 
-def _of_two_table() -> dict[str, str]:
-    """Likewise of those that read two tensors, or one and a number."""
-    table: dict[str, tuple[str, ...]] = {
-        "add": ("add", "addcmul", "addcdiv", "lerp"),
-        "sub": ("sub", "rsub", "subtract"),
-        "div": ("div", "true_divide", "floor_divide"),
-        "pow": ("pow", "square", "float_power", "atan2"),
-        "min": ("minimum", "fmin"),
-        "max": ("maximum", "fmax"),
-        "mod": ("remainder", "fmod"),
-        "compare": ("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or",
-                    "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "isnan", "isinf",
-                    "__and__", "__or__", "__xor__"),
-    }  # fmt: skip
-    return {name: op for op, names in table.items() for name in names}
+def _einsum(o: Operation, _: str) -> Reading:
+    """Of two operands: a product of matrices, whose sums run over what is not in the output."""
+    left, arrow, out = str(o.arguments.get("equation")).replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != 2 or not arrow or not _is_product(terms[0], terms[1], out):
+        return Reading(op=UNKNOWN)
+    sides = dict(zip(terms[0], shape_of(o.operands[0]), strict=True))
+    constant = any(x.is_constant for x in o.operands)
+    length = prod(side for letter, side in sides.items() if letter not in out)
+    return Reading(op="linear" if constant else "matmul", sum_length=length)
 
 
-def _moves() -> dict[str, str]:
-    """Likewise of those that do nothing where the shape stays."""
-    table = {
-        "reshape": ("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as",
-                    "_unsafe_view", "reshape_as", "ravel", "atleast_2d", "_reshape_alias",
-                    "view_copy", "unsqueeze_copy", "squeeze_copy"),
-        "expand": ("expand", "expand_as", "broadcast_to", "expand_copy"),
-        "slice": ("slice", "narrow", "slice_copy", "diagonal"),
-    }  # fmt: skip
-    return {name: op for op, names in table.items() for name in names}
+def _is_product(first: str, second: str, out: str) -> bool:
+    """Whether every letter is once in a term, and in two of the three."""
+    terms = (first, second, out)
+    return all(t.isalpha() and len(set(t)) == len(t) for t in terms if t) and all(
+        sum(c in t for t in terms) >= 2 for c in first + second + out
+    )
 
 
-def _turns() -> dict[str, str]:
-    names = ("permute", "transpose", "t", "movedim", "moveaxis", "swapaxes", "swapdims", "mT",
-             "numpy_T", "permute_copy", "transpose_copy", "adjoint")  # fmt: skip
-    return dict.fromkeys(names, "transpose")
+def _pool(o: Operation, op: str) -> Reading:
+    window = o.pair("kernel_size")
+    stride = o.pair("stride") if o.arguments.get("stride") else window
+    return Reading(op=op, window=window, stride=stride, dilation=o.pair("dilation"))
 
 
-def _rules() -> dict[str, Rule]:
-    plain: dict[str, Rule] = {n: partial(_plain, op=op) for n, op in _plain_table().items()}
-    pairs: dict[str, Rule] = {n: partial(_of_two, op=op) for n, op in _of_two_table().items()}
-    moves: dict[str, Rule] = {n: partial(_moved, op=op) for n, op in _moves().items()}
-    turns: dict[str, Rule] = {n: partial(_plain, op=op) for n, op in _turns().items()}
-    others: dict[str, Rule] = {
-        "clamp": partial(_clamp, low="min", high="max"),
-        "clamp_min": partial(_clamp, low="min", high=""),
-        "clamp_max": partial(_clamp, low="", high="max"),
-        "copy": _copied,
-        "fill": _filled,
-        "zero": _filled,
-        "hardtanh": _hardtanh,
-        "mul": _mul,
-        "multiply": _mul,
-        **dict.fromkeys(("to", "_to_copy", "type_as", "float", "half", "bfloat16"), _cast),
-        **dict.fromkeys(
-            ("alias", "detach", "contiguous", "clone", "dropout", "feature_dropout",
-             "alpha_dropout", "native_dropout", "lift_fresh_copy", "lift_fresh", "positive",
-             "alias_copy", "detach_copy", "resolve_conj"),
-            partial(_plain, op="identity"),
-        ),
-    }  # fmt: skip
-    return {**plain, **pairs, **moves, **turns, **others, **PRODUCTS}
+def _adaptive_pool(axes: int) -> Callable[[Operation, str], Reading]:
+    """To one element a channel it is a pool of the whole map."""
+
+    def read(o: Operation, op: str) -> Reading:
+        return Reading(op=op if set(shape_of(o.outputs[0])[-axes:]) == {1} else "adaptive_pool")
+
+    return read
 
 
-RULES: dict[str, Rule] = _rules()
+_BY_NAME: dict[str, Callable[[Operation, str], Reading]] = {
+    "clamp": lambda o, _: _clamp(o, "min", "max"),
+    "clamp_min": lambda o, _: _clamp(o, "min", ""),
+    "clamp_max": lambda o, _: _clamp(o, "", "max"),
+    "hardtanh": _hardtanh,
+    "copy": _copied,
+    "fill": lambda _, op: Reading((), op=op),
+    "zero": lambda _, op: Reading((), op=op),
+    "mul": _mul,
+    "multiply": _mul,
+    "linear": _product("input", "weight"),
+    "matmul": _product("self", "other"),
+    "mv": _product("self", "vec"),
+    "dot": _product("self", "tensor"),
+    "mm": _product("self", "mat2"),
+    "bmm": _product("self", "mat2"),
+    "addmm": _product("mat1", "mat2"),
+    "baddbmm": _product("batch1", "batch2"),
+    "einsum": _einsum,
+    **{
+        f"{prefix}adaptive_{kind}_pool{axes}d": _adaptive_pool(axes)
+        for kind in ("avg", "max")
+        for axes in (1, 2, 3)
+        for prefix in ("", "_")
+    },
+}
+"""Name of an aten operator -> how its calls are read, where it is not as others of its kind."""
+
+_BY_OP: dict[str, Callable[[Operation, str], Reading]] = {
+    **{op: _of_two for op, row in OPERATORS.items() if row.kind == "elementwise"},
+    "where": _plain,
+    **dict.fromkeys(("reshape", "expand", "slice"), _moved),
+    "cast": _cast,
+    "dropout": lambda *_: Reading(op="identity"),
+    **dict.fromkeys(("conv", "conv_transpose"), _conv),
+    **dict.fromkeys(("max_pool", "avg_pool"), _pool),
+}
+"""Operator of ours -> how calls of it are read; by default its name is all there is to tell."""
+
+RULES: dict[str, Rule] = {
+    name: Rule(op, _BY_NAME.get(name) or _BY_OP.get(op, _plain))
+    for op, row in OPERATORS.items()
+    for name in row.aten
+}
 """Name of an aten operator, without overload and without the underscore of one that works in
 place, -> its rule. An ``identity`` is no layer: what reads it reads its source."""
 
-SHAPE_ONLY = frozenset(
-    ("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros",
-     "new_ones", "new_full", "new_empty", "sym_size", "sym_numel", "size", "numel", "arange")
-)  # fmt: skip
+SHAPE_ONLY = frozenset(OPERATORS["constant"].aten)
 """Operators whose tensors are constants: they read a tensor's shape alone, if any."""
 
 VIEWS = frozenset(
-    (*_moves(), *_turns(), "select", "split", "split_with_sizes", "chunk", "tensor_split",
-     "unbind", "alias", "detach")
+    (*(name for op in ("reshape", "expand", "slice", "transpose") for name in OPERATORS[op].aten),
+     "select", "split", "split_with_sizes", "chunk", "tensor_split", "unbind", "alias", "detach")
 )  # fmt: skip
 """Operators that give a part of their input, or all of it, in the same memory: what is written
 into it is written into the input."""
+
+
+class Steps:
+    """Adds layers under the name of a call; a step made of constants alone is no layer."""
+
+    def __init__(self, layers: Layers, name: str, operator: str) -> None:
+        self._layers = layers
+        self._name = name
+        self._operator = operator
+
+    def layer(
+        self, reading: Reading, reads: Sequence[Value], outputs: Sequence[Value], step: str = ""
+    ) -> int:
+        """Add a layer; gives its position."""
+        out_shapes = tuple(x.shape for x in outputs)
+        return self._layers.add(
+            f"{self._name}.{step}" if step else self._name,
+            self._operator,
+            reading.op or UNKNOWN,
+            reading,
+            reads,
+            outputs,
+            frozenset(o for x in reads if x.is_constant for o in x.origins),
+            (*outputs, *reads)[0].type.bytes,
+            in_shapes=reading.in_shapes,
+            out_shapes=(reading.out_shape, *out_shapes[1:]) if reading.out_shape else None,
+        )
+
+    def add(self, step: str, op: str, shape: TensorShape, *reads: Value) -> Value:
+        """Add a layer of one output of that shape, and of the first input's type."""
+        out = replace(reads[0], shape=shape, source=None)
+        if all(x.is_constant for x in reads):
+            return replace(out, origins=frozenset(o for x in reads for o in x.origins))
+        length = shape_of(reads[0])[-1] if op in ("linear", "matmul") else 0
+        source = self.layer(Reading(op=op, sum_length=length), reads, (out,), step)
+        return replace(out, source=source, origins=frozenset())
+
+
+def _attention(steps: Steps, o: Operation) -> Value:
+    """Scores of scaled queries and keys, softmax, and the values weighted.
+
+    Both factors are scaled by the root of the scale, for the sake of the scores' range.
+    """
+    query, key, value = (o.tensor(n) for n in ("query", "key", "value"))
+    out, of_keys = shape_of(o.outputs[0]), shape_of(key)
+    scores = (*out[:-1], of_keys[-2])
+    turned = (*of_keys[:-2], of_keys[-1], of_keys[-2])
+    keys = steps.add("keys", "transpose", turned, key)
+    queries = steps.add("queries", "mul", shape_of(query), query, Value((), query.type))
+    keys = steps.add("scaled_keys", "mul", turned, keys, Value((), key.type))
+    found = steps.add("scores", "matmul", scores, queries, keys)
+    mask = o.arguments.get("attn_mask", o.arguments.get("attn_bias"))
+    if isinstance(mask, Value):
+        found = steps.add("masked", "add", scores, found, mask)
+    elif o.arguments.get("is_causal"):
+        found = steps.add("masked", "add", scores, found, Value(scores[-2:], o.outputs[0].type))
+    found = steps.add("weights", "softmax", scores, found)
+    return steps.add("values", "matmul", out, found, value)
+
+
+def _channel_shuffle(steps: Steps, o: Operation) -> Value:
+    """Channels as a table, which is transposed."""
+    x, rows = o.operands[0], o.number("groups")
+    batch, channels, *sides = shape_of(x)
+    found = steps.add("grouped", "reshape", (batch, rows, channels // rows, *sides), x)
+    found = steps.add("dealt", "transpose", (batch, channels // rows, rows, *sides), found)
+    return steps.add("shuffled", "reshape", shape_of(x), found)
+
+
+def _biased_linear(steps: Steps, o: Operation) -> Value:
+    """A product, to which the bias is added."""
+    shape = shape_of(o.outputs[0])
+    product = steps.add("product", "linear", shape, o.tensor("input"), o.tensor("weight"))
+    return steps.add("bias", "add", shape, product, o.tensor("bias"))
+
+
+def _silu(steps: Steps, o: Operation) -> Value:
+    x = o.operands[0]
+    gate = steps.add("gate", "sigmoid", shape_of(x), x)
+    return steps.add("product", "mul", shape_of(x), x, gate)
+
+
+Composite = Callable[[Steps, Operation], Value]
+"""Adds the layers of an operator that is several; gives the output of the last one."""
+
+_COMPOSITES: dict[str, Composite] = {
+    "attention": _attention,
+    "channel_shuffle": _channel_shuffle,
+    "silu": _silu,
+    "linear": _biased_linear,
+}
+"""Operator of ours -> the layers as which PyTorch's ONNX exporters write it."""
+
+
+def composite(name: str, o: Operation) -> Composite | None:
+    """What adds the layers of an aten operator, if it is several of them.
+
+    A linear layer of a matrix is one, as it is a ``Gemm`` in ONNX.
+    """
+    is_matrix = len(shape_of(o.outputs[0])) == 2
+    if name == "linear" and (is_matrix or not isinstance(o.arguments.get("bias"), Value)):
+        return None
+    return _COMPOSITES.get(RULES[name].op) if name in RULES else None

@@ -1,4 +1,4 @@
-"""What is known of a tensor, of a node, and of what reading a node gives."""
+"""A node with what is known of its inputs, and what reading it gives."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from latcast.graph._graph import TensorShape
+from latcast.graph.read._layers import ElementType, Facts, Value
+from latcast.graph.shapes import TensorShape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,84 +18,38 @@ class UnknownShape(Exception):  # noqa: N818  # no error: what reads it has no s
     """A shape or a constant that a node's shape depends on is not known."""
 
 
-class Origin(NamedTuple):
-    """A constant of the file that others were computed from."""
-
-    name: str
-    elements: int
-
-
-@dataclass(slots=True)
-class Value:
-    """A tensor.
-
-    Attributes:
-        shape: None where nobody knows.
-        dtype: number of ``TensorProto.DataType``; 0 where nobody knows.
-        source: position of the layer that gives it, ``GRAPH_INPUT``, or None for a constant.
-        origins: the file's constants that may hold weights and that it was computed from.
-    """
-
-    shape: TensorShape | None
-    dtype: int
-    source: int | None
-    origins: frozenset[Origin] = frozenset()
-    _load: Callable[[], NDArray[Any] | None] | None = None
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether no layer and no input of the network changes it."""
-        return self.source is None
-
-    def data(self) -> NDArray[Any] | None:
-        """Elements of a small constant, else None."""
-        if self._load is None:
-            return None
-        array = self._load()
-        self._load = lambda: array
-        return array
-
-
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Facts):
     """What a node does.
 
     Attributes:
         shapes: of its outputs; None where nobody knows.
-        op: what it is in our vocabulary where its entry in the table does not say.
-        dtype: of its outputs; None for that of its first input.
+        type: of the elements of its outputs; None for that of its first input.
         weights: positions of the inputs whose constants are trained.
-        window: height and width of a window; likewise the others (see ``Layer``).
-        stride: of the window.
-        dilation: of the window.
-        groups: of a convolution, or heads.
-        sum_length: of a product.
-        order: of the axes of a transpose.
     """
 
     shapes: tuple[TensorShape | None, ...]
-    op: str | None = None
-    dtype: int | None = None
+    type: ElementType | None = None
     weights: tuple[int, ...] = ()
-    window: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-    sum_length: int = 0
-    order: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the table knows of an ONNX operator.
+class Rule(NamedTuple):
+    """How nodes of an ONNX operator are read.
 
     Attributes:
-        op: what it usually is in our vocabulary.
         read: gives the shapes of a node's outputs, and what else is to know of it. It raises
             UnknownShape where they depend on what is not known, ValueError where a node is wrong.
         arguments: positions of inputs that say what to do; they are no data that it reads.
         is_constant: whether it gives a constant whatever its inputs hold.
     """
+
+    read: Callable[[Node], Reading]
+    arguments: tuple[int, ...] = ()
+    is_constant: bool = False
+
+
+class Entry(NamedTuple):
+    """What is known of an ONNX operator: its name in our vocabulary, and its :class:`Rule`."""
 
     op: str
     read: Callable[[Node], Reading]
@@ -113,6 +68,7 @@ class Node:
         outputs: how many it gives.
         attributes: by name.
         batch: the batch of the file and the one wanted, where they differ.
+        opset: version of ONNX's operators that the file is written in.
     """
 
     name: str
@@ -121,6 +77,7 @@ class Node:
     outputs: int
     attributes: Mapping[str, AttributeProto] = field(default_factory=dict)
     batch: tuple[int, int] | None = None
+    opset: int = 1
 
     def get(self, position: int) -> Value | None:
         """An input, or None where it is left out."""
@@ -133,14 +90,22 @@ class Node:
             raise ValueError(f"input {position} must be given; it is missing")
         return value
 
-    def shape(self, position: int, *, least: int = 0) -> TensorShape:
-        """Shape of an input, of at least ``least`` axes."""
+    def shape(self, position: int, *, min_axes: int = 0) -> TensorShape:
+        """Shape of an input, of at least ``min_axes`` axes."""
         shape = self.value(position).shape
         if shape is None:
             raise UnknownShape
-        if len(shape) < least:
-            raise ValueError(f"input {position} must have at least {least} axes; got {list(shape)}")
+        if len(shape) < min_axes:
+            raise ValueError(
+                f"input {position} must have at least {min_axes} axes; got {list(shape)}"
+            )
         return shape
+
+    def shapes(self) -> list[TensorShape]:
+        """Shapes of all inputs, of which there must be one."""
+        if not self.inputs:
+            raise ValueError("it must have an input; it has none")
+        return [self.shape(n) for n in range(len(self.inputs))]
 
     def data(self, position: int) -> NDArray[Any]:
         """Elements of a small constant."""

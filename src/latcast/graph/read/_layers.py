@@ -1,0 +1,193 @@
+"""What a reader finds in a file: tensors, facts of operators, and the layers of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast.graph._graph import GRAPH_INPUT, Graph, Layer
+from latcast.graph.shapes import TensorShape
+
+
+class Origin(NamedTuple):
+    """A trainable tensor of the file, from which constants of the graph are computed."""
+
+    name: str
+    elements: int
+
+
+@dataclass(frozen=True, slots=True)
+class ElementType:
+    """The type of a tensor's elements.
+
+    Attributes:
+        name: in the words of numpy and PyTorch.
+        bits: of one element.
+        numpy: numpy's code of it; None where numpy lacks it.
+    """
+
+    name: str
+    bits: int
+    numpy: str | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Whole bytes of one element."""
+        return -(-self.bits // 8)
+
+
+@dataclass(slots=True)
+class Value:
+    """A tensor that the network reads, computes or holds.
+
+    Attributes:
+        shape: including the batch; None where nobody knows.
+        type: of its elements.
+        source: position of the layer that gives it, ``GRAPH_INPUT``, or None for a constant.
+        origins: the trainable tensors that a constant was computed from.
+        load: gives the elements of a small constant, and None where they cannot be had.
+    """
+
+    shape: TensorShape | None
+    type: ElementType
+    source: int | None = None
+    origins: frozenset[Origin] = frozenset()
+    load: Callable[[], npt.NDArray[Any] | None] | None = None
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether no layer and no input of the network changes it."""
+        return self.source is None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no elements."""
+        return self.shape is not None and 0 in self.shape
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all elements; 0 where the shape is not known."""
+        return 0 if self.shape is None else -(-prod(self.shape) * self.type.bits // 8)
+
+    def data(self) -> npt.NDArray[Any] | None:
+        """Elements of a small constant, else None."""
+        if self.load is None:
+            return None
+        array = self.load()
+        self.load = lambda: array
+        return array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What an operator is in our vocabulary; the fields are those of :class:`Layer`."""
+
+    op: str | None = None
+    window: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    sum_length: int = 0
+    order: tuple[int, ...] = ()
+
+
+def clip_op(low: float | None, high: float | None) -> str:
+    """A clip by its bounds, None where one is missing: from 0 on it is a rectifier."""
+    if low == 0 and high == 6:
+        return "relu6"
+    return "relu" if low == 0 and high in (None, np.inf) else "clip"
+
+
+@dataclass
+class Layers:
+    """Layers of a graph that is being read."""
+
+    _layers: list[Layer] = field(default_factory=list)
+    _learned: list[frozenset[Origin]] = field(default_factory=list)
+    _names: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def add(
+        self,
+        name: str,
+        operator: str,
+        op: str,
+        facts: Facts,
+        reads: Sequence[Value],
+        outputs: Sequence[Value],
+        learned: frozenset[Origin],
+        element_bytes: int,
+        *,
+        in_shapes: tuple[TensorShape | None, ...] | None = None,
+        out_shapes: tuple[TensorShape | None, ...] | None = None,
+    ) -> int:
+        """Add a layer; gives its position.
+
+        Args:
+            name: of the layer; a number makes it unique.
+            operator: as the file calls it.
+            op: as the vocabulary calls it.
+            facts: of the operator besides.
+            reads: activations and constants, in order.
+            outputs: what it gives.
+            learned: the trainable tensors that it reads.
+            element_bytes: bytes of one element of its activations.
+            in_shapes: of the activations, where it sees them in other shapes.
+            out_shapes: likewise of its outputs.
+        """
+        self._learned.append(learned)
+        self._layers.append(
+            Layer(
+                name=self._unique(name),
+                op=op,
+                operator=operator,
+                inputs=tuple(v.source for v in reads if v.source is not None),
+                in_shapes=in_shapes or tuple(v.shape for v in reads if not v.is_constant),
+                out_shapes=out_shapes or tuple(v.shape for v in outputs),
+                param_bytes=sum(v.bytes for v in reads if v.is_constant),
+                window=facts.window,
+                stride=facts.stride,
+                dilation=facts.dilation,
+                groups=facts.groups,
+                element_bytes=element_bytes,
+                sum_length=facts.sum_length,
+                order=facts.order,
+            )
+        )
+        return len(self._layers) - 1
+
+    def graph(self, name: str, outputs: Sequence[int], kept: Collection[int]) -> Graph:
+        """The graph of the layers at the positions ``kept``, which read no others.
+
+        A trainable tensor that several layers read counts in the first of them.
+        """
+        order = sorted(kept)
+        place = {GRAPH_INPUT: GRAPH_INPUT} | {n: new for new, n in enumerate(order)}
+        counted: set[Origin] = set()
+        layers = []
+        for n in order:
+            layer, new = self._layers[n], self._learned[n] - counted
+            counted |= new
+            inputs = tuple(place[i] for i in layer.inputs)
+            layers.append(replace(layer, inputs=inputs, params=sum(o.elements for o in new)))
+        return Graph(tuple(layers), name, tuple(place[n] for n in outputs))
+
+    def needed(self, outputs: Sequence[int]) -> set[int]:
+        """Positions of the layers that the outputs are computed from."""
+        alive = {n for n in outputs if n != GRAPH_INPUT}
+        for n in range(len(self._layers) - 1, -1, -1):
+            if n in alive:
+                alive.update(i for i in self._layers[n].inputs if i != GRAPH_INPUT)
+        return alive
+
+    def _unique(self, name: str) -> str:
+        count = self._names.get(name, 0) + 1
+        self._names[name] = count
+        return name if count == 1 else self._unique(f"{name}#{count}")

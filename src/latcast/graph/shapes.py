@@ -1,0 +1,256 @@
+"""Shapes that operators give: one rule for each, which readers and builders share.
+
+Shapes are tuples of sides, the batch included; axes may be negative and then count from the end.
+Every function raises ValueError where the shapes do not fit the operator, and says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+TensorShape = tuple[int, ...]
+
+MAX_AXES = 64
+MAX_ELEMENTS = 2**48
+"""Of one tensor: more than any machine holds."""
+
+_MAX_STEP = 2**31
+"""Sides, steps and paddings of windows are below it, as ONNX Runtime keeps them in 32 bits."""
+
+
+def check_shape(shape: TensorShape | None) -> None:
+    """Make sure that a tensor could exist; None is a shape that is not known."""
+    if shape is None:
+        return
+    if any(s < 0 for s in shape) or len(shape) > MAX_AXES or prod(shape) > MAX_ELEMENTS:
+        raise ValueError(
+            f"a shape must have positive sides, at most {MAX_AXES}, and at most "
+            f"{MAX_ELEMENTS} elements; got {list(shape)[: MAX_AXES + 1]}"
+        )
+
+
+def axis_of(axis: int, rank: int) -> int:
+    """An axis counted from 0; negative ones count from the end."""
+    if not -rank <= axis < rank:
+        raise ValueError(f"an axis must be within the {rank} axes of its input; got {axis}")
+    return axis % rank
+
+
+def axes_of(axes: Iterable[int], rank: int) -> list[int]:
+    """Axes counted from 0, each once."""
+    found = [axis_of(a, rank) for a in axes]
+    if len(set(found)) != len(found):
+        raise ValueError(f"axes must differ; got {found}")
+    return found
+
+
+def with_axis(shape: TensorShape, axis: int, side: int) -> TensorShape:
+    """The shape with another side on one axis."""
+    return (*shape[:axis], side, *shape[axis + 1 :])
+
+
+def with_sides(shape: TensorShape, sides: Mapping[int, int]) -> TensorShape:
+    """The shape with other sides on some axes."""
+    return tuple(sides.get(n, side) for n, side in enumerate(shape))
+
+
+def broadcast(*shapes: TensorShape) -> TensorShape:
+    """The shape that all are stretched to, as numpy does it."""
+    rank = max(map(len, shapes))
+    out = [1] * rank
+    for shape in shapes:
+        for n, side in enumerate(shape, rank - len(shape)):
+            if side != 1 and out[n] not in {1, side}:
+                raise ValueError(
+                    f"shapes must fit each other; got {' and '.join(str(list(s)) for s in shapes)}"
+                )
+            out[n] = side if side != 1 else out[n]
+    return tuple(out)
+
+
+def reshaped(shape: TensorShape, target: Sequence[int], *, keep_zero: bool) -> TensorShape:
+    """The shape that a Reshape gives: 0 keeps a side (unless ``keep_zero``), -1 is the rest."""
+    sides = list(target)
+    for n, side in enumerate(sides):
+        if side == 0 and not keep_zero:
+            if n >= len(shape):
+                raise ValueError(f"0 keeps a side of {list(shape)}; it has no axis {n}")
+            sides[n] = shape[n]
+    if sides.count(-1) > 1 or any(side < -1 for side in sides):
+        raise ValueError(f"a shape must have positive sides and at most one -1; got {sides}")
+    if -1 in sides:
+        others = prod(side for side in sides if side != -1)
+        rest = prod(shape) // others if others else 0
+        sides[sides.index(-1)] = rest
+    if prod(sides) != prod(shape):
+        raise ValueError(
+            f"{list(shape)} must have as many elements as the shape {list(target)} that it gets"
+        )
+    return tuple(sides)
+
+
+def flattened(shape: TensorShape, axis: int) -> TensorShape:
+    """The matrix of all axes before ``axis`` by all from it on."""
+    at = axis if axis == len(shape) else axis_of(axis, len(shape))
+    return (prod(shape[:at]), prod(shape[at:]))
+
+
+def squeezed(shape: TensorShape, axes: Sequence[int] | None) -> TensorShape:
+    """The shape without axes of side 1: those that are given, or all where None is."""
+    if axes is None:
+        return tuple(s for s in shape if s != 1)
+    gone = set(axes_of(axes, len(shape)))
+    if any(shape[n] != 1 for n in gone):
+        raise ValueError(f"axes {axes} of {list(shape)} must have a side of 1")
+    return tuple(s for n, s in enumerate(shape) if n not in gone)
+
+
+def unsqueezed(shape: TensorShape, axes: Sequence[int]) -> TensorShape:
+    """The shape with further axes of side 1, which have the positions ``axes`` in it."""
+    rank = len(shape) + len(axes)
+    new = set(axes_of(axes, rank))
+    sides = iter(shape)
+    return tuple(1 if n in new else next(sides) for n in range(rank))
+
+
+def permuted(shape: TensorShape, order: Sequence[int]) -> TensorShape:
+    """The shape with its axes in another order."""
+    if sorted(order) != list(range(len(shape))):
+        raise ValueError(f"perm must name each of {len(shape)} axes once; got {order}")
+    return tuple(shape[n] for n in order)
+
+
+def concatenated(shapes: Sequence[TensorShape], axis: int) -> TensorShape:
+    """The shape of tensors that are put after each other along an axis, counted from 0."""
+    first = with_axis(shapes[0], axis, 0)
+    if any(len(s) != len(first) or with_axis(s, axis, 0) != first for s in shapes):
+        raise ValueError(f"inputs must differ in axis {axis} only; got {list(map(list, shapes))}")
+    return with_axis(shapes[0], axis, sum(s[axis] for s in shapes))
+
+
+def reduced(shape: TensorShape, axes: Iterable[int], *, keep: bool) -> TensorShape:
+    """The shape where some axes become one element; they stay with a side of 1 if ``keep``."""
+    over = set(axes_of(axes, len(shape)))
+    if keep:
+        return tuple(1 if n in over else s for n, s in enumerate(shape))
+    return tuple(s for n, s in enumerate(shape) if n not in over)
+
+
+def cut(side: int, start: int, end: int, step: int) -> range:
+    """Positions that a slice takes of a side (ONNX, *Slice*; not Python's for negative steps)."""
+    last = side if step > 0 else side - 1
+    first = min(max(start + side if start < 0 else start, 0), max(last, 0))
+    end = end + side if end < 0 else end
+    return range(first, min(max(end, 0 if step > 0 else -1), side), step)
+
+
+def product(left: TensorShape, right: TensorShape) -> TensorShape:
+    """The shape of a product of matrices (numpy's matmul): leading axes are broadcast."""
+    if not left or not right:
+        raise ValueError("a product of matrices must be of tensors with at least one axis")
+    whole_left = left if len(left) > 1 else (1, *left)
+    whole_right = right if len(right) > 1 else (*right, 1)
+    if whole_left[-1] != whole_right[-2]:
+        raise ValueError(f"matrices {list(left)} and {list(right)} must fit each other")
+    sides = (whole_left[-2],) * (len(left) > 1) + (whole_right[-1],) * (len(right) > 1)
+    return (*broadcast(whole_left[:-2], whole_right[:-2]), *sides)
+
+
+def is_channel_scale(shape: TensorShape, factors: TensorShape) -> bool:
+    """Whether a product with ``factors`` scales a map by one factor a channel."""
+    if len(shape) != 4 or len(factors) not in {3, 4} or shape[2:] == (1, 1):
+        return False
+    batch, channels, *sides = (1, *factors)[-4:]
+    return batch in {1, shape[0]} and channels == shape[1] and sides == [1, 1]
+
+
+def window_side(
+    side: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int], *, ceil: bool = False
+) -> int:
+    """Positions of a window along a side (ONNX, *Conv* and *MaxPool*).
+
+    With ``ceil`` a last window may reach beyond the padding, but must start before it. A window
+    that lacks less than a step to fit has one position, as runtimes divide towards 0.
+    """
+    room = side + sum(pads) - dilation * (kernel - 1) - 1
+    out = (-(-room // stride) if ceil else max(room, 0) // stride) + 1
+    if ceil and (out - 1) * stride >= side + pads[0]:
+        out -= 1
+    if room <= -stride or out < 1:
+        raise ValueError(f"a window of {kernel} must fit into a side of {side} padded by {pads}")
+    return out
+
+
+def plane(sides: Sequence[int]) -> tuple[int, int]:
+    """Height and width of a window; a depth and what else there is are folded into the height."""
+    return prod(sides[:-1]), sides[-1] if sides else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The window of a convolution or a pool, along each spatial axis.
+
+    Attributes:
+        kernel: its sides.
+        strides: its steps.
+        dilations: distances of its elements.
+        pads: what is added before each axis, then what is added after each.
+        auto_pad: ``NOTSET`` for these pads, ``VALID`` for none, or ``SAME_…`` for as many as make
+            an output side of ceil(side / stride).
+        ceil: whether a last window may reach beyond the padding.
+    """
+
+    kernel: Sequence[int]
+    strides: Sequence[int]
+    dilations: Sequence[int]
+    pads: Sequence[int]
+    auto_pad: str = "NOTSET"
+    ceil: bool = False
+
+    def __post_init__(self) -> None:
+        rank = len(self.kernel)
+        steps = (*self.kernel, *self.strides, *self.dilations)
+        is_possible = all(0 < v < _MAX_STEP for v in steps)
+        if not is_possible or not all(0 <= v < _MAX_STEP for v in self.pads):
+            raise ValueError(
+                f"kernel_shape, strides, dilations must be positive, pads too or 0; "
+                f"got {[*steps, *self.pads]}"
+            )
+        if len(steps) != 3 * rank or len(self.pads) != 2 * rank:
+            raise ValueError(
+                f"a window of {rank} axes must have as many strides, dilations and "
+                f"twice as many pads; got {[*steps, *self.pads]}"
+            )
+
+    def sides(self, sides: Sequence[int]) -> TensorShape:
+        """Spatial sides of the output, of an input with these."""
+        rank = len(self.kernel)
+        if len(sides) != rank:
+            raise ValueError(f"a window of {rank} axes must slide over as many; got {list(sides)}")
+        if self.auto_pad.startswith("SAME"):
+            return tuple(-(-s // t) for s, t in zip(sides, self.strides, strict=True))
+        if self.auto_pad not in {"NOTSET", "VALID"}:
+            raise ValueError(f"auto_pad must be NOTSET, VALID or SAME_…; got {self.auto_pad!r}")
+        pads = self.pads if self.auto_pad == "NOTSET" else [0] * 2 * rank
+        return tuple(
+            window_side(
+                side, self.kernel[n], self.strides[n], self.dilations[n],
+                (pads[n], pads[n + rank]), ceil=self.ceil,
+            )
+            for n, side in enumerate(sides)
+        )  # fmt: skip
+
+    def transposed_sides(self, sides: Sequence[int], beyond: Sequence[int]) -> TensorShape:
+        """Likewise of a transposed convolution; ``beyond`` adds elements after each axis."""
+        rank = len(self.kernel)
+        out = []
+        for n, side in enumerate(sides):
+            reach = (self.kernel[n] - 1) * self.dilations[n] + 1 + beyond[n]
+            pads = self.pads[n] + self.pads[n + rank]
+            if self.auto_pad.startswith("SAME"):
+                # As ONNX Runtime has it: nothing is padded where the window is below a step.
+                reach, pads = min(self.strides[n], reach), 0
+            out.append(self.strides[n] * (side - 1) + reach - pads)
+        return tuple(out)
