@@ -1,12 +1,12 @@
 """A network as a graph of layers, and its fusion into the kernels that runtimes run."""
 
-from ._facts import KERNEL_FACTS, kernel_facts, kernel_label
 from ._from_blocks import graph_of_layers
-from ._fusion import fuse
 from ._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer
-from ._kernels import Kernel
 from ._operators import KINDS, OPERATORS, Operator
-from ._rules import OPENVINO_RULES, RULES, Rule, rules_of
+from .facts import KERNEL_FACTS, kernel_facts, kernel_label
+from .fusion import fuse
+from .partition import Kernel
+from .rules import OPENVINO_RULES, RULES, Rule, rules_of
 from .shapes import TensorShape
 
 __all__ = [

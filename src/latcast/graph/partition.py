@@ -1,4 +1,4 @@
-"""Kernels of a graph while they are being joined."""
+"""A partition of a graph into kernels, while they are being joined."""
 
 from __future__ import annotations
 
@@ -7,12 +7,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ._blocked import is_blocked
 from ._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer
-from ._transposes import cancelled
+from .layouts import cancelled_transposes, is_blocked
 
-_MOST_READERS = 16
+_MAX_READERS = 16
 """A kernel that more layers read is not joined with them, which keeps the time linear."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Layers of a graph that are fused.
+
+    Attributes:
+        main: position of the layer that the kernel is named after: the one with most work.
+        layers: positions of all of its layers, ascending; ``main`` is one of them.
+        idle: those of them that do not run, because they repeat another one of the kernel, cancel
+            each other, keep what they read, or are part of the weights of another one.
+        blocked: whether a CPU runtime keeps the channels that it writes in blocks of 16, as
+            ONNX Runtime does with AVX-512.
+    """
+
+    main: int
+    layers: tuple[int, ...]
+    idle: tuple[int, ...] = ()
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +102,7 @@ class Parts:
 
     def is_read_often(self, part: Part) -> bool:
         """Whether more layers read a kernel than a path can take in."""
-        return sum(len(self.graph.readers[e]) for e in part.exits) > _MOST_READERS
+        return sum(len(self.graph.readers[e]) for e in part.exits) > _MAX_READERS
 
     def sources(self, part: Part) -> tuple[int, ...]:
         """Keys of the kernels that a kernel reads, and :data:`GRAPH_INPUT`."""
@@ -140,7 +158,7 @@ class Parts:
     @cached_property
     def cancelled(self) -> frozenset[int]:
         """Positions of the transposes that never run."""
-        return cancelled(self.graph)
+        return cancelled_transposes(self.graph)
 
     def _add(self, part: Part) -> Part:
         self._parts[part.key] = part

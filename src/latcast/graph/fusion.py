@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ._graph import GRAPH_INPUT, UNKNOWN, Graph
-from ._kernels import Kernel
-from ._parts import Part, Parts
-from ._rules import RULES, Rule
+from .partition import Kernel, Part, Parts
+from .rules import RULES, Rule
 
 _ANY = "*"
 
-_MOST_LAYERS = 64
+_MAX_LAYERS = 64
 """A kernel of more layers takes in no others, which keeps the time linear."""
 
 
@@ -31,7 +30,7 @@ def fuse(
         is_cut_out: whether the graph is a block of a network, whose inputs others have written.
     """
     parts = Parts(graph, is_cut_out=is_cut_out)
-    joining = Joining(parts)
+    joining = _Joining(parts)
     for rule in rules:
         joining.apply(rule)
     blocked = parts.blocked_now()
@@ -59,7 +58,7 @@ def _steps(path: str) -> tuple[_Step, ...]:
     return tuple(steps)
 
 
-class Joining:
+class _Joining:
     """A graph whose kernels are being joined."""
 
     def __init__(self, parts: Parts) -> None:
@@ -83,7 +82,7 @@ class Joining:
         return sorted({k for x in nexts for k in self.parts.sources(x) if k != GRAPH_INPUT})
 
     def _path(self, rule: Rule, steps: Sequence[_Step], start: Part) -> list[Part] | None:
-        if len(start.layers) > _MOST_LAYERS:
+        if len(start.layers) > _MAX_LAYERS:
             return None
         for path in self._paths(steps, [start]):
             is_closed = self._is_closed(path, _exits(steps, path))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer
-from ._kernels import Kernel
+from .partition import Kernel
 from .shapes import TensorShape
 
 KERNEL_FACTS = (

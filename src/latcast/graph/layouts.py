@@ -1,0 +1,138 @@
+"""Layouts of ONNX Runtime's CPU kernels: channels in blocks, and transposes that never run.
+
+Convolutions keep channels in blocks, so that they can add and activate what they write. The layout
+is that of a CPU with AVX-512: blocks of 16 channels. What is asked of channels is what its
+``NchwcTransformer`` asks.
+
+Its ``TransposeOptimizer`` moves transposes behind what works on any layout, until they meet their
+inverse or a convolution, which reads channels that come last as well as others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ._graph import Graph, Layer
+
+BLOCK = 16
+"""Channels of a block."""
+_ALIGNED = 4
+"""Channels that are put into blocks must be a multiple of it."""
+
+_IMAGE_AXES = 4
+_POOLS = frozenset(("max_pool", "avg_pool"))
+_GLOBAL_POOLS = frozenset(("global_pool", "global_max_pool"))
+_KEEPING = frozenset(
+    ("batch_norm", "relu", "sigmoid", "tanh", "h_sigmoid", "h_swish", "silu", "gelu",
+     "identity", "dropout")
+)  # fmt: skip
+"""Work on blocks if they are given them."""
+
+CHANNELS_LAST = (0, 2, 3, 1)
+CHANNELS_FIRST = (0, 3, 1, 2)
+_SWAPPED = (0, 2, 1)
+_MOVABLE = ("activation", "elementwise")
+
+
+def is_blocked(layer: Layer, word: str, sources: Sequence[bool]) -> bool:
+    """Whether a kernel writes blocks of channels.
+
+    Args:
+        layer: its main layer.
+        word: what the kernel goes by.
+        sources: of each kernel that it reads, whether that one writes blocks.
+    """
+    shape = layer.in_shapes[0] if layer.is_costed and layer.in_shapes else None
+    if shape is None or len(shape) != _IMAGE_AXES:
+        return False
+    if layer.kind in ("conv", "depthwise_conv"):
+        return takes_blocks(layer)
+    if layer.op in _POOLS:
+        return shape[1] % BLOCK == 0
+    return bool(sources) and all(sources) and _keeps_blocks(layer, word)
+
+
+def _keeps_blocks(layer: Layer, word: str) -> bool:
+    """Whether a kernel works on blocks if they are given it."""
+    shapes = [s for s in (*layer.in_shapes, *layer.out_shapes) if s is not None]
+    if layer.op in _GLOBAL_POOLS:
+        return shapes[0][1] % BLOCK == 0
+    if layer.op in ("add", "mul") and word != "silu":
+        return len(layer.inputs) > 1 and len(set(shapes)) == 1
+    if layer.op == "concat":
+        beside = {(s[0], *s[2:]) for s in shapes}
+        return len(beside) == 1 and all(s[1] % BLOCK == 0 for s in shapes)
+    return word in _KEEPING
+
+
+def takes_blocks(layer: Layer) -> bool:
+    """Whether a convolution runs on blocks of channels."""
+    before, after = layer.in_shapes[0], layer.out_shapes[0]
+    if before is None or after is None or len(before) != _IMAGE_AXES or len(layer.inputs) > 1:
+        return False
+    channels, groups = before[1], layer.groups
+    if groups == 1:
+        return channels < BLOCK or channels % _ALIGNED == 0
+    if groups == channels == after[1]:
+        return channels % _ALIGNED == 0
+    return channels // groups % BLOCK == 0 and after[1] // groups % BLOCK == 0
+
+
+def cancelled_transposes(graph: Graph) -> frozenset[int]:
+    """Positions of the transposes that never run."""
+    pending = _pending(graph)
+    settled: set[int] = set()
+    for n in sorted(pending, reverse=True):
+        readers = graph.readers[n]
+        if n not in graph.outputs and all(
+            r in settled or (r not in pending and _ends(graph.layers[r], pending[n]))
+            for r in readers
+        ):
+            settled.add(n)
+    return frozenset(
+        n
+        for n, layer in enumerate(graph.layers)
+        if layer.op == "transpose" and (n in settled or not settled.isdisjoint(layer.inputs))
+    )
+
+
+def _pending(graph: Graph) -> dict[int, tuple[int, ...]]:
+    """Layers that write what a transpose could still make of it later, and its order."""
+    pending: dict[int, tuple[int, ...]] = {}
+    for n, layer in enumerate(graph.layers):
+        before = {pending.get(i, ()) for i in layer.inputs}
+        if layer.op == "transpose" and layer.is_costed and before == {()}:
+            pending[n] = _order(layer)
+        elif layer.kind in _MOVABLE and set(layer.in_shapes) == set(layer.out_shapes):
+            pending[n] = before.pop() if len(before) == 1 else ()
+    return {n: order for n, order in pending.items() if order}
+
+
+def _ends(layer: Layer, order: tuple[int, ...]) -> bool:
+    """Whether a transpose of an order ends at a reader of its value."""
+    shape = layer.in_shapes[0]
+    if layer.kind in ("conv", "depthwise_conv"):
+        takes = shape is not None and shape[1] >= BLOCK and takes_blocks(layer)
+        return takes and order == CHANNELS_FIRST
+    if layer.kind == "reduce":
+        return order == _SWAPPED and len(layer.out_shapes[0] or order) < len(order)
+    return transposes(layer, tuple(order.index(n) for n in range(len(order))))
+
+
+def transposes(layer: Layer, order: tuple[int, ...]) -> bool:
+    """Whether a layer is a transpose that writes its axes in an order.
+
+    Where the layer does not tell it, its shapes do, which axes of one size can mistake.
+    """
+    shape = layer.in_shapes[0] if layer.op == "transpose" and layer.is_costed else None
+    if shape is None or len(shape) != len(order):
+        return False
+    if layer.order:
+        return layer.order == order
+    return layer.out_shapes[0] == tuple(shape[n] for n in order)
+
+
+def _order(layer: Layer) -> tuple[int, ...]:
+    """Of a transpose; of one that does not tell it only what is known by its shapes."""
+    orders = (CHANNELS_FIRST, CHANNELS_LAST, _SWAPPED)
+    return layer.order or next((x for x in orders if transposes(layer, x)), ())
