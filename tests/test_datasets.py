@@ -67,7 +67,7 @@ def test_dataset_of_networks(path):
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     row = next(line for line in card.splitlines() if path.name in line)
     assert f" {100 * error:.1f} % | {unstable} |" in row
-    header = zoo.layer_header(stem.replace("_", "-"))
+    header = zoo.header(stem.replace("_", "-"), "networks")
     assert header["target"] == str(data.target)
     assert header["card"]["metrics"]["median_error"] < 8
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .graph.read import read_graph
     from .models import load, load_base, load_layers
     from .models.design import suggest
+    from .models.forecast import forecast
     from .ofa import export
     from .search import InfeasibleError, search
     from .spaces import Archs, space
@@ -32,6 +33,7 @@ __all__ = [
     "NetworkDataset",
     "Target",
     "export",
+    "forecast",
     "load",
     "load_base",
     "load_layers",
@@ -51,6 +53,7 @@ _PUBLIC = {
     "Graph": ("latcast.graph", "Graph"),
     "NetworkDataset": ("latcast.data", "NetworkDataset"),
     "Target": ("latcast.devices", "Target"),
+    "forecast": ("latcast.models.forecast", "forecast"),
     "export": ("latcast.ofa", "export"),
     "load": ("latcast.models", "load"),
     "load_base": ("latcast.models", "load_base"),

@@ -34,6 +34,15 @@ def write_model(path: str | Path, model: ModelFile) -> None:
         save_file(tensors, temporary, metadata={_METADATA_KEY: header})
 
 
+def read_header(path: str | Path) -> dict[str, Any]:
+    """The header of a model file; its arrays are not read.
+
+    Raises:
+        ValueError, FileNotFoundError: as :func:`read_model`.
+    """
+    return _read(path, arrays=False).header
+
+
 def read_model(path: str | Path) -> ModelFile:
     """Read a model file; nothing in it is executed.
 
@@ -42,6 +51,14 @@ def read_model(path: str | Path) -> ModelFile:
             finite, or has a newer schema version.
         FileNotFoundError: there is no such file.
     """
+    model = _read(path, arrays=True)
+    for name, tensor in model.tensors.items():
+        if tensor.dtype.kind not in "fiu" or not np.isfinite(tensor).all():
+            raise ValueError(f"{path}: the array {name!r} must hold finite numbers")
+    return model
+
+
+def _read(path: str | Path, *, arrays: bool) -> ModelFile:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -49,7 +66,8 @@ def read_model(path: str | Path) -> ModelFile:
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {}).get(_METADATA_KEY, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys() if arrays else ()
+            tensors = {name: file.get_tensor(name) for name in names}
     except (
         # The last two: element types that numpy has no name for.
         SafetensorError, json.JSONDecodeError, OSError, RecursionError, TypeError, AttributeError,
@@ -63,7 +81,4 @@ def read_model(path: str | Path) -> ModelFile:
             f"{path} has schema version {version}, this latcast reads up to {SCHEMA_VERSION}: "
             "upgrade with pip install -U latcast"
         )
-    for name, tensor in tensors.items():
-        if tensor.dtype.kind not in "fiu" or not np.isfinite(tensor).all():
-            raise ValueError(f"{path}: the array {name!r} must hold finite numbers")
     return ModelFile(header, tensors)

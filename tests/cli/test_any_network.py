@@ -189,7 +189,7 @@ def test_strict_is_about_unknown_costs_alone(latcast: Any, folder: Path) -> None
         (("squeezenet.onnx", "--device", "one.latcast", "--coverage", ".99"), 2, "ask for less"),
         (("squeezenet.onnx", "--device", "one.latcast", "--space", "fbnet"), 2, "leave it out"),
         (("arch.json", "--device", "tesla-p40", "--strict"), 2, "leave it out"),
-        (("arch.json", "--device", "one.latcast"), 1, "latcast.load_layers"),
+        (("arch.json", "--device", "one.latcast"), 2, "architectures need a model of"),
         (("space.latcast", "--device", "one.latcast"), 2, "must end in"),
     ],
 )
@@ -218,12 +218,15 @@ def test_shipped_models_by_name_and_by_device(latcast: Any, folder: Path, shippe
         "samsung-note10/ncnn/b1",
     ]
     network = ("predict", folder / "squeezenet.onnx", "--device", "epyc-genoa-2c")
-    assert "several layer models; name one: epyc-b1, epyc-b2" in latcast.error(*network, code=2)
+    rows = latcast.json(*network)["devices"]
+    assert [(d["device"], d["batch"]) for d in rows] == [("epyc-b1", 1), ("epyc-b2", 2)]
     assert targets("--device", "epyc-genoa-2c", "--batch", 2) == ["epyc-genoa-2c/openvino/b2"]
     assert targets("--device", "epyc-genoa-2c", "--runtime", "onnxruntime") == [
         "epyc-genoa-2c/onnxruntime/b1"
     ]
-    assert "it has epyc-b1, epyc-b2" in latcast.error(*network, "--batch", 8, code=2)
+    assert "it has epyc-b1 (epyc-genoa-2c/onnxruntime/b1), epyc-b2" in latcast.error(
+        *network, "--batch", 8, code=2
+    )
     assert "only epyc-b1, epyc-b2, phone are" in latcast.error(
         "predict", folder / "squeezenet.onnx", "--device", "tesla-p40", code=2
     )

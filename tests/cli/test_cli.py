@@ -411,8 +411,8 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 def test_interruption_is_one_line(start: Callable[..., subprocess.Popen[str]]) -> None:
     code = (
-        "import time\nfrom latcast.cli import _by_specification, main\n"
-        "_by_specification.load_model = lambda _: (print('go', flush=True), time.sleep(600))\n"
+        "import time\nfrom latcast.cli import main\nfrom latcast.models import resolve\n"
+        "resolve.open_shipped = lambda *_: (print('go', flush=True), time.sleep(600))\n"
         "main()"
     )
     process = start("-c", code, "search", "--device", "rtx-2080-ti", "--max-latency", 20,

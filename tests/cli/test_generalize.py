@@ -11,7 +11,7 @@ import pytest
 import latcast as library
 from latcast.data import LatencyDataset
 from latcast.devices import Target
-from latcast.models import BaseModel, load_any, zoo
+from latcast.models import BaseModel, load, zoo
 from latcast.spaces import space
 
 SPACE = space("ofa-mobilenet-v3")
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, latcast) -> Path:
 
 @pytest.mark.slow
 def test_several_datasets_make_a_base_model(latcast, folder):
-    base = load_any(folder / "base.latcast")
+    base = load(folder / "base.latcast")
     assert isinstance(base, BaseModel)
     assert [t.device for t in base.targets] == list(PRICES)
     files = [folder / f"{d}.parquet" for d in PRICES]
@@ -191,8 +191,10 @@ def test_a_device_is_predicted_from_its_specification(latcast, folder):
         "--precision", "fp16",
     )  # fmt: skip
     assert "no known target runs on x, only on simulator" in run.stderr
-    run = latcast("predict", arch, "--device", folder / "p40-own.latcast", "--batch", 4)
-    assert "is a model of tesla-p40/simulator/b1: --model, --batch" in run.stderr
+    message = latcast.error(
+        "predict", arch, "--device", folder / "p40-own.latcast", "--batch", 4, code=2
+    )
+    assert "must be a model of batch 4; it is one of tesla-p40/simulator/b1" in message
     cell = folder / "cell.json"
     cell.write_text(json.dumps(space("nasbench201").sample(1, 0).to_dicts()))
     assert "(read as ofa-mobilenet-v3; --space names another)" in latcast.error(
@@ -216,7 +218,7 @@ def test_a_device_is_predicted_from_its_specification(latcast, folder):
     )
 
 
-@pytest.mark.parametrize("name", zoo.base_names())
+@pytest.mark.parametrize("name", zoo.names("base"))
 def test_shipped_base_models_answer(latcast, tmp_path, name):
     card = latcast.json("models", name)
     assert len(card["sources"]) == len(card["card"]["metrics"])
@@ -228,6 +230,6 @@ def test_shipped_base_models_answer(latcast, tmp_path, name):
 
 
 def test_base_models_are_shipped():
-    assert zoo.base_names() == ["fbnet", "nasbench201", "ofa-mobilenet-v3"]
+    assert zoo.names("base") == ["fbnet", "nasbench201", "ofa-mobilenet-v3"]
     assert library.load_base("nasbench201").space.name == "nasbench201"
-    assert not set(zoo.base_names()) & set(zoo.names())
+    assert not set(zoo.names("base")) & set(zoo.names())

@@ -8,4 +8,20 @@ from __future__ import annotations
 
 from compare import Change
 
-CHANGES: tuple[Change, ...] = ()
+_ONE_DOOR = "one door: "
+_NOTES = _ONE_DOOR + "what the user should know of an answer stands in its row, too"
+_EXACT = _ONE_DOOR + "what was asked for is what the answer is for"
+_ROWS = _ONE_DOOR + "a device that cannot be answered has a row that says why; the others stay"
+_SEVERAL = _ONE_DOOR + "a device with several models has a row for each"
+_ORDER = _ONE_DOOR + "notes are told device by device"
+
+CHANGES: tuple[Change, ...] = (
+    Change("*", "*output.*.notes", "added", _NOTES),
+    Change("*", "*output.notes", "added", _NOTES),
+    Change("predict-archs", "*.notes", "value", _ORDER),
+    Change("predict-onnx", "0.*", "value", _ROWS),
+    Change("predict-target", "1.*", "value", _EXACT),  # --batch 1
+    Change("predict-target", "2.*", "value", _EXACT),  # --batch 64, which the model is of
+    Change("predict-target", "3.*", "value", _EXACT),  # --precision fp16
+    Change("refusals", "2.*", "value", _SEVERAL),
+)

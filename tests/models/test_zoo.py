@@ -33,14 +33,14 @@ def test_all_models_are_shipped_and_small() -> None:
 
 def test_a_layer_model_of_every_target_is_shipped() -> None:
     targets = {zoo.header(name)["target"] for name in zoo.names()}
-    for space in zoo.base_names():
-        targets |= {source["spec"]["target"] for source in zoo.base_header(space)["sources"]}
-    assert {zoo.layer_header(name)["target"] for name in zoo.layer_names()} == targets
+    for space in zoo.names("base"):
+        targets |= {source["spec"]["target"] for source in zoo.header(space, "base")["sources"]}
+    assert {zoo.header(name, "networks")["target"] for name in zoo.names("networks")} == targets
 
 
-@pytest.mark.parametrize("name", zoo.layer_names())
+@pytest.mark.parametrize("name", zoo.names("networks"))
 def test_every_layer_model_has_a_card_and_predicts(name: str) -> None:
-    card = zoo.layer_header(name)["card"]
+    card = zoo.header(name, "networks")["card"]
     assert all(d["licence"] in {"Apache-2.0", "MIT", "CC-BY-4.0"} for d in card["data"])
     assert "at random" in card["split"]
     assert card["metrics"]["median_error"] >= 0

@@ -17,7 +17,6 @@ import typer
 
 if TYPE_CHECKING:
     from latcast.data import Dataset
-    from latcast.models import BaseModel, Predictor
     from latcast.spaces import SearchSpace
 
 FAILED = 1
@@ -185,16 +184,6 @@ def print_metrics(scores: Mapping[str, float], *, title: str | None = None) -> N
     print_table(["score", "value"], rows, title=title)
 
 
-def note_table(predictor: Predictor, name: str, *, quiet: bool) -> None:
-    """Say so where a model was trained on sums of a lookup table."""
-    if any(t.startswith("exactly-additive") for t in predictor.fitted.card.get("traps", ())):
-        note(
-            f"note: {name} was trained on sums of a lookup table, not on measurements: its "
-            "interval tells how well the table is known, not the device",
-            quiet=quiet,
-        )
-
-
 def note(message: str, *, quiet: bool) -> None:
     """One line on stderr."""
     if not quiet:
@@ -256,51 +245,21 @@ def read_architectures(path: Path) -> list[Any]:
         UsageError: there is no such file.
         ValueError: it holds no JSON, or no architecture.
     """
+    from latcast.models.forecast import read_architectures as read
+
     check_usable(path)
+    return read(path)
+
+
+@contextmanager
+def resolving() -> Iterator[None]:
+    """A name inside that nothing answers to, or of a file that is not there, is wrong usage."""
+    from latcast.models.resolve import UnresolvedError
+
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} must hold an architecture as JSON; got: {error}") from None
-    items = content if isinstance(content, list) else [content]
-    if not items:
-        raise ValueError(f"{path} holds no architecture")
-    return items
-
-
-def load_model(name: str) -> Predictor:
-    """A predictor by the name of a device or by its file."""
-    from latcast import models
-
-    if name.endswith(".latcast"):
-        check_usable(Path(name))
-        is_base = models.is_base_model(name)
-    else:
-        is_base = name in models.zoo.base_names()
-    if is_base:
-        raise UsageError(
-            f"{name} is a base model of many targets: adapt it to one (latcast adapt {name} DATA), "
-            f"or predict a device by its specification (latcast predict --model {name})"
-        )
-    if name.endswith(".latcast"):
-        return models.load(name)
-    with usage():
-        return models.load(name)
-
-
-def load_any(name: str) -> Predictor | BaseModel:
-    """A predictor or a base model by its name or by its file."""
-    from latcast import models
-    from latcast._names import unknown_name
-    from latcast.models import zoo
-
-    if name.endswith(".latcast"):
-        check_usable(Path(name))
-        return models.load_any(name)
-    known = [*zoo.base_names(), *zoo.names()]
-    with usage():
-        if name not in known and not zoo.of_device(name):
-            raise UsageError(unknown_name("model", name, known))
-        return models.load_any(name)
+        yield
+    except (UnresolvedError, FileNotFoundError) as error:
+        raise UsageError(str(error)) from error
 
 
 def check_model_name(out: Path) -> None:

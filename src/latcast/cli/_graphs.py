@@ -45,13 +45,22 @@ def read_graph(path: Path, batch: int | None, shapes: Sequence[str] | None) -> G
         UsageError: there is no such file, it is of another kind, or a shape is no shape.
         ValueError: it cannot be read.
     """
-    given = dict(map(_shape, shapes or []))
+    given = parse_shapes(shapes)
     if not is_graph_file(path):
         raise UsageError(f"a model must end in {' or '.join(GRAPH_SUFFIXES)}; got {path}")
     check_usable(path)
     from latcast.graph.read import read_graph
 
     return read_graph(path, batch=batch, shapes=given)
+
+
+def parse_shapes(shapes: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    """Shapes of inputs, such as ``input=1x3x224x224``, by the names of the inputs.
+
+    Raises:
+        UsageError: one is no shape.
+    """
+    return dict(map(_shape, shapes or []))
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

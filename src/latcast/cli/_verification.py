@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ._by_specification import DEFAULT_SPACE
 from ._common import (
     INTERRUPTED,
     UsageError,
-    load_any,
     note,
     print_json,
+    resolving,
     usage,
 )
 from ._fronts import write_archs, write_front
@@ -179,16 +178,15 @@ def _model(
     name: str, space: SearchSpace | None, base: str | None
 ) -> tuple[Predictor | BaseModel, Device | None]:
     """A model, or a base model and the specification of a device."""
-    from latcast import models
     from latcast.devices import devices
-    from latcast.models import BaseModel
+    from latcast.models import load, load_base, zoo
+    from latcast.models.resolve import DEFAULT_SPACE
 
-    known = (*models.zoo.names(), *models.zoo.base_names())
-    if name.endswith(".latcast") or name in known or name not in devices():
-        return load_any(name), None
-    found = load_any(base or (space.block_space if space else DEFAULT_SPACE))
-    if not isinstance(found, BaseModel):
-        raise UsageError(f"--model must be a base model of many targets; {base} is for one")
+    known = (*zoo.names(), *zoo.names("base"))
+    with resolving():
+        if name.endswith(".latcast") or name in known or name not in devices():
+            return load(name, space=space), None
+        found = load_base(base or (space.block_space if space else DEFAULT_SPACE))
     return found, devices()[name]
 
 

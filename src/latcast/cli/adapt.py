@@ -19,13 +19,12 @@ from ._common import (
     UsageError,
     check_model_name,
     fails_cleanly,
-    load_any,
     note,
     print_json,
     print_metrics,
     read_any_data,
+    resolving,
 )
-from ._layer_models import load_with_data
 
 if TYPE_CHECKING:
     from latcast.data import Dataset
@@ -71,13 +70,13 @@ def command(
     from latcast._names import unknown_name
     from latcast.models import LayerPredictor, adaptation
     from latcast.models.evaluation import evaluate_any
+    from latcast.models.resolve import load_with_data
 
     check_model_name(out)
     if method not in adaptation.METHODS:
         raise UsageError(unknown_name("method", method, list(adaptation.METHODS)))
-    known, dataset = load_with_data(
-        model, lambda: read_any_data(data, space, target, format_), load_any
-    )
+    with resolving():
+        known, dataset = load_with_data(model, lambda: read_any_data(data, space, target, format_))
     few, rest = _choose(dataset, samples, seed, quiet=quiet)
     adapted = _adapt(known, few, method, seed)
     card = adapted.fitted.card

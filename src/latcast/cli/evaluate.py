@@ -15,12 +15,11 @@ from ._common import (
     SpaceName,
     TargetName,
     fails_cleanly,
-    load_model,
     print_json,
     print_metrics,
     read_any_data,
+    resolving,
 )
-from ._layer_models import load_with_data
 
 
 @fails_cleanly
@@ -39,10 +38,12 @@ def command(
     Example: latcast evaluate rtx.latcast measured.parquet
     """
     from latcast.models.evaluation import evaluate_any
+    from latcast.models.resolve import load_with_data
 
-    predictor, dataset = load_with_data(
-        model, lambda: read_any_data(data, space, target, format_), load_model
-    )
+    with resolving():
+        predictor, dataset = load_with_data(
+            model, lambda: read_any_data(data, space, target, format_), scored=True
+        )
     scores = evaluate_any(predictor, dataset)
     if json:
         print_json({"model": model, "data": str(data), "rows": len(dataset), "metrics": scores})

@@ -36,14 +36,14 @@ def command(
 
     Example: latcast models rtx-2080-ti
     """
-    from latcast._model_file import read_model
+    from latcast._model_file import read_header
 
     if name is None:
         _list(json=json)
         return
     if name.endswith(".latcast"):
         check_usable(Path(name))
-        headers = [read_model(name).header]
+        headers = [read_header(name)]
         if not _is_base(headers[0]) and not {"kind", "target", "card"} <= set(headers[0]):
             raise ValueError(f"{name} is no latency model")
     else:
@@ -66,15 +66,15 @@ def _shipped(name: str) -> list[dict[str, Any]]:
     from latcast._names import unknown_name
     from latcast.models import zoo
 
-    headers = []
-    if name in zoo.base_names():
-        headers.append(zoo.base_header(name))
-    elif name in zoo.names() or zoo.of_device(name):
-        headers.append(zoo.header(name))
-    if name in zoo.layer_names() or (not headers and zoo.layers_of_device(name)):
-        headers.append(zoo.layer_header(name))
+    roles: tuple[zoo.Role, ...] = ("base", "space", "networks")
+    headers = [zoo.header(name, role) for role in roles if name in zoo.names(role)]
     if not headers:
-        known = dict.fromkeys([*zoo.names(), *zoo.base_names(), *zoo.layer_names()])
+        models = [(n, role) for role in roles[1:] for n in zoo.of_device(name, role)]
+        if len(several := dict.fromkeys(n for n, _ in models)) > 1:
+            raise UsageError(f"{name} has several models; name one: {', '.join(several)}")
+        headers = [zoo.header(n, role) for n, role in models]
+    if not headers:
+        known = dict.fromkeys(n for role in ("space", "base", "networks") for n in zoo.names(role))
         raise UsageError(unknown_name("model", name, list(known)))
     return headers
 
@@ -89,8 +89,8 @@ def _list(*, json: bool) -> None:
     from latcast.models import zoo
 
     headers = {n: zoo.header(n) for n in zoo.names()}
-    bases = {n: zoo.base_header(n) for n in zoo.base_names()}
-    layers = {n: zoo.layer_header(n) for n in zoo.layer_names()}
+    bases = {n: zoo.header(n, "base") for n in zoo.names("base")}
+    layers = {n: zoo.header(n, "networks") for n in zoo.names("networks")}
     if json:
         of_spaces = [{"name": n, **_public(h)} for n, h in (headers | bases).items()]
         print_json([*of_spaces, *({"name": n, **_public(h)} for n, h in layers.items())])

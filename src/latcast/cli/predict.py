@@ -1,4 +1,4 @@
-"""``latcast predict``: how long architectures take on devices."""
+"""``latcast predict``: how long networks take on devices."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._by_specification import Wish
 from ._common import (
+    FAILED,
     Debug,
     Devices,
     Json,
     Quiet,
     UsageError,
+    check_usable,
     fails_cleanly,
     find_space,
     note,
-    note_table,
     print_json,
     print_table,
-    read_architectures,
+    resolving,
 )
-from ._graphs import GRAPH_SUFFIXES, GraphShapes, is_graph_file
-from ._layer_models import Settings
-from ._predict_graph import Request, run
+from ._graph_tables import print_network
+from ._graphs import GRAPH_SUFFIXES, GraphShapes, is_graph_file, parse_shapes
 
 if TYPE_CHECKING:
-    from latcast.models import Predictor
-    from latcast.spaces import Archs, SearchSpace
+    from latcast.models.forecast import Forecast
+
+Record = dict[str, Any]
 
 
 @fails_cleanly
@@ -44,7 +44,7 @@ def command(
         list[str],
         typer.Option(
             "--device",
-            help="A shipped model, a device of the catalogue, or a .latcast file; repeatable.",
+            help="A shipped model, a device, a target, or a .latcast file; repeatable.",
         ),
     ],
     model: Annotated[
@@ -53,13 +53,16 @@ def command(
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option("--batch", min=1, help="Of the target, where the device leaves a choice."),
+        typer.Option("--batch", min=1, help="Of the target; what is given holds exactly."),
     ] = None,
     precision: Annotated[
         str | None, typer.Option("--precision", help="Likewise, such as fp16.")
     ] = None,
     runtime: Annotated[
         str | None, typer.Option("--runtime", help="Likewise, such as onnxruntime.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Likewise, of the CPU.")
     ] = None,
     space: Annotated[
         str | None,
@@ -86,32 +89,38 @@ def command(
 ) -> None:
     """Predict latency, and where the milliseconds go.
 
-    Of an architecture, a device without a model of its own is predicted from its specification,
-    with a wide interval; so is any device when --model, --batch, --precision or --runtime asks for
-    it. Of a model's file, these choose among the layer models of a device.
+    What --batch, --precision, --runtime and --threads ask for is what the answer is for: by the
+    device's own model, by another shipped model of it, or, for architectures, by its
+    specification, with a wide interval. A device with several models that fit has a row for each.
 
     Example: latcast predict arch.json --device samsung-note10 --device tesla-p40
     """
     if not 0 < coverage < 1:
         raise UsageError(f"--coverage must be between 0 and 1, such as 0.9; got {coverage}")
-    if is_graph_file(network):
+    is_graph = is_graph_file(network)
+    if is_graph:
         _check_options("architectures", {"--model": model, "--space": space})
-        settings = Settings(batch, precision, runtime)
-        request = Request(
-            network, device, settings, shape or [], coverage, layers, strict=strict, page=html
-        )
-        run(request, json=json, quiet=quiet)
-        return
-    if network.suffix.lower() != ".json":
-        raise UsageError(
-            f"what to predict must end in {', '.join(GRAPH_SUFFIXES)} (a model) or .json "
-            f"(architectures); got {network}"
-        )
-    _check_options("models' files", {"--shape": shape, "--strict": strict, "--html": html})
-    wish = Wish(
-        model, batch or 1, precision or "fp32", runtime, find_space(space) if space else None
-    )
-    _predict_architectures(network, device, wish, coverage, json=json, quiet=quiet)
+    else:
+        _check_options("models' files", {"--shape": shape, "--strict": strict, "--html": html})
+    _check_files(network, html)
+    found = _forecast(
+        network, device, runtime=runtime, batch=batch, precision=precision, threads=threads,
+        space=find_space(space) if space else None, base=model, coverage=coverage,
+        shapes=parse_shapes(shape), strict=strict,
+    )  # fmt: skip
+    _tell(found, quiet=quiet)
+    if html is not None:
+        _write_page(html, found.answered, quiet=quiet)
+    if json:
+        print_json(found.record)
+    elif is_graph:
+        print_network(found.answered, layers)
+    else:
+        for row in found.rows:
+            if "error" not in row:
+                _print(row)
+    if found.errors:
+        raise typer.Exit(FAILED)
 
 
 def _check_options(what: str, options: Mapping[str, object]) -> None:
@@ -121,71 +130,46 @@ def _check_options(what: str, options: Mapping[str, object]) -> None:
             raise UsageError(f"{name} is for {what}; leave it out")
 
 
-def _predict_architectures(
-    path: Path, device: list[str], wish: Wish, coverage: float, *, json: bool, quiet: bool
-) -> None:
-    asked = wish.space
-    predictors = {name: wish.predictor(name, quiet=quiet) for name in device}
-    for name, p in predictors.items():
-        if asked is not None and asked.block_space != p.space.name:
-            raise UsageError(f"{name} is for {p.space.name}; it knows nothing of {asked.name}")
-    items = read_architectures(path)
-    results = []
-    for name, p in predictors.items():
-        archs = _parse(items, asked or p.space)
-        _note_doubts(name, p, archs, coverage, quiet=quiet)
-        results.append(_result(name, p, archs, coverage))
-    if json:
-        print_json(results)
-        return
-    for result in results:
-        _print(result)
+def _check_files(network: Path, page: Path | None) -> None:
+    """Make sure that there is something to read, and that a page can be written."""
+    from latcast._files import check_writable
 
-
-def _parse(items: list[Any], space: SearchSpace) -> Archs:
-    try:
-        return space.parse(items)
-    except ValueError as error:
-        raise ValueError(f"{error} (read as {space.name}; --space names another)") from error
-
-
-def _result(name: str, predictor: Predictor, archs: Archs, coverage: float) -> dict[str, Any]:
-    predicted = predictor.predict(archs)
-    explanation = predictor.explain(archs)
-    lower, upper = (
-        predictor.predict_interval(archs, coverage) if predictor.covers(coverage) else (None, None)
-    )
-    table = predictor.space.block_table
-    costs = archs.space.costs(archs).to_dicts()
-    networks = []
-    for n in range(len(archs)):
-        used = explanation.block_ids[n] < len(table)
-        blocks = [
-            {"block": table.blocks[i].name, "ms": ms}
-            for i, ms in zip(
-                explanation.block_ids[n][used].tolist(),
-                explanation.blocks_ms[n][used].tolist(),
-                strict=True,
-            )
-        ]
-        networks.append(
-            {
-                "latency_ms": float(predicted[n]),
-                "lower_ms": None if lower is None else float(lower[n]),
-                "upper_ms": None if upper is None else float(upper[n]),
-                "costs": costs[n],
-                "blocks": blocks,
-                "network_ms": float(explanation.network_ms[n]),
-            }
+    if not is_graph_file(network) and network.suffix.lower() != ".json":
+        raise UsageError(
+            f"what to predict must end in {', '.join(GRAPH_SUFFIXES)} (a model) or .json "
+            f"(architectures); got {network}"
         )
-    return {
-        "device": name,
-        "target": str(predictor.target),
-        "basis": "specification" if predictor.fitted.card.get("rows") == 0 else "measurements",
-        "space": archs.space.name,
-        "coverage": coverage,
-        "architectures": networks,
-    }
+    check_usable(network)
+    if page is not None:
+        check_writable(page)
+
+
+def _forecast(network: Path, device: list[str], **options: Any) -> Forecast:
+    from latcast.models.forecast import forecast
+
+    with resolving():
+        return forecast(network, device, **options)
+
+
+def _tell(found: Forecast, *, quiet: bool) -> None:
+    """Notes and errors of all rows, and notes of the record, on stderr."""
+    for row in found.rows:
+        for text in row.get("notes", ()):
+            note(f"note: {text}", quiet=quiet)
+        if "error" in row:
+            typer.echo(f"error: {row['device']}: {row['error']}", err=True)
+    if isinstance(found.record, dict):
+        for text in found.record["notes"]:
+            note(f"note: {text}", quiet=quiet)
+
+
+def _write_page(path: Path, record: Record, *, quiet: bool) -> None:
+    from latcast._files import atomic_path
+    from latcast.report.network_page import network_page
+
+    with atomic_path(path) as temporary:
+        temporary.write_text(network_page(record), encoding="utf-8")
+    note(f"wrote {path}", quiet=quiet)
 
 
 def _print(result: dict[str, Any]) -> None:
@@ -215,20 +199,3 @@ def _print(result: dict[str, Any]) -> None:
     parts.append(("whole network (no single block)", only["network_ms"]))
     shares = [[name, f"{ms:.3f}", f"{100 * ms / only['latency_ms']:.1f}"] for name, ms in parts]
     print_table(["block", "ms", "%"], shares, title="where the milliseconds go")
-
-
-def _note_doubts(
-    name: str, predictor: Predictor, archs: Archs, coverage: float, *, quiet: bool
-) -> None:
-    note_table(predictor, name, quiet=quiet)
-    if not predictor.covers(coverage):
-        note(f"note: {name} has too little calibration for {coverage:g} intervals", quiet=quiet)
-    seen = predictor.fitted.seen.get("r", [])
-    unseen = set(archs.space.expand(archs).genes[:, -1].tolist()) - set(seen)
-    if seen and unseen:
-        note(
-            f"note: {name} was trained on resolutions {', '.join(map(str, seen))}; at "
-            f"{', '.join(map(str, sorted(unseen)))} it extrapolates, and its interval is too "
-            "narrow there",
-            quiet=quiet,
-        )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._by_specification import Wish
 from ._common import (
     INTERRUPTED,
     Debug,
@@ -23,15 +22,17 @@ from ._common import (
     fails_cleanly,
     find_space,
     note,
-    note_table,
     print_json,
+    resolving,
     usage,
 )
 from ._fronts import front_records, print_found, print_front, records, write_archs, write_front
 from ._quantities import parse_budgets, parse_count, parse_duration
 
 if TYPE_CHECKING:
+    from latcast.models import Predictor, TargetQuery
     from latcast.search import Method, Progress, SearchResult
+    from latcast.spaces import SearchSpace
 
 
 @fails_cleanly
@@ -109,19 +110,18 @@ def command(
         typer.Option("--model", help="Base model for devices by their specification alone."),
     ] = None,
     batch: Annotated[
-        int,
-        typer.Option("--batch", min=1, help="Of a device by its specification, and of --verify."),
-    ] = 1,
+        int | None,
+        typer.Option("--batch", min=1, help="Of the target; of --verify, 1 by default."),
+    ] = None,
     precision: Annotated[
-        str,
-        typer.Option("--precision", help="Of a device by its specification, and of --verify."),
-    ] = "fp32",
+        str | None,
+        typer.Option("--precision", help="Of the target; of --verify, fp32 by default."),
+    ] = None,
     runtime: Annotated[
         str | None,
         typer.Option(
             "--runtime",
-            help="Of a device by its specification, the base's by default; and of --verify, "
-            "onnxruntime by default.",
+            help="Of the target; of --verify, onnxruntime by default.",
         ),
     ] = None,
     verify: Annotated[
@@ -168,6 +168,7 @@ def command(
 
     Example: latcast search --device samsung-note10 --max-latency 20 --confidence 0.9
     """
+    from latcast.models import TargetQuery
     from latcast.search import InfeasibleError
     from latcast.search import search as run
 
@@ -201,15 +202,18 @@ def command(
 
         if runtime is not None:
             given["runtime"] = runtime
-        check = Check(verify, batch=batch, precision=precision, resume=resume, **given)
+        check = Check(
+            verify, batch=batch or 1, precision=precision or "fp32", resume=resume, **given
+        )
         verified_search(
             device[0], asked, check, base=model, max_latency_ms=budgets, out=out, front=front,
             json=json, quiet=quiet, **options,
         )  # fmt: skip
         return
     _check_checkpoint(checkpoint, resume=resume)
-    wish = Wish(model, batch, precision, runtime, asked)
-    predictors = [wish.predictor(name, quiet=quiet) for name in device]
+    predictors = _predictors(
+        device, TargetQuery(runtime, batch, precision), asked, model, quiet=quiet
+    )
     the_space = asked or predictors[0].space
     title = f"searching {the_space.name}"
     with usage(InfeasibleError), _bar(title, quiet=quiet) as progress:
@@ -234,6 +238,27 @@ def command(
         note(f"wrote {front}", quiet=quiet)
     if result.stopped == "interrupted":
         raise typer.Exit(INTERRUPTED)
+
+
+def _predictors(
+    names: list[str],
+    query: TargetQuery,
+    space: SearchSpace | None,
+    base: str | None,
+    *,
+    quiet: bool,
+) -> list[Predictor]:
+    """One predictor of architectures for each name."""
+    from latcast.models.resolve import resolve_one
+
+    predictors = []
+    for name in names:
+        with resolving():
+            found = resolve_one(name, query, space=space, base=base)
+        for text in found.notes:
+            note(f"note: {text}", quiet=quiet)
+        predictors.append(found.of_space)
+    return predictors
 
 
 def _given(verify: int | None, **options: Any) -> dict[str, Any]:
@@ -347,5 +372,8 @@ def _show(
         f"{len(result.front)} in the front",
         quiet=quiet,
     )
+    from latcast.models.forecast import from_table, is_from_table
+
     for name, predictor in zip(names, result.predictors, strict=True):
-        note_table(predictor, name, quiet=quiet)
+        if is_from_table(predictor):
+            note(f"note: {from_table(name)}", quiet=quiet)

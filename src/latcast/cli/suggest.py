@@ -17,10 +17,10 @@ from ._common import (
     UsageError,
     fails_cleanly,
     find_space,
-    load_any,
     note,
     print_json,
     read_data,
+    resolving,
     usage,
 )
 
@@ -56,9 +56,11 @@ def command(
 
     Example: latcast suggest --space ofa-mobilenet-v3 --samples 10 > archs.json
     """
+    from latcast.models import load
     from latcast.models.design import suggest
 
-    base = None if model is None else load_any(model)
+    with resolving():
+        base = None if model is None else load(model)
     the_space = _space(space, base.space if base is not None else None)
     known = None if measured is None else _known(measured, the_space, target, format_)
     with usage():

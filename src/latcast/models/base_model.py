@@ -316,16 +316,6 @@ class BaseModel:
         return self
 
 
-def is_base_model(path: str | Path) -> bool:
-    """Whether a model file holds a base model.
-
-    Raises:
-        ValueError: the file is damaged.
-        FileNotFoundError: there is no such file.
-    """
-    return bool(read_model(path).header.get("kind") == KIND)
-
-
 def _check(datasets: Sequence[LatencyDataset]) -> None:
     if len(datasets) < LEAST_TARGETS:
         raise ValueError(

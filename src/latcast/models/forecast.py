@@ -1,68 +1,363 @@
-"""What is forecast of a network on devices, as one record that tables and pages are made from."""
+"""What is forecast of networks on devices, as one record that tables and pages are made from."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from latcast._files import check_file
 from latcast.devices import Target, devices
 from latcast.graph import OPERATORS, Graph
-from latcast.models.layers import Doubt, KernelForecast, LayerExplanation, LayerPredictor
+from latcast.models.layers import Doubt, KernelForecast, LayerExplanation
+from latcast.spaces import Archs, SearchSpace
+from latcast.spaces import space as find_space
+
+from ._base import Predictor
+from .base_model import BaseModel
+from .resolve import Resolved, TargetQuery, UnresolvedError, resolve
+
+Record = dict[str, Any]
+GraphOf = Callable[[int], Graph]
+"""A network by its batch."""
+
+GRAPH_SUFFIXES = (".onnx", ".pt2")
+"""Of files that hold any network."""
 
 _CARD = (
     "data", "rows", "families", "split", "metrics", "metrics_by_family", "licence", "note", "base",
 )  # fmt: skip
 """Entries of a model's card that the record repeats."""
+MOST_LISTED = 5
+"""Operators that an error names."""
 
 
-def network_record(
-    name: str,
-    graphs: Mapping[int, Graph],
-    models: Mapping[str, LayerPredictor],
+@dataclass(frozen=True)
+class Forecast:
+    """What was forecast.
+
+    Attributes:
+        record: what JSON can hold, as ``latcast predict --json`` prints it.
+        rows: those of it that belong to a device each, in the order in which they were asked for;
+            a device that cannot be answered has ``device`` and ``error``.
+        errors: of the devices that cannot be answered.
+    """
+
+    record: Any
+    rows: list[Record]
+    errors: list[Exception]
+
+    def to_dict(self) -> Any:
+        """The record."""
+        return self.record
+
+    @property
+    def answered(self) -> Record:
+        """The record of a graph without the devices that cannot be answered."""
+        return {**self.record, "devices": [row for row in self.rows if "error" not in row]}
+
+
+def forecast(
+    networks: str | Path | Graph | Archs,
+    devices: str | Path | Sequence[str | Path],
+    *,
+    runtime: str | None = None,
+    batch: int | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    space: str | SearchSpace | None = None,
+    base: str | Path | BaseModel | None = None,
     coverage: float = 0.9,
-) -> dict[str, Any]:
-    """Forecasts of one network on several devices: milliseconds, kernels, doubts.
+    shapes: dict[str, tuple[int, ...]] | None = None,
+    strict: bool = False,
+) -> Forecast:
+    """How long networks take on devices, and where the milliseconds go.
 
     Args:
-        name: of the network.
-        graphs: the network by batch size, one for each batch of a model's target.
-        models: a fitted layer model for each device, by the name that the user gave.
-        coverage: of the intervals.
-
-    Returns:
-        What JSON can hold: ``network`` (layers and costs, of the first device's batch),
-        ``coverage``, ``uncosted`` (operators whose cost nobody knows, with their layers), and
-        ``devices``, each with its target, latency, interval, costs, kernels, doubts, the share
-        that uncosted operators are estimated to take, specification and model card.
+        networks: a graph, or the file of one (``.onnx``, ``.pt2``); architectures, or a JSON file
+            of one or of a list of them.
+        devices: what :func:`latcast.models.resolve.resolve` takes: shipped models, devices,
+            targets, model files; of each, all that fit are answered for.
+        runtime: of the targets; what is given holds exactly.
+        batch: likewise.
+        precision: likewise.
+        threads: likewise, of the CPU.
+        space: of architectures in a file; that of the model by default.
+        base: base model for architectures on devices by their specification.
+        coverage: of the intervals, between 0 and 1.
+        shapes: of inputs that a graph's file leaves open, by their names.
+        strict: whether an operator of unknown cost is an error.
 
     Raises:
-        ValueError: ``coverage`` asks for more than a model can tell.
+        ValueError: no device can be answered, the networks cannot be read, or ``strict`` and the
+            cost of an operator is not known.
+        FileNotFoundError: there is no such file.
     """
-    first = graphs[next(iter(models.values())).target.batch]
-    forecasts = [
-        _device(device, model, graphs[model.target.batch], coverage)
-        for device, model in models.items()
-    ]
+    names = [devices] if isinstance(devices, str | Path) else list(devices)
+    query = TargetQuery(runtime, batch, precision, threads)
+    the_space = find_space(space) if isinstance(space, str) else space
+    if isinstance(networks, str | Path) and Path(networks).suffix.lower() == ".json":
+        items = read_architectures(Path(networks))
+        return _of_archs(lambda s: _parsed(items, s), names, query, the_space, base, coverage)
+    if isinstance(networks, Archs):
+        archs = networks
+        return _of_archs(lambda _: archs, names, query, archs.space, base, coverage)
+    graph_of = _graph_of(networks, shapes or {})
+    if isinstance(networks, Graph):
+        return _of_graph(networks.name, graph_of, names, query, coverage, strict=strict)
+    found = _of_graph(str(networks), graph_of, names, query, coverage, strict=strict)
+    return replace(found, record={"file": str(networks), **found.record})
+
+
+Answer = Callable[[Resolved], Record]
+
+
+class UnsupportedOperatorError(ValueError):
+    """The cost of an operator is not known: the network's fault, not a device's."""
+
+
+def _rows(
+    names: Sequence[str | Path], find: Callable[[str], list[Resolved]], answer: Answer
+) -> tuple[list[Record], list[Exception]]:
+    """A row for every predictor of every name, or the reason why there is none.
+
+    Raises:
+        Exception: the first of the reasons, where no name can be answered.
+    """
+    rows: list[Record] = []
+    errors: list[Exception] = []
+
+    def attempt(name: str, make: Callable[[], list[Any]]) -> list[Any]:
+        try:
+            return make()
+        except UnsupportedOperatorError:
+            raise
+        except (ValueError, FileNotFoundError) as error:
+            errors.append(error)
+            rows.append({"device": name, "error": " ".join(str(error).split())})
+            return []
+
+    for name in map(str, names):
+        for found in attempt(name, lambda name=name: find(name)):  # type: ignore[misc]
+            rows += attempt(found.name, lambda found=found: [answer(found)])  # type: ignore[misc]
+    if len(errors) == len(rows) and errors:
+        raise errors[0]
+    return rows, errors
+
+
+# --- architectures ----------------------------------------------------------------------------
+
+
+def read_architectures(path: Path) -> list[Any]:
+    """Architectures in the field's own form from a JSON file: one, or a list of them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no JSON, or no architecture.
+    """
+    check_file(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} must hold an architecture as JSON; got: {error}") from None
+    items = content if isinstance(content, list) else [content]
+    if not items:
+        raise ValueError(f"{path} holds no architecture")
+    return items
+
+
+def _parsed(items: list[Any], space: SearchSpace) -> Archs:
+    try:
+        return space.parse(items)
+    except ValueError as error:
+        raise ValueError(f"{error} (read as {space.name}; --space names another)") from error
+
+
+def _of_archs(
+    archs_of: Callable[[SearchSpace], Archs],
+    names: Sequence[str | Path],
+    query: TargetQuery,
+    space: SearchSpace | None,
+    base: str | Path | BaseModel | None,
+    coverage: float,
+) -> Forecast:
+    def answer(found: Resolved) -> Record:
+        return _archs_row(found, archs_of(space or found.of_space.space), coverage)
+
+    rows, errors = _rows(names, lambda name: resolve(name, query, space=space, base=base), answer)
+    return Forecast(rows, rows, errors)
+
+
+def _archs_row(found: Resolved, archs: Archs, coverage: float) -> Record:
+    predictor = found.of_space
+    predicted = predictor.predict(archs)
+    explanation = predictor.explain(archs)
+    lower, upper = (
+        predictor.predict_interval(archs, coverage) if predictor.covers(coverage) else (None, None)
+    )
+    table = predictor.space.block_table
+    costs = archs.space.costs(archs).to_dicts()
+    networks = []
+    for n in range(len(archs)):
+        used = explanation.block_ids[n] < len(table)
+        blocks = zip(
+            explanation.block_ids[n][used].tolist(),
+            explanation.blocks_ms[n][used].tolist(),
+            strict=True,
+        )
+        networks.append(
+            {
+                "latency_ms": float(predicted[n]),
+                "lower_ms": None if lower is None else float(lower[n]),
+                "upper_ms": None if upper is None else float(upper[n]),
+                "costs": costs[n],
+                "blocks": [{"block": table.blocks[i].name, "ms": ms} for i, ms in blocks],
+                "network_ms": float(explanation.network_ms[n]),
+            }
+        )
     return {
-        "network": {
-            "name": name,
-            "layers": sum(x.kind != "view" for x in first.layers),
-            "kernels": len(forecasts[0]["kernels"]),
-            **forecasts[0]["costs"],
-        },
+        "device": found.name,
+        "target": str(predictor.target),
+        "basis": found.basis,
+        "space": archs.space.name,
         "coverage": coverage,
-        "uncosted": _uncosted(first),
-        "devices": forecasts,
+        "architectures": networks,
+        "notes": [*found.notes, *_doubts_of_archs(found.name, predictor, archs, coverage)],
     }
 
 
-def _device(name: str, model: LayerPredictor, graph: Graph, coverage: float) -> dict[str, Any]:
+def _doubts_of_archs(name: str, predictor: Predictor, archs: Archs, coverage: float) -> list[str]:
+    """What may be wrong about a forecast of architectures."""
+    notes = []
+    if is_from_table(predictor):
+        notes.append(from_table(name))
+    if not predictor.covers(coverage):
+        notes.append(f"{name} has too little calibration for {coverage:g} intervals")
+    seen = predictor.fitted.seen.get("r", [])
+    unseen = set(archs.space.expand(archs).genes[:, -1].tolist()) - set(seen)
+    if seen and unseen:
+        notes.append(
+            f"{name} was trained on resolutions {', '.join(map(str, seen))}; at "
+            f"{', '.join(map(str, sorted(unseen)))} it extrapolates, and its interval is too "
+            "narrow there"
+        )
+    return notes
+
+
+def is_from_table(predictor: Predictor) -> bool:
+    """Whether a model was trained on sums of a lookup table."""
+    return any(t.startswith("exactly-additive") for t in predictor.fitted.card.get("traps", ()))
+
+
+def from_table(name: str) -> str:
+    """What that means, of a model of this name."""
+    return (
+        f"{name} was trained on sums of a lookup table, not on measurements: its interval tells "
+        "how well the table is known, not the device"
+    )
+
+
+# --- graphs -----------------------------------------------------------------------------------
+
+
+def _graph_of(network: str | Path | Graph, shapes: dict[str, tuple[int, ...]]) -> GraphOf:
+    """The network by its batch; a file is read once for each."""
+    if isinstance(network, Graph):
+        return lambda _batch: network
+    path, known = Path(network), dict[int, Graph]()
+    if path.suffix.lower() not in GRAPH_SUFFIXES:
+        raise ValueError(
+            f"what to predict must end in {', '.join(GRAPH_SUFFIXES)} (a model) or .json "
+            f"(architectures); got {path}"
+        )
+    check_file(path)
+
+    def read(batch: int) -> Graph:
+        from latcast.graph.read import read_graph
+
+        if batch not in known:
+            known[batch] = read_graph(path, batch=batch, shapes=shapes)
+        return known[batch]
+
+    return read
+
+
+def _of_graph(
+    name: str,
+    graph_of: GraphOf,
+    names: Sequence[str | Path],
+    query: TargetQuery,
+    coverage: float,
+    *,
+    strict: bool,
+) -> Forecast:
+    graphs: list[Graph] = []
+
+    def answer(found: Resolved) -> Record:
+        _check_coverage(found, coverage)
+        graph = graph_of(found.of_networks.target.batch)
+        if strict and graph.uncosted:
+            raise UnsupportedOperatorError(_uncosted_message(name, graph))
+        graphs.append(graph)
+        return graph_row(found, graph, coverage)
+
+    rows, errors = _rows(names, lambda name: resolve(name, query, role="networks"), answer)
+    record = graph_record(Path(name).name, graphs[0], rows, coverage)
+    return Forecast(record, rows, errors)
+
+
+def graph_record(name: str, graph: Graph, rows: list[Record], coverage: float) -> Record:
+    """The record of a network's forecasts.
+
+    Args:
+        name: of the network.
+        graph: the network at the batch of the first answer.
+        rows: of :func:`graph_row`, or with an ``error``.
+        coverage: of the intervals.
+
+    Returns:
+        What JSON can hold: ``network`` (layers and costs, of that batch), ``coverage``,
+        ``uncosted`` (operators whose cost nobody knows, with their layers), and ``devices``, each
+        with its target, latency, interval, costs, kernels, doubts, the share that uncosted
+        operators are estimated to take, specification and model card.
+    """
+    first = next(row for row in rows if "error" not in row)
+    batches = sorted({row["batch"] for row in rows if "error" not in row})
+    notes = []
+    if len(batches) > 1:
+        notes.append(
+            f"batches differ ({', '.join(map(str, batches))}); the milliseconds are those of a "
+            "whole batch"
+        )
+    return {
+        "network": {
+            "name": name,
+            "layers": sum(x.kind != "view" for x in graph.layers),
+            "kernels": len(first["kernels"]),
+            **first["costs"],
+        },
+        "coverage": coverage,
+        "uncosted": _uncosted(graph),
+        "devices": rows,
+        "notes": notes,
+    }
+
+
+def graph_row(resolved: Resolved, graph: Graph, coverage: float) -> Record:
+    """What is forecast of a network on one target.
+
+    Raises:
+        ValueError: ``coverage`` asks for more than the model can tell.
+    """
+    model = resolved.of_networks
     found = model.explain(graph, coverage)
     kernels = [_kernel(k, found.ms) for k in found.kernels]
     target = model.target
     return {
-        "device": name,
+        "device": resolved.name,
         "target": str(target),
         "batch": target.batch,
         "latency_ms": found.ms,
@@ -78,7 +373,27 @@ def _device(name: str, model: LayerPredictor, graph: Graph, coverage: float) -> 
         "kernels": kernels,
         "specification": _specification(target),
         "model": {key: model.card[key] for key in _CARD if key in model.card},
+        "notes": resolved.notes,
     }
+
+
+def _check_coverage(found: Resolved, coverage: float) -> None:
+    model = found.of_networks
+    if not model.covers(coverage):
+        raise UnresolvedError(
+            f"--coverage {coverage:g} asks for more than {found.name} can tell: it was made from "
+            f"{model.card.get('rows')} measurements; ask for less"
+        )
+
+
+def _uncosted_message(name: str, graph: Graph) -> str:
+    counts = sorted(graph.uncosted.items(), key=lambda item: -item[1])
+    names = ", ".join(f"{name} x {n}" for name, n in counts[:MOST_LISTED])
+    more = f" and {len(counts) - MOST_LISTED} others" if len(counts) > MOST_LISTED else ""
+    return (
+        f"{name}: all operators must have a known cost with --strict; the cost of {names}{more} is "
+        "not known: leave --strict out for a forecast that estimates them"
+    )
 
 
 def _kernel(kernel: KernelForecast, total_ms: float) -> dict[str, Any]:

@@ -1,127 +1,108 @@
-"""Shipped models, each a ``*.latcast`` file whose header holds its card."""
+"""Shipped models, each a ``*.latcast`` file whose header holds its card.
+
+A model's *role* is what it answers: ``space`` (architectures of one space on one target),
+``networks`` (any network on one target), ``base`` (architectures of one space on any target) or
+``accuracy``. The name of a file tells its role, so that a name is found without opening a file.
+"""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from latcast._model_file import read_model
+from latcast._model_file import read_header
 from latcast._names import unknown_name
+from latcast.devices import Target
 
-_SUFFIX = ".latcast"
-_ACCURACY_SUFFIX = ".accuracy.latcast"
-_BASE_SUFFIX = ".base.latcast"
-_LAYERS_SUFFIX = ".layers.latcast"
-_OTHERS = (_ACCURACY_SUFFIX, _BASE_SUFFIX, _LAYERS_SUFFIX)
+Role = Literal["space", "base", "networks", "accuracy"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+_SUFFIXES: dict[Role, str] = {
+    "accuracy": ".accuracy.latcast",
+    "base": ".base.latcast",
+    "networks": ".layers.latcast",
+    "space": ".latcast",  # the last: the others end so, too
+}
+_TITLES: dict[Role, str] = {
+    "accuracy": "accuracy model", "base": "base model", "networks": "layer model", "space": "model",
+}  # fmt: skip
+
+
+class UnresolvedError(ValueError):
+    """Nothing answers for what was asked; the message says what does."""
 
 
 def _folder() -> Traversable:
     return resources.files("latcast") / "zoo"
 
 
-def names() -> list[str]:
-    """Names of the shipped latency models: the device, and the batch where it is not the usual."""
-    return sorted(
-        f.name.removesuffix(_SUFFIX)
-        for f in _folder().iterdir()
-        if f.name.endswith(_SUFFIX) and not f.name.endswith(_OTHERS)
-    )
+@lru_cache(maxsize=4)
+def _files(folder: Traversable) -> dict[Role, dict[str, Traversable]]:
+    """Files of a folder by role and name."""
+    files: dict[Role, dict[str, Traversable]] = {role: {} for role in ROLES}
+    for file in sorted(folder.iterdir(), key=lambda f: f.name):
+        for role, suffix in _SUFFIXES.items():
+            if file.name.endswith(suffix):
+                files[role][file.name.removesuffix(suffix)] = file
+                break
+    return files
 
 
-def base_names() -> list[str]:
-    """Names of the spaces for which a base model of many targets is shipped."""
-    return _with_suffix(_BASE_SUFFIX)
+def names(role: Role = "space") -> list[str]:
+    """Names of the shipped models of a role, in alphabetical order.
 
-
-def layer_names() -> list[str]:
-    """Names of the shipped layer models, which forecast any network on one target."""
-    return _with_suffix(_LAYERS_SUFFIX)
-
-
-def _with_suffix(suffix: str) -> list[str]:
-    return sorted(
-        f.name.removesuffix(suffix) for f in _folder().iterdir() if f.name.endswith(suffix)
-    )
-
-
-def base_path(name: str) -> AbstractContextManager[Path]:
-    """The file of the base model for a space.
-
-    Raises:
-        ValueError: there is none; the message suggests the nearest.
+    A latency model is named for its device, and its batch where that is not the usual; base and
+    accuracy models for their search space.
     """
-    if name not in base_names():
-        raise ValueError(unknown_name("base model", name, base_names()))
-    return resources.as_file(_folder() / f"{name}{_BASE_SUFFIX}")
+    return list(_files(_folder())[role])  # type: ignore[arg-type]  # paths are
 
 
-def model_path(name: str) -> AbstractContextManager[Path]:
+def path(name: str, role: Role = "space") -> AbstractContextManager[Path]:
     """The file of a shipped model.
 
     Raises:
         ValueError: there is none of that name; the message suggests the nearest.
     """
-    if name not in names():
-        if several := of_device(name):
-            raise ValueError(f"{name} has several models; name one: {', '.join(several)}")
-        raise ValueError(unknown_name("model", name, names()))
-    return resources.as_file(_folder() / f"{name}{_SUFFIX}")
+    return resources.as_file(_file(name, role))
 
 
-def layer_path(name: str) -> AbstractContextManager[Path]:
-    """The file of a shipped layer model, by its name or by the device that has no other.
-
-    Raises:
-        ValueError: there is none of that name, or the device has several; the message names them.
-    """
-    if name not in layer_names():
-        several = layers_of_device(name)
-        if len(several) > 1:
-            raise ValueError(f"{name} has several layer models; name one: {', '.join(several)}")
-        if not several:
-            raise ValueError(unknown_name("layer model", name, layer_names()))
-        name = several[0]
-    return resources.as_file(_folder() / f"{name}{_LAYERS_SUFFIX}")
+def _file(name: str, role: Role) -> Traversable:
+    try:
+        return _files(_folder())[role][name]  # type: ignore[arg-type]  # likewise
+    except KeyError:
+        raise UnresolvedError(unknown_name(_TITLES[role], name, names(role))) from None
 
 
-def layers_of_device(name: str) -> list[str]:
-    """Names of the shipped layer models of a device."""
-    return [n for n in layer_names() if layer_header(n)["target"].startswith(f"{name}/")]
-
-
-def of_device(name: str) -> list[str]:
-    """Names of the shipped models of a device."""
-    return [n for n in names() if header(n)["target"].startswith(f"{name}/")]
-
-
-def header(name: str) -> dict[str, Any]:
+def header(name: str, role: Role = "space") -> dict[str, Any]:
     """Header of a shipped model: kind, space, target, and its card (data, licence, metrics).
 
-    Raises:
-        ValueError: as :func:`model_path`.
-    """
-    with model_path(name) as path:
-        return read_model(path).header
-
-
-def base_header(name: str) -> dict[str, Any]:
-    """Header of a shipped base model: space, the targets that it knows, and its card.
+    It is read once in a process, without the arrays behind it; do not change it.
 
     Raises:
-        ValueError: as :func:`base_path`.
+        ValueError: as :func:`path`.
     """
-    with base_path(name) as path:
-        return read_model(path).header
+    return _header(_file(name, role))  # type: ignore[arg-type]  # likewise
 
 
-def layer_header(name: str) -> dict[str, Any]:
-    """Header of a shipped layer model: kind, target, and its card (data, licence, metrics).
+@lru_cache(maxsize=256)
+def _header(file: Traversable) -> dict[str, Any]:
+    with resources.as_file(file) as path:
+        return read_header(path)
+
+
+def target(name: str, role: Role = "space") -> Target:
+    """The target of a shipped model of one.
 
     Raises:
-        ValueError: as :func:`layer_path`.
+        ValueError: as :func:`path`.
     """
-    with layer_path(name) as path:
-        return read_model(path).header
+    return Target.parse(header(name, role)["target"])
+
+
+def of_device(device: str, role: Role = "space") -> list[str]:
+    """Names of the shipped models of a device."""
+    return [n for n in names(role) if target(n, role).device == device]

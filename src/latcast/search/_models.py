@@ -26,7 +26,9 @@ def find_predictors(space: SearchSpace, latency: Latency | Sequence[Latency]) ->
     items = [latency] if isinstance(latency, str | Path | Predictor) else list(latency)
     if not items:
         raise ValueError("latency must be a predictor or several; got none")
-    predictors = [item if isinstance(item, Predictor) else models.load(item) for item in items]
+    predictors = [
+        item if isinstance(item, Predictor) else models.load(item, space=space) for item in items
+    ]
     for predictor in predictors:
         if space.block_space != predictor.space.name:
             raise ValueError(

@@ -66,10 +66,9 @@ def test_what_is_saved_is_loaded(
 def test_each_kind_of_file_says_how_it_is_loaded(
     path: Path, tmp_path: Path, synthetic: LatencyDataset
 ) -> None:
-    with pytest.raises(ValueError, match=r"load it with latcast\.load_layers"):
-        latcast.load(path)
+    assert isinstance(latcast.load(path), LayerPredictor)
     Roofline().fit(synthetic[:200]).save(tmp_path / "space.latcast")
-    with pytest.raises(ValueError, match=r"load it with latcast\.load$"):
+    with pytest.raises(ValueError, match="needs a layer model"):
         latcast.load_layers(tmp_path / "space.latcast")
     with pytest.raises(ValueError, match="layer model"):
         latcast.load_layers("no-such-model")

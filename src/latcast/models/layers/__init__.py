@@ -1,7 +1,7 @@
 """Milliseconds of any network, from its layers."""
 
 from ._explanation import KernelForecast, LayerExplanation
-from ._predictor import LayerPredictor, is_layer_model
+from ._predictor import LayerPredictor
 from ._ranges import Doubt
 
-__all__ = ["Doubt", "KernelForecast", "LayerExplanation", "LayerPredictor", "is_layer_model"]
+__all__ = ["Doubt", "KernelForecast", "LayerExplanation", "LayerPredictor"]

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from latcast._model_file import read_model
 from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.graph import Graph, Rule, rules_of
@@ -250,16 +249,6 @@ class LayerPredictor:
         labels = frozenset(fitted.model.basis.labels)
         doubted = [doubt is not None for doubt in fitted.ranges.doubts(kernels, labels)]
         return fitted.model.forecast(kernels, BEYOND_DEVIATION**2 * np.array(doubted, float))
-
-
-def is_layer_model(path: str | Path) -> bool:
-    """Whether a model file holds a layer model.
-
-    Raises:
-        ValueError: the file is damaged.
-        FileNotFoundError: there is no such file.
-    """
-    return bool(read_model(path).header.get("kind") == LayerPredictor.kind)
 
 
 def observe(datasets: Sequence[Measured]) -> tuple[Observed, list[str]]:

@@ -41,7 +41,7 @@ class Source:
             ValueError: there is no such model.
             FileNotFoundError: there is no such file.
         """
-        model = models.load_any(latency) if isinstance(latency, str) else latency
+        model = models.load(latency) if isinstance(latency, str) else latency
         return cls(model, target, specification)
 
     @property

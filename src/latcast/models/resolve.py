@@ -1,0 +1,487 @@
+"""The one door: from a name, a device, a target or a file to the predictors that answer.
+
+What is asked of a target is kept apart from what nobody said (:class:`TargetQuery`). An answer is
+for exactly that, in this order of preference: the model that was named; other shipped models of
+its device; the device's specification. What it was taken from stands in its notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from latcast._model_file import read_header
+from latcast._names import unknown_name
+from latcast.data import Dataset
+from latcast.devices import Device, Target, devices
+from latcast.graph import Graph
+from latcast.spaces import Archs, SearchSpace
+from latcast.spaces import space as find_space
+
+from . import zoo
+from ._base import Predictor, load_predictor
+from ._kinds import PREDICTORS
+from .base_model import KIND as BASE
+from .base_model import BaseModel
+from .layers import LayerPredictor
+from .zoo import Role, UnresolvedError
+
+__all__ = [
+    "Resolved",
+    "TargetQuery",
+    "UnresolvedError",
+    "load",
+    "load_base",
+    "load_layers",
+    "load_with_data",
+    "open_model",
+    "resolve",
+    "resolve_one",
+]
+
+SUFFIX = ".latcast"
+DEFAULT_SPACE = "ofa-mobilenet-v3"
+
+AnyPredictor = Predictor | LayerPredictor
+Basis = Literal["measurements", "specification"]
+
+
+@dataclass(frozen=True)
+class TargetQuery:
+    """What is asked of a target besides its device; None where nothing is said.
+
+    Attributes:
+        runtime: such as ``onnxruntime``.
+        batch: samples a forward pass.
+        precision: such as ``fp16``.
+        threads: of the CPU.
+    """
+
+    runtime: str | None = None
+    batch: int | None = None
+    precision: str | None = None
+    threads: int | None = None
+
+    def parts(self) -> dict[str, Any]:
+        """What is said, by the name of the field of a target."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def fits(self, target: Target) -> bool:
+        """Whether a target is as asked for."""
+        return all(getattr(target, name) == value for name, value in self.parts().items())
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.parts().items())
+
+    @classmethod
+    def named(cls, name: str, query: TargetQuery) -> tuple[str, TargetQuery]:
+        """A device, and all that is asked, from a name that may be a whole target.
+
+        Raises:
+            ValueError: the name has a slash and is no target, or says other than ``query``.
+        """
+        if "/" not in name:
+            return name, query
+        try:
+            target = Target.parse(name)
+        except ValueError as error:
+            raise UnresolvedError(str(error)) from None
+        own = cls(target.runtime, target.batch, target.precision, target.threads or None)
+        if not query.fits(target):
+            raise UnresolvedError(f"{name} is a target, which is not of {query}: leave that out")
+        return target.device, replace(own, **query.parts())
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A predictor for what was asked.
+
+    Attributes:
+        name: as it was asked for; that of the shipped model where several answer.
+        predictor: of exactly the target that was asked for, as far as one was.
+        basis: what it was made from.
+        notes: sentences about where it comes from.
+    """
+
+    name: str
+    predictor: AnyPredictor
+    basis: Basis = "measurements"
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def of_space(self) -> Predictor:
+        """The predictor, of architectures."""
+        assert isinstance(self.predictor, Predictor)
+        return self.predictor
+
+    @property
+    def of_networks(self) -> LayerPredictor:
+        """The predictor, of any network."""
+        assert isinstance(self.predictor, LayerPredictor)
+        return self.predictor
+
+
+# --- one answer or several --------------------------------------------------------------------
+
+
+def resolve(
+    name: str | Path,
+    query: TargetQuery | None = None,
+    *,
+    role: Role = "space",
+    space: SearchSpace | None = None,
+    base: str | Path | BaseModel | None = None,
+) -> list[Resolved]:
+    """All predictors that a name stands for.
+
+    Args:
+        name: a shipped model, a device, a whole target such as ``tesla-p40/pytorch/b64``, or a
+            model file (``.latcast``).
+        query: what the target must be; anything by default.
+        role: ``space`` for architectures, ``networks`` for any network.
+        space: of the architectures; any by default.
+        base: base model from which devices are predicted by their specification, even those that
+            have a model of their own; the shipped one of the space by default.
+
+    Returns:
+        One predictor; several where a device has several models that fit.
+
+    Raises:
+        UnresolvedError: there is no such name, a file's model does not fit, or nothing can answer.
+        ValueError: a file is damaged.
+        FileNotFoundError: there is no such file.
+    """
+    query = query or TargetQuery()
+    if str(name).endswith(SUFFIX):
+        return [_of_file(str(name), query, role, space, base)]
+    named, query = TargetQuery.named(str(name), query)
+    own = next((zoo.target(named, r) for r in _roles(role) if named in zoo.names(r)), None)
+    device = named if own is None else own.device
+    if base is None:
+        shipped = _shipped(named, device, query, role, space)
+        notes = [] if own is None or query.fits(own) else [_brought_over(named, own, query)]
+        several = len(shipped) > 1
+        if shipped:
+            return [
+                Resolved(n if several else str(name), open_shipped(n, role), notes=notes)
+                for n in shipped
+            ]
+    if role == "networks":
+        raise UnresolvedError(_no_layer_model(named, device, query))
+    if base is not None:
+        own = None  # what nobody said is as in the targets that this base model knows
+    elif own is None and len(models := zoo.of_device(device)) == 1:
+        own = zoo.target(models[0])
+    return [_by_specification(str(name), device, query, own, space, base)]
+
+
+def resolve_one(name: str | Path, query: TargetQuery | None = None, **options: Any) -> Resolved:
+    """:func:`resolve`, of a name that must stand for one predictor.
+
+    Raises:
+        ValueError, FileNotFoundError: likewise, or it stands for several; the message names them.
+    """
+    found = resolve(name, query, **options)
+    if len(found) > 1:
+        names = ", ".join(r.name for r in found)
+        raise UnresolvedError(f"{name} has several models; name one: {names}")
+    return found[0]
+
+
+def load(
+    name: str | Path,
+    *,
+    networks: Graph | Sequence[Graph] | Archs | None = None,
+    space: str | SearchSpace | None = None,
+    runtime: str | None = None,
+    batch: int | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    base: str | Path | BaseModel | None = None,
+) -> Any:
+    """The model that a name stands for: a shipped one, of a device, of a target, or of a file.
+
+    Args:
+        name: as with :func:`resolve`, or a search space: its base model.
+        networks: what will be asked of it: graphs, or architectures.
+        space: of the architectures, likewise.
+        runtime: of the target; what is given holds exactly.
+        batch: likewise.
+        precision: likewise.
+        threads: likewise, of the CPU.
+        base: as with :func:`resolve`.
+
+    Returns:
+        A fitted predictor of architectures or (of networks, or where there is no other of that
+        name) of any network; or a :class:`BaseModel`; from a file, whatever it holds.
+
+    Raises:
+        ValueError, FileNotFoundError: as :func:`resolve`, or several models fit.
+    """
+    query = TargetQuery(runtime, batch, precision, threads)
+    if isinstance(space, str):
+        space = find_space(space)
+    if str(name).endswith(SUFFIX):
+        model = open_model(name)
+        if query.parts() and not query.fits(model.target):
+            raise UnresolvedError(_must_be(name, query, model.target))
+        return model
+    if isinstance(networks, Archs):
+        space = space or networks.space
+    is_graphs = networks is not None and not isinstance(networks, Archs)
+    role: Role = "networks" if is_graphs else _usual_role(str(name))
+    if role == "space" and name in zoo.names("base") and not query.parts():
+        return open_shipped(str(name), "base")
+    return resolve_one(name, query, role=role, space=space, base=base).predictor
+
+
+def load_with_data(
+    name: str | Path, read: Callable[[], Dataset], *, scored: bool = False
+) -> tuple[Any, Dataset]:
+    """A model and measurements for it, of architectures or of networks of any kind.
+
+    A name may stand for a model of either: the data tells which is meant. A file is told by
+    itself, before the data is read.
+
+    Args:
+        name: as with :func:`load`.
+        read: reads the measurements.
+        scored: whether the model must be of their target, where a device has several.
+
+    Raises:
+        ValueError, FileNotFoundError: as :func:`load`; or ``scored`` of a model of many targets.
+    """
+    if str(name).endswith(SUFFIX):
+        model, data = open_model(name), read()
+    else:
+        data = read()
+        target, parts = data.target, {}
+        if scored and str(name) == target.device:
+            threads = target.threads or None
+            parts = TargetQuery(target.runtime, target.batch, target.precision, threads).parts()
+        model = load(name, networks=data.networks, **parts)
+    if scored and isinstance(model, BaseModel):
+        raise UnresolvedError(_is_base(str(name)))
+    return model, data
+
+
+def load_base(name: str | Path) -> BaseModel:
+    """:func:`load`, of a base model: its file, or the search space of a shipped one.
+
+    Raises:
+        ValueError, FileNotFoundError: likewise, or it is another model.
+    """
+    is_file = str(name).endswith(SUFFIX)
+    model = open_model(name) if is_file else open_shipped(str(name), "base")
+    if not isinstance(model, BaseModel):
+        raise UnresolvedError(
+            f"{name} must be a base model of many targets; it is one of {model.kind}"
+        )
+    return model
+
+
+def load_layers(name: str | Path) -> LayerPredictor:
+    """:func:`load`, of a model of any network.
+
+    Raises:
+        ValueError, FileNotFoundError: likewise, or it is another model.
+    """
+    return resolve_one(name, role="networks").of_networks
+
+
+# --- files and shipped models -----------------------------------------------------------------
+
+
+def open_model(path: str | Path) -> Any:
+    """The model of a file, of whichever kind.
+
+    Raises:
+        ValueError: it is damaged, or of a kind that is not known.
+        FileNotFoundError: there is no such file.
+    """
+    kind = read_header(path).get("kind")
+    if kind == BASE:
+        return BaseModel.load(path)
+    if kind == LayerPredictor.kind:
+        return LayerPredictor.load(path)
+    if kind == "accuracy":
+        from .accuracy import load_accuracy
+
+        return load_accuracy(path)
+    return load_predictor(path, PREDICTORS)
+
+
+def open_shipped(name: str, role: Role = "space") -> Any:
+    """A shipped model.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    with zoo.path(name, role) as path:
+        return open_model(path)
+
+
+def _of_file(
+    name: str, query: TargetQuery, role: Role, space: SearchSpace | None, base: object
+) -> Resolved:
+    model = open_model(name)
+    if role == "networks" and not isinstance(model, LayerPredictor):
+        raise UnresolvedError(
+            f"{name} is a model of a search space's architectures; a network's file needs a "
+            "layer model: make one with latcast train DATA --predictor layers"
+        )
+    if role == "space":
+        _check_of_space(name, model, space)
+    if base is not None:
+        raise UnresolvedError(
+            f"{name} must be a device where a base model is given; it is a model of {model.target}"
+        )
+    if not query.fits(model.target):
+        raise UnresolvedError(_must_be(name, query, model.target))
+    return Resolved(name, model)
+
+
+def _check_of_space(name: str, model: object, space: SearchSpace | None) -> None:
+    if isinstance(model, BaseModel):
+        raise UnresolvedError(_is_base(name))
+    if not isinstance(model, Predictor):
+        raise UnresolvedError(
+            f"{name} is a layer model, of networks of any kind; architectures need a model of "
+            "their own search space"
+        )
+    if space is not None and space.block_space != model.space.name:
+        raise UnresolvedError(f"{name} is for {model.space.name}; it knows nothing of {space.name}")
+
+
+def _roles(role: Role) -> tuple[Role, ...]:
+    """Where a name is looked for: among the models of the role, then among the others."""
+    return ("networks", "space") if role == "networks" else ("space", "networks")
+
+
+def _usual_role(name: str) -> Role:
+    """What a name is of, where only the name says so."""
+    of_space = name in zoo.names() or name in zoo.names("base")
+    return "networks" if name in zoo.names("networks") and not of_space else "space"
+
+
+def _shipped(
+    name: str, device: str, query: TargetQuery, role: Role, space: SearchSpace | None
+) -> list[str]:
+    """Names of the shipped models that answer: the one that was named, or those of its device."""
+
+    def fits(model: str) -> bool:
+        of_space = role == "networks" or space is None
+        return query.fits(zoo.target(model, role)) and (
+            of_space or zoo.header(model, role)["space"] == space.block_space  # type: ignore[union-attr]
+        )
+
+    if name in zoo.names(role) and fits(name):
+        return [name]
+    return [n for n in zoo.of_device(device, role) if fits(n)]
+
+
+def _brought_over(name: str, own: Target, query: TargetQuery) -> str:
+    return f"the model {name} is of {own}: another answers for {query}"
+
+
+# --- by specification -------------------------------------------------------------------------
+
+
+def _by_specification(
+    name: str,
+    device: str,
+    query: TargetQuery,
+    own: Target | None,
+    space: SearchSpace | None,
+    base: str | Path | BaseModel | None,
+) -> Resolved:
+    """A device by its specification, as exactly the target that is asked for.
+
+    What is not asked for is as in the device's own model, ``own``, where there is one.
+    """
+    if device in zoo.names("base"):
+        raise UnresolvedError(_is_base(device))
+    if device not in devices():
+        known = zoo.names()
+        raise UnresolvedError(
+            unknown_name(
+                "model or device", name, [*known, *(d for d in devices() if d not in known)]
+            )
+        )
+    model = base if isinstance(base, BaseModel) else _base(name, base, space)
+    found = devices()[device]
+    target = _asked(model, found, query, own)
+    notes = []
+    if own is not None and own != target:
+        notes.append(f"the model of {device} is of {own}, and another target was asked for")
+    if found.peak_flops(target.precision) is None and found.peak_flops("fp32") is not None:
+        notes.append(
+            f"what {device} reaches in {target.precision} is not known; it is taken for that of "
+            "fp32"
+        )
+    runtimes = sorted({t.runtime for t in model.targets})
+    if target.runtime not in runtimes:
+        notes.append(f"no known target runs on {target.runtime}, only on {', '.join(runtimes)}")
+    notes.append(
+        f"{device} is predicted from its specification, as {target}; a few measurements narrow "
+        "the interval (latcast suggest, latcast adapt)"
+    )
+    return Resolved(name, model.predictor(target, found), "specification", notes)
+
+
+def _asked(model: BaseModel, device: Device, query: TargetQuery, own: Target | None) -> Target:
+    """The target that is asked for, whole."""
+    try:
+        if own is not None:
+            return replace(own, **query.parts())
+        return model.target_on(device, **query.parts())
+    except ValueError as error:
+        raise UnresolvedError(str(error)) from None
+
+
+def _base(asked: str, name: str | Path | None, space: SearchSpace | None) -> BaseModel:
+    """The base model of a name, or the shipped one of a space, for what was asked."""
+    if name is None:
+        name = DEFAULT_SPACE if space is None else space.block_space
+        if name not in zoo.names("base"):
+            own = ""
+            if asked in zoo.names():
+                own = f"{asked} is for {zoo.header(asked)['space']}; it knows nothing of {name}: "
+            raise UnresolvedError(
+                f"{own}no base model is shipped for {name}, only for "
+                f"{', '.join(zoo.names('base'))}: "
+                "train one (latcast train DATA DATA …) and give it with --model"
+            )
+    return load_base(name)
+
+
+# --- messages ---------------------------------------------------------------------------------
+
+
+def _must_be(name: str | Path, query: TargetQuery, target: Target) -> str:
+    return f"{name} must be a model of {query}; it is one of {target}"
+
+
+def _is_base(name: str) -> str:
+    return (
+        f"{name} is a base model of many targets: adapt it to one (latcast adapt {name} DATA), or "
+        f"predict a device by its specification (latcast predict --model {name})"
+    )
+
+
+def _no_layer_model(name: str, device: str, query: TargetQuery) -> str:
+    """That there is no layer model of a name, and what to do."""
+    shipped = zoo.names("networks")
+    if have := zoo.of_device(device, "networks"):
+        targets = ", ".join(f"{n} ({zoo.target(n, 'networks')})" for n in have)
+        return f"{name} must have a model of {query}; it has {targets}"
+    if device not in devices() and name not in (*zoo.names(), *zoo.names("base")):
+        return unknown_name("layer model or device", name, [*shipped, *devices()])
+    have_any = f"only {', '.join(shipped)} are" if shipped else "none is"
+    return (
+        f"no layer model is shipped for {name}, {have_any}: measure there and train one (latcast "
+        "measure --population N, latcast train), or adapt another (latcast adapt)"
+    )

@@ -1,0 +1,148 @@
+"""What is asked for is what the answer is for, whatever the name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import latcast as library
+from latcast.families import Member
+from latcast.models import BaseModel, LayerPredictor, Predictor, zoo
+from latcast.models.resolve import TargetQuery, UnresolvedError, resolve, resolve_one
+from latcast.spaces import space
+
+SPACE = space("ofa-mobilenet-v3")
+ARCHS = SPACE.sample(2, 0, restrict={"r": [160]})
+EPYC = "epyc-genoa-2c"
+
+
+def targets(name: str, **asked: Any) -> list[str]:
+    role = asked.pop("role", "space")
+    return [str(r.predictor.target) for r in resolve(name, TargetQuery(**asked), role=role)]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "target", "basis"),
+    [
+        ("tesla-p40", {}, "tesla-p40/pytorch/b64", "measurements"),
+        ("tesla-p40", {"batch": 64}, "tesla-p40/pytorch/b64", "measurements"),
+        ("tesla-p40", {"batch": 1}, "tesla-p40/pytorch/b1", "specification"),
+        ("tesla-p40", {"precision": "fp16"}, "tesla-p40/pytorch/b64/fp16", "specification"),
+        ("tesla-p40", {"precision": "fp32"}, "tesla-p40/pytorch/b64", "measurements"),
+        ("tesla-p40", {"runtime": "litert"}, "tesla-p40/litert/b64", "specification"),
+        ("rtx-2080-ti", {"batch": 1}, "rtx-2080-ti/pytorch-help/b1", "measurements"),
+        ("help-v100-32", {"batch": 64}, "tesla-v100/pytorch-help/b64", "measurements"),
+        (EPYC, {"threads": 2}, f"{EPYC}/onnxruntime/b1/t2", "measurements"),
+        (f"{EPYC}/ncnn/b1/t1", {}, f"{EPYC}/ncnn/b1/t1", "measurements"),
+        (f"{EPYC}-ncnn-b1-t1", {"batch": 8}, f"{EPYC}/ncnn/b8/t1", "specification"),
+        ("raspberry-pi-4", {"batch": 2}, "raspberry-pi-4/litert/b2", "specification"),
+        ("raspberry-pi-4/ncnn/b4/int8/t4", {}, "raspberry-pi-4/ncnn/b4/int8/t4", "specification"),
+    ],
+)
+def test_a_target_is_exact(name: str, asked: dict[str, Any], target: str, basis: str) -> None:
+    found = resolve_one(name, TargetQuery(**asked))
+    assert (str(found.predictor.target), found.basis) == (target, basis)
+    own = name in zoo.names() and str(zoo.target(name)) != target
+    assert any("is of" in note for note in found.notes) == own
+    assert any("specification" in note for note in found.notes) == (basis == "specification")
+
+
+def test_a_name_that_fits_several_targets_is_all_of_them() -> None:
+    assert len(targets(EPYC)) == len(targets(EPYC, role="networks")) == 8
+    assert targets(EPYC, runtime="openvino") == [f"{EPYC}/openvino/b1/bf16/t1",
+                                                 f"{EPYC}/openvino/b1/t1"]  # fmt: skip
+    assert targets("tesla-v100", role="networks", batch=32) == ["tesla-v100/pytorch-help/b32"]
+    with pytest.raises(UnresolvedError, match="has several models; name one: epyc"):
+        resolve_one(EPYC)
+    for found in resolve("titan-rtx"):
+        assert resolve_one(found.name).predictor.target == found.predictor.target
+
+
+@pytest.mark.parametrize("role", ["space", "networks"])
+def test_every_listed_name_resolves(role: zoo.Role) -> None:
+    for name in zoo.names(role):
+        assert resolve_one(name, role=role).predictor.target == zoo.target(name, role)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "options", "message"),
+    [
+        ("samsung-note1", {}, {}, "did you mean 'samsung-note10'"),
+        ("tesla-p40/pytorch", {"batch": 2}, {}, "is a target, which is not of batch 2"),
+        ("tesla-p40/", {}, {}, "a target's runtime must be"),
+        ("tesla-p40", {"precision": "fp99"}, {}, "precision must be one of"),
+        ("nasbench201", {}, {}, "is a base model of many targets"),
+        ("tesla-p40", {"batch": 7}, {"role": "networks"}, "must have a model of batch 7; it has"),
+        ("apple-m2", {}, {"role": "networks"}, "no layer model is shipped for apple-m2"),
+        ("tesla-p40", {}, {"space": space("ofa-resnet50")}, "knows nothing of ofa-resnet50"),
+        ("tesla-p40", {}, {"base": "no-such"}, "no base model is called"),
+    ],
+)
+def test_what_nothing_answers(
+    name: str, asked: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UnresolvedError, match=message):
+        resolve(name, TargetQuery(**asked), **options)
+
+
+def test_load_is_the_one_door(tmp_path: Path) -> None:
+    graph = library.read_graph(Member.parse("squeezenet-1.1").to_onnx(64))
+    assert isinstance(library.load("tesla-p40", networks=graph), LayerPredictor)
+    assert isinstance(library.load("raspberry-pi-4", networks=graph), LayerPredictor)
+    assert isinstance(library.load("help-pixel3"), LayerPredictor)
+    assert isinstance(library.load("tesla-p40", networks=ARCHS), Predictor)
+    assert isinstance(library.load(SPACE.name), BaseModel)
+    one = library.load("tesla-p40", space=SPACE, batch=1)
+    assert one.target.batch == 1
+    one.save(tmp_path / "one.latcast")
+    assert library.load(tmp_path / "one.latcast", batch=1).target == one.target
+    with pytest.raises(UnresolvedError, match=r"must be a model of batch 2; it is one of tesla"):
+        library.load(tmp_path / "one.latcast", batch=2)
+    cells = library.load("tesla-p40", space="nasbench201")
+    assert (cells.space.name, cells.target.batch) == ("nasbench201", 64)
+
+
+def test_only_what_answers_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    from latcast.models import resolve as door
+
+    opened = []
+    really = door.open_model
+    monkeypatch.setattr(door, "open_model", lambda path: opened.append(path) or really(path))
+    resolve("tesla-p40", TargetQuery(batch=64))
+    assert [path.name for path in opened] == ["tesla-p40.latcast"]
+
+
+def test_python_and_the_command_line_give_the_same_record(latcast: Any, tmp_path: Path) -> None:
+    archs = tmp_path / "archs.json"
+    archs.write_text(json.dumps(ARCHS.to_dicts()))
+    names = ["tesla-p40", "no-such-device", "rtx-2080-ti"]
+    options = [x for name in names for x in ("--device", name)]
+    run = latcast("predict", archs, *options, "--batch", 1, "--json", code=1, partly=True)
+    rows = json.loads(run.stdout)
+    found = library.forecast(archs, names, batch=1)
+    assert rows == json.loads(json.dumps(found.to_dict()))
+    assert rows == json.loads(json.dumps(library.forecast(ARCHS, names, batch=1).to_dict()))
+    assert [row["device"] for row in rows] == names
+    assert [row.get("target") for row in rows] == ["tesla-p40/pytorch/b1", None,
+                                                   "rtx-2080-ti/pytorch-help/b1"]  # fmt: skip
+    assert "no model or device is called 'no-such-device'" in rows[1]["error"]
+    assert "error: no-such-device: no model" in run.stderr
+    assert f"note: {rows[0]['notes'][0]}" in run.stderr
+
+
+def test_a_graph_on_devices_of_which_one_cannot_be_answered(latcast: Any, tmp_path: Path) -> None:
+    network = tmp_path / "one.onnx"
+    network.write_bytes(Member.parse("squeezenet-1.1").to_onnx(1))
+    run = latcast("predict", network, "--device", "apple-m2", "--device", EPYC, "--runtime", "ncnn",
+                  "--json", "--html", tmp_path / "page.html", code=1, partly=True)  # fmt: skip
+    record = json.loads(run.stdout)
+    assert [row.get("target") for row in record["devices"]] == [None, f"{EPYC}/ncnn/b1/t1"]
+    assert record["network"]["kernels"] > 0
+    assert EPYC in (tmp_path / "page.html").read_text(encoding="utf-8")
+    devices = ("--device", "apple-m2", "--device", EPYC)
+    text = latcast("predict", network, *devices, code=1, partly=True).stdout
+    assert "openvino/b1/bf16/t1" in text
+    assert "no layer model" in latcast.error("predict", network, "--device", "apple-m2", code=2)
