@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from latcast import models as predictors
 
-    from .data import LatencyDataset, NetworkDataset, read
+    from .data import Dataset, LatencyDataset, NetworkDataset, Quantity, read
     from .devices import Target
     from .graph import Graph
     from .graph.read import read_graph
@@ -27,10 +27,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Archs",
+    "Dataset",
     "Graph",
     "InfeasibleError",
     "LatencyDataset",
     "NetworkDataset",
+    "Quantity",
     "Target",
     "export",
     "forecast",
@@ -48,10 +50,12 @@ __all__ = [
 # Name -> module and attribute. Imported on first use, so that `import latcast` stays cheap.
 _PUBLIC = {
     "Archs": ("latcast.spaces", "Archs"),
+    "Dataset": ("latcast.data", "Dataset"),
     "InfeasibleError": ("latcast.search", "InfeasibleError"),
     "LatencyDataset": ("latcast.data", "LatencyDataset"),
     "Graph": ("latcast.graph", "Graph"),
     "NetworkDataset": ("latcast.data", "NetworkDataset"),
+    "Quantity": ("latcast.data", "Quantity"),
     "Target": ("latcast.devices", "Target"),
     "forecast": ("latcast.models.forecast", "forecast"),
     "export": ("latcast.ofa", "export"),
