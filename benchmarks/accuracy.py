@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from latcast.bench.machine import describe
+from latcast.bench.protocol import machine
 from latcast.data import Dataset, read_accuracies
 from latcast.math.metrics import rank_correlation
 from latcast.models.accuracy import GaussianProcess, accuracy_model
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--help-list", type=Path, required=True, help="HELP's list of cells")
     parser.add_argument("--seeds", type=int, default=10)
     arguments = parser.parse_args()
-    print(describe())
+    print(machine())
     print(f"\n{arguments.seeds} seeds, mean ± std; errors in % points")
     cells = read_accuracies(arguments.help_list)
     show(f"{len(cells)} cells of NAS-Bench-201, {FOLDS} folds",

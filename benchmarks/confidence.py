@@ -21,10 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 import latcast
-from latcast.bench._few_shot import base_model
-from latcast.bench._help_folder import HelpFolder
-from latcast.bench._published import SPLITS
-from latcast.bench.machine import describe
+from latcast.bench.help_folder import HelpFolder
+from latcast.bench.protocol import base_model, machine
+from latcast.bench.published import SPLITS
 from latcast.data import LatencyDataset, read_latencies
 from latcast.models import LookupTable, Predictor, Roofline
 from latcast.models._base import State
@@ -53,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of ofanas/ and help/")
     folder = parser.parse_args().data
-    print(describe())
+    print(machine())
     pools = chain(fitted(folder / "ofanas"), adapted(folder / "help"))
     table("Candidates: measured networks that the predictor was not made of", pools, POOL_WAYS)
     whole = whole_space(folder / "ofanas")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import latcast
-from latcast.bench.machine import describe
+from latcast.bench.protocol import machine
 from latcast.models import Predictor
 from latcast.search.interop import ExpectedLatency
 from latcast.spaces import Archs
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=300_000, help="networks a mean is over")
     samples = parser.parse_args().samples
-    print(f"{describe()}\n% of the mean over {samples:,} networks, {DRAWS} draws each\n")
+    print(f"{machine()}\n% of the mean over {samples:,} networks, {DRAWS} draws each\n")
     print(f"{'':16}{'probabilities':16}{'mean gap':>10}{'rms':>8}{'largest':>9}{'sampling':>10}")
     for name in MODELS:
         predictor = latcast.load(name)

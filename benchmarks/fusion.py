@@ -26,7 +26,7 @@ import onnx
 import onnx.numpy_helper
 import onnxruntime
 
-from latcast.bench.machine import describe
+from latcast.bench.protocol import machine
 from latcast.families import Member, family_names, population
 from latcast.graph import Layer, fuse
 from latcast.graph.read.onnx import read_onnx
@@ -339,7 +339,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the members")
     parser.add_argument("--family", action="append", help="only this one; may be repeated")
     arguments = parser.parse_args()
-    print(f"{describe()}; onnxruntime {onnxruntime.__version__}\n")
+    print(f"{machine()}; onnxruntime {onnxruntime.__version__}\n")
     print(f"{'':24s} {'networks':>8s} {'nodes':>8s} {'same kernel':>12s}")
     rows: dict[str, list[Callable[[], onnx.ModelProto]]] = {
         Path(f).name: [partial(onnx.load, f)] for f in arguments.files

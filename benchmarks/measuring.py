@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 import latcast
 from latcast import measure
-from latcast.bench.machine import describe
+from latcast.bench.protocol import machine
 from latcast.data import LatencyDataset, read_latencies
 from latcast.devices import Target
 from latcast.measure import CampaignFile, Plan, Protocol, Results
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--visits", type=int, default=Protocol().visits)
     arguments = parser.parse_args()
-    print(describe())
+    print(machine())
     if arguments.what == "repeatability":
         repeatability(arguments.runtime, arguments.visits)
     elif arguments.what == "load":

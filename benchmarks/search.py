@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 import latcast
-from latcast.bench._teacher import Teacher
-from latcast.bench.machine import describe
+from latcast.bench.latency_sources import Teacher
+from latcast.bench.protocol import machine
 from latcast.models import LookupTable, Predictor
 from latcast.search import METHODS, InfeasibleError, accuracy_model, search
 
@@ -59,7 +59,7 @@ def main() -> None:
     space = latcast.space(SPACE)
     table = LookupTable.from_ofa(arguments.data / "lookup_tables", space, model.target)
     teacher = Teacher(arguments.data / "acc_predictor.pth")
-    print(f"{describe()}\n{DEVICE}, {SPACE}, {SEEDS} seeds; top-1 by the teacher")
+    print(f"{machine()}\n{DEVICE}, {SPACE}, {SEEDS} seeds; top-1 by the teacher")
     budgets(model, table, teacher)
     if arguments.once_for_all is not None:
         once_for_all(arguments.once_for_all, arguments.data, model, teacher)

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 import latcast
-from latcast.bench.machine import describe
 from latcast.bench.paper import archs_per_second
+from latcast.bench.protocol import machine
 from latcast.data import paper_split, read_latencies
 from latcast.data.audit import audit
 from latcast.search import accuracy_model
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the paper's folder, to time audit and fit")
     arguments = parser.parse_args()
     threads = os.environ.get("OPENBLAS_NUM_THREADS", "all")
-    print(f"{describe()}; OPENBLAS_NUM_THREADS={threads}; median of {RUNS} (min – max)\n")
+    print(f"{machine()}; OPENBLAS_NUM_THREADS={threads}; median of {RUNS} (min – max)\n")
     budgets = [x for b in (15, 20, 25, 30, 35) for x in ("--max-latency", str(b))]
     command = [sys.executable, "-m", "latcast"]
     search = [*command, "search", "--device", "samsung-note10", *budgets]

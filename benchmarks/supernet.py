@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 import latcast
-from latcast.bench.machine import describe
+from latcast.bench.protocol import machine
 from latcast.ofa import network_module, ofa_module
 from latcast.ofa._calibrate import calibrate
 from latcast.ofa._export import export
@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--once-for-all", type=Path, required=True, help="a checkout of theirs")
     code = TheirCode.load(parser.parse_args().once_for_all)
-    print(f"{describe()}, PyTorch {torch.__version__}")
+    print(f"{machine()}, PyTorch {torch.__version__}")
     print(f"Once-For-All: {len(code.files)} files, sha256 {code.digest()}")
     for name in SUPERNETS:
         print(f"\n{name}, {SAMPLES + 2} networks at {RESOLUTION} x {RESOLUTION} pixels")

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 import latcast
-from latcast.bench.machine import describe
+from latcast.bench.protocol import machine
 from latcast.data import LatencyDataset, read_latencies
 from latcast.devices import Target
 from latcast.measure import Protocol
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--records", type=Path, help="keep the raw records in this folder")
     a = parser.parse_args()
-    print(describe())
+    print(machine())
     if a.what == "datasets":
         on_datasets(a.suggested, a.rounds, a.verify)
         return

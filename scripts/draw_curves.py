@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from latcast.bench.draw import draw
+from latcast.bench.curves import draw
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from latcast.bench import dataset_size
-from latcast.bench._samples import averaged, random_rows
+from latcast.bench.protocol import averaged, random_rows
 from latcast.data import LatencyDataset
 
 P40 = "Tesla_P40_GPU_ofa"

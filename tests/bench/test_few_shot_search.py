@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from latcast.bench import few_shot_search
-from latcast.bench._help_folder import HelpFolder
-from latcast.bench._published import Split
 from latcast.bench.few_shot_search import ACCURACIES, QUANTILES, Target
+from latcast.bench.help_folder import HelpFolder
+from latcast.bench.published import Split
 from latcast.cli._search_tables import print_search
 from latcast.data import LatencyDataset
 from latcast.models import BaseModel, Flops, LookupTable

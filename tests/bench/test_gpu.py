@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from latcast.bench import gpu
-from latcast.bench._conditioned_mlp import RECIPES, ConditionedMLP, inputs
-from latcast.bench._help_folder import HelpFolder
+from latcast.bench.conditioned import RECIPES, ConditionedMLP, inputs
+from latcast.bench.help_folder import HelpFolder
 from latcast.data import LatencyDataset
 from latcast.models import BaseModel
 from latcast.spaces import space

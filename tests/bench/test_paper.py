@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latcast.bench import paper
-from latcast.bench.machine import describe
+from latcast.bench.protocol import machine
 from latcast.data import paper_split, read
 
 
@@ -54,4 +54,4 @@ def test_the_recipe_has_the_published_settings() -> None:
 
 
 def test_machine_is_described() -> None:
-    assert "cores, Python 3" in describe()
+    assert "cores, Python 3" in machine()

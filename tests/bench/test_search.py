@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 
 import latcast as public
-from latcast.bench import _latency_sources, _note10_searches, search
-from latcast.bench._budgeted_search import search_within
-from latcast.bench._conditioned_mlp import RECIPES, ConditionedMLP
-from latcast.bench._conditioned_predictor import ConditionedPredictor
-from latcast.bench._latency_sources import NOTE10, SOURCES, Material
-from latcast.bench._published_searches import published_search
-from latcast.bench._teacher import Teacher
+from latcast.bench import latency_sources, search
+from latcast.bench.conditioned import RECIPES, ConditionedMLP, ConditionedPredictor
+from latcast.bench.latency_sources import NOTE10, SOURCES, Material, Teacher
+from latcast.bench.published import published_search
+from latcast.bench.search import search_within
 from latcast.data import LatencyDataset, read
 from latcast.devices import Target
 from latcast.models import BaseModel, Predictor, Roofline
@@ -198,14 +196,14 @@ def test_a_longer_search_shows_what_others_miss(
     shared: Path, material: Material, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int | None] = []
-    original = _note10_searches.search_within
+    original = search.search_within
 
     def within(the_space: Any, latency: Predictor, budgets: Sequence[float], **options: Any) -> Any:
         method = options["method"]
         asked.append(options["evaluations"] if method == "auto" else method.evaluations)
         return original(the_space, latency, budgets, **options)
 
-    monkeypatch.setattr(_note10_searches, "search_within", within)
+    monkeypatch.setattr(search, "search_within", within)
     plan = search.plan(["ofa-mobilenet-v3"], ["table"], [20], seeds=1, evaluations=1_500)
     (row,) = search.run(shared / "ofanas", plan, material=material)
     assert asked == [1_500, 4_500]
@@ -317,7 +315,7 @@ def test_the_command_prints_the_table(
     assert list(found) == ["samsung-note10"]
     assert [row["max_latency_ms"] for row in found["samsung-note10"]] == [25, 30]
     assert found["samsung-note10"][0]["excess_ms"] is None
-    monkeypatch.setattr(_latency_sources, "Material", lambda *_, **__: material)
+    monkeypatch.setattr(latency_sources, "Material", lambda *_, **__: material)
     run = latcast(*arguments)
     machine, _, title, *_ = run.stdout.splitlines()
     assert f"latcast {public.__version__}" in machine

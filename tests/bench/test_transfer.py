@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latcast.bench import transfer
-from latcast.bench._few_shot import Pool, Runs, base_model, few_shot
-from latcast.bench._help_folder import HelpFolder
+from latcast.bench import protocol, published, transfer
+from latcast.bench.help_folder import HelpFolder
+from latcast.bench.protocol import Pool, Runs, base_model, few_shot
 from latcast.data import LatencyDataset
 from latcast.models import BaseModel
 from latcast.spaces import space
@@ -110,7 +110,7 @@ def base_and_pool(help_data: Path) -> tuple[BaseModel, Pool]:
     return base, Pool.of("v100_32", folder.read("v100_32"))
 
 
-@pytest.mark.parametrize("selection", transfer.SELECTIONS)
+@pytest.mark.parametrize("selection", protocol.SELECTIONS)
 def test_only_the_samples_are_measured_and_all_others_are_scored(
     base_and_pool: tuple[BaseModel, Pool], selection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +119,7 @@ def test_only_the_samples_are_measured_and_all_others_are_scored(
     adapt = BaseModel.adapt
     monkeypatch.setattr(BaseModel, "adapt", lambda s, few: measured.append(few) or adapt(s, few))
     monkeypatch.setattr(
-        "latcast.bench._few_shot.score", lambda _, rest: scored.append(rest) or [0.0] * 6
+        "latcast.bench.protocol.score", lambda _, rest: scored.append(rest) or [0.0] * 6
     )
     few_shot(base, pool, 7, selection, 2)
     for few, rest in zip(measured, scored, strict=True):
@@ -188,7 +188,7 @@ def test_impossible_latencies_are_left_out_and_counted(
 @pytest.fixture(scope="module")
 def help_split(tmp_path_factory: pytest.TempPathFactory, write_help_folder: Any) -> Path:
     """Targets that are called as those of HELP's split, every one at prices of its own."""
-    split = transfer.SPLITS["help"]["nasbench201"]
+    split = published.SPLITS["help"]["nasbench201"]
     prices = {
         name: (1e-8 * (1 + n), 5e-9 * (3 + n % 4), 0.01 * (1 + n % 3))
         for n, name in enumerate(split.train + split.validation + split.test)
@@ -201,7 +201,7 @@ def test_published_figures_stand_beside_their_split(latcast: Any, help_split: Pa
     arguments = ("bench", "transfer", "--data", help_split, "--split", "help", "--samples", 3,
                  "--seeds", 1)  # fmt: skip
     rows = latcast.json(*arguments)
-    split = transfer.SPLITS["help"]["nasbench201"]
+    split = published.SPLITS["help"]["nasbench201"]
     assert [r["target"] for r in rows] == [*split.test, "mean"]
     assert {tuple(r["train"]) for r in rows} == {split.train}
     peers = {r["target"]: {p["peer"]: p for p in r["published"]} for r in rows}
@@ -215,7 +215,7 @@ def test_published_figures_stand_beside_their_split(latcast: Any, help_split: Pa
 
 
 def test_other_splits_have_no_published_figures(help_split: Path) -> None:
-    split = transfer.SPLITS["help"]["nasbench201"]
+    split = published.SPLITS["help"]["nasbench201"]
     options: dict[str, Any] = {"samples": [2], "seeds": 1}
     plan = transfer.plan(help_split, train=split.train, test=["pixel2"], **options)
     pixel2, mean = transfer.run(plan)

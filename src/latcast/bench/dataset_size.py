@@ -15,10 +15,10 @@ from latcast.models import predictor
 from latcast.models.evaluation import evaluate
 
 from . import paper
-from ._samples import averaged, check, random_rows
+from .protocol import averaged, check, random_rows
 
 SAMPLES = (100, 200, 500, 1_000, 2_000, 4_000, 7_000)
-LEAST_SAMPLES = 10
+MIN_SAMPLES = 10
 """What a predictor needs to be fitted at all."""
 DATASETS = ("note10_lookuptable_ofa", "RTX_2080_Ti_GPU_ofa", "Tesla_P40_GPU_ofa")
 PREDICTORS = ("roofline", "bayes", "mlp")
@@ -52,10 +52,10 @@ def run(
     Raises:
         FileNotFoundError: a dataset is not in the folder.
         ValueError: ``seeds`` is below 1, or a number of samples below
-            :data:`LEAST_SAMPLES` or above that of the
+            :data:`MIN_SAMPLES` or above that of the
             training rows.
     """
-    check(seeds, samples, LEAST_SAMPLES)
+    check(seeds, samples, MIN_SAMPLES)
     published = {d.name: d for d in paper.DATASETS}
     rows: list[dict[str, Any]] = []
     for name in DATASETS:

@@ -17,7 +17,7 @@ from latcast.models.layers import LayerPredictor
 COVERAGE = 0.9
 TEST_SHARE = 0.15
 ADAPT = 10
-LEAST_FAMILIES = 3
+MIN_FAMILIES = 3
 
 Floats = npt.NDArray[np.float64]
 Report = Callable[[str], None]
@@ -61,8 +61,8 @@ def _networks(path: Path) -> Dataset:
     if data.space is not None:
         raise ValueError(f"{path} must be a dataset of networks; it is one of architectures")
     data = data.valid()
-    if len(set(data.families)) < LEAST_FAMILIES:
-        raise ValueError(f"{path} must have at least {LEAST_FAMILIES} families to leave one out")
+    if len(set(data.families)) < MIN_FAMILIES:
+        raise ValueError(f"{path} must have at least {MIN_FAMILIES} families to leave one out")
     return data
 
 

@@ -20,11 +20,10 @@ from latcast.data import LatencyDataset
 from latcast.models import BaseModel, Flops, Predictor
 from latcast.models.accuracy import TableAccuracy
 
-from ._budgeted_search import mean, search_within
-from ._few_shot import Report, base_model
-from ._help_folder import HelpFolder
-from ._published import SPLITS
-from ._samples import random_rows
+from .help_folder import HelpFolder
+from .protocol import Report, base_model, random_rows
+from .published import SPLITS
+from .search import mean, search_within
 
 __all__ = ["MEAN", "QUANTILES", "SOURCES", "find", "run"]
 

@@ -21,8 +21,9 @@ from latcast.data import LatencyDataset
 from latcast.data.help import target_from_name
 from latcast.devices import devices
 
-from ._conditioned_mlp import EPOCHS, RECIPES, ConditionedMLP
-from ._few_shot import (
+from .conditioned import EPOCHS, RECIPES, ConditionedMLP
+from .help_folder import HelpFolder, folders_below
+from .protocol import (
     NONE,
     SCORES,
     Pool,
@@ -35,9 +36,8 @@ from ._few_shot import (
     few_shot,
     scores,
 )
-from ._help_folder import HelpFolder, folders_below
 
-LEAST_GPUS = 3
+MIN_GPUS = 3
 OURS = "base-model"
 METHODS = (OURS, *RECIPES)
 MEAN = "mean"
@@ -98,10 +98,10 @@ def plan(
             raise ValueError(unknown_name("method", method, METHODS))
     asked = spaces or ((None,) if (data / "latency").is_dir() else folders_below(data)) or (None,)
     folders = [HelpFolder.find(data, name) for name in asked]
-    usable = [(f, found) for f in folders if len(found := gpus_of(f)) >= LEAST_GPUS]
+    usable = [(f, found) for f in folders if len(found := gpus_of(f)) >= MIN_GPUS]
     if len(usable) < (len(folders) if spaces else 1):
         counts = ", ".join(f"{f.path.name}: {', '.join(gpus_of(f)) or 'none'}" for f in folders)
-        raise ValueError(f"at least {LEAST_GPUS} GPUs of the catalogue are needed; got {counts}")
+        raise ValueError(f"at least {MIN_GPUS} GPUs of the catalogue are needed; got {counts}")
     known = sorted({gpu for _, found in usable for gpu in found})
     for gpu in gpus:
         if gpu not in known:

@@ -70,7 +70,7 @@ def command(
     Example: latcast bench search --data ofanas --help-data help --seeds 10
     """
     from latcast.bench import few_shot_search, search
-    from latcast.bench._latency_sources import Material
+    from latcast.bench.latency_sources import Material
 
     with usage():
         plan = search.plan(
@@ -112,7 +112,7 @@ def _check_folders(data: Path | None, help_data: Path | None) -> None:
     """What can be known to be missing before the first of two long studies is run."""
     from latcast._files import check_file
     from latcast.bench import few_shot_search
-    from latcast.bench._latency_sources import NOTE10
+    from latcast.bench.latency_sources import NOTE10
 
     folders = [folder for folder in (data, help_data) if folder is not None]
     if not folders:

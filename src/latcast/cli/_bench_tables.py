@@ -143,9 +143,9 @@ def _print_doubts(rows: Rows) -> None:
 
 def print_machine(what: str) -> None:
     """The machine, and what else is true of the whole table."""
-    from latcast.bench.machine import describe
+    from latcast.bench.protocol import machine
 
-    typer.echo(f"{describe()}; {what}")
+    typer.echo(f"{machine()}; {what}")
 
 
 def _published_mae(row: dict[str, Any]) -> str:

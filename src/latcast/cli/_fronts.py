@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from latcast.search import SearchResult
     from latcast.spaces import Archs
 
-MOST_ROWS = 20
+MAX_ROWS = 20
 """Of the table of a front; files and JSON hold all of it."""
 
 
@@ -94,10 +94,10 @@ def print_front(result: SearchResult, names: list[str]) -> None:
 
     found = records(result)
     rows = range(len(found))
-    if len(found) > MOST_ROWS:
+    if len(found) > MAX_ROWS:
         # Of networks in order of ms (or accuracy) those nearest to equally spaced values.
         ms = np.asarray(result.latency_ms).reshape(len(found), -1)[:, 0]
-        wanted = np.linspace(ms.min(), ms.max(), MOST_ROWS)
+        wanted = np.linspace(ms.min(), ms.max(), MAX_ROWS)
         rows = np.unique(np.abs(ms[:, None] - wanted).argmin(axis=0)).tolist()
     _print(result, [found[n] for n in rows], names, has_budgets=False)
 

@@ -73,7 +73,7 @@ def find_kind(*, fine_tuning: bool, curves: bool) -> Kind:
 
     if curves:
         known = dataset_size.DATASETS, dataset_size.PREDICTORS
-        least = dataset_size.LEAST_SAMPLES
+        least = dataset_size.MIN_SAMPLES
         return Kind(dataset_size.run, *known, panel="dataset", line="predictor", least=least)
     targets = [t.target for t in finetuning.TRANSFERS]
     return Kind(finetuning.run, targets, list(finetuning.METHODS), panel="target", line="method")
@@ -96,7 +96,7 @@ def run_curves(
         UsageError: too few samples, or no picture can be made of them.
         ModuleNotFoundError: a picture is asked for, and matplotlib is not installed.
     """
-    from latcast.bench._samples import check
+    from latcast.bench.protocol import check
 
     with usage():
         check(seeds, samples or (), kind.least)
@@ -124,7 +124,7 @@ def _check_drawing(draw: Path, samples: Sequence[int] | None) -> None:
 
 def draw_curves(kind: Kind, rows: list[dict[str, Any]], draw: Path, *, quiet: bool) -> None:
     """Write the picture."""
-    from latcast.bench.draw import draw as drawn
+    from latcast.bench.curves import draw as drawn
 
     drawn(rows, draw, panel=kind.panel, line=kind.line)
     note(f"wrote {draw}", quiet=quiet)
@@ -132,10 +132,10 @@ def draw_curves(kind: Kind, rows: list[dict[str, Any]], draw: Path, *, quiet: bo
 
 def print_curves(kind: Kind, rows: list[dict[str, Any]]) -> None:
     """A table per panel and score: a line per method, a column per number of samples."""
-    from latcast.bench.machine import describe
+    from latcast.bench.protocol import machine
 
     seeds = max(r["seeds"] for r in rows)
-    typer.echo(f"{describe()}; {seeds} seed{'s' if seeds > 1 else ''}")
+    typer.echo(f"{machine()}; {seeds} seed{'s' if seeds > 1 else ''}")
     for panel in dict.fromkeys(r[kind.panel] for r in rows):
         within = [r for r in rows if r[kind.panel] == panel]
         origin = f"{within[0]['source']} -> " if "source" in within[0] else ""

@@ -15,9 +15,9 @@ Rows = Sequence[dict[str, Any]]
 
 def print_search(found: Mapping[str, Rows]) -> None:
     """The tables of ``bench search``: of the Note10, of NAS-Bench-201, or both."""
-    from latcast.bench.machine import describe
+    from latcast.bench.protocol import machine
 
-    typer.echo(describe())
+    typer.echo(machine())
     if rows := found.get("samsung-note10"):
         _print_note10(rows)
     if rows := found.get("nasbench201"):

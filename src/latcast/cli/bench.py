@@ -160,9 +160,10 @@ def transfer(
     """
     from latcast._names import unknown_name
     from latcast.bench import transfer as table
+    from latcast.bench.protocol import SELECTIONS
 
-    if selection not in (*table.SELECTIONS, "both"):
-        raise UsageError(unknown_name("selection", selection, [*table.SELECTIONS, "both"]))
+    if selection not in (*SELECTIONS, "both"):
+        raise UsageError(unknown_name("selection", selection, [*SELECTIONS, "both"]))
     with usage():
         plan = table.plan(
             data,
@@ -172,7 +173,7 @@ def transfer(
             published_split=split,
             leave_one_out=leave_one_out,
             samples=samples or (10, 20),
-            selections=table.SELECTIONS if selection == "both" else (selection,),
+            selections=SELECTIONS if selection == "both" else (selection,),
             seeds=seeds,
             base_samples=base_samples,
             ceiling=ceiling,

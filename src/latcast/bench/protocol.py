@@ -1,16 +1,24 @@
-"""Few-shot scores: how well a base model predicts a target of which k latencies are known."""
+"""The protocols that benches share: pools, draws of measurements, scores over seeds.
+
+Few-shot scores say how well a base model predicts a target of which k latencies are known; every
+other network of the target is scored. Figures are means over seeds, which choose the measurements.
+"""
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+import latcast
 from latcast._names import unknown_name
 from latcast.data import LatencyDataset
 from latcast.data.audit import audit
@@ -236,3 +244,60 @@ def _positions(some: Archs, archs: Archs) -> npt.NDArray[np.intp]:
     position = np.empty(len(archs), dtype=np.intp)
     position[groups[: len(archs)]] = np.arange(len(archs))
     return position[groups[len(archs) :]]
+
+
+STANDARD_DEVIATIONS = {"mae_ms": "mae_std_ms", "mape": "mape_std", "spearman": "spearman_std"}
+"""Score -> name of its standard deviation over seeds."""
+
+
+def random_rows(data: LatencyDataset, samples: int, seed: int) -> LatencyDataset:
+    """So many rows, drawn without replacement.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if samples > len(data):
+        raise ValueError(
+            f"the number of samples must be at most the {len(data)} training rows; got {samples}"
+        )
+    rng = np.random.default_rng(seed)
+    return data[rng.choice(len(data), samples, replace=False)]
+
+
+def check(seeds: int, samples: Sequence[int], least: int = 0) -> None:
+    """Make sure that there is something to average and to learn from.
+
+    Raises:
+        ValueError: ``seeds`` is below 1, or a number of samples below ``least``.
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1; got {seeds}")
+    if samples and min(samples) < least:
+        raise ValueError(f"a number of samples must be at least {least}; got {min(samples)}")
+
+
+def averaged(scores: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Means over seeds of the scores that all have, and deviations of three; 0 for one seed."""
+    common = [key for key in scores[0] if all(key in s for s in scores)]
+    result: dict[str, Any] = {k: float(np.mean([s[k] for s in scores])) for k in common}
+    for key, name in STANDARD_DEVIATIONS.items():
+        values = [s[key] for s in scores]
+        result[name] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return result | {"seeds": len(scores)}
+
+
+def machine() -> str:
+    """One line: processor, cores, Python, numpy and latcast versions."""
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"numpy {np.__version__}, latcast {latcast.__version__}"
+    )
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from latcast.data import LatencyDataset, read_latencies
+from latcast.data.help import load_torch_file
 from latcast.models import BaseModel, LookupTable, Predictor, Roofline
-from latcast.spaces import space
+from latcast.spaces import Archs, space
 
 from . import paper
-from ._adaptation_methods import Bases
-from ._conditioned_mlp import EPOCHS, RECIPES, ConditionedMLP
-from ._conditioned_predictor import ConditionedPredictor
-from ._few_shot import Report, base_model
-from ._help_folder import FOLDERS, HelpFolder, folders_below
-from ._samples import random_rows
+from .conditioned import EPOCHS, RECIPES, ConditionedMLP, ConditionedPredictor
+from .finetuning import Bases
+from .help_folder import FOLDERS, HelpFolder, folders_below
+from .protocol import Report, base_model, random_rows
 
 SPACE = "ofa-mobilenet-v3"
 NOTE10 = "note10_lookuptable_ofa"
@@ -183,3 +185,45 @@ and by the paper's conditioned network, by two recipes."""
 
 TRUTH = "table"
 QUICK = tuple(name for name, source in SOURCES.items() if source.is_quick)
+
+
+LAYERS = (0, 2, 4, 6)
+KERNELS_AND_EXPANDS = 120
+"""One-hot inputs before those of the resolution."""
+
+
+class Teacher:
+    """128-400-400-400-1 with ReLU on the one-hot genes of OFA-MobileNetV3.
+
+    Args:
+        path: ``acc_predictor.pth`` of the OFANAS paper's repository, a state dict.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or holds other layers.
+        ModuleNotFoundError: PyTorch is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        state = load_torch_file(path)
+        try:
+            self._layers = [
+                (state[f"{n}.weight"].numpy().T, state[f"{n}.bias"].numpy()) for n in LAYERS
+            ]
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} must hold Once-For-All's accuracy predictor, four linear layers; "
+                f"got no {error}"
+            ) from error
+
+    def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
+        """Top-1 accuracy from 0 to 1, shape (n,), at resolutions 128, 144, … 224."""
+        archs = archs.space.expand(archs)
+        x = archs.space.one_hot(archs)
+        # Its resolution bins start at 112, ours at 128.
+        head, bins = x[:, :KERNELS_AND_EXPANDS], x[:, KERNELS_AND_EXPANDS:-1]
+        x = np.hstack([head, np.zeros((len(x), 1), np.float32), bins])
+        for weights, biases in self._layers[:-1]:
+            x = np.maximum(x @ weights + biases, 0)
+        weights, biases = self._layers[-1]
+        return np.asarray((x @ weights + biases)[:, 0], dtype=np.float64)

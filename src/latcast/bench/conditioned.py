@@ -1,4 +1,4 @@
-"""The OFANAS paper's generalization over GPUs (arXiv:2101.00732): one network for all of them.
+"""The OFANAS paper's network for all GPUs (arXiv:2101.00732), and a predictor made of it.
 
 Its inputs are the one-hot genes and the GPU's cores, memory in GB and bandwidth in GB/s; here the
 batch as well, which the paper did not vary. Training needs PyTorch.
@@ -6,17 +6,20 @@ batch as well, which the paper did not vary. Training needs PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from latcast._optional import require
 from latcast.data import LatencyDataset
-from latcast.devices import devices
+from latcast.devices import Target, devices
+from latcast.models import Predictor
+from latcast.models._base import LOWEST_SHARE, Fitted, State
+from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,7 +27,7 @@ HIDDEN = (400, 400, 400)
 BATCH = 32
 EPOCHS = 100
 MOMENTUM = 0.9
-MOST_ROWS = 4_000
+MAX_ROWS = 4_000
 """Of the pooled targets: a network then takes less than a minute on a core of its own."""
 
 
@@ -70,7 +73,7 @@ class ConditionedMLP:
         """
         x = np.concatenate([inputs(d) for d in datasets])
         y = np.concatenate([d.latency_ms for d in datasets])
-        part = np.random.default_rng(seed).permutation(len(x))[:MOST_ROWS]
+        part = np.random.default_rng(seed).permutation(len(x))[:MAX_ROWS]
         x, y = x[part], y[part]
         self._centre, self._scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
         self._middle, self._spread = 0.0, 1.0
@@ -146,3 +149,50 @@ def _network(size: int) -> Any:
     for rows, columns in pairwise((size, *HIDDEN)):
         layers += [torch.nn.Linear(rows, columns), torch.nn.ReLU()]
     return torch.nn.Sequential(*layers, torch.nn.Linear(HIDDEN[-1], 1))
+
+
+class ConditionedPredictor(Predictor):
+    """What a network that was trained on other targets says of this one; it has no intervals.
+
+    It is ready when it is made, and is neither fitted nor saved.
+
+    Args:
+        mlp: trained network.
+        trained_on: what it was trained on; gene values that occur there are known.
+        target: of a device that the catalogue holds.
+    """
+
+    kind = "mlp-conditioned"
+    description = "the OFANAS paper's network on genes and a device's specification"
+
+    def __init__(
+        self, mlp: ConditionedMLP, trained_on: Sequence[LatencyDataset], target: Target
+    ) -> None:
+        super().__init__()
+        archs = [d.archs.space.expand(d.archs) for d in trained_on]
+        space = archs[0].space
+        seen = {
+            gene.name: sorted({int(v) for a in archs for v in np.unique(a.genes[:, n])})
+            for n, gene in enumerate(space.genes)
+        }
+        self.become(Fitted(space, target, seen))
+        self._mlp = mlp
+        # Far from its training data it may say anything, less than nothing included.
+        self._lowest_ms = LOWEST_SHARE * min(float(d.latency_ms.min()) for d in trained_on)
+
+    def _predict(self, archs: Archs) -> Floats:
+        asked = LatencyDataset(archs, np.ones(len(archs)), self.target)
+        return np.maximum(self._mlp.predict(asked), self._lowest_ms)
+
+    def _explain(self, archs: Archs) -> Floats:
+        """Nothing is said of single blocks: all of it belongs to the network."""
+        return np.zeros(self.space.block_ids(archs).shape)
+
+    def _fit(self, archs: Archs, latency_ms: Floats, rng: np.random.Generator) -> NoReturn:
+        raise NotImplementedError("it is made of a trained network")
+
+    def _state(self) -> State:
+        raise NotImplementedError("it is not saved: save what it was trained on")
+
+    def _restore(self, state: State, parts: Mapping[str, Predictor]) -> NoReturn:
+        raise NotImplementedError("it is not saved: save what it was trained on")

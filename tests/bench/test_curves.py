@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latcast.bench import draw
+from latcast.bench import curves
 
 pytest.importorskip("matplotlib")
 
@@ -29,23 +29,23 @@ def texts(picture: Path) -> set[str]:
 
 @pytest.mark.slow
 def test_a_panel_each_with_a_line_each(tmp_path: Path) -> None:
-    draw.draw(ROWS, tmp_path / "a.svg", panel="target", line="method")
+    curves.draw(ROWS, tmp_path / "a.svg", panel="target", line="method")
     found = texts(tmp_path / "a.svg")
     assert found >= {"phone", "gpu", "ours", "theirs", "published", "test MAE, ms", "10", "100"}
     assert "twin" not in found  # one number of samples is no curve
-    draw.draw(ROWS[-1:], tmp_path / "b.svg", panel="target", line="method")
+    curves.draw(ROWS[-1:], tmp_path / "b.svg", panel="target", line="method")
     assert "twin" in texts(tmp_path / "b.svg")
 
 
 @pytest.mark.slow
 def test_the_same_records_give_the_same_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        draw.draw(ROWS, tmp_path / f"{name}.svg", panel="target", line="method")
+        curves.draw(ROWS, tmp_path / f"{name}.svg", panel="target", line="method")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
 def test_other_formats(tmp_path: Path) -> None:
-    draw.draw(ROWS, tmp_path / "a.png", panel="target", line="method")
+    curves.draw(ROWS, tmp_path / "a.png", panel="target", line="method")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -53,7 +53,7 @@ def test_lines_bands_and_points_are_where_the_records_say() -> None:
     from matplotlib.figure import Figure
 
     axis = Figure().subplots()
-    draw._panel(axis, ROWS[:4], ["ours", "theirs", "published"], "method", "mae_ms", "samples")
+    curves._panel(axis, ROWS[:4], ["ours", "theirs", "published"], "method", "mae_ms", "samples")
     ours, theirs, published = axis.get_lines()
     np.testing.assert_allclose(ours.get_xydata(), [[10, 0.9], [100, 0.4]])
     np.testing.assert_allclose(theirs.get_xydata(), [[10, 2.0]])
@@ -70,7 +70,7 @@ def test_ranks_are_not_logarithmic_and_labels_do_not_touch() -> None:
 
     axis = Figure().subplots()
     rows = [{"line": "a", "samples": n, "spearman": 0.9} for n in (10, 20, 700, 900, 4_000)]
-    draw._panel(axis, rows, ["a"], "line", "spearman", "samples")
+    curves._panel(axis, rows, ["a"], "line", "spearman", "samples")
     assert axis.get_yscale() == "linear"
     assert [t.get_text() for t in axis.get_xticklabels()] == ["10", "20", "700", "4k"]
 
@@ -81,20 +81,20 @@ def test_means_over_seeds_in_rows_of_panels(tmp_path: Path) -> None:
         for t in range(6)
         for n in (1, 10)
     ]
-    draw.draw(rows, tmp_path / "a.svg", panel="target", line="by", score="spearman_mean")
+    curves.draw(rows, tmp_path / "a.svg", panel="target", line="by", score="spearman_mean")
     found = texts(tmp_path / "a.svg")
     assert found >= {f"t{t}" for t in range(6)} | {"Spearman rank correlation"}
     width, height = re.findall(
         r'width="(\d+)[^"]*pt" height="(\d+)', (tmp_path / "a.svg").read_text()
     )[0]
     assert int(width) / int(height) == pytest.approx(4 * 3.9 / (2 * 3.4 + 0.5), rel=0.01)
-    assert draw._deviation("spearman_mean") == "spearman_std"
+    assert curves._deviation("spearman_mean") == "spearman_std"
 
 
 def test_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no key of the records .*'methd'.*'method'"):
-        draw.draw(ROWS, tmp_path / "a.svg", panel="target", line="methd")
+        curves.draw(ROWS, tmp_path / "a.svg", panel="target", line="methd")
     for rows in ([], ROWS[6:7]):
         with pytest.raises(ValueError, match="positive number of samples; got none"):
-            draw.draw(rows, tmp_path / "a.svg", panel="target", line="method")
+            curves.draw(rows, tmp_path / "a.svg", panel="target", line="method")
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from latcast._files import atomic_path
 from latcast._names import unknown_name
 from latcast._optional import require
 
-from ._samples import STANDARD_DEVIATIONS
+from .protocol import STANDARD_DEVIATIONS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,13 +37,13 @@ UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 MEAN = "_mean"
 """Ending of a mean over seeds, in the records of some benches."""
 PANEL_INCHES = (3.9, 3.4)
-MOST_ACROSS = 4
+MAX_ACROSS = 4
 LEGEND_ROW_INCHES = 0.25
 LEGEND_COLUMNS = 3
 """Of a panel's width."""
-MOST_LABELLED = 100.0
+MAX_LABELLED = 100.0
 """Ratio of the ends of an axis up to which there are labels within the decades."""
-LEAST_RATIO = 1.45
+MIN_RATIO = 1.45
 """Of neighbouring labels on the logarithmic axis of samples, so that they do not touch."""
 
 
@@ -82,7 +82,7 @@ def draw(
     pyplot = require("matplotlib.pyplot", "plot", "drawing")
     panels = _curved(drawn, panel, samples)
     lines = list(dict.fromkeys(str(r[line]) for r in drawn))
-    across = min(len(panels), MOST_ACROSS)
+    across = min(len(panels), MAX_ACROSS)
     down = -(-len(panels) // across)
     columns = min(len(lines), LEGEND_COLUMNS * across)
     legend = LEGEND_ROW_INCHES * (1 + -(-len(lines) // columns))
@@ -156,7 +156,7 @@ def _axes(axis: Axes, ticks: Sequence[float], score: str, samples: str) -> None:
     axis.set_xscale("log")
     apart: list[float] = []
     for tick in ticks:
-        if not apart or tick > LEAST_RATIO * apart[-1]:
+        if not apart or tick > MIN_RATIO * apart[-1]:
             apart.append(tick)
     axis.set_xticks(apart, [_short(t) for t in apart])
     axis.minorticks_off()
@@ -178,7 +178,7 @@ def _scale_errors(axis: Axes) -> None:
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter("{x:g}")
     lowest, highest = axis.get_ylim()
-    if highest / lowest > MOST_LABELLED:
+    if highest / lowest > MAX_LABELLED:
         axis.yaxis.set_minor_formatter(NullFormatter())
         return
     axis.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 4, 5, 7)))
