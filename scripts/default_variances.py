@@ -2,7 +2,7 @@
 
 Prints median and deviation of the logarithm of every term's variance over pairs of targets: of our
 own datasets, and of HELP's train and validation targets in NAS-Bench-201.
-`latcast.models._transfer.DEFAULTS` holds them, rounded. Targets on which adapting is scored in
+`latcast.models.transfer.DEFAULTS` holds them, rounded. Targets on which adapting is scored in
 docs/results take no part.
 """
 
@@ -20,8 +20,8 @@ from latcast.data import LatencyDataset, read_latencies
 from latcast.math.gaussian_process import OPTIMIZED_ROWS, maximize_evidence
 from latcast.math.robust import robust_deviation
 from latcast.models import Bayes
-from latcast.models._transfer import Hyperprior
 from latcast.models.adaptation import adaptation_prior
+from latcast.models.transfer import Hyperprior
 
 SCORED = ("titan_rtx_256", "gold_6226", "fpga", "pixel2", "raspi4", "eyeriss")
 BASE_ROWS = 700

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latcast.models._network_features import (
+from latcast.models.features import (
     Functions,
     NetworkFeatures,
     Units,
@@ -103,7 +103,7 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     functions = features.functions(_coefficients(features, 2), np.zeros(2))
     archs = features.space.sample(25, 3)
     whole = functions(archs)
-    monkeypatch.setattr("latcast.models._network_features.CHUNK", 7)
+    monkeypatch.setattr("latcast.models.features.CHUNK", 7)
     np.testing.assert_allclose(functions(archs), whole)
     assert functions(archs[:0]).shape == (0, 2)
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from latcast.devices import Target
-from latcast.models._overlap import Overlap
-from latcast.models._similarity import Source, TargetSpec
+from latcast.models.zero_shot import Overlap, Source, TargetSpec
 from latcast.spaces import Archs, space
 
 

@@ -9,7 +9,7 @@ from latcast.data import LatencyDataset, paper_split, read, split
 from latcast.devices import Target
 from latcast.math.metrics import metrics
 from latcast.models import Flops, Roofline
-from latcast.models.roofline import LEAST_REACHED, LEAST_ROWS, _ReluUnits
+from latcast.models.roofline import LEAST_REACHED, LEAST_ROWS, _drawn_units
 from latcast.spaces import space
 
 DATASETS = Path(__file__).parents[2] / "datasets"
@@ -114,7 +114,7 @@ def test_few_rows_are_not_learnt_by_heart(runtime: str) -> None:
 
 def test_no_unit_stands_for_a_handful_of_networks() -> None:
     totals = np.random.default_rng(0).lognormal(0.0, 1.0, (1_000, 3))
-    units = _ReluUnits.draw(totals, 400, np.random.default_rng(1))
+    units = _drawn_units(totals, 400, np.random.default_rng(1))
     reached = (units(totals) > 0).mean(axis=0)
     silent = reached == 0
     assert 0 < silent.sum() < 200
@@ -124,7 +124,7 @@ def test_no_unit_stands_for_a_handful_of_networks() -> None:
 
 def test_of_few_rows_no_unit_stands_for_one_or_two() -> None:
     totals = np.random.default_rng(0).lognormal(0.0, 1.0, (40, 3))
-    units = _ReluUnits.draw(totals, 400, np.random.default_rng(1))
+    units = _drawn_units(totals, 400, np.random.default_rng(1))
     reached = (units(totals) > 0).sum(axis=0)
     assert 0 < (reached == 0).sum() < 400
     assert (reached[reached > 0] >= LEAST_ROWS).all()

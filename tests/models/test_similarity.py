@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latcast.devices import Device, Target
-from latcast.models._similarity import (
+from latcast.models.zero_shot import (
     UNEXPLAINED,
     TargetSpec,
     positive,

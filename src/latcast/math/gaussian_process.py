@@ -63,9 +63,8 @@ class Conditioned:
         """Condition on values (n,) of covariance (n, n), noise included (algorithm 2.1)."""
         lower = np.linalg.cholesky(covariance)
         inverse = np.asarray(cho_solve((lower, True), np.eye(len(values))))
-        weights = inverse @ values
-        evidence = -0.5 * values @ weights - np.log(np.diag(lower)).sum()
-        return cls(weights, inverse, float(evidence))
+        evidence = -0.5 * values @ inverse @ values - np.log(np.diag(lower)).sum()
+        return cls(inverse @ values, inverse, float(evidence))
 
     def left_out(self) -> tuple[Floats, Floats]:
         """Every value minus what the others say of it, and its variance given them, each (n,).
@@ -204,9 +203,8 @@ class AveragedPosterior:
         shares /= shares.sum()
         kept = np.flatnonzero(shares > LEAST_SHARE * shares.max())
         shares = shares[kept] / shares[kept].sum()
-        solved = np.stack([found[n].weights for n in kept])
-        weights = np.einsum("c,ct,ck->tk", shares, variances[kept, :-1], solved)
-        inverses = np.stack([found[n].inverse for n in kept])
+        inverses = np.ascontiguousarray(np.stack([found[n].inverse for n in kept]))
+        weights = np.einsum("c,ct,ck->tk", shares, variances[kept, :-1], inverses @ values)
         return cls(weights, shares, variances[kept], inverses, values)
 
     def left_out(self) -> tuple[Floats, Floats]:

@@ -12,12 +12,11 @@ from latcast.math.least_squares import non_negative, straight_line
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import LOWEST_SHARE, MIN_ROWS, Fitted, Floats, Predictor, set_aside
-from ._block_features import PHYSICS
-from ._network_features import NetworkFeatures, population
-from ._transfer import Blend, Prior
 from .bayes import Bayes
+from .features import PHYSICS, NetworkFeatures, population
 from .lookup_table import LookupTable
 from .mlp import MLP
+from .transfer import Blend, Prior
 
 MOST_SCALED = 4.0
 

@@ -23,11 +23,10 @@ from latcast.math.gaussian_process import (
 from latcast.spaces import Archs, SearchSpace, space
 
 from ._base import LOWEST_SHARE, MIN_ROWS, Fitted
-from ._expectation import expect
-from ._network_features import UNITS, Functions, NetworkFeatures, Units, population
-from ._similarity import Source, TargetSpec, positive, similarities
-from ._transfer import Blend, Hyperprior, Prior, estimate
 from .bayes import Bayes
+from .features import UNITS, Functions, NetworkFeatures, Units, population
+from .transfer import Blend, Hyperprior, Prior, estimate
+from .zero_shot import Source, TargetSpec, expect, positive, similarities
 
 Floats = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]

@@ -19,8 +19,8 @@ from latcast.spaces import Archs
 
 from ._base import LOWEST_SHARE, Fitted, Floats, Predictor, State
 from ._form import Form
-from ._network_features import Functions, NetworkFeatures, Units, population
-from ._transfer import Blend, Estimate, Prior, estimate, guess
+from .features import Functions, NetworkFeatures, Units, population
+from .transfer import Blend, Estimate, Prior, estimate, guess
 
 
 class Bayes(Predictor):

@@ -8,10 +8,10 @@ from latcast.math.design import conditioned_on_first, i_optimal
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import Floats, Predictor
-from ._network_features import NetworkFeatures, population
-from ._transfer import Blend, Prior
 from .adaptation import adaptation_prior
 from .base_model import BaseModel
+from .features import NetworkFeatures, population
+from .transfer import Blend, Prior
 
 CANDIDATES = 1_500
 

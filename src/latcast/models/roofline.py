@@ -20,7 +20,6 @@ coefficients are solved in closed form; penalties are chosen on held-out rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -28,15 +27,17 @@ import numpy as np
 import numpy.typing as npt
 from numpy.linalg import LinAlgError
 
-from latcast.math.least_squares import Ridge
+from latcast.data.additive import incidence
+from latcast.math.least_squares import Ridge, non_negative
 from latcast.math.robust import huber_weights, reweighted
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import LOWEST_SHARE, Floats, Predictor, State
-from ._block_features import ROBUST_ROUNDS, BlockFeatures, physics_prior
 from ._form import Form, no_values
 from ._tunable import Choice, Whole
+from .features import PHYSICS, BlockFeatures, Units
 
+ROBUST_ROUNDS = 6
 PHYSICS_PENALTY = 1.0
 BASE_PENALTY = 1.0
 FEW_BASE_PENALTY = 1_000.0
@@ -83,14 +84,14 @@ class Roofline(Predictor):
 
     def _fit(self, archs: Archs, latency_ms: Floats, rng: np.random.Generator) -> None:
         features = BlockFeatures(archs)
-        prior = physics_prior(archs, latency_ms, robust=self._robust)
+        prior = _physics_prior(archs, latency_ms, robust=self._robust)
         left_ms = latency_ms - archs.space.block_sums(archs, prior)
         base, weights = _fit_base(features, left_ms, self._robust)
         self._base = prior + base
         facts = archs.space.block_table.facts
         summed = (self._base, facts["macs"], facts["launches"])
         totals = np.stack([archs.space.block_sums(archs, v) for v in summed], axis=1)
-        self._units_of = _ReluUnits.draw(totals, self._units, rng)
+        self._units_of = _drawn_units(totals, self._units, rng)
         units = self._units_of(totals)
         scale = units.std(axis=0) + 1e-12
         x = np.hstack([features.matrix, units / scale])
@@ -139,7 +140,7 @@ class Roofline(Predictor):
                 raise ValueError(f"array {name!r} must have shape {shape}; got {state[name].shape}")
         self._rows, self._base = state["rows"], state["base"]
         self._correction = state["correction"]
-        self._units_of = _ReluUnits(state["unit_weights"], state["unit_biases"])
+        self._units_of = Units(state["unit_weights"], state["unit_biases"])
         self._intercept, self._lowest_ms = (float(v) for v in state["scalars"])
         self._tables = self._gather_tables(self.space)
 
@@ -167,30 +168,32 @@ class Roofline(Predictor):
             yield rows, np.einsum("nbk->nk", np.take(self._tables, ids, axis=0))
 
 
-@dataclass(frozen=True)
-class _ReluUnits:
-    """max(0, totals @ weights + biases); weights (inputs, units), biases (units,)."""
+def _drawn_units(totals: Floats, units: int, rng: np.random.Generator) -> Units:
+    """Random units; those that hardly any of the networks reaches are 0 everywhere."""
+    drawn = Units.draw(totals, units, rng)
+    reached = (drawn(totals) > 0).sum(axis=0)
+    return drawn.only(reached >= max(LEAST_REACHED * len(totals), LEAST_ROWS))
 
-    weights: Floats
-    biases: Floats
 
-    @classmethod
-    def draw(cls, totals: Floats, units: int, rng: np.random.Generator) -> _ReluUnits:
-        """Random units whose kinks lie within two standard deviations of the ``totals``.
+def _physics_prior(archs: Archs, latency_ms: Floats, *, robust: bool) -> Floats:
+    """Value of every row of the block table by physics alone, shape (rows,).
 
-        Those that hardly any of them reaches are 0 everywhere.
-        """
-        centre, spread = totals.mean(axis=0), totals.std(axis=0) + 1e-12
-        inputs = totals.shape[1]
-        weights = rng.normal(size=(inputs, units)) / np.sqrt(inputs) / spread[:, None]
-        drawn = cls(weights, rng.uniform(-2.0, 2.0, units) - centre @ weights)
-        reached = (drawn(totals) > 0).sum(axis=0) >= max(LEAST_REACHED * len(totals), LEAST_ROWS)
-        return cls(drawn.weights * reached, drawn.biases * reached)
+    Latencies (n,) are fitted by what the networks do of each of :data:`PHYSICS`, at cost
+    coefficients that are not negative, and a constant. Whole networks cannot tell how the time
+    divides among blocks that always come together; physics can.
+    """
+    table = archs.space.block_table
+    facts = np.stack([table.facts[name] for name in PHYSICS], axis=1)
+    totals = np.hstack([incidence(archs) @ facts, np.ones((len(archs), 1))])
 
-    def __call__(self, totals: Floats) -> Floats:
-        result = totals @ self.weights
-        result += self.biases
-        return np.maximum(result, 0.0, out=result)
+    def fit(weights: Floats) -> tuple[Floats, Floats]:
+        prices = non_negative(totals, latency_ms, weights)
+        return prices, latency_ms - totals @ prices
+
+    rounds = ROBUST_ROUNDS if robust else 1
+    prices, _ = reweighted(fit, huber_weights, len(archs), rounds)
+    prior: Floats = facts @ prices[:-1]
+    return prior
 
 
 def _fit_base(features: BlockFeatures, latency_ms: Floats, robust: bool) -> tuple[Floats, Floats]:

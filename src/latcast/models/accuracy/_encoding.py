@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from latcast.models._network_features import has_dead_code
+from latcast.models.features import has_dead_code
 from latcast.spaces import Archs
 
 from ._base import Floats

@@ -21,7 +21,7 @@ from latcast.math.gaussian_process import (
 from latcast.math.robust import huber, reweighted, robust_deviation
 from latcast.spaces import Archs
 
-from ._network_features import Functions, NetworkFeatures
+from .features import Functions, NetworkFeatures
 
 Floats = npt.NDArray[np.float64]
 

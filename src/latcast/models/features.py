@@ -1,9 +1,11 @@
-"""What networks of a space are to a regression that carries over between targets.
+"""Features of a space's networks: sums of block facts, and random units of such sums.
 
-Features come in groups, each with a prior variance of its own: physics, blocks, rows of the block
-table, the same of the blocks that a compiler would keep, and random units for what does not add
-up. All are centred and scaled over a *population* of networks, so that a variance means the same
-in every space: the share of the mean latency that the group explains, squared.
+:class:`NetworkFeatures` are for a regression that carries over between targets. They come in
+groups, each with a prior variance of its own: physics, blocks, rows of the block table, the same of
+the blocks that a compiler would keep, and random units for what does not add up. All are centred
+and scaled over a *population* of networks, so that a variance means the same in every space: the
+share of the mean latency that the group explains, squared. :class:`BlockFeatures` are the first
+three groups, standardized one by one over the very networks of a fit.
 """
 
 from __future__ import annotations
@@ -16,12 +18,17 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from latcast.data.additive import incidence
-from latcast.spaces import Archs, SearchSpace
+from latcast.spaces import Archs, BlockTable, SearchSpace
 
-from ._block_features import PHYSICS
 from ._form import Form, no_values
 
 Floats = npt.NDArray[np.float64]
+
+PHYSICS = (
+    "conv_macs", "depthwise_macs", "linear_macs", "conv_bytes", "depthwise_bytes",
+    "elementwise_bytes", "pool_bytes", "param_bytes", "launches",
+)  # fmt: skip
+"""Facts that each cost time by themselves: their cost coefficients cannot be negative."""
 
 UNITS = 128
 UNIT_FACTS = (
@@ -56,14 +63,19 @@ class Units:
 
     @classmethod
     def draw(cls, sums: Floats, units: int, rng: np.random.Generator) -> Units:
-        """Units for sums (n, sums) of a population."""
+        """Units whose kinks lie within two standard deviations of the sums (n, sums)."""
         centre, spread = sums.mean(axis=0), sums.std(axis=0)
-        spread = np.where(spread > 1e-9 * (np.abs(centre) + 1e-300), spread, np.inf)
+        spread = np.where(_varies(spread, centre), spread, np.inf)
         weights = rng.normal(size=(len(centre), units)) / np.sqrt(np.isfinite(spread).sum() or 1)
         weights /= spread[:, None]
         return cls(weights, rng.uniform(-2.0, 2.0, units) - centre @ weights)
 
+    def only(self, kept: npt.NDArray[np.bool_]) -> Units:
+        """The units of a mask (units,); the others are 0 everywhere."""
+        return Units(self.weights * kept, self.biases * kept)
+
     def __call__(self, sums: Floats) -> Floats:
+        """Outputs, shape (n, units)."""
         result = sums @ self.weights
         result += self.biases
         return np.maximum(result, 0.0, out=result)
@@ -183,20 +195,16 @@ class NetworkFeatures:
         counts = incidence(population)
         live = live_incidence(population)
         self.has_dead = has_dead_code(self.space)
-        physics = sp.csr_matrix(np.stack([table.facts[name] for name in PHYSICS], axis=1))
-        blocks = _block_map(self.space)
-        used = np.flatnonzero(counts.sum(axis=0))
-        rows = sp.csr_matrix(
-            (np.ones(len(used)), (used, np.arange(len(used)))), shape=(len(table), len(used))
-        )
-        maps = {"physics": (physics, False), "blocks": (blocks, False), "rows": (rows, False)}
+        physics, blocks = _physics(table), _blocks(table)
+        maps = {"physics": (physics, False), "blocks": (blocks, False)}
+        maps["rows"] = (_rows(table, counts), False)
         if self.has_dead:
             maps["live"] = (sp.hstack([physics, blocks], format="csr"), True)
-        self._groups: dict[str, _Group] = {}
+        self._groups: dict[str, tuple[BlockSums, bool]] = {}
         for name, (matrix, is_live) in maps.items():
-            group = _Group.over(live if is_live else counts, matrix, is_live)
-            if group is not None:
-                self._groups[name] = group
+            group = BlockSums.over(live if is_live else counts, matrix, together=True)
+            if len(group.kept):
+                self._groups[name] = group, is_live
         sums = self._sums(counts, live)
         if isinstance(units, int):
             units = Units.draw(sums, units, np.random.default_rng(0))
@@ -216,10 +224,7 @@ class NetworkFeatures:
         """Features by group, each of shape (n, features of the group)."""
         counts = incidence(archs)
         live = live_incidence(archs) if self.has_dead else counts
-        result = [
-            ((live if g.live else counts) @ g.matrix).toarray() - g.centre
-            for g in self._groups.values()
-        ]
+        result = [g(live if is_live else counts) for g, is_live in self._groups.values()]
         units = self.units(self._sums(counts, live))
         return [*result, (units - self._unit_centre) / self._unit_scale]
 
@@ -229,9 +234,9 @@ class NetworkFeatures:
         rows = np.zeros((len(constant), len(table)))
         live = np.zeros((len(constant), len(table) if self.has_dead else 0))
         constant = constant.astype(np.float64)
-        for group, values in zip(self._groups.values(), coefficients, strict=False):
+        for (group, is_live), values in zip(self._groups.values(), coefficients, strict=False):
             part = (group.matrix @ values.T).T
-            if group.live:
+            if is_live:
                 live += part
             else:
                 rows += part
@@ -242,7 +247,7 @@ class NetworkFeatures:
 
     def constant(self, value: float) -> Functions:
         """The function that is ``value`` for every network."""
-        sizes = [g.matrix.shape[1] for g in self._groups.values()] + [len(self.units.biases)]
+        sizes = [len(g.kept) for g, _ in self._groups.values()] + [len(self.units.biases)]
         return self.functions([np.zeros((1, size)) for size in sizes], np.array([value]))
 
     def _sums(self, counts: sp.csr_matrix, live: sp.csr_matrix) -> Floats:
@@ -252,24 +257,66 @@ class NetworkFeatures:
 
 
 @dataclass(frozen=True)
-class _Group:
-    """A group of features: block values (rows, features) to sum, and the sums' centre."""
+class BlockSums:
+    """Sums of block values over networks, centred and scaled.
+
+    Attributes:
+        matrix: scaled value of every row of the block table, shape (rows, features).
+        centre: mean of the scaled sums, shape (features,).
+        kept: which columns of what was given vary among the networks, shape (features,).
+    """
 
     matrix: sp.csr_matrix
     centre: Floats
-    live: bool
+    kept: npt.NDArray[np.intp]
 
     @classmethod
-    def over(cls, counts: sp.csr_matrix, matrix: sp.csr_matrix, live: bool) -> _Group | None:
-        """Scaled over a population's block counts; None where nothing varies."""
+    def over(
+        cls, counts: sp.csr_matrix, matrix: sp.csr_matrix, *, together: bool = False
+    ) -> BlockSums:
+        """Scaled over networks.
+
+        Args:
+            counts: of every block in every network, shape (n, rows).
+            matrix: shape (rows, features); columns whose sums do not vary are left out.
+            together: scale to a mean squared norm of 1 of all features, rather than of each.
+        """
         sums = (counts @ matrix).toarray()
         spread = sums.std(axis=0)
-        varies = np.flatnonzero(spread > 1e-9 * (np.abs(sums).max(axis=0, initial=0) + 1e-300))
-        if not varies.size:
-            return None
-        scale = spread[varies] * np.sqrt(len(varies))
-        scaled = sp.csr_matrix(matrix[:, varies] @ sp.diags(1 / scale))
-        return cls(scaled, sums[:, varies].mean(axis=0) / scale, live)
+        kept = np.flatnonzero(_varies(spread, np.abs(sums).max(axis=0, initial=0)))
+        scale = spread[kept] * np.sqrt(len(kept) if together else 1)
+        scaled = sp.csr_matrix(matrix[:, kept] @ sp.diags(1 / scale))
+        return cls(scaled, sums[:, kept].mean(axis=0) / scale, kept)
+
+    def __call__(self, counts: sp.csr_matrix) -> Floats:
+        """Features of networks by their counts of blocks (n, rows), shape (n, features)."""
+        return np.asarray((counts @ self.matrix).toarray() - self.centre)
+
+
+class BlockFeatures:
+    """Standardized features of the networks of one fit, and the way back to values per row.
+
+    Attributes:
+        matrix: shape (n, features).
+        kinds: kind of every feature: 0 physics, 1 block, 2 row of the block table.
+    """
+
+    def __init__(self, archs: Archs) -> None:
+        table, counts = archs.space.block_table, incidence(archs)
+        maps = [_physics(table), _blocks(table), _rows(table, counts)]
+        self._sums = BlockSums.over(counts, sp.hstack(maps, format="csr"))
+        self.matrix: Floats = self._sums(counts)
+        kinds = np.repeat([0, 1, 2], [m.shape[1] for m in maps])
+        self.kinds: npt.NDArray[np.int64] = kinds[self._sums.kept]
+
+    def row_values(self, coefficients: Floats) -> Floats:
+        """Value of every row of the block table for coefficients of the features, shape (rows,)."""
+        values: Floats = self._sums.matrix @ coefficients
+        return values
+
+    def offset(self, coefficients: Floats) -> float:
+        """What the row values sum to over an average network: the matrix is centred."""
+        return float(self._sums.centre @ coefficients)
 
 
 @cache
@@ -291,14 +338,29 @@ def live_incidence(archs: Archs) -> sp.csr_matrix:
     return matrix[:, :rows]
 
 
-def _block_map(space: SearchSpace) -> sp.csr_matrix:
-    """Which block it is, as a constant and in proportion to the bytes it moves."""
-    table = space.block_table
+def _physics(table: BlockTable) -> sp.csr_matrix:
+    return sp.csr_matrix(np.stack([table.facts[name] for name in PHYSICS], axis=1))
+
+
+def _blocks(table: BlockTable) -> sp.csr_matrix:
+    """Which block it is, as a constant and in proportion to its memory traffic."""
     where = (np.arange(len(table)), table.groups)
-    moved = table.facts["read_bytes"] + table.facts["write_bytes"]
+    traffic = table.facts["read_bytes"] + table.facts["write_bytes"]
     return sp.hstack(
-        [sp.csr_matrix((values, where)) for values in (np.ones(len(table)), moved)], format="csr"
+        [sp.csr_matrix((values, where)) for values in (np.ones(len(table)), traffic)], format="csr"
     )
+
+
+def _rows(table: BlockTable, counts: sp.csr_matrix) -> sp.csr_matrix:
+    """Which row of the block table it is, of those that occur."""
+    used = np.flatnonzero(counts.sum(axis=0))
+    where = (used, np.arange(len(used)))
+    return sp.csr_matrix((np.ones(len(used)), where), shape=(len(table), len(used)))
+
+
+def _varies(spread: Floats, size: Floats) -> npt.NDArray[np.bool_]:
+    """Whether standard deviations are more than the rounding of values of a size."""
+    return np.asarray(spread > 1e-9 * (np.abs(size) + 1e-300))
 
 
 def _unit_facts(space: SearchSpace) -> Floats:
