@@ -93,126 +93,76 @@ def _row(
 
 
 OPERATORS: dict[str, Operator] = {
-    "conv": _row(
-        "conv",
-        "Conv com.microsoft::FusedConv ConvInteger QLinearConv",
-        "conv1d conv2d conv3d convolution _convolution",
-        _conv,
-    ),
+    "conv": _row("conv", "Conv com.microsoft::FusedConv ConvInteger QLinearConv",
+        "conv1d conv2d conv3d convolution _convolution", _conv),
     "depthwise_conv": _row("depthwise_conv", macs=_conv),
-    "conv_transpose": _row(
-        "conv_transpose",
-        "ConvTranspose",
-        "conv_transpose1d conv_transpose2d conv_transpose3d",
-        _conv_transpose,
-    ),
+    "conv_transpose": _row("conv_transpose", "ConvTranspose",
+        "conv_transpose1d conv_transpose2d conv_transpose3d", _conv_transpose),
     "linear": _row("linear", "Gemm com.microsoft::FusedGemm", "linear", _product),
-    "matmul": _row(
-        "matmul",
+    "matmul": _row("matmul",
         "MatMul MatMulInteger QLinearMatMul com.microsoft::FusedMatMul "
-        "com.microsoft::TransposeMatMul Einsum",
-        "matmul mm bmm mv dot addmm baddbmm einsum",
-        _product,
-    ),
-    "attention": _row(
-        "attention",
-        "Attention com.microsoft::MultiHeadAttention",
+        "com.microsoft::TransposeMatMul Einsum", "matmul mm bmm mv dot addmm baddbmm einsum",
+        _product),
+    "attention": _row("attention", "Attention com.microsoft::MultiHeadAttention",
         "scaled_dot_product_attention _scaled_dot_product_flash_attention_for_cpu "
-        "_scaled_dot_product_flash_attention _scaled_dot_product_efficient_attention",
-        _attention,
-    ),
-    "batch_norm": _row(
-        "norm",
-        "BatchNormalization",
+        "_scaled_dot_product_flash_attention _scaled_dot_product_efficient_attention", _attention),
+    "batch_norm": _row("norm", "BatchNormalization",
         "batch_norm _native_batch_norm_legit native_batch_norm "
-        "_native_batch_norm_legit_no_training cudnn_batch_norm",
-    ),
-    "layer_norm": _row(
-        "norm",
+        "_native_batch_norm_legit_no_training cudnn_batch_norm"),
+    "layer_norm": _row("norm",
         "LayerNormalization com.microsoft::LayerNormalization "
-        "com.microsoft::SkipLayerNormalization",
-        "layer_norm native_layer_norm",
-    ),
-    "group_norm": _row(
-        "norm", "GroupNormalization com.microsoft::GroupNorm", "group_norm native_group_norm"
-    ),
-    "instance_norm": _row(
-        "norm", "InstanceNormalization MeanVarianceNormalization", "instance_norm"
-    ),
-    "rms_norm": _row(
-        "norm",
+        "com.microsoft::SkipLayerNormalization", "layer_norm native_layer_norm"),
+    "group_norm": _row("norm", "GroupNormalization com.microsoft::GroupNorm",
+        "group_norm native_group_norm"),
+    "instance_norm": _row("norm", "InstanceNormalization MeanVarianceNormalization",
+        "instance_norm"),
+    "rms_norm": _row("norm",
         "RMSNormalization SimplifiedLayerNormalization LpNormalization "
-        "com.microsoft::SkipSimplifiedLayerNormalization",
-        "rms_norm _fused_rms_norm",
-    ),
+        "com.microsoft::SkipSimplifiedLayerNormalization", "rms_norm _fused_rms_norm"),
     "lrn": _row("norm", "LRN"),
-    "softmax": _row(
-        "softmax", "Softmax com.microsoft::QLinearSoftmax", "softmax _softmax _safe_softmax"
-    ),
+    "softmax": _row("softmax", "Softmax com.microsoft::QLinearSoftmax",
+        "softmax _softmax _safe_softmax"),
     "log_softmax": _row("softmax", "LogSoftmax", "log_softmax _log_softmax"),
-    "max_pool": _row(
-        "pool",
-        "MaxPool",
+    "max_pool": _row("pool", "MaxPool",
         "max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices "
-        "max_pool3d_with_indices",
-    ),
-    "avg_pool": _row(
-        "pool",
-        "AveragePool LpPool com.microsoft::QLinearAveragePool",
-        "avg_pool1d avg_pool2d avg_pool3d",
-    ),
+        "max_pool3d_with_indices"),
+    "avg_pool": _row("pool", "AveragePool LpPool com.microsoft::QLinearAveragePool",
+        "avg_pool1d avg_pool2d avg_pool3d"),
     "adaptive_pool": _row("pool"),
-    "global_pool": _row(
-        "reduce",
+    "global_pool": _row("reduce",
         "GlobalAveragePool GlobalLpPool com.microsoft::QLinearGlobalAveragePool",
         "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool1d "
-        "_adaptive_avg_pool2d _adaptive_avg_pool3d",
-    ),
-    "global_max_pool": _row(
-        "reduce",
-        "GlobalMaxPool",
+        "_adaptive_avg_pool2d _adaptive_avg_pool3d"),
+    "global_max_pool": _row("reduce", "GlobalMaxPool",
         "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d _adaptive_max_pool1d "
-        "_adaptive_max_pool2d _adaptive_max_pool3d",
-    ),
+        "_adaptive_max_pool2d _adaptive_max_pool3d"),
     "mean": _row("reduce", "ReduceMean", "mean"),
-    "reduce": _row(
-        "reduce",
+    "reduce": _row("reduce",
         "ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp "
         "ReduceSumSquare CumSum",
         "sum prod amax amin max min var std var_mean norm linalg_vector_norm logsumexp cumsum any "
-        "all",
-    ),
+        "all"),
     "arg_reduce": _row("reduce", "ArgMax ArgMin TopK", "argmax argmin topk sort argsort"),
     "relu": _row("activation", "Relu ThresholdedRelu", "relu threshold"),
     "relu6": _row("activation", "", "relu6"),
-    "clip": _row(
-        "activation",
-        "Clip Shrink",
-        "clamp clamp_min clamp_max hardtanh hardshrink softshrink",
-    ),
-    "leaky_relu": _row(
-        "activation", "LeakyRelu com.microsoft::QLinearLeakyRelu", "leaky_relu rrelu"
-    ),
+    "clip": _row("activation", "Clip Shrink",
+        "clamp clamp_min clamp_max hardtanh hardshrink softshrink"),
+    "leaky_relu": _row("activation", "LeakyRelu com.microsoft::QLinearLeakyRelu",
+        "leaky_relu rrelu"),
     "prelu": _row("activation", "PRelu", "prelu _prelu_kernel"),
     "elu": _row("activation", "Elu", "elu"),
     "selu": _row("activation", "Selu", "selu"),
     "celu": _row("activation", "Celu", "celu"),
-    "sigmoid": _row(
-        "activation",
-        "Sigmoid com.microsoft::QLinearSigmoid",
-        "sigmoid log_sigmoid special_expit",
-    ),
+    "sigmoid": _row("activation", "Sigmoid com.microsoft::QLinearSigmoid",
+        "sigmoid log_sigmoid special_expit"),
     "tanh": _row("activation", "Tanh", "tanh"),
     "softplus": _row("activation", "Softplus", "softplus"),
     "softsign": _row("activation", "Softsign", "softsign"),
     "h_swish": _row("activation", "HardSwish", "hardswish"),
     "h_sigmoid": _row("activation", "HardSigmoid", "hardsigmoid"),
     "silu": _row("activation", "Swish com.microsoft::QuickGelu", "silu"),
-    "gelu": _row(
-        "activation",
-        "Gelu com.microsoft::Gelu com.microsoft::FastGelu com.microsoft::BiasGelu",
-        "gelu",
-    ),
+    "gelu": _row("activation",
+        "Gelu com.microsoft::Gelu com.microsoft::FastGelu com.microsoft::BiasGelu", "gelu"),
     "mish": _row("activation", "Mish", "mish"),
     "erf": _row("activation", "Erf", "erf special_erf"),
     "exp": _row("activation", "Exp", "exp exp2 expm1"),
@@ -222,21 +172,15 @@ OPERATORS: dict[str, Operator] = {
     "neg": _row("activation", "Neg", "neg"),
     "abs": _row("activation", "Abs", "abs"),
     "round": _row("activation", "Sign Floor Ceil Round", "round floor ceil trunc sign frac"),
-    "trigonometric": _row(
-        "activation",
-        "Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh",
-        "sin cos tan asin acos atan sinh cosh asinh acosh atanh",
-    ),
+    "trigonometric": _row("activation", "Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh",
+        "sin cos tan asin acos atan sinh cosh asinh acosh atanh"),
     "not": _row("activation", "Not BitwiseNot", "logical_not bitwise_not"),
     "cast": _row("activation", "Cast CastLike", "to _to_copy type_as float half bfloat16"),
-    "quantize": _row(
-        "activation",
+    "quantize": _row("activation",
         "QuantizeLinear DequantizeLinear com.microsoft::QuantizeLinear "
-        "com.microsoft::DequantizeLinear DynamicQuantizeLinear",
-    ),
-    "add": _row(
-        "elementwise", "Add Sum Mean com.microsoft::QLinearAdd", "add addcmul addcdiv lerp"
-    ),
+        "com.microsoft::DequantizeLinear DynamicQuantizeLinear"),
+    "add": _row("elementwise", "Add Sum Mean com.microsoft::QLinearAdd",
+        "add addcmul addcdiv lerp"),
     "sub": _row("elementwise", "Sub", "sub rsub subtract"),
     "mul": _row("elementwise", "Mul com.microsoft::QLinearMul", "mul multiply"),
     "div": _row("elementwise", "Div", "div true_divide floor_divide"),
@@ -245,90 +189,55 @@ OPERATORS: dict[str, Operator] = {
     "max": _row("elementwise", "Max", "maximum fmax"),
     "scale": _row("elementwise"),
     "where": _row("elementwise", "Where Trilu", "where masked_fill tril triu nan_to_num"),
-    "compare": _row(
-        "elementwise",
+    "compare": _row("elementwise",
         "Equal Greater GreaterOrEqual Less LessOrEqual And Or Xor IsNaN IsInf BitShift BitwiseAnd "
         "BitwiseOr BitwiseXor",
         "eq ne lt le gt ge logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor "
-        "isnan isinf __and__ __or__ __xor__",
-    ),
+        "isnan isinf __and__ __or__ __xor__"),
     "mod": _row("elementwise", "Mod", "remainder fmod"),
     "concat": _row("copy", "Concat", "cat concat stack hstack vstack"),
-    "split": _row(
-        "copy",
-        "Split",
+    "split": _row("copy", "Split",
         "split split_with_sizes chunk tensor_split unbind unsafe_split unsafe_chunk split_copy "
-        "split_with_sizes_copy",
-    ),
+        "split_with_sizes_copy"),
     "slice": _row("copy", "Slice", "slice narrow slice_copy diagonal"),
-    "pad": _row(
-        "copy",
-        "Pad",
+    "pad": _row("copy", "Pad",
         "pad constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d "
-        "replication_pad2d zero_pad2d",
-    ),
-    "transpose": _row(
-        "copy",
-        "Transpose",
+        "replication_pad2d zero_pad2d"),
+    "transpose": _row("copy", "Transpose",
         "permute transpose t movedim moveaxis swapaxes swapdims mT numpy_T permute_copy "
-        "transpose_copy adjoint",
-    ),
-    "gather": _row(
-        "copy",
-        "Gather GatherElements GatherND NonZero",
+        "transpose_copy adjoint"),
+    "gather": _row("copy", "Gather GatherElements GatherND NonZero",
         "select index index_select gather embedding flip im2col unfold take_along_dim "
-        "_unsafe_index",
-    ),
-    "scatter": _row(
-        "copy",
-        "ScatterND ScatterElements Scatter OneHot",
+        "_unsafe_index"),
+    "scatter": _row("copy", "ScatterND ScatterElements Scatter OneHot",
         "scatter scatter_add index_put slice_scatter select_scatter index_add masked_scatter "
-        "one_hot _unsafe_index_put",
-    ),
+        "one_hot _unsafe_index_put"),
     "expand": _row("copy", "Expand", "expand expand_as broadcast_to expand_copy"),
     "tile": _row("copy", "Tile", "repeat tile repeat_interleave"),
-    "resize": _row(
-        "copy",
-        "Resize Upsample",
+    "resize": _row("copy", "Resize Upsample",
         "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d "
         "upsample_linear1d upsample_bilinear2d _upsample_bilinear2d_aa upsample_bicubic2d "
-        "_upsample_bicubic2d_aa upsample_trilinear3d",
-    ),
+        "_upsample_bicubic2d_aa upsample_trilinear3d"),
     "channel_shuffle": _row("copy", "", "channel_shuffle native_channel_shuffle"),
     "space_to_depth": _row("copy", "SpaceToDepth", "pixel_unshuffle"),
     "depth_to_space": _row("copy", "DepthToSpace", "pixel_shuffle"),
     "zero": _row("copy"),
     "roll": _row("copy", "", "roll"),
-    "reshape": _row(
-        "view",
-        "Reshape Flatten Squeeze Unsqueeze",
+    "reshape": _row("view", "Reshape Flatten Squeeze Unsqueeze",
         "view reshape flatten unflatten squeeze unsqueeze view_as _unsafe_view reshape_as ravel "
-        "atleast_2d _reshape_alias view_copy unsqueeze_copy squeeze_copy",
-    ),
-    "identity": _row(
-        "view",
-        "Identity",
+        "atleast_2d _reshape_alias view_copy unsqueeze_copy squeeze_copy"),
+    "identity": _row("view", "Identity",
         "alias detach contiguous clone lift_fresh_copy lift_fresh positive alias_copy detach_copy "
-        "resolve_conj copy fill zero",
-    ),
+        "resolve_conj copy fill zero"),
     "dropout": _row("view", "Dropout", "dropout feature_dropout alpha_dropout native_dropout"),
-    "constant": _row(
-        "view",
-        "Shape Size EyeLike ConstantOfShape Range",
+    "constant": _row("view", "Shape Size EyeLike ConstantOfShape Range",
         "zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones "
-        "new_full new_empty sym_size sym_numel size numel arange",
-    ),
-}
+        "new_full new_empty sym_size sym_numel size numel arange"),
+}  # fmt: skip
 """Operator -> what is known of it. ``scale`` multiplies a map by one factor a channel; ``reshape``
 stands for flatten, squeeze and unsqueeze too; ``quantize`` for its inverse too; ``compare`` for
 logic too. An activation, a norm or an elementwise operator needs no more than its row to be read
 from either format; of other kinds the readers have a rule for each name."""
-
-
-def operators_of(names: Callable[[Operator], tuple[str, ...]]) -> dict[str, str]:
-    """Name in a format -> operator; ``names`` gives those that an operator has there."""
-    return {name: op for op, row in OPERATORS.items() for name in names(row)}
-
 
 KINDS = tuple(dict.fromkeys(x.kind for x in OPERATORS.values()))
 """All kinds, in a fixed order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from latcast.graph.read._layers import Value
@@ -124,24 +125,23 @@ def _sorted(
     nodes: Sequence[NodeProto], reads: dict[int, list[str]], giver: dict[str, int]
 ) -> list[int]:
     """Positions in the file's order, changed only as far as it has to be."""
-    waits = {n: {giver[name] for name in names if name in giver} for n, names in reads.items()}
-    readers: dict[int, list[int]] = {n: [] for n in reads}
-    for n, sources in waits.items():
-        for source in sources:
-            readers[source].append(n)
-    ready = [n for n, sources in waits.items() if not sources]
-    heapq.heapify(ready)
+    sorter = TopologicalSorter(
+        {n: {giver[name] for name in names if name in giver} for n, names in reads.items()}
+    )
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        stuck = min(error.args[1])
+        raise ValueError(
+            f"{label(nodes[stuck])} must not wait for its own output: a cycle"
+        ) from None
+    ready: list[int] = []
     order = []
-    while ready:
-        n = heapq.heappop(ready)
-        order.append(n)
-        for reader in readers[n]:
-            waits[reader].discard(n)
-            if not waits[reader]:
-                heapq.heappush(ready, reader)
-    if len(order) < len(reads):
-        stuck = min(reads.keys() - set(order))
-        raise ValueError(f"{label(nodes[stuck])} must not wait for its own output: a cycle")
+    while sorter.is_active():
+        for n in sorter.get_ready():
+            heapq.heappush(ready, n)
+        order.append(heapq.heappop(ready))
+        sorter.done(order[-1])
     return order
 
 
