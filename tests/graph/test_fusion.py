@@ -88,70 +88,7 @@ class Drawing:
         return shape
 
 
-def conv_path(ops: str, shape: TensorShape = MAP) -> list[str]:
-    return Drawing(shape).conv("conv").path(ops).kernels()
-
-
-# Convolutions
-
-
-def test_batch_norm_and_activation_are_part_of_a_convolution() -> None:
-    kernels = fuse(Drawing().conv("conv").path("batch_norm relu").graph())
-    assert [(k.main, k.layers, k.idle) for k in kernels] == [(0, (0, 1, 2), (1,))]
-
-
-@pytest.mark.parametrize(
-    "op", ["relu", "relu6", "clip", "sigmoid", "tanh", "leaky_relu", "h_sigmoid"]
-)
-@pytest.mark.parametrize("shape", [MAP, ODD_MAP])
-def test_activations_of_convolutions(op: str, shape: TensorShape) -> None:
-    assert conv_path(op, shape) == [f"conv {op}"]
-
-
-@pytest.mark.parametrize("op", ["elu", "selu", "softplus", "softsign", "gelu", "prelu", "exp"])
-def test_activations_that_are_kernels_of_their_own(op: str) -> None:
-    assert conv_path(op) == ["conv", op]
-
-
-def test_only_convolutions_on_blocks_take_hard_swish_in() -> None:
-    assert conv_path("h_swish") == ["conv h_swish"]
-    assert conv_path("h_swish", ODD_MAP) == ["conv", "h_swish"]
-    product = Drawing().conv("conv").add("gate", "h_sigmoid").add("mul", "mul", "conv", "gate")
-    assert product.kernels() == ["conv gate mul"]
-
-
-def test_one_activation_at_most() -> None:
-    assert conv_path("relu tanh") == ["conv relu", "tanh"]
-
-
-def test_what_is_read_elsewhere_is_not_taken_in() -> None:
-    drawing = Drawing().conv("conv").add("relu", "relu").add("sum", "add", "conv", "relu")
-    assert drawing.kernels() == ["conv", "relu", "sum"]
-
-
-def test_an_output_of_the_graph_is_not_taken_in() -> None:
-    assert Drawing().conv("conv").path("relu").kernels("conv") == ["conv", "relu"]
-
-
-@pytest.mark.parametrize(
-    ("op", "constants", "is_folded"),
-    [("add", 32, True), ("mul", 32, True), ("mul", 1, True), ("add", 1, False),
-     ("add", 32 * 14 * 14, False), ("mul", 14, False)],
-)  # fmt: skip
-def test_constants_are_part_of_the_weights(op: str, constants: int, is_folded: bool) -> None:
-    kernels = Drawing().conv("conv").add("constant", op, constants=constants).kernels()
-    assert kernels == (["conv constant"] if is_folded else ["conv", "constant"])
-
-
-def test_padding_of_a_convolution() -> None:
-    padded = (1, 32, 16, 16)
-    assert Drawing().add("pad", "pad", shape=padded).conv("conv").kernels() == ["pad conv"]
-    channels = (1, 34, 14, 14)
-    drawing = Drawing().add("pad", "pad", shape=channels).conv("conv")
-    assert drawing.kernels() == ["pad", "conv"]
-
-
-# Sums
+# Kernels by the names of their layers
 
 
 def residual(shape: TensorShape, first: str = "before", *, bias: bool = True) -> Drawing:
@@ -166,68 +103,15 @@ def residual(shape: TensorShape, first: str = "before", *, bias: bool = True) ->
     )
 
 
-@pytest.mark.parametrize("first", ["before", "conv"])
-@pytest.mark.parametrize("shape", [MAP, ODD_MAP])
-def test_a_sum_is_added_to_what_a_convolution_writes(shape: TensorShape, first: str) -> None:
-    assert residual(shape, first).kernels() == ["before relu", "conv sum end"]
+def two_convolutions(shape: TensorShape) -> Drawing:
+    return Drawing(shape).conv("a", "input").conv("b", "input").add("sum", "add", "a", "b")
 
 
-def test_a_plain_convolution_takes_a_sum_with_a_bias_alone() -> None:
-    expected = ["before relu", "conv", "sum", "end"]
-    assert residual(ODD_MAP, bias=False).kernels() == expected
-    assert residual(MAP, bias=False).kernels() == ["before relu", "conv sum end"]
-
-
-def test_of_two_convolutions_the_first_input_on_blocks_and_else_the_last_one() -> None:
-    def kernels(shape: TensorShape) -> list[str]:
-        two = Drawing(shape).conv("a", "input").conv("b", "input")
-        return two.add("sum", "add", "a", "b").kernels()
-
-    assert kernels(MAP) == ["b", "a sum"]
-    assert kernels(ODD_MAP) == ["a", "b sum"]
-
-
-def test_a_sum_with_what_is_not_on_blocks() -> None:
-    drawing = Drawing().conv("conv").add("sum", "add", "conv", "input")
-    assert drawing.kernels() == ["conv", "sum"]
-    block = fuse(drawing.graph(), is_cut_out=True)
-    assert [k.layers for k in block] == [(0, 1)]
-
-
-def test_a_sum_that_stretches() -> None:
-    drawing = Drawing().conv("before").add("pool", "global_pool", shape=(1, 32, 1, 1))
-    drawing.conv("conv", "before").add("sum", "add", "conv", "pool", shape=MAP)
-    assert drawing.kernels() == ["before", "pool", "conv", "sum"]
-
-
-def test_batch_norm_on_blocks_runs_as_a_convolution() -> None:
-    assert Drawing().path("batch_norm relu").kernels() == ["batch_norm", "relu"]
-    drawing = Drawing().conv("conv").add("pool", "max_pool").path("batch_norm relu")
-    assert drawing.kernels() == ["conv", "pool", "batch_norm relu"]
-
-
-@pytest.mark.parametrize(
-    ("channels", "groups", "is_blocked"),
-    [(3, 1, True), (18, 1, False), (20, 1, True), (20, 20, True), (18, 18, False), (32, 4, False),
-     (64, 4, True)],
-)  # fmt: skip
-def test_which_convolutions_run_on_blocks(channels: int, groups: int, is_blocked: bool) -> None:
-    drawing = Drawing((1, channels, 8, 8)).conv("conv", groups=groups)
-    assert [k.blocked for k in fuse(drawing.graph())] == [is_blocked]
-
-
-# Squeeze and excitation: the pool, two convolutions, and a product are kernels of their own.
-
-
-def test_squeeze_excitation() -> None:
+def squeeze_excitation() -> Drawing:
     small = (1, 32, 1, 1)
     drawing = Drawing().conv("conv").path("relu").add("pool", "global_pool", shape=small)
     drawing.conv("reduce").add("inner", "relu").conv("expand").add("gate", "h_sigmoid")
-    drawing.add("scale", "scale", "relu", "gate", shape=MAP)
-    assert drawing.kernels() == ["conv relu", "pool", "reduce inner", "expand gate", "scale"]
-
-
-# Patterns of activations and norms
+    return drawing.add("scale", "scale", "relu", "gate", shape=MAP)
 
 
 def gelu(kind: str) -> Drawing:
@@ -242,61 +126,19 @@ def gelu(kind: str) -> Drawing:
             return drawing.add("mul", "mul", "half", "add")
 
 
-@pytest.mark.parametrize("kind", ["product first", "half first", "half apart"])
-def test_gelu(kind: str) -> None:
-    kernels = gelu(kind).kernels()
-    assert len(kernels) == 2
-    assert set(kernels[1].split()) == {"div", "erf", "add", "mul", "half"}
-    assert "erf" in gelu(kind).kernels("erf")
-
-
-def test_gelu_by_tanh() -> None:
+def gelu_by_tanh() -> Drawing:
     drawing = Drawing(TOKENS).add("x", "softmax").add("pow", "pow").add("a", "mul", constants=1)
     drawing.add("b", "add", "x", "a").add("c", "mul", constants=1).path("tanh")
-    drawing.add("one", "add", constants=1).add("d", "mul", "x", "one").add("e", "mul", constants=1)
-    assert drawing.kernels() == ["x", "pow a b c tanh one d e"]
+    drawing.add("one", "add", constants=1).add("d", "mul", "x", "one")
+    return drawing.add("e", "mul", constants=1)
 
 
 def layer_norm(*, sub: str = "x") -> Drawing:
     mean = (1, 49, 1)
-    drawing = (
-        Drawing(TOKENS).add("y", "softmax").add("x", "softmax").add("mean", "mean", shape=mean)
-    )
-    drawing.add("sub", "sub", sub, "mean").path("pow").add("var", "mean", shape=mean).path(
-        "add sqrt"
-    )
-    drawing.add("div", "div", "sub", "sqrt")
-    drawing.add("scale", "mul", constants=64)
-    return drawing.add("shift", "add", constants=64)
-
-
-def test_layer_norm() -> None:
-    assert layer_norm().kernels()[2:] == ["mean sub pow var add sqrt div scale shift"]
-
-
-def test_no_layer_norm_of_the_mean_of_another() -> None:
-    assert len(layer_norm(sub="y").kernels()) == 11
-
-
-def test_silu_is_one_kernel_beside_the_convolution() -> None:
-    drawing = Drawing().conv("conv").path("sigmoid").add("mul", "mul", "conv", "sigmoid")
-    assert drawing.kernels() == ["conv", "sigmoid mul"]
-
-
-def test_no_silu_of_two_outputs_of_a_split() -> None:
-    half = (1, 16, 14, 14)
-    drawing = Drawing().add("split", "split", shape=half, outputs=2)
-    drawing.path("sigmoid").add("mul", "mul", "split", "sigmoid")
-    assert drawing.kernels() == ["split", "sigmoid", "mul"]
-
-
-def test_hard_swish_of_a_clip_stays_in_pieces() -> None:
-    drawing = Drawing().conv("conv").add("add", "add", constants=1).path("clip")
-    drawing.add("mul", "mul", "conv", "clip").add("div", "div", constants=1)
-    assert drawing.kernels() == ["conv", "add", "clip", "mul", "div"]
-
-
-# Products of matrices
+    drawing = Drawing(TOKENS).add("y", "softmax").add("x", "softmax")
+    drawing.add("mean", "mean", shape=mean).add("sub", "sub", sub, "mean").path("pow")
+    drawing.add("var", "mean", shape=mean).path("add sqrt").add("div", "div", "sub", "sqrt")
+    return drawing.add("scale", "mul", constants=64).add("shift", "add", constants=64)
 
 
 def linear(operator: str, *, bias: int = 0, shape: TensorShape = TOKENS) -> Drawing:
@@ -304,101 +146,222 @@ def linear(operator: str, *, bias: int = 0, shape: TensorShape = TOKENS) -> Draw
     return drawing.add("linear", "linear", constants=64 * 64 + bias, operator=operator)
 
 
-def test_a_product_takes_one_bias() -> None:
-    assert linear("MatMul").add("bias", "add", constants=64).kernels() == ["linear bias"]
-    assert linear("MatMul").add("bias", "add", constants=49 * 64).kernels() == ["linear", "bias"]
-    twice = linear("Gemm", bias=64).add("bias", "add", constants=64)
-    assert twice.kernels() == ["linear", "bias"]
-
-
-def test_products_of_matrices_take_activations_in() -> None:
-    matrix = (1, 64)
-    assert linear("Gemm", shape=matrix).path("relu").kernels() == ["linear relu"]
-    assert linear("MatMul", shape=matrix).path("relu").kernels() == ["linear", "relu"]
-    assert linear("Gemm", shape=matrix).path("gelu").kernels() == ["linear", "gelu"]
-    tokens = linear("MatMul").add("bias", "add", constants=64).path("relu")
-    assert tokens.kernels() == ["linear bias", "relu"]
-
-
-def attention(operator: str = "MatMul", order: tuple[int, ...] = (0, 1, 3, 2)) -> list[str]:
+def attention(operator: str = "MatMul", order: tuple[int, ...] = (0, 1, 3, 2)) -> Drawing:
     heads = (1, 4, 49, 16)
     turned = tuple(heads[n] for n in order)
     drawing = Drawing(heads).add("q", "softmax", "input").add("k", "softmax", "input")
     drawing.add("turn", "transpose", shape=turned, order=order)
     drawing.add("scores", "matmul", "q", "turn", shape=(1, 4, 49, 49), operator=operator)
-    drawing.add("scale", "mul", constants=1).add("weights", "softmax")
-    return drawing.kernels()[2:]
+    return drawing.add("scale", "mul", constants=1).add("weights", "softmax")
 
 
-def test_attention() -> None:
-    assert attention() == ["turn scores scale", "weights"]
-    assert attention(order=(0, 3, 2, 1)) == ["turn", "scores scale", "weights"]
-
-
-def test_no_factor_of_a_sum_in_the_notation_of_einstein() -> None:
-    assert attention("Einsum") == ["turn scores", "scale", "weights"]
-
-
-def test_a_sum_before_a_norm_that_nobody_else_reads() -> None:
+def sum_and_norm() -> Drawing:
     drawing = Drawing(TOKENS).add("x", "softmax").add("y", "softmax")
-    drawing.add("sum", "add", "x", "y").add("norm", "layer_norm")
-    assert drawing.kernels() == ["x", "y", "sum norm"]
-    assert drawing.kernels("sum") == ["x", "y", "sum", "norm"]
+    return drawing.add("sum", "add", "x", "y").add("norm", "layer_norm")
 
 
-# What does not run
-
-
-def test_no_operation() -> None:
-    kernels = fuse(Drawing().conv("conv").path("dropout relu identity").graph())
-    assert [(k.layers, k.idle) for k in kernels] == [((0, 1, 2, 3), (1, 3))]
-
-
-def test_what_repeats_runs_once() -> None:
-    drawing = Drawing().add("x", "exp").add("a", "relu", "x").conv("c").add("b", "relu", "x")
-    drawing.conv("d").add("sum", "add", "c", "d")
-    kernels = fuse(drawing.graph())
-    assert [(k.layers, k.idle) for k in kernels[:2]] == [((0,), ()), ((1, 3), (3,))]
-    assert kernels[1].main == 1
-
-
-def test_constants_that_may_differ_are_no_repetition() -> None:
-    drawing = Drawing().add("x", "exp")
-    drawing.add("a", "mul", "x", constants=32).add("b", "mul", "x", constants=32)
-    assert drawing.add("sum", "add", "a", "b").kernels() == ["x", "a", "b", "sum"]
-
-
-def test_parts_of_all_are_a_split() -> None:
+def halves(*, third: str = "") -> Drawing:
     half = (1, 16, 14, 14)
     drawing = Drawing().add("x", "exp").add("a", "slice", "x", shape=half)
     drawing.add("b", "slice", "x", shape=half).add("sum", "add", "a", "b")
-    assert drawing.kernels() == ["x", "a b", "sum"]
-    assert drawing.add("c", "relu", "x").kernels() == ["x", "a", "b", "sum", "c"]
+    return drawing.add("c", third, "x") if third else drawing
 
 
-def channels_last(*, between: str = "layer_norm", cut: bool = False) -> Drawing:
+def channels_last(*, cut: bool = False) -> Drawing:
     last = (1, 14, 14, 32)
     drawing = Drawing().conv("conv").add("a", "transpose", shape=last, order=(0, 2, 3, 1))
-    drawing.add("norm", between).add("b", "transpose", shape=MAP, order=(0, 3, 1, 2))
+    drawing.add("norm", "layer_norm").add("b", "transpose", shape=MAP, order=(0, 3, 1, 2))
     return drawing.path("exp") if cut else drawing.conv("next")
 
 
-def test_transposes_at_convolutions_do_not_run() -> None:
-    kernels = fuse(channels_last().graph())
-    assert [(k.layers, k.idle) for k in kernels] == [((0, 1), (1,)), ((2, 3), (3,)), ((4,), ())]
+def inverse_transposes() -> Drawing:
+    turned, order = (1, 64, 49), (0, 2, 1)
+    drawing = Drawing(TOKENS).add("x", "softmax").add("a", "transpose", shape=turned, order=order)
+    return drawing.path("relu").add("b", "transpose", shape=TOKENS, order=order).path("erf")
 
 
-def test_transposes_to_what_needs_them_run() -> None:
-    assert channels_last(cut=True).kernels() == ["conv a", "norm", "b", "exp"]
+PADDED, MORE_CHANNELS, VECTOR = (1, 32, 16, 16), (1, 34, 14, 14), (1, 32, 1, 1)
+
+KERNELS: dict[str, tuple[Drawing, str]] = {
+    # Activations of convolutions
+    **{
+        f"{op} of a convolution on {shape}": (Drawing(shape).conv("conv").path(op), f"conv {op}")
+        for op in ("relu", "relu6", "clip", "sigmoid", "tanh", "leaky_relu", "h_sigmoid")
+        for shape in (MAP, ODD_MAP)
+    },
+    **{
+        f"{op} is a kernel of its own": (Drawing().conv("conv").path(op), f"conv, {op}")
+        for op in ("elu", "selu", "softplus", "softsign", "gelu", "prelu", "exp")
+    },
+    "hard swish on blocks": (Drawing().conv("conv").path("h_swish"), "conv h_swish"),
+    "hard swish elsewhere": (Drawing(ODD_MAP).conv("conv").path("h_swish"), "conv, h_swish"),
+    "hard swish as a product": (
+        Drawing().conv("conv").add("gate", "h_sigmoid").add("mul", "mul", "conv", "gate"),
+        "conv gate mul",
+    ),
+    "hard swish of a clip stays in pieces": (
+        Drawing().conv("conv").add("add", "add", constants=1).path("clip")
+        .add("mul", "mul", "conv", "clip").add("div", "div", constants=1),
+        "conv, add, clip, mul, div",
+    ),
+    "one activation at most": (Drawing().conv("conv").path("relu tanh"), "conv relu, tanh"),
+    "what is read elsewhere is not taken in": (
+        Drawing().conv("conv").add("relu", "relu").add("sum", "add", "conv", "relu"),
+        "conv, relu, sum",
+    ),
+    # Constants, and padding
+    **{
+        f"{op} of {constants} constants": (
+            Drawing().conv("conv").add("constant", op, constants=constants), kernels,
+        )
+        for op, constants, kernels in (
+            ("add", 32, "conv constant"), ("mul", 32, "conv constant"), ("mul", 1, "conv constant"),
+            ("add", 1, "conv, constant"), ("add", 32 * 14 * 14, "conv, constant"),
+            ("mul", 14, "conv, constant"),
+        )
+    },
+    "padding": (Drawing().add("pad", "pad", shape=PADDED).conv("conv"), "pad conv"),
+    "padding of channels": (
+        Drawing().add("pad", "pad", shape=MORE_CHANNELS).conv("conv"), "pad, conv",
+    ),
+    # Sums
+    **{
+        f"a sum on {shape}, {first} first": (residual(shape, first), "before relu, conv sum end")
+        for first in ("before", "conv")
+        for shape in (MAP, ODD_MAP)
+    },
+    "a plain convolution takes a sum with a bias alone": (
+        residual(ODD_MAP, bias=False), "before relu, conv, sum, end",
+    ),
+    "one on blocks without": (residual(MAP, bias=False), "before relu, conv sum end"),
+    "of two convolutions on blocks the first input": (two_convolutions(MAP), "b, a sum"),
+    "of two plain ones the last": (two_convolutions(ODD_MAP), "a, b sum"),
+    "a sum with what is not on blocks": (
+        Drawing().conv("conv").add("sum", "add", "conv", "input"), "conv, sum",
+    ),
+    "a sum that stretches": (
+        Drawing().conv("before").add("pool", "global_pool", shape=VECTOR)
+        .conv("conv", "before").add("sum", "add", "conv", "pool", shape=MAP),
+        "before, pool, conv, sum",
+    ),
+    "batch norm": (Drawing().path("batch_norm relu"), "batch_norm, relu"),
+    "batch norm on blocks runs as a convolution": (
+        Drawing().conv("conv").add("pool", "max_pool").path("batch_norm relu"),
+        "conv, pool, batch_norm relu",
+    ),
+    "squeeze and excitation": (
+        squeeze_excitation(), "conv relu, pool, reduce inner, expand gate, scale",
+    ),
+    # Patterns of activations and norms
+    "gelu, product first": (gelu("product first"), "x, div erf add mul half"),
+    "gelu, half first": (gelu("half first"), "x, div erf add half mul"),
+    "gelu, half apart": (gelu("half apart"), "x, div erf add half mul"),
+    "gelu by tanh": (gelu_by_tanh(), "x, pow a b c tanh one d e"),
+    "layer norm": (layer_norm(), "y, x, mean sub pow var add sqrt div scale shift"),
+    "no layer norm of the mean of another": (
+        layer_norm(sub="y"), "y, x, mean, sub, pow, var, add, sqrt, div, scale, shift",
+    ),
+    "silu beside the convolution": (
+        Drawing().conv("conv").path("sigmoid").add("mul", "mul", "conv", "sigmoid"),
+        "conv, sigmoid mul",
+    ),
+    "no silu of two outputs of a split": (
+        Drawing().add("split", "split", shape=(1, 16, 14, 14), outputs=2)
+        .path("sigmoid").add("mul", "mul", "split", "sigmoid"),
+        "split, sigmoid, mul",
+    ),
+    # Products of matrices
+    "a product takes a bias": (
+        linear("MatMul").add("bias", "add", constants=64), "linear bias",
+    ),
+    "no constant of other features": (
+        linear("MatMul").add("bias", "add", constants=49 * 64), "linear, bias",
+    ),
+    "no second bias": (
+        linear("Gemm", bias=64).add("bias", "add", constants=64), "linear, bias",
+    ),
+    "relu of a Gemm": (linear("Gemm", shape=(1, 64)).path("relu"), "linear relu"),
+    "relu of a MatMul": (linear("MatMul", shape=(1, 64)).path("relu"), "linear, relu"),
+    "gelu of a Gemm": (linear("Gemm", shape=(1, 64)).path("gelu"), "linear, gelu"),
+    "relu of tokens": (
+        linear("MatMul").add("bias", "add", constants=64).path("relu"), "linear bias, relu",
+    ),
+    "attention": (attention(), "q, k, turn scores scale, weights"),
+    "attention of another order": (
+        attention(order=(0, 3, 2, 1)), "q, k, turn, scores scale, weights",
+    ),
+    "no factor of a sum in the notation of Einstein": (
+        attention("Einsum"), "q, k, turn scores, scale, weights",
+    ),
+    "a sum before a norm": (sum_and_norm(), "x, y, sum norm"),
+    # What does not run
+    "constants that may differ are no repetition": (
+        Drawing().add("x", "exp").add("a", "mul", "x", constants=32)
+        .add("b", "mul", "x", constants=32).add("sum", "add", "a", "b"),
+        "x, a, b, sum",
+    ),
+    "parts of all are a split": (halves(), "x, a b, sum"),
+    "parts of what is read besides": (halves(third="relu"), "x, a, b, sum, c"),
+    "transposes to what needs them run": (channels_last(cut=True), "conv a, norm, b, exp"),
+    "transposes that meet their inverse do not run": (inverse_transposes(), "x a, relu b, erf"),
+}  # fmt: skip
+"""What is drawn, and the names of the layers of every kernel."""
 
 
-def test_transposes_that_meet_their_inverse_do_not_run() -> None:
-    turned = (1, 64, 49)
-    drawing = Drawing(TOKENS).add("x", "softmax")
-    drawing.add("a", "transpose", shape=turned, order=(0, 2, 1)).path("relu")
-    drawing.add("b", "transpose", shape=TOKENS, order=(0, 2, 1)).path("erf")
-    assert drawing.kernels() == ["x a", "relu b", "erf"]
-    assert "a" in drawing.kernels("relu")
+@pytest.mark.parametrize("case", KERNELS.values(), ids=KERNELS)
+def test_which_layers_are_one_kernel(case: tuple[Drawing, str]) -> None:
+    drawing, kernels = case
+    assert ", ".join(drawing.kernels()) == kernels
+
+
+@pytest.mark.parametrize(
+    ("drawing", "output", "kernels"),
+    [
+        (Drawing().conv("conv").path("relu"), "conv", "conv, relu"),
+        (sum_and_norm(), "sum", "x, y, sum, norm"),
+        (inverse_transposes(), "relu", "x, a, relu, b, erf"),
+        (gelu("product first"), "erf", "x, div, erf, add, mul, half"),
+    ],
+)
+def test_an_output_of_the_graph_is_not_taken_in(
+    drawing: Drawing, output: str, kernels: str
+) -> None:
+    assert ", ".join(drawing.kernels(output)) == kernels
+
+
+@pytest.mark.parametrize(
+    ("drawing", "kernels"),
+    [
+        (Drawing().conv("conv").path("batch_norm relu"), [((0, 1, 2), (1,))]),
+        (Drawing().conv("conv").path("dropout relu identity"), [((0, 1, 2, 3), (1, 3))]),
+        (
+            Drawing().add("x", "exp").add("a", "relu", "x").conv("c").add("b", "relu", "x")
+            .conv("d").add("sum", "add", "c", "d"),
+            [((0,), ()), ((1, 3), (3,)), ((4,), ()), ((2, 5), ())],
+        ),
+        (channels_last(), [((0, 1), (1,)), ((2, 3), (3,)), ((4,), ())]),
+    ],
+    ids=["folded batch norm", "no operation", "repetition", "transposes at convolutions"],
+)  # fmt: skip
+def test_what_does_not_run(drawing: Drawing, kernels: list[tuple[tuple[int, ...], ...]]) -> None:
+    found = fuse(drawing.graph())
+    assert [(k.layers, k.idle) for k in found] == kernels
+    assert all(k.main == min(set(k.layers) - set(k.idle)) for k in found[:2])
+
+
+def test_the_inputs_of_what_was_cut_out_of_a_network_may_be_in_blocks() -> None:
+    block = Drawing().conv("conv").add("sum", "add", "conv", "input").graph()
+    assert [k.layers for k in fuse(block, is_cut_out=True)] == [(0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "is_blocked"),
+    [(3, 1, True), (18, 1, False), (20, 1, True), (20, 20, True), (18, 18, False), (32, 4, False),
+     (64, 4, True)],
+)  # fmt: skip
+def test_which_convolutions_run_on_blocks(channels: int, groups: int, is_blocked: bool) -> None:
+    drawing = Drawing((1, channels, 8, 8)).conv("conv", groups=groups)
+    assert [k.blocked for k in fuse(drawing.graph())] == [is_blocked]
 
 
 # What holds of any graph and any rules
