@@ -235,7 +235,7 @@ class Pair:
         theirs.set_active_subnet(**arch.to_dicts()[0])
         static, again = (theirs.get_active_subnet(preserve_weight=own) for own in (True, False))
         written = export(arch, file.with_name("net.pt"), weights=file)
-        again.load_state_dict(torch.load(written.path, weights_only=True))
+        again.load_state_dict(torch.load(written.file, weights_only=True))
         ours = ofa_module(arch, file).double()
         return cls(arch, static.eval().double(), again.eval().double(), ours)
 
@@ -266,7 +266,7 @@ class Pair:
         own = file.with_name("own.pt")
         torch.save(self.ours.state_dict(), own)
         written = export(self.arch, file.with_name("net.onnx"), weights=own, batch=len(x))
-        session = ort.InferenceSession(str(written.path), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(written.file), providers=["CPUExecutionProvider"])
         return torch.from_numpy(session.run(None, {"input": x.numpy()})[0])
 
 

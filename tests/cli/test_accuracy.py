@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from latcast.cli.accuracy import app
+from latcast.cli import app
 from latcast.models.accuracy import accuracy_model, load_accuracy
 from latcast.spaces import space
 
@@ -18,7 +18,7 @@ OFA = space("ofa-mobilenet-v3")
 
 
 def run(*arguments: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    result = CliRunner().invoke(app, ["accuracy", *(str(a) for a in arguments)])
     assert result.exit_code == code, result.stderr or repr(result.exception)
     if code:
         assert result.stdout == ""
@@ -109,7 +109,8 @@ def test_a_table_with_capital_letters(tables: tuple[Path, Path], tmp_path: Path)
 
 
 def test_a_seed_repeats_a_training(tables: tuple[Path, Path], model: Path, tmp_path: Path) -> None:
-    run("train", tables[0], "--space", OFA.name, "--out", tmp_path / "m.latcast", "--name", "mine")
+    out = tmp_path / "m.latcast"
+    run("train", tables[0], "--space", OFA.name, "--out", out, "--model-name", "mine")
     archs = OFA.sample(20, 1)
     first, second = load_accuracy(model), load_accuracy(tmp_path / "m.latcast")
     np.testing.assert_array_equal(first.predict(archs), second.predict(archs))

@@ -312,7 +312,7 @@ def test_train_evaluate_adapt_audit(
     assert "rtx-3090" in unknown
     latcast.error("train", data, "--predictor", "mlp", "--out", out, code=2)
 
-    assert latcast.json("audit", later) == []
+    assert latcast.json("audit", later)["issues"] == []
     assert "6 networks of 3 families" in latcast("audit", later).stdout
 
 

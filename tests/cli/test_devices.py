@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from latcast.cli._common import Devices
 from latcast.devices import RANGES, VARIABLE, Device, catalogue_text, devices
 
 BOARD = Device("my-board", "A board", "cpu", 4, 2, 6.4, "its manual", power_w=5)
@@ -34,7 +31,7 @@ def test_all_are_listed(latcast: Any) -> None:
 
 
 def test_one_kind(latcast: Any) -> None:
-    names = {d["name"] for d in latcast.json("devices", "--kind", "phone")}
+    names = {d["name"] for d in latcast.json("devices", "--kind", "phone")["devices"]}
     assert names == {d.name for d in devices().values() if d.kind == "phone"}
     text = latcast("devices", "--kind", "phone").stdout
     assert "pixel-3" in text
@@ -45,13 +42,13 @@ def test_one_device_is_shown_whole(latcast: Any) -> None:
     text = latcast("devices", "epyc-9354").stdout
     for part in ("epyc-9354: AMD EPYC 9354", "32768", "460.8", "3.328", "280", "2022", "source: "):
         assert part in text
-    (record,) = latcast.json("devices", "epyc-9354")
+    (record,) = latcast.json("devices", "epyc-9354")["devices"]
     assert set(RANGES) <= set(record)
     assert (record["l3_kb"], record["peak_bf16_flops"]) == (32768, None)
 
 
 def test_own_devices_are_known_while_the_command_runs(latcast: Any, boards: Path) -> None:
-    names = [d["name"] for d in latcast.json("devices", "--devices", boards)]
+    names = [d["name"] for d in latcast.json("devices", "--devices", boards)["devices"]]
     assert names == [*devices(), "my-board"]
     assert "its manual" in latcast("devices", "my-board", "--devices", boards).stdout
     assert "my-board" not in devices()
@@ -61,7 +58,9 @@ def test_own_devices_are_known_while_the_command_runs(latcast: Any, boards: Path
 def test_several_files(latcast: Any, boards: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text(catalogue_text([BOARD]).replace("A board", "Newer"), encoding="utf-8")
-    (record,) = latcast.json("devices", "my-board", "--devices", boards, "--devices", other)
+    (record,) = latcast.json("devices", "my-board", "--devices", boards, "--devices", other)[
+        "devices"
+    ]
     assert record["title"] == "Newer"
 
 
@@ -71,8 +70,8 @@ def test_the_variable(
     other = tmp_path / "other.toml"
     other.write_text(catalogue_text([BOARD]).replace("my-board", "my-other"), encoding="utf-8")
     monkeypatch.setenv(VARIABLE, f"{boards}{os.pathsep}{other}")
-    assert latcast.json("devices")[-2:][0]["name"] == "my-board"
-    assert latcast.json("devices", "my-other")[0]["title"] == "A board"
+    assert latcast.json("devices")["devices"][-2:][0]["name"] == "my-board"
+    assert latcast.json("devices", "my-other")["devices"][0]["title"] == "A board"
     # What is given on the command line counts instead.
     latcast.error("devices", "my-board", "--devices", other, code=2)
 
@@ -98,16 +97,3 @@ def test_files_that_are_no_good(latcast: Any, boards: Path, tmp_path: Path) -> N
 )
 def test_wrong_usage(latcast: Any, arguments: tuple[str, ...], message: str) -> None:
     assert message in latcast.error("devices", *arguments, code=2)
-
-
-def test_any_command_can_take_the_option(boards: Path) -> None:
-    app = typer.Typer()
-
-    @app.command()
-    def count(files: Devices = None, extra: Annotated[int, typer.Option()] = 0) -> None:
-        typer.echo(len(devices()) + extra)
-
-    shipped = len(devices())
-    for arguments, known in ((["--devices", str(boards)], shipped + 1), ([], shipped)):
-        run = CliRunner().invoke(app, arguments)
-        assert run.stdout.strip() == str(known)

@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 
 import latcast as library
+from latcast.cli._console import Console
 from latcast.ofa import ofa_module
 
 SMALL = {"ks": [3] * 20, "e": [3] * 20, "d": [2] * 5, "r": [128]}
@@ -124,16 +125,14 @@ def test_what_is_wrong(arguments, code, message, latcast, folder, monkeypatch):
 
 @pytest.mark.slow
 def test_a_bar_is_shown_only_where_something_is_calibrated(latcast, folder, monkeypatch):
-    from latcast.cli import export as command
-
     shown = []
 
     @contextmanager
-    def bar(title, *, quiet):
-        shown.append(not quiet)
+    def bar(console, title, **_):
+        shown.append(not console.quiet)
         yield lambda *_: None
 
-    monkeypatch.setattr(command, "progress_bar", bar)
+    monkeypatch.setattr(Console, "progress", bar)
     latcast("export", folder / "one.json", "--out", folder / "bar.onnx")
     image = pytest.importorskip("PIL.Image")
     (folder / "one photo").mkdir()

@@ -16,13 +16,13 @@ import latcast as latcast_package
 from latcast import data as datasets
 from latcast import measure
 from latcast.cli import measure as command
-from latcast.cli._common import UsageError
-from latcast.cli._quantities import parse_duration
+from latcast.cli._console import UsageError
+from latcast.cli._options import parse_duration
 from latcast.devices import Target
 from latcast.measure import CampaignFile, Progress, Protocol
 from latcast.measure._lock import machine_lock
 
-TINY = ("--samples", "2", "--visits", "2", "--resolutions", "128")
+TINY = ("--samples", "2", "--runs", "2", "--resolutions", "128")
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def _lock_of_its_own(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_measure_writes_a_dataset(latcast, tmp_path):
     out = tmp_path / "cpu.parquet"
-    found = json.loads(latcast("measure", *TINY, "--device", "here", "--out", out, "--json").stdout)
+    found = json.loads(latcast("measure", *TINY, "--name", "here", "--out", out, "--json").stdout)
     assert found["target"] == "here/onnxruntime/b1/t1"
     assert found["architectures"] == 2
     assert found["failed"] == {}
@@ -63,7 +63,7 @@ def test_two_campaigns_refuse_each_other(latcast, tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured(tmp_path, start, wait_until):
     out = tmp_path / "cpu.parquet"
-    run = start("-m", "latcast", "measure", *TINY, "--visits", "30", "--out", out,
+    run = start("-m", "latcast", "measure", *TINY, "--runs", "30", "--out", out,
                 stderr=subprocess.PIPE)  # fmt: skip
     path = out.with_suffix(".campaign")
 
@@ -76,7 +76,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, start, wait_until):
     run.send_signal(signal.SIGINT)
     stderr = run.communicate(timeout=300)[1]
     assert run.returncode == 130
-    assert "visits are kept: go on with --resume" in stderr
+    assert "runs are kept: go on with --resume" in stderr
     assert not out.exists()
     with CampaignFile.open(path) as campaign:
         assert campaign.counts()[1] > 2
@@ -92,11 +92,11 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, start, wait_until):
         (("--out", "a.parquet", "--threads", "0"), "at least 1"),
         (("--out", "a.parquet", "--resolutions", "130"), "r must keep at least one of"),
         (("--out", "a.parquet", "--resolutions", "a"), "must be like 160,192,224"),
-        (("--out", "a.parquet", "--time-budget", "soon"), "must be like 90s, 20m or 1.5h"),
-        (("--out", "a.parquet", "--device", "My PC"), "must be lower-case"),
+        (("--out", "a.parquet", "--time-limit", "soon"), "must be like 90s, 20m or 1.5h"),
+        (("--out", "a.parquet", "--name", "My PC"), "must be lower-case"),
         (("--out", "a.parquet", "--resume"), "no campaign to resume"),
         (("--out", "a.parquet", "--runtime", "pytorch-cuda"), "needs"),
-        (("--out", "a.parquet", "--like", "none.parquet"), "no such file"),
+        (("--out", "a.parquet", "--correct-to", "none.parquet"), "no such file"),
     ],
 )
 def test_wrong_usage(latcast, tmp_path, monkeypatch, arguments, says):
@@ -137,11 +137,11 @@ def _begin(monkeypatch, *arguments):
         (("--threads", "2"), "1"),
         (("--batch", "8"), "1"),
         (("--precision", "bf16"), "fp32"),
-        (("--device", "another"), ""),
+        (("--name", "another"), ""),
         (("--runtime", "ncnn"), "onnxruntime"),
         (("--resolutions", "160,224"), "not given"),
         (("--seed", "1"), "0"),
-        (("--visits", "3"), "4"),
+        (("--runs", "3"), "4"),
     ],
 )
 def test_a_campaign_goes_on_as_it_began(latcast, begun, option, was):
@@ -156,7 +156,7 @@ def test_the_same_command_resumes(begun, monkeypatch):
 
 
 def test_visits_can_be_added(begun, monkeypatch):
-    _begin(monkeypatch, "--visits", "5", "--out", begun, "--resume")
+    _begin(monkeypatch, "--runs", "5", "--out", begun, "--resume")
     with CampaignFile.open(begun.with_suffix(".campaign")) as campaign:
         assert campaign.plan()["protocol"]["visits"] == 5
 
@@ -176,7 +176,7 @@ def test_what_nothing_can_be_like(latcast, tmp_path, synthetic, device, level, s
     old = tmp_path / "old.parquet"
     replace(synthetic[:5], target=target, provenance=provenance).save(old)
     message = latcast(
-        "measure", "--device", "here", "--like", old, "--out", tmp_path / "a.parquet", code=1
+        "measure", "--name", "here", "--correct-to", old, "--out", tmp_path / "a.parquet", code=1
     ).stderr
     assert says in message
     assert not (tmp_path / "a.campaign").exists()
@@ -191,7 +191,7 @@ def test_durations(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "-5m", "0s", "1d", "m", "nan", "1e9999"])
 def test_durations_that_are_none(text):
-    with pytest.raises(UsageError, match="a time budget must be"):
+    with pytest.raises(UsageError, match="--time-limit must be"):
         parse_duration(text)
 
 
@@ -210,8 +210,8 @@ def test_a_lookup_table_is_built(latcast, tmp_path, monkeypatch, fake):
     monkeypatch.setitem(measure.runtimes.RUNTIMES, "onnxruntime", fake.FakeRuntime)
     out = tmp_path / "table.latcast"
     found = latcast.json(
-        "lookup-table", "build", "--resolutions", "224", "--networks", "30", "--visits", "2",
-        "--device", "here", "--out", out,
+        "lookup-table", "build", "--resolutions", "224", "--networks", "30", "--runs", "2",
+        "--name", "here", "--out", out,
     )  # fmt: skip
     ways = {c["way"]: c for c in found["ways"]}
     assert set(ways) == {"isolated", "profile", "networks"}
@@ -233,8 +233,8 @@ def test_a_lookup_table_of_cells_is_built(latcast, tmp_path, monkeypatch, fake):
     monkeypatch.setitem(measure.runtimes.RUNTIMES, "onnxruntime", fake.FakeRuntime)
     out = tmp_path / "table.latcast"
     found = latcast.json(
-        "lookup-table", "build", "--space", "nasbench201", "--networks", "30", "--visits", "2",
-        "--device", "here", "--way", "profile", "--out", out,
+        "lookup-table", "build", "--space", "nasbench201", "--networks", "30", "--runs", "2",
+        "--name", "here", "--way", "profile", "--out", out,
     )  # fmt: skip
     ways = {c["way"]: c for c in found["ways"]}
     assert set(ways) == {"isolated", "profile", "networks"}
@@ -257,8 +257,8 @@ def test_a_lookup_table_is_built_with_a_real_runtime(latcast, tmp_path, monkeypa
     monkeypatch.setattr(measure, "Protocol", hasty)
     out = tmp_path / "table.latcast"
     found = latcast.json(
-        "lookup-table", "build", "--resolutions", "128", "--networks", "30", "--visits", "2",
-        "--device", "here", "--out", out,
+        "lookup-table", "build", "--resolutions", "128", "--networks", "30", "--runs", "2",
+        "--name", "here", "--out", out,
     )  # fmt: skip
     ways = {c["way"]: c for c in found["ways"]}
     assert set(ways) == {"isolated", "profile", "networks"}

@@ -42,7 +42,7 @@ def test_a_folder_of_models_and_one_that_cannot_run(latcast, tmp_path, hasty):
     for name, op in (("good", "Relu"), ("bad", "Nonsense")):
         (folder / f"{name}.onnx").write_bytes(model(op))
     out = tmp_path / "cpu.parquet"
-    options = ("--models", folder, "--visits", "2", "--batch", "2", "--device", "here")
+    options = ("--models", folder, "--runs", "2", "--batch", "2", "--name", "here")
     run = latcast("measure", *options, "--out", out)
     assert "failed: bad: " in run.stderr
     data = datasets.read(out)
@@ -65,7 +65,7 @@ def test_a_population_is_measured(latcast, tmp_path, hasty, fake, monkeypatch):
     monkeypatch.setattr("latcast.families.population", lambda *_: members)
     monkeypatch.setitem(measure.runtimes.RUNTIMES, "onnxruntime", fake.FakeRuntime)
     out = tmp_path / "cpu.parquet"
-    options = ("--population", "2", "--family", "mobilenet-v1", "--visits", "2")
+    options = ("--population", "2", "--family", "mobilenet-v1", "--runs", "2")
     run = latcast("measure", *options, "--out", out)
     assert "networks" in run.stdout
     data = datasets.read(out)
@@ -74,7 +74,9 @@ def test_a_population_is_measured(latcast, tmp_path, hasty, fake, monkeypatch):
     assert data.layers is not None
     # Another campaign can be brought to the machine's state in this one.
     again = tmp_path / "again.parquet"
-    latcast("measure", *options, "--device", str(data.target.device), "--like", out, "--out", again)
+    latcast(
+        "measure", *options, "--name", str(data.target.device), "--correct-to", out, "--out", again
+    )
     level = measure.REFERENCE_LEVEL
     assert datasets.read(again).provenance[level] == data.provenance[level]
     message = latcast.error("measure", *options, "--seed", "3", "--out", out, "--resume", code=2)

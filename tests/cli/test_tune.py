@@ -96,7 +96,7 @@ def test_tune_wrong_requests(latcast: Any, dataset: Path, tmp_path: Path) -> Non
         (("--predictor", "roofline", "--preset", "paper-grid"), "is for the predictor mlp"),
         (("--epochs", 3), "does not learn in epochs"),
         (("--out", "m.pt"), "must end in .latcast"),
-        (("--timeout", 0), "--timeout must be a positive number"),
+        (("--time-limit", 0), "--time-limit must be like"),
         (("--test", 0.7), "below 0.5"),
     ):
         assert message in latcast.error("tune", dataset, *arguments, code=2)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import typer
 
-from latcast.cli._common import UsageError
+from latcast.cli._console import Console, UsageError
 from latcast.cli._verification import Check, verified_search
+from latcast.cli.search import Files
 from latcast.data import read
 from latcast.devices import Target
 from latcast.models import LookupTable
@@ -27,13 +28,16 @@ def run(instant_campaigns: None) -> Any:
     def call(
         name: str = "samsung-note10", budgets: tuple[float, ...] | None = (4.0,), **options: Any
     ) -> None:
-        check = {"verify": 2, "rounds": 1, "suggested": 2, "visits": 2, "host": "here"}
+        check = {"verify": 2, "rounds": 1, "suggested": 2, "runs": 2, "name": "here"}
         ours = {n: options.pop(n) for n in list(options) if n in Check.__dataclass_fields__}
-        common = {"seed": 0, "out": None, "json": False, "quiet": False, "restrict": RESOLUTION}
+        common = {"seed": 0, "restrict": RESOLUTION}
+        shown = {n: options.pop(n) for n in ("json", "quiet") if n in options}
         verified_search(
+            Console(**shown),
             name,
             SPACE,
             Check(**{**check, **ours}),  # type: ignore[arg-type]
+            Files(options.pop("out", None)),
             max_latency_ms=None if budgets is None else list(budgets),
             **{**common, **options},
         )
@@ -131,7 +135,7 @@ def test_wrong_usage(run: Any, tmp_path: Path) -> None:
         ({"precision": "int8"}, "precision of onnxruntime"),
         ({"runtime": "onnx"}, "runtime"),
         ({"verify": 0}, "must be at least 1"),
-        ({"visits": 0}, "visits must be at least 1"),
+        ({"runs": 0}, "visits must be at least 1"),
         ({"restrict": {"r": [128]}}, "r must keep one of"),
         ({"budgets": (-1.0,)}, "positive and finite"),
         ({"name": "samsung-note11"}, "samsung-note10"),
@@ -145,8 +149,8 @@ def test_wrong_usage(run: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_command(latcast: Any, instant_campaigns: None, tmp_path: Path) -> None:
     command = ["search", "--device", "samsung-note10", "--space", SPACE.name, "--max-latency", 4,
-               "--resolution", 224, "--verify", 2, "--rounds", 1, "--suggested", 3, "--visits", 2,
-               "--host", "here", "--threads", 2]  # fmt: skip
+               "--resolution", 224, "--verify", 2, "--rounds", 1, "--suggested", 3, "--runs", 2,
+               "--name", "here", "--threads", 2]  # fmt: skip
     record = latcast.json(*command, "--measured", tmp_path / "a.parquet")
     assert record["target"] == "here/onnxruntime/b1/t2"
     assert record["measurements"] == 5
@@ -165,8 +169,8 @@ def test_the_command(latcast: Any, instant_campaigns: None, tmp_path: Path) -> N
     "options",
     [
         ["--measured", "a.parquet"],
-        ["--rounds", 3, "--visits", 4],
-        ["--host", "here", "--threads", 0],
+        ["--rounds", 3, "--runs", 4],
+        ["--name", "here", "--threads", 0],
         ["--suggested", 10],
     ],
 )
@@ -182,7 +186,7 @@ def test_options_that_are_not_given_are_those_of_measure(
     checks: list[Check] = []
     monkeypatch.setattr(
         "latcast.cli._verification.verified_search",
-        lambda _, __, check, **___: checks.append(check),
+        lambda _, __, ___, check, *____, **_____: checks.append(check),
     )
     command = ["search", "--device", "samsung-note10", "--verify", 3]
     latcast(*command)

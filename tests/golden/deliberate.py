@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from compare import Change
 
+_RECORDS = "the command line prints records: one shape each"
 _ONE_DOOR = "one door: "
 _NOTES = _ONE_DOOR + "what the user should know of an answer stands in its row, too"
 _EXACT = _ONE_DOOR + "what was asked for is what the answer is for"
@@ -24,4 +25,25 @@ CHANGES: tuple[Change, ...] = (
     Change("predict-target", "2.*", "value", _EXACT),  # --batch 64, which the model is of
     Change("predict-target", "3.*", "value", _EXACT),  # --precision fp16
     Change("refusals", "2.*", "value", _SEVERAL),
+    # Lists became objects, to carry a schema and what all rows share.
+    Change("audit", "*.output", "wrapped", _RECORDS, "issues"),
+    Change("audit", "*.notes", "value", f"{_RECORDS}; notes stand beside JSON, too"),
+    Change("devices", "*.output", "wrapped", _RECORDS, "devices"),
+    Change("spaces", "0.output", "wrapped", _RECORDS, "spaces"),
+    # Keys that a shape has always, where they were there for some only, and new ones.
+    Change(
+        "adapt*", "*.output.skipped", "added", "rows that are left out were told on stderr only"
+    ),
+    Change("train-*", "*.output.traps", "renamed", "data issues, not traps", "data_issues"),
+    Change("train-*", "*.output.is_calibrated", "added", "was told on stderr only"),
+    Change("train-*", "*.output.families", "added", _RECORDS),
+    Change("train-*", "*.output.metrics_by_family", "added", _RECORDS),
+    Change("train-*", "*.output.space", "added", _RECORDS),
+    Change("search-*", "*output.front.*.lower_ms", "added", "every network has its interval"),
+    Change("search-*", "*output.front.*.upper_ms", "added", "every network has its interval"),
+    Change("search-*", "*output.coverage", "added", "of the intervals of the front"),
+    Change("tune", "output.data_issues", "added", "were told on stderr only"),
+    Change("tune", "output.best.trial", "added", _RECORDS),
+    Change("tune", "output.default.*", "added", _RECORDS),
+    Change("lookup-table", "*.output.failed", "added", _RECORDS),
 )

@@ -71,7 +71,7 @@ def test_random_weights_of_any_space(name, batch, tmp_path):
     for images in [batch] if batch else [1, 4]:
         assert run(written.path, normal(images, side)).shape[0] == images
     assert written.file_bytes == written.path.stat().st_size
-    assert (written.batch, written.weights, written.images) == (batch, None, 0)
+    assert (written.batch, written.weights, written.calibration_images) == (batch, None, 0)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from latcast.report._beside import ms_beside
 from latcast.report._html import Markup, join, tag
 from latcast.report._roofline import roofline
-from latcast.report._text import bytes_text, count_text, doubt_text, ms_text
+from latcast.report.text import bytes_text, count_text, doubt_text, ms_text
 
 
 def kernel(**changes: Any) -> dict[str, Any]:

@@ -28,13 +28,15 @@ from . import (
     train,
     tune,
 )
+from ._console import Command, Group
 
 app = typer.Typer(
     name="latcast",
+    cls=Group,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Forecast how long a neural network takes on a device, and find the most accurate one "
         "within a latency budget.\n\nExample: latcast search --device samsung-note10 "
@@ -60,14 +62,22 @@ def _main(
     """Options before the command."""
 
 
-for _module in (
-    spaces, devices, models, predict, inspect, search, export, suggest, measure, train, adapt, tune,
-    evaluate, audit,
-):  # fmt: skip
-    app.command(name=_module.__name__.rpartition(".")[2])(_module.command)
-app.add_typer(lookup_table.app, name="lookup-table")
-app.add_typer(bench.app, name="bench")
-app.add_typer(accuracy.app, name="accuracy")
+_COMMANDS = {
+    "Forecast and search": (
+        predict.predict, inspect.inspect, search.search, export.export,
+    ),
+    "Measure": (measure.measure, suggest.suggest, audit.audit),
+    "Models": (train.train, adapt.adapt, tune.tune, evaluate.evaluate),
+    "What there is": (spaces.spaces, devices.devices, models.models),
+}  # fmt: skip
+"""Heading -> commands, each called as its function."""
+
+for _heading, _commands in _COMMANDS.items():
+    for _command in _commands:
+        app.command(cls=Command, rich_help_panel=_heading)(_command)
+app.add_typer(lookup_table.app, name="lookup-table", rich_help_panel="Measure")
+app.add_typer(accuracy.app, name="accuracy", rich_help_panel="Models")
+app.add_typer(bench.app, name="bench", rich_help_panel="What there is")
 
 
 def main() -> None:

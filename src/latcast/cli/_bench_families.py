@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from ._bench_tables import print_machine
-from ._common import Debug, Json, Quiet, UsageError, fails_cleanly, note, print_json, print_table
+from ._common import print_table
+from ._console import Console, UsageError, command, print_json
 
 
-@fails_cleanly
-def command(
+@command
+def families(
+    console: Console,
     data: Annotated[
         list[Path],
         typer.Argument(help="Datasets of networks, as `latcast measure --population` writes them."),
@@ -25,27 +27,24 @@ def command(
         int, typer.Option("--samples", min=1, help="Networks of the family to adapt to.")
     ] = 10,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of those and of tests.")] = 3,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Forecast families of networks that a layer model has not seen, and has.
 
     Example: latcast bench families cpu.networks.parquet --seeds 3
     """
-    from latcast.bench import families
+    from latcast.bench import families as table
 
     for path in data:
         if not path.is_file():
             raise UsageError(f"DATA must be a file; got {path}")
-    rows = families.run(
+    rows = table.run(
         data,
         families=family,
         samples=samples,
         seeds=seeds,
-        report=lambda text: note(text, quiet=quiet),
+        report=console.note,
     )
-    print_json(rows) if json else _print(rows, samples, seeds)
+    print_json(rows) if console.json else _print(rows, samples, seeds)
 
 
 _SETTINGS = {

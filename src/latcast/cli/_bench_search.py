@@ -7,22 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from ._common import (
-    Debug,
-    Devices,
-    Json,
-    Quiet,
-    UsageError,
-    fails_cleanly,
-    note,
-    print_json,
-    usage,
-)
+from ._console import Console, UsageError, command, print_json, usage
+from ._options import Devices
 from ._search_tables import print_search
 
 
-@fails_cleanly
-def command(
+@command
+def search(
+    console: Console,
     data: Annotated[
         Path | None,
         typer.Option("--data", help="The paper's folder; without it only --help-data is used."),
@@ -60,42 +52,36 @@ def command(
     epochs: Annotated[
         int, typer.Option("--epochs", min=1, help="Of the paper's conditioned network.")
     ] = 100,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
     devices: Devices = None,
 ) -> None:
     """The OFANAS paper's architecture search, and one on NAS-Bench-201 (needs PyTorch to read).
 
     Example: latcast bench search --data ofanas --help-data help --seeds 10
     """
-    from latcast.bench import few_shot_search, search
+    from latcast.bench import few_shot_search
+    from latcast.bench import search as table
     from latcast.bench.latency_sources import Material
 
     with usage():
-        plan = search.plan(
+        plan = table.plan(
             space or (), source or (), budget or (), seeds=seeds, confidence=confidence,
             evaluations=evaluations,
         )  # fmt: skip
     if data is None:
         _check_unused(space=space, source=source, budget=budget, evaluations=evaluations)
     _check_folders(data, help_data)
-
-    def report(text: str) -> None:
-        note(text, quiet=quiet)
-
     found: dict[str, list[dict[str, Any]]] = {}
     if data is not None:
         material = Material(
-            data, help_data, base_samples=base_samples, epochs=epochs, report=report
+            data, help_data, base_samples=base_samples, epochs=epochs, report=console.note
         )
-        found["samsung-note10"] = search.run(data, plan, material=material, report=report)
+        found["samsung-note10"] = table.run(data, plan, material=material, report=console.note)
     if help_data is not None:
         found["nasbench201"] = few_shot_search.run(
             help_data, seeds=seeds, confidence=confidence or few_shot_search.CONFIDENCE,
-            base_samples=base_samples, report=report,
+            base_samples=base_samples, report=console.note,
         )  # fmt: skip
-    if json:
+    if console.json:
         print_json(found)
         return
     print_search(found)

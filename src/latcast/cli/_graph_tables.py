@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from latcast.report._beside import ms_beside
-from latcast.report._text import bytes_text, count_text, doubt_text, ms_text
+from latcast.report.text import bytes_text, count_text, doubt_text, end_of, ms_text, start_of
 
 from ._common import print_table
 
@@ -172,20 +172,3 @@ def _print_doubts(record: Record) -> None:
         typer.echo(f"? outside of what the model has seen{of}:")
         for doubt in device["doubts"]:
             typer.echo(f"  {doubt_text(doubt)}")
-
-
-def end_of(text: str, width: int) -> str:
-    """The last characters of a text, which tell nodes of one file apart."""
-    clean = _printable(text)
-    return clean if len(clean) <= width else "…" + clean[1 - width :]
-
-
-def start_of(text: str, width: int) -> str:
-    """The first characters of a text."""
-    clean = _printable(text)
-    return clean if len(clean) <= width else clean[: width - 1] + "…"
-
-
-def _printable(text: str) -> str:
-    """Names in files may hold anything, such as what moves a terminal's cursor."""
-    return "".join(c if c.isprintable() else "�" for c in text)

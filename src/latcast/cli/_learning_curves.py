@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ._common import UsageError, note, print_table, usage
+from ._common import print_table
+from ._console import Console, UsageError, usage
 
 FineTuning = Annotated[
     bool,
@@ -80,6 +81,7 @@ def find_kind(*, fine_tuning: bool, curves: bool) -> Kind:
 
 
 def run_curves(
+    console: Console,
     kind: Kind,
     data: Path,
     dataset: list[str] | None,
@@ -87,8 +89,6 @@ def run_curves(
     samples: Sequence[int] | None,
     seeds: int,
     draw: Path | None,
-    *,
-    quiet: bool,
 ) -> list[dict[str, Any]]:
     """Records of a bench, which ``draw`` is to show.
 
@@ -104,7 +104,7 @@ def run_curves(
         _check_drawing(draw, samples)
     return kind.run(
         data, datasets=dataset, predictors=predictor, samples=samples or (), seeds=seeds,
-        report=lambda text: note(text, quiet=quiet),
+        report=console.note,
     )  # fmt: skip
 
 
@@ -122,12 +122,12 @@ def _check_drawing(draw: Path, samples: Sequence[int] | None) -> None:
     require("matplotlib", "plot", "drawing")
 
 
-def draw_curves(kind: Kind, rows: list[dict[str, Any]], draw: Path, *, quiet: bool) -> None:
+def draw_curves(console: Console, kind: Kind, rows: list[dict[str, Any]], draw: Path) -> None:
     """Write the picture."""
     from latcast.bench.curves import draw as drawn
 
     drawn(rows, draw, panel=kind.panel, line=kind.line)
-    note(f"wrote {draw}", quiet=quiet)
+    console.note(f"wrote {draw}")
 
 
 def print_curves(kind: Kind, rows: list[dict[str, Any]]) -> None:

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
-from ._common import (
-    INTERRUPTED,
-    UsageError,
-    note,
-    print_json,
-    resolving,
-    usage,
-)
-from ._fronts import write_archs, write_front
-from ._verification_tables import print_result, result_record, summary
+from ._common import resolving
+from ._console import INTERRUPTED, Console, UsageError, usage
+from ._options import check_suffix
 from .measure import campaign_bar
 
 if TYPE_CHECKING:
     from latcast.devices import Device
     from latcast.models import BaseModel, Predictor
+    from latcast.search import SearchRecord
     from latcast.search.verification import Campaigns, VerifiedResult
     from latcast.spaces import SearchSpace
+
+
+class Files(Protocol):
+    """Where to write what is found."""
+
+    def write(self, console: Console, archs: list[Any], found: SearchRecord) -> None:
+        """Write the files that are asked for."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Check:
         suggested: networks to measure before the first search, if the model is not one of this
             machine's.
         runtime, threads, batch, precision: of the target.
-        host: name of this machine; from its CPU by default.
-        visits: to every network; those of ``latcast measure`` by default.
+        name: of this machine; from its CPU by default.
+        runs: of every network; those of ``latcast measure`` by default.
         measured: dataset to write; the raw records are kept beside it. By default records are
             kept only if measuring is broken off.
         resume: go on with the records of an earlier run.
@@ -55,84 +56,70 @@ class Check:
     threads: int = 1
     batch: int = 1
     precision: str = "fp32"
-    host: str | None = None
-    visits: int | None = None
+    name: str | None = None
+    runs: int | None = None
     measured: Path | None = None
     resume: bool = False
 
 
 def verified_search(
+    console: Console,
     name: str,
     space: SearchSpace | None,
     check: Check,
+    files: Files | None = None,
     *,
     base: str | None = None,
-    max_latency_ms: Sequence[Sequence[float]] | Sequence[float] | None,
     seed: int,
-    out: Path | None,
-    front: Path | None = None,
-    json: bool,
-    quiet: bool,
     **options: Any,
 ) -> None:
     """Search, measure, adapt, and print what was found.
 
     Args:
+        console: where to.
         name: of a model or base model, its file, or a device of the catalogue, whose
             specification is then taken for this machine's.
         space: that of the model by default.
         check: how to measure.
+        files: for the architectures, and for the last search's front.
         base: base model for a device of the catalogue; the shipped one of the space by default.
-        max_latency_ms: budgets; None to check the whole front.
         seed: of everything chance decides.
-        out: file for the architectures, as JSON.
-        front: file for the last search's front, .csv or .json.
-        json: print JSON instead of tables.
-        quiet: no progress, no notes.
         options: others of :func:`latcast.search.verification.search_and_verify`.
     """
+    from latcast.search.verification import VerificationRecord
+
     model, specification = _model(name, space, base)
     the_space = space or model.space
-    with _record(check, quiet=quiet) as record:
-        result = _run(
-            the_space, model, specification, check, record, quiet=quiet,
-            max_latency_ms=max_latency_ms, seed=seed, **options,
-        )  # fmt: skip
+    with _record(console, check) as record:
+        result = _run(console, the_space, model, specification, check, record, seed=seed, **options)
         if check.measured is not None and result.measured is not None:
             result.measured.save(check.measured)
-        if out is not None:
-            write_archs(out, result.archs)
-        if front is not None:
-            write_front(front, result.search, [name])
-        if json:
-            print_json({"model": name, "seed": seed, **result_record(result)})
-        else:
-            print_result(result, quiet=quiet)
+        if files is not None:
+            files.write(console, result.archs.to_dicts(), result.search.record([name], seed))
+        console.show(VerificationRecord.of(result, name, seed))
         if result.stopped is not None:
             raise typer.Exit(INTERRUPTED)
 
 
 def _run(
+    console: Console,
     space: SearchSpace,
     model: Predictor | BaseModel,
     specification: Device | None,
     check: Check,
     record: Path,
-    *,
-    quiet: bool,
     **options: Any,
 ) -> VerifiedResult:
     from latcast.measure import CampaignRunningError, WorkerDiedError
     from latcast.search import InfeasibleError
-    from latcast.search.verification import MeasuringError, search_and_verify
+    from latcast.search.verification import MeasuringError, Round, search_and_verify
 
     measuring = _campaigns(check, record, options["seed"])
-    note(
-        f"measuring on {measuring.target}; raw records: {record.with_suffix('')}.*.campaign",
-        quiet=quiet,
+    console.note(
+        f"measuring on {measuring.target}; raw records: {record.with_suffix('')}.*.campaign"
     )
     try:
-        with usage(InfeasibleError, MeasuringError), campaign_bar(quiet=quiet) as tell:
+        with usage(InfeasibleError, MeasuringError), campaign_bar(console) as tell:
             measuring.on_progress = tell
             return search_and_verify(
                 space,
@@ -142,7 +129,7 @@ def _run(
                 rounds=check.rounds,
                 suggested=check.suggested,
                 specification=specification,
-                on_round=lambda found: note(summary(found), quiet=quiet),
+                on_round=lambda found: console.note(Round.of(found).summary()),
                 **options,
             )
     except CampaignRunningError as error:
@@ -163,8 +150,8 @@ def _campaigns(check: Check, record: Path, seed: int) -> Campaigns:
                 check.threads,
                 check.batch,
                 check.precision,
-                check.host,
-                Protocol() if check.visits is None else Protocol(visits=check.visits),
+                check.name,
+                Protocol() if check.runs is None else Protocol(visits=check.runs),
                 seed,
                 resume=check.resume,
             )
@@ -191,11 +178,10 @@ def _model(
 
 
 @contextmanager
-def _record(check: Check, *, quiet: bool) -> Iterator[Path]:
+def _record(console: Console, check: Check) -> Iterator[Path]:
     """Where raw records are kept; without a name of the user's, until the work is done."""
     if check.measured is not None:
-        if check.measured.suffix != ".parquet":
-            raise UsageError(f"--measured must end in .parquet; got {check.measured}")
+        check_suffix(check.measured, "--measured", ".parquet")
         if check.measured.exists() and not check.resume:
             raise UsageError(f"{check.measured} exists already: name another --measured")
         record, folder = check.measured, None
@@ -208,7 +194,7 @@ def _record(check: Check, *, quiet: bool) -> Iterator[Path]:
         yield record
     except BaseException:
         if any(record.parent.glob(f"{record.stem}.*.campaign")):
-            note(f"what was measured is kept: go on with --measured {record} --resume", quiet=quiet)
+            console.note(f"what was measured is kept: go on with --measured {record} --resume")
         raise
     else:
         if folder is not None:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._common import (
-    Debug,
-    Json,
-    Quiet,
+from ._common import find_space, parse_archs, read_architectures
+from ._console import Command, Console, Group, UsageError, command, usage
+from ._options import (
+    INPUT,
+    ModelOut,
     Seed,
-    UsageError,
-    check_model_name,
+    SpaceName,
+    TestShare,
+    check_share,
+    check_suffix,
     check_usable,
-    fails_cleanly,
-    find_space,
-    note,
-    print_json,
-    print_table,
-    progress_bar,
-    read_architectures,
-    usage,
 )
 
 if TYPE_CHECKING:
@@ -32,21 +25,10 @@ if TYPE_CHECKING:
     from latcast.models.accuracy import AccuracyModel
     from latcast.spaces import SearchSpace
 
-METRICS = {
-    "mae": ("MAE, % points", 100.0),
-    "rmse": ("RMSE, % points", 100.0),
-    "median_error": ("median absolute error, % points", 100.0),
-    "spearman": ("Spearman rank correlation", 1.0),
-    "kendall": ("Kendall rank correlation", 1.0),
-    "coverage_50": ("50 % interval covers, %", 1.0),
-    "coverage_80": ("80 % interval covers, %", 1.0),
-    "coverage_90": ("90 % interval covers, %", 1.0),
-    "coverage_95": ("95 % interval covers, %", 1.0),
-}
-"""Metric -> label with the unit in which it is shown, and the factor to that unit."""
-
 app = typer.Typer(
-    no_args_is_help=True, help="Accuracy models: train one on a table, score it, ask it."
+    cls=Group,
+    no_args_is_help=True,
+    help="Accuracy models: train one on a table, score it, ask it.",
 )
 
 Model = Annotated[
@@ -56,138 +38,96 @@ Model = Annotated[
     ),
 ]
 Space = Annotated[
-    str | None, typer.Option("--space", help="Search space; the model's own by default.")
+    str | None,
+    typer.Option(
+        "--space", help="Search space; the model's own by default.", rich_help_panel=INPUT
+    ),
 ]
 Unit = Annotated[
     str | None,
-    typer.Option("--unit", help="Of the accuracies: fraction or percent; detected by default."),
+    typer.Option(
+        "--unit",
+        help="Of the accuracies: fraction or percent; detected by default.",
+        rich_help_panel=INPUT,
+    ),
 ]
 
 
-@app.command("train")
-@fails_cleanly
+@app.command("train", cls=Command)
+@command
 def train(
+    console: Console,
     data: Annotated[
         Path,
         typer.Argument(
             help="CSV: arch (or a column per gene) and accuracy; or HELP's list of NAS-Bench-201."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Model file to write (.latcast).")],
-    space: Annotated[
-        str | None, typer.Option("--space", help="Search space, where the file does not tell.")
-    ] = None,
+    out: ModelOut,
+    space: SpaceName = None,
     unit: Unit = None,
-    test: Annotated[
-        float, typer.Option("--test", help="Share of the architectures kept for the scores.")
-    ] = 0.15,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Of the model; that of the file by default.")
+    test: TestShare = 0.15,
+    model_name: Annotated[
+        str | None,
+        typer.Option("--model-name", help="What it is called; as the file by default."),
     ] = None,
     seed: Seed = 0,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Train a model on architectures and their accuracies, score it, save it.
 
     Example: latcast accuracy train trained.csv --space ofa-mobilenet-v3 --out mine.latcast
     """
-    from latcast.models.accuracy import train_accuracy
+    from latcast.models.accuracy.records import train_and_score
 
-    check_model_name(out)
-    if not 0 < test < 1:
-        raise UsageError(f"--test must be between 0 and 1; got {test}")
+    check_suffix(out, "--out", ".latcast")
+    check_share(test, "--test")
     table = _read(data, None if space is None else find_space(space), unit)
-    with progress_bar("training an accuracy model", quiet=quiet):
-        model, scores = train_accuracy(table, test=test, seed=seed, name=name or out.stem)
-    model.save(out)
-    note(f"wrote {out}", quiet=quiet)
-    if json:
-        print_json(
-            {
-                "model": str(out),
-                "name": model.name,
-                "space": model.space.name,
-                "resolutions": model.resolutions,
-                "unit": table.provenance.get("unit"),
-                "split": model.card["split"],
-                "noise": model.noise,
-                "metrics": scores,
-            }
+    with console.progress("training an accuracy model"):
+        model, found = train_and_score(
+            table, test=test, seed=seed, name=model_name or out.stem, out=out
         )
-        return
-    title = f"{model.name} for {model.space.name}, split {model.card['split']}; on the test part:"
-    _print_metrics(scores, title)
-    typer.echo(f"one network is ± {100 * model.noise:.2g} % points around what is expected of it")
+    model.save(out)
+    console.show(found)
+    console.note(f"wrote {out}")
 
 
-@app.command("evaluate")
-@fails_cleanly
+@app.command("evaluate", cls=Command)
+@command
 def evaluate(
+    console: Console,
     model: Model,
     data: Annotated[Path, typer.Argument(help="Accuracies that the model was not trained on.")],
     space: Space = None,
     unit: Unit = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Score a model on accuracies it has not seen.
 
     Example: latcast accuracy evaluate mine.latcast others.csv
     """
-    from latcast.models.accuracy import evaluate_accuracy
+    from latcast.models.accuracy.records import AccuracyEvaluation
 
     found, the_space = _model(model, space)
     table = _read(data, the_space, unit)
-    scores = evaluate_accuracy(found, table)
-    if json:
-        print_json({"model": model, "data": str(data), "rows": len(table), "metrics": scores})
-        return
-    _print_metrics(scores, f"{model} on {data.name}, {len(table)} rows")
+    console.show(AccuracyEvaluation.of(found, table, model_name=model, data=str(data)))
 
 
-@app.command("predict")
-@fails_cleanly
+@app.command("predict", cls=Command)
+@command
 def predict(
+    console: Console,
     model: Model,
     archs: Annotated[Path, typer.Argument(help="JSON: an architecture, or a list of them.")],
     space: Space = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Top-1 accuracy of architectures, and how sure the model is.
 
     Example: latcast accuracy predict mine.latcast best.json
     """
+    from latcast.models.accuracy.records import AccuracyPrediction
+
     found, the_space = _model(model, space)
-    items = read_architectures(archs)
-    batch = the_space.parse(items)
-    accuracy, deviation = found.predict(batch), found.uncertainty(batch)
-    records = [
-        {
-            "accuracy": float(accuracy[n]),
-            "uncertainty": None if deviation is None else float(deviation[n]),
-            "arch": arch,
-        }
-        for n, arch in enumerate(batch.to_dicts())
-    ]
-    if json:
-        print_json({"model": model, "space": the_space.name, "predicted": records})
-        return
-    rows = [
-        [
-            str(n),
-            f"{100 * accuracy[n]:.2f}",
-            "–" if deviation is None else f"{100 * deviation[n]:.2f}",
-        ]
-        for n in range(len(batch))
-    ]
-    print_table(
-        ["architecture", "top-1 %", "± % points"], rows, title=f"{model} on {the_space.name}"
-    )
+    batch = parse_archs(read_architectures(archs), the_space)
+    console.show(AccuracyPrediction.of(found, batch, model))
 
 
 def _model(name: str, space: str | None) -> tuple[AccuracyModel, SearchSpace]:
@@ -237,12 +177,3 @@ def _check_told(path: Path, space: SearchSpace | None) -> None:
 
     if space is None and not is_accuracies(path):
         raise UsageError(f"{path} does not tell its search space: give --space")
-
-
-def _print_metrics(scores: Mapping[str, Any], title: str) -> None:
-    rows = [
-        [label, f"{factor * value:.4g}" if math.isfinite(value) else "–"]
-        for name, (label, factor) in METRICS.items()
-        for value in [scores.get(name, math.nan)]
-    ]
-    print_table(["score", "value"], rows, title=title)

@@ -7,20 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ._bench_families import command as families
-from ._bench_search import command as search
+from ._bench_families import families
+from ._bench_search import search
 from ._bench_tables import print_gpu, print_paper, print_transfer
-from ._common import (
-    Debug,
-    Devices,
-    Json,
-    Quiet,
-    UsageError,
-    fails_cleanly,
-    note,
-    print_json,
-    usage,
-)
+from ._console import Command, Console, Group, UsageError, command, print_json, usage
 from ._learning_curves import (
     Curves,
     Draw,
@@ -31,6 +21,7 @@ from ._learning_curves import (
     print_curves,
     run_curves,
 )
+from ._options import Devices
 
 HelpData = Annotated[
     Path,
@@ -48,14 +39,13 @@ BaseSamples = Annotated[
 ]
 SampleSeeds = Annotated[int, typer.Option("--seeds", min=1, help="Choices of the samples.")]
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Score predictors on published data."
-)
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Score predictors on published data.")
 
 
-@app.command()
-@fails_cleanly
+@app.command(cls=Command)
+@command
 def paper(
+    console: Console,
     data: Annotated[Path, typer.Option("--data", help="The paper's folder with datasets/*.csv.")],
     dataset: Annotated[
         list[str] | None, typer.Option("--dataset", help="Only this one; repeatable.")
@@ -68,9 +58,6 @@ def paper(
     curves: Curves = False,
     samples: Samples = None,
     draw: Draw = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """The OFANAS paper's predictors, and ours beside them (MLP rows need PyTorch).
 
@@ -91,27 +78,28 @@ def paper(
     if not data.is_dir():
         raise UsageError(f"--data must be a folder; got {data}")
     if asked_curves is not None:
-        rows = run_curves(asked_curves, data, dataset, predictor, samples, seeds, draw, quiet=quiet)
-        print_json(rows) if json else print_curves(asked_curves, rows)
+        rows = run_curves(console, asked_curves, data, dataset, predictor, samples, seeds, draw)
+        print_json(rows) if console.json else print_curves(asked_curves, rows)
         if draw is not None:  # last, for the table is worth more than the picture
-            draw_curves(asked_curves, rows, draw, quiet=quiet)
+            draw_curves(console, asked_curves, rows, draw)
         return
     rows = table.run(
         data,
         datasets=dataset,
         predictors=predictor,
         seeds=seeds,
-        report=lambda text: note(text, quiet=quiet),
+        report=console.note,
     )
-    if json:
+    if console.json:
         print_json(rows)
     else:
         print_paper(rows, seeds)
 
 
-@app.command()
-@fails_cleanly
+@app.command(cls=Command)
+@command
 def transfer(
+    console: Console,
     data: HelpData,
     space: Annotated[
         str | None, typer.Option("--space", help="Which folder of --data, where there are several.")
@@ -149,9 +137,6 @@ def transfer(
             "--ceiling", help="Also fit the default predictor on 90 % of a target's rows."
         ),
     ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
     devices: Devices = None,
 ) -> None:
     """Few-shot prediction of targets that a base model has not seen (needs PyTorch to read).
@@ -178,16 +163,17 @@ def transfer(
             base_samples=base_samples,
             ceiling=ceiling,
         )
-    rows = table.run(plan, report=lambda text: note(text, quiet=quiet))
-    if json:
+    rows = table.run(plan, report=console.note)
+    if console.json:
         print_json(rows)
     else:
         print_transfer(rows)
 
 
-@app.command()
-@fails_cleanly
+@app.command(cls=Command)
+@command
 def gpu(
+    console: Console,
     data: HelpData,
     space: Annotated[
         list[str] | None,
@@ -214,9 +200,6 @@ def gpu(
     epochs: Annotated[
         int, typer.Option("--epochs", min=1, help="Of the networks that are the paper's.")
     ] = 100,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
     devices: Devices = None,
 ) -> None:
     """Leave one GPU out: predict it from its specification alone, and from a few measurements.
@@ -236,15 +219,15 @@ def gpu(
             base_samples=base_samples,
             epochs=epochs,
         )
-    rows = table.run(plan, report=lambda text: note(text, quiet=quiet))
-    if json:
+    rows = table.run(plan, report=console.note)
+    if console.json:
         print_json(rows)
     else:
         print_gpu(rows)
 
 
-app.command("search")(search)
-app.command("families")(families)
+for _command in (search, families):
+    app.command(cls=Command)(_command)
 
 
 def _names(lists: list[str] | None) -> list[str]:

@@ -7,17 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._common import Debug, Json, Quiet, fails_cleanly, note, print_json, print_table
-from ._graphs import GraphBatch, GraphShapes, printable, read_graph, shape_text
+from latcast.report.text import end_of, shape_text
+
+from ._common import print_table, read_graph
+from ._console import Console, command, print_json
+from ._options import INPUT, GraphShapes
 
 if TYPE_CHECKING:
     from latcast.graph import Graph, Layer
 
 
-@fails_cleanly
-def command(
+@command
+def inspect(
+    console: Console,
     model: Annotated[Path, typer.Argument(help="ONNX file, or .pt2 of torch.export.save.")],
-    batch: GraphBatch = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            "--batch",
+            min=1,
+            help="Batch, where the file leaves it open (1 by default) or can change.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     shape: GraphShapes = None,
     layers: Annotated[
         int | None,
@@ -26,11 +38,8 @@ def command(
         ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail where the cost of a layer is not known.")
+        bool, typer.Option("--strict", help="Fail where an operator is not supported.")
     ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """List a model's layers with their costs; none of its code runs.
 
@@ -41,12 +50,12 @@ def command(
     if strict and record["uncosted"]:
         raise ValueError(f"every layer must have a known cost (--strict); {_missed(record)}")
     record["layers"] = _busiest(record["layers"], layers)
-    if json:
+    if console.json:
         print_json(record)
     else:
         _print(record)
     if record["uncosted"]:
-        note(f"note: the cost of some layers is not known: {_missed(record)}", quiet=quiet)
+        console.note(f"note: the cost of some layers is not known: {_missed(record)}")
 
 
 def inspection(graph: Graph) -> dict[str, Any]:
@@ -107,7 +116,7 @@ def _busiest(layers: list[dict[str, Any]], most: int | None) -> list[dict[str, A
 
 def _missed(record: dict[str, Any]) -> str:
     return ", ".join(
-        f"{printable(x['operator'])} x {x['layers']} ({100 * x['share']:.1f} % of layers)"
+        f"{end_of(x['operator'], 48)} x {x['layers']} ({100 * x['share']:.1f} % of layers)"
         for x in record["uncosted"]
     )
 
@@ -130,15 +139,15 @@ def _print(record: dict[str, Any]) -> None:
             ]
             for name, x in [*((k["kind"], k) for k in record["kinds"]), ("all", total)]
         ],
-        title=f"{printable(record['network'])}: {total['layers']:,} layers",
+        title=f"{end_of(record['network'], 48)}: {total['layers']:,} layers",
     )
 
 
 def _row(layer: dict[str, Any]) -> list[str]:
     known = layer["macs"] is not None
     return [
-        printable(layer["name"]),
-        printable(layer["operator"] if layer["op"] == "unknown" else layer["op"], 24),
+        end_of(layer["name"], 48),
+        end_of(layer["operator"] if layer["op"] == "unknown" else layer["op"], 24),
         shape_text(layer["out_shapes"][0] if layer["out_shapes"] else ()),
         f"{layer['macs'] / 1e6:,.2f}" if known else "–",
         f"{layer['params']:,}",

@@ -1,33 +1,32 @@
-"""``latcast measure``: time architectures on this machine."""
+"""``latcast measure``: time architectures, or networks of any kind, on this machine."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from ._common import (
-    Debug,
-    Json,
-    Quiet,
-    UsageError,
+from ._common import find_space, read_architectures
+from ._console import OUTPUT, Console, UsageError, command, usage
+from ._options import (
+    INPUT,
+    MEASURING,
+    TARGET,
+    HostName,
+    Resume,
+    check_suffix,
     check_usable,
-    fails_cleanly,
-    find_space,
-    note,
-    read_architectures,
-    usage,
+    parse_duration,
+    parse_integers,
 )
-from ._measured import campaign_results
-from ._measured_networks import OF_SPACES, asked_networks, asks_for_networks
-from ._quantities import parse_duration
 
 if TYPE_CHECKING:
-    from latcast.measure import CampaignFile, Plan, Progress
+    from latcast.measure import CampaignFile, OnnxFile, OnnxNetwork, Plan, Progress
     from latcast.spaces import Archs, SearchSpace
 
 _DEFAULTS = {
@@ -39,73 +38,103 @@ _DEFAULTS = {
     "precision": "fp32",
     "seed": 0,
 }
+_OF_SPACES = ("space", "samples", "archs", "resolutions")
+"""Options that choose architectures of a space."""
+
+_SPELLED = {"device": "name", "visits": "runs"}
+"""Key of a campaign's options -> the option's name, where it is another; files keep the key."""
 
 
-@fails_cleanly
-def command(
-    out: Annotated[Path, typer.Option("--out", help="Dataset to write (.parquet).")],
+@dataclass(frozen=True)
+class What:
+    """Which networks to measure."""
+
+    panel: ClassVar[str] = INPUT
+
     space: Annotated[
         str | None, typer.Option("--space", help="Search space; ofa-mobilenet-v3 by default.")
-    ] = None,
+    ] = None
     samples: Annotated[
         int | None, typer.Option("--samples", min=1, help="Random architectures; 300 by default.")
-    ] = None,
-    archs: Annotated[
-        Path | None,
-        typer.Option("--archs", help="Measure these (JSON, as `latcast suggest` prints them)."),
-    ] = None,
-    population: Annotated[
-        int | None,
-        typer.Option("--population", min=1, help="Measure so many networks of all families."),
-    ] = None,
-    family: Annotated[
-        list[str] | None,
-        typer.Option("--family", help="Of these families only; repeat for several."),
-    ] = None,
-    models: Annotated[
-        list[Path] | None,
-        typer.Option("--models", help="Measure this .onnx file, or a folder's; repeat."),
-    ] = None,
-    runtime: Annotated[
-        str | None,
-        typer.Option("--runtime", help="onnxruntime (default), openvino, pytorch, litert, mnn, …"),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=0, help="CPU threads; 1 by default.")
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option("--batch", min=1, help="Samples a forward pass; 1 by default.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option("--precision", help="fp32 (default), bf16 or fp16.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="Name of this machine; from its CPU by default.")
-    ] = None,
-    visits: Annotated[
-        int | None, typer.Option("--visits", min=2, help="Visits to every architecture.")
-    ] = None,
-    time_budget: Annotated[
-        str | None,
-        typer.Option("--time-budget", help="Measure as many as fit, such as 20m or 90s."),
-    ] = None,
+    ] = None
     resolutions: Annotated[
         str | None,
         typer.Option("--resolutions", help="Sample at these only, such as 160,192,224."),
-    ] = None,
-    like: Annotated[
+    ] = None
+    archs: Annotated[
         Path | None,
-        typer.Option("--like", help="Correct to the machine's state in this earlier dataset."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the campaign of --out.")
-    ] = False,
+        typer.Option("--archs", help="Measure these (JSON, as `latcast suggest` prints them)."),
+    ] = None
+    population: Annotated[
+        int | None,
+        typer.Option("--population", min=1, help="Measure so many networks of all families."),
+    ] = None
+    family: Annotated[
+        list[str] | None,
+        typer.Option("--family", help="Of these families only; repeat for several."),
+    ] = None
+    models: Annotated[
+        list[Path] | None,
+        typer.Option("--models", help="Measure this .onnx file, or a folder's; repeat."),
+    ] = None
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Seed of everything chance decides.")
-    ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    ] = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """What latencies belong to."""
+
+    panel: ClassVar[str] = TARGET
+
+    runtime: Annotated[
+        str | None,
+        typer.Option("--runtime", help="onnxruntime (default), openvino, pytorch, litert, mnn, …"),
+    ] = None
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=0, help="CPU threads; 1 by default.")
+    ] = None
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Samples a forward pass; 1 by default.")
+    ] = None
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="fp32 (default), bf16 or fp16.")
+    ] = None
+    name: HostName = None
+
+
+@dataclass(frozen=True)
+class How:
+    """How to measure."""
+
+    panel: ClassVar[str] = MEASURING
+
+    runs: Annotated[
+        int | None,
+        typer.Option("--runs", min=2, help="Runs of every network, in as many processes."),
+    ] = None
+    time_limit: Annotated[
+        str | None, typer.Option("--time-limit", help="Measure as many as fit, such as 20m or 90s.")
+    ] = None
+    correct_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--correct-to", help="Correct to the machine's state in this earlier dataset."
+        ),
+    ] = None
+    resume: Resume = False
+
+
+@command
+def measure(
+    console: Console,
+    out: Annotated[
+        Path, typer.Option("--out", help="Dataset to write (.parquet).", rich_help_panel=OUTPUT)
+    ],
+    what: What,
+    target: Target,
+    how: How,
 ) -> None:
     """Time networks on this machine, and write a dataset.
 
@@ -116,47 +145,53 @@ def command(
 
     Example: latcast measure --samples 300 --runtime onnxruntime --out cpu.parquet
     """
-    if out.suffix != ".parquet":
-        raise UsageError(f"--out must end in .parquet; got {out}")
-    budget_s = None if time_budget is None else parse_duration(time_budget)
+    from latcast.measure import conclude
+
+    check_suffix(out, "--out", ".parquet")
+    seconds = parse_duration(how.time_limit)
     path = out.with_suffix(".campaign")
-    options = {
-        "space": space,
-        "samples": samples,
-        "archs": None if archs is None else str(archs),
-        "population": population,
-        "family": family or None,
-        "models": [str(path) for path in models or ()] or None,
-        "runtime": runtime,
-        "threads": threads,
-        "batch": batch,
-        "precision": precision,
-        "device": device,
-        "visits": visits,
-        "resolutions": None if resolutions is None else parse_integers(resolutions),
-        "seed": seed,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
-    if resume:
+    given = _given(what, target, how)
+    if how.resume:
         campaign = _resume(path, given)
-        like_ms = _reference_of(like, campaign.plan()["target"])
+        like_ms = _reference_of(how.correct_to, campaign.plan()["target"])
     else:
         plan = _plan(given)
-        like_ms = _reference_of(like, str(plan.target))
+        like_ms = _reference_of(how.correct_to, str(plan.target))
         campaign = _start(path, plan)
     with campaign:
-        plan_text = campaign.plan()
-        note(f"measuring on {plan_text['target']}; raw record: {path}", quiet=quiet)
-        run_campaign(campaign, time_budget_s=budget_s, quiet=quiet)
-        found = campaign_results(campaign, like_ms)
-    found.results.dataset.save(out)
-    found.report(out, json=json, quiet=quiet)
+        console.note(f"measuring on {campaign.plan()['target']}; raw record: {path}")
+        run_campaign(console, campaign, time_limit_s=seconds)
+        dataset, found = conclude(campaign, str(out), like_ms=like_ms)
+    dataset.save(out)
+    console.show(found)
+    console.note(f"wrote {out}")
+
+
+def _given(what: What, target: Target, how: How) -> dict[str, Any]:
+    """Options that are not left to their defaults, as campaign files keep them."""
+    options = {
+        "space": what.space,
+        "samples": what.samples,
+        "archs": None if what.archs is None else str(what.archs),
+        "population": what.population,
+        "family": what.family or None,
+        "models": [str(path) for path in what.models or ()] or None,
+        "runtime": target.runtime,
+        "threads": target.threads,
+        "batch": target.batch,
+        "precision": target.precision,
+        "device": target.name,
+        "visits": how.runs,
+        "resolutions": parse_integers(what.resolutions),
+        "seed": what.seed,
+    }
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def run_campaign(
-    campaign: CampaignFile, *, time_budget_s: float | None = None, quiet: bool
+    console: Console, campaign: CampaignFile, *, time_limit_s: float | None = None
 ) -> None:
-    """Make a campaign's visits behind a bar.
+    """Make a campaign's runs behind a bar.
 
     Raises:
         UsageError: another campaign runs; if this one has just been started, its file is removed.
@@ -165,29 +200,18 @@ def run_campaign(
     from latcast import measure
 
     try:
-        with campaign_bar(quiet=quiet) as tell:
-            measure.run(campaign, time_budget_s=time_budget_s, on_progress=tell)
+        with campaign_bar(console) as tell:
+            measure.run(campaign, time_budget_s=time_limit_s, on_progress=tell)
     except measure.CampaignRunningError as error:
         if not campaign.counts()[1]:
             campaign.close()  # which removes what SQLite keeps beside it
             campaign.path.unlink()
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
-        note(f"{campaign.counts()[0]} visits are kept: go on with --resume", quiet=quiet)
+        console.note(f"{campaign.counts()[0]} runs are kept: go on with --resume")
         raise
     except measure.WorkerDiedError as error:
         raise ValueError(f"measuring cannot start: {error}") from error
-
-
-def parse_integers(text: str) -> list[int]:
-    """Integers between commas.
-
-    Raises:
-        UsageError: the text is not of that form.
-    """
-    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
-        raise UsageError(f"resolutions must be like 160,192,224; got {text!r}")
-    return [int(number) for number in text.split(",")]
 
 
 def _reference_of(path: Path | None, target: str) -> float | None:
@@ -205,7 +229,8 @@ def _reference_of(path: Path | None, target: str) -> float | None:
     data = read(path)
     if str(data.target) != target:
         raise ValueError(
-            f"--like must be a dataset of the same target, {target}; {path} is of {data.target}"
+            f"--correct-to must be a dataset of the same target, {target}; {path} is of "
+            f"{data.target}"
         )
     try:
         level = float(data.provenance.get(REFERENCE_LEVEL, "nan"))
@@ -224,8 +249,8 @@ def _plan(given: dict[str, Any]) -> Plan:
     from latcast.measure import Plan, Protocol
     from latcast.measure.runtimes import runtime as find_runtime
 
-    of_networks = asks_for_networks(given)
-    defaults = {k: v for k, v in _DEFAULTS.items() if not of_networks or k not in OF_SPACES}
+    of_networks = _asks_for_networks(given)
+    defaults = {k: v for k, v in _DEFAULTS.items() if not of_networks or k not in _OF_SPACES}
     options = {"device": host_name(), "visits": Protocol().visits, **defaults, **given}
     archs = None if of_networks else _archs(options, given)
     settings = {name: options[name] for name in ("threads", "batch", "precision")}
@@ -233,7 +258,7 @@ def _plan(given: dict[str, Any]) -> Plan:
         kind = find_runtime(options["runtime"])
         target = Target(options["device"], kind.name, **settings)
         kind(**settings)
-    networks = asked_networks(given, target.batch, options["seed"]) if of_networks else ()
+    networks = _networks(given, target.batch, options["seed"]) if of_networks else ()
     protocol = Protocol(visits=options["visits"])
     return Plan(target, archs, protocol, options["seed"], options=options, networks=networks)
 
@@ -255,6 +280,56 @@ def _listed(space: SearchSpace, given: dict[str, Any]) -> Archs:
     return space.parse(read_architectures(Path(given["archs"])))
 
 
+def _asks_for_networks(given: Mapping[str, Any]) -> bool:
+    """Whether the options ask for networks of any kind rather than for a space's.
+
+    Raises:
+        UsageError: they ask for both, or restrict a population that they do not ask for.
+    """
+    if "family" in given and "population" not in given:
+        raise UsageError("--family restricts a population: say how many with --population")
+    asked = [name for name in ("population", "models") if name in given]
+    for name in _OF_SPACES if asked else ():
+        if name in given:
+            raise UsageError(f"--{asked[0]} says what is measured: leave out --{name}")
+    return bool(asked)
+
+
+def _networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[OnnxNetwork, ...]:
+    """Variants of the population first, then files.
+
+    Raises:
+        UsageError: a family is unknown or too small, or there is no such file.
+        ValueError: a file cannot be read.
+    """
+    from latcast.families import population
+
+    with usage():
+        variants = population(given.get("population", 0), seed, given.get("family"))
+    return (*variants, *_files([Path(path) for path in given.get("models", ())], batch))
+
+
+def _files(paths: list[Path], batch: int) -> list[OnnxFile]:
+    """ONNX files, a folder standing for those in it; two of one name are called by their paths."""
+    from latcast.graph.read.onnx import read_onnx
+    from latcast.measure import OnnxFile
+
+    files = [file for path in paths for file in (_in_folder(path) if path.is_dir() else [path])]
+    for file in files:
+        check_usable(file)
+        read_onnx(file, batch=batch)  # what has no graph gets into no dataset
+    files = list(dict.fromkeys(file.resolve() for file in files))
+    stems = Counter(file.stem for file in files)
+    return [OnnxFile.of(file, None if stems[file.stem] == 1 else str(file)) for file in files]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.onnx"))
+    if not found:
+        raise UsageError(f"{folder} must hold .onnx files; it holds none")
+    return found
+
+
 def _start(path: Path, plan: Plan) -> CampaignFile:
     from latcast import measure
 
@@ -267,7 +342,7 @@ def _start(path: Path, plan: Plan) -> CampaignFile:
 
 
 def _resume(path: Path, given: dict[str, Any]) -> CampaignFile:
-    """The campaign of an earlier run, if it is the one that is asked for; visits may be more."""
+    """The campaign of an earlier run, if it is the one that is asked for; runs may be more."""
     from latcast.measure import CampaignFile
 
     try:
@@ -281,32 +356,17 @@ def _resume(path: Path, given: dict[str, Any]) -> CampaignFile:
         if value != began.get(name) and not more:
             campaign.close()
             was = began.get(name, "not given")
-            raise UsageError(f"a campaign goes on as it began: --{name} was {was}, got {value}")
+            option = _SPELLED.get(name, name)
+            raise UsageError(f"a campaign goes on as it began: --{option} was {was}, got {value}")
     campaign.plan_visits(given.get("visits", began["visits"]))
     return campaign
 
 
 @contextmanager
-def campaign_bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A bar on stderr: done, rate, time left, spread of the visits, warnings."""
-    import sys
-
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("visits {task.completed}/{task.total}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda p: bar.update(task, completed=p.done, total=p.total, description=describe(p))
+def campaign_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """A bar on stderr: done, time left, rate, spread of the runs, warnings."""
+    with console.progress("starting", unit="runs") as tell:
+        yield lambda p: tell(p.done, p.total, describe(p))
 
 
 def describe(progress: Progress) -> str:

@@ -8,29 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from ._common import (
-    Debug,
-    Json,
-    Quiet,
-    UsageError,
-    check_usable,
-    fails_cleanly,
-    print_json,
-    print_metrics,
-    print_table,
-    usage,
-)
-from ._train_layers import print_families
+from latcast.report.text import families_table, scores_table
+
+from ._common import print_table
+from ._console import Console, UsageError, command, print_json, usage
+from ._options import check_usable
 
 
-@fails_cleanly
-def command(
+@command
+def models(
+    console: Console,
     name: Annotated[
         str | None, typer.Argument(help="One model, or a .latcast file: show its card.")
     ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """List the shipped models, or show one's card.
 
@@ -39,7 +29,7 @@ def command(
     from latcast._model_file import read_header
 
     if name is None:
-        _list(json=json)
+        _list(json=console.json)
         return
     if name.endswith(".latcast"):
         check_usable(Path(name))
@@ -49,7 +39,7 @@ def command(
     else:
         with usage():
             headers = _shipped(name)
-    if json:
+    if console.json:
         print_json(_with_layers([{"name": name, **_public(h)} for h in headers]))
         return
     for n, header in enumerate(headers):
@@ -192,14 +182,14 @@ def _print_card(name: str, header: dict[str, Any]) -> None:
         for trap in card["traps"]:
             typer.echo(f"  {trap}")
     if "metrics" in card:
-        print_metrics(card["metrics"], title="on the test part:")
+        typer.echo(scores_table(card["metrics"], "on the test part:").to_text())
     elif "left_out" in card:
         typer.echo(
             "each measurement predicted from the others: "
             f"{card['left_out']['mape']:.2f} % off on average"
         )
     if "metrics_by_family" in card:
-        print_families(card["metrics_by_family"])
+        typer.echo(families_table(card["metrics_by_family"]).to_text())
 
 
 def _origin(base: dict[str, Any] | list[str] | None) -> str | None:

@@ -1,30 +1,34 @@
-"""``latcast predict``: how long networks take on devices."""
+"""``latcast predict``: how long architectures take on devices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from ._common import (
-    FAILED,
-    Debug,
-    Devices,
-    Json,
-    Quiet,
-    UsageError,
-    check_usable,
-    fails_cleanly,
+    GRAPH_SUFFIXES,
     find_space,
-    note,
-    print_json,
+    is_graph_file,
+    parse_shapes,
     print_table,
     resolving,
 )
+from ._console import FAILED, OUTPUT, Console, UsageError, command, print_json, write_text
 from ._graph_tables import print_network
-from ._graphs import GRAPH_SUFFIXES, GraphShapes, is_graph_file, parse_shapes
+from ._options import (
+    INPUT,
+    TARGET,
+    BaseModelName,
+    DeviceNames,
+    Devices,
+    GraphShapes,
+    check_share,
+    check_usable,
+)
 
 if TYPE_CHECKING:
     from latcast.models.forecast import Forecast
@@ -32,60 +36,68 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 
-@fails_cleanly
-def command(
+@dataclass(frozen=True)
+class Target:
+    """Which target of a device is meant."""
+
+    panel: ClassVar[str] = TARGET
+
+    device: DeviceNames
+    model: BaseModelName = None
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", min=1, help="Of the target; what is given holds exactly."),
+    ] = None
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="Likewise, such as fp16.")
+    ] = None
+    runtime: Annotated[
+        str | None, typer.Option("--runtime", help="Likewise, such as onnxruntime.")
+    ] = None
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Likewise, of the CPU.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown, and where."""
+
+    panel: ClassVar[str] = OUTPUT
+
+    layers: Annotated[
+        int, typer.Option("--layers", min=0, help="Kernels of a model's file to list.")
+    ] = 10
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page on a model's file, too.")
+    ] = None
+
+
+@command
+def predict(
+    console: Console,
     network: Annotated[
         Path,
         typer.Argument(
             help="A model's file (.onnx, .pt2), or JSON: one architecture, or a list of them."
         ),
     ],
-    device: Annotated[
-        list[str],
-        typer.Option(
-            "--device",
-            help="A shipped model, a device, a target, or a .latcast file; repeatable.",
-        ),
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="Base model for devices by their specification alone."),
-    ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option("--batch", min=1, help="Of the target; what is given holds exactly."),
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option("--precision", help="Likewise, such as fp16.")
-    ] = None,
-    runtime: Annotated[
-        str | None, typer.Option("--runtime", help="Likewise, such as onnxruntime.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Likewise, of the CPU.")
-    ] = None,
+    target: Target,
+    shown: Shown,
     space: Annotated[
         str | None,
         typer.Option(
             "--space",
             help="Space of the architectures; the model's own, or ofa-mobilenet-v3 by default.",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     shape: GraphShapes = None,
-    layers: Annotated[
-        int, typer.Option("--layers", min=0, help="Kernels of a model's file to list.")
-    ] = 10,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail where the cost of an operator is not known.")
+        bool, typer.Option("--strict", help="Fail where an operator is not supported.")
     ] = False,
-    html: Annotated[
-        Path | None, typer.Option("--html", help="Write a page on a model's file, too.")
-    ] = None,
     coverage: Annotated[float, typer.Option("--coverage", help="Of the intervals.")] = 0.9,
     devices: Devices = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Predict latency, and where the milliseconds go.
 
@@ -95,26 +107,27 @@ def command(
 
     Example: latcast predict arch.json --device samsung-note10 --device tesla-p40
     """
-    if not 0 < coverage < 1:
-        raise UsageError(f"--coverage must be between 0 and 1, such as 0.9; got {coverage}")
+    check_share(coverage, "--coverage")
     is_graph = is_graph_file(network)
     if is_graph:
-        _check_options("architectures", {"--model": model, "--space": space})
+        _check_options("architectures", {"--model": target.model, "--space": space})
     else:
-        _check_options("models' files", {"--shape": shape, "--strict": strict, "--html": html})
-    _check_files(network, html)
+        own = {"--shape": shape, "--strict": strict, "--html": shown.html}
+        _check_options("models' files", own)
+    _check_files(network, shown.html)
     found = _forecast(
-        network, device, runtime=runtime, batch=batch, precision=precision, threads=threads,
-        space=find_space(space) if space else None, base=model, coverage=coverage,
+        network, target.device, runtime=target.runtime, batch=target.batch,
+        precision=target.precision, threads=target.threads,
+        space=find_space(space) if space else None, base=target.model, coverage=coverage,
         shapes=parse_shapes(shape), strict=strict,
     )  # fmt: skip
-    _tell(found, quiet=quiet)
-    if html is not None:
-        _write_page(html, found.answered, quiet=quiet)
-    if json:
+    _tell(console, found)
+    if shown.html is not None:
+        _write_page(console, shown.html, found.answered)
+    if console.json:
         print_json(found.record)
     elif is_graph:
-        print_network(found.answered, layers)
+        print_network(found.answered, shown.layers)
     else:
         for row in found.rows:
             if "error" not in row:
@@ -151,25 +164,23 @@ def _forecast(network: Path, device: list[str], **options: Any) -> Forecast:
         return forecast(network, device, **options)
 
 
-def _tell(found: Forecast, *, quiet: bool) -> None:
+def _tell(console: Console, found: Forecast) -> None:
     """Notes and errors of all rows, and notes of the record, on stderr."""
     for row in found.rows:
         for text in row.get("notes", ()):
-            note(f"note: {text}", quiet=quiet)
+            console.note(f"note: {text}")
         if "error" in row:
             typer.echo(f"error: {row['device']}: {row['error']}", err=True)
     if isinstance(found.record, dict):
         for text in found.record["notes"]:
-            note(f"note: {text}", quiet=quiet)
+            console.note(f"note: {text}")
 
 
-def _write_page(path: Path, record: Record, *, quiet: bool) -> None:
-    from latcast._files import atomic_path
+def _write_page(console: Console, path: Path, record: Record) -> None:
     from latcast.report.network_page import network_page
 
-    with atomic_path(path) as temporary:
-        temporary.write_text(network_page(record), encoding="utf-8")
-    note(f"wrote {path}", quiet=quiet)
+    write_text(path, network_page(record))
+    console.note(f"wrote {path}")
 
 
 def _print(result: dict[str, Any]) -> None:

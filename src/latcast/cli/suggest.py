@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._common import (
-    Debug,
-    FormatName,
-    Json,
-    Quiet,
-    Seed,
-    TargetName,
-    UsageError,
-    fails_cleanly,
-    find_space,
-    note,
-    print_json,
-    read_data,
-    resolving,
-    usage,
-)
+from ._common import find_space, read_data, resolving
+from ._console import Console, UsageError, command, usage
+from ._options import INPUT, InputFormat, Seed, TargetName
 
 if TYPE_CHECKING:
     from latcast.spaces import Archs, SearchSpace
 
 
-@fails_cleanly
-def command(
+@command
+def suggest(
+    console: Console,
     samples: Annotated[
         int, typer.Option("--samples", min=1, max=1_000, help="Architectures to suggest.")
     ],
@@ -41,14 +30,14 @@ def command(
         typer.Option("--model", help="What will be adapted: a name or a .latcast file."),
     ] = None,
     measured: Annotated[
-        Path | None, typer.Option("--measured", help="Dataset of what is measured already.")
+        Path | None,
+        typer.Option(
+            "--measured", help="Dataset of what is measured already.", rich_help_panel=INPUT
+        ),
     ] = None,
     target: TargetName = None,
-    format_: FormatName = None,
+    input_format: InputFormat = None,
     seed: Seed = 0,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Suggest architectures whose measurements tell most about all others, as JSON.
 
@@ -57,28 +46,25 @@ def command(
     Example: latcast suggest --space ofa-mobilenet-v3 --samples 10 > archs.json
     """
     from latcast.models import load
-    from latcast.models.design import suggest
+    from latcast.models.design import suggest as chosen
 
     with resolving():
         base = None if model is None else load(model)
-    the_space = _space(space, base.space if base is not None else None)
-    known = None if measured is None else _known(measured, the_space, target, format_)
-    with usage():
-        chosen = suggest(the_space, samples, base=base, measured=known, seed=seed)
-    note(
-        f"{samples} of {the_space.name}; measure them, then adapt a model to them: latcast measure "
-        "--archs, latcast adapt",
-        quiet=quiet or json,
-    )
-    print_json(chosen.to_dicts())
-
-
-def _space(name: str | None, of_model: SearchSpace | None) -> SearchSpace:
-    if name is not None:
-        return find_space(name)
-    if of_model is None:
+    if space is not None:
+        the_space = find_space(space)
+    elif base is not None:
+        the_space = base.space
+    else:
         raise UsageError("suggesting needs a search space: give --space or --model")
-    return of_model
+    known = None if measured is None else _known(measured, the_space, target, input_format)
+    with usage():
+        archs = chosen(the_space, samples, base=base, measured=known, seed=seed)
+    if not console.json:
+        console.note(
+            f"{samples} of {the_space.name}; measure them, then adapt a model to them: latcast "
+            "measure --archs, latcast adapt"
+        )
+    console.print(json.dumps(archs.to_dicts(), indent=2))
 
 
 def _known(path: Path, space: SearchSpace, target: str | None, format_: str | None) -> Archs:

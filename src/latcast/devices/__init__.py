@@ -11,6 +11,7 @@ from ._catalogue import (
 )
 from ._detect import cpu_features, detect, host_name
 from ._device import KINDS, RANGES, Device, Range, figure_range
+from ._listing import DeviceList
 from ._target import PRECISIONS, Target
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "RANGES",
     "VARIABLE",
     "Device",
+    "DeviceList",
     "Range",
     "Target",
     "catalogue_text",

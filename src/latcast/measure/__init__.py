@@ -9,12 +9,14 @@ from ._network_results import network_results, networks_of
 from ._onnx_networks import OnnxFile, OnnxNetwork, name_of
 from ._process import WorkerDiedError
 from ._protocol import Protocol
+from ._record import CampaignRecord, conclude
 from ._results import REFERENCE_LEVEL, Results, results
 
 __all__ = [
     "GRAPH",
     "REFERENCE_LEVEL",
     "CampaignFile",
+    "CampaignRecord",
     "CampaignRunningError",
     "Comparison",
     "Drift",
@@ -28,6 +30,7 @@ __all__ = [
     "WorkerDiedError",
     "class_name",
     "compare",
+    "conclude",
     "distinct_rows",
     "estimate_drift",
     "isolated_table",

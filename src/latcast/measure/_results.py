@@ -316,7 +316,7 @@ def _warnings(
     if unstable:
         found.append(
             f"unstable: {unstable} of {len(dataset)} latencies are not known to {UNSTABLE:.0%}; "
-            "measure with more --visits, or leave them out by their standard_error"
+            "measure with more --runs, or leave them out by their standard_error"
         )
     return found
 

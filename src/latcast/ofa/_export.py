@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from latcast._files import atomic_path
 from latcast.graph._network import Network
 from latcast.graph.write.onnx import to_onnx
+from latcast.report.record import Record
+from latcast.report.table import Table
 
 from ._images import ImageFolder
 from ._weights import ofa_module
@@ -26,32 +28,74 @@ MOST_BATCH = 2**31 - 1
 """Images at once: runtimes count them in 32 bits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+@dataclass(frozen=True, repr=False)
+class Export(Record):
     """What was written.
 
     Attributes:
-        path: of the file.
+        file: path of the file.
         format: a value of :data:`EXPORT_FORMATS`.
         file_bytes: size of the file.
-        resolution: side of the square input in pixels.
+        space: of the architecture.
+        index: place of the architecture in the file that it was chosen from.
+        arch: the architecture in the field's own form.
+        resolution: side of the square input.
         batch: images that an ONNX file takes at once; None where it takes any number.
         weights: the checkpoint, or None where weights are random.
+        seed: of random weights, and of the choice of images.
         calibrated: whether batch norms have statistics of this network, not of the supernet; None
             where that is not known: weights are from a file of the network's own.
-        images: batch norms were calibrated on that many.
-        skipped: image files that could not be read, each with the reason.
+        calibration_images: batch norms were calibrated on that many.
+        skipped_images: image files that could not be read, each with the reason.
+        macs: multiply-accumulates of one sample.
+        params: parameters.
     """
 
-    path: Path
+    schema = "export"
+
+    file: str
     format: str
     file_bytes: int
+    space: str
+    index: int
+    arch: Any
     resolution: int
     batch: int | None
-    weights: Path | None
+    weights: str | None
+    seed: int
     calibrated: bool | None
-    images: int
-    skipped: tuple[str, ...]
+    calibration_images: int
+    skipped_images: list[str]
+    macs: int
+    params: int
+
+    def parts(self) -> Iterator[Table | str]:
+        yield (
+            f"{self.file}: {self.format}, {self.file_bytes / 1e6:.1f} MB; {self.space} at a "
+            f"resolution of {self.resolution}, {self.macs / 1e6:.0f} MMACs, "
+            f"{self.params / 1e6:.2f} M parameters"
+        )
+
+    def notes(self) -> Iterator[str]:
+        if self.weights is None:
+            yield "note: weights are random: good for timing, not for images"
+        elif self.calibrated is None:
+            yield (
+                f"note: {self.weights} does not tell whether batch norms have this network's own "
+                "statistics or the supernet's; --calibrate FOLDER measures them on images"
+            )
+        elif not self.calibrated:
+            yield (
+                "note: batch norms have the statistics of the supernet, which are not this "
+                "network's; --calibrate FOLDER measures them on images"
+            )
+        if self.calibration_images:
+            yield f"batch norms were calibrated on {self.calibration_images:,} images"
+        if self.skipped_images:
+            yield (
+                f"note: {len(self.skipped_images)} image files could not be read and were left "
+                f"out, the first: {self.skipped_images[0]}"
+            )
 
 
 def export(
@@ -103,16 +147,23 @@ def export(
     else:
         assert module is not None
         _write_state(module, path)
+    (costs,), (described,) = arch.space.costs(arch).to_dicts(), arch.to_dicts()
     return Export(
-        path=path,
+        file=str(path),
         format=EXPORT_FORMATS[path.suffix],
         file_bytes=path.stat().st_size,
+        space=arch.space.name,
+        index=0,
+        arch=described,
         resolution=network.in_shape[1],
         batch=batch if path.suffix == ".onnx" else None,
-        weights=None if weights is None else Path(weights),
+        weights=None if weights is None else str(weights),
+        seed=seed,
         calibrated=module is None or module.calibrated,
-        images=0 if images is None else images.used,
-        skipped=() if images is None else tuple(images.skipped),
+        calibration_images=0 if images is None else images.used,
+        skipped_images=[] if images is None else list(images.skipped),
+        macs=costs["macs"],
+        params=costs["params"],
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ._html import Markup, tag
 from ._style import KIND_COLOURS, OTHER_COLOUR
-from ._text import count_text, ms_text
+from .text import count_text, ms_text
 
 WIDTH, HEIGHT = 720, 380
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 46

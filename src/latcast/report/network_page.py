@@ -10,7 +10,7 @@ from ._html import Markup, page, tag
 from ._model_section import model_section
 from ._roofline import roofline
 from ._style import BOUND_COLOURS, KIND_COLOURS, OTHER_COLOUR, STYLE
-from ._text import bytes_text, count_text, doubt_text, ms_text
+from .text import bytes_text, count_text, doubt_text, ms_text
 
 MOST_KERNELS = 25
 LEAST_SHARE = 0.01

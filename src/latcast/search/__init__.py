@@ -27,7 +27,7 @@ from ._memetic import Memetic
 from ._method import Goals, Method
 from ._nsga2 import NSGA2
 from ._problem import InfeasibleError, Problem
-from ._result import Front, SearchResult
+from ._result import Front, SearchRecord, SearchResult
 from ._search import METHODS, Progress, search
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ __all__ = [
     "Problem",
     "Progress",
     "Random",
+    "SearchRecord",
     "SearchResult",
     "TableAccuracy",
     "accuracy_model",

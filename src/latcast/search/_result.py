@@ -1,17 +1,31 @@
-"""What a search found."""
+"""What a search found: arrays for Python, and a record with one row per network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from latcast._files import atomic_path
 from latcast.models import Predictor
+from latcast.report.record import Record, plain
+from latcast.report.table import MISSING, Column, Table
 from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]
+
+MAX_ROWS = 20
+"""Of the table of a front; JSON and files hold all of it."""
+
+Numbers = float | list[float] | None
+"""A number; a list with one for each target where there are several; or nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,7 @@ class Front:
         return len(self.archs)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchResult:
     """One network per budget, in the order of the budgets, and the whole front.
 
@@ -87,6 +101,274 @@ class SearchResult:
 
     def __len__(self) -> int:
         return len(self.archs)
+
+    def record(self, names: Sequence[str] = (), seed: int = 0) -> SearchRecord:
+        """One row per network, to print, to write and for other programs.
+
+        Args:
+            names: what the user calls the predictors; their targets by default.
+            seed: that the search had.
+        """
+        return SearchRecord.of(self, names or [str(p.target) for p in self.predictors], seed)
+
+    def __repr__(self) -> str:
+        """How many networks, of what, on which targets."""
+        targets = ", ".join(str(p.target) for p in self.predictors)
+        return (
+            f"SearchResult({len(self)} networks of {self.archs.space.name} on {targets}, "
+            f"{len(self.front)} in the front, method {self.method!r})"
+        )
+
+
+@dataclass(frozen=True)
+class FoundNetwork:
+    """The most accurate network within a budget.
+
+    Attributes:
+        max_latency_ms: the budget, ms; of several targets a list.
+        accuracy: top-1 by the accuracy model, 0 to 1.
+        accuracy_std: its standard deviation, where the accuracy model states one.
+        latency_ms: predicted, ms; of several targets a list.
+        lower_ms: lower end of the prediction interval, ms; null where it is not calibrated.
+        upper_ms: upper end.
+        coverage: of the interval, 0 to 1.
+        kept_probability: P(within budget), 0 to 1, for each target by itself.
+        costs: of the network: ``macs``, ``params``, ``activation_bytes``, ``blocks``.
+        arch: the architecture in the field's own form.
+    """
+
+    max_latency_ms: Numbers
+    accuracy: float
+    accuracy_std: float | None
+    latency_ms: Numbers
+    lower_ms: Numbers
+    upper_ms: Numbers
+    coverage: float
+    kept_probability: Numbers
+    costs: Mapping[str, int]
+    arch: Any
+
+
+@dataclass(frozen=True)
+class FrontNetwork:
+    """A network that no other beats in accuracy and in latency.
+
+    Attributes:
+        accuracy: top-1 by the accuracy model, 0 to 1.
+        accuracy_std: its standard deviation, where the accuracy model states one.
+        latency_ms: predicted, ms; of several targets a list.
+        counted_ms: what was held against the budgets: the prediction, or with a confidence the
+            bound that the latency stays below.
+        lower_ms: lower end of the prediction interval, ms; null where it is not calibrated.
+        upper_ms: upper end.
+        costs: of the network: ``macs``, ``params``, ``activation_bytes``, ``blocks``.
+        arch: the architecture in the field's own form.
+    """
+
+    accuracy: float
+    accuracy_std: float | None
+    latency_ms: Numbers
+    counted_ms: Numbers
+    lower_ms: Numbers
+    upper_ms: Numbers
+    costs: Mapping[str, int]
+    arch: Any
+
+
+@dataclass(frozen=True, repr=False)
+class SearchRecord(Record):
+    """A search: one network per budget, and the front that they lie on.
+
+    Attributes:
+        device: as it was asked for; of several a list.
+        target: that the latencies belong to; of several a list.
+        space: search space.
+        method: of the search.
+        exact: whether no network that it may choose is better.
+        stopped: why it ended early: ``time`` or ``interrupted``; or null.
+        confidence: with which budgets are kept, 0 to 1; null if the prediction itself counts.
+        coverage: of the intervals, 0 to 1.
+        seed: of everything chance decides.
+        evaluations: networks that were evaluated.
+        seconds: wall clock of the search.
+        found: one network per budget, in their order; empty without budgets.
+        front: all networks that are not beaten, up to the largest budget.
+    """
+
+    schema = "search"
+    frame = "front"
+
+    device: str | list[str]
+    target: str | list[str]
+    space: str
+    method: str
+    exact: bool
+    stopped: str | None
+    confidence: float | None
+    coverage: float
+    seed: int
+    evaluations: int
+    seconds: float
+    found: tuple[FoundNetwork, ...]
+    front: tuple[FrontNetwork, ...]
+
+    @classmethod
+    def of(cls, result: SearchResult, names: Sequence[str], seed: int) -> SearchRecord:
+        """The record of a result; ``names`` are what the user calls the predictors."""
+        targets = [str(p.target) for p in result.predictors]
+        has_budgets = bool(np.isfinite(result.max_latency_ms).all())
+        return cls(
+            device=_one(list(names)),
+            target=_one(targets),
+            space=result.archs.space.name,
+            method=result.method,
+            exact=result.is_exact,
+            stopped=result.stopped,
+            confidence=result.confidence,
+            coverage=result.coverage,
+            seed=seed,
+            evaluations=result.evaluations,
+            seconds=result.seconds,
+            found=tuple(_found(result)) if has_budgets else (),
+            front=tuple(_front(result)),
+        )
+
+    def parts(self) -> Iterator[Table | str]:
+        devices = " / ".join(
+            f"{name} ({target})"
+            for name, target in zip(_all(self.device), _all(self.target), strict=True)
+        )
+        if self.found:
+            yield self._table(self.found, f"most accurate of {self.space} on {devices}")
+            return
+        shown = self._shown()
+        some = "" if len(shown) == len(self.front) else f"{len(shown)} of the {len(self.front)} "
+        some += "networks of " if some else ""
+        yield self._table(shown, f"{some}the front of {self.space} on {devices}")
+
+    def _shown(self) -> Sequence[FrontNetwork]:
+        """Of a long front some networks that are about equally far apart in ms."""
+        if len(self.front) <= MAX_ROWS:
+            return self.front
+        ms = np.array([_all(network.latency_ms)[0] for network in self.front])
+        wanted = np.linspace(ms.min(), ms.max(), MAX_ROWS)
+        rows = np.unique(np.abs(ms[:, None] - wanted).argmin(axis=0))
+        return [self.front[n] for n in rows]
+
+    def _table(self, rows: Sequence[FoundNetwork | FrontNetwork], title: str) -> Table:
+        has_depths = all(isinstance(r.arch, dict) and {"r", "d"} <= set(r.arch) for r in rows)
+        columns = [Column("top-1 %", _accuracy), Column("ms", "latency_ms", ".2f")]
+        if not isinstance(self.device, list):  # of several targets a table would be too wide
+            columns.append(Column(f"{self.coverage * 100:g} % interval", interval_text))
+        if self.found:
+            columns.insert(0, Column("budget ms", "max_latency_ms", "g"))
+            columns.append(Column("P(within budget) %", "kept_probability", ".0f", 100))
+        if has_depths:
+            columns.append(Column("resolution", lambda row: row.arch["r"][0]))
+            columns.append(Column("depths", lambda row: "-".join(map(str, row.arch["d"]))))
+        else:
+            columns.append(Column("architecture", lambda row: _form(row.arch)))
+        return Table([*columns, Column("MMACs", "costs.macs", ".0f", 1e-6)], rows, title)
+
+    def notes(self) -> Iterator[str]:
+        if self.stopped is not None:
+            why = "interrupted" if self.stopped == "interrupted" else "out of time"
+            yield f"{why}: the best found so far"
+
+    def summary(self) -> str:
+        """How much was searched, in a line."""
+        ending = (
+            " (all there are: the result is exact)"
+            if self.exact
+            else f": the best found, by the method {self.method} with seed {self.seed}"
+        )
+        return (
+            f"{self.evaluations:,} networks evaluated in {self.seconds:.1f} s{ending}; "
+            f"{len(self.front)} in the front"
+        )
+
+    def write_front(self, path: Path) -> None:
+        """Write the front as JSON (a list of its networks) or as CSV, one row per network."""
+        rows = plain(self.front)
+        text = json.dumps(rows) + "\n" if path.suffix == ".json" else self._csv(rows)
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def _csv(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        numbers = ("latency_ms", "counted_ms")
+        names = _all(self.device)
+        heads = [n if len(names) == 1 else f"{n} {name}" for n in numbers for name in names]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["accuracy", *heads, *rows[0]["costs"], "arch"])
+        for row in rows:
+            ms = [value for name in numbers for value in _all(row[name])]
+            arch = json.dumps(row["arch"])
+            writer.writerow([row["accuracy"], *ms, *row["costs"].values(), arch])
+        return text.getvalue()
+
+
+def _found(result: SearchResult) -> Iterator[FoundNetwork]:
+    for n, (costs, arch) in enumerate(_described(result.archs)):
+        yield FoundNetwork(
+            _at(result.max_latency_ms, n), float(result.accuracy[n]), _at(result.accuracy_std, n),
+            _at(result.latency_ms, n), _at(result.lower_ms, n), _at(result.upper_ms, n),
+            result.coverage, _at(result.kept, n), costs, arch,
+        )  # fmt: skip
+
+
+def _front(result: SearchResult) -> Iterator[FrontNetwork]:
+    front = result.front
+    lower, upper = _intervals(result.predictors, front.archs, result.coverage)
+    for n, (costs, arch) in enumerate(_described(front.archs)):
+        yield FrontNetwork(
+            float(front.accuracy[n]), _at(front.accuracy_std, n), _at(front.latency_ms, n),
+            _at(front.counted_ms, n), _at(lower, n), _at(upper, n), costs, arch,
+        )  # fmt: skip
+
+
+def _intervals(
+    predictors: Sequence[Predictor], archs: Archs, coverage: float
+) -> tuple[Floats | None, Floats | None]:
+    if not all(p.covers(coverage) for p in predictors):
+        return None, None
+    intervals = [p.predict_interval(archs, coverage) for p in predictors]
+    return by_target([i[0] for i in intervals]), by_target([i[1] for i in intervals])
+
+
+def _described(archs: Archs) -> Iterator[tuple[dict[str, int], Any]]:
+    """Costs and the field's own form of every architecture."""
+    return zip(archs.space.costs(archs).to_dicts(), archs.to_dicts(), strict=True)
+
+
+def _at(values: Floats | None, n: int) -> Any:
+    return None if values is None else values[n].tolist()
+
+
+def _one(values: list[str]) -> str | list[str]:
+    return values[0] if len(values) == 1 else values
+
+
+def _all(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _accuracy(row: FoundNetwork | FrontNetwork) -> str:
+    std = row.accuracy_std
+    return f"{100 * row.accuracy:.2f}" + ("" if std is None else f" ± {100 * std:.2f}")
+
+
+def interval_text(row: Any) -> str:
+    """The interval of a row, a dash where it has none."""
+    if row.lower_ms is None or not row.lower_ms >= 0:
+        return MISSING
+    return f"{row.lower_ms:.2f} – {row.upper_ms:.2f}"
+
+
+def _form(arch: Mapping[str, Any]) -> str:
+    """The first of the forms that a dict of an architecture has."""
+    form = next(iter(arch.values()))
+    return form if isinstance(form, str) else " ".join(map(str, form))
 
 
 def by_target(columns: Sequence[Floats]) -> Floats:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from ._plan import DEFAULT_TRIALS, PRESETS, Plan, Preset
+from ._record import TuningRecord
 from ._study import TrialRecord
 from ._tune import TuningResult, tune
 
-__all__ = ["DEFAULT_TRIALS", "PRESETS", "Plan", "Preset", "TrialRecord", "TuningResult", "tune"]
+__all__ = [
+    "DEFAULT_TRIALS",
+    "PRESETS",
+    "Plan",
+    "Preset",
+    "TrialRecord",
+    "TuningRecord",
+    "TuningResult",
+    "tune",
+]

@@ -1,0 +1,278 @@
+"""What a command writes, and how its errors end: nothing else writes to stdout or stderr."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json as jsonlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Concatenate,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    get_args,
+    get_type_hints,
+)
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from latcast.report.record import Record
+
+FAILED = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130
+
+OUTPUT = "Output"
+"""Heading of the options that say what is written where; the last one in --help."""
+
+P = ParamSpec("P")
+
+
+class UsageError(ValueError):
+    """What the user asked for does not exist or makes no sense (exit code 2)."""
+
+
+class Tell(Protocol):
+    """Called with how much is done, how much there is, and what to say beside the bar."""
+
+    def __call__(self, done: int, total: int | None, text: str = "", /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Console:
+    """Where a command's results, notes and progress go; a group of options, as every command's.
+
+    Attributes:
+        json: results are JSON on stdout, and nothing else is there.
+        quiet: no progress, no notes.
+        debug: errors show their traceback.
+    """
+
+    panel: ClassVar[str] = OUTPUT
+
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")
+    ] = False
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no notes.")] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False
+
+    def show(self, record: Record) -> None:
+        """A result on stdout, and its doubts on stderr."""
+        for note in record.notes():
+            self.note(note)
+        typer.echo(record.to_json() if self.json else record.to_text())
+
+    def print(self, text: str) -> None:
+        """Text on stdout that is no record, such as architectures for another command."""
+        typer.echo(text)
+
+    def note(self, text: str) -> None:
+        """One line on stderr."""
+        if not self.quiet:
+            typer.echo(text, err=True)
+
+    def fail(self, message: str, code: int = FAILED) -> NoReturn:
+        """End the command with an error in one line."""
+        if self.debug:
+            traceback.print_exc()
+        typer.echo(f"error: {' '.join(message.split())}", err=True)
+        raise typer.Exit(code)
+
+    @contextmanager
+    def progress(self, title: str, *, unit: str = "") -> Iterator[Tell]:
+        """A bar on stderr while something takes its time, where that is a terminal.
+
+        Args:
+            title: what is being done, until something else is told.
+            unit: what is counted; then the bar says how many are done and how long the rest takes.
+        """
+        if self.quiet or not sys.stderr.isatty():
+            yield lambda *_: None
+            return
+        from rich.console import Console as Terminal
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        counted = TextColumn(unit + " {task.completed}/{task.total}"), TimeRemainingColumn()
+        columns = counted if unit else (TimeElapsedColumn(),)
+        text = TextColumn("{task.description}")
+        with Progress(
+            text, BarColumn(), *columns, console=Terminal(stderr=True), transient=True
+        ) as bar:
+            task = bar.add_task(title, total=None)
+            yield lambda done, total, text="": bar.update(
+                task, completed=done, total=total, description=text or title
+            )
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout; NaN and infinities, which JSON lacks, become null."""
+    from latcast.report.record import plain
+
+    typer.echo(jsonlib.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def usage(*but: type[ValueError]) -> Iterator[None]:
+    """Errors inside, ``but`` for those, come from what the user asked for, not from the work."""
+    try:
+        yield
+    except but:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+# --- commands ---------------------------------------------------------------------------------
+
+
+def command(function: Callable[Concatenate[Console, P], None]) -> Callable[..., None]:
+    """Make a function a command; errors that a user can cause become one line and an exit code.
+
+    A parameter whose type is a dataclass is a group of options: a field is an option, declared as
+    parameters are, and all stand in --help under the heading that the class calls ``panel``. The
+    first parameter is the :class:`Console`.
+    """
+    groups: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        if is_dataclass(parameter.annotation):
+            groups[parameter.name] = parameter.annotation
+            parameters += _options_of(parameter.annotation)
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(function)
+    def run(**kwargs: Any) -> None:
+        own = {
+            name: group(**{f.name: kwargs.pop(f.name) for f in fields(group)})
+            for name, group in groups.items()
+        }
+        with _errors(own["console"]):
+            function(**own, **kwargs)  # type: ignore[call-arg]
+
+    parameters.sort(key=lambda p: p.default is not p.empty)
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _options_of(group: Any) -> Iterator[inspect.Parameter]:
+    """The fields of a group as parameters, under its heading."""
+    hints = get_type_hints(group, include_extras=True)
+    for field in fields(group):
+        kind, option = get_args(hints[field.name])
+        option = copy(option)
+        option.rich_help_panel = group.panel
+        yield inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=Annotated[kind, option],
+        )
+
+
+@contextmanager
+def _errors(console: Console) -> Iterator[None]:
+    """One line and an exit code for what a command raises."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away (as `| head` does); keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:
+        console.fail("interrupted", INTERRUPTED)
+    except UsageError as error:
+        console.fail(str(error), WRONG_USAGE)
+    except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
+        console.fail(str(error) or type(error).__name__)
+    except typer.Exit:
+        raise
+    except Exception as error:  # noqa: BLE001  # a defect of ours: still one line
+        console.fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+
+
+class _Grouped:
+    """Help whose options stand under the headings that they were declared with."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):  # type: ignore[attr-defined]
+            if (record := param.get_help_record(ctx)) is not None:
+                argument = param.param_type_name == "argument"
+                heading = getattr(param, "rich_help_panel", None) or "Options"
+                groups.setdefault("Arguments" if argument else heading, []).append(record)
+        last = [groups.pop(name, []) for name in ("Options", OUTPUT)]
+        for heading, rows in [*groups.items(), *zip(("Options", OUTPUT), last, strict=True)]:
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
+
+
+class Command(_Grouped, TyperCommand):
+    """A command; it understands its options' former names."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Replace former names, with a warning, and parse."""
+        from ._options import FORMER
+
+        names = FORMER.get(" ".join(ctx.command_path.split()[1:]), {})
+        return super().parse_args(ctx, [_renamed(names, a) for a in args])
+
+
+class Group(_Grouped, TyperGroup):
+    """Commands, listed under the headings that they were registered with."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        width = formatter.width - 6 - max(map(len, self.list_commands(ctx)))
+        for name in self.list_commands(ctx):
+            found = self.get_command(ctx, name)
+            assert found is not None
+            heading = getattr(found, "rich_help_panel", None) or "Commands"
+            groups.setdefault(heading, []).append((name, found.get_short_help_str(width)))
+        for heading, rows in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+def _renamed(names: dict[str, str], argument: str) -> str:
+    """An argument with its option's present name; a warning if it was the former one."""
+    option, equals, value = argument.partition("=")
+    if option not in names:
+        return argument
+    typer.echo(f"warning: {option} is called {names[option]} now", err=True)
+    return f"{names[option]}{equals}{value}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all."""
+    from latcast._files import atomic_path
+
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,220 @@
+"""Options that several commands have, each with one name and one meaning, and former names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._console import OUTPUT, WRONG_USAGE, Console, UsageError
+
+FORMER: dict[str, dict[str, str]] = {
+    "measure": {
+        "--device": "--name",
+        "--format": "--input-format",
+        "--like": "--correct-to",
+        "--time-budget": "--time-limit",
+        "--visits": "--runs",
+    },
+    "lookup-table build": {"--device": "--name", "--visits": "--runs"},
+    "search": {"--host": "--name", "--population": "--population-size", "--visits": "--runs"},
+    "tune": {"--format": "--input-format", "--timeout": "--time-limit"},
+    "accuracy train": {"--name": "--model-name"},
+    **{
+        name: {"--format": "--input-format"}
+        for name in ("adapt", "audit", "evaluate", "suggest", "train")
+    },
+}
+"""Command -> former name of an option -> its name now; each is understood, with a warning."""
+
+INPUT, TARGET, BUDGETS, SEARCH, MEASURING = "Input", "Target", "Budgets", "Search", "Measuring"
+"""Headings of --help; OUTPUT comes last."""
+
+# --- what is read -----------------------------------------------------------------------------
+
+SpaceName = Annotated[
+    str | None,
+    typer.Option(
+        "--space", help="Search space, where the file does not tell.", rich_help_panel=INPUT
+    ),
+]
+TargetName = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        help="DEVICE/RUNTIME/bBATCH, where the file does not tell.",
+        rich_help_panel=INPUT,
+    ),
+]
+InputFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--input-format",
+        help="parquet, ofanas, csv or help; detected by default.",
+        rich_help_panel=INPUT,
+    ),
+]
+GraphShapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="INPUT=1x3x224x224",
+        help="Shape of an input that the file leaves open; can be given several times.",
+        rich_help_panel=INPUT,
+    ),
+]
+
+
+def _know_devices(context: typer.Context, files: list[Path] | None) -> list[Path] | None:
+    """Let the catalogue hold the devices of ``files`` until the command has ended."""
+    if files:
+        from latcast.devices import device_files
+
+        for file in files:
+            try:
+                check_usable(file)
+            except UsageError as error:
+                Console().fail(f"--devices (or LATCAST_DEVICES): {error}", WRONG_USAGE)
+        context.with_resource(device_files(files))
+    return files
+
+
+Devices = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--devices",
+        metavar="FILE",
+        envvar="LATCAST_DEVICES",
+        callback=_know_devices,
+        help="Devices of your own beside the catalogue's (.toml); can be given several times.",
+        rich_help_panel=INPUT,
+    ),
+]
+"""A command that takes this knows the devices of the user's files."""
+
+# --- what is forecast for, or measured --------------------------------------------------------
+
+DeviceNames = Annotated[
+    list[str],
+    typer.Option(
+        "--device",
+        help="A shipped model, a device of the catalogue, or a .latcast file; repeatable.",
+        rich_help_panel=TARGET,
+    ),
+]
+BaseModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="Base model for devices by their specification alone.",
+        rich_help_panel=TARGET,
+    ),
+]
+HostName = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        help="What this machine is called; after its CPU by default.",
+        rich_help_panel=MEASURING,
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on after an interruption.", rich_help_panel=MEASURING),
+]
+
+# --- what is written, and chance --------------------------------------------------------------
+
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything chance decides.")]
+TestShare = Annotated[
+    float, typer.Option("--test", help="Share of the architectures kept for the scores.")
+]
+ModelOut = Annotated[
+    Path,
+    typer.Option("--out", help="Model file to write (.latcast).", rich_help_panel=OUTPUT),
+]
+
+# --- values with units, as users type them ----------------------------------------------------
+
+_PREFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER = r"\d{1,12}(?:\.\d{1,9})?"
+
+
+def parse_duration(text: str | None, option: str = "--time-limit") -> float | None:
+    """Seconds of a duration such as ``90s``, ``20m`` or ``1.5h``.
+
+    Raises:
+        UsageError: the text is not of that form, or not positive.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(rf"({_NUMBER})\s*([smh]?)", text.strip())
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise UsageError(f"{option} must be like 90s, 20m or 1.5h; got {text!r}")
+    return seconds
+
+
+def parse_count(text: str | None, option: str, unit: str = "") -> float | None:
+    """A number such as ``300M`` or, of the unit ``B``, ``4MB``; prefixes are powers of 1,000.
+
+    Raises:
+        UsageError: the text is not of that form, or not positive.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(rf"({_NUMBER})\s*([kmg]?){unit and f'(?:{unit})?'}", text.strip(), re.I)
+    value = float(match[1]) * _PREFIXES[match[2].lower()] if match else 0.0
+    if value <= 0:
+        raise UsageError(f"{option} must be like 300M or 5.5M{unit}; got {text!r}")
+    return value
+
+
+def parse_integers(text: str | None) -> list[int] | None:
+    """Integers between commas.
+
+    Raises:
+        UsageError: the text is not of that form.
+    """
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
+        raise UsageError(f"resolutions must be like 160,192,224; got {text!r}")
+    return [int(number) for number in text.split(",")]
+
+
+def check_share(value: float, option: str) -> None:
+    """Make sure that a share or probability lies between 0 and 1.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if not 0 < value < 1:
+        raise UsageError(f"{option} must be between 0 and 1, such as 0.9; got {value}")
+
+
+def check_usable(path: Path) -> None:
+    """Make sure that the user has named a file.
+
+    Raises:
+        UsageError: there is none, or it is a folder.
+    """
+    from latcast._files import check_file
+
+    try:
+        check_file(path)
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from error
+
+
+def check_suffix(path: Path | None, option: str, *suffixes: str) -> None:
+    """Make sure that a file to write can be read as what it is later.
+
+    Raises:
+        UsageError: it ends in none of ``suffixes``.
+    """
+    if path is not None and path.suffix not in suffixes:
+        raise UsageError(f"{option} must end in {' or '.join(suffixes)}; got {path}")

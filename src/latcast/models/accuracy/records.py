@@ -1,0 +1,175 @@
+"""Training, scoring and asking accuracy models, as records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latcast.data import Dataset
+from latcast.report.record import Record
+from latcast.report.table import Column, Table
+from latcast.spaces import Archs
+
+from ._base import AccuracyModel
+from .gaussian_process import GaussianProcess
+from .training import evaluate_accuracy, train_accuracy
+
+SCORES = {
+    "mae": ("MAE, % points", 100.0),
+    "rmse": ("RMSE, % points", 100.0),
+    "median_error": ("median absolute error, % points", 100.0),
+    "spearman": ("Spearman rank correlation", 1.0),
+    "kendall": ("Kendall rank correlation", 1.0),
+    "coverage_50": ("50 % interval covers, %", 1.0),
+    "coverage_80": ("80 % interval covers, %", 1.0),
+    "coverage_90": ("90 % interval covers, %", 1.0),
+    "coverage_95": ("95 % interval covers, %", 1.0),
+}
+"""Score -> label with the unit in which it is shown, and the factor to that unit."""
+
+Scores = Mapping[str, float]
+
+
+def _table(scores: Scores, title: str) -> Table:
+    rows = [
+        (label, None if name not in scores else factor * scores[name])
+        for name, (label, factor) in SCORES.items()
+    ]
+    columns = Column("score", lambda row: row[0]), Column("value", lambda row: row[1], ".4g")
+    return Table(columns, rows, title)
+
+
+@dataclass(frozen=True, repr=False)
+class AccuracyTraining(Record):
+    """An accuracy model, trained and scored.
+
+    Attributes:
+        model: file that it is written to.
+        name: of the model.
+        space: of the architectures.
+        resolutions: that it knows; null where the space has but one.
+        unit: of the accuracies in the table: ``fraction`` or ``percent``.
+        split: how rows were divided.
+        noise: standard deviation of a network around what is expected of it, 0 to 1.
+        metrics: scores on the test part; ``mae``, ``rmse`` and ``median_error`` of accuracies from
+            0 to 1, ``coverage_90`` … in percent.
+    """
+
+    schema = "accuracy-training"
+
+    model: str
+    name: str
+    space: str
+    resolutions: tuple[int, ...] | None
+    unit: str
+    split: str
+    noise: float
+    metrics: Scores
+
+    def parts(self) -> Iterator[Table | str]:
+        title = f"{self.name} for {self.space}, split {self.split}; on the test part:"
+        yield _table(self.metrics, title)
+        yield f"one network is ± {100 * self.noise:.2g} % points around what is expected of it"
+
+
+@dataclass(frozen=True, repr=False)
+class AccuracyEvaluation(Record):
+    """Scores of an accuracy model on networks that it has not seen.
+
+    Attributes:
+        model: its name or file.
+        data: file of the accuracies.
+        rows: of the file.
+        metrics: scores, as of ``accuracy-training``.
+    """
+
+    schema = "accuracy-evaluation"
+
+    model: str
+    data: str
+    rows: int
+    metrics: Scores
+
+    @classmethod
+    def of(
+        cls, model: AccuracyModel, table: Dataset, *, model_name: str, data: str
+    ) -> AccuracyEvaluation:
+        """Score a model.
+
+        Raises:
+            ValueError: as :func:`latcast.models.accuracy.evaluate_accuracy`.
+        """
+        return cls(model_name, data, len(table), evaluate_accuracy(model, table))
+
+    def parts(self) -> Iterator[Table | str]:
+        yield _table(self.metrics, f"{self.model} on {Path(self.data).name}, {self.rows} rows")
+
+
+@dataclass(frozen=True)
+class PredictedAccuracy:
+    """What a model says of an architecture.
+
+    Attributes:
+        accuracy: top-1, 0 to 1.
+        uncertainty: its standard deviation; null where the model does not state one.
+        arch: the architecture in the field's own form.
+    """
+
+    accuracy: float
+    uncertainty: float | None
+    arch: Any
+
+
+@dataclass(frozen=True, repr=False)
+class AccuracyPrediction(Record):
+    """Accuracies of architectures.
+
+    Attributes:
+        model: its name or file.
+        space: of the architectures.
+        predicted: in the order of the architectures.
+    """
+
+    schema = "accuracy-prediction"
+    frame = "predicted"
+
+    model: str
+    space: str
+    predicted: tuple[PredictedAccuracy, ...]
+
+    @classmethod
+    def of(cls, model: AccuracyModel, archs: Archs, name: str) -> AccuracyPrediction:
+        """Ask a model, which the record calls ``name``."""
+        accuracy, deviation = model.predict(archs), model.uncertainty(archs)
+        rows = [
+            PredictedAccuracy(
+                float(accuracy[n]), None if deviation is None else float(deviation[n]), arch
+            )
+            for n, arch in enumerate(archs.to_dicts())
+        ]
+        return cls(name, archs.space.name, tuple(rows))
+
+    def parts(self) -> Iterator[Table | str]:
+        columns = (
+            Column("architecture", lambda row: row[0]),
+            Column("top-1 %", lambda row: row[1].accuracy, ".2f", 100),
+            Column("± % points", lambda row: row[1].uncertainty, ".2f", 100),
+        )
+        yield Table(columns, list(enumerate(self.predicted)), f"{self.model} on {self.space}")
+
+
+def train_and_score(
+    table: Dataset, *, test: float, seed: int, name: str, out: Path
+) -> tuple[GaussianProcess, AccuracyTraining]:
+    """Train a model on a table; the record calls its file ``out``, which is not written.
+
+    Raises:
+        ValueError: as :func:`latcast.models.accuracy.train_accuracy`.
+    """
+    model, scores = train_accuracy(table, test=test, seed=seed, name=name)
+    return model, AccuracyTraining(
+        str(out), model.name, model.space.name, model.resolutions, table.provenance.get("unit", ""),
+        model.card["split"], model.noise, scores,
+    )  # fmt: skip

@@ -1,0 +1,261 @@
+"""A lookup table built by measuring: three ways to make one, compared with whole networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast import measure
+from latcast.data.additive import fit_additive
+from latcast.devices import Target
+from latcast.measure import CampaignFile, Comparison, Plan, Protocol, Results
+from latcast.measure.runtimes import runtime as find_runtime
+from latcast.report.record import Record
+from latcast.report.table import Column, Table
+from latcast.spaces import Archs, SearchSpace
+
+from .lookup_table import LookupTable
+
+CALIBRATION = 20
+"""Networks that every table is calibrated on: two numbers, a scale and an overhead."""
+MIN_NETWORKS = 30
+"""With fewer whole networks, a third of which test, there is nothing to compare with."""
+WAYS = ("isolated", "profile", "networks")
+
+Floats = npt.NDArray[np.float64]
+_Tables = dict[str, tuple[Floats, float]]
+"""Way -> milliseconds of every block, and of what no block accounts for."""
+
+
+class CampaignMismatchError(ValueError):
+    """Records that are kept are of another campaign, or were not to be gone on with."""
+
+
+@dataclass(frozen=True, repr=False)
+class MeasuredTable(Record):
+    """A lookup table that was built, beside those of the other ways.
+
+    Attributes:
+        model: file that it is written to.
+        target: that was measured.
+        chosen: way of the table that was written.
+        ways: how far sums of each table are from whole networks.
+        warnings: doubts about the measurements, a sentence each.
+        failed: row of a block -> why it could not be timed by itself.
+    """
+
+    schema = "lookup-table"
+    frame = "ways"
+
+    model: str
+    target: str
+    chosen: str
+    ways: tuple[Comparison, ...]
+    warnings: list[str]
+    failed: Mapping[int, str]
+
+    def parts(self) -> Iterator[Table | str]:
+        columns = (
+            Column("table", lambda c: c.way + (" *" if c.way == self.chosen else "")),
+            Column("bias, %", "bias", "+.1f", 100),
+            Column("MAPE, %", "mape", ".1f", 100),
+            Column("calibrated MAPE, %", "calibrated_mape", ".1f", 100),
+            Column("scale", "scale", ".3f"),
+            Column("overhead, ms", "overhead_ms", ".3f"),
+            Column("on", "networks"),
+        )
+        yield Table(columns, self.ways, f"{self.target}: sums against whole networks")
+
+    def notes(self) -> Iterator[str]:
+        for row, reason in self.failed.items():
+            yield f"failed: block {row}: {reason}"
+        if not any(c.way == "profile" for c in self.ways):
+            yield "note: the runtime has no profiler that can be read; that way is left out"
+        for warning in self.warnings:
+            yield f"warning: {warning}"
+
+
+@dataclass(frozen=True, repr=False)
+class ConvertedTable(Record):
+    """A model that was made of one of Once-For-All's lookup tables.
+
+    Attributes:
+        model: file that it is written to.
+        target: that the table belongs to.
+        resolutions: that it knows.
+    """
+
+    schema = "converted-lookup-table"
+
+    model: str
+    target: str
+    resolutions: list[int]
+
+    def parts(self) -> Iterator[Table | str]:
+        yield f"{self.target}: resolutions {', '.join(map(str, self.resolutions))}"
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """What to build a table from.
+
+    Attributes:
+        space: whose blocks are timed; not one that is a part of another.
+        target: to measure on.
+        resolutions: of the networks; None where the space has but one.
+        networks: whole networks to compare with.
+        seed: of everything chance decides.
+        protocol: how networks are timed.
+    """
+
+    space: SearchSpace
+    target: Target
+    resolutions: Sequence[int] | None
+    networks: int
+    seed: int
+    protocol: Protocol
+
+    def plans(self) -> tuple[Plan, Plan]:
+        """Campaigns of whole networks, and of blocks by themselves.
+
+        Raises:
+            ValueError: the space has no such resolution, or the runtime cannot have the target.
+        """
+        target = self.target
+        kind = find_runtime(target.runtime)
+        kind(threads=target.threads, batch=target.batch, precision=target.precision)
+        archs = self._sample(self.seed)
+        rows = measure.distinct_rows(self.space, self.resolutions)
+        whole = Plan(target, archs, self.protocol, self.seed)
+        none = self.space.sample(0)
+        return whole, Plan(target, none, self.protocol, self.seed, blocks=tuple(rows))
+
+    def _sample(self, seed: int) -> Archs:
+        restrict = None if self.resolutions is None else {"r": list(self.resolutions)}
+        return self.space.sample(self.networks, seed, restrict=restrict).unique()
+
+    def profile(self) -> Floats | None:
+        """Blocks by the runtime's profile of other networks; None where it has no profiler."""
+        kind = measure.class_name(find_runtime(self.target.runtime))
+        return measure.profiled_table(self.target, self._sample(self.seed + 1), kind, self.seed)
+
+
+def build_table(
+    plan: TablePlan,
+    out: Path,
+    *,
+    way: str | None = None,
+    resume: bool = False,
+    run: Callable[[CampaignFile], None] = measure.run,
+) -> tuple[LookupTable, MeasuredTable]:
+    """Time every block of a space, and compare the sums with whole networks.
+
+    Tables are made in three ways: blocks timed by themselves, the runtime's own profile of whole
+    networks, and a fit to whole networks. The one that is closest to networks it has not seen is
+    taken, calibrated on 20 networks.
+
+    Args:
+        plan: what to measure.
+        out: the model's file, which is not written; raw records are kept beside it.
+        way: of :data:`WAYS`; the best by default.
+        resume: go on with the records of an earlier run.
+        run: makes the runs of a campaign.
+
+    Raises:
+        CampaignMismatchError: there are records of another campaign, or they are not to be resumed.
+        ValueError: the space has no such resolution, or the runtime has no profiler and ``way``
+            asks for it.
+    """
+    of_networks, of_blocks = plan.plans()
+    with open_campaign(out.with_suffix(".networks.campaign"), of_networks, resume) as campaign:
+        run(campaign)
+        whole = measure.results(campaign)
+    with open_campaign(out.with_suffix(".blocks.campaign"), of_blocks, resume) as campaign:
+        run(campaign)
+        failed = {of_blocks.blocks[n]: why for n, why in campaign.failures().items()}
+        tables: _Tables = {"isolated": (measure.isolated_table(campaign), 0.0)}
+    if (profile := plan.profile()) is not None:
+        tables["profile"] = (profile, 0.0)
+    comparisons, calibrated = _compare(plan.space, whole, tables, plan.seed)
+    rows = list(of_blocks.blocks)
+    chosen = way or _best(comparisons, {w: v[rows] for w, (v, _) in calibrated.items()})
+    if chosen not in calibrated:
+        raise ValueError(
+            f"{plan.target.runtime} has no profiler that can be read: choose another --way"
+        )
+    values, overhead = calibrated[chosen]
+    card = {
+        "data": dict(whole.dataset.provenance),
+        "table": f"made by {chosen}, calibrated on {CALIBRATION} networks",
+        "comparisons": [asdict(c) for c in comparisons],
+    }
+    model = LookupTable.from_blocks(
+        plan.space, plan.target, values, overhead_ms=overhead, card=card
+    )
+    return model, MeasuredTable(
+        str(out), str(plan.target), chosen, tuple(comparisons), list(whole.warnings), failed
+    )
+
+
+def open_campaign(path: Path, plan: Plan, resume: bool) -> CampaignFile:
+    """A new campaign, or the one that ``path`` holds, if it is the same.
+
+    Raises:
+        CampaignMismatchError: it is another, or it is not to be resumed.
+    """
+    if not path.exists():
+        return measure.start(path, plan)
+    if not resume:
+        raise CampaignMismatchError(
+            f"{path} holds a campaign already: go on with it (--resume), or remove it"
+        )
+    campaign = CampaignFile.open(path)
+    began = campaign.plan()
+    for name, value in plan.record().items():
+        if began.get(name) != value:
+            campaign.close()
+            raise CampaignMismatchError(
+                f"a campaign goes on as it began: {name} was {began.get(name)!r}, got {value!r}"
+            )
+    if campaign.items() != plan.items():
+        campaign.close()
+        raise CampaignMismatchError(
+            f"{path} is of other networks; use the options that it began with"
+        )
+    return campaign
+
+
+def _compare(
+    space: SearchSpace, whole: Results, tables: _Tables, seed: int
+) -> tuple[list[Comparison], _Tables]:
+    """Every table against the third of the networks that none has seen.
+
+    Returns:
+        The comparisons, and the tables with their overheads after calibration.
+    """
+    data = whole.dataset
+    order = np.random.default_rng(seed).permutation(len(data))
+    test, fitting = order[: len(data) // 3], order[len(data) // 3 :]
+    fit = fit_additive(data.archs[fitting], data.latency_ms[fitting])
+    # Blocks that all networks share are in the intercept.
+    ways = {**tables, "networks": (fit.values_ms, fit.intercept)}
+    kept = np.concatenate([fitting[:CALIBRATION], test])
+    calibration = np.arange(len(kept)) < CALIBRATION
+    comparisons: list[Comparison] = []
+    calibrated: _Tables = {}
+    for way, (values, overhead) in ways.items():
+        sums = space.block_sums(data.archs[kept], values) + overhead
+        found = measure.compare(way, sums, data.latency_ms[kept], calibration)
+        comparisons.append(found)
+        calibrated[way] = (found.scale * values, found.scale * overhead + found.overhead_ms)
+    return comparisons, calibrated
+
+
+def _best(comparisons: list[Comparison], tables: dict[str, Floats]) -> str:
+    """The way that is closest after calibration, of those that know every block."""
+    complete = [c for c in comparisons if np.isfinite(tables[c.way]).all()]
+    return min(complete or comparisons, key=lambda c: c.calibrated_mape).way

@@ -1,0 +1,392 @@
+"""Train, adapt and score models: each in one call that returns a record of what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from latcast._names import unknown_name
+from latcast.data import Dataset
+from latcast.data.audit import audit, measured_rows
+from latcast.report.record import Record
+from latcast.report.table import Column, Table
+from latcast.report.text import families_table, scores_table
+
+from . import PREDICTORS, BaseModel, LayerPredictor, Predictor, evaluation, training
+from . import predictor as create
+from .layers import training as layer_training
+
+Known = Predictor | BaseModel | LayerPredictor
+Scores = Mapping[str, float]
+Progress = Callable[[int, int], None]
+
+LAYERS, BASE = "layers", "base"
+"""Kinds besides those of :data:`PREDICTORS`: of networks of any kind, and of many targets."""
+
+
+class AdaptingError(ValueError):
+    """What is asked of :func:`adapt_and_score` makes no sense for this model or this dataset."""
+
+
+# --- scoring ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation(Record):
+    """Scores of a model on measurements that it has not seen.
+
+    Attributes:
+        model: its name or file.
+        data: file of the measurements.
+        rows: of the measurements.
+        metrics: name of a score -> value; ``mae_ms`` and ``rmse_ms`` in ms, ``spearman`` and
+            ``kendall`` from -1 to 1, all others in percent.
+    """
+
+    schema = "evaluation"
+
+    model: str
+    data: str
+    rows: int
+    metrics: Scores
+
+    @classmethod
+    def of(
+        cls, model: Predictor | LayerPredictor, dataset: Dataset, *, model_name: str, data: str
+    ) -> Evaluation:
+        """Score a model.
+
+        Raises:
+            ValueError: as :func:`latcast.models.evaluation.evaluate_any`.
+        """
+        scores = evaluation.evaluate_any(model, dataset)
+        return cls(model_name, data, len(dataset), scores)
+
+    def parts(self) -> Iterator[Table | str]:
+        yield scores_table(
+            self.metrics, f"{self.model} on {Path(self.data).name}, {self.rows} rows"
+        )
+
+
+# --- training ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class Training(Record):
+    """A predictor of one target, fitted and scored.
+
+    Attributes:
+        model: file that it is written to, or null.
+        predictor: its kind.
+        target: that it is for.
+        space: of the architectures that it knows; null for networks of any kind.
+        families: of the networks that it was fitted to; null for a space.
+        split: how rows were divided into those to fit, to calibrate and to test.
+        metrics: scores on the test part, as of ``evaluation``.
+        metrics_by_family: name of a family -> scores by a model that had not seen it, and of all
+            together; null where this is not asked for, empty with fewer than three families.
+        data_issues: what the audit found in the data.
+        is_calibrated: whether it states 90 % intervals.
+    """
+
+    schema = "training"
+
+    model: str | None
+    predictor: str
+    target: str
+    space: str | None
+    families: list[str] | None
+    split: str
+    metrics: Scores
+    metrics_by_family: Mapping[str, Scores] | None
+    data_issues: list[str]
+    is_calibrated: bool
+
+    def parts(self) -> Iterator[Table | str]:
+        title = f"{self.predictor} for {self.target}, split {self.split}; on the test part:"
+        yield scores_table(self.metrics, title)
+        if self.metrics_by_family:
+            yield families_table(self.metrics_by_family)
+
+    def notes(self) -> Iterator[str]:
+        for issue in self.data_issues:
+            yield f"note: the audit found {issue}"
+        if not self.is_calibrated:
+            yield "note: too few rows to calibrate 90 % intervals"
+        if self.metrics_by_family == {}:
+            yield "note: there are fewer than three families; none is left out"
+
+
+@dataclass(frozen=True)
+class TrainedTarget:
+    """A target of a base model, scored.
+
+    Attributes:
+        target: of the dataset.
+        left_out: rows that are impossible or copied, and were not used.
+        mae_ms: mean absolute error on the test part, ms.
+        rmse_ms: root mean square error, ms.
+        mape: mean absolute error, %.
+        within_5: predictions at most 5 % off, %.
+        within_10: predictions at most 10 % off, %.
+        spearman: Spearman rank correlation.
+        kendall: Kendall rank correlation (tau-b).
+    """
+
+    target: str
+    left_out: int
+    mae_ms: float
+    rmse_ms: float
+    mape: float
+    within_5: float
+    within_10: float
+    spearman: float
+    kendall: float
+
+
+@dataclass(frozen=True, repr=False)
+class BaseTraining(Record):
+    """A base model of many targets, fitted and scored.
+
+    Attributes:
+        model: file that it is written to, or null.
+        space: of the architectures.
+        targets: with the scores on the test part of each.
+    """
+
+    schema = "base-training"
+    frame: ClassVar[str | None] = "targets"
+
+    model: str | None
+    space: str
+    targets: tuple[TrainedTarget, ...]
+
+    def parts(self) -> Iterator[Table | str]:
+        columns = (
+            Column("target", "target"),
+            Column("MAPE %", "mape", ".2f"),
+            Column("within 10 %", "within_10", ".1f"),
+            Column("Spearman", "spearman", ".4f"),
+        )
+        title = f"base model of {len(self.targets)} targets for {self.space}; on the test parts:"
+        yield Table(columns, self.targets, title)
+
+    def notes(self) -> Iterator[str]:
+        for t in self.targets:
+            if t.left_out:
+                yield (
+                    f"note: {t.target}: {t.left_out} rows are impossible or copied, and were left "
+                    "out"
+                )
+
+
+def check_kind(kind: str) -> None:
+    """Make sure that there is such a kind of model.
+
+    Raises:
+        ValueError: there is none; the message suggests the nearest.
+    """
+    if kind not in (LAYERS, BASE, *PREDICTORS):
+        raise ValueError(unknown_name("predictor", kind, list(PREDICTORS)))
+
+
+def train(
+    datasets: Sequence[Dataset],
+    kind: str,
+    *,
+    test: float = 0.15,
+    seed: int = 0,
+    families: bool = True,
+    out: Path | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> tuple[Known, Training | BaseTraining]:
+    """Fit a model and score it on rows that it has not seen.
+
+    Args:
+        datasets: one of a space's architectures; for :data:`LAYERS` several of one target, for
+            :data:`BASE` one a target.
+        kind: of :data:`PREDICTORS`, :data:`LAYERS` or :data:`BASE`.
+        test: share of the architectures, between 0 and 1, that is only scored on.
+        seed: of the split and of the fit.
+        families: of :data:`LAYERS`, whether to score on one family after the other, left out.
+        out: what the record calls the model's file; it is not written.
+        progress: called with the number of fits done and of all.
+
+    Raises:
+        ValueError: a latency is not finite and positive, there are too few architectures, or the
+            datasets do not fit together.
+    """
+    name = None if out is None else str(out)
+    if kind == LAYERS:
+        layers = layer_training.fit_and_score(
+            *datasets, test=test, seed=seed, families=families, progress=progress
+        )
+        return layers, _layer_record(layers, name, families=families)
+    if kind == BASE:
+        return _train_base(datasets, name, test, seed, progress)
+    (data,) = datasets
+    model = create(kind)
+    scores = training.fit_and_score(model, data, test=test, seed=seed)
+    card = model.fitted.card
+    return model, Training(
+        name, kind, str(data.target), data.archs.space.name, None, card["split"], scores, None,
+        card["traps"], model.covers(0.9),
+    )  # fmt: skip
+
+
+def _layer_record(model: LayerPredictor, name: str | None, *, families: bool) -> Training:
+    card = model.card
+    by_family = card.get("metrics_by_family", {} if families else None)
+    return Training(
+        name, model.kind, str(model.target), None, card["families"], card["split"],
+        card["metrics"], by_family, card["traps"], model.covers(0.9),
+    )  # fmt: skip
+
+
+def _train_base(
+    datasets: Sequence[Dataset],
+    name: str | None,
+    test: float,
+    seed: int,
+    progress: Progress,
+) -> tuple[BaseModel, BaseTraining]:
+    model, scores = training.fit_base(datasets, test=test, seed=seed, progress=progress)
+    left_out = model.card["left_out"]
+    rows = [TrainedTarget(str(t), left_out[str(t)], **scores[t]) for t in model.targets]
+    return model, BaseTraining(name, model.space.name, tuple(rows))
+
+
+# --- adapting ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class Adaptation(Record):
+    """A model that was made for a new target from a known one and a few measurements.
+
+    Attributes:
+        model: file that it is written to, or null.
+        base: name or file of the known model.
+        method: ``bayes`` or ``last-layer``.
+        target: of the measurements.
+        space: of the architectures that it knows; null for networks of any kind.
+        samples: rows that it was adapted to.
+        scored: rows of other networks that it was scored on.
+        metrics: scores on those, as of ``evaluation``; null where there are none.
+        left_out: scores of each measurement, predicted from the others; null where not known.
+        skipped: rows that were left out, since their latency is copied from another row.
+    """
+
+    schema = "adaptation"
+
+    model: str | None
+    base: str
+    method: str
+    target: str
+    space: str | None
+    samples: int
+    scored: int
+    metrics: Scores | None
+    left_out: Scores | None
+    skipped: int
+
+    def parts(self) -> Iterator[Table | str]:
+        title = f"{self.base} adapted to {self.target} with {self.samples} measurements"
+        if self.metrics is not None:
+            yield scores_table(self.metrics, f"{title}; on the {self.scored} others:")
+        elif self.left_out is None:
+            yield title
+        else:
+            yield (
+                f"{title}; each of them predicted from the others: {self.left_out['mape']:.2f} % "
+                "off on average"
+            )
+
+    def notes(self) -> Iterator[str]:
+        if self.skipped:
+            yield f"note: {self.skipped} rows with a copied latency are left out"
+
+
+def adapt_and_score(
+    known: Known,
+    data: Dataset,
+    *,
+    samples: int | None = None,
+    method: str = "bayes",
+    seed: int = 0,
+    base: str = "",
+    out: Path | None = None,
+) -> tuple[Predictor | LayerPredictor, Adaptation]:
+    """Adapt a model to measurements, and score it on those of other networks.
+
+    Args:
+        known: a model of another target, or of many.
+        data: measurements of the new target.
+        samples: adapt to so many networks, chosen at random, a row each, and score on all others;
+            by default adapt to all rows.
+        method: ``bayes``, or ``last-layer`` (the OFANAS paper's fine-tuning).
+        seed: of the choice, and of the fit.
+        base: what the record calls ``known``.
+        out: what the record calls the model's file; it is not written.
+
+    Raises:
+        AdaptingError: more samples than networks, or a method or dataset that is not for the model.
+        ValueError: a latency is not finite and positive.
+    """
+    few, rest, skipped = _choose(data, samples, seed)
+    adapted = _adapt(known, few, method, seed)
+    card = adapted.fitted.card
+    if len(rest):
+        card["metrics"] = evaluation.evaluate_any(adapted, rest)
+        card["split"] = (
+            f"by {few.subject} at random, seed {seed}: {len(few)} rows to adapt to, "
+            f"{len(rest)} to test"
+        )
+    return adapted, Adaptation(
+        model=None if out is None else str(out),
+        base=base,
+        method=method,
+        target=str(adapted.target),
+        space=None if isinstance(adapted, LayerPredictor) else adapted.space.name,
+        samples=len(few),
+        scored=len(rest),
+        metrics=card["metrics"] if len(rest) else None,
+        left_out=card.get("left_out"),
+        skipped=skipped,
+    )
+
+
+def _choose(data: Dataset, samples: int | None, seed: int) -> tuple[Dataset, Dataset, int]:
+    """One row each of some networks, all rows of the others, and how many rows were left out."""
+    if samples is None:
+        return data, data[:0], 0
+    data.check_values()
+    measured = measured_rows(data, audit(data))
+    groups = measured.unique_index()
+    _, first = np.unique(groups, return_index=True)
+    if samples > len(first):
+        raise AdaptingError(
+            f"--samples must be at most the {len(first)} networks there are; got {samples}"
+        )
+    chosen = np.sort(np.random.default_rng(seed).choice(first, samples, replace=False))
+    others = ~np.isin(groups, groups[chosen])
+    return measured[chosen], measured[others], len(data) - len(measured)
+
+
+def _adapt(known: Known, few: Dataset, method: str, seed: int) -> Predictor | LayerPredictor:
+    if isinstance(known, BaseModel | LayerPredictor) and method != "bayes":
+        what = "layer model" if isinstance(known, LayerPredictor) else "base model of many targets"
+        raise AdaptingError(f"a {what} adapts by the method bayes; got {method}")
+    if isinstance(known, LayerPredictor):
+        return known.adapt(few)
+    if few.space is None:
+        raise AdaptingError(
+            f"a model of {known.space.name} cannot adapt to networks of other kinds; give a layer "
+            "model"
+        )
+    if isinstance(known, BaseModel):
+        return known.adapt(few)
+    return known.adapt(few, method=method, seed=seed)

@@ -1,0 +1,159 @@
+"""Records: what a call of the library found, as JSON, as tables, as a polars frame.
+
+A record is a frozen dataclass that inherits from :class:`Record`. Its fields are the keys of its
+JSON, and the ``Attributes`` of its docstring describe them: ``docs/json.md`` is made of both, and
+a test compares them. Rows inside of it are dataclasses too, which need not be records.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from inspect import cleandoc
+from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_type_hints
+
+from .table import Table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+RECORDS: dict[str, type[Record]] = {}
+"""Name of a schema -> its class, of all that have been imported."""
+
+
+class Record:
+    """Describes itself as JSON, as a frame and as text.
+
+    A subclass sets :attr:`schema`, and :attr:`frame` if one of its fields holds the rows of
+    :meth:`to_polars`; it implements :meth:`parts`. Rendering computes nothing new.
+
+    Attributes:
+        schema: name of the JSON's shape, kept as long as a script could rely on it.
+        version: counts up when a key is renamed, dropped or changes its meaning.
+        frame: the field whose items are the rows of :meth:`to_polars`; None makes one row.
+    """
+
+    schema: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    frame: ClassVar[str | None] = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.schema:
+            RECORDS[cls.schema] = cls
+
+    def parts(self) -> Iterator[Table | str]:
+        """Tables and lines of text, from the most to the least important."""
+        raise NotImplementedError
+
+    def notes(self) -> Iterator[str]:
+        """Doubts about the result and what to do about them, a line each."""
+        yield from ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Of JSON's types; NaN and infinities, which JSON lacks, are None."""
+        head = {"schema": f"latcast/{self.schema}", "version": self.version}
+        return head | {f.name: plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` as indented text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    def to_polars(self) -> pl.DataFrame:
+        """A row for each item of :attr:`frame`; objects inside of a row are columns ``a.b``."""
+        import polars as pl
+
+        found = self.to_dict()
+        rows = [found] if self.frame is None else found[self.frame]
+        return pl.DataFrame([dict(_flat(row)) for row in rows], infer_schema_length=None)
+
+    def to_text(self) -> str:
+        """As the command line prints it."""
+        texts = [p if isinstance(p, str) else f"{p.to_text()}\n" for p in self.parts()]
+        return "\n".join(texts).rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return "".join(
+            f"<p>{escape(p)}</p>" if isinstance(p, str) else p.to_html() for p in self.parts()
+        )
+
+    def __repr__(self) -> str:
+        """What it is of, in one line; :meth:`to_text` shows all."""
+        texts = []
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.name == self.frame:
+                texts.append(f"{len(value)} {field.name}")
+            elif isinstance(value, str | int | float) and len(texts) < 4:
+                texts.append(f"{field.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(texts)})"
+
+
+def plain(value: Any) -> Any:
+    """A value of JSON's types."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
+
+
+def described(cls: type[Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Every key of a record's JSON and what it is, rows inside of it included.
+
+    Args:
+        cls: a record, or a dataclass inside of one.
+        before: path of the object that holds the keys.
+    """
+    texts = _attributes(cleandoc(cls.__doc__ or ""))
+    hints = get_type_hints(cls)
+    for field in fields(cls):
+        path, hint = before + field.name, hints[field.name]
+        yield path, texts[field.name]
+        for inner in _dataclasses(hint):
+            yield from described(inner, f"{path}{'[]' if _is_sequence(hint) else ''}.")
+
+
+def _is_sequence(hint: Any) -> bool:
+    origin = getattr(hint, "__origin__", None)
+    if origin is not None and isinstance(origin, type):
+        return issubclass(origin, Sequence)
+    return any(map(_is_sequence, get_args(hint)))
+
+
+def _dataclasses(hint: Any) -> Iterator[type[Any]]:
+    if isinstance(hint, type) and is_dataclass(hint):
+        yield hint
+    for argument in get_args(hint):
+        yield from _dataclasses(argument)
+
+
+def _attributes(doc: str) -> dict[str, str]:
+    """Name -> description, from the ``Attributes`` of a docstring."""
+    _, _, section = doc.partition("Attributes:\n")
+    section = re.split(r"\n\S", section)[0]
+    entries = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    return {
+        name.strip(): re.sub(r"\s+", " ", re.sub(r":\w+:`~?([^`]*)`", r"`\1`", text))
+        for names, text in entries
+        for name in names.split(",")
+    }

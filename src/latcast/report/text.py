@@ -1,0 +1,114 @@
+"""Numbers, names and scores as text, the same on terminals and on pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .table import Column, Table
+
+SCORES = {
+    "mae_ms": "MAE, ms",
+    "rmse_ms": "RMSE, ms",
+    "mape": "mean absolute error, %",
+    "median_error": "median absolute error, %",
+    "within_5": "within 5 %, % of rows",
+    "within_10": "within 10 %, % of rows",
+    "within_25": "within 25 %, % of rows",
+    "spearman": "Spearman rank correlation",
+    "kendall": "Kendall rank correlation",
+    "coverage_50": "50 % interval covers, %",
+    "coverage_80": "80 % interval covers, %",
+    "coverage_90": "90 % interval covers, %",
+    "coverage_95": "95 % interval covers, %",
+}
+"""Score of a predictor -> label with its unit, in the order in which tables show them."""
+_OF_NETWORKS = ("median_error", "within_25")
+"""Only layer models have these."""
+
+
+def scores_table(scores: Mapping[str, float], title: str = "") -> Table:
+    """Scores of a predictor; what could not be scored is a dash."""
+    shown = [name for name in SCORES if name in scores or name not in _OF_NETWORKS]
+    columns = (
+        Column("score", SCORES.get),
+        Column("value", scores.get, ".4g"),
+    )
+    return Table(columns, shown, title)
+
+
+def families_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Scores on each family of networks by a model that had not seen it."""
+    names = sorted(scores, key=lambda name: (name == "all", name))
+    columns = (
+        Column("family", "family"),
+        Column("median %", "median_error", ".1f"),
+        Column("within 10 %", "within_10", ".1f"),
+        Column("within 25 %", "within_25", ".1f"),
+        Column("90 % interval covers", "coverage_90", ".1f"),
+    )
+    rows = [{"family": name, **scores[name]} for name in names]
+    return Table(columns, rows, "on each family, by a model that had not seen it:")
+
+
+def ms_text(ms: float) -> str:
+    """Milliseconds with about four digits."""
+    for limit, digits in ((10.0, 3), (100.0, 2), (1000.0, 1)):
+        if ms < limit:
+            return f"{ms:.{digits}f}"
+    return f"{ms:.0f}"
+
+
+def count_text(value: float) -> str:
+    """A count with three digits and a prefix, powers of 1,000: ``4.09 G``."""
+    prefix = ""
+    for prefix in ("", "k", "M", "G", "T"):
+        if value < 999.5:
+            break
+        value /= 1000 if prefix != "T" else 1
+    return f"{value:.3g} {prefix}".strip()
+
+
+def bytes_text(value: float) -> str:
+    """Bytes likewise: ``46.7 MB``."""
+    number, _, prefix = count_text(value).partition(" ")
+    return f"{number} {prefix}B"
+
+
+def shape_text(shape: Sequence[int] | None) -> str:
+    """A shape such as ``1x3x224x224``."""
+    return "unknown" if shape is None else "x".join(map(str, shape)) or "scalar"
+
+
+def printable(text: str) -> str:
+    """Without what moves a terminal's cursor or is no HTML: names in files may hold anything."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def start_of(text: str, width: int) -> str:
+    """The first characters of a text."""
+    clean = printable(text)
+    return clean if len(clean) <= width else clean[: width - 1] + "…"
+
+
+def end_of(text: str, width: int) -> str:
+    """The last characters of a text, which tell nodes of one file apart."""
+    clean = printable(text)
+    return clean if len(clean) <= width else "…" + clean[1 - width :]
+
+
+def doubt_text(doubt: Mapping[str, Any]) -> str:
+    """A group of kernels that are out of a model's distribution, in words.
+
+    Args:
+        doubt: of a device's ``doubts`` in :func:`latcast.models.forecast`.
+    """
+    who = f"{doubt['kind']} x {doubt['kernels']}, {100 * doubt['share']:.1f} % of the ms"
+    if doubt["subject"] == "unknown":
+        return f"{who}: the cost is not known"
+    if doubt["seen"] is None:
+        return f"{who}: the model has seen no {doubt['subject']}"
+    low, high = map(count_text, doubt["seen"])
+    first, last = (count_text(v) for v in (doubt["values"][0], doubt["values"][-1]))
+    values = first if first == last else f"{first} to {last}"
+    return f"{who}: {doubt['subject']} {values} (seen: {low} to {high})"
