@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from latcast.bench.protocol import machine
 from latcast.data import Dataset, read_accuracies
-from latcast.math.metrics import rank_correlation
+from latcast.math.metrics import rank_correlations
 from latcast.models.accuracy import GaussianProcess, accuracy_model
 from latcast.spaces import Archs, space
 
@@ -141,8 +141,7 @@ def scores(accuracy: Floats, predicted: dict[str, Floats], inside: npt.NDArray[n
     result = {
         name: {
             "MAE": float(100 * np.abs(p - accuracy).mean()),
-            "Spearman": rank_correlation("spearmanr", accuracy, p),
-            "Kendall": rank_correlation("kendalltau", accuracy, p),
+            **{n.capitalize(): r for n, r in rank_correlations(accuracy, p).items()},
         }
         for name, p in predicted.items()
     }

@@ -133,7 +133,7 @@ def predict(
 def _model(name: str, space: str | None) -> tuple[AccuracyModel, SearchSpace]:
     """The model, and the space in which it is asked."""
     from latcast.models.accuracy import as_accuracy_model
-    from latcast.models.accuracy._find import TABLE_SUFFIXES
+    from latcast.models.accuracy.sources import TABLE_SUFFIXES
 
     the_space = None if space is None else find_space(space)
     if suffix := Path(name).suffix.lower():

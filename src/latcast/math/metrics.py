@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,31 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+Bools = npt.NDArray[np.bool_]
+
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
+"""Of the intervals that are scored."""
+
+
+def errors(true: Floats, predicted: Floats) -> dict[str, float]:
+    """Absolute errors of n predictions in the values' unit, arrays of shape (n,).
+
+    ``mae``, ``rmse`` and ``median_error``.
+    """
+    error = np.abs(predicted - true)
+    return {
+        "mae": float(error.mean()),
+        "rmse": float(np.sqrt((error**2).mean())),
+        "median_error": float(np.median(error)),
+    }
+
+
+def rank_correlations(true: Floats, predicted: Floats) -> dict[str, float]:
+    """``spearman`` and ``kendall`` (tau-b) of two arrays (n,); NaN where a side is constant."""
+    return {
+        "spearman": rank_correlation("spearmanr", true, predicted),
+        "kendall": rank_correlation("kendalltau", true, predicted),
+    }
 
 
 def metrics(true_ms: Floats, predicted_ms: Floats) -> dict[str, float]:
@@ -28,16 +52,15 @@ def metrics(true_ms: Floats, predicted_ms: Floats) -> dict[str, float]:
             "metrics need as many predictions as true latencies, at least one; "
             f"got shapes {predicted_ms.shape} and {true_ms.shape}"
         )
-    error = predicted_ms - true_ms
-    relative = 100 * np.abs(error) / true_ms
+    absolute = errors(true_ms, predicted_ms)
+    relative = 100 * np.abs(predicted_ms - true_ms) / true_ms
     return {
-        "mae_ms": float(np.abs(error).mean()),
-        "rmse_ms": float(np.sqrt((error**2).mean())),
+        "mae_ms": absolute["mae"],
+        "rmse_ms": absolute["rmse"],
         "mape": float(relative.mean()),
         "within_5": float(100 * (relative <= 5).mean()),
         "within_10": float(100 * (relative <= 10).mean()),
-        "spearman": rank_correlation("spearmanr", true_ms, predicted_ms),
-        "kendall": rank_correlation("kendalltau", true_ms, predicted_ms),
+        **rank_correlations(true_ms, predicted_ms),
     }
 
 
@@ -71,7 +94,7 @@ class Scored:
 
     true_ms: Floats
     predicted_ms: Floats
-    inside: Mapping[float, npt.NDArray[np.bool_]]
+    inside: Mapping[float, Bools]
 
     @classmethod
     def joined(cls, parts: Sequence[Scored]) -> Scored:
@@ -85,9 +108,31 @@ class Scored:
 
     def metrics(self) -> dict[str, float]:
         """:func:`network_metrics`, and ``coverage_N``: the percentage of truths in an interval."""
-        scores = network_metrics(self.true_ms, self.predicted_ms)
-        coverages = {f"coverage_{c * 100:.0f}": v for c, v in self.inside.items()}
-        return scores | {name: float(100 * v.mean()) for name, v in coverages.items()}
+        return network_metrics(self.true_ms, self.predicted_ms) | coverage_metrics(self.inside)
+
+
+def covered(
+    true: Floats,
+    interval: Callable[[float], tuple[Floats, Floats]],
+    covers: Callable[[float], bool],
+) -> dict[float, Bools]:
+    """Which of n values lie in their intervals, by coverage, each (n,).
+
+    Args:
+        true: shape (n,).
+        interval: of a coverage, lower and upper bounds of all values, each (n,).
+        covers: whether there are intervals of a coverage.
+    """
+    inside = {}
+    for coverage in filter(covers, COVERAGES):
+        lower, upper = interval(coverage)
+        inside[coverage] = (lower <= true) & (true <= upper)
+    return inside
+
+
+def coverage_metrics(inside: Mapping[float, Bools]) -> dict[str, float]:
+    """``coverage_N``: the percentage of values inside the interval that asks for N percent."""
+    return {f"coverage_{c * 100:.0f}": float(100 * v.mean()) for c, v in inside.items()}
 
 
 def rank_correlation(name: str, first: Floats, second: Floats) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from latcast.data import Dataset
-from latcast.math.metrics import COVERAGES, Scored, metrics
+from latcast.math.metrics import Scored, coverage_metrics, covered, metrics
 
 from ._base import Predictor
 from .layers import LayerPredictor
@@ -19,11 +19,9 @@ def score_networks(model: LayerPredictor, data: Dataset) -> Scored:
     if data.target != model.target:
         raise ValueError(f"the model is for {model.target}; got data of {data.target}")
     networks = data.graphs if data.space is None else data.archs
-    inside = {}
-    for coverage in filter(model.covers, COVERAGES):
-        lower, upper = model.predict_interval(networks, coverage)
-        inside[coverage] = (lower <= data.latency_ms) & (data.latency_ms <= upper)
-    return Scored(data.latency_ms, model.predict(networks), inside)
+    true_ms = data.latency_ms
+    inside = covered(true_ms, lambda c: model.predict_interval(networks, c), model.covers)
+    return Scored(true_ms, model.predict(networks), inside)
 
 
 def evaluate(predictor: Predictor, data: Dataset) -> dict[str, float]:
@@ -38,17 +36,9 @@ def evaluate(predictor: Predictor, data: Dataset) -> dict[str, float]:
     data.check_values()
     if data.target != predictor.target:
         raise ValueError(f"the predictor is for {predictor.target}; got data of {data.target}")
-    result = metrics(data.latency_ms, predictor.predict(data.archs))
-    if predictor.fitted.calibration is None:
-        return result
-    for coverage in COVERAGES:
-        try:
-            lower, upper = predictor.predict_interval(data.archs, coverage)
-        except ValueError:  # too few calibration rows for this coverage
-            continue
-        inside = (lower <= data.latency_ms) & (data.latency_ms <= upper)
-        result[f"coverage_{coverage * 100:.0f}"] = float(100 * inside.mean())
-    return result
+    archs, true_ms = data.archs, data.latency_ms
+    inside = covered(true_ms, lambda c: predictor.predict_interval(archs, c), predictor.covers)
+    return metrics(true_ms, predictor.predict(archs)) | coverage_metrics(inside)
 
 
 def evaluate_any(model: Predictor | LayerPredictor, data: Dataset) -> dict[str, float]:

@@ -9,8 +9,12 @@ import numpy as np
 
 from latcast import models
 from latcast.models import Predictor
-from latcast.models.accuracy import AccuracyModel, AccuracySource, as_accuracy_model
-from latcast.models.accuracy._shipped import NAMES
+from latcast.models.accuracy import (
+    SHIPPED,
+    AccuracyModel,
+    AccuracySource,
+    as_accuracy_model,
+)
 from latcast.spaces import Archs, SearchSpace
 
 Latency = str | Path | Predictor
@@ -45,7 +49,7 @@ def find_accuracy(space: SearchSpace, accuracy: AnyAccuracy | None) -> AccuracyM
     """
     if accuracy is None:
         accuracy = space.block_space
-        if accuracy not in NAMES:
+        if accuracy not in SHIPPED:
             raise ValueError(
                 f"no accuracy model is shipped for {space.name}: give a table, a trained model or "
                 "a function (accuracy=…, --accuracy FILE; latcast accuracy train makes a model)"

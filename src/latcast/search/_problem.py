@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from latcast.models.accuracy import AccuracyModel
-from latcast.models.accuracy._checks import checked_accuracies
+from latcast.models.accuracy import AccuracyModel, checked_accuracies
 from latcast.spaces import Archs, SearchSpace
 
 from ._archive import Archive

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -114,6 +115,24 @@ def test_uncertainty_is_a_deviation(case: Case) -> None:
     assert empty is not None
     np.testing.assert_allclose(single, got[3], atol=2e-6)
     assert empty.shape == (0,)
+
+
+def test_intervals_hold_the_prediction_and_grow(case: Case) -> None:
+    model, archs = case
+    levels = [c for c in (0.5, 0.9) if model.covers(c)]
+    assert not any(map(model.covers, (0.0, 1.0, float("nan"))))
+    if not levels:
+        with pytest.raises(ValueError, match="was trained"):
+            model.predict_interval(archs)
+        return
+    predicted, widths = model.predict(archs), []
+    for coverage in levels:
+        lower, upper = model.predict_interval(archs, coverage)
+        assert lower.shape == upper.shape == (len(archs),)
+        assert (lower <= predicted + 1e-6).all()
+        assert (predicted <= upper + 1e-6).all()
+        widths.append(upper - lower)
+    assert all((wider >= narrower).all() for narrower, wider in pairwise(widths))
 
 
 def test_predicts_what_it_knows(case: Case) -> None:

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from latcast._model_file import ModelFile, read_model, write_model
-from latcast.data import Dataset
+from latcast.data import Dataset, split
 from latcast.models.accuracy import (
     GaussianProcess,
     evaluate_accuracy,
@@ -24,9 +24,16 @@ from latcast.models.accuracy import (
     train_accuracy,
 )
 from latcast.models.accuracy import gaussian_process as module
-from latcast.models.accuracy._encoding import Encoding, sizes
-from latcast.models.accuracy._kernel import TERMS, Kernel, WeightedSum, terms
-from latcast.models.accuracy._warp import POWERS, Warp
+from latcast.models.accuracy.prior import (
+    POWERS,
+    TERMS,
+    Encoding,
+    Kernel,
+    Warp,
+    WeightedSum,
+    sizes,
+    terms,
+)
 from latcast.spaces import Archs, space
 
 Floats = NDArray[np.float64]
@@ -192,7 +199,7 @@ def test_more_rows_than_the_basis_holds(
     cells: Dataset, truth: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = GaussianProcess.fit(cells.archs, cells.accuracy)
-    monkeypatch.setattr(module, "MOST_BASIS", 100)
+    monkeypatch.setattr(module, "MAX_BASIS", 100)
     part = GaussianProcess.fit(cells.archs, cells.accuracy)
     new = cells.archs.space.sample(300, 4)
     assert np.corrcoef(part.predict(new), exact.predict(new))[0, 1] > 0.97
@@ -241,7 +248,7 @@ def test_a_coverage_needs_rows(model: GaussianProcess, cells: Dataset) -> None:
 
 def test_scores_are_of_architectures_that_were_left_out(cells: Dataset) -> None:
     trained, scores = train_accuracy(cells, test=0.2, seed=3)
-    kept, left = cells.split(0.2, 3)
+    left, kept = split(cells, 0.2, 3)
     assert scores == evaluate_accuracy(trained, left)
     again = GaussianProcess.fit(kept.archs, kept.accuracy, seed=3)
     np.testing.assert_array_equal(again.predict(left.archs), trained.predict(left.archs))
@@ -253,7 +260,7 @@ def test_scores_are_of_architectures_that_were_left_out(cells: Dataset) -> None:
 
 def test_a_part_of_the_public_data_beats_linear_regression(shared: Path) -> None:
     data = read_accuracies(shared / "help" / "nasbench201" / "arch_generated_by_metad2a.txt")
-    train, test = data.split(0.2, 0)
+    test, train = split(data, 0.2, 0)
     scores = train_accuracy(data, test=0.2, seed=0)[1]
     x, new = (d.archs.space.one_hot(d.archs).astype(np.float64) for d in (train, test))
     slope = np.linalg.solve(

@@ -2,17 +2,15 @@
 
 from latcast.data import read_accuracies
 
-from ._base import AccuracyModel
-from ._find import AccuracySource, as_accuracy_model, load_accuracy
-from ._shipped import accuracy_model
+from ._base import AccuracyModel, checked_accuracies
 from .distilled import DistilledOFA
 from .ensemble import EnsembleAccuracy
-from .function import CallableAccuracy
-from .gaussian_process import GaussianProcess
-from .table import TableAccuracy
-from .training import evaluate_accuracy, train_accuracy
+from .gaussian_process import GaussianProcess, evaluate_accuracy, train_accuracy
+from .given import CallableAccuracy, TableAccuracy
+from .sources import SHIPPED, AccuracySource, accuracy_model, as_accuracy_model, load_accuracy
 
 __all__ = [
+    "SHIPPED",
     "AccuracyModel",
     "AccuracySource",
     "CallableAccuracy",
@@ -22,6 +20,7 @@ __all__ = [
     "TableAccuracy",
     "accuracy_model",
     "as_accuracy_model",
+    "checked_accuracies",
     "evaluate_accuracy",
     "load_accuracy",
     "read_accuracies",

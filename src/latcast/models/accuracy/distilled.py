@@ -19,8 +19,7 @@ from latcast._model_file import ModelFile, read_model, write_model
 from latcast.spaces import Archs, CompOFA, OFAMobileNetV3, SearchSpace
 from latcast.spaces.ofa_mobilenet_v3 import KS, RESOLUTIONS, D, E, R, active_blocks
 
-from ._base import KIND, AccuracyModel
-from ._checks import checked_resolutions
+from ._base import KIND, AccuracyModel, checked_resolutions
 
 Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
@@ -133,11 +132,7 @@ class DistilledOFA(AccuracyModel):
         Raises:
             ValueError: ``archs`` are of neither OFA-MobileNetV3 nor CompOFA at width 1.2.
         """
-        if not self.supports(archs.space):
-            raise ValueError(
-                f"this accuracy model is for {SPACE} and the compofa-* spaces of its width; "
-                f"got {archs.space.name!r}"
-            )
+        self._check_space(archs, f"{SPACE} and the compofa-* spaces of its width")
         if isinstance(archs.space, CompOFA):
             archs = archs.space.expand(archs)
         result = np.empty(len(archs), dtype=np.float64)

@@ -4,34 +4,74 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from latcast._model_file import read_model, write_model
-from latcast.math.conformal import quantile
-from latcast.math.gaussian_process import Projected
+from latcast._model_file import ModelFile, read_model, write_model
+from latcast.data import Dataset, split
+from latcast.math import conformal
+from latcast.math.gaussian_process import Conditioned, Projected
+from latcast.math.metrics import coverage_metrics, covered, errors, rank_correlations
 from latcast.spaces import Archs, SearchSpace
+from latcast.spaces import space as find_space
 
-from ._base import AccuracyModel, Floats
-from ._checks import checked_accuracies, resolutions_of
-from ._encoding import Encoding
-from ._kernel import Encoded, WeightedSum
-from ._regression import (
-    BASIS_SHARE,
-    MOST_BASIS,
-    Believed,
-    believe,
-    condition,
+from ._base import (
+    KIND,
+    AccuracyModel,
+    Floats,
+    checked_accuracies,
+    checked_resolutions,
+    resolutions_of,
 )
-from ._trained import GAUSSIAN_PROCESS, Parts, packed, unpacked
+from .prior import (
+    POWERS,
+    TERMS,
+    Believed,
+    Encoded,
+    Encoding,
+    Kernel,
+    Scale,
+    Warp,
+    WeightedSum,
+    believe,
+)
+
+GAUSSIAN_PROCESS = "gaussian-process"
 
 LEAST_ARCHITECTURES = 10
-# Covariances of this many architectures with the basis stay in a core's cache.
+MAX_BASIS = 1_024
+"""What is exact up to so many rows is approximated beyond: prediction takes as long as these."""
+BASIS_SHARE = 0.8
+"""Most of the rows that a part holds: the others tell what its intervals must be."""
 _CHUNK = 512
+"""Covariances of this many architectures with the basis stay in a core's cache."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that a trained model consists of.
+
+    Attributes:
+        space: of the architectures that it was trained on.
+        encoding: of architectures.
+        basis: m of those, in the space of their block table.
+        believed: kernel, noise and scale.
+        known: what the training said; its scores ascend.
+        resolutions: those that were seen; None in a space without.
+        card: data provenance, licence, split, metrics.
+    """
+
+    space: SearchSpace
+    encoding: Encoding
+    basis: Archs
+    believed: Believed
+    known: Projected
+    resolutions: tuple[int, ...] | None
+    card: dict[str, Any] = field(default_factory=dict)
 
 
 class GaussianProcess(AccuracyModel):
@@ -58,7 +98,7 @@ class GaussianProcess(AccuracyModel):
         self.card = parts.card
         self._basis = parts.encoding(parts.basis)
         kernel = parts.believed.kernel
-        self._mean = WeightedSum(kernel, self._basis, parts.conditioned.weights)
+        self._mean = WeightedSum(kernel, self._basis, parts.known.weights)
         self.noise = self._noise()
 
     @classmethod
@@ -87,7 +127,7 @@ class GaussianProcess(AccuracyModel):
         """
         labels = checked_accuracies(accuracy, len(archs), "the accuracies to train on")
         expanded = archs.space.expand(archs)
-        different = _first_of_each(expanded)
+        different = np.unique(expanded.unique_index(), return_index=True)[1]
         if len(different) < LEAST_ARCHITECTURES:
             raise ValueError(
                 f"training an accuracy model needs {LEAST_ARCHITECTURES} different architectures "
@@ -99,11 +139,20 @@ class GaussianProcess(AccuracyModel):
         encoding = Encoding.over(expanded)
         encoded = encoding(expanded)
         believed = believe(encoded, labels, rng)
-        rows, found = _conditioned(encoded, believed.scale(labels), believed, different, rng)
+        basis = None
+        if len(labels) > MAX_BASIS:
+            size = min(MAX_BASIS, int(BASIS_SHARE * len(labels)))
+            basis = np.sort(rng.permutation(different)[:size])
+        found = condition(encoded, believed.scale(labels), believed, basis)
         parts = Parts(
-            archs.space, encoding, expanded[rows], believed, found, resolutions_of(archs),
+            archs.space,
+            encoding,
+            expanded if basis is None else expanded[basis],
+            believed,
+            found,
+            resolutions_of(archs),
             {"rows": len(labels), **(card or {})},
-        )  # fmt: skip
+        )
         return cls(parts, name)
 
     def with_card(self, **entries: Any) -> GaussianProcess:
@@ -133,6 +182,10 @@ class GaussianProcess(AccuracyModel):
         inverse = self._parts.believed.scale.inverse
         return np.asarray((inverse(u + deviation) - inverse(u - deviation)) / 2)
 
+    def covers(self, coverage: float) -> bool:
+        """Whether there were enough rows for intervals of ``coverage``."""
+        return conformal.covers(len(self._parts.known.scores), coverage)
+
     def predict_interval(self, archs: Archs, coverage: float = 0.9) -> tuple[Floats, Floats]:
         """Bounds that hold the accuracy of a network, noise included, with a probability.
 
@@ -146,16 +199,17 @@ class GaussianProcess(AccuracyModel):
             ValueError: ``coverage`` is not between 0 and 1, or asks for more rows than there were.
         """
         u, deviation = self._posterior(archs)
-        scores = self._parts.conditioned.scores
-        margin = quantile(scores, coverage) * np.sqrt(deviation**2 + self._parts.believed.noise)
-        inverse = self._parts.believed.scale.inverse
+        believed = self._parts.believed
+        deviations = conformal.quantile(self._parts.known.scores, coverage)
+        margin = deviations * np.sqrt(deviation**2 + believed.noise)
+        inverse = believed.scale.inverse
         return inverse(u - margin), inverse(u + margin)
 
     def _posterior(self, archs: Archs) -> tuple[Floats, Floats]:
         """Mean and standard deviation on the fitted scale, each (n,)."""
         expanded = self._expanded(archs)
         mean, variance = np.empty(len(archs)), np.empty(len(archs))
-        kernel, found = self._parts.believed.kernel, self._parts.conditioned
+        kernel, found = self._parts.believed.kernel, self._parts.known
         for start in range(0, len(archs), _CHUNK):
             part = slice(start, start + _CHUNK)
             encoded = self._parts.encoding(expanded[part])
@@ -171,16 +225,12 @@ class GaussianProcess(AccuracyModel):
         return float(high - low) / 2
 
     def _expanded(self, archs: Archs) -> Archs:
-        if not self.supports(archs.space):
-            raise ValueError(
-                f"the accuracy model {self.name!r} was trained on {self.space.name}; "
-                f"got architectures of {archs.space.name}"
-            )
+        self._check_space(archs, f"{self.space.name}, on which it was trained")
         return archs.space.expand(archs)
 
     def save(self, path: str | Path) -> None:
         """Write the model file; an existing one is replaced only once the new one is whole."""
-        write_model(path, packed(self._parts, self.name))
+        write_model(path, _packed(self._parts, self.name))
 
     @classmethod
     def load(cls, path: str | Path) -> GaussianProcess:
@@ -192,28 +242,180 @@ class GaussianProcess(AccuracyModel):
         """
         model = read_model(path)
         try:
-            return cls(*unpacked(model))
+            return cls(*_unpacked(model))
         except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
             raise ValueError(f"{path} must be a trained accuracy model; got: {error}") from error
 
 
-def _first_of_each(archs: Archs) -> npt.NDArray[np.intp]:
-    """A row of every different network."""
-    return np.unique(archs.unique_index(), return_index=True)[1]
+def condition(
+    encoded: Encoded, u: Floats, believed: Believed, basis: npt.NDArray[np.intp] | None = None
+) -> Projected:
+    """What labels tell, its scores ascending.
+
+    It is exact with every network in the basis, else by the projected process.
+
+    Args:
+        encoded: n networks.
+        u: their labels on the fitted scale, shape (n,).
+        believed: kernel and noise.
+        basis: rows of the networks on which the mean lives, all different; all n by default.
+    """
+    kernel = believed.kernel
+    if basis is None:
+        covariance = kernel(encoded, encoded)
+        covariance[np.diag_indices_from(covariance)] += believed.noise
+        found = Conditioned.on(covariance, u)
+        residual, variance = found.left_out()
+        scores = np.sort(np.abs(residual) / np.sqrt(variance))
+        return Projected(found.weights, found.inverse, scores)
+
+    def part(rows: npt.NDArray[np.intp]) -> Encoded:
+        return encoded[0][rows], encoded[1][rows]
+
+    points = part(basis)
+    projected = Projected.on(
+        basis,
+        lambda rows: kernel(part(rows), points),
+        lambda rows: kernel.own(part(rows)),
+        u,
+        believed.noise,
+    )
+    return replace(projected, scores=np.sort(projected.scores))
 
 
-def _conditioned(
-    encoded: Encoded,
-    u: Floats,
-    believed: Believed,
-    different: npt.NDArray[np.intp],
-    rng: np.random.Generator,
-) -> tuple[npt.NDArray[np.intp], Projected]:
-    """Rows of the basis, and what the labels tell; the scores ascend."""
-    n = len(u)
-    if n <= MOST_BASIS:
-        rows, found = np.arange(n), condition(encoded, u, believed)
-    else:
-        rows = np.sort(rng.permutation(different)[: min(MOST_BASIS, int(BASIS_SHARE * n))])
-        found = condition(encoded, u, believed, rows)
-    return rows, replace(found, scores=np.sort(found.scores))
+# -- training -----------------------------------------------------------------------------------
+
+
+def evaluate_accuracy(model: AccuracyModel, data: Dataset) -> dict[str, float]:
+    """Errors and rank correlations on n rows that the model was not trained on.
+
+    ``mae``, ``rmse`` and ``median_error`` (absolute) are fractions, as accuracies are; ``spearman``
+    and ``kendall`` (tau-b) are NaN where a side is constant. Of a trained model, ``coverage_N`` is
+    the percentage of accuracies inside the interval that asks for N percent.
+
+    Raises:
+        ValueError: there are no rows, or the model cannot predict one of them.
+    """
+    predicted, true = model.predict(data.archs), data.accuracy
+    inside = covered(true, lambda c: model.predict_interval(data.archs, c), model.covers)
+    return errors(true, predicted) | rank_correlations(true, predicted) | coverage_metrics(inside)
+
+
+def train_accuracy(
+    data: Dataset, *, test: float = 0.15, seed: int = 0, name: str = GAUSSIAN_PROCESS
+) -> tuple[GaussianProcess, dict[str, float]]:
+    """Fit a model to a part of the architectures and score it on the others.
+
+    Args:
+        data: accuracies of a space's architectures.
+        test: share of the architectures, between 0 and 1, that is only scored on.
+        seed: of the split and of the fit.
+        name: of the model.
+
+    Returns:
+        The model, whose card has the data, the split and the scores; and the scores:
+        :func:`evaluate_accuracy`.
+
+    Raises:
+        ValueError: as :meth:`GaussianProcess.fit`, or there are too few architectures to split.
+    """
+    rest, train = split(data, test, seed)
+    model = GaussianProcess.fit(
+        train.archs, train.accuracy, seed=seed, name=name, card={"data": dict(data.provenance)}
+    )
+    scores = evaluate_accuracy(model, rest)
+    how = f"by architecture at random, seed {seed}: {len(train)} rows to train, {len(rest)} to test"
+    return model.with_card(split=how, metrics=scores), scores
+
+
+# -- the file -----------------------------------------------------------------------------------
+
+
+def _packed(parts: Parts, name: str) -> ModelFile:
+    """Header and tensors."""
+    scale, found = parts.believed.scale, parts.known
+    header = {
+        "kind": KIND,
+        "model": GAUSSIAN_PROCESS,
+        "name": name,
+        "space": parts.space.name,
+        "resolutions": None if parts.resolutions is None else list(parts.resolutions),
+        "terms": list(TERMS),
+        "power": scale.warp.power,
+        "card": parts.card,
+    }
+    tensors: dict[str, npt.NDArray[Any]] = {
+        "centre": parts.encoding.centre,
+        "factor": parts.encoding.factor,
+        "basis": parts.basis.canonical().genes,
+        "variances": parts.believed.kernel.variances,
+        "scale": np.array([parts.believed.noise, scale.mean, scale.spread]),
+        "weights": found.weights,
+        # Symmetric: one half is enough.
+        "knowledge": found.knowledge[np.triu_indices(len(parts.basis))],
+        "scores": found.scores.astype(np.float32),
+    }
+    return ModelFile(header, tensors)
+
+
+def _unpacked(model: ModelFile) -> tuple[Parts, str]:
+    """The inverse of :func:`_packed`.
+
+    Raises:
+        KeyError, TypeError, ValueError: something is missing, of another kind, or does not fit.
+    """
+    header, t = model.header, model.tensors
+    for key, value in (("kind", KIND), ("model", GAUSSIAN_PROCESS), ("terms", list(TERMS))):
+        if header.get(key) != value:
+            raise ValueError(f"the header's {key!r} must be {value!r}; got {header.get(key)!r}")
+    space = find_space(header["space"])
+    own = space.expand(space.sample(1, 0)).space
+    basis = Archs(own, t["basis"])
+    m = len(basis)
+    _check_tensors(t, m)
+    power = header["power"]
+    if power not in POWERS:
+        raise ValueError(f"the power must be one of {POWERS}; got {power!r}")
+    noise, mean, spread = (float(v) for v in t["scale"])
+    knowledge = np.zeros((m, m))
+    knowledge[np.triu_indices(m)] = t["knowledge"]
+    knowledge += np.triu(knowledge, 1).T
+    parts = Parts(
+        space,
+        Encoding(t["centre"], t["factor"], own.one_hot(basis[:1]).shape[1]),
+        basis,
+        Believed(Kernel(t["variances"]), noise, Scale(Warp(float(power)), mean, spread)),
+        Projected(t["weights"], knowledge, t["scores"].astype(np.float64)),
+        _resolutions(header["resolutions"], space),
+        dict(header["card"]),
+    )
+    return parts, str(header["name"])
+
+
+def _resolutions(given: Any, space: SearchSpace) -> tuple[int, ...] | None:
+    """Those of a header; a space without resolutions has none."""
+    choices = [gene.choices for gene in space.genes if gene.name == "r"]
+    if not choices:
+        if given is not None:
+            raise ValueError(f"{space.name} has no resolutions; got {given!r}")
+        return None
+    return checked_resolutions(given, choices[0])
+
+
+def _check_tensors(t: dict[str, npt.NDArray[Any]], m: int) -> None:
+    """Make sure that the tensors are those of m networks; that they are finite is known."""
+    for name, shape in (
+        ("centre", t["factor"].shape), ("variances", (len(TERMS),)), ("scale", (3,)),
+        ("weights", (m,)), ("knowledge", (m * (m + 1) // 2,)),
+    ):  # fmt: skip
+        if t[name].shape != shape or t[name].dtype != np.float64:
+            raise ValueError(
+                f"the tensor {name!r} must be float64 of shape {shape}; "
+                f"got {t[name].dtype} of shape {t[name].shape}"
+            )
+    noise, _, spread = t["scale"]
+    if not (noise > 0 and spread > 0 and (t["variances"] >= 0).all()):
+        raise ValueError("the variances must be positive; got others")
+    scores = t["scores"]
+    if scores.ndim != 1 or not len(scores) or (np.diff(scores) < 0).any() or scores[0] < 0:
+        raise ValueError("the scores must be ascending numbers from 0 on, at least one; got others")

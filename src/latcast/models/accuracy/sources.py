@@ -1,28 +1,47 @@
-"""An accuracy model from whatever stands for one."""
+"""An accuracy model from whatever stands for one: its name, its file, a table, a function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 from latcast._model_file import read_model
-from latcast._names import short_repr
+from latcast._names import short_repr, unknown_name
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import KIND, AccuracyModel
-from ._shipped import accuracy_model
-from .distilled import DistilledOFA
+from .distilled import SPACE, DistilledOFA
 from .ensemble import EnsembleAccuracy
-from .function import CallableAccuracy
 from .gaussian_process import GaussianProcess
-from .table import TableAccuracy
+from .given import CallableAccuracy, TableAccuracy
 
+SHIPPED = (SPACE,)
+"""Names of the accuracy models that latcast ships."""
 MODEL_SUFFIX = ".latcast"
 TABLE_SUFFIXES = (".csv", ".txt")
 
 AccuracySource = AccuracyModel | str | Path | Callable[[Archs], Any]
 """What stands for an accuracy model; see :func:`as_accuracy_model`."""
+
+
+def accuracy_model(name: str = SPACE) -> AccuracyModel:
+    """The shipped accuracy model called ``name``.
+
+    Raises:
+        ValueError: there is none; the message lists those that there are.
+    """
+    if name not in SHIPPED:
+        raise ValueError(unknown_name("accuracy model", name, SHIPPED))
+    return _loaded(name)
+
+
+@lru_cache(maxsize=len(SHIPPED))
+def _loaded(name: str) -> AccuracyModel:
+    with as_file(files("latcast") / "zoo" / f"{name}.accuracy.latcast") as path:
+        return DistilledOFA.load(path)
 
 
 def load_accuracy(path: str | Path) -> AccuracyModel:
