@@ -157,9 +157,7 @@ def test_supports_ofa_mobilenet_v3_and_compofa_of_its_width(model: DistilledOFA)
 
 def test_another_space_is_refused(model: DistilledOFA) -> None:
     archs = space("ofa-mobilenet-v3-w1.0").sample(1, 0)
-    with pytest.raises(
-        ValueError, match=r"for ofa-mobilenet-v3 .* got architectures of ofa-mobilenet-v3-w1"
-    ):
+    with pytest.raises(ValueError, match=r"for ofa-mobilenet-v3 .* got archi"):
         model.predict(archs)
 
 

@@ -13,8 +13,7 @@ from latcast.report.table import Column, Table
 from latcast.spaces import Archs
 
 from ._base import AccuracyModel
-from .gaussian_process import GaussianProcess
-from .training import evaluate_accuracy, train_accuracy
+from .gaussian_process import GaussianProcess, evaluate_accuracy, train_accuracy
 
 SCORES = {
     "mae": ("MAE, % points", 100.0),
