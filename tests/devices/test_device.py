@@ -36,9 +36,12 @@ GOOD = Device("x", "X", "gpu", 1024, 8, 300, "s")
         ({"cores": 0}, "x: cores must be a whole number of cores, from 1 to 2e+06; got 0"),
         ({"cores": 2.5}, "got 2.5"),
         ({"cores": True}, "got True"),
+        ({"features": "avx2"}, "x: features must be a list of texts"),
+        ({"features": (1,)}, "x: features must be a list of texts"),
+        ({"title": 3}, "x: title must be text; got 3"),
     ],
 )  # fmt: skip
-def test_figures_that_cannot_be(changes: dict[str, Any], message: str) -> None:
+def test_what_cannot_be(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         dataclasses.replace(GOOD, **changes)
 

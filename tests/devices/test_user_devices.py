@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from latcast.devices import (
+    KINDS,
+    RANGES,
     VARIABLE,
     Device,
     catalogue_text,
     device,
     device_files,
     devices,
+    figure_range,
     load_devices,
+    parse_catalogue,
 )
 
 BOARD = Device("my-board", "Board", "cpu", 4, 2, 6.4, "its manual", year=2020)
@@ -130,3 +136,34 @@ def test_the_example_of_the_docs(tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     (found,) = load_devices(path).values()
     assert found.peak_fp32_flops is not None
+
+
+# -- written and read again ----------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+REQUIRED = ("cores", "memory_gb", "bandwidth_gb_s")
+
+
+@st.composite
+def any_device(draw: st.DrawFn) -> Device:
+    name = draw(st.from_regex(r"[a-z0-9][a-z0-9.+-]{0,12}", fullmatch=True))
+    kind = draw(st.sampled_from(KINDS))
+    figures: dict[str, Any] = {}
+    for figure in RANGES:
+        limits = figure_range(kind, figure)
+        whole = st.integers(math.ceil(limits.least), math.floor(limits.most))
+        value = whole if figure in {"cores", "year"} else whole | st.floats(
+            limits.least, limits.most)  # fmt: skip
+        figures[figure] = draw(value if figure in REQUIRED else st.none() | value)
+    features = tuple(draw(st.lists(TEXTS, max_size=3)))
+    return Device(name, draw(TEXTS), kind, source=draw(TEXTS), features=features, **figures)
+
+
+@pytest.mark.slow
+@given(st.lists(any_device(), max_size=3, unique_by=lambda d: d.name))
+def test_catalogue_text_round_trip(found: list[Device]) -> None:
+    assert list(parse_catalogue(catalogue_text(found)).values()) == found
+
+
+def test_the_catalogue_survives_being_written() -> None:
+    assert parse_catalogue(catalogue_text(devices().values())) == devices()

@@ -1,25 +1,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from latcast.measure import _machine
 from latcast.measure._machine import Snapshot, changes, setting_doubts, snapshot
 
 
-def test_busy_and_stolen_seconds_by_hand():
-    text = "cpu  100 20 30 4000 50 6 7 80 0 0\ncpu0 1 2 3\n"
-    assert _machine._proc_stat(text) == (pytest.approx(1.63), pytest.approx(0.8))
-
-
-@pytest.mark.slow
-@given(st.text())
-def test_hostile_proc_stat_is_unknown_or_read(text):
-    busy, steal = _machine._proc_stat(text)
-    assert (busy is None) == (steal is None)
+def test_busy_and_stolen_seconds(monkeypatch):
+    linux = SimpleNamespace(
+        user=1.0, nice=0.2, system=0.3, idle=40.0, iowait=0.5, irq=0.06, softirq=0.07, steal=0.8,
+        guest=0.4,
+    )  # fmt: skip
+    monkeypatch.setattr(psutil, "cpu_times", lambda: linux)
+    assert (snapshot().busy_s, snapshot().steal_s) == (pytest.approx(1.63), 0.8)
+    monkeypatch.setattr(psutil, "cpu_times", lambda: SimpleNamespace(user=1.0, system=2.0, idle=3))
+    assert (snapshot().busy_s, snapshot().steal_s) == (3.0, None)
 
 
 BEFORE = Snapshot(10.0, 1.0, 100.0, 5.0, 3, 2600.0)

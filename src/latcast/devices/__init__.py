@@ -9,8 +9,9 @@ from ._catalogue import (
     load_devices,
     parse_catalogue,
 )
-from ._detect import cpu_features, detect, host_name
+from ._detect import detect
 from ._device import KINDS, RANGES, Device, Range, figure_range
+from ._host import cpu_features, host_name, usable_cpus
 from ._listing import DeviceList
 from ._target import PRECISIONS, Target
 
@@ -33,4 +34,5 @@ __all__ = [
     "host_name",
     "load_devices",
     "parse_catalogue",
+    "usable_cpus",
 ]

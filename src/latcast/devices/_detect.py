@@ -11,9 +11,7 @@ import sys
 from typing import Any
 
 from ._device import Device, figure_range
-from ._elsewhere import macos, other, windows
-from ._host import Host
-from ._linux import linux
+from ._host import Host, this_host
 from ._target import Target
 
 _THREAD_VARIABLES = (
@@ -37,8 +35,8 @@ def detect(name: str | None = None, *, seconds: float = 2.0) -> Device:
     what numpy reaches on all cores in a short run (:mod:`latcast.devices._micro_benchmark`), not
     a data sheet's figures. A busy machine lowers them; ``source`` says so then.
 
-    Runs on Linux; the code for macOS (``sysctl``) and Windows (logical CPUs, memory) is written
-    from their documentation and has not been run there.
+    Runs on Linux; the code for macOS (``sysctl``, psutil) and Windows (psutil) is written from
+    their documentation and has not been run there.
 
     Args:
         name: name of the device; :func:`host_name` by default.
@@ -50,7 +48,7 @@ def detect(name: str | None = None, *, seconds: float = 2.0) -> Device:
     """
     if not 0 < seconds < math.inf:
         raise ValueError(f"seconds must be a positive number; got {seconds}")
-    host = _host()
+    host = this_host()
     name = host.name if name is None else name
     Target(name, "any")  # what a target takes, a device can be called
     if host.memory_bytes is None:
@@ -91,22 +89,6 @@ def _source(measured: dict[str, Any], threads: int, seconds: float) -> str:
             "detect again when the machine is idle"
         )
     return text
-
-
-def host_name() -> str:
-    """A device name for this host, from its CPU model and cores, such as ``amd-epyc-2c``."""
-    return _host().name
-
-
-def cpu_features() -> tuple[str, ...]:
-    """The CPU's features that matter for inference, as Linux calls them; empty if unknown."""
-    return _host().features
-
-
-def _host() -> Host:
-    if sys.platform.startswith("linux"):
-        return linux()
-    return {"darwin": macos, "win32": windows}.get(sys.platform, other)()
 
 
 def _measure(host: Host, memory_bytes: int, seconds: float) -> dict[str, Any]:

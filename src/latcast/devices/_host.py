@@ -1,10 +1,21 @@
-"""What an operating system says about the machine it runs on."""
+"""What an operating system says about the machine that it runs on.
+
+psutil tells cores, memory and clock on any system. Linux adds the rest in ``/proc`` and ``/sys``
+(proc(5), cgroups(7), kernel ABI docs), macOS in ``sysctl``. Only Linux has been run by the
+authors: of the others, the reading of sample texts. What cannot be read is None, not an error.
+"""
 
 from __future__ import annotations
 
+import os
+import platform
 import re
-from collections.abc import Iterable
+import subprocess
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 FEATURES = (
     "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni",
@@ -12,6 +23,24 @@ FEATURES = (
     "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2",
 )  # fmt: skip
 """CPU features that matter for inference, as Linux calls them in ``/proc/cpuinfo``."""
+
+_ARM_PARTS = {
+    "0xd03": "Cortex-A53", "0xd05": "Cortex-A55", "0xd07": "Cortex-A57", "0xd08": "Cortex-A72",
+    "0xd09": "Cortex-A73", "0xd0a": "Cortex-A75", "0xd0b": "Cortex-A76", "0xd0c": "Neoverse-N1",
+    "0xd40": "Neoverse-V1", "0xd41": "Cortex-A78", "0xd49": "Neoverse-N2", "0xd4f": "Neoverse-V2",
+}  # fmt: skip
+"""Part numbers of Arm Ltd. (implementer 0x41), from the main ID registers in its manuals."""
+
+_SYSCTL_FEATURES = {
+    "sse4.2": "sse4_2", "avx1.0": "avx", "avx2": "avx2", "fma": "fma", "f16c": "f16c",
+    "avx512f": "avx512f", "avx512bw": "avx512bw", "avx512vnni": "avx512_vnni",
+}  # fmt: skip
+_SYSCTL_FLAGS = {
+    "hw.optional.AdvSIMD": "asimd", "hw.optional.neon": "asimd",
+    "hw.optional.arm.FEAT_FP16": "asimdhp", "hw.optional.arm.FEAT_DotProd": "asimddp",
+    "hw.optional.arm.FEAT_I8MM": "i8mm", "hw.optional.arm.FEAT_BF16": "bf16",
+}  # fmt: skip
+"""Apple's names ("Determining instruction set characteristics") to Linux's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +76,30 @@ class Host:
         return f"{slug(self.model)}-{self.cores}c"
 
 
-def known_features(found: Iterable[str]) -> tuple[str, ...]:
-    """Those of :data:`FEATURES` among ``found``, in their order there."""
-    present = set(found)
-    return tuple(f for f in FEATURES if f in present)
+def this_host() -> Host:
+    """Read the host."""
+    readers = {"linux": linux, "darwin": macos, "win32": windows}
+    return readers.get(sys.platform, other)()
+
+
+def host_name() -> str:
+    """A device name for this host, from its CPU model and cores, such as ``amd-epyc-2c``."""
+    return this_host().name
+
+
+def cpu_features() -> tuple[str, ...]:
+    """The CPU's features that matter for inference, as Linux calls them; empty if unknown."""
+    return this_host().features
+
+
+def usable_cpus() -> list[int]:
+    """Logical CPUs that this process may use, in order."""
+    import psutil
+
+    process = psutil.Process()
+    if hasattr(process, "cpu_affinity"):  # macOS has none
+        return sorted(process.cpu_affinity())
+    return list(range(psutil.cpu_count() or 1))
 
 
 def slug(model: str) -> str:
@@ -64,7 +113,254 @@ def slug(model: str) -> str:
     return text[:60].rstrip("-.+") or "cpu"
 
 
-def positive(text: str | None) -> float | None:
+# -- Linux ------------------------------------------------------------------------------------
+
+
+def linux(root: Path = Path("/"), cpus: Collection[int] | None = None) -> Host:
+    """Read a Linux host.
+
+    Args:
+        root: where ``proc`` and ``sys`` are.
+        cpus: logical CPUs that this process may use; by default, those of its affinity.
+    """
+    if cpus is None:
+        cpus = usable_cpus()
+    entries = cpuinfo(_read(root / "proc/cpuinfo"))
+    caches = list(_caches(root, cpus))
+    first = {(c.level, c.data): c.kb for c in reversed(caches)}
+    last = max((c.level for c in caches if c.data), default=0)
+    shared = {c.shared: c.kb for c in caches if c.data and c.level == last}
+    return Host(
+        model=_model(root, entries),
+        cores=_cores(root, cpus),
+        memory_bytes=_memory_bytes(root),
+        clock_ghz=_clock_ghz(root, cpus, entries),
+        l1d_kb=first.get((1, True)),
+        l2_kb=first.get((2, True)),
+        l3_kb=first.get((3, True)),
+        last_level_kb=sum(shared.values()) or None,
+        features=_features(entries),
+    )
+
+
+def cpuinfo(text: str) -> list[dict[str, str]]:
+    """The entries of ``/proc/cpuinfo``, of one CPU each; Arm adds one about the board."""
+    blocks = (_pairs(block) for block in re.split(r"\n\s*\n", text))
+    return [{key.lower(): value for key, value in block.items()} for block in blocks if block]
+
+
+def _features(entries: list[dict[str, str]]) -> tuple[str, ...]:
+    """Features of the CPU: ``flags`` on x86, ``Features`` on Arm."""
+    for entry in entries:
+        if found := entry.get("flags") or entry.get("features"):
+            return _known(found.split())
+    return ()
+
+
+def _model(root: Path, entries: list[dict[str, str]]) -> str:
+    for entry in entries:
+        if entry.get("model name"):
+            return entry["model name"]
+    # Arm gives numbers in place of a name; cores of a phone are of several kinds.
+    arm = [e.get("cpu part", "") for e in entries if e.get("cpu implementer") == "0x41"]
+    if parts := [part for part in dict.fromkeys(arm) if part in _ARM_PARTS]:
+        return "+".join(_ARM_PARTS[part] for part in parts)
+    board = _read(root / "proc/device-tree/model").strip("\0 \n")
+    return board or _own_words()
+
+
+def _cores(root: Path, cpus: Collection[int]) -> int:
+    """Physical cores among ``cpus``, or fewer where the control group has less CPU time.
+
+    psutil counts those of the whole machine.
+    """
+    topology = (root / f"sys/devices/system/cpu/cpu{c}/topology/thread_siblings_list" for c in cpus)
+    siblings = {_read(path) or str(path) for path in topology}
+    quotas = [q for q in (_quota(folder) for folder in _groups(root, "cpu")) if q is not None]
+    return max(1, int(min([len(siblings), *quotas])))
+
+
+def _quota(folder: Path) -> float | None:
+    """CPUs' worth of time that a control group may use; None without a limit."""
+    text = _read(folder / "cpu.max")
+    if not text:  # version 1 has a file for each number
+        text = f"{_read(folder / 'cpu.cfs_quota_us')} {_read(folder / 'cpu.cfs_period_us')}"
+    quota, _, period = text.partition(" ")
+    time_us, period_us = _integer(quota), _integer(period)
+    return time_us / period_us if time_us and period_us else None
+
+
+def _memory_bytes(root: Path) -> int | None:
+    """The machine's memory, or less where the control group may use less."""
+    limits = [_total_memory()]
+    for folder in _groups(root, "memory"):
+        limits += [_integer(_read(folder / n)) for n in ("memory.max", "memory.limit_in_bytes")]
+    return min((limit for limit in limits if limit), default=None)
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """Folders of the control groups that this process is in, innermost first.
+
+    A container may see its own group as the root, so that folders can be absent.
+    """
+    base = root / "sys/fs/cgroup"
+    for line in _read(root / "proc/self/cgroup").split("\n"):
+        _, _, rest = line.partition(":")
+        controllers, colon, name = rest.partition(":")
+        if not colon or not (controllers == "" or controller in controllers.split(",")):
+            continue
+        top = base / controller if controllers else base  # version 1 has a tree for each
+        # A name that goes up leads out of what this process may see.
+        inner = Path(*[part for part in name.split("/") if part not in ("", ".", "..")])
+        yield from (top / folder for folder in (inner, *inner.parents))
+
+
+def _clock_ghz(root: Path, cpus: Collection[int], entries: list[dict[str, str]]) -> float | None:
+    """Highest clock of ``cpus``; a virtual machine tells but the one of now.
+
+    psutil gives the clocks of groups of CPUs, without telling of which.
+    """
+    name = "sys/devices/system/cpu/cpu{}/cpufreq/cpuinfo_max_freq"
+    khz = [k for c in cpus if (k := _integer(_read(root / name.format(c))))]
+    if khz:
+        return round(max(khz) / 1e6, 3)
+    mhz = [m for e in entries if (m := _positive(e.get("cpu mhz")))]
+    return round(max(mhz) / 1e3, 3) or None if mhz else None
+
+
+class _Cache:
+    """One cache of one CPU, from its folder in ``/sys``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.level = _integer(_read(folder / "level")) or 0
+        self.data = _read(folder / "type") in ("Data", "Unified")
+        self.shared = _read(folder / "shared_cpu_list")
+        match = re.fullmatch(r"([0-9]{1,9})([KM])", _read(folder / "size"))
+        self.kb = int(match[1]) * (1024 if match[2] == "M" else 1) if match else 0
+
+
+def _caches(root: Path, cpus: Collection[int]) -> Iterator[_Cache]:
+    """The caches of ``cpus``, first CPU first."""
+    for cpu in sorted(cpus):
+        folder = root / f"sys/devices/system/cpu/cpu{cpu}/cache"
+        yield from (c for c in map(_Cache, sorted(folder.glob("index*"))) if c.level and c.kb)
+
+
+def _read(path: Path) -> str:
+    """Text of a file; nothing where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except (OSError, ValueError):  # the latter: a name that no file can have
+        return ""
+
+
+# -- other systems ----------------------------------------------------------------------------
+
+
+def macos() -> Host:
+    """Read a Mac: caches and features by ``sysctl``, the rest by psutil."""
+    text = ""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        run = subprocess.run(
+            ["/usr/sbin/sysctl", "hw", "machdep.cpu"],
+            capture_output=True, check=False, timeout=10,
+        )  # fmt: skip
+        text = run.stdout.decode(errors="replace")
+    return parse_sysctl(text)
+
+
+def parse_sysctl(text: str) -> Host:
+    """A Mac from the output of ``sysctl hw machdep.cpu``.
+
+    Caches are those of the fast cores where cores differ (``perflevel0``).
+    """
+    facts = _pairs(text)
+
+    def kb(name: str) -> int | None:
+        size = _integer(facts.get(f"hw.perflevel0.{name}") or facts.get(f"hw.{name}"))
+        return size // 1024 or None if size else None
+
+    words = " ".join(facts.get(f"machdep.cpu.{k}", "") for k in ("features", "leaf7_features"))
+    found = [_SYSCTL_FEATURES.get(w, "") for w in words.lower().split()]
+    found += [name for key, name in _SYSCTL_FLAGS.items() if facts.get(key) == "1"]
+    return Host(
+        model=facts.get("machdep.cpu.brand_string") or platform.machine(),
+        cores=_machine_cores(),
+        memory_bytes=_total_memory(),
+        clock_ghz=_max_clock_ghz(),
+        l1d_kb=kb("l1dcachesize"),
+        l2_kb=kb("l2cachesize"),
+        l3_kb=kb("l3cachesize"),
+        last_level_kb=kb("l3cachesize") or kb("l2cachesize"),
+        features=_known(found),
+    )
+
+
+def windows() -> Host:
+    """Read Windows: the CPU's name from the registry, the rest by psutil."""
+    model = _own_words()
+    if sys.platform == "win32":
+        import winreg
+
+        path = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
+        with suppress(OSError), winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, path) as key:
+            model = str(winreg.QueryValueEx(key, "ProcessorNameString")[0]).strip()
+    return Host(model, _machine_cores(), _total_memory(), _max_clock_ghz())
+
+
+def other() -> Host:
+    """Read any other system: what psutil tells."""
+    return Host(_own_words(), _machine_cores(), _total_memory(), _max_clock_ghz())
+
+
+def _own_words() -> str:
+    return platform.processor() or platform.machine()
+
+
+def _machine_cores() -> int:
+    """Physical cores of the machine; logical ones where the system does not tell them apart."""
+    import psutil
+
+    return psutil.cpu_count(logical=False) or os.cpu_count() or 1
+
+
+def _total_memory() -> int | None:
+    """Bytes of memory of the machine."""
+    import psutil
+
+    try:
+        return int(psutil.virtual_memory().total) or None
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def _max_clock_ghz() -> float | None:
+    """Highest clock that psutil finds."""
+    import psutil
+
+    try:
+        clock = psutil.cpu_freq()
+    except (OSError, RuntimeError, AttributeError):  # not on every system, nor every chip
+        return None
+    return round((clock.max or clock.current) / 1e3, 3) or None if clock else None
+
+
+# -- texts ------------------------------------------------------------------------------------
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Lines of ``key: value``."""
+    pairs = (line.partition(":") for line in text.split("\n"))
+    return {key.strip(): value.strip() for key, colon, value in pairs if colon}
+
+
+def _known(found: Iterable[str]) -> tuple[str, ...]:
+    """Those of :data:`FEATURES` among ``found``, in their order there."""
+    present = set(found)
+    return tuple(f for f in FEATURES if f in present)
+
+
+def _positive(text: str | None) -> float | None:
     """A positive finite number from text, or None."""
     try:
         value = float(text or "")
@@ -73,10 +369,8 @@ def positive(text: str | None) -> float | None:
     return value if 0 < value < float("inf") else None
 
 
-def positive_int(text: str | None) -> int | None:
+def _integer(text: str | None) -> int | None:
     """A positive integer from text, or None."""
     text = (text or "").strip()
     # Nothing that these files hold is longer than 20 digits; Python refuses 5,000.
-    if not re.fullmatch(r"[0-9]{1,20}", text):
-        return None
-    return int(text) or None
+    return int(text) or None if re.fullmatch(r"[0-9]{1,20}", text) else None

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from latcast import spaces
-from latcast.devices import Target
+from latcast.devices import Target, usable_cpus
 from latcast.spaces import Archs
 
-from . import _machine
 from ._campaign_file import CampaignFile, Visit
 from ._lock import machine_lock
 from ._onnx_networks import OnnxNetwork, is_member, to_text
@@ -363,7 +362,7 @@ def worker_setup(
         "space": space,
         "protocol": dict(protocol),
         # The last ones: the first CPUs serve most interrupts.
-        "cpus": _machine.usable_cpus()[-max(target.threads, 1) :],
+        "cpus": usable_cpus()[-max(target.threads, 1) :],
     }
 
 

@@ -1,7 +1,6 @@
 """What is true of the machine while something is measured, and the doubts that follow.
 
-Linux says most of it in ``/proc`` and ``/sys``; elsewhere only what the standard library knows
-is recorded.
+psutil tells the CPUs' time; clocks, throttling and settings only Linux does, in ``/sys``.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CPU = Path("/sys/devices/system/cpu")
-_TICKS = 100.0  # USER_HZ, fixed by the kernel's interface
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +37,9 @@ class Snapshot:
 
 def snapshot(cpus: Collection[int] = ()) -> Snapshot:
     """The machine now, seen from this process; clocks of ``cpus``."""
-    busy, steal = _proc_stat(_read(Path("/proc/stat")))
+    busy, steal = _worked()
     counts = [_integer(p) for p in _CPU.glob("cpu*/thermal_throttle/core_throttle_count")]
+    # psutil would read the clocks of all CPUs, for which the kernel interrupts each.
     clocks = [_integer(_CPU / f"cpu{c}/cpufreq/scaling_cur_freq") for c in cpus]
     known = [c for c in clocks if c is not None]
     return Snapshot(
@@ -53,16 +52,18 @@ def snapshot(cpus: Collection[int] = ()) -> Snapshot:
     )
 
 
-def _proc_stat(text: str) -> tuple[float | None, float | None]:
-    """Busy and stolen CPU seconds from the first line of ``/proc/stat`` (proc(5))."""
-    fields = text.split("\n", 1)[0].split()
-    if len(fields) < 9 or fields[0] != "cpu":
-        return None, None
+def _worked() -> tuple[float | None, float | None]:
+    """Busy and stolen CPU seconds of all CPUs since boot."""
+    import psutil
+
     try:
-        user, nice, system, _, _, irq, soft_irq, steal = (int(f) for f in fields[1:9])
-    except ValueError:
+        times = psutil.cpu_times()
+    except (OSError, RuntimeError, ValueError):
         return None, None
-    return (user + nice + system + irq + soft_irq) / _TICKS, steal / _TICKS
+    # Guests' time is a part of user's; idle and iowait are no work, and neither is steal.
+    busy = ("user", "nice", "system", "irq", "softirq")
+    steal: float | None = getattr(times, "steal", None)
+    return sum(getattr(times, name, 0.0) for name in busy), steal
 
 
 def changes(before: Snapshot, after: Snapshot) -> dict[str, float]:
@@ -112,15 +113,11 @@ def setting_doubts(facts: Mapping[str, str]) -> list[str]:
     return []
 
 
-def usable_cpus() -> list[int]:
-    """CPUs that this process may use, in order."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 def pin(cpus: Collection[int]) -> bool:
-    """Keep this process on ``cpus``; False where the system cannot."""
+    """Keep the calling thread on ``cpus``; False where the system cannot.
+
+    psutil would keep the whole process there: the threads of a runtime have CPUs of their own.
+    """
     if not hasattr(os, "sched_setaffinity"):
         return False
     os.sched_setaffinity(0, set(cpus))
