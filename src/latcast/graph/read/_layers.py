@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
 
@@ -105,14 +105,14 @@ def clip_op(low: float | None, high: float | None) -> str:
 
 @dataclass
 class Layers:
-    """Layers of a graph that is being read."""
+    """Layers of a graph that is being read, in the order in which they were found."""
 
-    _layers: list[Layer] = field(default_factory=list)
+    _found: list[dict[str, Any]] = field(default_factory=list)
     _learned: list[frozenset[Origin]] = field(default_factory=list)
     _names: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self._layers)
+        return len(self._found)
 
     def add(
         self,
@@ -143,49 +143,50 @@ class Layers:
             out_shapes: likewise of its outputs.
         """
         self._learned.append(learned)
-        self._layers.append(
-            Layer(
-                name=self._unique(name),
-                op=op,
-                operator=operator,
-                inputs=tuple(v.source for v in reads if v.source is not None),
-                in_shapes=in_shapes or tuple(v.shape for v in reads if not v.is_constant),
-                out_shapes=out_shapes or tuple(v.shape for v in outputs),
-                param_bytes=sum(v.bytes for v in reads if v.is_constant),
-                window=facts.window,
-                stride=facts.stride,
-                dilation=facts.dilation,
-                groups=facts.groups,
-                element_bytes=element_bytes,
-                sum_length=facts.sum_length,
-                order=facts.order,
-            )
+        self._found.append(
+            {
+                "name": self._unique(name),
+                "op": op,
+                "operator": operator,
+                "inputs": tuple(v.source for v in reads if v.source is not None),
+                "in_shapes": in_shapes or tuple(v.shape for v in reads if not v.is_constant),
+                "out_shapes": out_shapes or tuple(v.shape for v in outputs),
+                "param_bytes": sum(v.bytes for v in reads if v.is_constant),
+                "window": facts.window,
+                "stride": facts.stride,
+                "dilation": facts.dilation,
+                "groups": facts.groups,
+                "element_bytes": element_bytes,
+                "sum_length": facts.sum_length,
+                "order": facts.order,
+            }
         )
-        return len(self._layers) - 1
+        return len(self._found) - 1
 
-    def graph(self, name: str, outputs: Sequence[int], kept: Collection[int]) -> Graph:
-        """The graph of the layers at the positions ``kept``, which read no others.
+    def graph(self, name: str, outputs: Sequence[int], *, only_needed: bool) -> Graph:
+        """The graph of all layers, or of those alone that the outputs are computed from.
 
         A trainable tensor that several layers read counts in the first of them.
         """
-        order = sorted(kept)
-        place = {GRAPH_INPUT: GRAPH_INPUT} | {n: new for new, n in enumerate(order)}
+        kept = self._needed(outputs) if only_needed else range(len(self._found))
+        place = {GRAPH_INPUT: GRAPH_INPUT} | {n: new for new, n in enumerate(kept)}
         counted: set[Origin] = set()
         layers = []
-        for n in order:
-            layer, new = self._layers[n], self._learned[n] - counted
+        for n in kept:
+            new = self._learned[n] - counted
             counted |= new
-            inputs = tuple(place[i] for i in layer.inputs)
-            layers.append(replace(layer, inputs=inputs, params=sum(o.elements for o in new)))
+            found = self._found[n]
+            inputs = tuple(place[i] for i in found["inputs"])
+            params = sum(o.elements for o in new)
+            layers.append(Layer(**{**found, "inputs": inputs, "params": params}))
         return Graph(tuple(layers), name, tuple(place[n] for n in outputs))
 
-    def needed(self, outputs: Sequence[int]) -> set[int]:
-        """Positions of the layers that the outputs are computed from."""
-        alive = {n for n in outputs if n != GRAPH_INPUT}
-        for n in range(len(self._layers) - 1, -1, -1):
+    def _needed(self, outputs: Sequence[int]) -> list[int]:
+        alive = set(outputs)
+        for n in range(len(self._found) - 1, -1, -1):
             if n in alive:
-                alive.update(i for i in self._layers[n].inputs if i != GRAPH_INPUT)
-        return alive
+                alive.update(self._found[n]["inputs"])
+        return sorted(alive - {GRAPH_INPUT})
 
     def _unique(self, name: str) -> str:
         count = self._names.get(name, 0) + 1

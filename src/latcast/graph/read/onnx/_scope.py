@@ -94,7 +94,7 @@ def in_order(
     giver = _givers(nodes, here)
     reads: dict[int, list[str]] = {}
     used = set(wanted)
-    stack = [("an output", name) for name in used]
+    stack: list[tuple[int | None, str]] = [(None, name) for name in used]
     while stack:
         reader, name = stack.pop()
         if name in giver:
@@ -104,9 +104,10 @@ def in_order(
                 check_text(*node.input)
                 reads[n] = [*filter(None, node.input), *captured(node)]
                 used.update(reads[n])
-                stack.extend((label(node), source) for source in reads[n])
+                stack.extend((n, source) for source in reads[n])
         elif not here(name) and not around(name):
-            raise ValueError(f"{reader} reads {name[:_MAX_LETTERS]!r}, which no node gives")
+            told = "an output" if reader is None else label(nodes[reader])
+            raise ValueError(f"{told} reads {name[:_MAX_LETTERS]!r}, which no node gives")
     return [nodes[n] for n in _sorted(nodes, reads, giver)], used
 
 

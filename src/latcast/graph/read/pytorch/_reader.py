@@ -41,7 +41,7 @@ def layers_of(
     reader.run(scope)
     found = (scope.values.get(n) for n in program.graph.outputs)
     outputs = tuple(v.source for v in found if v is not None and v.source is not None)
-    return _checked(reader.layers.graph(name, outputs, range(len(reader.layers))))
+    return _checked(reader.layers.graph(name, outputs, only_needed=False))
 
 
 def _checked(graph: Graph) -> Graph:
