@@ -16,7 +16,7 @@ from .shapes import TensorShape
 
 
 class Shaped(Protocol):
-    """What multiply-accumulates depend on: the fields of a :class:`latcast.graph.Layer`."""
+    """The fields of a :class:`latcast.graph.Layer` that multiply-accumulates depend on."""
 
     @property
     def in_shapes(self) -> tuple[TensorShape | None, ...]: ...
@@ -32,7 +32,7 @@ class Shaped(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """What is known of an operator.
+    """A row of the table of operators.
 
     Attributes:
         kind: what it costs like: ``conv``, ``depthwise_conv``, ``conv_transpose``, ``linear``
@@ -79,7 +79,7 @@ def _product(layer: Shaped) -> int:
 
 
 def _attention(layer: Shaped) -> int:
-    """Of (… tokens, features) queries with as many keys: scores and their mean of values."""
+    """Scores of (… tokens, features) queries and keys, and the means of values by them."""
     *_, tokens, features = _known(layer.out_shapes[0])
     keys = _known(layer.in_shapes[min(1, len(layer.in_shapes) - 1)])[-2]
     batch = prod(_known(layer.out_shapes[0])) // (tokens * features)
@@ -234,10 +234,12 @@ OPERATORS: dict[str, Operator] = {
         "zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones "
         "new_full new_empty sym_size sym_numel size numel arange"),
 }  # fmt: skip
-"""Operator -> what is known of it. ``scale`` multiplies a map by one factor a channel; ``reshape``
-stands for flatten, squeeze and unsqueeze too; ``quantize`` for its inverse too; ``compare`` for
-logic too. An activation, a norm or an elementwise operator needs no more than its row to be read
-from either format; of other kinds the readers have a rule for each name."""
+"""Operator -> its row, with its names in ONNX and in aten separated by spaces.
+
+``scale`` multiplies a map by one factor a channel; ``reshape`` stands for flatten, squeeze and
+unsqueeze too; ``quantize`` for its inverse too; ``compare`` for logic too. An activation, a norm or
+an elementwise operator needs no more than its row to be read from either format; of other kinds
+the readers have a rule for each name."""
 
 KINDS = tuple(dict.fromkeys(x.kind for x in OPERATORS.values()))
 """All kinds, in a fixed order."""

@@ -56,7 +56,7 @@ def kernel_facts(graph: Graph, kernels: Sequence[Kernel]) -> Floats:
 
 
 def kernel_label(graph: Graph, kernel: Kernel) -> str:
-    """What kind of kernel it is: its operators in running order, such as ``conv+add+relu``.
+    """The operators of a kernel in running order, such as ``conv+add+relu``.
 
     Layers that do nothing are left out; an operator that nobody knows goes by its own name.
     """
@@ -131,7 +131,7 @@ def _first(shapes: Sequence[TensorShape | None]) -> TensorShape:
 
 
 def _channels(shape: TensorShape) -> int:
-    """Of maps (batch, channels, height, width) the channels, of tokens the last axis."""
+    """Channels of a shape: the second axis of maps, the last one of tokens."""
     if len(shape) in (0, 1):
         return 1 if not shape else shape[0]
     return shape[1] if len(shape) in (2, 4, 5) else shape[-1]

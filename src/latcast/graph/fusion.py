@@ -143,7 +143,7 @@ class _Joining:
 
 
 def _exits(steps: Sequence[_Step], path: Sequence[Part]) -> list[int]:
-    """What may be read from outside: the last kernel, or all if they read the same."""
+    """Layers that may be read from outside: the last kernel's, or all if they read the same."""
     siblings = path if all(s.is_branch for s in steps[1:]) else path[-1:]
     return [n for x in siblings for n in x.exits]
 

@@ -133,6 +133,6 @@ def transposes(layer: Layer, order: tuple[int, ...]) -> bool:
 
 
 def _order(layer: Layer) -> tuple[int, ...]:
-    """Of a transpose; of one that does not tell it only what is known by its shapes."""
+    """The order of a transpose; where it does not tell it, one that its shapes give away."""
     orders = (CHANNELS_FIRST, CHANNELS_LAST, _SWAPPED)
     return layer.order or next((x for x in orders if transposes(layer, x)), ())

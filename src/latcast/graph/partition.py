@@ -55,7 +55,7 @@ class Part:
 
     @property
     def key(self) -> int:
-        """What a partition knows it by: the position of its last layer."""
+        """Its name in the partition: the position of its last layer."""
         return self.layers[-1]
 
 

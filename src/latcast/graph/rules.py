@@ -18,7 +18,7 @@ from .partition import Part, Parts
 from .shapes import TensorShape
 
 Condition = Callable[[Parts, Sequence[Part]], bool]
-"""What a rule asks of the kernels that it would join, in the order of its path."""
+"""A condition on the kernels that a rule would join, in the order of its path."""
 
 _IMAGE_AXES = 4
 _TOKEN_AXES = 3
@@ -27,7 +27,7 @@ _CONV = "conv|depthwise_conv"
 _ABSORBED = "relu|relu6|clip|sigmoid|tanh|leaky_relu|h_sigmoid"
 _BLOCKED = "relu|sigmoid|tanh|h_sigmoid"
 _REPEATED = "relu|relu6|sigmoid|tanh|h_swish|h_sigmoid|gelu|max_pool|avg_pool|global_pool|add|mul"
-"""What is the same if it reads the same and has the same shapes."""
+"""Operators that write the same if they read the same and have the same shapes."""
 _GEMM_ACTIVATIONS = "relu|sigmoid|tanh|leaky_relu|h_sigmoid|elu|selu|softplus|softsign"
 
 
@@ -181,7 +181,7 @@ def _follows_transpose(parts: Parts, layer: Layer) -> bool:
 
 
 def _is_reshaped(parts: Parts, path: Sequence[Part]) -> bool:
-    """What :func:`_swaps_for_matmul` asks, and a reshape that adds or drops axes of one element."""
+    """Like :func:`_swaps_for_matmul`, with a reshape that adds or drops axes of one element."""
     shape = parts.layer(path[1].key)
     sides = [tuple(s for s in x if s > 1) for x in (shape.in_shapes[0], shape.out_shapes[0]) if x]
     return sides[0] == sides[1] and _swaps_for_matmul(parts, path)
@@ -332,7 +332,7 @@ RULES: tuple[Rule, ...] = (
         idle=(0,),
     ),
 )
-"""What ONNX Runtime fuses, in the order in which it does."""
+"""The fusions of ONNX Runtime, in the order in which it does them."""
 
 _ANY_ACTIVATION = (
     "relu|relu6|clip|leaky_relu|prelu|elu|selu|sigmoid|tanh|softplus|h_swish|h_sigmoid|silu|gelu|"
@@ -353,8 +353,8 @@ OPENVINO_RULES: tuple[Rule, ...] = (
     Rule("Snippets", f"{_LIGHT} {_LIGHT}", "light"),
     Rule("Snippets", f"{_LIGHT} {_LIGHT}", "light"),
 )
-"""What OpenVINO's CPU plugin fuses besides: element by element work becomes part of the product
-before it, or one kernel of its own. Checked by the share of kernels that its profiler times."""
+"""The fusions of OpenVINO's CPU plugin, which does more: element by element work becomes part of the
+product before it, or one kernel of its own. Checked by the share of kernels that its profiler times."""
 
 _BY_RUNTIME = {"openvino": OPENVINO_RULES}
 

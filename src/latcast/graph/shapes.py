@@ -14,7 +14,7 @@ TensorShape = tuple[int, ...]
 
 MAX_AXES = 64
 MAX_ELEMENTS = 2**48
-"""Of one tensor: more than any machine holds."""
+"""Elements of one tensor: more than any machine holds."""
 
 _MAX_STEP = 2**31
 """Sides, steps and paddings of windows are below it, as ONNX Runtime keeps them in 32 bits."""
@@ -243,7 +243,7 @@ class Window:
         )  # fmt: skip
 
     def transposed_sides(self, sides: Sequence[int], beyond: Sequence[int]) -> TensorShape:
-        """Likewise of a transposed convolution; ``beyond`` adds elements after each axis."""
+        """Spatial sides after a transposed convolution; ``beyond`` adds elements after each."""
         rank = len(self.kernel)
         out = []
         for n, side in enumerate(sides):

@@ -1,4 +1,4 @@
-"""One function that reads every form of network."""
+"""Readers of network files and modules; :func:`read_graph` takes every form of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 SUFFIXES = (".onnx", ".pt2")
-"""Of files that hold a network."""
+"""Suffixes of the files that hold a network."""
 
 
 def read_graph(

@@ -1,4 +1,4 @@
-"""What a reader finds in a file: tensors, facts of operators, and the layers of the graph."""
+"""The parts that both readers build a graph of: tensors, facts of operators, and layers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class ElementType:
     """The type of a tensor's elements.
 
     Attributes:
-        name: in the words of numpy and PyTorch.
-        bits: of one element.
-        numpy: numpy's code of it; None where numpy lacks it.
+        name: its name in numpy and PyTorch.
+        bits: size of one element.
+        numpy: numpy's code for it; None where numpy lacks it.
     """
 
     name: str
@@ -46,8 +46,8 @@ class Value:
     """A tensor that the network reads, computes or holds.
 
     Attributes:
-        shape: including the batch; None where nobody knows.
-        type: of its elements.
+        shape: its shape with the batch; None where it is not known.
+        type: the type of its elements.
         source: position of the layer that gives it, ``GRAPH_INPUT``, or None for a constant.
         origins: the trainable tensors that a constant was computed from.
         load: gives the elements of a small constant, and None where they cannot be had.
@@ -85,7 +85,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What an operator is in our vocabulary; the fields are those of :class:`Layer`."""
+    """The description of an operator in our vocabulary; its fields are those of :class:`Layer`."""
 
     op: str | None = None
     window: tuple[int, int] = (1, 1)
@@ -97,7 +97,7 @@ class Facts:
 
 
 def clip_op(low: float | None, high: float | None) -> str:
-    """A clip by its bounds, None where one is missing: from 0 on it is a rectifier."""
+    """The operator of a clip with these bounds; None is a bound that is missing."""
     if low == 0 and high == 6:
         return "relu6"
     return "relu" if low == 0 and high in (None, np.inf) else "clip"
@@ -131,16 +131,16 @@ class Layers:
         """Add a layer; gives its position.
 
         Args:
-            name: of the layer; a number makes it unique.
-            operator: as the file calls it.
-            op: as the vocabulary calls it.
-            facts: of the operator besides.
-            reads: activations and constants, in order.
-            outputs: what it gives.
-            learned: the trainable tensors that it reads.
+            name: name of the layer; a number is appended where it is taken.
+            operator: the file's name of the operator.
+            op: our name of it.
+            facts: the other facts of the operator.
+            reads: activations and constants that it reads, in order.
+            outputs: tensors that it writes.
+            learned: trainable tensors that it reads.
             element_bytes: bytes of one element of its activations.
-            in_shapes: of the activations, where it sees them in other shapes.
-            out_shapes: likewise of its outputs.
+            in_shapes: shapes in which it sees the activations, where they are others.
+            out_shapes: shapes in which it writes the outputs, where they are others.
         """
         self._learned.append(learned)
         self._found.append(

@@ -31,11 +31,11 @@ _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 _LARGE_BYTES = MAX_FOLDED * 16
 """Bytes of the largest constant that is computed with."""
 _MAX_FIELDS = 500_000
-"""Of a model and its graph: more than any network has, and few enough to be soon done."""
+"""Fields of a model and its graph: more than any network has, and few enough to be walked soon."""
 
 
 Side = int | str | None
-"""Of a shape in a file: a number, a symbol, or nothing."""
+"""Side of a shape in a file: a number, a symbol, or None where it is left out."""
 
 
 @dataclass(frozen=True, slots=True)

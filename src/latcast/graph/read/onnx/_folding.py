@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 _MAX_ORIGINS = 64
-"""Of one constant; one that was computed from more counts as a constant of its own."""
+"""Origins of one constant; one that was computed from more counts as a constant of its own."""
 
 
 def folded(
@@ -86,8 +86,8 @@ _BY_REFERENCE = frozenset(
      "ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "ReduceMean", "Trilu", "CumSum",
      "ArgMax")
 )  # fmt: skip
-"""What the reference evaluator computes: operators without graphs, which need no more memory than
-their inputs and outputs."""
+"""Operators that the reference evaluator computes: they hold no graphs, and need no more memory
+than their inputs and outputs."""
 
 
 def _referenced(node: Node) -> list[Array]:
@@ -118,7 +118,7 @@ def _referenced(node: Node) -> list[Array]:
 
 
 def _stretched(function: Callable[..., Any]) -> Callable[[Node, Sequence[TensorShape]], Array]:
-    """Of two inputs, in the type of the first (ONNX has no promotion)."""
+    """A function of two inputs, in the type of the first (ONNX has no promotion)."""
 
     def run(node: Node, _: Sequence[TensorShape]) -> Array:
         left, right = node.data(0), node.data(1)
@@ -128,7 +128,7 @@ def _stretched(function: Callable[..., Any]) -> Callable[[Node, Sequence[TensorS
 
 
 def _divide(left: Array, right: Array) -> Array:
-    """Of integers towards 0, as C does it."""
+    """A quotient; that of integers is rounded towards 0, as C does it."""
     if left.dtype.kind == "f":
         return np.asarray(left / right)
     quotient, remainder = np.divmod(left, right)

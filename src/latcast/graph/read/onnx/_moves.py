@@ -189,7 +189,7 @@ def _tile(node: Node) -> Reading:
 
 
 def _resize(node: Node) -> Reading:
-    """To sizes or by scales (rounded down), on some axes or all."""
+    """Sides become given sizes, or are scaled and rounded down, on some axes or all."""
     shape = node.shape(0)
     axes = axes_of(node.integers("axes", range(len(shape))), len(shape))
     sizes_given = node.get(3)

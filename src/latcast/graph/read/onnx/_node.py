@@ -20,11 +20,11 @@ class UnknownShape(Exception):  # noqa: N818  # no error: what reads it has no s
 
 @dataclass(frozen=True, slots=True)
 class Reading(Facts):
-    """What a node does.
+    """The result of reading a node.
 
     Attributes:
-        shapes: of its outputs; None where nobody knows.
-        type: of the elements of its outputs; None for that of its first input.
+        shapes: shapes of its outputs; None where they are not known.
+        type: element type of its outputs; None for that of its first input.
         weights: positions of the inputs whose constants are trained.
     """
 
@@ -49,7 +49,7 @@ class Rule(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What is known of an ONNX operator: its name in our vocabulary, and its :class:`Rule`."""
+    """An ONNX operator: its name in our vocabulary, and the fields of its :class:`Rule`."""
 
     op: str
     read: Callable[[Node], Reading]

@@ -50,7 +50,7 @@ def _norm(node: Node) -> Reading:
 
 
 def _layer_norm(node: Node) -> Reading:
-    """With means and deviations as further outputs."""
+    """A layer norm, which may give means and deviations as further outputs."""
     shape = node.shape(0)
     axis = axis_of(node.integer("axis", -1), len(shape))
     rest = (*shape[:axis], *(1 for _ in shape[axis:]))
@@ -97,7 +97,7 @@ def _like_first(node: Node) -> Reading:
 
 
 def _quantize(node: Node) -> Reading:
-    """Into the type of its zero point (inputs: values, scale, zero point)."""
+    """A quantization into the type of its zero point (inputs: values, scale, zero point)."""
     zero, asked = node.get(2), node.integer("output_dtype", 0)
     default = UINT8 if zero is None else zero.type
     return Reading((node.shape(0),), type_of(asked) if asked else default)
@@ -116,7 +116,7 @@ def _quantized_sum(node: Node) -> Reading:
 
 
 def _cast(node: Node) -> Reading:
-    """To a type; to the same one it does nothing."""
+    """A cast; to the type that it reads, it is an identity."""
     to = type_of(node.integer("to")) if node.op_type == "Cast" else node.value(1).type
     return Reading((node.shape(0),), to, op="identity" if to == node.value(0).type else None)
 

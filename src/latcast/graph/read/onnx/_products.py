@@ -214,7 +214,7 @@ def _attention(node: Node) -> Reading:
 
 
 def _multi_head_attention(node: Node) -> Reading:
-    """The same as ONNX Runtime fuses it: all of (batch, tokens, features)."""
+    """Attention as ONNX Runtime fuses it: all inputs of (batch, tokens, features)."""
     query = node.shape(0)
     packed = node.get(1) is None or node.get(2) is None
     if packed or len(query) != 3 or len(node.shape(1)) != 3 or node.get(6) is not None:

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
 _MAX_NODES = 50_000
+"""Nodes that are read: a hostile file of functions that call each other must end soon."""
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
-"""What a file can cause that says what is not so; it is told as a ValueError of that node."""
+"""Errors that a malformed file can cause; they are raised as a ValueError that names the node."""
 
 
 _SUMS = frozenset({"add", "sub", "mul", "div", "scale", "concat", "pow", "min", "max"})
@@ -198,7 +199,7 @@ class _Reader:
         return [scope.find(name) for name in wanted]
 
     def _outputs(self, proto: NodeProto, scope: Scope) -> list[Value | None]:
-        """What a node gives."""
+        """The outputs of a node."""
         attributes = attributes_of(proto, scope)
         key = operator(proto)
         if key == "Constant":

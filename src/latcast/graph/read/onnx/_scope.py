@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 _GRAPH, _GRAPHS = 5, 10
 """Types of attributes that hold graphs."""
 _MAX_LETTERS = 100
-"""Of a name in a message."""
+"""Length of a name in a message; a file's names may be of any length."""
 _MAX_MESSAGE = 300
 _MAX_DEPTH = 16
-"""Of graphs and functions in each other."""
+"""Nesting of graphs and functions, which a hostile file could continue without end."""
 _BRANCHES = {True: "then_branch", False: "else_branch"}
 
 

@@ -59,7 +59,7 @@ _TYPES: dict[int, tuple[ElementType, str]] = {
 """Code of ``TensorProto.DataType`` -> the type, and where a tensor without raw data holds it."""
 
 _UNTOLD = ElementType("untold", 32, "<f4")
-"""What the file does not tell is taken for a float."""
+"""A type that the file does not tell is taken for a 32-bit float."""
 
 _NO_WEIGHTS = frozenset({4, 5, 7, 8, 9, 12, 13})
 """Types in which no network holds what it has learned (int8 and int32 are of quantized ones)."""
@@ -93,7 +93,7 @@ _FIELDS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
 def read_constant(
     node: NodeProto, attributes: Mapping[str, AttributeProto], prefix: str, folder: Path | None
 ) -> Value:
-    """What a ``Constant`` holds; strings are told by no shape."""
+    """The value of a ``Constant`` node; strings have no known shape."""
     name = prefix + (node.output[0] if node.output else node.name)
     if (value := attributes.get("value")) is not None:
         return read_tensor(value.t, name, folder)
@@ -124,9 +124,9 @@ def read_tensor(
 
     Args:
         tensor: the constant.
-        name: by which the whole graph tells it from others.
-        folder: that external data lie in; None where the model came as bytes.
-        raw_bytes: of the data that it is without, if it is.
+        name: its name, unique in the whole model.
+        folder: the folder of external data; None where the model came as bytes.
+        raw_bytes: bytes of its data where they were left out of the tensor.
 
     Raises:
         ValueError: its shape, type or place is impossible.
@@ -179,7 +179,7 @@ def _loader(
 def _check_length(
     tensor: TensorProto, name: str, shape: tuple[int, ...], raw_bytes: int | None
 ) -> None:
-    """Make sure that a constant has as many elements as its shape says."""
+    """Make sure that a constant holds as many elements as its shape says."""
     known, field = _TYPES[tensor.data_type]
     per_element = 2 if known.numpy in {"<c8", "<c16"} else 1
     if raw_bytes is not None:

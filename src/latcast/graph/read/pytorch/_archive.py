@@ -17,7 +17,7 @@ from ._program import Call, CallGraph, Program, Ref, Side, Tensor, tensor_names
 
 _MAX_GRAPH_BYTES = 256 * 2**20
 _MAJOR_VERSION = 8
-"""Of the schema that is read."""
+"""Version of the schema that is read."""
 
 _TYPES: dict[int, tuple[str, int]] = {
     1: ("uint8", 1), 2: ("int8", 1), 3: ("int16", 2), 4: ("int32", 4), 5: ("int64", 8),
@@ -50,7 +50,7 @@ def read_archive(path: Path) -> Program:
 
 
 def reason(error: Exception) -> str:
-    """What an error says, in one line that is not long whatever a file holds."""
+    """The message of an error, in one line that is not long whatever a file holds."""
     said = " ".join(str(error).split())
     return f"{type(error).__name__} {said[:300]}" if isinstance(error, KeyError) else said[:300]
 

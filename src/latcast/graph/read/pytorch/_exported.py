@@ -55,7 +55,7 @@ def exported(module: nn.Module, example_inputs: Sequence[Any]) -> ExportedProgra
 
 
 def program_of(exported_program: ExportedProgram) -> Program:
-    """What an exported program says."""
+    """The program that PyTorch holds as an ``ExportedProgram``."""
     signature = exported_program.graph_signature
     parameters = dict(signature.inputs_to_parameters)
     constants = {

@@ -1,4 +1,4 @@
-"""What an exported program says, whether it is in memory or in a file.
+"""An exported program, whether it is in memory or in a file.
 
 Open sides of its tensors are expressions of symbols, as sympy writes them. A file's expressions are
 never evaluated as Python: they are parsed, and only the calls of :data:`_FUNCTIONS` on whole
@@ -16,7 +16,7 @@ from typing import Any
 from latcast.graph.shapes import TensorShape
 
 _MAX_CHARACTERS = 10_000
-"""Of an expression."""
+"""Length of an expression: more than any of PyTorch's, and soon parsed."""
 _MAX_SIDE = 2**63
 
 Side = int | str

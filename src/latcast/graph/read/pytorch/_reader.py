@@ -137,7 +137,7 @@ class _Reader:
             scope.values[given] = inner.values[name]
 
     def _effect(self, scope: _Scope, call: Call) -> None:
-        """What gives nothing may write into what it reads; PyTorch's own only check it."""
+        """Read a call without outputs, which may write into its inputs (aten's only check them)."""
         names = [
             n
             for n in tensor_names(list(call.arguments.values()))

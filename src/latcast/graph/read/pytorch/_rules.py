@@ -1,4 +1,4 @@
-"""What calls of aten operators are in our vocabulary."""
+"""Calls of aten operators as operators of our vocabulary."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def shape_of(value: Value) -> TensorShape:
 
 @dataclass(frozen=True, slots=True)
 class Reading(Facts):
-    """What a call does.
+    """The result of reading a call.
 
     Attributes:
         reads: the tensors that it reads, the one that its cost depends on first; None for all
@@ -95,7 +95,7 @@ class Reading(Facts):
 
 
 class Rule(NamedTuple):
-    """What an aten operator usually is in our vocabulary, and how its calls are read."""
+    """The usual operator of our vocabulary for an aten operator, and how its calls are read."""
 
     op: str
     read: Callable[[Operation, str], Reading]
@@ -106,7 +106,7 @@ def _plain(_: Operation, op: str) -> Reading:
 
 
 def _of_two(o: Operation, op: str) -> Reading:
-    """Of two tensors, or of one and a number."""
+    """An operator of two tensors, or of one and a number."""
     return Reading((*o.operands, *o.scalars("other", "exponent")), op=op)
 
 
@@ -128,12 +128,12 @@ def _mul(o: Operation, op: str) -> Reading:
 
 
 def _moved(o: Operation, op: str) -> Reading:
-    """What gives its input's shape has nothing to do."""
+    """An operator that does nothing where the shape stays."""
     return Reading(op="identity" if o.operands[0].shape == o.outputs[0].shape else op)
 
 
 def _copied(o: Operation, op: str) -> Reading:
-    """What is copied over another tensor takes its place."""
+    """A copy over another tensor: its source takes the place."""
     source = o.tensor("src")
     return Reading((source,), op=op if source.shape == o.outputs[0].shape else "expand")
 
@@ -178,7 +178,7 @@ def _product(first: str, second: str) -> Callable[[Operation, str], Reading]:
 
 
 def _einsum(o: Operation, _: str) -> Reading:
-    """Of two operands: a product of matrices, whose sums run over what is not in the output."""
+    """A product of two operands, whose sums run over the axes that are not in the output."""
     left, arrow, out = str(o.arguments.get("equation")).replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != 2 or not arrow or not _is_product(terms[0], terms[1], out):
@@ -204,7 +204,7 @@ def _pool(o: Operation, op: str) -> Reading:
 
 
 def _adaptive_pool(axes: int) -> Callable[[Operation, str], Reading]:
-    """To one element a channel it is a pool of the whole map."""
+    """An adaptive pool; to one element a channel it is a pool of the whole map."""
 
     def read(o: Operation, op: str) -> Reading:
         return Reading(op=op if set(shape_of(o.outputs[0])[-axes:]) == {1} else "adaptive_pool")
@@ -363,7 +363,7 @@ _COMPOSITES: dict[str, Composite] = {
 
 
 def composite(name: str, o: Operation) -> Composite | None:
-    """What adds the layers of an aten operator, if it is several of them.
+    """The function that adds the layers of an aten operator, if it is several of them.
 
     A linear layer of a matrix is one, as it is a ``Gemm`` in ONNX.
     """
