@@ -353,8 +353,9 @@ OPENVINO_RULES: tuple[Rule, ...] = (
     Rule("Snippets", f"{_LIGHT} {_LIGHT}", "light"),
     Rule("Snippets", f"{_LIGHT} {_LIGHT}", "light"),
 )
-"""The fusions of OpenVINO's CPU plugin, which does more: element by element work becomes part of the
-product before it, or one kernel of its own. Checked by the share of kernels that its profiler times."""
+"""The fusions of OpenVINO's CPU plugin, which does more: element by element work becomes part of
+the product before it, or one kernel of its own. Checked by the share of kernels that its profiler
+times."""
 
 _BY_RUNTIME = {"openvino": OPENVINO_RULES}
 

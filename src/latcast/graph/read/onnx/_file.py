@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from latcast._files import check_file
 from latcast.graph._graph import GRAPH_INPUT
+from latcast.graph.read._inputs import Side, check_asked, left_open
 from latcast.graph.read._layers import Value
 from latcast.graph.shapes import TensorShape
 
@@ -32,10 +33,6 @@ _LARGE_BYTES = MAX_FOLDED * 16
 """Bytes of the largest constant that is computed with."""
 _MAX_FIELDS = 500_000
 """Fields of a model and its graph: more than any network has, and few enough to be walked soon."""
-
-
-Side = int | str | None
-"""Side of a shape in a file: a number, a symbol, or None where it is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,15 +211,18 @@ class Inputs:
     symbols: dict[str, int] = field(default_factory=dict)
     batch: tuple[int, int] | None = None
 
+    def known(self, sides: Sequence[Side] | None) -> TensorShape | None:
+        """A shape of the file with the values of its symbols; None where a side stays open."""
+        known = [self.symbols.get(s) if isinstance(s, str) else s for s in sides or ()]
+        shape = tuple(s for s in known if s is not None and s > 0)
+        return shape if sides is not None and len(shape) == len(known) else None
+
     def resolved(self, sides: Sequence[Side] | None) -> TensorShape | None:
         """A shape of the file where it is known; with another batch it no longer holds."""
-        if sides is None:
-            return None
-        known = [self.symbols.get(s) if isinstance(s, str) else s for s in sides]
-        shape = tuple(s for s in known if s is not None and s > 0)
-        if len(shape) < len(known) or (self.batch is not None and shape[:1] != self.batch[1:]):
-            return None
-        return shape
+        shape = self.known(sides)
+        if shape is None or self.batch is None:
+            return shape
+        return shape if shape[:1] == self.batch[1:] else None
 
 
 def sides_of(kind: TypeProto) -> list[Side] | None:
@@ -252,9 +252,12 @@ def read_inputs(
     declared = {info.name: info.type for info in infos}
     check_text(*declared)
     asked = dict(shapes or {})
-    _check(declared, batch, asked)
-    inputs = Inputs()
+    for name, kind in declared.items():
+        if not kind.HasField("tensor_type"):
+            raise ValueError(f"input {name!r} must be a tensor; it is something else")
     told = {name: sides_of(kind) for name, kind in declared.items()}
+    check_asked(told, asked, batch)
+    inputs = Inputs()
     first = next((s[0] for s in told.values() if s), None)
     if batch is not None and isinstance(first, int) and first not in {0, batch}:
         inputs.batch = (first, batch)
@@ -271,35 +274,9 @@ def read_inputs(
     return inputs
 
 
-def _check(
-    declared: Mapping[str, TypeProto], batch: int | None, asked: Mapping[str, Sequence[int]]
-) -> None:
-    if batch is not None and not 0 < batch < 2**31:
-        raise ValueError(f"the batch must be positive; got {batch}")
-    for name, kind in declared.items():
-        if not kind.HasField("tensor_type"):
-            raise ValueError(f"input {name!r} must be a tensor; it is something else")
-    for name, shape in asked.items():
-        if name not in declared:
-            known = ", ".join(declared) or "none"
-            raise ValueError(f"a shape was given for {name!r}; inputs of the model: {known}")
-        if any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in shape):
-            raise ValueError(f"sides of input {name!r} must be positive; got {list(shape)}")
-        if batch is not None and shape and shape[0] != batch:
-            raise ValueError(
-                f"the shape of input {name!r} must start with the batch {batch}; got {list(shape)}"
-            )
-
-
 def _bind(inputs: Inputs, name: str, sides: Sequence[Side] | None, shape: TensorShape) -> None:
     """Learn symbols from a shape that was given."""
-    if sides is None:
-        return
-    if len(sides) != len(shape):
-        raise ValueError(
-            f"the shape of input {name!r} must have {len(sides)} sides; got {list(shape)}"
-        )
-    for n, (side, given) in enumerate(zip(sides, shape, strict=True)):
+    for n, (side, given) in enumerate(zip(sides or (), shape, strict=sides is not None)):
         if isinstance(side, str) and inputs.symbols.setdefault(side, given) != given:
             raise ValueError(
                 f"side {side!r} must be the same in all inputs; got {inputs.symbols[side]} "
@@ -320,18 +297,8 @@ def _first(side: Side, batch: int | None, inputs: Inputs) -> int:
 
 
 def _closed(inputs: Inputs, name: str, sides: Sequence[Side] | None) -> TensorShape:
-    if sides is not None:
-        known = [inputs.symbols.get(s) if isinstance(s, str) else s for s in sides]
-        shape = tuple(s for s in known if s is not None and s > 0)
-        if len(shape) == len(known):
-            return shape
-    told = "nothing" if sides is None else f"[{', '.join(str(s or '?') for s in sides)}]"
-    rank = "1x3x224x224" if sides is None else "x".join(_example(s) for s in sides)
-    raise ValueError(
-        f"all sides of input {name!r} must be known; the file tells {told}: "
-        f"give them (--shape {name}={rank})"
-    )
-
-
-def _example(side: Side) -> str:
-    return str(side) if isinstance(side, int) and side > 0 else "224"
+    shape = inputs.known(sides)
+    if shape is None:
+        told = "nothing" if sides is None else f"[{', '.join(str(s or '?') for s in sides)}]"
+        raise left_open(name, sides, told)
+    return shape

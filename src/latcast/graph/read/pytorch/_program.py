@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+from latcast.graph.read._inputs import check_asked, left_open
 from latcast.graph.shapes import TensorShape
 
 _MAX_CHARACTERS = 10_000
@@ -211,9 +212,7 @@ def bound(
     """
     tensors = program.graph.tensors
     inputs = {n: tensors[n].shape for n in program.graph.inputs if n in tensors}
-    for name in shapes or {}:
-        if name not in inputs:
-            raise ValueError(f"shapes must name inputs ({', '.join(inputs)}); got {name!r}")
+    check_asked(inputs, shapes or {}, batch)
     symbols: dict[str, int] = {}
     for name, shape in inputs.items():
         wanted = _wanted(name, shape, batch, (shapes or {}).get(name))
@@ -234,26 +233,14 @@ def _wanted(
 ) -> list[int]:
     """The shape of an input, where open sides have got their values."""
     if given is not None:
-        if len(given) != len(shape) or min(given, default=1) < 1:
-            raise ValueError(
-                f"input {name!r} must get {len(shape)} positive sides, as {_written(shape)}; "
-                f"got {list(given)}"
-            )
         return list(given)
     wanted = list(shape)
     if wanted and (batch is not None or isinstance(wanted[0], str)):
         wanted[0] = batch or 1
     fixed = [s for s in wanted if isinstance(s, int)]
     if len(fixed) != len(wanted):
-        raise ValueError(
-            f"input {name!r} has open sides besides the batch: {_written(shape)}; "
-            f"give its shape (--shape {name}={_example(wanted)}) or export it with a fixed one"
-        )
+        raise left_open(name, wanted, _written(shape))
     return fixed
-
-
-def _example(sides: Sequence[Side]) -> str:
-    return "x".join(str(s) if isinstance(s, int) else "224" for s in sides)
 
 
 def _closed_or_none(shape: Sequence[Side], symbols: Mapping[str, int]) -> TensorShape | None:
