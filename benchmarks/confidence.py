@@ -28,7 +28,7 @@ from latcast.data import LatencyDataset, read_latencies
 from latcast.models import LookupTable, Predictor, Roofline
 from latcast.models._base import State
 from latcast.search import AccuracyModel, Memetic, accuracy_model, search
-from latcast.search._confidence import ConfidentBound
+from latcast.search.confidence import ConfidentBound
 from latcast.spaces import Archs, SearchSpace
 
 CONFIDENCES = (0.8, 0.9, 0.95)

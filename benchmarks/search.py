@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 import latcast
+from latcast.bench.evolution import Evolution
 from latcast.bench.latency_sources import Teacher
 from latcast.bench.protocol import machine
 from latcast.models import LookupTable, Predictor
@@ -37,6 +38,8 @@ SEEDS = 10
 OFA_TOP1 = (0.7854, 0.8065, 0.8181, 0.8244, 0.8313)
 OFA_SECONDS = 62.2
 OFA_SEEDS = 2
+METHODS.register("evolution", Evolution)
+COMPARED = ("memetic", "evolution", "nsga2", "random")
 EVALUATIONS = (2_000, 10_000, 50_000, 100_000)
 PYMOO_UP_TO = 50_000
 REFERENCE = (0.70, 60.0)
@@ -179,9 +182,7 @@ def exact(model: Predictor, table: LookupTable) -> None:
         f"searches of {SEEDS * len(BUDGETS)} in which others find the optimum, with 40,000 "
         "evaluations:"
     )
-    for method in METHODS:
-        if method == "exhaustive":
-            continue
+    for method in COMPARED:
         hits = sum(
             int(np.isclose(found, optimum, atol=1e-6))
             for seed in range(SEEDS)
@@ -201,9 +202,8 @@ def hypervolumes(model: Predictor) -> None:
         f"{SEEDS} seeds"
     )
     row("evaluations", [f"{n:,}" for n in EVALUATIONS], 18)
-    for method in METHODS:
-        if method != "exhaustive":
-            row(f"latcast, {method}", [_volumes(model, method, n) for n in EVALUATIONS], 18)
+    for method in COMPARED:
+        row(f"latcast, {method}", [_volumes(model, method, n) for n in EVALUATIONS], 18)
     if importlib.util.find_spec("pymoo") is None:
         print("pymoo is not installed: pip install 'latcast[pymoo]'")
         return
@@ -320,8 +320,7 @@ def infeasible(model: Predictor) -> None:
 
 def print_memory(model: Predictor, method: str) -> None:
     """Peak memory of this process after a search with a large population."""
-    chosen: Any = METHODS[method]
-    settings = chosen(population=LARGE_POPULATION, evaluations=200_000)
+    settings = METHODS.get(method)(population=LARGE_POPULATION, evaluations=200_000)
     search(SPACE, latency=model, max_latency_ms=[20, 30], method=settings)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     row(method, [f"{peak:.0f}"], width=40)

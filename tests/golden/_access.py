@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import latcast
+from latcast.bench.evolution import Evolution
 from latcast.cli import app
 from latcast.devices import Target
 from latcast.families import Member, family_names
@@ -26,9 +27,13 @@ from latcast.graph.write.onnx import to_onnx
 from latcast.measure import CampaignFile, Plan, Protocol, network_results, results, run, start
 from latcast.measure._campaign_file import Visit
 from latcast.models.accuracy import as_accuracy_model
+from latcast.search import METHODS
 from latcast.spaces import space_names
 
 __all__ = ["app", "family_names", "space_names"]
+
+# Once-For-All's search is no method of latcast's own any more; its record stands.
+METHODS.register("evolution", Evolution)
 
 SUFFIXES = {".accuracy.latcast": "accuracy", ".base.latcast": "base", ".layers.latcast": "layers"}
 """Ends of the names of shipped model files; all others are latency models of a space."""

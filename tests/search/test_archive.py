@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from latcast.search._archive import Archive, nondominated
-from latcast.search._nsga2 import crowding
+from latcast.search.front import Archive, Evaluated, nondominated
+from latcast.search.nsga2 import crowding
 from latcast.spaces import space
 
 # Few values, so that there are ties.
@@ -49,13 +49,13 @@ def test_an_archive_in_parts_is_the_front_of_all(values: np.ndarray, part: int) 
     excess = np.where(np.arange(len(values)) % 5 == 4, 0.1, 0.0)
     ceiling = np.full(ms.shape[1], 5.0)
     archive = Archive.empty(the_space, ms.shape[1], ceiling)
+    found = Evaluated(archs, accuracy, ms, excess)
     for start in range(0, len(values), part):
-        rows = slice(start, start + part)
-        archive = archive.with_best_of(archs[rows], accuracy[rows], ms[rows], excess[rows])
+        archive = archive.with_best_of(found[np.arange(start, min(start + part, len(values)))])
     allowed = (excess == 0) & (ms <= 5).all(axis=1)
-    found = {(a, *m) for a, m in zip(archive.accuracy, archive.ms, strict=True)}
-    assert found == brute_force(accuracy[allowed], ms[allowed])
-    assert len(archive) == len(found)
+    front = {(a, *m) for a, m in zip(archive.accuracy, archive.ms, strict=True)}
+    assert front == brute_force(accuracy[allowed], ms[allowed])
+    assert len(archive) == len(front)
     if ms.shape[1] == 1:
         assert (np.diff(archive.accuracy) > 0).all()
         assert (np.diff(archive.ms[:, 0]) > 0).all()
@@ -67,7 +67,7 @@ def test_the_best_within_a_budget(values: np.ndarray, limit: float) -> None:
     accuracy, ms = values[:, 0], values[:, 1:]
     targets = ms.shape[1]
     archive = Archive.empty(the_space, targets, np.full(targets, np.inf)).with_best_of(
-        the_space.sample(len(values), 0), accuracy, ms, np.zeros(len(values))
+        Evaluated(the_space.sample(len(values), 0), accuracy, ms, np.zeros(len(values)))
     )
     row = archive.best_within(np.full(targets, limit + 1))
     within = (ms <= limit + 1).all(axis=1)

@@ -14,12 +14,12 @@ from latcast.math.conformal import Calibration
 from latcast.models import Predictor
 from latcast.models._base import Fitted, State
 from latcast.search import AccuracyModel
-from latcast.search._confidence import (
+from latcast.search.confidence import (
     MISFIT,
     ConfidentBound,
     Trend,
 )
-from latcast.search._sampling import _tilted, small_to_large
+from latcast.search.problem import _tilted, small_to_large
 from latcast.spaces import Archs, SearchSpace, space, space_names
 
 Floats = npt.NDArray[np.float64]
@@ -210,9 +210,9 @@ def test_no_accuracy_is_asked_for_above_the_limit() -> None:
 
 def test_a_bound_is_kept_with_its_confidence(one: ConfidentBound) -> None:
     archs = SPACE.sample(200, 5)
-    kept = one.kept(archs, one.bound_ms(archs))
+    kept = one.p_within(archs, one.bound_ms(archs))
     assert kept == pytest.approx(np.full(200, 0.9), abs=1.5 / 400)
-    assert (one.kept(archs, 1e3) > 0.99).all()
+    assert (one.p_within(archs, 1e3) > 0.99).all()
 
 
 def test_an_accuracy_that_is_the_same_for_all_corrects_nothing() -> None:

@@ -13,7 +13,6 @@ from latcast.models import Predictor
 from latcast.search import (
     NSGA2,
     AccuracyModel,
-    Evolution,
     InfeasibleError,
     Memetic,
     Progress,
@@ -22,12 +21,11 @@ from latcast.search import (
     accuracy_model,
     search,
 )
-from latcast.search._budgets import parse_budgets, parse_limits
-from latcast.search._counting import Predicted
-from latcast.search._feasible import check_feasible
-from latcast.search._goals import find_goals
-from latcast.search._neighbours import Changes
-from latcast.search._problem import Problem
+from latcast.search._base import find_goals
+from latcast.search.confidence import Predicted
+from latcast.search.feasibility import Changes, check_feasible
+from latcast.search.problem import Problem
+from latcast.search.request import parse_budgets, parse_limits
 from latcast.spaces import Archs, SearchSpace, space
 
 LARGE, SMALL = "ofa-mobilenet-v3", "compofa-fixed-kernel"
@@ -245,7 +243,7 @@ def test_wrong_questions(note10: Predictor, wrong: dict[str, Any], message: str)
 @pytest.mark.parametrize(
     ("method", "setting"),
     [(Memetic, "warmup"), (Memetic, "elite"), (Memetic, "every"), (NSGA2, "population"),
-     (Evolution, "generations"), (Random, "evaluations")],
+     (Random, "evaluations")],
 )  # fmt: skip
 def test_settings_must_make_sense(method: Any, setting: str) -> None:
     with pytest.raises(ValueError, match=f"{setting} of {method.name} must be at least"):

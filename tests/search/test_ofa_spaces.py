@@ -6,14 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from latcast.bench.evolution import Evolution
 from latcast.devices import Target
 from latcast.models import LookupTable
 from latcast.models.accuracy import GaussianProcess
 from latcast.search import (
-    METHODS,
     NSGA2,
     CallableAccuracy,
-    Evolution,
     Exhaustive,
     InfeasibleError,
     Memetic,
@@ -51,7 +50,7 @@ def truth(archs: Archs) -> npt.NDArray[np.float64]:
     return 0.05 * log - 0.4
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", QUICK)
 @pytest.mark.parametrize("kind", FREE)
 def test_the_best_of_a_part_that_can_be_enumerated(kind: str, name: str) -> None:
     the_space = space(kind)

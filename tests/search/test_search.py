@@ -69,11 +69,11 @@ def test_confidence_counts_the_upper_bound(device: str) -> None:
     sure = search("ofa-mobilenet-v3", latency=p, max_latency_ms=15, confidence=0.95, method=QUICK)
     assert p.upper_bound(sure.archs, 0.95)[0] <= 15
     assert plain.latency_ms[0] <= 15
-    assert sure.kept is not None
-    assert plain.kept is not None
-    assert sure.kept[0] >= 0.945
+    assert sure.p_within_budget is not None
+    assert plain.p_within_budget is not None
+    assert sure.p_within_budget[0] >= 0.945
     # What a search picks keeps its budget more seldom than a random network of that prediction.
-    assert plain.kept[0] < p.probability_below(plain.archs, 15)[0]
+    assert plain.p_within_budget[0] < p.probability_below(plain.archs, 15)[0]
     assert plain.lower_ms is not None
     assert plain.upper_ms is not None
     assert plain.lower_ms[0] < plain.latency_ms[0] < plain.upper_ms[0]

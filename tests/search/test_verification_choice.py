@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from latcast.data import LatencyDataset
 from latcast.devices import Target
 from latcast.models import LookupTable, Predictor, Roofline
-from latcast.search._result import Front
+from latcast.search.result import Front
 from latcast.search.verification._choice import LEVELS, Candidates, spread
 from latcast.search.verification._known import best_within, find
 from latcast.spaces import space

@@ -102,14 +102,14 @@ class How:
     ] = None
     method: Annotated[
         str,
-        typer.Option("--method", help="auto, exhaustive, memetic, evolution, nsga2 or random."),
+        typer.Option("--method", help="auto, exhaustive, memetic, nsga2 or random."),
     ] = "auto"
     evaluations: Annotated[
         int | None, typer.Option("--evaluations", min=1, help="Networks to evaluate at most.")
     ] = None
     population_size: Annotated[
         int | None,
-        typer.Option("--population-size", min=2, help="Of evolution, memetic and nsga2."),
+        typer.Option("--population-size", min=2, help="Of memetic and nsga2."),
     ] = None
     time_limit: Annotated[
         str | None, typer.Option("--time-limit", help="End after this time, such as 30s or 2m.")
@@ -368,14 +368,15 @@ def _method(name: str, population: int | None) -> str | Method:
     from latcast._names import unknown_name
     from latcast.search import METHODS
 
-    if name not in (*METHODS, "auto"):
-        raise UsageError(unknown_name("method", name, ["auto", *METHODS]))
+    names = METHODS.names()
+    if name not in (*names, "auto"):
+        raise UsageError(unknown_name("method", name, ["auto", *names]))
     if population is None:
         return name
-    with_one = [n for n, m in METHODS.items() if "population" in m().settings()]
+    with_one = [n for n in names if "population" in METHODS.get(n)().settings()]
     if name not in with_one:
         raise UsageError(f"--population-size is for --method {' and '.join(with_one)}; got {name}")
-    chosen: Any = METHODS[name]
+    chosen: Any = METHODS.get(name)
     method: Method = chosen(population=population)
     return method
 

@@ -10,29 +10,53 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from latcast.models.accuracy import (
-    AccuracyModel,
-    CallableAccuracy,
-    DistilledOFA,
-    EnsembleAccuracy,
-    TableAccuracy,
-    accuracy_model,
-    as_accuracy_model,
-    train_accuracy,
-)
-
-from ._evolution import Evolution
-from ._exhaustive import Exhaustive, Random
-from ._memetic import Memetic
-from ._method import Goals, Method
-from ._nsga2 import NSGA2
-from ._problem import InfeasibleError, Problem
-from ._result import Front, SearchRecord, SearchResult
-from ._search import METHODS, Progress, search
-
 if TYPE_CHECKING:
+    from latcast.models.accuracy import (
+        AccuracyModel,
+        CallableAccuracy,
+        DistilledOFA,
+        EnsembleAccuracy,
+        TableAccuracy,
+        accuracy_model,
+        as_accuracy_model,
+        train_accuracy,
+    )
+
+    from ._base import Goals, Method
+    from ._search import METHODS, Progress, search
+    from .exhaustive import Exhaustive, Random
+    from .front import Evaluated
     from .interop import ExpectedLatency, as_pymoo_problem, optuna_objective
+    from .memetic import Memetic
+    from .nsga2 import NSGA2
+    from .problem import InfeasibleError, Problem
+    from .result import Front, SearchRecord, SearchResult
     from .verification import Campaigns, Measuring, search_and_verify, verify
+
+# Module -> names, imported on first use.
+_PUBLIC = {
+    "latcast.models.accuracy": (
+        "AccuracyModel",
+        "CallableAccuracy",
+        "DistilledOFA",
+        "EnsembleAccuracy",
+        "TableAccuracy",
+        "accuracy_model",
+        "as_accuracy_model",
+        "train_accuracy",
+    ),
+    "latcast.search._base": ("Goals", "Method"),
+    "latcast.search._search": ("METHODS", "Progress", "search"),
+    "latcast.search.exhaustive": ("Exhaustive", "Random"),
+    "latcast.search.front": ("Evaluated",),
+    "latcast.search.interop": ("ExpectedLatency", "as_pymoo_problem", "optuna_objective"),
+    "latcast.search.memetic": ("Memetic",),
+    "latcast.search.nsga2": ("NSGA2",),
+    "latcast.search.problem": ("InfeasibleError", "Problem"),
+    "latcast.search.result": ("Front", "SearchRecord", "SearchResult"),
+    "latcast.search.verification": ("Campaigns", "Measuring", "search_and_verify", "verify"),
+}
+_MODULES = {name: module for module, names in _PUBLIC.items() for name in names}
 
 __all__ = [
     "METHODS",
@@ -42,7 +66,7 @@ __all__ = [
     "Campaigns",
     "DistilledOFA",
     "EnsembleAccuracy",
-    "Evolution",
+    "Evaluated",
     "Exhaustive",
     "ExpectedLatency",
     "Front",
@@ -68,28 +92,18 @@ __all__ = [
 ]
 
 
-# What needs other packages, or the whole of measuring, is imported on first use.
-_LATER = {
-    "ExpectedLatency": ".interop",
-    "as_pymoo_problem": ".interop",
-    "optuna_objective": ".interop",
-    "Campaigns": ".verification",
-    "Measuring": ".verification",
-    "search_and_verify": ".verification",
-    "verify": ".verification",
-}
-
-
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(import_module(_LATER[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
 
 
 class _CallableModule(ModuleType):
     # The package and its main function share the public name `latcast.search`; importing the
     # package binds that name to the module, so the module itself has to answer the call.
     def __call__(self, *args: Any, **kwargs: Any) -> SearchResult:
+        from ._search import search
+
         return search(*args, **kwargs)
 
 

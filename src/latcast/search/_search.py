@@ -13,33 +13,32 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._names import unknown_name
+from latcast._registry import Registry
 from latcast.models import Predictor
 from latcast.spaces import Archs, SearchSpace
-from latcast.spaces import space as find_space
 
-from . import _checkpoint
-from ._archive import Archive
-from ._budgets import parse_budgets, parse_limits
-from ._confidence import ConfidentBound
-from ._counting import counted
-from ._evolution import Evolution
-from ._exhaustive import Exhaustive, Random, count
-from ._feasible import check_feasible
-from ._goals import find_goals
-from ._memetic import Memetic
-from ._method import Method
-from ._models import AnyAccuracy, Latency, find_accuracy, find_candidates, find_predictors
-from ._nsga2 import NSGA2
-from ._problem import MAX_NETWORKS, Floats, Problem, StopSearch
-from ._restriction import restriction
-from ._result import Front, SearchResult, by_target
+from . import checkpoint as checkpoints
+from ._base import Method, find_goals
+from .confidence import ConfidentBound
+from .exhaustive import Exhaustive, Random, count
+from .feasibility import check_feasible
+from .front import Floats
+from .memetic import Memetic
+from .nsga2 import NSGA2
+from .problem import MAX_NETWORKS, Problem, StopSearch
+from .request import AnyAccuracy, Budgets, Latency, Request
+from .result import Front, SearchResult, by_target, intervals_of
 
-METHODS: Mapping[str, type[Method]] = {
-    m.name: m for m in (Exhaustive, Memetic, Evolution, NSGA2, Random)
-}
-"""Name -> how to search."""
+METHODS: Registry[Any] = Registry(
+    "method", "latcast.methods", type, {m.name: m for m in (Exhaustive, Memetic, NSGA2, Random)}
+)
+"""Classes of :class:`Method` by name. A user adds to them by ``METHODS.register(name, cls)``, or by
+an entry point of the group ``latcast.methods``."""
 
+# A search that is killed loses at most so much; a checkpoint of 100,000 evaluations is written in
+# a small part of it.
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
+# Networks whose latencies and accuracies tell whether models have changed since a checkpoint.
 _FINGERPRINTED = 64
 
 
@@ -67,7 +66,7 @@ def search(
     space: str | SearchSpace,
     *,
     latency: Latency | Sequence[Latency],
-    max_latency_ms: float | Sequence[float] | Sequence[Sequence[float]] | None = None,
+    max_latency_ms: Budgets | None = None,
     accuracy: AnyAccuracy | None = None,
     confidence: float | None = None,
     max_macs: float | None = None,
@@ -90,33 +89,28 @@ def search(
 
     Args:
         space: search space or its name.
-        latency: predictor, a model file, or the name of a shipped model; several of them for
-            several targets at once.
+        latency: predictor, model file, or name of a shipped model; one for each target.
         max_latency_ms: one budget or several, in ms. On several targets a budget has a number for
             each, in their order: ``(20, 5)``, or ``[(20, 5), (30, 8)]``. Without budgets the
             result holds the networks of the front.
-        accuracy: accuracy model, its name or file, a CSV of architectures with accuracies, or a
-            function of a batch of architectures; several of them are an ensemble; by default the
-            shipped one for the space. Of a CSV only its architectures are searched.
-        confidence: keep budgets with this probability, on all targets at once, instead of by the
-            prediction alone. The accuracy model is asked for some 2,000 networks more, to know
-            what is usual.
-        max_macs: most multiply-accumulates of one sample.
-        max_params: most parameters.
-        max_activation_bytes: most memory of the activations of one sample that are alive at the
-            same time.
-        restrict: gene -> values to search among; in any case the search keeps to those that all
-            predictors were trained on, and to the accuracy model's resolutions.
+        accuracy: accuracy model, its name or file, a CSV of architectures with accuracies (only
+            these are searched), or a function of a batch of architectures; several of them are an
+            ensemble; by default the shipped one for the space.
+        confidence: meet budgets with this probability, on all targets at once, instead of by the
+            prediction alone. The accuracy model is asked for some 2,000 networks more.
+        max_macs: of one sample.
+        max_params: in the whole network.
+        max_activation_bytes: of the activations of one sample that are alive at the same time.
+        restrict: gene -> values to search among; in any case only those that all predictors were
+            trained on, and the accuracy model's resolutions.
         candidates: the only networks to choose from; by default all of the space.
         method: a name in :data:`METHODS`, a :class:`Method` with settings of your own, or
             ``auto``: exhaustive where the space is small, memetic elsewhere.
         evaluations: networks that are evaluated at most, instead of the method's setting.
         seed: the same seed gives the same result, unless time ends the search.
         coverage: of the intervals in the result.
-        time_limit_s: end the search after so many seconds; it looks at the clock whenever 512
-            networks have been evaluated.
-        checkpoint: file in which the search is kept between two steps every few seconds, and as of
-            its last whole step at its end.
+        time_limit_s: end the search then; the clock is looked at every 512 networks.
+        checkpoint: file that keeps the search every few seconds, and at its end.
         resume: go on from the checkpoint.
         progress: called whenever some networks have been evaluated.
 
@@ -128,40 +122,22 @@ def search(
         FileNotFoundError: there is no checkpoint to resume.
     """
     start = time.monotonic()
+    _check_numbers(coverage, time_limit_s)
+    asked = Request.of(
+        space, latency, accuracy, max_latency_ms, confidence=confidence, restrict=restrict,
+        candidates=candidates, max_macs=max_macs, max_params=max_params,
+        max_activation_bytes=max_activation_bytes,
+    )  # fmt: skip
+    run = _Run(asked, confidence, method, evaluations, seed, start)
+    run.keep(checkpoint, resume=resume)
+    return run.result(run.run(time_limit_s, progress), coverage)
+
+
+def _check_numbers(coverage: float, time_limit_s: float | None) -> None:
     if not 0 < coverage < 1:
         raise ValueError(f"coverage must be between 0 and 1, such as 0.9; got {coverage}")
     if time_limit_s is not None and not time_limit_s > 0:
         raise ValueError(f"time_limit_s must be positive; got {time_limit_s}")
-    the_space = find_space(space) if isinstance(space, str) else space
-    predictors = find_predictors(the_space, latency)
-    model = find_accuracy(the_space, accuracy)
-    budgets = parse_budgets(max_latency_ms, len(predictors))
-    limits = parse_limits(
-        max_macs=max_macs, max_params=max_params, max_activation_bytes=max_activation_bytes
-    )
-    allowed = restriction(the_space, predictors, model, restrict or {})
-    among = find_candidates(the_space, model, candidates, allowed)
-    problem = Problem(
-        the_space,
-        counted(the_space, predictors, model, confidence, allowed, among),
-        model,
-        limits=limits,
-        restrict=allowed,
-        ceiling_ms=budgets.max(axis=0) if len(budgets) else None,
-        candidates=among,
-        deadline_s=None if time_limit_s is None else start + time_limit_s,
-    )
-    known = check_feasible(problem, budgets, _verb(confidence))
-    chosen = find_method(method, problem, evaluations)
-    problem.most_evaluations = chosen.evaluations or None
-    run = _Run(problem, chosen, budgets, known, seed, start)
-    if checkpoint is not None:
-        question = _question(problem, budgets, confidence, chosen, seed)
-        run.keep(Path(checkpoint), question, resume=resume)
-    elif resume:
-        raise ValueError("to resume a search, name its checkpoint")
-    stopped = run.run(progress)
-    return _result(run, predictors, confidence, coverage, stopped)
 
 
 class _Run:
@@ -169,18 +145,24 @@ class _Run:
 
     def __init__(
         self,
-        problem: Problem,
-        method: Method,
-        budgets: Floats,
-        known: Archs,
+        asked: Request,
+        confidence: float | None,
+        method: str | Method,
+        evaluations: int | None,
         seed: int,
         start: float,
     ) -> None:
-        self.problem, self.method, self.budgets = problem, method, budgets
-        self._start = start
+        self._asked, self._confidence, self._seed = asked, confidence, seed
+        self._begun = self._start = start
+        self._problem = problem = asked.problem
+        verb = "takes" if confidence is None else f"stays, with a confidence of {confidence}, below"
+        known = check_feasible(problem, asked.budgets_ms, verb)
+        self._method = find_method(method, problem, evaluations)
+        problem.max_evaluations = self._method.evaluations or None
         problem.admit(known)
         self._rng = np.random.default_rng(seed)
-        method.begin(problem, find_goals(problem, budgets, known, seed), known, self._rng)
+        goals = find_goals(problem, asked.budgets_ms, known, seed)
+        self._method.begin(problem, goals, known, self._rng)
         self._steps = 0
         self._is_done = False
         self._path: Path | None = None
@@ -193,30 +175,39 @@ class _Run:
         """Wall clock so far, that of earlier runs of a resumed search included."""
         return time.monotonic() - self._start
 
-    def keep(self, path: Path, question: Mapping[str, Any], *, resume: bool) -> None:
+    def keep(self, checkpoint: str | Path | None, *, resume: bool) -> None:
         """Keep the search in a file from now on, and go on from it if asked."""
-        self._path, self._question = path, question
+        if checkpoint is None:
+            if resume:
+                raise ValueError("to resume a search, name its checkpoint")
+            return
+        self._path = path = Path(checkpoint)
+        self._question = self._asks()
         if not resume:
             if path.exists():
                 raise ValueError(
                     f"{path} exists already: go on from it with resume, or name another file"
                 )
-            _checkpoint.write(path, question, self._snapshot)  # if it cannot be, say so now
+            checkpoints.write(path, self._question, self._snapshot)  # if it cannot be, say so now
             return
-        snapshot = _checkpoint.read(path, question, self.problem.archive)
-        _checkpoint.resume(snapshot, self.method, self.problem, self._rng)
+        snapshot = checkpoints.read(path, self._question, self._problem.archive)
+        checkpoints.resume(snapshot, self._method, self._problem, self._rng)
         self._start -= snapshot.seconds
         self._steps, self._is_done = snapshot.steps, snapshot.is_done
         self._snapshot = snapshot
 
-    def run(self, progress: Callable[[Progress], None] | None) -> str | None:
+    def run(
+        self, time_limit_s: float | None, progress: Callable[[Progress], None] | None
+    ) -> str | None:
         """Search; returns why it ended early, if it did."""
         stopped = None
+        if time_limit_s is not None:
+            self._problem.deadline_s = self._begun + time_limit_s
         if progress is not None:
-            self.problem.after_chunk = lambda: progress(self._progress())
+            self._problem.after_chunk = lambda: progress(self._progress())
         try:
             while not self._is_done:
-                self._is_done = not self.method.step()
+                self._is_done = not self._method.step()
                 self._steps += 1
                 self._snapshot = self._now()
                 self._write_sometimes()
@@ -225,36 +216,117 @@ class _Run:
         except KeyboardInterrupt:
             stopped = "interrupted"
         if self._path is not None:
-            _checkpoint.write(self._path, self._question, self._snapshot)
+            checkpoints.write(self._path, self._question, self._snapshot)
         return stopped
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the method had nothing more to do."""
-        return self._is_done
+    def result(self, stopped: str | None, coverage: float) -> SearchResult:
+        """What has been found, with intervals of a coverage.
 
-    def _now(self) -> _checkpoint.Snapshot:
-        return _checkpoint.Snapshot.of(
-            self.method, self.problem, self._rng, self._steps, self.seconds, is_done=self._is_done
+        Args:
+            stopped: what :meth:`run` returned.
+            coverage: between 0 and 1.
+        """
+        problem, archive, predictors = self._problem, self._problem.archive, self._asked.predictors
+        front = Front(
+            archive.archs,
+            archive.accuracy,
+            problem.accuracy.uncertainty(archive.archs),
+            by_target([p.predict(archive.archs) for p in predictors]),
+            by_target(list(archive.ms.T)),
         )
+        budgets = self._asked.budgets_ms
+        if len(budgets):
+            picked = [archive.best_within(b) for b in budgets]
+            rows = np.array([r for r in picked if r is not None], dtype=np.intp)
+        else:
+            rows = np.arange(len(archive))
+            budgets = np.full((len(rows), len(predictors)), np.inf)
+        archs = archive.archs[rows]
+        lower, upper = intervals_of(predictors, archs, coverage)
+        p_within = None
+        if lower is not None and np.isfinite(budgets).all():
+            both = zip(predictors, budgets.T, strict=True)
+            p_within = by_target([self._p_within(p, archs, ms) for p, ms in both])
+        return SearchResult(
+            archs=archs,
+            max_latency_ms=by_target(list(budgets.T)),
+            accuracy=front.accuracy[rows],
+            accuracy_std=None if front.accuracy_std is None else front.accuracy_std[rows],
+            latency_ms=front.latency_ms[rows],
+            lower_ms=lower,
+            upper_ms=upper,
+            coverage=coverage,
+            p_within_budget=p_within,
+            confidence=self._confidence,
+            front=front,
+            predictors=predictors,
+            method=self._method.name,
+            is_exact=self._method.is_exact and self._is_done,
+            stopped=stopped,
+            evaluations=problem.evaluations,
+            seconds=self.seconds,
+        )
+
+    def _p_within(self, predictor: Predictor, archs: Archs, budget_ms: Floats) -> Floats:
+        """P(within budget) of networks that were picked, shape (n,)."""
+        problem = self._problem
+        bound = ConfidentBound.of(
+            problem.space, predictor, problem.accuracy, 0.5, problem.restrict,
+            candidates=problem.candidates,
+        )  # fmt: skip
+        return bound.p_within(archs, budget_ms)
+
+    def _now(self) -> checkpoints.Snapshot:
+        return checkpoints.Snapshot.of(
+            self._method, self._problem, self._rng, self._steps, self.seconds,
+            is_done=self._is_done,
+        )  # fmt: skip
 
     def _write_sometimes(self) -> None:
         if self._path is None or time.monotonic() < self._written + SECONDS_BETWEEN_CHECKPOINTS:
             return
-        _checkpoint.write(self._path, self._question, self._snapshot)
+        checkpoints.write(self._path, self._question, self._snapshot)
         self._written = time.monotonic()
 
     def _progress(self) -> Progress:
-        archive, problem = self.problem.archive, self.problem
-        budgets = self.budgets if len(self.budgets) else archive.ceiling_ms[None]
-        rows = [archive.best_within(b) for b in budgets]
+        archive, problem, budgets = self._problem.archive, self._problem, self._asked.budgets_ms
+        rows = [archive.best_within(b) for b in (budgets if len(budgets) else [archive.ceiling_ms])]
         best = np.array([np.nan if r is None else archive.accuracy[r] for r in rows])
-        total = problem.most_evaluations or count(problem)
+        total = problem.max_evaluations or count(problem)
         return Progress(problem.evaluations, total, best, len(archive), self.seconds)
 
+    def _asks(self) -> dict[str, Any]:
+        """What makes two searches the same, whatever their evaluations (JSON-able)."""
+        problem, method = self._problem, self._method
+        settings = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in method.settings().items()
+            if name != "evaluations"
+        }
+        sample = problem.candidates
+        if sample is None:
+            sample = problem.space.sample(_FINGERPRINTED, 0, restrict=problem.restrict)
+        sample = sample[:_FINGERPRINTED]
+        accuracy = problem.accuracy.predict(sample)
+        among = problem.candidates
+        return {
+            "space": problem.space.name,
+            "targets": [latency.name for latency in problem.latencies],
+            "max_latency_ms": self._asked.budgets_ms.tolist(),
+            "confidence": self._confidence,
+            "limits": problem.limits,
+            "restrict": {k: list(map(int, v)) for k, v in problem.restrict.items()},
+            "candidates": None if among is None else _digest(among.genes),
+            "accuracy_model": problem.accuracy.name,
+            "models": _digest(problem.ms(sample, accuracy), accuracy),
+            "method": method.name,
+            "settings": settings,
+            "seed": self._seed,
+        }
 
-def _verb(confidence: float | None) -> str:
-    return "takes" if confidence is None else f"stays, with a confidence of {confidence}, below"
+
+def _digest(*arrays: npt.NDArray[Any]) -> str:
+    return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
 
 
 def find_method(method: str | Method, problem: Problem, evaluations: int | None) -> Method:
@@ -265,12 +337,10 @@ def find_method(method: str | Method, problem: Problem, evaluations: int | None)
             than one evaluation.
     """
     if isinstance(method, str):
-        if method not in (*METHODS, "auto"):
-            raise ValueError(unknown_name("method", method, [*METHODS, "auto"]))
         most = MAX_NETWORKS if evaluations is None else min(evaluations, MAX_NETWORKS)
         is_small = problem.candidates is not None or count(problem) <= most
         name = ("exhaustive" if is_small else "memetic") if method == "auto" else method
-        method = METHODS[name]()
+        method = _named(name)
     if problem.candidates is not None and not method.is_exact:
         raise ValueError(
             f"the method {method.name} makes networks of its own; among candidates only "
@@ -283,101 +353,10 @@ def find_method(method: str | Method, problem: Problem, evaluations: int | None)
     return replace(method, evaluations=evaluations)  # type: ignore[type-var]
 
 
-def _question(
-    problem: Problem, budgets: Floats, confidence: float | None, method: Method, seed: int
-) -> dict[str, Any]:
-    """What makes two searches the same, whatever their evaluations."""
-    settings = {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in method.settings().items()
-        if name != "evaluations"
-    }
-    sample = problem.candidates
-    if sample is None:
-        sample = problem.space.sample(_FINGERPRINTED, 0, restrict=problem.restrict)
-    sample = sample[:_FINGERPRINTED]
-    accuracy = problem.accuracy.predict(sample)
-    return {
-        "space": problem.space.name,
-        "targets": [latency.name for latency in problem.latencies],
-        "max_latency_ms": budgets.tolist(),
-        "confidence": confidence,
-        "limits": problem.limits,
-        "restrict": {k: list(map(int, v)) for k, v in problem.restrict.items()},
-        "candidates": None if problem.candidates is None else _digest(problem.candidates.genes),
-        "accuracy_model": problem.accuracy.name,
-        "models": _digest(problem.ms(sample, accuracy), accuracy),
-        "method": method.name,
-        "settings": settings,
-        "seed": seed,
-    }
-
-
-def _digest(*arrays: npt.NDArray[Any]) -> str:
-    return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
-
-
-def _result(
-    run: _Run,
-    predictors: Sequence[Predictor],
-    confidence: float | None,
-    coverage: float,
-    stopped: str | None,
-) -> SearchResult:
-    problem, archive = run.problem, run.problem.archive
-    front = _front(problem, archive, predictors)
-    budgets = run.budgets
-    if len(budgets):
-        picked = [archive.best_within(b) for b in budgets]
-        rows = np.array([r for r in picked if r is not None], dtype=np.intp)
-    else:
-        rows = np.arange(len(archive))
-        budgets = np.full((len(rows), len(predictors)), np.inf)
-    archs = archive.archs[rows]
-    lower = upper = kept = None
-    if all(p.covers(coverage) for p in predictors):
-        intervals = [p.predict_interval(archs, coverage) for p in predictors]
-        lower, upper = by_target([i[0] for i in intervals]), by_target([i[1] for i in intervals])
-        if np.isfinite(budgets).all():
-            kept = by_target(
-                [_kept(problem, p, archs, b) for p, b in zip(predictors, budgets.T, strict=True)]
-            )
-    return SearchResult(
-        archs,
-        by_target(list(budgets.T)),
-        front.accuracy[rows],
-        None if front.accuracy_std is None else front.accuracy_std[rows],
-        front.latency_ms[rows],
-        lower,
-        upper,
-        coverage,
-        kept,
-        confidence,
-        front,
-        tuple(predictors),
-        run.method.name,
-        run.method.is_exact and run.is_done,
-        stopped,
-        problem.evaluations,
-        run.seconds,
-    )
-
-
-def _kept(problem: Problem, predictor: Predictor, archs: Archs, budget_ms: Floats) -> Floats:
-    """Probability that what was picked keeps its budget, shape (n,)."""
-    bound = ConfidentBound.of(
-        problem.space, predictor, problem.accuracy, 0.5, problem.restrict,
-        candidates=problem.candidates,
-    )  # fmt: skip
-    return bound.kept(archs, budget_ms)
-
-
-def _front(problem: Problem, archive: Archive, predictors: Sequence[Predictor]) -> Front:
-    archs = archive.archs
-    return Front(
-        archs,
-        archive.accuracy,
-        problem.accuracy.uncertainty(archs),
-        by_target([p.predict(archs) for p in predictors]),
-        by_target(list(archive.ms.T)),
-    )
+def _named(name: str) -> Method:
+    if name not in (names := METHODS.names()):
+        raise ValueError(unknown_name("method", name, [*names, "auto"]))
+    made = METHODS.get(name)()
+    if not isinstance(made, Method):
+        raise TypeError(f"the method {name!r} must be a latcast.search.Method; got {made!r}")
+    return made

@@ -14,7 +14,7 @@ from latcast.data import LatencyDataset
 from latcast.devices import Target
 from latcast.models import MLP, PREDICTORS, LookupTable, Predictor
 from latcast.search.interop import _terms
-from latcast.search.interop._terms import terms_of
+from latcast.search.interop._terms import Variables, terms_of
 from latcast.spaces import Archs, SearchSpace, space, space_names
 
 torch = pytest.importorskip("torch", reason="the expected latency is a PyTorch module")
@@ -186,7 +186,7 @@ def test_with_a_depth_that_is_not_decided(get: Callable[[str, str], Predictor]) 
 def test_inputs_are_means_even_where_many_genes_decide(of_dead_code: Predictor) -> None:
     # Whether a block of a cell is dead code is decided by all six edges.
     form, the_space = of_dead_code.form(), of_dead_code.space
-    terms = terms_of(form, the_space, the_space.choices())
+    terms = terms_of(form, Variables(the_space, tuple(the_space.choices())))
     assert max(len(t.genes) for t in terms) == 6
     module = ExpectedLatency(of_dead_code)
     p = _random(module, 1)
@@ -392,8 +392,8 @@ def test_what_probing_misses_is_noticed(
 def test_wrong_ms_are_noticed_beside_many_macs() -> None:
     predictor = latcast.load("rtx-2080-ti")
     form, the_space = predictor.form(), predictor.space
-    choices = the_space.choices(RESOLUTIONS)
-    terms, parts = terms_of(form, the_space, choices), _terms._parts(form, the_space)
+    variables = Variables(the_space, tuple(the_space.choices(RESOLUTIONS)))
+    terms, parts = terms_of(form, variables), _terms._parts(form, the_space)
     largest = _terms._summed(parts[0], the_space.sample(50, 0, restrict=RESOLUTIONS)).max(axis=0)
     assert largest.max() > 1e7 * largest[0]
     for column in range(len(largest)):
@@ -401,7 +401,7 @@ def test_wrong_ms_are_noticed_beside_many_macs() -> None:
         wrong[..., column] += 1e-3 * largest[column]
         off = [_terms.Term(terms[0].genes, wrong), *terms[1:]]
         with pytest.raises(ValueError, match="must depend on few genes each"):
-            _terms._check(off, parts, the_space, choices, np.random.default_rng(1))
+            _terms._check(off, parts, variables, np.random.default_rng(1))
 
 
 def test_too_many_genes_for_one_block(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ import latcast
 from latcast.models import Predictor
 from latcast.search import accuracy_model, interop
 from latcast.search.interop import as_pymoo_problem, optuna_objective
-from latcast.search.interop._objectives import Objectives
-from latcast.search.interop._pymoo import _problem_class
-from latcast.search.interop._variables import Variables
+from latcast.search.interop._terms import Variables
+from latcast.search.interop.optimizers import Objectives, _problem_class
+from latcast.search.request import Request
 from latcast.spaces import SearchSpace, space
 
 OFA = space("ofa-mobilenet-v3")
@@ -56,8 +56,9 @@ def test_indices_that_are_none() -> None:
 
 
 def _objectives(name: str, latency: Any, **options: Any) -> Objectives:
-    given = {"accuracy": None, "max_latency_ms": None, "confidence": None, "restrict": None}
-    return Objectives.of(name, latency, **(given | options))
+    return Objectives.of(
+        Request.of(name, latency, None, options.pop("max_latency_ms", None), **options)
+    )
 
 
 def test_values_are_those_of_the_models(note10: Predictor) -> None:
@@ -112,7 +113,7 @@ def test_errors(make: Callable[..., object], note10: Predictor) -> None:
             make(name, **{"latency": note10, **options})
 
     error("did you mean 'nasbench201'", "nasbench-201")
-    error("no model is called", latency="no-such")
+    error("no model or device is called", latency="no-such")
     error("it knows nothing of fbnet", "fbnet", accuracy="ofa-mobilenet-v3")
     error("a latency budget must be positive and finite; got -1", max_latency_ms=-1)
     error("must be one number of ms a target, 1 in all; got 2", max_latency_ms=[20, 25])

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from latcast._optional import require
 
-from ._optuna import optuna_objective
-from ._pymoo import as_pymoo_problem
+from .optimizers import as_pymoo_problem, optuna_objective
 
 if TYPE_CHECKING:
-    from ._differentiable import ExpectedLatency
+    from .expected_latency import ExpectedLatency
 
 __all__ = ["ExpectedLatency", "as_pymoo_problem", "optuna_objective"]
 
@@ -19,7 +18,7 @@ def __getattr__(name: str) -> Any:
     # A module class needs PyTorch to be defined at all.
     if name == "ExpectedLatency":
         require("torch", "torch", "the differentiable expected latency")
-        from ._differentiable import ExpectedLatency
+        from .expected_latency import ExpectedLatency
 
         return ExpectedLatency
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,14 +17,57 @@ from latcast.models import Form
 from latcast.spaces import Archs, SearchSpace
 
 Floats = npt.NDArray[np.float64]
-Choices = Sequence[npt.NDArray[np.uint8]]
 Slots = npt.NDArray[np.int32] | npt.NDArray[np.float32]
 
+# Networks in which every gene is changed, and networks whose sums are compared in the end. A
+# dependence that shows in 0.2 % of them (the rarest in NAS-Bench-201) is missed with a probability
+# of 0.03 %.
 PROBES = 4_096
-"""Networks in which every gene is changed, and networks whose sums are compared in the end. A
-dependence that shows in 0.2 % of them (the rarest in NAS-Bench-201) is missed with a probability of
-0.03 %."""
+# Rows of one table: bounds its memory; two or three genes decide on a block of the known spaces.
 MAX_COMBINATIONS = 100_000
+
+
+@dataclass(frozen=True)
+class Variables:
+    """One discrete variable a gene: the index of its choice.
+
+    Attributes:
+        space: whose genes they are.
+        choices: of every gene, the values that it may take, in order.
+    """
+
+    space: SearchSpace
+    choices: tuple[npt.NDArray[np.uint8], ...]
+
+    def archs(self, indices: npt.ArrayLike) -> Archs:
+        """The networks of indices into the choices, shape (n, genes).
+
+        Raises:
+            ValueError: the shape is wrong, or an index is no integer of its gene's range.
+        """
+        given = np.atleast_2d(np.asarray(indices))
+        counts = np.array([len(c) for c in self.choices])
+        if given.ndim != 2 or given.shape[1] != len(counts):
+            raise ValueError(
+                f"networks of {self.space.name} need {len(counts)} indices each; "
+                f"got an array of shape {given.shape}"
+            )
+        ok = (given >= 0) & (given < counts) & (given == np.floor(given))
+        if not ok.all():
+            row, column = np.argwhere(~ok)[0]
+            raise ValueError(
+                f"the index of {self.space.genes[column].name} must be a whole number from 0 to "
+                f"{counts[column] - 1}; got {given[row, column]}"
+            )
+        columns = zip(self.choices, given.T.astype(np.intp), strict=True)
+        return Archs(self.space, np.stack([c[column] for c, column in columns], axis=1))
+
+    def draw(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+        """Indices of random choices, shape (n, genes)."""
+        return rng.integers(0, [len(c) for c in self.choices], (n, len(self)), dtype=np.intp)
+
+    def __len__(self) -> int:
+        return len(self.choices)
 
 
 @dataclass(frozen=True)
@@ -55,29 +98,28 @@ class _Part:
     width: int
 
 
-def terms_of(form: Form, space: SearchSpace, choices: Choices) -> list[Term]:
+def terms_of(form: Form, variables: Variables) -> list[Term]:
     """Terms that add up to the inputs of ``form``.
 
     Args:
-        form: a prediction in the space whose block table ``space`` uses.
-        space: the space whose genes are meant.
-        choices: of every gene, the values that it may take.
+        form: a prediction in the space whose block table that of the variables uses.
+        variables: the genes that are meant, and the values that they may take.
 
     Raises:
         ValueError: a block depends on more genes than can be tabulated, or is unknown to the
             prediction.
     """
-    parts = _parts(form, space)
+    parts = _parts(form, variables.space)
     tables: dict[tuple[int, ...], list[Floats]] = {}
     widths = [part.width for part in parts]
     rng = np.random.default_rng(0)
     for n, part in enumerate(parts):
-        for genes, slots in _scopes(part, space, choices, rng).items():
-            table = _tabulate(part, slots, genes, space, choices)
+        for genes, slots in _scopes(part, variables, rng).items():
+            table = _tabulate(part, slots, genes, variables)
             place = [(0, 0)] * len(genes) + [(sum(widths[:n]), sum(widths[n + 1 :]))]
             tables.setdefault(genes, []).append(np.pad(table, place))
     terms = [Term(genes, np.sum(parts_of, axis=0)) for genes, parts_of in tables.items()]
-    _check(terms, parts, space, choices, rng)
+    _check(terms, parts, variables, rng)
     return terms
 
 
@@ -121,11 +163,12 @@ def _columns(width: int) -> Callable[[Slots, Sequence[int]], Floats]:
 
 
 def _scopes(
-    part: _Part, space: SearchSpace, choices: Choices, rng: np.random.Generator
+    part: _Part, variables: Variables, rng: np.random.Generator
 ) -> dict[tuple[int, ...], list[int]]:
     """Genes -> the slots that depend on just these."""
-    indices = _draw(choices, PROBES, rng)
-    before = part.slots(_archs(space, choices, indices))
+    choices = variables.choices
+    indices = variables.draw(PROBES, rng)
+    before = part.slots(variables.archs(indices))
     depends = np.zeros((before.shape[1], len(choices)), dtype=np.bool_)
     for gene, values in enumerate(choices):
         if len(values) == 1:
@@ -134,7 +177,7 @@ def _scopes(
         # Another choice, every one of them as likely.
         changed[:, gene] += rng.integers(1, len(values), PROBES)
         changed[:, gene] %= len(values)
-        after = part.slots(_archs(space, choices, changed))
+        after = part.slots(variables.archs(changed))
         depends[:, gene] = (after != before).any(axis=0)
     scopes: dict[tuple[int, ...], list[int]] = {}
     for slot, row in enumerate(depends):
@@ -144,19 +187,19 @@ def _scopes(
 
 
 def _tabulate(
-    part: _Part, slots: list[int], genes: tuple[int, ...], space: SearchSpace, choices: Choices
+    part: _Part, slots: list[int], genes: tuple[int, ...], variables: Variables
 ) -> Floats:
     """Sum over the slots for every combination of the genes that they depend on."""
-    shape = [len(choices[g]) for g in genes]
+    shape = [len(variables.choices[g]) for g in genes]
     count = prod(shape)
     if count > MAX_COMBINATIONS:
         raise ValueError(
             f"at most {MAX_COMBINATIONS:,} combinations of genes may decide on a block of "
-            f"{space.name}; got {count:,}: restrict the genes"
+            f"{variables.space.name}; got {count:,}: restrict the genes"
         )
-    indices = np.zeros((count, len(choices)), dtype=np.intp)
+    indices = np.zeros((count, len(variables)), dtype=np.intp)
     indices[:, list(genes)] = np.indices(shape).reshape(len(shape), count).T
-    archs = _archs(space, choices, indices)
+    archs = variables.archs(indices)
     total = part.total(part.slots(archs)[:, slots], slots)
     if np.isnan(total).any():
         _raise_unknown(part, archs[int(np.argmax(np.isnan(total).any(axis=1)))], slots)
@@ -174,37 +217,22 @@ def _raise_unknown(part: _Part, arch: Archs, slots: list[int]) -> None:
 
 
 def _check(
-    terms: list[Term],
-    parts: list[_Part],
-    space: SearchSpace,
-    choices: Choices,
-    rng: np.random.Generator,
+    terms: list[Term], parts: list[_Part], variables: Variables, rng: np.random.Generator
 ) -> None:
     """Compare the terms' sum with the inputs themselves."""
-    indices = _draw(choices, PROBES, rng)
-    archs = _archs(space, choices, indices)
+    indices = variables.draw(PROBES, rng)
+    archs = variables.archs(indices)
     found = sum(t.table[tuple(indices[:, g] for g in t.genes)] for t in terms)
     true = np.hstack([_summed(part, archs) for part in parts])
     # Of every input its own: MACs are ten million times the ms.
     largest = np.abs(true).max(axis=0)
     if not np.allclose(found, true, rtol=1e-9, atol=1e-9 * largest):
         raise ValueError(
-            f"blocks of {space.name} must depend on few genes each; some depend on genes that "
-            "hardly ever make a difference, which are not found by changing one at a time"
+            f"blocks of {variables.space.name} must depend on few genes each; some depend on genes "
+            "that hardly ever make a difference, which are not found by changing one at a time"
         )
 
 
 def _summed(part: _Part, archs: Archs) -> Floats:
     filled = part.slots(archs)
     return part.total(filled, range(filled.shape[1]))
-
-
-def _draw(choices: Choices, n: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Indices of random choices, shape (n, genes)."""
-    return rng.integers(0, [len(c) for c in choices], (n, len(choices)), dtype=np.intp)
-
-
-def _archs(space: SearchSpace, choices: Choices, indices: npt.NDArray[np.intp]) -> Archs:
-    """The networks of indices into the choices (n, genes)."""
-    columns = [c[column] for c, column in zip(choices, indices.T, strict=True)]
-    return Archs(space, np.stack(columns, axis=1))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from latcast.search._problem import InfeasibleError
-from latcast.search._result import SearchResult
+from latcast.search.problem import InfeasibleError
+from latcast.search.result import SearchResult
 from latcast.spaces import Archs
 
 from ._choice import Candidates

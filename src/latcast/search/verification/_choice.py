@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from latcast.models import Predictor
-from latcast.search._result import Front
+from latcast.search.result import Front
 from latcast.spaces import Archs
 
 from ._known import Floats, Known, Rows, best_within

@@ -12,7 +12,7 @@ import numpy as np
 from latcast.measure._results import UNSTABLE
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
-from latcast.search._result import interval_text
+from latcast.search.result import interval_text
 
 from ._verification import Verification, VerifiedResult
 

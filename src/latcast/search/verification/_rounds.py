@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from latcast.models import Predictor
-from latcast.search._problem import InfeasibleError
-from latcast.search._result import SearchResult
 from latcast.search._search import search
+from latcast.search.problem import InfeasibleError
+from latcast.search.result import SearchResult
 from latcast.spaces import Archs
 
 from ._answer import answer

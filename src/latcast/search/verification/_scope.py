@@ -12,12 +12,10 @@ import numpy.typing as npt
 from latcast.devices import Target
 from latcast.math.conformal import STUDENT_SCORES, max_level
 from latcast.models.accuracy import AccuracyModel
-from latcast.search._budgets import parse_limits
-from latcast.search._feasible import check_feasible
-from latcast.search._models import find_candidates
-from latcast.search._problem import LIMITS, Problem
-from latcast.search._restriction import restriction
 from latcast.search._search import find_method
+from latcast.search.feasibility import check_feasible
+from latcast.search.problem import LIMITS, Problem
+from latcast.search.request import find_candidates, parse_limits, restriction
 from latcast.spaces import Archs, SearchSpace
 
 from ._known import Floats, find

@@ -8,9 +8,8 @@ from typing import Any
 
 from latcast._names import unknown_name
 from latcast.devices import Device
-from latcast.search._budgets import parse_budgets
-from latcast.search._models import AnyAccuracy, find_accuracy
 from latcast.search._search import search
+from latcast.search.request import AnyAccuracy, find_accuracy, parse_budgets
 from latcast.spaces import SearchSpace
 from latcast.spaces import space as find_space
 

@@ -11,7 +11,7 @@ from latcast.data import LatencyDataset
 from latcast.devices import Device, Target
 from latcast.models import BaseModel, Predictor
 from latcast.models.design import CANDIDATES, suggest
-from latcast.search._restriction import restriction
+from latcast.search.request import restriction
 from latcast.spaces import Archs, SearchSpace
 
 from ._scope import Scope

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from latcast.data import LatencyDataset
 from latcast.models import Predictor
-from latcast.search._result import SearchResult
+from latcast.search.result import SearchResult
 from latcast.spaces import Archs
 
 from ._known import Floats, find

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from latcast.search._result import SearchResult
+from latcast.search.result import SearchResult
 
 from ._choice import FRONT, PICK, Candidates, spread
 from ._measuring import Measuring

@@ -13,9 +13,9 @@ import numpy as np
 from latcast._model_file import ModelFile, read_model, write_model
 from latcast.spaces import Archs
 
-from ._archive import Archive
-from ._method import Method, State
-from ._problem import Problem
+from ._base import Method, State
+from .front import Archive
+from .problem import Problem
 
 KIND = "search-checkpoint"
 

@@ -1,4 +1,4 @@
-"""Bounds that hold for what a search picks, not only for architectures picked at random.
+"""What counts against a budget: predictions, or bounds that hold for what a search picks.
 
 A calibrated bound holds for a random architecture. A search picks the most accurate of those whose
 prediction is within the budget, and a network is often among them because its latency was
@@ -26,26 +26,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from numpy.polynomial import Polynomial
 
 from latcast.models import Predictor
 from latcast.models.accuracy import AccuracyModel
 from latcast.spaces import Archs, SearchSpace
 
-from ._sampling import small_to_large
+from .front import Floats
+from .problem import Counted, small_to_large
 
-Floats = npt.NDArray[np.float64]
-
+# The constants of the correction were chosen with the data of docs/results/confidence.txt in sight.
+# Random networks that show how accuracy goes with latency: 80 in each bin, so that the quantile one
+# deviation above the median rests on a dozen of them.
 SAMPLES = 2_000
 BINS = 25
+# Accuracy grows with the logarithm of latency and levels off: a cubic follows that.
 DEGREE = 3
-LEAST_DEVIATION = 0.05
-MOST_CORRELATION = 0.9
+# Share of the deviation of all accuracies that the one at a given latency is not below: keeps z
+# finite where a bin happens to hold equal accuracies.
+MIN_DEVIATION = 0.05
+# Where the trend is steep and predictions are poor, the formula of rho goes beyond 1.
+MAX_CORRELATION = 0.9
+# Correlation of errors with the accuracy at a given prediction, as predictors show it on public
+# targets where chance explains none (0 to 0.15), those of docs/results/confidence.txt among them.
 MISFIT = 0.1
-"""Correlation of errors with the accuracy at a given prediction, as predictors show it on public
-targets where chance explains none (0 to 0.15); those of `docs/results/confidence.txt` are among
-them."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,14 @@ class Trend:
         typical: median accuracy of a log prediction.
         deviation: likewise, of the accuracies above the median; the lower half is of no concern,
             where spaces have networks that cannot be trained.
-        least_deviation: a floor for it.
+        min_deviation: a floor for it.
     """
 
     low_log_ms: float
     high_log_ms: float
     typical: Polynomial
     deviation: Polynomial
-    least_deviation: float
+    min_deviation: float
 
     @classmethod
     def of(cls, predicted_ms: Floats, accuracy: Floats) -> Trend:
@@ -81,13 +85,13 @@ class Trend:
             if degree
             else Polynomial([float((upper - middle).mean())])
         )
-        least = LEAST_DEVIATION * float(np.std(accuracy)) + float(np.finfo(np.float64).tiny)
-        return cls(float(x[0]), float(x[-1]), typical, deviation, least)
+        floor = MIN_DEVIATION * float(np.std(accuracy)) + float(np.finfo(np.float64).tiny)
+        return cls(float(x[0]), float(x[-1]), typical, deviation, floor)
 
     def at(self, predicted_ms: Floats) -> tuple[Floats, Floats, Floats]:
         """Median accuracy, its deviation, and its slope per ms (at least 0), each (n,)."""
         x = np.clip(np.log(predicted_ms), self.low_log_ms, self.high_log_ms)
-        deviation = np.maximum(self.deviation(x), self.least_deviation)
+        deviation = np.maximum(self.deviation(x), self.min_deviation)
         slope = np.maximum(self.typical.deriv()(x), 0.0) / predicted_ms
         return self.typical(x), deviation, slope
 
@@ -183,11 +187,72 @@ class ConfidentBound:
         typical, deviation, slope = self.trend.at(predicted_ms)
         error = self.latency.calibration.deviation_ms(predicted_ms)
         z = np.maximum(accuracy - typical, 0.0) / deviation
-        chance = np.minimum(slope * error / deviation, MOST_CORRELATION)
+        chance = np.minimum(slope * error / deviation, MAX_CORRELATION)
         return np.asarray(np.hypot(chance, MISFIT) * error * z, dtype=np.float64)
 
-    def kept(self, archs: Archs, budget_ms: Floats | float) -> Floats:
-        """Probability that the true latency keeps a budget, for networks that were picked, (n,)."""
+    def p_within(self, archs: Archs, budget_ms: Floats | float) -> Floats:
+        """P(within budget) of the true latencies of networks that were picked, shape (n,)."""
         predicted = self.latency.predict(archs)
         room = budget_ms - self.correction(predicted, self.accuracy.predict(archs))
         return self.latency.calibration.probability_below(predicted, room)
+
+
+class Predicted:
+    """The prediction itself counts: about every second winner exceeds its budget."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.name = str(predictor.target)
+        self._predictor = predictor
+
+    def counted_ms(self, archs: Archs, accuracy: Floats | None = None) -> Floats:
+        """Predicted milliseconds, shape (n,)."""
+        return self._predictor.predict(archs)
+
+    def least_ms(self, archs: Archs) -> Floats:
+        """The same."""
+        return self._predictor.predict(archs)
+
+
+class UpperBound:
+    """A bound counts that the true latency of what a search picks stays below."""
+
+    def __init__(self, bound: ConfidentBound) -> None:
+        self.name = str(bound.latency.target)
+        self._bound = bound
+
+    def counted_ms(self, archs: Archs, accuracy: Floats | None = None) -> Floats:
+        """Upper bounds in milliseconds, shape (n,)."""
+        if accuracy is None:
+            return self._bound.bound_ms(archs)
+        return self._bound.bound_of(self._bound.latency.predict(archs), accuracy)
+
+    def least_ms(self, archs: Archs) -> Floats:
+        """The bounds of random networks, shape (n,)."""
+        return self._bound.uncorrected(self._bound.latency.predict(archs))
+
+
+def counted(
+    space: SearchSpace,
+    predictors: Sequence[Predictor],
+    accuracy: AccuracyModel,
+    confidence: float | None,
+    restrict: Mapping[str, Sequence[int]],
+    candidates: Archs | None = None,
+) -> list[Counted]:
+    """What counts as latency on every target.
+
+    That all budgets are kept at once with a confidence follows from each being kept with a
+    higher one (Bonferroni's inequality).
+
+    Raises:
+        ValueError: a confidence that is not between 0 and 1, or too little calibration for it.
+    """
+    if confidence is None:
+        return [Predicted(p) for p in predictors]
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, such as 0.9; got {confidence}")
+    each = 1 - (1 - confidence) / len(predictors)
+    return [
+        UpperBound(ConfidentBound.of(space, p, accuracy, each, restrict, candidates=candidates))
+        for p in predictors
+    ]

@@ -19,15 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from latcast.models import Form, Predictor
-from latcast.search._models import find_predictors
-from latcast.search._restriction import restriction
+from latcast.search.request import find_predictors, restriction
 from latcast.spaces import SearchSpace
 
-from ._terms import Term, terms_of
-from ._variables import Variables
+from ._terms import Term, Variables, terms_of
 
+# By which probabilities may miss 1, or 0 from below: half precision rounds that much, and finite
+# differences of a check of gradients step over the edge.
 SUM_TOLERANCE = 0.02
-"""By which probabilities may miss 1, or 0 from below: half precision, and who checks gradients."""
 
 
 class ExpectedLatency(nn.Module):
@@ -151,7 +150,7 @@ class _FormModule(nn.Module):
 
     def __init__(self, form: Form, variables: Variables) -> None:
         super().__init__()
-        terms = terms_of(form, variables.space, variables.choices)
+        terms = terms_of(form, variables)
         # Inputs as different as MACs and ms would not fit single precision.
         scale = _scale(terms, len(form.linear))
         alike: dict[tuple[int, ...], list[Term]] = {}

@@ -1,20 +1,86 @@
-"""Whether limits can be kept at all, found out before a search begins."""
+"""Whether limits can be kept at all, found out before a search begins by walking to neighbours."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from latcast.spaces import Archs
 
-from ._neighbours import Changes
-from ._problem import MAX_NETWORKS, Floats, InfeasibleError, Problem
+from .front import Floats
+from .problem import MAX_NETWORKS, InfeasibleError, Problem
 
+Genes = npt.NDArray[np.uint8]
+Positions = npt.NDArray[np.intp]
+
+# A walk begins at the nearest of so many random networks and the smallest one: asking for what no
+# network can keep is refused within 0.04 s (docs/results/search.txt).
 RANDOM_STARTS = 2_000
+# Networks that are compared at once: bounds the memory, changes no result.
 _CHUNK = 50_000
+# With a confidence, accuracies are asked for of so many of the nearest networks at a time.
 _ASKED_AT_ONCE = 16
+
+
+@lru_cache(maxsize=256)
+def _triangle(n: int) -> tuple[Positions, Positions]:
+    """Both positions of all pairs of n things, shape (n (n - 1) / 2,) each."""
+    first, second = np.triu_indices(n, 1)
+    return first, second
+
+
+class Changes:
+    """The changes of one gene that change a network.
+
+    Args:
+        arch: one network (a batch of one).
+        choices: values that every gene may take.
+
+    Attributes:
+        columns: gene of every change, shape (changes,).
+        values: its new value, shape (changes,).
+    """
+
+    def __init__(self, arch: Archs, choices: Sequence[Genes]) -> None:
+        self._arch = arch
+        genes = arch.genes[0]
+        columns = np.repeat(np.arange(len(choices)), [len(c) for c in choices])
+        values = np.concatenate(list(choices))
+        active = arch.space.canonical_genes(arch.genes)[0] != 0
+        kept = active[columns] & (values != genes[columns])
+        self.columns: Positions = columns[kept]
+        self.values: Genes = values[kept]
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def singly(self) -> Archs:
+        """The networks with one of the changes each."""
+        return self.made(np.arange(len(self))[:, None])
+
+    def pairs(self, among: Positions | None = None) -> Positions:
+        """Two changes of different genes each, shape (pairs, 2).
+
+        Args:
+            among: the changes to pair; all of them by default.
+        """
+        first, second = _triangle(len(self) if among is None else len(among))
+        if among is not None:
+            first, second = among[first], among[second]
+        different = np.flatnonzero(self.columns[first] != self.columns[second])
+        return np.stack([first[different], second[different]], axis=1)
+
+    def made(self, changes: Positions) -> Archs:
+        """The networks with the changes of every row of ``changes`` (n, changes a network)."""
+        genes = np.repeat(self._arch.genes, len(changes), axis=0)
+        rows = np.arange(len(changes))
+        for change in changes.T:
+            genes[rows, self.columns[change]] = self.values[change]
+        return Archs._trusted(self._arch.space, genes)
 
 
 def check_feasible(problem: Problem, budgets_ms: Floats, counted: str = "takes") -> Archs:
@@ -84,9 +150,8 @@ def _best(problem: Problem, batches: Iterator[Archs], goal_ms: Floats) -> Archs:
     """
     best, best_key = None, (np.inf, np.inf)
     for archs in batches:
-        least = np.stack([x.least_ms(archs) for x in problem.latencies], axis=1)
         excess = problem.excess(archs)
-        violation, speed = _key(least, excess, goal_ms)
+        violation, speed = _key(problem.least_ms(archs), excess, goal_ms)
         order = np.lexsort((speed, violation))
         for start in range(0, len(order), _ASKED_AT_ONCE):
             rows = order[start : start + _ASKED_AT_ONCE]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +12,17 @@ import numpy.typing as npt
 from latcast.models.accuracy import AccuracyModel, checked_accuracies
 from latcast.spaces import Archs, SearchSpace
 
-from ._archive import Archive
-from ._counting import Counted
+from .front import Archive, Evaluated, Floats
 
-Floats = npt.NDArray[np.float64]
-
+# Spaces of up to so many networks are enumerated: the exact front then costs no more than five
+# searches by the default method do.
 MAX_NETWORKS = 500_000
-"""Spaces of up to so many networks are enumerated."""
+# Networks that are evaluated between two looks at the clock: always as many, for results depend on
+# it by rounding.
 CHUNK = 512
-"""Networks that are evaluated between two looks at the clock: always as many, for results depend
-on it by rounding."""
+# Log odds of a gene's last choice against its first, at most (20 to 1): a few hundred networks then
+# reach from nearly the smallest to nearly the largest, and the middle is not left out.
+MAX_TILT = 3.0
 
 LIMITS: Mapping[str, str] = {
     "max_macs": "macs",
@@ -39,47 +40,25 @@ class StopSearch(Exception):  # noqa: N818  # no error: the search ends with wha
     """A search is out of time or evaluations; what was evaluated before is in the archive."""
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """Networks with what a search knows of them.
+class Counted(Protocol):
+    """The milliseconds of networks that count against a budget on one target.
 
     Attributes:
-        archs: n networks.
-        accuracy: shape (n,).
-        ms: what counts against the budgets of every target, shape (n, targets).
-        excess: how far limits on costs are exceeded, in shares of the limits, summed; 0 within
-            all of them; shape (n,).
+        name: of the target, for messages.
     """
 
-    archs: Archs
-    accuracy: Floats
-    ms: Floats
-    excess: Floats
+    name: str
 
-    def __len__(self) -> int:
-        return len(self.archs)
-
-    def __getitem__(self, rows: npt.NDArray[np.intp]) -> Evaluated:
-        return Evaluated(self.archs[rows], self.accuracy[rows], self.ms[rows], self.excess[rows])
-
-    def join(self, *others: Evaluated) -> Evaluated:
-        """These networks followed by others."""
-        parts = [self, *(o for o in others if len(o))]
-        return Evaluated(
-            self.archs.concatenate(*(p.archs for p in parts[1:])),
-            np.concatenate([p.accuracy for p in parts]),
-            np.concatenate([p.ms for p in parts]),
-            np.concatenate([p.excess for p in parts]),
-        )
-
-    def violation(self, goal_ms: Floats) -> Floats:
-        """How far limits and a goal are exceeded, in shares of them, summed; shape (n,).
+    def counted_ms(self, archs: Archs, accuracy: Floats | None = None) -> Floats:
+        """Milliseconds, shape (n,).
 
         Args:
-            goal_ms: ms of every target, shape (targets,) or (n, targets); infinite without one.
+            archs: n networks.
+            accuracy: of them, where it is known already, shape (n,).
         """
-        over: Floats = np.maximum(self.ms / goal_ms - 1.0, 0.0).sum(axis=1)
-        return over + self.excess
+
+    def least_ms(self, archs: Archs) -> Floats:
+        """What :meth:`counted_ms` is not below, told without any accuracy, shape (n,)."""
 
 
 class Problem:
@@ -93,13 +72,13 @@ class Problem:
         restrict: gene -> values to which the search is confined.
         ceiling_ms: of every target, above which a network is of no interest, shape (targets,).
         candidates: the only networks there are; None for all of the space.
-        evaluations: at most so many networks are evaluated; None: no such limit.
-        deadline_s: on :func:`time.monotonic`'s clock; None: no such limit.
 
     Attributes:
         archive: the front of all networks that were evaluated.
         evaluations: how many were.
-        after_chunk: called whenever some have been.
+        max_evaluations: at most so many networks are evaluated; None: no such limit.
+        deadline_s: on :func:`time.monotonic`'s clock; None: no such limit.
+        after_chunk: called whenever some networks have been evaluated.
     """
 
     def __init__(
@@ -112,8 +91,6 @@ class Problem:
         restrict: Mapping[str, Sequence[int]] | None = None,
         ceiling_ms: Floats | None = None,
         candidates: Archs | None = None,
-        evaluations: int | None = None,
-        deadline_s: float | None = None,
     ) -> None:
         self.space = space
         self.latencies = tuple(latencies)
@@ -122,8 +99,8 @@ class Problem:
         self.restrict = dict(restrict or {})
         self.choices = space.choices(self.restrict)
         self.candidates = candidates
-        self.most_evaluations = evaluations
-        self.deadline_s = deadline_s
+        self.max_evaluations: int | None = None
+        self.deadline_s: float | None = None
         self.evaluations = 0
         self.after_chunk: Callable[[], None] = lambda: None
         if ceiling_ms is None:
@@ -140,9 +117,12 @@ class Problem:
         start = 0
         while start < len(archs):
             part = archs[start : start + self._allowed()]
-            parts.append(self._evaluate_chunk(part))
             start += len(part)
-        return parts[0].join(*parts[1:]) if parts else self._chunk(archs)
+            parts.append(self._look_at(part))
+            self.evaluations += len(part)
+            self.archive = self.archive.with_best_of(parts[-1])
+            self.after_chunk()
+        return parts[0].join(*parts[1:]) if parts else self._look_at(archs)
 
     def front(self) -> Evaluated:
         """The archive's networks."""
@@ -151,28 +131,20 @@ class Problem:
 
     def admit(self, archs: Archs) -> None:
         """Let networks enter the archive that are not to be counted among the evaluations."""
-        found = self._chunk(archs)
-        self.archive = self.archive.with_best_of(archs, found.accuracy, found.ms, found.excess)
+        self.archive = self.archive.with_best_of(self._look_at(archs))
 
     def _allowed(self) -> int:
         """Networks of the next chunk."""
         if self.deadline_s is not None and self.evaluations and time.monotonic() > self.deadline_s:
             raise StopSearch("time")
-        if self.most_evaluations is None:
+        if self.max_evaluations is None:
             return CHUNK
-        left = self.most_evaluations - self.evaluations
+        left = self.max_evaluations - self.evaluations
         if left <= 0:
             raise StopSearch("evaluations")
         return min(CHUNK, left)
 
-    def _evaluate_chunk(self, archs: Archs) -> Evaluated:
-        found = self._chunk(archs)
-        self.evaluations += len(archs)
-        self.archive = self.archive.with_best_of(archs, found.accuracy, found.ms, found.excess)
-        self.after_chunk()
-        return found
-
-    def _chunk(self, archs: Archs) -> Evaluated:
+    def _look_at(self, archs: Archs) -> Evaluated:
         whose = f"accuracies of the model {self.accuracy.name!r}"
         accuracy = checked_accuracies(self.accuracy.predict(archs), len(archs), whose)
         return Evaluated(archs, accuracy, self.ms(archs, accuracy), self.excess(archs))
@@ -185,6 +157,10 @@ class Problem:
             accuracy: of them, where it is known already, shape (n,).
         """
         return np.stack([x.counted_ms(archs, accuracy) for x in self.latencies], axis=1)
+
+    def least_ms(self, archs: Archs) -> Floats:
+        """What :meth:`ms` is not below, told without any accuracy, shape (n, targets)."""
+        return np.stack([x.least_ms(archs) for x in self.latencies], axis=1)
 
     def excess(self, archs: Archs) -> Floats:
         """How far limits on costs are exceeded, in shares of the limits, summed; shape (n,)."""
@@ -200,3 +176,40 @@ class Problem:
             peak: Floats = self.space.gather(archs, values).max(axis=1, initial=0.0)
             return peak
         return self.space.block_sums(archs, values)
+
+    def between(self, small: Archs, n: int, rng: np.random.Generator) -> Archs:
+        """Random networks, each with another share of its genes taken from a small one.
+
+        Random networks alone hardly ever keep a tight budget.
+
+        Args:
+            small: networks of which the first is the small one.
+            n: how many to draw.
+            rng: of everything that chance decides.
+        """
+        random = self.space.sample(n, rng, restrict=self.restrict).genes
+        taken = rng.random(random.shape) < rng.random((n, 1))
+        return Archs._trusted(self.space, np.where(taken, small.genes[0], random))
+
+
+def small_to_large(
+    space: SearchSpace,
+    n: int,
+    rng: np.random.Generator,
+    restrict: Mapping[str, Sequence[int]] | None = None,
+) -> Archs:
+    """Random networks from small to large: drawn uniformly they would all be middle-sized.
+
+    Every network has a tilt of its own, by which the later choices of all its genes are favoured.
+    """
+    tilts = rng.uniform(-MAX_TILT, MAX_TILT, n)
+    columns = [choices[_tilted(len(choices), tilts, rng)] for choices in space.choices(restrict)]
+    return Archs(space, np.stack(columns, axis=1))
+
+
+def _tilted(choices: int, tilts: Floats, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Positions drawn with odds of exp(tilt) between last and first choice, shape (n,)."""
+    place = np.linspace(0.0, 1.0, choices)
+    # The largest of log odds plus Gumbel noise is a draw with these odds.
+    drawn = tilts[:, None] * place + rng.gumbel(size=(len(tilts), choices))
+    return np.asarray(drawn.argmax(axis=1), dtype=np.intp)

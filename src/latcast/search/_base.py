@@ -12,9 +12,16 @@ import numpy.typing as npt
 
 from latcast.spaces import Archs
 
-from ._problem import Floats, Problem
+from .front import Floats
+from .problem import Problem, small_to_large
 
 State = dict[str, npt.NDArray[Any]]
+
+# Goals besides the user's budgets find the rest of the front; each costs the memetic search a child
+# every few generations.
+GOALS_BETWEEN = 12
+# Networks that show how slow large ones are; only their maximum counts.
+GOALS_SAMPLE = 500
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Method(ABC):
 
     Lifecycle: a method is created with its settings; :meth:`begin` starts a search and may be
     called again for another one; then :meth:`step` is called until it returns False, or until
-    the problem stops the search by raising :class:`~latcast.search._problem.StopSearch` from
+    the problem stops the search by raising :class:`~latcast.search.problem.StopSearch` from
     within it. Whatever a method finds, it finds by calling ``problem.evaluate``, whose archive is
     the search's result: a method returns nothing.
 
@@ -87,23 +94,42 @@ class Method(ABC):
         """
 
 
-def check_settings(method: Method, **least: float) -> None:
+def check_settings(method: Method, **minima: float) -> None:
     """Make sure that settings are not below the least that makes sense.
 
     Raises:
         ValueError: naming the setting.
     """
-    for name, value in least.items():
+    for name, value in minima.items():
         given = getattr(method, name)
         if not given >= value:
             raise ValueError(f"{name} of {method.name} must be at least {value:g}; got {given}")
 
 
-def evaluated_state(prefix: str, found: Any) -> State:
-    """Arrays of evaluated networks (:class:`~latcast.search._problem.Evaluated`)."""
-    return {
-        f"{prefix}.genes": found.archs.genes,
-        f"{prefix}.accuracy": found.accuracy,
-        f"{prefix}.ms": found.ms,
-        f"{prefix}.excess": found.excess,
-    }
+def find_goals(problem: Problem, budgets_ms: Floats, known: Archs, seed: int) -> Goals:
+    """The budgets, and goals between the fastest network and the ceiling, for the whole front.
+
+    On one target goals are equally far apart. On several, half of them tighten the budgets of all
+    targets alike, half of them each by another amount.
+
+    Args:
+        problem: with its ceiling, infinite where no budget bounds the latency.
+        budgets_ms: shape (budgets, targets); may be empty.
+        known: networks of which the first is the fastest.
+        seed: of what chance decides.
+    """
+    rng = np.random.default_rng(seed)
+    ceiling = problem.archive.ceiling_ms
+    shares = np.repeat(np.linspace(0, 1, GOALS_BETWEEN + 1)[1:, None], len(ceiling), axis=1)
+    if len(ceiling) > 1:
+        shares[::2] = rng.random(shares[::2].shape)
+    sample = problem.candidates
+    if sample is None:
+        sample = small_to_large(problem.space, GOALS_SAMPLE, rng, problem.restrict)
+    # A budget far above all networks must not draw the goals away from where they are.
+    top = np.minimum(ceiling, problem.least_ms(sample).max(axis=0))
+    fastest = problem.ms(known[:1])[0]
+    goals = [budgets_ms, fastest + shares * np.maximum(top - fastest, 0.0)]
+    if not len(budgets_ms):
+        goals.append(ceiling[None])
+    return Goals(np.concatenate(goals), len(budgets_ms))

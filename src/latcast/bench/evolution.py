@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from latcast.search._base import Goals, Method, State, check_settings
+from latcast.search.front import Evaluated
+from latcast.search.problem import Problem
 from latcast.spaces import Archs
-
-from ._method import Goals, Method, State, check_settings, evaluated_state
-from ._problem import Evaluated, Problem
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Evolution(Method):
         """The populations and how far they have come."""
         if self._pool is None:
             return {}
-        return evaluated_state("pool", self._pool) | {
+        return self._pool.state("pool") | {
             "best": self._best,
             "counts": np.array([self._generation, self._waited]),
         }
@@ -84,25 +84,15 @@ class Evolution(Method):
         """Bring back what :meth:`state` gave."""
         if not state:
             return
-        archs = Archs(self._problem.space, state["pool.genes"])
-        self._pool = Evaluated(
-            archs, state["pool.accuracy"], state["pool.ms"], state["pool.excess"]
-        )
+        self._pool = Evaluated.of_state("pool", state, self._problem.space)
         self._best = state["best"]
         self._generation, self._waited = (int(n) for n in state["counts"])
         self._select()
 
     def _first(self) -> Archs:
-        """Random networks, each with another share of its genes taken from the fastest one.
-
-        Random networks alone hardly ever keep a tight budget.
-        """
-        problem, rng = self._problem, self._rng
-        n = self.population * len(self._goals)
-        random = problem.space.sample(n, rng, restrict=problem.restrict).genes
-        kept = rng.random(random.shape) < rng.random((n, 1))
-        genes = np.where(kept, self._known.genes[0], random)
-        return self._known.concatenate(Archs._trusted(problem.space, genes))
+        """Random networks, not all of them large."""
+        count = self.population * len(self._goals)
+        return self._known.concatenate(self._problem.between(self._known, count, self._rng))
 
     def _select(self) -> None:
         """Keep the best of every budget; what belongs to no population is forgotten."""

@@ -1,8 +1,10 @@
-"""The front of all networks that a search has evaluated."""
+"""Evaluated networks, and the front of all that a search has seen."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,72 @@ from latcast.spaces import Archs, SearchSpace
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 
+# Networks compared with all others at once: bounds the memory of a comparison, changes no result.
 _BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Networks with what a search knows of them.
+
+    Attributes:
+        archs: n networks.
+        accuracy: shape (n,).
+        ms: what counts against the budgets of every target, shape (n, targets).
+        excess: how far limits on costs are exceeded, in shares of the limits, summed; 0 within
+            all of them; shape (n,).
+    """
+
+    archs: Archs
+    accuracy: Floats
+    ms: Floats
+    excess: Floats
+
+    @classmethod
+    def of_state(cls, prefix: str, state: Mapping[str, Any], space: SearchSpace) -> Evaluated:
+        """The inverse of :meth:`state`.
+
+        Raises:
+            KeyError, ValueError: an array is missing, or not of the space.
+        """
+        genes, accuracy, ms, excess = (
+            state[f"{prefix}.{name}"] for name in ("genes", "accuracy", "ms", "excess")
+        )
+        return cls(Archs(space, genes), accuracy, ms, excess)
+
+    def state(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
+        """Arrays to keep in a checkpoint, by names that begin with the prefix."""
+        return {
+            f"{prefix}.genes": self.archs.genes,
+            f"{prefix}.accuracy": self.accuracy,
+            f"{prefix}.ms": self.ms,
+            f"{prefix}.excess": self.excess,
+        }
+
+    def __len__(self) -> int:
+        return len(self.archs)
+
+    def __getitem__(self, rows: Rows) -> Evaluated:
+        return Evaluated(self.archs[rows], self.accuracy[rows], self.ms[rows], self.excess[rows])
+
+    def join(self, *others: Evaluated) -> Evaluated:
+        """These networks followed by others."""
+        parts = [self, *(o for o in others if len(o))]
+        return Evaluated(
+            self.archs.concatenate(*(p.archs for p in parts[1:])),
+            np.concatenate([p.accuracy for p in parts]),
+            np.concatenate([p.ms for p in parts]),
+            np.concatenate([p.excess for p in parts]),
+        )
+
+    def violation(self, goal_ms: Floats) -> Floats:
+        """How far limits and a goal are exceeded, in shares of them, summed; shape (n,).
+
+        Args:
+            goal_ms: ms of every target, shape (targets,) or (n, targets); infinite without one.
+        """
+        over: Floats = np.maximum(self.ms / goal_ms - 1.0, 0.0).sum(axis=1)
+        return over + self.excess
 
 
 @dataclass(frozen=True)
@@ -43,18 +110,18 @@ class Archive:
     def __len__(self) -> int:
         return len(self.archs)
 
-    def with_best_of(self, archs: Archs, accuracy: Floats, ms: Floats, excess: Floats) -> Archive:
-        """The archive with those of n networks that belong to it."""
-        allowed = np.flatnonzero((excess <= 0) & (ms <= self.ceiling_ms).all(axis=1))
-        allowed = allowed[nondominated(accuracy[allowed], ms[allowed])]
-        fresh = allowed[~self._beats(accuracy[allowed], ms[allowed])]
-        if not fresh.size:
+    def with_best_of(self, found: Evaluated) -> Archive:
+        """The archive with those of n evaluated networks that belong to it."""
+        allowed = np.flatnonzero((found.excess <= 0) & (found.ms <= self.ceiling_ms).all(axis=1))
+        allowed = allowed[nondominated(found.accuracy[allowed], found.ms[allowed])]
+        fresh = found[allowed[~self._beats(found.accuracy[allowed], found.ms[allowed])]]
+        if not len(fresh):
             return self
-        archs = self.archs.concatenate(archs[fresh])
-        accuracy = np.concatenate([self.accuracy, accuracy[fresh]])
-        ms = np.concatenate([self.ms, ms[fresh]])
-        kept = nondominated(accuracy, ms)
-        return Archive(archs[kept], accuracy[kept], ms[kept], self.ceiling_ms)
+        archs = self.archs.concatenate(fresh.archs)
+        accuracy = np.concatenate([self.accuracy, fresh.accuracy])
+        ms = np.concatenate([self.ms, fresh.ms])
+        left = nondominated(accuracy, ms)
+        return Archive(archs[left], accuracy[left], ms[left], self.ceiling_ms)
 
     def best_within(self, budget_ms: Floats) -> int | None:
         """Position of the most accurate network within a budget (targets,), if there is one.
@@ -90,17 +157,17 @@ def nondominated(accuracy: Floats, ms: Floats) -> Rows:
     if ms.shape[1] == 1:
         order = np.lexsort((-accuracy, ms[:, 0]))
         best = np.maximum.accumulate(accuracy[order])
-        kept: Rows = order[np.append(True, accuracy[order][1:] > best[:-1])]
-        return kept
+        front: Rows = order[np.append(True, accuracy[order][1:] > best[:-1])]
+        return front
     # Whoever beats a network comes before it in this order.
     order = np.lexsort((*ms.T, -accuracy))
-    kept = order[:0]
+    front = order[:0]
     for start in range(0, len(order), _BLOCK):
         block = order[start : start + _BLOCK]
-        block = block[~_as_good(accuracy[kept], ms[kept], accuracy[block], ms[block])]
+        block = block[~_as_good(accuracy[front], ms[front], accuracy[block], ms[block])]
         inside = _as_good_before(accuracy[block], ms[block])
-        kept = np.concatenate([kept, block[~inside]])
-    return kept
+        front = np.concatenate([front, block[~inside]])
+    return front
 
 
 def _as_good(

@@ -1,4 +1,4 @@
-"""Exact search: every network of the space."""
+"""Every network of the space, which is exact, and random networks to compare with."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from latcast.spaces import Archs
 
-from ._method import Goals, Method, State, check_settings
-from ._problem import CHUNK, MAX_NETWORKS, Problem
+from ._base import Goals, Method, State, check_settings
+from .problem import CHUNK, MAX_NETWORKS, Problem
 
 
 def count(problem: Problem) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from latcast._files import atomic_path
 from latcast.models import Predictor
@@ -19,7 +18,7 @@ from latcast.report.record import Record, plain
 from latcast.report.table import MISSING, Column, Table
 from latcast.spaces import Archs
 
-Floats = npt.NDArray[np.float64]
+from .front import Floats
 
 MAX_ROWS = 20
 """Of the table of a front; JSON and files hold all of it."""
@@ -52,7 +51,7 @@ class Front:
         return len(self.archs)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class SearchResult:
     """One network per budget, in the order of the budgets, and the whole front.
 
@@ -68,10 +67,10 @@ class SearchResult:
         lower_ms, upper_ms: prediction interval at :attr:`coverage`; None where a predictor is not
             calibrated.
         coverage: of the interval.
-        kept: probability that the true latency of what was picked keeps the budget, for each
-            target by itself, cautiously (:class:`~latcast.search._confidence.ConfidentBound`);
-            None as above, or without budgets.
-        confidence: with which every budget is kept, or None if the prediction itself counts.
+        p_within_budget: probability that the true latency of what was picked is within the
+            budget, for each target by itself, cautiously
+            (:class:`~latcast.search.confidence.ConfidentBound`); None as above, or without budgets.
+        confidence: with which every budget is met, or None if the prediction itself counts.
         front: all networks that are not beaten, up to the largest budget.
         predictors: of the latencies, one a target.
         method: name of the method.
@@ -89,7 +88,7 @@ class SearchResult:
     lower_ms: Floats | None
     upper_ms: Floats | None
     coverage: float
-    kept: Floats | None
+    p_within_budget: Floats | None
     confidence: float | None
     front: Front
     predictors: tuple[Predictor, ...]
@@ -313,13 +312,13 @@ def _found(result: SearchResult) -> Iterator[FoundNetwork]:
         yield FoundNetwork(
             _at(result.max_latency_ms, n), float(result.accuracy[n]), _at(result.accuracy_std, n),
             _at(result.latency_ms, n), _at(result.lower_ms, n), _at(result.upper_ms, n),
-            result.coverage, _at(result.kept, n), costs, arch,
+            result.coverage, _at(result.p_within_budget, n), costs, arch,
         )  # fmt: skip
 
 
 def _front(result: SearchResult) -> Iterator[FrontNetwork]:
     front = result.front
-    lower, upper = _intervals(result.predictors, front.archs, result.coverage)
+    lower, upper = intervals_of(result.predictors, front.archs, result.coverage)
     for n, (costs, arch) in enumerate(_described(front.archs)):
         yield FrontNetwork(
             float(front.accuracy[n]), _at(front.accuracy_std, n), _at(front.latency_ms, n),
@@ -327,9 +326,10 @@ def _front(result: SearchResult) -> Iterator[FrontNetwork]:
         )  # fmt: skip
 
 
-def _intervals(
+def intervals_of(
     predictors: Sequence[Predictor], archs: Archs, coverage: float
 ) -> tuple[Floats | None, Floats | None]:
+    """Prediction intervals on every target; None where a predictor is not calibrated for them."""
     if not all(p.covers(coverage) for p in predictors):
         return None, None
     intervals = [p.predict_interval(archs, coverage) for p in predictors]

@@ -18,18 +18,25 @@ import numpy.typing as npt
 
 from latcast.spaces import Archs
 
-from ._method import Goals, Method, State, check_settings, evaluated_state
-from ._neighbours import Changes
-from ._nsga2 import NSGA2
-from ._problem import Evaluated, Floats, Problem
+from ._base import Goals, Method, State, check_settings
+from .feasibility import Changes
+from .front import Evaluated, Floats
+from .nsga2 import NSGA2
+from .problem import Problem
 
+# Accuracy that exceeding a goal by its whole costs, in accuracies that an e-fold of latency gains
+# among random networks: above 1, so that no local optimum lies far above its goal, and finite, so
+# that a climb may pass through networks slightly above it.
 PENALTY = 6.0
-"""Accuracy that exceeding a goal by its whole costs, in accuracies per e-fold of latency."""
 PENALTY_SAMPLE = 500
-MOST_CHANGES = 160
-"""Of a network with more changes of one gene than this, the best are paired."""
+# Of a network with more changes of one gene than this, the best are paired: that bounds the table
+# of pairs where genes have many choices.
+MAX_CHANGES = 160
+# One to five genes of an OFA network: drawn anew for every generation, so that no rate has to be
+# right.
 MUTATION_RATES = (0.02, 0.05, 0.1)
-LEAST_GAIN = 1e-7
+# What rounding in single precision makes of equal accuracies is no gain.
+MIN_GAIN = 1e-7
 
 
 @dataclass
@@ -94,7 +101,8 @@ class Memetic(Method):
             return True
         if self._optima is None:
             self._optima = self._global.members.join(self._problem.front())
-            self._penalty = self._price(self._problem.evaluate(self._random(PENALTY_SAMPLE)))
+            sample = self._problem.between(self._known, PENALTY_SAMPLE, self._rng)
+            self._penalty = _penalty(self._problem.evaluate(sample))
         archs, goal = self._children()
         found = self._climb(archs, self._goals.ms[goal])
         self._optima = self._optima.join(found)
@@ -109,7 +117,7 @@ class Memetic(Method):
         """Local optima, what each goal has reached, and the penalty."""
         if self._optima is None:
             return self._global.state()
-        return evaluated_state("optima", self._optima) | {
+        return self._optima.state("optima") | {
             "best": self._best,
             "penalty": np.array([self._penalty]),
             "waited": np.array([self._waited]),
@@ -120,24 +128,11 @@ class Memetic(Method):
         if "penalty" not in state:
             self._global.restore(state)
             return
-        space = self._problem.space
-        self._optima = Evaluated(
-            Archs(space, state["optima.genes"]), state["optima.accuracy"], state["optima.ms"],
-            state["optima.excess"],
-        )  # fmt: skip
+        self._optima = Evaluated.of_state("optima", state, self._problem.space)
         self._best = state["best"]
         self._penalty, self._waited = float(state["penalty"][0]), int(state["waited"][0])
 
     # -- children ---------------------------------------------------------------------------
-
-    def _random(self, n: int) -> Archs:
-        """Random networks, each with another share of its genes taken from the fastest one."""
-        problem, rng = self._problem, self._rng
-        random = problem.space.sample(n, rng, restrict=problem.restrict).genes
-        genes = np.where(
-            rng.random(random.shape) < rng.random((n, 1)), self._known.genes[0], random
-        )
-        return Archs._trusted(problem.space, genes)
 
     def _children(self) -> tuple[Archs, npt.NDArray[np.intp]]:
         """Mutated crossovers of a goal's local optima with its neighbours'."""
@@ -186,12 +181,6 @@ class Memetic(Method):
 
     # -- local search -----------------------------------------------------------------------
 
-    def _price(self, sample: Evaluated) -> float:
-        """What exceeding a goal costs: several times what more latency gains."""
-        spread = float(np.log(sample.ms).sum(axis=1).std()) / sample.ms.shape[1]
-        gain = float(sample.accuracy.std()) / spread if spread else 0.0
-        return PENALTY * gain or 1.0
-
     def _value(self, found: Evaluated, goal_ms: Floats) -> Floats:
         value: Floats = found.accuracy - self._penalty * found.violation(goal_ms)
         return value
@@ -210,7 +199,7 @@ class Memetic(Method):
                 break
             moved = self._move(found[active], goals_ms[active])
             before = self._value(found[active], goals_ms[active])
-            better = self._value(moved, goals_ms[active]) > before + LEAST_GAIN
+            better = self._value(moved, goals_ms[active]) > before + MIN_GAIN
             active = active[better]
             rows = np.arange(len(found))
             rows[active] = len(found) + np.flatnonzero(better)
@@ -244,8 +233,8 @@ class Memetic(Method):
     ) -> npt.NDArray[np.intp]:
         """Pairs of changes that gain the most if each does what it does alone."""
         among = None
-        if len(changes) > MOST_CHANGES:
-            among = np.argsort(-self._value(single, goal_ms), kind="stable")[:MOST_CHANGES]
+        if len(changes) > MAX_CHANGES:
+            among = np.argsort(-self._value(single, goal_ms), kind="stable")[:MAX_CHANGES]
         pairs = changes.pairs(among)
         first, second = pairs.T
         accuracy = single.accuracy[first] + single.accuracy[second] - found.accuracy
@@ -255,6 +244,13 @@ class Memetic(Method):
         value = accuracy - self._penalty * over
         most = min(self.pairs, len(pairs))
         return pairs[np.argpartition(-value, most - 1)[:most]] if most else pairs
+
+
+def _penalty(sample: Evaluated) -> float:
+    """Accuracy that exceeding a goal costs: several times what more latency gains."""
+    spread = float(np.log(sample.ms).sum(axis=1).std()) / sample.ms.shape[1]
+    gain = float(sample.accuracy.std()) / spread if spread else 0.0
+    return PENALTY * gain or 1.0
 
 
 def _split(found: Evaluated, changes: list[Changes]) -> list[Evaluated]:

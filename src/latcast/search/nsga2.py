@@ -15,10 +15,9 @@ import numpy.typing as npt
 
 from latcast.spaces import Archs
 
-from ._archive import nondominated
-from ._method import Goals, Method, State, check_settings, evaluated_state
-from ._problem import Evaluated, Floats, Problem
-from ._sampling import small_to_large
+from ._base import Goals, Method, State, check_settings
+from .front import Evaluated, Floats, nondominated
+from .problem import Problem, small_to_large
 
 Positions = npt.NDArray[np.intp]
 
@@ -73,18 +72,13 @@ class NSGA2(Method):
         """The population, ranked."""
         if self._population is None:
             return {}
-        return evaluated_state("population", self._population) | {
-            "waited": np.array([self._waited])
-        }
+        return self._population.state("population") | {"waited": np.array([self._waited])}
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Bring back what :meth:`state` gave."""
         if not state:
             return
-        archs = Archs(self._problem.space, state["population.genes"])
-        self._population = Evaluated(
-            archs, state["population.accuracy"], state["population.ms"], state["population.excess"]
-        )
+        self._population = Evaluated.of_state("population", state, self._problem.space)
         self._waited = int(state["waited"][0])
 
     @property
@@ -111,9 +105,8 @@ class NSGA2(Method):
         found = self._population
         assert found is not None
         violation = found.violation(self._problem.archive.ceiling_ms)
-        kept = np.flatnonzero(violation <= 0)
         order = []
-        left, taken = kept, 0
+        left, taken = np.flatnonzero(violation <= 0), 0
         while left.size and taken < self.population:
             front = left[nondominated(found.accuracy[left], found.ms[left])]
             objectives = np.column_stack([-found.accuracy[front], found.ms[front]])
