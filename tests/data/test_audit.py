@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latcast.data import LatencyDataset, read
-from latcast.data._audit_order import segments
 from latcast.data._audited import SEVERITIES, Audited
 from latcast.data.audit import Finding, audit, check_near_zero
 from latcast.devices import Target
@@ -317,15 +316,6 @@ def test_repeats_in_a_row_do_not_look_like_drift() -> None:
     noise = 1 + 0.001 * np.random.default_rng(0).standard_normal(len(data))
     again = replace(data, order=None, values=data.latency_ms * noise)
     assert set(found(again)) == {"duplicates"}
-
-
-def test_white_noise_is_left_whole() -> None:
-    split = sum(
-        len(segments(np.random.default_rng(seed).standard_normal(n), 1.0)) > 1
-        for seed in range(200)
-        for n in (100, 1000)
-    )
-    assert split <= 8
 
 
 # -- sums of a table ------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def test_command(latcast: Any, tmp_path: Path) -> None:
     assert list(out.parent.iterdir()) == [out]
     run = latcast("devices", "--detect", "--json", "--quiet", "--out", out)
     assert run.stderr == ""
-    (record,) = json.loads(run.stdout)
+    (record,) = json.loads(run.stdout)["devices"]
     record["features"] = tuple(record["features"])
     assert parse_catalogue(out.read_text(encoding="utf-8")) == {host_name(): Device(**record)}
 
