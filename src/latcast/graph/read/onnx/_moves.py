@@ -23,15 +23,15 @@ from latcast.graph.shapes import (
     with_sides,
 )
 
-from ._node import Node, Reading, Rule, UnknownShape
+from ._node import Node, Reading, Rule, UnknownShape, shape_rule
 from ._tensors import FLOAT, INT64, type_of
 
 
-def _reshape(node: Node) -> Reading:
+def _reshape(node: Node) -> TensorShape:
     shape, target = node.shape(0), node.whole_numbers(1)
     if node.batch is not None:
         target = _rebatched(shape, target, *node.batch)
-    return Reading((reshaped(shape, target, keep_zero=bool(node.integer("allowzero", 0))),))
+    return reshaped(shape, target, keep_zero=bool(node.integer("allowzero", 0)))
 
 
 def _rebatched(shape: TensorShape, target: list[int], old: int, new: int) -> list[int]:
@@ -60,19 +60,11 @@ def _batch_axis(shape: TensorShape, sides: list[int], old: int) -> int:
     return next((n for n in range(shared, len(sides)) if sides[n] == old), shared)
 
 
-def _flatten(node: Node) -> Reading:
-    return Reading((flattened(node.shape(0), node.integer("axis", 1)),))
-
-
-def _squeeze(node: Node) -> Reading:
-    return Reading((squeezed(node.shape(0), node.axes(1)),))
-
-
-def _unsqueeze(node: Node) -> Reading:
+def _unsqueeze(node: Node) -> TensorShape:
     shape, axes = node.shape(0), node.axes(1)
     if axes is None:
         raise ValueError("axes must be given; they are missing")
-    return Reading((unsqueezed(shape, axes),))
+    return unsqueezed(shape, axes)
 
 
 def _concat(node: Node) -> Reading:
@@ -130,7 +122,7 @@ def _slice(node: Node) -> Reading:
     return Reading((with_sides(shape, {n: len(t) for n, t in taken.items()}),), stride=(1, step))
 
 
-def _pad(node: Node) -> Reading:
+def _pad(node: Node) -> TensorShape:
     shape = node.shape(0)
     pads = node.integers("pads") if "pads" in node.attributes else node.whole_numbers(1)
     axes = list(range(len(shape))) if node.get(3) is None else node.whole_numbers(3)
@@ -139,7 +131,7 @@ def _pad(node: Node) -> Reading:
     sides = list(shape)
     for n, axis in enumerate(axes_of(axes, len(shape))):
         sides[axis] += pads[n] + pads[n + len(axes)]
-    return Reading((tuple(sides),))
+    return tuple(sides)
 
 
 def _transpose(node: Node) -> Reading:
@@ -155,10 +147,6 @@ def _gather(node: Node) -> Reading:
     return Reading(((*shape[:axis], *indices, *shape[axis + 1 :]),), weights=(0,))
 
 
-def _gather_elements(node: Node) -> Reading:
-    return Reading((node.shape(1),))
-
-
 def _gather_nd(node: Node) -> Reading:
     shape, indices = node.shape(0), node.shape(1, min_axes=1)
     first = node.integer("batch_dims", 0) + indices[-1]
@@ -167,28 +155,24 @@ def _gather_nd(node: Node) -> Reading:
     return Reading(((*indices[:-1], *shape[first:]),), weights=(0,))
 
 
-def _like_first(node: Node) -> Reading:
-    return Reading((node.shape(0),))
-
-
-def _expand(node: Node) -> Reading:
+def _expand(node: Node) -> TensorShape:
     target = tuple(node.whole_numbers(1))
     if any(side < 0 for side in target):
         raise ValueError(f"a shape must have positive sides; got {list(target)}")
     shape = node.shape(0)
     if node.batch is not None and (shape[:1], target[:1]) == (node.batch[1:], node.batch[:1]):
         target = (shape[0], *target[1:]) if len(shape) == len(target) else target
-    return Reading((broadcast(shape, target),))
+    return broadcast(shape, target)
 
 
-def _tile(node: Node) -> Reading:
+def _tile(node: Node) -> TensorShape:
     shape, repeats = node.shape(0), node.whole_numbers(1)
     if len(repeats) != len(shape) or min(repeats, default=0) < 0:
         raise ValueError(f"{list(shape)} must have as many repeats, from 0 on; got {repeats[:20]}")
-    return Reading((tuple(s * r for s, r in zip(shape, repeats, strict=True)),))
+    return tuple(s * r for s, r in zip(shape, repeats, strict=True))
 
 
-def _resize(node: Node) -> Reading:
+def _resize(node: Node) -> TensorShape:
     """Sides become given sizes, or are scaled and rounded down, on some axes or all."""
     shape = node.shape(0)
     axes = axes_of(node.integers("axes", range(len(shape))), len(shape))
@@ -199,7 +183,7 @@ def _resize(node: Node) -> Reading:
             raise UnknownShape
         if len(sizes) != len(axes):
             raise ValueError(f"there must be {len(axes)} sizes; got {sizes[:20]}")
-        return Reading((with_sides(shape, dict(zip(axes, sizes, strict=True))),))
+        return with_sides(shape, dict(zip(axes, sizes, strict=True)))
     scales = _scales(node)
     if len(scales) != len(axes) or not all(isfinite(s) and s > 0 for s in scales):
         raise ValueError(f"there must be {len(axes)} positive scales; got {scales[:20]}")
@@ -207,7 +191,7 @@ def _resize(node: Node) -> Reading:
     sides = {
         n: int(np.float32(shape[n]) * np.float32(s)) for n, s in zip(axes, scales, strict=True)
     }
-    return Reading((with_sides(shape, sides),))
+    return with_sides(shape, sides)
 
 
 def _scales(node: Node) -> list[float]:
@@ -217,20 +201,20 @@ def _scales(node: Node) -> list[float]:
     return [float(v) for v in node.data(position).reshape(-1).tolist()]
 
 
-def _depth_to_space(node: Node) -> Reading:
+def _depth_to_space(node: Node) -> TensorShape:
     batch, channels, height, width = _map(node)
     side = node.integer("blocksize")
     if side < 1 or channels % side**2:
         raise ValueError(f"{channels} channels must be blocks of {side} x {side}")
-    return Reading(((batch, channels // side**2, height * side, width * side),))
+    return (batch, channels // side**2, height * side, width * side)
 
 
-def _space_to_depth(node: Node) -> Reading:
+def _space_to_depth(node: Node) -> TensorShape:
     batch, channels, height, width = _map(node)
     side = node.integer("blocksize")
     if side < 1 or height % side or width % side:
         raise ValueError(f"{height} x {width} must be blocks of {side} x {side}")
-    return Reading(((batch, channels * side**2, height // side, width // side),))
+    return (batch, channels * side**2, height // side, width // side)
 
 
 def _map(node: Node) -> TensorShape:
@@ -240,12 +224,11 @@ def _map(node: Node) -> TensorShape:
     return shape
 
 
-def _reduce(node: Node) -> Reading:
-    shape = node.shape(0)
-    return Reading((reduced(shape, reduced_axes(node), keep=bool(node.integer("keepdims", 1))),))
+def _reduce(node: Node) -> TensorShape:
+    return reduced(node.shape(0), _reduced_axes(node), keep=bool(node.integer("keepdims", 1)))
 
 
-def reduced_axes(node: Node) -> list[int]:
+def _reduced_axes(node: Node) -> list[int]:
     """Axes that a reduction is over: all of them where none is told."""
     axes = node.axes(1)
     if axes:
@@ -276,7 +259,7 @@ def _shape(node: Node) -> Reading:
 
 
 def _size(node: Node) -> Reading:
-    node.shape(0)
+    node.shape(0)  # which must be known
     return Reading(((),), INT64)
 
 
@@ -323,30 +306,32 @@ def _eye_like(node: Node) -> Reading:
 
 _REDUCTIONS = ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")
 
+_LIKE_FIRST = shape_rule(lambda n: n.shape(0))
+
 MOVES: dict[str, Rule] = {
-    "Reshape": Rule(_reshape, (1,)),
-    "Flatten": Rule(_flatten),
-    "Squeeze": Rule(_squeeze, (1,)),
-    "Unsqueeze": Rule(_unsqueeze, (1,)),
+    "Reshape": shape_rule(_reshape, 1),
+    "Flatten": shape_rule(lambda n: flattened(n.shape(0), n.integer("axis", 1))),
+    "Squeeze": shape_rule(lambda n: squeezed(n.shape(0), n.axes(1)), 1),
+    "Unsqueeze": shape_rule(_unsqueeze, 1),
     "Concat": Rule(_concat),
     "Split": Rule(_split, (1,)),
     "Slice": Rule(_slice, (1, 2, 3, 4)),
-    "Pad": Rule(_pad, (1, 2, 3)),
+    "Pad": shape_rule(_pad, 1, 2, 3),
     "Transpose": Rule(_transpose),
     "Gather": Rule(_gather),
-    "GatherElements": Rule(_gather_elements),
+    "GatherElements": shape_rule(lambda n: n.shape(1)),
     "GatherND": Rule(_gather_nd),
-    **dict.fromkeys(("ScatterND", "ScatterElements", "Scatter"), Rule(_like_first)),
-    "Expand": Rule(_expand, (1,)),
-    "Tile": Rule(_tile, (1,)),
-    "Resize": Rule(_resize, (1, 2, 3)),
-    "Upsample": Rule(_resize, (1,)),
-    "DepthToSpace": Rule(_depth_to_space),
-    "SpaceToDepth": Rule(_space_to_depth),
-    **{f"Reduce{name}": Rule(_reduce, (1,)) for name in _REDUCTIONS},
+    **dict.fromkeys(("ScatterND", "ScatterElements", "Scatter"), _LIKE_FIRST),
+    "Expand": shape_rule(_expand, 1),
+    "Tile": shape_rule(_tile, 1),
+    "Resize": shape_rule(_resize, 1, 2, 3),
+    "Upsample": shape_rule(_resize, 1),
+    "DepthToSpace": shape_rule(_depth_to_space),
+    "SpaceToDepth": shape_rule(_space_to_depth),
+    **{f"Reduce{name}": shape_rule(_reduce, 1) for name in _REDUCTIONS},
     **dict.fromkeys(("ArgMax", "ArgMin"), Rule(_arg_reduce)),
     "TopK": Rule(_top_k, (1,)),
-    "CumSum": Rule(_like_first, (1,)),
+    "CumSum": shape_rule(lambda n: n.shape(0), 1),
     "Shape": Rule(_shape, is_constant=True),
     "Size": Rule(_size, is_constant=True),
     "EyeLike": Rule(_eye_like, is_constant=True),

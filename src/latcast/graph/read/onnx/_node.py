@@ -48,6 +48,11 @@ class Rule(NamedTuple):
     is_constant: bool = False
 
 
+def shape_rule(shape: Callable[[Node], TensorShape], *arguments: int) -> Rule:
+    """The rule of an operator of which the shape of its one output is all there is to tell."""
+    return Rule(lambda node: Reading((shape(node),)), arguments)
+
+
 class Entry(NamedTuple):
     """An ONNX operator: its name in our vocabulary, and the fields of its :class:`Rule`."""
 

@@ -7,7 +7,7 @@ from math import nan
 from latcast.graph.read._layers import clip_op
 from latcast.graph.shapes import TensorShape, axis_of, broadcast, is_channel_scale
 
-from ._node import Node, Reading, Rule
+from ._node import Node, Reading, Rule, shape_rule
 from ._tensors import BOOL, UINT8, type_of
 
 
@@ -92,10 +92,6 @@ def _where(node: Node) -> Reading:
     return Reading((broadcast(*shapes),), node.value(1).type)
 
 
-def _like_first(node: Node) -> Reading:
-    return Reading((node.shape(0),))
-
-
 def _quantize(node: Node) -> Reading:
     """A quantization into the type of its zero point (inputs: values, scale, zero point)."""
     zero, asked = node.get(2), node.integer("output_dtype", 0)
@@ -109,10 +105,6 @@ def _dequantize(node: Node) -> Reading:
 
 def _dynamic_quantize(node: Node) -> Reading:
     return Reading((node.shape(0), (), ())[: node.outputs], UINT8)
-
-
-def _quantized_sum(node: Node) -> Reading:
-    return Reading((broadcast(node.shape(0), node.shape(3)),))
 
 
 def _cast(node: Node) -> Reading:
@@ -154,12 +146,12 @@ POINTWISE: dict[str, Rule] = {
         Rule(_compare),
     ),
     "Where": Rule(_where),
-    "Trilu": Rule(_like_first, (1,)),
+    "Trilu": shape_rule(lambda n: n.shape(0), 1),
     **dict.fromkeys(("QuantizeLinear", "com.microsoft::QuantizeLinear"), Rule(_quantize)),
     **dict.fromkeys(("DequantizeLinear", "com.microsoft::DequantizeLinear"), Rule(_dequantize)),
     "DynamicQuantizeLinear": Rule(_dynamic_quantize),
     **dict.fromkeys(
-        ("com.microsoft::QLinearAdd", "com.microsoft::QLinearMul"), Rule(_quantized_sum)
+        ("com.microsoft::QLinearAdd", "com.microsoft::QLinearMul"), shape_rule(lambda n: broadcast(n.shape(0), n.shape(3)))
     ),
     **dict.fromkeys(("Cast", "CastLike"), Rule(_cast)),
     "Identity": Rule(_copies),

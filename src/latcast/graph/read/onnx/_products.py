@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from latcast.graph._graph import UNKNOWN
 from latcast.graph.shapes import TensorShape, Window, broadcast, plane, product
 
-from ._node import Node, Reading, Rule
+from ._node import Node, Reading, Rule, shape_rule
 
 
 def _window(node: Node, kernel: Sequence[int]) -> Window:
@@ -99,9 +99,9 @@ def _pool(node: Node) -> Reading:
     return _windowed(window, (out,) * node.outputs)
 
 
-def _global_pool(node: Node) -> Reading:
+def _global_pool(node: Node) -> TensorShape:
     shape = node.shape(0, min_axes=2)
-    return Reading(((*shape[:2], *(1 for _ in shape[2:])),))
+    return (*shape[:2], *(1 for _ in shape[2:]))
 
 
 def _product_op(node: Node, first: int = 0, second: int = 1) -> str:
@@ -240,7 +240,7 @@ PRODUCTS: dict[str, Rule] = {
     **dict.fromkeys(
         ("GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool",
          "com.microsoft::QLinearGlobalAveragePool"),
-        Rule(_global_pool),
+        shape_rule(_global_pool),
     ),
     **dict.fromkeys(("Gemm", "com.microsoft::FusedGemm"), Rule(_gemm)),
     **dict.fromkeys(("MatMul", "MatMulInteger"), Rule(_matmul())),
