@@ -115,16 +115,6 @@ def test_products(case: tuple[Any, ...]) -> None:
     assert layer.params == (16 if op == "linear" else 0)
 
 
-def test_linear_layers() -> None:
-    graph = read_pytorch(nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4, bias=False)), (2, 3, 6))
-    assert ops(graph) == ["linear", "add", "linear"]
-    assert [x.macs for x in graph.layers] == [2 * 3 * 30, 0, 2 * 3 * 20]
-    assert [x.params for x in graph.layers] == [30, 5, 20]
-    assert [x.name for x in graph.layers] == ["0/linear.product", "0/linear.bias", "1/linear_1"]
-    (layer,) = read_pytorch(nn.Linear(6, 5), (3, 6)).layers
-    assert (layer.op, layer.macs, layer.params) == ("linear", 3 * 30, 35)
-
-
 @pytest.mark.parametrize(
     ("function", "op"),
     [
@@ -179,17 +169,6 @@ def test_operators(function: Callable[..., Any], op: str) -> None:
     assert graph.layers[-1].out_shapes == (tuple(function(torch.zeros(2, 4, 6, 6)).shape),)
     assert graph.macs == graph.params == 0
     assert not graph.uncosted
-
-
-def test_pools_have_their_windows() -> None:
-    graph = read_pytorch(
-        nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2), nn.MaxPool2d((1, 2))), (1, 4, 16, 16)
-    )
-    assert [(x.window, x.stride) for x in graph.layers] == [
-        ((3, 3), (2, 2)),
-        ((2, 2), (2, 2)),
-        ((1, 2), (1, 2)),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -259,12 +238,6 @@ def test_transformer_layers_are_not_hidden_by_their_fast_path() -> None:
     assert torch.backends.mha.get_fastpath_enabled()
 
 
-def test_embeddings_are_gathered() -> None:
-    graph = read_pytorch(nn.Embedding(50, 8), (torch.zeros(2, 7, dtype=torch.int64),))
-    (layer,) = graph.layers
-    assert (layer.op, layer.params, layer.out_shapes) == ("gather", 400, ((2, 7, 8),))
-
-
 @pytest.mark.parametrize(
     "function", [torch.chunk, torch.tensor_split, lambda x, n, d: x.split(3, d)]
 )
@@ -280,41 +253,66 @@ def test_parts_have_their_shapes(function: Callable[..., Any]) -> None:
     assert graph.layers[2].in_shapes == ((1, 3, 4), (1, 3, 4))
 
 
-def test_a_parameter_of_several_layers_counts_once() -> None:
-    graph = read(
-        lambda m, x: F.linear(F.linear(x, m.w), m.w) * m.w.sum(), (1, 4), w=torch.ones(4, 4)
-    )
-    assert graph.params == 16
-    assert [x.param_bytes for x in graph.layers] == [64, 64, 4]
+def filled(_: Any, x: Any) -> Any:
+    y = torch.zeros_like(x)
+    y[:, :2] = x[:, 2:].relu()
+    return y * 2
 
 
-def test_what_is_computed_of_constants_is_none_of_the_layers() -> None:
-    def scaled(m: Any, x: Any) -> Any:
-        return x @ (m.w / m.w.norm(dim=1, keepdim=True)).T + torch.arange(4).to(x) * m.b
-
-    graph = read(scaled, (3, 4), w=torch.ones(4, 4), b=torch.ones(4))
-    assert ops(graph) == ["linear", "add"]
-    assert [x.params for x in graph.layers] == [16, 4]
+def overwritten(_: Any, x: Any) -> Any:
+    y = x.sigmoid()
+    y.view(-1).mul_(2)
+    return y + 1
 
 
-def test_what_is_written_into_a_part_is_read_from_the_whole() -> None:
-    def filled(_: Any, x: Any) -> Any:
-        y = torch.zeros_like(x)
-        y[:, :2] = x[:, 2:].relu()
-        return y * 2
-
-    graph = read(filled, (1, 4, 3))
-    assert ops(graph) == ["slice", "relu", "scatter", "mul"]
-    assert [x.inputs for x in graph.layers] == [(-1,), (0,), (1,), (2,)]
+def scaled(m: Any, x: Any) -> Any:
+    return x @ (m.a / m.a.norm(dim=1, keepdim=True)).T + torch.arange(4).to(x) * m.b
 
 
-def test_what_is_overwritten_is_read_as_it_is_then() -> None:
-    def overwritten(_: Any, x: Any) -> Any:
-        y = x.sigmoid()
-        y.view(-1).mul_(2)
-        return y + 1
+GRAPHS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "linear layers of tokens": (
+        nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4, bias=False)), (2, 3, 6),
+        {"op": ["linear", "add", "linear"], "macs": [2 * 3 * 30, 0, 2 * 3 * 20],
+         "params": [30, 5, 20],
+         "name": ["0/linear.product", "0/linear.bias", "1/linear_1"]},
+    ),
+    "a linear layer of a matrix": (
+        nn.Linear(6, 5), (3, 6), {"op": ["linear"], "macs": [3 * 30], "params": [35]},
+    ),
+    "pools have their windows": (
+        nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2), nn.MaxPool2d((1, 2))),
+        (1, 4, 16, 16),
+        {"window": [(3, 3), (2, 2), (1, 2)], "stride": [(2, 2), (2, 2), (1, 2)]},
+    ),
+    "embeddings are gathered": (
+        nn.Embedding(50, 8), (torch.zeros(2, 7, dtype=torch.int64),),
+        {"op": ["gather"], "params": [400], "out_shapes": [((2, 7, 8),)]},
+    ),
+    "a parameter of several layers counts once": (
+        lambda m, x: F.linear(F.linear(x, m.a), m.a) * m.a.sum(), (1, 4),
+        {"params": [16, 0, 0], "param_bytes": [64, 64, 4]},
+    ),
+    "what is computed of constants is none of the layers": (
+        scaled, (3, 4), {"op": ["linear", "add"], "params": [16, 4]},
+    ),
+    "what is written into a part is read from the whole": (
+        filled, (1, 4, 3),
+        {"op": ["slice", "relu", "scatter", "mul"], "inputs": [(-1,), (0,), (1,), (2,)]},
+    ),
+    "what is overwritten is read as it is then": (
+        overwritten, (2, 3), {"inputs": [(-1,), (0,), (1,), (2,)]},
+    ),
+}  # fmt: skip
+"""Module or function, its input, and what its layers are, field by field."""
 
-    assert [x.inputs for x in read(overwritten, (2, 3)).layers] == [(-1,), (0,), (1,), (2,)]
+
+@pytest.mark.parametrize("case", GRAPHS.values(), ids=GRAPHS)
+def test_layers_are_their_closed_forms(case: tuple[Any, Any, dict[str, Any]]) -> None:
+    module, inputs, expected = case
+    if not isinstance(module, nn.Module):
+        module = lambda_module(module, a=torch.ones(4, 4), b=torch.ones(4))
+    layers = read_pytorch(module, inputs).layers
+    assert {name: [getattr(x, name) for x in layers] for name in expected} == expected
 
 
 def test_a_region_without_gradients_is_part_of_the_network() -> None:

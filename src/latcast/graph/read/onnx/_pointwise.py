@@ -151,7 +151,8 @@ POINTWISE: dict[str, Rule] = {
     **dict.fromkeys(("DequantizeLinear", "com.microsoft::DequantizeLinear"), Rule(_dequantize)),
     "DynamicQuantizeLinear": Rule(_dynamic_quantize),
     **dict.fromkeys(
-        ("com.microsoft::QLinearAdd", "com.microsoft::QLinearMul"), shape_rule(lambda n: broadcast(n.shape(0), n.shape(3)))
+        ("com.microsoft::QLinearAdd", "com.microsoft::QLinearMul"),
+        shape_rule(lambda n: broadcast(n.shape(0), n.shape(3))),
     ),
     **dict.fromkeys(("Cast", "CastLike"), Rule(_cast)),
     "Identity": Rule(_copies),
