@@ -107,7 +107,7 @@ def networks() -> Iterator[tuple[str, Callable[[], nn.Module], int]]:
     for name in SPACES:
         networks = space(name)
         network = networks.network(networks.sample(1, 0))
-        yield name, lambda network=network: to_pytorch(network), network.inputs(1).shape[-1]  # type: ignore[misc]
+        yield name, lambda network=network: to_pytorch(network), network.in_shape[-1]  # type: ignore[misc]
 
 
 def torchvision_models() -> Any:

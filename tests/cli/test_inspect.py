@@ -20,7 +20,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     the_space = space("ofa-mobilenet-v3")
     arch = the_space.sample(1, seed=2, restrict={"r": [128]})
     path = tmp_path_factory.mktemp("onnx") / "net.onnx"
-    path.write_bytes(to_onnx(the_space.network(arch), None))
+    path.write_bytes(to_onnx(the_space.network(arch), open_batch=True))
     return path
 
 

@@ -9,17 +9,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from latcast.families import Member, OnnxBuilder, family, family_names, population
+from latcast.families import Member, family, family_names, population
+from latcast.graph import OPENVINO_RULES, RULES, GraphBuilder, fuse
 from latcast.graph.read.onnx import read_onnx
 
 # More than a runtime's sums in another order, less than one wrong weight.
 TOLERANCE = 1e-3
-
-
-def macs(member):
-    builder = OnnxBuilder()
-    family(member.family).build(builder, member.parameters)
-    return builder.macs
 
 
 @cache
@@ -27,7 +22,7 @@ def small_members(name):
     """The smallest of a few members; how large they are is no matter here."""
     rng = np.random.default_rng(3)
     drawn = [Member(name, family(name).sample(rng)) for _ in range(16 if name == "mixed" else 6)]
-    return sorted(drawn, key=macs)
+    return sorted(drawn, key=lambda member: member.graph().macs)
 
 
 MEMBERS = [(name, i) for name in family_names() for i in range(8 if name == "mixed" else 1)]
@@ -118,16 +113,19 @@ class TestFile:
         assert other != content
         assert len(other) == len(content)
 
-    def test_reader_counts_what_the_builder_counts(self, member):
-        builder = OnnxBuilder(batch=2)
-        family(member.family).build(builder, member.parameters)
-        graph = read_onnx(member.to_onnx(batch=2))
-        assert graph.uncosted == {}
-        assert graph.macs == builder.macs
-        assert graph.params == builder.params - builder.folded_params
+    def test_reader_finds_the_graph(self, member):
+        graph, again = member.graph(batch=2), read_onnx(member.to_onnx(batch=2))
+        assert again.uncosted == {}
+        assert again.macs == graph.macs
+        assert again.params == graph.params
+        alone, read = member.graph(), read_onnx(member.to_onnx())
+        for fuses in (RULES, OPENVINO_RULES):
+            kernels, same = fuse(alone, fuses), fuse(read, fuses)
+            assert [(k.main, k.layers, k.idle) for k in kernels] == [
+                (k.main, k.layers, k.idle) for k in same
+            ]
 
 
-@pytest.mark.slow
 def test_openvino_agrees():
     ov = pytest.importorskip("openvino")
     core = ov.Core()
@@ -144,7 +142,7 @@ def test_population_is_within_its_limits():
     members = population(len(family_names()), seed=1)
     assert [m.family for m in members] == family_names()
     for member in members:
-        builder = OnnxBuilder()
-        family(member.family).build(builder, member.parameters)
-        assert 2e6 <= builder.macs <= 1.6e9
-        assert builder.params <= 30e6
+        builder = GraphBuilder()
+        graph = builder.build(family(member.family).build(builder, member.parameters))
+        assert 2e6 <= graph.macs <= 1.6e9
+        assert graph.params + builder.folded_params <= 30e6

@@ -22,7 +22,6 @@ from latcast.cli import app
 from latcast.devices import Target
 from latcast.families import Member, family_names
 from latcast.graph import KERNEL_FACTS, fuse, kernel_facts, kernel_label, rules_of
-from latcast.graph._network import Network
 from latcast.graph.write.onnx import to_onnx
 from latcast.measure import CampaignFile, Plan, Protocol, network_results, results, run, start
 from latcast.measure._campaign_file import Visit
@@ -129,10 +128,7 @@ def member_onnx(text: str, batch: int = 1) -> bytes:
 def arch_onnx(space: str, arch: Any) -> bytes:
     """ONNX of an architecture of a space."""
     the_space = latcast.space(space)
-    ids = the_space.block_ids(the_space.parse([arch]))[0]
-    table = the_space.block_table
-    blocks = [table.blocks[i] for i in ids.tolist() if i < len(table)]
-    return to_onnx(Network.from_blocks(blocks, reads=the_space.reads))
+    return to_onnx(the_space.network(the_space.parse([arch])))
 
 
 def costs_of_archs(space: str, archs: Sequence[Any]) -> list[dict[str, Any]]:

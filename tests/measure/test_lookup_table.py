@@ -8,8 +8,6 @@ import pytest
 import latcast
 from latcast import measure
 from latcast.devices import Target
-from latcast.graph._costs import cost
-from latcast.graph._network import Network
 from latcast.measure import Plan, Protocol, compare, distinct_rows, isolated_table
 from latcast.measure._lookup_table import block_times, calibrate
 
@@ -75,8 +73,7 @@ def test_layers_of_a_profile_are_booked_on_their_blocks():
     arch = SPACE.sample(1, seed=4)
     ids = [i for i in SPACE.block_ids(arch)[0].tolist() if i < len(SPACE.block_table)]
     blocks = [SPACE.block_table.blocks[i] for i in ids]
-    network = Network.from_blocks(blocks)
-    profile = {n: float(cost(x).macs) for n, x in enumerate(network.layers)}
+    profile = {n: float(x.macs) for n, x in enumerate(SPACE.network(arch).layers)}
     assert block_times(blocks, profile) == pytest.approx(FACTS["macs"][ids])
 
 
@@ -85,7 +82,7 @@ def test_layers_of_a_profile_are_booked_on_their_blocks_in_a_cell_too():
     arch = cells.sample(1, seed=4)
     ids = cells.block_ids(arch)[0].tolist()
     network = cells.network(arch)
-    profile = {n: float(cost(x).macs) for n, x in enumerate(network.layers)}
+    profile = {n: float(x.macs) for n, x in enumerate(network.layers)}
     times = block_times([cells.block_table.blocks[i] for i in ids], profile)
     macs = cells.block_table.facts["macs"][ids]
     head = cells.block_table.keys.index("batch norm")
@@ -105,8 +102,7 @@ def test_profiles_of_real_networks_add_up_to_one_pass(name):
     all_passes_ms = (time.perf_counter() - start) * 1e3
     # Whatever else the machine does: no core multiplies 2,000 times a nanosecond, and in half of
     # the passes, all of which were within that time, a layer took its median or longer.
-    macs = sum(cost(layer).macs for layer in network.layers)
-    assert macs / 2e9 < sum(profile.values()) < all_passes_ms / 5
+    assert network.macs / 2e9 < sum(profile.values()) < all_passes_ms / 5
     # Fused layers count as one; the times are spread over the whole network all the same.
     timed = sorted(n for n, ms in profile.items() if ms > 0)
     assert len(timed) > 0.35 * len(network.layers)

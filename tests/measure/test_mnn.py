@@ -8,8 +8,7 @@ import os
 import pytest
 
 import latcast
-from latcast.graph._layer import BlockBuilder
-from latcast.graph._network import Network
+from latcast.graph import Graph, GraphBuilder
 from latcast.measure.runtimes import UnsupportedNetworkError
 from latcast.measure.runtimes import mnn as module
 from latcast.measure.runtimes.mnn import MNNRuntime, quiet
@@ -21,13 +20,10 @@ needs_mnn = pytest.mark.skipif(
 )
 
 
-def small() -> Network:
-    b = BlockBuilder("small", (3, 9, 9))
-    b.conv(8, 3, bias=True)
-    b.elementwise("relu")
-    b.pool()
-    b.linear(4)
-    return Network.from_blocks([b.build()])
+def small() -> Graph:
+    b = GraphBuilder()
+    b.classifier(b.activation(b.conv(b.input(3, 9, 9), 8, 3), "relu"), 4)
+    return b.build()
 
 
 @needs_mnn
@@ -43,7 +39,7 @@ def test_loading_prints_nothing_and_leaves_no_file(capfd, monkeypatch, tmp_path)
 @needs_mnn
 def test_what_cannot_be_converted_says_why_and_leaves_no_file(capfd, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_MEMORY_DISK", tmp_path)
-    monkeypatch.setattr(module, "to_onnx", lambda *_: b"not a model")
+    monkeypatch.setattr(module, "to_onnx", lambda *_, **__: b"not a model")
     made = MNNRuntime()
     with pytest.raises(UnsupportedNetworkError, match=r"could not convert the network: +\w"):
         made.load(small())

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 import latcast
 from latcast.devices import Target
-from latcast.graph._layer import BlockBuilder
-from latcast.graph._network import Network
+from latcast.graph import Graph, GraphBuilder, folded
+from latcast.graph.write.onnx import to_onnx
 from latcast.measure import Protocol, class_name
 from latcast.measure._campaign import worker_setup
 from latcast.measure._process import WorkerProcess
@@ -57,108 +58,32 @@ def make(kind: type[Runtime], **options) -> Runtime:
         pytest.skip(str(error))
 
 
-def small_network(op: str = "h_swish", side: int = 19) -> Network:
+def small_network(op: str = "h_swish", side: int = 19) -> Graph:
     """Every operator once, an odd and an even side, strides, a residual and a product."""
-    b = BlockBuilder("small", (3, side, side))
-    b.conv(16, 3, stride=2, bias=True)
-    first = b.elementwise(op)
-    b.conv(16, 5, groups=16, bias=True)
-    features = b.elementwise("relu6")
-    b.pool()
-    b.conv(8, 1, bias=True)
-    b.elementwise("relu")
-    b.conv(16, 1, bias=True)
-    b.elementwise("h_sigmoid")
-    b.elementwise("scale", features)
-    b.conv(16, 1, bias=True)
-    b.elementwise("add", first)
-    b.conv(16, 7, stride=2, groups=16, bias=True)
-    b.elementwise("identity")
-    main = b.elementwise("relu")
-    b.elementwise("identity")
-    b.channel_shuffle(4)
-    b.avg_pool(3)
-    b.elementwise("add", main)
-    nothing = b.elementwise("zero")
-    b.avg_pool(2, stride=2, source=main)
-    b.conv(24, 3, bias=True)
-    last = b.last
-    b.avg_pool(2, stride=2, source=nothing)
-    b.conv(24, 1, bias=True)
-    b.elementwise("add", last)
-    b.elementwise("batch_norm")
-    b.elementwise("relu")
-    b.pool()
-    b.linear(10)
-    return Network.from_blocks([b.build()], seed=1)
+    b = GraphBuilder()
+    first = b.activation(b.conv(b.input(3, side, side), 16, 3, stride=2), op)
+    x = b.activation(b.conv(first, 16, 5, groups=16), "relu6")
+    x = b.squeeze_excitation(x, 8, "relu", "h_sigmoid")
+    x = b.conv(b.add(b.conv(x, 16), first), 16, 7, stride=2, groups=16)
+    main = b.activation(b.unary("Identity", x), "relu")
+    x = b.avg_pool(b.channel_shuffle(b.unary("Identity", main), 4), 3, padding=1)
+    nothing = b.mul(b.add(x, main), 0.0)
+    last = b.conv(b.avg_pool(main, 2, stride=2), 24, 3)
+    x = b.add(b.conv(b.avg_pool(nothing, 2, stride=2), 24), last)
+    b.classifier(b.activation(b.batch_norm(x), "relu"), 10)
+    return folded(b.build())
 
 
-def expected(network: Network, batch: int) -> np.ndarray:
-    """The network's output by plain numpy, in double precision."""
-    values = {-1: network.inputs(batch).astype(np.float64)}
-    for n, layer in enumerate(network.layers):
-        x, *others = (values[i] for i in layer.inputs)
-        parameters = network.parameters[n]
-        values[n] = apply(layer, x, others, parameters)
-    return values[len(network.layers) - 1]
-
-
-def apply(layer, x, others, parameters):
-    match layer.op:
-        case "conv" | "depthwise_conv":
-            return convolve(x, parameters.weight, parameters.bias, layer.stride, layer.groups)
-        case "linear":
-            return x.reshape(len(x), -1) @ parameters.weight.T.astype(float) + parameters.bias
-        case "relu":
-            return np.maximum(x, 0)
-        case "relu6":
-            return np.clip(x, 0, 6)
-        case "h_sigmoid":
-            return np.clip(x + 3, 0, 6) / 6
-        case "h_swish":
-            return x * np.clip(x + 3, 0, 6) / 6
-        case "global_pool":
-            return x.mean(axis=(2, 3), keepdims=True)
-        case "avg_pool":
-            return average(x, layer.kernel_size, layer.stride)
-        case "channel_shuffle":
-            n, channels, *sides = x.shape
-            matrix = x.reshape(n, layer.groups, channels // layer.groups, *sides)
-            return matrix.swapaxes(1, 2).reshape(x.shape)
-        case "zero":
-            return 0 * x
-        case "identity":
-            return x
-        case "add":
-            return x + others[0]
-        case "scale":
-            return x * others[0]
-    raise AssertionError(layer.op)
-
-
-def convolve(x, weight, bias, stride, groups):
-    k = weight.shape[2]
-    padded = np.pad(x, ((0, 0), (0, 0), (k // 2, k // 2), (k // 2, k // 2)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(2, 3))
-    windows = windows[:, :, ::stride, ::stride]
-    n, c, h, w = windows.shape[:4]
-    windows = windows.reshape(n, groups, c // groups, h, w, k, k)
-    kernels = weight.astype(float).reshape(groups, -1, c // groups, k, k)
-    out = np.einsum("ngchwij,gocij->ngohw", windows, kernels)
-    return out.reshape(n, -1, h, w) + bias[:, None, None]
-
-
-def average(x, k, stride):
-    """Means of windows; what is padded is NaN, and does not count."""
-    pad = (k - 1) // 2
-    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)), constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(2, 3))
-    return np.nanmean(windows[:, :, ::stride, ::stride], axis=(4, 5))
+def expected(graph: Graph, batch: int) -> np.ndarray:
+    """The network's output by ONNX's reference implementation."""
+    graph = graph.with_batch(batch)
+    evaluator = ReferenceEvaluator(to_onnx(graph))
+    return evaluator.run(None, {"input": graph.inputs()})[0]
 
 
 @pytest.mark.parametrize(("kind", "precision"), CPU)
 @pytest.mark.parametrize(("batch", "op", "side"), [(1, "h_swish", 19), (3, "relu", 20)])
-def test_outputs_are_those_of_plain_numpy(kind, precision, batch, op, side):
+def test_outputs_are_those_of_the_reference(kind, precision, batch, op, side):
     batch = min(batch, kind.max_batch or batch)
     network = small_network(op, side)
     loaded = make(kind, batch=batch, precision=precision).load(network)
@@ -170,11 +95,10 @@ def test_outputs_are_those_of_plain_numpy(kind, precision, batch, op, side):
 
 @pytest.mark.parametrize(("kind", "precision"), CPU)
 def test_grouped_convolutions_and_what_ncnn_makes_of_them(kind, precision):
-    b = BlockBuilder("grouped", (12, 9, 9))
-    b.conv(24, 1, groups=2, bias=True)
-    b.channel_shuffle(2)
-    b.conv(16, 3, stride=2, groups=4, bias=True)
-    network = Network.from_blocks([b.build()], seed=1)
+    b = GraphBuilder()
+    x = b.channel_shuffle(b.conv(b.input(12, 9, 9), 24, groups=2), 2)
+    b.conv(x, 16, 3, stride=2, groups=4)
+    network = b.build()
     made = make(kind, precision=precision)
     if (kind.name, precision) == ("ncnn", "bf16"):
         with pytest.raises(UnsupportedNetworkError, match=r"layer 0: .* grouped"):
@@ -189,7 +113,7 @@ def test_grouped_convolutions_and_what_ncnn_makes_of_them(kind, precision):
 @pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None, reason="needs a C++ compiler"
 )
-def test_outputs_of_compiled_pytorch_are_those_of_plain_numpy(tmp_path, monkeypatch):
+def test_outputs_of_compiled_pytorch_are_those_of_the_reference(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     network = small_network()
     loaded = make(PyTorchCompile, batch=2).load(network)
@@ -240,20 +164,19 @@ def test_runs_again_times_and_states_itself(kind, precision):
 
 @pytest.mark.parametrize(("kind", "precision"), CPU)
 def test_a_single_block_can_be_loaded(kind, precision):
-    block = SPACE.block_table.blocks[40]
-    network = Network.from_blocks([block])
+    network = SPACE.assemble([40])
     batch = min(2, kind.max_batch or 2)
     loaded = make(kind, precision=precision, batch=batch).load(network)
     loaded.run()
-    assert loaded.output().shape == (batch, *network.out_shape)
+    assert loaded.output().shape == network.with_batch(batch).out_shape
 
 
 @pytest.mark.parametrize(("kind", "precision"), CPU)
 def test_an_unknown_operator_is_named(kind, precision):
-    b = BlockBuilder("odd", (3, 8, 8))
-    b.elementwise("erf")
+    b = GraphBuilder()
+    b.unary("Erf", b.input(3, 8, 8))
     with pytest.raises(UnsupportedNetworkError, match=r"cannot run the operator erf"):
-        make(kind, precision=precision).load(Network.from_blocks([b.build()]))
+        make(kind, precision=precision).load(b.build())
 
 
 @pytest.mark.parametrize(("kind", "precision"), CPU)

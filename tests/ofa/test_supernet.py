@@ -274,9 +274,11 @@ def test_all_genes_at_their_largest_are_the_supernet(states, files):
 )  # fmt: skip
 def test_the_module_has_the_weights_of_the_network_of_its_space(space):
     arch = latcast.space(space).sample(1, seed=3, restrict={"r": [128]})
-    module, network = ofa_module(arch, seed=4), arch.space.network(arch, 4)
+    module, network = ofa_module(arch, seed=4), arch.space.network(arch)
     weights = [conv.weight for conv, _ in module.operators()]
-    given = [p.weight for p in network.parameters if p is not None]
+    kinds = ("conv", "depthwise_conv", "linear")
+    drawn = zip(network.layers, network.weights(4), strict=True)
+    given = [values[0] for layer, values in drawn if layer.kind in kinds]
     assert all(torch.equal(w, torch.from_numpy(g)) for w, g in zip(weights, given, strict=True))
 
 

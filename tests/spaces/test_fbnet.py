@@ -56,7 +56,12 @@ def test_a_skip_is_no_block_where_the_shape_stays() -> None:
     starts = [f"stage {stage} start/skip" for stage in range(2, 8)]
     assert names == ["stem", *starts, "last conv", "pool", "classifier"]
     network = CIFAR.network(CIFAR.parse([["skip"] * 22]))
-    assert [x.op for x in network.layers] == ["conv", "relu"] * 8 + ["global_pool", "linear"]
+    assert [x.op for x in network.layers] == [
+        *["conv", "relu"] * 8,
+        "global_pool",
+        "reshape",
+        "linear",
+    ]
 
 
 def test_rows_are_where_the_layers_are() -> None:

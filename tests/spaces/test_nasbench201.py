@@ -124,24 +124,22 @@ def test_dead_blocks_do_not_change_the_output() -> None:
     ):
         arch = SPACE.parse([cell(*operations)])
         network = SPACE.network(arch)
-        x = torch.from_numpy(network.inputs(1))
+        weights = list(network.weights())
+        x = torch.from_numpy(network.inputs())
         with torch.no_grad():
-            want = to_pytorch(network)(x)
+            want = to_pytorch(network, weights)(x)
         dead, position = set(), 0
         for row, live in zip(SPACE.block_ids(arch)[0], SPACE.live_blocks(arch)[0], strict=True):
-            layers = len(SPACE.assemble([row]).layers)
+            layers = len(SPACE.assemble([row]))
             if not live:
                 dead |= set(range(position, position + layers))
             position += layers
-        changed = 0
-        for n in dead:
-            parameters = network.parameters[n]
-            if parameters is not None:
-                parameters.weight[...] += 1
-                changed += 1
+        changed = [n for n in dead if network.layers[n].params]
         assert changed
+        for n in changed:
+            weights[n] = tuple(values + 1 for values in weights[n])
         with torch.no_grad():
-            assert torch.equal(to_pytorch(network)(x), want)
+            assert torch.equal(to_pytorch(network, weights)(x), want)
 
 
 ARCH = st.lists(st.sampled_from(OPERATIONS), min_size=6, max_size=6).map(lambda x: cell(*x))

@@ -9,6 +9,7 @@ import pytest
 
 from latcast.data import ofa_lookup_table, read
 from latcast.spaces import space
+from latcast.spaces._mobile import InvertedResidual, make_divisible
 
 SMALLEST = {"ks": [3] * 20, "e": [3] * 20, "d": [2] * 5, "r": [160]}
 
@@ -97,3 +98,22 @@ def test_published_table_reproduces_the_note10_rows(shared: Path, kind: str) -> 
     values = np.array([table.get(key, np.nan) for key in the_space.block_table.keys])
     assert len(data) == 10_000
     assert np.abs(the_space.block_sums(data.archs, values) - data.latency_ms).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("value", "rounded"),
+    [(16 * 1.2, 24), (24 * 1.2, 32), (112 * 1.2, 136), (8, 8), (3, 8), (17, 16), (18, 24)],
+)
+def test_make_divisible(value: float, rounded: int) -> None:
+    # 19.2 would round to 16, which is more than 10 % below it.
+    assert make_divisible(value) == rounded
+
+
+def test_squeeze_excitation_block_in_closed_form() -> None:
+    spec = InvertedResidual(40, 120, 40, 5, 1, "relu", squeeze_excitation=True)
+    block = spec.block(14, "b")
+    side = 14 * 14
+    macs = 40 * 120 * side + 25 * 120 * side + 2 * 120 * 32 + 120 * 40 * side
+    params = 40 * 120 + 240 + 25 * 120 + 240 + 2 * 120 * 32 + 32 + 120 + 120 * 40 + 80
+    assert (block.macs, block.params, block.name) == (macs, params, "b")
+    assert block.layers[-1].op == "add"

@@ -102,7 +102,7 @@ def test_a_block_s_input_is_what_comes_before() -> None:
     for row in ids:
         blocks = [table.blocks[i] for i in row if i < len(table)]
         for before, after in pairwise(blocks):
-            assert before.layers[-1].out_shape == after.layers[0].in_shape
+            assert before.out_shape == after.in_shape
 
 
 def test_widths_of_the_stem_that_round_alike_are_one() -> None:

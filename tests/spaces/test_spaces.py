@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
+import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latcast.graph.read.onnx import read_onnx
+from latcast.graph.write.onnx import to_onnx
 from latcast.spaces import Archs, SearchSpace, space, space_names
 
 
@@ -126,15 +131,60 @@ def test_live_blocks_are_blocks(each: SearchSpace) -> None:
 def test_a_network_is_its_blocks(each: SearchSpace) -> None:
     restrict = {"r": [each.genes[-1].choices[0]]} if each.genes[-1].name == "r" else None
     arch = each.sample(1, 8, restrict=restrict)
-    network = each.network(arch, seed=3)
+    network = each.network(arch)
     rows = [i for i in each.block_ids(arch)[0].tolist() if i < len(each.block_table)]
     blocks = [each.block_table.blocks[i] for i in rows]
-    parts = [each.assemble([i], seed=3).layers for i in rows]
+    parts = [each.assemble([i]).layers for i in rows]
     assert [x.op for x in network.layers] == [x.op for part in parts for x in part]
     read = {i for x in network.layers for i in x.inputs}
     assert read == set(range(-1, len(network.layers) - 1))  # nothing is computed in vain
-    assert network.in_shape == blocks[0].layers[0].in_shape
-    assert network.out_shape == blocks[-1].layers[-1].out_shape
+    assert network.in_shape == blocks[0].in_shape
+    assert network.out_shape == blocks[-1].out_shape
+    # Folding takes out a batch norm's scale and shift, and puts a bias in their place; one that
+    # no convolution precedes becomes a scale and a shift.
+    shifts = sum(x.params // 2 for b in blocks for x in b.layers if x.op == "batch_norm")
+    scales = sum(x.out_shape[1] for x in network.layers if x.window == (1, 1) and
+                 x.op == "depthwise_conv")  # fmt: skip
+    (costs,) = each.costs(arch).to_dicts()
+    assert network.params == costs["params"] - shifts + scales
+    assert network.macs == costs["macs"] + sum(
+        prod(x.out_shape) for x in network.layers if x.window == (1, 1) and x.op == "depthwise_conv"
+    )
+    with pytest.raises(ValueError, match="from one architecture; got 2"):
+        each.network(each.sample(2, 0))
+
+
+def test_a_written_network_computes_numbers(each: SearchSpace) -> None:
+    restrict = {"r": [each.genes[-1].choices[0]]} if each.genes[-1].name == "r" else None
+    network = each.network(each.sample(1, 5, restrict=restrict))
+    content = to_onnx(network, network.weights(1))
+    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (output,) = session.run(None, {"input": network.inputs()})
+    assert output.shape == network.out_shape
+    assert 0.01 < output.std() < 1000
+    # What a reader makes of it is the network, but for bounds of activations, which it leaves out.
+    again = read_onnx(content)
+    unbound = [x._replace(param_bytes=0) if x.op == "relu6" else x for x in network.layers]
+    kept = [x._replace(ports=(), constants=(), attributes=()) for x in unbound]
+    assert list(again.layers) == kept
+
+
+def test_facts_are_those_of_the_blocks(each: SearchSpace) -> None:
+    archs = each.sample(5, 3)
+    table, ids = each.block_table, each.block_ids(archs)
+    for row, costs in zip(ids, each.costs(archs).to_dicts(), strict=True):
+        blocks = [table.blocks[i] for i in row if i < len(table)]
+        layers = [x for b in blocks for x in b.layers if x.kind != "view"]
+        params = sum(b.params for b in blocks)
+        assert costs == {
+            "macs": sum(b.macs for b in blocks),
+            "params": params,
+            "bytes": sum(x.read_bytes + x.write_bytes for x in layers) + 4 * params,
+            "launches": len(layers),
+            "activation_bytes": max(b.peak_activation_bytes for b in blocks),
+            "blocks": len(blocks),
+        }
+        assert all(not b.uncosted for b in blocks)
 
 
 def test_block_sums_equal_a_loop(each: SearchSpace) -> None:

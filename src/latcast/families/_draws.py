@@ -9,8 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ._builder import OnnxBuilder
-from ._writer import Tensor
+from latcast.graph import GraphBuilder, Tensor
 
 T = TypeVar("T")
 
@@ -42,7 +41,7 @@ class Draws:
         most_macs: multiply-accumulates of one operator for one sample.
     """
 
-    b: OnnxBuilder
+    b: GraphBuilder
     rng: np.random.Generator
     most_macs: float
 

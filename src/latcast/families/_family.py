@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ._builder import OnnxBuilder
-from ._writer import Tensor
+from latcast.graph import GraphBuilder, Tensor
 
 RESOLUTIONS = (96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256)
 """Sides of the images that most families read."""
@@ -36,7 +35,7 @@ class Family(ABC):
     published: Mapping[str, Mapping[str, int]] = {}
 
     @abstractmethod
-    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+    def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         """Write the network and give its output.
 
         Args:

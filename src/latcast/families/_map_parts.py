@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
+from latcast.graph import Tensor
+
 from ._draws import Draws
 from ._token_parts import attend
-from ._writer import Tensor
 
 Part = Callable[[Draws, Tensor], Tensor | None]
 """Adds to a network; None where the map does not suit it."""

@@ -5,23 +5,59 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from zlib import crc32
 
 import numpy as np
 
 from latcast._names import short_repr, unknown_name
+from latcast.graph import Graph, GraphBuilder
+from latcast.graph.write.onnx import LATEST_OPSET, to_onnx
 
-from ._builder import OnnxBuilder
 from ._family import Family
-from ._registry import families
+from .convnext import ConvNeXt
+from .densenet import DenseNet
+from .efficientnet import EfficientNet
+from .from_spaces import fbnet, nb201, ofa
+from .mixed import Mixed
+from .mobilenet import MobileNetV1, MobileNetV2
+from .mobilenet_v3 import MobileNetV3
+from .resnet import ResNet
+from .resnet_cifar import ResNetCIFAR
+from .squeezenet import SqueezeNet
+from .vgg import VGG
+from .vit import ViT
 
-LEAST_MACS, MOST_MACS = 2e6, 1.6e9
-MOST_PARAMS = 30e6
-MOST_ELEMENTS = 25e6
+MIN_MACS, MAX_MACS = 2e6, 1.6e9
+MAX_PARAMS = 30e6
+MAX_ELEMENTS = 25e6
 """Members of a population lie in between: a pass takes a core 0.3 to 60 ms."""
 
 _CANDIDATES = 6
 _TRIES = 1000
+
+
+@cache
+def families() -> dict[str, Family]:
+    """Name -> family."""
+    found: list[Family] = [
+        ofa(),
+        nb201(),
+        fbnet(),
+        ResNet(),
+        ResNetCIFAR(),
+        MobileNetV1(),
+        MobileNetV2(),
+        MobileNetV3(),
+        EfficientNet(),
+        ConvNeXt(),
+        VGG(),
+        SqueezeNet(),
+        DenseNet(),
+        ViT(),
+        Mixed(),
+    ]
+    return {f.name: f for f in found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +126,13 @@ class Member:
             batch: of its input.
             seed: of its weights.
         """
-        builder = OnnxBuilder(batch, seed)
-        return builder.to_onnx(family(self.family).build(builder, self.parameters))
+        graph = self.graph(batch)
+        return to_onnx(graph, graph.weights(seed), opset=LATEST_OPSET)
+
+    def graph(self, batch: int = 1) -> Graph:
+        """The network for inputs of ``batch`` samples."""
+        builder = GraphBuilder(batch, self.text)
+        return builder.build(family(self.family).build(builder, self.parameters))
 
 
 def family_names() -> list[str]:
@@ -142,7 +183,7 @@ def _draw(source: Family, n: int, seed: int) -> list[Member]:
     for _ in range(_TRIES + n):
         if len(members) == n:
             break
-        goal = rng.uniform(np.log(LEAST_MACS), np.log(MOST_MACS))
+        goal = rng.uniform(np.log(MIN_MACS), np.log(MAX_MACS))
         found = [x for _ in range(_CANDIDATES) if (x := _candidate(source, rng))]
         if found:
             _, parameters = min(found, key=lambda x: abs(np.log(x[0]) - goal))
@@ -158,11 +199,11 @@ def _draw(source: Family, n: int, seed: int) -> list[Member]:
 def _candidate(source: Family, rng: np.random.Generator) -> tuple[int, dict[str, int]] | None:
     """MACs and parameters of a member drawn at random; None if it is out of the limits."""
     parameters = source.sample(rng)
-    builder = OnnxBuilder()
-    source.build(builder, parameters)
+    builder = GraphBuilder()
+    graph = builder.build(source.build(builder, parameters))
     within = (
-        LEAST_MACS <= builder.macs <= MOST_MACS
-        and builder.params <= MOST_PARAMS
-        and builder.elements <= MOST_ELEMENTS
+        MIN_MACS <= graph.macs <= MAX_MACS
+        and graph.params + builder.folded_params <= MAX_PARAMS
+        and sum(x.write_bytes // x.element_bytes for x in graph.layers) <= MAX_ELEMENTS
     )
-    return (builder.macs, parameters) if within else None
+    return (graph.macs, parameters) if within else None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import gcd, prod
 
+from latcast.graph import Tensor
+
 from ._draws import Draws
-from ._writer import Tensor
 
 
 def _linear(d: Draws, x: Tensor) -> Tensor:

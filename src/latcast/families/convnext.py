@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ._builder import OnnxBuilder
+from latcast.graph import GraphBuilder, Tensor
+
 from ._family import RESOLUTIONS, Family
-from ._writer import Tensor
 
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 """Orders of axes that put channels last, and back."""
@@ -55,7 +55,7 @@ class ConvNeXt(Family):
         "convnext-small": _published(27),
     }
 
-    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+    def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         b, p = builder, parameters
         native = bool(p["native_norm"])
         x = b.input(3, p["resolution"], p["resolution"])
@@ -69,13 +69,13 @@ class ConvNeXt(Family):
         return b.linear(b.flatten(x), p["classes"])
 
 
-def _norm(b: OnnxBuilder, x: Tensor, native: bool) -> Tensor:
+def _norm(b: GraphBuilder, x: Tensor, native: bool) -> Tensor:
     """A layer norm of the channels of a map."""
     x = b.layer_norm(b.transpose(x, *_TO_LAST), native=native)
     return b.transpose(x, *_TO_FIRST)
 
 
-def _block(b: OnnxBuilder, x: Tensor, p: Mapping[str, int]) -> Tensor:
+def _block(b: GraphBuilder, x: Tensor, p: Mapping[str, int]) -> Tensor:
     channels = x.shape[1]
     y = b.conv(x, channels, p["kernel"], groups=channels)
     y = b.layer_norm(b.transpose(y, *_TO_LAST), native=bool(p["native_norm"]))

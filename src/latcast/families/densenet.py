@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ._builder import OnnxBuilder
+from latcast.graph import GraphBuilder, Tensor
+
 from ._family import RESOLUTIONS, Family
-from ._writer import Tensor
 
 
 def _published(depths: str, growth: int = 32) -> dict[str, int]:
@@ -46,7 +46,7 @@ class DenseNet(Family):
         "densenet-201": _published("6 12 48 32"),
     }
 
-    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+    def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         b, p = builder, parameters
         x = b.input(3, p["resolution"], p["resolution"])
         x = b.conv_norm(x, 2 * p["growth"], 7, "relu", stride=2)
@@ -59,7 +59,7 @@ class DenseNet(Family):
         return b.classifier(_norm_relu(b, x), p["classes"])
 
 
-def _stage(b: OnnxBuilder, x: Tensor, depth: int, growth: int, bottleneck: int) -> Tensor:
+def _stage(b: GraphBuilder, x: Tensor, depth: int, growth: int, bottleneck: int) -> Tensor:
     parts = [x]
     for _ in range(depth):
         y = _norm_relu(b, b.concat(parts) if len(parts) > 1 else x)
@@ -69,5 +69,5 @@ def _stage(b: OnnxBuilder, x: Tensor, depth: int, growth: int, bottleneck: int) 
     return b.concat(parts)
 
 
-def _norm_relu(b: OnnxBuilder, x: Tensor) -> Tensor:
+def _norm_relu(b: GraphBuilder, x: Tensor) -> Tensor:
     return b.activation(b.batch_norm(x), "relu")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from latcast.graph import GraphBuilder, Tensor
 from latcast.spaces._mobile import make_divisible
 
-from ._builder import OnnxBuilder
 from ._family import RESOLUTIONS, Family
-from ._writer import Tensor
 
 _STAGES = ((3, 2, 24, 2), (5, 2, 40, 2), (3, 2, 80, 3), (5, 1, 112, 3), (5, 2, 192, 4))
 """Kernel, stride, channels and depth of the stages between the first and the last."""
@@ -53,7 +52,7 @@ class EfficientNet(Family):
         "efficientnet-b1": _published(100, 110, 240),
     }
 
-    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+    def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         b, p = builder, parameters
         kind = "silu" if p["silu"] else "relu6"
         x = b.input(3, p["resolution"], p["resolution"])
@@ -69,7 +68,7 @@ class EfficientNet(Family):
 
 
 def _residual(
-    b: OnnxBuilder,
+    b: GraphBuilder,
     x: Tensor,
     kernel_size: int,
     stride: int,

@@ -7,12 +7,12 @@ from math import prod
 
 import numpy as np
 
-from ._builder import OnnxBuilder
+from latcast.graph import GraphBuilder, Tensor
+
 from ._draws import Draws
 from ._family import RESOLUTIONS, Family
 from ._map_parts import MAP_PARTS, conv
 from ._token_parts import TOKEN_PARTS, VECTOR_PARTS
-from ._writer import Tensor
 
 _LARGEST_MAP = 800_000
 _MOST_TOKENS = 1024
@@ -39,7 +39,7 @@ class Mixed(Family):
         "resolution": (32, 48, 64, 80, *RESOLUTIONS),
     }
 
-    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+    def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         p = parameters
         rng = np.random.default_rng(p["seed"])
         draws = Draws(builder, rng, 1.5e6 * p["mega_macs"] / p["parts"])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from latcast.graph import GraphBuilder, Tensor
 from latcast.spaces._mobile import make_divisible
 
-from ._builder import OnnxBuilder
 from ._family import RESOLUTIONS, Family
-from ._writer import Tensor
 
 WIDTHS = (25, 35, 50, 75, 100, 140)
 """Of all channels, in percent of the paper's."""
@@ -39,7 +38,7 @@ class MobileNetV1(Family):
         }
     }
 
-    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+    def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         b, p = builder, parameters
         kind = "relu6" if p["relu6"] else "relu"
         x = b.input(3, p["resolution"], p["resolution"])
@@ -85,7 +84,7 @@ class MobileNetV2(Family):
         }
     }
 
-    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+    def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         b, p = builder, parameters
         x = b.input(3, p["resolution"], p["resolution"])
         x = b.conv_norm(x, _wide(32, p), 3, "relu6", stride=2)
@@ -100,7 +99,7 @@ class MobileNetV2(Family):
 
 
 def _residual(
-    b: OnnxBuilder, x: Tensor, channels: int, stride: int, kernel_size: int, expand: int
+    b: GraphBuilder, x: Tensor, channels: int, stride: int, kernel_size: int, expand: int
 ) -> Tensor:
     y = x if expand == 1 else b.conv_norm(x, x.shape[1] * expand, 1, "relu6")
     y = b.conv_norm(b.depthwise(y, kernel_size, stride, "relu6"), channels, 1)

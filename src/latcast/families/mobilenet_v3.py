@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from latcast.graph import GraphBuilder, Tensor
 from latcast.spaces._mobile import make_divisible
 
-from ._builder import OnnxBuilder
 from ._family import RESOLUTIONS, Family
-from ._writer import Tensor
 from .mobilenet import WIDTHS
 
 
@@ -85,7 +84,7 @@ class MobileNetV3(Family):
         "mobilenet-v3-small": {"large": 0, **_PUBLISHED},
     }
 
-    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+    def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         b, p = builder, parameters
         native = bool(p["native"])
         x = b.input(3, p["resolution"], p["resolution"])
@@ -101,7 +100,7 @@ class MobileNetV3(Family):
         return b.linear(b.activation(hidden, _HS, native=native), p["classes"])
 
 
-def _residual(b: OnnxBuilder, x: Tensor, block: _Block, p: Mapping[str, int]) -> Tensor:
+def _residual(b: GraphBuilder, x: Tensor, block: _Block, p: Mapping[str, int]) -> Tensor:
     native = bool(p["native"])
     expanded = _wide(block.expanded, p)
     y = x

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import gcd
 
-from ._builder import OnnxBuilder
+from latcast.graph import GraphBuilder, Tensor
+
 from ._family import RESOLUTIONS, Family
-from ._writer import Tensor
 
 BASIC, BOTTLENECK = 0, 1
 
@@ -59,7 +59,7 @@ class ResNet(Family):
         "wide-resnet-50-2": _published(BOTTLENECK, "3 4 6 3", inner=200),
     }
 
-    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+    def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         b, p = builder, parameters
         x = b.input(3, p["resolution"], p["resolution"])
         x = _stem(b, x, p["width"], p["stem"])
@@ -72,7 +72,7 @@ class ResNet(Family):
         return b.classifier(x, p["classes"])
 
 
-def _stem(b: OnnxBuilder, x: Tensor, width: int, kernel_size: int) -> Tensor:
+def _stem(b: GraphBuilder, x: Tensor, width: int, kernel_size: int) -> Tensor:
     if kernel_size == 3:
         for stride in (2, 1):
             x = b.activation(b.conv(x, width // 2, 3, stride=stride, norm=True), "relu")
@@ -80,7 +80,7 @@ def _stem(b: OnnxBuilder, x: Tensor, width: int, kernel_size: int) -> Tensor:
     return b.activation(b.conv(x, width, kernel_size, stride=2, norm=True), "relu")
 
 
-def _block(b: OnnxBuilder, x: Tensor, width: int, stride: int, p: Mapping[str, int]) -> Tensor:
+def _block(b: GraphBuilder, x: Tensor, width: int, stride: int, p: Mapping[str, int]) -> Tensor:
     out = width * (4 if p["bottleneck"] else 1)
     groups = gcd(p["groups"], width)
     inner = max(groups, width * p["inner"] // 100 // groups * groups)

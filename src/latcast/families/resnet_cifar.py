@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ._builder import OnnxBuilder
+from latcast.graph import GraphBuilder, Tensor
+
 from ._family import Family
-from ._writer import Tensor
 
 STAGES = 3
 
@@ -30,7 +30,7 @@ class ResNetCIFAR(Family):
         "classes": (10, 100),
     }
 
-    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+    def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         b, p = builder, parameters
         early = bool(p["preactivation"])
         x = b.conv(b.input(3, p["resolution"], p["resolution"]), p["width"], 3, norm=not early)
@@ -46,7 +46,7 @@ class ResNetCIFAR(Family):
         return b.classifier(x, p["classes"])
 
 
-def _block(b: OnnxBuilder, x: Tensor, width: int, stride: int) -> Tensor:
+def _block(b: GraphBuilder, x: Tensor, width: int, stride: int) -> Tensor:
     y = b.activation(b.conv(x, width, 3, stride=stride, norm=True), "relu")
     y = b.conv(y, width, 3, norm=True)
     if x.shape[1] != width:
@@ -54,7 +54,7 @@ def _block(b: OnnxBuilder, x: Tensor, width: int, stride: int) -> Tensor:
     return b.activation(b.add(y, x), "relu")
 
 
-def _preactivated(b: OnnxBuilder, x: Tensor, width: int, stride: int) -> Tensor:
+def _preactivated(b: GraphBuilder, x: Tensor, width: int, stride: int) -> Tensor:
     y = b.activation(b.batch_norm(x), "relu")
     if x.shape[1] != width:
         x = b.conv(y, width, 1, stride=stride)

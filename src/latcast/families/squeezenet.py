@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ._builder import OnnxBuilder
+from latcast.graph import GraphBuilder, Tensor
+
 from ._family import RESOLUTIONS, Family
-from ._writer import Tensor
 
 _LATER = {
     "squeeze": 125,
@@ -46,7 +46,7 @@ class SqueezeNet(Family):
         "squeezenet-1.1": {"stem": 3, "width": 64, "depth1": 2, "depth2": 2, "depth3": 4, **_LATER},
     }
 
-    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+    def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         b, p = builder, parameters
         x = b.input(3, p["resolution"], p["resolution"])
         x = b.activation(b.conv(x, p["width"], p["stem"], stride=2, padding=0), "relu")
@@ -60,7 +60,7 @@ class SqueezeNet(Family):
         return b.flatten(b.global_pool(x))
 
 
-def _fire(b: OnnxBuilder, x: Tensor, expanded: int, p: Mapping[str, int]) -> Tensor:
+def _fire(b: GraphBuilder, x: Tensor, expanded: int, p: Mapping[str, int]) -> Tensor:
     squeezed = max(1, expanded * p["squeeze"] // 1000)
     x = b.activation(b.conv(x, squeezed), "relu")
     large = expanded * p["large"] // 100

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ._builder import OnnxBuilder
+from latcast.graph import GraphBuilder, Tensor
+
 from ._family import RESOLUTIONS, Family
-from ._writer import Tensor
 
 
 def _published(depths: str) -> dict[str, int]:
@@ -47,7 +47,7 @@ class VGG(Family):
         "vgg-19": _published("2 2 4 4 4"),
     }
 
-    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+    def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         b, p = builder, parameters
         x = b.input(3, p["resolution"], p["resolution"])
         for stage in range(5):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ._builder import OnnxBuilder
+from latcast.graph import GraphBuilder, Tensor
+
 from ._family import Family
-from ._writer import Tensor
 
 
 def _published(width: int) -> dict[str, int]:
@@ -50,7 +50,7 @@ class ViT(Family):
         "vit-base": _published(768),
     }
 
-    def build(self, builder: OnnxBuilder, parameters: Mapping[str, int]) -> Tensor:
+    def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         b, p = builder, parameters
         native = bool(p["native_norm"])
         x = _tokens(b, p)
@@ -63,7 +63,7 @@ class ViT(Family):
         return b.linear(b.gather(b.layer_norm(x, native=native), 0, 1), p["classes"])
 
 
-def _tokens(b: OnnxBuilder, p: Mapping[str, int]) -> Tensor:
+def _tokens(b: GraphBuilder, p: Mapping[str, int]) -> Tensor:
     """A class token and one of every patch, with learned positions."""
     x = b.input(3, p["resolution"], p["resolution"])
     x = b.conv(x, p["width"], p["patch"], stride=p["patch"], padding=0)

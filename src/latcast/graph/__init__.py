@@ -1,8 +1,11 @@
-"""A network as a graph of layers, and its fusion into the kernels that runtimes run."""
+"""A network as a graph of layers, how it is built, and its fusion into what runtimes run."""
 
-from ._from_blocks import graph_of_layers
+from ._builder import GraphBuilder
+from ._folding import folded
 from ._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer
+from ._layers import Tensor
 from ._operators import KINDS, OPERATORS, Operator
+from ._weights import BUFFER, Constant, Constants, Weights
 from .facts import KERNEL_FACTS, kernel_facts, kernel_label
 from .fusion import fuse
 from .partition import Kernel
@@ -10,6 +13,7 @@ from .rules import OPENVINO_RULES, RULES, Rule, rules_of
 from .shapes import TensorShape
 
 __all__ = [
+    "BUFFER",
     "GRAPH_INPUT",
     "KERNEL_FACTS",
     "KINDS",
@@ -17,14 +21,19 @@ __all__ = [
     "OPERATORS",
     "RULES",
     "UNKNOWN",
+    "Constant",
+    "Constants",
     "Graph",
+    "GraphBuilder",
     "Kernel",
     "Layer",
     "Operator",
     "Rule",
+    "Tensor",
     "TensorShape",
+    "Weights",
+    "folded",
     "fuse",
-    "graph_of_layers",
     "kernel_facts",
     "kernel_label",
     "rules_of",

@@ -5,23 +5,31 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from math import prod
-from typing import Any
+from math import prod, sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from ._operators import OPERATORS
+from ._weights import Constant, Constants, Weights, draw
 from .shapes import MAX_ELEMENTS, TensorShape
 
 GRAPH_INPUT = -1
-"""Index by which a layer names an input of its graph."""
+"""Index by which a layer names an input of its graph. A layer that names it several times reads as
+many inputs, in order; two layers that name it once read the same."""
 
 UNKNOWN = "unknown"
 """Operator of a layer whose cost nobody knows."""
 
+_BOUNDED = ("sigmoid", "h_sigmoid", "tanh")
+"""Activations that do not halve the second moment of what they read."""
+_WEIGHTED = ("conv", "depthwise_conv", "conv_transpose", "linear")
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+
+class Layer(NamedTuple):
     """One operator of a graph, with shapes that include the batch.
 
     Attributes:
@@ -44,6 +52,11 @@ class Layer:
             last axis of its first input.
         order: axes of the input in the order in which a transpose writes them; empty where nobody
             knows.
+        ports: of every input which output of that layer it is; empty if all are the first.
+        constants: what it reads beside its inputs, where it was built to be written; empty where
+            it was read from a file.
+        attributes: names and values of what a writer must know besides, as ONNX calls them: the
+            ``pads`` of a window, the ``axis`` of a softmax.
     """
 
     name: str
@@ -61,6 +74,19 @@ class Layer:
     element_bytes: int = 4
     sum_length: int = 0
     order: tuple[int, ...] = ()
+    ports: tuple[int, ...] = ()
+    constants: tuple[Constant, ...] = ()
+    attributes: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def in_shape(self) -> TensorShape:
+        """Shape of the first input, which must be known."""
+        return _known(self.in_shapes[0])
+
+    @property
+    def out_shape(self) -> TensorShape:
+        """Shape of the first output, which must be known."""
+        return _known(self.out_shapes[0])
 
     @property
     def is_costed(self) -> bool:
@@ -93,6 +119,26 @@ class Layer:
         """Bytes of its outputs; what is not known counts nothing."""
         return self.element_bytes * sum(prod(s) for s in self.out_shapes if s is not None)
 
+    @property
+    def word(self) -> str:
+        """The name without its number."""
+        return self.name.rpartition("_")[0] or self.name
+
+    def reading(self, constants: Constants) -> Layer:
+        """The layer with other constants."""
+        return self._replace(
+            constants=constants.items, params=constants.params, param_bytes=constants.bytes
+        )
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """The value of an attribute."""
+        return dict(self.attributes).get(name, default)
+
+
+def _known(shape: TensorShape | None) -> TensorShape:
+    assert shape is not None  # asked of graphs that were built, or of layers with a known cost
+    return shape
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -120,17 +166,115 @@ class Graph:
     def __len__(self) -> int:
         return len(self.layers)
 
+    @classmethod
+    def trusted(cls, layers: tuple[Layer, ...], name: str, outputs: tuple[int, ...]) -> Graph:
+        """A graph of layers that were checked before, which takes a tenth of the time."""
+        graph = cls.__new__(cls)
+        for field, value in (("layers", layers), ("name", name), ("outputs", outputs)):
+            object.__setattr__(graph, field, value)
+        return graph
+
+    def of(self, layers: tuple[Layer, ...]) -> Graph:
+        """The same graph of layers that differ in facts alone."""
+        return Graph.trusted(layers, self.name, self.outputs)
+
+    def named(self, name: str) -> Graph:
+        """The same graph by another name."""
+        return Graph.trusted(self.layers, name, self.outputs)
+
     @property
     def batch(self) -> int | None:
         """Leading side of all inputs of the graph; None where they have none in common."""
-        shapes = [
+        leading = {shape[0] if shape else None for shape in self._input_shapes}
+        return leading.pop() if len(leading) == 1 else None
+
+    @property
+    def in_shape(self) -> TensorShape:
+        """Shape of the input, with the batch.
+
+        Raises:
+            ValueError: there is none, its shape is not known, or there are several shapes.
+        """
+        shapes = set(self._input_shapes)
+        if len(shapes) != 1 or (shape := shapes.pop()) is None:
+            raise ValueError(f"{self.name} must have one input of known shape; it has others")
+        return shape
+
+    @property
+    def out_shape(self) -> TensorShape:
+        """Shape of the (first) output, with the batch.
+
+        Raises:
+            ValueError: there is none, or its shape is not known.
+        """
+        shape = self.layers[self.outputs[0]].out_shapes[0] if self.outputs else None
+        if shape is None:
+            raise ValueError(f"{self.name} must have an output of known shape; it has none")
+        return shape
+
+    @property
+    def _input_shapes(self) -> list[TensorShape | None]:
+        return [
             shape
             for layer in self.layers
             for source, shape in zip(layer.inputs, layer.in_shapes, strict=True)
             if source == GRAPH_INPUT
         ]
-        leading = {shape[0] if shape else None for shape in shapes}
-        return leading.pop() if len(leading) == 1 else None
+
+    def with_batch(self, batch: int) -> Graph:
+        """The same network for another batch, which must lead all of its shapes.
+
+        Raises:
+            ValueError: the batch is not positive, or leads not all shapes.
+        """
+        old = self.batch
+        if batch < 1:
+            raise ValueError(f"a batch must have at least one sample; got {batch}")
+        if batch == old:
+            return self
+
+        def sized(shape: TensorShape | None) -> TensorShape:
+            if not shape or shape[0] != old:
+                raise ValueError(
+                    f"all shapes of {self.name} must begin with its batch, {old}; one is {shape}"
+                )
+            return (batch, *shape[1:])
+
+        layers = tuple(
+            x._replace(
+                in_shapes=tuple(map(sized, x.in_shapes)),
+                out_shapes=tuple(map(sized, x.out_shapes)),
+            )
+            for x in self.layers
+        )
+        return self.of(layers)
+
+    def weights(self, seed: int = 0) -> Weights:
+        """Values of every layer's constants.
+
+        They have the variance of He initialization (arXiv:1502.01852), without its factor 2 where
+        no activation follows, so that activations neither vanish (denormal numbers are slow) nor
+        overflow. Latency does not depend on them otherwise.
+        """
+        gains = [1.0] * len(self.layers)
+        for layer in self.layers:
+            if layer.kind != "activation" or layer.op in _BOUNDED:
+                continue
+            source = layer.inputs[0]
+            while source >= 0 and (self.layers[source].op == "batch_norm" or self._is_bias(source)):
+                source = self.layers[source].inputs[0]
+            if source >= 0 and self.layers[source].kind in _WEIGHTED:
+                gains[source] = sqrt(2)
+        return draw([x.constants for x in self.layers], gains, seed)
+
+    def _is_bias(self, n: int) -> bool:
+        """Whether a layer gives a product of tokens its bias."""
+        layer = self.layers[n]
+        return layer.op == "add" and len(layer.inputs) == 1 and layer.params > 0
+
+    def inputs(self, seed: int = 0) -> npt.NDArray[np.float32]:
+        """Standard normal numbers of the shape of the input."""
+        return np.random.default_rng(seed).standard_normal(self.in_shape, dtype=np.float32)
 
     @property
     def macs(self) -> int:
@@ -141,6 +285,41 @@ class Graph:
     def params(self) -> int:
         """Trainable numbers."""
         return sum(x.params for x in self.layers)
+
+    @property
+    def peak_activation_bytes(self) -> int:
+        """Peak memory of activations, for the whole batch.
+
+        It is the largest sum, over the layers in order, of all tensors that are there while the
+        layer runs: what it reads and writes, and what a later layer or an output still needs. A
+        reshape looks at its input's memory; an identity counts as a copy.
+        """
+        end = len(self.layers)
+        owners: list[int] = []
+        last = dict.fromkeys(self.outputs, end)
+        inputs = 0
+        for n, layer in enumerate(self.layers):
+            for source in layer.inputs:
+                last[owners[source] if source >= 0 else source] = n
+            if GRAPH_INPUT in layer.inputs:
+                inputs = max(inputs, _input_bytes(layer))
+            is_view = layer.op == "reshape" and len(layer.inputs) == 1
+            source = layer.inputs[0] if is_view else n
+            owners.append(owners[source] if 0 <= source < n else source)
+        for n in self.outputs:
+            last[owners[n] if n >= 0 else n] = end
+        alive, peak = {GRAPH_INPUT: inputs}, 0
+        for n, layer in enumerate(self.layers):
+            if owners[n] == n:
+                alive[n] = layer.write_bytes
+            peak = max(peak, sum(alive.values()))
+            for i in layer.inputs:
+                owner = owners[i] if i >= 0 else i
+                if last[owner] == n:
+                    alive.pop(owner, None)
+            if owners[n] == n and n not in last:
+                del alive[n]  # nobody reads it
+        return peak
 
     @cached_property
     def readers(self) -> tuple[tuple[int, ...], ...]:
@@ -160,7 +339,11 @@ class Graph:
     def to_json(self) -> str:
         """Compact JSON, the inverse of :meth:`from_json`; defaults are left out."""
         layers = [
-            {k: v for k, v in asdict(x).items() if k not in _DEFAULTS or v != _DEFAULTS[k]}
+            {
+                name: value
+                for name in _KEPT
+                if (value := getattr(x, name)) != _DEFAULTS.get(name, _REQUIRED)
+            }
             for x in self.layers
         ]
         record = {"name": self.name, "outputs": self.outputs, "layers": layers}
@@ -181,9 +364,17 @@ class Graph:
             raise ValueError(f"a graph must be JSON as latcast writes it; got {error}") from error
 
 
-_DEFAULTS: dict[str, Any] = {
-    f.name: f.default for f in fields(Layer) if isinstance(f.default, int | tuple)
-}
+_DEFAULTS: dict[str, Any] = Layer._field_defaults
+_REQUIRED = object()
+"""Stands for the default of what has none."""
+_KEPT = tuple(x for x in Layer._fields if x not in ("ports", "constants", "attributes"))
+"""What a file keeps of a layer: all but what only writers need."""
+
+
+def _input_bytes(layer: Layer) -> int:
+    """Bytes of inputs of the graph that a layer reads."""
+    read = zip(layer.inputs, layer.in_shapes, strict=True)
+    return layer.element_bytes * sum(prod(s) for i, s in read if i == GRAPH_INPUT and s)
 
 
 def _layer(record: Mapping[str, Any]) -> Layer:

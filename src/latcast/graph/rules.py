@@ -9,7 +9,7 @@ convolution runs in blocks of channels is told by :mod:`.layouts`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 from ._graph import GRAPH_INPUT, Layer
@@ -70,7 +70,7 @@ def _alike(parts: Parts, path: Sequence[Part]) -> bool:
         len(path[1].layers) == 1
         and first.params == 0
         and _constants(first) <= 2
-        and replace(first, name="", inputs=()) == replace(second, name="", inputs=())
+        and first._replace(name="", inputs=()) == second._replace(name="", inputs=())
     )
 
 

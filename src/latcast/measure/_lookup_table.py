@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.devices import Target
-from latcast.graph._layer import Block
-from latcast.graph._network import Network
+from latcast.graph import Graph, folded
 from latcast.spaces import Archs, SearchSpace
 
 from ._campaign import worker_setup
@@ -142,14 +141,14 @@ def profiled_table(target: Target, archs: Archs, runtime: str, seed: int = 0) ->
         return np.asarray(totals / counts)
 
 
-def block_times(blocks: Sequence[Block], profile: dict[int, float]) -> list[float]:
+def block_times(blocks: Sequence[Graph], profile: dict[int, float]) -> list[float]:
     """Milliseconds of every block from those of the network's layers.
 
     Folding takes batch norms out of a network: layer positions count without them.
     """
     times, position = [], 0
     for block in blocks:
-        layers = len(Network.from_blocks([block]).layers)
+        layers = len(folded(block))
         times.append(sum(profile.get(position + i, 0.0) for i in range(layers)))
         position += layers
     return times

@@ -24,7 +24,7 @@ from typing import IO, Any
 import numpy as np
 
 from latcast import spaces
-from latcast.graph._network import Network
+from latcast.graph import Graph
 
 from . import _machine
 from ._onnx_networks import content, from_text, model_bytes
@@ -39,7 +39,7 @@ _LEAST_PASSES, _MOST_PASSES = 5, 60
 _REFERENCE = {"ks": [5] * 20, "e": [4] * 20, "d": [3] * 5, "r": [224]}
 
 
-def reference_network() -> Network:
+def reference_network() -> Graph:
     """The network timed around every visit: a middling one of OFA-MobileNetV3."""
     space = spaces.space(REFERENCE_SPACE)
     return space.network(space.parse([_REFERENCE]))
@@ -103,8 +103,8 @@ class Worker:
             model = content(from_text(request["graph"]), self._runtime.batch, request["seed"])
             return partial(self._runtime.load_onnx, model), {"model_bytes": model_bytes(model)}
         assert self._space is not None
-        network = self._space.assemble(request["rows"], request["seed"])
-        return partial(self._runtime.load, network), {}
+        graph = self._space.assemble(request["rows"])
+        return partial(self._runtime.load, graph, request["seed"]), {}
 
     def _watched_visit(self, load: Load) -> dict[str, Any]:
         before = _machine.snapshot(self._cpus)

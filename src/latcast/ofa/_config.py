@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from latcast.graph._layer import Block
-from latcast.spaces._mobile import InvertedResidual, conv_block, linear_block, pool_block
+from latcast.graph import Graph
+from latcast.spaces._mobile import InvertedResidual, Shape, conv_block, linear_block, pool_block
 
 
-def blocks_from_ofa_config(config: Mapping[str, Any], resolution: int) -> list[Block]:
+def blocks_from_ofa_config(config: Mapping[str, Any], resolution: int) -> list[Graph]:
     """Blocks of a specialized network (``MobileNetV3`` or ``ProxylessNASNets``).
 
     Args:
@@ -30,7 +30,7 @@ def blocks_from_ofa_config(config: Mapping[str, Any], resolution: int) -> list[B
         raise ValueError(f"net.config lacks the key {error}") from None
 
 
-def _build(config: Mapping[str, Any], resolution: int) -> list[Block]:
+def _build(config: Mapping[str, Any], resolution: int) -> list[Graph]:
     blocks = [_conv(config["first_conv"], resolution, "first conv")]
     side = -(-resolution // 2)
     for n, item in enumerate(config["blocks"]):
@@ -40,17 +40,23 @@ def _build(config: Mapping[str, Any], resolution: int) -> list[Block]:
     pool_first = "final_expand_layer" in config
     if pool_first:
         blocks.append(_conv(config["final_expand_layer"], side, "final expand"))
-        blocks.append(pool_block(blocks[-1].layers[-1].out_shape, "pool"))
+        blocks.append(pool_block(_map(blocks[-1]), "pool"))
         blocks.append(_conv(config["feature_mix_layer"], 1, "feature mix"))
     else:
         blocks.append(_conv(config["feature_mix_layer"], side, "feature mix"))
-        blocks.append(pool_block(blocks[-1].layers[-1].out_shape, "pool"))
+        blocks.append(pool_block(_map(blocks[-1]), "pool"))
     last = config["classifier"]
     blocks.append(linear_block(last["in_features"], last["out_features"], "classifier"))
     return blocks
 
 
-def _conv(layer: Mapping[str, Any], side: int, name: str) -> Block:
+def _map(block: Graph) -> Shape:
+    """Channels, height and width of what a block writes."""
+    _, channels, height, width = block.out_shape
+    return channels, height, width
+
+
+def _conv(layer: Mapping[str, Any], side: int, name: str) -> Graph:
     return conv_block(
         (layer["in_channels"], side, side),
         layer["out_channels"],

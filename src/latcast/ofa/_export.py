@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latcast._files import atomic_path
-from latcast.graph._network import Network
+from latcast.graph import Graph
 from latcast.graph.write.onnx import to_onnx
 from latcast.report.record import Record
 from latcast.report.table import Table
@@ -136,14 +136,14 @@ def export(
             f"a file to export to must end in {' or '.join(EXPORT_FORMATS)}; got {path}"
         )
     _check_batch(batch)
-    network = arch.space.network(arch, seed)
+    graph = arch.space.network(arch)
     images = None
     if calibration_images is not None:
         images = ImageFolder(Path(calibration_images), most_images, seed, progress)
     with_module = weights is not None or images is not None or path.suffix == ".pt"
     module = ofa_module(arch, weights, seed=seed, images=images) if with_module else None
     if path.suffix == ".onnx":
-        _write_onnx(network, module, batch, path)
+        _write_onnx(graph, seed, module, batch, path)
     else:
         assert module is not None
         _write_state(module, path)
@@ -155,7 +155,7 @@ def export(
         space=arch.space.name,
         index=0,
         arch=described,
-        resolution=network.in_shape[1],
+        resolution=graph.in_shape[-1],
         batch=batch if path.suffix == ".onnx" else None,
         weights=None if weights is None else str(weights),
         seed=seed,
@@ -175,14 +175,18 @@ def _check_batch(batch: int | None) -> None:
         )
 
 
-def _write_onnx(network: Network, module: OFANetwork | None, batch: int | None, path: Path) -> None:
+def _write_onnx(
+    graph: Graph, seed: int, module: OFANetwork | None, batch: int | None, path: Path
+) -> None:
     import onnx
 
-    if module is not None:
+    if module is None:
+        weights = graph.weights(seed)
+    else:
         from ._fold import fold
 
-        network = fold(module, network)
-    content = to_onnx(network, batch)
+        weights = fold(module, graph)
+    content = to_onnx(graph.with_batch(batch or 1), weights, open_batch=batch is None)
     onnx.checker.check_model(content, full_check=True)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)

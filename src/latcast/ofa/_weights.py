@@ -36,7 +36,7 @@ def ofa_module(
         arch: a batch of one, of a space of OFA networks.
         weights: a checkpoint file: of the supernet of the space's width, out of which the network
             is cut, or of the architecture itself. Without one weights are random, the same as
-            ``arch.space.network(arch, seed)`` has.
+            ``arch.space.network(arch).weights(seed)``.
         seed: of random weights.
         images: to calibrate batch norms on, at the architecture's resolution. A network that was
             cut out needs it, the largest one too: in a supernet's training every network that is
@@ -54,7 +54,8 @@ def ofa_module(
     space, arch = in_supernet(arch)
     module = network_module(space.specification(arch))
     if weights is None:
-        unfold(space.network(arch, seed), module)
+        graph = space.network(arch)
+        unfold(graph, graph.weights(seed), module)
     else:
         _load(module, space, Path(weights))
     if images is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from latcast.graph._network import Network
+from latcast.graph import Graph, GraphBuilder, folded
 
 from ._archs import Archs, Genes
 from ._block_table import BlockTable
@@ -49,7 +49,7 @@ class SearchSpace(ABC):
     genes: tuple[Gene, ...]
     reads: Sequence[tuple[int, ...]] | None = None
     """Of every position in :meth:`block_ids` the positions of the blocks that it reads, where
-    blocks are no chain (see :meth:`latcast.graph._network.Network.from_blocks`)."""
+    blocks are no chain, in the order of its inputs; -1 is the network's input."""
 
     # -- what a concrete space defines ------------------------------------------------------
 
@@ -248,25 +248,27 @@ class SearchSpace(ABC):
         padded = np.append(values, values.dtype.type(0))
         return np.take(padded, self.block_ids(archs))
 
-    def network(self, arch: Archs, seed: int = 0) -> Network:
-        """The network of one architecture (a batch of one) with parameters from ``seed``.
+    def network(self, arch: Archs) -> Graph:
+        """The network of one architecture (a batch of one), batch norms folded, for one sample.
 
         Raises:
             ValueError: the batch does not hold exactly one architecture.
         """
         self._check_one(arch)
         ids = self.block_ids(arch)[0].tolist()
-        return self.assemble([i for i in ids if i < len(self.block_table)], seed)
+        return self.assemble([i for i in ids if i < len(self.block_table)])
 
-    def assemble(self, rows: Sequence[int], seed: int = 0) -> Network:
+    def assemble(self, rows: Sequence[int]) -> Graph:
         """The network of the blocks in ``rows`` of the block table.
 
         Args:
             rows: of a whole architecture, in the order of :meth:`block_ids`, or of one block.
-            seed: of the parameters.
+
+        Raises:
+            ValueError: there is no block, or blocks do not fit.
         """
         reads = self.reads if self.reads and len(rows) == len(self.reads) else None
-        return Network.from_blocks([self.block_table.blocks[i] for i in rows], seed, reads)
+        return chained([self.block_table.blocks[i] for i in rows], reads)
 
     def costs(self, archs: Archs) -> pl.DataFrame:
         """Costs of every architecture, for one sample of the batch, one row each.
@@ -314,6 +316,27 @@ class SupernetSpace(SearchSpace):
         """Widths and blocks of the network that holds all others, all genes at their largest."""
         largest = [gene.choices[-1] for gene in self.genes]
         return self.specification(Archs(self, [largest]))
+
+
+def chained(blocks: Sequence[Graph], reads: Sequence[tuple[int, ...]] | None = None) -> Graph:
+    """Blocks as one network, batch norms folded (see :func:`latcast.graph.folded`).
+
+    Args:
+        blocks: in the order in which they run.
+        reads: of every block the positions of the blocks that it reads, in the order of its
+            inputs; -1 is the network's input. By default blocks are a chain.
+
+    Raises:
+        ValueError: there is no block, or blocks do not fit.
+    """
+    if not blocks:
+        raise ValueError("a network must have at least one block; got none")
+    b = GraphBuilder()
+    given = {-1: b.input(*blocks[0].in_shape[1:])}
+    for n, block in enumerate(blocks):
+        sources = (n - 1,) if reads is None else reads[n]
+        given[n] = b.extend(folded(block), *(given[i] for i in sources))
+    return b.build()
 
 
 def _shorten(values: Iterable[object], limit: int = 12) -> str:

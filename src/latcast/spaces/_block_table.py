@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from latcast.graph._costs import cost, peak_activation_bytes
-from latcast.graph._layer import Block, Layer
+from latcast.graph import OPERATORS, Graph
 
 Facts = Mapping[str, npt.NDArray[np.float64]]
 
@@ -39,6 +37,8 @@ FACTS = (
 )
 """Names of the facts, each one number per block, for one sample; bytes are unfused."""
 
+BYTES_PER_PARAMETER = 4
+
 _GROUPS = {
     "conv": "conv",
     "depthwise_conv": "depthwise",
@@ -47,6 +47,7 @@ _GROUPS = {
     "avg_pool": "pool",
     "max_pool": "pool",
 }
+"""Operator -> in which facts its work counts; all others are elementwise."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,20 @@ class BlockTable:
         facts: fact name -> shape (rows,); the names are :data:`FACTS`.
     """
 
-    blocks: Sequence[Block]
+    blocks: Sequence[Graph]
     keys: Sequence[str]
     groups: npt.NDArray[np.int32]
     facts: Facts
 
     @classmethod
     def build(
-        cls, blocks: Sequence[Block], keys: Sequence[str], groups: npt.NDArray[np.int32]
+        cls, blocks: Sequence[Graph], keys: Sequence[str], groups: npt.NDArray[np.int32]
     ) -> BlockTable:
         """Work out the facts of ``blocks``."""
-        rows = np.array([_block_facts(b.layers) for b in blocks], dtype=np.float64)
+        # Blocks of the same layers, as at other resolutions, have the same facts.
+        known = {id(b.layers): b for b in blocks}
+        found = {key: _block_facts(b) for key, b in known.items()}
+        rows = np.array([found[id(b.layers)] for b in blocks], dtype=np.float64)
         facts = {name: rows[:, i].copy() for i, name in enumerate(FACTS)}
         for column in facts.values():
             column.flags.writeable = False
@@ -80,30 +84,41 @@ class BlockTable:
         return len(self.blocks)
 
 
-@cache
-def _block_facts(layers: tuple[Layer, ...]) -> tuple[float, ...]:
-    """Facts of one block, in the order of :data:`FACTS`; blocks of equal layers share them."""
-    fact = dict.fromkeys(FACTS, 0.0)
-    for layer in layers:
-        c = cost(layer)
+def _block_facts(block: Graph) -> tuple[int, ...]:
+    """Facts of one block, in the order of :data:`FACTS`; views count nothing.
+
+    Conventions: nothing is fused, so that every layer reads its inputs and writes its output
+    once; only trainable numbers are parameters, of 4 bytes each, read besides once a batch.
+    """
+    fact = dict.fromkeys(FACTS, 0)
+    windows, strides, channels = [], [], []
+    for layer in block.layers:
+        operator = OPERATORS[layer.op]
+        if operator.kind == "view":
+            continue
+        macs, read, written = operator.macs(layer), layer.read_bytes, layer.write_bytes
+        fact["macs"] += macs
+        fact["params"] += layer.params
+        fact["read_bytes"] += read
+        fact["write_bytes"] += written
+        fact["launches"] += 1
         group = _GROUPS.get(layer.op, "elementwise")
-        for name, amount in (
-            ("macs", c.macs),
-            ("params", c.params),
-            ("param_bytes", c.param_bytes),
-            ("read_bytes", c.read_bytes),
-            ("write_bytes", c.write_bytes),
-            ("launches", c.launches),
-            (f"{group}_macs", c.macs),
-            (f"{group}_bytes", c.read_bytes + c.write_bytes),
-        ):
+        for name, amount in ((f"{group}_macs", macs), (f"{group}_bytes", read + written)):
             if name in fact:
                 fact[name] += amount
-    fact["peak_activation_bytes"] = peak_activation_bytes(Block("", layers))
-    spatial = [x for x in layers if x.kernel_size > 1] or list(layers[:1])
-    fact["kernel_size"] = spatial[0].kernel_size
-    fact["stride"] = max(x.stride for x in layers)
-    fact["in_channels"], _, fact["in_side"] = layers[0].in_shape
-    fact["mid_channels"] = max(x.out_shape[0] for x in layers)
-    fact["out_channels"], _, fact["out_side"] = layers[-1].out_shape
+        windows.append(layer.window[0])
+        strides.append(layer.stride[0])
+        channels += [shape[1] for shape in layer.out_shapes if shape]
+    first, last = block.in_shape, block.out_shape
+    fact |= {
+        "param_bytes": BYTES_PER_PARAMETER * fact["params"],
+        "peak_activation_bytes": block.peak_activation_bytes,
+        "kernel_size": next((side for side in windows if side > 1), 1),
+        "stride": max(strides, default=1),
+        "in_channels": first[1],
+        "mid_channels": max(channels, default=first[1]),
+        "out_channels": last[1],
+        "in_side": first[-1],
+        "out_side": last[-1] if len(last) == len(first) else 1,
+    }
     return tuple(fact[name] for name in FACTS)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
-from latcast.graph._layer import BLOCK_INPUT, Block, BlockBuilder, Shape
+from latcast.graph import Graph, GraphBuilder, Tensor
+
+Shape = tuple[int, int, int]
+"""Channels, height and width of a map."""
 
 CHANNEL_DIVISOR = 8
 SE_REDUCTION = 4
@@ -43,20 +47,24 @@ class InvertedResidual:
         """Whether the block adds its input to its output."""
         return self.stride == 1 and self.in_channels == self.out_channels
 
-    def block(self, side: int, name: str) -> Block:
+    def block(self, side: int, name: str) -> Graph:
         """The block's layers on a square map of ``side`` pixels."""
-        b = BlockBuilder(name, (self.in_channels, side, side))
-        if self.expands:
-            conv_bn(b, self.mid_channels, 1, self.activation)
-        conv_bn(
-            b, self.mid_channels, self.kernel_size, self.activation, self.stride, self.mid_channels
-        )
-        if self.squeeze_excitation:
-            _squeeze_excitation(b)
-        conv_bn(b, self.out_channels, 1)
-        if self.residual:
-            b.elementwise("add", BLOCK_INPUT)
-        return b.build()
+        return _inverted_residual(self, side).named(name)
+
+
+@cache
+def _inverted_residual(of: InvertedResidual, side: int) -> Graph:
+    b = GraphBuilder()
+    x = y = b.input(of.in_channels, side, side)
+    mid = of.mid_channels
+    if of.expands:
+        y = conv_bn(b, y, mid, 1, of.activation)
+    y = conv_bn(b, y, mid, of.kernel_size, of.activation, of.stride, groups=mid)
+    if of.squeeze_excitation:
+        squeezed = make_divisible(mid // SE_REDUCTION)
+        y = b.squeeze_excitation(y, squeezed, "relu", "h_sigmoid")
+    y = conv_bn(b, y, of.out_channels)
+    return b.build(b.add(y, x) if of.residual else y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,54 +121,46 @@ def conv_block(
     *,
     kernel_size: int = 1,
     stride: int = 1,
-    activation: str | None = None,
+    activation: str = "",
     batch_norm: bool = True,
-) -> Block:
+) -> Graph:
     """A convolution with its batch norm and activation."""
-    b = BlockBuilder(name, in_shape)
-    conv_bn(b, channels, kernel_size, activation, stride, batch_norm=batch_norm)
+    b = GraphBuilder(name=name)
+    x = b.input(*in_shape)
+    conv_bn(b, x, channels, kernel_size, activation, stride, batch_norm=batch_norm)
     return b.build()
 
 
-def pool_block(in_shape: Shape, name: str) -> Block:
+def pool_block(in_shape: Shape, name: str) -> Graph:
     """A global average pool."""
-    b = BlockBuilder(name, in_shape)
-    b.pool()
+    b = GraphBuilder(name=name)
+    b.global_pool(b.input(*in_shape))
     return b.build()
 
 
-def linear_block(in_features: int, features: int, name: str) -> Block:
-    """A fully connected layer with bias."""
-    b = BlockBuilder(name, (in_features, 1, 1))
-    b.linear(features)
+def linear_block(in_features: int, features: int, name: str) -> Graph:
+    """A fully connected layer with bias, of a pooled map."""
+    b = GraphBuilder(name=name)
+    b.linear(b.flatten(b.input(in_features, 1, 1)), features)
     return b.build()
 
 
 def conv_bn(
-    b: BlockBuilder,
+    b: GraphBuilder,
+    x: Tensor,
     channels: int,
-    kernel_size: int,
-    activation: str | None = None,
+    kernel_size: int = 1,
+    activation: str = "",
     stride: int = 1,
     groups: int = 1,
     *,
     batch_norm: bool = True,
-) -> None:
-    """Add a convolution with its batch norm and activation."""
-    b.conv(channels, kernel_size, stride=stride, groups=groups)
+) -> Tensor:
+    """A convolution without a bias, its batch norm and activation, each a layer."""
+    y = b.conv(
+        x, channels, kernel_size, stride=stride, groups=groups, bias=False,
+        zero_bias=not batch_norm,
+    )  # fmt: skip
     if batch_norm:
-        b.elementwise("batch_norm")
-    if activation is not None:
-        b.elementwise(activation)
-
-
-def _squeeze_excitation(b: BlockBuilder) -> None:
-    """Pool, reduce by 4, relu, expand, hard sigmoid, and scale the map by the result."""
-    features = b.last
-    channels = b.shape(features)[0]
-    b.pool()
-    b.conv(make_divisible(channels // SE_REDUCTION), 1, bias=True)
-    b.elementwise("relu")
-    b.conv(channels, 1, bias=True)
-    b.elementwise("h_sigmoid")
-    b.elementwise("scale", features)
+        y = b.batch_norm(y)
+    return b.activation(y, activation) if activation else y

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from latcast.graph._layer import Block, Shape
+from latcast.graph import Graph
 
 from ._archs import Archs, Genes
 from ._base import Gene, SupernetSpace
@@ -33,7 +33,7 @@ _KERNEL_OFFSET = index_of(KERNEL_SIZES) * len(EXPAND_RATIOS)
 _EXPAND_OFFSET = index_of(EXPAND_RATIOS)
 _RESOLUTION_INDEX = index_of(RESOLUTIONS)
 
-Row = tuple[Block, str]
+Row = tuple[Graph, str]
 """A row of the block table: a block and its key."""
 
 
@@ -182,7 +182,7 @@ class OFAMobileSpace(SupernetSpace):
         return np.array(bases, dtype=np.int32), row + self.head_rows
 
     def _build_block_table(self) -> BlockTable:
-        blocks: list[Block] = []
+        blocks: list[Graph] = []
         keys: list[str] = []
         for resolution in RESOLUTIONS:
             for block, key in self._rows(resolution):
@@ -251,16 +251,16 @@ class OFAMobileSpace(SupernetSpace):
         """Key of an inverted residual block in Once-For-All's lookup tables."""
 
 
-def keyed(kind: str, block: Block) -> Row:
+def keyed(kind: str, block: Graph) -> Row:
     """A block with its key in Once-For-All's lookup tables."""
-    last = block.layers[-1]
-    out = f"{last.out_shape[0]}" if last.op == "linear" else _shape(last.out_shape)
-    return block, f"{kind}-input:{_shape(block.layers[0].in_shape)}-output:{out}"
+    read, written = _shape(block.in_shape[1:]), _shape(block.out_shape[1:])
+    return block, f"{kind}-input:{read}-output:{written}"
 
 
-def _shape(shape: Shape) -> str:
-    channels, height, width = shape
-    return f"{height}x{width}x{channels}"
+def _shape(shape: tuple[int, ...]) -> str:
+    """Sides before channels; of a vector its features alone."""
+    channels, *sides = shape
+    return "x".join(map(str, (*sides, channels)))
 
 
 def expanded_conv_key(spec: InvertedResidual, side: int, expand: int) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
-from latcast.graph._layer import BLOCK_INPUT, Block, BlockBuilder, Shape
+from latcast.graph import Graph, GraphBuilder
 
-from ._mobile import conv_bn
+from ._mobile import Shape, conv_bn
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +34,24 @@ class Bottleneck:
         """Whether the shortcut has a convolution."""
         return self.stride > 1 or self.in_channels != self.out_channels
 
-    def block(self, side: int, name: str) -> Block:
+    def block(self, side: int, name: str) -> Graph:
         """The block's layers on a square map of ``side`` pixels."""
-        b = BlockBuilder(name, (self.in_channels, side, side))
-        conv_bn(b, self.mid_channels, 1, "relu")
-        conv_bn(b, self.mid_channels, 3, "relu", self.stride)
-        conv_bn(b, self.out_channels, 1)
-        if self.projects:
-            main = b.last
-            source = BLOCK_INPUT
-            if self.stride > 1:
-                source = b.avg_pool(self.stride, stride=self.stride, source=source, ceil=True)
-            b.conv(self.out_channels, 1, source=source)
-            b.elementwise("batch_norm")
-            b.elementwise("add", main)
-        else:
-            b.elementwise("add", BLOCK_INPUT)
-        b.elementwise("relu")
-        return b.build()
+        return _bottleneck(self, side).named(name)
+
+
+@cache
+def _bottleneck(of: Bottleneck, side: int) -> Graph:
+    b = GraphBuilder()
+    x = b.input(of.in_channels, side, side)
+    y = conv_bn(b, x, of.mid_channels, 1, "relu")
+    y = conv_bn(b, y, of.mid_channels, 3, "relu", of.stride)
+    y = conv_bn(b, y, of.out_channels)
+    if of.projects:
+        if of.stride > 1:
+            padding = (of.stride - 1) // 2
+            x = b.avg_pool(x, of.stride, stride=of.stride, padding=padding, ceil=True)
+        x = conv_bn(b, x, of.out_channels)
+    return b.build(b.activation(b.add(x, y) if of.projects else b.add(y, x), "relu"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +84,14 @@ class ResNet:
         return {"input_stem": stem, "blocks": self.positions}
 
 
-def stem_residual_block(shape: Shape, name: str) -> Block:
+def stem_residual_block(shape: Shape, name: str) -> Graph:
     """A 3 x 3 convolution with batch norm and ReLU, which adds its input."""
-    b = BlockBuilder(name, shape)
-    conv_bn(b, shape[0], 3, "relu")
-    b.elementwise("add", BLOCK_INPUT)
-    return b.build()
+    b = GraphBuilder(name=name)
+    x = b.input(*shape)
+    return b.build(b.add(conv_bn(b, x, shape[0], 3, "relu"), x))
 
 
-def max_pool_block(shape: Shape, name: str) -> Block:
+def max_pool_block(shape: Shape, name: str) -> Graph:
     """A max pool of 3 x 3 pixels that halves the side."""
-    b = BlockBuilder(name, shape)
-    b.max_pool(3, stride=2)
-    return b.build()
+    b = GraphBuilder(name=name)
+    return b.build(b.max_pool(b.input(*shape), 3, stride=2, padding=1))

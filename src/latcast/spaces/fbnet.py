@@ -6,28 +6,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from latcast.graph._layer import BLOCK_INPUT, Block, BlockBuilder
+from latcast._names import short_repr, unknown_name
+from latcast.graph import Graph, GraphBuilder
 
 from ._archs import Archs, Genes
 from ._base import Gene, SearchSpace
 from ._block_table import BlockTable
-from ._fbnet_lists import (
-    BLOCKS,
-    CHOICES,
-    CODES,
-    LAYERS,
-    SKIP,
-    format_block_lists,
-    parse_block_lists,
-)
-from ._mobile import conv_block, linear_block, pool_block
+from ._mobile import conv_block, conv_bn, linear_block, pool_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +41,22 @@ WIDTHS = (16, 24, 32, 64, 112, 184, 352)
 DEPTHS = (1, 4, 4, 4, 4, 4, 1)
 STEM_WIDTH = 16
 
+BLOCKS = {
+    "k3_e1": (3, 1, 1),
+    "k3_e1_g2": (3, 1, 2),
+    "k3_e3": (3, 3, 1),
+    "k3_e6": (3, 6, 1),
+    "k5_e1": (5, 1, 1),
+    "k5_e1_g2": (5, 1, 2),
+    "k5_e3": (5, 3, 1),
+    "k5_e6": (5, 6, 1),
+}
+"""Name -> kernel size, expand ratio, groups of the 1 x 1 convolutions."""
+SKIP = "skip"
+CHOICES = (*BLOCKS, SKIP)
+LAYERS = 22
+
+CODES = {name: code for code, name in enumerate(CHOICES, start=1)}
 _SKIP_CODE = CODES[SKIP]
 
 
@@ -89,12 +97,19 @@ class FBNet(SearchSpace):
         self._has_skip = np.array([not self._positions[p].skip_is_identity for p in position_of])
 
     def parse(self, items: Iterable[Any]) -> Archs:
-        """Architectures from HW-NAS-Bench's lists (:mod:`latcast.spaces._fbnet_lists`)."""
-        return Archs(self, parse_block_lists(items))
+        """Architectures from HW-NAS-Bench's lists.
+
+        ``{"op_idx_list": [22 numbers], "arch_str": [22 names]}``: numbers count :data:`CHOICES`
+        from 0. Either will do; with both, they must agree. A plain list of names or numbers will
+        do as well.
+        """
+        rows = [_parse_one(n, item) for n, item in enumerate(items)]
+        return Archs(self, np.array(rows, dtype=np.int64).reshape(len(rows), LAYERS))
 
     def format(self, archs: Archs) -> list[dict[str, Any]]:
         """Dicts with ``op_idx_list`` and ``arch_str`` of every architecture."""
-        return format_block_lists(archs.genes)
+        indices = (archs.genes.astype(np.int64) - 1).tolist()
+        return [{"op_idx_list": row, "arch_str": [CHOICES[i] for i in row]} for row in indices]
 
     def canonical_genes(self, genes: Genes) -> Genes:
         """The same genes: every one counts."""
@@ -149,11 +164,11 @@ class FBNet(SearchSpace):
                 if choice != SKIP or not position.skip_is_identity:
                     blocks.append(_block(position, choice))
                     groups.append(code)
-        out = (WIDTHS[-1], *blocks[-1].layers[-1].out_shape[1:])
-        head = conv_block(out, d.head_width, "last conv", activation="relu")
+        _, _, height, width = blocks[-1].out_shape
+        head = conv_block((WIDTHS[-1], height, width), d.head_width, "last conv", activation="relu")
         blocks += [
             head,
-            pool_block(head.layers[-1].out_shape, "pool"),
+            pool_block((d.head_width, height, width), "pool"),
             linear_block(d.head_width, d.classes, "classifier"),
         ]
         groups += range(len(CHOICES) + 1, len(CHOICES) + 4)
@@ -177,24 +192,58 @@ def _positions(dataset: FBNetDataset) -> tuple[list[_Position], npt.NDArray[np.i
     return positions, np.array(of_layer, dtype=np.intp)
 
 
-def _block(position: _Position, choice: str) -> Block:
+def _block(position: _Position, choice: str) -> Graph:
     name = f"{position.name}: {choice}"
     shape = (position.in_channels, position.side, position.side)
     if choice == SKIP:
         return conv_block(shape, position.channels, name, stride=position.stride, activation="relu")
     kernel_size, expand_ratio, groups = BLOCKS[choice]
     mid = position.in_channels * expand_ratio
-    b = BlockBuilder(name, shape)
-    b.conv(mid, 1, groups=groups)
-    b.elementwise("batch_norm")
-    b.elementwise("relu")
+    b = GraphBuilder(name=name)
+    x = b.input(*shape)
+    y = conv_bn(b, x, mid, 1, "relu", groups=groups)
     if groups > 1:
-        b.channel_shuffle(groups)
-    b.conv(mid, kernel_size, stride=position.stride, groups=mid)
-    b.elementwise("batch_norm")
-    b.elementwise("relu")
-    b.conv(position.channels, 1, groups=groups)
-    b.elementwise("batch_norm")
-    if position.skip_is_identity:
-        b.elementwise("add", BLOCK_INPUT)
-    return b.build()
+        y = b.channel_shuffle(y, groups)
+    y = conv_bn(b, y, mid, kernel_size, "relu", position.stride, groups=mid)
+    y = conv_bn(b, y, position.channels, groups=groups)
+    return b.build(b.add(y, x) if position.skip_is_identity else y)
+
+
+def _parse_one(n: int, item: Any) -> list[int]:
+    if isinstance(item, list | tuple):
+        return _codes(n, "the list", item)
+    known = {"op_idx_list", "arch_str"}
+    if not isinstance(item, Mapping) or not known & set(item):
+        raise ValueError(
+            f"architecture {n} must be a dict with 'op_idx_list' or 'arch_str', or a list of "
+            f"{LAYERS} blocks; got {short_repr(item)}"
+        )
+    forms = [_codes(n, repr(key), item[key]) for key in sorted(known & set(item))]
+    if forms[0] != forms[-1]:
+        layer = next(i for i, (a, b) in enumerate(zip(*forms, strict=True), start=1) if a != b)
+        raise ValueError(
+            f"architecture {n}: 'op_idx_list' and 'arch_str' must agree; layer {layer} differs"
+        )
+    return forms[0]
+
+
+def _codes(n: int, what: str, values: Any) -> list[int]:
+    if not isinstance(values, list | tuple) or len(values) != LAYERS:
+        raise ValueError(
+            f"architecture {n}: {what} must hold {LAYERS} blocks; got {short_repr(values)}"
+        )
+    return [_code(n, value) for value in values]
+
+
+def _code(n: int, value: Any) -> int:
+    if isinstance(value, str):
+        if value not in CODES:
+            raise ValueError(f"architecture {n}: {unknown_name('block', value, list(CHOICES))}")
+        return CODES[value]
+    is_index = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_index or not 0 <= value < len(CHOICES):
+        raise ValueError(
+            f"architecture {n}: a block must be a name or a number from 0 to "
+            f"{len(CHOICES) - 1}; got {short_repr(value)}"
+        )
+    return int(value) + 1

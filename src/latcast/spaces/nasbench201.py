@@ -6,20 +6,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from latcast.graph._layer import BLOCK_INPUT, Block
+from latcast._names import short_repr
+from latcast.graph import GRAPH_INPUT, Graph, GraphBuilder, Tensor
 
 from ._archs import Archs, Genes
 from ._base import Gene, SearchSpace
 from ._block_table import BlockTable
-from ._cells import addition_block, batch_norm_relu_block, cell_operation, reduction_block
-from ._mobile import conv_block, linear_block, pool_block
-from ._nasbench201_strings import CODES, EDGES, OPERATIONS, format_cells, parse_cells
+from ._mobile import Shape, conv_block, conv_bn, linear_block, pool_block
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+CODES = {name: code for code, name in enumerate(OPERATIONS, start=1)}
+_PATTERN = re.compile(
+    r"\+".join(
+        r"\|" + "".join(rf"([a-z0-9_]+)~{source}\|" for source in range(node))
+        for node in range(1, 4)
+    )
+)
+"""``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``: the operations that lead to nodes 1, 2 and 3, each with
+the node that it comes from."""
 
 _NONE = CODES["none"]
 WIDTHS = (16, 32, 64)
@@ -63,15 +75,16 @@ class NASBench201(SearchSpace):
         self._rows, self._edge_of, self.reads = _layout()
 
     def parse(self, items: Iterable[Any]) -> Archs:
-        """Architectures from strings (:mod:`latcast.spaces._nasbench201_strings`).
+        """Architectures from strings ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``.
 
         Dicts that hold one as ``arch`` will do as well.
         """
-        return Archs(self, parse_cells(items))
+        rows = [_parse_one(n, item) for n, item in enumerate(items)]
+        return Archs(self, np.array(rows, dtype=np.int64).reshape(len(rows), len(EDGES)))
 
     def format(self, archs: Archs) -> list[dict[str, Any]]:
         """Dicts with the benchmark's string of every architecture, ``{"arch": "|…|"}``."""
-        return format_cells(archs.genes)
+        return [{"arch": _arch_string(row)} for row in archs.genes.tolist()]
 
     def canonical_genes(self, genes: Genes) -> Genes:
         """The same genes: cells that compute the same by other operations are not the same."""
@@ -127,7 +140,7 @@ class NASBench201(SearchSpace):
         return np.asarray(padded[:, self._edge_of])
 
     def _build_block_table(self) -> BlockTable:
-        blocks: list[Block] = []
+        blocks: list[Graph] = []
         for stage, (width, side) in enumerate(zip(WIDTHS, SIDES, strict=True), start=1):
             shape = (width, side, side)
             blocks += [cell_operation(x, shape, f"stage {stage}: {x}") for x in OPERATIONS]
@@ -151,7 +164,7 @@ class NASBench201(SearchSpace):
 def _layout() -> tuple[npt.NDArray[np.int32], npt.NDArray[np.intp], tuple[tuple[int, ...], ...]]:
     """The row of every block (of an edge: its first), its edge (6: none), and what it reads."""
     rows, edge_of = [_STEM], [len(EDGES)]
-    reads: list[tuple[int, ...]] = [(BLOCK_INPUT,)]
+    reads: list[tuple[int, ...]] = [(GRAPH_INPUT,)]
 
     def add(row: int, *sources: int, edge: int = len(EDGES)) -> None:
         rows.append(row)
@@ -186,3 +199,74 @@ def _live_edges(genes: Genes) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.boo
         needed[:, source] |= there[:, edge] & needed[:, node]
     nodes = [node for _, node in EDGES]
     return there & needed[:, nodes], needed[:, 0]
+
+
+def _parse_one(n: int, item: Any) -> list[int]:
+    text = item.get("arch") if isinstance(item, Mapping) and set(item) == {"arch"} else item
+    found = _PATTERN.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(
+            f"architecture {n} must be a string like |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, or a "
+            f"dict that holds one as 'arch'; got {short_repr(item)}"
+        )
+    for operation in found.groups():
+        if operation not in CODES:
+            raise ValueError(
+                f"architecture {n}: an operation must be one of {', '.join(OPERATIONS)}; "
+                f"got {operation!r}"
+            )
+    return [CODES[operation] for operation in found.groups()]
+
+
+def _arch_string(genes: list[int]) -> str:
+    parts = [
+        f"{OPERATIONS[code - 1]}~{source}" for code, (source, _) in zip(genes, EDGES, strict=True)
+    ]
+    return f"|{parts[0]}|+|{'|'.join(parts[1:3])}|+|{'|'.join(parts[3:])}|"
+
+
+# -- blocks: convolutions come after their activation -----------------------------------------
+
+
+def cell_operation(operation: str, shape: Shape, name: str) -> Graph:
+    """What NAS-Bench-201 puts on an edge, by its name there; the shape stays."""
+    b = GraphBuilder(name=name)
+    x = b.input(*shape)
+    match operation:
+        case "none":
+            b.mul(x, 0.0)
+        case "skip_connect":
+            b.unary("Identity", x)
+        case "avg_pool_3x3":
+            b.avg_pool(x, 3, padding=1)
+        case _:
+            _relu_conv_bn(b, x, shape[0], kernel_size=int(operation[-1]))
+    return b.build()
+
+
+def _relu_conv_bn(
+    b: GraphBuilder, x: Tensor, channels: int, *, kernel_size: int = 3, stride: int = 1
+) -> Tensor:
+    return conv_bn(b, b.activation(x, "relu"), channels, kernel_size, stride=stride)
+
+
+def addition_block(shape: Shape, name: str) -> Graph:
+    """The sum of two maps."""
+    b = GraphBuilder(name=name)
+    b.add(b.input(*shape), b.input(*shape))
+    return b.build()
+
+
+def reduction_block(shape: Shape, channels: int, name: str) -> Graph:
+    """A residual block that halves the side; its shortcut has no batch norm."""
+    b = GraphBuilder(name=name)
+    x = b.input(*shape)
+    y = _relu_conv_bn(b, _relu_conv_bn(b, x, channels, stride=2), channels)
+    shortcut = conv_bn(b, b.avg_pool(x, 2, stride=2), channels, batch_norm=False)
+    return b.build(b.add(shortcut, y))
+
+
+def batch_norm_relu_block(shape: Shape, name: str) -> Graph:
+    """A batch norm with ReLU, after a sum."""
+    b = GraphBuilder(name=name)
+    return b.build(b.activation(b.batch_norm(b.input(*shape)), "relu"))

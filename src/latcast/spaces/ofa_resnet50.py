@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.graph._layer import Block
+from latcast.graph import Graph
 
 from ._archs import Archs, Genes
 from ._base import Gene, SupernetSpace
@@ -258,7 +258,7 @@ class OFAResNet50(SupernetSpace):
         )
 
     def _build_block_table(self) -> BlockTable:
-        blocks: list[Block] = []
+        blocks: list[Graph] = []
         keys: list[str] = []
         for resolution in RESOLUTIONS:
             rows = list(_rows(resolution))
@@ -281,7 +281,7 @@ def _bottleneck(stage: int, channels: int, width: int, expand: int, *, first: bo
     return Bottleneck(channels, mid, out, STRIDES[stage] if first else 1)
 
 
-def _rows(resolution: int) -> Iterator[Block]:
+def _rows(resolution: int) -> Iterator[Graph]:
     """Blocks at one resolution."""
     side = -(-resolution // 2)
     stems = [_stem_channels(w) for w in _STEM_WIDTHS]
@@ -308,7 +308,7 @@ def _rows(resolution: int) -> Iterator[Block]:
         yield linear_block(last, CLASSES, f"classifier: {last} features")
 
 
-def _stage_rows(stage: int, channels: list[int], side: int) -> Iterator[Block]:
+def _stage_rows(stage: int, channels: list[int], side: int) -> Iterator[Graph]:
     """The blocks of a stage that reads maps of ``side`` pixels, of one of ``channels``."""
     for before, width, expand in product(channels, WIDTHS, EXPANDS):
         start = _bottleneck(stage, before, width, expand, first=True)

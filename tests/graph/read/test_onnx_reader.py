@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from latcast.graph import GRAPH_INPUT, OPERATORS, UNKNOWN, Graph, graph_of_layers
+from latcast.graph import GRAPH_INPUT, OPERATORS, UNKNOWN, Graph
 from latcast.graph.read.onnx import read_onnx
 from latcast.graph.write.onnx import to_onnx
 from latcast.spaces import space
@@ -622,8 +622,7 @@ def test_models_that_could_not_run(nodes: Any, constants: Any, message: str) -> 
 def test_our_own_networks_cost_what_their_layers_cost(name: str, batch: int | None) -> None:
     the_space = space(name)
     arch = the_space.sample(1, seed=3)
-    network = the_space.network(arch)
-    graph = read_onnx(to_onnx(network, batch), batch=batch or 2)
-    expected = graph_of_layers(network.layers, batch or 2)
+    expected = the_space.network(arch).with_batch(batch or 2)
+    graph = read_onnx(to_onnx(expected, open_batch=batch is None), batch=batch or 2)
     assert (graph.macs, graph.params) == (expected.macs, expected.params)
     assert not graph.uncosted

@@ -150,7 +150,7 @@ def test_blocks_and_onnx_of_a_space_do_the_same(name: str) -> None:
     archs = networks.sample(3, seed=1)
     blocks = KernelCounts.of_archs(archs, 2)
     read = KernelCounts.of_graphs(
-        [read_onnx(to_onnx(networks.network(archs[n]), batch=2)) for n in range(3)]
+        [read_onnx(to_onnx(networks.network(archs[n]).with_batch(2))) for n in range(3)]
     )
     assert len(blocks) == 3
     assert blocks.rows == ()

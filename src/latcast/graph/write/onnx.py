@@ -1,158 +1,109 @@
-"""Networks as ONNX, in memory."""
+"""Graphs as ONNX, in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from latcast.graph._layer import BLOCK_INPUT, Layer
-from latcast.graph._network import Floats, Network
+from latcast.graph import GRAPH_INPUT, Graph, Layer
+from latcast.graph._weights import Weights
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 17
-"""Every operator used here, HardSwish among them, exists since opset 14."""
-IR_VERSION = 8
-"""The first that opset 17 goes with: old runtimes refuse newer ones than they know."""
+"""Every operator of the spaces, HardSwish among them, exists since opset 14."""
+LATEST_OPSET = 20
+"""The first that has Gelu, which families need."""
+_IR_VERSIONS = {OPSET: 8, LATEST_OPSET: 9}
+"""The first that goes with an opset: old runtimes refuse newer ones than they know."""
 INPUT, OUTPUT = "input", "output"
 OPEN_BATCH = "batch"
 """Name of the dimension of a batch of any size."""
 
 
-def to_onnx(network: Network, batch: int | None = 1) -> bytes:
-    """The network as a serialized ONNX model of a fixed batch size; None leaves it open.
+def to_onnx(
+    graph: Graph, weights: Weights | None = None, *, opset: int = OPSET, open_batch: bool = False
+) -> bytes:
+    """The graph as a serialized ONNX model.
 
-    Nodes are named ``OPERATOR_POSITION`` after the layers' positions in the network, so that a
-    runtime's profile can be read back.
+    Nodes are the layers, by their names, so that a runtime's profile can be read back.
+
+    Args:
+        graph: that a :class:`latcast.graph.GraphBuilder` has built.
+        weights: values of its constants; by default those of ``graph.weights()``.
+        opset: :data:`OPSET` or :data:`LATEST_OPSET`.
+        open_batch: whether the file takes a batch of any size.
 
     Raises:
-        ValueError: a layer's operator is not in :data:`ONNX_OPERATORS`.
+        ValueError: the graph was read, so that it lacks what must be written.
     """
-    model = onnx_model(network, batch)
-    content: bytes = model.SerializeToString()
+    content: bytes = onnx_model(
+        graph, weights, opset=opset, open_batch=open_batch
+    ).SerializeToString()
     return content
 
 
-def onnx_model(network: Network, batch: int | None = 1) -> onnx.ModelProto:
-    """The network as an ONNX model (see :func:`to_onnx`)."""
+def onnx_model(
+    graph: Graph, weights: Weights | None = None, *, opset: int = OPSET, open_batch: bool = False
+) -> onnx.ModelProto:
+    """The graph as an ONNX model (see :func:`to_onnx`)."""
     from onnx import ModelProto, TensorProto, helper
 
     # Filled in place: the helpers that make a graph and a model copy all weights each time.
-    model = ModelProto(ir_version=IR_VERSION, opset_import=[helper.make_opsetid("", OPSET)])
-    graph = model.graph
-    graph.name = "latcast"
+    version = _IR_VERSIONS[opset]
+    model = ModelProto(ir_version=version, opset_import=[helper.make_opsetid("", opset)])
+    written = model.graph
+    written.name = "latcast"
     for values, name, shape in (
-        (graph.input, INPUT, network.in_shape),
-        (graph.output, OUTPUT, out_shape(network)),
+        (written.input, INPUT, graph.in_shape),
+        (written.output, OUTPUT, graph.out_shape),
     ):
-        dims = [OPEN_BATCH if batch is None else batch, *shape]
+        dims: list[str | int] = [OPEN_BATCH, *shape[1:]] if open_batch else list(shape)
         values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
-    last = len(network.layers) - 1
-    for n, layer in enumerate(network.layers):
-        inputs = [_tensor(i, last) for i in layer.inputs]
-        if (parameters := network.parameters[n]) is not None:
-            for name, array in ((f"w{n}", parameters.weight), (f"b{n}", parameters.bias)):
-                _fill(graph.initializer.add(), name, array)
-                inputs.append(name)
-        graph.node.extend(_nodes(layer, n, inputs, _tensor(n, last)))
+    names = {(GRAPH_INPUT, 0): INPUT}
+    values_of = graph.weights() if weights is None else weights
+    for n, (layer, arrays) in enumerate(zip(graph.layers, values_of, strict=True)):
+        _check(layer, n)
+        for port in range(len(layer.out_shapes)):
+            name = f"t{n}_{port}" if port else f"t{n}"
+            names[n, port] = OUTPUT if (n, port) == (graph.outputs[0], 0) else name
+        operands = {x.slot: f"c{n}_{x.slot}" for x in layer.constants}
+        for constant, array in zip(layer.constants, arrays, strict=True):
+            written.initializer.add(
+                name=operands[constant.slot],
+                data_type=TensorProto.INT64 if constant.is_whole else TensorProto.FLOAT,
+                dims=array.shape,
+                raw_data=array.tobytes(),
+            )
+        read = iter(zip(layer.inputs, layer.ports or (0,) * len(layer.inputs), strict=True))
+        count = max(len(layer.inputs) + len(operands), *(s + 1 for s in operands), 0)
+        for slot in range(count):
+            if slot not in operands:
+                source = next(read, None)
+                operands[slot] = "" if source is None else names[source]
+        outputs = [names[n, port] for port in range(len(layer.out_shapes))]
+        inputs = [operands[slot] for slot in range(count)]
+        attributes = _attributes(layer)
+        node = helper.make_node(layer.operator, inputs, outputs, name=layer.name, **attributes)
+        written.node.append(node)
     return model
 
 
-def out_shape(network: Network) -> tuple[int, ...]:
-    """Shape of one output: features after a linear layer, else with height and width."""
-    shape = network.out_shape
-    return shape[:1] if network.layers[-1].op == "linear" else shape
-
-
-def _window(layer: Layer) -> dict[str, Any]:
-    return {
-        "kernel_shape": [layer.kernel_size] * 2,
-        "strides": [layer.stride] * 2,
-        "pads": [(layer.kernel_size - 1) // 2] * 4,
-    }
-
-
-def _conv(layer: Layer) -> dict[str, Any]:
-    return _window(layer) | {"group": layer.groups}
-
-
-def _pool(layer: Layer) -> dict[str, Any]:
-    return _window(layer) | ({"ceil_mode": 1} if layer.hangs_over else {})
-
-
-ONNX_OPERATORS: dict[str, tuple[str, Callable[[Layer], dict[str, Any]]]] = {
-    "conv": ("Conv", _conv),
-    "depthwise_conv": ("Conv", _conv),
-    "linear": ("Gemm", lambda _: {"transB": 1}),
-    "relu": ("Relu", lambda _: {}),
-    "relu6": ("Clip", lambda _: {}),
-    "h_swish": ("HardSwish", lambda _: {}),
-    "h_sigmoid": ("HardSigmoid", lambda _: {"alpha": 1 / 6, "beta": 0.5}),
-    "global_pool": ("GlobalAveragePool", lambda _: {}),
-    "avg_pool": ("AveragePool", lambda x: _pool(x) | {"count_include_pad": 0}),
-    "max_pool": ("MaxPool", _pool),
-    "channel_shuffle": ("Reshape", lambda _: {}),
-    "zero": ("Mul", lambda _: {}),
-    "identity": ("Identity", lambda _: {}),
-    "add": ("Add", lambda _: {}),
-    "scale": ("Mul", lambda _: {}),
-}
-"""Our operator -> ONNX's, and the attributes of a layer."""
-
-
-def _nodes(layer: Layer, n: int, inputs: list[str], output: str) -> list[onnx.NodeProto]:
-    from onnx import helper
-
-    try:
-        op, attributes = ONNX_OPERATORS[layer.op]
-    except KeyError:
+def _check(layer: Layer, n: int) -> None:
+    if layer.param_bytes != sum(x.bytes for x in layer.constants):
         raise ValueError(
-            f"layer {n}: operator {layer.op!r} cannot be written as ONNX; "
-            f"known: {', '.join(ONNX_OPERATORS)}"
-        ) from None
-    before = []
-    name = f"{layer.op}_{n}"
-    if layer.op == "channel_shuffle":
-        return _channel_shuffle(layer, n, inputs[0], output)
-    if layer.op == "linear":
-        before = [helper.make_node("Flatten", [inputs[0]], [f"flat{n}"], name=f"flatten_{n}")]
-        inputs = [f"flat{n}", *inputs[1:]]
-    elif layer.op == "relu6":
-        before = [
-            helper.make_node("Constant", [], [f"{which}{n}"], value_float=value)
-            for which, value in (("least", 0.0), ("most", 6.0))
-        ]
-        inputs = [*inputs, f"least{n}", f"most{n}"]
-    elif layer.op == "zero":
-        before = [helper.make_node("Constant", [], [f"nought{n}"], value_float=0.0)]
-        inputs = [*inputs, f"nought{n}"]
-    return [*before, helper.make_node(op, inputs, [output], name=name, **attributes(layer))]
+            f"layer {n}, {layer.name!r}, must have its constants to be written, as layers of a "
+            "GraphBuilder do; one that was read from a file knows their sizes only"
+        )
 
 
-def _channel_shuffle(layer: Layer, n: int, source: str, output: str) -> list[onnx.NodeProto]:
-    """Channels as a matrix of groups, transposed; a side of 0 is kept, as is the batch."""
-    from onnx import helper
-
-    channels, height, width = layer.out_shape
-    matrix = [0, layer.groups, channels // layer.groups, height, width]
-    return [
-        helper.make_node("Constant", [], [f"matrix{n}"], value_ints=matrix),
-        helper.make_node("Constant", [], [f"shape{n}"], value_ints=[0, channels, height, width]),
-        helper.make_node("Reshape", [source, f"matrix{n}"], [f"grouped{n}"]),
-        helper.make_node("Transpose", [f"grouped{n}"], [f"dealt{n}"], perm=[0, 2, 1, 3, 4]),
-        helper.make_node("Reshape", [f"dealt{n}", f"shape{n}"], [output], name=f"{layer.op}_{n}"),
-    ]
-
-
-def _tensor(position: int, last: int) -> str:
-    if position == BLOCK_INPUT:
-        return INPUT
-    return OUTPUT if position == last else f"t{position}"
-
-
-def _fill(tensor: onnx.TensorProto, name: str, values: Floats) -> None:
-    tensor.name = name
-    tensor.data_type = tensor.FLOAT
-    tensor.dims.extend(values.shape)
-    tensor.raw_data = values.tobytes()
+def _attributes(layer: Layer) -> dict[str, Any]:
+    """Attributes of the node: the layer's own, and those that follow from its facts."""
+    attributes = dict(layer.attributes)
+    if layer.op in ("conv", "depthwise_conv"):
+        attributes |= {"dilations": layer.dilation, "group": layer.groups}
+    if layer.kind in ("conv", "depthwise_conv", "conv_transpose", "pool"):
+        attributes |= {"kernel_shape": layer.window, "strides": layer.stride}
+    if layer.op == "transpose":
+        attributes["perm"] = layer.order
+    return attributes

@@ -1,4 +1,4 @@
-"""Networks as TensorFlow Lite flatbuffers, in memory."""
+"""Graphs as TensorFlow Lite flatbuffers, in memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._optional import require
-from latcast.graph._layer import BLOCK_INPUT, Layer, Shape
-from latcast.graph._network import Floats, Network, Parameters, fused_activations
+from latcast.graph import GRAPH_INPUT, Graph, Layer, TensorShape, Weights
+
+from ._patterns import channel_shuffles, fused_activations, parts_of
+
+Floats = npt.NDArray[np.float32]
 
 SCHEMA_VERSION = 3
 FILE_IDENTIFIER = b"TFL3"
@@ -23,54 +26,61 @@ BYTES_PER_OPERATOR = 2048
 """More than one takes without values, so that the file does not outgrow its first allocation."""
 
 
-def to_tflite(network: Network, batch: int = 1) -> bytes:
-    """The network as a TensorFlow Lite model of a fixed batch size.
+def to_tflite(graph: Graph, weights: Weights | None = None) -> bytes:
+    """The graph as a TensorFlow Lite model of its batch.
 
-    Input and output have the shape (batch, height, width, channels), but the output of a linear
-    layer (batch, features). A ReLU or ReLU6 that is a layer's only reader becomes its fused
-    activation, as converters do. The tensor that an operator writes is named
-    ``OPERATOR_POSITION`` after the layer's position in the network.
+    Maps have the shape (batch, height, width, channels). A ReLU or ReLU6 that is a layer's only
+    reader becomes its fused activation, as converters do. The tensor that an operator writes is
+    named after the layer.
+
+    Args:
+        graph: that a :class:`latcast.graph.GraphBuilder` has built.
+        weights: values of its constants; by default those of ``graph.weights()``.
 
     Raises:
         ModuleNotFoundError: ai_edge_litert, which has the schema, is not installed.
         ValueError: a layer's operator is not in :data:`TFLITE_OPERATORS`.
     """
     schema = require("ai_edge_litert.schema_py_generated", "litert", "writing TensorFlow Lite")
-    graph = _Graph(schema)
-    entry = graph.tensor("input", nhwc(network.in_shape, batch))
-    outputs = {BLOCK_INPUT: entry}
-    fused = fused_activations(network.layers, _ABSORBING, _ACTIVATIONS)
-    for n, layer in enumerate(network.layers):
-        is_last = n == len(network.layers) - 1
-        if n in fused.values() or (layer.op == "identity" and not is_last):
-            outputs[n] = outputs[layer.inputs[0]]
+    values = graph.weights() if weights is None else weights
+    model = _Model(schema)
+    entry = model.tensor("input", nhwc(graph.in_shape))
+    outputs = {GRAPH_INPUT: entry}
+    fused = fused_activations(graph, _ABSORBING, _ACTIVATIONS)
+    shuffles = channel_shuffles(graph)
+    passed = {a: n for n, a in fused.items()} | parts_of(graph, shuffles)
+    for n, layer in enumerate(graph.layers):
+        source = passed.get(n, layer.inputs[0])
+        is_flatten = layer.op == "reshape" and layer.operator == "Flatten"
+        if n in passed or (n not in graph.outputs and (is_flatten or layer.op == "identity")):
+            outputs[n] = outputs[source]
             continue
+        before = graph.layers[source] if source >= 0 else layer
         step = _Step(
-            graph,
+            model,
             layer,
             n,
             inputs=[outputs[i] for i in layer.inputs],
-            batch=batch,
-            parameters=network.parameters[n],
-            activation=network.layers[fused[n]].op if n in fused else None,
-            is_last=is_last,
+            in_shape=(before if before.operator == "Flatten" else layer).in_shape,
+            values=values[n],
+            activation=graph.layers[fused[n]].op if n in fused else None,
+            groups=shuffles.get(n, 0),
         )
         outputs[n] = _write(step)
-    return graph.pack(entry, outputs[len(network.layers) - 1])
+    return model.pack(entry, outputs[graph.outputs[0]])
 
 
-def nhwc(shape: Shape, batch: int) -> tuple[int, int, int, int]:
-    """Shape of a tensor in the order in which TensorFlow Lite keeps images."""
-    channels, height, width = shape
-    return (batch, height, width, channels)
+def nhwc(shape: TensorShape) -> TensorShape:
+    """A shape in the order in which TensorFlow Lite keeps images; vectors stay as they are."""
+    return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape
 
 
 _ACTIVATIONS: dict[str | None, str] = {None: "NONE", "relu": "RELU", "relu6": "RELU6"}
-_ABSORBING = ("conv", "depthwise_conv", "linear", "add", "scale")
+_ABSORBING = ("conv", "depthwise_conv", "linear", "add", "scale", "mul")
 
 
 @dataclass(slots=True)
-class _Graph:
+class _Model:
     """The tensors, buffers and operators of a model that is being written."""
 
     schema: Any
@@ -163,215 +173,219 @@ class _Buffer:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A layer to write, with the tensors that it reads."""
+    """A layer to write, with the tensors that it reads; ``in_shape`` is that before a flatten."""
 
-    graph: _Graph
+    model: _Model
     layer: Layer
     n: int
     inputs: list[int]
-    batch: int
-    parameters: Parameters | None
+    in_shape: TensorShape
+    values: tuple[Floats, ...]
     activation: str | None
-    is_last: bool
+    groups: int
 
     @property
     def fused(self) -> int:
         """Code of the activation that the operator applies to its output."""
-        types = self.graph.schema.ActivationFunctionType
+        types = self.model.schema.ActivationFunctionType
         code: int = getattr(types, _ACTIVATIONS[self.activation])
         return code
 
+    @property
+    def out_shape(self) -> TensorShape:
+        """Shape of what it writes, channels before sides."""
+        return self.layer.out_shape
+
     def output(self) -> int:
         """The tensor that the layer's last operator writes."""
-        shape = nhwc(self.layer.out_shape, self.batch)
-        return self.graph.tensor(f"{self.layer.op}_{self.n}", shape)
-
-    @property
-    def weight(self) -> Floats:
-        assert self.parameters is not None
-        return self.parameters.weight
+        return self.model.tensor(self.layer.name, nhwc(self.out_shape))
 
     def constants(self, weight: Floats) -> list[int]:
         """The tensors of the layer's ``weight``, in the order of the runtime, and bias."""
-        assert self.parameters is not None
+        bias = self.values[1] if len(self.values) > 1 else np.zeros(self.out_shape[1], np.float32)
         return [
-            self.graph.constant(f"weight_{self.n}", weight),
-            self.graph.constant(f"bias_{self.n}", self.parameters.bias),
+            self.model.constant(f"weight_{self.n}", weight),
+            self.model.constant(f"bias_{self.n}", bias),
         ]
 
 
 def _conv(step: _Step) -> int:
-    values = step.constants(step.weight.transpose(0, 2, 3, 1))
+    values = step.constants(step.values[0].transpose(0, 2, 3, 1))
     return _convolve(step, "CONV_2D", values, "Conv2DOptions")
 
 
 def _depthwise(step: _Step) -> int:
-    values = step.constants(step.weight.transpose(1, 2, 3, 0))
+    values = step.constants(step.values[0].transpose(1, 2, 3, 0))
     return _convolve(step, "DEPTHWISE_CONV_2D", values, "DepthwiseConv2DOptions", depthMultiplier=1)
 
 
 def _convolve(step: _Step, code: str, values: list[int], options: str, **more: int) -> int:
-    graph, layer, source = step.graph, step.layer, step.inputs[0]
-    padding = graph.schema.Padding.SAME
-    if not _same_padding_is_ours(layer, layer.kernel_size // 2):
-        padding = graph.schema.Padding.VALID
-        source = _padded(step, layer.kernel_size // 2)
-    return graph.operator(
+    model, layer, source = step.model, step.layer, step.inputs[0]
+    padding = model.schema.Padding.SAME
+    if not _same_padding_is_ours(step):
+        padding = model.schema.Padding.VALID
+        source = _padded(step)
+    return model.operator(
         code,
         [source, *values],
         step.output(),
         options,
         padding=padding,
-        strideH=layer.stride,
-        strideW=layer.stride,
+        strideH=layer.stride[0],
+        strideW=layer.stride[1],
         fusedActivationFunction=step.fused,
         **more,
     )
 
 
-def _padded(step: _Step, pad: int, value: float | None = None) -> int:
-    """The layer's input with ``pad`` pixels around it, of 0 or of ``value``."""
-    graph, (channels, height, width) = step.graph, step.layer.in_shape
-    amounts = np.array([[0, 0], [pad, pad], [pad, pad], [0, 0]], np.int32)
-    inputs = [step.inputs[0], graph.constant(f"pads_{step.n}", amounts)]
+def _padded(step: _Step, value: float | None = None) -> int:
+    """The layer's input with its padding around it, of 0 or of ``value``."""
+    model, (batch, channels, height, width) = step.model, step.in_shape
+    layer, pad = step.layer, step.layer.attribute("pads")[0]
+    # Windows of a pool may end beyond the padding.
+    below, right = (
+        max(pad, (out - 1) * layer.stride[n] + layer.window[n] - side - pad)
+        for n, (side, out) in enumerate(zip((height, width), step.out_shape[2:], strict=True))
+    )
+    amounts = np.array([[0, 0], [pad, below], [pad, right], [0, 0]], np.int32)
+    inputs = [step.inputs[0], model.constant(f"pads_{step.n}", amounts)]
     if value is not None:
-        inputs.append(graph.constant(f"around_{step.n}", np.array([value], np.float32)))
-    shape = nhwc((channels, height + 2 * pad, width + 2 * pad), step.batch)
-    output = graph.tensor(f"pad_{step.n}", shape)
+        inputs.append(model.constant(f"around_{step.n}", np.array([value], np.float32)))
+    shape = nhwc((batch, channels, height + pad + below, width + pad + right))
+    output = model.tensor(f"pad_{step.n}", shape)
     if value is None:
-        return graph.operator("PAD", inputs, output, "PadOptions")
-    return graph.operator("PADV2", inputs, output, "PadV2Options")
+        return model.operator("PAD", inputs, output, "PadOptions")
+    return model.operator("PADV2", inputs, output, "PadV2Options")
 
 
-def _same_padding_is_ours(layer: Layer, pad: int) -> bool:
-    """Whether TensorFlow's SAME starts as far outside the image as our padding by ``pad`` does.
+def _same_padding_is_ours(step: _Step) -> bool:
+    """Whether TensorFlow's SAME starts as far outside the image as the layer's padding does.
 
     It pads (ceil(side / stride) - 1) · stride + kernel - side in all, the smaller half before.
     """
-    k, stride = layer.kernel_size, layer.stride
-    counts = [-(-side // stride) for side in layer.in_shape[1:]]
+    (k, _), (stride, _), pad = step.layer.window, step.layer.stride, step.layer.attribute("pads")[0]
+    sides = step.in_shape[2:]
+    counts = tuple(-(-side // stride) for side in sides)
     totals = [
-        max((count - 1) * stride + k - side, 0)
-        for count, side in zip(counts, layer.in_shape[1:], strict=True)
+        max((count - 1) * stride + k - side, 0) for count, side in zip(counts, sides, strict=True)
     ]
-    return (*counts,) == layer.out_shape[1:] and all(total // 2 == pad for total in totals)
+    return counts == step.out_shape[2:] and all(total // 2 == pad for total in totals)
 
 
 def _linear(step: _Step) -> int:
-    """Fully connected; unless it ends the network, its vectors become images of one pixel."""
-    graph, layer = step.graph, step.layer
-    features = layer.out_shape[0]
-    # The operator flattens its input, whose channels come last.
-    weight = step.weight.reshape(features, *layer.in_shape).transpose(0, 2, 3, 1)
-    values = step.constants(weight.reshape(features, -1))
-    flat = graph.operator(
+    """Fully connected; the operator flattens its input, whose channels come last."""
+    features, weight = step.out_shape[1], step.values[0]
+    if len(step.in_shape) == 4:
+        weight = weight.reshape(features, *step.in_shape[1:]).transpose(0, 2, 3, 1)
+    return step.model.operator(
         "FULLY_CONNECTED",
-        [step.inputs[0], *values],
-        graph.tensor(f"linear_{step.n}", (step.batch, features)),
+        [step.inputs[0], *step.constants(weight.reshape(features, -1))],
+        step.output(),
         "FullyConnectedOptions",
         fusedActivationFunction=step.fused,
     )
-    if step.is_last:
-        return flat
-    shape = nhwc(layer.out_shape, step.batch)
-    return _reshape(step, flat, graph.tensor(f"image_{step.n}", shape), shape)
 
 
 def _global_pool(step: _Step) -> int:
-    axes = step.graph.constant(f"axes_{step.n}", np.array([1, 2], np.int32))
+    axes = step.model.constant(f"axes_{step.n}", np.array([1, 2], np.int32))
     inputs = [step.inputs[0], axes]
-    return step.graph.operator("MEAN", inputs, step.output(), "ReducerOptions", keepDims=True)
+    return step.model.operator("MEAN", inputs, step.output(), "ReducerOptions", keepDims=True)
 
 
 def _avg_pool(step: _Step) -> int:
-    layer, padding = step.layer, step.graph.schema.Padding
-    if layer.kernel_size <= 2 and not layer.hangs_over:
+    layer, padding = step.layer, step.model.schema.Padding
+    if not any(layer.attribute("pads")) and not layer.attribute("ceil_mode"):
         return _pool(step, "AVERAGE_POOL_2D", step.inputs[0], padding.VALID)
-    if _same_padding_is_ours(layer, (layer.kernel_size - 1) // 2):
+    if _same_padding_is_ours(step):
         return _pool(step, "AVERAGE_POOL_2D", step.inputs[0], padding.SAME)
     raise ValueError(
-        f"layer {step.n}: TensorFlow Lite has no average pool of {layer.kernel_size} x "
-        f"{layer.kernel_size} with stride {layer.stride} that pads an input of "
-        f"{layer.in_shape[1]} x {layer.in_shape[2]} as ours does"
+        f"layer {step.n}: TensorFlow Lite has no average pool of {layer.window[0]} x "
+        f"{layer.window[1]} with stride {layer.stride[0]} that pads an input of "
+        f"{step.in_shape[2]} x {step.in_shape[3]} as ours does"
     )
 
 
 def _max_pool(step: _Step) -> int:
-    layer, padding = step.layer, step.graph.schema.Padding
-    if _same_padding_is_ours(layer, (layer.kernel_size - 1) // 2):
+    padding = step.model.schema.Padding
+    if _same_padding_is_ours(step):
         return _pool(step, "MAX_POOL_2D", step.inputs[0], padding.SAME)
-    source = _padded(step, (layer.kernel_size - 1) // 2, _LOWEST)
+    source = _padded(step, _LOWEST)
     return _pool(step, "MAX_POOL_2D", source, padding.VALID)
 
 
 def _pool(step: _Step, code: str, source: int, padding: int) -> int:
     layer = step.layer
-    return step.graph.operator(
+    return step.model.operator(
         code,
         [source],
         step.output(),
         "Pool2DOptions",
         padding=padding,
-        strideH=layer.stride,
-        strideW=layer.stride,
-        filterHeight=layer.kernel_size,
-        filterWidth=layer.kernel_size,
+        strideH=layer.stride[0],
+        strideW=layer.stride[1],
+        filterHeight=layer.window[0],
+        filterWidth=layer.window[1],
         fusedActivationFunction=step.fused,
     )
 
 
-def _channel_shuffle(step: _Step) -> int:
-    """Channels as a matrix of groups, transposed."""
-    graph, n, groups = step.graph, step.n, step.layer.groups
-    *image, channels = nhwc(step.layer.out_shape, step.batch)
-    order = graph.constant(f"order_{n}", np.array([0, 1, 2, 4, 3], np.int32))
+def _reshaped(step: _Step) -> int:
+    """A channel shuffle, channels as a matrix of groups, transposed; or a flatten at the end."""
+    model, n, groups = step.model, step.n, step.groups
+    if not groups:
+        if len(step.in_shape) == 4 and step.in_shape[2:] != (1, 1):
+            raise ValueError(f"layer {n}: only a linear layer may read a flattened map")
+        return _reshape(step, step.inputs[0], step.output(), step.out_shape)
+    *image, channels = nhwc(step.out_shape)
+    order = model.constant(f"order_{n}", np.array([0, 1, 2, 4, 3], np.int32))
     matrix = (*image, groups, channels // groups)
-    grouped = _reshape(step, step.inputs[0], graph.tensor(f"grouped_{n}", matrix), matrix)
-    dealt = graph.tensor(f"dealt_{n}", (*image, channels // groups, groups))
-    graph.operator("TRANSPOSE", [grouped, order], dealt, "TransposeOptions")
+    grouped = _reshape(step, step.inputs[0], model.tensor(f"grouped_{n}", matrix), matrix)
+    dealt = model.tensor(f"dealt_{n}", (*image, channels // groups, groups))
+    model.operator("TRANSPOSE", [grouped, order], dealt, "TransposeOptions")
     return _reshape(step, dealt, step.output(), (*image, channels))
 
 
-def _zero(step: _Step) -> int:
-    nought = step.graph.constant(f"nought_{step.n}", np.zeros(1, np.float32))
-    return step.graph.operator("MUL", [step.inputs[0], nought], step.output(), "MulOptions")
+def _mul(step: _Step) -> int:
+    inputs = [*step.inputs, *(step.model.constant(f"by_{step.n}", x) for x in step.values)]
+    return step.model.operator(
+        "MUL", inputs, step.output(), "MulOptions", fusedActivationFunction=step.fused
+    )
 
 
 def _identity(step: _Step) -> int:
     """A copy, for a network that ends with one; elsewhere readers get its input."""
-    shape = nhwc(step.layer.out_shape, step.batch)
-    return _reshape(step, step.inputs[0], step.output(), shape)
+    return _reshape(step, step.inputs[0], step.output(), nhwc(step.out_shape))
 
 
 def _reshape(step: _Step, source: int, output: int, shape: tuple[int, ...]) -> int:
-    target = step.graph.constant(f"shape_{output}", np.array(shape, np.int32))
+    target = step.model.constant(f"shape_{output}", np.array(shape, np.int32))
     inputs = [source, target]
-    return step.graph.operator("RESHAPE", inputs, output, "ReshapeOptions", newShape=list(shape))
+    return step.model.operator("RESHAPE", inputs, output, "ReshapeOptions", newShape=list(shape))
 
 
 def _hard_sigmoid(step: _Step) -> int:
     """ReLU6(x + 3) / 6: there is no operator of that name."""
-    graph, n = step.graph, step.n
-    three = graph.constant(f"three_{n}", np.array([3], np.float32))
-    sixth = graph.constant(f"sixth_{n}", np.array([1 / 6], np.float32))
-    clipped = graph.operator(
+    model, n = step.model, step.n
+    three = model.constant(f"three_{n}", np.array([3], np.float32))
+    sixth = model.constant(f"sixth_{n}", np.array([1 / 6], np.float32))
+    clipped = model.operator(
         "ADD",
         [step.inputs[0], three],
-        graph.tensor(f"clipped_{n}", nhwc(step.layer.out_shape, step.batch)),
+        model.tensor(f"clipped_{n}", nhwc(step.out_shape)),
         "AddOptions",
-        fusedActivationFunction=graph.schema.ActivationFunctionType.RELU6,
+        fusedActivationFunction=model.schema.ActivationFunctionType.RELU6,
     )
-    return graph.operator("MUL", [clipped, sixth], step.output(), "MulOptions")
+    return model.operator("MUL", [clipped, sixth], step.output(), "MulOptions")
 
 
 def _binary(code: str, options: str) -> Callable[[_Step], int]:
-    return lambda s: s.graph.operator(
+    return lambda s: s.model.operator(
         code, s.inputs, s.output(), options, fusedActivationFunction=s.fused
     )
 
 
 def _unary(code: str, options: str | None = None) -> Callable[[_Step], int]:
-    return lambda s: s.graph.operator(code, s.inputs, s.output(), options)
+    return lambda s: s.model.operator(code, s.inputs, s.output(), options)
 
 
 TFLITE_OPERATORS: dict[str, Callable[[_Step], int]] = {
@@ -385,11 +399,11 @@ TFLITE_OPERATORS: dict[str, Callable[[_Step], int]] = {
     "global_pool": _global_pool,
     "avg_pool": _avg_pool,
     "max_pool": _max_pool,
-    "channel_shuffle": _channel_shuffle,
-    "zero": _zero,
+    "reshape": _reshaped,
     "identity": _identity,
     "add": _binary("ADD", "AddOptions"),
-    "scale": _binary("MUL", "MulOptions"),
+    "scale": _mul,
+    "mul": _mul,
 }
 """Our operator -> what writes a layer of it and returns the tensor with its output."""
 

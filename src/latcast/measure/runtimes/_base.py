@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._optional import require
-from latcast.graph._network import Network
+from latcast.graph import Graph, Weights
 
 from ._onnx_model import Arrays, parse, random_inputs
 from ._unsupported import UnsupportedNetworkError
@@ -89,7 +89,7 @@ class Runtime(ABC):
     """Extra of latcast that installs it."""
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     operators: ClassVar[frozenset[str]]
-    """Operators of :data:`latcast.graph._costs.OPERATORS` that it can run."""
+    """Operators of :data:`latcast.graph.OPERATORS` that it can run in networks of a space."""
     kind: ClassVar[str] = "cpu"
     """What it runs on: ``cpu`` or ``gpu``."""
     max_batch: ClassVar[int | None] = None
@@ -119,24 +119,26 @@ class Runtime(ABC):
         self._prepare()
 
     @final
-    def load(self, network: Network, *, profiling: bool = False) -> LoadedNetwork:
-        """Prepare ``network`` with a fixed random input.
+    def load(self, graph: Graph, seed: int = 0, *, profiling: bool = False) -> LoadedNetwork:
+        """Prepare the network of a space with random weights and a fixed random input.
 
         Args:
-            network: what to run.
+            graph: what to run, for one sample.
+            seed: of the weights.
             profiling: load it so that :meth:`LoadedNetwork.profile` works, if it can; such a
                 network is not for timing.
 
         Raises:
             UnsupportedNetworkError: an operator is not supported.
         """
-        unknown = sorted({x.op for x in network.layers} - self.operators)
+        unknown = sorted({x.op for x in graph.layers} - self.operators)
         if unknown:
             raise UnsupportedNetworkError(
                 f"{self.name} cannot run the operator {', '.join(unknown)}; "
                 f"it runs {', '.join(sorted(self.operators))}"
             )
-        return self._load(network, network.inputs(self.batch), profiling=profiling)
+        graph = graph.with_batch(self.batch)
+        return self._load(graph, graph.weights(seed), graph.inputs(), profiling=profiling)
 
     @final
     def load_onnx(self, model: bytes | Path, *, profiling: bool = False) -> LoadedNetwork:
@@ -174,7 +176,9 @@ class Runtime(ABC):
         """
 
     @abstractmethod
-    def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork: ...
+    def _load(
+        self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
+    ) -> LoadedNetwork: ...
 
     @abstractmethod
     def facts(self) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latcast.graph._network import Network
+from latcast.graph import Graph, Weights
 from latcast.graph.write.tflite import to_tflite
 
 from ._base import Floats, LoadedNetwork, Runtime
@@ -32,13 +32,13 @@ class LiteRT(Runtime):
     extra = "litert"
     operators = OPERATORS
 
-    def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork:
+    def _load(
+        self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
+    ) -> LoadedNetwork:
         from ai_edge_litert.interpreter import Interpreter
 
         # The interpreter keeps a reference to the model, in which it leaves the weights.
-        interpreter = Interpreter(
-            model_content=to_tflite(network, self.batch), num_threads=self.threads
-        )
+        interpreter = Interpreter(model_content=to_tflite(graph, weights), num_threads=self.threads)
         interpreter.allocate_tensors()
         return _Loaded(interpreter, inputs)
 

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.graph._network import Network
+from latcast.graph import Graph, Weights
 from latcast.graph.write.onnx import INPUT as ONNX_INPUT
 from latcast.graph.write.onnx import to_onnx
 
@@ -49,10 +49,10 @@ class MNNRuntime(Runtime):
     def _importing(self) -> AbstractContextManager[object]:
         return quiet()
 
-    def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork:
-        return self._load_onnx(
-            to_onnx(network, self.batch), {ONNX_INPUT: inputs}, profiling=profiling
-        )
+    def _load(
+        self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
+    ) -> LoadedNetwork:
+        return self._load_onnx(to_onnx(graph, weights), {ONNX_INPUT: inputs}, profiling=profiling)
 
     def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
         import MNN

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latcast.graph._network import Network
+from latcast.graph import Graph, TensorShape, Weights
 from latcast.graph.write.ncnn import to_ncnn
 
 from ._base import Floats, LoadedNetwork, Runtime, wheel
@@ -37,22 +37,24 @@ class NCNN(Runtime):
     operators = OPERATORS
     max_batch = 1
 
-    def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork:
+    def _load(
+        self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
+    ) -> LoadedNetwork:
         import ncnn
 
         if self.precision == "bf16":
-            _check_groups(network)
-        graph, weights = to_ncnn(network)
+            _check_groups(graph)
+        text, content = to_ncnn(graph, weights)
         net = ncnn.Net()
         net.opt.num_threads = self.threads
         net.opt.use_vulkan_compute = False
         for option in _HALF_PRECISION:
             setattr(net.opt, option, False)
         net.opt.use_bf16_storage = self.precision == "bf16"
-        if code := net.load_param_mem(graph):
+        if code := net.load_param_mem(text):
             raise UnsupportedNetworkError(f"ncnn refused the graph with code {code}")
-        net.load_model_mem(weights)
-        loaded = _Loaded(net, inputs, network)
+        net.load_model_mem(content)
+        loaded = _Loaded(net, inputs, graph.out_shape)
         loaded.run()  # loading weights reports no failure
         return loaded
 
@@ -67,8 +69,8 @@ class NCNN(Runtime):
         }
 
 
-def _check_groups(network: Network) -> None:
-    for n, layer in enumerate(network.layers):
+def _check_groups(graph: Graph) -> None:
+    for n, layer in enumerate(graph.layers):
         if layer.op == "conv" and layer.groups > 1:
             raise UnsupportedNetworkError(
                 f"layer {n}: ncnn computes a convolution of {layer.groups} groups wrongly in "
@@ -77,14 +79,13 @@ def _check_groups(network: Network) -> None:
 
 
 class _Loaded(LoadedNetwork):
-    def __init__(self, net: ncnn.Net, inputs: Floats, network: Network) -> None:
+    def __init__(self, net: ncnn.Net, inputs: Floats, shape: TensorShape) -> None:
         import ncnn
 
         self._net = net
         self._input = ncnn.Mat(inputs[0]).clone()  # its own memory, aligned
         self._output = self._input
-        vector = network.layers[-1].op == "linear"
-        self._shape = (1, network.out_shape[0]) if vector else (1, *network.out_shape)
+        self._shape = shape
 
     def run(self) -> None:
         extractor = self._net.create_extractor()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from latcast.graph._network import Network
+from latcast.graph import Graph, Weights
 from latcast.graph.write.onnx import INPUT as ONNX_INPUT
 from latcast.graph.write.onnx import to_onnx
 from latcast.measure import _machine
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 OPERATORS = frozenset({
     "conv", "depthwise_conv", "linear", "relu", "relu6", "h_swish", "h_sigmoid",
-    "global_pool", "avg_pool", "max_pool", "channel_shuffle", "zero", "identity", "add", "scale",
+    "global_pool", "avg_pool", "max_pool", "reshape", "transpose", "identity", "add", "mul",
+    "scale",
 })  # fmt: skip
 _KERNEL_TIME = "_kernel_time"
 _NAMELESS = "SkipLayerNormalization"
@@ -68,10 +69,10 @@ class ONNXRuntime(Runtime):
             options.add_session_config_entry("session.intra_op_thread_affinities", others)
         return options
 
-    def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork:
-        return self._load_onnx(
-            to_onnx(network, self.batch), {ONNX_INPUT: inputs}, profiling=profiling
-        )
+    def _load(
+        self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
+    ) -> LoadedNetwork:
+        return self._load_onnx(to_onnx(graph, weights), {ONNX_INPUT: inputs}, profiling=profiling)
 
     def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
         options = self._options()

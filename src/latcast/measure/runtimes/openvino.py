@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latcast.graph._network import Network
+from latcast.graph import Graph, Weights
 from latcast.graph.write.onnx import INPUT as ONNX_INPUT
 from latcast.graph.write.onnx import to_onnx
 
@@ -66,10 +66,10 @@ class OpenVINO(Runtime):
             "PERFORMANCE_HINT": "LATENCY",
         }
 
-    def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork:
-        return self._load_onnx(
-            to_onnx(network, self.batch), {ONNX_INPUT: inputs}, profiling=profiling
-        )
+    def _load(
+        self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
+    ) -> LoadedNetwork:
+        return self._load_onnx(to_onnx(graph, weights), {ONNX_INPUT: inputs}, profiling=profiling)
 
     def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
         read = self._core.read_model(model)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from latcast.graph._network import Network
+from latcast.graph import Graph, Weights
 from latcast.graph.write.pytorch import to_pytorch
 
 from ._base import Floats, LoadedNetwork, Runtime
@@ -32,11 +32,13 @@ class PyTorch(Runtime):
 
         torch.set_num_threads(self.threads)
 
-    def _load(self, network: Network, inputs: Floats, *, profiling: bool) -> LoadedNetwork:
+    def _load(
+        self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
+    ) -> LoadedNetwork:
         import torch
 
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-        module = to_pytorch(network).to(device=self.device, dtype=dtype[self.precision])
+        module = to_pytorch(graph, weights).to(device=self.device, dtype=dtype[self.precision])
         x = torch.from_numpy(inputs).to(device=self.device, dtype=dtype[self.precision])
         return self._wrap(*self._arrange(module, x))
 

@@ -19,7 +19,6 @@ from latcast.graph import (
     Kernel,
     Rule,
     fuse,
-    graph_of_layers,
     kernel_facts,
     kernel_label,
 )
@@ -76,7 +75,7 @@ class KernelCounts:
         per_block = []
         for row in used.tolist():
             block = space.block_table.blocks[row]
-            graph = graph_of_layers(block.layers, batch, block.name)
+            graph = block.with_batch(batch)
             per_block.append(seen.add(graph, working_kernels(graph, rules, is_cut_out=True)))
         position = np.full(len(space.block_table) + 1, -1)
         position[used] = np.arange(len(used))

@@ -1,19 +1,19 @@
-"""The language in which families write their networks."""
+"""The language in which families, spaces and tests write networks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import sqrt
 from typing import Any
 
 from latcast._names import unknown_name
 
-from ._weighted import WeightedOperators
-from ._writer import Tensor
+from ._layers import BIAS, LayerBuilder, Tensor
 
 ACTIVATIONS: dict[str, tuple[str, tuple[float, ...], dict[str, Any]]] = {
     "relu": ("Relu", (), {}),
-    "relu6": ("Clip", (0, 6), {}),
+    "relu6": ("Clip", (0.0, 6.0), {}),
     "leaky_relu": ("LeakyRelu", (), {"alpha": 0.1}),
     "elu": ("Elu", (), {}),
     "sigmoid": ("Sigmoid", (), {}),
@@ -25,30 +25,24 @@ ACTIVATIONS: dict[str, tuple[str, tuple[float, ...], dict[str, Any]]] = {
 }
 """Activation -> ONNX's operator, its constants and its attributes."""
 
-_BOUNDED = ("sigmoid", "h_sigmoid", "tanh")
+_WEIGHTED = ("conv", "depthwise_conv", "conv_transpose", "linear")
 
 
-class OnnxBuilder(WeightedOperators):
-    """Operators, and what is written as several of them.
-
-    Maps are (batch, channels, height, width), tokens (batch, tokens, features), vectors
-    (batch, features). Every method returns what the operator gives.
-    """
+class GraphBuilder(LayerBuilder):
+    """Builds a graph of layers, and of what is written as several of them."""
 
     def activation(self, x: Tensor, kind: str, *, native: bool = True) -> Tensor:
-        """An activation: one node where ONNX has it and ``native`` is set, else its formula.
+        """An activation: one layer where ONNX has it and ``native`` is set, else its formula.
 
         Raises:
             ValueError: neither :data:`ACTIVATIONS` nor :data:`FORMULAS` has it.
         """
         if kind not in ACTIVATIONS and kind not in FORMULAS:
             raise ValueError(unknown_name("activation", kind, sorted({*ACTIVATIONS, *FORMULAS})))
-        if kind not in _BOUNDED:
-            self.mark_activated(x)
         if kind in FORMULAS and not (native and kind in ACTIVATIONS):
             return FORMULAS[kind](self, x)
-        op, constants, attributes = ACTIVATIONS[kind]
-        return self.unary(op, x, *constants, word=kind, **attributes)
+        operator, constants, attributes = ACTIVATIONS[kind]
+        return self.unary(operator, x, *constants, op=kind, **attributes)
 
     def conv_norm(
         self, x: Tensor, channels: int, kernel_size: int, activation: str = "", **options: Any
@@ -86,7 +80,10 @@ class OnnxBuilder(WeightedOperators):
         return self.mul(x, self.activation(self.conv(hidden, x.shape[1]), gate, native=native))
 
     def channel_shuffle(self, x: Tensor, groups: int) -> Tensor:
-        """Channels as a matrix of groups, transposed (arXiv:1707.01083)."""
+        """Channel ``i`` of group ``g`` becomes channel ``i * groups + g`` (arXiv:1707.01083).
+
+        Channels are a matrix of groups, transposed.
+        """
         batch, channels, height, width = x.shape
         grouped = self.reshape(x, batch, groups, channels // groups, height, width)
         return self.reshape(self.transpose(grouped, 0, 2, 1, 3, 4), *x.shape)
@@ -109,38 +106,54 @@ class OnnxBuilder(WeightedOperators):
         """The mean of every channel, and a linear layer."""
         return self.linear(self.flatten(self.global_pool(x)), classes)
 
+    def raise_gain(self, x: Tensor) -> None:
+        """A formula of an activation reads ``x``, whose second moment it halves.
 
-def _gelu(b: OnnxBuilder, x: Tensor) -> Tensor:
+        The weights of the layer before make it up, as those that native activations read do.
+        """
+        n = x.source
+        if n >= 0 and self._layers[n].word == BIAS:
+            n = self._layers[n].inputs[0]
+        if n >= 0 and self._layers[n].op in _WEIGHTED:
+            weight, *others = self._layers[n].constants
+            weight = replace(weight, limit=weight.limit * sqrt(2))
+            self._layers[n] = self._layers[n]._replace(constants=(weight, *others))
+
+
+def _gelu(b: GraphBuilder, x: Tensor) -> Tensor:
+    b.raise_gain(x)
     erf = b.add(b.unary("Erf", b.binary("Div", x, sqrt(2))), 1.0)
     return b.mul(b.mul(x, erf), 0.5)
 
 
-def _silu(b: OnnxBuilder, x: Tensor) -> Tensor:
+def _silu(b: GraphBuilder, x: Tensor) -> Tensor:
+    b.raise_gain(x)
     return b.mul(x, b.activation(x, "sigmoid"))
 
 
-def _clipped(b: OnnxBuilder, x: Tensor) -> Tensor:
+def _clipped(b: GraphBuilder, x: Tensor) -> Tensor:
     """``clip(x + 3, 0, 6)``."""
     return b.activation(b.add(x, 3.0), "relu6")
 
 
-def _h_sigmoid(b: OnnxBuilder, x: Tensor) -> Tensor:
+def _h_sigmoid(b: GraphBuilder, x: Tensor) -> Tensor:
     return b.binary("Div", _clipped(b, x), 6.0)
 
 
-def _h_swish(b: OnnxBuilder, x: Tensor) -> Tensor:
+def _h_swish(b: GraphBuilder, x: Tensor) -> Tensor:
+    b.raise_gain(x)
     return b.binary("Div", b.mul(x, _clipped(b, x)), 6.0)
 
 
-def _mish(b: OnnxBuilder, x: Tensor) -> Tensor:
+def _mish(b: GraphBuilder, x: Tensor) -> Tensor:
     return b.mul(x, b.activation(b.activation(x, "softplus"), "tanh"))
 
 
-FORMULAS: dict[str, Callable[[OnnxBuilder, Tensor], Tensor]] = {
+FORMULAS: dict[str, Callable[[GraphBuilder, Tensor], Tensor]] = {
     "gelu": _gelu,
     "silu": _silu,
     "h_sigmoid": _h_sigmoid,
     "h_swish": _h_swish,
     "mish": _mish,
 }
-"""Activation -> how it is written where it is not one node."""
+"""Activation -> how it is written where it is not one layer."""

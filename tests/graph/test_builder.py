@@ -1,4 +1,4 @@
-"""What the builder writes, run and compared with formulas."""
+"""What the builder builds: written as ONNX, run and compared with formulas, and read again."""
 
 from __future__ import annotations
 
@@ -8,29 +8,39 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import numpy_helper
 
-from latcast.families import OnnxBuilder
+from latcast.graph import Graph, GraphBuilder, folded
+from latcast.graph.read.onnx import read_onnx
+from latcast.graph.write.onnx import LATEST_OPSET, to_onnx
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.standard_normal((2, 6, 9, 7), dtype=np.float32)
 TOKENS = RNG.standard_normal((2, 5, 12), dtype=np.float32)
 
 
-def run(builder, output, x):
-    """The output, whose shape must be the one that the builder told, and the weights."""
-    content = builder.to_onnx(output)
-    model = onnx.load_from_string(content)
-    onnx.checker.check_model(model, full_check=True)
+def run(graph: Graph, x):
+    """The output, which must be as the graph says, and so must be what a reader makes of it."""
+    content = to_onnx(graph, graph.weights(), opset=LATEST_OPSET)
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
     y = session.run(None, {"input": x})[0]
-    assert y.shape == output.shape
-    return y, [numpy_helper.to_array(w) for w in model.graph.initializer]
+    assert y.shape == graph.out_shape
+    again = read_onnx(content)
+    for ours, theirs in zip(graph.layers, again.layers, strict=True):
+        for name in ("name", "op", "operator", "inputs", "in_shapes", "out_shapes", "params",
+                     "window", "stride", "dilation", "groups", "order"):  # fmt: skip
+            assert getattr(ours, name) == getattr(theirs, name), (ours.name, name)
+        if ours.op not in ("relu6", "expand"):  # bounds and folded shapes are no work to a reader
+            assert ours.param_bytes == theirs.param_bytes, ours.name
+    assert again.macs == graph.macs
+    return y
 
 
-def build(write, x=IMAGE, seed=0):
-    builder = OnnxBuilder(batch=x.shape[0], seed=seed)
-    return run(builder, write(builder, builder.input(*x.shape[1:])), x)
+def build(write, x=IMAGE):
+    """The output of what is written, and the values of its constants."""
+    builder = GraphBuilder(batch=x.shape[0])
+    graph = builder.build(write(builder, builder.input(*x.shape[1:])))
+    return run(graph, x), [w for values in graph.weights() for w in values]
 
 
 def sigmoid(x):
@@ -113,12 +123,12 @@ def test_batch_norm():
 
 
 def test_batch_norm_counts_what_is_trained():
-    b = OnnxBuilder()
+    b = GraphBuilder()
     b.batch_norm(b.input(6, 4, 4))
-    assert (b.params, b.folded_params, b.macs) == (12, 0, 0)
-    b = OnnxBuilder()
+    assert (b.build().params, b.folded_params, b.build().macs) == (12, 0, 0)
+    b = GraphBuilder()
     b.conv(b.input(6, 4, 4), 8, 3, norm=True)
-    assert (b.params, b.folded_params) == (8 * 6 * 9 + 16, 8)
+    assert (b.build().params, b.folded_params) == (8 * 6 * 9 + 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -134,20 +144,20 @@ def test_batch_norm_counts_what_is_trained():
     ],
 )
 def test_convolutions(options, macs, params):
-    b = OnnxBuilder(batch=2)
-    y = b.conv(b.input(6, 9, 7), 12, **options)
-    run(b, y, IMAGE)
-    assert (b.macs, b.params) == (macs, params)
+    b = GraphBuilder(batch=2)
+    b.conv(b.input(6, 9, 7), 12, **options)
+    run(b.build(), IMAGE)
+    assert (b.build().macs, b.build().params) == (macs, params)
 
 
 def test_groups_must_divide_channels():
-    b = OnnxBuilder()
+    b = GraphBuilder()
     with pytest.raises(ValueError, match="multiples of the groups; got 6 in, 9 out and 4 groups"):
         b.conv(b.input(6, 8, 8), 9, groups=4)
 
 
 def test_window_must_fit():
-    b = OnnxBuilder()
+    b = GraphBuilder()
     with pytest.raises(ValueError, match="window of 5 must fit into 4"):
         b.conv(b.input(6, 4, 4), 9, 5, padding=0)
 
@@ -163,7 +173,7 @@ SHAPES = {
     "resize": lambda b, x: b.resize(x, 2),
     "resize, linear": lambda b, x: b.resize(x, 3, linear=True),
     "gather": lambda b, x: b.gather(x, 3, 1),
-    "last of a split": lambda b, x: b.split(x, [1, 2, 3])[2],
+    "parts of a split, turned": lambda b, x: b.concat(b.split(x, [1, 2, 3])[::-1]),
     "concatenation": lambda b, x: b.concat([x, b.mean(x, 1, keep=True)]),
     "softmax": lambda b, x: b.softmax(x, axis=1),
     "instance norm": lambda b, x: b.instance_norm(x),
@@ -182,23 +192,35 @@ def test_shapes_are_those_of_the_runtime(what):
 
 
 def test_elements_must_stay():
-    b = OnnxBuilder()
+    b = GraphBuilder()
     with pytest.raises(ValueError, match="as many elements"):
         b.reshape(b.input(6), 1, 7)
 
 
 def test_output_may_be_read_by_other_nodes():
-    b = OnnxBuilder(batch=2)
+    b = GraphBuilder(batch=2)
     x = b.activation(b.input(6, 9, 7), "relu")
     b.activation(x, "tanh")
-    y, _ = run(b, x, IMAGE)
+    content = to_onnx(b.build(x))
+    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {"input": IMAGE})
     np.testing.assert_array_equal(y, np.maximum(IMAGE, 0))
 
 
-def test_empty_models_are_told():
-    b = OnnxBuilder()
-    with pytest.raises(ValueError, match="an input and at least one node"):
-        b.to_onnx(b.input(3, 8, 8))
+def test_what_is_no_network_is_told():
+    b = GraphBuilder()
+    with pytest.raises(ValueError, match="at least one layer"):
+        b.build()
+    parts = b.split(b.input(6, 4, 4), [2, 4])
+    with pytest.raises(ValueError, match="must be the first one of a layer"):
+        b.build(parts[1])
+    with pytest.raises(ValueError, match="batch must be at least 1; got 0"):
+        GraphBuilder(0)
+    read = Graph.from_json(b.build(parts[0]).to_json())
+    assert to_onnx(read)  # a split has no constants that count
+    b.conv(parts[0], 3)
+    with pytest.raises(ValueError, match="layer 1, 'conv_1', must have its constants"):
+        to_onnx(Graph.from_json(b.build().to_json()))
 
 
 def test_weights_are_he_uniform():
@@ -222,3 +244,52 @@ def test_activations_neither_vanish_nor_grow():
 
     y, _ = build(write, RNG.standard_normal((1, 3, 16, 16), dtype=np.float32))
     assert 1e-2 < y.std() < 1e2
+
+
+def test_blocks_are_joined():
+    shapes = GraphBuilder(name="sum")
+    addition = shapes.build(shapes.add(shapes.input(6, 9, 7), shapes.input(6, 9, 7)))
+    b = GraphBuilder(batch=2)
+    x = b.input(6, 9, 7)
+    y = b.activation(x, "relu")
+    both = b.extend(addition.with_batch(2), x, y)
+    b.extend(addition.with_batch(2), both)
+    graph = b.build()
+    assert [layer.inputs for layer in graph.layers] == [(-1,), (-1, 0), (1, 1)]
+    assert [layer.name for layer in graph.layers] == ["relu_0", "add_1", "add_2"]
+    np.testing.assert_allclose(run(graph, IMAGE), 2 * (IMAGE + np.maximum(IMAGE, 0)))
+    with pytest.raises(ValueError, match=r"block 'sum' must read .* \(2, 6, 9, 7\); it reads \(1"):
+        b.extend(addition, x)
+
+
+def test_folding_leaves_out_batch_norms_of_convolutions():
+    b = GraphBuilder()
+    x = b.input(6, 9, 7)
+    y = b.batch_norm(b.conv(x, 6, 3, bias=False))
+    shared = b.conv(b.activation(y, "relu"), 6, bias=False)
+    b.add(b.batch_norm(shared), shared)  # reads the convolution before the norm, too
+    graph = folded(b.build())
+    assert [layer.name for layer in graph.layers] == [
+        "conv_0", "relu_1", "conv_2", "depthwise_conv_3", "add_4"
+    ]  # fmt: skip
+    assert [layer.inputs for layer in graph.layers] == [(-1,), (0,), (1,), (2,), (3, 2)]
+    assert [len(layer.constants) for layer in graph.layers] == [2, 0, 1, 2, 0]
+    assert graph.params == 6 * 6 * 9 + 6 + 6 * 6 + 6 + 6
+    run(graph, IMAGE[:1])
+
+
+def test_seeds_decide_the_weights():
+    b = GraphBuilder()
+    b.conv(b.input(3, 8, 8), 4, 3)
+    graph = b.build()
+    one, again, other = (to_onnx(graph, graph.weights(seed)) for seed in (1, 1, 2))
+    assert one == again
+    assert one != other
+
+
+def test_an_open_batch_takes_any():
+    b = GraphBuilder()
+    b.linear(b.flatten(b.channel_shuffle(b.input(6, 9, 7), 3)), 4)
+    content = to_onnx(b.build(), open_batch=True)
+    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    assert session.run(None, {"input": IMAGE})[0].shape == (2, 4)

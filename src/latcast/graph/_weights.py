@@ -1,0 +1,129 @@
+"""Constants that layers read, and the numbers that are drawn for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+WEIGHT, BUFFER, ARGUMENT = "weight", "buffer", "argument"
+
+Weights = Sequence[tuple[npt.NDArray[Any], ...]]
+"""Of every layer of a graph the values of its constants, in their order."""
+
+_FLOAT_BYTES, _INTEGER_BYTES = 4, 8
+
+_POOL_SIZE = 1_048_573
+"""Numbers that all weights are taken from: drawing each would take longer than writing a file.
+It is prime, so that rows of weights never coincide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """Numbers that a layer reads beside its inputs.
+
+    Attributes:
+        slot: place among all that the layer reads, its inputs included.
+        shape: of the numbers; empty of a single one.
+        limit: weights are drawn uniformly from ``center - limit`` to ``center + limit``.
+        center: middle of that interval.
+        values: the numbers themselves where they are given: integers (64 bits) or floats.
+        role: ``weight`` is trained; ``buffer`` is read at run time but not trained; ``argument``
+            tells a shape or an axis and is no work.
+    """
+
+    slot: int
+    shape: tuple[int, ...] = ()
+    limit: float = 0.0
+    center: float = 0.0
+    values: tuple[float, ...] | tuple[int, ...] | None = None
+    role: str = WEIGHT
+
+    @property
+    def params(self) -> int:
+        """Trainable numbers."""
+        return prod(self.shape) if self.role == WEIGHT else 0
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that are read at run time."""
+        if self.role == ARGUMENT:
+            return 0
+        return prod(self.shape) * (_INTEGER_BYTES if self.is_whole else _FLOAT_BYTES)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the numbers are integers."""
+        return bool(self.values) and isinstance(self.values[0], int)  # type: ignore[index]
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """All constants of a layer, with their sums.
+
+    Attributes:
+        items: the constants.
+        params: trainable numbers.
+        bytes: that are read at run time.
+    """
+
+    items: tuple[Constant, ...]
+    params: int
+    bytes: int
+
+    @classmethod
+    def of(cls, *items: Constant) -> Self:
+        """These constants."""
+        return cls(items, sum([x.params for x in items]), sum([x.bytes for x in items]))
+
+
+NO_CONSTANTS = Constants((), 0, 0)
+
+
+def draw(constants: Iterable[tuple[Constant, ...]], gains: Iterable[float], seed: int) -> Weights:
+    """Values of the constants of all layers, the same for the same seed.
+
+    Args:
+        constants: of every layer.
+        gains: of every layer the factor on the limit of its first constant.
+        seed: of those that are drawn; given values do not depend on it.
+    """
+    rng = np.random.default_rng(seed)
+    pool = rng.random(_POOL_SIZE, dtype=np.float32)
+    pool *= 2
+    pool -= 1
+
+    def values(x: Constant, gain: float) -> npt.NDArray[Any]:
+        if x.values is not None:
+            kind = np.int64 if x.is_whole else np.float32
+            return np.array(x.values, dtype=kind).reshape(x.shape)
+        if not x.limit:
+            return np.full(x.shape, x.center, dtype=np.float32)
+        start = int(rng.integers(_POOL_SIZE))
+        drawn = _cycle(pool, start, prod(x.shape), np.float32(x.limit * gain))
+        if x.center:
+            drawn += np.float32(x.center)
+        return drawn.reshape(x.shape)
+
+    return [
+        tuple([values(x, 1.0 if n else gain) for n, x in enumerate(of_layer)])
+        for of_layer, gain in zip(constants, gains, strict=True)
+    ]
+
+
+def _cycle(
+    pool: npt.NDArray[np.float32], start: int, count: int, factor: np.float32
+) -> npt.NDArray[np.float32]:
+    """``count`` numbers of ``pool`` from ``start`` on, round and round, times ``factor``."""
+    result = np.empty(count, dtype=np.float32)
+    done = 0
+    while done < count:
+        part = pool[start : start + count - done]
+        np.multiply(part, factor, out=result[done : done + len(part)])
+        done += len(part)
+        start = 0
+    return result
