@@ -359,7 +359,9 @@ def test_every_layer_of_a_network_has_the_shape_that_onnx_infers(name: str) -> N
     from latcast.spaces import space
 
     the_space = space(name)
-    made = onnx.load_from_string(to_onnx(the_space.network(the_space.sample(1, seed=5)), 2))
+    made = onnx.load_from_string(
+        to_onnx(the_space.network(the_space.sample(1, seed=5)).with_batch(2))
+    )
     shapes = _every_shape(made)
     output = {n.name or n.output[0]: n.output[0] for n in made.graph.node}
     graph = read_onnx(made.SerializeToString())

@@ -442,7 +442,8 @@ def test_networks_of_spaces(name: str) -> None:
     network = network.with_batch(2)
     graph = read_pytorch(to_pytorch(network), network.in_shape)
     for other in (network, read_onnx(to_onnx(network))):
-        assert (graph.macs, graph.params) == (other.macs, other.params)
+        zeros = sum(x.param_bytes // 4 - x.params for x in other.layers if x.operator == "Conv")
+        assert (graph.macs, graph.params) == (other.macs, other.params + zeros)
         assert labels(graph) == labels(other)
 
 
