@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from latcast.bench.protocol import machine
+from latcast.bench.tables import machine
 from latcast.data import Dataset, read_accuracies
 from latcast.math.metrics import rank_correlations
 from latcast.models.accuracy import GaussianProcess, accuracy_model

@@ -22,8 +22,9 @@ import numpy.typing as npt
 
 import latcast
 from latcast.bench.help_folder import HelpFolder
-from latcast.bench.protocol import base_model, machine
+from latcast.bench.protocol import base_model
 from latcast.bench.published import SPLITS
+from latcast.bench.tables import machine
 from latcast.data import LatencyDataset, read_latencies
 from latcast.models import LookupTable, Predictor, Roofline
 from latcast.models._base import State

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import latcast
-from latcast.bench.protocol import machine
+from latcast.bench.tables import machine
 from latcast.models import Predictor
 from latcast.search.interop import ExpectedLatency
 from latcast.spaces import Archs

@@ -26,7 +26,7 @@ import onnx
 import onnx.numpy_helper
 import onnxruntime
 
-from latcast.bench.protocol import machine
+from latcast.bench.tables import machine
 from latcast.families import Member, family_names, population
 from latcast.graph import Layer, fuse
 from latcast.graph.read.onnx import read_onnx

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 import latcast
 from latcast import measure
-from latcast.bench.protocol import machine
+from latcast.bench.tables import machine
 from latcast.data import LatencyDataset, read_latencies
 from latcast.devices import Target
 from latcast.measure import CampaignFile, Plan, Protocol, Results

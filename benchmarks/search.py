@@ -27,7 +27,7 @@ import numpy.typing as npt
 import latcast
 from latcast.bench.evolution import Evolution
 from latcast.bench.latency_sources import Teacher
-from latcast.bench.protocol import machine
+from latcast.bench.tables import machine
 from latcast.models import LookupTable, Predictor
 from latcast.search import METHODS, InfeasibleError, accuracy_model, search
 

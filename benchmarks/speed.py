@@ -17,7 +17,7 @@ from pathlib import Path
 
 import latcast
 from latcast.bench.paper import archs_per_second
-from latcast.bench.protocol import machine
+from latcast.bench.tables import machine
 from latcast.data import paper_split, read_latencies
 from latcast.data.audit import audit
 from latcast.search import accuracy_model

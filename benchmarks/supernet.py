@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 import latcast
-from latcast.bench.protocol import machine
+from latcast.bench.tables import machine
 from latcast.ofa import network_module, ofa_module
 from latcast.ofa._calibrate import calibrate
 from latcast.ofa._export import export

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 import latcast
-from latcast.bench.protocol import machine
+from latcast.bench.tables import machine
 from latcast.data import LatencyDataset, read_latencies
 from latcast.devices import Target
 from latcast.measure import Protocol

@@ -12,7 +12,7 @@ P40 = "Tesla_P40_GPU_ofa"
 
 
 def test_errors_fall_with_the_number_of_rows(shared: Path) -> None:
-    rows = dataset_size.run(shared / "ofanas", datasets=[P40], samples=[40, 400], seeds=2)
+    rows = dataset_size.run(shared / "ofanas", datasets=[P40], samples=[40, 400], seeds=2).rows
     assert [(r["predictor"], r["samples"]) for r in rows] == [
         ("roofline", 40), ("roofline", 400), ("bayes", 40), ("bayes", 400), ("published", 7_000)
     ]  # fmt: skip

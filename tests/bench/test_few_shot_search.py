@@ -15,7 +15,7 @@ from latcast.bench import few_shot_search
 from latcast.bench.few_shot_search import ACCURACIES, QUANTILES, Target
 from latcast.bench.help_folder import HelpFolder
 from latcast.bench.published import Split
-from latcast.cli._search_tables import print_search
+from latcast.bench.tables import Scores
 from latcast.data import LatencyDataset
 from latcast.models import BaseModel, Flops, LookupTable
 from latcast.models.accuracy import TableAccuracy
@@ -184,12 +184,13 @@ def test_no_network_is_found_where_none_seems_fast_enough(target: Target) -> Non
     assert all(np.isnan(column).all() for column in target.search(slow, None))
 
 
-def test_means_that_leave_targets_out_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_means_that_leave_targets_out_are_told_apart() -> None:
     regrets = {("a", "base-model"): 0.01, ("b", "base-model"): 0.03, ("a", "macs"): 0.01}
     numbers = {"oracle": 0.7, "accuracy_mean": 0.7, "excess_percent": math.nan, "found": 1}
     rows = [
         {
-            "target": target, "source": source, "samples": 10, "confidence": None, "quantile": 0.5,
+            "study": "nasbench201", "target": target, "source": source, "samples": 10,
+            "confidence": None, "quantile": 0.5,
             "seeds": 1, "candidates": 60, **numbers, "kept": int((target, source) in regrets),
             "regret_mean": regrets.get((target, source), math.nan),
         }
@@ -199,10 +200,8 @@ def test_means_that_leave_targets_out_are_told_apart(capsys: pytest.CaptureFixtu
     base, macs = few_shot_search._means(rows)
     assert (base["regret_targets"], macs["regret_targets"]) == (["a", "b"], ["a"])
     assert macs["regret_mean"] == 0.01
-    print_search({"nasbench201": [*rows, base, macs]})
-    assert "in 1 of 2 cells are not all" in " ".join(capsys.readouterr().out.split())
-    print_search({"nasbench201": [*rows, base]})
-    assert "are not all" not in capsys.readouterr().out
+    assert "in 1 of 2 cells are not all" in Scores("search", [*rows, base, macs]).to_text()
+    assert "are not all" not in Scores("search", [*rows, base]).to_text()
 
 
 def test_scores_tell_kept_from_over() -> None:
@@ -228,10 +227,10 @@ def test_the_command_prints_regret_by_budget(
     monkeypatch.setattr(few_shot_search, "base_model", lambda *_: (study.base, 0.0, 60))
     arguments = ("bench", "search", "--help-data", help_split, "--seeds", 2)
     found = latcast.json(*arguments)
-    assert list(found) == ["nasbench201"]
-    assert [r["kept"] for r in found["nasbench201"]] == [r["kept"] for r in study.rows]
+    assert {r["study"] for r in found["rows"]} == {"nasbench201"}
+    assert [r["kept"] for r in found["rows"]] == [r["kept"] for r in study.rows]
     lines = latcast(*arguments, "--confidence", 0.8).stdout.splitlines()
-    assert "a choice among 60 networks" in lines[2]
+    assert "a choice among 60 networks" in lines[1]
     means = [line.split() for line in lines if line.startswith(" mean")]
     partial = sum(len(r["regret_targets"]) < len(TEST) for r in study.rows if r["target"] == "mean")
     assert ("two sources can differ in their targets" in " ".join(lines)) == (partial > 0)

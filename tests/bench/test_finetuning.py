@@ -57,7 +57,7 @@ def test_last_layer_is_the_paper_s(synthetic: LatencyDataset) -> None:
 @pytest.mark.usefixtures("quick")
 def test_adapting_beats_scaling_and_what_was_published(shared: Path) -> None:
     rows = finetuning.run(shared / "ofanas", datasets=[RTX], predictors=["adapt", "scaled"],
-                          samples=[20, 100], seeds=3)  # fmt: skip
+                          samples=[20, 100], seeds=3).rows  # fmt: skip
     mae = {(r["method"], r["samples"]): r["mae_ms"] for r in rows}
     assert mae["adapt", 100] < mae["adapt", 20] < mae["scaled", 20]
     assert mae["adapt", 100] < 0.42 * mae["published", 100]
@@ -68,7 +68,7 @@ def test_adapting_beats_scaling_and_what_was_published(shared: Path) -> None:
 @pytest.mark.usefixtures("quick")
 def test_chosen_rows_beat_random_ones(shared: Path) -> None:
     rows = finetuning.run(shared / "ofanas", datasets=[RTX], samples=[10, 101], seeds=4,
-                          predictors=["adapt", "adapt-suggested"])  # fmt: skip
+                          predictors=["adapt", "adapt-suggested"]).rows  # fmt: skip
     mae = {(r["method"], r["samples"]): r["mae_ms"] for r in rows}
     assert mae["adapt-suggested", 10] < mae["adapt", 10]
     assert ("adapt-suggested", 101) not in mae
@@ -86,7 +86,7 @@ def test_chosen_rows_are_measured_ones(bases: finetuning.Bases, shared: Path) ->
 @pytest.mark.usefixtures("quick")
 def test_a_lookup_table_carries_over_to_a_subspace(shared: Path) -> None:
     rows = finetuning.run(shared / "ofanas", datasets=[COMPOFA], seeds=2,
-                          predictors=["adapt", "scaled"])  # fmt: skip
+                          predictors=["adapt", "scaled"]).rows  # fmt: skip
     assert [(r["method"], r["samples"]) for r in rows] == [
         ("adapt", 50), ("scaled", 0), ("scaled", 50)
     ]  # fmt: skip
@@ -97,7 +97,7 @@ def test_a_lookup_table_carries_over_to_a_subspace(shared: Path) -> None:
 def test_means_are_of_the_seeds(shared: Path) -> None:
     rows = [
         finetuning.run(shared / "ofanas", datasets=[RTX], predictors=["bayes"], samples=[15],
-                       seeds=seeds)[0]
+                       seeds=seeds).rows[0]
         for seeds in (1, 2)
     ]  # fmt: skip
     assert rows[0]["mae_std_ms"] == 0
@@ -128,7 +128,7 @@ def test_refused(options: dict[str, object], message: str, tmp_path: Path) -> No
 def test_what_is_left_out_is_told(shared: Path) -> None:
     told: list[str] = []
     rows = finetuning.run(shared / "ofanas", datasets=[COMPOFA], predictors=["bayes"],
-                          samples=[5, 12], seeds=1, report=told.append)  # fmt: skip
+                          samples=[5, 12], seeds=1, report=told.append).rows  # fmt: skip
     assert [r["samples"] for r in rows] == [12]
     assert told == [
         f"note: {COMPOFA}: left out, as bayes needs at least 10 samples; got 5",

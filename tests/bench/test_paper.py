@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latcast.bench import paper
-from latcast.bench.protocol import machine
+from latcast.bench.tables import machine
 from latcast.data import paper_split, read
 
 
@@ -35,11 +35,11 @@ def test_repeated_architectures_count_once(shared: Path) -> None:
 
 def test_seeds_are_averaged(shared: Path) -> None:
     rows = paper.run(shared / "ofanas", datasets=["RTX_2080_Ti_GPU_fixedkernelcompofa"],
-                     predictors=["flops", "roofline"], seeds=2)  # fmt: skip
+                     predictors=["flops", "roofline"], seeds=2).rows  # fmt: skip
     assert [r["predictor"] for r in rows] == ["flops", "roofline"]
     assert all(r["seeds"] == 2 for r in rows)
     single = paper.run(shared / "ofanas", datasets=["RTX_2080_Ti_GPU_fixedkernelcompofa"],
-                       predictors=["flops"])  # fmt: skip
+                       predictors=["flops"]).rows  # fmt: skip
     assert single[0]["mae_std_ms"] == 0
     difference = 2 * abs(single[0]["mae_ms"] - rows[0]["mae_ms"])
     assert difference / 2**0.5 == pytest.approx(rows[0]["mae_std_ms"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import latcast as public
-from latcast.bench import latency_sources, search
+from latcast.bench import search
 from latcast.bench.conditioned import RECIPES, ConditionedMLP, ConditionedPredictor
 from latcast.bench.latency_sources import NOTE10, SOURCES, Material, Teacher
 from latcast.bench.published import published_search
@@ -25,6 +25,7 @@ from latcast.spaces import Archs, space
 
 FIXED = "compofa-fixed-kernel"
 FIELDS = {
+    "study",
     "space", "source", "samples", "confidence", "max_latency_ms", "seeds", "found",
     "accuracy_mean", "accuracy_std", "teacher_mean", "teacher_std", "predicted_ms", "true_ms",
     "over", "excess_ms", "best_known", "regret_mean", "learn_seconds", "search_seconds",
@@ -147,7 +148,7 @@ def test_a_conditioned_network_is_asked_for_one_target() -> None:
 
 def test_exact_searches_find_what_the_paper_found(shared: Path, material: Material) -> None:
     plan = search.plan([FIXED], ["predictor", "table"], seeds=2)
-    rows = search.run(shared / "ofanas", plan, material=material)
+    rows = search.run(shared / "ofanas", plan, material=material).rows
     assert [(r["source"], r["max_latency_ms"]) for r in rows] == [
         (source, budget) for source in ("table", "predictor") for budget in (15, 20, 25, 30, 35)
     ]
@@ -173,7 +174,7 @@ def test_exact_searches_find_what_the_paper_found(shared: Path, material: Materi
 
 def test_over_and_regret_are_told_apart(shared: Path, material: Material) -> None:
     plan = search.plan([FIXED], ["conditioned", "fine-tuned-10"], [14, 33], seeds=2)
-    rows = search.run(shared / "ofanas", plan, material=material)
+    rows = search.run(shared / "ofanas", plan, material=material).rows
     assert {r["source"]: (r["samples"], r["trained_on"]) for r in rows} == {
         "fine-tuned-10": (10, ["RTX_2080_Ti_GPU_ofa"]),
         "conditioned": (0, ["RTX_2080_Ti_GPU_ofa", "Tesla_P40_GPU_ofa"]),
@@ -205,7 +206,7 @@ def test_a_longer_search_shows_what_others_miss(
 
     monkeypatch.setattr(search, "search_within", within)
     plan = search.plan(["ofa-mobilenet-v3"], ["table"], [20], seeds=1, evaluations=1_500)
-    (row,) = search.run(shared / "ofanas", plan, material=material)
+    (row,) = search.run(shared / "ofanas", plan, material=material).rows
     assert asked == [1_500, 4_500]
     assert row["evaluations"] <= 1_500
     assert row["best_known"] > row["accuracy_mean"]
@@ -260,7 +261,7 @@ def test_a_confidence_stands_beside_the_prediction_alone(shared: Path, material:
     told: list[str] = []
     names = ["table", "fine-tuned-10", "mlp-conditioned-standardized"]
     plan = search.plan([FIXED], names, [20], seeds=3, confidence=0.9)
-    rows = search.run(shared / "ofanas", plan, material=material, report=told.append)
+    rows = search.run(shared / "ofanas", plan, material=material, report=told.append).rows
     found = {(r["source"], r["confidence"]): r for r in rows}
     assert list(found) == [(names[0], None), (names[1], None), (names[1], 0.9), (names[2], None)]
     alone, sure = found[names[1], None], found[names[1], 0.9]
@@ -312,17 +313,18 @@ def test_the_command_prints_the_table(
     arguments = ("bench", "search", "--data", shared / "ofanas", "--space", FIXED,
                  "--source", "table", "--budget", 25, "--budget", 30, "--seeds", 1)  # fmt: skip
     found = latcast.json(*arguments)
-    assert list(found) == ["samsung-note10"]
-    assert [row["max_latency_ms"] for row in found["samsung-note10"]] == [25, 30]
-    assert found["samsung-note10"][0]["excess_ms"] is None
-    monkeypatch.setattr(latency_sources, "Material", lambda *_, **__: material)
+    assert (found["schema"], found["bench"]) == ("latcast/bench", "search")
+    assert {row["study"] for row in found["rows"]} == {"samsung-note10"}
+    assert [row["max_latency_ms"] for row in found["rows"]] == [25, 30]
+    assert found["rows"][0]["excess_ms"] is None
+    monkeypatch.setattr(search, "Material", lambda *_, **__: material)
     run = latcast(*arguments)
-    machine, _, title, *_ = run.stdout.splitlines()
+    machine, title, *_ = run.stdout.splitlines()
     assert f"latcast {public.__version__}" in machine
     assert title.startswith("samsung-note10; mean ± deviation over 1 seed")
     row = next(line for line in run.stdout.splitlines() if "24.83" in line).split()
     assert row[:6] == [FIXED, "table", "0", "–", "25", "80.78"]
-    kept = run.stdout.split("all spaces and budgets")[1].splitlines()[4].split()
+    kept = run.stdout.split("all spaces and budgets")[1].splitlines()[3].split()
     assert kept == ["table", "–", "2", "of", "2", "0", "–", "0.00"]
     assert row[-3:] == ["1,215", "(all)", "75.70"]
     assert "OFANAS paper, compofa-fixed-kernel, table: top-1 on images of ImageNet" in run.stdout
@@ -355,7 +357,7 @@ def test_both_folders_are_looked_at_before_anything_is_run(
     latcast: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[Path] = []
-    monkeypatch.setattr(search, "run", lambda folder, *_, **__: ran.append(folder) or [])
+    monkeypatch.setattr(search, "Teacher", ran.append)
     paper, other = tmp_path / "paper", tmp_path / "help"
     for folder in (paper / "datasets", paper / "lookup_tables", other):
         folder.mkdir(parents=True)

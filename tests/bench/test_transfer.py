@@ -34,7 +34,7 @@ def test_every_target_has_its_rows_and_the_mean_too(latcast: Any, help_data: Pat
         "bench", "transfer", "--data", help_data, "--space", "nasbench201",
         "--train", ",".join(TRAIN), "--test", "v100_32,gold_6226", "--samples", 5,
         "--samples", 10, "--selection", "both", "--seeds", 2,
-    )  # fmt: skip
+    )["rows"]  # fmt: skip
     found = {(r["target"], r["samples"], r["selection"]): r for r in rows}
     assert len(found) == len(rows) == 3 * 2 * 2
     for (target, samples, selection), row in found.items():
@@ -57,7 +57,7 @@ def test_the_base_is_all_but_the_test_targets(latcast: Any, help_data: Path) -> 
     rows = latcast.json(
         "bench", "transfer", "--data", help_data / "ofa", "--test", "v100_32", "--samples", 0,
         "--samples", 4, "--seeds", 2, "--base-samples", 50, "--ceiling",
-    )  # fmt: skip
+    )["rows"]  # fmt: skip
     first, second, *means = rows
     others = ["2080ti_1", "2080ti_32", "gold_6226", "titan_rtx_1", "titan_rtx_32"]
     assert first["space"] == "ofa-mobilenet-v3"
@@ -76,7 +76,7 @@ def test_one_target_is_left_out_after_the_other(help_data: Path) -> None:
     assert all(set(train) == names - set(test) and len(test) == 1 for train, test in plan.groups)
     plan = transfer.plan(help_data, "ofa", leave_one_out=True, test=["v100_32", "2080ti_1"],
                          samples=[3], seeds=1, base_samples=20)  # fmt: skip
-    rows = transfer.run(plan)
+    rows = transfer.run(plan).rows
     assert [r["target"] for r in rows] == ["v100_32", "2080ti_1", "mean"]
     assert [r["train"] is None for r in rows] == [False, False, True]
 
@@ -174,7 +174,7 @@ def test_impossible_latencies_are_left_out_and_counted(
     arguments = ("bench", "transfer", "--data", tmp_path, "--test", "v100_32", "--samples", 4,
                  "--seeds", 1)  # fmt: skip
     run = latcast(*arguments, "--json")
-    row = json.loads(run.stdout)[0]
+    row = json.loads(run.stdout)["rows"][0]
     assert (row["impossible"], row["scored"], row["base_samples"]) == (2, 114, 120)
     assert row["spearman_mean"] > 0.9
     assert "base of 5 targets: 2080ti_1, 2080ti_32," in run.stderr
@@ -200,7 +200,7 @@ def help_split(tmp_path_factory: pytest.TempPathFactory, write_help_folder: Any)
 def test_published_figures_stand_beside_their_split(latcast: Any, help_split: Path) -> None:
     arguments = ("bench", "transfer", "--data", help_split, "--split", "help", "--samples", 3,
                  "--seeds", 1)  # fmt: skip
-    rows = latcast.json(*arguments)
+    rows = latcast.json(*arguments)["rows"]
     split = published.SPLITS["help"]["nasbench201"]
     assert [r["target"] for r in rows] == [*split.test, "mean"]
     assert {tuple(r["train"]) for r in rows} == {split.train}
@@ -218,11 +218,11 @@ def test_other_splits_have_no_published_figures(help_split: Path) -> None:
     split = published.SPLITS["help"]["nasbench201"]
     options: dict[str, Any] = {"samples": [2], "seeds": 1}
     plan = transfer.plan(help_split, train=split.train, test=["pixel2"], **options)
-    pixel2, mean = transfer.run(plan)
+    pixel2, mean = transfer.run(plan).rows
     assert [p["peer"] for p in pixel2["published"]] == ["BRP-NAS", "HELP"]
     assert mean["published"] == []  # the mean is that of all six
     plan = transfer.plan(help_split, train=split.train[1:], test=["pixel2"], **options)
-    assert transfer.run(plan)[0]["published"] == []
+    assert transfer.run(plan).rows[0]["published"] == []
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_ten_samples_rank_an_unseen_gpu(latcast: Any, shared: Path) -> None:
         "bench", "transfer", "--data", shared / "help", "--space", "nasbench201",
         "--train", "1080ti_32,1080ti_256,silver_4114", "--test", "titan_rtx_256",
         "--samples", 10, "--seeds", 2, "--base-samples", 150,
-    )  # fmt: skip
+    )["rows"]  # fmt: skip
     assert rows[0]["scored"] == 15_615
     assert rows[0]["spearman_mean"] > 0.987  # HELP's, with ten reference measurements more
     assert rows[0]["within_10_mean"] > 95

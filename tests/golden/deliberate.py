@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from compare import Change
 
+_BENCH = "benches print one record; both studies of searches are its rows"
 _RECORDS = "the command line prints records: one shape each"
 _ONE_DOOR = "one door: "
 _NOTES = _ONE_DOOR + "what the user should know of an answer stands in its row, too"
@@ -46,4 +47,9 @@ CHANGES: tuple[Change, ...] = (
     Change("tune", "output.best.trial", "added", _RECORDS),
     Change("tune", "output.default.*", "added", _RECORDS),
     Change("lookup-table", "*.output.failed", "added", _RECORDS),
+    Change("bench-*", "*output", "wrapped", f"{_RECORDS}; the scores are its rows", "rows"),
+    Change("bench-search*", "*output.nasbench201", "renamed", _BENCH, "rows"),
+    Change("bench-search*", "*output.bench", "added", _BENCH),
+    Change("bench-search*", "*output.machine", "added", _BENCH),
+    Change("bench-search*", "*.study", "added", _BENCH),
 )

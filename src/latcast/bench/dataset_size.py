@@ -16,6 +16,7 @@ from latcast.models.evaluation import evaluate
 
 from . import paper
 from .protocol import averaged, check, random_rows
+from .tables import Scores
 
 SAMPLES = (100, 200, 500, 1_000, 2_000, 4_000, 7_000)
 MIN_SAMPLES = 10
@@ -24,6 +25,8 @@ DATASETS = ("note10_lookuptable_ofa", "RTX_2080_Ti_GPU_ofa", "Tesla_P40_GPU_ofa"
 PREDICTORS = ("roofline", "bayes", "mlp")
 DEFAULT_PREDICTORS = ("roofline", "bayes")
 """The MLP needs PyTorch, and a minute for every large fit."""
+KNOWN = {"dataset": DATASETS, "predictor": PREDICTORS}
+"""What a user may choose from, by option."""
 
 
 def run(
@@ -34,7 +37,7 @@ def run(
     samples: Sequence[int] = (),
     seeds: int = 10,
     report: paper.Report = lambda _: None,
-) -> list[dict[str, Any]]:
+) -> Scores:
     """Fit predictors on ever more rows.
 
     Args:
@@ -46,7 +49,7 @@ def run(
         report: called with what is being fitted.
 
     Returns:
-        One record per dataset, predictor and number of samples, JSON-able: means over seeds, and
+        One row for each dataset, predictor and number of samples: means over seeds, and
         the deviations of three of them; then what was published, as the predictor ``"published"``.
 
     Raises:
@@ -72,7 +75,7 @@ def run(
                 "dataset": name, "predictor": "published", "samples": len(train), "mae_ms": mae_ms,
                 "seeds": 0, "note": published[name].note,
             })  # fmt: skip
-    return rows
+    return Scores("dataset-size", rows)
 
 
 def _scores(

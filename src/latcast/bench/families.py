@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ import numpy.typing as npt
 from latcast.data import Dataset, read
 from latcast.models.layers import LayerPredictor
 
+from .protocol import Report
+from .tables import Scores
+
 COVERAGE = 0.9
 TEST_SHARE = 0.15
 ADAPT = 10
 MIN_FAMILIES = 3
 
 Floats = npt.NDArray[np.float64]
-Report = Callable[[str], None]
 
 
 def run(
@@ -30,7 +32,7 @@ def run(
     samples: int = ADAPT,
     seeds: int = 3,
     report: Report = lambda _: None,
-) -> list[dict[str, Any]]:
+) -> Scores:
     """Leave families out, adapt to them by a few of their networks, and include them.
 
     Args:
@@ -41,8 +43,8 @@ def run(
         report: called with what is being fitted.
 
     Returns:
-        One record per target, setting (``left out``, ``adapted``, ``included``) and family, and one
-        with the family ``all`` for each setting; JSON-able. Errors are in percent.
+        One row for each target, setting (``left out``, ``adapted``, ``included``) and family, and
+        one with the family ``all`` for each setting. Errors are in percent.
 
     Raises:
         ValueError: a dataset has fewer than 3 families, an unknown one is asked for, or ``seeds``
@@ -53,7 +55,7 @@ def run(
     rows = []
     for path in paths:
         rows += _run(_networks(path), families, samples, seeds, report)
-    return rows
+    return Scores("families", rows)
 
 
 def _networks(path: Path) -> Dataset:

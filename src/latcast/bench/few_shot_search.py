@@ -21,11 +21,8 @@ from latcast.models import BaseModel, Flops, Predictor
 from latcast.models.accuracy import TableAccuracy
 
 from .help_folder import HelpFolder
-from .protocol import Report, base_model, random_rows
+from .protocol import Report, base_model, mean, random_rows, search_within
 from .published import SPLITS
-from .search import mean, search_within
-
-__all__ = ["MEAN", "QUANTILES", "SOURCES", "find", "run"]
 
 SPACE = "nasbench201"
 ACCURACIES = "arch_generated_by_metad2a.txt"
@@ -143,8 +140,8 @@ def run(
         report: called with what is being done.
 
     Returns:
-        One record per target, source, confidence and budget, JSON-able; then their means over
-        the targets, as the target ``"mean"``.
+        One row for each target, source, confidence and budget; then their means over the targets,
+        as the target ``"mean"``.
 
     Raises:
         FileNotFoundError: there are no accuracies in the folder.
@@ -190,6 +187,7 @@ def _records(
             found = np.array([target.search(predictor, level) for predictor in made])
             for n, quantile in enumerate(QUANTILES):
                 yield {
+                    "study": SPACE,
                     "target": target.name,
                     "source": source,
                     "samples": samples,
@@ -234,6 +232,7 @@ def _means(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for (source, confidence, quantile), own in groups.items():
         means = ("oracle", "accuracy_mean", "regret_mean", "excess_percent")
         result.append({
+            "study": SPACE,
             "target": MEAN,
             "source": source,
             "samples": own[0]["samples"],

@@ -27,6 +27,7 @@ from latcast.spaces import Archs
 
 from . import paper
 from .protocol import averaged, check, random_rows
+from .tables import Scores
 
 MAX_SUGGESTED = 100
 """A design pays off where there are few samples, and takes the longer the more there are."""
@@ -151,6 +152,11 @@ TRANSFERS = (
 )
 
 
+KNOWN = {"dataset": [t.target for t in TRANSFERS], "predictor": list(METHODS)}
+"""What a user may choose from, by option."""
+MIN_SAMPLES = 0
+
+
 def run(
     folder: Path,
     *,
@@ -159,7 +165,7 @@ def run(
     samples: Sequence[int] = (),
     seeds: int = 10,
     report: paper.Report = lambda _: None,
-) -> list[dict[str, Any]]:
+) -> Scores:
     """Adapt to the paper's targets with few measurements.
 
     Args:
@@ -171,7 +177,7 @@ def run(
         report: called with what is being done, and with what is left out and why.
 
     Returns:
-        One record per target, method and number of samples, JSON-able: means over seeds, and the
+        One row for each target, method and number of samples: means over seeds, and the
         deviations of three of them; then what was published, as the method ``"published"``.
 
     Raises:
@@ -200,7 +206,7 @@ def run(
             | {"mae_ms": mae_ms, "seeds": 0, "note": transfer.note}
             for n, mae_ms in transfer.published_mae_ms.items()
         ]
-    return rows
+    return Scores("fine-tuning", rows)
 
 
 def _runs(

@@ -36,6 +36,7 @@ from .protocol import (
     few_shot,
     scores,
 )
+from .tables import Scores
 
 MIN_GPUS = 3
 OURS = "base-model"
@@ -123,12 +124,12 @@ def gpus_of(folder: HelpFolder) -> dict[str, tuple[str, ...]]:
     return result
 
 
-def run(the_plan: Plan, *, report: Report = lambda _: None) -> list[dict[str, Any]]:
+def run(the_plan: Plan, *, report: Report = lambda _: None) -> Scores:
     """Train on all GPUs but one, predict that one, and go on with the next.
 
     Returns:
-        One record per target, method and number of samples, and one per space, method and number
-        of samples for the mean over the targets; JSON-able.
+        One row for each target, method and number of samples, and one for each space, method and
+        number of samples that is the mean over the targets.
 
     Raises:
         ValueError: a damaged file, or more samples than a target has networks.
@@ -147,7 +148,7 @@ def run(the_plan: Plan, *, report: Report = lambda _: None) -> list[dict[str, An
                 else:
                     found += _papers(the_plan, gpu, method, train, pools)
         rows += [row for row, _ in found] + _means(found)
-    return rows
+    return Scores("gpu", rows)
 
 
 def _read(

@@ -21,6 +21,8 @@ from latcast.models import MLP, Flops, LookupTable, Predictor, Roofline
 from latcast.models.evaluation import evaluate
 from latcast.spaces import Archs
 
+from .tables import Scores
+
 SPEED_BATCH = 100_000
 SPEED_SECONDS = 1.0
 
@@ -59,6 +61,9 @@ PREDICTORS: dict[str, Callable[[Dataset], Predictor]] = {
     "roofline": lambda _: Roofline(),
 }
 
+KNOWN = {"dataset": [d.name for d in DATASETS], "predictor": list(PREDICTORS)}
+"""What a user may choose from, by option."""
+
 Report = Callable[[str], None]
 
 
@@ -69,7 +74,7 @@ def run(
     predictors: Iterable[str] | None = None,
     seeds: int = 1,
     report: Report = lambda _: None,
-) -> list[dict[str, Any]]:
+) -> Scores:
     """Score predictors on the paper's datasets.
 
     Args:
@@ -80,7 +85,7 @@ def run(
         report: called with what is being fitted.
 
     Returns:
-        One record per dataset and predictor, JSON-able.
+        One row for each dataset and predictor.
 
     Raises:
         FileNotFoundError: a dataset is not in the folder.
@@ -97,7 +102,7 @@ def run(
             if predictors is None or name in predictors:
                 report(f"{dataset.name}: {name}")
                 rows.append(_row(dataset, name, create, parts, seeds))
-    return rows
+    return Scores("paper", rows)
 
 
 def honest_split(

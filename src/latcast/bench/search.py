@@ -9,7 +9,7 @@ lacks in accuracy, by the accuracy model, to the best one known.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast._files import check_file
 from latcast._names import unknown_name
 from latcast.models import Predictor
-from latcast.search import InfeasibleError, Memetic, Method, SearchResult, search
+from latcast.search import Memetic, Method
 from latcast.spaces import SearchSpace
 from latcast.spaces import space as find_space
 
-from .latency_sources import QUICK, SOURCES, TRUTH, Material, Teacher
-from .protocol import Report
+from . import few_shot_search
+from .conditioned import EPOCHS
+from .latency_sources import BASE_SAMPLES, NOTE10, QUICK, SOURCES, TRUTH, Material, Teacher
+from .protocol import Budgeted, Report, deviation, mean, search_within
 from .published import BUDGETS_MS, published_search
+from .tables import Scores
 
 SPACES = ("compofa-fixed-kernel", "compofa-elastic-kernel", "ofa-mobilenet-v3")
 LONG_RUN = Memetic(evaluations=400_000, elite=8, patience=100)
@@ -174,66 +178,6 @@ class Study:
         return Searched(seed, seconds, found, true_ms, found.spread(self._teacher.predict(archs)))
 
 
-@dataclass(frozen=True)
-class Budgeted:
-    """What a search found.
-
-    Attributes:
-        result: of the budgets that are feasible by the latency source; None if none is.
-        is_found: of every budget asked for, whether there is a network, shape (budgets,).
-    """
-
-    result: SearchResult | None
-    is_found: npt.NDArray[np.bool_]
-
-    def spread(self, values: npt.ArrayLike) -> Floats:
-        """Values of the networks found, one for every budget asked for: NaN without a network."""
-        spread = np.full(len(self.is_found), np.nan)
-        spread[self.is_found] = values
-        return spread
-
-
-def search_within(
-    space: str | SearchSpace, latency: Predictor, budgets_ms: Sequence[float], **options: Any
-) -> Budgeted:
-    """Search, leaving out the budgets that no network keeps by this latency.
-
-    Args:
-        space: search space or its name.
-        latency: predictor of one target.
-        budgets_ms: ascending.
-        options: further ones of :func:`latcast.search.search`.
-
-    Raises:
-        ValueError: as that function's, but for infeasible budgets.
-    """
-    budgets = np.array(budgets_ms, dtype=np.float64)
-    for first in range(len(budgets)):
-        # What keeps a budget keeps every larger one: only the smallest can be infeasible.
-        try:
-            result = search(
-                space, latency=latency, max_latency_ms=budgets[first:].tolist(), **options
-            )
-        except InfeasibleError:
-            continue
-        return Budgeted(result, np.arange(len(budgets)) >= first)
-    return Budgeted(None, np.zeros(len(budgets), dtype=np.bool_))
-
-
-def mean(values: Floats) -> float:
-    """Of the networks that there are, whose values are not NaN; NaN for none."""
-    there = values[np.isfinite(values)]
-    return float(there.mean()) if len(there) else float("nan")
-
-
-def deviation(values: Floats) -> float:
-    """Standard deviation of the same; 0 for one, NaN for none."""
-    there = values[np.isfinite(values)]
-    if len(there) < 2:
-        return 0.0 if len(there) else float("nan")
-    return float(there.std(ddof=1))
-
-
 def plan(
     spaces: Sequence[str] = (),
     sources: Sequence[str] = (),
@@ -267,39 +211,76 @@ def plan(
 
 
 def run(
-    folder: Path,
+    data: Path | None,
     the_plan: Plan | None = None,
     *,
+    help_data: Path | None = None,
+    base_samples: int = BASE_SAMPLES,
+    epochs: int = EPOCHS,
     material: Material | None = None,
     report: Report = lambda _: None,
-) -> list[dict[str, Any]]:
-    """Search by every source, and hold what is found against the published table.
+) -> Scores:
+    """Search by every source on the Note10, and with few measurements on NAS-Bench-201.
 
     Args:
-        folder: the paper's data, with ``datasets``, ``lookup_tables`` and ``acc_predictor.pth``.
+        data: the paper's data, with ``datasets``, ``lookup_tables`` and ``acc_predictor.pth``;
+            None: no search on the Note10.
         the_plan: what is searched; :class:`Plan`'s defaults if it is left out.
-        material: what sources are made of; by default that of ``folder`` alone.
+        help_data: folder of HELP's folders; None: no search on NAS-Bench-201.
+        base_samples: rows of every target of a base model.
+        epochs: of the paper's conditioned network.
+        material: what sources are made of; by default that of ``data`` and ``help_data``.
         report: called with what is being done, and with what is left out and why.
 
     Returns:
-        One record per space, source, confidence and budget, JSON-able.
+        One row for each study, space, source, confidence and budget.
 
     Raises:
-        FileNotFoundError: a file is not in the folder.
-        ValueError: a file is damaged.
+        FileNotFoundError: a file is not in a folder.
+        ValueError: a file is damaged, or there is no folder.
         ModuleNotFoundError: PyTorch, which reads the teacher, is not installed.
     """
     the_plan = the_plan or plan()
-    teacher = Teacher(folder / "acc_predictor.pth")
-    study = Study(the_plan, material or Material(folder), teacher, report)
+    _check_folders(data, help_data)
     rows: list[dict[str, Any]] = []
+    if data is not None:
+        material = material or Material(
+            data, help_data, base_samples=base_samples, epochs=epochs, report=report
+        )
+        teacher = Teacher(data / "acc_predictor.pth")
+        rows += _note10(Study(the_plan, material, teacher, report), the_plan)
+    if help_data is not None:
+        rows += few_shot_search.run(
+            help_data, seeds=the_plan.seeds,
+            confidence=the_plan.confidence or few_shot_search.CONFIDENCE,
+            base_samples=base_samples, report=report,
+        )  # fmt: skip
+    return Scores("search", rows)
+
+
+def _check_folders(data: Path | None, help_data: Path | None) -> None:
+    """Make sure that nothing is missing before the first of two long studies is run."""
+    if data is None and help_data is None:
+        raise ValueError("a search needs the paper's folder, that of HELP, or both; got neither")
+    if data is not None:
+        check_file(data / "acc_predictor.pth")
+        check_file(data / "datasets" / f"{NOTE10}.csv")
+        if not (data / "lookup_tables").is_dir():
+            raise FileNotFoundError(f"{data} must hold a folder lookup_tables; got none")
+    if help_data is not None:
+        few_shot_search.find(help_data)
+
+
+def _note10(study: Study, the_plan: Plan) -> Iterator[dict[str, Any]]:
+    """The rows of the searches on the Note10."""
     for space in map(find_space, the_plan.spaces):
         found = study.of(space)
         best = study.best_known(space, found)
         for (name, level), runs in found.items():
             trained_on = list(SOURCES[name].trained_on(study.material))
             for n, budget in enumerate(the_plan.budgets_ms):
-                rows.append({
+                yield {
+                    "study": "samsung-note10",
                     "space": space.name,
                     "source": name,
                     "samples": SOURCES[name].samples,
@@ -307,8 +288,7 @@ def run(
                     "confidence": level,
                     **_scores(runs, n, budget, float(best[n])),
                     "published": published_search(space.name, name, budget),
-                })  # fmt: skip
-    return rows
+                }
 
 
 def _scores(runs: Sequence[Searched], n: int, budget: float, best: float) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from .protocol import (
     score,
 )
 from .published import SPLITS, Split, published
+from .tables import Scores
 
 CEILING_SHARE = 0.9
 MEAN = "mean"
@@ -149,12 +150,12 @@ def _others(folder: HelpFolder, test: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in folder.names if name not in test)
 
 
-def run(the_plan: Plan, *, report: Report = lambda _: None) -> list[dict[str, Any]]:
+def run(the_plan: Plan, *, report: Report = lambda _: None) -> Scores:
     """Train, adapt and score.
 
     Returns:
-        One record per test target, number of samples and selection, and one per number and
-        selection for the mean over the targets; JSON-able.
+        One row for each test target, number of samples and selection, and one for each number and
+        selection that is the mean over the targets.
 
     Raises:
         ValueError: a damaged file, or more samples than a target has networks.
@@ -176,7 +177,7 @@ def run(the_plan: Plan, *, report: Report = lambda _: None) -> list[dict[str, An
             for choice, found, row in _target(the_plan, base, pool):
                 runs[choice].append(found)
                 rows.append({**row, **made, "published": published(row["space"], train, name)})
-    return rows + _means(rows, runs)
+    return Scores("transfer", rows + _means(rows, runs))
 
 
 def _target(

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any, ClassVar
 
 import typer
 
-from ._bench_families import families
-from ._bench_search import search
-from ._bench_tables import print_gpu, print_paper, print_transfer
-from ._console import Command, Console, Group, UsageError, command, print_json, usage
-from ._learning_curves import (
-    Curves,
-    Draw,
-    FineTuning,
-    Samples,
-    draw_curves,
-    find_kind,
-    print_curves,
-    run_curves,
-)
+from ._console import Command, Console, Group, UsageError, command, usage
 from ._options import Devices
 
 HelpData = Annotated[
@@ -39,13 +29,73 @@ BaseSamples = Annotated[
 ]
 SampleSeeds = Annotated[int, typer.Option("--seeds", min=1, help="Choices of the samples.")]
 
+PICTURES = (".svg", ".png", ".pdf")
+
 app = typer.Typer(cls=Group, no_args_is_help=True, help="Score predictors on published data.")
+
+
+@dataclass(frozen=True)
+class CurveOptions:
+    """Learning curves in place of the table of predictors."""
+
+    panel: ClassVar[str] = "Learning curves"
+
+    fine_tuning: Annotated[
+        bool,
+        typer.Option("--fine-tuning", help="Instead: adapt a Note10 base with few measurements."),
+    ] = False
+    curves: Annotated[
+        bool,
+        typer.Option("--curves", help="Instead: from scratch, against the size of the dataset."),
+    ] = False
+    samples: Annotated[
+        list[int] | None,
+        typer.Option("--samples", min=0, help="Numbers of training rows of these; repeatable."),
+    ] = None
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", metavar="FILE", help="Draw these as well (.svg, .png or .pdf)."),
+    ] = None
+
+    def bench(self) -> ModuleType:
+        """The bench that is asked for.
+
+        Raises:
+            UsageError: options exclude each other, or cannot be drawn.
+        """
+        from latcast.bench import dataset_size, finetuning, paper
+
+        if self.fine_tuning and self.curves:
+            raise UsageError("--fine-tuning and --curves exclude each other; got both: give one")
+        if not self.fine_tuning and not self.curves:
+            if self.samples or self.draw:
+                raise UsageError(
+                    "--samples and --draw need either --fine-tuning or --curves; got neither"
+                )
+            return paper
+        if self.draw is not None:  # not found out after an hour of fitting
+            self._check_drawing(self.draw)
+        return finetuning if self.fine_tuning else dataset_size
+
+    def _check_drawing(self, draw: Path) -> None:
+        from latcast._optional import require
+
+        if draw.suffix not in PICTURES:
+            raise UsageError(f"--draw must end in {', '.join(PICTURES)}; got {draw}")
+        if not draw.parent.is_dir():
+            raise UsageError(f"--draw must be in a folder that exists; got {draw}: make the folder")
+        if draw.is_dir():
+            raise UsageError(f"--draw must be a file; {draw} is a folder")
+        if self.samples and max(self.samples) == 0:
+            raise UsageError("--draw needs a positive number of --samples; got 0 only")
+        require("matplotlib", "plot", "drawing")
 
 
 @app.command(cls=Command)
 @command
 def paper(
     console: Console,
+    curves: CurveOptions,
     data: Annotated[Path, typer.Option("--data", help="The paper's folder with datasets/*.csv.")],
     dataset: Annotated[
         list[str] | None, typer.Option("--dataset", help="Only this one; repeatable.")
@@ -54,46 +104,34 @@ def paper(
         list[str] | None, typer.Option("--predictor", help="Only this one; repeatable.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Fits per row of the table.")] = 1,
-    fine_tuning: FineTuning = False,
-    curves: Curves = False,
-    samples: Samples = None,
-    draw: Draw = None,
 ) -> None:
     """The OFANAS paper's predictors, and ours beside them (MLP rows need PyTorch).
 
     Example: latcast bench paper --data ofanas --predictor roofline --seeds 10
     """
     from latcast._names import unknown_name
-    from latcast.bench import paper as table
+    from latcast.bench.protocol import check
 
-    known = {"dataset": [d.name for d in table.DATASETS], "predictor": list(table.PREDICTORS)}
-    asked_curves = None
-    if fine_tuning or curves or samples or draw:
-        asked_curves = find_kind(fine_tuning=fine_tuning, curves=curves)
-        known = {"dataset": list(asked_curves.datasets), "predictor": list(asked_curves.predictors)}
+    bench = curves.bench()
     for kind, asked in (("dataset", dataset), ("predictor", predictor)):
         for name in asked or ():
-            if name not in known[kind]:
-                raise UsageError(unknown_name(kind, name, known[kind]))
+            if name not in bench.KNOWN[kind]:
+                raise UsageError(unknown_name(kind, name, bench.KNOWN[kind]))
     if not data.is_dir():
         raise UsageError(f"--data must be a folder; got {data}")
-    if asked_curves is not None:
-        rows = run_curves(console, asked_curves, data, dataset, predictor, samples, seeds, draw)
-        print_json(rows) if console.json else print_curves(asked_curves, rows)
-        if draw is not None:  # last, for the table is worth more than the picture
-            draw_curves(console, asked_curves, rows, draw)
-        return
-    rows = table.run(
-        data,
-        datasets=dataset,
-        predictors=predictor,
-        seeds=seeds,
-        report=console.note,
-    )
-    if console.json:
-        print_json(rows)
-    else:
-        print_paper(rows, seeds)
+    options: dict[str, Any] = {"datasets": dataset, "predictors": predictor, "seeds": seeds}
+    if curves.fine_tuning or curves.curves:
+        with usage():
+            check(seeds, curves.samples or (), bench.MIN_SAMPLES)
+        options["samples"] = curves.samples or ()
+    scores = bench.run(data, **options, report=console.note)
+    console.show(scores)
+    if curves.draw is not None:  # last, for the table is worth more than the picture
+        from latcast.bench.curves import draw
+
+        panel, line = ("target", "method") if curves.fine_tuning else ("dataset", "predictor")
+        draw(scores.rows, curves.draw, panel=panel, line=line)
+        console.note(f"wrote {curves.draw}")
 
 
 @app.command(cls=Command)
@@ -132,10 +170,7 @@ def transfer(
     seeds: SampleSeeds = 20,
     base_samples: BaseSamples = None,
     ceiling: Annotated[
-        bool,
-        typer.Option(
-            "--ceiling", help="Also fit the default predictor on 90 % of a target's rows."
-        ),
+        bool, typer.Option("--ceiling", help="Also fit the default predictor on 90 % of the rows.")
     ] = False,
     devices: Devices = None,
 ) -> None:
@@ -143,31 +178,17 @@ def transfer(
 
     Example: latcast bench transfer --data help --space nasbench201 --split help --samples 10
     """
-    from latcast._names import unknown_name
-    from latcast.bench import transfer as table
+    from latcast.bench import transfer as bench
     from latcast.bench.protocol import SELECTIONS
 
-    if selection not in (*SELECTIONS, "both"):
-        raise UsageError(unknown_name("selection", selection, [*SELECTIONS, "both"]))
     with usage():
-        plan = table.plan(
-            data,
-            space,
-            train=_names(train),
-            test=_names(test),
-            published_split=split,
-            leave_one_out=leave_one_out,
-            samples=samples or (10, 20),
+        plan = bench.plan(
+            data, space, train=_names(train), test=_names(test), published_split=split,
+            leave_one_out=leave_one_out, samples=samples or (10, 20),
             selections=SELECTIONS if selection == "both" else (selection,),
-            seeds=seeds,
-            base_samples=base_samples,
-            ceiling=ceiling,
-        )
-    rows = table.run(plan, report=console.note)
-    if console.json:
-        print_json(rows)
-    else:
-        print_transfer(rows)
+            seeds=seeds, base_samples=base_samples, ceiling=ceiling,
+        )  # fmt: skip
+    console.show(bench.run(plan, report=console.note))
 
 
 @app.command(cls=Command)
@@ -206,30 +227,118 @@ def gpu(
 
     Example: latcast bench gpu --data help --space ofa --gpu tesla-v100
     """
-    from latcast.bench import gpu as table
+    from latcast.bench import gpu as bench
 
     with usage():
-        plan = table.plan(
-            data,
-            space or (),
-            gpus=gpu or (),
-            methods=method or table.METHODS,
-            samples=samples or (0, 1, 3, 10, 20),
-            seeds=seeds,
-            base_samples=base_samples,
+        plan = bench.plan(
+            data, space or (), gpus=gpu or (), methods=method or bench.METHODS,
+            samples=samples or (0, 1, 3, 10, 20), seeds=seeds, base_samples=base_samples,
             epochs=epochs,
+        )  # fmt: skip
+    console.show(bench.run(plan, report=console.note))
+
+
+@app.command(cls=Command)
+@command
+def search(
+    console: Console,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="The paper's folder; without it only --help-data is used."),
+    ] = None,
+    help_data: Annotated[
+        Path | None,
+        typer.Option("--help-data", help="Folder of HELP's folders: adds NAS-Bench-201."),
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option("--space", help="Only this one of the Note10's; repeatable."),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="Only latencies from here, on the Note10; repeatable."),
+    ] = None,
+    budget: Annotated[
+        list[float] | None,
+        typer.Option("--budget", help="ms on the Note10; repeatable. [default: 15, 20 … 35]"),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Choices of the measurements, and searches.")
+    ] = 3,
+    confidence: Annotated[
+        float | None,
+        typer.Option("--confidence", help="Also keep budgets with this probability, such as 0.9."),
+    ] = None,
+    evaluations: Annotated[
+        int | None,
+        typer.Option("--evaluations", min=1, help="Networks of one search on the Note10."),
+    ] = None,
+    base_samples: Annotated[
+        int, typer.Option("--base-samples", min=10, help="Rows of every target of a base model.")
+    ] = 900,
+    epochs: Annotated[
+        int, typer.Option("--epochs", min=1, help="Of the paper's conditioned network.")
+    ] = 100,
+    devices: Devices = None,
+) -> None:
+    """The OFANAS paper's architecture search, and one on NAS-Bench-201 (needs PyTorch to read).
+
+    Example: latcast bench search --data ofanas --help-data help --seeds 10
+    """
+    from latcast.bench import search as bench
+
+    with usage():
+        plan = bench.plan(
+            space or (), source or (), budget or (), seeds=seeds, confidence=confidence,
+            evaluations=evaluations,
+        )  # fmt: skip
+    if data is None:
+        note10 = {"space": space, "source": source, "budget": budget, "evaluations": evaluations}
+        for name in (name for name, value in note10.items() if value):
+            raise UsageError(f"--{name} is of the Note10's searches, which need --data: give both")
+    folders = [folder for folder in (data, help_data) if folder is not None]
+    if not folders:
+        raise UsageError("give --data, --help-data, or both; got neither")
+    for folder in (folder for folder in folders if not folder.is_dir()):
+        raise UsageError(f"the data must be in a folder; got {folder}")
+    console.show(
+        bench.run(
+            data, plan, help_data=help_data, base_samples=base_samples, epochs=epochs,
+            report=console.note,
         )
-    rows = table.run(plan, report=console.note)
-    if console.json:
-        print_json(rows)
-    else:
-        print_gpu(rows)
+    )  # fmt: skip
 
 
-for _command in (search, families):
-    app.command(cls=Command)(_command)
+@app.command(cls=Command)
+@command
+def families(
+    console: Console,
+    data: Annotated[
+        list[Path],
+        typer.Argument(help="Datasets of networks, as `latcast measure --population` writes them."),
+    ],
+    family: Annotated[
+        list[str] | None, typer.Option("--family", help="Leave only this one out; repeatable.")
+    ] = None,
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, help="Networks of the family to adapt to.")
+    ] = 10,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of those and of tests.")] = 3,
+) -> None:
+    """Forecast families of networks that a layer model has not seen, and has.
+
+    Example: latcast bench families cpu.networks.parquet --seeds 3
+    """
+    from latcast.bench import families as bench
+
+    for path in data:
+        if not path.is_file():
+            raise UsageError(f"DATA must be a file; got {path}")
+    console.show(
+        bench.run(data, families=family, samples=samples, seeds=seeds, report=console.note)
+    )
 
 
-def _names(lists: list[str] | None) -> list[str]:
+def _names(lists: Sequence[str] | None) -> list[str]:
     """Names of options that were given as A,B,… or repeatedly."""
     return [name.strip() for text in lists or () for name in text.split(",") if name.strip()]
