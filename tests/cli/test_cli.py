@@ -92,7 +92,7 @@ def test_predict(latcast: Any, arch: Path) -> None:
     assert text.count("where the milliseconds go") == 2
     phone, gpu = latcast.json(
         "predict", arch, "--device", "samsung-note10", "--device", "tesla-p40"
-    )
+    )["devices"]
     for result in (phone, gpu):
         only = result["architectures"][0]
         total = sum(b["ms"] for b in only["blocks"]) + only["network_ms"]
@@ -148,7 +148,9 @@ def test_search_answers_the_main_question(latcast: Any, tmp_path: Path) -> None:
     assert found["kept_probability"] > 0.5
     assert json.loads(out.read_text()) == [found["arch"]]
     again = latcast.json("predict", out, "--device", "samsung-note10")
-    assert again[0]["architectures"][0]["latency_ms"] == pytest.approx(found["latency_ms"])
+    assert again["devices"][0]["architectures"][0]["latency_ms"] == pytest.approx(
+        found["latency_ms"]
+    )
 
 
 def test_search_exact(latcast: Any) -> None:
@@ -219,7 +221,7 @@ def test_other_spaces_all_the_way(latcast: Any, tmp_path: Path, name: str) -> No
     data, model = tmp_path / "d.parquet", tmp_path / "m.latcast"
     LatencyDataset(archs, latency, Target("imaginary", "simulator")).save(data)
     assert latcast.json("train", data, "--out", model)["metrics"]["mape"] < 0.1
-    predicted = latcast.json("predict", items, "--device", model)[0]["architectures"]
+    predicted = latcast.json("predict", items, "--device", model)["devices"][0]["architectures"]
     costs = the_space.costs(the_space.parse(json.loads(items.read_text())))["macs"]
     assert [x["latency_ms"] for x in predicted] == pytest.approx(costs * 1e-7 + 1, rel=0.01)
     message = latcast.error("search", "--device", model, "--max-latency", 20, code=2)
@@ -289,7 +291,9 @@ def test_train_evaluate_predict(latcast: Any, dataset: Path, arch: Path, tmp_pat
     scores = latcast.json("evaluate", model, dataset)["metrics"]
     assert scores["spearman"] > 0.99
     assert "imaginary/simulator/b2" in latcast("models", model).stdout
-    assert latcast.json("predict", arch, "--device", model)[0]["target"] == "imaginary/simulator/b2"
+    assert latcast.json("evaluate", model, dataset)["rows"] == 1_200
+    (predicted,) = latcast.json("predict", arch, "--device", model)["devices"]
+    assert predicted["target"] == "imaginary/simulator/b2"
     latcast("train", dataset, "--out", model, "--predictor", "flops")
 
 
@@ -302,7 +306,7 @@ def test_a_model_of_few_rows_still_predicts(
     assert json.loads(run.stdout)["model"] == str(model)
     assert f"note: too few rows to calibrate 90 % intervals\nwrote {model}\n" in run.stderr
     run = latcast("predict", arch, "--device", model, "--json")
-    only = json.loads(run.stdout)[0]["architectures"][0]
+    only = json.loads(run.stdout)["devices"][0]["architectures"][0]
     assert only["latency_ms"] > 0
     assert only["lower_ms"] is None
     assert "too little calibration for 0.9 intervals" in run.stderr

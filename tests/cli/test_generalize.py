@@ -70,7 +70,7 @@ def test_adapting_is_scored_on_all_other_rows(latcast, folder):
     assert few["left_out"]["mape"] < 4
     arch = folder / "arch.json"
     arch.write_text(json.dumps(SPACE.sample(1, 0, restrict={"r": [160]}).to_dicts()))
-    (predicted,) = latcast.json("predict", arch, "--device", out)
+    (predicted,) = latcast.json("predict", arch, "--device", out)["devices"]
     only = predicted["architectures"][0]
     assert only["lower_ms"] < only["latency_ms"] < only["upper_ms"]
     whole = latcast("adapt", folder / "base.latcast", folder / "new.parquet", "--out", out)
@@ -150,7 +150,8 @@ def test_suggestions_can_be_predicted_and_measured(latcast, folder, fake, monkey
     assert again.stdout == suggested.stdout
     path = folder / "suggested.json"
     path.write_text(suggested.stdout)
-    assert len(latcast.json("predict", path, "--device", "samsung-note10")[0]["architectures"]) == 5
+    (found,) = latcast.json("predict", path, "--device", "samsung-note10")["devices"]
+    assert len(found["architectures"]) == 5
     more = latcast.json(
         "suggest", "--space", SPACE.name, "--samples", 3, "--measured", folder / "new.parquet"
     )
@@ -178,13 +179,13 @@ def test_a_device_is_predicted_from_its_specification(latcast, folder):
     latcast("train", folder / "tesla-p40.parquet", "--out", folder / "p40-own.latcast")
     run = latcast("predict", arch, "--device", "rtx-3090", "--model", base)
     assert "is predicted from its specification, as rtx-3090/simulator/b1" in run.stderr
-    (found,) = latcast.json("predict", arch, "--device", "rtx-3090", "--model", base)
+    (found,) = latcast.json("predict", arch, "--device", "rtx-3090", "--model", base)["devices"]
     assert found["basis"] == "specification"
     only = found["architectures"][0]
     assert only["upper_ms"] > 1.5 * only["latency_ms"]
     (other,) = latcast.json(
         "predict", arch, "--device", "rtx-3090", "--model", base, "--batch", 8, "--runtime", "x"
-    )
+    )["devices"]
     assert other["target"] == "rtx-3090/x/b8"
     run = latcast(
         "predict", arch, "--device", "eyeriss", "--model", base, "--runtime", "x",
@@ -207,7 +208,7 @@ def test_a_device_is_predicted_from_its_specification(latcast, folder):
     )
     (mine,) = latcast.json(
         "predict", arch, "--device", "my-board", "--model", base, "--devices", own
-    )
+    )["devices"]
     assert mine["architectures"][0]["latency_ms"] > only["latency_ms"]
     assert "no model or device is called 'rtx-309'" in latcast.error(
         "predict", arch, "--device", "rtx-309", "--model", base, code=2
@@ -225,7 +226,7 @@ def test_shipped_base_models_answer(latcast, tmp_path, name):
     assert latcast("models", name).stdout.startswith(f"{name}: base model of ")
     arch = tmp_path / "arch.json"
     arch.write_text(json.dumps(space(name).sample(1, 0).to_dicts()))
-    (found,) = latcast.json("predict", arch, "--device", "rtx-4090", "--space", name)
+    (found,) = latcast.json("predict", arch, "--device", "rtx-4090", "--space", name)["devices"]
     assert found["architectures"][0]["latency_ms"] > 0
 
 

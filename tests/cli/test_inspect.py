@@ -92,7 +92,7 @@ def test_what_is_not_known_is_told_and_strict_fails(latcast: Any, with_unknown: 
     assert [x["macs"] for x in record["layers"]] == [16, None, None]
     assert latcast("inspect", with_unknown, "--quiet").stderr == ""
     message = latcast.error("inspect", with_unknown, "--strict", code=1)
-    assert "every layer must have a known cost" in message
+    assert "every operator must be supported" in message
 
 
 @pytest.mark.parametrize(

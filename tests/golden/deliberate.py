@@ -31,6 +31,25 @@ CHANGES: tuple[Change, ...] = (
     Change("audit", "*.notes", "value", f"{_RECORDS}; notes stand beside JSON, too"),
     Change("devices", "*.output", "wrapped", _RECORDS, "devices"),
     Change("spaces", "0.output", "wrapped", _RECORDS, "spaces"),
+    Change("predict-archs", "*.output", "wrapped", _RECORDS, "devices"),
+    Change("predict-target", "*.output", "wrapped", _RECORDS, "devices"),
+    Change("adapt", "[135].output", "wrapped", _RECORDS, "devices"),
+    Change("train-[bfmr]*", "2.output", "wrapped", _RECORDS, "devices"),
+    Change("train-lookup-table", "2.output", "wrapped", _RECORDS, "devices"),
+    Change("train-base", "1.output", "wrapped", _RECORDS, "devices"),
+    Change("lookup-table", "1.output", "wrapped", _RECORDS, "devices"),
+    Change("old-[!l]*", "1.output", "wrapped", _RECORDS, "devices"),
+    Change("old-lookup-table", "1.output", "wrapped", _RECORDS, "devices"),
+    Change("models", "0.output", "wrapped", _RECORDS, "models"),
+    *(
+        Change("*", f"*output{path}.{key}", "added", _RECORDS)
+        for path in ("", ".any_network", ".[0-9]*")
+        for key in ("space", "target", "sources", "any_network")
+    ),
+    Change("*", "*output.total.kind", "added", _RECORDS),
+    Change("inspect", "1.notes.0", "value", "unsupported operators, in the field's term"),
+    Change("predict-onnx-odd", "2.notes.0", "value", "unsupported operators, in the field's term"),
+    Change("*", "*output*.error", "added", _ROWS),
     # Keys that a shape has always, where they were there for some only, and new ones.
     Change(
         "adapt*", "*.output.skipped", "added", "rows that are left out were told on stderr only"

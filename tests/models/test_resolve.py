@@ -121,10 +121,11 @@ def test_python_and_the_command_line_give_the_same_record(latcast: Any, tmp_path
     names = ["tesla-p40", "no-such-device", "rtx-2080-ti"]
     options = [x for name in names for x in ("--device", name)]
     run = latcast("predict", archs, *options, "--batch", 1, "--json", code=1, partly=True)
-    rows = json.loads(run.stdout)
+    record = json.loads(run.stdout)
+    rows = record["devices"]
     found = library.forecast(archs, names, batch=1)
-    assert rows == json.loads(json.dumps(found.to_dict()))
-    assert rows == json.loads(json.dumps(library.forecast(ARCHS, names, batch=1).to_dict()))
+    assert record == json.loads(json.dumps(found.to_dict()))
+    assert record == json.loads(json.dumps(library.forecast(ARCHS, names, batch=1).to_dict()))
     assert [row["device"] for row in rows] == names
     assert [row.get("target") for row in rows] == ["tesla-p40/pytorch/b1", None,
                                                    "rtx-2080-ti/pytorch-help/b1"]  # fmt: skip

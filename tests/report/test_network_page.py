@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latcast.report._beside import ms_beside
 from latcast.report._html import Markup, join, tag
 from latcast.report._roofline import roofline
-from latcast.report.text import bytes_text, count_text, doubt_text, ms_text
+from latcast.report.text import bytes_text, count_text, doubt_text, ms_beside, ms_text
 
 
 def kernel(**changes: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json as jsonlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
@@ -31,6 +31,7 @@ from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
     from latcast.report.record import Record
+    from latcast.report.table import Table
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -70,11 +71,18 @@ class Console:
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no notes.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False
 
-    def show(self, record: Record) -> None:
-        """A result on stdout, and its doubts on stderr."""
-        for note in record.notes():
+    def show(self, record: Record, parts: Iterable[Table | str] | None = None) -> None:
+        """A result on stdout, and its doubts on stderr.
+
+        Args:
+            record: the result.
+            parts: what of it is printed without ``--json``; the record's own parts by default.
+        """
+        from latcast.report.record import text_of
+
+        for note in record.doubts():
             self.note(note)
-        typer.echo(record.to_json() if self.json else record.to_text())
+        typer.echo(record.to_json() if self.json else text_of(parts or record.parts()))
 
     def print(self, text: str) -> None:
         """Text on stdout that is no record, such as architectures for another command."""
@@ -85,11 +93,15 @@ class Console:
         if not self.quiet:
             typer.echo(text, err=True)
 
+    def tell_error(self, message: str) -> None:
+        """An error in one line, which does not end the command."""
+        typer.echo(f"error: {' '.join(message.split())}", err=True)
+
     def fail(self, message: str, code: int = FAILED) -> NoReturn:
         """End the command with an error in one line."""
         if self.debug:
             traceback.print_exc()
-        typer.echo(f"error: {' '.join(message.split())}", err=True)
+        self.tell_error(message)
         raise typer.Exit(code)
 
     @contextmanager

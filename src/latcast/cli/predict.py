@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -14,11 +14,9 @@ from ._common import (
     find_space,
     is_graph_file,
     parse_shapes,
-    print_table,
     resolving,
 )
-from ._console import FAILED, OUTPUT, Console, UsageError, command, print_json, write_text
-from ._graph_tables import print_network
+from ._console import FAILED, OUTPUT, Console, UsageError, command, write_text
 from ._options import (
     INPUT,
     TARGET,
@@ -29,11 +27,6 @@ from ._options import (
     check_share,
     check_usable,
 )
-
-if TYPE_CHECKING:
-    from latcast.models.forecast import Forecast
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -107,31 +100,32 @@ def predict(
 
     Example: latcast predict arch.json --device samsung-note10 --device tesla-p40
     """
+    from latcast.models.forecast import forecast
+    from latcast.models.forecast_records import NetworkForecast
+
     check_share(coverage, "--coverage")
-    is_graph = is_graph_file(network)
-    if is_graph:
+    if is_graph_file(network):
         _check_options("architectures", {"--model": target.model, "--space": space})
     else:
         own = {"--shape": shape, "--strict": strict, "--html": shown.html}
         _check_options("models' files", own)
     _check_files(network, shown.html)
-    found = _forecast(
-        network, target.device, runtime=target.runtime, batch=target.batch,
-        precision=target.precision, threads=target.threads,
-        space=find_space(space) if space else None, base=target.model, coverage=coverage,
-        shapes=parse_shapes(shape), strict=strict,
-    )  # fmt: skip
-    _tell(console, found)
-    if shown.html is not None:
-        _write_page(console, shown.html, found.answered)
-    if console.json:
-        print_json(found.record)
-    elif is_graph:
-        print_network(found.answered, shown.layers)
+    with resolving():
+        found = forecast(
+            network, target.device, runtime=target.runtime, batch=target.batch,
+            precision=target.precision, threads=target.threads,
+            space=find_space(space) if space else None, base=target.model, coverage=coverage,
+            shapes=parse_shapes(shape), strict=strict,
+        )  # fmt: skip
+    if isinstance(found, NetworkForecast):
+        console.show(found, found.tables(shown.layers))
     else:
-        for row in found.rows:
-            if "error" not in row:
-                _print(row)
+        console.show(found)
+    if shown.html is not None and isinstance(found, NetworkForecast):
+        write_text(shown.html, found.to_html())
+        console.note(f"wrote {shown.html}")
+    for error in found.errors:
+        console.tell_error(error)
     if found.errors:
         raise typer.Exit(FAILED)
 
@@ -155,58 +149,3 @@ def _check_files(network: Path, page: Path | None) -> None:
     check_usable(network)
     if page is not None:
         check_writable(page)
-
-
-def _forecast(network: Path, device: list[str], **options: Any) -> Forecast:
-    from latcast.models.forecast import forecast
-
-    with resolving():
-        return forecast(network, device, **options)
-
-
-def _tell(console: Console, found: Forecast) -> None:
-    """Notes and errors of all rows, and notes of the record, on stderr."""
-    for row in found.rows:
-        for text in row.get("notes", ()):
-            console.note(f"note: {text}")
-        if "error" in row:
-            typer.echo(f"error: {row['device']}: {row['error']}", err=True)
-    if isinstance(found.record, dict):
-        for text in found.record["notes"]:
-            console.note(f"note: {text}")
-
-
-def _write_page(console: Console, path: Path, record: Record) -> None:
-    from latcast.report.network_page import network_page
-
-    write_text(path, network_page(record))
-    console.note(f"wrote {path}")
-
-
-def _print(result: dict[str, Any]) -> None:
-    interval = f"{result['coverage'] * 100:g} % interval"
-    rows = []
-    for n, a in enumerate(result["architectures"]):
-        bounds = "–" if a["lower_ms"] is None else f"{a['lower_ms']:.3f} – {a['upper_ms']:.3f}"
-        costs = a["costs"]
-        rows.append(
-            [
-                str(n),
-                f"{a['latency_ms']:.3f}",
-                bounds,
-                f"{costs['macs'] / 1e6:.1f}",
-                f"{costs['params'] / 1e6:.2f}",
-            ]
-        )
-    print_table(
-        ["architecture", "latency ms", interval, "MACs (M)", "parameters (M)"],
-        rows,
-        title=f"{result['device']} ({result['target']}), {result['space']}",
-    )
-    if len(rows) > 1:
-        return
-    only = result["architectures"][0]
-    parts = [(b["block"], b["ms"]) for b in only["blocks"]]
-    parts.append(("whole network (no single block)", only["network_ms"]))
-    shares = [[name, f"{ms:.3f}", f"{100 * ms / only['latency_ms']:.1f}"] for name, ms in parts]
-    print_table(["block", "ms", "%"], shares, title="where the milliseconds go")

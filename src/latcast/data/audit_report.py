@@ -60,6 +60,6 @@ class AuditReport(Record):
         if not self.issues:
             yield "nothing found"
 
-    def notes(self) -> Iterator[str]:
+    def doubts(self) -> Iterator[str]:
         if self.networks < FEW_NETWORKS:
             yield f"note: with {self.networks} networks drift and outliers can hardly be told"

@@ -103,7 +103,7 @@ class CampaignRecord(Record):
         ]
         yield pairs(("measured", "value"), rows, self.target)
 
-    def notes(self) -> Iterator[str]:
+    def doubts(self) -> Iterator[str]:
         for number, reason in list(self.failed.items())[:MAX_FAILURES]:
             yield f"failed: {self.failed_names[number]}: {reason}"
         for warning in self.warnings:

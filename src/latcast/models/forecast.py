@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from latcast._files import check_file
 from latcast.devices import Target, devices
@@ -18,9 +17,22 @@ from latcast.spaces import space as find_space
 
 from ._base import Predictor
 from .base_model import BaseModel
+from .forecast_records import (
+    ArchsForecast,
+    ArchsOnTarget,
+    BlockTime,
+    Extrapolated,
+    ForecastArch,
+    ForecastKernel,
+    NetworkCosts,
+    NetworkForecast,
+    NetworkOnTarget,
+    Specification,
+    Unsupported,
+    UnsupportedOperator,
+)
 from .resolve import Resolved, TargetQuery, UnresolvedError, resolve
 
-Record = dict[str, Any]
 GraphOf = Callable[[int], Graph]
 """A network by its batch."""
 
@@ -33,31 +45,6 @@ _CARD = (
 """Entries of a model's card that the record repeats."""
 MOST_LISTED = 5
 """Operators that an error names."""
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What was forecast.
-
-    Attributes:
-        record: what JSON can hold, as ``latcast predict --json`` prints it.
-        rows: those of it that belong to a device each, in the order in which they were asked for;
-            a device that cannot be answered has ``device`` and ``error``.
-        errors: of the devices that cannot be answered.
-    """
-
-    record: Any
-    rows: list[Record]
-    errors: list[Exception]
-
-    def to_dict(self) -> Any:
-        """The record."""
-        return self.record
-
-    @property
-    def answered(self) -> Record:
-        """The record of a graph without the devices that cannot be answered."""
-        return {**self.record, "devices": [row for row in self.rows if "error" not in row]}
 
 
 def forecast(
@@ -73,7 +60,7 @@ def forecast(
     coverage: float = 0.9,
     shapes: dict[str, tuple[int, ...]] | None = None,
     strict: bool = False,
-) -> Forecast:
+) -> ArchsForecast | NetworkForecast:
     """How long networks take on devices, and where the milliseconds go.
 
     Args:
@@ -106,13 +93,12 @@ def forecast(
         archs = networks
         return _of_archs(lambda _: archs, names, query, archs.space, base, coverage)
     graph_of = _graph_of(networks, shapes or {})
-    if isinstance(networks, Graph):
-        return _of_graph(networks.name, graph_of, names, query, coverage, strict=strict)
-    found = _of_graph(str(networks), graph_of, names, query, coverage, strict=strict)
-    return replace(found, record={"file": str(networks), **found.record})
+    file = None if isinstance(networks, Graph) else str(networks)
+    name = networks.name if isinstance(networks, Graph) else Path(networks).name
+    return _of_graph(name, file, graph_of, names, query, coverage, strict=strict)
 
 
-Answer = Callable[[Resolved], Record]
+R = TypeVar("R", ArchsOnTarget, NetworkOnTarget)
 
 
 class UnsupportedOperatorError(ValueError):
@@ -120,32 +106,39 @@ class UnsupportedOperatorError(ValueError):
 
 
 def _rows(
-    names: Sequence[str | Path], find: Callable[[str], list[Resolved]], answer: Answer
-) -> tuple[list[Record], list[Exception]]:
-    """A row for every predictor of every name, or the reason why there is none.
+    names: Sequence[str | Path],
+    find: Callable[[str], list[Resolved]],
+    answer: Callable[[Resolved], R],
+    refused: type[R],
+) -> list[R]:
+    """A row for every predictor of every name, or one that says why there is none.
 
     Raises:
         Exception: the first of the reasons, where no name can be answered.
     """
-    rows: list[Record] = []
+    rows: list[R] = []
     errors: list[Exception] = []
 
-    def attempt(name: str, make: Callable[[], list[Any]]) -> list[Any]:
-        try:
-            return make()
-        except UnsupportedOperatorError:
-            raise
-        except (ValueError, FileNotFoundError) as error:
-            errors.append(error)
-            rows.append({"device": name, "error": " ".join(str(error).split())})
-            return []
+    def refuse(name: str, error: Exception) -> None:
+        errors.append(error)
+        rows.append(refused(name, error=" ".join(str(error).split())))
 
     for name in map(str, names):
-        for found in attempt(name, lambda name=name: find(name)):  # type: ignore[misc]
-            rows += attempt(found.name, lambda found=found: [answer(found)])  # type: ignore[misc]
-    if len(errors) == len(rows) and errors:
+        try:
+            resolved = find(name)
+        except (ValueError, FileNotFoundError) as error:
+            refuse(name, error)
+            continue
+        for found in resolved:
+            try:
+                rows.append(answer(found))
+            except UnsupportedOperatorError:
+                raise
+            except (ValueError, FileNotFoundError) as error:
+                refuse(found.name, error)
+    if errors and len(errors) == len(rows):
         raise errors[0]
-    return rows, errors
+    return rows
 
 
 # --- architectures ----------------------------------------------------------------------------
@@ -183,15 +176,17 @@ def _of_archs(
     space: SearchSpace | None,
     base: str | Path | BaseModel | None,
     coverage: float,
-) -> Forecast:
-    def answer(found: Resolved) -> Record:
+) -> ArchsForecast:
+    def answer(found: Resolved) -> ArchsOnTarget:
         return _archs_row(found, archs_of(space or found.of_space.space), coverage)
 
-    rows, errors = _rows(names, lambda name: resolve(name, query, space=space, base=base), answer)
-    return Forecast(rows, rows, errors)
+    def find(name: str) -> list[Resolved]:
+        return resolve(name, query, space=space, base=base)
+
+    return ArchsForecast(tuple(_rows(names, find, answer, ArchsOnTarget)))
 
 
-def _archs_row(found: Resolved, archs: Archs, coverage: float) -> Record:
+def _archs_row(found: Resolved, archs: Archs, coverage: float) -> ArchsOnTarget:
     predictor = found.of_space
     predicted = predictor.predict(archs)
     explanation = predictor.explain(archs)
@@ -209,24 +204,24 @@ def _archs_row(found: Resolved, archs: Archs, coverage: float) -> Record:
             strict=True,
         )
         networks.append(
-            {
-                "latency_ms": float(predicted[n]),
-                "lower_ms": None if lower is None else float(lower[n]),
-                "upper_ms": None if upper is None else float(upper[n]),
-                "costs": costs[n],
-                "blocks": [{"block": table.blocks[i].name, "ms": ms} for i, ms in blocks],
-                "network_ms": float(explanation.network_ms[n]),
-            }
+            ForecastArch(
+                float(predicted[n]),
+                None if lower is None else float(lower[n]),
+                None if upper is None else float(upper[n]),
+                costs[n],
+                tuple(BlockTime(table.blocks[i].name, ms) for i, ms in blocks),
+                float(explanation.network_ms[n]),
+            )
         )
-    return {
-        "device": found.name,
-        "target": str(predictor.target),
-        "basis": found.basis,
-        "space": archs.space.name,
-        "coverage": coverage,
-        "architectures": networks,
-        "notes": [*found.notes, *_doubts_of_archs(found.name, predictor, archs, coverage)],
-    }
+    return ArchsOnTarget(
+        found.name,
+        str(predictor.target),
+        found.basis,
+        archs.space.name,
+        coverage,
+        tuple(networks),
+        (*found.notes, *_doubts_of_archs(found.name, predictor, archs, coverage)),
+    )
 
 
 def _doubts_of_archs(name: str, predictor: Predictor, archs: Archs, coverage: float) -> list[str]:
@@ -287,94 +282,62 @@ def _graph_of(network: str | Path | Graph, shapes: dict[str, tuple[int, ...]]) -
 
 def _of_graph(
     name: str,
+    file: str | None,
     graph_of: GraphOf,
     names: Sequence[str | Path],
     query: TargetQuery,
     coverage: float,
     *,
     strict: bool,
-) -> Forecast:
+) -> NetworkForecast:
     graphs: list[Graph] = []
 
-    def answer(found: Resolved) -> Record:
+    def answer(found: Resolved) -> NetworkOnTarget:
         _check_coverage(found, coverage)
         graph = graph_of(found.of_networks.target.batch)
         if strict and graph.uncosted:
-            raise UnsupportedOperatorError(_uncosted_message(name, graph))
+            raise UnsupportedOperatorError(_unsupported_message(file or name, graph))
         graphs.append(graph)
-        return graph_row(found, graph, coverage)
+        return _network_row(found, graph, coverage)
 
-    rows, errors = _rows(names, lambda name: resolve(name, query, role="networks"), answer)
-    record = graph_record(Path(name).name, graphs[0], rows, coverage)
-    return Forecast(record, rows, errors)
+    def find(name: str) -> list[Resolved]:
+        return resolve(name, query, role="networks")
 
-
-def graph_record(name: str, graph: Graph, rows: list[Record], coverage: float) -> Record:
-    """The record of a network's forecasts.
-
-    Args:
-        name: of the network.
-        graph: the network at the batch of the first answer.
-        rows: of :func:`graph_row`, or with an ``error``.
-        coverage: of the intervals.
-
-    Returns:
-        What JSON can hold: ``network`` (layers and costs, of that batch), ``coverage``,
-        ``uncosted`` (operators whose cost nobody knows, with their layers), and ``devices``, each
-        with its target, latency, interval, costs, kernels, doubts, the share that uncosted
-        operators are estimated to take, specification and model card.
-    """
-    first = next(row for row in rows if "error" not in row)
-    batches = sorted({row["batch"] for row in rows if "error" not in row})
-    notes = []
+    rows = _rows(names, find, answer, NetworkOnTarget)
+    graph, first = graphs[0], next(row for row in rows if row.error is None)
+    batches = sorted({row.batch for row in rows if row.batch is not None})
+    notes: tuple[str, ...] = ()
     if len(batches) > 1:
-        notes.append(
-            f"batches differ ({', '.join(map(str, batches))}); the milliseconds are those of a "
-            "whole batch"
-        )
-    return {
-        "network": {
-            "name": name,
-            "layers": sum(x.kind != "view" for x in graph.layers),
-            "kernels": len(first["kernels"]),
-            **first["costs"],
-        },
-        "coverage": coverage,
-        "uncosted": _uncosted(graph),
-        "devices": rows,
-        "notes": notes,
-    }
+        listed = ", ".join(map(str, batches))
+        notes = (f"batches differ ({listed}); the milliseconds are those of a whole batch",)
+    layers = sum(x.kind != "view" for x in graph.layers)
+    costs = NetworkCosts(name, layers, len(first.kernels), **(first.costs or {}))
+    return NetworkForecast(file, costs, coverage, _unsupported(graph), tuple(rows), notes)
 
 
-def graph_row(resolved: Resolved, graph: Graph, coverage: float) -> Record:
-    """What is forecast of a network on one target.
-
-    Raises:
-        ValueError: ``coverage`` asks for more than the model can tell.
-    """
+def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOnTarget:
     model = resolved.of_networks
     found = model.explain(graph, coverage)
-    kernels = [_kernel(k, found.ms) for k in found.kernels]
     target = model.target
-    return {
-        "device": resolved.name,
-        "target": str(target),
-        "batch": target.batch,
-        "latency_ms": found.ms,
-        "lower_ms": found.lower_ms,
-        "upper_ms": found.upper_ms,
-        "per_sample_ms": found.ms / target.batch,
-        "share_by_bound": found.share_by_bound(),
-        "share_by_kind": _share_by_kind(found),
-        "doubtful_share": found.doubtful_share,
-        "uncosted_share": _uncosted_shares(graph, found),
-        "doubts": _doubts(found),
-        "costs": _costs(graph, found),
-        "kernels": kernels,
-        "specification": _specification(target),
-        "model": {key: model.card[key] for key in _CARD if key in model.card},
-        "notes": resolved.notes,
-    }
+    return NetworkOnTarget(
+        device=resolved.name,
+        target=str(target),
+        batch=target.batch,
+        latency_ms=found.ms,
+        lower_ms=found.lower_ms,
+        upper_ms=found.upper_ms,
+        per_sample_ms=found.ms / target.batch,
+        share_by_bound=found.share_by_bound(),
+        share_by_kind=_share_by_kind(found),
+        doubtful_share=found.doubtful_share,
+        uncosted_share=_unsupported_shares(graph, found),
+        doubts=tuple(_extrapolated(found)),
+        costs=_costs(graph, found),
+        kernels=tuple(_kernel(k, found.ms) for k in found.kernels),
+        specification=_specification(target),
+        model={key: model.card[key] for key in _CARD if key in model.card},
+        notes=tuple(resolved.notes),
+    )
 
 
 def _check_coverage(found: Resolved, coverage: float) -> None:
@@ -386,33 +349,33 @@ def _check_coverage(found: Resolved, coverage: float) -> None:
         )
 
 
-def _uncosted_message(name: str, graph: Graph) -> str:
+def _unsupported_message(name: str, graph: Graph) -> str:
     counts = sorted(graph.uncosted.items(), key=lambda item: -item[1])
     names = ", ".join(f"{name} x {n}" for name, n in counts[:MOST_LISTED])
     more = f" and {len(counts) - MOST_LISTED} others" if len(counts) > MOST_LISTED else ""
     return (
-        f"{name}: all operators must have a known cost with --strict; the cost of {names}{more} is "
-        "not known: leave --strict out for a forecast that estimates them"
+        f"{name}: all operators must be supported with --strict; the cost of {names}{more} is not "
+        "known: leave --strict out for a forecast that estimates them"
     )
 
 
-def _kernel(kernel: KernelForecast, total_ms: float) -> dict[str, Any]:
-    return {
-        "name": kernel.name,
-        "operators": kernel.operators,
-        "kind": kernel.kind,
-        "layers": list(kernel.layers),
-        "ms": kernel.ms,
-        "lower_ms": kernel.lower_ms,
-        "upper_ms": kernel.upper_ms,
-        "share": kernel.ms / total_ms,
-        "macs": kernel.macs,
-        "moved_bytes": kernel.moved_bytes,
+def _kernel(kernel: KernelForecast, total_ms: float) -> ForecastKernel:
+    return ForecastKernel(
+        name=kernel.name,
+        operators=kernel.operators,
+        kind=kernel.kind,
+        layers=list(kernel.layers),
+        ms=kernel.ms,
+        lower_ms=kernel.lower_ms,
+        upper_ms=kernel.upper_ms,
+        share=kernel.ms / total_ms,
+        macs=kernel.macs,
+        moved_bytes=kernel.moved_bytes,
         # A multiply-accumulate is two operations; 10^6 in a millisecond are 10^9 in a second.
-        "gflop_s": 2 * kernel.macs / kernel.ms / 1e6,
-        "bound": kernel.bound,
-        "doubt": str(kernel.doubt) if kernel.doubt else None,
-    }
+        gflop_s=2 * kernel.macs / kernel.ms / 1e6,
+        bound=kernel.bound,
+        doubt=str(kernel.doubt) if kernel.doubt else None,
+    )
 
 
 def _costs(graph: Graph, found: LayerExplanation) -> dict[str, int]:
@@ -432,22 +395,19 @@ def _share_by_kind(found: LayerExplanation) -> dict[str, float]:
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def _uncosted(graph: Graph) -> dict[str, Any]:
+def _unsupported(graph: Graph) -> Unsupported:
     """Operators whose cost nobody knows, the most frequent first."""
     working = sum(x.kind != "view" for x in graph.layers)
     layers = [x for x in graph.layers if not x.is_costed]
     count = Counter((x.operator, x.op in OPERATORS) for x in layers)
-    return {
-        "layers": len(layers),
-        "share": len(layers) / working if working else 0.0,
-        "operators": [
-            {"operator": name, "layers": n, "unknown": "shapes" if known else "operator"}
-            for (name, known), n in count.most_common()
-        ],
-    }
+    operators = [
+        UnsupportedOperator(name, n, "shapes" if known else "operator")
+        for (name, known), n in count.most_common()
+    ]
+    return Unsupported(len(layers), len(layers) / working if working else 0.0, tuple(operators))
 
 
-def _uncosted_shares(graph: Graph, found: LayerExplanation) -> dict[str, float]:
+def _unsupported_shares(graph: Graph, found: LayerExplanation) -> dict[str, float]:
     """Share of the milliseconds that operators of unknown cost are estimated to take."""
     operators = {x.name: x.operator for x in graph.layers if not x.is_costed}
     shares: dict[str, float] = {}
@@ -458,35 +418,40 @@ def _uncosted_shares(graph: Graph, found: LayerExplanation) -> dict[str, float]:
     return shares
 
 
-def _doubts(found: LayerExplanation) -> list[dict[str, Any]]:
-    """Kernels unlike what the model has seen, those with one reason together."""
+def _extrapolated(found: LayerExplanation) -> list[Extrapolated]:
+    """Kernels out of the model's distribution, those with one reason together."""
     groups: dict[tuple[str, str], list[tuple[KernelForecast, Doubt]]] = {}
     for kernel in found.kernels:
         if kernel.doubt:
             group = groups.setdefault((kernel.kind, kernel.doubt.subject), [])
             group.append((kernel, kernel.doubt))
     doubts = [
-        {
-            "kind": kind,
-            "subject": subject,
-            "values": sorted({d.value for _, d in members if d.value is not None}),
-            "seen": None if (d := members[0][1]).value is None else [d.low, d.high],
-            "kernels": len(members),
-            "share": sum(k.ms for k, _ in members) / found.ms,
-        }
-        for (kind, subject), members in groups.items()
+        Extrapolated(
+            kind=kind,
+            subject=subject,
+            values=sorted({d.value for _, d in group if d.value is not None}),
+            seen=_range(group[0][1]),
+            kernels=len(group),
+            share=sum(k.ms for k, _ in group) / found.ms,
+        )
+        for (kind, subject), group in groups.items()
     ]
-    return sorted(doubts, key=lambda d: -float(d["share"]))
+    return sorted(doubts, key=lambda d: -d.share)
 
 
-def _specification(target: Target) -> dict[str, Any] | None:
+def _range(doubt: Doubt) -> list[float] | None:
+    """Of the fact in what the model has seen; None where it has seen none."""
+    if doubt.value is None:
+        return None
+    assert doubt.low is not None
+    assert doubt.high is not None
+    return [doubt.low, doubt.high]
+
+
+def _specification(target: Target) -> Specification | None:
     """Peaks of the target's device, where the catalogue has it."""
     found = devices().get(target.device)
     if found is None:
         return None
-    return {
-        "title": found.title,
-        "cores": found.cores,
-        "peak_flops": found.peak_flops(target.precision),
-        "bandwidth_gb_s": found.bandwidth_gb_s,
-    }
+    peak = found.peak_flops(target.precision)
+    return Specification(found.title, found.cores, peak, found.bandwidth_gb_s)

@@ -70,7 +70,7 @@ class MeasuredTable(Record):
         )
         yield Table(columns, self.ways, f"{self.target}: sums against whole networks")
 
-    def notes(self) -> Iterator[str]:
+    def doubts(self) -> Iterator[str]:
         for row, reason in self.failed.items():
             yield f"failed: block {row}: {reason}"
         if not any(c.way == "profile" for c in self.ways):

@@ -112,7 +112,7 @@ class Training(Record):
         if self.metrics_by_family:
             yield families_table(self.metrics_by_family)
 
-    def notes(self) -> Iterator[str]:
+    def doubts(self) -> Iterator[str]:
         for issue in self.data_issues:
             yield f"note: the audit found {issue}"
         if not self.is_calibrated:
@@ -175,7 +175,7 @@ class BaseTraining(Record):
         title = f"base model of {len(self.targets)} targets for {self.space}; on the test parts:"
         yield Table(columns, self.targets, title)
 
-    def notes(self) -> Iterator[str]:
+    def doubts(self) -> Iterator[str]:
         for t in self.targets:
             if t.left_out:
                 yield (
@@ -305,7 +305,7 @@ class Adaptation(Record):
                 "off on average"
             )
 
-    def notes(self) -> Iterator[str]:
+    def doubts(self) -> Iterator[str]:
         if self.skipped:
             yield f"note: {self.skipped} rows with a copied latency are left out"
 

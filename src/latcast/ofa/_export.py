@@ -76,7 +76,7 @@ class Export(Record):
             f"{self.params / 1e6:.2f} M parameters"
         )
 
-    def notes(self) -> Iterator[str]:
+    def doubts(self) -> Iterator[str]:
         if self.weights is None:
             yield "note: weights are random: good for timing, not for images"
         elif self.calibrated is None:

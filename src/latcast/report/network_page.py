@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ._beside import ms_beside
 from ._html import Markup, page, tag
 from ._model_section import model_section
 from ._roofline import roofline
 from ._style import BOUND_COLOURS, KIND_COLOURS, OTHER_COLOUR, STYLE
-from .text import bytes_text, count_text, doubt_text, ms_text
+from .text import bytes_text, count_text, doubt_text, ms_beside, ms_text
 
 MOST_KERNELS = 25
 LEAST_SHARE = 0.01

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_type_hints
@@ -49,7 +49,7 @@ class Record:
         """Tables and lines of text, from the most to the least important."""
         raise NotImplementedError
 
-    def notes(self) -> Iterator[str]:
+    def doubts(self) -> Iterator[str]:
         """Doubts about the result and what to do about them, a line each."""
         yield from ()
 
@@ -63,17 +63,27 @@ class Record:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
 
     def to_polars(self) -> pl.DataFrame:
-        """A row for each item of :attr:`frame`; objects inside of a row are columns ``a.b``."""
+        """A row for each item of :attr:`frame`.
+
+        Objects inside of a row are columns ``a.b``, lists of objects are left out. Of a frame in
+        rows that hold others (``devices.architectures``) each has the columns of both.
+        """
         import polars as pl
 
-        found = self.to_dict()
-        rows = [found] if self.frame is None else found[self.frame]
-        return pl.DataFrame([dict(_flat(row)) for row in rows], infer_schema_length=None)
+        rows: list[dict[str, Any]] = [{}]
+        found: list[Any] = [self.to_dict()]
+        for name in self.frame.split(".") if self.frame else ():
+            inner = [(row, item) for row, holder in zip(rows, found, strict=True)
+                     for item in holder[name]]  # fmt: skip
+            rows = [row | dict(_flat(item)) for row, item in inner]
+            found = [item for _, item in inner]
+        if not self.frame:
+            rows = [dict(_flat(found[0]))]
+        return pl.DataFrame(rows, infer_schema_length=None)
 
     def to_text(self) -> str:
         """As the command line prints it."""
-        texts = [p if isinstance(p, str) else f"{p.to_text()}\n" for p in self.parts()]
-        return "\n".join(texts).rstrip("\n")
+        return text_of(self.parts())
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -92,6 +102,12 @@ class Record:
             elif isinstance(value, str | int | float) and len(texts) < 4:
                 texts.append(f"{field.name}={value!r}")
         return f"{type(self).__name__}({', '.join(texts)})"
+
+
+def text_of(parts: Iterable[Table | str]) -> str:
+    """Parts of a record one below the other, an empty line after a table."""
+    texts = [part if isinstance(part, str) else f"{part.to_text()}\n" for part in parts]
+    return "\n".join(texts).rstrip("\n")
 
 
 def plain(value: Any) -> Any:
@@ -113,7 +129,7 @@ def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]
     for name, value in row.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{before}{name}.")
-        else:
+        elif not (isinstance(value, list) and any(isinstance(v, Mapping) for v in value)):
             yield before + name, value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .table import Column, Table
+from .table import Column, Table, look_up
 
 SCORES = {
     "mae_ms": "MAE, ms",
@@ -97,18 +97,43 @@ def end_of(text: str, width: int) -> str:
     return clean if len(clean) <= width else "…" + clean[1 - width :]
 
 
-def doubt_text(doubt: Mapping[str, Any]) -> str:
-    """A group of kernels that are out of a model's distribution, in words.
+def doubt_text(doubt: Any) -> str:
+    """Kernels that are out of a model's distribution for one reason, in words.
 
     Args:
-        doubt: of a device's ``doubts`` in :func:`latcast.models.forecast`.
+        doubt: of a device's ``doubts`` in :func:`latcast.models.forecast`, as a record or as
+            its JSON.
     """
-    who = f"{doubt['kind']} x {doubt['kernels']}, {100 * doubt['share']:.1f} % of the ms"
-    if doubt["subject"] == "unknown":
+    kind, subject, kernels, share, values, seen = (
+        look_up(doubt, n) for n in ("kind", "subject", "kernels", "share", "values", "seen")
+    )
+    who = f"{kind} x {kernels}, {100 * share:.1f} % of the ms"
+    if subject == "unknown":
         return f"{who}: the cost is not known"
-    if doubt["seen"] is None:
-        return f"{who}: the model has seen no {doubt['subject']}"
-    low, high = map(count_text, doubt["seen"])
-    first, last = (count_text(v) for v in (doubt["values"][0], doubt["values"][-1]))
-    values = first if first == last else f"{first} to {last}"
-    return f"{who}: {doubt['subject']} {values} (seen: {low} to {high})"
+    if seen is None:
+        return f"{who}: the model has seen no {subject}"
+    low, high = map(count_text, seen)
+    first, last = count_text(values[0]), count_text(values[-1])
+    shown = first if first == last else f"{first} to {last}"
+    return f"{who}: {subject} {shown} (seen: {low} to {high})"
+
+
+def ms_beside(kernels: Sequence[Any], others: Sequence[Any]) -> dict[str, float]:
+    """Milliseconds on another device of the kernels of one.
+
+    A kernel of the other device counts where its main layer is; one that is fused into a kernel
+    that counts elsewhere has no milliseconds of its own.
+
+    Args:
+        kernels: of a device's record, or of its JSON.
+        others: of another device's record of the same network.
+
+    Returns:
+        Name of a kernel -> milliseconds; they add up to those of all ``others``.
+    """
+    owner = {layer: look_up(k, "name") for k in kernels for layer in look_up(k, "layers")}
+    times: dict[str, float] = {}
+    for other in others:
+        if (name := owner.get(look_up(other, "name"))) is not None:
+            times[name] = times.get(name, 0.0) + look_up(other, "ms")
+    return times

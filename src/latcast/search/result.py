@@ -269,7 +269,7 @@ class SearchRecord(Record):
             columns.append(Column("architecture", lambda row: _form(row.arch)))
         return Table([*columns, Column("MMACs", "costs.macs", ".0f", 1e-6)], rows, title)
 
-    def notes(self) -> Iterator[str]:
+    def doubts(self) -> Iterator[str]:
         if self.stopped is not None:
             why = "interrupted" if self.stopped == "interrupted" else "out of time"
             yield f"{why}: the best found so far"

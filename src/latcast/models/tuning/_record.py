@@ -109,7 +109,7 @@ class TuningRecord(Record):
         counts = ", ".join(f"{n} {state}" for state, n in self.counts.items())
         yield f"trials: {counts}; the winner is number {best.trial} of study {self.study}"
 
-    def notes(self) -> Iterator[str]:
+    def doubts(self) -> Iterator[str]:
         for issue in self.data_issues:
             yield f"note: the audit found {issue}"
         failed = [t for t in self.trials if t.state == "failed"]

@@ -222,7 +222,7 @@ class VerificationRecord(Record):
         title = f"round {found.round}: predicted against measured on {self.target}"
         return Table(columns, found.networks, title)
 
-    def notes(self) -> Iterator[str]:
+    def doubts(self) -> Iterator[str]:
         for found in self.rounds:
             for failed in found.failed:
                 yield f"not measured: {json.dumps(failed.arch)}: {failed.reason}"

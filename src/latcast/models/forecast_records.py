@@ -1,0 +1,470 @@
+"""What a forecast says, and how it is shown: of architectures, and of one network of any kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import Any
+
+from latcast.report.record import Record
+from latcast.report.table import MISSING, Column, Table
+from latcast.report.text import (
+    bytes_text,
+    count_text,
+    doubt_text,
+    end_of,
+    ms_beside,
+    ms_text,
+    start_of,
+)
+
+MAX_LISTED = 10
+"""Kernels that tables show; the record holds all."""
+NAME_WIDTH, OPERATORS_WIDTH = 22, 18
+_BOUNDS = ("compute", "bandwidth", "launch")
+
+
+# --- architectures ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BlockTime:
+    """What a block takes.
+
+    Attributes:
+        block: its name.
+        ms: milliseconds attributed to it.
+    """
+
+    block: str
+    ms: float
+
+
+@dataclass(frozen=True)
+class ForecastArch:
+    """An architecture on a target.
+
+    Attributes:
+        latency_ms: predicted, ms for a whole batch.
+        lower_ms: lower end of the prediction interval, ms; null where there is no calibration.
+        upper_ms: upper end.
+        costs: of the network: ``macs``, ``params``, ``activation_bytes``, ``blocks``.
+        blocks: what each block takes, in the order of the network.
+        network_ms: what no single block accounts for, ms.
+    """
+
+    latency_ms: float
+    lower_ms: float | None
+    upper_ms: float | None
+    costs: Mapping[str, int]
+    blocks: tuple[BlockTime, ...]
+    network_ms: float
+
+
+@dataclass(frozen=True)
+class ArchsOnTarget:
+    """Architectures on one target, or why there is no answer.
+
+    Attributes:
+        device: as it was asked for; name of the model where several answer.
+        target: that the latencies are of.
+        basis: ``measurements``, or ``specification`` where the device has no model of its own.
+        space: of the architectures.
+        coverage: of the intervals, 0 to 1.
+        architectures: in the order in which they were given.
+        notes: doubts about the answer, a sentence each.
+        error: why there is no answer; null where there is one.
+    """
+
+    device: str
+    target: str | None = None
+    basis: str | None = None
+    space: str | None = None
+    coverage: float | None = None
+    architectures: tuple[ForecastArch, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+    def parts(self) -> Iterator[Table]:
+        """A table of the architectures; of a single one, where the milliseconds go, too."""
+        columns = (
+            Column("architecture", lambda row: row[0]),
+            Column("latency ms", lambda row: row[1].latency_ms, ".3f"),
+            Column(f"{100 * (self.coverage or 0):g} % interval", lambda row: _interval(row[1])),
+            Column("MACs (M)", lambda row: row[1].costs["macs"], ".1f", 1e-6),
+            Column("parameters (M)", lambda row: row[1].costs["params"], ".2f", 1e-6),
+        )
+        rows = list(enumerate(self.architectures))
+        yield Table(columns, rows, f"{self.device} ({self.target}), {self.space}")
+        if len(rows) > 1:
+            return
+        (only,) = self.architectures
+        whole = BlockTime("whole network (no single block)", only.network_ms)
+        shares = (
+            Column("block", "block"),
+            Column("ms", "ms", ".3f"),
+            Column("%", lambda part: part.ms / only.latency_ms, ".1f", 100),
+        )
+        yield Table(shares, [*only.blocks, whole], "where the milliseconds go")
+
+
+def _interval(row: ForecastArch) -> str:
+    return MISSING if row.lower_ms is None else f"{row.lower_ms:.3f} – {row.upper_ms:.3f}"
+
+
+@dataclass(frozen=True, repr=False)
+class ArchsForecast(Record):
+    """Latencies of architectures on devices.
+
+    Attributes:
+        devices: an entry for each, in the order in which they were asked for.
+    """
+
+    schema = "architectures-forecast"
+    frame = "devices.architectures"
+
+    devices: tuple[ArchsOnTarget, ...]
+
+    @property
+    def errors(self) -> list[str]:
+        """Of the devices that cannot be answered."""
+        return [f"{d.device}: {d.error}" for d in self.devices if d.error is not None]
+
+    def parts(self) -> Iterator[Table | str]:
+        for device in self.devices:
+            if device.error is None:
+                yield from device.parts()
+
+    def doubts(self) -> Iterator[str]:
+        for device in self.devices:
+            yield from (f"note: {text}" for text in device.notes)
+
+
+# --- a network of any kind --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NetworkCosts:
+    """What a network costs at the batch of the first answer.
+
+    Attributes:
+        name: of the network.
+        layers: that compute something.
+        kernels: that they are fused to.
+        macs: multiply-accumulates.
+        params: parameters.
+        param_bytes: memory traffic of weights, bytes.
+        activation_bytes: memory traffic of activations, bytes.
+    """
+
+    name: str
+    layers: int
+    kernels: int
+    macs: int
+    params: int
+    param_bytes: int
+    activation_bytes: int
+
+
+@dataclass(frozen=True)
+class UnsupportedOperator:
+    """An operator whose cost is not known.
+
+    Attributes:
+        operator: its name, with its domain.
+        layers: how many layers are of it.
+        unknown: what is not known: the ``operator``, or its ``shapes``.
+    """
+
+    operator: str
+    layers: int
+    unknown: str
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """Layers whose cost is not known and is estimated.
+
+    Attributes:
+        layers: how many.
+        share: of all layers that compute something, 0 to 1.
+        operators: what they are, the most frequent first.
+    """
+
+    layers: int
+    share: float
+    operators: tuple[UnsupportedOperator, ...]
+
+
+@dataclass(frozen=True)
+class ForecastKernel:
+    """A kernel on a target.
+
+    Attributes:
+        name: of its main layer.
+        operators: what it fuses.
+        kind: such as ``conv``.
+        layers: names of the layers that it fuses.
+        ms: predicted, ms.
+        lower_ms: lower end of the prediction interval, ms.
+        upper_ms: upper end.
+        share: of the network's milliseconds, 0 to 1.
+        macs: multiply-accumulates.
+        moved_bytes: memory traffic, bytes.
+        gflop_s: what it reaches, GFLOP/s.
+        bound: by ``compute``, ``bandwidth`` (of the memory) or ``launch``, or ``unknown``.
+        doubt: in what it is out of the model's distribution; null where it is not.
+    """
+
+    name: str
+    operators: str
+    kind: str
+    layers: list[str]
+    ms: float
+    lower_ms: float
+    upper_ms: float
+    share: float
+    macs: int
+    moved_bytes: int
+    gflop_s: float
+    bound: str
+    doubt: str | None
+
+
+@dataclass(frozen=True)
+class Extrapolated:
+    """Kernels that are out of a model's distribution for one reason.
+
+    Attributes:
+        kind: of the kernels.
+        subject: fact or operator that is out of distribution.
+        values: of the fact.
+        seen: the range of the fact that the model knows; null where it knows none.
+        kernels: how many.
+        share: of the network's milliseconds, 0 to 1.
+    """
+
+    kind: str
+    subject: str
+    values: list[float]
+    seen: list[float] | None
+    kernels: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What the catalogue says of a target's device.
+
+    Attributes:
+        title: its maker's name for it.
+        cores: how many.
+        peak_flops: in the target's precision, FLOP/s; null where not known.
+        bandwidth_gb_s: of the memory, GB/s.
+    """
+
+    title: str
+    cores: int
+    peak_flops: float | None
+    bandwidth_gb_s: float
+
+
+@dataclass(frozen=True)
+class NetworkOnTarget:
+    """A network on one target, or why there is no answer.
+
+    Attributes:
+        device: as it was asked for; name of the model where several answer.
+        target: that the latency is of.
+        batch: of the target.
+        latency_ms: predicted, ms for a whole batch.
+        lower_ms: lower end of the prediction interval, ms.
+        upper_ms: upper end.
+        per_sample_ms: latency divided by the batch, ms.
+        share_by_bound: what kernels are bound by -> share of the milliseconds.
+        share_by_kind: kind of kernel -> share of the milliseconds, the largest first.
+        doubtful_share: share of the milliseconds that is out of the model's distribution.
+        uncosted_share: unsupported operator -> share of the milliseconds it is estimated to take.
+        doubts: what is out of the model's distribution, the largest share first.
+        costs: ``macs``, ``params``, ``param_bytes``, ``activation_bytes``.
+        kernels: in running order.
+        specification: of the device; null where the catalogue does not know it.
+        model: card of the model: data, rows, families, split, metrics, licence, …
+        notes: doubts about the answer, a sentence each.
+        error: why there is no answer; null where there is one, and then all others are null.
+    """
+
+    device: str
+    target: str | None = None
+    batch: int | None = None
+    latency_ms: float | None = None
+    lower_ms: float | None = None
+    upper_ms: float | None = None
+    per_sample_ms: float | None = None
+    share_by_bound: Mapping[str, float] | None = None
+    share_by_kind: Mapping[str, float] | None = None
+    doubtful_share: float | None = None
+    uncosted_share: Mapping[str, float] | None = None
+    doubts: tuple[Extrapolated, ...] = ()
+    costs: Mapping[str, int] | None = None
+    kernels: tuple[ForecastKernel, ...] = ()
+    specification: Specification | None = None
+    model: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class NetworkForecast(Record):
+    """Latency of one network on devices, kernel by kernel.
+
+    Attributes:
+        file: of the network; null where it was given as a graph.
+        network: what it costs.
+        coverage: of the intervals, 0 to 1.
+        uncosted: unsupported operators.
+        devices: an entry for each, in the order in which they were asked for.
+        notes: doubts about the answers together, a sentence each.
+    """
+
+    schema = "network-forecast"
+    frame = "devices"
+
+    file: str | None
+    network: NetworkCosts
+    coverage: float
+    uncosted: Unsupported
+    devices: tuple[NetworkOnTarget, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def errors(self) -> list[str]:
+        """Of the devices that cannot be answered."""
+        return [f"{d.device}: {d.error}" for d in self.devices if d.error is not None]
+
+    @property
+    def answered(self) -> list[NetworkOnTarget]:
+        """The devices that are answered."""
+        return [d for d in self.devices if d.error is None]
+
+    def to_html(self) -> str:
+        """One HTML file that needs no other and runs nothing."""
+        from latcast.report.network_page import network_page
+
+        found = self.to_dict()
+        answered = [d for d in found["devices"] if d["error"] is None]
+        return network_page(found | {"devices": answered})
+
+    def doubts(self) -> Iterator[str]:
+        for device in self.devices:
+            yield from (f"note: {text}" for text in device.notes)
+        yield from (f"note: {text}" for text in self.notes)
+
+    def parts(self) -> Iterator[Table | str]:
+        yield from self.tables(MAX_LISTED)
+
+    def tables(self, listed: int) -> Iterator[Table | str]:
+        """What is printed, with so many of the most expensive kernels."""
+        yield self._devices()
+        yield (
+            "bound by: compute / memory / launch; extrapolated: share of the ms that is out of the "
+            "model's distribution\n"
+        )
+        n = self.network
+        yield (
+            f"{n.layers} layers in {n.kernels} kernels, {count_text(n.macs)} MACs, "
+            f"{count_text(n.params)} parameters\n"
+            f"memory traffic: {bytes_text(n.param_bytes)} of weights, "
+            f"{bytes_text(n.activation_bytes)} of activations\n"
+        )
+        if listed:
+            yield self._kernels(listed)
+        yield self._unsupported()
+        yield from self._extrapolated()
+
+    def _devices(self) -> Table:
+        answered = self.answered
+        columns = [
+            Column("target", "target"),
+            Column("ms", lambda d: ms_text(d.latency_ms)),
+            Column(
+                f"{100 * self.coverage:g} % interval",
+                lambda d: f"{ms_text(d.lower_ms)} – {ms_text(d.upper_ms)}",
+            ),
+            Column("bound by %", lambda d: [d.share_by_bound[b] for b in _BOUNDS], ".0f", 100),
+            Column("extrapolated", lambda d: f"{100 * d.doubtful_share:.0f} %"),
+        ]
+        if any((d.batch or 1) > 1 for d in answered):
+            columns.insert(3, Column("ms a sample", lambda d: ms_text(d.per_sample_ms)))
+        if len(answered) > 1:
+            columns.insert(0, Column("", lambda d: _label(answered.index(d))))
+        return Table(columns, answered, start_of(self.network.name, 90))
+
+    def _kernels(self, listed: int) -> Table:
+        answered = self.answered
+        several = len(answered) > 1
+        kernels = sorted(answered[0].kernels, key=lambda k: -k.ms)[:listed]
+        shown = sum(k.share for k in kernels)
+        columns = [
+            Column("kernel", lambda k: end_of(k.name, NAME_WIDTH)),
+            Column("operators", lambda k: start_of(k.operators, OPERATORS_WIDTH)),
+            Column("MACs", lambda k: count_text(k.macs)),
+            Column("bytes", lambda k: count_text(k.moved_bytes)),
+        ]
+        if several:
+            columns += [self._beside(n) for n in range(len(answered))]
+        else:
+            columns[2:2] = [Column("ms", lambda k: ms_text(k.ms)), Column("%", "share", ".1f", 100)]
+            columns += [
+                Column("GFLOP/s", lambda k: k.gflop_s if k.macs else None, ".1f"),
+                Column("bound by", lambda k: _bound(k.bound) + (" ?" if k.doubt else "")),
+            ]
+        title = f"the {len(kernels)} most expensive kernels, {100 * shown:.0f} % of the ms"
+        return Table(columns, kernels, title + (" of A" if several else ""))
+
+    def _beside(self, n: int) -> Column:
+        """Milliseconds of the first device's kernels on the n-th."""
+        first, other = self.answered[0], self.answered[n]
+        times = ms_beside(first.kernels, other.kernels)
+        doubted = {layer for k in other.kernels if k.doubt for layer in k.layers}
+
+        def cell(kernel: ForecastKernel) -> str:
+            ms = times.get(kernel.name)  # none where the runtime fuses the kernel into another
+            text = MISSING if ms is None else ms_text(ms)
+            return text + (" ?" if kernel.name in doubted else "")
+
+        return Column(f"{_label(n)} ms", cell)
+
+    def _unsupported(self) -> Table | str:
+        if not self.uncosted.layers:
+            return "every operator is supported"
+        columns = (
+            Column("operator", lambda o: start_of(o.operator, 40)),
+            Column("layers", "layers"),
+            Column("what is not known", lambda o: f"the {o.unknown}"),
+            Column("estimated % of the ms", self._estimated, ".1f", 100),
+        )
+        share = f"{self.uncosted.layers} layers, {100 * self.uncosted.share:.1f} % of all"
+        return Table(columns, self.uncosted.operators, f"unsupported operators: {share}")
+
+    def _estimated(self, operator: UnsupportedOperator) -> Sequence[float]:
+        return [(d.uncosted_share or {}).get(operator.operator, 0.0) for d in self.answered]
+
+    def _extrapolated(self) -> Iterator[str]:
+        answered = self.answered
+        for n, device in enumerate(answered):
+            if device.doubts:
+                of = f" ({_label(n)})" if len(answered) > 1 else ""
+                yield f"? out of the model's distribution{of}:"
+                yield from (f"  {doubt_text(doubt)}" for doubt in device.doubts)
+
+
+def _label(n: int) -> str:
+    """Short name of the n-th device, for the columns of tables."""
+    return ascii_uppercase[n] if n < len(ascii_uppercase) else str(n + 1)
+
+
+def _bound(bound: str) -> str:
+    """In the field's words: compute-, memory- or launch-bound."""
+    return "memory" if bound == "bandwidth" else bound
