@@ -147,10 +147,8 @@ def test_search_answers_the_main_question(latcast: Any, tmp_path: Path) -> None:
     assert found["accuracy"] > 0.805
     assert found["kept_probability"] > 0.5
     assert json.loads(out.read_text()) == [found["arch"]]
-    again = latcast.json("predict", out, "--device", "samsung-note10")
-    assert again["devices"][0]["architectures"][0]["latency_ms"] == pytest.approx(
-        found["latency_ms"]
-    )
+    (again,) = latcast.json("predict", out, "--device", "samsung-note10")["devices"]
+    assert again["architectures"][0]["latency_ms"] == pytest.approx(found["latency_ms"])
 
 
 def test_search_exact(latcast: Any) -> None:

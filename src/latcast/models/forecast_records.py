@@ -368,8 +368,8 @@ class NetworkForecast(Record):
         """What is printed, with so many of the most expensive kernels."""
         yield self._devices()
         yield (
-            "bound by: compute / memory / launch; extrapolated: share of the ms that is out of the "
-            "model's distribution\n"
+            "bound by: compute / memory / launch\n"
+            "extrapolated: share of the ms that is out of the model's distribution\n"
         )
         n = self.network
         yield (
