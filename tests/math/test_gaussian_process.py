@@ -18,6 +18,7 @@ from latcast.math.gaussian_process import (
     Projected,
     Regression,
     covariance_of,
+    log_evidence,
     maximize_evidence,
     process_features,
     spread_points,
@@ -100,6 +101,7 @@ def test_evidence_is_the_likelihood() -> None:
     for draw in draws(5):
         v = np.exp(draw)
         found = Conditioned.on(covariance_of(terms, v), y).log_evidence
+        assert found == pytest.approx(log_evidence(covariance_of(terms, v), y))
         covariance = np.tensordot(v[:-1], terms, 1) + v[-1] * np.eye(7)
         likelihood = multivariate_normal(np.zeros(7), covariance).logpdf(y)
         assert found == pytest.approx(likelihood + 3.5 * np.log(2 * np.pi), rel=1e-3)

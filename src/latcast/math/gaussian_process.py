@@ -75,6 +75,13 @@ class Conditioned:
         return self.weights / diagonal, 1 / diagonal
 
 
+def log_evidence(covariance: Floats, values: Floats) -> float:
+    """:attr:`Conditioned.log_evidence` alone, at half of the cost."""
+    lower = np.linalg.cholesky(covariance)
+    solved = solve_triangular(lower, values, lower=True, check_finite=False)
+    return float(-0.5 * solved @ solved - np.log(np.diag(lower)).sum())
+
+
 def covariance_of(terms: Floats, variances: Floats, noise: Floats | float = 1.0) -> Floats:
     """Covariance of n values, shape (n, n).
 
@@ -198,8 +205,8 @@ class AveragedPosterior:
         """The average over all these draws, but for those of next to no evidence."""
         variances = np.exp(log_variances)
         found = [Conditioned.on(covariance_of(terms, v, noise), values) for v in variances]
-        log_evidence = np.array([f.log_evidence for f in found])
-        shares = np.exp(log_evidence - log_evidence.max())
+        evidence = np.array([f.log_evidence for f in found])
+        shares = np.exp(evidence - evidence.max())
         shares /= shares.sum()
         kept = np.flatnonzero(shares > LEAST_SHARE * shares.max())
         shares = shares[kept] / shares[kept].sum()
@@ -238,8 +245,7 @@ class AveragedPosterior:
 def _evidences(terms: Floats, values: Floats, draws: Floats, noise: Floats, part: Rows) -> Floats:
     """Log evidence of a part of the values, shape (draws,)."""
     inside, some, factor = terms[:, part][:, :, part], values[part], noise[part]
-    found = (Conditioned.on(covariance_of(inside, np.exp(d), factor), some) for d in draws)
-    return np.array([f.log_evidence for f in found])
+    return np.array([log_evidence(covariance_of(inside, np.exp(d), factor), some) for d in draws])
 
 
 # -- on a part of the points --------------------------------------------------------------------

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from latcast.math.gaussian_process import Conditioned, covariance_of, maximize_evidence
+from latcast.math.gaussian_process import covariance_of, log_evidence, maximize_evidence
 from latcast.models.features import has_dead_code
 from latcast.spaces import Archs
 
@@ -343,7 +343,7 @@ def _maximize(
     found = maximize_evidence(covariances, u, start, deviation=DEVIATION)
     away = (found - np.array(CENTRE)) / DEVIATION
     evidence = (
-        Conditioned.on(covariance_of(covariances, np.exp(found)), u).log_evidence
+        log_evidence(covariance_of(covariances, np.exp(found)), u)
         - 0.5 * away @ away
         + (warp.log_slope(labels) - np.log(scale.spread)).sum()
     )
