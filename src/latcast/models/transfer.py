@@ -41,7 +41,7 @@ FEATURE_ROUNDS = 2
 SHAPE_DEVIATION = 0.15
 DRAWS = 160
 SPREAD = 0.7
-MOST_SHRUNK = 6.0
+MAX_SHRUNK = 6.0
 
 DEFAULTS = {
     "constant": (-6.0, 2.5),
@@ -114,7 +114,7 @@ class Hyperprior:
         else:
             result = self.centre + self.deviation * rng.normal(size=(n, len(self.terms)))
         shrinks = [i for i, t in enumerate(self.terms) if t not in ("scale", "constant", "noise")]
-        shrunk = rng.uniform(0.0, MOST_SHRUNK, n) * (np.arange(n) % 2 == 1)
+        shrunk = rng.uniform(0.0, MAX_SHRUNK, n) * (np.arange(n) % 2 == 1)
         shrunk[: len(self.optima)] = 0.0
         result[:, shrinks] -= shrunk[:, None]
         return self.with_scale(np.clip(result, MIN_LOG_VARIANCE, MAX_LOG_VARIANCE))

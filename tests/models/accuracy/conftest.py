@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from latcast._model_file import ModelFile, read_model, write_model
 from latcast.data import ACCURACY, Dataset
 from latcast.spaces import Archs, space
 
 Truth = Callable[[Archs], "np.ndarray[tuple[int], np.dtype[np.float64]]"]
+
+
+Rewrite = Callable[[Path, dict[str, Any], dict[str, Any]], None]
 
 
 def saturating(archs: Archs) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -47,3 +52,16 @@ def _table(name: str, n: int) -> Dataset:
     accuracy = saturating(archs) + rng.normal(0, 0.002, len(archs))
     provenance = {"source": "made up", "licence": "none"}
     return Dataset(archs, 100 * accuracy, quantity=ACCURACY, provenance=provenance)
+
+
+@pytest.fixture(scope="session")
+def rewrite() -> Rewrite:
+    """Changes header entries and tensors of a model file; None removes one."""
+
+    def change(path: Path, header: dict[str, Any], tensors: dict[str, Any]) -> None:
+        old = read_model(path)
+        changed = ({k: v for k, v in new.items() if v is not None}
+                   for new in (old.header | header, old.tensors | tensors))  # fmt: skip
+        write_model(path, ModelFile(*changed))
+
+    return change

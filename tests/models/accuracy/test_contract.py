@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,15 @@ from latcast.data import Dataset
 from latcast.models.accuracy import (
     AccuracyModel,
     CallableAccuracy,
+    DistilledOFA,
     EnsembleAccuracy,
     GaussianProcess,
     TableAccuracy,
     accuracy_model,
     as_accuracy_model,
+    distilled,
+    gaussian_process,
+    load_accuracy,
 )
 from latcast.spaces import Archs, space, space_names
 
@@ -85,8 +90,10 @@ def test_predicts_fractions(case: Case) -> None:
     assert len(np.unique(got)) > 5
 
 
-def test_a_batch_is_its_parts(case: Case) -> None:
+def test_a_batch_is_its_parts(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     model, archs = case
+    for module in (distilled, gaussian_process):
+        monkeypatch.setattr(module, "_CHUNK", 18)
     whole = model.predict(archs)
     assert model.predict(archs[:0]).shape == (0,)
     for i in (0, 17, len(archs) - 1):
@@ -153,6 +160,25 @@ def test_another_space_is_refused(case: Case) -> None:
     for other in others:
         with pytest.raises(ValueError, match="got"):
             model.predict(other.sample(2, 0))
+
+
+def test_a_file_changes_nothing(case: Case, tmp_path: Path) -> None:
+    model, archs = case
+    if not isinstance(model, GaussianProcess | DistilledOFA):
+        pytest.skip("what is given is not kept in files")
+    model.save(tmp_path / "m.latcast")
+    loaded = load_accuracy(tmp_path / "m.latcast")
+    assert type(loaded) is type(model)
+    assert (loaded.name, loaded.resolutions) == (model.name, model.resolutions)
+    np.testing.assert_array_equal(loaded.predict(archs), model.predict(archs))
+    if isinstance(model, GaussianProcess):
+        assert isinstance(loaded, GaussianProcess)
+        assert (loaded.card, loaded.noise) == (model.card, model.noise)
+        np.testing.assert_allclose(loaded.uncertainty(archs), model.uncertainty(archs))
+        for got, expected in zip(
+            loaded.predict_interval(archs), model.predict_interval(archs), strict=True
+        ):
+            np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
 def test_stands_for_itself(case: Case) -> None:
