@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Callable
 
 import numpy as np
 import onnxruntime as ort
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from latcast.graph.read.onnx import read_onnx
 from latcast.graph.write.onnx import to_onnx
-from latcast.spaces import Archs, SearchSpace, space, space_names
+from latcast.spaces import Archs, SearchSpace, register_space, space, space_names
+from latcast.testing import SPACE_CHECKS
 
 
 @pytest.fixture(params=space_names())
@@ -20,92 +21,25 @@ def each(request: pytest.FixtureRequest) -> SearchSpace:
     return space(request.param)
 
 
-def test_sample_is_deterministic_valid_and_covers_all_choices(each: SearchSpace) -> None:
-    archs = each.sample(3_000, 7)
-    assert np.array_equal(archs.genes, each.sample(3_000, 7).genes)
-    assert archs.genes.shape == (3_000, len(each.genes))
-    assert archs.genes.dtype == np.uint8
-    each.validate(archs.genes)
-    for column, gene in enumerate(each.genes):
-        assert set(archs.genes[:, column]) == set(gene.choices)
+@pytest.mark.parametrize("check", SPACE_CHECKS, ids=lambda check: check.__name__)
+def test_contract(each: SearchSpace, check: Callable[[SearchSpace], None]) -> None:
+    check(each)
 
 
-def test_sample_advances_a_generator(each: SearchSpace) -> None:
-    rng = np.random.default_rng(0)
-    assert each.sample(5, rng) != each.sample(5, rng)
-
-
-def test_sample_restricted(each: SearchSpace) -> None:
-    first, last = each.genes[0], each.genes[-1]
-    two = {last.choices[1], last.choices[-2]}
-    archs = each.sample(50, 0, restrict={first.name: first.choices[:1], last.name: two})
-    assert set(archs.genes[:, 0]) == {first.choices[0]}
-    assert set(archs.genes[:, -1]) == two
-    with pytest.raises(ValueError, match="no gene 'x'"):
-        each.sample(1, 0, restrict={"x": [1]})
-    with pytest.raises(ValueError, match=f"{last.name} must keep at least one of "):
-        each.sample(1, 0, restrict={last.name: [77]})
-
-
-def test_enumeration_however_many_genes(each: SearchSpace) -> None:
-    free = [each.genes[0], each.genes[-1]]
-    fixed = {g.name: g.choices[-1:] for g in each.genes[1:-1]}
-    genes = each.enumerate(fixed).genes
-    assert genes[:, [0, -1]].tolist() == [[a, b] for a in free[0].choices for b in free[1].choices]
-    for column, gene in zip(genes.T[1:-1], each.genes[1:-1], strict=True):
-        assert (column == gene.choices[-1]).all()
-
-
-def test_parse_is_the_inverse_of_format(each: SearchSpace) -> None:
-    archs = each.sample(200, 1)
-    assert each.parse(archs.to_dicts()) == archs
-    assert each.parse([]).genes.shape == (0, len(each.genes))
-
-
-def test_inactive_genes_do_not_count(each: SearchSpace) -> None:
-    archs = each.sample(300, 2)
-    canonical = archs.canonical()
-    assert canonical == archs
-    assert np.array_equal(canonical.canonical().genes, canonical.genes)
-    assert np.array_equal(each.block_ids(canonical), each.block_ids(archs))
-    assert np.array_equal(each.one_hot(canonical), each.one_hot(archs))
-    assert len(canonical.unique()) == len(archs.unique())
-    each.validate(canonical.genes)
-
-
-def test_mutation_stays_in_the_space(each: SearchSpace) -> None:
-    archs = each.sample(500, 3)
-    assert np.array_equal(each.mutate(archs, 0.0, 0).genes, archs.genes)
-    last = each.genes[-1]
-    mutants = each.mutate(archs, 0.1, 0, restrict={last.name: last.choices[1:2]})
-    each.validate(mutants.genes)
-    changed = mutants.genes != archs.genes
-    assert 0.03 < changed[:, :-1].mean() < 0.1  # a redrawn gene often keeps its value
-    assert set(mutants.genes[changed[:, -1], -1]) == {last.choices[1]}
-
-
-def test_crossover_takes_every_gene_from_a_parent(each: SearchSpace) -> None:
-    a, b = each.sample(500, 4), each.sample(500, 5)
-    child = each.crossover(a, b, 0).genes
-    assert ((child == a.genes) | (child == b.genes)).all()
-    differs = a.genes != b.genes
-    assert 0.45 < (child == a.genes)[differs].mean() < 0.55
-    with pytest.raises(ValueError, match="equally long"):
-        each.crossover(a, b[:3], 0)
-
-
-def test_block_ids_are_rows_of_the_table(each: SearchSpace) -> None:
-    ids = each.block_ids(each.sample(500, 6))
+def test_only_cells_have_a_block_everywhere(each: SearchSpace) -> None:
+    archs = each.sample(500, 6)
+    ids, live = each.block_ids(archs), each.live_blocks(archs)
     rows = len(each.block_table)
-    assert ids.dtype == np.int32
-    assert ids.min() >= 0
-    has_empty = each.name != "nasbench201"  # every edge has an operation, if only "none"
-    assert ids.max() == (rows if has_empty else rows - 1)
-    assert len(each.block_table.keys) == len(set(each.block_table.keys)) == rows
-    assert len(each.block_table.groups) == rows
-    runs = [any(x.op != "identity" for x in block.layers) for block in each.block_table.blocks]
-    for name in ("read_bytes", "write_bytes", "launches"):
-        assert np.array_equal(each.block_table.facts[name] > 0, runs)
+    is_cell = each.name == "nasbench201"  # every edge has an operation, if only "none"
+    assert ids.max() == (rows - 1 if is_cell else rows)
+    assert np.array_equal(live, ids < rows) == (not is_cell)
+    assert not any(block.uncosted for block in each.block_table.blocks)
+
+
+def test_batches_of_two_spaces_are_not_joined() -> None:
+    first, second = space("nasbench201"), space("fbnet")
+    with pytest.raises(ValueError, match="only batches of one space"):
+        first.sample(1, 0).concatenate(second.sample(1, 0))
 
 
 def test_every_block_is_in_some_network(each: SearchSpace) -> None:
@@ -116,42 +50,6 @@ def test_every_block_is_in_some_network(each: SearchSpace) -> None:
     used = np.unique(each.block_ids(each.sample(4_000, 6, restrict=restrict)))
     rows = len(each.block_table) // (len(each.genes[-1].choices) if has_resolution else 1)
     assert (used < len(each.block_table)).sum() == rows
-
-
-def test_live_blocks_are_blocks(each: SearchSpace) -> None:
-    archs = each.sample(200, 7)
-    live = each.live_blocks(archs)
-    there = each.block_ids(archs) < len(each.block_table)
-    assert live.shape == there.shape
-    assert live.dtype == np.bool_
-    assert not (live & ~there).any()
-    assert np.array_equal(live, there) or each.name == "nasbench201"
-
-
-def test_a_network_is_its_blocks(each: SearchSpace) -> None:
-    restrict = {"r": [each.genes[-1].choices[0]]} if each.genes[-1].name == "r" else None
-    arch = each.sample(1, 8, restrict=restrict)
-    network = each.network(arch)
-    rows = [i for i in each.block_ids(arch)[0].tolist() if i < len(each.block_table)]
-    blocks = [each.block_table.blocks[i] for i in rows]
-    parts = [each.assemble([i]).layers for i in rows]
-    assert [x.op for x in network.layers] == [x.op for part in parts for x in part]
-    read = {i for x in network.layers for i in x.inputs}
-    assert read == set(range(-1, len(network.layers) - 1))  # nothing is computed in vain
-    assert network.in_shape == blocks[0].in_shape
-    assert network.out_shape == blocks[-1].out_shape
-    # Folding takes out a batch norm's scale and shift, and puts a bias in their place; one that
-    # no convolution precedes becomes a scale and a shift.
-    shifts = sum(x.params // 2 for b in blocks for x in b.layers if x.op == "batch_norm")
-    scales = sum(x.out_shape[1] for x in network.layers if x.window == (1, 1) and
-                 x.op == "depthwise_conv")  # fmt: skip
-    (costs,) = each.costs(arch).to_dicts()
-    assert network.params == costs["params"] - shifts + scales
-    assert network.macs == costs["macs"] + sum(
-        prod(x.out_shape) for x in network.layers if x.window == (1, 1) and x.op == "depthwise_conv"
-    )
-    with pytest.raises(ValueError, match="from one architecture; got 2"):
-        each.network(each.sample(2, 0))
 
 
 def test_a_written_network_computes_numbers(each: SearchSpace) -> None:
@@ -172,51 +70,6 @@ def test_a_written_network_computes_numbers(each: SearchSpace) -> None:
         assert theirs == bare
 
 
-def test_facts_are_those_of_the_blocks(each: SearchSpace) -> None:
-    archs = each.sample(5, 3)
-    table, ids = each.block_table, each.block_ids(archs)
-    for row, costs in zip(ids, each.costs(archs).to_dicts(), strict=True):
-        blocks = [table.blocks[i] for i in row if i < len(table)]
-        layers = [x for b in blocks for x in b.layers if x.kind != "view"]
-        params = sum(b.params for b in blocks)
-        assert costs == {
-            "macs": sum(b.macs for b in blocks),
-            "params": params,
-            "bytes": sum(x.read_bytes + x.write_bytes for x in layers) + 4 * params,
-            "launches": len(layers),
-            "activation_bytes": max(b.peak_activation_bytes for b in blocks),
-            "blocks": len(blocks),
-        }
-        assert all(not b.uncosted for b in blocks)
-
-
-def test_block_sums_equal_a_loop(each: SearchSpace) -> None:
-    archs = each.sample(20, 8)
-    values = np.random.default_rng(0).random(len(each.block_table))
-    sums = each.block_sums(archs, values)
-    for ids, total in zip(each.block_ids(archs), sums, strict=True):
-        assert total == pytest.approx(sum(values[i] for i in ids if i < len(values)))
-
-
-def test_expanded_networks_are_the_same(each: SearchSpace) -> None:
-    archs = each.sample(30, 9)
-    full = each.expand(archs)
-    assert full.space.name == each.block_space
-    assert full.to_dicts() == archs.to_dicts()
-    assert np.array_equal(full.space.block_ids(full), each.block_ids(archs))
-
-
-def test_bad_genes_are_named(each: SearchSpace) -> None:
-    genes = each.sample(3, 0).genes.copy()
-    genes[2, -1] = 77
-    last = each.genes[-1]
-    message = rf"architecture 2: {last.name} must be one of {last.choices[0]}, .*; got 77"
-    with pytest.raises(ValueError, match=message):
-        Archs(each, genes)
-    with pytest.raises(ValueError, match="genes each; got an array of shape"):
-        Archs(each, genes[:, :-1])
-
-
 def test_zero_is_no_choice_of_an_active_gene(each: SearchSpace) -> None:
     for column, gene in enumerate(each.genes):
         depths = {
@@ -228,34 +81,11 @@ def test_zero_is_no_choice_of_an_active_gene(each: SearchSpace) -> None:
             Archs(each, genes)
 
 
-def test_numbers_outside_of_a_byte_are_refused(each: SearchSpace) -> None:
-    genes = each.sample(1, 0).genes.astype(np.int64)
-    genes[0, -1] += 256  # would wrap around to a valid value
-    with pytest.raises(ValueError, match="integers from 0 to 255"):
-        Archs(each, genes)
-
-
-def test_one_hot_shares_go_to_blocks(each: SearchSpace) -> None:
-    archs = each.sample(10, 0)
-    x = each.one_hot(archs)
-    blocks = each.one_hot_to_blocks(x.astype(np.float64))
-    ids = each.block_ids(archs)
-    assert blocks.shape == ids.shape
-    assert (blocks[ids == len(each.block_table)] == 0).all()
-
-
-def test_archs_are_immutable_batches(each: SearchSpace) -> None:
-    archs = each.sample(6, 0)
-    with pytest.raises(ValueError, match="read-only"):
-        archs.genes[0, 0] = 3
-    assert len(archs[1]) == 1
-    assert len(archs[-2:]) == 2
-    assert archs[:3].concatenate(archs[3:]) == archs
-    assert [len(a) for a in archs] == [1] * 6
-    other = space("ofa-mobilenet-v3-w1.0" if each.name != "ofa-mobilenet-v3-w1.0" else
-                  "ofa-mobilenet-v3")  # fmt: skip
-    with pytest.raises(ValueError, match="only batches of one space"):
-        archs.concatenate(other.sample(1, 0))
+def test_a_space_of_ones_own_has_a_name_of_its_own() -> None:
+    with pytest.raises(ValueError, match="a name of its own; 'nasbench201' is latcast's"):
+        register_space(space("nasbench201"))
+    with pytest.raises(TypeError, match="must be a SearchSpace; got str"):
+        register_space("nasbench201")  # type: ignore[arg-type]
 
 
 def test_unknown_space_suggests_the_nearest() -> None:

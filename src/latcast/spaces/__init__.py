@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from latcast._names import unknown_name
+from latcast._registry import Registry
 
 from ._archs import Archs
 from ._base import Gene, SearchSpace, SupernetSpace
@@ -29,13 +29,14 @@ __all__ = [
     "OFAResNet50",
     "SearchSpace",
     "SupernetSpace",
+    "register_space",
     "space",
     "space_names",
 ]
 
 
 @lru_cache(maxsize=1)
-def _spaces() -> dict[str, SearchSpace]:
+def _registry() -> Registry[SearchSpace]:
     spaces: list[SearchSpace] = []
     # Width 1.2 goes by the plain names: lookup tables and accuracy predictors that
     # Once-For-All publishes are for it.
@@ -50,12 +51,26 @@ def _spaces() -> dict[str, SearchSpace]:
     spaces += [OFAProxyless("ofa-proxyless", 1.3), OFAResNet50()]
     # The plain name is for the networks that were measured: HELP's are those for CIFAR-100.
     spaces += [NASBench201(), FBNet("fbnet", CIFAR100), FBNet("fbnet-imagenet", IMAGENET)]
-    return {s.name: s for s in spaces}
+    own = {s.name: s for s in spaces}
+    return Registry("search space", "latcast.spaces", SearchSpace, own)  # type: ignore[type-abstract]
+
+
+def register_space(made: SearchSpace) -> SearchSpace:
+    """Make a space of one's own known by its name; one of that name before is replaced.
+
+    An installed package registers its space by an entry point of the group ``latcast.spaces``.
+
+    Raises:
+        TypeError: it is no search space.
+        ValueError: the name is one of latcast's own.
+    """
+    _registry().register(getattr(made, "name", repr(made)), made)
+    return made
 
 
 def space_names() -> list[str]:
     """Names of all search spaces."""
-    return list(_spaces())
+    return _registry().names()
 
 
 def space(name: str) -> SearchSpace:
@@ -64,7 +79,4 @@ def space(name: str) -> SearchSpace:
     Raises:
         ValueError: there is none; the message suggests the nearest and lists all.
     """
-    try:
-        return _spaces()[name]
-    except KeyError:
-        raise ValueError(unknown_name("search space", name, space_names())) from None
+    return _registry().get(name)

@@ -4,5 +4,6 @@ Each function raises AssertionError where a contract is broken.
 """
 
 from .quantities import check_quantity
+from .spaces import SPACE_CHECKS, check_space
 
-__all__ = ["check_quantity"]
+__all__ = ["SPACE_CHECKS", "check_quantity", "check_space"]
