@@ -46,13 +46,13 @@ def main() -> None:
     parser.add_argument("what", choices=["repeatability", "load", "kills", "predictor"])
     parser.add_argument("data", type=Path, nargs="?", help="dataset, for predictor")
     parser.add_argument("--runtime", default="onnxruntime")
-    parser.add_argument("--visits", type=int, default=Protocol().visits)
+    parser.add_argument("--runs", type=int, default=Protocol().runs)
     arguments = parser.parse_args()
     print(machine())
     if arguments.what == "repeatability":
-        repeatability(arguments.runtime, arguments.visits)
+        repeatability(arguments.runtime, arguments.runs)
     elif arguments.what == "load":
-        load(arguments.runtime, arguments.visits)
+        load(arguments.runtime, arguments.runs)
     elif arguments.what == "kills":
         kills()
     else:
@@ -60,26 +60,24 @@ def main() -> None:
 
 
 def campaign(
-    runtime: str, visits: int, seed: int, like_ms: float | None = None
+    runtime: str, runs: int, seed: int, like_ms: float | None = None
 ) -> tuple[Results, float]:
     """A campaign of its own over the same networks, and the seconds that it took."""
     space = latcast.space(SPACE)
     archs = space.sample(NETWORKS, seed=0)
     target = Target("this-machine", runtime, threads=1)
     with tempfile.TemporaryDirectory() as folder:
-        plan = Plan(target, archs, Protocol(visits=visits), seed)
-        with measure.start(Path(folder) / "a.campaign", plan) as file:
-            started = time.monotonic()
-            measure.run(file)
-            seconds = time.monotonic() - started
-            return measure.results(file, like_ms=like_ms), seconds
+        plan = Plan(target, archs, Protocol(runs=runs), seed)
+        started = time.monotonic()
+        results = measure.measured(Path(folder) / "a.campaign", plan, like_ms=like_ms)
+        return results, time.monotonic() - started
 
 
-def repeatability(runtime: str, visits: int) -> None:
-    first, seconds = campaign(runtime, visits, 1)
-    second, more = campaign(runtime, visits, 2)
-    like, yet_more = campaign(runtime, visits, 3, like_ms=first.reference_ms)
-    print(f"{runtime}, 1 thread, batch 1: {NETWORKS} networks, {visits} visits each, two runs")
+def repeatability(runtime: str, runs: int) -> None:
+    first, seconds = campaign(runtime, runs, 1)
+    second, more = campaign(runtime, runs, 2)
+    like, yet_more = campaign(runtime, runs, 3, like_ms=first.reference_ms)
+    print(f"{runtime}, 1 thread, batch 1: {NETWORKS} networks, {runs} runs each, two runs")
     rows = (
         ("uncorrected", first, second, "uncorrected"),
         ("drift corrected", first, second, "latency_ms"),
@@ -96,7 +94,7 @@ def repeatability(runtime: str, visits: int) -> None:
     ):  # fmt: skip
         print(
             f"  {name} run: {60 * NETWORKS / took:.0f} networks a minute, "
-            f"{found.inference_share:.0%} of the time in inference, noise of a visit "
+            f"{found.inference_share:.0%} of the time in inference, noise of a run "
             f"{found.drift.noise:.2%}, drift {found.drift.range:.2%}, "
             f"{int(found.unstable.sum())} unstable"
         )
@@ -107,12 +105,12 @@ def in_order(data: LatencyDataset, column: str) -> Floats:
     return values[np.lexsort(data.archs.genes.T)]
 
 
-def load(runtime: str, visits: int) -> None:
-    quiet, _ = campaign(runtime, visits, 1)
+def load(runtime: str, runs: int) -> None:
+    quiet, _ = campaign(runtime, runs, 1)
     burner = multiprocessing.Process(target=burn, daemon=True)
     burner.start()
     try:
-        loaded, _ = campaign(runtime, visits, 2, like_ms=quiet.reference_ms)
+        loaded, _ = campaign(runtime, runs, 2, like_ms=quiet.reference_ms)
     finally:
         burner.kill()
     ratio = in_order(loaded.dataset, "latency_ms") / in_order(quiet.dataset, "latency_ms") - 1
@@ -146,10 +144,10 @@ def kills() -> None:
     rng = random.Random(0)
     space = latcast.space(SPACE)
     plan = Plan(Target("this-machine", "onnxruntime", threads=1), space.sample(120, 0),
-                Protocol(visits=3, visit_s=0.02, warm_up_s=0.0))  # fmt: skip
+                Protocol(runs=3, run_s=0.02, warm_up_s=0.0))  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.campaign"
-        measure.start(path, plan).close()
+        measure.open_or_resume(path, plan).close()
         victims = {"worker": 0, "parent": 0}
         lost = 0
         for _ in range(2 * KILLS):  # a victim may have ended by itself
@@ -158,7 +156,7 @@ def kills() -> None:
             whom = rng.choice(list(victims))
             parent = subprocess.Popen([sys.executable, "-c", RUN, str(path)])
             time.sleep(rng.uniform(1.5, 4.0))
-            before = visits_of(path)
+            before = runs_of(path)
             pid = parent.pid if whom == "parent" else last_worker(path)
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -169,20 +167,20 @@ def kills() -> None:
                 time.sleep(1.0)
                 parent.kill()
             parent.wait()
-            lost += max(0, before - visits_of(path))
+            lost += max(0, before - runs_of(path))
         with CampaignFile.open(path) as file:
             measure.run(file)
-            keys = [(v.arch, v.round, v.attempt) for v in file.visits()]
-            accepted = {(v.arch, v.round) for v in file.visits() if v.accepted}
+            keys = [(r.network, r.round, r.attempt) for r in file.runs()]
+            accepted = {(r.network, r.round) for r in file.runs() if r.accepted}
             print(
                 f"kill -9, {victims['worker']} times the worker and {victims['parent']} times the "
-                f"parent: {lost} recorded visits lost, {len(keys) - len(set(keys))} rows twice, "
-                f"{len(accepted)} of {3 * len(plan.items())} visits made in the end, "
-                f"{len(file.failures())} architectures failed"
+                f"parent: {lost} recorded runs lost, {len(keys) - len(set(keys))} rows twice, "
+                f"{len(accepted)} of {3 * len(plan.sources)} runs made in the end, "
+                f"{len(file.failures())} networks failed"
             )
 
 
-def visits_of(path: Path) -> int:
+def runs_of(path: Path) -> int:
     with sqlite3.connect(path) as db:
         return int(db.execute("SELECT COUNT(*) FROM visits").fetchone()[0])
 

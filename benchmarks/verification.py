@@ -54,13 +54,13 @@ class Bench:
         folder: of the raw records.
         runtime: name of the runtime.
         threads: of a pass.
-        visits: to every network.
+        runs: of every network.
     """
 
     folder: Path
     runtime: str
     threads: int
-    visits: int
+    runs: int
 
     def campaigns(self, name: str, like_ms: float | None = None) -> Campaigns:
         """New campaigns, on a device that no model has heard of."""
@@ -69,7 +69,7 @@ class Bench:
             self.runtime,
             self.threads,
             device="brand-new",
-            protocol=Protocol(visits=self.visits),
+            protocol=Protocol(runs=self.runs),
             like_ms=like_ms,
         )
 
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--verify", type=int, default=5)
     parser.add_argument("--suggested", type=int, default=10)
-    parser.add_argument("--visits", type=int, default=Protocol().visits)
+    parser.add_argument("--runs", type=int, default=Protocol().runs)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--records", type=Path, help="keep the raw records in this folder")
     a = parser.parse_args()
@@ -93,7 +93,7 @@ def main() -> None:
         on_datasets(a.suggested, a.rounds, a.verify)
         return
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(a.records or Path(folder), a.runtime, a.threads, a.visits)
+        bench = Bench(a.records or Path(folder), a.runtime, a.threads, a.runs)
         budgets, level = find_budgets(bench, a.space)
         total = a.suggested + a.rounds * a.verify
         for base in a.base or BASES:
@@ -131,7 +131,7 @@ def find_budgets(bench: Bench, space: str) -> tuple[Floats, float | None]:
     budgets = np.quantile(latency_ms, QUANTILES).round(1)
     print(
         f"{space} on {measuring.target.runtime}, {bench.threads} thread(s), batch 1, "
-        f"{bench.visits} visits\n{RANDOM} random networks take {latency_ms.min():.1f} to "
+        f"{bench.runs} runs\n{RANDOM} random networks take {latency_ms.min():.1f} to "
         f"{latency_ms.max():.1f} ms; budgets: {', '.join(f'{b:g}' for b in budgets)} ms"
     )
     return budgets, measuring.like_ms

@@ -9,13 +9,11 @@ written when it is complete.
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 
-from _campaigns import PROVENANCE, file_stem, measured
+from _campaigns import file_stem, measured
 
 import latcast
-from latcast import measure
 from latcast.devices import Target
 from latcast.measure import Plan, Protocol
 
@@ -43,15 +41,15 @@ def main() -> None:
     parser.add_argument("--campaigns", type=Path, required=True, help="folder of the raw records")
     parser.add_argument("--out", type=Path, required=True, help="folder of the datasets")
     parser.add_argument("--targets", nargs="*", default=TARGETS)
-    parser.add_argument("--visits", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
     space = latcast.space(SPACE)
     archs = space.sample(NETWORKS, seed=0, restrict={"r": RESOLUTIONS}).unique()
     for name in arguments.targets:
         target = Target.parse(f"{arguments.device}/{name}")
         path = arguments.campaigns / (file_stem(target) + ".campaign")
-        plan = Plan(target, archs, Protocol(visits=arguments.visits))
-        results = measured(path, plan, partial(measure.results, provenance=PROVENANCE))
+        plan = Plan(target, archs, Protocol(runs=arguments.runs))
+        results = measured(path, plan)
         results.dataset.save(arguments.out / (file_stem(target) + ".parquet"))
 
 

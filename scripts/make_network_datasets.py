@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from _campaigns import PROVENANCE, file_stem, measured
+from _campaigns import file_stem, measured
 
-from latcast import measure
 from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.families import Member, population
@@ -31,9 +29,9 @@ FIRST = (
 SECOND = ("resnet-cifar", "mixed")
 """Families of the populations; their order and number decide which members are drawn."""
 
-# Other programs and other machines share our CPUs, at any time of day. A visit that is made again
-# meets the same neighbours; visits in other rounds meet others, and their median forgets them.
-PROTOCOL = Protocol(visits=5, other_cpus=2.0, halves_disagree=0.06, reference_disagrees=0.1, redo=1)
+# Other programs and other machines share our CPUs, at any time of day. A run that is made again
+# meets the same neighbours; runs in other rounds meet others, and their median forgets them.
+PROTOCOL = Protocol(runs=5, other_cpus=2.0, halves_disagree=0.06, reference_disagrees=0.1, redo=1)
 
 
 def main() -> None:
@@ -69,8 +67,8 @@ def measured_networks(
     for seed, networks in members.items():
         results = measured(
             campaigns / f"{file_stem(target)}.networks-{seed}.campaign",
-            Plan(target, None, PROTOCOL, networks=tuple(networks)),
-            partial(measure.network_results, provenance=PROVENANCE, like_ms=like_ms),
+            Plan(target, networks, PROTOCOL),
+            like_ms=like_ms,
             as_is=as_is,
         )
         like_ms = results.reference_ms

@@ -25,10 +25,9 @@ from latcast.devices import Target
 from latcast.families import population
 from latcast.graph import Graph, fuse, kernel_facts
 from latcast.graph.read.onnx import read_onnx
-from latcast.measure import CampaignFile
-from latcast.measure._campaign_file import Visit
+from latcast.measure import CampaignFile, Run, archs_of
 from latcast.models import LayerPredictor
-from latcast.spaces import Archs, space
+from latcast.spaces import space
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -177,17 +176,17 @@ def instant_campaigns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Campaigns are over at once: 1 ms for each 100 M MACs, without a worker process."""
 
     def run(campaign: CampaignFile, **_: Any) -> None:
-        plan = campaign.plan()
-        archs = Archs(space(plan["space"]), campaign.genes())
+        archs = archs_of(campaign.networks())
+        assert archs is not None
         latency_ms = archs.space.costs(archs)["macs"].to_numpy() / 1e8
         campaign.extend(len(archs))
-        for round_ in range(plan["protocol"]["visits"]):
+        for round_ in range(campaign.plan()["protocol"]["runs"]):
             process = campaign.add_process({"runtime": {}, "machine": {}})
             for arch in campaign.pending(round_, 0, len(archs)):
                 samples, reference = np.full(9, latency_ms[arch]), (np.ones(3), np.ones(3))
                 details = {"repeats": 1, "inference_s": 0.1, "doubts": [], "machine": {}}
-                campaign.add_visit(
-                    Visit(arch, round_, 0, process, round_, True, samples, reference, details)
+                campaign.add_run(
+                    Run(arch, round_, 0, process, round_, True, samples, reference, details)
                 )
 
     monkeypatch.setattr("latcast.measure.run", run)

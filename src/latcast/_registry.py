@@ -21,15 +21,19 @@ class Registry(Generic[T]):
         what: what a thing is called in messages, such as ``quantity``.
         group: of the entry points, such as ``latcast.quantities``.
         kind: class that every thing must be an instance of.
-        own: latcast's own things by name.
+        own: latcast's own things by name; a text ``module:name`` says where one is that is
+            loaded when it is asked for.
     """
 
-    def __init__(self, what: str, group: str, kind: type[T], own: Mapping[str, T]) -> None:
+    def __init__(self, what: str, group: str, kind: type[T], own: Mapping[str, T | str]) -> None:
         self.what = what
         self.group = group
         self._kind = kind
-        self._own = frozenset(own)
-        self._things = dict(own)
+        self._own = {
+            name: metadata.EntryPoint(name, thing, group) if isinstance(thing, str) else None
+            for name, thing in own.items()
+        }
+        self._things = {name: x for name, x in own.items() if not isinstance(x, str)}
         self._unread: dict[str, metadata.EntryPoint] | None = None
 
     def register(self, name: str, thing: T) -> None:
@@ -61,7 +65,7 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """All names, latcast's own first."""
-        return list(dict.fromkeys([*self._things, *self._entry_points()]))
+        return list(dict.fromkeys([*self._own, *self._things, *self._entry_points()]))
 
     def _entry_points(self) -> dict[str, metadata.EntryPoint]:
         # Looking through what is installed takes time: only when a name is not known yet.
@@ -70,7 +74,7 @@ class Registry(Generic[T]):
         return self._unread
 
     def _load(self, name: str) -> None:
-        entry_point = self._entry_points().get(name)
+        entry_point = self._own.get(name) or self._entry_points().get(name)
         if entry_point is not None:
             thing = entry_point.load()
             self._check(name, thing)

@@ -20,7 +20,7 @@ from latcast.cli._console import UsageError
 from latcast.cli._options import parse_duration
 from latcast.devices import Target
 from latcast.measure import CampaignFile, Progress, Protocol
-from latcast.measure._lock import machine_lock
+from latcast.measure._machine import machine_lock
 
 TINY = ("--samples", "2", "--runs", "2", "--resolutions", "128")
 
@@ -158,7 +158,7 @@ def test_the_same_command_resumes(begun, monkeypatch):
 def test_visits_can_be_added(begun, monkeypatch):
     _begin(monkeypatch, "--runs", "5", "--out", begun, "--resume")
     with CampaignFile.open(begun.with_suffix(".campaign")) as campaign:
-        assert campaign.plan()["protocol"]["visits"] == 5
+        assert campaign.plan()["protocol"]["runs"] == 5
 
 
 @pytest.mark.parametrize(
@@ -205,9 +205,9 @@ def test_what_the_bar_says():
 @pytest.mark.slow
 def test_a_lookup_table_is_built(latcast, tmp_path, monkeypatch, fake):
     """On a runtime whose latency is a sum over layers, so that timing blocks finds the truth."""
-    hasty = partial(Protocol, visit_s=0.02, warm_up_s=0.0, reference_s=0.0, other_cpus=1e9)
+    hasty = partial(Protocol, run_s=0.02, warm_up_s=0.0, reference_s=0.0, other_cpus=1e9)
     monkeypatch.setattr(measure, "Protocol", hasty)
-    monkeypatch.setitem(measure.runtimes.RUNTIMES, "onnxruntime", fake.FakeRuntime)
+    monkeypatch.setitem(measure.runtimes.RUNTIMES._things, "onnxruntime", fake.FakeRuntime)
     out = tmp_path / "table.latcast"
     found = latcast.json(
         "lookup-table", "build", "--resolutions", "224", "--networks", "30", "--runs", "2",
@@ -228,9 +228,9 @@ def test_a_lookup_table_is_built(latcast, tmp_path, monkeypatch, fake):
 
 @pytest.mark.slow
 def test_a_lookup_table_of_cells_is_built(latcast, tmp_path, monkeypatch, fake):
-    hasty = partial(Protocol, visit_s=0.02, warm_up_s=0.0, reference_s=0.0, other_cpus=1e9)
+    hasty = partial(Protocol, run_s=0.02, warm_up_s=0.0, reference_s=0.0, other_cpus=1e9)
     monkeypatch.setattr(measure, "Protocol", hasty)
-    monkeypatch.setitem(measure.runtimes.RUNTIMES, "onnxruntime", fake.FakeRuntime)
+    monkeypatch.setitem(measure.runtimes.RUNTIMES._things, "onnxruntime", fake.FakeRuntime)
     out = tmp_path / "table.latcast"
     found = latcast.json(
         "lookup-table", "build", "--space", "nasbench201", "--networks", "30", "--runs", "2",
@@ -253,7 +253,7 @@ def test_a_lookup_table_of_cells_is_built(latcast, tmp_path, monkeypatch, fake):
 @pytest.mark.slow
 def test_a_lookup_table_is_built_with_a_real_runtime(latcast, tmp_path, monkeypatch):
     """With visits too short for good numbers."""
-    hasty = partial(Protocol, visit_s=0.01, warm_up_s=0.0, reference_s=0.0, min_samples=3, redo=0)
+    hasty = partial(Protocol, run_s=0.01, warm_up_s=0.0, reference_s=0.0, min_samples=3, redo=0)
     monkeypatch.setattr(measure, "Protocol", hasty)
     out = tmp_path / "table.latcast"
     found = latcast.json(

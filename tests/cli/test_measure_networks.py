@@ -21,7 +21,7 @@ def _lock_of_its_own(tmp_path, monkeypatch):
 
 @pytest.fixture
 def hasty(monkeypatch):
-    settings = {"visit_s": 0.02, "warm_up_s": 0.0, "reference_s": 0.0, "other_cpus": 1e9, "redo": 0}
+    settings = {"run_s": 0.02, "warm_up_s": 0.0, "reference_s": 0.0, "other_cpus": 1e9, "redo": 0}
     monkeypatch.setattr(measure, "Protocol", partial(Protocol, **settings))
 
 
@@ -63,7 +63,7 @@ def test_a_population_is_measured(latcast, tmp_path, hasty, fake, monkeypatch):
     members = [m for m in population(30, 1, ["mobilenet-v1"])
                if m.parameters["resolution"] not in harmful][:2]  # fmt: skip
     monkeypatch.setattr("latcast.families.population", lambda *_: members)
-    monkeypatch.setitem(measure.runtimes.RUNTIMES, "onnxruntime", fake.FakeRuntime)
+    monkeypatch.setitem(measure.runtimes.RUNTIMES._things, "onnxruntime", fake.FakeRuntime)
     out = tmp_path / "cpu.parquet"
     options = ("--population", "2", "--family", "mobilenet-v1", "--runs", "2")
     run = latcast("measure", *options, "--out", out)
@@ -101,7 +101,7 @@ def test_the_plan_is_the_population_then_the_files(latcast, tmp_path, monkeypatc
     arguments = ["measure", *map(str, options), "--out", str(tmp_path / "a.parquet")]
     assert CliRunner().invoke(app, arguments).exit_code == 130
     with CampaignFile.open(tmp_path / "a.campaign") as campaign:
-        names = [measure.name_of(network) for network in measure.networks_of(campaign)]
+        names = [source.name for source in campaign.networks()]
         assert campaign.plan()["seed"] == 4
     members = [m.text for m in population(3, 4, ["vgg", "squeezenet"])]
     same = [str(tmp_path / folder / "same.onnx") for folder in ("one", "two")]

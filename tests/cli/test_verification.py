@@ -135,7 +135,7 @@ def test_wrong_usage(run: Any, tmp_path: Path) -> None:
         ({"precision": "int8"}, "precision of onnxruntime"),
         ({"runtime": "onnx"}, "runtime"),
         ({"verify": 0}, "must be at least 1"),
-        ({"runs": 0}, "visits must be at least 1"),
+        ({"runs": 0}, "runs must be at least 1"),
         ({"restrict": {"r": [128]}}, "r must keep one of"),
         ({"budgets": (-1.0,)}, "positive and finite"),
         ({"name": "samsung-note11"}, "samsung-note10"),

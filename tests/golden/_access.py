@@ -23,8 +23,7 @@ from latcast.devices import Target
 from latcast.families import Member, family_names
 from latcast.graph import KERNEL_FACTS, fuse, kernel_facts, kernel_label, rules_of
 from latcast.graph.write.onnx import to_onnx
-from latcast.measure import CampaignFile, Plan, Protocol, network_results, results, run, start
-from latcast.measure._campaign_file import Visit
+from latcast.measure import CampaignFile, Plan, Protocol, Run, open_or_resume, results, run
 from latcast.models.accuracy import as_accuracy_model
 from latcast.search import METHODS
 from latcast.spaces import space_names
@@ -160,7 +159,7 @@ def graph_record(content: bytes, batch: int, runtime: str) -> dict[str, Any]:
 
 # --- campaigns --------------------------------------------------------------------------------
 
-PROTOCOL = Protocol(visits=3)
+PROTOCOL = Protocol(runs=3)
 START_S = 1_700_000_000.0
 
 
@@ -169,8 +168,8 @@ def architecture_campaign(path: Path, space: str, archs: Sequence[Any]) -> dict[
     batch = latcast.space(space).parse(list(archs))
     truth = batch.space.costs(batch)["macs"].to_numpy() / 1e8
     plan = Plan(Target("here", "onnxruntime", threads=1), batch, PROTOCOL, seed=3)
-    with start(path, plan) as campaign:
-        order = _visit_all(campaign, truth, {})
+    with open_or_resume(path, plan) as campaign:
+        order = _run_all(campaign, truth, {})
         found = results(campaign, {"licence": "CC0"})
         again = results(campaign, like_ms=2.0)
     return {
@@ -186,15 +185,15 @@ def graph_campaign(path: Path, members: Sequence[str]) -> dict[str, Any]:
     """Plan and results of a campaign of members of families; layers were profiled."""
     networks = tuple(map(Member.parse, members))
     graphs = [latcast.read_graph(n.to_onnx()) for n in networks]
-    plan = Plan(Target("here", "openvino", threads=1), None, PROTOCOL, seed=3, networks=networks)
+    plan = Plan(Target("here", "openvino", threads=1), networks, PROTOCOL, seed=3)
     profiles = {
         n: {str(i): x.macs / 1e8 + 1e-3 for i, x in enumerate(graph.layers)}
         for n, graph in enumerate(graphs)
     }
     truth = np.array([sum(p.values()) for p in profiles.values()])
-    with start(path, plan) as campaign:
-        order = _visit_all(campaign, truth, profiles)
-        found = network_results(campaign, {"licence": "CC0"})
+    with open_or_resume(path, plan) as campaign:
+        order = _run_all(campaign, truth, profiles)
+        found = results(campaign, {"licence": "CC0"})
     data = found.dataset
     return {
         "plan": plan.record(),
@@ -207,13 +206,13 @@ def graph_campaign(path: Path, members: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _visit_all(
+def _run_all(
     campaign: CampaignFile, truth: np.ndarray[Any, Any], profiles: Mapping[int, Any]
 ) -> list[list[int]]:
-    """Visit all items in the campaign's own order, on a machine whose speed wanders."""
+    """Run all networks in the campaign's own order, on a machine whose speed wanders."""
     n, order = len(truth), []
     campaign.extend(n)
-    for round_ in range(PROTOCOL.visits):
+    for round_ in range(PROTOCOL.runs):
         process = campaign.add_process({"runtime": {}, "machine": {}})
         for item in campaign.pending(round_, 0, n):
             step = len(order)
@@ -225,8 +224,8 @@ def _visit_all(
             }  # fmt: skip
             if profiles and round_ == 0:
                 details["profile_ms"] = profiles[item]
-            campaign.add_visit(
-                Visit(
+            campaign.add_run(
+                Run(
                     item, round_, 0, process, START_S + 0.3 * step, True,
                     truth[item] * slow * wiggle, reference, details,
                 )
@@ -253,8 +252,8 @@ def _found(found: Any) -> dict[str, Any]:
     }
 
 
-def order_of_visits(path: Path, space: str, archs: Sequence[Any]) -> list[list[int]]:
-    """In which order worker processes of a runtime without a computer visit architectures."""
+def order_of_runs(path: Path, space: str, archs: Sequence[Any]) -> list[list[int]]:
+    """In which order worker processes of a runtime without a computer run architectures."""
     folder = str(Path(__file__).parents[1] / "measure")
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join([folder, before])
@@ -262,14 +261,14 @@ def order_of_visits(path: Path, space: str, archs: Sequence[Any]) -> list[list[i
     try:
         runtime = importlib.import_module("fake_runtime").FakeRuntime
         quick = Protocol(
-            visits=3, warm_up_s=0.0, visit_s=0.02, min_samples=5, reference_s=0.0, other_cpus=1e9,
+            runs=3, warm_up_s=0.0, run_s=0.02, min_samples=5, reference_s=0.0, other_cpus=1e9,
             halves_disagree=1.0, reference_disagrees=1.0,
         )  # fmt: skip
         batch = latcast.space(space).parse(list(archs))
         target = Target("here", "onnxruntime", threads=1)
-        with start(path, Plan(target, batch, quick, 5, runtime)) as campaign:
+        with open_or_resume(path, Plan(target, batch, quick, 5, runtime)) as campaign:
             run(campaign)
-            return [[v.round, v.arch] for v in campaign.visits()]
+            return [[r.round, r.network] for r in campaign.runs()]
     finally:
         os.environ["PYTHONPATH"] = before
         sys.path.remove(folder)

@@ -423,7 +423,7 @@ def campaign_archs(kit: Kit) -> Any:
 @case("campaign-order", "campaigns", marks=("worker",))
 def campaign_order(kit: Kit) -> Any:
     archs = inputs()["tables"][SPACE]["archs"][:7]
-    return access.order_of_visits(kit.folder / "o.campaign", SPACE, archs)
+    return access.order_of_runs(kit.folder / "o.campaign", SPACE, archs)
 
 
 @case("campaign-graphs", "campaigns")

@@ -17,6 +17,10 @@ _ROWS = _ONE_DOOR + "a device that cannot be answered has a row that says why; t
 _SEVERAL = _ONE_DOOR + "a device with several models has a row for each"
 _ORDER = _ONE_DOOR + "notes are told device by device"
 
+_ONE_UNIT = "one unit of measuring: "
+_TEXTS = _ONE_UNIT + "every network of a campaign has a text of its own, which names its space"
+_RUN = _ONE_UNIT + "a run, not a visit; times are attributed, not booked"
+
 CHANGES: tuple[Change, ...] = (
     Change("*", "*output.*.notes", "added", _NOTES),
     Change("*", "*output.notes", "added", _NOTES),
@@ -71,4 +75,20 @@ CHANGES: tuple[Change, ...] = (
     Change("bench-search*", "*output.bench", "added", _BENCH),
     Change("bench-search*", "*output.machine", "added", _BENCH),
     Change("bench-search*", "*.study", "added", _BENCH),
+    Change("campaign-*", "plan.space", "dropped", _TEXTS),
+    Change("campaign-*", "plan.unit", "dropped", _TEXTS),
+    Change("campaign-*", "plan.protocol.visits", "renamed", _RUN, "runs"),
+    Change("campaign-*", "plan.protocol.visits_per_process", "renamed", _RUN, "runs_per_process"),
+    Change("campaign-*", "plan.protocol.visit_s", "renamed", _RUN, "run_s"),
+    Change("campaign-*", "provenance.visits", "renamed", _RUN, "runs"),
+    Change("campaign-*", "provenance.noise of a visit", "renamed", _RUN, "noise of a run"),
+    Change(
+        "campaign-graphs",
+        "provenance.share of profiles booked on layers",
+        "renamed",
+        _RUN,
+        "share of profiles attributed to layers",
+    ),
+    Change("campaign-*", "provenance.method", "value", _RUN),
+    Change("campaign-*", "provenance.protocol", "value", _RUN),
 )

@@ -8,7 +8,7 @@ from latcast.measure import Plan, Protocol
 
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 QUICK = {
-    "visits": 3, "warm_up_s": 0.0, "visit_s": 0.02, "min_samples": 5, "reference_s": 0.0,
+    "runs": 3, "warm_up_s": 0.0, "run_s": 0.02, "min_samples": 5, "reference_s": 0.0,
     # What else runs on the machine does not matter to a runtime without a computer.
     "other_cpus": 1e9, "halves_disagree": 1.0, "reference_disagrees": 1.0,
 }  # fmt: skip

@@ -27,6 +27,7 @@ class FakeRuntime(Runtime):
     package = "json"
     extra = "none"
     operators = frozenset(OPERATORS)
+    has_profiler = True
 
     def _load(self, graph, weights, inputs, *, profiling):
         have_accident(graph.in_shape[2])

@@ -7,45 +7,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latcast.measure import CampaignFile
-from latcast.measure._campaign_file import Visit
+from latcast.measure import BlockSource, CampaignFile, Run
 
-GENES = np.arange(12, dtype=np.uint8).reshape(3, 4)
-PLAN = {"target": "here/onnxruntime/b1", "seed": 3, "protocol": {"visits": 2}}
+NETWORKS = [BlockSource("nasbench201", row) for row in range(3)]
+PLAN = {"target": "here/onnxruntime/b1", "seed": 3, "protocol": {"runs": 2}}
 
 
 @pytest.fixture
 def campaign(tmp_path):
-    with CampaignFile.create(tmp_path / "a.campaign", PLAN, GENES) as file:
+    with CampaignFile.create(tmp_path / "a.campaign", PLAN, NETWORKS) as file:
         file.extend(3)
         file.add_process({"pid": 1})
         yield file
 
 
-def visit(arch, round_=0, attempt=0, *, accepted=True, samples=(1.0, 2.0)):
-    return Visit(
-        arch, round_, attempt, 1, 123.5, accepted, np.array(samples),
+def made(network, round_=0, attempt=0, *, accepted=True, samples=(1.0, 2.0)):
+    return Run(
+        network, round_, attempt, 1, 123.5, accepted, np.array(samples),
         (np.array([1.0]), np.array([3.0, 4.0])), {"doubts": [], "load_s": 0.5},
     )  # fmt: skip
 
 
 def test_what_is_written_is_read_back(campaign):
-    campaign.add_visit(visit(1, samples=(0.1, 1 / 3)))
+    campaign.add_run(made(1, samples=(0.1, 1 / 3)))
     with CampaignFile.open(campaign.path) as again:
         assert again.plan() == PLAN
-        assert np.array_equal(again.genes(), GENES)
+        assert again.networks() == NETWORKS
         assert again.extent() == 3
-        (read,) = again.visits()
+        (read,) = again.runs()
     assert read.samples_ms.tolist() == [0.1, 1 / 3]
     assert [r.tolist() for r in read.reference_ms] == [[1.0], [3.0, 4.0]]
-    assert (read.arch, read.round, read.accepted, read.time_s) == (1, 0, True, 123.5)
+    assert (read.network, read.round, read.accepted, read.time_s) == (1, 0, True, 123.5)
     assert read.details == {"doubts": [], "load_s": 0.5}
 
 
 def test_what_is_pending(campaign):
     assert campaign.pending(0, 0, 2) == [0, 1]
-    campaign.add_visit(visit(0))
-    campaign.add_visit(visit(1, accepted=False))
+    campaign.add_run(made(0))
+    campaign.add_run(made(1, accepted=False))
     assert campaign.pending(0, 0, 3) == [2]
     assert campaign.pending(0, 1, 3) == [1, 2]
     assert campaign.pending(1, 0, 3) == [0, 1, 2]
@@ -61,21 +60,21 @@ def test_one_death_is_no_failure(campaign):
 
 
 def test_no_row_twice(campaign):
-    campaign.add_visit(visit(0))
+    campaign.add_run(made(0))
     with pytest.raises(sqlite3.IntegrityError):
-        campaign.add_visit(visit(0))
-    assert len(campaign.visits()) == 1
+        campaign.add_run(made(0))
+    assert len(campaign.runs()) == 1
 
 
 def test_a_campaign_is_not_overwritten(campaign):
     with pytest.raises(FileExistsError, match="exists already"):
-        CampaignFile.create(campaign.path, PLAN, GENES)
+        CampaignFile.create(campaign.path, PLAN, NETWORKS)
     assert campaign.plan() == PLAN
 
 
 def test_a_newer_schema_is_refused_by_name(campaign):
-    campaign._db.execute("PRAGMA user_version = 2")
-    with pytest.raises(ValueError, match=r"schema version 2, this latcast reads up to 1"):
+    campaign._db.execute("PRAGMA user_version = 3")
+    with pytest.raises(ValueError, match=r"schema version 3, this latcast reads up to 2"):
         CampaignFile.open(campaign.path)
 
 
@@ -99,10 +98,10 @@ def test_hostile_files_give_a_clear_error(tmp_path_factory, content):
 
 def test_a_truncated_campaign_gives_a_clear_error(tmp_path):
     path = tmp_path / "a"
-    with CampaignFile.create(path, PLAN, GENES) as file:
+    with CampaignFile.create(path, PLAN, NETWORKS) as file:
         for n in range(3):
-            file.add_visit(visit(n, samples=np.ones(3000)))
+            file.add_run(made(n, samples=np.ones(3000)))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"campaign file"), CampaignFile.open(path) as file:
-        file.visits()
+        file.runs()

@@ -1,4 +1,4 @@
-"""Campaigns of networks of any kind: members of families and ONNX files."""
+"""Campaigns of networks of any kind: variants of families, ONNX files, and all together."""
 
 from __future__ import annotations
 
@@ -10,18 +10,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import latcast
 from latcast import measure
 from latcast.data import read
 from latcast.devices import Target
 from latcast.families import Member
 from latcast.graph import Graph, Layer
 from latcast.graph.read.onnx import read_onnx
-from latcast.measure import CampaignFile, OnnxFile, Plan, Protocol, name_of, network_results
-from latcast.measure._network_results import BOOKED_SHARE, layer_times, networks_of
-from latcast.measure._onnx_networks import content, from_text, is_member, to_text
+from latcast.measure import (
+    ArchSource,
+    BlockSource,
+    CampaignFile,
+    OnnxFile,
+    Plan,
+    Protocol,
+    VariantSource,
+    results,
+)
+from latcast.measure._results import ATTRIBUTED_SHARE, layer_times
+from latcast.measure._sources import as_sources, parse_source
 
 QUICK = Protocol(
-    visits=2, warm_up_s=0.0, visit_s=0.02, min_samples=5, reference_s=0.0,
+    runs=2, warm_up_s=0.0, run_s=0.02, min_samples=5, reference_s=0.0,
     other_cpus=1e9, halves_disagree=1.0, reference_disagrees=1.0,
 )  # fmt: skip
 
@@ -36,7 +46,7 @@ def member(resolution, width=25):
 def make_graph_plan(fake):
     def make(networks):
         target = Target("here", "onnxruntime", threads=1)
-        return Plan(target, None, QUICK, runtime=fake.FakeRuntime, networks=tuple(networks))
+        return Plan(target, networks, QUICK, runtime=fake.FakeRuntime)
 
     return make
 
@@ -44,32 +54,30 @@ def make_graph_plan(fake):
 def test_members_and_files_become_a_dataset(tmp_path, make_graph_plan, fake, monkeypatch):
     path = tmp_path / "mine.onnx"
     path.write_bytes(member(112).to_onnx())
-    networks = [member(96), member(96, 50), OnnxFile.of(path)]
-    with measure.start(tmp_path / "a", make_graph_plan(networks)) as campaign:
+    networks = as_sources([member(96), member(96, 50), OnnxFile.of(path)])
+    with measure.open_or_resume(tmp_path / "a", make_graph_plan(networks)) as campaign:
         measure.run(campaign)
-        assert networks_of(campaign) == networks
-        profiled = [(v.arch, v.round) for v in campaign.visits() if "profile_ms" in v.details]
+        assert campaign.networks() == list(networks)
+        profiled = [(v.network, v.round) for v in campaign.runs() if "profile_ms" in v.details]
         # Once; and who knows what the nodes of files are called after?
         assert sorted(profiled) == [(0, 0), (1, 0)]
-        found = network_results(campaign, {"licence": "CC0"})
+        found = results(campaign, {"licence": "CC0"})
         with monkeypatch.context() as patch:
             patch.setattr(Member, "to_onnx", lambda *_: b"built by another rule")
             with pytest.raises(ValueError, match=r"must be what was measured.* makes 21 of it now"):
-                network_results(campaign)
-        with pytest.raises(ValueError, match="must be a campaign of a space's architectures"):
-            measure.results(campaign)
+                results(campaign)
     data = found.dataset
-    rows = [data.names.index(name_of(network)) for network in networks]
+    rows = [data.names.index(network.name) for network in networks]
     data = data[np.array(rows)]
     assert data.families == ("mobilenet-v1", "mobilenet-v1", "")
     assert data.names[2] == "mine"
     truth = [fake.graph_ms(graph) for graph in data.graphs]
     assert data.latency_ms == pytest.approx([sum(ms) for ms in truth], rel=0.02)
     for graph, network in zip(data.graphs, networks, strict=True):
-        assert graph.layers == read_onnx(content(network, 1, 0), batch=1).layers
+        assert graph.layers == read_onnx(network.model(1, 0), batch=1).layers
     assert np.array_equal(data.layers[1], truth[1])
     assert np.isnan(data.layers[2]).all()
-    assert data.provenance[BOOKED_SHARE] == "100.00%"
+    assert data.provenance[ATTRIBUTED_SHARE] == "100.00%"
     assert data.provenance["licence"] == "CC0"
     data.save(tmp_path / "a.parquet")
     assert read(tmp_path / "a.parquet").graphs == data.graphs
@@ -79,10 +87,10 @@ def test_a_network_that_fails_costs_itself_only(tmp_path, make_graph_plan, fake)
     path = tmp_path / "changes.onnx"
     path.write_bytes(member(96).to_onnx())
     networks = [member(fake.RAISES), member(96), OnnxFile.of(path), member(fake.CRASHES)]
-    with measure.start(tmp_path / "a", make_graph_plan(networks)) as campaign:
+    with measure.open_or_resume(tmp_path / "a", make_graph_plan(networks)) as campaign:
         path.write_bytes(member(112).to_onnx())
         measure.run(campaign)
-        found = network_results(campaign)
+        found = results(campaign)
     assert found.failures[0] == "RuntimeError: no kernel for this"
     assert "must stay as it was when the campaign began" in found.failures[2]
     assert "SIGSEGV" in found.failures[3]
@@ -91,12 +99,12 @@ def test_a_network_that_fails_costs_itself_only(tmp_path, make_graph_plan, fake)
 
 def test_a_profile_that_fails_is_no_reason_to_lose_the_visit(tmp_path, make_graph_plan, fake):
     plan = replace(make_graph_plan([member(96)]), runtime=fake.NoProfiler)
-    with measure.start(tmp_path / "a", plan) as campaign:
+    with measure.open_or_resume(tmp_path / "a", plan) as campaign:
         measure.run(campaign)
-        assert campaign.visits()[0].details["profile_failed"] == "OSError: disk full"
-        data = network_results(campaign).dataset
+        assert campaign.runs()[0].details["profile_failed"] == "OSError: disk full"
+        data = results(campaign).dataset
     assert data.layers is None
-    assert data.provenance[BOOKED_SHARE] == "no profiles"
+    assert data.provenance[ATTRIBUTED_SHARE] == "no profiles"
 
 
 RUN = """
@@ -111,7 +119,7 @@ with measure.CampaignFile.open(Path(sys.argv[1])) as campaign:
 def test_a_killed_campaign_goes_on(tmp_path, make_graph_plan, start, wait_until, monkeypatch):
     monkeypatch.setenv("FAKE_PAUSE", "0.05")
     path = tmp_path / "a"
-    measure.start(path, make_graph_plan([member(96, w) for w in (25, 35, 50, 75)])).close()
+    measure.open_or_resume(path, make_graph_plan([member(96, w) for w in (25, 35, 50, 75)])).close()
     parent = start("-c", RUN, path, stderr=subprocess.DEVNULL)
 
     def has_visits():
@@ -123,51 +131,49 @@ def test_a_killed_campaign_goes_on(tmp_path, make_graph_plan, start, wait_until,
     parent.wait()
     monkeypatch.setenv("FAKE_PAUSE", "0")
     with CampaignFile.open(path) as campaign:
-        before = campaign.visits()
+        before = campaign.runs()
         assert 2 <= len(before) < 8
         measure.run(campaign)
-        visits = campaign.visits()
-        assert [(v.arch, v.time_s) for v in visits[: len(before)]] == [
-            (v.arch, v.time_s) for v in before
+        visits = campaign.runs()
+        assert [(v.network, v.time_s) for v in visits[: len(before)]] == [
+            (v.network, v.time_s) for v in before
         ]
-        assert sorted((v.arch, v.round) for v in visits) == [
+        assert sorted((v.network, v.round) for v in visits) == [
             (a, r) for a in range(4) for r in (0, 1)
         ]
-        assert len(network_results(campaign).dataset) == 4
+        assert len(results(campaign).dataset) == 4
 
 
-def test_a_plan_is_of_architectures_or_of_networks(make_graph_plan, make_plan):
-    plan = make_graph_plan([member(96)])
-    with pytest.raises(ValueError, match="got 0 and 0"):
-        replace(plan, networks=())
-    with pytest.raises(ValueError, match="got 1 and 1"):
-        replace(plan, archs=make_plan([224]).archs)
-
-
-def test_architectures_are_no_networks_of_any_kind(tmp_path, make_plan):
-    with (
-        measure.start(tmp_path / "a", make_plan([224])) as campaign,
-        pytest.raises(ValueError, match=r"it is of ofa-mobilenet-v3-w1\.0: use results"),
-    ):
-        network_results(campaign)
+def test_a_campaign_may_mix_networks_of_all_kinds(tmp_path, make_graph_plan, make_plan):
+    (arch,) = make_plan([224]).sources
+    block = BlockSource(arch.space, 7)
+    with measure.open_or_resume(tmp_path / "a", make_graph_plan([arch, member(96), block])) as file:
+        measure.run(file)
+        data = results(file).dataset
+    assert set(data.names) == {arch.name, member(96).text, f"block 7 of {arch.space}"}
+    rows = [data.names.index(name) for name in (arch.name, block.name)]
+    space = latcast.space(arch.space)
+    macs = [space.costs(make_plan([224]).networks)["macs"][0], space.block_table.facts["macs"][7]]
+    assert data.latency_ms[rows] == pytest.approx(np.array(macs) / 1e8, rel=0.02)
 
 
 def test_networks_survive_the_campaign_file(tmp_path):
     path = tmp_path / 'quoted "name".onnx'
     path.write_bytes(b"anything")
-    for network in (member(96), OnnxFile.of(path), OnnxFile.of(path, "called so")):
-        assert from_text(to_text(network)) == network
-    assert is_member(to_text(member(96)))
-    assert not is_member(to_text(OnnxFile.of(path)))
+    for network in (
+        VariantSource(member(96)), OnnxFile.of(path), OnnxFile.of(path, "called so"),
+        ArchSource("nasbench201", (0, 1, 2, 3, 4, 0)), BlockSource("nasbench201", 3),
+    ):  # fmt: skip
+        assert parse_source(network.text) == network
     path.unlink()
     with pytest.raises(FileNotFoundError, match="no such file"):
         OnnxFile.of(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"path": "a"}', '{"member": 3}', "nul"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"path": "a"}', '{"variant": 3}', "nul"])
 def test_texts_of_another_form_are_refused(text):
-    with pytest.raises(ValueError, match="must be a member or a file, as JSON"):
-        from_text(text)
+    with pytest.raises(ValueError, match="a variant or a file, as JSON"):
+        parse_source(text)
 
 
 def test_profiles_are_laid_on_layers_by_number():

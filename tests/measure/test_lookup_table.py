@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,17 @@ import pytest
 import latcast
 from latcast import measure
 from latcast.devices import Target
-from latcast.measure import Plan, Protocol, compare, distinct_rows, isolated_table
+from latcast.measure import (
+    Plan,
+    blocks_of,
+    compare,
+    distinct_rows,
+    isolated_table,
+    profiled_table,
+    profiling_plan,
+)
 from latcast.measure._lookup_table import block_times, calibrate
+from latcast.measure.runtimes import runtime
 
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 FACTS = SPACE.block_table.facts
@@ -36,10 +46,10 @@ def test_an_unknown_resolution_is_refused():
 
 @pytest.mark.slow
 def test_blocks_are_timed_by_themselves(tmp_path, make_plan, fake):
-    plan = make_plan([224], visits=2)
+    plan = make_plan([224], runs=2)
     rows = tuple(distinct_rows(SPACE, [224])[:40])
-    blocks = Plan(plan.target, plan.archs[:0], plan.protocol, 0, fake.FakeRuntime, rows)
-    with measure.start(tmp_path / "a", blocks) as campaign:
+    blocks = Plan(plan.target, blocks_of(SPACE, rows), plan.protocol, 0, fake.FakeRuntime)
+    with measure.open_or_resume(tmp_path / "a", blocks) as campaign:
         measure.run(campaign)
         table = isolated_table(campaign)
     assert np.flatnonzero(np.isfinite(table)).tolist() == list(rows)
@@ -69,7 +79,7 @@ def test_too_few_networks_to_compare():
         compare("isolated", np.ones(3), np.ones(3), np.array([True, True, False]))
 
 
-def test_layers_of_a_profile_are_booked_on_their_blocks():
+def test_layers_of_a_profile_are_attributed_to_their_blocks():
     arch = SPACE.sample(1, seed=4)
     ids = [i for i in SPACE.block_ids(arch)[0].tolist() if i < len(SPACE.block_table)]
     blocks = [SPACE.block_table.blocks[i] for i in ids]
@@ -77,7 +87,7 @@ def test_layers_of_a_profile_are_booked_on_their_blocks():
     assert block_times(blocks, profile) == pytest.approx(FACTS["macs"][ids])
 
 
-def test_layers_of_a_profile_are_booked_on_their_blocks_in_a_cell_too():
+def test_layers_of_a_profile_are_attributed_to_their_blocks_in_a_cell_too():
     cells = latcast.space("nasbench201")
     arch = cells.sample(1, seed=4)
     ids = cells.block_ids(arch)[0].tolist()
@@ -93,10 +103,10 @@ def test_layers_of_a_profile_are_booked_on_their_blocks_in_a_cell_too():
 @pytest.mark.worker
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "mnn"])
 def test_profiles_of_real_networks_add_up_to_one_pass(name):
-    runtimes = pytest.importorskip("latcast.measure.runtimes").RUNTIMES
-    pytest.importorskip(runtimes[name].package)
+    kind = runtime(name)
+    pytest.importorskip(kind.package)
     network = SPACE.network(SPACE.sample(1, seed=1, restrict={"r": [128]}))
-    loaded = runtimes[name]().load(network, profiling=True)
+    loaded = kind().load(network, profiling=True)
     start = time.perf_counter()
     profile = loaded.profile(10)
     all_passes_ms = (time.perf_counter() - start) * 1e3
@@ -109,26 +119,45 @@ def test_profiles_of_real_networks_add_up_to_one_pass(name):
     assert max(np.diff([-1, *timed, len(network.layers)])) <= 6
 
 
-def test_a_profile_of_the_space(tmp_path):
+@pytest.fixture
+def profiled(tmp_path):
+    def table(archs):
+        plan = profiling_plan(Target("here", "onnxruntime", threads=1), archs)
+        with measure.open_or_resume(tmp_path / "a", plan) as campaign:
+            measure.run(campaign)
+            assert campaign.counts()[1] == len(archs)
+            return profiled_table(campaign)
+
+    return table
+
+
+def test_a_profile_of_the_space(profiled):
     archs = SPACE.sample(2, seed=0, restrict={"r": [128]})
-    kind = measure.class_name(measure.runtimes.RUNTIMES["onnxruntime"])
-    table = measure.profiled_table(Target("here", "onnxruntime", threads=1), archs, kind)
+    table = profiled(archs)
     known = np.isfinite(table)
     ids = np.unique(SPACE.block_ids(archs))
     assert np.flatnonzero(known).tolist() == [i for i in ids if i < len(SPACE.block_table)]
     assert (table[known] >= 0).all()
-    assert Protocol().visits >= 3
 
 
 @pytest.mark.slow
-def test_a_profile_of_cells():
+def test_a_profile_of_cells(profiled):
     cells = latcast.space("nasbench201")
     archs = cells.sample(2, seed=0)
-    kind = measure.class_name(measure.runtimes.RUNTIMES["onnxruntime"])
-    table = measure.profiled_table(Target("here", "onnxruntime", threads=1), archs, kind)
     keys = cells.block_table.keys
-    found = {key: ms for key, ms in zip(keys, table, strict=True) if np.isfinite(ms)}
+    found = {key: ms for key, ms in zip(keys, profiled(archs), strict=True) if np.isfinite(ms)}
     assert set(found) == {keys[i] for i in np.unique(cells.block_ids(archs))}
     for stage in (1, 2, 3):
         assert found[f"stage {stage}/skip_connect"] == 0
         assert found[f"stage {stage}/nor_conv_3x3"] > 0
+
+
+def test_networks_that_were_not_profiled_make_no_table(tmp_path, make_plan, fake):
+    plan = replace(make_plan([224, fake.RAISES], runs=1), profile_passes=3)
+    with measure.open_or_resume(tmp_path / "a", plan) as campaign:
+        measure.run(campaign)
+        assert set(campaign.runs()[0].details["profile_ms"]) > {"0", "1"}
+        with pytest.raises(ValueError, match="RuntimeError: no kernel for this"):
+            profiled_table(campaign)
+        with pytest.raises(ValueError, match="blocks of one space"):
+            isolated_table(campaign)

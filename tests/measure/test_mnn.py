@@ -39,7 +39,7 @@ def test_loading_prints_nothing_and_leaves_no_file(capfd, monkeypatch, tmp_path)
 @needs_mnn
 def test_what_cannot_be_converted_says_why_and_leaves_no_file(capfd, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_MEMORY_DISK", tmp_path)
-    monkeypatch.setattr(module, "to_onnx", lambda *_, **__: b"not a model")
+    monkeypatch.setattr("latcast.measure.runtimes._base.to_onnx", lambda *_: b"not a model")
     made = MNNRuntime()
     with pytest.raises(UnsupportedNetworkError, match=r"could not convert the network: +\w"):
         made.load(small())

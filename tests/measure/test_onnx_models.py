@@ -10,9 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from latcast.families import Member
-from latcast.measure.runtimes import RUNTIMES, Runtime, UnsupportedNetworkError
-from latcast.measure.runtimes._booking import LayerNumbers
-from latcast.measure.runtimes._onnx_model import parse, random_inputs
+from latcast.measure.runtimes import Runtime, UnsupportedNetworkError, runtime
+from latcast.measure.runtimes._onnx_models import LayerNumbers, parse, random_inputs
 
 pytestmark = pytest.mark.worker
 
@@ -22,9 +21,10 @@ TABLE = np.random.default_rng(2).standard_normal((5, 4), dtype=np.float32)
 
 @pytest.fixture(params=["onnxruntime", "openvino", "mnn"])
 def kind(request):
-    if importlib.util.find_spec(RUNTIMES[request.param].package) is None:
+    kind = runtime(request.param)
+    if importlib.util.find_spec(kind.package) is None:
         pytest.skip(f"{request.param} is not installed")
-    return RUNTIMES[request.param]
+    return kind
 
 
 def value(name, shape, kind=TensorProto.FLOAT):
@@ -52,7 +52,7 @@ def expected(batch):
 
 @pytest.mark.parametrize("side", [3, "n", None])
 def test_every_input_is_fed_and_an_open_batch_is_the_targets(kind, side):
-    loaded = kind(batch=3).load_onnx(two_inputs(side).SerializeToString())
+    loaded = kind(batch=3).load(two_inputs(side).SerializeToString())
     loaded.run()
     np.testing.assert_allclose(loaded.output(), expected(3), rtol=1e-4, atol=1e-5)
     assert loaded.time(2) > 0
@@ -64,7 +64,7 @@ def test_data_beside_the_file_is_found(kind, tmp_path):
         two_inputs(1), path, save_as_external_data=True, location="model.data", size_threshold=0
     )
     assert (tmp_path / "model.data").stat().st_size >= WEIGHT.nbytes
-    loaded = kind().load_onnx(path)
+    loaded = kind().load(path)
     loaded.run()
     np.testing.assert_allclose(loaded.output(), expected(1), rtol=1e-4, atol=1e-5)
 
@@ -75,26 +75,26 @@ def test_a_member_is_profiled_by_the_numbers_of_its_nodes(kind):
         "resolution=96,classes=10)"
     )
     model = member.to_onnx()
-    profile = kind().load_onnx(model, profiling=True).profile(5)
+    profile = kind().load(model, profiling=True).profile(5)
     nodes = onnx.load_model_from_string(model).graph.node
     assert set(profile) <= set(range(len(nodes)))
     heavy = [n for n, node in enumerate(nodes) if node.name.startswith(("linear_", "conv_"))]
     # A product is fused with the addition of a bias after it, whose name some keep. OpenVINO's
     # times come in whole microseconds, of which the classifier takes less.
     assert all({n, n + 1} & set(profile) for n in heavy[:-1])
-    assert kind().load_onnx(model).profile(5) is None
+    assert kind().load(model).profile(5) is None
 
 
 def test_a_model_without_numbers_has_no_profile(kind):
     model = two_inputs(1).SerializeToString()
-    assert kind().load_onnx(model, profiling=True).profile(5) is None
+    assert kind().load(model, profiling=True).profile(5) is None
 
 
 def test_an_operator_that_nobody_knows_is_an_error(kind):
     model = two_inputs(1)
     model.graph.node[3].op_type = "Nonsense"
     with pytest.raises(Exception, match="Nonsense"):
-        kind().load_onnx(model.SerializeToString())
+        kind().load(model.SerializeToString())
 
 
 class Bare(Runtime):
@@ -110,7 +110,7 @@ class Bare(Runtime):
 
 def test_a_runtime_without_onnx_says_which_have_it():
     with pytest.raises(UnsupportedNetworkError, match=r"bare does not .* onnxruntime, openvino or"):
-        Bare().load_onnx(two_inputs(1).SerializeToString())
+        Bare().load(two_inputs(1).SerializeToString())
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08\x08", b"# a text file\n" * 9])

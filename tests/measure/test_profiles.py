@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from latcast.measure.runtimes._booking import LayerNumbers, book, median_by_layer
+from latcast.measure.runtimes._onnx_models import LayerNumbers, attribute, median_by_layer
 from latcast.measure.runtimes.onnx_runtime import read_profile
 
 NUMBERS = LayerNumbers({"conv_0": 0, "t0": 0, "linear_1": 1, "output": 1})
@@ -38,12 +38,12 @@ def test_a_pass_that_was_held_up_does_not_count():
     assert read_profile(text, 3, NUMBERS) == {0: 0.102, 1: 0.051}
 
 
-def test_changes_of_layout_are_booked_on_the_layer_after_them():
+def test_changes_of_layout_are_attributed_on_the_layer_after_them():
     one = {"conv_0": 100, "ReorderOutput": 20, "output": 50}
     assert read_profile(trace(one, one), 1, NUMBERS) == {0: 0.1, 1: 0.07}
 
 
-def test_times_are_booked_on_layers_by_name():
+def test_times_are_attributed_on_layers_by_name():
     words = ("conv_0", "h_swish_1", "depthwise_conv_2", "conv_4", "h_sigmoid_5", "flatten_7")
     numbers = LayerNumbers({name: int(name.rpartition("_")[2]) for name in words} | {"output": 7})
     times = [
@@ -60,8 +60,8 @@ def test_times_are_booked_on_layers_by_name():
         ("output/sink_port_0", 5.0),
         ("new at the end", 0.5),
     ]
-    booked = book(((numbers[name], ms) for name, ms in times), numbers.last)
-    assert booked == {0: 11.0, 2: 20.0, 5: 35.0, 7: 49.5}
+    attributed = attribute(((numbers[name], ms) for name, ms in times), numbers.last)
+    assert attributed == {0: 11.0, 2: 20.0, 5: 35.0, 7: 49.5}
 
 
 @pytest.mark.parametrize(

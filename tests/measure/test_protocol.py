@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latcast.measure import Protocol
-from latcast.measure._protocol import make_visit, median_half_width, timer_cost
+from latcast.measure._protocol import median_half_width, time_network, timer_cost
 from latcast.measure.runtimes import LoadedNetwork
 
 
@@ -35,11 +35,11 @@ def steady(seconds):
     return Scripted(lambda _: seconds)
 
 
-PROTOCOL = Protocol(warm_up_s=0.05, visit_s=0.2, min_samples=5, half_width=0.0)
+PROTOCOL = Protocol(warm_up_s=0.05, run_s=0.2, min_samples=5, half_width=0.0)
 
 
 def test_a_steady_network_gives_its_time():
-    timing = make_visit(steady(0.01), steady(0.004), PROTOCOL, 1e-7)
+    timing = time_network(steady(0.01), steady(0.004), PROTOCOL, 1e-7)
     assert timing.median_ms == pytest.approx(10)
     assert timing.samples_ms == pytest.approx([10] * 20)  # visit_s / 0.01
     assert [np.median(r) for r in timing.reference_ms] == pytest.approx([4, 4])
@@ -48,13 +48,13 @@ def test_a_steady_network_gives_its_time():
 
 def test_warm_up_lasts_and_its_passes_do_not_count():
     slow_start = Scripted(lambda n: 0.03 if n < 2 else 0.01)
-    timing = make_visit(slow_start, steady(0.004), PROTOCOL, 1e-7)
+    timing = time_network(slow_start, steady(0.004), PROTOCOL, 1e-7)
     assert max(timing.samples_ms) == pytest.approx(10)
 
 
 def test_short_networks_are_timed_in_blocks():
     network = steady(20e-6)
-    timing = make_visit(network, steady(0.004), PROTOCOL, 100e-9)
+    timing = time_network(network, steady(0.004), PROTOCOL, 100e-9)
     # 100 ns of clock in 1e-4 of a sample: a sample lasts 1 ms, which is 50 passes.
     assert timing.repeats == 50
     assert network.blocks[-1] == 50
@@ -63,32 +63,32 @@ def test_short_networks_are_timed_in_blocks():
 
 def test_all_inference_is_counted():
     network, reference = steady(0.01), steady(0.004)
-    timing = make_visit(network, reference, PROTOCOL, 1e-7)
+    timing = time_network(network, reference, PROTOCOL, 1e-7)
     expected = network.passes * 0.01 + reference.passes * 0.004
     assert timing.inference_s == pytest.approx(expected, rel=0.01)
 
 
 def test_a_visit_ends_when_the_median_is_known():
-    protocol = Protocol(visit_s=10, half_width=0.01, min_samples=6)
-    timing = make_visit(steady(0.01), steady(0.004), protocol, 1e-7)
+    protocol = Protocol(run_s=10, half_width=0.01, min_samples=6)
+    timing = time_network(steady(0.01), steady(0.004), protocol, 1e-7)
     assert len(timing.samples_ms) < 20
 
 
 def test_a_slow_network_gets_its_least_samples():
-    timing = make_visit(steady(3.0), steady(0.004), PROTOCOL, 1e-7)
+    timing = time_network(steady(3.0), steady(0.004), PROTOCOL, 1e-7)
     assert len(timing.samples_ms) == PROTOCOL.min_samples
 
 
 def test_halves_that_disagree_raise_a_doubt():
     network = Scripted(lambda n: 0.01 if n < 15 else 0.0115)
-    doubts = make_visit(network, steady(0.004), PROTOCOL, 1e-7).doubts
+    doubts = time_network(network, steady(0.004), PROTOCOL, 1e-7).doubts
     assert len(doubts) == 1
-    assert doubts[0].startswith("the visit's halves disagree by")
+    assert doubts[0].startswith("the run's halves disagree by")
 
 
 def test_a_reference_that_disagrees_raises_a_doubt():
     reference = Scripted(lambda n: 0.004 if n < 6 else 0.005)
-    doubts = make_visit(steady(0.01), reference, PROTOCOL, 1e-7).doubts
+    doubts = time_network(steady(0.01), reference, PROTOCOL, 1e-7).doubts
     assert doubts == ("the reference network disagree by 25.0%",)
 
 
@@ -118,7 +118,7 @@ def test_the_clock_takes_less_than_a_pass():
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("visits", 0), ("min_samples", 0), ("visit_s", -1), ("redo", -1),
+    ("setting", "value"), [("runs", 0), ("min_samples", 0), ("run_s", -1), ("redo", -1),
                            ("half_width", float("nan"))]
 )  # fmt: skip
 def test_impossible_settings_are_refused(setting, value):

@@ -5,8 +5,8 @@ import pytest
 
 import latcast
 from latcast.data import LatencyDataset
-from latcast.measure import CampaignFile, results
-from latcast.measure._campaign_file import Visit
+from latcast.measure import CampaignFile, Run, results
+from latcast.measure._sources import as_sources
 
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 ARCHS = SPACE.sample(30, seed=0)
@@ -17,11 +17,11 @@ def write(path, state, *, rounds=4, seed=0, others=0.0, skip=()):
     """A campaign whose machine is ``state(progress)`` times slow, progress from 0 to 1."""
     rng = np.random.default_rng(seed)
     plan = {
-        "target": "here/onnxruntime/b1/t1", "space": SPACE.name, "seed": 0, "unit": "network",
-        "protocol": {"visits": rounds},
+        "target": "here/onnxruntime/b1/t1", "seed": 0,
+        "protocol": {"runs": rounds},
     }  # fmt: skip
     facts = {"runtime": {"version": "1"}, "machine": {}}
-    with CampaignFile.create(path, plan, ARCHS.genes) as campaign:
+    with CampaignFile.create(path, plan, as_sources(ARCHS)) as campaign:
         campaign.extend(30)
         n = 0
         for round_ in range(rounds):
@@ -38,8 +38,8 @@ def write(path, state, *, rounds=4, seed=0, others=0.0, skip=()):
                     "inference_s": 0.3, "load_s": 0.05, "repeats": 1,
                     "machine": {"other_cpus": others, "steal": others / 10},
                 }  # fmt: skip
-                campaign.add_visit(
-                    Visit(int(arch), round_, 0, process, 0.5 * n, True, samples, reference, details)
+                campaign.add_run(
+                    Run(int(arch), round_, 0, process, 0.5 * n, True, samples, reference, details)
                 )
     return CampaignFile.open(path)
 
@@ -106,7 +106,7 @@ def test_unfinished_architectures_are_left_out(tmp_path):
 def test_nothing_to_show_yet(tmp_path):
     with (
         write(tmp_path / "a", lambda _: 1.0, rounds=1) as campaign,
-        pytest.raises(ValueError, match=r"at least 2 visits .* it has 30 .* --resume"),
+        pytest.raises(ValueError, match=r"at least 2 runs .* it has 30 .* --resume"),
     ):
         results(campaign)
 
@@ -127,8 +127,8 @@ def test_the_dataset_is_read_back_as_it_was(tmp_path):
 
 def test_samples_keep_five_digits(tmp_path):
     with write(tmp_path / "a", lambda _: 1.0) as campaign:
-        raw = campaign.visits()
+        raw = campaign.runs()
         data = results(campaign).dataset
     arch = next(i for i in range(30) if (ARCHS.genes[i] == data.archs.genes[0]).all())
-    whole = np.concatenate([v.samples_ms for v in raw if v.arch == arch])
+    whole = np.concatenate([v.samples_ms for v in raw if v.network == arch])
     assert data.samples[0] == pytest.approx(whole, rel=1e-4)

@@ -17,9 +17,13 @@ from latcast.devices import Target
 from latcast.graph import Graph, GraphBuilder, folded
 from latcast.graph.write.onnx import to_onnx
 from latcast.measure import Protocol, class_name
-from latcast.measure._campaign import worker_setup
-from latcast.measure._process import WorkerProcess
-from latcast.measure.runtimes import RUNTIMES, Runtime, UnsupportedNetworkError, runtime
+from latcast.measure._worker import WorkerProcess, worker_setup
+from latcast.measure.runtimes import (
+    RUNTIMES,
+    Runtime,
+    UnsupportedNetworkError,
+    runtime,
+)
 from latcast.measure.runtimes.pytorch import PyTorchCompile
 
 # PyTorch's compiler uses parts of PyTorch that PyTorch deprecates.
@@ -38,13 +42,15 @@ class TracedOnly(PyTorchCompile):
     backend = "aot_eager"
 
 
+OWN = {name: runtime(name) for name in RUNTIMES.names()}
+
 CPU = [
     pytest.param(TracedOnly if r is PyTorchCompile else r, precision, id=f"{name}-{precision}")
-    for name, r in RUNTIMES.items()
+    for name, r in OWN.items()
     if r.kind == "cpu"
     for precision in r.precisions
 ]
-GPU = [name for name, r in RUNTIMES.items() if r.kind == "gpu"]
+GPU = [name for name, r in OWN.items() if r.kind == "gpu"]
 
 
 def make(kind: type[Runtime], **options) -> Runtime:
@@ -138,7 +144,7 @@ def test_a_whole_subnet_gives_the_same_outputs(kind, precision, name):
     network = space.network(space.sample(1, seed=3, restrict=NETWORKS[name]))
     loaded = make(kind, precision=precision).load(network)
     loaded.run()
-    reference = make(RUNTIMES["onnxruntime"]).load(network)
+    reference = make(OWN["onnxruntime"]).load(network)
     reference.run()
     error = np.abs(loaded.output() - reference.output())
     if precision == "fp32":
@@ -191,7 +197,7 @@ def test_profiles_name_layers_of_the_network(kind, precision):
     assert all(ms >= 0 for ms in profile.values())
 
 
-@pytest.mark.parametrize("kind", [r for r in RUNTIMES.values() if r.kind == "cpu"])
+@pytest.mark.parametrize("kind", [r for r in OWN.values() if r.kind == "cpu"])
 def test_impossible_settings_are_refused(kind):
     with pytest.raises(ValueError, match="the precision of"):
         make(kind, precision="int3")
@@ -210,7 +216,7 @@ def test_gpu_runtimes_say_what_is_missing(name):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(ValueError, match=r"needs (a CUDA GPU|an onnxruntime with)"):
-        make(RUNTIMES[name], threads=0)
+        make(OWN[name], threads=0)
 
 
 def test_an_unknown_runtime_suggests_the_nearest():
@@ -221,7 +227,7 @@ def test_an_unknown_runtime_suggests_the_nearest():
 def test_a_missing_package_says_what_to_type(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'latcast\[onnxruntime\]'"):
-        RUNTIMES["onnxruntime"]()
+        OWN["onnxruntime"]()
 
 
 @pytest.mark.skipif(
@@ -230,7 +236,7 @@ def test_a_missing_package_says_what_to_type(monkeypatch):
 )
 def test_threads_of_onnx_runtime_are_on_a_cpu_each():
     target = Target("here", "onnxruntime", threads=2)
-    setup = worker_setup(target, SPACE.name, asdict(Protocol()), class_name(runtime("onnxruntime")))
+    setup = worker_setup(target, asdict(Protocol()), class_name(runtime("onnxruntime")))
     with WorkerProcess(setup, threads=2) as worker:
         assert worker.facts["runtime"]["threads"] == "each on a CPU of its own"
         tasks = Path(f"/proc/{worker.pid}/task").iterdir()

@@ -24,7 +24,7 @@ from latcast.search.verification import (
     search_and_verify,
     verify,
 )
-from latcast.search.verification._known import find
+from latcast.search.verification._scope import find
 from latcast.spaces import Archs, space
 
 Floats = npt.NDArray[np.float64]

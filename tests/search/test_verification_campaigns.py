@@ -11,15 +11,15 @@ import pytest
 
 from latcast.devices import host_name
 from latcast.measure import CampaignFile, CampaignRunningError, Progress, Protocol
-from latcast.measure._lock import machine_lock
+from latcast.measure._machine import machine_lock
 from latcast.models import LookupTable
 from latcast.search.verification import Campaigns, VerifiedResult, search_and_verify
-from latcast.search.verification._known import find
+from latcast.search.verification._scope import find
 from latcast.spaces import space
 
 SPACE = space("compofa-fixed-kernel")
 QUICK = Protocol(
-    visits=2, warm_up_s=0.0, visit_s=0.02, min_samples=5, reference_s=0.0,
+    runs=2, warm_up_s=0.0, run_s=0.02, min_samples=5, reference_s=0.0,
     other_cpus=1e9, halves_disagree=1.0, reference_disagrees=1.0,
 )  # fmt: skip
 HARMLESS = 224
@@ -83,7 +83,7 @@ def test_rounds_are_campaigns_and_can_be_resumed(here: Any, tmp_path: Path) -> N
     assert again.is_verified.all()
     assert again.measured_ms[0] <= 4.0
     with pytest.raises(ValueError, match="measured with visits 1; it was 2"):
-        run(here(resume=True, protocol=Protocol(**{**_settings(QUICK), "visits": 1})))
+        run(here(resume=True, protocol=Protocol(**{**_settings(QUICK), "runs": 1})))
     with pytest.raises(ValueError, match="measured with target there/onnxruntime/b1/t1"):
         run(here(resume=True, device="there"))
 
@@ -106,7 +106,7 @@ def test_networks_that_fail_are_left_out(here: Any, fake: ModuleType) -> None:
 
 @pytest.mark.usefixtures("instant_campaigns")
 def test_visits_that_are_too_few_are_no_latency(here: Any, tmp_path: Path) -> None:
-    once = here(protocol=Protocol(**{**_settings(QUICK), "visits": 1}))
+    once = here(protocol=Protocol(**{**_settings(QUICK), "runs": 1}))
     archs = SPACE.sample(1, 0, restrict={"r": [HARMLESS]})
     assert once.measure(archs, 1).dataset is None
     assert visits(tmp_path / "a.1.campaign") == 1
@@ -148,7 +148,7 @@ def test_settings_are_checked_before_anything_is_measured(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_on_the_real_runtime(tmp_path: Path) -> None:
-    quick = Protocol(visits=2, warm_up_s=0.0, visit_s=0.01, min_samples=3, redo=0)
+    quick = Protocol(runs=2, warm_up_s=0.0, run_s=0.01, min_samples=3, redo=0)
     measuring = Campaigns(tmp_path / "real", device="here", protocol=quick)
     facts = space(SPACE.block_space).block_table.facts
     table = LookupTable.from_blocks(

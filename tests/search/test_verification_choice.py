@@ -12,8 +12,8 @@ from latcast.data import LatencyDataset
 from latcast.devices import Target
 from latcast.models import LookupTable, Predictor, Roofline
 from latcast.search.result import Front
-from latcast.search.verification._choice import LEVELS, Candidates, spread
-from latcast.search.verification._known import best_within, find
+from latcast.search.verification._candidates import LEVELS, Candidates, best_within, spread
+from latcast.search.verification._scope import find
 from latcast.spaces import space
 
 Floats = npt.NDArray[np.float64]

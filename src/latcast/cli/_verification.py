@@ -151,7 +151,7 @@ def _campaigns(check: Check, record: Path, seed: int) -> Campaigns:
                 check.batch,
                 check.precision,
                 check.name,
-                Protocol() if check.runs is None else Protocol(visits=check.runs),
+                Protocol() if check.runs is None else Protocol(runs=check.runs),
                 seed,
                 resume=check.resume,
             )

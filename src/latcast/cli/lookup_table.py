@@ -111,14 +111,14 @@ def build(
     with usage():
         plan = measured_table.TablePlan(
             the_space, target.target(), _resolutions(the_space, how.resolutions), how.networks,
-            seed, measure.Protocol(visits=how.runs),
+            seed, measure.Protocol(runs=how.runs),
         )  # fmt: skip
         plan.plans()
     try:
         model, found = measured_table.build_table(
             plan, out, way=how.way, resume=how.resume, run=lambda c: run_campaign(console, c)
         )
-    except measured_table.CampaignMismatchError as error:
+    except (FileExistsError, measure.AnotherCampaignError) as error:
         raise UsageError(str(error)) from error
     model.save(out)
     console.show(found)

@@ -26,7 +26,8 @@ from ._options import (
 )
 
 if TYPE_CHECKING:
-    from latcast.measure import CampaignFile, OnnxFile, OnnxNetwork, Plan, Progress
+    from latcast.families import Member
+    from latcast.measure import CampaignFile, OnnxFile, Plan, Progress
     from latcast.spaces import Archs, SearchSpace
 
 _DEFAULTS = {
@@ -41,7 +42,7 @@ _DEFAULTS = {
 _OF_SPACES = ("space", "samples", "archs", "resolutions")
 """Options that choose architectures of a space."""
 
-_SPELLED = {"device": "name", "visits": "runs"}
+_SPELLED = {"device": "name"}
 """Key of a campaign's options -> the option's name, where it is another; files keep the key."""
 
 
@@ -181,7 +182,7 @@ def _given(what: What, target: Target, how: How) -> dict[str, Any]:
         "batch": target.batch,
         "precision": target.precision,
         "device": target.name,
-        "visits": how.runs,
+        "runs": how.runs,
         "resolutions": parse_integers(what.resolutions),
         "seed": what.seed,
     }
@@ -194,7 +195,7 @@ def run_campaign(
     """Make a campaign's runs behind a bar.
 
     Raises:
-        UsageError: another campaign runs; if this one has just been started, its file is removed.
+        UsageError: another campaign is measuring on this machine.
         ValueError: the runtime's processes do not start.
     """
     from latcast import measure
@@ -203,9 +204,6 @@ def run_campaign(
         with campaign_bar(console) as tell:
             measure.run(campaign, time_budget_s=time_limit_s, on_progress=tell)
     except measure.CampaignRunningError as error:
-        if not campaign.counts()[1]:
-            campaign.close()  # which removes what SQLite keeps beside it
-            campaign.path.unlink()
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
         console.note(f"{campaign.counts()[0]} runs are kept: go on with --resume")
@@ -251,16 +249,16 @@ def _plan(given: dict[str, Any]) -> Plan:
 
     of_networks = _asks_for_networks(given)
     defaults = {k: v for k, v in _DEFAULTS.items() if not of_networks or k not in _OF_SPACES}
-    options = {"device": host_name(), "visits": Protocol().visits, **defaults, **given}
+    options = {"device": host_name(), "runs": Protocol().runs, **defaults, **given}
     archs = None if of_networks else _archs(options, given)
     settings = {name: options[name] for name in ("threads", "batch", "precision")}
     with usage():
         kind = find_runtime(options["runtime"])
         target = Target(options["device"], kind.name, **settings)
         kind(**settings)
-    networks = _networks(given, target.batch, options["seed"]) if of_networks else ()
-    protocol = Protocol(visits=options["visits"])
-    return Plan(target, archs, protocol, options["seed"], options=options, networks=networks)
+    networks = _networks(given, target.batch, options["seed"]) if archs is None else archs
+    protocol = Protocol(runs=options["runs"])
+    return Plan(target, networks, protocol, options["seed"], options=options)
 
 
 def _archs(options: dict[str, Any], given: dict[str, Any]) -> Archs:
@@ -295,7 +293,7 @@ def _asks_for_networks(given: Mapping[str, Any]) -> bool:
     return bool(asked)
 
 
-def _networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[OnnxNetwork, ...]:
+def _networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[Member | OnnxFile, ...]:
     """Variants of the population first, then files.
 
     Raises:
@@ -334,32 +332,24 @@ def _start(path: Path, plan: Plan) -> CampaignFile:
     from latcast import measure
 
     try:
-        return measure.start(path, plan)
+        return measure.open_or_resume(path, plan)
     except FileExistsError as error:
-        raise UsageError(
-            f"{path} holds a campaign already: go on with it (--resume), or remove it"
-        ) from error
+        raise UsageError(str(error)) from error
 
 
 def _resume(path: Path, given: dict[str, Any]) -> CampaignFile:
     """The campaign of an earlier run, if it is the one that is asked for; runs may be more."""
-    from latcast.measure import CampaignFile
+    from latcast import measure
 
     try:
-        campaign = CampaignFile.open(path)
+        return measure.resume_as(path, given)
     except FileNotFoundError as error:
         raise UsageError(f"there is no campaign to resume: {error}") from error
-    plan = campaign.plan()
-    began = {**plan.get("options", {}), "visits": plan["protocol"]["visits"]}
-    for name, value in given.items():
-        more = name == "visits" and value > began["visits"]
-        if value != began.get(name) and not more:
-            campaign.close()
-            was = began.get(name, "not given")
-            option = _SPELLED.get(name, name)
-            raise UsageError(f"a campaign goes on as it began: --{option} was {was}, got {value}")
-    campaign.plan_visits(given.get("visits", began["visits"]))
-    return campaign
+    except measure.AnotherCampaignError as error:
+        option = _SPELLED.get(str(error.setting), error.setting)
+        raise UsageError(
+            f"a campaign goes on as it began: --{option} was {error.began}, got {error.asked}"
+        ) from error
 
 
 @contextmanager
@@ -371,7 +361,7 @@ def campaign_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
 
 def describe(progress: Progress) -> str:
     """What the bar says beside the bar."""
-    parts = [f"{60 * progress.visits_per_s:.0f}/min", f"spread {progress.spread:.1%}"]
+    parts = [f"{60 * progress.runs_per_s:.0f}/min", f"spread {progress.spread:.1%}"]
     if progress.redone:
         parts.append(f"{progress.redone} redone")
     if progress.failed:

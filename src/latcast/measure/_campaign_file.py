@@ -1,7 +1,7 @@
-"""The campaign file: every visit as it was made, in SQLite.
+"""The campaign file: every run as it was made, in SQLite.
 
-What was measured is only ever added to, each visit in a transaction of its own: a process that is
-killed, or a disk that is full, loses the visit in flight and nothing else.
+What was measured is only ever added to, each run in a transaction of its own: a process that is
+killed, or a disk that is full, loses the run in flight and nothing else.
 """
 
 from __future__ import annotations
@@ -19,9 +19,16 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-SCHEMA_VERSION = 1
-_APPLICATION_ID = 0x6C617463  # "latc"
+from ._sources import ArchSource, BlockSource, NetworkSource, parse_source
 
+SCHEMA_VERSION = 2
+"""Version 1 had no texts of networks, but genes, numbers of blocks, or JSON, as its plan's ``unit``
+said; and it called runs visits in its protocol. Its files are read, and gone on with."""
+_APPLICATION_ID = 0x6C617463  # "latc"
+_FORMER = {"visits": "runs", "visits_per_process": "runs_per_process", "visit_s": "run_s"}
+"""Settings of the protocol by their names in version 1."""
+
+# Tables and columns have the names of version 1: `archs` are networks, `visits` are runs.
 _SCHEMA = """
 CREATE TABLE plan (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE archs (arch INTEGER PRIMARY KEY, genes BLOB NOT NULL);
@@ -53,24 +60,24 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """One visit as it is recorded.
+class Run:
+    """One run of a network as it is recorded.
 
     Attributes:
-        arch: number of the architecture in the campaign.
+        network: number of the network in the campaign.
         round: of the campaign, from 0.
-        attempt: 0, or how often the visit had been made before.
+        attempt: 0, or how often the run had been made before.
         process: number of the worker process.
         time_s: seconds since 1970.
         accepted: whether it counts: it raised no doubts, or was the last attempt.
         samples_ms: time of a pass, one a sample.
         reference_ms: the same of the reference network, before and after.
-        details: ``repeats``, ``inference_s``, ``load_s``, ``doubts`` and ``machine``; of graphs
-            also ``model_bytes``, and of members in the first round ``profile_ms``: number of a
-            layer -> ms, or None.
+        details: ``repeats``, ``inference_s``, ``load_s``, ``doubts`` and ``machine``; of models
+            in ONNX also ``model_bytes``, and of networks that are profiled, in the first round,
+            ``profile_ms``: number of a layer -> ms, or None.
     """
 
-    arch: int
+    network: int
     round: int
     attempt: int
     process: int
@@ -96,14 +103,14 @@ class CampaignFile:
         cls,
         path: Path,
         plan: Mapping[str, Any],
-        items: Sequence[bytes] | npt.NDArray[np.uint8],
+        networks: Sequence[NetworkSource],
     ) -> Self:
         """Start a campaign.
 
         Args:
             path: the file, which must not exist.
             plan: what stays the same throughout, as JSON can hold it.
-            items: what is visited: the genes of an architecture each, or other bytes.
+            networks: what is measured.
 
         Raises:
             FileExistsError: there is a file already.
@@ -119,9 +126,8 @@ class CampaignFile:
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             rows = [(key, json.dumps(value)) for key, value in plan.items()]
             db.executemany("INSERT INTO plan VALUES (?, ?)", rows)
-            db.executemany(
-                "INSERT INTO archs VALUES (?, ?)", ((n, bytes(x)) for n, x in enumerate(items))
-            )
+            texts = ((n, network.text.encode()) for n, network in enumerate(networks))
+            db.executemany("INSERT INTO archs VALUES (?, ?)", texts)
         return self
 
     @classmethod
@@ -156,24 +162,29 @@ class CampaignFile:
     # -- reading ----------------------------------------------------------------------------
 
     def plan(self) -> dict[str, Any]:
-        """What stays the same throughout, but for the number of visits."""
-        return {k: json.loads(v) for k, v in self._all("SELECT key, value FROM plan")}
+        """What stays the same throughout, but for the number of runs."""
+        plan = {k: json.loads(v) for k, v in self._all("SELECT key, value FROM plan")}
+        protocol = {_FORMER.get(k, k): v for k, v in plan["protocol"].items()}
+        return {**plan, "protocol": protocol}
 
-    def genes(self) -> npt.NDArray[np.uint8]:
-        """Genes of every architecture, shape (n, genes)."""
-        rows = self.items()
-        return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), -1)
-
-    def items(self) -> list[bytes]:
-        """What is visited, as it was given to :meth:`create`."""
-        return [r[0] for r in self._all("SELECT genes FROM archs ORDER BY arch")]
+    def networks(self) -> list[NetworkSource]:
+        """What is measured, as it was given to :meth:`create`."""
+        rows = [row[0] for row in self._all("SELECT genes FROM archs ORDER BY arch")]
+        plan = self.plan()
+        match plan.get("unit"):  # since version 2 every row has the same form
+            case "network":
+                return [ArchSource(plan["space"], tuple(genes)) for genes in rows]
+            case "block":
+                numbers = (int.from_bytes(row, "little") for row in rows)
+                return [BlockSource(plan["space"], number) for number in numbers]
+        return [parse_source(row.decode()) for row in rows]
 
     def extent(self) -> int:
-        """How many of the architectures are planned to be measured: the first so many."""
+        """How many of the networks are planned to be measured: the first so many."""
         return int(self._all("SELECT COALESCE(MAX(archs), 0) FROM extents")[0][0])
 
     def pending(self, round_: int, attempt: int, extent: int) -> list[int]:
-        """Architectures that need this attempt: earlier ones raised doubts, none has failed."""
+        """Networks that need this attempt: earlier ones raised doubts, none has failed."""
         rows = self._all(
             """SELECT arch FROM archs WHERE arch < ?
             AND arch NOT IN (SELECT arch FROM failures WHERE final)
@@ -184,16 +195,16 @@ class CampaignFile:
         )
         return [r[0] for r in rows]
 
-    def deaths(self, arch: int) -> int:
-        """How often a worker process died with this architecture."""
-        return int(self._all("SELECT COUNT(*) FROM failures WHERE arch = ?", (arch,))[0][0])
+    def deaths(self, network: int) -> int:
+        """How often a worker process died with this network."""
+        return int(self._all("SELECT COUNT(*) FROM failures WHERE arch = ?", (network,))[0][0])
 
     def failures(self) -> dict[int, str]:
-        """Architectures that cannot be measured, with the reason."""
+        """Networks that cannot be measured, with the reason."""
         return dict(self._all("SELECT arch, reason FROM failures WHERE final ORDER BY failure"))
 
     def counts(self) -> tuple[int, int]:
-        """Accepted visits, and all visits."""
+        """Accepted runs, and all runs."""
         total, accepted = self._all("SELECT COUNT(*), COALESCE(SUM(accepted), 0) FROM visits")[0]
         return int(accepted), int(total)
 
@@ -202,34 +213,37 @@ class CampaignFile:
         rows = self._all("SELECT process, facts FROM processes ORDER BY process")
         return {number: json.loads(facts) for number, facts in rows}
 
-    def visits(self) -> list[Visit]:
-        """All visits, in the order in which they were made."""
+    def runs(self) -> list[Run]:
+        """All runs, in the order in which they were made."""
         rows = self._all(
             "SELECT arch, round, attempt, process, time_s, accepted, samples_ms, before_ms, "
             "after_ms, details FROM visits ORDER BY visit"
         )
-        return [_visit(row) for row in rows]
+        return [_run(row) for row in rows]
 
     # -- adding -----------------------------------------------------------------------------
 
-    def extend(self, archs: int) -> None:
-        """Plan to measure the first ``archs`` architectures."""
-        self._add("INSERT INTO extents (archs) VALUES (?)", (archs,))
+    def extend(self, networks: int) -> None:
+        """Plan to measure the first ``networks`` networks."""
+        self._add("INSERT INTO extents (archs) VALUES (?)", (networks,))
 
-    def plan_visits(self, visits: int) -> None:
-        """Plan more visits to every architecture than so far.
+    def plan_runs(self, runs: int) -> None:
+        """Plan more runs of every network than so far.
 
         Raises:
             ValueError: they are fewer.
         """
         protocol = self.plan()["protocol"]
-        if visits < protocol["visits"]:
+        if runs < protocol["runs"]:
             raise ValueError(
-                f"a campaign can only get more visits than the {protocol['visits']} that are "
-                f"planned; got {visits}"
+                f"a campaign can only get more runs than the {protocol['runs']} that are planned; "
+                f"got {runs}"
             )
-        protocol["visits"] = visits
-        self._add("UPDATE plan SET value = ? WHERE key = 'protocol'", (json.dumps(protocol),))
+        protocol["runs"] = runs
+        with self._transaction() as db:
+            text = json.dumps(protocol)
+            db.execute("UPDATE plan SET value = ? WHERE key = 'protocol'", (text,))
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")  # by the names of its protocol
 
     def add_process(self, facts: Mapping[str, Any]) -> int:
         """Record a worker process; returns its number."""
@@ -237,28 +251,34 @@ class CampaignFile:
             "INSERT INTO processes (time_s, facts) VALUES (?, ?)", (time.time(), json.dumps(facts))
         )
 
-    def add_visit(self, visit: Visit) -> None:
-        """Record a visit."""
+    def add_run(self, run: Run) -> None:
+        """Record a run."""
         self._add(
             "INSERT INTO visits (arch, round, attempt, process, time_s, accepted, samples_ms, "
             "before_ms, after_ms, details) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                visit.arch, visit.round, visit.attempt, visit.process, visit.time_s,
-                visit.accepted, visit.samples_ms.tobytes(),
-                *(r.tobytes() for r in visit.reference_ms), json.dumps(visit.details),
+                run.network, run.round, run.attempt, run.process, run.time_s, run.accepted,
+                run.samples_ms.tobytes(), *(r.tobytes() for r in run.reference_ms),
+                json.dumps(run.details),
             ),
         )  # fmt: skip
 
-    def add_failure(self, arch: int, reason: str, *, final: bool) -> None:
-        """Record that an architecture failed; ``final``: it is not tried again."""
+    def add_failure(self, network: int, reason: str, *, final: bool) -> None:
+        """Record that a network failed; ``final``: it is not tried again."""
         self._add(
             "INSERT INTO failures (arch, time_s, final, reason) VALUES (?, ?, ?, ?)",
-            (arch, time.time(), final, reason),
+            (network, time.time(), final, reason),
         )
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def discard_if_unused(self) -> None:
+        """Close and remove the file of a campaign that has no run yet."""
+        if not self.counts()[1]:
+            self.close()  # which removes what SQLite keeps beside it
+            self.path.unlink()
 
     def __enter__(self) -> Self:
         return self
@@ -306,10 +326,10 @@ def _floats(blob: bytes) -> Floats:
     return np.frombuffer(blob, dtype=np.float64)
 
 
-def _visit(row: tuple[Any, ...]) -> Visit:
-    arch, round_, attempt, process, time_s, accepted, samples, before, after, details = row
-    return Visit(
-        arch,
+def _run(row: tuple[Any, ...]) -> Run:
+    network, round_, attempt, process, time_s, accepted, samples, before, after, details = row
+    return Run(
+        network,
         round_,
         attempt,
         process,

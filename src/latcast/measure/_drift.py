@@ -1,55 +1,60 @@
 """The drift of a machine during a campaign, estimated and taken out.
 
-In logarithms, with ``factor = curve(t) + offset[process]`` for what the machine does to a visit::
+In logarithms, with ``factor = curve(t) + offset[process]`` for what the machine does to a run::
 
-    latency   = truth[architecture] + factor + noise
+    latency   = truth[network] + factor + noise
     reference = level + loading * factor + own offset[process] + noise
 
 Noise follows Student's t. The curve is a random walk whose steps follow Cauchy's law, so that it
-keeps still, climbs slowly, or jumps where the visits say so; offsets are normal. Scales are found
+keeps still, climbs slowly, or jumps where the runs say so; offsets are normal. Scales are found
 by expectation maximization, with the t as a normal of random precision (Lange, Little and Taylor
 1989, *Robust statistical modeling using the t distribution*). Whether there are a curve and
 offsets at all, how restless the curve is, and whether the reference helps, is decided by
-predicting visits that were held out: the simplest model that is not clearly worse is taken.
+predicting runs that were held out: the simplest model that is not clearly worse is taken.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
-from ._drift_model import Fit, Problem, choose, medians_by_arch
+from ._drift_model import FREEDOM, Fit, Problem, Settings
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-__all__ = ["Drift", "Visits", "estimate_drift", "medians_by_arch"]
+STEPS = (0.01, 0.03, 0.1, 0.3)
+"""Scales of a step of the curve that are tried, in noises of one run."""
+_FOLDS = 3
+_CLEARLY = 2.0  # standard errors
+_MIN_REPEATS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Visits:
-    """Visits in order of time, as parallel arrays.
+class Runs:
+    """Runs in order of time, as parallel arrays.
 
     Attributes:
-        arch: number of the architecture, 0 … m - 1, shape (n,).
+        network: number of the network, 0 … m - 1, shape (n,).
         process: number of the worker process, shape (n,).
-        latency_ms: the visit's median, shape (n,).
+        latency_ms: the run's median, shape (n,).
         reference_ms: median of the reference network before and after, shape (n, 2); NaN where
             it was not timed.
         time_s: seconds since the campaign's start, shape (n,), never falling: the machine may
             change more in a longer gap. None: at equal distances.
     """
 
-    arch: Integers
+    network: Integers
     process: Integers
     latency_ms: Floats
     reference_ms: Floats
     time_s: Floats | None = None
 
     def __len__(self) -> int:
-        return len(self.arch)
+        return len(self.network)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +62,12 @@ class Drift:
     """What the machine did during a campaign.
 
     Attributes:
-        factor: slowness of the machine at every visit, offset of the process included, shape
+        factor: slowness of the machine at every run, offset of the process included, shape
             (n,); its median is 1 (unless :meth:`shifted`), and it is 1 throughout where no drift
             could be shown.
-        corrected_ms: the visits' medians without it, shape (n,).
-        noise: what is left: relative standard deviation of one visit; NaN where no architecture
-            was visited twice.
+        corrected_ms: the runs' medians without it, shape (n,).
+        noise: what is left: relative standard deviation of one run; NaN where no network
+            was run twice.
         loading: drift of the reference for a drift of the networks of 1; NaN where the reference
             was not used.
         process_spread: relative standard deviation of the processes' offsets; 0: none shown.
@@ -80,34 +85,34 @@ class Drift:
 
     @property
     def range(self) -> float:
-        """Difference of the slowest and the fastest state, as a share; single visits aside."""
+        """Difference of the slowest and the fastest state, as a share; single runs aside."""
         low, high = np.quantile(self.factor, (0.01, 0.99))
         return float(high / low - 1)
 
 
-def estimate_drift(visits: Visits) -> Drift:
-    """Estimate the drift from repeated visits and the reference network.
+def estimate_drift(runs: Runs) -> Drift:
+    """Estimate the drift from repeated runs and the reference network.
 
     Raises:
-        ValueError: there is no visit, the arrays do not go together, a latency is not positive
+        ValueError: there is no run, the arrays do not go together, a latency is not positive
             and finite, or time goes back.
     """
-    problem = Problem(visits.arch, visits.process, *_checked(visits))
-    fit = Fit(problem, np.ones(len(visits), dtype=np.bool_), choose(problem))
+    problem = Problem(runs.network, runs.process, *_checked(runs))
+    fit = Fit(problem, np.ones(len(runs), dtype=np.bool_), choose(problem))
     factor = np.exp(fit.factor - np.median(fit.factor))
-    corrected = np.asarray(visits.latency_ms, dtype=np.float64) / factor
+    corrected = np.asarray(runs.latency_ms, dtype=np.float64) / factor
     return Drift(factor, corrected, fit.noise(), fit.loading, fit.process_spread)
 
 
-def _checked(visits: Visits) -> tuple[Floats, Floats, Floats]:
+def _checked(runs: Runs) -> tuple[Floats, Floats, Floats]:
     """Latencies (n,), reference (n, 2) and times (n,)."""
-    n = len(visits)
-    latency = np.asarray(visits.latency_ms, dtype=np.float64)
-    reference = np.asarray(visits.reference_ms, dtype=np.float64)
-    time = np.asarray(np.arange(n) if visits.time_s is None else visits.time_s, dtype=np.float64)
+    n = len(runs)
+    latency = np.asarray(runs.latency_ms, dtype=np.float64)
+    reference = np.asarray(runs.reference_ms, dtype=np.float64)
+    time = np.asarray(np.arange(n) if runs.time_s is None else runs.time_s, dtype=np.float64)
     if not n:
-        raise ValueError("drift needs at least one visit; got none")
-    shapes = (visits.process.shape, latency.shape, time.shape, reference.shape)
+        raise ValueError("drift needs at least one run; got none")
+    shapes = (runs.process.shape, latency.shape, time.shape, reference.shape)
     if shapes != ((n,), (n,), (n,), (n, 2)):
         raise ValueError(
             f"process, latency_ms and time_s must have the shape ({n},), and reference_ms "
@@ -116,9 +121,66 @@ def _checked(visits: Visits) -> tuple[Floats, Floats, Floats]:
     if not (np.isfinite(latency) & (latency > 0)).all():
         row = int(np.argmin(np.isfinite(latency) & (latency > 0)))
         raise ValueError(
-            f"latencies must be positive and finite; got {latency[row]} in visit {row}: "
-            "leave it out"
+            f"latencies must be positive and finite; got {latency[row]} in run {row}: leave it out"
         )
     if not (np.diff(time) >= 0).all():
-        raise ValueError("visits must be in order of time; time_s falls: sort them")
+        raise ValueError("runs must be in order of time; time_s falls: sort them")
     return latency, reference, time
+
+
+def choose(problem: Problem) -> Settings:
+    """The simplest settings that predict held-out runs not clearly worse than the best."""
+    none = Settings(0.0, reference=False, offsets=False)
+    if len(problem) - problem.network.max() - 1 < _MIN_REPEATS:
+        return none
+    several = bool(problem.process.max() > 0)
+    heard = (False, True) if problem.timed.any() else (False,)
+    tried = [none, *(Settings(*s, offsets=several) for s in product(STEPS, heard))]
+    scores = {s: _held_out(problem, s) for s in tried}
+    if several:
+        best = _best(scores)
+        fewer = [Settings(0.0, r, offsets=True) for r in heard]
+        if best.step > 0:
+            fewer.append(best._replace(offsets=False))
+        scores |= {s: _held_out(problem, s) for s in fewer}
+    return _simplest(scores)
+
+
+def _best(scores: dict[Settings, Floats]) -> Settings:
+    return max(scores, key=lambda s: float(scores[s].sum()))
+
+
+def _simplest(scores: dict[Settings, Floats]) -> Settings:
+    """The best settings with the fewest terms that the best of all do not clearly beat."""
+    best = _best(scores)
+    for terms in ((False, False), (False, True), (True, False)):
+        alike = {s: score for s, score in scores.items() if s.terms == terms}
+        if alike:
+            simple = _best(alike)
+            gains = scores[best] - scores[simple]
+            if gains.mean() <= _CLEARLY * gains.std() / np.sqrt(len(gains)):
+                return simple
+    return best
+
+
+def _held_out(problem: Problem, settings: Settings) -> Floats:
+    """Log density of every repeated run, up to a constant, when the others predict it."""
+    density = np.zeros(len(problem))
+    folds = _folds(problem)
+    for fold in range(_FOLDS):
+        out = (folds == fold) & problem.repeated
+        fit = Fit(problem, ~out, settings)
+        variance = fit.scale**2 + fit.variance[out]
+        square = fit.residuals[out] ** 2 / variance
+        density[out] = -0.5 * (np.log(variance) + (FREEDOM + 1) * np.log1p(square / FREEDOM))
+    return density[problem.repeated]
+
+
+def _folds(problem: Problem) -> Integers:
+    """Fold of every run: neighbours, and runs of one network, in different ones."""
+    order = np.argsort(problem.network, kind="stable")
+    counts = np.bincount(problem.network)
+    starts = np.cumsum(counts) - counts
+    rank = np.empty(len(problem), dtype=np.int64)
+    rank[order] = np.arange(len(problem)) - starts[problem.network[order]]
+    return np.asarray((rank + problem.network) % _FOLDS)

@@ -1,48 +1,38 @@
-"""The model of a campaign's drift, and how it is chosen and fitted (see :mod:`._drift`).
+"""The model of a campaign's drift and its fit, in logarithms throughout (see :mod:`._drift`).
 
-Scales are found by expectation maximization, with Student's t as a normal of random precision
-(Lange, Little and Taylor 1989, *Robust statistical modeling using the t distribution*).
+The drift is a sum of terms: a curve over the runs, and offsets of the processes. The reference
+network hears it too. Scales are found by expectation maximization, with Student's t as a normal
+of random precision (Lange, Little and Taylor 1989, *Robust statistical modeling using the t
+distribution*).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg.lapack
 
-from ._drift_parts import (
-    FREEDOM,
-    LEAST_SCALE,
-    TINY,
-    Centring,
-    Curve,
-    Floats,
-    Integers,
-    Offsets,
-    Reference,
-    Term,
-    student,
-)
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
-STEPS = (0.01, 0.03, 0.1, 0.3)
-"""Scales of a step of the curve that are tried, in noises of one visit."""
-_FOLDS = 3
-_CLEARLY = 2.0  # standard errors
-_LEAST_REPEATS = 8
+FREEDOM = 4.0  # of Student's t: a run that is off by 4 noises hardly counts
+MIN_SCALE = 1e-6
+TINY = 1e-12
+_MIN_LOADING = 0.02
 _ROUNDS = 20
-_ALONE = 5  # rounds before the reference joins, so that the visits settle its loading
+_ALONE = 5  # rounds before the reference joins, so that the runs settle its loading
 _LONGEST_GAP = 100.0
 _PRECISION = 1e-3  # of the conjugate gradients, which each round goes on with
-_MOST_STEPS = 60
+_MAX_STEPS = 60
 
 
-def medians_by_arch(arch: Integers, values: Floats, n_archs: int) -> Floats:
-    """Median of the values of every architecture, shape (n_archs,); NaN where it has none."""
-    order = np.lexsort((values, arch))
-    counts = np.bincount(arch, minlength=n_archs)
+def medians_by_network(network: Integers, values: Floats, n_networks: int) -> Floats:
+    """Median of the values of every network, shape (n_networks,); NaN where it has none."""
+    order = np.lexsort((values, network))
+    counts = np.bincount(network, minlength=n_networks)
     starts = np.cumsum(counts) - counts
     ordered = np.append(values[order], np.nan)
     has = counts > 0
@@ -64,20 +54,20 @@ class Settings(NamedTuple):
 
 
 class Problem:
-    """The visits in logarithms; architectures and processes in the order of their first visit.
+    """The runs in logarithms; networks and processes in the order of their first run.
 
     Args:
-        arch: number of the architecture, shape (n,).
+        network: number of the network, shape (n,).
         process: number of the worker process, shape (n,).
-        latency: of the visits, in any unit, shape (n,).
+        latency: of the runs, in any unit, shape (n,).
         reference: of the reference network, shape (n, 2), NaN where unknown.
-        time: of the visits, never falling, shape (n,).
+        time: of the runs, never falling, shape (n,).
     """
 
     def __init__(
-        self, arch: Integers, process: Integers, latency: Floats, reference: Floats, time: Floats
+        self, network: Integers, process: Integers, latency: Floats, reference: Floats, time: Floats
     ) -> None:
-        self.arch = _by_appearance(arch)
+        self.network = _by_appearance(network)
         self.process = _by_appearance(process)
         # Around zero: the same campaign in other units gives the same numbers.
         self.y = np.log(latency / np.median(latency))
@@ -86,75 +76,200 @@ class Problem:
         gap = np.diff(time)
         usual = max(float(np.median(gap)) if len(gap) else 0.0, TINY)
         self.gap = np.clip(gap / usual, 1.0, _LONGEST_GAP)
-        self.repeated = np.bincount(self.arch)[self.arch] > 1
+        self.repeated = np.bincount(self.network)[self.network] > 1
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def folds(self) -> Integers:
-        """Fold of every visit: neighbours, and visits of one architecture, in different ones."""
-        order = np.argsort(self.arch, kind="stable")
-        counts = np.bincount(self.arch)
-        rank = np.empty(len(self), dtype=np.int64)
-        rank[order] = np.arange(len(self)) - (np.cumsum(counts) - counts)[self.arch[order]]
-        return np.asarray((rank + self.arch) % _FOLDS)
+
+class Term(Protocol):
+    """A part of the factor: unknowns with a normal prior, whose precision rounds update.
+
+    ``factorize`` is called in every round, before all else.
+    """
+
+    size: int
+    variance: Floats
+    """Of the part at every run, shape (n,), given all else."""
+
+    def expand(self, x: Floats) -> Floats:
+        """The part at every run, shape (n,), of the unknowns, shape (size,)."""
+
+    def gather(self, values: Floats) -> Floats:
+        """The transpose of ``expand``."""
+
+    def factorize(self, information: Floats) -> None:
+        """Prepare for runs that tell so much, shape (n,), each of itself."""
+
+    def prior(self, x: Floats) -> Floats:
+        """Precision of the prior times the unknowns."""
+
+    def solve(self, x: Floats) -> Floats:
+        """Inverse of prior and information times the unknowns."""
+
+    def update(self, x: Floats, scale: float) -> None:
+        """Set the prior's precision by the unknowns, given the noise."""
 
 
-def choose(problem: Problem) -> Settings:
-    """The simplest settings that predict held-out visits not clearly worse than the best."""
-    none = Settings(0.0, reference=False, offsets=False)
-    if len(problem) - problem.arch.max() - 1 < _LEAST_REPEATS:
-        return none
-    several = bool(problem.process.max() > 0)
-    heard = (False, True) if problem.timed.any() else (False,)
-    tried = [none, *(Settings(*s, offsets=several) for s in product(STEPS, heard))]
-    scores = {s: _held_out(problem, s) for s in tried}
-    if several:
-        best = _best(scores)
-        fewer = [Settings(0.0, r, offsets=True) for r in heard]
-        if best.step > 0:
-            fewer.append(best._replace(offsets=False))
-        scores |= {s: _held_out(problem, s) for s in fewer}
-    return _simplest(scores)
+class Curve:
+    """A random walk over the runs, with steps of Cauchy's law."""
+
+    def __init__(self, gap: Floats, step: float, scale: float) -> None:
+        self.size = len(gap) + 1
+        self.variance = np.zeros(self.size)
+        self._gap = gap
+        self._step = step
+        self._precision = 1 / ((step * scale) ** 2 * gap)
+        self._ridge = 0.0
+
+    def expand(self, x: Floats) -> Floats:
+        return x
+
+    def gather(self, values: Floats) -> Floats:
+        return values
+
+    def factorize(self, information: Floats) -> None:
+        # A constant curve changes nothing but the truths: without it the matrix is singular.
+        self._ridge = 1e-6 * float(information.mean())
+        diagonal = information + self._ridge
+        diagonal[:-1] += self._precision
+        diagonal[1:] += self._precision
+        self._factor = scipy.linalg.lapack.dpttrf(diagonal, -self._precision)[:2]
+        backwards, _, _ = scipy.linalg.lapack.dpttrf(diagonal[::-1], -self._precision[::-1])
+        # Diagonal of a tridiagonal inverse from the pivots of both directions (Meurant 1992).
+        self.variance = 1 / (self._factor[0] + backwards[::-1] - diagonal)
+
+    def prior(self, x: Floats) -> Floats:
+        result = self._ridge * x
+        pull = self._precision * np.diff(x)
+        result[:-1] -= pull
+        result[1:] += pull
+        return result
+
+    def solve(self, x: Floats) -> Floats:
+        return np.asarray(scipy.linalg.lapack.dpttrs(*self._factor, x)[0])
+
+    def update(self, x: Floats, scale: float) -> None:
+        covariance = -self._factor[1] * self.variance[1:]
+        of_step = self.variance[:-1] + self.variance[1:] - 2 * covariance
+        square = np.diff(x) ** 2 + of_step
+        self._precision = 2 / ((self._step * scale) ** 2 * self._gap + square)
 
 
-def _best(scores: dict[Settings, Floats]) -> Settings:
-    return max(scores, key=lambda s: float(scores[s].sum()))
+class Offsets:
+    """A normal offset of every process."""
+
+    def __init__(self, process: Integers, scale: float) -> None:
+        self.size = int(process.max()) + 1
+        self.variance = np.zeros(len(process))
+        self.spread = scale
+        self._process = process
+
+    def expand(self, x: Floats) -> Floats:
+        return x[self._process]
+
+    def gather(self, values: Floats) -> Floats:
+        return np.asarray(np.bincount(self._process, values, minlength=self.size), np.float64)
+
+    def factorize(self, information: Floats) -> None:
+        self._precision = self.gather(information) + 1 / self.spread**2
+        self.variance = self.expand(1 / self._precision)
+
+    def prior(self, x: Floats) -> Floats:
+        return x / self.spread**2
+
+    def solve(self, x: Floats) -> Floats:
+        return x / self._precision
+
+    def update(self, x: Floats, scale: float) -> None:
+        self.spread = max(float(np.sqrt(np.mean(x**2 + 1 / self._precision))), MIN_SCALE)
 
 
-def _simplest(scores: dict[Settings, Floats]) -> Settings:
-    """The best settings with the fewest terms that the best of all do not clearly beat."""
-    best = _best(scores)
-    for terms in ((False, False), (False, True), (True, False)):
-        alike = {s: score for s, score in scores.items() if s.terms == terms}
-        if alike:
-            simple = _best(alike)
-            gains = scores[best] - scores[simple]
-            if gains.mean() <= _CLEARLY * gains.std() / np.sqrt(len(gains)):
-                return simple
-    return best
+class Centring:
+    """Precision of values of which a level per group, with a prior precision, is unknown."""
+
+    def __init__(self, weight: Floats, group: Integers, prior: float) -> None:
+        self.weight = weight
+        self.sums = np.bincount(group, weight) + prior
+        self.diagonal = weight * (1 - weight / self.sums[group])
+        self._group = group
+
+    def __call__(self, values: Floats) -> Floats:
+        return self.weight * (values - self.levels(values)[self._group])
+
+    def levels(self, values: Floats) -> Floats:
+        """Level of every group."""
+        return np.asarray(np.bincount(self._group, self.weight * values) / self.sums)
 
 
-def _held_out(problem: Problem, settings: Settings) -> Floats:
-    """Log density of every repeated visit, up to a constant, when the others predict it."""
-    density = np.zeros(len(problem))
-    folds = problem.folds()
-    for fold in range(_FOLDS):
-        out = (folds == fold) & problem.repeated
-        fit = Fit(problem, ~out, settings)
-        variance = fit.scale**2 + fit.variance[out]
-        square = fit.residuals[out] ** 2 / variance
-        density[out] = -0.5 * (np.log(variance) + (FREEDOM + 1) * np.log1p(square / FREEDOM))
-    return density[problem.repeated]
+class Reference:
+    """The reference network: its loading, the offsets of its own, and how noisy it is."""
+
+    def __init__(self, reference: Floats, process: Integers, scale: float) -> None:
+        self.loading = 1.0
+        self._timed = np.isfinite(reference)
+        self._values = np.where(self._timed, reference, 0.0)
+        self._process = process
+        self._seen = np.bincount(self._process, self._timed) > 0
+        self._weight = self._timed.astype(np.float64)
+        self._scale = self._spread = scale
+        self._prepare()
+
+    def precision(self, factor: Floats) -> Floats:
+        """What the reference says of the factor, times the factor, shape (n,)."""
+        return np.asarray(self.loading**2 * self._precise(factor))
+
+    def moment(self) -> Floats:
+        """The right-hand side that goes with ``precision``."""
+        return np.asarray(self.loading * self._precise(self._values))
+
+    def diagonal(self) -> Floats:
+        """Diagonal of ``precision``, but for the common level."""
+        return np.asarray(self.loading**2 * self._centring.diagonal)
+
+    def update(self, factor: Floats, variance: Floats) -> None:
+        """Set loading, offsets and scales by the factor and its variance, each (n,)."""
+        precise = self._precise(factor)
+        square = factor @ precise + self._centring.diagonal @ variance
+        loading = float(self._values @ precise / max(square, TINY))
+        self.loading = max(loading, _MIN_LOADING)
+        errors = self._values - self.loading * factor
+        errors -= self._ones @ errors / self._total
+        levels, of_level = self._centring.levels(errors), 1 / self._centring.sums
+        spread = np.mean((levels**2 + of_level)[self._seen])
+        self._spread = max(float(np.sqrt(spread)), MIN_SCALE)
+        errors -= levels[self._process]
+        squares = errors**2 + self.loading**2 * variance + of_level[self._process]
+        self._weight, self._scale = student(squares, self._weight, self._scale, self._timed)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        weight = self._weight / self._scale**2
+        self._centring = Centring(weight, self._process, 1 / self._spread**2)
+        self._ones = self._centring(np.ones(len(weight)))
+        self._total = self._ones.sum()
+
+    def _precise(self, values: Floats) -> Floats:
+        centred = self._centring(values)
+        return np.asarray(centred - self._ones * (centred.sum() / self._total))
+
+
+def student(
+    squares: Floats, weight: Floats, scale: float, kept: npt.NDArray[np.bool_]
+) -> tuple[Floats, float]:
+    """New weights and scale of Student's t for expected squares of errors; 0 where not kept."""
+    scale = max(float(np.sqrt((weight * squares)[kept].mean())), MIN_SCALE)
+    weight = (FREEDOM + 1) / (FREEDOM + squares / scale**2)
+    return np.where(kept, weight, 0.0), scale
 
 
 class Fit:
-    """A model fitted to the visits that are kept, by expectation maximization.
+    """A model fitted to the runs that are kept, by expectation maximization.
 
     Attributes:
         factor: logarithm of the machine's slowness, shape (n,).
-        residuals: of the visits, those left out too, shape (n,).
-        variance: of the prediction of a visit, without its own noise, shape (n,).
+        residuals: of the runs, those left out too, shape (n,).
+        variance: of the prediction of a run, without its own noise, shape (n,).
         scale: of the noise; its variance is twice the square.
         loading: of the reference; NaN without it.
         process_spread: scale of the offsets; 0 without them.
@@ -185,7 +300,7 @@ class Fit:
         self.process_spread = offsets.spread if settings.offsets else 0.0
 
     def noise(self) -> float:
-        """Relative standard deviation of one visit; squares beyond 6 scales are cut."""
+        """Relative standard deviation of one run; squares beyond 6 scales are cut."""
         if not self._problem.repeated.any():
             return float("nan")
         squares = self._squares()[self._problem.repeated]
@@ -197,15 +312,15 @@ class Fit:
         self._unknowns = np.zeros(start + term.size)
 
     def _round(self, reference: Reference | None) -> None:
-        arch, y = self._problem.arch, self._problem.y
-        truths = Centring(self._weight / self.scale**2, arch, TINY)
+        network, y = self._problem.network, self._problem.y
+        truths = Centring(self._weight / self.scale**2, network, TINY)
         self._solve(truths, reference)
         self.factor = self._expand(self._unknowns)
         self._factor_variance = np.zeros(len(y))
         for term, _ in self._terms:
             self._factor_variance += term.variance
-        self.residuals = y - self.factor - truths.levels(y - self.factor)[arch]
-        self.variance = self._factor_variance + 1 / truths.sums[arch]
+        self.residuals = y - self.factor - truths.levels(y - self.factor)[network]
+        self.variance = self._factor_variance + 1 / truths.sums[network]
         self._weight, self.scale = student(self._squares(), self._weight, self.scale, self._kept)
         for term, part in self._terms:
             term.update(self._unknowns[part], self.scale)
@@ -218,7 +333,7 @@ class Fit:
         """Find the unknowns by conjugate gradients.
 
         Every term by itself has a matrix that is quickly inverted, but for the coupling that the
-        truths make. Visits of one architecture are far apart: a few steps are enough.
+        truths make. Runs of one network are far apart: a few steps are enough.
         """
         if not self._terms:
             return
@@ -239,7 +354,7 @@ class Fit:
         self._unknowns = _conjugate_gradients(matrix, inverse, gathered, self._unknowns)
 
     def _expand(self, x: Floats) -> Floats:
-        """The factor at every visit, shape (n,), of the unknowns of all terms."""
+        """The factor at every run, shape (n,), of the unknowns of all terms."""
         factor = np.zeros(len(self._problem))
         for term, part in self._terms:
             factor += term.expand(x[part])
@@ -261,7 +376,7 @@ def _conjugate_gradients(
     enough = _PRECISION**2 * float(right @ inverse(right))
     direction = image = inverse(rest)
     size = float(rest @ image)
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         if size <= enough:
             break
         turned = matrix(direction)
@@ -275,12 +390,12 @@ def _conjugate_gradients(
 
 
 def _first_scale(problem: Problem, kept: npt.NDArray[np.bool_]) -> float:
-    """Scale of the visits that are kept about the medians of their architectures."""
-    arch, y = problem.arch[kept], problem.y[kept]
-    errors = np.abs(y - medians_by_arch(arch, y, int(problem.arch.max()) + 1)[arch])
-    # The median itself is one of the visits where their number is odd.
+    """Scale of the runs that are kept about the medians of their networks."""
+    network, y = problem.network[kept], problem.y[kept]
+    errors = np.abs(y - medians_by_network(network, y, int(problem.network.max()) + 1)[network])
+    # The median itself is one of the runs where their number is odd.
     errors = errors[errors > 0]
-    return max(1.4826 * float(np.median(errors)), 10 * LEAST_SCALE) if len(errors) else 0.01
+    return max(1.4826 * float(np.median(errors)), 10 * MIN_SCALE) if len(errors) else 0.01
 
 
 def _by_appearance(labels: Integers) -> Integers:

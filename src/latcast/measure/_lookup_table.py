@@ -1,33 +1,36 @@
 """Lookup tables from measuring: every block by itself, and from the runtime's profiles.
 
 Three ways, none of which is right by itself: a block timed alone finds its inputs in the cache
-and pays for its own start; a profiler's clock takes time, and books what is fused or moved
-between layouts somewhere; a fit to whole networks (:func:`latcast.data.additive.fit_additive`)
-cannot tell blocks apart that only occur together. All three are therefore compared with
-networks that none of them has seen.
+and pays for its own start; a profiler's clock takes time, and what is fused or moved between
+layouts is attributed to one layer; a fit to whole networks
+(:func:`latcast.data.additive.fit_additive`) cannot tell blocks apart that only occur together. All
+three are therefore compared with networks that none of them has seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from latcast import spaces
 from latcast.devices import Target
 from latcast.graph import Graph, folded
 from latcast.spaces import Archs, SearchSpace
 
-from ._campaign import worker_setup
+from ._campaign import Plan
 from ._campaign_file import CampaignFile
-from ._drift import estimate_drift, medians_by_arch
-from ._process import WorkerProcess
+from ._drift import estimate_drift
+from ._drift_model import medians_by_network
 from ._protocol import Protocol
-from ._results import as_visits
+from ._results import as_runs, profiles_of
+from ._sources import BlockSource, archs_of
 
 _PROFILED_PASSES = 30
-_PATIENCE_S = 120.0
+_ONCE = Protocol(runs=1, warm_up_s=0.0, run_s=0.0, min_samples=1, reference_s=0.0, redo=0)
+"""Runs beside which networks are profiled, whose own times do not count."""
 _COVERING = 2_000
 
 Floats = npt.NDArray[np.float64]
@@ -85,58 +88,61 @@ def isolated_table(campaign: CampaignFile) -> Floats:
     The drift of the machine during the campaign is taken out.
 
     Args:
-        campaign: of blocks (see :class:`latcast.measure.Plan`).
+        campaign: of blocks of one space (:func:`latcast.measure.blocks_of`).
 
     Returns:
         Shape (rows of the block table,).
-    """
-    from latcast import spaces
 
-    table = np.full(len(spaces.space(campaign.plan()["space"]).block_table), np.nan)
-    accepted = [v for v in campaign.visits() if v.accepted]
-    rows = np.array([int.from_bytes(item, "little") for item in campaign.items()])
-    drift = estimate_drift(as_visits(accepted))
-    arch = np.array([v.arch for v in accepted])
-    table[rows] = medians_by_arch(arch, drift.corrected_ms, len(rows))
+    Raises:
+        ValueError: it is a campaign of other networks.
+    """
+    blocks = [source for source in campaign.networks() if isinstance(source, BlockSource)]
+    names = {block.space for block in blocks}
+    if len(names) != 1:
+        raise ValueError(f"{campaign.path} must be a campaign of blocks of one space; it is not")
+    table = np.full(len(spaces.space(names.pop()).block_table), np.nan)
+    accepted = [run for run in campaign.runs() if run.accepted]
+    runs = as_runs(accepted)
+    corrected_ms = estimate_drift(runs).corrected_ms
+    table[[block.row for block in blocks]] = medians_by_network(
+        runs.network, corrected_ms, len(blocks)
+    )
     return table
 
 
-def profiled_table(target: Target, archs: Archs, runtime: str, seed: int = 0) -> Floats | None:
+def profiling_plan(target: Target, archs: Archs, seed: int = 0) -> Plan:
+    """Plan of a campaign that profiles architectures, each once."""
+    return Plan(target, archs, _ONCE, seed, profile_passes=_PROFILED_PASSES)
+
+
+def profiled_table(campaign: CampaignFile) -> Floats:
     """Milliseconds of every block from the runtime's own profile of whole networks.
 
     A block's time is the mean over the networks that have it.
 
     Args:
-        target: what to run on.
-        archs: networks to profile, each once.
-        runtime: class of the runtime (``module:class``).
-        seed: of the networks' parameters.
+        campaign: made by :func:`profiling_plan`.
 
     Returns:
-        Shape (rows of the block table,), NaN for rows that no network had; None where the
-        runtime has no profiler.
+        Shape (rows of the block table,), NaN for rows that no network had.
 
     Raises:
-        ValueError: a network cannot be run.
-        WorkerDiedError: the runtime's process died.
+        ValueError: it is a campaign of other networks, or one could not be profiled.
     """
+    archs, runs = archs_of(campaign.networks()), campaign.runs()
+    failed = [run.details["profile_failed"] for run in runs if "profile_failed" in run.details]
+    profiles = profiles_of(runs)
+    if archs is None or len(profiles) < len(archs):
+        reasons = [*campaign.failures().values(), *failed, "there are none of all networks"]
+        raise ValueError(f"{campaign.path} must hold profiles of architectures: {reasons[0]}")
     space = archs.space
     rows = len(space.block_table)
     totals, counts = np.zeros(rows), np.zeros(rows)
-    setup = worker_setup(target, space.name, asdict(Protocol()), runtime)
-    with WorkerProcess(setup, threads=max(target.threads, 1)) as worker:
-        for ids in space.block_ids(archs).tolist():
-            blocks = [i for i in ids if i < rows]
-            request = {"rows": blocks, "seed": seed, "profile": _PROFILED_PASSES}
-            answer = worker.ask(request, _PATIENCE_S)
-            if "failed" in answer:
-                raise ValueError(f"profiling failed: {answer['failed']}")
-            if answer["profile_ms"] is None:
-                return None
-            profile = {int(k): v for k, v in answer["profile_ms"].items()}
-            table_blocks = [space.block_table.blocks[i] for i in blocks]
-            np.add.at(totals, blocks, block_times(table_blocks, profile))
-            np.add.at(counts, blocks, 1)
+    for number, ids in enumerate(space.block_ids(archs).tolist()):
+        present = [i for i in ids if i < rows]
+        blocks = [space.block_table.blocks[i] for i in present]
+        np.add.at(totals, present, block_times(blocks, profiles[number]))
+        np.add.at(counts, present, 1)
     with np.errstate(invalid="ignore"):
         return np.asarray(totals / counts)
 

@@ -1,4 +1,4 @@
-"""What is true of the machine while something is measured, and the doubts that follow.
+"""This machine while something is measured: what is true of it, and who may use it.
 
 psutil tells the CPUs' time; clocks, throttling and settings only Linux does, in ``/sys``.
 """
@@ -6,10 +6,14 @@ psutil tells the CPUs' time; clocks, throttling and settings only Linux does, in
 from __future__ import annotations
 
 import os
+import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from latcast._files import atomic_path
 
 _CPU = Path("/sys/devices/system/cpu")
 
@@ -122,6 +126,52 @@ def pin(cpus: Collection[int]) -> bool:
         return False
     os.sched_setaffinity(0, set(cpus))
     return True
+
+
+class CampaignRunningError(RuntimeError):
+    """Another campaign is measuring on this machine."""
+
+
+@contextmanager
+def machine_lock(path: Path) -> Iterator[None]:
+    """Keep other campaigns from measuring on this machine; let go when the process ends.
+
+    Args:
+        path: the campaign's file, which others are told.
+
+    Raises:
+        CampaignRunningError: another process holds the lock.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = _folder()
+    holder = folder / "holder"
+    lock = FileLock(folder / "lock", timeout=0, mode=0o666)
+    try:
+        held = lock.acquire()
+    except Timeout:
+        who = holder.read_text(encoding="utf-8") if holder.exists() else "something"
+        raise CampaignRunningError(
+            f"only one campaign may measure on a machine at a time; {who} is being measured: "
+            "wait until it ends"
+        ) from None
+    with held:
+        with atomic_path(holder) as file:
+            file.write_text(str(path.absolute()), encoding="utf-8")
+        yield
+
+
+def _folder() -> Path:
+    """A folder that every user of the machine can write to.
+
+    A lock file in the temporary folder itself could be used by none but its owner: others'
+    files cannot be opened for writing in a folder with the sticky bit.
+    """
+    folder = Path(tempfile.gettempdir()) / "latcast-measuring"
+    folder.mkdir(exist_ok=True)
+    with suppress(PermissionError):  # another user has made it, and has done this
+        folder.chmod(0o777)
+    return folder
 
 
 def _read(path: Path) -> str:

@@ -1,8 +1,8 @@
-"""The timing protocol: how one visit to a network is made.
+"""The timing protocol: how one run of a network is made.
 
 The habits are those of pyperf (raw samples are the record, warm-ups apart, warnings with every
-result), applied to one network at a time; how visits are spread over rounds and processes is
-the campaign's part.
+result), applied to one network at a time; how runs are spread over rounds and processes is the
+campaign's part.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ _Z95 = 1.96
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """Settings of a campaign's visits.
+    """Settings of a campaign's runs.
 
     Attributes:
-        visits: visits to every architecture, each in another round.
-        visits_per_process: a worker process is replaced after so many, and after every round.
+        runs: runs of every network, each in another round.
+        runs_per_process: a worker process is replaced after so many, and after every round.
         warm_up_s: seconds a network runs before it is timed (at least twice).
-        visit_s: seconds of timed passes at most.
-        min_samples: samples at least, even if they take longer than ``visit_s``.
-        half_width: a visit ends early when the half-width of the median's 95 % confidence
+        run_s: seconds of timed passes at most.
+        min_samples: samples at least, even if they take longer than ``run_s``.
+        half_width: a run ends early when the half-width of the median's 95 % confidence
             interval is below this share of it.
-        reference_s: seconds the reference network is timed, before and after each visit.
+        reference_s: seconds the reference network is timed, before and after each run.
         timer_overhead: share of a sample that reading the clock may take; short networks are
             run several times a sample.
-        halves_disagree: a visit is made again when the medians of its halves differ by more
+        halves_disagree: a run is made again when the medians of its halves differ by more
             than this share.
         reference_disagrees: the same for the reference network before and after.
-        other_cpus: a visit is made again when other programs kept more CPUs busy meanwhile.
-        redo: how often at most a visit is made again.
+        other_cpus: a run is made again when other programs kept more CPUs busy meanwhile.
+        redo: how often at most a run is made again.
     """
 
-    visits: int = 4
-    visits_per_process: int = 100
+    runs: int = 4
+    runs_per_process: int = 100
     warm_up_s: float = 0.03
-    visit_s: float = 0.1
+    run_s: float = 0.1
     min_samples: int = 6
     half_width: float = 0.001
     reference_s: float = 0.02
@@ -55,24 +55,24 @@ class Protocol:
     redo: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("visits", "visits_per_process", "min_samples"):
+        for name in ("runs", "runs_per_process", "min_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name in ("warm_up_s", "visit_s", "half_width", "reference_s", "redo"):
+        for name in ("warm_up_s", "run_s", "half_width", "reference_s", "redo"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0; got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What one visit gave; all times in ms but those that say otherwise.
+    """What one run gave; all times in ms but those that say otherwise.
 
     Attributes:
         samples_ms: time of one pass, a value per sample, in order.
         reference_ms: the same for the reference network, before and after.
         repeats: passes in each sample.
         inference_s: seconds spent in passes: warm-up, timed and reference.
-        doubts: why the visit should be made again; empty if it need not be.
+        doubts: why the run should be made again; empty if it need not be.
     """
 
     samples_ms: tuple[float, ...]
@@ -83,7 +83,7 @@ class Timing:
 
     @property
     def median_ms(self) -> float:
-        """The visit's median."""
+        """The run's median."""
         return float(np.median(self.samples_ms))
 
 
@@ -94,7 +94,7 @@ def timer_cost() -> float:
     return max(float(np.mean(np.diff(readings))), 1.0) * 1e-9
 
 
-def make_visit(
+def time_network(
     network: LoadedNetwork,
     reference: LoadedNetwork,
     protocol: Protocol,
@@ -152,7 +152,7 @@ def _warm_up(network: LoadedNetwork, seconds: float) -> tuple[float, float]:
 def _sample(network: LoadedNetwork, repeats: int, protocol: Protocol) -> list[float]:
     samples: list[float] = []
     spent, check = 0.0, protocol.min_samples
-    while len(samples) < protocol.min_samples or spent < protocol.visit_s:
+    while len(samples) < protocol.min_samples or spent < protocol.run_s:
         block = network.time(repeats)
         samples.append(block / repeats)
         spent += block
@@ -177,11 +177,11 @@ def _doubts(
 ) -> tuple[str, ...]:
     half = len(samples) // 2
     found = []
-    for what, first, second, most in (
-        ("the visit's halves", samples[:half], samples[half:], protocol.halves_disagree),
+    for what, first, second, max_gap in (
+        ("the run's halves", samples[:half], samples[half:], protocol.halves_disagree),
         ("the reference network", before, after, protocol.reference_disagrees),
     ):
-        if first and (gap := abs(float(np.median(second) / np.median(first)) - 1)) > most:
+        if first and (gap := abs(float(np.median(second) / np.median(first)) - 1)) > max_gap:
             found.append(f"{what} disagree by {gap:.1%}")
     return tuple(found)
 

@@ -10,10 +10,7 @@ from latcast.data.audit import audit
 from latcast.report.record import Record
 from latcast.report.table import Table, pairs
 
-from ._campaign import GRAPH
 from ._campaign_file import CampaignFile
-from ._network_results import network_results, networks_of
-from ._onnx_networks import name_of
 from ._results import Results, results
 
 MAX_FAILURES = 5
@@ -115,7 +112,7 @@ class CampaignRecord(Record):
 def conclude(
     campaign: CampaignFile, path: str, *, like_ms: float | None = None
 ) -> tuple[Dataset, CampaignRecord]:
-    """The dataset of a campaign of either kind, and its record.
+    """The dataset of a campaign, and its record.
 
     Args:
         campaign: an open campaign file.
@@ -125,11 +122,7 @@ def conclude(
     Raises:
         ValueError: as of :func:`latcast.measure.results`.
     """
-    if campaign.plan()["unit"] == GRAPH:
-        networks = networks_of(campaign)
-        of_any = network_results(campaign, like_ms=like_ms)
-        names = {n: name_of(networks[n]) for n in of_any.failures}
-        return of_any.dataset, CampaignRecord.of(of_any, names, path)
-    of_space = results(campaign, like_ms=like_ms)
-    names = {n: f"architecture {n}" for n in of_space.failures}
-    return of_space.dataset, CampaignRecord.of(of_space, names, path)
+    found, sources = results(campaign, like_ms=like_ms), campaign.networks()
+    is_of_space = found.dataset.space is not None
+    names = {n: f"architecture {n}" if is_of_space else sources[n].name for n in found.failures}
+    return found.dataset, CampaignRecord.of(found, names, path)

@@ -1,38 +1,48 @@
-"""From a campaign's raw visits to a latency dataset, with its doubts."""
+"""From a campaign's raw runs to a dataset, with its doubts."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from latcast import spaces
 from latcast.data import Dataset
 from latcast.devices import Target
-from latcast.spaces import Archs
+from latcast.graph import Graph
+from latcast.graph.read.onnx import read_onnx
 
 from . import _machine
-from ._campaign_file import CampaignFile, Visit
-from ._drift import Drift, Visits, estimate_drift, medians_by_arch
+from ._campaign_file import CampaignFile, Run
+from ._drift import Drift, Runs, estimate_drift
+from ._drift_model import medians_by_network
 from ._protocol import Protocol
+from ._sources import NetworkSource, archs_of, model_bytes
 
-LEAST_VISITS = 2
+MIN_RUNS = 2
 UNSTABLE = 0.03
-"""An architecture is unstable when the standard error of its latency is above this share."""
+"""A network is unstable when the standard error of its latency is above this share."""
 SAMPLE_DIGITS = 5
 REFERENCE_LEVEL = "reference network, ms"
 """Entry of a dataset's provenance."""
+ATTRIBUTED_SHARE = "share of profiles attributed to layers"
+"""Likewise, of graphs."""
 _POSSIBLE_LOADINGS = (0.5, 2.0)
 _FEW_SAMPLES = 6
 _STEAL = 0.01
 _CLOCKS_DIFFER = 0.05
 _OFTEN = 0.05
+_NUMBER = re.compile(r"_(\d+)\Z")
 
 Floats = npt.NDArray[np.float64]
+
+
+class NoLatencyError(ValueError):
+    """No network of a campaign has been run often enough yet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +50,12 @@ class Results:
     """What a campaign found.
 
     Attributes:
-        dataset: one row per architecture or network.
-        drift: of the machine, at every accepted visit.
+        dataset: one row per network.
+        drift: of the machine, at every accepted run.
         reference_ms: the reference network's latency in the state that latencies belong to.
-        failures: architectures that could not be measured (number -> reason).
-        unfinished: architectures left out: fewer than 2 visits in 2 processes so far.
-        inference_share: share of the time between first and last visit that was inference.
+        failures: networks that could not be measured (number in the campaign -> reason).
+        unfinished: networks left out: fewer than 2 runs in 2 processes so far.
+        inference_share: share of the time between first and last run that was inference.
         warnings: doubts about the campaign as a whole, a sentence each.
     """
 
@@ -69,106 +79,75 @@ def results(
     *,
     like_ms: float | None = None,
 ) -> Results:
-    """Correct the drift, and take medians of the visits' medians.
+    """Correct the drift, and take medians of the runs' medians.
+
+    The dataset is of architectures where all networks are of one search space. Of all others it
+    holds graphs: variants are built and files read again for them.
 
     Args:
-        campaign: an open campaign file of a space's architectures, finished or not.
+        campaign: an open campaign file, finished or not.
         provenance: what the dataset shall say of its source and licence besides.
         like_ms: level of the reference network (:attr:`Results.reference_ms`) in an earlier
             campaign on the same target: latencies are those of the machine in that state. By
             default they are those of its median state in this campaign.
 
     Raises:
-        ValueError: no architecture has been visited in two processes yet, or the campaign is of
-            graphs (:func:`latcast.measure.network_results`).
+        NoLatencyError: no network has been run in two processes yet.
+        ValueError: a file or the rule of a family has changed.
+        FileNotFoundError: a file is gone.
     """
-    plan = campaign.plan()
-    if plan["space"] is None:
-        raise ValueError(
-            f"{campaign.path} must be a campaign of a space's architectures; it is of networks of "
-            "any kind: use network_results"
-        )
-    archs = Archs(spaces.space(plan["space"]), campaign.genes())
-
-    def dataset(rows: npt.NDArray[np.int64], **columns: Any) -> Dataset:
-        return Dataset(archs[rows], **columns)
-
-    return results_of(campaign, dataset, provenance, like_ms)
-
-
-def results_of(
-    campaign: CampaignFile,
-    dataset: Callable[..., Dataset],
-    provenance: Mapping[str, str] | None,
-    like_ms: float | None,
-) -> Results:
-    """The results of a campaign of any kind.
-
-    Args:
-        campaign: an open campaign file.
-        dataset: called with the numbers of the items that were measured and the columns of
-            :class:`~latcast.data.Dataset` by name.
-        provenance: as of :func:`results`.
-        like_ms: likewise.
-
-    Raises:
-        ValueError: as of :func:`results`.
-    """
-    plan = campaign.plan()
-    every = campaign.visits()
-    accepted = [v for v in every if v.accepted]
-    kept = _visited_enough(accepted, len(campaign.items()))
+    plan, sources, every = campaign.plan(), campaign.networks(), campaign.runs()
+    accepted = [run for run in every if run.accepted]
+    kept = _run_enough(accepted, len(sources))
     failures = campaign.failures()
-    started = len({v.arch for v in every} - set(failures))
+    started = len({run.network for run in every} - set(failures))
     if not kept.any():
-        raise ValueError(
-            f"{campaign.path} must have at least {LEAST_VISITS} visits to an architecture in as "
-            f"many processes; it has {len(accepted)} visits so far: go on with --resume"
+        raise NoLatencyError(
+            f"{campaign.path} must have at least {MIN_RUNS} runs of a network in as many "
+            f"processes; it has {len(accepted)} runs so far: go on with --resume"
         )
-    visits = as_visits(accepted)
-    drift = estimate_drift(visits)
-    level = reference_level(visits, drift)
-    if like_ms is not None:
-        drift = drift.shifted((level / like_ms) ** (1 / _loading(drift)))
-        level = like_ms
+    drift, level = _drift_and_level(as_runs(accepted), like_ms)
     protocol = Protocol(**plan["protocol"])
     rows, columns = _columns(accepted, drift, kept, protocol)
+    columns |= _networks(sources, rows, every, plan)
     facts = _facts(campaign, plan, drift, len(accepted), failures)
-    facts[REFERENCE_LEVEL] = f"{level:.6g}"
-    made = dataset(
-        rows,
-        target=Target.parse(plan["target"]),
-        provenance={**facts, **(provenance or {})},
-        **columns,
-    )
+    facts |= {REFERENCE_LEVEL: f"{level:.6g}", **columns.pop("provenance"), **(provenance or {})}
+    dataset = Dataset(**columns, target=Target.parse(plan["target"]), provenance=facts)
     return Results(
-        dataset=made,
+        dataset=dataset,
         drift=drift,
         reference_ms=level,
         failures=failures,
         unfinished=started - int(kept.sum()),
         inference_share=_inference_share(every),
-        warnings=_warnings(campaign, every, made, protocol),
+        warnings=_warnings(campaign, every, dataset, protocol),
     )
 
 
-def as_visits(accepted: Sequence[Visit]) -> Visits:
-    """The visits' medians, as the drift estimator takes them."""
-    return Visits(
-        arch=np.array([v.arch for v in accepted]),
-        process=np.array([v.process for v in accepted]),
-        latency_ms=np.array([np.median(v.samples_ms) for v in accepted]),
-        reference_ms=np.array([[np.median(r) for r in v.reference_ms] for v in accepted]),
-        time_s=np.maximum.accumulate([v.time_s for v in accepted]),  # a wall clock can be set
+def as_runs(accepted: Sequence[Run]) -> Runs:
+    """The runs' medians, as the drift estimator takes them."""
+    return Runs(
+        network=np.array([run.network for run in accepted]),
+        process=np.array([run.process for run in accepted]),
+        latency_ms=np.array([np.median(run.samples_ms) for run in accepted]),
+        reference_ms=np.array([[np.median(r) for r in run.reference_ms] for run in accepted]),
+        time_s=np.maximum.accumulate([run.time_s for run in accepted]),  # a wall clock can be set
     )
 
 
-def reference_level(visits: Visits, drift: Drift) -> float:
-    """Latency of the reference network without the drift, in ms."""
-    log = np.log(visits.reference_ms).mean(axis=1)
+# -- the latencies -----------------------------------------------------------------------------
+
+
+def _drift_and_level(runs: Runs, like_ms: float | None) -> tuple[Drift, float]:
+    """The drift, and the level of the reference network in the state that latencies belong to."""
+    drift = estimate_drift(runs)
+    log = np.log(runs.reference_ms).mean(axis=1)
     if np.isfinite(drift.loading):
         log = log - drift.loading * np.log(drift.factor)
-    return float(np.exp(np.median(log)))
+    level = float(np.exp(np.median(log)))
+    if like_ms is None:
+        return drift, level
+    return drift.shifted((level / like_ms) ** (1 / _loading(drift))), like_ms
 
 
 def _loading(drift: Drift) -> float:
@@ -181,44 +160,47 @@ def _loading(drift: Drift) -> float:
     return float(np.clip(drift.loading, low, high)) if np.isfinite(drift.loading) else 1.0
 
 
-def _visited_enough(accepted: Sequence[Visit], n: int) -> npt.NDArray[np.bool_]:
-    pairs = {(v.arch, v.process) for v in accepted}
-    counts = np.bincount([arch for arch, _ in pairs], minlength=n) if pairs else np.zeros(n)
-    return np.asarray(counts >= LEAST_VISITS)
+def _run_enough(accepted: Sequence[Run], n: int) -> npt.NDArray[np.bool_]:
+    pairs = {(run.network, run.process) for run in accepted}
+    counts = np.bincount([network for network, _ in pairs], minlength=n) if pairs else np.zeros(n)
+    return np.asarray(counts >= MIN_RUNS)
 
 
 def _columns(
-    accepted: Sequence[Visit], drift: Drift, kept: npt.NDArray[np.bool_], protocol: Protocol
+    accepted: Sequence[Run], drift: Drift, kept: npt.NDArray[np.bool_], protocol: Protocol
 ) -> tuple[npt.NDArray[np.int64], dict[str, Any]]:
-    """Numbers of the items that were measured, in the order of their visits, and their columns."""
-    visits = as_visits(accepted)
+    """Numbers of the networks that were measured, in the order of their runs, and their columns."""
+    runs = as_runs(accepted)
     n = len(kept)
-    by_arch: list[list[Floats]] = [[] for _ in range(n)]
-    for visit in accepted:
-        by_arch[visit.arch].append(visit.samples_ms)
-    error = _standard_error(visits.arch, drift, n)
-    most = protocol.other_cpus
-    # Other work slows a visit by what no repetition shows: nothing is known of its error.
-    loaded = np.array([v.details["machine"].get("other_cpus", 0.0) > most for v in accepted])
+    by_network: list[list[Floats]] = [[] for _ in range(n)]
+    for run in accepted:
+        by_network[run.network].append(run.samples_ms)
+    error = _standard_error(runs.network, drift, n)
+    # Other work slows a run by what no repetition shows: nothing is known of its error.
+    loaded = np.array(
+        [run.details["machine"].get("other_cpus", 0.0) > protocol.other_cpus for run in accepted]
+    )
     first = np.full(n, len(accepted))
-    np.minimum.at(first, visits.arch, np.arange(len(accepted)))
+    np.minimum.at(first, runs.network, np.arange(len(accepted)))
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(first[rows])]
     return rows, {
-        "values": medians_by_arch(visits.arch, drift.corrected_ms, n)[rows],
+        "values": medians_by_network(runs.network, drift.corrected_ms, n)[rows],
         "order": first[rows],
-        "reference": medians_by_arch(visits.arch, visits.reference_ms.mean(axis=1), n)[rows],
-        "samples": tuple(_rounded(np.concatenate(by_arch[i])) for i in rows),
-        "uncorrected": medians_by_arch(visits.arch, visits.latency_ms, n)[rows],
-        "standard_error": np.where(_mostly(loaded, visits.arch, n), np.nan, error)[rows],
+        "reference": medians_by_network(runs.network, runs.reference_ms.mean(axis=1), n)[rows],
+        "samples": tuple(_rounded(np.concatenate(by_network[i])) for i in rows),
+        "uncorrected": medians_by_network(runs.network, runs.latency_ms, n)[rows],
+        "standard_error": np.where(_mostly(loaded, runs.network, n), np.nan, error)[rows],
     }
 
 
 def _mostly(
-    what: npt.NDArray[np.bool_], arch: npt.NDArray[np.int64], n: int
+    what: npt.NDArray[np.bool_], network: npt.NDArray[np.int64], n: int
 ) -> npt.NDArray[np.bool_]:
-    """Whether it is true of more than half of the visits to each architecture, shape (n,)."""
-    return np.asarray(np.bincount(arch, what, minlength=n) > np.bincount(arch, minlength=n) / 2)
+    """Whether it is true of more than half of the runs of each network, shape (n,)."""
+    return np.asarray(
+        np.bincount(network, what, minlength=n) > np.bincount(network, minlength=n) / 2
+    )
 
 
 def _unstable(dataset: Dataset) -> npt.NDArray[np.bool_]:
@@ -226,18 +208,18 @@ def _unstable(dataset: Dataset) -> npt.NDArray[np.bool_]:
     return ~(dataset.standard_error <= UNSTABLE)
 
 
-def _standard_error(arch: npt.NDArray[np.int64], drift: Drift, n: int) -> Floats:
+def _standard_error(network: npt.NDArray[np.int64], drift: Drift, n: int) -> Floats:
     """Relative standard error of every median of medians, shape (n,).
 
-    With few visits each, an architecture's own spread says little: the variance is a mean of
-    its own and the campaign's, weighted by degrees of freedom (4 for the campaign's). A median
-    of normal values has an efficiency of 2/π.
+    With few runs each, a network's own spread says little: the variance is a mean of its own and
+    the campaign's, weighted by degrees of freedom (4 for the campaign's). A median of normal
+    values has an efficiency of 2/π.
     """
     log = np.log(drift.corrected_ms)
-    count = np.bincount(arch, minlength=n)
+    count = np.bincount(network, minlength=n)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.bincount(arch, log, minlength=n) / count
-        squares = np.bincount(arch, (log - mean[arch]) ** 2, minlength=n)
+        mean = np.bincount(network, log, minlength=n) / count
+        squares = np.bincount(network, (log - mean[network]) ** 2, minlength=n)
         variance = (squares + 4 * drift.noise**2) / (count - 1 + 4)
         return np.asarray(np.sqrt(np.pi / 2 * variance / count))
 
@@ -248,25 +230,115 @@ def _rounded(samples: Floats) -> Floats:
     return np.asarray(np.round(samples, decimals))
 
 
+# -- the networks ------------------------------------------------------------------------------
+
+
+def _networks(
+    sources: Sequence[NetworkSource],
+    rows: npt.NDArray[np.int64],
+    runs: Sequence[Run],
+    plan: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Columns of the dataset that say which networks its rows are of, and ``provenance``."""
+    if (archs := archs_of(sources)) is not None:
+        return {"networks": archs[rows], "provenance": {}}
+    profiles, sizes = profiles_of(runs), _sizes(runs)
+    batch, chosen = Target.parse(plan["target"]).batch, [sources[i] for i in rows]
+    graphs = tuple(
+        _graph(source, batch, plan["seed"], sizes.get(int(i), ()))
+        for i, source in zip(rows, chosen, strict=True)
+    )
+    known = [profiles.get(int(i), {}) for i in rows]
+    layers = tuple(map(layer_times, graphs, known))
+    return {
+        "networks": graphs,
+        "names": tuple(source.name for source in chosen),
+        "families": tuple(source.family for source in chosen),
+        "layers": layers if any(known) else None,
+        "provenance": {ATTRIBUTED_SHARE: _attributed_share(layers, known)},
+    }
+
+
+def layer_times(graph: Graph, profile: Mapping[int, float]) -> Floats:
+    """Milliseconds by position of the graph's layers, shape (layers,).
+
+    Args:
+        graph: whose layers are called ``WORD_NUMBER``.
+        profile: milliseconds by number.
+
+    Returns:
+        NaN where nothing is attributed. Of layers with one number the last has its time.
+    """
+    positions = {
+        int(found[1]): n
+        for n, layer in enumerate(graph.layers)
+        if (found := _NUMBER.search(layer.name))
+    }
+    times = np.full(len(graph), np.nan)
+    for number, ms in profile.items():
+        if (n := positions.get(number)) is not None:
+            times[n] = ms
+    return times
+
+
+def _attributed_share(layers: Sequence[Floats], profiles: Sequence[Mapping[int, float]]) -> str:
+    total = sum(sum(profile.values()) for profile in profiles)
+    return f"{sum(float(np.nansum(x)) for x in layers) / total:.2%}" if total else "no profiles"
+
+
+def profiles_of(runs: Sequence[Run]) -> dict[int, dict[int, float]]:
+    """Number of a network -> its profile, milliseconds by number of a layer, where there is one."""
+    profiles = {run.network: run.details.get("profile_ms") for run in runs if run.round == 0}
+    return {
+        network: {int(number): float(ms) for number, ms in profile.items()}
+        for network, profile in profiles.items()
+        if profile
+    }
+
+
+def _sizes(runs: Sequence[Run]) -> dict[int, set[int]]:
+    """Number of a network -> bytes of its model in every run that states them."""
+    sizes: dict[int, set[int]] = {}
+    for run in runs:
+        if (size := run.details.get("model_bytes")) is not None:
+            sizes.setdefault(run.network, set()).add(size)
+    return sizes
+
+
+def _graph(source: NetworkSource, batch: int, seed: int, sizes: Collection[int]) -> Graph:
+    model = source.model(batch, seed)
+    if isinstance(model, Graph):
+        return replace(model.with_batch(batch), name=source.name)
+    if sizes and set(sizes) != {size := model_bytes(model)}:
+        raise ValueError(
+            f"{source.name} must be what was measured, {max(sizes)} bytes of ONNX; latcast makes "
+            f"{size} of it now: use the version that measured it"
+        )
+    return replace(read_onnx(model, batch=batch), name=source.name)
+
+
+# -- what is said of them ----------------------------------------------------------------------
+
+
 def _facts(
     campaign: CampaignFile,
     plan: Mapping[str, Any],
     drift: Drift,
-    visits: int,
+    runs: int,
     failures: Mapping[int, str],
 ) -> dict[str, str]:
     processes = campaign.processes()
     stated = next(iter(processes.values()))
     return {
         "method": (
-            "measured by latcast measure: median of the visits' medians, drift of the machine "
+            "measured by latcast measure: median of the runs' medians, drift of the machine "
             "estimated and taken out (uncorrected_ms is without that)"
         ),
-        "visits": str(visits),
+        "runs": str(runs),
         "processes": str(len(processes)),
         "failed": str(len(failures)),
         "drift range": f"{drift.range:.2%}",
-        "noise of a visit": f"{drift.noise:.2%}",
+        "noise of a run": f"{drift.noise:.2%}",
         "protocol": ", ".join(f"{k} {v}" for k, v in plan["protocol"].items()),
         "seed": str(plan["seed"]),
         **{f"runtime {k}": v for k, v in stated["runtime"].items()},
@@ -274,44 +346,44 @@ def _facts(
     }
 
 
-def _inference_share(visits: Sequence[Visit]) -> float:
-    """Inference seconds over the seconds that visits took, and the gaps between them.
+def _inference_share(runs: Sequence[Run]) -> float:
+    """Inference seconds over the seconds that runs took, and the gaps between them.
 
     Gaps of more than a minute are interruptions of the campaign, not part of it.
     """
-    ends = np.array([v.time_s for v in visits])
+    ends = np.array([run.time_s for run in runs])
     gaps = np.diff(ends)
-    inference = np.array([v.details["inference_s"] for v in visits])[1:]
+    inference = np.array([run.details["inference_s"] for run in runs])[1:]
     running = gaps < 60
     return float(inference[running].sum() / gaps[running].sum()) if running.any() else float("nan")
 
 
 def _warnings(
-    campaign: CampaignFile, visits: Sequence[Visit], dataset: Dataset, protocol: Protocol
+    campaign: CampaignFile, runs: Sequence[Run], dataset: Dataset, protocol: Protocol
 ) -> list[str]:
     facts = next(iter(campaign.processes().values()))
     found = _machine.setting_doubts(facts["machine"])
-    machine = [v.details["machine"] for v in visits]
+    machine = [run.details["machine"] for run in runs]
     busy = [m.get("other_cpus", 0.0) > protocol.other_cpus for m in machine]
     if np.mean(busy) > _OFTEN:
         mean = np.mean([m.get("other_cpus", 0.0) for m in machine])
         found.append(
-            f"loaded machine: during {np.mean(busy):.0%} of the visits other programs kept CPUs "
+            f"loaded machine: during {np.mean(busy):.0%} of the runs other programs kept CPUs "
             f"busy ({mean:.1f} on average); measure on an idle machine"
         )
     steal = [m.get("steal", 0.0) > _STEAL for m in machine]
     if np.mean(steal) > _OFTEN:
         found.append(
-            f"steal time: during {np.mean(steal):.0%} of the visits the hypervisor gave CPU time "
+            f"steal time: during {np.mean(steal):.0%} of the runs the hypervisor gave CPU time "
             "to other machines; use a machine of your own"
         )
     throttled = sum(m.get("throttled", 0) > 0 for m in machine)
     if throttled:
-        found.append(f"throttling: the CPU was too hot during {throttled} visits; cool it")
+        found.append(f"throttling: the CPU was too hot during {throttled} runs; cool it")
     clocks = [m["clock_mhz"] for m in machine if m.get("clock_mhz")]
     if clocks and (gap := max(clocks) / min(clocks) - 1) > _CLOCKS_DIFFER:
         found.append(f"frequency scaling: the CPU's clock varied by {gap:.0%}; fix it")
-    found += _doubts_about_visits(visits)
+    found += _doubts_about_runs(runs)
     unstable = int(_unstable(dataset).sum())
     if unstable:
         found.append(
@@ -321,16 +393,16 @@ def _warnings(
     return found
 
 
-def _doubts_about_visits(visits: Sequence[Visit]) -> list[str]:
-    doubts = (doubt for v in visits if v.accepted for doubt in v.details["doubts"])
+def _doubts_about_runs(runs: Sequence[Run]) -> list[str]:
+    doubts = (doubt for run in runs if run.accepted for doubt in run.details["doubts"])
     kinds = Counter(d.split(" disagree")[0] for d in doubts if " disagree" in d)
-    accepted = sum(v.accepted for v in visits)
+    accepted = sum(run.accepted for run in runs)
     found = [
-        f"unstable visits: {count} of {accepted} were accepted although {kind} disagreed again"
+        f"unstable runs: {count} of {accepted} were accepted although {kind} disagreed again"
         for kind, count in kinds.items()
         if count > _OFTEN * accepted
     ]
-    few = sum(v.accepted and len(v.samples_ms) < _FEW_SAMPLES for v in visits)
+    few = sum(run.accepted and len(run.samples_ms) < _FEW_SAMPLES for run in runs)
     if few:
-        found.append(f"too few samples: {few} visits have fewer than {_FEW_SAMPLES}")
+        found.append(f"too few samples: {few} runs have fewer than {_FEW_SAMPLES}")
     return found

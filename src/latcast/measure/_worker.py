@@ -1,9 +1,9 @@
-"""The worker process: loads networks in one runtime and times them.
+"""Worker processes: each loads networks in one runtime and times them.
 
-Started as ``python -m latcast.measure._worker``, it reads one JSON object a line from standard
-input and answers each with one line on what was its standard output; whatever the runtime
-prints goes to standard error instead. It ends when its input does, at once even in the middle
-of a visit: a campaign that was killed leaves no worker behind.
+A worker reads one JSON object a line from standard input and answers each with one line on what
+was its standard output; whatever the runtime prints goes to standard error instead. It ends when
+its input does, at once even in the middle of a run: a campaign that was killed leaves no worker
+behind. :class:`WorkerProcess` is the campaign's side of it, :class:`Worker` what happens inside.
 """
 
 from __future__ import annotations
@@ -13,34 +13,174 @@ import importlib
 import json
 import os
 import queue
+import signal
+import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Mapping
+from contextlib import suppress
 from math import ceil
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 import numpy as np
 
 from latcast import spaces
+from latcast.devices import Target, usable_cpus
 from latcast.graph import Graph
 
 from . import _machine
-from ._onnx_networks import content, from_text, model_bytes
-from ._protocol import Protocol, make_visit, timer_cost
-from .runtimes import LoadedNetwork, Runtime
-
-Load = Callable[..., LoadedNetwork]
+from ._protocol import Protocol, time_network, timer_cost
+from ._sources import Model, model_bytes, parse_source
+from .runtimes import Runtime
 
 REFERENCE_SPACE = "ofa-mobilenet-v3-w1.0"
-_LEAST_PASSES, _MOST_PASSES = 5, 60
-"""Of a profile beside a visit: traces of many passes take long to read."""
 _REFERENCE = {"ks": [5] * 20, "e": [4] * 20, "d": [3] * 5, "r": [224]}
+
+_MIN_PASSES, _MAX_PASSES = 5, 60
+"""Of a profile beside a run: traces of many passes take long to read."""
+_START = "from latcast.measure._worker import main; main()"
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_LAST_WORDS = 300
+
+
+class WorkerDiedError(RuntimeError):
+    """The worker ended, or had to be ended, before it answered; the message says how."""
+
+
+class WorkerProcess:
+    """A fresh worker process, ended on leaving the context.
+
+    Args:
+        setup: what the worker is told first (:func:`worker_setup`).
+        threads: threads of math libraries in the worker.
+        timeout_s: seconds for it to get ready.
+
+    Raises:
+        WorkerDiedError: it did not.
+
+    Attributes:
+        facts: what it said when it was ready.
+    """
+
+    def __init__(self, setup: Mapping[str, Any], *, threads: int, timeout_s: float = 120) -> None:
+        environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
+        # Its error output is kept in a file: a pipe that nobody reads would block it.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
+        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+            [sys.executable, "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+            start_new_session=True,  # ctrl-C is the campaign's to handle
+        )
+        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        assert self._process.stdout is not None
+        reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        reader.start()
+        try:
+            self.facts = self.ask(setup, timeout_s)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Process number."""
+        return self._process.pid
+
+    def ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Send a request and wait for its answer.
+
+        Raises:
+            WorkerDiedError: there was none in time; the worker is ended then.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            answer = self._answers.get(timeout=timeout_s)
+        except queue.Empty:
+            self.close()
+            raise WorkerDiedError(f"no answer within {timeout_s:.0f} s") from None
+        except BrokenPipeError:
+            answer = None
+        if answer is None:
+            raise WorkerDiedError(self._obituary())
+        result: dict[str, Any] = json.loads(answer)
+        return result
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with suppress(BrokenPipeError):  # a request that it never read
+                    stream.close()
+        self._errors.close()
+
+    def _read(self, source: IO[str]) -> None:
+        try:
+            for line in source:
+                self._answers.put(line)
+        except ValueError:  # closed while reading: nobody waits for more
+            pass
+        self._answers.put(None)
+
+    def _obituary(self) -> str:
+        code = self._process.wait()
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = " (out of memory?)" if name == "SIGKILL" else ""
+            return f"the runtime's process was ended by {name}{hint}"
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        last = f": {lines[-1][-_LAST_WORDS:]}" if lines else ""
+        return f"the runtime's process ended with code {code}{last}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def worker_setup(target: Target, protocol: Mapping[str, Any], runtime: str) -> dict[str, Any]:
+    """What a worker process is told first.
+
+    Args:
+        target: what to run on.
+        protocol: settings by name.
+        runtime: class of the runtime, ``module:class``.
+    """
+    return {
+        "runtime": runtime,
+        "options": {
+            "threads": target.threads,
+            "batch": target.batch,
+            "precision": target.precision,
+        },
+        "protocol": dict(protocol),
+        "path": sys.path,  # a runtime of the user's own may stand anywhere
+        # The last ones: the first CPUs serve most interrupts.
+        "cpus": usable_cpus()[-max(target.threads, 1) :],
+    }
 
 
 def reference_network() -> Graph:
-    """The network timed around every visit: a middling one of OFA-MobileNetV3."""
+    """The network timed around every run: a middling one of OFA-MobileNetV3."""
     space = spaces.space(REFERENCE_SPACE)
     return space.network(space.parse([_REFERENCE]))
 
@@ -49,20 +189,18 @@ class Worker:
     """Answers the requests of a campaign.
 
     Args:
-        setup: ``runtime`` (``module:class``), ``options`` (of the runtime), ``space``,
-            ``protocol`` (settings by name) and ``cpus`` (to stay on). The space is None where
-            graphs are visited.
+        setup: made by :func:`worker_setup`.
     """
 
     def __init__(self, setup: dict[str, Any]) -> None:
         self._cpus = setup["cpus"]
         pinned = _machine.pin(self._cpus)
+        sys.path += [folder for folder in setup["path"] if folder not in sys.path]
         module, _, name = setup["runtime"].partition(":")
         kind: type[Runtime] = getattr(importlib.import_module(module), name)
         self._runtime = kind(**setup["options"])
         if pinned:
             self._runtime.bind(self._cpus)
-        self._space = None if setup["space"] is None else spaces.space(setup["space"])
         self._protocol = Protocol(**setup["protocol"])
         self._timer_s = timer_cost()
         self._reference = self._runtime.load(reference_network())
@@ -72,7 +210,7 @@ class Worker:
         gc.disable()
 
     def facts(self) -> dict[str, Any]:
-        """What is true of all visits of this process."""
+        """What is true of all runs of this process."""
         return {
             "runtime": dict(self._runtime.facts()),
             "machine": _machine.settings(self._cpus),
@@ -80,49 +218,38 @@ class Worker:
         }
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Visit the network of ``rows`` of the block table, or of ``graph``; or why not.
+        """Time ``network``, a source's text, with parameters from ``seed``; or say why not.
 
-        With ``profile``, a number of passes, it is only profiled; with ``profile_s`` also, for
-        so many seconds, after the visit.
+        With ``profile_passes`` or ``profile_s`` it is profiled after the run, for so many passes
+        or about so many seconds.
         """
         gc.collect()
         try:
-            load, facts = self._loader(request)
-            if "profile" in request:
-                return _profile(load, request["profile"])
-            answer = self._watched_visit(load) | facts
+            model = parse_source(request["network"]).model(self._runtime.batch, request["seed"])
+            answer = self._watched_run(model, request["seed"])
         except Exception as error:  # noqa: BLE001  # whatever a runtime raises is the answer
             return {"failed": _reason(error)}
-        if "profile_s" in request:
-            answer |= _profile_beside(load, answer["samples_ms"], request["profile_s"])
-        return answer
+        if not isinstance(model, Graph):
+            answer["model_bytes"] = model_bytes(model)
+        return answer | self._profile(model, request, float(np.median(answer["samples_ms"])))
 
-    def _loader(self, request: dict[str, Any]) -> tuple[Load, dict[str, Any]]:
-        """What loads the network that is asked for, and facts of it that are kept."""
-        if "graph" in request:
-            model = content(from_text(request["graph"]), self._runtime.batch, request["seed"])
-            return partial(self._runtime.load_onnx, model), {"model_bytes": model_bytes(model)}
-        assert self._space is not None
-        graph = self._space.assemble(request["rows"])
-        return partial(self._runtime.load, graph, request["seed"]), {}
-
-    def _watched_visit(self, load: Load) -> dict[str, Any]:
+    def _watched_run(self, model: Model, seed: int) -> dict[str, Any]:
         before = _machine.snapshot(self._cpus)
-        answer = self._visit(load)
+        answer = self._run(model, seed)
         machine = _machine.changes(before, _machine.snapshot(self._cpus))
         if (others := machine.get("other_cpus", 0.0)) > self._protocol.other_cpus:
             doubt = f"other programs kept {others:.1f} CPUs busy"
             answer["doubts"] = [*answer["doubts"], doubt]
         return answer | {"machine": machine}
 
-    def _visit(self, load: Load) -> dict[str, Any]:
+    def _run(self, model: Model, seed: int) -> dict[str, Any]:
         started = time.perf_counter()
-        loaded = load()
+        loaded = self._runtime.load(model, seed)
         load_s = time.perf_counter() - started
         first_s = loaded.time(1)
         if not np.isfinite(loaded.output()).all():
             raise ValueError("the network's output must be finite: the runtime computes nonsense")
-        timing = make_visit(loaded, self._reference, self._protocol, self._timer_s)
+        timing = time_network(loaded, self._reference, self._protocol, self._timer_s)
         return {
             "samples_ms": timing.samples_ms,
             "reference_ms": timing.reference_ms,
@@ -132,19 +259,21 @@ class Worker:
             "doubts": timing.doubts,
         }
 
-
-def _profile(load: Load, passes: int) -> dict[str, Any]:
-    profile = load(profiling=True).profile(passes)
-    return {"profile_ms": None if profile is None else {str(k): v for k, v in profile.items()}}
-
-
-def _profile_beside(load: Load, samples_ms: Sequence[float], seconds: float) -> dict[str, Any]:
-    """A profile of about so many seconds; that it fails is no reason to lose the visit."""
-    fitting = ceil(seconds * 1e3 / float(np.median(samples_ms)))
-    try:
-        return _profile(load, min(max(fitting, _LEAST_PASSES), _MOST_PASSES))
-    except Exception as error:  # noqa: BLE001  # as above
-        return {"profile_ms": None, "profile_failed": _reason(error)}
+    def _profile(self, model: Model, request: dict[str, Any], pass_ms: float) -> dict[str, Any]:
+        """The profile that is asked for; that it fails is no reason to lose the run."""
+        if "profile_s" in request:
+            fitting = ceil(request["profile_s"] * 1e3 / pass_ms)
+            passes = min(max(fitting, _MIN_PASSES), _MAX_PASSES)
+        elif "profile_passes" in request:
+            passes = request["profile_passes"]
+        else:
+            return {}
+        try:
+            loaded = self._runtime.load(model, request["seed"], profiling=True)
+            profile = loaded.profile(passes)
+        except Exception as error:  # noqa: BLE001  # as above
+            return {"profile_ms": None, "profile_failed": _reason(error)}
+        return {"profile_ms": None if profile is None else {str(k): v for k, v in profile.items()}}
 
 
 def _reason(error: Exception) -> str:
@@ -173,7 +302,3 @@ def main() -> None:
             reply = worker.answer(request)
         answers.write(json.dumps(reply) + "\n")
         answers.flush()
-
-
-if __name__ == "__main__":
-    main()

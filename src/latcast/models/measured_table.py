@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from latcast import measure
 from latcast.data.additive import fit_additive
 from latcast.devices import Target
-from latcast.measure import CampaignFile, Comparison, Plan, Protocol, Results
+from latcast.measure import BlockSource, CampaignFile, Comparison, Plan, Protocol, Results
 from latcast.measure.runtimes import runtime as find_runtime
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
@@ -25,14 +26,16 @@ CALIBRATION = 20
 MIN_NETWORKS = 30
 """With fewer whole networks, a third of which test, there is nothing to compare with."""
 WAYS = ("isolated", "profile", "networks")
+_RECORDS = {
+    "networks": ".networks.campaign",
+    "isolated": ".blocks.campaign",
+    "profile": ".profiles.campaign",
+}
+"""Way -> ending of the file that keeps its raw records."""
 
 Floats = npt.NDArray[np.float64]
 _Tables = dict[str, tuple[Floats, float]]
 """Way -> milliseconds of every block, and of what no block accounts for."""
-
-
-class CampaignMismatchError(ValueError):
-    """Records that are kept are of another campaign, or were not to be gone on with."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,8 +122,8 @@ class TablePlan:
     seed: int
     protocol: Protocol
 
-    def plans(self) -> tuple[Plan, Plan]:
-        """Campaigns of whole networks, and of blocks by themselves.
+    def plans(self) -> dict[str, Plan]:
+        """Campaigns by way: of whole networks, blocks by themselves, and profiles of networks.
 
         Raises:
             ValueError: the space has no such resolution, or the runtime cannot have the target.
@@ -128,20 +131,19 @@ class TablePlan:
         target = self.target
         kind = find_runtime(target.runtime)
         kind(threads=target.threads, batch=target.batch, precision=target.precision)
-        archs = self._sample(self.seed)
-        rows = measure.distinct_rows(self.space, self.resolutions)
-        whole = Plan(target, archs, self.protocol, self.seed)
-        none = self.space.sample(0)
-        return whole, Plan(target, none, self.protocol, self.seed, blocks=tuple(rows))
+        blocks = measure.blocks_of(self.space, measure.distinct_rows(self.space, self.resolutions))
+        plans = {
+            "networks": Plan(target, self._sample(self.seed), self.protocol, self.seed),
+            "isolated": Plan(target, blocks, self.protocol, self.seed),
+        }
+        if kind.has_profiler:
+            archs = self._sample(self.seed + 1)
+            plans["profile"] = measure.profiling_plan(target, archs, self.seed)
+        return plans
 
     def _sample(self, seed: int) -> Archs:
         restrict = None if self.resolutions is None else {"r": list(self.resolutions)}
         return self.space.sample(self.networks, seed, restrict=restrict).unique()
-
-    def profile(self) -> Floats | None:
-        """Blocks by the runtime's profile of other networks; None where it has no profiler."""
-        kind = measure.class_name(find_runtime(self.target.runtime))
-        return measure.profiled_table(self.target, self._sample(self.seed + 1), kind, self.seed)
 
 
 def build_table(
@@ -166,22 +168,31 @@ def build_table(
         run: makes the runs of a campaign.
 
     Raises:
-        CampaignMismatchError: there are records of another campaign, or they are not to be resumed.
+        FileExistsError: there are records, and they are not to be resumed.
+        AnotherCampaignError: the records are of another plan.
         ValueError: the space has no such resolution, or the runtime has no profiler and ``way``
             asks for it.
     """
-    of_networks, of_blocks = plan.plans()
-    with open_campaign(out.with_suffix(".networks.campaign"), of_networks, resume) as campaign:
-        run(campaign)
-        whole = measure.results(campaign)
-    with open_campaign(out.with_suffix(".blocks.campaign"), of_blocks, resume) as campaign:
-        run(campaign)
-        failed = {of_blocks.blocks[n]: why for n, why in campaign.failures().items()}
-        tables: _Tables = {"isolated": (measure.isolated_table(campaign), 0.0)}
-    if (profile := plan.profile()) is not None:
-        tables["profile"] = (profile, 0.0)
+    plans = plan.plans()
+
+    @contextmanager
+    def campaign(way: str) -> Iterator[CampaignFile]:
+        path = out.with_suffix(_RECORDS[way])
+        with measure.open_or_resume(path, plans[way], resume=resume) as file:
+            run(file)
+            yield file
+
+    with campaign("networks") as file:
+        whole = measure.results(file)
+    with campaign("isolated") as file:
+        blocks = [source for source in file.networks() if isinstance(source, BlockSource)]
+        failed = {blocks[n].row: why for n, why in file.failures().items()}
+        tables: _Tables = {"isolated": (measure.isolated_table(file), 0.0)}
+    if "profile" in plans:
+        with campaign("profile") as file:
+            tables["profile"] = (measure.profiled_table(file), 0.0)
     comparisons, calibrated = _compare(plan.space, whole, tables, plan.seed)
-    rows = list(of_blocks.blocks)
+    rows = [block.row for block in blocks]
     chosen = way or _best(comparisons, {w: v[rows] for w, (v, _) in calibrated.items()})
     if chosen not in calibrated:
         raise ValueError(
@@ -199,34 +210,6 @@ def build_table(
     return model, MeasuredTable(
         str(out), str(plan.target), chosen, tuple(comparisons), list(whole.warnings), failed
     )
-
-
-def open_campaign(path: Path, plan: Plan, resume: bool) -> CampaignFile:
-    """A new campaign, or the one that ``path`` holds, if it is the same.
-
-    Raises:
-        CampaignMismatchError: it is another, or it is not to be resumed.
-    """
-    if not path.exists():
-        return measure.start(path, plan)
-    if not resume:
-        raise CampaignMismatchError(
-            f"{path} holds a campaign already: go on with it (--resume), or remove it"
-        )
-    campaign = CampaignFile.open(path)
-    began = campaign.plan()
-    for name, value in plan.record().items():
-        if began.get(name) != value:
-            campaign.close()
-            raise CampaignMismatchError(
-                f"a campaign goes on as it began: {name} was {began.get(name)!r}, got {value!r}"
-            )
-    if campaign.items() != plan.items():
-        campaign.close()
-        raise CampaignMismatchError(
-            f"{path} is of other networks; use the options that it began with"
-        )
-    return campaign
 
 
 def _compare(

@@ -15,11 +15,18 @@ import numpy.typing as npt
 
 from latcast._optional import require
 from latcast.graph import Graph, Weights
+from latcast.graph.write.onnx import INPUT, to_onnx
 
-from ._onnx_model import Arrays, parse, random_inputs
-from ._unsupported import UnsupportedNetworkError
+from ._onnx_models import Arrays, UnsupportedNetworkError, parse, random_inputs
 
 Floats = npt.NDArray[np.float32]
+
+OPERATORS = frozenset({
+    "conv", "depthwise_conv", "linear", "relu", "relu6", "h_swish", "h_sigmoid",
+    "global_pool", "avg_pool", "max_pool", "reshape", "transpose", "identity", "add", "mul",
+    "scale",
+})  # fmt: skip
+"""Operators that every runtime of ours runs in networks of a space."""
 
 
 def wheel(distribution: str) -> str:
@@ -58,7 +65,7 @@ class LoadedNetwork(ABC):
         """Milliseconds a pass by layer position, from the runtime's own profiler.
 
         Medians over passes, so that one which the machine held up does not count. A fused
-        layer's time is booked on the layer that it is named after. None where the runtime has
+        layer's time is attributed to the layer that it is named after. None where the runtime has
         no profiler, or was not loaded for it; or where no layer of the model has a number.
         """
         return None
@@ -67,8 +74,14 @@ class LoadedNetwork(ABC):
 class Runtime(ABC):
     """Runs networks on this machine.
 
-    A campaign makes one object per worker process, calls :meth:`load` for every visit, times
-    the result and drops it. Objects hold no state between networks but the runtime's own.
+    A campaign makes one object per worker process, calls :meth:`load` for every run, times the
+    result and drops it. Objects hold no state between networks but the runtime's own.
+
+    A runtime of your own sets the names below, and defines :meth:`facts` and one of
+    :meth:`_load_onnx` and :meth:`_load`: our networks are written as ONNX for a runtime that
+    takes ONNX, and one that has another format takes no ONNX models. It is known by its name once
+    it is registered (:func:`latcast.measure.runtimes.register_runtime`, or an entry point of the
+    group ``latcast.runtimes``), and :mod:`latcast.testing` puts it through the contract's tests.
 
     Args:
         threads: CPU threads that one forward pass may use, at least 1 (0: not applicable).
@@ -88,12 +101,14 @@ class Runtime(ABC):
     extra: ClassVar[str]
     """Extra of latcast that installs it."""
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
-    operators: ClassVar[frozenset[str]]
+    operators: ClassVar[frozenset[str]] = OPERATORS
     """Operators of :data:`latcast.graph.OPERATORS` that it can run in networks of a space."""
     kind: ClassVar[str] = "cpu"
     """What it runs on: ``cpu`` or ``gpu``."""
     max_batch: ClassVar[int | None] = None
     """Most samples a pass, where there is a limit."""
+    has_profiler: ClassVar[bool] = False
+    """Whether :meth:`LoadedNetwork.profile` can tell the times of layers."""
 
     def __init__(self, *, threads: int = 1, batch: int = 1, precision: str = "fp32") -> None:
         if precision not in self.precisions:
@@ -119,45 +134,51 @@ class Runtime(ABC):
         self._prepare()
 
     @final
-    def load(self, graph: Graph, seed: int = 0, *, profiling: bool = False) -> LoadedNetwork:
-        """Prepare the network of a space with random weights and a fixed random input.
+    def load(
+        self, model: Graph | bytes | Path, seed: int = 0, *, profiling: bool = False
+    ) -> LoadedNetwork:
+        """Prepare a network with fixed random inputs of its own shapes.
 
         Args:
-            graph: what to run, for one sample.
-            seed: of the weights.
+            model: the graph of a network for one sample; an ONNX model; or an ONNX file, beside
+                which its external data may be.
+            seed: of a graph's weights.
             profiling: load it so that :meth:`LoadedNetwork.profile` works, if it can; such a
-                network is not for timing.
+                network is not for timing. Layers of ONNX models are the numbers in the names of
+                their nodes (``conv_12``), and a model without such names has no profile.
 
         Raises:
-            UnsupportedNetworkError: an operator is not supported.
+            UnsupportedNetworkError: an operator is not supported, or the runtime does not take
+                ONNX models, or not this one; what a runtime raises itself passes through.
+            FileNotFoundError: there is no such file.
         """
-        unknown = sorted({x.op for x in graph.layers} - self.operators)
+        if not isinstance(model, Graph):
+            inputs = random_inputs(parse(model), self.batch)
+            return self._load_onnx(model, inputs, profiling=profiling)
+        unknown = sorted({x.op for x in model.layers} - self.operators)
         if unknown:
             raise UnsupportedNetworkError(
                 f"{self.name} cannot run the operator {', '.join(unknown)}; "
                 f"it runs {', '.join(sorted(self.operators))}"
             )
-        graph = graph.with_batch(self.batch)
+        graph = model.with_batch(self.batch)
         return self._load(graph, graph.weights(seed), graph.inputs(), profiling=profiling)
 
-    @final
-    def load_onnx(self, model: bytes | Path, *, profiling: bool = False) -> LoadedNetwork:
-        """Prepare any ONNX model with fixed random inputs of its own shapes.
+    def _load(
+        self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
+    ) -> LoadedNetwork:
+        """Prepare a graph of :attr:`operators`; by default by way of ONNX.
 
         Args:
-            model: its bytes, or a file, beside which its external data may be.
-            profiling: as in :meth:`load`; layers are the numbers in the names of the model's
-                nodes (``conv_12``), and a model without such names has no profile.
-
-        Raises:
-            UnsupportedNetworkError: the runtime does not take ONNX models, or not this one;
-                what a runtime raises itself passes through.
-            FileNotFoundError: there is no such file.
+            graph: what to run, for the whole batch.
+            weights: of its layers.
+            inputs: shape (batch, channels, height, width).
+            profiling: as of :meth:`load`.
         """
-        inputs = random_inputs(parse(model), self.batch)
-        return self._load_onnx(model, inputs, profiling=profiling)
+        return self._load_onnx(to_onnx(graph, weights), {INPUT: inputs}, profiling=profiling)
 
     def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
+        """Prepare an ONNX model, whose inputs have the shapes and types of ``inputs``."""
         raise UnsupportedNetworkError(
             f"{self.name} does not run ONNX models here: use onnxruntime, openvino or mnn"
         )
@@ -174,11 +195,6 @@ class Runtime(ABC):
 
         A worker process, which is on ``cpus`` already, calls it before it loads a network.
         """
-
-    @abstractmethod
-    def _load(
-        self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
-    ) -> LoadedNetwork: ...
 
     @abstractmethod
     def facts(self) -> Mapping[str, str]:

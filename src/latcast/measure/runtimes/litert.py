@@ -12,7 +12,6 @@ from latcast.graph import Graph, Weights
 from latcast.graph.write.tflite import to_tflite
 
 from ._base import Floats, LoadedNetwork, Runtime
-from .onnx_runtime import OPERATORS
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
@@ -30,7 +29,6 @@ class LiteRT(Runtime):
     title = "LiteRT"
     package = "ai_edge_litert"
     extra = "litert"
-    operators = OPERATORS
 
     def _load(
         self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool

@@ -16,15 +16,14 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.graph import Graph, Weights
-from latcast.graph.write.onnx import INPUT as ONNX_INPUT
-from latcast.graph.write.onnx import to_onnx
-
 from ._base import Floats, LoadedNetwork, Runtime, wheel
-from ._booking import LayerNumbers, book, median_by_layer
-from ._onnx_model import Arrays
-from ._unsupported import UnsupportedNetworkError
-from .onnx_runtime import OPERATORS
+from ._onnx_models import (
+    Arrays,
+    LayerNumbers,
+    UnsupportedNetworkError,
+    attribute,
+    median_by_layer,
+)
 
 if TYPE_CHECKING:
     import MNN
@@ -44,15 +43,10 @@ class MNNRuntime(Runtime):
     title = "MNN"
     package = "MNN"
     extra = "mnn"
-    operators = OPERATORS
+    has_profiler = True
 
     def _importing(self) -> AbstractContextManager[object]:
         return quiet()
-
-    def _load(
-        self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
-    ) -> LoadedNetwork:
-        return self._load_onnx(to_onnx(graph, weights), {ONNX_INPUT: inputs}, profiling=profiling)
 
     def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
         import MNN
@@ -191,7 +185,7 @@ class _Loaded(LoadedNetwork):
             self._fill()
             self._interpreter.runSessionWithCallBackInfo(self._session, clock.start, clock.stop)
             times = ((self._numbers[name], ms) for name, ms in clock.times)
-            passes.append(book(times, self._numbers.last))
+            passes.append(attribute(times, self._numbers.last))
         return median_by_layer(passes)
 
 

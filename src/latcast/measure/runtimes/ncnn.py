@@ -11,8 +11,7 @@ from latcast.graph import Graph, TensorShape, Weights
 from latcast.graph.write.ncnn import to_ncnn
 
 from ._base import Floats, LoadedNetwork, Runtime, wheel
-from ._unsupported import UnsupportedNetworkError
-from .onnx_runtime import OPERATORS
+from ._onnx_models import UnsupportedNetworkError
 
 if TYPE_CHECKING:
     import ncnn
@@ -34,7 +33,6 @@ class NCNN(Runtime):
     package = "ncnn"
     extra = "ncnn"
     precisions = ("fp32", "bf16")
-    operators = OPERATORS
     max_batch = 1
 
     def _load(

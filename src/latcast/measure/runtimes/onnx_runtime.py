@@ -8,23 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from latcast.graph import Graph, Weights
-from latcast.graph.write.onnx import INPUT as ONNX_INPUT
-from latcast.graph.write.onnx import to_onnx
 from latcast.measure import _machine
 
 from ._base import Floats, LoadedNetwork, Runtime
-from ._booking import LayerNumbers, book, median_by_layer
-from ._onnx_model import Arrays
+from ._onnx_models import Arrays, LayerNumbers, attribute, median_by_layer
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-OPERATORS = frozenset({
-    "conv", "depthwise_conv", "linear", "relu", "relu6", "h_swish", "h_sigmoid",
-    "global_pool", "avg_pool", "max_pool", "reshape", "transpose", "identity", "add", "mul",
-    "scale",
-})  # fmt: skip
 _KERNEL_TIME = "_kernel_time"
 _NAMELESS = "SkipLayerNormalization"
 """A fusion of several layers that is called after none of them."""
@@ -37,7 +28,7 @@ class ONNXRuntime(Runtime):
     title = "ONNX Runtime"
     package = "onnxruntime"
     extra = "onnxruntime"
-    operators = OPERATORS
+    has_profiler = True
     providers: ClassVar[tuple[str, ...]] = ("CPUExecutionProvider",)
     _cpus: tuple[int, ...] = ()
     """One for every thread; empty: wherever the system puts them."""
@@ -68,11 +59,6 @@ class ONNXRuntime(Runtime):
             others = ";".join(str(cpu + 1) for cpu in self._cpus[1:])
             options.add_session_config_entry("session.intra_op_thread_affinities", others)
         return options
-
-    def _load(
-        self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
-    ) -> LoadedNetwork:
-        return self._load_onnx(to_onnx(graph, weights), {ONNX_INPUT: inputs}, profiling=profiling)
 
     def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
         options = self._options()
@@ -139,8 +125,8 @@ def read_profile(trace: str, repeats: int, numbers: LayerNumbers) -> dict[int, f
     """Median milliseconds by layer from an ONNX Runtime trace of ``1 + repeats`` passes.
 
     A fused node is called after a node or tensor of the model, with a suffix. The runtime
-    inserts nodes of its own (changes of layout), which are booked on the layer that they come
-    before.
+    inserts nodes of its own (changes of layout), which are attributed to the layer that they
+    come before.
 
     Args:
         trace: JSON text.
@@ -154,7 +140,7 @@ def read_profile(trace: str, repeats: int, numbers: LayerNumbers) -> dict[int, f
     for event in json.loads(trace):
         if event.get("cat") == "Session" and event.get("name") == "model_run":
             # The event of a pass follows those of its nodes.
-            passes.append(book(_numbered(current, numbers), numbers.last))
+            passes.append(attribute(_numbered(current, numbers), numbers.last))
             current = []
         elif event.get("cat") == "Node" and event["name"].endswith(_KERNEL_TIME):
             current.append((event["name"].removesuffix(_KERNEL_TIME), event["dur"] / 1000))
@@ -188,6 +174,7 @@ class ONNXRuntimeCUDA(ONNXRuntime):
     title = "ONNX Runtime on CUDA"
     extra = "onnxruntime-gpu"
     kind = "gpu"
+    has_profiler = False
     providers: ClassVar[tuple[str, ...]] = ("CUDAExecutionProvider",)
 
     def _prepare(self) -> None:

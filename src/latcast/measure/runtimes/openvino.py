@@ -10,14 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latcast.graph import Graph, Weights
-from latcast.graph.write.onnx import INPUT as ONNX_INPUT
-from latcast.graph.write.onnx import to_onnx
-
 from ._base import Floats, LoadedNetwork, Runtime
-from ._booking import LayerNumbers, book, median_by_layer
-from ._onnx_model import Arrays
-from .onnx_runtime import OPERATORS
+from ._onnx_models import Arrays, LayerNumbers, attribute, median_by_layer
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -39,7 +33,7 @@ class OpenVINO(Runtime):
     package = "openvino"
     extra = "openvino"
     precisions = ("fp32", "bf16")
-    operators = OPERATORS
+    has_profiler = True
 
     def _importing(self) -> AbstractContextManager[object]:
         return without_telemetry()
@@ -65,11 +59,6 @@ class OpenVINO(Runtime):
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }
-
-    def _load(
-        self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
-    ) -> LoadedNetwork:
-        return self._load_onnx(to_onnx(graph, weights), {ONNX_INPUT: inputs}, profiling=profiling)
 
     def _load_onnx(self, model: bytes | Path, inputs: Arrays, *, profiling: bool) -> LoadedNetwork:
         read = self._core.read_model(model)
@@ -146,7 +135,7 @@ class _Loaded(LoadedNetwork):
         assert self._numbers is not None
         numbers, ran = self._numbers, request.get_profiling_info()
         times = ((numbers[x.node_name], x.real_time.total_seconds() * 1e3) for x in ran)
-        return book(times, numbers.last)
+        return attribute(times, numbers.last)
 
     def _new_request(self) -> ov.InferRequest:
         import openvino as ov

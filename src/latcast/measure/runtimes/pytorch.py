@@ -10,7 +10,6 @@ from latcast.graph import Graph, Weights
 from latcast.graph.write.pytorch import to_pytorch
 
 from ._base import Floats, LoadedNetwork, Runtime
-from .onnx_runtime import OPERATORS
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +23,6 @@ class PyTorch(Runtime):
     package = "torch"
     extra = "torch"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16")
-    operators = OPERATORS
     device = "cpu"
 
     def _prepare(self) -> None:

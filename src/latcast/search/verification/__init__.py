@@ -2,9 +2,8 @@
 
 from ._measuring import Campaigns, Measured, Measuring, MeasuringError
 from ._record import Round, VerificationRecord
-from ._search_and_verify import search_and_verify
+from ._search_and_verify import search_and_verify, verify
 from ._verification import Verification, VerifiedResult
-from ._verify import verify
 
 __all__ = [
     "Campaigns",

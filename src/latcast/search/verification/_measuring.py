@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from latcast import measure
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.devices import Target, host_name
-from latcast.measure import CampaignFile, CampaignRunningError, Plan, Progress, Protocol
-from latcast.measure import class_name as named
-from latcast.measure._results import LEAST_VISITS
+from latcast.measure import CampaignFile, Plan, Progress, Protocol
 from latcast.measure.runtimes import Runtime
 from latcast.measure.runtimes import runtime as find_runtime
 from latcast.spaces import Archs
-from latcast.spaces import space as find_space
 
 
 class MeasuringError(ValueError):
@@ -35,7 +31,7 @@ class Measured:
         is_interrupted: whether measuring was broken off (ctrl-C).
     """
 
-    dataset: LatencyDataset | None
+    dataset: Dataset | None
     failures: tuple[tuple[Archs, str], ...] = ()
     warnings: tuple[str, ...] = ()
     is_interrupted: bool = False
@@ -74,7 +70,7 @@ class Measuring(ABC):
 class Campaigns(Measuring):
     """Measures on this host: a campaign a round, by the protocol of ``latcast measure``.
 
-    Every visit is kept in the round's campaign file as soon as it is made. Later rounds are
+    Every run is kept in the round's campaign file as soon as it is made. Later rounds are
     corrected to the machine's state in the first one, by the reference network.
 
     Args:
@@ -84,11 +80,11 @@ class Campaigns(Measuring):
         threads, batch, precision: of the target.
         device: name of this host; from its CPU by default.
         protocol: how networks are timed.
-        seed: of the networks' parameters and the order of visits.
+        seed: of the networks' parameters and the order of runs.
         like_ms: level of the reference network to which all rounds are corrected
             (:attr:`latcast.measure.Results.reference_ms`); that of the first one by default.
         resume: go on with the records of an earlier run.
-        on_progress: called after every visit.
+        on_progress: called after every run.
 
     Raises:
         ValueError: the runtime is unknown, or does not have these settings.
@@ -133,65 +129,30 @@ class Campaigns(Measuring):
         if not self.path(round_).exists():
             return None
         with CampaignFile.open(self.path(round_)) as campaign:
-            self._check(campaign)
-            return Archs(find_space(campaign.plan()["space"]), campaign.genes())
+            archs = measure.archs_of(campaign.networks())
+        if archs is None:
+            raise ValueError(f"{self.path(round_)} must be of one space's architectures; it is not")
+        measure.open_or_resume(self.path(round_), self._plan(archs), resume=True).close()
+        return archs
 
     def measure(self, archs: Archs, round_: int) -> Measured:
-        with self._open(archs, round_) as campaign:
+        plan = self._plan(archs)
+        with measure.open_or_resume(self.path(round_), plan, resume=True) as campaign:
             is_interrupted = False
             try:
                 measure.run(campaign, on_progress=self.on_progress)
             except KeyboardInterrupt:
                 is_interrupted = True
-            except CampaignRunningError:
-                _remove_if_empty(campaign)
-                raise
             return self._results(campaign, archs, is_interrupted=is_interrupted)
 
-    def _open(self, archs: Archs, round_: int) -> CampaignFile:
-        path = self.path(round_)
-        if not path.exists():
-            return measure.start(
-                path, Plan(self.target, archs, self.protocol, self.seed, self._kind)
-            )
-        campaign = CampaignFile.open(path)
-        campaign.plan_visits(self.protocol.visits)
-        return campaign
-
-    def _check(self, campaign: CampaignFile) -> None:
-        """Make sure that what an earlier run measures is what this one would."""
-        wanted = {
-            "target": str(self.target),
-            "runtime": named(self._kind),
-            "seed": self.seed,
-            **asdict(self.protocol),
-        }
-        plan = campaign.plan()
-        plan |= plan["protocol"]
-        for name, value in wanted.items():
-            # More visits make the same latencies better known.
-            if plan[name] != value and not (name == "visits" and value > plan[name]):
-                raise ValueError(
-                    f"to be resumed, {campaign.path} must have been measured with {name} {value}; "
-                    f"it was {plan[name]}: name another record"
-                )
+    def _plan(self, archs: Archs) -> Plan:
+        return Plan(self.target, archs, self.protocol, self.seed, self._kind)
 
     def _results(self, campaign: CampaignFile, archs: Archs, *, is_interrupted: bool) -> Measured:
         failures = tuple((archs[n], why) for n, why in campaign.failures().items())
-        if not _has_latencies(campaign):
+        try:
+            found = measure.results(campaign, like_ms=self.like_ms)
+        except measure.NoLatencyError:
             return Measured(None, failures, is_interrupted=is_interrupted)
-        found = measure.results(campaign, like_ms=self.like_ms)
         self.like_ms = found.reference_ms
         return Measured(found.dataset, failures, tuple(found.warnings), is_interrupted)
-
-
-def _has_latencies(campaign: CampaignFile) -> bool:
-    """Whether a network has been visited often enough."""
-    pairs = {(v.arch, v.process) for v in campaign.visits() if v.accepted}
-    return max(Counter(arch for arch, _ in pairs).values(), default=0) >= LEAST_VISITS
-
-
-def _remove_if_empty(campaign: CampaignFile) -> None:
-    if not campaign.counts()[1]:
-        campaign.close()  # which removes what SQLite keeps beside it
-        campaign.path.unlink()

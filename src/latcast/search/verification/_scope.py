@@ -1,4 +1,7 @@
-"""What a verified search may answer with, checked before anything is measured."""
+"""What a verified search is for: the networks it may answer with, and what is known before.
+
+Both are checked before anything is measured.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.devices import Target
+from latcast import models
+from latcast.data import Dataset
+from latcast.devices import Device, Target
 from latcast.math.conformal import STUDENT_SCORES, max_level
+from latcast.models import BaseModel, Predictor
 from latcast.models.accuracy import AccuracyModel
+from latcast.models.design import CANDIDATES, suggest
 from latcast.search._search import find_method
 from latcast.search.feasibility import check_feasible
 from latcast.search.problem import LIMITS, Problem
 from latcast.search.request import find_candidates, parse_limits, restriction
 from latcast.spaces import Archs, SearchSpace
 
-from ._known import Floats, find
-
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
+
+Latency = str | Predictor | BaseModel
 
 _SHARES = ("confidence", "coverage")
 
@@ -56,7 +65,7 @@ class Scope:
             options: of :func:`latcast.search.search`.
 
         Raises:
-                ValueError: options that make no sense, or nothing is left of the space.
+            ValueError: options that make no sense, or nothing is left of the space.
             InfeasibleError: no network keeps the limits on costs.
         """
         _check_numbers(options)
@@ -125,3 +134,80 @@ def _check_numbers(options: Mapping[str, Any]) -> None:
     seconds = options.get("time_limit_s")
     if seconds is not None and not seconds > 0:
         raise ValueError(f"time_limit_s must be positive; got {seconds}")
+
+
+def find(archs: Archs, among: Archs) -> Rows:
+    """Positions of the same networks among others, the last of equal ones; -1: not there."""
+    groups = among.concatenate(archs).unique_index()
+    positions = np.full(len(groups), -1, dtype=np.intp)
+    positions[groups[: len(among)]] = np.arange(len(among))
+    return positions[groups[len(among) :]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that predictors of a target are made from.
+
+    Attributes:
+        model: a predictor of this or another target, or a base model of many.
+        target: to be predicted for.
+        specification: of the target's device, for a base model; the catalogue's by default.
+    """
+
+    model: Predictor | BaseModel
+    target: Target
+    specification: Device | None = None
+
+    @classmethod
+    def of(cls, latency: Latency, target: Target, specification: Device | None) -> Source:
+        """From a model, a model file, or the name of a shipped model or base model.
+
+        Raises:
+            ValueError: there is no such model.
+            FileNotFoundError: there is no such file.
+        """
+        model = models.load(latency) if isinstance(latency, str) else latency
+        return cls(model, target, specification)
+
+    @property
+    def is_of_target(self) -> bool:
+        """Whether it predicts for the target as it is."""
+        return isinstance(self.model, Predictor) and self.model.target == self.target
+
+    def before(self) -> Predictor | None:
+        """What it predicts for the target without measurements; None if it is for another."""
+        if isinstance(self.model, BaseModel):
+            return self.model.predictor(self.target, self.specification)
+        return self.model if self.is_of_target else None
+
+    def adapted(self, measured: Dataset) -> Predictor:
+        """A predictor for the target of measurements, at least one."""
+        if isinstance(self.model, BaseModel):
+            return self.model.adapt(measured, self.specification)
+        return self.model.adapt(measured)
+
+    def suggest(self, scope: Scope, count: int, seed: int) -> Archs:
+        """Networks that tell most about those that a search would look at.
+
+        Args:
+            scope: of the search.
+            count: how many at most.
+            seed: of what chance decides.
+
+        Raises:
+            ValueError: the restrictions leave nothing that the model knows.
+        """
+        space, candidates = scope.space, scope.candidates
+        own = self._in(space)
+        if candidates is None:
+            known = [p for p in (self.before() or self.model,) if isinstance(p, Predictor)]
+            allowed = restriction(space, known if own else [], scope.accuracy_model, scope.restrict)
+            rng = np.random.default_rng(seed)
+            candidates = space.sample(2 * CANDIDATES, rng, restrict=allowed).unique()
+        count = min(count, len(candidates))
+        return suggest(
+            space, count, base=self.model if own else None, candidates=candidates, seed=seed
+        )
+
+    def _in(self, space: SearchSpace) -> bool:
+        return self.model.space.name == space.block_space

@@ -1,25 +1,29 @@
-"""The verified search."""
+"""Searching, measuring the best on the device, adapting to it, and searching again."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from latcast._names import unknown_name
 from latcast.devices import Device
+from latcast.models import Predictor
 from latcast.search._search import search
+from latcast.search.problem import InfeasibleError
 from latcast.search.request import AnyAccuracy, find_accuracy, parse_budgets
-from latcast.spaces import SearchSpace
+from latcast.search.result import SearchResult
+from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
-from ._known import Known
-from ._measuring import Measuring
-from ._rounds import Rounds, Told
-from ._scope import Scope
-from ._source import Latency, Source
-from ._verification import VerifiedResult
+from ._candidates import FRONT, PICK, SUGGESTED, Candidates, Known, spread
+from ._measuring import Measuring, MeasuringError
+from ._scope import Floats, Latency, Rows, Scope, Source, find
+from ._verification import Verification, VerifiedResult, answer, interval
 
+Told = Callable[[Verification], None]
 _NOT_HERE = ("checkpoint", "resume")
 
 
@@ -95,7 +99,7 @@ def search_and_verify(
     budgets_ms = parse_budgets(max_latency_ms, 1)[:, 0]
     options |= {"confidence": confidence, "coverage": coverage, "seed": seed}
     scope = Scope.of(the_space, find_accuracy(the_space, accuracy), measuring.target, options)
-    run = Rounds(
+    run = _Rounds(
         source,
         measuring,
         Known(scope, confidence),
@@ -116,3 +120,220 @@ def _check_names(options: Mapping[str, Any]) -> None:
     known = [name for name in names if name not in (*_NOT_HERE, "options")]
     if unknown := [name for name in options if name not in known]:
         raise TypeError(unknown_name("option of search_and_verify", unknown[0], known))
+
+
+def verify(result: SearchResult, count: int, measuring: Measuring) -> Verification:
+    """Measure the best networks of a search's front, and compare with what was predicted.
+
+    Args:
+        result: of a search on one target.
+        count: how many networks at most: the best within every budget first, then what is best
+            if the predictions are wrong. Without budgets they are spread over the front.
+        measuring: on the same target.
+
+    Raises:
+        ValueError: ``count`` is below 1, or the search was for another target or several.
+    """
+    if count < 1:
+        raise ValueError(f"at least one network must be verified; got {count}")
+    if len(result.predictors) != 1 or result.predictors[0].target != measuring.target:
+        targets = " and ".join(str(p.target) for p in result.predictors)
+        raise ValueError(
+            f"a search can be verified on its own target only; it was for {targets}, and "
+            f"{measuring.target} is measured: search with search_and_verify, which adapts"
+        )
+    front = result.front
+    has_budgets = np.isfinite(result.max_latency_ms).all() and len(result) > 0
+    budgets = result.max_latency_ms if has_budgets else spread(front.counted_ms, count)
+    is_open = np.ones(len(front), dtype=np.bool_)
+    candidates = Candidates(front, budgets, front.counted_ms, is_open)
+    reached = np.full(len(budgets), front.accuracy.min())
+    rows = candidates.choose(count, result.predictors[0], reached)
+    picks = set(candidates.picks().tolist())
+    chosen_for = np.full(len(rows), np.inf)
+    if has_budgets:
+        chosen_for = candidates.budgets_of(rows, result.predictors[0], reached)
+    measured = measuring.measure(front.archs[rows], 1)
+    return Verification.of(
+        1,
+        front.archs[rows],
+        tuple(PICK if row in picks else FRONT for row in rows.tolist()),
+        chosen_for,
+        front.accuracy[rows],
+        result.predictors[0],
+        result.coverage,
+        measured,
+    )
+
+
+class _Rounds:
+    """One verified search.
+
+    Args:
+        source: what is known of the target before.
+        measuring: how networks are measured.
+        known: where measurements are kept.
+        budgets_ms: shape (b,); none: the front is verified.
+        options: of every search.
+        on_round: called after every round.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        measuring: Measuring,
+        known: Known,
+        budgets_ms: Floats,
+        options: dict[str, Any],
+        on_round: Told,
+    ) -> None:
+        self._source, self._measuring, self._known = source, measuring, known
+        self._budgets_ms, self._has_budgets = budgets_ms, len(budgets_ms) > 0
+        self._options, self._coverage = options, float(options["coverage"])
+        self._on_round = on_round
+        self._rounds: list[Verification] = []
+        self._is_interrupted = self._agrees = False
+        self._infeasible: InfeasibleError | None = None
+        self._predictor = source.before()
+        self._result: SearchResult
+        self._picks: Rows
+
+    def run(self, verify: int, rounds: int, suggested: int, tolerance: float) -> VerifiedResult:
+        """Go on until the device agrees, or the rounds are over."""
+        if not self._source.is_of_target:
+            self._measure_suggested(suggested)
+        for round_ in range(1, rounds + 1):
+            self._search(verify)
+            if self._is_over(tolerance) or not self._measure(round_, verify):
+                break
+            if self._is_over(tolerance):
+                break
+            self._adapt()
+        else:
+            self._search(verify)
+            self._is_over(tolerance)
+        if not self._has_budgets:
+            front_ms = self._known.front_ms()
+            self._budgets_ms = front_ms if len(front_ms) else spread(self._candidates().ms, verify)
+        return self._answer()
+
+    # -- searching ----------------------------------------------------------------------------
+
+    def _search(self, count: int) -> None:
+        """Search; without budgets, ``count`` latencies of its front take their place."""
+        self._result = self._search_within(np.sort(self._budgets_ms))
+        if not self._has_budgets:
+            self._budgets_ms = spread(self._candidates().ms, count)
+        self._picks = self._candidates().picks()
+        self._is_interrupted |= self._result.stopped == "interrupted"
+
+    def _search_within(self, budgets_ms: Floats) -> SearchResult:
+        """Leaves out the smallest budgets if the predictor says that no network keeps them.
+
+        A network that was measured may keep them all the same.
+        """
+        has_any = self._has_budgets and len(budgets_ms) > 0
+        try:
+            return search(
+                self._known.scope.space,
+                latency=self._adapted_predictor(),
+                max_latency_ms=budgets_ms.tolist() if has_any else None,
+                accuracy=self._known.scope.accuracy_model,
+                **self._options,
+            )
+        except InfeasibleError as error:
+            if not has_any or self._known.dataset is None:
+                raise
+            self._infeasible = self._infeasible or error
+            return self._search_within(budgets_ms[1:])
+
+    def _candidates(self) -> Candidates:
+        """The front as it is seen after all measurements so far."""
+        return Candidates.of(self._result.front, self._budgets_ms, self._known)
+
+    def _is_over(self, tolerance: float) -> bool:
+        """Whether the device agrees, or there was an interruption."""
+        self._agrees = self._device_agrees(tolerance)
+        return self._agrees or self._is_interrupted
+
+    def _device_agrees(self, tolerance: float) -> bool:
+        candidates = self._candidates()
+        # Nothing but what was predicted of them makes latencies of the front budgets: there,
+        # what was picked need not be the best within them any more.
+        picks = candidates.picks() if self._has_budgets else self._picks
+        if not len(picks) or (picks < 0).any() or candidates.is_open[picks].any():
+            return False
+        archs = self._result.front.archs[picks]
+        predictor, measured_ms = self._adapted_predictor(), self._known.measured_ms(archs)
+        error = np.abs(predictor.predict(archs) / measured_ms - 1)
+        lower, upper = interval(predictor, archs, self._coverage)
+        is_outside = (measured_ms < lower) | (measured_ms > upper)
+        return bool((error <= tolerance).all() and not is_outside.any())
+
+    def _adapted_predictor(self) -> Predictor:
+        assert self._predictor is not None
+        return self._predictor
+
+    # -- measuring ----------------------------------------------------------------------------
+
+    def _measure_suggested(self, count: int) -> None:
+        """Measure what tells most about all others, and adapt to it."""
+        archs = self._measuring.chosen(0)
+        if archs is None:
+            archs = self._source.suggest(self._known.scope, count, self._options["seed"])
+        self._take(0, archs, (SUGGESTED,) * len(archs), np.full(len(archs), np.inf))
+        if self._known.dataset is None:
+            if self._is_interrupted:
+                raise KeyboardInterrupt
+            reasons = "; ".join(reason for _, reason in self._rounds[0].failures[:1])
+            raise MeasuringError(
+                f"none of {len(archs)} networks could be measured on {self._measuring.target}: "
+                f"{reasons or 'there are no runs in two processes'}"
+            )
+        self._adapt()
+
+    def _measure(self, round_: int, count: int) -> bool:
+        """Measure the best of the front; False: there is nothing left to measure."""
+        candidates, front = self._candidates(), self._result.front
+        predictor, archs = self._adapted_predictor(), self._measuring.chosen(round_)
+        reached = self._known.best_accuracy(self._budgets_ms, front.accuracy.min())
+        if archs is None:
+            archs = front.archs[candidates.choose(count, predictor, reached)]
+        if not len(archs):
+            return False
+        rows = find(archs, front.archs)  # -1 where an earlier run had another front
+        picks = set(self._picks.tolist()) - {-1}
+        roles = tuple(PICK if row in picks else FRONT for row in rows.tolist())
+        chosen_for = np.full(len(archs), np.inf)
+        if self._has_budgets:
+            chosen_for = candidates.budgets_of(rows, predictor, reached)
+        self._take(round_, archs, roles, chosen_for)
+        return True
+
+    def _take(self, round_: int, archs: Archs, roles: tuple[str, ...], budgets_ms: Floats) -> None:
+        """Measure networks, and put what was predicted beside it."""
+        measured = self._measuring.measure(archs, round_)
+        self._known.add(measured)
+        self._is_interrupted |= measured.is_interrupted
+        accuracy = self._known.scope.accuracy(archs)
+        found = Verification.of(
+            round_, archs, roles, budgets_ms, accuracy, self._predictor, self._coverage, measured
+        )
+        self._rounds.append(found)
+        self._on_round(found)
+
+    def _adapt(self) -> None:
+        if self._known.dataset is not None:
+            self._predictor = self._source.adapted(self._known.dataset)
+
+    def _answer(self) -> VerifiedResult:
+        return answer(
+            self._candidates(),
+            self._known,
+            self._result,
+            rounds=tuple(self._rounds),
+            agrees=self._agrees,
+            stopped="interrupted" if self._is_interrupted else None,
+            infeasible=self._infeasible,
+            needs_all=self._has_budgets,
+        )

@@ -1,0 +1,278 @@
+"""Making the runs of a campaign: shuffled rounds in fresh worker processes, with restarts."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from latcast.devices import Target
+
+from . import _machine
+from ._campaign_file import CampaignFile, Run
+from ._protocol import Protocol
+from ._worker import WorkerDiedError, WorkerProcess, worker_setup
+
+MAX_DEATHS, MAX_KILLS = 2, 3
+"""A network has failed when so many worker processes died with it; when they were killed, which
+may have had another reason, one more."""
+PROBE = 12
+"""Networks that are run before a time budget is divided."""
+_STARTS = 3
+"""Workers that are started before it is given up: one may be killed for another's hunger."""
+_PATIENCE_S = 60.0
+_PROFILE_S = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a campaign is.
+
+    Attributes:
+        done: accepted runs.
+        total: runs that are planned.
+        runs_per_s: rate since the campaign was started or resumed.
+        seconds_left: at this rate.
+        spread: median half-width of the runs since then, as a share of their medians.
+        failed: networks that cannot be measured.
+        redone: runs since then that raised doubts.
+        other_cpus: CPUs that other programs keep busy, mean of the last runs; None: unknown.
+    """
+
+    done: int
+    total: int
+    runs_per_s: float
+    seconds_left: float
+    spread: float
+    failed: int
+    redone: int
+    other_cpus: float | None
+
+
+def run(
+    campaign: CampaignFile,
+    *,
+    time_budget_s: float | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Make all runs that the campaign still lacks.
+
+    Can be called again, by another process too, after an interruption of any kind.
+
+    Args:
+        campaign: an open campaign file.
+        time_budget_s: measure as many of the networks as fit, each with all its runs.
+        on_progress: called after every run.
+
+    Raises:
+        CampaignRunningError: another campaign is measuring on this machine; the file is removed
+            if it has no runs yet.
+        ValueError: the runtime or its version is not the one that the campaign began with.
+        WorkerDiedError: worker processes do not start.
+        OSError: the file cannot be written; what it holds is safe.
+    """
+    try:
+        with _machine.machine_lock(campaign.path):
+            _Session(campaign, time_budget_s, on_progress or (lambda _: None)).run()
+    except _machine.CampaignRunningError:
+        campaign.discard_if_unused()
+        raise
+
+
+class _Session:
+    """A campaign from its start or its resumption to its end."""
+
+    def __init__(
+        self,
+        campaign: CampaignFile,
+        time_budget_s: float | None,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        plan = campaign.plan()
+        self._file = campaign
+        self._plan = plan
+        self._protocol = Protocol(**plan["protocol"])
+        self._networks = campaign.networks()
+        self._target = Target.parse(plan["target"])
+        self._started = time.monotonic()
+        self._deadline = None if time_budget_s is None else self._started + time_budget_s
+        self._on_progress = on_progress
+        self._worker: WorkerProcess | None = None
+        self._process = 0
+        self._runs_of_worker = 0
+        self._done = campaign.counts()[0]
+        self._made = 0
+        self._redone = 0
+        self._spreads: list[float] = []
+        self._others: list[float] = []
+        facts = list(campaign.processes().values())
+        self._runtime_facts = facts[0]["runtime"] if facts else None
+
+    def run(self) -> None:
+        """Make the runs, and leave no worker process behind."""
+        try:
+            self._run()
+        finally:
+            self._retire()
+
+    def _run(self) -> None:
+        n = len(self._networks)
+        if self._deadline is None:
+            self._extend(n)
+            self._all_rounds()
+            return
+        self._extend(min(PROBE, n))
+        self._round(0)
+        while True:
+            extent = self._file.extent()
+            self._extend(min(n, extent + self._fitting()))
+            self._all_rounds()
+            if self._file.extent() in (extent, n):
+                return
+
+    def _all_rounds(self) -> None:
+        for round_ in range(self._protocol.runs):
+            self._round(round_)
+
+    def _extend(self, networks: int) -> None:
+        if networks > self._file.extent():
+            self._file.extend(networks)
+
+    def _fitting(self) -> int:
+        """How many more networks the time left will do for, after those planned."""
+        assert self._deadline is not None
+        now = time.monotonic()
+        missing = self._total() - self._done
+        run_s = (now - self._started) / max(self._made, 1)
+        return max(0, int((self._deadline - now) / run_s - missing) // self._protocol.runs)
+
+    def _total(self) -> int:
+        return (self._file.extent() - len(self._file.failures())) * self._protocol.runs
+
+    def _round(self, round_: int) -> None:
+        """One run of every network; those that raise doubts again after all others."""
+        self._retire()
+        for attempt in range(self._protocol.redo + 1):
+            todo = self._file.pending(round_, attempt, self._file.extent())
+            seed = [self._plan["seed"], round_, attempt]
+            order = np.random.default_rng(seed).permutation(len(self._networks))
+            # Where a worker died before comes last: what killed it may be gone by then.
+            precedence = {n: (self._file.deaths(n), order[n]) for n in todo}
+            self._run_all(sorted(todo, key=precedence.__getitem__), round_, attempt)
+
+    def _run_all(self, todo: Sequence[int], round_: int, attempt: int) -> None:
+        left = deque(todo)
+        while left and not self._out_of_time():
+            network = left.popleft()
+            worker = self._living_worker()
+            try:
+                self._run_one(worker, network, round_, attempt)
+            except WorkerDiedError as death:
+                self._retire()
+                if not self._died(network, str(death)):
+                    left.append(network)
+
+    def _out_of_time(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def _living_worker(self) -> WorkerProcess:
+        """The present worker process, or a fresh one when it has made its runs."""
+        if self._worker is None or self._runs_of_worker >= self._protocol.runs_per_process:
+            self._retire()
+            self._worker = self._fresh_worker()
+            self._process = self._file.add_process({**self._worker.facts, "pid": self._worker.pid})
+        self._runs_of_worker += 1
+        return self._worker
+
+    def _retire(self) -> None:
+        """End the present worker process, if there is one."""
+        if self._worker is not None:
+            self._worker.close()
+        self._worker = None
+        self._runs_of_worker = 0
+
+    def _fresh_worker(self) -> WorkerProcess:
+        threads = max(self._target.threads, 1)
+        setup = worker_setup(self._target, self._plan["protocol"], self._plan["runtime"])
+        worker = _first_alive(setup, threads)
+        if self._runtime_facts is None:
+            self._runtime_facts = worker.facts["runtime"]
+        if worker.facts["runtime"] != self._runtime_facts:
+            worker.close()
+            raise ValueError(
+                "a campaign must be measured with one runtime: it began with "
+                f"{_differences(self._runtime_facts, worker.facts['runtime'])}"
+            )
+        return worker
+
+    def _run_one(self, worker: WorkerProcess, network: int, round_: int, attempt: int) -> None:
+        source = self._networks[network]
+        request = {"network": source.text, "seed": self._plan["seed"]}
+        if round_ == 0 and (passes := self._plan.get("profile_passes")):
+            request["profile_passes"] = passes
+        elif round_ == 0 and source.is_profiled:
+            request["profile_s"] = _PROFILE_S
+        answer = worker.ask(request, _PATIENCE_S + 20 * self._protocol.run_s)
+        if "failed" in answer:
+            self._file.add_failure(network, answer["failed"], final=True)
+            return
+        accepted = not answer["doubts"] or attempt == self._protocol.redo
+        run = Run(
+            network, round_, attempt, self._process, time.time(), accepted,
+            np.array(answer.pop("samples_ms")),
+            tuple(np.array(r) for r in answer.pop("reference_ms")),  # type: ignore[arg-type]
+            answer,
+        )  # fmt: skip
+        self._file.add_run(run)
+        self._tell(run)
+
+    def _died(self, network: int, reason: str) -> bool:
+        """Record the death; whether the network is given up."""
+        most = MAX_KILLS if "SIGKILL" in reason else MAX_DEATHS
+        final = self._file.deaths(network) + 1 >= most
+        self._file.add_failure(network, reason, final=final)
+        return final
+
+    def _tell(self, run: Run) -> None:
+        self._done += run.accepted
+        self._made += 1
+        self._redone += bool(run.details["doubts"])
+        low, middle, high = np.quantile(run.samples_ms, (0.25, 0.5, 0.75))
+        self._spreads.append((high - low) / 2 / middle)
+        self._others.append(run.details["machine"].get("other_cpus", np.nan))
+        total = self._total()
+        rate = self._made / (time.monotonic() - self._started)
+        recent = self._others[-20:]
+        self._on_progress(
+            Progress(
+                done=self._done,
+                total=total,
+                runs_per_s=rate,
+                seconds_left=(total - self._done) / rate,
+                spread=float(np.median(self._spreads)),
+                failed=len(self._file.failures()),
+                redone=self._redone,
+                other_cpus=None if np.isnan(recent).all() else float(np.nanmean(recent)),
+            )
+        )
+
+
+def _first_alive(setup: dict[str, Any], threads: int) -> WorkerProcess:
+    """A worker that has started; one that is killed while it starts is no reason to stop."""
+    for _ in range(_STARTS - 1):
+        try:
+            return WorkerProcess(setup, threads=threads)
+        except WorkerDiedError:
+            continue
+    return WorkerProcess(setup, threads=threads)
+
+
+def _differences(before: dict[str, str], now: dict[str, str]) -> str:
+    for key in [*before, *now]:
+        if before.get(key) != now.get(key):
+            return f"{key} {before.get(key)!r}, and is {now.get(key)!r} now"
+    return "another"

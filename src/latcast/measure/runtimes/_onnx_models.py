@@ -1,0 +1,197 @@
+"""What runtimes need to know of any ONNX model: inputs for it, and whose time it is.
+
+Inputs are drawn by shape and type. Nodes of a runtime's profile are led back to the layers of the
+network by the names that runtimes make of those of nodes and tensors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import onnx
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_MAX_INPUT_BYTES = 2**31
+_NUMBERED = re.compile(r"[a-z][a-z_0-9]*_(\d+)\Z")
+
+
+class UnsupportedNetworkError(ValueError):
+    """The runtime cannot run the network; the message names the operator."""
+
+
+def parse(model: bytes | Path) -> onnx.ModelProto:
+    """The model, without data that is kept in other files.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnsupportedNetworkError: it is no ONNX model.
+    """
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from onnx import ModelProto
+
+    content = model if isinstance(model, bytes) else model.read_bytes()
+    parsed = ModelProto()
+    try:
+        parsed.ParseFromString(content)
+    except DecodeError as error:
+        raise UnsupportedNetworkError(f"a model must be an ONNX file; {error}") from error
+    if not parsed.graph.node:
+        raise UnsupportedNetworkError("a model must be an ONNX file with at least one node")
+    return parsed
+
+
+def random_inputs(model: onnx.ModelProto, batch: int, seed: int = 0) -> Arrays:
+    """An array for each of the model's inputs: standard normal numbers, zeros for integers.
+
+    An open first axis becomes the batch.
+
+    Raises:
+        UnsupportedNetworkError: an input has another open axis, or a type that has no numbers;
+            or every axis is fixed and none of the first ones is the batch.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    rng = np.random.default_rng(seed)
+    arrays: Arrays = {}
+    for value in inputs:
+        shape = _shape(value, batch)
+        arrays[value.name] = _filled(value, shape, rng)
+    firsts = [array.shape[0] for array in arrays.values() if array.ndim]
+    if firsts and batch not in firsts:
+        raise UnsupportedNetworkError(
+            f"the model's batch must be the target's, {batch}; its input "
+            f"{next(iter(arrays))!r} has a fixed first axis of {firsts[0]}: measure with that batch"
+        )
+    return arrays
+
+
+def _shape(value: onnx.ValueInfoProto, batch: int) -> tuple[int, ...]:
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+        raise UnsupportedNetworkError(
+            f"input {value.name!r} must be a tensor of known shape; it is not"
+        )
+    sides = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in kind.shape.dim]
+    if sides and sides[0] <= 0:
+        sides[0] = batch
+    if min(sides, default=1) <= 0:
+        dims = [dim.dim_param or dim.dim_value or "?" for dim in kind.shape.dim]
+        raise UnsupportedNetworkError(
+            f"input {value.name!r} must have fixed sides, but for the first, the batch; its shape "
+            f"is {dims}: fix it with `python -m onnxruntime.tools.make_dynamic_shape_fixed`"
+        )
+    return tuple(sides)
+
+
+def _filled(
+    value: onnx.ValueInfoProto, shape: tuple[int, ...], rng: np.random.Generator
+) -> npt.NDArray[Any]:
+    from onnx import TensorProto, helper
+
+    code = value.type.tensor_type.elem_type
+    try:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(code))
+    except KeyError:
+        dtype = np.dtype(object)
+    if dtype.kind not in "fiub" or dtype.itemsize * np.prod(shape, dtype=float) > _MAX_INPUT_BYTES:
+        names = {number: name for name, number in TensorProto.DataType.items()}
+        raise UnsupportedNetworkError(
+            f"input {value.name!r} must hold numbers, at most {_MAX_INPUT_BYTES} bytes of them; "
+            f"it is of type {names.get(code, code)} and shape {list(shape)}"
+        )
+    if dtype.kind != "f":
+        return np.zeros(shape, dtype)
+    return rng.standard_normal(shape, dtype=np.float32).astype(dtype, copy=False)
+
+
+class LayerNumbers:
+    """Numbers of layers by the names that runtimes make from those of nodes and tensors.
+
+    It is false where there are none.
+
+    Args:
+        numbers: of nodes and tensors, by name.
+
+    Attributes:
+        last: number of the last layer.
+    """
+
+    def __init__(self, numbers: Mapping[str, int]) -> None:
+        self._known: dict[str, int | None] = dict(numbers)
+        self.last = max(numbers.values(), default=0)
+        self._pattern = _pattern(numbers)
+
+    @classmethod
+    def of(cls, model: bytes | Path) -> LayerNumbers:
+        """Those of an ONNX model whose nodes are called ``WORD_NUMBER``.
+
+        A tensor has the number of the node that writes it. Nodes with other names have none.
+        """
+        return cls(_numbers(parse(model).graph.node))
+
+    def __bool__(self) -> bool:
+        return self._pattern is not None
+
+    def __getitem__(self, name: str) -> int | None:
+        """Number of the last layer or tensor that is named in ``name``; None if none is."""
+        if name not in self._known:
+            found = self._pattern.findall(name) if self._pattern else []
+            self._known[name] = self._known[found[-1]] if found else None
+        return self._known[name]
+
+
+def _pattern(names: Iterable[str]) -> re.Pattern[str] | None:
+    """Any of the names as a part of another: those without a digit at its start or end only.
+
+    ``output`` is a common word.
+    """
+    parts = [
+        re.escape(name) if name[-1:].isdigit() else rf"\A{name}(?![A-Za-z0-9])|{name}\Z"
+        for name in sorted(names, key=len, reverse=True)
+    ]
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(parts)})(?![0-9])") if parts else None
+
+
+def _numbers(nodes: Iterable[onnx.NodeProto]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for node in nodes:
+        if numbered := _NUMBERED.match(node.name):
+            found |= dict.fromkeys((node.name, *filter(None, node.output)), int(numbered[1]))
+    return found
+
+
+def attribute(times: Iterable[tuple[int | None, float]], last: int) -> dict[int, float]:
+    """Milliseconds by layer from those of a runtime's nodes, in the order in which they run.
+
+    A node of which nobody knows the layer, such as a change of layout that the runtime has
+    inserted, is attributed to the layer after it; at the end, to the last layer.
+
+    Args:
+        times: number of a node's layer, or None, and its milliseconds.
+        last: number of the last layer.
+    """
+    result: dict[int, float] = defaultdict(float)
+    pending = 0.0
+    for number, ms in times:
+        if number is None:
+            pending += ms
+        else:
+            result[number] += ms + pending
+            pending = 0.0
+    result[last] += pending
+    return {n: ms for n, ms in result.items() if ms > 0}
+
+
+def median_by_layer(passes: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """The median time of every layer, by number; a layer that a pass lacks took 0 in it."""
+    layers = dict.fromkeys(n for one in passes for n in one)
+    return {n: float(np.median([one.get(n, 0.0) for one in passes])) for n in layers}
