@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latcast.data import LatencyDataset, read
+from latcast.data import ACCURACY, ENERGY_MJ, Dataset, LatencyDataset, read
 from latcast.data._audited import SEVERITIES, Audited
 from latcast.data.audit import Finding, audit, check_near_zero
 from latcast.devices import Target
@@ -444,3 +444,18 @@ def test_helps_drifting_machine() -> None:
     finding = found(real("help", "ofa", "latency", "titan_rtx_1.pt"))["drift"]
     assert finding.evidence["lag1_autocorrelation"] > 0.6
     assert len(finding.evidence["segments"]) > 10
+
+
+# -- other quantities ---------------------------------------------------------------------------
+
+
+def test_any_quantity_of_a_target_is_audited() -> None:
+    data = changed(measured(500), [7, 300], 0.0005)
+    finding = found(replace(data, quantity=ENERGY_MJ))["near-zero"]
+    assert "2 of 500 rows have an energy near zero: down to" in finding.message
+    assert "mJ" in finding.message
+    latency = found(data)["near-zero"]
+    assert finding.evidence["worst_mj"] == latency.evidence["worst_ms"]
+    accuracies = Dataset(data.archs, np.full(len(data), 70.0), quantity=ACCURACY)
+    with pytest.raises(ValueError, match="measured on a target; got values of accuracy"):
+        audit(accuracies)

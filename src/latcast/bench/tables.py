@@ -7,12 +7,12 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import latcast
+from latcast.devices import cpu_model
 from latcast.report.record import Record
 from latcast.report.table import MISSING, Column, Table
 
@@ -23,18 +23,9 @@ Rows = Sequence[dict[str, Any]]
 def machine() -> str:
     """One line: processor, cores, Python, numpy and latcast versions."""
     return (
-        f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{cpu_model()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"numpy {np.__version__}, latcast {latcast.__version__}"
     )
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 @dataclass(frozen=True, repr=False)

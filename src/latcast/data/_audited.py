@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._dataset import Dataset
+from ._quantity import Quantity
 from ._residuals import relative_residuals
 from .additive import Floats
 
@@ -82,6 +83,11 @@ class Audited:
     """A dataset under audit, with what several checks need, worked out once."""
 
     data: Dataset
+
+    @property
+    def of(self) -> Quantity:
+        """What the values are of."""
+        return self.data.quantity
 
     def macs(self) -> Floats:
         """Multiply-accumulates of every row's network, shape (n,)."""

@@ -29,6 +29,7 @@ class Quantity:
         less_is_better: whether of two networks the one with the smaller value is preferred.
         format: format specification of a value, such as ``.4g``.
         of_target: whether it depends on what a network runs on; accuracy does not.
+        plural: the label of several; by default with an s.
     """
 
     name: str
@@ -39,8 +40,11 @@ class Quantity:
     less_is_better: bool = True
     format: str = ".4g"
     of_target: bool = True
+    plural: str = ""
 
     def __post_init__(self) -> None:
+        if not self.plural:
+            object.__setattr__(self, "plural", f"{self.label}s")  # the dataclass is frozen
         if not _NAME.fullmatch(self.name):
             raise ValueError(
                 "the name of a quantity must be of small letters, digits and _, such as "
@@ -64,6 +68,11 @@ class Quantity:
             return "finite and positive"
         return f"from {self.min_value:g} to {self.max_value:g}"
 
+    @property
+    def with_article(self) -> str:
+        """The label with its article, such as ``a latency``."""
+        return f"{'an' if self.label[0] in 'aeiou' else 'a'} {self.label}"
+
     def text(self, value: float) -> str:
         """A value with its unit, such as ``12.3 ms``."""
         return f"{value:{self.format}} {self.unit}"
@@ -74,9 +83,9 @@ class Quantity:
 
 
 # Less than a cycle of any clock (1e-9 ms) is no latency.
-LATENCY_MS = Quantity("latency_ms", "latency", "ms")
-ENERGY_MJ = Quantity("energy_mj", "energy", "mJ")
-PEAK_MEMORY_MB = Quantity("peak_memory_mb", "peak memory", "MB")
+LATENCY_MS = Quantity("latency_ms", "latency", "ms", plural="latencies")
+ENERGY_MJ = Quantity("energy_mj", "energy", "mJ", plural="energies")
+PEAK_MEMORY_MB = Quantity("peak_memory_mb", "peak memory", "MB", plural="peak memories")
 ACCURACY = Quantity(
     "accuracy",
     "top-1 accuracy",
@@ -86,6 +95,7 @@ ACCURACY = Quantity(
     less_is_better=False,
     format=".2f",
     of_target=False,
+    plural="accuracies",
 )
 
 QUANTITIES: Registry[Quantity] = Registry(

@@ -13,7 +13,7 @@ from latcast.math.robust import robust_deviation
 from ._audit_order import check_drift
 from ._audited import SEVERITIES, Audited, Finding, Ints, Memoized, first_rows
 from ._dataset import Dataset, paper_split
-from ._quantity import LATENCY_MS
+from ._quantity import LATENCY_MS, Quantity
 from ._residuals import relative_residuals
 from .additive import Floats, fit_additive, incidence
 
@@ -40,9 +40,12 @@ def audit(data: Dataset) -> list[Finding]:
     A dataset that is too small or too broken for a check has no finding of it.
 
     Raises:
-        ValueError: the values are no latencies.
+        ValueError: the values do not depend on a target, as accuracies do not.
     """
-    data.check_quantity(LATENCY_MS)
+    if not data.quantity.of_target:
+        raise ValueError(
+            f"an audit looks at what was measured on a target; got values of {data.quantity.name}"
+        )
     audited = Audited(data)
     findings = [finding for check in CHECKS for finding in check(audited)]
     return sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
@@ -71,7 +74,7 @@ def measured_rows(data: Dataset, findings: Sequence[Finding]) -> Dataset:
 
 
 def check_impossible(audited: Audited) -> Iterator[Finding]:
-    """Latencies that are NaN, infinite, zero, negative or absurd."""
+    """Values that are NaN, infinite, zero, negative or absurd."""
     bad = ~audited.possible
     if not bad.any():
         return
@@ -80,8 +83,8 @@ def check_impossible(audited: Audited) -> Iterator[Finding]:
     yield Finding(
         "impossible",
         "error",
-        f"{_count(len(rows), len(bad))} a latency that is not finite and positive, or absurd "
-        f"(row {rows[0]}: {worst} ms)",
+        f"{_count(len(rows), len(bad))} {audited.of.with_article} that is not "
+        f"{audited.of.condition}, or absurd (row {rows[0]}: {worst} {audited.of.unit})",
         {"count": len(rows), "rows": _listed(rows), "first_value": str(worst)},
         "No model can be fitted to these rows, and one such value makes a mean meaningless.",
         "Leave them out with data.valid(), and measure them again.",
@@ -89,7 +92,8 @@ def check_impossible(audited: Audited) -> Iterator[Finding]:
 
 
 def check_near_zero(audited: Audited) -> Iterator[Finding]:
-    """Latencies that are far too small to be one."""
+    """Values that are far too small to be one."""
+    of = audited.of
     rows = np.flatnonzero(audited.near_zero)
     if not rows.size:
         return
@@ -100,35 +104,39 @@ def check_near_zero(audited: Audited) -> Iterator[Finding]:
     yield Finding(
         "near-zero",
         "error",
-        f"{_count(len(rows), len(y))} a latency near zero: down to {y[worst]:.4g} ms "
-        f"(row {worst}), where the median is {median:.4g} ms"
+        f"{_count(len(rows), len(y))} {of.with_article} near zero: down to {y[worst]:.4g} "
+        f"{of.unit} (row {worst}), where the median is {median:.4g} {of.unit}"
         + (f"; {dead} of them are networks that make nothing of their input" if dead else ""),
         {
             "count": len(rows),
             "rows": _listed(rows),
             "worst_row": worst,
-            "worst_ms": float(y[worst]),
-            "largest_ms": float(y[rows].max()),
-            "median_ms": median,
+            of.column("worst"): float(y[worst]),
+            of.column("largest"): float(y[rows].max()),
+            of.column("median"): median,
             "dead_networks": dead,
         },
-        "Failed or empty runs look like very fast networks: a search picks them first.",
-        f"Leave out rows below {y[rows].max() * 1.01:.3g} ms and measure them again.",
+        f"Failed or empty runs look like very {'fast' if of == LATENCY_MS else 'frugal'} networks: "
+        "a search picks them first.",
+        f"Leave out rows below {y[rows].max() * 1.01:.3g} {of.unit} and measure them again.",
     )
 
 
 def check_constant(audited: Audited) -> Iterator[Finding]:
-    """One latency for every architecture."""
+    """One value for every network."""
     if not audited.is_constant or audited.distinct < 2:
         return
     value = float(audited.data.values[audited.usable[0]])
     yield Finding(
         "constant",
         "error",
-        f"all {len(audited.usable)} usable rows have the same latency, {value:.6g} ms",
-        {"rows": len(audited.usable), "latency_ms": value},
+        f"all {len(audited.usable)} usable rows have the same {audited.of.label}, {value:.6g} "
+        f"{audited.of.unit}",
+        {"rows": len(audited.usable), audited.of.name: value},
         "There is nothing to learn from.",
-        "Check what was timed; a clock that stands still gives such data.",
+        "Check what was timed; a clock that stands still gives such data."
+        if audited.of == LATENCY_MS
+        else "Check what was measured; an instrument that stands still gives such data.",
     )
 
 
@@ -149,13 +157,14 @@ def check_outliers(audited: Audited) -> Iterator[Finding]:
     yield Finding(
         "outliers",
         "warning" if len(rows) > 0.001 * len(residuals) else "note",
-        f"{_count(len(rows), len(residuals))} a latency far from what their blocks explain; the "
-        f"worst is row {worst}: {y:.4g} ms, {abs(off):.0%} {'above' if off > 0 else 'below'}",
+        f"{_count(len(rows), len(residuals))} {audited.of.with_article} far from what their blocks "
+        f"explain; the worst is row {worst}: {y:.4g} {audited.of.unit}, {abs(off):.0%} "
+        f"{'above' if off > 0 else 'below'}",
         {
             "count": len(rows),
             "rows": _listed(np.sort(rows)),
             "worst_row": worst,
-            "worst_ms": y,
+            audited.of.column("worst"): y,
             "worst_relative": off,
             "sigma_percent": 100 * sigma,
         },
@@ -165,8 +174,8 @@ def check_outliers(audited: Audited) -> Iterator[Finding]:
 
 
 def check_rounded(audited: Audited) -> Iterator[Finding]:
-    """Latencies in whole steps of a coarse clock."""
-    y = audited.data.values[audited.usable]
+    """Values in whole steps of a coarse clock or instrument."""
+    of, y = audited.of, audited.data.values[audited.usable]
     if len(y) < 20 or audited.is_constant:
         return
     values = np.unique(y)
@@ -178,21 +187,23 @@ def check_rounded(audited: Audited) -> Iterator[Finding]:
     yield Finding(
         "rounded",
         "note",
-        f"latencies come in steps of {step:.4g} ms, {step / median:.1%} of the median: "
+        f"{of.plural} come in steps of {step:.4g} {of.unit}, {step / median:.1%} of the median: "
         f"{len(values)} distinct values in {len(y)} rows",
         {
-            "step_ms": step,
+            of.column("step"): step,
             "step_percent": 100 * step / median,
-            "distinct_latencies": len(values),
+            _distinct(of): len(values),
             "rows": len(y),
         },
-        f"No error below {step / 4:.3g} ms on average can be told from rounding.",
-        "Time with a finer clock, or more runs per sample.",
+        f"No error below {step / 4:.3g} {of.unit} on average can be told from rounding.",
+        "Time with a finer clock, or more runs per sample."
+        if of == LATENCY_MS
+        else "Measure with a finer instrument, or more runs per sample.",
     )
 
 
 def check_additive(audited: Audited) -> Iterator[Finding]:
-    """Latencies that a table of block values reproduces exactly on rows it was not fitted to."""
+    """Values that a table of block values reproduces exactly on rows it was not fitted to."""
     if audited.data.space is None or audited.is_constant:
         return
     error = _held_out_error(audited)
@@ -201,7 +212,7 @@ def check_additive(audited: Audited) -> Iterator[Finding]:
     yield Finding(
         "exactly-additive",
         "warning",
-        f"latencies are sums over a table of blocks, not measurements: a table fitted to "
+        f"{audited.of.plural} are sums over a table of blocks, not measurements: a table fitted to "
         f"{error['fitted']} rows reproduces {error['held_out']} others to "
         f"{error['largest']:.1e} at worst",
         error,
@@ -241,6 +252,11 @@ def _count(count: int, total: int) -> str:
     return f"{count} of {total} rows {'has' if count == 1 else 'have'}"
 
 
+def _distinct(of: Quantity) -> str:
+    """Key of the number of distinct values, such as ``distinct_latencies``."""
+    return f"distinct_{of.plural.replace(' ', '_')}"
+
+
 def _listed(rows: Ints) -> list[int]:
     return [int(row) for row in rows[:LISTED_ROWS]]
 
@@ -259,7 +275,7 @@ def check_memoized(audited: Audited) -> Iterator[Finding]:
         "groups": found.compared,
         "equal_groups": found.equal,
         "distinct_architectures": len(data.archs[audited.usable].unique()),
-        "distinct_latencies": len(np.unique(data.values[audited.usable])),
+        _distinct(audited.of): len(np.unique(data.values[audited.usable])),
         "rows": len(audited.usable),
         **_genuine(audited, found),
     }
@@ -268,9 +284,9 @@ def check_memoized(audited: Audited) -> Iterator[Finding]:
         "memoized",
         "error",
         f"the labels ignore {found.gene}: in {found.equal} of {found.compared} groups "
-        f"architectures that differ in {found.gene} alone have exactly one latency; "
+        f"architectures that differ in {found.gene} alone have exactly one {audited.of.label}; "
         f"{evidence['rows']} rows hold {evidence['distinct_architectures']} distinct "
-        f"architectures and {evidence['distinct_latencies']} distinct latencies",
+        f"architectures and {evidence[_distinct(audited.of)]} distinct {audited.of.plural}",
         evidence,
         f"Most labels were copied from another architecture and are wrong for their {found.gene}; "
         "a split by row trains on the test set.",
@@ -337,14 +353,14 @@ def check_duplicates(audited: Audited) -> Iterator[Finding]:
     )
 
 
-def _agreement(groups: Ints, latencies: Floats) -> dict[str, Any]:
-    """How far the latencies of one architecture differ: (largest - least) / mean, median."""
+def _agreement(groups: Ints, values: Floats) -> dict[str, Any]:
+    """How far the values of one network differ: (largest - least) / mean, median."""
     if not len(groups):
         return {"exactly_equal_share": 0.0, "spread_percent": 0.0}
     size = int(groups.max()) + 1
     least, largest = np.full(size, np.inf), np.full(size, -np.inf)
-    np.minimum.at(least, groups, latencies)
-    np.maximum.at(largest, groups, latencies)
+    np.minimum.at(least, groups, values)
+    np.maximum.at(largest, groups, values)
     repeated = np.bincount(groups, minlength=size) > 1
     if not repeated.any():
         return {"exactly_equal_share": 0.0, "spread_percent": 0.0}

@@ -11,7 +11,7 @@ from ._catalogue import (
 )
 from ._detect import detect
 from ._device import KINDS, RANGES, Device, Range, figure_range
-from ._host import cpu_features, host_name, usable_cpus
+from ._host import cpu_features, cpu_model, host_name, usable_cpus
 from ._listing import DeviceList
 from ._target import PRECISIONS, Target
 
@@ -26,6 +26,7 @@ __all__ = [
     "Target",
     "catalogue_text",
     "cpu_features",
+    "cpu_model",
     "detect",
     "device",
     "device_files",

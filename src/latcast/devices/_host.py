@@ -87,6 +87,11 @@ def host_name() -> str:
     return this_host().name
 
 
+def cpu_model() -> str:
+    """The CPU maker's name for this host's CPU."""
+    return this_host().model
+
+
 def cpu_features() -> tuple[str, ...]:
     """The CPU's features that matter for inference, as Linux calls them; empty if unknown."""
     return this_host().features
