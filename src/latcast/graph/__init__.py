@@ -7,9 +7,8 @@ from ._layers import Tensor
 from ._operators import KINDS, OPERATORS, Operator
 from ._weights import BUFFER, Constant, Constants, Weights
 from .facts import KERNEL_FACTS, kernel_facts, kernel_label
-from .fusion import fuse
-from .partition import Kernel
-from .rules import OPENVINO_RULES, RULES, Rule, rules_of
+from .fusion import Kernel, Rule
+from .rules import OPENVINO_RULES, RULES, fuse, rules_of
 from .shapes import TensorShape
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer
-from .partition import Kernel
+from .fusion import Kernel
 from .shapes import TensorShape
 
 KERNEL_FACTS = (

@@ -8,17 +8,13 @@ convolution runs in blocks of channels is told by :mod:`.layouts`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import prod
 
-from ._graph import GRAPH_INPUT, Layer
+from ._graph import GRAPH_INPUT, Graph, Layer
+from .fusion import Kernel, Part, Parts, Rule, joined
 from .layouts import BLOCK, CHANNELS_FIRST, CHANNELS_LAST, takes_blocks, transposes
-from .partition import Part, Parts
 from .shapes import TensorShape
-
-Condition = Callable[[Parts, Sequence[Part]], bool]
-"""A condition on the kernels that a rule would join, in the order of its path."""
 
 _IMAGE_AXES = 4
 _TOKEN_AXES = 3
@@ -29,33 +25,6 @@ _BLOCKED = "relu|sigmoid|tanh|h_sigmoid"
 _REPEATED = "relu|relu6|sigmoid|tanh|h_swish|h_sigmoid|gelu|max_pool|avg_pool|global_pool|add|mul"
 """Operators that write the same if they read the same and have the same shapes."""
 _GEMM_ACTIVATIONS = "relu|sigmoid|tanh|leaky_relu|h_sigmoid|elu|selu|softplus|softsign"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A path of kernels that become one.
-
-    Attributes:
-        name: of what happens.
-        path: a word per kernel, each of which reads the one before it: operators of
-            :data:`latcast.graph.OPERATORS`, or what earlier rules made, alternatives
-            parted by ``|`` (``*`` is any). A sign after it tells what else the kernel reads,
-            which by default is constants alone: ``^`` what the first one reads, ``@`` an earlier
-            one of the path, ``+`` one kernel more. A kernel with ``~`` before it does not read
-            the one before it, but what the first one reads.
-        becomes: what the kernel goes by from then on; by default what the one with most work did.
-        when: what must hold beside, if anything.
-        idle: places in the path of the kernels that do not run any more.
-
-    Only the last kernel of a path may be read from outside, or give an output of the graph; or
-    all of them, if all others read what the first one reads.
-    """
-
-    name: str
-    path: str
-    becomes: str = ""
-    when: Condition | None = None
-    idle: tuple[int, ...] = ()
 
 
 def _keeps_all(parts: Parts, path: Sequence[Part]) -> bool:
@@ -363,3 +332,19 @@ _BY_RUNTIME = {"openvino": OPENVINO_RULES}
 def rules_of(runtime: str) -> tuple[Rule, ...]:
     """Rules of a runtime; those of ONNX Runtime for all that have none of their own."""
     return _BY_RUNTIME.get(runtime, RULES)
+
+
+def fuse(
+    graph: Graph, rules: Sequence[Rule] = RULES, *, is_cut_out: bool = False
+) -> tuple[Kernel, ...]:
+    """A partition of all layers into kernels, as a runtime makes it.
+
+    Kernels come in an order in which they can run. What is read from outside of a kernel, or is an
+    output of the graph, is one of its layers, or several that read the same.
+
+    Args:
+        graph: any; a layer whose cost is not known stays alone.
+        rules: are applied one after the other, each wherever it fits.
+        is_cut_out: whether the graph is a block of a network, whose inputs others have written.
+    """
+    return joined(graph, rules, is_cut_out=is_cut_out)

@@ -158,6 +158,47 @@ def product(left: TensorShape, right: TensorShape) -> TensorShape:
     return (*broadcast(whole_left[:-2], whole_right[:-2]), *sides)
 
 
+def einsum_axes(
+    equation: str, shapes: Sequence[TensorShape]
+) -> tuple[list[str], str, dict[str, int]]:
+    """Letters of the axes of every input, those of the output, and the side of each letter."""
+    terms, result = _equation(equation, [len(s) for s in shapes])
+    sides: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        for letter, side in zip(term, shape, strict=True):
+            if sides.setdefault(letter, side) not in {side, 1} and side != 1:
+                raise ValueError(f"sides of {letter!r} must be equal; got {sides[letter]}, {side}")
+            sides[letter] = max(sides[letter], side)
+    if not set(result) <= set(sides):
+        raise ValueError("what the equation gives must be made of what it reads")
+    return terms, result, sides
+
+
+def _equation(text: str, ranks: Sequence[int]) -> tuple[list[str], str]:
+    """Letters of the axes of the inputs and of the output.
+
+    An ellipsis becomes letters of Unicode's private use area, which no file's equation has, and
+    which are counted from the last axis since ellipses are broadcast.
+    """
+    left, arrow, right = text.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(ranks):
+        raise ValueError(f"equation {text[:80]!r} must have a term for each of {len(ranks)} inputs")
+    most = 0
+    for n, rank in enumerate(ranks):
+        hidden = rank - len(terms[n].replace("...", ""))
+        most = max(most, hidden)
+        letters = "".join(chr(0xE000 + i) for i in range(hidden))[::-1]
+        terms[n] = terms[n].replace("...", letters, 1)
+        if len(terms[n]) != rank or hidden < 0:
+            raise ValueError(f"equation {text[:80]!r} must name the {rank} axes of input {n}")
+    if arrow:
+        hidden_letters = "".join(chr(0xE000 + i) for i in range(most))[::-1]
+        return terms, right.replace("...", hidden_letters, 1)
+    every = "".join(terms)
+    return terms, "".join(c for c in sorted(set(every)) if every.count(c) == 1)
+
+
 def is_channel_scale(shape: TensorShape, factors: TensorShape) -> bool:
     """Whether a product with ``factors`` scales a map by one factor a channel."""
     if len(shape) != 4 or len(factors) not in {3, 4} or shape[2:] == (1, 1):

@@ -14,12 +14,11 @@ from latcast.graph._operators import OPERATORS
 from latcast.graph.read._layers import Layers, Origin, Value
 from latcast.graph.shapes import TensorShape, check_shape
 
+from ._arithmetic import ARITHMETIC, RULES_BY_KIND
 from ._file import Inputs, ModelFile, load, read_inputs, sides_of
 from ._folding import folded
 from ._moves import MOVES
 from ._node import Entry, Node, Reading, UnknownShape
-from ._pointwise import POINTWISE, RULES_BY_KIND
-from ._products import PRODUCTS
 from ._scope import (
     Scope,
     attributes_of,
@@ -48,7 +47,7 @@ _SUMS = frozenset({"add", "sub", "mul", "div", "scale", "concat", "pow", "min", 
 
 
 def _entries() -> dict[str, Entry]:
-    rules = {**PRODUCTS, **POINTWISE, **MOVES}
+    rules = {**ARITHMETIC, **MOVES}
     return {
         name: Entry(op, *(rules.get(name) or RULES_BY_KIND[row.kind]))
         for op, row in OPERATORS.items()

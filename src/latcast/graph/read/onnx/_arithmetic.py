@@ -1,13 +1,25 @@
-"""ONNX operators that slide windows or multiply matrices: convolutions, pools, attention."""
+"""ONNX operators that compute: windows, products of matrices, activations, sums, norms."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import nan, prod
 
 from latcast.graph._graph import UNKNOWN
-from latcast.graph.shapes import TensorShape, Window, broadcast, plane, product
+from latcast.graph.read._layers import clip_op
+from latcast.graph.shapes import (
+    TensorShape,
+    Window,
+    axis_of,
+    broadcast,
+    einsum_axes,
+    is_channel_scale,
+    plane,
+    product,
+)
 
 from ._node import Node, Reading, Rule, shape_rule
+from ._tensors import BOOL, UINT8, type_of
 
 
 def _window(node: Node, kernel: Sequence[int]) -> Window:
@@ -150,50 +162,15 @@ def _fused_matmul(node: Node) -> Reading:
 def _einsum(node: Node) -> Reading:
     """A sum of products by its equation: of two tensors a product of matrices, of one a sum."""
     shapes = [node.shape(n) for n in range(len(node.inputs))]
-    terms, result = _equation(node.text("equation"), [len(s) for s in shapes])
-    sides: dict[str, int] = {}
-    for term, shape in zip(terms, shapes, strict=True):
-        for letter, side in zip(term, shape, strict=True):
-            if sides.setdefault(letter, side) not in {side, 1} and side != 1:
-                raise ValueError(f"sides of {letter!r} must be equal; got {sides[letter]}, {side}")
-            sides[letter] = max(sides[letter], side)
-    if not set(result) <= set(sides):
-        raise ValueError("what the equation gives must be made of what it reads")
+    terms, result, sides = einsum_axes(node.text("equation"), shapes)
     out = tuple(sides[letter] for letter in result)
     if len(shapes) == 1:
         summed = len(result) < len(set(terms[0]))
         return Reading((out,), op="reduce" if summed else "transpose")
     if len(shapes) > 2:
         return Reading((out,), op=UNKNOWN)
-    length = 1
-    for letter in sides.keys() - set(result):
-        length *= sides[letter]
+    length = prod(sides[letter] for letter in sides.keys() - set(result))
     return Reading((out,), op=_product_op(node), weights=(0, 1), sum_length=length)
-
-
-def _equation(text: str, ranks: list[int]) -> tuple[list[str], str]:
-    """Letters of the axes of the inputs and of the output.
-
-    An ellipsis becomes letters of Unicode's private use area, which no file's equation has, and
-    which are counted from the last axis since ellipses are broadcast.
-    """
-    left, arrow, right = text.replace(" ", "").partition("->")
-    terms = left.split(",")
-    if len(terms) != len(ranks):
-        raise ValueError(f"equation {text[:80]!r} must have a term for each of {len(ranks)} inputs")
-    most = 0
-    for n, rank in enumerate(ranks):
-        hidden = rank - len(terms[n].replace("...", ""))
-        most = max(most, hidden)
-        letters = "".join(chr(0xE000 + i) for i in range(hidden))[::-1]
-        terms[n] = terms[n].replace("...", letters, 1)
-        if len(terms[n]) != rank or hidden < 0:
-            raise ValueError(f"equation {text[:80]!r} must name the {rank} axes of input {n}")
-    if arrow:
-        hidden_letters = "".join(chr(0xE000 + i) for i in range(most))[::-1]
-        return terms, right.replace("...", hidden_letters, 1)
-    every = "".join(terms)
-    return terms, "".join(c for c in sorted(set(every)) if every.count(c) == 1)
 
 
 def _attention(node: Node) -> Reading:
@@ -228,7 +205,121 @@ def _multi_head_attention(node: Node) -> Reading:
     return Reading((out, *(None,) * (node.outputs - 1)), weights=(3,), groups=heads)
 
 
-PRODUCTS: dict[str, Rule] = {
+def _same(node: Node) -> Reading:
+    """One output of the first input's shape; constants of a parametric one are trained."""
+    return Reading((node.shape(0),), weights=(1,))
+
+
+def _clip(node: Node) -> Reading:
+    low, high = (_bound(node, n, name) for n, name in ((1, "min"), (2, "max")))
+    return Reading((node.shape(0),), op=clip_op(low, high))
+
+
+def _bound(node: Node, position: int, name: str) -> float | None:
+    """A bound: an attribute in older opsets, an input in newer ones; NaN where it is computed."""
+    if name in node.attributes:
+        bound = node.number(name)
+        return None if abs(bound) > 3e38 else bound  # the largest float stands for none
+    value = node.get(position)
+    if value is None:
+        return None
+    data = value.data() if value.is_constant else None
+    return nan if data is None or data.size != 1 else float(data.reshape(-1)[0])
+
+
+def _batch_norm(node: Node) -> Reading:
+    shape = node.shape(0)
+    channels = shape[1] if len(shape) > 1 else 1
+    for n in range(1, 5):
+        if node.shape(n) != (channels,):
+            raise ValueError(
+                f"scale, shift, mean and variance must have {channels} numbers; "
+                f"got {list(node.shape(n))}"
+            )
+    return _norm(node)
+
+
+def _norm(node: Node) -> Reading:
+    return Reading((node.shape(0), *(None,) * (node.outputs - 1)), weights=(1, 2))
+
+
+def _layer_norm(node: Node) -> Reading:
+    """A layer norm, which may give means and deviations as further outputs."""
+    shape = node.shape(0)
+    axis = axis_of(node.integer("axis", -1), len(shape))
+    rest = (*shape[:axis], *(1 for _ in shape[axis:]))
+    return Reading((shape, *(rest,) * (node.outputs - 1)), weights=(1, 2))
+
+
+def _skip_layer_norm(node: Node) -> Reading:
+    """A sum and its layer norm; the sum may be given as the fourth output."""
+    shape = broadcast(node.shape(0), node.shape(1))
+    extra = (None, None, shape)[: max(0, node.outputs - 1)]
+    return Reading((shape, *extra), weights=(2, 3, 4))
+
+
+def _stretched(node: Node) -> Reading:
+    """Several inputs that are stretched to one shape; constants that are no scalars are trained."""
+    shapes = node.shapes()
+    return Reading((broadcast(*shapes),), weights=_learned(shapes))
+
+
+def _learned(shapes: list[TensorShape]) -> tuple[int, ...]:
+    """Constants with more than one element: a layer scale, a position embedding, a bias."""
+    return tuple(n for n, s in enumerate(shapes) if any(side != 1 for side in s))
+
+
+def _mul(node: Node) -> Reading:
+    """A product; of a map by one factor a channel it is a ``scale``."""
+    shapes = [node.shape(0), node.shape(1)]
+    out = broadcast(*shapes)
+    scaled = any(is_channel_scale(a, b) for a, b in (shapes, shapes[::-1]))
+    return Reading((out,), op="scale" if scaled else None, weights=_learned(shapes))
+
+
+def _compare(node: Node) -> Reading:
+    return Reading((broadcast(*node.shapes()),), BOOL)
+
+
+def _where(node: Node) -> Reading:
+    shapes = [node.shape(n) for n in range(3)]
+    return Reading((broadcast(*shapes),), node.value(1).type)
+
+
+def _quantize(node: Node) -> Reading:
+    """A quantization into the type of its zero point (inputs: values, scale, zero point)."""
+    zero, asked = node.get(2), node.integer("output_dtype", 0)
+    default = UINT8 if zero is None else zero.type
+    return Reading((node.shape(0),), type_of(asked) if asked else default)
+
+
+def _dequantize(node: Node) -> Reading:
+    return Reading((node.shape(0),), node.value(1).type)
+
+
+def _dynamic_quantize(node: Node) -> Reading:
+    return Reading((node.shape(0), (), ())[: node.outputs], UINT8)
+
+
+def _cast(node: Node) -> Reading:
+    """A cast; to the type that it reads, it is an identity."""
+    to = type_of(node.integer("to")) if node.op_type == "Cast" else node.value(1).type
+    return Reading((node.shape(0),), to, op="identity" if to == node.value(0).type else None)
+
+
+def _copies(node: Node) -> Reading:
+    return Reading((node.shape(0),) * node.outputs)
+
+
+RULES_BY_KIND: dict[str, Rule] = {
+    "activation": Rule(_same),
+    "softmax": Rule(_same),
+    "norm": Rule(_norm),
+    "elementwise": Rule(_stretched),
+}
+"""Kind of an operator -> how it is read, unless it has a rule by its name."""
+
+ARITHMETIC: dict[str, Rule] = {
     "Conv": Rule(_convolution()),
     "com.microsoft::FusedConv": Rule(_convolution(extra=3)),
     "ConvInteger": Rule(_convolution(bias=1)),
@@ -251,5 +342,36 @@ PRODUCTS: dict[str, Rule] = {
     "Einsum": Rule(_einsum),
     "Attention": Rule(_attention),
     "com.microsoft::MultiHeadAttention": Rule(_multi_head_attention),
+    "Clip": Rule(_clip, (1, 2)),
+    "BatchNormalization": Rule(_batch_norm),
+    **dict.fromkeys(
+        ("LayerNormalization", "com.microsoft::LayerNormalization", "RMSNormalization",
+         "SimplifiedLayerNormalization"),
+        Rule(_layer_norm),
+    ),
+    **dict.fromkeys(
+        ("com.microsoft::SkipLayerNormalization",
+         "com.microsoft::SkipSimplifiedLayerNormalization"),
+        Rule(_skip_layer_norm),
+    ),
+    "LRN": Rule(_same),
+    "Mul": Rule(_mul),
+    **dict.fromkeys(
+        ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor", "Not",
+         "IsNaN", "IsInf"),
+        Rule(_compare),
+    ),
+    "Where": Rule(_where),
+    "Trilu": shape_rule(lambda n: n.shape(0), 1),
+    **dict.fromkeys(("QuantizeLinear", "com.microsoft::QuantizeLinear"), Rule(_quantize)),
+    **dict.fromkeys(("DequantizeLinear", "com.microsoft::DequantizeLinear"), Rule(_dequantize)),
+    "DynamicQuantizeLinear": Rule(_dynamic_quantize),
+    **dict.fromkeys(
+        ("com.microsoft::QLinearAdd", "com.microsoft::QLinearMul"),
+        shape_rule(lambda n: broadcast(n.shape(0), n.shape(3))),
+    ),
+    **dict.fromkeys(("Cast", "CastLike"), Rule(_cast)),
+    "Identity": Rule(_copies),
+    "Dropout": Rule(_copies, (1, 2)),
 }  # fmt: skip
 """ONNX operator -> how it is read."""
