@@ -158,7 +158,7 @@ def test_groups_must_divide_channels():
 
 def test_window_must_fit():
     b = GraphBuilder()
-    with pytest.raises(ValueError, match="window of 5 must fit into 4"):
+    with pytest.raises(ValueError, match="window of 5 must fit into a side of 4"):
         b.conv(b.input(6, 4, 4), 9, 5, padding=0)
 
 

@@ -8,10 +8,18 @@ from functools import lru_cache
 from math import prod, sqrt
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ._graph import GRAPH_INPUT, Graph, Layer
 from ._weights import ARGUMENT, BUFFER, NO_CONSTANTS, Constant, Constants
+from .shapes import (
+    broadcast,
+    concatenated,
+    is_channel_scale,
+    permuted,
+    product,
+    reduced,
+    window_side,
+    with_axis,
+)
 
 Sides = int | tuple[int, int]
 Shape = tuple[int, ...]
@@ -190,7 +198,7 @@ class LayerBuilder:
         facts = _window_facts(kernel_size, stride, dilation, padding)
         window, pads = facts["window"], facts["attributes"][0][1]
         height, width = (
-            out_side(side, dilation * (window[n] - 1) + 1, facts["stride"][n], pads[n])
+            window_side(side, window[n], facts["stride"][n], dilation, (pads[n], pads[n]))
             for n, side in enumerate(sides)
         )
         self.folded_params += channels * norm
@@ -230,13 +238,13 @@ class LayerBuilder:
                 constants=Constants.of(weight, *[shift(features, 2)] * bias),
             )[0]  # fmt: skip
         weight = he_weight((fan_in, features), fan_in)
-        product = self.layer(
+        computed = self.layer(
             "linear", "MatMul", (x,), shape, sum_length=fan_in, constants=Constants.of(weight)
         )[0]
         if not bias:
-            return product
+            return computed
         added = Constants.of(shift(features, 1))
-        return self.layer("add", "Add", (product,), shape, constants=added, word=BIAS)[0]
+        return self.layer("add", "Add", (computed,), shape, constants=added, word=BIAS)[0]
 
     def batch_norm(self, x: Tensor) -> Tensor:
         """A batch norm, whose mean and variance are not trained."""
@@ -295,7 +303,7 @@ class LayerBuilder:
     def mean(self, x: Tensor, axis: int, *, keep: bool = False) -> Tensor:
         """The mean along ``axis``, which stays with a side of 1 if ``keep``."""
         axis %= len(x.shape)
-        shape = (*x.shape[:axis], *([1] if keep else []), *x.shape[axis + 1 :])
+        shape = reduced(x.shape, (axis,), keep=keep)
         return self.layer(
             "mean", "ReduceMean", (x,), shape, constants=_argument(axis),
             attributes=(("keepdims", int(keep)),),
@@ -328,7 +336,7 @@ class LayerBuilder:
 
     def transpose(self, x: Tensor, *order: int) -> Tensor:
         """The axes in another order."""
-        shape = tuple(x.shape[i] for i in order)
+        shape = permuted(x.shape, order)
         return self.layer("transpose", "Transpose", (x,), shape, order=order)[0]
 
     def pad(self, x: Tensor, around: int) -> Tensor:
@@ -357,7 +365,7 @@ class LayerBuilder:
 
     def split(self, x: Tensor, sizes: Sequence[int], axis: int = 1) -> list[Tensor]:
         """Parts of ``sizes`` along ``axis``."""
-        shapes = [(*x.shape[:axis], s, *x.shape[axis + 1 :]) for s in sizes]
+        shapes = [with_axis(x.shape, axis, s) for s in sizes]
         along, parts = (("axis", axis),), _argument(*sizes)
         return self.layer("split", "Split", (x,), *shapes, constants=parts, attributes=along)
 
@@ -376,8 +384,10 @@ class LayerBuilder:
         word = operator.lower()
         if isinstance(y, int | float):
             return self.layer(word, operator, (x,), x.shape, constants=_numbers(y))[0]
-        shape = x.shape if x.shape == y.shape else np.broadcast_shapes(x.shape, y.shape)
-        is_scale = operator == "Mul" and (_scales(x.shape, y.shape) or _scales(y.shape, x.shape))
+        shape = x.shape if x.shape == y.shape else broadcast(x.shape, y.shape)
+        is_scale = operator == "Mul" and (
+            is_channel_scale(x.shape, y.shape) or is_channel_scale(y.shape, x.shape)
+        )
         inputs, constants = _apart([x, y])
         return self.layer(
             "scale" if is_scale else word, operator, inputs, shape, constants=constants, word=word
@@ -385,13 +395,12 @@ class LayerBuilder:
 
     def matmul(self, x: Tensor, y: Tensor) -> Tensor:
         """A product of matrices, both computed."""
-        shape, length = (*x.shape[:-1], y.shape[-1]), x.shape[-1]
-        return self.layer("matmul", "MatMul", [x, y], shape, sum_length=length)[0]
+        shape = product(x.shape, y.shape)
+        return self.layer("matmul", "MatMul", [x, y], shape, sum_length=x.shape[-1])[0]
 
     def concat(self, parts: Sequence[Tensor | Constant], axis: int = 1) -> Tensor:
         """``parts`` one after the other along ``axis``."""
-        first = parts[0].shape
-        shape = (*first[:axis], sum(p.shape[axis] for p in parts), *first[axis + 1 :])
+        shape = concatenated([p.shape for p in parts], axis)
         inputs, constants = _apart(parts)
         along = (("axis", axis),)
         return self.layer("concat", "Concat", inputs, shape, constants=constants, attributes=along)[
@@ -401,28 +410,18 @@ class LayerBuilder:
     def _pool(
         self, op: str, operator: str, x: Tensor, size: int, stride: int, padding: int, ceil: bool
     ) -> Tensor:
-        sides = [out_side(s, size, stride, padding, ceil) for s in x.shape[2:]]
+        pads = (padding, padding)
+        sides, whole = (
+            [window_side(s, size, stride, 1, pads, ceil=rounds_up) for s in x.shape[2:]]
+            for rounds_up in (ceil, False)
+        )
         attributes: tuple[tuple[str, Any], ...] = (("pads", (padding,) * 4),)
-        if ceil and sides != [out_side(s, size, stride, padding) for s in x.shape[2:]]:
+        if sides != whole:
             attributes = (*attributes, ("ceil_mode", 1))
         return self.layer(
             op, operator, (x,), (*x.shape[:2], *sides), attributes=attributes,
             window=(size, size), stride=(stride, stride),
         )[0]  # fmt: skip
-
-
-def out_side(side: int, extent: int, stride: int, padding: int, ceil: bool = False) -> int:
-    """How often a window of ``extent`` fits into a padded side.
-
-    Raises:
-        ValueError: it does not.
-    """
-    space = side + 2 * padding - extent
-    if space < 0:
-        raise ValueError(f"a window of {extent} must fit into {side} and padding of {padding}")
-    out = (-(-space // stride) if ceil else space // stride) + 1
-    # A last window that would begin in the padding is left out, as PyTorch does.
-    return out - (ceil and (out - 1) * stride >= side + padding)
 
 
 def _pair(sides: Sides) -> tuple[int, int]:
@@ -490,11 +489,3 @@ def _apart(read: Sequence[Tensor | Constant]) -> tuple[list[Tensor], Constants]:
         return inputs, NO_CONSTANTS
     placed = [replace(x, slot=n) for n, x in enumerate(read) if isinstance(x, Constant)]
     return inputs, Constants.of(*placed)
-
-
-def _scales(shape: Shape, factors: Shape) -> bool:
-    """Whether a map is multiplied by one factor a channel."""
-    if len(shape) != 4 or len(factors) not in {3, 4} or shape[2:] == (1, 1):
-        return False
-    batch, channels, *sides = (1, *factors)[-4:]
-    return batch in {1, shape[0]} and channels == shape[1] and sides == [1, 1]
