@@ -51,6 +51,7 @@ CHANGES: tuple[Change, ...] = (
         for key in ("space", "target", "sources", "any_network")
     ),
     Change("*", "*output.total.kind", "added", _RECORDS),
+    Change("page", "words", "value", "the field's terms; all else was equal word by word"),
     Change("inspect", "1.notes.0", "value", "unsupported operators, in the field's term"),
     Change("predict-onnx-odd", "2.notes.0", "value", "unsupported operators, in the field's term"),
     Change("*", "*output*.error", "added", _ROWS),

@@ -10,6 +10,7 @@ from typing import Any
 from latcast.report.record import Record
 from latcast.report.table import MISSING, Column, Table
 from latcast.report.text import (
+    bound_text,
     bytes_text,
     count_text,
     doubt_text,
@@ -396,7 +397,7 @@ class NetworkForecast(Record):
             Column("extrapolated", lambda d: f"{100 * d.doubtful_share:.0f} %"),
         ]
         if any((d.batch or 1) > 1 for d in answered):
-            columns.insert(3, Column("ms a sample", lambda d: ms_text(d.per_sample_ms)))
+            columns.insert(3, Column("ms/sample", lambda d: ms_text(d.per_sample_ms)))
         if len(answered) > 1:
             columns.insert(0, Column("", lambda d: _label(answered.index(d))))
         return Table(columns, answered, start_of(self.network.name, 90))
@@ -418,7 +419,7 @@ class NetworkForecast(Record):
             columns[2:2] = [Column("ms", lambda k: ms_text(k.ms)), Column("%", "share", ".1f", 100)]
             columns += [
                 Column("GFLOP/s", lambda k: k.gflop_s if k.macs else None, ".1f"),
-                Column("bound by", lambda k: _bound(k.bound) + (" ?" if k.doubt else "")),
+                Column("bound by", lambda k: bound_text(k.bound) + (" ?" if k.doubt else "")),
             ]
         title = f"the {len(kernels)} most expensive kernels, {100 * shown:.0f} % of the ms"
         return Table(columns, kernels, title + (" of A" if several else ""))
@@ -463,8 +464,3 @@ class NetworkForecast(Record):
 def _label(n: int) -> str:
     """Short name of the n-th device, for the columns of tables."""
     return ascii_uppercase[n] if n < len(ascii_uppercase) else str(n + 1)
-
-
-def _bound(bound: str) -> str:
-    """In the field's words: compute-, memory- or launch-bound."""
-    return "memory" if bound == "bandwidth" else bound

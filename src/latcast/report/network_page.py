@@ -1,223 +1,177 @@
-"""A page on the forecast of one network."""
+"""A page on the forecast of one network: what the templates show, worked out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from ._html import Markup, page, tag
-from ._model_section import model_section
-from ._roofline import roofline
-from ._style import BOUND_COLOURS, KIND_COLOURS, OTHER_COLOUR, STYLE
-from .text import bytes_text, count_text, doubt_text, ms_beside, ms_text
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-MOST_KERNELS = 25
-LEAST_SHARE = 0.01
+from .roofline import roofline
+from .table import Column, Table
+from .text import (
+    KIND_COLOURS,
+    OTHER_COLOUR,
+    SCORES,
+    bound_text,
+    bytes_text,
+    count_text,
+    doubt_text,
+    families_rows,
+    ms_beside,
+    ms_text,
+    printable,
+)
+
+MAX_KERNELS = 25
+MIN_SHARE = 0.01
 """Of the milliseconds, for a colour of its own."""
 
+BOUND_COLOURS = {
+    "compute": "#4477cc",
+    "memory": "#dd7733",
+    "launch": "#66a344",
+    "unknown": "#d03030",
+}
+"""What kernels are bound by -> colour."""
+
+_SCORES = ("mape", "median_error", "within_10", "within_25", "coverage_90")
+"""Of a model's card, in the order in which they are shown."""
+
 Record = Mapping[str, Any]
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """Templates whose values are escaped; names in files may hold what is no HTML, either."""
+    made = Environment(
+        loader=PackageLoader("latcast.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    filters: dict[str, Callable[..., str]] = {
+        "ms": ms_text,
+        "count": count_text,
+        "bytes": bytes_text,
+        "percent": lambda share: f"{100 * share:.1f} %",
+        "px": lambda value: f"{value:.5g}",
+        "doubt": doubt_text,
+        "bound": bound_text,
+    }
+    made.filters.update(filters)
+    return made
+
+
+def _shown(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def network_page(record: Record) -> str:
     """One HTML file that needs no other and runs nothing; what the record says is escaped.
 
     Args:
-        record: of :func:`latcast.models.forecast.network_record`.
+        record: of :class:`latcast.models.forecast_records.NetworkForecast`, as JSON, with the
+            devices that are answered.
     """
-    network, devices = record["network"], record["devices"]
-    return page(
-        f"{network['name']}: latency forecast",
-        STYLE,
-        tag("h1", network["name"]),
-        _costs(network),
-        tag("h2", "Forecast"),
-        *_headlines(record),
-        tag("h2", "Where the milliseconds go"),
-        *_kinds(devices),
-        tag("h2", "Roofline"),
-        *_rooflines(devices),
-        tag("h2", "The most expensive kernels"),
-        _kernels(devices),
-        tag("h2", "What is not covered"),
-        *_coverage(record),
-        tag("h2", "How the forecast was made"),
-        *(model_section(d) for d in devices),
-    )
-
-
-def _costs(network: Record) -> Markup:
-    figures = (
-        (count_text(network["layers"]), "layers"),
-        (count_text(network["kernels"]), "kernels"),
-        (count_text(network["macs"]), "multiply-accumulates"),
-        (count_text(network["params"]), "parameters"),
-        (bytes_text(network["param_bytes"]), "of weights read"),
-        (bytes_text(network["activation_bytes"]), "of activations moved"),
-    )
-    tiles = [tag("div", tag("b", number), tag("span", word)) for number, word in figures]
-    return tag("div", *tiles, class_="tiles")
-
-
-def _headlines(record: Record) -> Iterator[Markup]:
-    """Milliseconds and interval of every device, on one scale from 0."""
     devices = record["devices"]
-    end_ms = 1.05 * max(d["upper_ms"] for d in devices)
-    coverage = f"{100 * record['coverage']:g} % interval"
-    for d in devices:
-        samples = f", {ms_text(d['per_sample_ms'])} a sample" if d["batch"] > 1 else ""
-        interval = f"{ms_text(d['lower_ms'])} – {ms_text(d['upper_ms'])} ms ({coverage}){samples}"
-        left, width = d["lower_ms"] / end_ms, (d["upper_ms"] - d["lower_ms"]) / end_ms
-        bar = tag("i", style=f"left: {left:.2%}; width: {width:.2%}")
-        mark = tag("u", style=f"left: {d['latency_ms'] / end_ms:.2%}")
-        yield tag(
-            "div",
-            tag(
-                "div",
-                tag("b", d["target"]),
-                tag("span", f"{ms_text(d['latency_ms'])} ms", class_="ms"),
-                class_="headline",
-            ),
-            tag("div", bar, mark, class_="scale", title=interval),
-            tag("div", interval, class_="soft"),
-            _seen(d),
-            class_="device",
-        )
-    yield tag("div", tag("span", "0"), tag("span", f"{ms_text(end_ms)} ms"), class_="axis")
+    drawings = [draw_roofline(d["kernels"], d["specification"]) for d in devices]
+    return environment().get_template("network.html.j2").render(
+        network=record["network"],
+        devices=devices,
+        coverage=record["coverage"],
+        uncosted=record["uncosted"],
+        end_ms=1.05 * max(d["upper_ms"] for d in devices),
+        bars=[
+            {
+                "kinds": _parts(d["share_by_kind"], KIND_COLOURS),
+                "bounds": _parts(
+                    {bound_text(b): share for b, share in d["share_by_bound"].items()},
+                    BOUND_COLOURS,
+                ),
+            }
+            for d in devices
+        ],
+        drawings=drawings,
+        undrawn=[sum(k["share"] for k in d["kernels"] if not k["macs"]) for d in devices],
+        kernels=_kernels(devices),
+        facts=[[(word, text) for word, text in _facts(d["model"]) if text] for d in devices],
+        families=[_families(d["model"].get("metrics_by_family")) for d in devices],
+    )  # fmt: skip
 
 
-def _seen(device: Record) -> Markup:
-    share = device["doubtful_share"]
-    text = "The model has seen the like of every kernel."
-    if device["doubts"]:
-        text = f"{_percent(share)} of the ms are of kernels unlike those that the model has seen."
-    return tag("div", text, class_="warn" if share > 0.1 else "soft")
+@dataclass(frozen=True)
+class Part:
+    """A part of a bar.
+
+    Attributes:
+        name: what it is of.
+        share: of the bar, 0 to 1.
+        colour: of CSS.
+    """
+
+    name: str
+    share: float
+    colour: str
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _kinds(devices: Sequence[Record]) -> Iterator[Markup]:
-    """Of every device a bar by kind of kernel, and one by what kernels wait for."""
-    for d in devices:
-        yield tag("h3", d["target"])
-        yield from _stacked(d["share_by_kind"], KIND_COLOURS, d["latency_ms"])
-        yield tag("p", "by what the kernels wait for:", class_="soft")
-        yield from _stacked(d["share_by_bound"], BOUND_COLOURS, d["latency_ms"])
-
-
-def _stacked(
-    shares: Mapping[str, float], colours: Mapping[str, str], total_ms: float
-) -> Iterator[Markup]:
-    """A bar of shares with its legend; the small ones are one."""
-    large = {name: s for name, s in shares.items() if s >= LEAST_SHARE}
+def _parts(shares: Mapping[str, float], colours: Mapping[str, str]) -> list[Part]:
+    """A bar of shares; the small ones are one."""
+    large = {name: s for name, s in shares.items() if s >= MIN_SHARE}
     rest = sum(shares.values()) - sum(large.values())
-    parts = [(name, s, colours.get(name, OTHER_COLOUR)) for name, s in large.items()]
-    if rest > 1e-9:
-        parts.append(("other", rest, OTHER_COLOUR))
-    bar = [
-        tag("div", style=f"flex: {s:.5f}; background: {c}", title=f"{name} {_percent(s)}")
-        for name, s, c in parts
-    ]
-    legend = [
-        tag(
-            "span",
-            tag("i", style=f"background: {c}"),
-            f"{name.replace('_', ' ')} {ms_text(s * total_ms)} ms ({_percent(s)})",
-        )
-        for name, s, c in parts
-    ]
-    yield tag("div", *bar, class_="stack")
-    yield tag("div", *legend, class_="legend")
+    parts = [Part(name, s, colours.get(name, OTHER_COLOUR)) for name, s in large.items()]
+    return [*parts, Part("other", rest, OTHER_COLOUR)] if rest > 1e-9 else parts
 
 
-def _rooflines(devices: Sequence[Record]) -> Iterator[Markup]:
-    yield tag(
-        "p",
-        "A circle for each kernel, its area by milliseconds. A kernel below the line waits for "
-        "something; one above it reads from caches what counts as moved here.",
-        class_="soft",
-    )
-    for d in devices:
-        yield tag("h3", d["target"])
-        drawing = roofline(d["kernels"], d["specification"])
-        yield (
-            tag("p", "no kernel multiplies")
-            if drawing is None
-            else tag("div", drawing, class_="wide")
-        )
-        yield tag("p", _about_roof(d), class_="soft")
+def draw_roofline(kernels: Sequence[Record], specification: Record | None) -> Markup | None:
+    """A roofline as SVG; None where no kernel multiplies.
+
+    Args:
+        kernels: of a device's record.
+        specification: its peaks, whose roof is drawn; or None.
+    """
+    found = roofline(kernels, specification)
+    if found is None:
+        return None
+    drawn = environment().get_template("roofline.svg.j2").render(found)
+    return Markup(drawn)  # noqa: S704  # of our own template, which escapes
 
 
-def _about_roof(device: Record) -> str:
-    rest = sum(k["share"] for k in device["kernels"] if not k["macs"])
-    undrawn = f"Kernels without multiply-accumulates, {_percent(rest)} of the ms, are not drawn."
-    found = device["specification"]
-    if not found:
-        return f"The catalogue of devices has no peaks of this one. {undrawn}"
-    if not found["peak_flops"]:
-        title = found["title"]
-        return f"The catalogue of devices has no peak of {title} in this precision. {undrawn}"
-    whole = f"{found['title']} can do with all of its {found['cores']} cores"
-    return f"The line is what {whole}. {undrawn}"
+def _kernels(devices: Sequence[Record]) -> list[tuple[Record, list[float | None]]]:
+    """Kernels by the milliseconds of the first device, with those of all devices."""
+    first = devices[0]["kernels"]
+    times = [ms_beside(first, d["kernels"]) for d in devices[1:]]
+    rows = sorted(first, key=lambda k: -k["ms"])[:MAX_KERNELS]
+    return [(k, [k["ms"], *(t.get(k["name"]) for t in times)]) for k in rows]
 
 
-def _kernels(devices: Sequence[Record]) -> Markup:
-    """Kernels by the milliseconds of the first device, with those of the others beside."""
-    first, *others = devices
-    rows = sorted(first["kernels"], key=lambda k: -k["ms"])[:MOST_KERNELS]
-    times = [ms_beside(first["kernels"], d["kernels"]) for d in others]
-    numeric = [f"ms, {d['target']}" if others else "ms" for d in devices]
-    numeric += ["%", "MACs", "bytes", "GFLOP/s"]
-    head = [tag("th", "kernel"), tag("th", "operators")]
-    head += [tag("th", name, class_="number") for name in numeric]
-    head += [tag("th", "waits for"), tag("th", "doubt")]
-    body = [_row(k, [t.get(k["name"]) for t in times]) for k in rows]
-    table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body))
-    return tag("div", table, class_="wide")
+def _facts(card: Record) -> Iterator[tuple[str, str]]:
+    """What a model's card says."""
+    data = card.get("data") or []
+    datasets = data if isinstance(data, list) else [data]
+    yield "data", "; ".join(str(d["source"]) for d in datasets if d.get("source"))
+    licences = dict.fromkeys(str(d["licence"]) for d in datasets if d.get("licence"))
+    yield "licence of the data", ", ".join(licences)
+    yield "measurements", str(card.get("rows", ""))
+    yield "families", ", ".join(filter(None, map(str, card.get("families", ()))))
+    base = card.get("base")
+    yield "adapted from", str(base["target"]) if isinstance(base, dict) and "target" in base else ""
+    yield "split", str(card.get("split", ""))
+    for name in _SCORES:
+        score = (card.get("metrics") or {}).get(name)
+        yield SCORES[name], "" if score is None else f"{score:.3g}"
+    yield "note", str(card.get("note", ""))
 
 
-def _row(kernel: Record, other_ms: Iterable[float | None]) -> Markup:
-    numbers = [
-        ms_text(kernel["ms"]),
-        *("–" if ms is None else ms_text(ms) for ms in other_ms),
-        f"{100 * kernel['share']:.1f}",
-        count_text(kernel["macs"]),
-        bytes_text(kernel["moved_bytes"]),
-        f"{kernel['gflop_s']:.3g}" if kernel["macs"] else "–",
-    ]
-    return tag(
-        "tr",
-        tag("td", kernel["name"], class_="name", title=kernel["name"]),
-        tag("td", kernel["operators"], class_="name", title=kernel["operators"]),
-        *(tag("td", n, class_="number") for n in numbers),
-        tag("td", kernel["bound"]),
-        tag("td", kernel["doubt"] or "", class_="warn"),
-    )
-
-
-def _coverage(record: Record) -> Iterator[Markup]:
-    uncosted = record["uncosted"]
-    if not uncosted["layers"]:
-        yield tag("p", "Every operator of the network has a known cost.")
-    else:
-        share = f"{uncosted['layers']} layers, {_percent(uncosted['share'])} of all"
-        yield tag("p", f"The cost of {share}, is not known and is estimated:", class_="warn")
-        yield tag(
-            "ul", *(tag("li", _operator(o, record["devices"])) for o in uncosted["operators"])
-        )
-    for d in record["devices"]:
-        yield tag("h3", d["target"])
-        if d["doubts"]:
-            yield tag("p", "Outside of what the model has seen:")
-            yield tag("ul", *(tag("li", doubt_text(doubt)) for doubt in d["doubts"]))
-        else:
-            yield tag("p", "The model has seen the like of every kernel.")
-
-
-def _operator(operator: Record, devices: Sequence[Record]) -> str:
-    shares = [d["uncosted_share"].get(operator["operator"], 0.0) for d in devices]
-    shapes = operator["unknown"] == "shapes"
-    unknown = "its shapes are not known" if shapes else "the operator is not known"
-    estimated = " / ".join(map(_percent, shares))
-    return f"{operator['operator']} x {operator['layers']} ({unknown}): {estimated} of the ms"
+def _families(scores: Mapping[str, Mapping[str, float]] | None) -> Markup | None:
+    if not scores:
+        return None
+    names = [n for n in _SCORES if any(n in s for s in scores.values())]
+    columns = [Column("family", "family"), *(Column(SCORES[n], n, ".3g") for n in names)]
+    table = Table(columns, families_rows(scores)).to_html()
+    return Markup(table)  # noqa: S704  # which has escaped its cells

@@ -91,8 +91,9 @@ class Table:
         console = Console(width=400, markup=False, highlight=False)
         with console.capture() as captured:
             console.print(table)
-        lines = [line.rstrip() for line in captured.get().strip("\n").splitlines()]
-        return "\n".join([self.title] * bool(self.title) + lines[not lines[0] :])
+        lines = [line.rstrip() for line in captured.get().splitlines()]
+        body = "\n".join(lines).strip("\n")
+        return f"{self.title}\n{body}" if self.title else body
 
     def to_html(self) -> str:
         """An HTML table whose texts are escaped."""

@@ -27,6 +27,26 @@ _OF_NETWORKS = ("median_error", "within_25")
 """Only layer models have these."""
 
 
+KIND_COLOURS = {
+    "conv": "#4477cc",
+    "depthwise_conv": "#33a3a8",
+    "linear": "#dd7733",
+    "matmul": "#c9a227",
+    "attention": "#aa4499",
+    "norm": "#66a344",
+    "softmax": "#e2739f",
+    "activation": "#8f7bd8",
+    "elementwise": "#7d8b99",
+    "copy": "#a5714e",
+    "pool": "#4d9a73",
+    "reduce": "#b05c5c",
+    "conv_transpose": "#6aa5e0",
+    "unknown": "#d03030",
+}
+"""Kind of kernel -> colour, readable on white and on black."""
+OTHER_COLOUR = "#9a9a9a"
+
+
 def scores_table(scores: Mapping[str, float], title: str = "") -> Table:
     """Scores of a predictor; what could not be scored is a dash."""
     shown = [name for name in SCORES if name in scores or name not in _OF_NETWORKS]
@@ -39,7 +59,6 @@ def scores_table(scores: Mapping[str, float], title: str = "") -> Table:
 
 def families_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
     """Scores on each family of networks by a model that had not seen it."""
-    names = sorted(scores, key=lambda name: (name == "all", name))
     columns = (
         Column("family", "family"),
         Column("median %", "median_error", ".1f"),
@@ -47,8 +66,13 @@ def families_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
         Column("within 25 %", "within_25", ".1f"),
         Column("90 % interval covers", "coverage_90", ".1f"),
     )
-    rows = [{"family": name, **scores[name]} for name in names]
-    return Table(columns, rows, "on each family, by a model that had not seen it:")
+    return Table(columns, families_rows(scores), "on each family, by a model that had not seen it:")
+
+
+def families_rows(scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each family in alphabetical order, and for all of them last."""
+    names = sorted(scores, key=lambda name: (name == "all", name))
+    return [{"family": name, **scores[name]} for name in names]
 
 
 def ms_text(ms: float) -> str:
@@ -95,6 +119,11 @@ def end_of(text: str, width: int) -> str:
     """The last characters of a text, which tell nodes of one file apart."""
     clean = printable(text)
     return clean if len(clean) <= width else "…" + clean[1 - width :]
+
+
+def bound_text(bound: str) -> str:
+    """What a kernel is bound by, in the field's words: compute, memory or launch."""
+    return "memory" if bound == "bandwidth" else bound
 
 
 def doubt_text(doubt: Any) -> str:
