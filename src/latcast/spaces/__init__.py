@@ -6,9 +6,9 @@ from functools import lru_cache
 
 from latcast._registry import Registry
 
-from ._archs import Archs
-from ._base import Gene, SearchSpace, SupernetSpace
+from ._base import Archs, Gene, SearchSpace
 from ._block_table import FACTS, BlockTable
+from ._supernet import SupernetSpace
 from .compofa import CompOFA
 from .fbnet import CIFAR100, IMAGENET, FBNet
 from .nasbench201 import NASBench201

@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from latcast.graph import Graph
 
-from ._archs import Archs, Genes
-from ._base import Gene, SupernetSpace
+from ._base import Archs, Gene, Genes
 from ._block_table import BlockTable
 from ._mobile import InvertedResidual, conv_block, make_divisible
 from ._ofa_dicts import POSITIONS, STAGES, DictForm
 from ._resolutions import RESOLUTIONS, index_of, resolution_shares
+from ._supernet import SupernetSpace
 
 KERNEL_SIZES = (3, 5, 7)
 EXPAND_RATIOS = (3, 4, 6)

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import ofa_mobilenet_v3 as ofa
-from ._archs import Archs, Genes
-from ._base import Gene, SearchSpace
+from ._base import Archs, Gene, Genes, SearchSpace
 from ._block_table import BlockTable
 from ._ofa_dicts import BLOCKS, POSITIONS, STAGES
 

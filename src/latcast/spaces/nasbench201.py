@@ -16,8 +16,7 @@ import numpy.typing as npt
 from latcast._names import short_repr
 from latcast.graph import GRAPH_INPUT, Graph, GraphBuilder, Tensor
 
-from ._archs import Archs, Genes
-from ._base import Gene, SearchSpace
+from ._base import Archs, Gene, Genes, SearchSpace
 from ._block_table import BlockTable
 from ._mobile import Shape, conv_block, conv_bn, linear_block, pool_block
 

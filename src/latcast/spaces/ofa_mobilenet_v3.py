@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ._archs import Archs, Genes
+from ._base import Archs, Genes
 from ._mobile import InvertedResidual, MobileNetV3, conv_block, linear_block, pool_block
 from ._ofa_dicts import BLOCKS, POSITIONS, STAGES, DictForm, Numbers
 from ._ofa_mobile import (

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._archs import Archs
+from ._base import Archs
 from ._mobile import InvertedResidual, ProxylessNAS, conv_block, linear_block, pool_block
 from ._ofa_dicts import BLOCKS, STAGES, DictForm, Numbers
 from ._ofa_mobile import CLASSES, DEPTHS, OFAMobileSpace, Row, Stage, expanded_conv_key, keyed

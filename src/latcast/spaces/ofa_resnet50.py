@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from latcast.graph import Graph
 
-from ._archs import Archs, Genes
-from ._base import Gene, SupernetSpace
+from ._base import Archs, Gene, Genes
 from ._block_table import BlockTable
 from ._mobile import conv_block, linear_block, make_divisible, pool_block
 from ._ofa_dicts import DictForm, Numbers
 from ._resnet import Bottleneck, ResNet, max_pool_block, stem_residual_block
 from ._resolutions import RESOLUTIONS, index_of, resolution_shares
+from ._supernet import SupernetSpace
 
 EXPANDS = (20, 25, 35)
 WIDTHS = (65, 80, 100)
