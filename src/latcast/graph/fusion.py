@@ -260,6 +260,7 @@ class _Joining:
         return sorted({k for x in nexts for k in self.parts.sources(x) if k != GRAPH_INPUT})
 
     def _path(self, rule: Rule, steps: Sequence[_Step], start: Part) -> list[Part] | None:
+        # Every join looks through all layers of a kernel: without a limit that is quadratic.
         if len(start.layers) > _MAX_LAYERS:
             return None
         for path in self._paths(steps, [start]):
@@ -312,6 +313,7 @@ class _Joining:
 
     def _is_closed(self, path: Sequence[Part], exits: Sequence[int]) -> bool:
         """Whether only the exits are read from outside."""
+        # A fused kernel writes its last result alone: what others read besides must stay apart.
         inside = {p.key for p in path}
         return all(
             not self.parts.gives_output(p) and inside.issuperset(self.parts.readers(p))

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from latcast.graph import GRAPH_INPUT, OPERATORS, UNKNOWN, Graph
-from latcast.graph.read.onnx import read_onnx
+from latcast.graph import GRAPH_INPUT, OPERATORS, UNKNOWN, Graph, Operator
+from latcast.graph.read.onnx import _reader, read_onnx
 from latcast.graph.write.onnx import to_onnx
 from latcast.spaces import space
 
@@ -266,6 +266,14 @@ def test_every_name_of_an_operator_is_that_of_one() -> None:
     for names in ([n for x in OPERATORS.values() for n in x.onnx],
                   [n for x in OPERATORS.values() for n in x.aten]):  # fmt: skip
         assert len(names) == len(set(names))
+
+
+def test_a_new_activation_is_one_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Operator("activation", OPERATORS["relu"].macs, onnx=("com.example::Wobble",))
+    monkeypatch.setitem(OPERATORS, "wobble", row)
+    monkeypatch.setattr(_reader, "_ENTRIES", _reader._entries())
+    layer = only(read([node("Wobble", ["x"], ["y"], domain="com.example")], {"x": [2, 3]}))
+    assert (layer.op, layer.kind, layer.out_shapes) == ("wobble", "activation", ((2, 3),))
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ class _Walk:
         parts: list[bytes] = []
         for tag, inner in self._fields(self.file.tell() + length, parts):
             is_weights = tag >> 3 == _INITIALIZER
+            # Smaller ones may be shapes, axes or bounds, which are computed with.
             large = is_weights and inner > _LARGE_BYTES
             parts.append(_delimited(tag, self._tensor(inner) if large else self._read(inner)))
             self.initializers += is_weights
@@ -139,7 +140,7 @@ class _Walk:
         parts: list[bytes] = []
         for tag, inner in self._fields(self.file.tell() + length, parts):
             if tag >> 3 == _RAW_DATA and inner > _LARGE_BYTES:
-                self.file.seek(inner, 1)
+                self.file.seek(inner, 1)  # not read: a model's weights may be larger than memory
                 self.light.raw_bytes[self.initializers] = inner
             else:
                 parts.append(_delimited(tag, self._read(inner)))
@@ -149,12 +150,14 @@ class _Walk:
         """Tag and length of the delimited fields until ``end``; others go to ``parts``."""
         while (at := self.file.tell()) < end:
             self.fields_seen += 1
+            # Empty parts take two bytes each: a small file could keep the walk busy for long.
             if self.fields_seen > _MAX_FIELDS:
                 raise ValueError(f"more than {_MAX_FIELDS} parts")
             tag = self._varint()
             kind = tag & 7
             if kind == _DELIMITED:
                 length = self._varint()
+                # Checked before anything of that length is read, which a file may lie about.
                 if self.file.tell() + length > end:
                     raise ValueError(f"a part at byte {at} that ends beyond what it is part of")
                 yield tag, length

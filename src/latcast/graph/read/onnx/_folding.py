@@ -69,11 +69,13 @@ def _arrays(node: Node, entry: Entry, shapes: Sequence[TensorShape | None]) -> l
     if evaluator is None and node.op_type not in _BY_REFERENCE:
         return None
     try:
+        # What overflows does so in a runtime too, which does not warn either.
         with np.errstate(all="ignore"):
             found = _referenced(node) if evaluator is None else [evaluator(node, known)]
     except UnknownShape:
         return None
     arrays = [np.asarray(a) for a in found]
+    # Shapes followed before are trusted by all layers: what is computed must not have others.
     if [a.shape for a in arrays] != known:
         raise ValueError(f"its inputs must fit each other; they give {[a.shape for a in arrays]}")
     return arrays

@@ -79,6 +79,7 @@ def _concat(node: Node) -> Reading:
             else s
             for n, s in enumerate(shapes)
         ]
+    # A single number is part of a shape that is computed, not a trained token.
     learned = tuple(n for n in range(len(shapes)) if prod(shapes[n]) > 1)
     return Reading((concatenated(shapes, axis),), weights=learned)
 

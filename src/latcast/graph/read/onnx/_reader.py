@@ -94,6 +94,7 @@ def _read(
 ) -> Graph:
     reader = _Reader(file, batch, shapes)
     graph = reader.graph()
+    # With shapes besides, another resolution changes the work of a sample as it should.
     if reader.inputs.batch is not None and not shapes:
         as_made = _Reader(file, None, None).graph()
         _check_work(graph, as_made, *reader.inputs.batch)
@@ -167,6 +168,7 @@ class _Reader:
 
     def _run_graph(self, graph: GraphProto, scope: Scope) -> list[Value | None]:
         """Add constants and nodes of a graph to its scope; gives its outputs."""
+        # Weights were left out of the main graph alone.
         raw_bytes = self._file.raw_bytes if graph is self._graph else {}
         for n, tensor in enumerate(graph.initializer):
             check_text(tensor.name)
@@ -213,6 +215,7 @@ class _Reader:
             inner = scope.inner(proto.name or "If", around=scope)
             inner.attributes = scope.attributes
             return self._run_graph(branch, inner)
+        # A loop or a branch that is decided later reads what its graphs read.
         names = proto.input if key in _ENTRIES else [*proto.input, *captured(proto)]
         node = Node(
             scope.prefix + (proto.name or next(filter(None, proto.output), proto.op_type)),
@@ -243,6 +246,7 @@ class _Reader:
             self._value(name, shape, reading, node, scope)
             for name, shape in zip(names, shapes, strict=True)
         ]
+        # An optional output that nothing reads, as the mask of a dropout, is not written.
         live = [
             v for n, v in enumerate(outputs)
             if not v.is_empty

@@ -94,6 +94,7 @@ def in_order(
     giver = _givers(nodes, here)
     reads: dict[int, list[str]] = {}
     used = set(wanted)
+    # No recursion: a chain of thousands of nodes would be too deep for one.
     stack: list[tuple[int | None, str]] = [(None, name) for name in used]
     while stack:
         reader, name = stack.pop()
@@ -141,6 +142,7 @@ def _sorted(
     while sorter.is_active():
         for n in sorter.get_ready():
             heapq.heappush(ready, n)
+        # The first in the file: the layers of a sorted one keep their order and their names.
         order.append(heapq.heappop(ready))
         sorter.done(order[-1])
     return order

@@ -156,6 +156,7 @@ def _loader(
     external = tensor.data_location == _EXTERNAL
     place = _Place.of(tensor, name, shape, folder) if external and folder else None
     if prod(shape) > MAX_FOLDED:
+        # Of a large one only the shape is used, which is all the more to be true.
         if not external:
             _check_length(tensor, name, shape, raw_bytes)
         return None
@@ -245,6 +246,7 @@ class _Place:
 
 def _inside(folder: Path, location: str, name: str) -> Path:
     """The file of external data, which must lie in the model's folder."""
+    # Resolved before they are compared: a link or ".." could lead to any file of the machine.
     home = folder.resolve()
     try:
         file = (home / location).resolve()

@@ -162,6 +162,7 @@ def _value(node: ast.expr, symbols: Mapping[str, int]) -> int:
             raise ValueError(
                 f"{ast.unparse(node)[:80]} is not understood; known: {', '.join(_FUNCTIONS)}"
             )
+    # After every step: a tower of powers would need more memory than there is.
     if abs(result) >= _MAX_SIDE:
         raise ValueError(f"sides must be below {_MAX_SIDE}")
     return result

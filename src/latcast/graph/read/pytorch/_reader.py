@@ -45,6 +45,7 @@ def layers_of(
 
 
 def _checked(graph: Graph) -> Graph:
+    # A program tells all shapes itself; a damaged one tells some that no operator could have.
     for layer in graph.layers:
         try:
             _ = layer.macs if layer.is_costed else 0
@@ -184,6 +185,7 @@ class _Reader:
         if reading.op == "identity":
             return (reads[0].source, reads[0].origins) if reads else (None, frozenset())
         kept = [x for n, x in zip(call.outputs, operation.outputs) if n in scope.read]  # noqa: B905
+        # Parts that nobody reads are still copied by a split; indices of a pool are not written.
         outputs = operation.outputs if reading.op == "split" else kept or operation.outputs[:1]
         return steps.layer(reading, reads, outputs), frozenset()
 
