@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from latcast.data import LatencyDataset
-from latcast.models.tuning._trial import Outcome, Trials
+from latcast.models.tuning._study import Objective
 
 pytest.importorskip("optuna", reason="tuning needs Optuna")
 
@@ -55,14 +55,14 @@ def test_tune(latcast: Any, dataset: Path, tmp_path: Path) -> None:
 def test_failed_trials_are_noted_beside_json(
     latcast: Any, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_trial, calls = Trials.run, itertools.count()
+    score, calls = Objective.mae_ms, itertools.count()
 
-    def fails_once(self: Trials, *arguments: Any) -> Outcome:
+    def fails_once(self: Objective, *arguments: Any) -> float:
         if next(calls) == 1:
-            return Outcome("failed", None, 0.0, "it fits nobody")
-        return run_trial(self, *arguments)
+            raise ValueError("it fits nobody")
+        return score(self, *arguments)
 
-    monkeypatch.setattr(Trials, "run", fails_once)
+    monkeypatch.setattr(Objective, "mae_ms", fails_once)
     run = latcast("tune", dataset, *TABLE, "--trials", 2, "--json")
     assert json.loads(run.stdout)["counts"]["failed"] == 1
     assert "note: 1 trials failed, the last with penalty" in run.stderr
@@ -124,7 +124,7 @@ def test_ctrl_c_says_how_to_go_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trials, "run", interrupted)
+        patch.setattr(Objective, "mae_ms", interrupted)
         run = latcast("tune", dataset, *TABLE, "--trials", 2, code=130)
     assert "tune.db keeps the trials that ended; run it again to go on" in run.stderr
     assert run.stderr.endswith("error: interrupted\n")

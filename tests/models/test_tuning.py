@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gzip
 import itertools
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +18,36 @@ from latcast.devices import Target
 from latcast.models import MLP, PREDICTORS, LookupTable, tuning
 from latcast.models._tunable import Choice, Real, Whole
 from latcast.models.training import fit_and_score, parts
-from latcast.models.tuning import PRESETS, Plan, TuningResult, tune
-from latcast.models.tuning._study import _encode
-from latcast.models.tuning._trial import Outcome, Trials
+from latcast.models.tuning import PRESETS, TuningPlan, TuningResult, tune
+from latcast.models.tuning._storage import open_storage
+from latcast.models.tuning._study import Objective, Study, options_of, params_of
+from latcast.models.tuning._workers import Job
 
 pytest.importorskip("optuna", reason="tuning needs Optuna")
 
-TABLE = Plan.make("lookup-table")
-GRID = Plan.make(preset="paper-grid", epochs=3)
+DATA = Path(__file__).parents[1] / "data" / "files"
+
+plan_of = TuningPlan.make
+TABLE = plan_of("lookup-table")
+GRID = plan_of(preset="paper-grid", epochs=3)
 
 
 def values(result: TuningResult) -> list[tuple[int, str, dict[str, Any], float | None]]:
     return [(t.number, t.state, t.options, t.mae_ms) for t in result.trials]
 
 
-def no_trials(self: Trials, options: Any, report: Any) -> Outcome:
+def no_trials(self: Objective, options: Any, report: Any) -> float:
     pytest.fail("no trial is left to run")
 
 
-def interrupted_at(number: int, run: Any = Trials.run) -> Any:
-    """A ``Trials.run`` that ctrl-C ends in its n-th call."""
+def interrupted_at(number: int, score: Any = Objective.mae_ms) -> Any:
+    """An ``Objective.mae_ms`` that ctrl-C ends in its n-th call."""
     calls = itertools.count(1)
 
-    def interrupted(self: Trials, options: Any, report: Any) -> Any:
+    def interrupted(self: Objective, options: Any, report: Any) -> Any:
         if next(calls) == number:
             raise KeyboardInterrupt
-        return run(self, options, report)
+        return score(self, options, report)
 
     return interrupted
 
@@ -83,18 +89,11 @@ scalars = st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False)
 @given(st.lists(st.lists(scalars, max_size=3).map(tuple) | scalars, min_size=1, unique_by=repr))
 def test_choices_come_back_from_their_encoding(chosen: list[Any]) -> None:
     distinct = tuple({value: value for value in chosen})
-    encoding = _encode(Choice(distinct))
+    plan = TuningPlan("mlp", None, {}, {"hidden": Choice(distinct)}, 0.15, 0)
     for value in distinct:
-        label = encoding.encode(value)
-        assert label in encoding.distribution.choices
-        assert encoding.decode(label) in Choice(distinct)
-
-
-@given(st.floats(1e-6, 1.0))
-def test_numbers_come_back_from_their_encoding(value: float) -> None:
-    encoding = _encode(Real(1e-6, 1.0, log=True))
-    internal = encoding.distribution.to_internal_repr(encoding.encode(value))
-    assert encoding.decode(encoding.distribution.to_external_repr(internal)) == value
+        kept = params_of(plan, {"hidden": value})
+        assert isinstance(kept["hidden"], str)
+        assert options_of(plan, kept)["hidden"] in plan.tunable["hidden"]
 
 
 # -- plans ----------------------------------------------------------------------------------------
@@ -108,7 +107,7 @@ def test_the_paper_s_grid_has_36_points() -> None:
         itertools.product((1e-4, 1e-3, 1e-2), (1e-4, 1e-3, 1e-2), (0.4, 0.6, 0.8, 0.9))
     )
     for point in points:
-        options = Plan.make(preset="paper-grid").create(point).options()
+        options = plan_of(preset="paper-grid").create(point).options()
         assert options == MLP("paper", **point).options()
         assert options["epochs"] == 100
 
@@ -127,7 +126,7 @@ def test_the_paper_s_grid_has_36_points() -> None:
 )
 def test_plans_that_make_no_sense(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Plan.make(**arguments)
+        plan_of(**arguments)
 
 
 # -- a search -------------------------------------------------------------------------------------
@@ -177,7 +176,7 @@ def test_the_seed_decides(synthetic: LatencyDataset) -> None:
     few = synthetic[:500]
     first, again = (values(tune(few, TABLE, trials=12)) for _ in range(2))
     assert first == again
-    other = values(tune(few, Plan.make("lookup-table", seed=1), trials=3))
+    other = values(tune(few, plan_of("lookup-table", seed=1), trials=3))
     assert other[0][2] == first[0][2]  # the defaults
     assert other[1][2] != first[1][2]
 
@@ -188,12 +187,12 @@ def test_options_that_were_tried_are_not_tried_again(
     monkeypatch.setattr(PREDICTORS["lookup-table"], "tunable", {"penalty": Choice((1e-3, 1e-2))})
     runs = []
 
-    def counted(self: Trials, options: Any, report: Any) -> Outcome:
+    def counted(self: Objective, options: Any, report: Any) -> float:
         runs.append(options)
-        return Outcome("done", options["penalty"], 0.1)
+        return options["penalty"]
 
-    monkeypatch.setattr(Trials, "run", counted)
-    result = tune(synthetic[:300], Plan.make("lookup-table"), trials=15)
+    monkeypatch.setattr(Objective, "mae_ms", counted)
+    result = tune(synthetic[:300], plan_of("lookup-table"), trials=15)
     assert result.counts()["done"] == 15
     assert sorted(o["penalty"] for o in runs) == [1e-3, 1e-2]
 
@@ -237,6 +236,8 @@ def test_time_is_kept(synthetic: LatencyDataset, monkeypatch: pytest.MonkeyPatch
         tune(synthetic, TABLE, timeout_s=-1)
     with pytest.raises(ValueError, match="at least 1 trial; got 0"):
         tune(synthetic, TABLE, trials=0)
+    with pytest.raises(ValueError, match="at least 1 worker; got 0"):
+        tune(synthetic, TABLE, workers=0)
     with pytest.raises(ValueError, match=r"at least one trial must end well; .*more time"):
         tune(synthetic[:300], TABLE, timeout_s=1e-9)
 
@@ -254,7 +255,7 @@ def test_a_study_goes_on(
     assert more.trials[:3] == first.trials
     penalties = [t.options["penalty"] for t in more.trials]
     assert len(set(penalties)) == 6  # what had been drawn is not drawn again
-    monkeypatch.setattr(Trials, "run", no_trials)
+    monkeypatch.setattr(Objective, "mae_ms", no_trials)
     assert tune(data, TABLE, trials=6, storage=storage).trials == more.trials
     assert tune(data, TABLE, trials=2, storage=storage).best == more.best
 
@@ -266,7 +267,7 @@ def test_an_interrupted_trial_is_tried_again(
 ) -> None:
     data, storage = synthetic[:300], tmp_path / "s.db"
     with monkeypatch.context() as patch:
-        patch.setattr(Trials, "run", interrupted_at(at))
+        patch.setattr(Objective, "mae_ms", interrupted_at(at))
         with pytest.raises(KeyboardInterrupt):
             tune(data, TABLE, trials=5, storage=storage)
     result = tune(data, TABLE, trials=5, storage=storage)
@@ -274,7 +275,7 @@ def test_an_interrupted_trial_is_tried_again(
     states = [t.state for t in result.trials]
     assert states.index("interrupted") == at - 1
     assert result.trials[at].options == result.trials[at - 1].options
-    monkeypatch.setattr(Trials, "run", no_trials)
+    monkeypatch.setattr(Objective, "mae_ms", no_trials)
     tune(data, TABLE, trials=5, storage=storage)
 
 
@@ -282,17 +283,17 @@ def test_an_interrupted_trial_is_tried_again(
 def test_every_point_of_a_grid_is_tried_once(
     synthetic: LatencyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scored(self: Trials, options: Any, report: Any) -> Outcome:
+    def scored(self: Objective, options: Any, report: Any) -> float:
         if options["momentum"] == 0.4:
-            return Outcome("failed", None, 0.0, "it diverged")
-        return Outcome("done", options["learning_rate"] / options["momentum"], 0.0)
+            raise ValueError("it diverged")
+        return options["learning_rate"] / options["momentum"]
 
     monkeypatch.setattr(tuning._tune, "fit_and_score_parts", _fit_without_torch)
     for at in (5, 1, 20):
-        monkeypatch.setattr(Trials, "run", interrupted_at(at, scored))
+        monkeypatch.setattr(Objective, "mae_ms", interrupted_at(at, scored))
         with pytest.raises(KeyboardInterrupt):
             tune(synthetic[:300], GRID, storage=tmp_path / "s.db")
-    monkeypatch.setattr(Trials, "run", scored)
+    monkeypatch.setattr(Objective, "mae_ms", scored)
     result = tune(synthetic[:300], GRID, storage=tmp_path / "s.db")
     assert result.counts() == {"done": 27, "pruned": 0, "failed": 9, "interrupted": 3}
     tried = [tuple(t.options.values()) for t in result.trials if t.state != "interrupted"]
@@ -300,7 +301,7 @@ def test_every_point_of_a_grid_is_tried_once(
     assert result.best.options["momentum"] == 0.9
     assert result.predictor.options()["recipe"] == "paper"
     with pytest.raises(ValueError, match="needs the fixed options it began with"):
-        tune(synthetic[:300], Plan.make(preset="paper-grid"), storage=tmp_path / "s.db")
+        tune(synthetic[:300], plan_of(preset="paper-grid"), storage=tmp_path / "s.db")
 
 
 def _fit_without_torch(predictor: MLP, of: Any, *, seed: int) -> dict[str, float]:
@@ -314,18 +315,22 @@ def _fit_without_torch(predictor: MLP, of: Any, *, seed: int) -> dict[str, float
 @pytest.mark.parametrize(
     ("plan", "change", "message"),
     [
-        (Plan.make("roofline"), None, "options to tune it began with"),
-        (Plan.make("lookup-table", seed=1), None, "seed it began with, 0; got 1"),
-        (Plan.make("lookup-table", test=0.2), None, "test share it began with, 0.15; got 0.2"),
-        (Plan.make(preset="paper-grid"), None, "fixed options it began with"),
-        (Plan.make("lookup-table", prune=False), None, "pruning it began with, yes; got no"),
+        (plan_of("roofline"), None, "options to tune it began with"),
+        (plan_of("lookup-table", seed=1), None, "seed it began with, 0; got 1"),
+        (
+            plan_of("lookup-table", test=0.2),
+            None,
+            "test share it began with, 0.15; got 0.2",
+        ),
+        (plan_of(preset="paper-grid"), None, "fixed options it began with"),
+        (plan_of("lookup-table", prune=False), None, "pruning it began with, yes; got no"),
         (TABLE, "latency", "data it began with, 300 rows, .*; got 300 rows"),
         (TABLE, "rows", "data it began with, 300 rows, .*; got 299 rows"),
         (TABLE, "target", "target it began with, imaginary/.*; got other/simulator"),
     ],
 )
 def test_a_study_of_something_else_is_refused(
-    plan: Plan, change: str | None, message: str, synthetic: LatencyDataset, tmp_path: Path
+    plan: TuningPlan, change: str | None, message: str, synthetic: LatencyDataset, tmp_path: Path
 ) -> None:
     data, storage = synthetic[:300], tmp_path / "s.db"
     first = tune(data, TABLE, trials=1, storage=storage, study="one")
@@ -343,7 +348,7 @@ def test_a_study_of_something_else_is_refused(
 def test_one_file_keeps_several_studies(synthetic: LatencyDataset, tmp_path: Path) -> None:
     data, storage = synthetic[:300], tmp_path / "s.db"
     first = tune(data, TABLE, trials=2, storage=storage)
-    second = tune(data, Plan.make("lookup-table", seed=2), trials=1, storage=storage, study="2")
+    second = tune(data, plan_of("lookup-table", seed=2), trials=1, storage=storage, study="2")
     assert len(second.trials) == 1
     assert tune(data, TABLE, trials=2, storage=storage).trials == first.trials
 
@@ -399,16 +404,6 @@ def test_a_storage_of_another_optuna_is_refused(kept: Path, synthetic: LatencyDa
         tune(synthetic[:300], TABLE, trials=3, storage=kept)
 
 
-def test_a_storage_in_use_is_refused(kept: Path, synthetic: LatencyDataset) -> None:
-    from latcast.models.tuning._storage import open_storage
-
-    with (
-        open_storage(kept),
-        pytest.raises(ValueError, match="only one process may work on a study at a time"),
-    ):
-        tune(synthetic[:300], TABLE, trials=3, storage=kept)
-
-
 def test_a_storage_that_cannot_be_written(synthetic: LatencyDataset) -> None:
     with pytest.raises(OSError, match=r"/proc/nowhere/s\.db must be in a folder that can be writt"):
         tune(synthetic[:300], TABLE, trials=1, storage="/proc/nowhere/s.db")
@@ -442,7 +437,7 @@ def test_after_every_epoch_there_is_a_prediction(synthetic: LatencyDataset) -> N
 @pytest.mark.slow
 def test_hopeless_trials_are_pruned(synthetic: LatencyDataset) -> None:
     pytest.importorskip("torch")
-    plan = Plan.make("mlp", epochs=8)
+    plan = plan_of("mlp", epochs=8)
     result = tune(synthetic[:200], plan, trials=8)
     pruned = [t for t in result.trials if t.state == "pruned"]
     done = [t for t in result.trials if t.state == "done"]
@@ -453,7 +448,7 @@ def test_hopeless_trials_are_pruned(synthetic: LatencyDataset) -> None:
     assert all(t.epochs == 8 for t in done)
     assert result.predictor.options()["epochs"] == 8
     assert values(tune(synthetic[:200], plan, trials=8)) == values(result)
-    patient = tune(synthetic[:200], Plan.make("mlp", epochs=8, prune=False), trials=8)
+    patient = tune(synthetic[:200], plan_of("mlp", epochs=8, prune=False), trials=8)
     assert patient.counts()["done"] == 8
     first = [t.state for t in result.trials].index("pruned")
     assert patient.trials[first].options == result.trials[first].options
@@ -461,23 +456,87 @@ def test_hopeless_trials_are_pruned(synthetic: LatencyDataset) -> None:
 
 def test_a_fit_that_diverges_is_a_failed_trial(synthetic: LatencyDataset) -> None:
     pytest.importorskip("torch")
-    trials = Trials(GRID, synthetic[:100], synthetic[100:150])
+    objective = Objective(GRID, synthetic[:100], synthetic[100:150])
     options = {"learning_rate": 1e20, "weight_decay": 1e-4, "momentum": 0.9}
-    outcome = trials.run(options, lambda epoch, ms: False)
-    assert outcome.state == "failed"
-    assert "the fit diverged: no finite validation error in epoch 1" in str(outcome.reason)
+    with pytest.raises(ValueError, match="the fit diverged: no finite validation error in epoch 1"):
+        objective.mae_ms(options, lambda epoch, ms: False)
+
+
+# -- workers that share a storage -----------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_trials_run_on_ray(synthetic: LatencyDataset, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="needs Ray")
-    data = synthetic[:300]
-    alone = tune(data, TABLE, trials=4)
-    cluster = tune(data, TABLE, trials=4, storage=tmp_path / "s.db", ray="local")
-    assert cluster.counts()["done"] == 4
-    by_penalty = {t.options["penalty"]: t.mae_ms for t in alone.trials}
-    assert cluster.default is not None
-    assert cluster.default.mae_ms == pytest.approx(by_penalty[1e-3])
+@pytest.mark.worker
+@pytest.mark.parametrize("ray", [None, "local"])
+def test_two_workers_share_a_storage(
+    ray: str | None, synthetic: LatencyDataset, tmp_path: Path
+) -> None:
+    if ray is not None:
+        pytest.importorskip("ray", reason="needs Ray")
+    data, told = synthetic[:300], list[tuple[int, int]]()
+    shared = tune(data, TABLE, trials=8, storage=tmp_path / "s.db", workers=2, ray=ray,
+                  progress=lambda done, total: told.append((done, total)))  # fmt: skip
+    assert shared.counts() == {"done": 8, "pruned": 0, "failed": 0, "interrupted": 0}
+    assert told == [(n, 8) for n in range(9)]
+    assert len({t.options["penalty"] for t in shared.trials}) == 8  # each draws its own
+    alone = tune(data, TABLE, trials=1)
+    assert shared.default is not None
+    assert shared.default.mae_ms == alone.trials[0].mae_ms
+    again = tune(data, TABLE, trials=9, storage=tmp_path / "s.db")
+    assert again.trials[:8] == shared.trials
+
+
+@pytest.mark.slow
+@pytest.mark.worker
+def test_workers_prune_and_fail_as_one_process_does(synthetic: LatencyDataset) -> None:
+    pytest.importorskip("torch")
+    result = tune(synthetic[:200], GRID, trials=6, workers=2)
+    counts = result.counts()
+    assert counts["done"] + counts["pruned"] + counts["failed"] == 6
+    assert counts["done"] >= 1
+
+
+def test_a_worker_without_the_storage_says_what_it_needs(
+    synthetic: LatencyDataset, tmp_path: Path
+) -> None:
+    job = Job(str(tmp_path / "elsewhere.db"), "s", {}, Objective(TABLE, synthetic, synthetic))
+    with pytest.raises(OSError, match=r"must reach the study's storage; .* has no .*elsewhere.db"):
+        job.run(0, 0)
+
+
+def test_a_trial_whose_worker_died_is_tried_again(
+    synthetic: LatencyDataset, tmp_path: Path
+) -> None:
+    """As kill -9 and a power cut leave it: it runs, but tells no longer that it lives."""
+    data, path = synthetic[:300], tmp_path / "s.db"
+    first = tune(data, TABLE, trials=1, storage=path)
+    with open_storage(str(path)) as storage:
+        study = Study(storage, "lookup-table", TABLE, TABLE.fingerprint(data))
+        with pytest.warns(UserWarning, match="Heartbeat of storage"):
+            trial = study._study.ask()
+        penalty = trial.suggest_float("penalty", TABLE.tunable["penalty"].low,
+                                      TABLE.tunable["penalty"].high, log=True)  # fmt: skip
+        storage.record_heartbeat(trial._trial_id)
+    alive = tune(data, TABLE, trials=2, storage=path)
+    assert alive.counts() == {"done": 2, "pruned": 0, "failed": 0, "interrupted": 0}
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
+    result = tune(data, TABLE, trials=3, storage=path)
+    assert result.counts() == {"done": 3, "pruned": 0, "failed": 0, "interrupted": 1}
+    assert result.trials[0] == first.trials[0]
+    assert [t.options["penalty"] for t in result.trials].count(penalty) == 2
+
+
+def test_a_study_of_an_older_latcast_goes_on(synthetic: LatencyDataset, tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    path.write_bytes(gzip.decompress((DATA / "study-0.1.0.db.gz").read_bytes()))
+    result = tune(synthetic[:300], TABLE, trials=4, storage=path)
+    assert result.counts() == {"done": 4, "pruned": 0, "failed": 0, "interrupted": 0}
+    now = tune(synthetic[:300], TABLE, trials=3)
+    assert [t.options for t in result.trials[:3]] == [t.options for t in now.trials]
+    np.testing.assert_allclose(
+        [t.mae_ms for t in result.trials[:3]], [t.mae_ms for t in now.trials], rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere", "host:port"])

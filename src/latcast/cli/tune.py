@@ -57,10 +57,10 @@ def tune(
         ),
     ] = None,
     storage: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--storage",
-            help="SQLite file to go on from; DATA.tune.db by default.",
+            help="SQLite file, or URL of a data base, to go on from; DATA.tune.db by default.",
             rich_help_panel=SEARCH,
         ),
     ] = None,
@@ -75,6 +75,15 @@ def tune(
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Write the winner here (.latcast).", rich_help_panel=OUTPUT),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            help="Trials at once, each in a process; 1 by default, with --ray all of its CPUs.",
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
     ray: Annotated[
         str | None,
@@ -94,20 +103,20 @@ def tune(
 
     Example: latcast tune rtx.parquet --predictor mlp --trials 30 --out rtx.latcast
     """
-    from latcast.models.tuning import Plan, TuningRecord
+    from latcast.models.tuning import TuningPlan, TuningRecord
     from latcast.models.tuning import tune as run
 
     check_suffix(out, "--out", ".latcast")
     seconds = parse_duration(time_limit)
     with usage():
-        plan = Plan.make(predictor, preset, epochs=epochs, test=test, seed=seed, prune=prune)
+        plan = TuningPlan.make(predictor, preset, epochs=epochs, test=test, seed=seed, prune=prune)
     dataset = read_data(data, space, target, input_format)
-    where = storage or data.with_name(f"{data.name}.tune.db")
+    where = storage or str(data.with_name(f"{data.name}.tune.db"))
     try:
         with console.progress(f"tuning {plan.predictor}") as progress:
             result = run(
                 dataset, plan, trials=trials, timeout_s=seconds, storage=where, study=study,
-                ray=ray, progress=progress,
+                workers=workers, ray=ray, progress=progress,
             )  # fmt: skip
     except KeyboardInterrupt:
         console.note(f"note: {where} keeps the trials that ended; run it again to go on")
@@ -115,6 +124,6 @@ def tune(
     if out is not None:
         result.predictor.save(out)
     model = None if out is None else str(out)
-    console.show(TuningRecord.of(result, plan, storage=str(where), model=model))
+    console.show(TuningRecord.of(result, plan, storage=where, model=model))
     if out is not None:
         console.note(f"wrote {out}")

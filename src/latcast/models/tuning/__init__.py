@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._plan import DEFAULT_TRIALS, PRESETS, Plan, Preset
+from ._plan import DEFAULT_TRIALS, PRESETS, Preset, TuningPlan
 from ._record import TuningRecord
 from ._study import TrialRecord
 from ._tune import TuningResult, tune
@@ -10,9 +10,9 @@ from ._tune import TuningResult, tune
 __all__ = [
     "DEFAULT_TRIALS",
     "PRESETS",
-    "Plan",
     "Preset",
     "TrialRecord",
+    "TuningPlan",
     "TuningRecord",
     "TuningResult",
     "tune",

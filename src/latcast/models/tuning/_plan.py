@@ -56,7 +56,7 @@ PRESETS = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class TuningPlan:
     """Options of a predictor to try, and on what terms.
 
     Attributes:
@@ -87,7 +87,7 @@ class Plan:
         test: float = 0.15,
         seed: int = 0,
         prune: bool = True,
-    ) -> Plan:
+    ) -> TuningPlan:
         """Look up names, and refuse what does not go together.
 
         Raises:

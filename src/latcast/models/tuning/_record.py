@@ -10,7 +10,7 @@ from latcast.report.record import Record
 from latcast.report.table import MISSING, Column, Table
 from latcast.report.text import SCORES
 
-from ._plan import Plan
+from ._plan import TuningPlan
 from ._study import TrialRecord
 from ._tune import TuningResult
 
@@ -40,7 +40,7 @@ class TuningRecord(Record):
 
     Attributes:
         study: its name in the storage.
-        storage: file that the study is kept in, or null.
+        storage: file or data base that the study is kept in, or null.
         predictor: whose options were searched.
         preset: published grid that they were taken from, or null.
         target: of the dataset.
@@ -75,7 +75,12 @@ class TuningRecord(Record):
 
     @classmethod
     def of(
-        cls, result: TuningResult, plan: Plan, *, storage: str | None = None, model: str | None
+        cls,
+        result: TuningResult,
+        plan: TuningPlan,
+        *,
+        storage: str | None = None,
+        model: str | None,
     ) -> TuningRecord:
         """The record of a study; ``storage`` and ``model`` are the files that it names."""
         predictor, default = result.predictor, result.default

@@ -1,34 +1,53 @@
-"""The SQLite file that keeps a study: who may open it, and is it whole."""
+"""The storage that keeps studies: Optuna's own, in an SQLite file or a data base."""
 
 from __future__ import annotations
 
 import sqlite3
+import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+# A running trial tells every so many seconds that it lives; one that has not told for three times
+# as long was killed, and is tried again. A fit that keeps the interpreter busy for some seconds is
+# not taken for dead.
+HEARTBEAT_SECONDS = 20
+# Workers that write to an SQLite file at the same time wait for each other.
+LOCK_SECONDS = 60
+
+
+def is_file(where: str) -> bool:
+    """Whether a storage is an SQLite file rather than the URL of a data base."""
+    return "://" not in where
+
 
 @contextmanager
-def open_storage(path: Path | None) -> Iterator[Any]:
-    """An Optuna storage that no other process has open; in memory without a path.
+def temporary_file() -> Iterator[str]:
+    """Path of a storage that several processes share as long as the study lasts."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield str(Path(folder) / "study.db")
 
-    Only one process works on a file at a time, so a trial that is not finished when the file is
-    opened was interrupted.
+
+@contextmanager
+def open_storage(where: str | None) -> Iterator[Any]:
+    """A storage of Optuna's; in memory without a place.
+
+    Args:
+        where: path of an SQLite file, or URL of a data base (``postgresql://…``).
 
     Raises:
-        ValueError: the file is damaged, of something else than Optuna, of another version, or in
-            use.
+        ValueError: the file is damaged, of something else than Optuna, or of another version.
         OSError: it cannot be written.
     """
     from optuna.storages import InMemoryStorage
 
-    if path is None:
+    if where is None:
         yield InMemoryStorage()
         return
-    with _only_here(path), _clear_errors(path):
-        _check_whole(path)
-        storage = _connect(path)
+    with _clear_errors(where):
+        storage = _connect(where)
         try:
             yield storage
         finally:
@@ -36,44 +55,34 @@ def open_storage(path: Path | None) -> Iterator[Any]:
             storage.engine.dispose()
 
 
-def _connect(path: Path) -> Any:
-    from optuna.storages import RDBStorage
+def _connect(where: str) -> Any:
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
-    if "?" in str(path):
-        raise ValueError(f"the storage's name must not hold a question mark; got {path}")
+    url, options = where, {}
+    if is_file(where):
+        _check_file(Path(where))
+        url, options = f"sqlite:///{where}", {"connect_args": {"timeout": LOCK_SECONDS}}
     try:
-        return RDBStorage(f"sqlite:///{path}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return RDBStorage(
+                url,
+                options,
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=3 * HEARTBEAT_SECONDS,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+            )
     except RuntimeError as error:  # its tables are of another version of Optuna
         raise ValueError(
-            f"{path} must be a study of the Optuna that is installed; got: {error}: install "
+            f"{where} must be a study of the Optuna that is installed; got: {error}: install "
             "the other version, or name another storage"
         ) from error
 
 
 @contextmanager
-def _only_here(path: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = lock.acquire()
-    except Timeout:
-        raise ValueError(
-            f"only one process may work on a study at a time; another works on {path}: wait, "
-            "or name another storage"
-        ) from None
-    except OSError as error:
-        raise OSError(
-            f"{path} must be in a folder that can be written; got: {error}: name another storage"
-        ) from error
-    with held:
-        yield
-
-
-@contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    """Say which file an error of the data base is about."""
+def _clear_errors(where: str) -> Iterator[None]:
+    """Say which storage an error of the data base is about."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -81,17 +90,26 @@ def _clear_errors(path: Path) -> Iterator[None]:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
         cause = getattr(error, "orig", None) or error.__cause__ or error
+        what = "a whole SQLite file" if is_file(where) else "a data base that can be reached"
         raise OSError(
-            f"{path} must be a whole SQLite file that can be written; got: {cause}: make room, "
-            "move it away, or name another storage"
+            f"{where} must be {what} and can be written; got: {cause}: make room, move it away, "
+            "or name another storage"
         ) from error
 
 
-def _check_whole(path: Path) -> None:
-    if not path.exists() or not path.stat().st_size:
+def _check_file(path: Path) -> None:
+    if "?" in str(path):
+        raise ValueError(f"the storage's name must not hold a question mark; got {path}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"{path} must be in a folder that can be written; got: {error}: name another storage"
+        ) from error
+    if not path.exists() or (path.is_file() and not path.stat().st_size):
         return
     try:
-        with closing(sqlite3.connect(path)) as connection:
+        with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as connection:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             tables = {name for (name,) in rows}

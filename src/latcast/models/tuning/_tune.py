@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,10 @@ from latcast.data import LatencyDataset, split
 from latcast.models import Predictor
 from latcast.models.training import Parts, fit_and_score_parts, parts
 
-from ._plan import DEFAULT_TRIALS, Options, Plan
-from ._storage import open_storage
-from ._study import Study, TrialRecord, count
-from ._trial import Trials
-
-Progress = Callable[[int, int], None]
+from ._plan import DEFAULT_TRIALS, Options, TuningPlan
+from ._storage import open_storage, temporary_file
+from ._study import Objective, Study, TrialRecord, count
+from ._workers import Job, Progress, quiet_optuna, run_trials, start
 
 
 @dataclass(frozen=True)
@@ -55,12 +53,13 @@ class TuningResult:
 
 def tune(
     data: LatencyDataset,
-    plan: Plan,
+    plan: TuningPlan,
     *,
     trials: int | None = None,
     timeout_s: float | None = None,
     storage: str | Path | None = None,
     study: str | None = None,
+    workers: int | None = None,
     ray: str | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> TuningResult:
@@ -77,94 +76,63 @@ def tune(
 
     Args:
         data: measurements on one target.
-        plan: predictor and options; :meth:`Plan.make`.
+        plan: predictor and options; :meth:`TuningPlan.make`.
         trials: how many there shall be in all, those of earlier runs included; interrupted ones
             do not count. 50 by default, or all points of a preset.
         timeout_s: no trial begins after so many seconds.
-        storage: SQLite file to keep the study in and to go on from; in memory by default.
+        storage: SQLite file, or URL of a data base, to keep the study in and to go on from; in
+            memory by default. Several runs may work on it at the same time.
         study: name within the storage; that of the preset or predictor by default.
-        ray: address of a Ray cluster to run trials on (``local``, ``auto``, ``HOST:PORT``); in
-            this process by default. The same seed gives the same trials only there.
+        workers: processes of this machine, or tasks of the cluster, that run trials at once; by
+            default this process alone, or all CPUs of the cluster. The same seed gives the same
+            trials in this process only.
+        ray: address of a Ray cluster to run trials on (``local``, ``auto``, ``HOST:PORT``), whose
+            machines must all reach the storage.
         progress: called with (trials ended, trials in all).
 
     Raises:
-        ValueError: ``trials`` or ``timeout_s`` out of range, data that cannot be fitted, no trial
-            that ended well, a storage that is damaged, in use, or has another study of the name.
-        OSError: the storage cannot be written, or there is no Ray cluster.
+        ValueError: ``trials``, ``workers`` or ``timeout_s`` out of range, data that cannot be
+            fitted, no trial that ended well, a storage that is damaged or has another study of
+            the name.
+        OSError: the storage cannot be reached or written, or there is no Ray cluster.
         ModuleNotFoundError: Optuna, Ray or what the predictor needs is not installed.
     """
     require("optuna", "tune", "tuning")
-    if trials is not None and trials < 1:
-        raise ValueError(f"there must be at least 1 trial; got {trials}")
+    for what, number in (("trial", trials), ("worker", workers)):
+        if number is not None and number < 1:
+            raise ValueError(f"there must be at least 1 {what}; got {number}")
     if timeout_s is not None and not timeout_s > 0:
         raise ValueError(f"the timeout must be a positive number of seconds; got {timeout_s}")
     if trials is None and plan.preset is None:
         trials = DEFAULT_TRIALS
+    end = None if timeout_s is None else time.monotonic() + timeout_s
     whole = parts(data, test=plan.test, seed=plan.seed)
     share = plan.test / (1 - plan.test)
-    fitted, validation = split(whole.train, 1 - share, plan.seed + 1)
+    objective = Objective(plan, *split(whole.train, 1 - share, plan.seed + 1))
     name = study or plan.preset or plan.predictor
-    path = None if storage is None else Path(storage)
-    end = None if timeout_s is None else time.monotonic() + timeout_s
-    with _quiet_optuna(), open_storage(path) as kept:
-        the_study = Study(kept, name, plan, plan.fingerprint(data))
-        _run(
-            the_study,
-            Trials(plan, fitted, validation),
-            the_study.left(trials),
-            ray,
-            late=lambda: end is not None and time.monotonic() > end,
-            progress=progress,
-        )
-        records = the_study.records()
+    is_shared = ray is not None or (workers or 1) > 1
+    place = temporary_file() if storage is None and is_shared else nullcontext(storage)
+    with quiet_optuna(), place as given:
+        where = None if given is None else str(given)
+        job = Job(where, name, plan.fingerprint(data), objective)
+        with open_storage(where) as kept:
+            the_study = Study(kept, name, plan, job.fingerprint)
+            the_study.enqueue()
+            if the_study.left(trials):
+                with start(job, the_study, workers, ray) as pool:
+                    late = _clock(end)
+                    run_trials(the_study, trials, pool, late=late, progress=progress)
+            records = the_study.records()
     return _conclude(name, plan, whole, records)
 
 
-def _run(
-    study: Study,
-    trials: Trials,
-    left: int,
-    ray: str | None,
-    *,
-    late: Callable[[], bool],
-    progress: Progress,
-) -> None:
-    total, done = left, 0
-    progress(done, total)
-
-    def ended() -> None:
-        nonlocal done
-        done += 1
-        progress(done, total)
-
-    if ray is not None and left:
-        from ._ray import run_trials
-
-        run_trials(study, trials, left, ray, late=late, ended=ended)
-        return
-    for _ in range(left):
-        if late():
-            break
-        _run_here(study, trials)
-        ended()
+def _clock(end: float | None) -> Callable[[], bool]:
+    return lambda: end is not None and time.monotonic() > end
 
 
-def _run_here(study: Study, trials: Trials) -> None:
-    trial, options = study.ask()
-
-    def report(epoch: int, mae_ms: float) -> bool:
-        trial.report(mae_ms, epoch)
-        return bool(trial.should_prune())
-
-    try:
-        outcome = study.known(trial) or trials.run(options, report)
-    except BaseException:
-        study.interrupt(trial)
-        raise
-    study.tell(trial, outcome)
-
-
-def _conclude(name: str, plan: Plan, whole: Parts, records: list[TrialRecord]) -> TuningResult:
+def _conclude(
+    name: str, plan: TuningPlan, whole: Parts, records: list[TrialRecord]
+) -> TuningResult:
     best = _winner(records)
     default_options = plan.defaults()
     default = next((r for r in records if r.state == "done" and _same(r, default_options)), None)
@@ -209,16 +177,3 @@ def _same(record: TrialRecord, options: Options) -> bool:
     return {k: plain(v) for k, v in record.options.items()} == {
         k: plain(v) for k, v in options.items()
     }
-
-
-@contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    """Optuna tells of every trial; so does the progress bar."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)

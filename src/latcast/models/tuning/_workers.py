@@ -1,0 +1,252 @@
+"""Where trials run: in this process, in others beside it, or as tasks of a Ray cluster.
+
+Workers share the study's storage: each asks it for options, reports epochs, and is told by it when
+to give up. What starts them only counts.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from latcast._optional import require
+
+from ._storage import is_file, open_storage
+from ._study import Objective, Study
+
+# A data base, or a head node, that does not answer for so long is not there.
+CONNECT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to run trials of a study; can be sent to it.
+
+    Attributes:
+        storage: path or URL; None in this process only.
+        name: of the study within it.
+        fingerprint: what must be as it was when the study began.
+        objective: of all trials.
+    """
+
+    storage: str | None
+    name: str
+    fingerprint: Mapping[str, str]
+    objective: Objective
+
+    def run(self, *stream: int) -> None:
+        """Run one trial.
+
+        Args:
+            stream: of random numbers; another for every trial.
+
+        Raises:
+            OSError: the storage does not reach here.
+        """
+        if self.storage is not None and is_file(self.storage) and not Path(self.storage).exists():
+            raise OSError(
+                f"workers must reach the study's storage; {socket.gethostname()} has no "
+                f"{self.storage}: name a data base that all machines reach (postgresql://…)"
+            )
+        with quiet_optuna(), open_storage(self.storage) as storage:
+            plan = self.objective.plan
+            Study(storage, self.name, plan, self.fingerprint, stream).run(self.objective)
+
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Workers that wait for trials.
+
+    Attributes:
+        submit: begins the n-th trial of this run.
+        slots: trials that may run at once.
+        lost: exceptions of workers that died; the storage notices that their trials' heartbeats
+            have ended, and they are tried again.
+    """
+
+    submit: Callable[[int], Future[None]]
+    slots: int
+    lost: tuple[type[BaseException], ...] = ()
+
+
+def run_trials(
+    study: Study,
+    trials: int | None,
+    pool: Pool,
+    *,
+    late: Callable[[], bool],
+    progress: Progress,
+) -> None:
+    """Run trials until there are enough, those that others run in the same storage among them.
+
+    Args:
+        study: tells how many are left.
+        trials: how many there shall be in all; None: all points of a preset.
+        pool: runs them.
+        late: whether no more trials may begin.
+        progress: called with (trials ended, trials in all).
+    """
+    most, begun, ended = study.left(trials), 0, 0
+    progress(0, most)
+    running: set[Future[None]] = set()
+    while True:
+        # No more than were left in the beginning: workers that die must not go on for ever.
+        while begun < most and len(running) < min(pool.slots, study.left(trials)) and not late():
+            running.add(pool.submit(begun))
+            begun += 1
+        if not running:
+            return
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        for one in done:
+            try:
+                one.result()
+            except pool.lost:
+                continue
+            ended += 1
+            progress(ended, most)
+
+
+def start(
+    job: Job, study: Study, workers: int | None, ray: str | None
+) -> AbstractContextManager[Pool]:
+    """The workers that are asked for; this process alone by default.
+
+    Args:
+        job: of the workers.
+        study: that they work on.
+        workers: trials at once.
+        ray: address of a Ray cluster.
+    """
+    # Options that are drawn when a study goes on must not be those of its first trials.
+    started = len(study.records())
+    if ray is not None:
+        return ray_tasks(job, workers, started, ray)
+    if workers is not None and workers > 1:
+        return processes(job, workers, started)
+    return nullcontext(here(study, job.objective))
+
+
+def here(study: Study, objective: Objective) -> Pool:
+    """One trial after the other in this process."""
+
+    def submit(_: int) -> Future[None]:
+        study.run(objective)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    return Pool(submit, 1)
+
+
+@contextmanager
+def processes(job: Job, workers: int, started: int) -> Iterator[Pool]:
+    """Processes on this machine.
+
+    Args:
+        job: of the workers.
+        workers: how many.
+        started: trials that the study has had before.
+    """
+    executor = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        yield Pool(lambda n: executor.submit(job.run, started, n), workers)
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def ray_tasks(job: Job, workers: int | None, started: int, address: str) -> Iterator[Pool]:
+    """Tasks of a Ray cluster, one CPU each.
+
+    Args:
+        job: of the workers.
+        workers: trials at once; by default as many as the cluster has CPUs.
+        started: trials that the study has had before.
+        address: ``local`` starts a cluster on this machine, ``auto`` looks for one that runs
+            here, ``HOST:PORT`` or ``ray://HOST:PORT`` names one. latcast must be installed there.
+
+    Raises:
+        ModuleNotFoundError: Ray is not installed.
+        OSError: there is no cluster at the address.
+    """
+    ray = require("ray", "ray", "tuning on a Ray cluster")
+    with _cluster(ray, address, workers):
+        task = ray.remote(num_cpus=1, max_retries=0)(Job.run)
+        shared = ray.put(job)
+        tasks: list[Any] = []
+
+        def submit(n: int) -> Future[None]:
+            tasks.append(task.remote(shared, started, n))
+            future: Future[None] = tasks[-1].future()
+            return future
+
+        slots = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        errors = ray.exceptions
+        lost = (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError)
+        try:
+            yield Pool(submit, slots, lost)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        finally:
+            for one in tasks:
+                ray.cancel(one, force=True)
+
+
+@contextmanager
+def _cluster(ray: Any, address: str, workers: int | None) -> Iterator[None]:
+    """Join a cluster, unless this process is in one already."""
+    if ray.is_initialized():
+        yield
+        return
+    # Nothing is sent to Ray's makers from a cluster that we start.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    local = {"include_dashboard": False, "num_cpus": workers} if address == "local" else {}
+    try:
+        _check_reachable(address)
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False, **local)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise OSError(
+            f"there must be a Ray cluster at {address}; got: {error}: 'local' starts one here"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for minutes, at an address where nothing listens.
+
+    Raises:
+        OSError: nothing listens there.
+        ValueError: it is no address.
+    """
+    if address in {"local", "auto"}:
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError("an address is local, auto, HOST:PORT or ray://HOST:PORT")
+    socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Optuna tells of every trial; so do the progress bar and the record."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
