@@ -26,7 +26,7 @@ from latcast.bench.protocol import base_model
 from latcast.bench.published import SPLITS
 from latcast.bench.tables import machine
 from latcast.data import LatencyDataset, read_latencies
-from latcast.models import LookupTable, Predictor, Roofline
+from latcast.models import BlockPredictor, LookupTable, Predictor, Roofline
 from latcast.models._base import State
 from latcast.search import AccuracyModel, Memetic, accuracy_model, search
 from latcast.search.confidence import ConfidentBound
@@ -232,7 +232,7 @@ def picks_from_space(
     """Searches for the five budgets that Once-For-All's search is quoted for."""
     space, restrict = predictor.space, {"r": [160, 176, 192, 208, 224]}
     bound = ConfidentBound.of(space, predictor, accuracy, 0.9, restrict, seed)
-    counts = (
+    counts: tuple[Callable[[Archs], Floats], ...] = (
         predictor.predict,
         lambda archs: bound.uncorrected(predictor.predict(archs)),
         bound.bound_ms,
@@ -264,7 +264,7 @@ def joined(runs: list[Ways]) -> Ways:
     return {way: Picks.joined([run[way] for run in runs]) for way in runs[0]}
 
 
-class Counted(Predictor):
+class Counted(BlockPredictor):
     """What counts against a budget, in the place of a predictor."""
 
     kind = "counted"

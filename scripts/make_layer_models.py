@@ -14,7 +14,8 @@ import numpy as np
 from _sources import help_files, measured_files, measured_network_files, ofanas_files
 
 from latcast.data import Dataset, read
-from latcast.models.layers.training import fit_and_score
+from latcast.models import Kernels
+from latcast.models.training import fit_and_score
 
 SEED = 0
 ROWS = 1_000
@@ -46,7 +47,8 @@ def make(name: str, paths: list[Path], out: Path) -> str:
     networks = [data for data in datasets if data.space is None]
     # What was measured in another state of the machine would blur what it says of this one.
     datasets = list(networks) or datasets
-    model = fit_and_score(*datasets, seed=SEED, families=False)
+    model = Kernels()
+    fit_and_score(model, *datasets, seed=SEED)
     if not networks:
         model.card["note"] = ONE_SPACE
     model.save(out)

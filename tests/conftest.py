@@ -26,7 +26,7 @@ from latcast.families import population
 from latcast.graph import Graph, fuse, kernel_facts
 from latcast.graph.read.onnx import read_onnx
 from latcast.measure import CampaignFile, Run, archs_of
-from latcast.models import LayerPredictor
+from latcast.models import Kernels
 from latcast.spaces import space
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -121,9 +121,9 @@ def network_data() -> NetworkDataset:
 
 
 @pytest.fixture(scope="session")
-def layer_model(network_data: NetworkDataset) -> LayerPredictor:
+def layer_model(network_data: NetworkDataset) -> Kernels:
     """A layer model of 30 of them."""
-    return LayerPredictor().fit(network_data[:30])
+    return Kernels().fit(network_data[:30])
 
 
 @pytest.fixture

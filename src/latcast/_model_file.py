@@ -1,11 +1,16 @@
-"""Model files: safetensors, with everything but the arrays in a JSON header. Never a pickle."""
+"""Model files: safetensors, with everything but the arrays in a JSON header. Never a pickle.
+
+What a kind of model keeps is declared once (:class:`Schema`), and the declaration both writes and
+reads it: names, element types and shapes of arrays, and what must hold of their values.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +19,166 @@ from ._files import atomic_path, check_file
 
 SCHEMA_VERSION = 1
 _METADATA_KEY = "latcast"
+
+Values = dict[str, Any]
+T = TypeVar("T")
+
+
+def _rises(values: npt.NDArray[Any], *, strictly: bool = False) -> bool:
+    steps = np.diff(values)
+    return bool((steps > 0).all() if strictly else (steps >= 0).all())
+
+
+CHECKS: Mapping[str, Callable[[npt.NDArray[Any]], bool]] = {
+    "finite": lambda values: bool(np.isfinite(values).all()),
+    "positive": lambda values: bool((values > 0).all()),
+    "not negative": lambda values: bool((values >= 0).all()),
+    "ascending": _rises,
+    "strictly ascending": lambda values: _rises(values, strictly=True),
+}
+"""What may have to hold of an array's values."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array that a model file holds.
+
+    Attributes:
+        shape: its sides; a text names a size, which is the same wherever it is named.
+        stored: its element type in the file.
+        used: its element type in memory.
+        check: what must hold of its values, a key of :data:`CHECKS`.
+        is_optional: whether a file may lack it.
+    """
+
+    shape: tuple[int | str, ...]
+    stored: str = "float64"
+    used: str = "float64"
+    check: str = "finite"
+    is_optional: bool = False
+
+    def checked(
+        self, name: str, values: npt.NDArray[Any], sizes: dict[str, int]
+    ) -> npt.NDArray[Any]:
+        """The values in memory's element type.
+
+        Args:
+            name: of the array, for messages.
+            values: of the array.
+            sizes: those that are known; new ones are added.
+
+        Raises:
+            ValueError: the shape is another, or the check does not hold.
+        """
+        wanted = tuple(s if isinstance(s, int) else sizes.get(s, s) for s in self.shape)
+        if len(wanted) != values.ndim or any(
+            isinstance(w, int) and w != got for w, got in zip(wanted, values.shape, strict=True)
+        ):
+            raise ValueError(f"array {name!r} must have shape {wanted}; got {values.shape}")
+        sides = zip(self.shape, values.shape, strict=True)
+        sizes |= {side: got for side, got in sides if isinstance(side, str)}
+        used = np.asarray(values, dtype=self.used)
+        if not CHECKS[self.check](used):
+            raise ValueError(f"array {name!r} must be {self.check}; it is not")
+        return used
+
+
+@dataclass(frozen=True)
+class Field:
+    """An entry of a model file's header.
+
+    Attributes:
+        read: from JSON's types; raises ValueError or TypeError for what makes no sense.
+        write: the inverse.
+        default: of files that do not have it; None where all must.
+    """
+
+    read: Callable[[Any], Any]
+    write: Callable[[Any], Any] = lambda value: value
+    default: Any = None
+
+    def of(self, header: Mapping[str, Any], name: str) -> Any:
+        """The value in a header."""
+        if name not in header and self.default is not None:
+            return self.default
+        return self.read(header[name])
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a kind of model keeps in its file.
+
+    Attributes:
+        fields: entries of the header by name.
+        arrays: by name.
+    """
+
+    fields: Mapping[str, Field]
+    arrays: Mapping[str, Array]
+
+    def pack(self, values: Values, prefix: str = "", **sizes: int) -> ModelFile:
+        """Header and arrays of values by name.
+
+        Args:
+            values: of every field and array.
+            prefix: of the arrays' names in the file.
+            sizes: that the shapes name, as far as they are known before.
+
+        Raises:
+            ValueError: an array is not as declared.
+        """
+        header = {name: f.write(values[name]) for name, f in self.fields.items()}
+        tensors = {
+            prefix + name: array.checked(name, np.asarray(values[name]), sizes).astype(array.stored)
+            for name, array in self.arrays.items()
+            if name in values or not array.is_optional
+        }
+        return ModelFile(header, tensors)
+
+    def unpack(self, file: ModelFile, prefix: str = "", **sizes: int) -> Values:
+        """The inverse of :meth:`pack`; what else the file holds is left alone.
+
+        Raises:
+            KeyError, TypeError, ValueError: something is missing or not as declared.
+        """
+        values: Values = {name: f.of(file.header, name) for name, f in self.fields.items()}
+        for name, array in self.arrays.items():
+            if array.is_optional and prefix + name not in file.tensors:
+                continue
+            values[name] = array.checked(name, file.tensors[prefix + name], sizes)
+        return values
+
+
+def restored(path: str | Path, what: str, build: Callable[[ModelFile], T]) -> T:
+    """What is built from a model file.
+
+    Args:
+        path: of the file.
+        what: the model must be, for the message, such as ``a latcast base model``.
+        build: from its contents; what it raises for those that make no sense becomes ValueError.
+
+    Raises:
+        ValueError, FileNotFoundError: as :func:`read_model`, or it cannot be built.
+    """
+    file = read_model(path)
+    try:
+        return build(file)
+    except (
+        KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, RecursionError
+    ) as error:  # fmt: skip
+        raise ValueError(f"{path} must be {what}; got: {error}") from error
+
+
+def positive(value: Any) -> float:
+    """A finite, positive number of a header.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = float(value)
+    if not 0 < number < np.inf:
+        raise ValueError(f"a number of the header must be positive; got {value!r}")
+    return number
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from latcast.data import LatencyDataset, NetworkDataset
 from latcast.devices import Target
 from latcast.families import Member
-from latcast.models import LayerPredictor, Roofline, zoo
+from latcast.models import Kernels, Roofline, zoo
 from latcast.spaces import space
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ ARCH = {"ks": [3, 5] * 10, "e": [4] * 20, "d": [2, 3, 4, 3, 2], "r": [192]}
 HOSTILE = '<script>alert("x")</script>\x1b[2J'
 
 
-def on_target(model: LayerPredictor, target: Target) -> LayerPredictor:
+def on_target(model: Kernels, target: Target) -> Kernels:
     """The same model, of another target."""
     other = copy.deepcopy(model)
     other.fitted.target = target
@@ -33,7 +33,7 @@ def on_target(model: LayerPredictor, target: Target) -> LayerPredictor:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, layer_model: LayerPredictor) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, layer_model: Kernels) -> Path:
     """Networks, and layer models: of an unknown device, and of one of the catalogue at batch 2."""
     path = tmp_path_factory.mktemp("any")
     layer_model.save(path / "one.latcast")
@@ -68,7 +68,7 @@ def odd_network() -> onnx.ModelProto:
 
 
 @pytest.fixture
-def shipped(tmp_path: Path, layer_model: LayerPredictor, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shipped(tmp_path: Path, layer_model: Kernels, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of shipped models of our own: two layer models of one device, one of another."""
     for name, target in (
         ("epyc-b1", Target("epyc-genoa-2c", "onnxruntime")),
@@ -102,9 +102,7 @@ def test_the_record_adds_up(latcast: Any, folder: Path) -> None:
     assert device["model"]["data"] == [{"source": "closed form", "licence": "CC0-1.0"}]
 
 
-def test_forecasts_are_what_python_says(
-    latcast: Any, folder: Path, layer_model: LayerPredictor
-) -> None:
+def test_forecasts_are_what_python_says(latcast: Any, folder: Path, layer_model: Kernels) -> None:
     import latcast as library
 
     graph = library.read_graph(folder / "squeezenet.onnx")

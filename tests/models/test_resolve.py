@@ -10,7 +10,7 @@ import pytest
 
 import latcast as library
 from latcast.families import Member
-from latcast.models import BaseModel, LayerPredictor, Predictor, zoo
+from latcast.models import BaseModel, Kernels, Predictor, zoo
 from latcast.models.resolve import TargetQuery, UnresolvedError, resolve, resolve_one
 from latcast.spaces import space
 
@@ -90,9 +90,9 @@ def test_what_nothing_answers(
 
 def test_load_is_the_one_door(tmp_path: Path) -> None:
     graph = library.read_graph(Member.parse("squeezenet-1.1").to_onnx(64))
-    assert isinstance(library.load("tesla-p40", networks=graph), LayerPredictor)
-    assert isinstance(library.load("raspberry-pi-4", networks=graph), LayerPredictor)
-    assert isinstance(library.load("help-pixel3"), LayerPredictor)
+    assert isinstance(library.load("tesla-p40", networks=graph), Kernels)
+    assert isinstance(library.load("raspberry-pi-4", networks=graph), Kernels)
+    assert isinstance(library.load("help-pixel3"), Kernels)
     assert isinstance(library.load("tesla-p40", networks=ARCHS), Predictor)
     assert isinstance(library.load(SPACE.name), BaseModel)
     one = library.load("tesla-p40", space=SPACE, batch=1)

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from latcast.devices import Target
 from latcast.math.conformal import Calibration
-from latcast.models import Predictor
+from latcast.models import BlockPredictor, Predictor
 from latcast.models._base import Fitted, State
 from latcast.search import AccuracyModel
 from latcast.search.confidence import (
@@ -44,7 +44,7 @@ def size_ms(archs: Archs) -> Floats:
     return 50.0 + 1.2 * (archs.genes[:, :20].astype(np.float64) - 5.0).sum(axis=1) / 2.0
 
 
-class Simulated(Predictor):
+class Simulated(BlockPredictor):
     """A known function of networks, calibrated with normal errors of 1 ms."""
 
     kind, description = "simulated", "for tests"

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from latcast._optional import require
 from latcast.data import LatencyDataset
 from latcast.devices import Target, devices
-from latcast.models import Predictor
-from latcast.models._base import LOWEST_SHARE, Fitted, State
+from latcast.models import BlockPredictor, Predictor
+from latcast.models._base import Fitted, State
+from latcast.models._block_predictor import LOWEST_SHARE
 from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]
@@ -151,7 +152,7 @@ def _network(size: int) -> Any:
     return torch.nn.Sequential(*layers, torch.nn.Linear(HIDDEN[-1], 1))
 
 
-class ConditionedPredictor(Predictor):
+class ConditionedPredictor(BlockPredictor):
     """What a network that was trained on other targets says of this one; it has no intervals.
 
     It is ready when it is made, and is neither fitted nor saved.

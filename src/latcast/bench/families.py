@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.data import Dataset, read
-from latcast.models.layers import LayerPredictor
+from latcast.models import Kernels, Predictor
 
 from .protocol import Report
 from .tables import Scores
@@ -81,7 +81,7 @@ def _run(
         report(f"{data.target}: without {family}")
         own, others = data[names == family], data[names != family]
         started = time.perf_counter()
-        model = LayerPredictor().fit(others)
+        model = Kernels().fit(others)
         seconds = time.perf_counter() - started
         outcomes.append(_Outcome.of("left out", family, model, own, seconds))
         for seed in range(seeds):
@@ -95,7 +95,7 @@ def _run(
         report(f"{data.target}: all families, seed {seed}")
         test, train = _drawn(data, round(TEST_SHARE * len(data)), seed)
         started = time.perf_counter()
-        model = LayerPredictor().fit(train, seed=seed)
+        model = Kernels().fit(train, seed=seed)
         seconds = time.perf_counter() - started
         test_names = np.array(test.families)
         for family in sorted(set(test.families)):
@@ -116,7 +116,7 @@ class _Outcome:
 
     @classmethod
     def of(
-        cls, setting: str, family: str, model: LayerPredictor, test: Dataset, seconds: float
+        cls, setting: str, family: str, model: Predictor, test: Dataset, seconds: float
     ) -> _Outcome:
         errors = 100 * (model.predict(test.graphs) / test.latency_ms - 1)
         low, high = model.predict_interval(test.graphs, COVERAGE)

@@ -44,13 +44,13 @@ def adapt(
     Example: latcast adapt samsung-note10 measured.parquet --out mine.latcast
     """
     from latcast._names import unknown_name
-    from latcast.models import adaptation
+    from latcast.models import ADAPTATIONS
     from latcast.models.resolve import load_with_data
     from latcast.models.workflow import AdaptingError, adapt_and_score
 
     check_suffix(out, "--out", ".latcast")
-    if method not in adaptation.METHODS:
-        raise UsageError(unknown_name("method", method, list(adaptation.METHODS)))
+    if method not in ADAPTATIONS:
+        raise UsageError(unknown_name("method", method, list(ADAPTATIONS)))
     with resolving():
         known, dataset = load_with_data(
             model, lambda: read_any_data(data, space, target, input_format)

@@ -316,7 +316,7 @@ def _predictors(
     from latcast.models.resolve import resolve_one
 
     query = TargetQuery(target.runtime, target.batch, target.precision)
-    predictors = []
+    predictors: list[Predictor] = []
     for name in names:
         with resolving():
             found = resolve_one(name, query, space=space, base=target.model)

@@ -115,6 +115,48 @@ class DeviationScores:
             return size
         return max(size, NormalDist().inv_cdf((1 + coverage) / 2))
 
+    def interval(
+        self, predicted: Floats, coverage: float, deviation: Floats | None = None
+    ) -> tuple[Floats, Floats]:
+        """Bounds that hold the truth with probability ``coverage``.
+
+        Args:
+            predicted: medians, shape (n,).
+            coverage: between 0 and 1.
+            deviation: stated standard deviations of the logarithm, shape (n,).
+
+        Raises:
+            ValueError: as :meth:`quantile`.
+        """
+        factor = np.exp(self.quantile(coverage) * _stated(deviation))
+        return predicted / factor, predicted * factor
+
+    def upper_bound(
+        self, predicted: Floats, confidence: float, deviation: Floats | None = None
+    ) -> Floats:
+        """What the truth stays below with probability ``confidence``, errors being symmetric.
+
+        Raises:
+            ValueError: as :meth:`quantile`.
+        """
+        _check_level(confidence, "confidence")
+        coverage = abs(2 * confidence - 1)
+        reach = np.sign(confidence - 0.5) * self.quantile(coverage) if coverage else 0.0
+        return np.asarray(predicted * np.exp(reach * _stated(deviation)))
+
+    def probability_below(
+        self, predicted: Floats, limit: Floats | float, deviation: Floats | None = None
+    ) -> Floats:
+        """Probability that the truth is at most ``limit``, errors being symmetric, shape (n,)."""
+        z = np.log(limit / predicted) / _stated(deviation)
+        share = np.searchsorted(self.sizes, np.abs(z), side="right") / (len(self.sizes) + 1)
+        return np.asarray((1 + np.sign(z) * share) / 2, dtype=np.float64)
+
+    def deviation_ms(self, predicted: Floats, deviation: Floats | None = None) -> Floats:
+        """Standard deviation of the errors to be expected, by the 68 % of them, shape (n,)."""
+        middle = np.quantile(self.sizes, NORMAL_QUANTILES[1] - NORMAL_QUANTILES[0])
+        return np.asarray(predicted * middle * _stated(deviation))
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -153,8 +195,12 @@ class Calibration:
         exponent = _growth(predicted_ms, np.abs(errors) + 1e-9 * true_ms)
         return cls(np.sort(errors / predicted_ms**exponent), exponent)
 
-    def interval(self, predicted_ms: Floats, coverage: float) -> tuple[Floats, Floats]:
+    def interval(
+        self, predicted_ms: Floats, coverage: float, deviation: Floats | None = None
+    ) -> tuple[Floats, Floats]:
         """Bounds that hold the true latency with probability ``coverage``, at least 0.
+
+        A ``deviation`` that a model states is not asked for: the scores tell what errors are.
 
         Raises:
             ValueError: ``coverage`` is not between 0 and 1, or asks for more rows than there are.
@@ -169,7 +215,9 @@ class Calibration:
         margin = quantile(np.sort(np.abs(self.scores)), coverage) * scale
         return np.maximum(predicted_ms - margin, 0.0), predicted_ms + margin
 
-    def upper_bound(self, predicted_ms: Floats, confidence: float) -> Floats:
+    def upper_bound(
+        self, predicted_ms: Floats, confidence: float, deviation: Floats | None = None
+    ) -> Floats:
         """A bound that the true latency stays below with probability ``confidence``.
 
         Raises:
@@ -183,7 +231,9 @@ class Calibration:
         level = _one_sided(coverage) if self.equal_tailed else coverage
         return 0 < coverage < 1 and covers(len(self.scores), level)
 
-    def probability_below(self, predicted_ms: Floats, limit_ms: Floats | float) -> Floats:
+    def probability_below(
+        self, predicted_ms: Floats, limit_ms: Floats | float, deviation: Floats | None = None
+    ) -> Floats:
         """Probability that the true latency is at most ``limit_ms``, shape (n,).
 
         The share of the calibration scores that would keep the limit, counted as one of m + 1.
@@ -192,7 +242,7 @@ class Calibration:
         below = np.searchsorted(self.scores, score, side="right")
         return np.asarray(below / (len(self.scores) + 1), dtype=np.float64)
 
-    def deviation_ms(self, predicted_ms: Floats) -> Floats:
+    def deviation_ms(self, predicted_ms: Floats, deviation: Floats | None = None) -> Floats:
         """Deviation of the errors to be expected, shape (n,).
 
         Half the distance between the 16th and the 84th percentile of the scores, which is one
@@ -200,6 +250,12 @@ class Calibration:
         """
         low, high = np.quantile(self.scores, NORMAL_QUANTILES)
         return np.asarray((high - low) / 2 * predicted_ms**self.exponent, dtype=np.float64)
+
+
+def _stated(deviation: Floats | None) -> Floats:
+    if deviation is None:
+        raise ValueError("these scores are in units of deviations, and none are stated")
+    return deviation
 
 
 def _one_sided(coverage: float) -> float:

@@ -106,9 +106,13 @@ class Scored:
             {c: np.concatenate([part.inside[c] for part in parts]) for c in shared},
         )
 
-    def metrics(self) -> dict[str, float]:
-        """:func:`network_metrics`, and ``coverage_N``: the percentage of truths in an interval."""
-        return network_metrics(self.true_ms, self.predicted_ms) | coverage_metrics(self.inside)
+    def metrics(self, *, of_any_network: bool = True) -> dict[str, float]:
+        """:func:`network_metrics`, and ``coverage_N``: the percentage of truths in an interval.
+
+        Of architectures of one space :func:`metrics` instead.
+        """
+        scores = (network_metrics if of_any_network else metrics)(self.true_ms, self.predicted_ms)
+        return scores | coverage_metrics(self.inside)
 
 
 def covered(

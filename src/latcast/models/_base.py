@@ -1,19 +1,21 @@
-"""The contract of a predictor."""
+"""The contract of a predictor: what every kind of it has, and what a kind writes itself."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, Protocol, Self, final
 
 import numpy as np
 import numpy.typing as npt
 
-from latcast._model_file import ModelFile, read_model, write_model
-from latcast.data import LatencyDataset, split
+from latcast._model_file import ModelFile, Schema, write_model
+from latcast._registry import Registry
+from latcast.data import LATENCY_MS, Dataset, Quantity, quantity
 from latcast.devices import Target
+from latcast.graph import Graph
 from latcast.math.conformal import Calibration
 from latcast.spaces import Archs, SearchSpace, space
 
@@ -21,32 +23,35 @@ from ._form import Form
 from ._tunable import Tunable
 
 Floats = npt.NDArray[np.float64]
-State = dict[str, npt.NDArray[Any]]
+State = dict[str, Any]
+AnyNetworks = Archs | Graph | Sequence[Graph]
 
 MIN_ROWS = 10
-CALIBRATION_FRACTION = 0.15
-MAX_CALIBRATION_ROWS = 1_500
-
-LOWEST_SHARE = 0.1
-"""Of the smallest training latency: no prediction is below, however far it extrapolates."""
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """Where the milliseconds of n architectures go.
+class Intervals(Protocol):
+    """How far the truth is from predictions; ``deviation`` is what the predictor states (n,)."""
 
-    Attributes:
-        block_ids: rows of the space's block table, shape (n, max_blocks); ``len(table)`` where
-            there is no block.
-        blocks_ms: milliseconds of every block, shape (n, max_blocks), 0 where there is none.
-        network_ms: what belongs to no single block (start-up, overlap, cache), shape (n,).
+    def covers(self, coverage: float) -> bool:
+        """Whether it can tell intervals of that coverage."""
 
-    ``blocks_ms.sum(axis=1) + network_ms`` is the prediction.
-    """
+    def interval(
+        self, predicted: Floats, coverage: float, deviation: Floats | None = None
+    ) -> tuple[Floats, Floats]:
+        """Lower and upper bound, each of shape (n,)."""
 
-    block_ids: npt.NDArray[np.int32]
-    blocks_ms: Floats
-    network_ms: Floats
+    def upper_bound(
+        self, predicted: Floats, confidence: float, deviation: Floats | None = None
+    ) -> Floats:
+        """What the truth stays below with that confidence, shape (n,)."""
+
+    def probability_below(
+        self, predicted: Floats, limit: Floats | float, deviation: Floats | None = None
+    ) -> Floats:
+        """Probability that the truth is at most ``limit``, shape (n,)."""
+
+    def deviation_ms(self, predicted: Floats, deviation: Floats | None = None) -> Floats:
+        """Standard deviation of the errors to be expected, shape (n,)."""
 
 
 @dataclass
@@ -54,32 +59,39 @@ class Fitted:
     """What a fitted predictor knows besides its own state.
 
     Attributes:
-        space: the space whose block table is used (the parent of a subspace).
+        space: the space whose block table is used (the parent of a subspace); None where
+            networks of any kind are predicted.
         target: what the predictions belong to.
         seen: gene -> the values that occurred in training.
         calibration: errors on rows that were not trained on, or None.
         card: data provenance, licence, metrics: anything JSON can hold.
+        quantity: of the predictions.
     """
 
-    space: SearchSpace
+    space: SearchSpace | None
     target: Target
-    seen: dict[str, list[int]]
-    calibration: Calibration | None = None
+    seen: dict[str, list[int]] = field(default_factory=dict)
+    calibration: Any = None
     card: dict[str, Any] = field(default_factory=dict)
+    quantity: Quantity = LATENCY_MS
 
 
 class Predictor(ABC):
-    """Milliseconds of architectures on one target, with intervals.
+    """A quantity (latency, unless said otherwise) of networks on one target, with intervals.
 
-    Lifecycle: create with options; :meth:`fit` once (it sets aside rows for calibration and
-    calls :meth:`_fit` with the others); then :meth:`predict`, :meth:`predict_interval`,
-    :meth:`explain` and :meth:`save` as often as wanted, which change nothing.
-    A concrete predictor writes the hooks below and overrides nothing else. Hooks get
-    architectures in the block space (subspaces are expanded before).
+    Lifecycle: create with options; :meth:`fit` once, or :meth:`adapt` another; then
+    :meth:`predict`, :meth:`predict_interval`, :meth:`explain` and :meth:`save` as often as wanted,
+    which change nothing. A kind writes the hooks below and overrides nothing else. Values are in
+    the unit of their quantity: milliseconds for one forward pass of the whole batch.
+
+    Kinds of a search space's architectures extend :class:`latcast.models.BlockPredictor`.
     """
 
     kind: ClassVar[str]
     description: ClassVar[str]
+
+    array_prefix: ClassVar[str] = "state."
+    """Of the names of the kind's own arrays in a file."""
 
     tunable: ClassVar[Mapping[str, Tunable]] = {}
     """Options that :mod:`latcast.models.tuning` may set, and where their values may lie."""
@@ -97,28 +109,51 @@ class Predictor(ABC):
     # -- hooks ------------------------------------------------------------------------------
 
     @abstractmethod
-    def _fit(self, archs: Archs, latency_ms: Floats, rng: np.random.Generator) -> None:
-        """Learn from n architectures; latencies are finite and positive."""
+    def _learn(self, data: Sequence[Dataset], calibration: Dataset | None, seed: int) -> None:
+        """Learn from datasets of one target, whose values are possible, and calibrate.
+
+        Has to call :meth:`become` before it predicts.
+        """
 
     @abstractmethod
-    def _predict(self, archs: Archs) -> Floats:
-        """Milliseconds, shape (n,)."""
+    def _own(self, networks: Any) -> Any:
+        """Networks as the other hooks take them.
+
+        Raises:
+            ValueError: they are of another kind, space or batch.
+        """
 
     @abstractmethod
-    def _explain(self, archs: Archs) -> Floats:
-        """Milliseconds per block, shape (n, max_blocks), 0 where there is no block."""
+    def _forecast(self, own: Any) -> tuple[Floats, Floats | None]:
+        """Values (n,), and the standard deviations that are stated for them, if any."""
+
+    @abstractmethod
+    def _explained(self, own: Any, coverage: float) -> Any:
+        """Where the values of networks come from."""
 
     @abstractmethod
     def _state(self) -> State:
-        """Arrays from which :meth:`_restore` rebuilds the fitted predictor."""
+        """What :meth:`_restore` rebuilds the fitted predictor from, by the schema's names."""
 
     @abstractmethod
     def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
-        """The inverse of :meth:`_state` and :meth:`_parts`; the space is known.
+        """The inverse of :meth:`_state` and :meth:`_parts`; space and target are known.
 
         Raises:
-            KeyError, ValueError: an array is missing or has the wrong shape.
+            KeyError, ValueError: something is missing or does not fit.
         """
+
+    @abstractmethod
+    def _adapted(self, few: Dataset, method: str, seed: int) -> Predictor:
+        """A predictor for the target of at least one measurement.
+
+        Raises:
+            ValueError: there is no such method for the kind.
+        """
+
+    def _calibration(self, data: Dataset) -> Intervals:
+        """Intervals from measurements that were not trained on."""
+        return Calibration.fit(self.predict(data.networks), data.values)
 
     def _parts(self) -> Mapping[str, Predictor]:
         """Fitted predictors that this one is made of, by name; they are saved with it."""
@@ -127,6 +162,18 @@ class Predictor(ABC):
     def _form(self) -> Form | None:
         """The prediction as a function of sums over blocks, where it is one."""
         return None
+
+    def _schema(self) -> Schema | None:
+        """What the kind keeps in its file; space, target and options are known.
+
+        Without one :meth:`_state` is kept as it is, and :meth:`_restore` has to make sure that it
+        makes sense.
+        """
+        return None
+
+    def _sizes(self) -> dict[str, int]:
+        """Sizes that the schema's shapes name and that are known before the state is."""
+        return {}
 
     def options(self) -> dict[str, Any]:
         """The arguments with which the predictor was created (JSON-able)."""
@@ -147,7 +194,16 @@ class Predictor(ABC):
 
     @property
     def space(self) -> SearchSpace:
-        """The search space whose block table is used."""
+        """The search space whose block table is used.
+
+        Raises:
+            ValueError: networks of any kind are predicted.
+        """
+        if self.fitted.space is None:
+            raise ValueError(
+                f"this needs a predictor of one search space; {self.kind!r} is for networks of "
+                "any kind"
+            )
         return self.fitted.space
 
     @property
@@ -155,75 +211,43 @@ class Predictor(ABC):
         """What the predictions belong to."""
         return self.fitted.target
 
-    @final
-    def adapt(self, few: LatencyDataset, *, method: str = "bayes", seed: int = 0) -> Predictor:
-        """A predictor for the target of a few measurements, made from this one.
+    @property
+    def card(self) -> dict[str, Any]:
+        """Data provenance, licence, metrics: anything JSON can hold."""
+        return self.fitted.card
 
-        Works across devices, runtimes, batch sizes and precisions, and between search spaces,
-        whose blocks are then compared by their physics.
+    @property
+    def calibration(self) -> Intervals:
+        """Errors on measurements that were not trained on.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.fitted.calibration is None:
+            raise ValueError(
+                "intervals need calibration, and this predictor has none: call calibrate(data) "
+                "with measurements that it was not fitted on"
+            )
+        found: Intervals = self.fitted.calibration
+        return found
+
+    @final
+    def fit(self, *data: Dataset, calibration: Dataset | None = None, seed: int = 0) -> Self:
+        """Learn from measurements of one target and calibrate intervals; returns itself.
 
         Args:
-            few: at least one measurement; every one of them is used for the prediction, and
-                intervals come from the errors that each would have had without itself.
-            method: a key of :data:`latcast.models.adaptation.METHODS`: ``"bayes"``, in closed
-                form, or ``"last-layer"``, the OFANAS paper's fine-tuning: all is frozen but a
-                fresh last layer (needs 10 measurements).
+            data: at least 10 measurements, in one dataset or several.
+            calibration: measurements for the intervals; by default the kind sets some aside, and
+                does not train on them.
             seed: of everything that chance decides.
 
         Raises:
-            ValueError: no measurement, one that is not finite and positive, or an unknown method.
+            ValueError: too few rows, a value that is not possible, or datasets of different
+                targets, quantities or spaces.
         """
-        from .adaptation import adapt  # it knows all predictors, which know this class
-
-        return adapt(self, few, method=method, seed=seed)
-
-    @final
-    def fit(
-        self,
-        data: LatencyDataset,
-        *,
-        calibration: LatencyDataset | None = None,
-        seed: int = 0,
-    ) -> Self:
-        """Learn from ``data`` and calibrate intervals; returns the predictor itself.
-
-        Args:
-            data: at least 10 measurements.
-            calibration: measurements for the intervals; by default 15 % of the architectures of
-                ``data`` (at most 1,500) are set aside for it and not trained on.
-            seed: of everything that chance decides.
-
-        Raises:
-            ValueError: too few rows, a latency that is not finite and positive, or
-                ``calibration`` of another target or space.
-        """
-        data.check_values()
-        if len(data) < MIN_ROWS:
-            raise ValueError(
-                f"fitting needs at least {MIN_ROWS} measurements; got {len(data)}: "
-                "measure more architectures"
-            )
-        if calibration is None:
-            train, held_out = set_aside(data, seed)
-        elif calibration.target == data.target:
-            train, held_out = data, calibration
-        else:
-            raise ValueError(
-                f"calibration must be of the target {data.target}; got {calibration.target}"
-            )
-        archs = train.archs.space.expand(train.archs)
-        self._fitted = Fitted(
-            archs.space,
-            data.target,
-            {
-                g.name: np.unique(archs.genes[:, i]).tolist()
-                for i, g in enumerate(archs.space.genes)
-            },
-            card={"data": dict(data.provenance), "rows": len(data)},
-        )
+        _check(data, calibration)
         try:
-            self._fit(archs, train.latency_ms, np.random.default_rng(seed))
-            self._calibrate_after_fit(held_out)
+            self._learn(data, calibration, seed)
         except BaseException:
             self._fitted = None  # half a fit is none
             raise
@@ -234,82 +258,108 @@ class Predictor(ABC):
         """State what the predictor is for, where it was not made by :meth:`fit`."""
         self._fitted = fitted
 
-    def _calibrate_after_fit(self, held_out: LatencyDataset) -> None:
-        held_out.check_values()
-        try:
-            self.calibrate(held_out)
-        except ValueError as error:
-            raise ValueError(
-                f"what was fitted cannot predict the rows kept for calibration: {error}"
-            ) from error
+    @final
+    def adapt(self, few: Dataset, *, method: str = "bayes", seed: int = 0) -> Predictor:
+        """A predictor for the target of a few measurements, made from this one, which stays.
+
+        Works across devices, runtimes, batch sizes and precisions, and between search spaces,
+        whose blocks are then compared by their physics.
+
+        Args:
+            few: at least one measurement; every one of them is used for the prediction, and
+                intervals come from the errors that each would have had without itself.
+            method: ``"bayes"``, in closed form, or
+                ``"last-layer"``, the OFANAS paper's fine-tuning: all is frozen but a fresh last
+                layer (needs 10 measurements).
+            seed: of everything that chance decides.
+
+        Raises:
+            ValueError: no measurement, one that is not possible, or an unknown method.
+        """
+        few.check_values()
+        few.check_quantity(self.fitted.quantity)
+        if not len(few):
+            raise ValueError("adapting needs at least one measurement; got none")
+        return self._adapted(few, method, seed)
 
     @final
-    def calibrate(self, data: LatencyDataset) -> None:
+    def calibrate(self, data: Dataset) -> None:
         """Set the intervals from measurements that were not trained on.
 
         Raises:
-            ValueError: another target or space, or a bad latency.
+            ValueError: another target, quantity or space, or a value that is not possible.
         """
         data.check_values()
+        data.check_quantity(self.fitted.quantity)
         if data.target != self.target:
             raise ValueError(f"calibration must be of the target {self.target}; got {data.target}")
-        self.fitted.calibration = Calibration.fit(self.predict(data.archs), data.latency_ms)
+        self.fitted.calibration = self._calibration(data)
 
     @final
-    def predict(self, archs: Archs) -> Floats:
-        """Milliseconds for one forward pass of the whole batch, shape (n,).
+    def predict(self, networks: AnyNetworks) -> Floats:
+        """Values of n networks, shape (n,): milliseconds of a pass of the whole batch.
 
         Raises:
-            ValueError: the architectures are of another space, or the predictor knows nothing
-                of one of their blocks.
+            ValueError: they are of another space or batch, or the predictor knows nothing of one
+                of their blocks.
         """
-        return self._predict(self._own(archs))
+        return self._forecast(self._own(networks))[0]
 
     @final
-    def predict_interval(self, archs: Archs, coverage: float = 0.9) -> tuple[Floats, Floats]:
-        """Lower and upper bound in ms, each of shape (n,).
+    def predict_interval(
+        self, networks: AnyNetworks, coverage: float = 0.9
+    ) -> tuple[Floats, Floats]:
+        """Lower and upper bound, each of shape (n,).
 
         Split conformal prediction: on measurements like those it was calibrated on, the share
-        of true latencies inside is at least ``coverage`` on average.
+        of true values inside is at least ``coverage`` on average.
 
         Raises:
-            ValueError: no calibration, too little of it for ``coverage``, or a coverage outside
-                of 0 to 1.
+            ValueError: as :meth:`predict`; no calibration, too little of it for ``coverage``, or a
+                coverage outside of 0 to 1.
         """
-        predicted = self.predict(archs)
-        return self.calibration.interval(predicted, coverage)
+        predicted, deviation = self._forecast(self._own(networks))
+        return self.calibration.interval(predicted, coverage, deviation)
 
     @final
     def covers(self, coverage: float) -> bool:
         """Whether there is enough calibration for intervals of ``coverage``."""
         calibration = self.fitted.calibration
-        return calibration is not None and calibration.covers(coverage)
+        return calibration is not None and bool(calibration.covers(coverage))
 
     @final
-    def upper_bound(self, archs: Archs, confidence: float) -> Floats:
-        """Milliseconds that the true latency stays below with ``confidence``, shape (n,).
+    def upper_bound(self, networks: AnyNetworks, confidence: float) -> Floats:
+        """What the true value stays below with ``confidence``, shape (n,).
 
         Raises:
             ValueError: as :meth:`predict_interval`.
         """
-        return self.calibration.upper_bound(self.predict(archs), confidence)
+        predicted, deviation = self._forecast(self._own(networks))
+        return self.calibration.upper_bound(predicted, confidence, deviation)
 
     @final
-    def probability_below(self, archs: Archs, limit_ms: Floats | float) -> Floats:
-        """Probability that the true latency is at most ``limit_ms``, shape (n,).
+    def probability_below(self, networks: AnyNetworks, limit: Floats | float) -> Floats:
+        """Probability that the true value is at most ``limit``, shape (n,).
 
         Raises:
             ValueError: no calibration.
         """
-        return self.calibration.probability_below(self.predict(archs), limit_ms)
+        predicted, deviation = self._forecast(self._own(networks))
+        return self.calibration.probability_below(predicted, limit, deviation)
 
     @final
-    def explain(self, archs: Archs) -> Explanation:
-        """Where the milliseconds go, block by block."""
-        own = self._own(archs)
-        blocks = self._explain(own)
-        network = self._predict(own) - blocks.sum(axis=1)
-        return Explanation(self.space.block_ids(own), blocks, network)
+    def explain(self, networks: AnyNetworks, coverage: float = 0.9) -> Any:
+        """Where the values go: block by block, or kernel by kernel.
+
+        Args:
+            networks: architectures, or for a kind that predicts networks of any kind one graph.
+            coverage: of intervals in the explanation, where it has any.
+
+        Returns:
+            :class:`latcast.models.Explanation`, or of a graph
+            :class:`latcast.models.kernels.LayerExplanation`.
+        """
+        return self._explained(self._own(networks), coverage)
 
     @final
     def form(self) -> Form:
@@ -334,74 +384,58 @@ class Predictor(ABC):
         header, tensors = _contents(self)
         write_model(path, ModelFile(header, tensors))
 
-    @property
-    def calibration(self) -> Calibration:
-        """Errors on measurements that were not trained on.
 
-        Raises:
-            ValueError: there are none.
-        """
-        if self.fitted.calibration is None:
+def _check(data: Sequence[Dataset], calibration: Dataset | None) -> None:
+    """Make sure that datasets can be learnt from together."""
+    if not data:
+        raise ValueError("fitting needs at least one dataset; got none")
+    first = data[0]
+    for other in data:
+        other.check_values()
+        other.check_quantity(first.quantity)
+        if other.target != first.target:
             raise ValueError(
-                "intervals need calibration, and this predictor has none: call calibrate(data) "
-                "with measurements that it was not fitted on"
+                f"datasets must be of one target; got {first.target} and {other.target}"
             )
-        return self.fitted.calibration
-
-    def _own(self, archs: Archs) -> Archs:
-        if archs.space.block_space != self.space.name:
-            raise ValueError(
-                f"this predictor is for the space {self.space.name}; got architectures of "
-                f"{archs.space.name}"
-            )
-        return archs.space.expand(archs)
-
-
-def set_aside(data: LatencyDataset, seed: int) -> tuple[LatencyDataset, LatencyDataset]:
-    """Split off the rows for calibration; both sides have an architecture at least."""
-    groups = len(data.archs.unique())
-    if groups < 2:
-        raise ValueError("fitting needs different architectures; all rows hold the same one")
-    share = min(CALIBRATION_FRACTION, MAX_CALIBRATION_ROWS / len(data))
-    fitted = min(groups - 1, max(1, round((1 - share) * groups)))
-    return split(data, fitted / groups, seed)
-
-
-def load_predictor(path: str | Path, kinds: Mapping[str, type[Predictor]]) -> Predictor:
-    """Rebuild a predictor from a model file.
-
-    Raises:
-        ValueError: the file is damaged, of a newer schema version or an unknown kind.
-        FileNotFoundError: there is no such file.
-    """
-    model = read_model(path)
-    try:
-        return _rebuilt(model.header, model.tensors, kinds)
-    except (
-        KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, RecursionError
-    ) as error:  # fmt: skip
+    if (rows := sum(map(len, data))) < MIN_ROWS:
         raise ValueError(
-            f"{path} must be a latcast model of a kind known here ({', '.join(kinds)}); "
-            f"got: {error}"
-        ) from error
+            f"fitting needs at least {MIN_ROWS} measurements; got {rows}: measure more "
+            f"{first.subject}s"
+        )
+    if calibration is not None and calibration.target != first.target:
+        raise ValueError(
+            f"calibration must be of the target {first.target}; got {calibration.target}"
+        )
 
 
-def _contents(predictor: Predictor) -> tuple[dict[str, Any], State]:
+# --- files ------------------------------------------------------------------------------------
+
+
+def _contents(predictor: Predictor) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     """Header and arrays of a fitted predictor and, with prefixed names, of its parts."""
-    f = predictor.fitted
-    tensors = {f"state.{k}": v for k, v in predictor._state().items()}
-    if f.calibration is not None:
-        tensors["calibration.scores"] = f.calibration.scores
-    header = {
+    f, prefix = predictor.fitted, predictor.array_prefix
+    header: dict[str, Any] = {
         "kind": predictor.kind,
-        "space": f.space.name,
         "target": str(f.target),
         "options": predictor.options(),
-        "seen": f.seen,
-        "calibration_exponent": f.calibration.exponent if f.calibration else None,
-        "equal_tailed": f.calibration is not None and f.calibration.equal_tailed,
         "card": f.card,
     }
+    if f.quantity != LATENCY_MS:
+        header["quantity"] = f.quantity.name
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    if f.space is not None:
+        header |= {"space": f.space.name, "seen": f.seen}
+    if isinstance(f.calibration, Calibration):
+        header["calibration_exponent"] = f.calibration.exponent
+        header["equal_tailed"] = f.calibration.equal_tailed
+        tensors["calibration.scores"] = f.calibration.scores
+    state = predictor._state()
+    schema = predictor._schema()
+    if schema is None:
+        own = ModelFile({}, {f"{prefix}{name}": value for name, value in state.items()})
+    else:
+        own = schema.pack(state, prefix, **predictor._sizes())
+    header, tensors = own.header | header, own.tensors | tensors
     parts = {}
     for name, part in predictor._parts().items():
         parts[name], arrays = _contents(part)
@@ -409,30 +443,44 @@ def _contents(predictor: Predictor) -> tuple[dict[str, Any], State]:
     return header | ({"parts": parts} if parts else {}), tensors
 
 
-def _rebuilt(
-    header: dict[str, Any], tensors: State, kinds: Mapping[str, type[Predictor]]
-) -> Predictor:
-    """The inverse of :func:`_contents`."""
-    predictor = kinds[header["kind"]](**header["options"])
-    exponent = header["calibration_exponent"]
-    predictor._fitted = Fitted(
-        space(header["space"]),
+def rebuilt(file: ModelFile, kinds: Registry[type[Predictor]]) -> Predictor:
+    """The predictor of a model file.
+
+    Args:
+        file: what :meth:`Predictor.save` wrote.
+        kinds: of predictors, by name.
+
+    Raises:
+        KeyError, TypeError, ValueError and others: it makes no sense.
+    """
+    header, tensors = file.header, file.tensors
+    predictor = kinds.get(header["kind"])(**header.get("options", {}))
+    fitted = Fitted(
+        space(header["space"]) if "space" in header else None,
         Target.parse(header["target"]),
-        {str(k): [int(v) for v in values] for k, values in header["seen"].items()},
+        {str(k): [int(v) for v in values] for k, values in header.get("seen", {}).items()},
         card=dict(header["card"]),
+        quantity=quantity(header.get("quantity", LATENCY_MS)),
     )
+    exponent = header.get("calibration_exponent")
     if exponent is not None:
         scores = np.array(tensors["calibration.scores"], dtype=np.float64)
         equal_tailed = header.get("equal_tailed", False) is True
-        predictor._fitted.calibration = Calibration(scores, float(exponent), equal_tailed)
+        fitted.calibration = Calibration(scores, float(exponent), equal_tailed)
+    predictor.become(fitted)
     parts = {
-        name: _rebuilt(part, _under(f"part.{name}.", tensors), kinds)
+        name: rebuilt(ModelFile(part, _under(f"part.{name}.", tensors)), kinds)
         for name, part in dict(header.get("parts", {})).items()
     }
-    predictor._restore(_under("state.", tensors), parts)
+    schema = predictor._schema()
+    if schema is None:
+        state: State = _under(predictor.array_prefix, tensors)
+    else:
+        state = schema.unpack(file, predictor.array_prefix, **predictor._sizes())
+    predictor._restore(state, parts)
     return predictor
 
 
-def _under(prefix: str, tensors: State) -> State:
+def _under(prefix: str, tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     """The arrays whose names begin with a prefix, without it."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

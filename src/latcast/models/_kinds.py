@@ -1,19 +1,31 @@
-"""The kinds of predictors of architectures, by name."""
+"""The kinds of predictors by name: ours, and those of a user's own."""
 
 from __future__ import annotations
 
-from latcast._names import unknown_name
+from typing import TypeVar
+
+from latcast._registry import Registry
 
 from ._base import Predictor
+from ._block_predictor import BlockPredictor
 from .bayes import Bayes
 from .flops import Flops
+from .kernels import Kernels
 from .lookup_table import LookupTable
 from .mlp import MLP
 from .roofline import Roofline
 
-PREDICTORS: dict[str, type[Predictor]] = {
+P = TypeVar("P", bound=type[Predictor])
+
+PREDICTORS: dict[str, type[BlockPredictor]] = {
     p.kind: p for p in (Roofline, Bayes, LookupTable, MLP, Flops)
 }
+"""Latcast's own kinds of predictors of a search space's architectures."""
+
+KINDS: Registry[type[Predictor]] = Registry(
+    "predictor", "latcast.predictors", type, {**PREDICTORS, Kernels.kind: Kernels}
+)
+"""All kinds, a user's own among them."""
 
 
 def predictor(kind: str) -> Predictor:
@@ -22,7 +34,16 @@ def predictor(kind: str) -> Predictor:
     Raises:
         ValueError: there is no such kind.
     """
-    try:
-        return PREDICTORS[kind]()
-    except KeyError:
-        raise ValueError(unknown_name("predictor", kind, list(PREDICTORS))) from None
+    return KINDS.get(kind)()
+
+
+def register_predictor(kind: P) -> P:
+    """Make a kind of predictor known by its ``kind``, to model files as well; a decorator.
+
+    An installed package does the same by an entry point of the group ``latcast.predictors``.
+
+    Raises:
+        ValueError: the name is that of one of latcast's own.
+    """
+    KINDS.register(kind.kind, kind)
+    return kind

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 
-from latcast._names import unknown_name
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.math.least_squares import non_negative, straight_line
 from latcast.spaces import Archs, SearchSpace
 
-from ._base import LOWEST_SHARE, MIN_ROWS, Fitted, Floats, Predictor, set_aside
+from ._base import MIN_ROWS, Fitted, Floats
+from ._block_predictor import ADAPTATIONS, LOWEST_SHARE, BlockPredictor, set_aside
 from .bayes import Bayes
 from .features import PHYSICS, NetworkFeatures, population
 from .lookup_table import LookupTable
@@ -21,17 +19,7 @@ from .transfer import Blend, Prior
 MOST_SCALED = 4.0
 
 
-def adapt(base: Predictor, few: LatencyDataset, *, method: str, seed: int) -> Predictor:
-    """A predictor for the target of ``few``; see :meth:`Predictor.adapt`."""
-    few.check_values()
-    if method not in METHODS:
-        raise ValueError(unknown_name("method", method, list(METHODS)))
-    if not len(few):
-        raise ValueError("adapting needs at least one measurement; got none")
-    return METHODS[method](base, few, seed)
-
-
-def _bayes(base: Predictor, few: LatencyDataset, _seed: int) -> Predictor:
+def _bayes(base: BlockPredictor, few: Dataset, _seed: int) -> BlockPredictor:
     """The base's prediction is the prior mean, up to a scale; the space's physics its doubts."""
     origin = base
     if few.archs.space.block_space != base.space.name:
@@ -40,7 +28,7 @@ def _bayes(base: Predictor, few: LatencyDataset, _seed: int) -> Predictor:
     return Bayes.from_prior(adaptation_prior(base, fitted.seen), fitted, few)
 
 
-def adaptation_prior(base: Predictor, seen: dict[str, list[int]]) -> Prior:
+def adaptation_prior(base: BlockPredictor, seen: dict[str, list[int]]) -> Prior:
     """What a base says of another target: its own prediction, up to a scale and departures.
 
     Args:
@@ -56,7 +44,7 @@ def adaptation_prior(base: Predictor, seen: dict[str, list[int]]) -> Prior:
     return Prior(features, networks, Blend(features.constant(0.0), base, weight))
 
 
-def _last_layer(base: Predictor, few: LatencyDataset, seed: int) -> Predictor:
+def _last_layer(base: BlockPredictor, few: Dataset, seed: int) -> BlockPredictor:
     """The OFANAS paper's fine-tuning; without layers, the prediction is scaled and shifted."""
     if len(few) < MIN_ROWS:
         raise ValueError(
@@ -70,24 +58,20 @@ def _last_layer(base: Predictor, few: LatencyDataset, seed: int) -> Predictor:
         )
     train, held_out = set_aside(few, seed)
     archs = train.archs.space.expand(train.archs)
-    adapted: Predictor
+    adapted: BlockPredictor
     if isinstance(base, MLP):
-        adapted = base.with_last_layer(archs, train.latency_ms, np.random.default_rng(seed))
+        adapted = base.with_last_layer(archs, train.values, np.random.default_rng(seed))
     else:
-        adapted = _scaled(base, archs, train.latency_ms)
+        adapted = _scaled(base, archs, train.values)
     adapted.become(_fitted(base, few, base))
     adapted.calibrate(held_out)
     return adapted
 
 
-METHODS: Mapping[str, Callable[[Predictor, LatencyDataset, int], Predictor]] = {
-    "bayes": _bayes,
-    "last-layer": _last_layer,
-}
-"""Name -> how to adapt."""
+ADAPTATIONS.update({"bayes": _bayes, "last-layer": _last_layer})
 
 
-def transferred(base: Predictor, space: SearchSpace) -> LookupTable:
+def transferred(base: BlockPredictor, space: SearchSpace) -> LookupTable:
     """A base's latencies of blocks, carried over to the blocks of another space.
 
     A block takes what the most similar block of the base's space takes, in proportion to their
@@ -122,7 +106,7 @@ def _nearest(old: Floats, new: Floats) -> np.ndarray[tuple[int], np.dtype[np.int
     return np.asarray(KDTree(np.log1p(old)).query(np.log1p(new))[1])
 
 
-def _population(base: Predictor, seen: dict[str, list[int]]) -> tuple[Archs, Floats]:
+def _population(base: BlockPredictor, seen: dict[str, list[int]]) -> tuple[Archs, Floats]:
     """Networks of the gene values that were seen, and what the base says of them.
 
     A lookup table knows nothing of other values than its own.
@@ -135,7 +119,7 @@ def _population(base: Predictor, seen: dict[str, list[int]]) -> tuple[Archs, Flo
         return networks, base.predict(networks)
 
 
-def _fitted(base: Predictor, few: LatencyDataset, origin: Predictor) -> Fitted:
+def _fitted(base: BlockPredictor, few: Dataset, origin: BlockPredictor) -> Fitted:
     """What the adapted predictor is for; its card tells of the ``origin``."""
     archs = few.archs.space.expand(few.archs)
     seen = {
@@ -149,10 +133,10 @@ def _fitted(base: Predictor, few: LatencyDataset, origin: Predictor) -> Fitted:
         "rows": len(few),
         "base": {"target": str(origin.target), "kind": origin.kind, "card": origin.fitted.card},
     }
-    return Fitted(archs.space, few.target, seen, card=card)
+    return Fitted(archs.space, few.target, seen, card=card, quantity=few.quantity)
 
 
-def _scaled(base: Predictor, archs: Archs, latency_ms: Floats) -> Bayes:
+def _scaled(base: BlockPredictor, archs: Archs, latency_ms: Floats) -> Bayes:
     predicted = base.predict(archs)
     slope, constant = straight_line(predicted, latency_ms)
     if slope <= 0.0:  # a base that ranks these networks the wrong way round

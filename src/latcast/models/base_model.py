@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast._model_file import ModelFile, read_model, write_model
+from latcast._model_file import Array, Field, ModelFile, Schema, restored, write_model
 from latcast._names import unknown_name
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.devices import Device, Target, devices
 from latcast.math.gaussian_process import (
     MAX_LOG_VARIANCE,
@@ -22,7 +22,8 @@ from latcast.math.gaussian_process import (
 )
 from latcast.spaces import Archs, SearchSpace, space
 
-from ._base import LOWEST_SHARE, MIN_ROWS, Fitted
+from ._base import MIN_ROWS, Fitted
+from ._block_predictor import LOWEST_SHARE
 from .bayes import Bayes
 from .features import UNITS, Functions, NetworkFeatures, Units, population
 from .transfer import Blend, Hyperprior, Prior, estimate
@@ -34,6 +35,34 @@ Progress = Callable[[int, int], None]
 KIND = "base"
 LEAST_SPREAD = 1e-6
 LEAST_TARGETS = 2
+
+
+def _source(record: dict[str, Any]) -> Source:
+    spec = TargetSpec.parse(record["spec"])
+    return Source(spec, positive(record["mean_ms"]), int(record["rows"]))
+
+
+def _record(source: Source) -> dict[str, Any]:
+    return {"spec": source.spec.record(), "mean_ms": source.mean_ms, "rows": source.rows}
+
+
+SCHEMA = Schema(
+    {
+        "space": Field(space, lambda s: s.name),
+        "seen": Field(lambda v: {str(name): [int(n) for n in own] for name, own in v.items()}),
+        "sources": Field(lambda v: [_source(s) for s in v], lambda v: [_record(s) for s in v]),
+        "card": Field(dict),
+    },
+    {
+        "rows": Array(("targets", "blocks")),
+        "live": Array(("targets", "live")),
+        "outputs": Array(("targets", "units")),
+        "constant": Array(("targets",)),
+        "optima": Array(("targets", "terms")),
+        "unit_weights": Array(("sums", "units")),
+        "unit_biases": Array(("units",)),
+    },
+)
 
 
 class BaseModel:
@@ -62,7 +91,7 @@ class BaseModel:
 
     def fit(
         self,
-        datasets: Sequence[LatencyDataset],
+        datasets: Sequence[Dataset],
         *,
         catalogue: dict[str, Device] | None = None,
         progress: Progress = lambda _done, _total: None,
@@ -94,7 +123,7 @@ class BaseModel:
         self._sources, self._optima = [], np.empty((0, 0))
         functions = []
         for n, (data, a) in enumerate(zip(datasets, archs, strict=True)):
-            found = estimate(Prior(self._features, self._population, self._one), a, data.latency_ms)
+            found = estimate(Prior(self._features, self._population, self._one), a, data.values)
             function = found.latency_ms.function
             mean = float(function(self._population).mean())
             functions.append(function.combined([[1 / mean]]))
@@ -156,7 +185,7 @@ class BaseModel:
         prior = self._prior(TargetSpec.of(target, device or devices().get(target.device)))
         return Bayes.from_prior(prior, self._fitted_for(target, 0))
 
-    def adapt(self, few: LatencyDataset, device: Device | None = None) -> Bayes:
+    def adapt(self, few: Dataset, device: Device | None = None) -> Bayes:
         """Predict for the target of a few measurements, at least one.
 
         Raises:
@@ -224,7 +253,7 @@ class BaseModel:
             hyper = Hyperprior(terms, self._optima)
         return Prior(self._features, self._population, Blend(mean), sources, hyper, log_scale)
 
-    def _optimum(self, n: int, archs: Archs, data: LatencyDataset) -> Floats:
+    def _optimum(self, n: int, archs: Archs, data: Dataset) -> Floats:
         """Log variances that suit a source best, were it new and its device unknown."""
         device = self._sources[n].spec.target.device
         alike = [i for i, s in enumerate(self._sources) if s.spec.target.device == device]
@@ -232,9 +261,9 @@ class BaseModel:
         prior = self._prior(self._sources[n].spec, without)
         rows = np.random.default_rng(0).permutation(len(archs))[:OPTIMIZED_ROWS]
         mean = prior.mean(archs[rows])
-        scale = float(np.median(data.latency_ms[rows]) / np.median(mean))
+        scale = float(np.median(data.values[rows]) / np.median(mean))
         kernels = np.stack([f @ f.T for f in prior.design(archs[rows], mean)])
-        residual = data.latency_ms[rows] / scale - mean
+        residual = data.values[rows] / scale - mean
         return maximize_evidence(kernels, residual, Hyperprior.default(prior.terms).centre)
 
     def _mean(self, spec: TargetSpec, kept: list[int]) -> tuple[Functions, tuple[float, float]]:
@@ -249,21 +278,22 @@ class BaseModel:
     def save(self, path: str | Path) -> None:
         """Write a model file (safetensors with a JSON header), atomically."""
         self._check_fitted()
-        f = self._functions
-        tensors = {"rows": f.rows, "live": f.live, "outputs": f.outputs, "constant": f.constant,
-                   "optima": self._optima, "unit_weights": self._features.units.weights,
-                   "unit_biases": self._features.units.biases}  # fmt: skip
-        sources = [
-            {"spec": s.spec.record(), "mean_ms": s.mean_ms, "rows": s.rows} for s in self._sources
-        ]
-        header = {
-            "kind": KIND,
-            "space": self.space.name,
+        f, units = self._functions, self._features.units
+        values = {
+            "space": self.space,
             "seen": self._seen,
-            "sources": sources,
+            "sources": self._sources,
             "card": self.card,
+            "rows": f.rows,
+            "live": f.live,
+            "outputs": f.outputs,
+            "constant": f.constant,
+            "optima": self._optima,
+            "unit_weights": units.weights,
+            "unit_biases": units.biases,
         }
-        write_model(path, ModelFile(header, tensors))
+        file = SCHEMA.pack(values)
+        write_model(path, ModelFile({"kind": KIND, **file.header}, file.tensors))
 
     @classmethod
     def load(cls, path: str | Path) -> BaseModel:
@@ -273,49 +303,44 @@ class BaseModel:
             ValueError: the file is damaged, of a newer schema version, or no base model.
             FileNotFoundError: there is no such file.
         """
-        model = read_model(path)
-        try:
-            return cls._restored(model)
-        except (
-            KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError
-        ) as error:  # fmt: skip
-            raise ValueError(f"{path} must be a latcast base model; got: {error}") from error
+        return restored(path, "a latcast base model", cls.of_file)
 
     @classmethod
-    def _restored(cls, model: ModelFile) -> BaseModel:
-        header, t = model.header, model.tensors
-        if header["kind"] != KIND:
-            raise ValueError(f"a model of the kind {header['kind']!r}")
+    def of_file(cls, file: ModelFile) -> BaseModel:
+        """The model of a file's contents.
+
+        Raises:
+            KeyError, TypeError, ValueError: they are of another kind, or make no sense.
+        """
+        if file.header["kind"] != KIND:
+            raise ValueError(f"a model of the kind {file.header['kind']!r}")
+        v = SCHEMA.unpack(file, targets=len(file.header["sources"]))
         self = cls()
-        self.space, self.card = space(header["space"]), dict(header["card"])
-        self._seen = {str(k): [int(v) for v in values] for k, values in header["seen"].items()}
-        self._sources = [
-            Source(TargetSpec.parse(s["spec"]), positive(s["mean_ms"]), int(s["rows"]))
-            for s in header["sources"]
-        ]
-        count = len(self._sources)
-        if count < LEAST_TARGETS:
+        self.space, self.card = v["space"], v["card"]
+        self._seen, self._sources = v["seen"], v["sources"]
+        if (count := len(self._sources)) < LEAST_TARGETS:
             raise ValueError(f"a model of {count} targets; at least {LEAST_TARGETS} are needed")
-        units = Units(t["unit_weights"], t["unit_biases"])
+        units = Units(v["unit_weights"], v["unit_biases"])
         self._functions = Functions(
-            self.space, t["rows"], t["live"], units, t["outputs"], t["constant"]
+            self.space, v["rows"], v["live"], units, v["outputs"], v["constant"]
         )
         self._functions.check()
         self._prepare(units)
         terms = len(self._features.names) + 4
-        for name, shape in (("constant", (count,)), ("optima", (count, terms))):
-            if t[name].shape != shape:
-                raise ValueError(f"array {name!r} must have shape {shape}; got {t[name].shape}")
-        if (t["optima"] < MIN_LOG_VARIANCE).any() or (t["optima"] > MAX_LOG_VARIANCE).any():
+        if v["optima"].shape[1] != terms:
+            raise ValueError(
+                f"array 'optima' must have shape {(count, terms)}; got {v['optima'].shape}"
+            )
+        if (v["optima"] < MIN_LOG_VARIANCE).any() or (v["optima"] > MAX_LOG_VARIANCE).any():
             raise ValueError(
                 f"log variances must be from {MIN_LOG_VARIANCE:g} to {MAX_LOG_VARIANCE:g}"
             )
         self._values = self._functions(self._population)
-        self._optima = t["optima"]
+        self._optima = v["optima"]
         return self
 
 
-def _check(datasets: Sequence[LatencyDataset]) -> None:
+def _check(datasets: Sequence[Dataset]) -> None:
     if len(datasets) < LEAST_TARGETS:
         raise ValueError(
             f"a base model needs at least {LEAST_TARGETS} datasets, of different targets; "

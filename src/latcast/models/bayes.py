@@ -14,23 +14,37 @@ from typing import Self
 
 import numpy as np
 
-from latcast.data import LatencyDataset
+from latcast._model_file import Array, Schema
+from latcast.data import Dataset
 from latcast.spaces import Archs
 
-from ._base import LOWEST_SHARE, Fitted, Floats, Predictor, State
+from ._base import Fitted, Floats, Predictor, State
+from ._block_predictor import LOWEST_SHARE, BlockPredictor
 from ._form import Form
 from .features import Functions, NetworkFeatures, Units, population
 from .transfer import Blend, Estimate, Prior, estimate, guess
 
+SCHEMA = Schema(
+    {},
+    {
+        "rows": Array(("blocks",)),
+        "live": Array(("blocks",), is_optional=True),
+        "outputs": Array(("units",)),
+        "unit_weights": Array(("sums", "units")),
+        "unit_biases": Array(("units",)),
+        "scalars": Array((3,)),  # constant, least value, weight of the base
+    },
+)
 
-class Bayes(Predictor):
+
+class Bayes(BlockPredictor):
     """Bayesian regression on block physics, averaged over its hyper-parameters."""
 
     kind = "bayes"
     description = "Bayesian regression on block physics; what adapting a model gives"
 
     @classmethod
-    def from_prior(cls, prior: Prior, fitted: Fitted, few: LatencyDataset | None = None) -> Self:
+    def from_prior(cls, prior: Prior, fitted: Fitted, few: Dataset | None = None) -> Self:
         """Condition a prior on measurements, or state it without any.
 
         Args:
@@ -43,13 +57,13 @@ class Bayes(Predictor):
             found = guess(prior)
             lowest = LOWEST_SHARE * float(np.exp(prior.log_scale[0] if prior.log_scale else 0.0))
         else:
-            found = estimate(prior, few.archs.space.expand(few.archs), few.latency_ms)
-            lowest = LOWEST_SHARE * float(few.latency_ms.min())
+            found = estimate(prior, few.archs.space.expand(few.archs), few.values)
+            lowest = LOWEST_SHARE * float(few.values.min())
             if len(few) > 1:
                 error = np.abs(found.left_out_ms)
                 fitted.card["left_out"] = {
                     "mae_ms": float(error.mean()),
-                    "mape": float(100 * (error / few.latency_ms).mean()),
+                    "mape": float(100 * (error / few.values).mean()),
                 }
         self._adopt(found, lowest)
         self.become(replace(fitted, calibration=found.calibration))
@@ -95,14 +109,17 @@ class Bayes(Predictor):
             return form
         return replace(form, base=base.form(), base_weight=self._latency.weight)
 
-    def _base(self) -> Predictor | None:
+    def _base(self) -> BlockPredictor | None:
         base = self._latency.base
-        assert base is None or isinstance(base, Predictor)
+        assert base is None or isinstance(base, BlockPredictor)
         return base
 
     def _parts(self) -> dict[str, Predictor]:
         base = self._base()
         return {} if base is None else {"base": base}
+
+    def _schema(self) -> Schema:
+        return SCHEMA
 
     def _state(self) -> State:
         f = self._latency.function

@@ -8,6 +8,7 @@ from latcast.math.design import conditioned_on_first, i_optimal
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import Floats, Predictor
+from ._block_predictor import BlockPredictor
 from .adaptation import adaptation_prior
 from .base_model import BaseModel
 from .features import NetworkFeatures, population
@@ -85,7 +86,7 @@ def _prior(space: SearchSpace, base: BaseModel | Predictor | None) -> Prior:
         raise ValueError(f"the base must be for {space.block_space}; it is for {base.space.name}")
     if isinstance(base, BaseModel):
         return base.prior()
-    if base is not None:
+    if isinstance(base, BlockPredictor):
         return adaptation_prior(base, base.fitted.seen)
     own = space.expand(space.sample(1, 0)).space
     networks = population(own, {g.name: list(g.choices) for g in own.genes})

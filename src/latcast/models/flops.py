@@ -6,14 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from latcast._model_file import Array, Schema
 from latcast.math.least_squares import straight_line
 from latcast.spaces import Archs
 
-from ._base import LOWEST_SHARE, Floats, Predictor, State
+from ._base import Floats, Predictor, State
+from ._block_predictor import LOWEST_SHARE, BlockPredictor
 from ._form import Form
 
 
-class Flops(Predictor):
+class Flops(BlockPredictor):
     """latency = intercept + ms_per_mac * MACs, by least squares. A baseline, not a forecast."""
 
     kind = "flops"
@@ -31,6 +33,9 @@ class Flops(Predictor):
     def _explain(self, archs: Archs) -> Floats:
         blocks: Floats = self._ms_per_mac * self._macs(archs)
         return blocks
+
+    def _schema(self) -> Schema:
+        return Schema({}, {"scalars": Array((3,))})
 
     def _state(self) -> State:
         return {"scalars": np.array([self._intercept, self._ms_per_mac, self._lowest_ms])}

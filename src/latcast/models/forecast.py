@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from latcast._files import check_file
 from latcast.devices import Target, devices
 from latcast.graph import OPERATORS, Graph
-from latcast.models.layers import Doubt, KernelForecast, LayerExplanation
+from latcast.models.kernels import Doubt, KernelForecast, LayerExplanation
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 

@@ -8,12 +8,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from latcast._model_file import Array, Schema
 from latcast.data import ofa_lookup_table
 from latcast.data.additive import AdditiveFit, fit_additive
 from latcast.devices import Target
 from latcast.spaces import Archs, SearchSpace
 
-from ._base import LOWEST_SHARE, Fitted, Floats, Predictor, State
+from ._base import Fitted, Floats, Predictor, State
+from ._block_predictor import LOWEST_SHARE, BlockPredictor
 from ._form import Form
 from ._tunable import Real
 
@@ -21,7 +23,18 @@ _SAMPLED = 2_000
 """Architectures that show which gene values a table knows."""
 
 
-class LookupTable(Predictor):
+SCHEMA = Schema(
+    {},
+    {
+        "values_ms": Array(("blocks",)),
+        "known": Array(("blocks",), "uint8", "bool"),
+        "constant": Array(("blocks",), "uint8", "bool"),
+        "scalars": Array((2,)),  # intercept, least value
+    },
+)
+
+
+class LookupTable(BlockPredictor):
     """Once-For-All's way: read from a table, or fitted from whole-network latencies.
 
     Args:
@@ -103,22 +116,21 @@ class LookupTable(Predictor):
     def _explain(self, archs: Archs) -> Floats:
         return self.space.gather(archs, self._table.values_ms)
 
+    def _schema(self) -> Schema:
+        return SCHEMA
+
     def _state(self) -> State:
         return {
             "values_ms": np.nan_to_num(self._table.values_ms),
-            "known": (~np.isnan(self._table.values_ms)).astype(np.uint8),
-            "constant": self._table.constant.astype(np.uint8),
+            "known": ~np.isnan(self._table.values_ms),
+            "constant": self._table.constant,
             "scalars": np.array([self._table.intercept, self._lowest_ms]),
         }
 
     def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
-        rows = len(self.space.block_table)
-        columns = [state[name] for name in ("values_ms", "known", "constant")]
-        if any(column.shape != (rows,) for column in columns) or state["scalars"].shape != (2,):
-            raise ValueError(f"the table must have {rows} rows; got {columns[0].shape}")
-        values = np.where(columns[1], columns[0], np.nan)
+        values = np.where(state["known"], state["values_ms"], np.nan)
         intercept, self._lowest_ms = (float(v) for v in state["scalars"])
-        self._table = AdditiveFit(self.space.name, intercept, values, columns[2].astype(np.bool_))
+        self._table = AdditiveFit(self.space.name, intercept, values, state["constant"])
 
     def _form(self) -> Form:
         return Form.additive(self._table.values_ms, self._table.intercept, self._lowest_ms)

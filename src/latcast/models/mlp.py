@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast._model_file import Array, Schema
 from latcast._names import unknown_name
 from latcast._optional import require
 from latcast.spaces import Archs
 
-from ._base import LOWEST_SHARE, Floats, Predictor, State
+from ._base import Floats, Predictor, State
+from ._block_predictor import LOWEST_SHARE, BlockPredictor
 from ._form import Form, no_values
 from ._tunable import Choice, Real
 
@@ -32,7 +34,7 @@ Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """Weights (inputs, outputs) and biases (outputs,)."""
 
 
-class MLP(Predictor):
+class MLP(BlockPredictor):
     """A multi-layer perceptron with ReLU on the one-hot genes.
 
     Args:
@@ -247,6 +249,14 @@ class MLP(Predictor):
             gradient = (gradient * on) @ weights.T
         return gradient
 
+    def _schema(self) -> Schema:
+        inputs = self.space.one_hot(self.space.sample(1, 0)).shape[1]
+        arrays = {"scalars": Array((3,))}  # centre, scale, least value
+        for n, (rows, columns) in enumerate(pairwise((inputs, *self._hidden, 1))):
+            arrays[f"weights.{n}"] = Array((rows, columns), "float32", "float32")
+            arrays[f"biases.{n}"] = Array((columns,), "float32", "float32")
+        return Schema({}, arrays)
+
     def _state(self) -> State:
         state: State = {
             "scalars": np.array([self._centre, self._scale, self._lowest_ms]),
@@ -259,12 +269,6 @@ class MLP(Predictor):
         self._centre, self._scale, self._lowest_ms = (float(v) for v in state["scalars"])
         count = len(self._hidden) + 1
         self._layers = [(state[f"weights.{n}"], state[f"biases.{n}"]) for n in range(count)]
-        inputs = self.space.one_hot(self.space.sample(1, 0)).shape[1]
-        for (rows, columns), (weights, biases) in zip(
-            pairwise((inputs, *self._hidden, 1)), self._layers, strict=True
-        ):
-            if weights.shape != (rows, columns) or biases.shape != (columns,):
-                raise ValueError(f"weights must have shape {(rows, columns)}; got {weights.shape}")
 
     def _form(self) -> Form:
         nothing = no_values(len(self.space.block_table))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from latcast._model_file import read_header
+from latcast._model_file import ModelFile, read_header, restored
 from latcast._names import unknown_name
 from latcast.data import Dataset
 from latcast.devices import Device, Target, devices
@@ -21,11 +21,12 @@ from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
 from . import zoo
-from ._base import Predictor, load_predictor
-from ._kinds import PREDICTORS
+from ._base import Predictor, rebuilt
+from ._block_predictor import BlockPredictor
+from ._kinds import KINDS
 from .base_model import KIND as BASE
 from .base_model import BaseModel
-from .layers import LayerPredictor
+from .kernels import Kernels
 from .zoo import Role, UnresolvedError
 
 __all__ = [
@@ -42,9 +43,9 @@ __all__ = [
 ]
 
 SUFFIX = ".latcast"
+ACCURACY = "accuracy"
 DEFAULT_SPACE = "ofa-mobilenet-v3"
 
-AnyPredictor = Predictor | LayerPredictor
 Basis = Literal["measurements", "specification"]
 
 
@@ -107,20 +108,20 @@ class Resolved:
     """
 
     name: str
-    predictor: AnyPredictor
+    predictor: Predictor
     basis: Basis = "measurements"
     notes: list[str] = field(default_factory=list)
 
     @property
-    def of_space(self) -> Predictor:
+    def of_space(self) -> BlockPredictor:
         """The predictor, of architectures."""
-        assert isinstance(self.predictor, Predictor)
+        assert isinstance(self.predictor, BlockPredictor)
         return self.predictor
 
     @property
-    def of_networks(self) -> LayerPredictor:
+    def of_networks(self) -> Kernels:
         """The predictor, of any network."""
-        assert isinstance(self.predictor, LayerPredictor)
+        assert isinstance(self.predictor, Kernels)
         return self.predictor
 
 
@@ -283,7 +284,7 @@ def load_base(name: str | Path) -> BaseModel:
     return model
 
 
-def load_layers(name: str | Path) -> LayerPredictor:
+def load_layers(name: str | Path) -> Kernels:
     """:func:`load`, of a model of any network.
 
     Raises:
@@ -302,16 +303,15 @@ def open_model(path: str | Path) -> Any:
         ValueError: it is damaged, or of a kind that is not known.
         FileNotFoundError: there is no such file.
     """
-    kind = read_header(path).get("kind")
-    if kind == BASE:
-        return BaseModel.load(path)
-    if kind == LayerPredictor.kind:
-        return LayerPredictor.load(path)
-    if kind == "accuracy":
+    if read_header(path).get("kind") == ACCURACY:
         from .accuracy import load_accuracy
 
         return load_accuracy(path)
-    return load_predictor(path, PREDICTORS)
+    return restored(path, "a latcast model of a kind known here", _of_contents)
+
+
+def _of_contents(file: ModelFile) -> Predictor | BaseModel:
+    return BaseModel.of_file(file) if file.header["kind"] == BASE else rebuilt(file, KINDS)
 
 
 def open_shipped(name: str, role: Role = "space") -> Any:
@@ -328,7 +328,7 @@ def _of_file(
     name: str, query: TargetQuery, role: Role, space: SearchSpace | None, base: object
 ) -> Resolved:
     model = open_model(name)
-    if role == "networks" and not isinstance(model, LayerPredictor):
+    if role == "networks" and not isinstance(model, Kernels):
         raise UnresolvedError(
             f"{name} is a model of a search space's architectures; a network's file needs a "
             "layer model: make one with latcast train DATA --predictor layers"
@@ -347,7 +347,7 @@ def _of_file(
 def _check_of_space(name: str, model: object, space: SearchSpace | None) -> None:
     if isinstance(model, BaseModel):
         raise UnresolvedError(_is_base(name))
-    if not isinstance(model, Predictor):
+    if not isinstance(model, BlockPredictor):
         raise UnresolvedError(
             f"{name} is a layer model, of networks of any kind; architectures need a model of "
             "their own search space"

@@ -27,12 +27,14 @@ import numpy as np
 import numpy.typing as npt
 from numpy.linalg import LinAlgError
 
+from latcast._model_file import Array, Schema
 from latcast.data.additive import incidence
 from latcast.math.least_squares import Ridge, non_negative
 from latcast.math.robust import huber_weights, reweighted
 from latcast.spaces import Archs, SearchSpace
 
-from ._base import LOWEST_SHARE, Floats, Predictor, State
+from ._base import Floats, Predictor, State
+from ._block_predictor import LOWEST_SHARE, BlockPredictor
 from ._form import Form, no_values
 from ._tunable import Choice, Whole
 from .features import PHYSICS, BlockFeatures, Units
@@ -57,7 +59,20 @@ of their latency."""
 CHUNK = 8_192
 
 
-class Roofline(Predictor):
+SCHEMA = Schema(
+    {},
+    {
+        "rows": Array(("blocks",)),
+        "base": Array(("blocks",)),
+        "correction": Array(("units",)),
+        "unit_weights": Array((3, "units")),
+        "unit_biases": Array(("units",)),
+        "scalars": Array((2,)),  # intercept, least value
+    },
+)
+
+
+class Roofline(BlockPredictor):
     """Block physics and a whole-network correction, in closed form.
 
     Args:
@@ -116,6 +131,9 @@ class Roofline(Predictor):
         # A correction can push a cheap block below 0; that part belongs to the network.
         return self.space.gather(archs, np.maximum(self._rows, 0.0))
 
+    def _schema(self) -> Schema:
+        return SCHEMA
+
     def _state(self) -> State:
         return {
             "rows": self._rows,
@@ -127,17 +145,6 @@ class Roofline(Predictor):
         }
 
     def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
-        rows, units = len(self.space.block_table), len(state["correction"])
-        for name, shape in (
-            ("rows", (rows,)),
-            ("base", (rows,)),
-            ("correction", (units,)),
-            ("unit_weights", (3, units)),
-            ("unit_biases", (units,)),
-            ("scalars", (2,)),
-        ):
-            if state[name].shape != shape:
-                raise ValueError(f"array {name!r} must have shape {shape}; got {state[name].shape}")
         self._rows, self._base = state["rows"], state["base"]
         self._correction = state["correction"]
         self._units_of = Units(state["unit_weights"], state["unit_biases"])

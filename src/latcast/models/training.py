@@ -1,91 +1,148 @@
-"""From a dataset to a predictor with a card: fit, score on what was not seen, write down how."""
+"""From datasets to a model with a card: fit, score on what was not seen, write down how."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from latcast.data import LatencyDataset, split
+import numpy as np
+
+from latcast.data import Dataset, split
 from latcast.data.audit import audit, measured_rows
 from latcast.devices import Target
-from latcast.math.metrics import metrics
-from latcast.models.evaluation import evaluate
+from latcast.math.metrics import Scored, metrics
 
 from ._base import Predictor
 from .base_model import BaseModel, Progress
+from .evaluation import score
+from .kernels import MIN_GROUPS
+
+OWN_FILES = "files"
+"""What the networks of no family are called together."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A dataset without copied labels, split by architecture.
+    """Datasets of one target without copied labels, each split by network.
 
     Attributes:
+        whole: the datasets.
         train: to fit and calibrate on; a search for options has nothing else.
         test: to score on, once.
         how: the split in words.
-        traps: what the audit found in the whole dataset.
+        traps: what the audit found in the whole datasets.
     """
 
-    train: LatencyDataset
-    test: LatencyDataset
+    whole: tuple[Dataset, ...]
+    train: tuple[Dataset, ...]
+    test: tuple[Dataset, ...]
     how: str
     traps: list[str]
 
 
-def parts(data: LatencyDataset, *, test: float = 0.15, seed: int = 0) -> Parts:
-    """Leave out the rows whose label was copied from another architecture, and split the others.
+def parts(*data: Dataset, test: float = 0.15, seed: int = 0) -> Parts:
+    """Leave out the rows whose label was copied from another network, and split the others.
 
     Args:
         data: measurements on one target.
-        test: share of the architectures, between 0 and 1, that is only scored on.
+        test: share of the networks, between 0 and 1, that is only scored on.
         seed: of the split.
 
     Raises:
-        ValueError: a latency is not finite and positive, or there are too few architectures.
+        ValueError: a value is not possible, or there are too few networks.
     """
-    data.check_values()
-    findings = audit(data)
-    train, rest = split(measured_rows(data, findings), 1 - test, seed)
+    whole, traps = [], []
+    for own in data:
+        own.check_values()
+        findings = audit(own)
+        traps += [f"{f.kind}: {f.message}" for f in findings]
+        whole.append(measured_rows(own, findings))
+    pairs = [split(own, 1 - test, seed) for own in whole]
+    train, rest = (tuple(side) for side in zip(*pairs, strict=True))
     how = (
-        f"by architecture at random, seed {seed}: {len(train)} rows to fit and calibrate, "
-        f"{len(rest)} to test"
+        f"by {data[0].subject} at random, seed {seed}: {sum(map(len, train))} rows to fit and "
+        f"calibrate, {sum(map(len, rest))} to test"
     )
-    return Parts(train, rest, how, [f"{f.kind}: {f.message}" for f in findings])
+    return Parts(tuple(whole), train, rest, how, traps)
 
 
 def fit_and_score(
-    predictor: Predictor, data: LatencyDataset, *, test: float = 0.15, seed: int = 0
+    predictor: Predictor,
+    *data: Dataset,
+    test: float = 0.15,
+    seed: int = 0,
+    families: bool = False,
+    progress: Progress = lambda _done, _total: None,
 ) -> dict[str, float]:
-    """Fit a predictor on a part of the architectures and score it on the others.
+    """Fit a predictor on a part of the networks and score it on the others.
 
-    Rows whose label was copied from another architecture are left out. The card of the predictor
-    gets the split, the scores (``metrics``) and what the audit found in the data (``traps``).
+    Rows whose label was copied are left out. The card of the predictor gets the split, the scores
+    (``metrics``) and what the audit found in the data (``traps``).
 
     Args:
         predictor: is fitted in place.
         data: measurements on one target.
-        test: share of the architectures, between 0 and 1, that is only scored on.
-        seed: of the split and of the fit.
+        test: share of the networks, between 0 and 1, that is only scored on.
+        seed: of the split and of the fits.
+        families: whether to leave out one family after the other as well, where there are three
+            at least; that takes a fit each, and the card gets the scores of models that had not
+            seen the family (``metrics_by_family``), with all networks together as ``all``.
+        progress: called with the number of fits done and of all.
 
     Returns:
-        The scores: :func:`latcast.math.metrics.evaluate`.
+        The scores: :func:`latcast.models.evaluation.evaluate`.
 
     Raises:
-        ValueError: a latency is not finite and positive, or there are too few architectures.
+        ValueError: a value is not possible, targets differ, or there are too few networks.
     """
-    return fit_and_score_parts(predictor, parts(data, test=test, seed=seed), seed=seed)
-
-
-def fit_and_score_parts(predictor: Predictor, of: Parts, *, seed: int = 0) -> dict[str, float]:
-    """:func:`fit_and_score` of a dataset that has been split already."""
-    predictor.fit(of.train, seed=seed)
-    scores = evaluate(predictor, of.test)
-    predictor.fitted.card.update(split=of.how, metrics=scores, traps=of.traps)
+    of = parts(*data, test=test, seed=seed)
+    left_out = family_names(of.whole) if families else []
+    if len(left_out) < MIN_GROUPS:
+        left_out = []
+    scores = fit_and_score_parts(predictor, of, seed=seed)
+    progress(1, 1 + len(left_out))
+    scored = {}
+    for n, name in enumerate(left_out):
+        scored[name] = _without(name, predictor, of.whole, seed)
+        progress(2 + n, 1 + len(left_out))
+    if scored:
+        scored["all"] = Scored.joined(list(scored.values()))
+        by_family = {name: s.metrics() for name, s in scored.items()}
+        predictor.card["metrics_by_family"] = by_family
     return scores
 
 
+def fit_and_score_parts(predictor: Predictor, of: Parts, *, seed: int = 0) -> dict[str, float]:
+    """:func:`fit_and_score` of datasets that have been split already."""
+    predictor.fit(*of.train, seed=seed)
+    scored = Scored.joined([score(predictor, data) for data in of.test])
+    scores = scored.metrics(of_any_network=predictor.fitted.space is None)
+    predictor.card.update(split=of.how, metrics=scores, traps=of.traps)
+    return scores
+
+
+def family_names(datasets: Sequence[Dataset]) -> list[str]:
+    """Families, and spaces, of all networks, in alphabetical order."""
+    return sorted({name for data in datasets for name in _families(data)})
+
+
+def _families(data: Dataset) -> list[str]:
+    if data.space is None:
+        return [name or OWN_FILES for name in data.families]
+    return [data.space.name] * len(data)
+
+
+def _without(name: str, predictor: Predictor, datasets: Sequence[Dataset], seed: int) -> Scored:
+    """A family's networks by a predictor that has not seen it."""
+    inside = [np.array(_families(data)) == name for data in datasets]
+    others = [d[~own] for d, own in zip(datasets, inside, strict=True) if not own.all()]
+    held_out = [d[own] for d, own in zip(datasets, inside, strict=True) if own.any()]
+    model = type(predictor)(**predictor.options()).fit(*others, seed=seed)
+    return Scored.joined([score(model, data) for data in held_out])
+
+
 def fit_base(
-    datasets: Sequence[LatencyDataset],
+    datasets: Sequence[Dataset],
     *,
     test: float = 0.15,
     seed: int = 0,
@@ -117,7 +174,7 @@ def fit_base(
         parts.append(split(measured, 1 - test, seed))
     model = BaseModel().fit([train for train, _ in parts], progress=progress)
     scores = {
-        rest.target: metrics(rest.latency_ms, model.trained(rest.target).predict(rest.archs))
+        rest.target: metrics(rest.values, model.trained(rest.target).predict(rest.archs))
         for _, rest in parts
     }
     model.card["split"] = f"by architecture at random, seed {seed}, {test:.0%} to test"

@@ -9,23 +9,21 @@ from typing import ClassVar
 
 import numpy as np
 
-from latcast._names import unknown_name
 from latcast.data import Dataset
 from latcast.data.audit import audit, measured_rows
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
 from latcast.report.text import families_table, scores_table
 
-from . import PREDICTORS, BaseModel, LayerPredictor, Predictor, evaluation, training
+from . import KINDS, BaseModel, Kernels, Predictor, evaluation, training
 from . import predictor as create
-from .layers import training as layer_training
 
-Known = Predictor | BaseModel | LayerPredictor
+Known = Predictor | BaseModel
 Scores = Mapping[str, float]
 Progress = Callable[[int, int], None]
 
-LAYERS, BASE = "layers", "base"
-"""Kinds besides those of :data:`PREDICTORS`: of networks of any kind, and of many targets."""
+LAYERS, BASE = Kernels.kind, "base"
+"""Kinds of networks of any kind, and of many targets."""
 
 
 class AdaptingError(ValueError):
@@ -55,15 +53,13 @@ class Evaluation(Record):
     metrics: Scores
 
     @classmethod
-    def of(
-        cls, model: Predictor | LayerPredictor, dataset: Dataset, *, model_name: str, data: str
-    ) -> Evaluation:
+    def of(cls, model: Predictor, dataset: Dataset, *, model_name: str, data: str) -> Evaluation:
         """Score a model.
 
         Raises:
-            ValueError: as :func:`latcast.models.evaluation.evaluate_any`.
+            ValueError: as :func:`latcast.models.evaluation.evaluate`.
         """
-        scores = evaluation.evaluate_any(model, dataset)
+        scores = evaluation.evaluate(model, dataset)
         return cls(model_name, data, len(dataset), scores)
 
     def parts(self) -> Iterator[Table | str]:
@@ -190,8 +186,8 @@ def check_kind(kind: str) -> None:
     Raises:
         ValueError: there is none; the message suggests the nearest.
     """
-    if kind not in (LAYERS, BASE, *PREDICTORS):
-        raise ValueError(unknown_name("predictor", kind, list(PREDICTORS)))
+    if kind != BASE:
+        KINDS.get(kind)
 
 
 def train(
@@ -209,7 +205,7 @@ def train(
     Args:
         datasets: one of a space's architectures; for :data:`LAYERS` several of one target, for
             :data:`BASE` one a target.
-        kind: of :data:`PREDICTORS`, :data:`LAYERS` or :data:`BASE`.
+        kind: of :data:`latcast.models.KINDS`, or :data:`BASE`.
         test: share of the architectures, between 0 and 1, that is only scored on.
         seed: of the split and of the fit.
         families: of :data:`LAYERS`, whether to score on one family after the other, left out.
@@ -221,30 +217,26 @@ def train(
             datasets do not fit together.
     """
     name = None if out is None else str(out)
-    if kind == LAYERS:
-        layers = layer_training.fit_and_score(
-            *datasets, test=test, seed=seed, families=families, progress=progress
-        )
-        return layers, _layer_record(layers, name, families=families)
     if kind == BASE:
         return _train_base(datasets, name, test, seed, progress)
-    (data,) = datasets
     model = create(kind)
-    scores = training.fit_and_score(model, data, test=test, seed=seed)
-    card = model.fitted.card
+    families = families and kind == LAYERS
+    training.fit_and_score(
+        model, *datasets, test=test, seed=seed, families=families, progress=progress
+    )
+    card, space = model.card, model.fitted.space
     return model, Training(
-        name, kind, str(data.target), data.archs.space.name, None, card["split"], scores, None,
-        card["traps"], model.covers(0.9),
-    )  # fmt: skip
-
-
-def _layer_record(model: LayerPredictor, name: str | None, *, families: bool) -> Training:
-    card = model.card
-    by_family = card.get("metrics_by_family", {} if families else None)
-    return Training(
-        name, model.kind, str(model.target), None, card["families"], card["split"],
-        card["metrics"], by_family, card["traps"], model.covers(0.9),
-    )  # fmt: skip
+        name,
+        kind,
+        str(model.target),
+        None if space is None else datasets[0].archs.space.name,
+        card.get("families"),
+        card["split"],
+        card["metrics"],
+        card.get("metrics_by_family", {} if families else None),
+        card["traps"],
+        model.covers(0.9),
+    )
 
 
 def _train_base(
@@ -319,7 +311,7 @@ def adapt_and_score(
     seed: int = 0,
     base: str = "",
     out: Path | None = None,
-) -> tuple[Predictor | LayerPredictor, Adaptation]:
+) -> tuple[Predictor, Adaptation]:
     """Adapt a model to measurements, and score it on those of other networks.
 
     Args:
@@ -340,7 +332,7 @@ def adapt_and_score(
     adapted = _adapt(known, few, method, seed)
     card = adapted.fitted.card
     if len(rest):
-        card["metrics"] = evaluation.evaluate_any(adapted, rest)
+        card["metrics"] = evaluation.evaluate(adapted, rest)
         card["split"] = (
             f"by {few.subject} at random, seed {seed}: {len(few)} rows to adapt to, "
             f"{len(rest)} to test"
@@ -350,7 +342,7 @@ def adapt_and_score(
         base=base,
         method=method,
         target=str(adapted.target),
-        space=None if isinstance(adapted, LayerPredictor) else adapted.space.name,
+        space=None if adapted.fitted.space is None else adapted.space.name,
         samples=len(few),
         scored=len(rest),
         metrics=card["metrics"] if len(rest) else None,
@@ -376,13 +368,11 @@ def _choose(data: Dataset, samples: int | None, seed: int) -> tuple[Dataset, Dat
     return measured[chosen], measured[others], len(data) - len(measured)
 
 
-def _adapt(known: Known, few: Dataset, method: str, seed: int) -> Predictor | LayerPredictor:
-    if isinstance(known, BaseModel | LayerPredictor) and method != "bayes":
-        what = "layer model" if isinstance(known, LayerPredictor) else "base model of many targets"
+def _adapt(known: Known, few: Dataset, method: str, seed: int) -> Predictor:
+    if isinstance(known, BaseModel | Kernels) and method != "bayes":
+        what = "layer model" if isinstance(known, Kernels) else "base model of many targets"
         raise AdaptingError(f"a {what} adapts by the method bayes; got {method}")
-    if isinstance(known, LayerPredictor):
-        return known.adapt(few)
-    if few.space is None:
+    if few.space is None and not isinstance(known, Kernels):
         raise AdaptingError(
             f"a model of {known.space.name} cannot adapt to networks of other kinds; give a layer "
             "model"

@@ -1,1 +1,190 @@
-"""Batches of networks, as counts over distinct rows with physical facts."""
+"""Batches of networks of any kind, as counts over distinct rows with physical facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from latcast.devices import Target
+from latcast.graph import (
+    KERNEL_FACTS,
+    KINDS,
+    OPERATORS,
+    RULES,
+    UNKNOWN,
+    Graph,
+    Kernel,
+    Rule,
+    fuse,
+    kernel_facts,
+    kernel_label,
+    rules_of,
+)
+from latcast.spaces import Archs
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
+
+ALL_KINDS = (*KINDS, UNKNOWN)
+OPS = (*OPERATORS, UNKNOWN)
+_KIND_OF_OP = np.array(
+    [*(ALL_KINDS.index(x.kind) for x in OPERATORS.values()), ALL_KINDS.index(UNKNOWN)]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """n networks as counts of d distinct kernels.
+
+    Attributes:
+        ops: index in :data:`OPS` of the main operator of every kernel, shape (d,).
+        labels: its operators, such as ``conv+add+relu`` or, on channels in blocks,
+            ``conv+add+relu/blocked``; d texts.
+        facts: columns as in :data:`latcast.graph.KERNEL_FACTS`, shape (d, facts).
+        counts: how often each network has each kernel, shape (n, d).
+        rows: of every network its kernels in running order, as rows of ``facts``; empty if the
+            networks are architectures.
+    """
+
+    ops: npt.NDArray[np.int64]
+    labels: tuple[str, ...]
+    facts: Floats
+    counts: sp.csr_matrix
+    rows: tuple[npt.NDArray[np.int64], ...] = ()
+
+    @classmethod
+    def of(cls, networks: Archs | Graph | Sequence[Graph], target: Target) -> Networks:
+        """Networks as the runtime of a target runs them.
+
+        Raises:
+            ValueError: a graph's batch is another than the target's.
+        """
+        rules = rules_of(target.runtime)
+        if isinstance(networks, Archs):
+            return cls.of_archs(networks, target.batch, rules)
+        graphs = [networks] if isinstance(networks, Graph) else networks
+        for graph in graphs:
+            if graph.batch not in (None, target.batch):
+                raise ValueError(
+                    f"{graph.name} must have the batch of the target {target}, "
+                    f"{target.batch}; it has {graph.batch}: read it with that batch"
+                )
+        return cls.of_graphs(graphs, rules)
+
+    @classmethod
+    def of_graphs(cls, graphs: Sequence[Graph], rules: Sequence[Rule] = RULES) -> Networks:
+        """Kernels of graphs, fused by ``rules``; views are left out."""
+        seen = _Distinct()
+        rows = []
+        for graph in graphs:
+            kernels = working_kernels(graph, rules)
+            rows.append(seen.add(graph, kernels))
+        return cls(*seen.arrays(), _counts(rows, len(seen)), tuple(rows))
+
+    @classmethod
+    def of_archs(cls, archs: Archs, batch: int, rules: Sequence[Rule] = RULES) -> Networks:
+        """Kernels of architectures, block by block; blocks that nothing reads are left out."""
+        space = archs.space.expand(archs).space
+        own = archs.space.expand(archs)
+        ids = np.where(space.live_blocks(own), space.block_ids(own), len(space.block_table))
+        used = np.unique(ids[ids < len(space.block_table)])
+        seen = _Distinct()
+        per_block = []
+        for row in used.tolist():
+            block = space.block_table.blocks[row]
+            graph = block.with_batch(batch)
+            per_block.append(seen.add(graph, working_kernels(graph, rules, is_cut_out=True)))
+        position = np.full(len(space.block_table) + 1, -1)
+        position[used] = np.arange(len(used))
+        places = position[ids]
+        n, blocks = np.nonzero(places >= 0)
+        incidence = sp.csr_matrix(
+            (np.ones(len(n)), (n, places[n, blocks])), shape=(len(own), len(used))
+        )
+        return cls(*seen.arrays(), sp.csr_matrix(incidence @ _counts(per_block, len(seen))))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Networks]) -> Networks:
+        """The networks of all parts, over the distinct kernels of all."""
+        seen = _Distinct()
+        columns = [seen.add_all(p.ops, p.labels, p.facts) for p in parts]
+        counts = [
+            _spread_columns(p.counts, c, len(seen)) for p, c in zip(parts, columns, strict=True)
+        ]
+        rows = [c[r] for p, c in zip(parts, columns, strict=True) for r in p.rows]
+        return cls(*seen.arrays(), sp.vstack(counts, format="csr"), tuple(rows))
+
+    def __len__(self) -> int:
+        return int(self.counts.shape[0])
+
+    @property
+    def kinds(self) -> npt.NDArray[np.int64]:
+        """Index in :data:`ALL_KINDS` of every kernel, shape (d,)."""
+        return np.asarray(_KIND_OF_OP[self.ops])
+
+    def fact(self, name: str) -> Floats:
+        """One column of the facts, shape (d,)."""
+        return self.facts[:, KERNEL_FACTS.index(name)]
+
+
+class _Distinct:
+    """Kernels that differ in operators or facts, numbered as they come."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[int, str, bytes], int] = {}
+        self._facts: list[Floats] = []
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def add(self, graph: Graph, kernels: Sequence[Kernel]) -> Numbers:
+        """Numbers of the kernels of a graph."""
+        mains = [graph.layers[k.main] for k in kernels]
+        ops = [OPS.index(x.op if x.is_costed else UNKNOWN) for x in mains]
+        labels = [kernel_label(graph, k) + ("/blocked" if k.blocked else "") for k in kernels]
+        return self.add_all(ops, labels, kernel_facts(graph, kernels))
+
+    def add_all(self, ops: Iterable[int], labels: Iterable[str], facts: Floats) -> Numbers:
+        """Numbers of kernels."""
+        numbers = []
+        for op, label, values in zip(ops, labels, facts, strict=True):
+            key = (int(op), label, values.tobytes())
+            if key not in self._numbers:
+                self._numbers[key] = len(self._facts)
+                self._facts.append(values)
+            numbers.append(self._numbers[key])
+        return np.array(numbers, dtype=np.int64)
+
+    def arrays(self) -> tuple[Numbers, tuple[str, ...], Floats]:
+        """Operators, labels and facts of all, by number."""
+        ops = np.array([op for op, _, _ in self._numbers], dtype=np.int64)
+        labels = tuple(label for _, label, _ in self._numbers)
+        return ops, labels, np.array(self._facts).reshape(-1, len(KERNEL_FACTS))
+
+
+def working_kernels(
+    graph: Graph, rules: Sequence[Rule] = RULES, *, is_cut_out: bool = False
+) -> list[Kernel]:
+    """Kernels of the graph, or of a block of one, that do something at run time."""
+    return [
+        k for k in fuse(graph, rules, is_cut_out=is_cut_out) if graph.layers[k.main].kind != "view"
+    ]
+
+
+def _counts(rows: Sequence[npt.NDArray[np.int64]], d: int) -> sp.csr_matrix:
+    lengths = [len(r) for r in rows]
+    column = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+    row = np.repeat(np.arange(len(rows)), lengths)
+    matrix = sp.coo_matrix((np.ones(len(column)), (row, column)), shape=(len(rows), d))
+    return sp.csr_matrix(matrix)  # which adds up what comes twice
+
+
+def _spread_columns(counts: sp.csr_matrix, columns: Numbers, d: int) -> sp.csr_matrix:
+    """Counts (n, own kernels) over all d kernels."""
+    entries = counts.tocoo()
+    shape = (counts.shape[0], d)
+    return sp.csr_matrix((entries.data, (entries.row, columns[entries.col])), shape=shape)

@@ -3,7 +3,8 @@
 Each function raises AssertionError where a contract is broken.
 """
 
+from .predictors import check_predictor
 from .quantities import check_quantity
 from .spaces import SPACE_CHECKS, check_space
 
-__all__ = ["SPACE_CHECKS", "check_quantity", "check_space"]
+__all__ = ["SPACE_CHECKS", "check_predictor", "check_quantity", "check_space"]

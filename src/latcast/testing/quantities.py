@@ -33,7 +33,7 @@ def check_quantity(made: Quantity, folder: str | Path) -> None:
     if made != LATENCY_MS:
         other = Dataset(data.networks, data.values, Target("a", "b"))
         for refused in (lambda: data.latency_ms, lambda: data.concatenate(other)):
-            assert _refuses(refused), f"{made.name} must not be taken for a latency"
+            assert refuses(refused), f"{made.name} must not be taken for a latency"
 
 
 def _check_bounds(made: Quantity) -> None:
@@ -84,9 +84,10 @@ def _check_csv(data: Dataset, path: Path) -> None:
     assert (found.archs, found.target, found.quantity) == (data.archs, data.target, data.quantity)
 
 
-def _refuses(call: Callable[[], object]) -> bool:
+def refuses(call: Callable[[], object], error: type[Exception] = ValueError) -> bool:
+    """Whether a call raises an error of a kind."""
     try:
         call()
-    except ValueError:
+    except error:
         return True
     return False

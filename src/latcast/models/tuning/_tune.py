@@ -108,7 +108,7 @@ def tune(
     end = None if timeout_s is None else time.monotonic() + timeout_s
     whole = parts(data, test=plan.test, seed=plan.seed)
     share = plan.test / (1 - plan.test)
-    objective = Objective(plan, *split(whole.train, 1 - share, plan.seed + 1))
+    objective = Objective(plan, *split(whole.train[0], 1 - share, plan.seed + 1))
     name = study or plan.preset or plan.predictor
     is_shared = ray is not None or (workers or 1) > 1
     place = temporary_file() if storage is None and is_shared else nullcontext(storage)

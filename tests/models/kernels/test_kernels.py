@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from latcast.graph import KERNEL_FACTS, UNKNOWN, Graph
 from latcast.graph.read.onnx import read_onnx
 from latcast.graph.write.onnx import to_onnx
-from latcast.models.layers._fit import select
-from latcast.models.layers._kernels import ALL_KINDS, OPS, KernelCounts, working_kernels
-from latcast.models.layers._posterior import Observed
+from latcast.models.kernels._fit import select
+from latcast.models.kernels._posterior import Observed
+from latcast.networks import ALL_KINDS, OPS, Networks, working_kernels
 from latcast.spaces import space
 
 SPACES = ("ofa-mobilenet-v3", "ofa-proxyless", "ofa-resnet50", "nasbench201", "fbnet")
@@ -29,7 +29,7 @@ def graphs(simulator: type, n: int = 12) -> list[Graph]:
 
 def test_equal_kernels_are_one_row(chain: type) -> None:
     network = chain(16, 8).conv(16).add("relu").conv(16).add("relu").conv(32, 1).graph()
-    counts = KernelCounts.of_graphs([network])
+    counts = Networks.of_graphs([network])
     assert counts.labels == ("conv+relu/blocked", "conv/blocked")
     assert counts.counts.toarray().tolist() == [[2, 1]]
     assert [r.tolist() for r in counts.rows] == [[0, 0, 1]]
@@ -56,14 +56,13 @@ def test_equal_kernels_are_one_row(chain: type) -> None:
 
 def test_a_batch_works_so_many_times_with_the_same_constants(chain: type) -> None:
     one, four = (
-        KernelCounts.of_graphs([chain(16, 8, batch).conv(24).add("relu").graph()])
-        for batch in (1, 4)
+        Networks.of_graphs([chain(16, 8, batch).conv(24).add("relu").graph()]) for batch in (1, 4)
     )
     constant = ("param_bytes", "outputs", "inputs", "window", "stride", "groups", "layers")
     for name in KERNEL_FACTS:
         factor = 1 if name in (*constant, "blocked") else 4
         np.testing.assert_array_equal(four.fact(name), factor * one.fact(name))
-    both = KernelCounts.joined([one, four])
+    both = Networks.joined([one, four])
     assert both.counts.toarray().tolist() == [[1, 0], [0, 1]]
 
 
@@ -72,7 +71,7 @@ def test_layouts_and_operators_part_kernels(chain: type) -> None:
     blocked = chain(16, 8).conv(16).add("max_pool", (1, 16, 4, 4), window=(2, 2), stride=(2, 2))
     plain = chain(16, 8).conv(15).add("max_pool", (1, 15, 4, 4), window=(2, 2), stride=(2, 2))
     average = chain(16, 8).conv(16).add("avg_pool", (1, 16, 4, 4), window=(2, 2), stride=(2, 2))
-    counts = KernelCounts.of_graphs([x.graph() for x in (blocked, plain, average)])
+    counts = Networks.of_graphs([x.graph() for x in (blocked, plain, average)])
     assert counts.labels == (
         "conv/blocked",
         "max_pool/blocked",
@@ -85,7 +84,7 @@ def test_layouts_and_operators_part_kernels(chain: type) -> None:
 
 def test_views_are_left_out_and_the_unknown_is_not(chain: type) -> None:
     network = chain(16, 8).conv(16).add(UNKNOWN).classify().graph()
-    counts = KernelCounts.of_graphs([network])
+    counts = Networks.of_graphs([network])
     assert counts.labels == ("conv/blocked", "com.example::Odd", "global_pool", "linear")
     assert ALL_KINDS[counts.kinds[1]] == UNKNOWN
     assert counts.fact("macs")[1] == 0
@@ -105,8 +104,8 @@ def test_parts_joined_are_the_whole(simulator: type, one: int, other: int) -> No
     all_graphs = graphs(simulator)
     low, high = sorted((one, other))
     parts = [all_graphs[:low], all_graphs[low:high], all_graphs[high:]]
-    joined = KernelCounts.joined([KernelCounts.of_graphs(part) for part in parts])
-    whole = KernelCounts.of_graphs(all_graphs)
+    joined = Networks.joined([Networks.of_graphs(part) for part in parts])
+    whole = Networks.of_graphs(all_graphs)
     assert joined.labels == whole.labels
     np.testing.assert_array_equal(joined.ops, whole.ops)
     np.testing.assert_array_equal(joined.facts, whole.facts)
@@ -115,7 +114,7 @@ def test_parts_joined_are_the_whole(simulator: type, one: int, other: int) -> No
 
 
 def test_rows_tell_what_counts_add_up(simulator: type) -> None:
-    counts = KernelCounts.of_graphs(graphs(simulator))
+    counts = Networks.of_graphs(graphs(simulator))
     assert len(counts) == 12
     assert len({(*map(float, f), x) for f, x in zip(counts.facts, counts.labels, strict=True)}) == (
         len(counts.labels)
@@ -125,12 +124,12 @@ def test_rows_tell_what_counts_add_up(simulator: type) -> None:
 
 
 def test_nothing_is_no_kernels() -> None:
-    counts = KernelCounts.of_graphs([])
+    counts = Networks.of_graphs([])
     assert len(counts) == 0
     assert counts.facts.shape == (0, len(KERNEL_FACTS))
 
 
-def by_label(kernels: KernelCounts) -> list[dict[str, tuple[int, int]]]:
+def by_label(kernels: Networks) -> list[dict[str, tuple[int, int]]]:
     """Of every network, how many kernels of each label it has, and their MACs."""
     found = []
     for line in kernels.counts.toarray():
@@ -148,8 +147,8 @@ def by_label(kernels: KernelCounts) -> list[dict[str, tuple[int, int]]]:
 def test_blocks_and_onnx_of_a_space_do_the_same(name: str) -> None:
     networks = space(name)
     archs = networks.sample(3, seed=1)
-    blocks = KernelCounts.of_archs(archs, 2)
-    read = KernelCounts.of_graphs(
+    blocks = Networks.of_archs(archs, 2)
+    read = Networks.of_graphs(
         [read_onnx(to_onnx(networks.network(archs[n]).with_batch(2))) for n in range(3)]
     )
     assert len(blocks) == 3
@@ -165,13 +164,13 @@ def test_blocks_and_onnx_of_a_space_do_the_same(name: str) -> None:
 def test_an_architecture_counts_for_itself(simulator: type) -> None:
     """Whoever else is in the batch."""
     archs = space("ofa-mobilenet-v3").sample(6, seed=2)
-    together = KernelCounts.of_archs(archs, 1)
+    together = Networks.of_archs(archs, 1)
     for n in range(6):
-        alone = KernelCounts.of_archs(archs[n : n + 1], 1)
+        alone = Networks.of_archs(archs[n : n + 1], 1)
         np.testing.assert_allclose(
             (alone.counts @ alone.facts)[0], (together.counts @ together.facts)[n]
         )
-    joined = KernelCounts.joined([KernelCounts.of_graphs(graphs(simulator)), together])
+    joined = Networks.joined([Networks.of_graphs(graphs(simulator)), together])
     assert len(joined) == 18
     assert len(joined.rows) == 12
     np.testing.assert_allclose(
@@ -181,12 +180,12 @@ def test_an_architecture_counts_for_itself(simulator: type) -> None:
 
 def test_a_selection_has_its_own_kernels_alone(simulator: type) -> None:
     data = simulator().measured(12, 5, profiled=True)
-    counts = KernelCounts.of_graphs(data.graphs)
+    counts = Networks.of_graphs(data.graphs)
     times = sp.csr_matrix(counts.counts.multiply(np.arange(1.0, counts.counts.shape[1] + 1)))
     rows = np.array([7, 2])
     part = select(Observed(counts, data.latency_ms, times), rows)
     np.testing.assert_array_equal(part.total_ms, data.latency_ms[rows])
-    own = KernelCounts.of_graphs([data.graphs[n] for n in rows])
+    own = Networks.of_graphs([data.graphs[n] for n in rows])
     assert part.kernels.counts.shape == own.counts.shape
     np.testing.assert_array_equal(part.kernels.counts @ part.kernels.facts, own.counts @ own.facts)
     assert part.times_ms.sum() == times[rows].sum()

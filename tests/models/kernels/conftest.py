@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from latcast.data import NetworkDataset
 from latcast.devices import Target
 from latcast.graph import GRAPH_INPUT, KERNEL_FACTS, OPERATORS, Graph, Layer, kernel_facts
-from latcast.models.layers._kernels import OPS, KernelCounts, working_kernels
+from latcast.networks import OPS, Networks, working_kernels
 
 Floats = npt.NDArray[np.float64]
 
@@ -181,7 +181,7 @@ def simulator() -> type[Simulator]:
     return Simulator
 
 
-MakeCounts = Callable[..., KernelCounts]
+MakeCounts = Callable[..., Networks]
 
 
 @pytest.fixture(scope="session")
@@ -197,11 +197,11 @@ def made_kernels() -> MakeCounts:
         ops: Sequence[str],
         counts: npt.ArrayLike | None = None,
         labels: Sequence[str] | None = None,
-    ) -> KernelCounts:
+    ) -> Networks:
         facts = _random_facts(rng, ops)
         matrix = sp.csr_matrix(np.eye(len(ops)) if counts is None else np.asarray(counts, float))
         numbers = np.array([OPS.index(op) for op in ops], dtype=np.int64)
-        return KernelCounts(numbers, tuple(labels or ops), facts, matrix)
+        return Networks(numbers, tuple(labels or ops), facts, matrix)
 
     return make
 

@@ -1,4 +1,4 @@
-"""Fitting a layer model: its settings by evidence, its intervals by groups left out."""
+"""Fitting: settings by evidence, intervals by groups left out; adapting to few measurements."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from ._basis import Basis, Scale
-from ._kernels import KernelCounts
+from latcast.math.laplace import NormalWeights
+from latcast.networks import Networks
+
+from ._features import SCALE_DEVIATION, Basis, Scale, Whole
 from ._model import LayerModel
-from ._overhead import without_overhead
 from ._posterior import Noise, Observed, learn
-from ._prices import Prices
-from ._whole import Whole
+from ._prices import Prices, without_overhead
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,7 +30,7 @@ KERNEL_NOISES = (0.05, 0.15)
 SETTING_NETWORKS, SETTING_KERNELS = 250, 3_000
 """Settings are chosen on so many of the networks, and of the kernels' times."""
 FOLDS = 5
-LEAST_GROUPS, MOST_GROUPS = 3, 8
+MIN_GROUPS, MAX_GROUPS = 3, 8
 """Fewer families than that are not left out; more are left out several at a time."""
 
 
@@ -96,7 +96,7 @@ def select(observed: Observed, rows: npt.NDArray[np.int64]) -> Observed:
     k = observed.kernels
     counts = k.counts[rows]
     used = np.flatnonzero(np.asarray(counts.sum(axis=0)).ravel())
-    kernels = KernelCounts(
+    kernels = Networks(
         k.ops[used], tuple(k.labels[i] for i in used), k.facts[used], counts[:, used]
     )
     return Observed(kernels, observed.total_ms[rows], observed.times_ms[rows][:, used])
@@ -120,7 +120,7 @@ def left_out_scores(
 
 def leaves_out_families(groups: Sequence[str]) -> bool:
     """Whether there are enough groups for :func:`left_out_scores` to leave them out."""
-    return len(set(groups)) >= LEAST_GROUPS
+    return len(set(groups)) >= MIN_GROUPS
 
 
 def _folds(groups: Sequence[str], rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
@@ -130,5 +130,52 @@ def _folds(groups: Sequence[str], rng: np.random.Generator) -> Iterator[npt.NDAr
     if not leaves_out_families(groups):
         yield from (np.sort(part) for part in np.array_split(rng.permutation(len(names)), FOLDS))
         return
-    for some in np.array_split(rng.permutation(distinct), min(len(distinct), MOST_GROUPS)):
+    for some in np.array_split(rng.permutation(distinct), min(len(distinct), MAX_GROUPS)):
         yield np.flatnonzero(np.isin(names, some))
+
+
+FRESH_POINTS = 20
+"""New inducing points of a kind at most."""
+SHIFTS = {True: (0.0, 0.03, 0.1), False: (0.1, 0.3, 0.6)}
+"""Standard deviations by which weights may differ from the base's, on the same target and on
+others; the evidence chooses."""
+SAME_TARGET_SCALE, OTHER_TARGET_SCALE = 0.15, 2.0
+"""The same of the factor on all kernels, in log latency."""
+
+
+def adapted_model(base: LayerModel, few: Observed, *, same_target: bool) -> LayerModel:
+    """The base model after a few more measurements."""
+    # Totals alone: of a few networks, what their profiler adds to each kernel cannot be told.
+    few = replace(few, times_ms=sp.csr_matrix(few.times_ms.shape))
+    basis, columns = base.basis.extended(few.kernels, most_points=FRESH_POINTS)
+    log_prices = np.log(base.prices(few.kernels))
+    features = basis.features(few.kernels)
+    whole = base.whole.features_and_rest(few.kernels, base.prices)[0]
+    columns = np.concatenate([columns, basis.size + np.arange(base.whole.size)])
+    size = basis.size + base.whole.size
+    scale = SAME_TARGET_SCALE if same_target else OTHER_TARGET_SCALE
+    best: tuple[float, NormalWeights | None] = (-np.inf, None)
+    for shift in SHIFTS[same_target]:
+        before = _loosened(base.weights, columns, size, shift, scale)
+        weights, evidence = learn(few, log_prices, features, whole, base.noise, before)
+        if evidence > best[0]:
+            best = (evidence, weights)
+    assert best[1] is not None
+    return replace(base, basis=basis, weights=best[1])
+
+
+def _loosened(
+    weights: NormalWeights,
+    columns: npt.NDArray[np.int64],
+    size: int,
+    shift: float,
+    scale: float,
+) -> NormalWeights:
+    """What the base knows, in the columns of a wider basis, and that much may be different."""
+    mean = np.zeros(size)
+    prior = np.ones(size)
+    gained = np.zeros((size, weights.gained.shape[1]))
+    mean[columns], prior[columns], gained[columns] = weights.mean, weights.prior, weights.gained
+    prior += shift**2
+    prior[0] += (scale / SCALE_DEVIATION) ** 2
+    return NormalWeights(mean, prior, gained)

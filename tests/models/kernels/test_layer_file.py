@@ -17,13 +17,13 @@ import latcast
 from latcast import models
 from latcast._model_file import ModelFile, read_model, write_model
 from latcast.data import LatencyDataset, NetworkDataset
-from latcast.models import LayerPredictor, Roofline
+from latcast.models import Kernels, Roofline
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def path(layer_model: LayerPredictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(layer_model: Kernels, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("layers") / "m.latcast"
     layer_model.save(path)
     return path
@@ -32,7 +32,7 @@ def path(layer_model: LayerPredictor, tmp_path_factory: pytest.TempPathFactory) 
 @settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([1e-3, 0.1, 1.0]))
 def test_what_is_saved_is_loaded(
-    layer_model: LayerPredictor,
+    layer_model: Kernels,
     network_data: NetworkDataset,
     path: Path,
     tmp_path: Path,
@@ -41,10 +41,10 @@ def test_what_is_saved_is_loaded(
 ) -> None:
     """Weights of any kind come back, and with them every forecast."""
     rng = np.random.default_rng(seed)
-    changed = LayerPredictor.load(path)
-    model = layer_model.fitted.model
+    changed = latcast.load_layers(path)
+    model = layer_model._model
     weights = replace(model.weights, mean=rng.normal(0.0, size, len(model.weights.mean)))
-    changed.fitted.model = replace(model, weights=weights)
+    changed._model = replace(model, weights=weights)
     changed.save(tmp_path / "m.latcast")
     loaded = latcast.load_layers(tmp_path / "m.latcast")
     graphs = network_data.graphs[30:]
@@ -66,7 +66,7 @@ def test_what_is_saved_is_loaded(
 def test_each_kind_of_file_says_how_it_is_loaded(
     path: Path, tmp_path: Path, synthetic: LatencyDataset
 ) -> None:
-    assert isinstance(latcast.load(path), LayerPredictor)
+    assert isinstance(latcast.load(path), Kernels)
     Roofline().fit(synthetic[:200]).save(tmp_path / "space.latcast")
     with pytest.raises(ValueError, match="needs a layer model"):
         latcast.load_layers(tmp_path / "space.latcast")
@@ -74,8 +74,6 @@ def test_each_kind_of_file_says_how_it_is_loaded(
         latcast.load_layers("no-such-model")
     with pytest.raises(FileNotFoundError, match="no such file"):
         latcast.load_layers(tmp_path / "absent.latcast")
-    with pytest.raises(ValueError, match="layer model"):
-        LayerPredictor.load(tmp_path / "space.latcast")
 
 
 @pytest.mark.parametrize(
@@ -103,8 +101,8 @@ def test_lying_headers_are_refused(path: Path, tmp_path: Path, changes: dict[str
     header = {**content.header, **changes}
     out = tmp_path / "changed.latcast"
     save_file(content.tensors, out, metadata={"latcast": json.dumps(header)})
-    with pytest.raises(ValueError, match="must be a latcast layer model"):
-        LayerPredictor.load(out)
+    with pytest.raises(ValueError, match="must be a latcast model of a kind"):
+        latcast.load_layers(out)
 
 
 @pytest.mark.parametrize("name", sorted(["prices", "points", "mean", "prior", "gained", "low",
@@ -117,12 +115,12 @@ def test_arrays_of_another_shape_are_refused(path: Path, tmp_path: Path, name: s
         if name == "scores" and wrong.ndim == 1 and len(wrong):
             continue  # fewer scores are scores
         write_model(out, ModelFile(content.header, {**content.tensors, name: wrong}))
-        with pytest.raises(ValueError, match="must be a latcast layer model"):
-            LayerPredictor.load(out)
+        with pytest.raises(ValueError, match="must be a latcast model of a kind"):
+            latcast.load_layers(out)
     missing = {k: v for k, v in content.tensors.items() if k != name}
     write_model(out, ModelFile(content.header, missing))
-    with pytest.raises(ValueError, match="must be a latcast layer model"):
-        LayerPredictor.load(out)
+    with pytest.raises(ValueError, match="must be a latcast model of a kind"):
+        latcast.load_layers(out)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +140,8 @@ def test_numbers_that_cannot_be_are_refused(
     content = read_model(path)
     tensors = {**content.tensors, name: change(content.tensors[name])}
     write_model(tmp_path / "x.latcast", ModelFile(content.header, tensors))
-    with pytest.raises(ValueError, match="must be a latcast layer model"):
-        LayerPredictor.load(tmp_path / "x.latcast")
+    with pytest.raises(ValueError, match="must be a latcast model of a kind"):
+        latcast.load_layers(tmp_path / "x.latcast")
 
 
 @settings(max_examples=60)

@@ -12,8 +12,7 @@ from scipy.linalg import inv
 
 from latcast.math.laplace import NormalWeights, laplace, mode
 from latcast.math.robust import HUBER_CORNER, huber
-
-from ._kernels import ALL_KINDS, KernelCounts
+from latcast.networks import ALL_KINDS, Networks
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,7 +49,7 @@ class Observed:
         clock_ms: standard deviation that such a time has however short it is.
     """
 
-    kernels: KernelCounts
+    kernels: Networks
     total_ms: Floats
     times_ms: sp.csr_matrix
     clock_ms: float = CLOCK_MS

@@ -10,12 +10,11 @@ import scipy.sparse as sp
 
 from latcast.graph import UNKNOWN
 from latcast.math.laplace import NormalWeights
+from latcast.networks import ALL_KINDS, Networks
 
-from ._basis import Basis
-from ._kernels import ALL_KINDS, KernelCounts
+from ._features import Basis, Whole
 from ._posterior import Noise, network_deviation, network_shares
 from ._prices import Prices
-from ._whole import Whole
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,7 +59,7 @@ class LayerModel:
     weights: NormalWeights
     noise: Noise
 
-    def forecast(self, kernels: KernelCounts, beyond: Floats | float = 0.0) -> Forecast:
+    def forecast(self, kernels: Networks, beyond: Floats | float = 0.0) -> Forecast:
         """Latencies of n networks of d kernels.
 
         Args:

@@ -11,9 +11,9 @@ import pytest
 from latcast.data import LatencyDataset, NetworkDataset
 from latcast.devices import Target
 from latcast.graph import UNKNOWN, Graph
-from latcast.models import LayerPredictor
-from latcast.models.layers._kernels import working_kernels
-from latcast.models.layers._predictor import observe
+from latcast.models import Kernels, load_layers
+from latcast.models.kernels._predictor import observe
+from latcast.networks import working_kernels
 from latcast.spaces import space
 
 pytestmark = pytest.mark.slow
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.slow
 OTHER = Target("another", "simulator")
 
 
-def errors(model: LayerPredictor, data: NetworkDataset) -> np.ndarray:
+def errors(model: Kernels, data: NetworkDataset) -> np.ndarray:
     return np.abs(model.predict(data.graphs) / data.latency_ms - 1)
 
 
 @pytest.fixture(scope="module")
-def fitted(simulator: type) -> LayerPredictor:
+def fitted(simulator: type) -> Kernels:
     """A model of 72 networks of three families."""
-    return LayerPredictor().fit(simulator().measured(72))
+    return Kernels().fit(simulator().measured(72))
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +38,20 @@ def held_out(simulator: type) -> NetworkDataset:
 
 
 @pytest.fixture(scope="module")
-def narrow(simulator: type) -> LayerPredictor:
+def narrow(simulator: type) -> Kernels:
     """A model that has seen no depthwise convolution; its profiler timed the others."""
     data = simulator().measured(40, families=("plain", "residual"), profiled=True)
-    return LayerPredictor().fit(data)
+    return Kernels().fit(data)
 
 
-def test_held_out_networks_are_predicted(fitted: LayerPredictor, held_out: NetworkDataset) -> None:
+def test_held_out_networks_are_predicted(fitted: Kernels, held_out: NetworkDataset) -> None:
     assert np.median(errors(fitted, held_out)) < 0.02
     assert (errors(fitted, held_out) < 0.1).mean() > 0.9
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.9])
 def test_intervals_cover_what_they_say(
-    fitted: LayerPredictor, held_out: NetworkDataset, coverage: float
+    fitted: Kernels, held_out: NetworkDataset, coverage: float
 ) -> None:
     lower, upper = fitted.predict_interval(held_out.graphs, coverage)
     inside = (lower <= held_out.latency_ms) & (held_out.latency_ms <= upper)
@@ -65,7 +65,7 @@ def test_intervals_cover_what_they_say(
 
 
 def test_times_of_kernels_are_learnt_too(
-    simulator: type, narrow: LayerPredictor
+    simulator: type, narrow: Kernels
 ) -> None:  # fmt: skip
     data = simulator().measured(30, seed=5, families=("plain", "residual"))
     assert np.median(errors(narrow, data)) < 0.02
@@ -74,7 +74,7 @@ def test_times_of_kernels_are_learnt_too(
     assert np.median(np.abs(apart)) < 0.1
 
 
-def test_an_explanation_adds_up(fitted: LayerPredictor, held_out: NetworkDataset) -> None:
+def test_an_explanation_adds_up(fitted: Kernels, held_out: NetworkDataset) -> None:
     for graph in held_out.graphs[:6]:
         told = fitted.explain(graph)
         assert told.ms == pytest.approx(fitted.predict(graph)[0])
@@ -91,7 +91,7 @@ def test_an_explanation_adds_up(fitted: LayerPredictor, held_out: NetworkDataset
 
 
 def test_a_network_alone_is_as_it_is_among_others(
-    fitted: LayerPredictor, held_out: NetworkDataset
+    fitted: Kernels, held_out: NetworkDataset
 ) -> None:
     graphs = held_out.graphs[:4]
     alone = [fitted.predict(graph)[0] for graph in graphs]
@@ -99,9 +99,7 @@ def test_a_network_alone_is_as_it_is_among_others(
     assert fitted.predict([]).shape == (0,)
 
 
-def test_an_unknown_operator_costs_something_and_is_doubted(
-    fitted: LayerPredictor, chain: type
-) -> None:
+def test_an_unknown_operator_costs_something_and_is_doubted(fitted: Kernels, chain: type) -> None:
     known = chain().conv(32).add("relu").conv(64, 3, 2).add("relu")
     unknown = chain().conv(32).add("relu").conv(64, 3, 2).add(UNKNOWN)
     known_graph, graph = known.classify().graph(), unknown.classify().graph()
@@ -119,9 +117,9 @@ def test_an_unknown_operator_costs_something_and_is_doubted(
 
 
 def test_what_lies_outside_of_the_training_is_flagged(
-    fitted: LayerPredictor, narrow: LayerPredictor, chain: type
+    fitted: Kernels, narrow: Kernels, chain: type
 ) -> None:
-    def doubts(model: LayerPredictor, graph: Graph) -> list[str]:
+    def doubts(model: Kernels, graph: Graph) -> list[str]:
         return [str(k.doubt) for k in model.explain(graph, 0.5).kernels if k.doubt]
 
     usual = chain().conv(32).add("relu").depthwise().add("relu").conv(64, 1).add("relu")
@@ -136,7 +134,7 @@ def test_what_lies_outside_of_the_training_is_flagged(
         fitted.predict(chain(3, 32, 8).conv(32).add("relu").graph())
 
 
-def test_ten_networks_of_a_new_family_are_enough(simulator: type, narrow: LayerPredictor) -> None:
+def test_ten_networks_of_a_new_family_are_enough(simulator: type, narrow: Kernels) -> None:
     """Depthwise convolutions, which nobody has seen, are twice as slow as the other kinds."""
     slow = simulator(by_kind={"depthwise_conv": 2.0})
     test = slow.measured(40, seed=3, families=("separable",))
@@ -153,7 +151,7 @@ def test_ten_networks_of_a_new_family_are_enough(simulator: type, narrow: LayerP
 
 @pytest.mark.parametrize("profiled", [False, True])
 def test_ten_networks_of_another_target_are_enough(
-    simulator: type, fitted: LayerPredictor, held_out: NetworkDataset, profiled: bool
+    simulator: type, fitted: Kernels, held_out: NetworkDataset, profiled: bool
 ) -> None:
     slow = simulator(OTHER, slowness=3.0)
     before = fitted.predict(held_out.graphs)
@@ -167,17 +165,17 @@ def test_ten_networks_of_another_target_are_enough(
     assert ((lower <= test.latency_ms) & (test.latency_ms <= upper)).mean() >= 0.8
 
 
-def test_one_measurement_moves_it(simulator: type, fitted: LayerPredictor) -> None:
+def test_one_measurement_moves_it(simulator: type, fitted: Kernels) -> None:
     one = simulator(OTHER, slowness=3.0).measured(1, seed=6)
     adapted = fitted.adapt(one)
     assert abs(np.log(adapted.predict(one.graphs) / one.latency_ms)) < 0.1
 
 
 def test_saved_and_loaded_is_the_same(
-    fitted: LayerPredictor, held_out: NetworkDataset, tmp_path: Path, simulator: type
+    fitted: Kernels, held_out: NetworkDataset, tmp_path: Path, simulator: type
 ) -> None:
     fitted.save(tmp_path / "a.latcast")
-    loaded = LayerPredictor.load(tmp_path / "a.latcast")
+    loaded = load_layers(tmp_path / "a.latcast")
     graphs = held_out.graphs
     np.testing.assert_allclose(loaded.predict(graphs), fitted.predict(graphs))
     for ours, theirs in zip(
@@ -194,9 +192,9 @@ def test_saved_and_loaded_is_the_same(
 
 def test_a_seed_decides_everything(simulator: type, held_out: NetworkDataset) -> None:
     data = simulator().measured(20, families=("plain", "residual"))
-    one, same, other = (LayerPredictor().fit(data, seed=seed) for seed in (3, 3, 4))
+    one, same, other = (Kernels().fit(data, seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(one.predict(held_out.graphs), same.predict(held_out.graphs))
-    sizes = [model.fitted.scores.sizes for model in (one, same, other)]
+    sizes = [model.fitted.calibration.sizes for model in (one, same, other)]
     np.testing.assert_array_equal(sizes[0], sizes[1])
     assert (sizes[0] != sizes[2]).any()
 
@@ -227,19 +225,19 @@ def test_networks_and_architectures_are_learnt_together(simulator: type) -> None
 def test_fit_refuses_what_it_cannot_learn_from(simulator: type) -> None:
     data = simulator().measured(12)
     with pytest.raises(ValueError, match="at least one dataset"):
-        LayerPredictor().fit()
+        Kernels().fit()
     with pytest.raises(ValueError, match="at least 10 measurements; got 9"):
-        LayerPredictor().fit(data[:4], data[4:9])
+        Kernels().fit(data[:4], data[4:9])
     with pytest.raises(ValueError, match=f"one target; got {data.target} and {OTHER}"):
-        LayerPredictor().fit(data, replace(data, target=OTHER))
+        Kernels().fit(data, replace(data, target=OTHER))
     for bad in (np.nan, 0.0, -1.0, np.inf):
         latency_ms = np.where(np.arange(12) == 3, bad, data.latency_ms)
         with pytest.raises(ValueError, match=r"finite and positive; got .* in row 3"):
-            LayerPredictor().fit(replace(data, values=latency_ms))
+            Kernels().fit(replace(data, values=latency_ms))
 
 
 def test_adapt_and_intervals_refuse_what_they_cannot(
-    simulator: type, fitted: LayerPredictor, held_out: NetworkDataset
+    simulator: type, fitted: Kernels, held_out: NetworkDataset
 ) -> None:
     data = simulator().measured(3)
     with pytest.raises(ValueError, match="at least one measurement"):
@@ -258,4 +256,4 @@ def test_adapt_and_intervals_refuse_what_they_cannot(
 def test_what_is_not_fitted_says_so(ask: str, held_out: NetworkDataset) -> None:
     subject = held_out if ask == "adapt" else held_out.graphs[0]
     with pytest.raises(RuntimeError, match="must be fitted first"):
-        getattr(LayerPredictor(), ask)(subject)
+        getattr(Kernels(), ask)(subject)

@@ -11,24 +11,24 @@ from hypothesis import strategies as st
 
 from latcast.graph import KERNEL_FACTS
 from latcast.math.gaussian_process import squared_exponential
-from latcast.models.layers._basis import (
+from latcast.models.kernels._features import (
+    FEATURES,
     KIND_DEVIATION,
     LABEL_DEVIATION,
-    LENGTHS,
     SCALE_DEVIATION,
-    SLOPE_DEVIATIONS,
     Basis,
     Scale,
     log_facts,
 )
-from latcast.models.layers._kernels import ALL_KINDS, KernelCounts
+from latcast.networks import ALL_KINDS, Networks
 
-MakeCounts = Callable[..., KernelCounts]
+LENGTHS, SLOPE_DEVIATIONS = np.array(list(FEATURES.values())).T
+MakeCounts = Callable[..., Networks]
 LARGE, SMALL = Scale(0.8, 3.0, 4), Scale(0.3, 1.5, 7)
 OPS = ["conv", "conv", "conv", "add", "mul", "max_pool", "conv", "add", "conv", "linear"] * 2
 
 
-def prior(kernels: KernelCounts, basis: Basis) -> np.ndarray:
+def prior(kernels: Networks, basis: Basis) -> np.ndarray:
     """Covariance (d, d) of log latencies before any data, by its definition."""
     z = log_facts(kernels)
     covariance = np.full((len(z), len(z)), SCALE_DEVIATION**2)

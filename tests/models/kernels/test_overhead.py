@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from latcast.models.layers._kernels import KernelCounts
-from latcast.models.layers._overhead import LEAST_LEFT, SPREAD, WHOLE, without_overhead
-from latcast.models.layers._posterior import Observed
+from latcast.models.kernels._posterior import Observed
+from latcast.models.kernels._prices import MIN_LEFT, OVERHEAD_SPREAD, WHOLE_SHARE, without_overhead
+from latcast.networks import Networks
 
-MakeCounts = Callable[..., KernelCounts]
+MakeCounts = Callable[..., Networks]
 OVERHEAD_MS = 0.004
 
 
 @pytest.fixture(scope="module")
-def truth(made_kernels: MakeCounts) -> tuple[KernelCounts, np.ndarray]:
+def truth(made_kernels: MakeCounts) -> tuple[Networks, np.ndarray]:
     """30 networks of 20 kernels, and the kernels' milliseconds."""
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 4, (30, 20)) * (rng.random((30, 20)) < 0.5)
@@ -27,7 +27,7 @@ def truth(made_kernels: MakeCounts) -> tuple[KernelCounts, np.ndarray]:
 
 
 def profiled(
-    truth: tuple[KernelCounts, np.ndarray], overhead_ms: float, states: np.ndarray
+    truth: tuple[Networks, np.ndarray], overhead_ms: float, states: np.ndarray
 ) -> Observed:
     """Times of all kernels; each network was profiled in a state of its own."""
     kernels, ms = truth
@@ -43,21 +43,21 @@ def assert_times(observed: Observed, ms: np.ndarray, rtol: float) -> None:
 
 @pytest.mark.parametrize("slower", [1.0, 1.3])
 def test_overhead_and_one_state_are_taken_out(
-    truth: tuple[KernelCounts, np.ndarray], slower: float
+    truth: tuple[Networks, np.ndarray], slower: float
 ) -> None:
     measured = profiled(truth, OVERHEAD_MS, np.full(30, slower))
     clean = without_overhead(measured)
     assert_times(clean, truth[1], 1e-6)
-    assert clean.clock_ms == pytest.approx(SPREAD * OVERHEAD_MS)
+    assert clean.clock_ms == pytest.approx(OVERHEAD_SPREAD * OVERHEAD_MS)
     np.testing.assert_array_equal(clean.total_ms, measured.total_ms)
     assert clean.kernels is measured.kernels
 
 
-def test_states_of_the_machine_are_taken_out(truth: tuple[KernelCounts, np.ndarray]) -> None:
+def test_states_of_the_machine_are_taken_out(truth: tuple[Networks, np.ndarray]) -> None:
     states = np.random.default_rng(1).uniform(0.9999, 1.0001, 30)
     measured = profiled(truth, OVERHEAD_MS, states)
     clean = without_overhead(measured)
-    assert clean.clock_ms == pytest.approx(SPREAD * OVERHEAD_MS, rel=0.3)
+    assert clean.clock_ms == pytest.approx(OVERHEAD_SPREAD * OVERHEAD_MS, rel=0.3)
     sums = np.asarray(clean.times_ms.multiply(clean.kernels.counts).sum(axis=1)).ravel()
     np.testing.assert_allclose(sums, measured.total_ms)
     away = np.abs(np.log(clean.times_ms.data / truth[1][clean.times_ms.indices]))
@@ -65,11 +65,11 @@ def test_states_of_the_machine_are_taken_out(truth: tuple[KernelCounts, np.ndarr
     assert np.median(away) < np.median(before) / 3
 
 
-def test_without_overhead_nothing_changes(truth: tuple[KernelCounts, np.ndarray]) -> None:
+def test_without_overhead_nothing_changes(truth: tuple[Networks, np.ndarray]) -> None:
     assert_times(without_overhead(profiled(truth, 0.0, np.ones(30))), truth[1], 1e-6)
 
 
-def test_no_times_are_none(truth: tuple[KernelCounts, np.ndarray]) -> None:
+def test_no_times_are_none(truth: tuple[Networks, np.ndarray]) -> None:
     kernels, ms = truth
     bare = Observed(kernels, kernels.counts @ ms, sp.csr_matrix(kernels.counts.shape))
     clean = without_overhead(bare)
@@ -78,7 +78,7 @@ def test_no_times_are_none(truth: tuple[KernelCounts, np.ndarray]) -> None:
     np.testing.assert_array_equal(clean.total_ms, bare.total_ms)
 
 
-def test_few_timed_networks_are_enough(truth: tuple[KernelCounts, np.ndarray]) -> None:
+def test_few_timed_networks_are_enough(truth: tuple[Networks, np.ndarray]) -> None:
     measured = profiled(truth, OVERHEAD_MS, np.ones(30))
     keep = sp.diags((np.arange(30) < 3).astype(float))
     times = sp.csr_matrix(keep @ measured.times_ms)
@@ -90,7 +90,7 @@ def test_few_timed_networks_are_enough(truth: tuple[KernelCounts, np.ndarray]) -
 
 @pytest.mark.parametrize("networks", [0, 1])
 def test_one_network_cannot_tell_overhead(
-    truth: tuple[KernelCounts, np.ndarray], networks: int
+    truth: tuple[Networks, np.ndarray], networks: int
 ) -> None:
     """Its times are brought to its latency still."""
     measured = profiled(truth, OVERHEAD_MS, np.ones(30))
@@ -104,22 +104,22 @@ def test_one_network_cannot_tell_overhead(
 
 
 def test_times_of_a_part_of_a_network_keep_their_level(
-    truth: tuple[KernelCounts, np.ndarray],
+    truth: tuple[Networks, np.ndarray],
 ) -> None:
     measured = profiled(truth, OVERHEAD_MS, np.ones(30))
     times = measured.times_ms.tolil()
     timed = measured.times_ms[1].nonzero()[1]
     times[1, timed[2:]] = 0
     counts = measured.kernels.counts[1].toarray()[0]
-    assert counts[timed[:2]].sum() < WHOLE * counts.sum()
+    assert counts[timed[:2]].sum() < WHOLE_SHARE * counts.sum()
     part = Observed(measured.kernels, measured.total_ms, sp.csr_matrix(times))
     assert_times(without_overhead(part), truth[1], 1e-6)
 
 
-def test_no_time_falls_to_nothing(truth: tuple[KernelCounts, np.ndarray]) -> None:
+def test_no_time_falls_to_nothing(truth: tuple[Networks, np.ndarray]) -> None:
     measured = profiled(truth, OVERHEAD_MS, np.ones(30))
     short = int(np.argmin(measured.times_ms.data))
     measured.times_ms.data[short] = OVERHEAD_MS / 2
     clean = without_overhead(measured)
     assert (clean.times_ms.data > 0).all()
-    assert clean.times_ms.data[short] >= LEAST_LEFT * OVERHEAD_MS / 2
+    assert clean.times_ms.data[short] >= MIN_LEFT * OVERHEAD_MS / 2

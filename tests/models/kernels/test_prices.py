@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from latcast.graph import KERNEL_FACTS
-from latcast.models.layers._kernels import ALL_KINDS, OPS, KernelCounts
-from latcast.models.layers._posterior import Observed
-from latcast.models.layers._prices import LEAST_OF_NEAR, Prices, classes_of, work_of
+from latcast.models.kernels._posterior import Observed
+from latcast.models.kernels._prices import MIN_OF_NEAR, Prices, classes_of, work_of
+from latcast.networks import ALL_KINDS, OPS, Networks
 
-MakeCounts = Callable[..., KernelCounts]
+MakeCounts = Callable[..., Networks]
 KNOWN = {
     "conv": (2e-8, 1e-7, 3e-7, 0.01),
     "linear": (5e-8, 2e-7, 1e-7, 0.005),
@@ -25,17 +25,17 @@ KNOWN = {
 """Milliseconds per operation, byte of activations, byte of constants, and launch."""
 
 
-def true_ms(kernels: KernelCounts) -> np.ndarray:
+def true_ms(kernels: Networks) -> np.ndarray:
     prices = np.array([KNOWN[OPS[op]] for op in kernels.ops])
     return np.asarray((work_of(kernels) * prices).sum(axis=1))
 
 
-def networks(make: MakeCounts, seed: int = 0, n: int = 150) -> KernelCounts:
+def networks(make: MakeCounts, seed: int = 0, n: int = 150) -> Networks:
     rng = np.random.default_rng(seed)
     return make(rng, list(KNOWN) * 30, rng.integers(0, 3, (n, 120)) * (rng.random((n, 120)) < 0.1))
 
 
-def untimed(kernels: KernelCounts, total_ms: np.ndarray) -> Observed:
+def untimed(kernels: Networks, total_ms: np.ndarray) -> Observed:
     return Observed(kernels, total_ms, sp.csr_matrix(kernels.counts.shape))
 
 
@@ -150,4 +150,4 @@ def test_no_price_is_nothing(
         assert (ms > 0).all()
     assert (prices.by_kind >= 0).all()
     pooled = prices.by_kind[ALL_KINDS.index("attention")]
-    assert (prices.by_kind >= LEAST_OF_NEAR * pooled * (1 - 1e-9)).all()
+    assert (prices.by_kind >= MIN_OF_NEAR * pooled * (1 - 1e-9)).all()

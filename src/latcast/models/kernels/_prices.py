@@ -1,4 +1,7 @@
-"""What a kernel costs by physics alone: prices of arithmetic, bytes and launches."""
+"""What a kernel costs by physics alone: prices of arithmetic, bytes and launches.
+
+And what a profiler adds to every kernel that it times.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from latcast.math.least_squares import non_negative
+from latcast.math.robust import huber, reweighted, robust_deviation
+from latcast.networks import ALL_KINDS, Networks
 
-from ._kernels import ALL_KINDS, KernelCounts
 from ._posterior import Observed
 
 Floats = npt.NDArray[np.float64]
@@ -22,15 +26,22 @@ TIMED_WEIGHT = 0.1
 """Of a kernel's row against a network's."""
 KEEP = 0.2
 """Weight with which prices keep to those of more kernels, against rows as above."""
-LEAST_SHARE = 1e-3
+MIN_SHARE = 1e-3
 """Of the networks' time, that each kind of work takes at least: a price of nothing is not one."""
-LEAST_OF_NEAR = 0.1
+MIN_OF_NEAR = 0.1
 """Of the price that it keeps to, a price has at least so much: a runtime that fuses more than the
 rules say makes some kernels next to free, and the logarithm of nothing is no number."""
 ROUNDS = 6
-FARTHEST = 30.0
+MAX_FACTOR = 30.0
 """Factor between measured and predicted beyond which an error weighs no more."""
 _TINY, _TINY_RIDGE = 1e-300, 1e-9
+OVERHEAD_ROUNDS = 8
+MIN_LEFT = 0.1
+"""Of a time, that is left to a kernel however short it was."""
+WHOLE_SHARE = 0.5
+"""Share of a network's kernels that must be timed for their times to be all of it."""
+OVERHEAD_SPREAD = 0.5
+"""How far the overhead of a single kernel may be from the mean, as a share of it."""
 
 
 @dataclass(frozen=True)
@@ -66,30 +77,30 @@ class Prices:
             return prices.reshape(-1, WORK)
 
         pooled = solve(np.zeros(len(kernels.ops), dtype=np.int64), None)
-        pooled = np.maximum(pooled, LEAST_SHARE * _typical(kernels, total_ms))
+        pooled = np.maximum(pooled, MIN_SHARE * _typical(kernels, total_ms))
         kinds, positions = np.unique(kernels.kinds, return_inverse=True)
         by_kind = np.tile(pooled, (len(ALL_KINDS), 1))
         by_kind[kinds] = solve(positions, np.tile(pooled, (len(kinds), 1)).ravel())
-        by_kind = np.maximum(by_kind, LEAST_OF_NEAR * pooled)
+        by_kind = np.maximum(by_kind, MIN_OF_NEAR * pooled)
         classes, first, positions = np.unique(
             classes_of(kernels), return_index=True, return_inverse=True
         )
         near = by_kind[kernels.kinds[first]]
         by_class = solve(positions, near.ravel())
-        by_class = np.maximum(by_class, LEAST_OF_NEAR * near)
+        by_class = np.maximum(by_class, MIN_OF_NEAR * near)
         if len(timed):
             # A profiler that never names an operator says that it is part of others.
             own = np.isin(classes, classes_of(kernels)[timed])
             other = np.isin(classes ^ 1, classes[own])
-            by_class[~own] = LEAST_OF_NEAR * near[~own]
+            by_class[~own] = MIN_OF_NEAR * near[~own]
             classes, by_class = classes[own | ~other], by_class[own | ~other]
         return cls(by_kind, classes, by_class)
 
-    def __call__(self, kernels: KernelCounts) -> Floats:
+    def __call__(self, kernels: Networks) -> Floats:
         """Milliseconds of every kernel, shape (d,), positive."""
         return np.asarray(self.parts(kernels).sum(axis=1))
 
-    def parts(self, kernels: KernelCounts) -> Floats:
+    def parts(self, kernels: Networks) -> Floats:
         """What every kernel pays for each work, in ms, shape (d, 4)."""
         prices = self.by_kind[kernels.kinds]
         wanted = classes_of(kernels)
@@ -100,12 +111,12 @@ class Prices:
         return np.asarray(work_of(kernels) * prices)
 
 
-def classes_of(kernels: KernelCounts) -> npt.NDArray[np.int64]:
+def classes_of(kernels: Networks) -> npt.NDArray[np.int64]:
     """Twice the number of the main operator, and one more in blocks; shape (d,)."""
     return np.asarray(2 * kernels.ops + kernels.fact("blocked").astype(np.int64))
 
 
-def work_of(kernels: KernelCounts) -> Floats:
+def work_of(kernels: Networks) -> Floats:
     """What every kernel does of each work, shape (d, 4).
 
     An operation is a MAC, or without any what is done for one pixel of the window of an output.
@@ -117,14 +128,14 @@ def work_of(kernels: KernelCounts) -> Floats:
     return np.stack([operations, moved, kernels.fact("param_bytes"), np.ones(len(macs))], axis=1)
 
 
-def _typical(kernels: KernelCounts, total_ms: Floats) -> Floats:
+def _typical(kernels: Networks, total_ms: Floats) -> Floats:
     """Prices at which each work alone would take as long as the networks do, shape (4,)."""
     sums = kernels.counts @ work_of(kernels)
     return np.asarray(total_ms.sum() / np.maximum(sums.sum(axis=0), 1.0))
 
 
 def _design(
-    kernels: KernelCounts, timed: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]
+    kernels: Networks, timed: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]
 ) -> Floats:
     """Work of every network, then of every kernel that was timed, by group (d,) of kernels."""
     columns = (WORK * groups[:, None] + np.arange(WORK)).ravel()
@@ -152,7 +163,7 @@ def _solve(dense: Floats, weights: Floats, latency_ms: Floats, near: Floats | No
     for round_ in range(ROUNDS):
         predicted = dense @ prices
         against = latency_ms if round_ == 0 else np.sqrt(latency_ms * predicted)
-        against = np.clip(against, latency_ms / FARTHEST, latency_ms * FARTHEST)
+        against = np.clip(against, latency_ms / MAX_FACTOR, latency_ms * MAX_FACTOR)
         x, y = dense * (weights / against)[:, None], weights * latency_ms / against
         prices = non_negative(x, y, pull=pull, toward=hold / pull)
     return np.asarray(prices * scale)
@@ -160,3 +171,49 @@ def _solve(dense: Floats, weights: Floats, latency_ms: Floats, near: Floats | No
 
 def _column_scale(dense: Floats, latency_ms: Floats) -> Floats:
     return np.asarray(1 / np.maximum((dense / latency_ms[:, None]).max(axis=0), _TINY))
+
+
+def without_overhead(observed: Observed) -> Observed:
+    """The profiler's times less what timing itself took, adding up to the networks' latencies.
+
+    The overhead is one number for all kernels: with it, times of a network's kernels add up to
+    the network's latency, but for a factor. It is found by non-negative least squares of relative
+    errors, with Huber's weights. A network is profiled once, in whatever state its machine is then:
+    what is left of its times is brought to its latency, which was measured several times.
+    """
+    overhead_ms = _overhead_ms(observed)
+    times = sp.csr_matrix(observed.times_ms, copy=True)
+    times.data = np.maximum(times.data - overhead_ms, MIN_LEFT * times.data)
+    counts = observed.kernels.counts
+    share = _row_sums(counts.multiply(times != 0)) / np.maximum(_row_sums(counts), 1)
+    sums = _row_sums(times.multiply(counts))
+    whole = share >= WHOLE_SHARE
+    factors = np.where(whole, observed.total_ms / np.where(whole, sums, 1.0), 1.0)
+    times = sp.csr_matrix(sp.diags(factors) @ times)
+    return Observed(observed.kernels, observed.total_ms, times, OVERHEAD_SPREAD * overhead_ms)
+
+
+def _overhead_ms(observed: Observed) -> float:
+    counts, times = observed.kernels.counts, observed.times_ms
+    timed = _row_sums(counts.multiply(times != 0))
+    # Only networks that were timed almost as a whole can tell.
+    rows = np.flatnonzero(timed >= WHOLE_SHARE * _row_sums(counts))
+    if len(rows) < 2:
+        return 0.0
+    profiled_ms = _row_sums(times.multiply(counts))[rows]
+    design = np.stack([profiled_ms, -timed[rows]], axis=1) / observed.total_ms[rows, None]
+    ones = np.ones(len(rows))
+
+    def fit(weights: Floats) -> tuple[Floats, Floats]:
+        solution = non_negative(design, ones, weights)
+        return solution, ones - design @ solution
+
+    def weigh(residual: Floats) -> Floats:
+        return huber(residual / (robust_deviation(residual, centre=0.0) + 1e-12))
+
+    (factor, overhead), _ = reweighted(fit, weigh, len(rows), OVERHEAD_ROUNDS)
+    return float(overhead / factor) if factor > 0 else 0.0
+
+
+def _row_sums(matrix: sp.csr_matrix) -> Floats:
+    return np.asarray(matrix.sum(axis=1)).ravel()

@@ -12,8 +12,7 @@ from scipy.stats import multivariate_normal
 
 from latcast.math.laplace import ROUNDED, NormalWeights
 from latcast.math.robust import HUBER_CORNER
-from latcast.models.layers._kernels import ALL_KINDS, KernelCounts
-from latcast.models.layers._posterior import (
+from latcast.models.kernels._posterior import (
     PROFILE_DEVIATION,
     Noise,
     Observed,
@@ -21,8 +20,9 @@ from latcast.models.layers._posterior import (
     network_deviation,
     network_shares,
 )
+from latcast.networks import ALL_KINDS, Networks
 
-MakeCounts = Callable[..., KernelCounts]
+MakeCounts = Callable[..., Networks]
 NOISE = Noise(0.02, 0.1, 0.1)
 
 
@@ -79,7 +79,7 @@ def test_what_was_learnt_before_counts(made_kernels: MakeCounts) -> None:
     weights = None
     for rows in (np.arange(30), np.arange(30, 60)):
         k = observed.kernels
-        part = KernelCounts(k.ops[rows], k.labels[:30], k.facts[rows], sp.csr_matrix(np.eye(30)))
+        part = Networks(k.ops[rows], k.labels[:30], k.facts[rows], sp.csr_matrix(np.eye(30)))
         half = Observed(part, observed.total_ms[rows], sp.csr_matrix((30, 30)))
         weights, _ = learn(half, base[rows], features[rows], whole[rows], NOISE, weights)
     assert weights is not None
