@@ -162,7 +162,7 @@ def test_the_winner_is_what_it_says(synthetic: LatencyDataset) -> None:
 
 
 def test_no_trial_sees_the_test_part(synthetic: LatencyDataset) -> None:
-    test = parts(synthetic).test
+    (test,) = parts(synthetic).test
     spoilt = np.where(
         np.isin(synthetic.order, test.order), 1.2 * synthetic.latency_ms, synthetic.latency_ms
     )

@@ -18,9 +18,7 @@ def score(model: Predictor, data: Dataset) -> Scored:
     data.check_quantity(model.fitted.quantity)
     if data.target != model.target:
         raise ValueError(f"the predictor is for {model.target}; got data of {data.target}")
-    inside = covered(
-        data.values, lambda c: model.predict_interval(data.networks, c), model.covers
-    )
+    inside = covered(data.values, lambda c: model.predict_interval(data.networks, c), model.covers)
     return Scored(data.values, model.predict(data.networks), inside)
 
 
