@@ -73,6 +73,7 @@ results: $(VENV)/tested
 	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench paper --data $(DATA)/ofanas --curves --seeds 5 \
 	  --draw docs/results/curves.svg > docs/results/curves.txt
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py --data $(DATA)/ofanas > docs/results/speed.txt
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python scripts/sensitivity.py > docs/results/sensitivity.txt
 
 # Those of search: half an hour, the last two on an otherwise idle machine.
 results-search: $(VENV)/tested

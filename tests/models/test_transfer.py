@@ -131,7 +131,7 @@ def test_features_are_solved_for_as_measurements_are(
     """Both ways of solving, on the same rows."""
     train, test = data[:400], data[400:]
     by_measurements = estimate(prior, train.archs, train.latency_ms)
-    monkeypatch.setattr("latcast.models.transfer.MOST_KERNEL_ROWS", 100)
+    monkeypatch.setattr("latcast.models.transfer.MAX_KERNEL_ROWS", 100)
     by_features = estimate(prior, train.archs, train.latency_ms)
     values = [e.latency_ms(test.archs) for e in (by_measurements, by_features)]
     assert np.abs(values[1] / values[0] - 1).mean() < 0.005
@@ -153,7 +153,7 @@ def test_an_outlier_does_not_spoil_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """However the rows are solved for; the last are by features."""
-    monkeypatch.setattr("latcast.models.transfer.MOST_KERNEL_ROWS", 300)
+    monkeypatch.setattr("latcast.models.transfer.MAX_KERNEL_ROWS", 300)
     train, test = data[:rows], data[500:]
     latency = train.latency_ms.copy()
     latency[3] *= factor

@@ -16,7 +16,9 @@ from .lookup_table import LookupTable
 from .mlp import MLP
 from .transfer import Blend, Prior
 
-MOST_SCALED = 4.0
+MAX_SCALED = 4.0
+"""Factor at most between a block's latency and that of the most similar known one: beyond, physics
+would be extrapolated."""
 
 
 def _bayes(base: BlockPredictor, few: Dataset, _seed: int) -> BlockPredictor:
@@ -89,7 +91,7 @@ def transferred(base: BlockPredictor, space: SearchSpace) -> LookupTable:
     prices = non_negative(old, np.maximum(values, 0.0))
     nearest = _nearest(old, new)
     ratio = (new @ prices + 1e-12) / (old @ prices + 1e-12)[nearest]
-    carried = values[nearest] * np.clip(ratio, 1 / MOST_SCALED, MOST_SCALED)
+    carried = values[nearest] * np.clip(ratio, 1 / MAX_SCALED, MAX_SCALED)
     overhead = max(0.0, float(explained.network_ms.mean()))
     return LookupTable.from_blocks(space, base.target, carried, overhead_ms=overhead)
 

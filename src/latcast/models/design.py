@@ -15,6 +15,7 @@ from .features import NetworkFeatures, population
 from .transfer import Blend, Prior
 
 CANDIDATES = 1_500
+"""A pick looks at the covariances of as many, which takes 20 MB."""
 
 
 def suggest(

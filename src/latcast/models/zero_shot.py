@@ -27,7 +27,8 @@ DEVICE_STEP, RUNTIME_STEP, PRECISION_STEP = 1.0, 1.0, 1.0
 BATCH_OCTAVES = 2.0
 BALANCE_OCTAVES = 2.0
 """Steps between targets: those of another device, runtime or precision, or so many octaves apart in
-batch or in FLOP per byte, are one unit of distance apart, another kind or architecture two more."""
+batch or in FLOP per byte, are one unit of distance apart, another kind or architecture two more.
+That of architectures was chosen on the GPUs that docs/results/gpu.txt leaves out."""
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 FACTS_BYTES = 4
