@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg.lapack
 
+from latcast.math.robust import robust_deviation
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -395,7 +397,7 @@ def _first_scale(problem: Problem, kept: npt.NDArray[np.bool_]) -> float:
     errors = np.abs(y - medians_by_network(network, y, int(problem.network.max()) + 1)[network])
     # The median itself is one of the runs where their number is odd.
     errors = errors[errors > 0]
-    return max(1.4826 * float(np.median(errors)), 10 * MIN_SCALE) if len(errors) else 0.01
+    return max(robust_deviation(errors, centre=0.0), 10 * MIN_SCALE) if len(errors) else 0.01
 
 
 def _by_appearance(labels: Integers) -> Integers:
