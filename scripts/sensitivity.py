@@ -69,11 +69,11 @@ def main() -> None:
 def _print(
     title: str, protocol: Protocol, sizes: tuple[int, ...], constants: tuple[tuple[str, str], ...]
 ) -> None:
-    print(f"{title:26}" + "".join(f"{n:>8} rows: error, covers" for n in sizes))
-    print(f"{'as it is':26}" + "".join(map(_scores, map(protocol, sizes))))
+    print(f"{title:30}" + "".join(f"{n:>8} rows: error, covers" for n in sizes))
+    print(f"{'as it is':30}" + "".join(map(_scores, map(protocol, sizes))))
     for (module, name), factor in product(constants, (0.5, 2.0)):
         with _scaled(f"latcast.{module}", name, factor):
-            print(f"{name} x {factor:<4}".ljust(26) + "".join(map(_scores, map(protocol, sizes))))
+            print(f"{name} x {factor:<4}".ljust(30) + "".join(map(_scores, map(protocol, sizes))))
 
 
 def _scores(found: list[dict[str, float]]) -> str:

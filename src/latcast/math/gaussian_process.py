@@ -23,7 +23,9 @@ MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -16.0, 4.0
 covariance is neither lost in rounding nor beyond any value."""
 
 SUBSET = 60
-"""Draws of variances are ranked on so many of the values: most are ruled out by a part of them."""
+"""Draws of variances are ranked on so many of the values: most are ruled out by a part of
+them. Half or twice as many leave the errors of latencies as they are, and so do half or twice of
+the next two constants (docs/results/sensitivity.txt)."""
 OPTIMIZED_ROWS = 300
 """Variances are optimized on so many of the values; a step takes the cube of that."""
 KEPT = 12
