@@ -147,10 +147,3 @@ def test_errors(
     for path in others.values():
         path.write_bytes(tables[0].read_bytes())
     assert message in run(*(a.format(*tables, **others) for a in arguments), code=code).stderr
-
-
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
-def test_help_shows_an_example(command: str) -> None:
-    text = run(command, "--help").stdout
-    assert f"Example: latcast accuracy {command}" in text
-    assert "--json" in text

@@ -23,10 +23,6 @@ from latcast.search import AccuracyModel, search
 from latcast.spaces import Archs, SearchSpace, space
 
 ARCH = {"ks": [3, 5] * 10, "e": [4] * 20, "d": [2, 3, 4, 3, 2], "r": [192]}
-COMMANDS = [
-    "spaces", "devices", "models", "predict", "search", "measure", "train", "tune", "evaluate",
-    "audit",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +37,6 @@ def dataset(synthetic: LatencyDataset, tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("data") / "measured.parquet"
     synthetic.save(path)
     return path
-
-
-@pytest.mark.parametrize(
-    "command", [*COMMANDS, "lookup-table build", "lookup-table convert", "bench paper"]
-)
-def test_help_shows_an_example(latcast: Any, command: str) -> None:
-    text = latcast(*command.split(), "--help").stdout
-    assert f"Example: latcast {command}" in text
-    assert "--json" in text
 
 
 def test_version(latcast: Any) -> None:

@@ -128,7 +128,3 @@ def test_exported_programs_are_read_by_their_suffix(latcast: Any, tmp_path: Path
     path = tmp_path / "net.pt2"
     path.write_bytes(b"nothing of the kind")
     assert "net.pt2" in latcast.error("inspect", path, code=1)
-
-
-def test_help(latcast: Any) -> None:
-    assert "Example: latcast inspect" in latcast("inspect", "--help").stdout

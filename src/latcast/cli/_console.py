@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json as jsonlib
 import os
 import sys
 import traceback
@@ -134,13 +133,6 @@ class Console:
             yield lambda done, total, text="": bar.update(
                 task, completed=done, total=total, description=text or title
             )
-
-
-def print_json(value: Any) -> None:
-    """JSON on stdout; NaN and infinities, which JSON lacks, become null."""
-    from latcast.report.record import plain
-
-    typer.echo(jsonlib.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
 @contextmanager

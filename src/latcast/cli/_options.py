@@ -13,7 +13,6 @@ from ._console import OUTPUT, WRONG_USAGE, Console, UsageError
 FORMER: dict[str, dict[str, str]] = {
     "measure": {
         "--device": "--name",
-        "--format": "--input-format",
         "--like": "--correct-to",
         "--time-budget": "--time-limit",
         "--visits": "--runs",

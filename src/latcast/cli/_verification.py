@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
-from ._common import resolving
 from ._console import INTERRUPTED, Console, UsageError, usage
+from ._inputs import resolving
 from ._options import check_suffix
 from .measure import campaign_bar
 

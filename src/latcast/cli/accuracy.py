@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._common import find_space, parse_archs, read_architectures
 from ._console import Command, Console, Group, UsageError, command, usage
+from ._inputs import find_space, parse_archs, read_architectures
 from ._options import (
     INPUT,
     ModelOut,

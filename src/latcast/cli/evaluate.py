@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ._common import read_any_data, resolving
 from ._console import Console, command
+from ._inputs import read_any_data, resolving
 from ._options import InputFormat, SpaceName, TargetName
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from ._common import find_space, parse_archs, read_architectures
 from ._console import OUTPUT, Console, Tell, UsageError, command, usage
+from ._inputs import find_space, parse_archs, read_architectures
 from ._options import INPUT, Seed, check_usable
 
 if TYPE_CHECKING:

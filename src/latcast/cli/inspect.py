@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ._common import read_graph
 from ._console import Console, command
+from ._inputs import read_graph
 from ._options import INPUT, GraphShapes
 
 

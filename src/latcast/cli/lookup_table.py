@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from ._common import find_space
 from ._console import Command, Console, Group, UsageError, command, usage
+from ._inputs import find_space
 from ._options import (
     MEASURING,
     TARGET,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from ._common import find_space, read_architectures
 from ._console import OUTPUT, Console, UsageError, command, usage
+from ._inputs import find_space, read_architectures
 from ._options import (
     INPUT,
     MEASURING,

@@ -9,14 +9,14 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from ._common import (
+from ._console import FAILED, OUTPUT, Console, UsageError, command, write_text
+from ._inputs import (
     GRAPH_SUFFIXES,
     find_space,
     is_graph_file,
     parse_shapes,
     resolving,
 )
-from ._console import FAILED, OUTPUT, Console, UsageError, command, write_text
 from ._options import (
     INPUT,
     TARGET,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from ._common import find_space, resolving
 from ._console import INTERRUPTED, OUTPUT, Console, UsageError, command, usage, write_text
+from ._inputs import find_space, resolving
 from ._options import (
     BUDGETS,
     MEASURING,

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ._common import find_space
 from ._console import Console, UsageError, command
+from ._inputs import find_space
 from ._options import Seed
 
 

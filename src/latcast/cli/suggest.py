@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._common import find_space, read_data, resolving
 from ._console import Console, UsageError, command, usage
+from ._inputs import find_space, read_data, resolving
 from ._options import INPUT, InputFormat, Seed, TargetName
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._common import read_any_data
 from ._console import Console, UsageError, command, usage
+from ._inputs import read_any_data
 from ._options import (
     Devices,
     InputFormat,

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ._common import read_data
 from ._console import OUTPUT, Console, command, usage
+from ._inputs import read_data
 from ._options import (
     SEARCH,
     InputFormat,

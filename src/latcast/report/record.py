@@ -97,7 +97,7 @@ class Record:
         texts = []
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            if field.name == self.frame:
+            if self.frame and field.name == self.frame.split(".")[0]:
                 texts.append(f"{len(value)} {field.name}")
             elif isinstance(value, str | int | float) and len(texts) < 4:
                 texts.append(f"{field.name}={value!r}")
@@ -169,7 +169,7 @@ def _attributes(doc: str) -> dict[str, str]:
     section = re.split(r"\n\S", section)[0]
     entries = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
     return {
-        name.strip(): re.sub(r"\s+", " ", re.sub(r":\w+:`~?([^`]*)`", r"`\1`", text))
+        name.strip(): re.sub(r"\s+", " ", re.sub(r"(?::\w+:)?`+~?([^`]*)`+", r"`\1`", text))
         for names, text in entries
         for name in names.split(",")
     }

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from ._console import UsageError, usage
 from ._options import check_usable
 
@@ -134,14 +132,3 @@ def parse_archs(items: Sequence[Any], space: SearchSpace) -> Archs:
         return space.parse(items)
     except ValueError as error:
         raise ValueError(f"{error} (read as {space.name}; --space names another)") from error
-
-
-def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None
-) -> None:
-    """A table of texts on stdout."""
-    from latcast.report.table import Column, Table
-
-    declared = [Column(name, name) for name in columns]
-    named = [dict(zip(columns, row, strict=True)) for row in rows]
-    typer.echo(Table(declared, named, title or "").to_text())

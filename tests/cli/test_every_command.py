@@ -1,0 +1,204 @@
+"""What all commands promise: options, help, errors, former names, and the shape of their JSON."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer
+
+from latcast.cli import app
+from latcast.cli._options import FORMER
+from latcast.data import LatencyDataset
+from latcast.families import Member
+from latcast.report.record import described
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands() -> dict[str, Any]:
+    """Name of a command -> itself."""
+
+    def walk(group: Any, before: str) -> Iterator[tuple[str, Any]]:
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from walk(command, f"{before}{name} ")
+            else:
+                yield before + name, command
+
+    return dict(walk(typer.main.get_command(app), ""))
+
+
+COMMANDS = commands()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help(latcast: Any, name: str) -> None:
+    text = latcast(*name.split(), "-h").stdout
+    assert text == latcast(*name.split(), "--help").stdout
+    assert f"Example: latcast {name}" in " ".join(text.split())
+    _, _, output = text.partition("\nOutput:\n")
+    assert all(option in output for option in ("--json", "--quiet", "--debug"))
+
+
+def test_groups_of_commands_and_completion(latcast: Any) -> None:
+    text = latcast("-h").stdout
+    assert "--install-completion" in text
+    for heading in ("Forecast and search:", "Measure:", "Models:", "What there is:"):
+        assert heading in text
+    search = latcast("search", "-h").stdout
+    headings = [line for line in search.splitlines() if line[:1].strip() and line.endswith(":")]
+    assert headings == ["Target:", "Budgets:", "Search:", "Measuring:", "Input:", "Options:",
+                        "Output:"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "former", "now"),
+    [(c, old, new) for c, own in FORMER.items() for old, new in own.items()],
+)
+def test_former_names_lead_to_options(name: str, former: str, now: str) -> None:
+    options = {option for param in COMMANDS[name].params for option in param.opts}
+    assert now in options
+    assert former not in options
+
+
+def test_a_former_name_works_and_warns(latcast: Any, tmp_path: Path) -> None:
+    csv = tmp_path / "x.csv"
+    csv.write_text('arch,latency_ms\n"|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|",3\n')
+    options = ("--space", "nasbench201", "--target", "mine/x/b1", "--json")
+    now = latcast("audit", csv, *options, "--input-format", "csv")
+    for spelled in (("--format", "csv"), ("--format=csv",)):
+        run = latcast("audit", csv, *options, *spelled)
+        assert run.stdout == now.stdout
+        assert run.stderr == f"warning: --format is called --input-format now\n{now.stderr}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("spaces", "ofa"),
+        ("devices", "samsung"),
+        ("models", "abacus"),
+        ("predict", "absent.json", "--device", "tesla-p40"),
+        ("inspect", "absent.onnx"),
+        ("search", "--device", "note10"),
+        ("export", "absent.json", "--out", "x.onnx"),
+        ("measure", "--out", "x.csv"),
+        ("suggest", "--samples", 3),
+        ("audit", "absent.csv"),
+        ("train", "absent.csv", "--out", "x.latcast"),
+        ("adapt", "tesla-p40", "absent.csv", "--out", "x.latcast"),
+        ("tune", "absent.csv"),
+        ("evaluate", "absent.latcast", "absent.csv"),
+        ("accuracy", "predict", "absent.latcast", "absent.json"),
+        ("lookup-table", "build", "--out", "x"),
+        ("bench", "paper", "--data", "absent"),
+    ],
+    ids=lambda a: a[0],
+)
+def test_errors_are_one_line(latcast: Any, arguments: tuple[object, ...]) -> None:
+    error = latcast.error(*arguments, code=2)
+    assert latcast.error(*arguments, "--json", "--quiet", code=2) == error
+
+
+# --- JSON -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    """The script that writes docs/json.md."""
+    path = ROOT / "scripts" / "json_reference.py"
+    spec = importlib.util.spec_from_file_location("json_reference", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_that_of_the_records(reference: ModuleType) -> None:
+    page = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
+    assert page == reference.page(), "write it anew: python scripts/json_reference.py"
+    assert {c.split(maxsplit=1)[0] for c in reference.COMMANDS} >= {
+        name.split()[0] for name in COMMANDS if name != "suggest"
+    }
+
+
+@pytest.fixture(scope="module")
+def files(
+    tmp_path_factory: pytest.TempPathFactory, synthetic: LatencyDataset, latcast: Any
+) -> Path:
+    """A dataset, a model of it, architectures and a network."""
+    folder = tmp_path_factory.mktemp("files")
+    synthetic[:300].save(folder / "data.parquet")
+    latcast("train", folder / "data.parquet", "--predictor", "flops", "--out", folder / "m.latcast")
+    (folder / "archs.json").write_text(json.dumps(synthetic.archs[:2].to_dicts()))
+    (folder / "net.onnx").write_bytes(Member.parse("squeezenet-1.1").to_onnx(1))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("spaces",),
+        ("spaces", "fbnet"),
+        ("devices", "pixel-3"),
+        ("models",),
+        ("models", "tesla-p40"),
+        ("predict", "archs.json", "--device", "tesla-p40"),
+        ("predict", "net.onnx", "--device", "samsung-note10"),
+        ("inspect", "net.onnx"),
+        ("audit", "data.parquet"),
+        ("train", "data.parquet", "--predictor", "flops", "--out", "n.latcast"),
+        ("evaluate", "m.latcast", "data.parquet"),
+        ("adapt", "tesla-p40", "data.parquet", "--samples", 9, "--out", "a.latcast"),
+        ("search", "--device", "m.latcast", "--max-latency", 60, "--evaluations", 600),
+        ("export", "archs.json", "--index", 1, "--out", "x.onnx"),
+        ("accuracy", "predict", "ofa-mobilenet-v3", "archs.json"),
+    ],
+    ids=lambda a: " ".join(map(str, a[:2])),
+)
+def test_json_has_the_keys_that_are_described(
+    latcast: Any,
+    files: Path,
+    reference: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[object, ...],
+) -> None:
+    monkeypatch.chdir(files)
+    found = latcast.json(*arguments)
+    cls = reference.load()[found.pop("schema").removeprefix("latcast/")]
+    assert found.pop("version") == cls.version
+    keys = [path for path, _ in described(cls)]
+    assert set(_paths(found, set(keys))) <= set(keys)
+    assert set(found) == {key for key in keys if "." not in key}
+
+
+def _paths(value: Any, described: set[str], before: str = "") -> Iterator[str]:
+    """Paths of all keys; of objects whose keys depend on the data only their own."""
+    for key, inner in value.items():
+        path = before + key
+        yield path
+        rows = inner if isinstance(inner, list) else [inner]
+        inside = f"{path}{'[]' if isinstance(inner, list) else ''}."
+        if any(p.startswith(inside) for p in described):
+            for row in rows:
+                if row is not None:
+                    yield from _paths(row, described, inside)
+
+
+def test_records_in_python(files: Path) -> None:
+    import latcast
+
+    found = latcast.forecast(files / "archs.json", ["tesla-p40", "rtx-2080-ti"])
+    frame = found.to_polars()
+    assert frame["device"].to_list() == ["tesla-p40"] * 2 + ["rtx-2080-ti"] * 2
+    assert frame["latency_ms"].dtype.is_float()
+    assert frame["costs.macs"].dtype.is_integer()
+    assert repr(found) == "ArchsForecast(2 devices)"
+    assert "<table>" in found._repr_html_()
