@@ -18,7 +18,7 @@ from latcast.graph.shapes import (
     product,
 )
 
-from ._node import Node, Reading, Rule, shape_rule
+from ._nodes import Node, Reading, Rule, shape_rule
 from ._tensors import BOOL, UINT8, type_of
 
 

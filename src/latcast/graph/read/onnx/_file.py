@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from latcast._files import check_file
 from latcast.graph._graph import GRAPH_INPUT
-from latcast.graph.read._inputs import Side, check_asked, left_open
-from latcast.graph.read._layers import Value
+from latcast.graph.read._layers import Side, Value, check_asked, left_open
 from latcast.graph.shapes import TensorShape
 
-from ._scope import check_text
+from ._nodes import check_text
 from ._tensors import MAX_FOLDED, type_of
 
 if TYPE_CHECKING:

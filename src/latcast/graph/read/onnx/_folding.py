@@ -18,7 +18,7 @@ from latcast.graph.read._layers import Origin, Value
 from latcast.graph.shapes import TensorShape
 
 from ._moves import cuts
-from ._node import Entry, Node, Reading, UnknownShape
+from ._nodes import Entry, Node, Reading, UnknownShape
 from ._tensors import MAX_FOLDED, constant, read_tensor, type_of
 
 if TYPE_CHECKING:

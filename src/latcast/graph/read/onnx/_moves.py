@@ -23,7 +23,7 @@ from latcast.graph.shapes import (
     with_sides,
 )
 
-from ._node import Node, Reading, Rule, UnknownShape, shape_rule
+from ._nodes import Node, Reading, Rule, UnknownShape, shape_rule
 from ._tensors import FLOAT, INT64, type_of
 
 

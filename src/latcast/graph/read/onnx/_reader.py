@@ -18,9 +18,12 @@ from ._arithmetic import ARITHMETIC, RULES_BY_KIND
 from ._file import Inputs, ModelFile, load, read_inputs, sides_of
 from ._folding import folded
 from ._moves import MOVES
-from ._node import Entry, Node, Reading, UnknownShape
-from ._scope import (
+from ._nodes import (
+    Entry,
+    Node,
+    Reading,
     Scope,
+    UnknownShape,
     attributes_of,
     branch_of,
     captured,

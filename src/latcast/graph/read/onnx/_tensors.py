@@ -13,7 +13,7 @@ import numpy as np
 from latcast.graph.read._layers import ElementType, Origin, Value
 from latcast.graph.shapes import MAX_ELEMENTS, check_shape
 
-from ._scope import label
+from ._nodes import label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

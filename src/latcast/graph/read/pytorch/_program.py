@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-from latcast.graph.read._inputs import check_asked, left_open
+from latcast.graph.read._layers import check_asked, left_open
 from latcast.graph.shapes import TensorShape
 
 _MAX_CHARACTERS = 10_000
