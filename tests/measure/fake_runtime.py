@@ -109,3 +109,7 @@ class NoProfiler(FakeRuntime):
         if profiling:
             raise OSError("disk full")
         return super()._load_onnx(model, inputs, profiling=profiling)
+
+
+class Own(FakeRuntime):
+    name = "my-own"

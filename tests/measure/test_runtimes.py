@@ -6,34 +6,34 @@ import importlib.util
 import os
 import shutil
 from dataclasses import asdict
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx.reference import ReferenceEvaluator
 
 import latcast
 from latcast.devices import Target
-from latcast.graph import Graph, GraphBuilder, folded
-from latcast.graph.write.onnx import to_onnx
-from latcast.measure import Protocol, class_name
+from latcast.families import Member
+from latcast.graph import GraphBuilder
+from latcast.measure import Plan, Protocol, class_name, measured
 from latcast.measure._worker import WorkerProcess, worker_setup
 from latcast.measure.runtimes import (
     RUNTIMES,
     Runtime,
     UnsupportedNetworkError,
+    register_runtime,
     runtime,
 )
 from latcast.measure.runtimes.pytorch import PyTorchCompile
+from latcast.testing import RUNTIME_CHECKS
+from latcast.testing.runtimes import assert_close, reference_output, small_network
 
 # PyTorch's compiler uses parts of PyTorch that PyTorch deprecates.
 pytestmark = [
     pytest.mark.worker,
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
 ]
-
-TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "fp16": 0.01}
-SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 
 
 class TracedOnly(PyTorchCompile):
@@ -64,39 +64,11 @@ def make(kind: type[Runtime], **options) -> Runtime:
         pytest.skip(str(error))
 
 
-def small_network(op: str = "h_swish", side: int = 19) -> Graph:
-    """Every operator once, an odd and an even side, strides, a residual and a product."""
-    b = GraphBuilder()
-    first = b.activation(b.conv(b.input(3, side, side), 16, 3, stride=2), op)
-    x = b.activation(b.conv(first, 16, 5, groups=16), "relu6")
-    x = b.squeeze_excitation(x, 8, "relu", "h_sigmoid")
-    x = b.conv(b.add(b.conv(x, 16), first), 16, 7, stride=2, groups=16)
-    main = b.activation(b.unary("Identity", x), "relu")
-    x = b.avg_pool(b.channel_shuffle(b.unary("Identity", main), 4), 3, padding=1)
-    nothing = b.mul(b.add(x, main), 0.0)
-    last = b.conv(b.avg_pool(main, 2, stride=2), 24, 3)
-    x = b.add(b.conv(b.avg_pool(nothing, 2, stride=2), 24), last)
-    b.classifier(b.activation(b.batch_norm(x), "relu"), 10)
-    return folded(b.build())
-
-
-def expected(graph: Graph, batch: int) -> np.ndarray:
-    """The network's output by ONNX's reference implementation."""
-    graph = graph.with_batch(batch)
-    evaluator = ReferenceEvaluator(to_onnx(graph))
-    return evaluator.run(None, {"input": graph.inputs()})[0]
-
-
+@pytest.mark.parametrize("check", RUNTIME_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize(("kind", "precision"), CPU)
-@pytest.mark.parametrize(("batch", "op", "side"), [(1, "h_swish", 19), (3, "relu", 20)])
-def test_outputs_are_those_of_the_reference(kind, precision, batch, op, side):
-    batch = min(batch, kind.max_batch or batch)
-    network = small_network(op, side)
-    loaded = make(kind, batch=batch, precision=precision).load(network)
-    loaded.run()
-    want = expected(network, batch)
-    assert loaded.output().shape == want.shape
-    assert np.abs(loaded.output() - want).max() <= TOLERANCE[precision] * np.abs(want).max()
+def test_contract(kind, precision, check):
+    make(kind, precision=precision)
+    check(kind, precision)
 
 
 @pytest.mark.parametrize(("kind", "precision"), CPU)
@@ -112,8 +84,7 @@ def test_grouped_convolutions_and_what_ncnn_makes_of_them(kind, precision):
         return
     loaded = made.load(network)
     loaded.run()
-    want = expected(network, 1)
-    assert np.abs(loaded.output() - want).max() <= TOLERANCE[precision] * np.abs(want).max()
+    assert_close(loaded.output(), reference_output(network, 1), precision)
 
 
 @pytest.mark.skipif(
@@ -124,8 +95,7 @@ def test_outputs_of_compiled_pytorch_are_those_of_the_reference(tmp_path, monkey
     network = small_network()
     loaded = make(PyTorchCompile, batch=2).load(network)
     loaded.run()
-    want = expected(network, 2)
-    assert np.abs(loaded.output() - want).max() <= TOLERANCE["fp32"] * np.abs(want).max()
+    assert_close(loaded.output(), reference_output(network, 2), "fp32")
 
 
 NETWORKS = {
@@ -153,63 +123,6 @@ def test_a_whole_subnet_gives_the_same_outputs(kind, precision, name):
         assert error.mean() <= 0.1 * np.abs(reference.output()).mean()
 
 
-@pytest.mark.parametrize(("kind", "precision"), CPU)
-def test_runs_again_times_and_states_itself(kind, precision):
-    made = make(kind, precision=precision)
-    loaded = made.load(small_network())
-    assert loaded.time(3) > 0
-    loaded.run()
-    first = loaded.output().copy()
-    loaded.run()
-    assert np.array_equal(first, loaded.output())
-    facts = made.facts()
-    assert facts["version"]
-    assert {"version", "build", "instructions"} <= set(facts)
-    assert all(isinstance(v, str) for v in facts.values())
-
-
-@pytest.mark.parametrize(("kind", "precision"), CPU)
-def test_a_single_block_can_be_loaded(kind, precision):
-    network = SPACE.assemble([40])
-    batch = min(2, kind.max_batch or 2)
-    loaded = make(kind, precision=precision, batch=batch).load(network)
-    loaded.run()
-    assert loaded.output().shape == network.with_batch(batch).out_shape
-
-
-@pytest.mark.parametrize(("kind", "precision"), CPU)
-def test_an_unknown_operator_is_named(kind, precision):
-    b = GraphBuilder()
-    b.unary("Erf", b.input(3, 8, 8))
-    with pytest.raises(UnsupportedNetworkError, match=r"cannot run the operator erf"):
-        make(kind, precision=precision).load(b.build())
-
-
-@pytest.mark.parametrize(("kind", "precision"), CPU)
-def test_profiles_name_layers_of_the_network(kind, precision):
-    network = small_network()
-    loaded = make(kind, precision=precision).load(network, profiling=True)
-    profile = loaded.profile(5)
-    if profile is None:
-        return
-    assert set(profile) <= set(range(len(network.layers)))
-    assert sum(profile.values()) > 0
-    assert all(ms >= 0 for ms in profile.values())
-
-
-@pytest.mark.parametrize("kind", [r for r in OWN.values() if r.kind == "cpu"])
-def test_impossible_settings_are_refused(kind):
-    with pytest.raises(ValueError, match="the precision of"):
-        make(kind, precision="int3")
-    with pytest.raises(ValueError, match="at least 1"):
-        make(kind, threads=0)
-    with pytest.raises(ValueError, match="at least 1"):
-        make(kind, batch=0)
-    if kind.max_batch is not None:
-        with pytest.raises(ValueError, match=rf"got batch 9: use batch {kind.max_batch}"):
-            make(kind, batch=9)
-
-
 @pytest.mark.parametrize("name", GPU)
 def test_gpu_runtimes_say_what_is_missing(name):
     torch = pytest.importorskip("torch")
@@ -222,6 +135,53 @@ def test_gpu_runtimes_say_what_is_missing(name):
 def test_an_unknown_runtime_suggests_the_nearest():
     with pytest.raises(ValueError, match="onnxruntime"):
         runtime("onxruntime")
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    monkeypatch.setattr(RUNTIMES, "_things", dict(RUNTIMES._things))
+    monkeypatch.setattr(RUNTIMES, "_unread", None)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_runtime_of_the_user_s_own_is_measured_on(tmp_path, fake):
+    assert register_runtime(fake.Own) is fake.Own
+    assert runtime("my-own") is fake.Own
+    target = Target("here", "my-own", threads=1)
+    variant = Member.parse(
+        "mobilenet-v1(width=25,depth=1,kernel=3,relu6=0,resolution=96,classes=10)"
+    )
+    hasty = Protocol(runs=2, warm_up_s=0.0, run_s=0.0, reference_s=0.0, redo=0)
+    found = measured(tmp_path / "a", Plan(target, [variant], hasty))
+    truth_ms = sum(fake.graph_ms(found.dataset.graphs[0]))
+    assert found.dataset.latency_ms == pytest.approx(truth_ms, rel=0.02)
+    with pytest.raises(ValueError, match="'onnxruntime' is latcast's"):
+        register_runtime(fake.FakeRuntime)
+
+
+@pytest.mark.usefixtures("registry")
+def test_entry_points_are_runtimes(monkeypatch, fake):
+    points = [
+        EntryPoint("my-own", "fake_runtime:Own", RUNTIMES.group),
+        EntryPoint("broken", "json:JSONDecoder", RUNTIMES.group),
+    ]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
+    assert {"my-own", "broken", "onnxruntime"} <= set(RUNTIMES.names())
+    assert runtime("my-own") is fake.Own
+    with pytest.raises(TypeError, match="must be a subclass of Runtime; got <class 'json"):
+        runtime("broken")
+
+
+@pytest.mark.usefixtures("registry")
+def test_incomplete_runtimes_are_refused():
+    class Bare(Runtime):
+        name = "bare"
+        title = "Bare"
+
+    with pytest.raises(TypeError, match="Bare must define package, extra, facts, _load_onnx or"):
+        register_runtime(Bare)
+    with pytest.raises(ValueError, match=r"must be able to import .*Bare: define it at the top"):
+        class_name(Bare)
 
 
 def test_a_missing_package_says_what_to_type(monkeypatch):

@@ -188,4 +188,14 @@ def measured(
 
 
 def class_name(kind: type[Runtime]) -> str:
+    """Where worker processes find a runtime, ``module:class``.
+
+    Raises:
+        ValueError: they could not import it.
+    """
+    if kind.__module__ == "__main__" or "." in kind.__qualname__:
+        raise ValueError(
+            f"worker processes must be able to import {kind.__qualname__}: define it at the top "
+            "of a module, not in a script or a function"
+        )
     return f"{kind.__module__}:{kind.__qualname__}"

@@ -5,6 +5,14 @@ Each function raises AssertionError where a contract is broken.
 
 from .predictors import check_predictor
 from .quantities import check_quantity
+from .runtimes import RUNTIME_CHECKS, check_runtime
 from .spaces import SPACE_CHECKS, check_space
 
-__all__ = ["SPACE_CHECKS", "check_predictor", "check_quantity", "check_space"]
+__all__ = [
+    "RUNTIME_CHECKS",
+    "SPACE_CHECKS",
+    "check_predictor",
+    "check_quantity",
+    "check_runtime",
+    "check_space",
+]

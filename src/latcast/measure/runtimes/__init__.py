@@ -35,8 +35,7 @@ def runtime(name: str) -> type[Runtime]:
     """The runtime called ``name``: our own, of an entry point, or one that was registered.
 
     Raises:
-        ValueError: there is none; the message suggests the nearest. Or worker processes could not
-            import it.
+        ValueError: there is none; the message suggests the nearest.
         TypeError: what an entry point names is no complete runtime.
     """
     kind = RUNTIMES.get(name)
@@ -47,14 +46,14 @@ def runtime(name: str) -> type[Runtime]:
 def register_runtime(kind: type[Runtime]) -> type[Runtime]:
     """Make a runtime of your own known by its name; can be used as a decorator.
 
-    Worker processes import the class by the name of its module.
+    Campaigns need it at the top of a module, by whose name worker processes import it.
 
     Args:
         kind: the runtime's class.
 
     Raises:
         TypeError: it is no complete runtime.
-        ValueError: worker processes could not import it, or the name is that of ours.
+        ValueError: the name is that of ours.
     """
     _check(kind)
     RUNTIMES.register(kind.name, kind)
@@ -62,11 +61,10 @@ def register_runtime(kind: type[Runtime]) -> type[Runtime]:
 
 
 def _check(kind: object) -> None:
-    """Make sure that campaigns can use a class as a runtime.
+    """Make sure that a class is a runtime.
 
     Raises:
-        TypeError: it is no complete runtime.
-        ValueError: worker processes could not import it.
+        TypeError: it is no complete one.
     """
     if not (isinstance(kind, type) and issubclass(kind, Runtime)):
         raise TypeError(f"a runtime must be a subclass of Runtime; got {kind!r}")
@@ -76,11 +74,6 @@ def _check(kind: object) -> None:
         needed.append("_load_onnx or _load")
     if needed:
         raise TypeError(f"the runtime {kind.__qualname__} must define {', '.join(needed)}")
-    if kind.__module__ == "__main__" or "." in kind.__qualname__:
-        raise ValueError(
-            f"worker processes must be able to import {kind.__qualname__}: define it at the top "
-            "of a module, not in a script or a function"
-        )
 
 
 __all__ = [
