@@ -31,10 +31,10 @@ from torch import Tensor, nn
 import latcast
 from latcast.bench.tables import machine
 from latcast.ofa import network_module, ofa_module
-from latcast.ofa._calibrate import calibrate
+from latcast.ofa._checkpoint import plain
 from latcast.ofa._export import export
 from latcast.ofa._modules import OFANetwork
-from latcast.ofa._names import plain
+from latcast.ofa._transfer import calibrate
 from latcast.spaces import Archs, SupernetSpace
 
 _MOBILE = {"ks_list": [3, 5, 7], "expand_ratio_list": [3, 4, 6], "depth_list": [2, 3, 4]}

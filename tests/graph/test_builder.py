@@ -76,6 +76,15 @@ def test_activations(kind, native):
     np.testing.assert_allclose(y, FORMULAS[kind](x), atol=1e-5, rtol=1e-4)
 
 
+OTHERS = ("selu", "celu", "softsign", "exp", "reciprocal", "neg", "erf", "abs")
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_any_activation_of_the_table_can_be_built(kind):
+    y, _ = build(lambda b, t: b.activation(t, kind))
+    assert np.isfinite(y).all()
+
+
 def test_unknown_activation_is_told():
     with pytest.raises(ValueError, match="no activation is called 'gelo'; did you mean 'gelu'"):
         build(lambda b, t: b.activation(t, "gelo"))

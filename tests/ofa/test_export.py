@@ -289,7 +289,7 @@ def test_folders_without_images(tmp_path):
 
 def test_statistics_are_the_weighted_mean_of_the_batches_own():
     torch = pytest.importorskip("torch")
-    from latcast.ofa._calibrate import calibrate
+    from latcast.ofa._transfer import calibrate
 
     first, second = torch.nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3)
     with torch.no_grad():

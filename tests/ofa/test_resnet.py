@@ -8,8 +8,8 @@ import pytest
 
 import latcast
 from latcast.ofa import network_module, ofa_module
+from latcast.ofa._checkpoint import plain
 from latcast.ofa._export import export
-from latcast.ofa._names import plain
 from latcast.spaces._resnet import Bottleneck
 
 torch = pytest.importorskip("torch")

@@ -258,7 +258,7 @@ def test_onnx_of_a_network_that_was_cut_out(width, which, batch, states, files, 
 @pytest.mark.slow
 def test_all_genes_at_their_largest_are_the_supernet(states, files):
     module = ofa_module(parse(1.2, LARGEST), files[1.2])
-    from latcast.ofa._names import plain
+    from latcast.ofa._checkpoint import plain
 
     supernet = {plain(name): tensor for name, tensor in states[1.2].items()}
     for name, tensor in module.state_dict().items():
@@ -301,7 +301,7 @@ def test_specifications_and_block_tables_agree(width):
 
 
 def transform(weight, matrices, kernel_size):
-    from latcast.ofa._extract import transform_kernel
+    from latcast.ofa._transfer import transform_kernel
 
     return transform_kernel(weight, matrices, kernel_size)
 

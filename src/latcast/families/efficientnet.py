@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from latcast.graph import GraphBuilder, Tensor
-from latcast.spaces._mobile import make_divisible
 
 from ._family import RESOLUTIONS, Family
+from .mobilenet import wide
 
 _STAGES = ((3, 2, 24, 2), (5, 2, 40, 2), (3, 2, 80, 3), (5, 1, 112, 3), (5, 2, 192, 4))
 """Kernel, stride, channels and depth of the stages between the first and the last."""
@@ -56,7 +56,7 @@ class EfficientNet(Family):
         b, p = builder, parameters
         kind = "silu" if p["silu"] else "relu6"
         x = b.input(3, p["resolution"], p["resolution"])
-        x = b.conv_norm(x, _wide(32, p), 3, kind, stride=2)
+        x = b.conv_norm(x, wide(32, p), 3, kind, stride=2)
         for _ in range(_deep(1, p)):
             x = _residual(b, x, 3, 1, 16, {**p, "expand": 1})
         for kernel_size, first, channels, depth in _STAGES:
@@ -80,12 +80,8 @@ def _residual(
     y = b.depthwise(y, p["kernel"] or kernel_size, stride, kind)
     if p["squeeze"]:
         y = b.squeeze_excitation(y, x.shape[1] // 4, kind)
-    y = b.conv_norm(y, _wide(channels, p), 1)
+    y = b.conv_norm(y, wide(channels, p), 1)
     return b.add(x, y) if x.shape == y.shape else y
-
-
-def _wide(channels: int, parameters: Mapping[str, int]) -> int:
-    return make_divisible(channels * parameters["width"] / 100)
 
 
 def _deep(depth: int, parameters: Mapping[str, int]) -> int:

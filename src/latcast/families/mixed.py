@@ -9,13 +9,11 @@ import numpy as np
 
 from latcast.graph import GraphBuilder, Tensor
 
-from ._draws import Draws
 from ._family import RESOLUTIONS, Family
-from ._map_parts import MAP_PARTS, conv
-from ._token_parts import TOKEN_PARTS, VECTOR_PARTS
+from ._parts import MAP_PARTS, TOKEN_PARTS, VECTOR_PARTS, Draws, conv
 
 _LARGEST_MAP = 800_000
-_MOST_TOKENS = 1024
+_MAX_TOKENS = 1024
 _TRIES = 20
 
 
@@ -73,7 +71,7 @@ def _to_tokens(d: Draws, x: Tensor) -> Tensor:
     """Patches of a map as tokens."""
     side = min(x.shape[2:])
     patch = min(side, d.pick((1, 2, 4)))
-    while (x.shape[2] // patch) * (x.shape[3] // patch) > _MOST_TOKENS:
+    while (x.shape[2] // patch) * (x.shape[3] // patch) > _MAX_TOKENS:
         patch *= 2
     if patch > 1 or d.chance(0.5):
         positions = (x.shape[2] // patch) * (x.shape[3] // patch)

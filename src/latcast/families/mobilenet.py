@@ -42,12 +42,12 @@ class MobileNetV1(Family):
         b, p = builder, parameters
         kind = "relu6" if p["relu6"] else "relu"
         x = b.input(3, p["resolution"], p["resolution"])
-        x = b.conv_norm(x, _wide(32, p), 3, kind, stride=2)
+        x = b.conv_norm(x, wide(32, p), 3, kind, stride=2)
         middle = [(512, 1)] * p["depth"]
         ends = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)]
         for channels, stride in [*ends, *middle, (1024, 2), (1024, 1)]:
             x = b.depthwise(x, p["kernel"], stride, kind)
-            x = b.conv_norm(x, _wide(channels, p), 1, kind)
+            x = b.conv_norm(x, wide(channels, p), 1, kind)
         return b.classifier(x, p["classes"])
 
 
@@ -87,14 +87,14 @@ class MobileNetV2(Family):
     def build(self, builder: GraphBuilder, parameters: Mapping[str, int]) -> Tensor:
         b, p = builder, parameters
         x = b.input(3, p["resolution"], p["resolution"])
-        x = b.conv_norm(x, _wide(32, p), 3, "relu6", stride=2)
-        x = _residual(b, x, _wide(16, p), 1, p["kernel"], 1)
+        x = b.conv_norm(x, wide(32, p), 3, "relu6", stride=2)
+        x = _residual(b, x, wide(16, p), 1, p["kernel"], 1)
         for i, (channels, first) in enumerate(_STAGES, 1):
             for n in range(p[f"depth{i}"]):
                 stride = first if n == 0 else 1
-                x = _residual(b, x, _wide(channels, p), stride, p["kernel"], p["expand"])
-        x = _residual(b, x, _wide(320, p), 1, p["kernel"], p["expand"])
-        x = b.conv_norm(x, _wide(1280, {"width": max(100, p["width"])}), 1, "relu6")
+                x = _residual(b, x, wide(channels, p), stride, p["kernel"], p["expand"])
+        x = _residual(b, x, wide(320, p), 1, p["kernel"], p["expand"])
+        x = b.conv_norm(x, wide(1280, {"width": max(100, p["width"])}), 1, "relu6")
         return b.classifier(x, p["classes"])
 
 
@@ -106,5 +106,6 @@ def _residual(
     return b.add(x, y) if x.shape == y.shape else y
 
 
-def _wide(channels: int, parameters: Mapping[str, int]) -> int:
+def wide(channels: int, parameters: Mapping[str, int]) -> int:
+    """Channels at the ``width`` of a network, in percent."""
     return make_divisible(channels * parameters["width"] / 100)

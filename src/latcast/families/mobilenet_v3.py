@@ -9,7 +9,7 @@ from latcast.graph import GraphBuilder, Tensor
 from latcast.spaces._mobile import make_divisible
 
 from ._family import RESOLUTIONS, Family
-from .mobilenet import WIDTHS
+from .mobilenet import WIDTHS, wide
 
 
 class _Block(NamedTuple):
@@ -88,7 +88,7 @@ class MobileNetV3(Family):
         b, p = builder, parameters
         native = bool(p["native"])
         x = b.input(3, p["resolution"], p["resolution"])
-        x = b.conv_norm(x, _wide(16, p), 3, _HS, stride=2, native=native)
+        x = b.conv_norm(x, wide(16, p), 3, _HS, stride=2, native=native)
         in_stage = 0
         for block in _LARGE if p["large"] else _SMALL:
             in_stage = 1 if block.stride > 1 else in_stage + 1
@@ -96,13 +96,13 @@ class MobileNetV3(Family):
                 x = _residual(b, x, block, p)
         x = b.conv_norm(x, 6 * x.shape[1], 1, _HS, native=native)
         x = b.flatten(b.global_pool(x))
-        hidden = b.linear(x, _wide(1280 if p["large"] else 1024, p))
+        hidden = b.linear(x, wide(1280 if p["large"] else 1024, p))
         return b.linear(b.activation(hidden, _HS, native=native), p["classes"])
 
 
 def _residual(b: GraphBuilder, x: Tensor, block: _Block, p: Mapping[str, int]) -> Tensor:
     native = bool(p["native"])
-    expanded = _wide(block.expanded, p)
+    expanded = wide(block.expanded, p)
     y = x
     if expanded != x.shape[1]:
         y = b.conv_norm(y, expanded, 1, block.activation, native=native)
@@ -111,9 +111,5 @@ def _residual(b: GraphBuilder, x: Tensor, block: _Block, p: Mapping[str, int]) -
     if block.squeeze and p["squeeze"]:
         squeezed = make_divisible(expanded // 4)
         y = b.squeeze_excitation(y, squeezed, "relu", "h_sigmoid", native=native)
-    y = b.conv_norm(y, _wide(block.channels, p), 1)
+    y = b.conv_norm(y, wide(block.channels, p), 1)
     return b.add(x, y) if x.shape == y.shape else y
-
-
-def _wide(channels: int, parameters: Mapping[str, int]) -> int:
-    return make_divisible(channels * parameters["width"] / 100)

@@ -1,9 +1,9 @@
 """A network as a graph of layers, how it is built, and its fusion into what runtimes run."""
 
-from ._builder import GraphBuilder
-from ._folding import folded
-from ._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer
-from ._layers import Tensor
+from ._builder import GraphBuilder, folded
+from ._graph import Graph
+from ._layer import GRAPH_INPUT, UNKNOWN, Layer
+from ._layer_builder import Tensor
 from ._operators import KINDS, OPERATORS, Operator
 from ._weights import BUFFER, Constant, Constants, Weights
 from .facts import KERNEL_FACTS, kernel_facts, kernel_label

@@ -4,45 +4,184 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from math import sqrt
 from typing import Any
 
 from latcast._names import unknown_name
 
-from ._layers import BIAS, LayerBuilder, Tensor
+from ._graph import Graph
+from ._layer import GRAPH_INPUT, Layer
+from ._layer_builder import LayerBuilder, Tensor, window_side_of
+from ._operators import OPERATORS
+from ._weights import (
+    Constant,
+    Constants,
+    conv_constants,
+    he_weight,
+    norm_constants,
+    shift,
+)
+from .shapes import TensorShape
 
-ACTIVATIONS: dict[str, tuple[str, tuple[float, ...], dict[str, Any]]] = {
-    "relu": ("Relu", (), {}),
-    "relu6": ("Clip", (0.0, 6.0), {}),
-    "leaky_relu": ("LeakyRelu", (), {"alpha": 0.1}),
-    "elu": ("Elu", (), {}),
-    "sigmoid": ("Sigmoid", (), {}),
-    "h_sigmoid": ("HardSigmoid", (), {"alpha": 1 / 6, "beta": 0.5}),
-    "h_swish": ("HardSwish", (), {}),
-    "tanh": ("Tanh", (), {}),
-    "gelu": ("Gelu", (), {}),
-    "softplus": ("Softplus", (), {}),
+_CONSTANTS: dict[str, tuple[str, tuple[float, ...]]] = {"relu6": ("Clip", (0.0, 6.0))}
+"""Activation that ONNX has under another name -> that name, and its constants."""
+_ATTRIBUTES: dict[str, dict[str, float]] = {
+    "leaky_relu": {"alpha": 0.1},
+    "h_sigmoid": {"alpha": 1 / 6, "beta": 0.5},
 }
-"""Activation -> ONNX's operator, its constants and its attributes."""
+_LATER = ("silu", "mish")
+"""Activations that ONNX has in later opsets than are written here; they are formulas."""
 
+_EPSILON = 1e-6
+_BIAS = "bias"
+"""Word of the sum that gives a linear layer of tokens its bias."""
+Sides = int | tuple[int, int]
 _WEIGHTED = ("conv", "depthwise_conv", "conv_transpose", "linear")
 
 
 class GraphBuilder(LayerBuilder):
     """Builds a graph of layers, and of what is written as several of them."""
 
+    def weight(
+        self, shape: TensorShape, limit: float, *, center: float = 0.0, slot: int = 0
+    ) -> Constant:
+        """Trainable numbers, uniform from ``center - limit`` to ``center + limit``."""
+        return Constant(slot, shape, limit, center)
+
+    def conv(
+        self,
+        x: Tensor,
+        channels: int,
+        kernel_size: Sides = 1,
+        *,
+        stride: Sides = 1,
+        groups: int = 1,
+        dilation: int = 1,
+        padding: int | None = None,
+        bias: bool = True,
+        norm: bool = False,
+        zero_bias: bool = False,
+    ) -> Tensor:
+        """A convolution of a map.
+
+        Args:
+            x: the map.
+            channels: of the output.
+            kernel_size: side, or height and width, of the window.
+            stride: step of the window.
+            groups: of channels; both channel counts are multiples of it.
+            dilation: distance of the window's elements.
+            padding: on every side; by default so that a stride of 1 keeps the sides.
+            bias: whether it adds one.
+            norm: whether a batch norm follows, which is folded into it.
+            zero_bias: whether it adds zeros that are not trained, as runtimes do where a
+                convolution is defined without a bias.
+        """
+        batch, in_channels, *sides = x.shape
+        if in_channels % groups or channels % groups:
+            raise ValueError(
+                f"channels must be multiples of the groups; got {in_channels} in, {channels} out "
+                f"and {groups} groups"
+            )
+        facts = _window_facts(kernel_size, stride, dilation, padding)
+        window, pads = facts["window"], facts["attributes"][0][1]
+        (k, across), (step, aside) = window, facts["stride"]
+        height = window_side_of(sides[0], k, step, dilation, (pads[0], pads[0]))
+        width = window_side_of(sides[1], across, aside, dilation, (pads[1], pads[1]))
+        self.folded_params += channels * norm
+        shape = (channels, in_channels // groups, *window)
+        return self.layer(
+            "depthwise_conv" if groups == in_channels == channels > 1 else "conv",
+            "Conv",
+            (x,),
+            (batch, channels, height, width),
+            constants=conv_constants(shape, "zero" if zero_bias else "bias" * (bias or norm)),
+            groups=groups,
+            **facts,
+        )
+
+    def conv_transpose(self, x: Tensor, channels: int, factor: int) -> Tensor:
+        """A transposed convolution that makes the sides of a map ``factor`` times as long."""
+        batch, in_channels, height, width = x.shape
+        sides = (factor, factor)
+        weight = he_weight((in_channels, channels, *sides), in_channels)
+        return self.layer(
+            "conv_transpose",
+            "ConvTranspose",
+            (x,),
+            (batch, channels, height * factor, width * factor),
+            constants=Constants.of(weight, shift(channels, 2)),
+            window=sides,
+            stride=sides,
+        )
+
+    def linear(self, x: Tensor, features: int, *, bias: bool = True) -> Tensor:
+        """A linear layer: Gemm on vectors; on tokens a product and a sum, as PyTorch exports it."""
+        fan_in, shape = x.shape[-1], (*x.shape[:-1], features)
+        if len(shape) == 2:
+            weight = he_weight((features, fan_in), fan_in)
+            return self.layer(
+                "linear", "Gemm", (x,), shape, sum_length=fan_in, attributes=(("transB", 1),),
+                constants=Constants.of(weight, *[shift(features, 2)] * bias),
+            )  # fmt: skip
+        weight = he_weight((fan_in, features), fan_in)
+        product = self.layer(
+            "linear", "MatMul", (x,), shape, sum_length=fan_in, constants=Constants.of(weight)
+        )
+        if not bias:
+            return product
+        added = Constants.of(shift(features, 1))
+        return self.layer("add", "Add", (product,), shape, constants=added, word=_BIAS)
+
+    def batch_norm(self, x: Tensor) -> Tensor:
+        """A batch norm, whose mean and variance are not trained."""
+        constants = norm_constants(x.shape[1])
+        return self.layer("batch_norm", "BatchNormalization", (x,), x.shape, constants=constants)
+
+    def layer_norm(self, x: Tensor, *, native: bool = True) -> Tensor:
+        """A norm over the last axis: one layer, or its formula as exporters wrote it before."""
+        features = x.shape[-1]
+        scale, moved = Constant(1, (features,), 0.5, 1.0), shift(features, 2)
+        if not native:
+            centered = self.binary("Sub", x, self.mean(x, -1, keep=True))
+            variance = self.mean(self.binary("Pow", centered, 2.0), -1, keep=True)
+            deviation = self.unary("Sqrt", self.add(variance, _EPSILON))
+            return self.add(self.mul(self.binary("Div", centered, deviation), scale), moved)
+        return self.layer(
+            "layer_norm", "LayerNormalization", (x,), x.shape, constants=Constants.of(scale, moved),
+            attributes=(("axis", -1), ("epsilon", _EPSILON)),
+        )  # fmt: skip
+
+    def instance_norm(self, x: Tensor) -> Tensor:
+        """A norm of every channel of a map."""
+        channels = x.shape[1]
+        read = Constants.of(Constant(1, (channels,), 0.5, 1.0), shift(channels, 2))
+        return self.layer("instance_norm", "InstanceNormalization", (x,), x.shape, constants=read)
+
     def activation(self, x: Tensor, kind: str, *, native: bool = True) -> Tensor:
         """An activation: one layer where ONNX has it and ``native`` is set, else its formula.
 
+        Args:
+            x: what is activated.
+            kind: an operator of :data:`OPERATORS` that is an activation with a name in ONNX, or a
+                key of :data:`FORMULAS`.
+            native: whether one layer is wanted.
+
         Raises:
-            ValueError: neither :data:`ACTIVATIONS` nor :data:`FORMULAS` has it.
+            ValueError: there is no such activation.
         """
-        if kind not in ACTIVATIONS and kind not in FORMULAS:
-            raise ValueError(unknown_name("activation", kind, sorted({*ACTIVATIONS, *FORMULAS})))
-        if kind in FORMULAS and not (native and kind in ACTIVATIONS):
+        operator = OPERATORS.get(kind)
+        names = operator.onnx[:1] if operator and operator.kind == "activation" else ()
+        name, constants = _CONSTANTS.get(kind, ("".join(names), ()))
+        if kind in FORMULAS and not (native and name and kind not in _LATER):
             return FORMULAS[kind](self, x)
-        operator, constants, attributes = ACTIVATIONS[kind]
-        return self.unary(operator, x, *constants, op=kind, **attributes)
+        if not name:
+            known = sorted(
+                {*FORMULAS, *(k for k, x in OPERATORS.items() if x.kind == "activation")}
+            )
+            raise ValueError(unknown_name("activation", kind, known))
+        return self.unary(name, x, *constants, op=kind, **_ATTRIBUTES.get(kind, {}))
 
     def conv_norm(
         self, x: Tensor, channels: int, kernel_size: int, activation: str = "", **options: Any
@@ -112,12 +251,31 @@ class GraphBuilder(LayerBuilder):
         The weights of the layer before make it up, as those that native activations read do.
         """
         n = x.source
-        if n >= 0 and self._layers[n].word == BIAS:
+        if n >= 0 and self._layers[n].word == _BIAS:
             n = self._layers[n].inputs[0]
         if n >= 0 and self._layers[n].op in _WEIGHTED:
             weight, *others = self._layers[n].constants
             weight = replace(weight, limit=weight.limit * sqrt(2))
             self._layers[n] = self._layers[n]._replace(constants=(weight, *others))
+
+
+def _pair(sides: Sides) -> tuple[int, int]:
+    return (sides, sides) if isinstance(sides, int) else sides
+
+
+@lru_cache(maxsize=256)
+def _window_facts(
+    kernel_size: Sides, stride: Sides, dilation: int, padding: int | None
+) -> dict[str, Any]:
+    """Facts of a convolution's layer that follow from its window alone; shared, not changed."""
+    window = _pair(kernel_size)
+    pads = tuple(dilation * (k - 1) // 2 if padding is None else padding for k in window)
+    return {
+        "window": window,
+        "stride": _pair(stride),
+        "dilation": (dilation, dilation),
+        "attributes": (("pads", pads * 2),),
+    }
 
 
 def _gelu(b: GraphBuilder, x: Tensor) -> Tensor:
@@ -157,3 +315,40 @@ FORMULAS: dict[str, Callable[[GraphBuilder, Tensor], Tensor]] = {
     "mish": _mish,
 }
 """Activation -> how it is written where it is not one layer."""
+
+
+def folded(graph: Graph) -> Graph:
+    """The network as it is deployed: batch norms become biases of the convolutions before them.
+
+    A batch norm that no convolution of its own precedes becomes a depthwise convolution of 1 x 1:
+    a scale and a shift a channel.
+    """
+    kept: list[Layer] = []
+    places: dict[int, int] = {GRAPH_INPUT: GRAPH_INPUT}
+    for n, layer in enumerate(graph.layers):
+        inputs = tuple(places[i] for i in layer.inputs)
+        if layer.op != "batch_norm":
+            kept.append(layer._replace(name=f"{layer.word}_{len(kept)}", inputs=inputs))
+        elif layer.inputs[0] >= 0 and graph.readers[layer.inputs[0]] == (n,) and (
+            kept[inputs[0]].op in ("conv", "depthwise_conv")
+        ):  # fmt: skip
+            kept[inputs[0]] = _with_bias(kept[inputs[0]])
+            places[n] = inputs[0]
+            continue
+        else:
+            kept.append(_scale(layer, len(kept), inputs))
+        places[n] = len(kept) - 1
+    return Graph.trusted(tuple(kept), graph.name, tuple(places[n] for n in graph.outputs))
+
+
+def _with_bias(conv: Layer) -> Layer:
+    return conv.reading(conv_constants(conv.constants[0].shape, "bias"))
+
+
+def _scale(norm: Layer, n: int, inputs: tuple[int, ...]) -> Layer:
+    channels = norm.constants[0].shape[0]
+    conv = norm._replace(
+        name=f"depthwise_conv_{n}", op="depthwise_conv", operator="Conv", inputs=inputs,
+        groups=channels, attributes=(("pads", (0, 0, 0, 0)),),
+    )  # fmt: skip
+    return conv.reading(conv_constants((channels, 1, 1, 1), "bias"))

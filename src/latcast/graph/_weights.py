@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod, sqrt
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,8 @@ Weights = Sequence[tuple[npt.NDArray[Any], ...]]
 """Of every layer of a graph the values of its constants, in their order."""
 
 _FLOAT_BYTES, _INTEGER_BYTES = 4, 8
+
+BIAS_LIMIT = 0.1
 
 _POOL_SIZE = 1_048_573
 """Numbers that all weights are taken from: drawing each would take longer than writing a file.
@@ -82,6 +85,45 @@ class Constants:
 
 
 NO_CONSTANTS = Constants((), 0, 0)
+
+
+def he_weight(shape: tuple[int, ...], fan_in: int) -> Constant:
+    """Weights of a variance that keeps that of sums of ``fan_in`` terms."""
+    return Constant(1, shape, sqrt(3 / fan_in))
+
+
+def shift(features: int, slot: int) -> Constant:
+    """A bias."""
+    return Constant(slot, (features,), BIAS_LIMIT)
+
+
+@lru_cache(maxsize=4096)
+def conv_constants(shape: tuple[int, ...], bias: str = "") -> Constants:
+    """Weights of a convolution, and its bias: ``bias``, ``zero`` (not trained) or none."""
+    weight = he_weight(shape, prod(shape[1:]))
+    if bias == "zero":
+        return Constants.of(weight, Constant(2, shape[:1], role=BUFFER))
+    return Constants.of(weight, shift(shape[0], 2)) if bias else Constants.of(weight)
+
+
+@lru_cache(maxsize=1024)
+def norm_constants(channels: int) -> Constants:
+    """Scale, shift, mean and variance of a batch norm."""
+    spread = Constant(1, (channels,), 0.5, 1.0)
+    mean = Constant(3, (channels,), BIAS_LIMIT, role=BUFFER)
+    return Constants.of(spread, shift(channels, 2), mean, replace(spread, slot=4, role=BUFFER))
+
+
+@lru_cache(maxsize=64)
+def numbers(*values: float) -> Constants:
+    """Single numbers after the input."""
+    return Constants.of(
+        *(Constant(n, values=(float(x),), role=BUFFER) for n, x in enumerate(values, 1))
+    )
+
+
+def argument(*values: int) -> Constants:
+    return Constants.of(Constant(1, (len(values),), values=values, role=ARGUMENT))
 
 
 def draw(constants: Iterable[tuple[Constant, ...]], gains: Iterable[float], seed: int) -> Weights:

@@ -8,7 +8,8 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from ._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer
+from ._graph import Graph
+from ._layer import GRAPH_INPUT, UNKNOWN, Layer
 from .fusion import Kernel
 from .shapes import TensorShape
 

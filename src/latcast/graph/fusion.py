@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from ._graph import GRAPH_INPUT, UNKNOWN, Graph, Layer
+from ._graph import Graph
+from ._layer import GRAPH_INPUT, UNKNOWN, Layer
 from .layouts import cancelled_transposes, is_blocked
 
 _ANY = "*"

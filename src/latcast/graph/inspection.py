@@ -9,7 +9,8 @@ from latcast.report.record import Record
 from latcast.report.table import MISSING, Column, Table
 from latcast.report.text import end_of, shape_text
 
-from ._graph import Graph, Layer
+from ._graph import Graph
+from ._layer import Layer
 
 NAME_WIDTH, OPERATOR_WIDTH = 48, 24
 

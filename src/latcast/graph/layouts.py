@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._graph import Graph, Layer
+from ._graph import Graph
+from ._layer import Layer
 
 BLOCK = 16
 """Channels of a block."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from ._graph import GRAPH_INPUT, Graph, Layer
+from ._graph import Graph
+from ._layer import GRAPH_INPUT, Layer
 from .fusion import Kernel, Part, Parts, Rule, joined
 from .layouts import BLOCK, CHANNELS_FIRST, CHANNELS_LAST, takes_blocks, transposes
 from .shapes import TensorShape

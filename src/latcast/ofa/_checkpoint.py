@@ -5,10 +5,11 @@ This module imports PyTorch; import it where PyTorch is wanted.
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,10 +17,8 @@ from torch import Tensor
 from latcast._files import check_file
 from latcast._names import short_repr
 
-from ._names import plain
-
 State = dict[str, Tensor]
-"""Tensors by their plain names (:func:`latcast.ofa._names.plain`)."""
+"""Tensors by their plain names (:func:`plain`)."""
 
 _COUNTER = ".num_batches_tracked"
 """What training counts and inference has no use for; some files leave it out."""
@@ -129,3 +128,28 @@ def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], wha
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"{names[0]!r}{more}"
+
+
+# -- names, which versions of Once-For-All write differently ---------------------------------------
+
+Value = TypeVar("Value")
+
+_REWRITES = (
+    (re.compile(r"^module\."), ""),  # of a network that was trained on several GPUs
+    (re.compile(r"^(blocks\.\d+)\.conv\."), r"\1.mobile_inverted_conv."),
+    # The stem's residual calls its layer "conv", which has a "conv".
+    (re.compile(r"(?<!^input_stem\.1)\.(conv|bn|linear)\.\1\."), r".\1."),
+)
+
+
+def plain(name: str) -> str:
+    """The name as one architecture's own file has it: elastic layers are one level less deep."""
+    for pattern, replacement in _REWRITES:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def matched(state: Mapping[str, Value], names: Iterable[str]) -> dict[str, Value]:
+    """``state`` under those of ``names`` that mean the same; other names stay as they are."""
+    known = {plain(name): name for name in names}
+    return {known.get(plain(key), key): value for key, value in state.items()}

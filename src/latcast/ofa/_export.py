@@ -183,7 +183,7 @@ def _write_onnx(
     if module is None:
         weights = graph.weights(seed)
     else:
-        from ._fold import fold
+        from ._transfer import fold
 
         weights = fold(module, graph)
     content = to_onnx(graph.with_batch(batch or 1), weights, open_batch=batch is None)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from latcast._optional import require
 
 from ._images import ImageFolder
-from ._names import plain
 
 if TYPE_CHECKING:
     from latcast.spaces import Archs, SupernetSpace
@@ -48,8 +47,7 @@ def ofa_module(
         ModuleNotFoundError: PyTorch is not installed.
     """
     require("torch", "torch", "building PyTorch modules")
-    from ._calibrate import calibrate
-    from ._fold import unfold
+    from ._transfer import calibrate, unfold
 
     space, arch = in_supernet(arch)
     module = network_module(space.specification(arch))
@@ -75,8 +73,7 @@ def network_module(of: MobileNet | ResNet, *, elastic: bool = False) -> OFANetwo
     from latcast.spaces._mobile import MobileNetV3, ProxylessNAS
     from latcast.spaces._resnet import ResNet
 
-    from ._mobile_modules import MobileNetV3Network, ProxylessNetwork
-    from ._resnet_modules import ResNetNetwork
+    from ._modules import MobileNetV3Network, ProxylessNetwork, ResNetNetwork
 
     kinds: dict[type, type[OFANetwork]] = {
         MobileNetV3: MobileNetV3Network,
@@ -105,8 +102,8 @@ def in_supernet(arch: Archs) -> tuple[SupernetSpace, Archs]:
 
 def _load(module: OFANetwork, space: SupernetSpace, path: Path) -> None:
     """Give ``module`` the weights of a file, of a supernet's or of its own."""
-    from ._checkpoint import check_state, read_checkpoint
-    from ._extract import extract
+    from ._checkpoint import check_state, plain, read_checkpoint
+    from ._transfer import extract
 
     state = read_checkpoint(path)
     own = {plain(name): tensor for name, tensor in module.state_dict().items()}

@@ -39,15 +39,16 @@ FACTS = (
 
 BYTES_PER_PARAMETER = 4
 
+_ELSE = ("", "elementwise_bytes")
 _GROUPS = {
-    "conv": "conv",
-    "depthwise_conv": "depthwise",
-    "linear": "linear",
-    "global_pool": "pool",
-    "avg_pool": "pool",
-    "max_pool": "pool",
+    "conv": ("conv_macs", "conv_bytes"),
+    "depthwise_conv": ("depthwise_macs", "depthwise_bytes"),
+    "linear": ("linear_macs", ""),
+    "global_pool": ("", "pool_bytes"),
+    "avg_pool": ("", "pool_bytes"),
+    "max_pool": ("", "pool_bytes"),
 }
-"""Operator -> in which facts its work counts; all others are elementwise."""
+"""Operator -> the facts in which its MACs and bytes count besides; all others are elementwise."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _block_facts(block: Graph) -> tuple[int, ...]:
     Conventions: nothing is fused, so that every layer reads its inputs and writes its output
     once; only trainable numbers are parameters, of 4 bytes each, read besides once a batch.
     """
-    fact = dict.fromkeys(FACTS, 0)
+    fact = dict.fromkeys((*FACTS, ""), 0)
     windows, strides, channels = [], [], []
     for layer in block.layers:
         operator = OPERATORS[layer.op]
@@ -102,10 +103,9 @@ def _block_facts(block: Graph) -> tuple[int, ...]:
         fact["read_bytes"] += read
         fact["write_bytes"] += written
         fact["launches"] += 1
-        group = _GROUPS.get(layer.op, "elementwise")
-        for name, amount in ((f"{group}_macs", macs), (f"{group}_bytes", read + written)):
-            if name in fact:
-                fact[name] += amount
+        of_macs, of_bytes = _GROUPS.get(layer.op, _ELSE)
+        fact[of_macs] += macs
+        fact[of_bytes] += read + written
         windows.append(layer.window[0])
         strides.append(layer.stride[0])
         channels += [shape[1] for shape in layer.out_shapes if shape]

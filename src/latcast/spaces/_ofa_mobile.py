@@ -19,8 +19,7 @@ from latcast.graph import Graph
 from ._base import Archs, Gene, Genes
 from ._block_table import BlockTable
 from ._mobile import InvertedResidual, conv_block, make_divisible
-from ._ofa_dicts import POSITIONS, STAGES, DictForm
-from ._resolutions import RESOLUTIONS, index_of, resolution_shares
+from ._once_for_all import POSITIONS, RESOLUTIONS, STAGES, DictForm, index_of, resolution_shares
 from ._supernet import SupernetSpace
 
 KERNEL_SIZES = (3, 5, 7)
@@ -90,7 +89,7 @@ class OFAMobileSpace(SupernetSpace):
         self._bases, self._rows_each = self._layout()
 
     def parse(self, items: Iterable[Any]) -> Archs:
-        """Architectures from OFA dicts (:mod:`latcast.spaces._ofa_dicts`)."""
+        """Architectures from OFA dicts (:mod:`latcast.spaces._once_for_all`)."""
         return Archs(self, self.form.parse(items))
 
     def format(self, archs: Archs) -> list[dict[str, Any]]:

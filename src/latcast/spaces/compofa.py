@@ -16,7 +16,7 @@ import numpy.typing as npt
 from . import ofa_mobilenet_v3 as ofa
 from ._base import Archs, Gene, Genes, SearchSpace
 from ._block_table import BlockTable
-from ._ofa_dicts import BLOCKS, POSITIONS, STAGES
+from ._once_for_all import BLOCKS, POSITIONS, STAGES
 
 STAGE_KERNEL_SIZES = (3, 5, 3, 3, 5)
 

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from ._base import Archs, Genes
 from ._mobile import InvertedResidual, MobileNetV3, conv_block, linear_block, pool_block
-from ._ofa_dicts import BLOCKS, POSITIONS, STAGES, DictForm, Numbers
 from ._ofa_mobile import (
     CLASSES,
     DEPTHS,
@@ -26,7 +25,7 @@ from ._ofa_mobile import (
     expanded_conv_key,
     keyed,
 )
-from ._resolutions import RESOLUTIONS
+from ._once_for_all import BLOCKS, POSITIONS, RESOLUTIONS, STAGES, DictForm, Numbers
 
 __all__ = [
     "BLOCKS",

@@ -15,8 +15,8 @@ import numpy as np
 
 from ._base import Archs
 from ._mobile import InvertedResidual, ProxylessNAS, conv_block, linear_block, pool_block
-from ._ofa_dicts import BLOCKS, STAGES, DictForm, Numbers
 from ._ofa_mobile import CLASSES, DEPTHS, OFAMobileSpace, Row, Stage, expanded_conv_key, keyed
+from ._once_for_all import BLOCKS, STAGES, DictForm, Numbers
 
 MIX_WIDTH = 1280
 _LAST_DEPTH = 2 * (BLOCKS + 1) + STAGES
@@ -59,7 +59,7 @@ class OFAProxyless(OFAMobileSpace):
         )
 
     def parse(self, items: Iterable[Any]) -> Archs:
-        """Architectures from OFA dicts (:mod:`latcast.spaces._ofa_dicts`)."""
+        """Architectures from OFA dicts (:mod:`latcast.spaces._once_for_all`)."""
         numbers = self.form.parse(items)
         unknown = ~np.isin(numbers[:, _LAST_DEPTH], (1, *DEPTHS))
         if unknown.any():

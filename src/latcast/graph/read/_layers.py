@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from latcast.graph._graph import GRAPH_INPUT, Graph, Layer
+from latcast.graph._graph import Graph
+from latcast.graph._layer import GRAPH_INPUT, Layer
 from latcast.graph.shapes import TensorShape
 
 Side = int | str | None

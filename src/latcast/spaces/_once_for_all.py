@@ -1,6 +1,6 @@
-"""The dict forms in which Once-For-All writes architectures.
+"""What the Once-For-All spaces share: resolutions, and the dicts that write architectures.
 
-A form is a list of numbers by key, such as ``{"ks": [20 kernel sizes], "e": [20 expand ratios],
+A dict has a list of numbers by key, such as ``{"ks": [20 kernel sizes], "e": [20 expand ratios],
 "d": [5 depths], "r": [resolution]}``; a ``"wid"`` of None is allowed, the resolution may be a
 number, and be called ``"image_size"``. Blocks go stage by stage; values of positions beyond a
 stage's depth are kept but change nothing.
@@ -16,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._names import short_repr
+
+RESOLUTIONS = tuple(range(128, 241, 4))
+_ONE_HOT = np.arange(128, 241, 16)
 
 STAGES = 5
 POSITIONS = 4
@@ -116,3 +119,19 @@ def _read(n: int, numbers: Numbers, values: Any) -> list[int]:
         f"architecture {n}: {numbers.key!r} must be {numbers.length} {numbers.what}; "
         f"got {short_repr(values)}"
     )
+
+
+def index_of(choices: tuple[int, ...]) -> npt.NDArray[np.int32]:
+    """Table value -> its index among ``choices`` (other values: 0)."""
+    table = np.zeros(256, dtype=np.int32)
+    table[list(choices)] = np.arange(len(choices))
+    return table
+
+
+def resolution_shares(resolutions: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Resolutions (n,) as shares of the multiples of 16 from 128 to 240, shape (n, 8).
+
+    One between two of them is shared in proportion, so that multiples of 16 are one-hot.
+    """
+    distance = np.abs(resolutions[:, None].astype(np.float32) - _ONE_HOT) / 16
+    return np.asarray(np.maximum(0, 1 - distance), dtype=np.float32)

@@ -1,14 +1,191 @@
-"""Parts of mixed networks that read and give maps."""
+"""Parts of mixed networks, and the random choices that they are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import prod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import gcd, prod
+from typing import TypeVar
 
-from latcast.graph import Tensor
+import numpy as np
 
-from ._draws import Draws
-from ._token_parts import attend
+from latcast.graph import GraphBuilder, Tensor
+
+T = TypeVar("T")
+
+_KINDS = (
+    *["relu", "relu6", "h_swish", "silu", "gelu"] * 2,
+    "leaky_relu",
+    "elu",
+    "sigmoid",
+    "h_sigmoid",
+    "tanh",
+    "mish",
+    "softplus",
+)
+_GATES = ("sigmoid", "h_sigmoid", "tanh")
+_KERNELS = (1, 1, 1, 2, 3, 3, 3, 4, 5, 5, 6, 7)
+_DEPTHWISE_KERNELS = (3, 3, 3, 5, 5, 7, 7, 9, 11)
+_MAX_PARAMS = 3_000_000
+_MAX_ELEMENTS = 800_000
+_MAX_CHANNELS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Random sizes within the limits of one part of a network.
+
+    Attributes:
+        b: what the network is written with.
+        rng: is advanced.
+        max_macs: multiply-accumulates of one operator for one sample.
+    """
+
+    b: GraphBuilder
+    rng: np.random.Generator
+    max_macs: float
+
+    def pick(self, options: Sequence[T]) -> T:
+        """One of ``options``."""
+        return options[int(self.rng.integers(len(options)))]
+
+    def chance(self, share: float) -> bool:
+        """True in this share of all cases."""
+        return bool(self.rng.random() < share)
+
+    def between(self, least: float, most: float) -> int:
+        """An integer from ``least`` to ``most``, uniform in its logarithm."""
+        low, high = np.log(least), np.log(max(least, most) + 0.999)
+        return int(np.exp(self.rng.uniform(low, high)))
+
+    def features(self, positions: int, fan_in: float, *, of: int = 1) -> int:
+        """A number of channels or features whose computation stays within the limits.
+
+        Args:
+            positions: for which each of them is computed, without the batch.
+            fan_in: multiply-accumulates of one of them at one position.
+            of: number of which it is a multiple.
+        """
+        most = min(
+            self.max_macs / (positions * fan_in),
+            _MAX_PARAMS / fan_in,
+            _MAX_ELEMENTS / positions,
+            _MAX_CHANNELS,
+        )
+        # Half of them near the most: else narrow ones would be nearly all.
+        n = self.between(max(4.0, most / 8) if self.chance(0.5) else 4, max(4.0, most))
+        # Half of all networks have round widths, for which runtimes have other code.
+        unit = np.lcm(of, self.pick((1, 8, 16))) if n > 16 else of
+        return max(int(unit), n // int(unit) * int(unit))
+
+    def groups(self, channels: int) -> int:
+        """Groups of a convolution of ``channels``: mostly one."""
+        return gcd(channels, self.pick((1, 1, 1, 1, 2, 3, 4, 8, 16)))
+
+    def kernel_size(self, x: Tensor, *, depthwise: bool = False) -> int:
+        """Side of a window that fits into a map."""
+        wanted = self.pick(_DEPTHWISE_KERNELS if depthwise else _KERNELS)
+        return min(wanted, *(s | 1 for s in x.shape[2:]))
+
+    def stride(self, x: Tensor) -> int:
+        """1 or 2; 2 more often where the map is large, as networks have few large maps."""
+        side = min(x.shape[2:])
+        if side < 4:
+            return 1
+        return 2 if self.chance(min(0.8, side / 80 + 0.1)) else 1
+
+    def activate(self, x: Tensor, share: float = 0.8) -> Tensor:
+        """Some activation, in this share of all cases."""
+        if not self.chance(share):
+            return x
+        return self.b.activation(x, self.pick(_KINDS), native=self.chance(0.6))
+
+    def gate(self, x: Tensor) -> Tensor:
+        """An activation with small outputs only, by which others may be multiplied."""
+        return self.b.activation(x, self.pick(_GATES), native=self.chance(0.6))
+
+
+def _activation(d: Draws, x: Tensor) -> Tensor:
+    return d.activate(x, 1.0)
+
+
+# -- parts of tokens and vectors ----------------------------------------------------------------
+
+
+def _linear(d: Draws, x: Tensor) -> Tensor:
+    features = d.features(prod(x.shape[1:-1]), x.shape[-1])
+    return d.activate(d.b.linear(x, features, bias=d.chance(0.9)))
+
+
+def _token_norm(d: Draws, x: Tensor) -> Tensor:
+    return d.activate(d.b.layer_norm(x, native=d.chance(0.6)), 0.3)
+
+
+def _perceptron(d: Draws, x: Tensor) -> Tensor:
+    y = d.b.layer_norm(x, native=d.chance(0.6)) if d.chance(0.7) else x
+    hidden = d.b.linear(y, d.features(prod(x.shape[1:-1]), x.shape[-1]))
+    return d.b.add(x, d.b.linear(d.activate(hidden, 1.0), x.shape[-1]))
+
+
+def _token_gate(d: Draws, x: Tensor) -> Tensor:
+    return d.b.mul(x, d.gate(d.b.linear(x, d.pick((1, x.shape[-1])))))
+
+
+def _token_softmax(d: Draws, x: Tensor) -> Tensor:
+    return d.b.add(x, d.b.softmax(x))
+
+
+def _concat(d: Draws, x: Tensor) -> Tensor:
+    y = d.b.linear(x, d.features(prod(x.shape[1:-1]), x.shape[-1]))
+    return d.b.concat([x, d.activate(y)], axis=len(x.shape) - 1)
+
+
+def attend(d: Draws, x: Tensor) -> Tensor:
+    """Attention of tokens, mostly with a norm before and a sum after it."""
+    if x.shape[1] * (x.shape[1] + 2 * x.shape[2]) * x.shape[2] > 2 * d.max_macs:
+        return _token_norm(d, x)
+    heads = gcd(x.shape[-1], d.pick((1, 2, 3, 4, 6, 8)))
+    y = d.b.layer_norm(x, native=d.chance(0.6)) if d.chance(0.7) else x
+    y = d.b.attention(y, heads)
+    return d.b.add(x, y) if d.chance(0.8) else y
+
+
+def _mix(d: Draws, x: Tensor) -> Tensor:
+    """Linear layers along the tokens (arXiv:2105.01601)."""
+    y = d.b.transpose(x, 0, 2, 1)
+    hidden = d.b.linear(y, d.features(y.shape[1], y.shape[2]))
+    y = d.b.linear(d.activate(hidden, 1.0), x.shape[1])
+    return d.b.add(x, d.b.transpose(y, 0, 2, 1))
+
+
+def _product(d: Draws, x: Tensor) -> Tensor:
+    """Tokens as weighed by their likeness, without weights of its own."""
+    if 2 * x.shape[1] ** 2 * x.shape[2] > d.max_macs:
+        return _token_norm(d, x)
+    scores = d.b.matmul(x, d.b.transpose(x, 0, 2, 1))
+    return d.b.matmul(d.b.softmax(d.b.mul(scores, 1 / x.shape[2])), x)
+
+
+VECTOR_PARTS: tuple[Callable[[Draws, Tensor], Tensor], ...] = (
+    *[_linear] * 4,
+    _perceptron,
+    _token_norm,
+    _activation,
+    _token_gate,
+    _token_softmax,
+    _concat,
+)
+TOKEN_PARTS: tuple[Callable[[Draws, Tensor], Tensor], ...] = (
+    *VECTOR_PARTS,
+    _perceptron,
+    *[attend] * 4,
+    _mix,
+    _product,
+)
+"""What is drawn from; a part that is listed n times is drawn n times as often."""
+
+
+# -- parts of maps ------------------------------------------------------------------------------
 
 Part = Callable[[Draws, Tensor], Tensor | None]
 """Adds to a network; None where the map does not suit it."""
@@ -90,10 +267,6 @@ def _channel_norm(d: Draws, x: Tensor) -> Tensor:
         y = d.b.linear(d.activate(y), x.shape[1])
     y = d.b.transpose(y, 0, 3, 1, 2)
     return d.b.add(x, y) if d.chance(0.7) else y
-
-
-def _activation(d: Draws, x: Tensor) -> Tensor:
-    return d.activate(x, 1.0)
 
 
 def _pool(d: Draws, x: Tensor) -> Tensor | None:
