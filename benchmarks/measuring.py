@@ -28,7 +28,7 @@ import numpy.typing as npt
 import latcast
 from latcast import measure
 from latcast.bench.tables import machine
-from latcast.data import LatencyDataset, read_latencies
+from latcast.data import Dataset, read_latencies
 from latcast.devices import Target
 from latcast.measure import CampaignFile, Plan, Protocol, Results
 from latcast.models.evaluation import evaluate
@@ -100,7 +100,7 @@ def repeatability(runtime: str, runs: int) -> None:
         )
 
 
-def in_order(data: LatencyDataset, column: str) -> Floats:
+def in_order(data: Dataset, column: str) -> Floats:
     values: Floats = getattr(data, column)
     return values[np.lexsort(data.archs.genes.T)]
 
@@ -191,7 +191,7 @@ def last_worker(path: Path) -> int:
         return int(processes[max(processes)]["pid"]) if processes else 2**22 - 1
 
 
-def predictor(data: LatencyDataset) -> None:
+def predictor(data: Dataset) -> None:
     """The default predictor on 300 and on 50 of the networks, 200 others to test."""
     print(f"{data.target}: roofline, 200 test networks, {SEEDS} seeds")
     for count in (50, 100, 300):

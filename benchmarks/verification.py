@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 import latcast
 from latcast.bench.tables import machine
-from latcast.data import LatencyDataset, read_latencies
+from latcast.data import Dataset, read_latencies
 from latcast.devices import Target
 from latcast.measure import Protocol
 from latcast.models import Predictor
@@ -192,7 +192,7 @@ class Pool(Measuring):
 
     target = Target("brand-new", "any")
 
-    def __init__(self, data: LatencyDataset) -> None:
+    def __init__(self, data: Dataset) -> None:
         self._data = data
 
     def measure(self, archs: Archs, round_: int) -> Measured:
@@ -233,7 +233,7 @@ def on_datasets(suggested: int, rounds: int, verify: int) -> None:
 
 
 def regret(
-    data: LatencyDataset, base: Predictor, shift: float, suggested: int, rounds: int, verify: int
+    data: Dataset, base: Predictor, shift: float, suggested: int, rounds: int, verify: int
 ) -> tuple[list[float], int]:
     """Top-1 % lost within every budget, and measurements made."""
     model = accuracy_model()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 
 OFANAS = {
     "samsung-note10": "note10_lookuptable_ofa",
@@ -39,7 +39,7 @@ def measured_network_files(measured: Path) -> dict[str, Path]:
     return {path.name.removesuffix(NETWORKS).replace("_", "-"): path for path in paths}
 
 
-def part(data: LatencyDataset, rows: int, seed: int) -> LatencyDataset:
+def part(data: Dataset, rows: int, seed: int) -> Dataset:
     """At most so many rows, at random."""
     if len(data) <= rows:
         return data

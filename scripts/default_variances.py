@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from _sources import measured_files
 
-from latcast.data import LatencyDataset, read_latencies
+from latcast.data import Dataset, read_latencies
 from latcast.math.gaussian_process import OPTIMIZED_ROWS, maximize_evidence
 from latcast.math.robust import robust_deviation
 from latcast.models import Bayes
@@ -62,7 +62,7 @@ def _over_pairs(paths: list[Path]) -> dict[str, list[float]]:
     return result
 
 
-def _best(base: Bayes, data: LatencyDataset) -> dict[str, float]:
+def _best(base: Bayes, data: Dataset) -> dict[str, float]:
     data = data[:OPTIMIZED_ROWS]
     prior = adaptation_prior(base, base.fitted.seen)
     archs = data.archs.space.expand(data.archs)
@@ -75,7 +75,7 @@ def _best(base: Bayes, data: LatencyDataset) -> dict[str, float]:
     return dict(zip(prior.terms, values.tolist(), strict=True))
 
 
-def _part(data: LatencyDataset, rng: np.random.Generator) -> LatencyDataset:
+def _part(data: Dataset, rng: np.random.Generator) -> Dataset:
     data = data.valid()
     return data[rng.permutation(len(data))[:BASE_ROWS]]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from _sources import help_files, measured_files, ofanas_files
 
-from latcast.data import LatencyDataset, read_latencies
+from latcast.data import Dataset, read_latencies
 from latcast.models import Roofline
 from latcast.models.training import fit_and_score
 
@@ -46,7 +46,7 @@ def _sources(folder: Path, measured: Path) -> dict[str, Path]:
     return {**ofanas_files(folder), **help_files(folder, "ofa"), **measured_files(measured)}
 
 
-def make(data: LatencyDataset, out: Path) -> dict[str, float]:
+def make(data: Dataset, out: Path) -> dict[str, float]:
     """Fit, score and save one model; returns its scores on the test part."""
     predictor = Roofline()
     scores = fit_and_score(predictor, data, seed=SEED)

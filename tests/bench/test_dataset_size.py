@@ -6,7 +6,7 @@ import pytest
 
 from latcast.bench import dataset_size
 from latcast.bench.protocol import averaged, random_rows
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 
 P40 = "Tesla_P40_GPU_ofa"
 
@@ -34,7 +34,7 @@ def test_refused(tmp_path: Path, shared: Path) -> None:
         dataset_size.run(shared / "ofanas", datasets=[P40], samples=[7_001], seeds=1)
 
 
-def test_rows_are_drawn_once_each(synthetic: LatencyDataset) -> None:
+def test_rows_are_drawn_once_each(synthetic: Dataset) -> None:
     few = random_rows(synthetic, 300, seed=3)
     assert few.target == synthetic.target
     assert len(set(few.latency_ms)) == len(few) == 300

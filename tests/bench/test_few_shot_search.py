@@ -16,7 +16,7 @@ from latcast.bench.few_shot_search import ACCURACIES, QUANTILES, Target
 from latcast.bench.help_folder import HelpFolder
 from latcast.bench.published import Split
 from latcast.bench.tables import Scores
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.models import BaseModel, Flops, LookupTable
 from latcast.models.accuracy import TableAccuracy
 from latcast.spaces import space
@@ -66,15 +66,15 @@ class Study:
 
     rows: list[dict[str, Any]]
     base: BaseModel
-    trained: list[LatencyDataset]
-    measured: list[LatencyDataset]
+    trained: list[Dataset]
+    measured: list[Dataset]
 
 
 @pytest.fixture(scope="module")
 def study(help_split: Path) -> Study:
     bases: list[BaseModel] = []
-    trained: list[LatencyDataset] = []
-    measured: list[LatencyDataset] = []
+    trained: list[Dataset] = []
+    measured: list[Dataset] = []
     adapt, fit = BaseModel.adapt, BaseModel.fit
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -156,7 +156,7 @@ def target(help_split: Path) -> Target:
 
 def test_the_true_latencies_have_no_regret(target: Target) -> None:
     """A predictor that knows all: a table of the prices by which the latencies were made."""
-    exact = LatencyDataset(
+    exact = Dataset(
         target.candidates.archs,
         _prices(target).predict(target.candidates.archs),
         target.candidates.target,

@@ -8,7 +8,7 @@ import pytest
 
 from latcast.bench import finetuning, paper
 from latcast.bench.finetuning import METHODS, Scaled
-from latcast.data import LatencyDataset, read
+from latcast.data import Dataset, read
 from latcast.devices import Target
 from latcast.models import MLP, Roofline
 
@@ -28,22 +28,22 @@ def quick(bases: finetuning.Bases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetuning, "Bases", lambda *_: bases)
 
 
-def test_scaled_by_the_median_ratio(synthetic: LatencyDataset) -> None:
+def test_scaled_by_the_median_ratio(synthetic: Dataset) -> None:
     base = Roofline().fit(synthetic)
     few = synthetic[:5]
     other = Target("imaginary", "elsewhere", batch=2)
     predicted = base.predict(few.archs)
-    slower = LatencyDataset(few.archs, predicted * np.array([2, 3, 9, 2.5, 3]), other)
+    slower = Dataset(few.archs, predicted * np.array([2, 3, 9, 2.5, 3]), other)
     assert Scaled.to(base, slower).factor == pytest.approx(3)
     np.testing.assert_allclose(Scaled.to(base, slower).predict(few.archs), 3 * predicted)
     assert Scaled.to(base, slower[:0]).factor == 1
 
 
 @pytest.mark.slow
-def test_last_layer_is_the_paper_s(synthetic: LatencyDataset) -> None:
+def test_last_layer_is_the_paper_s(synthetic: Dataset) -> None:
     pytest.importorskip("torch")
     base = MLP("paper", hidden=(16,), epochs=1).fit(synthetic)
-    few = LatencyDataset(
+    few = Dataset(
         synthetic.archs[:40], 2 * synthetic.latency_ms[:40], Target("imaginary", "elsewhere")
     )
     bases = finetuning.Bases("", synthetic)

@@ -12,7 +12,7 @@ import pytest
 from latcast.bench import gpu
 from latcast.bench.conditioned import RECIPES, ConditionedMLP, inputs
 from latcast.bench.help_folder import HelpFolder
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.models import BaseModel
 from latcast.spaces import space
 
@@ -93,17 +93,17 @@ def test_three_gpus_are_needed(latcast: Any, tmp_path: Path, write_help_folder: 
 def test_the_papers_inputs_are_genes_and_raw_specification() -> None:
     the_space = space("ofa-mobilenet-v3")
     archs = the_space.sample(5, 0)
-    data = LatencyDataset(archs, np.ones(5), "rtx-2080-ti/pytorch/b64")
+    data = Dataset(archs, np.ones(5), "rtx-2080-ti/pytorch/b64")
     x = inputs(data)
     np.testing.assert_array_equal(x[:, :-4], the_space.one_hot(archs))
     np.testing.assert_array_equal(x[:, -4:], np.tile([4352, 11, 616, 64], (5, 1)))
 
 
-def gpu_data(device: str, batch: int, factor: float) -> LatencyDataset:
+def gpu_data(device: str, batch: int, factor: float) -> Dataset:
     the_space = space("nasbench201")
     archs = the_space.sample(300, batch)
     ms = factor * the_space.block_sums(archs, the_space.block_table.facts["macs"]) * 1e-8
-    return LatencyDataset(archs, 1.0 + ms, f"{device}/pytorch/b{batch}")
+    return Dataset(archs, 1.0 + ms, f"{device}/pytorch/b{batch}")
 
 
 def test_the_standardized_network_learns_the_targets_it_is_trained_on() -> None:

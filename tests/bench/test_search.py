@@ -17,7 +17,7 @@ from latcast.bench.conditioned import RECIPES, ConditionedMLP, ConditionedPredic
 from latcast.bench.latency_sources import NOTE10, SOURCES, Material, Teacher
 from latcast.bench.published import published_search
 from latcast.bench.search import search_within
-from latcast.data import LatencyDataset, read
+from latcast.data import Dataset, read
 from latcast.devices import Target
 from latcast.models import BaseModel, Predictor, Roofline
 from latcast.search import accuracy_model
@@ -101,7 +101,7 @@ def _best(archs: Archs, ms: Any, budget: float) -> float:
     return float(accuracy_model().predict(archs)[ms <= budget].max())
 
 
-def test_budgets_that_no_network_keeps_are_left_out(synthetic: LatencyDataset) -> None:
+def test_budgets_that_no_network_keeps_are_left_out(synthetic: Dataset) -> None:
     predictor = Roofline().fit(synthetic)
     archs = space(FIXED).enumerate({"r": [160, 192, 224]})
     ms = predictor.predict(archs)
@@ -125,13 +125,13 @@ def test_a_conditioned_network_is_asked_for_one_target() -> None:
     the_space = space("ofa-mobilenet-v3")
     archs = the_space.sample(60, 0, restrict={"r": [160, 224]})
     trained_on = [
-        LatencyDataset(archs, np.linspace(5, 9, 60) * factor, Target(name, "pytorch", batch=64))
+        Dataset(archs, np.linspace(5, 9, 60) * factor, Target(name, "pytorch", batch=64))
         for name, factor in (("rtx-2080-ti", 1.0), ("tesla-p40", 2.0))
     ]
     mlp = ConditionedMLP(RECIPES["mlp-paper-standardized"], epochs=3).fit(trained_on)
     target = Target("samsung-note10", "lookup-table")
     predictor = ConditionedPredictor(mlp, trained_on, target)
-    asked = LatencyDataset(archs, np.ones(60), target)
+    asked = Dataset(archs, np.ones(60), target)
     expected = np.maximum(mlp.predict(asked), 0.5)  # a tenth of the fastest it has seen
     np.testing.assert_array_equal(predictor.predict(archs), expected)
     assert predictor.fitted.seen["r"] == [160, 224]
@@ -219,7 +219,7 @@ def test_only_training_rows_of_the_note10_are_learnt_from(
 ) -> None:
     data = read(shared / "ofanas" / "datasets" / f"{NOTE10}.csv")
     training = {bytes(genes) for genes in data[:7_000].archs.canonical().genes}
-    seen: list[LatencyDataset] = []
+    seen: list[Dataset] = []
     fit, adapt, adapt_base = Predictor.fit, Predictor.adapt, BaseModel.adapt
     monkeypatch.setattr(
         Predictor, "fit", lambda s, d, **kw: seen.append(d) or fit(s, d[:300], **kw)
@@ -241,7 +241,7 @@ def test_only_training_rows_of_the_note10_are_learnt_from(
 def test_what_is_conditioned_on_devices_knows_no_note10(
     material: Material, shared: Path, help_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[LatencyDataset] = []
+    seen: list[Dataset] = []
     monkeypatch.setattr(BaseModel, "fit", lambda self, datasets: seen.extend(datasets) or self)
     both = Material(shared / "ofanas", help_data, base_samples=100)
     both.__dict__["gpus"] = material.gpus

@@ -14,7 +14,7 @@ import pytest
 from latcast.bench import protocol, published, transfer
 from latcast.bench.help_folder import HelpFolder
 from latcast.bench.protocol import Pool, Runs, base_model, few_shot
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.models import BaseModel
 from latcast.spaces import space
 
@@ -84,10 +84,10 @@ def test_one_target_is_left_out_after_the_other(help_data: Path) -> None:
 def test_the_base_sees_no_row_of_a_test_target(
     help_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[LatencyDataset] = []
+    seen: list[Dataset] = []
     original = BaseModel.fit
 
-    def fit(self: BaseModel, datasets: list[LatencyDataset]) -> BaseModel:
+    def fit(self: BaseModel, datasets: list[Dataset]) -> BaseModel:
         seen.extend(datasets)
         return original(self, datasets)
 
@@ -135,7 +135,7 @@ def test_only_the_samples_are_measured_and_all_others_are_scored(
 
 def test_copies_of_a_measured_network_are_not_scored() -> None:
     archs = space("nasbench201").sample(40, 0).unique()[:10]
-    data = LatencyDataset(archs.concatenate(archs[:4]), np.arange(1.0, 15.0), "gpu/pytorch/b1")
+    data = Dataset(archs.concatenate(archs[:4]), np.arange(1.0, 15.0), "gpu/pytorch/b1")
     few, rest = Pool.of("gpu_1", data).parted(np.array([0, 5]))
     assert few.latency_ms.tolist() == [1, 6]
     assert rest.latency_ms.tolist() == [2, 3, 4, 5, 7, 8, 9, 10, 12, 13, 14]
@@ -143,7 +143,7 @@ def test_copies_of_a_measured_network_are_not_scored() -> None:
 
 def test_a_base_that_knows_the_target_is_refused(base_and_pool: tuple[BaseModel, Pool]) -> None:
     base, pool = base_and_pool
-    known = Pool("2080ti_1", LatencyDataset(pool.data.archs, pool.data.latency_ms,
+    known = Pool("2080ti_1", Dataset(pool.data.archs, pool.data.latency_ms,
                                             base.targets[0]), 0)  # fmt: skip
     with pytest.raises(ValueError, match="must not know the target; rtx-2080-ti/pytorch-help/b1"):
         few_shot(base, known, 3)

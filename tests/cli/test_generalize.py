@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import latcast as library
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.models import BaseModel, load, zoo
 from latcast.spaces import space
@@ -19,12 +19,12 @@ PRICES = {"gtx-1080-ti": (4e-8, 1e-8), "tesla-p40": (3e-8, 3e-8), "titan-xp": (5
 """ms per MAC and per byte written, of targets that follow their physics."""
 
 
-def measured(device: str, n: int, seed: int, prices: tuple[float, float]) -> LatencyDataset:
+def measured(device: str, n: int, seed: int, prices: tuple[float, float]) -> Dataset:
     rng = np.random.default_rng(seed)
     archs = SPACE.sample(n, rng, restrict={"r": [160, 224]})
     facts = SPACE.block_table.facts
     ms = 1 + SPACE.block_sums(archs, prices[0] * facts["macs"] + prices[1] * facts["write_bytes"])
-    return LatencyDataset(archs, ms * rng.normal(1, 0.005, n), Target(device, "simulator"))
+    return Dataset(archs, ms * rng.normal(1, 0.005, n), Target(device, "simulator"))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_cards_of_adapted_models_are_shown(latcast, folder):
 
 
 def test_what_is_adapted_to_is_not_scored(latcast, folder, tmp_path):
-    data = LatencyDataset.load(folder / "new.parquet")
+    data = Dataset.load(folder / "new.parquet")
     twice = data[np.tile(np.arange(40), 2)]
     twice.save(tmp_path / "twice.parquet")
     base, out = folder / "base.latcast", tmp_path / "x.latcast"
@@ -118,7 +118,7 @@ def test_rows_that_a_base_model_leaves_out_are_counted(latcast, folder, tmp_path
     data = measured("gtx-1080-ti", 60, 0, (4e-8, 1e-8))
     latency = data.latency_ms.copy()
     latency[:20] = np.nan
-    LatencyDataset(data.archs, latency, data.target).save(tmp_path / "holes.parquet")
+    Dataset(data.archs, latency, data.target).save(tmp_path / "holes.parquet")
     run = latcast(
         "train", tmp_path / "holes.parquet", folder / "tesla-p40.parquet",
         "--out", tmp_path / "b.latcast", "--json",

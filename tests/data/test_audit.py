@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latcast.data import ACCURACY, ENERGY_MJ, Dataset, LatencyDataset, read
+from latcast.data import ACCURACY, ENERGY_MJ, Dataset, read
 from latcast.data._audited import SEVERITIES, Audited
 from latcast.data.audit import Finding, audit, check_near_zero
 from latcast.devices import Target
@@ -26,7 +26,7 @@ TARGET = Target("a", "b")
 RESOLUTIONS = [160, 176, 192, 208, 224]
 
 
-def measured(n: int, noise: float = 0.01, seed: int = 0, space_: Any = SPACE) -> LatencyDataset:
+def measured(n: int, noise: float = 0.01, seed: int = 0, space_: Any = SPACE) -> Dataset:
     """Clean measurements: a roofline of the blocks, a launch overhead, white relative noise."""
     rng = np.random.default_rng(seed)
     archs = space_.sample(n, rng, restrict={"r": RESOLUTIONS})
@@ -34,17 +34,17 @@ def measured(n: int, noise: float = 0.01, seed: int = 0, space_: Any = SPACE) ->
     moved = facts["read_bytes"] + facts["write_bytes"]
     times = facts["macs"] / 2e9 + moved / 5e7 + 0.01 * facts["launches"]
     latency = 1.0 + space_.block_sums(archs, times) * (1 + noise * rng.standard_normal(n))
-    return LatencyDataset(archs, latency, TARGET)
+    return Dataset(archs, latency, TARGET)
 
 
-def changed(data: LatencyDataset, rows: Any, factor: float) -> LatencyDataset:
+def changed(data: Dataset, rows: Any, factor: float) -> Dataset:
     """The dataset with some latencies multiplied."""
     latency = data.latency_ms.copy()
     latency[rows] *= factor
     return replace(data, values=latency)
 
 
-def memoized(n: int = 3000, seed: int = 0) -> LatencyDataset:
+def memoized(n: int = 3000, seed: int = 0) -> Dataset:
     """Measurements cached by everything but the resolution."""
     data = measured(n, seed=seed, space_=COMPOFA)
     depths = data.archs.genes[:, :-1]
@@ -52,7 +52,7 @@ def memoized(n: int = 3000, seed: int = 0) -> LatencyDataset:
     return replace(data, values=data.latency_ms[first][inverse.ravel()])
 
 
-def found(data: LatencyDataset) -> dict[str, Finding]:
+def found(data: Dataset) -> dict[str, Finding]:
     findings = audit(data)
     by_kind = {f.kind: f for f in findings}
     assert len(by_kind) == len(findings)
@@ -130,7 +130,7 @@ def test_dead_networks_are_told() -> None:
     live = cells.live_blocks(archs)
     ms = cells.gather(archs, cells.block_table.facts["macs"] / 2e7 + 0.05) * live
     latency = ms.sum(axis=1) * rng.normal(1, 0.01, len(archs))
-    finding = found(LatencyDataset(archs, latency, TARGET))["near-zero"]
+    finding = found(Dataset(archs, latency, TARGET))["near-zero"]
     dead = np.flatnonzero(~live[:, 0])
     assert finding.evidence["count"] == finding.evidence["dead_networks"]
     assert set(finding.evidence["rows"]) <= set(dead.tolist())
@@ -225,7 +225,7 @@ def test_any_gene_can_be_memoized() -> None:
         altered = genes.copy()
         altered[:, column] = np.tile(choices, 50)
         archs = type(SPACE.sample(0))(SPACE, altered)
-        data = LatencyDataset(archs, rng.uniform(5, 20, 50).repeat(3), TARGET)
+        data = Dataset(archs, rng.uniform(5, 20, 50).repeat(3), TARGET)
         assert found(data)["memoized"].evidence["gene"] == gene
 
 
@@ -260,7 +260,7 @@ def test_networks_that_differ_in_inactive_genes_are_duplicates() -> None:
     genes = np.repeat(measured(1).archs.genes, 2, axis=0).copy()
     genes[:, 40:45] = 2  # depths
     genes[1, 3] = 3 if genes[0, 3] != 3 else 5  # the fourth position of the first stage
-    data = LatencyDataset(type(SPACE.sample(0))(SPACE, genes), [1.0, 1.1], TARGET)
+    data = Dataset(type(SPACE.sample(0))(SPACE, genes), [1.0, 1.1], TARGET)
     assert found(data)["duplicates"].evidence["distinct_architectures"] == 1
 
 
@@ -337,7 +337,7 @@ HOSTILE = st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -1.0, 5e-324, 1e-9, 1.0
 @given(values=st.lists(HOSTILE, min_size=0, max_size=60), seed=st.integers(0, 3))
 def test_nothing_is_ever_raised(values: list[float], seed: int) -> None:
     for space_ in (SPACE, COMPOFA):
-        found(LatencyDataset(space_.sample(len(values), seed), np.array(values), TARGET))
+        found(Dataset(space_.sample(len(values), seed), np.array(values), TARGET))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -346,7 +346,7 @@ def test_nothing_is_raised_on_many_absurd_rows(seed: int) -> None:
     latency = np.exp(rng.normal(0, 10 * (1 + seed), 2000))
     latency[rng.random(2000) < 0.1] = np.nan
     for space_ in (SPACE, COMPOFA):
-        found(LatencyDataset(space_.sample(2000, rng), latency, TARGET))
+        found(Dataset(space_.sample(2000, rng), latency, TARGET))
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 29, 30, 31, 99, 100])
@@ -367,7 +367,7 @@ def test_one_network_many_times() -> None:
 
 
 @cache
-def real(*parts: str) -> LatencyDataset:
+def real(*parts: str) -> Dataset:
     path = REAL.joinpath(*parts)
     if not path.exists():
         pytest.skip(f"needs the public data: {'/'.join(parts)}")
@@ -376,7 +376,7 @@ def real(*parts: str) -> LatencyDataset:
     return read(path)
 
 
-def paper(name: str) -> LatencyDataset:
+def paper(name: str) -> Dataset:
     return real("ofanas", "datasets", f"{name}.csv")
 
 

@@ -7,23 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latcast.data import LatencyDataset, paper_split, split
+from latcast.data import Dataset, paper_split, split
 from latcast.devices import Target
 from latcast.spaces import Archs, space
 
 SPACE = space("compofa-elastic-kernel")
 
 
-def dataset(n: int, distinct: int, seed: int) -> LatencyDataset:
+def dataset(n: int, distinct: int, seed: int) -> Dataset:
     """``n`` rows of at most ``distinct`` networks, inactive genes redrawn in every row."""
     rng = np.random.default_rng(seed)
     genes = SPACE.sample(distinct, rng).genes[rng.integers(0, distinct, n)].copy()
     inactive = SPACE.canonical_genes(genes) == 0
     genes[inactive] = SPACE.sample(n, rng).genes[inactive]
-    return LatencyDataset(Archs(SPACE, genes), rng.uniform(1, 2, n), Target("a", "b"))
+    return Dataset(Archs(SPACE, genes), rng.uniform(1, 2, n), Target("a", "b"))
 
 
-def networks(data: LatencyDataset) -> set[bytes]:
+def networks(data: Dataset) -> set[bytes]:
     return {row.tobytes() for row in data.archs.canonical().genes}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import latcast
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.measure import CampaignFile, Run, results
 from latcast.measure._sources import as_sources
 
@@ -115,7 +115,7 @@ def test_the_dataset_is_read_back_as_it_was(tmp_path):
     with write(tmp_path / "a", lambda t: 1 + 0.05 * t) as campaign:
         data = results(campaign).dataset
     data.save(tmp_path / "a.parquet")
-    again = LatencyDataset.load(tmp_path / "a.parquet")
+    again = Dataset.load(tmp_path / "a.parquet")
     assert again.archs == data.archs
     for name in ("values", "uncorrected", "standard_error", "reference", "order"):
         assert np.array_equal(getattr(again, name), getattr(data, name))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.devices import Device, Target
 from latcast.models import BaseModel
 from latcast.spaces import Archs, space
@@ -58,10 +58,10 @@ class Simulated:
         )
         return archs.space.block_sums(archs, blocks)
 
-    def measure(self, archs: Archs, seed: int = 0) -> LatencyDataset:
+    def measure(self, archs: Archs, seed: int = 0) -> Dataset:
         """Latencies with 1 % of noise."""
         noise = np.random.default_rng(seed).normal(1.0, NOISE, len(archs))
-        return LatencyDataset(archs, self.mean_ms(archs) * noise, self.target)
+        return Dataset(archs, self.mean_ms(archs) * noise, self.target)
 
 
 def simulated_targets(n: int, seed: int, prefix: str) -> list[Simulated]:
@@ -99,7 +99,7 @@ def newcomers() -> list[Simulated]:
 
 
 @pytest.fixture(scope="session")
-def source_data(sources: list[Simulated]) -> list[LatencyDataset]:
+def source_data(sources: list[Simulated]) -> list[Dataset]:
     """120 measurements of every source."""
     ofa = space("ofa-mobilenet-v3")
     return [
@@ -108,7 +108,7 @@ def source_data(sources: list[Simulated]) -> list[LatencyDataset]:
 
 
 @pytest.fixture(scope="session")
-def base_model(sources: list[Simulated], source_data: list[LatencyDataset]) -> BaseModel:
+def base_model(sources: list[Simulated], source_data: list[Dataset]) -> BaseModel:
     """A base model of the sources."""
     return BaseModel().fit(source_data, catalogue={s.target.device: s.device for s in sources})
 

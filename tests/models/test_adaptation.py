@@ -13,7 +13,7 @@ import pytest
 
 from latcast import models
 from latcast._model_file import ModelFile, read_model, write_model
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.models import MLP, Bayes, LookupTable, Predictor, Roofline
 from latcast.models.adaptation import transferred
@@ -23,7 +23,7 @@ RESOLUTIONS = {"r": [160, 192, 224]}
 OFA = "ofa-mobilenet-v3"
 
 
-def _few(simulated: Any, k: int, seed: int = 0, name: str = OFA) -> LatencyDataset:
+def _few(simulated: Any, k: int, seed: int = 0, name: str = OFA) -> Dataset:
     return simulated.measure(space(name).sample(k, 1_000 + seed, restrict=RESOLUTIONS), seed)
 
 
@@ -32,7 +32,7 @@ def _error(p: Predictor, simulated: Any, archs: Archs) -> float:
 
 
 @pytest.fixture(scope="module")
-def bases(source_data: list[LatencyDataset]) -> dict[str, Predictor]:
+def bases(source_data: list[Dataset]) -> dict[str, Predictor]:
     return {p.kind: p.fit(source_data[0]) for p in (Roofline(), Bayes())}
 
 
@@ -180,7 +180,7 @@ def test_dead_code_that_the_base_never_saw(simulate: Callable[..., Any]) -> None
 
 @pytest.mark.slow
 def test_all_but_the_last_layer_is_frozen(
-    source_data: list[LatencyDataset], newcomers: list[Any], networks: Archs
+    source_data: list[Dataset], newcomers: list[Any], networks: Archs
 ) -> None:
     pytest.importorskip("torch")
     base = MLP(hidden=(64, 64), epochs=60).fit(source_data[0])
@@ -206,10 +206,10 @@ def test_without_layers_it_is_scaled_and_shifted(
     base = bases["roofline"]
     archs = networks[:50]
     target = Target("line", "simulator")
-    few = LatencyDataset(archs, 2.0 + 3.0 * base.predict(archs), target)
+    few = Dataset(archs, 2.0 + 3.0 * base.predict(archs), target)
     p = base.adapt(few, method="last-layer")
     np.testing.assert_allclose(p.predict(networks), 2.0 + 3.0 * base.predict(networks), rtol=1e-6)
-    falling = LatencyDataset(archs, 1e3 / base.predict(archs), target)
+    falling = Dataset(archs, 1e3 / base.predict(archs), target)
     p = base.adapt(falling, method="last-layer")
     rising = np.corrcoef(p.predict(networks), base.predict(networks))[0, 1]
     assert rising == pytest.approx(1.0), "the order is kept where it would be turned round"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from latcast import models
 from latcast._model_file import ModelFile, read_model, write_model
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.models import BaseModel, Bayes, Predictor, Roofline
 from latcast.spaces import Archs, space
@@ -23,7 +23,7 @@ RESOLUTIONS = {"r": [160, 192, 224]}
 MEASUREMENTS = (1, 3, 10, 50)
 
 
-def _few(simulated: Any, k: int, seed: int) -> LatencyDataset:
+def _few(simulated: Any, k: int, seed: int) -> Dataset:
     archs = space("ofa-mobilenet-v3").sample(k, 1_000 + seed, restrict=RESOLUTIONS)
     return simulated.measure(archs, 2_000 + seed)
 
@@ -42,7 +42,7 @@ def adapted(base_model: BaseModel, newcomers: list[Any]) -> dict[int, list[Bayes
 
 
 @pytest.mark.slow
-def test_it_says_what_it_knows(base_model: BaseModel, source_data: list[LatencyDataset]) -> None:
+def test_it_says_what_it_knows(base_model: BaseModel, source_data: list[Dataset]) -> None:
     assert set(base_model.targets) == {d.target for d in source_data}
     assert base_model.space.name == "ofa-mobilenet-v3"
     assert len(base_model.card["data"]) == len(source_data)
@@ -111,7 +111,7 @@ def test_more_measurements_tell_more(
 @pytest.mark.slow
 def test_order_of_the_datasets_does_not_matter(
     base_model: BaseModel,
-    source_data: list[LatencyDataset],
+    source_data: list[Dataset],
     sources: list[Any],
     newcomers: list[Any],
     networks: Archs,
@@ -128,7 +128,7 @@ def test_order_of_the_datasets_does_not_matter(
 
 
 def test_fitting_again_forgets(
-    source_data: list[LatencyDataset], newcomers: list[Any], networks: Archs
+    source_data: list[Dataset], newcomers: list[Any], networks: Archs
 ) -> None:
     twice = BaseModel().fit(source_data[:3]).fit(source_data[3:5])
     assert twice.targets == [d.target for d in source_data[3:5]]
@@ -140,7 +140,7 @@ def test_fitting_again_forgets(
 
 
 def test_targets_of_unknown_devices_take_part(
-    source_data: list[LatencyDataset], sources: list[Any], newcomers: list[Any], networks: Archs
+    source_data: list[Dataset], sources: list[Any], newcomers: list[Any], networks: Archs
 ) -> None:
     """They tell nothing about specifications, but which shapes there are."""
     catalogue = {s.target.device: s.device for s in sources[:2]}
@@ -152,7 +152,7 @@ def test_targets_of_unknown_devices_take_part(
     assert _error(base.adapt(_few(s, 5, 0), s.device), networks, s.mean_ms(networks)) < 0.05
 
 
-def test_progress_is_told(source_data: list[LatencyDataset]) -> None:
+def test_progress_is_told(source_data: list[Dataset]) -> None:
     told: list[tuple[int, int]] = []
     BaseModel().fit(source_data[:2], progress=lambda *done: told.append(done))
     assert told == [(1, 2), (2, 2)]
@@ -182,12 +182,12 @@ def test_spaces_with_dead_code(simulate: Callable[..., Any]) -> None:
     facts = cells.block_table.facts
     values = facts["macs"] * 4e-8 + facts["launches"] * 0.01
 
-    def measure(n: int, k: int) -> LatencyDataset:
+    def measure(n: int, k: int) -> Dataset:
         archs = cells.sample(k, n)
         kept = cells.live_blocks(archs) if n % 2 else 1.0
         latency = (1 + n) * (0.5 + (cells.gather(archs, values) * kept).sum(axis=1))
         noise = np.random.default_rng(n).normal(1.0, 0.01, k)
-        return LatencyDataset(archs, latency * noise, Target(f"d{n}", "simulator"))
+        return Dataset(archs, latency * noise, Target(f"d{n}", "simulator"))
 
     base = BaseModel().fit([measure(n, 100) for n in range(6)])
     test = measure(7, 300)
@@ -235,12 +235,12 @@ def test_unfitted_says_so(newcomers: list[Any], tmp_path: Path) -> None:
             use()
 
 
-def test_one_dataset_is_too_few(source_data: list[LatencyDataset]) -> None:
+def test_one_dataset_is_too_few(source_data: list[Dataset]) -> None:
     with pytest.raises(ValueError, match="at least 2 datasets, of different targets; got 1"):
         BaseModel().fit(source_data[:1])
 
 
-def test_two_spaces_do_not_mix(source_data: list[LatencyDataset], newcomers: list[Any]) -> None:
+def test_two_spaces_do_not_mix(source_data: list[Dataset], newcomers: list[Any]) -> None:
     other = newcomers[0].measure(space("fbnet").sample(20, 0))
     with pytest.raises(ValueError, match="one space, ofa-mobilenet-v3; got fbnet"):
         BaseModel().fit([source_data[0], other])
@@ -249,13 +249,13 @@ def test_two_spaces_do_not_mix(source_data: list[LatencyDataset], newcomers: lis
         base.adapt(other)
 
 
-def test_a_target_occurs_once(source_data: list[LatencyDataset]) -> None:
+def test_a_target_occurs_once(source_data: list[Dataset]) -> None:
     with pytest.raises(ValueError, match=r"different targets; known-0/simulator/b1 occurs twice"):
         BaseModel().fit([source_data[0], source_data[0][:50]])
 
 
 def test_bad_latencies_are_refused(
-    base_model: BaseModel, source_data: list[LatencyDataset], newcomers: list[Any]
+    base_model: BaseModel, source_data: list[Dataset], newcomers: list[Any]
 ) -> None:
     latency = source_data[1].latency_ms.copy()
     latency[5] = np.nan
@@ -267,7 +267,7 @@ def test_bad_latencies_are_refused(
         base_model.adapt(replace(few, values=few.latency_ms * [0.0, 1.0, 1.0]))
 
 
-def test_few_rows_are_refused(base_model: BaseModel, source_data: list[LatencyDataset]) -> None:
+def test_few_rows_are_refused(base_model: BaseModel, source_data: list[Dataset]) -> None:
     with pytest.raises(ValueError, match=r"at least 10 measurements; got 9 of known-1/"):
         BaseModel().fit([source_data[0], source_data[1][:9]])
     with pytest.raises(ValueError, match="at least one measurement"):
@@ -275,7 +275,7 @@ def test_few_rows_are_refused(base_model: BaseModel, source_data: list[LatencyDa
 
 
 @pytest.fixture(scope="module")
-def file(source_data: list[LatencyDataset], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(source_data: list[Dataset], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("base") / "base.latcast"
     BaseModel().fit(source_data[:2]).save(path)
     return path
@@ -351,7 +351,7 @@ def test_variances_out_of_bounds_are_refused(file: Path, tmp_path: Path) -> None
 
 
 def test_other_models_are_told_apart(
-    file: Path, source_data: list[LatencyDataset], tmp_path: Path
+    file: Path, source_data: list[Dataset], tmp_path: Path
 ) -> None:
     Roofline().fit(source_data[0]).save(tmp_path / "r.latcast")
     with pytest.raises(ValueError, match="must be a latcast base model; got: a model of the kind"):

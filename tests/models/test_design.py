@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.models import BaseModel, Roofline
 from latcast.models.design import _covariance, _prior, suggest
 from latcast.spaces import Archs, space
@@ -86,7 +86,7 @@ def test_many_candidates_are_thinned_out(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("kind", ["opaque", "bayes", "base model"])
-def test_every_base(kind: str, base_model: BaseModel, source_data: list[LatencyDataset]) -> None:
+def test_every_base(kind: str, base_model: BaseModel, source_data: list[Dataset]) -> None:
     bases: dict[str, Callable[[], Any]] = {
         "opaque": lambda: Roofline().fit(source_data[0]),
         "bayes": lambda: base_model.adapt(source_data[0][:10]),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import latcast
-from latcast.data import LatencyDataset, paper_split, read
+from latcast.data import Dataset, paper_split, read
 from latcast.models import Bayes, Predictor
 
 pytestmark = pytest.mark.slow
@@ -17,16 +17,16 @@ DATASETS = Path(__file__).parents[2] / "datasets"
 SEEDS = 6
 
 
-def draws(data: LatencyDataset, samples: int) -> list[LatencyDataset]:
+def draws(data: Dataset, samples: int) -> list[Dataset]:
     rngs = [np.random.default_rng(seed) for seed in range(SEEDS)]
     return [data[rng.choice(len(data), samples, replace=False)] for rng in rngs]
 
 
-def error(predicted: np.ndarray, data: LatencyDataset) -> float:
+def error(predicted: np.ndarray, data: Dataset) -> float:
     return 100 * float(np.abs(predicted / data.latency_ms - 1).mean())
 
 
-def scaled(base: Predictor, few: LatencyDataset, test: LatencyDataset) -> np.ndarray:
+def scaled(base: Predictor, few: Dataset, test: Dataset) -> np.ndarray:
     factor = np.median(few.latency_ms / base.predict(few.archs))
     return np.asarray(factor * base.predict(test.archs))
 

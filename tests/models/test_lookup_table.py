@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latcast.data import LatencyDataset, read, split
+from latcast.data import Dataset, read, split
 from latcast.devices import Target
 from latcast.models import LookupTable, load
 from latcast.spaces import space
@@ -53,13 +53,13 @@ def test_fit_recovers_a_table() -> None:
     the_space = space("compofa-elastic-kernel")
     archs = the_space.sample(2_000, 0, restrict={"r": [128]})
     values = np.random.default_rng(0).uniform(0.1, 2.0, len(the_space.block_table))
-    data = LatencyDataset(archs, the_space.block_sums(archs, values), Target("d", "r"))
+    data = Dataset(archs, the_space.block_sums(archs, values), Target("d", "r"))
     train, test = split(data, 0.8)
     p = LookupTable().fit(train)
     np.testing.assert_allclose(p.predict(test.archs), test.latency_ms, rtol=1e-4)
 
 
-def test_blocks_that_were_never_fitted_are_named(synthetic: LatencyDataset) -> None:
+def test_blocks_that_were_never_fitted_are_named(synthetic: Dataset) -> None:
     p = LookupTable().fit(synthetic)
     with pytest.raises(ValueError, match=r"needs the block .* \(176/"):
         p.predict(synthetic.archs.space.sample(3, 0, restrict={"r": [176]}))
@@ -69,7 +69,7 @@ def test_noise_never_makes_a_latency_negative() -> None:
     the_space = space("ofa-mobilenet-v3")
     archs = the_space.sample(600, 0, restrict={"r": [160]})
     noise = np.random.default_rng(0).lognormal(0, 0.6, 600)
-    p = LookupTable().fit(LatencyDataset(archs, 10 * noise, Target("d", "r")))
+    p = LookupTable().fit(Dataset(archs, 10 * noise, Target("d", "r")))
     many = the_space.sample(5_000, 1, restrict={"r": [160]})
     lower, upper = p.predict_interval(many, 0.8)
     assert p.predict(many).min() > 0

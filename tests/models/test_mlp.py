@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latcast.data import LatencyDataset, paper_split, read
+from latcast.data import Dataset, paper_split, read
 from latcast.models import MLP
 
 
@@ -19,7 +19,7 @@ def test_paper_recipe_reproduces_the_published_error(shared: Path) -> None:
     assert error == pytest.approx(0.3525, rel=0.2)
 
 
-def test_paper_recipe_is_the_published_network(synthetic: LatencyDataset) -> None:
+def test_paper_recipe_is_the_published_network(synthetic: Dataset) -> None:
     pytest.importorskip("torch")
     p = MLP("paper", epochs=1).fit(synthetic[:100])
     shapes = [w.shape for w, _ in p._layers]
@@ -35,14 +35,14 @@ def test_bad_options() -> None:
 
 
 def test_missing_torch_names_the_line_to_type(
-    synthetic: LatencyDataset, monkeypatch: pytest.MonkeyPatch
+    synthetic: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'latcast\[torch\]'"):
         MLP().fit(synthetic[:50])
 
 
-def test_a_failed_fit_is_no_fit(synthetic: LatencyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_fit_is_no_fit(synthetic: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     p = MLP()
     with pytest.raises(ModuleNotFoundError):

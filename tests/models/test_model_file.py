@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from latcast import models
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.models import Flops, Roofline
 
 
 @pytest.fixture(scope="module")
-def model(synthetic: LatencyDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(synthetic: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "m.latcast"
     Roofline().fit(synthetic).save(path)
     return path
@@ -137,7 +137,7 @@ def test_damaged_files_are_a_clear_error_or_load(
 
 
 def test_a_failed_save_keeps_the_old_file(
-    synthetic: LatencyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    synthetic: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "m.latcast"
     p = Flops().fit(synthetic)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latcast.data import LatencyDataset, split
+from latcast.data import Dataset, split
 from latcast.devices import Target
 from latcast.models import LookupTable, Roofline, load, predictor
 from latcast.spaces import space
@@ -15,7 +15,7 @@ from latcast.spaces import space
 TARGET = Target("imaginary", "simulator")
 
 
-def simulated(name: str, n: int = 600) -> LatencyDataset:
+def simulated(name: str, n: int = 600) -> Dataset:
     """Latency that follows physics, with 1 % of noise."""
     the_space = space(name)
     rng = np.random.default_rng(1)
@@ -25,7 +25,7 @@ def simulated(name: str, n: int = 600) -> LatencyDataset:
     facts = the_space.block_table.facts
     ms = facts["macs"] * 4e-8 + facts["elementwise_bytes"] * 5e-8 + facts["launches"] * 0.01
     latency = 1.0 + the_space.block_sums(archs, ms)
-    return LatencyDataset(archs, latency * rng.normal(1.0, 0.01, len(archs)), TARGET)
+    return Dataset(archs, latency * rng.normal(1.0, 0.01, len(archs)), TARGET)
 
 
 @pytest.mark.parametrize("kind", ["roofline", "lookup-table"])

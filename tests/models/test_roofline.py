@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latcast.data import LatencyDataset, paper_split, read, split
+from latcast.data import Dataset, paper_split, read, split
 from latcast.devices import Target
 from latcast.math.metrics import metrics
 from latcast.models import Flops, Roofline
@@ -34,7 +34,7 @@ def test_exactly_additive_latencies_are_recovered() -> None:
     the_space = space("ofa-mobilenet-v3")
     archs = the_space.sample(3_000, 0, restrict={"r": [192]})
     values = np.random.default_rng(0).uniform(0.1, 2.0, len(the_space.block_table))
-    data = LatencyDataset(archs, the_space.block_sums(archs, values), Target("d", "table"))
+    data = Dataset(archs, the_space.block_sums(archs, values), Target("d", "table"))
     train, test = split(data, 0.8)
     p = Roofline().fit(train)
     np.testing.assert_allclose(p.predict(test.archs), test.latency_ms, rtol=1e-5)
@@ -47,7 +47,7 @@ def test_what_does_not_add_up_is_corrected() -> None:
     facts = the_space.block_table.facts
     device = the_space.block_sums(archs, facts["macs"] * 4e-8)
     host = the_space.block_sums(archs, facts["launches"] * 0.07)
-    data = LatencyDataset(archs, np.maximum(device, host), Target("d", "r"))
+    data = Dataset(archs, np.maximum(device, host), Target("d", "r"))
     assert 0.2 < (host > device).mean() < 0.8
     train, test = split(data, 0.8)
     errors = [
@@ -58,12 +58,12 @@ def test_what_does_not_add_up_is_corrected() -> None:
 
 
 @pytest.mark.slow
-def test_spikes_do_not_bend_the_fit(synthetic: LatencyDataset) -> None:
+def test_spikes_do_not_bend_the_fit(synthetic: Dataset) -> None:
     rng = np.random.default_rng(5)
     latency = synthetic.latency_ms.copy()
     spikes = rng.choice(len(latency), 60, replace=False)
     latency[spikes] *= rng.uniform(3, 30, 60)
-    train = LatencyDataset(synthetic.archs, latency, synthetic.target)[:1_000]
+    train = Dataset(synthetic.archs, latency, synthetic.target)[:1_000]
     test = synthetic[1_000:]
     clean = Roofline().fit(synthetic[:1_000]).predict(test.archs)
     robust = Roofline().fit(train).predict(test.archs)
@@ -73,7 +73,7 @@ def test_spikes_do_not_bend_the_fit(synthetic: LatencyDataset) -> None:
     assert np.abs(bent - true).mean() > 2 * np.abs(robust - true).mean()
 
 
-def test_unseen_resolutions_follow_the_physics(synthetic: LatencyDataset) -> None:
+def test_unseen_resolutions_follow_the_physics(synthetic: Dataset) -> None:
     p = Roofline().fit(synthetic)
     the_space = synthetic.archs.space
     archs = the_space.sample(300, 0, restrict={"r": [176, 208]})
@@ -83,7 +83,7 @@ def test_unseen_resolutions_follow_the_physics(synthetic: LatencyDataset) -> Non
     assert (np.abs(p.predict(archs) - true) / true).mean() < 0.02
 
 
-def test_never_zero_or_negative(synthetic: LatencyDataset) -> None:
+def test_never_zero_or_negative(synthetic: Dataset) -> None:
     p = Roofline().fit(synthetic[:60])
     assert (p.predict(synthetic.archs.space.sample(2_000, 0)) > 0).all()
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 import latcast
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.models import LookupTable, Predictor, Roofline
 from latcast.search import AccuracyModel, InfeasibleError, Memetic, Progress, accuracy_model, search
@@ -117,11 +117,11 @@ class _Kernels(AccuracyModel):
         return archs.canonical().genes[:, :20].sum(axis=1) / 200
 
 
-def test_models_of_the_user(synthetic: LatencyDataset) -> None:
+def test_models_of_the_user(synthetic: Dataset) -> None:
     the_space = space("ofa-mobilenet-v3")
     archs = the_space.sample(400, 0, restrict={"r": [144]})
     ms = 1 + the_space.block_sums(archs, the_space.block_table.facts["macs"] * 1e-7)
-    p = Roofline().fit(LatencyDataset(archs, ms, Target("mine", "r")))
+    p = Roofline().fit(Dataset(archs, ms, Target("mine", "r")))
     r = search(the_space, latency=p, accuracy=_Kernels(), max_latency_ms=1e9, method=QUICK)
     assert r.accuracy[0] == 0.7  # 20 blocks of kernel size 7
     with pytest.raises(ValueError, match="share no value of 'r'"):

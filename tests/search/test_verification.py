@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 import latcast
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.models import Predictor, Roofline
 from latcast.search import InfeasibleError, accuracy_model, search
@@ -57,7 +57,7 @@ class Simulator(Measuring):
         rng = np.random.default_rng(round_)
         ms = self.truth_ms(archs) * rng.normal(1, self.noise, len(archs))
         # In another order, as a campaign gives them.
-        data = LatencyDataset(archs, ms, self.target)[::-1] if len(archs) else None
+        data = Dataset(archs, ms, self.target)[::-1] if len(archs) else None
         return Measured(
             data,
             tuple((arch, "it melts") for arch in failed),
@@ -90,7 +90,7 @@ def optimum(truth_ms: Callable[[Archs], Floats], budgets_ms: Floats) -> Floats:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(synthetic: LatencyDataset) -> Predictor:
+def elsewhere(synthetic: Dataset) -> Predictor:
     """A good predictor of another device."""
     return Roofline().fit(synthetic)
 
@@ -100,7 +100,7 @@ def at_home() -> Predictor:
     """A good predictor of this device."""
     archs = SPACE.sample(300, 3, restrict=RESOLUTIONS)
     noise = np.random.default_rng(0).normal(1, 0.005, len(archs))
-    return Roofline().fit(LatencyDataset(archs, this_device(archs) * noise, HERE))
+    return Roofline().fit(Dataset(archs, this_device(archs) * noise, HERE))
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_a_brand_new_device_takes_twenty_measurements(
 def test_a_model_of_another_space_is_carried_over(budgets: Floats) -> None:
     narrow = space("ofa-mobilenet-v3-w1.0")
     archs = narrow.sample(200, 0, restrict=RESOLUTIONS)
-    base = Roofline().fit(LatencyDataset(archs, this_device(archs), Target("elsewhere", "a")))
+    base = Roofline().fit(Dataset(archs, this_device(archs), Target("elsewhere", "a")))
     device = Simulator(this_device, noise=0.005)
     found = run(device, base, budgets.tolist(), rounds=2)
     assert found.predictor.space.name == SPACE.block_space

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.models import LookupTable, Predictor, Roofline
 from latcast.search.result import Front
@@ -27,7 +27,7 @@ def calibrated() -> Predictor:
     archs = SPACE.sample(120, 0)
     macs = SPACE.block_sums(archs, SPACE.block_table.facts["macs"])
     noise = np.random.default_rng(0).normal(1, 0.05, len(archs))
-    return Roofline().fit(LatencyDataset(archs, 3 + macs * 1e-7 * noise, Target("a", "b")))
+    return Roofline().fit(Dataset(archs, 3 + macs * 1e-7 * noise, Target("a", "b")))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import latcast
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.models import Predictor
 from latcast.search import InfeasibleError, TableAccuracy, accuracy_model
@@ -44,7 +44,7 @@ class Device(Measuring):
 
     def measure(self, archs: Archs, round_: int) -> Measured:
         self.count += len(archs)
-        return Measured(LatencyDataset(archs, self._predictor.predict(archs), self.target))
+        return Measured(Dataset(archs, self._predictor.predict(archs), self.target))
 
     def chosen(self, round_: int) -> Archs | None:
         return self._earlier.get(round_)

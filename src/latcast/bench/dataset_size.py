@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from latcast.data import LatencyDataset, read_latencies
+from latcast.data import Dataset, read_latencies
 from latcast.models import predictor
 from latcast.models.evaluation import evaluate
 
@@ -78,9 +78,7 @@ def run(
     return Scores("dataset-size", rows)
 
 
-def _scores(
-    kind: str, train: LatencyDataset, test: LatencyDataset, samples: int, seed: int
-) -> dict[str, float]:
+def _scores(kind: str, train: Dataset, test: Dataset, samples: int, seed: int) -> dict[str, float]:
     few = random_rows(train, samples, seed)
     start = time.perf_counter()
     fitted = predictor(kind).fit(few, seed=seed)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.models import BaseModel, Flops, Predictor
 from latcast.models.accuracy import TableAccuracy
 
@@ -36,11 +36,11 @@ MEAN = "mean"
 Floats = npt.NDArray[np.float64]
 
 
-def _adapted(base: BaseModel, few: LatencyDataset) -> Predictor:
+def _adapted(base: BaseModel, few: Dataset) -> Predictor:
     return base.adapt(few)
 
 
-def _macs(_: BaseModel, few: LatencyDataset) -> Predictor:
+def _macs(_: BaseModel, few: Dataset) -> Predictor:
     """A line over MACs through the same measurements, which also have to calibrate it."""
     line = Flops().fit(few, calibration=few)
     # MACs are known of every operation, whether it was measured or not.
@@ -49,7 +49,7 @@ def _macs(_: BaseModel, few: LatencyDataset) -> Predictor:
     return line
 
 
-SOURCES: Mapping[str, Callable[[BaseModel, LatencyDataset], Predictor]] = {
+SOURCES: Mapping[str, Callable[[BaseModel, Dataset], Predictor]] = {
     "base-model": _adapted,
     "macs": _macs,
 }
@@ -68,12 +68,12 @@ class Target:
     """
 
     name: str
-    candidates: LatencyDataset
-    others: LatencyDataset
+    candidates: Dataset
+    others: Dataset
     accuracy: TableAccuracy
 
     @classmethod
-    def of(cls, name: str, data: LatencyDataset, accuracy: TableAccuracy) -> Target:
+    def of(cls, name: str, data: Dataset, accuracy: TableAccuracy) -> Target:
         """A target's rows, divided; impossible latencies are left out."""
         valid = data.valid()
         known = accuracy.known(valid.archs.space)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.data import LatencyDataset, read_latencies
+from latcast.data import Dataset, read_latencies
 from latcast.math.metrics import metrics
 from latcast.models import Bayes, Predictor, Roofline
 from latcast.models.design import suggest
@@ -36,7 +36,7 @@ MAX_SUGGESTED = 100
 class Bases:
     """Predictors of one source, each trained when it is first asked for."""
 
-    def __init__(self, source: str, train: LatencyDataset) -> None:
+    def __init__(self, source: str, train: Dataset) -> None:
         self._source, self._train = source, train
 
     @cached_property
@@ -64,7 +64,7 @@ class Scaled:
     factor: float
 
     @classmethod
-    def to(cls, base: Predictor, few: LatencyDataset) -> Scaled:
+    def to(cls, base: Predictor, few: Dataset) -> Scaled:
         """The base as it is, if there is no measurement."""
         ratios = few.latency_ms / base.predict(few.archs)
         return cls(base, float(np.median(ratios)) if len(few) else 1.0)
@@ -85,7 +85,7 @@ class Method:
         suggested: whether it chooses what is measured, which is at random otherwise.
     """
 
-    learn: Callable[[Bases, LatencyDataset, int], Predictor | Scaled]
+    learn: Callable[[Bases, Dataset, int], Predictor | Scaled]
     base: Callable[[Bases], Predictor] | None = None
     min_samples: int = 10
     suggested: bool = False
@@ -99,11 +99,11 @@ class Method:
         return None
 
 
-def _adapt(bases: Bases, few: LatencyDataset, seed: int) -> Predictor:
+def _adapt(bases: Bases, few: Dataset, seed: int) -> Predictor:
     return bases.roofline.adapt(few, seed=seed)
 
 
-def _last_layer(bases: Bases, few: LatencyDataset, seed: int) -> Predictor:
+def _last_layer(bases: Bases, few: Dataset, seed: int) -> Predictor:
     return bases.mlp.adapt(few, method="last-layer", seed=seed)
 
 
@@ -241,7 +241,7 @@ def _runs(
     return runs
 
 
-def _split(folder: Path, name: str) -> tuple[LatencyDataset, LatencyDataset, LatencyDataset]:
+def _split(folder: Path, name: str) -> tuple[Dataset, Dataset, Dataset]:
     return paper.honest_split(read_latencies(folder / "datasets" / f"{name}.csv"))
 
 
@@ -254,8 +254,8 @@ def _record(transfer: Transfer, method: str, samples: int) -> dict[str, Any]:
 def _scores(
     bases: Bases,
     method: Method,
-    train: LatencyDataset,
-    test: LatencyDataset,
+    train: Dataset,
+    test: Dataset,
     samples: int,
     seed: int,
 ) -> dict[str, float]:
@@ -275,9 +275,7 @@ def _scores(
     return scored | {"seconds": seconds}
 
 
-def _suggested_rows(
-    base: Predictor, train: LatencyDataset, samples: int, seed: int
-) -> LatencyDataset:
+def _suggested_rows(base: Predictor, train: Dataset, samples: int, seed: int) -> Dataset:
     """Rows that are worth most for adapting a base, by no latency."""
     picked = suggest(train.archs.space, samples, base=base, candidates=train.archs, seed=seed)
     where = {genes.tobytes(): n for n, genes in enumerate(train.archs.genes)}

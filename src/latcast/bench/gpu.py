@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from latcast._names import unknown_name
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.data.help import target_from_name
 from latcast.devices import devices
 
@@ -153,7 +153,7 @@ def run(the_plan: Plan, *, report: Report = lambda _: None) -> Scores:
 
 def _read(
     the_plan: Plan, folder: HelpFolder, gpus: Mapping[str, tuple[str, ...]]
-) -> tuple[str, Mapping[str, LatencyDataset], Mapping[str, Sequence[Pool]]]:
+) -> tuple[str, Mapping[str, Dataset], Mapping[str, Sequence[Pool]]]:
     """Name of a space, its targets, and pools of GPUs that are left out; checked before a fit."""
     data = {name: folder.read(name) for names in gpus.values() for name in names}
     pools = {
@@ -170,7 +170,7 @@ def _read(
 def _ours(
     the_plan: Plan,
     gpu: str,
-    train: Mapping[str, LatencyDataset],
+    train: Mapping[str, Dataset],
     pools: Sequence[Pool],
     report: Report,
 ) -> list[tuple[dict[str, Any], Runs]]:
@@ -189,7 +189,7 @@ def _papers(
     the_plan: Plan,
     gpu: str,
     method: str,
-    train: Mapping[str, LatencyDataset],
+    train: Mapping[str, Dataset],
     pools: Sequence[Pool],
 ) -> list[tuple[dict[str, Any], Runs]]:
     """The paper's network; it predicts without samples only, and has no interval."""

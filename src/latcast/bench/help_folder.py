@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latcast._names import unknown_name
-from latcast.data import LatencyDataset, read_latencies
+from latcast.data import Dataset, read_latencies
 from latcast.spaces import space_names
 
 FOLDERS = {
@@ -86,7 +86,7 @@ class HelpFolder:
                 raise ValueError(unknown_name("target", name, self.names))
         return tuple(dict.fromkeys(names))
 
-    def read(self, name: str) -> LatencyDataset:
+    def read(self, name: str) -> Dataset:
         """All latencies of a target, impossible ones included.
 
         Raises:

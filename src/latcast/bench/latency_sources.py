@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from latcast.data import LatencyDataset, read_latencies
+from latcast.data import Dataset, read_latencies
 from latcast.data.help import load_torch_file
 from latcast.models import BaseModel, LookupTable, Predictor, Roofline
 from latcast.spaces import Archs, space
@@ -58,7 +58,7 @@ class Material:
         self._base_samples, self._epochs = base_samples, epochs
 
     @cached_property
-    def rows(self) -> tuple[LatencyDataset, LatencyDataset, LatencyDataset]:
+    def rows(self) -> tuple[Dataset, Dataset, Dataset]:
         """The Note10's training, validation and test rows."""
         return self._split(NOTE10)
 
@@ -69,7 +69,7 @@ class Material:
         return LookupTable.from_ofa(path, space(SPACE), self.rows[0].target)
 
     @cached_property
-    def gpus(self) -> dict[str, LatencyDataset]:
+    def gpus(self) -> dict[str, Dataset]:
         """Training rows of the paper's GPUs."""
         return {name: self._split(name)[0] for name in GPUS}
 
@@ -79,7 +79,7 @@ class Material:
         return Bases(RTX, self.gpus[RTX])
 
     @cached_property
-    def others(self) -> dict[str, LatencyDataset]:
+    def others(self) -> dict[str, Dataset]:
         """All rows of other targets than the Note10, for what is conditioned on devices."""
         data = dict(self.gpus)
         if self._help_data is not None and FOLDERS[SPACE] in folders_below(self._help_data):
@@ -105,11 +105,11 @@ class Material:
         mlp = ConditionedMLP(RECIPES[recipe], self._epochs).fit(trained_on)
         return ConditionedPredictor(mlp, trained_on, self.rows[0].target)
 
-    def few(self, samples: int, seed: int) -> LatencyDataset:
+    def few(self, samples: int, seed: int) -> Dataset:
         """So many of the Note10's training rows, at random."""
         return random_rows(self.rows[0], samples, seed)
 
-    def _split(self, name: str) -> tuple[LatencyDataset, LatencyDataset, LatencyDataset]:
+    def _split(self, name: str) -> tuple[Dataset, Dataset, Dataset]:
         return paper.honest_split(read_latencies(self._folder / "datasets" / f"{name}.csv"))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from latcast.data import LatencyDataset, paper_split, read_latencies
+from latcast.data import Dataset, paper_split, read_latencies
 from latcast.data.audit import audit, measured_rows
 from latcast.models import MLP, Flops, LookupTable, Predictor, Roofline
 from latcast.models.evaluation import evaluate
@@ -28,7 +28,7 @@ SPEED_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Dataset:
+class PaperDataset:
     """A file of the paper's, what it published of it, and the MLP settings it found best."""
 
     name: str
@@ -39,17 +39,17 @@ class Dataset:
 
 
 DATASETS = (
-    Dataset("note10_lookuptable_ofa", 0.3525, learning_rate=1e-4, weight_decay=0.01),
-    Dataset("RTX_2080_Ti_GPU_ofa", 0.3859),
-    Dataset("Tesla_P40_GPU_ofa", 0.491, "validation batch", 1e-3, 1e-3),
-    Dataset("note10_lookuptable_elastickernelcompofa", None),
-    Dataset("note10_lookuptable_fixedkernelcompofa", None),
-    Dataset("RTX_2080_Ti_GPU_fixedkernelcompofa", None),
-    Dataset("Tesla_P40_GPU_fixedkernelcompofa", None),
-    Dataset("Intel_Xeon_CPU_fixedkernelcompofa", 3.995, "test rows leaked"),
+    PaperDataset("note10_lookuptable_ofa", 0.3525, learning_rate=1e-4, weight_decay=0.01),
+    PaperDataset("RTX_2080_Ti_GPU_ofa", 0.3859),
+    PaperDataset("Tesla_P40_GPU_ofa", 0.491, "validation batch", 1e-3, 1e-3),
+    PaperDataset("note10_lookuptable_elastickernelcompofa", None),
+    PaperDataset("note10_lookuptable_fixedkernelcompofa", None),
+    PaperDataset("RTX_2080_Ti_GPU_fixedkernelcompofa", None),
+    PaperDataset("Tesla_P40_GPU_fixedkernelcompofa", None),
+    PaperDataset("Intel_Xeon_CPU_fixedkernelcompofa", 3.995, "test rows leaked"),
 )
 
-PREDICTORS: dict[str, Callable[[Dataset], Predictor]] = {
+PREDICTORS: dict[str, Callable[[PaperDataset], Predictor]] = {
     "flops": lambda _: Flops(),
     "lookup-table": lambda _: LookupTable(),
     "mlp-paper": lambda d: MLP(
@@ -106,8 +106,8 @@ def run(
 
 
 def honest_split(
-    data: LatencyDataset,
-) -> tuple[LatencyDataset, LatencyDataset, LatencyDataset]:
+    data: Dataset,
+) -> tuple[Dataset, Dataset, Dataset]:
     """The paper's split after every measurement has been reduced to its first row."""
     data = measured_rows(data, audit(data))
     _, first = np.unique(data.archs.unique_index(), return_index=True)
@@ -115,10 +115,10 @@ def honest_split(
 
 
 def _row(
-    dataset: Dataset,
+    dataset: PaperDataset,
     name: str,
-    create: Callable[[Dataset], Predictor],
-    parts: tuple[LatencyDataset, LatencyDataset, LatencyDataset],
+    create: Callable[[PaperDataset], Predictor],
+    parts: tuple[Dataset, Dataset, Dataset],
     seeds: int,
 ) -> dict[str, Any]:
     train, validation, test = parts

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._names import unknown_name
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.data.audit import audit
 from latcast.math.metrics import metrics
 from latcast.models import BaseModel, Predictor
@@ -49,11 +49,11 @@ class Pool:
     """
 
     name: str
-    data: LatencyDataset
+    data: Dataset
     impossible: int
 
     @classmethod
-    def of(cls, name: str, data: LatencyDataset) -> Pool:
+    def of(cls, name: str, data: Dataset) -> Pool:
         """All rows of a target but the impossible ones."""
         valid = data.valid()
         return cls(name, valid, len(data) - len(valid))
@@ -74,7 +74,7 @@ class Pool:
         found = [f for f in audit(self.data) if f.kind == "near-zero"]
         return int(found[0].evidence["count"]) if found else 0
 
-    def parted(self, rows: npt.NDArray[np.intp]) -> tuple[LatencyDataset, LatencyDataset]:
+    def parted(self, rows: npt.NDArray[np.intp]) -> tuple[Dataset, Dataset]:
         """The rows, and those of all other networks."""
         others = ~np.isin(self.groups, self.groups[rows])
         return self.data[rows], self.data[others]
@@ -156,7 +156,7 @@ def few_shot(
     return Runs(np.array(scores), float(np.mean(seconds)), len(rest))
 
 
-def score(predictor: Predictor, rest: LatencyDataset) -> list[float]:
+def score(predictor: Predictor, rest: Dataset) -> list[float]:
     """:data:`SCORES` on rows that were not seen; percentages but for the correlations."""
     predicted = predictor.predict(rest.archs)
     lower, upper = predictor.predict_interval(rest.archs, 0.9)
@@ -172,7 +172,7 @@ def scores(true_ms: Floats, predicted_ms: Floats) -> list[float]:
 
 
 def base_model(
-    datasets: Mapping[str, LatencyDataset], rows: int | None, report: Report
+    datasets: Mapping[str, Dataset], rows: int | None, report: Report
 ) -> tuple[BaseModel, float, int]:
     """A base model of rows drawn at random of every target, impossible ones left out.
 
@@ -191,7 +191,7 @@ def base_model(
     return base, time.perf_counter() - start, max(map(len, drawn))
 
 
-def draw(data: LatencyDataset, rows: int | None, seed: int) -> LatencyDataset:
+def draw(data: Dataset, rows: int | None, seed: int) -> Dataset:
     """So many of the possible rows, at random; the space's :data:`BASE_SAMPLES` by default."""
     if rows is None:
         rows = BASE_SAMPLES.get(data.archs.space.name, OTHER_BASE_SAMPLES)
@@ -247,7 +247,7 @@ STANDARD_DEVIATIONS = {"mae_ms": "mae_std_ms", "mape": "mape_std", "spearman": "
 """Score -> name of its standard deviation over seeds."""
 
 
-def random_rows(data: LatencyDataset, samples: int, seed: int) -> LatencyDataset:
+def random_rows(data: Dataset, samples: int, seed: int) -> Dataset:
     """So many rows, drawn without replacement.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import scipy.sparse as sp
 
-from latcast.data import NetworkDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.graph import GRAPH_INPUT, KERNEL_FACTS, OPERATORS, Graph, Layer, kernel_facts
 from latcast.networks import OPS, Networks, working_kernels
@@ -144,14 +144,14 @@ class Simulator:
     def measured(
         self, n: int, seed: int = 0, families: Sequence[str] = tuple(FAMILIES), *,
         profiled: bool = False,
-    ) -> NetworkDataset:  # fmt: skip
+    ) -> Dataset:  # fmt: skip
         """n networks, families in turn, with 1 % of noise; with times of their kernels if asked."""
         rng = np.random.default_rng(seed)
         names = [families[k % len(families)] for k in range(n)]
         graphs = [FAMILIES[name](rng) for name in names]
         times = [self.kernel_ms(graph) for graph in graphs]
         noise = rng.normal(1.0, NOISE, n)
-        return NetworkDataset(
+        return Dataset(
             tuple(graphs),
             np.array([ms.sum() for ms in times]) * noise,
             self.target,

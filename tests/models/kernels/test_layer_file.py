@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 import latcast
 from latcast import models
 from latcast._model_file import ModelFile, read_model, write_model
-from latcast.data import LatencyDataset, NetworkDataset
+from latcast.data import Dataset, Dataset
 from latcast.models import Kernels, Roofline
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ def path(layer_model: Kernels, tmp_path_factory: pytest.TempPathFactory) -> Path
 @given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([1e-3, 0.1, 1.0]))
 def test_what_is_saved_is_loaded(
     layer_model: Kernels,
-    network_data: NetworkDataset,
+    network_data: Dataset,
     path: Path,
     tmp_path: Path,
     seed: int,
@@ -64,7 +64,7 @@ def test_what_is_saved_is_loaded(
 
 
 def test_each_kind_of_file_says_how_it_is_loaded(
-    path: Path, tmp_path: Path, synthetic: LatencyDataset
+    path: Path, tmp_path: Path, synthetic: Dataset
 ) -> None:
     assert isinstance(latcast.load(path), Kernels)
     Roofline().fit(synthetic[:200]).save(tmp_path / "space.latcast")

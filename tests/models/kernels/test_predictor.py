@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latcast.data import LatencyDataset, NetworkDataset
+from latcast.data import Dataset, Dataset
 from latcast.devices import Target
 from latcast.graph import UNKNOWN, Graph
 from latcast.models import Kernels, load_layers
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 OTHER = Target("another", "simulator")
 
 
-def errors(model: Kernels, data: NetworkDataset) -> np.ndarray:
+def errors(model: Kernels, data: Dataset) -> np.ndarray:
     return np.abs(model.predict(data.graphs) / data.latency_ms - 1)
 
 
@@ -32,7 +32,7 @@ def fitted(simulator: type) -> Kernels:
 
 
 @pytest.fixture(scope="module")
-def held_out(simulator: type) -> NetworkDataset:
+def held_out(simulator: type) -> Dataset:
     """60 others of the same families."""
     return simulator().measured(60, seed=9)
 
@@ -44,14 +44,14 @@ def narrow(simulator: type) -> Kernels:
     return Kernels().fit(data)
 
 
-def test_held_out_networks_are_predicted(fitted: Kernels, held_out: NetworkDataset) -> None:
+def test_held_out_networks_are_predicted(fitted: Kernels, held_out: Dataset) -> None:
     assert np.median(errors(fitted, held_out)) < 0.02
     assert (errors(fitted, held_out) < 0.1).mean() > 0.9
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.9])
 def test_intervals_cover_what_they_say(
-    fitted: Kernels, held_out: NetworkDataset, coverage: float
+    fitted: Kernels, held_out: Dataset, coverage: float
 ) -> None:
     lower, upper = fitted.predict_interval(held_out.graphs, coverage)
     inside = (lower <= held_out.latency_ms) & (held_out.latency_ms <= upper)
@@ -74,7 +74,7 @@ def test_times_of_kernels_are_learnt_too(
     assert np.median(np.abs(apart)) < 0.1
 
 
-def test_an_explanation_adds_up(fitted: Kernels, held_out: NetworkDataset) -> None:
+def test_an_explanation_adds_up(fitted: Kernels, held_out: Dataset) -> None:
     for graph in held_out.graphs[:6]:
         told = fitted.explain(graph)
         assert told.ms == pytest.approx(fitted.predict(graph)[0])
@@ -91,7 +91,7 @@ def test_an_explanation_adds_up(fitted: Kernels, held_out: NetworkDataset) -> No
 
 
 def test_a_network_alone_is_as_it_is_among_others(
-    fitted: Kernels, held_out: NetworkDataset
+    fitted: Kernels, held_out: Dataset
 ) -> None:
     graphs = held_out.graphs[:4]
     alone = [fitted.predict(graph)[0] for graph in graphs]
@@ -151,7 +151,7 @@ def test_ten_networks_of_a_new_family_are_enough(simulator: type, narrow: Kernel
 
 @pytest.mark.parametrize("profiled", [False, True])
 def test_ten_networks_of_another_target_are_enough(
-    simulator: type, fitted: Kernels, held_out: NetworkDataset, profiled: bool
+    simulator: type, fitted: Kernels, held_out: Dataset, profiled: bool
 ) -> None:
     slow = simulator(OTHER, slowness=3.0)
     before = fitted.predict(held_out.graphs)
@@ -172,7 +172,7 @@ def test_one_measurement_moves_it(simulator: type, fitted: Kernels) -> None:
 
 
 def test_saved_and_loaded_is_the_same(
-    fitted: Kernels, held_out: NetworkDataset, tmp_path: Path, simulator: type
+    fitted: Kernels, held_out: Dataset, tmp_path: Path, simulator: type
 ) -> None:
     fitted.save(tmp_path / "a.latcast")
     loaded = load_layers(tmp_path / "a.latcast")
@@ -190,7 +190,7 @@ def test_saved_and_loaded_is_the_same(
     )
 
 
-def test_a_seed_decides_everything(simulator: type, held_out: NetworkDataset) -> None:
+def test_a_seed_decides_everything(simulator: type, held_out: Dataset) -> None:
     data = simulator().measured(20, families=("plain", "residual"))
     one, same, other = (Kernels().fit(data, seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(one.predict(held_out.graphs), same.predict(held_out.graphs))
@@ -202,7 +202,7 @@ def test_a_seed_decides_everything(simulator: type, held_out: NetworkDataset) ->
 def test_networks_and_architectures_are_learnt_together(simulator: type) -> None:
     """Times go to the kernels of the networks that they were taken of."""
     ofa = space("ofa-mobilenet-v3")
-    archs = LatencyDataset(ofa.sample(4, seed=0), np.arange(4.0) + 5, simulator().target)
+    archs = Dataset(ofa.sample(4, seed=0), np.arange(4.0) + 5, simulator().target)
     plain = simulator().measured(3, families=("plain",))
     timed = simulator().measured(5, seed=2, profiled=True)
     observed, groups = observe((archs, plain, timed))
@@ -237,7 +237,7 @@ def test_fit_refuses_what_it_cannot_learn_from(simulator: type) -> None:
 
 
 def test_adapt_and_intervals_refuse_what_they_cannot(
-    simulator: type, fitted: Kernels, held_out: NetworkDataset
+    simulator: type, fitted: Kernels, held_out: Dataset
 ) -> None:
     data = simulator().measured(3)
     with pytest.raises(ValueError, match="at least one measurement"):
@@ -253,7 +253,7 @@ def test_adapt_and_intervals_refuse_what_they_cannot(
 
 
 @pytest.mark.parametrize("ask", ["predict", "predict_interval", "explain", "adapt"])
-def test_what_is_not_fitted_says_so(ask: str, held_out: NetworkDataset) -> None:
+def test_what_is_not_fitted_says_so(ask: str, held_out: Dataset) -> None:
     subject = held_out if ask == "adapt" else held_out.graphs[0]
     with pytest.raises(RuntimeError, match="must be fitted first"):
         getattr(Kernels(), ask)(subject)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 import latcast
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.models import MLP, PREDICTORS, LookupTable, Predictor
 from latcast.search.interop import _terms
@@ -65,14 +65,14 @@ def get() -> Callable[[str, str], Predictor]:
     return found
 
 
-def _data(the_space: SearchSpace, n: int = 400) -> LatencyDataset:
+def _data(the_space: SearchSpace, n: int = 400) -> Dataset:
     rng = np.random.default_rng(1)
     has_resolution = any(g.name == "r" for g in the_space.genes)
     archs = the_space.sample(n, rng, restrict=RESOLUTIONS if has_resolution else None)
     facts = the_space.block_table.facts
     ms = facts["macs"] * 2e-8 + facts["elementwise_bytes"] * 5e-8 + facts["launches"] * 0.01
     latency_ms = (1 + the_space.block_sums(archs, ms)) * rng.normal(1, 0.01, n)
-    return LatencyDataset(archs, latency_ms, Target("imaginary", "simulator"))
+    return Dataset(archs, latency_ms, Target("imaginary", "simulator"))
 
 
 def _decided(module: ExpectedLatency, archs: Archs) -> dict[str, Any]:
