@@ -25,7 +25,7 @@ from latcast.bench.help_folder import HelpFolder
 from latcast.bench.protocol import base_model
 from latcast.bench.published import SPLITS
 from latcast.bench.tables import machine
-from latcast.data import LatencyDataset, read_latencies
+from latcast.data import Dataset, read_latencies
 from latcast.models import BlockPredictor, LookupTable, Predictor, Roofline
 from latcast.models._base import State
 from latcast.search import AccuracyModel, Memetic, accuracy_model, search
@@ -121,7 +121,7 @@ def ways_of(bound: ConfidentBound, predicted: Floats, accuracy: Floats) -> dict[
 
 
 def picks_from_pool(
-    predictor: Predictor, accuracy: AccuracyModel, rest: LatencyDataset, seed: int, points: float
+    predictor: Predictor, accuracy: AccuracyModel, rest: Dataset, seed: int, points: float
 ) -> Ways:
     """Searches for budgets that are quantiles of the predictions, among known networks."""
     rest = seen(predictor, rest)
@@ -149,7 +149,7 @@ def most_accurate(top1: Floats, bound_ms: Floats, pool: Rows, budget: float) -> 
     return int(within[np.argmax(top1[within])]) if within.size else None
 
 
-def seen(predictor: Predictor, rest: LatencyDataset) -> LatencyDataset:
+def seen(predictor: Predictor, rest: Dataset) -> Dataset:
     """The networks of gene values that were trained on; a search looks at no others."""
     columns = zip(rest.archs.space.genes, rest.archs.genes.T, strict=True)
     known = [np.isin(column, predictor.fitted.seen[gene.name]) for gene, column in columns]
@@ -210,10 +210,10 @@ def whole_space(folder: Path) -> Iterator[Score]:
     truth = LookupTable.from_ofa(folder / "lookup_tables", space, data.target)
     other = latcast.load("tesla-p40")
 
-    def fit(few: LatencyDataset) -> Predictor:
+    def fit(few: Dataset) -> Predictor:
         return Roofline().fit(few)
 
-    makers: list[tuple[str, Callable[[LatencyDataset], Predictor], int]] = [
+    makers: list[tuple[str, Callable[[Dataset], Predictor], int]] = [
         *(("adapted", other.adapt, rows) for rows in (20, 50)),
         *(("fitted", fit, rows) for rows in (100, 300, 1_000)),
     ]
@@ -254,7 +254,7 @@ def picks_from_space(
     return result
 
 
-def parted(data: LatencyDataset, rows: Rows) -> tuple[LatencyDataset, LatencyDataset]:
+def parted(data: Dataset, rows: Rows) -> tuple[Dataset, Dataset]:
     """The rows, and those of all other networks."""
     groups = data.archs.unique_index()
     return data[rows], data[np.flatnonzero(~np.isin(groups, groups[rows]))]

@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from latcast.cli import app
-from latcast.data import LatencyDataset, NetworkDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.families import population
 from latcast.graph import Graph, fuse, kernel_facts
@@ -86,7 +86,7 @@ def own_temporary_folder() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def synthetic() -> LatencyDataset:
+def synthetic() -> Dataset:
     """1,200 networks whose latency follows their physics, with 1 % of noise."""
     the_space = space("ofa-mobilenet-v3")
     rng = np.random.default_rng(1)
@@ -95,7 +95,7 @@ def synthetic() -> LatencyDataset:
     ms = facts["macs"] * 2e-8 + facts["elementwise_bytes"] * 5e-8 + facts["launches"] * 0.01
     latency = 1.0 + the_space.block_sums(archs, ms)
     noisy = latency * rng.normal(1.0, 0.01, len(archs))
-    return LatencyDataset(archs, noisy, Target("imaginary", "simulator", batch=2))
+    return Dataset(archs, noisy, Target("imaginary", "simulator", batch=2))
 
 
 def closed_form_ms(graph: Graph) -> float:
@@ -105,12 +105,12 @@ def closed_form_ms(graph: Graph) -> float:
 
 
 @pytest.fixture(scope="session")
-def network_data() -> NetworkDataset:
+def network_data() -> Dataset:
     """33 members of three families whose latency follows their physics, with 1 % of noise."""
     members = population(33, 1, ["vgg", "squeezenet", "mobilenet-v1"])
     graphs = tuple(read_onnx(member.to_onnx()) for member in members)
     latency_ms = np.array([closed_form_ms(graph) for graph in graphs])
-    return NetworkDataset(
+    return Dataset(
         graphs,
         latency_ms * np.random.default_rng(0).normal(1.0, 0.01, len(graphs)),
         Target("imaginary", "simulator"),
@@ -121,7 +121,7 @@ def network_data() -> NetworkDataset:
 
 
 @pytest.fixture(scope="session")
-def layer_model(network_data: NetworkDataset) -> Kernels:
+def layer_model(network_data: Dataset) -> Kernels:
     """A layer model of 30 of them."""
     return Kernels().fit(network_data[:30])
 

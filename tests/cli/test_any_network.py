@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from latcast.data import LatencyDataset, NetworkDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.families import Member
 from latcast.models import Kernels, Roofline, zoo
@@ -194,7 +194,7 @@ def test_strict_is_about_unknown_costs_alone(latcast: Any, folder: Path) -> None
 def test_wrong_usage(
     latcast: Any,
     folder: Path,
-    synthetic: LatencyDataset,
+    synthetic: Dataset,
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
     code: int,
@@ -278,9 +278,7 @@ def test_a_page_that_cannot_be_written_costs_no_forecast(latcast: Any, folder: P
     assert "the folder of" in message
 
 
-def test_train_evaluate_adapt_audit(
-    latcast: Any, network_data: NetworkDataset, tmp_path: Path
-) -> None:
+def test_train_evaluate_adapt_audit(latcast: Any, network_data: Dataset, tmp_path: Path) -> None:
     data, later = tmp_path / "data.parquet", tmp_path / "later.parquet"
     network_data[:27].save(data)
     network_data[27:].save(later)
@@ -315,12 +313,12 @@ def test_train_evaluate_adapt_audit(
 
 
 def test_networks_and_architectures_of_one_target_train_together(
-    latcast: Any, network_data: NetworkDataset, tmp_path: Path
+    latcast: Any, network_data: Dataset, tmp_path: Path
 ) -> None:
     ofa = space("ofa-mobilenet-v3")
     archs = ofa.sample(12, 0, restrict={"r": [128]})
     latency_ms = ofa.costs(archs)["macs"].to_numpy() * 4e-8
-    LatencyDataset(archs, latency_ms, network_data.target).save(tmp_path / "archs.parquet")
+    Dataset(archs, latency_ms, network_data.target).save(tmp_path / "archs.parquet")
     network_data[:12].save(tmp_path / "networks.parquet")
     out = tmp_path / "m.latcast"
     trained = latcast.json(
@@ -330,7 +328,7 @@ def test_networks_and_architectures_of_one_target_train_together(
     assert trained["families"] == ["mobilenet-v1", "ofa-mobilenet-v3", "squeezenet", "vgg"]
     assert trained["metrics_by_family"] is None
     assert latcast.json("evaluate", out, tmp_path / "archs.parquet")["metrics"]["mape"] < 25
-    other = LatencyDataset(archs, latency_ms, Target("other", "simulator"))
+    other = Dataset(archs, latency_ms, Target("other", "simulator"))
     other.save(tmp_path / "other.parquet")
     arguments = ("train", tmp_path / "networks.parquet", tmp_path / "other.parquet")
     message = latcast.error(*arguments, "--out", out, "--no-families", code=1)

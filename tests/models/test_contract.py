@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from latcast import models
-from latcast.data import LatencyDataset, NetworkDataset, split
+from latcast.data import Dataset, split
 from latcast.devices import Target
 from latcast.models import (
     KINDS,
@@ -37,12 +37,12 @@ def _new(kind: str, epochs: int = 30) -> Predictor:
 
 
 @pytest.fixture(scope="module")
-def parts(synthetic: LatencyDataset) -> tuple[LatencyDataset, LatencyDataset]:
+def parts(synthetic: Dataset) -> tuple[Dataset, Dataset]:
     return split(synthetic, 0.8, seed=0)
 
 
 @pytest.fixture(scope="module")
-def fit(parts: tuple[LatencyDataset, LatencyDataset]) -> Callable[[str], Predictor]:
+def fit(parts: tuple[Dataset, Dataset]) -> Callable[[str], Predictor]:
     fitted: dict[str, Predictor] = {}
 
     def get(kind: str) -> Predictor:
@@ -62,9 +62,7 @@ def each(request: pytest.FixtureRequest, fit: Callable[[str], Predictor]) -> Pre
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [*PREDICTORS, "layers of archs", "layers"])
-def test_contract(
-    kind: str, synthetic: LatencyDataset, network_data: NetworkDataset, tmp_path: Path
-) -> None:
+def test_contract(kind: str, synthetic: Dataset, network_data: Dataset, tmp_path: Path) -> None:
     if kind == "mlp":
         pytest.importorskip("torch", reason="training an MLP needs PyTorch")
     data = network_data if kind == "layers" else synthetic[:300]
@@ -72,7 +70,7 @@ def test_contract(
 
 
 def test_a_kind_of_ones_own(
-    synthetic: LatencyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    synthetic: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the documentation says is enough is enough."""
     monkeypatch.setattr(KINDS, "_things", dict(KINDS._things))
@@ -105,9 +103,7 @@ def test_a_kind_of_ones_own(
 
 
 @pytest.mark.slow
-def test_predicts_what_it_should(
-    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
-) -> None:
+def test_predicts_what_it_should(each: Predictor, parts: tuple[Dataset, Dataset]) -> None:
     test = parts[1]
     predicted = each.predict(test.archs)
     assert predicted.shape == (len(test),)
@@ -118,9 +114,7 @@ def test_predicts_what_it_should(
     assert each.target == test.target
 
 
-def test_its_form_says_the_same(
-    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
-) -> None:
+def test_its_form_says_the_same(each: Predictor, parts: tuple[Dataset, Dataset]) -> None:
     archs = parts[1].archs
     np.testing.assert_allclose(_by_form(each.form(), archs), each.predict(archs), rtol=1e-5)
 
@@ -140,9 +134,7 @@ def _by_form(form: Form, archs: Archs) -> npt.NDArray[np.float64]:
     return np.maximum(y, form.lowest_ms)
 
 
-def test_inactive_genes_do_not_matter(
-    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
-) -> None:
+def test_inactive_genes_do_not_matter(each: Predictor, parts: tuple[Dataset, Dataset]) -> None:
     archs = parts[1].archs
     np.testing.assert_array_equal(each.predict(archs), each.predict(archs.canonical()))
 
@@ -152,9 +144,7 @@ def test_subspaces_are_predicted_as_what_they_are(each: Predictor) -> None:
     np.testing.assert_array_equal(each.predict(small), each.predict(small.space.expand(small)))
 
 
-def test_intervals_cover_and_nest(
-    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
-) -> None:
+def test_intervals_cover_and_nest(each: Predictor, parts: tuple[Dataset, Dataset]) -> None:
     test = parts[1]
     predicted = each.predict(test.archs)
     last = np.zeros(len(test))
@@ -171,7 +161,7 @@ def test_intervals_cover_and_nest(
 
 
 def test_upper_bound_holds_as_often_as_asked(
-    each: Predictor, parts: tuple[LatencyDataset, LatencyDataset]
+    each: Predictor, parts: tuple[Dataset, Dataset]
 ) -> None:
     test = parts[1]
     kept = (test.latency_ms <= each.upper_bound(test.archs, 0.9)).mean()
@@ -187,7 +177,7 @@ def test_another_space_is_refused(each: Predictor) -> None:
 
 @pytest.mark.parametrize(("rows", "architectures"), [(12, 2), (12, 3), (9_000, 20)])
 def test_few_architectures_with_many_rows(
-    rows: int, architectures: int, synthetic: LatencyDataset
+    rows: int, architectures: int, synthetic: Dataset
 ) -> None:
     repeated = synthetic[np.arange(rows) % architectures]
     p = models.predictor("roofline").fit(repeated)
@@ -197,7 +187,7 @@ def test_few_architectures_with_many_rows(
 
 
 @pytest.mark.parametrize("kind", PREDICTORS)
-def test_ten_rows_are_enough(kind: str, synthetic: LatencyDataset) -> None:
+def test_ten_rows_are_enough(kind: str, synthetic: Dataset) -> None:
     if kind == "mlp":
         pytest.importorskip("torch")
     if kind == "lookup-table":
@@ -209,10 +199,10 @@ def test_ten_rows_are_enough(kind: str, synthetic: LatencyDataset) -> None:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(parts: tuple[LatencyDataset, LatencyDataset]) -> LatencyDataset:
+def elsewhere(parts: tuple[Dataset, Dataset]) -> Dataset:
     """The held-out networks on a target that takes three times as long, and 2 ms."""
     archs, latency = parts[1].archs, parts[1].latency_ms
-    return LatencyDataset(archs, 2.0 + 3.0 * latency, Target("elsewhere", "other", batch=8))
+    return Dataset(archs, 2.0 + 3.0 * latency, Target("elsewhere", "other", batch=8))
 
 
 @pytest.mark.slow
@@ -220,7 +210,7 @@ def elsewhere(parts: tuple[LatencyDataset, LatencyDataset]) -> LatencyDataset:
     ("method", "rows"), [("bayes", 1), ("bayes", 2), ("bayes", 40), ("last-layer", 40)]
 )
 def test_adapts(
-    each: Predictor, elsewhere: LatencyDataset, method: str, rows: int, tmp_path: Path
+    each: Predictor, elsewhere: Dataset, method: str, rows: int, tmp_path: Path
 ) -> None:
     """Up to a scale, all that matters is known; the base stays what it was."""
     few, archs = elsewhere[:rows], elsewhere.archs[40:]
@@ -251,7 +241,7 @@ def test_adapts(
     )
 
 
-def test_adapted_intervals_cover(each: Predictor, elsewhere: LatencyDataset) -> None:
+def test_adapted_intervals_cover(each: Predictor, elsewhere: Dataset) -> None:
     few, test = elsewhere[:40], elsewhere[40:]
     adapted = each.adapt(few)
     loaded = [p.predict_interval(test.archs, 0.9) for p in (adapted, each.adapt(few[:3]))]

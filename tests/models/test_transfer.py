@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.math.conformal import student_scores
 from latcast.models.features import NetworkFeatures
@@ -44,12 +44,12 @@ def prior() -> Prior:
 
 
 @pytest.fixture(scope="module")
-def data(simulate: Callable[..., Any]) -> LatencyDataset:
+def data(simulate: Callable[..., Any]) -> Dataset:
     archs = space("ofa-mobilenet-v3").sample(1_000, 1, restrict=RESOLUTIONS)
     return simulate(Target("imaginary", "simulator")).measure(archs)
 
 
-def _error(prior: Prior, data: LatencyDataset, test: LatencyDataset) -> float:
+def _error(prior: Prior, data: Dataset, test: Dataset) -> float:
     found = estimate(prior, data.archs, data.latency_ms).latency_ms
     return float(np.abs(found(test.archs) / test.latency_ms - 1).mean())
 
@@ -82,13 +82,13 @@ def test_student_scores_are_quantiles() -> None:
     assert scores[379] == pytest.approx(2.0 * 2.015048)
 
 
-def test_one_measurement_sets_the_scale(prior: Prior, data: LatencyDataset) -> None:
+def test_one_measurement_sets_the_scale(prior: Prior, data: Dataset) -> None:
     """Where nothing is believed of the scale, the one measurement is met."""
     found = estimate(prior, data.archs[:1], data.latency_ms[:1]).latency_ms
     assert found(data.archs[:1])[0] == pytest.approx(data.latency_ms[0], rel=1e-6)
 
 
-def test_what_is_believed_of_the_scale_counts(prior: Prior, data: LatencyDataset) -> None:
+def test_what_is_believed_of_the_scale_counts(prior: Prior, data: Dataset) -> None:
     """As a measurement does, by its precision."""
     sure = replace(prior, log_scale=(np.log(2 * data.latency_ms[0]), 1e-3))
     unsure = replace(prior, log_scale=(np.log(2 * data.latency_ms[0]), 10.0))
@@ -100,7 +100,7 @@ def test_what_is_believed_of_the_scale_counts(prior: Prior, data: LatencyDataset
     assert means[0] > 1.05 * data.latency_ms[0]
 
 
-def test_the_unit_of_latency_does_not_matter(prior: Prior, data: LatencyDataset) -> None:
+def test_the_unit_of_latency_does_not_matter(prior: Prior, data: Dataset) -> None:
     few = data[:12]
     once = estimate(prior, few.archs, few.latency_ms)
     thousandfold = estimate(prior, few.archs, 1e3 * few.latency_ms)
@@ -112,7 +112,7 @@ def test_the_unit_of_latency_does_not_matter(prior: Prior, data: LatencyDataset)
 
 
 @pytest.mark.slow
-def test_sources_tell_directions(prior: Prior, data: LatencyDataset) -> None:
+def test_sources_tell_directions(prior: Prior, data: Dataset) -> None:
     """A target that departs as another one does is found by three measurements."""
     test = data[500:]
     whole = estimate(prior, data.archs[:300], data.latency_ms[:300]).latency_ms.function
@@ -126,7 +126,7 @@ def test_sources_tell_directions(prior: Prior, data: LatencyDataset) -> None:
 
 @pytest.mark.slow
 def test_features_are_solved_for_as_measurements_are(
-    prior: Prior, data: LatencyDataset, monkeypatch: pytest.MonkeyPatch
+    prior: Prior, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both ways of solving, on the same rows."""
     train, test = data[:400], data[400:]
@@ -147,7 +147,7 @@ def test_features_are_solved_for_as_measurements_are(
 @pytest.mark.parametrize("factor", [10.0, 0.1])
 def test_an_outlier_does_not_spoil_it(
     prior: Prior,
-    data: LatencyDataset,
+    data: Dataset,
     rows: int,
     factor: float,
     monkeypatch: pytest.MonkeyPatch,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._optional import require
-from latcast.data import LatencyDataset
+from latcast.data import Dataset
 from latcast.devices import Target, devices
 from latcast.models import BlockPredictor, Predictor
 from latcast.models._base import Fitted, State
@@ -66,7 +66,7 @@ class ConditionedMLP:
         self._recipe = recipe
         self._epochs = epochs
 
-    def fit(self, datasets: Sequence[LatencyDataset], seed: int = 0) -> ConditionedMLP:
+    def fit(self, datasets: Sequence[Dataset], seed: int = 0) -> ConditionedMLP:
         """Train on the pooled rows of targets whose devices the catalogue holds.
 
         Raises:
@@ -86,7 +86,7 @@ class ConditionedMLP:
         self._model = self._trained(self._scaled(x), (y - self._middle) / self._spread, seed)
         return self
 
-    def predict(self, data: LatencyDataset) -> Floats:
+    def predict(self, data: Dataset) -> Floats:
         """Milliseconds of a dataset's networks on its target, shape (n,).
 
         Not finite where the training diverged.
@@ -130,7 +130,7 @@ class ConditionedMLP:
                 sgd.step()
 
 
-def inputs(data: LatencyDataset) -> Floats:
+def inputs(data: Dataset) -> Floats:
     """One-hot genes, cores, memory in GB, bandwidth in GB/s and batch, shape (n, inputs).
 
     Raises:
@@ -166,9 +166,7 @@ class ConditionedPredictor(BlockPredictor):
     kind = "mlp-conditioned"
     description = "the OFANAS paper's network on genes and a device's specification"
 
-    def __init__(
-        self, mlp: ConditionedMLP, trained_on: Sequence[LatencyDataset], target: Target
-    ) -> None:
+    def __init__(self, mlp: ConditionedMLP, trained_on: Sequence[Dataset], target: Target) -> None:
         super().__init__()
         archs = [d.archs.space.expand(d.archs) for d in trained_on]
         space = archs[0].space
@@ -182,7 +180,7 @@ class ConditionedPredictor(BlockPredictor):
         self._lowest_ms = LOWEST_SHARE * min(float(d.latency_ms.min()) for d in trained_on)
 
     def _predict(self, archs: Archs) -> Floats:
-        asked = LatencyDataset(archs, np.ones(len(archs)), self.target)
+        asked = Dataset(archs, np.ones(len(archs)), self.target)
         return np.maximum(self._mlp.predict(asked), self._lowest_ms)
 
     def _explain(self, archs: Archs) -> Floats:

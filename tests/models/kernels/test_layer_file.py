@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 import latcast
 from latcast import models
 from latcast._model_file import ModelFile, read_model, write_model
-from latcast.data import Dataset, Dataset
+from latcast.data import Dataset
 from latcast.models import Kernels, Roofline
 
 pytestmark = pytest.mark.slow

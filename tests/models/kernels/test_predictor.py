@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latcast.data import Dataset, Dataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.graph import UNKNOWN, Graph
 from latcast.models import Kernels, load_layers
@@ -50,9 +50,7 @@ def test_held_out_networks_are_predicted(fitted: Kernels, held_out: Dataset) -> 
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.9])
-def test_intervals_cover_what_they_say(
-    fitted: Kernels, held_out: Dataset, coverage: float
-) -> None:
+def test_intervals_cover_what_they_say(fitted: Kernels, held_out: Dataset, coverage: float) -> None:
     lower, upper = fitted.predict_interval(held_out.graphs, coverage)
     inside = (lower <= held_out.latency_ms) & (held_out.latency_ms <= upper)
     assert inside.mean() >= coverage - 0.1
@@ -90,9 +88,7 @@ def test_an_explanation_adds_up(fitted: Kernels, held_out: Dataset) -> None:
         assert told.doubtful_share == 0
 
 
-def test_a_network_alone_is_as_it_is_among_others(
-    fitted: Kernels, held_out: Dataset
-) -> None:
+def test_a_network_alone_is_as_it_is_among_others(fitted: Kernels, held_out: Dataset) -> None:
     graphs = held_out.graphs[:4]
     alone = [fitted.predict(graph)[0] for graph in graphs]
     np.testing.assert_allclose(fitted.predict(graphs), alone)
