@@ -305,7 +305,7 @@ def test_every_point_of_a_grid_is_tried_once(
 
 
 def _fit_without_torch(predictor: MLP, of: Any, *, seed: int) -> dict[str, float]:
-    from latcast.models._base import Fitted
+    from latcast.models._fitted import Fitted
 
     predictor._fitted = Fitted(of.train[0].archs.space, of.train[0].target)
     return {"mae_ms": 1.0}

@@ -12,7 +12,8 @@ from scipy.special import ndtri
 from latcast.devices import Target
 from latcast.math.conformal import Calibration
 from latcast.models import BlockPredictor, Predictor
-from latcast.models._base import Fitted, State
+from latcast.models._base import State
+from latcast.models._fitted import Fitted
 from latcast.search import AccuracyModel
 from latcast.search.confidence import (
     MISFIT,

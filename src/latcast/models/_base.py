@@ -4,76 +4,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, final
+from typing import Any, ClassVar, Self, final
 
-import numpy as np
 import numpy.typing as npt
 
 from latcast._model_file import ModelFile, Schema, write_model
-from latcast._registry import Registry
-from latcast.data import LATENCY_MS, Dataset, Quantity, quantity
+from latcast.data import LATENCY_MS, Dataset
 from latcast.devices import Target
 from latcast.graph import Graph
 from latcast.math.conformal import Calibration
-from latcast.spaces import Archs, SearchSpace, space
+from latcast.spaces import Archs, SearchSpace
 
+from ._fitted import Fitted, Floats, Intervals
 from ._form import Form
 from ._tunable import Tunable
 
-Floats = npt.NDArray[np.float64]
 State = dict[str, Any]
 AnyNetworks = Archs | Graph | Sequence[Graph]
 
 MIN_ROWS = 10
-
-
-class Intervals(Protocol):
-    """How far the truth is from predictions; ``deviation`` is what the predictor states (n,)."""
-
-    def covers(self, coverage: float) -> bool:
-        """Whether it can tell intervals of that coverage."""
-
-    def interval(
-        self, predicted: Floats, coverage: float, deviation: Floats | None = None
-    ) -> tuple[Floats, Floats]:
-        """Lower and upper bound, each of shape (n,)."""
-
-    def upper_bound(
-        self, predicted: Floats, confidence: float, deviation: Floats | None = None
-    ) -> Floats:
-        """What the truth stays below with that confidence, shape (n,)."""
-
-    def probability_below(
-        self, predicted: Floats, limit: Floats | float, deviation: Floats | None = None
-    ) -> Floats:
-        """Probability that the truth is at most ``limit``, shape (n,)."""
-
-    def deviation_ms(self, predicted: Floats, deviation: Floats | None = None) -> Floats:
-        """Standard deviation of the errors to be expected, shape (n,)."""
-
-
-@dataclass
-class Fitted:
-    """What a fitted predictor knows besides its own state.
-
-    Attributes:
-        space: the space whose block table is used (the parent of a subspace); None where
-            networks of any kind are predicted.
-        target: what the predictions belong to.
-        seen: gene -> the values that occurred in training.
-        calibration: errors on rows that were not trained on, or None.
-        card: data provenance, licence, metrics: anything JSON can hold.
-        quantity: of the predictions.
-    """
-
-    space: SearchSpace | None
-    target: Target
-    seen: dict[str, list[int]] = field(default_factory=dict)
-    calibration: Any = None
-    card: dict[str, Any] = field(default_factory=dict)
-    quantity: Quantity = LATENCY_MS
 
 
 class Predictor(ABC):
@@ -441,46 +391,3 @@ def _contents(predictor: Predictor) -> tuple[dict[str, Any], dict[str, npt.NDArr
         parts[name], arrays = _contents(part)
         tensors |= {f"part.{name}.{k}": v for k, v in arrays.items()}
     return header | ({"parts": parts} if parts else {}), tensors
-
-
-def rebuilt(file: ModelFile, kinds: Registry[type[Predictor]]) -> Predictor:
-    """The predictor of a model file.
-
-    Args:
-        file: what :meth:`Predictor.save` wrote.
-        kinds: of predictors, by name.
-
-    Raises:
-        KeyError, TypeError, ValueError and others: it makes no sense.
-    """
-    header, tensors = file.header, file.tensors
-    predictor = kinds.get(header["kind"])(**header.get("options", {}))
-    fitted = Fitted(
-        space(header["space"]) if "space" in header else None,
-        Target.parse(header["target"]),
-        {str(k): [int(v) for v in values] for k, values in header.get("seen", {}).items()},
-        card=dict(header["card"]),
-        quantity=quantity(header.get("quantity", LATENCY_MS)),
-    )
-    exponent = header.get("calibration_exponent")
-    if exponent is not None:
-        scores = np.array(tensors["calibration.scores"], dtype=np.float64)
-        equal_tailed = header.get("equal_tailed", False) is True
-        fitted.calibration = Calibration(scores, float(exponent), equal_tailed)
-    predictor.become(fitted)
-    parts = {
-        name: rebuilt(ModelFile(part, _under(f"part.{name}.", tensors)), kinds)
-        for name, part in dict(header.get("parts", {})).items()
-    }
-    schema = predictor._schema()
-    if schema is None:
-        state: State = _under(predictor.array_prefix, tensors)
-    else:
-        state = schema.unpack(file, predictor.array_prefix, **predictor._sizes())
-    predictor._restore(state, parts)
-    return predictor
-
-
-def _under(prefix: str, tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays whose names begin with a prefix, without it."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

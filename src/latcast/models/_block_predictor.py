@@ -14,7 +14,8 @@ from latcast._names import unknown_name
 from latcast.data import Dataset, split
 from latcast.spaces import Archs
 
-from ._base import Fitted, Floats, Predictor
+from ._base import Predictor
+from ._fitted import Fitted, Floats
 
 CALIBRATION_FRACTION = 0.15
 MAX_CALIBRATION_ROWS = 1_500

@@ -8,8 +8,9 @@ from latcast.data import Dataset
 from latcast.math.least_squares import non_negative, straight_line
 from latcast.spaces import Archs, SearchSpace
 
-from ._base import MIN_ROWS, Fitted, Floats
+from ._base import MIN_ROWS
 from ._block_predictor import ADAPTATIONS, LOWEST_SHARE, BlockPredictor, set_aside
+from ._fitted import Fitted, Floats
 from .bayes import Bayes
 from .features import PHYSICS, NetworkFeatures, population
 from .lookup_table import LookupTable

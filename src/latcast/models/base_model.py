@@ -22,8 +22,9 @@ from latcast.math.gaussian_process import (
 )
 from latcast.spaces import Archs, SearchSpace, space
 
-from ._base import MIN_ROWS, Fitted
+from ._base import MIN_ROWS
 from ._block_predictor import LOWEST_SHARE
+from ._fitted import Fitted
 from .bayes import Bayes
 from .features import UNITS, Functions, NetworkFeatures, Units, population
 from .transfer import Blend, Hyperprior, Prior, estimate

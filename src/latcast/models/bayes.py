@@ -18,8 +18,9 @@ from latcast._model_file import Array, Schema
 from latcast.data import Dataset
 from latcast.spaces import Archs
 
-from ._base import Fitted, Floats, Predictor, State
+from ._base import Predictor, State
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
+from ._fitted import Fitted, Floats
 from ._form import Form
 from .features import Functions, NetworkFeatures, Units, population
 from .transfer import Blend, Estimate, Prior, estimate, guess

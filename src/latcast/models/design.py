@@ -7,8 +7,9 @@ import numpy as np
 from latcast.math.design import conditioned_on_first, i_optimal
 from latcast.spaces import Archs, SearchSpace
 
-from ._base import Floats, Predictor
+from ._base import Predictor
 from ._block_predictor import BlockPredictor
+from ._fitted import Floats
 from .adaptation import adaptation_prior
 from .base_model import BaseModel
 from .features import NetworkFeatures, population

@@ -14,8 +14,9 @@ from latcast.data.additive import AdditiveFit, fit_additive
 from latcast.devices import Target
 from latcast.spaces import Archs, SearchSpace
 
-from ._base import Fitted, Floats, Predictor, State
+from ._base import Predictor, State
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
+from ._fitted import Fitted, Floats
 from ._form import Form
 from ._tunable import Real
 

@@ -17,8 +17,9 @@ from latcast._names import unknown_name
 from latcast._optional import require
 from latcast.spaces import Archs
 
-from ._base import Floats, Predictor, State
+from ._base import Predictor, State
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
+from ._fitted import Floats
 from ._form import Form, no_values
 from ._tunable import Choice, Real
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from latcast._model_file import ModelFile, read_header, restored
 from latcast._names import unknown_name
 from latcast.data import Dataset
 from latcast.devices import Device, Target, devices
@@ -21,10 +20,9 @@ from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
 from . import zoo
-from ._base import Predictor, rebuilt
+from ._base import Predictor
 from ._block_predictor import BlockPredictor
-from ._kinds import KINDS
-from .base_model import KIND as BASE
+from ._kinds import open_model
 from .base_model import BaseModel
 from .kernels import Kernels
 from .zoo import Role, UnresolvedError
@@ -43,7 +41,6 @@ __all__ = [
 ]
 
 SUFFIX = ".latcast"
-ACCURACY = "accuracy"
 DEFAULT_SPACE = "ofa-mobilenet-v3"
 
 Basis = Literal["measurements", "specification"]
@@ -294,24 +291,6 @@ def load_layers(name: str | Path) -> Kernels:
 
 
 # --- files and shipped models -----------------------------------------------------------------
-
-
-def open_model(path: str | Path) -> Any:
-    """The model of a file, of whichever kind.
-
-    Raises:
-        ValueError: it is damaged, or of a kind that is not known.
-        FileNotFoundError: there is no such file.
-    """
-    if read_header(path).get("kind") == ACCURACY:
-        from .accuracy import load_accuracy
-
-        return load_accuracy(path)
-    return restored(path, "a latcast model of a kind known here", _of_contents)
-
-
-def _of_contents(file: ModelFile) -> Predictor | BaseModel:
-    return BaseModel.of_file(file) if file.header["kind"] == BASE else rebuilt(file, KINDS)
 
 
 def open_shipped(name: str, role: Role = "space") -> Any:

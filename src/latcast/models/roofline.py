@@ -33,8 +33,9 @@ from latcast.math.least_squares import Ridge, non_negative
 from latcast.math.robust import huber_weights, reweighted
 from latcast.spaces import Archs, SearchSpace
 
-from ._base import Floats, Predictor, State
+from ._base import Predictor, State
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
+from ._fitted import Floats
 from ._form import Form, no_values
 from ._tunable import Choice, Whole
 from .features import PHYSICS, BlockFeatures, Units

@@ -169,7 +169,8 @@ def _check_adapting(p: Predictor, test: Dataset, folder: Path) -> None:
         assert adapted.card["rows"] == rows
         assert adapted.card["base"]["kind"] == p.kind
         factor = np.median(adapted.predict(test.networks) / p.predict(test.networks))
-        assert 2 < factor < 4, f"three times as slow must be learnt from {rows} rows; got {factor}"
+        low, high = (1, 9) if rows == 1 else (2, 4)  # a single measurement may be far off
+        assert low < factor < high, f"{rows} rows are three times as slow; predicted: {factor}"
     adapted.save(folder / "adapted.latcast")
     loaded = models.load(folder / "adapted.latcast")
     assert np.allclose(loaded.predict(test.networks), adapted.predict(test.networks), rtol=0.02)

@@ -13,7 +13,8 @@ from latcast._model_file import Schema
 from latcast.data import Dataset
 from latcast.graph import Graph, Rule, rules_of
 from latcast.math.conformal import DeviationScores
-from latcast.models._base import Fitted, Predictor, State
+from latcast.models._base import Predictor, State
+from latcast.models._fitted import Fitted
 from latcast.networks import Networks, working_kernels
 from latcast.spaces import Archs
 
