@@ -40,10 +40,10 @@ class Operator:
             ``norm``, ``softmax``, ``pool``, ``reduce``, ``activation`` (one input, one output of
             its shape), ``elementwise`` (of several inputs), ``copy`` (moves elements) or
             ``view`` (does nothing at run time).
-        macs: of a layer, for the whole batch.
-        onnx: what ONNX calls it, after the domain where that is not ONNX's own.
-        aten: what PyTorch's operators in ``aten`` are called that do it, without overload and
-            without the underscore of those that work in place.
+        macs: multiply-accumulates of a layer, for the whole batch.
+        onnx: its names in ONNX, after the domain where that is not ONNX's own.
+        aten: its names among PyTorch's operators, without ``aten``, the overload, and the
+            underscore of those that work in place.
     """
 
     kind: str
@@ -57,7 +57,7 @@ def _none(_: Shaped) -> int:
 
 
 def _known(shape: TensorShape | None) -> TensorShape:
-    assert shape is not None  # costs are asked of layers with all shapes known
+    assert shape is not None  # asked of layers that `is_costed` alone
     return shape
 
 

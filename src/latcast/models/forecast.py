@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from latcast._files import check_file
 from latcast.devices import Target, devices
 from latcast.graph import OPERATORS, Graph
+from latcast.graph.read import SUFFIXES as GRAPH_SUFFIXES
 from latcast.models.kernels import Doubt, KernelForecast, LayerExplanation
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
@@ -36,8 +37,6 @@ from .resolve import Resolved, TargetQuery, UnresolvedError, resolve
 GraphOf = Callable[[int], Graph]
 """A network by its batch."""
 
-GRAPH_SUFFIXES = (".onnx", ".pt2")
-"""Of files that hold any network."""
 
 _CARD = (
     "data", "rows", "families", "split", "metrics", "metrics_by_family", "licence", "note", "base",
