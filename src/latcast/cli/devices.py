@@ -49,6 +49,7 @@ def devices(
     Example: latcast devices --kind phone
     """
     from latcast import devices as room
+    from latcast.devices.listing import DeviceList
 
     if kind is not None and (detect or device is not None):
         raise UsageError("--kind goes with the list of devices, not with NAME or --detect")
@@ -64,13 +65,14 @@ def devices(
         raise UsageError("--name and --out go with --detect; it is missing")
     room.devices()  # a file that is no good is not wrong usage, an unknown name is
     with usage():
-        found = room.DeviceList.of_kind(kind) if device is None else room.DeviceList.of(device)
+        found = DeviceList.of_kind(kind) if device is None else DeviceList.of(device)
     console.show(found)
 
 
 def _detect(console: Console, name: str | None, out: Path | None) -> None:
     """Describe this machine, and write that down."""
     from latcast import devices as room
+    from latcast.devices.listing import DeviceList
 
     check_suffix(out, "--out", ".toml")
     console.note(f"measuring this machine for {_SECONDS:g} s")
@@ -78,6 +80,6 @@ def _detect(console: Console, name: str | None, out: Path | None) -> None:
         found = room.detect(name, seconds=_SECONDS)
     if out is not None:
         write_text(out, room.catalogue_text([found]))
-    console.show(room.DeviceList((found,)))
+    console.show(DeviceList((found,)))
     if out is not None:
         console.note(f"wrote {out}")

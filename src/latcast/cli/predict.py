@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -27,6 +27,9 @@ from ._options import (
     check_share,
     check_usable,
 )
+
+if TYPE_CHECKING:
+    from latcast.models.forecast_records import ArchsForecast, NetworkForecast
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,6 @@ def predict(
     Example: latcast predict arch.json --device samsung-note10 --device tesla-p40
     """
     from latcast.models.forecast import forecast
-    from latcast.models.forecast_records import NetworkForecast
 
     check_share(coverage, "--coverage")
     if is_graph_file(network):
@@ -117,17 +119,24 @@ def predict(
             space=find_space(space) if space else None, base=target.model, coverage=coverage,
             shapes=parse_shapes(shape), strict=strict,
         )  # fmt: skip
-    if isinstance(found, NetworkForecast):
-        console.show(found, found.tables(shown.layers))
-    else:
-        console.show(found)
-    if shown.html is not None and isinstance(found, NetworkForecast):
-        write_text(shown.html, found.to_html())
-        console.note(f"wrote {shown.html}")
-    for error in found.errors:
-        console.tell_error(error)
+    _show(console, found, shown)
     if found.errors:
         raise typer.Exit(FAILED)
+
+
+def _show(console: Console, found: ArchsForecast | NetworkForecast, shown: Shown) -> None:
+    """Tables, the page that is asked for, and why some devices have no answer."""
+    from latcast.models.forecast_records import NetworkForecast
+
+    if isinstance(found, NetworkForecast):
+        console.show(found, found.tables(shown.layers))
+        if shown.html is not None:
+            write_text(shown.html, found.to_html())
+            console.note(f"wrote {shown.html}")
+    else:
+        console.show(found)
+    for error in found.errors:
+        console.tell_error(error)
 
 
 def _check_options(what: str, options: Mapping[str, object]) -> None:

@@ -12,7 +12,6 @@ from ._catalogue import (
 from ._detect import detect
 from ._device import KINDS, RANGES, Device, Range, figure_range
 from ._host import cpu_features, cpu_model, host_name, usable_cpus
-from ._listing import DeviceList
 from ._target import PRECISIONS, Target
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "RANGES",
     "VARIABLE",
     "Device",
-    "DeviceList",
     "Range",
     "Target",
     "catalogue_text",
