@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from math import sqrt
@@ -315,6 +315,27 @@ FORMULAS: dict[str, Callable[[GraphBuilder, Tensor], Tensor]] = {
     "mish": _mish,
 }
 """Activation -> how it is written where it is not one layer."""
+
+
+def chained(blocks: Sequence[Graph], reads: Sequence[tuple[int, ...]] | None = None) -> Graph:
+    """Blocks as one network, batch norms folded (see :func:`folded`).
+
+    Args:
+        blocks: in the order in which they run.
+        reads: of every block the positions of the blocks that it reads, in the order of its
+            inputs; -1 is the network's input. By default blocks are a chain.
+
+    Raises:
+        ValueError: there is no block, or blocks do not fit.
+    """
+    if not blocks:
+        raise ValueError("a network must have at least one block; got none")
+    b = GraphBuilder()
+    given = {GRAPH_INPUT: b.input(*blocks[0].in_shape[1:])}
+    for n, block in enumerate(blocks):
+        sources = (n - 1,) if reads is None else reads[n]
+        given[n] = b.extend(folded(block), *(given[i] for i in sources))
+    return b.build()
 
 
 def folded(graph: Graph) -> Graph:

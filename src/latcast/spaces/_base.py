@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from latcast.graph import Graph, GraphBuilder, folded
+from latcast.graph import Graph, chained
 
 from ._block_table import BlockTable
 
@@ -409,27 +409,6 @@ def _as_bytes(genes: npt.ArrayLike) -> Genes:
     if wide.dtype.kind not in "iu" or wide.min() < 0 or wide.max() > 255:
         raise ValueError("genes must be integers from 0 to 255")
     return wide.astype(np.uint8)
-
-
-def chained(blocks: Sequence[Graph], reads: Sequence[tuple[int, ...]] | None = None) -> Graph:
-    """Blocks as one network, batch norms folded (see :func:`latcast.graph.folded`).
-
-    Args:
-        blocks: in the order in which they run.
-        reads: of every block the positions of the blocks that it reads, in the order of its
-            inputs; -1 is the network's input. By default blocks are a chain.
-
-    Raises:
-        ValueError: there is no block, or blocks do not fit.
-    """
-    if not blocks:
-        raise ValueError("a network must have at least one block; got none")
-    b = GraphBuilder()
-    given = {-1: b.input(*blocks[0].in_shape[1:])}
-    for n, block in enumerate(blocks):
-        sources = (n - 1,) if reads is None else reads[n]
-        given[n] = b.extend(folded(block), *(given[i] for i in sources))
-    return b.build()
 
 
 def _shorten(values: Iterable[object], limit: int = 12) -> str:
