@@ -68,7 +68,7 @@ class Array:
             sizes: those that are known; new ones are added.
 
         Raises:
-            ValueError: the shape is another, or the check does not hold.
+            ValueError: the shape or kind of element is another, or the check does not hold.
         """
         wanted = tuple(s if isinstance(s, int) else sizes.get(s, s) for s in self.shape)
         if len(wanted) != values.ndim or any(
@@ -77,6 +77,8 @@ class Array:
             raise ValueError(f"array {name!r} must have shape {wanted}; got {values.shape}")
         sides = zip(self.shape, values.shape, strict=True)
         sizes |= {side: got for side, got in sides if isinstance(side, str)}
+        if not np.can_cast(values.dtype, self.used, "same_kind"):
+            raise ValueError(f"array {name!r} must be {self.used}; got {values.dtype}")
         used = np.asarray(values, dtype=self.used)
         if not CHECKS[self.check](used):
             raise ValueError(f"array {name!r} must be {self.check}; it is not")

@@ -188,11 +188,12 @@ def test_a_lying_header_is_refused(
         ({"last": None}, "must have the tensor 'last'"),
         ({"first": None}, "must have the tensor 'first'"),
         ({"extra": np.zeros(1, np.float32)}, "got also 'extra'"),
-        ({"last_bias": np.zeros(2, np.float32)}, r"'last_bias' must be float32 of shape \(1,\)"),
-        ({"last_bias": np.zeros(1, np.float64)}, "got float64"),
+        ({"last_bias": np.zeros(2, np.float32)}, r"'last_bias' must have shape \(1,\); got \(2,\)"),
+        ({"first_scale": np.zeros(3, np.float32)}, "must have shape"),
         ({"last_bias": np.array([np.nan], np.float32)}, "'last_bias' must hold finite numbers"),
-        ({"second": np.zeros((3, 4), np.int8)}, "'second' must be int8 of shape"),
-        ({"first": np.zeros(97, np.int8)}, "'first' must be int8 of shape"),
+        ({"second": np.zeros((3, 4), np.int8)}, "'second' must have shape"),
+        ({"skip": np.zeros((97, 200), np.float32)}, "'skip' must be int8; got float32"),
+        ({"first": np.zeros(97, np.int8)}, "'first' must have shape"),
     ],
 )
 def test_wrong_tensors_are_refused(

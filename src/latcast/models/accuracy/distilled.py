@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast._model_file import ModelFile, read_model, write_model
+from latcast._model_file import Array, ModelFile, Schema, read_model, write_model
 from latcast.spaces import Archs, CompOFA, OFAMobileNetV3, SearchSpace
 from latcast.spaces.ofa_mobilenet_v3 import KS, RESOLUTIONS, D, E, R, active_blocks
 
 from ._base import KIND, AccuracyModel, checked_resolutions
 
-Array = npt.NDArray[Any]
+Tensor = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
 Metrics = Mapping[str, Mapping[str, float]]
 
@@ -40,6 +40,21 @@ _FIRST_BIN = 4 * _BLOCKS + len(_OPTIONAL)
 FEATURES = _FIRST_BIN + _BINS
 # Activations of this many architectures stay in a core's cache.
 _CHUNK = 1024
+
+_KINDS = {True: ("int8", "int8"), False: ("float32", "float32")}
+SCHEMA = Schema(
+    {},
+    {
+        name: Array(shape, *_KINDS[name in ("first", "second", "third", "skip")])
+        for name, shape in {
+            "first": (FEATURES, "a"), "first_scale": ("a",), "first_bias": ("a",),
+            "second": ("a", "b"), "second_scale": ("b",), "second_bias": ("b",),
+            "third": ("b", "c"), "third_scale": ("c",), "third_bias": ("c",),
+            "skip": (FEATURES, "c"), "skip_scale": ("c",),
+            "last": ("c",), "linear": (FEATURES,), "last_bias": (1,),
+        }.items()
+    },
+)  # fmt: skip
 
 
 def encode(archs: Archs) -> npt.NDArray[np.bool_]:
@@ -98,12 +113,17 @@ class DistilledOFA(AccuracyModel):
     resolutions: tuple[int, ...]
 
     def __init__(
-        self, tensors: Mapping[str, Array], *, resolutions: Iterable[int], metrics: Metrics
+        self, tensors: Mapping[str, Tensor], *, resolutions: Iterable[int], metrics: Metrics
     ) -> None:
-        _check_tensors(tensors)
+        if unknown := sorted(set(tensors) - set(SCHEMA.arrays)):
+            raise ValueError(f"the tensors must be the documented ones; got also {unknown[0]!r}")
+        missing = [name for name in SCHEMA.arrays if name not in tensors]
+        if missing:
+            raise ValueError(f"the model must have the tensor {missing[0]!r}; got none")
+        own = {name: np.array(tensor) for name, tensor in tensors.items()}
+        self._tensors = SCHEMA.unpack(ModelFile({}, own))
         self.resolutions = checked_resolutions(list(resolutions), RESOLUTIONS)
         self.metrics = _checked_metrics(metrics)
-        self._tensors = {name: np.array(tensor) for name, tensor in tensors.items()}
         self._unpack()
 
     def _unpack(self) -> None:
@@ -213,41 +233,3 @@ def _checked_metrics(metrics: Any) -> dict[str, dict[str, float]]:
             f"got {metrics!r}"
         )
     return {str(name): dict(group) for name, group in metrics.items()}
-
-
-def _check_tensors(tensors: Mapping[str, Array]) -> None:
-    a, b, c = (_columns(tensors, name) for name in ("first", "second", "third"))
-    matrices: dict[str, tuple[int, ...]] = {
-        "first": (FEATURES, a), "second": (a, b), "third": (b, c), "skip": (FEATURES, c),
-    }  # fmt: skip
-    vectors: dict[str, tuple[int, ...]] = {
-        **{f"{name}_scale": shape[1:] for name, shape in matrices.items()},
-        "first_bias": (a,), "second_bias": (b,), "third_bias": (c,),
-        "last": (c,), "linear": (FEATURES,), "last_bias": (1,),
-    }  # fmt: skip
-    unknown = sorted(set(tensors) - set(matrices) - set(vectors))
-    if unknown:
-        raise ValueError(f"the tensors must be the documented ones; got also {unknown[0]!r}")
-    for name, shape in matrices.items():
-        _check_tensor(name, tensors.get(name), np.dtype(np.int8), shape)
-    for name, shape in vectors.items():
-        _check_tensor(name, tensors.get(name), np.dtype(np.float32), shape)
-
-
-def _columns(tensors: Mapping[str, Array], name: str) -> int:
-    tensor = tensors.get(name)
-    return int(tensor.shape[-1]) if tensor is not None and tensor.ndim == 2 else 0
-
-
-def _check_tensor(
-    name: str, tensor: Array | None, dtype: np.dtype[Any], shape: tuple[int, ...]
-) -> None:
-    if tensor is None:
-        raise ValueError(f"the model must have the tensor {name!r}; got none")
-    if tensor.dtype != dtype or tensor.shape != shape or not tensor.size:
-        raise ValueError(
-            f"the tensor {name!r} must be {dtype} of shape {shape} and not empty; "
-            f"got {tensor.dtype} of shape {tensor.shape}"
-        )
-    if not np.isfinite(tensor).all():
-        raise ValueError(f"the tensor {name!r} must be finite; got NaN or infinite values")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast._model_file import ModelFile, read_model, write_model
+from latcast._model_file import Array, Field, ModelFile, Schema, restored, write_model
 from latcast.data import Dataset, split
-from latcast.math import conformal
+from latcast.math.conformal import DeviationScores
 from latcast.math.gaussian_process import Conditioned, Projected
 from latcast.math.metrics import coverage_metrics, covered, errors, rank_correlations
 from latcast.spaces import Archs, SearchSpace
@@ -49,6 +49,47 @@ BASIS_SHARE = 0.8
 """Most of the rows that a part holds: the others tell what its intervals must be."""
 _CHUNK = 512
 """Covariances of this many architectures with the basis stay in a core's cache."""
+
+
+def _exactly(wanted: Any) -> Field:
+    """An entry that is the same in all files of the kind."""
+
+    def read(value: Any) -> Any:
+        if value != wanted:
+            raise ValueError(f"an entry of the header must be {wanted!r}; got {value!r}")
+        return wanted
+
+    return Field(read)
+
+
+def _power(value: Any) -> float:
+    if value not in POWERS:
+        raise ValueError(f"the power must be one of {POWERS}; got {value!r}")
+    return float(value)
+
+
+SCHEMA = Schema(
+    {
+        "kind": _exactly(KIND),
+        "model": _exactly(GAUSSIAN_PROCESS),
+        "terms": _exactly(list(TERMS)),
+        "name": Field(str),
+        "space": Field(find_space, lambda space: space.name),
+        "resolutions": Field(lambda value: value, lambda known: known and list(known)),
+        "power": Field(_power),
+        "card": Field(dict),
+    },
+    {
+        "centre": Array(("inputs",)),
+        "factor": Array(("inputs",)),
+        "basis": Array(("basis", "genes"), "uint8", "uint8"),
+        "variances": Array((len(TERMS),), check="not negative"),
+        "scale": Array((3,)),  # noise, mean, spread
+        "weights": Array(("basis",)),
+        "knowledge": Array(("half",)),  # symmetric: one half is enough
+        "scores": Array(("scores",), stored="float32", check="ascending"),
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +139,7 @@ class GaussianProcess(AccuracyModel):
         self.card = parts.card
         self._basis = parts.encoding(parts.basis)
         kernel = parts.believed.kernel
+        self._scores = DeviationScores(parts.known.scores)
         self._mean = WeightedSum(kernel, self._basis, parts.known.weights)
         self.noise = self._noise()
 
@@ -184,7 +226,7 @@ class GaussianProcess(AccuracyModel):
 
     def covers(self, coverage: float) -> bool:
         """Whether there were enough rows for intervals of ``coverage``."""
-        return conformal.covers(len(self._parts.known.scores), coverage)
+        return self._scores.covers(coverage)
 
     def predict_interval(self, archs: Archs, coverage: float = 0.9) -> tuple[Floats, Floats]:
         """Bounds that hold the accuracy of a network, noise included, with a probability.
@@ -200,8 +242,7 @@ class GaussianProcess(AccuracyModel):
         """
         u, deviation = self._posterior(archs)
         believed = self._parts.believed
-        deviations = conformal.quantile(self._parts.known.scores, coverage)
-        margin = deviations * np.sqrt(deviation**2 + believed.noise)
+        margin = self._scores.quantile(coverage) * np.sqrt(deviation**2 + believed.noise)
         inverse = believed.scale.inverse
         return inverse(u - margin), inverse(u + margin)
 
@@ -230,7 +271,27 @@ class GaussianProcess(AccuracyModel):
 
     def save(self, path: str | Path) -> None:
         """Write the model file; an existing one is replaced only once the new one is whole."""
-        write_model(path, _packed(self._parts, self.name))
+        parts, found = self._parts, self._parts.known
+        scale = parts.believed.scale
+        values = {
+            "kind": KIND,
+            "model": GAUSSIAN_PROCESS,
+            "terms": list(TERMS),
+            "name": self.name,
+            "space": parts.space,
+            "resolutions": parts.resolutions,
+            "power": scale.warp.power,
+            "card": parts.card,
+            "centre": parts.encoding.centre,
+            "factor": parts.encoding.factor,
+            "basis": parts.basis.canonical().genes,
+            "variances": parts.believed.kernel.variances,
+            "scale": np.array([parts.believed.noise, scale.mean, scale.spread]),
+            "weights": found.weights,
+            "knowledge": found.knowledge[np.triu_indices(len(parts.basis))],
+            "scores": found.scores,
+        }
+        write_model(path, SCHEMA.pack(values))
 
     @classmethod
     def load(cls, path: str | Path) -> GaussianProcess:
@@ -240,11 +301,43 @@ class GaussianProcess(AccuracyModel):
             FileNotFoundError: there is no such file.
             ValueError: it is damaged, or its header or tensors are not as they must be.
         """
-        model = read_model(path)
-        try:
-            return cls(*_unpacked(model))
-        except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
-            raise ValueError(f"{path} must be a trained accuracy model; got: {error}") from error
+        return restored(path, "a trained accuracy model", cls._of_file)
+
+    @classmethod
+    def _of_file(cls, file: ModelFile) -> GaussianProcess:
+        v = SCHEMA.unpack(file)
+        space = v["space"]
+        own = space.expand(space.sample(1, 0)).space
+        basis = Archs(own, v["basis"])
+        m = len(basis)
+        noise, mean, spread = (float(x) for x in v["scale"])
+        if not (noise > 0 and spread > 0):
+            raise ValueError(f"noise and spread must be positive; got {noise} and {spread}")
+        if len(v["knowledge"]) != m * (m + 1) // 2:
+            raise ValueError(f"knowledge must be of {m} networks; got {len(v['knowledge'])} values")
+        knowledge = np.zeros((m, m))
+        knowledge[np.triu_indices(m)] = v["knowledge"]
+        knowledge += np.triu(knowledge, 1).T
+        parts = Parts(
+            space,
+            Encoding(v["centre"], v["factor"], own.one_hot(basis[:1]).shape[1]),
+            basis,
+            Believed(Kernel(v["variances"]), noise, Scale(Warp(v["power"]), mean, spread)),
+            Projected(v["weights"], knowledge, v["scores"]),
+            _resolutions(v["resolutions"], space),
+            v["card"],
+        )
+        return cls(parts, v["name"])
+
+
+def _resolutions(given: Any, space: SearchSpace) -> tuple[int, ...] | None:
+    """Those of a header; a space without resolutions has none."""
+    choices = [gene.choices for gene in space.genes if gene.name == "r"]
+    if choices:
+        return checked_resolutions(given, choices[0])
+    if given is not None:
+        raise ValueError(f"{space.name} has no resolutions; got {given!r}")
+    return None
 
 
 def condition(
@@ -326,96 +419,3 @@ def train_accuracy(
     scores = evaluate_accuracy(model, rest)
     how = f"by architecture at random, seed {seed}: {len(train)} rows to train, {len(rest)} to test"
     return model.with_card(split=how, metrics=scores), scores
-
-
-# -- the file -----------------------------------------------------------------------------------
-
-
-def _packed(parts: Parts, name: str) -> ModelFile:
-    """Header and tensors."""
-    scale, found = parts.believed.scale, parts.known
-    header = {
-        "kind": KIND,
-        "model": GAUSSIAN_PROCESS,
-        "name": name,
-        "space": parts.space.name,
-        "resolutions": None if parts.resolutions is None else list(parts.resolutions),
-        "terms": list(TERMS),
-        "power": scale.warp.power,
-        "card": parts.card,
-    }
-    tensors: dict[str, npt.NDArray[Any]] = {
-        "centre": parts.encoding.centre,
-        "factor": parts.encoding.factor,
-        "basis": parts.basis.canonical().genes,
-        "variances": parts.believed.kernel.variances,
-        "scale": np.array([parts.believed.noise, scale.mean, scale.spread]),
-        "weights": found.weights,
-        # Symmetric: one half is enough.
-        "knowledge": found.knowledge[np.triu_indices(len(parts.basis))],
-        "scores": found.scores.astype(np.float32),
-    }
-    return ModelFile(header, tensors)
-
-
-def _unpacked(model: ModelFile) -> tuple[Parts, str]:
-    """The inverse of :func:`_packed`.
-
-    Raises:
-        KeyError, TypeError, ValueError: something is missing, of another kind, or does not fit.
-    """
-    header, t = model.header, model.tensors
-    for key, value in (("kind", KIND), ("model", GAUSSIAN_PROCESS), ("terms", list(TERMS))):
-        if header.get(key) != value:
-            raise ValueError(f"the header's {key!r} must be {value!r}; got {header.get(key)!r}")
-    space = find_space(header["space"])
-    own = space.expand(space.sample(1, 0)).space
-    basis = Archs(own, t["basis"])
-    m = len(basis)
-    _check_tensors(t, m)
-    power = header["power"]
-    if power not in POWERS:
-        raise ValueError(f"the power must be one of {POWERS}; got {power!r}")
-    noise, mean, spread = (float(v) for v in t["scale"])
-    knowledge = np.zeros((m, m))
-    knowledge[np.triu_indices(m)] = t["knowledge"]
-    knowledge += np.triu(knowledge, 1).T
-    parts = Parts(
-        space,
-        Encoding(t["centre"], t["factor"], own.one_hot(basis[:1]).shape[1]),
-        basis,
-        Believed(Kernel(t["variances"]), noise, Scale(Warp(float(power)), mean, spread)),
-        Projected(t["weights"], knowledge, t["scores"].astype(np.float64)),
-        _resolutions(header["resolutions"], space),
-        dict(header["card"]),
-    )
-    return parts, str(header["name"])
-
-
-def _resolutions(given: Any, space: SearchSpace) -> tuple[int, ...] | None:
-    """Those of a header; a space without resolutions has none."""
-    choices = [gene.choices for gene in space.genes if gene.name == "r"]
-    if not choices:
-        if given is not None:
-            raise ValueError(f"{space.name} has no resolutions; got {given!r}")
-        return None
-    return checked_resolutions(given, choices[0])
-
-
-def _check_tensors(t: dict[str, npt.NDArray[Any]], m: int) -> None:
-    """Make sure that the tensors are those of m networks; that they are finite is known."""
-    for name, shape in (
-        ("centre", t["factor"].shape), ("variances", (len(TERMS),)), ("scale", (3,)),
-        ("weights", (m,)), ("knowledge", (m * (m + 1) // 2,)),
-    ):  # fmt: skip
-        if t[name].shape != shape or t[name].dtype != np.float64:
-            raise ValueError(
-                f"the tensor {name!r} must be float64 of shape {shape}; "
-                f"got {t[name].dtype} of shape {t[name].shape}"
-            )
-    noise, _, spread = t["scale"]
-    if not (noise > 0 and spread > 0 and (t["variances"] >= 0).all()):
-        raise ValueError("the variances must be positive; got others")
-    scores = t["scores"]
-    if scores.ndim != 1 or not len(scores) or (np.diff(scores) < 0).any() or scores[0] < 0:
-        raise ValueError("the scores must be ascending numbers from 0 on, at least one; got others")
