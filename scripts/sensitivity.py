@@ -36,7 +36,7 @@ FITTING = (
     ("models.roofline", "PHYSICS_PENALTY"), ("models.roofline", "BASE_PENALTY"),
     ("models.roofline", "FEW_BASE_PENALTY"), ("models.roofline", "FEW"),
     ("models.roofline", "ROW_FACTOR"), ("models.roofline", "FIRST_CORRECTION_PENALTY"),
-    ("models.roofline", "LEAST_REACHED"), ("models.roofline", "ROBUST_ROUNDS"),
+    ("models.roofline", "MIN_REACHED"), ("models.roofline", "ROBUST_ROUNDS"),
 )  # fmt: skip
 
 Protocol = Callable[[int], list[dict[str, float]]]

@@ -9,7 +9,7 @@ from latcast.data import Dataset, paper_split, read, split
 from latcast.devices import Target
 from latcast.math.metrics import metrics
 from latcast.models import Flops, Roofline
-from latcast.models.roofline import LEAST_REACHED, LEAST_ROWS, _drawn_units
+from latcast.models.roofline import MIN_REACHED, MIN_REACHED_ROWS, _drawn_units
 from latcast.spaces import space
 
 DATASETS = Path(__file__).parents[2] / "datasets"
@@ -118,7 +118,7 @@ def test_no_unit_stands_for_a_handful_of_networks() -> None:
     reached = (units(totals) > 0).mean(axis=0)
     silent = reached == 0
     assert 0 < silent.sum() < 200
-    assert (reached[~silent] >= LEAST_REACHED).all()
+    assert (reached[~silent] >= MIN_REACHED).all()
     assert (units(10 * totals)[:, silent] == 0).all()
 
 
@@ -127,4 +127,4 @@ def test_of_few_rows_no_unit_stands_for_one_or_two() -> None:
     units = _drawn_units(totals, 400, np.random.default_rng(1))
     reached = (units(totals) > 0).sum(axis=0)
     assert 0 < (reached == 0).sum() < 400
-    assert (reached[reached > 0] >= LEAST_ROWS).all()
+    assert (reached[reached > 0] >= MIN_REACHED_ROWS).all()

@@ -32,14 +32,14 @@ KEPT = 12
 KEPT_OF_MANY = 2
 """Draws that all values are conditioned on, and of more than :data:`OPTIMIZED_ROWS` values, where
 one inverse is what takes the time and the optimum has next to all of the weight."""
-LEAST_SHARE = 1e-4
+MIN_SHARE = 1e-4
 """Of the best draw's evidence, below which a draw is dropped."""
 VALUES_PER_VARIANCE = 2
 """From so many values for each variance on, the optimum is among the draws."""
 
 _JITTER = 1e-8
 _POINT_JITTER = 1e-6
-_LEAST_LEFT = 1e-6
+_MIN_LEFT = 1e-6
 
 
 # -- exact --------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ class AveragedPosterior:
         evidence = np.array([f.log_evidence for f in found])
         shares = np.exp(evidence - evidence.max())
         shares /= shares.sum()
-        kept = np.flatnonzero(shares > LEAST_SHARE * shares.max())
+        kept = np.flatnonzero(shares > MIN_SHARE * shares.max())
         shares = shares[kept] / shares[kept].sum()
         inverses = np.ascontiguousarray(np.stack([found[n].inverse for n in kept]))
         weights = np.einsum("c,ct,ck->tk", shares, variances[kept, :-1], inverses @ values)
@@ -305,7 +305,7 @@ class Projected:
         for rows in _chunks(np.setdiff1d(np.arange(len(values)), basis), chunk):
             covariance = cross(rows)
             leverage = ((covariance @ inverse) * covariance).sum(axis=1) / noise
-            left = np.maximum(1.0 - leverage, _LEAST_LEFT)
+            left = np.maximum(1.0 - leverage, _MIN_LEFT)
             beyond = prior(rows) - ((covariance @ own_inverse) * covariance).sum(axis=1)
             deviation = np.sqrt(noise / left + np.maximum(beyond, 0.0))
             scores.append(np.abs(values[rows] - covariance @ weights) / left / deviation)

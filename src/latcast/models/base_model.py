@@ -34,8 +34,9 @@ Floats = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 KIND = "base"
-LEAST_SPREAD = 1e-6
-LEAST_TARGETS = 2
+MIN_SPREAD = 1e-6
+"""Of sources that agree: nothing divides by less."""
+MIN_TARGETS = 2
 
 
 def _source(record: dict[str, Any]) -> Source:
@@ -244,7 +245,7 @@ class BaseModel:
         else:
             mean, log_scale = self._mean(spec, kept)
         away = values - mean(self._population)
-        norm = max(float(np.sqrt((away**2).sum(axis=1).mean())), LEAST_SPREAD)
+        norm = max(float(np.sqrt((away**2).sum(axis=1).mean())), MIN_SPREAD)
         sources = (functions + mean.combined(np.full((len(kept), 1), -1.0))).combined(
             np.eye(len(kept)) / norm
         )
@@ -319,8 +320,8 @@ class BaseModel:
         self = cls()
         self.space, self.card = v["space"], v["card"]
         self._seen, self._sources = v["seen"], v["sources"]
-        if (count := len(self._sources)) < LEAST_TARGETS:
-            raise ValueError(f"a model of {count} targets; at least {LEAST_TARGETS} are needed")
+        if (count := len(self._sources)) < MIN_TARGETS:
+            raise ValueError(f"a model of {count} targets; at least {MIN_TARGETS} are needed")
         units = Units(v["unit_weights"], v["unit_biases"])
         self._functions = Functions(
             self.space, v["rows"], v["live"], units, v["outputs"], v["constant"]
@@ -342,9 +343,9 @@ class BaseModel:
 
 
 def _check(datasets: Sequence[Dataset]) -> None:
-    if len(datasets) < LEAST_TARGETS:
+    if len(datasets) < MIN_TARGETS:
         raise ValueError(
-            f"a base model needs at least {LEAST_TARGETS} datasets, of different targets; "
+            f"a base model needs at least {MIN_TARGETS} datasets, of different targets; "
             f"got {len(datasets)}"
         )
     first, targets = datasets[0], set()

@@ -41,7 +41,7 @@ UNEXPLAINED = 0.4
 UNEXPLAINED_WEIGHT = 2.0
 """Targets for which that counts; the scatter of the similar ones is weighed against it."""
 
-LEAST_WEIGHT = 1e-6
+MIN_WEIGHT = 1e-6
 """Of every source, as a share of the most similar one's: where all are far, the nearest decide."""
 MIXTURE_PENALTY = 1e-4
 """Squared error, a network, at which weights stay where similarity has them. That the mean is a
@@ -365,4 +365,4 @@ def _at_batch(spec: TargetSpec, batch: int) -> TargetSpec:
 
 def _with_floor(weights: Floats) -> Floats:
     """Weights of the sources, none of them quite 0, shape (sources,)."""
-    return weights + LEAST_WEIGHT * max(float(weights.max()), 1e-300)
+    return weights + MIN_WEIGHT * max(float(weights.max()), 1e-300)

@@ -42,7 +42,7 @@ from .prior import (
 
 GAUSSIAN_PROCESS = "gaussian-process"
 
-LEAST_ARCHITECTURES = 10
+MIN_ARCHITECTURES = 10
 MAX_BASIS = 1_024
 """What is exact up to so many rows is approximated beyond: prediction takes as long as these."""
 BASIS_SHARE = 0.8
@@ -170,9 +170,9 @@ class GaussianProcess(AccuracyModel):
         labels = checked_accuracies(accuracy, len(archs), "the accuracies to train on")
         expanded = archs.space.expand(archs)
         different = np.unique(expanded.unique_index(), return_index=True)[1]
-        if len(different) < LEAST_ARCHITECTURES:
+        if len(different) < MIN_ARCHITECTURES:
             raise ValueError(
-                f"training an accuracy model needs {LEAST_ARCHITECTURES} different architectures "
+                f"training an accuracy model needs {MIN_ARCHITECTURES} different architectures "
                 f"at least; got {len(different)}"
             )
         if np.ptp(labels) == 0.0:

@@ -29,7 +29,7 @@ answers (docs/bench.md, docs/accuracy.md)."""
 
 POWERS = (-1.0, 0.0, 1.0)
 """-1 leaves accuracies as they are, 0 is the logarithm of the error, 1 its inverse."""
-LEAST_ERROR = 0.01
+MIN_ERROR = 0.01
 """Added to an error, which keeps a perfect network finite."""
 
 COMPARED_ROWS = 200
@@ -38,7 +38,7 @@ OPTIMIZED_ROWS = 500
 """Rows on which the variances of the best power are optimized further."""
 DEVIATION = 2.5
 """Of the prior over log variances: a factor of twelve."""
-LEAST_NOISE = 1e-4
+MIN_NOISE = 1e-4
 """Share of the labels' variance: what float32 can tell apart, and labels never are as exact."""
 
 _FACTS = ("macs", "params", "launches")
@@ -252,7 +252,7 @@ class Warp:
     power: float
 
     def __call__(self, accuracy: Floats) -> Floats:
-        error = 1.0 - accuracy + LEAST_ERROR
+        error = 1.0 - accuracy + MIN_ERROR
         if self.power == 0.0:
             return np.asarray(-np.log(error))
         return np.asarray((error**-self.power - 1.0) / self.power)
@@ -265,11 +265,11 @@ class Warp:
             # Beyond its range the scale has no accuracy; what is there is worse than all.
             base = np.maximum(1.0 + self.power * t, 1e-12)
             error = base ** (-1.0 / self.power)
-        return np.clip(1.0 + LEAST_ERROR - error, 0.0, 1.0)
+        return np.clip(1.0 + MIN_ERROR - error, 0.0, 1.0)
 
     def log_slope(self, accuracy: Floats) -> Floats:
         """Logarithm of dt / d accuracy, which makes evidences on two scales comparable."""
-        return -(self.power + 1.0) * np.log(1.0 - accuracy + LEAST_ERROR)
+        return -(self.power + 1.0) * np.log(1.0 - accuracy + MIN_ERROR)
 
 
 @dataclass(frozen=True)
@@ -328,7 +328,7 @@ def believe(encoded: Encoded, accuracy: Floats, rng: np.random.Generator) -> Bel
         more = order[:OPTIMIZED_ROWS]
         _, start, scale = _maximize(encoded, accuracy, more, scale.warp, start)
     variances = np.exp(start)
-    return Believed(Kernel(variances[:-1]), max(float(variances[-1]), LEAST_NOISE), scale)
+    return Believed(Kernel(variances[:-1]), max(float(variances[-1]), MIN_NOISE), scale)
 
 
 def _maximize(
