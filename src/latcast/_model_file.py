@@ -77,7 +77,7 @@ class Array:
             raise ValueError(f"array {name!r} must have shape {wanted}; got {values.shape}")
         sides = zip(self.shape, values.shape, strict=True)
         sizes |= {side: got for side, got in sides if isinstance(side, str)}
-        if not np.can_cast(values.dtype, self.used, "same_kind"):
+        if values.dtype.kind == "f" and np.dtype(self.used).kind != "f":
             raise ValueError(f"array {name!r} must be {self.used}; got {values.dtype}")
         used = np.asarray(values, dtype=self.used)
         if not CHECKS[self.check](used):
