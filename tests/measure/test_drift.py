@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from latcast.math.drift import medians_by_network
 from latcast.measure._drift import Drift, Runs, estimate_drift
-from latcast.measure._drift_model import medians_by_network
 
 SIZES = {"small": (40, 4), "middle": (300, 3)}
 KINDS = ("steps", "slopes", "bursts", "all")

@@ -10,18 +10,18 @@ from ._campaign import (
 )
 from ._campaign_file import CampaignFile, Run
 from ._drift import Drift, Runs, estimate_drift
-from ._lookup_table import (
-    Comparison,
-    compare,
-    distinct_rows,
-    isolated_table,
-    profiled_table,
-    profiling_plan,
-)
 from ._machine import CampaignRunningError
 from ._protocol import Protocol
 from ._record import CampaignRecord, conclude
-from ._results import REFERENCE_LEVEL, UNSTABLE, NoLatencyError, Results, results
+from ._results import (
+    REFERENCE_LEVEL,
+    UNSTABLE,
+    NoLatencyError,
+    Results,
+    corrected_medians,
+    profiles_of,
+    results,
+)
 from ._session import Progress, run
 from ._sources import (
     ArchSource,
@@ -43,7 +43,6 @@ __all__ = [
     "CampaignFile",
     "CampaignRecord",
     "CampaignRunningError",
-    "Comparison",
     "Drift",
     "NetworkSource",
     "NoLatencyError",
@@ -59,15 +58,12 @@ __all__ = [
     "archs_of",
     "blocks_of",
     "class_name",
-    "compare",
     "conclude",
-    "distinct_rows",
+    "corrected_medians",
     "estimate_drift",
-    "isolated_table",
     "measured",
     "open_or_resume",
-    "profiled_table",
-    "profiling_plan",
+    "profiles_of",
     "results",
     "resume_as",
     "run",

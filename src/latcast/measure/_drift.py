@@ -21,7 +21,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from ._drift_model import FREEDOM, Fit, Problem, Settings
+from latcast.math.drift import FREEDOM, Fit, Problem, Settings
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -15,11 +15,11 @@ from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.graph import Graph
 from latcast.graph.read.onnx import read_onnx
+from latcast.math.drift import medians_by_network
 
 from . import _machine
 from ._campaign_file import CampaignFile, Run
 from ._drift import Drift, Runs, estimate_drift
-from ._drift_model import medians_by_network
 from ._protocol import Protocol
 from ._sources import NetworkSource, archs_of, model_bytes
 
@@ -122,6 +122,13 @@ def results(
         inference_share=_inference_share(every),
         warnings=_warnings(campaign, every, dataset, protocol),
     )
+
+
+def corrected_medians(campaign: CampaignFile) -> Floats:
+    """Median of every network's runs without the drift, ms, shape (networks,); NaN: not run."""
+    runs = as_runs([run for run in campaign.runs() if run.accepted])
+    ms = estimate_drift(runs).corrected_ms
+    return medians_by_network(runs.network, ms, len(campaign.networks()))
 
 
 def as_runs(accepted: Sequence[Run]) -> Runs:

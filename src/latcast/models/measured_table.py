@@ -1,4 +1,11 @@
-"""A lookup table built by measuring: three ways to make one, compared with whole networks."""
+"""A lookup table built by measuring: three ways to make one, compared with whole networks.
+
+None of them is right by itself: a block timed alone finds its inputs in the cache and pays for its
+own start; a profiler's clock takes time, and what is fused or moved between layouts is attributed
+to one layer; a fit to whole networks (:func:`latcast.data.additive.fit_additive`) cannot tell
+blocks apart that only occur together. All three are therefore compared with networks that none of
+them has seen.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from latcast import measure
+from latcast import measure, spaces
 from latcast.data.additive import fit_additive
 from latcast.devices import Target
-from latcast.measure import BlockSource, CampaignFile, Comparison, Plan, Protocol, Results
+from latcast.graph import Graph, folded
+from latcast.measure import BlockSource, CampaignFile, Plan, Protocol, Results, archs_of
 from latcast.measure.runtimes import runtime as find_runtime
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
@@ -36,6 +44,35 @@ _RECORDS = {
 Floats = npt.NDArray[np.float64]
 _Tables = dict[str, tuple[Floats, float]]
 """Way -> milliseconds of every block, and of what no block accounts for."""
+_PASSES = 30  # of every profile
+_ONCE = Protocol(runs=1, warm_up_s=0.0, run_s=0.0, min_samples=1, reference_s=0.0, redo=0)
+"""Runs beside which networks are profiled, whose own times do not count."""
+_COVERING = 2_000
+"""Samples at each resolution, among which every block is met; tests count the blocks."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far sums of a table are from whole networks that it has not seen.
+
+    Attributes:
+        way: ``isolated``, ``profile`` or ``networks``.
+        bias: mean of sum / latency - 1.
+        mape: mean of abs(sum / latency - 1).
+        calibrated_mape: the same after ``scale * sum + overhead`` has been fitted to the
+            calibration networks.
+        scale: of the calibration.
+        overhead_ms: of the calibration.
+        networks: how many it was compared with; the calibration's own are not among them.
+    """
+
+    way: str
+    bias: float
+    mape: float
+    calibrated_mape: float
+    scale: float
+    overhead_ms: float
+    networks: int
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,14 +168,14 @@ class TablePlan:
         target = self.target
         kind = find_runtime(target.runtime)
         kind(threads=target.threads, batch=target.batch, precision=target.precision)
-        blocks = measure.blocks_of(self.space, measure.distinct_rows(self.space, self.resolutions))
+        blocks = measure.blocks_of(self.space, distinct_rows(self.space, self.resolutions))
         plans = {
             "networks": Plan(target, self._sample(self.seed), self.protocol, self.seed),
             "isolated": Plan(target, blocks, self.protocol, self.seed),
         }
         if kind.has_profiler:
             archs = self._sample(self.seed + 1)
-            plans["profile"] = measure.profiling_plan(target, archs, self.seed)
+            plans["profile"] = Plan(target, archs, _ONCE, self.seed, profile_passes=_PASSES)
         return plans
 
     def _sample(self, seed: int) -> Archs:
@@ -187,10 +224,10 @@ def build_table(
     with campaign("isolated") as file:
         blocks = [source for source in file.networks() if isinstance(source, BlockSource)]
         failed = {blocks[n].row: why for n, why in file.failures().items()}
-        tables: _Tables = {"isolated": (measure.isolated_table(file), 0.0)}
+        tables: _Tables = {"isolated": (isolated_table(file), 0.0)}
     if "profile" in plans:
         with campaign("profile") as file:
-            tables["profile"] = (measure.profiled_table(file), 0.0)
+            tables["profile"] = (profiled_table(file), 0.0)
     comparisons, calibrated = _compare(plan.space, whole, tables, plan.seed)
     rows = [block.row for block in blocks]
     chosen = way or _best(comparisons, {w: v[rows] for w, (v, _) in calibrated.items()})
@@ -232,7 +269,7 @@ def _compare(
     calibrated: _Tables = {}
     for way, (values, overhead) in ways.items():
         sums = space.block_sums(data.archs[kept], values) + overhead
-        found = measure.compare(way, sums, data.latency_ms[kept], calibration)
+        found = compare(way, sums, data.latency_ms[kept], calibration)
         comparisons.append(found)
         calibrated[way] = (found.scale * values, found.scale * overhead + found.overhead_ms)
     return comparisons, calibrated
@@ -242,3 +279,123 @@ def _best(comparisons: list[Comparison], tables: dict[str, Floats]) -> str:
     """The way that is closest after calibration, of those that know every block."""
     complete = [c for c in comparisons if np.isfinite(tables[c.way]).all()]
     return min(complete or comparisons, key=lambda c: c.calibrated_mape).way
+
+
+def compare(
+    way: str, sums_ms: Floats, latency_ms: Floats, calibration: npt.NDArray[np.bool_]
+) -> Comparison:
+    """Compare sums of a table with whole networks.
+
+    Args:
+        way: how the table was made.
+        sums_ms: sum over every network's blocks, shape (n,); NaN where the table lacks a block.
+        latency_ms: the networks' latencies, shape (n,).
+        calibration: which networks are for calibrating only, shape (n,).
+
+    Raises:
+        ValueError: fewer than two networks of either kind have all their blocks in the table.
+    """
+    known = np.isfinite(sums_ms)
+    few, rest = known & calibration, known & ~calibration
+    if few.sum() < 2 or rest.sum() < 2:
+        raise ValueError(
+            "comparing needs at least 2 networks to calibrate on and 2 to test on, with all "
+            f"their blocks in the table; got {few.sum()} and {rest.sum()}"
+        )
+    # By relative least squares: errors count as shares of the latencies.
+    scale, overhead = np.polyfit(sums_ms[few], latency_ms[few], 1, w=1 / latency_ms[few])
+    ratio = sums_ms[rest] / latency_ms[rest] - 1
+    calibrated = (scale * sums_ms[rest] + overhead) / latency_ms[rest] - 1
+    return Comparison(
+        way,
+        float(ratio.mean()),
+        float(np.abs(ratio).mean()),
+        float(np.abs(calibrated).mean()),
+        float(scale),
+        float(overhead),
+        int(rest.sum()),
+    )
+
+
+def distinct_rows(space: SearchSpace, resolutions: Sequence[int] | None = None) -> list[int]:
+    """Rows of the block table that networks of these resolutions can have.
+
+    Args:
+        space: search space.
+        resolutions: None where the space has but one.
+
+    Raises:
+        ValueError: the space has no such resolution.
+    """
+    restrict = None if resolutions is None else {"r": resolutions}
+    archs = space.sample(_COVERING * len(resolutions or (0,)), 0, restrict=restrict)
+    ids = np.unique(space.block_ids(archs))
+    return [int(i) for i in ids if i < len(space.block_table)]
+
+
+def isolated_table(campaign: CampaignFile) -> Floats:
+    """Milliseconds of every block timed by itself; NaN for rows that were not.
+
+    The drift of the machine during the campaign is taken out.
+
+    Args:
+        campaign: of blocks of one space (:func:`latcast.measure.blocks_of`).
+
+    Returns:
+        Shape (rows of the block table,).
+
+    Raises:
+        ValueError: it is a campaign of other networks.
+    """
+    blocks = [source for source in campaign.networks() if isinstance(source, BlockSource)]
+    names = {block.space for block in blocks}
+    if len(names) != 1:
+        raise ValueError(f"{campaign.path} must be a campaign of blocks of one space; it is not")
+    table = np.full(len(spaces.space(names.pop()).block_table), np.nan)
+    table[[block.row for block in blocks]] = measure.corrected_medians(campaign)
+    return table
+
+
+def profiled_table(campaign: CampaignFile) -> Floats:
+    """Milliseconds of every block from the runtime's own profile of whole networks.
+
+    A block's time is the mean over the networks that have it.
+
+    Args:
+        campaign: of architectures of one space, all profiled.
+
+    Returns:
+        Shape (rows of the block table,), NaN for rows that no network had.
+
+    Raises:
+        ValueError: it is a campaign of other networks, or one could not be profiled.
+    """
+    archs, runs = archs_of(campaign.networks()), campaign.runs()
+    failed = [run.details["profile_failed"] for run in runs if "profile_failed" in run.details]
+    profiles = measure.profiles_of(runs)
+    if archs is None or len(profiles) < len(archs):
+        reasons = [*campaign.failures().values(), *failed, "there are none of all networks"]
+        raise ValueError(f"{campaign.path} must hold profiles of architectures: {reasons[0]}")
+    space = archs.space
+    rows = len(space.block_table)
+    totals, counts = np.zeros(rows), np.zeros(rows)
+    for number, ids in enumerate(space.block_ids(archs).tolist()):
+        present = [i for i in ids if i < rows]
+        blocks = [space.block_table.blocks[i] for i in present]
+        np.add.at(totals, present, block_times(blocks, profiles[number]))
+        np.add.at(counts, present, 1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(totals / counts)
+
+
+def block_times(blocks: Sequence[Graph], profile: dict[int, float]) -> list[float]:
+    """Milliseconds of every block from those of the network's layers.
+
+    Folding takes batch norms out of a network: layer positions count without them.
+    """
+    times, position = [], 0
+    for block in blocks:
+        layers = len(folded(block))
+        times.append(sum(profile.get(position + i, 0.0) for i in range(layers)))
+        position += layers
+    return times

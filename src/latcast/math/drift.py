@@ -1,9 +1,10 @@
-"""The model of a campaign's drift and its fit, in logarithms throughout (see :mod:`._drift`).
+"""Drift of a sequence of repeated measurements, in logarithms throughout.
 
-The drift is a sum of terms: a curve over the runs, and offsets of the processes. The reference
-network hears it too. Scales are found by expectation maximization, with Student's t as a normal
-of random precision (Lange, Little and Taylor 1989, *Robust statistical modeling using the t
-distribution*).
+Networks are measured again and again in runs, by processes one after the other. The drift that all
+share is a sum of terms: a curve over the runs, and offsets of the processes. A reference that is
+measured beside every run has a part in it. Scales are found by expectation maximization, with
+Student's t as a normal of random precision (Lange, Little and Taylor 1989, *Robust statistical
+modeling using the t distribution*).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,18 +8,18 @@ import pytest
 import latcast
 from latcast import measure
 from latcast.devices import Target
-from latcast.measure import (
-    Plan,
-    blocks_of,
+from latcast.measure import Plan, Protocol, blocks_of
+from latcast.measure.runtimes import runtime
+from latcast.models.measured_table import (
+    _ONCE,
+    block_times,
     compare,
     distinct_rows,
     isolated_table,
     profiled_table,
-    profiling_plan,
 )
-from latcast.measure._lookup_table import block_times, calibrate
-from latcast.measure.runtimes import runtime
 
+HERE = Target("here", "onnxruntime", threads=1)
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 FACTS = SPACE.block_table.facts
 
@@ -45,21 +44,16 @@ def test_an_unknown_resolution_is_refused():
 
 
 @pytest.mark.slow
-def test_blocks_are_timed_by_themselves(tmp_path, make_plan, fake):
-    plan = make_plan([224], runs=2)
-    rows = tuple(distinct_rows(SPACE, [224])[:40])
-    blocks = Plan(plan.target, blocks_of(SPACE, rows), plan.protocol, 0, fake.FakeRuntime)
-    with measure.open_or_resume(tmp_path / "a", blocks) as campaign:
+def test_blocks_are_timed_by_themselves(tmp_path, fake):
+    rows = distinct_rows(SPACE, [224])[:40]
+    quick = Protocol(runs=2, warm_up_s=0.0, run_s=0.02, reference_s=0.0, other_cpus=1e9)
+    plan = Plan(HERE, blocks_of(SPACE, rows), quick, runtime=fake.FakeRuntime)
+    with measure.open_or_resume(tmp_path / "a", plan) as campaign:
         measure.run(campaign)
         table = isolated_table(campaign)
-    assert np.flatnonzero(np.isfinite(table)).tolist() == list(rows)
-    work = FACTS["macs"][list(rows)] / 1e8
-    assert table[list(rows)][work > 0] == pytest.approx(work[work > 0], rel=0.03)
-
-
-def test_calibration_by_hand():
-    sums = np.array([1.0, 2.0, 5.0])
-    assert calibrate(sums, 1.5 * sums + 0.25) == pytest.approx((1.5, 0.25))
+    assert np.flatnonzero(np.isfinite(table)).tolist() == rows
+    work = FACTS["macs"][rows] / 1e8
+    assert table[rows][work > 0] == pytest.approx(work[work > 0], rel=0.03)
 
 
 def test_comparison_by_hand():
@@ -122,7 +116,7 @@ def test_profiles_of_real_networks_add_up_to_one_pass(name):
 @pytest.fixture
 def profiled(tmp_path):
     def table(archs):
-        plan = profiling_plan(Target("here", "onnxruntime", threads=1), archs)
+        plan = Plan(HERE, archs, _ONCE, profile_passes=10)
         with measure.open_or_resume(tmp_path / "a", plan) as campaign:
             measure.run(campaign)
             assert campaign.counts()[1] == len(archs)
@@ -152,8 +146,11 @@ def test_a_profile_of_cells(profiled):
         assert found[f"stage {stage}/nor_conv_3x3"] > 0
 
 
-def test_networks_that_were_not_profiled_make_no_table(tmp_path, make_plan, fake):
-    plan = replace(make_plan([224, fake.RAISES], runs=1), profile_passes=3)
+def test_networks_that_were_not_profiled_make_no_table(tmp_path, fake):
+    archs = [SPACE.sample(1, 0, restrict={"r": [r]}) for r in (224, fake.RAISES)]
+    plan = Plan(
+        HERE, archs[0].concatenate(archs[1]), _ONCE, runtime=fake.FakeRuntime, profile_passes=3
+    )
     with measure.open_or_resume(tmp_path / "a", plan) as campaign:
         measure.run(campaign)
         assert set(campaign.runs()[0].details["profile_ms"]) > {"0", "1"}
