@@ -311,67 +311,51 @@ def _copies(node: Node) -> Reading:
     return Reading((node.shape(0),) * node.outputs)
 
 
-RULES_BY_KIND: dict[str, Rule] = {
-    "activation": Rule(_same),
-    "softmax": Rule(_same),
-    "norm": Rule(_norm),
-    "elementwise": Rule(_stretched),
-}
-"""Kind of an operator -> how it is read, unless it has a rule by its name."""
+_QUANTIZED_SUM = shape_rule(lambda n: broadcast(n.shape(0), n.shape(3)))
 
 ARITHMETIC: dict[str, Rule] = {
-    "Conv": Rule(_convolution()),
+    "conv": Rule(_convolution()),
     "com.microsoft::FusedConv": Rule(_convolution(extra=3)),
     "ConvInteger": Rule(_convolution(bias=1)),
     "QLinearConv": Rule(_convolution(weights=3, bias=8)),
-    "ConvTranspose": Rule(_conv_transpose),
-    **dict.fromkeys(
-        ("MaxPool", "AveragePool", "LpPool", "com.microsoft::QLinearAveragePool"), Rule(_pool)
-    ),
-    **dict.fromkeys(
-        ("GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool",
-         "com.microsoft::QLinearGlobalAveragePool"),
-        shape_rule(_global_pool),
-    ),
-    **dict.fromkeys(("Gemm", "com.microsoft::FusedGemm"), Rule(_gemm)),
-    **dict.fromkeys(("MatMul", "MatMulInteger"), Rule(_matmul())),
+    "conv_transpose": Rule(_conv_transpose),
+    "pool": Rule(_pool),
+    "global_pool": shape_rule(_global_pool),
+    "global_max_pool": shape_rule(_global_pool),
+    "linear": Rule(_gemm),
+    "matmul": Rule(_matmul()),
     "QLinearMatMul": Rule(_matmul(0, 3)),
-    **dict.fromkeys(
-        ("com.microsoft::FusedMatMul", "com.microsoft::TransposeMatMul"), Rule(_fused_matmul)
-    ),
+    "com.microsoft::FusedMatMul": Rule(_fused_matmul),
+    "com.microsoft::TransposeMatMul": Rule(_fused_matmul),
     "Einsum": Rule(_einsum),
-    "Attention": Rule(_attention),
+    "attention": Rule(_attention),
     "com.microsoft::MultiHeadAttention": Rule(_multi_head_attention),
+    "softmax": Rule(_same),
+    "norm": Rule(_norm),
+    "batch_norm": Rule(_batch_norm),
+    "layer_norm": Rule(_layer_norm),
+    "rms_norm": Rule(_layer_norm),
+    "LpNormalization": Rule(_norm),
+    "com.microsoft::SkipLayerNormalization": Rule(_skip_layer_norm),
+    "com.microsoft::SkipSimplifiedLayerNormalization": Rule(_skip_layer_norm),
+    "lrn": Rule(_same),
+    "activation": Rule(_same),
     "Clip": Rule(_clip, (1, 2)),
-    "BatchNormalization": Rule(_batch_norm),
-    **dict.fromkeys(
-        ("LayerNormalization", "com.microsoft::LayerNormalization", "RMSNormalization",
-         "SimplifiedLayerNormalization"),
-        Rule(_layer_norm),
-    ),
-    **dict.fromkeys(
-        ("com.microsoft::SkipLayerNormalization",
-         "com.microsoft::SkipSimplifiedLayerNormalization"),
-        Rule(_skip_layer_norm),
-    ),
-    "LRN": Rule(_same),
+    "Not": Rule(_compare),
+    "cast": Rule(_cast),
+    "quantize": Rule(_quantize),
+    "DequantizeLinear": Rule(_dequantize),
+    "com.microsoft::DequantizeLinear": Rule(_dequantize),
+    "DynamicQuantizeLinear": Rule(_dynamic_quantize),
+    "elementwise": Rule(_stretched),
     "Mul": Rule(_mul),
-    **dict.fromkeys(
-        ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor", "Not",
-         "IsNaN", "IsInf"),
-        Rule(_compare),
-    ),
+    "com.microsoft::QLinearAdd": _QUANTIZED_SUM,
+    "com.microsoft::QLinearMul": _QUANTIZED_SUM,
+    "compare": Rule(_compare),
+    **dict.fromkeys(("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"), Rule(_stretched)),
     "Where": Rule(_where),
     "Trilu": shape_rule(lambda n: n.shape(0), 1),
-    **dict.fromkeys(("QuantizeLinear", "com.microsoft::QuantizeLinear"), Rule(_quantize)),
-    **dict.fromkeys(("DequantizeLinear", "com.microsoft::DequantizeLinear"), Rule(_dequantize)),
-    "DynamicQuantizeLinear": Rule(_dynamic_quantize),
-    **dict.fromkeys(
-        ("com.microsoft::QLinearAdd", "com.microsoft::QLinearMul"),
-        shape_rule(lambda n: broadcast(n.shape(0), n.shape(3))),
-    ),
-    **dict.fromkeys(("Cast", "CastLike"), Rule(_cast)),
-    "Identity": Rule(_copies),
-    "Dropout": Rule(_copies, (1, 2)),
-}  # fmt: skip
-"""ONNX operator -> how it is read."""
+    "identity": Rule(_copies),
+    "dropout": Rule(_copies, (1, 2)),
+}
+"""Name in ONNX, or operator of ours, or kind of operators -> how its nodes are read."""

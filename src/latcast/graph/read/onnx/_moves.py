@@ -305,40 +305,37 @@ def _eye_like(node: Node) -> Reading:
     return Reading((node.shape(0),), type_of(asked) if asked else None)
 
 
-_REDUCTIONS = ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")
-
-_LIKE_FIRST = shape_rule(lambda n: n.shape(0))
-
 MOVES: dict[str, Rule] = {
     "Reshape": shape_rule(_reshape, 1),
     "Flatten": shape_rule(lambda n: flattened(n.shape(0), n.integer("axis", 1))),
     "Squeeze": shape_rule(lambda n: squeezed(n.shape(0), n.axes(1)), 1),
     "Unsqueeze": shape_rule(_unsqueeze, 1),
-    "Concat": Rule(_concat),
-    "Split": Rule(_split, (1,)),
-    "Slice": Rule(_slice, (1, 2, 3, 4)),
-    "Pad": shape_rule(_pad, 1, 2, 3),
-    "Transpose": Rule(_transpose),
+    "concat": Rule(_concat),
+    "split": Rule(_split, (1,)),
+    "slice": Rule(_slice, (1, 2, 3, 4)),
+    "pad": shape_rule(_pad, 1, 2, 3),
+    "transpose": Rule(_transpose),
     "Gather": Rule(_gather),
     "GatherElements": shape_rule(lambda n: n.shape(1)),
     "GatherND": Rule(_gather_nd),
-    **dict.fromkeys(("ScatterND", "ScatterElements", "Scatter"), _LIKE_FIRST),
-    "Expand": shape_rule(_expand, 1),
-    "Tile": shape_rule(_tile, 1),
+    "NonZero": Rule(_non_zero),
+    "scatter": shape_rule(lambda n: n.shape(0)),
+    "OneHot": Rule(_one_hot, (1,)),
+    "expand": shape_rule(_expand, 1),
+    "tile": shape_rule(_tile, 1),
     "Resize": shape_rule(_resize, 1, 2, 3),
     "Upsample": shape_rule(_resize, 1),
-    "DepthToSpace": shape_rule(_depth_to_space),
-    "SpaceToDepth": shape_rule(_space_to_depth),
-    **{f"Reduce{name}": shape_rule(_reduce, 1) for name in _REDUCTIONS},
-    **dict.fromkeys(("ArgMax", "ArgMin"), Rule(_arg_reduce)),
-    "TopK": Rule(_top_k, (1,)),
+    "depth_to_space": shape_rule(_depth_to_space),
+    "space_to_depth": shape_rule(_space_to_depth),
+    "mean": shape_rule(_reduce, 1),
+    "reduce": shape_rule(_reduce, 1),
     "CumSum": shape_rule(lambda n: n.shape(0), 1),
+    "arg_reduce": Rule(_arg_reduce),
+    "TopK": Rule(_top_k, (1,)),
     "Shape": Rule(_shape, is_constant=True),
     "Size": Rule(_size, is_constant=True),
     "EyeLike": Rule(_eye_like, is_constant=True),
     "ConstantOfShape": Rule(_constant_of_shape, (0,)),
     "Range": Rule(_range, (0, 1, 2)),
-    "NonZero": Rule(_non_zero),
-    "OneHot": Rule(_one_hot, (1,)),
 }
-"""ONNX operator -> how it is read."""
+"""Name in ONNX, or operator of ours -> how its nodes are read."""

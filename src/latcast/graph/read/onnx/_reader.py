@@ -15,7 +15,7 @@ from latcast.graph._operators import OPERATORS
 from latcast.graph.read._layers import Layers, Origin, Value
 from latcast.graph.shapes import TensorShape, check_shape
 
-from ._arithmetic import ARITHMETIC, RULES_BY_KIND
+from ._arithmetic import ARITHMETIC
 from ._file import Inputs, ModelFile, load, read_inputs, sides_of
 from ._folding import folded
 from ._moves import MOVES
@@ -51,9 +51,10 @@ _SUMS = frozenset({"add", "sub", "mul", "div", "scale", "concat", "pow", "min", 
 
 
 def _entries() -> dict[str, Entry]:
+    """The rule of every name: its own, or that of its operator, or that of the operator's kind."""
     rules = {**ARITHMETIC, **MOVES}
     return {
-        name: Entry(op, *(rules.get(name) or RULES_BY_KIND[row.kind]))
+        name: Entry(op, *next(rules[key] for key in (name, op, row.kind) if key in rules))
         for op, row in OPERATORS.items()
         for name in row.onnx
     }
