@@ -1,78 +1,178 @@
-"""Print how fast latcast is: imports, prediction, the whole search command.
+"""Print how fast latcast is and how much memory it takes, beside another checkout in turns.
 
-Run with OPENBLAS_NUM_THREADS=1 for figures of one core.
+    python benchmarks/speed.py [--data ../shared/data/ofanas] [--against ../older]
+
+Everything is timed in processes of its own, this checkout's and the other's by turns in one run, so
+that a machine whose speed wanders slows both alike. Run it with OPENBLAS_NUM_THREADS=1 for figures
+of one core.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from functools import partial
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-import latcast
-from latcast.bench.paper import archs_per_second
 from latcast.bench.tables import machine
-from latcast.data import paper_split, read_latencies
-from latcast.data.audit import audit
-from latcast.search import accuracy_model
 
+ROOT = Path(__file__).parents[1]
 RUNS = 9
+DATASET = ROOT / "datasets" / "epyc-genoa-2c_onnxruntime_b1_t1.parquet"
+ONNX = ROOT / "tests" / "golden" / "data" / "mobile.onnx.gz"
+
+_TIMED = """
+import time
+{setup}
+{statement}
+start, runs = time.perf_counter(), 0
+while time.perf_counter() - start < {seconds}:
+    {statement}
+    runs += 1
+print((time.perf_counter() - start) / runs)
+"""
+"""A program that prints the mean seconds of a statement, which has run once before."""
+
+_ARCHS = "import latcast; p = latcast.load({name!r}); a = p.space.sample(100_000, 0, restrict={r})"
+_FIT = "latcast.predictors.Roofline().fit({rows})"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure.
+
+    Attributes:
+        name: what is measured.
+        unit: ``s`` and ``MB`` are better when they are less, ``/s`` when it is more.
+        arguments: of Python; a whole process is timed or weighed, a program prints its own figure.
+        scale: for ``/s``, how many are done in the seconds that the program prints.
+        prints: whether the program prints its figure.
+    """
+
+    name: str
+    unit: str
+    arguments: tuple[str, ...]
+    scale: float = 1.0
+    prints: bool = True
+
+    def once(self, checkout: Path) -> float:
+        """The figure of one process of a checkout."""
+        # Modules are looked for there first, and what the folder holds is not imported.
+        environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
+        command = [sys.executable, *self.arguments]
+        if not self.prints:
+            command = [sys.executable, "-c", _PROCESS, self.unit, *self.arguments]
+        with tempfile.TemporaryDirectory() as folder:
+            run = subprocess.run(
+                command, check=True, capture_output=True, text=True, env=environment, cwd=folder
+            )
+        value = float(run.stdout.split()[-1])
+        return self.scale / value if self.unit == "/s" else value
+
+
+_PROCESS = """
+import resource, subprocess, sys, time
+unit, *command = sys.argv[1:]
+start = time.perf_counter()
+subprocess.run([sys.executable, *command], check=True, capture_output=True)
+seconds = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+print(seconds if unit == "s" else peak)
+"""
+"""Runs Python with arguments and prints the seconds or the peak memory of that process."""
+
+
+def measures(data: Path | None, onnx: Path) -> list[Measure]:
+    """All figures."""
+    budgets = [x for b in (15, 20, 25, 30, 35) for x in ("--max-latency", str(b))]
+    search = ("-m", "latcast", "search", "--device", "samsung-note10", *budgets)
+    layers = "epyc-genoa-2c-onnxruntime-b1-t1"
+    predict = ("-m", "latcast", "predict", str(onnx), "--device", layers)
+    found = [
+        Measure("python -c pass", "s", ("-c", "pass"), prints=False),
+        Measure("import latcast", "s", ("-c", "import latcast"), prints=False),
+        Measure("latcast --help", "s", ("-m", "latcast", "--help"), prints=False),
+        Measure("latcast predict, ONNX", "s", predict, prints=False),
+        Measure("latcast predict, ONNX: memory", "MB", predict, prints=False),
+        Measure("latcast search, five budgets", "s", search, prints=False),
+        Measure("latcast search, five budgets: memory", "MB", search, prints=False),
+    ]
+    for name in ("samsung-note10", "tesla-p40"):
+        setup = _ARCHS.format(name=name, r={"r": [160, 192, 224]})
+        found.append(_timed(f"predict, {name}", setup, "p.predict(a)", scale=100_000))
+    read = f"import latcast; data = latcast.read({str(DATASET)!r})"
+    found += [
+        _timed(
+            "fit roofline, 850 rows", f"{read}[:850]", "latcast.predictors.Roofline().fit(data)"
+        ),
+        _timed(
+            "adapt to 100 rows",
+            f"{read}[:100]; p = latcast.load('samsung-note10')",
+            "p.adapt(data)",
+        ),
+        _timed(
+            "search, five budgets",
+            "import latcast; p = latcast.load('samsung-note10'); from latcast.search import search",
+            "search('ofa-mobilenet-v3', latency=p, max_latency_ms=[15, 20, 25, 30, 35], seed=0)",
+        ),
+    ]
+    if data is not None:
+        file = data.resolve() / "datasets" / "RTX_2080_Ti_GPU_ofa.csv"
+        read = f"import latcast; data = latcast.read({str(file)!r})"
+        found += [
+            _timed(
+                "audit, 10,000 rows", f"{read}; from latcast.data.audit import audit", "audit(data)"
+            ),
+            _timed("fit roofline, 7,000 rows", read, _FIT.format(rows="data[:7_000]")),
+        ]
+    return found
+
+
+def _timed(name: str, setup: str, statement: str, scale: float = 1.0) -> Measure:
+    program = _TIMED.format(setup=setup, statement=statement, seconds=1)
+    return Measure(name, "/s" if scale > 1 else "s", ("-c", program), scale)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="the paper's folder, to time audit and fit")
+    parser.add_argument("--against", type=Path, help="another checkout, whose figures stand beside")
+    parser.add_argument("--runs", type=int, default=RUNS, help="processes for each figure")
     arguments = parser.parse_args()
+    checkouts = [ROOT, *([arguments.against.resolve()] if arguments.against else [])]
     threads = os.environ.get("OPENBLAS_NUM_THREADS", "all")
-    print(f"{machine()}; OPENBLAS_NUM_THREADS={threads}; median of {RUNS} (min – max)\n")
-    budgets = [x for b in (15, 20, 25, 30, 35) for x in ("--max-latency", str(b))]
-    command = [sys.executable, "-m", "latcast"]
-    search = [*command, "search", "--device", "samsung-note10", *budgets]
-    for name, line in (
-        ("python -c pass (whole process)", [sys.executable, "-c", "pass"]),
-        ("import latcast (whole process)", [sys.executable, "-c", "import latcast"]),
-        ("latcast --help (whole process)", [*command, "--help"]),
-        ("latcast search, five budgets (whole process)", search),
-    ):
-        report(name, partial(subprocess.run, line, check=True, capture_output=True))
-    if arguments.data is not None:
-        data = read_latencies(arguments.data / "datasets" / "RTX_2080_Ti_GPU_ofa.csv")
-        report("audit, 10,000 rows", lambda: audit(data))
-        train, calibration, _ = paper_split(data)
-        for kind in (latcast.predictors.Roofline, latcast.predictors.LookupTable):
-            fit = partial(kind().fit, train, calibration=calibration)
-            report(f"fit {kind.kind}, 7,000 rows", fit)
-    print()
-    for name in ("samsung-note10", "rtx-2080-ti", "tesla-p40"):
-        p = latcast.load(name)
-        archs = p.space.sample(100_000, 0, restrict={"r": p.fitted.seen["r"]})
-        rate = archs_per_second(p, archs)
-        print(f"{f'predict, {name} (roofline)':48} {rate:12,.0f} architectures/s")
-    model = accuracy_model()
-    archs = latcast.space("ofa-mobilenet-v3").sample(100_000, 0)
-    start = time.perf_counter()
-    model.predict(archs)
-    rate = len(archs) / (time.perf_counter() - start)
-    print(f"{'predict accuracy, ofa-mobilenet-v3':48} {rate:12,.0f} architectures/s")
-
-
-def report(name: str, run: Callable[[], object]) -> None:
-    """Time ``run`` several times, after once for the caches."""
-    run()
-    seconds = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
     print(
-        f"{name:48} {statistics.median(seconds):6.3f} s ({min(seconds):.3f} – {max(seconds):.3f})"
+        f"{machine()}; OPENBLAS_NUM_THREADS={threads}; median of {arguments.runs} (min – max)"
+        + ("; the other checkout, and how many times its figure ours is" * (len(checkouts) > 1))
     )
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = Path(folder) / "mobile.onnx"
+        onnx.write_bytes(gzip.decompress(ONNX.read_bytes()))
+        for measure in measures(arguments.data, onnx):
+            values: list[list[float]] = [[] for _ in checkouts]
+            for run in range(arguments.runs + 1):
+                for own, checkout in zip(values, checkouts, strict=True):
+                    value = measure.once(checkout)
+                    if run:  # the first one fills the caches
+                        own.append(value)
+            print(line(measure, values), flush=True)
+
+
+def line(measure: Measure, values: list[list[float]]) -> str:
+    """A row of the table."""
+    form = {"s": ".3f", "MB": ".0f", "/s": ",.0f"}[measure.unit]
+    cells = [
+        f"{statistics.median(own):{form}} {measure.unit} ({min(own):{form}} – {max(own):{form}})"
+        for own in values
+    ]
+    if len(values) > 1:
+        cells.append(f"{statistics.median(values[0]) / statistics.median(values[1]):.2f}")
+    return f"{measure.name:40}" + "".join(f"{cell:>36}" for cell in cells)
 
 
 if __name__ == "__main__":
