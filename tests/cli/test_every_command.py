@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from latcast.cli import app
-from latcast.cli._options import FORMER
+from latcast.cli._console import FORMER
 from latcast.data import LatencyDataset
 from latcast.families import Member
 from latcast.report.record import described

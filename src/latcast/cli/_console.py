@@ -39,6 +39,24 @@ INTERRUPTED = 130
 OUTPUT = "Output"
 """Heading of the options that say what is written where; the last one in --help."""
 
+FORMER: dict[str, dict[str, str]] = {
+    "measure": {
+        "--device": "--name",
+        "--like": "--correct-to",
+        "--time-budget": "--time-limit",
+        "--visits": "--runs",
+    },
+    "lookup-table build": {"--device": "--name", "--visits": "--runs"},
+    "search": {"--host": "--name", "--population": "--population-size", "--visits": "--runs"},
+    "tune": {"--format": "--input-format", "--timeout": "--time-limit"},
+    "accuracy train": {"--name": "--model-name"},
+    **{
+        name: {"--format": "--input-format"}
+        for name in ("adapt", "audit", "evaluate", "suggest", "train")
+    },
+}
+"""Command -> former name of an option -> its name now; each is understood, with a warning."""
+
 P = ParamSpec("P")
 
 
@@ -239,8 +257,6 @@ class Command(_Grouped, TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Replace former names, with a warning, and parse."""
-        from ._options import FORMER
-
         names = FORMER.get(" ".join(ctx.command_path.split()[1:]), {})
         return super().parse_args(ctx, [_renamed(names, a) for a in args])
 

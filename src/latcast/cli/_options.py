@@ -10,24 +10,6 @@ import typer
 
 from ._console import OUTPUT, WRONG_USAGE, Console, UsageError
 
-FORMER: dict[str, dict[str, str]] = {
-    "measure": {
-        "--device": "--name",
-        "--like": "--correct-to",
-        "--time-budget": "--time-limit",
-        "--visits": "--runs",
-    },
-    "lookup-table build": {"--device": "--name", "--visits": "--runs"},
-    "search": {"--host": "--name", "--population": "--population-size", "--visits": "--runs"},
-    "tune": {"--format": "--input-format", "--timeout": "--time-limit"},
-    "accuracy train": {"--name": "--model-name"},
-    **{
-        name: {"--format": "--input-format"}
-        for name in ("adapt", "audit", "evaluate", "suggest", "train")
-    },
-}
-"""Command -> former name of an option -> its name now; each is understood, with a warning."""
-
 INPUT, TARGET, BUDGETS, SEARCH, MEASURING = "Input", "Target", "Budgets", "Search", "Measuring"
 """Headings of --help; OUTPUT comes last."""
 
