@@ -238,8 +238,9 @@ OPERATORS: dict[str, Operator] = {
 
 ``scale`` multiplies a map by one factor a channel; ``reshape`` stands for flatten, squeeze and
 unsqueeze too; ``quantize`` for its inverse too; ``compare`` for logic too. An activation, a norm or
-an elementwise operator needs no more than its row to be read from either format; of other kinds
-the readers have a rule for each name."""
+an elementwise operator needs no more than its row to be read from either format; operators of other
+kinds need a rule in the reader of a format where their shapes or windows are to be found.
+"""
 
 KINDS = tuple(dict.fromkeys(x.kind for x in OPERATORS.values()))
 """All kinds, in a fixed order."""
