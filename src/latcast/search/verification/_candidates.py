@@ -9,7 +9,6 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from latcast.data import Dataset
-from latcast.measure import UNSTABLE
 from latcast.models import Predictor
 from latcast.search.result import Front
 from latcast.spaces import Archs
@@ -233,4 +232,6 @@ def _standard_error(data: Dataset) -> Floats:
     """Relative standard errors; where one is unknown, what is just not called unstable."""
     if data.standard_error is None:
         return np.zeros(len(data))
+    from latcast.measure import UNSTABLE
+
     return np.where(np.isnan(data.standard_error), UNSTABLE, data.standard_error)

@@ -6,14 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from latcast import measure
 from latcast.data import Dataset
 from latcast.devices import Target, host_name
-from latcast.measure import CampaignFile, Plan, Progress, Protocol
-from latcast.measure.runtimes import Runtime
-from latcast.measure.runtimes import runtime as find_runtime
 from latcast.spaces import Archs
+
+if TYPE_CHECKING:
+    from latcast.measure import CampaignFile, Plan, Progress, Protocol
+    from latcast.measure.runtimes import Runtime
 
 
 class MeasuringError(ValueError):
@@ -66,6 +67,13 @@ class Measuring(ABC):
         return None
 
 
+# Measuring is loaded by who measures: whoever brings latencies of their own needs none of it.
+def _protocol() -> Protocol:
+    from latcast.measure import Protocol
+
+    return Protocol()
+
+
 @dataclass(eq=False)
 class Campaigns(Measuring):
     """Measures on this host: a campaign a round, by the protocol of ``latcast measure``.
@@ -99,13 +107,15 @@ class Campaigns(Measuring):
     batch: int = 1
     precision: str = "fp32"
     device: str | None = None
-    protocol: Protocol = field(default_factory=Protocol)
+    protocol: Protocol = field(default_factory=_protocol)
     seed: int = 0
     like_ms: float | None = None
     resume: bool = False
     on_progress: Callable[[Progress], None] | None = None
 
     def __post_init__(self) -> None:
+        from latcast.measure.runtimes import runtime as find_runtime
+
         self._kind = find_runtime(self.runtime) if isinstance(self.runtime, str) else self.runtime
         self._kind(threads=self.threads, batch=self.batch, precision=self.precision)
         self.target = Target(
@@ -126,9 +136,11 @@ class Campaigns(Measuring):
         return stem.with_name(f"{stem.name}.{round_}.campaign")
 
     def chosen(self, round_: int) -> Archs | None:
+        from latcast import measure
+
         if not self.path(round_).exists():
             return None
-        with CampaignFile.open(self.path(round_)) as campaign:
+        with measure.CampaignFile.open(self.path(round_)) as campaign:
             archs = measure.archs_of(campaign.networks())
         if archs is None:
             raise ValueError(f"{self.path(round_)} must be of one space's architectures; it is not")
@@ -136,6 +148,8 @@ class Campaigns(Measuring):
         return archs
 
     def measure(self, archs: Archs, round_: int) -> Measured:
+        from latcast import measure
+
         plan = self._plan(archs)
         with measure.open_or_resume(self.path(round_), plan, resume=True) as campaign:
             is_interrupted = False
@@ -146,9 +160,13 @@ class Campaigns(Measuring):
             return self._results(campaign, archs, is_interrupted=is_interrupted)
 
     def _plan(self, archs: Archs) -> Plan:
+        from latcast.measure import Plan
+
         return Plan(self.target, archs, self.protocol, self.seed, self._kind)
 
     def _results(self, campaign: CampaignFile, archs: Archs, *, is_interrupted: bool) -> Measured:
+        from latcast import measure
+
         failures = tuple((archs[n], why) for n, why in campaign.failures().items())
         try:
             found = measure.results(campaign, like_ms=self.like_ms)

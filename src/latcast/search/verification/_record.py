@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from latcast.measure._results import UNSTABLE
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
 from latcast.search.result import interval_text
@@ -272,6 +271,8 @@ def _checked(found: Verification, n: int, arch: Any) -> CheckedNetwork:
 def _verified(
     result: VerifiedResult, n: int, costs: Mapping[str, int], arch: Any
 ) -> VerifiedNetwork:
+    from latcast.measure import UNSTABLE
+
     states_errors = result.measured is not None and result.measured.standard_error is not None
     # An error that a campaign which states errors could not tell is no reason to trust a latency.
     stable = bool(result.standard_error[n] <= UNSTABLE) if states_errors else None
