@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,20 +16,22 @@ from latcast import models
 from latcast.data import Dataset
 from latcast.devices import Device, Target
 from latcast.math.conformal import STUDENT_SCORES, max_level
-from latcast.models import BaseModel, Predictor
+from latcast.models import Predictor
 from latcast.models.accuracy import AccuracyModel
-from latcast.models.design import CANDIDATES, suggest
 from latcast.search._search import find_method
 from latcast.search.feasibility import check_feasible
 from latcast.search.problem import LIMITS, Problem
 from latcast.search.request import find_candidates, parse_limits, restriction
 from latcast.spaces import Archs, SearchSpace
 
+if TYPE_CHECKING:
+    from latcast.models import BaseModel
+
+    Latency = str | Predictor | BaseModel
+
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
-
-Latency = str | Predictor | BaseModel
 
 _SHARES = ("confidence", "coverage")
 
@@ -176,15 +178,15 @@ class Source:
 
     def before(self) -> Predictor | None:
         """What it predicts for the target without measurements; None if it is for another."""
-        if isinstance(self.model, BaseModel):
-            return self.model.predictor(self.target, self.specification)
-        return self.model if self.is_of_target else None
+        if isinstance(self.model, Predictor):
+            return self.model if self.is_of_target else None
+        return self.model.predictor(self.target, self.specification)
 
     def adapted(self, measured: Dataset) -> Predictor:
         """A predictor for the target of measurements, at least one."""
-        if isinstance(self.model, BaseModel):
-            return self.model.adapt(measured, self.specification)
-        return self.model.adapt(measured)
+        if isinstance(self.model, Predictor):
+            return self.model.adapt(measured)
+        return self.model.adapt(measured, self.specification)
 
     def suggest(self, scope: Scope, count: int, seed: int) -> Archs:
         """Networks that tell most about those that a search would look at.
@@ -197,6 +199,8 @@ class Source:
         Raises:
             ValueError: the restrictions leave nothing that the model knows.
         """
+        from latcast.models.design import CANDIDATES, suggest
+
         space, candidates = scope.space, scope.candidates
         own = self._in(space)
         if candidates is None:

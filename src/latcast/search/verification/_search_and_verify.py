@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,15 +13,18 @@ from latcast.devices import Device
 from latcast.models import Predictor
 from latcast.search._search import search
 from latcast.search.problem import InfeasibleError
-from latcast.search.request import AnyAccuracy, find_accuracy, parse_budgets
+from latcast.search.request import AnyAccuracy, Budgets, find_accuracy, parse_budgets
 from latcast.search.result import SearchResult
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
 from ._candidates import FRONT, PICK, SUGGESTED, Candidates, Known, spread
 from ._measuring import Measuring, MeasuringError
-from ._scope import Floats, Latency, Rows, Scope, Source, find
+from ._scope import Floats, Rows, Scope, Source, find
 from ._verification import Verification, VerifiedResult, answer, interval
+
+if TYPE_CHECKING:
+    from ._scope import Latency
 
 Told = Callable[[Verification], None]
 _NOT_HERE = ("checkpoint", "resume")
@@ -32,7 +35,7 @@ def search_and_verify(
     *,
     latency: Latency,
     measuring: Measuring,
-    max_latency_ms: float | Sequence[float] | Sequence[Sequence[float]] | None = None,
+    max_latency_ms: Budgets | None = None,
     verify: int = 5,
     rounds: int = 2,
     suggested: int = 10,
