@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from pkgutil import resolve_name
+from typing import Any, cast, final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,13 @@ CALIBRATION_FRACTION = 0.15
 MAX_CALIBRATION_ROWS = 1_500
 
 Adaptation = Callable[["BlockPredictor", Dataset, int], Predictor]
-ADAPTATIONS: dict[str, Adaptation] = {}
-"""Name -> how a predictor of another target is made: of an old one, a few measurements and a seed.
-:mod:`latcast.models.adaptation` has ours."""
+ADAPTATIONS: dict[str, str | Adaptation] = {
+    "bayes": "latcast.models.adaptation:bayes",
+    "last-layer": "latcast.models.adaptation:last_layer",
+}
+"""Name -> how a predictor of another target is made: a function of an old one, a few measurements
+and a seed, or where it stands, as ``module:function``. Ours know the kinds of predictors, which this
+contract does not, and are loaded when they are used."""
 
 LOWEST_SHARE = 0.1
 """Of the smallest training value: no prediction is below, however far it extrapolates."""
@@ -93,7 +98,10 @@ class BlockPredictor(Predictor):
         if method not in ADAPTATIONS:
             raise ValueError(unknown_name("method", method, list(ADAPTATIONS)))
         _ = few.archs  # of architectures, as this predictor is
-        return ADAPTATIONS[method](self, few, seed)
+        adaptation = ADAPTATIONS[method]
+        if isinstance(adaptation, str):
+            adaptation = cast("Adaptation", resolve_name(adaptation))
+        return adaptation(self, few, seed)
 
     @final
     def _own(self, networks: Any) -> Archs:

@@ -9,7 +9,7 @@ from latcast.math.least_squares import non_negative, straight_line
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import MIN_ROWS
-from ._block_predictor import ADAPTATIONS, LOWEST_SHARE, BlockPredictor, set_aside
+from ._block_predictor import LOWEST_SHARE, BlockPredictor, set_aside
 from ._fitted import Fitted, Floats
 from .bayes import Bayes
 from .features import PHYSICS, NetworkFeatures, population
@@ -22,7 +22,7 @@ MAX_SCALED = 4.0
 would be extrapolated."""
 
 
-def _bayes(base: BlockPredictor, few: Dataset, _seed: int) -> BlockPredictor:
+def bayes(base: BlockPredictor, few: Dataset, _seed: int) -> BlockPredictor:
     """The base's prediction is the prior mean, up to a scale; the space's physics its doubts."""
     origin = base
     if few.archs.space.block_space != base.space.name:
@@ -47,7 +47,7 @@ def adaptation_prior(base: BlockPredictor, seen: dict[str, list[int]]) -> Prior:
     return Prior(features, networks, Blend(features.constant(0.0), base, weight))
 
 
-def _last_layer(base: BlockPredictor, few: Dataset, seed: int) -> BlockPredictor:
+def last_layer(base: BlockPredictor, few: Dataset, seed: int) -> BlockPredictor:
     """The OFANAS paper's fine-tuning; without layers, the prediction is scaled and shifted."""
     if len(few) < MIN_ROWS:
         raise ValueError(
@@ -69,9 +69,6 @@ def _last_layer(base: BlockPredictor, few: Dataset, seed: int) -> BlockPredictor
     adapted.become(_fitted(base, few, base))
     adapted.calibrate(held_out)
     return adapted
-
-
-ADAPTATIONS.update({"bayes": _bayes, "last-layer": _last_layer})
 
 
 def transferred(base: BlockPredictor, space: SearchSpace) -> LookupTable:
