@@ -27,7 +27,7 @@ ADAPTATIONS: dict[str, str | Adaptation] = {
     "last-layer": "latcast.models.adaptation:last_layer",
 }
 """Name -> how a predictor of another target is made: a function of an old one, a few measurements
-and a seed, or where it stands, as ``module:function``. Ours know the kinds of predictors, which this
+and a seed, or where it stands, as ``module:function``. Ours know all kinds of predictors, which the
 contract does not, and are loaded when they are used."""
 
 LOWEST_SHARE = 0.1
