@@ -106,6 +106,17 @@ class Field:
         return self.read(header[name])
 
 
+def exactly(wanted: Any) -> Field:
+    """An entry that is the same in all files of a kind."""
+
+    def read(value: Any) -> Any:
+        if value != wanted:
+            raise ValueError(f"an entry of the header must be {wanted!r}; got {value!r}")
+        return wanted
+
+    return Field(read)
+
+
 @dataclass(frozen=True)
 class Schema:
     """What a kind of model keeps in its file.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -124,21 +123,21 @@ def resolutions_of(archs: Archs) -> tuple[int, ...] | None:
     return tuple(np.unique(archs.genes[:, names.index("r")]).tolist())
 
 
-def checked_resolutions(resolutions: Any, choices: Sequence[int]) -> tuple[int, ...]:
-    """Resolutions in pixels, of a file's header.
-
-    Args:
-        resolutions: what was given.
-        choices: those of the space, ascending.
+def checked_resolutions(resolutions: Any, space: SearchSpace) -> tuple[int, ...] | None:
+    """Resolutions of a file's header; None in a space without.
 
     Raises:
         ValueError: they are no list of numbers, not ascending, none, or not the space's.
     """
-    known = set(choices)
+    choices = next((gene.choices for gene in space.genes if gene.name == "r"), ())
+    if not choices:
+        if resolutions is not None:
+            raise ValueError(f"{space.name} has no resolutions; got {resolutions!r}")
+        return None
     if (
         not isinstance(resolutions, list)
         or not resolutions
-        or not all(type(r) is int and r in known for r in resolutions)
+        or not all(type(r) is int and r in choices for r in resolutions)
         or sorted(set(resolutions)) != resolutions
     ):
         raise ValueError(

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from latcast._model_file import Array, ModelFile, Schema, read_model, write_model
 from latcast.spaces import Archs, CompOFA, OFAMobileNetV3, SearchSpace
-from latcast.spaces.ofa_mobilenet_v3 import KS, RESOLUTIONS, D, E, R, active_blocks
+from latcast.spaces import space as find_space
+from latcast.spaces.ofa_mobilenet_v3 import KS, D, E, R, active_blocks
 
 from ._base import KIND, AccuracyModel, checked_resolutions
 
@@ -122,7 +123,7 @@ class DistilledOFA(AccuracyModel):
             raise ValueError(f"the model must have the tensor {missing[0]!r}; got none")
         own = {name: np.array(tensor) for name, tensor in tensors.items()}
         self._tensors = SCHEMA.unpack(ModelFile({}, own))
-        self.resolutions = checked_resolutions(list(resolutions), RESOLUTIONS)
+        self.resolutions = checked_resolutions(list(resolutions), find_space(SPACE)) or ()
         self.metrics = _checked_metrics(metrics)
         self._unpack()
 
@@ -195,11 +196,9 @@ class DistilledOFA(AccuracyModel):
         model = read_model(path)
         try:
             _check_header(model.header)
-            return cls(
-                model.tensors,
-                resolutions=checked_resolutions(model.header["resolutions"], RESOLUTIONS),
-                metrics=model.header["metrics"],
-            )
+            resolutions = checked_resolutions(model.header["resolutions"], find_space(SPACE))
+            metrics = model.header["metrics"]
+            return cls(model.tensors, resolutions=resolutions or (), metrics=metrics)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 

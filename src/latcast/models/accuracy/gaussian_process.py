@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast._model_file import Array, Field, ModelFile, Schema, restored, write_model
+from latcast._model_file import (
+    Array,
+    Field,
+    ModelFile,
+    Schema,
+    exactly,
+    restored,
+    write_model,
+)
 from latcast.data import Dataset, split
 from latcast.math.conformal import DeviationScores
 from latcast.math.gaussian_process import Conditioned, Projected
@@ -51,17 +59,6 @@ _CHUNK = 512
 """Covariances of this many architectures with the basis stay in a core's cache."""
 
 
-def _exactly(wanted: Any) -> Field:
-    """An entry that is the same in all files of the kind."""
-
-    def read(value: Any) -> Any:
-        if value != wanted:
-            raise ValueError(f"an entry of the header must be {wanted!r}; got {value!r}")
-        return wanted
-
-    return Field(read)
-
-
 def _power(value: Any) -> float:
     if value not in POWERS:
         raise ValueError(f"the power must be one of {POWERS}; got {value!r}")
@@ -70,9 +67,9 @@ def _power(value: Any) -> float:
 
 SCHEMA = Schema(
     {
-        "kind": _exactly(KIND),
-        "model": _exactly(GAUSSIAN_PROCESS),
-        "terms": _exactly(list(TERMS)),
+        "kind": exactly(KIND),
+        "model": exactly(GAUSSIAN_PROCESS),
+        "terms": exactly(list(TERMS)),
         "name": Field(str),
         "space": Field(find_space, lambda space: space.name),
         "resolutions": Field(lambda value: value, lambda known: known and list(known)),
@@ -324,20 +321,10 @@ class GaussianProcess(AccuracyModel):
             basis,
             Believed(Kernel(v["variances"]), noise, Scale(Warp(v["power"]), mean, spread)),
             Projected(v["weights"], knowledge, v["scores"]),
-            _resolutions(v["resolutions"], space),
+            checked_resolutions(v["resolutions"], space),
             v["card"],
         )
         return cls(parts, v["name"])
-
-
-def _resolutions(given: Any, space: SearchSpace) -> tuple[int, ...] | None:
-    """Those of a header; a space without resolutions has none."""
-    choices = [gene.choices for gene in space.genes if gene.name == "r"]
-    if choices:
-        return checked_resolutions(given, choices[0])
-    if given is not None:
-        raise ValueError(f"{space.name} has no resolutions; got {given!r}")
-    return None
 
 
 def condition(
