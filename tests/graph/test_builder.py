@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from latcast.graph import Graph, GraphBuilder, folded
+from latcast.graph import Graph, GraphBuilder, chained
 from latcast.graph.read.onnx import read_onnx
 from latcast.graph.write.onnx import LATEST_OPSET, to_onnx
 
@@ -277,7 +277,7 @@ def test_folding_leaves_out_batch_norms_of_convolutions():
     y = b.batch_norm(b.conv(x, 6, 3, bias=False))
     shared = b.conv(b.activation(y, "relu"), 6, bias=False)
     b.add(b.batch_norm(shared), shared)  # reads the convolution before the norm, too
-    graph = folded(b.build())
+    graph = b.build().folded
     assert [layer.name for layer in graph.layers] == [
         "conv_0", "relu_1", "conv_2", "depthwise_conv_3", "add_4"
     ]  # fmt: skip
@@ -302,3 +302,12 @@ def test_an_open_batch_takes_any():
     content = to_onnx(b.build(), open_batch=True)
     session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
     assert session.run(None, {"input": IMAGE})[0].shape == (2, 4)
+
+
+def test_what_cannot_be_chained_is_told():
+    b = GraphBuilder(name="first")
+    b.conv(b.input(3, 8, 8), 4)
+    with pytest.raises(ValueError, match=r"block 'first' must read .*, \(1, 4, 8, 8\); it reads"):
+        chained([b.build(), b.build()])
+    with pytest.raises(ValueError, match="at least one block"):
+        chained([])

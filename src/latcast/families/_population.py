@@ -127,7 +127,7 @@ class Member:
             seed: of its weights.
         """
         graph = self.graph(batch)
-        return to_onnx(graph, graph.weights(seed), opset=LATEST_OPSET)
+        return to_onnx(graph, graph.drawn(seed), opset=LATEST_OPSET)
 
     def graph(self, batch: int = 1) -> Graph:
         """The network for inputs of ``batch`` samples."""

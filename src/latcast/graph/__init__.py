@@ -1,6 +1,6 @@
 """A network as a graph of layers, how it is built, and its fusion into what runtimes run."""
 
-from ._builder import GraphBuilder, chained, folded
+from ._builder import GraphBuilder, chained
 from ._graph import Graph
 from ._layer import GRAPH_INPUT, UNKNOWN, Layer
 from ._layer_builder import Tensor
@@ -32,7 +32,6 @@ __all__ = [
     "TensorShape",
     "Weights",
     "chained",
-    "folded",
     "fuse",
     "kernel_facts",
     "kernel_label",

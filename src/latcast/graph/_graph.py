@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod, sqrt
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ._layer import GRAPH_INPUT, Layer
-from ._weights import Weights, draw
+from ._operators import OPERATORS
+from ._weights import Weights, conv_constants, draw
 from .shapes import MAX_ELEMENTS, TensorShape
 
 _BOUNDED = ("sigmoid", "h_sigmoid", "tanh")
@@ -132,7 +133,11 @@ class Graph:
         return self.of(layers)
 
     def weights(self, seed: int = 0) -> Weights:
-        """Values of every layer's constants.
+        """Values of every layer's constants (see :meth:`drawn`)."""
+        return list(self.drawn(seed))
+
+    def drawn(self, seed: int = 0) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+        """Values of the constants of one layer after the other, so that few are in memory.
 
         They have the variance of He initialization (arXiv:1502.01852), without its factor 2 where
         no activation follows, so that activations neither vanish (denormal numbers are slow) nor
@@ -161,7 +166,7 @@ class Graph:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the layers whose cost is known, for the whole batch."""
-        return sum(x.macs for x in self.layers if x.is_costed)
+        return sum(OPERATORS[x.op].macs(x) for x in self.layers if x.is_costed)
 
     @property
     def params(self) -> int:
@@ -204,6 +209,30 @@ class Graph:
             if owners[n] == n and n not in last:
                 now -= sizes.pop(n)  # nobody reads it
         return peak
+
+    @cached_property
+    def folded(self) -> Graph:
+        """The network as it is deployed: batch norms become biases of the convolutions before them.
+
+        A batch norm that no convolution of its own precedes becomes a depthwise convolution of
+        1 x 1: a scale and a shift a channel.
+        """
+        kept: list[Layer] = []
+        places: dict[int, int] = {GRAPH_INPUT: GRAPH_INPUT}
+        for n, layer in enumerate(self.layers):
+            inputs = tuple(places[i] for i in layer.inputs)
+            if layer.op != "batch_norm":
+                kept.append(layer._replace(name=f"{layer.word}_{len(kept)}", inputs=inputs))
+            elif layer.inputs[0] >= 0 and self.readers[layer.inputs[0]] == (n,) and (
+                kept[inputs[0]].op in ("conv", "depthwise_conv")
+            ):  # fmt: skip
+                kept[inputs[0]] = _with_bias(kept[inputs[0]])
+                places[n] = inputs[0]
+                continue
+            else:
+                kept.append(_scale(layer, len(kept), inputs))
+            places[n] = len(kept) - 1
+        return Graph.trusted(tuple(kept), self.name, tuple(places[n] for n in self.outputs))
 
     @cached_property
     def readers(self) -> tuple[tuple[int, ...], ...]:
@@ -253,6 +282,19 @@ _REQUIRED = object()
 """Stands for the default of what has none."""
 _KEPT = tuple(x for x in Layer._fields if x not in ("ports", "constants", "attributes"))
 """What a file keeps of a layer: all but what only writers need."""
+
+
+def _with_bias(conv: Layer) -> Layer:
+    return conv.reading(conv_constants(conv.constants[0].shape, "bias"))
+
+
+def _scale(norm: Layer, n: int, inputs: tuple[int, ...]) -> Layer:
+    channels = norm.constants[0].shape[0]
+    conv = norm._replace(
+        name=f"depthwise_conv_{n}", op="depthwise_conv", operator="Conv", inputs=inputs,
+        groups=channels, attributes=(("pads", (0, 0, 0, 0)),),
+    )  # fmt: skip
+    return conv.reading(conv_constants((channels, 1, 1, 1), "bias"))
 
 
 def _input_bytes(layer: Layer) -> int:

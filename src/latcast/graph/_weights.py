@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod, sqrt
@@ -126,8 +126,10 @@ def argument(*values: int) -> Constants:
     return Constants.of(Constant(1, (len(values),), values=values, role=ARGUMENT))
 
 
-def draw(constants: Iterable[tuple[Constant, ...]], gains: Iterable[float], seed: int) -> Weights:
-    """Values of the constants of all layers, the same for the same seed.
+def draw(
+    constants: Iterable[tuple[Constant, ...]], gains: Iterable[float], seed: int
+) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    """Values of the constants of one layer after the other, the same for the same seed.
 
     Args:
         constants: of every layer.
@@ -151,10 +153,8 @@ def draw(constants: Iterable[tuple[Constant, ...]], gains: Iterable[float], seed
             drawn += np.float32(x.center)
         return drawn.reshape(x.shape)
 
-    return [
-        tuple([values(x, 1.0 if n else gain) for n, x in enumerate(of_layer)])
-        for of_layer, gain in zip(constants, gains, strict=True)
-    ]
+    for of_layer, gain in zip(constants, gains, strict=True):
+        yield tuple([values(x, 1.0 if n else gain) for n, x in enumerate(of_layer)])
 
 
 def _cycle(

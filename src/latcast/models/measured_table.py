@@ -20,7 +20,7 @@ import numpy.typing as npt
 from latcast import measure, spaces
 from latcast.data.additive import fit_additive
 from latcast.devices import Target
-from latcast.graph import Graph, folded
+from latcast.graph import Graph
 from latcast.measure import BlockSource, CampaignFile, Plan, Protocol, Results, archs_of
 from latcast.measure.runtimes import runtime as find_runtime
 from latcast.report.record import Record
@@ -395,7 +395,7 @@ def block_times(blocks: Sequence[Graph], profile: dict[int, float]) -> list[floa
     """
     times, position = [], 0
     for block in blocks:
-        layers = len(folded(block))
+        layers = len(block.folded)
         times.append(sum(profile.get(position + i, 0.0) for i in range(layers)))
         position += layers
     return times

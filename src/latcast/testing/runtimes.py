@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.devices import Target
-from latcast.graph import Graph, GraphBuilder, folded
+from latcast.graph import Graph, GraphBuilder
 from latcast.graph.write.onnx import INPUT, to_onnx
 from latcast.measure.runtimes import Runtime, UnsupportedNetworkError
 from latcast.spaces import space
@@ -156,7 +156,7 @@ def small_network(op: str = "h_swish", side: int = 19) -> Graph:
     last = b.conv(b.avg_pool(main, 2, stride=2), 24, 3)
     x = b.add(b.conv(b.avg_pool(nothing, 2, stride=2), 24), last)
     b.classifier(b.activation(b.batch_norm(x), "relu"), 10)
-    return folded(b.build())
+    return b.build().folded
 
 
 def reference_output(graph: Graph, batch: int) -> npt.NDArray[np.float32]:

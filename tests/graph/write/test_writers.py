@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from latcast.graph import Graph, GraphBuilder
 from latcast.graph.write.onnx import to_onnx
-from latcast.measure.runtimes import RUNTIMES
+from latcast.measure.runtimes import runtime as runtime_named
 
 WRITERS = {
     "onnxruntime": "onnx",
@@ -25,8 +25,9 @@ WRITERS = {
 
 @pytest.fixture(params=WRITERS, scope="module")
 def runtime(request):
-    pytest.importorskip(RUNTIMES[request.param].package)
-    return RUNTIMES[request.param]
+    kind = runtime_named(request.param)
+    pytest.importorskip(kind.package)
+    return kind
 
 
 def build(shape, *steps, batch=1) -> Graph:
@@ -166,7 +167,7 @@ def test_what_an_activation_must_not_destroy(runtime):
 
 @pytest.mark.parametrize("runtime_name", WRITERS)
 def test_unknown_operators_are_named(runtime_name):
-    pytest.importorskip(RUNTIMES[runtime_name].package)
+    pytest.importorskip(runtime_named(runtime_name).package)
     name = WRITERS[runtime_name]
     if name == "onnx":  # it writes whatever the builder builds
         return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
+
+import numpy.typing as npt
 
 from latcast.graph import GRAPH_INPUT, Graph, Layer
-from latcast.graph._weights import Weights
 
-if TYPE_CHECKING:
-    import onnx
+Arrays = tuple[npt.NDArray[Any], ...]
 
 OPSET = 17
 """Every operator of the spaces, HardSwish among them, exists since opset 14."""
@@ -22,7 +23,11 @@ OPEN_BATCH = "batch"
 
 
 def to_onnx(
-    graph: Graph, weights: Weights | None = None, *, opset: int = OPSET, open_batch: bool = False
+    graph: Graph,
+    weights: Iterable[Arrays] | None = None,
+    *,
+    opset: int = OPSET,
+    open_batch: bool = False,
 ) -> bytes:
     """The graph as a serialized ONNX model.
 
@@ -30,23 +35,13 @@ def to_onnx(
 
     Args:
         graph: that a :class:`latcast.graph.GraphBuilder` has built.
-        weights: values of its constants; by default those of ``graph.weights()``.
+        weights: values of its constants, layer by layer; by default those of ``graph.drawn()``.
         opset: :data:`OPSET` or :data:`LATEST_OPSET`.
         open_batch: whether the file takes a batch of any size.
 
     Raises:
         ValueError: the graph was read, so that it lacks what must be written.
     """
-    content: bytes = onnx_model(
-        graph, weights, opset=opset, open_batch=open_batch
-    ).SerializeToString()
-    return content
-
-
-def onnx_model(
-    graph: Graph, weights: Weights | None = None, *, opset: int = OPSET, open_batch: bool = False
-) -> onnx.ModelProto:
-    """The graph as an ONNX model (see :func:`to_onnx`)."""
     from onnx import ModelProto, TensorProto, helper
 
     # Filled in place: the helpers that make a graph and a model copy all weights each time.
@@ -61,7 +56,7 @@ def onnx_model(
         dims: list[str | int] = [OPEN_BATCH, *shape[1:]] if open_batch else list(shape)
         values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
     names = {(GRAPH_INPUT, 0): INPUT}
-    values_of = graph.weights() if weights is None else weights
+    values_of = graph.drawn() if weights is None else weights
     for n, (layer, arrays) in enumerate(zip(graph.layers, values_of, strict=True)):
         _check(layer, n)
         for port in range(len(layer.out_shapes)):
@@ -86,7 +81,8 @@ def onnx_model(
         attributes = _attributes(layer)
         node = helper.make_node(layer.operator, inputs, outputs, name=layer.name, **attributes)
         written.node.append(node)
-    return model
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def _check(layer: Layer, n: int) -> None:
