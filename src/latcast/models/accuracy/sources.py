@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from latcast._model_file import read_model
-from latcast._names import short_repr, unknown_name
+from latcast._model_file import read_header
+from latcast._names import short_repr
+from latcast.models import zoo
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import KIND, AccuracyModel
@@ -33,15 +33,13 @@ def accuracy_model(name: str = SPACE) -> AccuracyModel:
     Raises:
         ValueError: there is none; the message lists those that there are.
     """
-    if name not in SHIPPED:
-        raise ValueError(unknown_name("accuracy model", name, SHIPPED))
     return _loaded(name)
 
 
 @lru_cache(maxsize=len(SHIPPED))
 def _loaded(name: str) -> AccuracyModel:
-    with as_file(files("latcast") / "zoo" / f"{name}.accuracy.latcast") as path:
-        return DistilledOFA.load(path)
+    with zoo.path(name, "accuracy") as path:
+        return load_accuracy(path)
 
 
 def load_accuracy(path: str | Path) -> AccuracyModel:
@@ -51,7 +49,7 @@ def load_accuracy(path: str | Path) -> AccuracyModel:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, or holds no accuracy model, or one of a kind that is not known.
     """
-    header = read_model(path).header
+    header = read_header(path)
     if header.get("kind") != KIND:
         raise ValueError(
             f"{path} must be an accuracy model; its kind is {short_repr(header.get('kind'))} "

@@ -155,6 +155,8 @@ def positions(wanted: Sequence[str], there: Sequence[str]) -> Numbers:
 
 def _rows(values: Floats, rows: Numbers, missing: Floats | float) -> Floats:
     """Rows of an array, and what stands for those that are missing (-1)."""
+    if np.array_equal(rows, np.arange(len(values))):
+        return values  # as it is where no table has grown: the largest has a million numbers
     shape = (len(rows),) + (1,) * (values.ndim - 1)
     return np.asarray(np.where((rows >= 0).reshape(shape), values[rows], missing))
 
@@ -179,5 +181,6 @@ def _ranges(v: Values, order: Numbers) -> Ranges:
     low, high = (
         _rows(v[name].T, facts, bound).T for name, bound in (("low", 0.0), ("high", _UNBOUNDED))
     )
+    low, high = np.array(low), np.array(high)
     low[unseen], high[unseen] = np.inf, -np.inf
     return Ranges(_rows(low, order, np.inf), _rows(high, order, -np.inf))
