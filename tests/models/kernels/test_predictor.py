@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from latcast.data import Dataset
 from latcast.devices import Target
@@ -88,13 +91,6 @@ def test_an_explanation_adds_up(fitted: Kernels, held_out: Dataset) -> None:
         assert told.doubtful_share == 0
 
 
-def test_a_network_alone_is_as_it_is_among_others(fitted: Kernels, held_out: Dataset) -> None:
-    graphs = held_out.graphs[:4]
-    alone = [fitted.predict(graph)[0] for graph in graphs]
-    np.testing.assert_allclose(fitted.predict(graphs), alone)
-    assert fitted.predict([]).shape == (0,)
-
-
 def test_an_unknown_operator_costs_something_and_is_doubted(fitted: Kernels, chain: type) -> None:
     known = chain().conv(32).add("relu").conv(64, 3, 2).add("relu")
     unknown = chain().conv(32).add("relu").conv(64, 3, 2).add(UNKNOWN)
@@ -167,32 +163,38 @@ def test_one_measurement_moves_it(simulator: type, fitted: Kernels) -> None:
     assert abs(np.log(adapted.predict(one.graphs) / one.latency_ms)) < 0.1
 
 
-def test_saved_and_loaded_is_the_same(
-    fitted: Kernels, held_out: Dataset, tmp_path: Path, simulator: type
+@pytest.mark.slow
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([1e-3, 0.1, 1.0]))
+def test_what_is_saved_is_loaded(
+    layer_model: Kernels,
+    network_data: Dataset,
+    tmp_path: Path,
+    seed: int,
+    size: float,
 ) -> None:
-    fitted.save(tmp_path / "a.latcast")
-    loaded = load_layers(tmp_path / "a.latcast")
-    graphs = held_out.graphs
-    np.testing.assert_allclose(loaded.predict(graphs), fitted.predict(graphs))
+    """Weights of any kind come back, and with them every forecast."""
+    rng = np.random.default_rng(seed)
+    changed = copy(layer_model)
+    model = layer_model._model
+    weights = replace(model.weights, mean=rng.normal(0.0, size, len(model.weights.mean)))
+    changed._model = replace(model, weights=weights)
+    changed.save(tmp_path / "m.latcast")
+    loaded = load_layers(tmp_path / "m.latcast")
+    graphs = network_data.graphs[30:]
+    assert (loaded.predict(graphs) == changed.predict(graphs)).all()
     for ours, theirs in zip(
-        loaded.predict_interval(graphs), fitted.predict_interval(graphs), strict=True
+        loaded.predict_interval(graphs, 0.5), changed.predict_interval(graphs, 0.5), strict=True
     ):
-        np.testing.assert_allclose(ours, theirs, rtol=0.01)
-    assert loaded.card == fitted.card
-    assert loaded.target == fitted.target
-    few = simulator(OTHER, slowness=3.0).measured(10, seed=4)
-    np.testing.assert_allclose(
-        loaded.adapt(few).predict(graphs), fitted.adapt(few).predict(graphs), rtol=0.02
-    )
-
-
-def test_a_seed_decides_everything(simulator: type, held_out: Dataset) -> None:
-    data = simulator().measured(20, families=("plain", "residual"))
-    one, same, other = (Kernels().fit(data, seed=seed) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(one.predict(held_out.graphs), same.predict(held_out.graphs))
-    sizes = [model.fitted.calibration.sizes for model in (one, same, other)]
-    np.testing.assert_array_equal(sizes[0], sizes[1])
-    assert (sizes[0] != sizes[2]).any()
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)  # scores are single precision
+    assert loaded.card == changed.card
+    again = loaded.explain(graphs[0])
+    assert [str(k.doubt) for k in again.kernels] == [
+        str(k.doubt) for k in changed.explain(graphs[0]).kernels
+    ]
+    before = (tmp_path / "m.latcast").read_bytes()
+    loaded.save(tmp_path / "m.latcast")
+    assert (tmp_path / "m.latcast").read_bytes() == before
 
 
 def test_networks_and_architectures_are_learnt_together(simulator: type) -> None:
@@ -246,10 +248,3 @@ def test_adapt_and_intervals_refuse_what_they_cannot(
         fitted.predict_interval(held_out.graphs, 0.99)
     assert fitted.covers(0.9)
     assert not fitted.covers(0.99)
-
-
-@pytest.mark.parametrize("ask", ["predict", "predict_interval", "explain", "adapt"])
-def test_what_is_not_fitted_says_so(ask: str, held_out: Dataset) -> None:
-    subject = held_out if ask == "adapt" else held_out.graphs[0]
-    with pytest.raises(RuntimeError, match="must be fitted first"):
-        getattr(Kernels(), ask)(subject)
