@@ -8,23 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from latcast.cli import app
 from latcast.models.accuracy import accuracy_model, load_accuracy
 from latcast.spaces import space
 
 OFA = space("ofa-mobilenet-v3")
-
-
-def run(*arguments: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, ["accuracy", *(str(a) for a in arguments)])
-    assert result.exit_code == code, result.stderr or repr(result.exception)
-    if code:
-        assert result.stdout == ""
-        assert result.stderr.startswith("error: ")
-        assert len(result.stderr.strip().splitlines()) == 1
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +30,17 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def model(tables: tuple[Path, Path]) -> Path:
+def model(latcast: Any, tables: tuple[Path, Path]) -> Path:
     path = tables[0].with_name("mine.latcast")
-    run("train", tables[0], "--space", OFA.name, "--out", path)
+    latcast("accuracy", "train", tables[0], "--space", OFA.name, "--out", path)
     return path
 
 
-def test_train_evaluate_predict(tables: tuple[Path, Path], model: Path, tmp_path: Path) -> None:
+def test_train_evaluate_predict(
+    latcast: Any, tables: tuple[Path, Path], model: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "again.latcast"
-    trained = json.loads(
-        run("train", tables[0], "--space", OFA.name, "--out", out, "--quiet", "--json").stdout
-    )
+    trained = latcast.json("accuracy", "train", tables[0], "--space", OFA.name, "--out", out)
     assert trained["unit"] == "percent"
     assert trained["name"] == "again"
     assert trained["resolutions"] == [160, 192, 224]
@@ -60,13 +48,13 @@ def test_train_evaluate_predict(tables: tuple[Path, Path], model: Path, tmp_path
     assert trained["metrics"]["mae"] < 0.004
     assert trained["metrics"]["spearman"] > 0.9
 
-    scored = json.loads(run("evaluate", out, tables[1], "--json").stdout)
+    scored = latcast.json("accuracy", "evaluate", out, tables[1])
     assert scored["rows"] == 50
     assert scored["metrics"]["mae"] < 0.004
 
     archs = OFA.sample(3, 9, restrict={"r": [192]})
     (tmp_path / "archs.json").write_text(json.dumps(archs.to_dicts()))
-    asked = json.loads(run("predict", out, tmp_path / "archs.json", "--json").stdout)
+    asked = latcast.json("accuracy", "predict", out, tmp_path / "archs.json")
     loaded = load_accuracy(out)
     uncertainty = loaded.uncertainty(archs)
     assert uncertainty is not None
@@ -76,41 +64,58 @@ def test_train_evaluate_predict(tables: tuple[Path, Path], model: Path, tmp_path
         assert OFA.parse([record["arch"]]) == archs[n]
 
 
-def test_what_people_read(tables: tuple[Path, Path], model: Path, tmp_path: Path) -> None:
-    text = run("evaluate", model, tables[1]).stdout
+def test_what_people_read(
+    latcast: Any, tables: tuple[Path, Path], model: Path, tmp_path: Path
+) -> None:
+    text = latcast("accuracy", "evaluate", model, tables[1]).stdout
     assert "mine.latcast on others.csv, 50 rows" in " ".join(text.split())
     assert "MAE, % points" in text
     (tmp_path / "arch.json").write_text(json.dumps(OFA.sample(1, 0).to_dicts()[0]))
-    assert "top-1 %" in run("predict", "ofa-mobilenet-v3", tmp_path / "arch.json").stdout
-    table = run("predict", tables[1], tmp_path / "arch.json", "--space", OFA.name, code=1).stderr
+    assert (
+        "top-1 %"
+        in latcast("accuracy", "predict", "ofa-mobilenet-v3", tmp_path / "arch.json").stdout
+    )
+    table = latcast(
+        "accuracy", "predict", tables[1], tmp_path / "arch.json", "--space", OFA.name, code=1
+    ).stderr
     assert "lacks architecture 0" in table
 
 
-def test_shipped_model_is_right_about_its_own_answers(tables: tuple[Path, Path]) -> None:
-    scores = json.loads(run("evaluate", "ofa-mobilenet-v3", tables[0], "--json").stdout)["metrics"]
+def test_shipped_model_is_right_about_its_own_answers(
+    latcast: Any, tables: tuple[Path, Path]
+) -> None:
+    scores = latcast.json("accuracy", "evaluate", "ofa-mobilenet-v3", tables[0])["metrics"]
     assert scores["mae"] < 1e-6
     assert scores["spearman"] == pytest.approx(1)
     assert "coverage_90" not in scores
 
 
-def test_what_cannot_be_scored_is_a_dash(tables: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_cannot_be_scored_is_a_dash(
+    latcast: Any, tables: tuple[Path, Path], tmp_path: Path
+) -> None:
     names, *rows = tables[1].read_text().splitlines()
     constant = [f"{row.rpartition(',')[0]},0.5" for row in rows]
     (tmp_path / "constant.csv").write_text("\n".join([names, *constant]) + "\n")
-    text = run("evaluate", "ofa-mobilenet-v3", tmp_path / "constant.csv").stdout
+    text = latcast("accuracy", "evaluate", "ofa-mobilenet-v3", tmp_path / "constant.csv").stdout
     assert "nan" not in text
     assert [line.split()[-1] for line in text.splitlines() if "correlation" in line] == ["–", "–"]
 
 
-def test_a_table_with_capital_letters(tables: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_table_with_capital_letters(
+    latcast: Any, tables: tuple[Path, Path], tmp_path: Path
+) -> None:
     (tmp_path / "T.CSV").write_bytes(tables[1].read_bytes())
-    arguments = ("evaluate", tmp_path / "T.CSV", tables[1], "--space", OFA.name, "--json")
-    assert json.loads(run(*arguments).stdout)["metrics"]["mae"] == 0.0
+    arguments = ("evaluate", tmp_path / "T.CSV", tables[1], "--space", OFA.name)
+    assert latcast.json("accuracy", *arguments)["metrics"]["mae"] == 0.0
 
 
-def test_a_seed_repeats_a_training(tables: tuple[Path, Path], model: Path, tmp_path: Path) -> None:
+def test_a_seed_repeats_a_training(
+    latcast: Any, tables: tuple[Path, Path], model: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "m.latcast"
-    run("train", tables[0], "--space", OFA.name, "--out", out, "--model-name", "mine")
+    latcast(
+        "accuracy", "train", tables[0], "--space", OFA.name, "--out", out, "--model-name", "mine"
+    )
     archs = OFA.sample(20, 1)
     first, second = load_accuracy(model), load_accuracy(tmp_path / "m.latcast")
     np.testing.assert_array_equal(first.predict(archs), second.predict(archs))
@@ -135,6 +140,7 @@ def test_a_seed_repeats_a_training(tables: tuple[Path, Path], model: Path, tmp_p
     ],
 )
 def test_errors(
+    latcast: Any,
     tables: tuple[Path, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -146,4 +152,6 @@ def test_errors(
     others = {"upper": tmp_path / "T.CSV", "text": tmp_path / "t.txt"}
     for path in others.values():
         path.write_bytes(tables[0].read_bytes())
-    assert message in run(*(a.format(*tables, **others) for a in arguments), code=code).stderr
+    assert message in latcast.error(
+        "accuracy", *(a.format(*tables, **others) for a in arguments), code=code
+    )

@@ -45,10 +45,6 @@ def test_version(latcast: Any) -> None:
 
 def test_spaces(latcast: Any) -> None:
     assert "compofa-elastic-kernel" in latcast("spaces").stdout
-    assert {s["name"] for s in latcast.json("spaces")["spaces"]} >= {
-        "ofa-mobilenet-v3",
-        "compofa-fixed-kernel",
-    }
     assert latcast.json("spaces", "compofa-fixed-kernel")["genes"]["d1"] == [2, 3, 4]
     sampled = json.loads(latcast("spaces", "ofa-mobilenet-v3", "--sample", 3, "--seed", 4).stdout)
     the_space = space("ofa-mobilenet-v3")
@@ -56,20 +52,11 @@ def test_spaces(latcast: Any) -> None:
     assert "did you mean 'ofa-mobilenet-v3'" in latcast.error("spaces", "ofa-mobilenetv3", code=2)
 
 
-def test_devices(latcast: Any) -> None:
-    assert "616" in latcast("devices", "rtx-2080-ti").stdout
-    assert {"samsung-note10", "tesla-p40"} <= {
-        d["name"] for d in latcast.json("devices")["devices"]
-    }
-    assert "did you mean 'tesla-p40'" in latcast.error("devices", "tesla-p4", code=2)
-
-
 def test_models(latcast: Any) -> None:
     assert "tesla-p40/pytorch/b64" in latcast("models").stdout
     card = latcast.json("models", "rtx-2080-ti")
     assert card["target"] == "rtx-2080-ti/pytorch/b64"
     assert "drift" in latcast("models", "rtx-2080-ti").stdout
-    latcast.error("models", "abacus", code=2)
     latcast.error("models", "absent.latcast", code=2)
 
 
@@ -144,18 +131,8 @@ def test_search_exact(latcast: Any) -> None:
     assert "the result is exact" in run.stderr
     assert "P(within budget) %" in run.stdout
     assert latcast(*arguments, "--max-latency", 30, "--quiet").stderr == ""
-    assert (
-        "sums of a lookup table"
-        in latcast(
-            "search",
-            "--device",
-            "samsung-note10",
-            "--space",
-            "compofa-fixed-kernel",
-            "--max-latency",
-            30,
-        ).stderr
-    )
+    run = latcast("search", "--device", "samsung-note10", *arguments[3:], "--max-latency", 30)
+    assert "sums of a lookup table" in run.stderr
 
 
 @pytest.mark.parametrize(
@@ -171,11 +148,7 @@ def test_search_exact(latcast: Any) -> None:
         (("--device", "tesla-p40", "--max-latency", 30, "--confidence", 2), 2, "between 0 and 1"),
         (("--device", "tesla-p40", "--max-latency", 30, "--method", "x"), 2, "no method is called"),
         (("--device", "tesla-p40", "--max-latency", 30, "--resolution", 7), 2, "must keep one of"),
-        (
-            ("--device", "tesla-p40", "--max-latency", 30, "--method", "exhaustive"),
-            2,
-            "at most 500",
-        ),
+        (("--device", "tesla-p40", "--method", "exhaustive"), 2, "at most 500"),
         (("--device", "titan-rtx", "--max-latency", 30), 2, "name one: help-titan-rtx-1, help-"),
     ],
 )
@@ -189,15 +162,11 @@ def test_search_wrong_requests(
 @pytest.mark.parametrize("name", ["nasbench201", "fbnet", "ofa-proxyless", "ofa-resnet50"])
 def test_other_spaces_all_the_way(latcast: Any, tmp_path: Path, name: str) -> None:
     facts = latcast.json("spaces", name)
-    assert (
-        facts["gene_combinations"]
-        == {
-            "nasbench201": 5**6,
-            "fbnet": 9**22,
-            "ofa-proxyless": 9**21 * 3**5 * 29,
-            "ofa-resnet50": 3**18 * 2 * 3**5 * 2 * 3**4 * 29,
-        }[name]
-    )
+    sizes = {
+        "nasbench201": 5**6, "fbnet": 9**22, "ofa-proxyless": 9**21 * 3**5 * 29,
+        "ofa-resnet50": 3**18 * 2 * 3**5 * 2 * 3**4 * 29,
+    }  # fmt: skip
+    assert facts["gene_combinations"] == sizes[name]
     items = tmp_path / "archs.json"
     items.write_text(latcast("spaces", name, "--sample", 3).stdout)
     the_space = space(name)
@@ -318,7 +287,6 @@ def test_train_wrong_requests(latcast: Any, dataset: Path, tmp_path: Path) -> No
         "train", dataset, "--out", out, "--predictor", "rooflin", code=2
     )
     assert "must end in .latcast" in latcast.error("train", dataset, "--out", "m.pt", code=2)
-    assert "no such file" in latcast.error("train", "absent.csv", "--out", out, code=2)
     assert not out.exists()
     message = latcast.error(
         "evaluate", "tesla-p40", dataset, "--target", "tesla-p40/pytorch/b64", code=1
@@ -363,7 +331,6 @@ def test_hostile_files(latcast: Any, tmp_path: Path) -> None:
     odd = tmp_path / "x[1].parquet"
     odd.write_bytes(truncated.read_bytes())
     assert "must be a whole Parquet file" in latcast.error("audit", odd, code=1)
-    assert "--input-format" in latcast("audit", csv, "--help").stdout
     assert "no format is called 'xml'" in latcast.error(
         "audit", csv, "--input-format", "xml", code=2
     )
@@ -380,7 +347,7 @@ def test_debug_shows_the_traceback() -> None:
 
 def test_bench_paper(latcast: Any, shared: Path) -> None:
     rows = latcast.json("bench", "paper", "--data", shared / "ofanas", "--predictor", "roofline",
-                   "--dataset", "note10_lookuptable_ofa")  # fmt: skip
+                   "--dataset", "note10_lookuptable_ofa")["rows"]  # fmt: skip
     assert len(rows) == 1
     keys = "dataset space predictor train test mae_ms rmse_ms mape within_5 within_10 spearman"
     assert set(rows[0]) >= {
@@ -390,7 +357,6 @@ def test_bench_paper(latcast: Any, shared: Path) -> None:
     assert rows[0]["mae_ms"] <= 0.015
     message = latcast.error("bench", "paper", "--data", shared, "--predictor", "rooflin", code=2)
     assert "did you mean 'roofline'" in message
-    latcast.error("bench", "paper", "--data", "nowhere", code=2)
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -13,7 +13,7 @@ from latcast.cli import app
 def test_fine_tuning(latcast: Any, shared: Path) -> None:
     arguments = ["bench", "paper", "--data", shared / "ofanas", "--fine-tuning", "--seeds", 2]
     arguments += ["--dataset", "Tesla_P40_GPU_ofa", "--predictor", "bayes", "--samples", 12]
-    rows = latcast.json(*arguments)
+    rows = latcast.json(*arguments)["rows"]
     assert [(r["method"], r["samples"], r["seeds"]) for r in rows] == [
         ("bayes", 12, 2), ("published", 100, 0), ("published", 500, 0)
     ]  # fmt: skip
@@ -53,7 +53,7 @@ def test_a_drawing_that_fails_costs_no_results(
     run = CliRunner().invoke(app, [str(a) for a in arguments])
     assert run.exit_code == 1
     assert run.stderr.endswith("error: no space left on the device\n")
-    assert json.loads(run.stdout)[0]["samples"] == 20
+    assert json.loads(run.stdout)["rows"][0]["samples"] == 20
     assert [p.read_text(encoding="utf-8") for p in tmp_path.iterdir()] == ["an older one"]
 
 

@@ -1,0 +1,125 @@
+"""Records and tables: what every result of a command is made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from latcast.report.record import Record, described
+from latcast.report.table import Column, Table
+
+
+@dataclass(frozen=True)
+class Inner:
+    """A row.
+
+    Attributes:
+        name: of the row.
+        ms: milliseconds, of several
+            targets a list.
+        costs: what it costs.
+    """
+
+    name: str
+    ms: float | list[float] | None
+    costs: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Outer:
+    """Rows of a target.
+
+    Attributes:
+        target: as :class:`latcast.devices.Target` writes it.
+        rows: an entry each.
+    """
+
+    target: str
+    rows: tuple[Inner, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Example(Record):
+    """What was found.
+
+    Attributes:
+        seed: of ``everything``.
+        targets: an entry each.
+    """
+
+    schema = "example"
+    version = 3
+    frame = "targets.rows"
+
+    seed: int
+    targets: tuple[Outer, ...]
+
+    def parts(self) -> Iterator[Table | str]:
+        columns = (
+            Column("row", "name"),
+            Column("ms", "ms", ".1f"),
+            Column("M", "costs.macs", "g", 1e-6),
+        )
+        for outer in self.targets:
+            yield Table(columns, outer.rows, outer.target)
+        yield "that is all"
+
+
+ROWS = (Inner("a", 1.25, {"macs": 2_000_000}), Inner("<b>", float("nan"), {"macs": 5}))
+EXAMPLE = Example(7, (Outer("x/y/b1", ROWS), Outer("z/y/b1", ROWS[:1])))
+
+
+def test_json_names_its_shape_and_has_no_nan() -> None:
+    found = json.loads(EXAMPLE.to_json())
+    assert (found["schema"], found["version"], found["seed"]) == ("latcast/example", 3, 7)
+    assert found["targets"][0]["rows"][1] == {"name": "<b>", "ms": None, "costs": {"macs": 5}}
+
+
+def test_a_frame_has_a_row_for_each_of_the_innermost() -> None:
+    frame = EXAMPLE.to_polars()
+    assert frame.columns == ["target", "name", "ms", "costs.macs"]
+    assert frame["target"].to_list() == ["x/y/b1", "x/y/b1", "z/y/b1"]
+    assert frame["costs.macs"].to_list() == [2_000_000, 5, 2_000_000]
+
+
+def test_text_html_and_repr() -> None:
+    lines = EXAMPLE.to_text().splitlines()
+    assert lines[0] == "x/y/b1"
+    assert lines[1].split() == ["row", "ms", "M"]
+    assert lines[3].split() == ["a", "1.2", "2"]
+    assert lines[4].split() == ["<b>", "–", "5e-06"]
+    assert lines[-2:] == ["", "that is all"]
+    assert all(line == line.rstrip() for line in lines)
+    assert "<td>&lt;b&gt;</td><td>–</td>" in EXAMPLE._repr_html_()
+    assert repr(EXAMPLE) == "Example(seed=7, 2 targets)"
+
+
+def test_keys_are_described_once() -> None:
+    assert dict(described(Example)) == {
+        "seed": "of `everything`.",
+        "targets": "an entry each.",
+        "targets[].target": "as `latcast.devices.Target` writes it.",
+        "targets[].rows": "an entry each.",
+        "targets[].rows[].name": "of the row.",
+        "targets[].rows[].ms": "milliseconds, of several targets a list.",
+        "targets[].rows[].costs": "what it costs.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "text"),
+    [
+        (Column("", "a", ".0f", 100), {"a": 0.5}, "50"),
+        (Column("", "a.b"), {"a": {"b": True}}, "yes"),
+        (Column("", "a.b"), {"a": None}, "–"),
+        (Column("", "a", ".1f"), {"a": [1.0, None, 2.25]}, "1.0 / – / 2.2"),
+        (Column("", "a", "g"), {"a": np.array([1.0, np.inf])}, "1 / –"),
+        (Column("", lambda row: row * 2), "x", "xx"),
+    ],
+)
+def test_cells(column: Column, row: object, text: str) -> None:
+    assert column.cell(row) == text
