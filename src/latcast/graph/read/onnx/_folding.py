@@ -3,7 +3,7 @@
 Shapes are known before anything is computed, so that nothing large ever is. What exporters write
 to compute shapes is computed here, in a few lines of numpy; other operators are left to ONNX's
 reference evaluator. That one alone would do, but importing it takes 75 ms, and a node 40 to 100 us
-in place of 5 (onnx 1.23 on a server's CPU), while reading a whole network takes 20 to 100 ms.
+in place of 5 (onnx 1.23 on a server's CPU), while reading a network of 400 layers takes 20 ms.
 """
 
 from __future__ import annotations
