@@ -182,7 +182,7 @@ TOKEN_PARTS: tuple[Callable[[Draws, Tensor], Tensor], ...] = (
     _mix,
     _product,
 )
-"""What is drawn from; a part that is listed n times is drawn n times as often."""
+"""Parts to draw from; one that is listed n times is drawn n times as often."""
 
 
 # -- parts of maps ------------------------------------------------------------------------------
@@ -368,4 +368,4 @@ MAP_PARTS: tuple[Part, ...] = (
     _arithmetic,
     _attention,
 )
-"""What is drawn from; a part that is listed n times is drawn n times as often."""
+"""Parts to draw from; one that is listed n times is drawn n times as often."""

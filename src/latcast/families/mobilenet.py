@@ -10,7 +10,7 @@ from latcast.spaces._mobile import make_divisible
 from ._family import RESOLUTIONS, Family
 
 WIDTHS = (25, 35, 50, 75, 100, 140)
-"""Of all channels, in percent of the paper's."""
+"""Width multipliers of all channels, in percent."""
 
 
 class MobileNetV1(Family):

@@ -58,11 +58,11 @@ class Graph:
         return graph
 
     def of(self, layers: tuple[Layer, ...]) -> Graph:
-        """The same graph of layers that differ in facts alone."""
+        """A copy whose layers differ in facts, not in what they read."""
         return Graph.trusted(layers, self.name, self.outputs)
 
     def named(self, name: str) -> Graph:
-        """The same graph by another name."""
+        """A copy with another name."""
         return Graph.trusted(self.layers, name, self.outputs)
 
     @property
@@ -105,7 +105,7 @@ class Graph:
         ]
 
     def with_batch(self, batch: int) -> Graph:
-        """The same network for another batch, which must lead all of its shapes.
+        """A copy for another batch, which must be the leading side of all shapes.
 
         Raises:
             ValueError: the batch is not positive, or leads not all shapes.
@@ -236,7 +236,7 @@ class Graph:
 
     @cached_property
     def readers(self) -> tuple[tuple[int, ...], ...]:
-        """Of every layer the positions of the layers that read it."""
+        """For every layer, the positions of the layers that read its outputs."""
         readers: list[list[int]] = [[] for _ in self.layers]
         for n, layer in enumerate(self.layers):
             for source in dict.fromkeys(layer.inputs):
@@ -281,7 +281,7 @@ _DEFAULTS: dict[str, Any] = Layer._field_defaults
 _REQUIRED = object()
 """Stands for the default of what has none."""
 _KEPT = tuple(x for x in Layer._fields if x not in ("ports", "constants", "attributes"))
-"""What a file keeps of a layer: all but what only writers need."""
+"""Fields of a layer that a file keeps: all but those that only writers need."""
 
 
 def _with_bias(conv: Layer) -> Layer:

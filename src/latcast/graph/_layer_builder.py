@@ -198,7 +198,7 @@ class LayerBuilder:
         return self.layer("reshape", "Flatten", (x,), shape, word="flatten")
 
     def reshape(self, x: Tensor, *shape: int) -> Tensor:
-        """The same elements in another shape (with the batch)."""
+        """The elements in another shape, which includes the batch."""
         if prod(shape) != prod(x.shape):
             raise ValueError(f"a shape of as many elements as {x.shape} is needed; got {shape}")
         # A side of 0 is kept, so that the file takes any batch.
@@ -236,7 +236,7 @@ class LayerBuilder:
         )
 
     def gather(self, x: Tensor, index: int, axis: int) -> Tensor:
-        """What is at ``index`` of ``axis``, which goes."""
+        """The slice at ``index`` of ``axis``; the axis is dropped."""
         shape = reduced(x.shape, [axis], keep=False)
         at = Constants.of(Constant(1, values=(index,), role=BUFFER))
         along = (("axis", axis),)
@@ -303,7 +303,7 @@ class LayerBuilder:
 
 
 window_side_of = lru_cache(maxsize=4096)(window_side)
-"""Spaces ask for few sides, but often."""
+"""Cached: the block tables of spaces ask tens of thousands of times for a few hundred sides."""
 
 
 def _apart(read: Sequence[Tensor | Constant]) -> tuple[list[Tensor], Constants]:

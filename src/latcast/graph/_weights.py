@@ -14,11 +14,12 @@ import numpy.typing as npt
 WEIGHT, BUFFER, ARGUMENT = "weight", "buffer", "argument"
 
 Weights = Sequence[tuple[npt.NDArray[Any], ...]]
-"""Of every layer of a graph the values of its constants, in their order."""
+"""The values of the constants of every layer of a graph, in the order of the layers."""
 
 _FLOAT_BYTES, _INTEGER_BYTES = 4, 8
 
 BIAS_LIMIT = 0.1
+"""Biases are drawn within it: small beside activations of unit variance, yet not denormal."""
 
 _POOL_SIZE = 1_048_573
 """Numbers that all weights are taken from: drawing each would take longer than writing a file.

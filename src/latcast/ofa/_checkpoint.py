@@ -21,7 +21,8 @@ State = dict[str, Tensor]
 """Tensors by their plain names (:func:`plain`)."""
 
 _COUNTER = ".num_batches_tracked"
-"""What training counts and inference has no use for; some files leave it out."""
+"""End of the names of training's batch counters, which inference does not need; some files leave
+them out."""
 
 _VARIANCE = ".running_var"
 

@@ -71,7 +71,7 @@ class OFANetwork(nn.Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """As any module's; the names of published files and of later code are both known."""
+        """Load a state dict under the names of published files or of later code."""
         return super().load_state_dict(matched(state_dict, self.state_dict()), strict, assign)
 
     def operators(self) -> list[tuple[nn.Conv2d | nn.Linear, nn.BatchNorm2d | None]]:

@@ -46,7 +46,7 @@ class SearchSpace(ABC):
     description: str
     genes: tuple[Gene, ...]
     reads: Sequence[tuple[int, ...]] | None = None
-    """Of every position in :meth:`block_ids` the positions of the blocks that it reads, where
+    """For every position in :meth:`block_ids`, the positions of the blocks that it reads, where
     blocks are no chain, in the order of its inputs; -1 is the network's input."""
 
     # -- what a concrete space defines ------------------------------------------------------
@@ -91,7 +91,7 @@ class SearchSpace(ABC):
         return self.name
 
     def expand(self, archs: Archs) -> Archs:
-        """The same networks in the space whose block table this one uses."""
+        """These networks as architectures of the space whose block table this one uses."""
         return archs
 
     @abstractmethod
@@ -346,7 +346,7 @@ class Archs:
         return self._space.format(self)
 
     def canonical(self) -> Archs:
-        """The same networks with the genes of inactive blocks set to 0."""
+        """A copy in which the genes of inactive blocks are 0."""
         return Archs._trusted(self._space, self._space.canonical_genes(self._genes))
 
     def unique_index(self) -> npt.NDArray[np.intp]:

@@ -27,7 +27,7 @@ def make_divisible(value: float, divisor: int = CHANNEL_DIVISOR) -> int:
 
 @dataclass(frozen=True, slots=True)
 class InvertedResidual:
-    """What defines an inverted residual block (MBConv).
+    """Sizes of an inverted residual block (MBConv).
 
     Without ``expands`` the first convolution is left out; ``mid_channels`` is the width of the
     depthwise convolution. The block adds its input when stride is 1 and widths agree.
@@ -69,7 +69,7 @@ def _inverted_residual(of: InvertedResidual, side: int) -> Graph:
 
 @dataclass(frozen=True, slots=True)
 class MobileNet:
-    """What Once-For-All's networks of inverted residual blocks have in common.
+    """Sizes that all of Once-For-All's networks of inverted residual blocks have.
 
     Attributes:
         first_channels: width of the first convolution.
@@ -86,11 +86,11 @@ class MobileNet:
     classes: int
 
     norm_epsilon: ClassVar[float]
-    """Of batch norms."""
+    """Epsilon of batch norms."""
 
     @property
     def numbers(self) -> Mapping[str, tuple[int, ...]]:
-        """Of every list of modules, what its parts' numbers are in the supernet."""
+        """For every list of modules, the numbers that its parts have in the supernet."""
         return {"blocks": self.positions}
 
 

@@ -1,4 +1,4 @@
-"""What the Once-For-All spaces of inverted residual blocks have in common.
+"""The base of the Once-For-All spaces of inverted residual blocks.
 
 *Once-for-All: Train One Network and Specialize it for Efficient Deployment* (arXiv:1908.09791):
 kernel 3/5/7, expand ratio 3/4/6, depth 2/3/4 over 5 stages of 4 positions.
@@ -63,10 +63,10 @@ class OFAMobileSpace(SupernetSpace):
     """
 
     base_widths: ClassVar[tuple[int, int]]
-    """Of the first conv and the first block, before the width multiplier."""
+    """Widths of the first conv and the first block, before the width multiplier."""
     stages: ClassVar[tuple[Stage, ...]]
     activation: ClassVar[str]
-    """Of the first conv, and of the head."""
+    """Activation of the first conv and of the head."""
     head_rows: ClassVar[int]
     """Blocks after the last stage."""
     form: ClassVar[DictForm]
@@ -263,7 +263,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def expanded_conv_key(spec: InvertedResidual, side: int, expand: int) -> str:
-    """What keys of Once-For-All's lookup tables have in common for all inverted residual blocks.
+    """The part of Once-For-All's lookup-table keys that all inverted residual blocks share.
 
     Args:
         spec: of the block.

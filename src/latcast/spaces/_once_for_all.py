@@ -1,4 +1,4 @@
-"""What the Once-For-All spaces share: resolutions, and the dicts that write architectures.
+"""Resolutions of the Once-For-All spaces, and the dicts that write their architectures.
 
 A dict has a list of numbers by key, such as ``{"ks": [20 kernel sizes], "e": [20 expand ratios],
 "d": [5 depths], "r": [resolution]}``; a ``"wid"`` of None is allowed, the resolution may be a

@@ -18,7 +18,7 @@ from ._mobile import Shape, conv_bn
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """What defines a bottleneck block: 1 x 1, 3 x 3 and 1 x 1 convolutions beside a shortcut.
+    """Sizes of a bottleneck block: 1 x 1, 3 x 3 and 1 x 1 convolutions beside a shortcut.
 
     The stride is the second convolution's. Where the shape changes, the shortcut is a 1 x 1
     convolution, after an average pool if there is a stride.
@@ -56,7 +56,7 @@ def _bottleneck(of: Bottleneck, side: int) -> Graph:
 
 @dataclass(frozen=True, slots=True)
 class ResNet:
-    """What defines a network of Once-For-All's ResNet space: widths, and blocks.
+    """Sizes of a network of Once-For-All's ResNet space: widths, and blocks.
 
     Attributes:
         stem_channels: width of the stem's convolutions but the last one.
@@ -68,7 +68,7 @@ class ResNet:
     """
 
     norm_epsilon: ClassVar[float] = 1e-5
-    """Of batch norms."""
+    """Epsilon of batch norms."""
 
     stem_channels: int
     stem_convs: int
@@ -79,7 +79,7 @@ class ResNet:
 
     @property
     def numbers(self) -> Mapping[str, tuple[int, ...]]:
-        """Of every list of modules, what its parts' numbers are in the supernet."""
+        """For every list of modules, the numbers that its parts have in the supernet."""
         stem = (0, 1, 2) if self.stem_convs > 2 else (0, 2)
         return {"input_stem": stem, "blocks": self.positions}
 

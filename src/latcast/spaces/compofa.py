@@ -47,7 +47,7 @@ class CompOFA(SearchSpace):
         return self.parent.name
 
     def expand(self, archs: Archs) -> Archs:
-        """The same networks as members of the OFA-MobileNetV3 space."""
+        """These networks as architectures of the OFA-MobileNetV3 space."""
         genes = archs.genes
         depths = genes[:, -1 - STAGES : -1]
         expands = np.repeat(_EXPAND_OF_DEPTH[depths], POSITIONS, axis=1)
@@ -104,7 +104,7 @@ class CompOFA(SearchSpace):
         return self.parent.one_hot(self.expand(archs))
 
     def one_hot_to_blocks(self, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """As in the OFA-MobileNetV3 space."""
+        """Shares go to blocks as in the OFA-MobileNetV3 space."""
         return self.parent.one_hot_to_blocks(shares)
 
     def _build_block_table(self) -> BlockTable:

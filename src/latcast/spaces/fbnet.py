@@ -23,7 +23,7 @@ from ._mobile import conv_block, conv_bn, linear_block, pool_block
 
 @dataclass(frozen=True, slots=True)
 class FBNetDataset:
-    """What the networks for one dataset have in common."""
+    """Sizes that all networks for one dataset have."""
 
     title: str
     resolution: int
@@ -111,7 +111,7 @@ class FBNet(SearchSpace):
         return [{"op_idx_list": row, "arch_str": [CHOICES[i] for i in row]} for row in indices]
 
     def canonical_genes(self, genes: Genes) -> Genes:
-        """The same genes: every one counts."""
+        """A copy of the genes, every one of which counts."""
         return genes.copy()
 
     def block_ids(self, archs: Archs) -> npt.NDArray[np.int32]:

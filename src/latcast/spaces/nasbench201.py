@@ -86,7 +86,7 @@ class NASBench201(SearchSpace):
         return [{"arch": _arch_string(row)} for row in archs.genes.tolist()]
 
     def canonical_genes(self, genes: Genes) -> Genes:
-        """The same genes: cells that compute the same by other operations are not the same."""
+        """A copy of the genes: cells that compute the same by other operations stay distinct."""
         return genes.copy()
 
     def block_ids(self, archs: Archs) -> npt.NDArray[np.int32]:
@@ -228,7 +228,7 @@ def _arch_string(genes: list[int]) -> str:
 
 
 def cell_operation(operation: str, shape: Shape, name: str) -> Graph:
-    """What NAS-Bench-201 puts on an edge, by its name there; the shape stays."""
+    """An operation of NAS-Bench-201, by its name there; it keeps the shape."""
     b = GraphBuilder(name=name)
     x = b.input(*shape)
     match operation:

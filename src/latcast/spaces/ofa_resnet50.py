@@ -53,12 +53,12 @@ def _scaled(width: int, hundredths: int) -> int:
 
 
 def _stem_channels(hundredths: int) -> int:
-    """Of the stem's first convolutions: half of its last one's."""
+    """Channels of the stem's first convolutions: half of those of its last one."""
     return make_divisible(_scaled(BASE_STEM_WIDTH, hundredths) // 2)
 
 
 _STEM_WIDTHS = tuple({_stem_channels(w): w for w in reversed(WIDTHS)}.values())[::-1]
-"""Of several widths that round to the same channels the least stands for all."""
+"""Where several widths round to the same channels, the smallest stands for all."""
 _STEM_WIDTH_OF = tuple(
     next(w for w in _STEM_WIDTHS if _stem_channels(w) == _stem_channels(width)) for width in WIDTHS
 )
@@ -214,7 +214,7 @@ class OFAResNet50(SupernetSpace):
         return np.concatenate([*parts, resolution_shares(genes[:, R])], axis=1, dtype=np.float32)
 
     def one_hot_to_blocks(self, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """What decides on one block goes to it; a stage's width to its blocks, in equal parts.
+        """A gene of one block goes to it; a stage's width to its blocks, in equal parts.
 
         Those are the blocks that are there at any depth. Of the stem's depth, the input for 3
         convolutions goes to the one that adds its input; the resolution goes to none.

@@ -61,7 +61,7 @@ def check(runtime, graph: Graph) -> None:
     assert np.abs(got - want).max() <= 1e-5 * max(1.0, np.abs(want).max())
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     kernel_size=st.sampled_from([1, 3, 5, 7]),
     stride=st.integers(1, 3),
@@ -115,7 +115,7 @@ def test_channels_are_shuffled(runtime, groups, before, after):
     check(runtime, build((6, 3, 4), *before, ("channel_shuffle", groups, {}), *after))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     st.integers(2, 17), st.integers(1, 5), st.integers(1, 3), st.booleans(), st.booleans(),
     st.sampled_from([3, 16]),
