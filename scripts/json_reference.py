@@ -53,6 +53,7 @@ CHANGED = (
     ("bench", "a list", "`rows`"),
     ("bench search", "`samsung-note10`, `nasbench201`", "`rows`, of both"),
     ("train", "`traps`", "`data_issues`"),
+    ("measure", "`noise_of_a_visit`", "`noise_of_a_run`"),
 )
 """Command, name of a key before records, name now."""
 

@@ -107,7 +107,7 @@ def test_wrong_usage(latcast, tmp_path, monkeypatch, arguments, says):
 
 @pytest.fixture
 def begun(tmp_path, monkeypatch):
-    """Dataset of a campaign that has been started, but was interrupted before its first visit."""
+    """Dataset of a campaign that has been started, but was interrupted before its first run."""
     out = tmp_path / "a.parquet"
     options = ["--space", "compofa-fixed-kernel", "--samples", "300"]
     _begin(monkeypatch, *options, "--threads", "1", "--out", out)
@@ -153,7 +153,7 @@ def test_the_same_command_resumes(begun, monkeypatch):
     _begin(monkeypatch, *options, "--threads", "1", "--out", begun, "--resume")
 
 
-def test_visits_can_be_added(begun, monkeypatch):
+def test_runs_can_be_added(begun, monkeypatch):
     _begin(monkeypatch, "--runs", "5", "--out", begun, "--resume")
     with CampaignFile.open(begun.with_suffix(".campaign")) as campaign:
         assert campaign.plan()["protocol"]["runs"] == 5
@@ -229,7 +229,7 @@ def test_a_lookup_table_is_built(latcast, tmp_path, monkeypatch, fake, options, 
 
 @pytest.mark.slow
 def test_a_lookup_table_is_built_with_a_real_runtime(latcast, tmp_path, monkeypatch):
-    """With visits too short for good numbers."""
+    """With runs too short for good numbers."""
     hasty = partial(Protocol, run_s=0.01, warm_up_s=0.0, reference_s=0.0, min_samples=3, redo=0)
     monkeypatch.setattr(measure, "Protocol", hasty)
     out = tmp_path / "table.latcast"

@@ -35,20 +35,20 @@ SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 
 
 def counted(campaign):
-    """Accepted visits of every architecture, and the processes that made them."""
+    """Accepted runs of every network, and the processes that made them."""
     accepted = [v for v in campaign.runs() if v.accepted]
-    visits = Counter(v.network for v in accepted)
-    processes = {a: {v.process for v in accepted if v.network == a} for a in visits}
-    return visits, processes
+    runs = Counter(v.network for v in accepted)
+    processes = {a: {v.process for v in accepted if v.network == a} for a in runs}
+    return runs, processes
 
 
-def test_every_architecture_is_visited_in_fresh_processes(tmp_path, make_plan):
+def test_every_network_is_run_in_fresh_processes(tmp_path, make_plan):
     plan = make_plan([224, 240, 224, 240])
     with measure.open_or_resume(tmp_path / "a.campaign", plan) as campaign:
         steps = []
         measure.run(campaign, on_progress=steps.append)
-        visits, processes = counted(campaign)
-        assert visits == dict.fromkeys(range(4), 3)
+        runs, processes = counted(campaign)
+        assert runs == dict.fromkeys(range(4), 3)
         assert all(len(p) == 3 for p in processes.values())
         found = results(campaign)
     assert (steps[-1].done, steps[-1].total, steps[-1].failed) == (12, 12, 0)
@@ -89,7 +89,7 @@ def test_accidents_cost_one_architecture_each(tmp_path, make_plan, fake, monkeyp
     ) as campaign:
         measure.run(campaign)
         failures = campaign.failures()
-        visits, _ = counted(campaign)
+        runs, _ = counted(campaign)
         found = results(campaign)
     assert set(failures) == {0, 1, 2, 3, 4}
     assert "SIGSEGV" in failures[0]
@@ -97,7 +97,7 @@ def test_accidents_cost_one_architecture_each(tmp_path, make_plan, fake, monkeyp
     assert failures[2] == "RuntimeError: no kernel for this"
     assert "output must be finite" in failures[3]
     assert "SIGKILL (out of memory?)" in failures[4]
-    assert visits == {5: 3, 6: 3}
+    assert runs == {5: 3, 6: 3}
     assert len(found.dataset) == 2
     assert found.failures == failures
 
@@ -141,14 +141,14 @@ def test_two_campaigns_refuse_each_other(tmp_path, make_plan, start):
         pass
 
 
-def test_visits_can_be_added(tmp_path, make_plan):
+def test_runs_can_be_added(tmp_path, make_plan):
     with measure.open_or_resume(tmp_path / "a", make_plan([224, 240], runs=2)) as campaign:
         measure.run(campaign)
         campaign.plan_runs(3)
     with CampaignFile.open(tmp_path / "a") as campaign:
         measure.run(campaign)
-        visits, processes = counted(campaign)
-        assert visits == {0: 3, 1: 3}
+        runs, processes = counted(campaign)
+        assert runs == {0: 3, 1: 3}
         assert all(len(p) == 3 for p in processes.values())
         assert "runs 3" in results(campaign).dataset.provenance["protocol"]
         with pytest.raises(ValueError, match="only get more runs than the 3"):
@@ -163,16 +163,16 @@ def test_the_lock_is_for_every_user_of_the_machine(tmp_path):
         assert stat.S_IMODE((folder / "lock").stat().st_mode) == 0o666
 
 
-def test_doubtful_visits_are_made_again_and_all_are_kept(tmp_path, make_plan):
+def test_doubtful_runs_are_made_again_and_all_are_kept(tmp_path, make_plan):
     plan = make_plan([224, 240], halves_disagree=0.0, redo=2)
     with measure.open_or_resume(tmp_path / "a", plan) as campaign:
         measure.run(campaign)
-        visits = campaign.runs()
-        assert Counter((v.network, v.round) for v in visits if v.accepted) == Counter(
+        runs = campaign.runs()
+        assert Counter((v.network, v.round) for v in runs if v.accepted) == Counter(
             (a, r) for a in range(2) for r in range(3)
         )
-        assert all(v.accepted == (v.attempt == 2) for v in visits)
-        assert len(visits) == 18
+        assert all(v.accepted == (v.attempt == 2) for v in runs)
+        assert len(runs) == 18
         assert any("unstable runs" in w for w in results(campaign).warnings)
 
 
@@ -180,13 +180,13 @@ def test_a_time_budget_measures_as_many_as_fit(tmp_path, make_plan, monkeypatch)
     monkeypatch.setattr(_session, "PROBE", 2)
     with measure.open_or_resume(tmp_path / "a", make_plan([224] * 200, runs=2)) as campaign:
         clock = SimpleNamespace(monotonic=lambda: 0.1 * campaign.counts()[1], time=time.time)
-        monkeypatch.setattr(_session, "time", clock)  # 0.1 s a visit
+        monkeypatch.setattr(_session, "time", clock)  # 0.1 s a run
         measure.run(campaign, time_budget_s=5)
-        visits, _ = counted(campaign)
+        runs, _ = counted(campaign)
         assert 23 <= campaign.extent() <= 25
         assert len(results(campaign).dataset) >= 0.9 * campaign.extent()
         # What was taken on was finished, up to the last few.
-        assert sum(n == 2 for n in visits.values()) >= 0.9 * campaign.extent()
+        assert sum(n == 2 for n in runs.values()) >= 0.9 * campaign.extent()
 
 
 def test_it_goes_on_only_with_the_same_runtime(tmp_path, make_plan, monkeypatch):
@@ -213,8 +213,8 @@ def test_a_full_disk_loses_nothing(tmp_path, make_plan):
     with CampaignFile.open(path) as campaign:
         assert len(campaign.runs()) == before
         measure.run(campaign)
-        visits, _ = counted(campaign)
-        assert visits == dict.fromkeys(range(6), 3)
+        runs, _ = counted(campaign)
+        assert runs == dict.fromkeys(range(6), 3)
 
 
 def test_ctrl_c_leaves_no_worker_and_loses_nothing(tmp_path, make_plan, monkeypatch):
@@ -279,7 +279,7 @@ def last_worker(path):
 
 
 @pytest.mark.parametrize("whom", ["worker", "parent"])
-def test_kill_9_loses_at_most_the_visit_in_flight(
+def test_kill_9_loses_at_most_the_run_in_flight(
     tmp_path, make_plan, monkeypatch, start, wait_until, whom
 ):
     monkeypatch.setenv("FAKE_PAUSE", "0.01")
@@ -289,10 +289,10 @@ def test_kill_9_loses_at_most_the_visit_in_flight(
     monkeypatch.setenv("FAKE_PAUSE", "0")
     with CampaignFile.open(path) as campaign:
         measure.run(campaign)
-        visits, _ = counted(campaign)
+        runs, _ = counted(campaign)
         keys = [(v.network, v.round, v.attempt) for v in campaign.runs()]
         assert len(keys) == len(set(keys))
-        assert visits == dict.fromkeys(range(60), 2)
+        assert runs == dict.fromkeys(range(60), 2)
         assert not campaign.failures()
 
 

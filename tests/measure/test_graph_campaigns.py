@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +17,6 @@ from latcast.graph.read.onnx import read_onnx
 from latcast.measure import (
     ArchSource,
     BlockSource,
-    CampaignFile,
     OnnxFile,
     Plan,
     Protocol,
@@ -97,7 +93,7 @@ def test_a_network_that_fails_costs_itself_only(tmp_path, make_graph_plan, fake)
     assert found.dataset.names == (networks[1].text,)
 
 
-def test_a_profile_that_fails_is_no_reason_to_lose_the_visit(tmp_path, make_graph_plan, fake):
+def test_a_profile_that_fails_is_no_reason_to_lose_the_run(tmp_path, make_graph_plan, fake):
     plan = replace(make_graph_plan([member(96)]), runtime=fake.NoProfiler)
     with measure.open_or_resume(tmp_path / "a", plan) as campaign:
         measure.run(campaign)
@@ -114,34 +110,6 @@ from latcast import measure
 with measure.CampaignFile.open(Path(sys.argv[1])) as campaign:
     measure.run(campaign)
 """
-
-
-def test_a_killed_campaign_goes_on(tmp_path, make_graph_plan, start, wait_until, monkeypatch):
-    monkeypatch.setenv("FAKE_PAUSE", "0.05")
-    path = tmp_path / "a"
-    measure.open_or_resume(path, make_graph_plan([member(96, w) for w in (25, 35, 50, 75)])).close()
-    parent = start("-c", RUN, path, stderr=subprocess.DEVNULL)
-
-    def has_visits():
-        with CampaignFile.open(path) as campaign:
-            return campaign.counts()[0] >= 2
-
-    wait_until(has_visits)
-    os.kill(parent.pid, signal.SIGKILL)
-    parent.wait()
-    monkeypatch.setenv("FAKE_PAUSE", "0")
-    with CampaignFile.open(path) as campaign:
-        before = campaign.runs()
-        assert 2 <= len(before) < 8
-        measure.run(campaign)
-        visits = campaign.runs()
-        assert [(v.network, v.time_s) for v in visits[: len(before)]] == [
-            (v.network, v.time_s) for v in before
-        ]
-        assert sorted((v.network, v.round) for v in visits) == [
-            (a, r) for a in range(4) for r in (0, 1)
-        ]
-        assert len(results(campaign).dataset) == 4
 
 
 def test_a_campaign_may_mix_networks_of_all_kinds(tmp_path, make_graph_plan, make_plan):

@@ -41,7 +41,7 @@ PROTOCOL = Protocol(warm_up_s=0.05, run_s=0.2, min_samples=5, half_width=0.0)
 def test_a_steady_network_gives_its_time():
     timing = time_network(steady(0.01), steady(0.004), PROTOCOL, 1e-7)
     assert timing.median_ms == pytest.approx(10)
-    assert timing.samples_ms == pytest.approx([10] * 20)  # visit_s / 0.01
+    assert timing.samples_ms == pytest.approx([10] * 20)  # run_s / 0.01
     assert [np.median(r) for r in timing.reference_ms] == pytest.approx([4, 4])
     assert timing.doubts == ()
 
@@ -68,7 +68,7 @@ def test_all_inference_is_counted():
     assert timing.inference_s == pytest.approx(expected, rel=0.01)
 
 
-def test_a_visit_ends_when_the_median_is_known():
+def test_a_run_ends_when_the_median_is_known():
     protocol = Protocol(run_s=10, half_width=0.01, min_samples=6)
     timing = time_network(steady(0.01), steady(0.004), protocol, 1e-7)
     assert len(timing.samples_ms) < 20

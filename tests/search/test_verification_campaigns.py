@@ -44,7 +44,7 @@ def run(measuring: Campaigns, **options: Any) -> VerifiedResult:
     )
 
 
-def visits(path: Path) -> int:
+def run_count(path: Path) -> int:
     with CampaignFile.open(path) as campaign:
         return campaign.counts()[1]
 
@@ -62,18 +62,18 @@ def test_rounds_are_campaigns_and_can_be_resumed(here: Any, tmp_path: Path) -> N
     first = run(here(on_progress=interrupt))
     assert first.stopped == "interrupted"
     assert first.measured is not None
-    # Of the two networks of the first round, one had its two visits.
+    # Of the two networks of the first round, one had its two runs.
     assert len(first.measured) == 3
     assert [len(v) for v in first.rounds] == [2, 1]
-    assert visits(tmp_path / "a.0.campaign") == 4
-    assert visits(tmp_path / "a.1.campaign") == 3
+    assert run_count(tmp_path / "a.0.campaign") == 4
+    assert run_count(tmp_path / "a.1.campaign") == 3
     with pytest.raises(FileExistsError, match="resume them, or name another record"):
         here()
 
     again = run(here(resume=True))
     assert again.stopped is None
-    assert visits(tmp_path / "a.0.campaign") == 4
-    assert visits(tmp_path / "a.1.campaign") == 4
+    assert run_count(tmp_path / "a.0.campaign") == 4
+    assert run_count(tmp_path / "a.1.campaign") == 4
     assert [len(v) for v in again.rounds] == [2, 2]
     assert find(first.rounds[1].archs, again.rounds[1].archs)[0] >= 0
     assert again.measured is not None
@@ -82,9 +82,9 @@ def test_rounds_are_campaigns_and_can_be_resumed(here: Any, tmp_path: Path) -> N
     assert str(again.measured.target) == "here/onnxruntime/b1/t1"
     assert again.is_verified.all()
     assert again.measured_ms[0] <= 4.0
-    with pytest.raises(ValueError, match="measured with visits 1; it was 2"):
+    with pytest.raises(ValueError, match="runs was 2, got 1"):
         run(here(resume=True, protocol=Protocol(**{**_settings(QUICK), "runs": 1})))
-    with pytest.raises(ValueError, match="measured with target there/onnxruntime/b1/t1"):
+    with pytest.raises(ValueError, match="target was here/onnxruntime/b1/t1, got there"):
         run(here(resume=True, device="there"))
 
 
@@ -105,11 +105,11 @@ def test_networks_that_fail_are_left_out(here: Any, fake: ModuleType) -> None:
 
 
 @pytest.mark.usefixtures("instant_campaigns")
-def test_visits_that_are_too_few_are_no_latency(here: Any, tmp_path: Path) -> None:
+def test_runs_that_are_too_few_are_no_latency(here: Any, tmp_path: Path) -> None:
     once = here(protocol=Protocol(**{**_settings(QUICK), "runs": 1}))
     archs = SPACE.sample(1, 0, restrict={"r": [HARMLESS]})
     assert once.measure(archs, 1).dataset is None
-    assert visits(tmp_path / "a.1.campaign") == 1
+    assert run_count(tmp_path / "a.1.campaign") == 1
 
 
 @pytest.mark.usefixtures("instant_campaigns")

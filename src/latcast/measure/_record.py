@@ -31,7 +31,7 @@ class CampaignRecord(Record):
         failed: number of a network in the campaign -> why it could not be measured.
         unfinished: networks left out, since they have had fewer than two runs so far.
         unstable: networks whose latency is not known to 3 %.
-        noise_of_a_visit: standard deviation of one run, relative.
+        noise_of_a_run: standard deviation of one run, relative.
         drift_range: of the machine's speed during the campaign, relative.
         inference_share: share of the time that was inference.
         warnings: doubts about the campaign as a whole, a sentence each.
@@ -50,7 +50,7 @@ class CampaignRecord(Record):
     failed: Mapping[int, str]
     unfinished: int
     unstable: int
-    noise_of_a_visit: float
+    noise_of_a_run: float
     drift_range: float
     inference_share: float
     warnings: list[str]
@@ -78,7 +78,7 @@ class CampaignRecord(Record):
             failed=dict(found.failures),
             unfinished=found.unfinished,
             unstable=int(found.unstable.sum()),
-            noise_of_a_visit=found.drift.noise,
+            noise_of_a_run=found.drift.noise,
             drift_range=found.drift.range,
             inference_share=found.inference_share,
             warnings=list(found.warnings),
@@ -91,7 +91,7 @@ class CampaignRecord(Record):
         rows = [
             (what, self.networks if self.architectures is None else self.architectures),
             ("latency, ms", f"{self.lowest_ms:.3g} – {self.highest_ms:.3g}"),
-            ("noise of one run, %", f"{100 * self.noise_of_a_visit:.2f}"),
+            ("noise of one run, %", f"{100 * self.noise_of_a_run:.2f}"),
             ("drift of the machine, %", f"{100 * self.drift_range:.2f}"),
             ("time spent in inference, %", f"{100 * self.inference_share:.0f}"),
             ("unstable", self.unstable),
