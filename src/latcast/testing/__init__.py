@@ -3,6 +3,7 @@
 Each function raises AssertionError where a contract is broken.
 """
 
+from .methods import check_method
 from .predictors import check_predictor
 from .quantities import check_quantity
 from .runtimes import RUNTIME_CHECKS, check_runtime
@@ -11,6 +12,7 @@ from .spaces import SPACE_CHECKS, check_space
 __all__ = [
     "RUNTIME_CHECKS",
     "SPACE_CHECKS",
+    "check_method",
     "check_predictor",
     "check_quantity",
     "check_runtime",

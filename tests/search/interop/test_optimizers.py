@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from latcast.search.interop.optimizers import Objectives, _problem_class
 from latcast.search.request import Request
 from latcast.spaces import SearchSpace, space
 
-OFA = space("ofa-mobilenet-v3")
+OFA, COMPOFA = space("ofa-mobilenet-v3"), space("compofa-fixed-kernel")
+with_pymoo = pytest.mark.skipif(
+    importlib.util.find_spec("pymoo") is None, reason="needs pymoo: pip install 'latcast[pymoo]'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +146,129 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         interop.ExpectedLatency  # noqa: B018  # looking it up needs PyTorch
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         interop.nothing  # noqa: B018
+
+
+# -- pymoo ----------------------------------------------------------------------------------------
+
+
+def _nsga2(problem: Any, evaluations: int) -> Any:
+    from pymoo.algorithms.moo.nsga2 import NSGA2
+    from pymoo.operators.crossover.sbx import SBX
+    from pymoo.operators.mutation.pm import PM
+    from pymoo.operators.repair.rounding import RoundingRepair
+    from pymoo.operators.sampling.rnd import IntegerRandomSampling
+    from pymoo.optimize import minimize
+
+    algorithm = NSGA2(
+        pop_size=60,
+        sampling=IntegerRandomSampling(),
+        crossover=SBX(vtype=float, repair=RoundingRepair()),
+        mutation=PM(vtype=float, repair=RoundingRepair()),
+    )
+    return minimize(problem, algorithm, ("n_eval", evaluations), seed=0)
+
+
+@with_pymoo
+def test_it_evaluates_populations() -> None:
+    devices = ["samsung-note10", "tesla-p40"]
+    problem = as_pymoo_problem(OFA, latency=devices, max_latency_ms=[20, 30], max_params=6e6)
+    assert (problem.n_var, problem.n_obj, problem.n_ieq_constr) == (46, 3, 3)
+    rng = np.random.default_rng(0)
+    x = rng.integers(problem.xl, problem.xu + 1, (40, 46))
+    f, g = problem.evaluate(x)
+    archs = problem.archs(x)
+    np.testing.assert_array_equal(f[:, 0], -accuracy_model().predict(archs))
+    for n, name in enumerate(devices):
+        ms = latcast.load(name).predict(archs)
+        np.testing.assert_array_equal(f[:, 1 + n], ms)
+        np.testing.assert_array_equal(g[:, n] <= 0, ms <= [20, 30][n])
+    params = OFA.costs(archs)["params"].to_numpy()
+    np.testing.assert_allclose(g[:, 2], params / 6e6 - 1)
+
+
+@with_pymoo
+def test_nsga2_finds_the_front() -> None:
+    note10 = latcast.load("samsung-note10")
+    found = _nsga2(as_pymoo_problem(COMPOFA, latency=note10), 1_200)
+    archs = COMPOFA.enumerate({"r": [160, 176, 192, 208, 224]})
+    accuracy, ms = accuracy_model().predict(archs), note10.predict(archs)
+    beaten = [((accuracy > -f[0]) & (ms < f[1])).sum() for f in found.F]
+    assert np.mean(beaten) < 0.5
+
+
+@with_pymoo
+def test_constraints_are_kept() -> None:
+    problem = as_pymoo_problem(COMPOFA, latency="samsung-note10", max_latency_ms=18)
+    found = _nsga2(problem, 600)
+    assert (found.F[:, 1] <= 18).all()
+    assert (latcast.load("samsung-note10").predict(problem.archs(found.X)) <= 18).all()
+
+
+@with_pymoo
+def test_what_is_no_integer_is_an_error() -> None:
+    problem = as_pymoo_problem(COMPOFA, latency="samsung-note10")
+    with pytest.raises(ValueError, match=r"index of d1 must be a whole number .*; got 0\.5"):
+        problem.evaluate(np.full((2, 6), 0.5))
+
+
+# -- Optuna ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def optuna() -> Iterator[Any]:
+    optuna = pytest.importorskip("optuna", reason="needs Optuna: pip install 'latcast[tune]'")
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    yield optuna
+    optuna.logging.set_verbosity(before)
+
+
+def test_a_trial_is_a_network(optuna: Any) -> None:
+    objective = optuna_objective(
+        "ofa-mobilenet-v3",
+        latency=["samsung-note10", "tesla-p40"],
+        max_latency_ms=(25, 30),
+        max_macs=3e8,
+        restrict={"r": [224]},
+    )
+    arch = OFA.sample(1, 0, restrict={"r": [224]})
+    names = [g.name for g in arch.space.genes]
+    params = dict(zip(names, arch.genes[0].tolist(), strict=True))
+    trial = optuna.trial.FixedTrial(params)
+    accuracy, note10_ms, p40_ms = objective(trial)
+    assert accuracy == accuracy_model().predict(arch)[0]
+    assert note10_ms == latcast.load("samsung-note10").predict(arch)[0]
+    p40 = latcast.load("tesla-p40")
+    assert p40_ms == p40.predict(arch)[0]
+    assert objective.directions == ["maximize", "minimize", "minimize"]
+    macs = arch.space.costs(arch)["macs"][0]
+    assert trial.constraints == {
+        str(latcast.load("samsung-note10").target): pytest.approx(note10_ms / 25 - 1),
+        str(p40.target): pytest.approx(p40_ms / 30 - 1),
+        "max_macs": pytest.approx(macs / 3e8 - 1),
+    }
+
+
+def test_a_study_heeds_the_budget(optuna: Any) -> None:
+    objective = optuna_objective(COMPOFA, latency="samsung-note10", max_latency_ms=18)
+    study = optuna.create_study(
+        directions=objective.directions,
+        sampler=optuna.samplers.NSGAIISampler(population_size=20, seed=0),
+    )
+    study.optimize(objective, n_trials=200)
+    archs = objective.archs(study.best_trials)
+    assert archs.space is COMPOFA
+    assert len(archs) == len(study.best_trials) > 0
+    ms = latcast.load("samsung-note10").predict(archs)
+    assert (ms <= 18).all()
+    np.testing.assert_array_equal(ms, [t.values[1] for t in study.best_trials])
+    over = [t for t in study.trials if t.values[1] > 18]
+    assert over
+    assert all(max(t.constraints.values()) > 0 for t in over)
+    kept = [t.values[1] <= 18 for t in study.trials]
+    assert np.mean(kept[-80:]) > np.mean(kept[:40])  # the first are random
+
+
+def test_no_trial_is_no_network() -> None:
+    objective = optuna_objective(COMPOFA, latency="samsung-note10")
+    assert len(objective.archs([])) == 0
