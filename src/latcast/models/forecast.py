@@ -42,7 +42,7 @@ _CARD = (
     "data", "rows", "families", "split", "metrics", "metrics_by_family", "licence", "note", "base",
 )  # fmt: skip
 """Entries of a model's card that the record repeats."""
-MOST_LISTED = 5
+MAX_LISTED = 5
 """Operators that an error names."""
 
 
@@ -350,8 +350,8 @@ def _check_coverage(found: Resolved, coverage: float) -> None:
 
 def _unsupported_message(name: str, graph: Graph) -> str:
     counts = sorted(graph.uncosted.items(), key=lambda item: -item[1])
-    names = ", ".join(f"{name} x {n}" for name, n in counts[:MOST_LISTED])
-    more = f" and {len(counts) - MOST_LISTED} others" if len(counts) > MOST_LISTED else ""
+    names = ", ".join(f"{name} x {n}" for name, n in counts[:MAX_LISTED])
+    more = f" and {len(counts) - MAX_LISTED} others" if len(counts) > MAX_LISTED else ""
     return (
         f"{name}: all operators must be supported with --strict; the cost of {names}{more} is not "
         "known: leave --strict out for a forecast that estimates them"
