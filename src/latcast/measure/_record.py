@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from latcast.data import Dataset
-from latcast.data.audit import audit
 from latcast.report.record import Record
 from latcast.report.table import Table, pairs
 
@@ -65,6 +64,8 @@ class CampaignRecord(Record):
         path: str,
     ) -> CampaignRecord:
         """The record of results; ``names`` are of what failed, ``path`` of the dataset."""
+        from latcast.data.audit import audit
+
         data = found.dataset
         is_of_space = data.space is not None
         issues = audit(data) if is_of_space else []

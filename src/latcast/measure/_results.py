@@ -14,7 +14,6 @@ import numpy.typing as npt
 from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.graph import Graph
-from latcast.graph.read.onnx import read_onnx
 from latcast.math.drift import medians_by_network
 
 from . import _machine
@@ -321,6 +320,8 @@ def _graph(source: NetworkSource, batch: int, seed: int, sizes: Collection[int])
             f"{source.name} must be what was measured, {max(sizes)} bytes of ONNX; latcast makes "
             f"{size} of it now: use the version that measured it"
         )
+    from latcast.graph.read.onnx import read_onnx  # architectures are not read again
+
     return replace(read_onnx(model, batch=batch), name=source.name)
 
 

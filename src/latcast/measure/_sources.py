@@ -8,16 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any, ClassVar, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 
 from latcast import spaces
 from latcast._files import check_file
 from latcast._names import short_repr
-from latcast.families import Member
 from latcast.graph import Graph
 from latcast.spaces import Archs, SearchSpace
+
+if TYPE_CHECKING:
+    from latcast.families import Member
 
 Model = Graph | bytes | Path
 """What a runtime loads: a graph for one sample, an ONNX model, or an ONNX file."""
@@ -185,7 +187,7 @@ class OnnxFile(NetworkSource):
         return self.path
 
 
-Networks = Archs | Sequence[NetworkSource | Member]
+Networks = Archs | Sequence["NetworkSource | Member"]
 """What can be measured: architectures of a space, or networks of any kind."""
 
 
@@ -194,7 +196,7 @@ def as_sources(networks: Networks) -> tuple[NetworkSource, ...]:
     if isinstance(networks, Archs):
         name = networks.space.name
         return tuple(ArchSource(name, tuple(genes)) for genes in networks.genes.tolist())
-    return tuple(VariantSource(x) if isinstance(x, Member) else x for x in networks)
+    return tuple(x if isinstance(x, NetworkSource) else VariantSource(x) for x in networks)
 
 
 def blocks_of(space: SearchSpace, rows: Iterable[int]) -> tuple[BlockSource, ...]:
@@ -225,6 +227,8 @@ def parse_source(text: str) -> NetworkSource:
             case {"space": str(space), "block": int(row)}:
                 return BlockSource(space, row)
             case {"variant": str(variant)} | {"member": str(variant)}:  # the latter until schema 1
+                from latcast.families import Member
+
                 return VariantSource(Member.parse(variant))
             case {"path": str(path), "sha256": str(sha256), "name": str(name)}:
                 return OnnxFile(Path(path), sha256, name)
