@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -62,15 +63,15 @@ def test_random_weights_of_any_space(name, batch, tmp_path):
     restrict = {"r": [128]} if "ofa" in name else None
     arch = latcast.space(name).sample(1, seed=1, restrict=restrict)
     written = export(arch, tmp_path / "net.onnx", batch=batch, seed=2)
-    model = onnx.load(written.path)
+    model = onnx.load(written.file)
     onnx.checker.check_model(model, full_check=True)
     (side,) = {d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[2:]}
     assert side == written.resolution
     first = model.graph.output[0].type.tensor_type.shape.dim[0]
     assert (first.dim_param, first.dim_value) == (("batch", 0) if batch is None else ("", batch))
     for images in [batch] if batch else [1, 4]:
-        assert run(written.path, normal(images, side)).shape[0] == images
-    assert written.file_bytes == written.path.stat().st_size
+        assert run(written.file, normal(images, side)).shape[0] == images
+    assert written.file_bytes == Path(written.file).stat().st_size
     assert (written.batch, written.weights, written.calibration_images) == (batch, None, 0)
 
 
@@ -89,7 +90,7 @@ def test_onnx_gives_the_module_s_outputs(name, arch, photos, tmp_path):
     with torch.no_grad():
         wanted = module(torch.from_numpy(x)).numpy()
     assert 0.05 < wanted.std() < 10
-    assert np.abs(run(written.path, x) - wanted).max() <= 1e-4
+    assert np.abs(run(written.file, x) - wanted).max() <= 1e-4
 
 
 @pytest.mark.slow
@@ -118,7 +119,7 @@ def test_a_cut_out_file_is_no_larger_than_its_network(tmp_path):
     written = export(arch, tmp_path / "net.pt", weights=tmp_path / "super.pth")
     assert written.calibrated is False
     # The file does not tell where its statistics are from.
-    again = export(arch, tmp_path / "net.onnx", weights=written.path)
+    again = export(arch, tmp_path / "net.onnx", weights=written.file)
     assert again.calibrated is None
     params = space.costs(arch)["params"][0]
     assert 4 * params < written.file_bytes < 4.2 * params + 100_000
@@ -164,6 +165,7 @@ def test_statistics_that_are_not_finite_are_not_written(photos, tmp_path):
 def test_onnx_with_random_weights_needs_no_extra(tmp_path):
     code = """
 import sys
+from pathlib import Path
 sys.modules["torch"] = sys.modules["PIL"] = None
 import latcast
 from latcast.ofa._export import export

@@ -163,7 +163,7 @@ def test_a_network_that_was_cut_out_computes_what_the_supernet_does(which, state
     assert 0.1 < wanted.abs().max() < 1_000
     assert (output - wanted).abs().max() <= 1e-5 * wanted.abs().max()
     written = export(parse(arch), tmp_path / "net.onnx", weights=file, batch=None)
-    session = ort.InferenceSession(written.path, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(written.file, providers=["CPUExecutionProvider"])
     (scores,) = session.run(None, {"input": x.numpy()})
     assert np.abs(scores - wanted.numpy()).max() <= 1e-5 * wanted.abs().max()
 

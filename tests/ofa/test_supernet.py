@@ -246,9 +246,9 @@ def test_a_network_that_was_cut_out_computes_what_the_supernet_does(width, which
 def test_onnx_of_a_network_that_was_cut_out(width, which, batch, states, files, tmp_path):
     arch = arch_of(width, which)
     written = export(parse(width, arch), tmp_path / "net.onnx", weights=files[width], batch=batch)
-    onnx.checker.check_model(written.path, full_check=True)
+    onnx.checker.check_model(written.file, full_check=True)
     x = images(batch or 3, arch["r"][0])
-    session = ort.InferenceSession(written.path, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(written.file, providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {"input": x.numpy()})
     with torch.no_grad():
         wanted = run(states[width], arch, x).numpy()
