@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy.typing as npt
 
@@ -18,7 +18,9 @@ from latcast.spaces import Archs, SearchSpace
 
 from ._fitted import Fitted, Floats, Intervals
 from ._form import Form
-from ._tunable import Tunable
+
+if TYPE_CHECKING:
+    from ._tunable import Tunable
 
 State = dict[str, Any]
 AnyNetworks = Archs | Graph | Sequence[Graph]

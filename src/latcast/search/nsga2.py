@@ -35,6 +35,7 @@ class NSGA2(Method):
     """
 
     evaluations: int = 120_000
+    # The front of all that was evaluated is the result, so that it need not fit into a population.
     population: int = 60
     crossover_rate: float = 0.9
     mutation_rate: float | None = None

@@ -102,14 +102,8 @@ def search_and_verify(
     budgets_ms = parse_budgets(max_latency_ms, 1)[:, 0]
     options |= {"confidence": confidence, "coverage": coverage, "seed": seed}
     scope = Scope.of(the_space, find_accuracy(the_space, accuracy), measuring.target, options)
-    run = _Rounds(
-        source,
-        measuring,
-        Known(scope, confidence),
-        budgets_ms,
-        options,
-        on_round or (lambda _: None),
-    )
+    told = on_round or (lambda _: None)
+    run = _Rounds(source, measuring, Known(scope, confidence), budgets_ms, options, told)
     return run.run(verify, rounds, suggested, tolerance)
 
 
