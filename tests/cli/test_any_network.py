@@ -303,7 +303,7 @@ def test_train_evaluate_adapt_audit(latcast: Any, network_data: Dataset, tmp_pat
     assert (result["samples"], result["scored"], result["space"]) == (3, 3, None)
     assert "adapted from: layers model of" in latcast("models", adapted).stdout
     latcast.error("adapt", out, later, "--out", adapted, "--method", "last-layer", code=2)
-    assert "the model is for" in latcast.error("evaluate", "tesla-p40", later, code=1)
+    assert "the predictor is for" in latcast.error("evaluate", "tesla-p40", later, code=1)
     unknown = latcast.error("evaluate", "rtx-3090", later, code=2)
     assert "rtx-3090" in unknown
     latcast.error("train", data, "--predictor", "mlp", "--out", out, code=2)

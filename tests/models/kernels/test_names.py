@@ -17,8 +17,8 @@ from latcast.graph import _operators as table
 if "grown" in sys.argv:
     one = next(iter(table.OPERATORS.values()))
     import dataclasses
-    new = dataclasses.replace(one, kind="folding")
-    same = dataclasses.replace(one)
+    new = dataclasses.replace(one, kind="folding", onnx=(), aten=())
+    same = dataclasses.replace(one, onnx=(), aten=())
     operators = {"origami": new, **table.OPERATORS, "conv_4d": same}
     table.OPERATORS.clear()
     table.OPERATORS.update(operators)
