@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, ClassVar
@@ -238,10 +238,33 @@ def gpu(
     console.show(bench.run(plan, report=console.note))
 
 
+@dataclass(frozen=True)
+class Note10:
+    """Which searches on the Note10 are run."""
+
+    panel: ClassVar[str] = "Note10"
+
+    space: Annotated[
+        list[str] | None, typer.Option("--space", help="Only this one; repeatable.")
+    ] = None
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="Only latencies from here; repeatable."),
+    ] = None
+    budget: Annotated[
+        list[float] | None,
+        typer.Option("--budget", help="ms; repeatable. [default: 15, 20 … 35]"),
+    ] = None
+    evaluations: Annotated[
+        int | None, typer.Option("--evaluations", min=1, help="Networks of one search.")
+    ] = None
+
+
 @app.command(cls=Command)
 @command
 def search(
     console: Console,
+    note10: Note10,
     data: Annotated[
         Path | None,
         typer.Option("--data", help="The paper's folder; without it only --help-data is used."),
@@ -250,28 +273,12 @@ def search(
         Path | None,
         typer.Option("--help-data", help="Folder of HELP's folders: adds NAS-Bench-201."),
     ] = None,
-    space: Annotated[
-        list[str] | None,
-        typer.Option("--space", help="Only this one of the Note10's; repeatable."),
-    ] = None,
-    source: Annotated[
-        list[str] | None,
-        typer.Option("--source", help="Only latencies from here, on the Note10; repeatable."),
-    ] = None,
-    budget: Annotated[
-        list[float] | None,
-        typer.Option("--budget", help="ms on the Note10; repeatable. [default: 15, 20 … 35]"),
-    ] = None,
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, help="Choices of the measurements, and searches.")
     ] = 3,
     confidence: Annotated[
         float | None,
         typer.Option("--confidence", help="Also keep budgets with this probability, such as 0.9."),
-    ] = None,
-    evaluations: Annotated[
-        int | None,
-        typer.Option("--evaluations", min=1, help="Networks of one search on the Note10."),
     ] = None,
     base_samples: Annotated[
         int, typer.Option("--base-samples", min=10, help="Rows of every target of a base model.")
@@ -289,12 +296,11 @@ def search(
 
     with usage():
         plan = bench.plan(
-            space or (), source or (), budget or (), seeds=seeds, confidence=confidence,
-            evaluations=evaluations,
+            note10.space or (), note10.source or (), note10.budget or (), seeds=seeds,
+            confidence=confidence, evaluations=note10.evaluations,
         )  # fmt: skip
     if data is None:
-        note10 = {"space": space, "source": source, "budget": budget, "evaluations": evaluations}
-        for name in (name for name, value in note10.items() if value):
+        for name in (f.name for f in fields(note10) if getattr(note10, f.name)):
             raise UsageError(f"--{name} is of the Note10's searches, which need --data: give both")
     folders = [folder for folder in (data, help_data) if folder is not None]
     if not folders:
