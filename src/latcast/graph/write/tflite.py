@@ -330,12 +330,16 @@ def _pool(step: _Step, code: str, source: int, padding: int) -> int:
 
 
 def _reshaped(step: _Step) -> int:
-    """A channel shuffle, channels as a matrix of groups, transposed; or a flatten at the end."""
+    """A channel shuffle, channels as a matrix of groups, transposed.
+
+    A flatten or an identity is written at the end of a network only, as a copy; elsewhere readers
+    get its input.
+    """
     model, n, groups = step.model, step.n, step.groups
     if not groups:
-        if len(step.in_shape) == 4 and step.in_shape[2:] != (1, 1):
+        if step.layer.operator == "Flatten" and step.in_shape[2:] not in ((), (1, 1)):
             raise ValueError(f"layer {n}: only a linear layer may read a flattened map")
-        return _reshape(step, step.inputs[0], step.output(), step.out_shape)
+        return _reshape(step, step.inputs[0], step.output(), nhwc(step.out_shape))
     *image, channels = nhwc(step.out_shape)
     order = model.constant(f"order_{n}", np.array([0, 1, 2, 4, 3], np.int32))
     matrix = (*image, groups, channels // groups)
@@ -343,18 +347,6 @@ def _reshaped(step: _Step) -> int:
     dealt = model.tensor(f"dealt_{n}", (*image, channels // groups, groups))
     model.operator("TRANSPOSE", [grouped, order], dealt, "TransposeOptions")
     return _reshape(step, dealt, step.output(), (*image, channels))
-
-
-def _mul(step: _Step) -> int:
-    inputs = [*step.inputs, *(step.model.constant(f"by_{step.n}", x) for x in step.values)]
-    return step.model.operator(
-        "MUL", inputs, step.output(), "MulOptions", fusedActivationFunction=step.fused
-    )
-
-
-def _identity(step: _Step) -> int:
-    """A copy, for a network that ends with one; elsewhere readers get its input."""
-    return _reshape(step, step.inputs[0], step.output(), nhwc(step.out_shape))
 
 
 def _reshape(step: _Step, source: int, output: int, shape: tuple[int, ...]) -> int:
@@ -379,9 +371,15 @@ def _hard_sigmoid(step: _Step) -> int:
 
 
 def _binary(code: str, options: str) -> Callable[[_Step], int]:
-    return lambda s: s.model.operator(
-        code, s.inputs, s.output(), options, fusedActivationFunction=s.fused
-    )
+    """An operator of two inputs, or of one and a constant."""
+
+    def write(step: _Step) -> int:
+        inputs = [*step.inputs, *(step.model.constant(f"by_{step.n}", x) for x in step.values)]
+        return step.model.operator(
+            code, inputs, step.output(), options, fusedActivationFunction=step.fused
+        )
+
+    return write
 
 
 def _unary(code: str, options: str | None = None) -> Callable[[_Step], int]:
@@ -400,10 +398,10 @@ TFLITE_OPERATORS: dict[str, Callable[[_Step], int]] = {
     "avg_pool": _avg_pool,
     "max_pool": _max_pool,
     "reshape": _reshaped,
-    "identity": _identity,
+    "identity": _reshaped,
     "add": _binary("ADD", "AddOptions"),
-    "scale": _mul,
-    "mul": _mul,
+    "scale": _binary("MUL", "MulOptions"),
+    "mul": _binary("MUL", "MulOptions"),
 }
 """Our operator -> what writes a layer of it and returns the tensor with its output."""
 
