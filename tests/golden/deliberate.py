@@ -71,7 +71,7 @@ CHANGES: tuple[Change, ...] = (
     Change("tune", "output.best.trial", "added", _RECORDS),
     Change("tune", "output.default.*", "added", _RECORDS),
     Change("lookup-table", "*.output.failed", "added", _RECORDS),
-    Change("bench-*", "*output", "wrapped", f"{_RECORDS}; the scores are its rows", "rows"),
+    Change("bench-[!s]*", "*output", "wrapped", f"{_RECORDS}; the scores are its rows", "rows"),
     Change("bench-search*", "*output.nasbench201", "renamed", _BENCH, "rows"),
     Change("bench-search*", "*output.bench", "added", _BENCH),
     Change("bench-search*", "*output.machine", "added", _BENCH),
