@@ -51,7 +51,7 @@ def test_last_layer_is_the_paper_s(synthetic: Dataset) -> None:
     adapted = METHODS["last-layer"].learn(bases, few, 0)
     expected = base.adapt(few, method="last-layer")
     np.testing.assert_array_equal(adapted.predict(few.archs), expected.predict(few.archs))
-    assert METHODS["last-layer"].least == 10
+    assert METHODS["last-layer"].min_samples == 10
 
 
 @pytest.mark.usefixtures("quick")
