@@ -72,6 +72,7 @@ def test_dataset_of_networks(path):
     assert header["card"]["metrics"]["median_error"] < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NETWORK_FILES, ids=lambda p: p.stem)
 def test_graphs_are_those_of_the_members(path):
     data = latcast.read(path)

@@ -120,6 +120,7 @@ def test_budgets_that_no_network_keeps_are_left_out(synthetic: Dataset) -> None:
 # -- the paper's network as a predictor ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_conditioned_network_is_asked_for_one_target() -> None:
     pytest.importorskip("torch")
     the_space = space("ofa-mobilenet-v3")

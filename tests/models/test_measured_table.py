@@ -125,6 +125,7 @@ def profiled(tmp_path):
     return table
 
 
+@pytest.mark.slow
 def test_a_profile_of_the_space(profiled):
     archs = SPACE.sample(2, seed=0, restrict={"r": [128]})
     table = profiled(archs)

@@ -345,6 +345,7 @@ def test_a_study_of_something_else_is_refused(
     assert tune(data, TABLE, trials=1, storage=storage, study="one").trials == first.trials
 
 
+@pytest.mark.slow
 def test_one_file_keeps_several_studies(synthetic: LatencyDataset, tmp_path: Path) -> None:
     data, storage = synthetic[:300], tmp_path / "s.db"
     first = tune(data, TABLE, trials=2, storage=storage)
