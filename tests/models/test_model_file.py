@@ -62,7 +62,6 @@ def refused(content: ModelFile, tmp_path: Path, why: str = "") -> None:
         models.load(path)
 
 
-@pytest.mark.slow
 def test_newer_version_is_refused_by_name(model: Path, tmp_path: Path) -> None:
     content = read_model(model)
     header = {**content.header, "schema_version": 99}
