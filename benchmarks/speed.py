@@ -148,7 +148,7 @@ def main() -> None:
     threads = os.environ.get("OPENBLAS_NUM_THREADS", "all")
     print(
         f"{machine()}; OPENBLAS_NUM_THREADS={threads}; median of {arguments.runs} (min – max)"
-        + ("; the other checkout, and how many times its figure ours is" * (len(checkouts) > 1))
+        + "".join(f"; beside {commit(c)}, and the ratio of ours to it" for c in checkouts[1:])
     )
     with tempfile.TemporaryDirectory() as folder:
         onnx = Path(folder) / "mobile.onnx"
@@ -161,6 +161,12 @@ def main() -> None:
                     if run:  # the first one fills the caches
                         own.append(value)
             print(line(measure, values), flush=True)
+
+
+def commit(checkout: Path) -> str:
+    """Short name of the commit that a checkout is at."""
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def line(measure: Measure, values: list[list[float]]) -> str:
