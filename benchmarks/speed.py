@@ -178,7 +178,7 @@ def line(measure: Measure, values: list[list[float]]) -> str:
     ]
     if len(values) > 1:
         cells.append(f"{statistics.median(values[0]) / statistics.median(values[1]):.2f}")
-    return f"{measure.name:40}" + "".join(f"{cell:>36}" for cell in cells)
+    return f"{measure.name:40}" + "".join(f"{cell:>40}" for cell in cells)
 
 
 if __name__ == "__main__":
