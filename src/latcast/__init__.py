@@ -6,8 +6,9 @@ It also finds the most accurate network that fits a latency budget there. Start 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ._imports import public_names
 
 if TYPE_CHECKING:
     from latcast import models as predictors
@@ -22,6 +23,23 @@ if TYPE_CHECKING:
     from .ofa import export
     from .search import InfeasibleError, search
     from .spaces import Archs, space
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            ".data": "Dataset LatencyDataset NetworkDataset Quantity read",
+            ".devices": "Target",
+            ".graph": "Graph",
+            ".graph.read": "read_graph",
+            ".models": "load load_base load_layers",
+            ".models.design": "suggest",
+            ".models.forecast": "forecast",
+            ".ofa": "export",
+            ".search": "InfeasibleError",
+            ".spaces": "Archs space",
+        },
+        {"predictors": ".models", "search": ".search"},
+    )
 
 __version__ = "0.1.0"
 
@@ -46,42 +64,3 @@ __all__ = [
     "space",
     "suggest",
 ]
-
-# Name -> module and attribute. Imported on first use, so that `import latcast` stays cheap.
-_PUBLIC = {
-    "Archs": ("latcast.spaces", "Archs"),
-    "Dataset": ("latcast.data", "Dataset"),
-    "InfeasibleError": ("latcast.search", "InfeasibleError"),
-    "LatencyDataset": ("latcast.data", "LatencyDataset"),
-    "Graph": ("latcast.graph", "Graph"),
-    "NetworkDataset": ("latcast.data", "NetworkDataset"),
-    "Quantity": ("latcast.data", "Quantity"),
-    "Target": ("latcast.devices", "Target"),
-    "forecast": ("latcast.models.forecast", "forecast"),
-    "export": ("latcast.ofa", "export"),
-    "load": ("latcast.models", "load"),
-    "load_base": ("latcast.models", "load_base"),
-    "load_layers": ("latcast.models", "load_layers"),
-    "predictors": ("latcast.models", None),
-    "read": ("latcast.data", "read"),
-    "read_graph": ("latcast.graph.read", "read_graph"),
-    "search": ("latcast.search", None),
-    "space": ("latcast.spaces", "space"),
-    "suggest": ("latcast.models.design", "suggest"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    try:
-        module, attribute = _PUBLIC[name]
-    except KeyError:
-        raise AttributeError(f"module 'latcast' has no attribute {name!r}") from None
-    value: Any = import_module(module)
-    if attribute is not None:
-        value = getattr(value, attribute)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_PUBLIC])

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from latcast._optional import require
+from latcast._imports import require
 from latcast.data import Dataset
 from latcast.devices import Target, devices
 from latcast.models import BlockPredictor, Predictor

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latcast._files import atomic_path
+from latcast._imports import require
 from latcast._names import unknown_name
-from latcast._optional import require
 
 from .protocol import STANDARD_DEVIATIONS
 

@@ -78,7 +78,7 @@ class CurveOptions:
         return finetuning if self.fine_tuning else dataset_size
 
     def _check_drawing(self, draw: Path) -> None:
-        from latcast._optional import require
+        from latcast._imports import require
 
         if draw.suffix not in PICTURES:
             raise UsageError(f"--draw must end in {', '.join(PICTURES)}; got {draw}")

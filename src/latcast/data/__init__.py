@@ -1,17 +1,34 @@
 """Datasets of a quantity: reading, splitting, auditing."""
 
-from ._dataset import Dataset, LatencyDataset, NetworkDataset, paper_split, split
-from ._formats import FORMATS, UNITS, read, read_accuracies, read_latencies
-from ._quantity import (
-    ACCURACY,
-    ENERGY_MJ,
-    LATENCY_MS,
-    PEAK_MEMORY_MB,
-    Quantity,
-    quantity,
-    quantity_names,
-    register_quantity,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from latcast._imports import public_names
+
+if TYPE_CHECKING:
+    from ._dataset import Dataset, LatencyDataset, NetworkDataset, paper_split, split
+    from ._formats import FORMATS, UNITS, read, read_accuracies, read_latencies
+    from ._quantity import (
+        ACCURACY,
+        ENERGY_MJ,
+        LATENCY_MS,
+        PEAK_MEMORY_MB,
+        Quantity,
+        quantity,
+        quantity_names,
+        register_quantity,
+    )
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            "._dataset": "Dataset LatencyDataset NetworkDataset paper_split split",
+            "._formats": "FORMATS UNITS read read_accuracies read_latencies",
+            "._quantity": "ACCURACY ENERGY_MJ LATENCY_MS PEAK_MEMORY_MB Quantity quantity "
+            "quantity_names register_quantity",
+        },
+    )
 
 __all__ = [
     "ACCURACY",

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latcast._imports import require
 from latcast._names import short_repr
-from latcast._optional import require
 from latcast.devices import Target
 
 from ._csv import percent

@@ -1,18 +1,37 @@
 """Devices and targets."""
 
-from ._catalogue import (
-    VARIABLE,
-    catalogue_text,
-    device,
-    device_files,
-    devices,
-    load_devices,
-    parse_catalogue,
-)
-from ._detect import detect
-from ._device import KINDS, RANGES, Device, Range, figure_range
-from ._host import cpu_features, cpu_model, host_name, usable_cpus
-from ._target import PRECISIONS, Target
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from latcast._imports import public_names
+
+if TYPE_CHECKING:
+    from ._catalogue import (
+        VARIABLE,
+        catalogue_text,
+        device,
+        device_files,
+        devices,
+        load_devices,
+        parse_catalogue,
+    )
+    from ._detect import detect
+    from ._device import KINDS, RANGES, Device, Range, figure_range
+    from ._host import cpu_features, cpu_model, host_name, usable_cpus
+    from ._target import PRECISIONS, Target
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            "._catalogue": "VARIABLE catalogue_text device device_files devices load_devices "
+            "parse_catalogue",
+            "._detect": "detect",
+            "._device": "KINDS RANGES Device Range figure_range",
+            "._host": "cpu_features cpu_model host_name usable_cpus",
+            "._target": "PRECISIONS Target",
+        },
+    )
 
 __all__ = [
     "KINDS",

@@ -1,6 +1,21 @@
 """Families of networks, and seeded samples of them: what a predictor of any network learns from."""
 
-from ._family import Family
-from ._population import Member, family, family_names, population
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from latcast._imports import public_names
+
+if TYPE_CHECKING:
+    from ._family import Family
+    from ._population import Member, family, family_names, population
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            "._family": "Family",
+            "._population": "Member family family_names population",
+        },
+    )
 
 __all__ = ["Family", "Member", "family", "family_names", "population"]

@@ -1,15 +1,38 @@
 """A network as a graph of layers, how it is built, and its fusion into what runtimes run."""
 
-from ._builder import GraphBuilder, chained
-from ._graph import Graph
-from ._layer import GRAPH_INPUT, UNKNOWN, Layer
-from ._layer_builder import Tensor
-from ._operators import KINDS, OPERATORS, Operator
-from ._weights import BUFFER, Constant, Constants, Weights
-from .facts import KERNEL_FACTS, kernel_facts, kernel_label
-from .fusion import Kernel, Rule
-from .rules import OPENVINO_RULES, RULES, fuse, rules_of
-from .shapes import TensorShape
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from latcast._imports import public_names
+
+if TYPE_CHECKING:
+    from ._builder import GraphBuilder, chained
+    from ._graph import Graph
+    from ._layer import GRAPH_INPUT, UNKNOWN, Layer
+    from ._layer_builder import Tensor
+    from ._operators import KINDS, OPERATORS, Operator
+    from ._weights import BUFFER, Constant, Constants, Weights
+    from .facts import KERNEL_FACTS, kernel_facts, kernel_label
+    from .fusion import Kernel, Rule
+    from .rules import OPENVINO_RULES, RULES, fuse, rules_of
+    from .shapes import TensorShape
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            "._builder": "GraphBuilder chained",
+            "._graph": "Graph",
+            "._layer": "GRAPH_INPUT UNKNOWN Layer",
+            "._layer_builder": "Tensor",
+            "._operators": "KINDS OPERATORS Operator",
+            "._weights": "BUFFER Constant Constants Weights",
+            ".facts": "KERNEL_FACTS kernel_facts kernel_label",
+            ".fusion": "Kernel Rule",
+            ".rules": "OPENVINO_RULES RULES fuse rules_of",
+            ".shapes": "TensorShape",
+        },
+    )
 
 __all__ = [
     "BUFFER",

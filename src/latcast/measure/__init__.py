@@ -1,38 +1,63 @@
 """Measuring: runtimes, the timing protocol, campaigns and lookup tables from real hardware."""
 
-from ._campaign import (
-    AnotherCampaignError,
-    Plan,
-    class_name,
-    measured,
-    open_or_resume,
-    resume_as,
-)
-from ._campaign_file import CampaignFile, Run
-from ._drift import Drift, Runs, estimate_drift
-from ._machine import CampaignRunningError
-from ._protocol import Protocol
-from ._record import CampaignRecord, conclude
-from ._results import (
-    REFERENCE_LEVEL,
-    UNSTABLE,
-    NoLatencyError,
-    Results,
-    corrected_medians,
-    profiles_of,
-    results,
-)
-from ._session import Progress, run
-from ._sources import (
-    ArchSource,
-    BlockSource,
-    NetworkSource,
-    OnnxFile,
-    VariantSource,
-    archs_of,
-    blocks_of,
-)
-from ._worker import WorkerDiedError
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from latcast._imports import public_names
+
+if TYPE_CHECKING:
+    from ._campaign import (
+        AnotherCampaignError,
+        Plan,
+        class_name,
+        measured,
+        open_or_resume,
+        resume_as,
+    )
+    from ._campaign_file import CampaignFile, Run
+    from ._drift import Drift, Runs, estimate_drift
+    from ._machine import CampaignRunningError
+    from ._protocol import Protocol
+    from ._record import CampaignRecord, conclude
+    from ._results import (
+        REFERENCE_LEVEL,
+        UNSTABLE,
+        NoLatencyError,
+        Results,
+        corrected_medians,
+        profiles_of,
+        results,
+    )
+    from ._session import Progress, run
+    from ._sources import (
+        ArchSource,
+        BlockSource,
+        NetworkSource,
+        OnnxFile,
+        VariantSource,
+        archs_of,
+        blocks_of,
+    )
+    from ._worker import WorkerDiedError
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            "._campaign": "AnotherCampaignError Plan class_name measured open_or_resume resume_as",
+            "._campaign_file": "CampaignFile Run",
+            "._drift": "Drift Runs estimate_drift",
+            "._machine": "CampaignRunningError",
+            "._protocol": "Protocol",
+            "._record": "CampaignRecord conclude",
+            "._results": "REFERENCE_LEVEL UNSTABLE NoLatencyError Results corrected_medians "
+            "profiles_of results",
+            "._session": "Progress run",
+            "._sources": "ArchSource BlockSource NetworkSource OnnxFile VariantSource archs_of "
+            "blocks_of",
+            "._worker": "WorkerDiedError",
+        },
+    )
 
 __all__ = [
     "REFERENCE_LEVEL",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,27 +17,26 @@ from latcast.math.conformal import Calibration
 from latcast.spaces import space
 
 from ._base import Predictor, State
-from ._block_predictor import BlockPredictor
 from ._fitted import Fitted
-from .base_model import KIND as BASE
-from .base_model import BaseModel
-from .bayes import Bayes
-from .flops import Flops
-from .kernels import Kernels
-from .lookup_table import LookupTable
-from .mlp import MLP
-from .roofline import Roofline
 
-ACCURACY = "accuracy"
+if TYPE_CHECKING:
+    from .base_model import BaseModel
+
+ACCURACY, BASE = "accuracy", "base"
 P = TypeVar("P", bound=type[Predictor])
 
-PREDICTORS: dict[str, type[BlockPredictor]] = {
-    p.kind: p for p in (Roofline, Bayes, LookupTable, MLP, Flops)
-}
-"""Latcast's own kinds of predictors of a search space's architectures."""
-
 KINDS: Registry[type[Predictor]] = Registry(
-    "predictor", "latcast.predictors", type, {**PREDICTORS, Kernels.kind: Kernels}
+    "predictor",
+    "latcast.predictors",
+    type,
+    {
+        "roofline": "latcast.models.roofline:Roofline",
+        "bayes": "latcast.models.bayes:Bayes",
+        "lookup-table": "latcast.models.lookup_table:LookupTable",
+        "mlp": "latcast.models.mlp:MLP",
+        "flops": "latcast.models.flops:Flops",
+        "layers": "latcast.models.kernels:Kernels",
+    },
 )
 """All kinds, a user's own among them."""
 
@@ -81,7 +80,11 @@ def open_model(path: str | Path) -> Any:
 
 
 def _of_contents(file: ModelFile) -> Predictor | BaseModel:
-    return BaseModel.of_file(file) if file.header["kind"] == BASE else _rebuilt(file)
+    if file.header["kind"] != BASE:
+        return _rebuilt(file)
+    from .base_model import BaseModel
+
+    return BaseModel.of_file(file)
 
 
 def _rebuilt(file: ModelFile) -> Predictor:

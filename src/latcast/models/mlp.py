@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast._imports import require
 from latcast._model_file import Array, Schema
 from latcast._names import unknown_name
-from latcast._optional import require
 from latcast.spaces import Archs
 
 from ._base import Predictor, State

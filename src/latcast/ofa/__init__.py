@@ -1,9 +1,26 @@
 """Once-For-All's supernets: weights, networks cut out of them, and their export."""
 
-from ._config import blocks_from_ofa_config
-from ._export import EXPORT_FORMATS, Export, export
-from ._images import ImageFolder
-from ._weights import in_supernet, network_module, ofa_module
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from latcast._imports import public_names
+
+if TYPE_CHECKING:
+    from ._config import blocks_from_ofa_config
+    from ._export import EXPORT_FORMATS, Export, export
+    from ._images import ImageFolder
+    from ._weights import in_supernet, network_module, ofa_module
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            "._config": "blocks_from_ofa_config",
+            "._export": "EXPORT_FORMATS Export export",
+            "._images": "ImageFolder",
+            "._weights": "in_supernet network_module ofa_module",
+        },
+    )
 
 __all__ = [
     "EXPORT_FORMATS",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast._optional import require
+from latcast._imports import require
 
 Floats = npt.NDArray[np.float32]
 

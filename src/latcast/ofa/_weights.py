@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latcast._optional import require
+from latcast._imports import require
 
 from ._images import ImageFolder
 

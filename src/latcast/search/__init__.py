@@ -6,9 +6,10 @@ The module can be called: ``latcast.search(...)`` is :func:`latcast.search.searc
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from latcast._imports import public_names
 
 if TYPE_CHECKING:
     from latcast.models.accuracy import (
@@ -32,31 +33,24 @@ if TYPE_CHECKING:
     from .problem import InfeasibleError, Problem
     from .result import Front, SearchRecord, SearchResult
     from .verification import Campaigns, Measuring, search_and_verify, verify
-
-# Module -> names, imported on first use.
-_PUBLIC = {
-    "latcast.models.accuracy": (
-        "AccuracyModel",
-        "CallableAccuracy",
-        "DistilledOFA",
-        "EnsembleAccuracy",
-        "TableAccuracy",
-        "accuracy_model",
-        "as_accuracy_model",
-        "train_accuracy",
-    ),
-    "latcast.search._base": ("Goals", "Method"),
-    "latcast.search._search": ("METHODS", "Progress", "search"),
-    "latcast.search.exhaustive": ("Exhaustive", "Random"),
-    "latcast.search.front": ("Evaluated",),
-    "latcast.search.interop": ("ExpectedLatency", "as_pymoo_problem", "optuna_objective"),
-    "latcast.search.memetic": ("Memetic",),
-    "latcast.search.nsga2": ("NSGA2",),
-    "latcast.search.problem": ("InfeasibleError", "Problem"),
-    "latcast.search.result": ("Front", "SearchRecord", "SearchResult"),
-    "latcast.search.verification": ("Campaigns", "Measuring", "search_and_verify", "verify"),
-}
-_MODULES = {name: module for module, names in _PUBLIC.items() for name in names}
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            "latcast.models.accuracy": "AccuracyModel CallableAccuracy DistilledOFA "
+            "EnsembleAccuracy TableAccuracy accuracy_model as_accuracy_model train_accuracy",
+            "._base": "Goals Method",
+            "._search": "METHODS Progress search",
+            ".exhaustive": "Exhaustive Random",
+            ".front": "Evaluated",
+            ".interop": "ExpectedLatency as_pymoo_problem optuna_objective",
+            ".memetic": "Memetic",
+            ".nsga2": "NSGA2",
+            ".problem": "InfeasibleError Problem",
+            ".result": "Front SearchRecord SearchResult",
+            ".verification": "Campaigns Measuring search_and_verify verify",
+        },
+    )
 
 __all__ = [
     "METHODS",
@@ -90,12 +84,6 @@ __all__ = [
     "train_accuracy",
     "verify",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
 
 
 class _CallableModule(ModuleType):

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
+from latcast._imports import public_names
 from latcast._registry import Registry
 
-from ._base import Archs, Gene, SearchSpace
-from ._block_table import FACTS, BlockTable
-from ._supernet import SupernetSpace
-from .compofa import CompOFA
-from .fbnet import CIFAR100, IMAGENET, FBNet
-from .nasbench201 import NASBench201
-from .ofa_mobilenet_v3 import OFAMobileNetV3
-from .ofa_proxyless import OFAProxyless
-from .ofa_resnet50 import OFAResNet50
+if TYPE_CHECKING:
+    from ._base import Archs, Gene, SearchSpace
+    from ._block_table import FACTS, BlockTable
+    from ._supernet import SupernetSpace
+    from .compofa import CompOFA
+    from .fbnet import FBNet
+    from .nasbench201 import NASBench201
+    from .ofa_mobilenet_v3 import OFAMobileNetV3
+    from .ofa_proxyless import OFAProxyless
+    from .ofa_resnet50 import OFAResNet50
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            "._base": "Archs Gene SearchSpace",
+            "._block_table": "FACTS BlockTable",
+            "._supernet": "SupernetSpace",
+            ".compofa": "CompOFA",
+            ".fbnet": "FBNet",
+            ".nasbench201": "NASBench201",
+            ".ofa_mobilenet_v3": "OFAMobileNetV3",
+            ".ofa_proxyless": "OFAProxyless",
+            ".ofa_resnet50": "OFAResNet50",
+        },
+    )
 
 __all__ = [
     "FACTS",
@@ -34,24 +52,29 @@ __all__ = [
     "space_names",
 ]
 
+# Width 1.2 goes by the plain names: lookup tables and accuracy predictors that Once-For-All
+# publishes are for it. The plain fbnet is for the networks that were measured: HELP's are those
+# for CIFAR-100.
+_OWN = {
+    "ofa-mobilenet-v3": "ofa_mobilenet_v3:WIDTH_1_2",
+    "compofa-fixed-kernel": "compofa:FIXED_KERNEL_WIDTH_1_2",
+    "compofa-elastic-kernel": "compofa:ELASTIC_KERNEL_WIDTH_1_2",
+    "ofa-mobilenet-v3-w1.0": "ofa_mobilenet_v3:WIDTH_1_0",
+    "compofa-fixed-kernel-w1.0": "compofa:FIXED_KERNEL_WIDTH_1_0",
+    "compofa-elastic-kernel-w1.0": "compofa:ELASTIC_KERNEL_WIDTH_1_0",
+    "ofa-proxyless": "ofa_proxyless:OFA_PROXYLESS",
+    "ofa-resnet50": "ofa_resnet50:OFA_RESNET50",
+    "nasbench201": "nasbench201:NASBENCH201",
+    "fbnet": "fbnet:FBNET_CIFAR100",
+    "fbnet-imagenet": "fbnet:FBNET_IMAGENET",
+}
+
 
 @lru_cache(maxsize=1)
 def _registry() -> Registry[SearchSpace]:
-    spaces: list[SearchSpace] = []
-    # Width 1.2 goes by the plain names: lookup tables and accuracy predictors that
-    # Once-For-All publishes are for it.
-    for width, suffix in ((1.2, ""), (1.0, "-w1.0")):
-        parent = OFAMobileNetV3(f"ofa-mobilenet-v3{suffix}", width)
-        spaces += [
-            parent,
-            CompOFA(f"compofa-fixed-kernel{suffix}", parent, elastic_kernel=False),
-            CompOFA(f"compofa-elastic-kernel{suffix}", parent, elastic_kernel=True),
-        ]
-    # The width of the checkpoint that Once-For-All publishes.
-    spaces += [OFAProxyless("ofa-proxyless", 1.3), OFAResNet50()]
-    # The plain name is for the networks that were measured: HELP's are those for CIFAR-100.
-    spaces += [NASBench201(), FBNet("fbnet", CIFAR100), FBNet("fbnet-imagenet", IMAGENET)]
-    own = {s.name: s for s in spaces}
+    from ._base import SearchSpace
+
+    own = {name: f"{__name__}.{place}" for name, place in _OWN.items()}
     return Registry("search space", "latcast.spaces", SearchSpace, own)  # type: ignore[type-abstract]
 
 

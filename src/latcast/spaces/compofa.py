@@ -109,3 +109,11 @@ class CompOFA(SearchSpace):
 
     def _build_block_table(self) -> BlockTable:
         return self.parent.block_table
+
+
+FIXED_KERNEL_WIDTH_1_2 = CompOFA("compofa-fixed-kernel", ofa.WIDTH_1_2, elastic_kernel=False)
+ELASTIC_KERNEL_WIDTH_1_2 = CompOFA("compofa-elastic-kernel", ofa.WIDTH_1_2, elastic_kernel=True)
+FIXED_KERNEL_WIDTH_1_0 = CompOFA("compofa-fixed-kernel-w1.0", ofa.WIDTH_1_0, elastic_kernel=False)
+ELASTIC_KERNEL_WIDTH_1_0 = CompOFA(
+    "compofa-elastic-kernel-w1.0", ofa.WIDTH_1_0, elastic_kernel=True
+)

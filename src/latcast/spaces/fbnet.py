@@ -246,3 +246,7 @@ def _code(n: int, value: Any) -> int:
             f"{len(CHOICES) - 1}; got {short_repr(value)}"
         )
     return int(value) + 1
+
+
+FBNET_CIFAR100 = FBNet("fbnet", CIFAR100)
+FBNET_IMAGENET = FBNet("fbnet-imagenet", IMAGENET)

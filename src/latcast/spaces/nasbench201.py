@@ -269,3 +269,6 @@ def batch_norm_relu_block(shape: Shape, name: str) -> Graph:
     """A batch norm with ReLU, after a sum."""
     b = GraphBuilder(name=name)
     return b.build(b.activation(b.batch_norm(b.input(*shape)), "relu"))
+
+
+NASBENCH201 = NASBench201()

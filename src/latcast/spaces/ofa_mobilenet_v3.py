@@ -118,3 +118,7 @@ class OFAMobileNetV3(OFAMobileSpace):
             f"{expanded_conv_key(spec, side, spec.mid_channels)}"
             f"-se:{int(spec.squeeze_excitation)}-hs:{int(spec.activation == 'h_swish')}"
         )
+
+
+WIDTH_1_2 = OFAMobileNetV3("ofa-mobilenet-v3", 1.2)
+WIDTH_1_0 = OFAMobileNetV3("ofa-mobilenet-v3-w1.0", 1.0)

@@ -102,3 +102,7 @@ class OFAProxyless(OFAMobileSpace):
 
     def _key(self, spec: InvertedResidual, side: int) -> str:
         return expanded_conv_key(spec, side, spec.mid_channels // spec.in_channels)
+
+
+# The width of the checkpoint that Once-For-All publishes.
+OFA_PROXYLESS = OFAProxyless("ofa-proxyless", 1.3)

@@ -319,3 +319,6 @@ def _stage_rows(stage: int, channels: list[int], side: int) -> Iterator[Graph]:
         other = _bottleneck(stage, out, width, expand, first=False)
         name = f"stage {stage + 1}: {out} channels, expand {expand / 100:g}"
         yield other.block(side, name)
+
+
+OFA_RESNET50 = OFAResNet50()

@@ -3,11 +3,29 @@
 Each function raises AssertionError where a contract is broken.
 """
 
-from .methods import check_method
-from .predictors import check_predictor
-from .quantities import check_quantity
-from .runtimes import RUNTIME_CHECKS, check_runtime
-from .spaces import SPACE_CHECKS, check_space
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from latcast._imports import public_names
+
+if TYPE_CHECKING:
+    from .methods import check_method
+    from .predictors import check_predictor
+    from .quantities import check_quantity
+    from .runtimes import RUNTIME_CHECKS, check_runtime
+    from .spaces import SPACE_CHECKS, check_space
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            ".methods": "check_method",
+            ".predictors": "check_predictor",
+            ".quantities": "check_quantity",
+            ".runtimes": "RUNTIME_CHECKS check_runtime",
+            ".spaces": "SPACE_CHECKS check_space",
+        },
+    )
 
 __all__ = [
     "RUNTIME_CHECKS",

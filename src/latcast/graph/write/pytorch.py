@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from latcast._optional import require
+from latcast._imports import require
 from latcast.graph import Graph, Layer, Weights
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast._optional import require
+from latcast._imports import require
 from latcast.graph import GRAPH_INPUT, Graph, Layer, TensorShape, Weights
 
 from ._patterns import channel_shuffles, fused_activations, parts_of

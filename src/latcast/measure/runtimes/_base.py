@@ -13,7 +13,7 @@ from typing import ClassVar, final
 import numpy as np
 import numpy.typing as npt
 
-from latcast._optional import require
+from latcast._imports import require
 from latcast.graph import Graph, Weights
 from latcast.graph.write.onnx import INPUT, to_onnx
 

@@ -1,13 +1,33 @@
 """Accuracy models: architecture -> top-1 accuracy."""
 
-from latcast.data import read_accuracies
+from __future__ import annotations
 
-from ._base import AccuracyModel, checked_accuracies
-from .distilled import DistilledOFA
-from .ensemble import EnsembleAccuracy
-from .gaussian_process import GaussianProcess, evaluate_accuracy, train_accuracy
-from .given import CallableAccuracy, TableAccuracy
-from .sources import SHIPPED, AccuracySource, accuracy_model, as_accuracy_model, load_accuracy
+from typing import TYPE_CHECKING
+
+from latcast._imports import public_names
+
+if TYPE_CHECKING:
+    from latcast.data import read_accuracies
+
+    from ._base import AccuracyModel, checked_accuracies
+    from .distilled import DistilledOFA
+    from .ensemble import EnsembleAccuracy
+    from .gaussian_process import GaussianProcess, evaluate_accuracy, train_accuracy
+    from .given import CallableAccuracy, TableAccuracy
+    from .sources import SHIPPED, AccuracySource, accuracy_model, as_accuracy_model, load_accuracy
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            "latcast.data": "read_accuracies",
+            "._base": "AccuracyModel checked_accuracies",
+            ".distilled": "DistilledOFA",
+            ".ensemble": "EnsembleAccuracy",
+            ".gaussian_process": "GaussianProcess evaluate_accuracy train_accuracy",
+            ".given": "CallableAccuracy TableAccuracy",
+            ".sources": "SHIPPED AccuracySource accuracy_model as_accuracy_model load_accuracy",
+        },
+    )
 
 __all__ = [
     "SHIPPED",

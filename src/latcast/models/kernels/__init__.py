@@ -1,7 +1,23 @@
 """Milliseconds of any network, from its kernels."""
 
-from ._explanation import Doubt, KernelForecast, LayerExplanation
-from ._fit import MIN_GROUPS
-from ._predictor import Kernels
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from latcast._imports import public_names
+
+if TYPE_CHECKING:
+    from ._explanation import Doubt, KernelForecast, LayerExplanation
+    from ._fit import MIN_GROUPS
+    from ._predictor import Kernels
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            "._explanation": "Doubt KernelForecast LayerExplanation",
+            "._fit": "MIN_GROUPS",
+            "._predictor": "Kernels",
+        },
+    )
 
 __all__ = ["MIN_GROUPS", "Doubt", "KernelForecast", "Kernels", "LayerExplanation"]

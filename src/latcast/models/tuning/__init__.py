@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from ._plan import DEFAULT_TRIALS, PRESETS, Preset, TuningPlan
-from ._record import TuningRecord
-from ._study import TrialRecord
-from ._tune import TuningResult, tune
+from typing import TYPE_CHECKING
+
+from latcast._imports import public_names
+
+if TYPE_CHECKING:
+    from ._plan import DEFAULT_TRIALS, PRESETS, Preset, TuningPlan
+    from ._record import TuningRecord
+    from ._study import TrialRecord
+    from ._tune import TuningResult, tune
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            "._plan": "DEFAULT_TRIALS PRESETS Preset TuningPlan",
+            "._record": "TuningRecord",
+            "._study": "TrialRecord",
+            "._tune": "TuningResult tune",
+        },
+    )
 
 __all__ = [
     "DEFAULT_TRIALS",

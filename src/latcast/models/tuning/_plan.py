@@ -11,12 +11,23 @@ from typing import Any
 
 from latcast._names import unknown_name
 from latcast.data import LatencyDataset
-from latcast.models import PREDICTORS, Predictor
+from latcast.models._base import Predictor
+from latcast.models._block_predictor import BlockPredictor
 from latcast.models._tunable import Choice, Tunable
+from latcast.models.bayes import Bayes
+from latcast.models.flops import Flops
+from latcast.models.lookup_table import LookupTable
+from latcast.models.mlp import MLP
+from latcast.models.roofline import Roofline
 
 Options = dict[str, Any]
 
 DEFAULT_TRIALS = 50
+
+PREDICTORS: dict[str, type[BlockPredictor]] = {
+    p.kind: p for p in (Roofline, Bayes, LookupTable, MLP, Flops)
+}
+"""Latcast's own kinds of predictors of a search space's architectures."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latcast._optional import require
+from latcast._imports import require
 from latcast.data import LatencyDataset, split
 from latcast.models import Predictor
 from latcast.models.training import Parts, fit_and_score_parts, parts

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from latcast._optional import require
+from latcast._imports import require
 
 from ._storage import is_file, open_storage
 from ._study import Objective, Study

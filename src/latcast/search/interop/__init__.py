@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from latcast._optional import require
+from latcast._imports import require
 
 from .optimizers import as_pymoo_problem, optuna_objective
 

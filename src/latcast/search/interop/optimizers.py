@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from latcast._optional import require
+from latcast._imports import require
 from latcast.search.front import Floats
 from latcast.search.problem import Problem
 from latcast.search.request import AnyAccuracy, Latency, Request

@@ -1,9 +1,26 @@
 """Checking on the device: measure what a search found, adapt the predictor, and search again."""
 
-from ._measuring import Campaigns, Measured, Measuring, MeasuringError
-from ._record import Round, VerificationRecord
-from ._search_and_verify import search_and_verify, verify
-from ._verification import Verification, VerifiedResult
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from latcast._imports import public_names
+
+if TYPE_CHECKING:
+    from ._measuring import Campaigns, Measured, Measuring, MeasuringError
+    from ._record import Round, VerificationRecord
+    from ._search_and_verify import search_and_verify, verify
+    from ._verification import Verification, VerifiedResult
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            "._measuring": "Campaigns Measured Measuring MeasuringError",
+            "._record": "Round VerificationRecord",
+            "._search_and_verify": "search_and_verify verify",
+            "._verification": "Verification VerifiedResult",
+        },
+    )
 
 __all__ = [
     "Campaigns",

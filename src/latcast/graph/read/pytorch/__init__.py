@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latcast._optional import require
+from latcast._imports import require
 from latcast.graph._graph import Graph
 
 from ._archive import read_archive, reason
