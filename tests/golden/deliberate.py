@@ -20,6 +20,7 @@ _ORDER = _ONE_DOOR + "notes are told device by device"
 _ONE_UNIT = "one unit of measuring: "
 _TEXTS = _ONE_UNIT + "every network of a campaign has a text of its own, which names its space"
 _RUN = _ONE_UNIT + "a run, not a visit; times are attributed, not booked"
+_QUANTITY = "what is not a latency is told in its own unit"
 
 CHANGES: tuple[Change, ...] = (
     Change("*", "*output.*.notes", "added", _NOTES),
@@ -90,6 +91,9 @@ CHANGES: tuple[Change, ...] = (
         _RUN,
         "share of profiles attributed to layers",
     ),
+    Change("*", "*output*.quantity", "added", _QUANTITY),
+    Change("train-base", "*.output.targets.*.mae", "added", _QUANTITY),
+    Change("train-base", "*.output.targets.*.rmse", "added", _QUANTITY),
     Change("campaign-*", "provenance.method", "value", _RUN),
     Change("campaign-*", "provenance.protocol", "value", _RUN),
 )

@@ -25,7 +25,7 @@ def test_mae_is_not_rmse() -> None:
 
 
 def test_shapes_must_agree() -> None:
-    with pytest.raises(ValueError, match="as many predictions as true latencies"):
+    with pytest.raises(ValueError, match="as many predictions as true values"):
         metrics(np.ones(2), np.ones(3))
     with pytest.raises(ValueError, match="at least one"):
         metrics(np.ones(0), np.ones(0))

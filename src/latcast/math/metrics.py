@@ -37,34 +37,34 @@ def rank_correlations(true: Floats, predicted: Floats) -> dict[str, float]:
     }
 
 
-def metrics(true_ms: Floats, predicted_ms: Floats) -> dict[str, float]:
+def metrics(true: Floats, predicted: Floats, unit: str = "ms") -> dict[str, float]:
     """Errors and rank correlations of n predictions, arrays of shape (n,).
 
-    ``mae_ms`` and ``rmse_ms`` are in ms; ``mape`` in percent; ``within_5`` and ``within_10`` are
-    the percentage of predictions at most 5 or 10 % off; ``spearman`` and ``kendall`` (tau-b) are
-    NaN where a side is constant.
+    ``mae_ms`` and ``rmse_ms`` are in ms, and named for the ``unit`` of other values (``mae_mj``);
+    ``mape`` in percent; ``within_5`` and ``within_10`` are the percentage of predictions at most 5
+    or 10 % off; ``spearman`` and ``kendall`` (tau-b) are NaN where a side is constant.
 
     Raises:
         ValueError: the shapes differ, or there are no rows.
     """
-    if true_ms.shape != predicted_ms.shape or not len(true_ms):
+    if true.shape != predicted.shape or not len(true):
         raise ValueError(
-            "metrics need as many predictions as true latencies, at least one; "
-            f"got shapes {predicted_ms.shape} and {true_ms.shape}"
+            "metrics need as many predictions as true values, at least one; "
+            f"got shapes {predicted.shape} and {true.shape}"
         )
-    absolute = errors(true_ms, predicted_ms)
-    relative = 100 * np.abs(predicted_ms - true_ms) / true_ms
+    absolute = errors(true, predicted)
+    relative = 100 * np.abs(predicted - true) / true
     return {
-        "mae_ms": absolute["mae"],
-        "rmse_ms": absolute["rmse"],
+        f"mae_{unit.lower()}": absolute["mae"],
+        f"rmse_{unit.lower()}": absolute["rmse"],
         "mape": float(relative.mean()),
         "within_5": float(100 * (relative <= 5).mean()),
         "within_10": float(100 * (relative <= 10).mean()),
-        **rank_correlations(true_ms, predicted_ms),
+        **rank_correlations(true, predicted),
     }
 
 
-def network_metrics(true_ms: Floats, predicted_ms: Floats) -> dict[str, float]:
+def network_metrics(true: Floats, predicted: Floats, unit: str = "ms") -> dict[str, float]:
     """:func:`metrics`, and two that a few networks of an odd family do not move.
 
     ``median_error`` is the median absolute error in percent, ``within_25`` the percentage of
@@ -73,8 +73,8 @@ def network_metrics(true_ms: Floats, predicted_ms: Floats) -> dict[str, float]:
     Raises:
         ValueError: as :func:`metrics`.
     """
-    scores = metrics(true_ms, predicted_ms)
-    relative = 100 * np.abs(predicted_ms - true_ms) / true_ms
+    scores = metrics(true, predicted, unit)
+    relative = 100 * np.abs(predicted - true) / true
     return {
         **scores,
         "median_error": float(np.median(relative)),
@@ -87,23 +87,26 @@ class Scored:
     """Predictions of n networks beside the truth.
 
     Attributes:
-        true_ms: shape (n,).
-        predicted_ms: shape (n,).
+        true: shape (n,).
+        predicted: shape (n,).
         inside: for each coverage, whether the truth lies in the interval, shape (n,).
+        unit: of the values.
     """
 
-    true_ms: Floats
-    predicted_ms: Floats
+    true: Floats
+    predicted: Floats
     inside: Mapping[float, Bools]
+    unit: str = "ms"
 
     @classmethod
     def joined(cls, parts: Sequence[Scored]) -> Scored:
         """All of them, with the coverages that all have."""
         shared = [c for c in COVERAGES if all(c in part.inside for part in parts)]
         return cls(
-            np.concatenate([part.true_ms for part in parts]),
-            np.concatenate([part.predicted_ms for part in parts]),
+            np.concatenate([part.true for part in parts]),
+            np.concatenate([part.predicted for part in parts]),
             {c: np.concatenate([part.inside[c] for part in parts]) for c in shared},
+            parts[0].unit,
         )
 
     def metrics(self, *, of_any_network: bool = True) -> dict[str, float]:
@@ -111,8 +114,8 @@ class Scored:
 
         Of architectures of one space :func:`metrics` instead.
         """
-        scores = (network_metrics if of_any_network else metrics)(self.true_ms, self.predicted_ms)
-        return scores | coverage_metrics(self.inside)
+        found = network_metrics if of_any_network else metrics
+        return found(self.true, self.predicted, self.unit) | coverage_metrics(self.inside)
 
 
 def covered(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from latcast._model_file import Array, Field, ModelFile, Schema, restored, write_model
 from latcast._names import unknown_name
-from latcast.data import Dataset
+from latcast.data import LATENCY_MS, Dataset, Quantity, quantity
 from latcast.devices import Device, Target, devices
 from latcast.math.gaussian_process import (
     MAX_LOG_VARIANCE,
@@ -70,18 +70,21 @@ SCHEMA = Schema(
 class BaseModel:
     """One model of many targets of a space.
 
-    Every target's latencies are a function of the same features (block physics, blocks, rows of
-    the block table, random units), fitted with what the space's physics can tell and a residual
-    of its own. Of a new target it predicts from its device's specification, batch and precision
-    alone (:meth:`predictor`), and from a few measurements (:meth:`adapt`): the targets that are
-    known make up the prior, in which directions and how far targets differ among it.
+    Every target's values (latencies, unless said otherwise) are a function of the same features
+    (block physics, blocks, rows of the block table, random units), fitted with what the space's
+    physics can tell and a residual of its own. Of a new target it predicts from its device's
+    specification, batch and precision alone (:meth:`predictor`), and from a few measurements
+    (:meth:`adapt`): the targets that are known make up the prior, in which directions and how far
+    targets differ among it.
 
     Attributes:
         space: whose block table is used.
+        quantity: that it predicts.
         card: data provenance, licence: anything JSON can hold.
     """
 
     def __init__(self) -> None:
+        self.quantity: Quantity = LATENCY_MS
         self._sources: list[Source] = []
         self._optima: Floats = np.empty((0, 0))
         self.card: dict[str, Any] = {}
@@ -108,10 +111,11 @@ class BaseModel:
             progress: called with the number of targets done and of all.
 
         Raises:
-            ValueError: spaces differ, a target occurs twice, there are too few datasets or rows,
-                or a latency is not finite and positive.
+            ValueError: spaces or quantities differ, a target occurs twice, there are too few
+                datasets or rows, or a value is not possible.
         """
         _check(datasets)
+        self.quantity = datasets[0].quantity
         # Chance picks among the sources by position; their order must not decide.
         datasets = sorted(datasets, key=lambda d: str(d.target))
         known = devices() if catalogue is None else catalogue
@@ -191,9 +195,10 @@ class BaseModel:
         """Predict for the target of a few measurements, at least one.
 
         Raises:
-            ValueError: they are of another block space, none, or not finite and positive.
+            ValueError: they are of another block space or quantity, none, or not possible.
         """
         few.check_values()
+        few.check_quantity(self.quantity)
         self._check_fitted()
         if few.archs.space.block_space != self.space.name or not len(few):
             raise ValueError(
@@ -232,7 +237,7 @@ class BaseModel:
 
     def _fitted_for(self, target: Target, rows: int) -> Fitted:
         card = {"rows": rows, "base": [str(t) for t in self.targets]}
-        return Fitted(self.space, target, dict(self._seen), card=card)
+        return Fitted(self.space, target, dict(self._seen), card=card, quantity=self.quantity)
 
     def _prior(self, spec: TargetSpec | None, without: Sequence[int] = ()) -> Prior:
         """The prior of a target, some of the sources left out."""
@@ -295,7 +300,10 @@ class BaseModel:
             "unit_biases": units.biases,
         }
         file = SCHEMA.pack(values)
-        write_model(path, ModelFile({"kind": KIND, **file.header}, file.tensors))
+        header = {"kind": KIND, **file.header}
+        if self.quantity != LATENCY_MS:  # files of latencies do not say so, as they never did
+            header["quantity"] = self.quantity.name
+        write_model(path, ModelFile(header, file.tensors))
 
     @classmethod
     def load(cls, path: str | Path) -> BaseModel:
@@ -319,6 +327,7 @@ class BaseModel:
         v = SCHEMA.unpack(file, targets=len(file.header["sources"]))
         self = cls()
         self.space, self.card = v["space"], v["card"]
+        self.quantity = quantity(file.header.get("quantity", LATENCY_MS))
         self._seen, self._sources = v["seen"], v["sources"]
         if (count := len(self._sources)) < MIN_TARGETS:
             raise ValueError(f"a model of {count} targets; at least {MIN_TARGETS} are needed")
@@ -351,6 +360,7 @@ def _check(datasets: Sequence[Dataset]) -> None:
     first, targets = datasets[0], set()
     for data in datasets:
         data.check_values()
+        data.check_quantity(first.quantity)
         if data.archs.space.block_space != first.archs.space.block_space:
             raise ValueError(
                 f"datasets of a base model must be of one space, "

@@ -63,7 +63,7 @@ class Bayes(BlockPredictor):
             if len(few) > 1:
                 error = np.abs(found.left_out_ms)
                 fitted.card["left_out"] = {
-                    "mae_ms": float(error.mean()),
+                    few.quantity.column("mae"): float(error.mean()),
                     "mape": float(100 * (error / few.values).mean()),
                 }
         self._adopt(found, lowest)

@@ -19,7 +19,7 @@ def score(model: Predictor, data: Dataset) -> Scored:
     if data.target != model.target:
         raise ValueError(f"the predictor is for {model.target}; got data of {data.target}")
     inside = covered(data.values, lambda c: model.predict_interval(data.networks, c), model.covers)
-    return Scored(data.values, model.predict(data.networks), inside)
+    return Scored(data.values, model.predict(data.networks), inside, data.quantity.unit)
 
 
 def evaluate(model: Predictor, data: Dataset) -> dict[str, float]:

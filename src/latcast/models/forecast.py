@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from latcast._files import check_file
+from latcast.data import LATENCY_MS
 from latcast.devices import Target, devices
 from latcast.graph import OPERATORS, Graph
 from latcast.graph.read import SUFFIXES as GRAPH_SUFFIXES
@@ -130,6 +131,7 @@ def _rows(
             continue
         for found in resolved:
             try:
+                _check_latency(found)
                 rows.append(answer(found))
             except UnsupportedOperatorError:
                 raise
@@ -138,6 +140,19 @@ def _rows(
     if errors and len(errors) == len(rows):
         raise errors[0]
     return rows
+
+
+def _check_latency(found: Resolved) -> None:
+    """Make sure that what would be told in ms is a latency.
+
+    Raises:
+        UnresolvedError: the model predicts another quantity.
+    """
+    if (own := found.predictor.fitted.quantity) != LATENCY_MS:
+        raise UnresolvedError(
+            f"a forecast needs a model of latencies; {found.name} is one of {own.plural} in "
+            f"{own.unit}: ask it in Python, latcast.load(…).predict(…)"
+        )
 
 
 # --- architectures ----------------------------------------------------------------------------

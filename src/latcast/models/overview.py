@@ -9,6 +9,7 @@ from typing import Any
 
 from latcast._model_file import read_header
 from latcast._names import unknown_name
+from latcast.data import LATENCY_MS, quantity
 from latcast.report.record import Record
 from latcast.report.table import Column, Table, look_up
 from latcast.report.text import families_table, scores_table
@@ -26,6 +27,7 @@ class ModelEntry:
         space: of the architectures that it knows; null for networks of any kind.
         target: that it is for; null for a base model.
         sources: targets that a base model knows; null for others.
+        quantity: that it predicts, such as ``latency_ms``.
         card: what it was made from (``data``, ``split``, ``rows``, ``families``, ``base``), how
             good it is (``metrics``, ``metrics_by_family``, ``left_out``), what the audit found
             (``traps``), its ``licence``.
@@ -36,6 +38,7 @@ class ModelEntry:
     space: str | None
     target: str | None
     sources: list[Any] | None
+    quantity: str
     card: Mapping[str, Any]
 
     @classmethod
@@ -48,6 +51,7 @@ class ModelEntry:
             header.get("space"),
             None if is_base else header["target"],
             header["sources"] if is_base else None,
+            header.get("quantity", LATENCY_MS.name),
             header["card"],
         )
 
@@ -64,7 +68,7 @@ class ModelEntry:
             yield "found by the audit:" if card["traps"] else "the audit found nothing"
             yield from (f"  {issue}" for issue in card["traps"])
         if "metrics" in card:
-            yield scores_table(card["metrics"], "on the test part:")
+            yield scores_table(card["metrics"], "on the test part:", quantity(self.quantity).unit)
         elif "left_out" in card:
             yield (
                 "each measurement predicted from the others: "
@@ -99,6 +103,7 @@ class ModelCard(Record):
         space: of the architectures that it knows; null for networks of any kind.
         target: that it is for; null for a base model.
         sources: targets that a base model knows; null for others.
+        quantity: that it predicts, such as ``latency_ms``.
         card: as of an entry of ``models``.
         any_network: the other model; null where there is none.
     """
@@ -110,6 +115,7 @@ class ModelCard(Record):
     space: str | None
     target: str | None
     sources: list[Any] | None
+    quantity: str
     card: Mapping[str, Any]
     any_network: ModelEntry | None
 
@@ -130,12 +136,14 @@ class ModelCard(Record):
             headers = _shipped(name)
         first, *others = (ModelEntry.of(name, header) for header in headers)
         return cls(
-            name, first.kind, first.space, first.target, first.sources, first.card,
+            name, first.kind, first.space, first.target, first.sources, first.quantity, first.card,
             others[0] if others else None,
         )  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:
-        own = ModelEntry(self.name, self.kind, self.space, self.target, self.sources, self.card)
+        own = ModelEntry(
+            self.name, self.kind, self.space, self.target, self.sources, self.quantity, self.card
+        )
         yield from own.parts()
         if self.any_network is not None:
             yield ""

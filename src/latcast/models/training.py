@@ -150,7 +150,7 @@ def fit_base(
 ) -> tuple[BaseModel, dict[Target, dict[str, float]]]:
     """Fit a base model on a part of every dataset's architectures, and score it on the others.
 
-    Rows with an impossible latency, and those whose label was copied, are left out; the model's
+    Rows with an impossible value, and those whose label was copied, are left out; the model's
     card says how many (``left_out``), and what the audit found (``traps``), by target.
 
     Args:
@@ -174,7 +174,9 @@ def fit_base(
         parts.append(split(measured, 1 - test, seed))
     model = BaseModel().fit([train for train, _ in parts], progress=progress)
     scores = {
-        rest.target: metrics(rest.values, model.trained(rest.target).predict(rest.archs))
+        rest.target: metrics(
+            rest.values, model.trained(rest.target).predict(rest.archs), model.quantity.unit
+        )
         for _, rest in parts
     }
     model.card["split"] = f"by architecture at random, seed {seed}, {test:.0%} to test"

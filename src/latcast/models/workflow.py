@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from latcast.data import Dataset
+from latcast.data import LATENCY_MS, Dataset, quantity
 from latcast.data.audit import audit, measured_rows
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
@@ -41,8 +41,10 @@ class Evaluation(Record):
         model: its name or file.
         data: file of the measurements.
         rows: of the measurements.
-        metrics: name of a score -> value; ``mae_ms`` and ``rmse_ms`` in ms, ``spearman`` and
-            ``kendall`` from -1 to 1, all others in percent.
+        quantity: what was measured, such as ``latency_ms``.
+        metrics: name of a score -> value; ``mae_ms`` and ``rmse_ms`` in ms (of another quantity
+            named for its unit: ``mae_mj``), ``spearman`` and ``kendall`` from -1 to 1, all others
+            in percent.
     """
 
     schema = "evaluation"
@@ -50,6 +52,7 @@ class Evaluation(Record):
     model: str
     data: str
     rows: int
+    quantity: str
     metrics: Scores
 
     @classmethod
@@ -60,12 +63,11 @@ class Evaluation(Record):
             ValueError: as :func:`latcast.models.evaluation.evaluate`.
         """
         scores = evaluation.evaluate(model, dataset)
-        return cls(model_name, data, len(dataset), scores)
+        return cls(model_name, data, len(dataset), dataset.quantity.name, scores)
 
     def parts(self) -> Iterator[Table | str]:
-        yield scores_table(
-            self.metrics, f"{self.model} on {Path(self.data).name}, {self.rows} rows"
-        )
+        title = f"{self.model} on {Path(self.data).name}, {self.rows} rows"
+        yield scores_table(self.metrics, title, quantity(self.quantity).unit)
 
 
 # --- training ---------------------------------------------------------------------------------
@@ -79,6 +81,7 @@ class Training(Record):
         model: file that it is written to, or null.
         predictor: its kind.
         target: that it is for.
+        quantity: that it predicts, such as ``latency_ms``.
         space: of the architectures that it knows; null for networks of any kind.
         families: of the networks that it was fitted to; null for a space.
         split: how rows were divided into those to fit, to calibrate and to test.
@@ -94,6 +97,7 @@ class Training(Record):
     model: str | None
     predictor: str
     target: str
+    quantity: str
     space: str | None
     families: list[str] | None
     split: str
@@ -104,7 +108,7 @@ class Training(Record):
 
     def parts(self) -> Iterator[Table | str]:
         title = f"{self.predictor} for {self.target}, split {self.split}; on the test part:"
-        yield scores_table(self.metrics, title)
+        yield scores_table(self.metrics, title, quantity(self.quantity).unit)
         if self.metrics_by_family:
             yield families_table(self.metrics_by_family)
 
@@ -124,8 +128,10 @@ class TrainedTarget:
     Attributes:
         target: of the dataset.
         left_out: rows that are impossible or copied, and were not used.
-        mae_ms: mean absolute error on the test part, ms.
-        rmse_ms: root mean square error, ms.
+        mae: mean absolute error on the test part, in the unit of the quantity.
+        rmse: root mean square error, likewise.
+        mae_ms: ``mae``, ms; null of another quantity than latency.
+        rmse_ms: ``rmse``, likewise.
         mape: mean absolute error, %.
         within_5: predictions at most 5 % off, %.
         within_10: predictions at most 10 % off, %.
@@ -135,8 +141,10 @@ class TrainedTarget:
 
     target: str
     left_out: int
-    mae_ms: float
-    rmse_ms: float
+    mae: float
+    rmse: float
+    mae_ms: float | None
+    rmse_ms: float | None
     mape: float
     within_5: float
     within_10: float
@@ -150,6 +158,7 @@ class BaseTraining(Record):
 
     Attributes:
         model: file that it is written to, or null.
+        quantity: that it predicts, such as ``latency_ms``.
         space: of the architectures.
         targets: with the scores on the test part of each.
     """
@@ -158,6 +167,7 @@ class BaseTraining(Record):
     frame: ClassVar[str | None] = "targets"
 
     model: str | None
+    quantity: str
     space: str
     targets: tuple[TrainedTarget, ...]
 
@@ -229,6 +239,7 @@ def train(
         name,
         kind,
         str(model.target),
+        model.fitted.quantity.name,
         None if space is None else datasets[0].archs.space.name,
         card.get("families"),
         card["split"],
@@ -248,8 +259,14 @@ def _train_base(
 ) -> tuple[BaseModel, BaseTraining]:
     model, scores = training.fit_base(datasets, test=test, seed=seed, progress=progress)
     left_out = model.card["left_out"]
-    rows = [TrainedTarget(str(t), left_out[str(t)], **scores[t]) for t in model.targets]
-    return model, BaseTraining(name, model.space.name, tuple(rows))
+    of = model.quantity
+    rows = []
+    for target in model.targets:
+        own = dict(scores[target])
+        mae, rmse = own.pop(of.column("mae")), own.pop(of.column("rmse"))
+        in_ms = (mae, rmse) if of == LATENCY_MS else (None, None)
+        rows.append(TrainedTarget(str(target), left_out[str(target)], mae, rmse, *in_ms, **own))
+    return model, BaseTraining(name, of.name, model.space.name, tuple(rows))
 
 
 # --- adapting ---------------------------------------------------------------------------------
@@ -264,12 +281,13 @@ class Adaptation(Record):
         base: name or file of the known model.
         method: ``bayes`` or ``last-layer``.
         target: of the measurements.
+        quantity: that was measured, such as ``latency_ms``.
         space: of the architectures that it knows; null for networks of any kind.
         samples: rows that it was adapted to.
         scored: rows of other networks that it was scored on.
         metrics: scores on those, as of ``evaluation``; null where there are none.
         left_out: scores of each measurement, predicted from the others; null where not known.
-        skipped: rows that were left out, since their latency is copied from another row.
+        skipped: rows that were left out, since their value is copied from another row.
     """
 
     schema = "adaptation"
@@ -278,6 +296,7 @@ class Adaptation(Record):
     base: str
     method: str
     target: str
+    quantity: str
     space: str | None
     samples: int
     scored: int
@@ -288,7 +307,8 @@ class Adaptation(Record):
     def parts(self) -> Iterator[Table | str]:
         title = f"{self.base} adapted to {self.target} with {self.samples} measurements"
         if self.metrics is not None:
-            yield scores_table(self.metrics, f"{title}; on the {self.scored} others:")
+            unit = quantity(self.quantity).unit
+            yield scores_table(self.metrics, f"{title}; on the {self.scored} others:", unit)
         elif self.left_out is None:
             yield title
         else:
@@ -299,7 +319,8 @@ class Adaptation(Record):
 
     def doubts(self) -> Iterator[str]:
         if self.skipped:
-            yield f"note: {self.skipped} rows with a copied latency are left out"
+            label = quantity(self.quantity).label
+            yield f"note: {self.skipped} rows with a copied {label} are left out"
 
 
 def adapt_and_score(
@@ -342,6 +363,7 @@ def adapt_and_score(
         base=base,
         method=method,
         target=str(adapted.target),
+        quantity=adapted.fitted.quantity.name,
         space=None if adapted.fitted.space is None else adapted.space.name,
         samples=len(few),
         scored=len(rest),

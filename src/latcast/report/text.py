@@ -8,8 +8,6 @@ from typing import Any
 from .table import Column, Table, look_up
 
 SCORES = {
-    "mae_ms": "MAE, ms",
-    "rmse_ms": "RMSE, ms",
     "mape": "mean absolute error, %",
     "median_error": "median absolute error, %",
     "within_5": "within 5 %, % of rows",
@@ -22,7 +20,7 @@ SCORES = {
     "coverage_90": "90 % interval covers, %",
     "coverage_95": "95 % interval covers, %",
 }
-"""Score of a predictor -> label with its unit, in the order in which tables show them."""
+"""Score of a predictor in percent, or a correlation -> label, in the order of tables."""
 _OF_NETWORKS = ("median_error", "within_25")
 """Only layer models have these."""
 
@@ -47,11 +45,18 @@ KIND_COLOURS = {
 OTHER_COLOUR = "#9a9a9a"
 
 
-def scores_table(scores: Mapping[str, float], title: str = "") -> Table:
-    """Scores of a predictor; what could not be scored is a dash."""
-    shown = [name for name in SCORES if name in scores or name not in _OF_NETWORKS]
+def score_labels(unit: str) -> dict[str, str]:
+    """Score of a predictor -> label with its unit, of values in ``unit``."""
+    errors = {f"{name}_{unit.lower()}": f"{name.upper()}, {unit}" for name in ("mae", "rmse")}
+    return errors | SCORES
+
+
+def scores_table(scores: Mapping[str, float], title: str, unit: str) -> Table:
+    """Scores of a predictor of values in ``unit``; what could not be scored is a dash."""
+    labels = score_labels(unit)
+    shown = [name for name in labels if name in scores or name not in _OF_NETWORKS]
     columns = (
-        Column("score", SCORES.get),
+        Column("score", labels.get),
         Column("value", scores.get, ".4g"),
     )
     return Table(columns, shown, title)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from latcast import models
+from latcast.data import LATENCY_MS
 from latcast.models import Predictor
 from latcast.models.accuracy import SHIPPED, AccuracyModel, AccuracySource, as_accuracy_model
 from latcast.spaces import Archs, SearchSpace
@@ -82,7 +83,7 @@ def find_predictors(space: SearchSpace, latency: Latency | Sequence[Latency]) ->
     """One predictor a target.
 
     Raises:
-        ValueError: none, an unknown name, or a predictor of another space.
+        ValueError: none, an unknown name, or a predictor of another space or quantity.
     """
     items = [latency] if isinstance(latency, str | Path | Predictor) else list(latency)
     if not items:
@@ -91,6 +92,8 @@ def find_predictors(space: SearchSpace, latency: Latency | Sequence[Latency]) ->
         item if isinstance(item, Predictor) else models.load(item, space=space) for item in items
     ]
     for predictor in predictors:
+        if (own := predictor.fitted.quantity) != LATENCY_MS:
+            raise ValueError(f"budgets are of latencies; got a model of {own.plural} ({own.unit})")
         if space.block_space != predictor.space.name:
             raise ValueError(
                 f"the predictor is for {predictor.space.name}; it knows nothing of {space.name}"

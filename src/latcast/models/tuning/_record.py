@@ -8,7 +8,7 @@ from typing import Any
 
 from latcast.report.record import Record
 from latcast.report.table import MISSING, Column, Table
-from latcast.report.text import SCORES
+from latcast.report.text import score_labels
 
 from ._plan import TuningPlan
 from ._study import TrialRecord
@@ -103,7 +103,7 @@ class TuningRecord(Record):
         default, best = self.default, self.best
         rows = [(name, default.options[name], value) for name, value in best.options.items()]
         rows.append(("validation MAE, ms", default.validation_mae_ms, best.validation_mae_ms))
-        for name, label in SCORES.items():
+        for name, label in score_labels("ms").items():
             rows.append((f"test: {label}", default.metrics.get(name), best.metrics.get(name)))
         columns = (
             Column("", lambda row: row[0]),
