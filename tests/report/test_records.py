@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from latcast.report.record import Record, described
-from latcast.report.table import Column, Table
+from latcast.report.record import Column, Record, Table, described
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ import numpy as np
 
 import latcast
 from latcast.devices import cpu_model
-from latcast.report.record import Record
-from latcast.report.table import MISSING, Column, Table
+from latcast.report.record import MISSING, Column, Record, Table
 
 Row = Mapping[str, Any]
 Rows = Sequence[dict[str, Any]]

@@ -29,8 +29,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
-    from latcast.report.record import Record
-    from latcast.report.table import Table
+    from latcast.report.record import Record, Table
 
 FAILED = 1
 WRONG_USAGE = 2

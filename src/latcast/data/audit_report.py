@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from latcast.report.record import Record
-from latcast.report.table import Table
+from latcast.report.record import Record, Table
 
 from ._dataset import Dataset
 from .audit import Finding, audit

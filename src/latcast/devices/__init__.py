@@ -17,9 +17,8 @@ if TYPE_CHECKING:
         parse_catalogue,
     )
     from ._detect import detect
-    from ._device import KINDS, RANGES, Device, Range, figure_range
+    from ._device import KINDS, PRECISIONS, RANGES, Device, Range, Target, figure_range
     from ._host import cpu_features, cpu_model, host_name, usable_cpus
-    from ._target import PRECISIONS, Target
 else:
     __getattr__, __dir__ = public_names(
         __name__,
@@ -27,9 +26,8 @@ else:
             "._catalogue": "VARIABLE catalogue_text device device_files devices load_devices "
             "parse_catalogue",
             "._detect": "detect",
-            "._device": "KINDS RANGES Device Range figure_range",
+            "._device": "KINDS PRECISIONS RANGES Device Range Target figure_range",
             "._host": "cpu_features cpu_model host_name usable_cpus",
-            "._target": "PRECISIONS Target",
         },
     )
 

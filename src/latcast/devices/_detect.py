@@ -10,9 +10,8 @@ import subprocess
 import sys
 from typing import Any
 
-from ._device import Device, figure_range
+from ._device import Device, Target, figure_range
 from ._host import Host, this_host
-from ._target import Target
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

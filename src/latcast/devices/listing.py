@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from latcast._names import unknown_name
-from latcast.report.record import Record
-from latcast.report.table import Column, Table, pairs
+from latcast.report.record import Column, Record, Table, pairs
 
 from ._catalogue import device, devices
 from ._device import KINDS, Device

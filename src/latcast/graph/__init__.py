@@ -9,9 +9,8 @@ from latcast._imports import public_names
 if TYPE_CHECKING:
     from ._builder import GraphBuilder, chained
     from ._graph import Graph
-    from ._layer import GRAPH_INPUT, UNKNOWN, Layer
     from ._layer_builder import Tensor
-    from ._operators import KINDS, OPERATORS, Operator
+    from ._operators import GRAPH_INPUT, KINDS, OPERATORS, UNKNOWN, Layer, Operator
     from ._weights import BUFFER, Constant, Constants, Weights
     from .facts import KERNEL_FACTS, kernel_facts, kernel_label
     from .fusion import Kernel, Rule
@@ -23,9 +22,8 @@ else:
         {
             "._builder": "GraphBuilder chained",
             "._graph": "Graph",
-            "._layer": "GRAPH_INPUT UNKNOWN Layer",
             "._layer_builder": "Tensor",
-            "._operators": "KINDS OPERATORS Operator",
+            "._operators": "GRAPH_INPUT KINDS OPERATORS UNKNOWN Layer Operator",
             "._weights": "BUFFER Constant Constants Weights",
             ".facts": "KERNEL_FACTS kernel_facts kernel_label",
             ".fusion": "Kernel Rule",

@@ -11,9 +11,8 @@ from typing import Any
 from latcast._names import unknown_name
 
 from ._graph import Graph
-from ._layer import GRAPH_INPUT
 from ._layer_builder import LayerBuilder, Tensor, window_side_of
-from ._operators import OPERATORS
+from ._operators import GRAPH_INPUT, OPERATORS
 from ._weights import (
     Constant,
     Constants,

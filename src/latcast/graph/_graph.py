@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._layer import GRAPH_INPUT, Layer
-from ._operators import OPERATORS
+from ._operators import GRAPH_INPUT, OPERATORS, Layer
 from ._weights import Weights, conv_constants, draw
 from .shapes import MAX_ELEMENTS, TensorShape
 

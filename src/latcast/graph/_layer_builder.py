@@ -9,7 +9,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from ._graph import Graph
-from ._layer import GRAPH_INPUT, Layer
+from ._operators import GRAPH_INPUT, Layer
 from ._weights import (
     ARGUMENT,
     BUFFER,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._graph import Graph
-from ._layer import GRAPH_INPUT, UNKNOWN, Layer
+from ._operators import GRAPH_INPUT, UNKNOWN, Layer
 from .fusion import Kernel
 from .shapes import TensorShape
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from ._graph import Graph
-from ._layer import GRAPH_INPUT, UNKNOWN, Layer
+from ._operators import GRAPH_INPUT, UNKNOWN, Layer
 from .layouts import cancelled_transposes, is_blocked
 
 _ANY = "*"

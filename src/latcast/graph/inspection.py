@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from latcast.report.record import Record
-from latcast.report.table import MISSING, Column, Table
+from latcast.report.record import MISSING, Column, Record, Table
 from latcast.report.text import end_of, shape_text
 
 from ._graph import Graph
-from ._layer import Layer
+from ._operators import Layer
 
 NAME_WIDTH, OPERATOR_WIDTH = 48, 24
 

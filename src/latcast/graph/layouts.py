@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ._graph import Graph
-from ._layer import Layer
+from ._operators import Layer
 
 BLOCK = 16
 """Channels of a block."""

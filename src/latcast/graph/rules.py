@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from math import prod
 
 from ._graph import Graph
-from ._layer import GRAPH_INPUT, Layer
+from ._operators import GRAPH_INPUT, Layer
 from .fusion import Kernel, Part, Parts, Rule, joined
 from .layouts import BLOCK, CHANNELS_FIRST, CHANNELS_LAST, takes_blocks, transposes
 from .shapes import TensorShape

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from latcast.data import Dataset
-from latcast.report.record import Record
-from latcast.report.table import Table, pairs
+from latcast.report.record import Record, Table, pairs
 
 from ._campaign_file import CampaignFile
 from ._results import Results, results

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
-from latcast.report.record import Record
-from latcast.report.table import MISSING, Column, Table
+from latcast.report.record import MISSING, Column, Record, Table
 from latcast.report.text import (
     bound_text,
     bytes_text,

@@ -23,8 +23,7 @@ from latcast.devices import Target
 from latcast.graph import Graph
 from latcast.measure import BlockSource, CampaignFile, Plan, Protocol, Results, archs_of
 from latcast.measure.runtimes import runtime as find_runtime
-from latcast.report.record import Record
-from latcast.report.table import Column, Table
+from latcast.report.record import Column, Record, Table
 from latcast.spaces import Archs, SearchSpace
 
 from .lookup_table import LookupTable

@@ -10,8 +10,7 @@ from typing import Any
 from latcast._model_file import read_header
 from latcast._names import unknown_name
 from latcast.data import LATENCY_MS, quantity
-from latcast.report.record import Record
-from latcast.report.table import Column, Table, look_up
+from latcast.report.record import Column, Record, Table, look_up
 from latcast.report.text import families_table, scores_table
 
 from . import zoo

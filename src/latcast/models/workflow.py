@@ -11,8 +11,7 @@ import numpy as np
 
 from latcast.data import LATENCY_MS, Dataset, quantity
 from latcast.data.audit import audit, measured_rows
-from latcast.report.record import Record
-from latcast.report.table import Column, Table
+from latcast.report.record import Column, Record, Table
 from latcast.report.text import families_table, scores_table
 
 from . import KINDS, BaseModel, Kernels, Predictor, evaluation, training

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from latcast._files import atomic_path
 from latcast.graph import Graph
 from latcast.graph.write.onnx import to_onnx
-from latcast.report.record import Record
-from latcast.report.table import Table
+from latcast.report.record import Record, Table
 
 from ._images import ImageFolder
 from ._weights import ofa_module

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .table import Column, Table, look_up
+from .record import Column, Table, look_up
 
 SCORES = {
     "mape": "mean absolute error, %",

@@ -14,8 +14,7 @@ import numpy as np
 
 from latcast._files import atomic_path
 from latcast.models import Predictor
-from latcast.report.record import Record, plain
-from latcast.report.table import MISSING, Column, Table
+from latcast.report.record import MISSING, Column, Record, Table, plain
 from latcast.spaces import Archs
 
 from .front import Floats

@@ -11,7 +11,7 @@ from latcast._registry import Registry
 if TYPE_CHECKING:
     from ._base import Archs, Gene, SearchSpace
     from ._block_table import FACTS, BlockTable
-    from ._supernet import SupernetSpace
+    from ._once_for_all import SupernetSpace
     from .compofa import CompOFA
     from .fbnet import FBNet
     from .nasbench201 import NASBench201
@@ -24,7 +24,7 @@ else:
         {
             "._base": "Archs Gene SearchSpace",
             "._block_table": "FACTS BlockTable",
-            "._supernet": "SupernetSpace",
+            "._once_for_all": "SupernetSpace",
             ".compofa": "CompOFA",
             ".fbnet": "FBNet",
             ".nasbench201": "NASBench201",

@@ -19,8 +19,15 @@ from latcast.graph import Graph
 from ._base import Archs, Gene, Genes
 from ._block_table import BlockTable
 from ._mobile import InvertedResidual, conv_block, make_divisible
-from ._once_for_all import POSITIONS, RESOLUTIONS, STAGES, DictForm, index_of, resolution_shares
-from ._supernet import SupernetSpace
+from ._once_for_all import (
+    POSITIONS,
+    RESOLUTIONS,
+    STAGES,
+    DictForm,
+    SupernetSpace,
+    index_of,
+    resolution_shares,
+)
 
 KERNEL_SIZES = (3, 5, 7)
 EXPAND_RATIOS = (3, 4, 6)

@@ -1,4 +1,4 @@
-"""Resolutions of the Once-For-All spaces, and the dicts that write their architectures.
+"""What the Once-For-All spaces share: resolutions, a supernet, and the dicts of architectures.
 
 A dict has a list of numbers by key, such as ``{"ks": [20 kernel sizes], "e": [20 expand ratios],
 "d": [5 depths], "r": [resolution]}``; a ``"wid"`` of None is allowed, the resolution may be a
@@ -8,6 +8,7 @@ stage's depth are kept but change nothing.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._names import short_repr
+
+from ._base import Archs, SearchSpace
+from ._mobile import MobileNet
+from ._resnet import ResNet
 
 RESOLUTIONS = tuple(range(128, 241, 4))
 _ONE_HOT = np.arange(128, 241, 16)
@@ -135,3 +140,20 @@ def resolution_shares(resolutions: npt.NDArray[np.uint8]) -> npt.NDArray[np.floa
     """
     distance = np.abs(resolutions[:, None].astype(np.float32) - _ONE_HOT) / 16
     return np.asarray(np.maximum(0, 1 - distance), dtype=np.float32)
+
+
+class SupernetSpace(SearchSpace):
+    """A space whose networks share the weights of one of them, the supernet."""
+
+    @abstractmethod
+    def specification(self, arch: Archs) -> MobileNet | ResNet:
+        """Widths and blocks of one architecture (a batch of one).
+
+        Raises:
+            ValueError: the batch does not hold exactly one architecture.
+        """
+
+    def supernet(self) -> MobileNet | ResNet:
+        """Widths and blocks of the network that holds all others, all genes at their largest."""
+        largest = [gene.choices[-1] for gene in self.genes]
+        return self.specification(Archs(self, [largest]))

@@ -18,9 +18,15 @@ from latcast.graph import Graph
 from ._base import Archs, Gene, Genes
 from ._block_table import BlockTable
 from ._mobile import conv_block, linear_block, make_divisible, pool_block
-from ._once_for_all import RESOLUTIONS, DictForm, Numbers, index_of, resolution_shares
+from ._once_for_all import (
+    RESOLUTIONS,
+    DictForm,
+    Numbers,
+    SupernetSpace,
+    index_of,
+    resolution_shares,
+)
 from ._resnet import Bottleneck, ResNet, max_pool_block, stem_residual_block
-from ._supernet import SupernetSpace
 
 EXPANDS = (20, 25, 35)
 WIDTHS = (65, 80, 100)

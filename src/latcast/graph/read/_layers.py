@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.graph._graph import Graph
-from latcast.graph._layer import GRAPH_INPUT, Layer
+from latcast.graph._operators import GRAPH_INPUT, Layer
 from latcast.graph.shapes import TensorShape
 
 Side = int | str | None

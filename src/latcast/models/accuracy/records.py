@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latcast.data import Dataset
-from latcast.report.record import Record
-from latcast.report.table import Column, Table
+from latcast.report.record import Column, Record, Table
 from latcast.spaces import Archs
 
 from ._base import AccuracyModel

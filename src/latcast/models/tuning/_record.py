@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from latcast.report.record import Record
-from latcast.report.table import MISSING, Column, Table
+from latcast.report.record import MISSING, Column, Record, Table
 from latcast.report.text import score_labels
 
 from ._plan import TuningPlan

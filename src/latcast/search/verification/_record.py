@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from latcast.report.record import Record
-from latcast.report.table import Column, Table
+from latcast.report.record import Column, Record, Table
 from latcast.search.result import interval_text
 
 from ._verification import Verification, VerifiedResult

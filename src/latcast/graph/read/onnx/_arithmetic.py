@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import nan, prod
 
-from latcast.graph._layer import UNKNOWN
+from latcast.graph._operators import UNKNOWN
 from latcast.graph.read._layers import clip_op
 from latcast.graph.shapes import (
     TensorShape,

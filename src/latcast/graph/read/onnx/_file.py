@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from latcast._files import check_file
-from latcast.graph._layer import GRAPH_INPUT
+from latcast.graph._operators import GRAPH_INPUT
 from latcast.graph.read._layers import Side, Value, check_asked, left_open
 from latcast.graph.shapes import TensorShape
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latcast.graph._graph import Graph
-from latcast.graph._layer import UNKNOWN
-from latcast.graph._operators import OPERATORS
+from latcast.graph._operators import OPERATORS, UNKNOWN
 from latcast.graph.read._layers import Layers, Origin, Value
 from latcast.graph.shapes import TensorShape, check_shape
 

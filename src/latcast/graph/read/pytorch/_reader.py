@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from latcast.graph._graph import Graph
-from latcast.graph._layer import GRAPH_INPUT, UNKNOWN
+from latcast.graph._operators import GRAPH_INPUT, UNKNOWN
 from latcast.graph.read._layers import ElementType, Layers, Origin, Value
 
 from ._program import Call, CallGraph, Program, Ref, bound, closed, tensor_names

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, NamedTuple
 
-from latcast.graph._layer import UNKNOWN
-from latcast.graph._operators import OPERATORS
+from latcast.graph._operators import OPERATORS, UNKNOWN
 from latcast.graph.read._layers import Facts, Layers, Value, clip_op
 from latcast.graph.shapes import TensorShape, is_channel_scale, plane
 
