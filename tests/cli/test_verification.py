@@ -11,12 +11,12 @@ import pytest
 import typer
 
 from latcast.cli._console import Console, UsageError
-from latcast.cli._verification import Check, verified_search
-from latcast.cli.search import Files
+from latcast.cli.search import Files, verified_search
 from latcast.data import read
 from latcast.devices import Target
 from latcast.models import LookupTable
 from latcast.search import InfeasibleError
+from latcast.search.verification import Check, search_and_verify_here
 from latcast.spaces import space
 
 SPACE = space("compofa-fixed-kernel")
@@ -76,6 +76,12 @@ def test_tables_and_files(run: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert found["verified"] is True
     assert found["measured_ms"] <= 4
     assert found["arch"] == archs.to_dicts()[0]
+
+    check = Check(2, 1, 2, name="here", runs=2, measured=measured, resume=True)
+    options = {"space": SPACE, "restrict": RESOLUTION, "max_latency_ms": [4.0]}
+    result, told = search_and_verify_here("samsung-note10", check, **options)  # type: ignore[arg-type]
+    assert result.archs[0] == archs[0]
+    assert json.loads(told.to_json()) == record
 
 
 def test_resumed_with_another_resolution(
@@ -185,7 +191,7 @@ def test_options_that_are_not_given_are_those_of_measure(
 ) -> None:
     checks: list[Check] = []
     monkeypatch.setattr(
-        "latcast.cli._verification.verified_search",
+        "latcast.cli.search.verified_search",
         lambda _, __, ___, check, *____, **_____: checks.append(check),
     )
     command = ["search", "--device", "samsung-note10", "--verify", 3]

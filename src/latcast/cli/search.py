@@ -27,12 +27,14 @@ from ._options import (
     parse_count,
     parse_duration,
 )
+from .measure import campaign_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from latcast.models import Predictor
     from latcast.search import Method, Progress, SearchRecord, SearchResult
+    from latcast.search.verification import Check
     from latcast.spaces import SearchSpace
 
 
@@ -285,7 +287,7 @@ def search(
     if verifying.verify is not None:
         if len(device) > 1 or how.checkpoint is not None:
             raise UsageError("--verify is for one --device, and keeps its work in --measured")
-        from ._verification import Check, verified_search
+        from latcast.search.verification import Check
 
         if target.runtime is not None:
             given["runtime"] = target.runtime
@@ -305,6 +307,54 @@ def search(
         _note_tables(console, device, predictors)
     files.write(console, result.archs.to_dicts(), found)
     if result.stopped == "interrupted":
+        raise typer.Exit(INTERRUPTED)
+
+
+def verified_search(
+    console: Console,
+    name: str,
+    space: SearchSpace | None,
+    check: Check,
+    files: Files,
+    *,
+    base: str | None = None,
+    seed: int,
+    **options: Any,
+) -> None:
+    """Search, measure on this machine, adapt, and print what was found."""
+    from latcast.measure import CampaignRunningError, WorkerDiedError
+    from latcast.search import InfeasibleError
+    from latcast.search import verification as v
+
+    check_suffix(check.measured, "--measured", ".parquet")
+    with resolving():
+        model, specification = v.first_model(name, space, base)
+    try:
+        with usage(InfeasibleError, v.MeasuringError), campaign_bar(console) as tell:
+
+            def start(measuring: v.Campaigns) -> None:
+                records = f"{Path(measuring.record).with_suffix('')}.*.campaign"
+                console.note(f"measuring on {measuring.target}; raw records: {records}")
+                measuring.on_progress = tell
+
+            result, record = v.search_and_verify_here(
+                model, check, space=space, specification=specification, name=name, seed=seed,
+                on_start=start,
+                on_round=lambda found: console.note(v.Round.of(found).summary()),
+                on_kept=lambda kept: console.note(
+                    f"what was measured is kept: go on with --measured {kept} --resume"
+                ),
+                **options,
+            )  # fmt: skip
+    except FileExistsError as error:
+        raise UsageError(f"{error} (--resume, or another --measured)") from error
+    except (CampaignRunningError, FileNotFoundError) as error:
+        raise UsageError(str(error)) from error
+    except WorkerDiedError as error:
+        raise ValueError(f"measuring cannot start: {error}") from error
+    files.write(console, result.archs.to_dicts(), result.search.record([name], seed))
+    console.show(record)
+    if result.stopped is not None:
         raise typer.Exit(INTERRUPTED)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from latcast._imports import public_names
 
 if TYPE_CHECKING:
+    from ._here import Check, first_model, search_and_verify_here
     from ._measuring import Campaigns, Measured, Measuring, MeasuringError
     from ._record import Round, VerificationRecord
     from ._search_and_verify import search_and_verify, verify
@@ -15,6 +16,7 @@ else:
     __getattr__, __dir__ = public_names(
         __name__,
         {
+            "._here": "Check first_model search_and_verify_here",
             "._measuring": "Campaigns Measured Measuring MeasuringError",
             "._record": "Round VerificationRecord",
             "._search_and_verify": "search_and_verify verify",
@@ -24,6 +26,7 @@ else:
 
 __all__ = [
     "Campaigns",
+    "Check",
     "Measured",
     "Measuring",
     "MeasuringError",
@@ -31,6 +34,8 @@ __all__ = [
     "Verification",
     "VerificationRecord",
     "VerifiedResult",
+    "first_model",
     "search_and_verify",
+    "search_and_verify_here",
     "verify",
 ]
