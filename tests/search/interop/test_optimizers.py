@@ -116,6 +116,8 @@ def test_errors(make: Callable[..., object], note10: Predictor) -> None:
         with pytest.raises(ValueError, match=match):
             make(name, **{"latency": note10, **options})
 
+    with pytest.raises(TypeError, match="did you mean 'max_macs'"):
+        make("ofa-mobilenet-v3", latency=note10, max_mac=1e9)
     error("did you mean 'nasbench201'", "nasbench-201")
     error("no model or device is called", latency="no-such")
     error("it knows nothing of fbnet", "fbnet", accuracy="ofa-mobilenet-v3")

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Required, Self, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from latcast._imports import require
+from latcast._names import unknown_name
 from latcast.search.front import Floats
 from latcast.search.problem import Problem
 from latcast.search.request import AnyAccuracy, Latency, Request
@@ -25,8 +26,33 @@ from ._terms import Variables
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
-Latencies = Latency | Sequence[Latency]
-Budget = float | Sequence[float] | None
+
+class Asked(TypedDict, total=False):
+    """What networks are searched for; all but ``latency`` may be left out.
+
+    Attributes:
+        latency: predictor, a model file or the name of a shipped model; several of them for
+            several targets at once.
+        accuracy: as :func:`latcast.search.search` takes it.
+        max_latency_ms: the budget, one number of ms for every target.
+        confidence: in place of predictions, count bounds that true latencies stay below with
+            this probability, on all targets at once.
+        max_macs: most multiply-accumulates of one sample.
+        max_params: most parameters.
+        max_activation_bytes: most memory of the activations of one sample that are alive at the
+            same time.
+        restrict: gene -> values to search among; values that a model was not made for are left
+            out in any case.
+    """
+
+    latency: Required[Latency | Sequence[Latency]]
+    accuracy: AnyAccuracy | None
+    max_latency_ms: float | Sequence[float] | None
+    confidence: float | None
+    max_macs: float | None
+    max_params: float | None
+    max_activation_bytes: float | None
+    restrict: Mapping[str, Sequence[int]] | None
 
 
 @dataclass(frozen=True)
@@ -44,12 +70,19 @@ class Objectives:
     budget_ms: Floats | None
 
     @classmethod
-    def of(cls, asked: Request) -> Self:
-        """Those of a request.
+    def of(cls, space: str | SearchSpace, **options: Unpack[Asked]) -> Self:
+        """Those of what is asked for.
 
         Raises:
-            ValueError: several budgets, or an accuracy model that knows only some networks.
+            TypeError: an unknown option, or no ``latency``.
+            ValueError: several budgets, an accuracy model that knows only some networks, and as
+                :meth:`Request.of`.
         """
+        known = list(Asked.__annotations__)
+        if unknown := [name for name in options if name not in known]:
+            raise TypeError(unknown_name("option", unknown[0], known))
+        given: dict[str, Any] = {"accuracy": None, "max_latency_ms": None, **options}
+        asked = Request.of(space, **given)
         problem, budgets = asked.problem, asked.budgets_ms
         if problem.candidates is not None:
             raise ValueError(
@@ -123,18 +156,7 @@ class OptunaObjective:
         return Archs(space, np.array(genes, dtype=np.int64).reshape(-1, len(space.genes)))
 
 
-def optuna_objective(
-    space: str | SearchSpace,
-    *,
-    latency: Latencies,
-    accuracy: AnyAccuracy | None = None,
-    max_latency_ms: Budget = None,
-    confidence: float | None = None,
-    max_macs: float | None = None,
-    max_params: float | None = None,
-    max_activation_bytes: float | None = None,
-    restrict: Mapping[str, Sequence[int]] | None = None,
-) -> OptunaObjective:
+def optuna_objective(space: str | SearchSpace, **asked: Unpack[Asked]) -> OptunaObjective:
     """An objective for a study of several directions (Optuna 5).
 
     Every gene is a categorical parameter of its name. Budgets and limits become the trial's
@@ -143,42 +165,16 @@ def optuna_objective(
 
     Args:
         space: search space or its name.
-        latency: predictor, a model file or the name of a shipped model; several of them for
-            several targets at once.
-        accuracy: as :func:`latcast.search.search` takes it.
-        max_latency_ms: the budget, one number of ms for every target.
-        confidence: in place of predictions, count bounds that true latencies stay below with
-            this probability, on all targets at once.
-        max_macs: most multiply-accumulates of one sample.
-        max_params: most parameters.
-        max_activation_bytes: most memory of the activations of one sample that are alive at the
-            same time.
-        restrict: gene -> values to search among; values that a model was not made for are left
-            out in any case.
+        asked: the models and limits of :class:`Asked`.
 
     Raises:
         ValueError: an unknown name, models that do not fit the space or of which one knows only
             some networks, several budgets, or a budget or limit that is not positive and finite.
     """
-    asked = Request.of(
-        space, latency, accuracy, max_latency_ms, confidence=confidence, restrict=restrict,
-        max_macs=max_macs, max_params=max_params, max_activation_bytes=max_activation_bytes,
-    )  # fmt: skip
-    return OptunaObjective(Objectives.of(asked))
+    return OptunaObjective(Objectives.of(space, **asked))
 
 
-def as_pymoo_problem(
-    space: str | SearchSpace,
-    *,
-    latency: Latencies,
-    accuracy: AnyAccuracy | None = None,
-    max_latency_ms: Budget = None,
-    confidence: float | None = None,
-    max_macs: float | None = None,
-    max_params: float | None = None,
-    max_activation_bytes: float | None = None,
-    restrict: Mapping[str, Sequence[int]] | None = None,
-) -> Any:
+def as_pymoo_problem(space: str | SearchSpace, **asked: Unpack[Asked]) -> Any:
     """A ``pymoo.core.problem.Problem``, evaluated a whole population at a time.
 
     - Variables: one integer a gene, the index of its choice, from 0.
@@ -190,20 +186,18 @@ def as_pymoo_problem(
     variables: ``IntegerRandomSampling()``, and ``SBX`` and ``PM`` with ``vtype=float`` and
     ``repair=RoundingRepair()``.
 
-    The arguments are those of :func:`optuna_objective`.
+    Args:
+        space: search space or its name.
+        asked: the models and limits of :class:`Asked`.
 
     Returns:
         The problem; its ``archs(X)`` are the networks of variables ``X`` of shape (n, genes).
 
     Raises:
         ModuleNotFoundError: pymoo is not installed.
-        ValueError: as there.
+        ValueError: as :func:`optuna_objective`.
     """
-    asked = Request.of(
-        space, latency, accuracy, max_latency_ms, confidence=confidence, restrict=restrict,
-        max_macs=max_macs, max_params=max_params, max_activation_bytes=max_activation_bytes,
-    )  # fmt: skip
-    return _problem_class()(Objectives.of(asked))
+    return _problem_class()(Objectives.of(space, **asked))
 
 
 @cache
