@@ -18,7 +18,6 @@ from latcast.search import accuracy_model, interop
 from latcast.search.interop import as_pymoo_problem, optuna_objective
 from latcast.search.interop._terms import Variables
 from latcast.search.interop.optimizers import Objectives, _problem_class
-from latcast.search.request import Request
 from latcast.spaces import SearchSpace, space
 
 OFA, COMPOFA = space("ofa-mobilenet-v3"), space("compofa-fixed-kernel")
@@ -60,9 +59,7 @@ def test_indices_that_are_none() -> None:
 
 
 def _objectives(name: str, latency: Any, **options: Any) -> Objectives:
-    return Objectives.of(
-        Request.of(name, latency, None, options.pop("max_latency_ms", None), **options)
-    )
+    return Objectives.of(name, latency=latency, **options)
 
 
 def test_values_are_those_of_the_models(note10: Predictor) -> None:
