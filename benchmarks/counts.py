@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from latcast.families import Member
+from latcast.families import Variant
 from latcast.graph import Graph, fuse, kernel_label
 from latcast.graph.read.onnx import read_onnx
 from latcast.graph.read.pytorch import read_pytorch
@@ -145,9 +145,9 @@ def row(name: str, module: nn.Module, side: int, left_out: Counter[str]) -> str:
         verdict(reference, ours, explained=bool(remarks)),
         verdict(ours, count_of_graph(exported)),
     ]
-    if (member := member_of(name)) is not None:
+    if (variant := member_of(name)) is not None:
         less = folded_params(graph)
-        cells.append(verdict(Count(ours.by_operator, ours.params - less), count_of_graph(member)))
+        cells.append(verdict(Count(ours.by_operator, ours.params - less), count_of_graph(variant)))
         if less:
             remarks.append(f"family: {less:,} parameters less, of batch norms folded into biases")
     remarks += kernel_differences(graph, exported)
@@ -197,7 +197,7 @@ def onnx_of(module: nn.Module, image: torch.Tensor) -> bytes:
 
 
 def member_of(name: str) -> Graph | None:
-    return read_onnx(Member.parse(FAMILIES[name]).to_onnx()) if name in FAMILIES else None
+    return read_onnx(Variant.parse(FAMILIES[name]).to_onnx()) if name in FAMILIES else None
 
 
 def folded_params(graph: Graph) -> int:

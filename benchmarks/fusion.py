@@ -1,6 +1,6 @@
 """Kernels by our rules against those that ONNX Runtime's optimizer makes.
 
-    python benchmarks/fusion.py [--members 8] [--seed 1] [--family resnet …]
+    python benchmarks/fusion.py [--variants 8] [--seed 1] [--family resnet …]
     python benchmarks/fusion.py MODEL.onnx …
 
 Of every network the model that ONNX Runtime saves after all of its optimizations is traced back,
@@ -27,7 +27,7 @@ import onnx.numpy_helper
 import onnxruntime
 
 from latcast.bench.tables import machine
-from latcast.families import Member, family_names, population
+from latcast.families import Variant, family_names, population
 from latcast.graph import Layer, fuse
 from latcast.graph.read.onnx import read_onnx
 
@@ -334,9 +334,9 @@ def _words(names: Collection[str], layers: abc.Mapping[str, Layer]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="*", help="models instead of members of families")
-    parser.add_argument("--members", type=int, default=8, help="of every family")
-    parser.add_argument("--seed", type=int, default=1, help="of the members")
+    parser.add_argument("files", nargs="*", help="models instead of variants of families")
+    parser.add_argument("--variants", type=int, default=8, help="of every family")
+    parser.add_argument("--seed", type=int, default=1, help="of the variants")
     parser.add_argument("--family", action="append", help="only this one; may be repeated")
     arguments = parser.parse_args()
     print(f"{machine()}; onnxruntime {onnxruntime.__version__}\n")
@@ -345,8 +345,8 @@ def main() -> None:
         Path(f).name: [partial(onnx.load, f)] for f in arguments.files
     }
     for name in () if arguments.files else arguments.family or family_names():
-        members = population(arguments.members, arguments.seed, [name])
-        rows[name] = [partial(_load, x) for x in members]
+        variants = population(arguments.variants, arguments.seed, [name])
+        rows[name] = [partial(_load, x) for x in variants]
     total = Comparison()
     for name, models in rows.items():
         found = Comparison()
@@ -357,8 +357,8 @@ def main() -> None:
     _print_row("all", sum(map(len, rows.values())), total)
 
 
-def _load(member: Member) -> onnx.ModelProto:
-    return onnx.load_from_string(member.to_onnx())
+def _load(variant: Variant) -> onnx.ModelProto:
+    return onnx.load_from_string(variant.to_onnx())
 
 
 def _print_row(name: str, networks: int, found: Comparison) -> None:

@@ -1,4 +1,4 @@
-"""Measure our datasets of networks of any kind: members of all families, on this machine.
+"""Measure our datasets of networks of any kind: variants of all families, on this machine.
 
     python scripts/make_network_datasets.py --device epyc-genoa-2c --campaigns build/campaigns \
         --out datasets
@@ -17,7 +17,7 @@ from _campaigns import file_stem, measured
 
 from latcast.data import Dataset
 from latcast.devices import Target
-from latcast.families import Member, population
+from latcast.families import Variant, population
 from latcast.measure import Plan, Protocol
 
 TARGETS = ("onnxruntime/b1/t1", "openvino/b1/t1")
@@ -27,7 +27,7 @@ FIRST = (
     "efficientnet", "convnext", "vgg", "squeezenet", "densenet", "vit", "mixed",
 )  # fmt: skip
 SECOND = ("resnet-cifar", "mixed")
-"""Families of the populations; their order and number decide which members are drawn."""
+"""Families of the populations; their order and number decide which variants are drawn."""
 
 # Other programs and other machines share our CPUs, at any time of day. A run that is made again
 # meets the same neighbours; runs in other rounds meet others, and their median forgets them.
@@ -46,25 +46,25 @@ def main() -> None:
         "--as-is", action="store_true", help="measure nothing: write what the campaigns hold"
     )
     arguments = parser.parse_args()
-    members = populations()
+    variants = populations()
     for name in arguments.targets:
         target = Target.parse(f"{arguments.device}/{name}")
-        data = measured_networks(arguments.campaigns, target, members, as_is=arguments.as_is)
+        data = measured_networks(arguments.campaigns, target, variants, as_is=arguments.as_is)
         data.save(arguments.out / (file_stem(target) + ".networks.parquet"))
 
 
-def populations() -> dict[int, list[Member]]:
-    """Seed -> its members."""
+def populations() -> dict[int, list[Variant]]:
+    """Seed -> its variants."""
     return {0: population(600, 0, FIRST), 1: population(130, 1, SECOND)}
 
 
 def measured_networks(
-    campaigns: Path, target: Target, members: dict[int, list[Member]], *, as_is: bool
+    campaigns: Path, target: Target, variants: dict[int, list[Variant]], *, as_is: bool
 ) -> Dataset:
     """All populations on one target, in the machine's state of the first campaign."""
     parts: list[Dataset] = []
     like_ms = None
-    for seed, networks in members.items():
+    for seed, networks in variants.items():
         results = measured(
             campaigns / f"{file_stem(target)}.networks-{seed}.campaign",
             Plan(target, networks, PROTOCOL),

@@ -106,16 +106,16 @@ def closed_form_ms(graph: Graph) -> float:
 
 @pytest.fixture(scope="session")
 def network_data() -> Dataset:
-    """33 members of three families whose latency follows their physics, with 1 % of noise."""
-    members = population(33, 1, ["vgg", "squeezenet", "mobilenet-v1"])
-    graphs = tuple(read_onnx(member.to_onnx()) for member in members)
+    """33 variants of three families whose latency follows their physics, with 1 % of noise."""
+    variants = population(33, 1, ["vgg", "squeezenet", "mobilenet-v1"])
+    graphs = tuple(read_onnx(variant.to_onnx()) for variant in variants)
     latency_ms = np.array([closed_form_ms(graph) for graph in graphs])
     return Dataset(
         graphs,
         latency_ms * np.random.default_rng(0).normal(1.0, 0.01, len(graphs)),
         Target("imaginary", "simulator"),
-        names=tuple(member.text for member in members),
-        families=tuple(member.family for member in members),
+        names=tuple(variant.text for variant in variants),
+        families=tuple(variant.family for variant in variants),
         provenance={"source": "closed form", "licence": "CC0-1.0"},
     )
 

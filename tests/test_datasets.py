@@ -9,7 +9,7 @@ import pytest
 
 import latcast
 from latcast.data.audit import audit
-from latcast.families import Member, family_names
+from latcast.families import Variant, family_names
 from latcast.models import zoo
 
 FOLDER = Path(__file__).parents[1] / "datasets"
@@ -60,7 +60,7 @@ def test_dataset_of_networks(path):
     stem = str(data.target).replace("/", "_")
     assert path.name == f"{stem}.networks.parquet"
     assert len(data) == 730 == len(set(data.names))
-    assert {Member.parse(name).family for name in data.names} == set(family_names())
+    assert {Variant.parse(name).family for name in data.names} == set(family_names())
     assert data.provenance["licence"] == "CC-BY-4.0"
     assert not [f for f in audit(data) if f.severity == "error"]
     error, unstable = np.median(data.standard_error), (~(data.standard_error <= 0.03)).sum()
@@ -77,7 +77,7 @@ def test_dataset_of_networks(path):
 def test_graphs_are_those_of_the_members(path):
     data = latcast.read(path)
     for n in range(0, len(data), 97):
-        graph = latcast.read_graph(Member.parse(data.names[n]).to_onnx())
+        graph = latcast.read_graph(Variant.parse(data.names[n]).to_onnx())
         assert graph.layers == data.graphs[n].layers
         assert len(data.layers[n]) == len(graph)
 

@@ -259,4 +259,14 @@ def _read(path: str | Path, *, arrays: bool) -> ModelFile:
             f"{path} has schema version {version}, this latcast reads up to {SCHEMA_VERSION}: "
             "upgrade with pip install -U latcast"
         )
+    _rename(header)
     return ModelFile(header, tensors)
+
+
+def _rename(part: Any) -> None:
+    """Give what older files call otherwise the name that it has now, in cards inside cards too."""
+    if isinstance(part, dict):
+        if isinstance(card := part.get("card"), dict) and "traps" in card:
+            card["data_issues"] = card.pop("traps")
+        for value in part.values():
+            _rename(value)

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from latcast.data import Dataset
 from latcast.devices import Target
-from latcast.families import Member
+from latcast.families import Variant
 from latcast.models import Kernels, Roofline, zoo
 from latcast.spaces import space
 
@@ -39,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, layer_model: Kernels) -> Pa
     layer_model.save(path / "one.latcast")
     epyc = Target("epyc-genoa-2c", "onnxruntime", batch=2, threads=1)
     on_target(layer_model, epyc).save(path / "two.latcast")
-    member = Member.parse("squeezenet-1.1")
-    (path / "squeezenet.onnx").write_bytes(member.to_onnx())
+    variant = Variant.parse("squeezenet-1.1")
+    (path / "squeezenet.onnx").write_bytes(variant.to_onnx())
     onnx.save(odd_network(), path / "odd.onnx")
     (path / "arch.json").write_text(json.dumps(ARCH))
     return path
@@ -91,7 +91,7 @@ def test_the_record_adds_up(latcast: Any, folder: Path) -> None:
     assert sum(k["ms"] for k in device["kernels"]) == pytest.approx(device["latency_ms"])
     for shares in ("share_by_bound", "share_by_kind"):
         assert sum(device[shares].values()) == pytest.approx(1)
-    moved = sum(k["moved_bytes"] for k in device["kernels"])
+    moved = sum(k["traffic_bytes"] for k in device["kernels"])
     costs = device["costs"]
     assert moved == costs["param_bytes"] + costs["activation_bytes"]
     assert record["network"]["params"] == 1_235_496
@@ -154,7 +154,7 @@ def test_what_is_not_covered_is_said_by_name(latcast: Any, folder: Path) -> None
     }
     device = record["devices"][0]
     assert 0 < device["uncosted_share"]["com.example::Warp"] < 1
-    assert device["doubtful_share"] == pytest.approx(1)
+    assert device["extrapolated_share"] == pytest.approx(1)
     wide = next(d for d in device["doubts"] if d["kind"] == "conv")
     assert wide["subject"] == "output channels"
     assert wide["values"] == [20_000]

@@ -15,7 +15,7 @@ import typer
 from latcast.cli import app
 from latcast.cli._console import FORMER
 from latcast.data import LatencyDataset
-from latcast.families import Member
+from latcast.families import Variant
 from latcast.report.record import described
 
 ROOT = Path(__file__).parents[2]
@@ -138,7 +138,7 @@ def files(
     synthetic[:300].save(folder / "data.parquet")
     latcast("train", folder / "data.parquet", "--predictor", "flops", "--out", folder / "m.latcast")
     (folder / "archs.json").write_text(json.dumps(synthetic.archs[:2].to_dicts()))
-    (folder / "net.onnx").write_bytes(Member.parse("squeezenet-1.1").to_onnx(1))
+    (folder / "net.onnx").write_bytes(Variant.parse("squeezenet-1.1").to_onnx(1))
     return folder
 
 

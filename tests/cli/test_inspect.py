@@ -55,11 +55,11 @@ def test_layers_and_sums(latcast: Any, network: Path) -> None:
     assert record["total"]["macs"] == graph.macs
     assert record["total"]["params"] == graph.params
     assert record["uncosted"] == []
-    for fact in ("layers", "macs", "params", "read_bytes", "moved_bytes"):
+    for fact in ("layers", "macs", "params", "read_bytes", "traffic_bytes"):
         assert sum(kind[fact] for kind in record["kinds"]) == record["total"][fact]
     views = [x for x in record["layers"] if x["kind"] == "view"]
     assert views
-    assert all(x["moved_bytes"] == 0 < x["read_bytes"] for x in views)
+    assert all(x["traffic_bytes"] == 0 < x["read_bytes"] for x in views)
     text = latcast("inspect", network).stdout
     assert f"net: {len(graph)} layers" in text
     assert "depthwise_conv" in text

@@ -60,16 +60,16 @@ def test_a_folder_of_models_and_one_that_cannot_run(latcast, tmp_path, hasty):
 @pytest.mark.slow
 def test_a_population_is_measured(latcast, tmp_path, hasty, fake, monkeypatch):
     harmful = (fake.CRASHES, fake.HANGS, fake.RAISES, fake.NONSENSE, fake.EATS)
-    members = [m for m in population(30, 1, ["mobilenet-v1"])
+    variants = [m for m in population(30, 1, ["mobilenet-v1"])
                if m.parameters["resolution"] not in harmful][:2]  # fmt: skip
-    monkeypatch.setattr("latcast.families.population", lambda *_: members)
+    monkeypatch.setattr("latcast.families.population", lambda *_: variants)
     monkeypatch.setitem(measure.runtimes.RUNTIMES._things, "onnxruntime", fake.FakeRuntime)
     out = tmp_path / "cpu.parquet"
     options = ("--population", "2", "--family", "mobilenet-v1", "--runs", "2")
     run = latcast("measure", *options, "--out", out)
     assert "networks" in run.stdout
     data = datasets.read(out)
-    assert set(data.names) == {m.text for m in members}
+    assert set(data.names) == {m.text for m in variants}
     assert set(data.families) == {"mobilenet-v1"}
     assert data.layers is not None
     # Another campaign can be brought to the machine's state in this one.
@@ -103,9 +103,9 @@ def test_the_plan_is_the_population_then_the_files(latcast, tmp_path, monkeypatc
     with CampaignFile.open(tmp_path / "a.campaign") as campaign:
         names = [source.name for source in campaign.networks()]
         assert campaign.plan()["seed"] == 4
-    members = [m.text for m in population(3, 4, ["vgg", "squeezenet"])]
+    variants = [m.text for m in population(3, 4, ["vgg", "squeezenet"])]
     same = [str(tmp_path / folder / "same.onnx") for folder in ("one", "two")]
-    assert names == [*members, same[0], "other", same[1]]
+    assert names == [*variants, same[0], "other", same[1]]
 
 
 @pytest.mark.parametrize(

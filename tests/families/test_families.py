@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from latcast.families import Member, family, family_names, population
+from latcast.families import Variant, family, family_names, population
 from latcast.graph import OPENVINO_RULES, RULES, GraphBuilder, fuse
 from latcast.graph.read.onnx import read_onnx
 
@@ -18,14 +18,14 @@ TOLERANCE = 1e-3
 
 
 @cache
-def small_members(name):
-    """The smallest of a few members; how large they are is no matter here."""
+def small_variants(name):
+    """The smallest of a few variants; how large they are is no matter here."""
     rng = np.random.default_rng(3)
-    drawn = [Member(name, family(name).sample(rng)) for _ in range(16 if name == "mixed" else 6)]
-    return sorted(drawn, key=lambda member: member.graph().macs)
+    drawn = [Variant(name, family(name).sample(rng)) for _ in range(16 if name == "mixed" else 6)]
+    return sorted(drawn, key=lambda variant: variant.graph().macs)
 
 
-MEMBERS = [(name, i) for name in family_names() for i in range(8 if name == "mixed" else 1)]
+VARIANTS = [(name, i) for name in family_names() for i in range(8 if name == "mixed" else 1)]
 
 
 def run(content, x):
@@ -68,18 +68,18 @@ def test_samples_are_members_and_differ(each):
     rng = np.random.default_rng(0)
     drawn = [each.sample(rng) for _ in range(20)]
     assert all(each.check(p) == p for p in drawn)
-    assert len({Member(each.name, p) for p in drawn}) > 10
+    assert len({Variant(each.name, p) for p in drawn}) > 10
 
 
-@pytest.fixture(params=MEMBERS, ids=lambda x: f"{x[0]}-{x[1]}")
-def member(request):
+@pytest.fixture(params=VARIANTS, ids=lambda x: f"{x[0]}-{x[1]}")
+def variant(request):
     name, i = request.param
-    return small_members(name)[i]
+    return small_variants(name)[i]
 
 
 class TestFile:
-    def test_checker_passes_and_names_are_numbered(self, member):
-        model = onnx.load_from_string(member.to_onnx())
+    def test_checker_passes_and_names_are_numbered(self, variant):
+        model = onnx.load_from_string(variant.to_onnx())
         onnx.checker.check_model(model, full_check=True)
         nodes = model.graph.node
         for n, node in enumerate(nodes):
@@ -88,15 +88,15 @@ class TestFile:
         assert [v.name for v in model.graph.input] == ["input"]
         assert [v.name for v in model.graph.output] == ["output"]
 
-    def test_nothing_is_written_that_nobody_reads(self, member):
-        graph = onnx.load_from_string(member.to_onnx()).graph
+    def test_nothing_is_written_that_nobody_reads(self, variant):
+        graph = onnx.load_from_string(variant.to_onnx()).graph
         read = {name for node in graph.node for name in node.input} | {"output"}
         assert {i.name for i in graph.initializer} <= read
         # Of a split, one part may be all that is wanted.
         assert all(set(node.output) & read for node in graph.node)
 
-    def test_runs_alike_at_any_batch(self, member):
-        one, two = member.to_onnx(batch=1), member.to_onnx(batch=2)
+    def test_runs_alike_at_any_batch(self, variant):
+        one, two = variant.to_onnx(batch=1), variant.to_onnx(batch=2)
         x = images(one, 1)
         y = run(one, x)
         assert np.isfinite(y).all()
@@ -106,19 +106,19 @@ class TestFile:
         assert both.shape == (2, *y.shape[1:])
         assert relative(both[:1] - y, to=y) < TOLERANCE
 
-    def test_same_arguments_same_bytes(self, member):
-        content = member.to_onnx(seed=4)
-        assert content == member.to_onnx(seed=4)
-        other = member.to_onnx(seed=5)
+    def test_same_arguments_same_bytes(self, variant):
+        content = variant.to_onnx(seed=4)
+        assert content == variant.to_onnx(seed=4)
+        other = variant.to_onnx(seed=5)
         assert other != content
         assert len(other) == len(content)
 
-    def test_reader_finds_the_graph(self, member):
-        graph, again = member.graph(batch=2), read_onnx(member.to_onnx(batch=2))
+    def test_reader_finds_the_graph(self, variant):
+        graph, again = variant.graph(batch=2), read_onnx(variant.to_onnx(batch=2))
         assert again.uncosted == {}
         assert again.macs == graph.macs
         assert again.params == graph.params
-        alone, read = member.graph(), read_onnx(member.to_onnx())
+        alone, read = variant.graph(), read_onnx(variant.to_onnx())
         for fuses in (RULES, OPENVINO_RULES):
             kernels, same = fuse(alone, fuses), fuse(read, fuses)
             assert [(k.main, k.layers, k.idle) for k in kernels] == [
@@ -129,8 +129,8 @@ class TestFile:
 def test_openvino_agrees():
     ov = pytest.importorskip("openvino")
     core = ov.Core()
-    for member in (small_members(n)[0] for n in ("convnext", "densenet", "mixed")):
-        content = member.to_onnx()
+    for variant in (small_variants(n)[0] for n in ("convnext", "densenet", "mixed")):
+        content = variant.to_onnx()
         x = images(content, 1)
         y = run(content, x)
         options = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
@@ -139,10 +139,10 @@ def test_openvino_agrees():
 
 
 def test_population_is_within_its_limits():
-    members = population(len(family_names()), seed=1)
-    assert [m.family for m in members] == family_names()
-    for member in members:
+    variants = population(len(family_names()), seed=1)
+    assert [m.family for m in variants] == family_names()
+    for variant in variants:
         builder = GraphBuilder()
-        graph = builder.build(family(member.family).build(builder, member.parameters))
+        graph = builder.build(family(variant.family).build(builder, variant.parameters))
         assert 2e6 <= graph.macs <= 1.6e9
         assert graph.params + builder.folded_params <= 30e6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from latcast.families import Member, family, family_names
+from latcast.families import Variant, family, family_names
 from latcast.graph import GraphBuilder
 from latcast.graph.read.onnx import read_onnx
 
@@ -44,15 +44,15 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_costs_are_those_of_the_definition(name):
-    member = Member.parse(name)
+    variant = Variant.parse(name)
     builder = GraphBuilder()
-    graph = builder.build(family(member.family).build(builder, member.parameters))
+    graph = builder.build(family(variant.family).build(builder, variant.parameters))
     mega_macs, params = PUBLISHED[name]
     assert graph.macs / 1e6 == pytest.approx(mega_macs, abs=0.006)
     # Folded batch norms are one bias a channel in files.
     assert graph.params + builder.folded_params == params
     if params < 20e6:
-        again = read_onnx(member.to_onnx())
+        again = read_onnx(variant.to_onnx())
         assert (again.macs, again.params) == (graph.macs, graph.params)
 
 

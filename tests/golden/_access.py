@@ -20,7 +20,7 @@ import latcast
 from latcast.bench.evolution import Evolution
 from latcast.cli import app
 from latcast.devices import Target
-from latcast.families import Member, family_names
+from latcast.families import Variant, family_names
 from latcast.graph import KERNEL_FACTS, fuse, kernel_facts, kernel_label, rules_of
 from latcast.graph.write.onnx import to_onnx
 from latcast.measure import CampaignFile, Plan, Protocol, Run, open_or_resume, results, run
@@ -121,7 +121,7 @@ def _forecast(model: Any, networks: Any) -> dict[str, list[float]]:
 
 def member_onnx(text: str, batch: int = 1) -> bytes:
     """ONNX of a member of a family."""
-    return Member.parse(text).to_onnx(batch)
+    return Variant.parse(text).to_onnx(batch)
 
 
 def arch_onnx(space: str, arch: Any) -> bytes:
@@ -183,7 +183,7 @@ def architecture_campaign(path: Path, space: str, archs: Sequence[Any]) -> dict[
 
 def graph_campaign(path: Path, members: Sequence[str]) -> dict[str, Any]:
     """Plan and results of a campaign of members of families; layers were profiled."""
-    networks = tuple(map(Member.parse, members))
+    networks = tuple(map(Variant.parse, members))
     graphs = [latcast.read_graph(n.to_onnx()) for n in networks]
     plan = Plan(Target("here", "openvino", threads=1), networks, PROTOCOL, seed=3)
     profiles = {

@@ -21,6 +21,7 @@ _ONE_UNIT = "one unit of measuring: "
 _TEXTS = _ONE_UNIT + "every network of a campaign has a text of its own, which names its space"
 _RUN = _ONE_UNIT + "a run, not a visit; times are attributed, not booked"
 _QUANTITY = "what is not a latency is told in its own unit"
+_TERMS = "the field's terms: memory traffic, extrapolation, data issues"
 
 CHANGES: tuple[Change, ...] = (
     Change("*", "*output.*.notes", "added", _NOTES),
@@ -92,6 +93,11 @@ CHANGES: tuple[Change, ...] = (
         "share of profiles attributed to layers",
     ),
     Change("*", "*output*.quantity", "added", _QUANTITY),
+    Change("*", "*moved_bytes", "renamed", _TERMS, "traffic_bytes"),
+    Change("*", "*doubtful_share", "renamed", _TERMS, "extrapolated_share"),
+    Change("*", "*output*.doubts", "renamed", _TERMS, "extrapolations"),
+    Change("*", "*output*.doubt", "renamed", _TERMS, "extrapolation"),
+    Change("*", "*card.traps", "renamed", _TERMS, "data_issues"),
     Change("train-base", "*.output.targets.*.mae", "added", _QUANTITY),
     Change("train-base", "*.output.targets.*.rmse", "added", _QUANTITY),
     Change("campaign-*", "provenance.method", "value", _RUN),

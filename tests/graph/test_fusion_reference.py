@@ -1,4 +1,4 @@
-"""The kernels of small members of all families are those that ONNX Runtime makes."""
+"""The kernels of small variants of all families are those that ONNX Runtime makes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import onnx
 import onnxruntime
 import pytest
 
-from latcast.families import Member, family, family_names
+from latcast.families import Variant, family, family_names
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "fusion.py"
 
 
-def small(name: str, **others: int) -> Member:
-    """The member with the least of all parameters, but for some."""
-    return Member(name, {k: min(v) for k, v in family(name).parameters.items()} | others)
+def small(name: str, **others: int) -> Variant:
+    """The variant with the least of all parameters, but for some."""
+    return Variant(name, {k: min(v) for k, v in family(name).parameters.items()} | others)
 
 
-MEMBERS = (
+VARIANTS = (
     small("ofa", arch=704388),
     small("nb201", arch=475879),
     small("fbnet", arch=527045),
@@ -42,9 +42,9 @@ MEMBERS = (
     small("densenet", bottleneck=4),
     small("vit", patch=32, depth=2),
     small("vit", patch=32, depth=2, native_gelu=1, native_norm=1),
-    Member.parse("mixed(seed=871137,parts=5,mega_macs=20,resolution=48)"),
+    Variant.parse("mixed(seed=871137,parts=5,mega_macs=20,resolution=48)"),
 )
-TRACED = tuple(MEMBERS[n] for n in (3, 8, 11, 16))
+TRACED = tuple(VARIANTS[n] for n in (3, 8, 11, 16))
 
 
 @pytest.fixture(scope="module")
@@ -58,26 +58,26 @@ def benchmark() -> ModuleType:
     return loaded
 
 
-def model(member: Member) -> onnx.ModelProto:
-    return onnx.load_from_string(member.to_onnx())
+def model(variant: Variant) -> onnx.ModelProto:
+    return onnx.load_from_string(variant.to_onnx())
 
 
 def test_nodes_are_grouped_as_onnx_runtime_groups_them(benchmark: ModuleType) -> None:
-    assert {m.family for m in MEMBERS} == set(family_names())
+    assert {m.family for m in VARIANTS} == set(family_names())
     total = benchmark.Comparison()
-    for member in MEMBERS:
-        found = benchmark.compare(model(member))
+    for variant in VARIANTS:
+        found = benchmark.compare(model(variant))
         assert found.nodes > 10
-        assert found.same >= 0.9, (member.text, found.different)
+        assert found.same >= 0.9, (variant.text, found.different)
         total.add(found)
     assert total.same >= 0.98, total.different
 
 
-@pytest.mark.parametrize("member", TRACED, ids=lambda m: m.family)
+@pytest.mark.parametrize("variant", TRACED, ids=lambda m: m.family)
 def test_the_reference_traces_values_to_the_nodes_that_gave_them(
-    benchmark: ModuleType, member: Member
+    benchmark: ModuleType, variant: Variant
 ) -> None:
-    original = benchmark.named(model(member))
+    original = benchmark.named(model(variant))
     content = original.SerializeToString()
     extended, final = (
         benchmark.optimized(content, f"ORT_ENABLE_{level}") for level in ("EXTENDED", "ALL")

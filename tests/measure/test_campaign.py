@@ -19,7 +19,7 @@ import pytest
 
 import latcast
 from latcast import measure
-from latcast.families import Member
+from latcast.families import Variant
 from latcast.measure import (
     AnotherCampaignError,
     CampaignFile,
@@ -345,7 +345,7 @@ def test_campaigns_of_schema_1_go_on(tmp_path, make_plan, fake, name):
     shutil.copy(Path(__file__).parent / "data" / f"schema-1-{name}.campaign", path)
     archs = SPACE.sample(3, 0, restrict={"r": [224]})
     text = "mobilenet-v1(width={},depth=1,kernel=3,relu6=0,resolution=96,classes=10)"
-    variants = [Member.parse(text.format(width)) for width in (25, 50)]
+    variants = [Variant.parse(text.format(width)) for width in (25, 50)]
     networks = {"archs": archs, "blocks": blocks_of(SPACE, (7, 40)), "graphs": variants}[name]
     plan = replace(make_plan([224], runs=2, seed=3), networks=networks)
     if name == "archs":

@@ -11,7 +11,7 @@ import latcast
 from latcast import measure
 from latcast.data import read
 from latcast.devices import Target
-from latcast.families import Member
+from latcast.families import Variant
 from latcast.graph import Graph, Layer
 from latcast.graph.read.onnx import read_onnx
 from latcast.measure import (
@@ -32,8 +32,8 @@ QUICK = Protocol(
 )  # fmt: skip
 
 
-def member(resolution, width=25):
-    return Member.parse(
+def variant(resolution, width=25):
+    return Variant.parse(
         f"mobilenet-v1(width={width},depth=1,kernel=3,relu6=0,resolution={resolution},classes=10)"
     )
 
@@ -49,8 +49,8 @@ def make_graph_plan(fake):
 
 def test_members_and_files_become_a_dataset(tmp_path, make_graph_plan, fake, monkeypatch):
     path = tmp_path / "mine.onnx"
-    path.write_bytes(member(112).to_onnx())
-    networks = as_sources([member(96), member(96, 50), OnnxFile.of(path)])
+    path.write_bytes(variant(112).to_onnx())
+    networks = as_sources([variant(96), variant(96, 50), OnnxFile.of(path)])
     with measure.open_or_resume(tmp_path / "a", make_graph_plan(networks)) as campaign:
         measure.run(campaign)
         assert campaign.networks() == list(networks)
@@ -59,7 +59,7 @@ def test_members_and_files_become_a_dataset(tmp_path, make_graph_plan, fake, mon
         assert sorted(profiled) == [(0, 0), (1, 0)]
         found = results(campaign, {"licence": "CC0"})
         with monkeypatch.context() as patch:
-            patch.setattr(Member, "to_onnx", lambda *_: b"built by another rule")
+            patch.setattr(Variant, "to_onnx", lambda *_: b"built by another rule")
             with pytest.raises(ValueError, match=r"must be what was measured.* makes 21 of it now"):
                 results(campaign)
     data = found.dataset
@@ -81,10 +81,10 @@ def test_members_and_files_become_a_dataset(tmp_path, make_graph_plan, fake, mon
 
 def test_a_network_that_fails_costs_itself_only(tmp_path, make_graph_plan, fake):
     path = tmp_path / "changes.onnx"
-    path.write_bytes(member(96).to_onnx())
-    networks = [member(fake.RAISES), member(96), OnnxFile.of(path), member(fake.CRASHES)]
+    path.write_bytes(variant(96).to_onnx())
+    networks = [variant(fake.RAISES), variant(96), OnnxFile.of(path), variant(fake.CRASHES)]
     with measure.open_or_resume(tmp_path / "a", make_graph_plan(networks)) as campaign:
-        path.write_bytes(member(112).to_onnx())
+        path.write_bytes(variant(112).to_onnx())
         measure.run(campaign)
         found = results(campaign)
     assert found.failures[0] == "RuntimeError: no kernel for this"
@@ -94,7 +94,7 @@ def test_a_network_that_fails_costs_itself_only(tmp_path, make_graph_plan, fake)
 
 
 def test_a_profile_that_fails_is_no_reason_to_lose_the_run(tmp_path, make_graph_plan, fake):
-    plan = replace(make_graph_plan([member(96)]), runtime=fake.NoProfiler)
+    plan = replace(make_graph_plan([variant(96)]), runtime=fake.NoProfiler)
     with measure.open_or_resume(tmp_path / "a", plan) as campaign:
         measure.run(campaign)
         assert campaign.runs()[0].details["profile_failed"] == "OSError: disk full"
@@ -115,10 +115,12 @@ with measure.CampaignFile.open(Path(sys.argv[1])) as campaign:
 def test_a_campaign_may_mix_networks_of_all_kinds(tmp_path, make_graph_plan, make_plan):
     (arch,) = make_plan([224]).sources
     block = BlockSource(arch.space, 7)
-    with measure.open_or_resume(tmp_path / "a", make_graph_plan([arch, member(96), block])) as file:
+    with measure.open_or_resume(
+        tmp_path / "a", make_graph_plan([arch, variant(96), block])
+    ) as file:
         measure.run(file)
         data = results(file).dataset
-    assert set(data.names) == {arch.name, member(96).text, f"block 7 of {arch.space}"}
+    assert set(data.names) == {arch.name, variant(96).text, f"block 7 of {arch.space}"}
     rows = [data.names.index(name) for name in (arch.name, block.name)]
     space = latcast.space(arch.space)
     macs = [space.costs(make_plan([224]).networks)["macs"][0], space.block_table.facts["macs"][7]]
@@ -129,7 +131,7 @@ def test_networks_survive_the_campaign_file(tmp_path):
     path = tmp_path / 'quoted "name".onnx'
     path.write_bytes(b"anything")
     for network in (
-        VariantSource(member(96)), OnnxFile.of(path), OnnxFile.of(path, "called so"),
+        VariantSource(variant(96)), OnnxFile.of(path), OnnxFile.of(path, "called so"),
         ArchSource("nasbench201", (0, 1, 2, 3, 4, 0)), BlockSource("nasbench201", 3),
     ):  # fmt: skip
         assert parse_source(network.text) == network

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from latcast.families import Member
+from latcast.families import Variant
 from latcast.measure.runtimes import Runtime, UnsupportedNetworkError, runtime
 from latcast.measure.runtimes._onnx_models import LayerNumbers, parse, random_inputs
 
@@ -70,11 +70,11 @@ def test_data_beside_the_file_is_found(kind, tmp_path):
 
 
 def test_a_member_is_profiled_by_the_numbers_of_its_nodes(kind):
-    member = Member.parse(
+    variant = Variant.parse(
         "vit(patch=16,width=96,depth=1,head=32,expand=2,native_gelu=0,native_norm=0,"
         "resolution=96,classes=10)"
     )
-    model = member.to_onnx()
+    model = variant.to_onnx()
     profile = kind().load(model, profiling=True).profile(5)
     nodes = onnx.load_model_from_string(model).graph.node
     assert set(profile) <= set(range(len(nodes)))

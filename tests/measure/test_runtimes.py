@@ -14,7 +14,7 @@ import pytest
 
 import latcast
 from latcast.devices import Target
-from latcast.families import Member
+from latcast.families import Variant
 from latcast.graph import GraphBuilder
 from latcast.measure import Plan, Protocol, class_name, measured
 from latcast.measure._worker import WorkerProcess, worker_setup
@@ -148,7 +148,7 @@ def test_a_runtime_of_the_user_s_own_is_measured_on(tmp_path, fake):
     assert register_runtime(fake.Own) is fake.Own
     assert runtime("my-own") is fake.Own
     target = Target("here", "my-own", threads=1)
-    variant = Member.parse(
+    variant = Variant.parse(
         "mobilenet-v1(width=25,depth=1,kernel=3,relu6=0,resolution=96,classes=10)"
     )
     hasty = Protocol(runs=2, warm_up_s=0.0, run_s=0.0, reference_s=0.0, redo=0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import latcast as library
-from latcast.families import Member
+from latcast.families import Variant
 from latcast.models import BaseModel, Kernels, Predictor, zoo
 from latcast.models.resolve import TargetQuery, UnresolvedError, resolve, resolve_one
 from latcast.spaces import space
@@ -89,7 +89,7 @@ def test_what_nothing_answers(
 
 
 def test_load_is_the_one_door(tmp_path: Path) -> None:
-    graph = library.read_graph(Member.parse("squeezenet-1.1").to_onnx(64))
+    graph = library.read_graph(Variant.parse("squeezenet-1.1").to_onnx(64))
     assert isinstance(library.load("tesla-p40", networks=graph), Kernels)
     assert isinstance(library.load("raspberry-pi-4", networks=graph), Kernels)
     assert isinstance(library.load("help-pixel3"), Kernels)
@@ -136,7 +136,7 @@ def test_python_and_the_command_line_give_the_same_record(latcast: Any, tmp_path
 
 def test_a_graph_on_devices_of_which_one_cannot_be_answered(latcast: Any, tmp_path: Path) -> None:
     network = tmp_path / "one.onnx"
-    network.write_bytes(Member.parse("squeezenet-1.1").to_onnx(1))
+    network.write_bytes(Variant.parse("squeezenet-1.1").to_onnx(1))
     run = latcast("predict", network, "--device", "apple-m2", "--device", EPYC, "--runtime", "ncnn",
                   "--json", "--html", tmp_path / "page.html", code=1, partly=True)  # fmt: skip
     record = json.loads(run.stdout)

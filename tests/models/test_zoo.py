@@ -8,7 +8,7 @@ import pytest
 
 import latcast
 from latcast.data import read
-from latcast.families import Member
+from latcast.families import Variant
 from latcast.models import zoo
 
 OUR_DATASETS = Path(__file__).parents[2] / "datasets"
@@ -45,8 +45,8 @@ def test_every_layer_model_has_a_card_and_predicts(name: str) -> None:
     assert "at random" in card["split"]
     assert card["metrics"]["median_error"] >= 0
     p = latcast.load_layers(name)
-    member = Member.parse("mobilenet-v3-small").to_onnx(p.target.batch)
-    graph = latcast.read_graph(member)
+    variant = Variant.parse("mobilenet-v3-small").to_onnx(p.target.batch)
+    graph = latcast.read_graph(variant)
     lower, upper = p.predict_interval(graph, 0.9)
     assert 0 < lower < p.predict(graph) < upper < np.inf
 
@@ -66,8 +66,8 @@ def test_every_model_has_a_card_and_predicts(name: str) -> None:
 
 
 def test_cards_name_the_traps() -> None:
-    assert any("additive" in t for t in zoo.header("samsung-note10")["card"]["traps"])
-    assert any("drift" in t for t in zoo.header("rtx-2080-ti")["card"]["traps"])
+    assert any("additive" in t for t in zoo.header("samsung-note10")["card"]["data_issues"])
+    assert any("drift" in t for t in zoo.header("rtx-2080-ti")["card"]["data_issues"])
 
 
 def test_note10_model_is_the_table(shared: Path) -> None:

@@ -26,7 +26,7 @@ from ._options import (
 )
 
 if TYPE_CHECKING:
-    from latcast.families import Member
+    from latcast.families import Variant
     from latcast.measure import CampaignFile, OnnxFile, Plan, Progress
     from latcast.spaces import Archs, SearchSpace
 
@@ -293,7 +293,7 @@ def _asks_for_networks(given: Mapping[str, Any]) -> bool:
     return bool(asked)
 
 
-def _networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[Member | OnnxFile, ...]:
+def _networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[Variant | OnnxFile, ...]:
     """Variants of the population first, then files.
 
     Raises:

@@ -8,14 +8,14 @@ from latcast._imports import public_names
 
 if TYPE_CHECKING:
     from ._family import Family
-    from ._population import Member, family, family_names, population
+    from ._population import Variant, family, family_names, population
 else:
     __getattr__, __dir__ = public_names(
         __name__,
         {
             "._family": "Family",
-            "._population": "Member family family_names population",
+            "._population": "Variant family family_names population",
         },
     )
 
-__all__ = ["Family", "Member", "family", "family_names", "population"]
+__all__ = ["Family", "Variant", "family", "family_names", "population"]

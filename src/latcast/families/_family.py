@@ -1,4 +1,4 @@
-"""The contract of a family, and its members."""
+"""The contract of a family, and its variants."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Family(ABC):
     follow from those and are not overridden. Families are immutable.
 
     Attributes:
-        name: as members are written.
+        name: as variants are written.
         title: for people.
         source: the paper.
-        parameters: name -> the values that it may take, in the order in which members are
+        parameters: name -> the values that it may take, in the order in which variants are
             written; samples take a value that is listed twice twice as often.
         published: name of a published network -> its parameters.
     """

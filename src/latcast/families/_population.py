@@ -1,4 +1,4 @@
-"""Members of families, and seeded samples of all families."""
+"""Variants of families, and seeded samples of all families."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .vit import ViT
 MIN_MACS, MAX_MACS = 2e6, 1.6e9
 MAX_PARAMS = 30e6
 MAX_ELEMENTS = 25e6
-"""Members of a population lie in between: a pass takes a core 0.3 to 60 ms."""
+"""Variants of a population lie in between: a pass takes a core 0.3 to 60 ms."""
 
 _CANDIDATES = 6
 _TRIES = 1000
@@ -61,7 +61,7 @@ def families() -> dict[str, Family]:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class Variant:
     """One network of a family.
 
     Attributes:
@@ -90,8 +90,8 @@ class Member:
         return f"{self.family}({','.join(f'{k}={v}' for k, v in self.parameters.items())})"
 
     @classmethod
-    def parse(cls, text: str) -> Member:
-        """The member that ``text`` describes, or the published network that it names.
+    def parse(cls, text: str) -> Variant:
+        """The variant that ``text`` describes, or the published network that it names.
 
         Raises:
             ValueError: the text has another form, or names what there is not.
@@ -105,7 +105,7 @@ class Member:
             if re.fullmatch(r"[\w.-]+", text.strip()):
                 raise ValueError(unknown_name("published network", text.strip(), list(known)))
             raise ValueError(
-                "a member must be written as FAMILY(NAME=VALUE,…) or be the name of a published "
+                "a variant must be written as FAMILY(NAME=VALUE,…) or be the name of a published "
                 f"network; got {short_repr(text)}"
             )
         values: dict[str, int] = {}
@@ -152,11 +152,11 @@ def family(name: str) -> Family:
         raise ValueError(unknown_name("family", name, family_names())) from None
 
 
-def population(n: int, seed: int = 0, families: Sequence[str] | None = None) -> list[Member]:
-    """``n`` distinct members, of every family in turn.
+def population(n: int, seed: int = 0, families: Sequence[str] | None = None) -> list[Variant]:
+    """``n`` distinct variants, of every family in turn.
 
     Their multiply-accumulates are spread over orders of magnitude rather than drawn with the
-    parameters, of which most combinations are large. A family's members do not depend on which
+    parameters, of which most combinations are large. A family's variants do not depend on which
     other families there are.
 
     Args:
@@ -165,10 +165,10 @@ def population(n: int, seed: int = 0, families: Sequence[str] | None = None) -> 
         families: names of those to draw from; all by default.
 
     Raises:
-        ValueError: ``n`` is negative, a family is unknown or has too few members.
+        ValueError: ``n`` is negative, a family is unknown or has too few variants.
     """
     if n < 0:
-        raise ValueError(f"the number of members must be at least 0; got {n}")
+        raise ValueError(f"the number of variants must be at least 0; got {n}")
     drawn = [family(name) for name in (family_names() if families is None else families)]
     if n and not drawn:
         raise ValueError("a population needs at least one family; got none")
@@ -177,27 +177,27 @@ def population(n: int, seed: int = 0, families: Sequence[str] | None = None) -> 
     return [c[i] for i in range(max(counts, default=0)) for c in columns if i < len(c)]
 
 
-def _draw(source: Family, n: int, seed: int) -> list[Member]:
+def _draw(source: Family, n: int, seed: int) -> list[Variant]:
     rng = np.random.default_rng([seed, crc32(source.name.encode())])
-    members: dict[Member, None] = {}
+    variants: dict[Variant, None] = {}
     for _ in range(_TRIES + n):
-        if len(members) == n:
+        if len(variants) == n:
             break
         goal = rng.uniform(np.log(MIN_MACS), np.log(MAX_MACS))
         found = [x for _ in range(_CANDIDATES) if (x := _candidate(source, rng))]
         if found:
             _, parameters = min(found, key=lambda x: abs(np.log(x[0]) - goal))
-            members.setdefault(Member(source.name, parameters))
-    if len(members) < n:
+            variants.setdefault(Variant(source.name, parameters))
+    if len(variants) < n:
         raise ValueError(
-            f"family {source.name} must have {n} members within the limits of a population; "
-            f"found {len(members)}: ask for fewer"
+            f"family {source.name} must have {n} variants within the limits of a population; "
+            f"found {len(variants)}: ask for fewer"
         )
-    return list(members)
+    return list(variants)
 
 
 def _candidate(source: Family, rng: np.random.Generator) -> tuple[int, dict[str, int]] | None:
-    """MACs and parameters of a member drawn at random; None if it is out of the limits."""
+    """MACs and parameters of a variant drawn at random; None if it is out of the limits."""
     parameters = source.sample(rng)
     builder = GraphBuilder()
     graph = builder.build(source.build(builder, parameters))

@@ -30,7 +30,7 @@ class InspectedLayer:
         param_bytes: bytes of parameters and constants.
         read_bytes: bytes of activations that are read.
         write_bytes: bytes of activations that are written.
-        moved_bytes: memory traffic, bytes; that of a view is 0.
+        traffic_bytes: memory traffic, bytes; that of a view is 0.
     """
 
     name: str
@@ -44,7 +44,7 @@ class InspectedLayer:
     param_bytes: int
     read_bytes: int
     write_bytes: int
-    moved_bytes: int
+    traffic_bytes: int
 
     @classmethod
     def of(cls, layer: Layer) -> InspectedLayer:
@@ -69,7 +69,7 @@ class LayerSums:
         param_bytes: bytes of parameters and constants.
         read_bytes: bytes of activations that are read.
         write_bytes: bytes of activations that are written.
-        moved_bytes: memory traffic, bytes.
+        traffic_bytes: memory traffic, bytes.
     """
 
     kind: str
@@ -79,12 +79,12 @@ class LayerSums:
     param_bytes: int
     read_bytes: int
     write_bytes: int
-    moved_bytes: int
+    traffic_bytes: int
 
     @classmethod
     def of(cls, kind: str, layers: Sequence[InspectedLayer]) -> LayerSums:
         """The sums over layers."""
-        names = ("macs", "params", "param_bytes", "read_bytes", "write_bytes", "moved_bytes")
+        names = ("macs", "params", "param_bytes", "read_bytes", "write_bytes", "traffic_bytes")
         return cls(kind, len(layers), *(sum(getattr(x, n) or 0 for x in layers) for n in names))
 
 
@@ -139,7 +139,7 @@ class Inspection(Record):
 
     def busiest(self, most: int) -> Inspection:
         """With only so many layers, those with most MACs, then most bytes, in running order."""
-        work = [(x.macs or 0, x.moved_bytes) for x in self.layers]
+        work = [(x.macs or 0, x.traffic_bytes) for x in self.layers]
         chosen = sorted(range(len(work)), key=lambda n: work[n], reverse=True)[:most]
         return replace(self, layers=tuple(self.layers[n] for n in sorted(chosen)))
 
@@ -160,7 +160,7 @@ class Inspection(Record):
             Column("MACs (M)", "macs", ",.2f", 1e-6),
             Column("%", lambda x: x.macs / macs, ".1f", 100),
             Column("parameters (M)", "params", ",.3f", 1e-6),
-            Column("memory traffic (MB)", "moved_bytes", ",.2f", 1e-6),
+            Column("memory traffic (MB)", "traffic_bytes", ",.2f", 1e-6),
         )
         title = f"{end_of(self.network, NAME_WIDTH)}: {self.total.layers:,} layers"
         yield Table(columns, [*self.kinds, self.total], title)
@@ -180,5 +180,5 @@ _LAYER_COLUMNS = (
     Column("output", lambda x: shape_text(x.out_shapes[0] if x.out_shapes else ())),
     Column("MACs (M)", "macs", ",.2f", 1e-6),
     Column("parameters", "params", ","),
-    Column("memory traffic (kB)", lambda x: _known(x, f"{x.moved_bytes / 1e3:,.1f}")),
+    Column("memory traffic (kB)", lambda x: _known(x, f"{x.traffic_bytes / 1e3:,.1f}")),
 )

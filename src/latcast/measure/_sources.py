@@ -19,7 +19,7 @@ from latcast.graph import Graph
 from latcast.spaces import Archs, SearchSpace
 
 if TYPE_CHECKING:
-    from latcast.families import Member
+    from latcast.families import Variant
 
 Model = Graph | bytes | Path
 """What a runtime loads: a graph for one sample, an ONNX model, or an ONNX file."""
@@ -126,7 +126,7 @@ class VariantSource(NetworkSource):
         variant: of a family.
     """
 
-    variant: Member
+    variant: Variant
 
     is_profiled: ClassVar[bool] = True
 
@@ -187,7 +187,7 @@ class OnnxFile(NetworkSource):
         return self.path
 
 
-Networks = Archs | Sequence["NetworkSource | Member"]
+Networks = Archs | Sequence["NetworkSource | Variant"]
 """What can be measured: architectures of a space, or networks of any kind."""
 
 
@@ -227,9 +227,9 @@ def parse_source(text: str) -> NetworkSource:
             case {"space": str(space), "block": int(row)}:
                 return BlockSource(space, row)
             case {"variant": str(variant)} | {"member": str(variant)}:  # the latter until schema 1
-                from latcast.families import Member
+                from latcast.families import Variant
 
-                return VariantSource(Member.parse(variant))
+                return VariantSource(Variant.parse(variant))
             case {"path": str(path), "sha256": str(sha256), "name": str(name)}:
                 return OnnxFile(Path(path), sha256, name)
     except json.JSONDecodeError:

@@ -13,7 +13,7 @@ from latcast.data import LATENCY_MS
 from latcast.devices import Target, devices
 from latcast.graph import OPERATORS, Graph
 from latcast.graph.read import SUFFIXES as GRAPH_SUFFIXES
-from latcast.models.kernels import Doubt, KernelForecast, LayerExplanation
+from latcast.models.kernels import Extrapolation, KernelForecast, LayerExplanation
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
@@ -258,7 +258,9 @@ def _doubts_of_archs(name: str, predictor: Predictor, archs: Archs, coverage: fl
 
 def is_from_table(predictor: Predictor) -> bool:
     """Whether a model was trained on sums of a lookup table."""
-    return any(t.startswith("exactly-additive") for t in predictor.fitted.card.get("traps", ()))
+    return any(
+        t.startswith("exactly-additive") for t in predictor.fitted.card.get("data_issues", ())
+    )
 
 
 def from_table(name: str) -> str:
@@ -343,9 +345,9 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
         per_sample_ms=found.ms / target.batch,
         share_by_bound=found.share_by_bound(),
         share_by_kind=_share_by_kind(found),
-        doubtful_share=found.doubtful_share,
+        extrapolated_share=found.extrapolated_share,
         uncosted_share=_unsupported_shares(graph, found),
-        doubts=tuple(_extrapolated(found)),
+        extrapolations=tuple(_extrapolated(found)),
         costs=_costs(graph, found),
         kernels=tuple(_kernel(k, found.ms) for k in found.kernels),
         specification=_specification(target),
@@ -384,11 +386,11 @@ def _kernel(kernel: KernelForecast, total_ms: float) -> ForecastKernel:
         upper_ms=kernel.upper_ms,
         share=kernel.ms / total_ms,
         macs=kernel.macs,
-        moved_bytes=kernel.moved_bytes,
+        traffic_bytes=kernel.traffic_bytes,
         # A multiply-accumulate is two operations; 10^6 in a millisecond are 10^9 in a second.
         gflop_s=2 * kernel.macs / kernel.ms / 1e6,
         bound=kernel.bound,
-        doubt=str(kernel.doubt) if kernel.doubt else None,
+        extrapolation=str(kernel.extrapolation) if kernel.extrapolation else None,
     )
 
 
@@ -397,7 +399,7 @@ def _costs(graph: Graph, found: LayerExplanation) -> dict[str, int]:
         "macs": graph.macs,
         "params": graph.params,
         "param_bytes": sum(k.param_bytes for k in found.kernels),
-        "activation_bytes": sum(k.moved_bytes - k.param_bytes for k in found.kernels),
+        "activation_bytes": sum(k.traffic_bytes - k.param_bytes for k in found.kernels),
     }
 
 
@@ -434,12 +436,12 @@ def _unsupported_shares(graph: Graph, found: LayerExplanation) -> dict[str, floa
 
 def _extrapolated(found: LayerExplanation) -> list[Extrapolated]:
     """Kernels out of the model's distribution, those with one reason together."""
-    groups: dict[tuple[str, str], list[tuple[KernelForecast, Doubt]]] = {}
+    groups: dict[tuple[str, str], list[tuple[KernelForecast, Extrapolation]]] = {}
     for kernel in found.kernels:
-        if kernel.doubt:
-            group = groups.setdefault((kernel.kind, kernel.doubt.subject), [])
-            group.append((kernel, kernel.doubt))
-    doubts = [
+        if kernel.extrapolation:
+            group = groups.setdefault((kernel.kind, kernel.extrapolation.subject), [])
+            group.append((kernel, kernel.extrapolation))
+    extrapolations = [
         Extrapolated(
             kind=kind,
             subject=subject,
@@ -450,16 +452,16 @@ def _extrapolated(found: LayerExplanation) -> list[Extrapolated]:
         )
         for (kind, subject), group in groups.items()
     ]
-    return sorted(doubts, key=lambda d: -d.share)
+    return sorted(extrapolations, key=lambda d: -d.share)
 
 
-def _range(doubt: Doubt) -> list[float] | None:
+def _range(extrapolation: Extrapolation) -> list[float] | None:
     """Of the fact in what the model has seen; None where it has seen none."""
-    if doubt.value is None:
+    if extrapolation.value is None:
         return None
-    assert doubt.low is not None
-    assert doubt.high is not None
-    return [doubt.low, doubt.high]
+    assert extrapolation.low is not None
+    assert extrapolation.high is not None
+    return [extrapolation.low, extrapolation.high]
 
 
 def _specification(target: Target) -> Specification | None:

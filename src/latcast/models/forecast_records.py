@@ -12,8 +12,8 @@ from latcast.report.text import (
     bound_text,
     bytes_text,
     count_text,
-    doubt_text,
     end_of,
+    extrapolation_text,
     ms_beside,
     ms_text,
     start_of,
@@ -211,10 +211,10 @@ class ForecastKernel:
         upper_ms: upper end.
         share: of the network's milliseconds, 0 to 1.
         macs: multiply-accumulates.
-        moved_bytes: memory traffic, bytes.
+        traffic_bytes: memory traffic, bytes.
         gflop_s: what it reaches, GFLOP/s.
         bound: by ``compute``, ``bandwidth`` (of the memory) or ``launch``, or ``unknown``.
-        doubt: in what it is out of the model's distribution; null where it is not.
+        extrapolation: in what it is out of the model's distribution; null where it is not.
     """
 
     name: str
@@ -226,10 +226,10 @@ class ForecastKernel:
     upper_ms: float
     share: float
     macs: int
-    moved_bytes: int
+    traffic_bytes: int
     gflop_s: float
     bound: str
-    doubt: str | None
+    extrapolation: str | None
 
 
 @dataclass(frozen=True)
@@ -284,9 +284,9 @@ class NetworkOnTarget:
         per_sample_ms: latency divided by the batch, ms.
         share_by_bound: what kernels are bound by -> share of the milliseconds.
         share_by_kind: kind of kernel -> share of the milliseconds, the largest first.
-        doubtful_share: share of the milliseconds that is out of the model's distribution.
+        extrapolated_share: share of the milliseconds that is out of the model's distribution.
         uncosted_share: unsupported operator -> share of the milliseconds it is estimated to take.
-        doubts: what is out of the model's distribution, the largest share first.
+        extrapolations: what is out of the model's distribution, the largest share first.
         costs: ``macs``, ``params``, ``param_bytes``, ``activation_bytes``.
         kernels: in running order.
         specification: of the device; null where the catalogue does not know it.
@@ -304,9 +304,9 @@ class NetworkOnTarget:
     per_sample_ms: float | None = None
     share_by_bound: Mapping[str, float] | None = None
     share_by_kind: Mapping[str, float] | None = None
-    doubtful_share: float | None = None
+    extrapolated_share: float | None = None
     uncosted_share: Mapping[str, float] | None = None
-    doubts: tuple[Extrapolated, ...] = ()
+    extrapolations: tuple[Extrapolated, ...] = ()
     costs: Mapping[str, int] | None = None
     kernels: tuple[ForecastKernel, ...] = ()
     specification: Specification | None = None
@@ -393,7 +393,7 @@ class NetworkForecast(Record):
                 lambda d: f"{ms_text(d.lower_ms)} – {ms_text(d.upper_ms)}",
             ),
             Column("bound by %", lambda d: [d.share_by_bound[b] for b in _BOUNDS], ".0f", 100),
-            Column("extrapolated", lambda d: f"{100 * d.doubtful_share:.0f} %"),
+            Column("extrapolated", lambda d: f"{100 * d.extrapolated_share:.0f} %"),
         ]
         if any((d.batch or 1) > 1 for d in answered):
             columns.insert(3, Column("ms/sample", lambda d: ms_text(d.per_sample_ms)))
@@ -410,7 +410,7 @@ class NetworkForecast(Record):
             Column("kernel", lambda k: end_of(k.name, NAME_WIDTH)),
             Column("operators", lambda k: start_of(k.operators, OPERATORS_WIDTH)),
             Column("MACs", lambda k: count_text(k.macs)),
-            Column("bytes", lambda k: count_text(k.moved_bytes)),
+            Column("bytes", lambda k: count_text(k.traffic_bytes)),
         ]
         if several:
             columns += [self._beside(n) for n in range(len(answered))]
@@ -418,7 +418,9 @@ class NetworkForecast(Record):
             columns[2:2] = [Column("ms", lambda k: ms_text(k.ms)), Column("%", "share", ".1f", 100)]
             columns += [
                 Column("GFLOP/s", lambda k: k.gflop_s if k.macs else None, ".1f"),
-                Column("bound by", lambda k: bound_text(k.bound) + (" ?" if k.doubt else "")),
+                Column(
+                    "bound by", lambda k: bound_text(k.bound) + (" ?" if k.extrapolation else "")
+                ),
             ]
         title = f"the {len(kernels)} most expensive kernels, {100 * shown:.0f} % of the ms"
         return Table(columns, kernels, title + (" of A" if several else ""))
@@ -427,12 +429,12 @@ class NetworkForecast(Record):
         """Milliseconds of the first device's kernels on the n-th."""
         first, other = self.answered[0], self.answered[n]
         times = ms_beside(first.kernels, other.kernels)
-        doubted = {layer for k in other.kernels if k.doubt for layer in k.layers}
+        extrapolated = {layer for k in other.kernels if k.extrapolation for layer in k.layers}
 
         def cell(kernel: ForecastKernel) -> str:
             ms = times.get(kernel.name)  # none where the runtime fuses the kernel into another
             text = MISSING if ms is None else ms_text(ms)
-            return text + (" ?" if kernel.name in doubted else "")
+            return text + (" ?" if kernel.name in extrapolated else "")
 
         return Column(f"{_label(n)} ms", cell)
 
@@ -454,10 +456,10 @@ class NetworkForecast(Record):
     def _extrapolated(self) -> Iterator[str]:
         answered = self.answered
         for n, device in enumerate(answered):
-            if device.doubts:
+            if device.extrapolations:
                 of = f" ({_label(n)})" if len(answered) > 1 else ""
                 yield f"? out of the model's distribution{of}:"
-                yield from (f"  {doubt_text(doubt)}" for doubt in device.doubts)
+                yield from (f"  {extrapolation_text(e)}" for e in device.extrapolations)
 
 
 def _label(n: int) -> str:

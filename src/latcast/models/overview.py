@@ -29,7 +29,7 @@ class ModelEntry:
         quantity: that it predicts, such as ``latency_ms``.
         card: what it was made from (``data``, ``split``, ``rows``, ``families``, ``base``), how
             good it is (``metrics``, ``metrics_by_family``, ``left_out``), what the audit found
-            (``traps``), its ``licence``.
+            (``data_issues``), its ``licence``.
     """
 
     name: str
@@ -63,9 +63,9 @@ class ModelEntry:
         of = self.space or "networks of any kind"
         yield f"{self.name}: {self.kind} predictor of {self.target} for {of}"
         yield from (f"{label}: {text}" for label, text in _facts(card) if text)
-        if "traps" in card:
-            yield "found by the audit:" if card["traps"] else "the audit found nothing"
-            yield from (f"  {issue}" for issue in card["traps"])
+        if "data_issues" in card:
+            yield "found by the audit:" if card["data_issues"] else "the audit found nothing"
+            yield from (f"  {issue}" for issue in card["data_issues"])
         if "metrics" in card:
             yield scores_table(card["metrics"], "on the test part:", quantity(self.quantity).unit)
         elif "left_out" in card:

@@ -30,14 +30,14 @@ class Parts:
         train: to fit and calibrate on; a search for options has nothing else.
         test: to score on, once.
         how: the split in words.
-        traps: what the audit found in the whole datasets.
+        data_issues: what the audit found in the whole datasets.
     """
 
     whole: tuple[Dataset, ...]
     train: tuple[Dataset, ...]
     test: tuple[Dataset, ...]
     how: str
-    traps: list[str]
+    data_issues: list[str]
 
 
 def parts(*data: Dataset, test: float = 0.15, seed: int = 0) -> Parts:
@@ -51,11 +51,11 @@ def parts(*data: Dataset, test: float = 0.15, seed: int = 0) -> Parts:
     Raises:
         ValueError: a value is not possible, or there are too few networks.
     """
-    whole, traps = [], []
+    whole, data_issues = [], []
     for own in data:
         own.check_values()
         findings = audit(own)
-        traps += [f"{f.kind}: {f.message}" for f in findings]
+        data_issues += [f"{f.kind}: {f.message}" for f in findings]
         whole.append(measured_rows(own, findings))
     pairs = [split(own, 1 - test, seed) for own in whole]
     train, rest = (tuple(side) for side in zip(*pairs, strict=True))
@@ -63,7 +63,7 @@ def parts(*data: Dataset, test: float = 0.15, seed: int = 0) -> Parts:
         f"by {data[0].subject} at random, seed {seed}: {sum(map(len, train))} rows to fit and "
         f"calibrate, {sum(map(len, rest))} to test"
     )
-    return Parts(tuple(whole), train, rest, how, traps)
+    return Parts(tuple(whole), train, rest, how, data_issues)
 
 
 def fit_and_score(
@@ -77,7 +77,7 @@ def fit_and_score(
     """Fit a predictor on a part of the networks and score it on the others.
 
     Rows whose label was copied are left out. The card of the predictor gets the split, the scores
-    (``metrics``) and what the audit found in the data (``traps``).
+    (``metrics``) and what the audit found in the data (``data_issues``).
 
     Args:
         predictor: is fitted in place.
@@ -117,7 +117,7 @@ def fit_and_score_parts(predictor: Predictor, of: Parts, *, seed: int = 0) -> di
     predictor.fit(*of.train, seed=seed)
     scored = Scored.joined([score(predictor, data) for data in of.test])
     scores = scored.metrics(of_any_network=predictor.fitted.space is None)
-    predictor.card.update(split=of.how, metrics=scores, traps=of.traps)
+    predictor.card.update(split=of.how, metrics=scores, data_issues=of.data_issues)
     return scores
 
 
@@ -151,7 +151,7 @@ def fit_base(
     """Fit a base model on a part of every dataset's architectures, and score it on the others.
 
     Rows with an impossible value, and those whose label was copied, are left out; the model's
-    card says how many (``left_out``), and what the audit found (``traps``), by target.
+    card says how many (``left_out``), and what the audit found (``data_issues``), by target.
 
     Args:
         datasets: one a target, of one space.
@@ -165,12 +165,12 @@ def fit_base(
     Raises:
         ValueError: as :meth:`BaseModel.fit`, or there are too few architectures.
     """
-    parts, left_out, traps = [], {}, {}
+    parts, left_out, data_issues = [], {}, {}
     for data in datasets:
         findings = audit(data.valid())
         measured = measured_rows(data.valid(), findings)
         left_out[str(data.target)] = len(data) - len(measured)
-        traps[str(data.target)] = [f"{f.kind}: {f.message}" for f in findings]
+        data_issues[str(data.target)] = [f"{f.kind}: {f.message}" for f in findings]
         parts.append(split(measured, 1 - test, seed))
     model = BaseModel().fit([train for train, _ in parts], progress=progress)
     scores = {
@@ -180,6 +180,6 @@ def fit_base(
         for _, rest in parts
     }
     model.card["split"] = f"by architecture at random, seed {seed}, {test:.0%} to test"
-    model.card["left_out"], model.card["traps"] = left_out, traps
+    model.card["left_out"], model.card["data_issues"] = left_out, data_issues
     model.card["metrics"] = {str(target): s for target, s in scores.items()}
     return model, scores

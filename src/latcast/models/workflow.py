@@ -244,7 +244,7 @@ def train(
         card["split"],
         card["metrics"],
         card.get("metrics_by_family", {} if families else None),
-        card["traps"],
+        card["data_issues"],
         model.covers(0.9),
     )
 

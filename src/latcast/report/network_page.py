@@ -19,7 +19,7 @@ from .text import (
     bound_text,
     bytes_text,
     count_text,
-    doubt_text,
+    extrapolation_text,
     families_rows,
     ms_beside,
     ms_text,
@@ -69,12 +69,12 @@ def roofline(
     Returns:
         What the template ``roofline.svg.j2`` draws; None where no kernel multiplies.
     """
-    drawn = sorted((k for k in kernels if k["macs"] and k["moved_bytes"]), key=lambda k: -k["ms"])
+    drawn = sorted((k for k in kernels if k["macs"] and k["traffic_bytes"]), key=lambda k: -k["ms"])
     drawn = drawn[:MAX_DRAWN]
     if not drawn:
         return None
     ridge = _ridge(specification)
-    points = [(2 * k["macs"] / k["moved_bytes"], k["gflop_s"]) for k in drawn]
+    points = [(2 * k["macs"] / k["traffic_bytes"], k["gflop_s"]) for k in drawn]
     axes = _axes([*points, *([] if ridge is None else [ridge])])
     return {
         "width": WIDTH,
@@ -184,7 +184,7 @@ def environment() -> Environment:
         "bytes": bytes_text,
         "percent": lambda share: f"{100 * share:.1f} %",
         "px": lambda value: f"{value:.5g}",
-        "doubt": doubt_text,
+        "extrapolation": extrapolation_text,
         "bound": bound_text,
     }
     made.filters.update(filters)

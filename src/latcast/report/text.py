@@ -131,15 +131,15 @@ def bound_text(bound: str) -> str:
     return "memory" if bound == "bandwidth" else bound
 
 
-def doubt_text(doubt: Any) -> str:
+def extrapolation_text(extrapolation: Any) -> str:
     """Kernels that are out of a model's distribution for one reason, in words.
 
     Args:
-        doubt: of a device's ``doubts`` in :func:`latcast.models.forecast`, as a record or as
-            its JSON.
+        extrapolation: of a device's ``extrapolations`` in :func:`latcast.models.forecast`, as a
+            record or as its JSON.
     """
     kind, subject, kernels, share, values, seen = (
-        look_up(doubt, n) for n in ("kind", "subject", "kernels", "share", "values", "seen")
+        look_up(extrapolation, n) for n in ("kind", "subject", "kernels", "share", "values", "seen")
     )
     who = f"{kind} x {kernels}, {100 * share:.1f} % of the ms"
     if subject == "unknown":

@@ -27,7 +27,7 @@ if "grown" in sys.argv:
     latcast.graph.KINDS = table.KINDS
 
 import latcast
-from latcast.families import Member
+from latcast.families import Variant
 from latcast.models import zoo
 from latcast.networks import ALL_KINDS, OPS
 
@@ -39,12 +39,12 @@ for name in zoo.names("networks"):
     model = latcast.load_layers(name)
     batch = model.target.batch
     if batch not in graphs:
-        graphs[batch] = latcast.read_graph(Member.parse("mobilenet-v3-small").to_onnx(batch))
+        graphs[batch] = latcast.read_graph(Variant.parse("mobilenet-v3-small").to_onnx(batch))
     told = model.explain(graphs[batch])
     low, high = model.predict_interval(archs)
     found[name] = [
         *model.predict(archs).tolist(), *low.tolist(), *high.tolist(),
-        told.ms, told.lower_ms, told.upper_ms, told.doubtful_share,
+        told.ms, told.lower_ms, told.upper_ms, told.extrapolated_share,
     ]
 print(json.dumps(found))
 """

@@ -88,7 +88,7 @@ def test_an_explanation_adds_up(fitted: Kernels, held_out: Dataset) -> None:
         assert sum(k.macs for k in told.kernels) == graph.macs
         assert all(k.lower_ms < k.ms < k.upper_ms for k in told.kernels)
         assert sum(told.share_by_bound().values()) == pytest.approx(1)
-        assert told.doubtful_share == 0
+        assert told.extrapolated_share == 0
 
 
 def test_an_unknown_operator_costs_something_and_is_doubted(fitted: Kernels, chain: type) -> None:
@@ -99,9 +99,9 @@ def test_an_unknown_operator_costs_something_and_is_doubted(fitted: Kernels, cha
     odd = next(k for k in told.kernels if k.kind == UNKNOWN)
     assert odd.ms > 0
     assert (odd.operators, odd.bound) == ("com.example::Odd", UNKNOWN)
-    assert str(odd.doubt) == "its cost is not known"
-    assert [k for k in told.kernels if k.doubt] == [odd]
-    assert told.doubtful_share == pytest.approx(odd.ms / told.ms)
+    assert str(odd.extrapolation) == "its cost is not known"
+    assert [k for k in told.kernels if k.extrapolation] == [odd]
+    assert told.extrapolated_share == pytest.approx(odd.ms / told.ms)
     widths = [
         np.divide(*fitted.predict_interval(g)[::-1])[0] for g in (graph, known_graph)
     ]  # fmt: skip
@@ -111,17 +111,22 @@ def test_an_unknown_operator_costs_something_and_is_doubted(fitted: Kernels, cha
 def test_what_lies_outside_of_the_training_is_flagged(
     fitted: Kernels, narrow: Kernels, chain: type
 ) -> None:
-    def doubts(model: Kernels, graph: Graph) -> list[str]:
-        return [str(k.doubt) for k in model.explain(graph, 0.5).kernels if k.doubt]
+    def extrapolations(model: Kernels, graph: Graph) -> list[str]:
+        return [str(k.extrapolation) for k in model.explain(graph, 0.5).kernels if k.extrapolation]
 
     usual = chain().conv(32).add("relu").depthwise().add("relu").conv(64, 1).add("relu")
     graph = usual.classify().graph()
-    assert all("where the model has seen" in doubt for doubt in doubts(fitted, graph))
-    assert doubts(narrow, graph)[0] == "the model has seen no depthwise_conv"
+    assert all(
+        "where the model has seen" in extrapolation
+        for extrapolation in extrapolations(fitted, graph)
+    )
+    assert extrapolations(narrow, graph)[0] == "the model has seen no depthwise_conv"
     wide = chain().conv(32).add("relu").conv(2048, 1).add("relu").graph()
-    assert "output channels: 2048, where the model has seen 16 to 128" in doubts(fitted, wide)
+    assert "output channels: 2048, where the model has seen 16 to 128" in extrapolations(
+        fitted, wide
+    )
     odd = chain().conv(32).add("relu").conv(64, 3).add("tanh").graph()
-    assert "the model has seen no conv+tanh/blocked" in doubts(fitted, odd)
+    assert "the model has seen no conv+tanh/blocked" in extrapolations(fitted, odd)
     with pytest.raises(ValueError, match="must have the batch of the target"):
         fitted.predict(chain(3, 32, 8).conv(32).add("relu").graph())
 
@@ -137,8 +142,8 @@ def test_ten_networks_of_a_new_family_are_enough(simulator: type, narrow: Kernel
     assert adapted.card["families"] == ["plain", "residual", "separable"]
     old = simulator().measured(30, seed=5, families=("plain", "residual"))
     assert np.median(errors(adapted, old)) < 0.03  # what it knew it still knows
-    doubts = [k.doubt for k in adapted.explain(test.graphs[0], 0.5).kernels]
-    assert not any(d and "depthwise_conv" in str(d) for d in doubts)
+    extrapolations = [k.extrapolation for k in adapted.explain(test.graphs[0], 0.5).kernels]
+    assert not any(d and "depthwise_conv" in str(d) for d in extrapolations)
 
 
 @pytest.mark.parametrize("profiled", [False, True])
@@ -189,8 +194,8 @@ def test_what_is_saved_is_loaded(
         np.testing.assert_allclose(ours, theirs, rtol=1e-4)  # scores are single precision
     assert loaded.card == changed.card
     again = loaded.explain(graphs[0])
-    assert [str(k.doubt) for k in again.kernels] == [
-        str(k.doubt) for k in changed.explain(graphs[0]).kernels
+    assert [str(k.extrapolation) for k in again.kernels] == [
+        str(k.extrapolation) for k in changed.explain(graphs[0]).kernels
     ]
     before = (tmp_path / "m.latcast").read_bytes()
     loaded.save(tmp_path / "m.latcast")

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from latcast._imports import public_names
 
 if TYPE_CHECKING:
-    from ._explanation import Doubt, KernelForecast, LayerExplanation
+    from ._explanation import Extrapolation, KernelForecast, LayerExplanation
     from ._fit import MIN_GROUPS
     from ._predictor import Kernels
 else:
     __getattr__, __dir__ = public_names(
         __name__,
         {
-            "._explanation": "Doubt KernelForecast LayerExplanation",
+            "._explanation": "Extrapolation KernelForecast LayerExplanation",
             "._fit": "MIN_GROUPS",
             "._predictor": "Kernels",
         },
     )
 
-__all__ = ["MIN_GROUPS", "Doubt", "KernelForecast", "Kernels", "LayerExplanation"]
+__all__ = ["MIN_GROUPS", "Extrapolation", "KernelForecast", "Kernels", "LayerExplanation"]

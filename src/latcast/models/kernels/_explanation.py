@@ -28,7 +28,7 @@ _TITLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class Extrapolation:
     """Why a model may be wrong about a kernel.
 
     Attributes:
@@ -85,23 +85,27 @@ class Ranges:
         """What either has seen."""
         return Ranges(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
-    def doubts(self, kernels: Networks, labels: frozenset[str]) -> list[Doubt | None]:
+    def extrapolations(
+        self, kernels: Networks, labels: frozenset[str]
+    ) -> list[Extrapolation | None]:
         """What is strange about each of d kernels to a model that knows these labels."""
         values = _checked(kernels)
         return [
-            self._doubt(int(kind), label, row, known=label in labels)
+            self._extrapolation(int(kind), label, row, known=label in labels)
             for kind, label, row in zip(kernels.kinds, kernels.labels, values, strict=True)
         ]
 
-    def _doubt(self, kind: int, label: str, values: Floats, *, known: bool) -> Doubt | None:
+    def _extrapolation(
+        self, kind: int, label: str, values: Floats, *, known: bool
+    ) -> Extrapolation | None:
         if ALL_KINDS[kind] == UNKNOWN or not np.isfinite(self.low[kind]).all():
-            return Doubt(ALL_KINDS[kind])
+            return Extrapolation(ALL_KINDS[kind])
         for name, value, low, high in zip(
             CHECKED, values, self.low[kind], self.high[kind], strict=True
         ):
             if not low / MARGIN <= value <= high * MARGIN:
-                return Doubt(_TITLES[name], float(value), float(low), float(high))
-        return None if known else Doubt(label)
+                return Extrapolation(_TITLES[name], float(value), float(low), float(high))
+        return None if known else Extrapolation(label)
 
 
 def _checked(kernels: Networks) -> Floats:
@@ -126,10 +130,10 @@ class KernelForecast:
         upper_ms: of the interval.
         macs: multiply-accumulates.
         param_bytes: constants that it reads.
-        moved_bytes: activations and constants that it reads, and activations that it writes.
+        traffic_bytes: activations and constants that it reads, and activations that it writes.
         bound: ``compute``, ``bandwidth`` or ``launch``: what it waits for, by the model's prices;
             ``unknown`` for an operator that nobody knows.
-        doubt: why the model may be wrong about it; None where it has seen the like.
+        extrapolation: why the model may be wrong about it; None where it has seen the like.
     """
 
     name: str
@@ -141,9 +145,9 @@ class KernelForecast:
     upper_ms: float
     macs: int
     param_bytes: int
-    moved_bytes: int
+    traffic_bytes: int
     bound: str
-    doubt: Doubt | None
+    extrapolation: Extrapolation | None
 
 
 @dataclass(frozen=True)
@@ -168,9 +172,9 @@ class LayerExplanation:
         return sum(k.ms for k in self.kernels)
 
     @property
-    def doubtful_share(self) -> float:
-        """Share of the milliseconds that belongs to kernels with a doubt."""
-        return sum(k.ms for k in self.kernels if k.doubt) / self.ms
+    def extrapolated_share(self) -> float:
+        """Share of the milliseconds that belongs to kernels out of the distribution."""
+        return sum(k.ms for k in self.kernels if k.extrapolation) / self.ms
 
     def share_by_bound(self) -> dict[str, float]:
         """Share of the milliseconds by what kernels wait for."""
@@ -186,7 +190,7 @@ def explain(
     kernels: Networks,
     forecast: Forecast,
     prices: Prices,
-    doubts: Sequence[Doubt | None],
+    extrapolations: Sequence[Extrapolation | None],
     deviations: float,
 ) -> LayerExplanation:
     """Put together what is known of one network.
@@ -197,7 +201,7 @@ def explain(
         kernels: the same as counts.
         forecast: of the network and of its distinct kernels.
         prices: of the model.
-        doubts: about every distinct kernel.
+        extrapolations: about every distinct kernel.
         deviations: that intervals reach to either side.
     """
     parts = prices.parts(kernels)
@@ -219,9 +223,9 @@ def explain(
                 upper_ms=ms * factor,
                 macs=int(kernels.fact("macs")[row]),
                 param_bytes=int(kernels.fact("param_bytes")[row]),
-                moved_bytes=int(moved[row]),
+                traffic_bytes=int(moved[row]),
                 bound=BOUNDS[int(np.argmax(parts[row]))] if main.kind != UNKNOWN else UNKNOWN,
-                doubt=doubts[row],
+                extrapolation=extrapolations[row],
             )
         )
     ms, factor = float(forecast.ms[0]), float(np.exp(deviations * forecast.deviation[0]))

@@ -91,11 +91,11 @@ class Kernels(Predictor):
         if self.fitted.calibration is None or self.fitted.calibration.representative:
             return self._model.forecast(kernels)
         labels = frozenset(self._model.basis.labels)
-        doubted = [doubt is not None for doubt in self._ranges.doubts(kernels, labels)]
-        return self._model.forecast(kernels, BEYOND_DEVIATION**2 * np.array(doubted, float))
+        extrapolated = [e is not None for e in self._ranges.extrapolations(kernels, labels)]
+        return self._model.forecast(kernels, BEYOND_DEVIATION**2 * np.array(extrapolated, float))
 
     def _explained(self, own: tuple[Networks, Graph | None], coverage: float) -> LayerExplanation:
-        """Kernel by kernel, and what the model doubts."""
+        """Kernel by kernel, and where the model extrapolates."""
         kernels, graph = own
         if graph is None:
             raise ValueError("an explanation by kernels must be of one graph; got several networks")
@@ -105,7 +105,7 @@ class Kernels(Predictor):
             kernels,
             self._forecast_of(kernels),
             self._model.prices,
-            self._ranges.doubts(kernels, frozenset(self._model.basis.labels)),
+            self._ranges.extrapolations(kernels, frozenset(self._model.basis.labels)),
             self.fitted.calibration.quantile(coverage),
         )
 

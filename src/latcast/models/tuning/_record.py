@@ -95,7 +95,7 @@ class TuningRecord(Record):
         return cls(
             result.study, storage, plan.predictor, plan.preset, str(predictor.target),
             predictor.space.name, card["split"], plan.seed, model, result.counts(), best, plain,
-            result.trials, card["traps"],
+            result.trials, card["data_issues"],
         )  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:

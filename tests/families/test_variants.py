@@ -1,4 +1,4 @@
-"""Members as text, and populations of them."""
+"""Variants as text, and populations of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latcast.families import (
-    Member,
+    Variant,
     _population,
     family,
     family_names,
@@ -24,40 +24,40 @@ TEXT = (
 
 
 @st.composite
-def members(draw):
+def variants(draw):
     source = family(draw(st.sampled_from(family_names())))
     chosen = {k: draw(st.sampled_from(v)) for k, v in source.parameters.items()}
-    return Member(source.name, chosen)
+    return Variant(source.name, chosen)
 
 
 @pytest.mark.slow
-@given(members(), st.randoms())
-def test_text_round_trip(member, random):
-    again = Member.parse(member.text)
-    assert again == member
-    assert hash(again) == hash(member)
-    assert again.text == member.text
-    shuffled = list(member.parameters.items())
+@given(variants(), st.randoms())
+def test_text_round_trip(variant, random):
+    again = Variant.parse(variant.text)
+    assert again == variant
+    assert hash(again) == hash(variant)
+    assert again.text == variant.text
+    shuffled = list(variant.parameters.items())
     random.shuffle(shuffled)
-    assert Member(member.family, dict(shuffled)).text == member.text
+    assert Variant(variant.family, dict(shuffled)).text == variant.text
     spaced = ", ".join(f"{k} = {v}" for k, v in shuffled)
-    assert Member.parse(f" {member.family}({spaced}) ") == member
+    assert Variant.parse(f" {variant.family}({spaced}) ") == variant
 
 
 def test_text_names_family_and_parameters():
-    member = Member.parse(TEXT)
-    assert member.text == str(member) == TEXT
-    assert member.family == "vit"
-    assert member.parameters["width"] == 192
+    variant = Variant.parse(TEXT)
+    assert variant.text == str(variant) == TEXT
+    assert variant.family == "vit"
+    assert variant.parameters["width"] == 192
     with pytest.raises(dataclasses.FrozenInstanceError):
-        member.family = "vgg"
+        variant.family = "vgg"
 
 
 def test_published_name_is_a_text():
-    member = Member.parse("resnet-50")
-    assert member.family == "resnet"
-    assert member.parameters == family("resnet").published["resnet-50"]
-    assert Member.parse(member.text) == member
+    variant = Variant.parse("resnet-50")
+    assert variant.family == "resnet"
+    assert variant.parameters == family("resnet").published["resnet-50"]
+    assert Variant.parse(variant.text) == variant
 
 
 @pytest.mark.parametrize(
@@ -81,19 +81,19 @@ def test_published_name_is_a_text():
 )
 def test_wrong_texts_are_told(text, message):
     with pytest.raises(ValueError, match=message):
-        Member.parse(text)
+        Variant.parse(text)
 
 
 def test_wrong_parameters_are_told():
     with pytest.raises(ValueError, match="no family is called 'vitt'"):
-        Member("vitt", {})
+        Variant("vitt", {})
     with pytest.raises(ValueError, match="width must be one of"):
-        Member("vit", {**Member.parse(TEXT).parameters, "width": 193})
+        Variant("vit", {**Variant.parse(TEXT).parameters, "width": 193})
 
 
 def test_wrong_batch_is_told():
     with pytest.raises(ValueError, match="batch must be at least 1; got 0"):
-        Member.parse(TEXT).to_onnx(batch=0)
+        Variant.parse(TEXT).to_onnx(batch=0)
 
 
 FAST = ["vgg", "mobilenet-v1", "squeezenet"]
@@ -114,7 +114,7 @@ def test_population_of_one_family_is_part_of_that_of_all():
 
 
 def test_population_has_small_and_large_networks():
-    macs = [member.graph().macs for member in population(40, families=["vgg"])]
+    macs = [variant.graph().macs for variant in population(40, families=["vgg"])]
     assert np.quantile(macs, 0.9) > 10 * np.quantile(macs, 0.1)
 
 
@@ -140,5 +140,5 @@ def test_family_with_too_few_members_is_told(monkeypatch):
     few = {k: v[:1] for k, v in family("vgg").parameters.items()}
     monkeypatch.setattr(type(family("vgg")), "parameters", few)
     monkeypatch.setattr(_population, "_TRIES", 20)
-    with pytest.raises(ValueError, match=r"vgg must have 2 members .* found 1: ask for fewer"):
+    with pytest.raises(ValueError, match=r"vgg must have 2 variants .* found 1: ask for fewer"):
         population(2, families=["vgg"])
