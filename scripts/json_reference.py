@@ -93,8 +93,10 @@ them.
 
 def load() -> dict[str, type[Record]]:
     """Every record, by its schema."""
-    for module in MODULES:
-        importlib.import_module(f"latcast.{module}")
+    for name in MODULES:
+        module = importlib.import_module(f"latcast.{name}")
+        for public in getattr(module, "__all__", ()):  # packages load a name on its first use
+            getattr(module, public)
     return {name: RECORDS[name] for name in COMMANDS.values()}
 
 
