@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from latcast.graph import Graph, GraphBuilder, Layer, Tensor
+from latcast.graph import Graph, GraphBuilder, Layer
 
 
 def test_convolutions_in_closed_form() -> None:
@@ -39,48 +39,6 @@ def test_sums_and_products_in_closed_form() -> None:
     assert (scale.op, scale.read_bytes) == ("scale", 96 + 24)
     assert flatten.kind == "view"
     assert (linear.macs, linear.params) == (24 * 4, 24 * 4 + 4)
-
-
-def peak(b: GraphBuilder, output: Tensor | None = None) -> int:
-    return b.build(output).peak_activation_bytes
-
-
-def test_peak_memory_keeps_what_is_still_read() -> None:
-    b = GraphBuilder()
-    x = b.input(2, 4, 4)
-    y = b.conv(b.conv(x, 8), 2)
-    one = 4 * 4 * 4  # bytes of one channel
-    assert peak(b) == (8 + 2) * one
-    b.add(y, x)
-    # While the second convolution runs: the block's input (for the sum), 8 and 2 channels.
-    assert peak(b) == (2 + 8 + 2) * one
-    assert b.build().with_batch(3).peak_activation_bytes == 3 * (2 + 8 + 2) * one
-
-
-def test_peak_memory_counts_both_inputs_and_outputs() -> None:
-    b = GraphBuilder()
-    b.add(b.input(2, 4, 4), b.input(2, 4, 4))
-    assert peak(b) == 3 * 2 * 4 * 4 * 4
-    b = GraphBuilder()
-    early = b.conv(b.input(2, 4, 4), 4)
-    b.conv(early, 1)
-    assert peak(b) == (2 + 4) * 4 * 4 * 4
-    both = Graph(b.build().layers, outputs=(0, 1))
-    b.conv(early, 8)
-    assert both.peak_activation_bytes == (2 + 4) * 4 * 4 * 4
-    assert peak(b, early) == (4 + 1 + 8) * 4 * 4 * 4 - 4 * 4 * 4  # what nobody reads goes at once
-
-
-def test_peak_memory_of_views_and_copies() -> None:
-    b = GraphBuilder()
-    b.flatten(b.input(2, 4, 4))
-    assert peak(b) == 2 * 4 * 4 * 4
-    b = GraphBuilder()
-    b.unary("Identity", b.input(2, 4, 4))
-    assert peak(b) == 2 * 2 * 4 * 4 * 4
-    b = GraphBuilder()
-    b.channel_shuffle(b.input(4, 4, 4), 2)
-    assert peak(b) == 2 * 4 * 4 * 4 * 4
 
 
 @pytest.mark.parametrize(

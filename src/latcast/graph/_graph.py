@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ._operators import GRAPH_INPUT, OPERATORS, Layer
 from ._weights import Weights, conv_constants, draw
+from .memory import ActivationMemory, activation_memory
 from .shapes import MAX_ELEMENTS, TensorShape
 
 _BOUNDED = ("sigmoid", "h_sigmoid", "tanh")
@@ -172,42 +173,14 @@ class Graph:
         """Trainable numbers."""
         return sum(x.params for x in self.layers)
 
+    def activation_memory(self, *, in_place: bool = False) -> ActivationMemory:
+        """Memory of activations, for the whole batch (see :func:`.memory.activation_memory`)."""
+        return activation_memory(self.layers, self.outputs, in_place=in_place)
+
     @property
     def peak_activation_bytes(self) -> int:
-        """Peak memory of activations, for the whole batch.
-
-        It is the largest sum, over the layers in order, of all tensors that are there while the
-        layer runs: what it reads and writes, and what a later layer or an output still needs. A
-        reshape looks at its input's memory; an identity counts as a copy.
-        """
-        end = len(self.layers)
-        owners: list[int] = []
-        last = dict.fromkeys(self.outputs, end)
-        inputs = 0
-        for n, layer in enumerate(self.layers):
-            for source in layer.inputs:
-                last[owners[source] if source >= 0 else source] = n
-            if GRAPH_INPUT in layer.inputs:
-                inputs = max(inputs, _input_bytes(layer))
-            is_view = layer.op == "reshape" and len(layer.inputs) == 1
-            source = layer.inputs[0] if is_view else n
-            owners.append(owners[source] if 0 <= source < n else source)
-        for n in self.outputs:
-            last[owners[n] if n >= 0 else n] = end
-        sizes, now = {GRAPH_INPUT: inputs}, inputs
-        peak = 0
-        for n, layer in enumerate(self.layers):
-            if owners[n] == n:
-                sizes[n] = layer.write_bytes
-                now += sizes[n]
-            peak = max(peak, now)
-            for i in layer.inputs:
-                owner = owners[i] if i >= 0 else i
-                if last[owner] == n:
-                    now -= sizes.pop(owner, 0)
-            if owners[n] == n and n not in last:
-                now -= sizes.pop(n)  # nobody reads it
-        return peak
+        """Peak memory of activations, for the whole batch, where nothing is done in place."""
+        return self.activation_memory().peak_bytes
 
     @cached_property
     def folded(self) -> Graph:
@@ -294,12 +267,6 @@ def _scale(norm: Layer, n: int, inputs: tuple[int, ...]) -> Layer:
         groups=channels, attributes=(("pads", (0, 0, 0, 0)),),
     )  # fmt: skip
     return conv.reading(conv_constants((channels, 1, 1, 1), "bias"))
-
-
-def _input_bytes(layer: Layer) -> int:
-    """Bytes of inputs of the graph that a layer reads."""
-    read = zip(layer.inputs, layer.in_shapes, strict=True)
-    return layer.element_bytes * sum(prod(s) for i, s in read if i == GRAPH_INPUT and s)
 
 
 def _layer(record: Mapping[str, Any]) -> Layer:

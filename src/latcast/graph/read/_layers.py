@@ -95,6 +95,7 @@ class Value:
         source: position of the layer that gives it, ``GRAPH_INPUT``, or None for a constant.
         origins: the trainable tensors that a constant was computed from.
         load: gives the elements of a small constant, and None where they cannot be had.
+        port: which of that layer's outputs, or of the network's inputs, it is.
     """
 
     shape: TensorShape | None
@@ -102,6 +103,7 @@ class Value:
     source: int | None = None
     origins: frozenset[Origin] = frozenset()
     load: Callable[[], npt.NDArray[Any] | None] | None = None
+    port: int = 0
 
     @property
     def is_constant(self) -> bool:
@@ -187,6 +189,8 @@ class Layers:
             out_shapes: shapes in which it writes the outputs, where they are others.
         """
         self._learned.append(learned)
+        ports = tuple(v.port for v in reads if v.source is not None)
+        inputs = sum(v.source == GRAPH_INPUT for v in reads)
         self._found.append(
             {
                 "name": self._unique(name),
@@ -203,6 +207,7 @@ class Layers:
                 "element_bytes": element_bytes,
                 "sum_length": facts.sum_length,
                 "order": facts.order,
+                "ports": ports if any(ports) or inputs > 1 else (),
             }
         )
         return len(self._found) - 1

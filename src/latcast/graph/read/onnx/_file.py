@@ -268,11 +268,10 @@ def read_inputs(
             _bind(inputs, name, sides, tuple(asked[name]))
         elif sides:
             sides[0] = _first(sides[0], batch, inputs)
-    for name, sides in told.items():
+    for port, (name, sides) in enumerate(told.items()):
         shape = tuple(asked[name]) if name in asked else _closed(inputs, name, sides)
-        inputs.values[name] = Value(
-            shape, type_of(declared[name].tensor_type.elem_type), GRAPH_INPUT
-        )
+        element = type_of(declared[name].tensor_type.elem_type)
+        inputs.values[name] = Value(shape, element, GRAPH_INPUT, port=port)
     return inputs
 
 

@@ -261,6 +261,8 @@ class _Reader:
             for value in outputs:
                 if not value.is_empty:
                     value.source = source
+            for port, value in enumerate(live):
+                value.port = port
         return list(outputs)
 
     def _value(

@@ -35,9 +35,9 @@ def layers_of(
     for given, parameter in program.parameters.items():
         origin = Origin(parameter, prod(shape_of(scope.operand(given))))
         scope.put(given, None, frozenset((origin,)))
-    for given in program.graph.inputs:
-        if given in program.graph.tensors:
-            scope.put(given, GRAPH_INPUT)
+    tensors = (x for x in program.graph.inputs if x in program.graph.tensors)
+    for port, given in enumerate(tensors):
+        scope.put(given, GRAPH_INPUT, port=port)
     reader = _Reader()
     reader.run(scope)
     found = (scope.values.get(n) for n in program.graph.outputs)
@@ -82,7 +82,11 @@ class _Scope:
         self.read = frozenset((*tensor_names(arguments), *self.graph.outputs))
 
     def operand(
-        self, name: str, source: int | None = None, origins: frozenset[Origin] = frozenset()
+        self,
+        name: str,
+        source: int | None = None,
+        origins: frozenset[Origin] = frozenset(),
+        port: int = 0,
     ) -> Value:
         """The tensor of that name, as it comes from a source."""
         tensor = self.graph.tensors.get(name)
@@ -90,15 +94,19 @@ class _Scope:
             raise ValueError(f"tensor {name!r} must have a shape; it has none")
         shape = closed(tensor.shape, self.symbols)
         element = ElementType(tensor.dtype, 8 * tensor.element_bytes)
-        return Value(shape, element, source, origins)
+        return Value(shape, element, source, origins, port=port)
 
     def put(
-        self, name: str, source: int | None = None, origins: frozenset[Origin] = frozenset()
+        self,
+        name: str,
+        source: int | None = None,
+        origins: frozenset[Origin] = frozenset(),
+        port: int = 0,
     ) -> None:
         """Note where a tensor comes from."""
         if name in self.values:
             raise ValueError(f"tensor {name!r} must be given once")
-        self.values[name] = self.operand(name, source, origins)
+        self.values[name] = self.operand(name, source, origins, port)
 
     def known(self, argument: Any) -> Any:
         """An argument with its tensors."""
@@ -150,15 +158,15 @@ class _Reader:
         reads = [scope.values[n] for n in names]
         source = self._steps(scope, call).layer(Reading(op=UNKNOWN), reads, ())
         for n in names:
-            scope.values[n] = replace(scope.values[n], source=source)
+            scope.values[n] = replace(scope.values[n], source=source, port=0)
 
     def _call(self, scope: _Scope, call: Call) -> None:
         arguments = {k: scope.known(v) for k, v in call.arguments.items()}
         operation = Operation(arguments, tuple(scope.operand(n) for n in call.outputs))
         name, is_in_place = _aten_name(call.target)
-        source, origins = self._source(scope, call, operation, name)
+        source, origins, ports = self._source(scope, call, operation, name)
         for output in call.outputs:
-            scope.put(output, source, origins)
+            scope.put(output, source, origins, ports.get(output, 0))
         first = next(iter(tensor_names(list(call.arguments.values()))), "")
         if name in VIEWS:
             scope.views.update(dict.fromkeys(call.outputs, first))
@@ -167,28 +175,33 @@ class _Reader:
 
     def _source(
         self, scope: _Scope, call: Call, operation: Operation, name: str
-    ) -> tuple[int | None, frozenset[Origin]]:
+    ) -> tuple[int | None, frozenset[Origin], Mapping[str, int]]:
         """Where the outputs come from: None for a constant, else the position of a layer.
 
-        Likewise the trainable tensors that a constant was computed from.
+        Likewise the trainable tensors that a constant was computed from, and which of the layer's
+        outputs each is that is not the first.
         """
         reads = operation.operands
         if name in SHAPE_ONLY:
-            return None, frozenset()
+            return None, frozenset(), {}
         if name and all(x.is_constant for x in reads):
-            return None, frozenset(o for x in reads for o in x.origins)
+            return None, frozenset(o for x in reads for o in x.origins), {}
         steps = self._steps(scope, call)
         if (add := composite(name, operation)) is not None:
-            return add(steps, operation).source, frozenset()
+            return add(steps, operation).source, frozenset(), {}
         rule = RULES.get(name)
         reading = rule.read(operation, rule.op) if rule else Reading(op=UNKNOWN)
         reads = reads if reading.reads is None else reading.reads
         if reading.op == "identity":
-            return (reads[0].source, reads[0].origins) if reads else (None, frozenset())
-        kept = [x for n, x in zip(call.outputs, operation.outputs) if n in scope.read]  # noqa: B905
+            if not reads:
+                return None, frozenset(), {}
+            return reads[0].source, reads[0].origins, dict.fromkeys(call.outputs, reads[0].port)
         # Parts that nobody reads are still copied by a split; indices of a pool are not written.
-        outputs = operation.outputs if reading.op == "split" else kept or operation.outputs[:1]
-        return steps.layer(reading, reads, outputs), frozenset()
+        kept = [x for x in call.outputs if x in scope.read or reading.op == "split"]
+        kept = kept or list(call.outputs[:1])
+        outputs = [x for n, x in zip(call.outputs, operation.outputs) if n in kept]  # noqa: B905
+        ports = {x: port for port, x in enumerate(kept)}
+        return steps.layer(reading, reads, outputs), frozenset(), ports
 
     def _steps(self, scope: _Scope, call: Call) -> Steps:
         name = f"{call.module}/{scope.prefix}{call.name}".removeprefix("/")
@@ -197,7 +210,8 @@ class _Reader:
     def _overwrite(self, scope: _Scope, call: Call, name: str, new: Value) -> None:
         """A tensor, and what it is a view of, holds something else from now on."""
         old = scope.values[name]
-        scope.values[name] = replace(old, source=new.source, origins=old.origins | new.origins)
+        origins = old.origins | new.origins
+        scope.values[name] = replace(old, source=new.source, origins=origins, port=new.port)
         if name not in scope.views:
             return
         whole = scope.values[scope.views[name]]
@@ -206,7 +220,7 @@ class _Reader:
         ):
             reading, step = Reading(op="scatter"), str(len(self.layers))
             source = self._steps(scope, call).layer(reading, (whole, new), (whole,), step)
-            new = replace(whole, source=source)
+            new = replace(whole, source=source, port=0)
         self._overwrite(scope, call, scope.views[name], new)
 
 

@@ -297,7 +297,7 @@ class Steps:
 
     def add(self, step: str, op: str, shape: TensorShape, *reads: Value) -> Value:
         """Add a layer of one output of that shape, and of the first input's type."""
-        out = replace(reads[0], shape=shape, source=None)
+        out = replace(reads[0], shape=shape, source=None, port=0)
         if all(x.is_constant for x in reads):
             return replace(out, origins=frozenset(o for x in reads for o in x.origins))
         length = shape_of(reads[0])[-1] if op in ("linear", "matmul") else 0

@@ -1,0 +1,156 @@
+"""Memory of activations: which tensors are held while each layer of a graph runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from math import prod
+from typing import NamedTuple
+
+from ._layer import GRAPH_INPUT, Layer
+from .shapes import TensorShape
+
+VIEWS = frozenset({"reshape", "identity", "dropout"})
+"""Operators whose output is their input's memory under another shape."""
+
+IN_PLACE = frozenset({
+    "relu", "relu6", "clip", "leaky_relu", "elu", "selu", "celu", "sigmoid", "h_sigmoid", "tanh",
+    "softplus", "softsign", "cast", "softmax", "log_softmax",
+})  # fmt: skip
+"""Operators that can write over their first input where nobody reads it later.
+
+Those of ONNX Runtime's kernels for CPUs: found by the memory that a chain of each takes there,
+which a sum, a product, a square root or a GELU doubles.
+"""
+
+
+class Buffer(NamedTuple):
+    """Memory that one tensor is in, or several one after the other.
+
+    Attributes:
+        layer: position of the layer that writes it first; :data:`GRAPH_INPUT` for an input.
+        port: which of that layer's outputs, or of the graph's inputs, it is.
+        bytes: its size.
+        first: position of the first layer that runs while it is held.
+        last: position of the last one; the number of layers where it is kept to the end.
+    """
+
+    layer: int
+    port: int
+    bytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class ActivationMemory:
+    """Memory that activations take while a graph runs, layer by layer.
+
+    Attributes:
+        buffers: all of them, by the layers that write them; the inputs first.
+        layers: how many layers the graph has.
+    """
+
+    buffers: tuple[Buffer, ...]
+    layers: int
+
+    @cached_property
+    def held_bytes(self) -> tuple[int, ...]:
+        """For every layer, bytes of the buffers that are held while it runs."""
+        change = [0] * (self.layers + 2)
+        for buffer in self.buffers:
+            change[buffer.first] += buffer.bytes
+            change[buffer.last + 1] -= buffer.bytes
+        held, now = [], 0
+        for n in range(self.layers):
+            now += change[n]
+            held.append(now)
+        return tuple(held)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most that is held at once."""
+        return max(self.held_bytes)
+
+    @property
+    def peak_layer(self) -> int:
+        """Position of the first layer that runs while the most is held."""
+        return self.held_bytes.index(self.peak_bytes)
+
+    def held(self, layer: int) -> list[Buffer]:
+        """What is held while a layer runs, the largest first."""
+        held = (b for b in self.buffers if b.first <= layer <= b.last)
+        return sorted(held, key=lambda b: b.bytes, reverse=True)
+
+
+def activation_memory(
+    layers: Sequence[Layer], outputs: Sequence[int], *, in_place: bool = False
+) -> ActivationMemory:
+    """Liveness of every tensor over layers in order.
+
+    A tensor is held from the layer that writes it to the last one that reads it; an input from the
+    start, an output to the end. A layer's outputs are there before its inputs are let go. A view
+    (see :data:`VIEWS`) is memory of its input. Shapes that are not known count nothing.
+
+    Args:
+        layers: of a graph.
+        outputs: positions of those that give its outputs.
+        in_place: whether operators of :data:`IN_PLACE` write over an input of the same size that
+            is read by no later layer, and is neither an input nor an output of the graph.
+    """
+    last_reads = _last_reads(layers, outputs)
+    owners: dict[_Tensor, _Tensor] = {}
+    """Tensor -> the tensor whose buffer it is in."""
+    sizes: dict[_Tensor, int] = {}
+    last: dict[_Tensor, int] = {}
+    for n, layer in enumerate(layers):
+        reads = tensors_read(layer)
+        for tensor, shape in zip(reads, layer.in_shapes, strict=True):
+            if tensor[0] == GRAPH_INPUT:
+                owners[tensor], last[tensor] = tensor, last_reads[tensor]
+                sizes[tensor] = max(sizes.get(tensor, 0), _bytes(layer, shape))
+        for port, shape in enumerate(layer.out_shapes):
+            tensor, size = (n, port), _bytes(layer, shape)
+            source = owners[reads[0]] if reads and port == 0 else tensor
+            is_written_over = (
+                in_place and layer.op in IN_PLACE
+                and source[0] != GRAPH_INPUT and sizes.get(source) == size and last[source] == n
+            )  # fmt: skip
+            owner = source if layer.op in VIEWS or is_written_over else tensor
+            owners[tensor] = owner
+            sizes.setdefault(owner, size)
+            last[owner] = max(last.get(owner, n), last_reads.get(tensor, n))
+    buffers = (Buffer(n, p, sizes[n, p], max(n, 0), last[n, p]) for n, p in sorted(sizes))
+    return ActivationMemory(tuple(buffers), len(layers))
+
+
+_Tensor = tuple[int, int]
+"""Position of a layer, or :data:`GRAPH_INPUT`, and which of its outputs it is."""
+
+
+def tensors_read(layer: Layer) -> list[_Tensor]:
+    """The tensors that a layer reads: positions of layers, and which of their outputs."""
+    if layer.ports:
+        return list(zip(layer.inputs, layer.ports, strict=True))
+    inputs = count()  # a layer that names the graph's input several times reads as many, in order
+    return [(n, next(inputs) if n == GRAPH_INPUT else 0) for n in layer.inputs]
+
+
+def _last_reads(layers: Sequence[Layer], outputs: Sequence[int]) -> dict[_Tensor, int]:
+    """Tensor -> position of the last layer that reads it, the number of layers for an output."""
+    last = {tensor: n for n, layer in enumerate(layers) for tensor in tensors_read(layer)}
+    for n in set(outputs):
+        if n == GRAPH_INPUT:
+            kept = [tensor for tensor in last if tensor[0] == GRAPH_INPUT]
+        else:
+            # Which one of several is the output is not told: one that nobody reads, or else any.
+            ports = [(n, port) for port in range(len(layers[n].out_shapes))]
+            kept = [tensor for tensor in ports if tensor not in last] or ports
+        last.update(dict.fromkeys(kept, len(layers)))
+    return last
+
+
+def _bytes(layer: Layer, shape: TensorShape | None) -> int:
+    return 0 if shape is None else layer.element_bytes * prod(shape)
