@@ -9,7 +9,7 @@ from itertools import count
 from math import prod
 from typing import NamedTuple
 
-from ._layer import GRAPH_INPUT, Layer
+from ._operators import GRAPH_INPUT, Layer
 from .shapes import TensorShape
 
 VIEWS = frozenset({"reshape", "identity", "dropout"})
