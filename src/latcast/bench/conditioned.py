@@ -29,8 +29,8 @@ HIDDEN = (400, 400, 400)
 BATCH = 32
 EPOCHS = 100
 MOMENTUM = 0.9
+# Of the pooled targets: a network then takes less than a minute on a core of its own.
 MAX_ROWS = 4_000
-"""Of the pooled targets: a network then takes less than a minute on a core of its own."""
 
 
 @dataclass(frozen=True)

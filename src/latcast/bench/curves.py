@@ -15,8 +15,8 @@ from .protocol import STANDARD_DEVIATIONS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# The line of what others published: drawn as points, for it need not be complete.
 PUBLISHED = "published"
-"""The line of what others published: drawn as points, for it need not be complete."""
 
 LABELS = {
     "mae_ms": "test MAE, ms",
@@ -26,25 +26,25 @@ LABELS = {
     "kendall": "Kendall rank correlation",
     "samples": "measurements",
 }
+# Scores that are at most 1: their axis is not logarithmic.
 RANKS = ("spearman", "kendall")
-"""Scores that are at most 1: their axis is not logarithmic."""
 
 # Okabe and Ito's palette, which the colour-blind can tell apart; lines differ by marker also.
 COLOURS = ("#0072B2", "#D55E00", "#999999", "#009E73", "#E69F00", "#56B4E9", "#CC79A7")
 MARKERS = "osvDP^X"
+# Ending -> metadata that leave out the day.
 UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-"""Ending -> metadata that leave out the day."""
+# Ending of a mean over seeds, in the records of some benches.
 MEAN = "_mean"
-"""Ending of a mean over seeds, in the records of some benches."""
 PANEL_INCHES = (3.9, 3.4)
 MAX_ACROSS = 4
 LEGEND_ROW_INCHES = 0.25
+# Of a panel's width.
 LEGEND_COLUMNS = 3
-"""Of a panel's width."""
+# Ratio of the ends of an axis up to which there are labels within the decades.
 MAX_LABELLED = 100.0
-"""Ratio of the ends of an axis up to which there are labels within the decades."""
+# Of neighbouring labels on the logarithmic axis of samples, so that they do not touch.
 MIN_RATIO = 1.45
-"""Of neighbouring labels on the logarithmic axis of samples, so that they do not touch."""
 
 
 def draw(

@@ -19,14 +19,14 @@ from .protocol import averaged, check, random_rows
 from .tables import Scores
 
 SAMPLES = (100, 200, 500, 1_000, 2_000, 4_000, 7_000)
+# What a predictor needs to be fitted at all.
 MIN_SAMPLES = 10
-"""What a predictor needs to be fitted at all."""
 DATASETS = ("note10_lookuptable_ofa", "RTX_2080_Ti_GPU_ofa", "Tesla_P40_GPU_ofa")
 PREDICTORS = ("roofline", "bayes", "mlp")
+# The MLP needs PyTorch, and a minute for every large fit.
 DEFAULT_PREDICTORS = ("roofline", "bayes")
-"""The MLP needs PyTorch, and a minute for every large fit."""
+# What a user may choose from, by option.
 KNOWN = {"dataset": DATASETS, "predictor": PREDICTORS}
-"""What a user may choose from, by option."""
 
 
 def run(

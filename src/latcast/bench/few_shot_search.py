@@ -25,8 +25,8 @@ from .protocol import Report, base_model, mean, random_rows, search_within
 from .published import SPLITS
 
 SPACE = "nasbench201"
+# File of HELP's folder: networks with their accuracies on CIFAR-100.
 ACCURACIES = "arch_generated_by_metad2a.txt"
-"""File of HELP's folder: networks with their accuracies on CIFAR-100."""
 
 SAMPLES = 10
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -49,11 +49,11 @@ def _macs(_: BaseModel, few: Dataset) -> Predictor:
     return line
 
 
+# Name -> predictor of a target, from the base model and the measurements.
 SOURCES: Mapping[str, Callable[[BaseModel, Dataset], Predictor]] = {
     "base-model": _adapted,
     "macs": _macs,
 }
-"""Name -> predictor of a target, from the base model and the measurements."""
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from . import paper
 from .protocol import averaged, check, random_rows
 from .tables import Scores
 
+# A design pays off where there are few samples, and takes the longer the more there are.
 MAX_SUGGESTED = 100
-"""A design pays off where there are few samples, and takes the longer the more there are."""
 
 
 class Bases:
@@ -152,8 +152,8 @@ TRANSFERS = (
 )
 
 
+# What a user may choose from, by option.
 KNOWN = {"dataset": [t.target for t in TRANSFERS], "predictor": list(METHODS)}
-"""What a user may choose from, by option."""
 MIN_SAMPLES = 0
 
 

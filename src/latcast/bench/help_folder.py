@@ -10,13 +10,13 @@ from latcast._names import unknown_name
 from latcast.data import Dataset, read_latencies
 from latcast.spaces import space_names
 
+# Search space -> how HELP calls its folder.
 FOLDERS = {
     "nasbench201": "nasbench201",
     "fbnet": "fbnet",
     "fbnet-imagenet": "fbnet",
     "ofa-mobilenet-v3": "ofa",
 }
-"""Search space -> how HELP calls its folder."""
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ SPACE = "ofa-mobilenet-v3"
 NOTE10 = "note10_lookuptable_ofa"
 RTX = "RTX_2080_Ti_GPU_ofa"
 GPUS = (RTX, "Tesla_P40_GPU_ofa")
+# Rows of every target of the base model: with more of them it takes minutes to fit.
 BASE_SAMPLES = 900
-"""Rows of every target of the base model: with more of them it takes minutes to fit."""
 
 
 class Material:
@@ -153,6 +153,10 @@ def _conditioned_mlp(recipe: str) -> Source:
     )
 
 
+# The truth; what is learnt from the Note10's 7,000 training rows, by us and by the paper's recipe;
+# an RTX 2080 Ti's predictor fine-tuned on a few of them, by us and as in the paper; what is known
+# from other devices' measurements and the Note10's specification, by us, without and with ten rows,
+# and by the paper's conditioned network, by two recipes.
 SOURCES: Mapping[str, Source] = {
     "table": Source(lambda m, _: m.table, base=lambda m: m.table, is_seeded=False),
     "predictor": Source(lambda m, seed: Roofline().fit(m.rows[0], seed=seed), samples=None),
@@ -178,18 +182,14 @@ SOURCES: Mapping[str, Source] = {
     "mlp-conditioned": _conditioned_mlp("mlp-paper"),
     "mlp-conditioned-standardized": _conditioned_mlp("mlp-paper-standardized"),
 }
-"""The truth; what is learnt from the Note10's 7,000 training rows, by us and by the paper's recipe;
-an RTX 2080 Ti's predictor fine-tuned on a few of them, by us and as in the paper; what is known
-from other devices' measurements and the Note10's specification, by us, without and with ten rows,
-and by the paper's conditioned network, by two recipes."""
 
 TRUTH = "table"
 QUICK = tuple(name for name, source in SOURCES.items() if source.is_quick)
 
 
 LAYERS = (0, 2, 4, 6)
+# One-hot inputs before those of the resolution.
 KERNELS_AND_EXPANDS = 120
-"""One-hot inputs before those of the resolution."""
 
 
 class Teacher:

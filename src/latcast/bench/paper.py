@@ -61,8 +61,8 @@ PREDICTORS: dict[str, Callable[[PaperDataset], Predictor]] = {
     "roofline": lambda _: Roofline(),
 }
 
+# What a user may choose from, by option.
 KNOWN = {"dataset": [d.name for d in DATASETS], "predictor": list(PREDICTORS)}
-"""What a user may choose from, by option."""
 
 Report = Callable[[str], None]
 

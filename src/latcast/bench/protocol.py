@@ -28,12 +28,12 @@ Floats = npt.NDArray[np.float64]
 Report = Callable[[str], None]
 
 BASE_SAMPLES = {"nasbench201": 900, "fbnet": 800, "fbnet-imagenet": 800, "ofa-mobilenet-v3": 4_000}
+# Measurements of every target that a base model is trained on, by space and elsewhere.
 OTHER_BASE_SAMPLES = 900
-"""Measurements of every target that a base model is trained on, by space and elsewhere."""
 
 SELECTIONS = ("random", "suggest")
+# The selection where no sample is measured.
 NONE = "none"
-"""The selection where no sample is measured."""
 
 SCORES = ("spearman", "kendall", "mape", "median_error", "within_10", "coverage_90")
 
@@ -243,8 +243,8 @@ def _positions(some: Archs, archs: Archs) -> npt.NDArray[np.intp]:
     return position[groups[len(archs) :]]
 
 
+# Score -> name of its standard deviation over seeds.
 STANDARD_DEVIATIONS = {"mae_ms": "mae_std_ms", "mape": "mape_std", "spearman": "spearman_std"}
-"""Score -> name of its standard deviation over seeds."""
 
 
 def random_rows(data: Dataset, samples: int, seed: int) -> Dataset:

@@ -35,6 +35,7 @@ class Published:
     easier: str
 
 
+# Name -> space -> split.
 SPLITS = {
     "help": {
         "nasbench201": Split(
@@ -53,8 +54,8 @@ SPLITS = {
         ),
     }
 }  # fmt: skip
-"""Name -> space -> split."""
 
+# Split and space -> what peers published.
 FIGURES = {
     ("help", "nasbench201"): (
         Published(
@@ -76,7 +77,6 @@ FIGURES = {
         Published("NASFLAT", {"mean": 0.959}, 20, FIRST_128),
     )
 }  # fmt: skip
-"""Split and space -> what peers published."""
 
 
 def published(space: str, train: tuple[str, ...], target: str) -> list[dict[str, Any]]:

@@ -32,10 +32,10 @@ from .published import BUDGETS_MS, published_search
 from .tables import Scores
 
 SPACES = ("compofa-fixed-kernel", "compofa-elastic-kernel", "ofa-mobilenet-v3")
+# The search on the table that, beside all others, shows the best network known.
 LONG_RUN = Memetic(evaluations=400_000, elite=8, patience=100)
-"""The search on the table that, beside all others, shows the best network known."""
+# Where searches are given their evaluations, the long one gets as many times more.
 LONG_RUN_FACTOR = 3
-"""Where searches are given their evaluations, the long one gets as many times more."""
 
 Floats = npt.NDArray[np.float64]
 

@@ -137,13 +137,13 @@ def _paper(rows: Rows) -> Parts:
     )
 
 
+# Score of learning curves -> title, key of its standard deviation, significant digits.
 CURVES = {
     "mae_ms": ("MAE ms", "mae_std_ms", 3),
     "mape": ("MAPE %", "mape_std", 3),
     "coverage_90": ("90 % interval covers %", None, 3),
     "seconds": ("seconds of one fit", None, 2),
 }
-"""Score of learning curves -> title, key of its standard deviation, significant digits."""
 
 
 def _curves(panel: str, line: str) -> Callable[[Rows], Parts]:
@@ -394,6 +394,7 @@ def _over_budgets(rows: Rows) -> dict[str, Any]:
     }
 
 
+# Bench -> what its rows are shown as: what is true of all of them first, where it is a text.
 LAYOUTS: Mapping[str, Callable[[Rows], Parts]] = {
     "paper": _paper,
     "dataset-size": _curves("dataset", "predictor"),
@@ -403,4 +404,3 @@ LAYOUTS: Mapping[str, Callable[[Rows], Parts]] = {
     "families": _families,
     "search": _searches,
 }
-"""Bench -> what its rows are shown as: what is true of all of them first, where it is a text."""

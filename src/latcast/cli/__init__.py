@@ -62,6 +62,7 @@ def _main(
     """Options before the command."""
 
 
+# Heading -> commands, each called as its function.
 _COMMANDS = {
     "Forecast and search": (
         predict.predict, inspect.inspect, search.search, export.export,
@@ -70,7 +71,6 @@ _COMMANDS = {
     "Models": (train.train, adapt.adapt, tune.tune, evaluate.evaluate),
     "What there is": (spaces.spaces, devices.devices, models.models),
 }  # fmt: skip
-"""Heading -> commands, each called as its function."""
 
 for _heading, _commands in _COMMANDS.items():
     for _command in _commands:

@@ -35,9 +35,10 @@ FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
 
+# Heading of the options that say what is written where; the last one in --help.
 OUTPUT = "Output"
-"""Heading of the options that say what is written where; the last one in --help."""
 
+# Command -> former name of an option -> its name now; each is understood, with a warning.
 FORMER: dict[str, dict[str, str]] = {
     "measure": {
         "--device": "--name",
@@ -54,7 +55,6 @@ FORMER: dict[str, dict[str, str]] = {
         for name in ("adapt", "audit", "evaluate", "suggest", "train")
     },
 }
-"""Command -> former name of an option -> its name now; each is understood, with a warning."""
 
 P = ParamSpec("P")
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from latcast.graph import Graph
     from latcast.spaces import Archs, SearchSpace
 
+# Of files that hold any network.
 GRAPH_SUFFIXES = (".onnx", ".pt2")
-"""Of files that hold any network."""
 
 
 def read_data(path: Path, space: str | None, target: str | None, format_: str | None) -> Dataset:

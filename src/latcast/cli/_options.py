@@ -10,8 +10,8 @@ import typer
 
 from ._console import OUTPUT, WRONG_USAGE, Console, UsageError
 
+# Headings of --help; OUTPUT comes last.
 INPUT, TARGET, BUDGETS, SEARCH, MEASURING = "Input", "Target", "Budgets", "Search", "Measuring"
-"""Headings of --help; OUTPUT comes last."""
 
 # --- what is read -----------------------------------------------------------------------------
 
@@ -62,6 +62,7 @@ def _know_devices(context: typer.Context, files: list[Path] | None) -> list[Path
     return files
 
 
+# A command that takes this knows the devices of the user's files.
 Devices = Annotated[
     list[Path] | None,
     typer.Option(
@@ -73,7 +74,6 @@ Devices = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
-"""A command that takes this knows the devices of the user's files."""
 
 # --- what is forecast for, or measured --------------------------------------------------------
 

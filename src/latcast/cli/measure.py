@@ -39,11 +39,11 @@ _DEFAULTS = {
     "precision": "fp32",
     "seed": 0,
 }
+# Options that choose architectures of a space.
 _OF_SPACES = ("space", "samples", "archs", "resolutions")
-"""Options that choose architectures of a space."""
 
+# Key of a campaign's options -> the option's name, where it is another; files keep the key.
 _SPELLED = {"device": "name"}
-"""Key of a campaign's options -> the option's name, where it is another; files keep the key."""
 
 
 @dataclass(frozen=True)

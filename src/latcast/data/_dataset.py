@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from latcast.graph import Graph
     from latcast.spaces import Archs, SearchSpace
 
+# Parts of the rows that the OFANAS paper trains and validates on; it tests on the rest.
 PAPER_FRACTIONS = (0.70, 0.15)
-"""Parts of the rows that the OFANAS paper trains and validates on; it tests on the rest."""
 
 _VALUES = ("reference", "uncorrected", "standard_error")
 _LISTS = ("samples", "layers")
 _OPTIONAL = (*_VALUES, *_LISTS)
+# Attributes with an entry for each row.
 _ROWS = ("networks", "names", "families", "values", "order", *_OPTIONAL)
-"""Attributes with an entry for each row."""
 
 Floats = npt.NDArray[np.float64]
 

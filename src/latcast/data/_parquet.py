@@ -23,8 +23,8 @@ SCHEMA_VERSION = 2
 
 _METADATA_KEY = "latcast"
 _TARGET_COLUMNS = ("device", "runtime", "batch", "precision", "threads")
+# Columns of values in the quantity's unit, which is a part of their names.
 _VALUES = ("reference", "uncorrected")
-"""Columns of values in the quantity's unit, which is a part of their names."""
 
 
 def write(path: str | Path, data: Mapping[str, Any]) -> None:

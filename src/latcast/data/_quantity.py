@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from latcast._registry import Registry
 
+# Thirty years in milliseconds; beyond, sums and squares of values overflow too.
 MAX_VALUE = 1e12
-"""Thirty years in milliseconds; beyond, sums and squares of values overflow too."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 MIN_ROWS = 30
 _FOLDS = 5
 _PENALTY = 1e-3
+# Rows that a column needs at least, or a design would fit the noise.
 _ROWS_A_COLUMN = 3
-"""Rows that a column needs at least, or a design would fit the noise."""
 _COSTS = ("conv_macs", "depthwise_macs", "read_bytes", "write_bytes", "param_bytes", "launches")
 
 

@@ -10,8 +10,8 @@ from latcast.report.record import Record, Table
 from ._dataset import Dataset
 from .audit import Finding, audit
 
+# With fewer, drift and outliers can hardly be told from the scatter of the networks.
 FEW_NETWORKS = 200
-"""With fewer, drift and outliers can hardly be told from the scatter of the networks."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 # Not just "pytorch": its RTX 2080 Ti takes half as long again as the OFANAS paper's.
 RUNTIME = "pytorch-help"
+# Of phones, a Raspberry Pi and accelerators: the authors do not name what ran there.
 OTHER_RUNTIME = "help"
-"""Of phones, a Raspberry Pi and accelerators: the authors do not name what ran there."""
 
 _COMPUTERS = {
     "1080ti": "gtx-1080-ti",
@@ -160,12 +160,12 @@ def _nasbench201_archs(path: Path, content: Any) -> tuple[str, list[Any]]:
     return "nasbench201", sorted(content, key=content.__getitem__)
 
 
+# File with the architectures -> what reads the space's name and the architectures from it.
 _ARCHS = {
     "str_arch2idx.pt": _nasbench201_archs,
     "metainfo.pt": _fbnet_archs,
     "ofa_archs.pt": _ofa_archs,
 }
-"""File with the architectures -> what reads the space's name and the architectures from it."""
 
 
 def load_torch_file(path: Path) -> Any:

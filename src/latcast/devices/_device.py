@@ -142,6 +142,7 @@ RANGES = {
 }
 """Figure of a device -> what it can be, in the order in which a device has them."""
 
+# Where a kind of device tells more; a small GPU's MB/s would pass for an accelerator's GB/s.
 _NARROWER = {
     ("phone", "memory_gb"): Range(0.05, 200, *_MEMORY),
     ("gpu", "memory_gb"): Range(0.05, 10_000, *_MEMORY),
@@ -149,7 +150,6 @@ _NARROWER = {
     ("cpu", "bandwidth_gb_s"): Range(0.01, 10_000, *_BANDWIDTH),
     ("gpu", "bandwidth_gb_s"): Range(2, 25_000, *_BANDWIDTH),
 }
-"""Where a kind of device tells more; a small GPU's MB/s would pass for an accelerator's GB/s."""
 
 _REQUIRED = ("cores", "memory_gb", "bandwidth_gb_s")
 _WHOLE = ("cores", "year")

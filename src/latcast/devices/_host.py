@@ -17,30 +17,30 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+# CPU features that matter for inference, as Linux calls them in `/proc/cpuinfo`.
 FEATURES = (
     "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni",
     "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8",
     "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2",
 )  # fmt: skip
-"""CPU features that matter for inference, as Linux calls them in ``/proc/cpuinfo``."""
 
+# Part numbers of Arm Ltd. (implementer 0x41), from the main ID registers in its manuals.
 _ARM_PARTS = {
     "0xd03": "Cortex-A53", "0xd05": "Cortex-A55", "0xd07": "Cortex-A57", "0xd08": "Cortex-A72",
     "0xd09": "Cortex-A73", "0xd0a": "Cortex-A75", "0xd0b": "Cortex-A76", "0xd0c": "Neoverse-N1",
     "0xd40": "Neoverse-V1", "0xd41": "Cortex-A78", "0xd49": "Neoverse-N2", "0xd4f": "Neoverse-V2",
 }  # fmt: skip
-"""Part numbers of Arm Ltd. (implementer 0x41), from the main ID registers in its manuals."""
 
 _SYSCTL_FEATURES = {
     "sse4.2": "sse4_2", "avx1.0": "avx", "avx2": "avx2", "fma": "fma", "f16c": "f16c",
     "avx512f": "avx512f", "avx512bw": "avx512bw", "avx512vnni": "avx512_vnni",
 }  # fmt: skip
+# Apple's names ("Determining instruction set characteristics") to Linux's.
 _SYSCTL_FLAGS = {
     "hw.optional.AdvSIMD": "asimd", "hw.optional.neon": "asimd",
     "hw.optional.arm.FEAT_FP16": "asimdhp", "hw.optional.arm.FEAT_DotProd": "asimddp",
     "hw.optional.arm.FEAT_I8MM": "i8mm", "hw.optional.arm.FEAT_BF16": "bf16",
 }  # fmt: skip
-"""Apple's names ("Determining instruction set characteristics") to Linux's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from latcast.report.record import Column, Record, Table, pairs
 from ._catalogue import device, devices
 from ._device import KINDS, Device
 
+# Peaks are shown in TFLOP/s and TOP/s.
 _PEAK = 1e-12
-"""Peaks are shown in TFLOP/s and TOP/s."""
 
+# Of one device, from top to bottom.
 _FIGURES = (
     Column("kind", "kind"),
     Column("year", "year"),
@@ -32,8 +33,8 @@ _FIGURES = (
     Column("int8 TOP/s", "peak_int8_ops", ".4g", _PEAK),
     Column("power, W", "power_w", "g"),
 )
-"""Of one device, from top to bottom."""
 
+# Of many; titles come last, as a narrow terminal wraps them.
 _COLUMNS = (
     Column("device", "name"),
     Column("kind", "kind"),
@@ -48,7 +49,6 @@ _COLUMNS = (
     Column("year", "year"),
     Column("title", "title"),
 )
-"""Of many; titles come last, as a narrow terminal wraps them."""
 
 
 @dataclass(frozen=True, repr=False)

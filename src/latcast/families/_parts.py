@@ -175,6 +175,7 @@ VECTOR_PARTS: tuple[Callable[[Draws, Tensor], Tensor], ...] = (
     _token_softmax,
     _concat,
 )
+# Parts to draw from; one that is listed n times is drawn n times as often.
 TOKEN_PARTS: tuple[Callable[[Draws, Tensor], Tensor], ...] = (
     *VECTOR_PARTS,
     _perceptron,
@@ -182,13 +183,12 @@ TOKEN_PARTS: tuple[Callable[[Draws, Tensor], Tensor], ...] = (
     _mix,
     _product,
 )
-"""Parts to draw from; one that is listed n times is drawn n times as often."""
 
 
 # -- parts of maps ------------------------------------------------------------------------------
 
+# Adds to a network; None where the map does not suit it.
 Part = Callable[[Draws, Tensor], Tensor | None]
-"""Adds to a network; None where the map does not suit it."""
 
 
 def conv(d: Draws, x: Tensor) -> Tensor:
@@ -351,6 +351,7 @@ def _attention(d: Draws, x: Tensor) -> Tensor | None:
     return d.b.reshape(d.b.transpose(tokens, 0, 2, 1), *x.shape)
 
 
+# Parts to draw from; one that is listed n times is drawn n times as often.
 MAP_PARTS: tuple[Part, ...] = (
     *[conv] * 5,
     *[_pointwise, _depthwise] * 3,
@@ -368,4 +369,3 @@ MAP_PARTS: tuple[Part, ...] = (
     _arithmetic,
     _attention,
 )
-"""Parts to draw from; one that is listed n times is drawn n times as often."""

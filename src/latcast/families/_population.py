@@ -30,8 +30,8 @@ from .vit import ViT
 
 MIN_MACS, MAX_MACS = 2e6, 1.6e9
 MAX_PARAMS = 30e6
+# Variants of a population lie in between: a pass takes a core 0.3 to 60 ms.
 MAX_ELEMENTS = 25e6
-"""Variants of a population lie in between: a pass takes a core 0.3 to 60 ms."""
 
 _CANDIDATES = 6
 _TRIES = 1000

@@ -8,8 +8,8 @@ from latcast.graph import GraphBuilder, Tensor
 
 from ._family import RESOLUTIONS, Family
 
+# Orders of axes that put channels last, and back.
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
-"""Orders of axes that put channels last, and back."""
 
 
 def _published(depth3: int) -> dict[str, int]:

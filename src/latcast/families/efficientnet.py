@@ -9,8 +9,8 @@ from latcast.graph import GraphBuilder, Tensor
 from ._family import RESOLUTIONS, Family
 from .mobilenet import wide
 
+# Kernel, stride, channels and depth of the stages between the first and the last.
 _STAGES = ((3, 2, 24, 2), (5, 2, 40, 2), (3, 2, 80, 3), (5, 1, 112, 3), (5, 2, 192, 4))
-"""Kernel, stride, channels and depth of the stages between the first and the last."""
 
 
 def _published(width: int, depth: int, resolution: int) -> dict[str, int]:

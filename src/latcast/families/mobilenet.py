@@ -9,8 +9,8 @@ from latcast.spaces._mobile import make_divisible
 
 from ._family import RESOLUTIONS, Family
 
+# Width multipliers of all channels, in percent.
 WIDTHS = (25, 35, 50, 75, 100, 140)
-"""Width multipliers of all channels, in percent."""
 
 
 class MobileNetV1(Family):
@@ -51,8 +51,8 @@ class MobileNetV1(Family):
         return b.classifier(x, p["classes"])
 
 
+# Channels and stride of the stages whose depth is free.
 _STAGES = ((24, 2), (32, 2), (64, 2), (96, 1), (160, 2))
-"""Channels and stride of the stages whose depth is free."""
 
 
 class MobileNetV2(Family):

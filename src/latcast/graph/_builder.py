@@ -23,18 +23,18 @@ from ._weights import (
 )
 from .shapes import TensorShape
 
+# Activation that ONNX has under another name -> that name, and its constants.
 _CONSTANTS: dict[str, tuple[str, tuple[float, ...]]] = {"relu6": ("Clip", (0.0, 6.0))}
-"""Activation that ONNX has under another name -> that name, and its constants."""
 _ATTRIBUTES: dict[str, dict[str, float]] = {
     "leaky_relu": {"alpha": 0.1},
     "h_sigmoid": {"alpha": 1 / 6, "beta": 0.5},
 }
+# Activations that ONNX has in later opsets than are written here; they are formulas.
 _LATER = ("silu", "mish")
-"""Activations that ONNX has in later opsets than are written here; they are formulas."""
 
 _EPSILON = 1e-6
+# Word of the sum that gives a linear layer of tokens its bias.
 _BIAS = "bias"
-"""Word of the sum that gives a linear layer of tokens its bias."""
 Sides = int | tuple[int, int]
 _WEIGHTED = ("conv", "depthwise_conv", "conv_transpose", "linear")
 
@@ -306,6 +306,7 @@ def _mish(b: GraphBuilder, x: Tensor) -> Tensor:
     return b.mul(x, b.activation(b.activation(x, "softplus"), "tanh"))
 
 
+# Activation -> how it is written where it is not one layer.
 FORMULAS: dict[str, Callable[[GraphBuilder, Tensor], Tensor]] = {
     "gelu": _gelu,
     "silu": _silu,
@@ -313,7 +314,6 @@ FORMULAS: dict[str, Callable[[GraphBuilder, Tensor], Tensor]] = {
     "h_swish": _h_swish,
     "mish": _mish,
 }
-"""Activation -> how it is written where it is not one layer."""
 
 
 def chained(blocks: Sequence[Graph], reads: Sequence[tuple[int, ...]] | None = None) -> Graph:

@@ -18,8 +18,8 @@ from ._weights import Weights, conv_constants, draw
 from .memory import ActivationMemory, activation_memory
 from .shapes import MAX_ELEMENTS, TensorShape
 
+# Activations that do not halve the second moment of what they read.
 _BOUNDED = ("sigmoid", "h_sigmoid", "tanh")
-"""Activations that do not halve the second moment of what they read."""
 _WEIGHTED = ("conv", "depthwise_conv", "conv_transpose", "linear")
 
 
@@ -250,10 +250,10 @@ class Graph:
 
 
 _DEFAULTS: dict[str, Any] = Layer._field_defaults
+# Stands for the default of what has none.
 _REQUIRED = object()
-"""Stands for the default of what has none."""
+# Fields of a layer that a file keeps: all but those that only writers need.
 _KEPT = tuple(x for x in Layer._fields if x not in ("ports", "constants", "attributes"))
-"""Fields of a layer that a file keeps: all but those that only writers need."""
 
 
 def _with_bias(conv: Layer) -> Layer:

@@ -302,8 +302,8 @@ class LayerBuilder:
         )  # fmt: skip
 
 
+# Cached: the block tables of spaces ask tens of thousands of times for a few hundred sides.
 window_side_of = lru_cache(maxsize=4096)(window_side)
-"""Cached: the block tables of spaces ask tens of thousands of times for a few hundred sides."""
 
 
 def _apart(read: Sequence[Tensor | Constant]) -> tuple[list[Tensor], Constants]:

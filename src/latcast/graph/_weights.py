@@ -18,12 +18,12 @@ Weights = Sequence[tuple[npt.NDArray[Any], ...]]
 
 _FLOAT_BYTES, _INTEGER_BYTES = 4, 8
 
+# Biases are drawn within it: small beside activations of unit variance, yet not denormal.
 BIAS_LIMIT = 0.1
-"""Biases are drawn within it: small beside activations of unit variance, yet not denormal."""
 
+# Numbers that all weights are taken from: drawing each would take longer than writing a file. It is
+# prime, so that rows of weights never coincide.
 _POOL_SIZE = 1_048_573
-"""Numbers that all weights are taken from: drawing each would take longer than writing a file.
-It is prime, so that rows of weights never coincide."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,8 @@ border; ``layers`` are those that do something; ``blocked`` is 1 where channels 
 
 Floats = npt.NDArray[np.float64]
 
+# Kinds and operators that work along the last axis, whatever the others are.
 _ALONG_LAST = ("linear", "matmul", "attention", "softmax", "layer_norm", "rms_norm")
-"""Kinds and operators that work along the last axis, whatever the others are."""
 
 
 def kernel_facts(graph: Graph, kernels: Sequence[Kernel]) -> Floats:

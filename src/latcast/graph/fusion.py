@@ -13,10 +13,10 @@ from .layouts import cancelled_transposes, is_blocked
 
 _ANY = "*"
 
+# A kernel that more layers read is not joined with them, which keeps the time linear.
 _MAX_READERS = 16
-"""A kernel that more layers read is not joined with them, which keeps the time linear."""
+# A kernel of more layers takes in no others, which keeps the time linear.
 _MAX_LAYERS = 64
-"""A kernel of more layers takes in no others, which keeps the time linear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +175,8 @@ class Parts:
         return (layer.macs, layer.read_bytes + layer.write_bytes, -position)
 
 
+# A condition on the kernels that a rule would join, in the order of its path.
 Condition = Callable[[Parts, Sequence[Part]], bool]
-"""A condition on the kernels that a rule would join, in the order of its path."""
 
 
 @dataclass(frozen=True, slots=True)

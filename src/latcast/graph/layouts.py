@@ -15,19 +15,19 @@ from collections.abc import Sequence
 from ._graph import Graph
 from ._operators import Layer
 
+# Channels of a block.
 BLOCK = 16
-"""Channels of a block."""
+# Channels that are put into blocks must be a multiple of it.
 _ALIGNED = 4
-"""Channels that are put into blocks must be a multiple of it."""
 
 _IMAGE_AXES = 4
 _POOLS = frozenset(("max_pool", "avg_pool"))
 _GLOBAL_POOLS = frozenset(("global_pool", "global_max_pool"))
+# Work on blocks if they are given them.
 _KEEPING = frozenset(
     ("batch_norm", "relu", "sigmoid", "tanh", "h_sigmoid", "h_swish", "silu", "gelu",
      "identity", "dropout")
 )  # fmt: skip
-"""Work on blocks if they are given them."""
 
 CHANNELS_LAST = (0, 2, 3, 1)
 CHANNELS_FIRST = (0, 3, 1, 2)

@@ -12,18 +12,17 @@ from typing import NamedTuple
 from ._operators import GRAPH_INPUT, Layer
 from .shapes import TensorShape
 
+# Operators whose output is their input's memory under another shape.
 VIEWS = frozenset({"reshape", "identity", "dropout"})
-"""Operators whose output is their input's memory under another shape."""
 
+# Operators that can write over their first input where nobody reads it later.
+#
+# Those of ONNX Runtime's kernels for CPUs: found by the memory that a chain of each takes there,
+# which a sum, a product, a square root or a GELU doubles.
 IN_PLACE = frozenset({
     "relu", "relu6", "clip", "leaky_relu", "elu", "selu", "celu", "sigmoid", "h_sigmoid", "tanh",
     "softplus", "softsign", "cast", "softmax", "log_softmax",
 })  # fmt: skip
-"""Operators that can write over their first input where nobody reads it later.
-
-Those of ONNX Runtime's kernels for CPUs: found by the memory that a chain of each takes there,
-which a sum, a product, a square root or a GELU doubles.
-"""
 
 
 class Buffer(NamedTuple):
@@ -126,8 +125,8 @@ def activation_memory(
     return ActivationMemory(tuple(buffers), len(layers))
 
 
+# Position of a layer, or GRAPH_INPUT, and which of its outputs it is.
 _Tensor = tuple[int, int]
-"""Position of a layer, or :data:`GRAPH_INPUT`, and which of its outputs it is."""
 
 
 def tensors_read(layer: Layer) -> list[_Tensor]:

@@ -23,8 +23,8 @@ _TOKEN_AXES = 3
 _CONV = "conv|depthwise_conv"
 _ABSORBED = "relu|relu6|clip|sigmoid|tanh|leaky_relu|h_sigmoid"
 _BLOCKED = "relu|sigmoid|tanh|h_sigmoid"
+# Operators that write the same if they read the same and have the same shapes.
 _REPEATED = "relu|relu6|sigmoid|tanh|h_swish|h_sigmoid|gelu|max_pool|avg_pool|global_pool|add|mul"
-"""Operators that write the same if they read the same and have the same shapes."""
 _GEMM_ACTIVATIONS = "relu|sigmoid|tanh|leaky_relu|h_sigmoid|elu|selu|softplus|softsign"
 
 

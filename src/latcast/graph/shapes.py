@@ -13,11 +13,11 @@ from math import prod
 TensorShape = tuple[int, ...]
 
 MAX_AXES = 64
+# Elements of one tensor: more than any machine holds.
 MAX_ELEMENTS = 2**48
-"""Elements of one tensor: more than any machine holds."""
 
+# Sides, steps and paddings of windows are below it, as ONNX Runtime keeps them in 32 bits.
 _MAX_STEP = 2**31
-"""Sides, steps and paddings of windows are below it, as ONNX Runtime keeps them in 32 bits."""
 
 
 def check_shape(shape: TensorShape | None) -> None:

@@ -20,14 +20,14 @@ from .least_squares import straight_line
 Floats = npt.NDArray[np.float64]
 
 MAX_EXPONENT = 1.5
+# Of a normal distribution, one standard deviation below and above its mean.
 NORMAL_QUANTILES = (0.1587, 0.8413)
-"""Of a normal distribution, one standard deviation below and above its mean."""
+# With fewer rows the slope of errors over predictions is noise: they are taken as proportional.
 SLOPE_ROWS = 30
-"""With fewer rows the slope of errors over predictions is noise: they are taken as proportional."""
+# Scores of a distribution that is known: a level of 0.9975 is the highest that they cover.
 STUDENT_SCORES = 399
-"""Scores of a distribution that is known: a level of 0.9975 is the highest that they cover."""
+# 0.55 times 100 is a little more than 55 in floating point: its rank is 55 all the same.
 _ROUNDING = 1e-9
-"""0.55 times 100 is a little more than 55 in floating point: its rank is 55 all the same."""
 
 
 def rank(scores: int, level: float) -> int:

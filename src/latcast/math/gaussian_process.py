@@ -18,24 +18,24 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 
+# Bounds of log variances of values that are about 1 in size; they keep the optimizer where a
+# covariance is neither lost in rounding nor beyond any value.
 MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -16.0, 4.0
-"""Bounds of log variances of values that are about 1 in size; they keep the optimizer where a
-covariance is neither lost in rounding nor beyond any value."""
 
+# Draws of variances are ranked on so many of the values: most are ruled out by a part of them. Half
+# or twice as many leave the errors of latencies as they are, and so do half or twice of the next
+# two constants (docs/results/sensitivity.txt).
 SUBSET = 60
-"""Draws of variances are ranked on so many of the values: most are ruled out by a part of
-them. Half or twice as many leave the errors of latencies as they are, and so do half or twice of
-the next two constants (docs/results/sensitivity.txt)."""
+# Variances are optimized on so many of the values; a step takes the cube of that.
 OPTIMIZED_ROWS = 300
-"""Variances are optimized on so many of the values; a step takes the cube of that."""
 KEPT = 12
+# Draws that all values are conditioned on, and of more than OPTIMIZED_ROWS values, where one
+# inverse is what takes the time and the optimum has next to all of the weight.
 KEPT_OF_MANY = 2
-"""Draws that all values are conditioned on, and of more than :data:`OPTIMIZED_ROWS` values, where
-one inverse is what takes the time and the optimum has next to all of the weight."""
+# Of the best draw's evidence, below which a draw is dropped.
 MIN_SHARE = 1e-4
-"""Of the best draw's evidence, below which a draw is dropped."""
+# From so many values for each variance on, the optimum is among the draws.
 VALUES_PER_VARIANCE = 2
-"""From so many values for each variance on, the optimum is among the draws."""
 
 _JITTER = 1e-8
 _POINT_JITTER = 1e-6

@@ -17,10 +17,10 @@ Floats = npt.NDArray[np.float64]
 
 ROUNDS = 12
 HALVINGS = 8
+# Gain in log posterior below which the mode is found: a factor of 1.001 in density.
 CONVERGED = 1e-3
-"""Gain in log posterior below which the mode is found: a factor of 1.001 in density."""
+# Share of a variance that is not kept by NormalWeights.
 ROUNDED = 0.02
-"""Share of a variance that is not kept by :class:`NormalWeights`."""
 
 
 class LogPosterior(Protocol):

@@ -15,10 +15,10 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_tri
 
 Floats = npt.NDArray[np.float64]
 
+# Keeps a column of zeros from dividing by zero.
 _TINY = 1e-300
-"""Keeps a column of zeros from dividing by zero."""
+# Share of a Gram matrix's trace that keeps rounding from making the matrix indefinite.
 _ROUNDING = 1e-15
-"""Share of a Gram matrix's trace that keeps rounding from making the matrix indefinite."""
 
 
 def straight_line(x: Floats, y: Floats) -> tuple[float, float]:

@@ -12,8 +12,8 @@ Floats = npt.NDArray[np.float64]
 
 Bools = npt.NDArray[np.bool_]
 
+# Of the intervals that are scored.
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
-"""Of the intervals that are scored."""
 
 
 def errors(true: Floats, predicted: Floats) -> dict[str, float]:

@@ -15,13 +15,13 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Solution = TypeVar("Solution")
 
+# Standard deviation of a normal distribution over its median absolute deviation.
 NORMAL_RATIO = 1.4826
-"""Standard deviation of a normal distribution over its median absolute deviation."""
 
+# Standard deviations up to which a residual counts in full: of normal ones, 1.2 % are beyond.
 HUBER_CORNER = 2.5
-"""Standard deviations up to which a residual counts in full: of normal ones, 1.2 % are beyond."""
+# Robust standard deviations beyond which a residual is no measurement of the same thing.
 CUT = 8.0
-"""Robust standard deviations beyond which a residual is no measurement of the same thing."""
 
 
 def robust_deviation(values: Floats, *, centre: float | None = None) -> float:

@@ -21,12 +21,12 @@ import numpy.typing as npt
 
 from ._sources import ArchSource, BlockSource, NetworkSource, parse_source
 
+# Version 1 had no texts of networks, but genes, numbers of blocks, or JSON, as its plan's `unit`
+# said; and it called runs visits in its protocol. Its files are read, and gone on with.
 SCHEMA_VERSION = 2
-"""Version 1 had no texts of networks, but genes, numbers of blocks, or JSON, as its plan's ``unit``
-said; and it called runs visits in its protocol. Its files are read, and gone on with."""
 _APPLICATION_ID = 0x6C617463  # "latc"
+# Settings of the protocol by their names in version 1.
 _FORMER = {"visits": "runs", "visits_per_process": "runs_per_process", "visit_s": "run_s"}
-"""Settings of the protocol by their names in version 1."""
 
 # Tables and columns have the names of version 1: `archs` are networks, `visits` are runs.
 _SCHEMA = """

@@ -26,8 +26,8 @@ from latcast.math.drift import FREEDOM, Fit, Problem, Settings
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+# Scales of a step of the curve that are tried, in noises of one run.
 STEPS = (0.01, 0.03, 0.1, 0.3)
-"""Scales of a step of the curve that are tried, in noises of one run."""
 _FOLDS = 3
 _CLEARLY = 2.0  # standard errors
 _MIN_REPEATS = 8

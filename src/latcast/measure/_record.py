@@ -11,8 +11,8 @@ from latcast.report.record import Record, Table, pairs
 from ._campaign_file import CampaignFile
 from ._results import Results, results
 
+# That notes tell of; the record holds all.
 MAX_FAILURES = 5
-"""That notes tell of; the record holds all."""
 
 
 @dataclass(frozen=True, repr=False)

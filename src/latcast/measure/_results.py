@@ -28,16 +28,16 @@ UNSTABLE = 0.03
 SAMPLE_DIGITS = 5
 REFERENCE_LEVEL = "reference network, ms"
 """Entry of a dataset's provenance."""
+# Likewise, of graphs.
 ATTRIBUTED_SHARE = "share of profiles attributed to layers"
-"""Likewise, of graphs."""
 _POSSIBLE_LOADINGS = (0.5, 2.0)
 _FEW_SAMPLES = 6
 _STEAL = 0.01
 _CLOCKS_DIFFER = 0.05
 _OFTEN = 0.05
+# Share of a model's bytes that may differ from what a campaign of schema 1 states: the writer of
+# that time gave nodes and tensors other names.
 _OTHER_NAMES = 1e-3
-"""Share of a model's bytes that may differ from what a campaign of schema 1 states: the writer of
-that time gave nodes and tensors other names."""
 _NUMBER = re.compile(r"_(\d+)\Z")
 
 Floats = npt.NDArray[np.float64]

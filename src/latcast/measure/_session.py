@@ -17,13 +17,13 @@ from ._campaign_file import CampaignFile, Run
 from ._protocol import Protocol
 from ._worker import WorkerDiedError, WorkerProcess, worker_setup
 
+# A network has failed when so many worker processes died with it; when they were killed, which may
+# have had another reason, one more.
 MAX_DEATHS, MAX_KILLS = 2, 3
-"""A network has failed when so many worker processes died with it; when they were killed, which
-may have had another reason, one more."""
+# Networks that are run before a time budget is divided.
 PROBE = 12
-"""Networks that are run before a time budget is divided."""
+# Workers that are started before it is given up: one may be killed for another's hunger.
 _STARTS = 3
-"""Workers that are started before it is given up: one may be killed for another's hunger."""
 _PATIENCE_S = 60.0
 _PROFILE_S = 0.15
 

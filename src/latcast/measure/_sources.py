@@ -21,8 +21,8 @@ from latcast.spaces import Archs, SearchSpace
 if TYPE_CHECKING:
     from latcast.families import Variant
 
+# What a runtime loads: a graph for one sample, an ONNX model, or an ONNX file.
 Model = Graph | bytes | Path
-"""What a runtime loads: a graph for one sample, an ONNX model, or an ONNX file."""
 
 
 class NetworkSource(ABC):
@@ -187,8 +187,8 @@ class OnnxFile(NetworkSource):
         return self.path
 
 
+# What can be measured: architectures of a space, or networks of any kind.
 Networks = Archs | Sequence["NetworkSource | Variant"]
-"""What can be measured: architectures of a space, or networks of any kind."""
 
 
 def as_sources(networks: Networks) -> tuple[NetworkSource, ...]:

@@ -39,8 +39,8 @@ from .runtimes import Runtime
 REFERENCE_SPACE = "ofa-mobilenet-v3-w1.0"
 _REFERENCE = {"ks": [5] * 20, "e": [4] * 20, "d": [3] * 5, "r": [224]}
 
+# Of a profile beside a run: traces of many passes take long to read.
 _MIN_PASSES, _MAX_PASSES = 5, 60
-"""Of a profile beside a run: traces of many passes take long to read."""
 _START = "from latcast.measure._worker import main; main()"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LAST_WORDS = 300

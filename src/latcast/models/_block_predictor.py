@@ -30,8 +30,8 @@ ADAPTATIONS: dict[str, str | Adaptation] = {
 and a seed, or where it stands, as ``module:function``. Ours know all kinds of predictors, which the
 contract does not, and are loaded when they are used."""
 
+# Of the smallest training value: no prediction is below, however far it extrapolates.
 LOWEST_SHARE = 0.1
-"""Of the smallest training value: no prediction is below, however far it extrapolates."""
 
 
 @dataclass(frozen=True)

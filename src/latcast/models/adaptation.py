@@ -17,9 +17,9 @@ from .lookup_table import LookupTable
 from .mlp import MLP
 from .transfer import Blend, Prior
 
+# Factor at most between a block's latency and that of the most similar known one: beyond, physics
+# would be extrapolated.
 MAX_SCALED = 4.0
-"""Factor at most between a block's latency and that of the most similar known one: beyond, physics
-would be extrapolated."""
 
 
 def bayes(base: BlockPredictor, few: Dataset, _seed: int) -> BlockPredictor:

@@ -34,8 +34,8 @@ Floats = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 KIND = "base"
+# Of sources that agree: nothing divides by less.
 MIN_SPREAD = 1e-6
-"""Of sources that agree: nothing divides by less."""
 MIN_TARGETS = 2
 
 

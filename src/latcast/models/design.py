@@ -15,8 +15,8 @@ from .base_model import BaseModel
 from .features import NetworkFeatures, population
 from .transfer import Blend, Prior
 
+# A pick looks at the covariances of as many, which takes 20 MB.
 CANDIDATES = 1_500
-"""A pick looks at the covariances of as many, which takes 20 MB."""
 
 
 def suggest(

@@ -24,21 +24,21 @@ from ._form import Form, no_values
 
 Floats = npt.NDArray[np.float64]
 
+# Facts that each cost time by themselves: their cost coefficients cannot be negative.
 PHYSICS = (
     "conv_macs", "depthwise_macs", "linear_macs", "conv_bytes", "depthwise_bytes",
     "elementwise_bytes", "pool_bytes", "param_bytes", "launches",
 )  # fmt: skip
-"""Facts that each cost time by themselves: their cost coefficients cannot be negative."""
 
 UNITS = 128
 """Random units: as many as the roofline's correction has by default."""
 UNIT_FACTS = (
     "conv_macs", "depthwise_macs", "conv_bytes", "depthwise_bytes", "elementwise_bytes", "launches",
 )  # fmt: skip
+# Networks over which features are scaled: as many tell a mean to 2 % of the deviation.
 POPULATION = 2_048
-"""Networks over which features are scaled: as many tell a mean to 2 % of the deviation."""
+# Networks whose sums stay in a core's cache.
 CHUNK = 8_192
-"""Networks whose sums stay in a core's cache."""
 
 
 def population(space: SearchSpace, seen: dict[str, list[int]]) -> Archs:

@@ -35,16 +35,16 @@ from .forecast_records import (
 )
 from .resolve import Resolved, TargetQuery, UnresolvedError, resolve
 
+# A network by its batch.
 GraphOf = Callable[[int], Graph]
-"""A network by its batch."""
 
 
+# Entries of a model's card that the record repeats.
 _CARD = (
     "data", "rows", "families", "split", "metrics", "metrics_by_family", "licence", "note", "base",
 )  # fmt: skip
-"""Entries of a model's card that the record repeats."""
+# Operators that an error names.
 MAX_LISTED = 5
-"""Operators that an error names."""
 
 
 def forecast(

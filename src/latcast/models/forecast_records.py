@@ -19,8 +19,8 @@ from latcast.report.text import (
     start_of,
 )
 
+# Kernels that tables show; the record holds all.
 MAX_LISTED = 10
-"""Kernels that tables show; the record holds all."""
 NAME_WIDTH, OPERATORS_WIDTH = 22, 18
 _BOUNDS = ("compute", "bandwidth", "launch")
 

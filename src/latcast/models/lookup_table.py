@@ -20,8 +20,8 @@ from ._fitted import Fitted, Floats
 from ._form import Form
 from ._tunable import Real
 
+# Architectures that show which gene values a table knows.
 _SAMPLED = 2_000
-"""Architectures that show which gene values a table knows."""
 
 
 SCHEMA = Schema(

@@ -28,26 +28,26 @@ from latcast.spaces import Archs, SearchSpace
 
 from .lookup_table import LookupTable
 
+# Networks that every table is calibrated on: two numbers, a scale and an overhead.
 CALIBRATION = 20
-"""Networks that every table is calibrated on: two numbers, a scale and an overhead."""
+# With fewer whole networks, a third of which test, there is nothing to compare with.
 MIN_NETWORKS = 30
-"""With fewer whole networks, a third of which test, there is nothing to compare with."""
 WAYS = ("isolated", "profile", "networks")
+# Way -> ending of the file that keeps its raw records.
 _RECORDS = {
     "networks": ".networks.campaign",
     "isolated": ".blocks.campaign",
     "profile": ".profiles.campaign",
 }
-"""Way -> ending of the file that keeps its raw records."""
 
 Floats = npt.NDArray[np.float64]
+# Way -> milliseconds of every block, and of what no block accounts for.
 _Tables = dict[str, tuple[Floats, float]]
-"""Way -> milliseconds of every block, and of what no block accounts for."""
 _PASSES = 30  # of every profile
+# Runs beside which networks are profiled, whose own times do not count.
 _ONCE = Protocol(runs=1, warm_up_s=0.0, run_s=0.0, min_samples=1, reference_s=0.0, redo=0)
-"""Runs beside which networks are profiled, whose own times do not count."""
+# Samples at each resolution, among which every block is met; tests count the blocks.
 _COVERING = 2_000
-"""Samples at each resolution, among which every block is met; tests count the blocks."""
 
 
 @dataclass(frozen=True)

@@ -41,32 +41,32 @@ from ._tunable import Choice, Whole
 from .features import PHYSICS, BlockFeatures, Units
 
 # Errors on our own datasets with these halved and doubled: docs/results/sensitivity.txt.
+# Reweighted fits of the first estimate; half of them do as well.
 ROBUST_ROUNDS = 6
-"""Reweighted fits of the first estimate; half of them do as well."""
+# Of standardized features, in rows; halved or doubled, hardly anything changes.
 PHYSICS_PENALTY = 1.0
-"""Of standardized features, in rows; halved or doubled, hardly anything changes."""
 BASE_PENALTY = 1.0
 FEW_BASE_PENALTY = 1_000.0
+# Of blocks in the first estimate: the second where there are less than so many rows a feature. The
+# rows' errors get into what the correction sees, and held-out rows no longer tell them: with 200
+# rows of our own datasets the error is 1.26 %, and 2.85 % with half of FEW. Chosen on learning
+# curves of the RTX 2080 Ti and the Tesla P40 (docs/bench.md).
 FEW = 1.5
-"""Of blocks in the first estimate: the second where there are less than so many rows a feature. The
-rows' errors get into what the correction sees, and held-out rows no longer tell them: with 200 rows
-of our own datasets the error is 1.26 %, and 2.85 % with half of :data:`FEW`. Chosen on learning
-curves of the RTX 2080 Ti and the Tesla P40 (docs/bench.md)."""
+# Penalty of a row of the block table beside that of its block. Halved, 50 rows are fitted a little
+# better (1.83 % against 1.95), doubled a little worse (2.04).
 ROW_FACTOR = 10.0
-"""Penalty of a row of the block table beside that of its block. Halved, 50 rows are fitted a little
-better (1.83 % against 1.95), doubled a little worse (2.04)."""
 BLOCK_PENALTIES = (1e-4, 1e-2, 1.0, 10.0, 100.0, 1_000.0, 10_000.0)
+# Held-out rows choose among these, the blocks' first, beside the next.
 CORRECTION_PENALTIES = (0.1, 1.0, 10.0, 100.0, np.inf)
-"""Held-out rows choose among these, the blocks' first, beside the next."""
 FIRST_CORRECTION_PENALTY = 10.0
 MIN_REACHED = 0.02
+# So large a share and so many of the networks must reach a unit. Scaled by its deviation, one that
+# hardly any reaches grows without measure beyond them: networks a little larger came out at a tenth
+# of their latency. Chosen on the RTX 2080 Ti (docs/bench.md).
 MIN_REACHED_ROWS = 5
-"""So large a share and so many of the networks must reach a unit. Scaled by its deviation, one that
-hardly any reaches grows without measure beyond them: networks a little larger came out at a tenth
-of their latency. Chosen on the RTX 2080 Ti (docs/bench.md)."""
 
+# Networks whose sums stay in a core's cache.
 CHUNK = 8_192
-"""Networks whose sums stay in a core's cache."""
 
 SCHEMA = Schema(
     {},

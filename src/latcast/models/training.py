@@ -17,8 +17,8 @@ from .base_model import BaseModel, Progress
 from .evaluation import score
 from .kernels import MIN_GROUPS
 
+# What the networks of no family are called together.
 OWN_FILES = "files"
-"""What the networks of no family are called together."""
 
 
 @dataclass(frozen=True)

@@ -28,41 +28,46 @@ Floats = npt.NDArray[np.float64]
 # What halving and doubling the constants below does to errors and intervals is told by
 # docs/results/sensitivity.txt; where no experiment is named, none chose them.
 MAX_KERNEL_ROWS = 1_500
+# Above the first number of measurements, or from the second on where there are three times as many
+# as features, features are solved for, at one set of variances, instead of measurements.
 FEATURE_ROWS = 300
-"""Above the first number of measurements, or from the second on where there are three times as
-many as features, features are solved for, at one set of variances, instead of measurements."""
+# From here on, intervals are quantiles of the measurements' own left-out errors.
 EMPIRICAL_ROWS = 100
-"""From here on, intervals are quantiles of the measurements' own left-out errors."""
+# Networks of the population over which the variance to be expected is averaged.
 CHECKED_NETWORKS = 200
-"""Networks of the population over which the variance to be expected is averaged."""
+# Left-out errors that the stated variance counts for: few must not shrink an interval. Halved or
+# doubled, coverages move by less than half a point.
 PRIOR_WEIGHT = 10.0
-"""Left-out errors that the stated variance counts for: few must not shrink an interval. Halved or
-doubled, coverages move by less than half a point."""
+# Degrees of freedom of Student's t: errors have heavier tails than normal ones. The one constant
+# that intervals follow: halved, a 90 % interval of ten measurements covers 4 points more.
 TAIL_FREEDOM = 5.0
-"""Degrees of freedom of Student's t: errors have heavier tails than normal ones. The one constant
-that intervals follow: halved, a 90 % interval of ten measurements covers 4 points more."""
+# Deviations beyond which a left-out error is an outlier: of 1,000 normal ones, half a one. Halved,
+# the error of ten measurements rises from 2.40 to 2.55 %; doubled, nothing changes on clean data.
 OUTLIER = 3.5
-"""Deviations beyond which a left-out error is an outlier: of 1,000 normal ones, half a one. Halved,
-the error of ten measurements rises from 2.40 to 2.55 %; doubled, nothing changes on clean data."""
+# Among fewer measurements, an outlier cannot be told from the others' noise.
 MIN_ROBUST_ROWS = 8
-"""Among fewer measurements, an outlier cannot be told from the others' noise."""
+# One pass left an outlier its weight, as the noise had been found with it inside; with one of 20
+# measurements ten times off, errors fell from 5.9 to 1.4 % by repeating it (0.6 % without it).
 ROBUST_PASSES = 4
-"""One pass left an outlier its weight, as the noise had been found with it inside; with one of 20
-measurements ten times off, errors fell from 5.9 to 1.4 % by repeating it (0.6 % without it)."""
 FEATURE_ROUNDS = 2
+# Relative deviation of a network's latency from the mean's shape, before there are measurements; it
+# weighs them against what is believed of the scale.
 SHAPE_DEVIATION = 0.15
-"""Relative deviation of a network's latency from the mean's shape, before there are measurements;
-it weighs them against what is believed of the scale."""
+# Draws from the prior over the variances, which takes them all once for up to 60 measurements.
 DRAWS = 160
-"""Draws from the prior over the variances, which takes them all once for up to 60 measurements."""
+# Deviation of a draw's log variances from those of a known target; halved or doubled, it changes
+# errors by a fortieth with three measurements, and not with ten.
 SPREAD = 0.7
-"""Deviation of a draw's log variances from those of a known target; halved or doubled, it
-changes errors by a fortieth with three measurements, and not with ten."""
+# In half of the draws the variances are divided by up to e to the power of this: a new target may
+# be much like a known one. Halved or doubled, it changes errors by a fiftieth with three
+# measurements, and not with ten.
 MAX_SHRUNK = 6.0
-"""In half of the draws the variances are divided by up to e to the power of this: a new target may
-be much like a known one. Halved or doubled, it changes errors by a fiftieth with three
-measurements, and not with ten."""
 
+# Term -> mean and deviation of the logarithm of its variance, as shares of the mean latency
+# squared, rounded: what suits one target given another, over pairs of targets
+# (`scripts/default_variances.py`), none of them scored in docs/results. With wider defaults, half
+# of what ten measurements say was taken for noise: over pairs of our own datasets the error at ten
+# fell from 5.2 to 2.7 %, and nothing was lost with more. The scale has none: see Hyperprior.
 DEFAULTS = {
     "constant": (-6.0, 2.5),
     "sources": (-4.2, 1.0),
@@ -73,11 +78,6 @@ DEFAULTS = {
     "units": (-9.0, 1.5),
     "noise": (-8.7, 1.6),
 }
-"""Term -> mean and deviation of the logarithm of its variance, as shares of the mean latency
-squared, rounded: what suits one target given another, over pairs of targets
-(`scripts/default_variances.py`), none of them scored in docs/results. With wider defaults, half of
-what ten measurements say was taken for noise: over pairs of our own datasets the error at ten fell
-from 5.2 to 2.7 %, and nothing was lost with more. The scale has none: see :class:`Hyperprior`."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ Known = Predictor | BaseModel
 Scores = Mapping[str, float]
 Progress = Callable[[int, int], None]
 
+# Kinds of networks of any kind, and of many targets.
 LAYERS, BASE = Kernels.kind, "base"
-"""Kinds of networks of any kind, and of many targets."""
 
 
 class AdaptingError(ValueError):

@@ -25,40 +25,39 @@ Floats = npt.NDArray[np.float64]
 KIND_STEP, ARCHITECTURE_STEP = 2.0, 2.0
 DEVICE_STEP, RUNTIME_STEP, PRECISION_STEP = 1.0, 1.0, 1.0
 BATCH_OCTAVES = 2.0
+# Steps between targets: those of another device, runtime or precision, or so many octaves apart in
+# batch or in FLOP per byte, are one unit of distance apart, another kind or architecture two more.
+# That of architectures was chosen on the GPUs that docs/results/gpu.txt leaves out.
 BALANCE_OCTAVES = 2.0
-"""Steps between targets: those of another device, runtime or precision, or so many octaves apart in
-batch or in FLOP per byte, are one unit of distance apart, another kind or architecture two more.
-That of architectures was chosen on the GPUs that docs/results/gpu.txt leaves out."""
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 FACTS_BYTES = 4
 FLOPS_PER_MAC = 2
 
+# Mean and deviation of what a latency's logarithm gains with that of the roofline.
 SLOPE = (0.75, 0.35)
-"""Mean and deviation of what a latency's logarithm gains with that of the roofline."""
+# Deviation of what a roofline does not tell of a latency's logarithm, before any is seen.
 UNEXPLAINED = 0.4
-"""Deviation of what a roofline does not tell of a latency's logarithm, before any is seen."""
+# Targets for which that counts; the scatter of the similar ones is weighed against it.
 UNEXPLAINED_WEIGHT = 2.0
-"""Targets for which that counts; the scatter of the similar ones is weighed against it."""
 
+# Of every source, as a share of the most similar one's: where all are far, the nearest decide.
 MIN_WEIGHT = 1e-6
-"""Of every source, as a share of the most similar one's: where all are far, the nearest decide."""
+# Squared error, a network, at which weights stay where similarity has them. That the mean is a
+# mixture of sources was chosen on OFA's TITAN RTX at batch 64 (docs/bench.md).
 MIXTURE_PENALTY = 1e-4
-"""Squared error, a network, at which weights stay where similarity has them. That the mean is a
-mixture of sources was chosen on OFA's TITAN RTX at batch 64 (docs/bench.md)."""
 
+# From here on, a batch is taken to keep a GPU busy.
 FULL_BATCH = 16
-"""From here on, a batch is taken to keep a GPU busy."""
+# Of the norm that stands for the longer of two times: where they are equal, 12 % are added. The
+# overlap was chosen on the GPUs that are left out in docs/results/gpu.txt.
 POWER = 6.0
-"""Of the norm that stands for the longer of two times: where they are equal, 12 % are added. The
-overlap was chosen on the GPUs that are left out in docs/results/gpu.txt."""
+# Of the quadrature over what is not known of the two times' ratio.
 NODES = 7
-"""Of the quadrature over what is not known of the two times' ratio."""
+# Weight of another device's host beside that of the same device, which most likely has the same.
 ANOTHER_HOST = 0.05
-"""Weight of another device's host beside that of the same device, which most likely has the
-same."""
+# As SLOPE: a busy GPU's time follows its roofline.
 GPU_SLOPE = (1.0, 0.2)
-"""As :data:`SLOPE`: a busy GPU's time follows its roofline."""
 
 
 @dataclass(frozen=True, slots=True)

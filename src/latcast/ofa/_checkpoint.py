@@ -17,12 +17,12 @@ from torch import Tensor
 from latcast._files import check_file
 from latcast._names import short_repr
 
+# Tensors by their plain names (plain).
 State = dict[str, Tensor]
-"""Tensors by their plain names (:func:`plain`)."""
 
+# End of the names of training's batch counters, which inference does not need; some files leave
+# them out.
 _COUNTER = ".num_batches_tracked"
-"""End of the names of training's batch counters, which inference does not need; some files leave
-them out."""
 
 _VARIANCE = ".running_var"
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 EXPORT_FORMATS = {".onnx": "ONNX", ".pt": "PyTorch state dict"}
 """Suffix of a file -> what is written there."""
 
+# Images at once: runtimes count them in 32 bits.
 MOST_BATCH = 2**31 - 1
-"""Images at once: runtimes count them in 32 bits."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -17,11 +17,11 @@ Floats = npt.NDArray[np.float32]
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
+# Mean and deviation of ImageNet's red, green and blue values from 0 to 1.
 STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
-"""Mean and deviation of ImageNet's red, green and blue values from 0 to 1."""
 
+# Share of an image's shorter side that a network sees.
 _CROPPED = 224 / 256
-"""Share of an image's shorter side that a network sees."""
 
 
 @dataclass

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ._modules import OFANetwork
 
 CALIBRATION_BATCH = 32
+# How names of kernel transforms end, which only supernets have.
 _MATRIX = "_matrix"
-"""How names of kernel transforms end, which only supernets have."""
 
 
 def ofa_module(

@@ -28,8 +28,8 @@ from .text import (
 
 WIDTH, HEIGHT = 720, 380
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 46
+# Kernels: the cheapest of a larger network would only be dots under dots.
 MAX_DRAWN = 400
-"""Kernels: the cheapest of a larger network would only be dots under dots."""
 
 Point = tuple[float, float]
 
@@ -150,19 +150,19 @@ def _circle(
 
 
 MAX_KERNELS = 25
+# Of the milliseconds, for a colour of its own.
 MIN_SHARE = 0.01
-"""Of the milliseconds, for a colour of its own."""
 
+# What kernels are bound by -> colour.
 BOUND_COLOURS = {
     "compute": "#4477cc",
     "memory": "#dd7733",
     "launch": "#66a344",
     "unknown": "#d03030",
 }
-"""What kernels are bound by -> colour."""
 
+# Of a model's card, in the order in which they are shown.
 _SCORES = ("mape", "median_error", "within_10", "within_25", "coverage_90")
-"""Of a model's card, in the order in which they are shown."""
 
 Record = Mapping[str, Any]
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_type_hints
 if TYPE_CHECKING:
     import polars as pl
 
+# A cell whose value is not known, or does not apply.
 MISSING = "–"
-"""A cell whose value is not known, or does not apply."""
 
 Cell = str | Callable[[Any], Any]
 
@@ -127,8 +127,8 @@ def pairs(heading: tuple[str, str], rows: Sequence[tuple[str, Any]], title: str 
     return Table(columns, rows, title)
 
 
+# Name of a schema -> its class, of all that have been imported.
 RECORDS: dict[str, type[Record]] = {}
-"""Name of a schema -> its class, of all that have been imported."""
 
 
 class Record:

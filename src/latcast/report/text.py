@@ -7,6 +7,7 @@ from typing import Any
 
 from .record import Column, Table, look_up
 
+# Score of a predictor in percent, or a correlation -> label, in the order of tables.
 SCORES = {
     "mape": "mean absolute error, %",
     "median_error": "median absolute error, %",
@@ -20,11 +21,11 @@ SCORES = {
     "coverage_90": "90 % interval covers, %",
     "coverage_95": "95 % interval covers, %",
 }
-"""Score of a predictor in percent, or a correlation -> label, in the order of tables."""
+# Only layer models have these.
 _OF_NETWORKS = ("median_error", "within_25")
-"""Only layer models have these."""
 
 
+# Kind of kernel -> colour, readable on white and on black.
 KIND_COLOURS = {
     "conv": "#4477cc",
     "depthwise_conv": "#33a3a8",
@@ -41,7 +42,6 @@ KIND_COLOURS = {
     "conv_transpose": "#6aa5e0",
     "unknown": "#d03030",
 }
-"""Kind of kernel -> colour, readable on white and on black."""
 OTHER_COLOUR = "#9a9a9a"
 
 

@@ -24,12 +24,12 @@ CHUNK = 512
 # reach from nearly the smallest to nearly the largest, and the middle is not left out.
 MAX_TILT = 3.0
 
+# Limit of latcast.search.search -> fact of the block table that it bounds.
 LIMITS: Mapping[str, str] = {
     "max_macs": "macs",
     "max_params": "params",
     "max_activation_bytes": "peak_activation_bytes",
 }
-"""Limit of :func:`latcast.search.search` -> fact of the block table that it bounds."""
 
 
 class InfeasibleError(ValueError):

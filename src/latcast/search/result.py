@@ -19,11 +19,11 @@ from latcast.spaces import Archs
 
 from .front import Floats
 
+# Of the table of a front; JSON and files hold all of it.
 MAX_ROWS = 20
-"""Of the table of a front; JSON and files hold all of it."""
 
+# A number; a list with one for each target where there are several; or nothing is known.
 Numbers = float | list[float] | None
-"""A number; a list with one for each target where there are several; or nothing is known."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ FACTS = (
 BYTES_PER_PARAMETER = 4
 
 _ELSE = ("", "elementwise_bytes")
+# Operator -> the facts in which its MACs and bytes count besides; all others are elementwise.
 _GROUPS = {
     "conv": ("conv_macs", "conv_bytes"),
     "depthwise_conv": ("depthwise_macs", "depthwise_bytes"),
@@ -48,7 +49,6 @@ _GROUPS = {
     "avg_pool": ("", "pool_bytes"),
     "max_pool": ("", "pool_bytes"),
 }
-"""Operator -> the facts in which its MACs and bytes count besides; all others are elementwise."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from latcast.graph import Graph, GraphBuilder, Tensor
 
+# Channels, height and width of a map.
 Shape = tuple[int, int, int]
-"""Channels, height and width of a map."""
 
 CHANNEL_DIVISOR = 8
 SE_REDUCTION = 4

@@ -39,8 +39,8 @@ _KERNEL_OFFSET = index_of(KERNEL_SIZES) * len(EXPAND_RATIOS)
 _EXPAND_OFFSET = index_of(EXPAND_RATIOS)
 _RESOLUTION_INDEX = index_of(RESOLUTIONS)
 
+# A row of the block table: a block and its key.
 Row = tuple[Graph, str]
-"""A row of the block table: a block and its key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,14 +23,14 @@ from ._mobile import Shape, conv_block, conv_bn, linear_block, pool_block
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 CODES = {name: code for code, name in enumerate(OPERATIONS, start=1)}
+# `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`: the operations that lead to nodes 1, 2 and 3, each with the
+# node that it comes from.
 _PATTERN = re.compile(
     r"\+".join(
         r"\|" + "".join(rf"([a-z0-9_]+)~{source}\|" for source in range(node))
         for node in range(1, 4)
     )
 )
-"""``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``: the operations that lead to nodes 1, 2 and 3, each with
-the node that it comes from."""
 
 _NONE = CODES["none"]
 WIDTHS = (16, 32, 64)
@@ -43,8 +43,8 @@ CLASSES = 10
 _EDGE_STEPS = (0, 1, 2, 4, 5, 7)
 _ADDITIONS = {3: (1, 2), 6: (4, 5), 8: (6, 7)}
 _STEPS = len(_EDGE_STEPS) + len(_ADDITIONS)
+# The steps whose outputs are nodes 1 and 2.
 _NODE_STEPS = (0, 3)
-"""The steps whose outputs are nodes 1 and 2."""
 
 # Rows of the block table: per stage the operations and an addition, then the fixed blocks.
 _STAGE_ROWS = len(OPERATIONS) + 1

@@ -19,8 +19,8 @@ from ._ofa_mobile import CLASSES, DEPTHS, OFAMobileSpace, Row, Stage, expanded_c
 from ._once_for_all import BLOCKS, STAGES, DictForm, Numbers
 
 MIX_WIDTH = 1280
+# Position in dicts of the last stage's depth, which is no gene.
 _LAST_DEPTH = 2 * (BLOCKS + 1) + STAGES
-"""Position in dicts of the last stage's depth, which is no gene."""
 
 
 class OFAProxyless(OFAMobileSpace):

@@ -29,13 +29,13 @@ from ._once_for_all import (
 from ._resnet import Bottleneck, ResNet, max_pool_block, stem_residual_block
 
 EXPANDS = (20, 25, 35)
+# Hundredths, as genes are bytes.
 WIDTHS = (65, 80, 100)
-"""Hundredths, as genes are bytes."""
 BASE_DEPTHS = (2, 2, 4, 2)
 BASE_WIDTHS = (256, 512, 1024, 2048)
 STRIDES = (1, 2, 2, 2)
+# Most blocks that a stage, and convolutions that the stem, has beside its base depth.
 MORE = 2
-"""Most blocks that a stage, and convolutions that the stem, has beside its base depth."""
 STEM_CONVS = (2, 3)
 BASE_STEM_WIDTH = 64
 CLASSES = 1000
@@ -63,8 +63,8 @@ def _stem_channels(hundredths: int) -> int:
     return make_divisible(_scaled(BASE_STEM_WIDTH, hundredths) // 2)
 
 
+# Where several widths round to the same channels, the smallest stands for all.
 _STEM_WIDTHS = tuple({_stem_channels(w): w for w in reversed(WIDTHS)}.values())[::-1]
-"""Where several widths round to the same channels, the smallest stands for all."""
 _STEM_WIDTH_OF = tuple(
     next(w for w in _STEM_WIDTHS if _stem_channels(w) == _stem_channels(width)) for width in WIDTHS
 )

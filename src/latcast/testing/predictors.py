@@ -19,8 +19,8 @@ from latcast.models.evaluation import evaluate
 from .quantities import refuses
 
 ELSEWHERE = Target("elsewhere", "another-runtime")
+# Relative: files and sums over batches may be in single precision.
 ROUNDED = 1e-5
-"""Relative: files and sums over batches may be in single precision."""
 
 
 def check_predictor(

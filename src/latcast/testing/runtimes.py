@@ -16,9 +16,9 @@ from latcast.spaces import space
 
 Check = Callable[[type[Runtime], str], None]
 
+# Largest error of an output, relative to the reference's largest: the rounding of 24, 8 and 11
+# significant bits, grown over the layers of a small network.
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "fp16": 0.01}
-"""Largest error of an output, relative to the reference's largest: the rounding of 24, 8 and 11
-significant bits, grown over the layers of a small network."""
 _BLOCK = 40
 
 

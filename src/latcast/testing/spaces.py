@@ -12,8 +12,8 @@ from latcast.spaces import Archs, SearchSpace
 
 Check = Callable[[SearchSpace], None]
 
+# A value that no gene may have in these checks; a space whose genes have it skips them.
 FORBIDDEN = 77
-"""A value that no gene may have in these checks; a space whose genes have it skips them."""
 
 
 def check_space(space: SearchSpace) -> None:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
+# Suffixes of the files that hold a network.
 SUFFIXES = (".onnx", ".pt2")
-"""Suffixes of the files that hold a network."""
 
 
 def read_graph(

@@ -14,8 +14,8 @@ from latcast.graph._graph import Graph
 from latcast.graph._operators import GRAPH_INPUT, Layer
 from latcast.graph.shapes import TensorShape
 
+# Side of a shape in a file: a number, a symbol or an expression, or None where it is left out.
 Side = int | str | None
-"""Side of a shape in a file: a number, a symbol or an expression, or None where it is left out."""
 
 
 def check_asked(

@@ -13,10 +13,11 @@ from ._patterns import channel_shuffles, fused_activations, parts_of
 from .onnx import INPUT, OUTPUT
 
 MAGIC = "7767517"
+# Stands before weights that are kept as they are, not quantized or halved.
 _RAW_FLOATS = bytes(4)
-"""Stands before weights that are kept as they are, not quantized or halved."""
 
 _SIXTH = "0.16666667"
+# Our operator without parameters -> ncnn's, and its arguments.
 _OPERATORS = {
     "relu": ("ReLU", ""),
     "relu6": ("Clip", "0=0.0 1=6.0"),
@@ -27,18 +28,17 @@ _OPERATORS = {
     "add": ("BinaryOp", "0=0"),
     "scale": ("BinaryOp", "0=2"),
 }
-"""Our operator without parameters -> ncnn's, and its arguments."""
+# Activation -> arguments of the layer that it becomes part of.
 _ACTIVATIONS = {
     "relu": " 9=1",
     "relu6": " 9=3 -23310=2,0.0,6.0",
     "h_swish": f" 9=6 -23310=2,{_SIXTH},0.5",
 }
-"""Activation -> arguments of the layer that it becomes part of."""
 _WEIGHTED = ("conv", "depthwise_conv", "linear")
+# Pool -> ncnn's number of it.
 _POOLS = {"max_pool": 0, "avg_pool": 1}
-"""Pool -> ncnn's number of it."""
+# A reshape is a flatten before a linear layer, or, with a transpose, a channel shuffle.
 NCNN_OPERATORS = frozenset({*_OPERATORS, *_WEIGHTED, *_POOLS, "mul", "reshape", "transpose"})
-"""A reshape is a flatten before a linear layer, or, with a transpose, a channel shuffle."""
 
 
 def to_ncnn(graph: Graph, weights: Weights | None = None) -> tuple[str, bytes]:

@@ -11,15 +11,15 @@ from latcast.graph import GRAPH_INPUT, Graph, Layer
 
 Arrays = tuple[npt.NDArray[Any], ...]
 
+# Every operator of the spaces, HardSwish among them, exists since opset 14.
 OPSET = 17
-"""Every operator of the spaces, HardSwish among them, exists since opset 14."""
+# The first that has Gelu, which families need.
 LATEST_OPSET = 20
-"""The first that has Gelu, which families need."""
+# The first that goes with an opset: old runtimes refuse newer ones than they know.
 _IR_VERSIONS = {OPSET: 8, LATEST_OPSET: 9}
-"""The first that goes with an opset: old runtimes refuse newer ones than they know."""
 INPUT, OUTPUT = "input", "output"
+# Name of the dimension of a batch of any size.
 OPEN_BATCH = "batch"
-"""Name of the dimension of a batch of any size."""
 
 
 def to_onnx(

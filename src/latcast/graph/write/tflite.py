@@ -18,12 +18,12 @@ Floats = npt.NDArray[np.float32]
 
 SCHEMA_VERSION = 3
 FILE_IDENTIFIER = b"TFL3"
+# Bytes; the schema demands it of buffers.
 BUFFER_ALIGNMENT = 16
-"""Bytes; the schema demands it of buffers."""
+# Around an image of which the largest values are wanted.
 _LOWEST = float(np.finfo(np.float32).min)
-"""Around an image of which the largest values are wanted."""
+# More than one takes without values, so that the file does not outgrow its first allocation.
 BYTES_PER_OPERATOR = 2048
-"""More than one takes without values, so that the file does not outgrow its first allocation."""
 
 
 def to_tflite(graph: Graph, weights: Weights | None = None) -> bytes:
@@ -386,6 +386,7 @@ def _unary(code: str, options: str | None = None) -> Callable[[_Step], int]:
     return lambda s: s.model.operator(code, s.inputs, s.output(), options)
 
 
+# Our operator -> what writes a layer of it and returns the tensor with its output.
 TFLITE_OPERATORS: dict[str, Callable[[_Step], int]] = {
     "conv": _conv,
     "depthwise_conv": _depthwise,
@@ -403,7 +404,6 @@ TFLITE_OPERATORS: dict[str, Callable[[_Step], int]] = {
     "scale": _binary("MUL", "MulOptions"),
     "mul": _binary("MUL", "MulOptions"),
 }
-"""Our operator -> what writes a layer of it and returns the tensor with its output."""
 
 
 def _write(step: _Step) -> int:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 _KERNEL_TIME = "_kernel_time"
+# A fusion of several layers that is called after none of them.
 _NAMELESS = "SkipLayerNormalization"
-"""A fusion of several layers that is called after none of them."""
 
 
 class ONNXRuntime(Runtime):

@@ -12,8 +12,8 @@ from latcast.spaces import Archs, SearchSpace
 
 Floats = npt.NDArray[np.float64]
 
+# Kind in the header of every accuracy model's file.
 KIND = "accuracy"
-"""Kind in the header of every accuracy model's file."""
 
 
 class AccuracyModel(ABC):

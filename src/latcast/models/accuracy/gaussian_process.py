@@ -51,12 +51,12 @@ from .prior import (
 GAUSSIAN_PROCESS = "gaussian-process"
 
 MIN_ARCHITECTURES = 10
+# What is exact up to so many rows is approximated beyond: prediction takes as long as these.
 MAX_BASIS = 1_024
-"""What is exact up to so many rows is approximated beyond: prediction takes as long as these."""
+# Most of the rows that a part holds: the others tell what its intervals must be.
 BASIS_SHARE = 0.8
-"""Most of the rows that a part holds: the others tell what its intervals must be."""
+# Covariances of this many architectures with the basis stay in a core's cache.
 _CHUNK = 512
-"""Covariances of this many architectures with the basis stay in a core's cache."""
 
 
 def _power(value: Any) -> float:

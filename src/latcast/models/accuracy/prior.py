@@ -17,29 +17,29 @@ from latcast.spaces import Archs
 from ._base import Floats
 
 Float32 = npt.NDArray[np.float32]
+# Choices (n, choices) and sizes (n, sizes) of Encoding.
 Encoded = tuple[Floats, Floats]
-"""Choices (n, choices) and sizes (n, sizes) of :class:`Encoding`."""
 
 TERMS = ("constant", "choices", "sizes", "near", "far", "alike", "both")
+# Log variances from which a fit sets out, of the terms and of the noise, as shares of the variance
+# of the labels: what is common in the spaces at hand, and a wide prior around it. Terms and prior
+# were chosen with an eye on HELP's 500 cells of NAS-Bench-201 and on the shipped OFA model's
+# answers (docs/bench.md, docs/accuracy.md).
 CENTRE = (-2.5, -2.5, -1.0, -3.0, -2.5, -4.0, -2.5, -4.5)
-"""Log variances from which a fit sets out, of the terms and of the noise, as shares of the
-variance of the labels: what is common in the spaces at hand, and a wide prior around it. Terms and
-prior were chosen with an eye on HELP's 500 cells of NAS-Bench-201 and on the shipped OFA model's
-answers (docs/bench.md, docs/accuracy.md)."""
 
+# -1 leaves accuracies as they are, 0 is the logarithm of the error, 1 its inverse.
 POWERS = (-1.0, 0.0, 1.0)
-"""-1 leaves accuracies as they are, 0 is the logarithm of the error, 1 its inverse."""
+# Added to an error, which keeps a perfect network finite.
 MIN_ERROR = 0.01
-"""Added to an error, which keeps a perfect network finite."""
 
+# The powers are compared on so many rows, which takes three optimizations.
 COMPARED_ROWS = 200
-"""The powers are compared on so many rows, which takes three optimizations."""
+# Rows on which the variances of the best power are optimized further.
 OPTIMIZED_ROWS = 500
-"""Rows on which the variances of the best power are optimized further."""
+# Of the prior over log variances: a factor of twelve.
 DEVIATION = 2.5
-"""Of the prior over log variances: a factor of twelve."""
+# Share of the labels' variance: what float32 can tell apart, and labels never are as exact.
 MIN_NOISE = 1e-4
-"""Share of the labels' variance: what float32 can tell apart, and labels never are as exact."""
 
 _FACTS = ("macs", "params", "launches")
 

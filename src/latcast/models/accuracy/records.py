@@ -14,6 +14,7 @@ from latcast.spaces import Archs
 from ._base import AccuracyModel
 from .gaussian_process import GaussianProcess, evaluate_accuracy, train_accuracy
 
+# Score -> label with the unit in which it is shown, and the factor to that unit.
 SCORES = {
     "mae": ("MAE, % points", 100.0),
     "rmse": ("RMSE, % points", 100.0),
@@ -25,7 +26,6 @@ SCORES = {
     "coverage_90": ("90 % interval covers, %", 1.0),
     "coverage_95": ("95 % interval covers, %", 1.0),
 }
-"""Score -> label with the unit in which it is shown, and the factor to that unit."""
 
 Scores = Mapping[str, float]
 

@@ -16,10 +16,10 @@ from ._prices import Prices, work_of
 
 Floats = npt.NDArray[np.float64]
 
+# Facts whose range is watched.
 CHECKED = ("macs", "param_bytes", "positions", "outputs", "inputs", "window", "stride", "batch")
-"""Facts whose range is watched."""
+# Factor beyond the smallest and the largest that was seen which is not worth a word.
 MARGIN = 1.5
-"""Factor beyond the smallest and the largest that was seen which is not worth a word."""
 _TITLES = {
     "macs": "MACs", "param_bytes": "bytes of constants", "positions": "positions",
     "outputs": "output channels", "inputs": "input channels", "window": "pixels of the window",
@@ -112,8 +112,8 @@ def _checked(kernels: Networks) -> Floats:
     return kernels.facts[:, [KERNEL_FACTS.index(name) for name in CHECKED]]
 
 
+# What a kernel waits for, by the work that has the largest part in its price.
 BOUNDS = ("compute", "bandwidth", "bandwidth", "launch")
-"""What a kernel waits for, by the work that has the largest part in its price."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,28 +16,28 @@ from ._prices import Prices, work_of
 Floats = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.int64]
 
+# Columns of log_facts: the factor (as natural logarithm) within which kernels are alike, and the
+# prior standard deviation of the power of it that a latency follows. Model files name those that
+# they use: others can be added here.
 FEATURES = {
     "macs": (2.0, 0.12), "traffic": (2.0, 0.12), "param_bytes": (3.0, 0.12),
     "positions": (1.5, 0.12), "outputs": (1.2, 0.12), "depth": (1.2, 0.12), "window": (1.0, 0.12),
     "stride": (0.7, 0.12), "groups": (1.0, 0.12), "layers": (1.0, 0.12), "inputs": (2.0, 0.12),
     "outputs_waste": (0.2, 0.12), "depth_waste": (0.2, 0.12), "blocked": (0.12, 0.7),
 }  # fmt: skip
-"""Columns of :func:`log_facts`: the factor (as natural logarithm) within which kernels are alike,
-and the prior standard deviation of the power of it that a latency follows. Model files name those
-that they use: others can be added here."""
+# Numbers that a vector register holds: what does not fill the last one is wasted.
 VECTOR = 16
-"""Numbers that a vector register holds: what does not fill the last one is wasted."""
+# Beyond these, windows are alike: a convolution is a product of long rows then.
 MAX_WINDOW, MAX_STRIDE = 49.0, 16.0
-"""Beyond these, windows are alike: a convolution is a product of long rows then."""
+# Prior standard deviations of log latency: of all kernels together, of a kind, of a set of fused
+# operators.
 SCALE_DEVIATION, KIND_DEVIATION, LABEL_DEVIATION = 0.5, 0.5, 0.3
-"""Prior standard deviations of log latency: of all kernels together, of a kind, of a set of fused
-operators."""
+# Correlation above which a kernel needs no point of its own beside another.
 ALIKE = 0.9
-"""Correlation above which a kernel needs no point of its own beside another."""
 WHOLE_FACTS, MAX_WHOLE_POINTS = 4, 30
 WHOLE_AMPLITUDE, WHOLE_SLOPE_DEVIATION = 0.15, 0.03
+# Factor (as natural logarithm) within which networks are alike.
 WHOLE_LENGTH = 1.5
-"""Factor (as natural logarithm) within which networks are alike."""
 
 
 def log_facts(kernels: Networks, names: Sequence[str] = tuple(FEATURES)) -> Floats:

@@ -28,16 +28,16 @@ from ._prices import WORK, Prices
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 
+# Those of files whose header does not name them.
 FIRST_FEATURES = (
     "macs", "traffic", "param_bytes", "positions", "outputs", "depth", "window", "stride",
     "groups", "layers", "inputs", "outputs_waste", "depth_waste", "blocked",
 )  # fmt: skip
-"""Those of files whose header does not name them."""
 
+# In the ranges of a file: of a kind that the model has not seen. No fact is negative.
 _UNSEEN = -1.0
-"""In the ranges of a file: of a kind that the model has not seen. No fact is negative."""
+# Largest value of a fact that the model did not watch.
 _UNBOUNDED = 1e300
-"""Largest value of a fact that the model did not watch."""
 
 
 def _names(value: Any) -> tuple[str, ...]:

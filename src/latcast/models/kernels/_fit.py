@@ -21,19 +21,19 @@ from ._prices import Prices, without_overhead
 
 Floats = npt.NDArray[np.float64]
 
+# The processes that suit most targets. They, the features and their prior deviations were chosen
+# with an eye on the errors of families left out, NAS-Bench-201's and ViT's above all
+# (docs/bench.md).
 LARGE, SMALL = Scale(1.0, 4.0, 30), Scale(0.3, 1.5, 60)
-"""The processes that suit most targets. They, the features and their prior deviations were chosen
-with an eye on the errors of families left out, NAS-Bench-201's and ViT's above all
-(docs/bench.md)."""
+# What the evidence may prefer to them.
 OTHER_LARGE, OTHER_SMALL = Scale(0.5, 2.0, 30), Scale(0.6, 1.0, 60)
-"""What the evidence may prefer to them."""
 NETWORK_NOISES = (0.005, 0.02, 0.05)
+# Of a network's and of a kernel's log latency; the evidence chooses, one after the other.
 KERNEL_NOISES = (0.05, 0.15)
-"""Of a network's and of a kernel's log latency; the evidence chooses, one after the other."""
+# Settings are chosen on so many of the networks, and of the kernels' times.
 SETTING_NETWORKS, SETTING_KERNELS = 250, 3_000
-"""Settings are chosen on so many of the networks, and of the kernels' times."""
+# Parts of the networks that are left out in turn where families cannot be.
 FOLDS = 5
-"""Parts of the networks that are left out in turn where families cannot be."""
 MIN_GROUPS, MAX_GROUPS = 3, 8
 """Fewer families than that are not left out; more are left out several at a time."""
 
@@ -138,13 +138,13 @@ def _folds(groups: Sequence[str], rng: np.random.Generator) -> Iterator[npt.NDAr
         yield np.flatnonzero(np.isin(names, some))
 
 
+# New inducing points of a kind at most.
 FRESH_POINTS = 20
-"""New inducing points of a kind at most."""
+# Standard deviations by which weights may differ from the base's, on the same target and on others;
+# the evidence chooses.
 SHIFTS = {True: (0.0, 0.03, 0.1), False: (0.1, 0.3, 0.6)}
-"""Standard deviations by which weights may differ from the base's, on the same target and on
-others; the evidence chooses."""
+# The same of the factor on all kernels, in log latency.
 SAME_TARGET_SCALE, OTHER_TARGET_SCALE = 0.15, 2.0
-"""The same of the factor on all kernels, in log latency."""
 
 
 def adapted_model(base: LayerModel, few: Observed, *, same_target: bool) -> LayerModel:

@@ -18,8 +18,8 @@ from ._prices import Prices
 
 Floats = npt.NDArray[np.float64]
 
+# Of the log latency of a kernel whose operator nobody knows: a factor of about three.
 UNKNOWN_DEVIATION = 1.0
-"""Of the log latency of a kernel whose operator nobody knows: a factor of about three."""
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from latcast.networks import ALL_KINDS, Networks
 
 Floats = npt.NDArray[np.float64]
 
+# Step of the clocks of profilers.
 CLOCK_MS = 1e-3
-"""Step of the clocks of profilers."""
+# How much a profiler's times of a kind may differ from what the kind takes without it.
 PROFILE_DEVIATION = 0.2
-"""How much a profiler's times of a kind may differ from what the kind takes without it."""
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from ._posterior import Observed
 
 Floats = npt.NDArray[np.float64]
 
+# Of the log latency of kernels unlike any that were seen, by a model that was never tested on such:
+# what physics alone was off on families left out, rounded up.
 BEYOND_DEVIATION = 0.4
-"""Of the log latency of kernels unlike any that were seen, by a model that was never tested on
-such: what physics alone was off on families left out, rounded up."""
+# Of a dataset: more say nothing that these do not.
 MAX_NETWORKS = 2_500
-"""Of a dataset: more say nothing that these do not."""
 
 
 class Kernels(Predictor):

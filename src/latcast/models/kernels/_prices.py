@@ -19,29 +19,28 @@ from ._posterior import Observed
 
 Floats = npt.NDArray[np.float64]
 
+# Prices of a kind: of an operation, of a byte of activations, of a byte of constants, of a launch.
 WORK = 4
-"""Prices of a kind: of an operation, of a byte of activations, of a byte of constants, of a launch.
-"""
+# Of a kernel's row against a network's.
 TIMED_WEIGHT = 0.1
-"""Of a kernel's row against a network's."""
+# Weight with which prices keep to those of more kernels, against rows as above.
 KEEP = 0.2
-"""Weight with which prices keep to those of more kernels, against rows as above."""
+# Of the networks' time, that each kind of work takes at least: a price of nothing is not one.
 MIN_SHARE = 1e-3
-"""Of the networks' time, that each kind of work takes at least: a price of nothing is not one."""
+# Of the price that it keeps to, a price has at least so much: a runtime that fuses more than the
+# rules say makes some kernels next to free, and the logarithm of nothing is no number.
 MIN_OF_NEAR = 0.1
-"""Of the price that it keeps to, a price has at least so much: a runtime that fuses more than the
-rules say makes some kernels next to free, and the logarithm of nothing is no number."""
 ROUNDS = 6
+# Factor between measured and predicted beyond which an error weighs no more.
 MAX_FACTOR = 30.0
-"""Factor between measured and predicted beyond which an error weighs no more."""
 _TINY, _TINY_RIDGE = 1e-300, 1e-9
 OVERHEAD_ROUNDS = 8
+# Of a time, that is left to a kernel however short it was.
 MIN_LEFT = 0.1
-"""Of a time, that is left to a kernel however short it was."""
+# Share of a network's kernels that must be timed for their times to be all of it.
 WHOLE_SHARE = 0.5
-"""Share of a network's kernels that must be timed for their times to be all of it."""
+# How far the overhead of a single kernel may be from the mean, as a share of it.
 OVERHEAD_SPREAD = 0.5
-"""How far the overhead of a single kernel may be from the mean, as a share of it."""
 
 
 @dataclass(frozen=True)

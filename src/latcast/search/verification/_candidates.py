@@ -16,14 +16,14 @@ from latcast.spaces import Archs
 from ._measuring import Measured
 from ._scope import Floats, Rows, Scope, find
 
+# Quantiles of the prediction's error for which the networks to measure make provision.
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Quantiles of the prediction's error for which the networks to measure make provision."""
+# Relative standard deviation of a prediction without intervals.
 ASSUMED_ERROR = 0.1
-"""Relative standard deviation of a prediction without intervals."""
 
+# Why a network is measured: it tells most about others, it is a budget's best by prediction, or it
+# is what is left for a budget if the prediction is wrong.
 SUGGESTED, PICK, FRONT = "suggested", "pick", "front"
-"""Why a network is measured: it tells most about others, it is a budget's best by prediction, or
-it is what is left for a budget if the prediction is wrong."""
 
 
 class Known:

@@ -313,6 +313,7 @@ def _copies(node: Node) -> Reading:
 
 _QUANTIZED_SUM = shape_rule(lambda n: broadcast(n.shape(0), n.shape(3)))
 
+# Name in ONNX, or operator of ours, or kind of operators -> how its nodes are read.
 ARITHMETIC: dict[str, Rule] = {
     "conv": Rule(_convolution()),
     "com.microsoft::FusedConv": Rule(_convolution(extra=3)),
@@ -358,4 +359,3 @@ ARITHMETIC: dict[str, Rule] = {
     "identity": Rule(_copies),
     "dropout": Rule(_copies, (1, 2)),
 }
-"""Name in ONNX, or operator of ours, or kind of operators -> how its nodes are read."""

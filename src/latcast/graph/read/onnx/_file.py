@@ -24,14 +24,14 @@ from ._tensors import MAX_FOLDED, type_of
 if TYPE_CHECKING:
     from onnx import ModelProto, TypeProto, ValueInfoProto
 
+# Wire types.
 _VARINT, _EIGHT, _DELIMITED, _FOUR = 0, 1, 2, 5
-"""Wire types."""
+# Numbers of fields: in ModelProto, in GraphProto, in TensorProto.
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
-"""Numbers of fields: in ModelProto, in GraphProto, in TensorProto."""
+# Bytes of the largest constant that is computed with.
 _LARGE_BYTES = MAX_FOLDED * 16
-"""Bytes of the largest constant that is computed with."""
+# Fields of a model and its graph: more than any network has, and few enough to be walked soon.
 _MAX_FIELDS = 500_000
-"""Fields of a model and its graph: more than any network has, and few enough to be walked soon."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
+# Origins of one constant; one that was computed from more counts as a constant of its own.
 _MAX_ORIGINS = 64
-"""Origins of one constant; one that was computed from more counts as a constant of its own."""
 
 
 def folded(
@@ -81,6 +81,8 @@ def _arrays(node: Node, entry: Entry, shapes: Sequence[TensorShape | None]) -> l
     return arrays
 
 
+# Operators that the reference evaluator computes: they hold no graphs, and need no more memory than
+# their inputs and outputs.
 _BY_REFERENCE = frozenset(
     ("Pow", "Mod", "Min", "Max", "Sum", "Neg", "Abs", "Sign", "Floor", "Ceil", "Round", "Sqrt",
      "Exp", "Log", "Sin", "Cos", "Reciprocal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual",
@@ -88,8 +90,6 @@ _BY_REFERENCE = frozenset(
      "ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "ReduceMean", "Trilu", "CumSum",
      "ArgMax")
 )  # fmt: skip
-"""Operators that the reference evaluator computes: they hold no graphs, and need no more memory
-than their inputs and outputs."""
 
 
 def _referenced(node: Node) -> list[Array]:
@@ -186,6 +186,7 @@ def _range(node: Node, shapes: Sequence[TensorShape]) -> Array:
     return numbers.astype(node.data(0).dtype)
 
 
+# ONNX operator -> its output, where that is computed here.
 _EVALUATORS: dict[str, Callable[[Node, Sequence[TensorShape]], Array]] = {
     "Add": _stretched(np.add),
     "Sub": _stretched(np.subtract),
@@ -207,4 +208,3 @@ _EVALUATORS: dict[str, Callable[[Node, Sequence[TensorShape]], Array]] = {
     "Range": _range,
     "NonZero": lambda n, _: np.array(np.nonzero(n.data(0)), np.int64),
 }
-"""ONNX operator -> its output, where that is computed here."""

@@ -305,6 +305,7 @@ def _eye_like(node: Node) -> Reading:
     return Reading((node.shape(0),), type_of(asked) if asked else None)
 
 
+# Name in ONNX, or operator of ours -> how its nodes are read.
 MOVES: dict[str, Rule] = {
     "Reshape": shape_rule(_reshape, 1),
     "Flatten": shape_rule(lambda n: flattened(n.shape(0), n.integer("axis", 1))),
@@ -338,4 +339,3 @@ MOVES: dict[str, Rule] = {
     "ConstantOfShape": Rule(_constant_of_shape, (0,)),
     "Range": Rule(_range, (0, 1, 2)),
 }
-"""Name in ONNX, or operator of ours -> how its nodes are read."""

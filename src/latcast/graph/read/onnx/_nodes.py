@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, ValueInfoProto
 
+# Types of attributes that hold graphs.
 _GRAPH, _GRAPHS = 5, 10
-"""Types of attributes that hold graphs."""
+# Length of a name in a message; a file's names may be of any length.
 _MAX_LETTERS = 100
-"""Length of a name in a message; a file's names may be of any length."""
 _MAX_MESSAGE = 300
+# Nesting of graphs and functions, which a hostile file could continue without end.
 _MAX_DEPTH = 16
-"""Nesting of graphs and functions, which a hostile file could continue without end."""
 _BRANCHES = {True: "then_branch", False: "else_branch"}
 
 

@@ -39,14 +39,14 @@ from ._tensors import constant, read_constant, read_sparse, read_tensor, type_of
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
+# Nodes that are read: a hostile file of functions that call each other must end soon.
 _MAX_NODES = 50_000
-"""Nodes that are read: a hostile file of functions that call each other must end soon."""
+# Errors that a malformed file can cause; they are raised as a ValueError that names the node.
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
-"""Errors that a malformed file can cause; they are raised as a ValueError that names the node."""
 
 
+# Operators whose constants are trained only where the file holds them: masks are computed.
 _SUMS = frozenset({"add", "sub", "mul", "div", "scale", "concat", "pow", "min", "max"})
-"""Operators whose constants are trained only where the file holds them: masks are computed."""
 
 
 def _entries() -> dict[str, Entry]:
@@ -59,8 +59,8 @@ def _entries() -> dict[str, Entry]:
     }
 
 
+# Name of an operator, after its domain where that is not ONNX's own, -> how it is read.
 _ENTRIES = _entries()
-"""Name of an operator, after its domain where that is not ONNX's own, -> how it is read."""
 
 
 def read_onnx(

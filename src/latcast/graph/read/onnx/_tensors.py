@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto
 
+# Elements of the largest constant that is computed with; of larger ones the shape is enough.
 MAX_FOLDED = 4096
-"""Elements of the largest constant that is computed with; of larger ones the shape is enough."""
 
+# Where a tensor's data lie outside of the file (`TensorProto.data_location`).
 _EXTERNAL = 1
-"""Where a tensor's data lie outside of the file (``TensorProto.data_location``)."""
 
+# Code of `TensorProto.DataType` -> the type, and where a tensor without raw data holds it.
 _TYPES: dict[int, tuple[ElementType, str]] = {
     code: (ElementType(name, bits, numpy), f"{field}_data")
     for code, name, bits, numpy, field in (
@@ -56,13 +57,12 @@ _TYPES: dict[int, tuple[ElementType, str]] = {
         (26, "int2", 2, None, "int32"),
     )
 }
-"""Code of ``TensorProto.DataType`` -> the type, and where a tensor without raw data holds it."""
 
+# A type that the file does not tell is taken for a 32-bit float.
 _UNTOLD = ElementType("untold", 32, "<f4")
-"""A type that the file does not tell is taken for a 32-bit float."""
 
+# Types in which no network holds what it has learned (int8 and int32 are of quantized ones).
 _NO_WEIGHTS = frozenset({4, 5, 7, 8, 9, 12, 13})
-"""Types in which no network holds what it has learned (int8 and int32 are of quantized ones)."""
 
 
 def type_of(code: int) -> ElementType:
@@ -81,13 +81,13 @@ def constant(array: NDArray[Any], origins: frozenset[Origin] = frozenset()) -> V
     raise ValueError(f"a constant must be of a type that ONNX has; got {array.dtype}")
 
 
+# Attribute of a `Constant` -> its type, its field, and the array that it is.
 _FIELDS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
     "value_float": ("FLOAT", "f", np.float32),
     "value_floats": ("FLOATS", "floats", lambda v: np.array(v, np.float32)),
     "value_int": ("INT", "i", np.int64),
     "value_ints": ("INTS", "ints", lambda v: np.array(v, np.int64)),
 }
-"""Attribute of a ``Constant`` -> its type, its field, and the array that it is."""
 
 
 def read_constant(

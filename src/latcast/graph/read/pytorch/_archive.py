@@ -16,9 +16,10 @@ from typing import Any
 from ._program import Call, CallGraph, Program, Ref, Side, Tensor, tensor_names
 
 _MAX_GRAPH_BYTES = 256 * 2**20
+# Version of the schema that is read.
 _MAJOR_VERSION = 8
-"""Version of the schema that is read."""
 
+# Code of an element type -> PyTorch's name, and bytes.
 _TYPES: dict[int, tuple[str, int]] = {
     1: ("uint8", 1), 2: ("int8", 1), 3: ("int16", 2), 4: ("int32", 4), 5: ("int64", 8),
     6: ("float16", 2), 7: ("float32", 4), 8: ("float64", 8), 9: ("complex32", 4),
@@ -27,7 +28,6 @@ _TYPES: dict[int, tuple[str, int]] = {
     31: ("float8_e4m3fnuz", 1), 32: ("float8_e5m2fnuz", 1), 33: ("float8_e8m0fnu", 1),
     34: ("uint32", 4), 35: ("uint64", 8),
 }  # fmt: skip
-"""Code of an element type -> PyTorch's name, and bytes."""
 
 _HOW_TO_SAVE = "torch.export.save(torch.export.export(module, inputs), 'model.pt2')"
 
@@ -134,12 +134,12 @@ def _tensor_names(argument: Mapping[str, Any]) -> list[str]:
 
 
 _PLAIN = ("as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_string")
+# Kind of a list -> kind of its elements.
 _LISTS = {
     "as_tensors": "as_tensor",
     "as_nested_tensors": "as_tensors",
     "as_sym_ints": "as_sym_int",
 }
-"""Kind of a list -> kind of its elements."""
 
 
 def _argument(argument: Mapping[str, Any]) -> Any:

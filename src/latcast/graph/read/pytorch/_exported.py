@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch import fx, nn
     from torch.export import ExportedProgram
 
+# Node of a graph -> name of its tensor, or a tuple of those of its tensors.
 _Names = dict[Any, Any]
-"""Node of a graph -> name of its tensor, or a tuple of those of its tensors."""
 
 
 def exported(module: nn.Module, example_inputs: Sequence[Any]) -> ExportedProgram:

@@ -16,12 +16,12 @@ from typing import Any
 from latcast.graph.read._layers import check_asked, left_open
 from latcast.graph.shapes import TensorShape
 
+# Length of an expression: more than any of PyTorch's, and soon parsed.
 _MAX_CHARACTERS = 10_000
-"""Length of an expression: more than any of PyTorch's, and soon parsed."""
 _MAX_SIDE = 2**63
 
+# Side of a tensor; an open one is an expression of symbols.
 Side = int | str
-"""Side of a tensor; an open one is an expression of symbols."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from latcast.graph.read._layers import ElementType, Layers, Origin, Value
 from ._program import Call, CallGraph, Program, Ref, bound, closed, tensor_names
 from ._rules import RULES, SHAPE_ONLY, VIEWS, Operation, Reading, Steps, composite, shape_of
 
+# Calls of a graph that only set something for it; the graph's inputs are the last arguments.
 _INLINED = frozenset(("higher_order.wrap_with_set_grad_enabled", "higher_order.wrap_with_autocast"))
-"""Calls of a graph that only set something for it; the graph's inputs are the last arguments."""
 
 
 def layers_of(

@@ -211,6 +211,7 @@ def _adaptive_pool(axes: int) -> Callable[[Operation, str], Reading]:
     return read
 
 
+# Name of an aten operator -> how its calls are read, where it is not as others of its kind.
 _BY_NAME: dict[str, Callable[[Operation, str], Reading]] = {
     "clamp": lambda o, _: _clamp(o, "min", "max"),
     "clamp_min": lambda o, _: _clamp(o, "min", ""),
@@ -237,8 +238,8 @@ _BY_NAME: dict[str, Callable[[Operation, str], Reading]] = {
         for prefix in ("", "_")
     },
 }
-"""Name of an aten operator -> how its calls are read, where it is not as others of its kind."""
 
+# Operator of ours -> how calls of it are read; by default its name is all there is to tell.
 _BY_OP: dict[str, Callable[[Operation, str], Reading]] = {
     **{op: _of_two for op, row in OPERATORS.items() if row.kind == "elementwise"},
     "where": _plain,
@@ -248,7 +249,6 @@ _BY_OP: dict[str, Callable[[Operation, str], Reading]] = {
     **dict.fromkeys(("conv", "conv_transpose"), _conv),
     **dict.fromkeys(("max_pool", "avg_pool"), _pool),
 }
-"""Operator of ours -> how calls of it are read; by default its name is all there is to tell."""
 
 RULES: dict[str, Rule] = {
     name: Rule(op, _BY_NAME.get(name) or _BY_OP.get(op, _plain))
@@ -258,15 +258,15 @@ RULES: dict[str, Rule] = {
 """Name of an aten operator, without overload and without the underscore of one that works in
 place, -> its rule. An ``identity`` is no layer: what reads it reads its source."""
 
+# Operators whose tensors are constants: they read a tensor's shape alone, if any.
 SHAPE_ONLY = frozenset(OPERATORS["constant"].aten)
-"""Operators whose tensors are constants: they read a tensor's shape alone, if any."""
 
+# Operators that give a part of their input, or all of it, in the same memory: what is written into
+# it is written into the input.
 VIEWS = frozenset(
     (*(name for op in ("reshape", "expand", "slice", "transpose") for name in OPERATORS[op].aten),
      "select", "split", "split_with_sizes", "chunk", "tensor_split", "unbind", "alias", "detach")
 )  # fmt: skip
-"""Operators that give a part of their input, or all of it, in the same memory: what is written
-into it is written into the input."""
 
 
 class Steps:
@@ -349,16 +349,16 @@ def _silu(steps: Steps, o: Operation) -> Value:
     return steps.add("product", "mul", shape_of(x), x, gate)
 
 
+# Adds the layers of an operator that is several; gives the output of the last one.
 Composite = Callable[[Steps, Operation], Value]
-"""Adds the layers of an operator that is several; gives the output of the last one."""
 
+# Operator of ours -> the layers as which PyTorch's ONNX exporters write it.
 _COMPOSITES: dict[str, Composite] = {
     "attention": _attention,
     "channel_shuffle": _channel_shuffle,
     "silu": _silu,
     "linear": _biased_linear,
 }
-"""Operator of ours -> the layers as which PyTorch's ONNX exporters write it."""
 
 
 def composite(name: str, o: Operation) -> Composite | None:
