@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .graph import Graph
     from .graph.read import read_graph
     from .models import load, load_base, load_layers
-    from .models.design import suggest
+    from .models.adaptation import suggest
     from .models.forecast import forecast
     from .ofa import export
     from .search import InfeasibleError, search
@@ -32,7 +32,7 @@ else:
             ".graph": "Graph",
             ".graph.read": "read_graph",
             ".models": "load load_base load_layers",
-            ".models.design": "suggest",
+            ".models.adaptation": "suggest",
             ".models.forecast": "forecast",
             ".ofa": "export",
             ".search": "InfeasibleError",

@@ -8,7 +8,7 @@ import pytest
 
 from latcast.data import Dataset
 from latcast.models import BaseModel, Roofline
-from latcast.models.design import _covariance, _prior, suggest
+from latcast.models.adaptation import _covariance, _prior, suggest
 from latcast.spaces import Archs, space
 
 RESOLUTIONS = {"r": [160, 192, 224]}
@@ -77,7 +77,7 @@ def test_measured_networks_are_neither_picked_nor_resembled() -> None:
 
 
 def test_many_candidates_are_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("latcast.models.design.CANDIDATES", 40)
+    monkeypatch.setattr("latcast.models.adaptation.CANDIDATES", 40)
     ofa = space("ofa-mobilenet-v3")
     candidates = ofa.sample(200, 0)
     assert len(suggest(ofa, 3, candidates=candidates)) == 3

@@ -19,9 +19,8 @@ from latcast.models import MLP, PREDICTORS, LookupTable, tuning
 from latcast.models._tunable import Choice, Real, Whole
 from latcast.models.training import fit_and_score, parts
 from latcast.models.tuning import PRESETS, TuningPlan, TuningResult, tune
-from latcast.models.tuning._storage import open_storage
 from latcast.models.tuning._study import Objective, Study, options_of, params_of
-from latcast.models.tuning._workers import Job
+from latcast.models.tuning._workers import Job, open_storage
 
 pytest.importorskip("optuna", reason="tuning needs Optuna")
 

@@ -21,10 +21,9 @@ from latcast.search import (
     accuracy_model,
     search,
 )
-from latcast.search._base import find_goals
 from latcast.search.confidence import Predicted
 from latcast.search.feasibility import Changes, check_feasible
-from latcast.search.problem import Problem
+from latcast.search.problem import Problem, find_goals
 from latcast.search.request import parse_budgets, parse_limits
 from latcast.spaces import Archs, SearchSpace, space
 

@@ -16,9 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from latcast.search._base import Goals, Method, State, check_settings
 from latcast.search.front import Evaluated
-from latcast.search.problem import Problem
+from latcast.search.problem import Goals, Method, Problem, State, check_settings
 from latcast.spaces import Archs
 
 

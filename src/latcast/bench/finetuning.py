@@ -21,8 +21,8 @@ import numpy.typing as npt
 from latcast.data import Dataset, read_latencies
 from latcast.math.metrics import metrics
 from latcast.models import Bayes, Predictor, Roofline
-from latcast.models.design import suggest
-from latcast.models.evaluation import evaluate
+from latcast.models.adaptation import suggest
+from latcast.models.training import evaluate
 from latcast.spaces import Archs
 
 from . import paper

@@ -20,7 +20,7 @@ from latcast.data import Dataset
 from latcast.data.audit import audit
 from latcast.math.metrics import metrics
 from latcast.models import BaseModel, Predictor
-from latcast.models.design import suggest
+from latcast.models.adaptation import suggest
 from latcast.search import InfeasibleError, SearchResult, search
 from latcast.spaces import Archs, SearchSpace
 

@@ -46,7 +46,7 @@ def suggest(
     Example: latcast suggest --space ofa-mobilenet-v3 --samples 10 > archs.json
     """
     from latcast.models import load
-    from latcast.models.design import suggest as chosen
+    from latcast.models.adaptation import suggest as chosen
 
     with resolving():
         base = None if model is None else load(model)

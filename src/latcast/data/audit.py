@@ -11,10 +11,9 @@ import numpy as np
 from latcast.math.robust import robust_deviation
 
 from ._audit_order import check_drift
-from ._audited import SEVERITIES, Audited, Finding, Ints, Memoized, first_rows
+from ._audited import SEVERITIES, Audited, Finding, Ints, Memoized, first_rows, relative_residuals
 from ._dataset import Dataset, paper_split
 from ._quantity import LATENCY_MS, Quantity
-from ._residuals import relative_residuals
 from .additive import Floats, fit_additive, incidence
 
 __all__ = ["CHECKS", "Finding", "audit", "measured_rows"]

@@ -20,10 +20,8 @@ from .densenet import DenseNet
 from .efficientnet import EfficientNet
 from .from_spaces import fbnet, nb201, ofa
 from .mixed import Mixed
-from .mobilenet import MobileNetV1, MobileNetV2
-from .mobilenet_v3 import MobileNetV3
-from .resnet import ResNet
-from .resnet_cifar import ResNetCIFAR
+from .mobilenet import MobileNetV1, MobileNetV2, MobileNetV3
+from .resnet import ResNet, ResNetCIFAR
 from .squeezenet import SqueezeNet
 from .vgg import VGG
 from .vit import ViT

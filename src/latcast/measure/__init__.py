@@ -9,8 +9,10 @@ from latcast._imports import public_names
 if TYPE_CHECKING:
     from ._campaign import (
         AnotherCampaignError,
+        CampaignRecord,
         Plan,
         class_name,
+        conclude,
         measured,
         open_or_resume,
         resume_as,
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from ._drift import Drift, Runs, estimate_drift
     from ._machine import CampaignRunningError
     from ._protocol import Protocol
-    from ._record import CampaignRecord, conclude
     from ._results import (
         REFERENCE_LEVEL,
         UNSTABLE,
@@ -44,12 +45,12 @@ else:
     __getattr__, __dir__ = public_names(
         __name__,
         {
-            "._campaign": "AnotherCampaignError Plan class_name measured open_or_resume resume_as",
+            "._campaign": "AnotherCampaignError CampaignRecord Plan class_name conclude measured "
+            "open_or_resume resume_as",
             "._campaign_file": "CampaignFile Run",
             "._drift": "Drift Runs estimate_drift",
             "._machine": "CampaignRunningError",
             "._protocol": "Protocol",
-            "._record": "CampaignRecord conclude",
             "._results": "REFERENCE_LEVEL UNSTABLE NoLatencyError Results corrected_medians "
             "profiles_of results",
             "._session": "Progress run",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from . import adaptation, zoo
     from ._base import Predictor
     from ._block_predictor import ADAPTATIONS, BlockPredictor, Explanation
-    from ._form import Form
+    from ._fitted import Form
     from ._kinds import KINDS, predictor, register_predictor
     from .base_model import BaseModel
     from .bayes import Bayes
@@ -28,7 +28,7 @@ else:
         {
             "._base": "Predictor",
             "._block_predictor": "ADAPTATIONS BlockPredictor Explanation",
-            "._form": "Form",
+            "._fitted": "Form",
             "._kinds": "KINDS predictor register_predictor",
             ".base_model": "BaseModel",
             ".bayes": "Bayes",

@@ -16,8 +16,7 @@ from latcast.graph import Graph
 from latcast.math.conformal import Calibration
 from latcast.spaces import Archs, SearchSpace
 
-from ._fitted import Fitted, Floats, Intervals
-from ._form import Form
+from ._fitted import Fitted, Floats, Form, Intervals
 
 if TYPE_CHECKING:
     from ._tunable import Tunable

@@ -20,8 +20,7 @@ from latcast.spaces import Archs
 
 from ._base import Predictor, State
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
-from ._fitted import Fitted, Floats
-from ._form import Form
+from ._fitted import Fitted, Floats, Form
 from .features import Functions, NetworkFeatures, Units, population
 from .transfer import Blend, Estimate, Prior, estimate, guess
 

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from latcast.data.additive import incidence
 from latcast.spaces import Archs, BlockTable, SearchSpace
 
-from ._form import Form, no_values
+from ._fitted import Form, no_values
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,8 +12,7 @@ from latcast.spaces import Archs
 
 from ._base import Predictor, State
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
-from ._fitted import Floats
-from ._form import Form
+from ._fitted import Floats, Form
 
 
 class Flops(BlockPredictor):

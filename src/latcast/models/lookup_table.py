@@ -16,8 +16,7 @@ from latcast.spaces import Archs, SearchSpace
 
 from ._base import Predictor, State
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
-from ._fitted import Fitted, Floats
-from ._form import Form
+from ._fitted import Fitted, Floats, Form
 from ._tunable import Real
 
 # Architectures that show which gene values a table knows.

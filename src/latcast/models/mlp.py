@@ -19,8 +19,7 @@ from latcast.spaces import Archs
 
 from ._base import Predictor, State
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
-from ._fitted import Floats
-from ._form import Form, no_values
+from ._fitted import Floats, Form, no_values
 from ._tunable import Choice, Real
 
 PAPER_HIDDEN = (400, 400, 400)

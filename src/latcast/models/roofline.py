@@ -35,8 +35,7 @@ from latcast.spaces import Archs, SearchSpace
 
 from ._base import Predictor, State
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
-from ._fitted import Floats
-from ._form import Form, no_values
+from ._fitted import Floats, Form, no_values
 from ._tunable import Choice, Whole
 from .features import PHYSICS, BlockFeatures, Units
 

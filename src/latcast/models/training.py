@@ -1,4 +1,4 @@
-"""From datasets to a model with a card: fit, score on what was not seen, write down how."""
+"""Scores on what was not seen; and from datasets to a model with a card: fit, score, write how."""
 
 from __future__ import annotations
 
@@ -10,12 +10,39 @@ import numpy as np
 from latcast.data import Dataset, split
 from latcast.data.audit import audit, measured_rows
 from latcast.devices import Target
-from latcast.math.metrics import Scored, metrics
+from latcast.math.metrics import Scored, covered, metrics
 
 from ._base import Predictor
 from .base_model import BaseModel, Progress
-from .evaluation import score
 from .kernels import MIN_GROUPS
+
+
+def score(model: Predictor, data: Dataset) -> Scored:
+    """What a predictor says of measurements that it has not seen, and which intervals hold them.
+
+    Raises:
+        ValueError: a value that is not possible, or another target, quantity or space.
+    """
+    data.check_values()
+    data.check_quantity(model.fitted.quantity)
+    if data.target != model.target:
+        raise ValueError(f"the predictor is for {model.target}; got data of {data.target}")
+    inside = covered(data.values, lambda c: model.predict_interval(data.networks, c), model.covers)
+    return Scored(data.values, model.predict(data.networks), inside, data.quantity.unit)
+
+
+def evaluate(model: Predictor, data: Dataset) -> dict[str, float]:
+    """Metrics of a predictor on measurements that it has not seen.
+
+    Where it is calibrated, ``coverage_N`` is the percentage of true values inside the interval
+    that asks for N percent. Of networks of any kind, medians are told besides, since a few
+    networks unlike all others make means say little.
+
+    Raises:
+        ValueError: as :func:`score`.
+    """
+    return score(model, data).metrics(of_any_network=model.fitted.space is None)
+
 
 # What the networks of no family are called together.
 OWN_FILES = "files"
@@ -90,7 +117,7 @@ def fit_and_score(
         progress: called with the number of fits done and of all.
 
     Returns:
-        The scores: :func:`latcast.models.evaluation.evaluate`.
+        The scores: :func:`latcast.models.training.evaluate`.
 
     Raises:
         ValueError: a value is not possible, targets differ, or there are too few networks.

@@ -14,7 +14,7 @@ from latcast.data.audit import audit, measured_rows
 from latcast.report.record import Column, Record, Table
 from latcast.report.text import families_table, scores_table
 
-from . import KINDS, BaseModel, Kernels, Predictor, evaluation, training
+from . import KINDS, BaseModel, Kernels, Predictor, training
 from . import predictor as create
 
 Known = Predictor | BaseModel
@@ -59,9 +59,9 @@ class Evaluation(Record):
         """Score a model.
 
         Raises:
-            ValueError: as :func:`latcast.models.evaluation.evaluate`.
+            ValueError: as :func:`latcast.models.training.evaluate`.
         """
-        scores = evaluation.evaluate(model, dataset)
+        scores = training.evaluate(model, dataset)
         return cls(model_name, data, len(dataset), dataset.quantity.name, scores)
 
     def parts(self) -> Iterator[Table | str]:
@@ -352,7 +352,7 @@ def adapt_and_score(
     adapted = _adapt(known, few, method, seed)
     card = adapted.fitted.card
     if len(rest):
-        card["metrics"] = evaluation.evaluate(adapted, rest)
+        card["metrics"] = training.evaluate(adapted, rest)
         card["split"] = (
             f"by {few.subject} at random, seed {seed}: {len(few)} rows to adapt to, "
             f"{len(rest)} to test"

@@ -23,14 +23,13 @@ if TYPE_CHECKING:
         train_accuracy,
     )
 
-    from ._base import Goals, Method
     from ._search import METHODS, Progress, search
     from .exhaustive import Exhaustive, Random
     from .front import Evaluated
     from .interop import ExpectedLatency, as_pymoo_problem, optuna_objective
     from .memetic import Memetic
     from .nsga2 import NSGA2
-    from .problem import InfeasibleError, Problem
+    from .problem import Goals, InfeasibleError, Method, Problem
     from .result import Front, SearchRecord, SearchResult
     from .verification import Campaigns, Measuring, search_and_verify, verify
 else:
@@ -39,14 +38,13 @@ else:
         {
             "latcast.models.accuracy": "AccuracyModel CallableAccuracy DistilledOFA "
             "EnsembleAccuracy TableAccuracy accuracy_model as_accuracy_model train_accuracy",
-            "._base": "Goals Method",
             "._search": "METHODS Progress search",
             ".exhaustive": "Exhaustive Random",
             ".front": "Evaluated",
             ".interop": "ExpectedLatency as_pymoo_problem optuna_objective",
             ".memetic": "Memetic",
             ".nsga2": "NSGA2",
-            ".problem": "InfeasibleError Problem",
+            ".problem": "Goals InfeasibleError Method Problem",
             ".result": "Front SearchRecord SearchResult",
             ".verification": "Campaigns Measuring search_and_verify verify",
         },

@@ -18,14 +18,13 @@ from latcast.models import Predictor
 from latcast.spaces import Archs, SearchSpace
 
 from . import checkpoint as checkpoints
-from ._base import Method, find_goals
 from .confidence import ConfidentBound
 from .exhaustive import Exhaustive, Random, count
 from .feasibility import check_feasible
 from .front import Floats
 from .memetic import Memetic
 from .nsga2 import NSGA2
-from .problem import MAX_NETWORKS, Problem, StopSearch
+from .problem import MAX_NETWORKS, Method, Problem, StopSearch, find_goals
 from .request import AnyAccuracy, Budgets, Latency, Request
 from .result import Front, SearchResult, by_target, intervals_of
 

@@ -13,9 +13,8 @@ import numpy as np
 from latcast._model_file import ModelFile, read_model, write_model
 from latcast.spaces import Archs
 
-from ._base import Method, State
 from .front import Archive
-from .problem import Problem
+from .problem import Method, Problem, State
 
 KIND = "search-checkpoint"
 

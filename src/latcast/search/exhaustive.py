@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from latcast.spaces import Archs
 
-from ._base import Goals, Method, State, check_settings
-from .problem import CHUNK, MAX_NETWORKS, Problem
+from .problem import CHUNK, MAX_NETWORKS, Goals, Method, Problem, State, check_settings
 
 
 def count(problem: Problem) -> int:

@@ -18,11 +18,10 @@ import numpy.typing as npt
 
 from latcast.spaces import Archs
 
-from ._base import Goals, Method, State, check_settings
 from .feasibility import Changes
 from .front import Evaluated, Floats
 from .nsga2 import NSGA2
-from .problem import Problem
+from .problem import Goals, Method, Problem, State, check_settings
 
 # Accuracy that exceeding a goal by its whole costs, in accuracies that an e-fold of latency gains
 # among random networks: above 1, so that no local optimum lies far above its goal, and finite, so

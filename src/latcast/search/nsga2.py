@@ -15,9 +15,8 @@ import numpy.typing as npt
 
 from latcast.spaces import Archs
 
-from ._base import Goals, Method, State, check_settings
 from .front import Evaluated, Floats, nondominated
-from .problem import Problem, small_to_large
+from .problem import Goals, Method, Problem, State, check_settings, small_to_large
 
 Positions = npt.NDArray[np.intp]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from latcast.graph import KERNEL_FACTS
 from latcast.math.gaussian_process import squared_exponential
-from latcast.models.kernels._features import (
+from latcast.models.kernels._model import (
     FEATURES,
     KIND_DEVIATION,
     LABEL_DEVIATION,

@@ -11,10 +11,17 @@ if TYPE_CHECKING:
 
     from ._base import AccuracyModel, checked_accuracies
     from .distilled import DistilledOFA
-    from .ensemble import EnsembleAccuracy
     from .gaussian_process import GaussianProcess, evaluate_accuracy, train_accuracy
-    from .given import CallableAccuracy, TableAccuracy
-    from .sources import SHIPPED, AccuracySource, accuracy_model, as_accuracy_model, load_accuracy
+    from .sources import (
+        SHIPPED,
+        AccuracySource,
+        CallableAccuracy,
+        EnsembleAccuracy,
+        TableAccuracy,
+        accuracy_model,
+        as_accuracy_model,
+        load_accuracy,
+    )
 else:
     __getattr__, __dir__ = public_names(
         __name__,
@@ -22,10 +29,9 @@ else:
             "latcast.data": "read_accuracies",
             "._base": "AccuracyModel checked_accuracies",
             ".distilled": "DistilledOFA",
-            ".ensemble": "EnsembleAccuracy",
             ".gaussian_process": "GaussianProcess evaluate_accuracy train_accuracy",
-            ".given": "CallableAccuracy TableAccuracy",
-            ".sources": "SHIPPED AccuracySource accuracy_model as_accuracy_model load_accuracy",
+            ".sources": "SHIPPED AccuracySource CallableAccuracy EnsembleAccuracy TableAccuracy "
+            "accuracy_model as_accuracy_model load_accuracy",
         },
     )
 

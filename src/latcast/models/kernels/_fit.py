@@ -14,8 +14,7 @@ import scipy.sparse as sp
 from latcast.math.laplace import NormalWeights
 from latcast.networks import Networks
 
-from ._features import SCALE_DEVIATION, Basis, Scale, Whole
-from ._model import LayerModel
+from ._model import SCALE_DEVIATION, Basis, LayerModel, Scale, Whole
 from ._posterior import Noise, Observed, learn
 from ._prices import Prices, without_overhead
 

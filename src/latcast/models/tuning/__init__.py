@@ -8,17 +8,15 @@ from latcast._imports import public_names
 
 if TYPE_CHECKING:
     from ._plan import DEFAULT_TRIALS, PRESETS, Preset, TuningPlan
-    from ._record import TuningRecord
     from ._study import TrialRecord
-    from ._tune import TuningResult, tune
+    from ._tune import TuningRecord, TuningResult, tune
 else:
     __getattr__, __dir__ = public_names(
         __name__,
         {
             "._plan": "DEFAULT_TRIALS PRESETS Preset TuningPlan",
-            "._record": "TuningRecord",
             "._study": "TrialRecord",
-            "._tune": "TuningResult tune",
+            "._tune": "TuningRecord TuningResult tune",
         },
     )
 

@@ -199,7 +199,7 @@ class Source:
         Raises:
             ValueError: the restrictions leave nothing that the model knows.
         """
-        from latcast.models.design import CANDIDATES, suggest
+        from latcast.models.adaptation import CANDIDATES, suggest
 
         space, candidates = scope.space, scope.candidates
         own = self._in(space)
