@@ -131,11 +131,13 @@ class Parts:
         """
         layers = tuple(sorted(n for x in path for n in x.layers))
         reads = dict.fromkeys(n for x in path for n in x.reads if n not in layers)
+        # A kernel is named for what runs: of a cancelled transpose and a copy, the copy.
         running = [x for x in path if not set(idle).issuperset(x.layers)]
         most = max(running, key=lambda x: self._work(x.main))
         gone = sorted({*idle, *(n for x in path for n in x.idle)})
         for x in path:
             del self._parts[x.key]
+        # The last layer is the key: whatever reads the kernel reads a layer after all of its own.
         for n in layers:
             self._owners[n] = layers[-1]
         joined = Part(
@@ -172,6 +174,7 @@ class Parts:
 
     def _work(self, position: int) -> tuple[int, int, int]:
         layer = self.layer(position)
+        # Equal work goes to the earlier layer, so that names do not depend on the order of joins.
         return (layer.macs, layer.read_bytes + layer.write_bytes, -position)
 
 
@@ -212,6 +215,7 @@ def joined(graph: Graph, rules: Sequence[Rule], *, is_cut_out: bool) -> tuple[Ke
     joining = _Joining(parts)
     for rule in rules:
         joining.apply(rule)
+    # Joining changes what reads what: blocks are told anew for the kernels that came of it.
     blocked = parts.blocked_now()
     return tuple(Kernel(x.main, x.layers, x.idle, x.key in blocked) for x in parts.in_order())
 
@@ -257,6 +261,8 @@ class _Joining:
         """Keys of the kernels that a path may start with; if any may, those that the next reads."""
         if _ANY not in steps[0].words:
             return self.parts.known_by(steps[0].words)
+        # A path that may begin with anything is looked for from its second word, of which there are
+        # few.
         nexts = filter(None, map(self.parts.get, self.parts.known_by(steps[1].words)))
         return sorted({k for x in nexts for k in self.parts.sources(x) if k != GRAPH_INPUT})
 

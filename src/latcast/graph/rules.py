@@ -61,6 +61,7 @@ def _one_constant_a_channel(parts: Parts, path: Sequence[Part]) -> bool:
     shape = layer.out_shapes[0]
     if shape is None or layer.in_shapes[0] != shape:
         return False
+    # A sum with one number could be folded as well, but ONNX Runtime's optimizer leaves it alone.
     numbers = _constants(layer)
     return numbers == shape[1] or (numbers == 1 and layer.op != "add")
 
@@ -75,6 +76,7 @@ def _adds_a_bias(parts: Parts, path: Sequence[Part]) -> bool:
     """A product that has no bias yet gets one."""
     product, layer = parts.layer(path[0].main), parts.layer(path[1].key)
     features = _written(parts, path[0])[-1]
+    # Weights are a multiple of the features: what is left over is a bias.
     has_bias = product.params % features != 0 or _has_bias(product)
     return not has_bias and _constants(layer) == features and _keeps_shape(layer)
 

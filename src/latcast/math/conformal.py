@@ -19,6 +19,8 @@ from .least_squares import straight_line
 
 Floats = npt.NDArray[np.float64]
 
+# Errors that grow faster than the prediction's power of 1.5 are a fit of the noise: an interval
+# would explode beyond the calibrated range.
 MAX_EXPONENT = 1.5
 # Of a normal distribution, one standard deviation below and above its mean.
 NORMAL_QUANTILES = (0.1587, 0.8413)
@@ -113,6 +115,7 @@ class DeviationScores:
         size = quantile(self.sizes, coverage)
         if self.representative:
             return size
+        # Errors on rows like the training's are too small for others: they may widen, never narrow.
         return max(size, NormalDist().inv_cdf((1 + coverage) / 2))
 
     def interval(
@@ -149,6 +152,7 @@ class DeviationScores:
     ) -> Floats:
         """Probability that the truth is at most ``limit``, errors being symmetric, shape (n,)."""
         z = np.log(limit / predicted) / _stated(deviation)
+        # One of m + 1, as in `rank`: m errors never make a probability of 1.
         share = np.searchsorted(self.sizes, np.abs(z), side="right") / (len(self.sizes) + 1)
         return np.asarray((1 + np.sign(z) * share) / 2, dtype=np.float64)
 
@@ -192,6 +196,7 @@ class Calibration:
         fitted on the calibration rows themselves: one number, next to m scores.
         """
         errors = true_ms - predicted_ms
+        # An exact prediction has no logarithm of its error: lookup tables make some.
         exponent = _growth(predicted_ms, np.abs(errors) + 1e-9 * true_ms)
         return cls(np.sort(errors / predicted_ms**exponent), exponent)
 

@@ -42,8 +42,10 @@ def i_optimal(covariance: Floats, noise: float, samples: int) -> npt.NDArray[np.
     picked: list[int] = []
     for _ in range(samples):
         gain = (covariance**2).sum(axis=0) / (np.diag(covariance) + noise)
+        # Noise lets a point be worth measuring twice; another network tells more of all others.
         gain[picked] = -np.inf
         picked.append(int(np.argmax(gain)))
         column = covariance[:, picked[-1]]
+        # A rank-one update instead of a solve: n^2 a pick, where candidates are 1,500.
         covariance = covariance - np.outer(column, column) / (column[picked[-1]] + noise)
     return np.array(picked, dtype=np.int64)

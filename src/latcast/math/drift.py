@@ -22,11 +22,15 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 FREEDOM = 4.0  # of Student's t: a run that is off by 4 noises hardly counts
+# A scale that reaches 0 has an infinite precision, from which no round comes back.
 MIN_SCALE = 1e-6
 TINY = 1e-12
+# A loading of 0 would never grow again: its update is in proportion to what the factor tells of it.
 _MIN_LOADING = 0.02
 _ROUNDS = 20
 _ALONE = 5  # rounds before the reference joins, so that the runs settle its loading
+# After a night's pause the machine may be anywhere, but no farther than within some hundred runs: a
+# larger variance only worsens the system's condition.
 _LONGEST_GAP = 100.0
 _PRECISION = 1e-3  # of the conjugate gradients, which each round goes on with
 _MAX_STEPS = 60
@@ -78,6 +82,8 @@ class Problem:
         self.timed = np.isfinite(self.reference)
         gap = np.diff(time)
         usual = max(float(np.median(gap)) if len(gap) else 0.0, TINY)
+        # In the usual gap, so that the scale of a step means the same in any campaign; short gaps
+        # are not below it, since runs that come together share no more than neighbours do.
         self.gap = np.clip(gap / usual, 1.0, _LONGEST_GAP)
         self.repeated = np.bincount(self.network)[self.network] > 1
 
@@ -156,6 +162,8 @@ class Curve:
         covariance = -self._factor[1] * self.variance[1:]
         of_step = self.variance[:-1] + self.variance[1:] - 2 * covariance
         square = np.diff(x) ** 2 + of_step
+        # Cauchy is Student's t with one degree of freedom: its weight is (1 + 1) / (scale^2 +
+        # square). A jump gets a small precision, and the curve follows it within one run.
         self._precision = 2 / ((self._step * scale) ** 2 * self._gap + square)
 
 
@@ -185,6 +193,8 @@ class Offsets:
         return x / self._precision
 
     def update(self, x: Floats, scale: float) -> None:
+        # With what is not known of the offsets: without it expectation maximization shrinks them to
+        # 0.
         self.spread = max(float(np.sqrt(np.mean(x**2 + 1 / self._precision))), MIN_SCALE)
 
 
@@ -234,6 +244,8 @@ class Reference:
         """Set loading, offsets and scales by the factor and its variance, each (n,)."""
         precise = self._precise(factor)
         square = factor @ precise + self._centring.diagonal @ variance
+        # `square` holds the factor's own uncertainty, as errors in variables ask for: without it
+        # the loading of a noisy factor comes out small.
         loading = float(self._values @ precise / max(square, TINY))
         self.loading = max(loading, _MIN_LOADING)
         errors = self._values - self.loading * factor
@@ -306,6 +318,7 @@ class Fit:
         """Relative standard deviation of one run; squares beyond 6 scales are cut."""
         if not self._problem.repeated.any():
             return float("nan")
+        # A network of a single run has no residual: it would count as free of noise.
         squares = self._squares()[self._problem.repeated]
         return float(np.sqrt(np.minimum(squares, (6 * self.scale) ** 2).mean()))
 
@@ -316,6 +329,8 @@ class Fit:
 
     def _round(self, reference: Reference | None) -> None:
         network, y = self._problem.network, self._problem.y
+        # The truths are integrated out, not solved for: there may be thousands of them, and only
+        # the differences between runs of one network bear on the factor.
         truths = Centring(self._weight / self.scale**2, network, TINY)
         self._solve(truths, reference)
         self.factor = self._expand(self._unknowns)
@@ -376,6 +391,8 @@ def _conjugate_gradients(
 ) -> Floats:
     """Solve a symmetric, positive definite system by an approximate inverse."""
     x, rest = start, right - matrix(start)
+    # Relative to the right-hand side: an early round need not be exact, for the next one sets out
+    # from its solution.
     enough = _PRECISION**2 * float(right @ inverse(right))
     direction = image = inverse(rest)
     size = float(rest @ image)

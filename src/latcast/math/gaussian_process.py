@@ -37,8 +37,11 @@ MIN_SHARE = 1e-4
 # From so many values for each variance on, the optimum is among the draws.
 VALUES_PER_VARIANCE = 2
 
+# Terms may be of low rank, and variances differ by nine orders of magnitude: without it the
+# Cholesky factor of a covariance fails in rounding.
 _JITTER = 1e-8
 _POINT_JITTER = 1e-6
+# A point that alone holds a direction of the basis has a leverage of 1 in rounding.
 _MIN_LEFT = 1e-6
 
 
@@ -64,6 +67,7 @@ class Conditioned:
     def on(cls, covariance: Floats, values: Floats) -> Conditioned:
         """Condition on values (n,) of covariance (n, n), noise included (algorithm 2.1)."""
         lower = np.linalg.cholesky(covariance)
+        # The whole inverse, as left-out errors need its diagonal in any case.
         inverse = np.asarray(cho_solve((lower, True), np.eye(len(values))))
         evidence = -0.5 * values @ inverse @ values - np.log(np.diag(lower)).sum()
         return cls(inverse @ values, inverse, float(evidence))
@@ -186,6 +190,7 @@ class AveragedPosterior:
         """
         k, draws = len(values), log_variances
         factor = np.ones(k) if noise is None else noise
+        # A generator of its own with a fixed seed: the same measurements give the same predictor.
         part = np.random.default_rng(0).permutation(k)[:SUBSET]
         draws = draws[np.argsort(-_evidences(terms, values, draws, factor, part))]
         best = draws[0]
@@ -210,6 +215,7 @@ class AveragedPosterior:
         evidence = np.array([f.log_evidence for f in found])
         shares = np.exp(evidence - evidence.max())
         shares /= shares.sum()
+        # Every draw that is kept costs an inverse (k, k) in memory, and time in each prediction.
         kept = np.flatnonzero(shares > MIN_SHARE * shares.max())
         shares = shares[kept] / shares[kept].sum()
         inverses = np.ascontiguousarray(np.stack([found[n].inverse for n in kept]))
@@ -240,6 +246,7 @@ class AveragedPosterior:
             m = known @ self.values
             v = variances[:-1] @ own + variances[-1] - (known * covariance).sum(axis=1)
             mean += share * m
+            # In rounding a variance can come out below that of the noise alone.
             square += share * (np.maximum(v, variances[-1]) + m**2)
         return np.asarray(square - mean**2)
 
@@ -302,6 +309,7 @@ class Projected:
         inverse = noise * np.asarray(cho_solve(factor, eye))
         own_inverse = np.asarray(cho_solve(cho_factor(own, lower=True), eye))
         scores = []
+        # Points of the basis are fitted more closely than any new one will be.
         for rows in _chunks(np.setdiff1d(np.arange(len(values)), basis), chunk):
             covariance = cross(rows)
             leverage = ((covariance @ inverse) * covariance).sum(axis=1) / noise

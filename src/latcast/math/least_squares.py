@@ -42,6 +42,7 @@ class Ridge:
 
     def __init__(self, x: Floats, y: Floats, weights: Floats) -> None:
         total = weights.sum()
+        # Centred by the weights, the intercept is free of any penalty, and need not be solved for.
         self._x_mean = weights @ x / total
         self._y_mean = float(weights @ y / total)
         root = np.sqrt(weights)
@@ -62,6 +63,8 @@ class Ridge:
         keep = np.isfinite(penalty)
         n, p = len(self._y), int(keep.sum())
         coefficients = np.zeros(len(penalty))
+        # Rows of a block table are often more than the measurements: an n x n system is then the
+        # cheaper one, by the cube.
         if p > n:
             coefficients[keep] = self._dual(keep, penalty[keep])
         elif p:
@@ -95,6 +98,7 @@ def sparse_ridge(
     weighted = x.multiply(weights[:, None]).tocsr()
     mean_y = float(weights @ y / total)
     mean_x = np.asarray(weighted.sum(axis=0)).ravel() / total
+    # Centred after the product: centring the matrix itself would fill it.
     gram = (x.T @ weighted).toarray() - total * np.outer(mean_x, mean_x)
     gram[np.diag_indices_from(gram)] += penalty + _ROUNDING * np.trace(gram)
     values = _cho_solve(gram, weighted.T @ (y - mean_y))
@@ -140,6 +144,8 @@ def non_negative(
 
 def _cho_solve(matrix: Floats, right: Floats) -> Floats:
     result: Floats = cho_solve(cho_factor(matrix, lower=True, overwrite_a=True), right)
+    # LAPACK can factorize a matrix that is singular but for rounding, and give numbers beyond any
+    # use.
     if not np.isfinite(result).all():
         raise LinAlgError("the system is singular")
     return result

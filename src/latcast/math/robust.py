@@ -43,6 +43,8 @@ def huber(z: Floats, corner: float = HUBER_CORNER) -> Floats:
 def huber_weights(residual: Floats) -> Floats:
     """Huber's weights of residuals (n,) about their median, and 0 beyond :data:`CUT`."""
     sigma = robust_deviation(residual)
+    # More than half of the residuals agree to the last digit, as sums of a printed table do: then
+    # nothing tells what is far.
     if sigma == 0.0:
         return np.ones(len(residual))
     z = np.abs(residual - np.median(residual)) / sigma

@@ -115,10 +115,12 @@ class CampaignFile:
         Raises:
             FileExistsError: there is a file already.
         """
+        # A campaign is hours of a machine's time: no file is ever overwritten.
         if path.exists():
             raise FileExistsError(f"{path} exists already: go on with it, or move it away")
         path.parent.mkdir(parents=True, exist_ok=True)
         self = cls(path, _connect(path))
+        # All or nothing: a file with a plan but without its networks could not be gone on with.
         with self._transaction() as db:
             for statement in filter(str.strip, _SCHEMA.split(";")):
                 db.execute(statement)
@@ -148,6 +150,7 @@ class CampaignFile:
             )
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{path} must be a campaign file; reading it: {error}") from error
+        # Any SQLite database opens without complaint, and would be written to.
         if application != _APPLICATION_ID:
             self.close()
             raise ValueError(f"{path} must be a campaign file of latcast; it is another database")
@@ -234,6 +237,7 @@ class CampaignFile:
             ValueError: they are fewer.
         """
         protocol = self.plan()["protocol"]
+        # Fewer would leave runs in the file that its own plan does not know.
         if runs < protocol["runs"]:
             raise ValueError(
                 f"a campaign can only get more runs than the {protocol['runs']} that are planned; "
@@ -305,6 +309,8 @@ class CampaignFile:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
             with self._db:
+                # The write lock is taken before anything is read for the write: two processes on
+                # one file then wait for each other, where a deferred one could fail half way.
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
         except sqlite3.OperationalError as error:
@@ -316,6 +322,7 @@ class CampaignFile:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
+    # Results can be read while the campaign writes.
     connection.execute("PRAGMA journal_mode = WAL")
     # A commit survives the death of the process; only a power cut may take the last ones.
     connection.execute("PRAGMA synchronous = NORMAL")

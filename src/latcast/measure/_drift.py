@@ -28,8 +28,12 @@ Integers = npt.NDArray[np.int64]
 
 # Scales of a step of the curve that are tried, in noises of one run.
 STEPS = (0.01, 0.03, 0.1, 0.3)
+# Every fold is a fit of every setting tried: three leave two thirds of the runs to learn from.
 _FOLDS = 3
+# Without a margin the richer model would win on noise every other time, and drift would be taken
+# out that is none.
 _CLEARLY = 2.0  # standard errors
+# With fewer repeated runs than that, held-out runs cannot tell the settings apart.
 _MIN_REPEATS = 8
 
 
@@ -98,7 +102,10 @@ def estimate_drift(runs: Runs) -> Drift:
             and finite, or time goes back.
     """
     problem = Problem(runs.network, runs.process, *_checked(runs))
+    # The settings were chosen on parts; what is reported is the fit to all runs.
     fit = Fit(problem, np.ones(len(runs), dtype=np.bool_), choose(problem))
+    # Drift has no absolute level: truths and factor can trade one against the other. The median
+    # state of the campaign is the one that latencies are stated for.
     factor = np.exp(fit.factor - np.median(fit.factor))
     corrected = np.asarray(runs.latency_ms, dtype=np.float64) / factor
     return Drift(factor, corrected, fit.noise(), fit.loading, fit.process_spread)
@@ -131,12 +138,16 @@ def _checked(runs: Runs) -> tuple[Floats, Floats, Floats]:
 def choose(problem: Problem) -> Settings:
     """The simplest settings that predict held-out runs not clearly worse than the best."""
     none = Settings(0.0, reference=False, offsets=False)
+    # Only a network's second run and later ones say anything of the machine: the first fixes its
+    # truth.
     if len(problem) - problem.network.max() - 1 < _MIN_REPEATS:
         return none
     several = bool(problem.process.max() > 0)
     heard = (False, True) if problem.timed.any() else (False,)
     tried = [none, *(Settings(*s, offsets=several) for s in product(STEPS, heard))]
     scores = {s: _held_out(problem, s) for s in tried}
+    # Models without a curve, or without offsets, are fitted last and beside the best alone: fitting
+    # all combinations would double the time of a choice.
     if several:
         best = _best(scores)
         fewer = [Settings(0.0, r, offsets=True) for r in heard]
@@ -153,10 +164,12 @@ def _best(scores: dict[Settings, Floats]) -> Settings:
 def _simplest(scores: dict[Settings, Floats]) -> Settings:
     """The best settings with the fewest terms that the best of all do not clearly beat."""
     best = _best(scores)
+    # From the simplest to the richest: offsets of processes are fewer unknowns than a curve.
     for terms in ((False, False), (False, True), (True, False)):
         alike = {s: score for s, score in scores.items() if s.terms == terms}
         if alike:
             simple = _best(alike)
+            # Paired, run by run: how hard a run is to predict at all is the same for both models.
             gains = scores[best] - scores[simple]
             if gains.mean() <= _CLEARLY * gains.std() / np.sqrt(len(gains)):
                 return simple
@@ -172,12 +185,15 @@ def _held_out(problem: Problem, settings: Settings) -> Floats:
         fit = Fit(problem, ~out, settings)
         variance = fit.scale**2 + fit.variance[out]
         square = fit.residuals[out] ** 2 / variance
+        # Student's t, as in the fit: one run that a cron job hit must not decide between models.
         density[out] = -0.5 * (np.log(variance) + (FREEDOM + 1) * np.log1p(square / FREEDOM))
     return density[problem.repeated]
 
 
 def _folds(problem: Problem) -> Integers:
     """Fold of every run: neighbours, and runs of one network, in different ones."""
+    # A fold must hold neither a stretch of time nor all runs of a network: the curve there, or the
+    # network's truth, could not be known from the others.
     order = np.argsort(problem.network, kind="stable")
     counts = np.bincount(problem.network)
     starts = np.cumsum(counts) - counts

@@ -109,6 +109,8 @@ def time_network(
         timer_s: cost of reading the clock (:func:`timer_cost`).
     """
     warm, pass_s = _warm_up(network, protocol.warm_up_s)
+    # By the fastest pass of the warm-up: a slow one would give too few repeats, and the clock's
+    # cost would be a part of every sample.
     repeats = max(1, ceil(timer_s / protocol.timer_overhead / pass_s))
     before, spent_before = _time_reference(reference, protocol)
     network.run()  # the reference has taken over the caches
@@ -130,6 +132,8 @@ def median_half_width(samples: Sequence[float]) -> float:
     Between order statistics n/2 ± 0.98 √n (the normal form of the distribution-free interval);
     infinite where there are too few samples for one.
     """
+    # Order statistics assume no distribution: latencies have a long tail to the right, on which the
+    # interval of a mean would hang.
     n = len(samples)
     reach = _Z95 * sqrt(n) / 2
     low, high = int(np.floor((n - 1) / 2 - reach)), int(np.ceil((n - 1) / 2 + reach))
@@ -141,6 +145,7 @@ def median_half_width(samples: Sequence[float]) -> float:
 
 def _warm_up(network: LoadedNetwork, seconds: float) -> tuple[float, float]:
     """Seconds spent, and those of the fastest pass; the first pass is never counted as one."""
+    # The first pass allocates and compiles; it tells nothing of the later ones.
     spent = network.time(1)
     passes: list[float] = []
     while not passes or spent < seconds:
@@ -166,6 +171,7 @@ def _sample(network: LoadedNetwork, repeats: int, protocol: Protocol) -> list[fl
 def _time_reference(reference: LoadedNetwork, protocol: Protocol) -> tuple[list[float], float]:
     spent = reference.time(1)  # brings it into the caches
     samples: list[float] = []
+    # The median of fewer than three has no defence against one interrupted pass.
     while len(samples) < 3 or spent < protocol.reference_s:
         samples.append(reference.time(1))
         spent += samples[-1]
@@ -175,6 +181,8 @@ def _time_reference(reference: LoadedNetwork, protocol: Protocol) -> tuple[list[
 def _doubts(
     samples: Sequence[float], before: Sequence[float], after: Sequence[float], protocol: Protocol
 ) -> tuple[str, ...]:
+    # A machine that changes its clock within a run, or is pre-empted for long, makes its halves
+    # differ; a spike does not move a median.
     half = len(samples) // 2
     found = []
     for what, first, second, max_gap in (

@@ -69,6 +69,7 @@ class Units:
         """Units whose kinks lie within two standard deviations of the sums (n, sums)."""
         centre, spread = sums.mean(axis=0), sums.std(axis=0)
         spread = np.where(_varies(spread, centre), spread, np.inf)
+        # Facts that do not vary have an infinite spread, hence a weight of 0: they only move kinks.
         weights = rng.normal(size=(len(centre), units)) / np.sqrt(np.isfinite(spread).sum() or 1)
         weights /= spread[:, None]
         return cls(weights, rng.uniform(-2.0, 2.0, units) - centre @ weights)
@@ -214,6 +215,8 @@ class NetworkFeatures:
         self.units = units
         values = self.units(sums)
         self._unit_centre = values.mean(axis=0)
+        # Some units are 0 among all networks: dividing by their spread would make rounding a
+        # feature.
         spread = values.std(axis=0)
         active = spread > 1e-9
         self._unit_scale = np.where(active, spread, np.inf) * np.sqrt(max(1, int(active.sum())))
@@ -325,6 +328,7 @@ class BlockFeatures:
 @cache
 def has_dead_code(space: SearchSpace) -> bool:
     """Whether networks of a space can have blocks without an influence on their output."""
+    # Told by sampling: whether genes can switch blocks off is a matter of each space's rules.
     archs = space.sample(POPULATION, 0)
     return bool(
         (space.live_blocks(archs) != (space.block_ids(archs) < len(space.block_table))).any()

@@ -137,6 +137,7 @@ class Hyperprior:
             result = self.centre + self.deviation * rng.normal(size=(n, len(self.terms)))
         shrinks = [i for i, t in enumerate(self.terms) if t not in ("scale", "constant", "noise")]
         shrunk = rng.uniform(0.0, MAX_SHRUNK, n) * (np.arange(n) % 2 == 1)
+        # The other targets' own variances stay among the draws as they are.
         shrunk[: len(self.optima)] = 0.0
         result[:, shrinks] -= shrunk[:, None]
         return self.with_scale(np.clip(result, MIN_LOG_VARIANCE, MAX_LOG_VARIANCE))
@@ -247,6 +248,8 @@ def guess(prior: Prior) -> Estimate:
     if prior.log_scale is None:
         raise ValueError("without a measurement, something must be known of the scale")
     log_scale, deviation = prior.log_scale
+    # What is not known of the scale and of the shape are errors of different origin: they add as
+    # variances.
     spread = float(np.hypot(deviation, SHAPE_DEVIATION))
     scores = np.exp(spread * student_scores(TAIL_FREEDOM)) - 1.0
     latency = prior.mean.scaled(float(np.exp(log_scale)))
@@ -295,6 +298,8 @@ class _Solved:
 
 def _scale(prior: Prior, mean: Floats, latency_ms: Floats) -> float:
     """Milliseconds that a mean of 1 stands for: the measurements' median, and what was believed."""
+    # The median: one of ten measurements that is ten times off must not scale all others. The mean
+    # is a mixture, and may be next to 0 for networks unlike the population.
     ratio = float(np.median(np.log(latency_ms) - np.log(np.maximum(mean, 0.05))))
     if prior.log_scale is None:
         return float(np.exp(ratio))
@@ -315,6 +320,8 @@ def _by_measurements(prior: Prior, design: list[Floats], residual: Floats) -> _S
         z = np.abs(residual - mean) / np.sqrt(variance)
         if not (z > OUTLIER).any():
             break
+        # The fourth power lets a gross outlier go within a few passes, and hardly touches one at
+        # the limit.
         noise *= np.maximum(1.0, z / OUTLIER) ** 4
         found = AveragedPosterior.of(terms, residual, draws, noise, fixed=scale)
         mean, variance = found.left_out()

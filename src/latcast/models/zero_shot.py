@@ -209,10 +209,13 @@ def predict_log_scale(
     x = np.array([0.0 if k is None else k for k in known])
     if log_roofline is None or not usable.any() or w[usable].sum() < 0.5:
         mean = float(w @ log_scales)
+        # Without a roofline the others' scatter is all there is, and the new target scatters
+        # besides.
         variance = float(w @ (log_scales - mean) ** 2) + UNEXPLAINED**2
         return mean, float(np.sqrt(variance))
     w = np.where(usable, w, 0.0) / w[usable].sum()
     centre, middle = float(w @ x), float(w @ log_scales)
+    # Kish's effective number of targets: ten that are far count no more than the one that is near.
     effective = 1 / float(w @ w)
     precision = effective * float(w @ (x - centre) ** 2) / UNEXPLAINED**2
     moment = effective * float(w @ ((x - centre) * (log_scales - middle))) / UNEXPLAINED**2
@@ -220,6 +223,7 @@ def predict_log_scale(
     found = (moment + prior * slope[0]) / (precision + prior)
     away = log_roofline - centre
     left = log_scales - middle - found * (x - centre)
+    # Two or three targets that happen to lie on a line must not make the scale certain.
     residual = (UNEXPLAINED_WEIGHT * UNEXPLAINED**2 + effective * float(w @ left**2)) / (
         UNEXPLAINED_WEIGHT + effective
     )
@@ -328,6 +332,8 @@ class Overlap:
         alike = np.array([1.0 if d == self.spec.target.device else ANOTHER_HOST for d in devices])
         host = values[:, self.launching] @ (alike / alike.sum())
         log_host, host_deviation = predict_log_scale(None, [None] * len(hosts), hosts, alike)
+        # Which of the two times is the longer one is uncertain near the crossing: the mean over
+        # their ratio is smooth there, where the maximum of the means has a kink.
         ratio = float(np.hypot(gpu_deviation, host_deviation))
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         expected = np.zeros(len(values))
@@ -339,6 +345,8 @@ class Overlap:
             expected += weight * (a + b) ** (1 / POWER)
             busy += weight * float((a / (a + b)).mean())
         mean = float(expected.mean())
+        # A large batch follows the GPU alone, and is as sure as that; batch 1 follows a host that
+        # no specification names.
         deviation = float(np.hypot(busy * gpu_deviation, (1 - busy) * host_deviation))
         return expected / mean, (float(np.log(mean)), deviation)
 

@@ -92,10 +92,13 @@ class Memetic(Method):
     def step(self) -> bool:
         """A generation of NSGA-II; later, children of every budget and of some of the goals."""
         is_fresh = self._problem.evaluations == 0
+        # Local search from random networks spends its evaluations on climbing: a population that
+        # lies near the front already needs few moves.
         if self._optima is None and (is_fresh or self._problem.evaluations < self.warmup):
             self._global.step()
             return True
         if self._optima is None:
+            # The front holds what the population had no room for.
             self._optima = self._global.members.join(self._problem.front())
             sample = self._problem.between(self._known, PENALTY_SAMPLE, self._rng)
             self._penalty = _penalty(self._problem.evaluate(sample))
@@ -105,6 +108,7 @@ class Memetic(Method):
         elite = self._elite()
         self._optima = self._optima[np.unique(np.concatenate(elite))]
         reached = np.array([self._optima.accuracy[e].max(initial=-np.inf) for e in self._elite()])
+        # Progress at any budget counts: goals are searched together, and help each other.
         self._waited = 0 if (reached > self._best).any() else self._waited + 1
         self._best = np.maximum(self._best, reached)
         return self._waited < self.patience
@@ -153,6 +157,7 @@ class Memetic(Method):
         """Of every goal the three nearest ones, itself among them, shape (goals, 3)."""
         ms = self._goals.ms.copy()
         finite = np.where(np.isfinite(ms), ms, 0.0).max(axis=0)
+        # A goal without a limit is the neighbour of the loosest ones.
         ms = np.log(np.where(np.isfinite(ms), ms, 2 * finite + 1))
         distance = np.abs(ms[:, None] - ms).sum(axis=2)
         return np.argsort(distance, axis=1, kind="stable")[:, :3]
@@ -196,6 +201,7 @@ class Memetic(Method):
             moved = self._move(found[active], goals_ms[active])
             before = self._value(found[active], goals_ms[active])
             better = self._value(moved, goals_ms[active]) > before + MIN_GAIN
+            # Networks that no move improves are local optima: they cost no further evaluation.
             active = active[better]
             rows = np.arange(len(found))
             rows[active] = len(found) + np.flatnonzero(better)

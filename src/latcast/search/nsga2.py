@@ -62,9 +62,12 @@ class NSGA2(Method):
             self._population = self._problem.evaluate(self._known.concatenate(first))
         else:
             self._population = self._population.join(self._problem.evaluate(self._children()))
+        # Parents that are alike have children that are in the population already: copies would fill
+        # it.
         distinct = np.unique(self._population.archs.unique_index(), return_index=True)[1]
         self._population = self._population[np.sort(distinct)]
         self._population = self._population[self._ranked()[: self.population]]
+        # The archive is replaced, never changed: the same object means that no network entered it.
         self._waited = self._waited + 1 if self._problem.archive is before else 0
         return self._waited < self.patience
 
@@ -107,6 +110,7 @@ class NSGA2(Method):
         violation = found.violation(self._problem.archive.ceiling_ms)
         order = []
         left, taken = np.flatnonzero(violation <= 0), 0
+        # Fronts beyond the population's size would be sorted for nothing.
         while left.size and taken < self.population:
             front = left[nondominated(found.accuracy[left], found.ms[left])]
             objectives = np.column_stack([-found.accuracy[front], found.ms[front]])

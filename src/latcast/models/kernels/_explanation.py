@@ -98,6 +98,7 @@ class Ranges:
     def _extrapolation(
         self, kind: int, label: str, values: Floats, *, known: bool
     ) -> Extrapolation | None:
+        # One reason a kernel, the gravest first: a kind that was never seen says all of its facts.
         if ALL_KINDS[kind] == UNKNOWN or not np.isfinite(self.low[kind]).all():
             return Extrapolation(ALL_KINDS[kind])
         for name, value, low, high in zip(
@@ -206,6 +207,7 @@ def explain(
     """
     parts = prices.parts(kernels)
     moved = work_of(kernels)[:, 1:3].sum(axis=1)
+    # Intervals of single kernels do not add up to that of the network, whose kernels err apart.
     factors = np.exp(deviations * forecast.kernel_deviation)
     listed = []
     for kernel, row in zip(found, kernels.rows[0].tolist(), strict=True):

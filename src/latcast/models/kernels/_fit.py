@@ -66,6 +66,7 @@ def _fitted(
 
 def _settings(observed: Observed) -> LayerModel:
     """The model with the highest evidence, one setting after the other."""
+    # One setting after the other: all combinations would take twice as many fits.
     noises = [Noise(network, Noise.kernel) for network in NETWORK_NOISES]
     best = _best(observed, [(LARGE, SMALL)], noises)
     noises = [Noise(best.noise.network, kernel) for kernel in KERNEL_NOISES]
@@ -87,6 +88,8 @@ def _thinned(observed: Observed, rng: np.random.Generator) -> Observed:
     part = select(observed, rows)
     timed, _, _ = part.timed
     dropped = rng.permutation(timed)[SETTING_KERNELS:]
+    # Kernels are dropped as columns, in all networks at once: evidence is about kernels, and half
+    # of a kernel's times would be another observation of it.
     keep = np.ones(part.times_ms.shape[1])
     keep[dropped] = 0
     times = sp.csr_matrix(part.times_ms @ sp.diags(keep))
@@ -98,6 +101,7 @@ def select(observed: Observed, rows: npt.NDArray[np.int64]) -> Observed:
     """Some of the networks, with the kernels that they have and their times in them."""
     k = observed.kernels
     counts = k.counts[rows]
+    # Without the others' kernels: inducing points must not know those of a family that is left out.
     used = np.flatnonzero(np.asarray(counts.sum(axis=0)).ravel())
     kernels = Networks(
         k.ops[used], tuple(k.labels[i] for i in used), k.facts[used], counts[:, used]
@@ -115,6 +119,8 @@ def left_out_scores(
     scores = np.empty(len(observed.total_ms))
     for rows in _folds(groups, rng):
         others = np.setdiff1d(np.arange(len(scores)), rows)
+        # Settings were chosen with the family inside: they are a handful of numbers, and choosing
+        # them anew for every family would take a fit of all of them each.
         model = refit(select(observed, others), settings)
         forecast = model.forecast(select(observed, rows).kernels)
         scores[rows] = np.log(observed.total_ms[rows] / forecast.ms) / forecast.deviation

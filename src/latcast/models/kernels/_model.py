@@ -68,6 +68,7 @@ def log_facts(kernels: Networks, names: Sequence[str] = tuple(FEATURES)) -> Floa
     def column(name: str) -> Floats:
         if name in of_itself:
             return of_itself[name]
+        # A fact of 0, as MACs of a copy, has the logarithm of 1: kinds have constants of their own.
         amount = amounts[name] if name in amounts else kernels.fact(name)
         return np.asarray(np.log(np.maximum(amount, 1.0)))
 
@@ -344,6 +345,7 @@ class LayerModel:
         p = features.shape[1]
         log_ms = np.log(self.prices(kernels)) + features @ self.weights.mean[:p]
         total, shares = network_shares(kernels.counts, log_ms)
+        # What does not add up is a factor on all kernels: parts then still sum to the whole.
         factor = np.exp(whole @ self.weights.mean[p:])
         rest = (
             rest
@@ -352,10 +354,13 @@ class LayerModel:
         )
         variance = (
             self.weights.variance(np.hstack([shares @ features, whole]))
+            # What the basis leaves open of kernels of one kind is one error made many times: taken
+            # as independent, deep networks' intervals would shrink with their depth.
             + _correlated(shares, kernels.kinds, rest)
             + whole_rest
             + network_deviation(shares, self.noise) ** 2
         )
+        # A kernel by itself has no network whose factor could be in doubt.
         alone = np.hstack([features, np.zeros((len(features), whole.shape[1]))])
         kernel_variance = self.weights.variance(alone) + rest + self.noise.kernel**2
         return Forecast(

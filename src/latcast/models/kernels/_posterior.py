@@ -57,6 +57,8 @@ class Observed:
     @cached_property
     def timed(self) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
         """Kernels with a time, their geometric mean over networks in ms, and how many those are."""
+        # Geometric means: a network that the profiler caught in a slow state moves them less, and
+        # what is fitted is the logarithm.
         log = self.times_ms.copy()
         log.data = np.log(log.data)
         count = np.bincount(log.indices, minlength=log.shape[1])
@@ -123,6 +125,8 @@ class _Problem:
         self._whole = whole
         self._noise = noise
         self._log_total = np.log(observed.total_ms)
+        # Profilers slow some kinds more than others: a factor a kind keeps that out of the
+        # efficiencies.
         factors = np.zeros((len(timed), len(ALL_KINDS)))
         factors[np.arange(len(timed)), kernels.kinds[timed]] = PROFILE_DEVIATION
         self._single = _by_kind(
@@ -130,6 +134,8 @@ class _Problem:
             np.hstack([features[timed], observed.mean_where_timed(whole), factors]),
         )
         self._single_y = np.log(kernel_ms) - log_prices[timed]
+        # A kernel's own noise does not average out over the networks that were profiled: only the
+        # timing's does.
         variance = (
             noise.kernel**2 + (noise.timing**2 + (observed.clock_ms / kernel_ms) ** 2) / times
         )

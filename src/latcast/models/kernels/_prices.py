@@ -75,6 +75,8 @@ class Prices:
             prices = _solve(design, weights, latency_ms, near)
             return prices.reshape(-1, WORK)
 
+        # From all kernels over kinds to operators: each level has the one above to keep to, so that
+        # an operator in two networks is not priced by their noise.
         pooled = solve(np.zeros(len(kernels.ops), dtype=np.int64), None)
         pooled = np.maximum(pooled, MIN_SHARE * _typical(kernels, total_ms))
         kinds, positions = np.unique(kernels.kinds, return_inverse=True)
@@ -90,6 +92,7 @@ class Prices:
         if len(timed):
             # A profiler that never names an operator says that it is part of others.
             own = np.isin(classes, classes_of(kernels)[timed])
+            # The last bit is the layout: `^ 1` is the same operator in the other one.
             other = np.isin(classes ^ 1, classes[own])
             by_class[~own] = MIN_OF_NEAR * near[~own]
             classes, by_class = classes[own | ~other], by_class[own | ~other]
@@ -123,6 +126,7 @@ def work_of(kernels: Networks) -> Floats:
     macs = kernels.fact("macs")
     visits = kernels.fact("positions") * kernels.fact("outputs") * kernels.fact("window")
     moved = kernels.fact("read_bytes") + kernels.fact("write_bytes")
+    # Pooling and activations have no MACs, but take time for each element that they look at.
     operations = np.where(macs > 0, macs, visits)
     return np.stack([operations, moved, kernels.fact("param_bytes"), np.ones(len(macs))], axis=1)
 
@@ -158,6 +162,7 @@ def _solve(dense: Floats, weights: Floats, latency_ms: Floats, near: Floats | No
     dense = dense * scale
     hold = KEEP**2 if near is not None else 0.0
     pull = hold + _TINY_RIDGE
+    # In the first round nothing is predicted yet: errors are relative to the measured latency.
     prices = np.ones(len(scale))
     for round_ in range(ROUNDS):
         predicted = dense @ prices
@@ -187,6 +192,7 @@ def without_overhead(observed: Observed) -> Observed:
     share = _row_sums(counts.multiply(times != 0)) / np.maximum(_row_sums(counts), 1)
     sums = _row_sums(times.multiply(counts))
     whole = share >= WHOLE_SHARE
+    # A network that was timed in part only must not have its parts stretched to its whole latency.
     factors = np.where(whole, observed.total_ms / np.where(whole, sums, 1.0), 1.0)
     times = sp.csr_matrix(sp.diags(factors) @ times)
     return Observed(observed.kernels, observed.total_ms, times, OVERHEAD_SPREAD * overhead_ms)
