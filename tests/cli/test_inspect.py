@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from latcast.graph.read.onnx import read_onnx
+from latcast.graph.read import read_graph
 from latcast.graph.write.onnx import to_onnx
 from latcast.spaces import space
 
@@ -48,7 +48,7 @@ def with_unknown(tmp_path: Path) -> Path:
 
 
 def test_layers_and_sums(latcast: Any, network: Path) -> None:
-    graph = read_onnx(network, batch=2)
+    graph = read_graph(network, batch=2)
     record = latcast.json("inspect", network, "--batch", 2)
     assert record["network"] == "net"
     assert len(record["layers"]) == record["total"]["layers"] == len(graph)

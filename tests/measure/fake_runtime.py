@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from latcast.graph import OPERATORS
-from latcast.graph.read.onnx import read_onnx
+from latcast.graph.read import read_graph
 from latcast.measure.runtimes import LoadedNetwork, Runtime
 
 CRASHES, HANGS, RAISES, NONSENSE, PRINTS, EATS = 128, 144, 160, 176, 192, 208
@@ -36,7 +36,7 @@ class FakeRuntime(Runtime):
     def _load_onnx(self, model, inputs, *, profiling):
         side = next(iter(inputs.values())).shape[-1]
         have_accident(side)
-        return FakeNetwork(graph_ms(read_onnx(model, batch=self.batch)), side)
+        return FakeNetwork(graph_ms(read_graph(model, batch=self.batch)), side)
 
     def facts(self):
         version = (

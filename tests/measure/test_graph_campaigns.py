@@ -13,7 +13,7 @@ from latcast.data import read
 from latcast.devices import Target
 from latcast.families import Variant
 from latcast.graph import Graph, Layer
-from latcast.graph.read.onnx import read_onnx
+from latcast.graph.read import read_graph
 from latcast.measure import (
     ArchSource,
     BlockSource,
@@ -70,7 +70,7 @@ def test_members_and_files_become_a_dataset(tmp_path, make_graph_plan, fake, mon
     truth = [fake.graph_ms(graph) for graph in data.graphs]
     assert data.latency_ms == pytest.approx([sum(ms) for ms in truth], rel=0.02)
     for graph, network in zip(data.graphs, networks, strict=True):
-        assert graph.layers == read_onnx(network.model(1, 0), batch=1).layers
+        assert graph.layers == read_graph(network.model(1, 0), batch=1).layers
     assert np.array_equal(data.layers[1], truth[1])
     assert np.isnan(data.layers[2]).all()
     assert data.provenance[ATTRIBUTED_SHARE] == "100.00%"

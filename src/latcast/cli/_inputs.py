@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._console import UsageError, usage
-from ._options import check_usable
+from ._options import FileInputs, check_usable
 
 if TYPE_CHECKING:
     from latcast.data import Dataset
     from latcast.graph import Graph
+    from latcast.graph.read import ReadOptions
     from latcast.spaces import Archs, SearchSpace
 
 # Of files that hold any network.
@@ -90,36 +91,49 @@ def is_graph_file(path: Path) -> bool:
     return path.suffix.lower() in GRAPH_SUFFIXES
 
 
-def read_graph(path: Path, batch: int | None, shapes: Sequence[str] | None) -> Graph:
-    """The network of an ONNX or a torch.export file.
+def read_graph(path: Path, batch: int | None, inputs: FileInputs) -> Graph:
+    """The network of a file.
 
     Raises:
         UsageError: there is no such file, it is of another kind, or a shape is no shape.
         ValueError: it cannot be read.
     """
-    given = parse_shapes(shapes)
+    options = read_options(inputs, batch)
     if not is_graph_file(path):
         raise UsageError(f"a model must end in {' or '.join(GRAPH_SUFFIXES)}; got {path}")
     check_usable(path)
-    from latcast.graph.read import read_graph
+    from latcast.graph.read import read_with
 
-    return read_graph(path, batch=batch, shapes=given)
+    return read_with(path, options)
 
 
-def parse_shapes(shapes: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
-    """Shapes of inputs, such as ``input=1x3x224x224``, by the names of the inputs.
+def read_options(inputs: FileInputs, batch: int | None = None) -> ReadOptions:
+    """What the options ask of a file.
 
     Raises:
-        UsageError: one is no shape.
+        UsageError: one is not of its form.
     """
-    return dict(map(_shape, shapes or []))
+    from latcast.graph.read import ReadOptions
+
+    shapes = dict(map(_shape, inputs.shape or []))
+    return ReadOptions(batch, shapes, _batch_axis(inputs.batch_axis or []))
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:
     name, _, sides = text.rpartition("=")
-    if not name or not re.fullmatch(r"[0-9]{1,9}(x[0-9]{1,9})*", sides):
+    if not name or not re.fullmatch(r"([0-9]{1,9}(x[0-9]{1,9})*)?", sides):
         raise UsageError(f"--shape must be like input=1x3x224x224; got {text!r}")
-    return name, tuple(int(side) for side in sides.split("x"))
+    return name, tuple(int(side) for side in sides.split("x") if side)
+
+
+def _batch_axis(texts: Sequence[str]) -> int | dict[str, int] | None:
+    axes: dict[str, int] = {}
+    for text in texts:
+        name, _, axis = text.rpartition("=")
+        if not re.fullmatch(r"-?[0-9]{1,2}", axis) or (not name and len(texts) > 1):
+            raise UsageError(f"--batch-axis must be like 0, or input=0 for each; got {text!r}")
+        axes[name] = int(axis)
+    return axes.get("", axes or None)
 
 
 def parse_archs(items: Sequence[Any], space: SearchSpace) -> Archs:

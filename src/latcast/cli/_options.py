@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -37,15 +38,30 @@ InputFormat = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
-GraphShapes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--shape",
-        metavar="INPUT=1x3x224x224",
-        help="Shape of an input that the file leaves open; can be given several times.",
-        rich_help_panel=INPUT,
-    ),
-]
+
+
+@dataclass(frozen=True)
+class FileInputs:
+    """What is asked of the inputs of a network's file."""
+
+    panel: ClassVar[str] = INPUT
+
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shape",
+            metavar="INPUT=1x3x224x224",
+            help="Shape of an input that the file leaves open, or SYMBOL=128; repeatable.",
+        ),
+    ] = None
+    batch_axis: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--batch-axis",
+            metavar="[INPUT=]0",
+            help="Which side of all inputs, or of one, is the batch; repeatable.",
+        ),
+    ] = None
 
 
 def _know_devices(context: typer.Context, files: list[Path] | None) -> list[Path] | None:

@@ -9,13 +9,14 @@ import typer
 
 from ._console import Console, command
 from ._inputs import read_graph
-from ._options import INPUT, GraphShapes
+from ._options import INPUT, FileInputs
 
 
 @command
 def inspect(
     console: Console,
     model: Annotated[Path, typer.Argument(help="ONNX file, or .pt2 of torch.export.save.")],
+    inputs: FileInputs,
     batch: Annotated[
         int | None,
         typer.Option(
@@ -25,7 +26,6 @@ def inspect(
             rich_help_panel=INPUT,
         ),
     ] = None,
-    shape: GraphShapes = None,
     layers: Annotated[
         int | None,
         typer.Option(
@@ -42,7 +42,7 @@ def inspect(
     """
     from latcast.graph.inspection import Inspection
 
-    found = Inspection.of(read_graph(model, batch, shape))
+    found = Inspection.of(read_graph(model, batch, inputs))
     if strict and found.uncosted:
         raise ValueError(f"every operator must be supported (--strict); {found.unsupported()}")
     console.show(found if layers is None else found.busiest(layers))

@@ -309,13 +309,13 @@ def _networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[Variant 
 
 def _files(paths: list[Path], batch: int) -> list[OnnxFile]:
     """ONNX files, a folder standing for those in it; two of one name are called by their paths."""
-    from latcast.graph.read.onnx import read_onnx
+    from latcast.graph.read import read_graph
     from latcast.measure import OnnxFile
 
     files = [file for path in paths for file in (_in_folder(path) if path.is_dir() else [path])]
     for file in files:
         check_usable(file)
-        read_onnx(file, batch=batch)  # what has no graph gets into no dataset
+        read_graph(file, batch=batch)  # what has no graph gets into no dataset
     files = list(dict.fromkeys(file.resolve() for file in files))
     stems = Counter(file.stem for file in files)
     return [OnnxFile.of(file, None if stems[file.stem] == 1 else str(file)) for file in files]

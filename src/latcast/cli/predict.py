@@ -14,7 +14,7 @@ from ._inputs import (
     GRAPH_SUFFIXES,
     find_space,
     is_graph_file,
-    parse_shapes,
+    read_options,
     resolving,
 )
 from ._options import (
@@ -23,7 +23,7 @@ from ._options import (
     BaseModelName,
     DeviceNames,
     Devices,
-    GraphShapes,
+    FileInputs,
     check_share,
     check_usable,
 )
@@ -79,6 +79,7 @@ def predict(
         ),
     ],
     target: Target,
+    inputs: FileInputs,
     shown: Shown,
     space: Annotated[
         str | None,
@@ -88,7 +89,6 @@ def predict(
             rich_help_panel=INPUT,
         ),
     ] = None,
-    shape: GraphShapes = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail where an operator is not supported.")
     ] = False,
@@ -109,15 +109,21 @@ def predict(
     if is_graph_file(network):
         _check_options("architectures", {"--model": target.model, "--space": space})
     else:
-        own = {"--shape": shape, "--strict": strict, "--html": shown.html}
+        own = {
+            "--shape": inputs.shape,
+            "--batch-axis": inputs.batch_axis,
+            "--strict": strict,
+            "--html": shown.html,
+        }
         _check_options("models' files", own)
     _check_files(network, shown.html)
+    asked = read_options(inputs)
     with resolving():
         found = forecast(
             network, target.device, runtime=target.runtime, batch=target.batch,
             precision=target.precision, threads=target.threads,
             space=find_space(space) if space else None, base=target.model, coverage=coverage,
-            shapes=parse_shapes(shape), strict=strict,
+            shapes=asked.shapes, batch_axis=asked.batch_axis, strict=strict,
         )  # fmt: skip
     _show(console, found, shown)
     if found.errors:

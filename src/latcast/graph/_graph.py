@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod, sqrt
 from typing import Any
@@ -23,6 +23,36 @@ _BOUNDED = ("sigmoid", "h_sigmoid", "tanh")
 _WEIGHTED = ("conv", "depthwise_conv", "conv_transpose", "linear")
 
 
+@dataclass(frozen=True, slots=True)
+class GraphInput:
+    """An input of a network that was read from a file or a program.
+
+    Attributes:
+        name: in the file.
+        shape: that the graph was read for.
+        sides: as the file tells them: a number, a symbol or an expression, or None for an open
+            side without a name; None where it tells no shape.
+        batch_axis: which side is the batch; None where nothing tells it.
+        dtype: type of its elements.
+    """
+
+    name: str
+    shape: TensorShape
+    sides: tuple[int | str | None, ...] | None
+    batch_axis: int | None
+    dtype: str
+
+    @property
+    def told(self) -> str:
+        """Its shape as the file tells it, such as ``[N, 3, ?, ?]``."""
+        return sides_text(self.sides)
+
+
+def sides_text(sides: Sequence[int | str | None] | None) -> str:
+    """A shape as a file tells it, such as ``[N, 3, ?, ?]``."""
+    return "?" if sides is None else f"[{', '.join('?' if s is None else str(s) for s in sides)}]"
+
+
 @dataclass(frozen=True)
 class Graph:
     """Layers in an order in which they can run.
@@ -31,11 +61,15 @@ class Graph:
         layers: every layer reads earlier ones only.
         name: of the network, for messages.
         outputs: positions of the layers that give the network's outputs.
+        sources: the inputs, where the graph was read from a file or a program.
+        notes: what was assumed or changed when it was read, a sentence each.
     """
 
     layers: tuple[Layer, ...]
     name: str = "network"
     outputs: tuple[int, ...] = ()
+    sources: tuple[GraphInput, ...] = field(default=(), compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -53,8 +87,9 @@ class Graph:
     def trusted(cls, layers: tuple[Layer, ...], name: str, outputs: tuple[int, ...]) -> Graph:
         """A graph of layers that were checked before, which takes a tenth of the time."""
         graph = cls.__new__(cls)
-        for field, value in (("layers", layers), ("name", name), ("outputs", outputs)):
-            object.__setattr__(graph, field, value)
+        known = {"layers": layers, "name": name, "outputs": outputs, "sources": (), "notes": ()}
+        for attribute, value in known.items():
+            object.__setattr__(graph, attribute, value)
         return graph
 
     def of(self, layers: tuple[Layer, ...]) -> Graph:
@@ -63,11 +98,25 @@ class Graph:
 
     def named(self, name: str) -> Graph:
         """A copy with another name."""
-        return Graph.trusted(self.layers, name, self.outputs)
+        return Graph.trusted(self.layers, name, self.outputs).noted(self.sources, self.notes)
+
+    def noted(self, sources: tuple[GraphInput, ...], notes: tuple[str, ...]) -> Graph:
+        """A copy that says what its inputs are, and what was assumed or changed about them."""
+        graph = Graph.trusted(self.layers, self.name, self.outputs)
+        object.__setattr__(graph, "sources", sources)
+        object.__setattr__(graph, "notes", notes)
+        return graph
 
     @property
     def batch(self) -> int | None:
-        """Leading side of all inputs of the graph; None where they have none in common."""
+        """Samples of a forward pass; None where nothing tells which side of the inputs they are.
+
+        Of a graph that was read from a file its batch axes say it; of another one it is the
+        leading side of all inputs.
+        """
+        if self.sources:
+            told = {x.shape[x.batch_axis] for x in self.sources if x.batch_axis is not None}
+            return told.pop() if len(told) == 1 else None
         leading = {shape[0] if shape else None for shape in self._input_shapes}
         return leading.pop() if len(leading) == 1 else None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from latcast.report.record import MISSING, Column, Record, Table
 from latcast.report.text import end_of, shape_text
 
-from ._graph import Graph
+from ._graph import Graph, GraphInput
 from ._operators import Layer
 
 NAME_WIDTH, OPERATOR_WIDTH = 48, 24
@@ -109,6 +109,8 @@ class Inspection(Record):
 
     Attributes:
         network: its name.
+        inputs: of its file, with the sides that it was read for.
+        notes: what was assumed or changed about them, a sentence each.
         total: costs of all layers.
         kinds: costs by kind of layer.
         uncosted: unsupported operators.
@@ -119,6 +121,8 @@ class Inspection(Record):
     frame = "layers"
 
     network: str
+    inputs: tuple[GraphInput, ...]
+    notes: tuple[str, ...]
     total: LayerSums
     kinds: tuple[LayerSums, ...]
     uncosted: tuple[UnsupportedLayers, ...]
@@ -131,6 +135,8 @@ class Inspection(Record):
         kinds = {x.kind: [y for y in layers if y.kind == x.kind] for x in layers}
         return cls(
             graph.name,
+            graph.sources,
+            graph.notes,
             LayerSums.of("all", layers),
             tuple(LayerSums.of(kind, own) for kind, own in kinds.items()),
             tuple(UnsupportedLayers(n, c, c / len(layers)) for n, c in graph.uncosted.items()),
@@ -153,6 +159,8 @@ class Inspection(Record):
     def parts(self) -> Iterator[Table | str]:
         if self.layers:
             yield Table(_LAYER_COLUMNS, self.layers)
+        if self.inputs:
+            yield inputs_table(self.inputs)
         macs = max(1, self.total.macs)
         columns = (
             Column("kind", "kind"),
@@ -166,8 +174,21 @@ class Inspection(Record):
         yield Table(columns, [*self.kinds, self.total], title)
 
     def doubts(self) -> Iterator[str]:
+        yield from (f"note: {text}" for text in self.notes)
         if self.uncosted:
             yield f"note: unsupported operators, whose cost is not known: {self.unsupported()}"
+
+
+def inputs_table(inputs: Sequence[GraphInput]) -> Table:
+    """What a file tells of its inputs, and what they were read for."""
+    columns = (
+        Column("input", lambda x: end_of(x.name, NAME_WIDTH)),
+        Column("in the file", lambda x: end_of(x.told, NAME_WIDTH)),
+        Column("read for", lambda x: shape_text(x.shape)),
+        Column("type", "dtype"),
+        Column("batch axis", lambda x: MISSING if x.batch_axis is None else x.batch_axis),
+    )
+    return Table(columns, inputs)
 
 
 def _known(layer: InspectedLayer, text: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from latcast.data import LATENCY_MS
 from latcast.devices import Target, devices
 from latcast.graph import OPERATORS, Graph
 from latcast.graph.read import SUFFIXES as GRAPH_SUFFIXES
+from latcast.graph.read import ReadOptions, read_with
 from latcast.models.kernels import Extrapolation, KernelForecast, LayerExplanation
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
@@ -58,7 +60,8 @@ def forecast(
     space: str | SearchSpace | None = None,
     base: str | Path | BaseModel | None = None,
     coverage: float = 0.9,
-    shapes: dict[str, tuple[int, ...]] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    batch_axis: int | Mapping[str, int] | None = None,
     strict: bool = False,
 ) -> ArchsForecast | NetworkForecast:
     """How long networks take on devices, and where the milliseconds go.
@@ -75,7 +78,8 @@ def forecast(
         space: of architectures in a file; that of the model by default.
         base: base model for architectures on devices by their specification.
         coverage: of the intervals, between 0 and 1.
-        shapes: of inputs that a graph's file leaves open, by their names.
+        shapes: of inputs that a graph's file leaves open, by their names, or of symbols.
+        batch_axis: which side of the inputs of a graph's file is the batch.
         strict: whether an operator of unknown cost is an error.
 
     Raises:
@@ -92,7 +96,7 @@ def forecast(
     if isinstance(networks, Archs):
         archs = networks
         return _of_archs(lambda _: archs, names, query, archs.space, base, coverage)
-    graph_of = _graph_of(networks, shapes or {})
+    graph_of = _graph_of(networks, ReadOptions(None, shapes or {}, batch_axis))
     file = None if isinstance(networks, Graph) else str(networks)
     name = networks.name if isinstance(networks, Graph) else Path(networks).name
     return _of_graph(name, file, graph_of, names, query, coverage, strict=strict)
@@ -274,7 +278,7 @@ def from_table(name: str) -> str:
 # --- graphs -----------------------------------------------------------------------------------
 
 
-def _graph_of(network: str | Path | Graph, shapes: dict[str, tuple[int, ...]]) -> GraphOf:
+def _graph_of(network: str | Path | Graph, options: ReadOptions) -> GraphOf:
     """The network by its batch; a file is read once for each."""
     if isinstance(network, Graph):
         return lambda _batch: network
@@ -287,13 +291,32 @@ def _graph_of(network: str | Path | Graph, shapes: dict[str, tuple[int, ...]]) -
     check_file(path)
 
     def read(batch: int) -> Graph:
-        from latcast.graph.read import read_graph
-
         if batch not in known:
-            known[batch] = read_graph(path, batch=batch, shapes=shapes)
+            known[batch] = read_for(path, options, batch)
         return known[batch]
 
     return read
+
+
+def read_for(path: Path, options: ReadOptions, batch: int) -> Graph:
+    """The network of a file for a target's batch, as far as the file lets its batch be changed.
+
+    Its own sides hold where they cannot be, or where shapes are asked for; a note says so.
+    """
+    graph = read_with(path, options)
+    if graph.batch == batch:
+        return graph
+    try:
+        return read_with(path, replace(options, batch=batch))
+    except ValueError as error:
+        told = ", ".join(f"{x.name} {'x'.join(map(str, x.shape))}" for x in graph.sources)
+        if graph.batch is None and all(x.shape[0] == batch for x in graph.sources if x.shape):
+            return graph
+        note = (
+            f"the target's batch is {batch}, and the forecast is for the inputs {told}, whose "
+            f"batch is {graph.batch or 'not known'}: {error}"
+        )
+        return graph.noted(graph.sources, (*graph.notes, note))
 
 
 def _of_graph(
@@ -352,7 +375,7 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
         kernels=tuple(_kernel(k, found.ms) for k in found.kernels),
         specification=_specification(target),
         model={key: model.card[key] for key in _CARD if key in model.card},
-        notes=tuple(resolved.notes),
+        notes=(*resolved.notes, *graph.notes),
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from latcast.graph import GRAPH_INPUT, OPERATORS, UNKNOWN, Graph, Operator
+from latcast.graph.read import read_graph
 from latcast.graph.read.onnx import _reader, read_onnx
 from latcast.graph.write.onnx import to_onnx
 from latcast.spaces import space
@@ -52,7 +53,7 @@ def model(
 def read(nodes: Any, inputs: Any, constants: Any = None, **options: Any) -> Graph:
     asked = {k: options.pop(k) for k in ("batch", "shapes") if k in options}
     content = model(nodes, inputs, constants, **options).SerializeToString()
-    return read_onnx(content, **asked)
+    return read_graph(content, **asked)
 
 
 def only(graph: Graph) -> Any:
@@ -410,7 +411,7 @@ def test_unknown_operators_are_layers_with_the_shapes_that_the_file_tells() -> N
     ]
     made = model(nodes, {"x": ["N", 4]})
     made.graph.value_info.extend(infos({"a": ["N", 8]}))
-    graph = read_onnx(made.SerializeToString(), batch=3)
+    graph = read_graph(made.SerializeToString(), batch=3)
     first, relu, second, last = graph.layers
     assert (first.op, first.operator) == (UNKNOWN, "com.example::Magic")
     assert first.out_shapes == ((3, 8),)
@@ -443,7 +444,7 @@ def test_another_batch_goes_through_where_it_can(target: tuple[int, ...]) -> Non
     made = model(CNN, {"x": [1, 3, 4, 4]}, [*CNN_CONSTANTS, ints("t", *target)], {"y": [1, 7]})
     content = made.SerializeToString()
     assert read_onnx(content).layers[-1].out_shapes == ((1, 7),)
-    graph = read_onnx(content, batch=6)
+    graph = read_graph(content, batch=6)
     assert [x.out_shapes[0] for x in graph.layers] == [(6, 4, 4, 4), (6, 64), (6, 7)]
     assert graph.macs == 6 * read_onnx(content).macs
 
@@ -454,7 +455,7 @@ def test_another_batch_that_cannot_go_through_is_an_error() -> None:
         {"x": [1, 4]}, [ints("a", 0), ints("b", 1)], {"y": [1, 4]},
     )  # fmt: skip
     with pytest.raises(ValueError, match="made for any batch, or for 5; it is made for 1"):
-        read_onnx(made.SerializeToString(), batch=5)
+        read_graph(made.SerializeToString(), batch=5, batch_axis=0)
 
 
 @pytest.mark.parametrize("batch", [1, 5])
@@ -479,7 +480,7 @@ def test_attention_of_a_fixed_batch_as_exporters_write_it(batch: int) -> None:
         ints("tokens", 17, 1, 32), weights("w", 32, 32),
     ]  # fmt: skip
     content = model(nodes, {"x": [1, 17, 32]}, constants, {"y": [1, 17, 32]}).SerializeToString()
-    graph = read_onnx(content, batch=batch)
+    graph = read_graph(content, batch=batch, batch_axis=0)
     assert graph.layers[1].out_shapes == ((17, 4 * batch, 8),)
     assert graph.layers[8].out_shapes == ((17 * batch, 32),)
     assert graph.layers[-1].out_shapes == ((batch, 17, 32),)
@@ -495,7 +496,7 @@ def test_another_batch_that_would_mix_samples_is_an_error() -> None:
     content = model(nodes, {"x": [2, 4]}, outputs={"y": [2, 4]}).SerializeToString()
     assert read_onnx(content).macs == 32
     with pytest.raises(ValueError, match="'s' would not do 6 / 2 of its work"):
-        read_onnx(content, batch=6)
+        read_graph(content, batch=6, batch_axis=0)
 
 
 def test_a_class_token_goes_along_with_the_batch() -> None:
@@ -503,16 +504,16 @@ def test_a_class_token_goes_along_with_the_batch() -> None:
         [node("Concat", ["token", "x"], ["y"], axis=1)],
         {"x": [1, 4, 8]}, [weights("token", 1, 1, 8)], {"y": [1, 5, 8]},
     )  # fmt: skip
-    layer = only(read_onnx(made.SerializeToString(), batch=5))
+    layer = only(read_graph(made.SerializeToString(), batch=5, batch_axis=0))
     assert layer.out_shapes == ((5, 5, 8),)
     assert layer.params == 8
 
 
 def test_open_sides_are_asked_for() -> None:
     content = model([node("Relu", ["x"], ["y"])], {"x": ["N", 3, "h", "w"]}).SerializeToString()
-    with pytest.raises(ValueError, match=r"\[1, 3, h, w\].*--shape x=1x3x224x224"):
+    with pytest.raises(ValueError, match=r"\[N, 3, h, w\].*--shape x=1x3x224x224"):
         read_onnx(content)
-    layer = only(read_onnx(content, shapes={"x": (2, 3, 5, 6)}))
+    layer = only(read_graph(content, shapes={"x": (2, 3, 5, 6)}))
     assert layer.out_shapes == ((2, 3, 5, 6),)
 
 
@@ -520,25 +521,27 @@ def test_symbols_are_the_same_everywhere() -> None:
     content = model(
         [node("Add", ["x", "z"], ["y"])], {"x": ["N", "s"], "z": ["N", "s"]}
     ).SerializeToString()
-    assert only(read_onnx(content, shapes={"x": (2, 3)})).in_shapes == ((2, 3), (2, 3))
+    assert only(read_graph(content, shapes={"x": (2, 3)})).in_shapes == ((2, 3), (2, 3))
     with pytest.raises(ValueError, match="'s' must be the same in all inputs"):
-        read_onnx(content, shapes={"x": (2, 3), "z": (2, 4)})
+        read_graph(content, shapes={"x": (2, 3), "z": (2, 4)})
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"shapes": {"z": (1, 2)}}, "a shape was given for 'z'; inputs of the model: x"),
-        ({"shapes": {"x": (1, 0)}}, "sides of input 'x' must be positive"),
+        ({"shapes": {"x": (1, -4)}}, "sides of input 'x' must be positive"),
+        ({"shapes": {"x": (0, 4)}}, "the batch of input 'x' must be positive"),
+        ({"shapes": {"x": (1, 5)}}, "side 1 of input 'x' must be 4, as the file fixes it"),
         ({"shapes": {"x": (1, 2, 3)}}, "must have 2 sides"),
-        ({"shapes": {"x": (1, 4)}, "batch": 2}, "must start with the batch 2"),
+        ({"shapes": {"x": (1, 4)}, "batch": 2}, "must have the batch 2 at side 0"),
         ({"batch": 0}, "the batch must be positive"),
     ],
 )
 def test_what_is_asked_for_must_fit(options: Any, message: str) -> None:
     content = model([node("Relu", ["x"], ["y"])], {"x": ["N", 4]}).SerializeToString()
     with pytest.raises(ValueError, match=message):
-        read_onnx(content, **options)
+        read_graph(content, **options)
 
 
 # -- files -------------------------------------------------------------------------------------
@@ -631,7 +634,7 @@ def test_our_own_networks_cost_what_their_layers_cost(name: str, batch: int | No
     the_space = space(name)
     arch = the_space.sample(1, seed=3)
     expected = the_space.network(arch).with_batch(batch or 2)
-    graph = read_onnx(to_onnx(expected, open_batch=batch is None), batch=batch or 2)
+    graph = read_graph(to_onnx(expected, open_batch=batch is None), batch=batch or 2)
     # A file does not tell that a bias of zeros is none.
     zeros = sum(x.param_bytes // 4 - x.params for x in expected.layers if x.operator == "Conv")
     assert (graph.macs, graph.params) == (expected.macs, expected.params + zeros)

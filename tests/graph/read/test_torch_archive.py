@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from latcast.graph.read import read_graph
 from latcast.graph.read.pytorch import read_pytorch
 from latcast.graph.read.pytorch._program import evaluate
 
@@ -79,8 +80,8 @@ def changed(path: Path, to: Path, change: Callable[[dict[str, Any]], None]) -> P
 @pytest.mark.slow
 def test_a_file_is_read_as_the_program_is(program: Any, path: Path) -> None:
     for batch in (None, 1, 5):
-        graph = read_pytorch(path, batch=batch, name="net")
-        assert graph == read_pytorch(program, batch=batch, name="net")
+        graph = read_graph(path, batch=batch)
+        assert graph == read_graph(program, batch=batch).named("net")
         assert graph.layers[0].out_shapes == ((batch or 1, 8, 6, 6),)
     assert read_pytorch(str(path)).name == "net"
     assert not graph.uncosted
@@ -99,11 +100,11 @@ def test_the_layout_of_earlier_files(path: Path, tmp_path: Path) -> None:
 def test_a_file_needs_no_pytorch(path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from latcast.graph.read.pytorch import read_pytorch\n"
-        f"print(read_pytorch({str(path)!r}, batch=2).macs)"
+        "from latcast.graph.read import read_graph\n"
+        f"print(read_graph({str(path)!r}, batch=2).macs)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == read_pytorch(path, batch=2).macs
+    assert int(done.stdout) == read_graph(path, batch=2).macs
 
 
 class Bomb:
@@ -124,7 +125,7 @@ def test_nothing_in_a_file_is_executed(path: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(changed(path, tmp_path / "evil.pt2", set_trap), "a") as archive:
         archive.writestr("net/data/constants/obj.pt", pickle.dumps(Bomb()))
     with pytest.raises(ValueError, match=r"open\(.* is not understood; known: Integer"):
-        read_pytorch(tmp_path / "evil.pt2", batch=2)
+        read_graph(tmp_path / "evil.pt2", batch=2)
     assert not trap.exists()
 
 
@@ -209,7 +210,7 @@ def test_broken_graphs_are_clear_errors(
     change: Callable[[dict[str, Any]], None], path: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=r"broken\.pt2") as caught:
-        read_pytorch(changed(path, tmp_path / "broken.pt2", change), batch=2)
+        read_graph(changed(path, tmp_path / "broken.pt2", change), batch=2)
     assert len(str(caught.value)) < 500
     assert len(str(caught.value).splitlines()) == 1
 
@@ -229,7 +230,7 @@ def test_damaged_files_are_graphs_or_errors(path: Path, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "damaged.pt2", "w") as archive:
             archive.writestr("net/models/model.json", damaged.tobytes())
         with contextlib.suppress(ValueError):
-            read_pytorch(tmp_path / "damaged.pt2", batch=2)
+            read_graph(tmp_path / "damaged.pt2", batch=2)
             graphs += 1
     assert 0 < graphs < 60
     for n in (0, 10, 1_000, path.stat().st_size - 30):

@@ -7,22 +7,21 @@ have their length before them, so that they can be passed over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from latcast._files import check_file
-from latcast.graph._operators import GRAPH_INPUT
-from latcast.graph.read._layers import Side, Value, check_asked, left_open
-from latcast.graph.shapes import TensorShape
+from latcast.graph.read._expressions import Side
+from latcast.graph.read._inputs import KnownInputs, ReadOptions, ToldInput, known_inputs
 
-from ._nodes import check_text
+from ._nodes import check_text, operator
 from ._tensors import MAX_FOLDED, type_of
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, TypeProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, NodeProto, TypeProto
 
 # Wire types.
 _VARINT, _EIGHT, _DELIMITED, _FOUR = 0, 1, 2, 5
@@ -199,34 +198,6 @@ def _delimited(tag: int, content: bytes) -> bytes:
     return _varint(tag) + _varint(len(content)) + content
 
 
-@dataclass
-class Inputs:
-    """Shapes that the inputs have, and what follows from them.
-
-    Attributes:
-        values: the inputs by name.
-        symbols: sides that a model names instead of telling them.
-        batch: the batch of the file and the one wanted, where they differ.
-    """
-
-    values: dict[str, Value] = field(default_factory=dict)
-    symbols: dict[str, int] = field(default_factory=dict)
-    batch: tuple[int, int] | None = None
-
-    def known(self, sides: Sequence[Side] | None) -> TensorShape | None:
-        """A shape of the file with the values of its symbols; None where a side stays open."""
-        known = [self.symbols.get(s) if isinstance(s, str) else s for s in sides or ()]
-        shape = tuple(s for s in known if s is not None and s > 0)
-        return shape if sides is not None and len(shape) == len(known) else None
-
-    def resolved(self, sides: Sequence[Side] | None) -> TensorShape | None:
-        """A shape of the file where it is known; with another batch it no longer holds."""
-        shape = self.known(sides)
-        if shape is None or self.batch is None:
-            return shape
-        return shape if shape[:1] == self.batch[1:] else None
-
-
 def sides_of(kind: TypeProto) -> list[Side] | None:
     """Shape in the file; None where it tells none."""
     if not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
@@ -237,69 +208,117 @@ def sides_of(kind: TypeProto) -> list[Side] | None:
     ]
 
 
-def read_inputs(
-    infos: Iterable[ValueInfoProto],
-    batch: int | None,
-    shapes: Mapping[str, Sequence[int]] | None,
-) -> Inputs:
-    """Give every input a shape.
-
-    A first side that the file leaves open is ``batch`` (1 by default), others come from
-    ``shapes``. A first side that the file tells is changed to ``batch`` in all inputs that have
-    the same one.
+def read_inputs(graph: GraphProto, options: ReadOptions) -> KnownInputs:
+    """Give every input a shape; what the graph holds itself is none.
 
     Raises:
-        ValueError: a side stays open, or what was asked for does not fit the file.
+        ValueError: an input is no tensor, a side stays open, or what was asked for does not fit.
     """
-    declared = {info.name: info.type for info in infos}
-    check_text(*declared)
-    asked = dict(shapes or {})
-    for name, kind in declared.items():
-        if not kind.HasField("tensor_type"):
-            raise ValueError(f"input {name!r} must be a tensor; it is something else")
-    told = {name: sides_of(kind) for name, kind in declared.items()}
-    check_asked(told, asked, batch)
-    inputs = Inputs()
-    first = next((s[0] for s in told.values() if s), None)
-    if batch is not None and isinstance(first, int) and first not in {0, batch}:
-        inputs.batch = (first, batch)
-    for name, sides in told.items():
-        if name in asked:
-            _bind(inputs, name, sides, tuple(asked[name]))
-        elif sides:
-            sides[0] = _first(sides[0], batch, inputs)
-    for port, (name, sides) in enumerate(told.items()):
-        shape = tuple(asked[name]) if name in asked else _closed(inputs, name, sides)
-        element = type_of(declared[name].tensor_type.elem_type)
-        inputs.values[name] = Value(shape, element, GRAPH_INPUT, port=port)
-    return inputs
+    held = {t.name for t in graph.initializer}
+    held.update(t.values.name for t in graph.sparse_initializer)
+    infos = [x for x in graph.input if x.name not in held]
+    check_text(*(x.name for x in infos))
+    for info in infos:
+        if not info.type.HasField("tensor_type"):
+            raise ValueError(f"input {info.name!r} must be a tensor; it is something else")
+    axes = batch_axes(graph, {x.name: x.type for x in infos})
+    told = [
+        ToldInput(
+            x.name, sides_of(x.type), type_of(x.type.tensor_type.elem_type).name, axes.get(x.name)
+        )
+        for x in infos
+    ]
+    return known_inputs(told, options)
 
 
-def _bind(inputs: Inputs, name: str, sides: Sequence[Side] | None, shape: TensorShape) -> None:
-    """Learn symbols from a shape that was given."""
-    for n, (side, given) in enumerate(zip(sides or (), shape, strict=sides is not None)):
-        if isinstance(side, str) and inputs.symbols.setdefault(side, given) != given:
-            raise ValueError(
-                f"side {side!r} must be the same in all inputs; got {inputs.symbols[side]} "
-                f"and, of {name!r}, {given}"
-            )
-        if n == 0 and isinstance(side, int) and side not in {0, given}:
-            inputs.batch = (side, given)
+# -- which side is the batch, by the definition of what reads an input -----------------------------
+
+# Their first input has the batch first (ONNX, *Operators*: ``N x C x D1 x …``).
+_BATCH_FIRST = frozenset(
+    ("Conv", "ConvInteger", "QLinearConv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool",
+     "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool", "BatchNormalization", "LRN",
+     "InstanceNormalization", "GroupNormalization", "DepthToSpace", "SpaceToDepth",
+     "com.microsoft::Attention", "com.microsoft::MultiHeadAttention",
+     "com.microsoft::EmbedLayerNormalization", "com.microsoft::SkipLayerNormalization")
+)  # fmt: skip
+_RECURRENT = frozenset(("LSTM", "GRU", "RNN"))
+# Inputs of a recurrent operator that are its first states, of directions x batch x features.
+_STATES = (5, 6)
+# Their output has the axes of their first input.
+_KEEPING = frozenset(
+    ("Cast", "Identity", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "Neg", "Abs", "Sqrt",
+     "Exp", "Log", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout",
+     "Pad", "Resize", "Upsample", "Slice", "Split")
+)  # fmt: skip
+_PAIRWISE = frozenset(("Add", "Sub", "Mul", "Div"))
 
 
-def _first(side: Side, batch: int | None, inputs: Inputs) -> int:
-    if isinstance(side, str):
-        return inputs.symbols.setdefault(side, batch or 1)
-    if not side:
-        return batch or 1
-    if inputs.batch is not None and side == inputs.batch[0]:
-        return inputs.batch[1]
-    return side
+def batch_axes(graph: GraphProto, inputs: Mapping[str, TypeProto]) -> dict[str, int]:
+    """Input -> its side that is the batch, where the file or an operator's definition has it.
+
+    An input is followed through operators that keep its axes, or put them in another order. It
+    has no entry where two readers say different things.
+    """
+    found: dict[str, set[int]] = {}
+    ranks = {t.name: len(t.dims) for t in graph.initializer}
+    ranks |= {
+        n.output[0]: len(a.t.dims)
+        for n in graph.node if n.op_type == "Constant" and n.output
+        for a in n.attribute if a.name == "value"
+    }  # fmt: skip
+    # Of every value that is an input in another order: which input, and which axis is where.
+    known: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for name, kind in inputs.items():
+        sides = sides_of(kind) or ()
+        known[name] = (name, tuple(range(len(sides))))
+        told = [n for n, d in enumerate(kind.tensor_type.shape.dim) if d.denotation == _DENOTED]
+        found[name] = set(told[:1])
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            if name not in known or not known[name][1]:
+                continue
+            source, order = known[name]
+            axis = _defined_axis(node, position)
+            if axis is not None and axis < len(order):
+                found[source].add(order[axis])
+            elif (kept := _order_after(node, position, order, ranks)) and node.output:
+                known |= dict.fromkeys(node.output, (source, kept))
+    return {name: axes.pop() for name, axes in found.items() if len(axes) == 1}
 
 
-def _closed(inputs: Inputs, name: str, sides: Sequence[Side] | None) -> TensorShape:
-    shape = inputs.known(sides)
-    if shape is None:
-        told = "nothing" if sides is None else f"[{', '.join(str(s or '?') for s in sides)}]"
-        raise left_open(name, sides, told)
-    return shape
+# Denotation of the side (ONNX, *Dimension Denotation*).
+_DENOTED = "DATA_BATCH"
+
+
+def _defined_axis(node: NodeProto, position: int) -> int | None:
+    """The axis of an input of a node that its operator's definition has for the batch."""
+    kind = operator(node)
+    if kind in _BATCH_FIRST and position == 0:
+        return 0
+    if kind not in _RECURRENT:
+        return None
+    is_batch_first = any(a.name == "layout" and a.i == 1 for a in node.attribute)
+    if position in (0, *_STATES):
+        return 0 if is_batch_first else 1
+    return 0 if position == _LENGTHS else None
+
+
+# Input of a recurrent operator that tells the length of every sample.
+_LENGTHS = 4
+
+
+def _order_after(
+    node: NodeProto, position: int, order: tuple[int, ...], ranks: Mapping[str, int]
+) -> tuple[int, ...] | None:
+    """The axes of an input in what a node makes of it; None where that is not known."""
+    kind = operator(node)
+    if kind in _KEEPING and position == 0:
+        return order
+    if kind in _PAIRWISE:
+        other = node.input[1 - position] if len(node.input) == 2 else ""
+        return order if other in ranks and ranks[other] <= len(order) else None
+    if kind != "Transpose":
+        return None
+    perm = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
+    perm = list(range(len(order)))[::-1] if perm is None else perm
+    return tuple(order[n] for n in perm) if sorted(perm) == list(range(len(order))) else None

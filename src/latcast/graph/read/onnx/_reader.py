@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latcast.graph._graph import Graph
-from latcast.graph._operators import OPERATORS, UNKNOWN
-from latcast.graph.read._layers import Layers, Origin, Value
+from latcast.graph._operators import GRAPH_INPUT, OPERATORS, UNKNOWN
+from latcast.graph.read._inputs import DEFAULTS, KnownInputs, ReadOptions
+from latcast.graph.read._layers import ElementType, Layers, Origin, Value
 from latcast.graph.shapes import TensorShape, check_shape
 
 from ._arithmetic import ARITHMETIC
-from ._file import Inputs, ModelFile, load, read_inputs, sides_of
+from ._file import ModelFile, load, read_inputs, sides_of
 from ._folding import folded
 from ._moves import MOVES
 from ._nodes import (
@@ -37,7 +39,7 @@ from ._nodes import (
 from ._tensors import constant, read_constant, read_sparse, read_tensor, type_of
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, NodeProto
+    from onnx import GraphProto, NodeProto, ValueInfoProto
 
 # Nodes that are read: a hostile file of functions that call each other must end soon.
 _MAX_NODES = 50_000
@@ -63,12 +65,7 @@ def _entries() -> dict[str, Entry]:
 _ENTRIES = _entries()
 
 
-def read_onnx(
-    model: str | Path | bytes,
-    *,
-    batch: int | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-) -> Graph:
+def read_onnx(model: str | Path | bytes, options: ReadOptions = DEFAULTS) -> Graph:
     """The layers of an ONNX model.
 
     Shapes are followed from the inputs; what depends on constants alone is computed and is no
@@ -77,32 +74,25 @@ def read_onnx(
 
     Args:
         model: file, or its content (then without external data).
-        batch: first side of the inputs where the file leaves it open (1 by default), or instead
-            of the one that it tells.
-        shapes: of inputs, by name, where the file leaves more open.
+        options: shapes of its inputs, and what else is asked.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it holds no ONNX model that could run, or a shape that it needs is not known.
     """
     try:
-        return _read(load(model), batch, shapes)
+        return _read(load(model), options)
     except _MALFORMED as error:
         raise ValueError(f"the model is malformed: {error}") from error
 
 
-def _read(
-    file: ModelFile,
-    batch: int | None,
-    shapes: Mapping[str, Sequence[int]] | None,
-) -> Graph:
-    reader = _Reader(file, batch, shapes)
+def _read(file: ModelFile, options: ReadOptions) -> Graph:
+    reader = _Reader(file, options)
     graph = reader.graph()
-    # With shapes besides, another resolution changes the work of a sample as it should.
-    if reader.inputs.batch is not None and not shapes:
-        as_made = _Reader(file, None, None).graph()
+    if reader.inputs.batch is not None:
+        as_made = _Reader(file, replace(options, batch=None)).graph()
         _check_work(graph, as_made, *reader.inputs.batch)
-    return graph
+    return graph.noted(reader.inputs.sources, reader.inputs.notes)
 
 
 def _check_work(graph: Graph, as_made: Graph, old: int, new: int) -> None:
@@ -121,12 +111,7 @@ def _check_work(graph: Graph, as_made: Graph, old: int, new: int) -> None:
 
 
 class _Reader:
-    def __init__(
-        self,
-        file: ModelFile,
-        batch: int | None,
-        shapes: Mapping[str, Sequence[int]] | None,
-    ) -> None:
+    def __init__(self, file: ModelFile, options: ReadOptions) -> None:
         self._file = file
         self._graph = file.proto.graph
         self._functions = {(f.domain, f.name, f.overload): f for f in file.proto.functions}
@@ -135,15 +120,13 @@ class _Reader:
             (x.version for x in file.proto.opset_import if x.domain in ("", "ai.onnx")), 1
         )
         self._nodes = 0
-        held = {t.name for t in self._graph.initializer}
-        held.update(t.values.name for t in self._graph.sparse_initializer)
-        self.inputs: Inputs = read_inputs(
-            (x for x in self._graph.input if x.name not in held), batch, shapes
-        )
+        self.inputs: KnownInputs = read_inputs(self._graph, options)
 
     def graph(self) -> Graph:
         """The whole model."""
-        scope = Scope({**self.inputs.values})
+        types = {x.name: type_of(x.type.tensor_type.elem_type) for x in self._graph.input}
+        sources = enumerate(self.inputs.sources)
+        scope = Scope({x.name: _given(x.shape, types[x.name], n) for n, x in sources})
         try:
             found = self._run_graph(self._graph, scope)
         except ValueError as error:
@@ -164,7 +147,8 @@ class _Reader:
         old, new = self.inputs.batch
         for info, value in zip(self._graph.output, outputs, strict=True):
             sides, shape = sides_of(info.type), None if value is None else value.shape
-            if sides and sides[0] == old and shape is not None and shape[:1] != (new,):
+            pairs = list(zip(sides or (), shape or (), strict=False))
+            if shape is not None and old in (sides or ()) and (old, new) not in pairs:
                 raise ValueError(
                     f"the model must be made for any batch, or for {new}; it is made for {old}, "
                     f"and its output {info.name!r} has {list(shape)}"
@@ -272,7 +256,7 @@ class _Reader:
         info = scope.infos.get(name)
         element = reading.type
         if shape is None and info is not None:
-            shape = self.inputs.resolved(sides_of(info.type))
+            shape = self._told_shape(info)
             check_shape(shape)
         if reading.op == UNKNOWN:
             element = type_of(info.type.tensor_type.elem_type if info is not None else 0)
@@ -281,6 +265,13 @@ class _Reader:
         if shape is not None and 0 in shape:
             return constant(np.zeros(shape, np.float32))
         return Value(shape, element)
+
+    def _told_shape(self, info: ValueInfoProto) -> TensorShape | None:
+        """A shape of the file where it is known; with another batch it may no longer hold."""
+        shape = self.inputs.shape(sides_of(info.type))
+        if shape is None or self.inputs.batch is None:
+            return shape
+        return shape if shape[:1] == self.inputs.batch[1:] else None
 
     def _add(
         self,
@@ -306,6 +297,13 @@ class _Reader:
             node.name, operator, op, reading, reads, outputs,
             _learned(node, op, reading), largest.type.bytes,
         )  # fmt: skip
+
+
+def _given(shape: TensorShape, element: ElementType, port: int) -> Value:
+    """An input; one without elements, such as the past of a first token, is a constant."""
+    if 0 in shape:
+        return constant(np.zeros(shape, element.numpy or np.float32))
+    return Value(shape, element, GRAPH_INPUT, port=port)
 
 
 def _learned(node: Node, op: str, reading: Reading) -> frozenset[Origin]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latcast._imports import require
 from latcast.graph._graph import Graph
+from latcast.graph.read._inputs import DEFAULTS, ReadOptions
 
 from ._archive import read_archive, reason
 from ._exported import exported, program_of
@@ -24,8 +25,7 @@ def read_pytorch(
     model: nn.Module | ExportedProgram | str | Path,
     example_inputs: Sequence[Any] | None = None,
     *,
-    batch: int | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    options: ReadOptions = DEFAULTS,
     name: str | None = None,
 ) -> Graph:
     """A PyTorch network as a graph of layers.
@@ -42,8 +42,7 @@ def read_pytorch(
         model: a module, which is exported in evaluation mode; a program of
             ``torch.export.export``; or a file of ``torch.export.save``.
         example_inputs: of a module: its tensors, or one shape such as ``(1, 3, 224, 224)``.
-        batch: first side of all inputs, where the program has it open (default 1).
-        shapes: shapes of inputs by name, where other sides are open as well.
+        options: shapes of its inputs, and what else is asked.
         name: of the graph; by default that of the module's class or of the file.
 
     Raises:
@@ -54,7 +53,7 @@ def read_pytorch(
             stays open.
     """
     if isinstance(model, str | Path):
-        return _read_file(Path(model), name, batch, shapes)
+        return _read_file(Path(model), name, options)
     torch = require("torch", "torch", "reading PyTorch models")
     if isinstance(model, torch.nn.Module):
         if example_inputs is None:
@@ -69,17 +68,12 @@ def read_pytorch(
             f"a model must be a module, an ExportedProgram or a .pt2 file; "
             f"got {type(model).__name__}"
         )
-    return layers_of(program_of(model), name or "network", batch, shapes)
+    return layers_of(program_of(model), name or "network", options)
 
 
-def _read_file(
-    path: Path,
-    name: str | None,
-    batch: int | None,
-    shapes: Mapping[str, Sequence[int]] | None,
-) -> Graph:
+def _read_file(path: Path, name: str | None, options: ReadOptions) -> Graph:
     program = read_archive(path)
     try:
-        return layers_of(program, name or path.stem, batch, shapes)
+        return layers_of(program, name or path.stem, options)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path.name}: {reason(error)}") from error

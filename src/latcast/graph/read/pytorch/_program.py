@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-from latcast.graph.read._layers import check_asked, left_open
+from latcast.graph.read._inputs import KnownInputs, ReadOptions, ToldInput, known_inputs
 from latcast.graph.shapes import TensorShape
 
 # Length of an expression: more than any of PyTorch's, and soon parsed.
@@ -168,80 +168,54 @@ def _value(node: ast.expr, symbols: Mapping[str, int]) -> int:
     return result
 
 
-def _multiple(side: Side) -> tuple[int, str] | None:
-    """Factor and symbol of a side that is a symbol or a multiple of one, as inputs have them."""
-    if isinstance(side, int) or len(side) > _MAX_CHARACTERS:
-        return None
-    match ast.parse(side, mode="eval").body:
+def _infix(node: ast.expr) -> str:
+    """An expression as people write it, such as ``2*s77``; empty where it has no such form."""
+    match node:
         case ast.Call(func=ast.Name(id="Symbol"), args=[ast.Constant(value=str(name))]):
-            return 1, name
-        case ast.Call(
-            func=ast.Name(id="Mul"),
-            args=[
-                ast.Call(func=ast.Name(id="Integer"), args=[ast.Constant(value=int(factor))]),
-                ast.Call(func=ast.Name(id="Symbol"), args=[ast.Constant(value=str(name))]),
-            ],
-        ) if factor > 0:
-            return factor, name
-    return None
+            return name
+        case ast.Call(func=ast.Name(id="Integer"), args=[ast.Constant(value=int(number))]):
+            return str(number)
+        case ast.Call(func=ast.Name(id=name), args=terms) if name in _SIGNS:
+            parts = list(map(_infix, terms))
+            return f"({_SIGNS[name].join(parts)})" if all(parts) else ""
+    return ""
 
 
-def _written(shape: Sequence[Side]) -> str:
-    return f"[{', '.join(map(_written_side, shape))}]"
+_SIGNS = {"Add": "+", "Mul": "*", "FloorDiv": "//"}
 
 
-def _written_side(side: Side) -> str:
-    multiple = _multiple(side)
-    if multiple is None:
-        return str(side)
-    factor, symbol = multiple
-    return symbol if factor == 1 else f"{factor}*{symbol}"
+def _told_side(side: Side) -> Side | None:
+    """A side as it is asked for; None where its expression has no form for that."""
+    if isinstance(side, int) or len(side) > _MAX_CHARACTERS:
+        return side if isinstance(side, int) else None
+    try:
+        text = _infix(ast.parse(side, mode="eval").body)
+    except (SyntaxError, RecursionError, MemoryError):
+        return None
+    return (text[1:-1] if text.startswith("(") else text) or None
 
 
-def bound(
-    program: Program, batch: int | None, shapes: Mapping[str, Sequence[int]] | None
-) -> dict[str, int]:
-    """Symbols with the values that make the inputs as wanted.
-
-    Args:
-        program: whose inputs may have open sides.
-        batch: first side of all inputs; 1 where that is open and None is given.
-        shapes: shapes of some inputs, by their names.
+def bound(program: Program, options: ReadOptions) -> KnownInputs:
+    """The inputs, and symbols with the values that make them as wanted.
 
     Raises:
         ValueError: an input cannot have such a shape, or stays open.
     """
     tensors = program.graph.tensors
-    inputs = {n: tensors[n].shape for n in program.graph.inputs if n in tensors}
-    check_asked(inputs, shapes or {}, batch)
-    symbols: dict[str, int] = {}
-    for name, shape in inputs.items():
-        wanted = _wanted(name, shape, batch, (shapes or {}).get(name))
-        for side, value in zip(shape, wanted, strict=True):
-            if (multiple := _multiple(side)) is not None:
-                factor, symbol = multiple
-                symbols.setdefault(symbol, value // factor)
-        if _closed_or_none(shape, symbols) != tuple(wanted):
+    inputs = {n: tensors[n] for n in program.graph.inputs if n in tensors}
+    found = known_inputs(
+        (ToldInput(n, tuple(map(_told_side, x.shape)), x.dtype) for n, x in inputs.items()),
+        options,
+        can_change=False,
+    )
+    for source in found.sources:
+        if _closed_or_none(inputs[source.name].shape, found.symbols) != source.shape:
             raise ValueError(
-                f"input {name!r} was exported as {_written(shape)} and cannot be {wanted}; "
-                f"export it with that shape, or with an open side (dynamic_shapes)"
+                f"input {source.name!r} was exported as {source.told} and cannot be "
+                f"{list(source.shape)}; export it with that shape, or with an open side "
+                "(dynamic_shapes)"
             )
-    return symbols
-
-
-def _wanted(
-    name: str, shape: Sequence[Side], batch: int | None, given: Sequence[int] | None
-) -> list[int]:
-    """The shape of an input, where open sides have got their values."""
-    if given is not None:
-        return list(given)
-    wanted = list(shape)
-    if wanted and (batch is not None or isinstance(wanted[0], str)):
-        wanted[0] = batch or 1
-    fixed = [s for s in wanted if isinstance(s, int)]
-    if len(fixed) != len(wanted):
-        raise left_open(name, wanted, _written(shape))
-    return fixed
+    return found
 
 
 def _closed_or_none(shape: Sequence[Side], symbols: Mapping[str, int]) -> TensorShape | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
 from latcast.graph._graph import Graph
 from latcast.graph._operators import GRAPH_INPUT, UNKNOWN
+from latcast.graph.read._inputs import DEFAULTS, ReadOptions
 from latcast.graph.read._layers import ElementType, Layers, Origin, Value
 
 from ._program import Call, CallGraph, Program, Ref, bound, closed, tensor_names
@@ -18,18 +19,14 @@ from ._rules import RULES, SHAPE_ONLY, VIEWS, Operation, Reading, Steps, composi
 _INLINED = frozenset(("higher_order.wrap_with_set_grad_enabled", "higher_order.wrap_with_autocast"))
 
 
-def layers_of(
-    program: Program,
-    name: str,
-    batch: int | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-) -> Graph:
+def layers_of(program: Program, name: str, options: ReadOptions = DEFAULTS) -> Graph:
     """The graph of a program.
 
     Raises:
         ValueError: an input has no fixed shape, or a call does not fit its operator.
     """
-    scope = _Scope(program.graph, bound(program, batch, shapes))
+    inputs = bound(program, options)
+    scope = _Scope(program.graph, inputs.symbols)
     for given in program.graph.tensors.keys() & program.constants:
         scope.put(given)
     for given, parameter in program.parameters.items():
@@ -42,7 +39,8 @@ def layers_of(
     reader.run(scope)
     found = (scope.values.get(n) for n in program.graph.outputs)
     outputs = tuple(v.source for v in found if v is not None and v.source is not None)
-    return _checked(reader.layers.graph(name, outputs, only_needed=False))
+    graph = _checked(reader.layers.graph(name, outputs, only_needed=False))
+    return graph.noted(inputs.sources, inputs.notes)
 
 
 def _checked(graph: Graph) -> Graph:
