@@ -72,6 +72,7 @@ class Crew:
         parts = list(self._pool.map(lambda _: _arrays(*shape), range(self.threads)))
         end = time.perf_counter() + seconds
         best, runs = math.inf, 0
+        # The first run may pay for pages and clocks that rise; the shortest counts.
         while runs < 2 or time.perf_counter() < end:
             start = time.perf_counter()
             spent = list(self._pool.map(lambda part: _timed(work, part), parts))

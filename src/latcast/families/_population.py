@@ -176,11 +176,14 @@ def population(n: int, seed: int = 0, families: Sequence[str] | None = None) -> 
 
 
 def _draw(source: Family, n: int, seed: int) -> list[Variant]:
+    # By the family's name, and not by Python's hash, which differs from process to process.
     rng = np.random.default_rng([seed, crc32(source.name.encode())])
     variants: dict[Variant, None] = {}
     for _ in range(_TRIES + n):
         if len(variants) == n:
             break
+        # Of a few candidates the nearest to a size that was drawn: parameters drawn evenly give
+        # large networks nearly always.
         goal = rng.uniform(np.log(MIN_MACS), np.log(MAX_MACS))
         found = [x for _ in range(_CANDIDATES) if (x := _candidate(source, rng))]
         if found:
@@ -197,6 +200,7 @@ def _draw(source: Family, n: int, seed: int) -> list[Variant]:
 def _candidate(source: Family, rng: np.random.Generator) -> tuple[int, dict[str, int]] | None:
     """MACs and parameters of a variant drawn at random; None if it is out of the limits."""
     parameters = source.sample(rng)
+    # Limits are checked on the graph that is built: no formula could go out of step with it.
     builder = GraphBuilder()
     graph = builder.build(source.build(builder, parameters))
     within = (

@@ -72,6 +72,8 @@ def takes_blocks(layer: Layer) -> bool:
     if before is None or after is None or len(before) != _IMAGE_AXES or len(layer.inputs) > 1:
         return False
     channels, groups = before[1], layer.groups
+    # Fewer channels than a block are those of an image: its first convolution has a kernel of its
+    # own that reads them as they come.
     if groups == 1:
         return channels < BLOCK or channels % _ALIGNED == 0
     if groups == channels == after[1]:
@@ -83,6 +85,7 @@ def cancelled_transposes(graph: Graph) -> frozenset[int]:
     """Positions of the transposes that never run."""
     pending = _pending(graph)
     settled: set[int] = set()
+    # From the end: whether a transpose vanishes depends on what reads it.
     for n in sorted(pending, reverse=True):
         readers = graph.readers[n]
         if n not in graph.outputs and all(
@@ -101,6 +104,7 @@ def _pending(graph: Graph) -> dict[int, tuple[int, ...]]:
     """Layers that write what a transpose could still make of it later, and its order."""
     pending: dict[int, tuple[int, ...]] = {}
     for n, layer in enumerate(graph.layers):
+        # Work on two inputs moves a transpose on only if both are transposed alike.
         before = {pending.get(i, ()) for i in layer.inputs}
         if layer.op == "transpose" and layer.is_costed and before == {()}:
             pending[n] = _order(layer)

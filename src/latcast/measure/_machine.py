@@ -79,6 +79,7 @@ def changes(before: Snapshot, after: Snapshot) -> dict[str, float]:
         (events) and ``clock_mhz`` at the end.
     """
     seconds = max(after.time_s - before.time_s, 1e-9)
+    # All threads of this process: what is left of the busy CPUs is others'.
     own = (after.process_s - before.process_s) / seconds
     result = {"seconds": seconds, "own_cpus": own}
     if before.busy_s is not None and after.busy_s is not None:
@@ -146,6 +147,8 @@ def machine_lock(path: Path) -> Iterator[None]:
 
     folder = _folder()
     holder = folder / "holder"
+    # A lock of the system's, not a file that is there or not: it goes with the process, however it
+    # ended.
     lock = FileLock(folder / "lock", timeout=0, mode=0o666)
     try:
         held = lock.acquire()

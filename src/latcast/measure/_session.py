@@ -125,12 +125,15 @@ class _Session:
             self._extend(n)
             self._all_rounds()
             return
+        # How long a run takes is not known before some were made: the first ones tell.
         self._extend(min(PROBE, n))
         self._round(0)
         while True:
             extent = self._file.extent()
             self._extend(min(n, extent + self._fitting()))
             self._all_rounds()
+            # Later networks may be faster than the first: the time that is left is divided once
+            # more.
             if self._file.extent() in (extent, n):
                 return
 
@@ -158,6 +161,8 @@ class _Session:
         self._retire()
         for attempt in range(self._protocol.redo + 1):
             todo = self._file.pending(round_, attempt, self._file.extent())
+            # The order is drawn over all networks, not over those that are left: a resumed round
+            # goes on in the order in which it began.
             seed = [self._plan["seed"], round_, attempt]
             order = np.random.default_rng(seed).permutation(len(self._networks))
             # Where a worker died before comes last: what killed it may be gone by then.
@@ -201,6 +206,7 @@ class _Session:
         worker = _first_alive(setup, threads)
         if self._runtime_facts is None:
             self._runtime_facts = worker.facts["runtime"]
+        # An upgrade between two sittings is another runtime: its runs would be taken for drift.
         if worker.facts["runtime"] != self._runtime_facts:
             worker.close()
             raise ValueError(
@@ -220,6 +226,8 @@ class _Session:
         if "failed" in answer:
             self._file.add_failure(network, answer["failed"], final=True)
             return
+        # The last attempt counts whatever it is: a network must not be missing for a noisy machine,
+        # and the drift's fit weighs a run by how far it is off.
         accepted = not answer["doubts"] or attempt == self._protocol.redo
         run = Run(
             network, round_, attempt, self._process, time.time(), accepted,
@@ -232,6 +240,7 @@ class _Session:
 
     def _died(self, network: int, reason: str) -> bool:
         """Record the death; whether the network is given up."""
+        # The system's out-of-memory killer may have been after another process.
         most = MAX_KILLS if "SIGKILL" in reason else MAX_DEATHS
         final = self._file.deaths(network) + 1 >= most
         self._file.add_failure(network, reason, final=final)

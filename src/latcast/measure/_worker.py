@@ -42,6 +42,7 @@ _REFERENCE = {"ks": [5] * 20, "e": [4] * 20, "d": [3] * 5, "r": [224]}
 # Of a profile beside a run: traces of many passes take long to read.
 _MIN_PASSES, _MAX_PASSES = 5, 60
 _START = "from latcast.measure._worker import main; main()"
+# Read when the libraries are loaded: once the worker runs it is too late to set them.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LAST_WORDS = 300
 
@@ -79,6 +80,7 @@ class WorkerProcess:
             env=environment,
             start_new_session=True,  # ctrl-C is the campaign's to handle
         )
+        # A queue can be waited on with a time limit, which reading a pipe cannot on all systems.
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         assert self._process.stdout is not None
         reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
@@ -204,7 +206,9 @@ class Worker:
         self._protocol = Protocol(**setup["protocol"])
         self._timer_s = timer_cost()
         self._reference = self._runtime.load(reference_network())
+        # The first passes of the process warm up the runtime itself.
         self._reference.time(3)
+        # No collection within a timed pass: garbage is collected before each request instead.
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -247,6 +251,8 @@ class Worker:
         loaded = self._runtime.load(model, seed)
         load_s = time.perf_counter() - started
         first_s = loaded.time(1)
+        # NaN and denormal numbers take a CPU other times than real ones: such a latency is of no
+        # use.
         if not np.isfinite(loaded.output()).all():
             raise ValueError("the network's output must be finite: the runtime computes nonsense")
         timing = time_network(loaded, self._reference, self._protocol, self._timer_s)
@@ -269,6 +275,8 @@ class Worker:
         else:
             return {}
         try:
+            # Loaded anew: a session that profiles is slower, and must not be the one that was
+            # timed.
             loaded = self._runtime.load(model, request["seed"], profiling=True)
             profile = loaded.profile(passes)
         except Exception as error:  # noqa: BLE001  # as above
@@ -289,6 +297,7 @@ def _read_requests(source: IO[str], requests: queue.SimpleQueue[str]) -> None:
 def main() -> None:
     """Answer requests until the input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Runtimes print what they like: on the pipe of answers it would be taken for one.
     os.dup2(2, 1)
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=(sys.stdin, requests), daemon=True).start()

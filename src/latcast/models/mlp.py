@@ -25,6 +25,7 @@ from ._tunable import Choice, Real
 PAPER_HIDDEN = (400, 400, 400)
 PAPER_BATCH = 32
 BATCH = 128
+# Midpoints along a path of a piecewise linear function: the error falls with their number.
 PATH_STEPS = 64
 LAST_LAYER_EPOCHS = 100
 
@@ -112,6 +113,7 @@ class MLP(BlockPredictor):
         require("torch", "torch", "training an MLP")
         inputs = archs.space.one_hot(archs)
         if self._recipe == "paper":
+            # As published: raw milliseconds.
             self._centre, self._scale = 0.0, 1.0
         else:
             self._centre, self._scale = float(latency_ms.mean()), float(latency_ms.std()) or 1.0
@@ -128,6 +130,7 @@ class MLP(BlockPredictor):
         # Batches this small gain nothing from a second thread, and lose much on a busy machine.
         torch.set_num_threads(1)
         try:
+            # The caller's random numbers stay as they were.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 model = _network(inputs.shape[1], self._hidden)

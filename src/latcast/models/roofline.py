@@ -253,9 +253,11 @@ def _choose_penalty(
         for problem, test in problems:
             try:
                 coefficients, intercept = problem.solve(penalty)
+            # A penalty too small for the rows there are: others are not.
             except LinAlgError:
                 return np.inf
             error = latency_ms[test] - intercept - x[test] @ coefficients
+            # By the robust weights: an outlier among the held-out rows must not choose the penalty.
             total += float(weights[test] @ np.abs(error))
         return total
 
@@ -264,6 +266,8 @@ def _choose_penalty(
         result: Floats = by_kind[kinds]
         return result
 
+    # One after the other: a grid of both takes three times as long, and the first hardly depends on
+    # the second (docs/results/sensitivity.txt: FIRST_CORRECTION_PENALTY).
     block = min(BLOCK_PENALTIES, key=lambda b: loss(penalties(b, FIRST_CORRECTION_PENALTY)))
     correction = min(CORRECTION_PENALTIES, key=lambda c: loss(penalties(block, c)))
     return penalties(block, correction)

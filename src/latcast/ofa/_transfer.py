@@ -75,6 +75,8 @@ def transform_kernel(weight: Tensor, matrices: Mapping[str, Tensor], kernel_size
     for large, small in pairwise(reversed(KERNEL_SIZES)):
         if large <= kernel_size:
             break
+        # Once-For-All trains the centre of the kernel and a matrix together: the centre alone is
+        # not the smaller kernel.
         start = (large - small) // 2
         centre = weight[:, :, start : start + small, start : start + small].flatten(1)
         weight = torch.nn.functional.linear(centre, matrices[f"{large}to{small}_matrix"])
@@ -101,6 +103,8 @@ def calibrate(module: nn.Module, batches: Iterable[Floats]) -> None:
 
     def take(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
+        # Set before the norm runs: later layers then see what they would in training, of this
+        # batch.
         norm.running_mean, norm.running_var = mean, variance
         statistics[norm].add(mean, variance, len(inputs[0]))  # type: ignore[index]  # of norms only
 
@@ -177,6 +181,7 @@ def unfold(graph: Graph, weights: Weights, module: OFANetwork) -> None:
             conv.weight.copy_(torch.from_numpy(weight).reshape(conv.weight.shape))
             if norm is not None:
                 norm.reset_running_stats()
+                # With a variance of 1, this scale undoes the eps under the root.
                 norm.weight.fill_((1 + norm.eps) ** 0.5)
                 norm.bias.copy_(torch.from_numpy(bias))
             elif conv.bias is not None:
@@ -190,6 +195,7 @@ def _is_weighted(layer: Layer) -> bool:
 def _folded(
     conv: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    # In double precision: folding and unfolding must give back the same float32.
     weight = conv.weight.detach().double()
     bias = torch.zeros(len(weight)).double() if conv.bias is None else conv.bias.detach().double()
     if norm is not None:

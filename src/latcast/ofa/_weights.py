@@ -91,6 +91,8 @@ def in_supernet(arch: Archs) -> tuple[SupernetSpace, Archs]:
     """
     from latcast.spaces import SupernetSpace
 
+    # Subspaces such as CompOFA's have fewer genes, but their networks are cut from the same
+    # supernet.
     expanded = arch.space.expand(arch)
     if not isinstance(expanded.space, SupernetSpace):
         raise ValueError(
@@ -108,6 +110,7 @@ def _load(module: OFANetwork, space: SupernetSpace, path: Path) -> None:
     state = read_checkpoint(path)
     own = {plain(name): tensor for name, tensor in module.state_dict().items()}
     supernet = network_module(space.supernet(), elastic=True).state_dict()
+    # Supernets without elastic kernels have no transforms: there only shapes tell whose a file is.
     tells = any(name.endswith(_MATRIX) for name in supernet)
     if any(name.endswith(_MATRIX) for name in state) if tells else not _is_own(state, own):
         other = "" if tells else ", or of the architecture itself"

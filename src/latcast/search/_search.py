@@ -208,6 +208,8 @@ class _Run:
             while not self._is_done:
                 self._is_done = not self._method.step()
                 self._steps += 1
+                # Taken between steps only: what breaks off a step leaves the method's state half
+                # changed.
                 self._snapshot = self._now()
                 self._write_sometimes()
         except StopSearch as stop:
@@ -300,6 +302,7 @@ class _Run:
         settings = {
             name: value.item() if isinstance(value, np.generic) else value
             for name, value in method.settings().items()
+            # More evaluations than before are a reason to go on, not another search.
             if name != "evaluations"
         }
         sample = problem.candidates

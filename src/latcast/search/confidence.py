@@ -74,6 +74,8 @@ class Trend:
     @classmethod
     def of(cls, predicted_ms: Floats, accuracy: Floats) -> Trend:
         """Fitted to n random networks; arrays of shape (n,)."""
+        # Medians of bins of equal numbers: networks that cannot be trained, at the bottom, move no
+        # median.
         bins = np.array_split(np.argsort(predicted_ms, kind="stable"), min(BINS, len(accuracy)))
         x = np.array([np.log(predicted_ms[rows]).mean() for rows in bins])
         middle = np.array([np.median(accuracy[rows]) for rows in bins])
@@ -85,11 +87,14 @@ class Trend:
             if degree
             else Polynomial([float((upper - middle).mean())])
         )
+        # A space whose networks of one latency are nearly all as accurate would make any gain look
+        # like a selection of many deviations.
         floor = MIN_DEVIATION * float(np.std(accuracy)) + float(np.finfo(np.float64).tiny)
         return cls(float(x[0]), float(x[-1]), typical, deviation, floor)
 
     def at(self, predicted_ms: Floats) -> tuple[Floats, Floats, Floats]:
         """Median accuracy, its deviation, and its slope per ms (at least 0), each (n,)."""
+        # A polynomial says nothing beyond the predictions that it was fitted to.
         x = np.clip(np.log(predicted_ms), self.low_log_ms, self.high_log_ms)
         deviation = np.maximum(self.deviation(x), self.min_deviation)
         slope = np.maximum(self.typical.deriv()(x), 0.0) / predicted_ms
@@ -186,6 +191,8 @@ class ConfidentBound:
         """
         typical, deviation, slope = self.trend.at(predicted_ms)
         error = self.latency.calibration.deviation_ms(predicted_ms)
+        # Networks of less than the typical accuracy are not picked for it: nothing is to be
+        # corrected.
         z = np.maximum(accuracy - typical, 0.0) / deviation
         chance = np.minimum(slope * error / deviation, MAX_CORRELATION)
         return np.asarray(np.hypot(chance, MISFIT) * error * z, dtype=np.float64)
@@ -193,6 +200,7 @@ class ConfidentBound:
     def p_within(self, archs: Archs, budget_ms: Floats | float) -> Floats:
         """P(within budget) of the true latencies of networks that were picked, shape (n,)."""
         predicted = self.latency.predict(archs)
+        # The correction does not depend on the confidence: it shifts the whole distribution.
         room = budget_ms - self.correction(predicted, self.accuracy.predict(archs))
         return self.latency.calibration.probability_below(predicted, room)
 

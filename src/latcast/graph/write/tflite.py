@@ -50,6 +50,7 @@ def to_tflite(graph: Graph, weights: Weights | None = None) -> bytes:
     shuffles = channel_shuffles(graph)
     passed = {a: n for n, a in fused.items()} | parts_of(graph, shuffles)
     for n, layer in enumerate(graph.layers):
+        # What was fused or folded reads through: its readers take the tensor before it.
         source = passed.get(n, layer.inputs[0])
         is_flatten = layer.op == "reshape" and layer.operator == "Flatten"
         if n in passed or (n not in graph.outputs and (is_flatten or layer.op == "identity")):
@@ -221,6 +222,8 @@ def _depthwise(step: _Step) -> int:
 
 def _convolve(step: _Step, code: str, values: list[int], options: str, **more: int) -> int:
     model, layer, source = step.model, step.layer, step.inputs[0]
+    # TensorFlow's SAME puts the odd pixel at the end, ONNX's pads where the layer says: only where
+    # both agree may the operator pad by itself.
     padding = model.schema.Padding.SAME
     if not _same_padding_is_ours(step):
         padding = model.schema.Padding.VALID
