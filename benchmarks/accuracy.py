@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.bench.tables import machine
-from latcast.data import Dataset, read_accuracies
+from latcast.data import ACCURACY, Dataset, read_accuracies
 from latcast.math.metrics import rank_correlations
 from latcast.models.accuracy import GaussianProcess, accuracy_model
 from latcast.spaces import Archs, space
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def gaussian_process(archs: Archs, accuracy: Floats, seed: int) -> Trained:
-    model = GaussianProcess.fit(archs, accuracy, seed=seed)
+    model = GaussianProcess().fit(Dataset(archs, accuracy, quantity=ACCURACY), seed=seed)
     models.append(model)
     return model.predict
 
@@ -167,7 +167,7 @@ def speed() -> None:
     asked = {"shipped model": shipped.predict}
     for rows in (200, 1_000, 10_000):
         start = time.process_time()
-        model = GaussianProcess.fit(archs[:rows], labels[:rows])
+        model = GaussianProcess().fit(Dataset(archs[:rows], labels[:rows], quantity=ACCURACY))
         print(f"\ntraining on {rows} rows: {time.process_time() - start:.1f} s", end="")
         asked[f"trained on {rows} rows"] = model.predict
     print("\narchitectures per second of one core")

@@ -27,7 +27,7 @@ from latcast.bench.published import SPLITS
 from latcast.bench.tables import machine
 from latcast.data import Dataset, read_latencies
 from latcast.models import BlockPredictor, LookupTable, Predictor, Roofline
-from latcast.models._base import State
+from latcast.models._model import State
 from latcast.search import AccuracyModel, Memetic, accuracy_model, search
 from latcast.search.confidence import ConfidentBound
 from latcast.spaces import Archs, SearchSpace
@@ -294,13 +294,13 @@ class Counted(BlockPredictor):
 class EdgeRidge(AccuracyModel):
     """NAS-Bench-201: ridge regression on the edges' operations and on pairs of them."""
 
-    name = "edge-ridge"
-    resolutions = ()
     PENALTY = 0.3
     PAIR_SCALE = 0.3
     TRAINED = 2.0
 
     def __init__(self, archs: Archs, top1: Floats) -> None:
+        super().__init__("edge-ridge")
+        self.given(archs.space)
         x = self._features(archs)
         self._mean = float(top1.mean())
         gram = x @ x.T + self.PENALTY * np.eye(len(x))
@@ -318,10 +318,10 @@ class EdgeRidge(AccuracyModel):
     def supports(self, space: SearchSpace) -> bool:
         return space.name == "nasbench201"
 
-    def predict(self, archs: Archs) -> Floats:
+    def _values(self, own: Archs) -> Floats:
         return np.concatenate(
-            [self._features(archs[n : n + 2_000]) @ self._weights
-             for n in range(0, len(archs), 2_000)]
+            [self._features(own[n : n + 2_000]) @ self._weights
+             for n in range(0, len(own), 2_000)]
         ) + self._mean  # fmt: skip
 
     def _features(self, archs: Archs) -> Floats:

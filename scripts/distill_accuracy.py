@@ -388,7 +388,7 @@ def evaluate(
     model: DistilledOFA, teacher: nn.Module, rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
     """The model against the teacher on architectures that training has not seen on purpose."""
-    valid = model.resolutions
+    valid = model.resolutions or ()
     score = _scorer(teacher)
     sets = {
         "random": random_archs(rng, 20_000, valid),

@@ -221,13 +221,15 @@ def test_found_networks_of_any_space_are_shown() -> None:
     model = Roofline().fit(LatencyDataset(archs, latency, Target("imaginary", "simulator")))
 
     class LargestIsBest(AccuracyModel):
-        name = "largest"
+        def __init__(self) -> None:
+            super().__init__("largest")
+            self.given(cells)
 
         def supports(self, space: SearchSpace) -> bool:
             return space.name == cells.name
 
-        def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
-            return cells.costs(archs)["macs"].to_numpy() / 1e9
+        def _values(self, own: Archs) -> npt.NDArray[np.float64]:
+            return cells.costs(own)["macs"].to_numpy() / 1e9
 
     result = search(cells, latency=model, accuracy=LargestIsBest(), max_latency_ms=[9.0, 12.0])
     assert result.method == "exhaustive"

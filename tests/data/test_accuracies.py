@@ -49,8 +49,8 @@ def test_either_unit_gives_fractions(tmp_path: Path, accuracy: list[float], unit
     assert data.archs == archs
     assert (data.quantity, data.target) == (ACCURACY, None)
     assert data.provenance["unit"] == ("percent" if percent else "fraction")
-    np.testing.assert_allclose(data.values, np.multiply(100, accuracy))
-    np.testing.assert_allclose(data.accuracy, accuracy)
+    np.testing.assert_allclose(data.values, accuracy)
+    assert data.accuracy is data.values
 
 
 @pytest.mark.parametrize("form", ["json", "genes"])
@@ -179,7 +179,7 @@ def test_help_s_own_file(shared: Path) -> None:
 
 
 def test_accuracies_are_saved_as_every_dataset(tmp_path: Path) -> None:
-    data = Dataset(cells(4), [70.0, 71.0, 72.0, 73.0], quantity="accuracy")
+    data = Dataset(cells(4), [0.7, 0.71, 0.72, 0.73], quantity="accuracy")
     data.save(tmp_path / "a.parquet")
     loaded = read(tmp_path / "a.parquet", quantity="accuracy")
     np.testing.assert_array_equal(loaded.values, data.values)

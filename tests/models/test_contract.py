@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,20 @@ import numpy.typing as npt
 import pytest
 
 from latcast import models
-from latcast.data import Dataset, split
+from latcast.data import ENERGY_MJ, Dataset, split
 from latcast.devices import Target
 from latcast.models import (
     KINDS,
     MLP,
     PREDICTORS,
+    BaseModel,
     BlockPredictor,
     Form,
     Predictor,
     register_predictor,
 )
 from latcast.spaces import Archs, space
-from latcast.testing import check_predictor
+from latcast.testing import check_fitted, check_predictor
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,6 +69,34 @@ def test_contract(kind: str, synthetic: Dataset, network_data: Dataset, tmp_path
         pytest.importorskip("torch", reason="training an MLP needs PyTorch")
     data = network_data if kind == "layers" else synthetic[:300]
     check_predictor(lambda: _new(kind.split(maxsplit=1)[0], epochs=5), data, tmp_path)
+
+
+@pytest.mark.parametrize("made", ["trained", "predictor", "adapt"])
+def test_what_a_base_model_gives_keeps_the_contract(
+    made: str, base_model: BaseModel, source_data: list[Dataset], tmp_path: Path
+) -> None:
+    new = replace(source_data[0], target=Target("elsewhere", "simulator"))
+    given: dict[str, tuple[Callable[[], Predictor], Dataset]] = {
+        "trained": (lambda: base_model.trained(source_data[0].target), source_data[0]),
+        "predictor": (lambda: base_model.predictor(new.target), new),
+        "adapt": (lambda: base_model.adapt(new[:20]), new),
+    }
+    make, test = given[made]
+    check_fitted(make(), test[20:60], tmp_path)
+
+
+def test_base_models_of_other_quantities(base_model: BaseModel, source_data: list[Dataset]) -> None:
+    """What they predict is of the quantity that they were fitted to, and is not mixed up."""
+    energies = [replace(data, quantity=ENERGY_MJ) for data in source_data[:2]]
+    base = BaseModel().fit(energies)
+    assert base.trained(energies[0].target).fitted.quantity == ENERGY_MJ
+    assert base.adapt(energies[1][:5]).fitted.quantity == ENERGY_MJ
+    with pytest.raises(ValueError, match="needs values of energy_mj; got latency_ms"):
+        base.adapt(source_data[0][:5])
+    with pytest.raises(ValueError, match="needs values of latency_ms; got energy_mj"):
+        BaseModel().fit([source_data[0], energies[1]])
+    with pytest.raises(ValueError, match="must be of one target; 'base' is of many"):
+        models.predictor("base")
 
 
 def test_a_kind_of_ones_own(

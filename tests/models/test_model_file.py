@@ -174,7 +174,7 @@ def test_each_kind_of_file_says_what_it_is(files: dict[str, Path], tmp_path: Pat
         latcast.load_layers(files["roofline"])
     with pytest.raises(ValueError, match="must be a base model of many targets"):
         latcast.load_base(files["roofline"])
-    with pytest.raises(ValueError, match="must be a latcast base model; got: a model of the kind"):
+    with pytest.raises(ValueError, match="must be a latcast BaseModel; got: a model of the kind"):
         BaseModel.load(files["layers"])
     for load in (latcast.load, latcast.load_base, latcast.load_layers, BaseModel.load):
         with pytest.raises(FileNotFoundError, match="no such file"):

@@ -12,8 +12,8 @@ from scipy.special import ndtri
 from latcast.devices import Target
 from latcast.math.conformal import Calibration
 from latcast.models import BlockPredictor, Predictor
-from latcast.models._base import State
 from latcast.models._fitted import Fitted
+from latcast.models._model import State
 from latcast.search import AccuracyModel
 from latcast.search.confidence import (
     MISFIT,
@@ -75,22 +75,22 @@ class Simulated(BlockPredictor):
 class Grows(AccuracyModel):
     """Accuracy that grows by 0.002 per ms of size, and differs by 0.005 among equals."""
 
-    name, resolutions = "grows", (224,)
-
     def __init__(self) -> None:
+        super().__init__("grows")
+        self.given(SPACE, [224])
         self.asked = 0
 
     def supports(self, space: SearchSpace) -> bool:
         return space is SPACE
 
-    def predict(self, archs: Archs) -> Floats:
-        self.asked += len(archs)
-        return 0.7 + 0.002 * (size_ms(archs) - 50.0) + 0.005 * chance(archs, 12_345)
+    def _values(self, own: Archs) -> Floats:
+        self.asked += len(own)
+        return 0.7 + 0.002 * (size_ms(own) - 50.0) + 0.005 * chance(own, 12_345)
 
 
 class Constant(Grows):
-    def predict(self, archs: Archs) -> Floats:
-        return np.full(len(archs), 0.7)
+    def _values(self, own: Archs) -> Floats:
+        return np.full(len(own), 0.7)
 
 
 def calibration() -> Calibration:

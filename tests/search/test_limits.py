@@ -176,16 +176,16 @@ def test_one_confidence_for_all_targets(note10: Predictor, rtx: Predictor) -> No
 class _Slips(AccuracyModel):
     """Gives a number that is no accuracy, now and then."""
 
-    name = "slips"
-
     def __init__(self, number: float) -> None:
+        super().__init__("slips")
+        self.given()
         self._number = number
 
     def supports(self, space: SearchSpace) -> bool:
         return True
 
-    def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
-        values = accuracy_model().predict(archs)
+    def _values(self, own: Archs) -> npt.NDArray[np.float64]:
+        values = accuracy_model().predict(own)
         values[::7] = self._number
         return values
 

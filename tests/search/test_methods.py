@@ -178,19 +178,18 @@ def test_two_targets_are_never_dominated_by_single_ones(note10: Predictor, p40: 
 class _Counting(AccuracyModel):
     """The shipped accuracy model; it counts what it is asked."""
 
-    name = "counting"
-    resolutions = accuracy_model().resolutions
-
     def __init__(self, interrupt_after: int | None = None) -> None:
+        super().__init__("counting")
+        self.given(resolutions=accuracy_model().resolutions)
         self.asked = 0
         self._interrupt_after = interrupt_after
 
     def supports(self, space: SearchSpace) -> bool:
         return True
 
-    def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
+    def _values(self, own: Archs) -> npt.NDArray[np.float64]:
         if self._interrupt_after is not None and self.asked >= self._interrupt_after:
             self._interrupt_after = None
             raise KeyboardInterrupt
-        self.asked += len(archs)
-        return accuracy_model().predict(archs)
+        self.asked += len(own)
+        return accuracy_model().predict(own)

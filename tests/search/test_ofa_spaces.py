@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from latcast.bench.evolution import Evolution
+from latcast.data import ACCURACY, Dataset
 from latcast.devices import Target
 from latcast.models import LookupTable
 from latcast.models.accuracy import GaussianProcess
@@ -82,7 +83,7 @@ def test_the_best_of_a_part_that_can_be_enumerated(kind: str, name: str) -> None
 def test_by_accuracies_of_ones_own(kind: str) -> None:
     the_space = space(kind)
     few = the_space.sample(60, 3, restrict={"r": [160, 192]})
-    trained = GaussianProcess.fit(few, truth(few))
+    trained = GaussianProcess().fit(Dataset(few, truth(few), quantity=ACCURACY))
     random = the_space.sample(3_000, 4, restrict={"r": [160, 192]})
     budget = float(np.median(table(the_space).predict(random)))
     found = search(

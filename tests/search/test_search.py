@@ -82,14 +82,15 @@ def test_restriction(note10: Predictor) -> None:
 class _Kernels(AccuracyModel):
     """A user's own model: the more and the larger kernels, the better."""
 
-    name = "kernels"
-    resolutions = (144,)
+    def __init__(self) -> None:
+        super().__init__("kernels")
+        self.given(resolutions=[144])
 
     def supports(self, space: SearchSpace) -> bool:
         return True
 
-    def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
-        return archs.canonical().genes[:, :20].sum(axis=1) / 200
+    def _values(self, own: Archs) -> npt.NDArray[np.float64]:
+        return own.canonical().genes[:, :20].sum(axis=1) / 200
 
 
 def test_models_of_the_user(synthetic: Dataset) -> None:

@@ -18,9 +18,9 @@ from latcast._imports import require
 from latcast.data import Dataset
 from latcast.devices import Target, devices
 from latcast.models import BlockPredictor, Predictor
-from latcast.models._base import State
 from latcast.models._block_predictor import LOWEST_SHARE
 from latcast.models._fitted import Fitted
+from latcast.models._model import State
 from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]

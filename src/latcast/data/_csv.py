@@ -67,8 +67,8 @@ def _cast(path: Path, frame: pl.DataFrame, name: str, what: str, dtype: str) -> 
     return values.to_numpy()
 
 
-def percent(path: Path, values: npt.NDArray[np.float64], unit: str | None) -> tuple[str, Any]:
-    """The unit that accuracies are in, and the accuracies in percent, shape (n,).
+def fractions(path: Path, values: npt.NDArray[np.float64], unit: str | None) -> tuple[str, Any]:
+    """The unit that accuracies are in, and the accuracies from 0 to 1, shape (n,).
 
     Args:
         path: for messages.
@@ -91,7 +91,7 @@ def percent(path: Path, values: npt.NDArray[np.float64], unit: str | None) -> tu
             f"{path.name}, row {row}: accuracy in {unit} must be from 0 to {largest:g}; "
             f"got {values[row]:g}"
         )
-    return unit, values * (100.0 / largest)
+    return unit, values / largest
 
 
 def _unit(path: Path, values: npt.NDArray[np.float64]) -> str:

@@ -206,13 +206,13 @@ class Dataset:
 
     @property
     def accuracy(self) -> Floats:
-        """Top-1 accuracies from 0 to 1, as accuracy models take them, shape (n,).
+        """The values of a dataset of top-1 accuracies, from 0 to 1, shape (n,).
 
         Raises:
             ValueError: the values are of another quantity.
         """
         self.check_quantity(ACCURACY)
-        return self.values / 100
+        return self.values
 
     def check_quantity(self, wanted: Quantity) -> None:
         """Make sure that the values are of a quantity.

@@ -86,14 +86,14 @@ class Quantity:
 LATENCY_MS = Quantity("latency_ms", "latency", "ms", plural="latencies")
 ENERGY_MJ = Quantity("energy_mj", "energy", "mJ", plural="energies")
 PEAK_MEMORY_MB = Quantity("peak_memory_mb", "peak memory", "MB", plural="peak memories")
+# From 0 to 1 as search and JSON have it; tables in percent are converted where they are read.
 ACCURACY = Quantity(
     "accuracy",
     "top-1 accuracy",
-    "percent",
+    "fraction",
     min_value=0.0,
-    max_value=100.0,
+    max_value=1.0,
     less_is_better=False,
-    format=".2f",
     of_target=False,
     plural="accuracies",
 )

@@ -20,7 +20,7 @@ from latcast._imports import require
 from latcast._names import short_repr
 from latcast.devices import Target
 
-from ._csv import percent
+from ._csv import fractions
 from ._dataset import Dataset
 from ._quantity import ACCURACY
 
@@ -229,7 +229,7 @@ def read_accuracies(path: Path, asked: Asked) -> Dataset:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} must be text in UTF-8; got: {error}") from None
     rows = [_accuracy_line(f"{path.name}, row {n}", line) for n, line in enumerate(lines) if line]
-    unit, values = percent(path, np.array([value for _, value in rows]), "percent")
+    unit, values = fractions(path, np.array([value for _, value in rows]), "percent")
     source = f"HELP (HayeonLee/HELP), data/{the_space.name}/{path.name}"
     return Dataset(
         the_space.parse([arch for arch, _ in rows]),

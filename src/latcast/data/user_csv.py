@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from latcast.devices import Target
 
-from ._csv import float_column, int_column, percent, read_csv
+from ._csv import float_column, fractions, int_column, read_csv
 from ._dataset import Dataset
 from ._quantity import ACCURACY, LATENCY_MS, Quantity
 from .ofanas import parse_cell
@@ -81,7 +81,7 @@ def _values(path: Path, frame: pl.DataFrame, of: Quantity) -> npt.NDArray[np.flo
 def _accuracies(
     path: Path, frame: pl.DataFrame, unit: str | None
 ) -> tuple[str, npt.NDArray[np.float64]]:
-    """The unit of a file's accuracies, and the accuracies in percent."""
+    """The unit of a file's accuracies, and the accuracies from 0 to 1."""
     columns = [c for c in (ACCURACY.name, _PERCENT_COLUMN) if c in frame.columns]
     if len(columns) != 1:
         raise ValueError(
@@ -94,7 +94,7 @@ def _accuracies(
                 f"{path}: the column {_PERCENT_COLUMN!r} is in percent; asked for fractions"
             )
         unit = "percent"
-    return percent(path, float_column(path, frame, columns[0]), unit)
+    return fractions(path, float_column(path, frame, columns[0]), unit)
 
 
 def _order(path: Path, frame: pl.DataFrame) -> npt.NDArray[np.int64]:

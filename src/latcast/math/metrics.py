@@ -117,6 +117,14 @@ class Scored:
         found = network_metrics if of_any_network else metrics
         return found(self.true, self.predicted, self.unit) | coverage_metrics(self.inside)
 
+    def absolute_metrics(self) -> dict[str, float]:
+        """:func:`errors`, :func:`rank_correlations` and ``coverage_N``, of any quantity."""
+        return (
+            errors(self.true, self.predicted)
+            | rank_correlations(self.true, self.predicted)
+            | coverage_metrics(self.inside)
+        )
+
 
 def covered(
     true: Floats,

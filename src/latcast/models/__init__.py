@@ -8,10 +8,10 @@ from latcast._imports import public_names
 
 if TYPE_CHECKING:
     from . import adaptation, zoo
-    from ._base import Predictor
+    from ._base import Predictor, predictor
     from ._block_predictor import ADAPTATIONS, BlockPredictor, Explanation
     from ._fitted import Form
-    from ._kinds import KINDS, predictor, register_predictor
+    from ._model import KINDS, Model, register_predictor
     from .base_model import BaseModel
     from .bayes import Bayes
     from .flops import Flops
@@ -26,10 +26,10 @@ else:
     __getattr__, __dir__ = public_names(
         __name__,
         {
-            "._base": "Predictor",
+            "._base": "Predictor predictor",
             "._block_predictor": "ADAPTATIONS BlockPredictor Explanation",
             "._fitted": "Form",
-            "._kinds": "KINDS predictor register_predictor",
+            "._model": "KINDS Model register_predictor",
             ".base_model": "BaseModel",
             ".bayes": "Bayes",
             ".flops": "Flops",
@@ -57,6 +57,7 @@ __all__ = [
     "Kernels",
     "LayerPredictor",
     "LookupTable",
+    "Model",
     "Predictor",
     "Roofline",
     "TargetQuery",

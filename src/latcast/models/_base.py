@@ -2,47 +2,38 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, final
+from typing import Any, ClassVar, Self, final
 
-import numpy.typing as npt
+import numpy as np
 
-from latcast._model_file import ModelFile, Schema, write_model
-from latcast.data import LATENCY_MS, Dataset
+from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.graph import Graph
 from latcast.math.conformal import Calibration
-from latcast.spaces import Archs, SearchSpace
+from latcast.spaces import Archs
 
-from ._fitted import Fitted, Floats, Form, Intervals
+from ._fitted import Floats, Form, Intervals
+from ._model import KINDS, MIN_ROWS, Model, check_few
+from ._tunable import Tunable
 
-if TYPE_CHECKING:
-    from ._tunable import Tunable
-
-State = dict[str, Any]
 AnyNetworks = Archs | Graph | Sequence[Graph]
 
-MIN_ROWS = 10
 
-
-class Predictor(ABC):
-    """A quantity (latency, unless said otherwise) of networks on one target, with intervals.
+class Predictor(Model):
+    """A quantity of networks, with intervals: a latency on one target, or an accuracy.
 
     Lifecycle: create with options; :meth:`fit` once, or :meth:`adapt` another; then
     :meth:`predict`, :meth:`predict_interval`, :meth:`explain` and :meth:`save` as often as wanted,
-    which change nothing. A kind writes the hooks below and overrides nothing else. Values are in
-    the unit of their quantity: milliseconds for one forward pass of the whole batch.
+    which change nothing. What a predictor says of a network depends on nothing else in the batch,
+    up to rounding. A kind writes the hooks below and those of its file, and overrides nothing
+    else. Values are in the unit of their quantity: milliseconds for one forward pass of the whole
+    batch, accuracies from 0 to 1.
 
-    Kinds of a search space's architectures extend :class:`latcast.models.BlockPredictor`.
+    Kinds of a search space's architectures extend :class:`latcast.models.BlockPredictor`, those
+    of accuracies :class:`latcast.models.accuracy.AccuracyModel`.
     """
-
-    kind: ClassVar[str]
-    description: ClassVar[str]
-
-    array_prefix: ClassVar[str] = "state."
-    """Of the names of the kind's own arrays in a file."""
 
     tunable: ClassVar[Mapping[str, Tunable]] = {}
     """Options that :mod:`latcast.models.tuning` may set, and where their values may lie."""
@@ -53,9 +44,6 @@ class Predictor(ABC):
     after_epoch: Callable[[int], None] | None = None
     """Called during :meth:`fit` after every epoch with its number, from 1; :meth:`predict` then
     gives what has been learnt so far. What it raises ends the fit."""
-
-    def __init__(self) -> None:
-        self._fitted: Fitted | None = None
 
     # -- hooks ------------------------------------------------------------------------------
 
@@ -78,21 +66,13 @@ class Predictor(ABC):
     def _forecast(self, own: Any) -> tuple[Floats, Floats | None]:
         """Values (n,), and the standard deviations that are stated for them, if any."""
 
+    def _values(self, own: Any) -> Floats:
+        """Values (n,) alone, where their deviations take time."""
+        return self._forecast(own)[0]
+
     @abstractmethod
     def _explained(self, own: Any, coverage: float) -> Any:
         """Where the values of networks come from."""
-
-    @abstractmethod
-    def _state(self) -> State:
-        """What :meth:`_restore` rebuilds the fitted predictor from, by the schema's names."""
-
-    @abstractmethod
-    def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
-        """The inverse of :meth:`_state` and :meth:`_parts`; space and target are known.
-
-        Raises:
-            KeyError, ValueError: something is missing or does not fit.
-        """
 
     @abstractmethod
     def _adapted(self, few: Dataset, method: str, seed: int) -> Predictor:
@@ -106,66 +86,16 @@ class Predictor(ABC):
         """Intervals from measurements that were not trained on."""
         return Calibration.fit(self.predict(data.networks), data.values)
 
-    def _parts(self) -> Mapping[str, Predictor]:
-        """Fitted predictors that this one is made of, by name; they are saved with it."""
-        return {}
-
     def _form(self) -> Form | None:
         """The prediction as a function of sums over blocks, where it is one."""
         return None
 
-    def _schema(self) -> Schema | None:
-        """What the kind keeps in its file; space, target and options are known.
-
-        Without one :meth:`_state` is kept as it is, and :meth:`_restore` has to make sure that it
-        makes sense.
-        """
-        return None
-
-    def _sizes(self) -> dict[str, int]:
-        """Sizes that the schema's shapes name and that are known before the state is."""
-        return {}
-
-    def options(self) -> dict[str, Any]:
-        """The arguments with which the predictor was created (JSON-able)."""
-        return {}
-
     # -- what every predictor has -------------------------------------------------------------
-
-    @property
-    def fitted(self) -> Fitted:
-        """Space, target, calibration and card.
-
-        Raises:
-            RuntimeError: the predictor is not fitted.
-        """
-        if self._fitted is None:
-            raise RuntimeError(f"{type(self).__name__} must be fitted first: call fit(data)")
-        return self._fitted
-
-    @property
-    def space(self) -> SearchSpace:
-        """The search space whose block table is used.
-
-        Raises:
-            ValueError: networks of any kind are predicted.
-        """
-        if self.fitted.space is None:
-            raise ValueError(
-                f"this needs a predictor of one search space; {self.kind!r} is for networks of "
-                "any kind"
-            )
-        return self.fitted.space
 
     @property
     def target(self) -> Target:
         """What the predictions belong to."""
         return self.fitted.target
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """Data provenance, licence, metrics: anything JSON can hold."""
-        return self.fitted.card
 
     @property
     def calibration(self) -> Intervals:
@@ -205,11 +135,6 @@ class Predictor(ABC):
         return self
 
     @final
-    def become(self, fitted: Fitted) -> None:
-        """State what the predictor is for, where it was not made by :meth:`fit`."""
-        self._fitted = fitted
-
-    @final
     def adapt(self, few: Dataset, *, method: str = "bayes", seed: int = 0) -> Predictor:
         """A predictor for the target of a few measurements, made from this one, which stays.
 
@@ -227,10 +152,7 @@ class Predictor(ABC):
         Raises:
             ValueError: no measurement, one that is not possible, or an unknown method.
         """
-        few.check_values()
-        few.check_quantity(self.fitted.quantity)
-        if not len(few):
-            raise ValueError("adapting needs at least one measurement; got none")
+        check_few(few, self.fitted.quantity)
         return self._adapted(few, method, seed)
 
     @final
@@ -248,13 +170,13 @@ class Predictor(ABC):
 
     @final
     def predict(self, networks: AnyNetworks) -> Floats:
-        """Values of n networks, shape (n,): milliseconds of a pass of the whole batch.
+        """Values of n networks in the unit of their quantity, shape (n,).
 
         Raises:
             ValueError: they are of another space or batch, or the predictor knows nothing of one
                 of their blocks.
         """
-        return self._forecast(self._own(networks))[0]
+        return self._values(self._own(networks))
 
     @final
     def predict_interval(
@@ -270,7 +192,8 @@ class Predictor(ABC):
                 coverage outside of 0 to 1.
         """
         predicted, deviation = self._forecast(self._own(networks))
-        return self.calibration.interval(predicted, coverage, deviation)
+        lower, upper = self.calibration.interval(predicted, coverage, deviation)
+        return lower, np.minimum(upper, self.fitted.quantity.max_value)
 
     @final
     def covers(self, coverage: float) -> bool:
@@ -329,12 +252,6 @@ class Predictor(ABC):
             )
         return form
 
-    @final
-    def save(self, path: str | Path) -> None:
-        """Write a model file (safetensors with a JSON header), atomically."""
-        header, tensors = _contents(self)
-        write_model(path, ModelFile(header, tensors))
-
 
 def _check(data: Sequence[Dataset], calibration: Dataset | None) -> None:
     """Make sure that datasets can be learnt from together."""
@@ -359,36 +276,13 @@ def _check(data: Sequence[Dataset], calibration: Dataset | None) -> None:
         )
 
 
-# --- files ------------------------------------------------------------------------------------
+def predictor(kind: str) -> Predictor:
+    """A new predictor of a kind, with its default options.
 
-
-def _contents(predictor: Predictor) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-    """Header and arrays of a fitted predictor and, with prefixed names, of its parts."""
-    f, prefix = predictor.fitted, predictor.array_prefix
-    header: dict[str, Any] = {
-        "kind": predictor.kind,
-        "target": str(f.target),
-        "options": predictor.options(),
-        "card": f.card,
-    }
-    if f.quantity != LATENCY_MS:
-        header["quantity"] = f.quantity.name
-    tensors: dict[str, npt.NDArray[Any]] = {}
-    if f.space is not None:
-        header |= {"space": f.space.name, "seen": f.seen}
-    if isinstance(f.calibration, Calibration):
-        header["calibration_exponent"] = f.calibration.exponent
-        header["equal_tailed"] = f.calibration.equal_tailed
-        tensors["calibration.scores"] = f.calibration.scores
-    state = predictor._state()
-    schema = predictor._schema()
-    if schema is None:
-        own = ModelFile({}, {f"{prefix}{name}": value for name, value in state.items()})
-    else:
-        own = schema.pack(state, prefix, **predictor._sizes())
-    header, tensors = own.header | header, own.tensors | tensors
-    parts = {}
-    for name, part in predictor._parts().items():
-        parts[name], arrays = _contents(part)
-        tensors |= {f"part.{name}.{k}": v for k, v in arrays.items()}
-    return header | ({"parts": parts} if parts else {}), tensors
+    Raises:
+        ValueError: there is no such kind, or its models are of many targets.
+    """
+    made = KINDS.get(kind)()
+    if not isinstance(made, Predictor):
+        raise ValueError(f"a predictor must be of one target; {kind!r} is of many")
+    return made

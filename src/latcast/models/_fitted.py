@@ -1,4 +1,4 @@
-"""What a fitted predictor tells others: facts besides its own state, and itself written out."""
+"""What a fitted model tells others: facts besides its own state, and itself written out."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ class Intervals(Protocol):
 
 @dataclass
 class Fitted:
-    """What a fitted predictor knows besides its own state.
+    """What a fitted model knows besides its own state.
 
     Attributes:
         space: the space whose block table is used (the parent of a subspace); None where
             networks of any kind are predicted.
-        target: what the predictions belong to.
+        target: what the predictions belong to; None of a quantity that depends on no target, and
+            of a model of many targets.
         seen: gene -> the values that occurred in training.
         calibration: errors on rows that were not trained on, or None.
         card: data provenance, licence, metrics: anything JSON can hold.
@@ -56,7 +57,7 @@ class Fitted:
     """
 
     space: SearchSpace | None
-    target: Target
+    target: Target = None  # type: ignore[assignment]  # most have one
     seen: dict[str, list[int]] = field(default_factory=dict)
     calibration: Any = None
     card: dict[str, Any] = field(default_factory=dict)

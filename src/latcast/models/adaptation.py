@@ -9,9 +9,10 @@ from latcast.math.design import conditioned_on_first, i_optimal
 from latcast.math.least_squares import non_negative, straight_line
 from latcast.spaces import Archs, SearchSpace
 
-from ._base import MIN_ROWS, Predictor
+from ._base import Predictor
 from ._block_predictor import LOWEST_SHARE, BlockPredictor, set_aside
 from ._fitted import Fitted, Floats
+from ._model import MIN_ROWS
 from .base_model import BaseModel
 from .bayes import Bayes
 from .features import PHYSICS, NetworkFeatures, population

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
-import numpy.typing as npt
 
-from latcast._model_file import Array, Field, ModelFile, Schema, restored, write_model
+from latcast._model_file import Array, Field, Schema, positive
 from latcast._names import unknown_name
-from latcast.data import LATENCY_MS, Dataset, Quantity, quantity
+from latcast.data import Dataset
 from latcast.devices import Device, Target, devices
 from latcast.math.gaussian_process import (
     MAX_LOG_VARIANCE,
@@ -20,20 +18,18 @@ from latcast.math.gaussian_process import (
     OPTIMIZED_ROWS,
     maximize_evidence,
 )
-from latcast.spaces import Archs, SearchSpace, space
+from latcast.spaces import Archs
 
-from ._base import MIN_ROWS
 from ._block_predictor import LOWEST_SHARE
-from ._fitted import Fitted
+from ._fitted import Fitted, Floats
+from ._model import MIN_ROWS, Model, State, check_few
 from .bayes import Bayes
 from .features import UNITS, Functions, NetworkFeatures, Units, population
 from .transfer import Blend, Hyperprior, Prior, estimate
-from .zero_shot import Source, TargetSpec, expect, positive, similarities
+from .zero_shot import Source, TargetSpec, expect, similarities
 
-Floats = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
-KIND = "base"
 # Of sources that agree: nothing divides by less.
 MIN_SPREAD = 1e-6
 MIN_TARGETS = 2
@@ -50,10 +46,7 @@ def _record(source: Source) -> dict[str, Any]:
 
 SCHEMA = Schema(
     {
-        "space": Field(space, lambda s: s.name),
-        "seen": Field(lambda v: {str(name): [int(n) for n in own] for name, own in v.items()}),
         "sources": Field(lambda v: [_source(s) for s in v], lambda v: [_record(s) for s in v]),
-        "card": Field(dict),
     },
     {
         "rows": Array(("targets", "blocks")),
@@ -67,27 +60,30 @@ SCHEMA = Schema(
 )
 
 
-class BaseModel:
+class BaseModel(Model):
     """One model of many targets of a space.
 
-    Every target's values (latencies, unless said otherwise) are a function of the same features
-    (block physics, blocks, rows of the block table, random units), fitted with what the space's
-    physics can tell and a residual of its own. Of a new target it predicts from its device's
-    specification, batch and precision alone (:meth:`predictor`), and from a few measurements
-    (:meth:`adapt`): the targets that are known make up the prior, in which directions and how far
-    targets differ among it.
+    Every target's values are a function of the same features (block physics, blocks, rows of
+    the block table, random units), fitted with what the space's physics can tell and a residual
+    of its own. Of a new target it predicts from its device's specification, batch and precision
+    alone (:meth:`predictor`), and from a few measurements (:meth:`adapt`): the targets that are
+    known make up the prior, in which directions and how far targets differ among it.
 
-    Attributes:
-        space: whose block table is used.
-        quantity: that it predicts.
-        card: data provenance, licence: anything JSON can hold.
+    It is no :class:`latcast.models.Predictor`: a prediction belongs to one target, and without
+    one there is none that would not be another target's silently. :meth:`trained`,
+    :meth:`predictor` and :meth:`adapt` choose it, and give predictors that keep the contract. Its
+    file, card and quantity are those of every :class:`latcast.models.Model`.
     """
 
+    kind = "base"
+    description = "one model of many targets, from which others are predicted"
+    array_prefix = ""
+    is_of_one_target = False
+
     def __init__(self) -> None:
-        self.quantity: Quantity = LATENCY_MS
+        super().__init__()
         self._sources: list[Source] = []
         self._optima: Floats = np.empty((0, 0))
-        self.card: dict[str, Any] = {}
 
     @property
     def targets(self) -> list[Target]:
@@ -115,34 +111,22 @@ class BaseModel:
                 datasets or rows, or a value is not possible.
         """
         _check(datasets)
-        self.quantity = datasets[0].quantity
         # Chance picks among the sources by position; their order must not decide.
         datasets = sorted(datasets, key=lambda d: str(d.target))
         known = devices() if catalogue is None else catalogue
         archs = [d.archs.space.expand(d.archs) for d in datasets]
-        self.space: SearchSpace = archs[0].space
-        self._seen = {
+        space = archs[0].space
+        seen = {
             g.name: sorted({int(v) for a in archs for v in np.unique(a.genes[:, i])})
-            for i, g in enumerate(self.space.genes)
+            for i, g in enumerate(space.genes)
         }
-        self._prepare()
-        self._sources, self._optima = [], np.empty((0, 0))
-        functions = []
-        for n, (data, a) in enumerate(zip(datasets, archs, strict=True)):
-            found = estimate(Prior(self._features, self._population, self._one), a, data.values)
-            function = found.latency_ms.function
-            mean = float(function(self._population).mean())
-            functions.append(function.combined([[1 / mean]]))
-            spec = TargetSpec.of(data.target, known.get(data.target.device))
-            self._sources.append(Source(spec, mean, len(data)))
-            progress(n + 1, len(datasets))
-        self._functions = _stacked(functions)
-        self._values = self._functions(self._population)
-        optima = [
-            self._optimum(n, a, d) for n, (a, d) in enumerate(zip(archs, datasets, strict=True))
-        ]
-        self._optima = np.array(optima)
-        self.card["data"] = [{"target": str(d.target), **d.provenance} for d in datasets]
+        card = {"data": [{"target": str(d.target), **d.provenance} for d in datasets]}
+        self.become(Fitted(space, seen=seen, card=card, quantity=datasets[0].quantity))
+        try:
+            self._learn(datasets, archs, known, progress)
+        except BaseException:
+            self._fitted = None  # half a fit is none
+            raise
         return self
 
     def target_on(
@@ -191,16 +175,19 @@ class BaseModel:
         prior = self._prior(TargetSpec.of(target, device or devices().get(target.device)))
         return Bayes.from_prior(prior, self._fitted_for(target, 0))
 
+    @final
     def adapt(self, few: Dataset, device: Device | None = None) -> Bayes:
         """Predict for the target of a few measurements, at least one.
+
+        Args:
+            few: measurements, every one of which is used.
+            device: its specification; by default the catalogue's, if it is there.
 
         Raises:
             ValueError: they are of another block space or quantity, none, or not possible.
         """
-        few.check_values()
-        few.check_quantity(self.quantity)
-        self._check_fitted()
-        if few.archs.space.block_space != self.space.name or not len(few):
+        check_few(few, self.fitted.quantity)
+        if few.archs.space.block_space != self.space.name:
             raise ValueError(
                 f"adapting needs at least one measurement of a network of {self.space.name}; "
                 f"got {len(few)} of {few.archs.space.name}"
@@ -226,22 +213,44 @@ class BaseModel:
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _check_fitted(self) -> None:
-        if not self._sources:
-            raise RuntimeError("BaseModel must be fitted first: call fit(datasets)")
+    def _learn(
+        self,
+        datasets: Sequence[Dataset],
+        archs: Sequence[Archs],
+        known: dict[str, Device],
+        progress: Progress,
+    ) -> None:
+        self._prepare()
+        self._sources, self._optima = [], np.empty((0, 0))
+        functions = []
+        for n, (data, a) in enumerate(zip(datasets, archs, strict=True)):
+            found = estimate(Prior(self._features, self._population, self._one), a, data.values)
+            function = found.latency_ms.function
+            mean = float(function(self._population).mean())
+            functions.append(function.combined([[1 / mean]]))
+            spec = TargetSpec.of(data.target, known.get(data.target.device))
+            self._sources.append(Source(spec, mean, len(data)))
+            progress(n + 1, len(datasets))
+        self._functions = _stacked(functions)
+        self._values = self._functions(self._population)
+        optima = [
+            self._optimum(n, a, d) for n, (a, d) in enumerate(zip(archs, datasets, strict=True))
+        ]
+        self._optima = np.array(optima)
 
     def _prepare(self, units: Units | int = UNITS) -> None:
-        self._population = population(self.space, self._seen)
+        self._population = population(self.space, self.fitted.seen)
         self._features = NetworkFeatures(self._population, units)
         self._one = Blend(self._features.constant(1.0))
 
     def _fitted_for(self, target: Target, rows: int) -> Fitted:
         card = {"rows": rows, "base": [str(t) for t in self.targets]}
-        return Fitted(self.space, target, dict(self._seen), card=card, quantity=self.quantity)
+        seen, quantity = dict(self.fitted.seen), self.fitted.quantity
+        return Fitted(self.space, target, seen, card=card, quantity=quantity)
 
     def _prior(self, spec: TargetSpec | None, without: Sequence[int] = ()) -> Prior:
         """The prior of a target, some of the sources left out."""
-        self._check_fitted()
+        _ = self.fitted
         kept = [n for n in range(len(self._sources)) if n not in without]
         functions = self._functions.combined(np.eye(len(self._sources))[kept])
         values = self._values[:, kept]
@@ -282,15 +291,16 @@ class BaseModel:
         mean = self._functions.combined(weights)
         return replace(mean, constant=mean.constant + 1.0 - mixture.sum()), log_scale
 
-    def save(self, path: str | Path) -> None:
-        """Write a model file (safetensors with a JSON header), atomically."""
-        self._check_fitted()
+    def _schema(self) -> Schema:
+        return SCHEMA
+
+    def _sizes(self) -> dict[str, int]:
+        return {"blocks": len(self.space.block_table)}
+
+    def _state(self) -> State:
         f, units = self._functions, self._features.units
-        values = {
-            "space": self.space,
-            "seen": self._seen,
+        return {
             "sources": self._sources,
-            "card": self.card,
             "rows": f.rows,
             "live": f.live,
             "outputs": f.outputs,
@@ -299,38 +309,13 @@ class BaseModel:
             "unit_weights": units.weights,
             "unit_biases": units.biases,
         }
-        file = SCHEMA.pack(values)
-        header = {"kind": KIND, **file.header}
-        if self.quantity != LATENCY_MS:  # files of latencies do not say so, as they never did
-            header["quantity"] = self.quantity.name
-        write_model(path, ModelFile(header, file.tensors))
 
-    @classmethod
-    def load(cls, path: str | Path) -> BaseModel:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            ValueError: the file is damaged, of a newer schema version, or no base model.
-            FileNotFoundError: there is no such file.
-        """
-        return restored(path, "a latcast base model", cls.of_file)
-
-    @classmethod
-    def of_file(cls, file: ModelFile) -> BaseModel:
-        """The model of a file's contents.
-
-        Raises:
-            KeyError, TypeError, ValueError: they are of another kind, or make no sense.
-        """
-        if file.header["kind"] != KIND:
-            raise ValueError(f"a model of the kind {file.header['kind']!r}")
-        v = SCHEMA.unpack(file, targets=len(file.header["sources"]))
-        self = cls()
-        self.space, self.card = v["space"], v["card"]
-        self.quantity = quantity(file.header.get("quantity", LATENCY_MS))
-        self._seen, self._sources = v["seen"], v["sources"]
+    def _restore(self, state: State, parts: Mapping[str, Any]) -> None:
+        v, self._sources = state, state["sources"]
         if (count := len(self._sources)) < MIN_TARGETS:
             raise ValueError(f"a model of {count} targets; at least {MIN_TARGETS} are needed")
+        if len(v["rows"]) != count:
+            raise ValueError(f"arrays must be of the {count} targets; got {len(v['rows'])} rows")
         units = Units(v["unit_weights"], v["unit_biases"])
         self._functions = Functions(
             self.space, v["rows"], v["live"], units, v["outputs"], v["constant"]
@@ -348,7 +333,6 @@ class BaseModel:
             )
         self._values = self._functions(self._population)
         self._optima = v["optima"]
-        return self
 
 
 def _check(datasets: Sequence[Dataset]) -> None:

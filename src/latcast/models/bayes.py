@@ -18,9 +18,10 @@ from latcast._model_file import Array, Schema
 from latcast.data import Dataset
 from latcast.spaces import Archs
 
-from ._base import Predictor, State
+from ._base import Predictor
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
 from ._fitted import Fitted, Floats, Form
+from ._model import State
 from .features import Functions, NetworkFeatures, Units, population
 from .transfer import Blend, Estimate, Prior, estimate, guess
 

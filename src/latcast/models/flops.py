@@ -10,9 +10,10 @@ from latcast._model_file import Array, Schema
 from latcast.math.least_squares import straight_line
 from latcast.spaces import Archs
 
-from ._base import Predictor, State
+from ._base import Predictor
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
 from ._fitted import Floats, Form
+from ._model import State
 
 
 class Flops(BlockPredictor):

@@ -14,9 +14,10 @@ from latcast.data.additive import AdditiveFit, fit_additive
 from latcast.devices import Target
 from latcast.spaces import Archs, SearchSpace
 
-from ._base import Predictor, State
+from ._base import Predictor
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
 from ._fitted import Fitted, Floats, Form
+from ._model import State
 from ._tunable import Real
 
 # Architectures that show which gene values a table knows.

@@ -17,9 +17,10 @@ from latcast._model_file import Array, Schema
 from latcast._names import unknown_name
 from latcast.spaces import Archs
 
-from ._base import Predictor, State
+from ._base import Predictor
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
 from ._fitted import Floats, Form, no_values
+from ._model import State
 from ._tunable import Choice, Real
 
 PAPER_HIDDEN = (400, 400, 400)

@@ -22,7 +22,7 @@ from latcast.spaces import space as find_space
 from . import zoo
 from ._base import Predictor
 from ._block_predictor import BlockPredictor
-from ._kinds import open_model
+from ._model import open_model
 from .base_model import BaseModel
 from .kernels import Kernels
 from .zoo import Role, UnresolvedError

@@ -33,9 +33,10 @@ from latcast.math.least_squares import Ridge, non_negative
 from latcast.math.robust import huber_weights, reweighted
 from latcast.spaces import Archs, SearchSpace
 
-from ._base import Predictor, State
+from ._base import Predictor
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
 from ._fitted import Floats, Form, no_values
+from ._model import State
 from ._tunable import Choice, Whole
 from .features import PHYSICS, BlockFeatures, Units
 

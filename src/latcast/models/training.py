@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latcast.data import Dataset, split
+from latcast.data import ACCURACY, Dataset, split
 from latcast.data.audit import audit, measured_rows
 from latcast.devices import Target
 from latcast.math.metrics import Scored, covered, metrics
@@ -36,12 +36,16 @@ def evaluate(model: Predictor, data: Dataset) -> dict[str, float]:
 
     Where it is calibrated, ``coverage_N`` is the percentage of true values inside the interval
     that asks for N percent. Of networks of any kind, medians are told besides, since a few
-    networks unlike all others make means say little.
+    networks unlike all others make means say little. Of accuracies, whose errors are not relative
+    to them, ``mae``, ``rmse`` and ``median_error`` are as accuracies are, from 0 to 1.
 
     Raises:
         ValueError: as :func:`score`.
     """
-    return score(model, data).metrics(of_any_network=model.fitted.space is None)
+    scored = score(model, data)
+    if data.quantity == ACCURACY:
+        return scored.absolute_metrics()
+    return scored.metrics(of_any_network=model.fitted.space is None)
 
 
 # What the networks of no family are called together.

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from latcast._model_file import positive
 from latcast._names import unknown_name
 from latcast.devices import KINDS, Device, Target
 from latcast.math.least_squares import non_negative
@@ -165,18 +166,6 @@ class Source:
 def _differ(first: str | None, second: str | None) -> bool:
     """Whether two names are known to differ."""
     return first is not None and second is not None and first != second
-
-
-def positive(value: object) -> float:
-    """A figure of a file, as a positive and finite number.
-
-    Raises:
-        ValueError: it is none.
-    """
-    number = float(str(value))
-    if not 0 < number < np.inf:
-        raise ValueError(f"a figure must be positive and finite; got {number}")
-    return number
 
 
 def similarities(spec: TargetSpec, others: Sequence[TargetSpec]) -> Floats:

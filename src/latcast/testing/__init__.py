@@ -11,7 +11,7 @@ from latcast._imports import public_names
 
 if TYPE_CHECKING:
     from .methods import check_method
-    from .predictors import check_predictor
+    from .predictors import check_fitted, check_predictor
     from .quantities import check_quantity
     from .runtimes import RUNTIME_CHECKS, check_runtime
     from .spaces import SPACE_CHECKS, check_space
@@ -20,7 +20,7 @@ else:
         __name__,
         {
             ".methods": "check_method",
-            ".predictors": "check_predictor",
+            ".predictors": "check_fitted check_predictor",
             ".quantities": "check_quantity",
             ".runtimes": "RUNTIME_CHECKS check_runtime",
             ".spaces": "SPACE_CHECKS check_space",
@@ -30,6 +30,7 @@ else:
 __all__ = [
     "RUNTIME_CHECKS",
     "SPACE_CHECKS",
+    "check_fitted",
     "check_method",
     "check_predictor",
     "check_quantity",

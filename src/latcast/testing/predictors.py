@@ -31,7 +31,8 @@ def check_predictor(
     Args:
         make: a new predictor, not fitted. Its kind must be registered
             (:func:`latcast.models.register_predictor`).
-        data: measured latencies of 30 networks at least that it can learn from.
+        data: values of 30 networks at least that it can learn from: latencies, or of a kind for
+            accuracies these.
         folder: an empty folder to write files to.
         can_adapt: whether predictors of other targets can be made from it.
 
@@ -46,21 +47,41 @@ def check_predictor(
     p = new.fit(train, seed=1)
     assert p is new, "fit must return the predictor itself"
     assert (p.target, p.fitted.quantity) == (data.target, data.quantity)
-    values = p.predict(test.networks)
-    assert values.shape == (len(test),)
-    assert values.dtype == np.float64
-    assert np.isfinite(values).all(), "predictions must be finite"
-    assert (values > 0).all(), "predictions must be positive"
     again = make().fit(train, seed=1).predict(test.networks)
-    assert np.array_equal(values, again), "a seed must decide everything"
-    _check_batches(p, test, values)
-    _check_intervals(p, test, values)
-    _check_explanation(p, test, values)
-    _check_file(p, test, values, Path(folder))
+    assert np.array_equal(p.predict(test.networks), again), "a seed must decide everything"
+    check_fitted(p, test, folder)
     _check_refusals(make, p, train)
     _check_quantity(make, train, Path(folder))
     if can_adapt:
         _check_adapting(p, test, Path(folder))
+    else:
+        assert refuses(lambda: p.adapt(test)), "what cannot adapt must say so"
+
+
+def check_fitted(p: Predictor, test: Dataset, folder: str | Path, *, can_save: bool = True) -> None:
+    """Put a fitted predictor through the contract, such as one that is given rather than fitted.
+
+    Args:
+        p: fitted predictor.
+        test: networks that it can predict, with values of its target and quantity.
+        folder: to write files to.
+        can_save: whether it can be kept in a file.
+
+    Raises:
+        AssertionError: it does not keep the contract.
+    """
+    values = p.predict(test.networks)
+    assert values.shape == (len(test),)
+    assert values.dtype == np.float64
+    assert p.fitted.quantity.is_possible(values).all(), "predictions must be possible values"
+    _check_batches(p, test, values)
+    _check_intervals(p, test, values)
+    _check_explanation(p, test, values)
+    assert not np.isinf(list(evaluate(p, test).values())).any(), "it must be possible to score it"
+    if can_save:
+        _check_file(p, test, values, Path(folder))
+    else:
+        assert refuses(lambda: p.save(Path(folder) / "a.latcast")), "what is not kept must say so"
     assert np.array_equal(p.predict(test.networks), values), "asking must change nothing"
 
 
@@ -94,7 +115,8 @@ def _check_intervals(p: Predictor, test: Dataset, values: npt.NDArray[np.float64
     for coverage in asked:
         lower, upper = p.predict_interval(test.networks, coverage)
         assert (lower >= 0).all()
-        assert ((lower <= values) & (values <= upper)).all(), "intervals must hold the prediction"
+        inside = (lower <= values * (1 + ROUNDED)) & (values <= upper * (1 + ROUNDED))
+        assert inside.all(), "intervals must hold the prediction"
         assert (upper - lower >= width).all(), "more coverage must not make intervals narrower"
         width = upper - lower
     if asked:
@@ -141,7 +163,7 @@ def _check_refusals(make: Callable[[], Predictor], p: Predictor, train: Dataset)
     assert refuses(lambda: make().fit(train, calibration=other))
     assert refuses(lambda: p.calibrate(other))
     assert refuses(lambda: evaluate(p, other))
-    for bad in (np.nan, np.inf, 0.0, -3.0):
+    for bad in (np.nan, np.inf, -3.0, *(() if train.quantity.is_possible(0.0) else (0.0,))):
         values = np.where(np.arange(len(train)) == 7, bad, train.values)
         broken = replace(train, values=values)
         assert refuses(lambda broken=broken: make().fit(broken)), f"{bad} must be refused"  # type: ignore[misc]
@@ -149,7 +171,10 @@ def _check_refusals(make: Callable[[], Predictor], p: Predictor, train: Dataset)
 
 def _check_quantity(make: Callable[[], Predictor], train: Dataset, folder: Path) -> None:
     """Whatever is measured, it is predicted in its unit, and never taken for another."""
-    joules = replace(train, quantity=ENERGY_MJ)
+    joules = replace(train, target=train.target or ELSEWHERE, quantity=ENERGY_MJ)
+    if not train.quantity.of_target:
+        assert refuses(lambda: make().fit(joules)), "what belongs to a target must be refused"
+        return
     p = make().fit(joules, seed=1)
     p.save(folder / "energy.latcast")
     assert models.load(folder / "energy.latcast").fitted.quantity == ENERGY_MJ

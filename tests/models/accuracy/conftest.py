@@ -51,7 +51,7 @@ def _table(name: str, n: int) -> Dataset:
     archs = the_space.sample(n, rng, restrict=restrict).unique()
     accuracy = saturating(archs) + rng.normal(0, 0.002, len(archs))
     provenance = {"source": "made up", "licence": "none"}
-    return Dataset(archs, 100 * accuracy, quantity=ACCURACY, provenance=provenance)
+    return Dataset(archs, accuracy, quantity=ACCURACY, provenance=provenance)
 
 
 @pytest.fixture(scope="session")

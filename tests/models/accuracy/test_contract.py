@@ -1,19 +1,17 @@
-"""What holds of every accuracy model."""
+"""Accuracy models keep the contract of every predictor, and some more of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from latcast.data import Dataset
+from latcast.data import ACCURACY, Dataset
 from latcast.models.accuracy import (
     AccuracyModel,
     CallableAccuracy,
-    DistilledOFA,
     EnsembleAccuracy,
     GaussianProcess,
     TableAccuracy,
@@ -24,6 +22,7 @@ from latcast.models.accuracy import (
     load_accuracy,
 )
 from latcast.spaces import Archs, space, space_names
+from latcast.testing import check_fitted, check_predictor
 
 Case = tuple[AccuracyModel, Archs]
 
@@ -36,8 +35,8 @@ def _depth(archs: Archs) -> object:
 def cases(cells: Dataset, mobile: Dataset) -> dict[str, Callable[[], Case]]:
     """By name of a model the model, and architectures that it can be asked for."""
     ofa = space("ofa-mobilenet-v3")
-    trained = GaussianProcess.fit(mobile.archs, mobile.accuracy)
-    of_cells = GaussianProcess.fit(cells.archs, cells.accuracy)
+    trained = GaussianProcess().fit(mobile)
+    of_cells = GaussianProcess().fit(cells)
     table = TableAccuracy.of(cells)
     compofa = space("compofa-fixed-kernel").sample(60, 0, restrict={"r": [160, 192, 224]})
     random = space("nasbench201").sample(60, 2)
@@ -70,37 +69,60 @@ def test_every_case_is_run(cases: dict[str, Callable[[], Case]]) -> None:
     assert sorted(cases) == sorted(NAMES)
 
 
-def test_says_what_it_is(case: Case) -> None:
+def test_contract(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, archs = case
+    for module in (distilled, gaussian_process):
+        monkeypatch.setattr(module, "_CHUNK", 18)
+    test = Dataset(archs, model.predict(archs), quantity=ACCURACY)
+    can_save = not isinstance(model, CallableAccuracy)
+    check_fitted(model, test, tmp_path, can_save=can_save)
+    if can_save:
+        loaded = load_accuracy(tmp_path / "a.latcast")
+        assert (loaded.name, loaded.resolutions) == (model.name, model.resolutions)
+        assert loaded.noise == model.noise
+        told, again = model.uncertainty(archs), loaded.uncertainty(archs)
+        assert (told is None) == (again is None)
+        if told is not None and again is not None:
+            np.testing.assert_allclose(again, told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cells", "mobile"])
+def test_what_is_trained_keeps_the_contract(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    data: Dataset = request.getfixturevalue(name)
+    check_predictor(lambda: GaussianProcess(name="mine"), data, tmp_path, can_adapt=False)
+
+
+def test_a_table_is_fitted_to_what_it_holds(cells: Dataset) -> None:
+    table = TableAccuracy(name="mine").fit(cells[:50])
+    np.testing.assert_array_equal(table.predict(cells.archs[:50]), cells.values[:50])
+    assert table.card["rows"] == 50
+    with pytest.raises(ValueError, match="lacks architecture 50"):
+        table.predict(cells.archs[:51])
+
+
+def test_intervals_of_any_model_come_from_measured_accuracies(mobile: Dataset) -> None:
+    """As those of any predictor; the shipped model is nothing like this table."""
+    model = CallableAccuracy(accuracy_model().predict, name="mine")
+    assert not model.covers(0.9)
+    model.calibrate(mobile[:60])
+    lower, upper = model.predict_interval(mobile.archs[60:], 0.9)
+    inside = (lower <= mobile.values[60:]) & (mobile.values[60:] <= upper)
+    assert 0.7 < inside.mean() <= 1.0
+    assert upper.max() <= 1.0
+
+
+def test_predicts_what_differs(case: Case) -> None:
     model, archs = case
     assert model.name
     assert model.supports(archs.space)
+    assert len(np.unique(model.predict(archs))) > 5
     if model.resolutions is not None:
         choices = {g.name: g.choices for g in archs.space.genes}
         assert list(model.resolutions) == sorted(set(model.resolutions))
         assert set(model.resolutions) <= set(choices["r"])
-
-
-def test_predicts_fractions(case: Case) -> None:
-    model, archs = case
-    got = model.predict(archs)
-    assert got.shape == (len(archs),)
-    assert got.dtype == np.float64
-    assert (got >= 0).all()
-    assert (got <= 1).all()
-    assert len(np.unique(got)) > 5
-
-
-def test_a_batch_is_its_parts(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, archs = case
-    for module in (distilled, gaussian_process):
-        monkeypatch.setattr(module, "_CHUNK", 18)
-    whole = model.predict(archs)
-    assert model.predict(archs[:0]).shape == (0,)
-    for i in (0, 17, len(archs) - 1):
-        np.testing.assert_allclose(model.predict(archs[i]), whole[i], atol=2e-6)
-    order = np.random.default_rng(0).permutation(len(archs))
-    np.testing.assert_allclose(model.predict(archs[order]), whole[order], atol=2e-6)
-    np.testing.assert_array_equal(model.predict(archs), whole)
 
 
 def test_inactive_genes_change_nothing(case: Case) -> None:
@@ -124,24 +146,6 @@ def test_uncertainty_is_a_deviation(case: Case) -> None:
     assert empty.shape == (0,)
 
 
-def test_intervals_hold_the_prediction_and_grow(case: Case) -> None:
-    model, archs = case
-    levels = [c for c in (0.5, 0.9) if model.covers(c)]
-    assert not any(map(model.covers, (0.0, 1.0, float("nan"))))
-    if not levels:
-        with pytest.raises(ValueError, match="was trained"):
-            model.predict_interval(archs)
-        return
-    predicted, widths = model.predict(archs), []
-    for coverage in levels:
-        lower, upper = model.predict_interval(archs, coverage)
-        assert lower.shape == upper.shape == (len(archs),)
-        assert (lower <= predicted + 1e-6).all()
-        assert (predicted <= upper + 1e-6).all()
-        widths.append(upper - lower)
-    assert all((wider >= narrower).all() for narrower, wider in pairwise(widths))
-
-
 def test_predicts_what_it_knows(case: Case) -> None:
     model, archs = case
     known = model.known(archs.space)
@@ -160,25 +164,6 @@ def test_another_space_is_refused(case: Case) -> None:
     for other in others:
         with pytest.raises(ValueError, match="got"):
             model.predict(other.sample(2, 0))
-
-
-def test_a_file_changes_nothing(case: Case, tmp_path: Path) -> None:
-    model, archs = case
-    if not isinstance(model, GaussianProcess | DistilledOFA):
-        pytest.skip("what is given is not kept in files")
-    model.save(tmp_path / "m.latcast")
-    loaded = load_accuracy(tmp_path / "m.latcast")
-    assert type(loaded) is type(model)
-    assert (loaded.name, loaded.resolutions) == (model.name, model.resolutions)
-    np.testing.assert_array_equal(loaded.predict(archs), model.predict(archs))
-    if isinstance(model, GaussianProcess):
-        assert isinstance(loaded, GaussianProcess)
-        assert (loaded.card, loaded.noise) == (model.card, model.noise)
-        np.testing.assert_allclose(loaded.uncertainty(archs), model.uncertainty(archs))
-        for got, expected in zip(
-            loaded.predict_interval(archs), model.predict_interval(archs), strict=True
-        ):
-            np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
 def test_stands_for_itself(case: Case) -> None:

@@ -114,18 +114,18 @@ class Constant(AccuracyModel):
     def __init__(
         self, accuracy: float, deviation: float | None, noise: float | None = None, **more: Any
     ) -> None:
-        self.name, self.accuracy, self.deviation = "constant", accuracy, deviation
-        self.noise = noise
-        self.resolutions = more.get("resolutions")
+        super().__init__("constant")
+        self.accuracy, self.deviation, self.noise = accuracy, deviation, noise
+        self.given(OFA, more.get("resolutions"))
 
     def supports(self, space: SearchSpace) -> bool:
         return space.name == OFA.name
 
-    def predict(self, archs: Archs) -> Floats:
-        return np.full(len(archs), self.accuracy)
+    def _values(self, own: Archs) -> Floats:
+        return np.full(len(own), self.accuracy)
 
-    def uncertainty(self, archs: Archs) -> Floats | None:
-        return None if self.deviation is None else np.full(len(archs), self.deviation)
+    def _uncertainty(self, own: Archs) -> Floats | None:
+        return None if self.deviation is None else np.full(len(own), self.deviation)
 
 
 def test_an_ensemble_is_a_mixture() -> None:
@@ -191,7 +191,7 @@ def test_names_files_functions_and_several(
     assert isinstance(shipped, DistilledOFA)
     shipped.save("copy.latcast")
     assert isinstance(as_accuracy_model("copy.latcast"), DistilledOFA)
-    trained = GaussianProcess.fit(mobile.archs[:40], mobile.accuracy[:40])
+    trained = GaussianProcess().fit(mobile[:40])
     trained.save("trained.latcast")
     assert isinstance(as_accuracy_model(Path("trained.latcast")), GaussianProcess)
     cell = CELLS.sample(1, 0)

@@ -8,10 +8,12 @@ from latcast._imports import public_names
 
 if TYPE_CHECKING:
     from latcast.data import read_accuracies
+    from latcast.models.training import evaluate as evaluate_accuracy
 
     from ._base import AccuracyModel, checked_accuracies
     from .distilled import DistilledOFA
-    from .gaussian_process import GaussianProcess, evaluate_accuracy, train_accuracy
+    from .gaussian_process import GaussianProcess
+    from .records import train_accuracy
     from .sources import (
         SHIPPED,
         AccuracySource,
@@ -29,10 +31,12 @@ else:
             "latcast.data": "read_accuracies",
             "._base": "AccuracyModel checked_accuracies",
             ".distilled": "DistilledOFA",
-            ".gaussian_process": "GaussianProcess evaluate_accuracy train_accuracy",
+            ".gaussian_process": "GaussianProcess",
+            ".records": "train_accuracy",
             ".sources": "SHIPPED AccuracySource CallableAccuracy EnsembleAccuracy TableAccuracy "
             "accuracy_model as_accuracy_model load_accuracy",
         },
+        {"evaluate_accuracy": "latcast.models.training:evaluate"},
     )
 
 __all__ = [

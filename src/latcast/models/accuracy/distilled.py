@@ -7,20 +7,19 @@ further on the original's answers (``scripts/distill_accuracy.py``).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from latcast._model_file import Array, ModelFile, Schema, read_model, write_model
+from latcast._model_file import Array, ModelFile, Schema
+from latcast.models._model import State
 from latcast.spaces import Archs, CompOFA, OFAMobileNetV3, SearchSpace
 from latcast.spaces import space as find_space
 from latcast.spaces.ofa_mobilenet_v3 import KS, D, E, R, active_blocks
 
-from ._base import KIND, AccuracyModel, checked_resolutions
+from ._base import AccuracyModel, Floats, check_resolutions
 
 Tensor = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
@@ -102,29 +101,43 @@ class DistilledOFA(AccuracyModel):
         tensors: ``first`` (97, a), ``second`` (a, b), ``third`` (b, c) and ``skip`` (97, c),
             int8, each with its ``_scale``; ``first_bias`` (a,), ``second_bias`` (b,),
             ``third_bias`` (c,), ``last`` (c,), ``linear`` (97,), ``last_bias`` (1,), float32.
+            None for a model that is to be read from a file.
         resolutions: those that the original was trained on.
         metrics: set of architectures -> measure -> value, against the original.
 
     Raises:
-        ValueError: a tensor is missing, unknown, of the wrong type or shape or not finite, or a
-            resolution is not one of the space's, or a metric is no finite number.
+        ValueError: a tensor is missing, of the wrong type or shape or not finite, or a resolution
+            is not one of the space's.
     """
 
-    name = SPACE
-    resolutions: tuple[int, ...]
+    kind = "accuracy-distilled"
+    description = "Once-For-All's accuracy predictor, distilled"
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], *, resolutions: Iterable[int], metrics: Metrics
+        self,
+        tensors: Mapping[str, Tensor] | None = None,
+        *,
+        resolutions: Iterable[int] = (),
+        metrics: Metrics | None = None,
     ) -> None:
-        if unknown := sorted(set(tensors) - set(SCHEMA.arrays)):
-            raise ValueError(f"the tensors must be the documented ones; got also {unknown[0]!r}")
-        missing = [name for name in SCHEMA.arrays if name not in tensors]
-        if missing:
-            raise ValueError(f"the model must have the tensor {missing[0]!r}; got none")
-        own = {name: np.array(tensor) for name, tensor in tensors.items()}
-        self._tensors = SCHEMA.unpack(ModelFile({}, own))
-        self.resolutions = checked_resolutions(list(resolutions), find_space(SPACE)) or ()
-        self.metrics = _checked_metrics(metrics)
+        super().__init__(SPACE)
+        if tensors is not None:
+            card = {"metrics": metrics or {}, "source": SOURCE, "licence": LICENCE}
+            self.given(find_space(SPACE), resolutions, card)
+            own = {name: np.array(tensor) for name, tensor in tensors.items()}
+            self._restore(SCHEMA.unpack(ModelFile({}, own)), {})
+
+    def _schema(self) -> Schema:
+        return SCHEMA
+
+    def _state(self) -> State:
+        return self._tensors
+
+    def _restore(self, state: State, parts: Mapping[str, Any]) -> None:
+        if self.space.name != SPACE:
+            raise ValueError(f"a distilled model must be for {SPACE}; got {self.space.name}")
+        check_resolutions(self)
+        self._tensors = state
         self._unpack()
 
     def _unpack(self) -> None:
@@ -144,18 +157,12 @@ class DistilledOFA(AccuracyModel):
         """True for OFA-MobileNetV3 and CompOFA at width 1.2."""
         return space.block_space == SPACE and isinstance(space, OFAMobileNetV3 | CompOFA)
 
-    def predict(self, archs: Archs) -> npt.NDArray[np.float64]:
-        """Top-1 accuracy from 0 to 1, shape (n,).
+    def _values(self, own: Archs) -> Floats:
+        """Accuracies; a resolution counts as the next lower multiple of 16 and 240 as 224.
 
-        A resolution counts as the next lower multiple of 16 and 240 as 224, as the original has
-        no finer or larger ones.
-
-        Raises:
-            ValueError: ``archs`` are of neither OFA-MobileNetV3 nor CompOFA at width 1.2.
+        The original has no finer or larger ones.
         """
-        self._check_space(archs, f"{SPACE} and the compofa-* spaces of its width")
-        if isinstance(archs.space, CompOFA):
-            archs = archs.space.expand(archs)
+        archs = own.space.expand(own) if isinstance(own.space, CompOFA) else own
         result = np.empty(len(archs), dtype=np.float64)
         for start in range(0, len(archs), _CHUNK):
             part = slice(start, start + _CHUNK)
@@ -173,62 +180,6 @@ class DistilledOFA(AccuracyModel):
         result += inputs[:, -1]
         return result
 
-    def save(self, path: str | Path) -> None:
-        """Write the model file; an existing one is replaced only once the new one is whole."""
-        header = {
-            "kind": KIND,
-            "space": SPACE,
-            "resolutions": list(self.resolutions),
-            "metrics": self.metrics,
-            "source": SOURCE,
-            "licence": LICENCE,
-        }
-        write_model(path, ModelFile(header, self._tensors))
-
-    @classmethod
-    def load(cls, path: str | Path) -> DistilledOFA:
-        """Read a model file.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is damaged, or its header or tensors are not as they must be.
-        """
-        model = read_model(path)
-        try:
-            _check_header(model.header)
-            resolutions = checked_resolutions(model.header["resolutions"], find_space(SPACE))
-            metrics = model.header["metrics"]
-            return cls(model.tensors, resolutions=resolutions or (), metrics=metrics)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-
 
 def _relu(x: Float32) -> Float32:
     return np.maximum(x, np.float32(0), out=x)
-
-
-# -- checks ---------------------------------------------------------------------------------
-
-
-def _check_header(header: Mapping[str, Any]) -> None:
-    for key, value in (("kind", KIND), ("space", SPACE)):
-        if header.get(key) != value:
-            raise ValueError(f"the header's {key!r} must be {value!r}; got {header.get(key)!r}")
-    for key in ("resolutions", "metrics"):
-        if key not in header:
-            raise ValueError(f"the header must have {key!r}; got {', '.join(sorted(header))}")
-
-
-def _checked_metrics(metrics: Any) -> dict[str, dict[str, float]]:
-    def sound(value: object) -> bool:
-        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
-
-    if not isinstance(metrics, Mapping) or not all(
-        isinstance(group, Mapping) and all(sound(value) for value in group.values())
-        for group in metrics.values()
-    ):
-        raise ValueError(
-            "the metrics must be finite numbers, by measure, by set of architectures; "
-            f"got {metrics!r}"
-        )
-    return {str(name): dict(group) for name, group in metrics.items()}

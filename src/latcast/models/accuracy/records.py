@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latcast.data import Dataset
+from latcast.data import Dataset, split
+from latcast.models.training import evaluate
 from latcast.report.record import Column, Record, Table
 from latcast.spaces import Archs
 
 from ._base import AccuracyModel
-from .gaussian_process import GaussianProcess, evaluate_accuracy, train_accuracy
+from .gaussian_process import GAUSSIAN_PROCESS, GaussianProcess
 
 # Score -> label with the unit in which it is shown, and the factor to that unit.
 SCORES = {
@@ -97,9 +98,9 @@ class AccuracyEvaluation(Record):
         """Score a model.
 
         Raises:
-            ValueError: as :func:`latcast.models.accuracy.evaluate_accuracy`.
+            ValueError: as :func:`latcast.models.training.evaluate`.
         """
-        return cls(model_name, data, len(table), evaluate_accuracy(model, table))
+        return cls(model_name, data, len(table), evaluate(model, table))
 
     def parts(self) -> Iterator[Table | str]:
         yield _table(self.metrics, f"{self.model} on {Path(self.data).name}, {self.rows} rows")
@@ -158,6 +159,32 @@ class AccuracyPrediction(Record):
         yield Table(columns, list(enumerate(self.predicted)), f"{self.model} on {self.space}")
 
 
+def train_accuracy(
+    data: Dataset, *, test: float = 0.15, seed: int = 0, name: str = GAUSSIAN_PROCESS
+) -> tuple[GaussianProcess, dict[str, float]]:
+    """Fit a model to a part of the architectures and score it on the others.
+
+    Args:
+        data: accuracies of a space's architectures.
+        test: share of the architectures, between 0 and 1, that is only scored on.
+        seed: of the split and of the fit.
+        name: of the model.
+
+    Returns:
+        The model, whose card has the data, the split and the scores; and the scores:
+        :func:`latcast.models.training.evaluate`.
+
+    Raises:
+        ValueError: as :meth:`GaussianProcess.fit`, or there are too few architectures to split.
+    """
+    rest, train = split(data, test, seed)
+    model = GaussianProcess(name=name).fit(train, seed=seed)
+    scores = evaluate(model, rest)
+    how = f"by architecture at random, seed {seed}: {len(train)} rows to train, {len(rest)} to test"
+    model.card.update(split=how, metrics=scores)
+    return model, scores
+
+
 def train_and_score(
     table: Dataset, *, test: float, seed: int, name: str, out: Path
 ) -> tuple[GaussianProcess, AccuracyTraining]:
@@ -169,5 +196,5 @@ def train_and_score(
     model, scores = train_accuracy(table, test=test, seed=seed, name=name)
     return model, AccuracyTraining(
         str(out), model.name, model.space.name, model.resolutions, table.provenance.get("unit", ""),
-        model.card["split"], model.noise, scores,
+        model.card["split"], model.noise or 0.0, scores,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,33 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast._model_file import read_header
+from latcast._model_file import Array, Schema
 from latcast._names import short_repr
-from latcast.data import Dataset, read_accuracies
+from latcast.data import ACCURACY, Dataset, read_accuracies
 from latcast.models import zoo
+from latcast.models._model import State, open_model
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
-from ._base import KIND, AccuracyModel, Floats, checked_accuracies, resolutions_of
-from .distilled import SPACE, DistilledOFA
-from .gaussian_process import GaussianProcess
+from ._base import (
+    AccuracyModel,
+    Floats,
+    check_resolutions,
+    checked_accuracies,
+    resolutions_of,
+)
+from .distilled import SPACE
+
+TABLE_SCHEMA = Schema(
+    {}, {"genes": Array(("rows", "genes"), "uint8", "uint8"), "accuracies": Array(("rows",))}
+)
 
 
 class TableAccuracy(AccuracyModel):
     """Looks accuracies up; knows the architectures of its table and no others.
 
     Args:
-        archs: n different architectures.
+        archs: n different architectures; None for a table that is to be fitted.
         accuracy: their top-1 accuracies, from 0 to 1, shape (n,).
         name: for messages and reports.
 
@@ -35,13 +45,28 @@ class TableAccuracy(AccuracyModel):
             to 1.
     """
 
-    def __init__(self, archs: Archs, accuracy: npt.ArrayLike, *, name: str = "table") -> None:
+    kind = "accuracy-table"
+    description = "accuracies of the architectures that are known"
+
+    def __init__(
+        self,
+        archs: Archs | None = None,
+        accuracy: npt.ArrayLike = (),
+        *,
+        name: str = "table",
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(name)
+        if archs is not None:
+            self.given(archs.space, resolutions_of(archs), card)
+            self._hold(archs, accuracy)
+
+    def _hold(self, archs: Archs, accuracy: npt.ArrayLike) -> None:
+        name = self.name
         self._accuracy = checked_accuracies(accuracy, len(archs), f"the accuracies of {name!r}")
         if not len(archs):
             raise ValueError(f"the table {name!r} must hold an architecture; got none")
-        self.name = name
         self._archs = archs
-        self.resolutions = resolutions_of(archs)
         keys = _keys(archs)
         self._order = np.argsort(keys, kind="stable")
         self._keys = keys[self._order]
@@ -63,30 +88,46 @@ class TableAccuracy(AccuracyModel):
     @classmethod
     def of(cls, data: Dataset, *, name: str = "table") -> TableAccuracy:
         """A table of what was read."""
-        return cls(data.archs, data.accuracy, name=name)
+        return cls(data.archs, data.accuracy, name=name, card={"data": dict(data.provenance)})
+
+    def _learn(self, data: Sequence[Dataset], calibration: Dataset | None, seed: int) -> None:
+        whole = data[0].concatenate(*data[1:]) if len(data) > 1 else data[0]
+        whole.check_quantity(ACCURACY)
+        card = {"data": dict(whole.provenance), "rows": len(whole)}
+        self.given(whole.archs.space, resolutions_of(whole.archs), card)
+        self._hold(whole.archs, whole.values)
+        if calibration is not None:
+            self.calibrate(calibration)
+
+    def options(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def _schema(self) -> Schema:
+        return TABLE_SCHEMA
+
+    def _state(self) -> State:
+        return {"genes": self._archs.genes, "accuracies": self._accuracy}
+
+    def _restore(self, state: State, parts: Mapping[str, Any]) -> None:
+        check_resolutions(self)
+        self._hold(Archs(self.space, state["genes"]), state["accuracies"])
 
     def supports(self, space: SearchSpace) -> bool:
         """The space of the table."""
-        return space.name == self._archs.space.name
+        return space.name == self.space.name
 
     def known(self, space: SearchSpace) -> Archs | None:
         """All of the table's architectures."""
         return self._archs if self.supports(space) else space.sample(0)
 
-    def predict(self, archs: Archs) -> Floats:
-        """Accuracies from the table, shape (n,).
-
-        Raises:
-            ValueError: an architecture is not in the table, or ``archs`` are of another space.
-        """
-        self._check_space(archs, self._archs.space.name)
-        keys = _keys(archs)
+    def _values(self, own: Archs) -> Floats:
+        keys = _keys(own)
         at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         missing = self._keys[at] != keys
         if missing.any():
             raise ValueError(
                 f"the table {self.name!r} lacks architecture {int(missing.argmax())} of "
-                f"{len(archs)}; it has {len(self._archs):,} (for a model of all others: "
+                f"{len(own)}; it has {len(self._archs):,} (for a model of all others: "
                 "latcast accuracy train)"
             )
         return np.asarray(self._accuracy[self._order[at]])
@@ -107,11 +148,14 @@ class CallableAccuracy(AccuracyModel):
         function: takes ``Archs`` of n architectures, gives n top-1 accuracies from 0 to 1.
         name: for messages and reports; the function's own by default.
         space: the search space, or its name, that it is for; all of them by default.
-        resolutions: see :class:`AccuracyModel`.
+        resolutions: see :attr:`AccuracyModel.resolutions`.
 
     Raises:
         ValueError: ``function`` cannot be called, or there is no such space.
     """
+
+    kind = "accuracy-function"
+    description = "a function of the user's"
 
     def __init__(
         self,
@@ -125,25 +169,17 @@ class CallableAccuracy(AccuracyModel):
             raise ValueError(
                 f"an accuracy function must take architectures; got {short_repr(function)}"
             )
+        super().__init__(name or str(getattr(function, "__name__", type(function).__name__)))
         self._function = function
-        self._space = find_space(space) if isinstance(space, str) else space
-        self.name = name or str(getattr(function, "__name__", type(function).__name__))
-        self.resolutions = None if resolutions is None else tuple(sorted(set(resolutions)))
+        self.given(find_space(space) if isinstance(space, str) else space, resolutions)
 
     def supports(self, space: SearchSpace) -> bool:
         """The space that was given; all where none was."""
-        return self._space is None or self._space.name == space.name
+        own = self.fitted.space
+        return own is None or own.name == space.name
 
-    def predict(self, archs: Archs) -> Floats:
-        """What the function returns, as float64, shape (n,).
-
-        Raises:
-            ValueError: that is not n finite numbers from 0 to 1, or ``archs`` are of another
-                space.
-        """
-        self._check_space(archs, "any space" if self._space is None else self._space.name)
-        values = self._function(archs)
-        return checked_accuracies(values, len(archs), f"what {self.name!r} returns")
+    def _values(self, own: Archs) -> Floats:
+        return checked_accuracies(self._function(own), len(own), f"what {self.name!r} returns")
 
 
 class EnsembleAccuracy(AccuracyModel):
@@ -154,7 +190,7 @@ class EnsembleAccuracy(AccuracyModel):
     mean (divided by m).
 
     Args:
-        members: at least two, for the same space.
+        members: at least two, for the same space; None for one that is to be read from a file.
         name: for messages and reports.
 
     Attributes:
@@ -167,17 +203,38 @@ class EnsembleAccuracy(AccuracyModel):
         ValueError: fewer than two members, or they share no resolution.
     """
 
-    def __init__(self, members: Sequence[AccuracyModel], *, name: str = "ensemble") -> None:
+    kind = "accuracy-ensemble"
+    description = "the mean of several models of accuracies"
+
+    def __init__(
+        self, members: Sequence[AccuracyModel] | None = None, *, name: str = "ensemble"
+    ) -> None:
+        super().__init__(name)
+        if members is not None:
+            resolutions = _shared([m.resolutions for m in members])
+            self._hold(members)
+            self.given(self.members[0].fitted.space, resolutions)
+
+    def _hold(self, members: Sequence[AccuracyModel]) -> None:
         self.members = tuple(members)
         if len(self.members) < 2:
             raise ValueError(f"an ensemble needs two members at least; got {len(self.members)}")
-        self.name = name
-        self.resolutions = _shared([m.resolutions for m in self.members])
-        noises = [getattr(m, "noise", None) for m in self.members]
-        known = [float(n) for n in noises if n is not None]
-        self.noise = (
-            float(np.sqrt(np.mean(np.square(known)))) if len(known) == len(noises) else None
-        )
+        noises = [m.noise for m in self.members]
+        known = [n for n in noises if n is not None]
+        if len(known) == len(noises):
+            self.noise = float(np.sqrt(np.mean(np.square(known))))
+
+    def options(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def _parts(self) -> Mapping[str, AccuracyModel]:
+        return {str(n): member for n, member in enumerate(self.members)}
+
+    def _state(self) -> State:
+        return {}
+
+    def _restore(self, state: State, parts: Mapping[str, Any]) -> None:
+        self._hold([parts[str(n)] for n in range(len(parts))])
 
     def supports(self, space: SearchSpace) -> bool:
         """What all members support."""
@@ -188,16 +245,14 @@ class EnsembleAccuracy(AccuracyModel):
         parts = [p for m in self.members if (p := m.known(space)) is not None]
         return reduce(_common, parts) if parts else None
 
-    def predict(self, archs: Archs) -> Floats:
-        """Mean of the members' predictions, shape (n,)."""
-        return np.asarray(self._predictions(archs).mean(axis=0))
+    def _values(self, own: Archs) -> Floats:
+        return np.asarray(self._predictions(own).mean(axis=0))
 
-    def uncertainty(self, archs: Archs) -> Floats:
-        """Standard deviation of the expected accuracy, shape (n,)."""
-        between = self._predictions(archs).var(axis=0)
-        own = [u for m in self.members if (u := m.uncertainty(archs)) is not None]
+    def _uncertainty(self, own: Archs) -> Floats:
+        between = self._predictions(own).var(axis=0)
+        told = [u for m in self.members if (u := m.uncertainty(own)) is not None]
         # Who does not tell is not certain.
-        within = np.square(own).mean(axis=0) if own else 0.0
+        within = np.square(told).mean(axis=0) if told else 0.0
         return np.asarray(np.sqrt(between + within))
 
     def _predictions(self, archs: Archs) -> Floats:
@@ -254,21 +309,13 @@ def load_accuracy(path: str | Path) -> AccuracyModel:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, or holds no accuracy model, or one of a kind that is not known.
     """
-    header = read_header(path)
-    if header.get("kind") != KIND:
+    model = open_model(path)
+    if not isinstance(model, AccuracyModel):
         raise ValueError(
-            f"{path} must be an accuracy model; its kind is {short_repr(header.get('kind'))} "
+            f"{path} must be an accuracy model; its kind is {model.kind!r} "
             "(latcast accuracy train makes one)"
         )
-    kind = header.get("model")
-    if kind == GaussianProcess.kind:
-        return GaussianProcess.load(path)
-    if kind is not None:
-        raise ValueError(
-            f"{path} must hold a {GaussianProcess.kind} or a distilled model; the kind "
-            f"{short_repr(kind)} is not known: upgrade latcast, or train a model anew"
-        )
-    return DistilledOFA.load(path)
+    return model
 
 
 def as_accuracy_model(

@@ -20,8 +20,9 @@ from latcast.data import Dataset
 from latcast.graph import UNKNOWN, Graph, Rule, rules_of
 from latcast.math.conformal import DeviationScores
 from latcast.math.laplace import NormalWeights
-from latcast.models._base import Predictor, State
+from latcast.models._base import Predictor
 from latcast.models._fitted import Fitted
+from latcast.models._model import State
 from latcast.networks import ALL_KINDS, OPS, Networks, working_kernels
 from latcast.spaces import Archs
 
