@@ -170,8 +170,8 @@ def count_of_fvcore(module: nn.Module, image: torch.Tensor) -> Count:
 
 def count_of_graph(graph: Graph) -> Count:
     """By the names that fvcore gives the operators."""
-    if graph.uncosted:
-        raise ValueError(f"all operators must be known; got {graph.uncosted}")
+    if graph.unsupported:
+        raise ValueError(f"all operators must be known; got {graph.unsupported}")
     macs: Counter[str] = Counter()
     for layer in graph.layers:
         name = layer.operator.removeprefix("aten.").partition(".")[0]

@@ -98,7 +98,7 @@ def test_the_record_adds_up(latcast: Any, folder: Path) -> None:
     assert record["network"]["macs"] == sum(k["macs"] for k in device["kernels"])
     kernel = device["kernels"][0]
     assert kernel["gflop_s"] == pytest.approx(2e-6 * kernel["macs"] / kernel["ms"])
-    assert record["uncosted"] == {"layers": 0, "share": 0.0, "operators": []}
+    assert record["unsupported"] == {"layers": 0, "share": 0.0, "operators": []}
     assert device["model"]["data"] == [{"source": "closed form", "licence": "CC0-1.0"}]
 
 
@@ -147,13 +147,13 @@ def test_tables_of_one_device(latcast: Any, folder: Path) -> None:
 def test_what_is_not_covered_is_said_by_name(latcast: Any, folder: Path) -> None:
     arguments = ("predict", folder / "odd.onnx", *SHAPE, "--device", folder / "one.latcast")
     record = latcast.json(*arguments)
-    assert record["uncosted"] == {
+    assert record["unsupported"] == {
         "layers": 1,
         "share": 0.5,
         "operators": [{"operator": "com.example::Warp", "layers": 1, "unknown": "operator"}],
     }
     device = record["devices"][0]
-    assert 0 < device["uncosted_share"]["com.example::Warp"] < 1
+    assert 0 < device["unsupported_share"]["com.example::Warp"] < 1
     assert device["extrapolated_share"] == pytest.approx(1)
     wide = next(d for d in device["doubts"] if d["kind"] == "conv")
     assert wide["subject"] == "output channels"
@@ -169,7 +169,7 @@ def test_strict_is_about_unknown_costs_alone(latcast: Any, folder: Path) -> None
     message = latcast.error("predict", folder / "odd.onnx", *SHAPE, *device, code=1)
     assert "com.example::Warp x 1" in message
     record = latcast.json("predict", folder / "squeezenet.onnx", *device)
-    assert record["uncosted"]["layers"] == 0
+    assert record["unsupported"]["layers"] == 0
 
 
 @pytest.mark.parametrize(

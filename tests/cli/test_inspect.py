@@ -54,7 +54,7 @@ def test_layers_and_sums(latcast: Any, network: Path) -> None:
     assert len(record["layers"]) == record["total"]["layers"] == len(graph)
     assert record["total"]["macs"] == graph.macs
     assert record["total"]["params"] == graph.params
-    assert record["uncosted"] == []
+    assert record["unsupported"] == []
     for fact in ("layers", "macs", "params", "read_bytes", "traffic_bytes"):
         assert sum(kind[fact] for kind in record["kinds"]) == record["total"][fact]
     views = [x for x in record["layers"] if x["kind"] == "view"]
@@ -84,7 +84,7 @@ def test_what_is_not_known_is_told_and_strict_fails(latcast: Any, with_unknown: 
     assert "\x1b" not in run.stdout
     assert "evil\N{REPLACEMENT CHARACTER}[31m" in run.stdout
     record = latcast.json("inspect", with_unknown, "--quiet")
-    assert record["uncosted"][0] == {
+    assert record["unsupported"][0] == {
         "operator": "com.example::Magic",
         "layers": 1,
         "share": pytest.approx(1 / 3),

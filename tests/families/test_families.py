@@ -115,7 +115,7 @@ class TestFile:
 
     def test_reader_finds_the_graph(self, variant):
         graph, again = variant.graph(batch=2), read_onnx(variant.to_onnx(batch=2))
-        assert again.uncosted == {}
+        assert again.unsupported == {}
         assert again.macs == graph.macs
         assert again.params == graph.params
         alone, read = variant.graph(), read_onnx(variant.to_onnx())

@@ -149,7 +149,7 @@ def graph_record(content: bytes, batch: int, runtime: str) -> dict[str, Any]:
         "params": graph.params,
         "param_bytes": sum(x.param_bytes for x in graph.layers),
         "activation_bytes": sum(x.read_bytes + x.write_bytes for x in graph.layers),
-        "uncosted": graph.uncosted,
+        "uncosted": graph.unsupported,
         "outputs": list(graph.outputs),
         "labels": labels,
         "kernels": [list(kernel.layers) for kernel in kernels],

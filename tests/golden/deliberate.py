@@ -21,7 +21,7 @@ _ONE_UNIT = "one unit of measuring: "
 _TEXTS = _ONE_UNIT + "every network of a campaign has a text of its own, which names its space"
 _RUN = _ONE_UNIT + "a run, not a visit; times are attributed, not booked"
 _QUANTITY = "what is not a latency is told in its own unit"
-_TERMS = "the field's terms: memory traffic, extrapolation, data issues"
+_TERMS = "the field's terms: memory traffic, extrapolation, unsupported operators, data issues"
 
 CHANGES: tuple[Change, ...] = (
     Change("*", "*output.*.notes", "added", _NOTES),
@@ -97,6 +97,8 @@ CHANGES: tuple[Change, ...] = (
     Change("*", "*doubtful_share", "renamed", _TERMS, "extrapolated_share"),
     Change("*", "*output*.doubts", "renamed", _TERMS, "extrapolations"),
     Change("*", "*output*.doubt", "renamed", _TERMS, "extrapolation"),
+    Change("*", "*output*.uncosted", "renamed", _TERMS, "unsupported"),
+    Change("*", "*output*.uncosted_share", "renamed", _TERMS, "unsupported_share"),
     Change("*", "*card.traps", "renamed", _TERMS, "data_issues"),
     Change("train-base", "*.output.targets.*.mae", "added", _QUANTITY),
     Change("train-base", "*.output.targets.*.rmse", "added", _QUANTITY),

@@ -421,7 +421,7 @@ def test_kernels_are_connected_and_what_is_read_outside_reads_the_same(graph: Gr
             reached |= near
             waiting += near
         assert reached == inside
-        assert all(graph.layers[n].is_costed for n in inside) or len(inside) == 1
+        assert all(graph.layers[n].is_supported for n in inside) or len(inside) == 1
 
 
 @pytest.mark.slow

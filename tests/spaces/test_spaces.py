@@ -33,7 +33,7 @@ def test_only_cells_have_a_block_everywhere(each: SearchSpace) -> None:
     is_cell = each.name == "nasbench201"  # every edge has an operation, if only "none"
     assert ids.max() == (rows - 1 if is_cell else rows)
     assert np.array_equal(live, ids < rows) == (not is_cell)
-    assert not any(block.uncosted for block in each.block_table.blocks)
+    assert not any(block.unsupported for block in each.block_table.blocks)
 
 
 def test_batches_of_two_spaces_are_not_joined() -> None:

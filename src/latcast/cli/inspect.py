@@ -43,6 +43,6 @@ def inspect(
     from latcast.graph.inspection import Inspection
 
     found = Inspection.of(read_graph(model, batch, inputs))
-    if strict and found.uncosted:
-        raise ValueError(f"every operator must be supported (--strict); {found.unsupported()}")
+    if strict and found.unsupported:
+        raise ValueError(f"every operator must be supported (--strict); {found.unsupported_text()}")
     console.show(found if layers is None else found.busiest(layers))

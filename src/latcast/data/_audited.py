@@ -96,7 +96,7 @@ def _costs_by_kind(graph: Graph) -> Floats:
     costs = np.zeros((len(kinds), 3))
     for layer in graph.layers:
         traffic = layer.read_bytes + layer.write_bytes + layer.param_bytes
-        costs[kinds.index(layer.kind)] += (layer.macs if layer.is_costed else 0, traffic, 1)
+        costs[kinds.index(layer.kind)] += (layer.macs if layer.is_supported else 0, traffic, 1)
     return costs
 
 

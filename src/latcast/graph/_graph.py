@@ -215,7 +215,7 @@ class Graph:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the layers whose cost is known, for the whole batch."""
-        return sum(OPERATORS[x.op].macs(x) for x in self.layers if x.is_costed)
+        return sum(OPERATORS[x.op].macs(x) for x in self.layers if x.is_supported)
 
     @property
     def params(self) -> int:
@@ -266,9 +266,9 @@ class Graph:
         return tuple(tuple(r) for r in readers)
 
     @property
-    def uncosted(self) -> dict[str, int]:
+    def unsupported(self) -> dict[str, int]:
         """Operators of the layers whose cost is not known, with how many there are of each."""
-        return dict(Counter(x.operator for x in self.layers if not x.is_costed))
+        return dict(Counter(x.operator for x in self.layers if not x.is_supported))
 
     def to_json(self) -> str:
         """Compact JSON, the inverse of :meth:`from_json`; defaults are left out."""

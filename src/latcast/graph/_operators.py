@@ -304,14 +304,14 @@ class Layer(NamedTuple):
         return _known(self.out_shapes[0])
 
     @property
-    def is_costed(self) -> bool:
+    def is_supported(self) -> bool:
         """Whether its cost is known: the operator, and all shapes."""
         return self.op in OPERATORS and None not in (*self.in_shapes, *self.out_shapes)
 
     @property
     def kind(self) -> str:
         """Kind of its operator (see :data:`OPERATORS`), or :data:`UNKNOWN`."""
-        return OPERATORS[self.op].kind if self.is_costed else UNKNOWN
+        return OPERATORS[self.op].kind if self.is_supported else UNKNOWN
 
     @property
     def macs(self) -> int:
@@ -320,7 +320,7 @@ class Layer(NamedTuple):
         Raises:
             ValueError: the cost is not known.
         """
-        if not self.is_costed:
+        if not self.is_supported:
             raise ValueError(f"layer {self.name!r}: the cost of {self.operator} is not known")
         return OPERATORS[self.op].macs(self)
 

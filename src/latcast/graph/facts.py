@@ -80,7 +80,7 @@ def _facts(graph: Graph, kernel: Kernel) -> tuple[float, ...]:
     read, written = _crossing_bytes(graph, kernel)
     positions, outputs, inputs = _matrix(main)
     return (
-        sum(x.macs for x in layers if x.is_costed),
+        sum(x.macs for x in layers if x.is_supported),
         sum(x.param_bytes for x in layers),
         read,
         written,

@@ -75,7 +75,7 @@ class Parts:
         self._parts: dict[int, Part] = {}
         self._by_word: dict[str, list[int]] = defaultdict(list)
         for n, layer in enumerate(graph.layers):
-            word = layer.op if layer.is_costed else UNKNOWN
+            word = layer.op if layer.is_supported else UNKNOWN
             self._add(Part(word, n, (n,), (n,), tuple(dict.fromkeys(layer.inputs))))
 
     def layer(self, position: int) -> Layer:

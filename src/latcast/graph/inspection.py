@@ -52,7 +52,7 @@ class InspectedLayer:
         moved = layer.read_bytes + layer.write_bytes + layer.param_bytes
         return cls(
             layer.name, layer.op, layer.operator, layer.kind, layer.in_shapes, layer.out_shapes,
-            layer.macs if layer.is_costed else None, layer.params, layer.param_bytes,
+            layer.macs if layer.is_supported else None, layer.params, layer.param_bytes,
             layer.read_bytes, layer.write_bytes, 0 if layer.kind == "view" else moved,
         )  # fmt: skip
 
@@ -113,7 +113,7 @@ class Inspection(Record):
         notes: what was assumed or changed about them, a sentence each.
         total: costs of all layers.
         kinds: costs by kind of layer.
-        uncosted: unsupported operators.
+        unsupported: unsupported operators.
         layers: in running order; as many as were asked for.
     """
 
@@ -125,7 +125,7 @@ class Inspection(Record):
     notes: tuple[str, ...]
     total: LayerSums
     kinds: tuple[LayerSums, ...]
-    uncosted: tuple[UnsupportedLayers, ...]
+    unsupported: tuple[UnsupportedLayers, ...]
     layers: tuple[InspectedLayer, ...]
 
     @classmethod
@@ -139,7 +139,7 @@ class Inspection(Record):
             graph.notes,
             LayerSums.of("all", layers),
             tuple(LayerSums.of(kind, own) for kind, own in kinds.items()),
-            tuple(UnsupportedLayers(n, c, c / len(layers)) for n, c in graph.uncosted.items()),
+            tuple(UnsupportedLayers(n, c, c / len(layers)) for n, c in graph.unsupported.items()),
             layers,
         )
 
@@ -149,11 +149,11 @@ class Inspection(Record):
         chosen = sorted(range(len(work)), key=lambda n: work[n], reverse=True)[:most]
         return replace(self, layers=tuple(self.layers[n] for n in sorted(chosen)))
 
-    def unsupported(self) -> str:
+    def unsupported_text(self) -> str:
         """Unsupported operators in words; empty where there are none."""
         return ", ".join(
             f"{end_of(x.operator, NAME_WIDTH)} x {x.layers} ({100 * x.share:.1f} % of layers)"
-            for x in self.uncosted
+            for x in self.unsupported
         )
 
     def parts(self) -> Iterator[Table | str]:
@@ -175,8 +175,8 @@ class Inspection(Record):
 
     def doubts(self) -> Iterator[str]:
         yield from (f"note: {text}" for text in self.notes)
-        if self.uncosted:
-            yield f"note: unsupported operators, whose cost is not known: {self.unsupported()}"
+        if self.unsupported:
+            yield f"note: unsupported operators, whose cost is not known: {self.unsupported_text()}"
 
 
 def inputs_table(inputs: Sequence[GraphInput]) -> Table:

@@ -43,7 +43,7 @@ def is_blocked(layer: Layer, word: str, sources: Sequence[bool]) -> bool:
         word: what the kernel goes by.
         sources: of each kernel that it reads, whether that one writes blocks.
     """
-    shape = layer.in_shapes[0] if layer.is_costed and layer.in_shapes else None
+    shape = layer.in_shapes[0] if layer.is_supported and layer.in_shapes else None
     if shape is None or len(shape) != _IMAGE_AXES:
         return False
     if layer.kind in ("conv", "depthwise_conv"):
@@ -106,7 +106,7 @@ def _pending(graph: Graph) -> dict[int, tuple[int, ...]]:
     for n, layer in enumerate(graph.layers):
         # Work on two inputs moves a transpose on only if both are transposed alike.
         before = {pending.get(i, ()) for i in layer.inputs}
-        if layer.op == "transpose" and layer.is_costed and before == {()}:
+        if layer.op == "transpose" and layer.is_supported and before == {()}:
             pending[n] = _order(layer)
         elif layer.kind in _MOVABLE and set(layer.in_shapes) == set(layer.out_shapes):
             pending[n] = before.pop() if len(before) == 1 else ()
@@ -129,7 +129,7 @@ def transposes(layer: Layer, order: tuple[int, ...]) -> bool:
 
     Where the layer does not tell it, its shapes do, which axes of one size can mistake.
     """
-    shape = layer.in_shapes[0] if layer.op == "transpose" and layer.is_costed else None
+    shape = layer.in_shapes[0] if layer.op == "transpose" and layer.is_supported else None
     if shape is None or len(shape) != len(order):
         return False
     if layer.order:

@@ -50,7 +50,7 @@ def _parts_of_all(parts: Parts, path: Sequence[Part]) -> bool:
     readers = [parts.layer(n) for n in parts.graph.readers[first.inputs[0]]]
     whole = prod(first.in_shapes[0] or ())
     return (
-        all(x.op == first.op and x.is_costed and x.stride == (1, 1) for x in readers)
+        all(x.op == first.op and x.is_supported and x.stride == (1, 1) for x in readers)
         and sum(prod(x.out_shapes[0] or ()) for x in readers) == whole
     )
 

@@ -334,7 +334,7 @@ def _of_graph(
     def answer(found: Resolved) -> NetworkOnTarget:
         _check_coverage(found, coverage)
         graph = graph_of(found.of_networks.target.batch)
-        if strict and graph.uncosted:
+        if strict and graph.unsupported:
             raise UnsupportedOperatorError(_unsupported_message(file or name, graph))
         graphs.append(graph)
         return _network_row(found, graph, coverage)
@@ -369,7 +369,7 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
         share_by_bound=found.share_by_bound(),
         share_by_kind=_share_by_kind(found),
         extrapolated_share=found.extrapolated_share,
-        uncosted_share=_unsupported_shares(graph, found),
+        unsupported_share=_unsupported_shares(graph, found),
         extrapolations=tuple(_extrapolated(found)),
         costs=_costs(graph, found),
         kernels=tuple(_kernel(k, found.ms) for k in found.kernels),
@@ -389,7 +389,7 @@ def _check_coverage(found: Resolved, coverage: float) -> None:
 
 
 def _unsupported_message(name: str, graph: Graph) -> str:
-    counts = sorted(graph.uncosted.items(), key=lambda item: -item[1])
+    counts = sorted(graph.unsupported.items(), key=lambda item: -item[1])
     names = ", ".join(f"{name} x {n}" for name, n in counts[:MAX_LISTED])
     more = f" and {len(counts) - MAX_LISTED} others" if len(counts) > MAX_LISTED else ""
     return (
@@ -437,7 +437,7 @@ def _share_by_kind(found: LayerExplanation) -> dict[str, float]:
 def _unsupported(graph: Graph) -> Unsupported:
     """Operators whose cost nobody knows, the most frequent first."""
     working = sum(x.kind != "view" for x in graph.layers)
-    layers = [x for x in graph.layers if not x.is_costed]
+    layers = [x for x in graph.layers if not x.is_supported]
     count = Counter((x.operator, x.op in OPERATORS) for x in layers)
     operators = [
         UnsupportedOperator(name, n, "shapes" if known else "operator")
@@ -448,7 +448,7 @@ def _unsupported(graph: Graph) -> Unsupported:
 
 def _unsupported_shares(graph: Graph, found: LayerExplanation) -> dict[str, float]:
     """Share of the milliseconds that operators of unknown cost are estimated to take."""
-    operators = {x.name: x.operator for x in graph.layers if not x.is_costed}
+    operators = {x.name: x.operator for x in graph.layers if not x.is_supported}
     shares: dict[str, float] = {}
     for kernel in found.kernels:
         if kernel.name in operators:

@@ -285,7 +285,7 @@ class NetworkOnTarget:
         share_by_bound: what kernels are bound by -> share of the milliseconds.
         share_by_kind: kind of kernel -> share of the milliseconds, the largest first.
         extrapolated_share: share of the milliseconds that is out of the model's distribution.
-        uncosted_share: unsupported operator -> share of the milliseconds it is estimated to take.
+        unsupported_share: operator -> share of the milliseconds it is estimated to take.
         extrapolations: what is out of the model's distribution, the largest share first.
         costs: ``macs``, ``params``, ``param_bytes``, ``activation_bytes``.
         kernels: in running order.
@@ -305,7 +305,7 @@ class NetworkOnTarget:
     share_by_bound: Mapping[str, float] | None = None
     share_by_kind: Mapping[str, float] | None = None
     extrapolated_share: float | None = None
-    uncosted_share: Mapping[str, float] | None = None
+    unsupported_share: Mapping[str, float] | None = None
     extrapolations: tuple[Extrapolated, ...] = ()
     costs: Mapping[str, int] | None = None
     kernels: tuple[ForecastKernel, ...] = ()
@@ -323,7 +323,7 @@ class NetworkForecast(Record):
         file: of the network; null where it was given as a graph.
         network: what it costs.
         coverage: of the intervals, 0 to 1.
-        uncosted: unsupported operators.
+        unsupported: unsupported operators.
         devices: an entry for each, in the order in which they were asked for.
         notes: doubts about the answers together, a sentence each.
     """
@@ -334,7 +334,7 @@ class NetworkForecast(Record):
     file: str | None
     network: NetworkCosts
     coverage: float
-    uncosted: Unsupported
+    unsupported: Unsupported
     devices: tuple[NetworkOnTarget, ...]
     notes: tuple[str, ...]
 
@@ -439,7 +439,7 @@ class NetworkForecast(Record):
         return Column(f"{_label(n)} ms", cell)
 
     def _unsupported(self) -> Table | str:
-        if not self.uncosted.layers:
+        if not self.unsupported.layers:
             return "every operator is supported"
         columns = (
             Column("operator", lambda o: start_of(o.operator, 40)),
@@ -447,11 +447,11 @@ class NetworkForecast(Record):
             Column("what is not known", lambda o: f"the {o.unknown}"),
             Column("estimated % of the ms", self._estimated, ".1f", 100),
         )
-        share = f"{self.uncosted.layers} layers, {100 * self.uncosted.share:.1f} % of all"
-        return Table(columns, self.uncosted.operators, f"unsupported operators: {share}")
+        share = f"{self.unsupported.layers} layers, {100 * self.unsupported.share:.1f} % of all"
+        return Table(columns, self.unsupported.operators, f"unsupported operators: {share}")
 
     def _estimated(self, operator: UnsupportedOperator) -> Sequence[float]:
-        return [(d.uncosted_share or {}).get(operator.operator, 0.0) for d in self.answered]
+        return [(d.unsupported_share or {}).get(operator.operator, 0.0) for d in self.answered]
 
     def _extrapolated(self) -> Iterator[str]:
         answered = self.answered

@@ -144,7 +144,7 @@ class _Distinct:
     def add(self, graph: Graph, kernels: Sequence[Kernel]) -> Numbers:
         """Numbers of the kernels of a graph."""
         mains = [graph.layers[k.main] for k in kernels]
-        ops = [OPS.index(x.op if x.is_costed else UNKNOWN) for x in mains]
+        ops = [OPS.index(x.op if x.is_supported else UNKNOWN) for x in mains]
         labels = [kernel_label(graph, k) + ("/blocked" if k.blocked else "") for k in kernels]
         return self.add_all(ops, labels, kernel_facts(graph, kernels))
 

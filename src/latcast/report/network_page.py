@@ -208,7 +208,7 @@ def network_page(record: Record) -> str:
         network=record["network"],
         devices=devices,
         coverage=record["coverage"],
-        uncosted=record["uncosted"],
+        unsupported=record["unsupported"],
         end_ms=1.05 * max(d["upper_ms"] for d in devices),
         bars=[
             {

@@ -260,7 +260,7 @@ def test_layers_are_their_closed_forms(case: Case) -> None:
     found = {name: [getattr(x, name) for x in graph.layers] for name in expected}
     assert found == expected
     assert graph.outputs == (len(graph) - 1,)
-    assert not graph.uncosted
+    assert not graph.unsupported
 
 
 def test_every_name_of_an_operator_is_that_of_one() -> None:
@@ -381,7 +381,7 @@ def test_a_branch_that_is_known_is_taken() -> None:
     graph = read(decided_later, {"x": [4]})
     assert graph.layers[-1].op == UNKNOWN
     assert graph.layers[-1].inputs == (1, GRAPH_INPUT)
-    assert graph.uncosted == {"If": 1}
+    assert graph.unsupported == {"If": 1}
 
 
 def test_functions_are_read_as_their_nodes() -> None:
@@ -415,10 +415,10 @@ def test_unknown_operators_are_layers_with_the_shapes_that_the_file_tells() -> N
     first, relu, second, last = graph.layers
     assert (first.op, first.operator) == (UNKNOWN, "com.example::Magic")
     assert first.out_shapes == ((3, 8),)
-    assert relu.is_costed
+    assert relu.is_supported
     assert second.out_shapes == (None,)
     assert last.in_shapes == last.out_shapes == (None,)
-    assert graph.uncosted == {"com.example::Magic": 2, "Relu": 1}
+    assert graph.unsupported == {"com.example::Magic": 2, "Relu": 1}
 
 
 def test_a_shape_that_depends_on_data_is_not_known() -> None:
@@ -426,7 +426,7 @@ def test_a_shape_that_depends_on_data_is_not_known() -> None:
         [node("NonZero", ["x"], ["n"]), node("Transpose", ["n"], ["y"], perm=[1, 0])],
         {"x": [4, 4]},
     )
-    assert graph.uncosted == {"NonZero": 1, "Transpose": 1}
+    assert graph.unsupported == {"NonZero": 1, "Transpose": 1}
 
 
 # -- batch and shapes --------------------------------------------------------------------------
@@ -638,4 +638,4 @@ def test_our_own_networks_cost_what_their_layers_cost(name: str, batch: int | No
     # A file does not tell that a bias of zeros is none.
     zeros = sum(x.param_bytes // 4 - x.params for x in expected.layers if x.operator == "Conv")
     assert (graph.macs, graph.params) == (expected.macs, expected.params + zeros)
-    assert not graph.uncosted
+    assert not graph.unsupported

@@ -305,7 +305,7 @@ def _read(content: bytes) -> Graph | ValueError:
 def test_the_undamaged_files_are_read() -> None:
     for base in BASES:
         graph = read_onnx(base().SerializeToString())
-        assert not graph.uncosted
+        assert not graph.unsupported
         assert graph.macs > 0
 
 

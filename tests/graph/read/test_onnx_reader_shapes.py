@@ -75,7 +75,7 @@ def check(
     assert expected is not None, "onnxruntime refuses what was drawn"
     assert 0 not in expected
     graph: Graph = read_onnx(made.SerializeToString())
-    assert not graph.uncosted
+    assert not graph.unsupported
     assert graph.layers[graph.outputs[0]].out_shapes[0] == expected
     assert not agreed or inferred(made) in {None, expected}
 

@@ -84,7 +84,7 @@ def test_a_file_is_read_as_the_program_is(program: Any, path: Path) -> None:
         assert graph == read_graph(program, batch=batch).named("net")
         assert graph.layers[0].out_shapes == ((batch or 1, 8, 6, 6),)
     assert read_pytorch(str(path)).name == "net"
-    assert not graph.uncosted
+    assert not graph.unsupported
     assert graph.params == sum(p.numel() for p in Net().parameters())
     assert len(graph.outputs) == 2
 

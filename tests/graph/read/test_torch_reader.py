@@ -168,7 +168,7 @@ def test_operators(function: Callable[..., Any], op: str) -> None:
     assert " ".join(ops(graph)) == op
     assert graph.layers[-1].out_shapes == (tuple(function(torch.zeros(2, 4, 6, 6)).shape),)
     assert graph.macs == graph.params == 0
-    assert not graph.uncosted
+    assert not graph.unsupported
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_transformer_layers_are_not_hidden_by_their_fast_path() -> None:
     for parameter in layer.parameters():
         parameter.requires_grad = False
     graph = read_pytorch(layer, (1, 5, 16))
-    assert not graph.uncosted
+    assert not graph.unsupported
     assert graph.params == sum(p.numel() for p in layer.parameters())
     assert torch.backends.mha.get_fastpath_enabled()
 
@@ -339,12 +339,12 @@ def test_unknown_operators_are_reported_with_their_shapes() -> None:
         return x.new_empty(x.shape[0] // 2, *x.shape[1:])
 
     graph = read(lambda _, x: torch.cumprod(halved(x.relu()), 0).tanh(), (4, 3))
-    assert graph.uncosted == {
+    assert graph.unsupported == {
         "latcast_tests.halved.default": 1, "aten.cumprod.default": 1,
     }  # fmt: skip
     assert graph.layers[1].op == UNKNOWN
     assert graph.layers[1].out_shapes == ((2, 3),)
-    assert graph.layers[3].is_costed
+    assert graph.layers[3].is_supported
 
 
 def test_operators_that_give_nothing_are_reported() -> None:
@@ -358,14 +358,14 @@ def test_operators_that_give_nothing_are_reported() -> None:
         return y + 1
 
     graph = read(twice, (2, 3))
-    assert graph.uncosted == {"latcast_tests.scaled_.default": 1}
+    assert graph.unsupported == {"latcast_tests.scaled_.default": 1}
     assert [x.inputs for x in graph.layers] == [(-1,), (0,), (1,)]
 
 
 def test_recurrent_layers_are_reported_with_their_parameters() -> None:
     module = nn.LSTM(4, 6, batch_first=True)
     graph = read_pytorch(module, (1, 5, 4))
-    assert graph.uncosted == {"aten.lstm.input": 1}
+    assert graph.unsupported == {"aten.lstm.input": 1}
     assert graph.params == sum(p.numel() for p in module.parameters())
 
 
@@ -410,7 +410,7 @@ def test_pytorch_counts_as_many(module: Any, batch: int, side: int) -> None:
     graph = read_pytorch(module, (batch, 3, side, side + 2))
     assert graph.macs == counted(module, torch.zeros(batch, 3, side, side + 2))
     assert graph.params == sum(p.numel() for p in module.parameters())
-    assert not graph.uncosted
+    assert not graph.unsupported
     assert Graph.from_json(graph.to_json()) == graph
 
 
@@ -430,7 +430,7 @@ def test_decomposed_programs_cost_the_same() -> None:
     graph, decomposed = read_pytorch(program), read_pytorch(program.run_decompositions())
     assert decomposed.macs == graph.macs
     assert decomposed.params == graph.params
-    assert not decomposed.uncosted
+    assert not decomposed.unsupported
 
 
 @pytest.mark.slow

@@ -100,10 +100,10 @@ def _check_work(graph: Graph, as_made: Graph, old: int, new: int) -> None:
 
     Where a file tells shapes as numbers, what the batch is in them can be mistaken.
     """
-    made = {x.name: x for x in as_made.layers if x.is_costed}
+    made = {x.name: x for x in as_made.layers if x.is_supported}
     for layer in graph.layers:
         before = made.get(layer.name)
-        if before and layer.is_costed and layer.macs * old != before.macs * new:
+        if before and layer.is_supported and layer.macs * old != before.macs * new:
             raise ValueError(
                 f"the model must be made for any batch, or for {new}; it is made for {old}, and "
                 f"{layer.name!r} would not do {new} / {old} of its work"

@@ -47,7 +47,7 @@ def _checked(graph: Graph) -> Graph:
     # A program tells all shapes itself; a damaged one tells some that no operator could have.
     for layer in graph.layers:
         try:
-            _ = layer.macs if layer.is_costed else 0
+            _ = layer.macs if layer.is_supported else 0
         except (LookupError, ArithmeticError, ValueError) as error:
             raise ValueError(
                 f"layer {layer.name!r}: its shapes must fit {layer.operator}; "
