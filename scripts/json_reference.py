@@ -75,7 +75,7 @@ latcast devices --kind phone --json > phones.json
 ```
 
 ```python
-from latcast.devices.listing import DeviceList
+from latcast.devices._catalogue import DeviceList
 
 phones = DeviceList.of_kind("phone")
 print(phones.to_polars().select("name", "bandwidth_gb_s"))

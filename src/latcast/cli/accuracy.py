@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._console import Command, Console, Group, UsageError, command, usage
-from ._inputs import find_space, parse_archs, read_architectures
 from ._options import (
     INPUT,
     ModelOut,
@@ -18,6 +17,9 @@ from ._options import (
     check_share,
     check_suffix,
     check_usable,
+    find_space,
+    parse_archs,
+    read_architectures,
 )
 
 if TYPE_CHECKING:

@@ -8,8 +8,17 @@ from typing import Annotated
 import typer
 
 from ._console import Console, UsageError, command
-from ._inputs import read_any_data, resolving
-from ._options import Devices, InputFormat, ModelOut, Seed, SpaceName, TargetName, check_suffix
+from ._options import (
+    Devices,
+    InputFormat,
+    ModelOut,
+    Seed,
+    SpaceName,
+    TargetName,
+    check_suffix,
+    read_any_data,
+    resolving,
+)
 
 
 @command

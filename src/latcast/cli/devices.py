@@ -49,7 +49,7 @@ def devices(
     Example: latcast devices --kind phone
     """
     from latcast import devices as room
-    from latcast.devices.listing import DeviceList
+    from latcast.devices._catalogue import DeviceList
 
     if kind is not None and (detect or device is not None):
         raise UsageError("--kind goes with the list of devices, not with NAME or --detect")
@@ -72,7 +72,7 @@ def devices(
 def _detect(console: Console, name: str | None, out: Path | None) -> None:
     """Describe this machine, and write that down."""
     from latcast import devices as room
-    from latcast.devices.listing import DeviceList
+    from latcast.devices._catalogue import DeviceList
 
     check_suffix(out, "--out", ".toml")
     console.note(f"measuring this machine for {_SECONDS:g} s")

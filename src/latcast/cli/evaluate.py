@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from ._console import Console, command
-from ._inputs import read_any_data, resolving
-from ._options import InputFormat, SpaceName, TargetName
+from ._options import InputFormat, SpaceName, TargetName, read_any_data, resolving
 
 
 @command

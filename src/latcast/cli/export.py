@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from ._console import OUTPUT, Console, Tell, UsageError, command, usage
-from ._inputs import find_space, parse_archs, read_architectures
-from ._options import INPUT, Seed, check_usable
+from ._options import INPUT, Seed, check_usable, find_space, parse_archs, read_architectures
 
 if TYPE_CHECKING:
     from latcast.spaces import Archs, SearchSpace

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from ._console import Console, command
-from ._inputs import read_graph
-from ._options import INPUT, FileInputs
+from ._options import INPUT, FileInputs, read_graph
 
 
 @command

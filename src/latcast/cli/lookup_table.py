@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from ._console import Command, Console, Group, UsageError, command, usage
-from ._inputs import find_space
 from ._options import (
     MEASURING,
     TARGET,
@@ -19,6 +18,7 @@ from ._options import (
     Seed,
     check_suffix,
     check_usable,
+    find_space,
     parse_integers,
 )
 from .measure import run_campaign

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from ._console import OUTPUT, Console, UsageError, command, usage
-from ._inputs import find_space, read_architectures
 from ._options import (
     INPUT,
     MEASURING,
@@ -21,8 +20,10 @@ from ._options import (
     Resume,
     check_suffix,
     check_usable,
+    find_space,
     parse_duration,
     parse_integers,
+    read_architectures,
 )
 
 if TYPE_CHECKING:

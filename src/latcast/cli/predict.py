@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from ._console import FAILED, OUTPUT, Console, UsageError, command, write_text
-from ._inputs import (
-    GRAPH_SUFFIXES,
-    find_space,
-    is_graph_file,
-    read_options,
-    resolving,
-)
 from ._options import (
+    GRAPH_SUFFIXES,
     INPUT,
     TARGET,
     BaseModelName,
@@ -26,6 +20,10 @@ from ._options import (
     FileInputs,
     check_share,
     check_usable,
+    find_space,
+    is_graph_file,
+    read_options,
+    resolving,
 )
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from ._console import INTERRUPTED, OUTPUT, Console, UsageError, command, usage, write_text
-from ._inputs import find_space, resolving
 from ._options import (
     BUDGETS,
     MEASURING,
@@ -24,8 +23,10 @@ from ._options import (
     check_share,
     check_suffix,
     check_usable,
+    find_space,
     parse_count,
     parse_duration,
+    resolving,
 )
 from .measure import campaign_bar
 

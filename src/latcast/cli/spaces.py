@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from ._console import Console, UsageError, command
-from ._inputs import find_space
-from ._options import Seed
+from ._options import Seed, find_space
 
 
 @command

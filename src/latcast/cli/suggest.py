@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._console import Console, UsageError, command, usage
-from ._inputs import find_space, read_data, resolving
-from ._options import INPUT, InputFormat, Seed, TargetName
+from ._options import INPUT, InputFormat, Seed, TargetName, find_space, read_data, resolving
 
 if TYPE_CHECKING:
     from latcast.spaces import Archs, SearchSpace

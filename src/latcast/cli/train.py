@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._console import Console, UsageError, command, usage
-from ._inputs import read_any_data
 from ._options import (
     Devices,
     InputFormat,
@@ -19,6 +18,7 @@ from ._options import (
     TestShare,
     check_share,
     check_suffix,
+    read_any_data,
 )
 
 if TYPE_CHECKING:

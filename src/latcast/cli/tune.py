@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar
 import typer
 
 from ._console import OUTPUT, Console, command, usage
-from ._inputs import read_data
 from ._options import (
     SEARCH,
     InputFormat,
@@ -19,6 +18,7 @@ from ._options import (
     TestShare,
     check_suffix,
     parse_duration,
+    read_data,
 )
 
 

@@ -19,7 +19,7 @@ from latcast.spaces import Archs, SearchSpace
 
 from . import checkpoint as checkpoints
 from .confidence import ConfidentBound
-from .exhaustive import Exhaustive, Random, count
+from .exhaustive import Exhaustive, Random
 from .feasibility import check_feasible
 from .front import Floats
 from .memetic import Memetic
@@ -278,9 +278,9 @@ class _Run:
         return bound.p_within(archs, budget_ms)
 
     def _now(self) -> checkpoints.Snapshot:
-        return checkpoints.Snapshot.of(
-            self._method, self._problem, self._rng, self._steps, self.seconds,
-            is_done=self._is_done,
+        return checkpoints.Snapshot(
+            self._method.state(), self._rng.bit_generator.state, self._problem.archive,
+            self._problem.evaluations, self._steps, self.seconds, self._is_done,
         )  # fmt: skip
 
     def _write_sometimes(self) -> None:
@@ -293,7 +293,7 @@ class _Run:
         archive, problem, budgets = self._problem.archive, self._problem, self._asked.budgets_ms
         rows = [archive.best_within(b) for b in (budgets if len(budgets) else [archive.ceiling_ms])]
         best = np.array([np.nan if r is None else archive.accuracy[r] for r in rows])
-        total = problem.max_evaluations or count(problem)
+        total = problem.max_evaluations or problem.count
         return Progress(problem.evaluations, total, best, len(archive), self.seconds)
 
     def _asks(self) -> dict[str, Any]:
@@ -340,7 +340,7 @@ def find_method(method: str | Method, problem: Problem, evaluations: int | None)
     """
     if isinstance(method, str):
         most = MAX_NETWORKS if evaluations is None else min(evaluations, MAX_NETWORKS)
-        is_small = problem.candidates is not None or count(problem) <= most
+        is_small = problem.candidates is not None or problem.count <= most
         name = ("exhaustive" if is_small else "memetic") if method == "auto" else method
         method = _named(name)
     if problem.candidates is not None and not method.is_exact:

@@ -40,23 +40,6 @@ class Snapshot:
     seconds: float
     is_done: bool
 
-    @classmethod
-    def of(
-        cls,
-        method: Method,
-        problem: Problem,
-        rng: np.random.Generator,
-        steps: int,
-        seconds: float,
-        *,
-        is_done: bool,
-    ) -> Snapshot:
-        """How a search stands."""
-        return cls(
-            method.state(), rng.bit_generator.state, problem.archive, problem.evaluations, steps,
-            seconds, is_done,
-        )  # fmt: skip
-
 
 def write(path: Path, question: Mapping[str, Any], snapshot: Snapshot) -> None:
     """Write a checkpoint atomically.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,13 +12,6 @@ import numpy.typing as npt
 from latcast.spaces import Archs
 
 from .problem import CHUNK, MAX_NETWORKS, Goals, Method, Problem, State, check_settings
-
-
-def count(problem: Problem) -> int:
-    """Number of networks that there are to look at."""
-    if problem.candidates is not None:
-        return len(problem.candidates)
-    return prod(len(c) for c in problem.choices)
 
 
 @dataclass
@@ -42,14 +34,14 @@ class Exhaustive(Method):
         Raises:
             ValueError: there are too many.
         """
-        if count(problem) > MAX_NETWORKS:
+        if problem.count > MAX_NETWORKS:
             what = f"{problem.space.name} has"
             instead = "use another method, or restrict the genes"
             if problem.candidates is not None:
                 what, instead = "the candidates are", "give fewer"
             raise ValueError(
                 f"exhaustive search takes at most {MAX_NETWORKS:,} networks; {what} "
-                f"{count(problem):.3g}: {instead}"
+                f"{problem.count:.3g}: {instead}"
             )
         self._problem = problem
         self._done = 0

@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import prod
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -108,6 +109,13 @@ class Problem:
         if ceiling_ms is None:
             ceiling_ms = np.full(len(self.latencies), np.inf)
         self.archive = Archive.empty(space, len(self.latencies), ceiling_ms)
+
+    @property
+    def count(self) -> int:
+        """Number of networks that there are to look at."""
+        if self.candidates is not None:
+            return len(self.candidates)
+        return prod(len(c) for c in self.choices)
 
     def evaluate(self, archs: Archs) -> Evaluated:
         """Accuracy, ms and excess of n networks; the best of them enter the archive.

@@ -12,7 +12,7 @@ from latcast.graph import KERNEL_FACTS, UNKNOWN, Graph
 from latcast.graph.read.onnx import read_onnx
 from latcast.graph.write.onnx import to_onnx
 from latcast.models.kernels._fit import select
-from latcast.models.kernels._posterior import Observed
+from latcast.models.kernels._prices import Observed
 from latcast.networks import ALL_KINDS, OPS, Networks, working_kernels
 from latcast.spaces import space
 

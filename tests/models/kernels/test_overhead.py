@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from latcast.models.kernels._posterior import Observed
-from latcast.models.kernels._prices import MIN_LEFT, OVERHEAD_SPREAD, WHOLE_SHARE, without_overhead
+from latcast.models.kernels._prices import (
+    MIN_LEFT,
+    OVERHEAD_SPREAD,
+    WHOLE_SHARE,
+    Observed,
+    without_overhead,
+)
 from latcast.networks import Networks
 
 MakeCounts = Callable[..., Networks]

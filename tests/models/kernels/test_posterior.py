@@ -14,12 +14,9 @@ from latcast.math.laplace import ROUNDED, NormalWeights
 from latcast.math.robust import HUBER_CORNER
 from latcast.models.kernels._posterior import (
     PROFILE_DEVIATION,
-    Noise,
-    Observed,
     learn,
-    network_deviation,
-    network_shares,
 )
+from latcast.models.kernels._prices import Noise, Observed, network_deviation, network_shares
 from latcast.networks import ALL_KINDS, Networks
 
 MakeCounts = Callable[..., Networks]

@@ -11,8 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from latcast.graph import KERNEL_FACTS
-from latcast.models.kernels._posterior import Observed
-from latcast.models.kernels._prices import MIN_OF_NEAR, Prices, classes_of, work_of
+from latcast.models.kernels._prices import MIN_OF_NEAR, Observed, Prices, classes_of, work_of
 from latcast.networks import ALL_KINDS, OPS, Networks
 
 MakeCounts = Callable[..., Networks]

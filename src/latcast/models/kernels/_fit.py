@@ -15,8 +15,8 @@ from latcast.math.laplace import NormalWeights
 from latcast.networks import Networks
 
 from ._model import SCALE_DEVIATION, Basis, LayerModel, Scale, Whole
-from ._posterior import Noise, Observed, learn
-from ._prices import Prices, without_overhead
+from ._posterior import learn
+from ._prices import Noise, Observed, Prices, without_overhead
 
 Floats = npt.NDArray[np.float64]
 

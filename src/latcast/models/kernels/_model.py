@@ -17,8 +17,7 @@ from latcast.math.gaussian_process import process_features, spread_points, squar
 from latcast.math.laplace import NormalWeights
 from latcast.networks import ALL_KINDS, Networks
 
-from ._posterior import Noise, network_deviation, network_shares
-from ._prices import Prices, work_of
+from ._prices import Noise, Prices, network_deviation, network_shares, work_of
 
 Floats = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.int64]

@@ -29,8 +29,7 @@ from latcast.spaces import Archs
 from ._explanation import CHECKED, LayerExplanation, Ranges, explain
 from ._fit import adapted_model, fit_model, leaves_out_families, left_out_scores
 from ._model import FEATURES, WHOLE_FACTS, Basis, Forecast, LayerModel, Scale, Whole
-from ._posterior import Noise, Observed
-from ._prices import WORK, Prices
+from ._prices import WORK, Noise, Observed, Prices
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""What a kernel costs by physics alone: prices of arithmetic, bytes and launches.
+"""What was observed of kernels, and what they cost by physics: arithmetic, bytes and launches.
 
 And what a profiler adds to every kernel that it times.
 """
@@ -6,6 +6,7 @@ And what a profiler adds to every kernel that it times.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,6 @@ import scipy.sparse as sp
 from latcast.math.least_squares import non_negative
 from latcast.math.robust import huber, reweighted, robust_deviation
 from latcast.networks import ALL_KINDS, Networks
-
-from ._posterior import Observed
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,6 +40,77 @@ MIN_LEFT = 0.1
 WHOLE_SHARE = 0.5
 # How far the overhead of a single kernel may be from the mean, as a share of it.
 OVERHEAD_SPREAD = 0.5
+# Step of the clocks of profilers.
+CLOCK_MS = 1e-3
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Relative standard deviations.
+
+    Attributes:
+        network: of a network's latency given those of its kernels.
+        kernel: of a kernel's latency given its facts.
+        timing: of a profiler's time of it besides.
+    """
+
+    network: float = 0.02
+    kernel: float = 0.1
+    timing: float = 0.1
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was measured of n networks of d kernels.
+
+    Attributes:
+        kernels: of the networks.
+        total_ms: latency of every network, shape (n,).
+        times_ms: of a kernel in a network by a profiler, the mean if the network has it several
+            times; shape (n, d), nothing where it was not timed.
+        clock_ms: standard deviation that such a time has however short it is.
+    """
+
+    kernels: Networks
+    total_ms: Floats
+    times_ms: sp.csr_matrix
+    clock_ms: float = CLOCK_MS
+
+    @cached_property
+    def timed(self) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+        """Kernels with a time, their geometric mean over networks in ms, and how many those are."""
+        # Geometric means: a network that the profiler caught in a slow state moves them less, and
+        # what is fitted is the logarithm.
+        log = self.times_ms.copy()
+        log.data = np.log(log.data)
+        count = np.bincount(log.indices, minlength=log.shape[1])
+        rows = np.flatnonzero(count)
+        total = np.asarray(log.sum(axis=0)).ravel()
+        return rows, np.exp(total[rows] / count[rows]), count[rows].astype(np.float64)
+
+    def mean_where_timed(self, values: Floats) -> Floats:
+        """Means of the networks' values (n, k) over those that each timed kernel was timed in."""
+        where = sp.csr_matrix(self.times_ms != 0, dtype=np.float64)
+        rows, _, count = self.timed
+        return np.asarray((where.T @ values)[rows] / count[:, None])
+
+
+def network_shares(counts: sp.csr_matrix, log_ms: Floats) -> tuple[Floats, sp.csr_matrix]:
+    """Milliseconds of every network (n,), and what share of them each kernel has (n, d)."""
+    with np.errstate(over="ignore"):  # a step too long is halved
+        parts = sp.csr_matrix(counts @ sp.diags(np.exp(log_ms)))
+    total = np.asarray(parts.sum(axis=1)).ravel()
+    with np.errstate(invalid="ignore"):
+        return total, sp.csr_matrix(sp.diags(1 / total) @ parts)
+
+
+def network_deviation(shares: sp.csr_matrix, noise: Noise) -> Floats:
+    """Standard deviation of a network's log latency beside what the weights leave open, (n,).
+
+    A kernel that a network has several times errs the same way each time.
+    """
+    squares = np.asarray(shares.multiply(shares).sum(axis=1)).ravel()
+    return np.asarray(np.sqrt(noise.network**2 + noise.kernel**2 * squares))
 
 
 @dataclass(frozen=True)
