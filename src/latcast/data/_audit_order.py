@@ -58,11 +58,14 @@ def check_drift(audited: Audited) -> Iterator[Finding]:
         return
     n = len(campaign.series)
     autocorrelation = lag_one(campaign.predicted_log)
+    # Rows in the order of their genes are slow and fast in turns for reasons of their own.
     if abs(autocorrelation) > max(0.1, 5 / n**0.5):
         yield _ordered(autocorrelation)
         return
     shifted = _shifted(campaign)
     warm_up: list[_Stretch] = []
+    # A machine that warms up in several steps gives several stretches, one after the other from the
+    # first row on.
     while shifted and shifted[0].start == (warm_up[-1].stop if warm_up else 0):
         if shifted[0].stop > max(WARM_UP_ROWS, WARM_UP_SHARE * n):
             break
@@ -85,6 +88,7 @@ def _campaign(audited: Audited) -> _Campaign | None:
     if kept.sum() < MIN_ROWS:
         return None
     residuals = residuals[kept]
+    # Levels are means: a spike would make a stretch of its own.
     limit = 3 * robust_deviation(residuals)
     return _Campaign(
         data.order[kept],
@@ -100,6 +104,8 @@ def _shifted(campaign: _Campaign) -> list[_Stretch]:
     Levels are means of clipped residuals; how far a stretch is off is said by medians, which
     neither clipping nor more frequent outliers move.
     """
+    # The deviation holds the drift itself: it is too large rather than too small, and splits too
+    # seldom rather than too often.
     parts = segments(campaign.series, float(campaign.series.std()))
     base = base_level(parts)
     normal = [p for p in parts if abs(p.level - base) < MIN_SHIFT]
@@ -140,6 +146,7 @@ def _ordered(autocorrelation: float) -> Finding:
 
 
 def _drift(campaign: _Campaign, shifted: list[_Stretch]) -> Finding:
+    # By its significance, which grows with the root of its length.
     largest = max(shifted, key=lambda p: abs(p.shift) * (p.stop - p.start) ** 0.5)
     share = sum(p.stop - p.start for p in shifted) / len(campaign.series)
     autocorrelation = lag_one(campaign.series)

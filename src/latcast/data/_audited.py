@@ -50,6 +50,7 @@ def relative_residuals(data: Dataset) -> Floats | None:
     if len(groups) < MIN_ROWS or int(groups.max()) + 1 < MIN_ROWS:
         return None
     designs = _of_archs(data.archs) if data.space is not None else _of_graphs(data.graphs)
+    # By network: a row whose repeat the fit has seen would have next to no residual.
     folds = np.random.default_rng(0).integers(0, _FOLDS, groups.max() + 1)[groups]
     # Relative errors count; but a value far too small must not pull the fit with its weight.
     weights = 1 / np.maximum(y, np.quantile(y, 0.05)) ** 2
@@ -57,6 +58,7 @@ def relative_residuals(data: Dataset) -> Floats | None:
     for design in designs:
         residuals = _smoothed(y, _predict_held_out(design, y, weights, folds))
         fits.append((float(np.median(np.abs(residuals))), residuals, design))
+    # The median: outliers, which are looked for, must not choose the model.
     _, best, design = min(fits, key=lambda fit: fit[0])
     outlying = np.abs(best) > max(0.05, 6 * robust_deviation(best))
     # Where the model fits so badly that much seems outlying, leaving that out proves nothing.
@@ -130,11 +132,14 @@ def _predict_held_out(
 
 def _smoothed(y: Floats, predicted: Floats) -> Floats:
     """Relative residuals after a polynomial of the prediction (6 numbers from all rows)."""
+    # A linear model may predict next to nothing, or less: a relative residual would be without
+    # bounds.
     predicted = np.maximum(predicted, y.min() / 2)
     residuals = y / predicted - 1
     spread = predicted.std()
     if not spread > 0:
         return residuals
+    # A polynomial of degree 5 explodes where single networks lie far out.
     z = np.clip((predicted - predicted.mean()) / spread, -3, 3)
     limit = max(6 * robust_deviation(residuals), 1e-12)
     basis = np.vander(z, 6)
@@ -252,6 +257,7 @@ class Audited:
         values = np.sort(y[self.possible])
         limit = NEAR_ZERO * float(np.median(values))
         lowest = values[: max(1, len(values) // 50) + 1]
+        # Failed runs stand apart; the smallest networks of a space go over into the next ones.
         gaps = np.flatnonzero(lowest[1:] > 3 * lowest[:-1])
         if gaps.size and len(values) >= 20:
             limit = max(limit, float(lowest[gaps[-1] + 1]))
@@ -347,6 +353,7 @@ def _keys_without(archs: Archs) -> Iterator[tuple[str, npt.NDArray[np.uint64]]]:
     Once with the genes of inactive blocks as 0 and once as given: the first finds more, but
     where the gene is a depth only the second leaves equal what the gene does not name.
     """
+    # A hash that is a sum: leaving one gene out is a subtraction, not another pass over all genes.
     rng = np.random.default_rng(0)
     names = [gene.name for gene in archs.space.genes]
     factors = rng.integers(1, 2**63, len(names), dtype=np.uint64) | np.uint64(1)

@@ -83,6 +83,8 @@ def fit_additive(
     y, w = _checked(archs, latency_ms, penalty, weights)
     counts = incidence(archs)
     used = np.asarray(counts.sum(axis=0)).ravel() > 0
+    # Their columns are multiples of the intercept's: a penalty would share one number between them
+    # at will.
     constant = used & _is_constant(counts)
     free = np.flatnonzero(used & ~constant)
     values = np.where(used, 0.0, np.nan)
@@ -97,6 +99,8 @@ def incidence(archs: Archs) -> scipy.sparse.csr_matrix:
     """How often every architecture has every block, shape (n, rows)."""
     ids = archs.space.block_ids(archs)
     rows = len(archs.space.block_table)
+    # Built as rows, without sorting: absent blocks are the last column, which is cut off after the
+    # sum of duplicates.
     pointers = np.arange(0, ids.size + 1, ids.shape[1])
     matrix = scipy.sparse.csr_matrix(
         (np.ones(ids.size), ids.ravel(), pointers), shape=(len(archs), rows + 1)

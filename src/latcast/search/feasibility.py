@@ -100,6 +100,7 @@ def check_feasible(problem: Problem, budgets_ms: Floats, counted: str = "takes")
         raise InfeasibleError(_limits_message(problem, fastest))
     found = [fastest]
     for budget in budgets_ms:
+        # On one target the fastest network is the nearest to every budget.
         near = fastest if targets == 1 else nearest(problem, budget)
         if (problem.ms(near) > budget).any() or problem.excess(near)[0] > 0:
             raise InfeasibleError(_budget_message(problem, budget, near, counted))
@@ -131,6 +132,7 @@ def _walk(problem: Problem, goal_ms: Floats) -> Archs:
     smallest = Archs(space, np.array([[c[0] for c in problem.choices]]))
     random = space.sample(RANDOM_STARTS, 0, restrict=problem.restrict)
     arch = _best(problem, iter([smallest.concatenate(random)]), goal_ms)
+    # Pairs only where no single change helps: they are hundreds of times as many.
     while True:
         changes = Changes(arch, problem.choices)
         better = _best(problem, iter([arch.concatenate(changes.singly())]), goal_ms)
@@ -155,6 +157,7 @@ def _best(problem: Problem, batches: Iterator[Archs], goal_ms: Floats) -> Archs:
         order = np.lexsort((speed, violation))
         for start in range(0, len(order), _ASKED_AT_ONCE):
             rows = order[start : start + _ASKED_AT_ONCE]
+            # Ordered by what they are not below: none of the later ones can be better.
             if (violation[rows[0]], speed[rows[0]]) >= best_key:
                 break
             exact = _key(problem.ms(archs[rows]), excess[rows], goal_ms)

@@ -136,6 +136,8 @@ class Archive:
 
     def _beats(self, accuracy: Floats, ms: Floats) -> npt.NDArray[np.bool_]:
         """Whether a network of the archive is as good as each of n, shape (n,)."""
+        # On one target the archive is sorted, and a front's accuracy rises with its latency: one
+        # look-up a network instead of a comparison with all.
         if ms.shape[1] == 1 and len(self):
             at = np.searchsorted(self.ms[:, 0], ms[:, 0], side="right")
             best = np.append(-np.inf, self.accuracy)

@@ -58,6 +58,7 @@ def random_inputs(model: onnx.ModelProto, batch: int, seed: int = 0) -> Arrays:
         UnsupportedNetworkError: an input has another open axis, or a type that has no numbers;
             or every axis is fixed and none of the first ones is the batch.
     """
+    # Old exporters list weights among the inputs, too.
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     rng = np.random.default_rng(seed)
@@ -81,6 +82,7 @@ def _shape(value: onnx.ValueInfoProto, batch: int) -> tuple[int, ...]:
             f"input {value.name!r} must be a tensor of known shape; it is not"
         )
     sides = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in kind.shape.dim]
+    # Only the first axis is a batch by convention: others would be guessed.
     if sides and sides[0] <= 0:
         sides[0] = batch
     if min(sides, default=1) <= 0:

@@ -45,7 +45,9 @@ class NCNN(Runtime):
         text, content = to_ncnn(graph, weights)
         net = ncnn.Net()
         net.opt.num_threads = self.threads
+        # ncnn would otherwise take a GPU that it finds, and the target says CPU.
         net.opt.use_vulkan_compute = False
+        # On by default, and then fp32 is not what is timed.
         for option in _HALF_PRECISION:
             setattr(net.opt, option, False)
         net.opt.use_bf16_storage = self.precision == "bf16"

@@ -48,7 +48,10 @@ class ONNXRuntime(Runtime):
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
+        # One stream of operators: branches that run side by side would share the threads of one
+        # another.
         options.inter_op_num_threads = 1
+        # Warnings of the optimizer on the worker's error output would bury the reason of a death.
         options.log_severity_level = 3
         if self.threads > 1:
             # Threads that wait for the next pass of one network would slow another's.

@@ -120,6 +120,7 @@ class WarpedScores:
         """Probability that the accuracy is at most ``limit``, shape (n,)."""
         asked = self._exp(np.clip(limit, 0.0, 1.0))
         below = self.scores.probability_below(self._exp(predicted), asked, deviation)
+        # No accuracy is above 1, whatever an error's tail says.
         return np.where(np.asarray(limit) >= 1.0, 1.0, below)
 
     def deviation_ms(self, predicted: Floats, deviation: Floats | None = None) -> Floats:
@@ -164,12 +165,14 @@ class GaussianProcess(AccuracyModel):
         whole.check_quantity(ACCURACY)
         archs, labels = whole.archs, whole.values
         expanded = archs.space.expand(archs)
+        # An architecture twice in the basis would make its covariance singular.
         different = np.unique(expanded.unique_index(), return_index=True)[1]
         if len(different) < MIN_ROWS:
             raise ValueError(
                 f"training an accuracy model needs {MIN_ROWS} different architectures at least; "
                 f"got {len(different)}"
             )
+        # Standardizing would divide by 0, and there is nothing to learn.
         if np.ptp(labels) == 0.0:
             raise ValueError(f"the accuracies must differ; all of them are {labels[0]:g}")
         rng = np.random.default_rng(seed)
@@ -193,6 +196,7 @@ class GaussianProcess(AccuracyModel):
         self._trained = trained
         self._basis = trained.encoding(trained.basis)
         self._mean = WeightedSum(believed.kernel, self._basis, known.weights)
+        # As a half width: the scale is not linear, so that up and down differ.
         half = math.sqrt(believed.noise)
         # Labels have mean 0 on the fitted scale.
         low, high = believed.scale.inverse(np.array([-half, half]))
@@ -255,6 +259,7 @@ class GaussianProcess(AccuracyModel):
             "variances": t.believed.kernel.variances,
             "scale": np.array([t.believed.noise, scale.mean, scale.spread]),
             "weights": t.known.weights,
+            # Symmetric: half of it is half of the file.
             "knowledge": t.known.knowledge[np.triu_indices(len(t.basis))],
             "scores": self.fitted.calibration.scores.sizes,
         }

@@ -78,6 +78,7 @@ class Objective:
             optuna.TrialPruned: it has fallen behind.
         """
         options = {name: suggest(trial, name, spec) for name, spec in self.plan.tunable.items()}
+        # Samplers draw points of small grids again and again; a fit of an MLP takes minutes.
         for earlier in _in_states(trial.study, "COMPLETE"):
             if earlier.params == trial.params:
                 trial.set_user_attr("seconds", 0.0)

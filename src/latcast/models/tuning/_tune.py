@@ -108,10 +108,13 @@ def tune(
         trials = DEFAULT_TRIALS
     end = None if timeout_s is None else time.monotonic() + timeout_s
     whole = parts(data, test=plan.test, seed=plan.seed)
+    # As many for validation as for the test: a share of what is left, which is less.
     share = plan.test / (1 - plan.test)
+    # Another seed than the test's split: which rows validate has nothing to do with which test.
     objective = Objective(plan, *split(whole.train[0], 1 - share, plan.seed + 1))
     name = study or plan.preset or plan.predictor
     is_shared = ray is not None or (workers or 1) > 1
+    # Workers in other processes share nothing but a file.
     place = temporary_file() if storage is None and is_shared else nullcontext(storage)
     with quiet_optuna(), place as given:
         where = None if given is None else str(given)
@@ -168,6 +171,7 @@ def _winner(records: list[TrialRecord]) -> TrialRecord:
         reasons = [r.reason for r in records if r.reason is not None]
         why = f"the last one failed: {reasons[-1]}" if reasons else "give them more time"
         raise ValueError(f"at least one trial must end well; got {count(records)}: {why}")
+    # Of equal ones the earlier: the defaults come first, and win a draw.
     return min(done, key=lambda r: (r.mae_ms, r.number))
 
 
