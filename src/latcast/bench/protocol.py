@@ -143,6 +143,7 @@ def few_shot(
     if pool.data.target in base.targets:
         raise ValueError(f"the base must not know the target; {pool.data.target} is among its own")
     scores, seconds, rest = [], [], pool.data
+    # Without samples nothing is left to chance.
     for seed in range(seeds if samples else 1):
         if samples:
             few, rest = pool.parted(_rows(base, pool, samples, selection, seed))
@@ -186,6 +187,7 @@ def base_model(
     """
     report(f"base of {len(datasets)} targets: {', '.join(datasets)}")
     drawn = [draw(data, rows, n) for n, data in enumerate(datasets.values())]
+    # Drawing rows is no part of what a user waits for.
     start = time.perf_counter()
     base = BaseModel().fit(drawn)
     return base, time.perf_counter() - start, max(map(len, drawn))
@@ -195,6 +197,7 @@ def draw(data: Dataset, rows: int | None, seed: int) -> Dataset:
     """So many of the possible rows, at random; the space's :data:`BASE_SAMPLES` by default."""
     if rows is None:
         rows = BASE_SAMPLES.get(data.archs.space.name, OTHER_BASE_SAMPLES)
+    # Failed runs are in public files; a base model must not learn that networks take no time.
     valid = data.valid()
     return valid[np.random.default_rng(seed).permutation(len(valid))[:rows]]
 

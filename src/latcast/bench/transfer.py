@@ -132,6 +132,7 @@ def _published_split(name: str, folder: HelpFolder) -> Split:
     if name not in SPLITS:
         raise ValueError(unknown_name("published split", name, list(SPLITS)))
     for found in SPLITS[name].values():
+        # A split by a peer names targets of a space, which the folder's names give away.
         if set(found.train + found.test) <= set(folder.names):
             return found
     spaces = ", ".join(f"{s} ({FOLDERS[s]})" for s in SPLITS[name])

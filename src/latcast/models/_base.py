@@ -193,6 +193,7 @@ class Predictor(Model):
         """
         predicted, deviation = self._forecast(self._own(networks))
         lower, upper = self.calibration.interval(predicted, coverage, deviation)
+        # A percentage is at most 100, however wide the interval.
         return lower, np.minimum(upper, self.fitted.quantity.max_value)
 
     @final

@@ -88,6 +88,7 @@ class BlockPredictor(Predictor):
         held_out.check_values()
         try:
             self.calibrate(held_out)
+        # A table lacks blocks that only held-out rows have: the message must not blame the rows.
         except ValueError as error:
             raise ValueError(
                 f"what was fitted cannot predict the rows kept for calibration: {error}"
@@ -124,6 +125,7 @@ class BlockPredictor(Predictor):
     @final
     def _explained(self, own: Archs, coverage: float) -> Explanation:
         blocks = self._explain(own)
+        # Whatever a kind says of blocks, the parts add up to the prediction.
         network = self._predict(own) - blocks.sum(axis=1)
         return Explanation(self.space.block_ids(own), blocks, network)
 
@@ -136,6 +138,7 @@ def set_aside(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:
     groups = len(data.archs.unique())
     if groups < 2:
         raise ValueError("fitting needs different architectures; all rows hold the same one")
+    # More scores than that make the quantiles no better, and the fit misses the rows.
     share = min(CALIBRATION_FRACTION, MAX_CALIBRATION_ROWS / len(data))
     fitted = min(groups - 1, max(1, round((1 - share) * groups)))
     return split(data, fitted / groups, seed)

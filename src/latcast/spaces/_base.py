@@ -135,6 +135,7 @@ class SearchSpace(ABC):
                 f"architectures of {self.name} need {len(self.genes)} genes each; "
                 f"got an array of shape {genes.shape}"
             )
+        # A look-up for all genes at once: a search validates millions of them.
         ok = self._allowed[np.arange(len(self.genes)), genes]
         if not ok.all():
             # Slow path: only now look whether the odd values belong to inactive blocks. A valid
@@ -214,6 +215,8 @@ class SearchSpace(ABC):
         """Redraw every gene with ``probability``; the batch keeps its length and order."""
         rng = np.random.default_rng(seed)
         fresh = self.sample(len(archs), rng, restrict=restrict).genes
+        # All genes are drawn whatever is kept: one call for the batch, and the same numbers for any
+        # rate.
         redraw = rng.random(archs.genes.shape, dtype=np.float32) < probability
         return Archs._trusted(self, np.where(redraw, fresh, archs.genes))
 
@@ -243,6 +246,7 @@ class SearchSpace(ABC):
 
     def gather(self, archs: Archs, values: npt.NDArray[Float]) -> npt.NDArray[Float]:
         """``values`` (rows,) of every block, shape (n, max_blocks); 0 where there is none."""
+        # One row more, of 0: what has no block is gathered like all others, without a mask.
         padded = np.append(values, values.dtype.type(0))
         return np.take(padded, self.block_ids(archs))
 
@@ -352,6 +356,7 @@ class Archs:
     def unique_index(self) -> npt.NDArray[np.intp]:
         """Group number of every architecture: equal numbers are equal networks; shape (n,)."""
         genes = np.ascontiguousarray(self.canonical().genes)
+        # One opaque value a row: np.unique along an axis would compare it field by field.
         rows = genes.view(np.dtype((np.void, genes.shape[1]))).ravel()
         return np.unique(rows, return_inverse=True)[1].ravel()
 

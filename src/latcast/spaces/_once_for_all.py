@@ -33,6 +33,7 @@ _OTHER_NAMES = {"image_size": RESOLUTION}
 
 
 def _whole(_: int, value: Any) -> int | None:
+    # True is an integer to Python, and 3.0 is none: neither is what a file means by a kernel size.
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         return None
     return int(value)
@@ -98,6 +99,7 @@ class DictForm:
                 f"got {short_repr(item['wid'])}"
             )
         values: dict[str, Any] = {}
+        # An unknown key is an error: a misspelt one would leave its genes at what they are not.
         for key, value in item.items():
             name = _OTHER_NAMES.get(key, key) if isinstance(key, str) else key
             if name not in (*names, "wid") or name in values:
