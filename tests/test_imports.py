@@ -1,0 +1,50 @@
+"""Packages load what is asked for, when it is asked for, and nothing else."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+PACKAGES = [
+    "latcast",
+    "latcast.data",
+    "latcast.devices",
+    "latcast.families",
+    "latcast.graph",
+    "latcast.measure",
+    "latcast.models",
+    "latcast.models.accuracy",
+    "latcast.models.kernels",
+    "latcast.models.tuning",
+    "latcast.ofa",
+    "latcast.search",
+    "latcast.search.verification",
+    "latcast.spaces",
+    "latcast.testing",
+]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_loads(package: str) -> None:
+    if package in ("latcast.ofa", "latcast.search"):
+        pytest.importorskip("torch", reason="some names of the room are of PyTorch")
+    module = import_module(package)
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    assert set(module.__all__) <= set(dir(module))
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        getattr(module, "nonsense")  # noqa: B009  # a name that mypy would refuse
+
+
+@pytest.mark.parametrize(
+    ("program", "unneeded"),
+    [
+        ("import latcast; latcast.space('ofa-mobilenet-v3')", "latcast.spaces.fbnet"),
+        ("from latcast.data import Dataset", "latcast.graph._builder"),
+        ("import latcast.models; latcast.models.KINDS.get('flops')", "latcast.models.mlp"),
+        ("from latcast.devices import Target", "latcast.devices._host"),
+    ],
+)
+def test_a_name_costs_only_its_own_modules(program: str, unneeded: str) -> None:
+    check = f"{program}; import sys; assert {unneeded!r} not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
