@@ -14,11 +14,6 @@ from latcast.search import Memetic, search
 KIND = "ofa-mobilenet-v3"
 
 
-@pytest.fixture(scope="module")
-def note10() -> Predictor:
-    return latcast.load("samsung-note10")
-
-
 @pytest.fixture
 def file(note10: Predictor, tmp_path: Path) -> Path:
     path = tmp_path / "s.checkpoint"

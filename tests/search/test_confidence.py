@@ -222,22 +222,15 @@ def test_an_accuracy_that_is_the_same_for_all_corrects_nothing() -> None:
     np.testing.assert_array_equal(b.bound_ms(archs), b.uncorrected(b.latency.predict(archs)))
 
 
-@pytest.mark.parametrize("confidence", [0.0, 1.0, 0.999])
-def test_a_confidence_that_cannot_be_had(confidence: float) -> None:
-    with pytest.raises(ValueError, match="confidence"):
-        bound(confidence)
-
-
-def test_without_calibration_there_is_no_bound() -> None:
+def test_what_has_no_bound() -> None:
+    for confidence in (0.0, 1.0, 0.999):
+        with pytest.raises(ValueError, match="confidence"):
+            bound(confidence)
     with pytest.raises(ValueError, match="calibration"):
         ConfidentBound.of(SPACE, Simulated(1, None), Grows(), 0.9)
-
-
-def test_there_is_something_to_choose_from() -> None:
+    none, predictor = SPACE.sample(0), Simulated(1, calibration())
     with pytest.raises(ValueError, match="candidates must hold a network to choose; got none"):
-        ConfidentBound.of(
-            SPACE, Simulated(1, calibration()), Grows(), 0.9, candidates=SPACE.sample(0)
-        )
+        ConfidentBound.of(SPACE, predictor, Grows(), 0.9, candidates=none)
 
 
 @pytest.mark.parametrize("name", space_names())

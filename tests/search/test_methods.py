@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import latcast
 from latcast.bench.evolution import Evolution
 from latcast.models import Predictor
 from latcast.search import (
@@ -26,6 +25,8 @@ from latcast.search import (
 from latcast.spaces import Archs, SearchSpace, space
 from latcast.testing import check_method
 
+Floats = npt.NDArray[np.float64]
+
 BUDGETS = [15.0, 20.0, 25.0, 30.0, 35.0]
 SMALL, LARGE = "compofa-fixed-kernel", "ofa-mobilenet-v3"
 
@@ -41,38 +42,21 @@ METHODS.register("evolution", Evolution)  # as a user's own
 
 
 @pytest.fixture(scope="module")
-def note10() -> Predictor:
-    return latcast.load("samsung-note10")
-
-
-@pytest.fixture(scope="module")
-def p40() -> Predictor:
-    return latcast.load("tesla-p40")
-
-
-@pytest.fixture(scope="module")
-def small_front(note10: Predictor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def small_front(note10: Predictor) -> tuple[Floats, Floats]:
     """Accuracy and ms of the true front of the small space up to 35 ms."""
     archs = space(SMALL).enumerate({"r": accuracy_model().resolutions})
     accuracy, ms = accuracy_model().predict(archs), note10.predict(archs)
-    within = ms <= BUDGETS[-1]
-    accuracy, ms = accuracy[within], ms[within]
-    best = [n for n in range(len(ms)) if not ((ms <= ms[n]) & (accuracy > accuracy[n])).any()]
-    order = sorted(best, key=lambda n: ms[n])
-    return accuracy[order], ms[order]
-
-
-def test_every_method_is_in_the_suite() -> None:
-    assert set(QUICK) == set(METHODS.names())
+    best = [
+        n for n in np.argsort(ms)
+        if ms[n] <= BUDGETS[-1] and not ((ms <= ms[n]) & (accuracy > accuracy[n])).any()
+    ]  # fmt: skip
+    return accuracy[best], ms[best]
 
 
 @pytest.mark.parametrize("name", QUICK)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_true_optimum_where_it_can_be_known(
-    note10: Predictor,
-    small_front: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
-    name: str,
-    seed: int,
+    note10: Predictor, small_front: tuple[Floats, Floats], name: str, seed: int
 ) -> None:
     found = search(SMALL, latency=note10, max_latency_ms=BUDGETS, method=name, seed=seed,
                    evaluations=None if name == "exhaustive" else 40_000)  # fmt: skip
@@ -84,6 +68,10 @@ def test_the_true_optimum_where_it_can_be_known(
         np.testing.assert_allclose(found.front.latency_ms, ms)
         assert found.is_exact
         assert found.evaluations == 1_215
+
+
+def test_every_method_is_in_the_suite() -> None:
+    assert set(QUICK) == set(METHODS.names())
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -127,10 +115,8 @@ def test_the_front_is_a_front_within_all_limits(
     assert costs["macs"].max() <= limits["max_macs"]
     assert costs["params"].max() <= limits["max_params"]
     assert costs["activation_bytes"].max() <= limits["max_activation_bytes"]
-    for n in range(len(front)):
-        as_good = (front.accuracy >= front.accuracy[n]) & (
-            front.latency_ms <= front.latency_ms[n]
-        ).all(axis=1)
+    for accuracy, ms in zip(front.accuracy, front.latency_ms, strict=True):
+        as_good = (front.accuracy >= accuracy) & (front.latency_ms <= ms).all(axis=1)
         assert as_good.sum() == 1
     np.testing.assert_allclose(front.latency_ms[:, 1], p40.predict(front.archs))
     np.testing.assert_allclose(front.accuracy, accuracy_model().predict(front.archs), atol=1e-6)

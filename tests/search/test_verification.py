@@ -302,15 +302,16 @@ def test_more_to_verify_than_there_is(at_home: Predictor) -> None:
     assert found.accuracy[0] == pytest.approx(best, abs=1e-6)
 
 
-def test_an_interruption_keeps_what_was_measured(elsewhere: Predictor, budgets: Floats) -> None:
+def test_an_interruption_keeps_what_was_measured(
+    elsewhere: Predictor, at_home: Predictor, budgets: Floats
+) -> None:
     device = Simulator(this_device)
     device.interrupted_after = {1: 2}
     found = run(device, elsewhere, budgets.tolist())
     assert found.stopped == "interrupted"
     assert list(device.asked) == [0, 1]
     assert found.measured is not None
-    assert len(found.measured) == 12
-    assert len(found) == 3
+    assert (len(found.measured), len(found)) == (12, 3)
     device.interrupted_after = {0: 4}
     found = run(device, elsewhere, budgets.tolist())
     assert found.stopped == "interrupted"
@@ -319,6 +320,12 @@ def test_an_interruption_keeps_what_was_measured(elsewhere: Predictor, budgets: 
     device.interrupted_after = {0: 0}
     with pytest.raises(KeyboardInterrupt):
         run(device, elsewhere, budgets.tolist())
+    # Without budgets the prediction is left.
+    device.interrupted_after = {1: 0}
+    found = run(device, at_home, None, verify=4)
+    assert found.stopped == "interrupted"
+    assert len(found) == 4
+    assert not found.is_verified.any()
 
 
 def test_without_budgets_the_front_is_verified(at_home: Predictor) -> None:
@@ -394,15 +401,6 @@ def test_without_budgets_nothing_may_run(at_home: Predictor) -> None:
     for budgets_ms in (None, 1e3):
         with pytest.raises(MeasuringError, match=r"that were found could be measured.*it melts"):
             run(device, at_home, budgets_ms, verify=len(front), rounds=1)
-
-
-def test_without_budgets_an_interruption_leaves_the_prediction(at_home: Predictor) -> None:
-    device = Simulator(this_device)
-    device.interrupted_after = {1: 0}
-    found = run(device, at_home, None, verify=4)
-    assert found.stopped == "interrupted"
-    assert len(found) == 4
-    assert not found.is_verified.any()
 
 
 def test_limits_hold_for_measured_networks_too(elsewhere: Predictor, budgets: Floats) -> None:

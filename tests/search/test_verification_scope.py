@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import latcast
 from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.models import Predictor
@@ -22,9 +21,9 @@ RESOLUTION = [g.name for g in SPACE.genes].index("r")
 
 
 @pytest.fixture(scope="module")
-def elsewhere() -> Predictor:
+def elsewhere(rtx: Predictor) -> Predictor:
     """A shipped model of another device."""
-    return latcast.load("rtx-2080-ti")
+    return rtx
 
 
 @pytest.fixture(scope="module")

@@ -26,11 +26,6 @@ with_pymoo = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def note10() -> Predictor:
-    return latcast.load("samsung-note10")
-
-
 SPACES = ["compofa-elastic-kernel", "ofa-proxyless", "ofa-resnet50", "nasbench201", "fbnet"]
 
 
@@ -62,8 +57,7 @@ def _objectives(name: str, latency: Any, **options: Any) -> Objectives:
     return Objectives.of(name, latency=latency, **options)
 
 
-def test_values_are_those_of_the_models(note10: Predictor) -> None:
-    p40 = latcast.load("tesla-p40")
+def test_values_are_those_of_the_models(note10: Predictor, p40: Predictor) -> None:
     objectives = _objectives(
         "ofa-mobilenet-v3", [note10, p40], max_latency_ms=(20, 30), max_macs=3e8,
         max_activation_bytes=4e6,
@@ -75,21 +69,14 @@ def test_values_are_those_of_the_models(note10: Predictor) -> None:
     assert objectives.constraints == (
         str(note10.target), str(p40.target), "max_macs", "max_activation_bytes"
     )  # fmt: skip
-    costs = OFA.costs(archs)
-    kept = np.column_stack(
-        [
-            ms <= (20, 30),
-            costs["macs"].to_numpy() <= 3e8,
-            costs["activation_bytes"].to_numpy() <= 4e6,
-        ]
-    )
+    macs, activations = (OFA.costs(archs)[c].to_numpy() for c in ("macs", "activation_bytes"))
+    kept = np.column_stack([ms <= (20, 30), macs <= 3e8, activations <= 4e6])
     assert kept.any(axis=0).all()
     assert not kept.all(axis=0).any()
     np.testing.assert_array_equal(objectives.excess(archs, ms) <= 0, kept)
 
 
-def test_with_a_confidence_bounds_count() -> None:
-    p40 = latcast.load("tesla-p40")
+def test_with_a_confidence_bounds_count(p40: Predictor) -> None:
     archs = OFA.sample(5, 0, restrict={"r": [224]})
     found = _objectives("ofa-mobilenet-v3", p40, confidence=0.9).values(archs)[1]
     # The bound of a random network, and a correction for the search that picks lucky predictions.
@@ -158,12 +145,8 @@ def _nsga2(problem: Any, evaluations: int) -> Any:
     from pymoo.operators.sampling.rnd import IntegerRandomSampling
     from pymoo.optimize import minimize
 
-    algorithm = NSGA2(
-        pop_size=60,
-        sampling=IntegerRandomSampling(),
-        crossover=SBX(vtype=float, repair=RoundingRepair()),
-        mutation=PM(vtype=float, repair=RoundingRepair()),
-    )
+    crossover, mutation = (kind(vtype=float, repair=RoundingRepair()) for kind in (SBX, PM))
+    algorithm = NSGA2(60, IntegerRandomSampling(), crossover=crossover, mutation=mutation)
     return minimize(problem, algorithm, ("n_eval", evaluations), seed=0)
 
 
@@ -186,8 +169,7 @@ def test_it_evaluates_populations() -> None:
 
 
 @with_pymoo
-def test_nsga2_finds_the_front() -> None:
-    note10 = latcast.load("samsung-note10")
+def test_nsga2_finds_the_front(note10: Predictor) -> None:
     found = _nsga2(as_pymoo_problem(COMPOFA, latency=note10), 1_200)
     archs = COMPOFA.enumerate({"r": [160, 176, 192, 208, 224]})
     accuracy, ms = accuracy_model().predict(archs), note10.predict(archs)
@@ -201,11 +183,6 @@ def test_constraints_are_kept() -> None:
     found = _nsga2(problem, 600)
     assert (found.F[:, 1] <= 18).all()
     assert (latcast.load("samsung-note10").predict(problem.archs(found.X)) <= 18).all()
-
-
-@with_pymoo
-def test_what_is_no_integer_is_an_error() -> None:
-    problem = as_pymoo_problem(COMPOFA, latency="samsung-note10")
     with pytest.raises(ValueError, match=r"index of d1 must be a whole number .*; got 0\.5"):
         problem.evaluate(np.full((2, 6), 0.5))
 
@@ -222,27 +199,21 @@ def optuna() -> Iterator[Any]:
     optuna.logging.set_verbosity(before)
 
 
-def test_a_trial_is_a_network(optuna: Any) -> None:
+def test_a_trial_is_a_network(optuna: Any, note10: Predictor, p40: Predictor) -> None:
     objective = optuna_objective(
-        "ofa-mobilenet-v3",
-        latency=["samsung-note10", "tesla-p40"],
-        max_latency_ms=(25, 30),
-        max_macs=3e8,
+        "ofa-mobilenet-v3", latency=[note10, p40], max_latency_ms=(25, 30), max_macs=3e8,
         restrict={"r": [224]},
-    )
+    )  # fmt: skip
     arch = OFA.sample(1, 0, restrict={"r": [224]})
     names = [g.name for g in arch.space.genes]
-    params = dict(zip(names, arch.genes[0].tolist(), strict=True))
-    trial = optuna.trial.FixedTrial(params)
+    trial = optuna.trial.FixedTrial(dict(zip(names, arch.genes[0].tolist(), strict=True)))
     accuracy, note10_ms, p40_ms = objective(trial)
     assert accuracy == accuracy_model().predict(arch)[0]
-    assert note10_ms == latcast.load("samsung-note10").predict(arch)[0]
-    p40 = latcast.load("tesla-p40")
-    assert p40_ms == p40.predict(arch)[0]
+    assert (note10_ms, p40_ms) == (note10.predict(arch)[0], p40.predict(arch)[0])
     assert objective.directions == ["maximize", "minimize", "minimize"]
     macs = arch.space.costs(arch)["macs"][0]
     assert trial.constraints == {
-        str(latcast.load("samsung-note10").target): pytest.approx(note10_ms / 25 - 1),
+        str(note10.target): pytest.approx(note10_ms / 25 - 1),
         str(p40.target): pytest.approx(p40_ms / 30 - 1),
         "max_macs": pytest.approx(macs / 3e8 - 1),
     }
@@ -255,6 +226,7 @@ def test_a_study_heeds_the_budget(optuna: Any) -> None:
         sampler=optuna.samplers.NSGAIISampler(population_size=20, seed=0),
     )
     study.optimize(objective, n_trials=200)
+    assert len(objective.archs([])) == 0
     archs = objective.archs(study.best_trials)
     assert archs.space is COMPOFA
     assert len(archs) == len(study.best_trials) > 0
@@ -266,8 +238,3 @@ def test_a_study_heeds_the_budget(optuna: Any) -> None:
     assert all(max(t.constraints.values()) > 0 for t in over)
     kept = [t.values[1] <= 18 for t in study.trials]
     assert np.mean(kept[-80:]) > np.mean(kept[:40])  # the first are random
-
-
-def test_no_trial_is_no_network() -> None:
-    objective = optuna_objective(COMPOFA, latency="samsung-note10")
-    assert len(objective.archs([])) == 0
