@@ -92,20 +92,15 @@ def test_rows_without_a_latency() -> None:
 
 
 def test_rows_near_zero() -> None:
-    findings = found(changed(measured(500), [7, 300], 0.0005))
+    data = measured(500)
+    findings = found(changed(data, [7, 300], 0.0005))
     assert set(findings) == {"near-zero"}
     assert findings["near-zero"].evidence["rows"] == [7, 300]
     assert findings["near-zero"].severity == "error"
-
-
-def test_rows_that_a_gap_isolates_from_the_others() -> None:
-    assert found(changed(measured(500), [7, 300], 0.02))["near-zero"].evidence["count"] == 2
-
-
-def test_fast_networks_are_not_near_zero() -> None:
-    data = measured(500)
-    wide = np.exp(np.random.default_rng(0).uniform(0, 4, 500))
-    assert "near-zero" not in found(replace(data, values=wide))
+    isolated_by_a_gap = changed(data, [7, 300], 0.02)
+    assert found(isolated_by_a_gap)["near-zero"].evidence["count"] == 2
+    merely_fast = np.exp(np.random.default_rng(0).uniform(0, 4, 500))
+    assert "near-zero" not in found(replace(data, values=merely_fast))
 
 
 def test_rows_that_cheaper_networks_do_not_come_near() -> None:
@@ -146,15 +141,12 @@ def test_outliers_are_found_and_no_others(factor: float) -> None:
     assert np.isclose(findings["outliers"].evidence["worst_relative"], factor - 1, rtol=0.2)
 
 
-def test_rounded_latencies() -> None:
+def test_rounded_and_constant_latencies() -> None:
     data = measured(1000)
     findings = found(replace(data, values=np.maximum(1, np.round(data.latency_ms))))
     assert set(findings) == {"rounded"}
     assert findings["rounded"].evidence["step_ms"] == 1.0
-
-
-def test_constant_latencies() -> None:
-    assert set(found(replace(measured(1000), values=np.full(1000, 3.0)))) == {"constant"}
+    assert set(found(replace(data, values=np.full(1000, 3.0)))) == {"constant"}
 
 
 @pytest.mark.parametrize(("name", "count"), [("pixel3", 283), ("raspi4", 289)])
@@ -183,34 +175,21 @@ def test_no_row_of_other_files_is_near_zero(shared: Path, path: str) -> None:
 
 
 def test_memoized_labels() -> None:
-    findings = found(memoized())
-    finding = findings["memoized"]
-    assert finding.severity == "error"
-    assert finding.evidence["gene"] == "r"
-    assert finding.evidence["groups"] == 243
-    assert finding.evidence["distinct_architectures"] == 1215 - _never_drawn()
-    assert finding.evidence["distinct_latencies"] == 243
-    assert finding.evidence["rows"] == 3000
-    assert "drift" not in findings
-
-
-def _never_drawn() -> int:
-    return 1215 - len(memoized().archs.unique())
-
-
-def test_the_first_rows_of_memoized_labels_are_the_measurements() -> None:
+    """Their first rows are the measurements, unless they are shuffled."""
     data = memoized()
-    evidence = found(data)["memoized"].evidence
+    findings = found(data)
+    finding, evidence = findings["memoized"], findings["memoized"].evidence
+    assert finding.severity == "error"
+    assert (evidence["gene"], evidence["rows"]) == ("r", 3000)
+    assert evidence["distinct_architectures"] == len(data.archs.unique())
+    assert evidence["distinct_latencies"] == evidence["groups"] == 243
+    assert "drift" not in findings
     assert evidence["first_rows_are_genuine"]
     truth = measured(3000, space_=COMPOFA).latency_ms
     rows = evidence["genuine_rows"]
     assert len(rows) == 243
     np.testing.assert_array_equal(data.latency_ms[rows], truth[rows])
     assert "memoized" not in found(data[np.array(rows)])
-
-
-def test_shuffled_memoized_labels_have_no_genuine_rows_to_name() -> None:
-    data = memoized()
     shuffled = replace(data[np.random.default_rng(1).permutation(3000)], order=None)
     evidence = found(shuffled)["memoized"].evidence
     assert not evidence["first_rows_are_genuine"]

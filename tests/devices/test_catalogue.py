@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from latcast.devices import PRECISIONS, Device, device, devices
+from latcast.models import zoo
 
 HELP = {
     "1080ti": "gtx-1080-ti", "2080ti": "rtx-2080-ti", "essential_ph": "essential-ph-1",
@@ -41,6 +42,7 @@ def test_it_is_large_and_tells_where_its_figures_come_from() -> None:
 
 
 def test_devices_that_predictors_were_trained_on() -> None:
+    assert {zoo.target(name).device for name in zoo.names()} <= set(devices())
     figures = {
         "samsung-note10": (8, 8, 34.1), "rtx-2080-ti": (4352, 11, 616),
         "tesla-p40": (3840, 24, 347), "titan-rtx": (4608, 24, 672), "titan-xp": (3840, 12, 547.7),

@@ -86,14 +86,8 @@ def test_a_linux_server(tmp_path: Path) -> None:
     }
     host = linux(tree(tmp_path, files), range(8))
     assert host == Host(
-        model="Intel(R) Xeon(R) Platinum 8488C CPU @ 2.40GHz",
-        cores=4,
-        memory_bytes=MEMORY,
-        clock_ghz=3.1,
-        l1d_kb=48,
-        l2_kb=2048,
-        l3_kb=107_520,
-        last_level_kb=2 * 107_520,
+        "Intel(R) Xeon(R) Platinum 8488C CPU @ 2.40GHz", cores=4, memory_bytes=MEMORY,
+        clock_ghz=3.1, l1d_kb=48, l2_kb=2048, l3_kb=107_520, last_level_kb=2 * 107_520,
         features=("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16",
                   "amx_bf16", "amx_int8"),
     )  # fmt: skip
@@ -101,16 +95,13 @@ def test_a_linux_server(tmp_path: Path) -> None:
 
 
 def test_only_the_usable_cpus_count(tmp_path: Path) -> None:
-    root = tree(tmp_path, {"proc/cpuinfo": XEON, **siblings("0,4", "1,5"), **caches(0, "0-7")})
+    clocks = {f"{CPU}{c}/cpufreq/cpuinfo_max_freq": f"{c + 1}500000\n" for c in range(3)}
+    files = {"proc/cpuinfo": XEON, **siblings("0,4", "1,5"), **caches(0, "0-7"), **clocks}
+    root = tree(tmp_path, files)
     assert linux(root, [0, 4]).cores == 1
     assert linux(root, [4, 5]).cores == 2
     assert linux(root, [4, 5]).l3_kb is None  # only CPU 0's is known here
-
-
-def test_clock_is_the_highest_that_the_cpus_reach(tmp_path: Path) -> None:
-    clocks = {f"{CPU}{c}/cpufreq/cpuinfo_max_freq": f"{c + 1}500000\n" for c in range(3)}
-    root = tree(tmp_path, {"proc/cpuinfo": XEON, **clocks})
-    assert linux(root, [0, 1]).clock_ghz == 2.5
+    assert linux(root, [0, 1]).clock_ghz == 2.5  # the highest that they reach
 
 
 def test_arm(tmp_path: Path) -> None:

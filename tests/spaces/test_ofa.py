@@ -14,16 +14,17 @@ from latcast.spaces._mobile import InvertedResidual, make_divisible
 SMALLEST = {"ks": [3] * 20, "e": [3] * 20, "d": [2] * 5, "r": [160]}
 
 
-def test_channels_of_width_1_2() -> None:
-    keys = [k for k in space("ofa-mobilenet-v3").block_table.keys if k.startswith("224/")]
-    outputs = {k.split("output:")[1].split("-")[0].split("x")[-1] for k in keys}
-    assert outputs == {"24", "32", "48", "96", "136", "192", "1152", "1536", "1000"}
-
-
-def test_channels_of_width_1_0() -> None:
-    keys = [k for k in space("ofa-mobilenet-v3-w1.0").block_table.keys if k.startswith("224/")]
-    outputs = {k.split("output:")[1].split("-")[0].split("x")[-1] for k in keys}
-    assert outputs == {"16", "24", "40", "80", "112", "160", "960", "1280", "1000"}
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("ofa-mobilenet-v3", {24, 32, 48, 96, 136, 192, 1152, 1536, 1000}),
+        ("ofa-mobilenet-v3-w1.0", {16, 24, 40, 80, 112, 160, 960, 1280, 1000}),
+        ("ofa-proxyless", {40, 24, 32, 56, 104, 128, 248, 416, 1664, 1000}),
+    ],
+)
+def test_channels(name: str, channels: set[int]) -> None:
+    keys = [k for k in space(name).block_table.keys if k.startswith("224/")]
+    assert {int(k.split("output:")[1].split("-")[0].split("x")[-1]) for k in keys} == channels
 
 
 def test_block_order_of_the_smallest_network() -> None:
@@ -62,23 +63,18 @@ def test_compofa_refuses_a_network_outside() -> None:
     assert len(space("compofa-elastic-kernel").parse([SMALLEST])) == 1
 
 
-def test_inactive_positions_may_hold_anything_valid() -> None:
-    the_space = space("compofa-elastic-kernel")
-    item = SMALLEST | {"e": [3, 3, 6, 4] * 5, "ks": [3, 3, 7, 5] * 5}
-    assert the_space.parse([item]) == the_space.parse([SMALLEST])
-
-
-def test_width_belongs_to_the_space() -> None:
+def test_other_ways_to_write_a_network() -> None:
     the_space = space("ofa-mobilenet-v3")
-    assert the_space.parse([{"wid": None, **SMALLEST}]) == the_space.parse([SMALLEST])
+    smallest = the_space.parse([SMALLEST])
+    assert the_space.parse([SMALLEST | {"r": 160}]) == smallest
+    assert the_space.parse([{"wid": None, **SMALLEST}]) == smallest
     with pytest.raises(ValueError, match="'wid' must be None"):
         the_space.parse([{"wid": 1.0, **SMALLEST}])
-    assert the_space.parse([SMALLEST]) != space("ofa-mobilenet-v3-w1.0").parse([SMALLEST])
-
-
-def test_resolution_may_be_a_number() -> None:
-    the_space = space("ofa-mobilenet-v3")
-    assert the_space.parse([SMALLEST | {"r": 160}]) == the_space.parse([SMALLEST])
+    assert smallest != space("ofa-mobilenet-v3-w1.0").parse([SMALLEST])
+    # Inactive positions may hold anything valid.
+    item = SMALLEST | {"e": [3, 3, 6, 4] * 5, "ks": [3, 3, 7, 5] * 5}
+    part = space("compofa-elastic-kernel")
+    assert part.parse([item]) == part.parse([SMALLEST])
 
 
 def test_one_hot_is_the_paper_s_for_multiples_of_16() -> None:
