@@ -156,23 +156,16 @@ def target(help_split: Path) -> Target:
 
 def test_the_true_latencies_have_no_regret(target: Target) -> None:
     """A predictor that knows all: a table of the prices by which the latencies were made."""
-    exact = Dataset(
-        target.candidates.archs,
-        _prices(target).predict(target.candidates.archs),
-        target.candidates.target,
-    )
+    archs, of = target.candidates.archs, target.candidates.target
+    facts = archs.space.block_table.facts
+    prices = 1e-8 * facts["macs"] + 0.01 * facts["launches"]
+    table = LookupTable.from_blocks(archs.space, of, prices)
+    exact = Dataset(archs, table.predict(archs), of)
     knowing = Target("eyeriss", exact, target.others, target.accuracy)
-    accuracy, true_ms, predicted_ms = knowing.search(_prices(target), None)
+    accuracy, true_ms, predicted_ms = knowing.search(table, None)
     np.testing.assert_array_equal(accuracy, knowing.oracle())
     np.testing.assert_array_equal(true_ms, predicted_ms)
     assert (true_ms <= knowing.budgets_ms()).all()
-
-
-def _prices(target: Target) -> LookupTable:
-    the_space = target.candidates.archs.space
-    facts = the_space.block_table.facts
-    ms = 1e-8 * facts["macs"] + 0.01 * facts["launches"]
-    return LookupTable.from_blocks(the_space, target.candidates.target, ms)
 
 
 def test_no_network_is_found_where_none_seems_fast_enough(target: Target) -> None:

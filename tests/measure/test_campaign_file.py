@@ -53,32 +53,23 @@ def test_what_is_pending(campaign):
     assert campaign.failures() == {2: "no"}
 
 
-def test_one_death_is_no_failure(campaign):
+def test_one_death_is_no_failure_and_no_row_stands_twice(campaign):
     campaign.add_failure(0, "killed", final=False)
     assert campaign.failures() == {}
     assert campaign.deaths(0) == 1
-
-
-def test_no_row_twice(campaign):
     campaign.add_run(made(0))
     with pytest.raises(sqlite3.IntegrityError):
         campaign.add_run(made(0))
     assert len(campaign.runs()) == 1
 
 
-def test_a_campaign_is_not_overwritten(campaign):
+def test_a_campaign_is_not_overwritten_and_other_files_are_refused(campaign, tmp_path):
     with pytest.raises(FileExistsError, match="exists already"):
         CampaignFile.create(campaign.path, PLAN, NETWORKS)
     assert campaign.plan() == PLAN
-
-
-def test_a_newer_schema_is_refused_by_name(campaign):
     campaign._db.execute("PRAGMA user_version = 3")
     with pytest.raises(ValueError, match=r"schema version 3, this latcast reads up to 2"):
         CampaignFile.open(campaign.path)
-
-
-def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such campaign"):
         CampaignFile.open(tmp_path / "none")
     other = tmp_path / "other.db"

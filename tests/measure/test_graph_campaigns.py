@@ -10,7 +10,6 @@ import pytest
 import latcast
 from latcast import measure
 from latcast.data import read
-from latcast.devices import Target
 from latcast.families import Variant
 from latcast.graph import Graph, Layer
 from latcast.graph.read import read_graph
@@ -18,18 +17,11 @@ from latcast.measure import (
     ArchSource,
     BlockSource,
     OnnxFile,
-    Plan,
-    Protocol,
     VariantSource,
     results,
 )
 from latcast.measure._results import ATTRIBUTED_SHARE, layer_times
 from latcast.measure._sources import as_sources, parse_source
-
-QUICK = Protocol(
-    runs=2, warm_up_s=0.0, run_s=0.02, min_samples=5, reference_s=0.0,
-    other_cpus=1e9, halves_disagree=1.0, reference_disagrees=1.0,
-)  # fmt: skip
 
 
 def variant(resolution, width=25):
@@ -39,12 +31,8 @@ def variant(resolution, width=25):
 
 
 @pytest.fixture
-def make_graph_plan(fake):
-    def make(networks):
-        target = Target("here", "onnxruntime", threads=1)
-        return Plan(target, networks, QUICK, runtime=fake.FakeRuntime)
-
-    return make
+def make_graph_plan(make_plan):
+    return lambda networks: replace(make_plan([224], runs=2), networks=tuple(networks))
 
 
 def test_members_and_files_become_a_dataset(tmp_path, make_graph_plan, fake, monkeypatch):
@@ -101,15 +89,6 @@ def test_a_profile_that_fails_is_no_reason_to_lose_the_run(tmp_path, make_graph_
         data = results(campaign).dataset
     assert data.layers is None
     assert data.provenance[ATTRIBUTED_SHARE] == "no profiles"
-
-
-RUN = """
-import sys
-from pathlib import Path
-from latcast import measure
-with measure.CampaignFile.open(Path(sys.argv[1])) as campaign:
-    measure.run(campaign)
-"""
 
 
 def test_a_campaign_may_mix_networks_of_all_kinds(tmp_path, make_graph_plan, make_plan):
