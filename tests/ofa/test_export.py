@@ -137,14 +137,10 @@ def test_what_cannot_be_written(name, file, message, tmp_path):
     pytest.importorskip("torch")
     with pytest.raises(ValueError, match=message):
         export(latcast.space(name).sample(1, 0), tmp_path / file)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("batch", [0, -1, "x", 1.5, True, 2**31])
-def test_a_batch_is_a_number_of_images(batch, tmp_path):
-    arch = latcast.space("nasbench201").sample(1, 0)
-    with pytest.raises(ValueError, match=f"from 1 to 2147483647, or None for any; got {batch!r}"):
-        export(arch, tmp_path / "net.onnx", batch=batch)
+    for batch in (0, -1, "x", 1.5, True, 2**31):
+        message = f"from 1 to 2147483647, or None for any; got {batch!r}"
+        with pytest.raises(ValueError, match=message):
+            export(latcast.space(name).sample(1, 0), tmp_path / "net.onnx", batch=batch)
     assert not list(tmp_path.iterdir())
 
 
