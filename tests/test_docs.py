@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,29 +26,35 @@ NOT_HERE = ("make ", "git clone", "cd latcast", "pip install")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_page(page: Path, tmp_path: Path) -> None:
+def test_page(page: Path, latcast: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snippets run in processes of their own, as they may register things; commands need none."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LATCAST_DATA", str(SHARED))
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     assert blocks
     for language, text in blocks:
         if language == "python":
-            _run([sys.executable, "-W", "error", "-c", text], tmp_path)
+            command = [sys.executable, "-W", "error", "-c", text]
+            run = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert run.returncode == 0, f"{text}\n{run.stderr}"
             continue
-        for command in text.strip().splitlines():
-            if command.startswith(NOT_HERE):
+        for line in text.strip().splitlines():
+            if line.startswith(NOT_HERE):
                 continue
-            if "$LATCAST_DATA" in command and not SHARED.is_dir():
+            if "$LATCAST_DATA" in line and not SHARED.is_dir():
                 pytest.skip(f"needs the public data in {SHARED}")
-            assert command.startswith("latcast "), command
-            _run(["bash", "-euo", "pipefail", "-c", command], tmp_path)
+            command, _, out = os.path.expandvars(line).partition(" > ")
+            program, *arguments = shlex.split(command)
+            assert program == "latcast", line
+            told = latcast(*arguments).stdout
+            if out:
+                Path(out).write_text(told, encoding="utf-8")
 
 
-def _run(command: list[str], folder: Path) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "LATCAST_DATA": str(SHARED)}
-    run = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, f"{command[-1]}\n{run.stderr}"
+def test_the_program_is_installed() -> None:
+    program = Path(sys.executable).parent / "latcast"
+    run = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("latcast ")
 
 
 def test_cards_of_the_zoo_are_the_readme_s() -> None:
