@@ -83,39 +83,6 @@ def shipped(tmp_path: Path, layer_model: Kernels, monkeypatch: pytest.MonkeyPatc
 SHAPE = ("--shape", "x=1x3x8x8")
 
 
-def test_the_record_adds_up(latcast: Any, folder: Path) -> None:
-    record = latcast.json("predict", folder / "squeezenet.onnx", "--device", folder / "one.latcast")
-    (device,) = record["devices"]
-    assert device["target"] == "imaginary/simulator/b1"
-    assert device["lower_ms"] < device["latency_ms"] < device["upper_ms"]
-    assert sum(k["ms"] for k in device["kernels"]) == pytest.approx(device["latency_ms"])
-    for shares in ("share_by_bound", "share_by_kind"):
-        assert sum(device[shares].values()) == pytest.approx(1)
-    moved = sum(k["traffic_bytes"] for k in device["kernels"])
-    costs = device["costs"]
-    assert moved == costs["param_bytes"] + costs["activation_bytes"]
-    assert record["network"]["params"] == 1_235_496
-    assert record["network"]["macs"] == sum(k["macs"] for k in device["kernels"])
-    kernel = device["kernels"][0]
-    assert kernel["gflop_s"] == pytest.approx(2e-6 * kernel["macs"] / kernel["ms"])
-    assert record["unsupported"] == {"layers": 0, "share": 0.0, "operators": []}
-    assert device["model"]["data"] == [{"source": "closed form", "licence": "CC0-1.0"}]
-
-
-def test_forecasts_are_what_python_says(latcast: Any, folder: Path, layer_model: Kernels) -> None:
-    import latcast as library
-
-    graph = library.read_graph(folder / "squeezenet.onnx")
-    path = folder / "one.latcast"
-    record = latcast.json(
-        "predict", folder / "squeezenet.onnx", "--device", path, "--coverage", 0.5
-    )
-    device = record["devices"][0]
-    assert device["latency_ms"] == pytest.approx(layer_model.predict(graph)[0])
-    low, high = library.load_layers(path).predict_interval(graph, 0.5)
-    assert (device["lower_ms"], device["upper_ms"]) == pytest.approx((low[0], high[0]))
-
-
 def test_several_devices_of_different_batches(latcast: Any, folder: Path) -> None:
     arguments = ("predict", folder / "squeezenet.onnx")
     arguments += ("--device", folder / "one.latcast", "--device", folder / "two.latcast")

@@ -30,14 +30,6 @@ def test_all_are_listed(latcast: Any) -> None:
     assert row.strip().endswith("NVIDIA GeForce RTX 2080 Ti")
 
 
-def test_one_kind(latcast: Any) -> None:
-    names = {d["name"] for d in latcast.json("devices", "--kind", "phone")["devices"]}
-    assert names == {d.name for d in devices().values() if d.kind == "phone"}
-    text = latcast("devices", "--kind", "phone").stdout
-    assert "pixel-3" in text
-    assert "tesla-p40" not in text
-
-
 def test_one_device_is_shown_whole(latcast: Any) -> None:
     text = latcast("devices", "epyc-9354").stdout
     for part in ("epyc-9354: AMD EPYC 9354", "32768", "460.8", "3.328", "280", "2022", "source: "):
@@ -55,25 +47,24 @@ def test_own_devices_are_known_while_the_command_runs(latcast: Any, boards: Path
     latcast.error("devices", "my-board", code=2)
 
 
-def test_several_files(latcast: Any, boards: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.toml"
-    other.write_text(catalogue_text([BOARD]).replace("A board", "Newer"), encoding="utf-8")
-    (record,) = latcast.json("devices", "my-board", "--devices", boards, "--devices", other)[
-        "devices"
-    ]
-    assert record["title"] == "Newer"
-
-
-def test_the_variable(
+def test_several_files_and_the_variable(
     latcast: Any, boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def title(*options: object) -> str:
+        (record,) = latcast.json("devices", "my-board", *options)["devices"]
+        return record["title"]
+
     other = tmp_path / "other.toml"
-    other.write_text(catalogue_text([BOARD]).replace("my-board", "my-other"), encoding="utf-8")
-    monkeypatch.setenv(VARIABLE, f"{boards}{os.pathsep}{other}")
-    assert latcast.json("devices")["devices"][-2:][0]["name"] == "my-board"
-    assert latcast.json("devices", "my-other")["devices"][0]["title"] == "A board"
+    other.write_text(catalogue_text([BOARD]).replace("A board", "Newer"), encoding="utf-8")
+    assert title("--devices", boards, "--devices", other) == "Newer"
+    another = tmp_path / "another.toml"
+    another.write_text(catalogue_text([BOARD]).replace("my-board", "my-other"), encoding="utf-8")
+    monkeypatch.setenv(VARIABLE, f"{boards}{os.pathsep}{another}")
+    names = [d["name"] for d in latcast.json("devices")["devices"]]
+    assert names[-2:] == ["my-board", "my-other"]
+    assert title() == "A board"
     # What is given on the command line counts instead.
-    latcast.error("devices", "my-board", "--devices", other, code=2)
+    latcast.error("devices", "my-board", "--devices", another, code=2)
 
 
 def test_files_that_are_no_good(latcast: Any, boards: Path, tmp_path: Path) -> None:

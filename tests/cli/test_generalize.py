@@ -20,6 +20,7 @@ PRICES = {"gtx-1080-ti": (4e-8, 1e-8), "tesla-p40": (3e-8, 3e-8), "titan-xp": (5
 
 
 def measured(device: str, n: int, seed: int, prices: tuple[float, float]) -> Dataset:
+    """Latencies that follow the target's prices, with 0.5 % of noise."""
     rng = np.random.default_rng(seed)
     archs = SPACE.sample(n, rng, restrict={"r": [160, 224]})
     facts = SPACE.block_table.facts
@@ -57,24 +58,6 @@ def test_several_datasets_make_a_base_model(latcast, folder):
         assert "is a base model of many targets: adapt it" in latcast.error(
             "evaluate", name, folder / "new.parquet", code=2
         )
-
-
-def test_adapting_is_scored_on_all_other_rows(latcast, folder):
-    out = folder / "new.latcast"
-    few = latcast.json(
-        "adapt", folder / "base.latcast", folder / "new.parquet", "--samples", 20, "--out", out
-    )
-    assert (few["samples"], few["scored"]) == (20, 100)
-    assert few["metrics"]["mape"] < 2
-    assert few["target"] == "new-board/simulator/b1"
-    assert few["left_out"]["mape"] < 4
-    arch = folder / "arch.json"
-    arch.write_text(json.dumps(SPACE.sample(1, 0, restrict={"r": [160]}).to_dicts()))
-    (predicted,) = latcast.json("predict", arch, "--device", out)["devices"]
-    only = predicted["architectures"][0]
-    assert only["lower_ms"] < only["latency_ms"] < only["upper_ms"]
-    whole = latcast("adapt", folder / "base.latcast", folder / "new.parquet", "--out", out)
-    assert "with 120 measurements; each of them predicted from the others" in whole.stdout
 
 
 @pytest.mark.parametrize("method", ["bayes", "last-layer"])
@@ -219,8 +202,11 @@ def test_a_device_is_predicted_from_its_specification(latcast, folder):
     )
 
 
-@pytest.mark.parametrize("name", zoo.names("base"))
+@pytest.mark.parametrize("name", ["fbnet", "nasbench201", "ofa-mobilenet-v3"])
 def test_shipped_base_models_answer(latcast, tmp_path, name):
+    assert name in zoo.names("base")
+    assert name not in zoo.names()
+    assert library.load_base(name).space.name == name
     card = latcast.json("models", name)
     assert len(card["sources"]) == len(card["card"]["metrics"])
     assert latcast("models", name).stdout.startswith(f"{name}: base model of ")
@@ -228,9 +214,3 @@ def test_shipped_base_models_answer(latcast, tmp_path, name):
     arch.write_text(json.dumps(space(name).sample(1, 0).to_dicts()))
     (found,) = latcast.json("predict", arch, "--device", "rtx-4090", "--space", name)["devices"]
     assert found["architectures"][0]["latency_ms"] > 0
-
-
-def test_base_models_are_shipped():
-    assert zoo.names("base") == ["fbnet", "nasbench201", "ofa-mobilenet-v3"]
-    assert library.load_base("nasbench201").space.name == "nasbench201"
-    assert not set(zoo.names("base")) & set(zoo.names())

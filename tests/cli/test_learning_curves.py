@@ -5,9 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
-
-from latcast.cli import app
 
 
 def test_fine_tuning(latcast: Any, shared: Path) -> None:
@@ -36,7 +33,7 @@ def test_curves_are_drawn(latcast: Any, shared: Path, tmp_path: Path) -> None:
 
 
 def test_a_drawing_that_fails_costs_no_results(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    latcast: Any, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figure = pytest.importorskip("matplotlib.figure")
 
@@ -47,11 +44,9 @@ def test_a_drawing_that_fails_costs_no_results(
     monkeypatch.setattr(figure.Figure, "savefig", savefig)
     picture = tmp_path / "curves.svg"
     picture.write_text("an older one", encoding="utf-8")
-    arguments = ["bench", "paper", "--data", shared / "ofanas", "--curves", "--dataset",
-                 "RTX_2080_Ti_GPU_ofa", "--predictor", "bayes", "--samples", 20, "--draw", picture,
-                 "--json"]  # fmt: skip
-    run = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert run.exit_code == 1
+    run = latcast("bench", "paper", "--data", shared / "ofanas", "--curves", "--dataset",
+                  "RTX_2080_Ti_GPU_ofa", "--predictor", "bayes", "--samples", 20, "--draw", picture,
+                  "--json", code=1, partly=True)  # fmt: skip
     assert run.stderr.endswith("error: no space left on the device\n")
     assert json.loads(run.stdout)["rows"][0]["samples"] == 20
     assert [p.read_text(encoding="utf-8") for p in tmp_path.iterdir()] == ["an older one"]

@@ -12,11 +12,7 @@ from latcast import measure
 from latcast.families import population
 from latcast.measure import CampaignFile, Protocol
 
-
-@pytest.fixture(autouse=True)
-def _lock_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("lock_of_its_own")
 
 
 @pytest.fixture
@@ -83,23 +79,15 @@ def test_a_population_is_measured(latcast, tmp_path, hasty, fake, monkeypatch):
     assert "--seed was 0, got 3" in message
 
 
-def test_the_plan_is_the_population_then_the_files(latcast, tmp_path, monkeypatch):
-    from typer.testing import CliRunner
-
-    from latcast.cli import app
-
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(measure, "run", interrupt)
+@pytest.mark.usefixtures("interrupted_measuring")
+def test_the_plan_is_the_population_then_the_files(latcast, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "same.onnx").write_bytes(model("Relu"))
     (tmp_path / "two" / "other.onnx").write_bytes(model("Tanh"))
     options = ["--population", "3", "--seed", "4", "--family", "vgg", "--family", "squeezenet"]
     options += ["--models", tmp_path / "one" / "same.onnx", "--models", tmp_path / "two"]
-    arguments = ["measure", *map(str, options), "--out", str(tmp_path / "a.parquet")]
-    assert CliRunner().invoke(app, arguments).exit_code == 130
+    latcast("measure", *options, "--out", tmp_path / "a.parquet", code=130)
     with CampaignFile.open(tmp_path / "a.campaign") as campaign:
         names = [source.name for source in campaign.networks()]
         assert campaign.plan()["seed"] == 4
@@ -125,11 +113,6 @@ def test_wrong_usage(latcast, tmp_path, monkeypatch, arguments, says):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     assert says in latcast.error("measure", *arguments, "--out", "a.parquet", code=2)
-    assert not list(tmp_path.glob("a.*"))
-
-
-def test_a_file_that_is_no_model_is_told_before_anything_is_measured(latcast, tmp_path):
-    path = tmp_path / "text.onnx"
-    path.write_text("not a model")
-    latcast.error("measure", "--models", path, "--out", tmp_path / "a.parquet", code=1)
+    (tmp_path / "text.onnx").write_text("not a model")
+    latcast.error("measure", "--models", "text.onnx", "--out", "a.parquet", code=1)
     assert not list(tmp_path.glob("a.*"))

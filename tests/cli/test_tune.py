@@ -76,19 +76,6 @@ def test_the_default_predictor_is_tuned(latcast: Any, dataset: Path) -> None:
     assert result["best"]["metrics"]["mape"] < 3
 
 
-@pytest.mark.slow
-def test_the_paper_s_grid(latcast: Any, dataset: Path) -> None:
-    pytest.importorskip("torch")
-    arguments = ("tune", dataset, "--preset", "paper-grid", "--epochs", 2)
-    result = latcast.json(*arguments, "--trials", 3)
-    assert result["best"]["all_options"]["recipe"] == "paper"
-    assert sum(result["counts"].values()) == 3
-    again = latcast.json(*arguments, "--trials", 5)
-    assert again["trials"][:3] == result["trials"]
-    tried = [tuple(t["options"].values()) for t in again["trials"]]
-    assert len(set(tried)) == 5
-
-
 def test_tune_wrong_requests(latcast: Any, dataset: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (("--predictor", "rooflin"), "did you mean 'roofline'"),
@@ -102,19 +89,6 @@ def test_tune_wrong_requests(latcast: Any, dataset: Path, tmp_path: Path) -> Non
         assert message in latcast.error("tune", dataset, *arguments, code=2)
     assert "no such file" in latcast.error("tune", tmp_path / "absent.csv", code=2)
     assert not list(tmp_path.glob("*.db"))
-
-
-def test_another_study_or_a_damaged_one_is_refused(
-    latcast: Any, dataset: Path, tmp_path: Path
-) -> None:
-    storage = tmp_path / "s.db"
-    options = ("--storage", storage, *TABLE)
-    latcast("tune", dataset, *options, "--trials", 1)
-    message = latcast.error("tune", dataset, *options, "--trials", 2, "--seed", 5, code=1)
-    assert "needs the seed it began with, 0; got 5: name another study or storage" in message
-    storage.write_bytes(storage.read_bytes()[:5_000])
-    message = latcast.error("tune", dataset, *options, "--trials", 2, code=1)
-    assert "must be a whole SQLite file" in message
 
 
 def test_ctrl_c_says_how_to_go_on(
