@@ -11,7 +11,7 @@ import pytest
 
 from latcast.data import Dataset
 from latcast.devices import Device, Target
-from latcast.models import BaseModel
+from latcast.models import BaseModel, Predictor
 from latcast.spaces import Archs, space
 
 Floats = npt.NDArray[np.float64]
@@ -62,6 +62,14 @@ class Simulated:
         """Latencies with 1 % of noise."""
         noise = np.random.default_rng(seed).normal(1.0, NOISE, len(archs))
         return Dataset(archs, self.mean_ms(archs) * noise, self.target)
+
+    def few(self, k: int, seed: int = 0, name: str = "ofa-mobilenet-v3") -> Dataset:
+        """Measurements of k networks of a space that are in no training data."""
+        return self.measure(space(name).sample(k, 1_000 + seed, restrict=RESOLUTIONS), 2_000 + seed)
+
+    def error(self, p: Predictor, archs: Archs) -> float:
+        """Mean relative error of a predictor."""
+        return float(np.abs(p.predict(archs) / self.mean_ms(archs) - 1).mean())
 
 
 def simulated_targets(n: int, seed: int, prefix: str) -> list[Simulated]:

@@ -11,36 +11,34 @@ import pytest
 from latcast import models
 from latcast.data import Dataset
 from latcast.devices import Target
-from latcast.models import BaseModel, Bayes, Predictor
+from latcast.models import BaseModel, Bayes
 from latcast.spaces import Archs, space
 
 RESOLUTIONS = {"r": [160, 192, 224]}
 MEASUREMENTS = (1, 3, 10, 50)
 
 
-def _few(simulated: Any, k: int, seed: int) -> Dataset:
-    archs = space("ofa-mobilenet-v3").sample(k, 1_000 + seed, restrict=RESOLUTIONS)
-    return simulated.measure(archs, 2_000 + seed)
-
-
-def _error(p: Predictor, archs: Archs, true_ms: np.ndarray) -> float:
-    return float(np.abs(p.predict(archs) / true_ms - 1).mean())
-
-
 @pytest.fixture(scope="module")
 def adapted(base_model: BaseModel, newcomers: list[Any]) -> dict[int, list[Bayes]]:
     """Number of measurements -> a predictor for every newcomer."""
     return {
-        k: [base_model.adapt(_few(s, k, n), s.device) for n, s in enumerate(newcomers)]
+        k: [base_model.adapt(s.few(k, n), s.device) for n, s in enumerate(newcomers)]
         for k in MEASUREMENTS
     }
 
 
-@pytest.mark.slow
-def test_it_says_what_it_knows(base_model: BaseModel, source_data: list[Dataset]) -> None:
+def test_it_says_what_it_knows(
+    base_model: BaseModel, source_data: list[Dataset], newcomers: list[Any]
+) -> None:
     assert set(base_model.targets) == {d.target for d in source_data}
     assert base_model.space.name == "ofa-mobilenet-v3"
     assert len(base_model.card["data"]) == len(source_data)
+    archs = space("ofa-mobilenet-v3").sample(3, 0, restrict={"r": [128]})
+    p = base_model.adapt(newcomers[0].measure(archs))
+    assert p.fitted.seen["r"] == [128, 160, 192, 224]
+    assert base_model.predictor(newcomers[0].target).fitted.seen["r"] == [160, 192, 224]
+    assert p.fitted.card["base"] == [str(t) for t in base_model.targets]
+    assert p.fitted.card["rows"] == 3
 
 
 def test_new_targets_are_predicted_better_than_by_chance(
@@ -65,14 +63,11 @@ def test_what_is_not_known_of_a_device_is_doubted(
     base_model: BaseModel, newcomers: list[Any], networks: Archs
 ) -> None:
     s = newcomers[0]
-    unknown, known = base_model.predictor(s.target), base_model.predictor(s.target, s.device)
-    width = [np.subtract(*p.predict_interval(networks, 0.9)[::-1]) for p in (unknown, known)]
-    assert (width[0] / unknown.predict(networks)).mean() > (
-        1.5 * (width[1] / known.predict(networks)).mean()
-    )
-
-
-def test_the_batch_counts_without_a_specification(base_model: BaseModel, networks: Archs) -> None:
+    widths = []
+    for p in (base_model.predictor(s.target), base_model.predictor(s.target, s.device)):
+        lower, upper = p.predict_interval(networks, 0.9)
+        widths.append(((upper - lower) / p.predict(networks)).mean())
+    assert widths[0] > 1.5 * widths[1]
     p = base_model.predictor(Target("nobody-knows-it", "simulator", batch=64))
     assert (p.predict(networks) > 0).all()
 
@@ -90,7 +85,7 @@ def test_more_measurements_tell_more(
             lower, upper = p.predict_interval(networks, 0.9)
             inside.append(((lower <= test.latency_ms) & (test.latency_ms <= upper)).mean())
             width.append(((upper - lower) / test.latency_ms).mean())
-            error.append(_error(p, networks, s.mean_ms(networks)))
+            error.append(s.error(p, networks))
         coverages.append(np.mean(inside))
         errors.append(np.mean(error))
         widths.append(np.mean(width))
@@ -116,8 +111,8 @@ def test_order_of_the_datasets_does_not_matter(
     s = newcomers[0]
     for p, q in (
         (base_model.predictor(s.target, s.device), again.predictor(s.target, s.device)),
-        (base_model.adapt(_few(s, 5, 0)), again.adapt(_few(s, 5, 0))),
-        (base_model.adapt(_few(s, 150, 0)), again.adapt(_few(s, 150, 0))),
+        (base_model.adapt(s.few(5)), again.adapt(s.few(5))),
+        (base_model.adapt(s.few(150)), again.adapt(s.few(150))),
     ):
         np.testing.assert_allclose(p.predict(networks), q.predict(networks), rtol=1e-9)
 
@@ -128,7 +123,7 @@ def test_fitting_again_forgets(
     twice = BaseModel().fit(source_data[:3]).fit(source_data[3:5])
     assert twice.targets == [d.target for d in source_data[3:5]]
     once = BaseModel().fit(source_data[3:5])
-    few = _few(newcomers[0], 5, 0)
+    few = newcomers[0].few(5)
     np.testing.assert_array_equal(
         twice.adapt(few).predict(networks), once.adapt(few).predict(networks)
     )
@@ -142,9 +137,8 @@ def test_targets_of_unknown_devices_take_part(
     base = BaseModel().fit(source_data[:5], catalogue=catalogue)
     assert len(base.targets) == 5
     s = newcomers[0]
-    for p in (base.predictor(s.target, s.device), base.adapt(_few(s, 5, 0), s.device)):
-        assert np.isfinite(p.predict(networks)).all()
-    assert _error(base.adapt(_few(s, 5, 0), s.device), networks, s.mean_ms(networks)) < 0.05
+    assert np.isfinite(base.predictor(s.target, s.device).predict(networks)).all()
+    assert s.error(base.adapt(s.few(5), s.device), networks) < 0.05
 
 
 def test_progress_is_told(source_data: list[Dataset]) -> None:
@@ -153,21 +147,11 @@ def test_progress_is_told(source_data: list[Dataset]) -> None:
     assert told == [(1, 2), (2, 2)]
 
 
-def test_adapted_predictors_tell_what_they_saw(base_model: BaseModel, newcomers: list[Any]) -> None:
-    archs = space("ofa-mobilenet-v3").sample(3, 0, restrict={"r": [128]})
-    p = base_model.adapt(newcomers[0].measure(archs))
-    assert p.fitted.seen["r"] == [128, 160, 192, 224]
-    assert base_model.predictor(newcomers[0].target).fitted.seen["r"] == [160, 192, 224]
-    assert p.fitted.card["base"] == [str(t) for t in base_model.targets]
-    assert p.fitted.card["rows"] == 3
-
-
 def test_subspaces_are_adapted_to(base_model: BaseModel, newcomers: list[Any]) -> None:
     small = space("compofa-elastic-kernel")
     s = newcomers[0]
     p = base_model.adapt(s.measure(small.sample(10, 0, restrict=RESOLUTIONS)), s.device)
-    archs = small.sample(100, 1, restrict=RESOLUTIONS)
-    assert _error(p, archs, s.mean_ms(archs)) < 0.05
+    assert s.error(p, small.sample(100, 1, restrict=RESOLUTIONS)) < 0.05
 
 
 @pytest.mark.slow
@@ -187,7 +171,7 @@ def test_spaces_with_dead_code(simulate: Callable[..., Any]) -> None:
     base = BaseModel().fit([measure(n, 100) for n in range(6)])
     test = measure(7, 300)
     p = base.adapt(measure(7, 12))
-    assert _error(p, test.archs, test.latency_ms) < 0.05
+    assert np.abs(p.predict(test.archs) / test.latency_ms - 1).mean() < 0.05
 
 
 @pytest.mark.parametrize("k", [0, 3])
@@ -199,7 +183,7 @@ def test_file_round_trip(
     assert (again.targets, again.card) == (base_model.targets, base_model.card)
     s = newcomers[1]
     pair = [
-        m.adapt(_few(s, k, 0), s.device) if k else m.predictor(s.target, s.device)
+        m.adapt(s.few(k), s.device) if k else m.predictor(s.target, s.device)
         for m in (base_model, again)
     ]
     np.testing.assert_array_equal(pair[0].predict(networks), pair[1].predict(networks))
@@ -219,7 +203,7 @@ def test_file_round_trip(
 
 
 def test_unfitted_says_so(newcomers: list[Any], tmp_path: Path) -> None:
-    few = _few(newcomers[0], 2, 0)
+    few = newcomers[0].few(2)
     for use in (
         lambda: BaseModel().predictor(few.target),
         lambda: BaseModel().adapt(few),
@@ -230,40 +214,25 @@ def test_unfitted_says_so(newcomers: list[Any], tmp_path: Path) -> None:
             use()
 
 
-def test_one_dataset_is_too_few(source_data: list[Dataset]) -> None:
-    with pytest.raises(ValueError, match="at least 2 datasets, of different targets; got 1"):
-        BaseModel().fit(source_data[:1])
-
-
-def test_two_spaces_do_not_mix(source_data: list[Dataset], newcomers: list[Any]) -> None:
-    other = newcomers[0].measure(space("fbnet").sample(20, 0))
-    with pytest.raises(ValueError, match="one space, ofa-mobilenet-v3; got fbnet"):
-        BaseModel().fit([source_data[0], other])
-    base = BaseModel().fit(source_data[:2])
-    with pytest.raises(ValueError, match=r"network of ofa-mobilenet-v3; got 20 of fbnet"):
-        base.adapt(other)
-
-
-def test_a_target_occurs_once(source_data: list[Dataset]) -> None:
-    with pytest.raises(ValueError, match=r"different targets; known-0/simulator/b1 occurs twice"):
-        BaseModel().fit([source_data[0], source_data[0][:50]])
-
-
-def test_bad_latencies_are_refused(
+def test_what_cannot_be_learnt_from(
     base_model: BaseModel, source_data: list[Dataset], newcomers: list[Any]
 ) -> None:
-    latency = source_data[1].latency_ms.copy()
-    latency[5] = np.nan
-    bad = replace(source_data[1], values=latency)
-    with pytest.raises(ValueError, match="finite and positive; got nan ms in row 5"):
-        BaseModel().fit([source_data[0], bad])
-    few = _few(newcomers[0], 3, 0)
-    with pytest.raises(ValueError, match=r"finite and positive; got 0\.0 ms in row 0"):
-        base_model.adapt(replace(few, values=few.latency_ms * [0.0, 1.0, 1.0]))
-
-
-def test_few_rows_are_refused(base_model: BaseModel, source_data: list[Dataset]) -> None:
-    with pytest.raises(ValueError, match=r"at least 10 measurements; got 9 of known-1/"):
-        BaseModel().fit([source_data[0], source_data[1][:9]])
-    with pytest.raises(ValueError, match="at least one measurement"):
-        base_model.adapt(source_data[0][:0])
+    first, second, few = source_data[0], source_data[1], newcomers[0].few(3)
+    holed = np.where(np.arange(len(second)) == 5, np.nan, second.values)
+    other = newcomers[0].measure(space("fbnet").sample(20, 0))
+    for data, message in (
+        ([first], "at least 2 datasets, of different targets; got 1"),
+        ([first, other], "one space, ofa-mobilenet-v3; got fbnet"),
+        ([first, first[:50]], "different targets; known-0/simulator/b1 occurs twice"),
+        ([first, replace(second, values=holed)], "finite and positive; got nan ms in row 5"),
+        ([first, second[:9]], "at least 10 measurements; got 9 of known-1/"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            BaseModel().fit(data)
+    for measured, message in (
+        (other, "network of ofa-mobilenet-v3; got 20 of fbnet"),
+        (replace(few, values=few.latency_ms * [0, 1, 1]), r"positive; got 0\.0 ms in row 0"),
+        (first[:0], "at least one measurement"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            base_model.adapt(measured)

@@ -21,7 +21,9 @@ from latcast.models import (
     BaseModel,
     BlockPredictor,
     Form,
+    LookupTable,
     Predictor,
+    Roofline,
     register_predictor,
 )
 from latcast.spaces import Archs, space
@@ -198,6 +200,20 @@ def test_upper_bound_holds_as_often_as_asked(
     assert 0.8 < kept <= 1.0
     bound = each.upper_bound(test.archs, 0.9)
     assert (each.probability_below(test.archs, bound) >= 0.88).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (MLP, {"recipe": "papr"}, "no recipe is called 'papr'; did you mean 'paper'"),
+        (MLP, {"epochs": 0}, "must be at least 1; got epochs 0"),
+        (Roofline, {"correction_units": -1}, "correction_units must be at least 0; got -1"),
+        (LookupTable, {"penalty": 0}, "penalty must be positive; got 0"),
+    ],
+)
+def test_bad_options(kind: type[Predictor], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**options)
 
 
 def test_another_space_is_refused(each: Predictor) -> None:

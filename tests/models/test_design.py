@@ -85,25 +85,24 @@ def test_many_candidates_are_thinned_out(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(suggest(ofa, 60).unique()) == 60
 
 
-@pytest.mark.parametrize("kind", ["opaque", "bayes", "base model"])
-def test_every_base(kind: str, base_model: BaseModel, source_data: list[Dataset]) -> None:
+@pytest.mark.parametrize("kind", ["opaque", "bayes", "base model", "none"])
+@pytest.mark.parametrize("name", ["ofa-mobilenet-v3", "compofa-elastic-kernel"])
+def test_every_base(
+    kind: str, name: str, base_model: BaseModel, source_data: list[Dataset]
+) -> None:
     bases: dict[str, Callable[[], Any]] = {
         "opaque": lambda: Roofline().fit(source_data[0]),
         "bayes": lambda: base_model.adapt(source_data[0][:10]),
         "base model": lambda: base_model,
+        "none": lambda: None,
     }
-    ofa = space("ofa-mobilenet-v3")
-    picked = suggest(ofa, 4, base=bases[kind](), candidates=ofa.sample(60, 0, restrict=RESOLUTIONS))
+    the_space = space(name)
+    candidates = the_space.sample(60, 0, restrict=RESOLUTIONS)
+    picked = suggest(
+        the_space, 4, base=bases[kind](), candidates=candidates, measured=the_space.sample(3, 1)
+    )
     assert len(picked.unique()) == 4
-
-
-def test_subspaces_are_picked_from(base_model: BaseModel) -> None:
-    small = space("compofa-elastic-kernel")
-    for base in (None, base_model):
-        picked = suggest(
-            small, 4, base=base, candidates=small.sample(60, 0), measured=small.sample(3, 1)
-        )
-        assert picked.space.name == small.name
+    assert picked.space.name == name
 
 
 def test_refusals(base_model: BaseModel) -> None:

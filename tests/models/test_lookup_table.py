@@ -75,8 +75,3 @@ def test_noise_never_makes_a_latency_negative() -> None:
     assert p.predict(many).min() > 0
     assert np.isfinite(lower).all()
     assert np.isfinite(upper).all()
-
-
-def test_penalty_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="penalty must be positive; got 0"):
-        LookupTable(penalty=0)

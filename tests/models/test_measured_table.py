@@ -24,21 +24,15 @@ SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 FACTS = SPACE.block_table.facts
 
 
-def test_every_row_of_a_resolution_is_found():
+def test_every_row_is_found():
     assert len(distinct_rows(SPACE, [128])) == 96
     assert len(distinct_rows(SPACE, [160, 224])) == 192
     assert len(distinct_rows(latcast.space("ofa-proxyless"), [128])) == 104
     assert len(distinct_rows(latcast.space("ofa-resnet50"), [128])) == 163
-
-
-def test_every_row_of_a_space_without_resolutions_is_found():
     assert distinct_rows(latcast.space("nasbench201")) == list(range(24))
     assert distinct_rows(latcast.space("fbnet")) == list(range(106))
     with pytest.raises(ValueError, match="no gene 'r'"):
         distinct_rows(latcast.space("fbnet"), [224])
-
-
-def test_an_unknown_resolution_is_refused():
     with pytest.raises(ValueError, match="r must keep at least one of"):
         distinct_rows(SPACE, [130])
 
@@ -66,9 +60,6 @@ def test_comparison_by_hand():
     assert found.mape == pytest.approx(-found.bias)
     assert found.calibrated_mape == pytest.approx((0.2 + 0.6) / 2)
     assert found.networks == 2
-
-
-def test_too_few_networks_to_compare():
     with pytest.raises(ValueError, match="at least 2 networks"):
         compare("isolated", np.ones(3), np.ones(3), np.array([True, True, False]))
 

@@ -88,11 +88,6 @@ def test_never_zero_or_negative(synthetic: Dataset) -> None:
     assert (p.predict(synthetic.archs.space.sample(2_000, 0)) > 0).all()
 
 
-def test_negative_units_are_refused() -> None:
-    with pytest.raises(ValueError, match="correction_units must be at least 0; got -1"):
-        Roofline(correction_units=-1)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_few_rows_are_not_learnt_by_heart(runtime: str) -> None:
@@ -112,19 +107,13 @@ def test_few_rows_are_not_learnt_by_heart(runtime: str) -> None:
     assert errors[2] < 1.6
 
 
-def test_no_unit_stands_for_a_handful_of_networks() -> None:
-    totals = np.random.default_rng(0).lognormal(0.0, 1.0, (1_000, 3))
-    units = _drawn_units(totals, 400, np.random.default_rng(1))
-    reached = (units(totals) > 0).mean(axis=0)
-    silent = reached == 0
-    assert 0 < silent.sum() < 200
-    assert (reached[~silent] >= MIN_REACHED).all()
-    assert (units(10 * totals)[:, silent] == 0).all()
-
-
-def test_of_few_rows_no_unit_stands_for_one_or_two() -> None:
-    totals = np.random.default_rng(0).lognormal(0.0, 1.0, (40, 3))
+@pytest.mark.parametrize("rows", [40, 1_000])
+def test_no_unit_stands_for_a_handful_of_networks(rows: int) -> None:
+    """Nor, of few rows, for one or two."""
+    totals = np.random.default_rng(0).lognormal(0.0, 1.0, (rows, 3))
     units = _drawn_units(totals, 400, np.random.default_rng(1))
     reached = (units(totals) > 0).sum(axis=0)
-    assert 0 < (reached == 0).sum() < 400
-    assert (reached[reached > 0] >= MIN_REACHED_ROWS).all()
+    silent = reached == 0
+    assert 0 < silent.sum() < (400 if rows == 40 else 200)
+    assert (reached[~silent] >= max(MIN_REACHED * rows, MIN_REACHED_ROWS)).all()
+    assert (units(10 * totals)[:, silent] == 0).all()

@@ -75,13 +75,6 @@ def test_without_measurements_it_is_the_mean(prior: Prior) -> None:
     assert 0 <= lower[0] < 8.0 < upper[0]
 
 
-def test_student_scores_are_quantiles() -> None:
-    scores = student_scores(5.0, 2.0)
-    assert len(scores) == 399
-    np.testing.assert_allclose(scores, -scores[::-1], atol=1e-12)
-    assert scores[379] == pytest.approx(2.0 * 2.015048)
-
-
 def test_one_measurement_sets_the_scale(prior: Prior, data: Dataset) -> None:
     """Where nothing is believed of the scale, the one measurement is met."""
     found = estimate(prior, data.archs[:1], data.latency_ms[:1]).latency_ms

@@ -254,6 +254,9 @@ def test_a_study_goes_on(
     assert more.trials[:3] == first.trials
     penalties = [t.options["penalty"] for t in more.trials]
     assert len(set(penalties)) == 6  # what had been drawn is not drawn again
+    # One file keeps several studies.
+    other = tune(data, plan_of("lookup-table", seed=2), trials=1, storage=storage, study="2")
+    assert len(other.trials) == 1
     monkeypatch.setattr(Objective, "mae_ms", no_trials)
     assert tune(data, TABLE, trials=6, storage=storage).trials == more.trials
     assert tune(data, TABLE, trials=2, storage=storage).best == more.best
@@ -344,15 +347,6 @@ def test_a_study_of_something_else_is_refused(
     assert tune(data, TABLE, trials=1, storage=storage, study="one").trials == first.trials
 
 
-@pytest.mark.slow
-def test_one_file_keeps_several_studies(synthetic: LatencyDataset, tmp_path: Path) -> None:
-    data, storage = synthetic[:300], tmp_path / "s.db"
-    first = tune(data, TABLE, trials=2, storage=storage)
-    second = tune(data, plan_of("lookup-table", seed=2), trials=1, storage=storage, study="2")
-    assert len(second.trials) == 1
-    assert tune(data, TABLE, trials=2, storage=storage).trials == first.trials
-
-
 def test_a_study_of_optuna_s_user_is_left_alone(synthetic: LatencyDataset, tmp_path: Path) -> None:
     import optuna
 
@@ -373,22 +367,25 @@ def kept(synthetic: LatencyDataset, tmp_path: Path) -> Path:
     return tmp_path / "s.db"
 
 
-@pytest.mark.parametrize("damage", ["text", "half", "page", "other", "folder"])
+DAMAGE = {
+    "text": lambda path, content: path.write_bytes(b"trials,ms\n" * 500),
+    "half": lambda path, content: path.write_bytes(content[: len(content) // 2]),
+    "page": lambda path, content: path.write_bytes(content[:4096].ljust(len(content), b"\xff")),
+    "folder": lambda path, content: path.mkdir(),
+    "other": lambda path, content: execute(path, "CREATE TABLE accounts (number INTEGER)"),
+}
+
+
+def execute(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_storage_is_refused(damage: str, kept: Path, synthetic: LatencyDataset) -> None:
     content = kept.read_bytes()
     kept.unlink()
-    if damage == "text":
-        kept.write_bytes(b"trials,ms\n" * 500)
-    elif damage == "half":
-        kept.write_bytes(content[: len(content) // 2])
-    elif damage == "page":
-        kept.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
-    elif damage == "folder":
-        kept.mkdir()
-    else:
-        with sqlite3.connect(kept) as connection:
-            connection.execute("CREATE TABLE accounts (number INTEGER)")
-        connection.close()
+    DAMAGE[damage](kept, content)
     before = None if damage == "folder" else kept.read_bytes()
     with pytest.raises(ValueError, match=r"s\.db must (be a whole SQLite|hold studies)") as raised:
         tune(synthetic[:300], TABLE, trials=3, storage=kept)
@@ -396,15 +393,12 @@ def test_a_damaged_storage_is_refused(damage: str, kept: Path, synthetic: Latenc
     assert before is None or kept.read_bytes() == before
 
 
-def test_a_storage_of_another_optuna_is_refused(kept: Path, synthetic: LatencyDataset) -> None:
-    with sqlite3.connect(kept) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = 'v99'")
-    connection.close()
+def test_storages_of_another_optuna_and_that_cannot_be_written(
+    kept: Path, synthetic: LatencyDataset
+) -> None:
+    execute(kept, "UPDATE alembic_version SET version_num = 'v99'")
     with pytest.raises(ValueError, match="must be a study of the Optuna that is installed"):
         tune(synthetic[:300], TABLE, trials=3, storage=kept)
-
-
-def test_a_storage_that_cannot_be_written(synthetic: LatencyDataset) -> None:
     with pytest.raises(OSError, match=r"/proc/nowhere/s\.db must be in a folder that can be writt"):
         tune(synthetic[:300], TABLE, trials=1, storage="/proc/nowhere/s.db")
 
@@ -519,8 +513,7 @@ def test_a_trial_whose_worker_died_is_tried_again(
         storage.record_heartbeat(trial._trial_id)
     alive = tune(data, TABLE, trials=2, storage=path)
     assert alive.counts() == {"done": 2, "pruned": 0, "failed": 0, "interrupted": 0}
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
+    execute(path, "UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
     result = tune(data, TABLE, trials=3, storage=path)
     assert result.counts() == {"done": 3, "pruned": 0, "failed": 0, "interrupted": 1}
     assert result.trials[0] == first.trials[0]

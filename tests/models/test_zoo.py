@@ -8,7 +8,6 @@ import pytest
 
 import latcast
 from latcast.data import read
-from latcast.families import Variant
 from latcast.models import zoo
 
 OUR_DATASETS = Path(__file__).parents[2] / "datasets"
@@ -38,31 +37,24 @@ def test_a_layer_model_of_every_target_is_shipped() -> None:
     assert {zoo.header(name, "networks")["target"] for name in zoo.names("networks")} == targets
 
 
+LICENCES = {"Apache-2.0", "MIT", "CC-BY-4.0"}
+
+
 @pytest.mark.parametrize("name", zoo.names("networks"))
-def test_every_layer_model_has_a_card_and_predicts(name: str) -> None:
+def test_every_layer_model_has_a_card(name: str) -> None:
     card = zoo.header(name, "networks")["card"]
-    assert all(d["licence"] in {"Apache-2.0", "MIT", "CC-BY-4.0"} for d in card["data"])
+    assert all(d["licence"] in LICENCES for d in card["data"])
     assert "at random" in card["split"]
     assert card["metrics"]["median_error"] >= 0
-    p = latcast.load_layers(name)
-    variant = Variant.parse("mobilenet-v3-small").to_onnx(p.target.batch)
-    graph = latcast.read_graph(variant)
-    lower, upper = p.predict_interval(graph, 0.9)
-    assert 0 < lower < p.predict(graph) < upper < np.inf
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_every_model_has_a_card_and_predicts(name: str) -> None:
+def test_every_model_has_a_card(name: str) -> None:
     card = zoo.header(name)["card"]
     assert card["data"]["source"]
-    assert card["data"]["licence"] in {"Apache-2.0", "MIT", "CC-BY-4.0"}
+    assert card["data"]["licence"] in LICENCES
     assert "by architecture" in card["split"]
     assert card["metrics"]["mae_ms"] >= 0
-    p = latcast.load(name)
-    archs = p.space.sample(100, 0, restrict={"r": p.fitted.seen["r"]})
-    lower, upper = p.predict_interval(archs, 0.9)
-    assert (lower < upper).all()
-    assert np.isfinite(upper).all()
 
 
 def test_cards_name_the_traps() -> None:
@@ -74,8 +66,3 @@ def test_note10_model_is_the_table(shared: Path) -> None:
     data = read(shared / "ofanas" / "datasets" / "note10_lookuptable_ofa.csv")
     predicted = latcast.load("samsung-note10").predict(data.archs)
     assert np.abs(predicted - data.latency_ms).max() < 1e-4
-
-
-def test_unknown_model_suggests_the_nearest() -> None:
-    with pytest.raises(ValueError, match="did you mean 'samsung-note10'"):
-        latcast.load("samsung-note-10")
