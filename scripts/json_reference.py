@@ -11,7 +11,7 @@ from latcast.report.record import RECORDS, Record, described
 PAGE = Path(__file__).parents[1] / "docs" / "json.md"
 
 MODULES = (
-    "bench.tables", "data.audit_report", "devices.listing", "graph.inspection", "measure",
+    "bench.tables", "data.audit_report", "devices._catalogue", "graph.inspection", "measure",
     "models.accuracy.records", "models.forecast_records", "models.measured_table",
     "models.overview", "models.tuning", "models.workflow", "ofa", "search",
     "search.verification", "spaces.overview",
