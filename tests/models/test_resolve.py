@@ -101,6 +101,12 @@ def test_load_is_the_one_door(tmp_path: Path) -> None:
     assert library.load(tmp_path / "one.latcast", batch=1).target == one.target
     with pytest.raises(UnresolvedError, match=r"must be a model of batch 2; it is one of tesla"):
         library.load(tmp_path / "one.latcast", batch=2)
+    for role, name in (("accuracy", SPACE.name), ("base", SPACE.name)):
+        with zoo.path(name, role) as path:  # type: ignore[arg-type]  # a role
+            with pytest.raises(UnresolvedError, match="it is one of no single target"):
+                library.load(path, batch=1)
+            with pytest.raises(UnresolvedError, match=r"belong to no device|many targets"):
+                resolve(str(path), TargetQuery(), role="space")
     cells = library.load("tesla-p40", space="nasbench201")
     assert (cells.space.name, cells.target.batch) == ("nasbench201", 64)
 

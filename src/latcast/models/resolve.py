@@ -22,7 +22,7 @@ from latcast.spaces import space as find_space
 from . import zoo
 from ._base import Predictor
 from ._block_predictor import BlockPredictor
-from ._model import open_model
+from ._model import Model, open_model
 from .base_model import BaseModel
 from .kernels import Kernels
 from .zoo import Role, UnresolvedError
@@ -224,8 +224,9 @@ def load(
         space = find_space(space)
     if str(name).endswith(SUFFIX):
         model = open_model(name)
-        if query.parts() and not query.fits(model.target):
-            raise UnresolvedError(_must_be(name, query, model.target))
+        target = model.fitted.target
+        if query.parts() and (target is None or not query.fits(target)):
+            raise UnresolvedError(_must_be(name, query, target or "no single target"))
         return model
     if isinstance(networks, Archs):
         space = space or networks.space
@@ -323,9 +324,13 @@ def _of_file(
     return Resolved(name, model)
 
 
-def _check_of_space(name: str, model: object, space: SearchSpace | None) -> None:
+def _check_of_space(name: str, model: Model, space: SearchSpace | None) -> None:
     if isinstance(model, BaseModel):
         raise UnresolvedError(_is_base(name))
+    if not model.fitted.quantity.of_target:
+        raise UnresolvedError(
+            f"{name} is a model of {model.fitted.quantity.plural}, which belong to no device"
+        )
     if not isinstance(model, BlockPredictor):
         raise UnresolvedError(
             f"{name} is a layer model, of networks of any kind; architectures need a model of "
@@ -440,7 +445,7 @@ def _base(asked: str, name: str | Path | None, space: SearchSpace | None) -> Bas
 # --- messages ---------------------------------------------------------------------------------
 
 
-def _must_be(name: str | Path, query: TargetQuery, target: Target) -> str:
+def _must_be(name: str | Path, query: TargetQuery, target: Target | str) -> str:
     return f"{name} must be a model of {query}; it is one of {target}"
 
 

@@ -65,7 +65,7 @@ class Request:
         model = find_accuracy(the_space, accuracy)
         budgets = parse_budgets(max_latency_ms, len(predictors))
         given = parse_limits(**limits)
-        allowed = restriction(the_space, predictors, model, restrict or {})
+        allowed = restriction(the_space, [*predictors, model], restrict or {})
         among = find_candidates(the_space, model, candidates, allowed)
         problem = Problem(
             the_space,
@@ -162,13 +162,12 @@ def find_candidates(
 def restriction(
     space: SearchSpace,
     predictors: Sequence[Predictor],
-    accuracy: AccuracyModel | None,
     wanted: Mapping[str, Sequence[int]],
 ) -> dict[str, list[int]]:
     """Gene values that the user wants and on which all models can be relied.
 
-    A predictor is relied on for the values it was trained on, an accuracy model for the
-    resolutions it declares; None stands for one that can be relied on everywhere.
+    A predictor, of latencies or of accuracies, is relied on for the values it was trained on, or
+    says that it was made for; of a gene of which it says nothing, for all.
 
     Raises:
         ValueError: nothing is left of a gene.
@@ -177,8 +176,6 @@ def restriction(
     for name, values in known.items():
         for predictor in predictors:
             values &= set(predictor.fitted.seen.get(name, values))  # in place
-    if "r" in known and accuracy is not None and accuracy.resolutions is not None:
-        known["r"] &= set(accuracy.resolutions)
     empty = [name for name, values in known.items() if not values]
     if empty:
         raise ValueError(

@@ -68,7 +68,7 @@ class ExpectedLatency(nn.Module):
         super().__init__()
         the_space = space or predictor.space
         predictors = find_predictors(the_space, predictor)
-        known = restriction(the_space, predictors, None, restrict or {})
+        known = restriction(the_space, predictors, restrict or {})
         variables = Variables(the_space, tuple(the_space.choices(known)))
         self.choices = {
             gene.name: tuple(values.tolist())

@@ -72,7 +72,7 @@ class Scope:
         """
         _check_numbers(options)
         # What a predictor was trained on is no matter here: a measurement needs no prediction.
-        allowed = restriction(space, [], model, options.get("restrict") or {})
+        allowed = restriction(space, [model], options.get("restrict") or {})
         among = find_candidates(space, model, options.get("candidates"), allowed)
         limits = parse_limits(**{name: options.get(name) for name in LIMITS})
         problem = Problem(
@@ -205,7 +205,8 @@ class Source:
         own = self._in(space)
         if candidates is None:
             known = [p for p in (self.before() or self.model,) if isinstance(p, Predictor)]
-            allowed = restriction(space, known if own else [], scope.accuracy_model, scope.restrict)
+            relied_on = [scope.accuracy_model, *(known if own else ())]
+            allowed = restriction(space, relied_on, scope.restrict)
             rng = np.random.default_rng(seed)
             candidates = space.sample(2 * CANDIDATES, rng, restrict=allowed).unique()
         count = min(count, len(candidates))
