@@ -95,6 +95,8 @@ def test_base_models_of_other_quantities(base_model: BaseModel, source_data: lis
     assert base.adapt(energies[1][:5]).fitted.quantity == ENERGY_MJ
     with pytest.raises(ValueError, match="needs values of energy_mj; got latency_ms"):
         base.adapt(source_data[0][:5])
+    with pytest.raises(ValueError, match="adapts by the method bayes; got last-layer"):
+        base.adapt(energies[1][:20], method="last-layer")
     with pytest.raises(ValueError, match="needs values of latency_ms; got energy_mj"):
         BaseModel().fit([source_data[0], energies[1]])
     with pytest.raises(ValueError, match="must be of one target; 'base' is of many"):

@@ -52,6 +52,14 @@ class Model(ABC):
         self._fitted: Fitted | None = None
 
     @abstractmethod
+    def adapt(self, few: Dataset, *, method: str = "bayes", seed: int = 0) -> Model:
+        """A predictor for the target of a few measurements, made from this model, which stays.
+
+        Raises:
+            ValueError: no measurement, one that is not possible, or an unknown method.
+        """
+
+    @abstractmethod
     def _state(self) -> State:
         """What :meth:`_restore` rebuilds the fitted model from, by the schema's names.
 

@@ -176,16 +176,28 @@ class BaseModel(Model):
         return Bayes.from_prior(prior, self._fitted_for(target, 0))
 
     @final
-    def adapt(self, few: Dataset, device: Device | None = None) -> Bayes:
+    def adapt(
+        self,
+        few: Dataset,
+        device: Device | None = None,
+        *,
+        method: str = "bayes",
+        seed: int = 0,
+    ) -> Bayes:
         """Predict for the target of a few measurements, at least one.
 
         Args:
             few: measurements, every one of which is used.
             device: its specification; by default the catalogue's, if it is there.
+            method: ``"bayes"``, in closed form: there is no other here.
+            seed: as with every model; nothing is left to chance.
 
         Raises:
-            ValueError: they are of another block space or quantity, none, or not possible.
+            ValueError: they are of another block space or quantity, none, or not possible; or
+                another method.
         """
+        if method != "bayes":
+            raise ValueError(f"a base model adapts by the method bayes; got {method}")
         check_few(few, self.fitted.quantity)
         if few.archs.space.block_space != self.space.name:
             raise ValueError(

@@ -398,6 +398,4 @@ def _adapt(known: Known, few: Dataset, method: str, seed: int) -> Predictor:
             f"a model of {known.space.name} cannot adapt to networks of other kinds; give a layer "
             "model"
         )
-    if isinstance(known, BaseModel):
-        return known.adapt(few)
     return known.adapt(few, method=method, seed=seed)
