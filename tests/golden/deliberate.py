@@ -20,6 +20,12 @@ _ORDER = _ONE_DOOR + "notes are told device by device"
 _ONE_UNIT = "one unit of measuring: "
 _TEXTS = _ONE_UNIT + "every network of a campaign has a text of its own, which names its space"
 _RUN = _ONE_UNIT + "a run, not a visit; times are attributed, not booked"
+_COSTS = "operators cost what they cost: "
+_TAILS = _COSTS + "an unsupported one may take long, however small its share is forecast"
+_INSIDE = _COSTS + "taps of a dilated window that fall into the padding are left out"
+_RANGE = (
+    _COSTS + "branches give a range, and extrapolation is counted by kernels and upper ends too"
+)
 _QUANTITY = "what is not a latency is told in its own unit"
 _TERMS = "the field's terms: memory traffic, extrapolation, unsupported operators, data issues"
 
@@ -105,4 +111,18 @@ CHANGES: tuple[Change, ...] = (
     Change("*", "*output*.inputs", "added", "files are read for their own sides, which are told"),
     Change("campaign-*", "provenance.method", "value", _RUN),
     Change("campaign-*", "provenance.protocol", "value", _RUN),
+    Change("zoo-*", "graphs.odd.[12]", "value", _TAILS),
+    Change("predict-onnx-odd", "*.lower_ms", "value", _TAILS),
+    Change("predict-onnx-odd", "*.upper_ms", "value", _TAILS),
+    Change("graphs-families", "mixed(*).facts.macs", "value", _INSIDE),
+    Change("graphs-families", "mixed(*).facts.window", "value", _INSIDE),
+    *(
+        Change("*", f"*output{key}", "added", _RANGE)
+        for key in (
+            ".min_macs",
+            "*.cheapest_ms",
+            "*.extrapolated_kernels",
+            "*.extrapolated_upper_share",
+        )
+    ),
 )

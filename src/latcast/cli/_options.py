@@ -70,6 +70,12 @@ class FileInputs:
             help="Which side of all inputs, or of one, is the batch; repeatable.",
         ),
     ] = None
+    trip_count: Annotated[
+        int | None,
+        typer.Option(
+            "--trip-count", min=0, help="Trips of loops whose count is no constant in the file."
+        ),
+    ] = None
 
 
 def _know_devices(context: typer.Context, files: list[Path] | None) -> list[Path] | None:
@@ -327,7 +333,7 @@ def read_options(inputs: FileInputs, batch: int | None = None) -> ReadOptions:
     from latcast.graph.read import ReadOptions
 
     shapes = dict(map(_shape, inputs.shape or []))
-    return ReadOptions(batch, shapes, _batch_axis(inputs.batch_axis or []))
+    return ReadOptions(batch, shapes, _batch_axis(inputs.batch_axis or []), inputs.trip_count)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

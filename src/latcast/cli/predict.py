@@ -110,6 +110,7 @@ def predict(
         own = {
             "--shape": inputs.shape,
             "--batch-axis": inputs.batch_axis,
+            "--trip-count": inputs.trip_count,
             "--strict": strict,
             "--html": shown.html,
         }
@@ -121,7 +122,8 @@ def predict(
             network, target.device, runtime=target.runtime, batch=target.batch,
             precision=target.precision, threads=target.threads,
             space=find_space(space) if space else None, base=target.model, coverage=coverage,
-            shapes=asked.shapes, batch_axis=asked.batch_axis, strict=strict,
+            shapes=asked.shapes, batch_axis=asked.batch_axis,
+            trip_count=asked.trip_count, strict=strict,
         )  # fmt: skip
     _show(console, found, shown)
     if found.errors:

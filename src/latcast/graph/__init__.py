@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ._builder import GraphBuilder, chained
     from ._graph import Graph
     from ._layer_builder import Tensor
-    from ._operators import GRAPH_INPUT, KINDS, OPERATORS, UNKNOWN, Layer, Operator
+    from ._operators import GRAPH_INPUT, KINDS, OPERATORS, RECURRENT, UNKNOWN, Layer, Operator
     from ._weights import BUFFER, Constant, Constants, Weights
     from .facts import KERNEL_FACTS, kernel_facts, kernel_label
     from .fusion import Kernel, Rule
@@ -23,7 +23,7 @@ else:
             "._builder": "GraphBuilder chained",
             "._graph": "Graph",
             "._layer_builder": "Tensor",
-            "._operators": "GRAPH_INPUT KINDS OPERATORS UNKNOWN Layer Operator",
+            "._operators": "GRAPH_INPUT KINDS OPERATORS RECURRENT UNKNOWN Layer Operator",
             "._weights": "BUFFER Constant Constants Weights",
             ".facts": "KERNEL_FACTS kernel_facts kernel_label",
             ".fusion": "Kernel Rule",
@@ -39,6 +39,7 @@ __all__ = [
     "KINDS",
     "OPENVINO_RULES",
     "OPERATORS",
+    "RECURRENT",
     "RULES",
     "UNKNOWN",
     "Constant",

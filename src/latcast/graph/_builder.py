@@ -21,7 +21,7 @@ from ._weights import (
     norm_constants,
     shift,
 )
-from .shapes import TensorShape
+from .shapes import TensorShape, inside_share
 
 # Activation that ONNX has under another name -> that name, and its constants.
 _CONSTANTS: dict[str, tuple[str, tuple[float, ...]]] = {"relu6": ("Clip", (0.0, 6.0))}
@@ -89,6 +89,11 @@ class GraphBuilder(LayerBuilder):
         height = window_side_of(sides[0], k, step, dilation, (pads[0], pads[0]))
         width = window_side_of(sides[1], across, aside, dilation, (pads[1], pads[1]))
         self.folded_params += channels * norm
+        if dilation > 1:
+            facts = facts | {
+                "inside": inside_share(sides[0], k, step, dilation, pads[0], height)
+                * inside_share(sides[1], across, aside, dilation, pads[1], width)
+            }
         shape = (channels, in_channels // groups, *window)
         return self.layer(
             "depthwise_conv" if groups == in_channels == channels > 1 else "conv",

@@ -214,8 +214,23 @@ class Graph:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the layers whose cost is known, for the whole batch."""
-        return sum(OPERATORS[x.op].macs(x) for x in self.layers if x.is_supported)
+        """Multiply-accumulates of the layers whose cost is known, for the whole batch.
+
+        Of branches those of the dearest count, and of a loop every trip.
+        """
+        return sum(OPERATORS[x.op].macs(x) * x.runs for x in self.layers if x.is_supported)
+
+    @property
+    def cheapest(self) -> Graph:
+        """The network with the cheapest branches and the fewest trips of its loops."""
+        if all(x.min_runs is None for x in self.layers):
+            return self
+        return self.of(
+            tuple(
+                x if x.min_runs is None else x._replace(runs=x.min_runs, min_runs=None)
+                for x in self.layers
+            )
+        )
 
     @property
     def params(self) -> int:
@@ -344,13 +359,23 @@ def _check_layer(n: int, layer: Layer) -> None:
                 f"layer {layer.name!r}: a shape must have positive integer sides and at most "
                 f"{MAX_ELEMENTS} elements; got {list(shape)}"
             )
-    numbers = (*layer.window, *layer.stride, *layer.dilation, layer.groups, layer.element_bytes)
+    numbers = (
+        *layer.window, *layer.stride, *layer.dilation, layer.groups, layer.element_bytes,
+        layer.steps,
+    )  # fmt: skip
     if not all(isinstance(v, int) and v > 0 for v in numbers):
         raise ValueError(f"layer {layer.name!r}: window, stride, groups … must be positive")
     if not all(
-        isinstance(v, int) and v >= 0 for v in (layer.params, layer.param_bytes, layer.sum_length)
+        isinstance(v, int) and v >= 0
+        for v in (
+            layer.params,
+            layer.param_bytes,
+            layer.sum_length,
+            layer.runs,
+            layer.min_runs or 0,
+        )
     ):
-        raise ValueError(f"layer {layer.name!r}: parameters and sums must be counted from 0")
+        raise ValueError(f"layer {layer.name!r}: parameters, sums, runs must be counted from 0")
 
 
 def _possible(shape: Sequence[int]) -> bool:

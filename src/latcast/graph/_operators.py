@@ -32,12 +32,17 @@ class Operator:
         onnx: its names in ONNX, after the domain where that is not ONNX's own.
         aten: its names among PyTorch's operators, without ``aten``, the overload, and the
             underscore of those that work in place.
+        slowdown: how many times as long as a ReLU of as many elements it takes where a runtime has
+            no fast kernel of it. Measured with ONNX Runtime 1.32 on maps of 192 x 55 x 55 (one
+            thread of an Intel Xeon (model 167); Sin 3.8, Tan 26); a model that has seen the
+            operator knows better.
     """
 
     kind: str
     macs: Callable[[Layer], int]
     onnx: tuple[str, ...] = ()
     aten: tuple[str, ...] = ()
+    slowdown: float = 1.0
 
 
 def _none(_: Layer) -> int:
@@ -67,31 +72,58 @@ def _product(layer: Layer) -> int:
 
 
 def _attention(layer: Layer) -> int:
-    """Scores of (… tokens, features) queries and keys, and the means of values by them."""
-    *_, tokens, features = _known(layer.out_shapes[0])
+    """Scores of (… tokens, features) queries and keys, and the means of values by them.
+
+    Values may be of another width than keys. Where it is fused with the products before it, the
+    sum of all is ``sum_length`` a token.
+    """
+    *positions, features = _known(layer.out_shapes[0])
+    query = _known(layer.in_shapes[0])
     keys = _known(layer.in_shapes[min(1, len(layer.in_shapes) - 1)])[-2]
-    batch = prod(_known(layer.out_shapes[0])) // (tokens * features)
-    return 2 * batch * tokens * keys * features
+    return prod(positions) * (layer.sum_length or keys * (query[-1] + features))
+
+
+def _recurrent(layer: Layer) -> int:
+    """Steps and samples x what one of them multiplies, in all directions."""
+    return prod(_known(layer.in_shapes[0])[:-1]) * layer.sum_length
 
 
 def _row(
-    kind: str, onnx: str = "", aten: str = "", macs: Callable[[Layer], int] = _none
+    kind: str,
+    onnx: str = "",
+    aten: str = "",
+    macs: Callable[[Layer], int] = _none,
+    slowdown: float = 1.0,
 ) -> Operator:
-    return Operator(kind, macs, tuple(onnx.split()), tuple(aten.split()))
+    return Operator(kind, macs, tuple(onnx.split()), tuple(aten.split()), slowdown)
 
 
 OPERATORS: dict[str, Operator] = {
-    "conv": _row("conv", "Conv com.microsoft::FusedConv ConvInteger QLinearConv",
+    "conv": _row("conv",
+        "Conv com.microsoft::FusedConv ConvInteger QLinearConv DeformConv com.microsoft::NhwcConv "
+        "com.microsoft::NhwcFusedConv com.microsoft::QLinearConv",
         "conv1d conv2d conv3d convolution _convolution", _conv),
     "depthwise_conv": _row("depthwise_conv", macs=_conv),
     "conv_transpose": _row("conv_transpose", "ConvTranspose",
         "conv_transpose1d conv_transpose2d conv_transpose3d", _conv_transpose),
-    "linear": _row("linear", "Gemm com.microsoft::FusedGemm", "linear", _product),
+    "linear": _row("linear",
+        "Gemm com.microsoft::FusedGemm com.microsoft::QGemm com.microsoft::MatMulNBits "
+        "com.microsoft::MatMulBnb4 com.microsoft::GemmFastGelu com.microsoft::MoE "
+        "com.microsoft::QMoE", "linear", _product),
     "matmul": _row("matmul",
         "MatMul MatMulInteger QLinearMatMul com.microsoft::FusedMatMul "
-        "com.microsoft::TransposeMatMul Einsum", "matmul mm bmm mv dot addmm baddbmm einsum",
-        _product),
-    "attention": _row("attention", "Attention com.microsoft::MultiHeadAttention",
+        "com.microsoft::TransposeMatMul com.microsoft::DynamicQuantizeMatMul "
+        "com.microsoft::MatMulIntegerToFloat com.microsoft::MatMulInteger16 Einsum",
+        "matmul mm bmm mv dot addmm baddbmm einsum", _product),
+    "lstm": _row("linear", "LSTM com.microsoft::DynamicQuantizeLSTM", "lstm", _recurrent),
+    "gru": _row("linear", "GRU", "gru", _recurrent),
+    "rnn": _row("linear", "RNN", "rnn_tanh rnn_relu", _recurrent),
+    "attention": _row("attention",
+        "Attention com.microsoft::MultiHeadAttention com.microsoft::Attention "
+        "com.microsoft::DecoderMaskedSelfAttention com.microsoft::QAttention "
+        "com.microsoft::PackedAttention com.microsoft::DecoderMaskedMultiHeadAttention "
+        "com.microsoft::PackedMultiHeadAttention com.microsoft::GroupQueryAttention "
+        "com.microsoft::SparseAttention",
         "scaled_dot_product_attention _scaled_dot_product_flash_attention_for_cpu "
         "_scaled_dot_product_flash_attention _scaled_dot_product_efficient_attention", _attention),
     "batch_norm": _row("norm", "BatchNormalization",
@@ -99,19 +131,23 @@ OPERATORS: dict[str, Operator] = {
         "_native_batch_norm_legit_no_training cudnn_batch_norm"),
     "layer_norm": _row("norm",
         "LayerNormalization com.microsoft::LayerNormalization "
-        "com.microsoft::SkipLayerNormalization", "layer_norm native_layer_norm"),
-    "group_norm": _row("norm", "GroupNormalization com.microsoft::GroupNorm",
+        "com.microsoft::SkipLayerNormalization com.microsoft::EmbedLayerNormalization "
+        "com.microsoft::QEmbedLayerNormalization", "layer_norm native_layer_norm"),
+    "group_norm": _row("norm",
+        "GroupNormalization com.microsoft::GroupNorm com.microsoft::SkipGroupNorm",
         "group_norm native_group_norm"),
     "instance_norm": _row("norm", "InstanceNormalization MeanVarianceNormalization",
         "instance_norm"),
     "rms_norm": _row("norm",
         "RMSNormalization SimplifiedLayerNormalization LpNormalization "
-        "com.microsoft::SkipSimplifiedLayerNormalization", "rms_norm _fused_rms_norm"),
-    "lrn": _row("norm", "LRN"),
-    "softmax": _row("softmax", "Softmax com.microsoft::QLinearSoftmax",
+        "com.microsoft::SkipSimplifiedLayerNormalization com.microsoft::GatedRMSNorm",
+        "rms_norm _fused_rms_norm"),
+    "lrn": _row("norm", "LRN", slowdown=54.0),
+    "softmax": _row("softmax",
+        "Softmax com.microsoft::QLinearSoftmax com.microsoft::BiasSoftmax",
         "softmax _softmax _safe_softmax"),
     "log_softmax": _row("softmax", "LogSoftmax", "log_softmax _log_softmax"),
-    "max_pool": _row("pool", "MaxPool",
+    "max_pool": _row("pool", "MaxPool com.microsoft::NhwcMaxPool",
         "max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices "
         "max_pool3d_with_indices"),
     "avg_pool": _row("pool", "AveragePool LpPool com.microsoft::QLinearAveragePool",
@@ -124,7 +160,7 @@ OPERATORS: dict[str, Operator] = {
     "global_max_pool": _row("reduce", "GlobalMaxPool",
         "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d _adaptive_max_pool1d "
         "_adaptive_max_pool2d _adaptive_max_pool3d"),
-    "mean": _row("reduce", "ReduceMean", "mean"),
+    "mean": _row("reduce", "ReduceMean com.microsoft::QLinearReduceMean", "mean"),
     "reduce": _row("reduce",
         "ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp "
         "ReduceSumSquare CumSum",
@@ -137,64 +173,73 @@ OPERATORS: dict[str, Operator] = {
         "clamp clamp_min clamp_max hardtanh hardshrink softshrink"),
     "leaky_relu": _row("activation", "LeakyRelu com.microsoft::QLinearLeakyRelu",
         "leaky_relu rrelu"),
-    "prelu": _row("activation", "PRelu", "prelu _prelu_kernel"),
+    "prelu": _row("activation", "PRelu", "prelu _prelu_kernel", slowdown=10.0),
     "elu": _row("activation", "Elu", "elu"),
-    "selu": _row("activation", "Selu", "selu"),
-    "celu": _row("activation", "Celu", "celu"),
+    "selu": _row("activation", "Selu", "selu", slowdown=3.8),
+    "celu": _row("activation", "Celu", "celu", slowdown=5.0),
     "sigmoid": _row("activation", "Sigmoid com.microsoft::QLinearSigmoid",
         "sigmoid log_sigmoid special_expit"),
-    "tanh": _row("activation", "Tanh", "tanh"),
-    "softplus": _row("activation", "Softplus", "softplus"),
+    "tanh": _row("activation", "Tanh ScaledTanh", "tanh"),
+    "softplus": _row("activation", "Softplus ParametricSoftplus", "softplus"),
     "softsign": _row("activation", "Softsign", "softsign"),
     "h_swish": _row("activation", "HardSwish", "hardswish"),
     "h_sigmoid": _row("activation", "HardSigmoid", "hardsigmoid"),
-    "silu": _row("activation", "Swish com.microsoft::QuickGelu", "silu"),
+    "silu": _row("activation", "Swish com.microsoft::QuickGelu com.microsoft::ScaledSiLU",
+        "silu"),
     "gelu": _row("activation",
-        "Gelu com.microsoft::Gelu com.microsoft::FastGelu com.microsoft::BiasGelu", "gelu"),
-    "mish": _row("activation", "Mish", "mish"),
+        "Gelu com.microsoft::Gelu com.microsoft::FastGelu com.microsoft::BiasGelu "
+        "com.microsoft::BiasSplitGelu", "gelu"),
+    "mish": _row("activation", "Mish", "mish", slowdown=25.0),
     "erf": _row("activation", "Erf", "erf special_erf"),
     "exp": _row("activation", "Exp", "exp exp2 expm1"),
-    "log": _row("activation", "Log", "log log2 log10 log1p"),
+    "log": _row("activation", "Log", "log log2 log10 log1p", slowdown=3.8),
     "sqrt": _row("activation", "Sqrt", "sqrt rsqrt"),
     "reciprocal": _row("activation", "Reciprocal", "reciprocal"),
     "neg": _row("activation", "Neg", "neg"),
     "abs": _row("activation", "Abs", "abs"),
     "round": _row("activation", "Sign Floor Ceil Round", "round floor ceil trunc sign frac"),
     "trigonometric": _row("activation", "Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh",
-        "sin cos tan asin acos atan sinh cosh asinh acosh atanh"),
+        "sin cos tan asin acos atan sinh cosh asinh acosh atanh", slowdown=10.0),
     "not": _row("activation", "Not BitwiseNot", "logical_not bitwise_not"),
     "cast": _row("activation", "Cast CastLike", "to _to_copy type_as float half bfloat16"),
     "quantize": _row("activation",
         "QuantizeLinear DequantizeLinear com.microsoft::QuantizeLinear "
         "com.microsoft::DequantizeLinear DynamicQuantizeLinear"),
-    "add": _row("elementwise", "Add Sum Mean com.microsoft::QLinearAdd",
+    "add": _row("elementwise", "Add Sum Mean com.microsoft::QLinearAdd com.microsoft::BiasAdd",
         "add addcmul addcdiv lerp"),
     "sub": _row("elementwise", "Sub", "sub rsub subtract"),
-    "mul": _row("elementwise", "Mul com.microsoft::QLinearMul", "mul multiply"),
+    "mul": _row("elementwise",
+        "Mul ImageScaler Affine com.microsoft::QLinearMul com.microsoft::ComplexMul "
+        "com.microsoft::SwiGLU",
+        "mul multiply"),
+    "rotary": _row("elementwise", "RotaryEmbedding com.microsoft::RotaryEmbedding"),
     "div": _row("elementwise", "Div", "div true_divide floor_divide"),
     "pow": _row("elementwise", "Pow", "pow square float_power atan2"),
     "min": _row("elementwise", "Min", "minimum fmin"),
     "max": _row("elementwise", "Max", "maximum fmax"),
     "scale": _row("elementwise"),
-    "where": _row("elementwise", "Where Trilu", "where masked_fill tril triu nan_to_num"),
+    "where": _row("elementwise", "Where Trilu com.microsoft::QLinearWhere com.microsoft::Trilu",
+        "where masked_fill tril triu nan_to_num"),
     "compare": _row("elementwise",
         "Equal Greater GreaterOrEqual Less LessOrEqual And Or Xor IsNaN IsInf BitShift BitwiseAnd "
         "BitwiseOr BitwiseXor",
         "eq ne lt le gt ge logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor "
         "isnan isinf __and__ __or__ __xor__"),
-    "mod": _row("elementwise", "Mod", "remainder fmod"),
-    "concat": _row("copy", "Concat", "cat concat stack hstack vstack"),
+    "mod": _row("elementwise", "Mod", "remainder fmod", slowdown=19.0),
+    "concat": _row("copy", "Concat com.microsoft::QLinearConcat", "cat concat stack hstack vstack"),
     "split": _row("copy", "Split",
         "split split_with_sizes chunk tensor_split unbind unsafe_split unsafe_chunk split_copy "
         "split_with_sizes_copy"),
     "slice": _row("copy", "Slice", "slice narrow slice_copy diagonal"),
-    "pad": _row("copy", "Pad",
+    "pad": _row("copy", "Pad com.microsoft::Pad",
         "pad constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d "
         "replication_pad2d zero_pad2d"),
     "transpose": _row("copy", "Transpose",
         "permute transpose t movedim moveaxis swapaxes swapdims mT numpy_T permute_copy "
         "transpose_copy adjoint"),
-    "gather": _row("copy", "Gather GatherElements GatherND NonZero",
+    "gather": _row("copy",
+        "Gather GatherElements GatherND NonZero com.microsoft::GatherND "
+        "com.microsoft::GatherBlockQuantized",
         "select index index_select gather embedding flip im2col unfold take_along_dim "
         "_unsafe_index"),
     "scatter": _row("copy", "ScatterND ScatterElements Scatter OneHot",
@@ -206,29 +251,36 @@ OPERATORS: dict[str, Operator] = {
         "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d "
         "upsample_linear1d upsample_bilinear2d _upsample_bilinear2d_aa upsample_bicubic2d "
         "_upsample_bicubic2d_aa upsample_trilinear3d"),
+    "grid_sample": _row("copy", "GridSample com.microsoft::GridSample",
+        "grid_sampler grid_sampler_2d grid_sampler_3d"),
     "channel_shuffle": _row("copy", "", "channel_shuffle native_channel_shuffle"),
     "space_to_depth": _row("copy", "SpaceToDepth", "pixel_unshuffle"),
     "depth_to_space": _row("copy", "DepthToSpace", "pixel_shuffle"),
     "zero": _row("copy"),
     "roll": _row("copy", "", "roll"),
-    "reshape": _row("view", "Reshape Flatten Squeeze Unsqueeze",
+    "body": _row("view"),
+    "reshape": _row("view", "Reshape Flatten Squeeze Unsqueeze com.microsoft::ExpandDims",
         "view reshape flatten unflatten squeeze unsqueeze view_as _unsafe_view reshape_as ravel "
         "atleast_2d _reshape_alias view_copy unsqueeze_copy squeeze_copy"),
     "identity": _row("view", "Identity",
         "alias detach contiguous clone lift_fresh_copy lift_fresh positive alias_copy detach_copy "
         "resolve_conj copy fill zero"),
     "dropout": _row("view", "Dropout", "dropout feature_dropout alpha_dropout native_dropout"),
-    "constant": _row("view", "Shape Size EyeLike ConstantOfShape Range",
+    "constant": _row("view", "Shape Size EyeLike ConstantOfShape Range com.microsoft::Range",
         "zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones "
         "new_full new_empty sym_size sym_numel size numel arange"),
 }  # fmt: skip
 """Operator -> its row, with its names in ONNX and in aten separated by spaces.
 
-``scale`` multiplies a map by one factor a channel; ``reshape`` stands for flatten, squeeze and
+``body`` is where a loop or a branch begins or ends; ``scale`` multiplies a map by one factor a
+channel; ``reshape`` stands for flatten, squeeze and
 unsqueeze too; ``quantize`` for its inverse too; ``compare`` for logic too. An activation, a norm or
 an elementwise operator needs no more than its row to be read from either format; operators of other
 kinds need a rule in the reader of a format where their shapes or windows are to be found.
 """
+
+# Recurrent operator -> gates, each a product of what a step reads and of what was before.
+RECURRENT = {"lstm": 4, "gru": 3, "rnn": 1}
 
 KINDS = tuple(dict.fromkeys(x.kind for x in OPERATORS.values()))
 """All kinds, in a fixed order."""
@@ -264,7 +316,8 @@ class Layer(NamedTuple):
         groups: convolution groups, or heads of an attention.
         element_bytes: bytes of one element of its activations.
         sum_length: terms of each sum of a product (``linear``, ``matmul``); 0 where it is the
-            last axis of its first input.
+            last axis of its first input. Of a recurrent operator, and of an attention where it is
+            not 0, the multiply-accumulates of one position of a sample.
         order: axes of the input in the order in which a transpose writes them; empty where nobody
             knows.
         ports: of every input which output of that layer it is; empty if all are the first.
@@ -272,6 +325,12 @@ class Layer(NamedTuple):
             it was read from a file.
         attributes: names and values of what a writer must know besides, as ONNX calls them: the
             ``pads`` of a window, the ``axis`` of a softmax.
+        inside: share of the taps of a dilated window that fall inside of its input; runtimes pass
+            over those in the padding.
+        steps: of a recurrent operator, each of which reads its weights again.
+        runs: how often it runs in a pass: the trips of the loops that it is in. 0 where it is in a
+            branch that costs less than the other one of its ``If``.
+        min_runs: the same with the cheapest branches and fewest trips; None where it is ``runs``.
     """
 
     name: str
@@ -292,6 +351,10 @@ class Layer(NamedTuple):
     ports: tuple[int, ...] = ()
     constants: tuple[Constant, ...] = ()
     attributes: tuple[tuple[str, Any], ...] = ()
+    inside: float = 1.0
+    steps: int = 1
+    runs: int = 1
+    min_runs: int | None = None
 
     @property
     def in_shape(self) -> TensorShape:
@@ -315,7 +378,7 @@ class Layer(NamedTuple):
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the whole batch (0 of what has no weights and no product).
+        """Multiply-accumulates of a run on the whole batch (0 without weights or a product).
 
         Raises:
             ValueError: the cost is not known.

@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 
 from ._graph import Graph
 from ._operators import GRAPH_INPUT, UNKNOWN, Layer
-from .layouts import cancelled_transposes, is_blocked
+from .layouts import cancelled_transposes, costs_like_blocks, is_blocked
 
 _ANY = "*"
 
@@ -29,7 +29,7 @@ class Kernel:
         idle: those of them that do not run, because they repeat another one of the kernel, cancel
             each other, keep what they read, or are part of the weights of another one.
         blocked: whether a CPU runtime keeps the channels that it writes in blocks of 16, as
-            ONNX Runtime does with AVX-512.
+            ONNX Runtime does with AVX-512; or is as fast without, as along one axis.
     """
 
     main: int
@@ -217,7 +217,10 @@ def joined(graph: Graph, rules: Sequence[Rule], *, is_cut_out: bool) -> tuple[Ke
         joining.apply(rule)
     # Joining changes what reads what: blocks are told anew for the kernels that came of it.
     blocked = parts.blocked_now()
-    return tuple(Kernel(x.main, x.layers, x.idle, x.key in blocked) for x in parts.in_order())
+    return tuple(
+        Kernel(x.main, x.layers, x.idle, x.key in blocked or costs_like_blocks(parts.layer(x.main)))
+        for x in parts.in_order()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +325,10 @@ class _Joining:
         """Whether only the exits are read from outside."""
         # A fused kernel writes its last result alone: what others read besides must stay apart.
         inside = {p.key for p in path}
+        # What runs in a loop or in a branch is not joined with what is around it.
+        mains = [self.parts.layer(p.main) for p in path]
+        if len({(x.runs, x.min_runs) for x in mains}) > 1:
+            return False
         return all(
             not self.parts.gives_output(p) and inside.issuperset(self.parts.readers(p))
             for p in path

@@ -25,7 +25,7 @@ class InspectedLayer:
         kind: of operator, such as ``conv``.
         in_shapes: of the inputs.
         out_shapes: of the outputs.
-        macs: multiply-accumulates; null where the cost is not known.
+        macs: multiply-accumulates of all of its runs; null where the cost is not known.
         params: parameters.
         param_bytes: bytes of parameters and constants.
         read_bytes: bytes of activations that are read.
@@ -49,11 +49,13 @@ class InspectedLayer:
     @classmethod
     def of(cls, layer: Layer) -> InspectedLayer:
         """The entry of a layer."""
-        moved = layer.read_bytes + layer.write_bytes + layer.param_bytes
+        runs, reads = layer.runs, layer.runs * layer.steps
+        read, written = runs * layer.read_bytes, runs * layer.write_bytes
+        moved = read + written + reads * layer.param_bytes
         return cls(
             layer.name, layer.op, layer.operator, layer.kind, layer.in_shapes, layer.out_shapes,
-            layer.macs if layer.is_supported else None, layer.params, layer.param_bytes,
-            layer.read_bytes, layer.write_bytes, 0 if layer.kind == "view" else moved,
+            runs * layer.macs if layer.is_supported else None, layer.params, layer.param_bytes,
+            read, written, 0 if layer.kind == "view" else moved,
         )  # fmt: skip
 
 
@@ -111,7 +113,8 @@ class Inspection(Record):
         network: its name.
         inputs: of its file, with the sides that it was read for.
         notes: what was assumed or changed about them, a sentence each.
-        total: costs of all layers.
+        total: costs of all layers, with the dearest branches and most trips of loops.
+        min_macs: multiply-accumulates with the cheapest branches and fewest trips.
         kinds: costs by kind of layer.
         unsupported: unsupported operators.
         layers: in running order; as many as were asked for.
@@ -124,6 +127,7 @@ class Inspection(Record):
     inputs: tuple[GraphInput, ...]
     notes: tuple[str, ...]
     total: LayerSums
+    min_macs: int
     kinds: tuple[LayerSums, ...]
     unsupported: tuple[UnsupportedLayers, ...]
     layers: tuple[InspectedLayer, ...]
@@ -138,6 +142,7 @@ class Inspection(Record):
             graph.sources,
             graph.notes,
             LayerSums.of("all", layers),
+            graph.cheapest.macs,
             tuple(LayerSums.of(kind, own) for kind, own in kinds.items()),
             tuple(UnsupportedLayers(n, c, c / len(layers)) for n, c in graph.unsupported.items()),
             layers,
@@ -174,6 +179,11 @@ class Inspection(Record):
         yield Table(columns, [*self.kinds, self.total], title)
 
     def doubts(self) -> Iterator[str]:
+        if self.min_macs != self.total.macs:
+            yield (
+                f"note: branches and loops that are decided at run time: {self.min_macs:,} to "
+                f"{self.total.macs:,} MACs; the costs are those of the dearest"
+            )
         yield from (f"note: {text}" for text in self.notes)
         if self.unsupported:
             yield f"note: unsupported operators, whose cost is not known: {self.unsupported_text()}"

@@ -66,10 +66,20 @@ def _keeps_blocks(layer: Layer, word: str) -> bool:
     return word in _KEEPING
 
 
-def takes_blocks(layer: Layer) -> bool:
+def costs_like_blocks(layer: Layer) -> bool:
+    """Whether a convolution along one axis takes as long as its twin of height 1 in blocks.
+
+    It has no blocks, but long rows instead: 64 channels of 1,000 positions, each with 3 taps of
+    its own, take 0.042 ms, the twin 0.049 ms, of which a good part goes to its layout (ONNX
+    Runtime 1.32, one thread of an Intel Xeon (model 167)).
+    """
+    return layer.kind in ("conv", "depthwise_conv") and takes_blocks(layer, axes=3)
+
+
+def takes_blocks(layer: Layer, *, axes: int = _IMAGE_AXES) -> bool:
     """Whether a convolution runs on blocks of channels."""
     before, after = layer.in_shapes[0], layer.out_shapes[0]
-    if before is None or after is None or len(before) != _IMAGE_AXES or len(layer.inputs) > 1:
+    if before is None or after is None or len(before) != axes or len(layer.inputs) > 1:
         return False
     channels, groups = before[1], layer.groups
     # Fewer channels than a block are those of an image: its first convolution has a kernel of its

@@ -152,4 +152,5 @@ def _last_reads(layers: Sequence[Layer], outputs: Sequence[int]) -> dict[_Tensor
 
 
 def _bytes(layer: Layer, shape: TensorShape | None) -> int:
-    return 0 if shape is None else layer.element_bytes * prod(shape)
+    # A branch that is not taken needs none.
+    return 0 if shape is None or not layer.runs else layer.element_bytes * prod(shape)

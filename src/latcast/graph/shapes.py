@@ -16,6 +16,8 @@ MAX_AXES = 64
 # Elements of one tensor: more than any machine holds.
 MAX_ELEMENTS = 2**48
 
+# Taps of a side that are counted one by one.
+_MAX_TAPS = 1024
 # Sides, steps and paddings of windows are below it, as ONNX Runtime keeps them in 32 bits.
 _MAX_STEP = 2**31
 
@@ -224,6 +226,18 @@ def window_side(
     return out
 
 
+def inside_share(
+    side: int, kernel: int, stride: int, dilation: int, before: int, positions: int
+) -> float:
+    """Share of a window's taps along a side that fall inside of it, over all positions."""
+    inside = 0
+    for tap in range(kernel):
+        first = tap * dilation - before  # of the first position; others are strides behind it
+        low, high = max(0, -(first // stride)), (side - 1 - first) // stride
+        inside += max(0, min(high, positions - 1) - low + 1)
+    return inside / (kernel * positions)
+
+
 def plane(sides: Sequence[int]) -> tuple[int, int]:
     """Height and width of a window; a depth and what else there is are folded into the height."""
     return prod(sides[:-1]), sides[-1] if sides else 1
@@ -282,6 +296,24 @@ class Window:
             )
             for n, side in enumerate(sides)
         )  # fmt: skip
+
+    def inside(self, sides: Sequence[int], out: Sequence[int]) -> float:
+        """Share of its taps that fall inside of an input with these sides; 1 if not dilated.
+
+        Without dilation the few taps at the border are counted as all others, as is usual.
+        """
+        share = 1.0
+        if max(self.dilations, default=1) == 1 or max(self.kernel) > _MAX_TAPS:
+            return share
+        rank = len(self.kernel)
+        for n, side in enumerate(sides):
+            kernel, stride, dilation = self.kernel[n], self.strides[n], self.dilations[n]
+            before = self.pads[n] if self.auto_pad == "NOTSET" else 0
+            if self.auto_pad.startswith("SAME"):
+                both = max(0, (out[n] - 1) * stride + dilation * (kernel - 1) + 1 - side)
+                before = both // 2 if self.auto_pad == "SAME_UPPER" else -(-both // 2)
+            share *= inside_share(side, kernel, stride, dilation, before, out[n])
+        return share if rank else 1.0
 
     def transposed_sides(self, sides: Sequence[int], beyond: Sequence[int]) -> TensorShape:
         """Spatial sides after a transposed convolution; ``beyond`` adds elements after each."""

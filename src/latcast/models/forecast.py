@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 from latcast._files import check_file
 from latcast.data import LATENCY_MS
 from latcast.devices import Target, devices
-from latcast.graph import OPERATORS, Graph
+from latcast.graph import OPERATORS, Graph, rules_of
 from latcast.graph.read import SUFFIXES as GRAPH_SUFFIXES
 from latcast.graph.read import ReadOptions, read_with
 from latcast.models.kernels import Extrapolation, KernelForecast, LayerExplanation
+from latcast.networks import working_kernels
+from latcast.report.text import count_text, ms_text
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
@@ -62,6 +64,7 @@ def forecast(
     coverage: float = 0.9,
     shapes: Mapping[str, Sequence[int]] | None = None,
     batch_axis: int | Mapping[str, int] | None = None,
+    trip_count: int | None = None,
     strict: bool = False,
 ) -> ArchsForecast | NetworkForecast:
     """How long networks take on devices, and where the milliseconds go.
@@ -80,6 +83,7 @@ def forecast(
         coverage: of the intervals, between 0 and 1.
         shapes: of inputs that a graph's file leaves open, by their names, or of symbols.
         batch_axis: which side of the inputs of a graph's file is the batch.
+        trip_count: trips of every loop of a graph's file whose count is no constant.
         strict: whether an operator of unknown cost is an error.
 
     Raises:
@@ -96,7 +100,7 @@ def forecast(
     if isinstance(networks, Archs):
         archs = networks
         return _of_archs(lambda _: archs, names, query, archs.space, base, coverage)
-    graph_of = _graph_of(networks, ReadOptions(None, shapes or {}, batch_axis))
+    graph_of = _graph_of(networks, ReadOptions(None, shapes or {}, batch_axis, trip_count))
     file = None if isinstance(networks, Graph) else str(networks)
     name = networks.name if isinstance(networks, Graph) else Path(networks).name
     return _of_graph(name, file, graph_of, names, query, coverage, strict=strict)
@@ -358,24 +362,40 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
     model = resolved.of_networks
     found = model.explain(graph, coverage)
     target = model.target
+    notes, cheapest, lower = list(resolved.notes), graph.cheapest, found.lower_ms
+    cheapest_ms = None
+    if cheapest is not graph:
+        # A branch may be empty: then nothing is left to forecast.
+        runs = bool(working_kernels(cheapest, rules_of(target.runtime)))
+        least = model.explain(cheapest, coverage) if runs else None
+        cheapest_ms = least.ms if least else 0.0
+        lower = min(lower, least.lower_ms if least else 0.0)
+        notes.append(
+            f"branches and loops that are decided at run time: {ms_text(cheapest_ms)} ms with the "
+            f"cheapest, {ms_text(found.ms)} ms with the dearest, which is the forecast; the "
+            f"interval holds both ({count_text(cheapest.macs)} to {count_text(graph.macs)} MACs)"
+        )
     return NetworkOnTarget(
         device=resolved.name,
         target=str(target),
         batch=target.batch,
         latency_ms=found.ms,
-        lower_ms=found.lower_ms,
+        lower_ms=lower,
         upper_ms=found.upper_ms,
         per_sample_ms=found.ms / target.batch,
         share_by_bound=found.share_by_bound(),
         share_by_kind=_share_by_kind(found),
         extrapolated_share=found.extrapolated_share,
+        extrapolated_kernels=found.extrapolated_kernels,
+        extrapolated_upper_share=found.extrapolated_upper_share,
+        cheapest_ms=cheapest_ms,
         unsupported_share=_unsupported_shares(graph, found),
         extrapolations=tuple(_extrapolated(found)),
         costs=_costs(graph, found),
         kernels=tuple(_kernel(k, found.ms) for k in found.kernels),
         specification=_specification(target),
         model={key: model.card[key] for key in _CARD if key in model.card},
-        notes=(*resolved.notes, *graph.notes),
+        notes=(*notes, *graph.notes),
     )
 
 

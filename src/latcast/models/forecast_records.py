@@ -285,6 +285,11 @@ class NetworkOnTarget:
         share_by_bound: what kernels are bound by -> share of the milliseconds.
         share_by_kind: kind of kernel -> share of the milliseconds, the largest first.
         extrapolated_share: share of the milliseconds that is out of the model's distribution.
+        extrapolated_kernels: share of the kernels that is.
+        extrapolated_upper_share: share of the milliseconds if those take as long as their
+            intervals allow.
+        cheapest_ms: latency with the cheapest branches and the fewest trips of loops; null where
+            the network has one way to run. ``latency_ms`` is with the dearest.
         unsupported_share: operator -> share of the milliseconds it is estimated to take.
         extrapolations: what is out of the model's distribution, the largest share first.
         costs: ``macs``, ``params``, ``param_bytes``, ``activation_bytes``.
@@ -305,6 +310,9 @@ class NetworkOnTarget:
     share_by_bound: Mapping[str, float] | None = None
     share_by_kind: Mapping[str, float] | None = None
     extrapolated_share: float | None = None
+    extrapolated_kernels: float | None = None
+    extrapolated_upper_share: float | None = None
+    cheapest_ms: float | None = None
     unsupported_share: Mapping[str, float] | None = None
     extrapolations: tuple[Extrapolated, ...] = ()
     costs: Mapping[str, int] | None = None
@@ -369,7 +377,8 @@ class NetworkForecast(Record):
         yield self._devices()
         yield (
             "bound by: compute / memory / launch\n"
-            "extrapolated: share of the ms that is out of the model's distribution\n"
+            "extrapolated: share out of the model's distribution, of the ms / of the ms at most / "
+            "of the kernels\n"
         )
         n = self.network
         yield (
@@ -393,7 +402,7 @@ class NetworkForecast(Record):
                 lambda d: f"{ms_text(d.lower_ms)} – {ms_text(d.upper_ms)}",
             ),
             Column("bound by %", lambda d: [d.share_by_bound[b] for b in _BOUNDS], ".0f", 100),
-            Column("extrapolated", lambda d: f"{100 * d.extrapolated_share:.0f} %"),
+            Column("extrapolated %", _extrapolated_shares, ".0f", 100),
         ]
         if any((d.batch or 1) > 1 for d in answered):
             columns.insert(3, Column("ms/sample", lambda d: ms_text(d.per_sample_ms)))
@@ -460,6 +469,10 @@ class NetworkForecast(Record):
                 of = f" ({_label(n)})" if len(answered) > 1 else ""
                 yield f"? out of the model's distribution{of}:"
                 yield from (f"  {extrapolation_text(e)}" for e in device.extrapolations)
+
+
+def _extrapolated_shares(device: NetworkOnTarget) -> list[float | None]:
+    return [device.extrapolated_share, device.extrapolated_upper_share, device.extrapolated_kernels]
 
 
 def _label(n: int) -> str:

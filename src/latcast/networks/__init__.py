@@ -45,7 +45,8 @@ class Networks:
         labels: its operators, such as ``conv+add+relu`` or, on channels in blocks,
             ``conv+add+relu/blocked``; d texts.
         facts: columns as in :data:`latcast.graph.KERNEL_FACTS`, shape (d, facts).
-        counts: how often each network has each kernel, shape (n, d).
+        counts: how often each network has each kernel, shape (n, d); one in a loop once a trip,
+            a recurrent one once a step.
         rows: of every network its kernels in running order, as rows of ``facts``; empty if the
             networks are architectures.
     """
@@ -79,11 +80,12 @@ class Networks:
     def of_graphs(cls, graphs: Sequence[Graph], rules: Sequence[Rule] = RULES) -> Networks:
         """Kernels of graphs, fused by ``rules``; views are left out."""
         seen = _Distinct()
-        rows = []
+        rows, times = [], []
         for graph in graphs:
             kernels = working_kernels(graph, rules)
             rows.append(seen.add(graph, kernels))
-        return cls(*seen.arrays(), _counts(rows, len(seen)), tuple(rows))
+            times.append(kernel_runs(graph, kernels))
+        return cls(*seen.arrays(), _counts(rows, len(seen), times), tuple(rows))
 
     @classmethod
     def of_archs(cls, archs: Archs, batch: int, rules: Sequence[Rule] = RULES) -> Networks:
@@ -171,15 +173,26 @@ def working_kernels(
 ) -> list[Kernel]:
     """Kernels of the graph, or of a block of one, that do something at run time."""
     return [
-        k for k in fuse(graph, rules, is_cut_out=is_cut_out) if graph.layers[k.main].kind != "view"
+        k
+        for k in fuse(graph, rules, is_cut_out=is_cut_out)
+        if graph.layers[k.main].kind != "view" and graph.layers[k.main].runs
     ]
 
 
-def _counts(rows: Sequence[npt.NDArray[np.int64]], d: int) -> sp.csr_matrix:
+def kernel_runs(graph: Graph, kernels: Sequence[Kernel]) -> Floats:
+    """How often each kernel runs in a pass: trips of loops, steps of recurrent operators."""
+    mains = (graph.layers[k.main] for k in kernels)
+    return np.array([x.runs * x.steps for x in mains], dtype=np.float64)
+
+
+def _counts(
+    rows: Sequence[npt.NDArray[np.int64]], d: int, times: Sequence[Floats] = ()
+) -> sp.csr_matrix:
     lengths = [len(r) for r in rows]
     column = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
     row = np.repeat(np.arange(len(rows)), lengths)
-    matrix = sp.coo_matrix((np.ones(len(column)), (row, column)), shape=(len(rows), d))
+    values = np.concatenate(times) if len(times) else np.ones(len(column))
+    matrix = sp.coo_matrix((values, (row, column)), shape=(len(rows), d))
     return sp.csr_matrix(matrix)  # which adds up what comes twice
 
 

@@ -27,6 +27,7 @@ def read_graph(
     batch: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     batch_axis: int | Mapping[str, int] | None = None,
+    trip_count: int | None = None,
     example_inputs: Sequence[Any] | None = None,
 ) -> Graph:
     """A network as a graph of layers; nothing in a file is executed.
@@ -41,6 +42,7 @@ def read_graph(
             instead of the one that it fixes where it is known which side that is.
         shapes: of inputs by name, or the one side of a symbol, where the file leaves them open.
         batch_axis: which side of the inputs is the batch: of all of them, or by their names.
+        trip_count: trips of every loop whose count is no constant in the file.
         example_inputs: of a module: its tensors, or one shape such as ``(1, 3, 224, 224)``.
 
     Raises:
@@ -50,7 +52,9 @@ def read_graph(
             for does not fit the file.
         ModuleNotFoundError: a module or program is given and PyTorch is not installed.
     """
-    return read_with(model, ReadOptions(batch, shapes or {}, batch_axis), example_inputs)
+    return read_with(
+        model, ReadOptions(batch, shapes or {}, batch_axis, trip_count), example_inputs
+    )
 
 
 def read_with(

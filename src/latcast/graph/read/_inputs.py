@@ -35,11 +35,18 @@ class ReadOptions:
         batch: samples of a forward pass; where the file leaves it open and None is given, 1.
         shapes: of inputs by name, or the one side of a symbol.
         batch_axis: which side of the inputs is the batch: of all of them, or by their names.
+        trip_count: trips of every loop whose count the file does not tell as a constant; where
+            None is given, such a loop counts as one trip, and as unsupported.
     """
 
     batch: int | None = None
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     batch_axis: int | Mapping[str, int] | None = None
+    trip_count: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.trip_count is not None and not 0 <= self.trip_count < 2**31:
+            raise ValueError(f"the trip count must be from 0 to 2^31 - 1; got {self.trip_count}")
 
 
 DEFAULTS = ReadOptions()

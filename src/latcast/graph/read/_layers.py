@@ -97,6 +97,8 @@ class Facts:
     groups: int = 1
     sum_length: int = 0
     order: tuple[int, ...] = ()
+    inside: float = 1.0
+    steps: int = 1
 
 
 def clip_op(low: float | None, high: float | None) -> str:
@@ -130,6 +132,7 @@ class Layers:
         *,
         in_shapes: tuple[TensorShape | None, ...] | None = None,
         out_shapes: tuple[TensorShape | None, ...] | None = None,
+        runs: tuple[int, int] = (1, 1),
     ) -> int:
         """Add a layer; gives its position.
 
@@ -144,6 +147,7 @@ class Layers:
             element_bytes: bytes of one element of its activations.
             in_shapes: shapes in which it sees the activations, where they are others.
             out_shapes: shapes in which it writes the outputs, where they are others.
+            runs: how often it runs with the dearest branches, and with the cheapest.
         """
         self._learned.append(learned)
         ports = tuple(v.port for v in reads if v.source is not None)
@@ -165,9 +169,41 @@ class Layers:
                 "sum_length": facts.sum_length,
                 "order": facts.order,
                 "ports": ports if any(ports) or inputs > 1 else (),
+                "inside": facts.inside,
+                "steps": facts.steps,
+                "runs": runs[0],
+                "min_runs": None if runs[1] == runs[0] else runs[1],
             }
         )
         return len(self._found) - 1
+
+    def work(self, span: range) -> tuple[tuple[int, int], tuple[int, int]]:
+        """MACs and bytes of some layers, with the dearest branches and with the cheapest."""
+        sums = []
+        layers = [Layer(**self._found[n]) for n in span]
+        for runs in (
+            [x.runs for x in layers],
+            [x.runs if x.min_runs is None else x.min_runs for x in layers],
+        ):
+            pairs = list(zip(layers, runs, strict=True))
+            macs = sum(x.macs * r for x, r in pairs if x.is_supported)
+            moved = sum((x.read_bytes + x.write_bytes + x.param_bytes) * r for x, r in pairs)
+            sums.append((macs, moved))
+        return sums[0], sums[1]
+
+    def skip(self, span: range, *, dearest: bool, cheapest: bool) -> None:
+        """Layers of a branch that is not taken in the dearest pass, or not in the cheapest."""
+        for found in (self._found[n] for n in span):
+            least = found["runs"] if found["min_runs"] is None else found["min_runs"]
+            found["runs"] = 0 if dearest else found["runs"]
+            least = 0 if cheapest else least
+            found["min_runs"] = None if least == found["runs"] else least
+
+    def cut(self, length: int) -> None:
+        """Forget all layers from a position on."""
+        for found in self._found[length:]:
+            self._names.pop(found["name"], None)
+        del self._found[length:], self._learned[length:]
 
     def graph(self, name: str, outputs: Sequence[int], *, only_needed: bool) -> Graph:
         """The graph of all layers, or of those alone that the outputs are computed from.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.graph import KERNEL_FACTS, UNKNOWN, Graph, Kernel, kernel_label
-from latcast.networks import ALL_KINDS, Networks
+from latcast.networks import ALL_KINDS, Networks, kernel_runs
 
 from ._model import Forecast
 from ._prices import Prices, work_of
@@ -129,7 +129,7 @@ class KernelForecast:
         ms: milliseconds.
         lower_ms: of the interval.
         upper_ms: of the interval.
-        macs: multiply-accumulates.
+        macs: multiply-accumulates of all of its runs.
         param_bytes: constants that it reads.
         traffic_bytes: activations and constants that it reads, and activations that it writes.
         bound: ``compute``, ``bandwidth`` or ``launch``: what it waits for, by the model's prices;
@@ -177,6 +177,17 @@ class LayerExplanation:
         """Share of the milliseconds that belongs to kernels out of the distribution."""
         return sum(k.ms for k in self.kernels if k.extrapolation) / self.ms
 
+    @property
+    def extrapolated_kernels(self) -> float:
+        """Share of the kernels that are, however little they are forecast to take."""
+        return sum(k.extrapolation is not None for k in self.kernels) / max(1, len(self.kernels))
+
+    @property
+    def extrapolated_upper_share(self) -> float:
+        """Share of the milliseconds if those kernels take as long as their intervals allow."""
+        upper = sum(k.upper_ms for k in self.kernels if k.extrapolation)
+        return upper / (upper + sum(k.ms for k in self.kernels if not k.extrapolation))
+
     def share_by_bound(self) -> dict[str, float]:
         """Share of the milliseconds by what kernels wait for."""
         shares = dict.fromkeys((*dict.fromkeys(BOUNDS), UNKNOWN), 0.0)
@@ -210,9 +221,10 @@ def explain(
     # Intervals of single kernels do not add up to that of the network, whose kernels err apart.
     factors = np.exp(deviations * forecast.kernel_deviation)
     listed = []
-    for kernel, row in zip(found, kernels.rows[0].tolist(), strict=True):
+    runs = kernel_runs(graph, found).tolist()
+    for kernel, row, times in zip(found, kernels.rows[0].tolist(), runs, strict=True):
         main = graph.layers[kernel.main]
-        ms = float(forecast.kernel_ms[row] * forecast.factor[0])
+        ms = float(forecast.kernel_ms[row] * forecast.factor[0] * times)
         factor = float(factors[row])
         listed.append(
             KernelForecast(
@@ -223,9 +235,9 @@ def explain(
                 ms=ms,
                 lower_ms=ms / factor,
                 upper_ms=ms * factor,
-                macs=int(kernels.fact("macs")[row]),
+                macs=int(kernels.fact("macs")[row] * times),
                 param_bytes=int(kernels.fact("param_bytes")[row]),
-                traffic_bytes=int(moved[row]),
+                traffic_bytes=int(moved[row] * times),
                 bound=BOUNDS[int(np.argmax(parts[row]))] if main.kind != UNKNOWN else UNKNOWN,
                 extrapolation=extrapolations[row],
             )

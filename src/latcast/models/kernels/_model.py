@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from latcast.graph import UNKNOWN
+from latcast.graph import KERNEL_FACTS, OPERATORS, RECURRENT, UNKNOWN
 from latcast.math.gaussian_process import process_features, spread_points, squared_exponential
 from latcast.math.laplace import NormalWeights
-from latcast.networks import ALL_KINDS, Networks
+from latcast.networks import ALL_KINDS, OPS, Networks
 
 from ._prices import Noise, Prices, network_deviation, network_shares, work_of
 
@@ -293,6 +293,15 @@ def _logs(kernels: Networks, prices: Prices) -> Floats:
 
 # Of the log latency of a kernel whose operator nobody knows: a factor of about three.
 UNKNOWN_DEVIATION = 1.0
+# Of one that is told by its slowdown, or of a recurrent one: these were measured on one CPU.
+STAND_IN_DEVIATION = 0.7
+# Standard deviations to the end of a 90 % interval, at which a sum's tail is looked at.
+REACH = 1.645
+# The runtime that slowdowns were measured with; another one may have fast kernels (OpenVINO's
+# PRelu takes as long as a ReLU), so that there they widen the interval alone.
+SLOW_RUNTIME = "onnxruntime"
+_SLOWDOWNS = np.array([OPERATORS[op].slowdown if op in OPERATORS else 1.0 for op in OPS])
+_RECURRENT = [OPS.index(op) for op in RECURRENT]
 
 
 @dataclass(frozen=True)
@@ -332,39 +341,73 @@ class LayerModel:
     weights: NormalWeights
     noise: Noise
 
-    def forecast(self, kernels: Networks, beyond: Floats | float = 0.0) -> Forecast:
+    def forecast(
+        self, kernels: Networks, beyond: Floats | float = 0.0, runtime: str = SLOW_RUNTIME
+    ) -> Forecast:
         """Latencies of n networks of d kernels.
 
         Args:
             kernels: of the networks.
             beyond: variances of kernels' log latencies that come besides, shape (d,).
+            runtime: of the target.
         """
+        kernels, log_slowdown, strange = self._strange(kernels, runtime)
         features, rest = self.basis.features_and_rest(kernels)
         whole, whole_rest = self.whole.features_and_rest(kernels, self.prices)
         p = features.shape[1]
-        log_ms = np.log(self.prices(kernels)) + features @ self.weights.mean[:p]
+        log_ms = np.log(self.prices(kernels)) + features @ self.weights.mean[:p] + log_slowdown
         total, shares = network_shares(kernels.counts, log_ms)
         # What does not add up is a factor on all kernels: parts then still sum to the whole.
         factor = np.exp(whole @ self.weights.mean[p:])
-        rest = (
-            rest
-            + beyond
-            + np.where(kernels.kinds == ALL_KINDS.index(UNKNOWN), UNKNOWN_DEVIATION**2, 0.0)
-        )
+        rest = rest + beyond
         variance = (
             self.weights.variance(np.hstack([shares @ features, whole]))
             # What the basis leaves open of kernels of one kind is one error made many times: taken
             # as independent, deep networks' intervals would shrink with their depth.
             + _correlated(shares, kernels.kinds, rest)
+            + _tails(shares, strange)
             + whole_rest
             + network_deviation(shares, self.noise) ** 2
         )
         # A kernel by itself has no network whose factor could be in doubt.
         alone = np.hstack([features, np.zeros((len(features), whole.shape[1]))])
-        kernel_variance = self.weights.variance(alone) + rest + self.noise.kernel**2
+        kernel_variance = self.weights.variance(alone) + rest + strange**2 + self.noise.kernel**2
         return Forecast(
             total * factor, np.sqrt(variance), factor, np.exp(log_ms), np.sqrt(kernel_variance)
         )
+
+    def _strange(self, kernels: Networks, runtime: str) -> tuple[Networks, Floats, Floats]:
+        """Of slow operators that no row had, ReLUs; how many times as long, and how sure, as logs.
+
+        How long others of their kind take says little of them.
+        """
+        is_slow = (_SLOWDOWNS[kernels.ops] > 1) & ~np.isin(kernels.ops, self.prices.classes // 2)
+        log = np.where(is_slow, np.log(_SLOWDOWNS[kernels.ops]), 0.0)
+        told = is_slow | np.isin(kernels.ops, _RECURRENT)
+        deviation = np.where(told, STAND_IN_DEVIATION, 0.0)
+        is_unknown = kernels.kinds == ALL_KINDS.index(UNKNOWN)
+        deviation = np.where(is_unknown, UNKNOWN_DEVIATION, deviation)
+        if runtime != SLOW_RUNTIME:
+            return kernels, np.zeros(len(log)), np.maximum(deviation, log / 2)
+        if is_slow.any():
+            labels = (
+                "relu" if slow else label
+                for slow, label in zip(is_slow, kernels.labels, strict=True)
+            )
+            ops, facts = np.where(is_slow, OPS.index("relu"), kernels.ops), kernels.facts.copy()
+            facts[is_slow, KERNEL_FACTS.index("param_bytes")] = 0.0
+            kernels = replace(kernels, ops=ops, labels=tuple(labels), facts=facts)
+        return kernels, log, deviation
+
+
+def _tails(shares: sp.csr_matrix, deviation: Floats) -> Floats:
+    """Variance of log sums (n,) by kernels that may take many times as long as forecast.
+
+    Such a kernel with a small share s of the milliseconds makes the sum's upper end
+    1 + s (exp(q deviation) - 1) times as high, which its share times its deviation would hide.
+    """
+    reach = shares @ np.expm1(REACH * deviation)
+    return np.asarray((np.log1p(reach) / REACH) ** 2)
 
 
 def _correlated(shares: sp.csr_matrix, kinds: npt.NDArray[np.int64], variance: Floats) -> Floats:

@@ -255,10 +255,11 @@ class Kernels(Predictor):
 
     def _forecast_of(self, kernels: Networks) -> Forecast:
         if self.fitted.calibration is None or self.fitted.calibration.representative:
-            return self._model.forecast(kernels)
+            return self._model.forecast(kernels, runtime=self.target.runtime)
         labels = frozenset(self._model.basis.labels)
         extrapolated = [e is not None for e in self._ranges.extrapolations(kernels, labels)]
-        return self._model.forecast(kernels, BEYOND_DEVIATION**2 * np.array(extrapolated, float))
+        beyond = BEYOND_DEVIATION**2 * np.array(extrapolated, float)
+        return self._model.forecast(kernels, beyond, self.target.runtime)
 
     def _explained(self, own: tuple[Networks, Graph | None], coverage: float) -> LayerExplanation:
         """Kernel by kernel, and where the model extrapolates."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import nan, prod
 
-from latcast.graph._operators import UNKNOWN
+from latcast.graph._operators import RECURRENT, UNKNOWN
 from latcast.graph.read._layers import clip_op
 from latcast.graph.shapes import (
     TensorShape,
@@ -19,10 +20,10 @@ from latcast.graph.shapes import (
 )
 
 from ._nodes import Node, Reading, Rule, shape_rule
-from ._tensors import BOOL, UINT8, type_of
+from ._tensors import BOOL, UINT8, named_type, type_of
 
 
-def _window(node: Node, kernel: Sequence[int]) -> Window:
+def window_of(node: Node, kernel: Sequence[int]) -> Window:
     rank = len(kernel)
     ones = [1] * rank
     return Window(
@@ -41,6 +42,7 @@ def _windowed(
     op: str | None = None,
     groups: int = 1,
     weights: tuple[int, ...] = (),
+    inside: float = 1.0,
 ) -> Reading:
     return Reading(
         shapes,
@@ -50,6 +52,7 @@ def _windowed(
         stride=_last_two(window.strides),
         dilation=_last_two(window.dilations),
         groups=groups,
+        inside=inside,
     )
 
 
@@ -58,18 +61,22 @@ def _last_two(steps: Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
-def _convolution(
-    *, weights: int = 1, bias: int = 2, extra: int | None = None
+def convolution(
+    *, weights: int = 1, bias: int = 2, extra: int | None = None, is_last: bool = False
 ) -> Callable[[Node], Reading]:
     """Reader of a convolution with its weights at input ``weights``.
 
-    An input ``extra``, as fused convolutions have it, is added to the output.
+    An input ``extra``, as fused convolutions have it, is added to the output. Channels come last
+    where ``is_last``, or where the node says so.
     """
 
     def read(node: Node) -> Reading:
         shape, kernel = node.shape(0, min_axes=2), node.shape(weights, min_axes=2)
+        last = is_last or bool(node.integer("channels_last", 0))
+        if last:
+            shape = (shape[0], shape[-1], *shape[1:-1])
         groups = node.integer("group", 1)
-        window = _window(node, node.integers("kernel_shape", kernel[2:]))
+        window = window_of(node, node.integers("kernel_shape", kernel[2:]))
         if tuple(window.kernel) != kernel[2:]:
             raise ValueError(
                 f"kernel_shape must be that of the weights {list(kernel)}; "
@@ -79,11 +86,14 @@ def _convolution(
             raise ValueError(
                 f"weights {list(kernel)} in {groups} groups must fit the channels of {list(shape)}"
             )
-        out = (shape[0], kernel[0], *window.sides(shape[2:]))
+        sides = window.sides(shape[2:])
+        out = (shape[0], *sides, kernel[0]) if last else (shape[0], kernel[0], *sides)
         if extra is not None and node.get(extra) is not None and node.shape(extra) != out:
             raise ValueError(f"what is added must have the shape of the output {list(out)}")
         op = "depthwise_conv" if groups == shape[1] > 1 else "conv"
-        return _windowed(window, (out,), op, groups, (weights, bias))
+        inside = window.inside(shape[2:], sides)
+        found = _windowed(window, (out,), op, groups, (weights, bias), inside)
+        return replace(found, channels_last=last)
 
     return read
 
@@ -91,7 +101,7 @@ def _convolution(
 def _conv_transpose(node: Node) -> Reading:
     shape, kernel = node.shape(0, min_axes=2), node.shape(1, min_axes=2)
     groups = node.integer("group", 1)
-    window = _window(node, node.integers("kernel_shape", kernel[2:]))
+    window = window_of(node, node.integers("kernel_shape", kernel[2:]))
     rank = len(window.kernel)
     if kernel[0] != shape[1] or groups < 1 or shape[1] % groups or len(shape) != rank + 2:
         raise ValueError(f"weights {list(kernel)} in {groups} groups must fit {list(shape)}")
@@ -104,19 +114,25 @@ def _conv_transpose(node: Node) -> Reading:
     return _windowed(window, (out,), None, groups, (1, 2))
 
 
-def _pool(node: Node) -> Reading:
+def pool(node: Node, *, is_last: bool = False) -> Reading:
+    """A pool; its channels come last where ``is_last``, or where the node says so."""
     shape = node.shape(0, min_axes=2)
-    window = _window(node, node.integers("kernel_shape"))
-    out = (*shape[:2], *window.sides(shape[2:]))
-    return _windowed(window, (out,) * node.outputs)
+    last = is_last or bool(node.integer("channels_last", 0))
+    window = window_of(node, node.integers("kernel_shape"))
+    sides = window.sides(shape[1:-1] if last else shape[2:])
+    out = (shape[0], *sides, shape[-1]) if last else (*shape[:2], *sides)
+    return replace(_windowed(window, (out,) * node.outputs), channels_last=last)
 
 
-def _global_pool(node: Node) -> TensorShape:
+def _global_pool(node: Node) -> Reading:
     shape = node.shape(0, min_axes=2)
-    return (*shape[:2], *(1 for _ in shape[2:]))
+    last = bool(node.integer("channels_last", 0))
+    ones = (1,) * (len(shape) - 2)
+    out = (shape[0], *ones, shape[-1]) if last else (*shape[:2], *ones)
+    return Reading((out,), channels_last=last)
 
 
-def _product_op(node: Node, first: int = 0, second: int = 1) -> str:
+def product_op(node: Node, first: int = 0, second: int = 1) -> str:
     """A product with a constant is ``linear``."""
     constant = node.value(first).is_constant or node.value(second).is_constant
     return "linear" if constant else "matmul"
@@ -138,25 +154,71 @@ def _gemm(node: Node) -> Reading:
     out = (rows, columns)
     if node.get(2) is not None and broadcast(out, node.shape(2)) != out:
         raise ValueError(f"what is added must fit the shape {list(out)}; got {list(node.shape(2))}")
-    return Reading((out,), op=_product_op(node), weights=(0, 1, 2), sum_length=terms)
+    return Reading((out,), op=product_op(node), weights=(0, 1, 2), sum_length=terms)
 
 
-def _matmul(first: int = 0, second: int = 1) -> Callable[[Node], Reading]:
+def matmul(
+    first: int = 0, second: int = 1, bias: tuple[int, ...] = ()
+) -> Callable[[Node], Reading]:
     def read(node: Node) -> Reading:
         left, right = node.shape(first), node.shape(second)
-        out, op = product(left, right), _product_op(node, first, second)
-        return Reading((out,), op=op, weights=(first, second), sum_length=left[-1])
+        out, op = product(left, right), product_op(node, first, second)
+        return Reading((out,), op=op, weights=(first, second, *bias), sum_length=left[-1])
+
+    return read
+
+
+def _recurrent(*, is_turned: bool = False) -> Callable[[Node], Reading]:
+    """Reader of LSTM, GRU and RNN: of every step a product with what it reads and with its state.
+
+    Weights are (directions, gates x hidden, features), or turned in quantized ones; what is
+    computed between them, peepholes included, is no product.
+    """
+
+    def read(node: Node) -> Reading:
+        shape, weights, states = (node.shape(n) for n in range(3))
+        if not len(shape) == len(weights) == len(states) == 3:
+            raise ValueError("sequences and weights must have 3 axes")
+        if is_turned:
+            weights, states = _turned(weights, 1), _turned(states, 1)
+        gates = next(g for op, g in RECURRENT.items() if node.op_type.lower().endswith(op))
+        batch_first = bool(node.integer("layout", 0))
+        (batch, steps), features = (shape[:2] if batch_first else shape[1::-1]), shape[2]
+        directions = 2 if node.text("direction", "forward") == "bidirectional" else 1
+        hidden = node.integer("hidden_size", states[2])
+        rows = gates * hidden
+        if weights != (directions, rows, features) or states != (directions, rows, hidden):
+            raise ValueError(
+                f"weights must be {[directions, rows, features]} and {[directions, rows, hidden]}; "
+                f"got {list(weights)} and {list(states)}"
+            )
+        every = (
+            (batch, steps, directions, hidden)
+            if batch_first
+            else (steps, directions, batch, hidden)
+        )
+        last = (batch, directions, hidden) if batch_first else (directions, batch, hidden)
+        return Reading(
+            (every, last, last)[: node.outputs],
+            weights=(1, 2, 3, 7),
+            sum_length=directions * rows * (features + hidden),
+            steps=max(1, steps),
+        )
 
     return read
 
 
 def _fused_matmul(node: Node) -> Reading:
-    left = _turned(node.shape(0, min_axes=2), node.integer("transA", 0))
-    right = _turned(node.shape(1, min_axes=2), node.integer("transB", 0))
-    if node.integer("transBatchA", 0) or node.integer("transBatchB", 0):
-        return Reading((None,), op=UNKNOWN)
+    """A product of matrices that may be turned, and have their first axis before the last one."""
+    left, right = node.shape(0, min_axes=2), node.shape(1, min_axes=2)
+    if node.integer("transBatchA", 0):
+        left = (*left[1:-1], left[0], left[-1])
+    if node.integer("transBatchB", 0):
+        right = (*right[1:-1], right[0], right[-1])
+    left = _turned(left, node.integer("transA", 0))
+    right = _turned(right, node.integer("transB", 0))
     out = product(left, right)
-    return Reading((out,), op=_product_op(node), weights=(0, 1), sum_length=left[-1])
+    return Reading((out,), op=product_op(node), weights=(0, 1), sum_length=left[-1])
 
 
 def _einsum(node: Node) -> Reading:
@@ -170,14 +232,20 @@ def _einsum(node: Node) -> Reading:
     if len(shapes) > 2:
         return Reading((out,), op=UNKNOWN)
     length = prod(sides[letter] for letter in sides.keys() - set(result))
-    return Reading((out,), op=_product_op(node), weights=(0, 1), sum_length=length)
+    return Reading((out,), op=product_op(node), weights=(0, 1), sum_length=length)
 
 
 def _attention(node: Node) -> Reading:
-    """Attention of opset 23: (batch, tokens, features) or (batch, heads, tokens, features)."""
+    """Attention of opset 23: (batch, tokens, features) or (batch, heads, tokens, features).
+
+    Keys and values that were computed before are (batch, heads, tokens, features).
+    """
     query, key, value = (node.shape(n, min_axes=3) for n in range(3))
-    if node.get(4) is not None or not len(query) == len(key) == len(value) <= 4:
-        return Reading((None,) * node.outputs, op=UNKNOWN)
+    if not len(query) == len(key) == len(value) <= 4:
+        raise ValueError(
+            f"queries, keys and values must have 3 or 4 axes alike; got {list(query)}, "
+            f"{list(key)}, {list(value)}"
+        )
     heads = node.integer("q_num_heads", 1)
     key_heads = node.integer("kv_num_heads", heads)
     if len(query) == 4:
@@ -187,22 +255,18 @@ def _attention(node: Node) -> Reading:
         raise ValueError(f"{heads} and {key_heads} heads must share {list(value)} evenly")
     else:
         out = (*query[:2], value[2] // key_heads * heads)
-    return Reading((out, *(None,) * (node.outputs - 1)), groups=heads)
-
-
-def _multi_head_attention(node: Node) -> Reading:
-    """Attention as ONNX Runtime fuses it: all inputs of (batch, tokens, features)."""
-    query = node.shape(0)
-    packed = node.get(1) is None or node.get(2) is None
-    if packed or len(query) != 3 or len(node.shape(1)) != 3 or node.get(6) is not None:
-        return Reading((None,) * node.outputs, op=UNKNOWN)
-    value = node.shape(2)
-    if len(value) not in {3, 4}:
-        raise ValueError(f"values must have 3 or 4 axes; got {list(value)}")
-    features = value[2] if len(value) == 3 else value[1] * value[3]
-    out = (*query[:2], features)
-    heads = max(1, node.integer("num_heads"))
-    return Reading((out, *(None,) * (node.outputs - 1)), weights=(3,), groups=heads)
+    before = 0 if node.get(4) is None else node.shape(4, min_axes=2)[-2]
+    keys = before + key[-2]
+    held = (
+        (*s[:2], keys, s[3]) if len(s) == 4 else (s[0], key_heads, keys, s[2] // max(1, key_heads))
+        for s in (key, value)
+    )
+    scores = (query[0], heads, query[-2], keys)
+    return Reading(
+        (out, *held, scores)[: node.outputs],
+        groups=heads,
+        sum_length=keys * (query[-1] + out[-1]),
+    )
 
 
 def _same(node: Node) -> Reading:
@@ -251,17 +315,26 @@ def _layer_norm(node: Node) -> Reading:
     return Reading((shape, *(rest,) * (node.outputs - 1)), weights=(1, 2))
 
 
-def _skip_layer_norm(node: Node) -> Reading:
-    """A sum and its layer norm; the sum may be given as the fourth output."""
-    shape = broadcast(node.shape(0), node.shape(1))
-    extra = (None, None, shape)[: max(0, node.outputs - 1)]
-    return Reading((shape, *extra), weights=(2, 3, 4))
-
-
 def _stretched(node: Node) -> Reading:
     """Several inputs that are stretched to one shape; constants that are no scalars are trained."""
-    shapes = node.shapes()
+    shapes = _aligned(node)
     return Reading((broadcast(*shapes),), weights=_learned(shapes))
+
+
+def _aligned(node: Node) -> list[TensorShape]:
+    """Shapes of all inputs; before opset 7 the second one may be put at an axis of the first.
+
+    Raises:
+        ValueError: an old node does not say that it stretches what it would have to.
+    """
+    shapes = node.shapes()
+    if node.opset >= 7 or len(shapes) != 2 or shapes[0] == shapes[1]:
+        return shapes
+    first, second = shapes
+    if "broadcast" in node.attributes and node.integer("broadcast") and "axis" in node.attributes:
+        behind = len(first) - axis_of(node.integer("axis"), len(first)) - len(second)
+        second = (*second, *(1,) * max(0, behind))
+    return [first, second]
 
 
 def _learned(shapes: list[TensorShape]) -> tuple[int, ...]:
@@ -271,14 +344,14 @@ def _learned(shapes: list[TensorShape]) -> tuple[int, ...]:
 
 def _mul(node: Node) -> Reading:
     """A product; of a map by one factor a channel it is a ``scale``."""
-    shapes = [node.shape(0), node.shape(1)]
+    shapes = _aligned(node)
     out = broadcast(*shapes)
     scaled = any(is_channel_scale(a, b) for a, b in (shapes, shapes[::-1]))
     return Reading((out,), op="scale" if scaled else None, weights=_learned(shapes))
 
 
 def _compare(node: Node) -> Reading:
-    return Reading((broadcast(*node.shapes()),), BOOL)
+    return Reading((broadcast(*_aligned(node)),), BOOL)
 
 
 def _where(node: Node) -> Reading:
@@ -303,7 +376,10 @@ def _dynamic_quantize(node: Node) -> Reading:
 
 def _cast(node: Node) -> Reading:
     """A cast; to the type that it reads, it is an identity."""
-    to = type_of(node.integer("to")) if node.op_type == "Cast" else node.value(1).type
+    if node.op_type == "Cast" and node.opset < 6:  # by name
+        to = named_type(node.text("to"))
+    else:
+        to = type_of(node.integer("to")) if node.op_type == "Cast" else node.value(1).type
     return Reading((node.shape(0),), to, op="identity" if to == node.value(0).type else None)
 
 
@@ -311,34 +387,34 @@ def _copies(node: Node) -> Reading:
     return Reading((node.shape(0),) * node.outputs)
 
 
-_QUANTIZED_SUM = shape_rule(lambda n: broadcast(n.shape(0), n.shape(3)))
-
 # Name in ONNX, or operator of ours, or kind of operators -> how its nodes are read.
 ARITHMETIC: dict[str, Rule] = {
-    "conv": Rule(_convolution()),
-    "com.microsoft::FusedConv": Rule(_convolution(extra=3)),
-    "ConvInteger": Rule(_convolution(bias=1)),
-    "QLinearConv": Rule(_convolution(weights=3, bias=8)),
+    "conv": Rule(convolution()),
+    "com.microsoft::FusedConv": Rule(convolution(extra=3)),
+    "ConvInteger": Rule(convolution(bias=1)),
+    "QLinearConv": Rule(convolution(weights=3, bias=8)),
+    "DeformConv": Rule(convolution(bias=3)),
     "conv_transpose": Rule(_conv_transpose),
-    "pool": Rule(_pool),
-    "global_pool": shape_rule(_global_pool),
-    "global_max_pool": shape_rule(_global_pool),
+    "pool": Rule(pool),
+    "global_pool": Rule(_global_pool),
+    "global_max_pool": Rule(_global_pool),
     "linear": Rule(_gemm),
-    "matmul": Rule(_matmul()),
-    "QLinearMatMul": Rule(_matmul(0, 3)),
+    "matmul": Rule(matmul()),
+    "QLinearMatMul": Rule(matmul(0, 3)),
+    "lstm": Rule(_recurrent()),
+    "gru": Rule(_recurrent()),
+    "rnn": Rule(_recurrent()),
+    "com.microsoft::DynamicQuantizeLSTM": Rule(_recurrent(is_turned=True)),
     "com.microsoft::FusedMatMul": Rule(_fused_matmul),
     "com.microsoft::TransposeMatMul": Rule(_fused_matmul),
     "Einsum": Rule(_einsum),
     "attention": Rule(_attention),
-    "com.microsoft::MultiHeadAttention": Rule(_multi_head_attention),
     "softmax": Rule(_same),
     "norm": Rule(_norm),
     "batch_norm": Rule(_batch_norm),
     "layer_norm": Rule(_layer_norm),
     "rms_norm": Rule(_layer_norm),
     "LpNormalization": Rule(_norm),
-    "com.microsoft::SkipLayerNormalization": Rule(_skip_layer_norm),
-    "com.microsoft::SkipSimplifiedLayerNormalization": Rule(_skip_layer_norm),
     "lrn": Rule(_same),
     "activation": Rule(_same),
     "Clip": Rule(_clip, (1, 2)),
@@ -350,8 +426,7 @@ ARITHMETIC: dict[str, Rule] = {
     "DynamicQuantizeLinear": Rule(_dynamic_quantize),
     "elementwise": Rule(_stretched),
     "Mul": Rule(_mul),
-    "com.microsoft::QLinearAdd": _QUANTIZED_SUM,
-    "com.microsoft::QLinearMul": _QUANTIZED_SUM,
+    **dict.fromkeys(("ImageScaler", "Affine"), Rule(_same)),
     "compare": Rule(_compare),
     **dict.fromkeys(("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"), Rule(_stretched)),
     "Where": Rule(_where),

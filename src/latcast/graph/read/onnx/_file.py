@@ -18,7 +18,7 @@ from latcast.graph.read._expressions import Side
 from latcast.graph.read._inputs import KnownInputs, ReadOptions, ToldInput, known_inputs
 
 from ._nodes import check_text, operator
-from ._tensors import MAX_FOLDED, type_of
+from ._tensors import MAX_FOLDED, Folder, type_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TypeProto
@@ -40,13 +40,13 @@ class ModelFile:
     Attributes:
         proto: without the data of large weights.
         raw_bytes: position among the graph's initializers -> bytes of data that it is without.
-        folder: of its external data; None where it came as bytes.
+        folder: folders of its external data; None where it came as bytes.
         name: of the file, or the graph's own.
     """
 
     proto: ModelProto
     raw_bytes: dict[int, int]
-    folder: Path | None
+    folder: Folder | None
     name: str
 
 
@@ -73,7 +73,8 @@ def load(model: str | Path | bytes) -> ModelFile:
     if not proto.HasField("graph") or not proto.graph.node:
         raise ValueError(f"{label} must be an ONNX model with nodes; it has none")
     if file is not None:
-        return ModelFile(proto, light.raw_bytes, file.parent, file.stem)
+        folder = tuple(dict.fromkeys((file.parent, file.resolve().parent)))
+        return ModelFile(proto, light.raw_bytes, folder, file.stem)
     return ModelFile(proto, light.raw_bytes, None, str(proto.graph.name) or "network")
 
 

@@ -19,7 +19,7 @@ from latcast.graph.shapes import TensorShape
 
 from ._moves import cuts
 from ._nodes import Entry, Node, Reading, UnknownShape
-from ._tensors import MAX_FOLDED, constant, read_tensor, type_of
+from ._tensors import MAX_FOLDED, constant, named_type, read_tensor, type_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -142,7 +142,7 @@ def _reshape(node: Node, shapes: Sequence[TensorShape]) -> Array:
 
 
 def _cast(node: Node, _: Sequence[TensorShape]) -> Array:
-    name = type_of(node.integer("to")).numpy
+    name = (named_type(node.text("to")) if node.opset < 6 else type_of(node.integer("to"))).numpy
     if name is None:
         raise UnknownShape
     return node.data(0).astype(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, isfinite, prod
+from math import ceil, floor, isfinite, prod
 
 import numpy as np
 
@@ -28,7 +28,8 @@ from ._tensors import FLOAT, INT64, type_of
 
 
 def _reshape(node: Node) -> TensorShape:
-    shape, target = node.shape(0), node.whole_numbers(1)
+    shape = node.shape(0)
+    target = node.integers("shape") if "shape" in node.attributes else node.whole_numbers(1)
     if node.batch is not None:
         target = _rebatched(shape, target, *node.batch)
     return reshaped(shape, target, keep_zero=bool(node.integer("allowzero", 0)))
@@ -69,7 +70,7 @@ def _unsqueeze(node: Node) -> TensorShape:
 
 def _concat(node: Node) -> Reading:
     shapes = node.shapes()
-    axis = axis_of(node.integer("axis"), len(shapes[0]))
+    axis = axis_of(node.integer("axis", 1 if node.opset < 4 else None), len(shapes[0]))
     if node.batch is not None and axis > 0:
         # A constant that was made for the file's batch, such as a class token, goes along.
         leading = max(s[0] for s in shapes)
@@ -125,7 +126,8 @@ def _slice(node: Node) -> Reading:
 
 def _pad(node: Node) -> TensorShape:
     shape = node.shape(0)
-    pads = node.integers("pads") if "pads" in node.attributes else node.whole_numbers(1)
+    old = next((name for name in ("pads", "paddings") if name in node.attributes), None)
+    pads = node.whole_numbers(1) if old is None else node.integers(old)
     axes = list(range(len(shape))) if node.get(3) is None else node.whole_numbers(3)
     if len(pads) != 2 * len(axes):
         raise ValueError(f"there must be two pads for each of {len(axes)} axes; got {len(pads)}")
@@ -168,6 +170,9 @@ def _expand(node: Node) -> TensorShape:
 
 def _tile(node: Node) -> TensorShape:
     shape, repeats = node.shape(0), node.whole_numbers(1)
+    if node.opset < 6 and node.get(2) is not None:  # how often, and along which axis
+        axis = axis_of(node.whole_numbers(2)[0], len(shape))
+        repeats = [repeats[0] if n == axis else 1 for n in range(len(shape))]
     if len(repeats) != len(shape) or min(repeats, default=0) < 0:
         raise ValueError(f"{list(shape)} must have as many repeats, from 0 on; got {repeats[:20]}")
     return tuple(s * r for s, r in zip(shape, repeats, strict=True))
@@ -180,10 +185,16 @@ def _resize(node: Node) -> TensorShape:
     sizes_given = node.get(3)
     if sizes_given is not None and sizes_given.shape != (0,):
         sizes = node.whole_numbers(3)
-        if node.text("keep_aspect_ratio_policy", "stretch") != "stretch":
-            raise UnknownShape
         if len(sizes) != len(axes):
             raise ValueError(f"there must be {len(axes)} sizes; got {sizes[:20]}")
+        policy = node.text("keep_aspect_ratio_policy", "stretch")
+        if policy != "stretch" and axes:
+            # One factor for all axes, so that none becomes longer, or none shorter, than asked.
+            pick = {"not_larger": min, "not_smaller": max}.get(policy)
+            if pick is None or any(shape[n] < 1 for n in axes):
+                raise ValueError(f"keep_aspect_ratio_policy must be one of ONNX; got {policy!r}")
+            factor = pick(size / shape[n] for n, size in zip(axes, sizes, strict=True))
+            sizes = [floor(factor * shape[n] + 0.5) for n in axes]
         return with_sides(shape, dict(zip(axes, sizes, strict=True)))
     scales = _scales(node)
     if len(scales) != len(axes) or not all(isfinite(s) and s > 0 for s in scales):
@@ -198,6 +209,9 @@ def _resize(node: Node) -> TensorShape:
 def _scales(node: Node) -> list[float]:
     if "scales" in node.attributes:
         return node.numbers("scales")
+    if "height_scale" in node.attributes:  # opset 1
+        sides = [node.number("height_scale"), node.number("width_scale")]
+        return [*[1.0] * (len(node.shape(0)) - 2), *sides]
     position = 1 if len(node.inputs) == 2 else 2
     return [float(v) for v in node.data(position).reshape(-1).tolist()]
 

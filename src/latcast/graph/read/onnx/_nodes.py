@@ -156,7 +156,10 @@ def _sorted(
 
 @dataclass
 class Scope:
-    """Names of a graph or a function, within those around it."""
+    """Names of a graph or a function, within those around it.
+
+    What it holds runs ``runs`` times a pass: with the dearest branches, and with the cheapest.
+    """
 
     values: dict[str, Value | None]
     around: Scope | None = None
@@ -165,6 +168,7 @@ class Scope:
     attributes: Mapping[str, AttributeProto] = field(default_factory=dict)
     infos: dict[str, ValueInfoProto] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    runs: tuple[int, int] = (1, 1)
 
     def __contains__(self, name: str) -> bool:
         return name in self.values or (self.around is not None and name in self.around)
@@ -186,7 +190,8 @@ class Scope:
                 f"graphs and functions must be at most {_MAX_DEPTH} deep in each other; "
                 f"at {name!r} there are more"
             )
-        return Scope({}, around, f"{self.prefix}{name}/", self.depth + 1)
+        prefix = f"{self.prefix}{name}/"
+        return Scope({}, around, prefix, self.depth + 1, runs=self.runs)
 
 
 def attributes_of(node: NodeProto, scope: Scope) -> dict[str, AttributeProto]:
@@ -229,6 +234,12 @@ def branch_of(
     return None if branch is None else next(subgraphs([branch]), None)
 
 
+def branches(attributes: Mapping[str, AttributeProto]) -> list[GraphProto]:
+    """The branches of an ``If``, as far as it has them."""
+    held = (attributes[name] for name in _BRANCHES.values() if name in attributes)
+    return [next(subgraphs([attribute])) for attribute in held]
+
+
 class UnknownShape(Exception):  # noqa: N818  # no error: what reads it has no shape either
     """A shape or a constant that a node's shape depends on is not known."""
 
@@ -241,11 +252,15 @@ class Reading(Facts):
         shapes: shapes of its outputs; None where they are not known.
         type: element type of its outputs; None for that of its first input.
         weights: positions of the inputs whose constants are trained.
+        trained: numbers that the first of them stands for, where several share an element.
+        channels_last: whether the channels of its first input and of its outputs come last.
     """
 
     shapes: tuple[TensorShape | None, ...]
     type: ElementType | None = None
     weights: tuple[int, ...] = ()
+    trained: int = 0
+    channels_last: bool = False
 
 
 class Rule(NamedTuple):

@@ -17,8 +17,10 @@ from latcast.graph.read._layers import ElementType, Layers, Origin, Value
 from latcast.graph.shapes import TensorShape, check_shape
 
 from ._arithmetic import ARITHMETIC
+from ._control import CONTROL, Bodies
 from ._file import ModelFile, load, read_inputs, sides_of
 from ._folding import folded
+from ._inference import inferred
 from ._moves import MOVES
 from ._nodes import (
     Entry,
@@ -36,6 +38,7 @@ from ._nodes import (
     operator,
     shortened,
 )
+from ._runtime import RUNTIME
 from ._tensors import constant, read_constant, read_sparse, read_tensor, type_of
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 
 # Nodes that are read: a hostile file of functions that call each other must end soon.
 _MAX_NODES = 50_000
+# Of a file that imports operators of other domains alone.
+_ANY_OPSET = 17
 # Errors that a malformed file can cause; they are raised as a ValueError that names the node.
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
 
@@ -53,7 +58,7 @@ _SUMS = frozenset({"add", "sub", "mul", "div", "scale", "concat", "pow", "min", 
 
 def _entries() -> dict[str, Entry]:
     """The rule of every name: its own, or that of its operator, or that of the operator's kind."""
-    rules = {**ARITHMETIC, **MOVES}
+    rules = {**ARITHMETIC, **MOVES, **RUNTIME}
     return {
         name: Entry(op, *next(rules[key] for key in (name, op, row.kind) if key in rules))
         for op, row in OPERATORS.items()
@@ -70,7 +75,8 @@ def read_onnx(model: str | Path | bytes, options: ReadOptions = DEFAULTS) -> Gra
 
     Shapes are followed from the inputs; what depends on constants alone is computed and is no
     layer. An operator that is not known is a layer of operator ``unknown``: its shapes are those
-    that the file tells, or None. No code of the file's is run.
+    that the file or ONNX's own inference tells, or None. The bodies of loops and branches are read
+    too (see :mod:`._control`). No code of the file's is run.
 
     Args:
         model: file, or its content (then without external data).
@@ -116,8 +122,12 @@ class _Reader:
         self._graph = file.proto.graph
         self._functions = {(f.domain, f.name, f.overload): f for f in file.proto.functions}
         self._layers = Layers()
+        self._bodies = Bodies(self._run_graph, self._layers, options.trip_count)
+        imports = file.proto.opset_import
+        # Files of the first years name none; those of operators of other domains alone need none.
         self._opset = next(
-            (x.version for x in file.proto.opset_import if x.domain in ("", "ai.onnx")), 1
+            (x.version for x in imports if x.domain in ("", "ai.onnx")),
+            _ANY_OPSET if imports else 1,
         )
         self._nodes = 0
         self.inputs: KnownInputs = read_inputs(self._graph, options)
@@ -203,7 +213,9 @@ class _Reader:
             inner = scope.inner(proto.name or "If", around=scope)
             inner.attributes = scope.attributes
             return self._run_graph(branch, inner)
-        # A loop or a branch that is decided later reads what its graphs read.
+        if key in CONTROL:
+            return self._bodies.read(proto, attributes, scope)
+        # What reads it in graphs of its own, an operator that is not known reads too.
         names = proto.input if key in _ENTRIES else [*proto.input, *captured(proto)]
         node = Node(
             scope.prefix + (proto.name or next(filter(None, proto.output), proto.op_type)),
@@ -215,13 +227,13 @@ class _Reader:
             self._opset,
         )
         try:
-            return self._read(node, key, proto.output, scope)
+            return self._read(node, key, proto, scope)
         except ValueError as error:
             raise ValueError(f"{label(proto)}: {shortened(str(error))}") from error
 
-    def _read(self, node: Node, key: str, names: Sequence[str], scope: Scope) -> list[Value | None]:
+    def _read(self, node: Node, key: str, proto: NodeProto, scope: Scope) -> list[Value | None]:
         """Compute a node that is constant; of another one add the layer."""
-        entry = _ENTRIES.get(key)
+        entry, names = _ENTRIES.get(key), proto.output
         reading = _reading(node, entry)
         shapes = (*reading.shapes, *(None,) * node.outputs)[: node.outputs]
         for shape in shapes:
@@ -234,6 +246,11 @@ class _Reader:
             self._value(name, shape, reading, node, scope)
             for name, shape in zip(names, shapes, strict=True)
         ]
+        if any(v.shape is None for v in outputs):
+            for value, found in zip(outputs, inferred(proto, node), strict=False):
+                if value.shape is None:
+                    value.shape = found.shape
+                    value.type = found.type if entry is None else value.type
         # An optional output that nothing reads, as the mask of a dropout, is not written.
         live = [
             v for n, v in enumerate(outputs)
@@ -241,7 +258,7 @@ class _Reader:
             and (names[n] in scope.used or (n == 0 and v.shape is not None))
         ]  # fmt: skip
         if live:
-            source = self._add(node, entry, reading, live, key)
+            source = self._add(node, entry, reading, live, key, scope.runs)
             for value in outputs:
                 if not value.is_empty:
                     value.source = source
@@ -280,6 +297,7 @@ class _Reader:
         reading: Reading,
         outputs: Sequence[Value],
         operator: str,
+        runs: tuple[int, int],
     ) -> int:
         """Add the layer of a node; gives its position."""
         arguments = entry.arguments if entry else ()
@@ -293,9 +311,14 @@ class _Reader:
         # The largest tensor tells the type, or the first one where no shape is known: of what
         # reads or gives indices or masks besides, those are the smaller ones.
         largest = max(activations, key=lambda v: 0 if v.shape is None else prod(v.shape))
+        in_shapes = tuple(v.shape for v in reads if not v.is_constant)
+        out_shapes = tuple(v.shape for v in outputs)
+        if reading.channels_last:
+            in_shapes = (*map(_channels_first, in_shapes[:1]), *in_shapes[1:])
+            out_shapes = tuple(map(_channels_first, out_shapes))
         return self._layers.add(
-            node.name, operator, op, reading, reads, outputs,
-            _learned(node, op, reading), largest.type.bytes,
+            node.name, operator, op, reading, reads, outputs, _learned(node, op, reading),
+            largest.type.bytes, in_shapes=in_shapes, out_shapes=out_shapes, runs=runs,
         )  # fmt: skip
 
 
@@ -306,12 +329,20 @@ def _given(shape: TensorShape, element: ElementType, port: int) -> Value:
     return Value(shape, element, GRAPH_INPUT, port=port)
 
 
+def _channels_first(shape: TensorShape | None) -> TensorShape | None:
+    return shape and (shape[0], shape[-1], *shape[1:-1])
+
+
 def _learned(node: Node, op: str, reading: Reading) -> frozenset[Origin]:
     """Trained constants that a node reads."""
     learned: set[Origin] = set()
     for n in reading.weights:
         value = node.get(n)
         if value is None or not value.is_constant or value.shape is None:
+            continue
+        if reading.trained and n == reading.weights[0]:
+            names = sorted(o.name for o in value.origins) or [f"{node.name}: input {n}"]
+            learned.add(Origin(names[0], reading.trained))
             continue
         learned |= value.origins
         if not value.origins and op not in _SUMS:
@@ -325,4 +356,11 @@ def _reading(node: Node, entry: Entry | None) -> Reading:
     try:
         return entry.read(node)
     except UnknownShape:
-        return Reading((None,) * node.outputs)
+        # What it has learned is known all the same: a product of what nobody knows has weights.
+        weights = tuple(
+            n for n, v in enumerate(node.inputs)
+            if v is not None and v.shape is not None and n not in entry.arguments
+            and prod(v.shape) > 1 and not entry.is_constant
+            and (entry.op != "batch_norm" or n < 3)  # means and variances are not trained
+        )  # fmt: skip
+        return Reading((None,) * node.outputs, weights=weights)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto
 
+# Folders that a model's external data may lie in: its own, and that of what it is a link to.
+Folder = tuple[Path, ...]
+
 # Elements of the largest constant that is computed with; of larger ones the shape is enough.
 MAX_FOLDED = 4096
 
@@ -70,6 +73,18 @@ def type_of(code: int) -> ElementType:
     return _TYPES[code][0] if code in _TYPES else _UNTOLD
 
 
+def named_type(name: str) -> ElementType:
+    """The type that ONNX names so, such as ``FLOAT``."""
+    import onnx
+
+    return type_of(dict(onnx.TensorProto.DataType.items()).get(name.upper(), 0))
+
+
+def code_of(element: ElementType) -> int:
+    """The code of a type; that of a 32-bit float where the file told none."""
+    return next((code for code, (known, _) in _TYPES.items() if known == element), 1)
+
+
 FLOAT, UINT8, STRING, INT64, BOOL = (type_of(code) for code in (1, 2, 8, 7, 9))
 
 
@@ -91,7 +106,7 @@ _FIELDS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
 
 
 def read_constant(
-    node: NodeProto, attributes: Mapping[str, AttributeProto], prefix: str, folder: Path | None
+    node: NodeProto, attributes: Mapping[str, AttributeProto], prefix: str, folder: Folder | None
 ) -> Value:
     """The value of a ``Constant`` node; strings have no known shape."""
     name = prefix + (node.output[0] if node.output else node.name)
@@ -118,14 +133,14 @@ def read_sparse(tensor: SparseTensorProto) -> Value:
 
 
 def read_tensor(
-    tensor: TensorProto, name: str, folder: Path | None, raw_bytes: int | None = None
+    tensor: TensorProto, name: str, folder: Folder | None, raw_bytes: int | None = None
 ) -> Value:
     """A constant of the file.
 
     Args:
         tensor: the constant.
         name: its name, unique in the whole model.
-        folder: the folder of external data; None where the model came as bytes.
+        folder: folders of external data; None where the model came as bytes.
         raw_bytes: bytes of its data where they were left out of the tensor.
 
     Raises:
@@ -150,7 +165,7 @@ def _loader(
     tensor: TensorProto,
     name: str,
     shape: tuple[int, ...],
-    folder: Path | None,
+    folder: Folder | None,
     raw_bytes: int | None,
 ) -> Callable[[], NDArray[Any] | None] | None:
     external = tensor.data_location == _EXTERNAL
@@ -216,14 +231,18 @@ def _typed(tensor: TensorProto, numpy: str) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a constant lies outside of the model's file."""
+    """Where a constant lies outside of the model's file.
+
+    It lies in the folder of the model, or beside what the model is a link to: a hub's cache has
+    all files of a model as links into one folder.
+    """
 
     file: Path
     offset: int
     length: int
 
     @classmethod
-    def of(cls, tensor: TensorProto, name: str, shape: tuple[int, ...], folder: Path) -> _Place:
+    def of(cls, tensor: TensorProto, name: str, shape: tuple[int, ...], folder: Folder) -> _Place:
         facts = {str(entry.key): str(entry.value) for entry in tensor.external_data}
         file = _inside(folder, facts.get("location", ""), name)
         wanted = -(-prod(shape) * type_of(tensor.data_type).bits // 8)
@@ -244,18 +263,19 @@ class _Place:
             return file.read(self.length)
 
 
-def _inside(folder: Path, location: str, name: str) -> Path:
-    """The file of external data, which must lie in the model's folder."""
+def _inside(folder: Folder, location: str, name: str) -> Path:
+    """The file of external data, which must lie in one of the model's folders."""
     # Resolved before they are compared: a link or ".." could lead to any file of the machine.
-    home = folder.resolve()
-    try:
-        file = (home / location).resolve()
-        found = location != "" and file.is_relative_to(home) and file.is_file()
-    except (OSError, ValueError):
-        found = False
-    if not found:
-        raise ValueError(
-            f"constant {name!r} must lie in a file in the folder of the model; there is no "
-            f"{location!r} in {home}"
-        )
-    return file
+    homes = [home.resolve() for home in folder]
+    for home in homes:
+        try:
+            file = (home / location).resolve()
+            if location and any(file.is_relative_to(x) for x in homes) and file.is_file():
+                return file
+        except (OSError, ValueError):
+            continue
+    raise ValueError(
+        f"constant {name!r} must lie in a file in the folder of the model; there is no "
+        f"{location!r} in {homes[0]}, or it is a link that leaves that folder and the one that "
+        "the model is a link to"
+    )

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, NamedTuple
 
-from latcast.graph._operators import OPERATORS, UNKNOWN
+from latcast.graph._operators import OPERATORS, RECURRENT, UNKNOWN
 from latcast.graph.read._layers import Facts, Layers, Value, clip_op
-from latcast.graph.shapes import TensorShape, is_channel_scale, plane
+from latcast.graph.shapes import TensorShape, Window, is_channel_scale, plane
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,12 @@ class Operation:
         numbers = [value] if isinstance(value, int) else list(value or default)
         height, width = (numbers * 2)[-2:] if isinstance(value, int) else [1, *numbers][-2:]
         return int(height), int(width)
+
+    def sides(self, name: str, rank: int, default: int) -> list[int]:
+        """A window's argument along each of its axes; one number stands for all."""
+        value = self.arguments.get(name)
+        numbers = [value] if isinstance(value, int) else list(value or [default])
+        return [int(n) for n in (numbers * rank if len(numbers) == 1 else numbers)]
 
     def number(self, name: str, default: int = 1) -> int:
         """A whole number."""
@@ -161,7 +167,31 @@ def _conv(o: Operation, op: str) -> Reading:
         stride=o.pair("stride"),
         dilation=o.pair("dilation"),
         groups=groups,
+        inside=_inside(o, shapes[0], shape_of(weight), (*alone, *shape_of(o.outputs[0]))),
     )
+
+
+def _inside(o: Operation, x: TensorShape, weight: TensorShape, out: TensorShape) -> float:
+    """Share of the taps of a dilated convolution that fall inside of what it reads."""
+    rank = len(weight) - 2
+    dilations = o.sides("dilation", rank, 1)
+    if max(dilations) == 1 or o.arguments.get("transposed") is True:
+        return 1.0
+    how, pads = o.arguments.get("padding"), [0] * rank
+    if not isinstance(how, str):
+        pads = o.sides("padding", rank, 0)
+    auto = "SAME_UPPER" if how == "same" else "NOTSET"
+    window = Window(weight[2:], o.sides("stride", rank, 1), dilations, pads * 2, auto)
+    return window.inside(x[2:], out[2:])
+
+
+def _recurrent(o: Operation, op: str) -> Reading:
+    """All layers and directions of an LSTM, GRU or RNN: of a step the product with each weight."""
+    x = shape_of(o.tensor("input"))
+    weights = [shape_of(t) for t in _tensors([o.arguments.get("params", [])])]
+    first = 1 if o.arguments.get("batch_first") is True and len(x) > 2 else 0
+    length = sum(prod(s) for s in weights if len(s) == 2)
+    return Reading(op=op, sum_length=length, steps=max(1, x[first]))
 
 
 def _product(first: str, second: str) -> Callable[[Operation, str], Reading]:
@@ -248,6 +278,7 @@ _BY_OP: dict[str, Callable[[Operation, str], Reading]] = {
     "dropout": lambda *_: Reading(op="identity"),
     **dict.fromkeys(("conv", "conv_transpose"), _conv),
     **dict.fromkeys(("max_pool", "avg_pool"), _pool),
+    **dict.fromkeys(RECURRENT, _recurrent),
 }
 
 RULES: dict[str, Rule] = {
