@@ -362,10 +362,12 @@ def test_operators_that_give_nothing_are_reported() -> None:
     assert [x.inputs for x in graph.layers] == [(-1,), (0,), (1,)]
 
 
-def test_recurrent_layers_are_reported_with_their_parameters() -> None:
-    module = nn.LSTM(4, 6, batch_first=True)
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+def test_recurrent_layers_cost_their_steps(kind: Any, gates: int) -> None:
+    module = kind(4, 6, num_layers=2, batch_first=True, bidirectional=True)
     graph = read_pytorch(module, (1, 5, 4))
-    assert graph.unsupported == {"aten.lstm.input": 1}
+    assert not graph.unsupported
+    assert graph.macs == 5 * 2 * gates * 6 * ((4 + 6) + (12 + 6))
     assert graph.params == sum(p.numel() for p in module.parameters())
 
 
