@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .models import load, load_base, load_layers
     from .models.adaptation import suggest
     from .models.forecast import forecast
+    from .models.sweep import sweep
     from .ofa import export
     from .search import InfeasibleError, search
     from .spaces import Archs, space
@@ -34,6 +35,7 @@ else:
             ".models": "load load_base load_layers",
             ".models.adaptation": "suggest",
             ".models.forecast": "forecast",
+            ".models.sweep": "sweep",
             ".ofa": "export",
             ".search": "InfeasibleError",
             ".spaces": "Archs space",
@@ -63,4 +65,5 @@ __all__ = [
     "search",
     "space",
     "suggest",
+    "sweep",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -28,6 +29,7 @@ from ._options import (
 
 if TYPE_CHECKING:
     from latcast.models.forecast_records import ArchsForecast, NetworkForecast
+    from latcast.models.sweep import NetworkSweep
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,15 @@ def predict(
     target: Target,
     inputs: FileInputs,
     shown: Shown,
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            "--sweep",
+            metavar="SIDE=1,2,4",
+            help="The curve over batch, sequence, resolution, or an open side by its symbol.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     space: Annotated[
         str | None,
         typer.Option(
@@ -102,6 +113,7 @@ def predict(
     Example: latcast predict arch.json --device samsung-note10 --device tesla-p40
     """
     from latcast.models.forecast import forecast
+    from latcast.models.sweep import sweep as swept
 
     check_share(coverage, "--coverage")
     if is_graph_file(network):
@@ -111,26 +123,46 @@ def predict(
             "--shape": inputs.shape,
             "--batch-axis": inputs.batch_axis,
             "--trip-count": inputs.trip_count,
+            "--sweep": sweep,
             "--strict": strict,
             "--html": shown.html,
         }
         _check_options("models' files", own)
     _check_files(network, shown.html)
     asked = read_options(inputs)
+    options: dict[str, Any] = {
+        "runtime": target.runtime, "batch": target.batch, "precision": target.precision,
+        "threads": target.threads, "coverage": coverage, "shapes": asked.shapes,
+        "batch_axis": asked.batch_axis, "trip_count": asked.trip_count, "strict": strict,
+    }  # fmt: skip
+    found: ArchsForecast | NetworkForecast | NetworkSweep
     with resolving():
-        found = forecast(
-            network, target.device, runtime=target.runtime, batch=target.batch,
-            precision=target.precision, threads=target.threads,
-            space=find_space(space) if space else None, base=target.model, coverage=coverage,
-            shapes=asked.shapes, batch_axis=asked.batch_axis,
-            trip_count=asked.trip_count, strict=strict,
-        )  # fmt: skip
+        if sweep is not None:
+            _check_options("one forecast", {"--html": shown.html})
+            found = swept(network, target.device, *_side_and_values(sweep), **options)
+        else:
+            the_space = find_space(space) if space else None
+            found = forecast(network, target.device, space=the_space, base=target.model, **options)
     _show(console, found, shown)
     if found.errors:
         raise typer.Exit(FAILED)
 
 
-def _show(console: Console, found: ArchsForecast | NetworkForecast, shown: Shown) -> None:
+def _side_and_values(text: str) -> tuple[str, list[int]]:
+    """What a sweep is over.
+
+    Raises:
+        UsageError: the text is not of that form.
+    """
+    side, _, values = text.rpartition("=")
+    if not side or not re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", values):
+        raise UsageError(f"--sweep must be like batch=1,8,64; got {text!r}")
+    return side, [int(value) for value in values.split(",")]
+
+
+def _show(
+    console: Console, found: ArchsForecast | NetworkForecast | NetworkSweep, shown: Shown
+) -> None:
     """Tables, the page that is asked for, and why some devices have no answer."""
     from latcast.models.forecast_records import NetworkForecast
 

@@ -8,7 +8,7 @@ from latcast._imports import public_names
 
 if TYPE_CHECKING:
     from ._builder import GraphBuilder, chained
-    from ._graph import Graph
+    from ._graph import Graph, GraphInput
     from ._layer_builder import Tensor
     from ._operators import GRAPH_INPUT, KINDS, OPERATORS, RECURRENT, UNKNOWN, Layer, Operator
     from ._weights import BUFFER, Constant, Constants, Weights
@@ -21,7 +21,7 @@ else:
         __name__,
         {
             "._builder": "GraphBuilder chained",
-            "._graph": "Graph",
+            "._graph": "Graph GraphInput",
             "._layer_builder": "Tensor",
             "._operators": "GRAPH_INPUT KINDS OPERATORS RECURRENT UNKNOWN Layer Operator",
             "._weights": "BUFFER Constant Constants Weights",
@@ -46,6 +46,7 @@ __all__ = [
     "Constants",
     "Graph",
     "GraphBuilder",
+    "GraphInput",
     "Kernel",
     "Layer",
     "Operator",

@@ -47,6 +47,15 @@ class GraphInput:
         """Its shape as the file tells it, such as ``[N, 3, ?, ?]``."""
         return sides_text(self.sides)
 
+    @property
+    def change(self) -> str:
+        """Sides that are others than the file fixes; empty where there are none."""
+        return ", ".join(
+            f"side {axis}: {side} to {value}"
+            for axis, (side, value) in enumerate(zip(self.sides or (), self.shape, strict=False))
+            if isinstance(side, int) and side != value
+        )
+
 
 def sides_text(sides: Sequence[int | str | None] | None) -> str:
     """A shape as a file tells it, such as ``[N, 3, ?, ?]``."""
@@ -94,7 +103,8 @@ class Graph:
 
     def of(self, layers: tuple[Layer, ...]) -> Graph:
         """A copy whose layers differ in facts, not in what they read."""
-        return Graph.trusted(layers, self.name, self.outputs)
+        graph = Graph.trusted(layers, self.name, self.outputs)
+        return graph.noted(self.sources, self.notes) if self.sources else graph
 
     def named(self, name: str) -> Graph:
         """A copy with another name."""
@@ -179,7 +189,7 @@ class Graph:
             )
             for x in self.layers
         )
-        return self.of(layers)
+        return Graph.trusted(layers, self.name, self.outputs)
 
     def weights(self, seed: int = 0) -> Weights:
         """Values of every layer's constants (see :meth:`drawn`)."""

@@ -198,7 +198,8 @@ def inputs_table(inputs: Sequence[GraphInput]) -> Table:
         Column("type", "dtype"),
         Column("batch axis", lambda x: MISSING if x.batch_axis is None else x.batch_axis),
     )
-    return Table(columns, inputs)
+    changed = (Column("changed", lambda x: x.change or MISSING),)
+    return Table(columns + changed if any(x.change for x in inputs) else columns, inputs)
 
 
 def _known(layer: InspectedLayer, text: str) -> str:

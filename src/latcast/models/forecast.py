@@ -14,7 +14,7 @@ from latcast.data import LATENCY_MS
 from latcast.devices import Target, devices
 from latcast.graph import OPERATORS, Graph, rules_of
 from latcast.graph.read import SUFFIXES as GRAPH_SUFFIXES
-from latcast.graph.read import ReadOptions, read_with
+from latcast.graph.read import ReadOptions, UnknownBatchError, read_with
 from latcast.models.kernels import Extrapolation, KernelForecast, LayerExplanation
 from latcast.networks import working_kernels
 from latcast.report.text import count_text, ms_text
@@ -100,10 +100,8 @@ def forecast(
     if isinstance(networks, Archs):
         archs = networks
         return _of_archs(lambda _: archs, names, query, archs.space, base, coverage)
-    graph_of = _graph_of(networks, ReadOptions(None, shapes or {}, batch_axis, trip_count))
-    file = None if isinstance(networks, Graph) else str(networks)
-    name = networks.name if isinstance(networks, Graph) else Path(networks).name
-    return _of_graph(name, file, graph_of, names, query, coverage, strict=strict)
+    options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
+    return forecast_network(networks, names, query, options, coverage, strict=strict)
 
 
 R = TypeVar("R", ArchsOnTarget, NetworkOnTarget)
@@ -296,48 +294,76 @@ def _graph_of(network: str | Path | Graph, options: ReadOptions) -> GraphOf:
 
     def read(batch: int) -> Graph:
         if batch not in known:
-            known[batch] = read_for(path, options, batch)
+            known[batch] = _read_for(path, options, batch)
         return known[batch]
 
     return read
 
 
-def read_for(path: Path, options: ReadOptions, batch: int) -> Graph:
+def _read_for(path: Path, options: ReadOptions, batch: int) -> Graph:
     """The network of a file for a target's batch, as far as the file lets its batch be changed.
 
-    Its own sides hold where they cannot be, or where shapes are asked for; a note says so.
+    Its own sides hold where that cannot be, and where a batch or shapes are asked for.
     """
     graph = read_with(path, options)
-    if graph.batch == batch:
+    if graph.batch == batch or options.batch is not None:
         return graph
     try:
         return read_with(path, replace(options, batch=batch))
+    except UnknownBatchError:
+        return graph
     except ValueError as error:
-        told = ", ".join(f"{x.name} {'x'.join(map(str, x.shape))}" for x in graph.sources)
-        if graph.batch is None and all(x.shape[0] == batch for x in graph.sources if x.shape):
-            return graph
-        note = (
-            f"the target's batch is {batch}, and the forecast is for the inputs {told}, whose "
-            f"batch is {graph.batch or 'not known'}: {error}"
+        return graph.noted(graph.sources, (*graph.notes, str(error)))
+
+
+def _batch_notes(graph: Graph, batch: int, *, exactly: bool) -> tuple[str, ...]:
+    """That a network is not of a target's batch, or that nothing tells whether it is.
+
+    Raises:
+        ValueError: that batch was asked for exactly.
+    """
+    firsts = {x.shape[0] for x in graph.sources if x.shape}
+    if graph.batch == batch or (graph.batch is None and firsts in (set(), {batch})):
+        return ()
+    told = ", ".join(f"{x.name} {'x'.join(map(str, x.shape))}" for x in graph.sources)
+    of = f"batch {graph.batch}" if graph.batch else "nothing tells which side is the batch"
+    hint = "" if graph.batch or not graph.sources else "; --batch-axis says it"
+    if exactly and (graph.batch is not None or batch > 1):
+        reason = f": {graph.notes[-1]}" if graph.notes else ""
+        raise ValueError(
+            f"--batch {batch} must be a batch that the network can have; its inputs are {told} "
+            f"({of}{hint}){reason}"
         )
-        return graph.noted(graph.sources, (*graph.notes, note))
+    note = f"the target's batch is {batch}; the forecast is for the network's own inputs"
+    return (f"{note}{f', {told}' if told else ''} ({of}{hint})",)
 
 
-def _of_graph(
-    name: str,
-    file: str | None,
-    graph_of: GraphOf,
+def forecast_network(
+    network: str | Path | Graph,
     names: Sequence[str | Path],
     query: TargetQuery,
+    options: ReadOptions,
     coverage: float,
     *,
-    strict: bool,
+    strict: bool = False,
 ) -> NetworkForecast:
+    """:func:`forecast`, of a network of any kind; a batch in ``options`` is that of its file.
+
+    Raises:
+        ValueError, FileNotFoundError: likewise.
+    """
+    graph_of = _graph_of(network, options)
+    file = None if isinstance(network, Graph) else str(network)
+    name = network.name if isinstance(network, Graph) else Path(network).name
     graphs: list[Graph] = []
 
     def answer(found: Resolved) -> NetworkOnTarget:
         _check_coverage(found, coverage)
-        graph = graph_of(found.of_networks.target.batch)
+        batch = found.of_networks.target.batch
+        graph = graph_of(batch)
+        exactly = query.batch is not None and file is not None
+        notes = (*_batch_notes(graph, batch, exactly=exactly), *graph.notes)
+        graph = graph.noted(graph.sources, notes)
         if strict and graph.unsupported:
             raise UnsupportedOperatorError(_unsupported_message(file or name, graph))
         graphs.append(graph)
@@ -355,16 +381,22 @@ def _of_graph(
         notes = (f"batches differ ({listed}); the milliseconds are those of a whole batch",)
     layers = sum(x.kind != "view" for x in graph.layers)
     costs = NetworkCosts(name, layers, len(first.kernels), **(first.costs or {}))
-    return NetworkForecast(file, costs, coverage, _unsupported(graph), tuple(rows), notes)
+    unsupported = _unsupported(graph)
+    return NetworkForecast(file, costs, graph.sources, coverage, unsupported, tuple(rows), notes)
 
 
 def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOnTarget:
     model = resolved.of_networks
-    found = model.explain(graph, coverage)
     target = model.target
-    notes, cheapest, lower = list(resolved.notes), graph.cheapest, found.lower_ms
+    asked = graph
+    if graph.sources and graph.batch != target.batch:
+        # A predictor refuses another batch than its own; here a note says that it extrapolates.
+        sources = tuple(replace(x, batch_axis=None) for x in graph.sources)
+        asked = graph.noted(sources, graph.notes)
+    found = model.explain(asked, coverage)
+    notes, cheapest, lower = list(resolved.notes), asked.cheapest, found.lower_ms
     cheapest_ms = None
-    if cheapest is not graph:
+    if cheapest is not asked:
         # A branch may be empty: then nothing is left to forecast.
         runs = bool(working_kernels(cheapest, rules_of(target.runtime)))
         least = model.explain(cheapest, coverage) if runs else None
@@ -378,11 +410,11 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
     return NetworkOnTarget(
         device=resolved.name,
         target=str(target),
-        batch=target.batch,
+        batch=graph.batch,
         latency_ms=found.ms,
         lower_ms=lower,
         upper_ms=found.upper_ms,
-        per_sample_ms=found.ms / target.batch,
+        per_sample_ms=None if graph.batch is None else found.ms / graph.batch,
         share_by_bound=found.share_by_bound(),
         share_by_kind=_share_by_kind(found),
         extrapolated_share=found.extrapolated_share,

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
+from latcast.devices import Target
+from latcast.graph import GraphInput
+from latcast.graph.inspection import inputs_table
 from latcast.report.record import MISSING, Column, Record, Table
 from latcast.report.text import (
     bound_text,
@@ -277,7 +280,8 @@ class NetworkOnTarget:
     Attributes:
         device: as it was asked for; name of the model where several answer.
         target: that the latency is of.
-        batch: of the target.
+        batch: samples of the forward pass that the latency is of; null where nothing tells which
+            side of the network's inputs is the batch.
         latency_ms: predicted, ms for a whole batch.
         lower_ms: lower end of the prediction interval, ms.
         upper_ms: upper end.
@@ -330,6 +334,7 @@ class NetworkForecast(Record):
     Attributes:
         file: of the network; null where it was given as a graph.
         network: what it costs.
+        inputs: of its file, with the sides that the first answer is for.
         coverage: of the intervals, 0 to 1.
         unsupported: unsupported operators.
         devices: an entry for each, in the order in which they were asked for.
@@ -341,6 +346,7 @@ class NetworkForecast(Record):
 
     file: str | None
     network: NetworkCosts
+    inputs: tuple[GraphInput, ...]
     coverage: float
     unsupported: Unsupported
     devices: tuple[NetworkOnTarget, ...]
@@ -387,6 +393,8 @@ class NetworkForecast(Record):
             f"memory traffic: {bytes_text(n.param_bytes)} of weights, "
             f"{bytes_text(n.activation_bytes)} of activations\n"
         )
+        if self.inputs:
+            yield inputs_table(self.inputs)
         if listed:
             yield self._kernels(listed)
         yield self._unsupported()
@@ -405,7 +413,9 @@ class NetworkForecast(Record):
             Column("extrapolated %", _extrapolated_shares, ".0f", 100),
         ]
         if any((d.batch or 1) > 1 for d in answered):
-            columns.insert(3, Column("ms/sample", lambda d: ms_text(d.per_sample_ms)))
+            columns.insert(3, Column("ms/sample", lambda d: _ms_or_none(d.per_sample_ms)))
+        if any(d.batch != Target.parse(d.target or "").batch for d in answered):
+            columns.insert(1, Column("batch", "batch"))
         if len(answered) > 1:
             columns.insert(0, Column("", lambda d: _label(answered.index(d))))
         return Table(columns, answered, start_of(self.network.name, 90))
@@ -473,6 +483,10 @@ class NetworkForecast(Record):
 
 def _extrapolated_shares(device: NetworkOnTarget) -> list[float | None]:
     return [device.extrapolated_share, device.extrapolated_upper_share, device.extrapolated_kernels]
+
+
+def _ms_or_none(ms: float | None) -> str:
+    return MISSING if ms is None else ms_text(ms)
 
 
 def _label(n: int) -> str:

@@ -23,6 +23,7 @@ _NAMELESS = frozenset({"", "?", "-1", "0", "*", "none", "unk", "unknown", "any",
 _BATCH = re.compile(r"batch|^(n|b|bs|nb)$", re.IGNORECASE)
 _LENGTH = re.compile(r"seq|len|time|frame|token|step|word|char|past|^[tsl]$", re.IGNORECASE)
 # Symbols that name something else than the batch, beside lengths.
+_PLANE = re.compile(r"height|width|^[hw]$|side|size|resolution", re.IGNORECASE)
 _OTHER = re.compile(r"height|width|chan|audio|wave|point|depth|^[hwcd]$", re.IGNORECASE)
 _MAX_SIDE = 2**31
 
@@ -180,6 +181,9 @@ class _Inputs:
                 self._give(self._inputs[name], shape)
             elif name in self._names and len(shape) == 1 and shape[0] > 0:
                 self._learn(name, shape[0], f"--shape {name}")
+            elif len(shape) == 1 and shape[0] > 0 and (sides := self._sides_called(name)):
+                for x, axis in sides:
+                    self._give_side(x, axis, shape[0])
             else:
                 symbols = f"; its open sides: {', '.join(sorted(self._names))}"
                 raise ValueError(
@@ -204,6 +208,43 @@ class _Inputs:
             if isinstance(side, str) and side in self._names:
                 self._learn(side, value, repr(x.name))
         x.values, x.is_given = list(shape), True
+
+    def _give_side(self, x: _Input, axis: int, value: int) -> None:
+        side = x.sides[axis] if x.sides else None
+        if x.is_fixed(axis) and side != value:
+            raise ValueError(
+                f"side {axis} of input {x.name!r} must be {side}, as the file fixes it "
+                f"({x.text}); got {value}"
+            )
+        if isinstance(side, str) and side in self._names:
+            self._learn(side, value, repr(x.name))
+        x.values[axis] = value
+
+    def _sides_called(self, name: str) -> list[tuple[_Input, int]]:
+        """Sides by a position, as ``x.2``, or open ones by what they are of."""
+        source, _, axis = name.rpartition(".")
+        if source in self._inputs and axis.isdecimal():
+            x = self._inputs[source]
+            return [(x, int(axis))] if len(axis) < 3 and int(axis) < len(x.values) else []
+        known = {"sequence": _LENGTH, "resolution": _PLANE}.get(name)
+        if known is None:
+            return []
+        every = [
+            (x, axis, side)
+            for x in self._inputs.values()
+            for axis, side in enumerate(x.sides or ())
+            if not isinstance(side, int)
+        ]
+        named = [(x, axis) for x, axis, side in every if side and known.search(str(side))]
+        # Without names: what lies between the batch and the features, or the sides of an image.
+        ranks, first = ((2, 3), 1) if name == "sequence" else ((4, 4), 1)
+        last = 2 if name == "sequence" else 4
+        return named or [
+            (x, axis)
+            for x, axis, side in every
+            if ranks[0] <= len(x.values) <= ranks[1] and first <= axis < last
+            and (side is None or self._is_neutral(side))
+        ]  # fmt: skip
 
     def _learn(self, symbol: str, value: int, of: str) -> None:
         if self._symbols.setdefault(symbol, value) != value:

@@ -1,0 +1,206 @@
+"""A network's latency as one of its open sides grows: the batch, a sequence, the resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from latcast.graph.read import ReadOptions
+from latcast.report.record import MISSING, Column, Record, Table
+from latcast.report.text import count_text, ms_text, start_of
+
+from .forecast import forecast_network
+from .forecast_records import NetworkForecast, NetworkOnTarget
+from .resolve import TargetQuery, UnresolvedError
+
+BATCH = "batch"
+# More is a typing error sooner than a curve.
+MAX_VALUES = 100
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A network with one value of the side, on one target, or why there is no answer.
+
+    Attributes:
+        value: of the side.
+        device: as it was asked for; name of the model where several answer.
+        target: that the latency is of.
+        batch: samples of the forward pass; null where nothing tells which side is the batch.
+        latency_ms: predicted, ms for a whole batch.
+        lower_ms: lower end of the prediction interval, ms.
+        upper_ms: upper end.
+        per_sample_ms: latency divided by the batch, ms.
+        extrapolated_share: share of the milliseconds that is out of the model's distribution.
+        macs: multiply-accumulates.
+        activation_bytes: memory traffic of activations, bytes.
+        notes: doubts about the answer, a sentence each.
+        error: why there is no answer; null where there is one.
+    """
+
+    value: int
+    device: str
+    target: str | None = None
+    batch: int | None = None
+    latency_ms: float | None = None
+    lower_ms: float | None = None
+    upper_ms: float | None = None
+    per_sample_ms: float | None = None
+    extrapolated_share: float | None = None
+    macs: int | None = None
+    activation_bytes: int | None = None
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+    @classmethod
+    def of(cls, value: int, row: NetworkOnTarget) -> SweepPoint:
+        """The point of a forecast."""
+        costs = row.costs or {}
+        return cls(
+            value, row.device, row.target, row.batch, row.latency_ms, row.lower_ms, row.upper_ms,
+            row.per_sample_ms, row.extrapolated_share, costs.get("macs"),
+            costs.get("activation_bytes"), row.notes, row.error,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class NetworkSweep(Record):
+    """Latencies of a network by one of its sides.
+
+    Attributes:
+        file: of the network.
+        side: that grows: ``batch``, ``sequence``, ``resolution``, a symbol of the file, or the
+            side of an input, such as ``x.2``.
+        coverage: of the intervals, 0 to 1.
+        points: by device, then by value.
+    """
+
+    schema = "network-sweep"
+    frame = "points"
+
+    file: str
+    side: str
+    coverage: float
+    points: tuple[SweepPoint, ...]
+
+    @property
+    def errors(self) -> list[str]:
+        """Of the points that cannot be answered."""
+        return [f"{p.device}, {self.side} {p.value}: {p.error}" for p in self.points if p.error]
+
+    def parts(self) -> Iterator[Table | str]:
+        columns = [
+            Column("target", "target"),
+            Column(start_of(self.side, 24), "value"),
+            Column("batch", "batch"),
+            Column("ms", lambda p: ms_text(p.latency_ms)),
+            Column(
+                f"{100 * self.coverage:g} % interval",
+                lambda p: f"{ms_text(p.lower_ms)} – {ms_text(p.upper_ms)}",
+            ),
+            Column(
+                "ms/sample",
+                lambda p: MISSING if p.per_sample_ms is None else ms_text(p.per_sample_ms),
+            ),
+            Column("MACs", lambda p: count_text(p.macs)),
+            Column("extrapolated", lambda p: f"{100 * p.extrapolated_share:.0f} %"),
+        ]
+        if self.side == BATCH:
+            del columns[2]
+        answered = [p for p in self.points if p.error is None]
+        yield Table(columns, answered, start_of(Path(self.file).name, 90))
+
+    def doubts(self) -> Iterator[str]:
+        notes: dict[str, None] = {}
+        for p in self.points:
+            notes |= dict.fromkeys(f"note: {self.side} {p.value}: {text}" for text in p.notes)
+        yield from notes
+
+
+def sweep(
+    network: str | Path,
+    devices: str | Path | Sequence[str | Path],
+    side: str,
+    values: Sequence[int],
+    *,
+    runtime: str | None = None,
+    batch: int | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    coverage: float = 0.9,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    batch_axis: int | Mapping[str, int] | None = None,
+    trip_count: int | None = None,
+    strict: bool = False,
+) -> NetworkSweep:
+    """How a network's latency grows with one side of its inputs.
+
+    Of every batch a device's model of that batch answers where it has one, else the model that
+    is there, which extrapolates.
+
+    Args:
+        network: the file of a network.
+        devices: as of :func:`latcast.models.forecast.forecast`.
+        side: ``batch``; an open side, by its symbol or as ``INPUT.AXIS``; ``sequence`` or
+            ``resolution`` for all open sides that are lengths or sides of images.
+        values: of the side.
+        runtime: of the targets; what is given holds exactly.
+        batch: likewise; not of a sweep of the batch.
+        precision: likewise.
+        threads: likewise, of the CPU.
+        coverage: of the intervals, between 0 and 1.
+        shapes: of inputs that the file leaves open besides, by their names.
+        batch_axis: which side of the inputs is the batch.
+        trip_count: trips of every loop of the file whose count is no constant.
+        strict: whether an operator of unknown cost is an error.
+
+    Raises:
+        ValueError: no value can be answered, or none, too many or no positive ones are given.
+        FileNotFoundError: there is no such file.
+    """
+    if not 0 < len(values) <= MAX_VALUES or min(values) < 1:
+        raise ValueError(
+            f"a sweep must have 1 to {MAX_VALUES} positive values; got {list(values)[:8]}"
+        )
+    if side == BATCH and batch is not None:
+        raise ValueError("a sweep of the batch gives the batch itself: leave out the other one")
+    query = TargetQuery(runtime, batch, precision, threads)
+    options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
+    points: list[SweepPoint] = []
+    errors: list[Exception] = []
+    for name in [devices] if isinstance(devices, str | Path) else devices:
+        for value in values:
+            try:
+                found = _point(network, name, side, value, query, options, coverage, strict=strict)
+            except (ValueError, FileNotFoundError) as error:
+                errors.append(error)
+                message = " ".join(str(error).split())
+                points.append(SweepPoint(value, str(name), error=message))
+            else:
+                points += [SweepPoint.of(value, row) for row in found.devices]
+    if len(errors) == len(points):
+        raise errors[0]
+    return NetworkSweep(str(network), side, coverage, tuple(points))
+
+
+def _point(
+    network: str | Path,
+    device: str | Path,
+    side: str,
+    value: int,
+    query: TargetQuery,
+    options: ReadOptions,
+    coverage: float,
+    *,
+    strict: bool,
+) -> NetworkForecast:
+    if side != BATCH:
+        options = replace(options, shapes={**options.shapes, side: (value,)})
+        return forecast_network(network, [device], query, options, coverage, strict=strict)
+    options = replace(options, batch=value)
+    try:
+        exact = replace(query, batch=value)
+        return forecast_network(network, [device], exact, options, coverage, strict=strict)
+    except UnresolvedError:
+        return forecast_network(network, [device], query, options, coverage, strict=strict)
