@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from latcast.families import Variant
+from latcast.graph.read import ReadOptions
 from latcast.measure.runtimes import Runtime, UnsupportedNetworkError, runtime
 from latcast.measure.runtimes._onnx_models import LayerNumbers, parse, random_inputs
 
@@ -120,16 +121,24 @@ def test_what_is_no_model_is_refused(content):
 
 
 def test_a_fixed_batch_must_be_the_targets():
-    with pytest.raises(UnsupportedNetworkError, match=r"'x' has a fixed first axis of 2"):
+    with pytest.raises(UnsupportedNetworkError, match=r"which side .* be known"):
         random_inputs(two_inputs(2), 8)
+    with pytest.raises(UnsupportedNetworkError, match=r"'x' is fixed at \[2, 6\]: measure with"):
+        random_inputs(two_inputs(2), 8, ReadOptions(batch_axis=0))
+
+
+def test_shapes_that_are_asked_for_are_fed():
+    options = ReadOptions(shapes={"x": (5, 6)})
+    arrays = random_inputs(two_inputs(None), 5, options)
+    assert (arrays["x"].shape, arrays["ids"].shape) == ((5, 6), (5,))
 
 
 @pytest.mark.parametrize(
     ("info", "message"),
     [
-        (value("x", [1, "width"]), r"'x' must have fixed sides.*\[1, 'width'\]"),
-        (value("x", [1, 0]), "must have fixed sides"),
-        (value("x", None), "must be a tensor of known shape"),
+        (value("x", [1, "width"]), r"sides of input 'x' must be known; .* \[1, width\]"),
+        (value("x", [1, 0]), r"the file tells \[1, \?\]: give them \(--shape x="),
+        (value("x", None), "the file tells nothing: give them"),
         (value("x", [1, 1 << 40]), "must hold numbers, at most"),
         (value("x", [1, 6], TensorProto.STRING), "STRING"),
         (helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, [1]), "must be a tensor"),

@@ -16,6 +16,7 @@ from ._options import (
     INPUT,
     MEASURING,
     TARGET,
+    FileInputs,
     HostName,
     Resume,
     check_suffix,
@@ -24,10 +25,12 @@ from ._options import (
     parse_duration,
     parse_integers,
     read_architectures,
+    read_options,
 )
 
 if TYPE_CHECKING:
     from latcast.families import Variant
+    from latcast.graph.read import ReadOptions
     from latcast.measure import CampaignFile, OnnxFile, Plan, Progress
     from latcast.spaces import Archs, SearchSpace
 
@@ -135,6 +138,7 @@ def measure(
         Path, typer.Option("--out", help="Dataset to write (.parquet).", rich_help_panel=OUTPUT)
     ],
     what: What,
+    inputs: FileInputs,
     target: Target,
     how: How,
 ) -> None:
@@ -152,7 +156,7 @@ def measure(
     check_suffix(out, "--out", ".parquet")
     seconds = parse_duration(how.time_limit)
     path = out.with_suffix(".campaign")
-    given = _given(what, target, how)
+    given = _given(what, inputs, target, how)
     if how.resume:
         campaign = _resume(path, given)
         like_ms = _reference_of(how.correct_to, campaign.plan()["target"])
@@ -169,7 +173,7 @@ def measure(
     console.note(f"wrote {out}")
 
 
-def _given(what: What, target: Target, how: How) -> dict[str, Any]:
+def _given(what: What, inputs: FileInputs, target: Target, how: How) -> dict[str, Any]:
     """Options that are not left to their defaults, as campaign files keep them."""
     options = {
         "space": what.space,
@@ -178,6 +182,8 @@ def _given(what: What, target: Target, how: How) -> dict[str, Any]:
         "population": what.population,
         "family": what.family or None,
         "models": [str(path) for path in what.models or ()] or None,
+        "shape": inputs.shape or None,
+        "batch_axis": inputs.batch_axis or None,
         "runtime": target.runtime,
         "threads": target.threads,
         "batch": target.batch,
@@ -285,6 +291,9 @@ def _asks_for_networks(given: Mapping[str, Any]) -> bool:
     Raises:
         UsageError: they ask for both, or restrict a population that they do not ask for.
     """
+    for name in ("shape", "batch_axis"):
+        if name in given and "models" not in given:
+            raise UsageError(f"--{name.replace('_', '-')} is for --models; leave it out")
     if "family" in given and "population" not in given:
         raise UsageError("--family restricts a population: say how many with --population")
     asked = [name for name in ("population", "models") if name in given]
@@ -305,21 +314,25 @@ def _networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[Variant 
 
     with usage():
         variants = population(given.get("population", 0), seed, given.get("family"))
-    return (*variants, *_files([Path(path) for path in given.get("models", ())], batch))
+    asked = FileInputs(given.get("shape"), given.get("batch_axis"))
+    paths = [Path(path) for path in given.get("models", ())]
+    return (*variants, *_files(paths, batch, read_options(asked)))
 
 
-def _files(paths: list[Path], batch: int) -> list[OnnxFile]:
+def _files(paths: list[Path], batch: int, options: ReadOptions) -> list[OnnxFile]:
     """ONNX files, a folder standing for those in it; two of one name are called by their paths."""
-    from latcast.graph.read import read_graph
+    from latcast.graph.read import read_as_run
     from latcast.measure import OnnxFile
 
     files = [file for path in paths for file in (_in_folder(path) if path.is_dir() else [path])]
     for file in files:
         check_usable(file)
-        read_graph(file, batch=batch)  # what has no graph gets into no dataset
+        read_as_run(file, options, batch)  # what has no graph gets into no dataset
     files = list(dict.fromkeys(file.resolve() for file in files))
     stems = Counter(file.stem for file in files)
-    return [OnnxFile.of(file, None if stems[file.stem] == 1 else str(file)) for file in files]
+    return [
+        OnnxFile.of(file, None if stems[file.stem] == 1 else str(file), options) for file in files
+    ]
 
 
 def _in_folder(folder: Path) -> list[Path]:

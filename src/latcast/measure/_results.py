@@ -327,9 +327,9 @@ def _graph(
             f"{source.name} must be what was measured, {max(sizes)} bytes of ONNX; latcast makes "
             f"{size} of it now: use the version that measured it"
         )
-    from latcast.graph.read import read_graph  # architectures are not read again
+    from latcast.graph.read import read_as_run  # architectures are not read again
 
-    return replace(read_graph(model, batch=batch), name=source.name)
+    return read_as_run(model, source.asked, batch).named(source.name)
 
 
 # -- what is said of them ----------------------------------------------------------------------

@@ -16,6 +16,7 @@ from latcast import spaces
 from latcast._files import check_file
 from latcast._names import short_repr
 from latcast.graph import Graph
+from latcast.graph.read._inputs import DEFAULTS, ReadOptions
 from latcast.spaces import Archs, SearchSpace
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class NetworkSource(ABC):
     def family(self) -> str:
         """The family of a variant; empty for all others."""
         return ""
+
+    @property
+    def asked(self) -> ReadOptions:
+        """Shapes of a file's inputs; nothing is asked of all others."""
+        return DEFAULTS
 
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
@@ -153,14 +159,16 @@ class OnnxFile(NetworkSource):
         path: absolute.
         sha256: of its bytes; data that it keeps in other files is not part of them.
         called: how datasets call it.
+        options: shapes of its inputs, where it leaves them open.
     """
 
     path: Path
     sha256: str
     called: str
+    options: ReadOptions = DEFAULTS
 
     @classmethod
-    def of(cls, path: str | Path, name: str | None = None) -> Self:
+    def of(cls, path: str | Path, name: str | None = None, options: ReadOptions = DEFAULTS) -> Self:
         """The file as it is now, by default called by its name without the ending.
 
         Raises:
@@ -168,14 +176,21 @@ class OnnxFile(NetworkSource):
         """
         path = Path(path).resolve()
         check_file(path)
-        return cls(path, _digest(path), path.stem if name is None else name)
+        return cls(path, _digest(path), path.stem if name is None else name, options)
 
     @property
     def name(self) -> str:
         return self.called
 
     def facts(self) -> Mapping[str, Any]:
-        return {"path": str(self.path), "sha256": self.sha256, "name": self.called}
+        shapes = {name: list(shape) for name, shape in self.options.shapes.items()}
+        asked = {"shapes": shapes, "batch_axis": self.options.batch_axis}
+        known = {"path": str(self.path), "sha256": self.sha256, "name": self.called}
+        return known | {key: value for key, value in asked.items() if value not in (None, {})}
+
+    @property
+    def asked(self) -> ReadOptions:
+        return self.options
 
     def model(self, batch: int, seed: int) -> Model:
         check_file(self.path)
@@ -221,7 +236,7 @@ def parse_source(text: str) -> NetworkSource:
         ValueError: the text has another form, or names a variant that there is not.
     """
     try:
-        match json.loads(text):
+        match found := json.loads(text):
             case {"space": str(space), "genes": [*genes]}:
                 return ArchSource(space, tuple(genes))
             case {"space": str(space), "block": int(row)}:
@@ -231,7 +246,8 @@ def parse_source(text: str) -> NetworkSource:
 
                 return VariantSource(Variant.parse(variant))
             case {"path": str(path), "sha256": str(sha256), "name": str(name)}:
-                return OnnxFile(Path(path), sha256, name)
+                options = ReadOptions(None, found.get("shapes", {}), found.get("batch_axis"))
+                return OnnxFile(Path(path), sha256, name, options)
     except json.JSONDecodeError:
         pass
     raise ValueError(

@@ -30,6 +30,7 @@ import numpy as np
 from latcast import spaces
 from latcast.devices import Target, usable_cpus
 from latcast.graph import Graph
+from latcast.graph.read import ReadOptions
 
 from . import _machine
 from ._protocol import Protocol, time_network, timer_cost
@@ -229,26 +230,28 @@ class Worker:
         """
         gc.collect()
         try:
-            model = parse_source(request["network"]).model(self._runtime.batch, request["seed"])
-            answer = self._watched_run(model, request["seed"])
+            source = parse_source(request["network"])
+            model = source.model(self._runtime.batch, request["seed"])
+            answer = self._watched_run(model, source.asked, request["seed"])
         except Exception as error:  # noqa: BLE001  # whatever a runtime raises is the answer
             return {"failed": _reason(error)}
         if not isinstance(model, Graph):
             answer["model_bytes"] = model_bytes(model)
-        return answer | self._profile(model, request, float(np.median(answer["samples_ms"])))
+        pass_ms = float(np.median(answer["samples_ms"]))
+        return answer | self._profile(model, source.asked, request, pass_ms)
 
-    def _watched_run(self, model: Model, seed: int) -> dict[str, Any]:
+    def _watched_run(self, model: Model, asked: ReadOptions, seed: int) -> dict[str, Any]:
         before = _machine.snapshot(self._cpus)
-        answer = self._run(model, seed)
+        answer = self._run(model, asked, seed)
         machine = _machine.changes(before, _machine.snapshot(self._cpus))
         if (others := machine.get("other_cpus", 0.0)) > self._protocol.other_cpus:
             doubt = f"other programs kept {others:.1f} CPUs busy"
             answer["doubts"] = [*answer["doubts"], doubt]
         return answer | {"machine": machine}
 
-    def _run(self, model: Model, seed: int) -> dict[str, Any]:
+    def _run(self, model: Model, asked: ReadOptions, seed: int) -> dict[str, Any]:
         started = time.perf_counter()
-        loaded = self._runtime.load(model, seed)
+        loaded = self._runtime.load(model, seed, asked=asked)
         load_s = time.perf_counter() - started
         first_s = loaded.time(1)
         # NaN and denormal numbers take a CPU other times than real ones: such a latency is of no
@@ -265,7 +268,9 @@ class Worker:
             "doubts": timing.doubts,
         }
 
-    def _profile(self, model: Model, request: dict[str, Any], pass_ms: float) -> dict[str, Any]:
+    def _profile(
+        self, model: Model, asked: ReadOptions, request: dict[str, Any], pass_ms: float
+    ) -> dict[str, Any]:
         """The profile that is asked for; that it fails is no reason to lose the run."""
         if "profile_s" in request:
             fitting = ceil(request["profile_s"] * 1e3 / pass_ms)
@@ -277,7 +282,7 @@ class Worker:
         try:
             # Loaded anew: a session that profiles is slower, and must not be the one that was
             # timed.
-            loaded = self._runtime.load(model, request["seed"], profiling=True)
+            loaded = self._runtime.load(model, request["seed"], profiling=True, asked=asked)
             profile = loaded.profile(passes)
         except Exception as error:  # noqa: BLE001  # as above
             return {"profile_ms": None, "profile_failed": _reason(error)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
-__all__ = ["SUFFIXES", "ReadOptions", "UnknownBatchError", "read_graph", "read_with"]
+__all__ = [
+    "SUFFIXES",
+    "ReadOptions",
+    "UnknownBatchError",
+    "read_as_run",
+    "read_graph",
+    "read_with",
+]
 
 # Suffixes of the files that hold a network.
 SUFFIXES = (".onnx", ".pt2")
@@ -87,3 +95,19 @@ def read_with(
     from .pytorch import read_pytorch
 
     return read_pytorch(model, example_inputs, options=options)
+
+
+def read_as_run(model: str | Path | bytes, options: ReadOptions, batch: int) -> Graph:
+    """:func:`read_with`, of a model that a runtime runs: nothing that it fixes can be changed.
+
+    Raises:
+        FileNotFoundError, ValueError: likewise, or the file fixes another batch, or nothing tells
+            which side is it.
+    """
+    graph = read_with(model, replace(options, batch=batch))
+    if changed := [x for x in graph.sources if x.change]:
+        raise ValueError(
+            f"the model's batch must be the target's, {batch}; its input {changed[0].name!r} is "
+            f"fixed at {changed[0].told}: measure with that batch"
+        )
+    return graph

@@ -386,9 +386,10 @@ class _Inputs:
             UnknownBatchError: a batch is asked for, and no side could be it.
         """
         wanted = self._options.batch
-        known = {x.values[x.axis] for x in self._inputs.values() if x.axis is not None}
-        batch = wanted or (next(iter(known)) if len(known) == 1 else None) or 1
-        for x in self._inputs.values():
+        # A list of one entry a sample is told from a sequence by the inputs beside it.
+        for x in sorted(self._inputs.values(), key=lambda x: -len(x.values)):
+            known = {y.values[y.axis] for y in self._inputs.values() if y.axis is not None}
+            batch = wanted or (next(iter(known)) if len(known) == 1 else None) or 1
             if x.axis is None and self._could_be_first(x, alone=not known):
                 side = x.sides[0] if x.sides else None
                 if x.values[0] is None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from latcast._imports import require
 from latcast.graph import Graph, Weights
+from latcast.graph.read._inputs import DEFAULTS, ReadOptions
 from latcast.graph.write.onnx import INPUT, to_onnx
 
 from ._onnx_models import Arrays, UnsupportedNetworkError, parse, random_inputs
@@ -136,7 +137,12 @@ class Runtime(ABC):
 
     @final
     def load(
-        self, model: Graph | bytes | Path, seed: int = 0, *, profiling: bool = False
+        self,
+        model: Graph | bytes | Path,
+        seed: int = 0,
+        *,
+        profiling: bool = False,
+        asked: ReadOptions = DEFAULTS,
     ) -> LoadedNetwork:
         """Prepare a network with fixed random inputs of its own shapes.
 
@@ -147,6 +153,7 @@ class Runtime(ABC):
             profiling: load it so that :meth:`LoadedNetwork.profile` works, if it can; such a
                 network is not for timing. Layers of ONNX models are the numbers in the names of
                 their nodes (``conv_12``), and a model without such names has no profile.
+            asked: shapes of an ONNX model's inputs.
 
         Raises:
             UnsupportedNetworkError: an operator is not supported, or the runtime does not take
@@ -154,7 +161,7 @@ class Runtime(ABC):
             FileNotFoundError: there is no such file.
         """
         if not isinstance(model, Graph):
-            inputs = random_inputs(parse(model), self.batch)
+            inputs = random_inputs(parse(model), self.batch, asked)
             return self._load_onnx(model, inputs, profiling=profiling)
         # Told before anything is written: what a runtime says of an operator that it lacks names no
         # layer, if it says anything.

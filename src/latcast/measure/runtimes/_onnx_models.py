@@ -9,14 +9,19 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from latcast.graph.read._inputs import DEFAULTS, ReadOptions
+
 if TYPE_CHECKING:
     import onnx
+
+    from latcast.graph import GraphInput
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -49,49 +54,35 @@ def parse(model: bytes | Path) -> onnx.ModelProto:
     return parsed
 
 
-def random_inputs(model: onnx.ModelProto, batch: int, seed: int = 0) -> Arrays:
+def random_inputs(
+    model: onnx.ModelProto, batch: int, options: ReadOptions = DEFAULTS, seed: int = 0
+) -> Arrays:
     """An array for each of the model's inputs: standard normal numbers, zeros for integers.
 
-    An open first axis becomes the batch.
+    Sides that the model leaves open are the batch and what ``options`` ask for.
 
     Raises:
-        UnsupportedNetworkError: an input has another open axis, or a type that has no numbers;
-            or every axis is fixed and none of the first ones is the batch.
+        UnsupportedNetworkError: a side stays open, an input has a type that has no numbers, or
+            the model fixes another batch.
     """
-    # Old exporters list weights among the inputs, too.
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in constants]
     rng = np.random.default_rng(seed)
-    arrays: Arrays = {}
-    for value in inputs:
-        shape = _shape(value, batch)
-        arrays[value.name] = _filled(value, shape, rng)
-    firsts = [array.shape[0] for array in arrays.values() if array.ndim]
-    if firsts and batch not in firsts:
-        raise UnsupportedNetworkError(
-            f"the model's batch must be the target's, {batch}; its input "
-            f"{next(iter(arrays))!r} has a fixed first axis of {firsts[0]}: measure with that batch"
-        )
-    return arrays
+    kinds = {value.name: value for value in model.graph.input}
+    return {x.name: _filled(kinds[x.name], x.shape, rng) for x in _inputs(model, batch, options)}
 
 
-def _shape(value: onnx.ValueInfoProto, batch: int) -> tuple[int, ...]:
-    kind = value.type.tensor_type
-    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+def _inputs(model: onnx.ModelProto, batch: int, options: ReadOptions) -> tuple[GraphInput, ...]:
+    from latcast.graph.read.onnx import read_inputs
+
+    try:
+        found = read_inputs(model.graph, replace(options, batch=batch))
+    except ValueError as error:
+        raise UnsupportedNetworkError(str(error)) from error
+    if changed := [x for x in found.sources if x.change]:
         raise UnsupportedNetworkError(
-            f"input {value.name!r} must be a tensor of known shape; it is not"
+            f"the model's batch must be the target's, {batch}; its input {changed[0].name!r} is "
+            f"fixed at {changed[0].told}: measure with that batch"
         )
-    sides = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in kind.shape.dim]
-    # Only the first axis is a batch by convention: others would be guessed.
-    if sides and sides[0] <= 0:
-        sides[0] = batch
-    if min(sides, default=1) <= 0:
-        dims = [dim.dim_param or dim.dim_value or "?" for dim in kind.shape.dim]
-        raise UnsupportedNetworkError(
-            f"input {value.name!r} must have fixed sides, but for the first, the batch; its shape "
-            f"is {dims}: fix it with `python -m onnxruntime.tools.make_dynamic_shape_fixed`"
-        )
-    return tuple(sides)
+    return found.sources
 
 
 def _filled(

@@ -1,0 +1,146 @@
+"""Files whose sides are open, or fixed for another batch, in all commands that read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper, save
+
+from latcast import sweep
+
+ONE, MANY = "epyc-genoa-2c-onnxruntime-b1-t1", "help-1080ti-64"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sequence first, fixed and open; images of a fixed batch; an open batch and sequence."""
+    folder = tmp_path_factory.mktemp("files")
+    shapes: dict[str, list[Any]] = {
+        "short": [10, 1, 256], "long": [1000, 1, 256], "first": ["seq", "batch", 256],
+        "tokens": ["batch", "seq", 256], "nameless": ["?", "?", 256],
+    }  # fmt: skip
+    for name, sides in shapes.items():
+        _save(
+            folder / f"{name}.onnx",
+            helper.make_node("MatMul", ["x", "w"], ["y"]),
+            sides,
+            (256,) * 2,
+        )
+    conv = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)
+    _save(folder / "image.onnx", conv, [1, 64, 28, 28], (64, 64, 3, 3))
+    return folder
+
+
+def _save(path: Path, node: Any, sides: list[Any], weight: tuple[int, ...]) -> None:
+    graph = helper.make_graph(
+        [node], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, sides)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, sides)],
+        [numpy_helper.from_array(np.ones(weight, np.float32), "w")],
+    )  # fmt: skip
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def test_steps_are_no_batch_and_cost_what_they_cost(latcast: Any, files: Path) -> None:
+    short, long = (
+        latcast.json("predict", files / f"{n}.onnx", "--device", ONE)["devices"][0]
+        for n in ("short", "long")
+    )
+    assert long["latency_ms"] > 20 * short["latency_ms"]
+    assert (long["batch"], long["per_sample_ms"]) == (None, None)
+    assert "nothing tells which side is the batch" in long["notes"][0]
+
+
+def test_another_batch_is_said_in_the_table_and_in_json(latcast: Any, files: Path) -> None:
+    arguments = ("predict", files / "image.onnx", "--device", MANY)
+    record = latcast.json(*arguments)
+    assert record["inputs"] == [
+        {"name": "x", "shape": [64, 64, 28, 28], "sides": [1, 64, 28, 28], "batch_axis": 0,
+         "dtype": "float32"}
+    ]  # fmt: skip
+    assert record["devices"][0]["batch"] == 64
+    assert "read for 64 instead of 1" in record["devices"][0]["notes"][0]
+    assert "side 0: 1 to 64" in latcast(*arguments).stdout
+    # Nothing tells which side it is: the file's own sides hold.
+    record = latcast.json("predict", files / "long.onnx", "--device", MANY)
+    assert (record["inputs"][0]["shape"], record["devices"][0]["batch"]) == ([1000, 1, 256], None)
+    assert "the target's batch is 64" in record["devices"][0]["notes"][0]
+    record = latcast.json("predict", files / "long.onnx", "--device", MANY, "--batch-axis", 1)
+    assert record["inputs"][0]["shape"] == [1000, 64, 256]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "macs"),
+    [
+        (("inspect", "first.onnx", "--shape", "x=100x1x256"), 100),
+        (("predict", "first.onnx", "--shape", "x=100x1x256", "--device", ONE), 100),
+        (("inspect", "first.onnx", "--shape", "seq=100", "--batch", 2), 200),
+        (("inspect", "nameless.onnx", "--shape", "x=3x5x256"), 15),
+        (("predict", "nameless.onnx", "--shape", "x=3x5x256", "--device", ONE), 15),
+        (("inspect", "long.onnx", "--batch", 4, "--batch-axis", "x=1"), 4000),
+    ],
+)
+def test_a_shape_that_the_file_admits_holds(
+    latcast: Any, files: Path, arguments: tuple[Any, ...], macs: int
+) -> None:
+    command, name, *options = arguments
+    record = latcast.json(command, files / name, *options)
+    total = record["total"] if command == "inspect" else record["network"]
+    assert total["macs"] == macs * 256 * 256
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("inspect", "image.onnx", "--shape", "x=1x64x32x28"), 1, "side 2 of input 'x' must be 28"),
+        (("inspect", "long.onnx", "--batch", 8), 1, "say it (--batch-axis 0)"),
+        (("inspect", "first.onnx"), 1, "--shape x=128x1x256"),
+        (("inspect", "first.onnx", "--batch-axis", "one"), 2, "--batch-axis must be like 0"),
+        (
+            ("predict", "tokens.onnx", "--device", ONE, "--sweep", "seq=a"),
+            2,
+            "must be like",
+        ),
+        (("predict", "image.onnx", "--device", ONE, "--sweep", "x.2=14,56"), 1, "must be 28"),
+        (("predict", "tokens.onnx", "--device", ONE, "--sweep", "width=7"), 1, "its open sides"),
+        (("predict", "tokens.onnx", "--device", ONE, "--sweep", "seq=0"), 1, "positive values"),
+        (
+            ("measure", "--samples", 9, "--shape", "x=1", "--out", "a.parquet"),
+            2,
+            "--models",
+        ),
+    ],
+)
+def test_what_cannot_be_is_an_error_in_one_line(
+    latcast: Any, files: Path, arguments: tuple[Any, ...], code: int, message: str
+) -> None:
+    given = [files / a if str(a).endswith((".onnx", ".parquet")) else a for a in arguments]
+    assert message in latcast(*given, code=code).stderr
+
+
+def test_a_sweep_is_a_curve_over_a_side(latcast: Any, files: Path) -> None:
+    record = latcast.json(
+        "predict", files / "tokens.onnx", "--device", ONE, "--sweep", "seq=128,256,512"
+    )
+    points = record["points"]
+    assert [p["value"] for p in points] == [128, 256, 512]
+    assert [p["macs"] for p in points] == [n * 256 * 256 for n in (128, 256, 512)]
+    assert points[0]["latency_ms"] < points[1]["latency_ms"] < points[2]["latency_ms"]
+    run = latcast("predict", files / "image.onnx", "--device", ONE, "--sweep", "batch=1,4")
+    assert run.stdout.count("epyc-genoa-2c/onnxruntime/b1/t1") == 2
+    assert "batch 4: the target's batch is 1" in run.stderr
+
+
+def test_a_sweep_from_python_is_the_same_record(latcast: Any, files: Path) -> None:
+    found = sweep(files / "tokens.onnx", [ONE, MANY], "sequence", [64, 128])
+    record = latcast.json(
+        "predict", files / "tokens.onnx", "--device", ONE, "--device", MANY,
+        "--sweep", "sequence=64,128",
+    )  # fmt: skip
+    assert found.to_dict() == record
+    assert len(found.to_polars()) == 4
+    with pytest.raises(ValueError, match="leave out the other one"):
+        sweep(files / "tokens.onnx", ONE, "batch", [1], batch=1)
