@@ -11,7 +11,7 @@ from latcast.report.record import RECORDS, Record, described
 PAGE = Path(__file__).parents[1] / "docs" / "json.md"
 
 MODULES = (
-    "bench.tables", "data.audit_report", "devices._catalogue", "graph.inspection", "measure",
+    "bench.tables", "data.audit_report", "devices", "graph.inspection", "measure",
     "models.accuracy.records", "models.forecast_records", "models.measured_table",
     "models.overview", "models.tuning", "models.workflow", "ofa", "search",
     "search.verification", "spaces.overview",
@@ -75,7 +75,7 @@ latcast devices --kind phone --json > phones.json
 ```
 
 ```python
-from latcast.devices._catalogue import DeviceList
+from latcast.devices import DeviceList
 
 phones = DeviceList.of_kind("phone")
 print(phones.to_polars().select("name", "bandwidth_gb_s"))

@@ -9,6 +9,7 @@ from latcast._imports import public_names
 if TYPE_CHECKING:
     from ._catalogue import (
         VARIABLE,
+        DeviceList,
         catalogue_text,
         device,
         device_files,
@@ -23,8 +24,8 @@ else:
     __getattr__, __dir__ = public_names(
         __name__,
         {
-            "._catalogue": "VARIABLE catalogue_text device device_files devices load_devices "
-            "parse_catalogue",
+            "._catalogue": "VARIABLE DeviceList catalogue_text device device_files devices "
+            "load_devices parse_catalogue",
             "._detect": "detect",
             "._device": "KINDS PRECISIONS RANGES Device Range Target figure_range",
             "._host": "cpu_features cpu_model host_name usable_cpus",
@@ -37,6 +38,7 @@ __all__ = [
     "RANGES",
     "VARIABLE",
     "Device",
+    "DeviceList",
     "Range",
     "Target",
     "catalogue_text",
