@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +20,36 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 __all__ = [
-    "SUFFIXES",
-    "ReadOptions",
-    "UnknownBatchError",
-    "read_as_run",
-    "read_graph",
-    "read_with",
-]
+    "FORMATS", "SUFFIXES", "ReadOptions", "UnknownBatchError", "as_onnx", "is_network",
+    "read_as_run", "read_graph", "read_with",
+]  # fmt: skip
 
-# Suffixes of the files that hold a network.
-SUFFIXES = (".onnx", ".pt2")
+# Suffix of the files that hold a network -> module of their reader.
+FORMATS = {
+    ".onnx": "onnx",
+    ".pt2": "pytorch",
+    ".tflite": "tflite",
+    ".param": "ncnn",
+    ".xml": "openvino",
+}
+SUFFIXES = tuple(FORMATS)
+# Packages whose networks go by names, such as ``timm:resnet18``.
+_NAMED = ("timm", "torchvision", "transformers")
+_STDIN = "-"
+# Suffixes of what PyTorch saves otherwise, which an error tells how to export.
+_SAVED = (".pt", ".pth")
+# Bytes of a file that tell its format.
+_BEGINNING = 64
+
+
+def is_network(source: str | Path) -> bool:
+    """Whether something names a network of any kind: a file's name, a package's, or ``-``."""
+    text = str(source)
+    return (
+        text == _STDIN
+        or text.startswith(tuple(f"{package}:" for package in _NAMED))
+        or Path(text).suffix.lower() in (*SUFFIXES, *_SAVED)
+    )
 
 
 def read_graph(
@@ -44,8 +67,10 @@ def read_graph(
     the batch, its ``notes`` what was assumed or changed.
 
     Args:
-        model: an ONNX file or its bytes, a ``.pt2`` file of ``torch.export.save``, a program of
-            ``torch.export.export``, or a module.
+        model: a file of ONNX, TensorFlow Lite (``.tflite``), ncnn (``.param``), OpenVINO
+            (``.xml``) or ``torch.export.save`` (``.pt2``), or its bytes; ``-`` for standard
+            input; ``timm:NAME``, ``torchvision:NAME`` or ``transformers:NAME``; a program of
+            ``torch.export.export``; or a module.
         batch: samples of a forward pass: of a side that the file leaves open (1 by default), or
             instead of the one that it fixes where it is known which side that is.
         shapes: of inputs by name, or the one side of a symbol, where the file leaves them open.
@@ -58,7 +83,7 @@ def read_graph(
         UnknownBatchError: a batch was asked for, and nothing tells which side that is.
         ValueError: the model is damaged or of another kind, a shape stays open, or what was asked
             for does not fit the file.
-        ModuleNotFoundError: a module or program is given and PyTorch is not installed.
+        ModuleNotFoundError: a package that it needs is not installed.
     """
     return read_with(
         model, ReadOptions(batch, shapes or {}, batch_axis, trip_count), example_inputs
@@ -75,23 +100,30 @@ def read_with(
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: likewise.
     """
-    if isinstance(model, bytes):
-        from .onnx import read_onnx
+    text = str(model) if isinstance(model, str | Path) else ""
+    if text.startswith(tuple(f"{package}:" for package in _NAMED)):
+        from .names import read_named
 
-        return read_onnx(model, options)
+        return read_named(text, options)
+    if text == _STDIN:
+        model = _from_stdin()
+    if isinstance(model, bytes):
+        found = _format(model[:_BEGINNING])
+        return _reader(found or "onnx")(model, options)
     if isinstance(model, str | Path):
         path = Path(model)
-        suffix = path.suffix.lower()
-        if suffix not in SUFFIXES:
-            raise ValueError(
-                f"a network must be a file that ends in {' or '.join(SUFFIXES)}; got {path.name}: "
-                "export it with torch.onnx.export or torch.export.save"
-            )
         check_file(path)
-        if suffix == ".onnx":
-            from .onnx import read_onnx
-
-            return read_onnx(path, options)
+        with path.open("rb") as file:
+            found = _format(file.read(_BEGINNING))
+        suffix = path.suffix.lower()
+        found = found or FORMATS.get(suffix) or ("pytorch" if suffix in _SAVED else None)
+        if found is None:
+            raise ValueError(
+                f"a network must be a file that ends in {', '.join(SUFFIXES[:-1])} or "
+                f"{SUFFIXES[-1]}; got {path.name}: export it with torch.onnx.export or "
+                "torch.export.save"
+            )
+        return _reader(found)(path, options)
     from .pytorch import read_pytorch
 
     return read_pytorch(model, example_inputs, options=options)
@@ -111,3 +143,46 @@ def read_as_run(model: str | Path | bytes, options: ReadOptions, batch: int) -> 
             f"fixed at {changed[0].told}: measure with that batch"
         )
     return graph
+
+
+def as_onnx(path: Path) -> bytes:
+    """A file of TensorFlow Lite, ncnn or OpenVINO as a serialized ONNX model with its weights.
+
+    Raises:
+        ValueError: it is of another format, damaged, or its weights are not there.
+    """
+    with path.open("rb") as file:
+        found = _format(file.read(_BEGINNING))
+    if found not in ("tflite", "ncnn", "openvino"):
+        raise ValueError(f"a model to be run must be ONNX, or a file with weights; got {path.name}")
+    translate = getattr(import_module(f"{__name__}.{found}"), f"translate_{found}")
+    content: bytes = translate(path, with_weights=True).model().SerializeToString()
+    return content
+
+
+@cache
+def _from_stdin() -> bytes:
+    """Standard input, which is read once for all batches."""
+    return sys.stdin.buffer.read()
+
+
+def _format(beginning: bytes) -> str | None:
+    """The format of a file that begins so; None of one that nothing marks, as those of ONNX."""
+    if beginning[4:8] == b"TFL3":
+        return "tflite"
+    if beginning[:7] == b"7767517":
+        return "ncnn"
+    if beginning.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"<?xml", b"<net")):
+        return "openvino"
+    # A zip, or a pickle of its own, as PyTorch saved modules before 1.6.
+    is_torch = beginning[:4] == b"PK\3\4" or beginning[:2] in (b"\x80\2", b"\x80\4")
+    return "pytorch" if is_torch else None
+
+
+def _reader(name: str) -> Callable[[Path | bytes, ReadOptions], Graph]:
+    """The reader of a format, which is loaded when it is needed."""
+    module = import_module(f"{__name__}.{name}")
+    if name == "pytorch":
+        return lambda model, options: module.read_pytorch(model, options=options)
+    reader: Callable[[Path | bytes, ReadOptions], Graph] = getattr(module, f"read_{name}")
+    return reader

@@ -86,7 +86,7 @@ def _arrays(node: Node, entry: Entry, shapes: Sequence[TensorShape | None]) -> l
 _BY_REFERENCE = frozenset(
     ("Pow", "Mod", "Min", "Max", "Sum", "Neg", "Abs", "Sign", "Floor", "Ceil", "Round", "Sqrt",
      "Exp", "Log", "Sin", "Cos", "Reciprocal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual",
-     "And", "Or", "Xor", "Not", "Tile", "CastLike", "Split", "GatherElements", "ScatterND",
+     "And", "Or", "Xor", "Not", "Clip", "Tile", "CastLike", "Split", "GatherElements", "ScatterND",
      "ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "ReduceMean", "Trilu", "CumSum",
      "ArgMax")
 )  # fmt: skip

@@ -70,7 +70,7 @@ def _entries() -> dict[str, Entry]:
 _ENTRIES = _entries()
 
 
-def read_onnx(model: str | Path | bytes, options: ReadOptions = DEFAULTS) -> Graph:
+def read_onnx(model: str | Path | bytes | ModelFile, options: ReadOptions = DEFAULTS) -> Graph:
     """The layers of an ONNX model.
 
     Shapes are followed from the inputs; what depends on constants alone is computed and is no
@@ -87,7 +87,8 @@ def read_onnx(model: str | Path | bytes, options: ReadOptions = DEFAULTS) -> Gra
         ValueError: it holds no ONNX model that could run, or a shape that it needs is not known.
     """
     try:
-        return _read(load(model), options)
+        file = model if isinstance(model, ModelFile) else load(model)
+        return _read(file, options)
     except _MALFORMED as error:
         raise ValueError(f"the model is malformed: {error}") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,10 @@ __all__ = ["read_pytorch"]
 
 
 def read_pytorch(
-    model: nn.Module | ExportedProgram | str | Path,
+    model: nn.Module | ExportedProgram | str | Path | bytes,
     example_inputs: Sequence[Any] | None = None,
     *,
+    keywords: Mapping[str, Any] | None = None,
     options: ReadOptions = DEFAULTS,
     name: str | None = None,
 ) -> Graph:
@@ -40,8 +41,9 @@ def read_pytorch(
 
     Args:
         model: a module, which is exported in evaluation mode; a program of
-            ``torch.export.export``; or a file of ``torch.export.save``.
+            ``torch.export.export``; or a file of ``torch.export.save``, or its bytes.
         example_inputs: of a module: its tensors, or one shape such as ``(1, 3, 224, 224)``.
+        keywords: of a module: tensors by the names of its arguments.
         options: shapes of its inputs, and what else is asked.
         name: of the graph; by default that of the module's class or of the file.
 
@@ -52,17 +54,19 @@ def read_pytorch(
         ValueError: the module cannot be exported, the file is no exported program, or a shape
             stays open.
     """
+    if isinstance(model, bytes):
+        return _read_archive(model, name or "network", options)
     if isinstance(model, str | Path):
-        return _read_file(Path(model), name, options)
+        return _read_archive(Path(model), name or Path(model).stem, options)
     torch = require("torch", "torch", "reading PyTorch models")
     if isinstance(model, torch.nn.Module):
-        if example_inputs is None:
+        if example_inputs is None and not keywords:
             raise ValueError(
                 "a module must come with example_inputs: its tensors, or a shape such as "
                 "(1, 3, 224, 224); got none"
             )
         name = name or type(model).__name__
-        model = exported(model, example_inputs)
+        model = exported(model, example_inputs or (), keywords)
     if not isinstance(model, torch.export.ExportedProgram):
         raise TypeError(
             f"a model must be a module, an ExportedProgram or a .pt2 file; "
@@ -71,9 +75,10 @@ def read_pytorch(
     return layers_of(program_of(model), name or "network", options)
 
 
-def _read_file(path: Path, name: str | None, options: ReadOptions) -> Graph:
-    program = read_archive(path)
+def _read_archive(file: Path | bytes, name: str, options: ReadOptions) -> Graph:
+    program = read_archive(file)
     try:
-        return layers_of(program, name or path.stem, options)
+        return layers_of(program, name, options)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path.name}: {reason(error)}") from error
+        told = "the model" if isinstance(file, bytes) else file.name
+        raise ValueError(f"{told}: {reason(error)}") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,24 +30,47 @@ _TYPES: dict[int, tuple[str, int]] = {
     34: ("uint32", 4), 35: ("uint64", 8),
 }  # fmt: skip
 
-_HOW_TO_SAVE = "torch.export.save(torch.export.export(module, inputs), 'model.pt2')"
+_SAVED = (
+    "a pickle of torch.save, which could run code when it is opened: export it with",
+    'module = torch.load("{0}", weights_only=False).eval()  # or build it, and load its state',
+    'torch.export.save(torch.export.export(module, (torch.zeros(1, 3, 224, 224),)), "{1}.pt2")',
+)
+# What else PyTorch writes: what it is, and the two lines that export it.
+_SCRIPTED = (
+    "a TorchScript archive, of Python's code: export it with",
+    'module = torch.jit.load("{0}").eval()',
+    'torch.onnx.export(module, (torch.zeros(1, 3, 224, 224),), "{1}.onnx", dynamo=False)',
+)
 
 
-def read_archive(path: Path) -> Program:
-    """The program in a ``.pt2`` file.
+def read_archive(file: Path | bytes) -> Program:
+    """The program in a ``.pt2`` file, or in its bytes.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no exported program, one of another version, or it is broken.
     """
+    name = "the model" if isinstance(file, bytes) else file.name
     try:
-        with zipfile.ZipFile(path) as archive:
-            text = _graph_text(archive)
+        with zipfile.ZipFile(BytesIO(file) if isinstance(file, bytes) else file) as archive:
+            text = _graph_text(archive, name)
         return _program(json.loads(text))
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise ValueError(f"{path.name} must be a file of {_HOW_TO_SAVE}; got {error}") from error
+        raise ValueError(_other(name, _SAVED)) from error
+    except _OtherFormatError:
+        raise
     except (LookupError, TypeError, AttributeError, RecursionError, ValueError) as error:
-        raise ValueError(f"{path.name} holds no graph that can be read: {reason(error)}") from error
+        raise ValueError(f"{name} holds no graph that can be read: {reason(error)}") from error
+
+
+class _OtherFormatError(ValueError):
+    """The file is none of torch.export."""
+
+
+def _other(name: str, lines: tuple[str, ...]) -> str:
+    stem = Path(name).stem if Path(name).suffix else "model"
+    told = "\n  ".join(line.format(name, stem) for line in lines)
+    return f"{name} must be a file of torch.export.save; it may be {told}"
 
 
 def reason(error: Exception) -> str:
@@ -55,7 +79,7 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__} {said[:300]}" if isinstance(error, KeyError) else said[:300]
 
 
-def _graph_text(archive: zipfile.ZipFile) -> bytes:
+def _graph_text(archive: zipfile.ZipFile, name: str) -> bytes:
     """The JSON of the only model in an archive, of the present layout or of the one before."""
     graphs = [
         info
@@ -63,13 +87,13 @@ def _graph_text(archive: zipfile.ZipFile) -> bytes:
         if info.filename == "serialized_exported_program.json"
         or PurePosixPath(info.filename).match("models/*.json")
     ]
-    if not graphs and any(i.filename.endswith("data.pkl") for i in archive.infolist()):
-        raise ValueError(
-            f"it is a pickle, which could run code when it is opened; "
-            f"export the network instead: {_HOW_TO_SAVE}"
+    inside = {PurePosixPath(info.filename).name for info in archive.infolist()}
+    if not graphs and "data.pkl" in inside:
+        raise _OtherFormatError(
+            _other(name, _SCRIPTED if "constants.pkl" in inside else _SAVED).replace("may be", "is")
         )
     if len(graphs) != 1:
-        raise ValueError(f"it must hold one model; it holds {len(graphs)}: {_HOW_TO_SAVE}")
+        raise ValueError(f"it must hold one model; it holds {len(graphs)}")
     if graphs[0].file_size > _MAX_GRAPH_BYTES:
         raise ValueError(
             f"a graph must have at most {_MAX_GRAPH_BYTES} bytes; got {graphs[0].file_size}"

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 _Names = dict[Any, Any]
 
 
-def exported(module: nn.Module, example_inputs: Sequence[Any]) -> ExportedProgram:
+def exported(
+    module: nn.Module, example_inputs: Sequence[Any], keywords: Mapping[str, Any] | None = None
+) -> ExportedProgram:
     """The module as a program, in evaluation mode.
 
     Args:
         module: stays as it is.
         example_inputs: tensors, or one shape of a float tensor.
+        keywords: tensors by the names of the module's arguments.
 
     Raises:
         ValueError: PyTorch cannot export the module with these inputs.
@@ -41,7 +44,7 @@ def exported(module: nn.Module, example_inputs: Sequence[Any]) -> ExportedProgra
         # What PyTorch warns of is about running or training the program.
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.export(module, inputs, strict=False)
+            return torch.export.export(module, inputs, dict(keywords or {}), strict=False)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(

@@ -1,0 +1,177 @@
+"""Networks by name, such as ``timm:resnet18``, built on PyTorch's meta device without weights.
+
+Nothing is downloaded: a name stands for the code of an installed package and its default settings.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latcast._imports import require
+from latcast._names import unknown_name
+from latcast.graph._graph import Graph
+
+from ._inputs import ReadOptions
+from .pytorch import read_pytorch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Of an image, a text, a second of sound, and a film, where a network fixes none.
+_SIDE, _TOKENS, _SAMPLES, _FRAMES = 224, 128, 16_000, 16
+
+# Name of an input -> its shape, and whether it holds whole numbers.
+_Inputs = Mapping[str, tuple[Sequence[int], bool]]
+
+
+def read_named(name: str, options: ReadOptions) -> Graph:
+    """The network of a package by its name there.
+
+    Its inputs have the sides that the package gives as defaults; ``options`` tell others, and the
+    batch, which comes first.
+
+    Args:
+        name: ``timm:NAME``, ``torchvision:NAME``, or ``transformers:NAME``: a type of model such
+            as ``bert``, with its default configuration, or a folder or JSON file of one.
+        options: shapes of its inputs, and what else is asked.
+
+    Raises:
+        ModuleNotFoundError: PyTorch or the package is not installed.
+        ValueError: the package has no such network, or PyTorch cannot export it.
+    """
+    package, _, model = name.partition(":")
+    torch = require("torch", "models", f"building {name}")
+    library = require(package, "models", f"building {name}")
+    build, inputs_of = _PACKAGES[package](library, model)
+    try:
+        with torch.device("meta"):
+            module = build()
+    except (NotImplementedError, RuntimeError):
+        module = build()  # it looks at numbers while it is built, which the meta device lacks
+    module = module.to("meta").eval()
+    inputs = {
+        key: _input(torch, options.shapes.get(key) or _batched(shape, options.batch), whole=whole)
+        for key, (shape, whole) in inputs_of(module).items()
+    }
+    axis = 0 if options.batch_axis is None else options.batch_axis
+    asked = replace(options, batch_axis=axis)
+    return read_pytorch(module, keywords=inputs, options=asked, name=model)
+
+
+def _batched(shape: Sequence[int], batch: int | None) -> Sequence[int]:
+    return (batch or 1, *shape[1:])
+
+
+def _input(torch: Any, shape: Sequence[int], *, whole: bool) -> Any:
+    kind = torch.long if whole else torch.float32
+    return torch.zeros(tuple(shape), dtype=kind, device="meta")
+
+
+# What builds a network, and what tells its inputs.
+_Found = tuple[Callable[[], "nn.Module"], Callable[["nn.Module"], _Inputs]]
+
+
+def _timm(timm: Any, name: str) -> _Found:
+    if not timm.is_model(name):
+        raise ValueError(unknown_name("network of timm", name, timm.list_models()))
+
+    def inputs(module: nn.Module) -> _Inputs:
+        size = getattr(module, "default_cfg", {}).get("input_size", (3, _SIDE, _SIDE))
+        return {_first_argument(module): ((1, *size), False)}
+
+    return (lambda: timm.create_model(name, pretrained=False)), inputs
+
+
+def _torchvision(torchvision: Any, name: str) -> _Found:
+    models = torchvision.models
+    if name not in models.list_models():
+        raise ValueError(unknown_name("network of torchvision", name, models.list_models()))
+    builder = models.get_model_builder(name)
+    # Weights of its backbone would be downloaded, and some draw their own for minutes.
+    known = inspect.signature(builder).parameters
+    given: dict[str, Any] = {"weights": None}
+    given |= {k: v for k, v in (("weights_backbone", None),) if k in known}
+    if name in ("googlenet", "inception_v3"):
+        given |= {"init_weights": False, "aux_logits": False}
+
+    def inputs(module: nn.Module) -> _Inputs:
+        transforms = models.get_model_weights(name).DEFAULT.transforms()
+        sizes = getattr(transforms, "crop_size", None) or getattr(transforms, "resize_size", None)
+        sides = list(sizes or (_SIDE,))
+        sides = sides * 2 if len(sides) == 1 else sides
+        frames = (_FRAMES,) if ".video" in builder.__module__ else ()
+        return {_first_argument(module): ((1, 3, *frames, *sides), False)}
+
+    return (lambda: builder(**given)), inputs
+
+
+def _transformers(transformers: Any, name: str) -> _Found:
+    if name in transformers.CONFIG_MAPPING:
+        config = transformers.AutoConfig.for_model(name)
+    elif Path(name).exists():
+        try:
+            config = transformers.AutoConfig.from_pretrained(
+                name, local_files_only=True, trust_remote_code=False
+            )
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{name} must hold a configuration of transformers: {error}"
+            ) from error
+    else:
+        known = list(transformers.CONFIG_MAPPING)
+        raise ValueError(
+            unknown_name("type of model, or file of one, of transformers", name, known)
+        )
+    for setting in ("use_cache", "return_dict"):
+        if hasattr(config, setting):
+            setattr(config, setting, setting == "return_dict")
+    wanted = (getattr(config, "architectures", None) or [""])[0]
+    kind: Any = getattr(transformers, wanted, None) if wanted.isidentifier() else None
+    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
+        kind = transformers.AutoModel
+    build = kind.from_config if kind is transformers.AutoModel else kind._from_config
+    return (lambda: build(config)), lambda module: _transformers_inputs(module, config)
+
+
+def _transformers_inputs(module: nn.Module, config: Any) -> _Inputs:
+    """Inputs by the names that transformers gives them, for text, images or sound."""
+    parts = [config, *(getattr(config, f"{x}_config", None) for x in ("text", "vision", "audio"))]
+
+    def told(key: str, default: int) -> Any:
+        return next((v for c in parts if (v := getattr(c, key, None)) is not None), default)
+
+    side = told("image_size", _SIDE)
+    sides = tuple(side) if isinstance(side, list | tuple) else (side, side)
+    shapes: dict[str, tuple[Sequence[int], bool]] = {
+        "input_ids": ((1, _TOKENS), True),
+        "pixel_values": ((1, told("num_channels", 3), *sides), False),
+        "input_features": (
+            (1, told("num_mel_bins", 80), 2 * told("max_source_positions", 1500)), False
+        ),
+        "input_values": ((1, _SAMPLES), False),
+        "decoder_input_ids": ((1, _TOKENS), True),
+    }  # fmt: skip
+    arguments = inspect.signature(module.forward).parameters
+    main = str(getattr(module, "main_input_name", "input_ids"))
+    names = [main]
+    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in arguments:
+        names.append("decoder_input_ids")
+    if "vision_config" in config.to_dict() and {"input_ids", "pixel_values"} <= set(arguments):
+        names = ["input_ids", "pixel_values"]
+    return {n: shapes.get(n, shapes["input_ids"]) for n in names}
+
+
+def _first_argument(module: nn.Module) -> str:
+    return next(iter(inspect.signature(module.forward).parameters))
+
+
+# Package -> what finds a network in it.
+_PACKAGES: dict[str, Callable[[Any, str], _Found]] = {
+    "timm": _timm,
+    "torchvision": _torchvision,
+    "transformers": _transformers,
+}
