@@ -114,7 +114,8 @@ def test_shapes_that_are_asked_for(
     ("name", "code", "message"),
     [
         ("none.onnx", 2, "no such file"),
-        ("net.pth", 2, "must end in .onnx or .pt2"),
+        ("net.pth", 1, "must be a file of torch.export.save"),
+        ("net.h5", 2, "must end in .onnx, .pt2, .tflite, .param, .xml, be - for standard input"),
         ("net.onnx", 1, "must be an ONNX model"),
         ("net.pt2", 1, "net.pt2"),
     ],

@@ -234,10 +234,6 @@ def check_suffix(path: Path | None, option: str, *suffixes: str) -> None:
 # --- what is named: datasets, architectures, networks, models -----------------------------------
 
 
-# Of files that hold any network.
-GRAPH_SUFFIXES = (".onnx", ".pt2")
-
-
 def read_data(path: Path, space: str | None, target: str | None, format_: str | None) -> Dataset:
     """Read a dataset; what the user names wrongly is wrong usage, a bad file is not."""
     from latcast import data
@@ -303,22 +299,44 @@ def find_space(name: str) -> SearchSpace:
         return spaces.space(name)
 
 
-def is_graph_file(path: Path) -> bool:
-    """Whether a file is said to hold any network, rather than an architecture of a space."""
-    return path.suffix.lower() in GRAPH_SUFFIXES
+def is_graph_file(network: Path) -> bool:
+    """Whether any network is named, rather than the file of an architecture of a space."""
+    from latcast.graph.read import is_network
+
+    return is_network(network)
+
+
+def check_network(network: Path, also: str = "") -> None:
+    """Make sure that a network is named; one that is a file must be there.
+
+    Args:
+        network: a file, ``-`` for standard input, or a name such as ``timm:resnet18``.
+        also: suffix of another file that may be named.
+
+    Raises:
+        UsageError: it is none.
+    """
+    from latcast.graph.read import SUFFIXES
+
+    if not is_graph_file(network) and (not also or network.suffix.lower() != also):
+        more = f", or {also} (architectures)" if also else ""
+        raise UsageError(
+            f"a model must end in {', '.join(SUFFIXES)}, be - for standard input, or a name such "
+            f"as timm:resnet18{more}; got {network}"
+        )
+    if network.suffix and ":" not in str(network):
+        check_usable(network)
 
 
 def read_graph(path: Path, batch: int | None, inputs: FileInputs) -> Graph:
-    """The network of a file.
+    """The network of a file, of standard input, or of a name.
 
     Raises:
         UsageError: there is no such file, it is of another kind, or a shape is no shape.
         ValueError: it cannot be read.
     """
     options = read_options(inputs, batch)
-    if not is_graph_file(path):
-        raise UsageError(f"a model must end in {' or '.join(GRAPH_SUFFIXES)}; got {path}")
-    check_usable(path)
+    check_network(path)
     from latcast.graph.read import read_with
 
     return read_with(path, options)

@@ -12,15 +12,14 @@ import typer
 
 from ._console import FAILED, OUTPUT, Console, UsageError, command, write_text
 from ._options import (
-    GRAPH_SUFFIXES,
     INPUT,
     TARGET,
     BaseModelName,
     DeviceNames,
     Devices,
     FileInputs,
+    check_network,
     check_share,
-    check_usable,
     find_space,
     is_graph_file,
     read_options,
@@ -75,7 +74,8 @@ def predict(
     network: Annotated[
         Path,
         typer.Argument(
-            help="A model's file (.onnx, .pt2), or JSON: one architecture, or a list of them."
+            help="A model's file, - for standard input, or timm:NAME; or JSON: one architecture, "
+            "or a list of them."
         ),
     ],
     target: Target,
@@ -188,11 +188,6 @@ def _check_files(network: Path, page: Path | None) -> None:
     """Make sure that there is something to read, and that a page can be written."""
     from latcast._files import check_writable
 
-    if not is_graph_file(network) and network.suffix.lower() != ".json":
-        raise UsageError(
-            f"what to predict must end in {', '.join(GRAPH_SUFFIXES)} (a model) or .json "
-            f"(architectures); got {network}"
-        )
-    check_usable(network)
+    check_network(network, also=".json")
     if page is not None:
         check_writable(page)

@@ -153,7 +153,7 @@ class VariantSource(NetworkSource):
 
 @dataclass(frozen=True, slots=True)
 class OnnxFile(NetworkSource):
-    """An ONNX file as it was when a campaign began.
+    """An ONNX file, or one that is measured as ONNX, as it was when a campaign began.
 
     Attributes:
         path: absolute.
@@ -199,7 +199,11 @@ class OnnxFile(NetworkSource):
                 f"{self.path} must stay as it was when the campaign began (SHA-256 "
                 f"{self.sha256[:12]}…); it is {now[:12]}… now: start another campaign"
             )
-        return self.path
+        if self.path.suffix.lower() == ".onnx":
+            return self.path
+        from latcast.graph.read import as_onnx  # other formats alone need it
+
+        return as_onnx(self.path)
 
 
 # What can be measured: architectures of a space, or networks of any kind.

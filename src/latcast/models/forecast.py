@@ -13,8 +13,7 @@ from latcast._files import check_file
 from latcast.data import LATENCY_MS
 from latcast.devices import Target, devices
 from latcast.graph import OPERATORS, Graph, rules_of
-from latcast.graph.read import SUFFIXES as GRAPH_SUFFIXES
-from latcast.graph.read import ReadOptions, UnknownBatchError, read_with
+from latcast.graph.read import SUFFIXES, ReadOptions, UnknownBatchError, is_network, read_with
 from latcast.models.kernels import Extrapolation, KernelForecast, LayerExplanation
 from latcast.networks import working_kernels
 from latcast.report.text import count_text, ms_text
@@ -70,7 +69,7 @@ def forecast(
     """How long networks take on devices, and where the milliseconds go.
 
     Args:
-        networks: a graph, or the file of one (``.onnx``, ``.pt2``); architectures, or a JSON file
+        networks: a graph, or what :func:`latcast.read_graph` reads; architectures, or a JSON file
             of one or of a list of them.
         devices: what :func:`latcast.models.resolve.resolve` takes: shipped models, devices,
             targets, model files; of each, all that fit are answered for.
@@ -285,12 +284,11 @@ def _graph_of(network: str | Path | Graph, options: ReadOptions) -> GraphOf:
     if isinstance(network, Graph):
         return lambda _batch: network
     path, known = Path(network), dict[int, Graph]()
-    if path.suffix.lower() not in GRAPH_SUFFIXES:
+    if not is_network(path):
         raise ValueError(
-            f"what to predict must end in {', '.join(GRAPH_SUFFIXES)} (a model) or .json "
-            f"(architectures); got {path}"
+            f"what to predict must end in {', '.join(SUFFIXES)} (a model) or .json "
+            f"(architectures), or be a name such as timm:resnet18; got {path}"
         )
-    check_file(path)
 
     def read(batch: int) -> Graph:
         if batch not in known:
