@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,8 +14,9 @@ from latcast.devices import Target
 from latcast.math.metrics import Scored, covered, metrics
 
 from ._base import Predictor
-from .base_model import BaseModel, Progress
-from .kernels import MIN_GROUPS
+
+if TYPE_CHECKING:
+    from .base_model import BaseModel, Progress
 
 
 def score(model: Predictor, data: Dataset) -> Scored:
@@ -128,6 +130,8 @@ def fit_and_score(
     """
     of = parts(*data, test=test, seed=seed)
     left_out = family_names(of.whole) if families else []
+    from .kernels import MIN_GROUPS
+
     if len(left_out) < MIN_GROUPS:
         left_out = []
     scores = fit_and_score_parts(predictor, of, seed=seed)
@@ -203,6 +207,8 @@ def fit_base(
         left_out[str(data.target)] = len(data) - len(measured)
         data_issues[str(data.target)] = [f"{f.kind}: {f.message}" for f in findings]
         parts.append(split(measured, 1 - test, seed))
+    from .base_model import BaseModel
+
     model = BaseModel().fit([train for train, _ in parts], progress=progress)
     scores = {
         rest.target: metrics(
