@@ -101,7 +101,7 @@ def _row(
 OPERATORS: dict[str, Operator] = {
     "conv": _row("conv",
         "Conv com.microsoft::FusedConv ConvInteger QLinearConv DeformConv com.microsoft::NhwcConv "
-        "com.microsoft::NhwcFusedConv com.microsoft::QLinearConv",
+        "com.microsoft::NhwcFusedConv com.microsoft::QLinearConv com.microsoft.nchwc::Conv",
         "conv1d conv2d conv3d convolution _convolution", _conv),
     "depthwise_conv": _row("depthwise_conv", macs=_conv),
     "conv_transpose": _row("conv_transpose", "ConvTranspose",
@@ -147,17 +147,19 @@ OPERATORS: dict[str, Operator] = {
         "Softmax com.microsoft::QLinearSoftmax com.microsoft::BiasSoftmax",
         "softmax _softmax _safe_softmax"),
     "log_softmax": _row("softmax", "LogSoftmax", "log_softmax _log_softmax"),
-    "max_pool": _row("pool", "MaxPool com.microsoft::NhwcMaxPool",
+    "max_pool": _row("pool", "MaxPool com.microsoft::NhwcMaxPool com.microsoft.nchwc::MaxPool",
         "max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices "
         "max_pool3d_with_indices"),
-    "avg_pool": _row("pool", "AveragePool LpPool com.microsoft::QLinearAveragePool",
+    "avg_pool": _row("pool",
+        "AveragePool LpPool com.microsoft::QLinearAveragePool com.microsoft.nchwc::AveragePool",
         "avg_pool1d avg_pool2d avg_pool3d"),
     "adaptive_pool": _row("pool"),
     "global_pool": _row("reduce",
-        "GlobalAveragePool GlobalLpPool com.microsoft::QLinearGlobalAveragePool",
+        "GlobalAveragePool GlobalLpPool com.microsoft::QLinearGlobalAveragePool "
+        "com.microsoft.nchwc::GlobalAveragePool",
         "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool1d "
         "_adaptive_avg_pool2d _adaptive_avg_pool3d"),
-    "global_max_pool": _row("reduce", "GlobalMaxPool",
+    "global_max_pool": _row("reduce", "GlobalMaxPool com.microsoft.nchwc::GlobalMaxPool",
         "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d _adaptive_max_pool1d "
         "_adaptive_max_pool2d _adaptive_max_pool3d"),
     "mean": _row("reduce", "ReduceMean com.microsoft::QLinearReduceMean", "mean"),
@@ -234,7 +236,8 @@ OPERATORS: dict[str, Operator] = {
     "pad": _row("copy", "Pad com.microsoft::Pad",
         "pad constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d "
         "replication_pad2d zero_pad2d"),
-    "transpose": _row("copy", "Transpose",
+    "transpose": _row("copy",
+        "Transpose com.microsoft.nchwc::ReorderInput com.microsoft.nchwc::ReorderOutput",
         "permute transpose t movedim moveaxis swapaxes swapdims mT numpy_T permute_copy "
         "transpose_copy adjoint"),
     "gather": _row("copy",
@@ -247,7 +250,7 @@ OPERATORS: dict[str, Operator] = {
         "one_hot _unsafe_index_put"),
     "expand": _row("copy", "Expand", "expand expand_as broadcast_to expand_copy"),
     "tile": _row("copy", "Tile", "repeat tile repeat_interleave"),
-    "resize": _row("copy", "Resize Upsample",
+    "resize": _row("copy", "Resize Upsample com.microsoft.nchwc::Upsample",
         "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d "
         "upsample_linear1d upsample_bilinear2d _upsample_bilinear2d_aa upsample_bicubic2d "
         "_upsample_bicubic2d_aa upsample_trilinear3d"),

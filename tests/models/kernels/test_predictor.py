@@ -16,7 +16,7 @@ from latcast.devices import Target
 from latcast.graph import UNKNOWN, Graph
 from latcast.models import Kernels, load_layers
 from latcast.models.kernels._predictor import observe
-from latcast.networks import working_kernels
+from latcast.networks import Networks, working_kernels
 from latcast.spaces import space
 
 pytestmark = pytest.mark.slow
@@ -106,6 +106,42 @@ def test_an_unknown_operator_costs_something_and_is_doubted(fitted: Kernels, cha
         np.divide(*fitted.predict_interval(g)[::-1])[0] for g in (graph, known_graph)
     ]  # fmt: skip
     assert widths[0] > widths[1]
+
+
+@pytest.mark.parametrize(("op", "slowdown"), [("lrn", 54.0), ("prelu", 10.0)])
+def test_a_slow_operator_widens_the_interval_however_small_its_share_is(
+    fitted: Kernels, chain: type, op: str, slowdown: float
+) -> None:
+    """On a runtime that may have a fast kernel of it, which its forecast follows."""
+    graph = chain().conv(32).add("relu").conv(64, 3, 2).add(op).classify().graph()
+    told = fitted.explain(graph)
+    slow = next(k for k in told.kernels if k.operators == op)
+    rest = told.ms - slow.ms
+    assert slow.upper_ms / slow.ms > slowdown**0.8
+    assert told.upper_ms > 0.5 * (rest + slow.upper_ms)
+    assert told.extrapolated_kernels == pytest.approx(1 / len(told.kernels))
+    assert told.extrapolated_upper_share == pytest.approx(slow.upper_ms / (slow.upper_ms + rest))
+    # Where the slowdown was measured the forecast itself is so many times that of a ReLU.
+    relu = chain().conv(32).add("relu").conv(64, 3, 2).add("softmax").add("relu").classify().graph()
+    other = chain().conv(32).add("relu").conv(64, 3, 2).add("softmax").add(op).classify().graph()
+    ms = [
+        fitted._model.forecast(Networks.of(g, fitted.target), runtime="onnxruntime")
+        for g in (relu, other)
+    ]
+    added = [float(f.kernel_ms[-3]) for f in ms]
+    assert added[1] / added[0] == pytest.approx(slowdown)
+
+
+def test_a_loop_takes_as_long_as_its_trips(fitted: Kernels, chain: type) -> None:
+    graph = chain().conv(32).add("relu").conv(32).add("relu").graph()
+    looped = graph.of((*graph.layers[:2], *(x._replace(runs=7) for x in graph.layers[2:])))
+    once, often = (fitted.explain(g) for g in (graph, looped))
+    assert often.kernels[1].ms / once.kernels[1].ms == pytest.approx(
+        7 * (often.kernels[0].ms / once.kernels[0].ms)
+    )
+    assert often.kernels[1].macs == 7 * once.kernels[1].macs
+    skipped = graph.of((*graph.layers[:2], *(x._replace(runs=0) for x in graph.layers[2:])))
+    assert len(fitted.explain(skipped).kernels) == 1
 
 
 def test_what_lies_outside_of_the_training_is_flagged(

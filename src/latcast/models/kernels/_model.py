@@ -342,7 +342,11 @@ class LayerModel:
     noise: Noise
 
     def forecast(
-        self, kernels: Networks, beyond: Floats | float = 0.0, runtime: str = SLOW_RUNTIME
+        self,
+        kernels: Networks,
+        beyond: Floats | float = 0.0,
+        runtime: str = SLOW_RUNTIME,
+        reach: float = REACH,
     ) -> Forecast:
         """Latencies of n networks of d kernels.
 
@@ -350,8 +354,11 @@ class LayerModel:
             kernels: of the networks.
             beyond: variances of kernels' log latencies that come besides, shape (d,).
             runtime: of the target.
+            reach: deviations to the end of a 90 % interval by the model's calibration. What no
+                calibration was on, such as an unsupported operator, is not made surer by it.
         """
         kernels, log_slowdown, strange = self._strange(kernels, runtime)
+        strange = strange * (REACH / reach)
         features, rest = self.basis.features_and_rest(kernels)
         whole, whole_rest = self.whole.features_and_rest(kernels, self.prices)
         p = features.shape[1]
@@ -365,7 +372,7 @@ class LayerModel:
             # What the basis leaves open of kernels of one kind is one error made many times: taken
             # as independent, deep networks' intervals would shrink with their depth.
             + _correlated(shares, kernels.kinds, rest)
-            + _tails(shares, strange)
+            + _tails(shares, strange, reach)
             + whole_rest
             + network_deviation(shares, self.noise) ** 2
         )
@@ -400,14 +407,14 @@ class LayerModel:
         return kernels, log, deviation
 
 
-def _tails(shares: sp.csr_matrix, deviation: Floats) -> Floats:
+def _tails(shares: sp.csr_matrix, deviation: Floats, reach: float) -> Floats:
     """Variance of log sums (n,) by kernels that may take many times as long as forecast.
 
     Such a kernel with a small share s of the milliseconds makes the sum's upper end
     1 + s (exp(q deviation) - 1) times as high, which its share times its deviation would hide.
     """
-    reach = shares @ np.expm1(REACH * deviation)
-    return np.asarray((np.log1p(reach) / REACH) ** 2)
+    beyond = shares @ np.expm1(reach * deviation)
+    return np.asarray((np.log1p(beyond) / reach) ** 2)
 
 
 def _correlated(shares: sp.csr_matrix, kinds: npt.NDArray[np.int64], variance: Floats) -> Floats:

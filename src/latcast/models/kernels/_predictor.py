@@ -28,7 +28,7 @@ from latcast.spaces import Archs
 
 from ._explanation import CHECKED, LayerExplanation, Ranges, explain
 from ._fit import adapted_model, fit_model, leaves_out_families, left_out_scores
-from ._model import FEATURES, WHOLE_FACTS, Basis, Forecast, LayerModel, Scale, Whole
+from ._model import FEATURES, REACH, WHOLE_FACTS, Basis, Forecast, LayerModel, Scale, Whole
 from ._prices import WORK, Noise, Observed, Prices
 
 Floats = npt.NDArray[np.float64]
@@ -195,6 +195,9 @@ def _ranges(v: Values, order: Numbers) -> Ranges:
 # Of the log latency of kernels unlike any that were seen, by a model that was never tested on such:
 # what physics alone was off on families left out, rounded up.
 BEYOND_DEVIATION = 0.4
+# Deviations to the end of an interval that a model's calibration may fall to, where errors were all
+# but nothing.
+_MIN_REACH = 0.1
 # Of a dataset: more say nothing that these do not.
 MAX_NETWORKS = 2_500
 
@@ -254,12 +257,16 @@ class Kernels(Predictor):
         return found.ms, found.deviation
 
     def _forecast_of(self, kernels: Networks) -> Forecast:
-        if self.fitted.calibration is None or self.fitted.calibration.representative:
-            return self._model.forecast(kernels, runtime=self.target.runtime)
+        calibration, runtime = self.fitted.calibration, self.target.runtime
+        reach = REACH
+        if calibration is not None and calibration.covers(0.9):
+            reach = max(calibration.quantile(0.9), _MIN_REACH)
+        if calibration is None or calibration.representative:
+            return self._model.forecast(kernels, runtime=runtime, reach=reach)
         labels = frozenset(self._model.basis.labels)
         extrapolated = [e is not None for e in self._ranges.extrapolations(kernels, labels)]
         beyond = BEYOND_DEVIATION**2 * np.array(extrapolated, float)
-        return self._model.forecast(kernels, beyond, self.target.runtime)
+        return self._model.forecast(kernels, beyond, runtime, reach)
 
     def _explained(self, own: tuple[Networks, Graph | None], coverage: float) -> LayerExplanation:
         """Kernel by kernel, and where the model extrapolates."""

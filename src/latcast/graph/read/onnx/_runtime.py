@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
+from latcast.graph.layouts import BLOCK
 from latcast.graph.read._layers import ElementType
 from latcast.graph.shapes import TensorShape, axis_of, broadcast, concatenated, product, reduced
 
@@ -248,6 +249,28 @@ def _expanded_axis(node: Node) -> TensorShape:
     return (*shape[:at], 1, *shape[at:])
 
 
+def _into_blocks(node: Node) -> TensorShape:
+    """Maps with their channels in blocks of 16, the last of which may be filled up."""
+    shape = node.shape(0, min_axes=3)
+    if node.integer("channels_last", 0):
+        shape = (shape[0], shape[-1], *shape[1:-1])
+    return (shape[0], -(-shape[1] // BLOCK) * BLOCK, *shape[2:])
+
+
+def _out_of_blocks(node: Node) -> TensorShape:
+    shape, channels = node.shape(0, min_axes=3), node.integer("channels")
+    last = node.integer("channels_last", 0)
+    return (shape[0], *shape[2:], channels) if last else (shape[0], channels, *shape[2:])
+
+
+def _stretched_blocks(node: Node) -> TensorShape:
+    shape = node.shape(0)
+    scales = node.integers("scales")
+    if len(scales) != len(shape):
+        raise ValueError(f"there must be {len(shape)} scales; got {scales[:20]}")
+    return tuple(s * f for s, f in zip(shape, scales, strict=True))
+
+
 _SAME = shape_rule(lambda n: n.shape(0))
 
 _OWN: dict[str, Rule] = {
@@ -312,6 +335,10 @@ _OWN: dict[str, Rule] = {
 # Name, after the domain, -> how its nodes are read.
 RUNTIME: dict[str, Rule] = {
     **{f"com.microsoft::{name}": rule for name, rule in _OWN.items()},
+    "com.microsoft.nchwc::Conv": Rule(convolution(extra=3)),
+    "com.microsoft.nchwc::ReorderInput": shape_rule(_into_blocks),
+    "com.microsoft.nchwc::ReorderOutput": shape_rule(_out_of_blocks),
+    "com.microsoft.nchwc::Upsample": shape_rule(_stretched_blocks),
     "RotaryEmbedding": _SAME,
     "GridSample": shape_rule(_sampled),
 }
