@@ -300,3 +300,42 @@ def test_networks_and_architectures_of_one_target_train_together(
     arguments = ("train", tmp_path / "networks.parquet", tmp_path / "other.parquet")
     message = latcast.error(*arguments, "--out", out, "--no-families", code=1)
     assert "datasets must be of one target" in message
+
+
+def test_a_loop_that_may_end_early_has_a_range(latcast: Any, folder: Path, tmp_path: Path) -> None:
+    """Products of 256 x 256, as often as a condition says but 40 times at most."""
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["s", "w"], ["t"]),
+            helper.make_node("ReduceMax", ["t"], ["m"], keepdims=0),
+            helper.make_node("Cast", ["m"], ["go"], to=TensorProto.BOOL),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("s", TensorProto.FLOAT, [1, 256]),
+        ],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("go", "t")],
+        [helper.make_tensor("w", TensorProto.FLOAT, (256, 256), b"\0" * 4 * 256**2, raw=True)],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["n", "", "x"], ["y"], body=body)],
+        "loop",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 256])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor("n", TensorProto.INT64, (), [40])],
+    )
+    path = tmp_path / "loop.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    seen = latcast.json("inspect", path)
+    assert (seen["total"]["macs"], seen["min_macs"]) == (40 * 256**2, 256**2)
+    assert latcast.json("inspect", path, "--trip-count", 10)["total"]["macs"] == 10 * 256**2
+    model = folder / "one.latcast"
+    shown = latcast("predict", path, "--device", model)
+    assert "65.5 k to 2.62 M MACs" in shown.stderr
+    (device,) = latcast.json("predict", path, "--device", model)["devices"]
+    assert device["lower_ms"] < device["cheapest_ms"] < 0.1 * device["latency_ms"]
+    (told,) = latcast.json("predict", path, "--device", model, "--trip-count", 40)["devices"]
+    assert told["cheapest_ms"] is None
+    assert told["latency_ms"] == pytest.approx(device["latency_ms"])

@@ -294,7 +294,7 @@ def _logs(kernels: Networks, prices: Prices) -> Floats:
 # Of the log latency of a kernel whose operator nobody knows: a factor of about three.
 UNKNOWN_DEVIATION = 1.0
 # Of one that is told by its slowdown, or of a recurrent one: these were measured on one CPU.
-STAND_IN_DEVIATION = 0.7
+STAND_IN_DEVIATION = 0.6
 # Standard deviations to the end of a 90 % interval, at which a sum's tail is looked at.
 REACH = 1.645
 # The runtime that slowdowns were measured with; another one may have fast kernels (OpenVINO's
