@@ -34,12 +34,19 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _save(path: Path, node: Any, sides: list[Any], weight: tuple[int, ...]) -> None:
+def _save(
+    path: Path,
+    node: Any,
+    sides: list[Any],
+    weight: tuple[int, ...],
+    kind: int = TensorProto.FLOAT,
+    dtype: Any = np.float32,
+) -> None:
     graph = helper.make_graph(
         [node], "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, sides)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, sides)],
-        [numpy_helper.from_array(np.ones(weight, np.float32), "w")],
+        [helper.make_tensor_value_info("x", kind, sides)],
+        [helper.make_tensor_value_info("y", kind, sides)],
+        [numpy_helper.from_array(np.ones(weight, dtype), "w")],
     )  # fmt: skip
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
@@ -70,6 +77,26 @@ def test_another_batch_is_said_in_the_table_and_in_json(latcast: Any, files: Pat
     assert "the target's batch is 64" in record["devices"][0]["notes"][0]
     record = latcast.json("predict", files / "long.onnx", "--device", MANY, "--batch-axis", 1)
     assert record["inputs"][0]["shape"] == [1000, 64, 256]
+
+
+def test_what_does_not_go_along_with_the_batch_is_said(latcast: Any, tmp_path: Path) -> None:
+    """Behind an unknown operator stand shapes that were recorded for batch 1."""
+    path = tmp_path / "stale.onnx"
+    nodes = [
+        helper.make_node("Warp", ["x"], ["a"], domain="com.example"),
+        helper.make_node("Conv", ["a", "w"], ["y"], pads=[1] * 4),
+    ]
+    graph = helper.make_graph(
+        nodes, "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8, 9, 9])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.ones((8, 8, 3, 3), np.float32), "w")],
+        value_info=[helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 8, 9, 9])],
+    )  # fmt: skip
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
+    save(helper.make_model(graph, opset_imports=imports, ir_version=8), path)
+    device = latcast.json("predict", path, "--device", MANY)["devices"][0]
+    assert "with batch 64 instead of 1 the network has 1 times the MACs" in device["notes"][0]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +146,23 @@ def test_what_cannot_be_is_an_error_in_one_line(
 ) -> None:
     given = [files / a if str(a).endswith((".onnx", ".parquet")) else a for a in arguments]
     assert message in latcast(*given, code=code).stderr
+
+
+def test_a_precision_that_is_another_is_said_and_widens_the_interval(
+    latcast: Any, files: Path, tmp_path: Path
+) -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    rows = {}
+    for kind, dtype in ((TensorProto.FLOAT, np.float32), (TensorProto.FLOAT16, np.float16)):
+        path = tmp_path / f"{kind}.onnx"
+        _save(path, node, [1, 256], (256, 256), kind, dtype)
+        rows[kind] = latcast.json("predict", path, "--device", ONE)["devices"][0]
+    single, half = rows.values()
+    assert (single["precision"], half["precision"]) == ("fp32", "fp16")
+    assert not single["notes"]
+    assert "the network is of precision fp16" in half["notes"][0]
+    assert half["lower_ms"] < 0.8 * single["lower_ms"] * half["latency_ms"] / single["latency_ms"]
+    assert "fp16" in latcast("predict", path, "--device", ONE).stdout
 
 
 def test_a_sweep_is_a_curve_over_a_side(latcast: Any, files: Path) -> None:

@@ -108,6 +108,7 @@ CHANGES: tuple[Change, ...] = (
     Change("*", "*card.traps", "renamed", _TERMS, "data_issues"),
     Change("train-base", "*.output.targets.*.mae", "added", _QUANTITY),
     Change("train-base", "*.output.targets.*.rmse", "added", _QUANTITY),
+    Change("*", "*output*.precision", "added", "no change of precision without a word"),
     Change("*", "*output*.inputs", "added", "files are read for their own sides, which are told"),
     Change("campaign-*", "provenance.method", "value", _RUN),
     Change("campaign-*", "provenance.protocol", "value", _RUN),

@@ -23,6 +23,9 @@ _BOUNDED = ("sigmoid", "h_sigmoid", "tanh")
 _WEIGHTED = ("conv", "depthwise_conv", "conv_transpose", "linear")
 
 
+_MAX_NAME = 60
+
+
 @dataclass(frozen=True, slots=True)
 class GraphInput:
     """An input of a network that was read from a file or a program.
@@ -59,7 +62,11 @@ class GraphInput:
 
 def sides_text(sides: Sequence[int | str | None] | None) -> str:
     """A shape as a file tells it, such as ``[N, 3, ?, ?]``."""
-    return "?" if sides is None else f"[{', '.join('?' if s is None else str(s) for s in sides)}]"
+    if sides is None:
+        return "?"
+    # A file's names may be of any length.
+    texts = ("?" if s is None else str(s)[:_MAX_NAME] for s in sides)
+    return f"[{', '.join(texts)}]"
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,25 @@ class Graph:
             return told.pop() if len(told) == 1 else None
         leading = {shape[0] if shape else None for shape in self._input_shapes}
         return leading.pop() if len(leading) == 1 else None
+
+    @property
+    def precision(self) -> str | None:
+        """Precision of what does most multiply-accumulates; None where nothing does any.
+
+        What reads dequantized values is of the width that they were quantized to, since runtimes
+        join the pair with it.
+        """
+        work: dict[str, int] = {}
+        half = "bf16" if any(x.dtype == "bfloat16" for x in self.sources) else "fp16"
+        names = {1: "int8", 2: half, 4: "fp32", 8: "fp64"}
+        for layer in self.layers:
+            macs = OPERATORS[layer.op].macs(layer) if layer.is_supported else 0
+            if macs:
+                sources = (self.layers[n].operator for n in layer.inputs if n >= 0)
+                is_joined = "DequantizeLinear" in sources
+                name = "int8" if is_joined else names.get(layer.element_bytes, "fp32")
+                work[name] = work.get(name, 0) + macs
+        return max(work, key=lambda name: work[name]) if work else None
 
     @property
     def in_shape(self) -> TensorShape:

@@ -307,11 +307,19 @@ def _read_for(path: Path, options: ReadOptions, batch: int) -> Graph:
     if graph.batch == batch or options.batch is not None:
         return graph
     try:
-        return read_with(path, replace(options, batch=batch))
+        found = read_with(path, replace(options, batch=batch))
     except UnknownBatchError:
         return graph
     except ValueError as error:
         return graph.noted(graph.sources, (*graph.notes, str(error)))
+    if graph.batch is None or found.macs * graph.batch == graph.macs * batch:
+        return found
+    note = (
+        f"with batch {batch} instead of {graph.batch} the network has "
+        f"{found.macs / max(1, graph.macs):.3g} times the MACs: shapes that the file fixes inside "
+        "do not go along"
+    )
+    return found.noted(found.sources, (*found.notes, note))
 
 
 def _batch_notes(graph: Graph, batch: int, *, exactly: bool) -> tuple[str, ...]:
@@ -405,13 +413,19 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
             f"cheapest, {ms_text(found.ms)} ms with the dearest, which is the forecast; the "
             f"interval holds both ({count_text(cheapest.macs)} to {count_text(graph.macs)} MACs)"
         )
+    upper, precision = found.upper_ms, graph.precision
+    if precision not in (None, target.precision):
+        notes.append(_of_another_precision(str(precision), target.precision))
+        if precision != "fp32":
+            lower, upper = lower * _WIDTHS[str(precision)], upper * _CONVERTED
     return NetworkOnTarget(
         device=resolved.name,
         target=str(target),
         batch=graph.batch,
+        precision=precision,
         latency_ms=found.ms,
         lower_ms=lower,
-        upper_ms=found.upper_ms,
+        upper_ms=upper,
         per_sample_ms=None if graph.batch is None else found.ms / graph.batch,
         share_by_bound=found.share_by_bound(),
         share_by_kind=_share_by_kind(found),
@@ -426,6 +440,24 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
         specification=_specification(target),
         model={key: model.card[key] for key in _CARD if key in model.card},
         notes=(*notes, *graph.notes),
+    )
+
+
+# Bytes of an element beside fp32's: at best compute and traffic shrink by as much.
+_WIDTHS = {"int8": 0.25, "fp16": 0.5, "bf16": 0.5, "fp64": 1.0}
+# At worst values are converted to fp32 and back, which reads and writes them once more; fp64 is
+# twice as wide.
+_CONVERTED = 2.0
+
+
+def _of_another_precision(precision: str, wanted: str) -> str:
+    """What a network of another precision than the target's means for the forecast."""
+    if precision == "fp32":
+        return f"the network is of precision fp32; the target runs it in {wanted}"
+    return (
+        f"the network is of precision {precision} and the model's measurements are of {wanted}: "
+        f"the forecast is that of {wanted}, and its interval is widened for what {precision} may "
+        "take; measure a network of that precision and adapt (latcast measure --models, adapt)"
     )
 
 

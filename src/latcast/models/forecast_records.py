@@ -282,6 +282,7 @@ class NetworkOnTarget:
         target: that the latency is of.
         batch: samples of the forward pass that the latency is of; null where nothing tells which
             side of the network's inputs is the batch.
+        precision: of the network, by what does most multiply-accumulates; null where nothing does.
         latency_ms: predicted, ms for a whole batch.
         lower_ms: lower end of the prediction interval, ms.
         upper_ms: upper end.
@@ -307,6 +308,7 @@ class NetworkOnTarget:
     device: str
     target: str | None = None
     batch: int | None = None
+    precision: str | None = None
     latency_ms: float | None = None
     lower_ms: float | None = None
     upper_ms: float | None = None
@@ -416,6 +418,8 @@ class NetworkForecast(Record):
             columns.insert(3, Column("ms/sample", lambda d: _ms_or_none(d.per_sample_ms)))
         if any(d.batch != Target.parse(d.target or "").batch for d in answered):
             columns.insert(1, Column("batch", "batch"))
+        if any(d.precision not in (None, Target.parse(d.target or "").precision) for d in answered):
+            columns.insert(1, Column("precision", "precision"))
         if len(answered) > 1:
             columns.insert(0, Column("", lambda d: _label(answered.index(d))))
         return Table(columns, answered, start_of(self.network.name, 90))
