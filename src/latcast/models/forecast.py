@@ -516,15 +516,19 @@ def _share_by_kind(found: LayerExplanation) -> dict[str, float]:
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
+# Operator -> what is not known where its bodies were read.
+_UNTOLD = dict.fromkeys(("Loop", "Scan"), "trip count (--trip-count)")
+
+
 def _unsupported(graph: Graph) -> Unsupported:
     """Operators whose cost nobody knows, the most frequent first."""
     working = sum(x.kind != "view" for x in graph.layers)
     layers = [x for x in graph.layers if not x.is_supported]
-    count = Counter((x.operator, x.op in OPERATORS) for x in layers)
-    operators = [
-        UnsupportedOperator(name, n, "shapes" if known else "operator")
-        for (name, known), n in count.most_common()
-    ]
+    count = Counter(
+        (x.operator, "shapes" if x.op in OPERATORS else _UNTOLD.get(x.operator, "operator"))
+        for x in layers
+    )
+    operators = [UnsupportedOperator(name, n, what) for (name, what), n in count.most_common()]
     return Unsupported(len(layers), len(layers) / working if working else 0.0, tuple(operators))
 
 

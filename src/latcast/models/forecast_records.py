@@ -177,7 +177,7 @@ class UnsupportedOperator:
     Attributes:
         operator: its name, with its domain.
         layers: how many layers are of it.
-        unknown: what is not known: the ``operator``, or its ``shapes``.
+        unknown: what is not known: the ``operator``, its ``shapes``, or a loop's ``trip count``.
     """
 
     operator: str

@@ -221,6 +221,25 @@ def test_branches_give_a_range(swapped: bool) -> None:
     assert graph.layers[-1].in_shapes == ((1, 8),)
 
 
+def test_a_branch_that_cannot_run_is_left_out() -> None:
+    made = [node("ReduceMax", ["x"], ["m"], keepdims=0), node("Cast", ["m"], ["c"], to=9)]
+    wrong = body([node("MatMul", ["x", "a"], ["o"])], {}, ["o"], weights(a=(9, 8)))
+    made.append(node("If", ["c"], ["y"], then_branch=wrong, else_branch=branch(4)))
+    graph = read([*made, node("Relu", ["y"], ["z"])], {"x": [1, 8]})
+    assert graph.macs == graph.cheapest.macs == graph.params == 64
+    assert "cannot run with these inputs" in graph.notes[-1]
+    made[-1] = node("If", ["c"], ["y"], then_branch=wrong, else_branch=wrong)
+    with pytest.raises(ValueError, match="must fit each other"):
+        read(made, {"x": [1, 8]})
+
+
+def test_a_loop_whose_condition_is_false_never_runs() -> None:
+    held = {"n": i64(50), "no": np.array(False)}
+    graph = read([loop("n", "no"), node("Relu", ["y"], ["z"])], {"x": [1, 8]}, held)
+    assert (graph.macs, graph.params) == (0, 64)
+    assert graph.layers[-1].out_shapes == ((1, 8),)
+
+
 # -- operators that are not known --------------------------------------------------------------
 
 BEHIND = node("MatMul", ["h", "w"], ["y"])

@@ -8,7 +8,7 @@ each: with the dearest branches, and with the cheapest.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from latcast.graph._operators import UNKNOWN
 from latcast.graph.read._layers import ElementType, Facts, Layers, Value
 from latcast.graph.shapes import TensorShape, axis_of, check_shape
 
-from ._nodes import Scope, branches, operator, subgraphs
+from ._nodes import Scope, branches, label, operator, subgraphs
 from ._tensors import BOOL, INT64, constant
 
 if TYPE_CHECKING:
@@ -49,11 +49,13 @@ class Bodies:
         run: adds the layers of a graph in a scope; gives its outputs.
         layers: to which they are added.
         trip_count: of loops whose trips the file does not tell.
+        notes: what was left out, a sentence each.
     """
 
     run: Callable[[GraphProto, Scope], Given]
     layers: Layers
     trip_count: int | None
+    notes: list[str] = field(default_factory=list)
 
     def read(
         self, proto: NodeProto, attributes: Mapping[str, AttributeProto], scope: Scope
@@ -82,16 +84,33 @@ class Bodies:
     def _either(
         self, proto: NodeProto, attributes: Mapping[str, AttributeProto], scope: Scope
     ) -> Given:
-        """Both branches; the one with more work is what the network costs."""
+        """Both branches; the one with more work is what the network costs.
+
+        One that cannot run with these inputs, such as that of another sampling rate, is left out.
+        """
         found: list[Given] = []
         spans: list[range] = []
-        for branch in branches(attributes):
+        wrong: list[ValueError] = []
+        held = branches(attributes)
+        if len(held) != 2:
+            raise ValueError("both branches must be given")
+        for branch in held:
             inner = self._inner(proto, scope, scope.runs, around=scope)
             start = len(self.layers)
-            found.append(self.run(branch, inner))
+            try:
+                found.append(self.run(branch, inner))
+            except ValueError as error:
+                self.layers.cut(start)
+                wrong.append(error)
+                continue
             spans.append(range(start, len(self.layers)))
-        if len(found) != 2:
-            raise ValueError("both branches must be given")
+        if len(wrong) == 2:
+            raise wrong[0]
+        if wrong:
+            self.notes.append(
+                f"a branch of {label(proto)} is left out, which cannot run with these inputs: "
+                f"{wrong[0]}"
+            )
         most, fewest = zip(*(self.layers.work(span) for span in spans), strict=True)
         dearest, cheapest = most.index(max(most)), fewest.index(min(fewest))
         for n, span in enumerate(spans):
@@ -126,6 +145,7 @@ class Bodies:
         counter, goes_on = Value((), INT64), Value((), BOOL)
         # What is true at first and passed on stays true: the count alone ends such a loop.
         is_true = condition is None or _one(condition) == 1
+        never = condition is not None and _one(condition) == 0
         first = constant(np.array(True)) if is_true else goes_on
 
         def turn(values: Sequence[Value]) -> Given:
@@ -137,7 +157,7 @@ class Bodies:
         outputs = turn(carried)
         held = _one(outputs[0]) if outputs and outputs[0] is not None else None
         again = self._trips(None if count is None else _one(count), is_open=held is None)
-        again = _Trips() if held == 0 else again
+        again = _Trips(0, 0) if never else _Trips() if held == 0 else again
         shapes = _grown(carried, outputs[1:], again.most)
         if again != trips or shapes is not None:
             trips = again

@@ -99,7 +99,7 @@ def _read(file: ModelFile, options: ReadOptions) -> Graph:
     if reader.inputs.batch is not None:
         as_made = _Reader(file, replace(options, batch=None)).graph()
         _check_work(graph, as_made, *reader.inputs.batch)
-    return graph.noted(reader.inputs.sources, reader.inputs.notes)
+    return graph.noted(reader.inputs.sources, (*reader.inputs.notes, *reader.bodies.notes))
 
 
 def _check_work(graph: Graph, as_made: Graph, old: int, new: int) -> None:
@@ -123,7 +123,7 @@ class _Reader:
         self._graph = file.proto.graph
         self._functions = {(f.domain, f.name, f.overload): f for f in file.proto.functions}
         self._layers = Layers()
-        self._bodies = Bodies(self._run_graph, self._layers, options.trip_count)
+        self.bodies = Bodies(self._run_graph, self._layers, options.trip_count)
         imports = file.proto.opset_import
         # Files of the first years name none; those of operators of other domains alone need none.
         self._opset = next(
@@ -215,7 +215,7 @@ class _Reader:
             inner.attributes = scope.attributes
             return self._run_graph(branch, inner)
         if key in CONTROL:
-            return self._bodies.read(proto, attributes, scope)
+            return self.bodies.read(proto, attributes, scope)
         # What reads it in graphs of its own, an operator that is not known reads too.
         names = proto.input if key in _ENTRIES else [*proto.input, *captured(proto)]
         node = Node(
