@@ -122,7 +122,7 @@ def test_what_is_not_covered_is_said_by_name(latcast: Any, folder: Path) -> None
     device = record["devices"][0]
     assert 0 < device["unsupported_share"]["com.example::Warp"] < 1
     assert device["extrapolated_share"] == pytest.approx(1)
-    wide = next(d for d in device["doubts"] if d["kind"] == "conv")
+    wide = next(d for d in device["extrapolations"] if d["kind"] == "conv")
     assert wide["subject"] == "output channels"
     assert wide["values"] == [20_000]
     text = latcast(*arguments).stdout

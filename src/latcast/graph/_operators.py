@@ -228,8 +228,9 @@ OPERATORS: dict[str, Operator] = {
         "eq ne lt le gt ge logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor "
         "isnan isinf __and__ __or__ __xor__"),
     "mod": _row("elementwise", "Mod", "remainder fmod", slowdown=19.0),
-    "concat": _row("copy", "Concat com.microsoft::QLinearConcat", "cat concat stack hstack vstack"),
-    "split": _row("copy", "Split",
+    "concat": _row("copy", "Concat ConcatFromSequence com.microsoft::QLinearConcat",
+        "cat concat stack hstack vstack"),
+    "split": _row("copy", "Split SplitToSequence",
         "split split_with_sizes chunk tensor_split unbind unsafe_split unsafe_chunk split_copy "
         "split_with_sizes_copy"),
     "slice": _row("copy", "Slice", "slice narrow slice_copy diagonal"),
@@ -262,6 +263,8 @@ OPERATORS: dict[str, Operator] = {
     "zero": _row("copy"),
     "roll": _row("copy", "", "roll"),
     "body": _row("view"),
+    "sequence": _row("view",
+        "SequenceEmpty SequenceConstruct SequenceInsert SequenceErase SequenceAt SequenceLength"),
     "reshape": _row("view", "Reshape Flatten Squeeze Unsqueeze com.microsoft::ExpandDims",
         "view reshape flatten unflatten squeeze unsqueeze view_as _unsafe_view reshape_as ravel "
         "atleast_2d _reshape_alias view_copy unsqueeze_copy squeeze_copy"),
@@ -275,11 +278,12 @@ OPERATORS: dict[str, Operator] = {
 }  # fmt: skip
 """Operator -> its row, with its names in ONNX and in aten separated by spaces.
 
-``body`` is where a loop or a branch begins or ends; ``scale`` multiplies a map by one factor a
-channel; ``reshape`` stands for flatten, squeeze and
-unsqueeze too; ``quantize`` for its inverse too; ``compare`` for logic too. An activation, a norm or
-an elementwise operator needs no more than its row to be read from either format; operators of other
-kinds need a rule in the reader of a format where their shapes or windows are to be found.
+``sequence`` handles lists of tensors, which are not copied; ``body`` is where a loop or a branch
+begins or ends; ``scale`` multiplies a map by one factor a channel; ``reshape`` stands for flatten,
+squeeze and unsqueeze too; ``quantize`` for its inverse too; ``compare`` for logic too. An
+activation, a norm or an elementwise operator needs no more than its row to be read from either
+format; operators of other kinds need a rule in the reader of a format where their shapes or windows
+are to be found.
 """
 
 # Recurrent operator -> gates, each a product of what a step reads and of what was before.

@@ -189,6 +189,24 @@ def test_a_state_that_grows_costs_as_in_the_middle() -> None:
     assert graph.layers[-1].out_shapes == ((10, 8),)
 
 
+@pytest.mark.parametrize(("new_axis", "shape"), [(1, (1, 5, 8)), (0, (1, 40))])
+def test_a_sequence_holds_what_a_loop_appends(new_axis: int, shape: tuple[int, ...]) -> None:
+    """As the scripts of PyTorch are exported."""
+    held = body(
+        [node("MatMul", ["x", "wb"], ["t"]), node("SequenceInsert", ["q", "t"], ["q2"]),
+         node("Identity", ["c"], ["c2"])],
+        {**LOOP_INPUTS, "q": STATE}, ["c2", "q2"], weights(wb=(8, 8)),
+    )  # fmt: skip
+    del held.input[2]
+    made = [node("SequenceEmpty", [], ["none"]),
+            node("Loop", ["n", "", "none"], ["all"], body=held),
+            node("ConcatFromSequence", ["all"], ["y"], axis=1, new_axis=new_axis),
+            node("Relu", ["y"], ["z"])]  # fmt: skip
+    graph = read(made, {"x": [1, 8]}, {"n": i64(5)})
+    assert (graph.macs, graph.unsupported) == (5 * 64, {})
+    assert graph.layers[-1].out_shapes == (shape,)
+
+
 @pytest.mark.parametrize(("axis", "shape"), [(0, (6, 2, 8)), (1, (2, 6, 8))])
 def test_a_scan_runs_over_a_side(axis: int, shape: tuple[int, ...]) -> None:
     row = (TensorProto.FLOAT, [2, 8])

@@ -321,6 +321,8 @@ def _grown(
     final: list[TensorShape | None] = []
     for first, value in zip(before, after, strict=False):
         start, end = first.shape, None if value is None else value.shape
+        if start == (0,) and end is not None and len(end) > 1:  # a sequence that was empty
+            start = (0, *end[1:])
         if start is None or end is None or len(start) != len(end):
             middle.append(start)
             final.append(end)

@@ -319,6 +319,50 @@ def _eye_like(node: Node) -> Reading:
     return Reading((node.shape(0),), type_of(asked) if asked else None)
 
 
+# -- sequences, whose shape is (tensors, sides of each); (0,) where nothing is in it yet ---------
+
+
+def _inserted(node: Node) -> TensorShape:
+    held, shape = node.shape(0), node.shape(1)
+    if held[:1] != (0,) and held[1:] != shape:
+        raise UnknownShape  # tensors of several shapes
+    return (held[0] + 1, *shape)
+
+
+def _constructed(node: Node) -> TensorShape:
+    shapes = node.shapes()
+    if len(set(shapes)) != 1:
+        raise UnknownShape
+    return (len(shapes), *shapes[0])
+
+
+def _erased(node: Node) -> TensorShape:
+    held = node.shape(0, min_axes=1)
+    return (max(0, held[0] - 1), *held[1:])
+
+
+def _concat_sequence(node: Node) -> TensorShape:
+    """All tensors after each other, along an axis of theirs or a new one."""
+    count, *sides = node.shape(0, min_axes=1)
+    if node.integer("new_axis", 0):
+        axis = axis_of(node.integer("axis"), len(sides) + 1)
+        return (*sides[:axis], count, *sides[axis:])
+    axis = axis_of(node.integer("axis"), len(sides))
+    return with_axis(tuple(sides), axis, sides[axis] * count)
+
+
+def _split_sequence(node: Node) -> TensorShape:
+    shape = node.shape(0, min_axes=1)
+    axis = axis_of(node.integer("axis", 0), len(shape))
+    if node.get(1) is None:
+        kept = node.integer("keepdims", 1)
+        return (shape[axis], *shape[:axis], *(1,) * kept, *shape[axis + 1 :])
+    parts = node.whole_numbers(1)
+    if len(set(parts)) != 1 or parts[0] < 1 or shape[axis] % parts[0]:
+        raise UnknownShape  # parts of several sizes
+    return (shape[axis] // parts[0], *with_axis(shape, axis, parts[0]))
+
+
 # Name in ONNX, or operator of ours -> how its nodes are read.
 MOVES: dict[str, Rule] = {
     "Reshape": shape_rule(_reshape, 1),
@@ -352,4 +396,12 @@ MOVES: dict[str, Rule] = {
     "EyeLike": Rule(_eye_like, is_constant=True),
     "ConstantOfShape": Rule(_constant_of_shape, (0,)),
     "Range": Rule(_range, (0, 1, 2)),
+    "SequenceEmpty": shape_rule(lambda _: (0,)),
+    "SequenceConstruct": shape_rule(_constructed),
+    "SequenceInsert": shape_rule(_inserted, 2),
+    "SequenceErase": shape_rule(_erased, 1),
+    "SequenceAt": shape_rule(lambda n: n.shape(0, min_axes=1)[1:], 1),
+    "SequenceLength": Rule(lambda _: Reading(((),), INT64)),
+    "ConcatFromSequence": shape_rule(_concat_sequence),
+    "SplitToSequence": shape_rule(_split_sequence, 1),
 }
