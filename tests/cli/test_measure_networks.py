@@ -21,11 +21,10 @@ def hasty(monkeypatch):
     monkeypatch.setattr(measure, "Protocol", partial(Protocol, **settings))
 
 
-def model(op: str) -> bytes:
+def model(op: str, shape: tuple[int | str, ...] = ("batch", 3, 9, 9)) -> bytes:
     """One operator on an input of an open batch."""
     node = helper.make_node(op, ["x"], ["y"], name="only")
     value = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
-    shape = ["batch", 3, 9, 9]
     graph = helper.make_graph([node], "one", [value("x", shape=shape)], [value("y", shape=shape)])
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return made.SerializeToString()
@@ -51,6 +50,16 @@ def test_a_folder_of_models_and_one_that_cannot_run(latcast, tmp_path, hasty):
     assert "Nonsense" in found["failed"]["0"]
     message = latcast.error("measure", "--space", "fbnet", "--out", out, "--resume", code=2)
     assert "--space was not given, got fbnet" in message
+
+
+@pytest.mark.slow
+def test_a_shape_closes_what_the_file_leaves_open(latcast, tmp_path, hasty):
+    path, out = tmp_path / "open.onnx", tmp_path / "cpu.parquet"
+    path.write_bytes(model("Relu", ("seq", "batch", 9)))
+    options = ("--models", path, "--runs", "2", "--name", "here", "--out", out)
+    assert "--shape x=128x1x9" in latcast.error("measure", *options, code=1)
+    latcast("measure", *options, "--shape", "seq=50")
+    assert datasets.read(out).graphs[0].layers[0].out_shapes == ((50, 1, 9),)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from latcast import measure
 from latcast.data import read
 from latcast.families import Variant
 from latcast.graph import Graph, Layer
-from latcast.graph.read import read_graph
+from latcast.graph.read import ReadOptions, read_graph
 from latcast.measure import (
     ArchSource,
     BlockSource,
@@ -111,6 +111,7 @@ def test_networks_survive_the_campaign_file(tmp_path):
     path.write_bytes(b"anything")
     for network in (
         VariantSource(variant(96)), OnnxFile.of(path), OnnxFile.of(path, "called so"),
+        OnnxFile.of(path, None, ReadOptions(shapes={"x": (1, 4)}, batch_axis=1)),
         ArchSource("nasbench201", (0, 1, 2, 3, 4, 0)), BlockSource("nasbench201", 3),
     ):  # fmt: skip
         assert parse_source(network.text) == network

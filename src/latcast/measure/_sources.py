@@ -250,7 +250,8 @@ def parse_source(text: str) -> NetworkSource:
 
                 return VariantSource(Variant.parse(variant))
             case {"path": str(path), "sha256": str(sha256), "name": str(name)}:
-                options = ReadOptions(None, found.get("shapes", {}), found.get("batch_axis"))
+                shapes = {x: tuple(shape) for x, shape in found.get("shapes", {}).items()}
+                options = ReadOptions(None, shapes, found.get("batch_axis"))
                 return OnnxFile(Path(path), sha256, name, options)
     except json.JSONDecodeError:
         pass
