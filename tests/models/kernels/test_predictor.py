@@ -132,6 +132,16 @@ def test_a_slow_operator_widens_the_interval_however_small_its_share_is(
     assert added[1] / added[0] == pytest.approx(slowdown)
 
 
+def test_an_attention_that_was_not_seen_is_a_linear_layer(fitted: Kernels, chain: type) -> None:
+    def forecast(op: str) -> float:
+        facts = {"sum_length": 2 * 16 * 8} if op == "linear" else {}
+        tokens = chain().conv(32).add("reshape", (1, 16, 8)).add(op, **facts).graph()
+        kernels = Networks.of(tokens, fitted.target)
+        return float(fitted._model.forecast(kernels).kernel_ms[-1])
+
+    assert forecast("attention") == pytest.approx(forecast("linear"))
+
+
 def test_a_loop_takes_as_long_as_its_trips(fitted: Kernels, chain: type) -> None:
     graph = chain().conv(32).add("relu").conv(32).add("relu").graph()
     looped = graph.of((*graph.layers[:2], *(x._replace(runs=7) for x in graph.layers[2:])))
