@@ -134,7 +134,7 @@ def test_a_slow_operator_widens_the_interval_however_small_its_share_is(
 
 def test_an_attention_that_was_not_seen_is_a_linear_layer(fitted: Kernels, chain: type) -> None:
     def forecast(op: str) -> float:
-        facts = {"sum_length": 2 * 16 * 8} if op == "linear" else {}
+        facts = {"sum_length": 2 * 16} if op == "linear" else {}
         tokens = chain().conv(32).add("reshape", (1, 16, 8)).add(op, **facts).graph()
         kernels = Networks.of(tokens, fitted.target)
         return float(fitted._model.forecast(kernels).kernel_ms[-1])
