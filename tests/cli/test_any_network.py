@@ -97,7 +97,7 @@ def test_several_devices_of_different_batches(latcast: Any, folder: Path) -> Non
     assert "A ms" in run.stdout
     assert "B ms" in run.stdout
     assert "ms/sample" in run.stdout
-    assert max(map(len, run.stdout.splitlines())) <= 102
+    assert max(map(len, run.stdout.splitlines())) <= 106
     assert latcast(*arguments, "--quiet").stderr == ""
 
 
