@@ -54,11 +54,6 @@ CHANGED = (
     ("bench search", "`samsung-note10`, `nasbench201`", "`rows`, of both"),
     ("train", "`traps`", "`data_issues`"),
     ("measure", "`noise_of_a_visit`", "`noise_of_a_run`"),
-    ("predict MODEL.onnx, inspect", "`moved_bytes`", "`traffic_bytes`"),
-    ("predict MODEL.onnx", "`doubts`, `doubtful_share`", "`extrapolations`, `extrapolated_share`"),
-    ("predict MODEL.onnx", "`kernels[].doubt`", "`kernels[].extrapolation`"),
-    ("predict MODEL.onnx, inspect", "`uncosted`", "`unsupported`"),
-    ("predict MODEL.onnx", "`uncosted_share`", "`unsupported_share`"),
     ("models", "`card.traps`", "`card.data_issues`"),
 )
 """Command, name of a key before records, name now."""

@@ -114,15 +114,15 @@ def test_tables_of_one_device(latcast: Any, folder: Path) -> None:
 def test_what_is_not_covered_is_said_by_name(latcast: Any, folder: Path) -> None:
     arguments = ("predict", folder / "odd.onnx", *SHAPE, "--device", folder / "one.latcast")
     record = latcast.json(*arguments)
-    assert record["unsupported"] == {
+    assert record["uncosted"] == {
         "layers": 1,
         "share": 0.5,
         "operators": [{"operator": "com.example::Warp", "layers": 1, "unknown": "operator"}],
     }
     device = record["devices"][0]
-    assert 0 < device["unsupported_share"]["com.example::Warp"] < 1
-    assert device["extrapolated_share"] == pytest.approx(1)
-    wide = next(d for d in device["extrapolations"] if d["kind"] == "conv")
+    assert 0 < device["uncosted_share"]["com.example::Warp"] < 1
+    assert device["doubtful_share"] == pytest.approx(1)
+    wide = next(d for d in device["doubts"] if d["kind"] == "conv")
     assert wide["subject"] == "output channels"
     assert wide["values"] == [20_000]
     text = latcast(*arguments).stdout
@@ -136,7 +136,7 @@ def test_strict_is_about_unknown_costs_alone(latcast: Any, folder: Path) -> None
     message = latcast.error("predict", folder / "odd.onnx", *SHAPE, *device, code=1)
     assert "com.example::Warp x 1" in message
     record = latcast.json("predict", folder / "squeezenet.onnx", *device)
-    assert record["unsupported"]["layers"] == 0
+    assert record["uncosted"]["layers"] == 0
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,11 @@ def test_layers_and_sums(latcast: Any, network: Path) -> None:
     record = latcast.json("inspect", network, "--batch", 2)
     assert len(record["layers"]) == record["total"]["layers"] == len(graph)
     assert record["total"]["macs"] == graph.macs
-    for fact in ("layers", "macs", "params", "read_bytes", "traffic_bytes"):
+    for fact in ("layers", "macs", "params", "read_bytes", "moved_bytes"):
         assert sum(kind[fact] for kind in record["kinds"]) == record["total"][fact]
     views = [x for x in record["layers"] if x["kind"] == "view"]
     assert views
-    assert all(x["traffic_bytes"] == 0 < x["read_bytes"] for x in views)
+    assert all(x["moved_bytes"] == 0 < x["read_bytes"] for x in views)
     text = latcast("inspect", network).stdout
     assert f"net: {len(graph)} layers" in text
     assert "1x24x64x64" in text
@@ -80,7 +80,7 @@ def test_what_is_not_known_is_told_and_strict_fails(latcast: Any, with_unknown: 
     assert "\x1b" not in run.stdout
     assert "evil\N{REPLACEMENT CHARACTER}[31m" in run.stdout
     record = latcast.json("inspect", with_unknown, "--quiet")
-    assert record["unsupported"][0] == {
+    assert record["uncosted"][0] == {
         "operator": "com.example::Magic",
         "layers": 1,
         "share": pytest.approx(1 / 3),

@@ -27,7 +27,7 @@ _RANGE = (
     _COSTS + "branches give a range, and extrapolation is counted by kernels and upper ends too"
 )
 _QUANTITY = "what is not a latency is told in its own unit"
-_TERMS = "the field's terms: memory traffic, extrapolation, unsupported operators, data issues"
+_TERMS = "the field's terms: data issues"
 
 CHANGES: tuple[Change, ...] = (
     Change("*", "*output.*.notes", "added", _NOTES),
@@ -99,12 +99,6 @@ CHANGES: tuple[Change, ...] = (
         "share of profiles attributed to layers",
     ),
     Change("*", "*output*.quantity", "added", _QUANTITY),
-    Change("*", "*moved_bytes", "renamed", _TERMS, "traffic_bytes"),
-    Change("*", "*doubtful_share", "renamed", _TERMS, "extrapolated_share"),
-    Change("*", "*output*.doubts", "renamed", _TERMS, "extrapolations"),
-    Change("*", "*output*.doubt", "renamed", _TERMS, "extrapolation"),
-    Change("*", "*output*.uncosted", "renamed", _TERMS, "unsupported"),
-    Change("*", "*output*.uncosted_share", "renamed", _TERMS, "unsupported_share"),
     Change("*", "*card.traps", "renamed", _TERMS, "data_issues"),
     Change("train-base", "*.output.targets.*.mae", "added", _QUANTITY),
     Change("train-base", "*.output.targets.*.rmse", "added", _QUANTITY),

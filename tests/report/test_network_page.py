@@ -22,7 +22,7 @@ from latcast.report.text import (
 def kernel(**changes: Any) -> dict[str, Any]:
     return {
         "name": "conv_1", "operators": "conv", "kind": "conv", "ms": 1.0, "macs": 10**9,
-        "traffic_bytes": 10**8, "gflop_s": 2.0, **changes,
+        "moved_bytes": 10**8, "gflop_s": 2.0, **changes,
     }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def test_doubts_in_words() -> None:
 
 def test_points_and_roof_are_in_proportion_to_logarithms() -> None:
     root, first, second = circles(
-        [kernel(), kernel(ms=0.5, gflop_s=20.0, traffic_bytes=10**7)], PEAKS
+        [kernel(), kernel(ms=0.5, gflop_s=20.0, moved_bytes=10**7)], PEAKS
     )
     # A decade to the right is as wide between the circles as between the grid's lines.
     x = sorted({float(e.attrib["x1"]) for e in root.iter("{http://www.w3.org/2000/svg}line")
@@ -89,13 +89,13 @@ def test_points_and_roof_are_in_proportion_to_logarithms() -> None:
 
 
 def test_a_point_on_the_roof_is_drawn_on_it() -> None:
-    at_ridge = kernel(macs=5 * 10**8, traffic_bytes=10**8, gflop_s=100.0)
+    at_ridge = kernel(macs=5 * 10**8, moved_bytes=10**8, gflop_s=100.0)
     root, point = circles([at_ridge], PEAKS)
     (line,) = root.iter("{http://www.w3.org/2000/svg}polyline")
     ridge = line.attrib["points"].split()[1].split(",")
     assert float(point.attrib["cx"]) == pytest.approx(float(ridge[0]), abs=0.2)
     assert float(point.attrib["cy"]) == pytest.approx(float(ridge[1]), abs=0.2)
-    assert log10(2 * at_ridge["macs"] / at_ridge["traffic_bytes"]) == 1
+    assert log10(2 * at_ridge["macs"] / at_ridge["moved_bytes"]) == 1
 
 
 def test_no_drawing_without_products_and_no_roof_without_peaks() -> None:

@@ -385,7 +385,7 @@ class NetworkForecast(Record):
         yield self._devices()
         yield (
             "bound by: compute / memory / launch\n"
-            "extrapolated: share out of the model's distribution, of the ms / of the ms at most / "
+            "unseen: share out of the model's distribution, of the ms / of the ms at most / "
             "of the kernels\n"
         )
         n = self.network
@@ -412,7 +412,7 @@ class NetworkForecast(Record):
                 lambda d: f"{ms_text(d.lower_ms)} – {ms_text(d.upper_ms)}",
             ),
             Column("bound by %", lambda d: [d.share_by_bound[b] for b in _BOUNDS], ".0f", 100),
-            Column("extrapolated %", _extrapolated_shares, ".0f", 100),
+            Column("unseen %", _extrapolated_shares, ".0f", 100),
         ]
         if any((d.batch or 1) > 1 for d in answered):
             columns.insert(3, Column("ms/sample", lambda d: _ms_or_none(d.per_sample_ms)))

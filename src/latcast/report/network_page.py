@@ -69,12 +69,12 @@ def roofline(
     Returns:
         What the template ``roofline.svg.j2`` draws; None where no kernel multiplies.
     """
-    drawn = sorted((k for k in kernels if k["macs"] and k["traffic_bytes"]), key=lambda k: -k["ms"])
+    drawn = sorted((k for k in kernels if k["macs"] and k["moved_bytes"]), key=lambda k: -k["ms"])
     drawn = drawn[:MAX_DRAWN]
     if not drawn:
         return None
     ridge = _ridge(specification)
-    points = [(2 * k["macs"] / k["traffic_bytes"], k["gflop_s"]) for k in drawn]
+    points = [(2 * k["macs"] / k["moved_bytes"], k["gflop_s"]) for k in drawn]
     axes = _axes([*points, *([] if ridge is None else [ridge])])
     return {
         "width": WIDTH,
@@ -208,7 +208,7 @@ def network_page(record: Record) -> str:
         network=record["network"],
         devices=devices,
         coverage=record["coverage"],
-        unsupported=record["unsupported"],
+        unsupported=record["uncosted"],
         end_ms=1.05 * max(d["upper_ms"] for d in devices),
         bars=[
             {

@@ -127,6 +127,17 @@ def pairs(heading: tuple[str, str], rows: Sequence[tuple[str, Any]], title: str 
     return Table(columns, rows, title)
 
 
+# Attribute -> key in JSON, of what scripts read before it had the field's name: keys of numbers keep
+# theirs, and so do the lists that such scripts look into.
+KEPT_KEYS = {
+    "traffic_bytes": "moved_bytes",
+    "extrapolation": "doubt",
+    "extrapolations": "doubts",
+    "extrapolated_share": "doubtful_share",
+    "unsupported": "uncosted",
+    "unsupported_share": "uncosted_share",
+}
+
 # Name of a schema -> its class, of all that have been imported.
 RECORDS: dict[str, type[Record]] = {}
 
@@ -163,7 +174,7 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """Of JSON's types; NaN and infinities, which JSON lacks, are None."""
         head = {"schema": f"latcast/{self.schema}", "version": self.version}
-        return head | {f.name: plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        return head | _keyed(self)
 
     def to_json(self) -> str:
         """:meth:`to_dict` as indented text."""
@@ -228,8 +239,17 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     if is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return _keyed(value)
     return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _keyed(value: Any) -> dict[str, Any]:
+    return {key_of(f.name): plain(getattr(value, f.name)) for f in fields(value)}
+
+
+def key_of(attribute: str) -> str:
+    """The key in JSON of an attribute of a record."""
+    return KEPT_KEYS.get(attribute, attribute)
 
 
 def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -250,7 +270,7 @@ def described(cls: type[Any], before: str = "") -> Iterator[tuple[str, str]]:
     texts = _attributes(cleandoc(cls.__doc__ or ""))
     hints = get_type_hints(cls)
     for field in fields(cls):
-        path, hint = before + field.name, hints[field.name]
+        path, hint = before + key_of(field.name), hints[field.name]
         yield path, texts[field.name]
         for inner in _dataclasses(hint):
             yield from described(inner, f"{path}{'[]' if _is_sequence(hint) else ''}.")
