@@ -385,8 +385,7 @@ class NetworkForecast(Record):
         yield self._devices()
         yield (
             "bound by: compute / memory / launch\n"
-            "unseen: share out of the model's distribution, of the ms / of the ms at most / "
-            "of the kernels\n"
+            "unseen: share out of the model's distribution, of the ms at most / of the kernels\n"
         )
         n = self.network
         yield (
@@ -486,7 +485,7 @@ class NetworkForecast(Record):
 
 
 def _extrapolated_shares(device: NetworkOnTarget) -> list[float | None]:
-    return [device.extrapolated_share, device.extrapolated_upper_share, device.extrapolated_kernels]
+    return [device.extrapolated_upper_share, device.extrapolated_kernels]
 
 
 def _ms_or_none(ms: float | None) -> str:

@@ -127,8 +127,8 @@ def pairs(heading: tuple[str, str], rows: Sequence[tuple[str, Any]], title: str 
     return Table(columns, rows, title)
 
 
-# Attribute -> key in JSON, of what scripts read before it had the field's name: keys of numbers keep
-# theirs, and so do the lists that such scripts look into.
+# Attribute -> key in JSON, of what scripts read before it had the field's name: keys of numbers
+# keep theirs, and so do the lists that such scripts look into.
 KEPT_KEYS = {
     "traffic_bytes": "moved_bytes",
     "extrapolation": "doubt",
