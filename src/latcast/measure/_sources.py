@@ -203,7 +203,7 @@ class OnnxFile(NetworkSource):
             return self.path
         from latcast.graph.read import as_onnx  # other formats alone need it
 
-        return as_onnx(self.path)
+        return as_onnx(self.path, self.options.shapes)
 
 
 # What can be measured: architectures of a space, or networks of any kind.

@@ -145,8 +145,12 @@ def read_as_run(model: str | Path | bytes, options: ReadOptions, batch: int) -> 
     return graph
 
 
-def as_onnx(path: Path) -> bytes:
+def as_onnx(path: Path, shapes: Mapping[str, Sequence[int]] | None = None) -> bytes:
     """A file of TensorFlow Lite, ncnn or OpenVINO as a serialized ONNX model with its weights.
+
+    Args:
+        path: the file; its weights may be in another one beside it.
+        shapes: of inputs, by name, where the file leaves them open (ncnn).
 
     Raises:
         ValueError: it is of another format, damaged, or its weights are not there.
@@ -156,7 +160,8 @@ def as_onnx(path: Path) -> bytes:
     if found not in ("tflite", "ncnn", "openvino"):
         raise ValueError(f"a model to be run must be ONNX, or a file with weights; got {path.name}")
     translate = getattr(import_module(f"{__name__}.{found}"), f"translate_{found}")
-    content: bytes = translate(path, with_weights=True).model().SerializeToString()
+    asked = {"shapes": shapes} if found == "ncnn" else {}
+    content: bytes = translate(path, with_weights=True, **asked).model().SerializeToString()
     return content
 
 

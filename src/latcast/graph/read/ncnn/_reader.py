@@ -19,11 +19,12 @@ from ._blobs import Blobs
 from ._compute import COMPUTE
 from ._file import FLOAT, Layer, Weights
 from ._moves import MOVES
+from ._sequences import SEQUENCES
 
 # Begins a file.
 MAGIC = b"7767517"
 _MAX_BYTES = 64 * 2**20
-_RULES = {**COMPUTE, **MOVES}
+_RULES = {**COMPUTE, **MOVES, **SEQUENCES}
 
 
 def read_ncnn(model: str | Path | bytes, options: ReadOptions = DEFAULTS) -> Graph:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
 from latcast.graph.shapes import TensorShape
 
 # XML elements: more than any network has.
-_MAX_ELEMENTS = 10_000_000
+_MAX_ELEMENTS = 3_000_000
 
 # Element type -> code of ONNX's; ``nf4`` has none, and the width of a 4-bit integer.
 TYPES = {
@@ -22,14 +22,17 @@ TYPES = {
 _PRECISIONS = {"FP32": 1, "FP16": 10, "BF16": 16, "FP64": 11, "BOOL": 9}
 
 
-@dataclass(slots=True)
 class Element:
     """An element of XML, with the text that is directly in it."""
 
-    tag: str
-    attributes: dict[str, str] = field(default_factory=dict)
-    children: list[Element] = field(default_factory=list)
-    text: str = ""
+    # Most elements are sides of shapes, without attributes or children of their own.
+    __slots__ = ("attributes", "children", "tag", "text")
+
+    def __init__(self, tag: str, attributes: dict[str, str] | None = None) -> None:
+        self.tag = tag
+        self.attributes = attributes or {}
+        self.children: list[Element] | tuple[()] = ()
+        self.text = ""
 
     def all(self, *path: str) -> Iterator[Element]:
         """Elements at the end of a path of tags."""
@@ -55,8 +58,13 @@ def parsed(content: bytes) -> Element:
         count += 1
         if count > _MAX_ELEMENTS or len(stack) > 64:
             raise ValueError("an OpenVINO model must have fewer, and less deeply nested, elements")
-        stack.append(Element(tag, attributes))
-        stack[-2].children.append(stack[-1])
+        element = Element(tag, attributes)
+        around = stack[-1]
+        if around.children:
+            around.children.append(element)
+        else:
+            around.children = [element]
+        stack.append(element)
 
     def text(content: str) -> None:
         if stack[-1].tag == "dim":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,8 @@ from latcast.graph.read._translation import Translation
 
 from ._file import TYPES, Layer, Weights
 
+# A side that is beyond every end.
+FAR = 2**31 - 1
 # Types of real numbers.
 _REAL = {1, 10, 11, 16}
 
@@ -102,3 +104,18 @@ class Ports:
             shape = [sides[n] for n in flat]
             parts = (parts[0], *(self.t.reshaped(x, *shape) for x in (scale, *parts[1:])))
         return self.t.node("DequantizeLinear", *parts, name=layer.name, **more)
+
+
+# Adds the nodes of a layer that reads values; gives the name of its first output.
+Rule = Callable[[Ports, Layer, list[str]], str]
+
+
+def plain(op: str, **given: Any) -> Rule:
+    """The same operator with its first inputs, and fixed attributes."""
+    count = given.pop("inputs", None)
+    return lambda r, x, i: r.t.node(op, *i[:count], name=x.name, **given)
+
+
+def axes_in(r: Ports, i: list[str]) -> list[str]:
+    """Axes, which may be a single number here, as the vector that ONNX wants."""
+    return [r.t.reshaped(i[1], 1) if r.t.constant_shape(i[1]) == () else i[1]] if i[1:] else []
