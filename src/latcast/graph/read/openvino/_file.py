@@ -31,12 +31,12 @@ class Element:
     def __init__(self, tag: str, attributes: dict[str, str] | None = None) -> None:
         self.tag = tag
         self.attributes = attributes or {}
-        self.children: list[Element] | tuple[()] = ()
+        self.children: list[Element] | None = None
         self.text = ""
 
     def all(self, *path: str) -> Iterator[Element]:
         """Elements at the end of a path of tags."""
-        for child in self.children:
+        for child in self.children or ():
             if child.tag == path[0]:
                 yield from child.all(*path[1:]) if path[1:] else [child]
 
@@ -60,7 +60,7 @@ def parsed(content: bytes) -> Element:
             raise ValueError("an OpenVINO model must have fewer, and less deeply nested, elements")
         element = Element(tag, attributes)
         around = stack[-1]
-        if around.children:
+        if around.children is not None:
             around.children.append(element)
         else:
             around.children = [element]
@@ -81,6 +81,7 @@ def parsed(content: bytes) -> Element:
         parser.Parse(content, True)
     except expat.ExpatError as error:
         raise ValueError(f"an OpenVINO model must be XML: {error}") from error
+    assert root.children  # a document has an element
     return root.children[0]
 
 
