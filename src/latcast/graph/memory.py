@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,8 +85,12 @@ class ActivationMemory:
         return sorted(held, key=lambda b: b.bytes, reverse=True)
 
 
+# Which memory a layer can write to beside new one (see :func:`activation_memory`).
+REUSE = ("none", "in-place", "onnxruntime")
+
+
 def activation_memory(
-    layers: Sequence[Layer], outputs: Sequence[int], *, in_place: bool = False
+    layers: Sequence[Layer], outputs: Sequence[int], reuse: str = "none"
 ) -> ActivationMemory:
     """Liveness of every tensor over layers in order.
 
@@ -96,14 +101,22 @@ def activation_memory(
     Args:
         layers: of a graph.
         outputs: positions of those that give its outputs.
-        in_place: whether operators of :data:`IN_PLACE` write over an input of the same size that
-            is read by no later layer, and is neither an input nor an output of the graph.
+        reuse: ``none`` gives every tensor but a view memory of its own. By ``in-place`` operators
+            of :data:`IN_PLACE` write over an input of the same size that is read by no later layer,
+            and is neither an input nor an output of the graph. ``onnxruntime`` does so too, and
+            plans as ONNX Runtime does unless ``enable_mem_reuse`` is off: a tensor takes the memory
+            of one of the same shape that nobody reads any more, which is held in between.
+
+    Raises:
+        ValueError: ``reuse`` is none of them.
     """
+    if reuse not in REUSE:
+        raise ValueError(f"reuse must be one of {', '.join(REUSE)}; got {reuse!r}")
     last_reads = _last_reads(layers, outputs)
-    owners: dict[_Tensor, _Tensor] = {}
-    """Tensor -> the tensor whose buffer it is in."""
+    owners: dict[_Tensor, _Tensor] = {}  # tensor -> the one whose buffer it is in
     sizes: dict[_Tensor, int] = {}
     last: dict[_Tensor, int] = {}
+    free: dict[_Form, list[_Tensor]] = defaultdict(list)
     for n, layer in enumerate(layers):
         reads = tensors_read(layer)
         for tensor, shape in zip(reads, layer.in_shapes, strict=True):
@@ -112,19 +125,30 @@ def activation_memory(
                 sizes[tensor] = max(sizes.get(tensor, 0), _bytes(layer, shape))
         for port, shape in enumerate(layer.out_shapes):
             tensor, size = (n, port), _bytes(layer, shape)
-            source = owners[reads[0]] if reads and port == 0 else tensor
+            until = last_reads.get(tensor, n)
+            owner = owners[reads[0]] if reads and port == 0 else tensor
             is_written_over = (
-                in_place and layer.op in IN_PLACE
-                and source[0] != GRAPH_INPUT and sizes.get(source) == size and last[source] == n
+                reuse != "none" and layer.op in IN_PLACE
+                and owner[0] != GRAPH_INPUT and sizes.get(owner) == size and last[owner] == n
             )  # fmt: skip
-            owner = source if layer.op in VIEWS or is_written_over else tensor
+            if not (layer.op in VIEWS or is_written_over):
+                known = free[shape, layer.element_bytes] if until < len(layers) else ()
+                owner = known.pop() if known else tensor
             owners[tensor] = owner
             sizes.setdefault(owner, size)
-            last[owner] = max(last.get(owner, n), last_reads.get(tensor, n))
+            last[owner] = max(last.get(owner, n), until)
+        if reuse == "onnxruntime":
+            written = ((n, port) for port in range(len(layer.out_shapes)))
+            for owner in dict.fromkeys(owners[tensor] for tensor in (*reads, *written)):
+                if owner[0] != GRAPH_INPUT and last[owner] == n:
+                    writer = layers[owner[0]]
+                    free[writer.out_shapes[owner[1]], writer.element_bytes].append(owner)
     buffers = (Buffer(n, p, sizes[n, p], max(n, 0), last[n, p]) for n, p in sorted(sizes))
     return ActivationMemory(tuple(buffers), len(layers))
 
 
+# Shape of a tensor, and bytes of an element.
+_Form = tuple[TensorShape | None, int]
 # Position of a layer, or GRAPH_INPUT, and which of its outputs it is.
 _Tensor = tuple[int, int]
 
