@@ -383,6 +383,80 @@ def test_quantized_tensors_are_pairs_of_a_quantization_and_its_inverse(tmp_path)
     assert np.abs(got.astype(int) - want).max() <= 2
 
 
+# Operator -> the constant that it reads after a map of 1 x 6 x 4 x 8, the shape that it gives, and
+# its options.
+TFLITE = {
+    "MEAN": ([1, 2], (1, 8), ("ReducerOptions", {"keepDims": False})),
+    "SUM": ([2], (1, 6, 8), ("ReducerOptions", {"keepDims": False})),
+    "REDUCE_MAX": ([3], (1, 6, 4, 1), ("ReducerOptions", {"keepDims": True})),
+    "PAD": ([[0, 0], [1, 0], [0, 2], [0, 1]], (1, 7, 6, 9), ("PadOptions", {})),
+    "MIRROR_PAD": ([[0, 0], [1, 0], [0, 2], [0, 0]], (1, 7, 6, 8), ("MirrorPadOptions", {})),
+    "SOFTMAX": (None, (1, 6, 4, 8), ("SoftmaxOptions", {"beta": 1.0})),
+    "L2_NORMALIZATION": (None, (1, 6, 4, 8), ("L2NormOptions", {})),
+    "LEAKY_RELU": (None, (1, 6, 4, 8), ("LeakyReluOptions", {"alpha": 0.3})),
+    "RSQRT": (None, (1, 6, 4, 8), None),
+    "RELU_N1_TO_1": (None, (1, 6, 4, 8), None),
+    "DEPTH_TO_SPACE": (None, (1, 12, 8, 2), ("DepthToSpaceOptions", {"blockSize": 2})),
+    "SPACE_TO_DEPTH": (None, (1, 3, 2, 32), ("SpaceToDepthOptions", {"blockSize": 2})),
+    "RESIZE_BILINEAR": (
+        [12, 6],
+        (1, 12, 6, 8),
+        ("ResizeBilinearOptions", {"halfPixelCenters": True}),
+    ),
+    "RESIZE_NEAREST_NEIGHBOR": ([12, 8], (1, 12, 8, 8), ("ResizeNearestNeighborOptions", {})),
+    "TRANSPOSE": ([0, 3, 1, 2], (1, 8, 6, 4), ("TransposeOptions", {})),
+    "RESHAPE": ([1, -1, 16], (1, 12, 16), ("ReshapeOptions", {"newShape": [1, -1, 16]})),
+    "REVERSE_V2": ([1], (1, 6, 4, 8), ("ReverseV2Options", {})),
+    "TILE": ([1, 2, 1, 1], (1, 12, 4, 8), ("TileOptions", {})),
+    "ADD": (np.arange(8, dtype=np.float32), (1, 6, 4, 8), ("AddOptions", {})),
+    "SQUARED_DIFFERENCE": (np.float32([[[[2.0]]]]), (1, 6, 4, 8), None),
+    "PRELU": (np.linspace(0, 1, 8, dtype=np.float32).reshape(1, 1, 8), (1, 6, 4, 8), None),
+    "GATHER": ([2, 0], (1, 6, 4, 2), ("GatherOptions", {"axis": 3})),
+    "SQUEEZE": (None, (6, 4, 8), ("SqueezeOptions", {"squeezeDims": [0]})),
+}
+
+
+@pytest.mark.parametrize("code", TFLITE)
+def test_tflite_operators_compute_the_same_on_maps(code, tmp_path):
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    from ai_edge_litert.interpreter import Interpreter
+
+    from latcast.graph.write.tflite import _Model
+
+    given, shape, options = TFLITE[code]
+    model = _Model(schema)
+    entry = model.tensor("input", (1, 6, 4, 8))
+    window = {"filterHeight": 1, "filterWidth": 1, "strideH": 1, "strideW": 1}
+    mapped = model.tensor("map", (1, 6, 4, 8))
+    model.operator("AVERAGE_POOL_2D", [entry], mapped, "Pool2DOptions", **window)
+    inputs = [mapped]
+    if given is not None:
+        array = given if isinstance(given, np.ndarray) else np.array(given, np.int32)
+        inputs.append(model.constant("given", array))
+    kind, values = options or (None, {})
+    end = model.operator(code, inputs, model.tensor("output", shape), kind, **values)
+    path = tmp_path / "net.tflite"
+    path.write_bytes(model.pack(entry, end))
+    runtime = Interpreter(str(path))
+    runtime.allocate_tensors()
+    x = np.random.default_rng(0).random((1, 6, 4, 8), np.float32) - (code != "RSQRT") / 2
+    runtime.set_tensor(runtime.get_input_details()[0]["index"], x.astype(np.float32))
+    runtime.invoke()
+    want = runtime.get_tensor(runtime.get_output_details()[0]["index"])
+    assert read_tflite(path).unsupported == {}
+    session = ort.InferenceSession(as_onnx(path))
+    (got,) = session.run(None, {session.get_inputs()[0].name: x.astype(np.float32)})
+    assert got.shape == want.shape
+    assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+
+
+def test_other_formats_are_measured_as_onnx(network, file):
+    from latcast.measure import OnnxFile
+
+    content = OnnxFile.of(file).model(1, 0)
+    assert read_graph(content).macs == network.macs
+
+
 def test_unknown_operators_of_tflite_have_the_shapes_of_the_file():
     def custom(schema, model):
         model.operatorCodes[0].builtinCode = schema.BuiltinOperator.CUSTOM

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ._file import Operator
 from ._tensors import Tensors
 
@@ -50,11 +52,10 @@ def _conv(*order: int) -> Rule:
     return translate
 
 
-def _conv_transpose(r: Tensors, o: Operator) -> str:
-    """Inputs: the shape of the output, weights (out, height, width, in), a map, a bias."""
-    _, kernel, source = o.inputs[:3]
+def _transposed(r: Tensors, o: Operator, source: int, bias: list[str], strides: list[int]) -> str:
+    """A transposed convolution with weights (out, height, width, in) as its second input."""
+    kernel, before, after = o.inputs[1], [], []
     weights = r.t.transposed(r.value(kernel), 3, 0, 1, 2)
-    strides, before, after = [o.get("StrideH"), o.get("StrideW")], [], []
     for n in (1, 2):
         full = strides[n - 1] * (r.shape(source)[n] - 1) + r.shape(kernel)[n]
         extra = full - r.shape(o.outputs[0])[n]
@@ -63,9 +64,21 @@ def _conv_transpose(r: Tensors, o: Operator) -> str:
     beyond = [max(-x, 0) for x in after]
     pads = [*before, *(max(x, 0) for x in after)]
     return r.t.node(
-        "ConvTranspose", r.map(source), weights, *bias_of(r, o, 3), name=o.name, strides=strides,
+        "ConvTranspose", r.map(source), weights, *bias, name=o.name, strides=strides,
         pads=pads, output_padding=beyond,
     )  # fmt: skip
+
+
+def _conv_transpose(r: Tensors, o: Operator) -> str:
+    """Inputs: the shape of the output, weights, a map, a bias."""
+    strides = [o.get("StrideH"), o.get("StrideW")]
+    return _transposed(r, o, o.inputs[2], bias_of(r, o, 3), strides)
+
+
+def _conv_transpose_of_mediapipe(r: Tensors, o: Operator) -> str:
+    """Inputs: a map, weights, a bias; options: padding, and the steps of width and height."""
+    _, across, down = np.frombuffer(o.options, "<i4").tolist()
+    return _transposed(r, o, o.inputs[0], bias_of(r, o), [down, across])
 
 
 def _pool(op: str) -> Rule:
@@ -224,6 +237,7 @@ MAP_RULES: dict[str, Rule] = {
     "CONV_3D": _conv(4, 3, 0, 1, 2),
     "DEPTHWISE_CONV_2D": _conv(3, 0, 1, 2),
     "TRANSPOSE_CONV": _conv_transpose,
+    "Convolution2DTransposeBias": _conv_transpose_of_mediapipe,
     "AVERAGE_POOL_2D": _pool("AveragePool"),
     "MAX_POOL_2D": _pool("MaxPool"),
     "RESIZE_BILINEAR": _resize("linear"),

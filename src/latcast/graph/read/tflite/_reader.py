@@ -102,7 +102,7 @@ class _Reader:
     def _read_operator(self, operator: Any, name: str, options: dict[int, str]) -> Operator:
         outputs = numbers_of(operator.OutputsAsNumpy())
         table, kind = operator.BuiltinOptions(), options.get(operator.BuiltinOptionsType())
-        given = None
+        given = operator.CustomOptionsAsNumpy()  # bytes, of an operator of somebody's own
         if table is not None and kind and kind != "NONE":
             given = getattr(self._schema, kind)()
             given.Init(table.Bytes, table.Pos)
