@@ -107,13 +107,14 @@ class Translation:
 
     def integers(self, *values: int) -> str:
         """A constant vector of 64-bit integers."""
-        return self._small(np.array(values, np.int64))
+        return self.small(np.array(values, np.int64))
 
     def number(self, value: float, *shape: int) -> str:
         """A constant of one 32-bit float."""
-        return self._small(np.full(shape, value, np.float32))
+        return self.small(np.full(shape, value, np.float32))
 
-    def _small(self, array: Array) -> str:
+    def small(self, array: Array) -> str:
+        """A constant of few 64-bit or 8-bit integers, or 32-bit floats."""
         code = {"int64": 7, "int8": 3}.get(array.dtype.name, 1)
         key = (code, array.shape, array.tobytes())
         if key not in self._constants:
@@ -123,7 +124,7 @@ class Translation:
 
     def byte(self, value: int) -> str:
         """A constant of one 8-bit integer."""
-        return self._small(np.array(value, np.int8))
+        return self.small(np.array(value, np.int8))
 
     def constant_shape(self, name: str) -> tuple[int, ...] | None:
         """Shape of a constant of the file, or of one that layouts made of it; else None."""
@@ -251,7 +252,7 @@ class Translation:
         names = list(self.producers[first].output)
         for out, (shape, code) in zip(names, outputs, strict=True):
             self._proto.graph.value_info.append(helper.make_tensor_value_info(out, code, shape))
-        return names if outputs else [first]
+        return names[: len(outputs)]
 
     def activated(self, x: str, activation: str, *, name: str = "", **attributes: Any) -> str:
         """What an activation gives that a runtime has as part of an operator."""

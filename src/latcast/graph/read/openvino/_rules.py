@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ._file import TYPES, Layer
 from ._moves import MOVES
 from ._ports import FAR, Ports, Rule, axes_in, plain
@@ -211,20 +213,25 @@ def _recurrent(op: str, order: tuple[int, ...]) -> Rule:
 
 
 def _fake_quantize(r: Ports, x: Layer, i: list[str]) -> str:
-    """Values as few levels: a quantization and its inverse, where they go through one scale."""
+    """Values as 256 levels: a quantization and its inverse, of one range or one a channel."""
     low, high, out_low, out_high = (r.t.value(n) for n in i[1:5])
     levels = int(x.text("levels"))
-    if low is None or high is None or low.size != 1 or out_low is None or out_high is None:
-        raise LookupError("it must have one range, of constants")
-    if levels not in (255, 256) or (low.item(), high.item()) != (out_low.item(), out_high.item()):
-        raise LookupError("it must be of 8 bits")
-    scale = (high.item() - low.item()) / (levels - 1)
-    zero = round(-low.item() / scale) - 128
-    if not -128 <= zero <= 127:
-        raise LookupError("its range must hold 0")
-    factors = (r.t.number(scale), r.t.byte(zero))
-    quantized = r.t.node("QuantizeLinear", i[0], *factors, name=f"{x.name}/quantize")
-    return r.t.node("DequantizeLinear", quantized, *factors, name=f"{x.name}/dequantize")
+    if low is None or high is None or out_low is None or out_high is None:
+        raise LookupError("its range must be constant")
+    if levels not in (255, 256) or not (np.allclose(low, out_low) and np.allclose(high, out_high)):
+        raise LookupError("it must be of 8 bits, and give what it reads")
+    low, high = np.broadcast_arrays(low, high)
+    sides = [n for n, side in enumerate(low.shape) if side > 1]
+    scale = ((high - low) / (levels - 1)).astype(np.float32)
+    zero = np.round(-low / scale) - 128
+    if len(sides) > 1 or np.any(scale <= 0) or np.any(np.abs(zero) > 128):
+        raise LookupError("its range must hold 0, and be one or one a channel")
+    shape = [low.size] if sides else []
+    axis = x.rank() - low.ndim + sides[0] if sides else None
+    zero = np.clip(zero, -128, 127).astype(np.int8)
+    factors = (r.t.small(scale.reshape(shape)), r.t.small(zero.reshape(shape)))
+    quantized = r.t.node("QuantizeLinear", i[0], *factors, name=f"{x.name}/quantize", axis=axis)
+    return r.t.node("DequantizeLinear", quantized, *factors, name=f"{x.name}/dequantize", axis=axis)
 
 
 def _attention(r: Ports, x: Layer, i: list[str]) -> str:
