@@ -493,6 +493,17 @@ def test_unknown_operators_of_tflite_have_the_shapes_of_the_file():
     assert graph.out_shape == (1, 8, 4, 4)
 
 
+def test_parts_of_a_flatbuffer_that_overlap_are_refused():
+    """A thousand operators that share one list of tensors would be a thousand times its size."""
+    pytest.importorskip("ai_edge_litert")
+    from latcast.graph.read.tflite._file import Budget
+
+    budget = Budget(400)
+    assert budget.numbers(np.arange(90)) == list(range(90))
+    with pytest.raises(ValueError, match="must not overlap"):
+        budget.numbers(np.arange(90))
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [(b"\0\0\0\0TFL3", "must have a graph"), (b"\x1c\0\0\0TFL3" + b"\xff" * 64, "malformed")],

@@ -131,7 +131,7 @@ def _gemm(r: Blobs, x: Layer) -> None:
         if x.integer(4 + side):
             names.append(r.constant(*sides, flagged=True))
         else:
-            at = next(reads)
+            at = next(reads, len(x.inputs))
             names.append(r.input(x, at))
             # Behind a layer that is unknown, the file may tell how many rows there are.
             sides = r.shapes[x.inputs[at]] or ((1, *sides) if min(sides) else r.shape(x, at))

@@ -54,27 +54,56 @@ class Operator:
         return default if found is None else found()
 
 
-def numbers_of(vector: Any) -> list[int]:
-    """A vector of the file; one that is missing is 0."""
-    return [] if isinstance(vector, int) else [int(x) for x in vector]
+@dataclass(slots=True)
+class Budget:
+    """Bytes that may still be read: parts of a file do not overlap, so all have its size at most.
+
+    A small file whose parts do could keep a reader busy for hours.
+    """
+
+    left: int
+
+    def spend(self, count: int) -> None:
+        """Note that so much was read.
+
+        Raises:
+            ValueError: it is more than the file has.
+        """
+        self.left -= count
+        if self.left < 0:
+            raise ValueError("parts of a TensorFlow Lite model must not overlap; these do")
+
+    def numbers(self, vector: Any) -> list[int]:
+        """A vector of the file; one that is missing is 0."""
+        if isinstance(vector, int):
+            return []
+        self.spend(4 * len(vector))
+        return [int(x) for x in vector]
+
+    def text(self, content: bytes | None) -> str:
+        """A name in the file."""
+        self.spend(len(content or b""))
+        return (content or b"").decode("utf-8", "replace")
 
 
 def names_of(enumeration: Any) -> dict[int, str]:
     return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}
 
 
-def tensor_of(table: Any) -> Tensor:
-    shape = tuple(numbers_of(table.ShapeAsNumpy()))
-    signature = numbers_of(table.ShapeSignatureAsNumpy()) or shape
+def tensor_of(table: Any, budget: Budget) -> Tensor:
+    shape = tuple(budget.numbers(table.ShapeAsNumpy()))
+    signature = budget.numbers(table.ShapeSignatureAsNumpy()) or shape
     sides = tuple(s if s >= 0 else None for s in signature)
     quantization = table.Quantization()
     none = np.zeros(0, np.float32)
     scale = none if quantization is None else quantization.ScaleAsNumpy()
     zero = none if quantization is None else quantization.ZeroPointAsNumpy()
+    scale, zero = (none if isinstance(x, int) else x for x in (scale, zero))
+    budget.spend(scale.size + zero.size)
     return Tensor(
-        (table.Name() or b"").decode("utf-8", "replace"), shape, sides,
+        budget.text(table.Name()), shape, sides,
         _TYPES.get(table.Type(), 1), table.Buffer(),
-        none if isinstance(scale, int) else scale, none if isinstance(zero, int) else zero,
+        scale, zero,
         0 if quantization is None else quantization.QuantizedDimension(),
         table.Sparsity() is not None,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from latcast.graph._graph import Graph
 from latcast.graph.read._inputs import DEFAULTS, ReadOptions
 from latcast.graph.read._translation import Translation
 
-from ._file import Operator, names_of, numbers_of, tensor_of
+from ._file import Budget, Operator, names_of, tensor_of
 from ._maps import AXIS_RULES, MAP_RULES, SAME
 from ._rules import RULES
 from ._tensors import Tensors
@@ -27,7 +27,9 @@ from ._tensors import Tensors
 IDENTIFIER = b"TFL3"
 # Activations that operators apply to their outputs, by the schema's codes.
 _FUSED = ("", "Relu", "Relu1", "Relu6", "Tanh")
-_MAX_TENSORS = 1_000_000
+_MAX_TENSORS = 200_000
+# Converters may write one vector for several tensors.
+_PARTS = 16
 
 
 def read_tflite(model: str | Path | bytes, options: ReadOptions = DEFAULTS) -> Graph:
@@ -53,7 +55,9 @@ def translate_tflite(model: str | Path | bytes, *, with_weights: bool = False) -
         raise ValueError(f"a TensorFlow Lite model must have {IDENTIFIER!r} at byte 4; it has not")
     written = Translation(name, "tflite", with_weights=with_weights)
     try:
-        _Reader(written, schema, schema.Model.GetRootAs(content, 0)).read()
+        _Reader(
+            written, schema, schema.Model.GetRootAs(content, 0), Budget(_PARTS * len(content))
+        ).read()
     except (LookupError, TypeError, StructError, OverflowError, AttributeError) as error:
         raise ValueError(f"the TensorFlow Lite model is malformed: {error}") from error
     return written
@@ -68,20 +72,20 @@ def _mapped(path: Path) -> bytes | mmap:
 class _Reader:
     """Translates the operators of a subgraph, one after the other."""
 
-    def __init__(self, written: Translation, schema: Any, model: Any) -> None:
-        self._schema, self._model = schema, model
+    def __init__(self, written: Translation, schema: Any, model: Any, budget: Budget) -> None:
+        self._schema, self._model, self._budget = schema, model, budget
         if not model.SubgraphsLength():
             raise ValueError("a TensorFlow Lite model must have a graph; it has none")
         self._graph = graph = model.Subgraphs(0)
         if max(graph.TensorsLength(), graph.OperatorsLength()) > _MAX_TENSORS:
             raise ValueError(f"a model must have at most {_MAX_TENSORS} tensors; it has more")
-        self._known = [tensor_of(graph.Tensors(n)) for n in range(graph.TensorsLength())]
+        self._known = [tensor_of(graph.Tensors(n), budget) for n in range(graph.TensorsLength())]
         self._tensors = Tensors(written, model, self._known)
         self.t = written
 
     def read(self) -> None:
         """Translate the model."""
-        for n in numbers_of(self._graph.InputsAsNumpy()):
+        for n in self._budget.numbers(self._graph.InputsAsNumpy()):
             tensor = self._known[n]
             self.t.input(tensor.name, tensor.sides, tensor.code)
             self._tensors.put(n, tensor.name)
@@ -94,20 +98,20 @@ class _Reader:
             number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
             name = types.get(number, f"OPERATOR_{number}")
             if name == "CUSTOM":
-                name = (code.CustomCode() or b"CUSTOM").decode("utf-8", "replace")
+                name = self._budget.text(code.CustomCode()) or name
             self._operator(self._read_operator(operator, name, options))
-        for n in numbers_of(self._graph.OutputsAsNumpy()):
+        for n in self._budget.numbers(self._graph.OutputsAsNumpy()):
             self.t.output(self._tensors.raw(n), self._known[n].code)
 
     def _read_operator(self, operator: Any, name: str, options: dict[int, str]) -> Operator:
-        outputs = numbers_of(operator.OutputsAsNumpy())
+        outputs = self._budget.numbers(operator.OutputsAsNumpy())
         table, kind = operator.BuiltinOptions(), options.get(operator.BuiltinOptionsType())
         given = operator.CustomOptionsAsNumpy()  # bytes, of an operator of somebody's own
         if table is not None and kind and kind != "NONE":
             given = getattr(self._schema, kind)()
             given.Init(table.Bytes, table.Pos)
         first = self._known[outputs[0]].name if outputs else name
-        return Operator(name, numbers_of(operator.InputsAsNumpy()), outputs, given, first)
+        return Operator(name, self._budget.numbers(operator.InputsAsNumpy()), outputs, given, first)
 
     def _operator(self, o: Operator) -> None:
         try:

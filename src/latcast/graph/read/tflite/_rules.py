@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._file import Operator, numbers_of
+from ._file import Operator
 from ._maps import Rule, bias_of
 from ._tensors import Tensors
 
@@ -45,7 +45,8 @@ def _transpose(r: Tensors, o: Operator) -> str:
 
 
 def _squeeze(r: Tensors, o: Operator) -> str:
-    axes = numbers_of(o.get("SqueezeDimsAsNumpy"))
+    dims = o.get("SqueezeDimsAsNumpy")
+    axes = [] if isinstance(dims, int) else dims.tolist()
     given = [r.t.integers(*axes)] if axes else []
     return r.t.node("Squeeze", r.value(o.inputs[0]), *given, name=o.name)
 
