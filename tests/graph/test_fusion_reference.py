@@ -1,4 +1,4 @@
-"""The kernels of small variants of all families are those that ONNX Runtime makes."""
+"""Kernels are those that runtimes make: of small variants of all families, and of patterns."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx.parser
 import onnxruntime
 import pytest
 
 from latcast.families import Variant, family, family_names
+from latcast.graph import RULES
+from latcast.graph.read.onnx import read_onnx
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "fusion.py"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def small(name: str, **others: int) -> Variant:
@@ -47,15 +50,24 @@ VARIANTS = (
 TRACED = tuple(VARIANTS[n] for n in (3, 8, 11, 16))
 
 
-@pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_of_fusion", BENCHMARK)
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded  # where its dataclasses look for themselves
-    spec.loader.exec_module(loaded)
-    return loaded
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclasses look for themselves
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    return loaded("fusion")
+
+
+@pytest.fixture(scope="module")
+def kernels() -> ModuleType:
+    return loaded("kernels")
 
 
 def model(variant: Variant) -> onnx.ModelProto:
@@ -123,3 +135,62 @@ def have_same_values(found: npt.NDArray[np.float32], known: npt.NDArray[np.float
     scale = float(np.abs(theirs).max(initial=1e-3))
     is_close = ours.size == theirs.size and np.allclose(ours, theirs, 1e-3, 1e-3 * scale)
     return bool(is_close)
+
+
+# Patterns of real models. The input is x, the output y; numbers stand for constants.
+PATTERNS = {
+    "slices that make up a map": "e = Exp(x)  a = Slice(e, i0, i16, i1)  "
+    "b = Slice(e, i16, i32, i1)  y = Mul(a, b)",
+    "slices, and what reads all": "e = Exp(x)  a = Slice(e, i0, i16, i1)  "
+    "b = Slice(e, i16, i32, i1)  r = Relu(e)  y = Concat<axis=1>(a, b, r)",
+    "a slice of all by its end": "a = Slice(x, i0, i32, i1)  y = Exp(a)",
+    "a slice of all": "a = Slice(x, i0, last, i1)  y = Exp(a)",
+    "slices of a transpose": "t = Transpose<perm=[0,2,1,3]>(x)  a = Slice(t, i0, i16, i2)  "
+    "b = Slice(t, i16, i32, i2)  r = Relu(b)  u = Transpose<perm=[0,1,3,2]>(r)  "
+    "y = MatMul(a, u)",
+    "nothing is added": "a = Exp(x)  b = Add(a, zero)  y = Tanh(b)",
+    "nothing is changed by a product": "a = Exp(x)  b = Mul(a, one)  y = Tanh(b)",
+    "a factor before a transpose": "a = Exp(x)  b = Mul(a, half)  "
+    "t = Transpose<perm=[0,1,3,2]>(b)  y = MatMul(x, t)",
+    "an enlarged map": "a = Conv(x, w, v)  "
+    'b = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", '
+    'nearest_mode="floor">(a, , twice)  c = Conv(b, w, v)  y = Add(b, c)',
+}
+
+
+def pattern(text: str) -> onnx.ModelProto:
+    parsed = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        pattern (float[1,32,14,14] x) => (float[a,b,c,d] y) {{ {text} }}"""
+    )
+    whole = {"i0": [0], "i1": [1], "i2": [2], "i16": [16], "i32": [32], "last": [2**63 - 1]}
+    real = {"zero": 0.0, "one": 1.0, "half": 0.5, "twice": [1.0, 1.0, 2.0, 2.0]}
+    given = {n: np.array(v, np.int64) for n, v in whole.items()}
+    given |= {n: np.array(v, np.float32) for n, v in real.items()}
+    rng = np.random.default_rng(0)
+    given |= {"w": rng.random((32, 32, 1, 1), np.float32), "v": rng.random(32, np.float32)}
+    parsed.graph.initializer.extend(
+        onnx.numpy_helper.from_array(given[n], n)
+        for n in sorted({i for x in parsed.graph.node for i in x.input} & set(given))
+    )
+    return parsed
+
+
+@pytest.mark.parametrize("text", PATTERNS.values(), ids=PATTERNS)
+def test_patterns_are_the_kernels_of_onnx_runtime(kernels: ModuleType, text: str) -> None:
+    made = pattern(text)
+    theirs = kernels.of_onnxruntime(made)
+    graph = read_onnx(made.SerializeToString())
+    found = kernels.compare(kernels.kernels_of(graph, RULES, kernels.ours_onnxruntime), theirs)
+    assert (found.ours, found.theirs) == ({}, {})
+    assert found.same == found.kernels > 0
+
+
+def test_kernels_are_compared_one_to_one(kernels: ModuleType) -> None:
+    ours = [("conv", (1, 20, 8, 8)), ("add", (1, 8, 8, 20)), ("product", (1, 4, 6, 8)),
+            ("relu", (1, 3)), ("relu", (1, 3))]  # fmt: skip
+    theirs = [("conv", (1, 32, 8, 8)), ("add", (1, 20, 8, 8)), ("product", (24, 8)),
+              ("relu", (1, 3)), ("exp", (1, 3))]  # fmt: skip
+    found = kernels.compare(ours, theirs)
+    assert (found.kernels, found.equal, found.same) == (5, 1, 4)
+    assert (found.ours, found.theirs) == ({("relu", (1, 3)): 1}, {("exp", (1, 3)): 1})

@@ -30,12 +30,14 @@ class Kernel:
             each other, keep what they read, or are part of the weights of another one.
         blocked: whether a CPU runtime keeps the channels that it writes in blocks of 16, as
             ONNX Runtime does with AVX-512; or is as fast without, as along one axis.
+        word: what rules know it by (see :class:`Part`).
     """
 
     main: int
     layers: tuple[int, ...]
     idle: tuple[int, ...] = ()
     blocked: bool = False
+    word: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -218,9 +220,12 @@ def joined(graph: Graph, rules: Sequence[Rule], *, is_cut_out: bool) -> tuple[Ke
     # Joining changes what reads what: blocks are told anew for the kernels that came of it.
     blocked = parts.blocked_now()
     return tuple(
-        Kernel(x.main, x.layers, x.idle, x.key in blocked or costs_like_blocks(parts.layer(x.main)))
+        Kernel(
+            x.main, x.layers, x.idle,
+            x.key in blocked or costs_like_blocks(parts.layer(x.main)), x.word,
+        )
         for x in parts.in_order()
-    )
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,11 @@ def _keeps_blocks(layer: Layer, word: str) -> bool:
         return shapes[0][1] % BLOCK == 0
     if layer.op in ("add", "mul") and word != "silu":
         return len(layer.inputs) > 1 and len(set(shapes)) == 1
+    if layer.op == "resize":
+        before, after = shapes[0], shapes[-1]
+        return before[:2] == after[:2] and not any(
+            after[n] % before[n] for n in range(2, _IMAGE_AXES)
+        )
     if layer.op == "concat":
         beside = {(s[0], *s[2:]) for s in shapes}
         return len(beside) == 1 and all(s[1] % BLOCK == 0 for s in shapes)

@@ -45,14 +45,39 @@ def _alike(parts: Parts, path: Sequence[Part]) -> bool:
 
 
 def _parts_of_all(parts: Parts, path: Sequence[Part]) -> bool:
-    """All that read the same tensor take parts of it that make it up, without steps."""
+    """The parts that are taken of a tensor make it up, without steps; others may read it too."""
     first = parts.layer(path[0].main)
-    readers = [parts.layer(n) for n in parts.graph.readers[first.inputs[0]]]
+    source = first.inputs[0]
+    takers = [n for n in parts.graph.readers[source] if parts.layer(n).op == first.op]
+    readers = [parts.layer(n) for n in takers]
     whole = prod(first.in_shapes[0] or ())
     return (
-        all(x.op == first.op and x.is_supported and x.stride == (1, 1) for x in readers)
+        all(x.is_supported and x.stride == (1, 1) for x in readers)
         and sum(prod(x.out_shapes[0] or ()) for x in readers) == whole
+        and not (
+            first.op == "slice"
+            and _is_transpose(parts, source)
+            and any(_is_turned(parts, n) for n in takers)
+        )
     )
+
+
+def _is_transpose(parts: Parts, position: int) -> bool:
+    return position != GRAPH_INPUT and parts.layer(position).op == "transpose"
+
+
+def _is_turned(parts: Parts, position: int) -> bool:
+    """Whether a transpose follows, maybe after an activation.
+
+    ONNX Runtime makes one transpose of two with a slice between them, before it looks for parts
+    that make up a tensor: it finds those that are left alone.
+    """
+    readers = parts.graph.readers[position]
+    while len(readers) == 1 and parts.layer(readers[0]).kind in ("activation", "view"):
+        if parts.layer(readers[0]).op == "reshape":
+            return False
+        readers = parts.graph.readers[readers[0]]
+    return len(readers) == 1 and _is_transpose(parts, readers[0])
 
 
 def _one_constant_a_channel(parts: Parts, path: Sequence[Part]) -> bool:
@@ -252,7 +277,7 @@ def _has_bias(layer: Layer) -> bool:
 
 RULES: tuple[Rule, ...] = (
     Rule("EliminateIdentity", "* identity|dropout", idle=(1,)),
-    Rule("EliminateSlice", "* slice|expand", when=_keeps_all, idle=(1,)),
+    Rule("EliminateExpand", "* expand", when=_keeps_all, idle=(1,)),
     Rule(
         "CommonSubexpressionElimination",
         f"{_REPEATED} ~{_REPEATED}",
@@ -286,6 +311,8 @@ RULES: tuple[Rule, ...] = (
     Rule("MatmulTransposeFusion", "transpose matmul+", when=_swaps_for_matmul),
     Rule("MatmulTransposeFusion", "transpose reshape matmul+", when=_is_reshaped),
     Rule("MatmulTransposeFusion", "transpose matmul+", when=_swaps_for_matmul),
+    # A level is gone through until nothing changes: what was behind a transpose is now before it.
+    Rule("MatMulScaleFusion", "mul|div matmul+", when=_scales_matmul),
     Rule("TransposeOptimizer", "* transpose", when=_cancels, idle=(1,)),
     # Level 3: layouts. A sum is added to what a convolution writes.
     Rule("NchwcTransformer", f"{_CONV}|batch_norm add+", "sum", when=_blocked_first),

@@ -318,7 +318,22 @@ def _layer_norm(node: Node) -> Reading:
 def _stretched(node: Node) -> Reading:
     """Several inputs that are stretched to one shape; constants that are no scalars are trained."""
     shapes = _aligned(node)
+    if _keeps_values(node, shapes):
+        return Reading((shapes[0],), op="identity")
     return Reading((broadcast(*shapes),), weights=_learned(shapes))
+
+
+# Operator of two inputs -> the second one that changes nothing.
+_NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
+
+
+def _keeps_values(node: Node, shapes: list[TensorShape]) -> bool:
+    """Whether a node adds 0 or multiplies by 1, which no runtime does."""
+    second = node.get(1)
+    if node.op_type not in _NEUTRAL or second is None or len(shapes) != 2 or prod(shapes[1]) != 1:
+        return False
+    data = second.data() if second.is_constant and len(shapes[1]) <= len(shapes[0]) else None
+    return data is not None and bool(data.reshape(-1)[0] == _NEUTRAL[node.op_type])
 
 
 def _aligned(node: Node) -> list[TensorShape]:
@@ -345,6 +360,8 @@ def _learned(shapes: list[TensorShape]) -> tuple[int, ...]:
 def _mul(node: Node) -> Reading:
     """A product; of a map by one factor a channel it is a ``scale``."""
     shapes = _aligned(node)
+    if _keeps_values(node, shapes):
+        return Reading((shapes[0],), op="identity")
     out = broadcast(*shapes)
     scaled = any(is_channel_scale(a, b) for a, b in (shapes, shapes[::-1]))
     return Reading((out,), op="scale" if scaled else None, weights=_learned(shapes))

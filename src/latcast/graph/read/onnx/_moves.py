@@ -118,9 +118,18 @@ def cuts(node: Node) -> dict[int, range]:
     }
 
 
+# The end that exporters write for "to the end".
+_OPEN_END = 2**63 - 1
+
+
 def _slice(node: Node) -> Reading:
     shape, taken = node.shape(0), cuts(node)
     step = max((abs(some.step) for some in taken.values()), default=1)
+    # A slice to the end of an axis, however long, that takes all is none: runtimes drop it.
+    is_all = all(t == range(shape[n]) for n, t in taken.items())
+    ends = node.integers("ends") if "ends" in node.attributes else node.whole_numbers(2)
+    if is_all and all(end >= _OPEN_END for end in ends):
+        return Reading((shape,), op="identity")
     return Reading((with_sides(shape, {n: len(t) for n, t in taken.items()}),), stride=(1, step))
 
 
