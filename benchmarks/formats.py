@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -268,20 +269,21 @@ def _print(rows: Sequence[Row], format_: str) -> None:
         f"every operator; of {len(with_source)} with a source, MACs equal in {macs}, parameters "
         f"within 1 % in {params}; outputs of the runtime in {same} of {len(run)} that can be run"
     )
-    print(f"\n{format_}: {counts}\n")
-    print(f"  {'file':34s} {'MACs':>7s} {'params':>7s} {'output':>8s}")
+    print(f"\n{textwrap.fill(f'{format_}: {counts}', 100)}\n")
+    print(f"  {'file':32s} {'MACs':>7s} {'params':>7s} {'output':>8s}")
     for x in rows:
         ratios = ("-" if v is None else f"{v:.3f}" for v in (x.macs, x.params))
         output = "-" if x.difference is None else f"{x.difference:.0e}"
-        names = f"unsupported: {', '.join(x.unsupported[:4])}" if x.unsupported else ""
-        print(f"  {x.name[:34]:34s} {' '.join(f'{v:>7s}' for v in ratios)} {output:>8s}  "
+        names = f"unsupported: {', '.join(x.unsupported[:2])}" if x.unsupported else ""
+        print(f"  {x.name[:32]:32s} {' '.join(f'{v:>7s}' for v in ratios)} {output:>8s}  "
               f"{' '.join(filter(None, (names, x.note)))}".rstrip())  # fmt: skip
 
 
 _KEY = """\
 MACs and params: those of the file by those of the source; output: largest difference of outputs.
 They differ where a converter folds constants (standardized weights, biases of zeros, branches whose
-last weights are zero), or the exporter to ONNX wrote equal weights once (those that are zero)."""
+last weights are zero), or the exporter to ONNX wrote equal weights once (those that are zero).
+ncnn loads no file in which pnnx has left PyTorch's operators (torch.unbind, Tensor.reshape, ...)."""
 
 
 def main() -> None:
