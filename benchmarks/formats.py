@@ -283,7 +283,7 @@ _KEY = """\
 MACs and params: those of the file by those of the source; output: largest difference of outputs.
 They differ where a converter folds constants (standardized weights, biases of zeros, branches whose
 last weights are zero), or the exporter to ONNX wrote equal weights once (those that are zero).
-ncnn loads no file in which pnnx has left PyTorch's operators (torch.unbind, Tensor.reshape, ...)."""
+ncnn loads no file in which pnnx has left PyTorch's operators (torch.unbind, Tensor.reshape)."""
 
 
 def main() -> None:
