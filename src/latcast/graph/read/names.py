@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +61,9 @@ def read_named(name: str, options: ReadOptions) -> Graph:
     }
     axis = 0 if options.batch_axis is None else options.batch_axis
     asked = replace(options, batch_axis=axis)
-    return read_pytorch(module, keywords=inputs, options=asked, name=model)
+    # Of a network that cannot be exported, PyTorch prints the whole program.
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        return read_pytorch(module, keywords=inputs, options=asked, name=model)
 
 
 def _batched(shape: Sequence[int], batch: int | None) -> Sequence[int]:
@@ -146,14 +150,15 @@ def _transformers_inputs(module: nn.Module, config: Any) -> _Inputs:
 
     side = told("image_size", _SIDE)
     sides = tuple(side) if isinstance(side, list | tuple) else (side, side)
+    tokens = min(_TOKENS, told("max_position_embeddings", _TOKENS))
     shapes: dict[str, tuple[Sequence[int], bool]] = {
-        "input_ids": ((1, _TOKENS), True),
+        "input_ids": ((1, tokens), True),
         "pixel_values": ((1, told("num_channels", 3), *sides), False),
         "input_features": (
             (1, told("num_mel_bins", 80), 2 * told("max_source_positions", 1500)), False
         ),
         "input_values": ((1, _SAMPLES), False),
-        "decoder_input_ids": ((1, _TOKENS), True),
+        "decoder_input_ids": ((1, tokens), True),
     }  # fmt: skip
     arguments = inspect.signature(module.forward).parameters
     main = str(getattr(module, "main_input_name", "input_ids"))
