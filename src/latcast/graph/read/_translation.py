@@ -21,7 +21,6 @@ from latcast.graph.shapes import check_shape
 
 from ._expressions import Side
 from ._inputs import ReadOptions
-from .onnx import read_onnx
 from .onnx._file import ModelFile
 from .onnx._tensors import MAX_FOLDED, type_of
 
@@ -271,6 +270,8 @@ class Translation:
 
     def graph(self, options: ReadOptions) -> Graph:
         """The layers of the network, without layouts (see :func:`read_onnx`)."""
+        from .onnx import read_onnx
+
         graph = read_onnx(ModelFile(self.model(), self._raw_bytes, None, self.name), options)
         kept: list[Layer] = []
         places = {GRAPH_INPUT: GRAPH_INPUT}
