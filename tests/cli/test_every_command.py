@@ -44,6 +44,13 @@ def test_help(latcast: Any, name: str) -> None:
     assert f"Example: latcast {name}" in " ".join(text.split())
     _, _, output = text.partition("\nOutput:\n")
     assert all(option in output for option in ("--json", "--quiet", "--debug"))
+    assert " object at 0x" not in text
+
+
+def test_an_option_of_a_group_that_is_left_out_is_asked_for(latcast: Any, tmp_path: Path) -> None:
+    (tmp_path / "arch.json").write_text("{}")
+    run = latcast("predict", tmp_path / "arch.json", code=2)
+    assert "Missing option '--device'" in run.stderr
 
 
 def test_groups_of_commands_and_completion(latcast: Any) -> None:

@@ -68,6 +68,33 @@ class Shown:
     ] = None
 
 
+@dataclass(frozen=True)
+class Question:
+    """What is asked about the network."""
+
+    panel: ClassVar[str] = INPUT
+
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            "--sweep",
+            metavar="SIDE=1,2,4",
+            help="The curve over batch, sequence, resolution, or an open side by its symbol.",
+        ),
+    ] = None
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            help="Space of the architectures; the model's own, or ofa-mobilenet-v3 by default.",
+        ),
+    ] = None
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where an operator is not supported.")
+    ] = False
+    coverage: Annotated[float, typer.Option("--coverage", help="Of the intervals.")] = 0.9
+
+
 @command
 def predict(
     console: Console,
@@ -80,28 +107,8 @@ def predict(
     ],
     target: Target,
     inputs: FileInputs,
+    question: Question,
     shown: Shown,
-    sweep: Annotated[
-        str | None,
-        typer.Option(
-            "--sweep",
-            metavar="SIDE=1,2,4",
-            help="The curve over batch, sequence, resolution, or an open side by its symbol.",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
-    space: Annotated[
-        str | None,
-        typer.Option(
-            "--space",
-            help="Space of the architectures; the model's own, or ofa-mobilenet-v3 by default.",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail where an operator is not supported.")
-    ] = False,
-    coverage: Annotated[float, typer.Option("--coverage", help="Of the intervals.")] = 0.9,
     devices: Devices = None,
 ) -> None:
     """Predict latency, and where the milliseconds go.
@@ -115,37 +122,49 @@ def predict(
     from latcast.models.forecast import forecast
     from latcast.models.sweep import sweep as swept
 
-    check_share(coverage, "--coverage")
+    _check_asked(network, target, inputs, question, shown)
+    asked = read_options(inputs)
+    options: dict[str, Any] = {
+        "runtime": target.runtime, "batch": target.batch, "precision": target.precision,
+        "threads": target.threads, "coverage": question.coverage, "strict": question.strict,
+        "shapes": asked.shapes, "batch_axis": asked.batch_axis, "trip_count": asked.trip_count,
+    }  # fmt: skip
+    found: ArchsForecast | NetworkForecast | NetworkSweep
+    with resolving():
+        if question.sweep is not None:
+            found = swept(network, target.device, *_side_and_values(question.sweep), **options)
+        else:
+            space = find_space(question.space) if question.space else None
+            found = forecast(network, target.device, space=space, base=target.model, **options)
+    _show(console, found, shown)
+    if found.errors:
+        raise typer.Exit(FAILED)
+
+
+def _check_asked(
+    network: Path, target: Target, inputs: FileInputs, question: Question, shown: Shown
+) -> None:
+    """Make sure that options fit what is asked about, and that files can be read and written."""
+    from latcast._files import check_writable
+
+    check_share(question.coverage, "--coverage")
     if is_graph_file(network):
-        _check_options("architectures", {"--model": target.model, "--space": space})
+        _check_options("architectures", {"--model": target.model, "--space": question.space})
     else:
         own = {
             "--shape": inputs.shape,
             "--batch-axis": inputs.batch_axis,
             "--trip-count": inputs.trip_count,
-            "--sweep": sweep,
-            "--strict": strict,
+            "--sweep": question.sweep,
+            "--strict": question.strict,
             "--html": shown.html,
         }
         _check_options("models' files", own)
-    _check_files(network, shown.html)
-    asked = read_options(inputs)
-    options: dict[str, Any] = {
-        "runtime": target.runtime, "batch": target.batch, "precision": target.precision,
-        "threads": target.threads, "coverage": coverage, "shapes": asked.shapes,
-        "batch_axis": asked.batch_axis, "trip_count": asked.trip_count, "strict": strict,
-    }  # fmt: skip
-    found: ArchsForecast | NetworkForecast | NetworkSweep
-    with resolving():
-        if sweep is not None:
-            _check_options("one forecast", {"--html": shown.html})
-            found = swept(network, target.device, *_side_and_values(sweep), **options)
-        else:
-            the_space = find_space(space) if space else None
-            found = forecast(network, target.device, space=the_space, base=target.model, **options)
-    _show(console, found, shown)
-    if found.errors:
-        raise typer.Exit(FAILED)
+    if question.sweep is not None:
+        _check_options("one forecast", {"--html": shown.html})
+    check_network(network, also=".json")
+    if shown.html is not None:
+        check_writable(shown.html)
 
 
 def _side_and_values(text: str) -> tuple[str, list[int]]:
@@ -182,12 +201,3 @@ def _check_options(what: str, options: Mapping[str, object]) -> None:
     for name, value in options.items():
         if value:
             raise UsageError(f"{name} is for {what}; leave it out")
-
-
-def _check_files(network: Path, page: Path | None) -> None:
-    """Make sure that there is something to read, and that a page can be written."""
-    from latcast._files import check_writable
-
-    check_network(network, also=".json")
-    if page is not None:
-        check_writable(page)
