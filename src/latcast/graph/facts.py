@@ -89,7 +89,7 @@ def _works(layer: Layer) -> bool:
 def _facts(graph: Graph, kernel: Kernel) -> tuple[float, ...]:
     layers = _running(graph, kernel)
     main = graph.layers[kernel.main]
-    read, written = _crossing_bytes(graph, kernel)
+    read, written = crossing_bytes(graph, kernel)
     positions, outputs, inputs = _matrix(main)
     return (
         sum(x.macs * x.inside for x in layers if x.is_supported) / main.steps,
@@ -108,7 +108,7 @@ def _facts(graph: Graph, kernel: Kernel) -> tuple[float, ...]:
     )
 
 
-def _crossing_bytes(graph: Graph, kernel: Kernel) -> tuple[int, int]:
+def crossing_bytes(graph: Graph, kernel: Kernel) -> tuple[int, int]:
     """Bytes of activations that the kernel reads from others, and that others read of it."""
     inside = set(kernel.layers)
     read: dict[int | tuple[int, int], int] = {}

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from latcast.report.record import MISSING, Column, Record, Table
-from latcast.report.text import end_of, shape_text
+from latcast.report.text import bytes_text, end_of, shape_text
 
 from ._graph import Graph, GraphInput
 from ._operators import Layer
+from .facts import crossing_bytes, kernel_label
+from .memory import ActivationMemory
+from .rules import fuse
 
 NAME_WIDTH, OPERATOR_WIDTH = 48, 24
+MAX_SAVINGS = 4
+
+# What layers and kernels can be sorted by -> the field of their rows.
+SORTS = {
+    "macs": "macs",
+    "params": "params",
+    "weights": "param_bytes",
+    "traffic": "traffic_bytes",
+    "intensity": "intensity",
+    "memory": "held_bytes",
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +47,8 @@ class InspectedLayer:
         read_bytes: bytes of activations that are read.
         write_bytes: bytes of activations that are written.
         traffic_bytes: memory traffic, bytes; that of a view is 0.
+        intensity: FLOP per byte of memory traffic, two a MAC; null where either is not known.
+        held_bytes: activations that are held while it runs, bytes.
     """
 
     name: str
@@ -45,18 +63,152 @@ class InspectedLayer:
     read_bytes: int
     write_bytes: int
     traffic_bytes: int
+    intensity: float | None
+    held_bytes: int
 
     @classmethod
-    def of(cls, layer: Layer) -> InspectedLayer:
+    def of(cls, layer: Layer, held_bytes: int) -> InspectedLayer:
         """The entry of a layer."""
         runs, reads = layer.runs, layer.runs * layer.steps
         read, written = runs * layer.read_bytes, runs * layer.write_bytes
         moved = read + written + reads * layer.param_bytes
+        traffic = 0 if layer.kind == "view" else moved
+        macs = runs * layer.macs if layer.is_supported else None
         return cls(
             layer.name, layer.op, layer.operator, layer.kind, layer.in_shapes, layer.out_shapes,
-            runs * layer.macs if layer.is_supported else None, layer.params, layer.param_bytes,
-            read, written, 0 if layer.kind == "view" else moved,
+            macs, layer.params, layer.param_bytes, read, written, traffic,
+            _intensity(macs, traffic), held_bytes,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class InspectedKernel:
+    """Layers that ONNX Runtime fuses, and what they cost together.
+
+    Attributes:
+        name: of the layer with most work.
+        operators: of its layers that do something, such as ``conv+relu``.
+        layers: how many layers it has.
+        macs: multiply-accumulates of those whose cost is known.
+        params: parameters.
+        param_bytes: bytes of parameters and constants that it reads.
+        read_bytes: bytes of activations that it reads from other kernels.
+        write_bytes: bytes of activations that other kernels, or the network's outputs, read of it.
+        traffic_bytes: memory traffic, bytes; that of views is 0.
+        saved_bytes: memory traffic of its layers, run one by one, beyond that.
+        intensity: FLOP per byte of memory traffic, two a MAC; null where there is none.
+        held_bytes: the most that is held while one of its layers runs by itself, bytes.
+    """
+
+    name: str
+    operators: str
+    layers: int
+    macs: int
+    params: int
+    param_bytes: int
+    read_bytes: int
+    write_bytes: int
+    traffic_bytes: int
+    saved_bytes: int
+    intensity: float | None
+    held_bytes: int
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Memory traffic that kernels of the same operators save.
+
+    Attributes:
+        operators: of a kernel's layers.
+        kernels: how many kernels are of them.
+        saved_bytes: memory traffic of their layers, run one by one, beyond that of the kernels.
+    """
+
+    operators: str
+    kernels: int
+    saved_bytes: int
+
+
+@dataclass(frozen=True)
+class FusedSums:
+    """Costs of all kernels, and why they differ from those of the layers.
+
+    Attributes:
+        kernels: how many.
+        traffic_bytes: memory traffic, bytes.
+        intensity: FLOP per byte of memory traffic, two a MAC; null where there is none.
+        saved_bytes: memory traffic of the layers beyond that of the kernels.
+        savings: of which kernels, the largest first.
+    """
+
+    kernels: int
+    traffic_bytes: int
+    intensity: float | None
+    saved_bytes: int
+    savings: tuple[Saving, ...]
+
+    @classmethod
+    def of(cls, kernels: Sequence[InspectedKernel]) -> FusedSums:
+        """The sums over kernels."""
+        saved: dict[str, list[int]] = defaultdict(list)
+        for kernel in kernels:
+            if kernel.saved_bytes:
+                saved[kernel.operators].append(kernel.saved_bytes)
+        savings = [Saving(name, len(found), sum(found)) for name, found in saved.items()]
+        savings.sort(key=lambda x: -x.saved_bytes)
+        traffic = sum(x.traffic_bytes for x in kernels)
+        total = sum(x.saved_bytes for x in kernels)
+        intensity = _intensity(sum(x.macs for x in kernels), traffic)
+        return cls(len(kernels), traffic, intensity, total, tuple(savings))
+
+
+@dataclass(frozen=True)
+class HeldTensor:
+    """A tensor that is held at the peak.
+
+    Attributes:
+        layer: name of the layer that writes it; of an input of the network, ``input``.
+        bytes: its size.
+    """
+
+    layer: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """Peak memory of activations, layer by layer without fusion, inputs included.
+
+    Attributes:
+        bytes: by liveness, every tensor but a view in memory of its own.
+        in_place_bytes: where activations write over what nobody reads later.
+        onnxruntime_bytes: likewise, with buffers kept for tensors of the same shape, as ONNX
+            Runtime plans them.
+        layer: that runs at the peak of ``bytes``.
+        tensors: what is held then, the largest first.
+    """
+
+    bytes: int
+    in_place_bytes: int
+    onnxruntime_bytes: int
+    layer: str
+    tensors: tuple[HeldTensor, ...]
+
+    @classmethod
+    def of(cls, graph: Graph, memory: ActivationMemory) -> PeakMemory:
+        """The peak of a graph, whose memory without reuse is known."""
+        held = memory.held(memory.peak_layer)
+        tensors = (
+            HeldTensor("input" if b.layer < 0 else graph.layers[b.layer].name, b.bytes)
+            for b in held
+        )
+        return cls(
+            memory.peak_bytes,
+            graph.activation_memory("in-place").peak_bytes,
+            graph.activation_memory("onnxruntime").peak_bytes,
+            graph.layers[memory.peak_layer].name,
+            tuple(tensors),
+        )
 
 
 @dataclass(frozen=True)
@@ -72,6 +224,7 @@ class LayerSums:
         read_bytes: bytes of activations that are read.
         write_bytes: bytes of activations that are written.
         traffic_bytes: memory traffic, bytes.
+        intensity: FLOP per byte of memory traffic, two a MAC; null where there is none.
     """
 
     kind: str
@@ -82,12 +235,15 @@ class LayerSums:
     read_bytes: int
     write_bytes: int
     traffic_bytes: int
+    intensity: float | None
 
     @classmethod
     def of(cls, kind: str, layers: Sequence[InspectedLayer]) -> LayerSums:
         """The sums over layers."""
         names = ("macs", "params", "param_bytes", "read_bytes", "write_bytes", "traffic_bytes")
-        return cls(kind, len(layers), *(sum(getattr(x, n) or 0 for x in layers) for n in names))
+        sums = {n: sum(getattr(x, n) or 0 for x in layers) for n in names}
+        intensity = _intensity(sums["macs"], sums["traffic_bytes"])
+        return cls(kind, len(layers), **sums, intensity=intensity)
 
 
 @dataclass(frozen=True)
@@ -105,6 +261,9 @@ class UnsupportedLayers:
     share: float
 
 
+_Row = TypeVar("_Row", InspectedLayer, InspectedKernel)
+
+
 @dataclass(frozen=True, repr=False)
 class Inspection(Record):
     """A network, layer by layer.
@@ -115,9 +274,12 @@ class Inspection(Record):
         notes: what was assumed or changed about them, a sentence each.
         total: costs of all layers, with the dearest branches and most trips of loops.
         min_macs: multiply-accumulates with the cheapest branches and fewest trips.
+        fused: costs of all kernels, as ONNX Runtime fuses the layers.
+        peak: peak memory of activations.
         kinds: costs by kind of layer.
         unsupported: unsupported operators.
-        layers: in running order; as many as were asked for.
+        layers: in running order, or as they were sorted; as many as were asked for.
+        kernels: likewise.
     """
 
     schema = "inspection"
@@ -128,14 +290,20 @@ class Inspection(Record):
     notes: tuple[str, ...]
     total: LayerSums
     min_macs: int
+    fused: FusedSums
+    peak: PeakMemory
     kinds: tuple[LayerSums, ...]
     unsupported: tuple[UnsupportedLayers, ...]
     layers: tuple[InspectedLayer, ...]
+    kernels: tuple[InspectedKernel, ...]
 
     @classmethod
-    def of(cls, graph: Graph) -> Inspection:
-        """Inspect a graph."""
-        layers = tuple(map(InspectedLayer.of, graph.layers))
+    def of(cls, graph: Graph, reuse: str = "none") -> Inspection:
+        """Inspect a graph; ``reuse`` of memory is of what layers hold."""
+        memory = graph.activation_memory()
+        held = (memory if reuse == "none" else graph.activation_memory(reuse)).held_bytes
+        layers = tuple(map(InspectedLayer.of, graph.layers, held))
+        kernels = tuple(_kernels(graph, layers))
         kinds = {x.kind: [y for y in layers if y.kind == x.kind] for x in layers}
         return cls(
             graph.name,
@@ -143,16 +311,41 @@ class Inspection(Record):
             graph.notes,
             LayerSums.of("all", layers),
             graph.cheapest.macs,
+            FusedSums.of(kernels),
+            PeakMemory.of(graph, memory),
             tuple(LayerSums.of(kind, own) for kind, own in kinds.items()),
             tuple(UnsupportedLayers(n, c, c / len(layers)) for n, c in graph.unsupported.items()),
             layers,
+            kernels,
         )
 
     def busiest(self, most: int) -> Inspection:
-        """With only so many layers, those with most MACs, then most bytes, in running order."""
-        work = [(x.macs or 0, x.traffic_bytes) for x in self.layers]
-        chosen = sorted(range(len(work)), key=lambda n: work[n], reverse=True)[:most]
-        return replace(self, layers=tuple(self.layers[n] for n in sorted(chosen)))
+        """With only so many layers and kernels, those with most MACs, in running order."""
+        return replace(
+            self, layers=_busiest(self.layers, most), kernels=_busiest(self.kernels, most)
+        )
+
+    def sorted_by(self, key: str, most: int | None = None) -> Inspection:
+        """With so many layers and kernels, those with most of ``key`` (see :data:`SORTS`) first.
+
+        Raises:
+            ValueError: there is no such key.
+        """
+        if key not in SORTS:
+            raise ValueError(f"--sort must be one of {', '.join(SORTS)}; got {key!r}")
+        field = SORTS[key]
+
+        def value(row: InspectedLayer | InspectedKernel) -> float:
+            return -(getattr(row, field) or 0)
+
+        layers = tuple(sorted(self.layers, key=value)[:most])
+        return replace(self, layers=layers, kernels=tuple(sorted(self.kernels, key=value)[:most]))
+
+    def to_html(self) -> str:
+        """One HTML file that needs no other and runs nothing."""
+        from latcast.report.inspection_page import inspection_page
+
+        return inspection_page(self.to_dict())
 
     def unsupported_text(self) -> str:
         """Unsupported operators in words; empty where there are none."""
@@ -162,7 +355,13 @@ class Inspection(Record):
         )
 
     def parts(self) -> Iterator[Table | str]:
-        if self.layers:
+        yield from self.tables(by_kernel=False)
+
+    def tables(self, *, by_kernel: bool) -> Iterator[Table | str]:
+        """What :meth:`parts` shows, with the kernels in place of the layers if that is asked."""
+        if by_kernel and self.kernels:
+            yield Table(_KERNEL_COLUMNS, self.kernels)
+        elif self.layers:
             yield Table(_LAYER_COLUMNS, self.layers)
         if self.inputs:
             yield inputs_table(self.inputs)
@@ -173,10 +372,41 @@ class Inspection(Record):
             Column("MACs (M)", "macs", ",.2f", 1e-6),
             Column("%", lambda x: x.macs / macs, ".1f", 100),
             Column("parameters (M)", "params", ",.3f", 1e-6),
+            Column("weights (MB)", "param_bytes", ",.2f", 1e-6),
             Column("memory traffic (MB)", "traffic_bytes", ",.2f", 1e-6),
+            Column("FLOP/byte", "intensity", ",.1f"),
         )
         title = f"{end_of(self.network, NAME_WIDTH)}: {self.total.layers:,} layers"
         yield Table(columns, [*self.kinds, self.total], title)
+        yield self.fusion_text()
+        yield self.peak_text()
+
+    def fusion_text(self) -> str:
+        """Memory traffic with and without fusion, and where the difference comes from."""
+        fused, text = self.fused, ""
+        if fused.saved_bytes:
+            shown = ", ".join(
+                f"{end_of(x.operators, NAME_WIDTH)} x {x.kernels:,} {bytes_text(x.saved_bytes)}"
+                for x in fused.savings[:MAX_SAVINGS]
+            )
+            text = (
+                f", {bytes_text(fused.saved_bytes)} less: what a kernel hands on inside of itself "
+                f"is neither written nor read ({shown}"
+                + (", …)" if len(fused.savings) > MAX_SAVINGS else ")")
+            )
+        return (
+            f"memory traffic: {bytes_text(self.total.traffic_bytes)} layer by layer, "
+            f"{bytes_text(fused.traffic_bytes)} in {fused.kernels:,} fused kernels{text}"
+        )
+
+    def peak_text(self) -> str:
+        """Peak memory of activations in words."""
+        peak = self.peak
+        return (
+            f"peak memory of activations: {bytes_text(peak.bytes)} while "
+            f"{end_of(peak.layer, NAME_WIDTH)} runs; {bytes_text(peak.in_place_bytes)} with "
+            f"activations in place, {bytes_text(peak.onnxruntime_bytes)} as ONNX Runtime plans it"
+        )
 
     def doubts(self) -> Iterator[str]:
         if self.min_macs != self.total.macs:
@@ -202,6 +432,34 @@ def inputs_table(inputs: Sequence[GraphInput]) -> Table:
     return Table(columns + changed if any(x.change for x in inputs) else columns, inputs)
 
 
+def _kernels(graph: Graph, layers: Sequence[InspectedLayer]) -> Iterator[InspectedKernel]:
+    for kernel in fuse(graph):
+        own = [layers[n] for n in kernel.layers]
+        running = [graph.layers[n] for n in kernel.layers if n not in kernel.idle]
+        runs = graph.layers[kernel.main].runs
+        read, written = (runs * x for x in crossing_bytes(graph, kernel))
+        weights = sum(x.runs * x.steps * x.param_bytes for x in running)
+        is_view = all(x.kind == "view" for x in own)
+        traffic = 0 if is_view else weights + read + written
+        macs = sum(x.macs or 0 for x in own)
+        yield InspectedKernel(
+            layers[kernel.main].name, kernel_label(graph, kernel), len(own), macs,
+            sum(x.params for x in own), sum(x.param_bytes for x in running), read, written,
+            traffic, sum(x.traffic_bytes for x in own) - traffic, _intensity(macs, traffic),
+            max(x.held_bytes for x in own),
+        )  # fmt: skip
+
+
+def _busiest(rows: tuple[_Row, ...], most: int) -> tuple[_Row, ...]:
+    work = [(x.macs or 0, x.traffic_bytes) for x in rows]
+    chosen = sorted(range(len(work)), key=lambda n: work[n], reverse=True)[:most]
+    return tuple(rows[n] for n in sorted(chosen))
+
+
+def _intensity(macs: int | None, traffic_bytes: int) -> float | None:
+    return 2 * macs / traffic_bytes if macs is not None and traffic_bytes else None
+
+
 def _known(layer: InspectedLayer, text: str) -> str:
     return MISSING if layer.macs is None else text
 
@@ -212,5 +470,20 @@ _LAYER_COLUMNS = (
     Column("output", lambda x: shape_text(x.out_shapes[0] if x.out_shapes else ())),
     Column("MACs (M)", "macs", ",.2f", 1e-6),
     Column("parameters", "params", ","),
+    Column("weights (kB)", "param_bytes", ",.1f", 1e-3),
     Column("memory traffic (kB)", lambda x: _known(x, f"{x.traffic_bytes / 1e3:,.1f}")),
+    Column("FLOP/byte", "intensity", ",.1f"),
+    Column("held (kB)", "held_bytes", ",.1f", 1e-3),
+)
+_KERNEL_COLUMNS = (
+    Column("kernel", lambda x: end_of(x.name, NAME_WIDTH)),
+    Column("operators", lambda x: end_of(x.operators, OPERATOR_WIDTH)),
+    Column("layers", "layers"),
+    Column("MACs (M)", "macs", ",.2f", 1e-6),
+    Column("parameters", "params", ","),
+    Column("weights (kB)", "param_bytes", ",.1f", 1e-3),
+    Column("memory traffic (kB)", "traffic_bytes", ",.1f", 1e-3),
+    Column("saved (kB)", "saved_bytes", ",.1f", 1e-3),
+    Column("FLOP/byte", "intensity", ",.1f"),
+    Column("held (kB)", "held_bytes", ",.1f", 1e-3),
 )
