@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ._operators import GRAPH_INPUT, OPERATORS, Layer
 from ._weights import Weights, conv_constants, draw
 from .memory import ActivationMemory, activation_memory
+from .precision import BITS, main_precision, precision_shares
 from .shapes import MAX_ELEMENTS, TensorShape
 
 # Activations that do not halve the second moment of what they read.
@@ -139,22 +140,16 @@ class Graph:
 
     @property
     def precision(self) -> str | None:
-        """Precision of what does most multiply-accumulates; None where nothing does any.
+        """Precision of nine tenths of the multiply-accumulates, as its file holds what they read.
 
-        What reads dequantized values is of the width that they were quantized to, since runtimes
-        join the pair with it.
+        Else it is ``mixed``; None where nothing does any.
         """
-        work: dict[str, int] = {}
-        half = "bf16" if any(x.dtype == "bfloat16" for x in self.sources) else "fp16"
-        names = {1: "int8", 2: half, 4: "fp32", 8: "fp64"}
-        for layer in self.layers:
-            macs = OPERATORS[layer.op].macs(layer) if layer.is_supported else 0
-            if macs:
-                sources = (self.layers[n].operator for n in layer.inputs if n >= 0)
-                is_joined = "DequantizeLinear" in sources
-                name = "int8" if is_joined else names.get(layer.element_bytes, "fp32")
-                work[name] = work.get(name, 0) + macs
-        return max(work, key=lambda name: work[name]) if work else None
+        return main_precision(self.precisions)
+
+    @property
+    def precisions(self) -> dict[str, float]:
+        """Share of the multiply-accumulates by precision, the largest first."""
+        return precision_shares(self.layers)
 
     @property
     def in_shape(self) -> TensorShape:
@@ -371,7 +366,7 @@ def _scale(norm: Layer, n: int, inputs: tuple[int, ...]) -> Layer:
 
 def _layer(record: Mapping[str, Any]) -> Layer:
     known = {**_DEFAULTS, **record}
-    for name in ("inputs", "window", "stride", "dilation", "order"):
+    for name in ("inputs", "window", "stride", "dilation", "order", "bits", "grid"):
         known[name] = tuple(known[name])
     for name in ("in_shapes", "out_shapes"):
         known[name] = tuple(None if s is None else tuple(s) for s in known[name])
@@ -389,6 +384,10 @@ def _check_layer(n: int, layer: Layer) -> None:
             f"layer {layer.name!r} must have a shape for each of its {len(layer.inputs)} inputs; "
             f"got {len(layer.in_shapes)}"
         )
+    if layer.bits and len(layer.bits) != len(layer.in_shapes) + len(layer.out_shapes):
+        raise ValueError(f"layer {layer.name!r}: bits must be told of every input and output")
+    if layer.precision not in BITS:
+        raise ValueError(f"layer {layer.name!r} must have one of the precisions {', '.join(BITS)}")
     for shape in (*layer.in_shapes, *layer.out_shapes):
         if shape is not None and not _possible(shape):
             raise ValueError(
@@ -397,7 +396,7 @@ def _check_layer(n: int, layer: Layer) -> None:
             )
     numbers = (
         *layer.window, *layer.stride, *layer.dilation, layer.groups, layer.element_bytes,
-        layer.steps,
+        layer.steps, *layer.bits,
     )  # fmt: skip
     if not all(isinstance(v, int) and v > 0 for v in numbers):
         raise ValueError(f"layer {layer.name!r}: window, stride, groups … must be positive")
@@ -409,6 +408,7 @@ def _check_layer(n: int, layer: Layer) -> None:
             layer.sum_length,
             layer.runs,
             layer.min_runs or 0,
+            layer.weight_bits,
         )
     ):
         raise ValueError(f"layer {layer.name!r}: parameters, sums, runs must be counted from 0")

@@ -205,8 +205,8 @@ OPERATORS: dict[str, Operator] = {
     "not": _row("activation", "Not BitwiseNot", "logical_not bitwise_not"),
     "cast": _row("activation", "Cast CastLike", "to _to_copy type_as float half bfloat16"),
     "quantize": _row("activation",
-        "QuantizeLinear DequantizeLinear com.microsoft::QuantizeLinear "
-        "com.microsoft::DequantizeLinear DynamicQuantizeLinear"),
+        "QuantizeLinear com.microsoft::QuantizeLinear DynamicQuantizeLinear"),
+    "dequantize": _row("activation", "DequantizeLinear com.microsoft::DequantizeLinear"),
     "add": _row("elementwise", "Add Sum Mean com.microsoft::QLinearAdd com.microsoft::BiasAdd",
         "add addcmul addcdiv lerp"),
     "sub": _row("elementwise", "Sub", "sub rsub subtract"),
@@ -280,7 +280,7 @@ OPERATORS: dict[str, Operator] = {
 
 ``sequence`` handles lists of tensors, which are not copied; ``body`` is where a loop or a branch
 begins or ends; ``scale`` multiplies a map by one factor a channel; ``reshape`` stands for flatten,
-squeeze and unsqueeze too; ``quantize`` for its inverse too; ``compare`` for logic too. An
+squeeze and unsqueeze too; ``compare`` for logic too. An
 activation, a norm or an elementwise operator needs no more than its row to be read from either
 format; operators of other kinds need a rule in the reader of a format where their shapes or windows
 are to be found.
@@ -321,7 +321,8 @@ class Layer(NamedTuple):
         stride: steps of the window; of a slice the largest one, as a width.
         dilation: of the window.
         groups: convolution groups, or heads of an attention.
-        element_bytes: bytes of one element of its activations.
+        element_bytes: bytes of one element of its activations; of the largest, where they differ.
+        bits: of one element of each input, then of each output, where they are not all of that.
         sum_length: terms of each sum of a product (``linear``, ``matmul``); 0 where it is the
             last axis of its first input. Of a recurrent operator, and of an attention where it is
             not 0, the multiply-accumulates of one position of a sample.
@@ -338,6 +339,11 @@ class Layer(NamedTuple):
         runs: how often it runs in a pass: the trips of the loops that it is in. 0 where it is in a
             branch that costs less than the other one of its ``If``.
         min_runs: the same with the cheapest branches and fewest trips; None where it is ``runs``.
+        precision: of what it multiplies, as its file holds it: that of the weights, or else of
+            both activations, before they are dequantized.
+        weight_bits: of one of its weights, where a dequantization gives them; else 0.
+        grid: of a quantization or its inverse its scale, zero point and least integer; empty where
+            scales are several or not known.
     """
 
     name: str
@@ -362,6 +368,10 @@ class Layer(NamedTuple):
     steps: int = 1
     runs: int = 1
     min_runs: int | None = None
+    bits: tuple[int, ...] = ()
+    precision: str = "fp32"
+    weight_bits: int = 0
+    grid: tuple[float, ...] = ()
 
     @property
     def in_shape(self) -> TensorShape:
@@ -397,12 +407,39 @@ class Layer(NamedTuple):
     @property
     def read_bytes(self) -> int:
         """Bytes of its activations that are read; what is not known counts nothing."""
+        if self.bits:
+            return sum(self.in_bytes(n) for n in range(len(self.in_shapes)))
         return self.element_bytes * _elements(self.in_shapes)
 
     @property
     def write_bytes(self) -> int:
         """Bytes of its outputs; what is not known counts nothing."""
+        if self.bits:
+            return sum(self.out_bytes(n) for n in range(len(self.out_shapes)))
         return self.element_bytes * _elements(self.out_shapes)
+
+    def in_bytes(self, n: int, bits: int = 0) -> int:
+        """Bytes of an input, or of one whose elements are of so many bits."""
+        return _bytes(self.in_shapes[n], bits or self.in_bits(n))
+
+    def out_bytes(self, n: int, bits: int = 0) -> int:
+        """Bytes of an output, or of one whose elements are of so many bits."""
+        return _bytes(self.out_shapes[n], bits or self.out_bits(n))
+
+    def in_bits(self, n: int) -> int:
+        """Bits of one element of an input."""
+        return self.bits[n] if self.bits else 8 * self.element_bytes
+
+    def out_bits(self, n: int) -> int:
+        """Bits of one element of an output."""
+        return self.bits[len(self.in_shapes) + n] if self.bits else 8 * self.element_bytes
+
+    @property
+    def dequantized_bytes(self) -> int:
+        """Bytes that dequantizing its weights writes; 0 where they are none."""
+        if not self.weight_bits:
+            return 0
+        return self.param_bytes * 8 // self.weight_bits * self.element_bytes
 
     @property
     def word(self) -> str:
@@ -418,6 +455,10 @@ class Layer(NamedTuple):
     def attribute(self, name: str, default: Any = None) -> Any:
         """The value of an attribute."""
         return dict(self.attributes).get(name, default)
+
+
+def _bytes(shape: TensorShape | None, bits: int) -> int:
+    return 0 if shape is None else -(-prod(shape) * bits // 8)
 
 
 def _elements(shapes: tuple[TensorShape | None, ...]) -> int:

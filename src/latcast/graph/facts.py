@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ._graph import Graph
 from ._operators import GRAPH_INPUT, RECURRENT, UNKNOWN, Layer
 from .fusion import Kernel
+from .quantization import dequantized_bits, dequantizes_weights
 from .shapes import TensorShape
 
 KERNEL_FACTS = (
@@ -75,6 +76,9 @@ def kernel_label(graph: Graph, kernel: Kernel) -> str:
     """
     layers = _running(graph, kernel)
     ops = [x.op if x.op != UNKNOWN else x.operator for x in layers if _works(x)]
+    # Weights that the kernel cannot read as they are held are dequantized in every pass.
+    if not kernel.quantized and any(dequantizes_weights(graph, x) for x in layers):
+        ops.insert(0, "dequantize")
     return "+".join(ops) or graph.layers[kernel.main].op
 
 
@@ -91,9 +95,13 @@ def _facts(graph: Graph, kernel: Kernel) -> tuple[float, ...]:
     main = graph.layers[kernel.main]
     read, written = crossing_bytes(graph, kernel)
     positions, outputs, inputs = _matrix(main)
+    constants = sum(x.param_bytes for x in layers)
+    if not kernel.quantized:  # floats are written, and read again
+        again = (x for x in layers if dequantizes_weights(graph, x))
+        constants += 2 * sum(x.dequantized_bytes for x in again)
     return (
         sum(x.macs * x.inside for x in layers if x.is_supported) / main.steps,
-        sum(x.param_bytes for x in layers) / min(main.steps, CACHED),
+        constants / min(main.steps, CACHED),
         read / main.steps,
         written / main.steps,
         positions,
@@ -118,15 +126,28 @@ def crossing_bytes(graph: Graph, kernel: Kernel) -> tuple[int, int]:
             if source not in inside and shape is not None:
                 # A tensor that two layers of the kernel read is read once.
                 key = (n, slot) if source == GRAPH_INPUT else source
-                read[key] = max(read.get(key, 0), layer.element_bytes * prod(shape))
+                bits = dequantized_bits(graph, source) if kernel.quantized else 0
+                read[key] = max(read.get(key, 0), layer.in_bytes(slot, bits))
     # What does not run passes on what the kernel writes, or repeats it.
     written = sum(
-        graph.layers[n].write_bytes
+        _written_bytes(graph, n, quantized=kernel.quantized)
         for n in kernel.layers
         if n not in kernel.idle or not inside.isdisjoint(graph.layers[n].inputs)
         if not graph.readers[n] or any(r not in inside for r in graph.readers[n])
     )
     return sum(read.values()), written
+
+
+# Gives parts of what it reads, which others quantize as it was.
+_PARTING = ("split", "slice", "gather")
+
+
+def _written_bytes(graph: Graph, n: int, *, quantized: bool) -> int:
+    """Bytes of a layer's outputs; those of integers that a kernel only moves stay as they are."""
+    layer = graph.layers[n]
+    source = layer.inputs[0] if layer.op in _PARTING else n
+    bits = dequantized_bits(graph, source) if quantized else 0
+    return sum(layer.out_bytes(port, bits) for port in range(len(layer.out_shapes)))
 
 
 def _matrix(main: Layer) -> tuple[int, int, int]:

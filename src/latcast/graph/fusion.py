@@ -31,6 +31,8 @@ class Kernel:
         blocked: whether a CPU runtime keeps the channels that it writes in blocks of 16, as
             ONNX Runtime does with AVX-512; or is as fast without, as along one axis.
         word: what rules know it by (see :class:`Part`).
+        quantized: whether it reads and writes the integers before a dequantization and after a
+            quantization, and its weights as the file holds them.
     """
 
     main: int
@@ -38,6 +40,7 @@ class Kernel:
     idle: tuple[int, ...] = ()
     blocked: bool = False
     word: str = ""
+    quantized: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +54,7 @@ class Part:
         exits: those of them that are read from outside: one, or several that read the same.
         reads: positions of the layers that it reads, each once, in order.
         idle: those of its layers that do not run.
+        quantized: whether it works on integers (see :class:`Kernel`).
     """
 
     word: str
@@ -59,6 +63,7 @@ class Part:
     exits: tuple[int, ...]
     reads: tuple[int, ...]
     idle: tuple[int, ...] = ()
+    quantized: bool = False
 
     @property
     def key(self) -> int:
@@ -77,8 +82,11 @@ class Parts:
         self._parts: dict[int, Part] = {}
         self._by_word: dict[str, list[int]] = defaultdict(list)
         for n, layer in enumerate(graph.layers):
-            word = layer.op if layer.is_supported else UNKNOWN
-            self._add(Part(word, n, (n,), (n,), tuple(dict.fromkeys(layer.inputs))))
+            word, of_integers = layer.op if layer.is_supported else UNKNOWN, is_quantized(layer)
+            reads = tuple(dict.fromkeys(layer.inputs))
+            # What a file has quantized kernels of is fused already.
+            word = QUANTIZED if of_integers else word
+            self._add(Part(word, n, (n,), (n,), reads, quantized=of_integers))
 
     def layer(self, position: int) -> Layer:
         """The layer at a position of the graph."""
@@ -134,7 +142,7 @@ class Parts:
         layers = tuple(sorted(n for x in path for n in x.layers))
         reads = dict.fromkeys(n for x in path for n in x.reads if n not in layers)
         # A kernel is named for what runs: of a cancelled transpose and a copy, the copy.
-        running = [x for x in path if not set(idle).issuperset(x.layers)]
+        running = [x for x in path if not set(idle).issuperset(x.layers)] or path
         most = max(running, key=lambda x: self._work(x.main))
         gone = sorted({*idle, *(n for x in path for n in x.idle)})
         for x in path:
@@ -143,8 +151,9 @@ class Parts:
         for n in layers:
             self._owners[n] = layers[-1]
         joined = Part(
-            word or most.word, most.main, layers, tuple(sorted(exits)), tuple(reads), tuple(gone)
-        )
+            word or most.word, most.main, layers, tuple(sorted(exits)), tuple(reads), tuple(gone),
+            word == QUANTIZED or any(x.quantized for x in path),
+        )  # fmt: skip
         return self._add(joined)
 
     @cached_property
@@ -179,6 +188,27 @@ class Parts:
         # Equal work goes to the earlier layer, so that names do not depend on the order of joins.
         return (layer.macs, layer.read_bytes + layer.write_bytes, -position)
 
+
+# What kernels on integers go by; whatever an older rule asks for, they are not.
+QUANTIZED = "quantized"
+# Kinds that move what is quantized like anything else.
+_MOVING = ("copy", "view")
+
+
+def is_quantized(layer: Layer) -> bool:
+    """Whether a layer computes on quantized numbers of its file by itself."""
+    return (
+        bool(layer.inputs)
+        and layer.is_supported
+        and all(layer.in_bits(n) <= _INTEGER_BITS for n in range(len(layer.inputs)))
+        and layer.precision.startswith("int")
+        and layer.op not in ("quantize", "dequantize", "cast")
+        and layer.kind not in _MOVING
+    )
+
+
+# Bits of the integers that kernels of quantized operators read.
+_INTEGER_BITS = 8
 
 # A condition on the kernels that a rule would join, in the order of its path.
 Condition = Callable[[Parts, Sequence[Part]], bool]
@@ -221,11 +251,25 @@ def joined(graph: Graph, rules: Sequence[Rule], *, is_cut_out: bool) -> tuple[Ke
     blocked = parts.blocked_now()
     return tuple(
         Kernel(
-            x.main, x.layers, x.idle,
-            x.key in blocked or costs_like_blocks(parts.layer(x.main)), x.word,
+            x.main, x.layers, x.layers if _is_joined(parts, x) else x.idle,
+            x.key in blocked or costs_like_blocks(parts.layer(x.main), quantized=x.quantized),
+            x.word, x.quantized,
         )
         for x in parts.in_order()
     )  # fmt: skip
+
+
+def _is_joined(parts: Parts, part: Part) -> bool:
+    """Whether a quantization or its inverse is done by the kernels that are before or behind it.
+
+    One dequantization may be for several kernels: where one of them reads its floats, it runs.
+    """
+    if part.word == "dequantize" and not parts.gives_output(part):
+        readers = [parts.get(k) for k in parts.readers(part)]
+        return bool(readers) and all(x is not None and x.quantized for x in readers)
+    if part.word == "quantize" and GRAPH_INPUT not in part.reads:
+        return all(x is not None and x.quantized for x in map(parts.get, parts.sources(part)))
+    return False
 
 
 @dataclass(frozen=True, slots=True)

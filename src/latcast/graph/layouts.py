@@ -44,7 +44,7 @@ def is_blocked(layer: Layer, word: str, sources: Sequence[bool]) -> bool:
         sources: of each kernel that it reads, whether that one writes blocks.
     """
     shape = layer.in_shapes[0] if layer.is_supported and layer.in_shapes else None
-    if shape is None or len(shape) != _IMAGE_AXES:
+    if word == "quantized" or shape is None or len(shape) != _IMAGE_AXES:
         return False
     if layer.kind in ("conv", "depthwise_conv"):
         return takes_blocks(layer)
@@ -71,12 +71,13 @@ def _keeps_blocks(layer: Layer, word: str) -> bool:
     return word in _KEEPING
 
 
-def costs_like_blocks(layer: Layer) -> bool:
+def costs_like_blocks(layer: Layer, *, quantized: bool = False) -> bool:
     """Whether a convolution along one axis takes as long as its twin of height 1 in blocks.
 
     It has no blocks, but long rows instead: 64 channels of 1,000 positions, each with 3 taps of
     its own, take 0.042 ms, the twin 0.049 ms, of which a good part goes to its layout (ONNX
     Runtime 1.32, one thread of an Intel Xeon (model 167)); as a Conv3d of height 1, 0.034 ms.
+    One on integers has its channels last, which costs it nothing either.
     A true Conv3d is slow: 32 channels of 8 x 28 x 28, each with 27 taps, take 1.5 ms, the twin of
     224 x 28 with 3 x 9 taps 0.31 ms.
     """
@@ -84,7 +85,11 @@ def costs_like_blocks(layer: Layer) -> bool:
         return False
     sides = (layer.in_shapes[0] or ())[2:]
     is_along_one = len(sides) == 3 and sum(s > 1 for s in sides) <= 1
-    return takes_blocks(layer, axes=3) or (is_along_one and takes_blocks(layer, axes=5))
+    return (
+        takes_blocks(layer, axes=3)
+        or (is_along_one and takes_blocks(layer, axes=5))
+        or (quantized and takes_blocks(layer))
+    )
 
 
 def takes_blocks(layer: Layer, *, axes: int = _IMAGE_AXES) -> bool:

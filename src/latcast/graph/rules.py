@@ -15,6 +15,7 @@ from ._graph import Graph
 from ._operators import GRAPH_INPUT, Layer
 from .fusion import Kernel, Part, Parts, Rule, joined
 from .layouts import BLOCK, CHANNELS_FIRST, CHANNELS_LAST, takes_blocks, transposes
+from .quantization import FLOATS_OF_INTEGERS, QUANTIZED_RULES
 from .shapes import TensorShape
 
 _IMAGE_AXES = 4
@@ -84,11 +85,16 @@ def _one_constant_a_channel(parts: Parts, path: Sequence[Part]) -> bool:
     """The last one reads a constant for every channel, or one for all in a product."""
     layer = parts.layer(path[-1].key)
     shape = layer.out_shapes[0]
-    if shape is None or layer.in_shapes[0] != shape:
+    if not _has_plain_weights(parts, path) or shape is None or layer.in_shapes[0] != shape:
         return False
     # A sum with one number could be folded as well, but ONNX Runtime's optimizer leaves it alone.
     numbers = _constants(layer)
     return numbers == shape[1] or (numbers == 1 and layer.op != "add")
+
+
+def _has_plain_weights(parts: Parts, path: Sequence[Part]) -> bool:
+    """The weights of the first one are held as they are multiplied, so that factors fit in."""
+    return not parts.layer(path[0].main).weight_bits
 
 
 def _pads_with_zeros(parts: Parts, path: Sequence[Part]) -> bool:
@@ -285,7 +291,7 @@ RULES: tuple[Rule, ...] = (
         idle=(1,),
     ),
     # Level 1: operators of ONNX alone.
-    Rule("ConvBNFusion", f"{_CONV} batch_norm", idle=(1,)),
+    Rule("ConvBNFusion", f"{_CONV} batch_norm", when=_has_plain_weights, idle=(1,)),
     Rule("ConvMulFusion", f"{_CONV} mul|scale", when=_one_constant_a_channel, idle=(1,)),
     Rule("ConvAddFusion", f"{_CONV} add", when=_one_constant_a_channel, idle=(1,)),
     Rule("PadFusion", f"pad {_CONV}|max_pool|avg_pool", when=_pads_with_zeros),
@@ -295,13 +301,15 @@ RULES: tuple[Rule, ...] = (
     Rule("GeluFusion", "div|mul erf add mul mul^", "gelu"),
     Rule("GeluFusion", "div|mul erf add ~mul mul@", "gelu"),
     Rule("LayerNormFusion", "mean sub^ pow|mul mean add sqrt div@ mul add", "layer_norm"),
+    Rule("GatherSliceToSplitFusion", "gather ~gather", when=_parts_of_all),
+    Rule("GatherSliceToSplitFusion", "slice ~slice", when=_parts_of_all),
     # Level 2: operators of ONNX Runtime's own.
+    *QUANTIZED_RULES,
     Rule("FastGeluFusion", "pow mul add^ mul tanh add mul^ mul", "gelu"),
     Rule("FastGeluFusion", "pow mul add^ mul tanh add ~mul mul@", "gelu"),
     Rule("GemmActivationFusion", f"linear {_GEMM_ACTIVATIONS}", "done", when=_is_gemm),
+    *FLOATS_OF_INTEGERS,
     Rule("ConvActivationFusion", f"{_CONV} {_ABSORBED}", "done"),
-    Rule("GatherSliceToSplitFusion", "gather ~gather", when=_parts_of_all),
-    Rule("GatherSliceToSplitFusion", "slice ~slice", when=_parts_of_all),
     Rule("BiasGeluFusion", "add gelu", "gelu", when=_adds_a_vector),
     Rule("SkipLayerNormFusion", "add+ layer_norm", "layer_norm", when=_adds_tokens),
     Rule("QuickGeluFusion", "mul sigmoid mul^", "silu", when=_scales),

@@ -175,7 +175,9 @@ def working_kernels(
     return [
         k
         for k in fuse(graph, rules, is_cut_out=is_cut_out)
-        if graph.layers[k.main].kind != "view" and graph.layers[k.main].runs
+        if graph.layers[k.main].kind != "view"
+        and graph.layers[k.main].runs
+        and k.main not in k.idle
     ]
 
 

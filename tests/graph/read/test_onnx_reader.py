@@ -207,7 +207,9 @@ CASES: dict[str, Case] = {
         {"x": [1, 3, 8, 8]},
         [tensor("s", 0.1), tensor("z", 0, np.uint8), tensor("wq", np.ones((6, 3, 3, 3)), np.int8),
          weights("ws", 6), tensor("wz", np.zeros(6), np.int8)],
-        {"op": ["quantize", "quantize", "conv"], "params": [0, 0, 6 * 27]},
+        {"op": ["quantize", "dequantize", "conv"], "params": [0, 0, 6 * 27],
+         "bits": [(32, 8), (8, 32), ()], "weight_bits": [0, 0, 8],
+         "param_bytes": [5, 5, 6 * 27 + 6 * 5], "precision": ["fp32", "fp32", "int8"]},
     ),
     "an embedding is trained": (
         one("Gather", "table x"), {"x": [2, 7]}, [weights("table", 50, 8)],

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.graph._graph import Graph
-from latcast.graph._operators import GRAPH_INPUT, Layer
+from latcast.graph._operators import GRAPH_INPUT, OPERATORS, Layer
+from latcast.graph.precision import BITS, precision_of
 from latcast.graph.shapes import TensorShape
 
 
@@ -42,6 +43,18 @@ class ElementType:
         return -(-self.bits // 8)
 
 
+class Quantized(NamedTuple):
+    """What a dequantization reads.
+
+    Attributes:
+        type: of the elements.
+        scale_bytes: of the scales and zero points.
+    """
+
+    type: ElementType
+    scale_bytes: int
+
+
 @dataclass(slots=True)
 class Value:
     """A tensor that the network reads, computes or holds.
@@ -53,6 +66,7 @@ class Value:
         origins: the trainable tensors that a constant was computed from.
         load: gives the elements of a small constant, and None where they cannot be had.
         port: which of that layer's outputs, or of the network's inputs, it is.
+        quantized: the type that a dequantization made it of, and the bytes of its scales.
     """
 
     shape: TensorShape | None
@@ -61,6 +75,7 @@ class Value:
     origins: frozenset[Origin] = frozenset()
     load: Callable[[], npt.NDArray[Any] | None] | None = None
     port: int = 0
+    quantized: Quantized | None = None
 
     @property
     def is_constant(self) -> bool:
@@ -74,8 +89,14 @@ class Value:
 
     @property
     def bytes(self) -> int:
-        """Bytes of all elements; 0 where the shape is not known."""
-        return 0 if self.shape is None else -(-prod(self.shape) * self.type.bits // 8)
+        """Bytes of all elements, as they are held; 0 where the shape is not known."""
+        scales = self.quantized.scale_bytes if self.quantized else 0
+        return 0 if self.shape is None else scales - (-prod(self.shape) * self.held.bits // 8)
+
+    @property
+    def held(self) -> ElementType:
+        """The type of its elements before they are dequantized."""
+        return self.quantized.type if self.quantized else self.type
 
     def data(self) -> npt.NDArray[Any] | None:
         """Elements of a small constant, else None."""
@@ -88,7 +109,11 @@ class Value:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """The description of an operator in our vocabulary; its fields are those of :class:`Layer`."""
+    """The description of an operator in our vocabulary; its fields are those of :class:`Layer`.
+
+    Attributes:
+        trained: numbers that its weights stand for, where several share an element.
+    """
 
     op: str | None = None
     window: tuple[int, int] = (1, 1)
@@ -99,6 +124,8 @@ class Facts:
     order: tuple[int, ...] = ()
     inside: float = 1.0
     steps: int = 1
+    grid: tuple[float, ...] = ()
+    trained: int = 0
 
 
 def clip_op(low: float | None, high: float | None) -> str:
@@ -106,6 +133,23 @@ def clip_op(low: float | None, high: float | None) -> str:
     if low == 0 and high == 6:
         return "relu6"
     return "relu" if low == 0 and high in (None, np.inf) else "clip"
+
+
+def _precision(op: str, trained: int, reads: Sequence[Value], weights: Value | None) -> str:
+    """Precision of what a layer multiplies: its weights, or else the wider of two activations."""
+    kind = OPERATORS[op].kind if op in OPERATORS else ""
+    if weights is not None and kind in _WEIGHTED:
+        if trained:  # several of them share a byte
+            return f"int{max(1, 8 * weights.bytes // trained)}"
+        return precision_of(weights.held.name)
+    if op in ("quantize", "dequantize", "cast"):
+        return "fp32"
+    kept = [v for v in reads if not v.is_constant and v.type.name != "bool"][:2]
+    names = (precision_of(v.held.name) for v in kept)
+    return max(names, key=BITS.__getitem__, default="fp32")
+
+
+_WEIGHTED = frozenset(("conv", "depthwise_conv", "conv_transpose", "linear", "matmul", "attention"))
 
 
 @dataclass
@@ -150,6 +194,9 @@ class Layers:
             runs: how often it runs with the dearest branches, and with the cheapest.
         """
         self._learned.append(learned)
+        activations = [*(v for v in reads if not v.is_constant), *outputs]
+        bits = tuple(v.type.bits for v in activations)
+        weights = max((v for v in reads if v.is_constant), key=lambda v: v.bytes, default=None)
         ports = tuple(v.port for v in reads if v.source is not None)
         inputs = sum(v.source == GRAPH_INPUT for v in reads)
         self._found.append(
@@ -173,6 +220,10 @@ class Layers:
                 "steps": facts.steps,
                 "runs": runs[0],
                 "min_runs": None if runs[1] == runs[0] else runs[1],
+                "bits": bits if set(bits) != {8 * element_bytes} else (),
+                "precision": _precision(op, facts.trained, reads, weights),
+                "weight_bits": weights.held.bits if weights and weights.quantized else 0,
+                "grid": facts.grid,
             }
         )
         return len(self._found) - 1

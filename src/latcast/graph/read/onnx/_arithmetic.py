@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import nan, prod
 
 from latcast.graph._operators import RECURRENT, UNKNOWN
-from latcast.graph.read._layers import clip_op
+from latcast.graph.read._layers import ElementType, clip_op
 from latcast.graph.shapes import (
     TensorShape,
     Window,
@@ -20,7 +20,7 @@ from latcast.graph.shapes import (
 )
 
 from ._nodes import Node, Reading, Rule, shape_rule
-from ._tensors import BOOL, UINT8, named_type, type_of
+from ._tensors import BOOL, INT32, UINT8, named_type, type_of
 
 
 def window_of(node: Node, kernel: Sequence[int]) -> Window:
@@ -166,6 +166,11 @@ def matmul(
         return Reading((out,), op=op, weights=(first, second, *bias), sum_length=left[-1])
 
     return read
+
+
+def typed(read: Callable[[Node], Reading], kind: ElementType) -> Callable[[Node], Reading]:
+    """The same reader of nodes whose outputs are of a type of their own."""
+    return lambda node: replace(read(node), type=kind)
 
 
 def _recurrent(*, is_turned: bool = False) -> Callable[[Node], Reading]:
@@ -379,12 +384,23 @@ def _where(node: Node) -> Reading:
 def _quantize(node: Node) -> Reading:
     """A quantization into the type of its zero point (inputs: values, scale, zero point)."""
     zero, asked = node.get(2), node.integer("output_dtype", 0)
-    default = UINT8 if zero is None else zero.type
-    return Reading((node.shape(0),), type_of(asked) if asked else default)
+    kind = type_of(asked) if asked else UINT8 if zero is None else zero.type
+    return Reading((node.shape(0),), kind, grid=_grid(node, kind))
 
 
 def _dequantize(node: Node) -> Reading:
-    return Reading((node.shape(0),), node.value(1).type)
+    return Reading((node.shape(0),), node.value(1).type, grid=_grid(node, node.value(0).type))
+
+
+def _grid(node: Node, kind: ElementType) -> tuple[float, ...]:
+    """Scale, zero point and least integer of a quantization with one scale that is a constant."""
+    scale, zero = (None if v is None else v.data() for v in (node.value(1), node.get(2)))
+    if scale is None or scale.size != 1 or "int" not in kind.name:
+        return ()
+    if node.get(2) is not None and (zero is None or zero.size != 1):
+        return ()
+    least = 0 if kind.name.startswith("u") else -(2 ** (kind.bits - 1))
+    return float(scale.reshape(-1)[0]), 0 if zero is None else float(zero.reshape(-1)[0]), least
 
 
 def _dynamic_quantize(node: Node) -> Reading:
@@ -408,7 +424,8 @@ def _copies(node: Node) -> Reading:
 ARITHMETIC: dict[str, Rule] = {
     "conv": Rule(convolution()),
     "com.microsoft::FusedConv": Rule(convolution(extra=3)),
-    "ConvInteger": Rule(convolution(bias=1)),
+    "ConvInteger": Rule(typed(convolution(bias=1), INT32)),
+    "MatMulInteger": Rule(typed(matmul(), INT32)),
     "QLinearConv": Rule(convolution(weights=3, bias=8)),
     "DeformConv": Rule(convolution(bias=3)),
     "conv_transpose": Rule(_conv_transpose),
@@ -438,8 +455,7 @@ ARITHMETIC: dict[str, Rule] = {
     "Not": Rule(_compare),
     "cast": Rule(_cast),
     "quantize": Rule(_quantize),
-    "DequantizeLinear": Rule(_dequantize),
-    "com.microsoft::DequantizeLinear": Rule(_dequantize),
+    "dequantize": Rule(_dequantize),
     "DynamicQuantizeLinear": Rule(_dynamic_quantize),
     "elementwise": Rule(_stretched),
     "Mul": Rule(_mul),

@@ -9,12 +9,14 @@ in place of 5 (onnx 1.23 on a server's CPU), while reading a network of 400 laye
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latcast.graph.read._layers import Origin, Value
+from latcast.graph._operators import OPERATORS
+from latcast.graph.read._layers import Origin, Quantized, Value
 from latcast.graph.shapes import TensorShape
 
 from ._moves import cuts
@@ -35,12 +37,22 @@ def folded(
 ) -> list[Value]:
     """The outputs of a node that reads constants only: computed where small, else their shapes."""
     origins = _origins(node, entry, shapes)
-    arrays = _arrays(node, entry, shapes)
+    arrays, held = _arrays(node, entry, shapes), quantized(node, entry)
     if arrays is not None:
-        return [constant(a, origins) for a in arrays]
+        return [replace(constant(a, origins), quantized=held) for a in arrays]
     first = next((v.type for v in node.inputs if v is not None), type_of(0))
     element = first if reading.type is None else reading.type
-    return [Value(shape, element, None, origins) for shape in shapes]
+    return [Value(shape, element, None, origins, quantized=held) for shape in shapes]
+
+
+def quantized(node: Node, entry: Entry) -> Quantized | None:
+    """What the output of a node is dequantized from; moving elements changes nothing about it."""
+    first = node.get(0)
+    if first is None:
+        return None
+    if entry.op == "dequantize":
+        return Quantized(first.type, sum(v.bytes for v in node.inputs[1:] if v is not None))
+    return first.quantized if OPERATORS[entry.op].kind in ("view", "copy") else None
 
 
 def _origins(node: Node, entry: Entry, shapes: Sequence[TensorShape | None]) -> frozenset[Origin]:

@@ -252,14 +252,12 @@ class Reading(Facts):
         shapes: shapes of its outputs; None where they are not known.
         type: element type of its outputs; None for that of its first input.
         weights: positions of the inputs whose constants are trained.
-        trained: numbers that the first of them stands for, where several share an element.
         channels_last: whether the channels of its first input and of its outputs come last.
     """
 
     shapes: tuple[TensorShape | None, ...]
     type: ElementType | None = None
     weights: tuple[int, ...] = ()
-    trained: int = 0
     channels_last: bool = False
 
 

@@ -19,7 +19,7 @@ from latcast.graph.shapes import TensorShape, check_shape
 from ._arithmetic import ARITHMETIC
 from ._control import CONTROL, Bodies
 from ._file import ModelFile, load, read_inputs, sides_of
-from ._folding import folded
+from ._folding import folded, quantized
 from ._inference import inferred
 from ._moves import MOVES
 from ._nodes import (
@@ -247,6 +247,9 @@ class _Reader:
             self._value(name, shape, reading, node, scope)
             for name, shape in zip(names, shapes, strict=True)
         ]
+        if entry is not None and (held := quantized(node, entry)):
+            for value in outputs:
+                value.quantized = held
         if any(v.shape is None for v in outputs):
             for value, found in zip(outputs, inferred(proto, node), strict=False):
                 if value.shape is None:

@@ -13,10 +13,10 @@ from latcast.graph.layouts import BLOCK
 from latcast.graph.read._layers import ElementType
 from latcast.graph.shapes import TensorShape, axis_of, broadcast, concatenated, product, reduced
 
-from ._arithmetic import convolution, matmul, pool
+from ._arithmetic import convolution, matmul, pool, typed
 from ._moves import MOVES
 from ._nodes import Node, Reading, Rule, shape_rule
-from ._tensors import FLOAT
+from ._tensors import FLOAT, INT32
 
 # -- attention ---------------------------------------------------------------------------------
 
@@ -109,17 +109,6 @@ def _grouped_attention(node: Node) -> Reading:
 
 
 # -- products ----------------------------------------------------------------------------------
-
-
-def _quantized_matmul(bias: int) -> Rule:
-    """A product with quantized weights, which gives floats."""
-    read = matmul(0, 1, (bias,))
-
-    def as_floats(node: Node) -> Reading:
-        found = read(node)
-        return Reading(found.shapes, FLOAT, found.weights, op=found.op, sum_length=found.sum_length)
-
-    return Rule(as_floats)
 
 
 def _packed_matmul(bias: int | None) -> Rule:
@@ -217,9 +206,10 @@ def _of(first: int, second: int) -> Rule:
     )
 
 
-def _quantized_concat(node: Node) -> TensorShape:
+def _quantized_concat(node: Node) -> Reading:
     shapes = [node.shape(n) for n in range(2, len(node.inputs), 3)]
-    return concatenated(shapes, axis_of(node.integer("axis"), len(shapes[0])))
+    out = concatenated(shapes, axis_of(node.integer("axis"), len(shapes[0])))
+    return Reading((out,), node.value(2).type)
 
 
 def _quantized_mean(node: Node) -> TensorShape:
@@ -283,9 +273,9 @@ _OWN: dict[str, Rule] = {
     "PackedMultiHeadAttention": Rule(_multi_head_attention(None, 3)),
     "GroupQueryAttention": Rule(_grouped_attention),
     "SparseAttention": Rule(_grouped_attention),
-    "DynamicQuantizeMatMul": _quantized_matmul(4),
-    "MatMulIntegerToFloat": _quantized_matmul(6),
-    "MatMulInteger16": Rule(matmul()),
+    "DynamicQuantizeMatMul": Rule(typed(matmul(0, 1, (4,)), FLOAT)),
+    "MatMulIntegerToFloat": Rule(typed(matmul(0, 1, (6,)), FLOAT)),
+    "MatMulInteger16": Rule(typed(matmul(), INT32)),
     "MatMulNBits": _packed_matmul(5),
     "MatMulBnb4": _packed_matmul(None),
     "QGemm": Rule(_quantized_gemm),
@@ -320,7 +310,7 @@ _OWN: dict[str, Rule] = {
     "QLinearMul": _of(0, 3),
     "QLinearWhere": _of(1, 4),
     "ComplexMul": _of(0, 1),
-    "QLinearConcat": shape_rule(_quantized_concat, 0, 1),
+    "QLinearConcat": Rule(_quantized_concat, (0, 1)),
     "QLinearReduceMean": shape_rule(_quantized_mean),
     "GatherBlockQuantized": Rule(_quantized_embedding),
     "GatherND": MOVES["GatherND"],

@@ -85,7 +85,7 @@ def code_of(element: ElementType) -> int:
     return next((code for code, (known, _) in _TYPES.items() if known == element), 1)
 
 
-FLOAT, UINT8, STRING, INT64, BOOL = (type_of(code) for code in (1, 2, 8, 7, 9))
+FLOAT, UINT8, INT32, STRING, INT64, BOOL = (type_of(code) for code in (1, 2, 6, 8, 7, 9))
 
 
 def constant(array: NDArray[Any], origins: frozenset[Origin] = frozenset()) -> Value:
