@@ -417,7 +417,7 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
     if precision not in (None, target.precision):
         notes.append(_of_another_precision(str(precision), target.precision))
         if precision != "fp32":
-            lower, upper = lower * _WIDTHS[str(precision)], upper * _CONVERTED
+            lower, upper = lower * _WIDTHS.get(str(precision), 0.25), upper * _CONVERTED
     return NetworkOnTarget(
         device=resolved.name,
         target=str(target),

@@ -45,10 +45,10 @@ def folded(
     return [Value(shape, element, None, origins, quantized=held) for shape in shapes]
 
 
-def quantized(node: Node, entry: Entry) -> Quantized | None:
+def quantized(node: Node, entry: Entry | None) -> Quantized | None:
     """What the output of a node is dequantized from; moving elements changes nothing about it."""
     first = node.get(0)
-    if first is None:
+    if first is None or entry is None:
         return None
     if entry.op == "dequantize":
         return Quantized(first.type, sum(v.bytes for v in node.inputs[1:] if v is not None))

@@ -13,7 +13,7 @@ import numpy as np
 from latcast.graph._graph import Graph
 from latcast.graph._operators import GRAPH_INPUT, OPERATORS, UNKNOWN
 from latcast.graph.read._inputs import DEFAULTS, KnownInputs, ReadOptions
-from latcast.graph.read._layers import ElementType, Layers, Origin, Value
+from latcast.graph.read._layers import ElementType, Layers, Origin, Quantized, Value
 from latcast.graph.shapes import TensorShape, check_shape
 
 from ._arithmetic import ARITHMETIC
@@ -243,13 +243,11 @@ class _Reader:
         constant_inputs = entry is not None and all(v.is_constant for v in given)
         if entry is not None and (constant_inputs or (entry.is_constant and None not in shapes)):
             return list(folded(node, entry, reading, shapes))
+        held = quantized(node, entry)
         outputs = [
-            self._value(name, shape, reading, node, scope)
+            self._value(name, shape, reading, node, scope, held)
             for name, shape in zip(names, shapes, strict=True)
         ]
-        if entry is not None and (held := quantized(node, entry)):
-            for value in outputs:
-                value.quantized = held
         if any(v.shape is None for v in outputs):
             for value, found in zip(outputs, inferred(proto, node), strict=False):
                 if value.shape is None:
@@ -271,8 +269,9 @@ class _Reader:
         return list(outputs)
 
     def _value(
-        self, name: str, shape: TensorShape | None, reading: Reading, node: Node, scope: Scope
-    ) -> Value:
+        self, name: str, shape: TensorShape | None, reading: Reading, node: Node, scope: Scope,
+        held: Quantized | None,
+    ) -> Value:  # fmt: skip
         """An output; what reading does not tell is what the file tells, if it does."""
         info = scope.infos.get(name)
         element = reading.type
@@ -285,7 +284,7 @@ class _Reader:
             element = next((v.type for v in node.inputs if v is not None), type_of(0))
         if shape is not None and 0 in shape:
             return constant(np.zeros(shape, np.float32))
-        return Value(shape, element)
+        return Value(shape, element, quantized=held)
 
     def _told_shape(self, info: ValueInfoProto) -> TensorShape | None:
         """A shape of the file where it is known; with another batch it may no longer hold."""

@@ -1,0 +1,286 @@
+"""Quantized networks: kernels as ONNX Runtime makes them, widths, and a file's precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from latcast.graph import KERNEL_FACTS, Graph, kernel_facts, kernel_label
+from latcast.graph.read.onnx import read_onnx
+from latcast.networks import working_kernels
+
+MAP, TOKENS = (1, 16, 14, 14), (1, 8, 64)
+
+
+class Net:
+    """An ONNX model of one input ``x``, written node by node; methods give names of values."""
+
+    def __init__(self, zero: int = 0, kind: Any = np.uint8) -> None:
+        self._zero, self._kind = zero, kind
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+
+    def constant(self, values: Any) -> str:
+        name = f"c{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def packed(self, kind: int, *shape: int) -> str:
+        """A constant of a type that numpy lacks, of zeros."""
+        bits = 4 if kind in (TensorProto.INT4, TensorProto.UINT4) else 16
+        content = bytes(int(np.prod(shape)) * bits // 8)
+        name = f"c{len(self._constants)}"
+        self._constants.append(helper.make_tensor(name, kind, shape, content, raw=True))
+        return name
+
+    def op(self, kind: str, *reads: str, outputs: int = 1, **attributes: Any) -> str:
+        out = f"{kind}_{len(self._nodes)}"
+        names = [out, *(f"{out}_{n}" for n in range(1, outputs))]
+        self._nodes.append(helper.make_node(kind, reads, names, out, **attributes))
+        return out
+
+    def _grid(self, scale: float) -> tuple[str, str]:
+        return self.constant(np.float32(scale)), self.constant(np.array(self._zero, self._kind))
+
+    def q(self, x: str, scale: float = 0.02) -> str:
+        return self.op("QuantizeLinear", x, *self._grid(scale))
+
+    def dq(self, x: str, scale: float = 0.02) -> str:
+        return self.op("DequantizeLinear", x, *self._grid(scale))
+
+    def qdq(self, x: str, scale: float = 0.02) -> str:
+        return self.dq(self.q(x, scale), scale)
+
+    def weights(self, *shape: int, axis: int | None = None, kind: Any = np.int8) -> str:
+        """Dequantized weights of ones, with a scale for each channel of ``axis`` or one for all."""
+        of = () if axis is None else (shape[axis],)
+        grid = self.constant(np.full(of, 0.01, np.float32)), self.constant(np.zeros(of, kind))
+        more = {} if axis is None else {"axis": axis}
+        return self.op("DequantizeLinear", self.constant(np.ones(shape, kind)), *grid, **more)
+
+    def conv(self, x: str, *bias: str, kernel: int = 3, axis: int | None = None) -> str:
+        weights = self.weights(16, 16, kernel, kernel, axis=axis)
+        return self.op("Conv", x, weights, *bias, pads=[kernel // 2] * 4)
+
+    def model(self, shape: tuple[int, ...], *outputs: str, kind: int = 1) -> bytes:
+        infos = [helper.make_tensor_value_info("x", kind, shape)]
+        outs = [helper.make_tensor_value_info(x, kind, None) for x in outputs]
+        graph = helper.make_graph(self._nodes, "g", infos, outs, self._constants)
+        opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+
+
+Pattern = Callable[[Net], str]
+
+
+def _add(b: Net) -> str:
+    x = b.qdq("x")
+    return b.qdq(b.op("Relu", b.op("Add", x, b.qdq(b.conv(x)))))
+
+
+def _bias(b: Net) -> str:
+    grid = b.constant(np.float32(0.0002)), b.constant(np.int32(0))
+    return b.op("DequantizeLinear", b.constant(np.ones(16, np.int32)), *grid)
+
+
+def _norm(b: Net) -> str:
+    ones = [b.constant(np.ones(16, np.float32)) for _ in range(4)]
+    return b.qdq(b.op("BatchNormalization", b.conv(b.qdq("x")), *ones))
+
+
+def _halves(b: Net) -> str:
+    x = b.op("Split", b.qdq("x"), outputs=2, axis=1, num_outputs=2)
+    return b.qdq(b.op("Mul", b.qdq(x), b.qdq(f"{x}_1")))
+
+
+def _pools(b: Net) -> str:
+    x = b.qdq(b.op("MaxPool", b.qdq("x"), kernel_shape=[2, 2]))
+    x = b.qdq(b.op("AveragePool", x, kernel_shape=[2, 2]))
+    return b.qdq(b.op("Flatten", b.qdq(b.op("GlobalAveragePool", x))))
+
+
+def _where(b: Net) -> str:
+    x = b.qdq("x")
+    return b.qdq(b.op("Where", b.op("Greater", x, b.constant(np.float32(0))), x, x))
+
+
+def _packed(b: Net) -> str:
+    scales = b.constant(np.ones((2, 32), np.float32))
+    w = b.packed(TensorProto.INT4, 64, 32)
+    bias = b.constant(np.ones(32, np.float32))
+    product = b.op("MatMul", "x", b.op("DequantizeLinear", w, scales, block_size=32, axis=0))
+    return b.op("Add", product, bias)
+
+
+def _dynamic(b: Net) -> str:
+    q = b.op("DynamicQuantizeLinear", "x", outputs=3)
+    product = b.op(
+        "MatMulInteger", q, b.constant(np.ones((64, 32), np.int8)), f"{q}_2",
+        b.constant(np.int8(0)),
+    )  # fmt: skip
+    scale = b.op("Mul", f"{q}_1", b.constant(np.float32(0.1)))
+    scaled = b.op("Mul", b.op("Cast", product, to=1), scale)
+    return b.op("Add", scaled, b.constant(np.ones(32, np.float32)))
+
+
+# What it is -> how it is written, the shape of its input, our kernels (a star is one on integers),
+# and how many nodes ONNX Runtime runs: layouts and views apart, each dequantization of constants
+# counted, which we count with what reads them.
+PATTERNS: dict[str, tuple[Pattern, tuple[int, ...], str, int]] = {
+    "a convolution": (lambda b: b.qdq(b.conv(b.qdq("x"), _bias(b))), MAP, "q conv* dq", 3),
+    "scales a channel": (lambda b: b.qdq(b.conv(b.qdq("x"), axis=0)), MAP, "q conv* dq", 3),
+    "its ReLU is done by the zero point": (
+        lambda b: b.qdq(b.op("Relu", b.conv(b.qdq("x")))), MAP, "q conv* dq", 3),
+    "its ReLU6 likewise": (
+        lambda b: b.qdq(b.op("Clip", b.conv(b.qdq("x")), b.constant(np.float32(0)),
+                             b.constant(np.float32(6))), 6 / 255), MAP, "q conv* dq", 3),
+    "nothing quantizes its output": (lambda b: b.conv(b.qdq("x")), MAP, "q dq dq+conv", 4),
+    "weights alone": (lambda b: b.conv("x"), MAP, "dq+conv", 2),
+    "a norm cannot go into quantized weights": (_norm, MAP, "q dq dq+conv batch_norm q dq", 7),
+    "a residual": (_add, MAP, "q conv* add* dq", 4),
+    "several read one quantization": (
+        lambda b: b.op("Add", b.op("Erf", (x := b.qdq("x"))), b.qdq(b.conv(x))), MAP,
+        "q dq conv* dq erf add", 6),
+    "pools and views": (_pools, MAP, "q max_pool* avg_pool* global_pool* dq", 5),
+    "a pool of another scale": (
+        lambda b: b.qdq(b.op("MaxPool", b.qdq("x"), kernel_shape=[2, 2]), 0.03), MAP,
+        "q dq max_pool q dq", 5),
+    "parts": (_halves, MAP, "q split* mul* dq", 4),
+    "a choice": (_where, MAP, "q dq compare where* dq", 5),
+    "activations with and without a kernel": (
+        lambda b: b.qdq(b.op("Tanh", b.qdq(b.op("Sigmoid", b.qdq("x"))))), MAP,
+        "q sigmoid* dq tanh q dq", 6),
+    "a transpose before a product": (
+        lambda b: b.qdq(b.op("MatMul", b.op("Transpose", b.qdq("x"), perm=[0, 2, 1]),
+                             b.weights(8, 8))), TOKENS, "q transpose* linear* dq", 4),
+    "a product": (lambda b: b.qdq(b.op("MatMul", b.qdq("x"), b.weights(64, 32))), TOKENS,
+                  "q linear* dq", 3),
+    "a product that gives floats": (
+        lambda b: b.op("Gelu", b.op("MatMul", b.qdq("x"), b.weights(64, 32))), TOKENS,
+        "q linear* gelu", 3),
+    "a product of two activations": (
+        lambda b: b.qdq(b.op("MatMul", (x := b.qdq("x")), b.op("Transpose", x, perm=[0, 2, 1]))),
+        TOKENS, "q transpose* matmul* dq", 4),
+    "quantized twice": (lambda b: b.qdq(b.conv(b.qdq(b.qdq("x", 0.03)))), MAP, "q conv* dq", 3),
+    "weights of 4 bits in blocks": (_packed, TOKENS, "linear+add", 1),
+    "weights of 8 bits": (lambda b: b.op("MatMul", "x", b.weights(64, 32)), TOKENS, "linear", 1),
+}  # fmt: skip
+
+
+def _kernels(graph: Graph) -> list[str]:
+    short = {"quantize": "q", "dequantize": "dq"}
+    return [
+        "+".join(short.get(op, op) for op in kernel_label(graph, k).split("+")) + "*" * k.quantized
+        for k in working_kernels(graph)
+    ]
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_pairs_join_their_kernel_as_onnx_runtime_joins_them(name: str, tmp_path: Path) -> None:
+    write, shape, expected, nodes = PATTERNS[name]
+    net = Net()
+    model = net.model(shape, write(net))
+    assert sorted(_kernels(read_onnx(model))) == sorted(expected.split())
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 3
+    ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    found = [x.op_type for x in onnx.load(options.optimized_model_filepath).graph.node]
+    layouts = {"Transpose", "ReorderInput", "ReorderOutput", "Reshape", "Flatten"}
+    kept = [x for x in found if x not in layouts or (x == "Transpose" and "transpose" in expected)]
+    assert len(kept) == nodes, found
+
+
+def test_signed_activations_with_a_zero_of_0_rectify_nothing() -> None:
+    net = Net(0, np.int8)
+    model = net.model(MAP, net.qdq(net.op("Relu", net.conv(net.qdq("x")))))
+    assert _kernels(read_onnx(model)) == ["q", "dq", "dq+conv+relu", "q", "dq"]
+
+
+def test_what_reads_signed_and_writes_unsigned_integers_is_not_joined() -> None:
+    # ONNX Runtime makes those unsigned on x86 that one kernel reads.
+    net = Net(0, np.int8)
+    x = net.qdq("x")
+    model = net.model(MAP, net.op("Tanh", x), net.op("Erf", net.qdq(net.conv(x))))
+    assert "dq+conv" in _kernels(read_onnx(model))
+
+
+def _facts(graph: Graph, kernel: str) -> dict[str, float]:
+    kernels = working_kernels(graph)
+    at = _kernels(graph).index(kernel)
+    return dict(zip(KERNEL_FACTS, kernel_facts(graph, kernels)[at], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "kernel", "read", "written", "constants"),
+    [
+        # Weights with a scale and a zero point a channel; a bias of 32 bits with its own.
+        ("scales a channel", "conv*", 3136, 3136, 16 * 16 * 9 + 16 * 5),
+        ("a convolution", "conv*", 3136, 3136, 16 * 16 * 9 + 5 + 16 * 4 + 8),
+        ("a residual", "add*", 2 * 3136, 3136, 0),
+        ("a product that gives floats", "linear*", 512, 4 * 256, 64 * 32 + 5),
+        # Dequantized in every pass: written and read again as floats.
+        ("weights alone", "dq+conv", 4 * 3136, 4 * 3136, (16 * 16 * 9 + 5) * (1 + 2 * 4)),
+        ("weights of 4 bits in blocks", "linear+add", 2048, 1024, 64 * 32 // 2 + 256 + 128),
+        ("a residual", "q", 4 * 3136, 3136, 5),
+        ("a residual", "dq", 3136, 4 * 3136, 5),
+        ("parts", "split*", 3136, 3136, 0),
+    ],
+)
+def test_kernels_move_what_is_held(
+    name: str, kernel: str, read: int, written: int, constants: int
+) -> None:
+    write, shape, _, _ = PATTERNS[name]
+    net = Net()
+    facts = _facts(read_onnx(net.model(shape, write(net))), kernel)
+    assert (facts["read_bytes"], facts["write_bytes"]) == (read, written)
+    assert facts["param_bytes"] == constants
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision"), [(TensorProto.FLOAT16, "fp16"), (TensorProto.BFLOAT16, "bf16")]
+)
+def test_half_precision_is_two_bytes(kind: int, precision: str) -> None:
+    net = Net()
+    out = net.op("MatMul", "x", net.packed(kind, 64, 32))
+    graph = read_onnx(net.model(TOKENS, out, kind=kind))
+    (layer,) = graph.layers
+    assert (layer.param_bytes, layer.read_bytes, layer.write_bytes) == (4096, 1024, 512)
+    assert graph.precision == precision
+
+
+def test_casts_at_the_borders_read_and_write_what_they_say() -> None:
+    net = Net()
+    half = net.op("Cast", "x", to=TensorProto.FLOAT16)
+    out = net.op("Cast", net.op("MatMul", half, net.packed(TensorProto.FLOAT16, 64, 32)), to=1)
+    graph = read_onnx(net.model(TOKENS, out))
+    assert [(x.read_bytes, x.write_bytes) for x in graph.layers] == [
+        (2048, 1024), (1024, 512), (512, 1024),
+    ]  # fmt: skip
+    assert graph.precision == "fp16"
+
+
+def test_a_network_that_is_quantized_in_part_is_mixed() -> None:
+    net = Net()
+    x = net.qdq(net.conv(net.qdq("x")))
+    out = net.op("Conv", x, net.constant(np.ones((16, 16, 3, 3), np.float32)), pads=[1] * 4)
+    graph = read_onnx(net.model(MAP, out))
+    assert graph.precisions == {"int8": 0.5, "fp32": 0.5}
+    assert graph.precision == "mixed"
+
+
+def test_a_graph_of_quantized_layers_is_the_same_from_json() -> None:
+    net = Net()
+    graph = read_onnx(net.model(MAP, _add(net)))
+    again = Graph.from_json(graph.to_json())
+    assert again.layers == tuple(x._replace(ports=()) for x in graph.layers)
+    assert _kernels(again) == _kernels(graph)
+    with pytest.raises(ValueError, match="precisions"):
+        Graph.from_json(graph.to_json().replace('"int8"', '"int9"'))
