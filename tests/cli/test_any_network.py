@@ -232,6 +232,7 @@ def test_page_escapes_what_files_say(latcast: Any, folder: Path, tmp_path: Path)
     assert "script" not in found.tags
     assert "svg" in found.tags
     assert '<script>alert("x")</script>' in "".join(found.text)
+    assert "[batch, 3, side, side]" in found.text
     assert "\x1b" not in text
     assert "http" not in text.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
     # Every element is closed where it must be.
@@ -339,3 +340,19 @@ def test_a_loop_that_may_end_early_has_a_range(latcast: Any, folder: Path, tmp_p
     (told,) = latcast.json("predict", path, "--device", model, "--trip-count", 40)["devices"]
     assert told["cheapest_ms"] is None
     assert told["latency_ms"] == pytest.approx(device["latency_ms"])
+
+
+def test_of_many_reasons_for_doubt_the_first_are_told(latcast: Any, tmp_path: Path) -> None:
+    names = ("Sin", "Cos", "Tan", "Sinh", "Cosh", "Atan", "Asinh", "Acosh")
+    nodes = [helper.make_node(op, [f"t{n}"], [f"t{n + 1}"]) for n, op in enumerate(names)]
+    ends = [
+        [helper.make_tensor_value_info(f"t{n}", TensorProto.FLOAT, [1, 64])]
+        for n in (0, len(names))
+    ]
+    path = tmp_path / "odd.onnx"
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", *ends)), path)
+    device = "epyc-genoa-2c-onnxruntime-b1-t1"
+    text = latcast("predict", path, "--device", device).stdout
+    assert text.count("the model has seen no ") == 5
+    assert "3 other reasons, " in text
+    assert len(latcast.json("predict", path, "--device", device)["devices"][0]["doubts"]) == 8

@@ -41,6 +41,7 @@ COMMANDS = commands()
 def test_help(latcast: Any, name: str) -> None:
     text = latcast(*name.split(), "-h").stdout
     assert text == latcast(*name.split(), "--help").stdout
+    assert "object at 0x" not in text
     assert f"Example: latcast {name}" in " ".join(text.split())
     _, _, output = text.partition("\nOutput:\n")
     assert all(option in output for option in ("--json", "--quiet", "--debug"))

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 from latcast import sweep
 
+HALF = "epyc-genoa-2c-openvino-b1-bf16-t1"
 ONE, MANY = "epyc-genoa-2c-onnxruntime-b1-t1", "help-1080ti-64"
 
 
@@ -163,6 +164,15 @@ def test_a_precision_that_is_another_is_said_and_widens_the_interval(
     assert "the network is of precision fp16" in half["notes"][0]
     assert half["lower_ms"] < 0.8 * single["lower_ms"] * half["latency_ms"] / single["latency_ms"]
     assert "fp16" in latcast("predict", path, "--device", ONE).stdout
+
+
+def test_a_note_is_told_once_and_of_which_devices_it_is(latcast: Any, files: Path) -> None:
+    found = latcast(
+        "predict", files / "tokens.onnx", "--device", ONE, "--device", HALF, "--shape", "seq=16",
+    )  # fmt: skip
+    notes = found.stderr.splitlines()
+    assert len(notes) == len(set(notes))
+    assert any(f"{HALF}: the network is of precision fp32" in note for note in notes)
 
 
 def test_a_sweep_is_a_curve_over_a_side(latcast: Any, files: Path) -> None:

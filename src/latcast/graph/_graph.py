@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast.report.text import sides_text
+
 from ._operators import GRAPH_INPUT, OPERATORS, Layer
 from ._weights import Weights, conv_constants, draw
 from .memory import ActivationMemory, activation_memory
@@ -22,9 +24,6 @@ from .shapes import MAX_ELEMENTS, TensorShape
 # Activations that do not halve the second moment of what they read.
 _BOUNDED = ("sigmoid", "h_sigmoid", "tanh")
 _WEIGHTED = ("conv", "depthwise_conv", "conv_transpose", "linear")
-
-
-_MAX_NAME = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +58,6 @@ class GraphInput:
             for axis, (side, value) in enumerate(zip(self.sides or (), self.shape, strict=False))
             if isinstance(side, int) and side != value
         )
-
-
-def sides_text(sides: Sequence[int | str | None] | None) -> str:
-    """A shape as a file tells it, such as ``[N, 3, ?, ?]``."""
-    if sides is None:
-        return "?"
-    # A file's names may be of any length.
-    texts = ("?" if s is None else str(s)[:_MAX_NAME] for s in sides)
-    return f"[{', '.join(texts)}]"
 
 
 @dataclass(frozen=True)

@@ -361,6 +361,8 @@ def forecast_network(
     graph_of = _graph_of(network, options)
     file = None if isinstance(network, Graph) else str(network)
     name = network.name if isinstance(network, Graph) else Path(network).name
+    if file == "-":
+        name = "standard input"
     graphs: list[Graph] = []
 
     def answer(found: Resolved) -> NetworkOnTarget:

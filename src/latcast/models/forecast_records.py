@@ -24,6 +24,8 @@ from latcast.report.text import (
 
 # Kernels that tables show; the record holds all.
 MAX_LISTED = 10
+# Reasons why a device's model may be wrong that tables show, those of the most milliseconds.
+MAX_REASONS = 5
 NAME_WIDTH, OPERATORS_WIDTH = 22, 18
 _BOUNDS = ("compute", "bandwidth", "launch")
 
@@ -373,8 +375,13 @@ class NetworkForecast(Record):
         return network_page(found | {"devices": answered})
 
     def doubts(self) -> Iterator[str]:
+        told: dict[str, list[str]] = {}
         for device in self.devices:
-            yield from (f"note: {text}" for text in device.notes)
+            for text in device.notes:
+                told.setdefault(text, []).append(device.device)
+        for text, names in told.items():
+            of = "" if len(names) == len(self.answered) else f"{', '.join(names)}: "
+            yield f"note: {of}{text}"
         yield from (f"note: {text}" for text in self.notes)
 
     def parts(self) -> Iterator[Table | str]:
@@ -481,7 +488,13 @@ class NetworkForecast(Record):
             if device.extrapolations:
                 of = f" ({_label(n)})" if len(answered) > 1 else ""
                 yield f"? out of the model's distribution{of}:"
-                yield from (f"  {extrapolation_text(e)}" for e in device.extrapolations)
+                reasons = device.extrapolations
+                # One more is told: a line that it is left out would be as long.
+                listed = len(reasons) if len(reasons) == MAX_REASONS + 1 else MAX_REASONS
+                yield from (f"  {extrapolation_text(e)}" for e in reasons[:listed])
+                if others := reasons[listed:]:
+                    share = sum(e.share for e in others)
+                    yield f"  {len(others)} other reasons, {100 * share:.1f} % of the ms (--json)"
 
 
 def _extrapolated_shares(device: NetworkOnTarget) -> list[float | None]:

@@ -24,6 +24,8 @@ from .text import (
     ms_beside,
     ms_text,
     printable,
+    shape_text,
+    sides_text,
 )
 
 WIDTH, HEIGHT = 720, 380
@@ -186,6 +188,8 @@ def environment() -> Environment:
         "px": lambda value: f"{value:.5g}",
         "extrapolation": extrapolation_text,
         "bound": bound_text,
+        "shape": shape_text,
+        "sides": sides_text,
     }
     made.filters.update(filters)
     return made
@@ -206,6 +210,8 @@ def network_page(record: Record) -> str:
     drawings = [draw_roofline(d["kernels"], d["specification"]) for d in devices]
     return environment().get_template("network.html.j2").render(
         network=record["network"],
+        inputs=record["inputs"],
+        notes=record["notes"],
         devices=devices,
         coverage=record["coverage"],
         unsupported=record["uncosted"],

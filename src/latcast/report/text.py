@@ -21,6 +21,8 @@ SCORES = {
     "coverage_90": "90 % interval covers, %",
     "coverage_95": "95 % interval covers, %",
 }
+# Characters that are shown of the name of a side.
+_MAX_NAME = 60
 # Only layer models have these.
 _OF_NETWORKS = ("median_error", "within_25")
 
@@ -107,6 +109,15 @@ def bytes_text(value: float) -> str:
 def shape_text(shape: Sequence[int] | None) -> str:
     """A shape such as ``1x3x224x224``."""
     return "unknown" if shape is None else "x".join(map(str, shape)) or "scalar"
+
+
+def sides_text(sides: Sequence[int | str | None] | None) -> str:
+    """A shape as a file tells it, such as ``[N, 3, ?, ?]``."""
+    if sides is None:
+        return "?"
+    # A file's names may be of any length.
+    texts = ("?" if s is None else str(s)[:_MAX_NAME] for s in sides)
+    return f"[{', '.join(texts)}]"
 
 
 def printable(text: str) -> str:

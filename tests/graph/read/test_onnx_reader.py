@@ -519,6 +519,12 @@ def test_open_sides_are_asked_for() -> None:
     assert layer.out_shapes == ((2, 3, 5, 6),)
 
 
+def test_all_inputs_of_open_sides_are_asked_for_at_once() -> None:
+    made = model([node("Add", ["x", "z"], ["y"])], {"x": ["N", "t"], "z": [2, "?"]})
+    with pytest.raises(ValueError, match=r"'x', 'z' .*--shape x=1x128 --shape z=2x128\)"):
+        read_onnx(made.SerializeToString())
+
+
 def test_symbols_are_the_same_everywhere() -> None:
     content = model(
         [node("Add", ["x", "z"], ["y"])], {"x": ["N", "s"], "z": ["N", "s"]}
@@ -538,6 +544,10 @@ def test_symbols_are_the_same_everywhere() -> None:
         ({"shapes": {"x": (1, 2, 3)}}, "must have 2 sides"),
         ({"shapes": {"x": (1, 4)}, "batch": 2}, "must have the batch 2 at side 0"),
         ({"batch": 0}, "the batch must be positive"),
+        (
+            {"shapes": {"resolution": (9,)}},
+            r"a side of an image is open in no input: x \[N, 4\]",
+        ),
     ],
 )
 def test_what_is_asked_for_must_fit(options: Any, message: str) -> None:

@@ -263,7 +263,7 @@ def test_moves(data: Any) -> None:
 BINARY = ("Add", "Sub", "Mul", "Div", "Mod", "Min", "Max")
 MOVED = ("Gather", "Slice", "Concat", "Unsqueeze", "Transpose", "ReduceSum", "ReduceProd",
          "ReduceMax", "Cast", "Where", "Expand", "Tile", "CumSum", "Split", "Shape",
-         "NonZero", "ArgMax", "Trilu", "Neg", "ScatterND")  # fmt: skip
+         "NonZero", "ArgMax", "Trilu", "Neg", "ScatterND", "GatherElements")  # fmt: skip
 
 
 class Program:
@@ -317,6 +317,7 @@ class Program:
                 "Expand": ([k([2, 1])], {}), "Tile": ([k([2])], {}), "CumSum": ([k(0)], {}),
                 "Shape": ([], {}), "NonZero": ([], {}), "ArgMax": ([], {"keepdims": 1}),
                 "Neg": ([], {}), "ScatterND": ([k([[0]]), k([6])], {}),
+                "GatherElements": ([k([0, -1])], {}),
             }[operator]  # fmt: skip
             self.add(operator, x, *more, **attributes)
         # Any shape becomes a list again, so that every operator can follow.
@@ -340,6 +341,18 @@ def test_computed_shapes_are_those_of_onnxruntime(data: Any) -> None:
         program.moved() if data.draw(st.booleans()) else program.binary()
     program.expand()
     check(program.nodes, {"x": [1]}, program.constants)
+
+
+def test_elements_are_gathered_from_long_axes() -> None:
+    made = [
+        node("GatherElements", ["table", "indices"], ["row"], axis=1),
+        node("Reshape", ["row", "flat"], ["shape"]),
+        node("Expand", ["x", "shape"], ["y"]),
+    ]
+    constants = {"table": [list(range(1, 41))] * 2, "indices": [[1, -37]], "flat": [-1]}
+    found = read_onnx(model(made, {"x": [1]}, constants).SerializeToString())
+    assert found.layers[-1].out_shapes == ((2, 4),)
+    check(made, {"x": [1]}, constants)
 
 
 # -- whole networks ---------------------------------------------------------------------------

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from latcast.graph._graph import GraphInput, sides_text
+from latcast.graph._graph import GraphInput
 from latcast.graph.shapes import TensorShape
+from latcast.report.text import sides_text
 
 from ._expressions import NO_SYMBOLS, Side, is_expression, solved, symbols_of, value_of
 
@@ -24,6 +25,8 @@ _BATCH = re.compile(r"batch|^(n|b|bs|nb)$", re.IGNORECASE)
 _LENGTH = re.compile(r"seq|len|time|frame|token|step|word|char|past|^[tsl]$", re.IGNORECASE)
 # Symbols that name something else than the batch, beside lengths.
 _PLANE = re.compile(r"height|width|^[hw]$|side|size|resolution", re.IGNORECASE)
+# What --sweep calls sides by -> in words.
+_MEANT = {"sequence": "a length", "resolution": "a side of an image"}
 _OTHER = re.compile(r"height|width|chan|audio|wave|point|depth|^[hwcd]$", re.IGNORECASE)
 _MAX_SIDE = 2**31
 
@@ -184,6 +187,12 @@ class _Inputs:
             elif len(shape) == 1 and shape[0] > 0 and (sides := self._sides_called(name)):
                 for x, axis in sides:
                     self._give_side(x, axis, shape[0])
+            elif name in _MEANT:
+                told = ", ".join(f"{x.name} {x.text}" for x in self._inputs.values())
+                raise ValueError(
+                    f"{name} must be an open side; {_MEANT[name]} is open in no input: {told}. "
+                    "Export the network with it open, or name another side, as INPUT.AXIS"
+                )
             else:
                 symbols = f"; its open sides: {', '.join(sorted(self._names))}"
                 raise ValueError(
@@ -449,9 +458,13 @@ class _Inputs:
             ValueError: a side stays open, or an expression has another value.
         """
         sources = []
+        if open_ones := [
+            x
+            for x in self._inputs.values()
+            if (x.sides is None and not x.is_given) or None in x.values
+        ]:
+            raise ValueError(self._left_open(open_ones))
         for x in self._inputs.values():
-            if (x.sides is None and not x.is_given) or None in x.values:
-                raise ValueError(self._left_open(x))
             shape = tuple(v for v in x.values if v is not None)
             if x.axis is not None and shape[x.axis] == 0:
                 raise ValueError(f"the batch of input {x.name!r} must be positive; got {shape}")
@@ -466,11 +479,13 @@ class _Inputs:
             sources.append(GraphInput(x.name, shape, sides, x.axis, x.dtype))
         return KnownInputs(tuple(sources), self._symbols, self._change, tuple(self._notes))
 
-    def _left_open(self, x: _Input) -> str:
-        told = "nothing" if x.sides is None else x.text
+    def _left_open(self, inputs: Sequence[_Input]) -> str:
+        names = ", ".join(repr(x.name) for x in inputs)
+        told = ", ".join("nothing" if x.sides is None else x.text for x in inputs)
+        options = " ".join(f"--shape {x.name}={self._example(x)}" for x in inputs)
         return (
-            f"all sides of input {x.name!r} must be known; the file tells {told}: "
-            f"give them (--shape {x.name}={self._example(x)})"
+            f"all sides of input{'s' * (len(inputs) > 1)} {names} must be known; the file tells "
+            f"{told}: give them ({options})"
         )
 
     def _example(self, x: _Input) -> str:

@@ -90,23 +90,35 @@ class Ranges:
     ) -> list[Extrapolation | None]:
         """What is strange about each of d kernels to a model that knows these labels."""
         values = _checked(kernels)
+        operators = {op for label in labels for op in _operators(label)}
         return [
-            self._extrapolation(int(kind), label, row, known=label in labels)
+            self._extrapolation(int(kind), label, row, operators, known=label in labels)
             for kind, label, row in zip(kernels.kinds, kernels.labels, values, strict=True)
         ]
 
     def _extrapolation(
-        self, kind: int, label: str, values: Floats, *, known: bool
+        self, kind: int, label: str, values: Floats, operators: set[str], *, known: bool
     ) -> Extrapolation | None:
-        # One reason a kernel, the gravest first: a kind that was never seen says all of its facts.
+        # One reason a kernel, the gravest first: a kind that was never seen says all of its facts,
+        # and so does an operator.
         if ALL_KINDS[kind] == UNKNOWN or not np.isfinite(self.low[kind]).all():
             return Extrapolation(ALL_KINDS[kind])
+        if new := [op for op in _operators(label) if op not in operators]:
+            return Extrapolation(new[0])
         for name, value, low, high in zip(
             CHECKED, values, self.low[kind], self.high[kind], strict=True
         ):
             if not low / MARGIN <= value <= high * MARGIN:
                 return Extrapolation(_TITLES[name], float(value), float(low), float(high))
-        return None if known else Extrapolation(label)
+        return None if known else Extrapolation(label.replace(_BLOCKED, " (channels in blocks)"))
+
+
+# How the label of a kernel ends whose channels are kept in blocks.
+_BLOCKED = "/blocked"
+
+
+def _operators(label: str) -> list[str]:
+    return label.removesuffix(_BLOCKED).split("+")
 
 
 def _checked(kernels: Networks) -> Floats:

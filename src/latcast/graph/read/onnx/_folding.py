@@ -98,8 +98,8 @@ def _arrays(node: Node, entry: Entry, shapes: Sequence[TensorShape | None]) -> l
 _BY_REFERENCE = frozenset(
     ("Pow", "Mod", "Min", "Max", "Sum", "Neg", "Abs", "Sign", "Floor", "Ceil", "Round", "Sqrt",
      "Exp", "Log", "Sin", "Cos", "Reciprocal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual",
-     "And", "Or", "Xor", "Not", "Clip", "Tile", "CastLike", "Split", "GatherElements", "ScatterND",
-     "ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "ReduceMean", "Trilu", "CumSum",
+     "And", "Or", "Xor", "Not", "Clip", "Tile", "CastLike", "Split", "ScatterND", "ReduceSum",
+     "ReduceProd", "ReduceMax", "ReduceMin", "ReduceMean", "Trilu", "CumSum",
      "ArgMax")
 )  # fmt: skip
 
@@ -177,6 +177,14 @@ def _transpose(node: Node, _: Sequence[TensorShape]) -> Array:
     return np.transpose(data, node.integers("perm", range(data.ndim)[::-1]))
 
 
+def _gather_elements(node: Node, _: Sequence[TensorShape]) -> Array:
+    # ONNX's reference evaluator takes the first index of every row where an axis has over 32 sides.
+    data, indices = node.data(0), node.data(1)
+    axis = node.integer("axis", 0) % data.ndim
+    within = tuple(slice(None if n == axis else side) for n, side in enumerate(indices.shape))
+    return np.take_along_axis(data[within], indices, axis)
+
+
 def _shape_of(node: Node, _: Sequence[TensorShape]) -> Array:
     shape = node.shape(0)
     return np.array(shape, np.int64)[node.integer("start", 0) : node.integer("end", len(shape))]
@@ -214,6 +222,7 @@ _EVALUATORS: dict[str, Callable[[Node, Sequence[TensorShape]], Array]] = {
     "Slice": _slice,
     "Transpose": _transpose,
     "Gather": lambda n, _: np.take(n.data(0), n.data(1), axis=n.integer("axis", 0)),
+    "GatherElements": _gather_elements,
     "Shape": _shape_of,
     "Size": lambda n, _: np.array(prod(n.shape(0)), np.int64),
     "ConstantOfShape": _constant_of_shape,
