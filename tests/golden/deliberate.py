@@ -26,6 +26,7 @@ _INSIDE = _COSTS + "taps of a dilated window that fall into the padding are left
 _RANGE = (
     _COSTS + "branches give a range, and extrapolation is counted by kernels and upper ends too"
 )
+_UNSEEN = "an operator that a model has not seen is named before a fact that is out of range"
 _QUANTITY = "what is not a latency is told in its own unit"
 _TERMS = "the field's terms: data issues"
 _INSPECTED = "inspect has the intensity and memory of layers, kernels, and what fusion saves"
@@ -110,6 +111,7 @@ CHANGES: tuple[Change, ...] = (
     Change("train-base", "*.output.targets.*.rmse", "added", _QUANTITY),
     Change("*", "*output*.precision", "added", "no change of precision without a word"),
     Change("*", "*output*.inputs", "added", "files are read for their own sides, which are told"),
+    *(Change("*", f"*output*.{key}", "value", _UNSEEN) for key in ("doubts", "doubts.*", "doubt")),
     Change("campaign-*", "provenance.method", "value", _RUN),
     Change("campaign-*", "provenance.protocol", "value", _RUN),
     Change("zoo-*", "graphs.odd.[12]", "value", _TAILS),
