@@ -27,6 +27,7 @@ _RANGE = (
     _COSTS + "branches give a range, and extrapolation is counted by kernels and upper ends too"
 )
 _UNSEEN = "an operator that a model has not seen is named before a fact that is out of range"
+_ONCE = "bytes of a constant that is read several times count once, as its parameters do"
 _QUANTITY = "what is not a latency is told in its own unit"
 _TERMS = "the field's terms: data issues"
 _INSPECTED = "inspect has the intensity and memory of layers, kernels, and what fusion saves"
@@ -119,6 +120,14 @@ CHANGES: tuple[Change, ...] = (
     Change("predict-onnx-odd", "*.upper_ms", "value", _TAILS),
     Change("graphs-families", "mixed(*).facts.macs", "value", _INSIDE),
     Change("graphs-families", "mixed(*).facts.window", "value", _INSIDE),
+    *(
+        Change("inspect", f"1.output.{part}.param_bytes", "value", _ONCE)
+        for part in ("total", "kinds.1", "layers.1")
+    ),
+    *(
+        Change("exported-program", f"0.output.{part}.param_bytes", "value", _ONCE)
+        for part in ("total", "kinds.1", "layers.45")
+    ),
     *(
         Change("*", f"*output{key}", "added", _RANGE)
         for key in (

@@ -268,7 +268,7 @@ OPERATORS: dict[str, Operator] = {
     "reshape": _row("view", "Reshape Flatten Squeeze Unsqueeze com.microsoft::ExpandDims",
         "view reshape flatten unflatten squeeze unsqueeze view_as _unsafe_view reshape_as ravel "
         "atleast_2d _reshape_alias view_copy unsqueeze_copy squeeze_copy"),
-    "identity": _row("view", "Identity",
+    "identity": _row("view", "Identity Optional OptionalGetElement",
         "alias detach contiguous clone lift_fresh_copy lift_fresh positive alias_copy detach_copy "
         "resolve_conj copy fill zero"),
     "dropout": _row("view", "Dropout", "dropout feature_dropout alpha_dropout native_dropout"),
@@ -317,6 +317,7 @@ class Layer(NamedTuple):
         out_shapes: shapes of its outputs; None where nobody knows.
         params: trainable numbers that it reads: weights, biases, scales and shifts.
         param_bytes: bytes of all constants that it reads.
+        shared_bytes: of these, bytes of constants that an earlier layer reads too.
         window: height and width of the window of a convolution or pool.
         stride: steps of the window; of a slice the largest one, as a width.
         dilation: of the window.
@@ -372,6 +373,7 @@ class Layer(NamedTuple):
     precision: str = "fp32"
     weight_bits: int = 0
     grid: tuple[float, ...] = ()
+    shared_bytes: int = 0
 
     @property
     def in_shape(self) -> TensorShape:

@@ -43,10 +43,12 @@ class InspectedLayer:
         out_shapes: of the outputs.
         macs: multiply-accumulates of all of its runs; null where the cost is not known.
         params: parameters.
-        param_bytes: bytes of parameters and constants.
+        param_bytes: bytes of parameters and constants; what several layers read counts in the
+            first of them, as its parameters do.
         read_bytes: bytes of activations that are read.
         write_bytes: bytes of activations that are written.
-        traffic_bytes: memory traffic, bytes; that of a view is 0.
+        traffic_bytes: memory traffic, bytes, of all constants that it reads too; that of a view
+            is 0.
         intensity: FLOP per byte of memory traffic, two a MAC; null where either is not known.
         held_bytes: activations that are held while it runs, bytes.
     """
@@ -76,7 +78,7 @@ class InspectedLayer:
         macs = runs * layer.macs if layer.is_supported else None
         return cls(
             layer.name, layer.op, layer.operator, layer.kind, layer.in_shapes, layer.out_shapes,
-            macs, layer.params, layer.param_bytes, read, written, traffic,
+            macs, layer.params, layer.param_bytes - layer.shared_bytes, read, written, traffic,
             _intensity(macs, traffic), held_bytes,
         )  # fmt: skip
 

@@ -41,8 +41,13 @@ def _alike(parts: Parts, path: Sequence[Part]) -> bool:
         len(path[1].layers) == 1
         and first.params == 0
         and _constants(first) <= 2
-        and first._replace(name="", inputs=()) == second._replace(name="", inputs=())
+        and _unplaced(first) == _unplaced(second)
     )
+
+
+def _unplaced(layer: Layer) -> Layer:
+    """The layer without what depends on where in its graph it stands."""
+    return layer._replace(name="", inputs=(), shared_bytes=0)
 
 
 def _parts_of_all(parts: Parts, path: Sequence[Part]) -> bool:

@@ -196,6 +196,7 @@ def known(told: dict[str, Sides], dtype: str = "float32", **asked: Any) -> Known
         ({"x": ["N", "s"], "z": ["N", "s"]}, {"shapes": {"z": (2, 5)}}, {"x": (2, 5), "z": (2, 5)}),
         ({"x": ["2*N", 4], "m": ["N"]}, {"batch": 3}, {"x": (6, 4), "m": (3,)}),
         ({"x": ["2*N", 4]}, {}, {"x": (2, 4)}),
+        ({"x": [1, "2*steps"]}, {"shapes": {"steps": [7]}}, {"x": (1, 14)}),
         ({"x": ["2*N", 4]}, {"batch": 6}, {"x": (6, 4)}),
         (
             {"ids": ["batch", "s"], "past": ["batch", 2, "p", 4], "mask": ["batch", "p + s"]},

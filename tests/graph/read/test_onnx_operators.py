@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from latcast.graph import UNKNOWN, Graph
+from latcast.graph.inspection import Inspection
 from latcast.graph.read import read_graph
 from latcast.graph.read.onnx import read_onnx
 
@@ -473,6 +474,78 @@ def test_shapes_of_old_operators_and_of_aspect_policies(
         assert session.run(None, {"x": np.ones([2, 4, 6, 8], np.float32)})[0].shape == shape
 
 
+def in_opset(version: int, *nodes: onnx.NodeProto) -> onnx.FunctionProto:
+    return helper.make_function("my", "F", ["x"], ["y"], nodes, [helper.make_opsetid("", version)])
+
+
+@pytest.mark.parametrize(
+    ("version", "inner", "shape"),
+    [
+        (1, node("Concat", ["x", "x"], ["y"]), (2, 6, 4)),  # along axis 1, which is told later
+        (11, node("ReduceSum", ["x"], ["y"], axes=[1], keepdims=0), (2, 4)),
+        (18, node("ReduceSum", ["x"], ["y"], keepdims=0), ()),
+    ],
+)
+def test_a_function_has_an_opset_of_its_own(
+    version: int, inner: onnx.NodeProto, shape: tuple[int, ...]
+) -> None:
+    made = model([node("F", ["x"], ["y"], domain="my")], {"x": [2, 3, 4]}, opset=18)
+    made.functions.append(in_opset(version, inner))
+    made.opset_import.append(helper.make_opsetid("my", 1))
+    assert read_graph(made.SerializeToString()).layers[-1].out_shapes == (shape,)
+
+
+def test_a_scan_of_samples_is_refused_by_its_opset() -> None:
+    made = node("Scan", ["", "s", "x"], ["y", "z"], num_scan_inputs=1, body=branch(4))
+    with pytest.raises(ValueError, match="must be of opset 9 or later; got one of 8"):
+        read([made], {"s": [3, 4], "x": [3, 5, 4]}, opset=8)
+
+
+def test_what_an_optional_holds_and_frames_of_a_spectrum_have_shapes() -> None:
+    nodes = [node("Optional", ["x"], ["o"]), node("OptionalGetElement", ["o"], ["g"]),
+             node("STFT", ["g", "step", "", "length"], ["y"])]  # fmt: skip
+    held = {"step": np.array(64), "length": np.array(128)}
+    (shape,) = read(nodes, {"x": [1, 640]}, held).layers[-1].out_shapes
+    made = model(nodes[2:], {"g": [1, 640]}, held).SerializeToString()
+    given = ort.InferenceSession(made).run(None, {"g": np.ones([1, 640], np.float32)})
+    assert shape == given[0].shape == (1, 9, 65, 2)
+
+
+# -- constants -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("nodes", "held", "params", "size"),
+    [
+        ([node("MatMul", ["x", "w"], ["h"]), node("MatMul", ["h", "w"], ["y"])],
+         weights(w=(8, 8)), 64, 256),
+        ([node("MatMul", ["x", "w"], ["h"]), node("Transpose", ["w"], ["t"]),
+          node("MatMul", ["h", "t"], ["y"])], weights(w=(8, 8)), 64, 256),
+        ([node("Slice", ["w", "a", "b", "one"], ["l"]),
+          node("Slice", ["w", "b", "c", "one"], ["r"]),
+          node("MatMul", ["x", "l"], ["p"]), node("MatMul", ["x", "r"], ["q"]),
+          node("Add", ["p", "q"], ["y"])],
+         {**weights(w=(8, 8)), "a": i64(0), "b": i64(4), "c": i64(8), "one": i64(1)}, 64, 256),
+        ([node("MatMul", ["x", "w"], ["h"]),
+          node("Loop", ["n", "", "h"], ["y"], body=body(
+              [node("MatMul", ["s", "w"], ["t"]), node("Identity", ["c"], ["d"])],
+              {"i": (TensorProto.INT64, []), "c": (TensorProto.BOOL, []),
+               "s": (TensorProto.FLOAT, [1, 8])}, ["d", "t"], {}))],
+         {**weights(w=(8, 8)), "n": np.array(5)}, 64, 256),
+        ([node("Constant", [], ["b"], value_floats=[0.5] * 8), node("Add", ["x", "b"], ["y"])],
+         {}, 8, 32),
+        ([node("Odd", ["x", "w"], ["y"], domain="odd")], weights(w=(8, 8)), 64, 256),
+        ([node("Einsum", ["x", "w", "v"], ["y"], equation="ai,ij,jk->ak")],
+         weights(w=(8, 8), v=(8, 4)), 96, 384),
+    ],
+    ids=["twice", "turned", "in parts", "in a body", "floats of a node", "of an unknown operator",
+         "of a long sum"],
+)  # fmt: skip
+def test_constants_count_once(nodes: list[Any], held: Any, params: int, size: int) -> None:
+    total = Inspection.of(read(nodes, {"x": [1, 8]}, held)).total
+    assert (total.params, total.param_bytes) == (params, size)
+
+
 # -- external data -----------------------------------------------------------------------------
 
 
@@ -491,9 +564,15 @@ def test_external_data_are_read_through_the_links_of_a_cache(tmp_path: Path) -> 
     (blobs / "b879").rename(blobs / "m.data")
     (elsewhere / "m.onnx").symlink_to(blobs / "c6ed")
     assert read_onnx(elsewhere / "m.onnx").params == 8
+    # A link to a link: they lie beside what the first one is a link to.
+    (blobs / "m.data").rename(blobs / "b879")
+    (elsewhere / "n.onnx").symlink_to(snapshot / "m.onnx")
+    assert read_onnx(elsewhere / "n.onnx").params == 8
 
 
-@pytest.mark.parametrize("way", ["a path up", "a link", "an absolute path", "a link of a folder"])
+@pytest.mark.parametrize(
+    "way", ["a path up", "a link", "an absolute path", "a link of a folder", "a circle"]
+)
 def test_external_data_elsewhere_are_refused(tmp_path: Path, way: str) -> None:
     made = model([node("MatMul", ["x", "w"], ["y"])], {"x": [1, 4]}, weights(w=(4, 2)))
     home, secret = tmp_path / "home", tmp_path / "secret"
@@ -507,6 +586,8 @@ def test_external_data_elsewhere_are_refused(tmp_path: Path, way: str) -> None:
     location = "m.data"
     if way == "a link":
         (home / "m.data").symlink_to("../secret/m.data")
+    elif way == "a circle":
+        (home / "m.data").symlink_to("m.data")
     elif way == "a link of a folder":
         (home / "sub").symlink_to("../secret")
         location = "sub/m.data"

@@ -165,6 +165,8 @@ class _Inputs:
         texts = {s for x in self._inputs.values() for s in x.sides or () if isinstance(s, str)}
         names = {s for s in texts if not is_expression(s, NO_SYMBOLS)}
         self._names = {s for s in texts if not is_expression(s, names)}
+        # Some symbols stand in expressions alone, such as ``2*steps``.
+        self._known = self._names.union(*map(symbols_of, texts - self._names))
 
     # -- shapes that are given ---------------------------------------------------------------------
 
@@ -182,7 +184,7 @@ class _Inputs:
                 raise ValueError(f"sides of input {name!r} must be positive; got {list(shape)}")
             if name in self._inputs:
                 self._give(self._inputs[name], shape)
-            elif name in self._names and len(shape) == 1 and shape[0] > 0:
+            elif name in self._known and len(shape) == 1 and shape[0] > 0:
                 self._learn(name, shape[0], f"--shape {name}")
             elif len(shape) == 1 and shape[0] > 0 and (sides := self._sides_called(name)):
                 for x, axis in sides:
@@ -194,10 +196,10 @@ class _Inputs:
                     "Export the network with it open, or name another side, as INPUT.AXIS"
                 )
             else:
-                symbols = f"; its open sides: {', '.join(sorted(self._names))}"
+                symbols = f"; its open sides: {', '.join(sorted(self._known))}"
                 raise ValueError(
                     f"a shape was given for {name!r}; inputs of the model: "
-                    f"{', '.join(self._inputs) or 'none'}{symbols if self._names else ''}"
+                    f"{', '.join(self._inputs) or 'none'}{symbols if self._known else ''}"
                 )
         self._spread()
 

@@ -158,6 +158,7 @@ class Layers:
 
     _found: list[dict[str, Any]] = field(default_factory=list)
     _learned: list[frozenset[Origin]] = field(default_factory=list)
+    _held: list[list[Value]] = field(default_factory=list)
     _names: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -194,9 +195,11 @@ class Layers:
             runs: how often it runs with the dearest branches, and with the cheapest.
         """
         self._learned.append(learned)
+        held = [v for v in reads if v.is_constant]
+        self._held.append(held)
         activations = [*(v for v in reads if not v.is_constant), *outputs]
         bits = tuple(v.type.bits for v in activations)
-        weights = max((v for v in reads if v.is_constant), key=lambda v: v.bytes, default=None)
+        weights = max(held, key=lambda v: v.bytes, default=None)
         ports = tuple(v.port for v in reads if v.source is not None)
         inputs = sum(v.source == GRAPH_INPUT for v in reads)
         self._found.append(
@@ -207,7 +210,7 @@ class Layers:
                 "inputs": tuple(v.source for v in reads if v.source is not None),
                 "in_shapes": in_shapes or tuple(v.shape for v in reads if not v.is_constant),
                 "out_shapes": out_shapes or tuple(v.shape for v in outputs),
-                "param_bytes": sum(v.bytes for v in reads if v.is_constant),
+                "param_bytes": sum(v.bytes for v in self._held[-1]),
                 "window": facts.window,
                 "stride": facts.stride,
                 "dilation": facts.dilation,
@@ -254,16 +257,17 @@ class Layers:
         """Forget all layers from a position on."""
         for found in self._found[length:]:
             self._names.pop(found["name"], None)
-        del self._found[length:], self._learned[length:]
+        del self._found[length:], self._learned[length:], self._held[length:]
 
     def graph(self, name: str, outputs: Sequence[int], *, only_needed: bool) -> Graph:
         """The graph of all layers, or of those alone that the outputs are computed from.
 
-        A trainable tensor that several layers read counts in the first of them.
+        A constant that several layers read counts in the first of them.
         """
         kept = self._needed(outputs) if only_needed else range(len(self._found))
         place = {GRAPH_INPUT: GRAPH_INPUT} | {n: new for new, n in enumerate(kept)}
         counted: set[Origin] = set()
+        seen: dict[object, int] = {}
         layers = []
         for n in kept:
             new = self._learned[n] - counted
@@ -271,7 +275,9 @@ class Layers:
             found = self._found[n]
             inputs = tuple(place[i] for i in found["inputs"])
             params = sum(o.elements for o in new)
-            layers.append(Layer(**{**found, "inputs": inputs, "params": params}))
+            shared = sum(_counted_before(v, seen) for v in self._held[n])
+            own = {"inputs": inputs, "params": params, "shared_bytes": shared}
+            layers.append(Layer(**{**found, **own}))
         return Graph(tuple(layers), name, tuple(place[n] for n in outputs))
 
     def _needed(self, outputs: Sequence[int]) -> list[int]:
@@ -285,3 +291,18 @@ class Layers:
         count = self._names.get(name, 0) + 1
         self._names[name] = count
         return name if count == 1 else self._unique(f"{name}#{count}")
+
+
+def _counted_before(value: Value, seen: dict[object, int]) -> int:
+    """Bytes of a constant that count in an earlier layer; ``seen`` holds how many of which do.
+
+    Parts of one trainable tensor, such as queries, keys and values of one matrix, are as many as
+    that has before any of them counts twice.
+    """
+    key = value.origins or id(value)
+    scales = value.quantized.scale_bytes if value.quantized else 0
+    whole = scales - (-sum(o.elements for o in value.origins) * value.held.bits // 8)
+    before = seen.get(key, 0)
+    new = max(0, min(value.bytes, whole - before)) if before else value.bytes
+    seen[key] = before + new
+    return value.bytes - new

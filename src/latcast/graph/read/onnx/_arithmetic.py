@@ -235,7 +235,7 @@ def _einsum(node: Node) -> Reading:
         summed = len(result) < len(set(terms[0]))
         return Reading((out,), op="reduce" if summed else "transpose")
     if len(shapes) > 2:
-        return Reading((out,), op=UNKNOWN)
+        return Reading((out,), op=UNKNOWN, weights=tuple(range(len(shapes))))
     length = prod(sides[letter] for letter in sides.keys() - set(result))
     return Reading((out,), op=product_op(node), weights=(0, 1), sum_length=length)
 

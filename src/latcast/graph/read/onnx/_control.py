@@ -28,6 +28,8 @@ CONTROL = frozenset(("If", "Loop", "Scan"))
 # Trips from which on a count stands for none: exporters write the largest integer then.
 MAX_TRIPS = 2**31
 _MAX_RUNS = 2**40
+# The first opset whose ``Scan`` has no batch of its own.
+_SCAN_OF_SAMPLES = 9
 
 Given = list[Value | None]
 
@@ -175,6 +177,11 @@ class Bodies:
         scope: Scope,
         body: GraphProto,
     ) -> Given:
+        if scope.opset < _SCAN_OF_SAMPLES:
+            raise ValueError(
+                f"a Scan must be of opset 9 or later; got one of {scope.opset}, which has a batch "
+                "of its own: onnx.version_converter.convert_version brings the file to opset 9"
+            )
         given = [scope.find(n) if n else None for n in proto.input]
         scanned = int(attributes["num_scan_inputs"].i)
         if not 0 < scanned <= len(given) or len(body.input) != len(given):

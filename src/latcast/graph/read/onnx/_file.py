@@ -73,9 +73,17 @@ def load(model: str | Path | bytes) -> ModelFile:
     if not proto.HasField("graph") or not proto.graph.node:
         raise ValueError(f"{label} must be an ONNX model with nodes; it has none")
     if file is not None:
-        folder = tuple(dict.fromkeys((file.parent, file.resolve().parent)))
+        folder = tuple(dict.fromkeys((*_linked(file), file.resolve().parent)))
         return ModelFile(proto, light.raw_bytes, folder, file.stem)
     return ModelFile(proto, light.raw_bytes, None, str(proto.graph.name) or "network")
+
+
+def _linked(file: Path) -> Iterator[Path]:
+    """The folder of a file, and those of the links that it leads through."""
+    yield file.parent
+    while file.is_symlink():
+        file = file.parent / file.readlink()
+        yield file.parent
 
 
 def _read(model: str | Path | bytes) -> LightModel:

@@ -162,7 +162,7 @@ def _cast(node: Node, _: Sequence[TensorShape]) -> Array:
 
 def _concat(node: Node, _: Sequence[TensorShape]) -> Array:
     arrays = [node.data(n) for n in range(len(node.inputs))]
-    return np.concatenate(arrays, axis=node.integer("axis"))
+    return np.concatenate(arrays, axis=node.integer("axis", 1 if node.opset < 4 else None))
 
 
 def _slice(node: Node, _: Sequence[TensorShape]) -> Array:

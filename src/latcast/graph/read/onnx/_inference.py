@@ -46,7 +46,12 @@ def inferred(proto: NodeProto, node: Node) -> list[Value]:
         )
     except Exception:  # noqa: BLE001  # of any kind, on what a file holds: nothing is known then
         return []
-    return [_value(types.get(name)) for name in named.output]
+    found = [_value(types.get(name)) for name in named.output]
+    if node.op_type == "STFT" and node.integer("onesided", 1) and found[0].shape is not None:
+        # ONNX's inference (1.23) has all frequencies of a frame; runtimes give half of them.
+        batch, frames, length, _ = found[0].shape
+        found[0].shape = (batch, frames, length // 2 + 1, 2)
+    return found
 
 
 def _type(value: Value) -> TypeProto:

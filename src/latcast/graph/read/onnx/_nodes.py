@@ -17,7 +17,14 @@ from latcast.graph.shapes import TensorShape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, ValueInfoProto
+    from onnx import (
+        AttributeProto,
+        FunctionProto,
+        GraphProto,
+        NodeProto,
+        OperatorSetIdProto,
+        ValueInfoProto,
+    )
 
 # Types of attributes that hold graphs.
 _GRAPH, _GRAPHS = 5, 10
@@ -26,6 +33,8 @@ _MAX_LETTERS = 100
 _MAX_MESSAGE = 300
 # Nesting of graphs and functions, which a hostile file could continue without end.
 _MAX_DEPTH = 16
+# Of a file that imports operators of other domains alone.
+ANY_OPSET = 17
 _BRANCHES = {True: "then_branch", False: "else_branch"}
 
 
@@ -158,7 +167,8 @@ def _sorted(
 class Scope:
     """Names of a graph or a function, within those around it.
 
-    What it holds runs ``runs`` times a pass: with the dearest branches, and with the cheapest.
+    What it holds runs ``runs`` times a pass, with the dearest branches and with the cheapest, and
+    is written in version ``opset`` of ONNX's operators.
     """
 
     values: dict[str, Value | None]
@@ -169,6 +179,7 @@ class Scope:
     infos: dict[str, ValueInfoProto] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     runs: tuple[int, int] = (1, 1)
+    opset: int = ANY_OPSET
 
     def __contains__(self, name: str) -> bool:
         return name in self.values or (self.around is not None and name in self.around)
@@ -191,7 +202,16 @@ class Scope:
                 f"at {name!r} there are more"
             )
         prefix = f"{self.prefix}{name}/"
-        return Scope({}, around, prefix, self.depth + 1, runs=self.runs)
+        return Scope({}, around, prefix, self.depth + 1, runs=self.runs, opset=self.opset)
+
+
+def opset_of(imports: Sequence[OperatorSetIdProto]) -> int:
+    """Version of ONNX's operators that a model or a function is written in.
+
+    Files of the first years name none; those of operators of other domains alone need none.
+    """
+    own = (x.version for x in imports if x.domain in ("", "ai.onnx"))
+    return next(own, ANY_OPSET if imports else 1)
 
 
 def attributes_of(node: NodeProto, scope: Scope) -> dict[str, AttributeProto]:
@@ -210,6 +230,7 @@ def function_scope(
 ) -> Scope:
     """The scope of a function's body; what is left out is None there."""
     inner = scope.inner(node.name or function.name, around=None)
+    inner.opset = opset_of(function.opset_import)
     values = [scope.find(name) if name else None for name in node.input]
     if len(values) > len(function.input):
         raise ValueError(

@@ -36,6 +36,7 @@ from ._nodes import (
     in_order,
     label,
     operator,
+    opset_of,
     shortened,
 )
 from ._runtime import RUNTIME
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
 
 # Nodes that are read: a hostile file of functions that call each other must end soon.
 _MAX_NODES = 50_000
-# Of a file that imports operators of other domains alone.
-_ANY_OPSET = 17
 # Errors that a malformed file can cause; they are raised as a ValueError that names the node.
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
 
@@ -124,12 +123,6 @@ class _Reader:
         self._functions = {(f.domain, f.name, f.overload): f for f in file.proto.functions}
         self._layers = Layers()
         self.bodies = Bodies(self._run_graph, self._layers, options.trip_count)
-        imports = file.proto.opset_import
-        # Files of the first years name none; those of operators of other domains alone need none.
-        self._opset = next(
-            (x.version for x in imports if x.domain in ("", "ai.onnx")),
-            _ANY_OPSET if imports else 1,
-        )
         self._nodes = 0
         self.inputs: KnownInputs = read_inputs(self._graph, options)
 
@@ -137,7 +130,10 @@ class _Reader:
         """The whole model."""
         types = {x.name: type_of(x.type.tensor_type.elem_type) for x in self._graph.input}
         sources = enumerate(self.inputs.sources)
-        scope = Scope({x.name: _given(x.shape, types[x.name], n) for n, x in sources})
+        scope = Scope(
+            {x.name: _given(x.shape, types[x.name], n) for n, x in sources},
+            opset=opset_of(self._file.proto.opset_import),
+        )
         try:
             found = self._run_graph(self._graph, scope)
         except ValueError as error:
@@ -225,7 +221,7 @@ class _Reader:
             len(proto.output),
             attributes,
             self.inputs.batch,
-            self._opset,
+            scope.opset,
         )
         try:
             return self._read(node, key, proto, scope)
@@ -355,7 +351,8 @@ def _learned(node: Node, op: str, reading: Reading) -> frozenset[Origin]:
 
 def _reading(node: Node, entry: Entry | None) -> Reading:
     if entry is None:
-        return Reading((None,) * node.outputs, op=UNKNOWN)
+        held = tuple(n for n, v in enumerate(node.inputs) if v is not None and v.origins)
+        return Reading((None,) * node.outputs, weights=held, op=UNKNOWN)
     try:
         return entry.read(node)
     except UnknownShape:

@@ -119,7 +119,9 @@ def read_constant(
             kind, field, array_of = _FIELDS[key]
             if attribute.type != getattr(attribute, kind):
                 raise ValueError(f"{label(node)}: attribute {key!r} must be of type {kind}")
-            return constant(np.asarray(array_of(getattr(attribute, field))))
+            array = np.asarray(array_of(getattr(attribute, field)))
+            origin = Origin(name, array.size)
+            return constant(array, frozenset({origin} if array.dtype.kind == "f" else ()))
         if key in {"value_string", "value_strings"}:
             return Value(None, STRING)
     raise ValueError(f"{label(node)} must hold a value; it has none")
@@ -272,7 +274,7 @@ def _inside(folder: Folder, location: str, name: str) -> Path:
             file = (home / location).resolve()
             if location and any(file.is_relative_to(x) for x in homes) and file.is_file():
                 return file
-        except (OSError, ValueError):
+        except (OSError, RuntimeError, ValueError):  # RuntimeError: links in a circle
             continue
     raise ValueError(
         f"constant {name!r} must lie in a file in the folder of the model; there is no "
