@@ -25,7 +25,7 @@ from pathlib import Path
 import onnx
 
 from latcast.bench.tables import machine
-from latcast.graph import OPERATORS, UNKNOWN, Graph, Kernel, Rule, fuse, rules_of
+from latcast.graph import OPERATORS, RECURRENT, UNKNOWN, Graph, Kernel, Layer, Rule, fuse, rules_of
 from latcast.graph.read import ReadOptions
 from latcast.graph.read.onnx import read_onnx
 
@@ -101,12 +101,15 @@ _LAYERS = {
     "Pooling": "pool", "Reduce": "reduce", "Concatenation": "concat", "Split": "split",
     "StridedSlice": "slice", "Slice": "slice", "Gather": "gather", "Pad": "pad",
     "Interpolate": "resize", "RNNSeq": "rnn", "LSTMSeq": "rnn", "Lrn": "lrn", "Tile": "tile",
-    "Broadcast": "expand", "RMS": "rms_norm", "ShuffleChannels": "transpose",
+    "Broadcast": "expand", "RMS": "rms_norm", "DepthToSpace": "depth_to_space",
+    "ScatterNDUpdate": "scatter",
 }  # fmt: skip
 """Type of a layer -> what we call it."""
-_ELEMENTWISE = ("activation", "elementwise")
-_KINDS = {"pool": "pool", "reduce": "reduce"}
-_PASSED = ("Const", "Input", "Output", "Reorder", "Transpose", "Reshape", "Result", "Identity")
+_KINDS = {"activation": "elementwise", "elementwise": "elementwise", "pool": "pool",
+          "reduce": "reduce", "conv": "conv", "depthwise_conv": "conv", "linear": "product",
+          "matmul": "product"}  # fmt: skip
+_PASSED = ("Const", "Input", "Output", "Reorder", "Transpose", "Reshape", "Result", "Identity",
+           "ShuffleChannels")  # fmt: skip
 
 
 def of_openvino(model: onnx.ModelProto) -> list[Found]:
@@ -131,10 +134,80 @@ def of_openvino(model: onnx.ModelProto) -> list[Found]:
 
 def ours_openvino(graph: Graph, kernel: Kernel) -> Iterator[Found]:
     """The nodes that a kernel of ours is in OpenVINO."""
-    for op, shape in ours_onnxruntime(graph, kernel):
-        kind = OPERATORS[op].kind if op in OPERATORS else ""
-        is_elementwise = kind in _ELEMENTWISE or op == "batch_norm"
-        yield ("elementwise" if is_elementwise else _KINDS.get(kind, op)), shape
+    layers = [graph.layers[n] for n in kernel.layers if n not in kernel.idle]
+    running = [x for x in layers if x.op not in SKIPPED]
+    if not running:
+        return
+    main = graph.layers[kernel.main]
+    word = kernel.word if kernel.word in OPERATORS else main.op
+    shape = running[-1].out_shapes[0] or ()
+    if word == "slice" and len(running) > 1:
+        yield "split", running[0].out_shapes[0] or ()
+    elif kernel.word in ("layer_norm", "instance_norm", "group_norm"):
+        yield from _normalization(running, shape)
+    elif kernel.word == "attention":
+        # Snippets compile it like any other work of elements.
+        yield "elementwise", shape
+        yield from _factor(graph, kernel)
+    elif kernel.word in ("light", "batch_norm"):
+        yield "elementwise", shape
+    elif kernel.word in ("post", "product", "sum"):
+        # A factor behind a view is moved before it.
+        is_joined = running[-1].op == "concat"
+        yield _KINDS.get(main.kind, main.op), shape if is_joined else main.out_shapes[0] or ()
+        yield from _factor(graph, kernel)
+    elif word in RECURRENT and len(shape) == _RECURRENT_AXES:
+        yield from _directions(*shape)
+    else:
+        kind = "" if word == UNKNOWN else OPERATORS[word].kind
+        yield _KINDS.get(kind, main.operator if word == UNKNOWN else word), shape
+
+
+def _directions(steps: int, ways: int, batch: int, hidden: int) -> Iterator[Found]:
+    """A sequence for each direction of a recurrent operator."""
+    yield from [("rnn", (batch, steps, hidden))] * ways
+    if ways > 1:
+        yield "concat", (batch, ways, steps, hidden)
+
+
+def _factor(graph: Graph, kernel: Kernel) -> Iterator[Found]:
+    """The factor of a product of two tensors, which is moved to the smaller one."""
+    inside = set(kernel.layers)
+    for n in kernel.layers:
+        layer = graph.layers[n]
+        is_factor = layer.op in ("mul", "div") and layer.param_bytes == layer.element_bytes
+        if not is_factor or len(layer.inputs) != 1 or layer.inputs[0] not in inside:
+            continue
+        product = graph.layers[layer.inputs[0]]
+        if product.op != "matmul":
+            continue
+        first, second = (prod(x or ()) for x in product.in_shapes)
+        slot = int(second <= first)
+        source = product.inputs[slot]
+        while source >= 0 and graph.layers[source].op in SKIPPED:
+            source = graph.layers[source].inputs[0]
+        # What gives it takes the factor in, if it can.
+        if source < 0 or graph.layers[source].kind not in ("conv", "linear", "matmul"):
+            yield "elementwise", product.in_shapes[slot] or ()
+
+
+_RECURRENT_AXES = 4
+_NORMALIZED_AXES = 3
+"""Of tensors of more axes the plugin has no kernel that normalizes along the last one."""
+
+
+def _normalization(layers: Sequence[Layer], end: Shape) -> Iterator[Found]:
+    """MVN, and what scales and shifts behind it; written out of tensors of four axes and more."""
+    first = layers[0].in_shapes[0] or ()
+    if layers[0].op == "layer_norm" and len(first) > _NORMALIZED_AXES:
+        yield "reduce", (*first[:-1], 1)
+        yield "elementwise", first
+        yield "rms_norm", first
+        yield "elementwise", end
+        return
+    yield "layer_norm", first
+    if len(layers) > 1 or layers[0].op == "layer_norm":
+        yield "elementwise", end
 
 
 RUNTIMES: dict[str, tuple[Callable[[onnx.ModelProto], list[Found]],
@@ -157,6 +230,11 @@ def _turned(op: str, shape: Shape) -> Shape:
 def _filled(_: str, shape: Shape) -> Shape:
     """A shape whose channels, any axis, are filled up to a block."""
     return tuple(sorted(-(-s // BLOCK) * BLOCK for s in shape))
+
+
+def _viewed(op: str, shape: Shape) -> Shape:
+    """Elements of what works on each of them, which may come before a view or after it."""
+    return (prod(shape),) if op == "elementwise" else shape
 
 
 @dataclass
@@ -195,7 +273,7 @@ def compare(ours: Iterable[Found], theirs: Iterable[Found]) -> Comparison:
     found = Comparison(max(left.total(), right.total()), (left & right).total())
     left, right = left - right, right - left
     found.same = found.equal
-    for key in (_turned, _filled):
+    for key in (_turned, _filled, _viewed):
         common = _keyed(left, key) & _keyed(right, key)
         found.same += common.total()
         left, right = _without(left, common, key), _without(right, common, key)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from latcast.graph import (
     GRAPH_INPUT,
+    OPENVINO_RULES,
     OPERATORS,
     RULES,
     UNKNOWN,
@@ -422,9 +423,11 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 
 @pytest.mark.slow
-@given(graphs(), st.booleans())
-def test_kernels_are_a_partition_that_can_run_in_order(graph: Graph, cut: bool) -> None:
-    kernels = fuse(graph, is_cut_out=cut)
+@given(graphs(), st.booleans(), st.sampled_from([RULES, OPENVINO_RULES]))
+def test_kernels_are_a_partition_that_can_run_in_order(
+    graph: Graph, cut: bool, rules: tuple[Rule, ...]
+) -> None:
+    kernels = fuse(graph, rules, is_cut_out=cut)
     assert sorted(chain.from_iterable(k.layers for k in kernels)) == list(range(len(graph)))
     done: set[int] = {GRAPH_INPUT}
     for kernel in kernels:
@@ -461,10 +464,11 @@ def test_no_rules_no_kernels(graph: Graph) -> None:
 
 
 def test_rules_are_written_in_known_words() -> None:
-    words = {*OPERATORS, "*", *(r.becomes for r in RULES)}
-    for rule in RULES:
+    rules = (*RULES, *OPENVINO_RULES)
+    words = {*OPERATORS, "*", *(r.becomes for r in rules)}
+    for rule in rules:
         for step in rule.path.split():
-            assert set(step.removeprefix("~").rstrip("^@+").split("|")) <= words, rule
+            assert set(step.removeprefix("~").rstrip("^@+&").split("|")) <= words, rule
         assert all(i < len(rule.path.split()) for i in rule.idle)
 
 

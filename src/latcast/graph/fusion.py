@@ -224,14 +224,17 @@ class Rule:
             :data:`latcast.graph.OPERATORS`, or what earlier rules made, alternatives
             parted by ``|`` (``*`` is any). A sign after it tells what else the kernel reads,
             which by default is constants alone: ``^`` what the first one reads, ``@`` an earlier
-            one of the path, ``+`` one kernel more. A kernel with ``~`` before it does not read
-            the one before it, but what the first one reads.
+            one of the path, ``+`` one kernel more, ``&`` any. A kernel with ``~`` before it does
+            not read the one before it, but what the first one reads.
         becomes: what the kernel goes by from then on; by default what the one with most work did.
         when: what must hold beside, if anything.
         idle: places in the path of the kernels that do not run any more.
 
-    Only the last kernel of a path may be read from outside, or give an output of the graph; or
-    all of them, if all others read what the first one reads.
+        is_open: whether all of the path may be read from outside: the kernel writes what each of
+            them gives.
+
+    Only the last kernel of a path may be read from outside, or give an output of the graph, if it
+    is not open; or all of them, if all others read what the first one reads.
     """
 
     name: str
@@ -239,6 +242,7 @@ class Rule:
     becomes: str = ""
     when: Condition | None = None
     idle: tuple[int, ...] = ()
+    is_open: bool = False
 
 
 def joined(graph: Graph, rules: Sequence[Rule], *, is_cut_out: bool) -> tuple[Kernel, ...]:
@@ -288,7 +292,7 @@ class _Step:
 def _steps(path: str) -> tuple[_Step, ...]:
     steps = []
     for text in path.split():
-        word = text.removeprefix("~").rstrip("^@+")
+        word = text.removeprefix("~").rstrip("^@+&")
         steps.append(_Step(frozenset(word.split("|")), text[-1], text.startswith("~")))
     return tuple(steps)
 
@@ -306,7 +310,7 @@ class _Joining:
             start = self.parts.get(key)
             # A kernel that was joined may start another path.
             while start and steps[0].fits(start.word) and (path := self._path(rule, steps, start)):
-                exits, idle = _exits(steps, path), _idle(rule, path)
+                exits, idle = _exits(rule, steps, path), _idle(rule, path)
                 start = self.parts.join(path, rule.becomes, exits, idle)
 
     def _starts(self, steps: Sequence[_Step]) -> list[int]:
@@ -323,7 +327,7 @@ class _Joining:
         if len(start.layers) > _MAX_LAYERS:
             return None
         for path in self._paths(steps, [start]):
-            is_closed = self._is_closed(path, _exits(steps, path))
+            is_closed = self._is_closed(path, _exits(rule, steps, path))
             if is_closed and (rule.when is None or rule.when(self.parts, path)):
                 return path
         return None
@@ -368,6 +372,8 @@ class _Joining:
                 return len(others) == 1 and others[0] in inside
             case "+":
                 return len(others) == 1 and others[0] not in inside
+            case "&":
+                return not set(inside).intersection(others)
         return not others
 
     def _is_closed(self, path: Sequence[Part], exits: Sequence[int]) -> bool:
@@ -385,9 +391,9 @@ class _Joining:
         )
 
 
-def _exits(steps: Sequence[_Step], path: Sequence[Part]) -> list[int]:
+def _exits(rule: Rule, steps: Sequence[_Step], path: Sequence[Part]) -> list[int]:
     """Layers that may be read from outside: the last kernel's, or all if they read the same."""
-    siblings = path if all(s.is_branch for s in steps[1:]) else path[-1:]
+    siblings = path if rule.is_open or all(s.is_branch for s in steps[1:]) else path[-1:]
     return [n for x in siblings for n in x.exits]
 
 
