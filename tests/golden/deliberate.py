@@ -26,15 +26,12 @@ _INSIDE = _COSTS + "taps of a dilated window that fall into the padding are left
 _RANGE = (
     _COSTS + "branches give a range, and extrapolation is counted by kernels and upper ends too"
 )
-<<<<<<< HEAD
 _UNSEEN = "an operator that a model has not seen is named before a fact that is out of range"
 _ONCE = "bytes of a constant that is read several times count once, as its parameters do"
-=======
 _RUNTIME_MODEL = (
     "OpenVINO's kernels are those of its runtime model (HardSigmoid apart, attention as one, scale "
     "and shift of a norm); both models of it were fitted anew on them"
 )
->>>>>>> fcc2eb9 (OpenVINO's kernels are those of its runtime model: rules of its own; its two shipped models fitted on them)
 _QUANTITY = "what is not a latency is told in its own unit"
 _TERMS = "the field's terms: data issues"
 _INSPECTED = "inspect has the intensity and memory of layers, kernels, and what fusion saves"
