@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from latcast import load
 from latcast.graph import KERNEL_FACTS, Graph, kernel_facts, kernel_label
 from latcast.graph.read.onnx import read_onnx
 from latcast.networks import working_kernels
@@ -117,17 +118,6 @@ def _packed(b: Net) -> str:
     bias = b.constant(np.ones(32, np.float32))
     product = b.op("MatMul", "x", b.op("DequantizeLinear", w, scales, block_size=32, axis=0))
     return b.op("Add", product, bias)
-
-
-def _dynamic(b: Net) -> str:
-    q = b.op("DynamicQuantizeLinear", "x", outputs=3)
-    product = b.op(
-        "MatMulInteger", q, b.constant(np.ones((64, 32), np.int8)), f"{q}_2",
-        b.constant(np.int8(0)),
-    )  # fmt: skip
-    scale = b.op("Mul", f"{q}_1", b.constant(np.float32(0.1)))
-    scaled = b.op("Mul", b.op("Cast", product, to=1), scale)
-    return b.op("Add", scaled, b.constant(np.ones(32, np.float32)))
 
 
 # What it is -> how it is written, the shape of its input, our kernels (a star is one on integers),
@@ -284,3 +274,50 @@ def test_a_graph_of_quantized_layers_is_the_same_from_json() -> None:
     assert _kernels(again) == _kernels(graph)
     with pytest.raises(ValueError, match="precisions"):
         Graph.from_json(graph.to_json().replace('"int8"', '"int9"'))
+
+
+# A network -> the precision that is told of it.
+FILES: dict[str, tuple[Pattern, tuple[int, ...], int]] = {
+    "int8": (lambda b: b.qdq(b.conv(b.qdq("x"))), MAP, 1),
+    "int4": (_packed, TOKENS, 1),
+    "fp16": (lambda b: b.op("MatMul", "x", b.packed(TensorProto.FLOAT16, 64, 32)), TOKENS, 10),
+    "bf16": (lambda b: b.op("MatMul", "x", b.packed(TensorProto.BFLOAT16, 64, 32)), TOKENS, 16),
+}
+
+
+@pytest.mark.parametrize("precision", FILES)
+def test_another_precision_than_the_target_s_is_said_and_widens_the_interval(
+    precision: str, tmp_path: Path, latcast: Any
+) -> None:
+    write, shape, kind = FILES[precision]
+    net = Net()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(net.model(shape, write(net), kind=kind))
+    found = latcast.json("predict", path, "--device", "epyc-genoa-2c-onnxruntime-b1-t1")
+    (row,) = found["devices"]
+    assert (row["precision"], row["precisions"]) == (precision, {precision: 1.0})
+    assert f"the network is of precision {precision} and" in row["notes"][0]
+    assert row["doubtful_share"] > 0
+    # What runtimes make of it: integers 2 to 4 times as fast, half precision up to 3 times as slow.
+    share = sum(k["share"] for k in row["kernels"] if k["macs"])
+    reach = 3 if precision in ("fp16", "bf16") else 4
+    assert row["upper_ms"] > (1 + share * (reach - 1)) * row["latency_ms"]
+    assert row["lower_ms"] < row["latency_ms"] / (1 + share * (reach - 1))
+    run = latcast("predict", path, "--device", "epyc-genoa-2c-onnxruntime-b1-t1")
+    assert precision in run.stdout
+    assert f"precision {precision}" in run.stderr
+    seen = latcast.json("inspect", path)
+    assert (seen["precision"], seen["precisions"]) == (precision, {precision: 1.0})
+    assert f"precision: {precision}" in latcast("inspect", path).stdout
+
+
+def test_the_interval_is_as_wide_in_python(tmp_path: Path) -> None:
+    model = load("epyc-genoa-2c-onnxruntime-b1-t1", networks=[])
+    graphs = []
+    for conv in ("int8", "fp32"):
+        net = Net()
+        weights = net.constant(np.ones((16, 16, 3, 3), np.float32))
+        x = net.conv("x") if conv == "int8" else net.op("Conv", "x", weights, pads=[1] * 4)
+        graphs.append(read_onnx(net.model(MAP, x)))
+    lower, upper = model.predict_interval(graphs, coverage=0.9)
+    assert upper[0] / lower[0] > 4**2 > upper[1] / lower[1]

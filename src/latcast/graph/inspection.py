@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from ._graph import Graph, GraphInput
 from ._operators import Layer
 from .facts import crossing_bytes, kernel_label
 from .memory import ActivationMemory
+from .precision import precision_text
 from .rules import fuse
 
 NAME_WIDTH, OPERATOR_WIDTH = 48, 24
@@ -276,6 +277,9 @@ class Inspection(Record):
         notes: what was assumed or changed about them, a sentence each.
         total: costs of all layers, with the dearest branches and most trips of loops.
         min_macs: multiply-accumulates with the cheapest branches and fewest trips.
+        precision: of nine tenths of the multiply-accumulates, as the file holds what they read, or
+            ``mixed``; null without any.
+        precisions: share of the multiply-accumulates by precision, the largest first.
         fused: costs of all kernels, as ONNX Runtime fuses the layers.
         peak: peak memory of activations.
         kinds: costs by kind of layer.
@@ -292,6 +296,8 @@ class Inspection(Record):
     notes: tuple[str, ...]
     total: LayerSums
     min_macs: int
+    precision: str | None
+    precisions: Mapping[str, float]
     fused: FusedSums
     peak: PeakMemory
     kinds: tuple[LayerSums, ...]
@@ -313,6 +319,8 @@ class Inspection(Record):
             graph.notes,
             LayerSums.of("all", layers),
             graph.cheapest.macs,
+            graph.precision,
+            graph.precisions,
             FusedSums.of(kernels),
             PeakMemory.of(graph, memory),
             tuple(LayerSums.of(kind, own) for kind, own in kinds.items()),
@@ -380,6 +388,8 @@ class Inspection(Record):
         )
         title = f"{end_of(self.network, NAME_WIDTH)}: {self.total.layers:,} layers"
         yield Table(columns, [*self.kinds, self.total], title)
+        if self.precisions:
+            yield f"precision: {precision_text(self.precisions)}"
         yield self.fusion_text()
         yield self.peak_text()
 
@@ -441,7 +451,7 @@ def _kernels(graph: Graph, layers: Sequence[InspectedLayer]) -> Iterator[Inspect
         runs = graph.layers[kernel.main].runs
         read, written = (runs * x for x in crossing_bytes(graph, kernel))
         weights = sum(x.runs * x.steps * x.param_bytes for x in running)
-        is_view = all(x.kind == "view" for x in own)
+        is_view = kernel.main in kernel.idle or all(x.kind == "view" for x in own)
         traffic = 0 if is_view else weights + read + written
         macs = sum(x.macs or 0 for x in own)
         yield InspectedKernel(

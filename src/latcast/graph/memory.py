@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
-from math import prod
 from typing import NamedTuple
 
 from ._operators import GRAPH_INPUT, Layer
@@ -119,12 +118,14 @@ def activation_memory(
     free: dict[_Form, list[_Tensor]] = defaultdict(list)
     for n, layer in enumerate(layers):
         reads = tensors_read(layer)
-        for tensor, shape in zip(reads, layer.in_shapes, strict=True):
+        for slot, tensor in enumerate(reads):
             if tensor[0] == GRAPH_INPUT:
                 owners[tensor], last[tensor] = tensor, last_reads[tensor]
-                sizes[tensor] = max(sizes.get(tensor, 0), _bytes(layer, shape))
+                # A branch that is not taken needs none.
+                size = layer.in_bytes(slot) if layer.runs else 0
+                sizes[tensor] = max(sizes.get(tensor, 0), size)
         for port, shape in enumerate(layer.out_shapes):
-            tensor, size = (n, port), _bytes(layer, shape)
+            tensor, size = (n, port), layer.out_bytes(port) if layer.runs else 0
             until = last_reads.get(tensor, n)
             owner = owners[reads[0]] if reads and port == 0 else tensor
             is_written_over = (
@@ -132,7 +133,7 @@ def activation_memory(
                 and owner[0] != GRAPH_INPUT and sizes.get(owner) == size and last[owner] == n
             )  # fmt: skip
             if not (layer.op in VIEWS or is_written_over):
-                known = free[shape, layer.element_bytes] if until < len(layers) else ()
+                known = free[shape, layer.out_bits(port)] if until < len(layers) else ()
                 owner = known.pop() if known else tensor
             owners[tensor] = owner
             sizes.setdefault(owner, size)
@@ -142,12 +143,12 @@ def activation_memory(
             for owner in dict.fromkeys(owners[tensor] for tensor in (*reads, *written)):
                 if owner[0] != GRAPH_INPUT and last[owner] == n:
                     writer = layers[owner[0]]
-                    free[writer.out_shapes[owner[1]], writer.element_bytes].append(owner)
+                    free[writer.out_shapes[owner[1]], writer.out_bits(owner[1])].append(owner)
     buffers = (Buffer(n, p, sizes[n, p], max(n, 0), last[n, p]) for n, p in sorted(sizes))
     return ActivationMemory(tuple(buffers), len(layers))
 
 
-# Shape of a tensor, and bytes of an element.
+# Shape of a tensor, and bits of an element.
 _Form = tuple[TensorShape | None, int]
 # Position of a layer, or GRAPH_INPUT, and which of its outputs it is.
 _Tensor = tuple[int, int]
@@ -173,8 +174,3 @@ def _last_reads(layers: Sequence[Layer], outputs: Sequence[int]) -> dict[_Tensor
             kept = [tensor for tensor in ports if tensor not in last] or ports
         last.update(dict.fromkeys(kept, len(layers)))
     return last
-
-
-def _bytes(layer: Layer, shape: TensorShape | None) -> int:
-    # A branch that is not taken needs none.
-    return 0 if shape is None or not layer.runs else layer.element_bytes * prod(shape)

@@ -13,6 +13,7 @@ from latcast._files import check_file
 from latcast.data import LATENCY_MS
 from latcast.devices import Target, devices
 from latcast.graph import OPERATORS, Graph, rules_of
+from latcast.graph.precision import precision_text
 from latcast.graph.read import SUFFIXES, ReadOptions, UnknownBatchError, is_network, read_with
 from latcast.models.kernels import Extrapolation, KernelForecast, LayerExplanation
 from latcast.networks import working_kernels
@@ -415,19 +416,17 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
             f"cheapest, {ms_text(found.ms)} ms with the dearest, which is the forecast; the "
             f"interval holds both ({count_text(cheapest.macs)} to {count_text(graph.macs)} MACs)"
         )
-    upper, precision = found.upper_ms, graph.precision
-    if precision not in (None, target.precision):
-        notes.append(_of_another_precision(str(precision), target.precision))
-        if precision != "fp32":
-            lower, upper = lower * _WIDTHS.get(str(precision), 0.25), upper * _CONVERTED
+    if set(graph.precisions) - {target.precision}:
+        notes.append(_of_another_precision(graph.precisions, target.precision))
     return NetworkOnTarget(
         device=resolved.name,
         target=str(target),
         batch=graph.batch,
-        precision=precision,
+        precision=graph.precision,
+        precisions=graph.precisions,
         latency_ms=found.ms,
         lower_ms=lower,
-        upper_ms=upper,
+        upper_ms=found.upper_ms,
         per_sample_ms=None if graph.batch is None else found.ms / graph.batch,
         share_by_bound=found.share_by_bound(),
         share_by_kind=_share_by_kind(found),
@@ -445,21 +444,16 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
     )
 
 
-# Bytes of an element beside fp32's: at best compute and traffic shrink by as much.
-_WIDTHS = {"int8": 0.25, "fp16": 0.5, "bf16": 0.5, "fp64": 1.0}
-# At worst values are converted to fp32 and back, which reads and writes them once more; fp64 is
-# twice as wide.
-_CONVERTED = 2.0
-
-
-def _of_another_precision(precision: str, wanted: str) -> str:
+def _of_another_precision(shares: Mapping[str, float], wanted: str) -> str:
     """What a network of another precision than the target's means for the forecast."""
-    if precision == "fp32":
-        return f"the network is of precision fp32; the target runs it in {wanted}"
+    told = precision_text(shares)
+    if set(shares) <= {"fp32", wanted}:
+        return f"the network is of precision {told}; the target runs it in {wanted}"
     return (
-        f"the network is of precision {precision} and the model's measurements are of {wanted}: "
-        f"the forecast is that of {wanted}, and its interval is widened for what {precision} may "
-        "take; measure a network of that precision and adapt (latcast measure --models, adapt)"
+        f"the network is of precision {told} and the model's measurements are of {wanted}: the "
+        f"forecast is that of {wanted} with the network's bytes, and the interval is widened for "
+        "what runtimes make of that precision; measure such a network and adapt (latcast measure "
+        "--models, adapt)"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any
 
@@ -284,7 +284,9 @@ class NetworkOnTarget:
         target: that the latency is of.
         batch: samples of the forward pass that the latency is of; null where nothing tells which
             side of the network's inputs is the batch.
-        precision: of the network, by what does most multiply-accumulates; null where nothing does.
+        precision: of nine tenths of the network's multiply-accumulates, as its file holds what
+            they read, or ``mixed``; null without any.
+        precisions: share of the multiply-accumulates by precision, the largest first.
         latency_ms: predicted, ms for a whole batch.
         lower_ms: lower end of the prediction interval, ms.
         upper_ms: upper end.
@@ -311,6 +313,7 @@ class NetworkOnTarget:
     target: str | None = None
     batch: int | None = None
     precision: str | None = None
+    precisions: Mapping[str, float] = field(default_factory=dict)
     latency_ms: float | None = None
     lower_ms: float | None = None
     upper_ms: float | None = None

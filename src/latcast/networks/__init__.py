@@ -43,7 +43,8 @@ class Networks:
     Attributes:
         ops: index in :data:`OPS` of the main operator of every kernel, shape (d,).
         labels: its operators, such as ``conv+add+relu`` or, on channels in blocks,
-            ``conv+add+relu/blocked``; d texts.
+            ``conv+add+relu/blocked``; d texts. One whose file holds it in another precision than
+            that of the target (and than fp32, which runtimes bring to any) ends in ``/int8``, ….
         facts: columns as in :data:`latcast.graph.KERNEL_FACTS`, shape (d, facts).
         counts: how often each network has each kernel, shape (n, d); one in a loop once a trip,
             a recurrent one once a step.
@@ -74,16 +75,18 @@ class Networks:
                     f"{graph.name} must have the batch of the target {target}, "
                     f"{target.batch}; it has {graph.batch}: read it with that batch"
                 )
-        return cls.of_graphs(graphs, rules)
+        return cls.of_graphs(graphs, rules, target.precision)
 
     @classmethod
-    def of_graphs(cls, graphs: Sequence[Graph], rules: Sequence[Rule] = RULES) -> Networks:
-        """Kernels of graphs, fused by ``rules``; views are left out."""
+    def of_graphs(
+        cls, graphs: Sequence[Graph], rules: Sequence[Rule] = RULES, precision: str = "fp32"
+    ) -> Networks:
+        """Kernels of graphs, fused by ``rules``, on a target's precision; views are left out."""
         seen = _Distinct()
         rows, times = [], []
         for graph in graphs:
             kernels = working_kernels(graph, rules)
-            rows.append(seen.add(graph, kernels))
+            rows.append(seen.add(graph, kernels, precision))
             times.append(kernel_runs(graph, kernels))
         return cls(*seen.arrays(), _counts(rows, len(seen), times), tuple(rows))
 
@@ -143,11 +146,16 @@ class _Distinct:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def add(self, graph: Graph, kernels: Sequence[Kernel]) -> Numbers:
-        """Numbers of the kernels of a graph."""
+    def add(self, graph: Graph, kernels: Sequence[Kernel], precision: str = "fp32") -> Numbers:
+        """Numbers of the kernels of a graph, on a target's precision."""
         mains = [graph.layers[k.main] for k in kernels]
         ops = [OPS.index(x.op if x.is_supported else UNKNOWN) for x in mains]
-        labels = [kernel_label(graph, k) + ("/blocked" if k.blocked else "") for k in kernels]
+        labels = [
+            kernel_label(graph, k)
+            + ("/blocked" if k.blocked else "")
+            + ("" if x.precision in ("fp32", precision) else f"/{x.precision}")
+            for x, k in zip(mains, kernels, strict=True)
+        ]
         return self.add_all(ops, labels, kernel_facts(graph, kernels))
 
     def add_all(self, ops: Iterable[int], labels: Iterable[str], facts: Floats) -> Numbers:

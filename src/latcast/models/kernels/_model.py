@@ -13,6 +13,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from latcast.graph import KERNEL_FACTS, OPERATORS, RECURRENT, UNKNOWN
+from latcast.graph.precision import BITS
 from latcast.math.gaussian_process import process_features, spread_points, squared_exponential
 from latcast.math.laplace import NormalWeights
 from latcast.networks import ALL_KINDS, OPS, Networks
@@ -295,6 +296,15 @@ def _logs(kernels: Networks, prices: Prices) -> Floats:
 UNKNOWN_DEVIATION = 1.0
 # Of one that is told by its slowdown, or of a recurrent one: these were measured on one CPU.
 STAND_IN_DEVIATION = 0.6
+# Of one whose file holds it in another precision than that of the rows: a factor at the ends of a
+# 90 % interval. MobileNets v2 and v3, ResNet-18, ShuffleNet v2, SqueezeNet and a ViT in int8 take
+# 0.3 to 1.1 times as long as in fp32 with ONNX Runtime 1.32 where all pairs are joined, 0.9 to 3.1
+# times with signed symmetric activations, which keep them, and 0.2 to 2.1 times with OpenVINO
+# 2026.4; fp16 takes 0.6 to 1.9 times because of casts, and 0.6 to 3.8 times with OpenVINO (one
+# thread of an Intel Xeon (model 167) with other work beside; the least of 12 runs each). What is
+# quantized dynamically is beyond: ConvInteger makes convolutional ones 6 to 9 times as long.
+PRECISION_FACTORS = {"fp16": 3.0, "bf16": 3.0, "fp64": 3.0}
+OTHER_PRECISION_FACTOR = 4.0
 # Standard deviations to the end of a 90 % interval, at which a sum's tail is looked at.
 REACH = 1.645
 # The runtime that slowdowns were measured with; another one may have fast kernels (OpenVINO's
@@ -401,6 +411,7 @@ class LayerModel:
         deviation = np.where(told, STAND_IN_DEVIATION, 0.0)
         is_unknown = kernels.kinds == ALL_KINDS.index(UNKNOWN)
         deviation = np.where(is_unknown, UNKNOWN_DEVIATION, deviation)
+        deviation = np.maximum(deviation, self._precision_deviation(kernels))
         if runtime != SLOW_RUNTIME:
             deviation, log, is_slow = np.maximum(deviation, log / 2), 0.0 * log, is_slow & False
         ops, facts, labels = kernels.ops.copy(), kernels.facts.copy(), list(kernels.labels)
@@ -408,10 +419,25 @@ class LayerModel:
             ops[stands_in] = OPS.index(op)
             for n in np.flatnonzero(stands_in):
                 labels[n] = op
+        known = frozenset(self.basis.labels)
+        labels = [x if x in known else precision_apart(x)[0] for x in labels]
         facts[is_slow, KERNEL_FACTS.index("param_bytes")] = 0.0
-        if (is_slow | is_product).any():
+        if (is_slow | is_product).any() or tuple(labels) != kernels.labels:
             kernels = replace(kernels, ops=ops, labels=tuple(labels), facts=facts)
         return kernels, log, deviation
+
+    def _precision_deviation(self, kernels: Networks) -> Floats:
+        """Of kernels in another precision than any row's, shape (d,)."""
+        known = frozenset(self.basis.labels)
+        names = [precision_apart(x)[1] if x not in known else "" for x in kernels.labels]
+        factors = [PRECISION_FACTORS.get(n, OTHER_PRECISION_FACTOR) if n else 1.0 for n in names]
+        return np.asarray(np.log(factors) / REACH)
+
+
+def precision_apart(label: str) -> tuple[str, str]:
+    """A label of :class:`Networks` without its precision, and that; empty where it tells none."""
+    operators, _, precision = label.rpartition("/")
+    return (operators, precision) if precision in BITS else (label, "")
 
 
 def _tails(shares: sp.csr_matrix, deviation: Floats, reach: float) -> Floats:
