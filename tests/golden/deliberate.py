@@ -115,6 +115,7 @@ CHANGES: tuple[Change, ...] = (
     Change("train-base", "*.output.targets.*.mae", "added", _QUANTITY),
     Change("train-base", "*.output.targets.*.rmse", "added", _QUANTITY),
     Change("*", "*output*.precision", "added", "no change of precision without a word"),
+    Change("*", "*output*.precisions", "added", "no change of precision without a word"),
     Change("*", "*output*.inputs", "added", "files are read for their own sides, which are told"),
     *(Change("*", f"*output*.{key}", "value", _UNSEEN) for key in ("doubts", "doubts.*", "doubt")),
     Change("campaign-*", "provenance.method", "value", _RUN),
