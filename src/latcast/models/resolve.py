@@ -42,6 +42,8 @@ __all__ = [
 
 SUFFIX = ".latcast"
 DEFAULT_SPACE = "ofa-mobilenet-v3"
+# Models that an error names.
+MAX_LISTED = 8
 
 Basis = Literal["measurements", "specification"]
 
@@ -464,7 +466,9 @@ def _no_layer_model(name: str, device: str, query: TargetQuery) -> str:
         return f"{name} must have a model of {query}; it has {targets}"
     if device not in devices() and name not in (*zoo.names(), *zoo.names("base")):
         return unknown_name("layer model or device", name, [*shipped, *devices()])
-    have_any = f"only {', '.join(shipped)} are" if shipped else "none is"
+    listed = ", ".join(shipped[:MAX_LISTED])
+    more = f" and {len(shipped) - MAX_LISTED} others" if len(shipped) > MAX_LISTED else ""
+    have_any = f"only {listed}{more} are (latcast models)" if shipped else "none is"
     return (
         f"no layer model is shipped for {name}, {have_any}: measure there and train one (latcast "
         "measure --population N, latcast train), or adapt another (latcast adapt)"

@@ -134,7 +134,7 @@ def _roof(axes: _Axes, corner: Point) -> dict[str, Any]:
         "peak": peak,
         "peak_at": (x2 - 4, y2 - 5),
         "slope": peak / ridge,
-        "slope_at": ((x0 + x1) / 2 + 8, (y0 + y1) / 2 + 14),
+        "slope_at": ((x0 + x1) / 2 - 8, (y0 + y1) / 2 - 8),
     }
 
 

@@ -121,7 +121,8 @@ def test_the_error_of_other_files_has_the_two_lines_that_export_them(
     assert len(lines) == 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exec("\n".join(x.strip() for x in lines).replace("224", "32"), {"torch": torch})
+        # As a command prints them: in one line.
+        exec(" ".join(x.strip() for x in lines).replace("224", "32"), {"torch": torch})
     (exported,) = {*tmp_path.glob("model.*")} - {path}
     assert read_graph(exported).macs == MACS
 

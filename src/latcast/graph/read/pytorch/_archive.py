@@ -30,15 +30,19 @@ _TYPES: dict[int, tuple[str, int]] = {
     34: ("uint32", 4), 35: ("uint64", 8),
 }  # fmt: skip
 
+# A command's error is one line: the first statement ends so that the second may follow it there.
 _SAVED = (
-    "a pickle of torch.save, which could run code when it is opened: export it with",
-    'module = torch.load("{0}", weights_only=False).eval()  # or build it, and load its state',
+    (
+        "a pickle of torch.save, which could run code when it is opened: export it (or build it, "
+        "and load its state) with"
+    ),
+    'module = torch.load("{0}", weights_only=False).eval();',
     'torch.export.save(torch.export.export(module, (torch.zeros(1, 3, 224, 224),)), "{1}.pt2")',
 )
 # What else PyTorch writes: what it is, and the two lines that export it.
 _SCRIPTED = (
     "a TorchScript archive, of Python's code: export it with",
-    'module = torch.jit.load("{0}").eval()',
+    'module = torch.jit.load("{0}").eval();',
     'torch.onnx.export(module, (torch.zeros(1, 3, 224, 224),), "{1}.onnx", dynamo=False)',
 )
 
