@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from latcast.graph import UNKNOWN, Graph
+from latcast.graph._operators import OPERATORS
 from latcast.graph.inspection import Inspection
 from latcast.graph.read import read_graph
 from latcast.graph.read.onnx import read_onnx
@@ -509,6 +510,41 @@ def test_what_an_optional_holds_and_frames_of_a_spectrum_have_shapes() -> None:
     made = model(nodes[2:], {"g": [1, 640]}, held).SerializeToString()
     given = ort.InferenceSession(made).run(None, {"g": np.ones([1, 640], np.float32)})
     assert shape == given[0].shape == (1, 9, 65, 2)
+
+
+# -- operators that runtimes are slow at -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("made", "held", "op", "least"),
+    [
+        (node("Resize", ["x", "", "s"], ["y"], mode="cubic"),
+         {"s": np.array([1, 1, 2, 2], np.float32)}, "resize_cubic", 300),
+        (node("Resize", ["x", "", "s"], ["y"], mode="linear"),
+         {"s": np.array([1, 1, 2, 2], np.float32)}, "resize", 1),
+        (node("GridSample", ["x", "g"], ["y"], mode="cubic"), weights(g=(1, 5, 5, 2)),
+         "grid_sample_cubic", 100),
+        (node("GridSample", ["x", "g"], ["y"]), weights(g=(1, 5, 5, 2)), "grid_sample", 4),
+        (node("Pow", ["x", "e"], ["y"]), {"e": np.array(2, np.float32)}, "pow", 1),
+        (node("Pow", ["x", "e"], ["y"]), {"e": np.array(0.3, np.float32)}, "power", 10),
+        (node("Pow", ["x", "x"], ["y"]), {}, "power", 10),
+        (node("LpPool", ["x"], ["y"], kernel_shape=[3, 3]), {}, "lp_pool", 50),
+        (node("GlobalLpPool", ["x"], ["y"]), {}, "global_lp_pool", 20),
+        (node("MaxPool", ["x"], ["y", "i"], kernel_shape=[2, 2]), {}, "max_pool_indices", 10),
+        (node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2]), {}, "max_pool", 1),
+        (node("TopK", ["x", "k"], ["y", "i"]), {"k": i64(3)}, "top_k", 5),
+        (node("Atanh", ["x"], ["y"]), {}, "hyperbolic", 20),
+        (node("Shrink", ["x"], ["y"]), {}, "shrink", 5),
+    ],
+)  # fmt: skip
+def test_slow_operators_are_told_apart(made: Any, held: Any, op: str, least: float) -> None:
+    """Their shapes are those that ONNX Runtime gives, their slowdowns those that it has."""
+    graph = read([made], {"x": [1, 4, 9, 9]}, held, opset=20)
+    assert graph.layers[-1].op == op
+    assert OPERATORS[op].slowdown >= least
+    content = model([made], {"x": [1, 4, 9, 9]}, held, 20).SerializeToString()
+    given = ort.InferenceSession(content).run(None, {"x": np.full([1, 4, 9, 9], 0.5, np.float32)})
+    assert graph.layers[-1].out_shapes[0] == given[0].shape
 
 
 # -- constants -----------------------------------------------------------------------------------

@@ -121,7 +121,9 @@ def pool(node: Node, *, is_last: bool = False) -> Reading:
     window = window_of(node, node.integers("kernel_shape"))
     sides = window.sides(shape[1:-1] if last else shape[2:])
     out = (shape[0], *sides, shape[-1]) if last else (*shape[:2], *sides)
-    return replace(_windowed(window, (out,) * node.outputs), channels_last=last)
+    # Where the positions of the maxima are asked for, runtimes compare one by one.
+    op = "max_pool_indices" if node.op_type == "MaxPool" and node.outputs > 1 else None
+    return replace(_windowed(window, (out,) * node.outputs, op), channels_last=last)
 
 
 def _global_pool(node: Node) -> Reading:
@@ -372,6 +374,14 @@ def _mul(node: Node) -> Reading:
     return Reading((out,), op="scale" if scaled else None, weights=_learned(shapes))
 
 
+def _power(node: Node) -> Reading:
+    """A power: of exponent 2 or 3 a product, as runtimes compute it."""
+    found, exponent = _stretched(node), node.value(1)
+    data = exponent.data() if exponent.is_constant else None
+    is_product = data is not None and data.size == 1 and float(data.reshape(-1)[0]) in (2.0, 3.0)
+    return found if is_product else replace(found, op="power")
+
+
 def _compare(node: Node) -> Reading:
     return Reading((broadcast(*_aligned(node)),), BOOL)
 
@@ -431,7 +441,7 @@ ARITHMETIC: dict[str, Rule] = {
     "conv_transpose": Rule(_conv_transpose),
     "pool": Rule(pool),
     "global_pool": Rule(_global_pool),
-    "global_max_pool": Rule(_global_pool),
+    **dict.fromkeys(("global_max_pool", "global_lp_pool"), Rule(_global_pool)),
     "linear": Rule(_gemm),
     "matmul": Rule(matmul()),
     "QLinearMatMul": Rule(matmul(0, 3)),
@@ -459,6 +469,7 @@ ARITHMETIC: dict[str, Rule] = {
     "DynamicQuantizeLinear": Rule(_dynamic_quantize),
     "elementwise": Rule(_stretched),
     "Mul": Rule(_mul),
+    "Pow": Rule(_power),
     **dict.fromkeys(("ImageScaler", "Affine"), Rule(_same)),
     "compare": Rule(_compare),
     **dict.fromkeys(("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"), Rule(_stretched)),

@@ -215,6 +215,11 @@ def _resize(node: Node) -> TensorShape:
     return with_sides(shape, sides)
 
 
+def _resized(node: Node) -> Reading:
+    is_cubic = node.text("mode", "nearest") == "cubic"
+    return Reading((_resize(node),), op="resize_cubic" if is_cubic else None)
+
+
 def _scales(node: Node) -> list[float]:
     if "scales" in node.attributes:
         return node.numbers("scales")
@@ -391,7 +396,7 @@ MOVES: dict[str, Rule] = {
     "OneHot": Rule(_one_hot, (1,)),
     "expand": shape_rule(_expand, 1),
     "tile": shape_rule(_tile, 1),
-    "Resize": shape_rule(_resize, 1, 2, 3),
+    "Resize": Rule(_resized, (1, 2, 3)),
     "Upsample": shape_rule(_resize, 1),
     "depth_to_space": shape_rule(_depth_to_space),
     "space_to_depth": shape_rule(_space_to_depth),

@@ -52,7 +52,7 @@ _MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeErr
 
 
 # Operators whose constants are trained only where the file holds them: masks are computed.
-_SUMS = frozenset({"add", "sub", "mul", "div", "scale", "concat", "pow", "min", "max"})
+_SUMS = frozenset({"add", "sub", "mul", "div", "scale", "concat", "pow", "power", "min", "max"})
 
 
 def _entries() -> dict[str, Entry]:

@@ -228,9 +228,11 @@ def _quantized_embedding(node: Node) -> Reading:
     return Reading((out,), node.value(2).type, weights=(0,), trained=prod(sides))
 
 
-def _sampled(node: Node) -> TensorShape:
+def _sampled(node: Node) -> Reading:
     """Maps read at the points of a grid (batch, sides …, coordinates)."""
-    return (*node.shape(0, min_axes=2)[:2], *node.shape(1, min_axes=2)[1:-1])
+    shape = (*node.shape(0, min_axes=2)[:2], *node.shape(1, min_axes=2)[1:-1])
+    is_cubic = "cubic" in node.text("mode", "")
+    return Reading((shape,), op="grid_sample_cubic" if is_cubic else None)
 
 
 def _expanded_axis(node: Node) -> TensorShape:
@@ -319,7 +321,7 @@ _OWN: dict[str, Rule] = {
     "Trilu": shape_rule(lambda n: n.shape(0), 1),
     "ExpandDims": shape_rule(_expanded_axis, 1),
     "RotaryEmbedding": _SAME,
-    "GridSample": shape_rule(_sampled),
+    "GridSample": Rule(_sampled),
 }
 
 # Name, after the domain, -> how its nodes are read.
@@ -330,5 +332,5 @@ RUNTIME: dict[str, Rule] = {
     "com.microsoft.nchwc::ReorderOutput": shape_rule(_out_of_blocks),
     "com.microsoft.nchwc::Upsample": shape_rule(_stretched_blocks),
     "RotaryEmbedding": _SAME,
-    "GridSample": shape_rule(_sampled),
+    "GridSample": Rule(_sampled),
 }
