@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from io import TextIOWrapper
@@ -85,6 +86,9 @@ def main() -> None:
     # Its matrices are small: a second thread wins little, and on a busy machine loses much by
     # spinning. Set before numpy is imported, which commands do when they run.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # A command makes few cycles and many objects that stay: looked through less often for garbage,
+    # a forecast takes a tenth less time, and the layers of a large network a third.
+    gc.set_threshold(100_000, 20, 20)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks – or × shows a ?

@@ -312,7 +312,9 @@ class Inspection(Record):
         held = (memory if reuse == "none" else graph.activation_memory(reuse)).held_bytes
         layers = tuple(map(InspectedLayer.of, graph.layers, held))
         kernels = tuple(_kernels(graph, layers))
-        kinds = {x.kind: [y for y in layers if y.kind == x.kind] for x in layers}
+        kinds: dict[str, list[InspectedLayer]] = {}
+        for layer in layers:
+            kinds.setdefault(layer.kind, []).append(layer)
         return cls(
             graph.name,
             graph.sources,

@@ -26,6 +26,9 @@ MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -16.0, 4.0
 # or twice as many leave the errors of latencies as they are, and so do half or twice of the next
 # two constants (docs/results/sensitivity.txt).
 SUBSET = 60
+# Distances of so few pairs are summed up here, which takes a millisecond: to import
+# scipy.spatial takes 70, a tenth of a whole forecast.
+_FEW_PAIRS = 100_000
 # Variances are optimized on so many of the values; a step takes the cube of that.
 OPTIMIZED_ROWS = 300
 KEPT = 12
@@ -360,9 +363,15 @@ class Regression:
 
 def squared_exponential(a: Floats, b: Floats) -> Floats:
     """Correlations ``exp(-|a - b|^2 / 2)`` of points, shape (len(a), len(b))."""
-    from scipy.spatial.distance import cdist
+    if len(a) * len(b) > _FEW_PAIRS:
+        from scipy.spatial.distance import cdist
 
-    return np.asarray(np.exp(-0.5 * cdist(a, b, "sqeuclidean")))
+        return np.asarray(np.exp(-0.5 * cdist(a, b, "sqeuclidean")))
+    total = np.zeros((len(a), len(b)))
+    for x, y in zip(a.T, b.T, strict=True):  # sums in the order of cdist: equal to the last bit
+        difference = np.subtract.outer(x, y)
+        total += difference * difference
+    return np.asarray(np.exp(-0.5 * total))
 
 
 def process_features(x: Floats, points: Floats, amplitude: float) -> tuple[Floats, Floats]:
