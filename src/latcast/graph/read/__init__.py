@@ -40,6 +40,8 @@ _STDIN = "-"
 _SAVED = (".pt", ".pth")
 # Bytes of a file that tell its format.
 _BEGINNING = 64
+# Characters of an error.
+_MAX_MESSAGE = 600
 
 
 def is_network(source: str | Path) -> bool:
@@ -100,6 +102,20 @@ def read_with(
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: likewise.
     """
+    try:
+        return _read(model, options, example_inputs)
+    except ValueError as error:
+        # A file's names may be of any length.
+        if len(message := str(error)) <= _MAX_MESSAGE:
+            raise
+        raise type(error)(f"{message[:_MAX_MESSAGE]}…") from error
+
+
+def _read(
+    model: str | Path | bytes | nn.Module | ExportedProgram,
+    options: ReadOptions,
+    example_inputs: Sequence[Any] | None,
+) -> Graph:
     text = str(model) if isinstance(model, str | Path) else ""
     if text.startswith(tuple(f"{package}:" for package in _NAMED)):
         from .names import read_named

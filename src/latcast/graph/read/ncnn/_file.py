@@ -77,6 +77,8 @@ class Weights:
 
     def take(self, count: int, *, flagged: bool) -> tuple[int, Callable[[], bytes]]:
         """Type of the next ``count`` numbers, and what reads them."""
+        if count < 0:
+            raise ValueError(f"weights must be counted from 0; got {count}")
         if self.file is None:
             return FLOAT, missing
         code = FLOAT

@@ -94,6 +94,9 @@ class Weights:
             raise ValueError(
                 "the .bin file must be beside the .xml: it holds numbers that shapes depend on"
             )
+        # Checked before so much memory is taken, which a file may lie about.
+        if not 0 <= offset <= offset + size <= self.file.stat().st_size:
+            raise ValueError(f"constants must lie inside of {self.file.name}; one does not")
         with self.file.open("rb") as file:
             file.seek(offset)
             return file.read(size)

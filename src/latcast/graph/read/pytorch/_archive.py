@@ -8,7 +8,10 @@ code; nothing of that is needed here, and nothing of it is done.
 from __future__ import annotations
 
 import json
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -17,6 +20,16 @@ from typing import Any
 from ._program import Call, CallGraph, Program, Ref, Side, Tensor, tensor_names
 
 _MAX_GRAPH_BYTES = 256 * 2**20
+# Bytes of a graph for one in the file: PyTorch does not compress it, and zip does ten times. A few
+# kilobytes could else be gigabytes of lists.
+_MAX_RATIO = 50
+# What zipfile raises of a file that is damaged, encrypted or compressed in another way.
+_BROKEN = (
+    zipfile.BadZipFile, NotImplementedError, EOFError, OSError, zlib.error, lzma.LZMAError,
+    struct.error,
+)  # fmt: skip
+# Bit of an entry that is encrypted.
+_ENCRYPTED = 1
 # Version of the schema that is read.
 _MAJOR_VERSION = 8
 
@@ -56,13 +69,16 @@ def read_archive(file: Path | bytes) -> Program:
     """
     name = "the model" if isinstance(file, bytes) else file.name
     try:
-        with zipfile.ZipFile(BytesIO(file) if isinstance(file, bytes) else file) as archive:
+        with (
+            BytesIO(file) if isinstance(file, bytes) else file.open("rb") as opened,
+            zipfile.ZipFile(opened) as archive,
+        ):
             text = _graph_text(archive, name)
         return _program(json.loads(text))
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise ValueError(_other(name, _SAVED)) from error
-    except _OtherFormatError:
+    except (FileNotFoundError, _OtherFormatError):
         raise
+    except _BROKEN as error:
+        raise ValueError(_other(name, _SAVED)) from error
     except (LookupError, TypeError, AttributeError, RecursionError, ValueError) as error:
         raise ValueError(f"{name} holds no graph that can be read: {reason(error)}") from error
 
@@ -98,9 +114,10 @@ def _graph_text(archive: zipfile.ZipFile, name: str) -> bytes:
         )
     if len(graphs) != 1:
         raise ValueError(f"it must hold one model; it holds {len(graphs)}")
-    if graphs[0].file_size > _MAX_GRAPH_BYTES:
+    most = min(_MAX_GRAPH_BYTES, max(1, graphs[0].compress_size) * _MAX_RATIO)
+    if graphs[0].file_size > most or graphs[0].flag_bits & _ENCRYPTED:
         raise ValueError(
-            f"a graph must have at most {_MAX_GRAPH_BYTES} bytes; got {graphs[0].file_size}"
+            f"a graph must be plain, and have at most {most} bytes; got {graphs[0].file_size}"
         )
     return archive.read(graphs[0])
 
