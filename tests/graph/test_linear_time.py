@@ -33,6 +33,11 @@ def _wide(n: int) -> list[NodeProto]:
     return [*nodes, helper.make_node("Concat", [f"r{i}" for i in range(n - 1)], [f"x{n}"], axis=1)]
 
 
+def _moves(n: int) -> list[NodeProto]:
+    perm = [0, 1, 3, 2]
+    return [helper.make_node("Transpose", [f"x{i}"], [f"x{i + 1}"], perm=perm) for i in range(n)]
+
+
 def _backwards(n: int) -> list[NodeProto]:
     return _chain(n)[::-1]
 
@@ -75,7 +80,7 @@ def _steps(nodes: list[NodeProto], n: int) -> int:
     return lines
 
 
-@pytest.mark.parametrize("shape", [_chain, _wide, _backwards, _shapes])
+@pytest.mark.parametrize("shape", [_chain, _wide, _moves, _backwards, _shapes])
 def test_twice_the_layers_take_twice_the_steps(shape: Callable[[int], list[NodeProto]]) -> None:
     _steps(shape(10), 10)  # what is imported and kept once
     few, many = (_steps(shape(n), n) for n in (LAYERS, 2 * LAYERS))

@@ -17,6 +17,8 @@ from .fusion import QUANTIZED, Part, Parts, Rule
 _BITS = 8
 # What moves elements gives those of a dequantization on as they are, and runs before it.
 _PASSING = frozenset(("transpose", "reshape", "max_pool"))
+# Of those after each other; to look through a longer chain for every layer of it is quadratic.
+_MAX_PASSING = 16
 _WEIGHTED = "conv|depthwise_conv|linear|matmul"
 _COMPUTING = "add|mul|scale|avg_pool|global_pool|leaky_relu|sigmoid|softmax|concat|where"
 _MOVING = (
@@ -27,7 +29,9 @@ _MOVING = (
 
 def dequantized_bits(graph: Graph, n: int) -> int:
     """Bits of the integers that a layer's floats are dequantized from; 0 where they are not."""
-    while n != GRAPH_INPUT:
+    for _ in range(_MAX_PASSING):
+        if n == GRAPH_INPUT:
+            return 0
         layer = graph.layers[n]
         if layer.op == "dequantize":
             return layer.in_bits(0) if layer.inputs else 0
