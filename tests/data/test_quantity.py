@@ -69,4 +69,4 @@ def test_what_is_no_quantity() -> None:
 
 def test_a_value_as_text() -> None:
     assert LATENCY_MS.text(12.3456) == "12.35 ms"
-    assert quantity("accuracy").text(0.761) == "76.10 %"
+    assert quantity("accuracy").text(0.761) == "0.761 fraction"

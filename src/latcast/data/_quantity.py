@@ -74,9 +74,7 @@ class Quantity:
         return f"{'an' if self.label[0] in 'aeiou' else 'a'} {self.label}"
 
     def text(self, value: float) -> str:
-        """A value with its unit, such as ``12.3 ms``; people read shares of one in percent."""
-        if self.unit == "fraction":
-            return f"{100 * value:.2f} %"
+        """A value with its unit, such as ``12.3 ms``."""
         return f"{value:{self.format}} {self.unit}"
 
     def column(self, what: str) -> str:
