@@ -125,6 +125,7 @@ CHANGES: tuple[Change, ...] = (
         Change(cases, path, kind, _RUNTIME_MODEL)
         for cases, path in (
             ("zoo-*-openvino-*", "*"),
+            ("models", "0.output.3[12].card.*"),
             ("graphs-onnx", "* openvino.*"),
             ("graphs-spaces", "*.graph.1.*"),
         )

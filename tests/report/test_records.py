@@ -72,6 +72,10 @@ ROWS = (Inner("a", 1.25, {"macs": 2_000_000}), Inner("<b>", float("nan"), {"macs
 EXAMPLE = Example(7, (Outer("x/y/b1", ROWS), Outer("z/y/b1", ROWS[:1])))
 
 
+def test_a_number_that_no_float_holds_is_shown() -> None:
+    assert Column("M", "macs", ",.2f", 1e-6).cell({"macs": 10**400}) == "> 1e308"
+
+
 def test_json_names_its_shape_and_has_no_nan() -> None:
     found = json.loads(EXAMPLE.to_json())
     assert (found["schema"], found["version"], found["seed"]) == ("latcast/example", 3, 7)

@@ -86,8 +86,8 @@ def main() -> None:
     # Its matrices are small: a second thread wins little, and on a busy machine loses much by
     # spinning. Set before numpy is imported, which commands do when they run.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # A command makes few cycles and many objects that stay: looked through less often for garbage,
-    # a forecast takes a tenth less time, and the layers of a large network a third.
+    # A command makes few cycles and many objects that stay: looking through them for garbage over
+    # and over took about a tenth of a forecast's time.
     gc.set_threshold(100_000, 20, 20)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

@@ -59,7 +59,10 @@ class Column:
             return "yes" if value else "NO"
         if isinstance(value, str):
             return value
-        return f"{self.scale * value if self.scale != 1 else value:{self.form}}"
+        try:
+            return f"{self.scale * value if self.scale != 1 else value:{self.form}}"
+        except OverflowError:  # an integer of a damaged file, too large for a float
+            return "> 1e308"
 
 
 def look_up(row: Any, path: str) -> Any:
