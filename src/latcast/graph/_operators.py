@@ -255,9 +255,9 @@ OPERATORS: dict[str, Operator] = {
         "com.microsoft::GatherBlockQuantized",
         "select index index_select gather embedding flip im2col unfold take_along_dim "
         "_unsafe_index"),
-    "scatter": _row("copy", "ScatterND ScatterElements Scatter OneHot",
+    "scatter": _row("copy", "ScatterND ScatterElements Scatter OneHot Col2Im",
         "scatter scatter_add index_put slice_scatter select_scatter index_add masked_scatter "
-        "one_hot _unsafe_index_put"),
+        "one_hot _unsafe_index_put col2im"),
     "expand": _row("copy", "Expand", "expand expand_as broadcast_to expand_copy"),
     "tile": _row("copy", "Tile", "repeat tile repeat_interleave"),
     "resize": _row("copy", "Resize Upsample com.microsoft.nchwc::Upsample",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
@@ -259,12 +259,17 @@ class Layers:
             self._names.pop(found["name"], None)
         del self._found[length:], self._learned[length:], self._held[length:]
 
-    def graph(self, name: str, outputs: Sequence[int], *, only_needed: bool) -> Graph:
-        """The graph of all layers, or of those alone that the outputs are computed from.
+    def graph(self, name: str, outputs: Sequence[int], written: Iterable[int] = ()) -> Graph:
+        """The graph of the layers that the outputs are computed from, as runtimes drop others.
 
         A constant that several layers read counts in the first of them.
+
+        Args:
+            name: of the graph.
+            outputs: positions of the layers that give its outputs.
+            written: positions of others that are kept: they write into what is no output.
         """
-        kept = self._needed(outputs) if only_needed else range(len(self._found))
+        kept = self._needed((*outputs, *written))
         place = {GRAPH_INPUT: GRAPH_INPUT} | {n: new for new, n in enumerate(kept)}
         counted: set[Origin] = set()
         seen: dict[object, int] = {}

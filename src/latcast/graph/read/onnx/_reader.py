@@ -145,7 +145,7 @@ class _Reader:
             ) from error
         self._check_batch(found)
         outputs = [v.source for v in found if v is not None and v.source is not None]
-        return self._layers.graph(self._file.name, outputs, only_needed=True)
+        return self._layers.graph(self._file.name, outputs)
 
     def _check_batch(self, outputs: Sequence[Value | None]) -> None:
         """Make sure that another batch has reached the outputs."""

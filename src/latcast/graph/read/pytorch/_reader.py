@@ -35,11 +35,15 @@ def layers_of(program: Program, name: str, options: ReadOptions = DEFAULTS) -> G
     tensors = (x for x in program.graph.inputs if x in program.graph.tensors)
     for port, given in enumerate(tensors):
         scope.put(given, GRAPH_INPUT, port=port)
+    before = dict(scope.values)
     reader = _Reader()
     reader.run(scope)
     found = (scope.values.get(n) for n in program.graph.outputs)
     outputs = tuple(v.source for v in found if v is not None and v.source is not None)
-    graph = _checked(reader.layers.graph(name, outputs, only_needed=False))
+    # Such as the state of a decoder: a buffer or an input that keeps what is written into it.
+    now = (scope.values[n].source for n, v in before.items() if scope.values[n] is not v)
+    written = (*reader.effects, *(n for n in now if n is not None and n != GRAPH_INPUT))
+    graph = _checked(reader.layers.graph(name, outputs, written))
     return graph.noted(inputs.sources, inputs.notes)
 
 
@@ -118,6 +122,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.layers = Layers()
+        self.effects: list[int] = []
 
     def run(self, scope: _Scope) -> None:
         """Read the calls of a graph."""
@@ -155,6 +160,7 @@ class _Reader:
             return
         reads = [scope.values[n] for n in names]
         source = self._steps(scope, call).layer(Reading(op=UNKNOWN), reads, ())
+        self.effects.append(source)
         for n in names:
             scope.values[n] = replace(scope.values[n], source=source, port=0)
 
