@@ -173,8 +173,8 @@ OPERATORS: dict[str, Operator] = {
         "ReduceSumSquare CumSum",
         "sum prod amax amin max min var std var_mean norm linalg_vector_norm logsumexp cumsum any "
         "all"),
-    "arg_reduce": _row("reduce", "ArgMax ArgMin", "argmax argmin topk sort argsort"),
-    "top_k": _row("reduce", "TopK", slowdown=14.0),
+    "arg_reduce": _row("reduce", "ArgMax ArgMin", "argmax argmin"),
+    "top_k": _row("reduce", "TopK", "topk sort argsort", slowdown=14.0),
     "relu": _row("activation", "Relu ThresholdedRelu", "relu threshold"),
     "relu6": _row("activation", "", "relu6"),
     "clip": _row("activation", "Clip", "clamp clamp_min clamp_max hardtanh"),
@@ -221,10 +221,10 @@ OPERATORS: dict[str, Operator] = {
     "mul": _row("elementwise",
         "Mul ImageScaler Affine com.microsoft::QLinearMul com.microsoft::ComplexMul "
         "com.microsoft::SwiGLU",
-        "mul multiply"),
+        "mul multiply square"),
     "rotary": _row("elementwise", "RotaryEmbedding com.microsoft::RotaryEmbedding"),
     "div": _row("elementwise", "Div", "div true_divide floor_divide"),
-    "pow": _row("elementwise", "Pow", "pow square float_power atan2"),
+    "pow": _row("elementwise", "Pow", "pow float_power atan2"),
     "power": _row("elementwise", slowdown=17.0),
     "min": _row("elementwise", "Min", "minimum fmin"),
     "max": _row("elementwise", "Max", "maximum fmax"),
@@ -262,9 +262,8 @@ OPERATORS: dict[str, Operator] = {
     "tile": _row("copy", "Tile", "repeat tile repeat_interleave"),
     "resize": _row("copy", "Resize Upsample com.microsoft.nchwc::Upsample",
         "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d "
-        "upsample_linear1d upsample_bilinear2d _upsample_bilinear2d_aa upsample_bicubic2d "
-        "_upsample_bicubic2d_aa upsample_trilinear3d"),
-    "resize_cubic": _row("copy", slowdown=1000.0),
+        "upsample_linear1d upsample_bilinear2d _upsample_bilinear2d_aa upsample_trilinear3d"),
+    "resize_cubic": _row("copy", "", "upsample_bicubic2d _upsample_bicubic2d_aa", slowdown=1000.0),
     "grid_sample": _row("copy", "GridSample com.microsoft::GridSample",
         "grid_sampler grid_sampler_2d grid_sampler_3d", slowdown=10.0),
     "grid_sample_cubic": _row("copy", slowdown=200.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -161,6 +162,7 @@ def test_products(case: tuple[Any, ...]) -> None:
         (lambda x: x.contiguous().relu().float().view(x.shape), "relu"),
         (lambda x: x.relu() * torch.ones(4, 1, 1).sum(), "relu mul"),
         (lambda x: F.channel_shuffle(x, 2), "reshape transpose reshape"),
+        (lambda x: F.fold(x.view(2, 4, 36), 12, 2, stride=2), "reshape scatter"),
     ],
 )
 def test_operators(function: Callable[..., Any], op: str) -> None:
@@ -169,6 +171,43 @@ def test_operators(function: Callable[..., Any], op: str) -> None:
     assert graph.layers[-1].out_shapes == (tuple(function(torch.zeros(2, 4, 6, 6)).shape),)
     assert graph.macs == graph.params == 0
     assert not graph.unsupported
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("function", "op"),
+    [
+        (lambda x: x**0.5, "power"),
+        (lambda x: 2**x, "power"),
+        (lambda x: x.pow(x), "power"),
+        (lambda x: x**3.0, "pow"),
+        (lambda x: x.square(), "mul"),
+        (lambda x: F.lp_pool2d(x, 3, 2), "pow avg_pool round abs relu mul mul power"),
+        (lambda x: F.interpolate(x, size=(9, 9), mode="bicubic"), "resize_cubic"),
+        (
+            lambda x: F.grid_sample(x, x[..., :2], mode="bicubic", align_corners=False),
+            "slice grid_sample_cubic",
+        ),
+        (lambda x: x.topk(3, 1), "top_k"),
+        (lambda x: x.sort(1)[0], "top_k"),
+        (lambda x: x.argsort(1), "top_k"),
+        (lambda x: F.max_pool2d(x, 2, return_indices=True)[0], "max_pool"),
+    ],
+)
+def test_operators_are_those_of_an_onnx_file(
+    function: Callable[..., Any], op: str, tmp_path: Path
+) -> None:
+    module, x = lambda_module(lambda _, x: function(x)), torch.rand(2, 6, 6, 6)
+    path = tmp_path / "exported.onnx"
+    torch.onnx.export(module, (x,), path, dynamo=False)
+    assert ops(read_pytorch(module, (x,))) == ops(read_graph(path)) == op.split()
+
+
+def test_a_pool_whose_indices_are_asked_for() -> None:
+    # PyTorch's ONNX exporters write two pools, a slice and a difference for it.
+    assert ops(read(lambda _, x: F.max_pool2d(x, 2, return_indices=True), (1, 2, 4, 4))) == [
+        "max_pool_indices"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +308,28 @@ def scaled(m: Any, x: Any) -> Any:
     return x @ (m.a / m.a.norm(dim=1, keepdim=True)).T + torch.arange(4).to(x) * m.b
 
 
+class Decoder(nn.Module):  # type: ignore[misc, name-defined]  # torch is optional
+    """Keeps what it computes in a buffer that it does not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.zeros(1, 4))
+
+    def forward(self, x: Any) -> Any:
+        self.state.copy_(x.sigmoid())
+        return x.relu()
+
+
+def pooled(m: Any, x: Any) -> Any:
+    """As transformers give the states of all tokens and one of the first, which may not be used."""
+    return x.relu(), F.linear(x[:, 0], m.a).tanh()
+
+
 GRAPHS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "what no output needs is left out": (
+        lambda m, x: pooled(m, x)[0], (2, 3, 4), {"op": ["relu"], "params": [0]},
+    ),
+    "what a buffer keeps is needed": (Decoder(), (1, 4), {"op": ["sigmoid", "relu"]}),
     "linear layers of tokens": (
         nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4, bias=False)), (2, 3, 6),
         {"op": ["linear", "add", "linear"], "macs": [2 * 3 * 30, 0, 2 * 3 * 20],

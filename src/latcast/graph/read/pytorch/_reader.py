@@ -200,11 +200,14 @@ class _Reader:
             if not reads:
                 return None, frozenset(), {}
             return reads[0].source, reads[0].origins, dict.fromkeys(call.outputs, reads[0].port)
-        # Parts that nobody reads are still copied by a split; indices of a pool are not written.
+        # Parts that nobody reads are still copied by a split; indices of a pool are not written,
+        # but where they are, runtimes compare one by one.
         kept = [x for x in call.outputs if x in scope.read or reading.op == "split"]
         kept = kept or list(call.outputs[:1])
         outputs = [x for n, x in zip(call.outputs, operation.outputs) if n in kept]  # noqa: B905
         ports = {x: port for port, x in enumerate(kept)}
+        if reading.op == "max_pool" and len(kept) > 1:
+            reading = replace(reading, op="max_pool_indices")
         return steps.layer(reading, reads, outputs), frozenset(), ports
 
     def _steps(self, scope: _Scope, call: Call) -> Steps:

@@ -132,6 +132,16 @@ def _mul(o: Operation, op: str) -> Reading:
     return _of_two(o, "scale" if any(is_channel_scale(a, b) for a, b in pairs) else op)
 
 
+def _power(o: Operation, op: str) -> Reading:
+    """A power: of exponent 2 or 3 a product, as runtimes compute it."""
+    return _of_two(o, op if o.arguments.get("exponent") in (2, 3) else "power")
+
+
+def _sampled(o: Operation, op: str) -> Reading:
+    """Maps read at the points of a grid; 2 is PyTorch's number of cubic interpolation."""
+    return Reading(op="grid_sample_cubic" if o.number("interpolation_mode", 0) == 2 else op)
+
+
 def _moved(o: Operation, op: str) -> Reading:
     """An operator that does nothing where the shape stays."""
     return Reading(op="identity" if o.operands[0].shape == o.outputs[0].shape else op)
@@ -252,6 +262,8 @@ _BY_NAME: dict[str, Callable[[Operation, str], Reading]] = {
     "zero": lambda _, op: Reading((), op=op),
     "mul": _mul,
     "multiply": _mul,
+    "square": lambda o, op: Reading(o.operands * 2, op=op),
+    **dict.fromkeys(("pow", "float_power"), _power),
     "linear": _product("input", "weight"),
     "matmul": _product("self", "other"),
     "mv": _product("self", "vec"),
@@ -276,6 +288,7 @@ _BY_OP: dict[str, Callable[[Operation, str], Reading]] = {
     **dict.fromkeys(("reshape", "expand", "slice"), _moved),
     "cast": _cast,
     "dropout": lambda *_: Reading(op="identity"),
+    "grid_sample": _sampled,
     **dict.fromkeys(("conv", "conv_transpose"), _conv),
     **dict.fromkeys(("max_pool", "avg_pool"), _pool),
     **dict.fromkeys(RECURRENT, _recurrent),
