@@ -1,0 +1,109 @@
+"""What the joint model learns from: measured latencies of networks on targets of many tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast.networks import Networks
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class TargetFacts:
+    """What is known of a target before anything was measured on it.
+
+    Attributes:
+        name: of the target, unique in its :class:`Observations`.
+        chip: the group that leaves together: all boards, clocks and settings of one SoC or card.
+        domain: what runs there, such as ``ncnn-cpu``, ``ncnn-vulkan``, ``pytorch-gpu``,
+            ``inductor-cpu``, ``qnn-npu``, ``tflite-gpu`` or ``tensorrt``.
+        runtime: what runs the networks, whose fusion rules made their kernels.
+        batch: of the networks; 0 where every network has its own.
+        precision: of arithmetic, such as ``fp32`` or ``int8``.
+        threads: CPU threads; 0 where it is unknown or does not apply.
+        facts: of the device by name, in the units of the catalogue; None where unknown, and empty
+            where the device itself is unknown.
+    """
+
+    name: str
+    chip: str
+    domain: str
+    runtime: str
+    batch: int = 1
+    precision: str = "fp32"
+    threads: int = 0
+    facts: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """m measured latencies of n networks on t targets.
+
+    A network that was measured at two batches, or by the fusion rules of two runtimes, is two
+    rows of ``networks`` with one name.
+
+    Attributes:
+        networks: kernels of all networks, n rows, each at its own batch.
+        names: of the networks, n texts.
+        families: of the networks: what leaves together, n texts.
+        targets: t of them.
+        network: row of ``networks`` of every measurement, shape (m,).
+        target: place in ``targets`` of every measurement, shape (m,).
+        log_ms: natural logarithm of the latency in ms, shape (m,).
+        scatter: standard deviation of ``log_ms`` between runs, shape (m,); 0 where unknown.
+
+    Raises:
+        ValueError: lengths differ, or a measurement is of no network, of no target, or not finite.
+    """
+
+    networks: Networks
+    names: tuple[str, ...]
+    families: tuple[str, ...]
+    targets: tuple[TargetFacts, ...]
+    network: Numbers
+    target: Numbers
+    log_ms: Floats
+    scatter: Floats
+
+    def __post_init__(self) -> None:
+        sizes = {f.name: len(getattr(self, f.name)) for f in fields(self)}
+        for group in (("networks", "names", "families"), MEASURED):
+            if len({sizes[name] for name in group}) > 1:
+                got = ", ".join(f"{name} {sizes[name]}" for name in group)
+                raise ValueError(f"{', '.join(group)} must be of one length; got {got}")
+        for name, size in (("network", len(self.names)), ("target", len(self.targets))):
+            numbers = getattr(self, name)
+            if len(numbers) and not (numbers.min() >= 0 and numbers.max() < size):
+                raise ValueError(
+                    f"every {name} must be from 0 to {size - 1}; got {numbers.min()} to "
+                    f"{numbers.max()}"
+                )
+        if not (np.isfinite(self.log_ms).all() and np.isfinite(self.scatter).all()):
+            raise ValueError("log_ms and scatter must be finite; drop what failed before")
+
+    def __len__(self) -> int:
+        return len(self.log_ms)
+
+    @property
+    def chips(self) -> npt.NDArray[np.str_]:
+        """Chip of every measurement, shape (m,)."""
+        return np.array([t.chip for t in self.targets])[self.target]
+
+    @property
+    def measured_families(self) -> npt.NDArray[np.str_]:
+        """Family of every measurement's network, shape (m,)."""
+        return np.array(self.families)[self.network]
+
+    def select(self, rows: npt.NDArray[np.bool_] | Numbers) -> Observations:
+        """Some of the measurements; networks and targets keep their numbers."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in MEASURED})
+
+
+# Fields of which every measurement has one.
+MEASURED = ("network", "target", "log_ms", "scatter")
