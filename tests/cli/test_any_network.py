@@ -16,6 +16,8 @@ from onnx import TensorProto, helper
 from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.families import Variant
+from latcast.graph import GraphBuilder
+from latcast.graph.write.onnx import to_onnx
 from latcast.models import Kernels, Roofline, zoo
 from latcast.spaces import space
 
@@ -356,3 +358,12 @@ def test_of_many_reasons_for_doubt_the_first_are_told(latcast: Any, tmp_path: Pa
     assert text.count("the model has seen no ") == 5
     assert "3 other reasons, " in text
     assert len(latcast.json("predict", path, "--device", device)["devices"][0]["doubts"]) == 8
+
+
+@pytest.mark.filterwarnings("error")
+def test_views_alone_take_no_time(latcast: Any, tmp_path: Path) -> None:
+    b = GraphBuilder()
+    (tmp_path / "views.onnx").write_bytes(to_onnx(b.build(b.flatten(b.input(3, 8, 8)))))
+    found = latcast.json("predict", tmp_path / "views.onnx", "--device", "epyc-genoa-2c")
+    for row in found["devices"]:
+        assert row["latency_ms"] == row["upper_ms"] == row["extrapolated_kernels"] == 0

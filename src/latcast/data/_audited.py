@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
+import scipy
 
 from latcast.math.least_squares import sparse_ridge
 from latcast.math.robust import robust_deviation

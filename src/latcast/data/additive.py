@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
+import scipy
 
 from latcast.math.least_squares import sparse_ridge
 

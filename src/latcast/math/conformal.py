@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
+import scipy
 
 from .least_squares import straight_line
 
@@ -271,7 +271,7 @@ def _one_sided(coverage: float) -> float:
 def student_scores(freedom: float, deviation: float = 1.0) -> Floats:
     """Scores that stand for errors of Student's t distribution, ascending, shape (399,)."""
     levels = np.arange(1, STUDENT_SCORES + 1) / (STUDENT_SCORES + 1)
-    return np.asarray(deviation * stdtrit(freedom, levels))
+    return np.asarray(deviation * scipy.special.stdtrit(freedom, levels))
 
 
 def _growth(predicted: Floats, errors: Floats) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+import scipy
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -71,7 +71,7 @@ class Conditioned:
         """Condition on values (n,) of covariance (n, n), noise included (algorithm 2.1)."""
         lower = np.linalg.cholesky(covariance)
         # The whole inverse, as left-out errors need its diagonal in any case.
-        inverse = np.asarray(cho_solve((lower, True), np.eye(len(values))))
+        inverse = np.asarray(scipy.linalg.cho_solve((lower, True), np.eye(len(values))))
         evidence = -0.5 * values @ inverse @ values - np.log(np.diag(lower)).sum()
         return cls(inverse @ values, inverse, float(evidence))
 
@@ -87,7 +87,7 @@ class Conditioned:
 def log_evidence(covariance: Floats, values: Floats) -> float:
     """:attr:`Conditioned.log_evidence` alone, at half of the cost."""
     lower = np.linalg.cholesky(covariance)
-    solved = solve_triangular(lower, values, lower=True, check_finite=False)
+    solved = scipy.linalg.solve_triangular(lower, values, lower=True, check_finite=False)
     return float(-0.5 * solved @ solved - np.log(np.diag(lower)).sum())
 
 
@@ -134,8 +134,8 @@ def maximize_evidence(
     def loss(log_variances: Floats) -> tuple[float, Floats]:
         """Negative log posterior and its gradient (equation 5.9)."""
         variances = np.exp(log_variances)
-        lower, _ = cho_factor(covariance_of(terms, variances, factor), lower=True)
-        inverse = cho_solve((lower, True), eye)
+        lower, _ = scipy.linalg.cho_factor(covariance_of(terms, variances, factor), lower=True)
+        inverse = scipy.linalg.cho_solve((lower, True), eye)
         solved = inverse @ values
         inner = np.outer(solved, solved) - inverse
         slopes = [(inner * term).sum() for term in terms] + [factor @ np.diag(inner)]
@@ -307,10 +307,11 @@ class Projected:
             covariance = cross(rows)
             gram += covariance.T @ covariance
             right += covariance.T @ values[rows]
-        factor, eye = cho_factor(gram, lower=True), np.eye(len(basis))
-        weights = np.asarray(cho_solve(factor, right))
-        inverse = noise * np.asarray(cho_solve(factor, eye))
-        own_inverse = np.asarray(cho_solve(cho_factor(own, lower=True), eye))
+        factor, eye = scipy.linalg.cho_factor(gram, lower=True), np.eye(len(basis))
+        weights = np.asarray(scipy.linalg.cho_solve(factor, right))
+        inverse = noise * np.asarray(scipy.linalg.cho_solve(factor, eye))
+        own_factor = scipy.linalg.cho_factor(own, lower=True)
+        own_inverse = np.asarray(scipy.linalg.cho_solve(own_factor, eye))
         scores = []
         # Points of the basis are fitted more closely than any new one will be.
         for rows in _chunks(np.setdiff1d(np.arange(len(values)), basis), chunk):
@@ -351,13 +352,13 @@ class Regression:
         weighted = x * weights[:, None]
         gram = weighted.T @ x
         gram[np.diag_indices_from(gram)] += 1.0
-        factor = cho_factor(gram, lower=True, overwrite_a=True)
-        coefficients = np.asarray(cho_solve(factor, weighted.T @ values))
+        factor = scipy.linalg.cho_factor(gram, lower=True, overwrite_a=True)
+        coefficients = np.asarray(scipy.linalg.cho_solve(factor, weighted.T @ values))
         return cls(coefficients, values - x @ coefficients, factor, x, weighted)
 
     def left_out(self) -> Floats:
         """Every value minus what the others say of it, shape (n,), by its leverage."""
-        leverage = (self._weighted * cho_solve(self._factor, self._x.T).T).sum(axis=1)
+        leverage = (self._weighted * scipy.linalg.cho_solve(self._factor, self._x.T).T).sum(axis=1)
         return np.asarray(self.residual / np.maximum(1.0 - leverage, 1e-3))
 
 
@@ -392,7 +393,8 @@ def process_features(x: Floats, points: Floats, amplitude: float) -> tuple[Float
         return np.zeros((len(x), 0)), np.full(len(x), amplitude**2)
     inside = squared_exponential(points, points) + _POINT_JITTER * np.eye(len(points))
     half = np.linalg.cholesky(inside)
-    cross = solve_triangular(half, squared_exponential(points, x), lower=True).T
+    # Not solve_triangular: a forecast needs no more of scipy.linalg, which takes 30 ms to import.
+    cross = np.linalg.solve(half, squared_exponential(points, x)).T
     left = np.maximum(1 - np.einsum("nm,nm->n", cross, cross), 0.0)
     return amplitude * cross, amplitude**2 * left
 

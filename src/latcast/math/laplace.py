@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_solve, cholesky, eigh
+import scipy
 
 Floats = npt.NDArray[np.float64]
 
@@ -47,15 +47,16 @@ def mode(problem: LogPosterior, start: Floats) -> Floats:
     # and is halved until the posterior rises.
     for _ in range(ROUNDS):
         precision, gradient = problem.linearized(weights)
-        step = np.asarray(cho_solve((cholesky(precision, lower=True), True), gradient))
+        lower = scipy.linalg.cholesky(precision, lower=True)
+        step = np.asarray(scipy.linalg.cho_solve((lower, True), gradient))
         for halving in range(HALVINGS):
             moved = weights + step * 0.5**halving
-            lower = problem.energy(moved)
-            if lower < energy:
+            least = problem.energy(moved)
+            if least < energy:
                 break
         else:
             break
-        gain, weights, energy = energy - lower, moved, lower
+        gain, weights, energy = energy - least, moved, least
         if gain < CONVERGED:
             break
     return weights
@@ -64,10 +65,10 @@ def mode(problem: LogPosterior, start: Floats) -> Floats:
 def laplace(problem: LogPosterior, weights: Floats) -> tuple[Floats, float]:
     """Covariance (p, p) at the mode, and the log evidence up to the energy's constant."""
     precision, _ = problem.linearized(weights)
-    factor = cholesky(precision, lower=True)
+    factor = scipy.linalg.cholesky(precision, lower=True)
     evidence = -problem.energy(weights) - np.log(np.diag(factor)).sum()
-    evidence += np.log(np.diag(cholesky(problem.prior_precision, lower=True))).sum()
-    return np.asarray(cho_solve((factor, True), np.eye(len(weights)))), float(evidence)
+    evidence += np.log(np.diag(scipy.linalg.cholesky(problem.prior_precision, lower=True))).sum()
+    return np.asarray(scipy.linalg.cho_solve((factor, True), np.eye(len(weights)))), float(evidence)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class NormalWeights:
         """Weights of a covariance (p, p), but for what data took that is next to nothing."""
         root = np.sqrt(prior)
         taken = np.eye(len(prior)) - covariance / np.outer(root, root)
-        values, vectors = eigh(taken)
+        values, vectors = scipy.linalg.eigh(taken)
         # Directions that data hardly touched are most of them: leaving them out keeps model files
         # small.
         kept = values > ROUNDED

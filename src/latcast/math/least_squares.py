@@ -10,8 +10,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_triangular
+import scipy
 
 Floats = npt.NDArray[np.float64]
 
@@ -83,7 +82,7 @@ class Ridge:
 
 
 def sparse_ridge(
-    x: sp.csr_matrix, y: Floats, weights: Floats, penalty: float
+    x: scipy.sparse.csr_matrix, y: Floats, weights: Floats, penalty: float
 ) -> tuple[Floats, float]:
     """Coefficients (p,) and intercept of :class:`Ridge` with one penalty, for a sparse matrix.
 
@@ -133,8 +132,8 @@ def non_negative(
         root = np.sqrt(weights)
         x, y = x * root[:, None], y * root
     if pull:
-        r = cholesky(x.T @ x + pull * np.eye(x.shape[1]))
-        right = solve_triangular(r, x.T @ y + pull * toward, trans=1)
+        r = scipy.linalg.cholesky(x.T @ x + pull * np.eye(x.shape[1]))
+        right = scipy.linalg.solve_triangular(r, x.T @ y + pull * toward, trans=1)
         return np.asarray(nnls(r, right)[0])
     # Columns are scaled to 1: the algorithm's tolerances are absolute.
     scale = np.abs(x).max(axis=0) + _TINY
@@ -143,9 +142,10 @@ def non_negative(
 
 
 def _cho_solve(matrix: Floats, right: Floats) -> Floats:
-    result: Floats = cho_solve(cho_factor(matrix, lower=True, overwrite_a=True), right)
+    factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True)
+    result: Floats = scipy.linalg.cho_solve(factor, right)
     # LAPACK can factorize a matrix that is singular but for rounding, and give numbers beyond any
     # use.
     if not np.isfinite(result).all():
-        raise LinAlgError("the system is singular")
+        raise np.linalg.LinAlgError("the system is singular")
     return result

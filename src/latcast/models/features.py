@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
+import scipy
 
 from latcast.data.additive import incidence
 from latcast.spaces import Archs, BlockTable, SearchSpace
@@ -203,7 +203,7 @@ class NetworkFeatures:
         maps = {"physics": (physics, False), "blocks": (blocks, False)}
         maps["rows"] = (_rows(table, counts), False)
         if self.has_dead:
-            maps["live"] = (sp.hstack([physics, blocks], format="csr"), True)
+            maps["live"] = (scipy.sparse.hstack([physics, blocks], format="csr"), True)
         self._groups: dict[str, tuple[BlockSums, bool]] = {}
         for name, (matrix, is_live) in maps.items():
             group = BlockSums.over(live if is_live else counts, matrix, together=True)
@@ -256,7 +256,7 @@ class NetworkFeatures:
         sizes = [len(g.kept) for g, _ in self._groups.values()] + [len(self.units.biases)]
         return self.functions([np.zeros((1, size)) for size in sizes], np.array([value]))
 
-    def _sums(self, counts: sp.csr_matrix, live: sp.csr_matrix) -> Floats:
+    def _sums(self, counts: scipy.sparse.csr_matrix, live: scipy.sparse.csr_matrix) -> Floats:
         facts = _unit_facts(self.space)
         sums = counts @ facts
         return np.hstack([sums, live @ facts]) if self.has_dead else sums
@@ -272,13 +272,17 @@ class BlockSums:
         kept: which columns of what was given vary among the networks, shape (features,).
     """
 
-    matrix: sp.csr_matrix
+    matrix: scipy.sparse.csr_matrix
     centre: Floats
     kept: npt.NDArray[np.intp]
 
     @classmethod
     def over(
-        cls, counts: sp.csr_matrix, matrix: sp.csr_matrix, *, together: bool = False
+        cls,
+        counts: scipy.sparse.csr_matrix,
+        matrix: scipy.sparse.csr_matrix,
+        *,
+        together: bool = False,
     ) -> BlockSums:
         """Scaled over networks.
 
@@ -291,10 +295,10 @@ class BlockSums:
         spread = sums.std(axis=0)
         kept = np.flatnonzero(_varies(spread, np.abs(sums).max(axis=0, initial=0)))
         scale = spread[kept] * np.sqrt(len(kept) if together else 1)
-        scaled = sp.csr_matrix(matrix[:, kept] @ sp.diags(1 / scale))
+        scaled = scipy.sparse.csr_matrix(matrix[:, kept] @ scipy.sparse.diags(1 / scale))
         return cls(scaled, sums[:, kept].mean(axis=0) / scale, kept)
 
-    def __call__(self, counts: sp.csr_matrix) -> Floats:
+    def __call__(self, counts: scipy.sparse.csr_matrix) -> Floats:
         """Features of networks by their counts of blocks (n, rows), shape (n, features)."""
         return np.asarray((counts @ self.matrix).toarray() - self.centre)
 
@@ -310,7 +314,7 @@ class BlockFeatures:
     def __init__(self, archs: Archs) -> None:
         table, counts = archs.space.block_table, incidence(archs)
         maps = [_physics(table), _blocks(table), _rows(table, counts)]
-        self._sums = BlockSums.over(counts, sp.hstack(maps, format="csr"))
+        self._sums = BlockSums.over(counts, scipy.sparse.hstack(maps, format="csr"))
         self.matrix: Floats = self._sums(counts)
         kinds = np.repeat([0, 1, 2], [m.shape[1] for m in maps])
         self.kinds: npt.NDArray[np.int64] = kinds[self._sums.kept]
@@ -335,34 +339,37 @@ def has_dead_code(space: SearchSpace) -> bool:
     )
 
 
-def live_incidence(archs: Archs) -> sp.csr_matrix:
+def live_incidence(archs: Archs) -> scipy.sparse.csr_matrix:
     """How often every architecture has every block that is not dead code, shape (n, rows)."""
     rows = len(archs.space.block_table)
     ids = np.where(archs.space.live_blocks(archs), archs.space.block_ids(archs), rows)
     pointers = np.arange(0, ids.size + 1, ids.shape[1])
-    matrix = sp.csr_matrix((np.ones(ids.size), ids.ravel(), pointers), shape=(len(archs), rows + 1))
+    matrix = scipy.sparse.csr_matrix(
+        (np.ones(ids.size), ids.ravel(), pointers), shape=(len(archs), rows + 1)
+    )
     matrix.sum_duplicates()
     return matrix[:, :rows]
 
 
-def _physics(table: BlockTable) -> sp.csr_matrix:
-    return sp.csr_matrix(np.stack([table.facts[name] for name in PHYSICS], axis=1))
+def _physics(table: BlockTable) -> scipy.sparse.csr_matrix:
+    return scipy.sparse.csr_matrix(np.stack([table.facts[name] for name in PHYSICS], axis=1))
 
 
-def _blocks(table: BlockTable) -> sp.csr_matrix:
+def _blocks(table: BlockTable) -> scipy.sparse.csr_matrix:
     """Which block it is, as a constant and in proportion to its memory traffic."""
     where = (np.arange(len(table)), table.groups)
     traffic = table.facts["read_bytes"] + table.facts["write_bytes"]
-    return sp.hstack(
-        [sp.csr_matrix((values, where)) for values in (np.ones(len(table)), traffic)], format="csr"
+    return scipy.sparse.hstack(
+        [scipy.sparse.csr_matrix((values, where)) for values in (np.ones(len(table)), traffic)],
+        format="csr",
     )
 
 
-def _rows(table: BlockTable, counts: sp.csr_matrix) -> sp.csr_matrix:
+def _rows(table: BlockTable, counts: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
     """Which row of the block table it is, of those that occur."""
     used = np.flatnonzero(counts.sum(axis=0))
     where = (used, np.arange(len(used)))
-    return sp.csr_matrix((np.ones(len(used)), where), shape=(len(table), len(used)))
+    return scipy.sparse.csr_matrix((np.ones(len(used)), where), shape=(len(table), len(used)))
 
 
 def _varies(spread: Floats, size: Floats) -> npt.NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from latcast.devices import Target
 from latcast.math.metrics import Scored, covered, metrics
 
 from ._base import Predictor
+from .kernels import MIN_GROUPS
 
 if TYPE_CHECKING:
     from .base_model import BaseModel, Progress
@@ -130,8 +131,6 @@ def fit_and_score(
     """
     of = parts(*data, test=test, seed=seed)
     left_out = family_names(of.whole) if families else []
-    from .kernels import MIN_GROUPS
-
     if len(left_out) < MIN_GROUPS:
         left_out = []
     scores = fit_and_score_parts(predictor, of, seed=seed)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
+import scipy
 
 from latcast.devices import Target
 from latcast.graph import (
@@ -46,8 +47,8 @@ class Networks:
             ``conv+add+relu/blocked``; d texts. One whose file holds it in another precision than
             that of the target (and than fp32, which runtimes bring to any) ends in ``/int8``, ….
         facts: columns as in :data:`latcast.graph.KERNEL_FACTS`, shape (d, facts).
-        counts: how often each network has each kernel, shape (n, d); one in a loop once a trip,
-            a recurrent one once a step.
+        incidence: how often each network has each kernel, shape (n, d); one in a loop once a trip,
+            a recurrent one once a step. Dense for one graph, which has all of them.
         rows: of every network its kernels in running order, as rows of ``facts``; empty if the
             networks are architectures.
     """
@@ -55,7 +56,7 @@ class Networks:
     ops: npt.NDArray[np.int64]
     labels: tuple[str, ...]
     facts: Floats
-    counts: sp.csr_matrix
+    incidence: scipy.sparse.csr_matrix | Floats
     rows: tuple[npt.NDArray[np.int64], ...] = ()
 
     @classmethod
@@ -107,10 +108,12 @@ class Networks:
         position[used] = np.arange(len(used))
         places = position[ids]
         n, blocks = np.nonzero(places >= 0)
-        incidence = sp.csr_matrix(
+        incidence = scipy.sparse.csr_matrix(
             (np.ones(len(n)), (n, places[n, blocks])), shape=(len(own), len(used))
         )
-        return cls(*seen.arrays(), sp.csr_matrix(incidence @ _counts(per_block, len(seen))))
+        return cls(
+            *seen.arrays(), scipy.sparse.csr_matrix(incidence @ _counts(per_block, len(seen)))
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[Networks]) -> Networks:
@@ -121,10 +124,15 @@ class Networks:
             _spread_columns(p.counts, c, len(seen)) for p, c in zip(parts, columns, strict=True)
         ]
         rows = [c[r] for p, c in zip(parts, columns, strict=True) for r in p.rows]
-        return cls(*seen.arrays(), sp.vstack(counts, format="csr"), tuple(rows))
+        return cls(*seen.arrays(), scipy.sparse.vstack(counts, format="csr"), tuple(rows))
 
     def __len__(self) -> int:
-        return int(self.counts.shape[0])
+        return int(self.incidence.shape[0])
+
+    @cached_property
+    def counts(self) -> scipy.sparse.csr_matrix:
+        """The incidence as a sparse matrix, shape (n, d)."""
+        return scipy.sparse.csr_matrix(self.incidence)
 
     @property
     def kinds(self) -> npt.NDArray[np.int64]:
@@ -197,17 +205,22 @@ def kernel_runs(graph: Graph, kernels: Sequence[Kernel]) -> Floats:
 
 def _counts(
     rows: Sequence[npt.NDArray[np.int64]], d: int, times: Sequence[Floats] = ()
-) -> sp.csr_matrix:
+) -> scipy.sparse.csr_matrix | Floats:
+    if len(rows) == 1 and len(times) == 1:
+        # A forecast of one graph needs no scipy.sparse, whose import takes 70 ms, a tenth of it.
+        return np.bincount(rows[0], times[0], minlength=d)[None]
     lengths = [len(r) for r in rows]
     column = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
     row = np.repeat(np.arange(len(rows)), lengths)
     values = np.concatenate(times) if len(times) else np.ones(len(column))
-    matrix = sp.coo_matrix((values, (row, column)), shape=(len(rows), d))
-    return sp.csr_matrix(matrix)  # which adds up what comes twice
+    matrix = scipy.sparse.coo_matrix((values, (row, column)), shape=(len(rows), d))
+    return scipy.sparse.csr_matrix(matrix)  # which adds up what comes twice
 
 
-def _spread_columns(counts: sp.csr_matrix, columns: Numbers, d: int) -> sp.csr_matrix:
+def _spread_columns(
+    counts: scipy.sparse.csr_matrix, columns: Numbers, d: int
+) -> scipy.sparse.csr_matrix:
     """Counts (n, own kernels) over all d kernels."""
     entries = counts.tocoo()
     shape = (counts.shape[0], d)
-    return sp.csr_matrix((entries.data, (entries.row, columns[entries.col])), shape=shape)
+    return scipy.sparse.csr_matrix((entries.data, (entries.row, columns[entries.col])), shape=shape)

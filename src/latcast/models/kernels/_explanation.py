@@ -187,7 +187,7 @@ class LayerExplanation:
     @property
     def extrapolated_share(self) -> float:
         """Share of the milliseconds that belongs to kernels out of the distribution."""
-        return sum(k.ms for k in self.kernels if k.extrapolation) / self.ms
+        return _share(sum(k.ms for k in self.kernels if k.extrapolation), self.ms)
 
     @property
     def extrapolated_kernels(self) -> float:
@@ -198,14 +198,19 @@ class LayerExplanation:
     def extrapolated_upper_share(self) -> float:
         """Share of the milliseconds if those kernels take as long as their intervals allow."""
         upper = sum(k.upper_ms for k in self.kernels if k.extrapolation)
-        return upper / (upper + sum(k.ms for k in self.kernels if not k.extrapolation))
+        return _share(upper, upper + sum(k.ms for k in self.kernels if not k.extrapolation))
 
     def share_by_bound(self) -> dict[str, float]:
         """Share of the milliseconds by what kernels wait for."""
         shares = dict.fromkeys((*dict.fromkeys(BOUNDS), UNKNOWN), 0.0)
         for kernel in self.kernels:
-            shares[kernel.bound] += kernel.ms / self.ms
+            shares[kernel.bound] += _share(kernel.ms, self.ms)
         return shares
+
+
+def _share(part: float, whole: float) -> float:
+    """Of networks that only look at their inputs anew, which take no time, nothing is a share."""
+    return part / whole if whole else 0.0
 
 
 def explain(

@@ -9,7 +9,7 @@ from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
+import scipy
 
 from latcast.math.laplace import NormalWeights
 from latcast.networks import Networks
@@ -92,7 +92,7 @@ def _thinned(observed: Observed, rng: np.random.Generator) -> Observed:
     # of a kernel's times would be another observation of it.
     keep = np.ones(part.times_ms.shape[1])
     keep[dropped] = 0
-    times = sp.csr_matrix(part.times_ms @ sp.diags(keep))
+    times = scipy.sparse.csr_matrix(part.times_ms @ scipy.sparse.diags(keep))
     times.eliminate_zeros()
     return replace(part, times_ms=times)
 
@@ -155,7 +155,7 @@ SAME_TARGET_SCALE, OTHER_TARGET_SCALE = 0.15, 2.0
 def adapted_model(base: LayerModel, few: Observed, *, same_target: bool) -> LayerModel:
     """The base model after a few more measurements."""
     # Totals alone: of a few networks, what their profiler adds to each kernel cannot be told.
-    few = replace(few, times_ms=sp.csr_matrix(few.times_ms.shape))
+    few = replace(few, times_ms=scipy.sparse.csr_matrix(few.times_ms.shape))
     basis, columns = base.basis.extended(few.kernels, most_points=FRESH_POINTS)
     log_prices = np.log(base.prices(few.kernels))
     features = basis.features(few.kernels)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from latcast.graph import KERNEL_FACTS, OPERATORS, RECURRENT, UNKNOWN
 from latcast.graph.precision import BITS
@@ -18,7 +17,7 @@ from latcast.math.gaussian_process import process_features, spread_points, squar
 from latcast.math.laplace import NormalWeights
 from latcast.networks import ALL_KINDS, OPS, Networks
 
-from ._prices import Noise, Prices, network_deviation, network_shares, work_of
+from ._prices import Incidence, Noise, Prices, network_deviation, network_shares, work_of
 
 Floats = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.int64]
@@ -288,7 +287,9 @@ class Whole:
 
 def _logs(kernels: Networks, prices: Prices) -> Floats:
     work = work_of(kernels)
-    sums = kernels.counts @ np.stack([prices(kernels), work[:, 2], work[:, 1], work[:, 3]], axis=1)
+    sums = kernels.incidence @ np.stack(
+        [prices(kernels), work[:, 2], work[:, 1], work[:, 3]], axis=1
+    )
     return np.asarray(np.log(np.maximum(sums, 1e-9)))
 
 
@@ -373,7 +374,7 @@ class LayerModel:
         whole, whole_rest = self.whole.features_and_rest(kernels, self.prices)
         p = features.shape[1]
         log_ms = np.log(self.prices(kernels)) + features @ self.weights.mean[:p] + log_slowdown
-        total, shares = network_shares(kernels.counts, log_ms)
+        total, shares = network_shares(kernels.incidence, log_ms)
         # What does not add up is a factor on all kernels: parts then still sum to the whole.
         factor = np.exp(whole @ self.weights.mean[p:])
         rest = rest + beyond
@@ -440,7 +441,7 @@ def precision_apart(label: str) -> tuple[str, str]:
     return (operators, precision) if precision in BITS else (label, "")
 
 
-def _tails(shares: sp.csr_matrix, deviation: Floats, reach: float) -> Floats:
+def _tails(shares: Incidence, deviation: Floats, reach: float) -> Floats:
     """Variance of log sums (n,) by kernels that may take many times as long as forecast.
 
     Such a kernel with a small share s of the milliseconds makes the sum's upper end
@@ -450,7 +451,7 @@ def _tails(shares: sp.csr_matrix, deviation: Floats, reach: float) -> Floats:
     return np.asarray((np.log1p(beyond) / reach) ** 2)
 
 
-def _correlated(shares: sp.csr_matrix, kinds: npt.NDArray[np.int64], variance: Floats) -> Floats:
+def _correlated(shares: Incidence, kinds: npt.NDArray[np.int64], variance: Floats) -> Floats:
     """Variance of log sums (n,) if kernels of one kind err alike, those of others independently."""
     member = np.zeros((len(kinds), len(ALL_KINDS)))
     member[np.arange(len(kinds)), kinds] = np.sqrt(variance)

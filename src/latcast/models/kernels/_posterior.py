@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
-from scipy.linalg import inv
+import scipy
 
 from latcast.math.laplace import NormalWeights, laplace, mode
 from latcast.math.robust import HUBER_CORNER, huber
@@ -94,7 +93,7 @@ class _Problem:
         self.centre = np.concatenate([before.mean, np.zeros(len(ALL_KINDS))])
         self.prior_precision = np.eye(self.size)
         if before.gained.size or (before.prior != 1).any():
-            self.prior_precision[:p, :p] = inv(before.covariance)
+            self.prior_precision[:p, :p] = scipy.linalg.inv(before.covariance)
 
     def energy(self, weights: Floats) -> float:
         """Negative log posterior up to a constant that the weights do not change."""
@@ -136,7 +135,7 @@ class _Problem:
             residual[part.rows] -= part.values @ weights[part.columns]
         return residual
 
-    def _totals(self, weights: Floats) -> tuple[Floats, Floats, sp.csr_matrix]:
+    def _totals(self, weights: Floats) -> tuple[Floats, Floats, scipy.sparse.csr_matrix]:
         """Log of every network's ms, its standard deviation (n,), and kernels' shares (n, d)."""
         p, q = self._features.shape[1], self._whole.shape[1]
         log_ms = self._base + self._features @ weights[:p]

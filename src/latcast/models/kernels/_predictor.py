@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
+import scipy
 
 from latcast._model_file import Array, Field, Schema, Values, positive
 from latcast.data import Dataset
@@ -317,7 +317,7 @@ def observe(datasets: Sequence[Dataset]) -> tuple[Observed, list[str]]:
     kernels = Networks.joined(parts) if len(parts) > 1 else parts[0]
     values = np.concatenate([d.values for d in datasets])
     groups = [name for d in datasets for name in _groups(d)]
-    times = sp.csr_matrix(kernels.counts.shape)
+    times = scipy.sparse.csr_matrix(kernels.counts.shape)
     if any(d.layers is not None for d in datasets):
         times = _times(datasets, kernels)
     return Observed(kernels, values, times), groups
@@ -329,7 +329,7 @@ def _groups(data: Dataset) -> list[str]:
     return [data.archs.space.name] * len(data)
 
 
-def _times(datasets: Sequence[Dataset], kernels: Networks) -> sp.csr_matrix:
+def _times(datasets: Sequence[Dataset], kernels: Networks) -> scipy.sparse.csr_matrix:
     """Milliseconds of each kernel in each network by the profiler, as far as it gave any."""
     rows, columns, values = [], [], []
     n, graph = 0, 0
@@ -347,8 +347,8 @@ def _times(datasets: Sequence[Dataset], kernels: Networks) -> sp.csr_matrix:
     known = value > 0
     pair = (row[known], column[known])
     shape = kernels.counts.shape
-    total = sp.csr_matrix((value[known], pair), shape=shape)
-    count = sp.csr_matrix((np.ones(known.sum()), pair), shape=shape)
+    total = scipy.sparse.csr_matrix((value[known], pair), shape=shape)
+    count = scipy.sparse.csr_matrix((np.ones(known.sum()), pair), shape=shape)
     total.data /= count.data
     return total
 

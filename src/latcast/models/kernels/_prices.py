@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
+import scipy
 
 from latcast.math.least_squares import non_negative
 from latcast.math.robust import huber, reweighted, robust_deviation
@@ -73,7 +74,7 @@ class Observed:
 
     kernels: Networks
     total_ms: Floats
-    times_ms: sp.csr_matrix
+    times_ms: scipy.sparse.csr_matrix
     clock_ms: float = CLOCK_MS
 
     @cached_property
@@ -90,27 +91,41 @@ class Observed:
 
     def mean_where_timed(self, values: Floats) -> Floats:
         """Means of the networks' values (n, k) over those that each timed kernel was timed in."""
-        where = sp.csr_matrix(self.times_ms != 0, dtype=np.float64)
+        where = scipy.sparse.csr_matrix(self.times_ms != 0, dtype=np.float64)
         rows, _, count = self.timed
         return np.asarray((where.T @ values)[rows] / count[:, None])
 
 
-def network_shares(counts: sp.csr_matrix, log_ms: Floats) -> tuple[Floats, sp.csr_matrix]:
+# A matrix (n, d) of networks by kernels, dense for one network alone.
+Incidence: TypeAlias = "scipy.sparse.csr_matrix | Floats"
+
+
+def network_shares(counts: Incidence, log_ms: Floats) -> tuple[Floats, Incidence]:
     """Milliseconds of every network (n,), and what share of them each kernel has (n, d)."""
     with np.errstate(over="ignore"):  # a step too long is halved
-        parts = sp.csr_matrix(counts @ sp.diags(np.exp(log_ms)))
+        parts = _columns_scaled(counts, np.exp(log_ms))
     total = np.asarray(parts.sum(axis=1)).ravel()
     with np.errstate(invalid="ignore"):
-        return total, sp.csr_matrix(sp.diags(1 / total) @ parts)
+        inverse = np.divide(1.0, total, out=np.zeros(len(total)), where=total != 0)
+        if isinstance(parts, np.ndarray):
+            return total, parts * inverse[:, None]
+        return total, scipy.sparse.csr_matrix(scipy.sparse.diags(inverse) @ parts)
 
 
-def network_deviation(shares: sp.csr_matrix, noise: Noise) -> Floats:
+def _columns_scaled(counts: Incidence, factors: Floats) -> Incidence:
+    if isinstance(counts, np.ndarray):
+        return counts * factors
+    return scipy.sparse.csr_matrix(counts @ scipy.sparse.diags(factors))
+
+
+def network_deviation(shares: Incidence, noise: Noise) -> Floats:
     """Standard deviation of a network's log latency beside what the weights leave open, (n,).
 
     A kernel that a network has several times errs the same way each time.
     """
-    squares = np.asarray(shares.multiply(shares).sum(axis=1)).ravel()
-    return np.asarray(np.sqrt(noise.network**2 + noise.kernel**2 * squares))
+    squares = shares**2 if isinstance(shares, np.ndarray) else shares.multiply(shares)
+    sums = np.asarray(squares.sum(axis=1)).ravel()
+    return np.asarray(np.sqrt(noise.network**2 + noise.kernel**2 * sums))
 
 
 @dataclass(frozen=True)
@@ -214,8 +229,8 @@ def _design(
     columns = (WORK * groups[:, None] + np.arange(WORK)).ravel()
     rows = np.repeat(np.arange(len(groups)), WORK)
     shape = (len(groups), WORK * (int(groups.max()) + 1))
-    matrix = sp.csr_matrix((work_of(kernels).ravel(), (rows, columns)), shape=shape)
-    stacked: Floats = sp.vstack([kernels.counts @ matrix, matrix[timed]]).toarray()
+    matrix = scipy.sparse.csr_matrix((work_of(kernels).ravel(), (rows, columns)), shape=shape)
+    stacked: Floats = scipy.sparse.vstack([kernels.counts @ matrix, matrix[timed]]).toarray()
     return stacked
 
 
@@ -256,7 +271,7 @@ def without_overhead(observed: Observed) -> Observed:
     what is left of its times is brought to its latency, which was measured several times.
     """
     overhead_ms = _overhead_ms(observed)
-    times = sp.csr_matrix(observed.times_ms, copy=True)
+    times = scipy.sparse.csr_matrix(observed.times_ms, copy=True)
     times.data = np.maximum(times.data - overhead_ms, MIN_LEFT * times.data)
     counts = observed.kernels.counts
     share = _row_sums(counts.multiply(times != 0)) / np.maximum(_row_sums(counts), 1)
@@ -264,7 +279,7 @@ def without_overhead(observed: Observed) -> Observed:
     whole = share >= WHOLE_SHARE
     # A network that was timed in part only must not have its parts stretched to its whole latency.
     factors = np.where(whole, observed.total_ms / np.where(whole, sums, 1.0), 1.0)
-    times = sp.csr_matrix(sp.diags(factors) @ times)
+    times = scipy.sparse.csr_matrix(scipy.sparse.diags(factors) @ times)
     return Observed(observed.kernels, observed.total_ms, times, OVERHEAD_SPREAD * overhead_ms)
 
 
@@ -290,5 +305,5 @@ def _overhead_ms(observed: Observed) -> float:
     return float(overhead / factor) if factor > 0 else 0.0
 
 
-def _row_sums(matrix: sp.csr_matrix) -> Floats:
+def _row_sums(matrix: scipy.sparse.csr_matrix) -> Floats:
     return np.asarray(matrix.sum(axis=1)).ravel()
