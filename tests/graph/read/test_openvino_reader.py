@@ -58,7 +58,76 @@ def grouped(ops, x):
     return ops.matmul(ops.reshape(x, [1, 144], False), real, False, True)
 
 
+def repeated(kind, gates, *, states=1, reverse=False, **more):
+    """Cells (hidden 5) in a TensorIterator over 24 positions of 6, and their states by position."""
+
+    def make(ops, x):
+        ov = pytest.importorskip("openvino")
+        sequence = ops.relu(ops.reshape(x, [1, 24, 6], False))
+        part, *old = (ops.parameter(s, np.float32) for s in ([1, 1, 6], *[[1, 5]] * states))
+        learned = [weights(gates * 5, 6), weights(gates * 5, 5)]
+        learned += [weights(5 * (gates + bool(more.get("linear_before_reset"))))]
+        cell = getattr(ops, kind)(ops.squeeze(part, [1]), *old, *learned, 5, **more)
+        new = [ops.result(cell.output(n)) for n in range(states)]
+        slices = ops.result(ops.unsqueeze(cell.output(0), [1]))
+        loop = ops.tensor_iterator()
+        loop.set_body(ov.Model([*new, slices], [part, *old], "body"))
+        order = (-1, -1, 1, 0, 1) if reverse else (0, 1, 1, -1, 1)  # start, stride, part, end, axis
+        loop.set_sliced_input(part, sequence.output(0), *order)
+        for before, after in zip(old, new, strict=True):
+            loop.set_merged_input(before, ops.constant(weights(1, 5)).output(0), after.output(0))
+        every = loop.get_concatenated_slices(slices.output(0), *order)
+        return ops.multiply(every, loop.get_iter_value(new[0].output(0), -1))
+
+    return make
+
+
+def looped(ops, x):
+    """A Loop over rows from the last one, whose body counts and reads what is outside of it."""
+    ov = pytest.importorskip("openvino")
+    row, more, step, state = (
+        ops.parameter(s, t)
+        for s, t in (([1, 4, 1, 6], np.float32), ([1, 4, 6, 6], np.float32), ([1], np.int64),
+                     ([1, 4, 1, 6], np.float32))
+    )  # fmt: skip
+    product = ops.matmul(ops.add(row, state), ops.constant(weights(6, 6)), False, False)
+    new = ops.result(ops.multiply(product, ops.convert(step, np.float32)))
+    slices = ops.result(ops.add(new.input_value(0), ops.reduce_mean(more, [2], True)))
+    goes_on = ops.result(ops.constant(np.array([True])))
+    loop = ops.loop(ops.constant(np.array(6)), ops.constant(np.array(True)))
+    loop.set_function(ov.Model([goes_on, new, slices], [step, row, more, state], "body"))
+    loop.set_special_body_ports([0, 0])
+    loop.set_sliced_input(row, x.output(0), -1, -1, 1, 0, 2)
+    loop.set_invariant_input(more, ops.sigmoid(x).output(0))
+    loop.set_merged_input(state, ops.constant(weights(1, 4, 1, 6)).output(0), new.output(0))
+    every = loop.get_concatenated_slices(slices.output(0), 0, 1, 1, -1, 2)
+    return ops.multiply(every, loop.get_iter_value(new.output(0), -1))
+
+
+def either(ops, x):
+    """A branch of a product with a bias, and one of none."""
+    ov = pytest.importorskip("openvino")
+    a, b = (ops.parameter([1, 4, 6, 6], np.float32) for _ in range(2))
+    biased = ops.add(ops.matmul(a, ops.constant(weights(6, 7)), False, False), weights(7))
+    given = [ops.result(v) for v in (biased, ops.concat([b, ops.reduce_max(b, [3], True)], 3))]
+    is_large = ops.greater(ops.reduce_sum(x, [0, 1, 2, 3], False), np.float32(-1e3))
+    choice = ops.if_op(is_large.output(0))
+    choice.set_then_body(ov.Model([given[0]], [a], "then"))
+    choice.set_else_body(ov.Model([given[1]], [b], "else"))
+    choice.set_input(ops.relu(x).output(0), a, b)
+    return choice.set_output(*given)
+
+
 OPENVINO = {
+    "cells": (repeated("lstm_cell", 4, states=2), 24 * 20 * 11, 20 * 12),
+    "cells backwards": (
+        repeated("gru_cell", 3, reverse=True, linear_before_reset=True), 24 * 15 * 11, 15 * 11 + 20,
+    ),
+    "simple cells": (repeated(
+        "rnn_cell", 1, activations=["tanh"], activations_alpha=[], activations_beta=[]
+    ), 24 * 5 * 11, 5 * 12),
+    "loop": (looped, 6 * 4 * 6 * 6, 36),
+    "branches": (either, 4 * 6 * 6 * 7, 6 * 7 + 7),
     "normalization": (lambda o, x: o.mvn(x, [2, 3], True, 1e-3, "INSIDE_SQRT"), 0, 0),
     "strided slice": (lambda o, x: o.strided_slice(
         x, [0, 2, 1, 0], [0, 0, -1, 0], [1, 1, 2, 1], [1, 0, 0, 1], [1, 0, 0, 1], [0] * 4,
@@ -104,6 +173,34 @@ def test_openvino_operators_compute_the_same(case, tmp_path):
     # The runtime quantizes what meets compressed weights, too.
     tolerance = 0.03 if "quantized" in case else 0.1 if "compressed" in case else 1e-4
     assert np.abs(got - want).max() <= tolerance * np.abs(want).max()
+
+
+def test_trips_that_openvino_files_leave_open_are_asked_for(tmp_path):
+    ov = pytest.importorskip("openvino")
+    from openvino import opset13 as ops
+
+    x, state = (ops.parameter([1, 6], np.float32) for _ in range(2))
+    new = ops.result(ops.matmul(state, ops.constant(weights(6, 6)), False, False))
+    goes_on = ops.result(ops.less(ops.reduce_max(state, [0, 1], False), np.float32(9)))
+    loop = ops.loop(ops.constant(np.array(-1)), ops.constant(np.array(True)))
+    loop.set_function(ov.Model([goes_on, new], [state], "body"))
+    loop.set_special_body_ports([-1, 0])
+    loop.set_merged_input(state, x.output(0), new.output(0))
+    ov.save_model(ov.Model([loop.get_iter_value(new.output(0), -1)], [x]), tmp_path / "net.xml")
+    assert read_openvino(tmp_path / "net.xml").unsupported == {"Loop": 1}
+    graph = read_openvino(tmp_path / "net.xml", ReadOptions(trip_count=3))
+    assert (graph.macs, graph.unsupported) == (3 * 36, {})
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("part_size='1'", "part_size='2'"), ("body>", "other>"), ("to-layer='1'", "to-layer='99'")],
+)
+def test_bodies_that_are_not_as_expected_are_told(old, new, tmp_path):
+    pytest.importorskip("openvino")
+    path, *_ = saved(tmp_path, *chain(repeated("lstm_cell", 4, states=2)))
+    path.write_text(path.read_text().replace(old.replace("'", '"'), new.replace("'", '"')))
+    assert read_openvino(path).unsupported == {"openvino::TensorIterator": 1}
 
 
 def test_open_sides_of_openvino_are_asked_for(tmp_path):

@@ -7,7 +7,8 @@ followed, and no layer of the graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from .onnx._file import ModelFile
 from .onnx._tensors import MAX_FOLDED, type_of
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 Array = npt.NDArray[Any]
 # Nodes that are written: an operator is a few of them.
@@ -54,6 +55,8 @@ class Translation:
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(domain, 1)]
         self._proto: ModelProto = ModelProto(ir_version=_IR_VERSION, opset_import=opsets)
         self._proto.graph.name = self.name = name
+        # That is written: the network's, or a body.
+        self._graph: GraphProto = self._proto.graph
         self._domain, self.with_weights = domain, with_weights
         self._raw_bytes: dict[int, int] = {}
         self._values: dict[str, Array] = {}
@@ -70,15 +73,45 @@ class Translation:
         from onnx import helper
 
         info = helper.make_tensor_value_info(name, type_code, sides)
-        self._proto.graph.input.append(info)
+        self._graph.input.append(info)
 
     def output(self, name: str, type_code: int = 1) -> None:
-        """Declare an output of the network."""
+        """Declare an output of the network, or of a body."""
         from onnx import helper
 
-        kept = f"output{len(self._proto.graph.output)}"
+        is_network = self._graph is self._proto.graph
+        kept = f"output{len(self._graph.output)}" if is_network else self.fresh()
         self.layout("Identity", name, out=kept)
-        self._proto.graph.output.append(helper.make_tensor_value_info(kept, type_code, None))
+        self._graph.output.append(helper.make_tensor_value_info(kept, type_code, None))
+
+    @contextmanager
+    def body(self) -> Iterator[GraphProto]:
+        """A graph to which nodes, inputs and outputs are added meanwhile.
+
+        It reads what the graphs around it hold; constants are all the network's.
+        """
+        from onnx import GraphProto
+
+        outer = self._graph, self._early, self._nodes
+        self._graph, self._early, self._nodes = GraphProto(name=self.fresh()), [], []
+        try:
+            yield self._graph
+            self._graph.node.extend([*self._early, *self._nodes])
+        finally:
+            self._graph, self._early, self._nodes = outer
+
+    def parameter(self, type_code: int, sides: Sequence[Side] | None = None) -> str:
+        """Declare an input of a body."""
+        name = self.fresh()
+        self.input(name, sides, type_code)
+        return name
+
+    def fresh(self) -> str:
+        """A name that nothing has."""
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise ValueError(f"a network must have at most {MAX_NODES} operators; it has more")
+        return f"t{self._count}"
 
     def constant(
         self, name: str, type_code: int, shape: Sequence[int], load: Callable[[], bytes]
@@ -149,18 +182,17 @@ class Translation:
         domain: str = "", **attributes: Any,
     ) -> str:  # fmt: skip
         """Add a node; gives the name of its first output, the others are that with ``:1``, …."""
-        from onnx import helper
+        from onnx import GraphProto, helper
 
-        self._count += 1
-        if self._count > MAX_NODES:
-            raise ValueError(f"a network must have at most {MAX_NODES} operators; it has more")
-        out = out or f"t{self._count}"
+        new = self.fresh()
+        out = out or new
         names = [out, *(f"{out}:{n}" for n in range(1, outputs))]
         node = helper.make_node(
             op, inputs, names, name=name or out, domain=domain,
             **{k: v for k, v in attributes.items() if v is not None},
         )  # fmt: skip
-        if inputs and all(x in self._fixed for x in inputs if x):
+        captures = any(isinstance(v, GraphProto) for v in attributes.values())
+        if inputs and not captures and all(x in self._fixed for x in inputs if x):
             self._fixed.update(names)
             self._early.append(node)
         else:
@@ -250,7 +282,7 @@ class Translation:
         first = self.node(op, *inputs, name=name, outputs=len(outputs), domain=self._domain)
         names = list(self.producers[first].output)
         for out, (shape, code) in zip(names, outputs, strict=True):
-            self._proto.graph.value_info.append(helper.make_tensor_value_info(out, code, shape))
+            self._graph.value_info.append(helper.make_tensor_value_info(out, code, shape))
         return names[: len(outputs)]
 
     def activated(self, x: str, activation: str, *, name: str = "", **attributes: Any) -> str:
@@ -274,14 +306,20 @@ class Translation:
 
         graph = read_onnx(ModelFile(self.model(), self._raw_bytes, None, self.name), options)
         kept: list[Layer] = []
-        places = {GRAPH_INPUT: GRAPH_INPUT}
+        # Of every layer the place of what gives its output, and of a layout which output that is.
+        places: dict[int, tuple[int, int | None]] = {GRAPH_INPUT: (GRAPH_INPUT, None)}
         for n, layer in enumerate(graph.layers):
-            inputs = tuple(places[i] for i in layer.inputs)
-            if layer.name.startswith(_LAYOUT) and len(inputs) == 1:
-                places[n] = inputs[0]
+            found = [places[i] for i in layer.inputs]
+            own = layer.ports or (0,) * len(found)
+            ports = tuple(p if of is None else of for (_, of), p in zip(found, own, strict=True))
+            inputs = tuple(place for place, _ in found)
+            own_name = layer.name.rpartition("/")[2]  # after those of the bodies around it
+            if own_name.startswith(_LAYOUT) and len(inputs) == 1:
+                places[n] = (inputs[0], ports[0])
                 continue
-            places[n] = len(kept)
-            kept.append(layer._replace(inputs=inputs))
-        ends = dict.fromkeys(places[n] for n in graph.outputs)
+            places[n] = (len(kept), None)
+            ports = ports if any(ports) or inputs.count(GRAPH_INPUT) > 1 else ()
+            kept.append(layer._replace(inputs=inputs, ports=ports))
+        ends = dict.fromkeys(places[n][0] for n in graph.outputs)
         outputs = tuple(n for n in ends if n != GRAPH_INPUT)
         return replace(graph, layers=tuple(kept), outputs=outputs)

@@ -18,6 +18,8 @@ TYPES = {
     "f16": 10, "f64": 11, "u32": 12, "u64": 13, "bf16": 16, "f8e4m3": 17, "f8e5m2": 19, "u4": 21,
     "i4": 22, "nf4": 22, "f4e2m1": 23, "f8e8m0": 24, "u2": 25,
 }  # fmt: skip
+# Layers with bodies.
+CONTROL = frozenset(("If", "Loop", "TensorIterator"))
 # Precision of a port -> code; others are element types in capitals.
 _PRECISIONS = {"FP32": 1, "FP16": 10, "BF16": 16, "FP64": 11, "BOOL": 9}
 
@@ -113,6 +115,8 @@ class Layer:
     reads: list[list[int | None]]
     writes: list[tuple[str, list[int | None] | None, int, str]]
     """Of each output its port, shape, type code and the names of its tensor."""
+    whole: Element | None = None
+    """The layer itself where it has bodies."""
 
     @classmethod
     def of(cls, element: Element) -> Layer:
@@ -126,6 +130,7 @@ class Layer:
                  p.attributes.get("names", ""))
                 for p in element.all("output", "port")
             ],
+            element if given["type"] in CONTROL else None,
         )  # fmt: skip
 
     def text(self, key: str, default: str = "") -> str:

@@ -21,6 +21,7 @@ class Ports:
 
     Attributes:
         t: the model that is written.
+        prefix: of the names of constants of a body.
         values: layer and port -> name of the value.
         types: name of a value -> code of its type.
         readers: name of a value -> how many layers read it.
@@ -28,14 +29,23 @@ class Ports:
         epsilons: norms that have no scale yet -> their epsilon.
     """
 
-    def __init__(self, written: Translation, weights: Weights) -> None:
+    def __init__(self, written: Translation, weights: Weights, prefix: str = "") -> None:
         self.t = written
+        self.prefix = prefix
         self._weights = weights
         self.values: dict[tuple[str, str], str] = {}
         self.types: dict[str, int] = {}
         self.readers: dict[str, int] = {}
         self.compressed: dict[str, tuple[str, ...]] = {}
         self.epsilons: dict[str, float] = {}
+
+    def inside(self, name: str) -> Ports:
+        """Those of a body of that name."""
+        return Ports(self.t, self._weights, f"{self.prefix}{name}/")
+
+    def output(self, name: str, like: str = "") -> None:
+        """Declare an output of the model or body, of its type or of that of another value."""
+        self.t.output(name, self.types.get(like or name, 1))
 
     def constant(self, layer: Layer) -> str:
         """A constant; of a type that is unknown, one that no shape depends on."""
@@ -45,7 +55,7 @@ class Ports:
         load = partial(self._weights.read, start, length)
         if self._weights.file is None and code in _REAL and not self.t.with_weights:
             load = partial(bytes, length)  # no shape depends on real numbers
-        return self.t.constant(f"{layer.name}#{layer.id}", code, shape, load)
+        return self.t.constant(f"{self.prefix}{layer.name}#{layer.id}", code, shape, load)
 
     def absorbed(self, layer: Layer, x: str, other: str, op: str) -> str:
         """A factor or a term a channel, made part of the node that gives ``x``; else empty.

@@ -15,6 +15,7 @@ from latcast.graph._graph import Graph
 from latcast.graph.read._inputs import DEFAULTS, ReadOptions
 from latcast.graph.read._translation import Translation
 
+from ._control import control
 from ._file import Element, Layer, Weights, parsed
 from ._ports import Ports
 from ._rules import RULES, SAME
@@ -47,24 +48,41 @@ def translate_openvino(model: str | Path | bytes, *, with_weights: bool = False)
     weights = None if path is None else path.with_suffix(".bin")
     name = "network" if path is None else path.stem
     written = Translation(name, "openvino", with_weights=with_weights)
+    ports = Ports(written, Weights(weights if weights and weights.is_file() else None))
     try:
-        _Reader(Ports(written, Weights(weights if weights and weights.is_file() else None))).net(
-            net
-        )
+        for result in translated(ports, net).values():
+            ports.output(result)
     except (LookupError, TypeError, OverflowError, AttributeError) as error:
         raise ValueError(f"the OpenVINO model is malformed: {error}") from error
     return written
 
 
-class _Reader:
-    """Translates the layers of a model, one after the other."""
+def translated(
+    ports: Ports, net: Element, given: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Translate the layers of a model, or of a body; gives the values of its results.
 
-    def __init__(self, ports: Ports) -> None:
+    Args:
+        ports: what is known of them.
+        net: has layers and edges.
+        given: layer -> its value, of the parameters of a body.
+    """
+    reader = _Reader(ports, given or {})
+    reader.net(net)
+    return reader.results
+
+
+class _Reader:
+    """Translates layers one after the other."""
+
+    def __init__(self, ports: Ports, given: Mapping[str, str]) -> None:
         self._ports = ports
         self.t = ports.t
+        self._given = given
+        self.results: dict[str, str] = {}
 
     def net(self, net: Element) -> None:
-        """Translate a model."""
+        """Translate all layers."""
         layers = {x.id: x for x in map(Layer.of, net.all("layers", "layer"))}
         sources: dict[str, list[tuple[int, tuple[str, str]]]] = {}
         for edge in net.all("edges", "edge"):
@@ -78,7 +96,7 @@ class _Reader:
 
     def _layer(self, layer: Layer, inputs: list[str]) -> None:
         if layer.type == "Result":
-            self.t.output(inputs[0], self._ports.types.get(inputs[0], 1))
+            self.results[layer.id] = inputs[0]
             return
         try:
             names = self._translated(layer, inputs)
@@ -94,6 +112,10 @@ class _Reader:
 
     def _translated(self, layer: Layer, inputs: list[str]) -> list[str]:
         """Names of the layer's outputs."""
+        if layer.id in self._given:
+            return [self._given[layer.id]]
+        if layer.whole is not None:
+            return control(self._ports, layer, inputs, translated)
         if layer.type in SAME:
             op, _, rest = SAME[layer.type].partition(" ")
             attributes = {k: float(v) for k, v in (p.split("=") for p in rest.split())}

@@ -171,16 +171,22 @@ def _softmax(op: str, default: str) -> Rule:
     return lambda r, x, i: r.t.node(op, i[0], name=x.name, axis=int(x.text("axis", default)))
 
 
-def _recurrent(op: str, order: tuple[int, ...]) -> Rule:
+def _recurrent(op: str, order: tuple[int, ...], *, is_cell: bool = False) -> Rule:
     """An LSTM, GRU or RNN over a sequence, batch first; ``order`` puts its gates as ONNX has them.
 
     Inputs: the sequence, states (batch, directions, hidden), lengths, weights of the input
-    and of the state (directions, gates x hidden, …), and biases.
+    and of the state (directions, gates x hidden, …), and biases. A cell is one step of one
+    direction, without axes of these and without lengths.
     """
 
     def translate(r: Ports, x: Layer, i: list[str]) -> str:
         t, hidden, states = r.t, int(x.text("hidden_size")), 2 if op == "LSTM" else 1
-        sequence, (weights, recurrent, bias) = i[0], i[-3:]
+        zero = t.integers(0)
+        if is_cell:
+            i = [t.layout("Unsqueeze", n, zero) for n in i]
+        else:
+            i = [*(t.transposed(n, 1, 0, 2) for n in i[: 1 + states]), *i[1 + states :]]
+        weights, recurrent, bias = i[-3:]
         after = x.flag("linear_before_reset")
         rows = t.integers(*(g * hidden + n for g in order for n in range(hidden)))
         pick = (
@@ -189,7 +195,7 @@ def _recurrent(op: str, order: tuple[int, ...]) -> Rule:
         )
         if op == "GRU" and after:
             # Four biases: of the update and the reset gate, and two of the hidden one.
-            cut = [t.integers(0), t.integers(3 * hidden), t.integers(1)]
+            cut = [zero, t.integers(3 * hidden), t.integers(1)]
             first = t.layout("Slice", bias, *cut)
             rest = t.layout("Slice", bias, t.integers(3 * hidden), t.integers(FAR), cut[2])
             zeros = t.integers(0, 2 * hidden, 0, 0)
@@ -197,13 +203,16 @@ def _recurrent(op: str, order: tuple[int, ...]) -> Rule:
         else:
             ordered = t.layout("Gather", bias, rows, axis=1)
             biases = t.layout("Pad", ordered, t.integers(0, 0, 0, len(order) * hidden))
-        direction = x.text("direction", "forward").lower()
         out = t.node(
-            op, t.transposed(sequence, 1, 0, 2), *pick, biases, "",
-            *(t.transposed(s, 1, 0, 2) for s in i[1 : 1 + states]), name=x.name,
-            outputs=1 + states, hidden_size=hidden, direction=direction,
+            op, i[0], *pick, biases, "", *i[1 : 1 + states], name=x.name, outputs=1 + states,
+            hidden_size=hidden, direction=x.text("direction", "forward").lower(),
             linear_before_reset=int(after) if op == "GRU" else None,
         )  # fmt: skip
+        if is_cell:
+            first = t.layout("Squeeze", f"{out}:1", zero)
+            for n in range(1, states):
+                t.layout("Squeeze", f"{out}:{n + 1}", zero, out=f"{first}:{n}")
+            return first
         first = t.transposed(out, 2, 1, 0, 3)
         for n in range(1, 1 + states):
             t.layout("Transpose", f"{out}:{n}", out=f"{first}:{n}", perm=(1, 0, 2))
@@ -325,9 +334,11 @@ RULES: dict[str, Rule] = {
     "Round": plain("Round"),
     "CumSum": plain("CumSum"),
     "Einsum": lambda r, x, i: r.t.node("Einsum", *i, name=x.name, equation=x.text("equation")),
-    "LSTMSequence": _recurrent("LSTM", (1, 3, 0, 2)),
-    "GRUSequence": _recurrent("GRU", (0, 1, 2)),
-    "RNNSequence": _recurrent("RNN", (0,)),
+    **{
+        f"{op}{kind}": _recurrent(op, order, is_cell=kind == "Cell")
+        for op, order in (("LSTM", (1, 3, 0, 2)), ("GRU", (0, 1, 2)), ("RNN", (0,)))
+        for kind in ("Sequence", "Cell")
+    },
     "FakeQuantize": _fake_quantize,
     "ScaledDotProductAttention": _attention,
 }  # fmt: skip
