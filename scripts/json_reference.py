@@ -29,6 +29,7 @@ COMMANDS = {
     "lookup-table build": "lookup-table",
     "lookup-table convert": "converted-lookup-table",
     "audit": "audit",
+    "audit FOLDER": "tables-audit",
     "train": "training",
     "train DATA DATA …": "base-training",
     "adapt": "adaptation",

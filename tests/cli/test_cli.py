@@ -273,6 +273,22 @@ def test_audit(latcast: Any, dataset: Path, synthetic: LatencyDataset, tmp_path:
     )
 
 
+def test_audit_of_public_tables(latcast: Any, tmp_path: Path) -> None:
+    (tmp_path / "neusight").mkdir()
+    operators = tmp_path / "neusight" / "models.csv"
+    head = "device,model,mode,sequence,batch,forward_ms,end_to_end_ms\n"
+    operators.write_text(f"{head}Tesla_T4,bert,inf,512,8,20,20\nTesla_T4,bert,inf,512,16,-1,-1\n")
+    (table,) = latcast.json("audit", tmp_path)["tables"]
+    assert (table["table"], table["rows"], table["usable"]) == ("neusight", 2, 1)
+    (issue,) = table["issues"]
+    assert (issue["kind"], issue["evidence"]["examples"][0]["batch"]) == ("small-forward_ms", "16")
+    assert "1 of 2 rows is left out: forward_ms is not above 0" in latcast("audit", tmp_path).stdout
+    operators.write_text("device\n")
+    assert "must have the column 'model'" in latcast.error("audit", tmp_path, code=1)
+    operators.unlink()
+    assert "must hold public tables" in latcast.error("audit", tmp_path, code=2)
+
+
 def test_hostile_files(latcast: Any, tmp_path: Path) -> None:
     target = tmp_path / "executed"
     csv = tmp_path / "x.csv"

@@ -1,14 +1,19 @@
-"""What the audit found in a dataset, as a record."""
+"""What the audit found in a dataset, or in a folder of public tables, as records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from latcast.report.record import Record, Table
 
 from ._dataset import Dataset
 from .audit import Finding, audit
+
+if TYPE_CHECKING:
+    from .public import PublicTable
 
 # With fewer, drift and outliers can hardly be told from the scatter of the networks.
 FEW_NETWORKS = 200
@@ -52,13 +57,101 @@ class AuditReport(Record):
             f"{self.dataset}: {self.rows} rows, {self.networks} {self.subject}, target "
             f"{self.target}"
         )
-        for issue in self.issues:
-            yield f"\n{issue.severity.upper()} {issue.kind}: {issue.message}"
-            yield f"  what follows: {issue.consequence}"
-            yield f"  what to do:   {issue.advice}"
-        if not self.issues:
-            yield "nothing found"
+        yield from _issues(self.issues)
 
     def doubts(self) -> Iterator[str]:
         if self.networks < FEW_NETWORKS:
             yield f"note: with {self.networks} networks drift and outliers can hardly be told"
+
+
+@dataclass(frozen=True)
+class AuditedTable:
+    """The issues of one public table.
+
+    Attributes:
+        table: its name.
+        source: repository and licence.
+        rows: of its files.
+        usable: rows that the reader keeps.
+        networks: distinct networks among these.
+        chips: distinct chips among them.
+        settings: distinct settings, which are scored apart.
+        issues: the most severe first; ``evidence.examples`` has the first rows of each.
+    """
+
+    table: str
+    source: str
+    rows: int
+    usable: int
+    networks: int
+    chips: int
+    settings: int
+    issues: tuple[Finding, ...]
+
+    @classmethod
+    def of(cls, table: PublicTable) -> AuditedTable:
+        """Audit a table."""
+        from .public.audit import audit_table
+
+        networks, chips, settings = (
+            table.frame[name].n_unique() for name in ("network", "chip", "setting")
+        )
+        issues = tuple(audit_table(table))
+        kept = len(table.frame)
+        return cls(table.name, table.source, table.rows, kept, networks, chips, settings, issues)
+
+
+@dataclass(frozen=True, repr=False)
+class TablesAudit(Record):
+    """The issues of a folder of public tables.
+
+    Attributes:
+        folder: that holds them.
+        tables: one entry each.
+    """
+
+    schema = "tables-audit"
+    frame = "tables.issues"
+
+    folder: str
+    tables: tuple[AuditedTable, ...]
+
+    @classmethod
+    def of(cls, folder: str | Path) -> TablesAudit:
+        """Read and audit the tables of a folder, as :func:`latcast.data.public.read_public` does.
+
+        Raises:
+            ValueError: there is no table, or a file is damaged.
+            FileNotFoundError: there is no such folder.
+        """
+        from .public import read_public
+
+        return cls(str(folder), tuple(map(AuditedTable.of, read_public(folder))))
+
+    def parts(self) -> Iterator[Table | str]:
+        for one in self.tables:
+            yield (
+                f"{one.table}: {one.usable:,} of {one.rows:,} rows, {one.networks:,} networks, "
+                f"{one.chips} chips, {one.settings} settings ({one.source})"
+            )
+            yield from _issues(one.issues)
+            yield ""
+
+
+def _issues(issues: tuple[Finding, ...]) -> Iterator[str]:
+    """Lines of each issue, the first rows of a table among them."""
+    for issue in issues:
+        yield f"\n{issue.severity.upper()} {issue.kind}: {issue.message}"
+        for example in issue.evidence.get("examples", ()):
+            yield f"  such as {_cells(example)}"
+        yield f"  what follows: {issue.consequence}"
+        yield f"  what to do:   {issue.advice}"
+    if not issues:
+        yield "nothing found"
+
+
+def _cells(example: Mapping[str, Any]) -> str:
+    """The cells of a row in one line, empty ones left out and long ones cut."""
+    cells = [(name, value) for name, value in example.items() if value is not None]
+    texts = [(n, f"{v:.4g}" if isinstance(v, float) else str(v)) for n, v in cells]
+    return ", ".join(f"{n} {t if len(t) <= 60 else t[:57] + '...'}" for n, t in texts)

@@ -1,0 +1,183 @@
+"""Which device a table's text names, and which chip: rows of one chip are of one device.
+
+People write such headings by hand: ``Kirin 970 (Cortex-A73 2.4GHz x 4 + Cortex-A53 1.8GHz x 4)``,
+``Hyper-V Linux Guest (Intel Core i7-11800H, NVIDIA GeForce RTX 3070 Laptop GPU)``. Any text gives a
+:class:`Machine`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a heading names.
+
+    Attributes:
+        chip: key of the processor or SoC, such as ``rk3588``; of the card where it names no
+            processor, and of the text before brackets where it names no chip that is known.
+        cards: keys of graphics cards, such as ``rtx-3070-laptop``, in the order of the text. The
+            GPU inside of an SoC is no card.
+        chips: keys of all processors and cards; where there are two, the rows of the heading
+            belong to several machines.
+    """
+
+    chip: str
+    cards: tuple[str, ...]
+    chips: tuple[str, ...]
+
+
+# Kind of chip -> how makers name it. Matches of one row of this table that differ are different
+# machines; the two names of a Snapdragon, by number and by trade, are one.
+_PROCESSORS = {
+    "jetson": r"jetson[ -](?:agx[ -](?:orin|xavier|thor)|orin[ -](?:nano|nx)|xavier[ -]nx"
+    r"|tx\d(?:[ -]nx)?|nano|thor)",
+    "qualcomm": r"\b(?:sm|sdm|msm|apq|qcs|qrb|qcm|sc|sa)\d{4}p?",
+    "snapdragon": r"snapdragon (?:x\w* (?:elite|plus)|\d elite(?: gen \d)?|\d\w?\+? gen \d"
+    r"|\d{3,4}\w?\+?)",
+    "dragonwing": r"dragonwing (?:iq|q)-\d{4}|dragonwing rb\d gen \d",
+    "rockchip": r"\brk\d{4}",
+    "broadcom": r"\bbcm\d{4}",
+    "kirin": r"\bkirin \d{3,4}\w?",
+    "mediatek": r"\bmt\d{4}|\bdimensity \d+|\bhelio \w\d+",
+    "exynos": r"\bexynos \d+",
+    "amlogic": r"\bamlogic \w+",
+    "allwinner": r"\ballwinner \w+\+?",
+    "nxp": r"\bi\.?mx ?\d\w*",
+    "apple": r"\b(?:apple|macbook|mac mini|mac studio|imac|ipad)\b.*?"
+    r"\b(m\d(?: (?:pro|max|ultra))?)\b|\ba\d{2}x? (?:bionic|fusion|pro)",
+    "loongson": r"\bloongson \w+",
+    "phytium": r"\bphytium (?:ft-\d+\+?(?:/\d+)?|[a-z]\d+)",
+    "kunpeng": r"\bkunpeng \d+",
+    "riscv": r"\bth1520|\bsg\d{4}|\bjh7110|\bspacemit [mk]\d",
+    "axera": r"\bax\d{3}\w?",
+    "ingenic": r"\bt\d{2}[a-z]{1,2}\b",
+    "renesas": r"\brz/?\w+",
+    "zynq": r"\bxc7z\d+",
+    "hisilicon": r"\bhi\d{4}\w*",
+    "sunway": r"\bsw\d{3}\b",
+    "tegra": r"\btegra \w+",
+    "xeon phi": r"\bxeon phi \w+",
+    "xeon": r"\bxeon (?:(?:gold|silver|platinum|bronze|w|e\d?)[ -]?)?\w?-?\d{4}\w*(?: v\d)?",
+    "core": r"\bcore i\d[ -]\d+\w*|\bi\d[ _-]\d{4,5}\w*|\bcore ultra \d \d+\w*",
+    "atom": r"\b(?:celeron|pentium|atom) (?:\w+[ -])?\w?\d+\w*",
+    "epyc": r"\bepyc \w*\d\w*",
+    "ryzen": r"\bryzen (?:(?:threadripper|embedded|ai|pro|\d) )*\w*\d{3,4}\w*",
+    "cloud": r"\bgraviton ?\d|\bampere altra|\bstandard \w+ v\d|\b[acmrt]\d\w*\.\w*large",
+}
+_CARDS = {
+    "nvidia": r"\b(?:rtx|gtx|quadro|titan|geforce) ?(?:pro )?(?:rtx ?)?[a-z]?\d{3,4}"
+    r"(?: ?(?:ti|super|xt|ada|max-?q|blackwell))*(?: laptop| of notebook)?"
+    r"|(?<![\w-])(?<!core )(?:a(?:2|10g?|16|30|40|100)|b[12]00|h[128]00|k80|l4|l40s?|m[46]0|p4|p40"
+    r"|p100|t4|v100)(?![\w.])",
+    "amd": r"\bradeon (?:rx|pro|vii)(?: \w*\d\w*)?(?: xtx?)?|\binstinct mi\d+x?",
+    "intel": r"\barc \w\d+m?|\buhd graphics \d+|\biris \w+(?: graphics)?(?: \d+)?",
+}
+# What is left of a name, so that one chip has one key however it is written.
+_SPELLINGS = (
+    (r"^(?:geforce|nvidia|tesla|allwinner|amlogic|amd|intel|standard) ", ""),
+    (r"^(rtx|gtx) ?(?=[a-z]?\d)", r"\1 "),
+    (r" of notebook$", " laptop"),
+    (r"^i(?=\d[ -])", "core i"),
+    (r"^(?=m\d\b)", "apple "),
+)
+
+# Cores and clocks of a card: ``GA102 SM x 82 + Tensor Core 328``, ``iGPU@1.3 GHz``.
+_CARD_CORES = re.compile(r"tensor cores?|gpu ?@? ?[\d.]+ ?[gm]hz")
+
+# timm's settings name cards without their maker's letters.
+_TIMM = {"4090": "rtx 4090", "pro6000maxq": "rtx pro 6000 max-q"}
+
+
+@lru_cache(maxsize=4096)
+def parse_heading(heading: str) -> Machine:
+    """What a heading names; no text is refused."""
+    text = _plain(heading)
+    processors = _found(_PROCESSORS, text)
+    cards = _found(_CARDS, text)
+    if "qualcomm" in processors:  # the number is more exact than the name in trade
+        processors.pop("snapdragon", None)
+    if "jetson" in processors:
+        cards = {}
+    keys = [key for found in (processors, cards) for each in found.values() for key in each]
+    chips = [key for each in processors.values() for key in each]
+    named = [key for each in cards.values() for key in each]
+    whole = slug(re.split(r"[(\[,]", text)[0]) or slug(text) or "unknown"
+    # Cores beside a card, as in ``2.6GHz six cores Intel Core i7 && Radeon Pro``, are no card's.
+    processor = re.search(r"\d\s*[gm]hz|\bcores?\b", _CARD_CORES.sub(" ", text))
+    return Machine(
+        chips[0] if chips else (named[0] if named and not processor else whole),
+        tuple(named),
+        tuple(dict.fromkeys(keys)),
+    )
+
+
+def slug(text: str) -> str:
+    """A name in lower-case letters, digits, dots and dashes, as devices have."""
+    return re.sub(r"[^a-z0-9.]+", "-", _plain(text)).strip("-.")
+
+
+def _plain(text: str) -> str:
+    """Lower case, plain dashes and times signs, no trade marks, single spaces."""
+    text = unicodedata.normalize("NFKC", re.sub("[®™©]", "", text)).lower()
+    text = re.sub("[‐-―−]", "-", text).replace("×", "x")
+    return re.sub(r"[\s_]+", " ", text.replace("sw_64", "sw64")).strip()
+
+
+def _found(patterns: dict[str, str], text: str) -> dict[str, list[str]]:
+    """Kind of chip -> distinct keys of the chips of that kind, in the order of the text."""
+    found: dict[str, list[str]] = {}
+    for kind, pattern in patterns.items():
+        keys = [_key(match) for match in re.finditer(pattern, text)]
+        if keys:
+            found[kind] = list(dict.fromkeys(keys))
+    return found
+
+
+def _key(match: re.Match[str]) -> str:
+    name = (match[1] if match.re.groups and match[1] else match[0]).strip()
+    for spelling, key in _SPELLINGS:
+        name = re.sub(spelling, key, name)
+    return slug(name)
+
+
+def machine_frame(table: str, headings: Iterable[tuple[str, int]]) -> pl.DataFrame:
+    """Device and chip of headings, for a join.
+
+    Args:
+        table: name of the table.
+        headings: the text, and the number of the GPU that the rows were run on; -1 for the CPU.
+
+    Returns:
+        Columns ``heading``, ``gpu_device``, ``device``, ``chip``, a row for each distinct pair.
+    """
+    rows = [(text, gpu, *identify(table, text, gpu)) for text, gpu in dict.fromkeys(headings)]
+    schema = {
+        "heading": pl.String, "gpu_device": pl.Int64, "device": pl.String, "chip": pl.String,
+    }  # fmt: skip
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def identify(table: str, heading: str, gpu_device: int = -1) -> tuple[str, str]:
+    """Name of the device and key of the chip that a heading's rows were run on; none is refused.
+
+    They are the catalogue's (:func:`latcast.devices.chip_of`) where it knows the heading, else
+    the key of the chip that the text names. A card beside a processor ran what ran on the GPU.
+
+    Args:
+        table: name of the table.
+        heading: how the table calls the device.
+        gpu_device: number of the GPU that ran the networks; -1 for the CPU, or where the table
+            has one unit of each device only.
+    """
+    machine = parse_heading(_TIMM.get(heading, heading) if table == "timm" else heading)
+    cards = machine.cards[: gpu_device + 1]
+    chip = cards[-1] if cards else machine.chip
+    return chip, chip

@@ -1,0 +1,181 @@
+"""timm's benchmark of image models: ``latencies.csv.gz``, and ``imagenet.csv.gz`` beside it.
+
+The table's own columns: ``layout``, ``image_size``, ``gmacs``, ``macts`` (millions of activations),
+``params_m``, ``counts_stated`` (False where the row's counts are those of other settings), ``amp``,
+``dynamo`` (compiled), ``torch``, ``cuda`` (null on a CPU) and ``images_per_second``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from latcast.data._audited import Finding
+
+from ._table import PublicTable, Sieve, finding, number, share_of
+from .headings import machine_frame
+
+SOURCE = "huggingface/pytorch-image-models, results/, Apache-2.0"
+
+_SETTING = (
+    r"^(?P<stated>[a-z]+\d*)-(?P<layout>nchw|nhwc)-(?P<torch>pt\d+)-(?P<backend>[a-z]+\d*)"
+    r"-(?P<heading>.+?)(?P<dynamo>-dynamo)?$"
+)
+# Mixed precision of torch.autocast computes convolutions and products in half precision.
+_PRECISIONS = {"amp": "fp16", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "ampbf16": "bf16"}
+_COUNTS = ("gmacs", "macts", "params_m")
+
+
+def read(folder: Path) -> PublicTable:
+    """Read the table.
+
+    Raises:
+        FileNotFoundError: there is no ``latencies.csv.gz``.
+        ValueError: it is damaged as a whole.
+    """
+    columns = ("setting", "model", "image_size", "batch", "step_ms", "images_per_second", *_COUNTS)
+    rows = Sieve(folder / "latencies.csv.gz", columns)
+    rows.text("setting", "model")
+    rows.drop(
+        "failed",
+        "neither batch nor latency: it did not run",
+        pl.all_horizontal(pl.col("batch", "step_ms", "images_per_second").is_null()),
+    )
+    rows.numbers("image_size", "batch", whole=True)
+    rows.numbers("step_ms", "images_per_second")
+    rows.numbers(*_COUNTS, optional=True)
+    rows.at_least(1, "image_size", "batch")
+    rows.positive("step_ms", "images_per_second", *_COUNTS)
+    ratio = pl.col("step_ms") * pl.col("images_per_second") / (1000 * pl.col("batch"))
+    rows.drop(
+        "contradiction",
+        "step_ms and images_per_second differ by more than 10 %",
+        (ratio - 1).abs() > 0.1,
+    )
+    _read_settings(rows)
+    counted = pl.all_horizontal(pl.col("gmacs", "macts").is_not_null())
+    others = [pl.col(name).fill_null(pl.col(name).median().over("network")) for name in _COUNTS]
+    family = pl.col("model").str.extract("^([a-z]+)").fill_null(pl.col("model"))
+    rows.frame = rows.frame.with_columns(
+        network=pl.format("timm:{}@{}", "model", "image_size"), family=family, counts_stated=counted
+    ).with_columns(others)
+    frame = rows.finish("timm", latency_ms=pl.col("step_ms"), heading=pl.col("heading"))
+    frame = frame.drop("model", "step_ms", "stated", "backend", "gpu_device")
+    return PublicTable("timm", folder, SOURCE, frame, rows.rows, tuple(rows.dropped))
+
+
+def _read_settings(rows: Sieve) -> None:
+    frame = rows.frame.with_columns(parts=pl.col("setting").str.extract_groups(_SETTING))
+    rows.frame = frame.unnest("parts")
+    known = pl.col("stated").is_in(list(_PRECISIONS))
+    rows.drop(
+        "bad-setting",
+        "setting is not PRECISION-LAYOUT-TORCH-CUDA-DEVICE[-dynamo]",
+        ~known | pl.col("stated").is_null(),
+    )
+    is_cpu = pl.col("backend") == "cpu"
+    compiled = pl.col("dynamo").fill_null("") != ""
+    frame = rows.frame.with_columns(
+        precision=pl.col("stated").replace_strict(_PRECISIONS, default=None),
+        amp=pl.col("stated").str.starts_with("amp"),
+        dynamo=compiled,
+        runtime=pl.when(compiled).then(pl.lit("pytorch-dynamo")).otherwise(pl.lit("pytorch")),
+        cuda=pl.when(is_cpu).then(None).otherwise(pl.col("backend")),
+        gpu_device=pl.when(is_cpu).then(pl.lit(-1)).otherwise(pl.lit(0)).cast(pl.Int64),
+    )
+    pairs = frame.select("heading", "gpu_device").unique(maintain_order=True).rows()
+    machines = machine_frame("timm", pairs)
+    rows.frame = frame.join(machines, on=["heading", "gpu_device"], how="left")
+
+
+def read_imagenet(folder: Path) -> pl.DataFrame:
+    """ImageNet accuracies of timm's pretrained models.
+
+    Args:
+        folder: of the table.
+
+    Returns:
+        ``network`` (the key of the latencies: the name without the weights' tag), ``model`` (the
+        name with it), ``image_size``, ``top1`` and ``top5`` (percent), ``params_m``.
+
+    Raises:
+        FileNotFoundError: there is no ``imagenet.csv.gz``.
+        ValueError: it is damaged, or a cell is no number.
+    """
+    rows = Sieve(folder / "imagenet.csv.gz", ("model", "img_size", "top1", "top5", "param_count"))
+    without_commas = pl.col("param_count").str.replace_all(",", "")  # 1,014.45
+    rows.frame = rows.frame.with_columns(without_commas)
+    rows.text("model")
+    rows.numbers("img_size", whole=True)
+    rows.numbers("top1", "top5", "param_count")
+    if rows.dropped:
+        first = rows.dropped[0]
+        raise ValueError(f"{rows.path}, row {first.examples[0]['row']}: {first.reason}")
+    name = pl.col("model").str.split(".").list.first()
+    return rows.frame.select(
+        pl.format("timm:{}@{}", name, "img_size").alias("network"),
+        "model",
+        pl.col("img_size").alias("image_size"),
+        "top1",
+        "top5",
+        pl.col("param_count").alias("params_m"),
+    )
+
+
+# --- findings ---------------------------------------------------------------------------------
+
+# Counts of one network in other settings that differ by more are told.
+_DIFFERENT = 0.05
+
+
+def check_batches(table: PublicTable) -> Iterator[Finding]:
+    """Batches that were halved until they fitted."""
+    frame = table.frame
+    most = pl.col("batch").max().over("setting")
+    rows = frame.with_columns(largest=most).filter(pl.col("batch") < pl.col("largest"))
+    if len(rows):
+        yield finding(
+            "shrinking-batch",
+            "warning",
+            f"{share_of(len(rows), len(frame))} a smaller batch than their setting's largest, down "
+            f"to {number(rows['batch'].min()):g}: halved until it fitted",
+            rows.sort("batch").select("setting", "network", "batch", "largest", "latency_ms"),
+            "Per image, large networks are slower than at the batch of the small ones.",
+            "Compare latencies of the batch, with the batch as an input.",
+        )
+
+
+def check_counts(table: PublicTable) -> Iterator[Finding]:
+    """Counts that are missing, and that disagree."""
+    frame = table.frame
+    rows = frame.filter(~pl.col("counts_stated"))
+    if len(rows):
+        unknown = rows["gmacs"].null_count()
+        yield finding(
+            "no-counts",
+            "note",
+            f"{share_of(len(rows), len(frame))} no GMACs or activations; other settings have them "
+            f"for {len(rows) - unknown}, none for {unknown}",
+            rows.select("setting", "network", "params_m", "latency_ms"),
+            "A model of stated counts does without these rows.",
+            "Count the graphs instead.",
+            unknown=unknown,
+        )
+    spread = [(pl.col(c).max() / pl.col(c).min() - 1).alias(c) for c in ("gmacs", "params_m")]
+    stated = frame.filter("counts_stated").group_by("network", maintain_order=True).agg(spread)
+    rows = stated.filter(pl.max_horizontal("gmacs", "params_m") > _DIFFERENT)
+    if len(rows):
+        yield finding(
+            "other-counts",
+            "note",
+            f"{len(rows)} of {len(stated)} networks have GMACs or parameters that differ by more "
+            f"than {_DIFFERENT:.0%} between settings: other versions, or branches merged",
+            rows.sort("gmacs", descending=True),
+            "One name stands for several graphs.",
+            "Take counts from the graph, with branches merged where the benchmark merges them.",
+        )
+
+
+CHECKS = (check_batches, check_counts)
