@@ -234,7 +234,7 @@ def _filled(_: str, shape: Shape) -> Shape:
 
 def _viewed(op: str, shape: Shape) -> Shape:
     """Elements of what works on each of them, which may come before a view or after it."""
-    return (prod(shape),) if op == "elementwise" else shape
+    return (prod(shape),) if op in ("elementwise", "quantize", "dequantize") else shape
 
 
 @dataclass
@@ -303,7 +303,9 @@ def kernels_of(
     graph: Graph, rules: Sequence[Rule], nodes: Callable[[Graph, Kernel], Iterator[Found]]
 ) -> list[Found]:
     """Our kernels as a runtime's nodes."""
-    return [found for kernel in fuse(graph, rules) for found in nodes(graph, kernel)]
+    return [
+        found for kernel in fuse(graph, rules) for found in [*nodes(graph, kernel)] * kernel.times
+    ]
 
 
 # --- models ------------------------------------------------------------------------------------

@@ -336,10 +336,11 @@ class Layer(NamedTuple):
         element_bytes: bytes of one element of its activations; of the largest, where they differ.
         bits: of one element of each input, then of each output, where they are not all of that.
         sum_length: terms of each sum of a product (``linear``, ``matmul``); 0 where it is the
-            last axis of its first input. Of a recurrent operator, and of an attention where it is
+            last axis of its first input. Of a resize the elements that one is interpolated from,
+            where they are several. Of a recurrent operator, and of an attention where it is
             not 0, the multiply-accumulates of one position of a sample.
         order: axes of the input in the order in which a transpose writes them; empty where nobody
-            knows.
+            knows. Of a product (1, 0) where its weights are held turned, as in PyTorch.
         ports: of every input which output of that layer it is; empty if all are the first.
         constants: what it reads beside its inputs, where it was built to be written; empty where
             it was read from a file.
@@ -355,7 +356,8 @@ class Layer(NamedTuple):
             both activations, before they are dequantized.
         weight_bits: of one of its weights, where a dequantization gives them; else 0.
         grid: of a quantization or its inverse its scale, zero point and least integer; empty where
-            scales are several or not known.
+            scales are several or not known. Of a layer whose weights are dequantized the least
+            integer of their type.
     """
 
     name: str

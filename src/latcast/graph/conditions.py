@@ -8,6 +8,7 @@ from math import prod
 from ._operators import GRAPH_INPUT, Layer
 from .fusion import Part, Parts
 from .layouts import BLOCK, CHANNELS_FIRST, CHANNELS_LAST, takes_blocks, transposes
+from .quantization import dequantizes_weights
 from .shapes import TensorShape
 
 _IMAGE_AXES = 4
@@ -21,10 +22,14 @@ def keeps_all(parts: Parts, path: Sequence[Part]) -> bool:
 
 
 def alike(parts: Parts, path: Sequence[Part]) -> bool:
-    """Both are one layer with the same facts; of constants they read one number at most."""
+    """Both are one layer with the same facts; of constants they read one number at most.
+
+    Factors of one number, such as the scales of weights, are not taken for equal ones.
+    """
     first, second = (parts.layer(x.main) for x in path)
     return (
         len(path[1].layers) == 1
+        and prod(first.out_shapes[0] or ()) > 1
         and first.params == 0
         and _constants(first) <= 2
         and _unplaced(first) == _unplaced(second)
@@ -191,7 +196,8 @@ def adds_a_bias(parts: Parts, path: Sequence[Part]) -> bool:
     features = _written(parts, path[0])[-1]
     # Weights are a multiple of the features: what is left over is a bias.
     has_bias = product.params % features != 0 or _has_bias(product)
-    return not has_bias and _constants(layer) == features and _keeps_shape(layer)
+    numbers = layer.params if layer.weight_bits else _constants(layer)
+    return not has_bias and numbers == features and _keeps_shape(layer)
 
 
 def is_gemm(parts: Parts, path: Sequence[Part]) -> bool:
@@ -199,7 +205,9 @@ def is_gemm(parts: Parts, path: Sequence[Part]) -> bool:
     product = parts.layer(path[0].main)
     is_matrix = len(_written(parts, path[0])) == 2
     has_bias = len(path[0].layers) > 1 or _has_bias(product)
-    return is_matrix and (has_bias or product.operator == "Gemm")
+    # One that reads quantized weights as they are held (``MatMulNBits``) activates nothing.
+    is_float = not product.weight_bits or dequantizes_weights(parts.graph, product)
+    return is_matrix and is_float and (has_bias or product.operator == "Gemm")
 
 
 def adds_a_vector(parts: Parts, path: Sequence[Part]) -> bool:
@@ -360,4 +368,6 @@ def _has_bias(layer: Layer) -> bool:
         weights = (layer.sum_length or before[-1]) * after[-1]
     else:
         weights = before[1] // layer.groups * after[1] * prod(layer.window)
+    if layer.weight_bits:
+        return layer.params > weights
     return layer.param_bytes > weights * layer.element_bytes

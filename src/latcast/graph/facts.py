@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ._graph import Graph
 from ._operators import GRAPH_INPUT, RECURRENT, UNKNOWN, Layer
-from .fusion import Kernel
+from .fusion import Kernel, is_parting
 from .quantization import dequantized_bits, dequantizes_weights
 from .shapes import TensorShape
 
@@ -138,14 +138,10 @@ def crossing_bytes(graph: Graph, kernel: Kernel) -> tuple[int, int]:
     return sum(read.values()), written
 
 
-# Gives parts of what it reads, which others quantize as it was.
-_PARTING = ("split", "slice", "gather")
-
-
 def _written_bytes(graph: Graph, n: int, *, quantized: bool) -> int:
     """Bytes of a layer's outputs; those of integers that a kernel only moves stay as they are."""
     layer = graph.layers[n]
-    source = layer.inputs[0] if layer.op in _PARTING else n
+    source = layer.inputs[0] if is_parting(layer) else n
     bits = dequantized_bits(graph, source) if quantized else 0
     return sum(layer.out_bytes(port, bits) for port in range(len(layer.out_shapes)))
 

@@ -33,6 +33,8 @@ class Kernel:
         word: what rules know it by (see :class:`Part`).
         quantized: whether it reads and writes the integers before a dequantization and after a
             quantization, and its weights as the file holds them.
+        times: how often it runs where its layers run once: a dequantization is done anew for each
+            of those that read its floats.
     """
 
     main: int
@@ -41,6 +43,7 @@ class Kernel:
     blocked: bool = False
     word: str = ""
     quantized: bool = False
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,7 +155,7 @@ class Parts:
             self._owners[n] = layers[-1]
         joined = Part(
             word or most.word, most.main, layers, tuple(sorted(exits)), tuple(reads), tuple(gone),
-            word == QUANTIZED or any(x.quantized for x in path),
+            word in (QUANTIZED, MOVED) or any(x.quantized for x in path),
         )  # fmt: skip
         return self._add(joined)
 
@@ -191,8 +194,15 @@ class Parts:
 
 # What kernels on integers go by; whatever an older rule asks for, they are not.
 QUANTIZED = "quantized"
+# Those that move integers before they are dequantized.
+MOVED = "moved"
 # Kinds that move what is quantized like anything else.
 _MOVING = ("copy", "view")
+
+
+def is_parting(layer: Layer) -> bool:
+    """Whether a layer gives parts of what it reads, which others quantize as it was."""
+    return layer.op in ("split", "slice", "gather")
 
 
 def is_quantized(layer: Layer) -> bool:
@@ -257,23 +267,40 @@ def joined(graph: Graph, rules: Sequence[Rule], *, is_cut_out: bool) -> tuple[Ke
         Kernel(
             x.main, x.layers, x.layers if _is_joined(parts, x) else x.idle,
             x.key in blocked or costs_like_blocks(parts.layer(x.main), quantized=x.quantized),
-            x.word, x.quantized,
+            x.word, x.quantized, _times(parts, x),
         )
         for x in parts.in_order()
     )  # fmt: skip
 
 
 def _is_joined(parts: Parts, part: Part) -> bool:
-    """Whether a quantization or its inverse is done by the kernels that are before or behind it.
-
-    One dequantization may be for several kernels: where one of them reads its floats, it runs.
-    """
-    if part.word == "dequantize" and not parts.gives_output(part):
-        readers = [parts.get(k) for k in parts.readers(part)]
-        return bool(readers) and all(x is not None and x.quantized for x in readers)
+    """Whether a quantization or its inverse is done by the kernels that are before or behind it."""
+    if part.word == "dequantize":
+        return bool(parts.readers(part)) and not _float_readers(parts, part.main)
     if part.word == "quantize" and GRAPH_INPUT not in part.reads:
-        return all(x is not None and x.quantized for x in map(parts.get, parts.sources(part)))
+        sources = map(parts.get, parts.sources(part))
+        return all(x is not None and x.quantized and is_parting(parts.layer(x.main)) for x in sources)
     return False
+
+
+def _times(parts: Parts, part: Part) -> int:
+    return max(1, _float_readers(parts, part.main)) if part.word == "dequantize" else 1
+
+
+def _float_readers(parts: Parts, n: int) -> int:
+    """How many inputs are the floats of a dequantization, behind what moves its integers.
+
+    ONNX Runtime gives every one a dequantization of its own (``EnsureUniqueDQForNodeUnit``), which
+    then runs unless the kernel reads integers.
+    """
+    found = int(n in parts.graph.outputs)
+    for reader in parts.graph.readers[n]:
+        part = parts.get(*parts.keys((reader,)))
+        if part is None or not part.quantized:
+            found += parts.layer(reader).inputs.count(n)
+        elif part.layers == (reader,) and part.word == MOVED:
+            found += _float_readers(parts, reader)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,13 +388,15 @@ class _Joining:
     def _reads(self, step: _Step, part: Part, path: list[Part]) -> bool:
         """Whether what it reads beside the kernel before it is what the step asks for."""
         if step.is_branch:
-            return self.parts.sources(part) == self.parts.sources(path[0])
+            sources = self.parts.sources(part)
+            is_shared = all(map(_is_shared, map(self.parts.get, sources)))
+            return is_shared and sources == self.parts.sources(path[0])
         others = [s for s in self.parts.sources(part) if s != path[-1].key]
         inside = [p.key for p in path]
         match step.beside:
             case "^":
                 source = self._only_source(path[0])
-                return source is not None and others == [source.key]
+                return source is not None and others == [source.key] and _is_shared(source)
             case "@":
                 return len(others) == 1 and others[0] in inside
             case "+":
@@ -389,6 +418,11 @@ class _Joining:
             for p in path
             if not set(p.exits).issubset(exits)
         )
+
+
+def _is_shared(part: Part | None) -> bool:
+    """Whether all that read a kernel read the same tensor: a dequantization each has its own."""
+    return part is None or part.word != "dequantize"
 
 
 def _exits(rule: Rule, steps: Sequence[_Step], path: Sequence[Part]) -> list[int]:

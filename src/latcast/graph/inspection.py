@@ -450,7 +450,7 @@ def _kernels(graph: Graph, layers: Sequence[InspectedLayer]) -> Iterator[Inspect
     for kernel in fuse(graph):
         own = [layers[n] for n in kernel.layers]
         running = [graph.layers[n] for n in kernel.layers if n not in kernel.idle]
-        runs = graph.layers[kernel.main].runs
+        runs = graph.layers[kernel.main].runs * kernel.times
         read, written = (runs * x for x in crossing_bytes(graph, kernel))
         weights = sum(x.runs * x.steps * x.param_bytes for x in running)
         is_view = kernel.main in kernel.idle or all(x.kind == "view" for x in own)

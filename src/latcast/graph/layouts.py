@@ -44,7 +44,7 @@ def is_blocked(layer: Layer, word: str, sources: Sequence[bool]) -> bool:
         sources: of each kernel that it reads, whether that one writes blocks.
     """
     shape = layer.in_shapes[0] if layer.is_supported and layer.in_shapes else None
-    if word == "quantized" or shape is None or len(shape) != _IMAGE_AXES:
+    if word in ("quantized", "moved") or shape is None or len(shape) != _IMAGE_AXES:
         return False
     if layer.kind in ("conv", "depthwise_conv"):
         return takes_blocks(layer)
@@ -88,14 +88,16 @@ def costs_like_blocks(layer: Layer, *, quantized: bool = False) -> bool:
     return (
         takes_blocks(layer, axes=3)
         or (is_along_one and takes_blocks(layer, axes=5))
-        or (quantized and takes_blocks(layer))
+        or (quantized and takes_blocks(layer._replace(weight_bits=0)))
     )
 
 
 def takes_blocks(layer: Layer, *, axes: int = _IMAGE_AXES) -> bool:
-    """Whether a convolution runs on blocks of channels."""
+    """Whether a convolution runs on blocks of channels: its weights are put into blocks before."""
     before, after = layer.in_shapes[0], layer.out_shapes[0]
     if before is None or after is None or len(before) != axes or len(layer.inputs) > 1:
+        return False
+    if layer.weight_bits:  # dequantized in every pass
         return False
     channels, groups = before[1], layer.groups
     # Fewer channels than a block are those of an image: its first convolution has a kernel of its

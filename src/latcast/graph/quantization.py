@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ._graph import Graph
 from ._operators import GRAPH_INPUT, Layer
-from .fusion import QUANTIZED, Part, Parts, Rule
+from .fusion import MOVED, QUANTIZED, Part, Parts, Rule
 
 _BITS = 8
 # What moves elements gives those of a dequantization on as they are, and runs before it.
@@ -44,10 +44,14 @@ def dequantized_bits(graph: Graph, n: int) -> int:
 def dequantizes_weights(graph: Graph, layer: Layer) -> bool:
     """Whether floats are made of a layer's weights in every pass, where it reads floats.
 
-    A product with quantized weights reads them as they are held (``MatMulNBits``), unless what it
-    is multiplied by was quantized, too.
+    A product with quantized weights reads them as they are held (``MatMulNBits``), unless they are
+    turned, or what it is multiplied by was quantized, too.
     """
-    reads_them = layer.operator == "MatMul" and dequantized_bits(graph, layer.inputs[0]) != _BITS
+    reads_them = (
+        layer.operator in ("MatMul", "Gemm")
+        and not layer.order
+        and dequantized_bits(graph, layer.inputs[0]) != _BITS
+    )
     return layer.weight_bits > 0 and not reads_them
 
 
@@ -55,9 +59,10 @@ def _reads_integers(parts: Parts, part: Part) -> bool:
     """All that a kernel reads is dequantized from 8 bits, its constants included."""
     layers = [parts.layer(n) for n in part.layers if n not in part.idle]
     # ONNX Runtime quantizes weights and biases of a product itself, but no other constants.
+    has_product = any(x.kind in _PRODUCTS for x in layers)
     is_constant = all(
         x.weight_bits in (0, _BITS) if x.kind in _PRODUCTS or not x.params else
-        x.weight_bits == _BITS
+        x.weight_bits == (0 if has_product else _BITS)
         for x in layers
     )  # fmt: skip
     return is_constant and all(
@@ -78,7 +83,13 @@ def _joins(parts: Parts, path: Sequence[Part]) -> bool:
     if parts.layer(written.key).out_bits(0) != _BITS or not _reads_integers(parts, path[0]):
         return False
     types = {_stays_signed(graph, n) for n in path[0].reads if not _is_condition(parts, n)}
-    return types <= {_stays_signed(graph, written.key)}
+    main = parts.layer(path[0].main)
+    # Constants stay as they are; those of a product may be of another type.
+    if main.weight_bits and main.kind not in _PRODUCTS:
+        types.add(main.grid[-1] < 0)
+    # Between two elements there is a value of its own: it is dequantized for that.
+    is_mixed = main.op == "resize" and main.sum_length > 0
+    return not is_mixed and types <= {_stays_signed(graph, written.key)}
 
 
 def _stays_signed(graph: Graph, n: int) -> bool:
@@ -125,14 +136,14 @@ def _origin(parts: Parts, part: Part) -> Layer | None:
 
 
 def _passes(parts: Parts, path: Sequence[Part]) -> bool:
-    """Integers are moved for kernels on integers alone, behind which their inverse is then."""
+    """Integers are moved, and dequantized behind that, unless they are quantized anew at once."""
     (part,) = path
-    readers = [parts.get(k) for k in parts.readers(part)]
-    return (
-        dequantized_bits(parts.graph, part.main) == _BITS
-        and not parts.gives_output(part)
-        and all(x is not None and x.quantized for x in readers)
-    )
+    is_moved = len(part.layers) == 1 and dequantized_bits(parts.graph, part.main) == _BITS
+    return is_moved and not _is_quantized_next(parts, part)
+
+
+def _is_quantized_next(parts: Parts, part: Part) -> bool:
+    return any(x is not None and x.word == "quantize" for x in map(parts.get, parts.readers(part)))
 
 
 def _splits(parts: Parts, path: Sequence[Part]) -> bool:
@@ -162,7 +173,41 @@ def _gives_floats(parts: Parts, path: Sequence[Part]) -> bool:
     (part,) = path
     layer = parts.layer(part.main)
     has_weights = layer.weight_bits == _BITS or len(layer.inputs) == 2
-    return len(part.layers) == 1 and has_weights and _reads_integers(parts, part)
+    is_alone = len(part.layers) == 1 and not _is_quantized_next(parts, part)
+    return is_alone and has_weights and _reads_integers(parts, part)
+
+
+def _scales_integers(parts: Parts, path: Sequence[Part]) -> bool:
+    """A product of integers, which becomes floats again: times the scales of what it reads."""
+    cast = parts.layer(path[2].main)
+    return _is_of_integers(parts, path[1]) and cast.out_bits(0) > _BITS
+
+
+def _is_of_integers(parts: Parts, part: Part) -> bool:
+    return parts.layer(part.main).operator == "MatMulInteger"
+
+
+def _adds_a_bias(parts: Parts, path: Sequence[Part]) -> bool:
+    """A product that was scaled gets a constant for each feature."""
+    layer = parts.layer(path[1].key)
+    shape = layer.out_shapes[0] or (0,)
+    return (
+        _is_of_integers(parts, path[0])
+        and len(path[0].layers) == _SCALED
+        and layer.in_shapes == layer.out_shapes
+        and layer.param_bytes == shape[-1] * layer.element_bytes
+    )
+
+
+# Layers of a product of integers that becomes floats: with the product of both scales, a cast, and
+# the product with it.
+_SCALED = 4
+
+
+def _quantizes_first(parts: Parts, path: Sequence[Part]) -> bool:
+    """What is multiplied is quantized by its own range, for this product alone."""
+    product = parts.layer(path[1].main)
+    return _is_of_integers(parts, path[1]) and product.inputs[0] == path[0].main
 
 
 QUANTIZED_RULES: tuple[Rule, ...] = (
@@ -177,6 +222,12 @@ QUANTIZED_RULES: tuple[Rule, ...] = (
 
 FLOATS_OF_INTEGERS: tuple[Rule, ...] = (
     Rule("MatMulIntegerToFloat", "linear|matmul", QUANTIZED, when=_gives_floats),
-    *[Rule("QDQPropagation", "|".join(sorted(_PASSING)), QUANTIZED, when=_passes)] * 2,
+    Rule("MatMulIntegerToFloatFusion", f"mul|scale ~{QUANTIZED} cast mul|scale@", QUANTIZED,
+         when=_scales_integers, idle=(0, 2, 3)),
+    Rule("MatMulIntegerToFloatFusion", f"{QUANTIZED} add", QUANTIZED, when=_adds_a_bias),
+    Rule("DynamicQuantizeMatMulFusion", f"quantize {QUANTIZED}", QUANTIZED, when=_quantizes_first),
+    Rule("DynamicQuantizeMatMulFusion", f"quantize {QUANTIZED}+", QUANTIZED,
+         when=_quantizes_first),
+    Rule("QDQPropagation", "|".join(sorted(_PASSING)), MOVED, when=_passes),
 )
 """Those after a product has taken its activation."""

@@ -199,8 +199,8 @@ def working_kernels(
 
 def kernel_runs(graph: Graph, kernels: Sequence[Kernel]) -> Floats:
     """How often each kernel runs in a pass: trips of loops, steps of recurrent operators."""
-    mains = (graph.layers[k.main] for k in kernels)
-    return np.array([x.runs * x.steps for x in mains], dtype=np.float64)
+    mains = ((graph.layers[k.main], k.times) for k in kernels)
+    return np.array([x.runs * x.steps * times for x, times in mains], dtype=np.float64)
 
 
 def _counts(

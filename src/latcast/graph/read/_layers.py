@@ -135,6 +135,18 @@ def clip_op(low: float | None, high: float | None) -> str:
     return "relu" if low == 0 and high in (None, np.inf) else "clip"
 
 
+def _least(weights: Value | None) -> tuple[float, ...]:
+    """The least integer of weights that are dequantized."""
+    if weights is None or weights.quantized is None:
+        return ()
+    return (float(least_integer(weights.held)),)
+
+
+def least_integer(kind: ElementType) -> int:
+    """The least integer of a type of integers."""
+    return 0 if kind.name.startswith("u") else -(2 ** (kind.bits - 1))
+
+
 def _precision(op: str, trained: int, reads: Sequence[Value], weights: Value | None) -> str:
     """Precision of what a layer multiplies: its weights, or else the wider of two activations."""
     kind = OPERATORS[op].kind if op in OPERATORS else ""
@@ -226,7 +238,7 @@ class Layers:
                 "bits": bits if set(bits) != {8 * element_bytes} else (),
                 "precision": _precision(op, facts.trained, reads, weights),
                 "weight_bits": weights.held.bits if weights and weights.quantized else 0,
-                "grid": facts.grid,
+                "grid": facts.grid or _least(weights),
             }
         )
         return len(self._found) - 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import nan, prod
 
 from latcast.graph._operators import RECURRENT, UNKNOWN
-from latcast.graph.read._layers import ElementType, clip_op
+from latcast.graph.read._layers import ElementType, clip_op, least_integer
 from latcast.graph.shapes import (
     TensorShape,
     Window,
@@ -20,7 +20,7 @@ from latcast.graph.shapes import (
 )
 
 from ._nodes import Node, Reading, Rule, shape_rule
-from ._tensors import BOOL, INT32, UINT8, named_type, type_of
+from ._tensors import BOOL, FLOAT, INT32, UINT8, named_type, type_of
 
 
 def window_of(node: Node, kernel: Sequence[int]) -> Window:
@@ -156,7 +156,10 @@ def _gemm(node: Node) -> Reading:
     out = (rows, columns)
     if node.get(2) is not None and broadcast(out, node.shape(2)) != out:
         raise ValueError(f"what is added must fit the shape {list(out)}; got {list(node.shape(2))}")
-    return Reading((out,), op=product_op(node), weights=(0, 1, 2), sum_length=terms)
+    turned = (1, 0) if node.integer("transB", 0) else ()
+    return Reading(
+        (out,), op=product_op(node), weights=(0, 1, 2), sum_length=terms, order=turned
+    )  # fmt: skip
 
 
 def matmul(
@@ -409,12 +412,13 @@ def _grid(node: Node, kind: ElementType) -> tuple[float, ...]:
         return ()
     if node.get(2) is not None and (zero is None or zero.size != 1):
         return ()
-    least = 0 if kind.name.startswith("u") else -(2 ** (kind.bits - 1))
-    return float(scale.reshape(-1)[0]), 0 if zero is None else float(zero.reshape(-1)[0]), least
+    middle = 0 if zero is None else float(zero.reshape(-1)[0])
+    return float(scale.reshape(-1)[0]), middle, least_integer(kind)
 
 
 def _dynamic_quantize(node: Node) -> Reading:
-    return Reading((node.shape(0), (), ())[: node.outputs], UINT8)
+    """Integers, and the scale and zero point that their range gave."""
+    return Reading((node.shape(0), (), ())[: node.outputs], types=(UINT8, FLOAT, UINT8))
 
 
 def _cast(node: Node) -> Reading:

@@ -217,7 +217,11 @@ def _resize(node: Node) -> TensorShape:
 
 def _resized(node: Node) -> Reading:
     is_cubic = node.text("mode", "nearest") == "cubic"
-    return Reading((_resize(node),), op="resize_cubic" if is_cubic else None)
+    shape = _resize(node)
+    # One element comes of two along every side that changes.
+    sides = sum(a != b for a, b in zip(node.shape(0), shape, strict=True))
+    terms = 2**sides if node.text("mode", "nearest") == "linear" and sides else 0
+    return Reading((shape,), op="resize_cubic" if is_cubic else None, sum_length=terms)
 
 
 def _scales(node: Node) -> list[float]:

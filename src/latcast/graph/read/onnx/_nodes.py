@@ -272,12 +272,14 @@ class Reading(Facts):
     Attributes:
         shapes: shapes of its outputs; None where they are not known.
         type: element type of its outputs; None for that of its first input.
+        types: those of the outputs one by one, where they are of several.
         weights: positions of the inputs whose constants are trained.
         channels_last: whether the channels of its first input and of its outputs come last.
     """
 
     shapes: tuple[TensorShape | None, ...]
     type: ElementType | None = None
+    types: tuple[ElementType, ...] = ()
     weights: tuple[int, ...] = ()
     channels_last: bool = False
 

@@ -240,9 +240,10 @@ class _Reader:
         if entry is not None and (constant_inputs or (entry.is_constant and None not in shapes)):
             return list(folded(node, entry, reading, shapes))
         held = quantized(node, entry)
+        kinds = (*reading.types, *(reading.type,) * node.outputs)[: node.outputs]
         outputs = [
-            self._value(name, shape, reading, node, scope, held)
-            for name, shape in zip(names, shapes, strict=True)
+            self._value(name, shape, reading, node, scope, held, kind)
+            for name, shape, kind in zip(names, shapes, kinds, strict=True)
         ]
         if any(v.shape is None for v in outputs):
             for value, found in zip(outputs, inferred(proto, node), strict=False):
@@ -266,11 +267,10 @@ class _Reader:
 
     def _value(
         self, name: str, shape: TensorShape | None, reading: Reading, node: Node, scope: Scope,
-        held: Quantized | None,
+        held: Quantized | None, element: ElementType | None,
     ) -> Value:  # fmt: skip
         """An output; what reading does not tell is what the file tells, if it does."""
         info = scope.infos.get(name)
-        element = reading.type
         if shape is None and info is not None:
             shape = self._told_shape(info)
             check_shape(shape)
