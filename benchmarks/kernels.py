@@ -375,17 +375,17 @@ def main() -> None:
         models, enough = models + 1, enough + (found.share >= _ENOUGH)
         total.add(found)
         if not arguments.worst or found.share < _ENOUGH:
-            _print_row(path.stem, found)
+            print_row(path.stem, found)
         for whose, kernels in (("ours", found.ours), ("the runtime's", found.theirs)):
             for (op, _), count in kernels.items():
                 causes[f"{op} of {whose}"] += count
-    _print_row(f"all {models} models", total)
+    print_row(f"all {models} models", total)
     print(f"\n{enough} of {models} models have at least {_ENOUGH:.0%} the same")
     for words, count in causes.most_common(_MOST_CAUSES):
         print(f"{count:8d} x {words}")
 
 
-def _print_row(name: str, found: Comparison) -> None:
+def print_row(name: str, found: Comparison) -> None:
     equal = found.equal / found.kernels if found.kernels else 1.0
     print(f"{name:44s} {found.kernels:8d} {found.share:8.2%} {equal:11.2%}", flush=True)
     if not name.startswith("all "):

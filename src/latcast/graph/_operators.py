@@ -340,7 +340,7 @@ class Layer(NamedTuple):
             where they are several. Of a recurrent operator, and of an attention where it is
             not 0, the multiply-accumulates of one position of a sample.
         order: axes of the input in the order in which a transpose writes them; empty where nobody
-            knows. Of a product (1, 0) where its weights are held turned, as in PyTorch.
+            knows. Of a ``Gemm`` (0, 1) where its weights are not turned.
         ports: of every input which output of that layer it is; empty if all are the first.
         constants: what it reads beside its inputs, where it was built to be written; empty where
             it was read from a file.

@@ -47,11 +47,8 @@ def dequantizes_weights(graph: Graph, layer: Layer) -> bool:
     A product with quantized weights reads them as they are held (``MatMulNBits``), unless they are
     turned, or what it is multiplied by was quantized, too.
     """
-    reads_them = (
-        layer.operator in ("MatMul", "Gemm")
-        and not layer.order
-        and dequantized_bits(graph, layer.inputs[0]) != _BITS
-    )
+    is_straight = layer.operator == "MatMul" or (layer.operator == "Gemm" and layer.order)
+    reads_them = is_straight and dequantized_bits(graph, layer.inputs[0]) != _BITS
     return layer.weight_bits > 0 and not reads_them
 
 

@@ -211,7 +211,8 @@ class Layers:
         self._held.append(held)
         activations = [*(v for v in reads if not v.is_constant), *outputs]
         bits = tuple(v.type.bits for v in activations)
-        weights = max(held, key=lambda v: v.bytes, default=None)
+        # By elements: a quantized bias has four times the bytes of each weight.
+        weights = max(held, key=lambda v: prod(v.shape or ()), default=None)
         ports = tuple(v.port for v in reads if v.source is not None)
         inputs = sum(v.source == GRAPH_INPUT for v in reads)
         self._found.append(

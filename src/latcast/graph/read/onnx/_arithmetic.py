@@ -156,10 +156,8 @@ def _gemm(node: Node) -> Reading:
     out = (rows, columns)
     if node.get(2) is not None and broadcast(out, node.shape(2)) != out:
         raise ValueError(f"what is added must fit the shape {list(out)}; got {list(node.shape(2))}")
-    turned = (1, 0) if node.integer("transB", 0) else ()
-    return Reading(
-        (out,), op=product_op(node), weights=(0, 1, 2), sum_length=terms, order=turned
-    )  # fmt: skip
+    order = () if node.integer("transB", 0) else (0, 1)
+    return Reading((out,), op=product_op(node), weights=(0, 1, 2), sum_length=terms, order=order)
 
 
 def matmul(
