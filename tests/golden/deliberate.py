@@ -28,10 +28,6 @@ _RANGE = (
 )
 _UNSEEN = "an operator that a model has not seen is named before a fact that is out of range"
 _ONCE = "bytes of a constant that is read several times count once, as its parameters do"
-_RUNTIME_MODEL = (
-    "OpenVINO's kernels are those of its runtime model (HardSigmoid apart, attention as one, scale "
-    "and shift of a norm); both models of it were fitted anew on them"
-)
 _QUANTITY = "what is not a latency is told in its own unit"
 _TERMS = "the field's terms: data issues"
 _INSPECTED = "inspect has the intensity and memory of layers, kernels, and what fusion saves"
@@ -121,16 +117,6 @@ CHANGES: tuple[Change, ...] = (
     Change("campaign-*", "provenance.method", "value", _RUN),
     Change("campaign-*", "provenance.protocol", "value", _RUN),
     Change("zoo-*", "graphs.odd.[12]", "value", _TAILS),
-    *(
-        Change(cases, path, kind, _RUNTIME_MODEL)
-        for cases, path in (
-            ("zoo-*-openvino-*", "*"),
-            ("models", "0.output.3[12].card.*"),
-            ("graphs-onnx", "* openvino.*"),
-            ("graphs-spaces", "*.graph.1.*"),
-        )
-        for kind in ("value", "added", "dropped")
-    ),
     Change("predict-onnx-odd", "*.lower_ms", "value", _TAILS),
     Change("predict-onnx-odd", "*.upper_ms", "value", _TAILS),
     Change("graphs-families", "mixed(*).facts.macs", "value", _INSIDE),
