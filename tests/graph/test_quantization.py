@@ -70,6 +70,24 @@ class Net:
         weights = self.weights(16, 16, kernel, kernel, axis=axis)
         return self.op("Conv", x, weights, *bias, pads=[kernel // 2] * 4)
 
+    def dynamic(self, x: str, out: int = 32, *, by: str = "", kind: str = "MatMulInteger") -> str:
+        """A product with weights, or with ``by``, of integers by their own ranges, scaled."""
+        whole = self.op("DynamicQuantizeLinear", x, outputs=3)
+        if by:
+            right = self.op("DynamicQuantizeLinear", by, outputs=3)
+            reads, scale = (right, f"{right}_2"), f"{right}_1"
+        else:
+            shape = (16, 16, 3, 3) if kind == "ConvInteger" else (64, out)
+            zero = self.constant(np.zeros((), np.uint8))
+            reads = self.constant(np.ones(shape, np.uint8)), zero
+            scale = self.constant(np.float32(0.01))
+        return self.scaled(whole, reads, scale, kind)
+
+    def scaled(self, whole: str, reads: tuple[str, str], scale: str, kind: str) -> str:
+        product = self.op(kind, whole, reads[0], f"{whole}_2", reads[1])
+        scales = self.op("Mul", f"{whole}_1", scale)
+        return self.op("Mul", self.op("Cast", product, to=TensorProto.FLOAT), scales)
+
     def model(self, shape: tuple[int, ...], *outputs: str, kind: int = 1) -> bytes:
         infos = [helper.make_tensor_value_info("x", kind, shape)]
         outs = [helper.make_tensor_value_info(x, kind, None) for x in outputs]
@@ -110,6 +128,75 @@ def _pools(b: Net) -> str:
 def _where(b: Net) -> str:
     x = b.qdq("x")
     return b.qdq(b.op("Where", b.op("Greater", x, b.constant(np.float32(0))), x, x))
+
+
+def _vector(b: Net, length: int) -> str:
+    return b.constant(np.ones(length, np.float32))
+
+
+def _shared(b: Net) -> str:
+    whole, zero = b.op("DynamicQuantizeLinear", "x", outputs=3), b.constant(np.zeros((), np.int8))
+    weights = [(b.constant(np.full((64, 32), n, np.int8)), zero) for n in (1, 2)]
+    scales = [b.constant(np.float32(0.01 * n)) for n in (1, 2)]
+    products = [b.scaled(whole, *x, "MatMulInteger") for x in zip(weights, scales, strict=True)]
+    return b.op("Sub", *(b.op("Add", x, _vector(b, 32)) for x in products))
+
+
+def _lstm(b: Net) -> str:
+    weights = [b.constant(np.ones((1, 64 if n == 0 else 16, 64), np.int8)) for n in range(2)]
+    grids = [
+        b.constant(x) for _ in range(2) for x in (np.ones(1, np.float32), np.zeros(1, np.int8))
+    ]
+    return b.op("DynamicQuantizeLSTM", "x", *weights, "", "", "", "", "", *grids, hidden_size=16,
+                domain="com.microsoft")  # fmt: skip
+
+
+def _on_integers(b: Net, kind: str, *reads: str, **attributes: Any) -> str:
+    """A node that reads integers, a scale and a zero point for each, and those of its output."""
+    grid = b.constant(np.float32(0.02)), b.constant(np.zeros((), np.uint8))
+    given = [x for read in reads for x in (read, *grid)]
+    return b.op(kind, *given, *grid, **attributes)
+
+
+def _operators(b: Net) -> str:
+    weights = b.constant(np.ones((16, 16, 3, 3), np.uint8))
+    x = _on_integers(b, "QLinearConv", b.q("x"), weights, pads=[1] * 4)
+    y = _on_integers(b, "QLinearSigmoid", x, domain="com.microsoft")
+    x = _on_integers(b, "QLinearMul", x, y, domain="com.microsoft")
+    x = _on_integers(b, "QLinearGlobalAveragePool", x, domain="com.microsoft")
+    return b.dq(b.op("Reshape", x, b.constant(np.array([1, 16]))))
+
+
+def _products(b: Net) -> str:
+    weights = b.constant(np.ones((64, 64), np.uint8))
+    x = _on_integers(b, "QLinearMatMul", b.q("x"), weights)
+    x = b.op("Reshape", x, b.constant(np.array([8, 64])))
+    grid = b.constant(np.float32(0.02)), b.constant(np.zeros((), np.uint8))
+    out = b.op("QGemm", x, *grid, weights, *grid, "", *grid, domain="com.microsoft")
+    return b.op("Softmax", b.dq(out))
+
+
+def _enlarged(b: Net, mode: str) -> str:
+    sizes = b.constant(np.array([1, 1, 2, 2], np.float32))
+    return b.qdq(b.op("Resize", b.qdq("x"), "", sizes, mode=mode))
+
+
+def _gelu(b: Net) -> str:
+    x, one = b.qdq("x"), b.constant(np.float32(1))
+    part = b.op("Add", b.op("Erf", b.op("Div", x, b.constant(np.float32(1.4142)))), one)
+    return b.op("Mul", b.op("Mul", x, part), b.constant(np.float32(0.5)))
+
+
+def _squeezed(b: Net) -> str:
+    few = b.qdq(b.op("Conv", b.qdq(b.op("GlobalAveragePool", b.qdq("x"))), b.weights(4, 16, 1, 1)))
+    return b.qdq(b.op("Conv", few, b.weights(16, 4, 1, 1), _bias(b)))
+
+
+def _sliced(b: Net) -> str:
+    x, axis = b.qdq("x"), b.constant(np.array([1]))
+    at = [b.constant(np.array([n])) for n in (0, 8, 16)]
+    parts = [b.op("Slice", x, *at[n : n + 2], axis) for n in range(2)]
+    return b.qdq(b.op("Mul", *map(b.qdq, parts)))
 
 
 def _packed(b: Net) -> str:
@@ -160,6 +247,50 @@ PATTERNS: dict[str, tuple[Pattern, tuple[int, ...], str, int]] = {
         TOKENS, "q transpose* matmul* dq", 4),
     "quantized twice": (lambda b: b.qdq(b.conv(b.qdq(b.qdq("x", 0.03)))), MAP, "q conv* dq", 3),
     "weights of 4 bits in blocks": (_packed, TOKENS, "linear+add", 1),
+    "a product by its own range": (lambda b: b.dynamic("x"), TOKENS, "q+linear*", 1),
+    "with a bias": (
+        lambda b: b.op("Relu", b.op("Add", b.dynamic("x"), _vector(b, 32))), TOKENS,
+        "q+linear+add* relu", 2),
+    "a sum with one number is no bias": (
+        lambda b: b.op("Add", b.dynamic("x"), _vector(b, 1)), TOKENS, "q+linear* add", 2),
+    "several products of one quantization": (
+        _shared, TOKENS, "q linear+add* linear+add* sub", 4),
+    "a product of two activations by their own ranges": (
+        lambda b: b.dynamic("x", by=b.op("Transpose", "x", perm=[0, 2, 1])), TOKENS,
+        "transpose q q+matmul*", 3),
+    "a convolution by its own range": (
+        lambda b: b.op("Relu", b.dynamic("x", kind="ConvInteger")), MAP,
+        "q mul conv* cast mul relu", 6),
+    "an LSTM by its own range": (_lstm, TOKENS, "lstm", 1),
+    "operators on integers": (_operators, MAP, "q conv* sigmoid* mul* global_pool* dq", 6),
+    "products on integers": (_products, TOKENS, "q linear* linear* dq softmax", 5),
+    "a resize that repeats": (lambda b: _enlarged(b, "nearest"), MAP, "q resize* dq", 3),
+    "a resize that interpolates": (lambda b: _enlarged(b, "linear"), MAP, "q dq resize q dq", 5),
+    "a constant of another type": (
+        lambda b: b.qdq(b.op("Add", b.qdq("x"), b.weights(14))), MAP, "q dq dq+add q dq", 6),
+    "a constant of the same type": (
+        lambda b: b.qdq(b.op("Add", b.qdq("x"), b.weights(14, kind=np.uint8))), MAP,
+        "q add* dq", 3),
+    "each reads a dequantization of its own": (
+        lambda b: b.op("Sub", b.op("Erf", (x := b.qdq("x"))), b.op("Tanh", x)), MAP,
+        "q dq dq erf tanh sub", 6),
+    "which a GELU does not": (_gelu, MAP, "q dq dq div erf add mul mul", 8),
+    "integers are moved first": (
+        lambda b: b.op("Erf", b.op("Transpose", b.qdq("x"), perm=[0, 2, 1])), TOKENS,
+        "q transpose* dq erf", 4),
+    "slices that make up a tensor": (_sliced, MAP, "q slice+slice* mul* dq", 4),
+    "a bias of more bytes than the weights": (
+        _squeezed, MAP, "q global_pool* conv* conv* dq", 5),
+    "a bias of floats": (
+        lambda b: b.qdq(b.op("Add", b.op("MatMul", b.qdq("x"), b.weights(64, 32)),
+                             _vector(b, 32))), TOKENS, "q linear+add* dq", 3),
+    "a sum behind weights alone": (
+        lambda b: b.op("Add", b.conv("x"), b.op("Erf", "x")), MAP, "dq+conv erf add", 4),
+    "weights that are not turned": (
+        lambda b: b.op("Relu", b.op("Gemm", "x", b.weights(64, 32), _vector(b, 32))), (8, 64),
+        "linear relu", 2),
+    "weights that are turned": (
+        lambda b: b.op("Gemm", "x", b.weights(32, 64), transB=1), (8, 64), "dq+linear", 2),
     "weights of 8 bits": (lambda b: b.op("MatMul", "x", b.weights(64, 32)), TOKENS, "linear", 1),
 }  # fmt: skip
 
@@ -169,6 +300,7 @@ def _kernels(graph: Graph) -> list[str]:
     return [
         "+".join(short.get(op, op) for op in kernel_label(graph, k).split("+")) + "*" * k.quantized
         for k in working_kernels(graph)
+        for _ in range(k.times)
     ]
 
 

@@ -279,7 +279,9 @@ def _is_joined(parts: Parts, part: Part) -> bool:
         return bool(parts.readers(part)) and not _float_readers(parts, part.main)
     if part.word == "quantize" and GRAPH_INPUT not in part.reads:
         sources = map(parts.get, parts.sources(part))
-        return all(x is not None and x.quantized and is_parting(parts.layer(x.main)) for x in sources)
+        return all(
+            x is not None and x.quantized and is_parting(parts.layer(x.main)) for x in sources
+        )
     return False
 
 

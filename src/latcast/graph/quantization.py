@@ -219,12 +219,16 @@ QUANTIZED_RULES: tuple[Rule, ...] = (
 
 FLOATS_OF_INTEGERS: tuple[Rule, ...] = (
     Rule("MatMulIntegerToFloat", "linear|matmul", QUANTIZED, when=_gives_floats),
-    Rule("MatMulIntegerToFloatFusion", f"mul|scale ~{QUANTIZED} cast mul|scale@", QUANTIZED,
-         when=_scales_integers, idle=(0, 2, 3)),
+    Rule(
+        "MatMulIntegerToFloatFusion",
+        f"mul|scale ~{QUANTIZED} cast mul|scale@",
+        QUANTIZED,
+        when=_scales_integers,
+        idle=(0, 2, 3),
+    ),
     Rule("MatMulIntegerToFloatFusion", f"{QUANTIZED} add", QUANTIZED, when=_adds_a_bias),
     Rule("DynamicQuantizeMatMulFusion", f"quantize {QUANTIZED}", QUANTIZED, when=_quantizes_first),
-    Rule("DynamicQuantizeMatMulFusion", f"quantize {QUANTIZED}+", QUANTIZED,
-         when=_quantizes_first),
+    Rule("DynamicQuantizeMatMulFusion", f"quantize {QUANTIZED}+", QUANTIZED, when=_quantizes_first),
     Rule("QDQPropagation", "|".join(sorted(_PASSING)), MOVED, when=_passes),
 )
 """Those after a product has taken its activation."""
