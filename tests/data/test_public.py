@@ -16,6 +16,7 @@ from latcast.data.audit_report import TablesAudit
 from latcast.data.public import PublicTable, parse_heading, read_public, read_table
 from latcast.data.public._table import COLUMNS
 from latcast.data.public.ai_hub import read_models
+from latcast.data.public.headings import identify
 from latcast.data.public.ncnn import expected_range
 from latcast.data.public.timm import read_imagenet
 
@@ -345,6 +346,9 @@ HEADINGS = [
     ("Intel® Core™ i7-13700K of Desktop[2023-10-12]", "core-i7-13700k", ()),
     ("MacBook Pro (15-inch) - 2.6GHz six cores Intel Core i7 && Radeon Pro 555X 4GB", "macbook-pro",
      ("radeon-pro-555x",)),
+    ("Huawei P40 Pro (Kirin 990 5G) HiSilicon Hi3690", "kirin-990", ()),
+    ("MT6765 Helio P35 (Cortex-A53 2.3GHz x 4)", "mt6765", ()),
+    ("NVIDIA GeForce RTX 2080Ti", "rtx-2080-ti", ("rtx-2080-ti",)),
     ("A board that nobody knows (9 cores)", "a-board-that-nobody-knows", ()),
     ("", "unknown", ()),
     ("(((™", "unknown", ()),
@@ -355,6 +359,12 @@ HEADINGS = [
 def test_headings(text: str, chip: str, cards: tuple[str, ...]) -> None:
     machine = parse_heading(text)
     assert (machine.chip, machine.cards) == (chip, cards)
+
+
+def test_cards_are_the_first_gpus_and_the_processors_own_is_the_last() -> None:
+    chips = [identify("ncnn", VM.strip('"'), gpu)[1] for gpu in (-1, 0, 1)]
+    assert chips == ["core-i7-11800h", "rtx-3070-laptop", "core-i7-11800h"]
+    assert identify("ncnn", "nVIDIA RTX A3000 of Notebook (6GB)", 1)[1] == "rtx-a3000-laptop"
 
 
 @given(st.text(max_size=60))
@@ -374,7 +384,7 @@ REAL: dict[str, tuple[int, dict[str, int], int]] = {
 FOUND = {
     "ncnn": ["throttled", "several-machines", "setting-in-words", "few-passes", "erratic",
              "no-gpu"],
-    "timm": ["shrinking-batch", "no-counts", "one-chip"],
+    "timm": ["shrinking-batch", "no-counts", "one-chip", "versions", "launch-bound"],
     "ai_hub": ["memory-range", "stand-ins", "copied", "mixed-units"],
     "neusight": ["launch-floor", "one-chip", "repeats"],
     "tinynas": ["failed", "padded"],

@@ -228,4 +228,22 @@ def check_graphs(table: PublicTable) -> Iterator[Finding]:
         )
 
 
-CHECKS = (check_throttled, check_words, check_passes, check_graphs)
+def check_versions(table: PublicTable) -> Iterator[Finding]:
+    """Runs that lack networks which others have: versions of the benchmark, which it grew with."""
+    runs = table.frame.filter(precision="fp32").group_by("setting", *_RUN, maintain_order=True)
+    sizes = runs.agg(pl.col("network").n_unique().alias("networks")).sort("networks")
+    if len(sizes) and sizes["networks"][0] < sizes["networks"][-1]:
+        most = sizes["networks"][-1]
+        fewer = sizes.filter(pl.col("networks") < most)
+        yield finding(
+            "versions",
+            "note",
+            f"{len(fewer)} of {len(sizes)} runs lack some of the {most} networks of others, down "
+            f"to {sizes['networks'][0]}: they are of older versions, or out of memory",
+            fewer.select("heading", "setting", "threads", "networks"),
+            "Headings differ by the runtime's version, which the table does not state.",
+            "Compare devices on networks that both have; expect older runs to be slower.",
+        )
+
+
+CHECKS = (check_throttled, check_words, check_passes, check_graphs, check_versions)

@@ -23,7 +23,7 @@ _SETTING = (
     r"^(?P<stated>[a-z]+\d*)-(?P<layout>nchw|nhwc)-(?P<torch>pt\d+)-(?P<backend>[a-z]+\d*)"
     r"-(?P<heading>.+?)(?P<dynamo>-dynamo)?$"
 )
-# Mixed precision of torch.autocast computes convolutions and products in half precision.
+# torch.autocast computes convolutions and products in half precision; on a CPU in bfloat16.
 _PRECISIONS = {"amp": "fp16", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "ampbf16": "bf16"}
 _COUNTS = ("gmacs", "macts", "params_m")
 
@@ -78,7 +78,9 @@ def _read_settings(rows: Sieve) -> None:
     is_cpu = pl.col("backend") == "cpu"
     compiled = pl.col("dynamo").fill_null("") != ""
     frame = rows.frame.with_columns(
-        precision=pl.col("stated").replace_strict(_PRECISIONS, default=None),
+        precision=pl.when(is_cpu & (pl.col("stated") == "amp"))
+        .then(pl.lit("bf16"))
+        .otherwise(pl.col("stated").replace_strict(_PRECISIONS, default=None)),
         amp=pl.col("stated").str.starts_with("amp"),
         dynamo=compiled,
         runtime=pl.when(compiled).then(pl.lit("pytorch-dynamo")).otherwise(pl.lit("pytorch")),
@@ -128,6 +130,8 @@ def read_imagenet(folder: Path) -> pl.DataFrame:
 
 # Counts of one network in other settings that differ by more are told.
 _DIFFERENT = 0.05
+# Share of a setting's best rates (their 95 % quantiles) that arithmetic or memory would reach.
+_FAR, _SMALL = 0.25, 1.0
 
 
 def check_batches(table: PublicTable) -> Iterator[Finding]:
@@ -178,4 +182,53 @@ def check_counts(table: PublicTable) -> Iterator[Finding]:
         )
 
 
-CHECKS = (check_batches, check_counts)
+def check_versions(table: PublicTable) -> Iterator[Finding]:
+    """Networks that versions of PyTorch run differently fast on one device."""
+    keys = ["chip", "layout", "dynamo", "precision", "network", "batch"]
+    torch, latency = pl.col("torch"), pl.col("latency_ms").sort_by("torch")
+    groups = (
+        table.frame.group_by(keys, maintain_order=True)
+        .agg(
+            torch.min().alias("oldest"),
+            torch.max().alias("newest"),
+            (latency.last() / latency.first()).alias("ratio"),
+        )
+        .filter(pl.col("oldest") != pl.col("newest"))
+        .with_columns(off=pl.col("ratio").log().abs())
+        .sort("off", descending=True)
+    )
+    if len(groups):
+        least, median, most = (number(groups["ratio"].quantile(q)) for q in (0.05, 0.5, 0.95))
+        yield finding(
+            "versions",
+            "note",
+            f"{len(groups)} networks were run by several versions of PyTorch on one device: the "
+            f"newest takes {median:.2f} times as long as the oldest at the median, {least:.2f} to "
+            f"{most:.2f} times in nine of ten",
+            groups.drop("off"),
+            "Settings of one device differ by their software, and by branches that are merged.",
+            "Give the model the version, or take the newest setting.",
+        )
+
+
+def check_rates(table: PublicTable) -> Iterator[Finding]:
+    """Rows far from what the setting reaches in arithmetic and in activations alike."""
+    passes = pl.col("batch") / pl.col("latency_ms")
+    rates = [pl.col(name) * passes for name in ("gmacs", "macts")]
+    best = [rate / rate.quantile(0.95).over("setting") for rate in rates]
+    frame = table.frame.with_columns(share_of_best=pl.max_horizontal(best))
+    rows = frame.filter(pl.col("share_of_best") < _FAR).sort("share_of_best")
+    if len(rows):
+        small = (rows["gmacs"] < _SMALL).sum()
+        yield finding(
+            "launch-bound",
+            "note",
+            f"{share_of(len(rows), len(frame))} less than {_FAR:.0%} of their setting's best rate "
+            f"of GMACs and of activations alike, {small} of them below {_SMALL:g} GMACs",
+            rows.select("setting", "network", "batch", "latency_ms", "gmacs", "share_of_best"),
+            "Launches, or operators that are slow there, take the time: counts do not tell it.",
+            "Give the model the kernels of the network.",
+        )
+
+
+CHECKS = (check_batches, check_counts, check_versions, check_rates)
