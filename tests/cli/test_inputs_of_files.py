@@ -140,6 +140,15 @@ def test_a_shape_that_the_file_admits_holds(
             2,
             "--models",
         ),
+        (
+            ("measure", "--models", "timm:resnet18", "--out", "a.parquet"),
+            2,
+            "which has no weights: export it with import torch, timm; m = timm.create_model(",
+        ),
+        (("export", "image.onnx", "--out", "b.onnx"), 1, "of no search space: latcast predict"),
+        (("suggest", "--samples", 3, "image.onnx"), 2, "latcast predict forecasts a network"),
+        (("suggest", "--samples", 3, "--model", "image.onnx"), 2, "a network, which is what they"),
+        (("search", "--device", "image.onnx", "--max-latency", 9), 2, "what they forecast"),
     ],
 )
 def test_what_cannot_be_is_an_error_in_one_line(

@@ -311,10 +311,17 @@ def _networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[Variant 
         ValueError: a file cannot be read.
     """
     from latcast.families import population
+    from latcast.graph.read import is_named
+    from latcast.graph.read.names import export_lines
 
     with usage():
         variants = population(given.get("population", 0), seed, given.get("family"))
     asked = FileInputs(given.get("shape"), given.get("batch_axis"))
+    for name in filter(is_named, given.get("models", ())):
+        raise UsageError(
+            f"--models must be files, which a runtime runs; got {name}, which has no weights: "
+            f"export it with {export_lines(str(name))}"
+        )
     paths = [Path(path) for path in given.get("models", ())]
     return (*variants, *_files(paths, batch, read_options(asked)))
 

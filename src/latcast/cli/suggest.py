@@ -34,6 +34,7 @@ def suggest(
             "--measured", help="Dataset of what is measured already.", rich_help_panel=INPUT
         ),
     ] = None,
+    networks: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     target: TargetName = None,
     input_format: InputFormat = None,
     seed: Seed = 0,
@@ -47,6 +48,11 @@ def suggest(
     from latcast.models import load
     from latcast.models.adaptation import suggest as chosen
 
+    if networks:
+        raise UsageError(
+            f"architectures of a search space are suggested, which --space or --model names; got "
+            f"{networks[0]}: latcast predict forecasts a network"
+        )
     with resolving():
         base = None if model is None else load(model)
     if space is not None:

@@ -172,6 +172,11 @@ def read_architectures(path: Path) -> list[Any]:
         ValueError: it holds no JSON, or no architecture.
     """
     check_file(path)
+    if is_network(path):
+        raise ValueError(
+            f"{path} must hold an architecture as JSON; it is a network's file, of no search "
+            "space: latcast predict and latcast inspect read it"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:

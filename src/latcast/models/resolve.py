@@ -16,6 +16,7 @@ from latcast._names import unknown_name
 from latcast.data import Dataset
 from latcast.devices import Device, Target, devices
 from latcast.graph import Graph
+from latcast.graph.read import is_network
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
@@ -83,6 +84,11 @@ class TargetQuery:
         Raises:
             ValueError: the name has a slash and is no target, or says other than ``query``.
         """
+        if is_network(name):
+            raise UnresolvedError(
+                f"a model, a device or a target must be named; got {name}, a network, which is "
+                f"what they forecast: latcast predict {name} --device NAME"
+            )
         if "/" not in name:
             return name, query
         try:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 __all__ = [
-    "FORMATS", "SUFFIXES", "ReadOptions", "UnknownBatchError", "as_onnx", "is_network",
+    "FORMATS", "SUFFIXES", "ReadOptions", "UnknownBatchError", "as_onnx", "is_named",
+    "is_network",
     "read_as_run", "read_graph", "read_with",
 ]  # fmt: skip
 
@@ -47,11 +48,12 @@ _MAX_MESSAGE = 600
 def is_network(source: str | Path) -> bool:
     """Whether something names a network of any kind: a file's name, a package's, or ``-``."""
     text = str(source)
-    return (
-        text == _STDIN
-        or text.startswith(tuple(f"{package}:" for package in _NAMED))
-        or Path(text).suffix.lower() in (*SUFFIXES, *_SAVED)
-    )
+    return text == _STDIN or is_named(text) or Path(text).suffix.lower() in (*SUFFIXES, *_SAVED)
+
+
+def is_named(source: str | Path) -> bool:
+    """Whether something names a network of a package, such as ``timm:resnet18``."""
+    return str(source).startswith(tuple(f"{package}:" for package in _NAMED))
 
 
 def read_graph(
@@ -117,7 +119,7 @@ def _read(
     example_inputs: Sequence[Any] | None,
 ) -> Graph:
     text = str(model) if isinstance(model, str | Path) else ""
-    if text.startswith(tuple(f"{package}:" for package in _NAMED)):
+    if is_named(text):
         from .names import read_named
 
         return read_named(text, options)

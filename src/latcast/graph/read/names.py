@@ -174,6 +174,28 @@ def _first_argument(module: nn.Module) -> str:
     return next(iter(inspect.signature(module.forward).parameters))
 
 
+# Package -> what builds a network of it, and an input.
+_BUILT = {
+    "timm": ("timm.create_model({0!r})", 'torch.zeros(1, *m.default_cfg["input_size"])'),
+    "torchvision": ("torchvision.models.get_model({0!r})", "torch.zeros(1, 3, 224, 224)"),
+    "transformers": (
+        "transformers.AutoModel.from_config(transformers.AutoConfig.for_model({0!r}))",
+        "torch.zeros(1, 128, dtype=torch.long)",
+    ),
+}
+
+
+def export_lines(name: str) -> str:
+    """Python that writes a network of a package as ONNX, with random weights, in one line."""
+    package, _, model = name.partition(":")
+    built, reads = _BUILT[package]
+    file = f"{model.rpartition('/')[2]}.onnx"
+    return (
+        f"import torch, {package}; m = {built.format(model)}.eval(); "
+        f'torch.onnx.export(m, ({reads},), "{file}", dynamo=False)'
+    )
+
+
 # Package -> what finds a network in it.
 _PACKAGES: dict[str, Callable[[Any, str], _Found]] = {
     "timm": _timm,
