@@ -21,6 +21,22 @@ def keeps_all(parts: Parts, path: Sequence[Part]) -> bool:
     return _keeps_shape(parts.layer(path[-1].main))
 
 
+def is_one_call(parts: Parts, path: Sequence[Part]) -> bool:
+    """All layers stand for one call of PyTorch's, which the reader wrote as several."""
+    calls = {
+        (layer.operator, layer.name.rpartition(".")[0])
+        for part in path
+        for layer in map(parts.layer, part.layers)
+    }
+    return len(calls) == 1 and all(name for _, name in calls)
+
+
+def is_strided(parts: Parts, path: Sequence[Part]) -> bool:
+    """What reads the transpose takes its elements in any order: no reshape or norm copies them."""
+    readers = [parts.layer(n) for n in parts.graph.readers[path[-1].key]]
+    return not any(x.op in ("reshape", "layer_norm", "rms_norm") for x in readers)
+
+
 def alike(parts: Parts, path: Sequence[Part]) -> bool:
     """Both are one layer with the same facts; of constants they read one number at most.
 

@@ -231,11 +231,58 @@ OPENVINO_RULES: tuple[Rule, ...] = (
 )
 """The fusions of OpenVINO's CPU plugin (2026.4, 32-bit floats, AVX-512)."""
 
-_BY_RUNTIME = {"openvino": OPENVINO_RULES}
+# What one call of PyTorch does, where its graph is written as ONNX would have it.
+_CALLS = (
+    Rule("identity", "* identity|dropout", idle=(1,)),
+    Rule("linear", "linear add", when=conditions.is_one_call),
+    Rule("silu", "sigmoid mul^", "silu", when=conditions.is_one_call),
+    Rule("channel_shuffle", "transpose reshape", when=conditions.is_one_call),
+    Rule("scaled_dot_product_attention", "transpose mul matmul+", "scores",
+         when=conditions.is_one_call),
+    Rule("scaled_dot_product_attention", "mul scores+", "scores", when=conditions.is_one_call),
+    *(
+        Rule("scaled_dot_product_attention", f"scores {between}softmax matmul+", "attention",
+             when=conditions.is_one_call)
+        for between in ("add+ ", "add ", "")
+    ),
+    # Other strides are no work: elements move where somebody needs them side by side.
+    Rule("view", "* split|slice|expand&", idle=(1,), is_open=True),
+    Rule("view", "* transpose", when=conditions.is_strided, idle=(1,), is_open=True),
+)  # fmt: skip
+
+EAGER_RULES: tuple[Rule, ...] = _CALLS
+"""What PyTorch runs without a compiler: a kernel an operator, of which views are none."""
+
+_REDUCING = (
+    "layer_norm|rms_norm|group_norm|instance_norm|softmax|mean|reduce|global_pool|global_max_pool"
+)
+_POINTWISE = f"{_LIGHT}|h_sigmoid|cast|log|trigonometric|concat|pad|slice|transpose|resize"
+
+INDUCTOR_RULES: tuple[Rule, ...] = (
+    *_CALLS,
+    *(
+        rule
+        for _ in range(2)
+        for rule in (
+            Rule("pointwise", f"{_POINTWISE} {_POINTWISE}", "light"),
+            Rule("pointwise", f"{_POINTWISE} {_MIXING}|light&", "light"),
+        )
+    ),
+    Rule("reduction", f"{_POINTWISE} {_REDUCING}", "reduced", is_open=True),
+    Rule("reduction", f"{_REDUCING}|reduced {_POINTWISE}", "reduced"),
+    Rule("reduction", f"{_REDUCING}|reduced {_MIXING}|light&", "reduced"),
+    Rule("pointwise", f"{_POINTWISE} {_POINTWISE}", "light", is_open=True),
+)
+"""What TorchInductor makes of it: products, convolutions and attention stay calls of a library,
+and what works element by element, with the reductions beside it, is compiled into few kernels."""
+
+_BY_RUNTIME = {
+    "openvino": OPENVINO_RULES, "eager": EAGER_RULES, "inductor": INDUCTOR_RULES
+}  # fmt: skip
 
 
 def rules_of(runtime: str) -> tuple[Rule, ...]:
-    """Rules of a runtime; those of ONNX Runtime for all that have none of their own."""
+    """Rules of a runtime, of PyTorch's ``eager`` or ``inductor``; else those of ONNX Runtime."""
     return _BY_RUNTIME.get(runtime, RULES)
 
 
