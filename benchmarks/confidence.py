@@ -336,7 +336,7 @@ class EdgeRidge(AccuracyModel):
 
 def table(title: str, scores: Iterable[Score], ways: Sequence[str]) -> None:
     """One line a setting, as they come, then one a group, then all."""
-    print(f"\n{title}\nkept % (under its own bound %), points of top-1 against plain\n")
+    print(f"\n{title}\nwithin budget % (under its own bound %), points of top-1 against plain\n")
     print(f"{'':34}{'searches':>8}" + "".join(f"{way:>19}" for way in ways))
     groups: dict[str, list[Ways]] = {}
     for score in scores:

@@ -68,7 +68,7 @@ def main() -> None:
     print(f"{machine()}, PyTorch {torch.__version__}")
     print(f"Once-For-All: {len(code.files)} files, sha256 {code.digest()}")
     for name in SUPERNETS:
-        print(f"\n{name}, {SAMPLES + 2} networks at {RESOLUTION} x {RESOLUTION} pixels")
+        print(f"\n{name}, {SAMPLES + 2} networks at resolution {RESOLUTION}")
         for what, found in compared(name, code):
             print(f"  {what:72}{found}", flush=True)
 

@@ -137,7 +137,7 @@ class FusedSums:
     """Costs of all kernels, and why they differ from those of the layers.
 
     Attributes:
-        kernels: how many.
+        kernels: number of fused kernels.
         traffic_bytes: memory traffic, bytes.
         intensity: FLOP per byte of memory traffic, two a MAC; null where there is none.
         saved_bytes: memory traffic of the layers beyond that of the kernels.
@@ -183,10 +183,10 @@ class PeakMemory:
     """Peak memory of activations, layer by layer without fusion, inputs included.
 
     Attributes:
-        bytes: by liveness, every tensor but a view in memory of its own.
-        in_place_bytes: where activations write over what nobody reads later.
-        onnxruntime_bytes: likewise, with buffers kept for tensors of the same shape, as ONNX
-            Runtime plans them.
+        bytes: the peak by liveness, with every tensor but a view in memory of its own.
+        in_place_bytes: the peak where activations write over what nobody reads later.
+        onnxruntime_bytes: where activations write over what nobody reads later, and a buffer is
+            kept for a tensor of the same shape, as ONNX Runtime plans them.
         layer: that runs at the peak of ``bytes``.
         tensors: what is held then, the largest first.
     """
@@ -220,7 +220,7 @@ class LayerSums:
 
     Attributes:
         kind: of the layers; ``all`` for the whole network.
-        layers: how many.
+        layers: number of layers.
         macs: multiply-accumulates of those whose cost is known.
         params: parameters.
         param_bytes: bytes of parameters and constants.
@@ -285,7 +285,7 @@ class Inspection(Record):
         kinds: costs by kind of layer.
         unsupported: unsupported operators.
         layers: in running order, or as they were sorted; as many as were asked for.
-        kernels: likewise.
+        kernels: fused ones, in running order, or as they were sorted; as many as were asked for.
     """
 
     schema = "inspection"

@@ -216,7 +216,7 @@ class CampaignRecord(Record):
 
     Attributes:
         dataset: file that it is written to.
-        target: that was measured.
+        target: the target that was measured.
         architectures: how many were measured; null for networks of any kind.
         networks: how many of any kind were measured; null for architectures of a space.
         lowest_ms: latency of the fastest, ms.

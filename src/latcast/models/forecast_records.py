@@ -53,7 +53,7 @@ class ForecastArch:
     Attributes:
         latency_ms: predicted, ms for a whole batch.
         lower_ms: lower end of the prediction interval, ms; null where there is no calibration.
-        upper_ms: upper end.
+        upper_ms: upper end of the interval, ms.
         costs: of the network: ``macs``, ``params``, ``activation_bytes``, ``blocks``.
         blocks: what each block takes, in the order of the network.
         network_ms: what no single block accounts for, ms.
@@ -73,7 +73,7 @@ class ArchsOnTarget:
 
     Attributes:
         device: as it was asked for; name of the model where several answer.
-        target: that the latencies are of.
+        target: the target that the latencies are of.
         basis: ``measurements``, or ``specification`` where the device has no model of its own.
         space: of the architectures.
         coverage: of the intervals, 0 to 1.
@@ -155,8 +155,8 @@ class NetworkCosts:
 
     Attributes:
         name: of the network.
-        layers: that compute something.
-        kernels: that they are fused to.
+        layers: number of layers that compute something.
+        kernels: number of kernels that they are fused to.
         macs: multiply-accumulates.
         params: parameters.
         param_bytes: memory traffic of weights, bytes.
@@ -192,7 +192,7 @@ class Unsupported:
     """Layers whose cost is not known and is estimated.
 
     Attributes:
-        layers: how many.
+        layers: number of layers.
         share: of all layers that compute something, 0 to 1.
         operators: what they are, the most frequent first.
     """
@@ -208,12 +208,12 @@ class ForecastKernel:
 
     Attributes:
         name: of its main layer.
-        operators: what it fuses.
+        operators: the operators that it fuses.
         kind: such as ``conv``.
         layers: names of the layers that it fuses.
         ms: predicted, ms.
         lower_ms: lower end of the prediction interval, ms.
-        upper_ms: upper end.
+        upper_ms: upper end of the interval, ms.
         share: of the network's milliseconds, 0 to 1.
         macs: multiply-accumulates.
         traffic_bytes: memory traffic, bytes.
@@ -244,9 +244,9 @@ class Extrapolated:
     Attributes:
         kind: of the kernels.
         subject: fact or operator that is out of distribution.
-        values: of the fact.
+        values: values of the fact.
         seen: the range of the fact that the model knows; null where it knows none.
-        kernels: how many.
+        kernels: number of kernels.
         share: of the network's milliseconds, 0 to 1.
     """
 
@@ -281,7 +281,7 @@ class NetworkOnTarget:
 
     Attributes:
         device: as it was asked for; name of the model where several answer.
-        target: that the latency is of.
+        target: the target that the latency is of.
         batch: samples of the forward pass that the latency is of; null where nothing tells which
             side of the network's inputs is the batch.
         precision: of nine tenths of the network's multiply-accumulates, as its file holds what
@@ -289,7 +289,7 @@ class NetworkOnTarget:
         precisions: share of the multiply-accumulates by precision, the largest first.
         latency_ms: predicted, ms for a whole batch.
         lower_ms: lower end of the prediction interval, ms.
-        upper_ms: upper end.
+        upper_ms: upper end of the interval, ms.
         per_sample_ms: latency divided by the batch, ms.
         share_by_bound: what kernels are bound by -> share of the milliseconds.
         share_by_kind: kind of kernel -> share of the milliseconds, the largest first.
@@ -340,7 +340,7 @@ class NetworkForecast(Record):
 
     Attributes:
         file: of the network; null where it was given as a graph.
-        network: what it costs.
+        network: costs of the network.
         inputs: of its file, with the sides that the first answer is for.
         coverage: of the intervals, 0 to 1.
         unsupported: unsupported operators.

@@ -58,8 +58,8 @@ class Comparison:
         way: ``isolated``, ``profile`` or ``networks``.
         bias: mean of sum / latency - 1.
         mape: mean of abs(sum / latency - 1).
-        calibrated_mape: the same after ``scale * sum + overhead`` has been fitted to the
-            calibration networks.
+        calibrated_mape: mean of abs(sum / latency - 1) after ``scale * sum + overhead`` has been
+            fitted to the calibration networks.
         scale: of the calibration.
         overhead_ms: of the calibration.
         networks: how many it was compared with; the calibration's own are not among them.
@@ -80,7 +80,7 @@ class MeasuredTable(Record):
 
     Attributes:
         model: file that it is written to.
-        target: that was measured.
+        target: the target that was measured.
         chosen: way of the table that was written.
         ways: how far sums of each table are from whole networks.
         warnings: doubts about the measurements, a sentence each.

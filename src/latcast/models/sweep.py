@@ -26,11 +26,11 @@ class SweepPoint:
     Attributes:
         value: of the side.
         device: as it was asked for; name of the model where several answer.
-        target: that the latency is of.
+        target: the target that the latency is of.
         batch: samples of the forward pass; null where nothing tells which side is the batch.
         latency_ms: predicted, ms for a whole batch.
         lower_ms: lower end of the prediction interval, ms.
-        upper_ms: upper end.
+        upper_ms: upper end of the interval, ms.
         per_sample_ms: latency divided by the batch, ms.
         extrapolated_share: share of the milliseconds that is out of the model's distribution.
         macs: multiply-accumulates.

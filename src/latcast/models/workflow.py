@@ -128,9 +128,9 @@ class TrainedTarget:
         target: of the dataset.
         left_out: rows that are impossible or copied, and were not used.
         mae: mean absolute error on the test part, in the unit of the quantity.
-        rmse: root mean square error, likewise.
+        rmse: root mean square error on the test part, in the unit of the quantity.
         mae_ms: ``mae``, ms; null of another quantity than latency.
-        rmse_ms: ``rmse``, likewise.
+        rmse_ms: ``rmse``, ms; null of another quantity than latency.
         mape: mean absolute error, %.
         within_5: predictions at most 5 % off, %.
         within_10: predictions at most 10 % off, %.

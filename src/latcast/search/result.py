@@ -128,7 +128,7 @@ class FoundNetwork:
         accuracy_std: its standard deviation, where the accuracy model states one.
         latency_ms: predicted, ms; of several targets a list.
         lower_ms: lower end of the prediction interval, ms; null where it is not calibrated.
-        upper_ms: upper end.
+        upper_ms: upper end of the interval, ms.
         coverage: of the interval, 0 to 1.
         kept_probability: P(within budget), 0 to 1, for each target by itself.
         costs: of the network: ``macs``, ``params``, ``activation_bytes``, ``blocks``.
@@ -158,7 +158,7 @@ class FrontNetwork:
         counted_ms: what was held against the budgets: the prediction, or with a confidence the
             bound that the latency stays below.
         lower_ms: lower end of the prediction interval, ms; null where it is not calibrated.
-        upper_ms: upper end.
+        upper_ms: upper end of the interval, ms.
         costs: of the network: ``macs``, ``params``, ``activation_bytes``, ``blocks``.
         arch: the architecture in the field's own form.
     """

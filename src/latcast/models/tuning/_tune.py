@@ -221,7 +221,7 @@ class TuningRecord(Record):
         seed: of everything chance decides.
         model: file that the winner is written to, or null.
         counts: state of a trial (done, pruned, failed, interrupted) -> how many there are.
-        best: the winner.
+        best: the trial with the best score.
         default: the options when nothing is tuned.
         trials: all of them, those of earlier runs included.
         data_issues: what the audit found in the data.

@@ -25,8 +25,8 @@ class CheckedNetwork:
         accuracy: top-1 by the accuracy model, 0 to 1; null where it does not know the network.
         predicted_ms: before it was measured, ms; null where nothing could predict it.
         lower_ms: lower end of the prediction interval, ms; null where there is none.
-        upper_ms: upper end.
-        measured_ms: ms.
+        upper_ms: upper end of the interval, ms.
+        measured_ms: measured latency, ms.
         standard_error: relative, of the measurement.
         error: predicted over measured, less 1.
         inside: whether the measured latency lies in the interval; null where there is none.
@@ -54,7 +54,7 @@ class FailedNetwork:
 
     Attributes:
         arch: the architecture in the field's own form.
-        reason: why.
+        reason: why it could not be measured.
     """
 
     arch: Any
@@ -69,7 +69,7 @@ class Round:
         round: 0 for networks that were suggested before the first search, then 1, 2, …
         mape: mean absolute error of the predictions, %; null without any.
         networks: that were measured, in the order in which they were chosen.
-        failed: that could not be measured.
+        failed: networks that could not be measured.
         warnings: doubts about the measurements, a sentence each.
     """
 
@@ -110,7 +110,7 @@ class VerifiedNetwork:
         accuracy: top-1 by the accuracy model, 0 to 1.
         latency_ms: predicted by the last model, ms.
         lower_ms: lower end of its prediction interval, ms; null where there is none.
-        upper_ms: upper end.
+        upper_ms: upper end of the interval, ms.
         measured_ms: ms; null where it has not been measured.
         standard_error: relative, of the measurement.
         stable: whether the measured latency is known to 3 %; null where that is not stated.
@@ -142,7 +142,7 @@ class VerificationRecord(Record):
     Attributes:
         model: that it began with, by its name or file.
         seed: of everything chance decides.
-        target: that was measured.
+        target: the target that was measured.
         space: search space.
         method: of the searches.
         confidence: with which budgets are kept, 0 to 1; null if the prediction itself counts.
