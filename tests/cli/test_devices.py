@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ def boards(tmp_path: Path) -> Path:
 
 def test_all_are_listed(latcast: Any) -> None:
     lines = latcast("devices").stdout.splitlines()
-    assert len([line for line in lines if line[:2].strip()]) == 1 + len(devices()) + 1
+    kinds = Counter(d.kind for d in devices().values())
+    assert [line for line in lines if line in {f"{k}: {n}" for k, n in kinds.items()}] == [
+        f"{kind}: {kinds[kind]}" for kind in ("gpu", "cpu", "phone", "accelerator")
+    ]
+    rows = [line for line in lines if line.split()[:1] and line.split()[0] in devices()]
+    assert len(rows) == len(devices())
     (row,) = [line for line in lines if line.split()[:1] == ["rtx-2080-ti"]]
     assert row.split()[:11] == [
         "rtx-2080-ti", "gpu", "4352", "11", "616", "13.45", "107.6", "–", "215.2", "250", "2018",
@@ -37,6 +43,16 @@ def test_one_device_is_shown_whole(latcast: Any) -> None:
     (record,) = latcast.json("devices", "epyc-9354")["devices"]
     assert set(RANGES) <= set(record)
     assert (record["l3_kb"], record["peak_bf16_flops"]) == (32768, None)
+
+
+def test_a_list_is_narrowed_by_words(latcast: Any) -> None:
+    def names(*options: str) -> list[str]:
+        return [d["name"] for d in latcast.json("devices", *options)["devices"]]
+
+    assert names("--find", "RK3588") == ["rk3588-mali-g610", "rk3588", "rk3588-npu"]
+    assert "pixel-4" in names("--find", "pixel cortex-a76", "--kind", "phone")
+    text = latcast("devices", "rk3588").stdout
+    assert "4 x cortex-a76 at 2.4 GHz; 4 x cortex-a55 at 1.8 GHz" in text
 
 
 def test_own_devices_are_known_while_the_command_runs(latcast: Any, boards: Path) -> None:
@@ -83,7 +99,9 @@ def test_files_that_are_no_good(latcast: Any, boards: Path, tmp_path: Path) -> N
         (("--kind", "gpus"), "did you mean 'gpu'?"),
         (("--kind", "gpu", "tesla-p40"), "--kind goes with the list of devices"),
         (("--kind", "gpu", "--detect"), "--kind goes with the list of devices"),
-        (("rtx-2080",), "did you mean 'rtx-2080-ti'?"),
+        (("--find", "rk", "tesla-p40"), "--find goes with the list of devices"),
+        (("--find", "rk 9999"), "'rk 9999' is of none of the"),
+        (("rtx-2080-t",), "did you mean 'rtx-2080-ti'?"),
     ],
 )
 def test_wrong_usage(latcast: Any, arguments: tuple[str, ...], message: str) -> None:

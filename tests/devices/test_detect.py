@@ -147,7 +147,7 @@ def test_command(latcast: Any, tmp_path: Path) -> None:
     run = latcast("devices", "--detect", "--json", "--quiet", "--out", out)
     assert run.stderr == ""
     (record,) = json.loads(run.stdout)["devices"]
-    record["features"] = tuple(record["features"])
+    record |= {"features": tuple(record["features"]), "clusters": tuple(record["clusters"])}
     assert parse_catalogue(out.read_text(encoding="utf-8")) == {host_name(): Device(**record)}
 
 

@@ -22,6 +22,10 @@ def devices(
     kind: Annotated[
         str | None, typer.Option("--kind", help="Only cpu, gpu, phone or accelerator.")
     ] = None,
+    find: Annotated[
+        str | None,
+        typer.Option("--find", help="Only those with these words in name, title, chip or cores."),
+    ] = None,
     files: Devices = None,
     detect: Annotated[
         bool,
@@ -51,8 +55,9 @@ def devices(
     from latcast import devices as room
     from latcast.devices._catalogue import DeviceList
 
-    if kind is not None and (detect or device is not None):
-        raise UsageError("--kind goes with the list of devices, not with NAME or --detect")
+    for option, value in (("--kind", kind), ("--find", find)):
+        if value is not None and (detect or device is not None):
+            raise UsageError(f"{option} goes with the list of devices, not with NAME or --detect")
     if detect:
         if device is not None:
             raise UsageError(
@@ -65,7 +70,7 @@ def devices(
         raise UsageError("--name and --out go with --detect; it is missing")
     room.devices()  # a file that is no good is not wrong usage, an unknown name is
     with usage():
-        found = DeviceList.of_kind(kind) if device is None else DeviceList.of(device)
+        found = DeviceList.of_kind(kind, find) if device is None else DeviceList.of(device)
     console.show(found)
 
 

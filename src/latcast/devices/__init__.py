@@ -17,8 +17,11 @@ if TYPE_CHECKING:
         load_devices,
         parse_catalogue,
     )
+    from ._cores import Cluster, Core, cores
     from ._detect import detect
     from ._device import KINDS, PRECISIONS, RANGES, Device, Range, Target, figure_range
+    from ._facts import SELECTIONS, UNITS, Facts, target_facts, unit
+    from ._headings import Chip, chip_of, named_device, parse_clusters
     from ._host import cpu_features, cpu_model, host_name, usable_cpus
 else:
     __getattr__, __dir__ = public_names(
@@ -26,8 +29,11 @@ else:
         {
             "._catalogue": "VARIABLE DeviceList catalogue_text device device_files devices "
             "load_devices parse_catalogue",
+            "._cores": "Cluster Core cores",
             "._detect": "detect",
             "._device": "KINDS PRECISIONS RANGES Device Range Target figure_range",
+            "._facts": "SELECTIONS UNITS Facts target_facts unit",
+            "._headings": "Chip chip_of named_device parse_clusters",
             "._host": "cpu_features cpu_model host_name usable_cpus",
         },
     )
@@ -36,12 +42,20 @@ __all__ = [
     "KINDS",
     "PRECISIONS",
     "RANGES",
+    "SELECTIONS",
+    "UNITS",
     "VARIABLE",
+    "Chip",
+    "Cluster",
+    "Core",
     "Device",
     "DeviceList",
+    "Facts",
     "Range",
     "Target",
     "catalogue_text",
+    "chip_of",
+    "cores",
     "cpu_features",
     "cpu_model",
     "detect",
@@ -51,6 +65,10 @@ __all__ = [
     "figure_range",
     "host_name",
     "load_devices",
+    "named_device",
     "parse_catalogue",
+    "parse_clusters",
+    "target_facts",
+    "unit",
     "usable_cpus",
 ]

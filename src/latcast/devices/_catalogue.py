@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from latcast._files import check_file
-from latcast._names import unknown_name
+from latcast._names import short_repr, unknown_name
 from latcast.report.record import Column, Record, Table, pairs
 
+from ._cores import Cluster
 from ._device import KINDS, Device
 
 VARIABLE = "LATCAST_DEVICES"
@@ -103,26 +104,46 @@ def _user_files() -> tuple[Path, ...]:
     return paths
 
 
+_FILES = ("catalogue.toml", "socs.toml")
+
+# What devices that are built on a chip have of it where they do not state it themselves.
+_OF_CHIP = ("memory_gb", "bandwidth_gb_s", "memory_type", "year")
+_OF_CHIPS_CPU = ("clusters", "l1d_kb", "l2_kb", "l3_kb", "last_level_kb", "architecture")
+
+
 @lru_cache(maxsize=1)
 def _catalogue() -> dict[str, Device]:
-    text = (resources.files("latcast.devices") / "catalogue.toml").read_text(encoding="utf-8")
-    return parse_catalogue(text)
+    room = resources.files("latcast.devices")
+    text = "\n".join((room / name).read_text(encoding="utf-8") for name in _FILES)
+    order = ("gpu", "cpu", "phone", "accelerator")
+    found = _parse(text, {})
+    return dict(sorted(found.items(), key=lambda item: order.index(item[1].kind)))
 
 
 def parse_catalogue(text: str) -> dict[str, Device]:
     """Devices from TOML, one table each.
 
+    A device whose ``chip`` is the name of another, of the text or of the catalogue, has that one's
+    memory, its bandwidth and its year where it does not state them; a CPU or a phone also the
+    cores and caches of a CPU or a phone.
+
     Raises:
         ValueError: the text is no TOML, or a device has an unknown, missing or impossible entry.
     """
+    return _parse(text, _catalogue())
+
+
+def _parse(text: str, known: Mapping[str, Device]) -> dict[str, Device]:
     try:
         tables = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"a device catalogue must be TOML; reading it: {error}") from None
-    return {name: _device(name, table) for name, table in tables.items()}
+    return {name: _device(name, table, tables, known) for name, table in tables.items()}
 
 
-def _device(name: str, table: Any) -> Device:
+def _device(
+    name: str, table: Any, tables: Mapping[str, Any], known: Mapping[str, Device]
+) -> Device:
     if not isinstance(table, dict):
         raise ValueError(f"device {name!r} must be a table, [{name}]; got {table!r}")
     for entry, value in table.items():
@@ -133,14 +154,46 @@ def _device(name: str, table: Any) -> Device:
             )
         if entry not in _ENTRIES:
             raise ValueError(unknown_name(f"entry of device {name!r}", entry, _ENTRIES))
+    table = _of_chip(name, table, tables, known) | table
     if isinstance(table.get("features"), list):
         table["features"] = tuple(table["features"])
+    if "clusters" in table:
+        table["clusters"] = clusters = _clusters(name, table["clusters"])
+        table.setdefault("cores", sum(c.count for c in clusters))
+        table.setdefault("clock_ghz", max((c.clock_ghz for c in clusters), default=None))
     try:
         return Device(name=name, **table)
     except TypeError:
         missing = [f for f in ("title", "kind", "cores", "memory_gb", "bandwidth_gb_s", "source")
                    if f not in table]  # fmt: skip
         raise ValueError(f"device {name!r} must have {', '.join(missing)} as well") from None
+
+
+def _of_chip(
+    name: str, table: Mapping[str, Any], tables: Mapping[str, Any], known: Mapping[str, Device]
+) -> dict[str, Any]:
+    """What a device has of the one that its entry ``chip`` names."""
+    chip = table.get("chip")
+    if not isinstance(chip, str) or chip == name:
+        return {}
+    soc = tables.get(chip)
+    if not isinstance(soc, dict):
+        soc = {e: getattr(known[chip], e) for e in _ENTRIES} if chip in known else {}
+    are_cpus = {table.get("kind"), soc.get("kind")} <= {"cpu", "phone"}
+    # Caches and type of core are those of the clusters: a device with its own has its own.
+    entries = _OF_CHIP + (_OF_CHIPS_CPU if are_cpus and "clusters" not in table else ())
+    return {e: soc[e] for e in entries if soc.get(e) not in (None, ())}
+
+
+def _clusters(name: str, rows: Any) -> tuple[Cluster, ...]:
+    if isinstance(rows, tuple):
+        return rows
+    try:
+        return tuple(Cluster(**row) for row in rows)
+    except (TypeError, ValueError) as error:
+        what = "must be core, count, clock_ghz and perhaps base_ghz"
+        why = what if isinstance(error, TypeError) else error
+        raise ValueError(f"device {name!r}: clusters: {why}; got {short_repr(rows)}") from None
 
 
 def catalogue_text(found: Iterable[Device]) -> str:
@@ -154,8 +207,11 @@ def catalogue_text(found: Iterable[Device]) -> str:
     return "\n".join(tables)
 
 
-def _toml(value: str | float | tuple[str, ...]) -> str:
+def _toml(value: str | float | Cluster | tuple[str | Cluster, ...]) -> str:
     """A value of a device in TOML 1.0."""
+    if isinstance(value, Cluster):
+        figures = ((f.name, getattr(value, f.name)) for f in fields(Cluster))
+        return f"{{ {', '.join(f'{k} = {_toml(v)}' for k, v in figures if v is not None)} }}"
     if isinstance(value, str):
         # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
@@ -179,17 +235,23 @@ _FIGURES = (
     Column("year", "year"),
     Column("architecture", "architecture"),
     Column("cores", "cores"),
+    Column("chip", "chip"),
+    Column("cores by type", lambda d: "; ".join(map(str, d.clusters)) or None),
     Column("clock, GHz", "clock_ghz", "g"),
     Column("L1 data cache, KiB", "l1d_kb", "g"),
     Column("L2 cache, KiB", "l2_kb", "g"),
     Column("L3 cache, KiB", "l3_kb", "g"),
+    Column("last-level caches, KiB", "last_level_kb", "g"),
     Column("features", lambda d: " ".join(d.features) or None),
     Column("memory, GB", "memory_gb", "g"),
+    Column("memory type", "memory_type"),
     Column("bandwidth, GB/s", "bandwidth_gb_s", "g"),
-    Column("fp32 TFLOP/s", "peak_fp32_flops", ".4g", _PEAK),
-    Column("fp16 TFLOP/s", "peak_fp16_flops", ".4g", _PEAK),
-    Column("bf16 TFLOP/s", "peak_bf16_flops", ".4g", _PEAK),
-    Column("int8 TOP/s", "peak_int8_ops", ".4g", _PEAK),
+    Column("fp32 TFLOP/s", lambda d: d.peak_flops("fp32"), ".4g", _PEAK),
+    Column("fp16 TFLOP/s", lambda d: d.peak_flops("fp16"), ".4g", _PEAK),
+    Column("bf16 TFLOP/s", lambda d: d.peak_flops("bf16"), ".4g", _PEAK),
+    Column("int8 TOP/s", lambda d: d.peak_flops("int8"), ".4g", _PEAK),
+    Column("fp32 of matrix units, TFLOP/s", "peak_matrix_fp32_flops", ".4g", _PEAK),
+    Column("launch of a kernel, us", "launch_us", "g"),
     Column("power, W", "power_w", "g"),
 )
 
@@ -200,14 +262,20 @@ _COLUMNS = (
     Column("cores", "cores"),
     Column("GB", "memory_gb", "g"),
     Column("GB/s", "bandwidth_gb_s", "g"),
-    Column("fp32 TFLOP/s", "peak_fp32_flops", ".4g", _PEAK),
-    Column("fp16", "peak_fp16_flops", ".4g", _PEAK),
-    Column("bf16", "peak_bf16_flops", ".4g", _PEAK),
-    Column("int8", "peak_int8_ops", ".4g", _PEAK),
+    Column("fp32 TFLOP/s", lambda d: d.peak_flops("fp32"), ".4g", _PEAK),
+    Column("fp16", lambda d: d.peak_flops("fp16"), ".4g", _PEAK),
+    Column("bf16", lambda d: d.peak_flops("bf16"), ".4g", _PEAK),
+    Column("int8", lambda d: d.peak_flops("int8"), ".4g", _PEAK),
     Column("W", "power_w", "g"),
     Column("year", "year"),
     Column("title", "title"),
 )
+
+
+def _words_of(d: Device) -> str:
+    """What a device is found by."""
+    types = (c.core for c in d.clusters)
+    return " ".join((d.name, d.title, d.chip or "", d.architecture or "", *types)).lower()
 
 
 @dataclass(frozen=True, repr=False)
@@ -224,15 +292,30 @@ class DeviceList(Record):
     devices: tuple[Device, ...]
 
     @classmethod
-    def of_kind(cls, kind: str | None = None) -> DeviceList:
-        """The devices of the catalogue, of one kind or all.
+    def of_kind(cls, kind: str | None = None, find: str | None = None) -> DeviceList:
+        """The devices of the catalogue, of one kind or all, whose names or titles have a text.
+
+        Args:
+            kind: one of :data:`KINDS`, or None for all.
+            find: words in any order; each must occur in the name, the title, the chip, the
+                architecture or a type of core, whatever its case.
 
         Raises:
-            ValueError: there is no such kind.
+            ValueError: there is no such kind, or nothing is found.
         """
         if kind is not None and kind not in KINDS:
             raise ValueError(unknown_name("kind of device", kind, KINDS))
-        return cls(tuple(d for d in devices().values() if kind in (None, d.kind)))
+        known = devices().values()
+        words = (find or "").lower().split()
+        found = tuple(
+            d for d in known if kind in (None, d.kind) and all(w in _words_of(d) for w in words)
+        )
+        if not found and words:
+            raise ValueError(
+                f"--find must be words of a device's name, title, chip or cores; {find!r} is of "
+                f"none of the {len(known)} devices"
+            )
+        return cls(found)
 
     @classmethod
     def of(cls, name: str) -> DeviceList:
@@ -245,7 +328,9 @@ class DeviceList(Record):
 
     def parts(self) -> Iterator[Table | str]:
         if len(self.devices) != 1:
-            yield Table(_COLUMNS, self.devices)
+            for kind in dict.fromkeys(d.kind for d in self.devices):
+                rows = [d for d in self.devices if d.kind == kind]
+                yield Table(_COLUMNS, rows, f"{kind}: {len(rows)}")
             return
         (one,) = self.devices
         figures = [(column.label, column.cell(one)) for column in _FIGURES]

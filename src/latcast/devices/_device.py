@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from latcast._names import unknown_name
 
+from ._cores import Cluster, cores, generic_core
+
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -133,10 +135,13 @@ RANGES = {
     "peak_int8_ops": Range(
         1e7, 1e18, "operations/s (a multiply-add counts two)", "multiply TOP/s by 1e12"
     ),
+    "peak_matrix_fp32_flops": Range(1e7, 1e18, *_PEAK),
     "clock_ghz": Range(0.01, 10, "a clock in GHz", "divide MHz by 1000"),
     "l1d_kb": Range(0.5, 4096, *_CACHE),
     "l2_kb": Range(16, 250_000, *_CACHE),
-    "l3_kb": Range(400, 2_000_000, *_CACHE),
+    "l3_kb": Range(400, 520_000, *_CACHE),
+    "last_level_kb": Range(16, 4_000_000, *_CACHE),
+    "launch_us": Range(0.1, 10_000, "the launch of a kernel in us", "multiply ms by 1000"),
     "power_w": Range(0.01, 50_000, "power in W", "divide mW by 1000"),
     "year": Range(1990, 2100, "a whole year", "write all four digits"),
 }
@@ -150,6 +155,9 @@ _NARROWER = {
     ("cpu", "bandwidth_gb_s"): Range(0.01, 10_000, *_BANDWIDTH),
     ("gpu", "bandwidth_gb_s"): Range(2, 25_000, *_BANDWIDTH),
 }
+
+MEMORY_TYPES = ("ddr", "lpddr", "gddr", "hbm")
+"""What the names of memories begin with, such as ``LPDDR4X`` and ``HBM2``."""
 
 _REQUIRED = ("cores", "memory_gb", "bandwidth_gb_s")
 _WHOLE = ("cores", "year")
@@ -172,18 +180,28 @@ class Device:
         memory_gb: memory in GB (10^9 bytes).
         bandwidth_gb_s: memory bandwidth in GB/s.
         source: where the figures come from.
-        peak_fp32_flops: peak FLOP/s in single precision.
+        peak_fp32_flops: peak FLOP/s in single precision, as stated, as of the other precisions;
+            :meth:`peak_flops` knows that of the clusters, too.
         peak_fp16_flops: peak FLOP/s in half precision, without sparsity.
         peak_bf16_flops: peak FLOP/s in bfloat16, without sparsity.
         peak_int8_ops: peak operations/s on 8-bit integers, without sparsity.
+        peak_matrix_fp32_flops: peak FLOP/s of fp32 tensors on matrix units, which may round them:
+            TF32 of NVIDIA's, FP32 of AMD's.
         clock_ghz: highest clock, GHz.
         l1d_kb: level 1 data cache of a CPU core, in KiB (1024 bytes), as caches are sold.
         l2_kb: level 2 cache of a core or cluster, KiB; of a GPU, the whole.
         l3_kb: level 3 cache that a core shares, KiB.
+        last_level_kb: all last-level caches of the chip together, KiB, a cache of the whole system
+            included; where it is more than what one core shares.
+        launch_us: what a GPU takes to launch a kernel, in us.
         power_w: rated power of the board or chip, W.
         year: when it came out.
         architecture: its maker's name of the generation, such as ``turing`` or ``zen-4``.
         features: CPU features, as Linux calls them; empty where unknown.
+        memory_type: of the memory, such as ``LPDDR4X`` or ``HBM2``.
+        chip: the chip that it is or that it is built on, which devices of one chip share: boards,
+            phones and the parts of a SoC. None where the device is the only one of its chip.
+        clusters: CPU cores by type and clock; empty where unknown.
 
     Raises:
         ValueError: an entry is of another type, or outside of its :func:`figure_range`.
@@ -200,25 +218,33 @@ class Device:
     peak_fp16_flops: float | None = None
     peak_bf16_flops: float | None = None
     peak_int8_ops: float | None = None
+    peak_matrix_fp32_flops: float | None = None
     clock_ghz: float | None = None
     l1d_kb: float | None = None
     l2_kb: float | None = None
     l3_kb: float | None = None
+    last_level_kb: float | None = None
+    launch_us: float | None = None
     power_w: float | None = None
     year: int | None = None
     architecture: str | None = None
     features: tuple[str, ...] = ()
+    memory_type: str | None = None
+    chip: str | None = None
+    clusters: tuple[Cluster, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_texts()
         for figure in RANGES:
             self._check_figure(figure)
+        self._check_clusters()
 
     def peak_flops(self, precision: str) -> float | None:
         """Peak FLOP/s (int8: operations/s) in one of :data:`PRECISIONS`; None where unknown.
 
-        Nothing is estimated: the ratio between precisions runs from 1/64 (fp16 on a GTX 1080 Ti)
-        to 32 (int8 by AMX), so that one precision does not tell another.
+        What is not stated is that of the :attr:`clusters`, all cores at the clock that they hold.
+        No precision is estimated from another: the ratio runs from 1/64 (fp16 on a GTX 1080 Ti)
+        to 32 (int8 by AMX).
 
         Raises:
             ValueError: there is no such precision; the message suggests the nearest.
@@ -227,7 +253,26 @@ class Device:
             raise ValueError(unknown_name("precision", precision, PRECISIONS))
         unit = "ops" if precision == "int8" else "flops"
         peak: float | None = getattr(self, f"peak_{precision}_{unit}")
+        if peak is None and self.clusters:
+            return sum(c.count * c.peak_flops(precision, base=True) for c in self.clusters)
         return peak
+
+    @property
+    def group(self) -> str:
+        """Name of what devices of one chip have in common: they are known or left out together."""
+        return self.name if self.chip is None else self.chip
+
+    def cpu_clusters(self) -> tuple[Cluster, ...]:
+        """The clusters, or one of all cores at the highest clock where the type of core is known.
+
+        That is the one that :attr:`architecture` names, or else a generic one with the
+        :attr:`features`. Empty for what is no CPU, and where it is not known.
+        """
+        if self.clusters or self.kind not in ("cpu", "phone") or self.clock_ghz is None:
+            return self.clusters
+        known = self.architecture if self.architecture in cores() else None
+        core = known or generic_core(self.features)
+        return () if core is None else (Cluster(core, self.cores, self.clock_ghz),)
 
     def _check_texts(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
@@ -238,10 +283,16 @@ class Device:
         for name in ("title", "source"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{self.name}: {name} must be text; got {getattr(self, name)!r}")
-        if not isinstance(self.architecture, str | None):
+        for name, example in (("architecture", "turing"), ("chip", "rk3588")):
+            if not isinstance(value := getattr(self, name), str | None):
+                raise ValueError(
+                    f"{self.name}: {name} must be text, such as {example!r}; got {value!r}"
+                )
+        kinds = tuple(t.upper() for t in MEMORY_TYPES)
+        memory = self.memory_type
+        if memory is not None and not (isinstance(memory, str) and memory.startswith(kinds)):
             raise ValueError(
-                f"{self.name}: architecture must be text, such as 'turing'; "
-                f"got {self.architecture!r}"
+                f"{self.name}: memory_type must begin with {', '.join(kinds)}; got {memory!r}"
             )
         if self.kind not in KINDS:
             raise ValueError(
@@ -252,6 +303,20 @@ class Device:
             raise ValueError(
                 f"{self.name}: features must be a list of texts, such as ['avx2', 'fma']; "
                 f"got {self.features!r}"
+            )
+
+    def _check_clusters(self) -> None:
+        if not all(isinstance(c, Cluster) for c in self.clusters):
+            raise ValueError(
+                f"{self.name}: clusters must be a list of tables, such as "
+                '[{core = "cortex-a76", count = 4, clock_ghz = 2.4}]; '
+                f"got {self.clusters!r}"
+            )
+        total = sum(c.count for c in self.clusters)
+        if self.clusters and (self.kind not in ("cpu", "phone") or total != self.cores):
+            raise ValueError(
+                f"{self.name}: clusters must hold the cores of a cpu or phone, {self.cores} here; "
+                f"they hold {total} of kind {self.kind!r} (a SoC's GPU is a device of its own)"
             )
 
     def _check_figure(self, figure: str) -> None:

@@ -1,0 +1,229 @@
+"""Facts of a target as numbers: what a model of all targets learns from, and its physical bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+
+from latcast._names import unknown_name
+
+from ._catalogue import device, devices
+from ._cores import Cluster, cores
+from ._device import MEMORY_TYPES, PRECISIONS, Device
+
+UNITS = ("cpu", "gpu", "npu")
+"""Parts of a chip that run networks."""
+
+SELECTIONS = ("all", "big", "little")
+"""Cores that threads are bound to."""
+
+ISAS = ("arm", "apple", "x86", "riscv", "loongarch", "mips", "sw64")
+VENDORS = (
+    "nvidia", "amd", "intel", "apple", "adreno", "mali", "powervr", "videocore", "vivante",
+)  # fmt: skip
+
+# A part of a runtime's name -> the part of a chip that it runs on; others run on the device named.
+_UNIT_OF_RUNTIME = {
+    "cpu": "cpu", "gpu": "gpu", "vulkan": "gpu", "cuda": "gpu", "tensorrt": "gpu", "opencl": "gpu",
+    "npu": "npu", "qnn": "npu", "hexagon": "npu",
+}  # fmt: skip
+
+_KIND_OF_UNIT = {"cpu": ("cpu", "phone"), "gpu": ("gpu",), "npu": ("accelerator",)}
+
+# Share by which a GeForce card runs above the boost clock of its data sheet while it is cool
+# ("typical graphics card" boost, NVIDIA; cards of partners are clocked up to 10 % higher as well).
+_ABOVE_BOOST = 1.2
+
+# Generations of NVIDIA whose matrix units take fp32 tensors as TF32, at half the rate of bfloat16.
+_WITH_TF32 = ("ampere", "ada", "hopper", "blackwell")
+
+_CORE_FLAGS = ("fp16", "dotprod", "i8mm", "sve", "avx2", "avx512", "vnni", "amx", "rvv")
+
+Facts = dict[str, float | None]
+
+
+def unit(whole: Device, part: str) -> Device:
+    """The CPU, GPU or NPU of a device's chip, a device too; the device itself where it is that.
+
+    Of several GPUs of one chip, it is the one whose name begins most alike.
+
+    Raises:
+        ValueError: there is no such unit, or none is known of this chip.
+    """
+    if part not in UNITS:
+        raise ValueError(unknown_name("unit", part, UNITS))
+    kinds = _KIND_OF_UNIT[part]
+    if whole.kind in kinds:
+        return whole
+    found = [d for d in devices().values() if d.kind in kinds and d.group == whole.group]
+    if not found:
+        raise ValueError(
+            f"{whole.name}: no {part} of its chip {whole.group!r} is known; write a device of kind "
+            f"{kinds[0]!r} with chip = {whole.group!r} into a file of your own (docs/devices.md)"
+        )
+
+    def common(d: Device) -> int:
+        """How many letters both names begin with."""
+        letters = zip(d.name, whole.name, strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], letters))
+
+    return max(found, key=common)
+
+
+def unit_of_runtime(runtime: str) -> str | None:
+    """The part of a chip that a runtime runs on by its name, such as ``ncnn-vulkan``; or None."""
+    parts = runtime.replace("_", "-").split("-")
+    return next((_UNIT_OF_RUNTIME[p] for p in parts if p in _UNIT_OF_RUNTIME), None)
+
+
+def target_facts(
+    target: str | Device,
+    runtime: str = "",
+    threads: int = 0,
+    precision: str = "fp32",
+    cores: str = "all",
+) -> Facts:
+    """Facts of a device as a runtime uses it; positive numbers, flags of 0 and 1, None if unknown.
+
+    On a CPU, threads run on the fastest cores of the selection, one each. ``peak_flops`` counts
+    them at their highest clocks, ``base_flops`` at those that all cores hold; on another device
+    both are the stated peak. ``bound_flops`` is what no code exceeds: the most that is known of
+    this precision and of those with fewer bits, matrix units and clocks above the stated boost
+    included. Rates are FLOP/s, int8's operations/s.
+
+    Args:
+        target: a device or its name.
+        runtime: of which a part of the name may tell the part of the chip, as ``ncnn-vulkan``.
+        threads: of a CPU; 0 for one on each core of the selection.
+        precision: one of :data:`~latcast.devices.PRECISIONS`.
+        cores: ``big`` and ``little`` are the cores above and below the middle of the highest and
+            the lowest clock (ncnn's ``powersave``); all cores where they are alike.
+
+    Raises:
+        ValueError: a name is not known, or ``threads`` is negative.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(unknown_name("precision", precision, PRECISIONS))
+    if cores not in SELECTIONS:
+        raise ValueError(unknown_name("selection of cores", cores, SELECTIONS))
+    if threads < 0:
+        raise ValueError(f"threads must be 0 (all) or a positive number; got {threads}")
+    whole = device(target) if isinstance(target, str) else target
+    part = unit_of_runtime(runtime)
+    found = whole if part is None else unit(whole, part)
+    facts = _general(found)
+    if found.kind in _KIND_OF_UNIT["cpu"]:
+        facts |= _of_cpu(found, threads, precision, cores)
+    else:
+        facts |= _of_accelerator(found, precision)
+    return {name: None if value is None else float(value) for name, value in facts.items()}
+
+
+def _general(found: Device) -> Facts:
+    memory = None if found.memory_type is None else found.memory_type.lower()
+    facts: Facts = {f"is_{u}": float(found.kind in kinds) for u, kinds in _KIND_OF_UNIT.items()}
+    for kind in MEMORY_TYPES:
+        facts[f"memory_{kind}"] = None if memory is None else float(memory.startswith(kind))
+    for name in ("memory_gb", "bandwidth_gb_s", "l1d_kb", "l2_kb", "l3_kb", "launch_us", "power_w"):
+        facts[name] = getattr(found, name)
+    facts["year"] = found.year
+    known = (found.last_level_kb, found.l3_kb, found.l2_kb)
+    facts["last_level_kb"] = next((kb for kb in known if kb is not None), None)
+    return facts
+
+
+def selected(clusters: Sequence[Cluster], selection: str) -> list[Cluster]:
+    """The clusters that ``big`` or ``little`` binds threads to."""
+    clocks = [c.clock_ghz for c in clusters]
+    middle = (max(clocks) + min(clocks)) / 2
+    if selection == "all" or max(clocks) == min(clocks):
+        return list(clusters)
+    return [c for c in clusters if (c.clock_ghz >= middle) == (selection == "big")]
+
+
+def _of_cpu(found: Device, threads: int, precision: str, selection: str) -> Facts:
+    clusters = found.cpu_clusters()
+    stated = None if found.clusters else found.peak_flops(precision)
+    facts: Facts = {"cores": float(found.cores), "clock_ghz": found.clock_ghz}
+    if not clusters:
+        share = min(threads or found.cores, found.cores) / found.cores
+        of_used = None if stated is None else share * stated
+        one = None if stated is None else stated / found.cores
+        facts |= dict.fromkeys(("peak_flops", "base_flops", "bound_flops"), of_used)
+        return facts | {"peak_core_flops": one, "threads": share * found.cores}
+    own = selected(clusters, selection)
+    each = sorted(
+        (c for c in own for _ in range(c.count)), key=lambda c: c.peak_flops("fp32"), reverse=True
+    )
+    used = each[: threads or len(each)]
+    fastest, types = used[0], [cores()[c.core] for c in used]
+    first = types[0]
+    peak = sum(c.peak_flops(precision) for c in used)
+    facts |= {
+        "threads": float(len(used)),
+        "clock_ghz": fastest.clock_ghz,
+        "base_ghz": fastest.base_ghz or fastest.clock_ghz,
+        "slowest_clock_ghz": min(c.clock_ghz for c in used),
+        "per_cycle": first.per_cycle(precision),
+        "fp32_per_cycle": first.fp32,
+        "peak_flops": peak,
+        "base_flops": sum(c.peak_flops(precision, base=True) for c in used),
+        "bound_flops": max(peak, (stated or 0) * len(used) / found.cores),
+        "peak_core_flops": fastest.peak_flops(precision),
+        "is_in_order": float(not first.out_of_order),
+        "share_of_fastest": sum(c.core == fastest.core for c in used) / len(used),
+    }
+    facts |= {f"has_{f}": float(f in first.features) for f in _CORE_FLAGS}
+    facts |= {f"isa_{isa}": float(isa == (first.vendor or first.isa)) for isa in ISAS}
+    for name, size in (("l1d_kb", first.l1d_kb), ("l2_kb", first.l2_kb)):
+        facts[name] = size if getattr(found, name) is None else getattr(found, name)
+    return facts | {"last_level_kb": _last_level(found, used, facts)}
+
+
+def _last_level(found: Device, used: Sequence[Cluster], facts: Facts) -> float | None:
+    """Stated, or the shared cache and the cores' own ones together, KiB: what data may stay in."""
+    own = [cores()[c.core].l2_kb for c in used]
+    private = sum(kb for kb in own if kb is not None)
+    shared = found.last_level_kb or found.l3_kb
+    if shared is None and not private:
+        return facts["l2_kb"]
+    return (shared or 0.0) + private
+
+
+def _of_accelerator(found: Device, precision: str) -> Facts:
+    peak = found.peak_flops(precision)
+    words = {found.title.lower().split(" ")[0], (found.architecture or "").split("-")[0]}
+    matrix = found.peak_matrix_fp32_flops
+    if matrix is None and "nvidia" in words and found.architecture in _WITH_TF32:
+        matrix = None if found.peak_bf16_flops is None else found.peak_bf16_flops / 2
+    facts: Facts = {
+        "cores": found.cores,
+        "clock_ghz": found.clock_ghz,
+        "peak_flops": peak,
+        "base_flops": peak,
+        "bound_flops": _bound(found, precision, matrix),
+        "matrix_fp32_flops": matrix,
+        "peak_core_flops": None if peak is None else peak / found.cores,
+    }
+    if found.kind == "gpu":
+        facts |= {f"vendor_{v}": float(v in words) for v in VENDORS}
+    return facts
+
+
+def _bound(found: Device, precision: str, matrix: float | None) -> float | None:
+    """The most that is known of a precision.
+
+    Numbers of fewer bits are converted where a device is faster with more. A rate that is not
+    stated is at most that of fewer bits, or else fp32's by the bits, as of vector units: those
+    with matrix units are stated.
+    """
+    stated = {p: found.peak_flops(p) for p in PRECISIONS}
+    bits = {"fp32": 32, "fp16": 16, "bf16": 16, "int8": 8}
+    known = {p: x for p, x in stated.items() if x is not None}
+    rates = [x for p, x in known.items() if bits[p] >= bits[precision]]
+    rates += [matrix] if matrix is not None else []
+    if precision not in known:
+        narrower = [x for p, x in known.items() if bits[p] < bits[precision]]
+        rates += narrower or [x * bits[p] / bits[precision] for p, x in known.items()]
+    boosted = _ABOVE_BOOST if found.title.startswith("NVIDIA GeForce") else 1.0
+    return boosted * max(rates) if rates else None
