@@ -149,7 +149,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
     ],
 )
 def test_every_heading_of_the_public_tables(shared: Path, table: str, file: str) -> None:
-    path = shared / "data" / "public" / file
+    path = shared / "public" / file
     if not path.exists():
         pytest.skip(f"no {path}")
     rows = _rows(path)

@@ -27,6 +27,7 @@ _RANGE = (
     _COSTS + "branches give a range, and extrapolation is counted by kernels and upper ends too"
 )
 _UNSEEN = "an operator that a model has not seen is named before a fact that is out of range"
+_CATALOGUE = "the catalogue has the devices of the public tables, by kind, with cores and chips"
 _ONCE = "bytes of a constant that is read several times count once, as its parameters do"
 _QUANTITY = "what is not a latency is told in its own unit"
 _TERMS = "the field's terms: data issues"
@@ -45,6 +46,19 @@ CHANGES: tuple[Change, ...] = (
     Change("audit", "*.output", "wrapped", _RECORDS, "issues"),
     Change("audit", "*.notes", "value", f"{_RECORDS}; notes stand beside JSON, too"),
     Change("devices", "*.output", "wrapped", _RECORDS, "devices"),
+    Change("devices", "[02].output", "value", _CATALOGUE),
+    *(
+        Change("devices", f"*.output.*.{key}", "added", _CATALOGUE)
+        for key in (
+            "memory_type",
+            "chip",
+            "clusters",
+            "last_level_kb",
+            "launch_us",
+            "peak_matrix_fp32_flops",
+        )
+    ),
+    Change("refusals", "[08].notes.0", "value", _CATALOGUE),
     Change("spaces", "0.output", "wrapped", _RECORDS, "spaces"),
     Change("predict-archs", "*.output", "wrapped", _RECORDS, "devices"),
     Change("predict-target", "*.output", "wrapped", _RECORDS, "devices"),

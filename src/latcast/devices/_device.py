@@ -242,9 +242,10 @@ class Device:
     def peak_flops(self, precision: str) -> float | None:
         """Peak FLOP/s (int8: operations/s) in one of :data:`PRECISIONS`; None where unknown.
 
-        What is not stated is that of the :attr:`clusters`, all cores at the clock that they hold.
-        No precision is estimated from another: the ratio runs from 1/64 (fp16 on a GTX 1080 Ti)
-        to 32 (int8 by AMX).
+        What is not stated is that of the :attr:`clusters`, all cores at the clock that they hold;
+        but of Apple's, whose matrix units do more than the vector units that are known. No
+        precision is estimated from another: the ratio runs from 1/64 (fp16 on a GTX 1080 Ti) to
+        32 (int8 by AMX).
 
         Raises:
             ValueError: there is no such precision; the message suggests the nearest.
@@ -253,7 +254,8 @@ class Device:
             raise ValueError(unknown_name("precision", precision, PRECISIONS))
         unit = "ops" if precision == "int8" else "flops"
         peak: float | None = getattr(self, f"peak_{precision}_{unit}")
-        if peak is None and self.clusters:
+        vendors = {cores()[c.core].vendor for c in self.clusters}
+        if peak is None and self.clusters and "apple" not in vendors:
             return sum(c.count * c.peak_flops(precision, base=True) for c in self.clusters)
         return peak
 
