@@ -15,6 +15,9 @@ TensorShape = tuple[int, ...]
 MAX_AXES = 64
 # Elements of one tensor: more than any machine holds.
 MAX_ELEMENTS = 2**48
+# Nodes of a network: ten times those of any that we have seen, and so few that a hostile file, such
+# as one of functions that call each other, is read in a minute and a gigabyte at most.
+MAX_NODES = 200_000
 
 # Taps of a side that are counted one by one.
 _MAX_TAPS = 1024

@@ -168,7 +168,7 @@ _WEIGHTED = frozenset(("conv", "depthwise_conv", "conv_transpose", "linear", "ma
 class Layers:
     """Layers of a graph that is being read, in the order in which they were found."""
 
-    _found: list[dict[str, Any]] = field(default_factory=list)
+    _found: list[Layer] = field(default_factory=list)
     _learned: list[frozenset[Origin]] = field(default_factory=list)
     _held: list[list[Value]] = field(default_factory=list)
     _names: dict[str, int] = field(default_factory=dict)
@@ -216,38 +216,38 @@ class Layers:
         ports = tuple(v.port for v in reads if v.source is not None)
         inputs = sum(v.source == GRAPH_INPUT for v in reads)
         self._found.append(
-            {
-                "name": self._unique(name),
-                "op": op,
-                "operator": operator,
-                "inputs": tuple(v.source for v in reads if v.source is not None),
-                "in_shapes": in_shapes or tuple(v.shape for v in reads if not v.is_constant),
-                "out_shapes": out_shapes or tuple(v.shape for v in outputs),
-                "param_bytes": sum(v.bytes for v in self._held[-1]),
-                "window": facts.window,
-                "stride": facts.stride,
-                "dilation": facts.dilation,
-                "groups": facts.groups,
-                "element_bytes": element_bytes,
-                "sum_length": facts.sum_length,
-                "order": facts.order,
-                "ports": ports if any(ports) or inputs > 1 else (),
-                "inside": facts.inside,
-                "steps": facts.steps,
-                "runs": runs[0],
-                "min_runs": None if runs[1] == runs[0] else runs[1],
-                "bits": bits if set(bits) != {8 * element_bytes} else (),
-                "precision": _precision(op, facts.trained, reads, weights),
-                "weight_bits": weights.held.bits if weights and weights.quantized else 0,
-                "grid": facts.grid or _least(weights),
-            }
+            Layer(
+                name=self._unique(name),
+                op=op,
+                operator=operator,
+                inputs=tuple(v.source for v in reads if v.source is not None),
+                in_shapes=in_shapes or tuple(v.shape for v in reads if not v.is_constant),
+                out_shapes=out_shapes or tuple(v.shape for v in outputs),
+                param_bytes=sum(v.bytes for v in self._held[-1]),
+                window=facts.window,
+                stride=facts.stride,
+                dilation=facts.dilation,
+                groups=facts.groups,
+                element_bytes=element_bytes,
+                sum_length=facts.sum_length,
+                order=facts.order,
+                ports=ports if any(ports) or inputs > 1 else (),
+                inside=facts.inside,
+                steps=facts.steps,
+                runs=runs[0],
+                min_runs=None if runs[1] == runs[0] else runs[1],
+                bits=bits if set(bits) != {8 * element_bytes} else (),
+                precision=_precision(op, facts.trained, reads, weights),
+                weight_bits=weights.held.bits if weights and weights.quantized else 0,
+                grid=facts.grid or _least(weights),
+            )
         )
         return len(self._found) - 1
 
     def work(self, span: range) -> tuple[tuple[int, int], tuple[int, int]]:
         """MACs and bytes of some layers, with the dearest branches and with the cheapest."""
         sums = []
-        layers = [Layer(**self._found[n]) for n in span]
+        layers = [self._found[n] for n in span]
         for runs in (
             [x.runs for x in layers],
             [x.runs if x.min_runs is None else x.min_runs for x in layers],
@@ -260,16 +260,16 @@ class Layers:
 
     def skip(self, span: range, *, dearest: bool, cheapest: bool) -> None:
         """Layers of a branch that is not taken in the dearest pass, or not in the cheapest."""
-        for found in (self._found[n] for n in span):
-            least = found["runs"] if found["min_runs"] is None else found["min_runs"]
-            found["runs"] = 0 if dearest else found["runs"]
-            least = 0 if cheapest else least
-            found["min_runs"] = None if least == found["runs"] else least
+        for n in span:
+            found = self._found[n]
+            least = found.runs if found.min_runs is None else found.min_runs
+            runs, least = 0 if dearest else found.runs, 0 if cheapest else least
+            self._found[n] = found._replace(runs=runs, min_runs=None if least == runs else least)
 
     def cut(self, length: int) -> None:
         """Forget all layers from a position on."""
         for found in self._found[length:]:
-            self._names.pop(found["name"], None)
+            self._names.pop(found.name, None)
         del self._found[length:], self._learned[length:], self._held[length:]
 
     def graph(self, name: str, outputs: Sequence[int], written: Iterable[int] = ()) -> Graph:
@@ -291,18 +291,17 @@ class Layers:
             new = self._learned[n] - counted
             counted |= new
             found = self._found[n]
-            inputs = tuple(place[i] for i in found["inputs"])
+            inputs = tuple(place[i] for i in found.inputs)
             params = sum(o.elements for o in new)
             shared = sum(_counted_before(v, seen) for v in self._held[n])
-            own = {"inputs": inputs, "params": params, "shared_bytes": shared}
-            layers.append(Layer(**{**found, **own}))
+            layers.append(found._replace(inputs=inputs, params=params, shared_bytes=shared))
         return Graph(tuple(layers), name, tuple(place[n] for n in outputs))
 
     def _needed(self, outputs: Sequence[int]) -> list[int]:
         alive = set(outputs)
         for n in range(len(self._found) - 1, -1, -1):
             if n in alive:
-                alive.update(self._found[n]["inputs"])
+                alive.update(self._found[n].inputs)
         return sorted(alive - {GRAPH_INPUT})
 
     def _unique(self, name: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from latcast.graph._graph import Graph
 from latcast.graph._operators import GRAPH_INPUT, Layer
-from latcast.graph.shapes import check_shape
+from latcast.graph.shapes import MAX_NODES, check_shape
 
 from ._expressions import Side
 from ._inputs import ReadOptions
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
 Array = npt.NDArray[Any]
-# Nodes that are written: an operator is a few of them.
-MAX_NODES = 200_000
 # The first that has Attention.
 _OPSET, _IR_VERSION = 23, 11
 # Begins the names of nodes that are no layers.
@@ -110,7 +107,7 @@ class Translation:
         """A name that nothing has."""
         self._count += 1
         if self._count > MAX_NODES:
-            raise ValueError(f"a network must have at most {MAX_NODES} operators; it has more")
+            raise ValueError(f"a network must have at most {MAX_NODES} nodes; it has more")
         return f"t{self._count}"
 
     def constant(
@@ -304,7 +301,10 @@ class Translation:
         """The layers of the network, without layouts (see :func:`read_onnx`)."""
         from .onnx import read_onnx
 
-        graph = read_onnx(ModelFile(self.model(), self._raw_bytes, None, self.name), options)
+        model = self.model()
+        # Copies of what the model has now, which are a fifth of the memory of a large network.
+        self._early, self._nodes, self.producers, self._values = [], [], {}, {}
+        graph = read_onnx(ModelFile(model, self._raw_bytes, None, self.name), options)
         kept: list[Layer] = []
         # Of every layer the place of what gives its output, and of a layout which output that is.
         places: dict[int, tuple[int, int | None]] = {GRAPH_INPUT: (GRAPH_INPUT, None)}
@@ -320,6 +320,8 @@ class Translation:
             places[n] = (len(kept), None)
             ports = ports if any(ports) or inputs.count(GRAPH_INPUT) > 1 else ()
             kept.append(layer._replace(inputs=inputs, ports=ports))
+        if not kept:
+            raise ValueError("a network must have at least one layer; got none")
         ends = dict.fromkeys(places[n][0] for n in graph.outputs)
         outputs = tuple(n for n in ends if n != GRAPH_INPUT)
-        return replace(graph, layers=tuple(kept), outputs=outputs)
+        return Graph.trusted(tuple(kept), graph.name, outputs).noted(graph.sources, graph.notes)

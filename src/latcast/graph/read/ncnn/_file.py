@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ class Layer:
         values: dict[int, Any] = {}
         for word in words[4 + reads + writes :]:
             key, _, text = word.partition("=")
-            if not re.fullmatch(r"-?\d{1,9}", key):
+            if not _KEY.fullmatch(key):
                 continue  # of a layer that the converter could not translate, which has words
             number = int(key)
             if number <= -23300:
@@ -64,8 +66,12 @@ class Layer:
         return told
 
 
+_KEY = re.compile(r"-?\d{1,9}")
+_REAL = re.compile("[.eE]")
+
+
 def _number(text: str) -> float | int:
-    return float(text) if re.search("[.eE]", text) else int(text)
+    return float(text) if _REAL.search(text) else int(text)
 
 
 @dataclass
@@ -91,15 +97,20 @@ class Weights:
             code = _FLAGS[flag]
         start, size = self.offset, count * {FLOAT: 4, HALF: 2, INT8: 1}[code]
         self.offset += -(-size // 4) * 4
-        if self.offset > self.file.stat().st_size:
+        if self.offset > len(self._content):
             raise ValueError(f"{self.file.name} must hold all weights; it ends before them")
         return code, lambda: self.read(start, size)
 
     def read(self, start: int, size: int) -> bytes:
+        return self._content[start : start + size]
+
+    @cached_property
+    def _content(self) -> bytes | mmap:
+        """The file's bytes, which are read where they are looked at alone."""
         assert self.file is not None
         with self.file.open("rb") as file:
-            file.seek(start)
-            return file.read(size)
+            is_empty = not self.file.stat().st_size
+            return b"" if is_empty else mmap(file.fileno(), 0, access=ACCESS_READ)
 
 
 def missing() -> bytes:

@@ -93,7 +93,7 @@ def convolution(
         op = "depthwise_conv" if groups == shape[1] > 1 else "conv"
         inside = window.inside(shape[2:], sides)
         found = _windowed(window, (out,), op, groups, (weights, bias), inside)
-        return replace(found, channels_last=last)
+        return replace(found, channels_last=True) if last else found
 
     return read
 

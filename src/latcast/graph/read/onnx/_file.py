@@ -30,7 +30,7 @@ _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 # Bytes of the largest constant that is computed with.
 _LARGE_BYTES = MAX_FOLDED * 16
 # Fields of a model and its graph: more than any network has, and few enough to be walked soon.
-_MAX_FIELDS = 500_000
+_MAX_FIELDS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ def folded(
     origins = _origins(node, entry, shapes)
     arrays, held = _arrays(node, entry, shapes), quantized(node, entry)
     if arrays is not None:
-        return [replace(constant(a, origins), quantized=held) for a in arrays]
+        made = [constant(a, origins) for a in arrays]
+        return [replace(x, quantized=held) for x in made] if held else made
     first = next((v.type for v in node.inputs if v is not None), type_of(0))
     element = first if reading.type is None else reading.type
     return [Value(shape, element, None, origins, quantized=held) for shape in shapes]

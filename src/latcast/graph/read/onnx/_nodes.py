@@ -142,6 +142,8 @@ def _sorted(
     nodes: Sequence[NodeProto], reads: dict[int, list[str]], giver: dict[str, int]
 ) -> list[int]:
     """Positions in the file's order, changed only as far as it has to be."""
+    if all(giver[name] < n for n, names in reads.items() for name in names if name in giver):
+        return sorted(reads)
     sorter = TopologicalSorter(
         {n: {giver[name] for name in names if name in giver} for n, names in reads.items()}
     )

@@ -14,7 +14,7 @@ from latcast.graph._graph import Graph
 from latcast.graph._operators import GRAPH_INPUT, OPERATORS, UNKNOWN
 from latcast.graph.read._inputs import DEFAULTS, KnownInputs, ReadOptions
 from latcast.graph.read._layers import ElementType, Layers, Origin, Quantized, Value
-from latcast.graph.shapes import TensorShape, check_shape
+from latcast.graph.shapes import MAX_NODES, TensorShape, check_shape
 
 from ._arithmetic import ARITHMETIC
 from ._control import CONTROL, Bodies
@@ -45,8 +45,6 @@ from ._tensors import constant, read_constant, read_sparse, read_tensor, type_of
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto, ValueInfoProto
 
-# Nodes that are read: a hostile file of functions that call each other must end soon.
-_MAX_NODES = 50_000
 # Errors that a malformed file can cause; they are raised as a ValueError that names the node.
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
 
@@ -184,8 +182,8 @@ class _Reader:
             lambda name: around is not None and name in around,
         )  # fmt: skip
         self._nodes += len(order)
-        if self._nodes > _MAX_NODES:
-            raise ValueError(f"a model must have at most {_MAX_NODES} nodes; this one has more")
+        if self._nodes > MAX_NODES:
+            raise ValueError(f"a model must have at most {MAX_NODES} nodes; this one has more")
         for node in order:
             try:
                 outputs = self._outputs(node, scope)

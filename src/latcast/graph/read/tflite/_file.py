@@ -1,8 +1,13 @@
-"""Tensors and operators of a flatbuffer, as far as they are read."""
+"""Tensors and operators of a flatbuffer, as far as they are read.
+
+Each table begins with the distance back to a list of where its fields are
+(https://flatbuffers.dev/internals); the list is unpacked once a table, in place of once a field.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from struct import unpack_from
 from typing import Any
 
 import numpy as np
@@ -78,7 +83,8 @@ class Budget:
         if isinstance(vector, int):
             return []
         self.spend(4 * len(vector))
-        return [int(x) for x in vector]
+        numbers: list[int] = vector.tolist()
+        return numbers
 
     def text(self, content: bytes | None) -> str:
         """A name in the file."""
@@ -90,20 +96,72 @@ def names_of(enumeration: Any) -> dict[int, str]:
     return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}
 
 
-def tensor_of(table: Any, budget: Budget) -> Tensor:
-    shape = tuple(budget.numbers(table.ShapeAsNumpy()))
-    signature = budget.numbers(table.ShapeSignatureAsNumpy()) or shape
+class Table:
+    """A table of the file, whose fields go by their position in the schema."""
+
+    def __init__(self, content: Any, at: int) -> None:
+        self.content, self.at = content, at
+        (back,) = unpack_from("<i", content, at)
+        start = at - back
+        size, _ = unpack_from("<HH", content, start)
+        self._fields = unpack_from(f"<{max(size - 4, 0) // 2}H", content, start + 4)
+
+    @classmethod
+    def of(cls, table: Any) -> Table:
+        """The same as the schema's package has."""
+        return cls(table._tab.Bytes, table._tab.Pos)
+
+    def _place(self, field: int) -> int:
+        return self._fields[field] if field < len(self._fields) else 0
+
+    def number(self, field: int, form: str) -> int:
+        """A number in a form of :mod:`struct`; 0 where it is missing."""
+        place = self._place(field)
+        return int(unpack_from(form, self.content, self.at + place)[0]) if place else 0
+
+    def _behind(self, field: int) -> int:
+        """Where what a field refers to is; 0 where it is missing."""
+        place = self._place(field)
+        if not place:
+            return 0
+        at = self.at + place
+        return at + int(unpack_from("<I", self.content, at)[0])
+
+    def table(self, field: int) -> Table | None:
+        """Another table; None where it is missing."""
+        at = self._behind(field)
+        return Table(self.content, at) if at else None
+
+    def vector(self, field: int, kind: str = "<i4") -> npt.NDArray[Any]:
+        """A vector of numbers; empty where it is missing."""
+        at = self._behind(field)
+        if not at:
+            return np.zeros(0, kind)
+        (count,) = unpack_from("<I", self.content, at)
+        return np.frombuffer(self.content, kind, count, at + 4)
+
+    def text(self, field: int) -> bytes:
+        """The bytes of a text; none where it is missing."""
+        return self.vector(field, "u1").tobytes()
+
+
+def tensor_of(table: Table, budget: Budget) -> Tensor:
+    """A tensor of the file, by the fields of ``Tensor`` and ``QuantizationParameters``."""
+    shape = tuple(budget.numbers(table.vector(0)))
+    signature = budget.numbers(table.vector(7)) or shape
     sides = tuple(s if s >= 0 else None for s in signature)
-    quantization = table.Quantization()
-    none = np.zeros(0, np.float32)
-    scale = none if quantization is None else quantization.ScaleAsNumpy()
-    zero = none if quantization is None else quantization.ZeroPointAsNumpy()
-    scale, zero = (none if isinstance(x, int) else x for x in (scale, zero))
-    budget.spend(scale.size + zero.size)
+    quantization = table.table(4)
+    scale = zero = _NONE
+    if quantization is not None:
+        scale, zero = quantization.vector(2, "<f4"), quantization.vector(3, "<i8")
+        budget.spend(scale.size + zero.size)
     return Tensor(
-        budget.text(table.Name()), shape, sides,
-        _TYPES.get(table.Type(), 1), table.Buffer(),
+        budget.text(table.text(3)), shape, sides,
+        _TYPES.get(table.number(1, "<b"), 1), table.number(2, "<I"),
         scale, zero,
-        0 if quantization is None else quantization.QuantizedDimension(),
-        table.Sparsity() is not None,
+        0 if quantization is None else quantization.number(6, "<i"),
+        table.table(6) is not None,
     )  # fmt: skip
+
+
+_NONE = np.zeros(0, np.float32)

@@ -17,8 +17,9 @@ from latcast._imports import require
 from latcast.graph._graph import Graph
 from latcast.graph.read._inputs import DEFAULTS, ReadOptions
 from latcast.graph.read._translation import Translation
+from latcast.graph.shapes import MAX_NODES
 
-from ._file import Budget, Operator, names_of, tensor_of
+from ._file import Budget, Operator, Table, names_of, tensor_of
 from ._maps import AXIS_RULES, MAP_RULES, SAME
 from ._rules import RULES
 from ._tensors import Tensors
@@ -27,7 +28,8 @@ from ._tensors import Tensors
 IDENTIFIER = b"TFL3"
 # Activations that operators apply to their outputs, by the schema's codes.
 _FUSED = ("", "Relu", "Relu1", "Relu6", "Tanh")
-_MAX_TENSORS = 200_000
+# An operator has a few.
+_MAX_TENSORS = 4 * MAX_NODES
 # Converters may write one vector for several tensors.
 _PARTS = 16
 
@@ -79,7 +81,8 @@ class _Reader:
         self._graph = graph = model.Subgraphs(0)
         if max(graph.TensorsLength(), graph.OperatorsLength()) > _MAX_TENSORS:
             raise ValueError(f"a model must have at most {_MAX_TENSORS} tensors; it has more")
-        self._known = [tensor_of(graph.Tensors(n), budget) for n in range(graph.TensorsLength())]
+        tensors = map(graph.Tensors, range(graph.TensorsLength()))
+        self._known = [tensor_of(Table.of(t), budget) for t in tensors]
         self._tensors = Tensors(written, model, self._known)
         self.t = written
 
@@ -89,29 +92,30 @@ class _Reader:
             tensor = self._known[n]
             self.t.input(tensor.name, tensor.sides, tensor.code)
             self._tensors.put(n, tensor.name)
-        codes = [self._model.OperatorCodes(n) for n in range(self._model.OperatorCodesLength())]
         types = names_of(self._schema.BuiltinOperator)
+        codes = map(self._model.OperatorCodes, range(self._model.OperatorCodesLength()))
+        names = [self._operator_name(code, types) for code in codes]
         options = names_of(self._schema.BuiltinOptions)
         for n in range(self._graph.OperatorsLength()):
-            operator = self._graph.Operators(n)
-            code = codes[operator.OpcodeIndex()]
-            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-            name = types.get(number, f"OPERATOR_{number}")
-            if name == "CUSTOM":
-                name = self._budget.text(code.CustomCode()) or name
-            self._operator(self._read_operator(operator, name, options))
+            operator = Table.of(self._graph.Operators(n))
+            self._operator(self._read_operator(operator, names[operator.number(0, "<I")], options))
         for n in self._budget.numbers(self._graph.OutputsAsNumpy()):
             self.t.output(self._tensors.raw(n), self._known[n].code)
 
-    def _read_operator(self, operator: Any, name: str, options: dict[int, str]) -> Operator:
-        outputs = self._budget.numbers(operator.OutputsAsNumpy())
-        table, kind = operator.BuiltinOptions(), options.get(operator.BuiltinOptionsType())
-        given = operator.CustomOptionsAsNumpy()  # bytes, of an operator of somebody's own
-        if table is not None and kind and kind != "NONE":
+    def _operator_name(self, code: Any, types: dict[int, str]) -> str:
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        name = types.get(number, f"OPERATOR_{number}")
+        return self._budget.text(code.CustomCode()) or name if name == "CUSTOM" else name
+
+    def _read_operator(self, operator: Table, name: str, options: dict[int, str]) -> Operator:
+        outputs = self._budget.numbers(operator.vector(2))
+        kind = options.get(operator.number(3, "<B"))
+        given: Any = operator.vector(5, "u1")  # of an operator of somebody's own
+        if kind and kind != "NONE" and (table := operator.table(4)) is not None:
             given = getattr(self._schema, kind)()
-            given.Init(table.Bytes, table.Pos)
+            given.Init(table.content, table.at)
         first = self._known[outputs[0]].name if outputs else name
-        return Operator(name, self._budget.numbers(operator.InputsAsNumpy()), outputs, given, first)
+        return Operator(name, self._budget.numbers(operator.vector(1)), outputs, given, first)
 
     def _operator(self, o: Operator) -> None:
         try:
