@@ -83,6 +83,15 @@ def test_bounds_of_other_devices(name: str, precision: str, bound: float | None)
     assert found == (None if bound is None else pytest.approx(bound, rel=1e-3))
 
 
+def test_sums_in_fp32_halve_the_fp16_rate_of_geforce_cards() -> None:
+    for name, factor in (("rtx-2080-ti", 0.5), ("rtx-4090", 0.5), ("titan-rtx", 1), ("a10", 1)):
+        facts = target_facts(name, precision="fp16")
+        assert facts["fp32_sum_flops"] == pytest.approx(factor * (facts["peak_flops"] or 0))
+    for name in ("rtx-3090", "rtx-4090"):  # whose BF16 rate is with sums in fp32
+        bf16 = device(name).peak_flops("bf16")
+        assert target_facts(name, precision="fp16")["fp32_sum_flops"] == pytest.approx(bf16, 1e-3)
+
+
 def test_facts_of_every_device_are_numbers_within_their_bounds() -> None:
     for found in devices().values():
         for precision in PRECISIONS:

@@ -34,6 +34,10 @@ _KIND_OF_UNIT = {"cpu": ("cpu", "phone"), "gpu": ("gpu",), "npu": ("accelerator"
 # ("typical graphics card" boost, NVIDIA; cards of partners are clocked up to 10 % higher as well).
 _ABOVE_BOOST = 1.2
 
+# GeForce cards with tensor cores sum fp16 in fp32 at half the rate (Turing, Ampere and Ada
+# whitepapers); PyTorch and TensorRT sum in fp32.
+_HALVED_BY_FP32_SUMS = "NVIDIA GeForce RTX"
+
 # Generations of NVIDIA whose matrix units take fp32 tensors as TF32, at half the rate of bfloat16.
 _WITH_TF32 = ("ampere", "ada", "hopper", "blackwell")
 
@@ -87,9 +91,10 @@ def target_facts(
 
     On a CPU, threads run on the fastest cores of the selection, one each. ``peak_flops`` counts
     them at their highest clocks, ``base_flops`` at those that all cores hold; on another device
-    both are the stated peak. ``bound_flops`` is what no code exceeds: the most that is known of
-    this precision and of those with fewer bits, matrix units and clocks above the stated boost
-    included. Rates are FLOP/s, int8's operations/s.
+    both are the stated peak, and ``fp32_sum_flops`` is that with sums in fp32. ``bound_flops`` is
+    what no code exceeds: the most that is known of this precision, of those with more bits and,
+    where it is not stated, of those with fewer; matrix units and clocks above the stated boost
+    included (of Apple's CPUs, the vector units alone). Rates are FLOP/s, int8's operations/s.
 
     Args:
         target: a device or its name.
@@ -202,12 +207,20 @@ def _of_accelerator(found: Device, precision: str) -> Facts:
         "peak_flops": peak,
         "base_flops": peak,
         "bound_flops": _bound(found, precision, matrix),
+        "fp32_sum_flops": _with_fp32_sums(found, precision),
         "matrix_fp32_flops": matrix,
         "peak_core_flops": None if peak is None else peak / found.cores,
     }
     if found.kind == "gpu":
         facts |= {f"vendor_{v}": float(v in words) for v in VENDORS}
     return facts
+
+
+def _with_fp32_sums(found: Device, precision: str) -> float | None:
+    """The stated peak, of fp16 with sums in fp32."""
+    peak = found.peak_flops(precision)
+    halved = precision == "fp16" and found.title.startswith(_HALVED_BY_FP32_SUMS)
+    return peak / 2 if halved and peak is not None else peak
 
 
 def _bound(found: Device, precision: str, matrix: float | None) -> float | None:
