@@ -134,6 +134,16 @@ class Networks:
         """The incidence as a sparse matrix, shape (n, d)."""
         return scipy.sparse.csr_matrix(self.incidence)
 
+    def select(self, numbers: npt.ArrayLike) -> Networks:
+        """Some of the networks, in this order, over the kernels that they have."""
+        counts = self.counts[np.asarray(numbers, dtype=np.intp)]
+        used = np.unique(counts.indices)
+        position = np.full(len(self.ops), -1)
+        position[used] = np.arange(len(used))
+        rows = [position[self.rows[n]] for n in np.asarray(numbers).tolist()] if self.rows else []
+        labels = tuple(self.labels[k] for k in used.tolist())
+        return Networks(self.ops[used], labels, self.facts[used], counts[:, used], tuple(rows))
+
     @property
     def kinds(self) -> npt.NDArray[np.int64]:
         """Index in :data:`ALL_KINDS` of every kernel, shape (d,)."""

@@ -1,0 +1,135 @@
+"""Any network on any device: public tables with networks, devices or both left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from latcast._names import unknown_name
+from latcast.bench.protocol import Report
+from latcast.bench.tables import Scores
+
+from .assembly import Assembled, assemble
+from .methods import BASELINES, Method
+from .protocols import PROTOCOLS, cross_validation, forecasts, second_folder, too_few
+from .scoring import Forecasts, Kind, calibrated, collected, precision_rows, score_rows
+
+__all__ = ["METHODS", "SAMPLES", "Plan", "run"]
+
+SAMPLES = (0, 1, 3, 5, 10)
+"""Networks of a device that are measured."""
+
+
+def _joint() -> Method:
+    from latcast.models.joint import JointModel
+
+    return JointModel()
+
+
+OURS = "latcast"
+METHODS: dict[str, Callable[[], Method]] = {OURS: _joint, **BASELINES}
+"""Name of a method -> what makes it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is scored.
+
+    Attributes:
+        data: folder of the public tables; groups of it are left out by turns.
+        test: folder of the same layout that is scored and never learnt from.
+        tables: names of those that are wanted; all by default.
+        samples: numbers of measured networks of a device.
+        methods: keys of :data:`METHODS`; all by default.
+        protocols: some of :data:`PROTOCOLS`.
+        seed: of folds and draws.
+    """
+
+    data: Path
+    test: Path | None = None
+    tables: tuple[str, ...] = ()
+    samples: tuple[int, ...] = SAMPLES
+    methods: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = PROTOCOLS
+    seed: int = 0
+    known: dict[str, Callable[[], Method]] = field(default_factory=lambda: METHODS)
+
+    def __post_init__(self) -> None:
+        if not self.samples or min(self.samples) < 0:
+            raise ValueError(f"samples must be at least 0; got {list(self.samples)}")
+        for kind, asked, known in (
+            ("method", self.methods, self.known), ("protocol", self.protocols, PROTOCOLS)
+        ):  # fmt: skip
+            for name in asked:
+                if name not in known:
+                    raise ValueError(unknown_name(kind, name, list(known)))
+
+
+def run(plan: Plan, *, report: Report = lambda _: None) -> Scores:
+    """Score the methods on the tables.
+
+    Returns:
+        One row for each table, protocol, setting, number of samples and method (docs/bench.md):
+        of the test folder where there is one, else of the groups that are left out by turns.
+
+    Raises:
+        ValueError, FileNotFoundError: a folder lacks its tables, or they are damaged.
+    """
+    case = assemble(plan.data, plan.test, plan.tables)
+    for note in case.notes:
+        report(note)
+    methods = {name: plan.known[name] for name in plan.methods or plan.known}
+    samples = tuple(dict.fromkeys(plan.samples))
+    if plan.test is None:
+        validated = _validated(case, plan, samples, methods, report)
+        return Scores("devices", _rows(case, validated, validated, methods))
+    for line in too_few(case, samples):
+        report(line)
+    scoring = second_folder(case, samples, plan.seed)
+    tested = collected(forecasts(case, scoring, methods, report))
+    # Intervals of the others are as wide as cross-validation in the first folder asks for.
+    plain = {name: make for name, make in methods.items() if not make().is_calibrated}
+    validated = _validated(case, plan, samples, plain, report)
+    return Scores("devices", _rows(case, tested, validated, methods))
+
+
+def _validated(
+    case: Assembled,
+    plan: Plan,
+    samples: Sequence[int],
+    methods: Mapping[str, Callable[[], Method]],
+    report: Report,
+) -> dict[Kind, Forecasts]:
+    if not methods:
+        return {}
+    return collected(
+        outcome
+        for scoring in cross_validation(case, samples, plan.protocols, plan.seed)
+        for outcome in forecasts(case, scoring, methods, report)
+    )
+
+
+def _rows(
+    case: Assembled,
+    found: Mapping[Kind, Forecasts],
+    validated: Mapping[Kind, Forecasts],
+    methods: Mapping[str, Callable[[], Method]],
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for kind, own in found.items():
+        if not len(own):
+            continue
+        is_calibrated = methods[kind[0]]().is_calibrated
+        ours = own if is_calibrated else calibrated(case, own, validated.get(kind, own))
+        rows += score_rows(case, kind, ours)
+        rows += precision_rows(case, kind, ours)
+    order = list(methods)
+    return sorted(
+        rows,
+        key=lambda r: (
+            r["table"], PROTOCOLS.index(r["protocol"]), r["setting"], r["samples"],
+            order.index(r["method"]),
+        ),
+    )  # fmt: skip

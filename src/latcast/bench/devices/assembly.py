@@ -1,0 +1,313 @@
+"""Public tables as observations: rows joined with kernels of networks and facts of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from latcast.data.public import read_public
+from latcast.devices import PRECISIONS, target_facts
+from latcast.models.joint import Observations, TargetFacts
+
+from .lookup import Key, find
+
+if TYPE_CHECKING:
+    from latcast.data.public import PublicTable
+
+Bools = npt.NDArray[np.bool_]
+
+# Networks of a table, drawn with a fixed seed, where it has too many to learn from in minutes:
+# shapes of every operator of NeuSight's (of some 45,000), and of convolutions on the V100 (of some
+# 7,900 with all their batches and precisions).
+OPERATOR_SHAPES = 120
+CONVOLUTION_SHAPES = 700
+_DRAW = 0
+
+_CORES = {0: "all", 1: "little", 2: "big"}  # ncnn's powersave
+
+
+class Part(NamedTuple):
+    """Where the rows of a target are scored.
+
+    Attributes:
+        table: folder's name.
+        setting: the part of the table.
+        pool: targets whose errors are alike: what an interval is calibrated on.
+        twin: the same for the targets that differ in their precision only.
+    """
+
+    table: str
+    setting: str
+    pool: str
+    twin: str
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """Observations of all tables, and what the protocols need to know of them.
+
+    Attributes:
+        data: the observations.
+        parts: of every target, t.
+        identities: of every network: what must have been seen for it to be known, n texts. It is
+            its name, or of operators the operator, of convolutions the shape.
+        is_test: whether a row is of the folder that is only scored, (m,).
+        notes: what was left out, by table.
+    """
+
+    data: Observations
+    parts: tuple[Part, ...]
+    identities: tuple[str, ...]
+    is_test: Bools
+    notes: tuple[str, ...]
+
+    @property
+    def row_identities(self) -> npt.NDArray[np.str_]:
+        """Identity of every row's network, with its table, (m,)."""
+        tables = np.array([p.table for p in self.parts])[self.data.target]
+        names = np.array(self.identities)[self.data.network]
+        return np.char.add(np.char.add(tables, "/"), names)
+
+
+def assemble(folder: Path, test: Path | None = None, tables: Sequence[str] = ()) -> Assembled:
+    """Read the tables of one folder, and those of another that are only scored.
+
+    Args:
+        folder: of the tables.
+        test: of the same layout.
+        tables: names of those that are wanted; all by default.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`latcast.data.public.read_public`; or nothing is
+            left.
+    """
+    frames, notes, files = [], [], {}
+    for place, is_test in ((folder, False), (test, True)):
+        if place is None:
+            continue
+        for table in _tables(place, tables, is_test):
+            frame, dropped = _prepared(table)
+            frames.append(frame.with_columns(is_test=pl.lit(is_test)))
+            # A network that both folders have is read from the first one.
+            files = {**table.network_files, **files}
+            notes += _left_out(table, dropped)
+    frame = pl.concat(frames, how="vertical")
+    keys = frame.select("network", "batch", "runtime").unique(maintain_order=True)
+    found = find([Key(*row) for row in keys.rows()], files)
+    numbers = {key: n for n, key in enumerate(found.keys)}
+    place_of = [numbers.get(Key(*r)) for r in frame.select("network", "batch", "runtime").rows()]
+    frame = frame.with_columns(place=pl.Series(place_of, dtype=pl.Int64))
+    notes += _not_found(frame.filter(pl.col("place").is_null()), found.missing)
+    frame = frame.drop_nulls("place")
+    if frame.is_empty():
+        raise ValueError("the tables must have networks whose kernels are known; none is left")
+    targets = frame.select(_TARGET).unique(maintain_order=True).with_row_index("t")
+    frame = frame.join(targets, on=_TARGET, how="left", nulls_equal=True, maintain_order="left")
+    described = _of_networks(frame)
+    data = Observations(
+        found.networks,
+        tuple(key.name for key in found.keys),
+        tuple(described.get(key.name, _UNUSED)[0] for key in found.keys),
+        tuple(_facts(row) for row in targets.to_dicts()),
+        frame["place"].to_numpy().astype(np.intp),
+        frame["t"].to_numpy().astype(np.intp),
+        np.log(frame["latency_ms"].to_numpy()),
+        frame["scatter"].fill_null(0.0).to_numpy(),
+    )
+    parts = tuple(Part(*row) for row in targets.select("table", "setting", "pool", "twin").rows())
+    identities = tuple(described.get(key.name, _UNUSED)[1] for key in found.keys)
+    return Assembled(data, parts, identities, frame["is_test"].to_numpy(), tuple(notes))
+
+
+def _tables(place: Path, tables: Sequence[str], is_test: bool) -> Iterator[PublicTable]:
+    if not is_test:
+        yield from read_public(place, tables or None)
+        return
+    # The folder that is only scored may have some of them.
+    found = read_public(place)
+    yield from (table for table in found if not tables or table.name in tables)
+
+
+def _of_networks(frame: pl.DataFrame) -> dict[str, tuple[str, str]]:
+    """Name of a network -> its family and identity."""
+    rows = frame.select("network", "family", "identity").unique(maintain_order=True).rows()
+    return {name: (family, identity) for name, family, identity in rows}
+
+
+_UNUSED = ("", "")  # of a network without a row
+
+
+# --- one table --------------------------------------------------------------------------------
+
+_TARGET = (
+    "table", "setting", "pool", "twin", "domain", "device", "chip", "runtime", "fixed_batch",
+    "precision", "threads", "cores", "channels_last", "label",
+)  # fmt: skip
+_KEPT = (*_TARGET, "network", "family", "identity", "batch", "latency_ms", "scatter")
+
+
+def _prepared(table: PublicTable) -> tuple[pl.DataFrame, int]:
+    """The rows that take part, in the columns of all tables, and how many were not drawn."""
+    defaults = {
+        "identity": pl.col("network"),
+        "fixed_batch": pl.lit(1),
+        "cores": pl.lit("all"),
+        "channels_last": pl.lit(0.0),
+        "label": pl.col("setting"),
+        "pool": pl.col("setting"),
+    }
+    frame = table.frame.with_columns(**defaults)
+    frame = _TABLES[table.name](frame)
+    # Only the precision tells two targets with one twin apart.
+    twin = pl.concat_str(
+        "chip", "domain", "threads", "cores", "label", separator="/", ignore_nulls=True
+    )
+    frame = frame.with_columns(twin=twin, fixed_batch=pl.col("fixed_batch").cast(pl.Int64))
+    return frame.select(_KEPT), len(table.frame) - len(frame)
+
+
+def _ncnn(frame: pl.DataFrame) -> pl.DataFrame:
+    is_int8 = pl.col("precision") == "int8"
+    return frame.with_columns(
+        label=pl.concat_str(
+            "heading", "section", "powersave", "gpu_device", separator="/", ignore_nulls=True
+        ),
+        domain=pl.format("ncnn-{}", "setting"),
+        setting=pl.when(is_int8).then(pl.format("{}-int8", "setting")).otherwise("setting"),
+        cores=pl.col("powersave").replace_strict(_CORES, default="all"),
+    ).with_columns(pool=pl.col("setting"))
+
+
+def _timm(frame: pl.DataFrame) -> pl.DataFrame:
+    is_gpu = pl.col("cuda").is_not_null()
+    engine = pl.when("dynamo").then(pl.lit("inductor")).otherwise(pl.lit("pytorch"))
+    unit = pl.when(is_gpu).then(pl.lit("gpu")).otherwise(pl.lit("cpu"))
+    # From this version on timm's benchmark merges the branches of networks that can be merged.
+    is_merged = pl.col("torch").str.extract(r"(\d+)").cast(pl.Int64) >= _MERGING_TORCH
+    return frame.with_columns(
+        domain=pl.concat_str(engine, unit, separator="-"),
+        pool=unit,
+        fixed_batch=pl.lit(0),
+        channels_last=(pl.col("layout") == "nhwc").cast(pl.Float64),
+        network=pl.when(is_merged).then(pl.format("{}/merged", "network")).otherwise("network"),
+    )
+
+
+_MERGING_TORCH = 291
+
+
+def _ai_hub(frame: pl.DataFrame) -> pl.DataFrame:
+    model = pl.col("network").str.extract("^ai_hub:([^/]+)")
+    return frame.with_columns(
+        label=pl.concat_str("heading", "setting", separator="/"),
+        domain=pl.format("{}-{}", "runtime", "setting"),
+        family=model,
+        identity=model,
+    )
+
+
+def _neusight(frame: pl.DataFrame) -> pl.DataFrame:
+    frame = frame.filter(pl.col("setting") != "training")
+    models, operators = (frame.filter((pl.col("setting") == "models") == x) for x in (True, False))
+    fused = pl.col("runtime") == "pytorch-fused"
+    models = models.with_columns(
+        domain=pl.when(fused).then(pl.lit("inductor-gpu")).otherwise(pl.lit("pytorch-gpu")),
+        pool=pl.lit("models"),
+        label=pl.format("models/{}", "runtime"),
+        family=pl.col("network").str.extract("^neusight:([^@]+)"),
+        fixed_batch=pl.lit(0),
+    )
+    operators = _drawn(operators, "network", "family", OPERATOR_SHAPES)
+    operators = operators.with_columns(
+        domain=pl.lit("pytorch-gpu"),
+        pool=pl.lit("operators"),
+        label=pl.lit("operators"),
+        setting=pl.col("chip"),
+        identity=pl.col("family"),
+        fixed_batch=pl.lit(0),
+    )
+    return pl.concat([models, operators], how="diagonal")
+
+
+def _tinynas(frame: pl.DataFrame) -> pl.DataFrame:
+    shape = pl.concat_str("kind", "c_in", "c_out", "kernel", "height", separator="-")
+    frame = frame.with_columns(family=shape, everything=pl.lit(""))
+    frame = _drawn(frame, "family", "everything", CONVOLUTION_SHAPES)
+    return frame.with_columns(
+        domain=pl.lit("tensorrt"),
+        label=pl.lit(""),
+        pool=pl.lit("convolutions"),
+        identity=pl.col("family"),
+        fixed_batch=pl.lit(0),
+    )
+
+
+_TABLES: Mapping[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
+    "ncnn": _ncnn,
+    "timm": _timm,
+    "ai_hub": _ai_hub,
+    "neusight": _neusight,
+    "tinynas": _tinynas,
+}
+
+
+def _drawn(frame: pl.DataFrame, what: str, within: str, count: int) -> pl.DataFrame:
+    """All rows of ``count`` of the values of ``what`` in each group, those of most chips first."""
+    measured = frame.group_by(within, what).agg(chips=pl.col("chip").n_unique()).sort(within, what)
+    order = np.random.default_rng(_DRAW).permutation(len(measured))
+    kept = (
+        measured.with_columns(order=pl.Series(order))
+        .sort("chips", "order", descending=[True, False])
+        .group_by(within, maintain_order=True)
+        .head(count)
+    )
+    return frame.join(kept.select(within, what), on=[within, what], how="semi")
+
+
+# --- targets, and what is left out ------------------------------------------------------------
+
+
+def _facts(row: Mapping[str, Any]) -> TargetFacts:
+    name = "/".join(
+        str(row[k]) for k in ("table", "chip", "label", "runtime", "threads", "precision")
+    )
+    return TargetFacts(
+        name, row["chip"], row["domain"], row["runtime"], row["fixed_batch"], row["precision"],
+        row["threads"], _device_facts(row) | {"channels_last": row["channels_last"]},
+    )  # fmt: skip
+
+
+def _device_facts(row: Mapping[str, Any]) -> dict[str, float | None]:
+    # Weights and activations of mixed widths are computed as integers of 8 bits where there are
+    # no others.
+    precision = row["precision"] if row["precision"] in PRECISIONS else "int8"
+    unit = row["domain"].rpartition("-")[2]
+    runtime = f"{row['runtime']}-{unit}" if unit in ("cpu", "gpu", "npu", "vulkan") else "cuda"
+    try:
+        return dict(target_facts(row["device"], runtime, row["threads"], precision, row["cores"]))
+    except ValueError:  # a device that the catalogue does not have
+        return {}
+
+
+def _left_out(table: PublicTable, not_drawn: int) -> Iterator[str]:
+    where = f"{table.name} ({table.folder})"
+    for each in table.dropped:
+        yield f"{where}: {each.count} rows left out: {each.reason}"
+    if not_drawn:
+        yield f"{where}: {not_drawn} rows were not drawn, or are of no network's inference"
+
+
+def _not_found(frame: pl.DataFrame, missing: Mapping[str, str]) -> Iterator[str]:
+    for (table,), own in frame.group_by("table", maintain_order=True):
+        names = own["network"].unique(maintain_order=True).to_list()
+        why = missing.get(names[0], "no kernels")
+        yield (
+            f"{table}: {len(own)} rows of {len(names)} networks left out, whose kernels are not "
+            f"known, such as {names[0]} ({why})"
+        )

@@ -1,0 +1,276 @@
+"""Who sees what: groups that are left out, networks that are measured, rows that are scored.
+
+Three protocols: the *network* is new (its family is left out everywhere, the device is known), the
+*device* is new (all targets of its chip are left out everywhere, k of its networks are measured),
+or *both*. The first folder is scored by cross-validation; of a second one, which nothing is
+learnt from, every row is classed by whether its device and its network occur in the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast.networks import Networks
+
+from .assembly import Assembled
+from .methods import Forecast, Method
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.intp]
+Report = Callable[[str], None]
+
+NETWORK, DEVICE, BOTH = PROTOCOLS = ("network", "device", "both")
+
+# Groups leave together in so many folds, not one by one: of some 90 chips and 250 families every
+# one would be a fit.
+CHIP_FOLDS = 6
+FAMILY_FOLDS = 4
+# Draws of the measured networks of a target; fewer where there are many targets to draw for.
+TEST_DRAWS = 10
+FEW_TARGETS, MANY_DRAWS, FEW_DRAWS = 40, 10, 3
+# With fewer networks left there is nothing to score.
+MIN_SCORED = 1
+# Parts of tables whose networks do not leave by family: operators that nobody leaves out.
+_WITHOUT_FAMILIES = ("operators",)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Forecasts of some rows by one method, from one draw of what was measured.
+
+    Attributes:
+        method: name.
+        protocol: one of :data:`PROTOCOLS`.
+        samples: networks of the target that were measured.
+        target: place in the targets.
+        fold: of the groups that were left out; -1 of the second folder.
+        rows: of the observations, (s,).
+        forecast: of these rows.
+    """
+
+    method: str
+    protocol: str
+    samples: int
+    target: int
+    fold: int
+    rows: Numbers
+    forecast: Forecast
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Rows of one target that are measured, and rows that are scored."""
+
+    protocol: str
+    samples: int
+    target: int
+    measured: Numbers
+    scored: Numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """One fit of every method: what is learnt from, and what is asked then."""
+
+    fold: int
+    train: Bools
+    draws: tuple[_Drawn, ...]
+
+
+def folds_of(groups: Mapping[str, Sequence[str]], count: int, seed: int) -> dict[str, int]:
+    """A fold for every group, so that those of one table spread over the folds.
+
+    Args:
+        groups: table -> its groups; one group may be of several tables.
+        count: of folds.
+        seed: of the order.
+    """
+    rng = np.random.default_rng(seed)
+    found: dict[str, int] = {}
+    # Tables of few groups first: three GPUs are then left out one by one.
+    for names in sorted(groups.values(), key=len):
+        own = sorted(set(names))
+        taken = np.bincount([found[n] for n in own if n in found], minlength=count)
+        for place in rng.permutation(len(own)):
+            if own[place] not in found:
+                least = np.flatnonzero(taken == taken.min())
+                found[own[place]] = fold = int(rng.choice(least))
+                taken[fold] += 1
+    return found
+
+
+def cross_validation(
+    case: Assembled, samples: Sequence[int], protocols: Sequence[str], seed: int
+) -> Iterator[Scoring]:
+    """The fits that leave out groups of the first folder."""
+    own = ~case.is_test
+    chips, families = case.data.chips, case.data.measured_families
+    leaves = ~np.isin([case.parts[t].pool for t in case.data.target], _WITHOUT_FAMILIES)
+    chip_fold = _row_folds(case, chips, own, CHIP_FOLDS, seed)
+    family_fold = _row_folds(case, families, own & leaves, FAMILY_FOLDS, seed + 1)
+    rng = np.random.default_rng(seed)
+    if DEVICE in protocols:
+        for c in range(CHIP_FOLDS):
+            out = own & (chip_fold == c)
+            draws = _device_draws(case, out, samples, rng, None)
+            yield Scoring(c, own & ~out, tuple(draws))
+    if NETWORK in protocols:
+        for f in range(FAMILY_FOLDS):
+            out = own & (family_fold == f)
+            yield Scoring(f, own & ~out, tuple(_network_draws(case, out, own & ~out)))
+    if BOTH in protocols:
+        # Every fold of chips with two of the four folds of families: twelve fits, not 24.
+        for c in range(CHIP_FOLDS):
+            for f in range(c % 2, FAMILY_FOLDS, 2):
+                chip, family = own & (chip_fold == c), own & (family_fold == f)
+                draws = _device_draws(case, chip, samples, rng, family)
+                yield Scoring(c, own & ~chip & ~family, tuple(draws))
+
+
+def second_folder(case: Assembled, samples: Sequence[int], seed: int) -> Scoring:
+    """The fit on all of the first folder that scores the second."""
+    known_chips = np.isin(case.data.chips, case.data.chips[~case.is_test])
+    identities = case.row_identities
+    is_new = ~np.isin(identities, identities[~case.is_test])
+    rng = np.random.default_rng(seed)
+    network = case.is_test & known_chips & is_new
+    device = case.is_test & ~known_chips
+    draws = [
+        *_network_draws(case, network, ~case.is_test),
+        *_device_draws(case, device, samples, rng, None, is_new),
+    ]
+    return Scoring(-1, ~case.is_test, tuple(draws))
+
+
+def too_few(case: Assembled, samples: Sequence[int]) -> Iterator[str]:
+    """Targets of new devices that have no rows left to score after so many are measured."""
+    out = case.is_test & ~np.isin(case.data.chips, case.data.chips[~case.is_test])
+    counts = np.bincount(case.data.target[out], minlength=len(case.parts))
+    for k in samples:
+        few = [case.data.targets[t].name for t in np.flatnonzero((counts > 0) & (counts < k + 1))]
+        if few:
+            yield (
+                f"{len(few)} targets with fewer than {k + 1} rows are left out at {k} samples, "
+                f"such as {few[0]}"
+            )
+
+
+def _row_folds(
+    case: Assembled, groups: npt.NDArray[np.str_], rows: Bools, count: int, seed: int
+) -> Numbers:
+    """Fold of every row's group, (m,); -1 of rows that never leave."""
+    tables = np.array([p.table for p in case.parts])[case.data.target]
+    by_table = {
+        str(t): groups[rows & (tables == t)].tolist() for t in np.unique(tables[rows])
+    }  # fmt: skip
+    fold = folds_of(by_table, count, seed)
+    places = np.array([fold.get(name, -1) for name in groups.tolist()], dtype=np.intp)
+    return np.where(rows, places, -1)
+
+
+def _network_draws(case: Assembled, out: Bools, known: Bools) -> Iterator[_Drawn]:
+    """Rows that are left out, by target; all that is known of the target is measured."""
+    for target in np.unique(case.data.target[out]).tolist():
+        own = case.data.target == target
+        yield _Drawn(NETWORK, 0, target, np.flatnonzero(own & known), np.flatnonzero(own & out))
+
+
+def _device_draws(
+    case: Assembled,
+    out: Bools,
+    samples: Sequence[int],
+    rng: np.random.Generator,
+    family: Bools | None,
+    is_new: Bools | None = None,
+) -> Iterator[_Drawn]:
+    """Draws of k networks of every target that is left out, and what is then scored.
+
+    Args:
+        case: the observations.
+        out: rows of the devices that are left out.
+        samples: numbers of measured networks.
+        rng: draws them.
+        family: rows of families that are left out too, which alone are scored then.
+        is_new: of the second folder, whether the network is new: scored as *both*.
+    """
+    targets = np.unique(case.data.target[out]).tolist()
+    draws = TEST_DRAWS if is_new is not None else _draws(len(targets))
+    for target in targets:
+        rows = np.flatnonzero(out & (case.data.target == target))
+        hidden = (
+            np.zeros(len(rows), dtype=np.bool_)
+            if (apart := family if family is not None else is_new) is None
+            else apart[rows]
+        )
+        for k in samples:
+            for _ in range(draws if k else 1):
+                # Of known networks as far as there are enough: the new ones are to be scored.
+                order = np.concatenate(
+                    [rng.permutation(rows[~hidden]), rng.permutation(rows[hidden])]
+                )
+                if family is not None and k > int((~hidden).sum()):
+                    continue
+                measured, rest = order[:k], np.sort(order[k:])
+                for protocol, scored in _classed(rest, family, is_new):
+                    if len(scored) >= MIN_SCORED:
+                        yield _Drawn(protocol, k, target, measured, scored)
+
+
+def _classed(
+    rest: Numbers, family: Bools | None, is_new: Bools | None
+) -> Iterator[tuple[str, Numbers]]:
+    if family is not None:
+        yield BOTH, rest[family[rest]]
+    elif is_new is not None:
+        yield DEVICE, rest[~is_new[rest]]
+        yield BOTH, rest[is_new[rest]]
+    else:
+        yield DEVICE, rest
+
+
+def _draws(targets: int) -> int:
+    return MANY_DRAWS if targets < FEW_TARGETS else FEW_DRAWS
+
+
+def forecasts(
+    case: Assembled, scoring: Scoring, methods: Mapping[str, Callable[[], Method]], report: Report
+) -> Iterator[Outcome]:
+    """Fit every method once, and ask it for every draw."""
+    train = case.data.select(scoring.train)
+    asked = list(_asked(case, scoring.draws))
+    for name, make in methods.items():
+        report(f"fold {scoring.fold}: {name} on {len(train)} rows, {len(asked)} questions")
+        method = make()
+        method.fit(train)
+        for draw, of_target, places in asked:
+            target, measured = case.data.targets[draw.target], case.data.select(draw.measured)
+            found = method.predict(target, measured, of_target.networks, of_target.names)
+            some = Forecast(*(values[places] for values in found))
+            yield Outcome(
+                name, draw.protocol, draw.samples, draw.target, scoring.fold, draw.scored, some
+            )
+
+
+class _OfTarget(NamedTuple):
+    """Networks of one target: one object for all draws, so that a method can keep what it makes."""
+
+    networks: Networks
+    names: tuple[str, ...]
+
+
+def _asked(case: Assembled, draws: Sequence[_Drawn]) -> Iterator[tuple[_Drawn, _OfTarget, Numbers]]:
+    """Every draw, the networks of its target, and the scored rows' places among them."""
+    for _, own in groupby(draws, key=lambda draw: draw.target):
+        some = list(own)
+        numbers = np.unique(case.data.network[np.concatenate([d.scored for d in some])])
+        names = tuple(case.data.names[n] for n in numbers.tolist())
+        of_target = _OfTarget(case.data.networks.select(numbers), names)
+        for draw in some:
+            yield draw, of_target, np.searchsorted(numbers, case.data.network[draw.scored])
