@@ -264,6 +264,58 @@ def _families(rows: Rows) -> Parts:
         yield Table(columns, own, f"{target}, {setting}: {SETTINGS[setting]}")
 
 
+PROTOCOL_TITLES = {
+    "network": "the network is new, its family left out; the device is known",
+    "device": "the device is new, its chip left out; so many networks of it are measured",
+    "both": "network and device are new; so many known networks of the device are measured",
+}
+
+
+def _devices(rows: Rows) -> Parts:
+    columns = (
+        Column("setting", "setting"),
+        Column("samples", "samples"),
+        Column("method", "method"),
+        Column("groups", "groups"),
+        Column("networks", "networks"),
+        Column("median error %", "median_error", ".1f"),
+        Column("mean error %", "mean_error", ".1f"),
+        Column("≤ 10 %", "within_10", ".0f"),
+        Column("≤ 25 %", "within_25", ".0f"),
+        Column("Spearman", "spearman", ".3f"),
+        Column("90 % interval covers %", _range),
+        Column("its width ×", "width_90", ".2f"),
+    )
+    published = Column("published mean error %", lambda r: r["published"] or MISSING)
+    yield "groups left out: chips of devices, families of networks"
+    plain = [r for r in rows if "brier" not in r]
+    for (table, protocol), own in _grouped(plain, "table", "protocol").items():
+        others = [published] * any(r["published"] for r in own)
+        yield Table((*columns, *others), own, f"{table}: {PROTOCOL_TITLES[protocol]}")
+    if compared := [r for r in rows if "brier" in r]:
+        yield Table(
+            (
+                Column("table", "table"),
+                Column("protocol", "protocol"),
+                Column("setting", "setting"),
+                Column("method", "method"),
+                Column("pairs", "rows"),
+                Column("is faster %", "share_faster", ".1f"),
+                Column("balanced accuracy %", "balanced_accuracy", ".1f"),
+                Column("Brier score", "brier", ".4f"),
+                Column("of the base rate", "brier_base", ".4f"),
+                Column("factor's median error %", "median_error", ".1f"),
+            ),
+            compared,
+            "is one precision faster than another",
+        )
+
+
+def _range(row: Row) -> str:
+    low, high = (number(row[f"coverage_90_{end}"], ".0f") for end in ("low", "high"))
+    return f"{number(row['coverage_90'], '.0f')} ({low}–{high})"
+
+
 # --- searches ---------------------------------------------------------------------------------
 
 
@@ -402,5 +454,6 @@ LAYOUTS: Mapping[str, Callable[[Rows], Parts]] = {
     "transfer": _transfer,
     "gpu": _gpu,
     "families": _families,
+    "devices": _devices,
     "search": _searches,
 }

@@ -345,6 +345,51 @@ def families(
     )
 
 
+@app.command(cls=Command)
+@command
+def devices(
+    console: Console,
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of public tables: ncnn, timm, ai_hub, ….")
+    ],
+    test: Annotated[
+        Path | None,
+        typer.Option("--test", help="Another one, which is scored and never learnt from."),
+    ] = None,
+    table: Annotated[
+        list[str] | None, typer.Option("--table", help="Only this one; repeatable.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option("--protocol", help="Only what is new here: network, device or both."),
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="Only this one; repeatable.")
+    ] = None,
+    samples: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--samples",
+            min=0,
+            help="Measured networks of a device. [default: 0, 1, 3, 5, 10; of timm also 20]",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds and draws.")] = 0,
+) -> None:
+    """Forecast networks on devices that a model has not seen, from public tables.
+
+    Example: latcast bench devices --data public --table ncnn --samples 0 --samples 5
+    """
+    from latcast.bench import devices as bench
+
+    with usage():
+        plan = bench.Plan(
+            data, test, tuple(table or ()), tuple(samples or ()), tuple(method or ()),
+            tuple(protocol or bench.PROTOCOLS), seed,
+        )  # fmt: skip
+    console.show(bench.run(plan, report=console.note))
+
+
 def _names(lists: Sequence[str] | None) -> list[str]:
     """Names of options that were given as A,B,… or repeatedly."""
     return [name.strip() for text in lists or () for name in text.split(",") if name.strip()]

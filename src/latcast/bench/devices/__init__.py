@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,15 @@ from .methods import BASELINES, Method
 from .protocols import PROTOCOLS, cross_validation, forecasts, second_folder, too_few
 from .scoring import Forecasts, Kind, calibrated, collected, precision_rows, score_rows
 
-__all__ = ["METHODS", "SAMPLES", "Plan", "run"]
+__all__ = ["METHODS", "PROTOCOLS", "SAMPLES", "Plan", "run"]
 
 SAMPLES = (0, 1, 3, 5, 10)
 """Networks of a device that are measured."""
+MORE_SAMPLES = {"timm": (20,)}
+"""Those of a table with more networks, where no others are asked for."""
 
 
-def _joint() -> Method:
-    from latcast.models.joint import JointModel
-
-    return JointModel()
-
-
-OURS = "latcast"
-METHODS: dict[str, Callable[[], Method]] = {OURS: _joint, **BASELINES}
+METHODS: dict[str, Callable[[], Method]] = {**BASELINES}
 """Name of a method -> what makes it."""
 
 
@@ -41,7 +36,8 @@ class Plan:
         data: folder of the public tables; groups of it are left out by turns.
         test: folder of the same layout that is scored and never learnt from.
         tables: names of those that are wanted; all by default.
-        samples: numbers of measured networks of a device.
+        samples: numbers of measured networks of a device; by default :data:`SAMPLES`, and
+            :data:`MORE_SAMPLES`.
         methods: keys of :data:`METHODS`; all by default.
         protocols: some of :data:`PROTOCOLS`.
         seed: of folds and draws.
@@ -50,21 +46,24 @@ class Plan:
     data: Path
     test: Path | None = None
     tables: tuple[str, ...] = ()
-    samples: tuple[int, ...] = SAMPLES
+    samples: tuple[int, ...] = ()
     methods: tuple[str, ...] = ()
     protocols: tuple[str, ...] = PROTOCOLS
     seed: int = 0
-    known: dict[str, Callable[[], Method]] = field(default_factory=lambda: METHODS)
 
     def __post_init__(self) -> None:
-        if not self.samples or min(self.samples) < 0:
+        if self.samples and min(self.samples) < 0:
             raise ValueError(f"samples must be at least 0; got {list(self.samples)}")
         for kind, asked, known in (
-            ("method", self.methods, self.known), ("protocol", self.protocols, PROTOCOLS)
+            ("method", self.methods, METHODS), ("protocol", self.protocols, PROTOCOLS)
         ):  # fmt: skip
             for name in asked:
                 if name not in known:
                     raise ValueError(unknown_name(kind, name, list(known)))
+
+    def samples_of(self, table: str) -> tuple[int, ...]:
+        """Numbers of measured networks in a table."""
+        return tuple(dict.fromkeys(self.samples or (*SAMPLES, *MORE_SAMPLES.get(table, ()))))
 
 
 def run(plan: Plan, *, report: Report = lambda _: None) -> Scores:
@@ -80,25 +79,23 @@ def run(plan: Plan, *, report: Report = lambda _: None) -> Scores:
     case = assemble(plan.data, plan.test, plan.tables)
     for note in case.notes:
         report(note)
-    methods = {name: plan.known[name] for name in plan.methods or plan.known}
-    samples = tuple(dict.fromkeys(plan.samples))
+    methods = {name: METHODS[name] for name in plan.methods or METHODS}
     if plan.test is None:
-        validated = _validated(case, plan, samples, methods, report)
+        validated = _validated(case, plan, methods, report)
         return Scores("devices", _rows(case, validated, validated, methods))
-    for line in too_few(case, samples):
+    for line in too_few(case, plan.samples_of):
         report(line)
-    scoring = second_folder(case, samples, plan.seed)
+    scoring = second_folder(case, plan.samples_of, plan.seed)
     tested = collected(forecasts(case, scoring, methods, report))
     # Intervals of the others are as wide as cross-validation in the first folder asks for.
     plain = {name: make for name, make in methods.items() if not make().is_calibrated}
-    validated = _validated(case, plan, samples, plain, report)
+    validated = _validated(case, plan, plain, report)
     return Scores("devices", _rows(case, tested, validated, methods))
 
 
 def _validated(
     case: Assembled,
     plan: Plan,
-    samples: Sequence[int],
     methods: Mapping[str, Callable[[], Method]],
     report: Report,
 ) -> dict[Kind, Forecasts]:
@@ -106,7 +103,7 @@ def _validated(
         return {}
     return collected(
         outcome
-        for scoring in cross_validation(case, samples, plan.protocols, plan.seed)
+        for scoring in cross_validation(case, plan.samples_of, plan.protocols, plan.seed)
         for outcome in forecasts(case, scoring, methods, report)
     )
 

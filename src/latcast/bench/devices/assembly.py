@@ -15,7 +15,7 @@ from latcast.data.public import read_public
 from latcast.devices import PRECISIONS, target_facts
 from latcast.models.joint import Observations, TargetFacts
 
-from .lookup import Key, find
+from .lookup import MERGED, Key, find
 
 if TYPE_CHECKING:
     from latcast.data.public import PublicTable
@@ -68,11 +68,15 @@ class Assembled:
     notes: tuple[str, ...]
 
     @property
+    def tables(self) -> npt.NDArray[np.str_]:
+        """Table of every row, (m,)."""
+        return np.array([p.table for p in self.parts])[self.data.target]
+
+    @property
     def row_identities(self) -> npt.NDArray[np.str_]:
         """Identity of every row's network, with its table, (m,)."""
-        tables = np.array([p.table for p in self.parts])[self.data.target]
         names = np.array(self.identities)[self.data.network]
-        return np.char.add(np.char.add(tables, "/"), names)
+        return np.char.add(np.char.add(self.tables, "/"), names)
 
 
 def assemble(folder: Path, test: Path | None = None, tables: Sequence[str] = ()) -> Assembled:
@@ -87,7 +91,9 @@ def assemble(folder: Path, test: Path | None = None, tables: Sequence[str] = ())
         FileNotFoundError, ValueError: as :func:`latcast.data.public.read_public`; or nothing is
             left.
     """
-    frames, notes, files = [], [], {}
+    frames: list[pl.DataFrame] = []
+    notes: list[str] = []
+    files: dict[str, Path] = {}
     for place, is_test in ((folder, False), (test, True)):
         if place is None:
             continue
@@ -112,7 +118,7 @@ def assemble(folder: Path, test: Path | None = None, tables: Sequence[str] = ())
     described = _of_networks(frame)
     data = Observations(
         found.networks,
-        tuple(key.name for key in found.keys),
+        found.names,
         tuple(described.get(key.name, _UNUSED)[0] for key in found.keys),
         tuple(_facts(row) for row in targets.to_dicts()),
         frame["place"].to_numpy().astype(np.intp),
@@ -195,7 +201,7 @@ def _timm(frame: pl.DataFrame) -> pl.DataFrame:
         pool=unit,
         fixed_batch=pl.lit(0),
         channels_last=(pl.col("layout") == "nhwc").cast(pl.Float64),
-        network=pl.when(is_merged).then(pl.format("{}/merged", "network")).otherwise("network"),
+        network=pl.when(is_merged).then(pl.format(f"{{}}{MERGED}", "network")).otherwise("network"),
     )
 
 
@@ -219,6 +225,9 @@ def _neusight(frame: pl.DataFrame) -> pl.DataFrame:
     models = models.with_columns(
         domain=pl.when(fused).then(pl.lit("inductor-gpu")).otherwise(pl.lit("pytorch-gpu")),
         pool=pl.lit("models"),
+        setting=pl.when(pl.col("chip").str.starts_with("instinct"))
+        .then(pl.lit("models-amd"))
+        .otherwise(pl.lit("models")),
         label=pl.format("models/{}", "runtime"),
         family=pl.col("network").str.extract("^neusight:([^@]+)"),
         fixed_batch=pl.lit(0),

@@ -84,10 +84,10 @@ class Coefficients:
         )
         if not len(rows):
             return weights, covariance
-        known = np.linalg.inv(prior.covariance)
+        known = _inverse(prior.covariance)
         for _ in range(_STEPS):
             slopes = own.shares(weights)
-            covariance = np.linalg.inv(known + slopes.T @ slopes / prior.noise)
+            covariance = _inverse(known + slopes.T @ slopes / prior.noise)
             rest = log_ms - own.log_ms(weights) - slopes @ (prior.mean - weights)
             step = prior.mean + covariance @ (slopes.T @ rest) / prior.noise - weights
             weights = weights + step * min(1.0, _LONGEST_STEP / max(np.abs(step).max(), 1e-9))
@@ -111,3 +111,7 @@ class Coefficients:
             noise = max(float(np.mean(errors**2)), 1e-4)
             prior = Prior(middle, spread / (len(targets) + _PRIOR_TARGETS), noise)
         return prior
+
+
+def _inverse(matrix: Floats) -> Floats:
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)

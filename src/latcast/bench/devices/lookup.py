@@ -11,13 +11,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from latcast.graph import Graph, GraphBuilder, Tensor, rules_of
 from latcast.graph.read import read_graph
 from latcast.networks import Networks
+from latcast.networks.corpus import read_corpus
 
 from .language_models import language_model
 
@@ -30,7 +29,7 @@ class Key(NamedTuple):
     runtime: str
 
 
-# Runtime of a table -> rules of the corpus, for all but ONNX Runtime's.
+# Runtime of a table -> runtime whose rules fuse as it does, where that is another.
 _RULES = {"pytorch": "eager", "pytorch-fused": "inductor", "pytorch-dynamo": "inductor"}
 # Inputs that a file leaves open: yolo-fastest's and FastestDet's benchmarks state 352 x 352.
 _SHAPES: Mapping[str, Mapping[str, Sequence[int]]] = {"ncnn:FastestDet": {"in0": (1, 3, 352, 352)}}
@@ -43,11 +42,13 @@ class Found:
     Attributes:
         networks: n rows.
         keys: of the rows.
+        names: of the rows: what is one network has one name, whatever a table calls it.
         missing: name of a network -> why it has no kernels.
     """
 
     networks: Networks
     keys: tuple[Key, ...]
+    names: tuple[str, ...]
     missing: Mapping[str, str]
 
 
@@ -74,20 +75,15 @@ def find(keys: Sequence[Key], files: Mapping[str, Path]) -> Found:
             except ValueError as error:
                 missing[key.name] = str(error)
         if graphs:
-            parts.append(Networks.of_graphs(graphs, rules_named(runtime)))
+            parts.append(Networks.of_graphs(graphs, rules_of(_RULES.get(runtime, runtime))))
             order += own
-    corpus, found, lost = _corpus(of_corpus)
-    parts += corpus
+    names = [key.name for key in order]
+    if of_corpus:
+        corpus, found, own_names, lost = _of_corpus(of_corpus)
+        parts, order, names = parts + corpus, order + found, names + own_names
+        missing |= lost
     joined = Networks.joined(parts) if parts else Networks.of_graphs([])
-    return Found(joined, (*order, *found), missing | lost)
-
-
-def rules_named(runtime: str) -> Any:
-    """Fusion rules of a runtime, PyTorch's included."""
-    from latcast.graph import rules
-
-    name = _RULES.get(runtime)
-    return rules_of(runtime) if name is None else getattr(rules, f"{name.upper()}_RULES")
+    return Found(joined, tuple(order), tuple(names), missing)
 
 
 def _source(key: Key, files: Mapping[str, Path]) -> Callable[[], Graph] | None:
@@ -174,23 +170,27 @@ _OPERATORS: Mapping[str, Callable[[re.Match[str], int], Graph]] = {
 
 # --- the corpus -------------------------------------------------------------------------------
 
+# Ends the name of a network whose branches are merged; of others merged and plain are the same.
+MERGED = "/merged"
 
-def _corpus(keys: Sequence[Key]) -> tuple[list[Networks], list[Key], dict[str, str]]:
-    """Networks of the corpus by their rules, their keys, and those that it lacks."""
-    if not keys:
-        return [], [], {}
-    from latcast.networks.corpus import read_corpus
 
+def _of_corpus(
+    keys: Sequence[Key],
+) -> tuple[list[Networks], list[Key], list[str], dict[str, str]]:
+    """Networks of the corpus, their keys and names there, and why others are not found."""
     corpus = read_corpus()
-    missing = {key.name: "it is not in the corpus" for key in keys if key.name not in corpus}
-    parts, order = [], []
-    for rules in dict.fromkeys(_RULES.get(key.runtime, "onnxruntime") for key in keys):
-        own = [
-            key for key in keys
-            if key.name in corpus and _RULES.get(key.runtime, "onnxruntime") == rules
-        ]  # fmt: skip
+    named = {
+        key: next((n for n in (key.name, key.name.removesuffix(MERGED)) if n in corpus), None)
+        for key in keys
+    }
+    missing = {key.name: "it is not in the corpus" for key in keys if named[key] is None}
+    parts, order, names = [], [], []
+    for runtime in dict.fromkeys(key.runtime for key in keys):
+        own = [(key, n) for key, n in named.items() if key.runtime == runtime and n is not None]
         if own:
-            batches = np.array([key.batch for key in own])
-            parts.append(corpus.networks([key.name for key in own], rules, batches))
-            order += own
-    return parts, order, missing
+            batches = [key.batch for key, _ in own]
+            called = [corpus.names[corpus.place(n)] for _, n in own]
+            parts.append(corpus.networks(called, _RULES.get(runtime, runtime), batches))
+            order += [key for key, _ in own]
+            names += called
+    return parts, order, names, missing

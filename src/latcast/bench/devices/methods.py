@@ -177,7 +177,7 @@ class RankOne:
             known = _Known(train.select(rows))
             speeds, networks = _two_way(known.values)
             rest = known.values - speeds[:, None] - networks
-            deviation = float(np.sqrt(np.nanmean(rest**2)))
+            deviation = float(np.sqrt(np.nanmean(rest**2) + Gaussian.NOISE))
             self._groups[key] = known, networks, float(speeds.mean()), deviation
 
     def predict(
@@ -231,7 +231,7 @@ class Gaussian:
     def _posterior(self, factors: Floats, rest: Floats) -> tuple[Floats, Floats]:
         """Mean and covariance of the weights of the factors, of which ``rest`` was seen."""
         precision = np.eye(factors.shape[1]) + factors.T @ factors / self.NOISE
-        covariance = np.linalg.inv(precision)
+        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
         return np.asarray(covariance @ (factors.T @ rest) / self.NOISE), covariance
 
     def predict(
@@ -342,11 +342,12 @@ class ThreeNumbers:
             return _nothing(len(networks))
         x = self._columns(measured.networks)[measured.network]
         relative = x / np.exp(measured.log_ms)[:, None]
-        # One row of zeros a number: fewer networks than numbers are no triangular system.
-        scale = np.abs(relative).max(axis=0) + 1e-300
-        padded = np.vstack([relative, np.diag(1e-6 * scale)])
-        right = np.concatenate([np.ones(len(relative)), np.zeros(x.shape[1])])
-        ms = self._columns(networks) @ non_negative(padded, right)
+        scale = relative.max(axis=0)
+        seen = scale > 0  # what no measured network has tells nothing of its cost
+        # One more row a number, hardly of any weight: there may be fewer networks than numbers.
+        padded = np.vstack([relative[:, seen], np.diag(1e-6 * scale[seen])])
+        right = np.concatenate([np.ones(len(relative)), np.zeros(int(seen.sum()))])
+        ms = self._columns(networks)[:, seen] @ non_negative(padded, right)
         # Three zeros forecast nothing.
         return Forecast.around(np.log(np.where(ms > 0, ms, np.nan)), self.DEVIATION)
 

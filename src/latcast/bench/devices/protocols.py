@@ -25,6 +25,8 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.intp]
 Report = Callable[[str], None]
+Samples = Callable[[str], Sequence[int]]
+"""Name of a table -> numbers of measured networks."""
 
 NETWORK, DEVICE, BOTH = PROTOCOLS = ("network", "device", "both")
 
@@ -107,13 +109,13 @@ def folds_of(groups: Mapping[str, Sequence[str]], count: int, seed: int) -> dict
 
 
 def cross_validation(
-    case: Assembled, samples: Sequence[int], protocols: Sequence[str], seed: int
+    case: Assembled, samples: Samples, protocols: Sequence[str], seed: int
 ) -> Iterator[Scoring]:
     """The fits that leave out groups of the first folder."""
     own = ~case.is_test
     chips, families = case.data.chips, case.data.measured_families
     leaves = ~np.isin([case.parts[t].pool for t in case.data.target], _WITHOUT_FAMILIES)
-    chip_fold = _row_folds(case, chips, own, CHIP_FOLDS, seed)
+    chip_fold = _row_folds(case, chips, own & _of_several_chips(case), CHIP_FOLDS, seed)
     family_fold = _row_folds(case, families, own & leaves, FAMILY_FOLDS, seed + 1)
     rng = np.random.default_rng(seed)
     if DEVICE in protocols:
@@ -134,7 +136,7 @@ def cross_validation(
                 yield Scoring(c, own & ~chip & ~family, tuple(draws))
 
 
-def second_folder(case: Assembled, samples: Sequence[int], seed: int) -> Scoring:
+def second_folder(case: Assembled, samples: Samples, seed: int) -> Scoring:
     """The fit on all of the first folder that scores the second."""
     known_chips = np.isin(case.data.chips, case.data.chips[~case.is_test])
     identities = case.row_identities
@@ -149,12 +151,17 @@ def second_folder(case: Assembled, samples: Sequence[int], seed: int) -> Scoring
     return Scoring(-1, ~case.is_test, tuple(draws))
 
 
-def too_few(case: Assembled, samples: Sequence[int]) -> Iterator[str]:
+def too_few(case: Assembled, samples: Samples) -> Iterator[str]:
     """Targets of new devices that have no rows left to score after so many are measured."""
     out = case.is_test & ~np.isin(case.data.chips, case.data.chips[~case.is_test])
     counts = np.bincount(case.data.target[out], minlength=len(case.parts))
-    for k in samples:
-        few = [case.data.targets[t].name for t in np.flatnonzero((counts > 0) & (counts < k + 1))]
+    asked = [samples(part.table) for part in case.parts]
+    for k in sorted({k for own in asked for k in own}):
+        few = [
+            case.data.targets[t].name
+            for t in np.flatnonzero((counts > 0) & (counts < k + 1)).tolist()
+            if k in asked[t]
+        ]
         if few:
             yield (
                 f"{len(few)} targets with fewer than {k + 1} rows are left out at {k} samples, "
@@ -162,11 +169,19 @@ def too_few(case: Assembled, samples: Sequence[int]) -> Iterator[str]:
             )
 
 
+def _of_several_chips(case: Assembled) -> Bools:
+    """Rows of tables that have another device to learn from, (m,)."""
+    tables = case.tables
+    own, chips = tables[~case.is_test], case.data.chips[~case.is_test]
+    several = [name for name in np.unique(own) if len(np.unique(chips[own == name])) > 1]
+    return np.isin(tables, several)
+
+
 def _row_folds(
     case: Assembled, groups: npt.NDArray[np.str_], rows: Bools, count: int, seed: int
 ) -> Numbers:
     """Fold of every row's group, (m,); -1 of rows that never leave."""
-    tables = np.array([p.table for p in case.parts])[case.data.target]
+    tables = case.tables
     by_table = {
         str(t): groups[rows & (tables == t)].tolist() for t in np.unique(tables[rows])
     }  # fmt: skip
@@ -185,7 +200,7 @@ def _network_draws(case: Assembled, out: Bools, known: Bools) -> Iterator[_Drawn
 def _device_draws(
     case: Assembled,
     out: Bools,
-    samples: Sequence[int],
+    samples: Samples,
     rng: np.random.Generator,
     family: Bools | None,
     is_new: Bools | None = None,
@@ -195,7 +210,7 @@ def _device_draws(
     Args:
         case: the observations.
         out: rows of the devices that are left out.
-        samples: numbers of measured networks.
+        samples: numbers of measured networks, by table.
         rng: draws them.
         family: rows of families that are left out too, which alone are scored then.
         is_new: of the second folder, whether the network is new: scored as *both*.
@@ -209,7 +224,7 @@ def _device_draws(
             if (apart := family if family is not None else is_new) is None
             else apart[rows]
         )
-        for k in samples:
+        for k in samples(case.parts[target].table):
             for _ in range(draws if k else 1):
                 # Of known networks as far as there are enough: the new ones are to be scored.
                 order = np.concatenate(

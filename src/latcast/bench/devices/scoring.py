@@ -14,7 +14,7 @@ from latcast.math.conformal import covers, quantile
 from latcast.math.metrics import rank_correlation
 
 from .assembly import Assembled
-from .protocols import NETWORK, Outcome
+from .protocols import DEVICE, NETWORK, Outcome
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
@@ -25,6 +25,18 @@ MIN_RANKED = 5
 # Groups that are drawn again to tell how sure a coverage is.
 BOOTSTRAPS = 1000
 _SEED = 0
+
+
+_ELEMENTWISE = ("add", "mul", "div", "pow", "addu", "mulu", "divu", "powu", "relu", "gelu", "tanh")
+PUBLISHED = {
+    ("neusight", "models"): "0.4–23.4 and 7.7–28.2 by model, on two newer GPUs",
+    ("neusight", "operators/bmm"): "13.8",
+    ("neusight", "operators/linear"): "13.9",
+    ("neusight", "operators/softmax"): "13.9",
+    ("neusight", "operators/ln"): "56.7",
+    **{("neusight", f"operators/{op}"): "19.3" for op in _ELEMENTWISE},
+}
+"""Mean error in percent that NeuSight (arXiv:2407.13853) states for GPUs that it has not seen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +147,7 @@ def score_rows(case: Assembled, kind: Kind, found: Forecasts) -> Iterator[dict[s
             "samples": samples,
             "method": method,
             **_scores(case, protocol, own),
+            "published": PUBLISHED.get((table, setting)) if protocol == DEVICE else None,
         }
 
 
