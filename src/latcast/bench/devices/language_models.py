@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from latcast.graph import GRAPH_INPUT, Constant, Graph, GraphBuilder, Tensor
+from latcast.graph import GRAPH_INPUT, Constant, Constants, Graph, GraphBuilder, Tensor
 
 Config = Mapping[str, Any]
 
@@ -39,10 +39,19 @@ def language_model(path: Path, sequence: int, batch: int) -> Graph:
         raise ValueError(f"{path} must state {error}; it does not") from None
 
 
-def _embedding(b: GraphBuilder, tokens: int, words: int, width: int) -> Tensor:
-    """Rows of a table of words, one a token: what is read is as much as what is written."""
+def linear(b: GraphBuilder, x: Tensor, features: int, *, bias: bool = True) -> Tensor:
+    """PyTorch's linear layer, whose bias is part of one call."""
+    fan_in = x.shape[-1]
+    read = (Constant(1, (features, fan_in)), *[Constant(2, (features,))] * bias)
+    return b.layer(
+        "linear", "Gemm", (x,), (*x.shape[:-1], features), sum_length=fan_in,
+        constants=Constants.of(*read),
+    )  # fmt: skip
+
+
+def _embedding(b: GraphBuilder, tokens: int, width: int) -> Tensor:
+    """Rows of a table of words, one a token; those that no token asks for are not read."""
     ids = Tensor(GRAPH_INPUT, (b.batch, tokens))
-    del words  # rows that no token asks for are not read
     return b.layer("gather", "Gather", (ids,), (b.batch, tokens, width))
 
 
@@ -51,9 +60,9 @@ def _attention(b: GraphBuilder, x: Tensor, heads: int, *, joint: bool, causal: b
     batch, tokens, width = x.shape
     side = width // heads
     if joint:
-        parts = b.split(b.linear(x, 3 * width), [width] * 3, axis=2)
+        parts = b.split(linear(b, x, 3 * width), [width] * 3, axis=2)
     else:
-        parts = [b.linear(x, width) for _ in range(3)]
+        parts = [linear(b, x, width) for _ in range(3)]
     query, key, value = (
         b.transpose(b.reshape(part, batch, tokens, heads, side), 0, 2, 1, 3) for part in parts
     )
@@ -64,7 +73,7 @@ def _attention(b: GraphBuilder, x: Tensor, heads: int, *, joint: bool, causal: b
         scores = b.layer("where", "Where", (scores,), scores.shape)
     scores = b.add(scores, mask)
     mixed = b.transpose(b.matmul(b.softmax(scores), value), 0, 2, 1, 3)
-    return b.linear(b.reshape(mixed, batch, tokens, width), width)
+    return linear(b, b.reshape(mixed, batch, tokens, width), width)
 
 
 def _new_gelu(b: GraphBuilder, x: Tensor) -> Tensor:
@@ -75,38 +84,38 @@ def _new_gelu(b: GraphBuilder, x: Tensor) -> Tensor:
 
 def _gpt2(b: GraphBuilder, config: Config, tokens: int) -> Tensor:
     width, heads = config["n_embd"], config["n_head"]
-    x = _embedding(b, tokens, config["vocab_size"], width)
+    x = _embedding(b, tokens, width)
     x = b.add(x, Constant(1, (1, tokens, width)))
     for _ in range(config["n_layer"]):
         x = b.add(x, _attention(b, b.layer_norm(x), heads, joint=True, causal=True))
-        hidden = b.linear(b.layer_norm(x), config.get("n_inner") or 4 * width)
-        x = b.add(x, b.linear(_new_gelu(b, hidden), width))
-    return b.linear(b.layer_norm(x), config["vocab_size"], bias=False)
+        hidden = linear(b, b.layer_norm(x), config.get("n_inner") or 4 * width)
+        x = b.add(x, linear(b, _new_gelu(b, hidden), width))
+    return linear(b, b.layer_norm(x), config["vocab_size"], bias=False)
 
 
 def _opt(b: GraphBuilder, config: Config, tokens: int) -> Tensor:
     width, heads = config["hidden_size"], config["num_attention_heads"]
-    x = _embedding(b, tokens, config["vocab_size"], config.get("word_embed_proj_dim", width))
+    x = _embedding(b, tokens, width)
     x = b.add(x, Constant(1, (1, tokens, width)))
     for _ in range(config["num_hidden_layers"]):
         x = b.add(x, _attention(b, b.layer_norm(x), heads, joint=False, causal=False))
-        hidden = b.activation(b.linear(b.layer_norm(x), config["ffn_dim"]), "relu")
-        x = b.add(x, b.linear(hidden, width))
-    return b.linear(b.layer_norm(x), config["vocab_size"], bias=False)
+        hidden = b.activation(linear(b, b.layer_norm(x), config["ffn_dim"]), "relu")
+        x = b.add(x, linear(b, hidden, width))
+    return linear(b, b.layer_norm(x), config["vocab_size"], bias=False)
 
 
 def _bert(b: GraphBuilder, config: Config, tokens: int) -> Tensor:
     width, heads = config["hidden_size"], config["num_attention_heads"]
-    x = _embedding(b, tokens, config["vocab_size"], width)
+    x = _embedding(b, tokens, width)
     for _ in range(2):  # of positions and of segments
         x = b.add(x, Constant(1, (1, tokens, width)))
     x = b.layer_norm(x)
     for _ in range(config["num_hidden_layers"]):
         x = b.layer_norm(b.add(_attention(b, x, heads, joint=False, causal=False), x))
-        hidden = b.activation(b.linear(x, config["intermediate_size"]), "gelu")
-        x = b.layer_norm(b.add(b.linear(hidden, width), x))
-    x = b.layer_norm(b.activation(b.linear(x, width), "gelu"))
-    return b.linear(x, config["vocab_size"])
+        hidden = b.activation(linear(b, x, config["intermediate_size"]), "gelu")
+        x = b.layer_norm(b.add(linear(b, hidden, width), x))
+    x = b.layer_norm(b.activation(linear(b, x, width), "gelu"))
+    return linear(b, x, config["vocab_size"])
 
 
 _BUILDERS: Mapping[str, Callable[[GraphBuilder, Config, int], Tensor]] = {

@@ -18,7 +18,7 @@ from latcast.graph.read import read_graph
 from latcast.networks import Networks
 from latcast.networks.corpus import read_corpus
 
-from .language_models import language_model
+from .language_models import language_model, linear
 
 
 class Key(NamedTuple):
@@ -141,7 +141,7 @@ def _activation(name: str) -> Callable[[GraphBuilder, Mapping[str, int]], Tensor
 _BUILT: Mapping[str, Callable[[GraphBuilder, Mapping[str, int]], Tensor]] = {
     "conv": _conv,
     "bmm": lambda b, d: b.matmul(b.input(d["M"], d["K"]), b.input(d["K"], d["N"])),
-    "linear": lambda b, d: b.linear(b.input(d["M"], d["K"]), d["N"]),
+    "linear": lambda b, d: linear(b, b.input(d["M"], d["K"]), d["N"]),
     "softmax": lambda b, d: b.softmax(b.input(d["H"])),
     "ln": lambda b, d: b.layer_norm(b.input(d["H"])),
     **{name: _binary(name.capitalize()) for name in ("add", "mul", "div", "pow")},

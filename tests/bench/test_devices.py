@@ -1,0 +1,320 @@
+"""Public tables with networks and devices left out, from the command line and piece by piece."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latcast.bench.devices.assembly import Assembled, Part
+from latcast.bench.devices.language_models import language_model
+from latcast.bench.devices.lookup import Key, find
+from latcast.bench.devices.methods import BASELINES, Forecast
+from latcast.bench.devices.protocols import Outcome, folds_of
+from latcast.bench.devices.scoring import calibrated, collected, precision_rows, score_rows
+from latcast.graph import GraphBuilder
+from latcast.models.joint import Observations, TargetFacts
+from latcast.networks import Networks
+
+FIELDS = {
+    "table", "protocol", "setting", "samples", "method", "groups", "networks", "median_error",
+    "within_10", "within_25", "spearman", "coverage_90", "width_90",
+}  # fmt: skip
+
+# Name of a network -> channels of its convolutions; time is 1 ns a MAC of a device of speed 1.
+NETWORKS = {"aa": (8,), "bb": (16, 16), "cc": (32,), "dd": (24, 8), "ee": (64,)}
+SIDE = 16
+
+
+def write_network(path: Path, channels: Sequence[int]) -> int:
+    """A file of 3x3 convolutions one after the other; gives its MACs."""
+    lines, before, macs = [f"Input in0 0 1 x0 0={SIDE} 1={SIDE} 2=3"], 3, 0
+    for n, c in enumerate(channels):
+        weights = 9 * before * c
+        lines.append(f"Convolution conv{n} 1 1 x{n} x{n + 1} 0={c} 1=3 4=1 5=1 6={weights}")
+        macs, before = macs + weights * SIDE**2, c
+    path.write_text("\n".join(["7767517", f"{len(lines)} {len(lines)}", *lines]) + "\n")
+    return macs
+
+
+def write_table(
+    folder: Path, speeds: Mapping[str, float], networks: Mapping[str, Sequence[str]]
+) -> Path:
+    """A folder with the table ``ncnn``: which networks each device of a given speed has run."""
+    models = folder / "ncnn" / "models"
+    models.mkdir(parents=True)
+    macs = {n: write_network(models / f"{n}.param", c) for n, c in NETWORKS.items()}
+    header = (
+        "device", "threads", "powersave", "gpu_device", "loops", "section", "model", "min_ms",
+        "max_ms", "avg_ms",
+    )  # fmt: skip
+    with (folder / "ncnn" / "latencies.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(header)
+        for device, speed in speeds.items():
+            for name in networks[device]:
+                ms = f"{1e-4 * macs[name] / speed:.6f}"
+                rows.writerow((device, 1, 0, -1, 8, "", name, ms, ms, ms))
+    return folder
+
+
+SPEEDS = {f"Board {letter}": 1.0 + n for n, letter in enumerate("ABCDEFG")}
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_table(
+        tmp_path_factory.mktemp("public"), SPEEDS, dict.fromkeys(SPEEDS, ("aa", "bb", "cc", "dd"))
+    )
+
+
+def bench(latcast: Any, folder: Path, *options: Any) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = latcast.json("bench", "devices", "--data", folder, *options)[
+        "rows"
+    ]
+    return rows
+
+
+def test_what_is_a_factor_times_a_network_is_forecast_exactly(latcast: Any, public: Path) -> None:
+    options = ("--samples", 0, "--samples", 1, "--method", "rank-1", "--method", "gaussian")
+    rows = bench(latcast, public, *options)
+    assert {(r["protocol"], r["samples"], r["method"]) for r in rows} == {
+        ("device", k, method) for k in (0, 1) for method in ("rank-1", "gaussian")
+    }  # neither knows a network that it has not seen
+    for row in rows:
+        assert row.keys() >= FIELDS
+        assert (row["table"], row["setting"]) == ("ncnn", "cpu")
+        assert (row["groups"], row["networks"]) == (len(SPEEDS), 4)
+        if row["samples"]:
+            assert row["median_error"] < (1e-3 if row["method"] == "rank-1" else 5)
+            assert row["within_10"] == 100
+        else:
+            assert row["median_error"] > 20
+
+
+def test_a_cost_of_macs_is_forecast_for_new_networks(latcast: Any, public: Path) -> None:
+    rows = bench(
+        latcast, public, "--samples", 2, "--method", "coefficients", "--method",
+        "macs-bytes-constant", "--protocol", "network", "--protocol", "both",
+    )  # fmt: skip
+    found = {(r["protocol"], r["method"]): r for r in rows}
+    assert set(found) == {
+        (protocol, method)
+        for protocol in ("network", "both")
+        for method in ("coefficients", "macs-bytes-constant")
+    }
+    assert found["network", "macs-bytes-constant"]["groups"] == 4  # families
+    assert found["both", "macs-bytes-constant"]["groups"] == len(SPEEDS)
+    assert all(r["median_error"] < 30 for r in rows)
+
+
+def test_rows_of_a_second_folder_are_classed_by_what_is_new(
+    latcast: Any, public: Path, tmp_path: Path
+) -> None:
+    own = {"Board A": ("dd", "ee"), "Box X": ("aa", "bb", "cc", "dd", "ee"), "Box Y": ("aa",)}
+    test = write_table(tmp_path, {"Board A": 1.0, "Box X": 20.0, "Box Y": 3.0}, own)
+    run = latcast(
+        "bench", "devices", "--data", public, "--test", test, "--samples", 2, "--json",
+        "--method", "rank-1", "--method", "macs-bytes-constant",
+    )  # fmt: skip
+    found = {(r["protocol"], r["method"]): r for r in json.loads(run.stdout)["rows"]}
+    # Board A's dd is known, so only ee is a new network; X is a new device, of which two of the
+    # four known networks are measured, and ee is new with it.
+    network, device, both = (
+        found.get((protocol, "macs-bytes-constant")) for protocol in ("network", "device", "both")
+    )
+    assert network is not None
+    assert (network["rows"], network["networks"], network["samples"]) == (1, 1, 0)
+    assert device is not None
+    assert (device["groups"], device["networks"], device["samples"]) == (1, 4, 2)
+    assert both is not None
+    assert (both["rows"], both["networks"], both["groups"]) == (1, 1, 1)
+    assert found["device", "rank-1"]["median_error"] < 1e-3
+    assert ("both", "rank-1") not in found
+    assert "1 targets with fewer than 3 rows are left out at 2 samples" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--method", "rank1"), "no method is called 'rank1'"),
+        (("--protocol", "devices"), "no protocol is called 'devices'"),
+        (("--samples", -1), "greater than or equal to 0"),
+    ],
+)
+def test_what_is_not_known_is_told(
+    latcast: Any, public: Path, options: Sequence[Any], said: str
+) -> None:
+    run = latcast("bench", "devices", "--data", public, *options, code=2)
+    assert said in run.stderr
+
+
+def test_a_table_that_is_not_there_is_told(latcast: Any, public: Path) -> None:
+    error = latcast.error("bench", "devices", "--data", public, "--table", "tim", code=1)
+    assert "is called 'tim'; known: ncnn" in error
+
+
+# --- pieces -----------------------------------------------------------------------------------
+
+
+def case(latencies: Mapping[tuple[str, str, str], float]) -> Assembled:
+    """Rows by (device, precision, network) -> ms, in the order given."""
+    names = tuple(dict.fromkeys(name for _, _, name in latencies))
+    targets = tuple(dict.fromkeys((chip, precision) for chip, precision, _ in latencies))
+    b = GraphBuilder()
+    graph = b.build(b.conv(b.input(3, 8, 8), 4, 3))
+    data = Observations(
+        Networks.of_graphs([graph] * len(names)),
+        names,
+        names,
+        tuple(TargetFacts(f"{c}/{p}", c, "d", "r", precision=p) for c, p in targets),
+        np.array([names.index(n) for _, _, n in latencies]),
+        np.array([targets.index((c, p)) for c, p, _ in latencies]),
+        np.log(list(latencies.values())),
+        np.zeros(len(latencies)),
+    )
+    parts = tuple(Part("t", precision, "pool", chip) for chip, precision in targets)
+    return Assembled(data, parts, names, np.zeros(len(latencies), dtype=bool), ())
+
+
+def outcomes(the_case: Assembled, factors: Sequence[float], half: float) -> list[Outcome]:
+    """One forecast a row, so many times its latency; folds are targets."""
+    result = []
+    for row, factor in enumerate(factors):
+        log = the_case.data.log_ms[[row]] + np.log(factor)
+        target = int(the_case.data.target[row])
+        forecast = Forecast(log, log - half, log + half)
+        result.append(Outcome("m", "device", 0, target, target, np.array([row]), forecast))
+    return result
+
+
+def test_scores_are_what_their_names_say() -> None:
+    the_case = case({("a", "fp32", f"n{n}"): 1.0 + n for n in range(4)})
+    found = collected(outcomes(the_case, (1.05, 1.2, 1.5, 0.9), 0.1))
+    (row,) = score_rows(the_case, ("m", "device", 0), found["m", "device", 0])
+    assert row["median_error"] == pytest.approx(15)
+    assert row["mean_error"] == pytest.approx((5 + 20 + 50 + 10) / 4)
+    assert row["within_25"] == 75
+    assert row["coverage_90"] == 25  # log 1.05 < 0.1; log 0.9 is -0.105
+    assert row["width_90"] == pytest.approx(np.exp(0.2))
+    assert (row["groups"], row["networks"], row["spearman"]) == (1, 4, None)
+
+
+def test_intervals_are_as_wide_as_errors_of_other_folds() -> None:
+    the_case = case({(f"d{n}", "fp32", "x"): 1.0 for n in range(21)})
+    # All errors but the first are a factor of e^0.2, so its interval is 0.2 to either side.
+    factors = [float(np.exp(3.0)), *[float(np.exp(0.2))] * 20]
+    (found,) = collected(outcomes(the_case, factors, 0.05)).values()
+    assert calibrated(the_case, found, found).half[0] == pytest.approx(0.2)
+
+
+def test_a_precision_is_faster_with_the_probability_of_its_error() -> None:
+    ms = {("a", "int8"): 1.0, ("a", "fp32"): 2.0, ("b", "int8"): 3.0, ("b", "fp32"): 2.0}
+    the_case = case({(chip, p, f"n{n}"): v for n in range(3) for (chip, p), v in ms.items()})
+    found = collected(outcomes(the_case, [1.0] * len(the_case.data), 0.1))
+    (row,) = precision_rows(the_case, ("m", "device", 0), found["m", "device", 0])
+    assert (row["setting"], row["rows"]) == ("int8-faster-than-fp32", 6)
+    assert row["balanced_accuracy"] == 100
+    assert row["brier"] < 0.01 < row["brier_base"]
+    assert row["share_faster"] == 50
+
+
+def test_groups_of_small_tables_leave_one_by_one() -> None:
+    groups = {"big": [f"b{n}" for n in range(40)] + ["s1"], "small": ["s1", "s2", "s3"]}
+    found = folds_of(groups, 6, 0)
+    assert len({found[name] for name in groups["small"]}) == 3
+    counts = np.bincount([found[name] for name in groups["big"]], minlength=6)
+    assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_method_says_nothing_of_a_domain_that_it_has_not_seen(name: str) -> None:
+    the_case = case({("a", "fp32", f"n{n}"): 1.0 + n for n in range(4)})
+    method = BASELINES[name]()
+    method.fit(the_case.data)
+    unknown = TargetFacts("x", "x", "elsewhere", "r")
+    nothing = the_case.data.select(np.zeros(0, dtype=np.intp))
+    found = method.predict(unknown, nothing, the_case.data.networks, the_case.data.names)
+    assert np.isnan(found.log_ms).all()
+
+
+# --- networks ---------------------------------------------------------------------------------
+
+
+CONVOLUTION = "B=2 Input_Channel=4 Output_Channel=6 Kernel_Size=3 Input_Size=8 Stride=2 Padding=1"
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "macs"),
+    [
+        ("neusight:bmm/B=2 M=3 N=5 K=7", 1, 2 * 3 * 5 * 7),
+        ("neusight:linear/B=2 M=3 N=5 K=7", 1, 2 * 3 * 5 * 7),
+        ("neusight:ln/B=2 H=8", 1, 0),
+        ("neusight:powu/B=2 H=8", 1, 0),
+        (f"neusight:conv/{CONVOLUTION}", 1, 2 * 6 * 4 * 9 * 16),
+        ("tinynas:regular/4-6-8x8-k3-s2-f1", 3, 3 * 6 * 4 * 9 * 16),
+        ("tinynas:depthwise/4-4-8x8-k3-s1-f0", 3, 3 * 4 * 9 * 64),
+    ],
+)
+def test_an_operator_by_its_dimensions_is_one_kernel(name: str, batch: int, macs: int) -> None:
+    found = find([Key(name, batch, "pytorch" if "neusight" in name else "tensorrt")], {})
+    assert found.missing == {}
+    assert found.networks.counts.sum() == 1
+    assert found.networks.fact("macs").tolist() == [macs]
+
+
+def test_an_operator_that_nobody_builds_is_missing() -> None:
+    found = find([Key("neusight:fft/B=2 H=8", 1, "pytorch")], {})
+    assert len(found.networks) == 0
+    assert "fft" in found.missing["neusight:fft/B=2 H=8"]
+
+
+CONFIGS: Mapping[str, Mapping[str, Any]] = {
+    "gpt2": {"n_embd": 32, "n_head": 4, "n_layer": 2, "vocab_size": 50},
+    "opt": {
+        "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "ffn_dim": 128,
+        "vocab_size": 50,
+    },
+    "bert": {
+        "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2,
+        "intermediate_size": 128, "vocab_size": 50,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_language_model_has_the_macs_of_its_configuration(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": kind, **CONFIGS[kind]}))
+    batch, tokens, width, words = 3, 10, 32, 50
+    # Four products with width x width and two with width x 4 width a layer, scores and their sums.
+    layer = 12 * width**2 * tokens + 2 * tokens**2 * width
+    head = tokens * width * words + (tokens * width**2 if kind == "bert" else 0)
+    assert language_model(path, tokens, batch).macs == batch * (2 * layer + head)
+
+
+def test_a_configuration_of_another_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "mamba"}))
+    with pytest.raises(ValueError, match="gpt2, opt, bert; it is of mamba"):
+        language_model(path, 8, 1)
+    path.write_text(json.dumps({"model_type": "gpt2", "n_embd": 32}))
+    with pytest.raises(ValueError, match="n_head"):
+        language_model(path, 8, 1)
+
+
+@pytest.mark.slow
+def test_networks_of_phones_are_forecast_after_five(latcast: Any, shared: Path) -> None:
+    rows = bench(
+        latcast, shared / "public", "--table", "ncnn", "--samples", 5, "--method", "gaussian",
+        "--protocol", "device",
+    )  # fmt: skip
+    (row,) = (r for r in rows if r["setting"] == "cpu")
+    assert row["median_error"] < 11
+    assert row["groups"] > 40
+    assert 85 < row["coverage_90"] < 95
