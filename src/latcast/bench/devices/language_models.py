@@ -55,25 +55,54 @@ def _embedding(b: GraphBuilder, tokens: int, width: int) -> Tensor:
     return b.layer("gather", "Gather", (ids,), (b.batch, tokens, width))
 
 
-def _attention(b: GraphBuilder, x: Tensor, heads: int, *, joint: bool, causal: bool) -> Tensor:
-    """Self-attention with scores, scale, mask and softmax as operators of their own."""
+def _attention(
+    b: GraphBuilder,
+    x: Tensor,
+    heads: int,
+    finish: Callable[[GraphBuilder, Tensor], Tensor],
+    *,
+    joint: bool = False,
+    scales_query: bool = False,
+) -> Tensor:
+    """Self-attention with scores, scale, mask and softmax as operators of their own.
+
+    Args:
+        b: the builder.
+        x: tokens.
+        heads: of attention.
+        finish: masks the scores.
+        joint: whether queries, keys and values are one product.
+        scales_query: whether queries are divided, and not the scores.
+    """
     batch, tokens, width = x.shape
     side = width // heads
     if joint:
         parts = b.split(linear(b, x, 3 * width), [width] * 3, axis=2)
     else:
         parts = [linear(b, x, width) for _ in range(3)]
+    if scales_query:
+        parts[0] = b.mul(parts[0], side**-0.5)
     query, key, value = (
         b.transpose(b.reshape(part, batch, tokens, heads, side), 0, 2, 1, 3) for part in parts
     )
     scores = b.matmul(query, b.transpose(key, 0, 1, 3, 2))
-    scores = b.binary("Div", scores, side**0.5)
-    mask = Constant(1, (1, 1, tokens, tokens))
-    if causal:
-        scores = b.layer("where", "Where", (scores,), scores.shape)
-    scores = b.add(scores, mask)
-    mixed = b.transpose(b.matmul(b.softmax(scores), value), 0, 2, 1, 3)
+    if not scales_query:
+        scores = b.binary("Div", scores, side**0.5)
+    shares = b.softmax(finish(b, scores))
+    mixed = b.transpose(b.matmul(shares, value), 0, 2, 1, 3)
     return linear(b, b.reshape(mixed, batch, tokens, width), width)
+
+
+def _causal(b: GraphBuilder, scores: Tensor) -> Tensor:
+    return b.layer("where", "Where", (scores,), scores.shape)
+
+
+def _masked(b: GraphBuilder, scores: Tensor) -> Tensor:
+    return b.add(scores, Constant(1, (1, 1, *scores.shape[2:])))
+
+
+def _masked_and_clipped(b: GraphBuilder, scores: Tensor) -> Tensor:
+    return b.binary("Max", _masked(b, scores), -3.4e38)
 
 
 def _new_gelu(b: GraphBuilder, x: Tensor) -> Tensor:
@@ -87,7 +116,7 @@ def _gpt2(b: GraphBuilder, config: Config, tokens: int) -> Tensor:
     x = _embedding(b, tokens, width)
     x = b.add(x, Constant(1, (1, tokens, width)))
     for _ in range(config["n_layer"]):
-        x = b.add(x, _attention(b, b.layer_norm(x), heads, joint=True, causal=True))
+        x = b.add(x, _attention(b, b.layer_norm(x), heads, _causal, joint=True))
         hidden = linear(b, b.layer_norm(x), config.get("n_inner") or 4 * width)
         x = b.add(x, linear(b, _new_gelu(b, hidden), width))
     return linear(b, b.layer_norm(x), config["vocab_size"], bias=False)
@@ -98,7 +127,8 @@ def _opt(b: GraphBuilder, config: Config, tokens: int) -> Tensor:
     x = _embedding(b, tokens, width)
     x = b.add(x, Constant(1, (1, tokens, width)))
     for _ in range(config["num_hidden_layers"]):
-        x = b.add(x, _attention(b, b.layer_norm(x), heads, joint=False, causal=False))
+        y = b.layer_norm(x)
+        x = b.add(x, _attention(b, y, heads, _masked_and_clipped, scales_query=True))
         hidden = b.activation(linear(b, b.layer_norm(x), config["ffn_dim"]), "relu")
         x = b.add(x, linear(b, hidden, width))
     return linear(b, b.layer_norm(x), config["vocab_size"], bias=False)
@@ -111,7 +141,7 @@ def _bert(b: GraphBuilder, config: Config, tokens: int) -> Tensor:
         x = b.add(x, Constant(1, (1, tokens, width)))
     x = b.layer_norm(x)
     for _ in range(config["num_hidden_layers"]):
-        x = b.layer_norm(b.add(_attention(b, x, heads, joint=False, causal=False), x))
+        x = b.layer_norm(b.add(_attention(b, x, heads, _masked), x))
         hidden = b.activation(linear(b, x, config["intermediate_size"]), "gelu")
         x = b.layer_norm(b.add(linear(b, hidden, width), x))
     x = b.layer_norm(b.activation(linear(b, x, width), "gelu"))
