@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,18 @@ def test_an_operator_by_its_dimensions_is_one_kernel(name: str, batch: int, macs
     assert found.missing == {}
     assert found.networks.counts.sum() == 1
     assert found.networks.fact("macs").tolist() == [macs]
+
+
+def test_some_networks_have_their_own_kernels_alone() -> None:
+    keys = [Key(f"neusight:bmm/B={b} M=3 N=5 K=7", 1, "pytorch") for b in (1, 2, 3)]
+    whole = find(keys, {}).networks
+    some = whole.select([2, 0])
+    assert some.counts.toarray().tolist() == [[0, 1], [1, 0]]
+    assert some.fact("macs").tolist() == [105, 315]
+    assert [r.tolist() for r in some.rows] == [[1], [0]]
+    unordered = replace(whole, rows=())
+    assert Networks.joined([some, unordered]).rows == ()
+    assert unordered.select([1]).rows == ()
 
 
 def test_an_operator_that_nobody_builds_is_missing() -> None:

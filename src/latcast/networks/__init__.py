@@ -123,7 +123,9 @@ class Networks:
         counts = [
             _spread_columns(p.counts, c, len(seen)) for p, c in zip(parts, columns, strict=True)
         ]
-        rows = [c[r] for p, c in zip(parts, columns, strict=True) for r in p.rows]
+        # Of networks whose order nobody knows, none can be told for the whole.
+        ordered = all(len(p.rows) == len(p) for p in parts)
+        rows = [c[r] for p, c in zip(parts, columns, strict=True) for r in p.rows if ordered]
         return cls(*seen.arrays(), scipy.sparse.vstack(counts, format="csr"), tuple(rows))
 
     def __len__(self) -> int:
