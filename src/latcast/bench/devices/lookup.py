@@ -62,15 +62,14 @@ def find(keys: Sequence[Key], files: Mapping[str, Path]) -> Found:
     parts: list[Networks] = []
     order: list[Key] = []
     missing: dict[str, str] = {}
-    of_corpus = [key for key in keys if _source(key, files) is None]
+    of_corpus = [key for key in keys if _table(key) not in _OWN]
     for runtime in dict.fromkeys(key.runtime for key in keys):
         graphs, own = [], []
         for key in (k for k in keys if k.runtime == runtime):
-            source = _source(key, files)
-            if source is None:
+            if _table(key) not in _OWN:
                 continue
             try:
-                graphs.append(source())
+                graphs.append(_graph(key, files))
                 own.append(key)
             except ValueError as error:
                 missing[key.name] = str(error)
@@ -86,18 +85,29 @@ def find(keys: Sequence[Key], files: Mapping[str, Path]) -> Found:
     return Found(joined, tuple(order), tuple(names), missing)
 
 
-def _source(key: Key, files: Mapping[str, Path]) -> Callable[[], Graph] | None:
-    """What makes the graph of a network; None where it is one of the corpus."""
+# Tables whose networks are files or operators of their own.
+_OWN = ("ncnn", "neusight", "tinynas")
+
+
+def _table(key: Key) -> str:
+    return key.name.partition(":")[0]
+
+
+def _graph(key: Key, files: Mapping[str, Path]) -> Graph:
+    """The graph of a network that is no member of the corpus.
+
+    Raises:
+        ValueError: there is no file of it, and it is no operator.
+    """
     name, _, size = key.name.partition("@")
-    table, _, rest = key.name.partition(":")
     if path := files.get(name):
         if size:
-            return lambda: language_model(path, int(size), key.batch)
-        return lambda: read_graph(path, shapes=_SHAPES.get(name))
+            return language_model(path, int(size), key.batch)
+        return read_graph(path, shapes=_SHAPES.get(name))
     for pattern, make in _OPERATORS.items():
-        if table in ("neusight", "tinynas") and (match := re.fullmatch(pattern, rest)):
-            return lambda: make(match, key.batch)
-    return None
+        if match := re.fullmatch(pattern, key.name.partition(":")[2]):
+            return make(match, key.batch)
+    raise ValueError("a file of the network must be in its table's folder; there is none")
 
 
 # --- single operators -------------------------------------------------------------------------
