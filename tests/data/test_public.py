@@ -119,10 +119,10 @@ def test_every_good_row_is_read(folder: Path) -> None:
 # Table, the row from 0, what its columns must be.
 ROWS: list[tuple[str, int, dict[str, Any]]] = [
     ("ncnn", 0, {"network": "ncnn:squeezenet", "precision": "fp32", "setting": "cpu",
-                 "chip": "bcm2711", "threads": 4, "latency_ms": 31.0, "throttled": False}),
+                 "chip": "raspberry-pi-4", "threads": 4, "latency_ms": 31.0, "throttled": False}),
     ("ncnn", 1, {"network": "ncnn:squeezenet", "precision": "int8", "gpu_device": -1,
                  "throttled": True}),
-    ("ncnn", 2, {"network": "ncnn:mobilenet_yolo", "chip": "rtx-3070-laptop", "family": "mobilenet",
+    ("ncnn", 2, {"network": "ncnn:mobilenet_yolo", "chip": "rtx-3070", "family": "mobilenet",
                  "runtime": "ncnn-vulkan", "setting": "vulkan", "section": "with words"}),
     ("ncnn", 3, {"chip": "core-i7-11800h", "runtime": "ncnn", "setting": "cpu"}),
     ("ncnn", 4, {"gpu_device": 0, "runtime": "ncnn", "setting": "cpu"}),
@@ -361,10 +361,34 @@ def test_headings(text: str, chip: str, cards: tuple[str, ...]) -> None:
     assert (machine.chip, machine.cards) == (chip, cards)
 
 
-def test_cards_are_the_first_gpus_and_the_processors_own_is_the_last() -> None:
-    chips = [identify("ncnn", VM.strip('"'), gpu)[1] for gpu in (-1, 0, 1)]
-    assert chips == ["core-i7-11800h", "rtx-3070-laptop", "core-i7-11800h"]
-    assert identify("ncnn", "nVIDIA RTX A3000 of Notebook (6GB)", 1)[1] == "rtx-a3000-laptop"
+# Table, heading, part and which of several, the device and the chip.
+MACHINES = [
+    ("ncnn", VM.strip('"'), "cpu", 0, "core-i7-11800h", "core-i7-11800h"),
+    ("ncnn", VM.strip('"'), "gpu", 0, "rtx-3070-laptop", "rtx-3070"),
+    ("ncnn", VM.strip('"'), "gpu", 1, "core-i7-11800h", "core-i7-11800h"),
+    ("ncnn", "nVIDIA RTX A3000 of Notebook (6GB)", "gpu", 1, "rtx-a3000-laptop",
+     "rtx-a3000-laptop"),
+    ("ncnn", "A board, Rockchip RK9999 (Cortex-A55 1.8GHz x 4)", "cpu", 0, "rk9999", "rk9999"),
+    ("ncnn", "Another, Rockchip RK9999S (Cortex-A55 1.7GHz x 4)", "cpu", 0, "rk9999", "rk9999"),
+    ("timm", "v100_32", "gpu", 0, "tesla-v100", "tesla-v100"),
+    ("timm", "4090", "gpu", 0, "rtx-4090", "rtx-4090"),
+    ("ai_hub", "Something new", "npu", 0, "something-new", "something-new"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "heading", "part", "index", "device", "chip"), MACHINES)
+def test_machines(table: str, heading: str, part: str, index: int, device: str, chip: str) -> None:
+    assert identify(table, heading, part, index)[:2] == (device, chip)
+
+
+def test_a_heading_that_the_catalogue_lacks_tells_its_cores(tmp_path: Path) -> None:
+    text = TABLES["ncnn"]["latencies.csv"].replace("BCM2711B0", "RK9999").replace("Pi 4", "Pi")
+    (table,) = read_public(write(tmp_path, "ncnn", {"latencies.csv": text}))
+    row = table.frame.row(0, named=True)
+    assert row["chip"] == "rk9999"
+    assert [(c.core, c.count) for c in table.devices[row["machine"]].clusters] == [
+        ("cortex-a72", 4)
+    ]
 
 
 @given(st.text(max_size=60))

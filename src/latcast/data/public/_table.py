@@ -15,6 +15,9 @@ import polars as pl
 
 from latcast._files import check_file
 from latcast.data._audited import Finding
+from latcast.devices import Device
+
+from .headings import identify
 
 COLUMNS = {
     "table": pl.String,
@@ -62,12 +65,15 @@ class PublicTable:
         name: ``ncnn``, ``timm``, ``ai_hub``, ``neusight`` or ``tinynas``.
         folder: where it was read.
         source: repository and licence.
-        frame: :data:`COLUMNS`, then the table's own: ``heading`` (the device as the file calls
-            it), ``file``, ``row``, and what the reader's module lists. ``latency_ms`` is of the
-            whole batch. ``scatter`` is the standard deviation of the logarithm of one pass, null
-            where the table does not tell. Rows with one ``chip`` are of one device.
+        frame: :data:`COLUMNS`, then ``heading`` (the device as the file calls it), ``part``
+            (``cpu``, ``gpu`` or ``npu``) and ``machine`` (both, a key of ``devices``), ``file``,
+            ``row``, and what the reader's module lists. ``latency_ms`` is of the whole batch.
+            ``scatter`` is the standard deviation of the logarithm of one pass, null where the
+            table does not tell. Rows with one ``chip`` are of one device.
         rows: rows in the files, those that are left out included.
         dropped: what was left out, and why.
+        devices: machine -> what is known of it, at the clocks that its heading states; those of
+            which nothing is known are absent.
         network_files: network -> its graph (ncnn) or configuration (language models).
     """
 
@@ -77,6 +83,7 @@ class PublicTable:
     frame: pl.DataFrame
     rows: int
     dropped: tuple[Dropped, ...] = ()
+    devices: Mapping[str, Device] = field(default_factory=dict)
     network_files: Mapping[str, Path] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -91,6 +98,7 @@ class Sieve:
         frame: the rows that are left, with ``row``, their number in the file from 0.
         rows: how many the file has.
         dropped: what has left so far.
+        devices: machine -> device, once the rows are finished.
     """
 
     def __init__(self, path: Path, needed: Iterable[str]) -> None:
@@ -119,6 +127,7 @@ class Sieve:
         self._text = self.frame
         self.rows = len(frame)
         self.dropped: list[Dropped] = []
+        self.devices: dict[str, Device] = {}
         self.drop(
             "ragged",
             "the row has more or fewer cells than the heading",
@@ -174,23 +183,39 @@ class Sieve:
             self.drop(f"small-{name}", f"{name} is not above 0", pl.col(name) <= 0)
 
     def finish(self, table: str, **columns: pl.Expr) -> pl.DataFrame:
-        """The rows that are left, with :data:`COLUMNS` first.
+        """The rows that are left, with :data:`COLUMNS` first and their machines identified.
 
         Args:
             table: name of the table.
-            columns: those of :data:`COLUMNS` that are not in the frame under their name.
+            columns: those of :data:`COLUMNS` that are not in the frame under their name, but
+                ``device`` and ``chip``; ``part``, and ``part_index`` where there are several; and
+                ``heading`` where it is not the file's ``device``.
         """
         unknown = {"batch": pl.lit(1), "threads": pl.lit(0), "scatter": pl.lit(None)}
         absent = {n: value for n, value in unknown.items() if n not in self.frame.columns}
-        given = {**absent, "table": pl.lit(table), **columns}
-        named = [
-            given.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in COLUMNS.items()
-        ]
-        frame = self.frame.with_columns(
-            named, heading=given.get("heading", pl.col("device")), file=pl.lit(self.path.name)
+        of_device = {"heading": pl.col("device"), "part_index": pl.lit(0)}
+        given = {**absent, **of_device, "table": pl.lit(table), **columns}
+        frame = self._identified(
+            table, self.frame.with_columns(**given, file=pl.lit(self.path.name))
         )
-        own = [name for name in frame.columns if name not in COLUMNS]
-        return frame.select(*COLUMNS, *own)
+        named = [pl.col(name).cast(dtype) for name, dtype in COLUMNS.items()]
+        own = [name for name in frame.columns if name not in COLUMNS and name != "part_index"]
+        return frame.select(*named, *own)
+
+    def _identified(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:
+        keys = ["heading", "part", "part_index"]
+        machines = frame.select(keys).unique(maintain_order=True)
+        found = [identify(table, *row) for row in machines.rows()]
+        names = [f"{h} ({part}{index or ''})" for h, part, index in machines.rows()]
+        self.devices = {n: i.found for n, i in zip(names, found, strict=True) if i.found}
+        machines = machines.with_columns(
+            pl.Series("device", [each.device for each in found], pl.String),
+            pl.Series("chip", [each.chip for each in found], pl.String),
+            pl.Series("machine", names, pl.String),
+        )
+        return frame.drop("device", strict=False).join(
+            machines, on=keys, how="left", maintain_order="left"
+        )
 
 
 def _read(path: Path) -> tuple[list[str], list[list[str]], list[int]]:

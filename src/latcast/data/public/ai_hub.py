@@ -18,7 +18,6 @@ from latcast.data._audited import Finding
 from latcast.devices import PRECISIONS
 
 from ._table import PublicTable, Sieve, finding, share_of
-from .headings import machine_frame
 
 SOURCE = "quic/ai-hub-models, BSD-3"
 
@@ -63,33 +62,37 @@ def read(folder: Path) -> PublicTable:
     rows.drop(
         "bad-unit", f"compute_unit is none of {', '.join(SETTINGS)}", ~unit.is_in([*SETTINGS])
     )
-    pairs = [(text, -1) for text in rows.frame["device"].unique(maintain_order=True)]
-    machines = machine_frame("ai_hub", pairs).drop("gpu_device")
-    rows.frame = (
-        rows.frame.rename({"device": "heading", "precision": "stated_precision"})
-        .join(machines, on="heading", how="left")
-        .with_columns(
-            is_proxy=pl.col("heading").str.contains("(?i)proxy"),
-            runtime=pl.col("runtime").str.to_lowercase().str.replace_all("_", "-"),
-            setting=unit.replace_strict(SETTINGS, default=None),
-            network=pl.format("ai_hub:{}/{}", "model", "component"),
-            family=pl.col("model").str.extract("^([a-z]+)").fill_null(pl.col("model")),
-        )
+    rows.frame = rows.frame.rename(
+        {"device": "heading", "precision": "stated_precision"}
+    ).with_columns(
+        is_proxy=pl.col("heading").str.contains("(?i)proxy"),
+        runtime=pl.col("runtime").str.to_lowercase().str.replace_all("_", "-"),
+        setting=unit.replace_strict(SETTINGS, default=None),
+        network=pl.format("ai_hub:{}/{}", "model", "component"),
+        family=pl.col("model").str.extract("^([a-z]+)").fill_null(pl.col("model")),
     )
-    _drop_copies(rows)
+    copies = _drop_copies(rows)
     stated = pl.col("stated_precision")
     floating = pl.when(setting="cpu").then(pl.lit("fp32")).otherwise(pl.lit("fp16"))
     precision = pl.when(stated == "float").then(floating).otherwise(
         stated.replace({"w8a8": "int8"})
     )  # fmt: skip
-    frame = rows.finish("ai_hub", precision=precision, heading=pl.col("heading")).drop("model")
-    return PublicTable("ai_hub", folder, SOURCE, frame, rows.rows, tuple(rows.dropped))
+    frame = rows.finish(
+        "ai_hub", precision=precision, heading=pl.col("heading"), part=pl.col("setting")
+    ).drop("model")
+    chips = dict(frame.select("heading", "chip").unique().rows())
+    for copy, original in copies.items():
+        if copy in chips:
+            frame = frame.with_columns(pl.col("chip").replace(chips[copy], chips[original]))
+    return PublicTable(
+        "ai_hub", folder, SOURCE, frame, rows.rows, tuple(rows.dropped), rows.devices
+    )
 
 
-def _drop_copies(rows: Sieve) -> None:
-    """Leave out what one device's table has from another's; both are one chip."""
+def _drop_copies(rows: Sieve) -> dict[str, str]:
+    """Leave out what one device's table has from another's; returns copy -> original."""
     frame = rows.frame
-    latencies = frame.select(*_KEY, "heading", "is_proxy", "chip", "latency_ms")
+    latencies = frame.select(*_KEY, "heading", "is_proxy", "latency_ms")
     both = latencies.join(latencies, on=list(_KEY), suffix="_of")
     # Of two, the one that is no proxy was measured.
     first = (pl.col("is_proxy_of"), pl.col("heading_of")), (pl.col("is_proxy"), pl.col("heading"))
@@ -99,24 +102,25 @@ def _drop_copies(rows: Sieve) -> None:
     equal = pl.col("latency_ms") == pl.col("latency_ms_of")
     copies = (
         both.filter(earlier)
-        .group_by("heading", "heading_of", "chip", "chip_of")
+        .group_by("heading", "heading_of")
         .agg(equal.mean().alias("share"), pl.len().alias("shared"))
         .filter(pl.col("share") >= COPIED_SHARE, pl.col("shared") >= MIN_SHARED)
         .sort("heading", "share", descending=[False, True])
         .unique("heading", keep="first", maintain_order=True)
     )
-    for copy, original, chip, chip_of, *_ in copies.iter_rows():
+    found = {copy: original for copy, original, *_ in copies.iter_rows()}
+    for copy, original in found.items():
         measured = frame.filter(heading=original).select(*_KEY, "latency_ms").unique()
         keys = frame.select(*_KEY, "latency_ms", "heading", "row").join(
             measured, on=[*_KEY, "latency_ms"], how="semi"
         )
         copied = keys.filter(heading=copy)["row"]
-        rows.frame = rows.frame.with_columns(chip=pl.col("chip").replace(chip, chip_of))
         rows.drop(
             "copied",
             f"{copy} has the latency of {original}: one was measured",
             pl.col("row").is_in(copied.implode()),
         )
+    return found
 
 
 def read_models(folder: Path) -> pl.DataFrame:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
-import polars as pl
+from latcast.devices import Chip, Device, chip_of, devices
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,39 +160,65 @@ def _key(match: re.Match[str]) -> str:
     return slug(name)
 
 
-def machine_frame(table: str, headings: Iterable[tuple[str, int]]) -> pl.DataFrame:
-    """Device and chip of headings, for a join.
+class Identity(NamedTuple):
+    """What ran a heading's rows.
 
-    Args:
-        table: name of the table.
-        headings: the text, and the number of the GPU that the rows were run on; -1 for the CPU.
-
-    Returns:
-        Columns ``heading``, ``gpu_device``, ``device``, ``chip``, a row for each distinct pair.
+    Attributes:
+        device: name of the device.
+        chip: key of its chip.
+        found: the device with what is known of it, at the clocks that the heading states; None
+            where nothing is.
     """
-    rows = [(text, gpu, *identify(table, text, gpu)) for text, gpu in dict.fromkeys(headings)]
-    schema = {
-        "heading": pl.String, "gpu_device": pl.Int64, "device": pl.String, "chip": pl.String,
-    }  # fmt: skip
-    return pl.DataFrame(rows, schema=schema, orient="row")
+
+    device: str
+    chip: str
+    found: Device | None
 
 
-def identify(table: str, heading: str, gpu_device: int = -1) -> tuple[str, str]:
-    """Name of the device and key of the chip that a heading's rows were run on; none is refused.
+def identify(table: str, heading: str, part: str, index: int = 0) -> Identity:
+    """Device and chip that a heading's rows were run on; no text is refused.
 
-    They are the catalogue's (:func:`latcast.devices.chip_of`) where it knows the heading, else
-    the key of the chip that the text names. Cards beside a processor are its GPUs 0, 1 …; the one
+    They are the catalogue's (:func:`latcast.devices.chip_of`) where it knows the heading, else the
+    key of the chip that the text names. Cards beside a processor are its GPUs 0, 1 …; the one
     after them is inside of the processor (of the i7-11800H with an RTX 3070, GPU 1 takes 2.2 times
     as long for VGG-16).
 
     Args:
         table: name of the table.
         heading: how the table calls the device.
-        gpu_device: number of the GPU that ran the networks; -1 for the CPU, or where the table
-            has one unit of each device only.
+        part: ``cpu``, ``gpu`` or ``npu``.
+        index: which GPU of several.
     """
     machine = parse_heading(_TIMM.get(heading, heading) if table == "timm" else heading)
-    cards = machine.cards[: gpu_device + 1]
-    inside = gpu_device >= len(machine.cards) and machine.chip in machine.chips
-    chip = cards[-1] if cards and not inside else machine.chip
-    return chip, chip
+    if part == "gpu" and machine.chip not in machine.cards and 0 < len(machine.cards) <= index:
+        return _identity(machine.chip, _in_catalogue("ncnn", machine.chip, part, 0))
+    chip = (machine.cards[: index + 1] or (machine.chip,))[-1] if part == "gpu" else machine.chip
+    found = _in_catalogue(table, heading, part, index) or _in_catalogue("ncnn", chip, part, 0)
+    if found is None and chip in machine.cards and (card := _card(chip, heading)):
+        return Identity(card.name, card.group, card)
+    return _identity(chip, found)
+
+
+def _identity(key: str, found: Chip | None) -> Identity:
+    """The catalogue's device and chip; of one that it lacks, the key for both."""
+    if found is None:
+        return Identity(key, key, None)
+    is_known = found.device.name in devices()
+    return Identity(*(found.device.name, found.group) if is_known else (key, key), found.device)
+
+
+def _card(key: str, heading: str) -> Device | None:
+    """The card of the catalogue with most of the heading's words, of those that are called so."""
+    words = set(slug(heading).split("-"))
+    called = [d for d in devices().values() if f"-{key}-" in f"-{d.name}-"]
+    ranked = sorted(called, key=lambda d: (-len(words & set(d.name.split("-"))), len(d.name)))
+    return ranked[0] if ranked else None
+
+
+def _in_catalogue(table: str, heading: str, part: str, index: int) -> Chip | None:
+    for place in dict.fromkeys((index, 0)):  # a second GPU may be the only one that is named
+        try:
+            return chip_of(table, heading, part, place)
+        except ValueError:
+            continue
+    return None

@@ -18,7 +18,6 @@ from scipy.special import ndtr
 from latcast.data._audited import Finding
 
 from ._table import PublicTable, Sieve, finding, number, share_of
-from .headings import machine_frame
 
 SOURCE = "Tencent/ncnn, benchmark/, BSD-3"
 
@@ -61,7 +60,10 @@ def read(folder: Path) -> PublicTable:
     _name_networks(rows, files)
     # Headings from before Vulkan state no gpu_device.
     rows.frame = rows.frame.with_columns(pl.col("gpu_device").fill_null(-1))
-    _name_machines(rows)
+    vulkan = (pl.col("gpu_device") >= 0) & ~pl.col("device").str.contains(_NO_GPU)
+    rows.frame = rows.frame.with_columns(
+        setting=pl.when(vulkan).then(pl.lit("vulkan")).otherwise(pl.lit("cpu"))
+    ).rename({"device": "heading"})
     # Of 126 such rows that have a twin with gpu_device -1, the median ratio to it is 1.005.
     rows.drop(
         "int8-on-gpu",
@@ -74,16 +76,20 @@ def read(folder: Path) -> PublicTable:
     scatter = spread / pl.col("loops").replace_strict(_ranges(rows.frame["loops"]), default=None)
     frame = rows.finish(
         "ncnn",
+        heading=pl.col("heading"),
+        part=pl.when(setting="vulkan").then(pl.lit("gpu")).otherwise(pl.lit("cpu")),
+        part_index=pl.when(setting="vulkan").then(pl.col("gpu_device")).otherwise(pl.lit(0)),
         runtime=pl.when(setting="vulkan").then(pl.lit("ncnn-vulkan")).otherwise(pl.lit("ncnn")),
         latency_ms=pl.col("avg_ms"),
         scatter=(scatter**2 + _ROUNDING**2 / pl.col("avg_ms") ** 2).sqrt(),
-        heading=pl.col("heading"),
     )
     frame = frame.with_columns(
         throttled=pl.col("max_ms") > THROTTLED * pl.col("min_ms"),
         repeat=pl.int_range(pl.len()).over(*_RUN, "network", "precision"),
     ).drop("avg_ms", "model")
-    return PublicTable("ncnn", folder, SOURCE, frame, rows.rows, tuple(rows.dropped), files)
+    return PublicTable(
+        "ncnn", folder, SOURCE, frame, rows.rows, tuple(rows.dropped), rows.devices, files
+    )
 
 
 def _ranges(loops: pl.Series) -> dict[int, float | None]:
@@ -109,16 +115,6 @@ def _name_networks(rows: Sieve, files: dict[str, Path]) -> None:
         network=pl.lit("ncnn:") + network,
         family=network.str.to_lowercase().str.extract("^([a-z]+)").fill_null(network),
         precision=pl.when(is_int8).then(pl.lit("int8")).otherwise(pl.lit("fp32")),
-    )
-
-
-def _name_machines(rows: Sieve) -> None:
-    frame = rows.frame.rename({"device": "heading"})
-    pairs = frame.select("heading", "gpu_device").unique(maintain_order=True).rows()
-    frame = frame.join(machine_frame("ncnn", pairs), on=["heading", "gpu_device"], how="left")
-    vulkan = (pl.col("gpu_device") >= 0) & ~pl.col("heading").str.contains(_NO_GPU)
-    rows.frame = frame.with_columns(
-        setting=pl.when(vulkan).then(pl.lit("vulkan")).otherwise(pl.lit("cpu"))
     )
 
 
@@ -246,4 +242,25 @@ def check_versions(table: PublicTable) -> Iterator[Finding]:
         )
 
 
-CHECKS = (check_throttled, check_words, check_passes, check_graphs, check_versions)
+def check_threads(table: PublicTable) -> Iterator[Finding]:
+    """More threads than the device has cores."""
+    cores = {name: device.cores for name, device in table.devices.items()}
+    frame = table.frame.with_columns(
+        cores=pl.col("machine").replace_strict(cores, default=None, return_dtype=pl.Int64)
+    )
+    rows = frame.filter(pl.col("threads") > pl.col("cores"), pl.col("setting") == "cpu")
+    if len(rows):
+        yield finding(
+            "more-threads-than-cores",
+            "note",
+            f"{share_of(len(rows), len(frame))} more threads than the device has cores",
+            rows.select("heading", "threads", "cores", "network", "latency_ms"),
+            "Threads share cores, or wait for each other.",
+            "Count as many threads as there are cores.",
+            devices=rows["device"].n_unique(),
+        )
+
+
+CHECKS = (
+    check_throttled, check_words, check_passes, check_threads, check_graphs, check_versions,
+)  # fmt: skip

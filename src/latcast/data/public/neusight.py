@@ -14,8 +14,9 @@ from pathlib import Path
 
 import polars as pl
 
+from latcast.devices import Device
+
 from ._table import Dropped, PublicTable, Sieve
-from .headings import machine_frame
 
 SOURCE = "sitar-lab/NeuSight, MIT"
 
@@ -48,18 +49,20 @@ def read(folder: Path) -> PublicTable:
     """
     frames: list[pl.DataFrame] = []
     dropped: list[Dropped] = []
+    devices: dict[str, Device] = {}
     rows = 0
     for name in (*OPERATORS, MODELS):
         if (folder / name).is_file():
             sieve = _models(folder / name) if name == MODELS else _operators(folder / name)
             frames.append(sieve.frame)
             dropped += sieve.dropped
+            devices |= sieve.devices
             rows += sieve.rows
     if not frames:
         raise FileNotFoundError(f"{folder} must hold one of {', '.join((*OPERATORS, MODELS))}")
     frame = pl.concat(frames, how="diagonal")
     files = {f"neusight:{path.stem}": path for path in sorted((folder / "configs").glob("*.json"))}
-    return PublicTable("neusight", folder, SOURCE, frame, rows, tuple(dropped), files)
+    return PublicTable("neusight", folder, SOURCE, frame, rows, tuple(dropped), devices, files)
 
 
 def _operators(path: Path) -> Sieve:
@@ -120,14 +123,10 @@ def _models(path: Path) -> Sieve:
 
 
 def _finish(rows: Sieve, **columns: pl.Expr) -> Sieve:
-    """Name the machines and order the columns; the sieve's frame is the table's."""
-    frame = rows.frame.rename({"device": "heading"})
-    pairs = [(text, 0) for text in frame["heading"].unique(maintain_order=True)]
-    machines = machine_frame("neusight", pairs).drop("gpu_device")
-    rows.frame = frame.join(machines, on="heading", how="left")
-    rows.frame = rows.finish(
-        "neusight", precision=pl.lit("fp32"), heading=pl.col("heading"), **columns
-    ).drop("dims", "model", "end_to_end_ms", strict=False)
+    """Order the columns; the sieve's frame is the table's."""
+    fixed = {"precision": pl.lit("fp32"), "part": pl.lit("gpu")}
+    frame = rows.finish("neusight", **fixed, **columns)
+    rows.frame = frame.drop("dims", "model", "end_to_end_ms", strict=False)
     return rows
 
 

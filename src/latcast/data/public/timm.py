@@ -15,7 +15,6 @@ import polars as pl
 from latcast.data._audited import Finding
 
 from ._table import PublicTable, Sieve, finding, number, share_of
-from .headings import machine_frame
 
 SOURCE = "huggingface/pytorch-image-models, results/, Apache-2.0"
 
@@ -61,9 +60,11 @@ def read(folder: Path) -> PublicTable:
     rows.frame = rows.frame.with_columns(
         network=pl.format("timm:{}@{}", "model", "image_size"), family=family, counts_stated=counted
     ).with_columns(others)
-    frame = rows.finish("timm", latency_ms=pl.col("step_ms"), heading=pl.col("heading"))
-    frame = frame.drop("model", "step_ms", "stated", "backend", "gpu_device")
-    return PublicTable("timm", folder, SOURCE, frame, rows.rows, tuple(rows.dropped))
+    frame = rows.finish(
+        "timm", latency_ms=pl.col("step_ms"), heading=pl.col("heading"), part=pl.col("part")
+    )
+    frame = frame.drop("model", "step_ms", "stated", "backend")
+    return PublicTable("timm", folder, SOURCE, frame, rows.rows, tuple(rows.dropped), rows.devices)
 
 
 def _read_settings(rows: Sieve) -> None:
@@ -77,7 +78,7 @@ def _read_settings(rows: Sieve) -> None:
     )
     is_cpu = pl.col("backend") == "cpu"
     compiled = pl.col("dynamo").fill_null("") != ""
-    frame = rows.frame.with_columns(
+    rows.frame = rows.frame.with_columns(
         precision=pl.when(is_cpu & (pl.col("stated") == "amp"))
         .then(pl.lit("bf16"))
         .otherwise(pl.col("stated").replace_strict(_PRECISIONS, default=None)),
@@ -85,11 +86,8 @@ def _read_settings(rows: Sieve) -> None:
         dynamo=compiled,
         runtime=pl.when(compiled).then(pl.lit("pytorch-dynamo")).otherwise(pl.lit("pytorch")),
         cuda=pl.when(is_cpu).then(None).otherwise(pl.col("backend")),
-        gpu_device=pl.when(is_cpu).then(pl.lit(-1)).otherwise(pl.lit(0)).cast(pl.Int64),
+        part=pl.when(is_cpu).then(pl.lit("cpu")).otherwise(pl.lit("gpu")),
     )
-    pairs = frame.select("heading", "gpu_device").unique(maintain_order=True).rows()
-    machines = machine_frame("timm", pairs)
-    rows.frame = frame.join(machines, on=["heading", "gpu_device"], how="left")
 
 
 def read_imagenet(folder: Path) -> pl.DataFrame:

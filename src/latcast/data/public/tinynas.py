@@ -15,7 +15,6 @@ import polars as pl
 from latcast.data._audited import Finding
 
 from ._table import PublicTable, Sieve, finding, share_of
-from .headings import identify
 
 SOURCE = "alibaba/lightweight-neural-architecture-search, Apache-2.0"
 
@@ -48,19 +47,19 @@ def read(folder: Path) -> PublicTable:
     )
     rows.drop("bad-fused", "fused is neither 0 nor 1", ~pl.col("fused").is_in([0, 1]))
     at_once = pl.col("precision").replace_strict(CHANNELS, default=None)
-    device, chip = identify("tinynas", "Tesla V100", 0)
     kind = pl.col("kind").str.to_lowercase()
     frame = rows.finish(
         "tinynas",
         setting=pl.col("precision"),
         network=pl.format("tinynas:{}/{}-{}-{}x{}-k{}-s{}-f{}", kind, *_SHAPE, "fused"),
         family=kind,
-        device=pl.lit(device),
-        chip=pl.lit(chip),
         runtime=pl.lit("tensorrt"),
         heading=pl.lit("Tesla V100"),
+        part=pl.lit("gpu"),
     ).with_columns(padded=(pl.col("c_in") % at_once != 0) | (pl.col("c_out") % at_once != 0))
-    return PublicTable("tinynas", folder, SOURCE, frame, rows.rows, tuple(rows.dropped))
+    return PublicTable(
+        "tinynas", folder, SOURCE, frame, rows.rows, tuple(rows.dropped), rows.devices
+    )
 
 
 # --- findings ---------------------------------------------------------------------------------
