@@ -191,7 +191,10 @@ def identify(table: str, heading: str, part: str, index: int = 0) -> Identity:
     """
     machine = parse_heading(_TIMM.get(heading, heading) if table == "timm" else heading)
     if part == "gpu" and machine.chip not in machine.cards and 0 < len(machine.cards) <= index:
-        return _identity(machine.chip, _in_catalogue("ncnn", machine.chip, part, 0))
+        whole = identify(table, heading, "cpu")
+        inside = _in_catalogue("ncnn", machine.chip, part, 0)
+        name = whole.device if inside is None else inside.device.name
+        return Identity(name, whole.chip, None if inside is None else inside.device)
     chip = (machine.cards[: index + 1] or (machine.chip,))[-1] if part == "gpu" else machine.chip
     found = _in_catalogue(table, heading, part, index) or _in_catalogue("ncnn", chip, part, 0)
     if found is None and chip in machine.cards and (card := _card(chip, heading)):
