@@ -1,0 +1,39 @@
+"""What a device cannot be faster than: its peak of arithmetic, and its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast.networks import Networks
+
+Floats = npt.NDArray[np.float64]
+
+# Multiply-adds that a convolution of 3 x 3 and stride 1 is computed with, of those of its
+# definition: Winograd's F(6 x 6, 3 x 3), the largest tiles that runtimes use, takes 8 x 8 products
+# for 6 x 6 outputs of nine (Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*,
+# CVPR 2016).
+WINOGRAD = 64 / (36 * 9)
+WINDOW = 9.0
+
+
+def bound_ms(networks: Networks, facts: Mapping[str, float | None]) -> Floats:
+    """Milliseconds that no runtime can be below, shape (n,); 0 where the device is unknown.
+
+    Every kernel takes at least its arithmetic at the device's peak, and at least what it has to
+    move through memory: its constants and activations beyond the last cache, as a cache may hold
+    the rest since the kernel before.
+    """
+    kernels = np.zeros(len(networks.ops))
+    if peak := facts.get("peak_flops"):
+        wino = (networks.fact("window") == WINDOW) & (networks.fact("stride") <= 1)
+        wino &= networks.fact("groups") <= 1
+        operations = 2 * networks.fact("macs") * np.where(wino, WINOGRAD, 1.0)
+        kernels = operations / peak
+    bandwidth, cache = facts.get("bandwidth_gb_s"), facts.get("last_cache_kb")
+    if bandwidth and cache:
+        moved = networks.fact("param_bytes") - cache * 1024
+        kernels = np.maximum(kernels, np.maximum(moved, 0) / (bandwidth * 1e9))
+    return np.asarray(networks.counts @ kernels * 1e3)

@@ -1,0 +1,151 @@
+"""What a network takes beside its work, on the targets of one domain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.intp]
+
+# Standard deviations before anything was learnt: of a network's mean over targets, and of one
+# target's deviation from it.
+MEAN_DEVIATION, DEVIATION = 0.1, 0.1
+# Networks whose covariance is learnt at most, targets that it takes at least, and how many
+# targets independence is worth.
+MOST_RELATED, FEWEST_TARGETS, WORTH = 250, 20, 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """Logarithms of factors on networks: a mean over targets, and deviations of each target.
+
+    Attributes:
+        names: of the networks that are known, n texts.
+        mean: shape (n,).
+        certainty: variance of the mean, shape (n,).
+        covariance: of one target's deviations, shape (n, n); a diagonal where few targets tell.
+        mean_variance: of the mean of a network that is not known.
+        variance: of the deviation of one that is not known.
+    """
+
+    names: tuple[str, ...]
+    mean: Floats
+    certainty: Floats
+    covariance: Floats
+    mean_variance: float
+    variance: float
+
+    @classmethod
+    def start(cls, names: Sequence[str]) -> Effects:
+        """Before anything was learnt."""
+        n = len(names)
+        return cls(
+            tuple(names),
+            np.zeros(n),
+            np.full(n, MEAN_DEVIATION**2),
+            DEVIATION**2 * np.eye(n),
+            MEAN_DEVIATION**2,
+            DEVIATION**2,
+        )
+
+    @classmethod
+    def unknown(cls) -> Effects:
+        """Of no network."""
+        return cls.start(())
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: n for n, name in enumerate(self.names)}
+
+    def places(self, names: Sequence[str]) -> Numbers:
+        """Where networks stand among those known, −1 where they do not; shape (k,)."""
+        return np.array([self._places.get(name, -1) for name in names], dtype=np.intp)
+
+    def mean_of(self, names: Sequence[str]) -> Floats:
+        """Means of networks, 0 where unknown, shape (k,)."""
+        return np.append(self.mean, 0.0)[self.places(names)]
+
+    def covariance_between(self, left: Sequence[str], right: Sequence[str]) -> Floats:
+        """Covariance of the deviations from :meth:`mean_of` on one target, shape (k, m)."""
+        a, b = self.places(left), self.places(right)
+        values = np.zeros((len(a), len(b)))
+        if self.names:
+            values = self.covariance[np.ix_(a, b)] * ((a >= 0)[:, None] & (b >= 0))
+        same = np.array(left, dtype=object)[:, None] == np.array(right, dtype=object)
+        return np.asarray(values + same * self._beyond(left)[:, None])
+
+    def variances(self, names: Sequence[str]) -> Floats:
+        """The diagonal of :meth:`covariance_between`, shape (k,)."""
+        own = np.append(self.covariance.diagonal(), 0.0)[self.places(names)]
+        return np.asarray(own + self._beyond(names))
+
+    def _beyond(self, names: Sequence[str]) -> Floats:
+        """Variance of networks beside the covariance of those that are known, shape (k,)."""
+        return np.append(self.certainty, self.mean_variance + self.variance)[self.places(names)]
+
+    def updated(self, seen: Sequence[tuple[Sequence[str], Floats, Floats]]) -> Effects:
+        """After an expectation over targets.
+
+        Args:
+            seen: of every target the names of its networks, the pull (k,) and the inverse
+                covariance (k, k) of :class:`Posterior`.
+        """
+        if len(seen) >= FEWEST_TARGETS and len(self.names) <= MOST_RELATED:
+            return self._related(seen)
+        n = len(self.names)
+        # Of every network over its targets: how many, the sum and the squares of its effects.
+        times, total, square = np.zeros(n), np.zeros(n), np.zeros(n)
+        for names, pull, inverse in seen:
+            at = self.places(names)
+            own = self.covariance[at, at] + self.certainty[at]
+            effect = self.mean[at] + own * pull
+            np.add.at(times, at, 1)
+            np.add.at(total, at, effect)
+            np.add.at(square, at, effect**2 + own - own**2 * np.diag(inverse))
+        ratio = self.variance / self.mean_variance
+        mean = total / (times + ratio)
+        certainty = self.variance / (times + ratio)
+        squares = square - 2 * mean * total + times * (mean**2 + certainty)
+        variance = float(squares.sum() / times.sum())
+        return replace(
+            self,
+            mean=mean,
+            certainty=certainty,
+            covariance=variance * np.eye(n),
+            mean_variance=float((mean**2 + certainty).mean()),
+            variance=variance,
+        )
+
+    def _related(self, seen: Sequence[tuple[Sequence[str], Floats, Floats]]) -> Effects:
+        """With covariances of networks, which many targets tell."""
+        n = len(self.names)
+        total, moment, times = np.zeros(n), np.zeros((n, n)), np.zeros(n)
+        for names, pull, inverse in seen:
+            at = self.places(names)
+            gain = self.covariance[:, at]
+            moved = gain @ pull
+            total += moved
+            times[at] += 1
+            moment += np.outer(moved, moved) + self.covariance - gain @ inverse @ gain.T
+        # Networks that a target lacks follow from its others: the mean moves by all targets.
+        step = total / len(seen)
+        own = moment.diagonal() / len(seen) - step**2
+        ratio = np.maximum(own, 1e-6) / self.mean_variance
+        mean = (self.mean + step) * times / (times + ratio)
+        variance = float(np.maximum(own, 1e-6).mean())
+        covariance = moment - len(seen) * np.outer(step, step) + WORTH * variance * np.eye(n)
+        covariance /= len(seen) + WORTH
+        certainty = covariance.diagonal() / np.maximum(times, 1)
+        return replace(
+            self,
+            mean=mean,
+            certainty=certainty,
+            covariance=covariance,
+            mean_variance=float((mean**2 + certainty).mean()),
+            variance=variance,
+        )

@@ -1,0 +1,163 @@
+"""Learning from many targets at once: expectation and maximization over their weights.
+
+Dempster, Laird and Rubin (1977); the mixed model is that of Laird and Ware, *Random-Effects Models
+for Longitudinal Data* (Biometrics 1982), with the logarithm of a sum in place of a linear form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from ._effects import Effects
+from ._observations import Observations, TargetFacts
+from ._posterior import Posterior, Prior, posterior
+from ._targets import TargetFeatures
+from ._work import Work
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.intp]
+
+ROUNDS = 6
+# Prior deviation of weights between targets, and how many targets that is worth: of all, and of
+# a domain against all.
+DEVIATION, WORTH, DOMAIN_WORTH = 0.55, 10.0, 15.0
+# Relative standard deviation of a measurement where its scatter is not known.
+SCATTER = 0.02
+# Degrees of freedom of Student's t.
+FREEDOM = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What was learnt of targets in general.
+
+    Attributes:
+        features: of targets.
+        slopes: of the weights in them, shape (target features, p).
+        covariances: of weights between targets of a domain that are alike in their features, by
+            domain; shape (p, p) each; ``""`` for domains that were not seen.
+        effects: what networks take beside their work, by domain.
+    """
+
+    features: TargetFeatures
+    slopes: Floats
+    covariances: dict[str, Floats]
+    effects: dict[str, Effects]
+
+    def prior(self, target: TargetFacts) -> Prior:
+        """Of a target's weights."""
+        mean = self.features.of(target) @ self.slopes
+        covariance = self.covariances.get(target.domain, self.covariances[""])
+        return Prior(mean, covariance, self.features.log_prices(target))
+
+    def effects_of(self, domain: str) -> Effects:
+        """Of networks in a domain; of none that is known where the domain is new."""
+        return self.effects.get(domain) or Effects.unknown()
+
+
+@dataclass(eq=False)
+class _Seen:
+    """One target's measurements, over the kernels of its networks alone."""
+
+    target: TargetFacts
+    work: Work
+    counts: sp.csr_matrix
+    names: tuple[str, ...]
+    log_ms: Floats
+    variance: Floats
+    doubt: Floats
+    weights: Floats | None = None
+
+
+def fit(observations: Observations, work: Work) -> Learnt:
+    """Learn from all measurements.
+
+    Args:
+        observations: at least one measurement.
+        work: of the kernels of their networks.
+    """
+    targets = np.unique(observations.target)
+    seen = [_seen(observations, work, int(t)) for t in targets]
+    features = TargetFeatures.choose([s.target for s in seen])
+    names = {
+        d: tuple(dict.fromkeys(n for s in seen if s.target.domain == d for n in s.names))
+        for d in dict.fromkeys(s.target.domain for s in seen)
+    }
+    learnt = Learnt(
+        features,
+        np.zeros((features.size, work.size)),
+        dict.fromkeys(["", *names], DEVIATION**2 * np.eye(work.size)),
+        {d: Effects.start(n) for d, n in names.items()},
+    )
+    for _ in range(ROUNDS):
+        learnt = _round(learnt, seen)
+    return learnt
+
+
+def _seen(observations: Observations, work: Work, target: int) -> _Seen:
+    rows = np.flatnonzero(observations.target == target)
+    networks = observations.network[rows]
+    counts = sp.csr_matrix(observations.networks.counts[networks])
+    kernels = np.unique(counts.indices)
+    scatter = np.maximum(observations.scatter[rows], SCATTER)
+    return _Seen(
+        observations.targets[target],
+        work.select(kernels),
+        sp.csr_matrix(counts[:, kernels]),
+        tuple(observations.names[n] for n in networks),
+        observations.log_ms[rows],
+        scatter**2,
+        np.ones(len(rows)),
+    )
+
+
+def _round(learnt: Learnt, seen: Sequence[_Seen]) -> Learnt:
+    """One expectation and one maximization."""
+    after = [_expected(learnt, one) for one in seen]
+    means = np.array([p.weights for p in after])
+    design = np.array([learnt.features.of(s.target) for s in seen])
+    penalties = np.diag(learnt.features.penalties)
+    slopes = np.linalg.solve(design.T @ design + penalties, design.T @ means)
+    away = means - design @ slopes
+    of_domain: dict[str, list[int]] = {}
+    for n, one in enumerate(seen):
+        of_domain.setdefault(one.target.domain, []).append(n)
+    spread = {
+        d: np.sum([np.outer(away[n], away[n]) + after[n].covariance for n in rows], axis=0)
+        for d, rows in of_domain.items()
+    }
+    start = WORTH * DEVIATION**2 * np.eye(slopes.shape[1])
+    pooled = (np.sum(list(spread.values()), axis=0) + start) / (len(seen) + WORTH)
+    covariances = {
+        d: (s + DOMAIN_WORTH * pooled) / (len(of_domain[d]) + DOMAIN_WORTH)
+        for d, s in spread.items()
+    }
+    effects = {
+        d: learnt.effects[d].updated(
+            [(seen[n].names, after[n].pull, after[n].inverse) for n in rows]
+        )
+        for d, rows in of_domain.items()
+    }
+    return replace(learnt, slopes=slopes, covariances={"": pooled, **covariances}, effects=effects)
+
+
+def _expected(learnt: Learnt, one: _Seen) -> Posterior:
+    """A target's weights; and what is to be doubted of its measurements."""
+    effects = learnt.effects_of(one.target.domain)
+    rest = effects.covariance_between(one.names, one.names) + np.diag(one.variance)
+    # Student's t as a normal of unknown variance: what was far off counts for less. The scales
+    # keep the correlations of networks, so that a doubted row still follows its like.
+    rest *= np.sqrt(one.doubt)[:, None] * np.sqrt(one.doubt)
+    log_ms = one.log_ms - effects.mean_of(one.names)
+    prior = learnt.prior(one.target)
+    after = posterior(prior, one.work, one.counts, log_ms, rest, one.weights)
+    one.weights = after.weights
+    # Of each row given the others, in standard deviations.
+    away = after.pull * np.sqrt(one.doubt / np.diag(after.inverse))
+    one.doubt = (FREEDOM + away**2) / (FREEDOM + 1)
+    return after

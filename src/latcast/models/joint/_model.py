@@ -1,0 +1,247 @@
+"""The joint model: one posterior of all targets, from nothing measured to a thousand networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from latcast.math.conformal import covers, quantile
+from latcast.networks import Networks
+
+from ._bound import bound_ms
+from ._fit import SCATTER, Learnt, fit
+from ._observations import Observations, TargetFacts
+from ._posterior import Posterior, Prior, posterior
+from ._work import Work
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.intp]
+
+# Measured networks for which intervals are calibrated; in between, those of fewer hold.
+SAMPLES = (0, 1, 5)
+# Parts of the chips and of the families that are left out in turn.
+FOLDS = 4
+# A target with so many measured networks is known: what is left is what is new of the network.
+KNOWN = 20
+# Scores that are kept for an interval.
+KEPT = 199
+# Deviations to the end of a 90 % interval where nothing was calibrated: of Student's t with five
+# degrees of freedom, which errors of targets left out resemble.
+UNCALIBRATED = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class JointForecast:
+    """Of n networks on one target.
+
+    Attributes:
+        ms: medians, shape (n,).
+        deviation: standard deviation of their logarithm, shape (n,).
+        reach: deviations to the ends of the 90 % interval, shape (n,).
+        bound_ms: what the device cannot be faster than, shape (n,); 0 where nothing is known.
+        clipped: where the forecast itself lay beyond it, shape (n,).
+    """
+
+    ms: Floats
+    deviation: Floats
+    reach: Floats
+    bound_ms: Floats
+    clipped: npt.NDArray[np.bool_]
+
+    @property
+    def lower_ms(self) -> Floats:
+        """Lower end of the 90 % interval, shape (n,)."""
+        return np.maximum(self.ms * np.exp(-self.reach * self.deviation), self.bound_ms)
+
+    @property
+    def upper_ms(self) -> Floats:
+        """Upper end of the 90 % interval, shape (n,)."""
+        return np.asarray(self.ms * np.exp(self.reach * self.deviation))
+
+
+Scores = Mapping[tuple[str, str, int], Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class JointModel:
+    """What was learnt of all targets, and how far forecasts were from groups left out.
+
+    Attributes:
+        learnt: of targets in general.
+        scores: absolute errors of left-out rows in stated deviations, ascending, by domain (``""``
+            for all), by what was left out (``network``, ``device``, ``both``) and by how many
+            networks were measured on the target (as in :data:`SAMPLES`).
+    """
+
+    learnt: Learnt
+    scores: Scores = field(default_factory=dict)
+
+    @classmethod
+    def fit(
+        cls, observations: Observations, *, seed: int = 0, calibrate: bool = True
+    ) -> JointModel:
+        """Learn from all measurements; intervals from groups of chips and families left out.
+
+        Raises:
+            ValueError: there is no measurement.
+        """
+        if not len(observations):
+            raise ValueError("a joint model needs at least one measurement; got none")
+        work = Work.of(observations.networks)
+        scores: dict[tuple[str, str, int], list[Floats]] = {}
+        if calibrate:
+            rng = np.random.default_rng(seed)
+            for chips, families in _folds(observations, rng):
+                learnt = fit(observations.select(~chips & ~families), work)
+                for key, errors in _left_out(cls(learnt), observations, work, chips, families, rng):
+                    for domain in (key[0], ""):
+                        scores.setdefault((domain, *key[1:]), []).append(errors)
+        kept = {k: _thinned(np.sort(np.concatenate(v))) for k, v in scores.items()}
+        return cls(fit(observations, work), kept)
+
+    def forecast(
+        self,
+        target: TargetFacts,
+        networks: Networks,
+        names: Sequence[str] | None = None,
+        measured: Observations | None = None,
+    ) -> JointForecast:
+        """Forecast networks on a target.
+
+        Args:
+            target: what is known of it.
+            networks: to be forecast, n of them, as the target's runtime runs them.
+            names: of the networks, for those that were measured elsewhere; none by default.
+            measured: rows of this target alone, with its networks.
+        """
+        names = tuple(names) if names is not None else ("",) * len(networks)
+        work = Work.of(networks)
+        log_ms, deviation = self._log_forecast(target, work, networks.counts, names, measured)
+        samples = 0 if measured is None else len(measured)
+        known = self.learnt.effects_of(target.domain).places(names) >= 0
+        reach = np.where(
+            known, self.reach(target.domain, "device", samples), self._reach_new(target, samples)
+        )
+        bound = bound_ms(networks, target.facts)
+        ms = np.exp(log_ms)
+        return JointForecast(np.maximum(ms, bound), deviation, reach, bound, ms < bound)
+
+    def _reach_new(self, target: TargetFacts, samples: int) -> float:
+        way = "network" if samples >= KNOWN else "both"
+        return self.reach(target.domain, way, samples)
+
+    def reach(self, domain: str, way: str, samples: int, coverage: float = 0.9) -> float:
+        """Stated deviations to the end of an interval, by what is new.
+
+        Args:
+            domain: of the target.
+            way: ``network``, ``device`` or ``both``.
+            samples: networks measured on the target.
+            coverage: of the interval.
+        """
+        at = max((k for k in SAMPLES if k <= samples), default=0) if way != "network" else 0
+        for key in ((domain, way, at), ("", way, at)):
+            scores = self.scores.get(key)
+            if scores is not None and covers(len(scores), coverage):
+                return quantile(scores, coverage)
+        return UNCALIBRATED
+
+    def _log_forecast(
+        self,
+        target: TargetFacts,
+        work: Work,
+        counts: sp.csr_matrix,
+        names: Sequence[str],
+        measured: Observations | None,
+    ) -> tuple[Floats, Floats]:
+        """Means and standard deviations of log ms, each (n,)."""
+        prior = self.learnt.prior(target)
+        effects = self.learnt.effects_of(target.domain)
+        if measured is None or not len(measured):
+            after, old = _none(prior), ()
+        else:
+            counts_measured = sp.csr_matrix(measured.networks.counts[measured.network])
+            old = tuple(measured.names[n] for n in measured.network)
+            rest = effects.covariance_between(old, old)
+            rest += np.diag(np.maximum(measured.scatter, SCATTER) ** 2)
+            after = posterior(
+                prior,
+                Work.of(measured.networks),
+                counts_measured,
+                measured.log_ms - effects.mean_of(old),
+                rest,
+            )
+        log_ms, slopes = work.log_ms(counts, after.weights, prior.log_prices)
+        between = effects.covariance_between(names, old)
+        log_ms = log_ms + effects.mean_of(names) + between @ after.pull
+        gain = slopes @ prior.covariance @ after.slopes.T + between
+        variance = np.einsum("ij,ij->i", slopes @ prior.covariance, slopes)
+        variance += effects.variances(names) - np.einsum("ij,ij->i", gain @ after.inverse, gain)
+        return log_ms, np.sqrt(np.maximum(variance, SCATTER**2))
+
+
+def _none(prior: Prior) -> Posterior:
+    """After no measurement."""
+    p, none = len(prior.mean), np.zeros(0)
+    return Posterior(prior.mean, prior.covariance, np.zeros((0, p)), none, np.zeros((0, 0)))
+
+
+def _folds(
+    observations: Observations, rng: np.random.Generator
+) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
+    """Rows of some chips, and rows of some families of networks, in turn."""
+    chips, families = observations.chips, observations.measured_families
+    parts = [
+        np.array_split(rng.permutation(np.unique(names)), FOLDS) for names in (chips, families)
+    ]
+    for n in range(FOLDS):
+        out = np.isin(chips, parts[0][n]), np.isin(families, parts[1][n])
+        if not (out[0] | out[1]).all():
+            yield out
+
+
+def _left_out(
+    model: JointModel,
+    observations: Observations,
+    work: Work,
+    chips: npt.NDArray[np.bool_],
+    families: npt.NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> Iterator[tuple[tuple[str, str, int], Floats]]:
+    """Errors of left-out rows in stated deviations, by domain, way and samples."""
+    for t in np.unique(observations.target[chips | families]):
+        target = observations.targets[t]
+        rows = np.flatnonzero(observations.target == t)
+        new = families[rows]
+        if not chips[rows[0]]:
+            splits = [("network", 0, rows[~new], rows[new])]
+        else:
+            drawn = rng.permutation(rows[~new])
+            splits = [(w, k, drawn[:k], b) for k in SAMPLES if len(drawn) > k
+                      for w, b in (("device", drawn[k:]), ("both", rows[new]))]  # fmt: skip
+        for way, samples, seen, unseen in splits:
+            if not len(unseen) or (way == "network" and not len(seen)):
+                continue
+            at = observations.network[unseen]
+            log_ms, deviation = model._log_forecast(
+                target,
+                work,
+                sp.csr_matrix(observations.networks.counts[at]),
+                [observations.names[n] for n in at],
+                observations.select(seen),
+            )
+            yield (
+                (target.domain, way, samples),
+                np.abs(observations.log_ms[unseen] - log_ms) / deviation,
+            )
+
+
+def _thinned(ascending: Floats) -> Floats:
+    """So many quantiles of scores, at most."""
+    if len(ascending) <= KEPT:
+        return ascending
+    return np.quantile(ascending, np.arange(1, KEPT + 1) / (KEPT + 1))

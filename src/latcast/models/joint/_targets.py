@@ -1,0 +1,83 @@
+"""What is known of a target in numbers, and what a unit of work costs there by physics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ._observations import TargetFacts
+
+Floats = npt.NDArray[np.float64]
+
+# Penalties of the regression of weights on facts, in targets: of a domain's constant, of a fact.
+DOMAIN_PENALTY, FACT_PENALTY = 0.3, 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class TargetFeatures:
+    """Columns that weights are regressed on: a constant, domains, and standardized facts.
+
+    Attributes:
+        domains: that were seen.
+        facts: names of facts.
+        means, deviations: of their logarithms, shape (facts,).
+    """
+
+    domains: tuple[str, ...]
+    facts: tuple[str, ...]
+    means: Floats
+    deviations: Floats
+
+    @classmethod
+    def choose(cls, targets: Sequence[TargetFacts]) -> TargetFeatures:
+        """Those that differ between some targets."""
+        domains = tuple(dict.fromkeys(t.domain for t in targets))
+        names = sorted({name for t in targets for name in t.facts})
+        values = np.array([[_log(t, name) for name in names] for t in targets]).reshape(
+            len(targets), len(names)
+        )
+        kept = [n for n in range(len(names)) if np.nanstd(values[:, n]) > 1e-6] if names else []
+        values = values[:, kept]
+        return cls(
+            domains,
+            tuple(names[n] for n in kept),
+            np.nanmean(values, axis=0) if kept else np.zeros(0),
+            np.nanstd(values, axis=0) if kept else np.zeros(0),
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of columns."""
+        return 1 + len(self.domains) + len(self.facts)
+
+    @property
+    def penalties(self) -> Floats:
+        """Of every column, in targets, shape (size,)."""
+        return np.array(
+            [1e-3, *[DOMAIN_PENALTY] * len(self.domains), *[FACT_PENALTY] * len(self.facts)]
+        )
+
+    def of(self, target: TargetFacts) -> Floats:
+        """Columns of a target; a fact that is not known counts as the mean; shape (size,)."""
+        z = (np.array([_log(target, n) for n in self.facts]) - self.means) / self.deviations
+        one = [float(target.domain == d) for d in self.domains]
+        return np.array([1.0, *one, *np.where(np.isnan(z), 0.0, z)])
+
+    def log_prices(self, target: TargetFacts) -> Floats:
+        """Seconds of an operation, of two kinds of bytes and of a launch, as logarithms, (4,)."""
+        peak, bandwidth = target.facts.get("peak_flops"), target.facts.get("bandwidth_gb_s")
+        return np.array(
+            [
+                -np.log(peak / 2) if peak else -np.log(1e10),
+                *[-np.log(bandwidth * 5e8) if bandwidth else -np.log(5e9)] * 2,
+                np.log(1e-5),
+            ]
+        )
+
+
+def _log(target: TargetFacts, name: str) -> float:
+    value = target.facts.get(name)
+    return float("nan") if value is None else float(np.log(value)) if value > 0 else 0.0

@@ -1,0 +1,182 @@
+"""What kernels ask of a device: arithmetic, bytes, a launch; and features of their prices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from latcast.networks import ALL_KINDS, OPS, Networks
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.intp]
+
+CLASSES = (
+    "pointwise", "conv3x3", "strided3x3", "wide", "depthwise", "wide_depthwise", "grouped",
+    "conv_transpose", "linear", "matmul", "attention", "recurrent", "norm", "softmax", "pool",
+    "reduce", "activation", "transcendental", "elementwise", "copy", "unknown",
+)  # fmt: skip
+"""Kernels that share prices: convolutions by window and groups, other kernels by kind."""
+
+PARTS = ("arithmetic", "activations", "constants", "launch")
+"""What a kernel's time is the sum of."""
+
+# Those whose arithmetic follows the facts below with slopes of their own, besides common ones.
+SLOPE_GROUPS = {
+    "depthwise": 0, "wide_depthwise": 0,
+    "conv3x3": 1, "strided3x3": 1, "wide": 1, "conv_transpose": 1,
+    "pointwise": 2, "grouped": 2,
+}  # fmt: skip
+_OTHER_GROUP = 3
+ARITHMETIC_FACTS = ("macs", "positions", "outputs", "depth")
+# Where the slopes turn: facts of a middling kernel.
+_CENTRES = np.array([1e7, 1e3, 64.0, 256.0])
+_MIDDLING_BYTES = 1e5
+
+# Prior standard deviations of the logarithm of a price, and of powers of facts. Chosen among four
+# by the error on ncnn's networks and devices both left out (docs/bench.md).
+ALL, PART, CLASS, SLOPE, OWN_SLOPE, BYTES_SLOPE = 1.5, 1.0, 0.7, 0.2, 0.14, 0.05
+
+_SLOW = frozenset(
+    ("sigmoid", "tanh", "softplus", "silu", "gelu", "mish", "erf", "exp", "log", "elu", "selu",
+     "celu", "trigonometric", "hyperbolic")
+)  # fmt: skip
+_OF_KIND = {
+    "conv_transpose": "conv_transpose", "linear": "linear", "matmul": "matmul",
+    "attention": "attention", "norm": "norm", "softmax": "softmax", "pool": "pool",
+    "reduce": "reduce", "activation": "activation", "elementwise": "elementwise", "copy": "copy",
+}  # fmt: skip
+
+
+def class_of(networks: Networks) -> Numbers:
+    """Place in :data:`CLASSES` of every kernel, shape (d,)."""
+    kinds = np.array(ALL_KINDS)[networks.kinds]
+    ops = np.array(OPS)[networks.ops]
+    window, stride = networks.fact("window"), networks.fact("stride")
+    alone = (networks.fact("groups") > 1) & (networks.fact("inputs") <= 1)
+    names = np.array([_OF_KIND.get(kind, "unknown") for kind in kinds], dtype=object)
+    names[np.isin(ops, list(_SLOW))] = "transcendental"
+    names[np.isin(ops, ["lstm", "gru", "rnn"])] = "recurrent"
+    conv = np.isin(kinds, ["conv", "depthwise_conv"])
+    names[conv] = np.where(
+        window[conv] <= 1,
+        "pointwise",
+        np.where(window[conv] > 9, "wide", np.where(stride[conv] > 1, "strided3x3", "conv3x3")),
+    )
+    names[conv & (networks.fact("groups") > 1)] = "grouped"
+    names[conv & alone] = np.where(window[conv & alone] > 9, "wide_depthwise", "depthwise")
+    return np.array([CLASSES.index(name) for name in names], dtype=np.intp)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One of :data:`PARTS` of every kernel.
+
+    Attributes:
+        log_amount: logarithm of operations (two for a multiply-add), of bytes, or of launches,
+            shape (d,); minus infinity where there is none.
+        features: of the price of a unit, shape (d, own features).
+        start: where they stand among all.
+    """
+
+    log_amount: Floats
+    features: Floats
+    start: int
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """Work of d kernels, with the features of its prices.
+
+    The features' first column is 1 for all work, and there is one for every part; others are of
+    classes and facts. Prior weights are independent and standard normal.
+
+    Attributes:
+        parts: as in :data:`PARTS`.
+        size: number of features, all parts together.
+    """
+
+    parts: tuple[Part, ...]
+    size: int
+
+    @classmethod
+    def of(cls, networks: Networks) -> Work:
+        """Work of the kernels of networks."""
+        classes = class_of(networks)
+        macs = networks.fact("macs")
+        moved = networks.fact("read_bytes") + networks.fact("write_bytes")
+        constants = networks.fact("param_bytes")
+        one = np.eye(len(CLASSES))[classes] * CLASS
+        launch = np.ones(len(macs))
+        columns = [
+            (2 * macs, np.hstack([one, _arithmetic_slopes(networks, classes)])),
+            (moved, np.hstack([one, _bytes_slope(moved)])),
+            (constants, _bytes_slope(constants)),
+            (launch, one),
+        ]
+        parts, start = [], 1 + len(PARTS)
+        for amount, features in columns:
+            with np.errstate(divide="ignore"):
+                parts.append(Part(np.log(amount), features, start))
+            start += features.shape[1]
+        return cls(tuple(parts), start)
+
+    def select(self, kernels: Numbers) -> Work:
+        """Of some of the kernels."""
+        parts = (Part(p.log_amount[kernels], p.features[kernels], p.start) for p in self.parts)
+        return Work(tuple(parts), self.size)
+
+    def log_seconds(self, weights: Floats, log_prices: Floats) -> list[Floats]:
+        """Logarithm of the seconds of every part of every kernel, four of shape (d,).
+
+        Args:
+            weights: of the features, shape (size,).
+            log_prices: of a unit of every part in seconds, shape (4,).
+        """
+        return [
+            part.log_amount
+            + (log_prices[n] + ALL * weights[0] + PART * weights[1 + n])
+            + part.features @ weights[part.start : part.start + part.features.shape[1]]
+            for n, part in enumerate(self.parts)
+        ]
+
+    def log_ms(
+        self, counts: sp.csr_matrix, weights: Floats, log_prices: Floats
+    ) -> tuple[Floats, Floats]:
+        """Log milliseconds of every network (n,), and their slopes in the weights (n, size)."""
+        logs = self.log_seconds(weights, log_prices)
+        # A step of the fit that goes too far is halved; until then it must not overflow.
+        highest = max((float(x.max(initial=-np.inf)) for x in logs), default=0.0)
+        seconds = [np.exp(x - highest) for x in logs]
+        by_part = np.stack([counts @ x for x in seconds], axis=1)
+        total = by_part.sum(axis=1)
+        slopes = np.empty((counts.shape[0], self.size))
+        slopes[:, 0] = ALL
+        slopes[:, 1 : 1 + len(PARTS)] = PART * by_part / total[:, None]
+        for part, x in zip(self.parts, seconds, strict=True):
+            columns = slice(part.start, part.start + part.features.shape[1])
+            slopes[:, columns] = (counts @ (x[:, None] * part.features)) / total[:, None]
+        return np.log(total) + highest + np.log(1e3), slopes
+
+
+def _arithmetic_slopes(networks: Networks, classes: Numbers) -> Floats:
+    amounts = np.stack(
+        [
+            networks.fact("macs"),
+            networks.fact("positions"),
+            networks.fact("outputs"),
+            networks.fact("inputs") * networks.fact("window"),
+        ],
+        axis=1,
+    )
+    logs = np.log(np.maximum(amounts, 1) / _CENTRES)
+    group = np.array([SLOPE_GROUPS.get(name, _OTHER_GROUP) for name in CLASSES])[classes]
+    own = np.zeros((len(logs), _OTHER_GROUP + 1, logs.shape[1]))
+    own[np.arange(len(logs)), group] = logs * OWN_SLOPE
+    return np.hstack([logs * SLOPE, own.reshape(len(logs), -1)])
+
+
+def _bytes_slope(amount: Floats) -> Floats:
+    return np.asarray(np.log(np.maximum(amount, 1) / _MIDDLING_BYTES) * BYTES_SLOPE)[:, None]
