@@ -27,12 +27,12 @@ def bound_ms(networks: Networks, facts: Mapping[str, float | None]) -> Floats:
     the rest since the kernel before.
     """
     kernels = np.zeros(len(networks.ops))
-    if peak := facts.get("peak_flops"):
+    if peak := facts.get("bound_flops"):
         wino = (networks.fact("window") == WINDOW) & (networks.fact("stride") <= 1)
         wino &= networks.fact("groups") <= 1
         operations = 2 * networks.fact("macs") * np.where(wino, WINOGRAD, 1.0)
         kernels = operations / peak
-    bandwidth, cache = facts.get("bandwidth_gb_s"), facts.get("last_cache_kb")
+    bandwidth, cache = facts.get("bandwidth_gb_s"), facts.get("last_level_kb")
     if bandwidth and cache:
         moved = networks.fact("param_bytes") - cache * 1024
         kernels = np.maximum(kernels, np.maximum(moved, 0) / (bandwidth * 1e9))

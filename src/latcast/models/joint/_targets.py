@@ -12,6 +12,17 @@ from ._observations import TargetFacts
 
 Floats = npt.NDArray[np.float64]
 
+# Facts that weights may depend on. Peak and bandwidth are in the prices already: what is left is
+# how well they are used.
+FACTS = (
+    "peak_flops", "bandwidth_gb_s", "peak_core_flops", "threads", "clock_ghz", "fp32_per_cycle",
+    "share_of_fastest", "l1d_kb", "l2_kb", "last_level_kb", "year", "is_in_order", "has_fp16",
+    "has_dotprod", "has_avx2", "has_avx512", "has_vnni", "has_rvv", "isa_arm", "isa_apple", "isa_x86",
+    "isa_riscv", "isa_loongarch", "isa_mips", "isa_sw64", "vendor_nvidia", "vendor_amd",
+    "vendor_intel", "vendor_apple", "vendor_adreno", "vendor_mali", "vendor_powervr",
+    "memory_hbm", "memory_gddr", "cores", "power_w", "matrix_fp32_flops", "channels_last",
+)  # fmt: skip
+_FLAGS = ("is_", "has_", "isa_", "vendor_", "memory_hbm", "memory_gddr", "channels_last")
 # Penalties of the regression of weights on facts, in targets: of a domain's constant, of a fact.
 DOMAIN_PENALTY, FACT_PENALTY = 0.3, 3.0
 
@@ -35,11 +46,12 @@ class TargetFeatures:
     def choose(cls, targets: Sequence[TargetFacts]) -> TargetFeatures:
         """Those that differ between some targets."""
         domains = tuple(dict.fromkeys(t.domain for t in targets))
-        names = sorted({name for t in targets for name in t.facts})
+        names = FACTS
         values = np.array([[_log(t, name) for name in names] for t in targets]).reshape(
             len(targets), len(names)
         )
-        kept = [n for n in range(len(names)) if np.nanstd(values[:, n]) > 1e-6] if names else []
+        spread = [np.nanstd(v) if np.isfinite(v).any() else 0.0 for v in values.T]
+        kept = [n for n, s in enumerate(spread) if s > 1e-6]
         values = values[:, kept]
         return cls(
             domains,
@@ -80,4 +92,6 @@ class TargetFeatures:
 
 def _log(target: TargetFacts, name: str) -> float:
     value = target.facts.get(name)
-    return float("nan") if value is None else float(np.log(value)) if value > 0 else 0.0
+    if value is None:
+        return float("nan")
+    return float(value) if name.startswith(_FLAGS) else float(np.log(value))
