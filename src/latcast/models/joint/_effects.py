@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from ._posterior import Posterior
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
@@ -18,6 +21,30 @@ MEAN_DEVIATION, DEVIATION = 0.1, 0.1
 # Networks whose covariance is learnt at most, targets that it takes at least, and how many
 # targets independence is worth.
 MOST_RELATED, FEWEST_TARGETS, WORTH = 250, 20, 20.0
+
+
+class Told(NamedTuple):
+    """What a target told of networks in an expectation.
+
+    Attributes:
+        names: of its networks, k texts.
+        after: of its weights, after their measurements.
+        root: factor of each row's deviation from what effects and scatter have it, shape (k,).
+    """
+
+    names: Sequence[str]
+    after: Posterior
+    root: Floats
+
+    @property
+    def pull(self) -> Floats:
+        """As of :class:`Posterior`, with deviations of one."""
+        return self.after.pull * self.root
+
+    @property
+    def inverse(self) -> Floats:
+        """As of :class:`Posterior`, with deviations of one."""
+        return self.after.inverse * self.root[:, None] * self.root
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,25 +115,32 @@ class Effects:
         """Variance of networks beside the covariance of those that are known, shape (k,)."""
         return np.append(self.certainty, self.mean_variance + self.variance)[self.places(names)]
 
-    def updated(self, seen: Sequence[tuple[Sequence[str], Floats, Floats]]) -> Effects:
+    def updated(self, seen: Sequence[Told]) -> Effects:
         """After an expectation over targets.
 
         Args:
-            seen: of every target the names of its networks, the pull (k,) and the inverse
-                covariance (k, k) of :class:`Posterior`.
+            seen: what every target of the domain told.
         """
         if len(seen) >= FEWEST_TARGETS and len(self.names) <= MOST_RELATED:
             return self._related(seen)
         n = len(self.names)
         # Of every network over its targets: how many, the sum and the squares of its effects.
         times, total, square = np.zeros(n), np.zeros(n), np.zeros(n)
-        for names, pull, inverse in seen:
-            at = self.places(names)
-            own = self.covariance[at, at] + self.certainty[at]
-            effect = self.mean[at] + own * pull
-            np.add.at(times, at, 1)
-            np.add.at(total, at, effect)
-            np.add.at(square, at, effect**2 + own - own**2 * np.diag(inverse))
+        for told in seen:
+            # A network at several batches has one effect: each is told of once.
+            first = np.unique(self.places(told.names), return_index=True)[1]
+            some = [told.names[n] for n in first]
+            at, own = self.places(some), self.variances(some)
+            if len(some) == len(told.names):
+                effect = self.mean[at] + own * told.pull[first]
+                left = own - (own * told.root[first]) ** 2 * told.after.inverse_diagonal[first]
+            else:
+                gain = self.covariance_between(some, told.names)
+                effect = self.mean[at] + gain @ told.pull
+                left = own - np.einsum("ij,ij->i", gain @ told.inverse, gain)
+            times[at] += 1
+            total[at] += effect
+            square[at] += effect**2 + left
         ratio = self.variance / self.mean_variance
         mean = total / (times + ratio)
         certainty = self.variance / (times + ratio)
@@ -121,17 +155,17 @@ class Effects:
             variance=variance,
         )
 
-    def _related(self, seen: Sequence[tuple[Sequence[str], Floats, Floats]]) -> Effects:
+    def _related(self, seen: Sequence[Told]) -> Effects:
         """With covariances of networks, which many targets tell."""
         n = len(self.names)
         total, moment, times = np.zeros(n), np.zeros((n, n)), np.zeros(n)
-        for names, pull, inverse in seen:
-            at = self.places(names)
+        for told in seen:
+            at = self.places(told.names)
             gain = self.covariance[:, at]
-            moved = gain @ pull
+            moved = gain @ told.pull
             total += moved
             times[at] += 1
-            moment += np.outer(moved, moved) + self.covariance - gain @ inverse @ gain.T
+            moment += np.outer(moved, moved) + self.covariance - gain @ told.inverse @ gain.T
         # Networks that a target lacks follow from its others: the mean moves by all targets.
         step = total / len(seen)
         own = moment.diagonal() / len(seen) - step**2

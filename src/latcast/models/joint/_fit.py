@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+from scipy.linalg import inv
 
-from ._effects import Effects
+from ._effects import Effects, Told
 from ._observations import Observations, TargetFacts
 from ._posterior import Posterior, Prior, posterior
 from ._targets import TargetFeatures
@@ -49,11 +51,16 @@ class Learnt:
     covariances: dict[str, Floats]
     effects: dict[str, Effects]
 
+    @cached_property
+    def _precisions(self) -> dict[str, Floats]:
+        return {d: np.asarray(inv(c)) for d, c in self.covariances.items()}
+
     def prior(self, target: TargetFacts) -> Prior:
         """Of a target's weights."""
         mean = self.features.of(target) @ self.slopes
-        covariance = self.covariances.get(target.domain, self.covariances[""])
-        return Prior(mean, covariance, self.features.log_prices(target))
+        domain = target.domain if target.domain in self.covariances else ""
+        prices = self.features.log_prices(target)
+        return Prior(mean, self.covariances[domain], self._precisions[domain], prices)
 
     def effects_of(self, domain: str) -> Effects:
         """Of networks in a domain; of none that is known where the domain is new."""
@@ -62,7 +69,10 @@ class Learnt:
 
 @dataclass(eq=False)
 class _Seen:
-    """One target's measurements, over the kernels of its networks alone."""
+    """One target's measurements, over the kernels of its networks alone.
+
+    Each row's variance is multiplied by its doubt, that of the round before by ``before``.
+    """
 
     target: TargetFacts
     work: Work
@@ -71,6 +81,7 @@ class _Seen:
     log_ms: Floats
     variance: Floats
     doubt: Floats
+    before: Floats
     weights: Floats | None = None
 
 
@@ -113,6 +124,7 @@ def _seen(observations: Observations, work: Work, target: int) -> _Seen:
         observations.log_ms[rows],
         scatter**2,
         np.ones(len(rows)),
+        np.ones(len(rows)),
     )
 
 
@@ -139,7 +151,7 @@ def _round(learnt: Learnt, seen: Sequence[_Seen]) -> Learnt:
     }
     effects = {
         d: learnt.effects[d].updated(
-            [(seen[n].names, after[n].pull, after[n].inverse) for n in rows]
+            [Told(seen[n].names, after[n], np.sqrt(seen[n].before)) for n in rows]
         )
         for d, rows in of_domain.items()
     }
@@ -158,6 +170,6 @@ def _expected(learnt: Learnt, one: _Seen) -> Posterior:
     after = posterior(prior, one.work, one.counts, log_ms, rest, one.weights)
     one.weights = after.weights
     # Of each row given the others, in standard deviations.
-    away = after.pull * np.sqrt(one.doubt / np.diag(after.inverse))
-    one.doubt = (FREEDOM + away**2) / (FREEDOM + 1)
+    away = after.pull * np.sqrt(one.doubt / after.inverse_diagonal)
+    one.before, one.doubt = one.doubt, (FREEDOM + away**2) / (FREEDOM + 1)
     return after

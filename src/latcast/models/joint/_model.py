@@ -15,7 +15,7 @@ from latcast.networks import Networks
 from ._bound import bound_ms
 from ._fit import SCATTER, Learnt, fit
 from ._observations import Observations, TargetFacts
-from ._posterior import Posterior, Prior, posterior
+from ._posterior import posterior
 from ._work import Work
 
 Floats = npt.NDArray[np.float64]
@@ -161,20 +161,18 @@ class JointModel:
         """Means and standard deviations of log ms, each (n,)."""
         prior = self.learnt.prior(target)
         effects = self.learnt.effects_of(target.domain)
-        if measured is None or not len(measured):
-            after, old = _none(prior), ()
+        if measured is None:
+            counts_measured, old_work = counts[:0], work
+            old, observed, scatter = (), np.zeros(0), np.zeros(0)
         else:
             counts_measured = sp.csr_matrix(measured.networks.counts[measured.network])
+            old_work = Work.of(measured.networks)
             old = tuple(measured.names[n] for n in measured.network)
-            rest = effects.covariance_between(old, old)
-            rest += np.diag(np.maximum(measured.scatter, SCATTER) ** 2)
-            after = posterior(
-                prior,
-                Work.of(measured.networks),
-                counts_measured,
-                measured.log_ms - effects.mean_of(old),
-                rest,
-            )
+            observed, scatter = measured.log_ms, measured.scatter
+        rest = effects.covariance_between(old, old)
+        rest += np.diag(np.maximum(scatter, SCATTER) ** 2)
+        observed = observed - effects.mean_of(old)
+        after = posterior(prior, old_work, counts_measured, observed, rest)
         log_ms, slopes = work.log_ms(counts, after.weights, prior.log_prices)
         between = effects.covariance_between(names, old)
         log_ms = log_ms + effects.mean_of(names) + between @ after.pull
@@ -182,12 +180,6 @@ class JointModel:
         variance = np.einsum("ij,ij->i", slopes @ prior.covariance, slopes)
         variance += effects.variances(names) - np.einsum("ij,ij->i", gain @ after.inverse, gain)
         return log_ms, np.sqrt(np.maximum(variance, SCATTER**2))
-
-
-def _none(prior: Prior) -> Posterior:
-    """After no measurement."""
-    p, none = len(prior.mean), np.zeros(0)
-    return Posterior(prior.mean, prior.covariance, np.zeros((0, p)), none, np.zeros((0, 0)))
 
 
 def _folds(

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, cholesky
+
+from latcast.math.laplace import mode
 
 from ._work import Work
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
-
-# Gauss and Newton's steps; more moved no forecast by 0.1 %.
-STEPS = 4
-# Largest change of a weight in one step, in prior standard deviations: the logarithm of a sum is
-# linear only near by.
-LONGEST = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +25,13 @@ class Prior:
     Attributes:
         mean: of the weights, shape (p,).
         covariance: shape (p, p).
+        precision: its inverse, shape (p, p).
         log_prices: of a unit of every part of the work in seconds, shape (4,).
     """
 
     mean: Floats
     covariance: Floats
+    precision: Floats
     log_prices: Floats
 
 
@@ -45,14 +44,50 @@ class Posterior:
         covariance: shape (p, p).
         slopes: of the measured networks at the mean, shape (k, p).
         pull: inverse covariance of the measurements times what the prior leaves of them, (k,).
-        inverse: inverse covariance of the measurements, shape (k, k).
+        rest: covariance of the measurements beside the weights.
+        weighted: its inverse times the slopes, shape (k, p).
     """
 
     weights: Floats
     covariance: Floats
     slopes: Floats
     pull: Floats
-    inverse: Floats
+    rest: Rest
+    weighted: Floats
+
+    @cached_property
+    def inverse(self) -> Floats:
+        """Inverse covariance of the measurements, by Woodbury's identity, shape (k, k)."""
+        alone = self.rest.solve(np.eye(len(self.pull)))
+        return np.asarray(alone - self.weighted @ self.covariance @ self.weighted.T)
+
+    @cached_property
+    def inverse_diagonal(self) -> Floats:
+        """Its diagonal, shape (k,)."""
+        told = np.einsum("ij,ij->i", self.weighted @ self.covariance, self.weighted)
+        return np.asarray(self.rest.inverse_diagonal() - told)
+
+
+class Rest:
+    """Covariance (k, k) of measurements beside the weights; most often a diagonal."""
+
+    def __init__(self, covariance: Floats) -> None:
+        self._variance = covariance.diagonal().copy()
+        self._factor = None
+        if np.count_nonzero(covariance) > len(covariance):
+            self._factor = cho_factor(covariance, lower=True)
+
+    def solve(self, values: Floats) -> Floats:
+        """Its inverse times values (k, …)."""
+        if self._factor is not None:
+            return np.asarray(cho_solve(self._factor, values))
+        return np.asarray((values.T / self._variance).T)
+
+    def inverse_diagonal(self) -> Floats:
+        """The diagonal of its inverse, shape (k,)."""
+        if self._factor is None:
+            return 1 / self._variance
+        return np.asarray(self.solve(np.eye(len(self._variance))).diagonal())
 
 
 def posterior(
@@ -73,19 +108,44 @@ def posterior(
         rest: covariance of what neither the work tells nor is known, shape (k, k).
         start: weights to begin with; the prior's mean if None.
     """
-    mean, covariance = prior.mean, prior.covariance
-    p = len(mean)
-    if not len(log_ms):
-        none = np.zeros(0)
-        return Posterior(mean, covariance, np.zeros((0, p)), none, np.zeros((0, 0)))
-    weights = mean if start is None else start
-    for _ in range(STEPS):
-        forecast, slopes = work.log_ms(counts, weights, prior.log_prices)
-        spread = slopes @ covariance
-        factor = cho_factor(spread @ slopes.T + rest, lower=True)
-        pull = cho_solve(factor, log_ms - forecast - slopes @ (mean - weights))
-        step = mean + spread.T @ pull - weights
-        weights = weights + step * min(1.0, LONGEST / max(float(np.abs(step).max()), 1e-9))
-    inverse = np.asarray(cho_solve(factor, np.eye(len(log_ms))))
-    after = covariance - spread.T @ inverse @ spread
-    return Posterior(weights, np.asarray(after), slopes, np.asarray(pull), inverse)
+    problem = _Problem(prior, work, counts, log_ms, Rest(rest))
+    weights = prior.mean if start is None or not len(log_ms) else start
+    if len(log_ms):
+        weights = mode(problem, weights)
+    forecast, slopes = problem.forecast(weights)
+    weighted = problem.rest.solve(slopes)
+    precision = prior.precision + slopes.T @ weighted
+    factor = (cholesky(precision, lower=True), True)
+    covariance = np.asarray(cho_solve(factor, np.eye(len(weights))))
+    pull = problem.rest.solve(log_ms - forecast)
+    return Posterior(weights, covariance, slopes, pull, problem.rest, weighted)
+
+
+class _Problem:
+    """Negative log posterior of a target's weights."""
+
+    def __init__(
+        self, prior: Prior, work: Work, counts: sp.csr_matrix, log_ms: Floats, rest: Rest
+    ) -> None:
+        self._prior, self._work, self._counts, self._log_ms = prior, work, counts, log_ms
+        self.rest = rest
+        self.prior_precision = prior.precision
+
+    def forecast(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Log ms of the measured networks (k,), and their slopes (k, p)."""
+        return self._work.log_ms(self._counts, weights, self._prior.log_prices)
+
+    def energy(self, weights: Floats) -> float:
+        """Up to a constant."""
+        away = weights - self._prior.mean
+        error = self._log_ms - self.forecast(weights)[0]
+        value = error @ self.rest.solve(error) + away @ self.prior_precision @ away
+        return float(value / 2) if np.isfinite(value) else np.inf
+
+    def linearized(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Precision and minus the gradient, the sum's logarithm to first order."""
+        forecast, slopes = self.forecast(weights)
+        weighted = self.rest.solve(slopes)
+        gradient = weighted.T @ (self._log_ms - forecast)
+        gradient -= self.prior_precision @ (weights - self._prior.mean)
+        return self.prior_precision + slopes.T @ weighted, gradient

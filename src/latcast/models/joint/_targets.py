@@ -17,14 +17,17 @@ Floats = npt.NDArray[np.float64]
 FACTS = (
     "peak_flops", "bandwidth_gb_s", "peak_core_flops", "threads", "clock_ghz", "fp32_per_cycle",
     "share_of_fastest", "l1d_kb", "l2_kb", "last_level_kb", "year", "is_in_order", "has_fp16",
-    "has_dotprod", "has_avx2", "has_avx512", "has_vnni", "has_rvv", "isa_arm", "isa_apple", "isa_x86",
-    "isa_riscv", "isa_loongarch", "isa_mips", "isa_sw64", "vendor_nvidia", "vendor_amd",
-    "vendor_intel", "vendor_apple", "vendor_adreno", "vendor_mali", "vendor_powervr",
+    "has_dotprod", "has_avx2", "has_avx512", "has_vnni", "has_rvv", "isa_arm", "isa_apple",
+    "isa_x86", "isa_riscv", "isa_loongarch", "isa_mips", "isa_sw64", "vendor_nvidia",
+    "vendor_amd", "vendor_intel", "vendor_apple", "vendor_adreno", "vendor_mali", "vendor_powervr",
     "memory_hbm", "memory_gddr", "cores", "power_w", "matrix_fp32_flops", "channels_last",
 )  # fmt: skip
 _FLAGS = ("is_", "has_", "isa_", "vendor_", "memory_hbm", "memory_gddr", "channels_last")
 # Penalties of the regression of weights on facts, in targets: of a domain's constant, of a fact.
 DOMAIN_PENALTY, FACT_PENALTY = 0.3, 3.0
+# A fact in which the targets hardly differ is not stretched to a difference, and one far beyond
+# them counts as the farthest.
+LEAST_DEVIATION, FARTHEST = 0.5, 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +60,7 @@ class TargetFeatures:
             domains,
             tuple(names[n] for n in kept),
             np.nanmean(values, axis=0) if kept else np.zeros(0),
-            np.nanstd(values, axis=0) if kept else np.zeros(0),
+            np.maximum(np.nanstd(values, axis=0), LEAST_DEVIATION) if kept else np.zeros(0),
         )
 
     @property
@@ -75,6 +78,7 @@ class TargetFeatures:
     def of(self, target: TargetFacts) -> Floats:
         """Columns of a target; a fact that is not known counts as the mean; shape (size,)."""
         z = (np.array([_log(target, n) for n in self.facts]) - self.means) / self.deviations
+        z = np.clip(z, -FARTHEST, FARTHEST)
         one = [float(target.domain == d) for d in self.domains]
         return np.array([1.0, *one, *np.where(np.isnan(z), 0.0, z)])
 

@@ -175,7 +175,21 @@ def _arithmetic_slopes(networks: Networks, classes: Numbers) -> Floats:
     group = np.array([SLOPE_GROUPS.get(name, _OTHER_GROUP) for name in CLASSES])[classes]
     own = np.zeros((len(logs), _OTHER_GROUP + 1, logs.shape[1]))
     own[np.arange(len(logs)), group] = logs * OWN_SLOPE
-    return np.hstack([logs * SLOPE, own.reshape(len(logs), -1)])
+    # Channels that do not fill vectors or tiles, and groups and windows beyond the classes.
+    depth = networks.fact("inputs") * networks.fact("window")
+    filled = [_waste(networks.fact("outputs")), _waste(depth)]
+    more = [np.log(np.maximum(networks.fact(f), 1)) * SLOPE for f in ("groups", "window")]
+    return np.hstack([logs * SLOPE, own.reshape(len(logs), -1), np.stack([*filled, *more], axis=1)])
+
+
+# Numbers that a vector register of 512 bits, or a row of a tile, holds.
+_VECTOR = 16
+
+
+def _waste(channels: Floats) -> Floats:
+    """Logarithm of what padding channels to whole vectors adds."""
+    channels = np.maximum(channels, 1.0)
+    return np.asarray(np.log(np.ceil(channels / _VECTOR) * _VECTOR / channels))
 
 
 def _bytes_slope(amount: Floats) -> Floats:
