@@ -103,7 +103,9 @@ class Effects:
         values = np.zeros((len(a), len(b)))
         if self.names:
             values = self.covariance[np.ix_(a, b)] * ((a >= 0)[:, None] & (b >= 0))
-        same = np.array(left, dtype=object)[:, None] == np.array(right, dtype=object)
+        number = {name: n for n, name in enumerate(dict.fromkeys((*left, *right)))}
+        rows, columns = (np.array([number[x] for x in some], dtype=int) for some in (left, right))
+        same = rows[:, None] == columns
         return np.asarray(values + same * self._beyond(left)[:, None])
 
     def variances(self, names: Sequence[str]) -> Floats:

@@ -19,7 +19,7 @@ from ._effects import Effects, Told
 from ._observations import Observations, TargetFacts
 from ._posterior import Posterior, Prior, posterior
 from ._targets import TargetFeatures
-from ._work import Work
+from ._work import Basis, Work
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
@@ -39,6 +39,7 @@ class Learnt:
     """What was learnt of targets in general.
 
     Attributes:
+        basis: of kernels.
         features: of targets.
         slopes: of the weights in them, shape (target features, p).
         covariances: of weights between targets of a domain that are alike in their features, by
@@ -46,6 +47,7 @@ class Learnt:
         effects: what networks take beside their work, by domain.
     """
 
+    basis: Basis
     features: TargetFeatures
     slopes: Floats
     covariances: dict[str, Floats]
@@ -60,7 +62,8 @@ class Learnt:
         mean = self.features.of(target) @ self.slopes
         domain = target.domain if target.domain in self.covariances else ""
         prices = self.features.log_prices(target)
-        return Prior(mean, self.covariances[domain], self._precisions[domain], prices)
+        overlap = self.features.overlap(target)
+        return Prior(mean, self.covariances[domain], self._precisions[domain], prices, overlap)
 
     def effects_of(self, domain: str) -> Effects:
         """Of networks in a domain; of none that is known where the domain is new."""
@@ -85,13 +88,13 @@ class _Seen:
     weights: Floats | None = None
 
 
-def fit(observations: Observations, work: Work) -> Learnt:
-    """Learn from all measurements.
-
-    Args:
-        observations: at least one measurement.
-        work: of the kernels of their networks.
-    """
+def fit(observations: Observations) -> Learnt:
+    """Learn from at least one measurement."""
+    networks = observations.networks
+    used = np.unique(sp.csr_matrix(networks.counts[np.unique(observations.network)]).indices)
+    # Inducing points must not know the kernels of networks that are left out.
+    basis = Basis.choose(networks.of_kernels(used))
+    work = Work.of(networks, basis)
     targets = np.unique(observations.target)
     seen = [_seen(observations, work, int(t)) for t in targets]
     features = TargetFeatures.choose([s.target for s in seen])
@@ -100,6 +103,7 @@ def fit(observations: Observations, work: Work) -> Learnt:
         for d in dict.fromkeys(s.target.domain for s in seen)
     }
     learnt = Learnt(
+        basis,
         features,
         np.zeros((features.size, work.size)),
         dict.fromkeys(["", *names], DEVIATION**2 * np.eye(work.size)),
@@ -112,19 +116,22 @@ def fit(observations: Observations, work: Work) -> Learnt:
 
 def _seen(observations: Observations, work: Work, target: int) -> _Seen:
     rows = np.flatnonzero(observations.target == target)
-    networks = observations.network[rows]
+    # What was measured several times is one row: equal rows would tie all of them together.
+    networks, place, times = np.unique(
+        observations.network[rows], return_inverse=True, return_counts=True
+    )
     counts = sp.csr_matrix(observations.networks.counts[networks])
     kernels = np.unique(counts.indices)
-    scatter = np.maximum(observations.scatter[rows], SCATTER)
+    variance = np.maximum(observations.scatter[rows], SCATTER) ** 2
     return _Seen(
         observations.targets[target],
         work.select(kernels),
         sp.csr_matrix(counts[:, kernels]),
         tuple(observations.names[n] for n in networks),
-        observations.log_ms[rows],
-        scatter**2,
-        np.ones(len(rows)),
-        np.ones(len(rows)),
+        np.bincount(place, observations.log_ms[rows]) / times,
+        np.bincount(place, variance) / times**2,
+        np.ones(len(networks)),
+        np.ones(len(networks)),
     )
 
 

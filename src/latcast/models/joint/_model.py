@@ -91,17 +91,16 @@ class JointModel:
         """
         if not len(observations):
             raise ValueError("a joint model needs at least one measurement; got none")
-        work = Work.of(observations.networks)
         scores: dict[tuple[str, str, int], list[Floats]] = {}
         if calibrate:
             rng = np.random.default_rng(seed)
             for chips, families in _folds(observations, rng):
-                learnt = fit(observations.select(~chips & ~families), work)
-                for key, errors in _left_out(cls(learnt), observations, work, chips, families, rng):
+                learnt = fit(observations.select(~chips & ~families))
+                for key, errors in _left_out(cls(learnt), observations, chips, families, rng):
                     for domain in (key[0], ""):
                         scores.setdefault((domain, *key[1:]), []).append(errors)
         kept = {k: _thinned(np.sort(np.concatenate(v))) for k, v in scores.items()}
-        return cls(fit(observations, work), kept)
+        return cls(fit(observations), kept)
 
     def forecast(
         self,
@@ -119,7 +118,7 @@ class JointModel:
             measured: rows of this target alone, with its networks.
         """
         names = tuple(names) if names is not None else ("",) * len(networks)
-        work = Work.of(networks)
+        work = Work.of(networks, self.learnt.basis)
         log_ms, deviation = self._log_forecast(target, work, networks.counts, names, measured)
         samples = 0 if measured is None else len(measured)
         known = self.learnt.effects_of(target.domain).places(names) >= 0
@@ -166,14 +165,14 @@ class JointModel:
             old, observed, scatter = (), np.zeros(0), np.zeros(0)
         else:
             counts_measured = sp.csr_matrix(measured.networks.counts[measured.network])
-            old_work = Work.of(measured.networks)
+            old_work = Work.of(measured.networks, self.learnt.basis)
             old = tuple(measured.names[n] for n in measured.network)
             observed, scatter = measured.log_ms, measured.scatter
         rest = effects.covariance_between(old, old)
         rest += np.diag(np.maximum(scatter, SCATTER) ** 2)
         observed = observed - effects.mean_of(old)
         after = posterior(prior, old_work, counts_measured, observed, rest)
-        log_ms, slopes = work.log_ms(counts, after.weights, prior.log_prices)
+        log_ms, slopes = prior.log_ms(work, counts, after.weights)
         between = effects.covariance_between(names, old)
         log_ms = log_ms + effects.mean_of(names) + between @ after.pull
         gain = slopes @ prior.covariance @ after.slopes.T + between
@@ -199,12 +198,12 @@ def _folds(
 def _left_out(
     model: JointModel,
     observations: Observations,
-    work: Work,
     chips: npt.NDArray[np.bool_],
     families: npt.NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> Iterator[tuple[tuple[str, str, int], Floats]]:
     """Errors of left-out rows in stated deviations, by domain, way and samples."""
+    work = Work.of(observations.networks, model.learnt.basis)
     for t in np.unique(observations.target[chips | families]):
         target = observations.targets[t]
         rows = np.flatnonzero(observations.target == t)

@@ -27,12 +27,18 @@ class Prior:
         covariance: shape (p, p).
         precision: its inverse, shape (p, p).
         log_prices: of a unit of every part of the work in seconds, shape (4,).
+        overlap: of the parts, as :meth:`Work.log_ms` takes it.
     """
 
     mean: Floats
     covariance: Floats
     precision: Floats
     log_prices: Floats
+    overlap: tuple[float, float] = (1.0, 1.0)
+
+    def log_ms(self, work: Work, counts: sp.csr_matrix, weights: Floats) -> tuple[Floats, Floats]:
+        """Log ms of networks on this target, and their slopes, as :meth:`Work.log_ms`."""
+        return work.log_ms(counts, weights, self.log_prices, self.overlap)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +139,7 @@ class _Problem:
 
     def forecast(self, weights: Floats) -> tuple[Floats, Floats]:
         """Log ms of the measured networks (k,), and their slopes (k, p)."""
-        return self._work.log_ms(self._counts, weights, self._prior.log_prices)
+        return self._prior.log_ms(self._work, self._counts, weights)
 
     def energy(self, weights: Floats) -> float:
         """Up to a constant."""

@@ -25,6 +25,9 @@ FACTS = (
 _FLAGS = ("is_", "has_", "isa_", "vendor_", "memory_hbm", "memory_gddr", "channels_last")
 # Penalties of the regression of weights on facts, in targets: of a domain's constant, of a fact.
 DOMAIN_PENALTY, FACT_PENALTY = 0.3, 3.0
+# Exponents on a GPU: arithmetic and memory traffic of a kernel run side by side, and the host's
+# launch beside both; sums count single operators twice (docs/bench.md).
+ON_GPU = (3.0, 1.75)
 # A fact in which the targets hardly differ is not stretched to a difference, and one far beyond
 # them counts as the farthest.
 LEAST_DEVIATION, FARTHEST = 0.5, 3.0
@@ -92,6 +95,11 @@ class TargetFeatures:
                 np.log(1e-5),
             ]
         )
+
+    @staticmethod
+    def overlap(target: TargetFacts) -> tuple[float, float]:
+        """How parts of a kernel's time overlap, as :meth:`Work.log_ms` takes it."""
+        return ON_GPU if target.facts.get("is_gpu") else (1.0, 1.0)
 
 
 def _log(target: TargetFacts, name: str) -> float:

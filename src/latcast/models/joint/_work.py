@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from latcast.math.gaussian_process import process_features, spread_points
 from latcast.networks import ALL_KINDS, OPS, Networks
 
 Floats = npt.NDArray[np.float64]
@@ -70,6 +71,59 @@ def class_of(networks: Networks) -> Numbers:
     return np.array([CLASSES.index(name) for name in names], dtype=np.intp)
 
 
+# What the processes below are over, with the factor (as natural logarithm) within which kernels
+# are alike.
+_PROCESS_FACTS = {
+    "positions": 1.5, "outputs": 1.2, "inputs": 1.5, "window": 1.0, "stride": 0.7, "groups": 1.5,
+}  # fmt: skip
+AMPLITUDE, POINTS = 0.3, 25
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Gaussian processes of the price of arithmetic over kernels' facts, by inducing points.
+
+    Attributes:
+        points: of every group of :data:`SLOPE_GROUPS` and of the others, in units of the lengths,
+            shape (own points, facts) each.
+    """
+
+    points: tuple[Floats, ...]
+
+    @classmethod
+    def choose(cls, networks: Networks) -> Basis:
+        """Points far from each other among kernels that multiply."""
+        z, group = _place(networks)
+        does = networks.fact("macs") > 0
+        return cls(
+            tuple(spread_points(z[does & (group == g)], POINTS) for g in range(_OTHER_GROUP + 1))
+        )
+
+    def of(self, networks: Networks) -> Floats:
+        """Features of every kernel, shape (d, points of all groups)."""
+        z, group = _place(networks)
+        columns = []
+        for g, points in enumerate(self.points):
+            values = np.zeros((len(z), len(points)))
+            rows = np.flatnonzero((group == g) & (networks.fact("macs") > 0))
+            if len(rows) and len(points):
+                values[rows] = process_features(z[rows], points, AMPLITUDE)[0]
+            columns.append(values)
+        return np.hstack(columns)
+
+
+def _place(networks: Networks) -> tuple[Floats, Numbers]:
+    """Facts of every kernel in lengths (d, facts), and its group (d,)."""
+    z = [np.log(np.maximum(networks.fact(f), 1)) / k for f, k in _PROCESS_FACTS.items()]
+    return np.stack(z, axis=1), _group_of(class_of(networks))
+
+
+def _group_of(classes: Numbers) -> Numbers:
+    return np.array([SLOPE_GROUPS.get(name, _OTHER_GROUP) for name in CLASSES], dtype=np.intp)[
+        classes
+    ]
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """One of :data:`PARTS` of every kernel.
@@ -102,7 +156,7 @@ class Work:
     size: int
 
     @classmethod
-    def of(cls, networks: Networks) -> Work:
+    def of(cls, networks: Networks, basis: Basis) -> Work:
         """Work of the kernels of networks."""
         classes = class_of(networks)
         macs = networks.fact("macs")
@@ -111,7 +165,10 @@ class Work:
         one = np.eye(len(CLASSES))[classes] * CLASS
         launch = np.ones(len(macs))
         columns = [
-            (2 * macs, np.hstack([one, _arithmetic_slopes(networks, classes)])),
+            (
+                2 * macs,
+                np.hstack([one, _arithmetic_slopes(networks, classes), basis.of(networks)]),
+            ),
             (moved, np.hstack([one, _bytes_slope(moved)])),
             (constants, _bytes_slope(constants)),
             (launch, one),
@@ -143,21 +200,43 @@ class Work:
         ]
 
     def log_ms(
-        self, counts: sp.csr_matrix, weights: Floats, log_prices: Floats
+        self,
+        counts: sp.csr_matrix,
+        weights: Floats,
+        log_prices: Floats,
+        overlap: tuple[float, float] = (1.0, 1.0),
     ) -> tuple[Floats, Floats]:
-        """Log milliseconds of every network (n,), and their slopes in the weights (n, size)."""
-        logs = self.log_seconds(weights, log_prices)
-        # A step of the fit that goes too far is halved; until then it must not overflow.
-        highest = max((float(x.max(initial=-np.inf)) for x in logs), default=0.0)
-        seconds = [np.exp(x - highest) for x in logs]
-        by_part = np.stack([counts @ x for x in seconds], axis=1)
-        total = by_part.sum(axis=1)
+        """Log milliseconds of every network (n,), and their slopes in the weights (n, size).
+
+        Args:
+            counts: of the kernels in every network, shape (n, d).
+            weights: of the features, shape (size,).
+            log_prices: of a unit of every part in seconds, shape (4,).
+            overlap: exponents of the norms that add up arithmetic and memory traffic, and these
+                and the launch: 1 for one after the other, more where they run side by side.
+        """
+        arithmetic, activations, constants, launch = self.log_seconds(weights, log_prices)
+        memory = np.logaddexp(activations, constants)
+        device = np.logaddexp(overlap[0] * arithmetic, overlap[0] * memory) / overlap[0]
+        whole = np.logaddexp(overlap[1] * device, overlap[1] * launch) / overlap[1]
+        highest = float(whole.max(initial=-np.inf))
+        seconds = np.exp(whole - highest)
+        on_device = np.exp(overlap[1] * (device - whole))
+        of_memory = on_device * np.exp(overlap[0] * (memory - device))
+        shares = (
+            on_device * np.exp(overlap[0] * (arithmetic - device)),
+            of_memory * np.exp(activations - memory),
+            of_memory * np.exp(constants - memory),
+            np.exp(overlap[1] * (launch - whole)),
+        )
+        total = counts @ seconds
         slopes = np.empty((counts.shape[0], self.size))
         slopes[:, 0] = ALL
-        slopes[:, 1 : 1 + len(PARTS)] = PART * by_part / total[:, None]
-        for part, x in zip(self.parts, seconds, strict=True):
+        for n, (part, share) in enumerate(zip(self.parts, shares, strict=True)):
+            own = seconds * share
             columns = slice(part.start, part.start + part.features.shape[1])
-            slopes[:, columns] = (counts @ (x[:, None] * part.features)) / total[:, None]
+            slopes[:, 1 + n] = PART * (counts @ own) / total
+            slopes[:, columns] = (counts @ (own[:, None] * part.features)) / total[:, None]
         return np.log(total) + highest + np.log(1e3), slopes
 
 
@@ -172,7 +251,7 @@ def _arithmetic_slopes(networks: Networks, classes: Numbers) -> Floats:
         axis=1,
     )
     logs = np.log(np.maximum(amounts, 1) / _CENTRES)
-    group = np.array([SLOPE_GROUPS.get(name, _OTHER_GROUP) for name in CLASSES])[classes]
+    group = _group_of(classes)
     own = np.zeros((len(logs), _OTHER_GROUP + 1, logs.shape[1]))
     own[np.arange(len(logs)), group] = logs * OWN_SLOPE
     # Channels that do not fill vectors or tiles, and groups and windows beyond the classes.
