@@ -1,0 +1,198 @@
+"""The joint model: closed forms of its parts, and what it learns from targets made by a law."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from latcast.graph import Graph, GraphBuilder
+from latcast.models.joint import JointModel, Observations, TargetFacts, bound_ms
+from latcast.models.joint._effects import Effects, Told
+from latcast.models.joint._posterior import Posterior, Prior, Rest, posterior
+from latcast.models.joint._work import CLASSES, Basis, Work, class_of
+from latcast.networks import Networks
+
+
+def _network(width: int, depth: int, size: int = 32, kernel: int = 3) -> Graph:
+    b = GraphBuilder(1, f"net{width}-{depth}-{size}-{kernel}")
+    x = b.input(3, size, size)
+    for _ in range(depth):
+        x = b.activation(b.conv(x, width, kernel, padding=kernel // 2), "relu")
+        x = b.activation(b.conv(x, width, kernel, padding=kernel // 2, groups=width), "relu")
+        x = b.conv(x, 2 * width, 1)
+    return b.build(b.linear(b.global_pool(x), 10))
+
+
+GRAPHS = [
+    _network(w, d, s, k) for w in (8, 16, 40) for d in (1, 3) for s in (16, 32) for k in (3, 5)
+]
+
+
+@pytest.fixture(scope="module")
+def networks() -> Networks:
+    return Networks.of_graphs(GRAPHS)
+
+
+def _target(n: int, **facts: float) -> TargetFacts:
+    return TargetFacts(f"t{n}", f"chip{n // 2}", "cpu", "ncnn", facts=facts)
+
+
+def _made(networks: Networks, targets: int = 12) -> Observations:
+    """Latencies by a law: arithmetic at a peak, bytes at a bandwidth, a launch for each kernel."""
+    rng = np.random.default_rng(0)
+    peak, bandwidth = np.exp(rng.normal([22.0, 22.0], 0.7, (targets, 2))).T
+    launch = np.exp(rng.normal(-12, 0.5, targets))
+    macs, moved, runs = (
+        np.asarray(networks.counts @ x)
+        for x in (
+            networks.fact("macs"),
+            networks.fact("read_bytes")
+            + networks.fact("write_bytes")
+            + networks.fact("param_bytes"),
+            np.ones(len(networks.ops)),
+        )
+    )
+    seconds = 2 * macs / peak[:, None] + moved / bandwidth[:, None] + runs * launch[:, None]
+    t, n = np.indices(seconds.shape).reshape(2, -1)
+    facts = [
+        _target(i, peak_flops=float(peak[i]), bandwidth_gb_s=float(bandwidth[i] / 1e9))
+        for i in range(targets)
+    ]
+    log_ms = np.log(seconds * 1e3).ravel() + 0.01 * rng.standard_normal(t.size)
+    names = tuple(g.name for g in GRAPHS)
+    return Observations(networks, names, names, tuple(facts), n, t, log_ms, np.zeros(len(log_ms)))
+
+
+def test_classes_are_told_by_window_and_groups(networks: Networks) -> None:
+    of = {CLASSES[n] for n in class_of(networks)}
+    assert {"conv3x3", "wide", "depthwise", "wide_depthwise", "pointwise", "linear", "reduce"} <= of
+
+
+@pytest.mark.parametrize("overlap", [(1.0, 1.0), (3.0, 1.75)])
+def test_slopes_are_those_of_the_logarithm_of_the_sum(
+    networks: Networks, overlap: tuple[float, float]
+) -> None:
+    work = Work.of(networks, Basis.choose(networks))
+    rng = np.random.default_rng(1)
+    weights = 0.3 * rng.standard_normal(work.size)
+    prices = np.array([-23.0, -22.0, -22.0, -11.5])
+    _, slopes = work.log_ms(networks.counts, weights, prices, overlap)
+    step = 1e-6
+    for column in rng.permutation(work.size)[:40]:
+        moved = weights.copy()
+        moved[column] += step
+        up = work.log_ms(networks.counts, moved, prices, overlap)[0]
+        moved[column] -= 2 * step
+        down = work.log_ms(networks.counts, moved, prices, overlap)[0]
+        np.testing.assert_allclose(slopes[:, column], (up - down) / (2 * step), atol=1e-7)
+
+
+def test_parts_one_after_the_other_add_up(networks: Networks) -> None:
+    work = Work.of(networks, Basis.choose(networks))
+    prices = np.log([1e-10, 1e-9, 1e-9, 1e-5])
+    own = 2 * networks.fact("macs") * 1e-10 + 1e-5
+    for fact in ("read_bytes", "write_bytes", "param_bytes"):
+        own += networks.fact(fact) * 1e-9
+    log_ms, _ = work.log_ms(networks.counts, np.zeros(work.size), prices)
+    np.testing.assert_allclose(np.exp(log_ms), networks.counts @ own * 1e3)
+
+
+def test_without_measurements_a_target_has_its_prior(networks: Networks) -> None:
+    work = Work.of(networks, Basis.choose(networks))
+    prior = Prior(np.zeros(work.size), np.eye(work.size), np.eye(work.size), np.full(4, -20.0))
+    after = posterior(prior, work, networks.counts[:0], np.zeros(0), np.zeros((0, 0)))
+    np.testing.assert_array_equal(after.weights, prior.mean)
+    np.testing.assert_allclose(after.covariance, prior.covariance)
+
+
+def test_inverse_covariances_are_those_of_the_whole(networks: Networks) -> None:
+    work = Work.of(networks, Basis.choose(networks))
+    identity = np.eye(work.size)
+    prior = Prior(np.zeros(work.size), identity, identity, np.array([-23.0, -22.0, -22.0, -11.5]))
+    counts = sp.csr_matrix(networks.counts[:6])
+    rest = 0.01 * np.eye(6) + 0.005
+    log_ms = work.log_ms(counts, prior.mean, prior.log_prices)[0] + 0.1
+    after = posterior(prior, work, counts, log_ms, rest)
+    whole = after.slopes @ after.slopes.T + rest
+    np.testing.assert_allclose(after.inverse @ whole, np.eye(6), atol=1e-6)
+    np.testing.assert_allclose(after.inverse_diagonal, after.inverse.diagonal(), rtol=1e-6)
+
+
+def test_rests_with_and_without_covariance_agree() -> None:
+    diagonal = np.diag([0.5, 2.0, 1.0])
+    values = np.arange(6.0).reshape(3, 2)
+    one, other = Rest(diagonal), Rest(diagonal + 1e-15)
+    np.testing.assert_allclose(one.solve(values), other.solve(values), atol=1e-12)
+    np.testing.assert_allclose(one.inverse_diagonal(), other.inverse_diagonal())
+
+
+@pytest.mark.parametrize("targets", [4, 30])
+def test_effects_of_networks_are_learnt_as_means_over_targets(targets: int) -> None:
+    """Without any weights the posterior is that of a mixed model of means."""
+    rng = np.random.default_rng(0)
+    names = tuple("abcdefgh")
+    true = rng.normal(0, 0.3, len(names))
+    effects = Effects.start(names)
+    values = true + 0.05 * rng.standard_normal((targets, len(names)))
+    none = np.zeros((len(names), 0))
+    for _ in range(20):
+        rest = Rest(effects.covariance_between(names, names) + 1e-4 * np.eye(len(names)))
+        told = [
+            Told(
+                names,
+                Posterior(
+                    np.zeros(0), np.zeros((0, 0)), none,
+                    rest.solve(v - effects.mean_of(names)), rest, none,
+                ),
+                np.ones(len(names)),
+            )
+            for v in values
+        ]  # fmt: skip
+        effects = effects.updated(told)
+    np.testing.assert_allclose(effects.mean, true, atol=0.08)
+    assert effects.variance**0.5 == pytest.approx(0.05, abs=0.03)
+    assert effects.mean_variance**0.5 == pytest.approx(float(true.std()), abs=0.12)
+    assert effects.variances(("unheard of",)) > effects.variances(("a",))
+
+
+@pytest.mark.slow
+def test_a_law_is_learnt_and_carried_over_to_a_target_left_out(networks: Networks) -> None:
+    made = _made(networks)
+    left_out = made.target >= 10
+    model = JointModel.fit(made.select(~left_out), calibrate=False)
+    for samples, most in ((0, 0.35), (4, 0.12), (12, 0.06)):
+        rows = np.flatnonzero(made.target == 10)
+        seen, unseen = rows[:samples], rows[12:]
+        found = model.forecast(
+            made.targets[10], networks, made.names, made.select(seen) if samples else None
+        )
+        error = np.abs(found.ms[made.network[unseen]] / np.exp(made.log_ms[unseen]) - 1)
+        assert np.median(error) < most
+    assert (found.lower_ms < found.ms).all()
+    assert (found.ms < found.upper_ms).all()
+
+
+def test_nothing_is_faster_than_the_peak_or_the_memory(networks: Networks) -> None:
+    facts = {"bound_flops": 1e9, "bandwidth_gb_s": 1.0, "last_level_kb": 0.001}
+    bound = bound_ms(networks, facts)
+    window, stride = networks.fact("window"), networks.fact("stride")
+    dense = (window == 9) & (stride <= 1) & (networks.fact("groups") <= 1)
+    operations = 2 * networks.fact("macs") * np.where(dense, 64 / 324, 1)
+    moved = np.maximum(networks.fact("param_bytes") - 0.001 * 1024, 0)
+    expected = networks.counts @ np.maximum(operations / 1e9, moved / 1e9) * 1e3
+    np.testing.assert_allclose(bound, expected)
+    assert bound_ms(networks, {}).tolist() == [0.0] * len(networks)
+
+
+def test_a_forecast_beyond_the_bound_is_clipped(networks: Networks) -> None:
+    made = _made(networks, 3)
+    model = JointModel.fit(made, calibrate=False)
+    found = model.forecast(_target(9, bound_flops=1e3), networks)
+    assert found.clipped.all()
+    np.testing.assert_array_equal(found.ms, found.bound_ms)
+    assert (found.lower_ms >= found.bound_ms).all()
+
+
+def test_learning_needs_a_measurement(networks: Networks) -> None:
+    made = _made(networks, 2)
+    with pytest.raises(ValueError, match="at least one measurement; got none"):
+        JointModel.fit(made.select(made.target > 5))
