@@ -147,6 +147,11 @@ def test_cores_of_a_type_that_is_not_stated() -> None:
     ):
         (cluster,) = replace(BOARD, clusters=(), features=features).cpu_clusters()
         assert cluster.core == core
+    # A clock that a virtual machine understates; the peak was measured.
+    measured = replace(BOARD, clusters=(), architecture="cortex-a72", peak_fp32_flops=120e9)
+    facts = target_facts(measured, threads=3, precision="int8")
+    assert facts["peak_flops"] == 3 * 2.0e9 * 16
+    assert facts["bound_flops"] == pytest.approx(2 * 60e9 / 0.8)
     unknown = replace(BOARD, clusters=(), peak_fp32_flops=60e9)
     assert unknown.cpu_clusters() == ()
     facts = target_facts(unknown, threads=3)

@@ -34,6 +34,9 @@ _KIND_OF_UNIT = {"cpu": ("cpu", "phone"), "gpu": ("gpu",), "npu": ("accelerator"
 # ("typical graphics card" boost, NVIDIA; cards of partners are clocked up to 10 % higher as well).
 _ABOVE_BOOST = 1.2
 
+# What numpy reaches of a CPU's peak at least; a peak that was measured is bounded by so much more.
+_MEASURED_SHARE = 0.8
+
 # GeForce cards with tensor cores sum fp16 in fp32 at half the rate (Turing, Ampere and Ada
 # whitepapers); PyTorch and TensorRT sum in fp32.
 _HALVED_BY_FP32_SUMS = "NVIDIA GeForce RTX"
@@ -148,9 +151,10 @@ def selected(clusters: Sequence[Cluster], selection: str) -> list[Cluster]:
 
 def _of_cpu(found: Device, threads: int, precision: str, selection: str) -> Facts:
     clusters = found.cpu_clusters()
-    stated = None if found.clusters else found.peak_flops(precision)
+    stated = None if found.clusters else found.peak_flops("fp32")
     facts: Facts = {"cores": float(found.cores), "clock_ghz": found.clock_ghz}
     if not clusters:
+        stated = found.peak_flops(precision)
         share = min(threads or found.cores, found.cores) / found.cores
         of_used = None if stated is None else share * stated
         one = None if stated is None else stated / found.cores
@@ -164,6 +168,9 @@ def _of_cpu(found: Device, threads: int, precision: str, selection: str) -> Fact
     fastest, types = used[0], [cores()[c.core] for c in used]
     first = types[0]
     peak = sum(c.peak_flops(precision) for c in used)
+    fp32 = sum(c.peak_flops("fp32") for c in used)
+    # Of cores that are told by their features, the clock may be less than they reach.
+    faster = (stated or 0) / _MEASURED_SHARE * len(used) / found.cores / fp32
     facts |= {
         "threads": float(len(used)),
         "clock_ghz": fastest.clock_ghz,
@@ -173,7 +180,7 @@ def _of_cpu(found: Device, threads: int, precision: str, selection: str) -> Fact
         "fp32_per_cycle": first.fp32,
         "peak_flops": peak,
         "base_flops": sum(c.peak_flops(precision, base=True) for c in used),
-        "bound_flops": max(peak, (stated or 0) * len(used) / found.cores),
+        "bound_flops": peak * max(1, faster),
         "peak_core_flops": fastest.peak_flops(precision),
         "is_in_order": float(not first.out_of_order),
         "share_of_fastest": sum(c.core == fastest.core for c in used) / len(used),
