@@ -128,12 +128,6 @@ class Networks:
         rows = [c[r] for p, c in zip(parts, columns, strict=True) for r in p.rows if ordered]
         return cls(*seen.arrays(), scipy.sparse.vstack(counts, format="csr"), tuple(rows))
 
-    def of_kernels(self, kernels: npt.NDArray[np.intp]) -> Networks:
-        """The same networks with some of the kernels only, without their order."""
-        labels = tuple(self.labels[n] for n in kernels)
-        incidence = scipy.sparse.csr_matrix(self.counts[:, kernels])
-        return Networks(self.ops[kernels], labels, self.facts[kernels], incidence)
-
     def __len__(self) -> int:
         return int(self.incidence.shape[0])
 

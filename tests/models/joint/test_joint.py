@@ -8,7 +8,7 @@ from latcast.graph import Graph, GraphBuilder
 from latcast.models.joint import JointModel, Observations, TargetFacts, bound_ms
 from latcast.models.joint._effects import Effects, Told
 from latcast.models.joint._posterior import Posterior, Prior, Rest, posterior
-from latcast.models.joint._work import CLASSES, Basis, Work, class_of
+from latcast.models.joint._work import CLASSES, Work, class_of
 from latcast.networks import Networks
 
 
@@ -71,7 +71,7 @@ def test_classes_are_told_by_window_and_groups(networks: Networks) -> None:
 def test_slopes_are_those_of_the_logarithm_of_the_sum(
     networks: Networks, overlap: tuple[float, float]
 ) -> None:
-    work = Work.of(networks, Basis.choose(networks))
+    work = Work.of(networks)
     rng = np.random.default_rng(1)
     weights = 0.3 * rng.standard_normal(work.size)
     prices = np.array([-23.0, -22.0, -22.0, -11.5])
@@ -87,7 +87,7 @@ def test_slopes_are_those_of_the_logarithm_of_the_sum(
 
 
 def test_parts_one_after_the_other_add_up(networks: Networks) -> None:
-    work = Work.of(networks, Basis.choose(networks))
+    work = Work.of(networks)
     prices = np.log([1e-10, 1e-9, 1e-9, 1e-5])
     own = 2 * networks.fact("macs") * 1e-10 + 1e-5
     for fact in ("read_bytes", "write_bytes", "param_bytes"):
@@ -97,7 +97,7 @@ def test_parts_one_after_the_other_add_up(networks: Networks) -> None:
 
 
 def test_without_measurements_a_target_has_its_prior(networks: Networks) -> None:
-    work = Work.of(networks, Basis.choose(networks))
+    work = Work.of(networks)
     prior = Prior(np.zeros(work.size), np.eye(work.size), np.eye(work.size), np.full(4, -20.0))
     after = posterior(prior, work, networks.counts[:0], np.zeros(0), np.zeros((0, 0)))
     np.testing.assert_array_equal(after.weights, prior.mean)
@@ -105,7 +105,7 @@ def test_without_measurements_a_target_has_its_prior(networks: Networks) -> None
 
 
 def test_inverse_covariances_are_those_of_the_whole(networks: Networks) -> None:
-    work = Work.of(networks, Basis.choose(networks))
+    work = Work.of(networks)
     identity = np.eye(work.size)
     prior = Prior(np.zeros(work.size), identity, identity, np.array([-23.0, -22.0, -22.0, -11.5]))
     counts = sp.csr_matrix(networks.counts[:6])

@@ -13,6 +13,7 @@ from latcast.bench.tables import Scores
 
 from .assembly import Assembled, assemble
 from .methods import BASELINES, Method
+from .ours import Joint
 from .protocols import PROTOCOLS, cross_validation, forecasts, second_folder, too_few
 from .scoring import Forecasts, Kind, calibrated, collected, precision_rows, score_rows
 
@@ -24,7 +25,7 @@ MORE_SAMPLES = {"timm": (20,)}
 """Those of a table with more networks, where no others are asked for."""
 
 
-METHODS: dict[str, Callable[[], Method]] = {**BASELINES}
+METHODS: dict[str, Callable[[], Method]] = {"latcast": Joint, **BASELINES}
 """Name of a method -> what makes it."""
 
 

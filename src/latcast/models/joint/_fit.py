@@ -19,7 +19,7 @@ from ._effects import Effects, Told
 from ._observations import Observations, TargetFacts
 from ._posterior import Posterior, Prior, posterior
 from ._targets import TargetFeatures
-from ._work import Basis, Work
+from ._work import Work
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
@@ -39,7 +39,6 @@ class Learnt:
     """What was learnt of targets in general.
 
     Attributes:
-        basis: of kernels.
         features: of targets.
         slopes: of the weights in them, shape (target features, p).
         covariances: of weights between targets of a domain that are alike in their features, by
@@ -47,7 +46,6 @@ class Learnt:
         effects: what networks take beside their work, by domain.
     """
 
-    basis: Basis
     features: TargetFeatures
     slopes: Floats
     covariances: dict[str, Floats]
@@ -90,11 +88,7 @@ class _Seen:
 
 def fit(observations: Observations) -> Learnt:
     """Learn from at least one measurement."""
-    networks = observations.networks
-    used = np.unique(sp.csr_matrix(networks.counts[np.unique(observations.network)]).indices)
-    # Inducing points must not know the kernels of networks that are left out.
-    basis = Basis.choose(networks.of_kernels(used))
-    work = Work.of(networks, basis)
+    work = Work.of(observations.networks)
     targets = np.unique(observations.target)
     seen = [_seen(observations, work, int(t)) for t in targets]
     features = TargetFeatures.choose([s.target for s in seen])
@@ -103,7 +97,6 @@ def fit(observations: Observations) -> Learnt:
         for d in dict.fromkeys(s.target.domain for s in seen)
     }
     learnt = Learnt(
-        basis,
         features,
         np.zeros((features.size, work.size)),
         dict.fromkeys(["", *names], DEVIATION**2 * np.eye(work.size)),

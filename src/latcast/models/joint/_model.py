@@ -118,7 +118,7 @@ class JointModel:
             measured: rows of this target alone, with its networks.
         """
         names = tuple(names) if names is not None else ("",) * len(networks)
-        work = Work.of(networks, self.learnt.basis)
+        work = Work.of(networks)
         log_ms, deviation = self._log_forecast(target, work, networks.counts, names, measured)
         samples = 0 if measured is None else len(measured)
         known = self.learnt.effects_of(target.domain).places(names) >= 0
@@ -164,8 +164,8 @@ class JointModel:
             counts_measured, old_work = counts[:0], work
             old, observed, scatter = (), np.zeros(0), np.zeros(0)
         else:
-            counts_measured = sp.csr_matrix(measured.networks.counts[measured.network])
-            old_work = Work.of(measured.networks, self.learnt.basis)
+            of_rows = measured.networks.select(measured.network)
+            counts_measured, old_work = of_rows.counts, Work.of(of_rows)
             old = tuple(measured.names[n] for n in measured.network)
             observed, scatter = measured.log_ms, measured.scatter
         rest = effects.covariance_between(old, old)
@@ -203,7 +203,7 @@ def _left_out(
     rng: np.random.Generator,
 ) -> Iterator[tuple[tuple[str, str, int], Floats]]:
     """Errors of left-out rows in stated deviations, by domain, way and samples."""
-    work = Work.of(observations.networks, model.learnt.basis)
+    work = Work.of(observations.networks)
     for t in np.unique(observations.target[chips | families]):
         target = observations.targets[t]
         rows = np.flatnonzero(observations.target == t)

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from latcast.math.gaussian_process import process_features, spread_points
 from latcast.networks import ALL_KINDS, OPS, Networks
 
 Floats = npt.NDArray[np.float64]
@@ -71,53 +70,6 @@ def class_of(networks: Networks) -> Numbers:
     return np.array([CLASSES.index(name) for name in names], dtype=np.intp)
 
 
-# What the processes below are over, with the factor (as natural logarithm) within which kernels
-# are alike.
-_PROCESS_FACTS = {
-    "positions": 1.5, "outputs": 1.2, "inputs": 1.5, "window": 1.0, "stride": 0.7, "groups": 1.5,
-}  # fmt: skip
-AMPLITUDE, POINTS = 0.3, 25
-
-
-@dataclass(frozen=True, eq=False)
-class Basis:
-    """Gaussian processes of the price of arithmetic over kernels' facts, by inducing points.
-
-    Attributes:
-        points: of every group of :data:`SLOPE_GROUPS` and of the others, in units of the lengths,
-            shape (own points, facts) each.
-    """
-
-    points: tuple[Floats, ...]
-
-    @classmethod
-    def choose(cls, networks: Networks) -> Basis:
-        """Points far from each other among kernels that multiply."""
-        z, group = _place(networks)
-        does = networks.fact("macs") > 0
-        return cls(
-            tuple(spread_points(z[does & (group == g)], POINTS) for g in range(_OTHER_GROUP + 1))
-        )
-
-    def of(self, networks: Networks) -> Floats:
-        """Features of every kernel, shape (d, points of all groups)."""
-        z, group = _place(networks)
-        columns = []
-        for g, points in enumerate(self.points):
-            values = np.zeros((len(z), len(points)))
-            rows = np.flatnonzero((group == g) & (networks.fact("macs") > 0))
-            if len(rows) and len(points):
-                values[rows] = process_features(z[rows], points, AMPLITUDE)[0]
-            columns.append(values)
-        return np.hstack(columns)
-
-
-def _place(networks: Networks) -> tuple[Floats, Numbers]:
-    """Facts of every kernel in lengths (d, facts), and its group (d,)."""
-    z = [np.log(np.maximum(networks.fact(f), 1)) / k for f, k in _PROCESS_FACTS.items()]
-    return np.stack(z, axis=1), _group_of(class_of(networks))
-
-
 def _group_of(classes: Numbers) -> Numbers:
     return np.array([SLOPE_GROUPS.get(name, _OTHER_GROUP) for name in CLASSES], dtype=np.intp)[
         classes
@@ -156,7 +108,7 @@ class Work:
     size: int
 
     @classmethod
-    def of(cls, networks: Networks, basis: Basis) -> Work:
+    def of(cls, networks: Networks) -> Work:
         """Work of the kernels of networks."""
         classes = class_of(networks)
         macs = networks.fact("macs")
@@ -165,10 +117,7 @@ class Work:
         one = np.eye(len(CLASSES))[classes] * CLASS
         launch = np.ones(len(macs))
         columns = [
-            (
-                2 * macs,
-                np.hstack([one, _arithmetic_slopes(networks, classes), basis.of(networks)]),
-            ),
+            (2 * macs, np.hstack([one, _arithmetic_slopes(networks, classes)])),
             (moved, np.hstack([one, _bytes_slope(moved)])),
             (constants, _bytes_slope(constants)),
             (launch, one),

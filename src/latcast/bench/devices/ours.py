@@ -1,0 +1,37 @@
+"""Our own method: one posterior of all targets of all tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from latcast.models.joint import JointModel, Observations, TargetFacts
+from latcast.networks import Networks
+
+from .methods import REACH, Forecast
+
+
+class Joint:
+    """:class:`latcast.models.joint.JointModel`, with the intervals that it states itself."""
+
+    is_calibrated: ClassVar[bool] = False
+
+    def fit(self, train: Observations) -> None:
+        """Learn from all measurements of ``train``."""
+        self._model = JointModel.fit(train, calibrate=False)
+
+    def predict(
+        self,
+        target: TargetFacts,
+        measured: Observations,
+        networks: Networks,
+        names: Sequence[str],
+    ) -> Forecast:
+        """Forecast networks on a target, of which the rows of ``measured`` are known."""
+        found = self._model.forecast(target, networks, names, measured if len(measured) else None)
+        with np.errstate(divide="ignore"):
+            bound = np.log(found.bound_ms)
+        log_ms, reach = np.log(found.ms), REACH * found.deviation
+        return Forecast(log_ms, np.maximum(log_ms - reach, bound), log_ms + reach)
