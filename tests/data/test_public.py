@@ -213,6 +213,7 @@ CELLS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(
         [(name, file) for name, files in TABLES.items() for file in files if file in _RATED]
@@ -365,11 +366,12 @@ def test_headings(text: str, chip: str, cards: tuple[str, ...]) -> None:
 MACHINES = [
     ("ncnn", VM.strip('"'), "cpu", 0, "core-i7-11800h", "core-i7-11800h"),
     ("ncnn", VM.strip('"'), "gpu", 0, "rtx-3070-laptop", "rtx-3070"),
-    ("ncnn", VM.strip('"'), "gpu", 1, "core-i7-11800h", "core-i7-11800h"),
+    ("ncnn", VM.strip('"'), "gpu", 1, "uhd-xe-32", "core-i7-11800h"),
     ("ncnn", "nVIDIA RTX A3000 of Notebook (6GB)", "gpu", 1, "rtx-a3000-laptop",
      "rtx-a3000-laptop"),
     ("ncnn", "A board, Rockchip RK9999 (Cortex-A55 1.8GHz x 4)", "cpu", 0, "rk9999", "rk9999"),
     ("ncnn", "Another, Rockchip RK9999S (Cortex-A55 1.7GHz x 4)", "cpu", 0, "rk9999", "rk9999"),
+    ("ncnn", "Intel Core i7-4790 (4 cores)", "cpu", 0, "core-i7-4790", "core-i7-4790"),
     ("timm", "v100_32", "gpu", 0, "tesla-v100", "tesla-v100"),
     ("timm", "4090", "gpu", 0, "rtx-4090", "rtx-4090"),
     ("ai_hub", "Something new", "npu", 0, "something-new", "something-new"),

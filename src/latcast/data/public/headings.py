@@ -206,7 +206,8 @@ def _identity(key: str, found: Chip | None) -> Identity:
     """The catalogue's device and chip; of one that it lacks, the key for both."""
     if found is None:
         return Identity(key, key, None)
-    is_known = found.device.name in devices()
+    # Of a heading that it lacks, the catalogue may give a device that is alike, or its cores alone.
+    is_known = found.device.name in devices() and found.group == found.device.group
     return Identity(*(found.device.name, found.group) if is_known else (key, key), found.device)
 
 
