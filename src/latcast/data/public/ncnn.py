@@ -1,9 +1,10 @@
 """``benchncnn`` on phones, boards and computers: ``latencies.csv`` and ``models/*.param``.
 
 The table's own columns: ``powersave`` (0 all, 1 little, 2 big cores), ``gpu_device`` (-1: the CPU),
-``section`` (a setting in words, else null), ``loops``, ``min_ms``, ``max_ms``, ``throttled``
-(whether the slowest pass took :data:`THROTTLED` times as long as the fastest) and ``repeat``
-(0, 1 … where a heading has the same setting and network several times).
+``section`` (a setting in words, else null), ``loops``, ``min_ms`` (of the fastest pass, which is
+the latency), ``mean_ms``, ``max_ms``, ``throttled`` (whether the slowest pass took
+:data:`THROTTLED` times as long as the fastest) and ``repeat`` (0, 1 … where a heading has the same
+setting and network several times).
 """
 
 from __future__ import annotations
@@ -80,13 +81,18 @@ def read(folder: Path) -> PublicTable:
         part=pl.when(setting="vulkan").then(pl.lit("gpu")).otherwise(pl.lit("cpu")),
         part_index=pl.when(setting="vulkan").then(pl.col("gpu_device")).otherwise(pl.lit(0)),
         runtime=pl.when(setting="vulkan").then(pl.lit("ncnn-vulkan")).otherwise(pl.lit("ncnn")),
-        latency_ms=pl.col("avg_ms"),
-        scatter=(scatter**2 + _ROUNDING**2 / pl.col("avg_ms") ** 2).sqrt(),
+        # Means follow what else a device did and how it throttled; the fastest pass comes again.
+        latency_ms=pl.col("min_ms"),
+        scatter=(scatter**2 + _ROUNDING**2 / pl.col("min_ms") ** 2).sqrt(),
     )
-    frame = frame.with_columns(
-        throttled=pl.col("max_ms") > THROTTLED * pl.col("min_ms"),
-        repeat=pl.int_range(pl.len()).over(*_RUN, "network", "precision"),
-    ).drop("avg_ms", "model")
+    frame = (
+        frame.with_columns(
+            throttled=pl.col("max_ms") > THROTTLED * pl.col("min_ms"),
+            repeat=pl.int_range(pl.len()).over(*_RUN, "network", "precision"),
+        )
+        .rename({"avg_ms": "mean_ms"})
+        .drop("model")
+    )
     return PublicTable(
         "ncnn", folder, SOURCE, frame, rows.rows, tuple(rows.dropped), rows.devices, files
     )
@@ -142,7 +148,7 @@ def _drop_empty_runs(rows: Sieve) -> None:
 
 # --- findings ---------------------------------------------------------------------------------
 
-# Of four passes, a slow one moves the mean by a quarter of its excess.
+# Of fewer passes the fastest is still disturbed where a device is busy.
 _FEW_PASSES = 5
 
 
@@ -159,23 +165,23 @@ def check_throttled(table: PublicTable) -> Iterator[Finding]:
         f"{share_of(len(rows), len(table.frame))} passes that differ by more than half, the worst "
         f"by a factor of {worst['slowest_over_fastest'][0]:.3g}",
         worst.select("heading", "network", "precision", "min_ms", "max_ms", "latency_ms", "loops"),
-        "The mean is of two states of the device, one of which is not there the next time.",
+        "The fastest pass is read: the mean is of two states of the device.",
         "Weigh rows by their scatter.",
         devices=worst["device"].n_unique(),
     )
 
 
 def check_passes(table: PublicTable) -> Iterator[Finding]:
-    """Means of a few passes."""
+    """Latencies of a few passes."""
     rows = table.frame.filter(pl.col("loops") < _FEW_PASSES)
     if len(rows):
         yield finding(
             "few-passes",
             "note",
-            f"{share_of(len(rows), len(table.frame))} means of fewer than {_FEW_PASSES} passes; "
-            f"others are of up to {number(table.frame['loops'].max()):g}",
+            f"{share_of(len(rows), len(table.frame))} latencies of fewer than {_FEW_PASSES} "
+            f"passes; others are of up to {number(table.frame['loops'].max()):g}",
             rows.select("heading", "network", "loops", "latency_ms"),
-            "One slow pass moves such a mean by a quarter of its excess or more.",
+            "Of a few passes even the fastest may have been disturbed.",
             "Weigh rows by their scatter and passes.",
             devices=rows["device"].n_unique(),
         )
