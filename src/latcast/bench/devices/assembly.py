@@ -19,6 +19,7 @@ from .lookup import MERGED, Key, find
 
 if TYPE_CHECKING:
     from latcast.data.public import PublicTable
+    from latcast.devices import Device
 
 Bools = npt.NDArray[np.bool_]
 
@@ -94,6 +95,7 @@ def assemble(folder: Path, test: Path | None = None, tables: Sequence[str] = ())
     frames: list[pl.DataFrame] = []
     notes: list[str] = []
     files: dict[str, Path] = {}
+    devices: dict[str, Device] = {}
     for place, is_test in ((folder, False), (test, True)):
         if place is None:
             continue
@@ -102,6 +104,7 @@ def assemble(folder: Path, test: Path | None = None, tables: Sequence[str] = ())
             frames.append(frame.with_columns(is_test=pl.lit(is_test)))
             # A network that both folders have is read from the first one.
             files = {**table.network_files, **files}
+            devices |= table.devices
             notes += _left_out(table, dropped)
     frame = pl.concat(frames, how="vertical")
     keys = frame.select("network", "batch", "runtime").unique(maintain_order=True)
@@ -120,7 +123,7 @@ def assemble(folder: Path, test: Path | None = None, tables: Sequence[str] = ())
         found.networks,
         found.names,
         tuple(described.get(key.name, _UNUSED)[0] for key in found.keys),
-        tuple(_facts(row) for row in targets.to_dicts()),
+        tuple(_facts(row, devices.get(row["machine"])) for row in targets.to_dicts()),
         frame["place"].to_numpy().astype(np.intp),
         frame["t"].to_numpy().astype(np.intp),
         np.log(frame["latency_ms"].to_numpy()),
@@ -152,7 +155,7 @@ _UNUSED = ("", "")  # of a network without a row
 # --- one table --------------------------------------------------------------------------------
 
 _TARGET = (
-    "table", "setting", "pool", "twin", "domain", "device", "chip", "runtime", "fixed_batch",
+    "table", "setting", "pool", "twin", "domain", "machine", "chip", "runtime", "fixed_batch",
     "precision", "threads", "cores", "channels_last", "label",
 )  # fmt: skip
 _KEPT = (*_TARGET, "network", "family", "identity", "batch", "latency_ms", "scatter")
@@ -282,25 +285,28 @@ def _drawn(frame: pl.DataFrame, what: str, within: str, count: int) -> pl.DataFr
 # --- targets, and what is left out ------------------------------------------------------------
 
 
-def _facts(row: Mapping[str, Any]) -> TargetFacts:
+def _facts(row: Mapping[str, Any], device: Device | None) -> TargetFacts:
     name = "/".join(
         str(row[k]) for k in ("table", "chip", "label", "runtime", "threads", "precision")
     )
     return TargetFacts(
         name, row["chip"], row["domain"], row["runtime"], row["fixed_batch"], row["precision"],
-        row["threads"], _device_facts(row) | {"channels_last": row["channels_last"]},
+        row["threads"], _device_facts(row, device) | {"channels_last": row["channels_last"]},
     )  # fmt: skip
 
 
-def _device_facts(row: Mapping[str, Any]) -> dict[str, float | None]:
+def _device_facts(row: Mapping[str, Any], device: Device | None) -> dict[str, float | None]:
+    """Facts of a device at its heading's clocks; none where nothing is known of it."""
+    if device is None:
+        return {}
     # Weights and activations of mixed widths are computed as integers of 8 bits where there are
     # no others.
     precision = row["precision"] if row["precision"] in PRECISIONS else "int8"
     unit = row["domain"].rpartition("-")[2]
     runtime = f"{row['runtime']}-{unit}" if unit in ("cpu", "gpu", "npu", "vulkan") else "cuda"
     try:
-        return dict(target_facts(row["device"], runtime, row["threads"], precision, row["cores"]))
-    except ValueError:  # a device that the catalogue does not have
+        return dict(target_facts(device, runtime, row["threads"], precision, row["cores"]))
+    except ValueError:  # the part of it that ran the networks is not known
         return {}
 
 

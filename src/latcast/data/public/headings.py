@@ -220,6 +220,8 @@ def _card(key: str, heading: str) -> Device | None:
 
 
 def _in_catalogue(table: str, heading: str, part: str, index: int) -> Chip | None:
+    if table == "timm":  # whose settings are the headings: parts between dashes, the device last
+        heading = f"-{part}-{heading.replace('-', '_')}"
     for place in dict.fromkeys((index, 0)):  # a second GPU may be the only one that is named
         try:
             return chip_of(table, heading, part, place)
