@@ -95,15 +95,21 @@ BY_HAND: dict[str, dict[str, int]] = {
         "convit_tiny": 10 * 196**2 * 3 * 4,  # blocks, pairs of patches, their 3, heads
         "edgenext_xx_small": 32**2 * 64 * 48,  # positions, sines, channels
         "xcit_nano_12_p16_224": 14**2 * 64 * 128,
+        "xcit_medium_24_p16_224": 14**2 * 64 * 512,
         "swinv2_cr_tiny_ns_224": 49**2 * 384 * (2 * 5 + 2 * 8 + 6 * 14 + 2 * 26),  # pairs, hidden
         "swin_v2_t": _offsets(8, (2, 2, 6, 2), (3, 6, 12, 24)),
         "swin_v2_s": _offsets(8, (2, 2, 18, 2), (3, 6, 12, 24)),
         "swin_v2_b": _offsets(8, (2, 2, 18, 2), (4, 8, 16, 32)),
+        "swinv2_tiny_window8_256": _offsets(8, (2, 2, 6, 2), (3, 6, 12, 24)),
+        # The map of the last stage has one window of 8.
+        "swinv2_base_window16_256": _offsets(16, (2, 2, 18), (4, 8, 16)) + _offsets(8, (2,), (32,)),
+        "vit_relpos_medium_patch16_224": _offsets(14, (12,), (8,), 128),
         "swin2sr": _offsets(8, (4,), (6,)),
         **dict.fromkeys(("maxvit_rmlp_nano_rw_256", "maxxvit_rmlp_nano_rw_256"),
                         _offsets(8, (2, 4, 6, 2), (2, 4, 8, 16))),  # of windows and of grids
         "deberta-v2-small": 4 * 2 * 1024 * 384**2,  # keys and queries of 1024 offsets
         "test_vit3": 96**2,  # the query of the pool
+        "vit_base_patch16_siglip_224": 768**2,
         # Of the decoder's first layer all before keys and values of the map: 100 queries of 256.
         "detr-resnet50": 5 * 100 * 256**2 + 2 * 100**2 * 256,
     },
