@@ -255,7 +255,7 @@ class _Place:
         if length != wanted or not 0 <= offset <= offset + length <= file.stat().st_size:
             raise ValueError(
                 f"constant {name!r} must be {wanted} bytes inside of {file}, which has "
-                f"{file.stat().st_size}; got {length} from {facts.get('offset', 0)} on"
+                f"{file.stat().st_size}; got {length} from {offset} on"
             )
         return cls(file, offset, length)
 

@@ -79,7 +79,14 @@ def read_archive(file: Path | bytes) -> Program:
         raise
     except _BROKEN as error:
         raise ValueError(_other(name, _SAVED)) from error
-    except (LookupError, TypeError, AttributeError, RecursionError, ValueError) as error:
+    except (
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        ValueError,
+    ) as error:
         raise ValueError(f"{name} holds no graph that can be read: {reason(error)}") from error
 
 
