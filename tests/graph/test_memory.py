@@ -165,5 +165,9 @@ def test_a_plan_keeps_memory_for_the_next_tensor_of_its_shape() -> None:
     # The 8 channels of the first convolution wait for the fourth, beside the 16 of the third.
     assert graph.activation_memory("in-place").peak_bytes == (2 + 16 + 8) * one
     assert graph.activation_memory("onnxruntime").held_bytes[2] == (8 + 2 + 16) * one
+    # What has no shape as the file is loaded is not planned for.
+    blind = Graph(tuple(x._replace(inferred=False) for x in graph.layers), outputs=(6,))
+    planned, in_place = (blind.activation_memory(x) for x in ("onnxruntime", "in-place"))
+    assert planned.held_bytes == in_place.held_bytes
     with pytest.raises(ValueError, match="must be one of none, in-place, onnxruntime; got 'all'"):
         graph.activation_memory("all")

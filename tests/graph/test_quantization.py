@@ -187,6 +187,14 @@ def _gelu(b: Net) -> str:
     return b.op("Mul", b.op("Mul", x, part), b.constant(np.float32(0.5)))
 
 
+def _half(b: Net) -> str:
+    """A product and a sum of half precision, between casts."""
+    half = TensorProto.FLOAT16
+    x = b.op("MatMul", b.op("Cast", "x", to=half), b.packed(half, 64, 32))
+    x = b.op("Add", b.op("Erf", x), b.constant(np.ones(32, np.float16)))
+    return b.op("Cast", x, to=TensorProto.FLOAT)
+
+
 def _squeezed(b: Net) -> str:
     few = b.qdq(b.op("Conv", b.qdq(b.op("GlobalAveragePool", b.qdq("x"))), b.weights(4, 16, 1, 1)))
     return b.qdq(b.op("Conv", few, b.weights(16, 4, 1, 1), _bias(b)))
@@ -278,6 +286,8 @@ PATTERNS: dict[str, tuple[Pattern, tuple[int, ...], str, int]] = {
     "integers are moved first": (
         lambda b: b.op("Erf", b.op("Transpose", b.qdq("x"), perm=[0, 2, 1])), TOKENS,
         "q transpose* dq erf", 4),
+    "half precision in single": (
+        _half, TOKENS, "linear erf add cast", 4),
     "slices that make up a tensor": (_sliced, MAP, "q slice+slice* mul* dq", 4),
     "a bias of more bytes than the weights": (
         _squeezed, MAP, "q global_pool* conv* conv* dq", 5),

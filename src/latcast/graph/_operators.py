@@ -358,6 +358,8 @@ class Layer(NamedTuple):
         grid: of a quantization or its inverse its scale, zero point and least integer; empty where
             scales are several or not known. Of a layer whose weights are dequantized the least
             integer of their type.
+        inferred: whether a runtime that computes no constants knows the shapes of its outputs as it
+            loads the file.
     """
 
     name: str
@@ -387,6 +389,7 @@ class Layer(NamedTuple):
     weight_bits: int = 0
     grid: tuple[float, ...] = ()
     shared_bytes: int = 0
+    inferred: bool = True
 
     @property
     def in_shape(self) -> TensorShape:

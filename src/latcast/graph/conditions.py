@@ -52,6 +52,27 @@ def alike(parts: Parts, path: Sequence[Part]) -> bool:
     )
 
 
+def is_single(parts: Parts, path: Sequence[Part]) -> bool:
+    """It computes on more than half precision, which ONNX Runtime's CPU kernels have.
+
+    It writes functions of half precision out before it would fuse them.
+    """
+    return all(parts.layer(x.main).element_bytes != _HALF for x in path)
+
+
+def widened_at_once(parts: Parts, path: Sequence[Part]) -> bool:
+    """A cast to half precision for a kernel that ONNX Runtime runs in single precision instead."""
+    cast, reader = (parts.layer(x.main) for x in path)
+    narrows = cast.in_bits(0) == 8 * _SINGLE and cast.out_bits(0) == 8 * _HALF
+    return narrows and reader.kind not in ("view", "copy") and reader.op not in _OF_HALVES
+
+
+# Bytes of a number of half and of single precision.
+_HALF, _SINGLE = 2, 4
+# Have kernels of half precision on CPUs, beside what only moves.
+_OF_HALVES = frozenset(("cast", "layer_norm", "rms_norm"))
+
+
 def _unplaced(layer: Layer) -> Layer:
     """The layer without what depends on where in its graph it stands."""
     return layer._replace(name="", inputs=(), shared_bytes=0)
@@ -237,9 +258,8 @@ def adds_tokens(parts: Parts, path: Sequence[Part]) -> bool:
     """The first one is a sum of tokens, without stretching."""
     layer = parts.layer(path[0].key)
     shapes = set(layer.in_shapes)
-    return (
-        len(layer.inputs) == 2 and len(shapes) == 1 and len(_written(parts, path[0])) == _TOKEN_AXES
-    )
+    is_alike = len(layer.inputs) == 2 and len(shapes) == 1
+    return is_alike and len(_written(parts, path[0])) == _TOKEN_AXES and is_single(parts, path)
 
 
 def adds_equals(parts: Parts, path: Sequence[Part]) -> bool:

@@ -104,7 +104,8 @@ def activation_memory(
             of :data:`IN_PLACE` write over an input of the same size that is read by no later layer,
             and is neither an input nor an output of the graph. ``onnxruntime`` does so too, and
             plans as ONNX Runtime does unless ``enable_mem_reuse`` is off: a tensor takes the memory
-            of one of the same shape that nobody reads any more, which is held in between.
+            of one of the same shape that nobody reads any more, which is held in between; both
+            shapes must be known as the file is loaded (:attr:`Layer.inferred`).
 
     Raises:
         ValueError: ``reuse`` is none of them.
@@ -133,7 +134,8 @@ def activation_memory(
                 and owner[0] != GRAPH_INPUT and sizes.get(owner) == size and last[owner] == n
             )  # fmt: skip
             if not (layer.op in VIEWS or is_written_over):
-                known = free[shape, layer.out_bits(port)] if until < len(layers) else ()
+                is_planned = until < len(layers) and layer.inferred
+                known = free[shape, layer.out_bits(port)] if is_planned else ()
                 owner = known.pop() if known else tensor
             owners[tensor] = owner
             sizes.setdefault(owner, size)
@@ -141,8 +143,8 @@ def activation_memory(
         if reuse == "onnxruntime":
             written = ((n, port) for port in range(len(layer.out_shapes)))
             for owner in dict.fromkeys(owners[tensor] for tensor in (*reads, *written)):
-                if owner[0] != GRAPH_INPUT and last[owner] == n:
-                    writer = layers[owner[0]]
+                writer = layers[owner[0]]
+                if owner[0] != GRAPH_INPUT and last[owner] == n and writer.inferred:
                     free[writer.out_shapes[owner[1]], writer.out_bits(owner[1])].append(owner)
     buffers = (Buffer(n, p, sizes[n, p], max(n, 0), last[n, p]) for n, p in sorted(sizes))
     return ActivationMemory(tuple(buffers), len(layers))

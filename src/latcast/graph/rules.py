@@ -27,6 +27,7 @@ _GEMM_ACTIVATIONS = "relu|sigmoid|tanh|leaky_relu|h_sigmoid|elu|selu|softplus|so
 RULES: tuple[Rule, ...] = (
     Rule("EliminateIdentity", "* identity|dropout", idle=(1,)),
     Rule("EliminateExpand", "* expand", when=conditions.keeps_all, idle=(1,)),
+    Rule("RemovePrecisionFreeCast", "cast *", when=conditions.widened_at_once, idle=(0,)),
     Rule(
         "CommonSubexpressionElimination",
         f"{_REPEATED} ~{_REPEATED}",
@@ -40,9 +41,9 @@ RULES: tuple[Rule, ...] = (
     Rule("PadFusion", f"pad {_CONV}|max_pool|avg_pool", when=conditions.pads_with_zeros),
     Rule("FuseReluClip", "relu clip|relu6", "clip", idle=(0,)),
     Rule("MatMulAddFusion", "linear add", when=conditions.adds_a_bias),
-    Rule("GeluFusion", "div|mul erf add mul^ mul", "gelu"),
-    Rule("GeluFusion", "div|mul erf add mul mul^", "gelu"),
-    Rule("GeluFusion", "div|mul erf add ~mul mul@", "gelu"),
+    Rule("GeluFusion", "div|mul erf add mul^ mul", "gelu", when=conditions.is_single),
+    Rule("GeluFusion", "div|mul erf add mul mul^", "gelu", when=conditions.is_single),
+    Rule("GeluFusion", "div|mul erf add ~mul mul@", "gelu", when=conditions.is_single),
     Rule("LayerNormFusion", "mean sub^ pow|mul mean add sqrt div@ mul add", "layer_norm"),
     Rule("GatherSliceToSplitFusion", "gather ~gather", when=conditions.parts_of_all),
     Rule("GatherSliceToSplitFusion", "slice ~slice", when=conditions.parts_of_all),

@@ -381,3 +381,30 @@ def test_every_layer_of_a_network_has_the_shape_that_onnx_infers(name: str) -> N
     assert len(graph) > 50
     for layer in graph.layers:
         assert layer.out_shapes == (shapes[output[layer.name]],), layer.name
+
+
+def test_shapes_that_follow_from_computed_constants_are_told_apart() -> None:
+    made = model(
+        [
+            node("Relu", ["x"], ["a"], "given"),
+            node("Reshape", ["a", "sizes"], ["b"], "told"),
+            node("Concat", ["one", "rest"], ["c"], "computed", axis=0),
+            node("Reshape", ["b", "c"], ["d"], "reshaped"),
+            node("Sigmoid", ["d"], ["e"], "after"),
+            node("Reshape", ["e", "whole"], ["f"], "again"),
+            node("Transpose", ["w"], ["g"], "weights"),
+            node("MatMul", ["f", "g"], ["h"], "product"),
+            node("Slice", ["h", "start", "end"], ["i"], "cut"),
+        ],
+        {"x": (2, 12)},
+        {
+            "sizes": np.array([4, -1]), "one": np.array([3]), "rest": np.array([8]),
+            "whole": np.array([6, 4]), "w": np.ones((5, 4), np.float32), "start": np.array([1]),
+            "end": np.array([3]),
+        },
+    )  # fmt: skip
+    layers = read_onnx(made.SerializeToString()).layers
+    told = {v.name for v in onnx.shape_inference.infer_shapes(made).graph.value_info}
+    dims = {n.name for n in made.graph.node if n.output[0] in told}
+    assert [x.name for x in layers if not x.inferred] == ["reshaped", "after"]
+    assert {x.name for x in layers[:-1] if x.inferred} <= dims

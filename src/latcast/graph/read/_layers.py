@@ -67,6 +67,8 @@ class Value:
         load: gives the elements of a small constant, and None where they cannot be had.
         port: which of that layer's outputs, or of the network's inputs, it is.
         quantized: the type that a dequantization made it of, and the bytes of its scales.
+        computed: whether it is a constant that nodes compute, not one of the file's.
+        inferred: whether its shape follows without constants that are computed.
     """
 
     shape: TensorShape | None
@@ -76,6 +78,8 @@ class Value:
     load: Callable[[], npt.NDArray[Any] | None] | None = None
     port: int = 0
     quantized: Quantized | None = None
+    computed: bool = False
+    inferred: bool = True
 
     @property
     def is_constant(self) -> bool:
@@ -240,6 +244,7 @@ class Layers:
                 precision=_precision(op, facts.trained, reads, weights),
                 weight_bits=weights.held.bits if weights and weights.quantized else 0,
                 grid=facts.grid or _least(weights),
+                inferred=all(v.inferred for v in outputs),
             )
         )
         return len(self._found) - 1

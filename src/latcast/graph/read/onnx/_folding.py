@@ -9,7 +9,6 @@ in place of 5 (onnx 1.23 on a server's CPU), while reading a network of 400 laye
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +38,15 @@ def folded(
     origins = _origins(node, entry, shapes)
     arrays, held = _arrays(node, entry, shapes), quantized(node, entry)
     if arrays is not None:
-        made = [constant(a, origins) for a in arrays]
-        return [replace(x, quantized=held) for x in made] if held else made
-    first = next((v.type for v in node.inputs if v is not None), type_of(0))
-    element = first if reading.type is None else reading.type
-    return [Value(shape, element, None, origins, quantized=held) for shape in shapes]
+        found = [constant(a, origins) for a in arrays]
+    else:
+        first = next((v.type for v in node.inputs if v is not None), type_of(0))
+        element = first if reading.type is None else reading.type
+        found = [Value(shape, element, None, origins) for shape in shapes]
+    told = inferred_by_runtimes(node, entry)
+    for value in found:
+        value.quantized, value.computed, value.inferred = held, True, told
+    return found
 
 
 def quantized(node: Node, entry: Entry | None) -> Quantized | None:
@@ -54,6 +57,22 @@ def quantized(node: Node, entry: Entry | None) -> Quantized | None:
     if entry.op == "dequantize":
         return Quantized(first.type, sum(v.bytes for v in node.inputs[1:] if v is not None))
     return first.quantized if OPERATORS[entry.op].kind in ("view", "copy") else None
+
+
+def inferred_by_runtimes(node: Node, entry: Entry | None) -> bool:
+    """Whether ONNX's shape inference finds the outputs' shapes without computing constants."""
+    if node.op_type in ("Shape", "Size"):
+        return True
+    if entry is None or node.op_type == "NonZero":
+        return False
+    says = range(len(node.inputs)) if entry.op == "constant" else entry.arguments
+    if any(v is not None and v.computed for v in map(node.get, says)):
+        return False
+    if node.op_type == "Reshape" and (sizes := node.get(1)) is not None:
+        told = sizes.data() if sizes.is_constant else None
+        if told is not None and told.size and told.min() > 0:
+            return True
+    return all(v is None or v.inferred for v in node.inputs)
 
 
 def _origins(node: Node, entry: Entry, shapes: Sequence[TensorShape | None]) -> frozenset[Origin]:

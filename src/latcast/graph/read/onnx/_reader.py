@@ -13,13 +13,13 @@ import numpy as np
 from latcast.graph._graph import Graph
 from latcast.graph._operators import GRAPH_INPUT, OPERATORS, UNKNOWN
 from latcast.graph.read._inputs import DEFAULTS, KnownInputs, ReadOptions
-from latcast.graph.read._layers import ElementType, Layers, Origin, Quantized, Value
+from latcast.graph.read._layers import ElementType, Layers, Origin, Value
 from latcast.graph.shapes import MAX_NODES, TensorShape, check_shape
 
 from ._arithmetic import ARITHMETIC
 from ._control import CONTROL, Bodies
 from ._file import ModelFile, load, read_inputs, sides_of
-from ._folding import folded, quantized
+from ._folding import folded, inferred_by_runtimes, quantized
 from ._inference import inferred
 from ._moves import MOVES
 from ._nodes import (
@@ -237,10 +237,9 @@ class _Reader:
         constant_inputs = entry is not None and all(v.is_constant for v in given)
         if entry is not None and (constant_inputs or (entry.is_constant and None not in shapes)):
             return list(folded(node, entry, reading, shapes))
-        held = quantized(node, entry)
         kinds = (*reading.types, *(reading.type,) * node.outputs)[: node.outputs]
         outputs = [
-            self._value(name, shape, reading, node, scope, held, kind)
+            self._value(name, shape, reading, node, scope, entry, kind)
             for name, shape, kind in zip(names, shapes, kinds, strict=True)
         ]
         if any(v.shape is None for v in outputs):
@@ -265,7 +264,7 @@ class _Reader:
 
     def _value(
         self, name: str, shape: TensorShape | None, reading: Reading, node: Node, scope: Scope,
-        held: Quantized | None, element: ElementType | None,
+        entry: Entry | None, element: ElementType | None,
     ) -> Value:  # fmt: skip
         """An output; what reading does not tell is what the file tells, if it does."""
         info = scope.infos.get(name)
@@ -278,7 +277,8 @@ class _Reader:
             element = next((v.type for v in node.inputs if v is not None), type_of(0))
         if shape is not None and 0 in shape:
             return constant(np.zeros(shape, np.float32))
-        return Value(shape, element, quantized=held)
+        held, told = quantized(node, entry), inferred_by_runtimes(node, entry)
+        return Value(shape, element, quantized=held, inferred=told)
 
     def _told_shape(self, info: ValueInfoProto) -> TensorShape | None:
         """A shape of the file where it is known; with another batch it may no longer hold."""
