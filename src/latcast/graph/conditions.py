@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from ._operators import GRAPH_INPUT, Layer
-from .fusion import Part, Parts
+from .fusion import Part, Parts, is_parting
 from .layouts import BLOCK, CHANNELS_FIRST, CHANNELS_LAST, takes_blocks, transposes
 from .quantization import dequantizes_weights
 from .shapes import TensorShape
@@ -94,6 +94,16 @@ def parts_of_all(parts: Parts, path: Sequence[Part]) -> bool:
             and any(_is_turned(parts, n) for n in takers)
         )
     )
+
+
+def quantized_parts(parts: Parts, path: Sequence[Part]) -> bool:
+    """Parts of integers that make up a tensor: all of them are taken of the integers."""
+    first = parts.layer(path[0].main)
+    if not is_parting(first) or parts.layer(path[1].main).op != first.op:
+        return False
+    takers = [n for n in parts.graph.readers[first.inputs[0]] if parts.layer(n).op == first.op]
+    owners = map(parts.get, parts.keys(takers))
+    return parts_of_all(parts, path) and all(x is not None and x.quantized for x in owners)
 
 
 def slices_of_all(parts: Parts, path: Sequence[Part]) -> bool:

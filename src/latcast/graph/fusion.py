@@ -391,9 +391,8 @@ class _Joining:
         """Whether what it reads beside the kernel before it is what the step asks for."""
         if step.is_branch:
             sources = self.parts.sources(part)
-            is_shared = all(map(_is_shared, map(self.parts.get, sources)))
-            # Parts that make up a tensor are found before dequantizations are told apart.
-            is_shared |= is_parting(self.parts.layer(part.main))
+            # Integers that are read are the same, whatever would dequantize them.
+            is_shared = part.quantized or all(map(_is_shared, map(self.parts.get, sources)))
             return is_shared and sources == self.parts.sources(path[0])
         others = [s for s in self.parts.sources(part) if s != path[-1].key]
         inside = [p.key for p in path]

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from . import conditions
 from ._graph import Graph
-from .fusion import Kernel, Rule, joined
+from .fusion import QUANTIZED, Kernel, Rule, joined
 from .quantization import FLOATS_OF_INTEGERS, QUANTIZED_RULES
 
 _CONV = "conv|depthwise_conv"
@@ -49,6 +49,12 @@ RULES: tuple[Rule, ...] = (
     Rule("GatherSliceToSplitFusion", "slice ~slice", when=conditions.parts_of_all),
     # Level 2: operators of ONNX Runtime's own.
     *QUANTIZED_RULES,
+    Rule(
+        "GatherSliceToSplitFusion",
+        f"{QUANTIZED} ~{QUANTIZED}",
+        QUANTIZED,
+        when=conditions.quantized_parts,
+    ),
     Rule("FastGeluFusion", "pow mul add^ mul tanh add mul^ mul", "gelu"),
     Rule("FastGeluFusion", "pow mul add^ mul tanh add ~mul mul@", "gelu"),
     Rule("GemmActivationFusion", f"linear {_GEMM_ACTIVATIONS}", "done", when=conditions.is_gemm),
