@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+
+from latcast.math.gaussian_process import process_features, spread_points
 
 from ._observations import TargetFacts
 
@@ -31,6 +33,9 @@ ON_GPU = (3.0, 1.75)
 # A fact in which the targets hardly differ is not stretched to a difference, and one far beyond
 # them counts as the farthest.
 LEAST_DEVIATION, FARTHEST = 0.5, 3.0
+# Targets whose standardized facts differ by so much, all together, are alike; and how much of
+# their weights' deviations they share.
+LENGTH, ALIKE, POINTS = 4.0, 1.0, 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +52,7 @@ class TargetFeatures:
     facts: tuple[str, ...]
     means: Floats
     deviations: Floats
+    points: Floats
 
     @classmethod
     def choose(cls, targets: Sequence[TargetFacts]) -> TargetFeatures:
@@ -59,31 +65,42 @@ class TargetFeatures:
         spread = [np.nanstd(v) if np.isfinite(v).any() else 0.0 for v in values.T]
         kept = [n for n, s in enumerate(spread) if s > 1e-6]
         values = values[:, kept]
-        return cls(
-            domains,
-            tuple(names[n] for n in kept),
-            np.nanmean(values, axis=0) if kept else np.zeros(0),
-            np.maximum(np.nanstd(values, axis=0), LEAST_DEVIATION) if kept else np.zeros(0),
+        means = np.nanmean(values, axis=0) if kept else np.zeros(0)
+        spreads = np.maximum(np.nanstd(values, axis=0), LEAST_DEVIATION) if kept else np.zeros(0)
+        plain = cls(
+            domains, tuple(names[n] for n in kept), means, spreads, np.zeros((0, len(kept)))
         )
+        places = np.array([plain._place(t) for t in targets])
+        return replace(plain, points=spread_points(places, POINTS))
 
     @property
     def size(self) -> int:
         """Number of columns."""
-        return 1 + len(self.domains) + len(self.facts)
+        return 1 + len(self.domains) + len(self.facts) + len(self.points)
 
     @property
     def penalties(self) -> Floats:
         """Of every column, in targets, shape (size,)."""
         return np.array(
-            [1e-3, *[DOMAIN_PENALTY] * len(self.domains), *[FACT_PENALTY] * len(self.facts)]
+            [
+                1e-3,
+                *[DOMAIN_PENALTY] * len(self.domains),
+                *[FACT_PENALTY] * len(self.facts),
+                *[1.0] * len(self.points),
+            ]
         )
 
     def of(self, target: TargetFacts) -> Floats:
         """Columns of a target; a fact that is not known counts as the mean; shape (size,)."""
-        z = (np.array([_log(target, n) for n in self.facts]) - self.means) / self.deviations
-        z = np.clip(z, -FARTHEST, FARTHEST)
+        z = self._place(target)
         one = [float(target.domain == d) for d in self.domains]
-        return np.array([1.0, *one, *np.where(np.isnan(z), 0.0, z)])
+        near = process_features(z[None] / LENGTH, self.points / LENGTH, ALIKE)[0][0]
+        return np.array([1.0, *one, *z, *near])
+
+    def _place(self, target: TargetFacts) -> Floats:
+        """Standardized facts of a target, shape (facts,)."""
+        z = (np.array([_log(target, n) for n in self.facts]) - self.means) / self.deviations
+        return np.where(np.isnan(z), 0.0, np.clip(z, -FARTHEST, FARTHEST))
 
     def log_prices(self, target: TargetFacts) -> Floats:
         """Seconds of an operation, of two kinds of bytes and of a launch, as logarithms, (4,)."""
