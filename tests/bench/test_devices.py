@@ -184,13 +184,15 @@ def case(latencies: Mapping[tuple[str, str, str], float]) -> Assembled:
 
 
 def outcomes(the_case: Assembled, factors: Sequence[float], half: float) -> list[Outcome]:
-    """One forecast a row, so many times its latency; folds are targets."""
+    """One forecast a row, so many times its latency; a device leaves after the other."""
+    chips = list(dict.fromkeys(t.chip for t in the_case.data.targets))
     result = []
     for row, factor in enumerate(factors):
         log = the_case.data.log_ms[[row]] + np.log(factor)
         target = int(the_case.data.target[row])
         forecast = Forecast(log, log - half, log + half)
-        result.append(Outcome("m", "device", 0, target, target, np.array([row]), forecast))
+        fold = chips.index(the_case.data.targets[target].chip)
+        result.append(Outcome("m", "device", 0, target, fold, np.array([row]), forecast))
     return result
 
 
@@ -218,11 +220,23 @@ def test_a_precision_is_faster_with_the_probability_of_its_error() -> None:
     ms = {("a", "int8"): 1.0, ("a", "fp32"): 2.0, ("b", "int8"): 3.0, ("b", "fp32"): 2.0}
     the_case = case({(chip, p, f"n{n}"): v for n in range(3) for (chip, p), v in ms.items()})
     found = collected(outcomes(the_case, [1.0] * len(the_case.data), 0.1))
-    (row,) = precision_rows(the_case, ("m", "device", 0), found["m", "device", 0])
+    own = found["m", "device", 0]
+    (row,) = precision_rows(the_case, ("m", "device", 0), own, own)
     assert (row["setting"], row["rows"]) == ("int8-faster-than-fp32", 6)
     assert row["balanced_accuracy"] == 100
     assert row["brier"] < 0.01 < row["brier_base"]
     assert row["share_faster"] == 50
+
+
+def test_a_target_is_worse_by_more_than_a_standard_error() -> None:
+    the_case = case({(f"d{n}", "fp32", "x"): 1.0 for n in range(3)})
+    own, other = (
+        collected([x for _ in range(2) for x in outcomes(the_case, factors, 0.1)])
+        for factors in ((1.1, 1.2, 1.0), (1.1, 1.1, 1.1))
+    )
+    kind = ("m", "device", 0)
+    (row,) = score_rows(the_case, kind, own[kind], other[kind])
+    assert (row["targets"], row["targets_worse"]) == (3, 1)
 
 
 def test_groups_of_small_tables_leave_one_by_one() -> None:

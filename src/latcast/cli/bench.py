@@ -374,6 +374,10 @@ def devices(
             help="Measured networks of a device. [default: 0, 1, 3, 5, 10; of timm also 20]",
         ),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=1, help="Choices of the samples. [default: 3 or 10]"),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds and draws.")] = 0,
 ) -> None:
     """Forecast networks on devices that a model has not seen, from public tables.
@@ -385,7 +389,7 @@ def devices(
     with usage():
         plan = bench.Plan(
             data, test, tuple(table or ()), tuple(samples or ()), tuple(method or ()),
-            tuple(protocol or bench.PROTOCOLS), seed,
+            tuple(protocol or bench.PROTOCOLS), seeds, seed,
         )  # fmt: skip
     console.show(bench.run(plan, report=console.note))
 

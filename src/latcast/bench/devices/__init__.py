@@ -14,7 +14,7 @@ from latcast.bench.tables import Scores
 from .assembly import Assembled, assemble
 from .methods import BASELINES, Method
 from .ours import Joint
-from .protocols import PROTOCOLS, cross_validation, forecasts, second_folder, too_few
+from .protocols import PROTOCOLS, Asked, cross_validation, forecasts, second_folder, too_few
 from .scoring import Forecasts, Kind, calibrated, collected, precision_rows, score_rows
 
 __all__ = ["METHODS", "PROTOCOLS", "SAMPLES", "Plan", "run"]
@@ -29,6 +29,10 @@ METHODS: dict[str, Callable[[], Method]] = {"latcast": Joint, **BASELINES}
 """Name of a method -> what makes it."""
 
 
+# The method that a target must not be forecast worse than by.
+_FITTED = "macs-bytes-constant"
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is scored.
@@ -41,6 +45,8 @@ class Plan:
             :data:`MORE_SAMPLES`.
         methods: keys of :data:`METHODS`; all by default.
         protocols: some of :data:`PROTOCOLS`.
+        seeds: draws of the measured networks of a target; by default
+            three, or ten where they are few or of the test folder.
         seed: of folds and draws.
     """
 
@@ -50,11 +56,14 @@ class Plan:
     samples: tuple[int, ...] = ()
     methods: tuple[str, ...] = ()
     protocols: tuple[str, ...] = PROTOCOLS
+    seeds: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.samples and min(self.samples) < 0:
             raise ValueError(f"samples must be at least 0; got {list(self.samples)}")
+        if self.seeds is not None and self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1; got {self.seeds}")
         for kind, asked, known in (
             ("method", self.methods, METHODS), ("protocol", self.protocols, PROTOCOLS)
         ):  # fmt: skip
@@ -84,14 +93,18 @@ def run(plan: Plan, *, report: Report = lambda _: None) -> Scores:
     if plan.test is None:
         validated = _validated(case, plan, methods, report)
         return Scores("devices", _rows(case, validated, validated, methods))
-    for line in too_few(case, plan.samples_of):
+    for line in too_few(case, _asked(plan)):
         report(line)
-    scoring = second_folder(case, plan.samples_of, plan.seed)
+    scoring = second_folder(case, _asked(plan))
     tested = collected(forecasts(case, scoring, methods, report))
     # Intervals of the others are as wide as cross-validation in the first folder asks for.
     plain = {name: make for name, make in methods.items() if not make().is_calibrated}
     validated = _validated(case, plan, plain, report)
     return Scores("devices", _rows(case, tested, validated, methods))
+
+
+def _asked(plan: Plan) -> Asked:
+    return Asked(plan.samples_of, plan.protocols, plan.seeds, plan.seed)
 
 
 def _validated(
@@ -104,7 +117,7 @@ def _validated(
         return {}
     return collected(
         outcome
-        for scoring in cross_validation(case, plan.samples_of, plan.protocols, plan.seed)
+        for scoring in cross_validation(case, _asked(plan))
         for outcome in forecasts(case, scoring, methods, report)
     )
 
@@ -119,10 +132,11 @@ def _rows(
     for kind, own in found.items():
         if not len(own):
             continue
-        is_calibrated = methods[kind[0]]().is_calibrated
-        ours = own if is_calibrated else calibrated(case, own, validated.get(kind, own))
-        rows += score_rows(case, kind, ours)
-        rows += precision_rows(case, kind, ours)
+        on = validated.get(kind, own)
+        ours = own if methods[kind[0]]().is_calibrated else calibrated(case, own, on)
+        beside = found.get((_FITTED, *kind[1:])) if kind[0] != _FITTED else None
+        rows += score_rows(case, kind, ours, beside)
+        rows += precision_rows(case, kind, ours, on)
     order = list(methods)
     return sorted(
         rows,

@@ -35,7 +35,6 @@ NETWORK, DEVICE, BOTH = PROTOCOLS = ("network", "device", "both")
 CHIP_FOLDS = 6
 FAMILY_FOLDS = 4
 # Draws of the measured networks of a target; fewer where there are many targets to draw for.
-TEST_DRAWS = 10
 FEW_TARGETS, MANY_DRAWS, FEW_DRAWS = 40, 10, 3
 # With fewer networks left there is nothing to score.
 MIN_SCORED = 1
@@ -108,59 +107,82 @@ def folds_of(groups: Mapping[str, Sequence[str]], count: int, seed: int) -> dict
     return found
 
 
-def cross_validation(
-    case: Assembled, samples: Samples, protocols: Sequence[str], seed: int
-) -> Iterator[Scoring]:
+@dataclass(frozen=True)
+class Asked:
+    """What is to be scored.
+
+    Attributes:
+        samples: name of a table -> numbers of measured networks.
+        protocols: some of :data:`PROTOCOLS`.
+        seeds: draws of the measured networks of a target; None for as many as suit.
+        seed: of folds and draws.
+    """
+
+    samples: Samples
+    protocols: Sequence[str]
+    seeds: int | None
+    seed: int
+
+    def draws(self, targets: int, *, is_test: bool) -> int:
+        """Draws for each of so many targets."""
+        if self.seeds is not None:
+            return self.seeds
+        return MANY_DRAWS if is_test or targets < FEW_TARGETS else FEW_DRAWS
+
+
+def cross_validation(case: Assembled, asked: Asked) -> Iterator[Scoring]:
     """The fits that leave out groups of the first folder."""
     own = ~case.is_test
-    chips, families = case.data.chips, case.data.measured_families
     leaves = ~np.isin([case.parts[t].pool for t in case.data.target], _WITHOUT_FAMILIES)
-    chip_fold = _row_folds(case, chips, own & _of_several_chips(case), CHIP_FOLDS, seed)
-    family_fold = _row_folds(case, families, own & leaves, FAMILY_FOLDS, seed + 1)
-    rng = np.random.default_rng(seed)
-    if DEVICE in protocols:
+    chip_fold = _row_folds(case, case.data.chips, own, CHIP_FOLDS, asked.seed)
+    families = case.data.measured_families
+    family_fold = _row_folds(case, families, own & leaves, FAMILY_FOLDS, asked.seed + 1)
+    # A chip leaves all tables, and is scored in those that have another to learn from.
+    scored = _of_several_chips(case)
+    rng = np.random.default_rng(asked.seed)
+    if DEVICE in asked.protocols:
         for c in range(CHIP_FOLDS):
             out = own & (chip_fold == c)
-            draws = _device_draws(case, out, samples, rng, None)
+            draws = _device_draws(case, out & scored, asked, rng, None)
             yield Scoring(c, own & ~out, tuple(draws))
-    if NETWORK in protocols:
+    if NETWORK in asked.protocols:
         for f in range(FAMILY_FOLDS):
             out = own & (family_fold == f)
             yield Scoring(f, own & ~out, tuple(_network_draws(case, out, own & ~out)))
-    if BOTH in protocols:
+    if BOTH in asked.protocols:
         # Every fold of chips with two of the four folds of families: twelve fits, not 24.
         for c in range(CHIP_FOLDS):
             for f in range(c % 2, FAMILY_FOLDS, 2):
                 chip, family = own & (chip_fold == c), own & (family_fold == f)
-                draws = _device_draws(case, chip, samples, rng, family)
+                draws = _device_draws(case, chip & scored, asked, rng, family)
                 yield Scoring(c, own & ~chip & ~family, tuple(draws))
 
 
-def second_folder(case: Assembled, samples: Samples, seed: int) -> Scoring:
+def second_folder(case: Assembled, asked: Asked) -> Scoring:
     """The fit on all of the first folder that scores the second."""
     known_chips = np.isin(case.data.chips, case.data.chips[~case.is_test])
     identities = case.row_identities
     is_new = ~np.isin(identities, identities[~case.is_test])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(asked.seed)
     network = case.is_test & known_chips & is_new
     device = case.is_test & ~known_chips
-    draws = [
+    draws = (
         *_network_draws(case, network, ~case.is_test),
-        *_device_draws(case, device, samples, rng, None, is_new),
-    ]
-    return Scoring(-1, ~case.is_test, tuple(draws))
+        *_device_draws(case, device, asked, rng, None, is_new),
+    )
+    return Scoring(-1, ~case.is_test, tuple(d for d in draws if d.protocol in asked.protocols))
 
 
-def too_few(case: Assembled, samples: Samples) -> Iterator[str]:
+def too_few(case: Assembled, asked: Asked) -> Iterator[str]:
     """Targets of new devices that have no rows left to score after so many are measured."""
     out = case.is_test & ~np.isin(case.data.chips, case.data.chips[~case.is_test])
     counts = np.bincount(case.data.target[out], minlength=len(case.parts))
-    asked = [samples(part.table) for part in case.parts]
-    for k in sorted({k for own in asked for k in own}):
+    samples = [asked.samples(part.table) for part in case.parts]
+    for k in sorted({k for own in samples for k in own}):
         few = [
             case.data.targets[t].name
             for t in np.flatnonzero((counts > 0) & (counts < k + 1)).tolist()
-            if k in asked[t]
+            if k in samples[t]
         ]
         if few:
             yield (
@@ -200,7 +222,7 @@ def _network_draws(case: Assembled, out: Bools, known: Bools) -> Iterator[_Drawn
 def _device_draws(
     case: Assembled,
     out: Bools,
-    samples: Samples,
+    asked: Asked,
     rng: np.random.Generator,
     family: Bools | None,
     is_new: Bools | None = None,
@@ -210,13 +232,13 @@ def _device_draws(
     Args:
         case: the observations.
         out: rows of the devices that are left out.
-        samples: numbers of measured networks, by table.
+        asked: numbers of measured networks, and of draws.
         rng: draws them.
         family: rows of families that are left out too, which alone are scored then.
         is_new: of the second folder, whether the network is new: scored as *both*.
     """
     targets = np.unique(case.data.target[out]).tolist()
-    draws = TEST_DRAWS if is_new is not None else _draws(len(targets))
+    draws = asked.draws(len(targets), is_test=is_new is not None)
     for target in targets:
         rows = np.flatnonzero(out & (case.data.target == target))
         hidden = (
@@ -224,7 +246,7 @@ def _device_draws(
             if (apart := family if family is not None else is_new) is None
             else apart[rows]
         )
-        for k in samples(case.parts[target].table):
+        for k in asked.samples(case.parts[target].table):
             for _ in range(draws if k else 1):
                 # Of known networks as far as there are enough: the new ones are to be scored.
                 order = np.concatenate(
@@ -248,10 +270,6 @@ def _classed(
         yield BOTH, rest[is_new[rest]]
     else:
         yield DEVICE, rest
-
-
-def _draws(targets: int) -> int:
-    return MANY_DRAWS if targets < FEW_TARGETS else FEW_DRAWS
 
 
 def forecasts(

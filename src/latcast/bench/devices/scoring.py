@@ -14,6 +14,7 @@ from latcast.math.conformal import covers, quantile
 from latcast.math.metrics import rank_correlation
 
 from .assembly import Assembled
+from .methods import REACH
 from .protocols import DEVICE, NETWORK, Outcome
 
 Floats = npt.NDArray[np.float64]
@@ -25,6 +26,7 @@ MIN_RANKED = 5
 # Groups that are drawn again to tell how sure a coverage is.
 BOOTSTRAPS = 1000
 _SEED = 0
+_WIDEST = 700.0
 
 
 _ELEMENTWISE = ("add", "mul", "div", "pow", "addu", "mulu", "divu", "powu", "relu", "gelu", "tanh")
@@ -135,9 +137,19 @@ def _table(case: Assembled, target: int) -> str:
 # --- rows -------------------------------------------------------------------------------------
 
 
-def score_rows(case: Assembled, kind: Kind, found: Forecasts) -> Iterator[dict[str, Any]]:
-    """One row for every setting, and for every operator of those that are operators."""
+def score_rows(
+    case: Assembled, kind: Kind, found: Forecasts, beside: Forecasts | None = None
+) -> Iterator[dict[str, Any]]:
+    """One row for every setting, and for every operator of those that are operators.
+
+    Args:
+        case: the observations.
+        kind: of the forecasts.
+        found: the forecasts.
+        beside: those of three fitted numbers from the same draws.
+    """
     method, protocol, samples = kind
+    worse = set() if beside is None else _worse_targets(case, found, beside)
     for (table, setting), some in _by_setting(case, found).items():
         own = found.select(some)
         yield {
@@ -147,6 +159,9 @@ def score_rows(case: Assembled, kind: Kind, found: Forecasts) -> Iterator[dict[s
             "samples": samples,
             "method": method,
             **_scores(case, protocol, own),
+            "targets_worse": None
+            if beside is None
+            else len(worse.intersection(own.target.tolist())),
             "published": PUBLISHED.get((table, setting)) if protocol == DEVICE else None,
         }
 
@@ -164,25 +179,35 @@ def _by_setting(case: Assembled, found: Forecasts) -> dict[tuple[str, str], Numb
 
 def _scores(case: Assembled, protocol: str, found: Forecasts) -> dict[str, Any]:
     true = case.data.log_ms[found.rows]
-    error = 100 * np.abs(np.expm1(found.log_ms - true))
-    inside = np.abs(true - found.log_ms) <= found.half
-    families, chips = case.data.measured_families[found.rows], case.data.chips[found.rows]
+    return {
+        **_common(case, protocol, found.rows, true, found.log_ms, found.half),
+        "spearman": _spearman(found, true),
+    }
+
+
+def _common(
+    case: Assembled, protocol: str, rows: Numbers, true: Floats, told: Floats, half: Floats
+) -> dict[str, Any]:
+    """Scores of logarithms that are told with an interval of ``half`` to either side, each (s,)."""
+    error, inside = 100 * np.abs(np.expm1(told - true)), np.abs(true - told) <= half
+    families, chips = case.data.measured_families[rows], case.data.chips[rows]
     groups = families if protocol == NETWORK else chips
     low, high = _coverage_range(groups, inside)
+    names = np.array(case.data.names)[case.data.network[rows]]
     return {
         "groups": len(np.unique(groups)),
-        "networks": len(np.unique(np.array(case.data.names)[case.data.network[found.rows]])),
+        "networks": len(np.unique(names)),
         "median_error": float(np.median(error)),
         "within_10": float(100 * (error <= 10).mean()),
         "within_25": float(100 * (error <= 25).mean()),
-        "spearman": _spearman(found, true),
         "coverage_90": float(100 * inside.mean()),
-        "width_90": float(np.median(np.exp(2 * found.half))),
+        # An interval without an end is as wide as a float can tell.
+        "width_90": float(np.exp(min(2 * float(np.median(half)), _WIDEST))),
         "mean_error": float(error.mean()),
         "coverage_90_low": low,
         "coverage_90_high": high,
-        "rows": len(np.unique(found.rows)),
-        "targets": len(np.unique(found.target)),
+        "rows": len(np.unique(rows)),
+        "targets": len(np.unique(case.data.target[rows])),
     }
 
 
@@ -197,6 +222,32 @@ def _spearman(found: Forecasts, true: Floats) -> float | None:
     ]
     finite = [v for v in values if np.isfinite(v)]
     return float(np.mean(finite)) if finite else None
+
+
+def _worse_targets(case: Assembled, found: Forecasts, beside: Forecasts) -> set[int]:
+    """Targets whose median error, the mean over draws, is above the other's by a standard error."""
+    own, other = (_medians(case, f) for f in (found, beside))
+    result = set()
+    for target in own.keys() & other.keys():
+        draws = sorted(own[target].keys() & other[target].keys())
+        if draws:
+            more = np.array([own[target][d] - other[target][d] for d in draws])
+            error = more.std(ddof=1) / np.sqrt(len(more)) if len(more) > 1 else 0.0
+            if more.mean() > error:
+                result.add(target)
+    return result
+
+
+def _medians(case: Assembled, found: Forecasts) -> dict[int, dict[int, float]]:
+    """Median error of every draw of every target."""
+    error = np.abs(np.expm1(found.log_ms - case.data.log_ms[found.rows]))
+    order = np.argsort(found.draw, kind="stable")
+    result: dict[int, dict[int, float]] = {}
+    for some in np.split(order, np.flatnonzero(np.diff(found.draw[order])) + 1):
+        if len(some):
+            own = result.setdefault(int(found.target[some[0]]), {})
+            own[int(found.draw[some[0]])] = float(np.median(error[some]))
+    return result
 
 
 def _coverage_range(
@@ -215,76 +266,84 @@ def _coverage_range(
 COMPARED = (("int8", "fp32"), ("int8", "fp16"))
 
 
-def precision_rows(case: Assembled, kind: Kind, found: Forecasts) -> Iterator[dict[str, Any]]:
+def precision_rows(
+    case: Assembled, kind: Kind, found: Forecasts, on: Forecasts
+) -> Iterator[dict[str, Any]]:
     """Whether one precision is faster than another: a row for each table and pair.
 
     The probability is that of a normal error of the forecast factor, whose deviation is that of
-    the other folds.
+    other folds among the forecasts ``on``, as is the base rate.
     """
     method, protocol, samples = kind
     if samples:
         return
     for table in sorted({p.table for p in case.parts}):
-        for first, second in COMPARED:
-            pairs = _pairs(case, found, table, first, second)
-            if len(pairs):
-                setting = f"{first}-faster-than-{second}"
+        for precisions in COMPARED:
+            pairs = _pairs(case, found, table, precisions)
+            if len(pairs.fold):
                 yield {
-                    "table": table, "protocol": protocol, "setting": setting, "samples": samples,
-                    "method": method, **_faster(case, protocol, found, pairs),
-                }  # fmt: skip
+                    "table": table,
+                    "protocol": protocol,
+                    "setting": "-faster-than-".join(precisions),
+                    "samples": samples,
+                    "method": method,
+                    **_faster(case, protocol, pairs, _pairs(case, on, table, precisions)),
+                }
 
 
-def _pairs(case: Assembled, found: Forecasts, table: str, first: str, second: str) -> Numbers:
-    """Places of forecasts of one network on two targets that differ in precision, (pairs, 2)."""
-    seen: dict[tuple[str, str, str], int] = {}
-    precision = [t.precision for t in case.data.targets]
-    for n, (target, row) in enumerate(zip(found.target.tolist(), found.rows.tolist(), strict=True)):
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """One network on two targets that differ in their precision alone, n times.
+
+    Attributes:
+        rows: of the observations in the first precision, (n,).
+        fold: of the groups that were left out, (n,).
+        true: logarithm of the first latency over the second, (n,).
+        told: its forecast, (n,).
+        half: half the width of its interval if the errors of both were independent, (n,).
+    """
+
+    rows: Numbers
+    fold: Numbers
+    true: Floats
+    told: Floats
+    half: Floats
+
+
+def _pairs(case: Assembled, found: Forecasts, table: str, precisions: tuple[str, str]) -> _Pairs:
+    seen: dict[tuple[str, int, int, str], int] = {}
+    numbers = case.data.network[found.rows].tolist()
+    keys = zip(found.target.tolist(), found.fold.tolist(), numbers, strict=True)
+    for n, (target, fold, number) in enumerate(keys):
         part = case.parts[target]
         if part.table == table:
-            number = int(case.data.network[row])
-            seen[part.twin, str(number), precision[target]] = n
-    pairs = [
-        (n, seen[twin, name, second])
-        for (twin, name, of), n in seen.items()
-        if of == first and (twin, name, second) in seen
+            seen[part.twin, fold, number, case.data.targets[target].precision] = n
+    first = [
+        (n, seen[twin, fold, number, precisions[1]])
+        for (twin, fold, number, precision), n in seen.items()
+        if precision == precisions[0] and (twin, fold, number, precisions[1]) in seen
     ]
-    return np.array(pairs, dtype=np.intp).reshape(-1, 2)
+    a, b = np.array(first, dtype=np.intp).reshape(-1, 2).T
+    true = case.data.log_ms[found.rows]
+    return _Pairs(
+        found.rows[a], found.fold[a], true[a] - true[b], found.log_ms[a] - found.log_ms[b],
+        np.hypot(found.half[a], found.half[b]),
+    )  # fmt: skip
 
 
-def _faster(case: Assembled, protocol: str, found: Forecasts, pairs: Numbers) -> dict[str, Any]:
-    first, second = pairs.T
-    true = case.data.log_ms[found.rows[first]] - case.data.log_ms[found.rows[second]]
-    told = found.log_ms[first] - found.log_ms[second]
-    fold = found.fold[first]
-    deviation = np.ones(len(told))
-    base = np.full(len(told), float((true < 0).mean()))
-    for each in np.unique(fold):
-        others = fold != each
+def _faster(case: Assembled, protocol: str, pairs: _Pairs, on: _Pairs) -> dict[str, Any]:
+    is_faster = pairs.true < 0
+    deviation = pairs.half / REACH
+    base = np.full(len(is_faster), float(is_faster.mean()))
+    for each in np.unique(pairs.fold):
+        own, others = pairs.fold == each, on.fold != each
         if others.any():
-            rest = (true - told)[others]
-            deviation[fold == each] = np.sqrt(np.mean(rest**2)) + 1e-6
-            base[fold == each] = (true[others] < 0).mean()
-    probability, is_faster = ndtr(-told / deviation), true < 0
-    error = 100 * np.abs(np.expm1(told - true))
-    families = case.data.measured_families[found.rows[first]]
-    groups = families if protocol == NETWORK else case.data.chips[found.rows[first]]
-    inside = np.abs(true - told) <= 1.6449 * deviation
-    low, high = _coverage_range(groups, inside)
+            deviation[own] = np.sqrt(np.mean((on.true - on.told)[others] ** 2)) + 1e-6
+            base[own] = (on.true[others] < 0).mean()
+    probability = ndtr(-pairs.told / deviation)
     return {
-        "groups": len(np.unique(groups)),
-        "networks": len(np.unique(case.data.network[found.rows[first]])),
-        "median_error": float(np.median(error)),
-        "within_10": float(100 * (error <= 10).mean()),
-        "within_25": float(100 * (error <= 25).mean()),
-        "spearman": rank_correlation("spearmanr", true, told),
-        "coverage_90": float(100 * inside.mean()),
-        "width_90": float(np.median(np.exp(2 * 1.6449 * deviation))),
-        "mean_error": float(error.mean()),
-        "coverage_90_low": low,
-        "coverage_90_high": high,
-        "rows": len(pairs),
-        "targets": len(np.unique(found.target[first])),
+        **_common(case, protocol, pairs.rows, pairs.true, pairs.told, REACH * deviation),
+        "spearman": rank_correlation("spearmanr", pairs.true, pairs.told),
         "balanced_accuracy": _balanced(is_faster, probability >= 0.5),
         "balanced_accuracy_at_base": _balanced(is_faster, probability >= base),
         "brier": float(np.mean((probability - is_faster) ** 2)),
