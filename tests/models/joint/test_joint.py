@@ -173,14 +173,17 @@ def test_a_law_is_learnt_and_carried_over_to_a_target_left_out(networks: Network
 
 def test_nothing_is_faster_than_the_peak_or_the_memory(networks: Networks) -> None:
     facts = {"bound_flops": 1e9, "bandwidth_gb_s": 1.0, "last_level_kb": 0.001}
-    bound = bound_ms(networks, facts)
+    bound = bound_ms(networks, _target(0, **facts))
     window, stride = networks.fact("window"), networks.fact("stride")
     dense = (window == 9) & (stride <= 1) & (networks.fact("groups") <= 1)
     operations = 2 * networks.fact("macs") * np.where(dense, 64 / 324, 1)
     moved = np.maximum(networks.fact("param_bytes") - 0.001 * 1024, 0)
     expected = networks.counts @ np.maximum(operations / 1e9, moved / 1e9) * 1e3
     np.testing.assert_allclose(bound, expected)
-    assert bound_ms(networks, {}).tolist() == [0.0] * len(networks)
+    assert bound_ms(networks, _target(0)).tolist() == [0.0] * len(networks)
+    # The runtime of these targets computes in fp16 where it can.
+    halves = bound_ms(networks, _target(0, has_fp16=1.0, bound_flops=1e9))
+    np.testing.assert_allclose(2 * halves, bound_ms(networks, _target(0, bound_flops=1e9)))
 
 
 def test_a_forecast_beyond_the_bound_is_clipped(networks: Networks) -> None:

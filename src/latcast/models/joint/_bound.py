@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 
 from latcast.networks import Networks
+
+from ._observations import TargetFacts
 
 Floats = npt.NDArray[np.float64]
 
@@ -17,23 +17,28 @@ Floats = npt.NDArray[np.float64]
 # CVPR 2016).
 WINOGRAD = 64 / (36 * 9)
 WINDOW = 9.0
+# Runtimes that store and compute fp32 networks in fp16 where a CPU has that arithmetic, at twice
+# the rate (ncnn's ``use_fp16_arithmetic``, its default).
+IN_HALVES = ("ncnn",)
 
 
-def bound_ms(networks: Networks, facts: Mapping[str, float | None]) -> Floats:
+def bound_ms(networks: Networks, target: TargetFacts) -> Floats:
     """Milliseconds that no runtime can be below, shape (n,); 0 where the device is unknown.
 
     Every kernel takes at least its arithmetic at the device's peak, and at least what it has to
     move through memory: its constants and activations beyond the last cache, as a cache may hold
     the rest since the kernel before.
     """
+    facts = target.facts
+    halves = target.runtime in IN_HALVES and target.precision == "fp32" and facts.get("has_fp16")
     kernels = np.zeros(len(networks.ops))
     if peak := facts.get("bound_flops"):
         wino = (networks.fact("window") == WINDOW) & (networks.fact("stride") <= 1)
         wino &= networks.fact("groups") <= 1
         operations = 2 * networks.fact("macs") * np.where(wino, WINOGRAD, 1.0)
-        kernels = operations / peak
+        kernels = operations / (2 * peak if halves else peak)
     bandwidth, cache = facts.get("bandwidth_gb_s"), facts.get("last_level_kb")
     if bandwidth and cache:
-        moved = networks.fact("param_bytes") - cache * 1024
+        moved = networks.fact("param_bytes") / (2 if halves else 1) - cache * 1024
         kernels = np.maximum(kernels, np.maximum(moved, 0) / (bandwidth * 1e9))
     return np.asarray(networks.counts @ kernels * 1e3)

@@ -125,7 +125,7 @@ class JointModel:
         reach = np.where(
             known, self.reach(target.domain, "device", samples), self._reach_new(target, samples)
         )
-        bound = bound_ms(networks, target.facts)
+        bound = bound_ms(networks, target)
         ms = np.exp(log_ms)
         return JointForecast(np.maximum(ms, bound), deviation, reach, bound, ms < bound)
 
