@@ -27,9 +27,9 @@ PARTS = ("arithmetic", "activations", "constants", "launch")
 SLOPE_GROUPS = {
     "depthwise": 0, "wide_depthwise": 0,
     "conv3x3": 1, "strided3x3": 1, "wide": 1, "conv_transpose": 1,
-    "pointwise": 2, "grouped": 2,
+    "pointwise": 2, "grouped": 2, "linear": 3,
 }  # fmt: skip
-_OTHER_GROUP = 3
+_OTHER_GROUP = 4
 ARITHMETIC_FACTS = ("macs", "positions", "outputs", "depth")
 # Where the slopes turn: facts of a middling kernel.
 _CENTRES = np.array([1e7, 1e3, 64.0, 256.0])
@@ -118,7 +118,7 @@ class Work:
         launch = np.ones(len(macs))
         columns = [
             (2 * macs, np.hstack([one, _arithmetic_slopes(networks, classes)])),
-            (moved, np.hstack([one, _bytes_slope(moved)])),
+            (moved, np.hstack([one, _bytes_slopes(moved, classes)])),
             (constants, _bytes_slope(constants)),
             (launch, one),
         ]
@@ -218,6 +218,19 @@ def _waste(channels: Floats) -> Floats:
     """Logarithm of what padding channels to whole vectors adds."""
     channels = np.maximum(channels, 1.0)
     return np.asarray(np.log(np.ceil(channels / _VECTOR) * _VECTOR / channels))
+
+
+# Kernels without a product, whose price of a byte follows its amount with slopes of their own.
+_BYTES_GROUPS = {
+    "activation": 1, "transcendental": 1, "elementwise": 1, "copy": 2, "norm": 3, "softmax": 3,
+    "pool": 4, "reduce": 4,
+}  # fmt: skip
+
+
+def _bytes_slopes(amount: Floats, classes: Numbers) -> Floats:
+    common = _bytes_slope(amount)
+    group = np.array([_BYTES_GROUPS.get(name, 0) for name in CLASSES])[classes]
+    return np.hstack([common, common * (group[:, None] == np.arange(5))])
 
 
 def _bytes_slope(amount: Floats) -> Floats:
