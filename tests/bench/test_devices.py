@@ -213,7 +213,9 @@ def test_intervals_are_as_wide_as_errors_of_other_folds() -> None:
     # All errors but the first are a factor of e^0.2, so its interval is 0.2 to either side.
     factors = [float(np.exp(3.0)), *[float(np.exp(0.2))] * 20]
     (found,) = collected(outcomes(the_case, factors, 0.05)).values()
-    assert calibrated(the_case, found, found).half[0] == pytest.approx(0.2)
+    wide = calibrated(the_case, found, found)
+    assert (wide.upper - wide.log_ms)[0] == pytest.approx(0.2)
+    assert (wide.log_ms - wide.lower)[0] == pytest.approx(0.2)
 
 
 def test_a_precision_is_faster_with_the_probability_of_its_error() -> None:
@@ -256,6 +258,18 @@ def test_a_method_says_nothing_of_a_domain_that_it_has_not_seen(name: str) -> No
     nothing = the_case.data.select(np.zeros(0, dtype=np.intp))
     found = method.predict(unknown, nothing, the_case.data.networks, the_case.data.names)
     assert np.isnan(found.log_ms).all()
+
+
+@pytest.mark.parametrize("name", ["rank-1", "gaussian"])
+def test_one_known_target_gives_the_ratios_of_networks(name: str) -> None:
+    the_case = case({("a", "fp32", f"n{n}"): 1.0 + n for n in range(4)})
+    method = BASELINES[name]()
+    method.fit(the_case.data)
+    twice = replace(the_case.data.select(np.array([3])), log_ms=np.log([8.0]))
+    target = replace(the_case.data.targets[0], name="new")
+    found = method.predict(target, twice, the_case.data.networks, the_case.data.names)
+    np.testing.assert_allclose(np.exp(found.log_ms), [2.0, 4.0, 6.0, 8.0], rtol=0.01)
+    assert (found.lower < found.log_ms).all()
 
 
 # --- networks ---------------------------------------------------------------------------------

@@ -422,9 +422,13 @@ def _two_way(values: Floats, rounds: int = 50) -> tuple[Floats, Floats]:
 
 
 def _factors(full: Floats, more: Floats) -> tuple[Floats, Floats]:
-    """Mean (n,), and factors L (n, r) with L L' the covariance of the rows plus ``more' more``."""
+    """Mean (n,), and factors L (n, r) with L L' the covariance of the rows plus ``more' more``.
+
+    One target more, e times as slow in all networks, keeps the few from being all of one speed.
+    """
     mean = full.mean(axis=0)
-    stacked = np.vstack([(full - mean) / np.sqrt(len(full)), more])
+    slower = np.full((1, full.shape[1]), 1 / np.sqrt(len(full)))
+    stacked = np.vstack([(full - mean) / np.sqrt(len(full)), slower, more])
     _, scale, right = np.linalg.svd(stacked, full_matrices=False)
     keep = scale > 1e-9 * max(float(scale[0]), 1e-300)
     return mean, (right[keep].T * scale[keep])

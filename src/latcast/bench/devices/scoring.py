@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from latcast.math.conformal import covers, quantile
 from latcast.math.metrics import rank_correlation
 
 from .assembly import Assembled
-from .methods import REACH
+from .methods import REACH, Forecast
 from .protocols import DEVICE, NETWORK, Outcome
 
 Floats = npt.NDArray[np.float64]
@@ -51,7 +51,8 @@ class Forecasts:
         fold: of the groups that were left out, (s,).
         draw: number of the draw, (s,).
         log_ms: forecasts, (s,).
-        half: half the width of the interval, of the logarithm, (s,).
+        lower: ends of the intervals below, of the logarithm, (s,).
+        upper: ends above, (s,).
     """
 
     rows: Numbers
@@ -59,17 +60,15 @@ class Forecasts:
     fold: Numbers
     draw: Numbers
     log_ms: Floats
-    half: Floats
+    lower: Floats
+    upper: Floats
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def select(self, some: npt.NDArray[Any]) -> Forecasts:
         """Some of them."""
-        return Forecasts(
-            self.rows[some], self.target[some], self.fold[some], self.draw[some],
-            self.log_ms[some], self.half[some],
-        )  # fmt: skip
+        return Forecasts(*(getattr(self, f.name)[some] for f in fields(self)))
 
 
 Kind = tuple[str, str, int]  # method, protocol, samples
@@ -86,17 +85,15 @@ def collected(outcomes: Iterable[Outcome]) -> dict[Kind, Forecasts]:
 
 def _joined(outcomes: Sequence[Outcome]) -> Forecasts:
     lengths = [len(o.rows) for o in outcomes]
-    log_ms = np.concatenate([o.forecast.log_ms for o in outcomes])
-    width = [o.forecast.upper - o.forecast.lower for o in outcomes]
+    told = [np.concatenate(values) for values in zip(*(o.forecast for o in outcomes), strict=True)]
     found = Forecasts(
         np.concatenate([o.rows for o in outcomes]),
         np.repeat([o.target for o in outcomes], lengths),
         np.repeat([o.fold for o in outcomes], lengths),
         np.repeat(np.arange(len(outcomes)), lengths),
-        log_ms,
-        np.concatenate(width) / 2,
+        *told,
     )
-    return found.select(np.isfinite(log_ms))
+    return found.select(np.isfinite(found.log_ms))
 
 
 # --- intervals --------------------------------------------------------------------------------
@@ -109,7 +106,9 @@ def calibrated(case: Assembled, found: Forecasts, on: Forecasts) -> Forecasts:
     which groups of other folds were left out lie within: of the same part of the table where that
     has enough rows, else of the table.
     """
-    scores = np.abs(case.data.log_ms[on.rows] - on.log_ms) / np.maximum(on.half, 1e-9)
+    error = case.data.log_ms[on.rows] - on.log_ms
+    reach = np.where(error < 0, on.log_ms - on.lower, on.upper - on.log_ms)
+    scores = np.abs(error) / np.maximum(reach, 1e-9)
     factor = np.ones(len(found))
     pools = [np.array([key(case, t) for t in range(len(case.parts))]) for key in (_pool, _table)]
     for fold in np.unique(found.fold):
@@ -121,8 +120,10 @@ def calibrated(case: Assembled, found: Forecasts, on: Forecasts) -> Forecasts:
                 if covers(len(others), COVERAGE):
                     factor[own] = quantile(np.sort(others), COVERAGE)
                     break
-    return Forecasts(
-        found.rows, found.target, found.fold, found.draw, found.log_ms, found.half * factor
+    return replace(
+        found,
+        lower=found.log_ms - factor * (found.log_ms - found.lower),
+        upper=found.log_ms + factor * (found.upper - found.log_ms),
     )
 
 
@@ -180,16 +181,17 @@ def _by_setting(case: Assembled, found: Forecasts) -> dict[tuple[str, str], Numb
 def _scores(case: Assembled, protocol: str, found: Forecasts) -> dict[str, Any]:
     true = case.data.log_ms[found.rows]
     return {
-        **_common(case, protocol, found.rows, true, found.log_ms, found.half),
+        **_common(case, protocol, found.rows, true, found),
         "spearman": _spearman(found, true),
     }
 
 
 def _common(
-    case: Assembled, protocol: str, rows: Numbers, true: Floats, told: Floats, half: Floats
+    case: Assembled, protocol: str, rows: Numbers, true: Floats, told: Forecasts | Forecast
 ) -> dict[str, Any]:
-    """Scores of logarithms that are told with an interval of ``half`` to either side, each (s,)."""
-    error, inside = 100 * np.abs(np.expm1(told - true)), np.abs(true - told) <= half
+    """Scores of what is told of logarithms, (s,), and of whose rows they are."""
+    error = 100 * np.abs(np.expm1(told.log_ms - true))
+    inside = (told.lower <= true) & (true <= told.upper)
     families, chips = case.data.measured_families[rows], case.data.chips[rows]
     groups = families if protocol == NETWORK else chips
     low, high = _coverage_range(groups, inside)
@@ -202,7 +204,7 @@ def _common(
         "within_25": float(100 * (error <= 25).mean()),
         "coverage_90": float(100 * inside.mean()),
         # An interval without an end is as wide as a float can tell.
-        "width_90": float(np.exp(min(2 * float(np.median(half)), _WIDEST))),
+        "width_90": float(np.exp(min(float(np.median(told.upper - told.lower)), _WIDEST))),
         "mean_error": float(error.mean()),
         "coverage_90_low": low,
         "coverage_90_high": high,
@@ -324,10 +326,10 @@ def _pairs(case: Assembled, found: Forecasts, table: str, precisions: tuple[str,
         if precision == precisions[0] and (twin, fold, number, precisions[1]) in seen
     ]
     a, b = np.array(first, dtype=np.intp).reshape(-1, 2).T
-    true = case.data.log_ms[found.rows]
+    true, half = case.data.log_ms[found.rows], (found.upper - found.lower) / 2
     return _Pairs(
         found.rows[a], found.fold[a], true[a] - true[b], found.log_ms[a] - found.log_ms[b],
-        np.hypot(found.half[a], found.half[b]),
+        np.hypot(half[a], half[b]),
     )  # fmt: skip
 
 
@@ -342,7 +344,7 @@ def _faster(case: Assembled, protocol: str, pairs: _Pairs, on: _Pairs) -> dict[s
             base[own] = (on.true[others] < 0).mean()
     probability = ndtr(-pairs.told / deviation)
     return {
-        **_common(case, protocol, pairs.rows, pairs.true, pairs.told, REACH * deviation),
+        **_common(case, protocol, pairs.rows, pairs.true, Forecast.around(pairs.told, deviation)),
         "spearman": rank_correlation("spearmanr", pairs.true, pairs.told),
         "balanced_accuracy": _balanced(is_faster, probability >= 0.5),
         "balanced_accuracy_at_base": _balanced(is_faster, probability >= base),
