@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from latcast.bench.devices.assembly import Assembled, Part
+from latcast.bench.devices.baselines import BASELINES
 from latcast.bench.devices.language_models import language_model
 from latcast.bench.devices.lookup import Key, find
-from latcast.bench.devices.methods import BASELINES, Forecast
+from latcast.bench.devices.methods import Forecast
 from latcast.bench.devices.protocols import Outcome, folds_of
 from latcast.bench.devices.scoring import calibrated, collected, precision_rows, score_rows
 from latcast.graph import GraphBuilder

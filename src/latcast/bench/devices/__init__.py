@@ -12,7 +12,8 @@ from latcast.bench.protocol import Report
 from latcast.bench.tables import Scores
 
 from .assembly import Assembled, assemble
-from .methods import BASELINES, Method
+from .baselines import BASELINES
+from .methods import Method
 from .ours import Joint
 from .protocols import PROTOCOLS, Asked, cross_validation, forecasts, second_folder, too_few
 from .scoring import Forecasts, Kind, calibrated, collected, precision_rows, score_rows
