@@ -298,6 +298,10 @@ def filled(_: Any, x: Any) -> Any:
     return y * 2
 
 
+def typed(_: Any, x: Any) -> Any:
+    return x + torch.arange(3).type_as(x)
+
+
 def overwritten(_: Any, x: Any) -> Any:
     y = x.sigmoid()
     y.view(-1).mul_(2)
@@ -359,6 +363,7 @@ GRAPHS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         filled, (1, 4, 3),
         {"op": ["slice", "relu", "scatter", "mul"], "inputs": [(-1,), (0,), (1,), (2,)]},
     ),
+    "what a constant gets the type of is not read": (typed, (2, 3), {"op": ["add"]}),
     "what is overwritten is read as it is then": (
         overwritten, (2, 3), {"inputs": [(-1,), (0,), (1,), (2,)]},
     ),

@@ -165,9 +165,11 @@ class _Reader:
             scope.values[n] = replace(scope.values[n], source=source, port=0)
 
     def _call(self, scope: _Scope, call: Call) -> None:
-        arguments = {k: scope.known(v) for k, v in call.arguments.items()}
-        operation = Operation(arguments, tuple(scope.operand(n) for n in call.outputs))
         name, is_in_place = _aten_name(call.target)
+        # Of what a tensor gets the type of, nothing is read.
+        unread = ("other",) if name == "type_as" else ()
+        arguments = {k: scope.known(v) for k, v in call.arguments.items() if k not in unread}
+        operation = Operation(arguments, tuple(scope.operand(n) for n in call.outputs))
         source, origins, ports = self._source(scope, call, operation, name)
         for output in call.outputs:
             scope.put(output, source, origins, ports.get(output, 0))
