@@ -18,7 +18,7 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' src "$$($(PURELIB))
 PYTEST := OPENBLAS_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 \
   MALLOC_TRIM_THRESHOLD_=8589934592 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test quick nightly dataset zoo results results-search results-families results-transfer clean
+.PHONY: demo test quick nightly dataset corpus zoo results results-search results-families results-transfer clean
 
 demo: $(VENV)/installed
 	@for device in samsung-note10 rtx-2080-ti tesla-p40; do \
@@ -53,6 +53,11 @@ dataset: $(VENV)/tested
 	  --out datasets
 	$(BIN)/python scripts/make_network_datasets.py --device $(DEVICE) --campaigns build/campaigns \
 	  --out datasets
+
+# Make the shipped corpus of networks again; needs timm and others, see scripts/make_corpus.py.
+corpus: $(VENV)/tested
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python scripts/make_corpus.py --data $(DATA)/public \
+	  --work build/corpus --out src/latcast/zoo/corpus
 
 # Train the shipped models again from the public data and our own.
 zoo: $(VENV)/tested

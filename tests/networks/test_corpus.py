@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import importlib
 from collections import Counter
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,6 +14,8 @@ from latcast.graph import Graph, GraphBuilder, rules_of
 from latcast.graph.read.pytorch import read_pytorch
 from latcast.networks import Networks
 from latcast.networks.corpus import RUNTIMES, TOTALS, Corpus, read_corpus
+
+ROOT = Path(__file__).parents[2]
 
 
 def convolutions(batch: int) -> Graph:
@@ -153,3 +158,57 @@ def test_what_pytorch_runs_with_and_without_a_compiler(runtime, wanted):
     for label, n in zip(labels, found.counts.toarray()[0], strict=True):
         times[label] += int(n)
     assert times == wanted
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Corpus:
+    return read_corpus()
+
+
+@pytest.mark.parametrize(
+    ("name", "millions_of_macs", "params"),
+    [
+        # As the packages' own pages state them.
+        ("timm:resnet50@224", 4089, 25_557_032),
+        ("timm:tv_resnet50@224", 4089, 25_557_032),
+        ("timm:repvgg_a0@224", 1520, 9_108_968),
+        ("timm:repvgg_a0@224/merged", 1362, 8_309_384),
+        ("torchvision:mobilenet_v3_large@224", 217, 5_483_032),
+        ("ai_hub:yolov8_det/YOLOv8-Detection", 4370, 3_151_904),
+        ("neusight:gpt2_large@1024", 887_285, 774_030_080),
+    ],
+)
+def test_the_shipped_networks_are_those_of_their_packages(shipped, name, millions_of_macs, params):
+    place = shipped.place(name)
+    assert shipped.total("macs")[place] / 1e6 == pytest.approx(millions_of_macs, rel=0.01)
+    assert shipped.total("params")[place] == params
+    for runtime in shipped.runtimes:
+        networks = shipped.networks([name], runtime)
+        macs = (networks.counts @ networks.fact("macs"))[0]
+        assert macs == pytest.approx(shipped.total("macs")[place], rel=1e-6)
+
+
+def test_the_shipped_corpus_is_small_and_names_what_is_there(shipped):
+    files = (ROOT / "src" / "latcast" / "zoo" / "corpus").glob("*.parquet")
+    assert sum(file.stat().st_size for file in files) < 2.5e6
+    assert set(shipped.aliases.values()) <= set(shipped.names)
+    table = (ROOT / "datasets" / "ai_hub_networks.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(table.splitlines()))
+    assert all(bool(row["network"]) != bool(row["left_out_because"]) for row in rows)
+    mapped = {f"ai_hub:{x['model']}/{x['component']}": x["network"] for x in rows if x["network"]}
+    assert {alias: shipped.aliases[alias] for alias in mapped} == mapped
+    assert len({row["model"] for row in rows if row["network"]}) >= 100
+
+
+def test_what_is_recorded_is_what_is_exported(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    recorded = importlib.import_module("_recorded").recorded
+    layers = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    module = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(inplace=True), layers).eval()
+    exported = read_pytorch(module, (1, 5, 8))
+    on_meta = module.to("meta")
+    graph = recorded(on_meta, {"input": torch.zeros((1, 5, 8), device="meta")}, "network")
+    for runtime in RUNTIMES:
+        ours, theirs = (Networks.of_graphs([g], rules_of(runtime)) for g in (graph, exported))
+        assert kernels(ours) == kernels(theirs)
