@@ -115,10 +115,11 @@ def _seen(observations: Observations, work: Work, target: int) -> _Seen:
     )
     counts = sp.csr_matrix(observations.networks.counts[networks])
     kernels = np.unique(counts.indices)
+    facts = observations.targets[target].facts
     variance = np.maximum(observations.scatter[rows], SCATTER) ** 2
     return _Seen(
         observations.targets[target],
-        work.select(kernels),
+        work.select(kernels).run_by(observations.networks.select(networks), facts),
         sp.csr_matrix(counts[:, kernels]),
         tuple(observations.names[n] for n in networks),
         np.bincount(place, observations.log_ms[rows]) / times,

@@ -118,7 +118,7 @@ class JointModel:
             measured: rows of this target alone, with its networks.
         """
         names = tuple(names) if names is not None else ("",) * len(networks)
-        work = Work.of(networks)
+        work = Work.of(networks).run_by(networks, target.facts)
         log_ms, deviation = self._log_forecast(target, work, networks.counts, names, measured)
         samples = 0 if measured is None else len(measured)
         known = self.learnt.effects_of(target.domain).places(names) >= 0
@@ -165,7 +165,8 @@ class JointModel:
             old, observed, scatter = (), np.zeros(0), np.zeros(0)
         else:
             of_rows = measured.networks.select(measured.network)
-            counts_measured, old_work = of_rows.counts, Work.of(of_rows)
+            old_work = Work.of(of_rows).run_by(of_rows, target.facts)
+            counts_measured = of_rows.counts
             old = tuple(measured.names[n] for n in measured.network)
             observed, scatter = measured.log_ms, measured.scatter
         rest = effects.covariance_between(old, old)
@@ -206,6 +207,7 @@ def _left_out(
     work = Work.of(observations.networks)
     for t in np.unique(observations.target[chips | families]):
         target = observations.targets[t]
+        run = work.run_by(observations.networks, target.facts)
         rows = np.flatnonzero(observations.target == t)
         new = families[rows]
         if not chips[rows[0]]:
@@ -220,7 +222,7 @@ def _left_out(
             at = observations.network[unseen]
             log_ms, deviation = model._log_forecast(
                 target,
-                work,
+                run,
                 sp.csr_matrix(observations.networks.counts[at]),
                 [observations.names[n] for n in at],
                 observations.select(seen),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from latcast.networks import ALL_KINDS, OPS, Networks
+
+from ._gpu import executed_operations
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
@@ -133,6 +136,14 @@ class Work:
         """Of some of the kernels."""
         parts = (Part(p.log_amount[kernels], p.features[kernels], p.start) for p in self.parts)
         return Work(tuple(parts), self.size)
+
+    def run_by(self, networks: Networks, facts: Mapping[str, float | None]) -> Work:
+        """Of its own kernels, with the arithmetic that a target with these facts executes."""
+        if not facts.get("is_gpu"):
+            return self
+        with np.errstate(divide="ignore"):
+            executed = np.log(executed_operations(networks, facts))
+        return Work((replace(self.parts[0], log_amount=executed), *self.parts[1:]), self.size)
 
     def log_seconds(self, weights: Floats, log_prices: Floats) -> list[Floats]:
         """Logarithm of the seconds of every part of every kernel, four of shape (d,).
