@@ -81,8 +81,9 @@ def executed_operations(networks: Networks, facts: Facts) -> Floats:
     """Operations (two for a multiply-add) that a GPU's peak is spent on, shape (d,).
 
     Those of products count whole tiles and waves, and the clock that the power of the board
-    sustains; other kernels' are theirs, and so are all where units or the peak are unknown. What
-    they take at the peak does not fall with batch or sequence, nor rise with cores of one clock.
+    sustains; other kernels' are theirs, and so are all on matrix units, or where units or the peak
+    are unknown. Divided by the peak they do not fall with batch or sequence, nor rise with cores
+    of one clock.
 
     Args:
         networks: d kernels.
@@ -90,10 +91,12 @@ def executed_operations(networks: Networks, facts: Facts) -> Floats:
     """
     operations = 2 * networks.fact("macs")
     units, peak = multiprocessors(facts), facts.get("peak_flops")
+    # What matrix units execute was not fitted: their tiles, and the energy that they take, differ.
+    has_matrices = bool(peak) and (peak or 0.0) > 1.01 * (facts.get("base_flops") or np.inf)
     kinds = np.array(ALL_KINDS)[networks.kinds]
     alone = (networks.fact("groups") > 1) & (networks.fact("inputs") <= 1)
     some = np.isin(kinds, _PRODUCTS) & ~alone & (operations > 0)
-    if not (units and peak) or not some.any():
+    if not (units and peak) or has_matrices or not some.any():
         return np.asarray(operations)
     product = _products(networks, some)
     logs = _log_tiled(product, units)
@@ -166,12 +169,9 @@ def _held_down(beyond: Floats, seconds: Floats) -> Floats:
 
 
 def _energy_ratio(facts: Facts) -> float:
-    """Energy of an operation over what the board supplies at its peak; tiny where unknown.
-
-    Of vector units alone: operations of matrix units take less, and how much is unknown.
-    """
-    power, peak, base = (facts.get(f) for f in ("power_w", "peak_flops", "base_flops"))
-    if not (power and peak) or (base and peak > 1.01 * base):
+    """Energy of an operation over what the board supplies at its peak; tiny where unknown."""
+    power, peak = facts.get("power_w"), facts.get("peak_flops")
+    if not (power and peak):
         return 1e-9
     years = max((facts.get("year") or ENERGY_YEAR) - ENERGY_YEAR, 0.0)
     return float(ENERGY * 0.5 ** (years / YEARS_TO_HALF) * peak / power)
