@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._cores import Cluster, Core, cores
     from ._detect import detect
     from ._device import KINDS, PRECISIONS, RANGES, Device, Range, Target, figure_range
-    from ._facts import SELECTIONS, UNITS, Facts, target_facts, unit
+    from ._facts import SELECTIONS, UNITS, Facts, target_facts, unit, unit_of_runtime
     from ._headings import Chip, chip_of, named_device, parse_clusters
     from ._host import cpu_features, cpu_model, host_name, usable_cpus
 else:
@@ -32,7 +32,7 @@ else:
             "._cores": "Cluster Core cores",
             "._detect": "detect",
             "._device": "KINDS PRECISIONS RANGES Device Range Target figure_range",
-            "._facts": "SELECTIONS UNITS Facts target_facts unit",
+            "._facts": "SELECTIONS UNITS Facts target_facts unit unit_of_runtime",
             "._headings": "Chip chip_of named_device parse_clusters",
             "._host": "cpu_features cpu_model host_name usable_cpus",
         },
@@ -70,5 +70,6 @@ __all__ = [
     "parse_clusters",
     "target_facts",
     "unit",
+    "unit_of_runtime",
     "usable_cpus",
 ]

@@ -90,12 +90,25 @@ class Predictor(Model):
         """The prediction as a function of sums over blocks, where it is one."""
         return None
 
+    def _limits(self, own: Any) -> Floats | float:
+        """What no value can be below, shape (n,), beside what the quantity allows."""
+        return 0.0
+
+    def _doubts(self, own: Any) -> list[str]:
+        """What should be known of these predictions, a sentence each."""
+        return []
+
     # -- what every predictor has -------------------------------------------------------------
 
     @property
     def target(self) -> Target:
         """What the predictions belong to."""
         return self.fitted.target
+
+    @property
+    def is_of_any_network(self) -> bool:
+        """Whether it predicts networks of any kind, rather than those of one search space."""
+        return self.fitted.space is None
 
     @property
     def calibration(self) -> Intervals:
@@ -191,8 +204,10 @@ class Predictor(Model):
             ValueError: as :meth:`predict`; no calibration, too little of it for ``coverage``, or a
                 coverage outside of 0 to 1.
         """
-        predicted, deviation = self._forecast(self._own(networks))
+        own = self._own(networks)
+        predicted, deviation = self._forecast(own)
         lower, upper = self.calibration.interval(predicted, coverage, deviation)
+        lower = np.maximum(lower, self._limits(own))
         # A percentage is at most 100, however wide the interval.
         return lower, np.minimum(upper, self.fitted.quantity.max_value)
 
@@ -209,8 +224,10 @@ class Predictor(Model):
         Raises:
             ValueError: as :meth:`predict_interval`.
         """
-        predicted, deviation = self._forecast(self._own(networks))
-        return self.calibration.upper_bound(predicted, confidence, deviation)
+        own = self._own(networks)
+        predicted, deviation = self._forecast(own)
+        found = self.calibration.upper_bound(predicted, confidence, deviation)
+        return np.maximum(found, self._limits(own))
 
     @final
     def probability_below(self, networks: AnyNetworks, limit: Floats | float) -> Floats:
@@ -219,8 +236,15 @@ class Predictor(Model):
         Raises:
             ValueError: no calibration.
         """
-        predicted, deviation = self._forecast(self._own(networks))
-        return self.calibration.probability_below(predicted, limit, deviation)
+        own = self._own(networks)
+        predicted, deviation = self._forecast(own)
+        found = self.calibration.probability_below(predicted, limit, deviation)
+        return np.where(np.asarray(limit) < self._limits(own), 0.0, found)
+
+    @final
+    def doubts(self, networks: AnyNetworks) -> list[str]:
+        """What should be known of the predictions for these networks, a sentence each."""
+        return self._doubts(self._own(networks))
 
     @final
     def explain(self, networks: AnyNetworks, coverage: float = 0.9) -> Any:

@@ -194,6 +194,8 @@ KINDS: Registry[type[Model]] = Registry(
         "flops": "latcast.models.flops:Flops",
         "layers": "latcast.models.kernels:Kernels",
         "base": "latcast.models.base_model:BaseModel",
+        "joint": "latcast.models.joint._file:Joint",
+        "joint-target": "latcast.models.joint._predictor:JointPredictor",
         "accuracy-gaussian-process": "latcast.models.accuracy.gaussian_process:GaussianProcess",
         "accuracy-distilled": "latcast.models.accuracy.distilled:DistilledOFA",
         "accuracy-table": "latcast.models.accuracy.sources:TableAccuracy",

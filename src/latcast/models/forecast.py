@@ -373,7 +373,7 @@ def forecast_network(
 
     def answer(found: Resolved) -> NetworkOnTarget:
         _check_coverage(found, coverage)
-        batch = found.of_networks.target.batch
+        batch = found.predictor.target.batch
         graph = graph_of(batch)
         exactly = query.batch is not None and file is not None
         notes = (*_batch_notes(graph, batch, exactly=exactly), *graph.notes)
@@ -400,7 +400,7 @@ def forecast_network(
 
 
 def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOnTarget:
-    model = resolved.of_networks
+    model = resolved.predictor
     target = model.target
     asked = graph
     if graph.sources and graph.batch != target.batch:
@@ -408,7 +408,8 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
         sources = tuple(replace(x, batch_axis=None) for x in graph.sources)
         asked = graph.noted(sources, graph.notes)
     found = model.explain(asked, coverage)
-    notes, cheapest, lower = list(resolved.notes), asked.cheapest, found.lower_ms
+    notes = [*resolved.notes, *model.doubts(asked)]
+    cheapest, lower = asked.cheapest, found.lower_ms
     cheapest_ms = None
     if cheapest is not asked:
         # A branch may be empty: then nothing is left to forecast.
@@ -426,6 +427,7 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
     return NetworkOnTarget(
         device=resolved.name,
         target=str(target),
+        basis=resolved.basis,
         batch=graph.batch,
         precision=graph.precision,
         precisions=graph.precisions,
@@ -463,7 +465,7 @@ def _of_another_precision(shares: Mapping[str, float], wanted: str) -> str:
 
 
 def _check_coverage(found: Resolved, coverage: float) -> None:
-    model = found.of_networks
+    model = found.predictor
     if not model.covers(coverage):
         raise UnresolvedError(
             f"--coverage {coverage:g} asks for more than {found.name} can tell: it was made from "

@@ -282,6 +282,7 @@ class NetworkOnTarget:
     Attributes:
         device: as it was asked for; name of the model where several answer.
         target: the target that the latency is of.
+        basis: ``measurements`` on the device, or ``specification`` where there are none.
         batch: samples of the forward pass that the latency is of; null where nothing tells which
             side of the network's inputs is the batch.
         precision: of nine tenths of the network's multiply-accumulates, as its file holds what
@@ -311,6 +312,7 @@ class NetworkOnTarget:
 
     device: str
     target: str | None = None
+    basis: str | None = None
     batch: int | None = None
     precision: str | None = None
     precisions: Mapping[str, float] = field(default_factory=dict)

@@ -25,7 +25,6 @@ from ._base import Predictor
 from ._block_predictor import BlockPredictor
 from ._model import Model, open_model
 from .base_model import BaseModel
-from .kernels import Kernels
 from .zoo import Role, UnresolvedError
 
 __all__ = [
@@ -47,6 +46,9 @@ DEFAULT_SPACE = "ofa-mobilenet-v3"
 MAX_LISTED = 8
 
 Basis = Literal["measurements", "specification"]
+
+# The shipped joint model.
+JOINT = "devices"
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,6 @@ class Resolved:
         assert isinstance(self.predictor, BlockPredictor)
         return self.predictor
 
-    @property
-    def of_networks(self) -> Kernels:
-        """The predictor, of any network."""
-        assert isinstance(self.predictor, Kernels)
-        return self.predictor
-
 
 # --- one answer or several --------------------------------------------------------------------
 
@@ -140,6 +136,7 @@ def resolve(
     role: Role = "space",
     space: SearchSpace | None = None,
     base: str | Path | BaseModel | None = None,
+    similar_to: str | None = None,
 ) -> list[Resolved]:
     """All predictors that a name stands for.
 
@@ -151,6 +148,7 @@ def resolve(
         space: of the architectures; any by default.
         base: base model from which devices are predicted by their specification, even those that
             have a model of their own; the shipped one of the space by default.
+        similar_to: a device of the catalogue that one which is nowhere is like, of any network.
 
     Returns:
         One predictor; several where a device has several models that fit.
@@ -176,7 +174,7 @@ def resolve(
                 for n in shipped
             ]
     if role == "networks":
-        raise UnresolvedError(_no_layer_model(named, device, query))
+        return [_by_joint(str(name), device, query, own, similar_to)]
     if base is not None:
         own = None  # what nobody said is as in the targets that this base model knows
     elif own is None and len(models := zoo.of_device(device)) == 1:
@@ -290,13 +288,13 @@ def load_base(name: str | Path) -> BaseModel:
     return model
 
 
-def load_layers(name: str | Path) -> Kernels:
+def load_layers(name: str | Path) -> Predictor:
     """:func:`load`, of a model of any network.
 
     Raises:
         ValueError, FileNotFoundError: likewise, or it is another model.
     """
-    return resolve_one(name, role="networks").of_networks
+    return resolve_one(name, role="networks").predictor
 
 
 # --- files and shipped models -----------------------------------------------------------------
@@ -316,7 +314,12 @@ def _of_file(
     name: str, query: TargetQuery, role: Role, space: SearchSpace | None, base: object
 ) -> Resolved:
     model = open_model(name)
-    if role == "networks" and not isinstance(model, Kernels):
+    if model.kind == "joint":
+        raise UnresolvedError(
+            f"{name} is a joint model of many targets, of which one must be named: latcast predict "
+            "NETWORK --device DEVICE"
+        )
+    if role == "networks" and not (isinstance(model, Predictor) and model.is_of_any_network):
         raise UnresolvedError(
             f"{name} is a model of a search space's architectures; a network's file needs a "
             "layer model: make one with latcast train DATA --predictor layers"
@@ -448,6 +451,38 @@ def _base(asked: str, name: str | Path | None, space: SearchSpace | None) -> Bas
                 "train one (latcast train DATA DATA …) and give it with --model"
             )
     return load_base(name)
+
+
+# --- any network on any device ----------------------------------------------------------------
+
+
+def _by_joint(
+    name: str, device: str, query: TargetQuery, own: Target | None, similar_to: str | None
+) -> Resolved:
+    """A device by the joint model, as exactly the target that is asked for."""
+    known, alias = devices(), None
+    if similar_to is not None:
+        if device in known:
+            raise UnresolvedError(f"{device} is a device of the catalogue: it needs no similar one")
+        if similar_to not in known:
+            raise UnresolvedError(unknown_name("device", similar_to, list(known)))
+        device, alias = similar_to, device
+    if device not in known or JOINT not in zoo.names("joint"):
+        raise UnresolvedError(_no_layer_model(name, device, query))
+    # Models of one target need none of it, nor the scipy.sparse that it loads.
+    from .joint import Question
+
+    joint = open_shipped(JOINT, "joint")
+    try:
+        question = Question.of(known[device], joint.domains, name=alias, **query.parts())
+    except ValueError as error:
+        raise UnresolvedError(str(error)) from None
+    predictor = joint.predictor(question)
+    notes = list(predictor.card["notes"])
+    if own is not None:
+        notes.insert(0, f"the model of {device} is of {own}, and another target was asked for")
+    basis: Basis = "measurements" if predictor.card["rows"] else "specification"
+    return Resolved(name, predictor, basis, notes)
 
 
 # --- messages ---------------------------------------------------------------------------------

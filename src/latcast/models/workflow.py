@@ -390,10 +390,11 @@ def _choose(data: Dataset, samples: int | None, seed: int) -> tuple[Dataset, Dat
 
 
 def _adapt(known: Known, few: Dataset, method: str, seed: int) -> Predictor:
-    if isinstance(known, BaseModel | Kernels) and method != "bayes":
-        what = "layer model" if isinstance(known, Kernels) else "base model of many targets"
+    of_any = isinstance(known, Predictor) and known.is_of_any_network
+    if (of_any or isinstance(known, BaseModel)) and method != "bayes":
+        what = "layer model" if of_any else "base model of many targets"
         raise AdaptingError(f"a {what} adapts by the method bayes; got {method}")
-    if few.space is None and not isinstance(known, Kernels):
+    if few.space is None and not of_any:
         raise AdaptingError(
             f"a model of {known.space.name} cannot adapt to networks of other kinds; give a layer "
             "model"

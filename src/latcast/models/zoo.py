@@ -1,8 +1,9 @@
 """Shipped models, each a ``*.latcast`` file whose header holds its card.
 
 A model's *role* is what it answers: ``space`` (architectures of one space on one target),
-``networks`` (any network on one target), ``base`` (architectures of one space on any target) or
-``accuracy``. The name of a file tells its role, so that a name is found without opening a file.
+``networks`` (any network on one target), ``base`` (architectures of one space on any target),
+``joint`` (any network on any target) or ``accuracy``. The name of a file tells its role, so that a
+name is found without opening a file.
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ from latcast._model_file import read_header
 from latcast._names import unknown_name
 from latcast.devices import Target
 
-Role = Literal["space", "base", "networks", "accuracy"]
+Role = Literal["space", "base", "networks", "joint", "accuracy"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 _SUFFIXES: dict[Role, str] = {
     "accuracy": ".accuracy.latcast",
     "base": ".base.latcast",
+    "joint": ".joint.latcast",
     "networks": ".layers.latcast",
     "space": ".latcast",  # the last: the others end so, too
 }
 _TITLES: dict[Role, str] = {
-    "accuracy": "accuracy model", "base": "base model", "networks": "layer model", "space": "model",
+    "accuracy": "accuracy model", "base": "base model", "joint": "joint model",
+    "networks": "layer model", "space": "model",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from latcast.graph import Graph, GraphBuilder, Tensor, rules_of
 from latcast.graph.read import read_graph
+from latcast.models.joint import FUSES_AS
 from latcast.networks import Networks
 from latcast.networks.corpus import read_corpus
 
@@ -29,8 +30,6 @@ class Key(NamedTuple):
     runtime: str
 
 
-# Runtime of a table -> runtime whose rules fuse as it does, where that is another.
-_RULES = {"pytorch": "eager", "pytorch-fused": "inductor", "pytorch-dynamo": "inductor"}
 # Inputs that a file leaves open: yolo-fastest's and FastestDet's benchmarks state 352 x 352.
 _SHAPES: Mapping[str, Mapping[str, Sequence[int]]] = {"ncnn:FastestDet": {"in0": (1, 3, 352, 352)}}
 
@@ -74,7 +73,7 @@ def find(keys: Sequence[Key], files: Mapping[str, Path]) -> Found:
             except ValueError as error:
                 missing[key.name] = str(error)
         if graphs:
-            parts.append(Networks.of_graphs(graphs, rules_of(_RULES.get(runtime, runtime))))
+            parts.append(Networks.of_graphs(graphs, rules_of(FUSES_AS.get(runtime, runtime))))
             order += own
     names = [key.name for key in order]
     if of_corpus:
@@ -200,7 +199,7 @@ def _of_corpus(
         if own:
             batches = [key.batch for key, _ in own]
             called = [corpus.names[corpus.place(n)] for _, n in own]
-            parts.append(corpus.networks(called, _RULES.get(runtime, runtime), batches))
+            parts.append(corpus.networks(called, FUSES_AS.get(runtime, runtime), batches))
             order += [key for key, _ in own]
             names += called
     return parts, order, names, missing

@@ -1,7 +1,39 @@
 """One model of all targets: measurements of many tables, and what is learnt from them together."""
 
-from ._bound import bound_ms
-from ._model import JointForecast, JointModel
-from ._observations import Observations, TargetFacts
+from __future__ import annotations
 
-__all__ = ["JointForecast", "JointModel", "Observations", "TargetFacts", "bound_ms"]
+from typing import TYPE_CHECKING
+
+from latcast._imports import public_names
+
+if TYPE_CHECKING:
+    from ._bound import bound_ms
+    from ._file import Joint
+    from ._model import JointForecast, JointModel
+    from ._observations import FUSES_AS, Observations, TargetFacts
+    from ._predictor import JointPredictor
+    from ._specification import Question
+else:
+    __getattr__, __dir__ = public_names(
+        __name__,
+        {
+            "._bound": "bound_ms",
+            "._file": "Joint",
+            "._model": "JointForecast JointModel",
+            "._observations": "FUSES_AS Observations TargetFacts",
+            "._predictor": "JointPredictor",
+            "._specification": "Question",
+        },
+    )
+
+__all__ = [
+    "FUSES_AS",
+    "Joint",
+    "JointForecast",
+    "JointModel",
+    "JointPredictor",
+    "Observations",
+    "Question",
+    "TargetFacts",
+    "bound_ms",
+]

@@ -13,9 +13,10 @@ from latcast.math.conformal import covers, quantile
 from latcast.networks import Networks
 
 from ._bound import bound_ms
+from ._effects import Effects
 from ._fit import SCATTER, Learnt, fit
 from ._observations import Observations, TargetFacts
-from ._posterior import posterior
+from ._posterior import Posterior, Prior, Rest, posterior
 from ._work import Work
 
 Floats = npt.NDArray[np.float64]
@@ -64,6 +65,15 @@ class JointForecast:
 
 
 Scores = Mapping[tuple[str, str, int], Floats]
+
+
+def unlisted(keys: Sequence[tuple[str, str, int, int]], scores: Floats) -> Scores:
+    """Scores of a file: those of all keys, one after the other, with how many each has."""
+    ends = np.cumsum([count for *_, count in keys]).tolist()
+    return {
+        (domain, way, samples): scores[end - count : end]
+        for (domain, way, samples, count), end in zip(keys, ends, strict=True)
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,28 +168,59 @@ class JointModel:
         measured: Observations | None,
     ) -> tuple[Floats, Floats]:
         """Means and standard deviations of log ms, each (n,)."""
-        prior = self.learnt.prior(target)
-        effects = self.learnt.effects_of(target.domain)
-        if measured is None:
-            counts_measured, old_work = counts[:0], work
-            old, observed, scatter = (), np.zeros(0), np.zeros(0)
-        else:
-            of_rows = measured.networks.select(measured.network)
-            old_work = Work.of(of_rows).run_by(of_rows, target.facts)
-            counts_measured = of_rows.counts
-            old = tuple(measured.names[n] for n in measured.network)
-            observed, scatter = measured.log_ms, measured.scatter
-        rest = effects.covariance_between(old, old)
-        rest += np.diag(np.maximum(scatter, SCATTER) ** 2)
-        observed = observed - effects.mean_of(old)
-        after = posterior(prior, old_work, counts_measured, observed, rest)
-        log_ms, slopes = prior.log_ms(work, counts, after.weights)
-        between = effects.covariance_between(names, old)
-        log_ms = log_ms + effects.mean_of(names) + between @ after.pull
-        gain = slopes @ prior.covariance @ after.slopes.T + between
-        variance = np.einsum("ij,ij->i", slopes @ prior.covariance, slopes)
-        variance += effects.variances(names) - np.einsum("ij,ij->i", gain @ after.inverse, gain)
-        return log_ms, np.sqrt(np.maximum(variance, SCATTER**2))
+        prior, effects = self.learnt.prior(target), self.learnt.effects_of(target.domain)
+        old = () if measured is None else tuple(measured.names[n] for n in measured.network)
+        after = told(prior, effects, target.facts, measured)
+        return log_forecast(prior, effects, after, old, work, counts, names)
+
+
+def log_forecast(
+    prior: Prior,
+    effects: Effects,
+    after: Posterior,
+    old: Sequence[str],
+    work: Work,
+    counts: sp.csr_matrix,
+    names: Sequence[str],
+) -> tuple[Floats, Floats]:
+    """Means and standard deviations of the log ms of networks on one target, each (n,).
+
+    Args:
+        prior: of the target's weights.
+        effects: of networks in its domain.
+        after: the weights after measurements.
+        old: names of the networks that were measured.
+        work: of the networks' kernels.
+        counts: of the kernels in every network, shape (n, d).
+        names: of the networks.
+    """
+    log_ms, slopes = prior.log_ms(work, counts, after.weights)
+    between = effects.covariance_between(names, old)
+    log_ms = log_ms + effects.mean_of(names) + between @ after.pull
+    gain = slopes @ prior.covariance @ after.slopes.T + between
+    variance = np.einsum("ij,ij->i", slopes @ prior.covariance, slopes)
+    variance += effects.variances(names) - np.einsum("ij,ij->i", gain @ after.inverse, gain)
+    return log_ms, np.sqrt(np.maximum(variance, SCATTER**2))
+
+
+def told(
+    prior: Prior,
+    effects: Effects,
+    facts: Mapping[str, float | None],
+    measured: Observations | None,
+) -> Posterior:
+    """Weights of a target with these facts after its measurements, down to none."""
+    if measured is None or not len(measured):
+        none = np.zeros((0, len(prior.mean)))
+        nothing = Rest(np.zeros((0, 0)))
+        return Posterior(prior.mean, prior.covariance, none, np.zeros(0), nothing, none)
+    of_rows = measured.networks.select(measured.network)
+    names = tuple(measured.names[n] for n in measured.network)
+    rest = effects.covariance_between(names, names)
+    rest += np.diag(np.maximum(measured.scatter, SCATTER) ** 2)
+    observed = measured.log_ms - effects.mean_of(names)
+    work = Work.of(of_rows).run_by(of_rows, facts)
+    return posterior(prior, work, of_rows.counts, observed, rest)
 
 
 def _folds(

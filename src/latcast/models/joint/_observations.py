@@ -13,6 +13,9 @@ from latcast.networks import Networks
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
 
+FUSES_AS = {"pytorch": "eager", "pytorch-fused": "inductor", "pytorch-dynamo": "inductor"}
+"""Runtime -> runtime whose rules fuse as it does, where that is another."""
+
 
 @dataclass(frozen=True, eq=False)
 class TargetFacts:

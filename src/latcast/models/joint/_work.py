@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,6 +51,47 @@ _OF_KIND = {
     "attention": "attention", "norm": "norm", "softmax": "softmax", "pool": "pool",
     "reduce": "reduce", "activation": "activation", "elementwise": "elementwise", "copy": "copy",
 }  # fmt: skip
+
+
+def _names() -> tuple[str, ...]:
+    classes = [f"class {name}" for name in CLASSES]
+    slopes = [f"slope of {fact}" for fact in ARITHMETIC_FACTS]
+    groups = range(_OTHER_GROUP + 1)
+    own = [f"slope of {fact} in group {g}" for g in groups for fact in ARITHMETIC_FACTS]
+    filled = ["waste of outputs", "waste of depth"]
+    more = ["slope of groups", "slope of window"]
+    of_part = {
+        "arithmetic": [*classes, *slopes, *own, *filled, *more],
+        "activations": [*classes, "slope of bytes"],
+        "constants": ["slope of bytes"],
+        "launch": classes,
+    }
+    return ("all", *PARTS, *(f"{part}: {name}" for part in PARTS for name in of_part[part]))
+
+
+FEATURES = _names()
+"""Names of the features of prices, by which model files keep their weights."""
+
+# Variance of weights that a file does not know: all but none, as in the model that it holds.
+UNKNOWN_VARIANCE = 1e-6
+
+
+def places(there: Sequence[str]) -> Numbers:
+    """Where every one of :data:`FEATURES` stands among those of a file; −1 where it does not."""
+    where = {name: n for n, name in enumerate(there)}
+    return np.array([where.get(name, -1) for name in FEATURES], dtype=np.intp)
+
+
+def taken(values: Floats, columns: Numbers) -> Floats:
+    """Values of the features, along the last axis; 0 of those that a file lacks."""
+    return np.asarray(np.where(columns >= 0, values[..., columns], 0.0))
+
+
+def widened(covariance: Floats, columns: Numbers) -> Floats:
+    """Covariance of the weights of the features; next to none of those that a file lacks."""
+    covariance = (covariance + covariance.T) / 2
+    kept = taken(taken(covariance, columns).T, columns)
+    return np.asarray(kept + np.diag(np.where(columns >= 0, 0.0, UNKNOWN_VARIANCE)))
 
 
 def class_of(networks: Networks) -> Numbers:
@@ -218,7 +259,8 @@ def _arithmetic_slopes(networks: Networks, classes: Numbers) -> Floats:
     depth = networks.fact("inputs") * networks.fact("window")
     filled = [_waste(networks.fact("outputs")), _waste(depth)]
     more = [np.log(np.maximum(networks.fact(f), 1)) * SLOPE for f in ("groups", "window")]
-    return np.hstack([logs * SLOPE, own.reshape(len(logs), -1), np.stack([*filled, *more], axis=1)])
+    flat = own.reshape(len(logs), (_OTHER_GROUP + 1) * logs.shape[1])
+    return np.hstack([logs * SLOPE, flat, np.stack([*filled, *more], axis=1)])
 
 
 # Numbers that a vector register of 512 bits, or a row of a tile, holds.

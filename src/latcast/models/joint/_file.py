@@ -1,0 +1,372 @@
+"""The joint model as a file: what was learnt, by the names of its parts, and the known targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cholesky, inv, solve_triangular
+
+from latcast._model_file import Array, Field, Schema, Values
+from latcast.data import Dataset
+from latcast.models._fitted import Fitted
+from latcast.models._model import Model, State
+
+from ._effects import Effects
+from ._fit import Learnt
+from ._model import JointModel, told, unlisted
+from ._observations import Observations, TargetFacts
+from ._posterior import Prior
+from ._predictor import JointPredictor
+from ._specification import Domains, Question
+from ._targets import TargetFeatures
+from ._work import CLASSES, FEATURES, class_of, places, taken, widened
+
+Floats = npt.NDArray[np.float64]
+
+# Directions of a known target's weights in which its covariance is kept apart from the prior's,
+# and the share of the prior's variance that measurements may take at most: halves are rounded by
+# 0.05 %, and a covariance must stay positive.
+RANK, MOST_TAKEN = 8, 0.996
+# What a target tells of another one of its chip, domain and precision: the correlation of their
+# deviations from what their facts tell, by the distance of these. That of all pairs of ncnn's,
+# NeuSight's and TinyNAS's targets is 0.63, 0.33, 0.06 and 0.01 at distances up to 1, 2, 3 and 4;
+# between precisions it is 0.02.
+ALIKE, ALIKE_WITHIN = 0.7, 3.0**0.5
+# Below this a chip counts as never measured.
+LEAST_ALIKE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What k targets are known by that were measured; those of one chip with equal facts are one.
+
+    Attributes:
+        targets: texts of each: name, chip, domain and precision.
+        rows: measurements of each.
+        columns: of their facts, as :meth:`TargetFeatures.of`, shape (k, target columns).
+        moved: what measurements moved their weights by, shape (k, p).
+        directions: factor of what they took from the covariance, shape (k, p, rank).
+    """
+
+    targets: tuple[tuple[str, str, str, str], ...]
+    rows: tuple[int, ...]
+    columns: Floats
+    moved: Floats
+    directions: Floats
+
+    @classmethod
+    def of(cls, learnt: Learnt, observations: Observations) -> Known:
+        """Of all targets that were measured."""
+        groups: dict[Any, list[int]] = {}
+        for n in np.unique(observations.target).tolist():
+            t = observations.targets[n]
+            facts = tuple(sorted((k, v) for k, v in t.facts.items() if v is not None))
+            groups.setdefault((t.chip, t.domain, t.precision, facts), []).append(n)
+        found = []
+        for members in groups.values():
+            first = observations.targets[members[0]]
+            rows = observations.select(np.isin(observations.target, members))
+            prior = learnt.prior(first)
+            after = told(prior, learnt.effects_of(first.domain), _averaged(rows, members[0]))
+            lower = cholesky(prior.covariance, lower=True)
+            half = solve_triangular(lower, after.covariance, lower=True)
+            left = solve_triangular(lower, half.T, lower=True)
+            size, where = np.linalg.eigh(np.eye(len(left)) - (left + left.T) / 2)
+            most = np.clip(size[-RANK:], 0, MOST_TAKEN)
+            found.append(
+                (
+                    (first.name, first.chip, first.domain, first.precision),
+                    len(rows),
+                    learnt.features.of(first),
+                    after.weights - prior.mean,
+                    (lower @ where[:, -RANK:]) * np.sqrt(most),
+                )
+            )
+        texts, counts, *arrays = zip(*found, strict=True)
+        return cls(texts, counts, *(np.array(a) for a in arrays))
+
+    def nearest(self, target: TargetFacts, columns: Floats) -> tuple[int, float] | None:
+        """The one that tells most of a target, and the correlation of their deviations.
+
+        It is of the target's chip, domain and precision; the correlation is 1 where the facts are
+        the same. None where none tells anything.
+        """
+        asked = (target.chip, target.domain, target.precision)
+        own = [n for n, (_, *of) in enumerate(self.targets) if tuple(of) == asked]
+        if not own:
+            return None
+        away = self.columns[own] - columns
+        distances = np.sqrt((away**2).sum(axis=1))
+        best = int(np.argmin(distances))
+        if np.abs(away[best]).max() < SAME_FACTS:
+            return own[best], 1.0
+        shared = ALIKE * float(np.exp(-((distances[best] / ALIKE_WITHIN) ** 2)))
+        return None if shared < LEAST_ALIKE else (own[best], shared)
+
+
+# Of standardized facts, which a file keeps as halves.
+SAME_FACTS = 0.02
+
+
+def _averaged(rows: Observations, target: int) -> Observations:
+    """One row a network: the mean of those of several boards, with their scatter."""
+    networks, place, times = np.unique(rows.network, return_inverse=True, return_counts=True)
+    mean = np.bincount(place, rows.log_ms) / times
+    between = np.sqrt(np.bincount(place, (rows.log_ms - mean[place]) ** 2) / times)
+    own = np.sqrt(np.bincount(place, rows.scatter**2) / times)
+    return replace(
+        rows,
+        network=networks,
+        target=np.full(len(networks), target),
+        log_ms=mean,
+        scatter=np.maximum(between, own),
+    )
+
+
+# --- the file ---------------------------------------------------------------------------------
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"names must be a list of texts; got {value!r}")
+    return tuple(value)
+
+
+_NAMES = Field(_texts, list)
+SCHEMA = Schema(
+    {
+        "features": _NAMES,
+        "domains": _NAMES,
+        "facts": _NAMES,
+        "covariance_domains": _NAMES,
+        "effects": Field(
+            lambda v: {str(d): (float(a), float(b)) for d, (a, b) in v.items()},
+            lambda v: {d: list(pair) for d, pair in v.items()},
+        ),
+        "classes": Field(lambda v: {str(d): _texts(c) for d, c in v.items()}),
+        "scores_of": Field(
+            lambda v: tuple((str(d), str(w), int(k), int(n)) for d, w, k, n in v),
+            lambda v: [list(key) for key in v],
+        ),
+        "known": Field(
+            lambda v: tuple((str(n), str(c), str(d), str(p)) for n, c, d, p in v),
+            lambda v: [list(texts) for texts in v],
+        ),
+        "known_rows": Field(lambda v: tuple(int(n) for n in v), list),
+    },
+    {
+        "means": Array(("facts",)),
+        "deviations": Array(("facts",), check="positive"),
+        "slopes": Array(("columns", "features"), "float32"),
+        "covariances": Array(("of_domains", "features", "features"), "float32"),
+        "scores": Array(("scores",), "float32", check="not negative"),
+        "known_columns": Array(("known", "columns"), "float16"),
+        "known_moved": Array(("known", "features"), "float16"),
+        "known_directions": Array(("known", "features", "rank"), "float16"),
+    },
+)
+
+
+def _packed(model: JointModel, known: Known, seen: Mapping[str, Sequence[str]]) -> Values:
+    learnt = model.learnt
+    keys = sorted(model.scores)
+    return {
+        "features": FEATURES,
+        "domains": learnt.features.domains,
+        "facts": learnt.features.facts,
+        "covariance_domains": tuple(learnt.covariances),
+        "effects": {d: (e.mean_variance, e.variance) for d, e in learnt.effects.items()},
+        "classes": {d: list(c) for d, c in seen.items()},
+        "scores_of": [(*key, len(model.scores[key])) for key in keys],
+        "known": known.targets,
+        "known_rows": known.rows,
+        "means": learnt.features.means,
+        "deviations": learnt.features.deviations,
+        "slopes": learnt.slopes,
+        "covariances": np.array(list(learnt.covariances.values())),
+        "scores": np.concatenate([model.scores[key] for key in keys] or [np.zeros(0)]),
+        "known_columns": known.columns,
+        "known_moved": known.moved,
+        "known_directions": known.directions,
+    }
+
+
+def _unpacked(v: Values) -> tuple[JointModel, Known]:
+    """The inverse, in terms of the features that latcast has now.
+
+    A feature that the file lacks has no weight, and what it has besides is left out.
+
+    Raises:
+        ValueError: parts do not fit each other.
+    """
+    for what, count, arrays in (
+        ("features", len(v["features"]), v["slopes"].shape[1]),
+        ("columns", 1 + len(v["domains"]) + len(v["facts"]), len(v["slopes"])),
+        ("covariances", len(v["covariance_domains"]), len(v["covariances"])),
+        ("known targets", len(v["known"]), len(v["known_moved"])),
+        ("rows of known targets", len(v["known_rows"]), len(v["known"])),
+        ("scores", sum(int(n) for *_, n in v["scores_of"]), len(v["scores"])),
+    ):
+        if count != arrays:
+            raise ValueError(f"arrays must be of the {count} {what}; got {arrays}")
+    features = TargetFeatures(v["domains"], v["facts"], v["means"], v["deviations"])
+    columns = places(v["features"])
+    covariances = {
+        d: widened(c, columns)
+        for d, c in zip(v["covariance_domains"], v["covariances"], strict=True)
+    }
+    effects = {
+        d: replace(Effects.unknown(), mean_variance=a, variance=b)
+        for d, (a, b) in v["effects"].items()
+    }
+    slopes = taken(v["slopes"], columns)
+    scores = unlisted(v["scores_of"], v["scores"])
+    directions = np.moveaxis(v["known_directions"], 1, -1)
+    known = Known(
+        v["known"],
+        v["known_rows"],
+        v["known_columns"],
+        taken(v["known_moved"], columns),
+        np.moveaxis(taken(directions, columns), -1, 1),
+    )
+    return JointModel(Learnt(features, slopes, covariances, effects), scores), known
+
+
+# --- the model --------------------------------------------------------------------------------
+
+
+class Joint(Model):
+    """One model of all targets, from which any target of any device is predicted.
+
+    It is no predictor: :meth:`predictor` makes one of exactly the target that is asked for, from
+    what its device's specification tells, and what was measured on its chip.
+    """
+
+    kind = "joint"
+    description = "one model of all targets, for networks of any kind"
+    array_prefix = ""
+    is_of_one_target = False
+
+    _model: JointModel
+    _known: Known
+    _seen: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(cls, model: JointModel, data: Observations, card: Mapping[str, Any]) -> Joint:
+        """What a fitted model is shipped as.
+
+        Args:
+            model: fitted to ``data``.
+            data: of which the targets are kept.
+            card: sources, licences, rows, metrics.
+        """
+        new = cls()
+        new._model, new._known = model, Known.of(model.learnt, data)
+        new._seen = _seen_classes(data)
+        new.become(Fitted(None, card=dict(card)))
+        return new
+
+    @property
+    def domains(self) -> Domains:
+        """Those that were measured, with their precisions, the most frequent first."""
+        own: dict[str, list[str]] = {}
+        for _, _, domain, precision in self._known.targets:
+            own.setdefault(domain, []).append(precision)
+        return {d: sorted(set(p), key=lambda x: -p.count(x)) for d, p in own.items()}
+
+    @property
+    def model(self) -> JointModel:
+        """What was learnt."""
+        return self._model
+
+    def predictor(self, question: Question) -> JointPredictor:
+        """A predictor of the target that is asked for; its card says what it was taken from."""
+        learnt, facts = self._model.learnt, question.facts
+        near = self._known.nearest(facts, learnt.features.of(facts))
+        nested: list[Prior] = []
+        if near is None:
+            prior = learnt.prior(question.nested[-1])
+            more = () if question.beyond is None else (question.beyond,)
+            nested = [learnt.prior(t) for t in (*question.nested[:-1], *more)]
+            note = _unmeasured(facts, tuple(self.domains))
+        else:
+            n, shared = near[0], min(near[1], ALIKE) if question.is_like else near[1]
+            prior = self._told(learnt.prior(facts), n, shared)
+            note = _measured(self._known, n, shared)
+        new = JointPredictor.of(
+            facts,
+            prior,
+            learnt.effects_of(facts.domain),
+            {k: s for k, s in self._model.scores.items() if k[0] in ("", facts.domain)},
+            self._seen.get(facts.domain, ()),
+            nested=nested,
+            has_beyond=near is None and question.beyond is not None,
+            is_known=near is not None and shared == 1,
+        )
+        card: dict[str, Any] = {k: v for k, v in self.card.items() if k in ("data", "licence")}
+        card["rows"] = 0 if near is None else self._known.rows[near[0]]
+        card["notes"] = [*question.notes, note]
+        new.become(Fitted(None, question.target, {}, new.intervals(), card, self.quantity))
+        return new
+
+    def adapt(self, few: Dataset, *, method: str = "bayes", seed: int = 0) -> JointPredictor:
+        """A predictor for the target of a few measurements, at least one.
+
+        Raises:
+            ValueError: no measurement, one that is not possible, another method, or a device that
+                the catalogue does not have.
+        """
+        predictor = self.predictor(Question.of_target(few.target, self.domains))
+        return predictor.adapt(few, method=method, seed=seed)  # type: ignore[return-value]
+
+    def _told(self, prior: Prior, n: int, shared: float) -> Prior:
+        """A prior with what was measured on the n-th target, whose deviations it shares."""
+        away = shared * self._known.directions[n]
+        covariance = prior.covariance - away @ away.T
+        mean = prior.mean + shared * self._known.moved[n]
+        return replace(
+            prior, mean=mean, covariance=covariance, precision=np.asarray(inv(covariance))
+        )
+
+    def _schema(self) -> Schema:
+        return SCHEMA
+
+    def _state(self) -> State:
+        return _packed(self._model, self._known, self._seen)
+
+    def _restore(self, state: State, parts: Mapping[str, Any]) -> None:
+        self._model, self._known = _unpacked(state)
+        self._seen = state["classes"]
+
+
+def _seen_classes(data: Observations) -> dict[str, list[str]]:
+    """Classes of the kernels that every domain has run."""
+    classes = class_of(data.networks)
+    of_rows = np.array([t.domain for t in data.targets])[data.target]
+    found = {}
+    for domain in dict.fromkeys(t.domain for t in data.targets):
+        networks = np.unique(data.network[of_rows == domain])
+        used = np.unique(data.networks.counts[networks].indices)
+        found[domain] = [CLASSES[n] for n in np.unique(classes[used])]
+    return found
+
+
+def _unmeasured(facts: TargetFacts, domains: Sequence[str]) -> str:
+    chip = f"no network was measured on {facts.chip} by {facts.runtime}"
+    if facts.domain in domains:
+        return f"{chip}: the forecast is by its specification, as of others of {facts.domain}"
+    return (
+        f"{chip}, nor on any device: the forecast is by physics alone; what was measured is "
+        f"{', '.join(sorted(domains))}"
+    )
+
+
+def _measured(known: Known, n: int, shared: float) -> str:
+    rows = f"{known.rows[n]} measurements of {known.targets[n][0]}"
+    if shared == 1:
+        return f"the forecast knows {rows}"
+    return f"the forecast takes something from {rows}, the same chip with other settings"

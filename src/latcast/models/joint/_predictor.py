@@ -1,0 +1,486 @@
+"""Milliseconds of any network on one target by the joint model; and the file that keeps it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from scipy.linalg import inv
+
+from latcast._model_file import Array, Field, Schema
+from latcast.data import Dataset
+from latcast.devices import Target, devices
+from latcast.graph import KERNEL_FACTS, UNKNOWN, Graph, kernel_label, rules_of
+from latcast.math.conformal import DeviationScores, covers, student_scores
+from latcast.models._base import Predictor
+from latcast.models._fitted import Fitted
+from latcast.models._model import State
+from latcast.models.kernels import Extrapolation, KernelForecast, LayerExplanation
+from latcast.networks import OPS, Networks, kernel_runs, working_kernels
+
+from ._bound import bound_ms
+from ._effects import Effects
+from ._model import KNOWN, SAMPLES, Scores, log_forecast, told, unlisted
+from ._observations import FUSES_AS, Observations, TargetFacts
+from ._posterior import Posterior, Prior
+from ._specification import Question
+from ._work import CLASSES, FEATURES, PARTS, Work, class_of, places, taken, widened
+
+Floats = npt.NDArray[np.float64]
+
+# Facts that grow with the batch.
+_WITH_BATCH = ("macs", "read_bytes", "write_bytes", "positions", "batch")
+# What a kernel waits for, by the part of its time that is the longest.
+_BOUNDS = dict(zip(PARTS, ("compute", "bandwidth", "bandwidth", "launch"), strict=True))
+# Degrees of freedom of Student's t where no errors of left-out groups are known.
+_FREEDOM = 5.0
+# Upper end of an interval over its lower end beyond which it decides little.
+TOO_WIDE = 3.0
+
+_TEXTS = Field(lambda v: tuple(str(name) for name in v), list)
+_FACTS = Field(lambda v: {str(k): None if x is None else float(x) for k, x in v.items()}, dict)
+SCHEMA = Schema(
+    {
+        "features": _TEXTS,
+        "kernel_facts": _TEXTS,
+        "ops": _TEXTS,
+        "chip": Field(str),
+        "domain": Field(str),
+        "facts": _FACTS,
+        "classes": _TEXTS,
+        "labels": _TEXTS,
+        "names": _TEXTS,
+        "effects": Field(lambda v: (float(v[0]), float(v[1])), list),
+        "overlap": Field(lambda v: (float(v[0]), float(v[1])), list),
+        "is_known": Field(bool),
+        "has_beyond": Field(bool),
+        "scores_of": Field(
+            lambda v: tuple((str(d), str(w), int(k), int(n)) for d, w, k, n in v),
+            lambda v: [list(key) for key in v],
+        ),
+    },
+    {
+        "mean": Array(("features",)),
+        "covariance": Array(("features", "features")),
+        "log_prices": Array((4,)),
+        "nested_means": Array(("nested", "features"), "float32"),
+        "nested_prices": Array(("nested", 4)),
+        "scores": Array(("scores",), "float32", check="ascending"),
+        "way_scores": Array(("way_scores",), "float32", check="not negative"),
+        "kernel_ops": Array(("kernels",), "int64", "int64"),
+        "kernels": Array(("kernels", "kernel_facts")),
+        "counts_row": Array(("counts",), "int64", "int64"),
+        "counts_column": Array(("counts",), "int64", "int64"),
+        "counts": Array(("counts",)),
+        "log_ms": Array(("measured",)),
+        "scatter": Array(("measured",), check="not negative"),
+    },
+)
+
+
+class JointPredictor(Predictor):
+    """Milliseconds of any network on one target, measured or not.
+
+    The weights of the target's prices have a prior, from its device's specification or from what
+    was measured on its chip; :meth:`adapt` adds measurements, and the same formula holds for none
+    and for a thousand. Forecasts and intervals stay above what the device's peak and memory
+    allow. Milliseconds do not fall as the batch grows, nor rise with the cores of a device on
+    which nothing was measured.
+    """
+
+    kind = "joint-target"
+    description = "one target of the joint model: from a specification to a thousand measurements"
+    array_prefix = ""
+
+    _facts: TargetFacts
+    _prior: Prior
+    _effects: Effects
+    _nested: Sequence[Prior]
+    _has_beyond: bool
+    _ways: Scores
+    _seen: Sequence[str]
+    _is_known: bool
+    _measured: Observations | None
+
+    @classmethod
+    def of(
+        cls,
+        facts: TargetFacts,
+        prior: Prior,
+        effects: Effects,
+        ways: Scores,
+        seen: Sequence[str],
+        *,
+        nested: Sequence[Prior] = (),
+        has_beyond: bool = False,
+        is_known: bool = False,
+    ) -> JointPredictor:
+        """A predictor without measurements; it has to :meth:`become` something.
+
+        Args:
+            facts: of the target.
+            prior: of its weights.
+            effects: of networks in its domain.
+            ways: errors of left-out groups, as of :class:`JointModel`.
+            seen: classes of kernels that were measured in the domain.
+            nested: priors with fewer cores, the fewest first; empty where its chip was measured.
+            has_beyond: whether the last of them is one with more cores.
+            is_known: whether the target itself was measured.
+        """
+        new = cls()
+        new._facts, new._prior, new._seen = facts, prior, seen
+        new._effects = replace(
+            Effects.unknown(), mean_variance=effects.mean_variance, variance=effects.variance
+        )
+        new._nested, new._has_beyond, new._is_known = nested, has_beyond, is_known
+        new._ways, new._measured = ways, None
+        return new
+
+    def _learn(self, data: Sequence[Dataset], calibration: Dataset | None, seed: int) -> None:
+        raise ValueError(
+            f"a predictor of the kind {self.kind} must be made from the joint model; got datasets "
+            "to fit: latcast.load(DEVICE, networks=GRAPH).adapt(DATA)"
+        )
+
+    # -- forecasts ----------------------------------------------------------------------------
+
+    def _own(self, networks: Any) -> tuple[Networks, Graph | None]:
+        """Their kernels, and the graph where there is one alone."""
+        alone = networks if isinstance(networks, Graph) else None
+        if alone is None and isinstance(networks, Sequence) and len(networks) == 1:
+            alone = networks[0]
+        return Networks.of(networks, self._as_fused), alone
+
+    @property
+    def _as_fused(self) -> Target:
+        runtime = self.target.runtime
+        return replace(self.target, runtime=FUSES_AS.get(runtime, runtime))
+
+    def _forecast(self, own: tuple[Networks, Graph | None]) -> tuple[Floats, Floats]:
+        kernels = own[0]
+        measured = self._measured
+        old = () if measured is None else tuple(measured.names[n] for n in measured.network)
+        work, names = Work.of(kernels), _digests(kernels)
+        log_ms, deviation = log_forecast(
+            self._prior, self._effects, self._after, old, work, kernels.counts, names
+        )
+        log_ms = log_ms + self._fewer_cores(kernels, log_ms) + self._smaller_batch(kernels)
+        return np.maximum(np.exp(log_ms), self._limits(own)), deviation
+
+    @cached_property
+    def _after(self) -> Posterior:
+        """The weights after all that was measured."""
+        return told(self._prior, self._effects, self._measured)
+
+    def _limits(self, own: tuple[Networks, Graph | None]) -> Floats:
+        return bound_ms(own[0], self._facts.facts)
+
+    def _fewer_cores(self, kernels: Networks, log_ms: Floats) -> Floats:
+        """What to add so that a device is not slower than one with fewer of its cores, (n,).
+
+        The least of all with fewer cores; between two powers of two, which stand for these where
+        there are thousands, at least that of the greater one: so it never rises in between.
+        """
+        if not self._nested:
+            return np.zeros(len(log_ms))
+        work = Work.of(kernels)
+        all_ms = [p.log_ms(work, kernels.counts, p.mean)[0] for p in self._nested]
+        less = all_ms[:-1] if self._has_beyond else all_ms
+        least = np.min([log_ms, *less], axis=0)
+        if self._has_beyond:
+            until = np.min([*less, all_ms[-1]], axis=0)
+            least = np.maximum(least, until)
+        return np.asarray(least - log_ms)
+
+    def _smaller_batch(self, kernels: Networks) -> Floats:
+        """What to add so that a batch is not faster than a smaller one, shape (n,).
+
+        Every part of a kernel's time is a power of the batch, so the logarithm of their sum is
+        convex in that of the batch: up to any batch it is greatest at the end or at one sample.
+        """
+        batch = kernels.fact("batch")
+        if self.target.batch == 1 or (batch <= 1).all():
+            return np.zeros(len(kernels))
+        facts = kernels.facts.copy()
+        # A kernel whose first side is not the batch has it all the same.
+        by = np.where(batch % self.target.batch == 0, self.target.batch, 1)
+        columns = [KERNEL_FACTS.index(name) for name in _WITH_BATCH]
+        facts[:, columns] /= by[:, None]
+        one = replace(kernels, facts=facts)
+        now, single = (
+            self._prior.log_ms(Work.of(k), k.counts, self._after.weights)[0] for k in (kernels, one)
+        )
+        return np.maximum(single - now, 0.0)
+
+    def _calibration(self, data: Dataset) -> DeviationScores:
+        predicted, deviation = self._forecast(self._own(data.networks))
+        return DeviationScores.of(np.log(data.values / predicted) / deviation)
+
+    def intervals(self) -> DeviationScores:
+        """Errors of groups that were left out as this target and its networks are new."""
+        samples = 0 if self._measured is None else len(self._measured)
+        way = "network" if self._is_known or samples >= KNOWN else "both"
+        at = max(k for k in SAMPLES if k <= samples) if way == "both" else 0
+        for key in ((self._facts.domain, way, at), ("", way, at)):
+            scores = self._ways.get(key)
+            if scores is not None and covers(len(scores), 0.9):
+                return DeviationScores(np.asarray(scores, dtype=np.float64))
+        return DeviationScores.of(student_scores(_FREEDOM))
+
+    # -- explanations ---------------------------------------------------------------------------
+
+    def _explained(self, own: tuple[Networks, Graph | None], coverage: float) -> LayerExplanation:
+        kernels, graph = own
+        if graph is None:
+            raise ValueError("an explanation by kernels must be of one graph; got several networks")
+        predicted, deviation = self._forecast(own)
+        reach = self.fitted.calibration.quantile(coverage)
+        work, bound = Work.of(kernels), self._limits(own)
+        after = self._after
+        each = sp.identity(len(kernels.ops), format="csr")
+        log_each, slopes = self._prior.log_ms(work, each, after.weights)
+        of_each = np.sqrt(np.einsum("ij,ij->i", slopes @ after.covariance, slopes))
+        factors = np.exp(reach * np.sqrt(of_each**2 + self._effects.variance))
+        each_ms = np.exp(log_each)
+        each_ms *= predicted[0] / max(float((kernels.counts @ each_ms)[0]), 1e-300)
+        parts = np.array(work.log_seconds(after.weights, self._prior.log_prices))
+        waits = [_BOUNDS[PARTS[n]] for n in parts.argmax(axis=0)]
+        strange = self._extrapolations(kernels)
+        traffic = [KERNEL_FACTS.index(f) for f in ("read_bytes", "write_bytes", "param_bytes")]
+        moved = kernels.facts[:, traffic].sum(axis=1)
+        found = working_kernels(graph, rules_of(self._as_fused.runtime))
+        listed = []
+        for kernel, row, times in zip(
+            found, kernels.rows[0].tolist(), kernel_runs(graph, found).tolist(), strict=True
+        ):
+            main, ms = graph.layers[kernel.main], float(each_ms[row] * times)
+            listed.append(
+                KernelForecast(
+                    name=main.name,
+                    operators=kernel_label(graph, kernel),
+                    layers=tuple(graph.layers[n].name for n in kernel.layers),
+                    kind=main.kind,
+                    ms=ms,
+                    lower_ms=ms / float(factors[row]),
+                    upper_ms=ms * float(factors[row]),
+                    macs=int(kernels.fact("macs")[row] * times),
+                    param_bytes=int(kernels.fact("param_bytes")[row]),
+                    traffic_bytes=int(moved[row] * times),
+                    bound=UNKNOWN if main.kind == UNKNOWN else waits[row],
+                    extrapolation=strange[row],
+                )
+            )
+        lower = max(float(predicted[0] * np.exp(-reach * deviation[0])), float(bound[0]))
+        upper = float(predicted[0] * np.exp(reach * deviation[0]))
+        return LayerExplanation(float(predicted[0]), lower, upper, tuple(listed))
+
+    def _extrapolations(self, kernels: Networks) -> list[Extrapolation | None]:
+        """Kernels of classes that were never measured in the domain."""
+        names = [CLASSES[n] for n in class_of(kernels)]
+        seen = set(self._seen)
+        if self._measured is not None:
+            seen |= {CLASSES[n] for n in class_of(self._measured.networks)}
+        return [
+            None if name in seen and name != UNKNOWN else Extrapolation(name.replace("_", " "))
+            for name in names
+        ]
+
+    def _doubts(self, own: tuple[Networks, Graph | None]) -> list[str]:
+        predicted, deviation = self._forecast(own)
+        found = []
+        if (predicted <= self._limits(own)).any():
+            found.append(
+                "the forecast is what the device's peak and memory allow; without that bound it "
+                "would be less"
+            )
+        span = float(np.exp(2 * self.fitted.calibration.quantile(0.9) * deviation.max(initial=0)))
+        if span > TOO_WIDE:
+            found.append(
+                f"the 90 % interval spans a factor of {span:.2g}, too wide to decide: measure this "
+                "network, or a few like it, on the device (latcast measure --models) and adapt "
+                "(latcast adapt)"
+            )
+        return found
+
+    # -- measurements ---------------------------------------------------------------------------
+
+    def _adapted(self, few: Dataset, method: str, seed: int) -> JointPredictor:
+        if method != "bayes":
+            raise ValueError(f"the joint model adapts by the method bayes; got {method}")
+        same = replace(few.target, batch=1) == replace(self.target, batch=1)
+        facts, prior, before = self._facts, self._prior, self._measured
+        if not same:
+            # Of another target the weights are expected to be as here, and are as unknown as ever.
+            facts = replace(facts, facts=_known_facts(few.target, facts.domain))
+            prior, before = replace(prior, mean=self._after.weights), None
+        new = JointPredictor.of(
+            replace(facts, name=str(few.target), batch=few.target.batch), prior, self._effects,
+            self._ways, self._seen, is_known=self._is_known and same,
+        )  # fmt: skip
+        fused = replace(few.target, runtime=FUSES_AS.get(few.target.runtime, few.target.runtime))
+        networks = Networks.of(few.networks, fused)
+        new._measured = _observed(new._facts, networks, np.log(few.values), before)
+        card = {
+            "data": [dict(few.provenance)],
+            "rows": len(few),
+            "base": {"target": str(self.target), "kind": self.kind, "card": self.card},
+        }
+        new.become(Fitted(None, few.target, {}, new.intervals(), card, self.fitted.quantity))
+        return new
+
+    # -- the file -------------------------------------------------------------------------------
+
+    def _schema(self) -> Schema:
+        return SCHEMA
+
+    def _state(self) -> State:
+        measured = self._measured or _nothing()
+        counts = sp.coo_matrix(measured.networks.counts)
+        width, ways = len(self._prior.mean), sorted(self._ways)
+        return {
+            "features": FEATURES,
+            "kernel_facts": KERNEL_FACTS,
+            "ops": OPS,
+            "chip": self._facts.chip,
+            "domain": self._facts.domain,
+            "facts": dict(self._facts.facts),
+            "classes": self._seen,
+            "labels": measured.networks.labels,
+            "names": measured.names,
+            "effects": (self._effects.mean_variance, self._effects.variance),
+            "overlap": self._prior.overlap,
+            "is_known": self._is_known,
+            "has_beyond": self._has_beyond,
+            "scores_of": [(*key, len(self._ways[key])) for key in ways],
+            "mean": self._prior.mean,
+            "covariance": self._prior.covariance,
+            "log_prices": self._prior.log_prices,
+            "nested_means": np.array([p.mean for p in self._nested]).reshape(-1, width),
+            "nested_prices": np.array([p.log_prices for p in self._nested]).reshape(-1, 4),
+            "scores": self.fitted.calibration.sizes,
+            "way_scores": np.concatenate(
+                [self._ways[k] for k in sorted(self._ways)] or [np.zeros(0)]
+            ),
+            "kernel_ops": measured.networks.ops,
+            "kernels": measured.networks.facts,
+            "counts_row": counts.row,
+            "counts_column": counts.col,
+            "counts": counts.data,
+            "log_ms": measured.log_ms,
+            "scatter": measured.scatter,
+        }
+
+    def _restore(self, state: State, parts: Mapping[str, Any]) -> None:
+        v, columns = state, places(state["features"])
+        covariance = widened(v["covariance"], columns)
+        prior = Prior(
+            taken(v["mean"], columns), covariance, np.asarray(inv(covariance)), v["log_prices"],
+            v["overlap"],
+        )  # fmt: skip
+        self._prior = prior
+        self._nested = [
+            replace(prior, mean=taken(mean, columns), log_prices=prices)
+            for mean, prices in zip(v["nested_means"], v["nested_prices"], strict=True)
+        ]
+        target = self.target
+        self._facts = TargetFacts(
+            str(target), v["chip"], v["domain"], target.runtime, target.batch, target.precision,
+            target.threads, v["facts"],
+        )  # fmt: skip
+        self._effects = replace(
+            Effects.unknown(), mean_variance=v["effects"][0], variance=v["effects"][1]
+        )
+        self._ways = unlisted(v["scores_of"], v["way_scores"])
+        self._seen, self._is_known, self._has_beyond = v["classes"], v["is_known"], v["has_beyond"]
+        self.fitted.calibration = DeviationScores(v["scores"])
+        self._measured = _measured(v, self._facts) if len(v["log_ms"]) else None
+
+
+def _measured(v: Mapping[str, Any], facts: TargetFacts) -> Observations:
+    """Measurements of a file, by the operators and facts that latcast has now.
+
+    Raises:
+        ValueError: parts do not fit each other.
+    """
+    n, d = len(v["log_ms"]), len(v["kernels"])
+    if (
+        len(v["labels"]) != d
+        or len(v["names"]) != n
+        or len(v["kernel_facts"]) != (v["kernels"].shape[1])
+    ):
+        raise ValueError(f"there must be {d} labels, {n} names and a name for each fact of kernels")
+    for name, size in (("kernel_ops", len(v["ops"])), ("counts_row", n), ("counts_column", d)):
+        if len(v[name]) and not 0 <= v[name].min() <= v[name].max() < size:
+            raise ValueError(f"array {name!r} must hold numbers from 0 to {size - 1}")
+    where = {name: i for i, name in enumerate(v["kernel_facts"])}
+    table = np.stack(
+        [v["kernels"][:, where[f]] if f in where else np.zeros(d) for f in KERNEL_FACTS], axis=1
+    )
+    ops = np.array([OPS.index(op if op in OPS else UNKNOWN) for op in v["ops"]], dtype=np.int64)
+    counts = sp.csr_matrix((v["counts"], (v["counts_row"], v["counts_column"])), shape=(n, d))
+    networks = Networks(ops[v["kernel_ops"]], v["labels"], table, counts)
+    return _rows(facts, networks, v["names"], v["log_ms"], v["scatter"])
+
+
+def _rows(
+    facts: TargetFacts, networks: Networks, names: Sequence[str], log_ms: Floats, scatter: Floats
+) -> Observations:
+    """One measurement of every network on one target."""
+    n = np.arange(len(log_ms))
+    own = tuple(names)
+    return Observations(networks, own, own, (facts,), n, np.zeros_like(n), log_ms, scatter)
+
+
+def _observed(
+    facts: TargetFacts, networks: Networks, log_ms: Floats, before: Observations | None
+) -> Observations:
+    """Measurements, and those before."""
+    names, scatter = _digests(networks), np.zeros(len(log_ms))
+    if before is None:
+        return _rows(facts, networks, names, log_ms, scatter)
+    return _rows(
+        facts,
+        Networks.joined([before.networks, networks]),
+        (*before.names, *names),
+        np.concatenate([before.log_ms, log_ms]),
+        np.concatenate([before.scatter, scatter]),
+    )
+
+
+def _nothing() -> Observations:
+    facts = TargetFacts("none", "none", "none", "none")
+    return _rows(facts, Networks.of_graphs([]), (), np.zeros(0), np.zeros(0))
+
+
+def _known_facts(target: Target, domain: str) -> Mapping[str, float | None]:
+    """What the catalogue tells of a target; nothing of a device that it does not have."""
+    if target.device not in devices():
+        return {}
+    return Question.of_target(target, {domain: ()}).facts.facts
+
+
+def _digests(networks: Networks) -> tuple[str, ...]:
+    """A name for each network by its kernels: what has the same kernels is one network."""
+    each = [
+        hashlib.blake2b(f"{op} {label}".encode() + row.tobytes(), digest_size=16).digest()
+        for op, label, row in zip(
+            networks.ops.tolist(), networks.labels, networks.facts, strict=True
+        )
+    ]
+    counts, found = networks.counts, []
+    for n in range(len(networks)):
+        own = slice(counts.indptr[n], counts.indptr[n + 1])
+        parts = sorted(
+            each[k] + str(float(times)).encode()
+            for k, times in zip(
+                counts.indices[own].tolist(), counts.data[own].tolist(), strict=True
+            )
+        )
+        found.append(hashlib.blake2b(b"".join(parts), digest_size=12).hexdigest())
+    return tuple(found)

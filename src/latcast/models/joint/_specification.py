@@ -1,0 +1,209 @@
+"""From a device, and what is asked of a target, to what the joint model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from latcast.devices import PRECISIONS, Device, Target, devices, target_facts, unit, unit_of_runtime
+from latcast.devices import device as find_device
+
+from ._observations import TargetFacts
+
+# Domain -> precisions that were measured in it, the most frequent first.
+Domains = Mapping[str, Sequence[str]]
+
+_UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
+# Vendors of GPUs that PyTorch runs on; others run ncnn by Vulkan.
+_WITH_PYTORCH = ("nvidia", "amd")
+_NCNN = "ncnn"
+# Facts of an accelerator that grow with its cores at one clock.
+_WITH_CORES = (
+    "cores", "peak_flops", "base_flops", "bound_flops", "fp32_sum_flops", "matrix_fp32_flops",
+)  # fmt: skip
+_PEAKS = ("peak_flops", "base_flops")
+_BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "int8": 8}
+
+Facts = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A target, and what is known of it before anything was measured there.
+
+    Attributes:
+        target: that is asked for.
+        facts: of it.
+        nested: facts of the device as far as the threads use it, preceded by those of the same
+            with fewer cores at equal clocks and bandwidth, the fewest first.
+        beyond: facts with more cores, where the nested ones are not all there are.
+        is_like: whether the device is another one's like, whose facts these are.
+        notes: what was chosen, and what is not known, a sentence each.
+    """
+
+    target: Target
+    facts: TargetFacts
+    nested: tuple[TargetFacts, ...]
+    beyond: TargetFacts | None
+    is_like: bool
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        device: Device,
+        domains: Domains,
+        *,
+        name: str | None = None,
+        runtime: str | None = None,
+        batch: int = 1,
+        precision: str | None = None,
+        threads: int = 0,
+    ) -> Question:
+        """What is asked of a device.
+
+        Args:
+            device: its specification.
+            domains: that were measured.
+            name: of a device that is nowhere and that ``device`` is like; its own by default.
+            runtime: by default one that was measured on such devices.
+            batch: of the networks.
+            precision: fp32 by default, where the runtime was measured in it.
+            threads: of a CPU; all cores by default.
+
+        Raises:
+            ValueError: the chip has no part that the runtime runs on.
+        """
+        notes = []
+        if runtime is None:
+            runtime = _usual_runtime(device, domains)
+            notes.append(f"no runtime is asked for: the forecast is for {runtime} (--runtime)")
+        part = unit_of_runtime(runtime) or _UNIT_OF_KIND[device.kind]
+        domain = _domain(runtime, part, domains)
+        if precision is None:
+            measured = tuple(domains.get(domain, ()))
+            precision = measured[0] if measured and "fp32" not in measured else "fp32"
+            if precision != "fp32":
+                notes.append(f"no precision is asked for: the forecast is for {precision}")
+        found = unit(device, part)
+        if found.name != device.name:
+            notes.append(f"{runtime} runs on the {part} of {device.name}: {found.name}")
+        if part == "gpu" and domain.endswith("vulkan") and "vulkan" not in runtime:
+            notes.append(f"{runtime} runs on a GPU by Vulkan")
+        if name is not None:
+            notes.append(f"{name} is taken to be like {device.name}, whose specification it has")
+        target = Target(name or device.name, runtime, batch, precision, threads)
+        facts, note = _with_peak(found, _facts(found, f"{runtime}-{part}", threads, precision))
+        notes += note
+
+        def of(own: Facts) -> TargetFacts:
+            return TargetFacts(
+                str(target), found.group, domain, runtime, batch, precision, threads, own
+            )
+
+        nested, beyond = _nested(found, facts, f"{runtime}-{part}", precision)
+        after = None if beyond is None else of(beyond)
+        return cls(target, of(facts), tuple(map(of, nested)), after, name is not None, tuple(notes))
+
+    @classmethod
+    def of_target(cls, target: Target, domains: Domains) -> Question:
+        """A whole target, of a device of the catalogue.
+
+        Raises:
+            ValueError: there is no such device; the message suggests the nearest.
+        """
+        found = devices().get(target.device) or find_device(target.device)
+        question = cls.of(
+            found,
+            domains,
+            runtime=target.runtime,
+            batch=target.batch,
+            precision=target.precision,
+            threads=target.threads,
+        )
+        return replace(question, target=target)
+
+
+def _usual_runtime(device: Device, domains: Domains) -> str:
+    """One whose domain is known best, by the kind of device."""
+    kind = device.kind
+    if kind == "accelerator":
+        npu = (d.removesuffix("-npu") for d in domains if d.endswith("-npu"))
+        return next(npu, "qnn")
+    facts = target_facts(device)
+    if kind == "gpu":
+        is_known = any(facts.get(f"vendor_{v}") for v in _WITH_PYTORCH)
+        return "pytorch" if is_known else "ncnn-vulkan"
+    return "onnxruntime" if facts.get("isa_x86") and "onnxruntime-cpu" in domains else _NCNN
+
+
+def _domain(runtime: str, part: str, domains: Domains) -> str:
+    """The domain of a runtime on a part of a chip, whether it was measured or not."""
+    names = [runtime, f"{runtime}-{part}"]
+    if part == "gpu":
+        names.append(f"{runtime}-vulkan")
+    return next((n for n in names if n in domains), names[1])
+
+
+def _facts(device: Device, runtime: str, threads: int, precision: str) -> dict[str, float | None]:
+    facts = target_facts(device, runtime, threads, precision)
+    return dict(facts) | {"channels_last": 0.0}
+
+
+def _with_peak(device: Device, facts: dict[str, float | None]) -> tuple[Facts, list[str]]:
+    """Facts with a peak, by that of another precision where it is not known; and a note."""
+    if facts.get("peak_flops"):
+        return facts, []
+    known = {p: peak for p in PRECISIONS if (peak := device.peak_flops(p))}
+    if known:
+        nearest = min(known, key=lambda p: (_BITS[p] != 32, -_BITS[p]))
+        told = f"it is taken for that of {nearest}"
+        peak = known[nearest]
+    else:
+        # A multiply-add of one vector lane a core and cycle, at a usual clock.
+        peak = 2.0 * device.cores * (device.clock_ghz or 1.0) * 1e9
+        told = "it is taken for a multiply-add a core and cycle"
+    note = f"the peak of {device.name} in this precision is not known: {told}"
+    return facts | dict.fromkeys(_PEAKS, peak), [note]
+
+
+def _nested(
+    device: Device, facts: Facts, runtime: str, precision: str
+) -> tuple[list[Facts], Facts | None]:
+    """Facts with ever more cores up to those in use, and with more than these.
+
+    Of a CPU with every number of its fastest cores; of others, which have thousands, with powers
+    of two.
+    """
+    if not facts.get("is_cpu"):
+        cores = facts.get("cores") or 1.0
+        powers = [2.0**n for n in range(60) if 2.0**n < cores]
+        above = 2.0 * (powers[-1] if powers else 0.5)
+        scaled = [_scaled(facts, n / cores) for n in powers]
+        return [*scaled, facts], None if above == cores else _scaled(facts, above / cores)
+    used = int(facts.get("threads") or facts.get("cores") or 1)
+    return [
+        _with_peak(own, _facts(own, runtime, n, precision))[0]
+        for n in range(1, used + 1)
+        for own in (_with_cores(device, n),)
+    ], None
+
+
+def _scaled(facts: Facts, by: float) -> Facts:
+    grown = {name: x * by for name in _WITH_CORES if (x := facts.get(name)) is not None}
+    return {**facts, **grown}
+
+
+def _with_cores(device: Device, cores: int) -> Device:
+    """A CPU that has only so many of its fastest cores."""
+    kept, clusters = cores, []
+    for c in sorted(device.clusters, key=lambda c: -c.peak_flops("fp32")):
+        if kept > 0:
+            clusters.append(replace(c, count=min(c.count, kept)))
+        kept -= c.count
+    peaks = {
+        name: peak * cores / device.cores
+        for name in ("peak_fp32_flops", "peak_fp16_flops", "peak_bf16_flops", "peak_int8_ops")
+        if (peak := getattr(device, name)) is not None
+    }
+    return replace(device, cores=cores, clusters=tuple(clusters), **peaks)
