@@ -1,4 +1,4 @@
-"""Train the shipped joint model from the public tables (`make joint`).
+"""Train the shipped joint model from the public tables (`make zoo`).
 
 One model learns from all rows of all tables together; its intervals come from chips and families of
 networks that were left out in turn. The card has what every table gave, and its licence.

@@ -367,3 +367,36 @@ def test_views_alone_take_no_time(latcast: Any, tmp_path: Path) -> None:
     found = latcast.json("predict", tmp_path / "views.onnx", "--device", "epyc-genoa-2c")
     for row in found["devices"]:
         assert row["latency_ms"] == row["upper_ms"] == row["extrapolated_kernels"] == 0
+
+
+def test_devices_without_a_model_of_their_own(folder: Path, latcast: Any, tmp_path: Path) -> None:
+    file = folder / "squeezenet.onnx"
+    both = ("predict", file, "--device", "rk3588", "--precision", "fp32,int8", "--threads", 4)
+    found = latcast.json(*both)
+    assert [d["target"] for d in found["devices"]] == [
+        "rk3588/ncnn/b1/t4",
+        "rk3588/ncnn/b1/int8/t4",
+    ]
+    (faster,) = found["faster"]
+    assert (faster["precision"], faster["than"]) == ("int8", "fp32")
+    is_less = found["devices"][1]["latency_ms"] < found["devices"][0]["latency_ms"]
+    assert (faster["probability"] > 0.5) == is_less
+    assert "int8 is faster than fp32 with a probability" in latcast(*both).stdout
+    like = ("predict", file, "--device", "my-board", "--similar-to", "rk3588")
+    assert latcast.json(*like)["devices"][0]["target"] == "my-board/ncnn/b1"
+    arch = folder / "arch.json"
+    for asked, words in (
+        ((file, "--device", "my-board"), "my-board"),
+        ((file, "--device", "rk3588", "--similar-to", "rk3588"), "needs no similar one"),
+        ((arch, "--device", "my-board", "--similar-to", "rk3588"), "leave it out"),
+        ((file, "--device", "rk3588", "--sweep", "batch=1", "--precision", "fp32,int8"), "leave"),
+    ):
+        assert words in latcast.error("predict", *asked, code=2)
+    own = tmp_path / "own.toml"
+    own.write_text(
+        '[chiplet]\ntitle = "Chiplet"\nkind = "cpu"\ncores = 4\nmemory_gb = 4\n'
+        'bandwidth_gb_s = 10\nsource = "made up"\narchitecture = "cortex-a55"\nclock_ghz = 1.8\n'
+    )
+    (row,) = latcast.json("predict", file, "--device", "chiplet", "--devices", own)["devices"]
+    assert (row["target"], row["basis"]) == ("chiplet/ncnn/b1", "specification")
+    assert row["lower_ms"] <= row["latency_ms"] <= row["upper_ms"]

@@ -44,13 +44,22 @@ class Target:
         typer.Option("--batch", min=1, help="Of the target; what is given holds exactly."),
     ] = None
     precision: Annotated[
-        str | None, typer.Option("--precision", help="Likewise, such as fp16.")
+        str | None,
+        typer.Option("--precision", help="Likewise, such as fp16; fp32,int8 has a row for each."),
     ] = None
     runtime: Annotated[
         str | None, typer.Option("--runtime", help="Likewise, such as onnxruntime.")
     ] = None
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Likewise, of the CPU.")
+    ] = None
+    similar_to: Annotated[
+        str | None,
+        typer.Option(
+            "--similar-to",
+            metavar="DEVICE",
+            help="Device of the catalogue that one which is nowhere is like, for a model's file.",
+        ),
     ] = None
 
 
@@ -114,8 +123,8 @@ def predict(
     """Predict latency, and where the milliseconds go.
 
     What --batch, --precision, --runtime and --threads ask for is what the answer is for: by the
-    device's own model, by another shipped model of it, or, for architectures, by its
-    specification, with a wide interval. A device with several models that fit has a row for each.
+    device's own model, by another shipped model of it, or by its specification and what was
+    measured on its chip. A device with several models that fit has a row for each.
 
     Example: latcast predict arch.json --device samsung-note10 --device tesla-p40
     """
@@ -135,7 +144,9 @@ def predict(
             found = swept(network, target.device, *_side_and_values(question.sweep), **options)
         else:
             space = find_space(question.space) if question.space else None
-            found = forecast(network, target.device, space=space, base=target.model, **options)
+            options |= {"space": space, "base": target.model, "similar_to": target.similar_to}
+            options["precision"] = target.precision and target.precision.split(",")
+            found = forecast(network, target.device, **options)
     _show(console, found, shown)
     if found.errors:
         raise typer.Exit(FAILED)
@@ -157,11 +168,20 @@ def _check_asked(
             "--trip-count": inputs.trip_count,
             "--sweep": question.sweep,
             "--strict": question.strict,
+            "--similar-to": target.similar_to,
             "--html": shown.html,
         }
         _check_options("models' files", own)
     if question.sweep is not None:
-        _check_options("one forecast", {"--html": shown.html})
+        several = target.precision if "," in (target.precision or "") else None
+        _check_options(
+            "one forecast",
+            {
+                "--html": shown.html,
+                "--similar-to": target.similar_to,
+                "several --precision": several,
+            },
+        )
     check_network(network, also=".json")
     if shown.html is not None:
         check_writable(shown.html)

@@ -336,6 +336,25 @@ class NetworkOnTarget:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class FasterPrecision:
+    """Whether a precision is faster than the one that was asked for first.
+
+    Attributes:
+        device: as it was asked for.
+        target: in fp32, whatever the two are.
+        precision: that may be faster.
+        than: the other.
+        probability: that it is, 0 to 1, by the intervals of both.
+    """
+
+    device: str
+    target: str
+    precision: str
+    than: str
+    probability: float
+
+
 @dataclass(frozen=True, repr=False)
 class NetworkForecast(Record):
     """Latency of one network on devices, kernel by kernel.
@@ -348,6 +367,7 @@ class NetworkForecast(Record):
         unsupported: unsupported operators.
         devices: an entry for each, in the order in which they were asked for.
         notes: doubts about the answers together, a sentence each.
+        faster: precisions beside the first one of each device, where several were asked for.
     """
 
     schema = "network-forecast"
@@ -360,6 +380,7 @@ class NetworkForecast(Record):
     unsupported: Unsupported
     devices: tuple[NetworkOnTarget, ...]
     notes: tuple[str, ...]
+    faster: tuple[FasterPrecision, ...] = ()
 
     @property
     def errors(self) -> list[str]:
@@ -395,6 +416,11 @@ class NetworkForecast(Record):
     def tables(self, listed: int) -> Iterator[Table | str]:
         """What is printed, with so many of the most expensive kernels."""
         yield self._devices()
+        for each in self.faster:
+            yield (
+                f"{each.device}: {each.precision} is faster than {each.than} with a probability "
+                f"of {100 * each.probability:.0f} %"
+            )
         yield (
             "bound by: compute / memory / launch\n"
             "unseen: share out of the model's distribution, of the ms at most / of the kernels\n"

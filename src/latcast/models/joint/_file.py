@@ -47,14 +47,14 @@ class Known:
     Attributes:
         targets: texts of each: name, chip, domain and precision.
         rows: measurements of each.
-        columns: of their facts, as :meth:`TargetFeatures.of`, shape (k, target columns).
+        places: their standardized facts, as :meth:`TargetFeatures.place`, shape (k, facts).
         moved: what measurements moved their weights by, shape (k, p).
         directions: factor of what they took from the covariance, shape (k, p, rank).
     """
 
     targets: tuple[tuple[str, str, str, str], ...]
     rows: tuple[int, ...]
-    columns: Floats
+    places: Floats
     moved: Floats
     directions: Floats
 
@@ -81,7 +81,7 @@ class Known:
                 (
                     (first.name, first.chip, first.domain, first.precision),
                     len(rows),
-                    learnt.features.of(first),
+                    learnt.features.place(first),
                     after.weights - prior.mean,
                     (lower @ where[:, -RANK:]) * np.sqrt(most),
                 )
@@ -89,7 +89,7 @@ class Known:
         texts, counts, *arrays = zip(*found, strict=True)
         return cls(texts, counts, *(np.array(a) for a in arrays))
 
-    def nearest(self, target: TargetFacts, columns: Floats) -> tuple[int, float] | None:
+    def nearest(self, target: TargetFacts, place: Floats) -> tuple[int, float] | None:
         """The one that tells most of a target, and the correlation of their deviations.
 
         It is of the target's chip, domain and precision; the correlation is 1 where the facts are
@@ -99,7 +99,7 @@ class Known:
         own = [n for n, (_, *of) in enumerate(self.targets) if tuple(of) == asked]
         if not own:
             return None
-        away = self.columns[own] - columns
+        away = self.places[own] - place
         distances = np.sqrt((away**2).sum(axis=1))
         best = int(np.argmin(distances))
         if np.abs(away[best]).max() < SAME_FACTS:
@@ -161,10 +161,11 @@ SCHEMA = Schema(
     {
         "means": Array(("facts",)),
         "deviations": Array(("facts",), check="positive"),
+        "points": Array(("points", "facts"), "float32"),
         "slopes": Array(("columns", "features"), "float32"),
         "covariances": Array(("of_domains", "features", "features"), "float32"),
         "scores": Array(("scores",), "float32", check="not negative"),
-        "known_columns": Array(("known", "columns"), "float16"),
+        "known_places": Array(("known", "facts"), "float16"),
         "known_moved": Array(("known", "features"), "float16"),
         "known_directions": Array(("known", "features", "rank"), "float16"),
     },
@@ -186,10 +187,11 @@ def _packed(model: JointModel, known: Known, seen: Mapping[str, Sequence[str]]) 
         "known_rows": known.rows,
         "means": learnt.features.means,
         "deviations": learnt.features.deviations,
+        "points": learnt.features.points,
         "slopes": learnt.slopes,
         "covariances": np.array(list(learnt.covariances.values())),
         "scores": np.concatenate([model.scores[key] for key in keys] or [np.zeros(0)]),
-        "known_columns": known.columns,
+        "known_places": known.places,
         "known_moved": known.moved,
         "known_directions": known.directions,
     }
@@ -203,9 +205,11 @@ def _unpacked(v: Values) -> tuple[JointModel, Known]:
     Raises:
         ValueError: parts do not fit each other.
     """
+    features = TargetFeatures(v["domains"], v["facts"], v["means"], v["deviations"], v["points"])
     for what, count, arrays in (
+        ("facts", len(v["facts"]), len(v["means"])),
         ("features", len(v["features"]), v["slopes"].shape[1]),
-        ("columns", 1 + len(v["domains"]) + len(v["facts"]), len(v["slopes"])),
+        ("columns", features.size, len(v["slopes"])),
         ("covariances", len(v["covariance_domains"]), len(v["covariances"])),
         ("known targets", len(v["known"]), len(v["known_moved"])),
         ("rows of known targets", len(v["known_rows"]), len(v["known"])),
@@ -213,7 +217,6 @@ def _unpacked(v: Values) -> tuple[JointModel, Known]:
     ):
         if count != arrays:
             raise ValueError(f"arrays must be of the {count} {what}; got {arrays}")
-    features = TargetFeatures(v["domains"], v["facts"], v["means"], v["deviations"])
     columns = places(v["features"])
     covariances = {
         d: widened(c, columns)
@@ -229,7 +232,7 @@ def _unpacked(v: Values) -> tuple[JointModel, Known]:
     known = Known(
         v["known"],
         v["known_rows"],
-        v["known_columns"],
+        v["known_places"],
         taken(v["known_moved"], columns),
         np.moveaxis(taken(directions, columns), -1, 1),
     )
@@ -286,7 +289,7 @@ class Joint(Model):
     def predictor(self, question: Question) -> JointPredictor:
         """A predictor of the target that is asked for; its card says what it was taken from."""
         learnt, facts = self._model.learnt, question.facts
-        near = self._known.nearest(facts, learnt.features.of(facts))
+        near = self._known.nearest(facts, learnt.features.place(facts))
         nested: list[Prior] = []
         if near is None:
             prior = learnt.prior(question.nested[-1])

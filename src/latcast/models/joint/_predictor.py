@@ -179,7 +179,7 @@ class JointPredictor(Predictor):
         return told(self._prior, self._effects, self._measured)
 
     def _limits(self, own: tuple[Networks, Graph | None]) -> Floats:
-        return bound_ms(own[0], self._facts.facts)
+        return bound_ms(own[0], self._facts)
 
     def _fewer_cores(self, kernels: Networks, log_ms: Floats) -> Floats:
         """What to add so that a device is not slower than one with fewer of its cores, (n,).

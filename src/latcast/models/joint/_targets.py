@@ -70,7 +70,7 @@ class TargetFeatures:
         plain = cls(
             domains, tuple(names[n] for n in kept), means, spreads, np.zeros((0, len(kept)))
         )
-        places = np.array([plain._place(t) for t in targets])
+        places = np.array([plain.place(t) for t in targets])
         return replace(plain, points=spread_points(places, POINTS))
 
     @property
@@ -92,13 +92,13 @@ class TargetFeatures:
 
     def of(self, target: TargetFacts) -> Floats:
         """Columns of a target; a fact that is not known counts as the mean; shape (size,)."""
-        z = self._place(target)
+        z = self.place(target)
         one = [float(target.domain == d) for d in self.domains]
         near = process_features(z[None] / LENGTH, self.points / LENGTH, ALIKE)[0][0]
         return np.array([1.0, *one, *z, *near])
 
-    def _place(self, target: TargetFacts) -> Floats:
-        """Standardized facts of a target, shape (facts,)."""
+    def place(self, target: TargetFacts) -> Floats:
+        """Standardized facts of a target; one that is not known is the mean; shape (facts,)."""
         z = (np.array([_log(target, n) for n in self.facts]) - self.means) / self.deviations
         return np.where(np.isnan(z), 0.0, np.clip(z, -FARTHEST, FARTHEST))
 

@@ -52,6 +52,13 @@ _OF_KIND = {
     "reduce": "reduce", "activation": "activation", "elementwise": "elementwise", "copy": "copy",
 }  # fmt: skip
 
+# Kernels without a product, whose price of a byte follows its amount with slopes of their own.
+_BYTES_GROUPS = {
+    "activation": 1, "transcendental": 1, "elementwise": 1, "copy": 2, "norm": 3, "softmax": 3,
+    "pool": 4, "reduce": 4,
+}  # fmt: skip
+_BYTES = range(max(_BYTES_GROUPS.values()) + 1)
+
 
 def _names() -> tuple[str, ...]:
     classes = [f"class {name}" for name in CLASSES]
@@ -62,7 +69,11 @@ def _names() -> tuple[str, ...]:
     more = ["slope of groups", "slope of window"]
     of_part = {
         "arithmetic": [*classes, *slopes, *own, *filled, *more],
-        "activations": [*classes, "slope of bytes"],
+        "activations": [
+            *classes,
+            "slope of bytes",
+            *(f"slope of bytes in group {g}" for g in _BYTES),
+        ],
         "constants": ["slope of bytes"],
         "launch": classes,
     }
@@ -273,17 +284,10 @@ def _waste(channels: Floats) -> Floats:
     return np.asarray(np.log(np.ceil(channels / _VECTOR) * _VECTOR / channels))
 
 
-# Kernels without a product, whose price of a byte follows its amount with slopes of their own.
-_BYTES_GROUPS = {
-    "activation": 1, "transcendental": 1, "elementwise": 1, "copy": 2, "norm": 3, "softmax": 3,
-    "pool": 4, "reduce": 4,
-}  # fmt: skip
-
-
 def _bytes_slopes(amount: Floats, classes: Numbers) -> Floats:
     common = _bytes_slope(amount)
     group = np.array([_BYTES_GROUPS.get(name, 0) for name in CLASSES])[classes]
-    return np.hstack([common, common * (group[:, None] == np.arange(5))])
+    return np.hstack([common, common * (group[:, None] == np.array(_BYTES))])
 
 
 def _bytes_slope(amount: Floats) -> Floats:
