@@ -91,6 +91,14 @@ class Question:
             help="The curve over batch, sequence, resolution, or an open side by its symbol.",
         ),
     ] = None
+    vary: Annotated[
+        str | None,
+        typer.Option(
+            "--vary",
+            metavar="FIGURE=400,800",
+            help="The curve over a figure of the device, such as bandwidth_gb_s.",
+        ),
+    ] = None
     space: Annotated[
         str | None,
         typer.Option(
@@ -130,6 +138,7 @@ def predict(
     """
     from latcast.models.forecast import forecast
     from latcast.models.sweep import sweep as swept
+    from latcast.models.sweep import vary as varied
 
     _check_asked(network, target, inputs, question, shown)
     asked = read_options(inputs)
@@ -142,6 +151,8 @@ def predict(
     with resolving():
         if question.sweep is not None:
             found = swept(network, target.device, *_side_and_values(question.sweep), **options)
+        elif question.vary is not None:
+            found = varied(network, target.device, *_figure_and_values(question.vary), **options)
         else:
             space = find_space(question.space) if question.space else None
             options |= {"space": space, "base": target.model, "similar_to": target.similar_to}
@@ -167,6 +178,7 @@ def _check_asked(
             "--batch-axis": inputs.batch_axis,
             "--trip-count": inputs.trip_count,
             "--sweep": question.sweep,
+            "--vary": question.vary,
             "--strict": question.strict,
             "--similar-to": target.similar_to,
             "--html": shown.html,
@@ -197,6 +209,19 @@ def _side_and_values(text: str) -> tuple[str, list[int]]:
     if not side or not re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", values):
         raise UsageError(f"--sweep must be like batch=1,8,64; got {text!r}")
     return side, [int(value) for value in values.split(",")]
+
+
+def _figure_and_values(text: str) -> tuple[str, list[float]]:
+    """A figure of devices, and what it is to be.
+
+    Raises:
+        UsageError: the text is not of that form.
+    """
+    figure, _, values = text.rpartition("=")
+    number = r"[0-9]{1,20}(\.[0-9]{1,9})?(e[0-9]{1,2})?"
+    if not figure or not re.fullmatch(rf"{number}(,{number})*", values):
+        raise UsageError(f"--vary must be like bandwidth_gb_s=400,800; got {text!r}")
+    return figure, [float(value) for value in values.split(",")]
 
 
 def _show(

@@ -369,6 +369,7 @@ def forecast_network(
     *,
     strict: bool = False,
     similar_to: str | None = None,
+    vary: tuple[str, float] | None = None,
 ) -> NetworkForecast:
     """:func:`forecast`, of a network of any kind; a batch in ``options`` is that of its file.
 
@@ -396,7 +397,7 @@ def forecast_network(
         return _network_row(found, graph, coverage)
 
     def find(name: str, query: TargetQuery) -> list[Resolved]:
-        return resolve(name, query, role="networks", similar_to=similar_to)
+        return resolve(name, query, role="networks", similar_to=similar_to, vary=vary)
 
     rows = _rows(names, queries, find, answer, NetworkOnTarget)
     graph, first = graphs[0], next(row for row in rows if row.error is None)

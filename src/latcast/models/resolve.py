@@ -137,6 +137,7 @@ def resolve(
     space: SearchSpace | None = None,
     base: str | Path | BaseModel | None = None,
     similar_to: str | None = None,
+    vary: tuple[str, float] | None = None,
 ) -> list[Resolved]:
     """All predictors that a name stands for.
 
@@ -149,6 +150,8 @@ def resolve(
         base: base model from which devices are predicted by their specification, even those that
             have a model of their own; the shipped one of the space by default.
         similar_to: a device of the catalogue that one which is nowhere is like, of any network.
+        vary: a figure of the device, such as ``bandwidth_gb_s``, and what it is to be, likewise:
+            the answer is by its specification, whatever models it has.
 
     Returns:
         One predictor; several where a device has several models that fit.
@@ -160,11 +163,13 @@ def resolve(
     """
     query = query or TargetQuery()
     if str(name).endswith(SUFFIX):
+        if vary is not None:
+            raise UnresolvedError(f"{name} must be a device, whose {vary[0]} can vary")
         return [_of_file(str(name), query, role, space, base)]
     named, query = TargetQuery.named(str(name), query)
     own = next((zoo.target(named, r) for r in _roles(role) if named in zoo.names(r)), None)
     device = named if own is None else own.device
-    if base is None:
+    if base is None and vary is None:
         shipped = _shipped(named, device, query, role, space)
         notes = [] if own is None or query.fits(own) else [_brought_over(named, own, query)]
         several = len(shipped) > 1
@@ -174,7 +179,7 @@ def resolve(
                 for n in shipped
             ]
     if role == "networks":
-        return [_by_joint(str(name), device, query, own, similar_to)]
+        return [_by_joint(str(name), device, query, own, similar_to, vary)]
     if base is not None:
         own = None  # what nobody said is as in the targets that this base model knows
     elif own is None and len(models := zoo.of_device(device)) == 1:
@@ -457,7 +462,12 @@ def _base(asked: str, name: str | Path | None, space: SearchSpace | None) -> Bas
 
 
 def _by_joint(
-    name: str, device: str, query: TargetQuery, own: Target | None, similar_to: str | None
+    name: str,
+    device: str,
+    query: TargetQuery,
+    own: Target | None,
+    similar_to: str | None,
+    vary: tuple[str, float] | None,
 ) -> Resolved:
     """A device by the joint model, as exactly the target that is asked for."""
     known, alias = devices(), None
@@ -474,12 +484,12 @@ def _by_joint(
 
     joint = open_shipped(JOINT, "joint")
     try:
-        question = Question.of(known[device], joint.domains, name=alias, **query.parts())
+        question = Question.of(known[device], joint.domains, name=alias, vary=vary, **query.parts())
     except ValueError as error:
         raise UnresolvedError(str(error)) from None
     predictor = joint.predictor(question)
     notes = list(predictor.card["notes"])
-    if own is not None:
+    if own is not None and vary is None:
         notes.insert(0, f"the model of {device} is of {own}, and another target was asked for")
     basis: Basis = "measurements" if predictor.card["rows"] else "specification"
     return Resolved(name, predictor, basis, notes)

@@ -1,8 +1,8 @@
-"""A network's latency as one of its open sides grows: the batch, a sequence, the resolution."""
+"""A network's latency as one of its open sides grows, or as a figure of its device does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,10 +21,10 @@ MAX_VALUES = 100
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """A network with one value of the side, on one target, or why there is no answer.
+    """A network with one value of what varies, on one target, or why there is no answer.
 
     Attributes:
-        value: of the side.
+        value: of the side, or of the device's figure.
         device: as it was asked for; name of the model where several answer.
         target: the target that the latency is of.
         batch: samples of the forward pass; null where nothing tells which side is the batch.
@@ -39,7 +39,7 @@ class SweepPoint:
         error: why there is no answer; null where there is one.
     """
 
-    value: int
+    value: float
     device: str
     target: str | None = None
     batch: int | None = None
@@ -54,7 +54,7 @@ class SweepPoint:
     error: str | None = None
 
     @classmethod
-    def of(cls, value: int, row: NetworkOnTarget) -> SweepPoint:
+    def of(cls, value: float, row: NetworkOnTarget) -> SweepPoint:
         """The point of a forecast."""
         costs = row.costs or {}
         return cls(
@@ -66,12 +66,12 @@ class SweepPoint:
 
 @dataclass(frozen=True, repr=False)
 class NetworkSweep(Record):
-    """Latencies of a network by one of its sides.
+    """Latencies of a network by one of its sides, or by a figure of its devices.
 
     Attributes:
         file: of the network.
         side: that grows: ``batch``, ``sequence``, ``resolution``, a symbol of the file, or the
-            side of an input, such as ``x.2``.
+            side of an input, such as ``x.2``; or the figure, such as ``bandwidth_gb_s``.
         coverage: of the intervals, 0 to 1.
         points: by device, then by value.
     """
@@ -87,12 +87,12 @@ class NetworkSweep(Record):
     @property
     def errors(self) -> list[str]:
         """Of the points that cannot be answered."""
-        return [f"{p.device}, {self.side} {p.value}: {p.error}" for p in self.points if p.error]
+        return [f"{p.device}, {self.side} {p.value:g}: {p.error}" for p in self.points if p.error]
 
     def parts(self) -> Iterator[Table | str]:
         columns = [
             Column("target", "target"),
-            Column(start_of(self.side, 24), "value"),
+            Column(start_of(self.side, 24), lambda p: f"{p.value:g}"),
             Column("batch", "batch"),
             Column("ms", lambda p: ms_text(p.latency_ms)),
             Column(
@@ -114,7 +114,7 @@ class NetworkSweep(Record):
     def doubts(self) -> Iterator[str]:
         notes: dict[str, None] = {}
         for p in self.points:
-            notes |= dict.fromkeys(f"note: {self.side} {p.value}: {text}" for text in p.notes)
+            notes |= dict.fromkeys(f"note: {self.side} {p.value:g}: {text}" for text in p.notes)
         yield from notes
 
 
@@ -159,20 +159,93 @@ def sweep(
         ValueError: no value can be answered, or none, too many or no positive ones are given.
         FileNotFoundError: there is no such file.
     """
-    if not 0 < len(values) <= MAX_VALUES or min(values) < 1:
-        raise ValueError(
-            f"a sweep must have 1 to {MAX_VALUES} positive values; got {list(values)[:8]}"
-        )
+    _check_values(values, 1)
     if side == BATCH and batch is not None:
         raise ValueError("a sweep of the batch gives the batch itself: leave out the other one")
     query = TargetQuery(runtime, batch, precision, threads)
     options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
+
+    def answer(name: str | Path, value: float) -> NetworkForecast:
+        return _point(network, name, side, int(value), query, options, coverage, strict=strict)
+
+    return NetworkSweep(str(network), side, coverage, _points(devices, values, answer))
+
+
+def vary(
+    network: str | Path,
+    devices: str | Path | Sequence[str | Path],
+    figure: str,
+    values: Sequence[float],
+    *,
+    runtime: str | None = None,
+    batch: int | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    coverage: float = 0.9,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    batch_axis: int | Mapping[str, int] | None = None,
+    trip_count: int | None = None,
+    strict: bool = False,
+) -> NetworkSweep:
+    """How a network's latency follows a figure of its device, such as the memory's bandwidth.
+
+    All other figures stay, but the peaks, which go with the cores and the clock. What was measured
+    on the device's chip is taken to hold for all values alike.
+
+    Args:
+        network: the file of a network.
+        devices: of the catalogue, or of the user's own files.
+        figure: a key of :data:`latcast.devices.RANGES`.
+        values: of the figure, in its unit.
+        runtime: as of :func:`sweep`, like all that follow.
+        batch: of the target.
+        precision: likewise.
+        threads: likewise, of the CPU.
+        coverage: of the intervals, between 0 and 1.
+        shapes: of inputs that the file leaves open.
+        batch_axis: which side of the inputs is the batch.
+        trip_count: trips of every loop of the file whose count is no constant.
+        strict: whether an operator of unknown cost is an error.
+
+    Raises:
+        ValueError: no value can be answered, or none, too many or no positive ones are given.
+        FileNotFoundError: there is no such file.
+    """
+    _check_values(values, 0)
+    query = TargetQuery(runtime, batch, precision, threads)
+    options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
+
+    def answer(name: str | Path, value: float) -> NetworkForecast:
+        return forecast_network(
+            network, [name], query, options, coverage, strict=strict, vary=(figure, value)
+        )
+
+    return NetworkSweep(str(network), figure, coverage, _points(devices, values, answer))
+
+
+def _check_values(values: Sequence[float], least: float) -> None:
+    if not 0 < len(values) <= MAX_VALUES or min(values) < least or min(values) <= 0:
+        raise ValueError(
+            f"a sweep must have 1 to {MAX_VALUES} positive values; got {list(values)[:8]}"
+        )
+
+
+def _points(
+    devices: str | Path | Sequence[str | Path],
+    values: Sequence[float],
+    answer: Callable[[str | Path, float], NetworkForecast],
+) -> tuple[SweepPoint, ...]:
+    """By device, then by value.
+
+    Raises:
+        Exception: the first of the reasons, where no value can be answered.
+    """
     points: list[SweepPoint] = []
     errors: list[Exception] = []
     for name in [devices] if isinstance(devices, str | Path) else devices:
         for value in values:
             try:
-                found = _point(network, name, side, value, query, options, coverage, strict=strict)
+                found = answer(name, value)
             except (ValueError, FileNotFoundError) as error:
                 errors.append(error)
                 message = " ".join(str(error).split())
@@ -181,7 +254,7 @@ def sweep(
                 points += [SweepPoint.of(value, row) for row in found.devices]
     if len(errors) == len(points):
         raise errors[0]
-    return NetworkSweep(str(network), side, coverage, tuple(points))
+    return tuple(points)
 
 
 def _point(

@@ -289,7 +289,8 @@ class Joint(Model):
     def predictor(self, question: Question) -> JointPredictor:
         """A predictor of the target that is asked for; its card says what it was taken from."""
         learnt, facts = self._model.learnt, question.facts
-        near = self._known.nearest(facts, learnt.features.place(facts))
+        known = question.measured
+        near = self._known.nearest(known, learnt.features.place(known))
         nested: list[Prior] = []
         if near is None:
             prior = learnt.prior(question.nested[-1])
@@ -308,7 +309,7 @@ class Joint(Model):
             self._seen.get(facts.domain, ()),
             nested=nested,
             has_beyond=near is None and question.beyond is not None,
-            is_known=near is not None and shared == 1,
+            is_known=near is not None and shared == 1 and known.facts == facts.facts,
         )
         card: dict[str, Any] = {k: v for k, v in self.card.items() if k in ("data", "licence")}
         card["rows"] = 0 if near is None else self._known.rows[near[0]]

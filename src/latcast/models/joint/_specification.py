@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from latcast.devices import PRECISIONS, Device, Target, devices, target_facts, unit, unit_of_runtime
+from latcast._names import unknown_name
+from latcast.devices import (
+    PRECISIONS,
+    RANGES,
+    Device,
+    Target,
+    devices,
+    target_facts,
+    unit,
+    unit_of_runtime,
+)
 from latcast.devices import device as find_device
 
 from ._observations import TargetFacts
@@ -37,6 +48,7 @@ class Question:
         nested: facts of the device as far as the threads use it, preceded by those of the same
             with fewer cores at equal clocks and bandwidth, the fewest first.
         beyond: facts with more cores, where the nested ones are not all there are.
+        measured: facts by which measurements of the chip are found: those before one was varied.
         is_like: whether the device is another one's like, whose facts these are.
         notes: what was chosen, and what is not known, a sentence each.
     """
@@ -45,6 +57,7 @@ class Question:
     facts: TargetFacts
     nested: tuple[TargetFacts, ...]
     beyond: TargetFacts | None
+    measured: TargetFacts
     is_like: bool
     notes: tuple[str, ...]
 
@@ -59,6 +72,7 @@ class Question:
         batch: int = 1,
         precision: str | None = None,
         threads: int = 0,
+        vary: tuple[str, float] | None = None,
     ) -> Question:
         """What is asked of a device.
 
@@ -70,9 +84,10 @@ class Question:
             batch: of the networks.
             precision: fp32 by default, where the runtime was measured in it.
             threads: of a CPU; all cores by default.
+            vary: a figure of the device, and what it is to be, as by :func:`varied`.
 
         Raises:
-            ValueError: the chip has no part that the runtime runs on.
+            ValueError: the chip has no part that the runtime runs on, or as :func:`varied`.
         """
         notes = []
         if runtime is None:
@@ -93,17 +108,28 @@ class Question:
         if name is not None:
             notes.append(f"{name} is taken to be like {device.name}, whose specification it has")
         target = Target(name or device.name, runtime, batch, precision, threads)
-        facts, note = _with_peak(found, _facts(found, f"{runtime}-{part}", threads, precision))
-        notes += note
+        unit_runtime = f"{runtime}-{part}"
 
         def of(own: Facts) -> TargetFacts:
             return TargetFacts(
                 str(target), found.group, domain, runtime, batch, precision, threads, own
             )
 
-        nested, beyond = _nested(found, facts, f"{runtime}-{part}", precision)
-        after = None if beyond is None else of(beyond)
-        return cls(target, of(facts), tuple(map(of, nested)), after, name is not None, tuple(notes))
+        facts, note = _with_peak(found, _facts(found, unit_runtime, threads, precision))
+        before = of(facts)
+        if vary is not None:
+            found = varied(found, *vary)
+            facts, note = _with_peak(found, _facts(found, unit_runtime, threads, precision))
+        nested, beyond = _nested(found, facts, unit_runtime, precision)
+        return cls(
+            target,
+            of(facts),
+            tuple(map(of, nested)),
+            None if beyond is None else of(beyond),
+            before,
+            name is not None,
+            (*notes, *note),
+        )
 
     @classmethod
     def of_target(cls, target: Target, domains: Domains) -> Question:
@@ -122,6 +148,40 @@ class Question:
             threads=target.threads,
         )
         return replace(question, target=target)
+
+
+FIGURES = tuple(RANGES)
+"""Figures of a device that :func:`varied` takes."""
+
+
+def varied(device: Device, figure: str, value: float) -> Device:
+    """A device of which one figure is another; what follows from it goes along.
+
+    Peaks grow with the cores and with the clock, of CPUs those of each type of core.
+
+    Raises:
+        ValueError: there is no such figure, it cannot be that, or a peak is asked for that follows
+            from the cores and their clocks.
+    """
+    if figure not in FIGURES:
+        raise ValueError(unknown_name("figure of a device", figure, FIGURES))
+    number: Any = int(value) if figure in ("cores", "year") and value == int(value) else value
+    if figure == "cores" and isinstance(number, int) and number in RANGES["cores"]:
+        return _with_cores(device, number)
+    if device.clusters and figure.startswith("peak_"):
+        raise ValueError(
+            f"{figure} of {device.name} follows from its cores and their clocks; vary cores or "
+            "clock_ghz"
+        )
+    clock = device.clock_ghz
+    if figure != "clock_ghz" or not clock:
+        return replace(device, **{figure: number})
+    by = value / clock
+    clusters = tuple(
+        replace(c, clock_ghz=c.clock_ghz * by, base_ghz=c.base_ghz and c.base_ghz * by)
+        for c in device.clusters
+    )
+    return replace(device, clock_ghz=value, clusters=clusters, **_peaks(device, by))
 
 
 def _usual_runtime(device: Device, domains: Domains) -> str:
@@ -195,15 +255,19 @@ def _scaled(facts: Facts, by: float) -> Facts:
 
 
 def _with_cores(device: Device, cores: int) -> Device:
-    """A CPU that has only so many of its fastest cores."""
+    """A device that has only so many of its fastest cores, or more of its slowest ones."""
     kept, clusters = cores, []
     for c in sorted(device.clusters, key=lambda c: -c.peak_flops("fp32")):
         if kept > 0:
             clusters.append(replace(c, count=min(c.count, kept)))
         kept -= c.count
-    peaks = {
-        name: peak * cores / device.cores
-        for name in ("peak_fp32_flops", "peak_fp16_flops", "peak_bf16_flops", "peak_int8_ops")
-        if (peak := getattr(device, name)) is not None
-    }
+    if clusters and kept > 0:
+        clusters[-1] = replace(clusters[-1], count=clusters[-1].count + kept)
+    peaks = _peaks(device, cores / device.cores)
     return replace(device, cores=cores, clusters=tuple(clusters), **peaks)
+
+
+def _peaks(device: Device, by: float) -> dict[str, Any]:
+    """All stated peaks, so many times as high."""
+    names = (n for n in RANGES if n.startswith("peak_"))
+    return {n: peak * by for n in names if (peak := getattr(device, n)) is not None}
