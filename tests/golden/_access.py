@@ -38,10 +38,9 @@ SUFFIXES = {".accuracy.latcast": "accuracy", ".base.latcast": "base", ".layers.l
 
 
 def shipped() -> dict[str, str]:
-    """Names of the shipped model files, and what kind each is of."""
-    names = [
-        f.name for f in (resources.files("latcast") / "zoo").iterdir() if f.suffix == ".latcast"
-    ]
+    """Names of the shipped model files of one target or space, and what kind each is of."""
+    files = (resources.files("latcast") / "zoo").iterdir()
+    names = [f.name for f in files if f.name.endswith(".latcast") and ".joint." not in f.name]
     return {
         name: next((kind for end, kind in SUFFIXES.items() if name.endswith(end)), "latency")
         for name in sorted(names)

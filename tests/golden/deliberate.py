@@ -33,11 +33,15 @@ _QUANTITY = "what is not a latency is told in its own unit"
 _TERMS = "the field's terms: data issues"
 _INSPECTED = "inspect has the intensity and memory of layers, kernels, and what fusion saves"
 
+_JOINT = "any device is answered for, by measurements or its specification, in several precisions"
+
 CHANGES: tuple[Change, ...] = (
     Change("*", "*output.*.notes", "added", _NOTES),
     Change("*", "*output.notes", "added", _NOTES),
     Change("predict-archs", "*.notes", "value", _ORDER),
     Change("predict-onnx", "0.*", "value", _ROWS),
+    Change("*", "*output.devices.*.basis", "added", _JOINT),
+    Change("*", "*output.faster", "added", _JOINT),
     Change("predict-target", "1.*", "value", _EXACT),  # --batch 1
     Change("predict-target", "2.*", "value", _EXACT),  # --batch 64, which the model is of
     Change("predict-target", "3.*", "value", _EXACT),  # --precision fp16
