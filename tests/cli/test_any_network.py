@@ -148,8 +148,7 @@ def test_strict_is_about_unknown_costs_alone(latcast: Any, folder: Path) -> None
         (("model.pb", "--device", "one.latcast"), 2, "must end in .onnx, .pt2"),
         (("odd.onnx", "--device", "one.latcast"), 1, "--shape"),
         (("odd.onnx", "--shape", "x=a", "--device", "one.latcast"), 2, "--shape must be like"),
-        (("squeezenet.onnx", "--device", "rtx-2080"), 2, "did you mean"),
-        (("squeezenet.onnx", "--device", "rtx-3090"), 2, "latcast measure --population"),
+        (("squeezenet.onnx", "--device", "rtx-20800"), 2, "did you mean"),
         (("squeezenet.onnx", "--device", "absent.latcast"), 2, "no such file"),
         (("squeezenet.onnx", "--device", "space.latcast"), 2, "needs a layer model"),
         (("squeezenet.onnx", "--device", "one.latcast", "--batch", "4"), 2, "model of batch 4"),
@@ -274,8 +273,7 @@ def test_train_evaluate_adapt_audit(latcast: Any, network_data: Dataset, tmp_pat
     assert "adapted from: layers model of" in latcast("models", adapted).stdout
     latcast.error("adapt", out, later, "--out", adapted, "--method", "last-layer", code=2)
     assert "the predictor is for" in latcast.error("evaluate", "tesla-p40", later, code=1)
-    unknown = latcast.error("evaluate", "rtx-3090", later, code=2)
-    assert "rtx-3090" in unknown
+    assert "the predictor is for rtx-3090" in latcast.error("evaluate", "rtx-3090", later, code=1)
     latcast.error("train", data, "--predictor", "mlp", "--out", out, code=2)
 
     assert latcast.json("audit", later)["issues"] == []
