@@ -20,7 +20,7 @@ from ._fit import Learnt
 from ._model import JointModel, told, unlisted
 from ._observations import Observations, TargetFacts
 from ._posterior import Prior
-from ._predictor import JointPredictor
+from ._predictor import Facts, JointPredictor
 from ._specification import Domains, Question
 from ._targets import TargetFeatures
 from ._work import CLASSES, FEATURES, class_of, places, taken, widened
@@ -71,7 +71,8 @@ class Known:
             first = observations.targets[members[0]]
             rows = observations.select(np.isin(observations.target, members))
             prior = learnt.prior(first)
-            after = told(prior, learnt.effects_of(first.domain), _averaged(rows, members[0]))
+            effects, averaged = learnt.effects_of(first.domain), _averaged(rows, members[0])
+            after = told(prior, effects, first.facts, averaged)
             lower = cholesky(prior.covariance, lower=True)
             half = solve_triangular(lower, after.covariance, lower=True)
             left = solve_triangular(lower, half.T, lower=True)
@@ -291,11 +292,11 @@ class Joint(Model):
         learnt, facts = self._model.learnt, question.facts
         known = question.measured
         near = self._known.nearest(known, learnt.features.place(known))
-        nested: list[Prior] = []
+        nested: list[tuple[Facts, Prior]] = []
         if near is None:
             prior = learnt.prior(question.nested[-1])
             more = () if question.beyond is None else (question.beyond,)
-            nested = [learnt.prior(t) for t in (*question.nested[:-1], *more)]
+            nested = [(t.facts, learnt.prior(t)) for t in (*question.nested[:-1], *more)]
             note = _unmeasured(facts, tuple(self.domains))
         else:
             n, shared = near[0], min(near[1], ALIKE) if question.is_like else near[1]

@@ -33,6 +33,7 @@ from ._specification import Question
 from ._work import CLASSES, FEATURES, PARTS, Work, class_of, places, taken, widened
 
 Floats = npt.NDArray[np.float64]
+Facts = Mapping[str, float | None]
 
 # Facts that grow with the batch.
 _WITH_BATCH = ("macs", "read_bytes", "write_bytes", "positions", "batch")
@@ -60,6 +61,10 @@ SCHEMA = Schema(
         "overlap": Field(lambda v: (float(v[0]), float(v[1])), list),
         "is_known": Field(bool),
         "has_beyond": Field(bool),
+        "nested_facts": Field(
+            lambda v: [{str(k): None if x is None else float(x) for k, x in f.items()} for f in v],
+            lambda v: [dict(f) for f in v],
+        ),
         "scores_of": Field(
             lambda v: tuple((str(d), str(w), int(k), int(n)) for d, w, k, n in v),
             lambda v: [list(key) for key in v],
@@ -101,7 +106,7 @@ class JointPredictor(Predictor):
     _facts: TargetFacts
     _prior: Prior
     _effects: Effects
-    _nested: Sequence[Prior]
+    _nested: Sequence[tuple[Facts, Prior]]
     _has_beyond: bool
     _ways: Scores
     _seen: Sequence[str]
@@ -117,7 +122,7 @@ class JointPredictor(Predictor):
         ways: Scores,
         seen: Sequence[str],
         *,
-        nested: Sequence[Prior] = (),
+        nested: Sequence[tuple[Facts, Prior]] = (),
         has_beyond: bool = False,
         is_known: bool = False,
     ) -> JointPredictor:
@@ -129,7 +134,8 @@ class JointPredictor(Predictor):
             effects: of networks in its domain.
             ways: errors of left-out groups, as of :class:`JointModel`.
             seen: classes of kernels that were measured in the domain.
-            nested: priors with fewer cores, the fewest first; empty where its chip was measured.
+            nested: facts and priors with fewer cores, the fewest first; empty where its chip was
+                measured.
             has_beyond: whether the last of them is one with more cores.
             is_known: whether the target itself was measured.
         """
@@ -166,7 +172,7 @@ class JointPredictor(Predictor):
         kernels = own[0]
         measured = self._measured
         old = () if measured is None else tuple(measured.names[n] for n in measured.network)
-        work, names = Work.of(kernels), _digests(kernels)
+        work, names = self._work(kernels), _digests(kernels)
         log_ms, deviation = log_forecast(
             self._prior, self._effects, self._after, old, work, kernels.counts, names
         )
@@ -176,7 +182,11 @@ class JointPredictor(Predictor):
     @cached_property
     def _after(self) -> Posterior:
         """The weights after all that was measured."""
-        return told(self._prior, self._effects, self._measured)
+        return told(self._prior, self._effects, self._facts.facts, self._measured)
+
+    def _work(self, kernels: Networks) -> Work:
+        """Of kernels on this target."""
+        return Work.of(kernels).run_by(kernels, self._facts.facts)
 
     def _limits(self, own: tuple[Networks, Graph | None]) -> Floats:
         return bound_ms(own[0], self._facts)
@@ -190,7 +200,10 @@ class JointPredictor(Predictor):
         if not self._nested:
             return np.zeros(len(log_ms))
         work = Work.of(kernels)
-        all_ms = [p.log_ms(work, kernels.counts, p.mean)[0] for p in self._nested]
+        all_ms = [
+            p.log_ms(work.run_by(kernels, facts), kernels.counts, p.mean)[0]
+            for facts, p in self._nested
+        ]
         less = all_ms[:-1] if self._has_beyond else all_ms
         least = np.min([log_ms, *less], axis=0)
         if self._has_beyond:
@@ -214,7 +227,8 @@ class JointPredictor(Predictor):
         facts[:, columns] /= by[:, None]
         one = replace(kernels, facts=facts)
         now, single = (
-            self._prior.log_ms(Work.of(k), k.counts, self._after.weights)[0] for k in (kernels, one)
+            self._prior.log_ms(self._work(k), k.counts, self._after.weights)[0]
+            for k in (kernels, one)
         )
         return np.maximum(single - now, 0.0)
 
@@ -241,7 +255,7 @@ class JointPredictor(Predictor):
             raise ValueError("an explanation by kernels must be of one graph; got several networks")
         predicted, deviation = self._forecast(own)
         reach = self.fitted.calibration.quantile(coverage)
-        work, bound = Work.of(kernels), self._limits(own)
+        work, bound = self._work(kernels), self._limits(own)
         after = self._after
         each = sp.identity(len(kernels.ops), format="csr")
         log_each, slopes = self._prior.log_ms(work, each, after.weights)
@@ -357,12 +371,14 @@ class JointPredictor(Predictor):
             "overlap": self._prior.overlap,
             "is_known": self._is_known,
             "has_beyond": self._has_beyond,
+            # Only what GPUs execute depends on them.
+            "nested_facts": [f if f.get("is_gpu") else {} for f, _ in self._nested],
             "scores_of": [(*key, len(self._ways[key])) for key in ways],
             "mean": self._prior.mean,
             "covariance": self._prior.covariance,
             "log_prices": self._prior.log_prices,
-            "nested_means": np.array([p.mean for p in self._nested]).reshape(-1, width),
-            "nested_prices": np.array([p.log_prices for p in self._nested]).reshape(-1, 4),
+            "nested_means": np.array([p.mean for _, p in self._nested]).reshape(-1, width),
+            "nested_prices": np.array([p.log_prices for _, p in self._nested]).reshape(-1, 4),
             "scores": self.fitted.calibration.sizes,
             "way_scores": np.concatenate(
                 [self._ways[k] for k in sorted(self._ways)] or [np.zeros(0)]
@@ -385,8 +401,10 @@ class JointPredictor(Predictor):
         )  # fmt: skip
         self._prior = prior
         self._nested = [
-            replace(prior, mean=taken(mean, columns), log_prices=prices)
-            for mean, prices in zip(v["nested_means"], v["nested_prices"], strict=True)
+            (facts, replace(prior, mean=taken(mean, columns), log_prices=prices))
+            for facts, mean, prices in zip(
+                v["nested_facts"], v["nested_means"], v["nested_prices"], strict=True
+            )
         ]
         target = self.target
         self._facts = TargetFacts(
