@@ -398,3 +398,15 @@ def test_devices_without_a_model_of_their_own(folder: Path, latcast: Any, tmp_pa
     (row,) = latcast.json("predict", file, "--device", "chiplet", "--devices", own)["devices"]
     assert (row["target"], row["basis"]) == ("chiplet/ncnn/b1", "specification")
     assert row["lower_ms"] <= row["latency_ms"] <= row["upper_ms"]
+
+
+def test_a_curve_over_a_figure_of_a_device(folder: Path, latcast: Any) -> None:
+    asked = ("predict", folder / "squeezenet.onnx", "--device", "rtx-4090", "--vary")
+    found = latcast.json(*asked, "bandwidth_gb_s=250,500.5,1e3")
+    assert found["side"] == "bandwidth_gb_s"
+    assert [p["value"] for p in found["points"]] == [250, 500.5, 1000]
+    assert {p["target"] for p in found["points"]} == {"rtx-4090/pytorch/b1"}
+    assert "500.5" in latcast(*asked, "bandwidth_gb_s=250,500.5").stdout
+    for value, message in (("bandwidth_gb_s", "like"), ("x=1", "figure")):
+        assert message in latcast.error(*asked, value, code=2)
+    assert "leave it out" in latcast.error(*asked, "cores=1", "--sweep", "batch=1", code=2)

@@ -112,10 +112,13 @@ class NetworkSweep(Record):
         yield Table(columns, answered, start_of(Path(self.file).name, 90))
 
     def doubts(self) -> Iterator[str]:
-        notes: dict[str, None] = {}
+        told: dict[str, list[str]] = {}
         for p in self.points:
-            notes |= dict.fromkeys(f"note: {self.side} {p.value:g}: {text}" for text in p.notes)
-        yield from notes
+            for text in p.notes:
+                told.setdefault(text, []).append(f"{self.side} {p.value:g}")
+        for text, values in told.items():
+            of = "" if len(values) == len(self.points) else f"{', '.join(values)}: "
+            yield f"note: {of}{text}"
 
 
 def sweep(
@@ -189,8 +192,8 @@ def vary(
 ) -> NetworkSweep:
     """How a network's latency follows a figure of its device, such as the memory's bandwidth.
 
-    All other figures stay, but the peaks, which go with the cores and the clock. What was measured
-    on the device's chip is taken to hold for all values alike.
+    All other figures stay, but the peaks, which go with the cores and the clock. Which share of the
+    peak and of the bandwidth is used stays as forecast of the device itself.
 
     Args:
         network: the file of a network.

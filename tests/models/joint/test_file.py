@@ -170,6 +170,42 @@ def test_nothing_lies_beyond_the_bound(joint: Joint) -> None:
 
 
 @pytest.mark.parametrize(
+    ("device", "figure", "values", "falls"),
+    [
+        ("rtx-4090", "cores", (4096, 8192, 16_384), True),
+        ("rtx-4090", "clock_ghz", (1.0, 2.0), True),
+        ("rk3588", "cores", (2, 4, 8), True),
+        ("rk3588", "clock_ghz", (1.2, 2.4), True),
+        ("a100-40gb", "bandwidth_gb_s", (100.0, 1000.0), True),
+        ("a100-40gb", "memory_gb", (20.0, 40.0), False),
+    ],
+)
+def test_a_figure_varies(
+    device: str, figure: str, values: tuple[float, ...], *, falls: bool
+) -> None:
+    found = [
+        resolve_one(device, role="networks", vary=(figure, value)).predictor for value in values
+    ]
+    ms = np.array([p.predict(GRAPHS) for p in found])
+    assert (np.diff(ms, axis=0) < 0).all() if falls else np.ptp(ms, axis=0).max() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("device", "figure", "value", "message"),
+    [
+        ("rtx-4090", "bandwith_gb_s", 100.0, "did you mean 'bandwidth_gb_s'"),
+        ("rtx-4090", "bandwidth_gb_s", 1e9, "memory bandwidth in GB/s"),
+        ("rk3588", "peak_fp32_flops", 1e12, "vary cores or clock_ghz"),
+        ("rk3588", "cores", 2.5, "a whole number of cores"),
+        ("one.latcast", "cores", 2, "must be a device"),
+    ],
+)
+def test_figures_that_cannot_be(device: str, figure: str, value: float, message: str) -> None:
+    with pytest.raises(UnresolvedError, match=message):
+        resolve(device, role="networks", vary=(figure, value))
+
+
+@pytest.mark.parametrize(
     ("device", "asked", "target", "basis", "note"),
     [
         ("rk3588", {}, "rk3588/ncnn/b1", "measurements", "forecast is for ncnn"),

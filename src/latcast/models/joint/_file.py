@@ -97,16 +97,19 @@ class Known:
         the same. None where none tells anything.
         """
         asked = (target.chip, target.domain, target.precision)
-        own = [n for n, (_, *of) in enumerate(self.targets) if tuple(of) == asked]
-        if not own:
-            return None
-        away = self.places[own] - place
-        distances = np.sqrt((away**2).sum(axis=1))
-        best = int(np.argmin(distances))
-        if np.abs(away[best]).max() < SAME_FACTS:
-            return own[best], 1.0
-        shared = ALIKE * float(np.exp(-((distances[best] / ALIKE_WITHIN) ** 2)))
-        return None if shared < LEAST_ALIKE else (own[best], shared)
+        best: tuple[float, int, float] | None = None
+        for n, (_, *of) in enumerate(self.targets):
+            if tuple(of) != asked:
+                continue
+            away = self.places[n] - place
+            shared = ALIKE * float(np.exp(-(away @ away) / ALIKE_WITHIN**2))
+            if np.abs(away).max() < SAME_FACTS:
+                shared = 1.0
+            # Of the prior's variance it takes so much.
+            told = shared**2 * float((self.directions[n] ** 2).sum())
+            if shared >= LEAST_ALIKE and (best is None or told > best[0]):
+                best = told, n, shared
+        return None if best is None else best[1:]
 
 
 # Of standardized facts, which a file keeps as halves.
@@ -293,15 +296,21 @@ class Joint(Model):
         known = question.measured
         near = self._known.nearest(known, learnt.features.place(known))
         nested: list[tuple[Facts, Prior]] = []
-        if near is None:
+        is_varied = known.facts != facts.facts
+        # Of a device of which a figure is varied, what units of work cost changes by physics alone.
+        prior = learnt.prior(known)
+        if is_varied:
+            prior = replace(prior, log_prices=learnt.features.log_prices(facts))
+        if near is not None:
+            n, shared = near[0], min(near[1], ALIKE) if question.is_like else near[1]
+            prior = self._told(prior, n, shared)
+            note = _measured(self._known, n, shared)
+        else:
+            note = _unmeasured(facts, tuple(self.domains))
+        if near is None and not is_varied:
             prior = learnt.prior(question.nested[-1])
             more = () if question.beyond is None else (question.beyond,)
             nested = [(t.facts, learnt.prior(t)) for t in (*question.nested[:-1], *more)]
-            note = _unmeasured(facts, tuple(self.domains))
-        else:
-            n, shared = near[0], min(near[1], ALIKE) if question.is_like else near[1]
-            prior = self._told(learnt.prior(facts), n, shared)
-            note = _measured(self._known, n, shared)
         new = JointPredictor.of(
             facts,
             prior,
@@ -309,8 +318,8 @@ class Joint(Model):
             {k: s for k, s in self._model.scores.items() if k[0] in ("", facts.domain)},
             self._seen.get(facts.domain, ()),
             nested=nested,
-            has_beyond=near is None and question.beyond is not None,
-            is_known=near is not None and shared == 1 and known.facts == facts.facts,
+            has_beyond=bool(nested) and question.beyond is not None,
+            is_known=near is not None and shared == 1 and not is_varied,
         )
         card: dict[str, Any] = {k: v for k, v in self.card.items() if k in ("data", "licence")}
         card["rows"] = 0 if near is None else self._known.rows[near[0]]
