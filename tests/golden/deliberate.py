@@ -32,6 +32,7 @@ _ONCE = "bytes of a constant that is read several times count once, as its param
 _QUANTITY = "what is not a latency is told in its own unit"
 _TERMS = "the field's terms: data issues"
 _INSPECTED = "inspect has the intensity and memory of layers, kernels, and what fusion saves"
+_UNLIKE = "half of the draws of variances follow the defaults, whatever targets a base knows"
 
 _JOINT = "any device is answered for, by measurements or its specification, in several precisions"
 
@@ -155,5 +156,16 @@ CHANGES: tuple[Change, ...] = (
             "*.extrapolated_kernels",
             "*.extrapolated_upper_share",
         )
+    ),
+    *(
+        Change("adapt", path, "value", _UNLIKE)
+        for path in ("[23].output*.ms", "[23].output*_ms", "2.output.left_out.*")
+    ),
+    *(
+        Change("bench-[gt][pr]*", f"output.*.{score}_{figure}", "value", _UNLIKE)
+        for score in (
+            "spearman", "kendall", "mape", "mae", "median_error", "within_10", "coverage_90"
+        )
+        for figure in ("mean", "std")
     ),
 )

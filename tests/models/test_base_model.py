@@ -11,6 +11,7 @@ import pytest
 from latcast import models
 from latcast.data import Dataset
 from latcast.devices import Target
+from latcast.math.metrics import metrics
 from latcast.models import BaseModel, Bayes
 from latcast.spaces import Archs, space
 
@@ -236,3 +237,26 @@ def test_what_cannot_be_learnt_from(
     ):
         with pytest.raises(ValueError, match=message):
             base_model.adapt(measured)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("samples", [10, 20])
+def test_targets_alike_in_a_base_do_not_hide_one_unlike_them(
+    simulate: Callable[..., Any], networks: Archs, samples: int
+) -> None:
+    """Copies of known targets, up to their speed, must not make those that differ worse."""
+    data = [
+        simulate(Target(f"alike-{n}-{speed}", "simulator"), 2e-8 * speed, 1e-9 * speed, ms * speed)
+        .measure(networks[:120], seed=10 * n + copy)
+        for copy, speed in enumerate((1.0, 1.3, 1.6, 1.9, 2.2))
+        for n, ms in enumerate((0.002, 0.02, 0.06))
+    ]  # fmt: skip
+    bases = [BaseModel().fit(some, catalogue={}) for some in (data[:3], data)]
+    unlike = simulate(Target("unlike", "simulator"), 1e-9, 3e-7, 0.005)
+    test, true = networks[120:], unlike.mean_ms(networks[120:])
+    distinct, copied = [
+        np.mean([base.adapt(unlike.few(samples, n)).predict(test) for n in range(4)], axis=0)
+        for base in bases
+    ]
+    assert metrics(true, copied)["spearman"] >= metrics(true, distinct)["spearman"] - 0.005
+    assert np.abs(copied / distinct - 1).mean() < 0.01

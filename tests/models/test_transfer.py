@@ -171,3 +171,16 @@ def test_draws_hold_the_optima_and_are_the_same_every_time() -> None:
     even = draws[::2]
     np.testing.assert_allclose(even.mean(axis=0), default.centre, atol=0.15)
     assert draws[1::2, 2].mean() < even[:, 2].mean() - 2
+
+
+def test_alike_targets_leave_draws_to_the_defaults() -> None:
+    """However closely many known targets suit each other, one unlike them stays possible."""
+    terms = terms_of(("sources", "physics"))
+    draws = Hyperprior(terms, np.full((100, len(terms)), -12.0)).draws()
+    default = Hyperprior.default(terms)
+    around = len(draws) // 2
+    np.testing.assert_array_equal(draws[:around, 1:], -12.0)
+    physics = terms.index("physics")
+    for column in (physics, len(terms) - 1):
+        above = draws[around::2, column] > default.centre[column]
+        assert 0.3 < above.mean() < 0.7
