@@ -164,7 +164,13 @@ CHANGES: tuple[Change, ...] = (
     *(
         Change("bench-[gt][pr]*", f"output.*.{score}_{figure}", "value", _UNLIKE)
         for score in (
-            "spearman", "kendall", "mape", "mae", "median_error", "within_10", "coverage_90"
+            "spearman",
+            "kendall",
+            "mape",
+            "mae",
+            "median_error",
+            "within_10",
+            "coverage_90",
         )
         for figure in ("mean", "std")
     ),
