@@ -57,10 +57,10 @@ SHAPE_DEVIATION = 0.15
 DRAWS = 160
 # Share of the draws that hold to no known target. Targets that are alike suit each other with small
 # variances, which all draws around them share: what the measurements of a target unlike them say
-# was then taken for noise. Chosen among 0, 1/4, 1/2 and 1 on targets that docs/results does not
-# score: with GPUs of batch 1 known, the error of ten measurements of batch 256 fell from 9.0 to
-# 0.8 %; with GPUs known, that of our CPU from 5.3 to 4.7 %; among known targets that are alike it
-# moved by 0.1 points at most, and with defaults alone it rose by up to 0.25.
+# was then taken for noise. Chosen among 0, 1/4, 1/2 and 1 (docs/bench.md): with GPUs of batch 1
+# known, the error of ten measurements of batch 256 fell from 9.0 to 0.8 %; with GPUs known, that of
+# our CPU from 5.3 to 4.7 %. Where known targets are like the new one it moved by 0.2 points at
+# most; with defaults alone it rose by up to 0.25.
 UNLIKE = 0.5
 # Deviation of a draw's log variances from those of a known target; halved or doubled, it changes
 # errors by a fortieth with three measurements, and not with ten.
