@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .models.sweep import sweep
     from .ofa import export
     from .search import InfeasibleError, search
+    from .search.choose import choose
     from .spaces import Archs, space
 else:
     __getattr__, __dir__ = public_names(
@@ -38,6 +39,7 @@ else:
             ".models.sweep": "sweep",
             ".ofa": "export",
             ".search": "InfeasibleError",
+            ".search.choose": "choose",
             ".spaces": "Archs space",
         },
         {"predictors": ".models", "search": ".search"},
@@ -54,6 +56,7 @@ __all__ = [
     "NetworkDataset",
     "Quantity",
     "Target",
+    "choose",
     "export",
     "forecast",
     "load",

@@ -15,6 +15,7 @@ from . import (
     adapt,
     audit,
     bench,
+    choose,
     devices,
     evaluate,
     export,
@@ -66,7 +67,7 @@ def _main(
 # Heading -> commands, each called as its function.
 _COMMANDS = {
     "Forecast and search": (
-        predict.predict, inspect.inspect, search.search, export.export,
+        predict.predict, choose.choose, inspect.inspect, search.search, export.export,
     ),
     "Measure": (measure.measure, suggest.suggest, audit.audit),
     "Models": (train.train, adapt.adapt, tune.tune, evaluate.evaluate),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -135,6 +135,31 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Go on after an interruption.", rich_help_panel=MEASURING),
 ]
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """Which target of a device is meant."""
+
+    panel: ClassVar[str] = TARGET
+
+    runtime: Annotated[
+        str | None, typer.Option("--runtime", help="Of the target; what is given holds exactly.")
+    ] = None
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="Likewise, such as int8.")
+    ] = None
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Likewise, samples a forward pass.")
+    ] = None
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Likewise, of the CPU.")
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """As calls of the library take them."""
+        return asdict(self)
+
 
 # --- what is written, and chance --------------------------------------------------------------
 

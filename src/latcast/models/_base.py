@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 
 from latcast.data import Dataset
 from latcast.devices import Target
-from latcast.graph import Graph
 from latcast.math.conformal import Calibration
-from latcast.spaces import Archs
 
 from ._fitted import Floats, Form, Intervals
 from ._model import KINDS, MIN_ROWS, Model, check_few
 from ._tunable import Tunable
 
-AnyNetworks = Archs | Graph | Sequence[Graph]
+if TYPE_CHECKING:
+    from latcast.networks import AnyNetworks
 
 
 class Predictor(Model):

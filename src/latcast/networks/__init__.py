@@ -60,12 +60,14 @@ class Networks:
     rows: tuple[npt.NDArray[np.int64], ...] = ()
 
     @classmethod
-    def of(cls, networks: Archs | Graph | Sequence[Graph], target: Target) -> Networks:
-        """Networks as the runtime of a target runs them.
+    def of(cls, networks: AnyNetworks, target: Target) -> Networks:
+        """Networks as the runtime of a target runs them; kernels are taken as they are.
 
         Raises:
             ValueError: a graph's batch is another than the target's.
         """
+        if isinstance(networks, Networks):
+            return networks
         rules = rules_of(target.runtime)
         if isinstance(networks, Archs):
             return cls.of_archs(networks, target.batch, rules)
@@ -154,6 +156,11 @@ class Networks:
     def fact(self, name: str) -> Floats:
         """One column of the facts, shape (d,)."""
         return self.facts[:, KERNEL_FACTS.index(name)]
+
+
+AnyNetworks = Archs | Graph | Sequence[Graph] | Networks
+"""What is predicted: architectures, graphs, or the kernels that a target's runtime makes of them
+at its batch."""
 
 
 class _Distinct:

@@ -7,6 +7,7 @@ The table's own columns: ``layout``, ``image_size``, ``gmacs``, ``macts`` (milli
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,21 +91,60 @@ def _read_settings(rows: Sieve) -> None:
     )
 
 
-def read_imagenet(folder: Path) -> pl.DataFrame:
+IMAGENET = "imagenet.csv.gz"
+VARIABLE = "LATCAST_DATA"
+"""Environment variable that names the folder of the public tables."""
+
+# Where the public tables are looked for, beside the current folder.
+_FOLDERS = ("../shared/data/public", "shared/data/public")
+# Below a folder of public tables, timm's own name of the file last.
+_PLACES = tuple(
+    f"{folder}{name}"
+    for folder in ("timm/", "public/timm/", "")
+    for name in (IMAGENET, "results-imagenet.csv")
+)
+
+
+def find_imagenet(given: str | Path | None = None) -> Path:
+    """The table of ImageNet accuracies: a file, or what is found where public tables are kept.
+
+    Args:
+        given: a file, or a folder of public tables; by default the folder that :data:`VARIABLE`
+            names, or else ``../shared/data/public`` or ``shared/data/public``.
+
+    Raises:
+        FileNotFoundError: there is none; the message says which file to download.
+    """
+    named = given or os.environ.get(VARIABLE)
+    found = [Path(named)] if named else [Path(folder) for folder in _FOLDERS]
+    for place in found:
+        for path in (place, *(place / name for name in _PLACES)):
+            if path.is_file():
+                return path
+    where = ", ".join(map(str, found))
+    raise FileNotFoundError(
+        f"choosing needs a table of accuracies, which latcast does not ship, and {where} holds "
+        "none: download results/results-imagenet.csv of huggingface/pytorch-image-models, and give "
+        f"it with --accuracies FILE or put it into the folder that {VARIABLE} names"
+    )
+
+
+def read_imagenet(path: Path) -> pl.DataFrame:
     """ImageNet accuracies of timm's pretrained models.
 
     Args:
-        folder: of the table.
+        path: folder of the table, or the file itself.
 
     Returns:
         ``network`` (the key of the latencies: the name without the weights' tag), ``model`` (the
         name with it), ``image_size``, ``top1`` and ``top5`` (percent), ``params_m``.
 
     Raises:
-        FileNotFoundError: there is no ``imagenet.csv.gz``.
+        FileNotFoundError: there is no such file, or no ``imagenet.csv.gz`` in the folder.
         ValueError: it is damaged, or a cell is no number.
     """
-    rows = Sieve(folder / "imagenet.csv.gz", ("model", "img_size", "top1", "top5", "param_count"))
+    file = path / IMAGENET if path.is_dir() else path
+    rows = Sieve(file, ("model", "img_size", "top1", "top5", "param_count"))
     without_commas = pl.col("param_count").str.replace_all(",", "")  # 1,014.45
     rows.frame = rows.frame.with_columns(without_commas)
     rows.text("model")

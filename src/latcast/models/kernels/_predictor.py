@@ -24,7 +24,6 @@ from latcast.models._base import Predictor
 from latcast.models._fitted import Fitted
 from latcast.models._model import State
 from latcast.networks import ALL_KINDS, OPS, Networks, working_kernels
-from latcast.spaces import Archs
 
 from ._explanation import CHECKED, LayerExplanation, Ranges, explain
 from ._fit import adapted_model, fit_model, leaves_out_families, left_out_scores
@@ -248,7 +247,7 @@ class Kernels(Predictor):
     def _own(self, networks: Any) -> tuple[Networks, Graph | None]:
         """Their kernels, and the graph where there is one alone."""
         alone = networks if isinstance(networks, Graph) else None
-        if not isinstance(networks, Graph | Archs) and len(networks) == 1:
+        if isinstance(networks, Sequence) and len(networks) == 1:
             alone = networks[0]
         return Networks.of(networks, self.target), alone
 

@@ -1,0 +1,133 @@
+"""``latcast choose``: the most accurate pretrained models that are fast enough on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
+
+from ._console import OUTPUT, Console, UsageError, command, usage
+from ._options import (
+    BUDGETS,
+    INPUT,
+    MEASURING,
+    TARGET,
+    Devices,
+    TargetOptions,
+    check_share,
+    parse_count,
+    resolving,
+)
+from .measure import campaign_bar
+
+if TYPE_CHECKING:
+    from latcast.search.choose import Choice
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model must keep."""
+
+    panel: ClassVar[str] = BUDGETS
+
+    max_latency: Annotated[
+        float, typer.Option("--max-latency", help="Budget in ms for a whole batch.")
+    ]
+    confidence: Annotated[
+        float | None,
+        typer.Option("--confidence", help="Least P(within budget); by default the forecast is."),
+    ] = None
+    max_memory: Annotated[
+        str | None,
+        typer.Option("--max-memory", help="Weights and activations at most, such as 200MB."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Verifying:
+    """How to check on this machine what is found."""
+
+    panel: ClassVar[str] = MEASURING
+
+    verify: Annotated[
+        int | None,
+        typer.Option("--verify", min=1, help="Measure so many of the best on this machine."),
+    ] = None
+    runs: Annotated[
+        int | None, typer.Option("--runs", min=2, help="Runs of each, in as many processes.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown."""
+
+    panel: ClassVar[str] = OUTPUT
+
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Models to list.")] = 15
+    all: Annotated[bool, typer.Option("--all", help="List the whole front.")] = False
+
+
+@command
+def choose(
+    console: Console,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            help="A device of the catalogue, a shipped model, or a .latcast file.",
+            rich_help_panel=TARGET,
+        ),
+    ],
+    limits: Limits,
+    target: TargetOptions,
+    verifying: Verifying,
+    shown: Shown,
+    task: Annotated[
+        str, typer.Option("--task", help="Of the accuracies: imagenet.", rich_help_panel=INPUT)
+    ] = "imagenet",
+    accuracies: Annotated[
+        Path | None,
+        typer.Option(
+            "--accuracies",
+            help="timm's results-imagenet.csv, or a folder of public tables (LATCAST_DATA).",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    coverage: Annotated[float, typer.Option("--coverage", help="Of the intervals.")] = 0.9,
+    devices: Devices = None,
+) -> None:
+    """Choose pretrained image models: the most accurate that are fast enough.
+
+    All pretrained models of timm are forecast; listed are those that no other beats in both
+    accuracy and latency. Accuracies are of the fp32 weights.
+
+    Example: latcast choose --device raspberry-pi-4 --max-latency 50
+    """
+    from latcast.search.choose import choose as chosen
+    from latcast.search.choose import verify_choice
+
+    check_share(coverage, "--coverage")
+    if limits.confidence is not None:
+        check_share(limits.confidence, "--confidence")
+    if not 0 < limits.max_latency < float("inf"):
+        raise UsageError(f"--max-latency must be a positive number of ms; got {limits.max_latency}")
+    if verifying.runs is not None and verifying.verify is None:
+        raise UsageError("--runs: only with --verify, which measures on this machine")
+    with resolving():
+        found = chosen(
+            device, limits.max_latency, task=task, accuracies=accuracies, coverage=coverage,
+            max_memory_bytes=parse_count(limits.max_memory, "--max-memory", "B"),
+            confidence=limits.confidence, **target.given(),
+        )  # fmt: skip
+    if verifying.verify is not None:
+        console.note(f"measuring {verifying.verify} of {len(found.models)} on this machine")
+        with campaign_bar(console) as tell, usage():
+            found = verify_choice(found, verifying.verify, runs=verifying.runs, on_progress=tell)
+    _show(console, found, shown)
+
+
+def _show(console: Console, found: Choice, shown: Shown) -> None:
+    console.show(found, found.tables(None if shown.all else shown.limit))

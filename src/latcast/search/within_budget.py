@@ -1,0 +1,78 @@
+"""Forecasts against a budget of milliseconds, and memory against a limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from latcast.graph.precision import BITS
+from latcast.models import Predictor
+from latcast.networks import Networks
+
+from .front import Floats
+
+CHANCES = {"certain": 0.95, "likely": 0.5, "unlikely": 0.05, "no": 0.0}
+"""What an answer is called -> the least P(within budget) that it has, the best first."""
+
+
+@dataclass(frozen=True, eq=False)
+class WithinBudget:
+    """Forecasts of n networks on one target, and whether they keep a budget.
+
+    Attributes:
+        ms: predicted, shape (n,).
+        lower_ms: lower end of the interval, shape (n,).
+        upper_ms: upper end, shape (n,).
+        probability: that the latency is within the budget, shape (n,).
+    """
+
+    ms: Floats
+    lower_ms: Floats
+    upper_ms: Floats
+    probability: Floats
+
+    @classmethod
+    def of(
+        cls, predictor: Predictor, kernels: Networks, max_latency_ms: float, coverage: float
+    ) -> WithinBudget:
+        """Forecasts of networks as the predictor's target runs them.
+
+        Raises:
+            ValueError: the predictor has no calibration, or too little of it for the coverage.
+        """
+        lower, upper = predictor.predict_interval(kernels, coverage)
+        probability = predictor.probability_below(kernels, max_latency_ms)
+        return cls(predictor.predict(kernels), lower, upper, np.clip(probability, 0.0, 1.0))
+
+
+def chance(probability: float) -> str:
+    """What a P(within budget) is called."""
+    return next(name for name, least in CHANCES.items() if probability >= least)
+
+
+def memory_bytes(activations: Floats | float, params: Floats | float, precision: str) -> Floats:
+    """Peak memory of a network: its weights, and the activations that are held at once.
+
+    Both count at the width of the target's precision. What a runtime itself takes is not known.
+
+    Args:
+        activations: the most bytes that are held at once, in fp32.
+        params: numbers of weights.
+        precision: of the target.
+    """
+    share = BITS[precision] / BITS["fp32"]
+    return np.asarray(share * (np.asarray(activations) + np.asarray(params) * BITS["fp32"] / 8))
+
+
+def check_budget(max_latency_ms: float, *shares: tuple[str, float | None]) -> None:
+    """Make sure that a budget is positive, and that shares lie between 0 and 1.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if not 0 < max_latency_ms < np.inf:
+        raise ValueError(f"a budget must be a positive number of ms; got {max_latency_ms}")
+    for name, share in shares:
+        if share is not None and not 0 < share < 1:
+            raise ValueError(f"the {name} must be between 0 and 1, such as 0.9; got {share}")
