@@ -13,14 +13,16 @@ PAGE = Path(__file__).parents[1] / "docs" / "json.md"
 MODULES = (
     "bench.tables", "data.audit_report", "devices", "graph.inspection", "measure",
     "models.accuracy.records", "models.forecast_records", "models.measured_table",
-    "models.overview", "models.tuning", "models.workflow", "ofa", "search",
-    "search.verification", "spaces.overview",
+    "models.overview", "models.tuning", "models.workflow", "ofa", "search", "search.choose",
+    "search.which", "search.verification", "spaces.overview",
 )  # fmt: skip
 """Where records are."""
 
 COMMANDS = {
     "predict ARCH.json": "architectures-forecast",
     "predict MODEL.onnx": "network-forecast",
+    "choose": "choice",
+    "which MODEL.onnx": "device-ranking",
     "inspect": "inspection",
     "search": "search",
     "search --verify": "verified-search",

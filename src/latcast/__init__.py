@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .ofa import export
     from .search import InfeasibleError, search
     from .search.choose import choose
+    from .search.which import which
     from .spaces import Archs, space
 else:
     __getattr__, __dir__ = public_names(
@@ -40,6 +41,7 @@ else:
             ".ofa": "export",
             ".search": "InfeasibleError",
             ".search.choose": "choose",
+            ".search.which": "which",
             ".spaces": "Archs space",
         },
         {"predictors": ".models", "search": ".search"},
@@ -69,4 +71,5 @@ __all__ = [
     "space",
     "suggest",
     "sweep",
+    "which",
 ]

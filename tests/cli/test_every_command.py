@@ -95,6 +95,8 @@ def test_a_former_name_works_and_warns(latcast: Any, tmp_path: Path) -> None:
         ("predict", "absent.json", "--device", "tesla-p40"),
         ("inspect", "absent.onnx"),
         ("search", "--device", "note10"),
+        ("choose", "--device", "tesla-p40", "--max-latency", 9, "--accuracies", "absent.csv"),
+        ("which", "absent.onnx", "--max-latency", 9),
         ("export", "absent.json", "--out", "x.onnx"),
         ("measure", "--out", "x.csv"),
         ("suggest", "--samples", 3),

@@ -29,6 +29,7 @@ from . import (
     suggest,
     train,
     tune,
+    which,
 )
 from ._console import Command, Group
 
@@ -67,7 +68,7 @@ def _main(
 # Heading -> commands, each called as its function.
 _COMMANDS = {
     "Forecast and search": (
-        predict.predict, choose.choose, inspect.inspect, search.search, export.export,
+        predict.predict, choose.choose, which.which, inspect.inspect, search.search, export.export,
     ),
     "Measure": (measure.measure, suggest.suggest, audit.audit),
     "Models": (train.train, adapt.adapt, tune.tune, evaluate.evaluate),

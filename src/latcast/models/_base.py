@@ -204,11 +204,7 @@ class Predictor(Model):
                 coverage outside of 0 to 1.
         """
         own = self._own(networks)
-        predicted, deviation = self._forecast(own)
-        lower, upper = self.calibration.interval(predicted, coverage, deviation)
-        lower = np.maximum(lower, self._limits(own))
-        # A percentage is at most 100, however wide the interval.
-        return lower, np.minimum(upper, self.fitted.quantity.max_value)
+        return self._interval(own, *self._forecast(own), coverage)
 
     @final
     def covers(self, coverage: float) -> bool:
@@ -236,7 +232,36 @@ class Predictor(Model):
             ValueError: no calibration.
         """
         own = self._own(networks)
+        return self._probability(own, *self._forecast(own), limit)
+
+    @final
+    def within(
+        self, networks: AnyNetworks, limit: Floats | float, coverage: float = 0.9
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """Values, both bounds of the interval, and the probability of at most ``limit``.
+
+        That is :meth:`predict`, :meth:`predict_interval` and :meth:`probability_below` of n
+        networks in one pass, each of shape (n,).
+
+        Raises:
+            ValueError: as they do.
+        """
+        own = self._own(networks)
         predicted, deviation = self._forecast(own)
+        lower, upper = self._interval(own, predicted, deviation, coverage)
+        return predicted, lower, upper, self._probability(own, predicted, deviation, limit)
+
+    def _interval(
+        self, own: Any, predicted: Floats, deviation: Floats | None, coverage: float
+    ) -> tuple[Floats, Floats]:
+        lower, upper = self.calibration.interval(predicted, coverage, deviation)
+        lower = np.maximum(lower, self._limits(own))
+        # A percentage is at most 100, however wide the interval.
+        return lower, np.minimum(upper, self.fitted.quantity.max_value)
+
+    def _probability(
+        self, own: Any, predicted: Floats, deviation: Floats | None, limit: Floats | float
+    ) -> Floats:
         found = self.calibration.probability_below(predicted, limit, deviation)
         return np.where(np.asarray(limit) < self._limits(own), 0.0, found)
 

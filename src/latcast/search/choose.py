@@ -21,7 +21,7 @@ from latcast.report.text import bytes_text, ms_text, start_of
 
 from .front import Rows, nondominated
 from .problem import InfeasibleError
-from .within_budget import WithinBudget, check_budget, memory_bytes
+from .within_budget import WithinBudget, check_budget, fuses_as, memory_bytes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TASKS = ("imagenet",)
 # Models that are shown of a front.
 MAX_SHOWN = 15
-NAME_WIDTH = 44
+NAME_WIDTH = 36
 # Ends the name of a network whose parallel branches are merged, as it is deployed.
 _MERGED = "/merged"
 
@@ -250,7 +250,7 @@ def _forecast(
     """All models on the target; each network is forecast once, whatever weights it has."""
     target = found.predictor.target
     names = list(dict.fromkeys(row["network"] for row in rows))
-    kernels = corpus.networks(names, target.runtime, target.batch)
+    kernels = corpus.networks(names, fuses_as(found.predictor), target.batch)
     within = WithinBudget.of(found.predictor, kernels, max_latency_ms, coverage)
     places = [corpus.place(name) for name in names]
     params, macs = corpus.total("params")[places], corpus.total("macs")[places]

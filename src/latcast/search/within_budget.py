@@ -41,9 +41,18 @@ class WithinBudget:
         Raises:
             ValueError: the predictor has no calibration, or too little of it for the coverage.
         """
-        lower, upper = predictor.predict_interval(kernels, coverage)
-        probability = predictor.probability_below(kernels, max_latency_ms)
-        return cls(predictor.predict(kernels), lower, upper, np.clip(probability, 0.0, 1.0))
+        ms, lower, upper, probability = predictor.within(kernels, max_latency_ms, coverage)
+        return cls(ms, lower, upper, np.clip(probability, 0.0, 1.0))
+
+
+def fuses_as(predictor: Predictor) -> str:
+    """The runtime whose rules fuse as that of the predictor's target does, as its model has it."""
+    runtime = predictor.target.runtime
+    if predictor.kind != "joint-target":
+        return runtime
+    from latcast.models.joint import FUSES_AS
+
+    return FUSES_AS.get(runtime, runtime)
 
 
 def chance(probability: float) -> str:

@@ -1,0 +1,131 @@
+"""``latcast which``: the devices that run a network within a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+
+from ._console import FAILED, OUTPUT, Console, UsageError, command
+from ._options import (
+    BUDGETS,
+    TARGET,
+    Devices,
+    FileInputs,
+    check_network,
+    check_share,
+    read_options,
+    resolving,
+)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a device must keep."""
+
+    panel: ClassVar[str] = BUDGETS
+
+    max_latency: Annotated[
+        float, typer.Option("--max-latency", help="Budget in ms for a whole batch.")
+    ]
+    at_least: Annotated[
+        str,
+        typer.Option(
+            "--at-least", help="Chance that is enough: certain, likely or unlikely (exit code 0)."
+        ),
+    ] = "likely"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Which targets are asked about."""
+
+    panel: ClassVar[str] = TARGET
+
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", help="A device of the catalogue; repeatable; all by default."),
+    ] = None
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="All devices of a kind: cpu, phone, gpu, …")
+    ] = None
+    runtime: Annotated[
+        list[str] | None, typer.Option("--runtime", help="Of these runtimes only; repeatable.")
+    ] = None
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="In these only, such as fp32,int8.")
+    ] = None
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Samples a forward pass.")] = (
+        None
+    )
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Of CPUs; all cores by default.")
+    ] = None
+
+    def devices(self) -> list[str] | None:
+        """Names of the devices that are asked about; None for all.
+
+        Raises:
+            UsageError: there is no such kind.
+        """
+        from latcast._names import unknown_name
+        from latcast.devices import KINDS, devices
+
+        if self.kind is None:
+            return self.device or None
+        if self.kind not in KINDS:
+            raise UsageError(unknown_name("kind of device", self.kind, KINDS))
+        return [*(self.device or ()), *(d.name for d in devices().values() if d.kind == self.kind)]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown."""
+
+    panel: ClassVar[str] = OUTPUT
+
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Devices to list.")] = 20
+    all: Annotated[bool, typer.Option("--all", help="List all targets.")] = False
+
+
+@command
+def which(
+    console: Console,
+    network: Annotated[
+        Path, typer.Argument(help="A model's file, - for standard input, or timm:NAME.")
+    ],
+    budget: Budget,
+    targets: Targets,
+    inputs: FileInputs,
+    shown: Shown,
+    coverage: Annotated[float, typer.Option("--coverage", help="Of the intervals.")] = 0.9,
+    devices: Devices = None,
+) -> None:
+    """Rank devices, runtimes and precisions by their chance to run a network within a budget.
+
+    certain is a P(within budget) of 95 % or more, likely of 50, unlikely of 5. The exit code is 0
+    where a device that was asked for is at least likely (--at-least), 1 where none is, and 2 for
+    wrong usage.
+
+    Example: latcast which model.onnx --max-latency 10 --device raspberry-pi-4 --device rtx-4090
+    """
+    from latcast.search.which import which as ranked
+
+    check_network(network)
+    check_share(coverage, "--coverage")
+    if not 0 < budget.max_latency < float("inf"):
+        raise UsageError(f"--max-latency must be a positive number of ms; got {budget.max_latency}")
+    asked = read_options(inputs)
+    with resolving():
+        found = ranked(
+            network, budget.max_latency, devices=targets.devices(), runtimes=targets.runtime,
+            precisions=targets.precision.split(",") if targets.precision else None,
+            batch=targets.batch, threads=targets.threads, at_least=budget.at_least,
+            coverage=coverage, shapes=asked.shapes, batch_axis=asked.batch_axis,
+            trip_count=asked.trip_count,
+        )  # fmt: skip
+    console.show(found, found.tables(None if shown.all else shown.limit))
+    if not found.is_met:
+        raise typer.Exit(FAILED)

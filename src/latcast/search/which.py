@@ -1,0 +1,319 @@
+"""Devices for a network: every device, runtime and precision by its chance to keep a budget."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latcast._names import unknown_name
+from latcast.devices import Device, devices, target_facts, unit_of_runtime
+from latcast.graph import Graph, rules_of
+from latcast.graph.precision import BITS
+from latcast.graph.read import ReadOptions, read_with
+from latcast.models import zoo
+from latcast.models.joint import Joint, Question
+from latcast.models.resolve import JOINT, Basis, Resolved, UnresolvedError, open_shipped
+from latcast.networks import Networks
+from latcast.report.record import MISSING, Column, Record, Table
+from latcast.report.text import bytes_text, ms_text, start_of
+
+from .within_budget import CHANCES, WithinBudget, chance, check_budget, fuses_as, memory_bytes
+
+# Devices that are shown, each with its best target.
+MAX_SHOWN = 20
+# Reasons why targets have no answer that notes tell of.
+_MAX_REASONS = 3
+_UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
+# First part of a runtime's name -> maker whose chips it runs on, and was measured on, alone.
+_ONLY_ON = {"pytorch": "nvidia", "inductor": "nvidia", "tensorrt": "nvidia", "qnn": "qualcomm"}
+
+
+@dataclass(frozen=True)
+class DeviceAnswer:
+    """A network on one device, by one runtime and in one precision.
+
+    Attributes:
+        device: its name in the catalogue.
+        kind: ``cpu``, ``phone``, ``gpu`` or ``accelerator``; null where the catalogue lacks it.
+        target: the target that the latency is of.
+        chance: ``certain`` (P(within budget) of 95 % or more), ``likely`` (50), ``unlikely`` (5)
+            or ``no``, which it also is where the memory is too small.
+        probability: that the latency is within the budget, 0 to 1.
+        latency_ms: predicted, ms for a whole batch.
+        lower_ms: lower end of the prediction interval, ms.
+        upper_ms: upper end of the interval, ms.
+        memory_bytes: peak memory: weights, and activations by liveness, in the target's precision.
+        device_memory_bytes: what the device has; null where it is not known.
+        basis: ``measurements``, or ``specification`` where nothing was measured on the device.
+    """
+
+    device: str
+    kind: str | None
+    target: str
+    chance: str
+    probability: float
+    latency_ms: float
+    lower_ms: float
+    upper_ms: float
+    memory_bytes: int
+    device_memory_bytes: float | None
+    basis: str
+
+
+@dataclass(frozen=True, repr=False)
+class DeviceRanking(Record):
+    """Which devices run a network within a budget.
+
+    Attributes:
+        network: its name.
+        max_latency_ms: the budget, ms for a whole batch.
+        batch: samples of a forward pass; null where nothing tells which side is the batch.
+        coverage: of the intervals, 0 to 1.
+        at_least: the chance that is enough.
+        is_met: whether a device has it.
+        counts: chance -> number of targets.
+        targets: an entry for each device, runtime and precision, the most probable first.
+        notes: doubts about the answers, a sentence each.
+    """
+
+    schema = "device-ranking"
+    frame = "targets"
+
+    network: str
+    max_latency_ms: float
+    batch: int | None
+    coverage: float
+    at_least: str
+    is_met: bool
+    counts: Mapping[str, int]
+    targets: tuple[DeviceAnswer, ...]
+    notes: tuple[str, ...]
+
+    def parts(self) -> Iterator[Table | str]:
+        yield from self.tables(MAX_SHOWN)
+
+    def tables(self, shown: int | None) -> Iterator[Table | str]:
+        """What is printed: so many devices, each with its best target; None for all targets."""
+        best = {t.device: t for t in reversed(self.targets)}
+        one_each = [t for t in self.targets if best[t.device] is t]
+        rows = self.targets if shown is None else one_each[:shown]
+        columns = (
+            Column("target", lambda t: start_of(t.target, 44)),
+            Column("chance", "chance"),
+            Column("P(within) %", "probability", ".0f", 100),
+            Column("ms", lambda t: ms_text(t.latency_ms)),
+            Column(
+                f"{100 * self.coverage:g} % interval",
+                lambda t: f"{ms_text(t.lower_ms)} – {ms_text(t.upper_ms)}",
+            ),
+            Column("memory", lambda t: f"{bytes_text(t.memory_bytes)} of {_of_device(t)}"),
+        )
+        name = start_of(Path(self.network).name, 60)
+        yield Table(columns, rows, f"{name} within {self.max_latency_ms:g} ms")
+        if shown is not None and (left := len(one_each) - len(rows)):
+            yield f"the best target of each device; {left} more devices, all targets with --all"
+        counts = ", ".join(f"{n} {name}" for name, n in self.counts.items())
+        yield f"{len(best)} devices, {len(self.targets)} targets: {counts}"
+
+    def doubts(self) -> Iterator[str]:
+        yield from (f"note: {text}" for text in self.notes)
+
+
+def _of_device(answer: DeviceAnswer) -> str:
+    has = answer.device_memory_bytes
+    return MISSING if has is None else bytes_text(has)
+
+
+def which(
+    network: str | Path | Graph,
+    max_latency_ms: float,
+    *,
+    devices: Sequence[str] | None = None,
+    runtimes: Sequence[str] | None = None,
+    precisions: Sequence[str] | None = None,
+    batch: int | None = None,
+    threads: int | None = None,
+    at_least: str = "likely",
+    coverage: float = 0.9,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    batch_axis: int | Mapping[str, int] | None = None,
+    trip_count: int | None = None,
+) -> DeviceRanking:
+    """Which devices run a network within a budget, with which runtime and in which precision.
+
+    Runtimes and precisions are those that were measured on devices of a kind, and of the shipped
+    models of a device.
+
+    Args:
+        network: a graph, or what :func:`latcast.read_graph` reads.
+        max_latency_ms: for a whole batch.
+        devices: of the catalogue; all of them by default.
+        runtimes: to be considered; all by default.
+        precisions: likewise.
+        batch: samples of a forward pass; that of the network by default.
+        threads: of CPUs; one for each core by default.
+        at_least: the chance that is enough, a name in
+            :data:`~latcast.search.within_budget.CHANCES`.
+        coverage: of the intervals, between 0 and 1.
+        shapes: of inputs that a file leaves open, by their names, or of symbols.
+        batch_axis: which side of a file's inputs is the batch.
+        trip_count: trips of every loop of a file whose count is no constant.
+
+    Raises:
+        UnresolvedError: a device or chance is not known, or no target is as asked for.
+        ValueError: the network cannot be read, or the budget is not possible.
+        FileNotFoundError: there is no such file.
+    """
+    check_budget(max_latency_ms, ("coverage", coverage))
+    if at_least not in CHANCES:
+        raise UnresolvedError(unknown_name("chance", at_least, list(CHANCES)))
+    wanted = _Wanted(_devices(devices), runtimes, precisions, batch, threads)
+    if isinstance(network, Graph):
+        graph = network
+    else:
+        graph = read_with(network, ReadOptions(batch, shapes or {}, batch_axis, trip_count))
+    kernels = _Kernels(graph)
+    reasons: list[str] = []
+    predictors = wanted.resolved(graph.batch or batch or 1, reasons)
+    answers = [_answer(found, kernels, max_latency_ms, coverage) for found in predictors]
+    if not answers:
+        why = f": {reasons[0]}" if reasons else ""
+        raise UnresolvedError(f"no device, runtime and precision are as asked for{why}")
+    order = {name: n for n, name in enumerate(CHANCES)}
+    answers.sort(key=lambda a: (order[a.chance], -a.probability, a.latency_ms))
+    counts = Counter(a.chance for a in answers)
+    notes = [*graph.notes, *(f"not answered: {why}" for why in reasons[:_MAX_REASONS])]
+    if unsupported := graph.unsupported:
+        notes.append(f"the cost of {', '.join(sorted(unsupported))} is not known and is estimated")
+    name = graph.name if isinstance(network, Graph) else str(network)
+    is_met = order[answers[0].chance] <= order[at_least]
+    return DeviceRanking(
+        name, max_latency_ms, graph.batch, coverage, at_least, is_met,
+        {n: counts[n] for n in CHANCES}, tuple(answers), tuple(notes),
+    )  # fmt: skip
+
+
+def _devices(names: Sequence[str] | None) -> list[Device]:
+    """Devices of the catalogue by their names, or all of them.
+
+    Raises:
+        UnresolvedError: there is none of that name; the message suggests the nearest.
+    """
+    known = devices()
+    for name in names or ():
+        if name not in known:
+            raise UnresolvedError(unknown_name("device", name, list(known)))
+    return list(known.values()) if names is None else [known[n] for n in dict.fromkeys(names)]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Devices, and what is asked of their targets; None where nothing is said."""
+
+    devices: Sequence[Device]
+    runtimes: Sequence[str] | None
+    precisions: Sequence[str] | None
+    batch: int | None
+    threads: int | None
+
+    def resolved(self, batch: int, reasons: list[str]) -> Iterator[Resolved]:
+        """Predictors of all targets of a batch; why others have none is added to ``reasons``."""
+        yield from self._shipped(batch)
+        joint: Joint = open_shipped(JOINT, "joint")
+        domains = joint.domains
+        for device in self.devices:
+            for runtime, precision in self._measured(device, domains):
+                try:
+                    question = Question.of(
+                        device, domains, runtime=runtime, batch=batch, precision=precision,
+                        threads=self.threads or 0 if device.kind in ("cpu", "phone") else 0,
+                    )  # fmt: skip
+                except ValueError as error:
+                    reasons.append(str(error))
+                    continue
+                predictor = joint.predictor(question)
+                basis: Basis = "measurements" if predictor.card["rows"] else "specification"
+                yield Resolved(device.name, predictor, basis)
+
+    def _shipped(self, batch: int) -> Iterator[Resolved]:
+        """Of the shipped models of one target."""
+        names = {d.name for d in self.devices}
+        for name in zoo.names("networks"):
+            target = zoo.target(name, "networks")
+            is_asked = (
+                target.device in names
+                and target.batch == batch
+                and self._takes(target.runtime, target.precision)
+                and self.threads in (None, target.threads)
+            )
+            if is_asked:
+                yield Resolved(target.device, open_shipped(name, "networks"))
+
+    def _measured(
+        self, device: Device, domains: Mapping[str, Sequence[str]]
+    ) -> Iterator[tuple[str, str]]:
+        """Runtimes and precisions that were measured on devices of the kind."""
+        part = _UNIT_OF_KIND[device.kind]
+        for domain, precisions in domains.items():
+            runtime = domain.removesuffix(f"-{part}")
+            maker = _ONLY_ON.get(runtime.partition("-")[0])
+            is_its = maker is None or _is_made_by(device, maker)
+            if unit_of_runtime(domain) == part and is_its:
+                yield from ((runtime, p) for p in precisions if self._takes(runtime, p))
+
+    def _takes(self, runtime: str, precision: str) -> bool:
+        return (self.runtimes is None or runtime in self.runtimes) and (
+            self.precisions is None or precision in self.precisions
+        )
+
+
+def _is_made_by(device: Device, maker: str) -> bool:
+    is_told = device.kind == "gpu" and target_facts(device).get(f"vendor_{maker}")
+    return bool(is_told) or maker in device.title.lower()
+
+
+class _Kernels:
+    """The kernels of one graph, made once for all targets that fuse alike."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._known: dict[tuple[int, str], Networks] = {}
+
+    def of(self, found: Resolved) -> Networks:
+        """As the target of a predictor runs them."""
+        target = found.predictor.target
+        rules = rules_of(fuses_as(found.predictor))
+        key = (id(rules), target.precision)
+        if key not in self._known:
+            self._known[key] = Networks.of_graphs([self.graph], rules, target.precision)
+        return self._known[key]
+
+
+def _answer(
+    found: Resolved, kernels: _Kernels, max_latency_ms: float, coverage: float
+) -> DeviceAnswer:
+    target, graph = found.predictor.target, kernels.graph
+    within = WithinBudget.of(found.predictor, kernels.of(found), max_latency_ms, coverage)
+    own = graph.precision if graph.precision in BITS else "fp32"
+    # Of a network whose file is narrower than the target, memory is the file's.
+    precision = target.precision if own == "fp32" else "fp32"
+    params = graph.params * BITS[own or "fp32"] / BITS["fp32"]
+    memory = float(memory_bytes(graph.peak_activation_bytes, params, precision))
+    device = devices().get(target.device)
+    has = None if device is None or device.memory_gb is None else device.memory_gb * 1e9
+    probability = float(within.probability[0])
+    return DeviceAnswer(
+        device=target.device,
+        kind=None if device is None else device.kind,
+        target=str(target),
+        chance="no" if has is not None and memory > has else chance(probability),
+        probability=probability,
+        latency_ms=float(within.ms[0]),
+        lower_ms=float(within.lower_ms[0]),
+        upper_ms=float(within.upper_ms[0]),
+        memory_bytes=int(memory),
+        device_memory_bytes=has,
+        basis=found.basis,
+    )

@@ -1,0 +1,114 @@
+"""Devices for a network: how they are ranked, and what the exit code tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import latcast as library
+from latcast.devices import devices
+from latcast.graph import Graph, GraphBuilder
+from latcast.graph.write.onnx import to_onnx
+from latcast.models.resolve import UnresolvedError
+
+ASKED = ["raspberry-pi-4", "rtx-4090"]
+
+
+def network(width: int = 16, features: int = 10) -> Graph:
+    b = GraphBuilder(1)
+    x = b.activation(b.conv(b.input(3, 64, 64), width, 3, padding=1), "relu")
+    return b.build(b.linear(b.global_pool(x), features))
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "small.onnx"
+    path.write_bytes(to_onnx(network()))
+    return path
+
+
+def test_targets_are_ranked_by_their_chance() -> None:
+    found = library.which(network(), 2.0, devices=ASKED)
+    order = ["certain", "likely", "unlikely", "no"]
+    ranks = [(order.index(t.chance), -t.probability) for t in found.targets]
+    assert ranks == sorted(ranks)
+    assert sum(found.counts.values()) == len(found.targets) == len(found.to_polars())
+    assert {t.device for t in found.targets} == set(ASKED)
+    assert all(t.lower_ms <= t.latency_ms <= t.upper_ms for t in found.targets)
+    runtimes = {t.target.split("/")[1] for t in found.targets if t.device == "rtx-4090"}
+    assert "tensorrt" in runtimes
+    assert "ncnn" not in runtimes
+
+
+def test_answers_are_those_of_a_forecast() -> None:
+    graph = network()
+    found = library.which(
+        graph, 2.0, devices=["rk3588"], runtimes=["ncnn"], precisions=["fp32"]
+    )  # fmt: skip
+    (row,) = library.forecast(graph, "rk3588", runtime="ncnn", precision="fp32").devices
+    (answer,) = found.targets
+    assert answer.target == row.target
+    assert answer.latency_ms == pytest.approx(row.latency_ms)
+    assert (answer.lower_ms, answer.upper_ms) == pytest.approx((row.lower_ms, row.upper_ms))
+    assert answer.memory_bytes == graph.peak_activation_bytes + 4 * graph.params
+
+
+@pytest.mark.parametrize("budget", [1e-9, 1e9])
+def test_closed_forms_at_both_ends(budget: float) -> None:
+    found = library.which(network(), budget, devices=["raspberry-pi-4"])
+    assert {t.chance for t in found.targets} == {"certain" if budget > 1 else "no"}
+    assert found.is_met == (budget > 1)
+
+
+def test_what_does_not_fit_into_memory_does_not_run() -> None:
+    # Two billion weights are 8 GB, and half of that in 16 bits.
+    graph = network(width=100_000, features=20_000)
+    found = library.which(graph, 1e9, devices=["raspberry-pi-3b"])
+    has = devices()["raspberry-pi-3b"].memory_gb
+    assert has is not None
+    too_large = [t for t in found.targets if t.memory_bytes > has * 1e9]
+    assert too_large
+    assert all(t.chance == "no" for t in too_large)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"devices": ["raspberry"]}, "no device is called"),
+        ({"at_least": "maybe"}, "no chance is called"),
+        ({"devices": ASKED, "runtimes": ["abacus"]}, "no device, runtime and precision"),
+    ],
+)
+def test_what_is_not_known_is_refused(options: Any, says: str) -> None:
+    with pytest.raises(UnresolvedError, match=says):
+        library.which(network(), 1.0, **options)
+
+
+# --- on the command line ----------------------------------------------------------------------
+
+
+def test_exit_codes_tell_whether_a_device_is_likely(latcast: Any, file: Path) -> None:
+    arguments = ("which", file, "--device", "raspberry-pi-4", "--max-latency")
+    assert "certain" in latcast(*arguments, 1e6).stdout
+    latcast(*arguments, 1e-6, "--json", code=1, partly=True)
+    error = latcast.error(*arguments, -1, code=2)
+    assert "--max-latency must be" in error
+    assert "no device is called" in latcast.error(
+        "which", file, "--device", "raspberry", "--max-latency", 1, code=2
+    )
+    assert "no kind of device" in latcast.error(
+        "which", file, "--kind", "abacus", "--max-latency", 1, code=2
+    )
+
+
+def test_text_has_the_best_of_each_device_and_json_all(latcast: Any, file: Path) -> None:
+    arguments = ("which", file, "--max-latency", 1e6, "--device", ASKED[0], "--device", ASKED[1])
+    found = latcast.json(*arguments)
+    text = latcast(*arguments, "--limit", 1).stdout
+    assert len(found["targets"]) > 2
+    assert sum(text.count(f"{name}/") for name in ASKED) == 1
+    assert "1 more devices" in text
+    full = latcast(*arguments, "--all").stdout
+    assert sum(full.count(f"{name}/") for name in ASKED) == len(found["targets"])
