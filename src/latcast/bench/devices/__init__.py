@@ -14,7 +14,7 @@ from latcast.bench.tables import Scores
 from .assembly import Assembled, assemble
 from .baselines import BASELINES
 from .methods import Method
-from .ours import Joint
+from .ours import CalibratedJoint, Joint
 from .protocols import PROTOCOLS, Asked, cross_validation, forecasts, second_folder, too_few
 from .scoring import Forecasts, Kind, calibrated, collected, precision_rows, score_rows
 
@@ -90,10 +90,14 @@ def run(plan: Plan, *, report: Report = lambda _: None) -> Scores:
     case = assemble(plan.data, plan.test, plan.tables)
     for note in case.notes:
         report(note)
-    methods = {name: METHODS[name] for name in plan.methods or METHODS}
+    methods: dict[str, Callable[[], Method]] = {
+        name: METHODS[name] for name in plan.methods or METHODS
+    }
     if plan.test is None:
         validated = _validated(case, plan, methods, report)
         return Scores("devices", _rows(case, validated, validated, methods))
+    if "latcast" in methods:
+        methods["latcast"] = CalibratedJoint
     for line in too_few(case, _asked(plan)):
         report(line)
     scoring = second_folder(case, _asked(plan))

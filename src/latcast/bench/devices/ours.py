@@ -14,13 +14,16 @@ from .methods import REACH, Forecast
 
 
 class Joint:
-    """:class:`latcast.models.joint.JointModel`, with the intervals that it states itself."""
+    """:class:`latcast.models.joint.JointModel`, with the deviations that it states.
+
+    Where groups are left out by turns, others of them say how far its intervals have to reach.
+    """
 
     is_calibrated: ClassVar[bool] = False
 
     def fit(self, train: Observations) -> None:
         """Learn from all measurements of ``train``."""
-        self._model = JointModel.fit(train, calibrate=False)
+        self._model = JointModel.fit(train, calibrate=self.is_calibrated)
 
     def predict(
         self,
@@ -33,5 +36,15 @@ class Joint:
         found = self._model.forecast(target, networks, names, measured if len(measured) else None)
         with np.errstate(divide="ignore"):
             bound = np.log(found.bound_ms)
-        log_ms, reach = np.log(found.ms), REACH * found.deviation
+        deviations = found.reach if self.is_calibrated else REACH
+        log_ms, reach = np.log(found.ms), deviations * found.deviation
         return Forecast(log_ms, np.maximum(log_ms - reach, bound), log_ms + reach)
+
+
+class CalibratedJoint(Joint):
+    """The same with its own intervals, from groups that it leaves out itself: five fits, not one.
+
+    For a folder that is only scored, where nothing else is left out.
+    """
+
+    is_calibrated: ClassVar[bool] = True
