@@ -199,3 +199,12 @@ def test_learning_needs_a_measurement(networks: Networks) -> None:
     made = _made(networks, 2)
     with pytest.raises(ValueError, match="at least one measurement; got none"):
         JointModel.fit(made.select(made.target > 5))
+
+
+def test_intervals_come_from_chips_and_families_left_out(networks: Networks) -> None:
+    made = _made(networks, 10)
+    model = JointModel.fit(made)
+    ways = {(way, samples) for domain, way, samples in model.scores if domain == "cpu"}
+    assert ways == {("network", 0), *((w, k) for w in ("device", "both") for k in (0, 1, 5))}
+    found = model.forecast(_target(99), networks, made.names)
+    assert (found.reach > 0).all()
