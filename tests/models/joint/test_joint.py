@@ -75,7 +75,9 @@ def test_slopes_are_those_of_the_logarithm_of_the_sum(
     rng = np.random.default_rng(1)
     weights = 0.3 * rng.standard_normal(work.size)
     prices = np.array([-23.0, -22.0, -22.0, -11.5])
-    _, slopes = work.log_ms(networks.counts, weights, prices, overlap)
+    log_ms, slopes = work.log_ms(networks.counts, weights, prices, overlap)
+    alone = work.log_ms_alone(networks.counts, weights, prices, overlap)
+    np.testing.assert_array_equal(log_ms, alone)
     step = 1e-6
     for column in rng.permutation(work.size)[:40]:
         moved = weights.copy()

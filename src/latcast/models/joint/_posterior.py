@@ -144,7 +144,10 @@ class _Problem:
     def energy(self, weights: Floats) -> float:
         """Up to a constant."""
         away = weights - self._prior.mean
-        error = self._log_ms - self.forecast(weights)[0]
+        prior = self._prior
+        error = self._log_ms - self._work.log_ms_alone(
+            self._counts, weights, prior.log_prices, prior.overlap
+        )
         value = error @ self.rest.solve(error) + away @ self.prior_precision @ away
         return float(value / 2) if np.isfinite(value) else np.inf
 
