@@ -146,6 +146,7 @@ SCHEMA = Schema(
         "features": _NAMES,
         "domains": _NAMES,
         "facts": _NAMES,
+        "kinds": _NAMES,
         "covariance_domains": _NAMES,
         "effects": Field(
             lambda v: {str(d): (float(a), float(b)) for d, (a, b) in v.items()},
@@ -183,6 +184,7 @@ def _packed(model: JointModel, known: Known, seen: Mapping[str, Sequence[str]]) 
         "features": FEATURES,
         "domains": learnt.features.domains,
         "facts": learnt.features.facts,
+        "kinds": learnt.features.kinds,
         "covariance_domains": tuple(learnt.covariances),
         "effects": {d: (e.mean_variance, e.variance) for d, e in learnt.effects.items()},
         "classes": {d: list(c) for d, c in seen.items()},
@@ -209,7 +211,9 @@ def _unpacked(v: Values) -> tuple[JointModel, Known]:
     Raises:
         ValueError: parts do not fit each other.
     """
-    features = TargetFeatures(v["domains"], v["facts"], v["means"], v["deviations"], v["points"])
+    features = TargetFeatures(
+        v["domains"], v["facts"], v["means"], v["deviations"], v["points"], v["kinds"]
+    )
     for what, count, arrays in (
         ("facts", len(v["facts"]), len(v["means"])),
         ("features", len(v["features"]), v["slopes"].shape[1]),
