@@ -173,6 +173,10 @@ def resolve(
         shipped = _shipped(named, device, query, role, space)
         notes = [] if own is None or query.fits(own) else [_brought_over(named, own, query)]
         several = len(shipped) > 1
+        if shipped and role == "networks" and named not in zoo.names(role):
+            better = _measured_on_networks(str(name), device, query, shipped)
+            if better is not None:
+                return [better]
         if shipped:
             return [
                 Resolved(n if several else str(name), open_shipped(n, role), notes=notes)
@@ -459,6 +463,29 @@ def _base(asked: str, name: str | Path | None, space: SearchSpace | None) -> Bas
 
 
 # --- any network on any device ----------------------------------------------------------------
+
+
+def _measured_on_networks(
+    name: str, device: str, query: TargetQuery, shipped: Sequence[str]
+) -> Resolved | None:
+    """The joint model's answer, where it knows networks measured there, and the others do not.
+
+    Models of a device that have seen architectures of search spaces alone are out of their
+    distribution with nearly all of any other network.
+    """
+    if query.runtime is not None or device not in devices():
+        return None
+    if any(zoo.header(n, "networks")["on_families"] for n in shipped):
+        return None
+    try:
+        found = _by_joint(name, device, query, None, None, None)
+    except UnresolvedError:
+        return None
+    if found.basis != "measurements":
+        return None
+    of_spaces = f"models of search spaces' architectures on {device}: {', '.join(shipped)}"
+    found.notes.append(f"{of_spaces}; name one, or its runtime, for their answer")
+    return found
 
 
 def _by_joint(
