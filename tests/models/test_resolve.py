@@ -61,6 +61,15 @@ def test_a_name_that_fits_several_targets_is_all_of_them() -> None:
         assert resolve_one(found.name).predictor.target == found.predictor.target
 
 
+def test_networks_measured_on_a_device_are_preferred_to_architectures_alone() -> None:
+    """The shipped layer model of the Raspberry Pi 4 has seen NAS-Bench-201 only."""
+    (found,) = resolve("raspberry-pi-4", role="networks")
+    assert (found.predictor.target.runtime, found.basis) == ("ncnn", "measurements")
+    assert any("help-raspi4" in note for note in found.notes)
+    (own,) = resolve("help-raspi4", role="networks")
+    assert own.predictor.target.runtime == "help"
+
+
 @pytest.mark.parametrize("role", ["space", "networks"])
 def test_every_listed_name_resolves(role: zoo.Role) -> None:
     for name in zoo.names(role):
@@ -91,7 +100,7 @@ def test_what_nothing_answers(
 def test_load_is_the_one_door(tmp_path: Path) -> None:
     graph = library.read_graph(Variant.parse("squeezenet-1.1").to_onnx(64))
     assert isinstance(library.load("tesla-p40", networks=graph), Kernels)
-    assert isinstance(library.load("raspberry-pi-4", networks=graph), Kernels)
+    assert isinstance(library.load("raspberry-pi-4", networks=graph, runtime="help"), Kernels)
     assert isinstance(library.load("help-pixel3"), Kernels)
     assert isinstance(library.load("tesla-p40", networks=ARCHS), Predictor)
     assert isinstance(library.load(SPACE.name), BaseModel)

@@ -473,7 +473,7 @@ def _measured_on_networks(
     Models of a device that have seen architectures of search spaces alone are out of their
     distribution with nearly all of any other network.
     """
-    if query.runtime is not None or device not in devices():
+    if query.parts() or device not in devices():
         return None
     if any(zoo.header(n, "networks")["on_families"] for n in shipped):
         return None
