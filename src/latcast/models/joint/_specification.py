@@ -28,6 +28,10 @@ _UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu
 # Vendors of GPUs that PyTorch runs on; others run ncnn by Vulkan.
 _WITH_PYTORCH = ("nvidia", "amd")
 _NCNN = "ncnn"
+# Runtime -> what the public tables call it, that of the most rows first.
+_CALLED = {
+    "qnn": ("qnn-dlc", "qnn-context-binary"), "onnxruntime": ("onnx",), "litert": ("tflite",),
+}  # fmt: skip
 # Facts of an accelerator that grow with its cores at one clock.
 _WITH_CORES = (
     "cores", "peak_flops", "base_flops", "bound_flops", "fp32_sum_flops", "matrix_fp32_flops",
@@ -96,7 +100,7 @@ class Question:
         part = unit_of_runtime(runtime) or _UNIT_OF_KIND[device.kind]
         domain = _domain(runtime, part, domains)
         if precision is None:
-            measured = tuple(domains.get(domain, ()))
+            measured = [p for p in domains.get(domain, ()) if p in PRECISIONS]
             precision = measured[0] if measured and "fp32" not in measured else "fp32"
             if precision != "fp32":
                 notes.append(f"no precision is asked for: the forecast is for {precision}")
@@ -188,8 +192,7 @@ def _usual_runtime(device: Device, domains: Domains) -> str:
     """One whose domain is known best, by the kind of device."""
     kind = device.kind
     if kind == "accelerator":
-        npu = (d.removesuffix("-npu") for d in domains if d.endswith("-npu"))
-        return next(npu, "qnn")
+        return "qnn"
     facts = target_facts(device)
     if kind == "gpu":
         is_known = any(facts.get(f"vendor_{v}") for v in _WITH_PYTORCH)
@@ -200,6 +203,7 @@ def _usual_runtime(device: Device, domains: Domains) -> str:
 def _domain(runtime: str, part: str, domains: Domains) -> str:
     """The domain of a runtime on a part of a chip, whether it was measured or not."""
     names = [runtime, f"{runtime}-{part}"]
+    names += [f"{called}-{part}" for called in _CALLED.get(runtime, ())]
     if part == "gpu":
         names.append(f"{runtime}-vulkan")
     return next((n for n in names if n in domains), names[1])
