@@ -80,6 +80,15 @@ def test_the_front_by_closed_forms(
     assert found.to_dict()["accuracy_of"] == "fp32 weights"
     assert found.to_polars()["model"].to_list() == ["wide.first", "small.second"]
     assert "fp32 weights" in found.to_text()
+    spans = wide.upper_ms / wide.lower_ms > 3
+    assert any("too wide to decide" in note for note in found.notes) == spans
+
+
+def test_an_interval_that_decides_little_is_told(table: Path, corpus: Corpus) -> None:
+    found = library.choose("rtx-4090", 1e6, runtime="pytorch", accuracies=table, corpus=corpus)
+    best = found.models[0]
+    is_told = any("too wide to decide" in note for note in found.notes)
+    assert is_told == (best.upper_ms / best.lower_ms > 3)
 
 
 def test_limits_leave_models_out(

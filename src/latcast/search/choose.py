@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 TASKS = ("imagenet",)
 # Models that are shown of a front.
 MAX_SHOWN = 15
+# Upper end of an interval over its lower end beyond which it decides little.
+TOO_WIDE = 3.0
 NAME_WIDTH = 36
 # Ends the name of a network whose parallel branches are merged, as it is deployed.
 _MERGED = "/merged"
@@ -215,6 +217,12 @@ def choose(
         notes.append(f"{unknown} models of {path} are not known here and are left out")
     if (own := found.predictor.target).precision == "int8":
         notes.append("accuracies are of the fp32 weights: check what int8 makes of them")
+    best = compared[int(front[0])]
+    if (span := best.upper_ms / best.lower_ms) > TOO_WIDE:
+        notes.append(
+            f"the interval of {best.model} spans a factor of {span:.2g}, too wide to decide: "
+            "measure the best on the device (--verify), or a few networks, and adapt to them"
+        )
     return Choice(
         str(device), str(own), found.basis, task, "fp32 weights", str(path), max_latency_ms,
         confidence, max_memory_bytes, coverage, len(compared), len(fits), unknown,
