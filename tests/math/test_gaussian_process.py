@@ -23,6 +23,7 @@ from latcast.math.gaussian_process import (
     process_features,
     spread_points,
     squared_exponential,
+    whitening,
 )
 
 VARIANCES = np.array([0.02, 0.01, 0.05, 0.003])
@@ -298,6 +299,8 @@ def test_features_are_the_process_at_its_points(seed: int, amplitude: float) -> 
     np.testing.assert_allclose(at_points @ at_points.T, exact, atol=MISSED * amplitude**2)
     np.testing.assert_allclose(rest, 0, atol=MISSED * amplitude**2)
     features, left = process_features(x, points, amplitude)
+    one_by_one = amplitude * squared_exponential(x, points) @ whitening(points)
+    np.testing.assert_allclose(one_by_one, features, atol=1e-6)
     # Between any point and anything else the covariance is exact as well.
     cross = amplitude**2 * squared_exponential(x, points)
     np.testing.assert_allclose(features @ at_points.T, cross, atol=2e-3 * amplitude**2)

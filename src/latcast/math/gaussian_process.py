@@ -399,6 +399,16 @@ def process_features(x: Floats, points: Floats, amplitude: float) -> tuple[Float
     return amplitude * cross, amplitude**2 * left
 
 
+def whitening(points: Floats) -> Floats:
+    """What turns correlations with m points into :func:`process_features`, shape (m, m).
+
+    The features of x are ``amplitude * squared_exponential(x, points) @ whitening(points)``: where
+    many are asked for one by one, the points' own part is found once.
+    """
+    inside = squared_exponential(points, points) + _POINT_JITTER * np.eye(len(points))
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(inside)).T)
+
+
 def spread_points(points: Floats, count: int) -> Floats:
     """Up to ``count`` of the points (n, dimensions), each far from those before it.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from latcast.math.gaussian_process import process_features, spread_points
+from latcast.math.gaussian_process import spread_points, whitening
 
 from ._observations import TargetFacts
 
@@ -106,11 +107,16 @@ class TargetFeatures:
             ]
         )
 
+    @cached_property
+    def _whitening(self) -> Floats:
+        return whitening(self.points / LENGTH)
+
     def of(self, target: TargetFacts) -> Floats:
         """Columns of a target; a fact that is not known counts as the mean; shape (size,)."""
         z = self.place(target)
         one = [float(target.domain == d) for d in self.domains]
-        near = process_features(z[None] / LENGTH, self.points / LENGTH, ALIKE)[0][0]
+        away = ((self.points - z) / LENGTH) ** 2
+        near = ALIKE * np.exp(-0.5 * away.sum(axis=1)) @ self._whitening
         of_kind = np.array([float(_kind(target) == kind) for kind in self.kinds])
         return np.concatenate([[1.0], one, np.outer(of_kind, z).ravel(), near])
 
