@@ -161,6 +161,7 @@ CHANGES: tuple[Change, ...] = (
         Change("adapt", path, "value", _UNLIKE)
         for path in ("[23].output*.ms", "[23].output*_ms", "2.output.left_out.*")
     ),
+    Change("bench-search", "output.nasbench201.*", "value", _UNLIKE),
     *(
         Change("bench-[gt][pr]*", f"output.*.{score}_{figure}", "value", _UNLIKE)
         for score in (

@@ -192,6 +192,7 @@ def _check_asked(
                 "--html": shown.html,
                 "--similar-to": target.similar_to,
                 "several --precision": several,
+                "--vary": question.vary,
             },
         )
     check_network(network, also=".json")

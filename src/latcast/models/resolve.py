@@ -510,8 +510,13 @@ def _by_joint(
     from .joint import Question
 
     joint = open_shipped(JOINT, "joint")
+    # What is not asked for is as in the model that was named.
+    usual = (
+        {} if own is None else TargetQuery(own.runtime, None, own.precision, own.threads).parts()
+    )
+    parts = usual | query.parts()
     try:
-        question = Question.of(known[device], joint.domains, name=alias, vary=vary, **query.parts())
+        question = Question.of(known[device], joint.domains, name=alias, vary=vary, **parts)
     except ValueError as error:
         raise UnresolvedError(str(error)) from None
     predictor = joint.predictor(question)

@@ -12,7 +12,8 @@ from latcast.report.text import count_text, ms_text, start_of
 
 from .forecast import forecast_network
 from .forecast_records import NetworkForecast, NetworkOnTarget
-from .resolve import TargetQuery, UnresolvedError
+from .kernels import Kernels
+from .resolve import TargetQuery, UnresolvedError, resolve
 
 BATCH = "batch"
 # More is a typing error sooner than a curve.
@@ -275,8 +276,16 @@ def _point(
         options = replace(options, shapes={**options.shapes, side: (value,)})
         return forecast_network(network, [device], query, options, coverage, strict=strict)
     options = replace(options, batch=value)
+    exact = replace(query, batch=value)
+    # A device's own model that extrapolates in the batch makes one curve with its other points.
+    if _has_layer_model(device, exact) or not _has_layer_model(device, query):
+        query = exact
+    return forecast_network(network, [device], query, options, coverage, strict=strict)
+
+
+def _has_layer_model(device: str | Path, query: TargetQuery) -> bool:
     try:
-        exact = replace(query, batch=value)
-        return forecast_network(network, [device], exact, options, coverage, strict=strict)
+        found = resolve(device, query, role="networks")
     except UnresolvedError:
-        return forecast_network(network, [device], query, options, coverage, strict=strict)
+        return False
+    return any(isinstance(each.predictor, Kernels) for each in found)

@@ -50,7 +50,7 @@ class Networks:
         incidence: how often each network has each kernel, shape (n, d); one in a loop once a trip,
             a recurrent one once a step. Dense for one graph, which has all of them.
         rows: of every network its kernels in running order, as rows of ``facts``; empty if the
-            networks are architectures.
+            networks are architectures, of the graphs alone where both are joined.
     """
 
     ops: npt.NDArray[np.int64]
@@ -125,9 +125,7 @@ class Networks:
         counts = [
             _spread_columns(p.counts, c, len(seen)) for p, c in zip(parts, columns, strict=True)
         ]
-        # Of networks whose order nobody knows, none can be told for the whole.
-        ordered = all(len(p.rows) == len(p) for p in parts)
-        rows = [c[r] for p, c in zip(parts, columns, strict=True) for r in p.rows if ordered]
+        rows = [c[r] for p, c in zip(parts, columns, strict=True) for r in p.rows]
         return cls(*seen.arrays(), scipy.sparse.vstack(counts, format="csr"), tuple(rows))
 
     def __len__(self) -> int:
@@ -144,7 +142,9 @@ class Networks:
         used = np.unique(counts.indices)
         position = np.full(len(self.ops), -1)
         position[used] = np.arange(len(used))
-        rows = [position[self.rows[n]] for n in np.asarray(numbers).tolist()] if self.rows else []
+        # Of graphs and architectures joined, only the graphs have rows: whose they are is unknown.
+        ordered = len(self.rows) == len(self)
+        rows = [position[self.rows[n]] for n in np.asarray(numbers).tolist()] if ordered else []
         labels = tuple(self.labels[k] for k in used.tolist())
         return Networks(self.ops[used], labels, self.facts[used], counts[:, used], tuple(rows))
 
