@@ -422,7 +422,7 @@ def why(row: Row, peer: str) -> str:
 
 
 def by_hand(name: str, difference: int, by: Mapping[str, int]) -> tuple[str, list[str]] | None:
-    """What was worked out by hand and makes the difference, and which operators are left out."""
+    """The causes worked out by hand that make a difference, and the operators left out besides."""
     found = [
         (macs, cause)
         for cause, networks in BY_HAND.items()

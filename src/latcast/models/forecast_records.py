@@ -192,7 +192,7 @@ class Unsupported:
     """Layers whose cost is not known and is estimated.
 
     Attributes:
-        layers: number of layers.
+        layers: how many layers have no known cost.
         share: of all layers that compute something, 0 to 1.
         operators: what they are, the most frequent first.
     """

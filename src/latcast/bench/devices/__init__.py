@@ -36,7 +36,7 @@ _FITTED = "macs-bytes-constant"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is scored.
+    """Which tables, protocols and methods are scored, with how many measured networks.
 
     Attributes:
         data: folder of the public tables; groups of it are left out by turns.

@@ -79,7 +79,7 @@ Key = tuple[str, str]
 
 
 def group_of(target: TargetFacts) -> Key:
-    """What a baseline is fitted to: targets of one domain and precision."""
+    """Domain and precision of a target: a baseline learns from targets that share both."""
     return target.domain, target.precision
 
 

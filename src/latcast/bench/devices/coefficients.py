@@ -33,7 +33,7 @@ _LONGEST_STEP = 3.0
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """Of the logarithms of the costs: mean (8,), covariance (8, 8), variance of the noise."""
+    """Normal prior of the log costs: mean (8,), covariance (8, 8), and variance of the noise."""
 
     mean: Floats
     covariance: Floats
