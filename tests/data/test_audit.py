@@ -438,3 +438,30 @@ def test_any_quantity_of_a_target_is_audited() -> None:
     accuracies = Dataset(data.archs, np.full(len(data), 70.0), quantity=ACCURACY)
     with pytest.raises(ValueError, match="measured on a target; got values of accuracy"):
         audit(accuracies)
+
+
+def test_unstable_rows_and_those_of_a_busy_machine_are_named() -> None:
+    """As a campaign wrote them whose reference network was slow while no drift could be shown."""
+    data = measured(40)
+    error = np.full(40, 0.01)
+    error[[3, 5]], error[7] = 0.08, np.nan
+    level = np.full(40, 4.0)
+    level[[8, 9]] = 9.0
+    slow = replace(data, standard_error=error, reference=level, uncorrected=data.values)
+    issues = found(slow)
+    assert issues["unstable"].evidence["rows"] == [3, 5, 7]
+    assert "row 3 (± 8%), row 5 (± 8%), row 7 (± unknown)" in issues["unstable"].message
+    assert issues["unstable"].evidence["of_a_busy_machine"] == 1
+    assert issues["busy"].evidence["rows"] == [8, 9]
+    assert "2.25 to 2.25 times" in issues["busy"].message
+    corrected = data.values / (level / 4.0)
+    assert "busy" not in found(replace(slow, values=corrected))
+
+
+def test_rows_weigh_the_same_unless_they_state_their_scatter() -> None:
+    data = measured(4)
+    assert not data.excess_variance.any()
+    assert not data.unstable.any()
+    stated = replace(data, standard_error=np.array([0.0, 0.03, 0.05, np.nan]))
+    assert stated.unstable.tolist() == [False, False, True, True]
+    assert stated.excess_variance == pytest.approx([0, 0, 0.05**2 - 0.03**2, 0.3**2 - 0.03**2])

@@ -10,7 +10,8 @@ SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 QUICK = {
     "runs": 3, "warm_up_s": 0.0, "run_s": 0.02, "min_samples": 5, "reference_s": 0.0,
     # What else runs on the machine does not matter to a runtime without a computer.
-    "other_cpus": 1e9, "halves_disagree": 1.0, "reference_disagrees": 1.0,
+    "other_cpus": 1e9, "cpu_share": 0.0,
+    "halves_disagree": 1.0, "reference_disagrees": 1.0,
 }  # fmt: skip
 
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from latcast.measure import Protocol
+from latcast.measure import Protocol, _protocol
 from latcast.measure._protocol import median_half_width, time_network, timer_cost
 from latcast.measure.runtimes import LoadedNetwork
 
@@ -117,3 +118,19 @@ def test_the_clock_takes_less_than_a_pass():
 def test_impossible_settings_are_refused(setting, value):
     with pytest.raises(ValueError, match=f"{setting} must be at least"):
         Protocol(**{setting: value})
+
+
+def test_the_share_of_the_cpu_is_that_of_timed_passes(monkeypatch):
+    """A clock on which every second pass of the process has to wait for its CPU as long again."""
+    clock = SimpleNamespace(wall=0.0, cpu=0.0)
+
+    class Waiting(Scripted):
+        def time(self, repeats):
+            taken = super().time(repeats)
+            clock.wall, clock.cpu = clock.wall + 1.5 * taken, clock.cpu + taken
+            return taken
+
+    times = SimpleNamespace(perf_counter=lambda: clock.wall, process_time=lambda: clock.cpu)
+    monkeypatch.setattr(_protocol, "time", times)
+    timing = time_network(Waiting(lambda _: 0.01), steady(0.004), PROTOCOL, 1e-7)
+    assert timing.cpu_share == pytest.approx(1 / 1.5)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -113,3 +116,78 @@ def test_nothing_to_show_yet(tmp_path):
         pytest.raises(ValueError, match=r"at least 2 runs .* it has 30 .* --resume"),
     ):
         results(campaign)
+
+
+BUSY = {(2, arch) for arch in range(30)} | {(r, a) for r in range(4) for a in (3, 4)}
+"""A round and two networks of a campaign: the runs on which load came."""
+
+
+def loaded(path, *, share=1.0, rounds=4, networks=30, timed=True):
+    """A campaign whose runs :data:`BUSY` took 1.3 to 3.5 times as long, the reference beside them.
+
+    Args:
+        share: of their time that the passes had their CPU.
+        timed: whether the load was there while the reference was timed, too.
+    """
+    rng = np.random.default_rng(0)
+    plan = {"target": "here/onnxruntime/b1/t1", "seed": 0, "protocol": {"runs": rounds}}
+    facts = {"runtime": {"version": "1"}, "machine": {}}
+    with CampaignFile.create(path, plan, as_sources(ARCHS[:networks])) as campaign:
+        campaign.extend(networks)
+        for n, (round_, arch) in enumerate(product(range(rounds), range(networks))):
+            if not arch:
+                process = campaign.add_process(facts)
+            is_busy = (round_, arch) in BUSY
+            slow = rng.uniform(1.3, 3.5) if is_busy else 1.0
+            samples = TRUTH[arch] * slow * rng.normal(1, 0.004) * rng.normal(1, 0.002, 9)
+            level = 4 * (slow * rng.normal(1, 0.1) if is_busy and timed else 1.0)
+            reference = tuple(level * rng.normal(1, 0.004, 3) for _ in range(2))
+            details = {
+                "doubts": [], "inference_s": 0.3, "load_s": 0.05, "repeats": 1, "machine": {},
+                "cpu_share": share if is_busy else 1.0,
+            }  # fmt: skip
+            campaign.add_run(
+                Run(arch, round_, 0, process, 0.5 * n, True, samples, reference, details)
+            )
+    return CampaignFile.open(path)
+
+
+@pytest.mark.parametrize(("share", "timed"), [(1.0, True), (0.5, False)])
+@pytest.mark.parametrize(("rounds", "networks"), [(4, 30), (3, 3)])
+def test_load_within_a_campaign_is_left_out_or_corrected_and_marked(
+    tmp_path, share, timed, rounds, networks
+):
+    """By the reference network beside the run, or by the time that its passes waited."""
+    with loaded(
+        tmp_path / "a", share=share, timed=timed, rounds=rounds, networks=networks
+    ) as campaign:
+        found = results(campaign)
+    data = found.dataset
+    arch = data.order % networks
+    off = np.abs(data.latency_ms / TRUTH[arch] - 1)
+    always = np.isin(arch, (3, 4))  # busy in every run
+    assert off[~found.unstable].max() < 0.02
+    assert found.unstable[always].all()
+    assert np.mean(found.unstable[~always]) < 0.2  # whose reference hides the load, once
+    if timed and always.any():
+        assert off[always].max() < 0.3
+        assert found.drift.range > 0.3
+    words = [w.split(":")[0] for w in found.warnings]
+    assert ("speed" if timed else "waiting") in words
+    if always.any():
+        (text,) = (w for w in found.warnings if w.startswith("unstable"))
+        assert "row 3 (± unknown), row 4 (± unknown)" in text
+
+
+def test_a_machine_that_was_busy_most_of_the_time_is_seen_from_its_quiet_runs(tmp_path):
+    with write(tmp_path / "a", lambda t: 1.0 if t < 0.3 else 2.0) as campaign:
+        for run in campaign.runs():
+            share = 0.5 if np.mean(run.reference_ms) > 6 else 1.0
+            details = json.dumps({**run.details, "cpu_share": share})
+            campaign._db.execute(
+                "UPDATE visits SET details = ? WHERE arch = ? AND round = ?",
+                (details, run.network, run.round),
+            )
+        data = results(campaign).dataset
+    index = [int(np.flatnonzero((ARCHS.genes == g).all(axis=1))[0]) for g in data.archs.genes]
+    assert np.median(data.latency_ms / TRUTH[index]) == pytest.approx(1, abs=0.02)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
 import latcast
 from latcast.devices import Target
@@ -25,6 +26,7 @@ from latcast.measure.runtimes import (
     register_runtime,
     runtime,
 )
+from latcast.measure.runtimes._onnx_models import denormals
 from latcast.measure.runtimes.pytorch import PyTorchCompile
 from latcast.testing import RUNTIME_CHECKS
 from latcast.testing.runtimes import assert_close, reference_output, small_network
@@ -211,3 +213,34 @@ def test_threads_of_onnx_runtime_are_on_a_cpu_each():
         allowed = [os.sched_getaffinity(int(task.name)) for task in tasks]
     for cpu in setup["cpus"]:
         assert {cpu} in allowed
+
+
+def _squares_of_tiny_numbers() -> bytes:
+    """``(x * 2e-20)² * 1e20``: its middle is denormal, its output only where that is flushed 0."""
+    weights = [
+        numpy_helper.from_array(np.full((1, 64), 2e-20, np.float32), "w"),
+        numpy_helper.from_array(np.array([1e20], np.float32), "c"),
+        numpy_helper.from_array(np.array([1e-40, 0.0, 1.0], np.float32), "unused"),
+    ]
+    parts = (("input", "w", "y"), ("y", "y", "z"), ("z", "c", "output"))
+    nodes = [helper.make_node("Mul", [a, b], [to]) for a, b, to in parts]
+    ends = [[helper.make_tensor_value_info(n, 1, [1, 64])] for n in ("input", "output")]
+    graph = helper.make_graph(nodes, "g", *ends, weights)
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_denormal_numbers_are_flushed_and_the_facts_say_so(name):
+    made = make(runtime(name))
+    assert made.flushes_denormals
+    assert made.facts()["denormals"].startswith("flushed")
+    loaded = made.load(_squares_of_tiny_numbers())
+    loaded.run()
+    assert not loaded.output().any()
+
+
+def test_denormal_numbers_that_are_kept_are_counted():
+    output = np.array([1e-39, 1e-3], np.float32)
+    assert denormals(_squares_of_tiny_numbers(), output) == 2
+    assert not any(OWN[name].flushes_denormals for name in ("litert", "mnn"))

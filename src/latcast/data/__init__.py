@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from latcast._imports import public_names
 
 if TYPE_CHECKING:
-    from ._dataset import Dataset, LatencyDataset, NetworkDataset, paper_split, split
+    from ._dataset import UNSTABLE, Dataset, LatencyDataset, NetworkDataset, paper_split, split
     from ._formats import FORMATS, UNITS, read, read_accuracies, read_latencies
     from ._quantity import (
         ACCURACY,
@@ -23,7 +23,7 @@ else:
     __getattr__, __dir__ = public_names(
         __name__,
         {
-            "._dataset": "Dataset LatencyDataset NetworkDataset paper_split split",
+            "._dataset": "UNSTABLE Dataset LatencyDataset NetworkDataset paper_split split",
             "._formats": "FORMATS UNITS read read_accuracies read_latencies",
             "._quantity": "ACCURACY ENERGY_MJ LATENCY_MS PEAK_MEMORY_MB Quantity quantity "
             "quantity_names register_quantity",
@@ -37,6 +37,7 @@ __all__ = [
     "LATENCY_MS",
     "PEAK_MEMORY_MB",
     "UNITS",
+    "UNSTABLE",
     "Dataset",
     "LatencyDataset",
     "NetworkDataset",

@@ -28,6 +28,12 @@ _OPTIONAL = (*_VALUES, *_LISTS)
 # Attributes with an entry for each row.
 _ROWS = ("networks", "names", "families", "values", "order", *_OPTIONAL)
 
+UNSTABLE = 0.03
+"""A row is unstable when the standard error of its value is above this share, or not known."""
+# Relative error that an unstable row without a standard error is taken to have: rows measured on a
+# loaded machine were 1.3 to 3.5 times too long, whose logarithms are 0.26 and more.
+_UNKNOWN_ERROR = 0.3
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -52,7 +58,8 @@ class Dataset:
         reference: value of the interleaved reference network, shape (n,), or None.
         samples: raw samples of every row, or None.
         uncorrected: values before the machine's drift was taken out, shape (n,), or None.
-        standard_error: relative standard error of every value, shape (n,), or None.
+        standard_error: relative standard error of every value, shape (n,), or None; NaN where the
+            machine was loaded, which repetition does not show.
         layers: of every row values by position of the graph's layers, from the runtime's
             profiler, whose clock takes time too; NaN where nothing is attributed, as on layers
             that are fused into others; or None.
@@ -227,6 +234,37 @@ class Dataset:
     def possible(self) -> npt.NDArray[np.bool_]:
         """Whether every value is finite and within the quantity's bounds, shape (n,)."""
         return self.quantity.is_possible(self.values)
+
+    @property
+    def unstable(self) -> npt.NDArray[np.bool_]:
+        """Whether every value is not known to 3 %, shape (n,); none is where no row states it."""
+        if self.standard_error is None:
+            return np.zeros(len(self), dtype=np.bool_)
+        return ~(self.standard_error <= UNSTABLE)
+
+    @property
+    def excess_variance(self) -> Floats:
+        """Variance of every value's logarithm beyond that of a stable row, shape (n,).
+
+        It is 0 where a row is stable or none states its standard error, so that these weigh the
+        same, and grows from there: what a likelihood adds to the variance of its noise.
+        """
+        if self.standard_error is None:
+            return np.zeros(len(self))
+        known = np.nan_to_num(self.standard_error, nan=_UNKNOWN_ERROR, posinf=_UNKNOWN_ERROR)
+        return np.asarray(np.maximum(known**2 - UNSTABLE**2, 0.0))
+
+    def row_names(self, rows: npt.NDArray[np.bool_], most: int = 5) -> str:
+        """Some of the chosen rows by name (graphs) or number, with their standard errors."""
+        chosen = np.flatnonzero(rows)
+        texts = [self._row_name(int(row)) for row in chosen[:most]]
+        more = len(chosen) - len(texts)
+        return ", ".join([*texts, *([f"and {more} more"] if more > 0 else [])])
+
+    def _row_name(self, row: int) -> str:
+        name = self.names[row] if self.names else f"row {row}"
+        error = np.nan if self.standard_error is None else float(self.standard_error[row])
+        return f"{name} (± {error:.0%})" if np.isfinite(error) else f"{name} (± unknown)"
 
     def check_values(self) -> None:
         """Make sure that every value is :attr:`possible`.

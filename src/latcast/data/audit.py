@@ -12,7 +12,7 @@ from latcast.math.robust import robust_deviation
 
 from ._audit_order import check_drift
 from ._audited import SEVERITIES, Audited, Finding, Ints, Memoized, first_rows, relative_residuals
-from ._dataset import Dataset, paper_split
+from ._dataset import UNSTABLE, Dataset, paper_split
 from ._quantity import LATENCY_MS, Quantity
 from .additive import Floats, fit_additive, incidence
 
@@ -28,6 +28,11 @@ OUTLIER_SIGMAS = 8.0
 # Relative: below, a residual may be the model's own error where the noise is tiny. With 0.1 the
 # finding is another in 4 of the files, with 0.025 in none.
 MIN_OUTLIER = 0.05
+# Share of unstable rows above which they are more than a note.
+MANY_UNSTABLE = 0.1
+# Share by which the reference network may be off: in our own datasets, whose drift is taken out,
+# it is so by up to 0.08 in all but 43 of 9,460 rows, and by 0.2 in one.
+MAX_SPEED = 0.2
 # Relative error of sums of a table that are printed with 7 digits. Anything from 1e-8 to 1e-4 gives
 # the same findings in all the files.
 EXACT = 1e-6
@@ -169,6 +174,63 @@ def check_outliers(audited: Audited) -> Iterator[Finding]:
         },
         "Least squares follows a few such rows more than hundreds of good ones.",
         "Measure these architectures again; fit with a loss that bounds a row's influence.",
+    )
+
+
+def check_unstable(audited: Audited) -> Iterator[Finding]:
+    """Values that their own measurements do not tell to 3 %."""
+    data, errors = audited.data, audited.data.standard_error
+    rows = np.flatnonzero(data.unstable)
+    if errors is None or not rows.size:
+        return
+    unknown = int(np.isnan(errors[rows]).sum())
+    yield Finding(
+        "unstable",
+        "warning" if len(rows) > MANY_UNSTABLE * len(data) else "note",
+        f"{_count(len(rows), len(data))} {audited.of.with_article} that is not known to "
+        f"{UNSTABLE:.0%}: {data.row_names(data.unstable)}",
+        {
+            "count": len(rows),
+            "rows": _listed(rows),
+            "of_a_busy_machine": unknown,
+            "largest_percent": 100 * float(np.nanmax(errors)) if unknown < len(errors) else None,
+        },
+        "What one run took may not be what the next one takes; of a busy machine it is too long by "
+        "nobody knows how much.",
+        "Measure them again with more runs on a quiet machine; adapt and train weigh them by their "
+        "scatter.",
+    )
+
+
+def check_busy(audited: Audited) -> Iterator[Finding]:
+    """Rows beside which the reference network was slow or fast, and which are not corrected."""
+    data = audited.data
+    if data.reference is None:
+        return
+    rows = audited.usable
+    measured = data.values if data.uncorrected is None else data.uncorrected
+    speed = np.log(data.reference[rows]) - np.median(np.log(data.reference[rows]))
+    left = speed - np.log(measured[rows] / data.values[rows])
+    off = np.abs(left) > np.log1p(MAX_SPEED)
+    if not off.any():
+        return
+    times = np.exp(left[off])
+    chosen = np.zeros(len(data), dtype=np.bool_)
+    chosen[rows[off]] = True
+    yield Finding(
+        "busy",
+        "warning",
+        f"beside {int(off.sum())} of {len(data)} rows the reference network took "
+        f"{times.min():.2f} to {times.max():.2f} times its usual time, for which they are not "
+        f"corrected: {data.row_names(chosen)}",
+        {
+            "count": int(off.sum()),
+            "rows": _listed(np.flatnonzero(chosen)),
+            "least": float(times.min()),
+            "largest": float(times.max()),
+        },
+        "The machine was busy or slow in these rows, whatever their repetitions agree on.",
+        "Measure them again on a quiet machine, or divide them by the reference network's times.",
     )
 
 
@@ -379,6 +441,8 @@ CHECKS: tuple[Callable[[Audited], Iterator[Finding]], ...] = (
     check_duplicates,
     check_drift,
     check_outliers,
+    check_unstable,
+    check_busy,
     check_rounded,
     check_additive,
 )

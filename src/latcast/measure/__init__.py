@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from latcast._imports import public_names
 
 if TYPE_CHECKING:
+    from latcast.data import UNSTABLE
+
     from ._campaign import (
         AnotherCampaignError,
         CampaignRecord,
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from ._protocol import Protocol
     from ._results import (
         REFERENCE_LEVEL,
-        UNSTABLE,
         NoLatencyError,
         Results,
         corrected_medians,
@@ -45,13 +46,14 @@ else:
     __getattr__, __dir__ = public_names(
         __name__,
         {
+            "latcast.data": "UNSTABLE",
             "._campaign": "AnotherCampaignError CampaignRecord Plan class_name conclude measured "
             "open_or_resume resume_as",
             "._campaign_file": "CampaignFile Run",
             "._drift": "Drift Runs estimate_drift",
             "._machine": "CampaignRunningError",
             "._protocol": "Protocol",
-            "._results": "REFERENCE_LEVEL UNSTABLE NoLatencyError Results corrected_medians "
+            "._results": "REFERENCE_LEVEL NoLatencyError Results corrected_medians "
             "profiles_of results",
             "._session": "Progress run",
             "._sources": "ArchSource BlockSource NetworkSource OnnxFile VariantSource archs_of "

@@ -157,7 +157,8 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
     names = ("target", "seed", "runtime", "profile_passes")
     own = {name: plan[name] for name in names if name in plan}
     # What it was made from says it in the user's words. Its number of runs may have grown since.
-    return {**own, **plan.get("options", {}), **plan["protocol"]}
+    # A setting that is newer than the campaign had the value that is now its default.
+    return {**own, **plan.get("options", {}), **asdict(Protocol(**plan["protocol"]))}
 
 
 def measured(

@@ -21,7 +21,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from latcast.math.drift import FREEDOM, Fit, Problem, Settings
+from latcast.math.drift import FREEDOM, Fit, Problem, Settings, medians_by_network
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -35,6 +35,9 @@ _FOLDS = 3
 _CLEARLY = 2.0  # standard errors
 # With fewer repeated runs than that, held-out runs cannot tell the settings apart.
 _MIN_REPEATS = 8
+# A campaign in which the machine hardly changed cannot tell the reference's loading: what is
+# estimated counts within these.
+_POSSIBLE_LOADINGS = (0.5, 2.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +86,13 @@ class Drift:
     loading: float
     process_spread: float
 
+    def __mul__(self, slower: Floats) -> Drift:
+        """The same drift with every run so many times as slow, shape (n,)."""
+        return replace(self, factor=self.factor * slower, corrected_ms=self.corrected_ms / slower)
+
     def shifted(self, by: float) -> Drift:
         """The same drift seen from a state of the machine ``by`` times as fast."""
-        return replace(self, factor=self.factor * by, corrected_ms=self.corrected_ms / by)
+        return self * np.full(len(self.factor), by)
 
     @property
     def range(self) -> float:
@@ -200,3 +207,95 @@ def _folds(problem: Problem) -> Integers:
     rank = np.empty(len(problem), dtype=np.int64)
     rank[order] = np.arange(len(problem)) - starts[problem.network[order]]
     return np.asarray((rank + problem.network) % _FOLDS)
+
+
+# --- what the machine did to every run ----------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class States:
+    """The states of a machine in the runs of a campaign, and which runs it was busy in.
+
+    Attributes:
+        runs: of the campaign.
+        drift: of the machine, what the reference network tells of single runs included.
+        level_ms: of the reference network in the state that latencies belong to.
+        loaded: runs that other work may have slowed, by what the system says, shape (n,).
+        away: logarithm of the reference network over its level, beyond the drift, shape (n,).
+        off: runs around which that is too much, shape (n,); the drift takes it out.
+    """
+
+    runs: Runs
+    drift: Drift
+    level_ms: float
+    loaded: npt.NDArray[np.bool_]
+    away: Floats
+    off: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        runs: Runs,
+        loaded: npt.NDArray[np.bool_],
+        max_gap: float,
+        like_ms: float | None = None,
+    ) -> States:
+        """Estimate the drift, and correct by the reference network what it does not follow.
+
+        Load that comes for a few runs is no drift that repeated runs could show, and with few
+        repeats none is looked for: the reference network beside such a run tells all the same.
+
+        Args:
+            runs: of a campaign, whose reference network was timed.
+            loaded: shape (n,).
+            max_gap: share by which the reference network may be off its level.
+            like_ms: the level that latencies shall belong to; by default that of the median state
+                in runs without load.
+        """
+        drift = estimate_drift(runs)
+        # Of a machine that was loaded most of the time the median state is a loaded one.
+        quiet = ~loaded if loaded.any() and not loaded.all() else np.ones(len(runs), dtype=np.bool_)
+        if loaded.any():
+            drift = drift.shifted(1 / float(np.exp(np.median(np.log(drift.factor[quiet])))))
+        log = np.log(runs.reference_ms).mean(axis=1)
+        if np.isfinite(drift.loading):
+            log = log - drift.loading * np.log(drift.factor)
+        level = float(np.exp(np.median(log[quiet])))
+        away = log - np.log(level)
+        off = np.abs(away) > np.log1p(max_gap)
+        low, high = _POSSIBLE_LOADINGS
+        loading = 1.0 if np.isnan(drift.loading) else float(np.clip(drift.loading, low, high))
+        if off.any():
+            drift = drift * np.exp(np.where(off, away, 0.0) / loading)
+        if like_ms is not None:
+            drift, level = drift.shifted((level / like_ms) ** (1 / loading)), like_ms
+        return cls(runs, drift, level, loaded, away, off)
+
+    @property
+    def busy(self) -> npt.NDArray[np.bool_]:
+        """Runs of which other work is known or seen, shape (n,)."""
+        return self.loaded | self.off
+
+    def counted(self, n: int) -> npt.NDArray[np.bool_]:
+        """The runs that count, shape (n,): without the busy ones of networks that have others."""
+        network = self.runs.network
+        has_quiet = np.bincount(network[~self.busy], minlength=n) > 0
+        return np.asarray(~self.busy | ~has_quiet[network])
+
+    def medians(self, values: Floats, n: int) -> Floats:
+        """Median over the runs of each of n networks that count, shape (n,); NaN: none."""
+        counted = self.counted(n)
+        return medians_by_network(self.runs.network[counted], values[counted], n)
+
+    def noise(self) -> float:
+        """Relative standard deviation of one run of a quiet machine; NaN: none was repeated."""
+        if not self.busy.any():
+            return self.drift.noise
+        # Busy runs are noise of another size, of which the drift's fit makes one.
+        network = self.runs.network[~self.busy]
+        log = np.log(self.drift.corrected_ms[~self.busy])
+        count = np.bincount(network)
+        mean = np.bincount(network, log) / np.maximum(count, 1)
+        spare = int((count - 1)[count > 1].sum())
+        squares = float(((log - mean[network]) ** 2).sum()) if spare else np.nan
+        return float(np.sqrt(squares / max(spare, 1)))

@@ -36,8 +36,10 @@ class Protocol:
             run several times a sample.
         halves_disagree: a run is made again when the medians of its halves differ by more
             than this share.
-        reference_disagrees: the same for the reference network before and after.
+        reference_disagrees: the same for the reference network before and after; and how far it
+            may be from its level in a run that counts as one of a quiet machine.
         other_cpus: a run is made again when other programs kept more CPUs busy meanwhile.
+        cpu_share: likewise when timed passes had the CPU for a smaller share of their time.
         redo: how often at most a run is made again.
     """
 
@@ -52,6 +54,7 @@ class Protocol:
     halves_disagree: float = 0.04
     reference_disagrees: float = 0.08
     other_cpus: float = 0.25
+    cpu_share: float = 0.9
     redo: int = 2
 
     def __post_init__(self) -> None:
@@ -72,6 +75,8 @@ class Timing:
         reference_ms: the same for the reference network, before and after.
         repeats: passes in each sample.
         inference_s: seconds spent in passes: warm-up, timed and reference.
+        cpu_share: CPU seconds of this process over those of the clock, during timed passes: below
+            1, a thread that computes had to wait for its CPU.
         doubts: why the run should be made again; empty if it need not be.
     """
 
@@ -79,6 +84,7 @@ class Timing:
     reference_ms: tuple[tuple[float, ...], tuple[float, ...]]
     repeats: int
     inference_s: float
+    cpu_share: float
     doubts: tuple[str, ...] = field(default=())
 
     @property
@@ -114,7 +120,9 @@ def time_network(
     repeats = max(1, ceil(timer_s / protocol.timer_overhead / pass_s))
     before, spent_before = _time_reference(reference, protocol)
     network.run()  # the reference has taken over the caches
+    started, worked = time.perf_counter(), time.process_time()
     samples = _sample(network, repeats, protocol)
+    worked, lasted = time.process_time() - worked, time.perf_counter() - started
     after, spent_after = _time_reference(reference, protocol)
     spent = warm + spent_before + pass_s + sum(samples) * repeats + spent_after
     return Timing(
@@ -122,6 +130,7 @@ def time_network(
         reference_ms=(_ms(before), _ms(after)),
         repeats=repeats,
         inference_s=spent,
+        cpu_share=worked / max(lasted, 1e-9),
         doubts=_doubts(samples, before, after, protocol),
     )
 

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from latcast.data import Dataset
+from latcast.data import UNSTABLE, Dataset
 from latcast.devices import Target
 from latcast.graph import Graph
 from latcast.math.drift import medians_by_network
 
 from . import _machine
 from ._campaign_file import CampaignFile, Run
-from ._drift import Drift, Runs, estimate_drift
+from ._drift import Drift, Runs, States
 from ._protocol import Protocol
 from ._sources import NetworkSource, archs_of, model_bytes
 
 MIN_RUNS = 2
-UNSTABLE = 0.03
-"""A network is unstable when the standard error of its latency is above this share."""
 SAMPLE_DIGITS = 5
 REFERENCE_LEVEL = "reference network, ms"
 """Entry of a dataset's provenance."""
 # Likewise, of graphs.
 ATTRIBUTED_SHARE = "share of profiles attributed to layers"
-_POSSIBLE_LOADINGS = (0.5, 2.0)
 _FEW_SAMPLES = 6
 _STEAL = 0.01
 _CLOCKS_DIFFER = 0.05
@@ -72,7 +69,7 @@ class Results:
     @property
     def unstable(self) -> npt.NDArray[np.bool_]:
         """Rows of the dataset whose latency is not known to 3 %, shape (n,)."""
-        return _unstable(self.dataset)
+        return self.dataset.unstable
 
 
 def results(
@@ -108,9 +105,10 @@ def results(
             f"{campaign.path} must have at least {MIN_RUNS} runs of a network in as many "
             f"processes; it has {len(accepted)} runs so far: go on with --resume"
         )
-    drift, level = _drift_and_level(as_runs(accepted), like_ms)
     protocol = Protocol(**plan["protocol"])
-    rows, columns = _columns(accepted, drift, kept, protocol)
+    states = _states(accepted, protocol, like_ms)
+    drift, level = states.drift, states.level_ms
+    rows, columns = _columns(accepted, states, kept)
     columns |= _networks(sources, rows, every, plan)
     facts = _facts(campaign, plan, drift, len(accepted), failures)
     facts |= {REFERENCE_LEVEL: f"{level:.6g}", **columns.pop("provenance"), **(provenance or {})}
@@ -122,15 +120,15 @@ def results(
         failures=failures,
         unfinished=started - int(kept.sum()),
         inference_share=_inference_share(every),
-        warnings=_warnings(campaign, every, dataset, protocol),
+        warnings=_warnings(campaign, every, dataset, protocol, states),
     )
 
 
 def corrected_medians(campaign: CampaignFile) -> Floats:
     """Median of every network's runs without the drift, ms, shape (networks,); NaN: not run."""
-    runs = as_runs([run for run in campaign.runs() if run.accepted])
-    ms = estimate_drift(runs).corrected_ms
-    return medians_by_network(runs.network, ms, len(campaign.networks()))
+    accepted = [run for run in campaign.runs() if run.accepted]
+    states = _states(accepted, Protocol(**campaign.plan()["protocol"]))
+    return states.medians(states.drift.corrected_ms, len(campaign.networks()))
 
 
 def as_runs(accepted: Sequence[Run]) -> Runs:
@@ -147,26 +145,17 @@ def as_runs(accepted: Sequence[Run]) -> Runs:
 # -- the latencies -----------------------------------------------------------------------------
 
 
-def _drift_and_level(runs: Runs, like_ms: float | None) -> tuple[Drift, float]:
-    """The drift, and the level of the reference network in the state that latencies belong to."""
-    drift = estimate_drift(runs)
-    log = np.log(runs.reference_ms).mean(axis=1)
-    if np.isfinite(drift.loading):
-        log = log - drift.loading * np.log(drift.factor)
-    level = float(np.exp(np.median(log)))
-    if like_ms is None:
-        return drift, level
-    return drift.shifted((level / like_ms) ** (1 / _loading(drift))), like_ms
+def _states(accepted: Sequence[Run], protocol: Protocol, like_ms: float | None = None) -> States:
+    loaded = np.array([_is_loaded(run, protocol) for run in accepted])
+    return States.of(as_runs(accepted), loaded, protocol.reference_disagrees, like_ms)
 
 
-def _loading(drift: Drift) -> float:
-    """What a change of state does to the reference for each 1 % that it does to the networks.
-
-    The campaign's own estimate, if it has one and it is not far from 1: a campaign in which the
-    machine hardly changed cannot tell.
-    """
-    low, high = _POSSIBLE_LOADINGS
-    return float(np.clip(drift.loading, low, high)) if np.isfinite(drift.loading) else 1.0
+def _is_loaded(run: Run, protocol: Protocol) -> bool:
+    """Whether the system says that other work may have slowed a run."""
+    others = run.details["machine"].get("other_cpus", 0.0)
+    return bool(
+        others > protocol.other_cpus or run.details.get("cpu_share", 1.0) < protocol.cpu_share
+    )
 
 
 def _run_enough(accepted: Sequence[Run], n: int) -> npt.NDArray[np.bool_]:
@@ -176,30 +165,27 @@ def _run_enough(accepted: Sequence[Run], n: int) -> npt.NDArray[np.bool_]:
 
 
 def _columns(
-    accepted: Sequence[Run], drift: Drift, kept: npt.NDArray[np.bool_], protocol: Protocol
+    accepted: Sequence[Run], states: States, kept: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int64], dict[str, Any]]:
     """Numbers of the networks that were measured, in the order of their runs, and their columns."""
-    runs = as_runs(accepted)
-    n = len(kept)
+    runs, drift, n = states.runs, states.drift, len(kept)
     by_network: list[list[Floats]] = [[] for _ in range(n)]
     for run in accepted:
         by_network[run.network].append(run.samples_ms)
-    error = _standard_error(runs.network, drift, n)
+    error = _standard_error(states, n)
     # Other work slows a run by what no repetition shows: nothing is known of its error.
-    loaded = np.array(
-        [run.details["machine"].get("other_cpus", 0.0) > protocol.other_cpus for run in accepted]
-    )
+    unknown = _mostly(states.busy, runs.network, n)
     first = np.full(n, len(accepted))
     np.minimum.at(first, runs.network, np.arange(len(accepted)))
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(first[rows])]
     return rows, {
-        "values": medians_by_network(runs.network, drift.corrected_ms, n)[rows],
+        "values": states.medians(drift.corrected_ms, n)[rows],
         "order": first[rows],
-        "reference": medians_by_network(runs.network, runs.reference_ms.mean(axis=1), n)[rows],
+        "reference": states.medians(runs.reference_ms.mean(axis=1), n)[rows],
         "samples": tuple(_rounded(np.concatenate(by_network[i])) for i in rows),
         "uncorrected": medians_by_network(runs.network, runs.latency_ms, n)[rows],
-        "standard_error": np.where(_mostly(loaded, runs.network, n), np.nan, error)[rows],
+        "standard_error": np.where(unknown, np.nan, error)[rows],
     }
 
 
@@ -212,24 +198,20 @@ def _mostly(
     )
 
 
-def _unstable(dataset: Dataset) -> npt.NDArray[np.bool_]:
-    assert dataset.standard_error is not None
-    return ~(dataset.standard_error <= UNSTABLE)
-
-
-def _standard_error(network: npt.NDArray[np.int64], drift: Drift, n: int) -> Floats:
+def _standard_error(states: States, n: int) -> Floats:
     """Relative standard error of every median of medians, shape (n,).
 
     With few runs each, a network's own spread says little: the variance is a mean of its own and
     the campaign's, weighted by degrees of freedom (4 for the campaign's). A median of normal
     values has an efficiency of 2/π.
     """
-    log = np.log(drift.corrected_ms)
+    counted, noise = states.counted(n), states.noise()
+    network, log = states.runs.network[counted], np.log(states.drift.corrected_ms[counted])
     count = np.bincount(network, minlength=n)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.bincount(network, log, minlength=n) / count
         squares = np.bincount(network, (log - mean[network]) ** 2, minlength=n)
-        variance = (squares + 4 * drift.noise**2) / (count - 1 + 4)
+        variance = (squares + 4 * noise**2) / (count - 1 + 4)
         return np.asarray(np.sqrt(np.pi / 2 * variance / count))
 
 
@@ -374,7 +356,11 @@ def _inference_share(runs: Sequence[Run]) -> float:
 
 
 def _warnings(
-    campaign: CampaignFile, runs: Sequence[Run], dataset: Dataset, protocol: Protocol
+    campaign: CampaignFile,
+    runs: Sequence[Run],
+    dataset: Dataset,
+    protocol: Protocol,
+    states: States,
 ) -> list[str]:
     facts = next(iter(campaign.processes().values()))
     found = _machine.setting_doubts(facts["machine"])
@@ -386,6 +372,7 @@ def _warnings(
             f"loaded machine: during {np.mean(busy):.0%} of the runs other programs kept CPUs "
             f"busy ({mean:.1f} on average); measure on an idle machine"
         )
+    found += _doubts_about_states(runs, states, protocol)
     steal = [m.get("steal", 0.0) > _STEAL for m in machine]
     if np.mean(steal) > _OFTEN:
         found.append(
@@ -399,13 +386,38 @@ def _warnings(
     if clocks and (gap := max(clocks) / min(clocks) - 1) > _CLOCKS_DIFFER:
         found.append(f"frequency scaling: the CPU's clock varied by {gap:.0%}; fix it")
     found += _doubts_about_runs(runs)
-    unstable = int(_unstable(dataset).sum())
-    if unstable:
+    kept = {run.network: run.details["denormals"] for run in runs if "denormals" in run.details}
+    if kept:
+        names = campaign.networks()
         found.append(
-            f"unstable: {unstable} of {len(dataset)} latencies are not known to {UNSTABLE:.0%}; "
-            "measure with more --runs, or leave them out by their standard_error"
+            "denormals: the runtime keeps denormal numbers, which can take a CPU many times as "
+            f"long ({', '.join(f'{names[n].name}: {count:,}' for n, count in kept.items())})"
+        )
+    if unstable := int(dataset.unstable.sum()):
+        found.append(
+            f"unstable: {unstable} of {len(dataset)} latencies are not known to {UNSTABLE:.0%}: "
+            f"{dataset.row_names(dataset.unstable)}; measure with more --runs, or leave them out "
+            "by their standard_error"
         )
     return found
+
+
+def _doubts_about_states(runs: Sequence[Run], states: States, protocol: Protocol) -> Iterator[str]:
+    """Which runs waited for their CPUs, and how far the reference network was off its level."""
+    shares = [run.details.get("cpu_share", 1.0) for run in runs]
+    waited = sum(share < protocol.cpu_share for share in shares)
+    if waited > _OFTEN * len(runs):
+        yield (
+            f"waiting: in {waited} of {len(runs)} runs the passes had their CPU for less than "
+            f"{protocol.cpu_share:.0%} of their time (down to {min(shares):.0%})"
+        )
+    if states.off.any():
+        times = np.exp(states.away[states.off])
+        yield (
+            f"speed: around {len(times)} of {len(states.off)} accepted runs the reference network "
+            f"took {times.min():.2f} to {times.max():.2f} times what the drift explains; they are "
+            "corrected by it, and count only for networks without other runs"
+        )
 
 
 def _doubts_about_runs(runs: Sequence[Run]) -> list[str]:

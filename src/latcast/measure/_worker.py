@@ -36,6 +36,7 @@ from . import _machine
 from ._protocol import Protocol, time_network, timer_cost
 from ._sources import Model, model_bytes, parse_source
 from .runtimes import Runtime
+from .runtimes._onnx_models import denormals
 
 REFERENCE_SPACE = "ofa-mobilenet-v3-w1.0"
 _REFERENCE = {"ks": [5] * 20, "e": [4] * 20, "d": [3] * 5, "r": [224]}
@@ -247,6 +248,10 @@ class Worker:
         if (others := machine.get("other_cpus", 0.0)) > self._protocol.other_cpus:
             doubt = f"other programs kept {others:.1f} CPUs busy"
             answer["doubts"] = [*answer["doubts"], doubt]
+        # The CPU that waits for a GPU is idle for reasons of its own.
+        if self._runtime.kind == "cpu" and answer["cpu_share"] < self._protocol.cpu_share:
+            doubt = f"passes had their CPU for {answer['cpu_share']:.0%} of their time"
+            answer["doubts"] = [*answer["doubts"], doubt]
         return answer | {"machine": machine}
 
     def _run(self, model: Model, asked: ReadOptions, seed: int) -> dict[str, Any]:
@@ -254,18 +259,22 @@ class Worker:
         loaded = self._runtime.load(model, seed, asked=asked)
         load_s = time.perf_counter() - started
         first_s = loaded.time(1)
-        # NaN and denormal numbers take a CPU other times than real ones: such a latency is of no
-        # use.
+        # NaN takes a CPU another time than real numbers: such a latency is of no use.
         if not np.isfinite(loaded.output()).all():
             raise ValueError("the network's output must be finite: the runtime computes nonsense")
         timing = time_network(loaded, self._reference, self._protocol, self._timer_s)
+        kept = 0
+        if not (self._runtime.flushes_denormals or isinstance(model, Graph)):
+            kept = denormals(model, loaded.output())
         return {
             "samples_ms": timing.samples_ms,
             "reference_ms": timing.reference_ms,
             "repeats": timing.repeats,
             "inference_s": first_s + timing.inference_s,
+            "cpu_share": timing.cpu_share,
             "load_s": load_s,
             "doubts": timing.doubts,
+            **({"denormals": kept} if kept else {}),
         }
 
     def _profile(

@@ -109,6 +109,8 @@ class Runtime(ABC):
     """What it runs on: ``cpu`` or ``gpu``."""
     max_batch: ClassVar[int | None] = None
     """Most samples a pass, where there is a limit."""
+    flushes_denormals: ClassVar[bool] = False
+    """Whether denormal numbers, which a CPU may take a hundred times as long for, become 0."""
     has_profiler: ClassVar[bool] = False
     """Whether :meth:`LoadedNetwork.profile` can tell the times of layers."""
 
@@ -211,5 +213,5 @@ class Runtime(ABC):
         """What a measurement must state: ``version``, ``build``, ``instructions`` and others.
 
         ``instructions`` are the CPU instruction sets that the runtime says it uses, where it
-        says so.
+        says so; ``denormals`` says whether they are flushed to zero, and how.
         """

@@ -54,6 +54,17 @@ def parse(model: bytes | Path) -> onnx.ModelProto:
     return parsed
 
 
+def denormals(model: bytes | Path, output: npt.NDArray[Any]) -> int:
+    """How many of a model's single-precision weights and of its output's numbers are denormal."""
+    from onnx import TensorProto, numpy_helper
+
+    weights = (x for x in parse(model).graph.initializer if x.data_type == TensorProto.FLOAT)
+    known = (x for x in weights if x.data_location != TensorProto.EXTERNAL)
+    arrays = [*map(numpy_helper.to_array, known), np.asarray(output, dtype=np.float32)]
+    least = np.finfo(np.float32).tiny
+    return sum(int(((x != 0) & (np.abs(x) < least)).sum()) for x in arrays)
+
+
 def random_inputs(
     model: onnx.ModelProto, batch: int, options: ReadOptions = DEFAULTS, seed: int = 0
 ) -> Arrays:

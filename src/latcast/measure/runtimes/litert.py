@@ -46,6 +46,7 @@ class LiteRT(Runtime):
             "build": "wheel of ai-edge-litert; not stated",
             "instructions": "chosen by XNNPACK at run time; not stated",
             "delegate": "XNNPACK",
+            "denormals": "kept: it has no option for them",
         }
 
 

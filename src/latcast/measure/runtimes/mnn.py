@@ -67,6 +67,7 @@ class MNNRuntime(Runtime):
             "build": wheel("MNN"),
             "instructions": "chosen at run time; not stated",
             "threads": str(self.threads),
+            "denormals": "kept: it has no option for them",
         }
 
 

@@ -34,6 +34,7 @@ class NCNN(Runtime):
     extra = "ncnn"
     precisions = ("fp32", "bf16")
     max_batch = 1
+    flushes_denormals = True
 
     def _load(
         self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
@@ -66,6 +67,7 @@ class NCNN(Runtime):
             "build": wheel("ncnn"),
             "instructions": "chosen at run time; not stated",
             "threads": f"{self.threads} of OpenMP",
+            "denormals": "flushed (ncnn's default)",
         }
 
 

@@ -23,11 +23,14 @@ class PyTorch(Runtime):
     package = "torch"
     extra = "torch"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16")
+    flushes_denormals = True
     device = "cpu"
 
     def _prepare(self) -> None:
         import torch
 
+        # Before there are other threads, which take the mode of the one that starts them.
+        torch.set_flush_denormal(True)
         torch.set_num_threads(self.threads)
 
     def _load(
@@ -56,6 +59,7 @@ class PyTorch(Runtime):
             "version": torch.__version__,
             "build": torch.version.git_version or "",
             "instructions": capability[1] if capability else "not stated",
+            "denormals": "flushed (torch.set_flush_denormal)",
         }
 
 

@@ -232,6 +232,6 @@ def _standard_error(data: Dataset) -> Floats:
     """Relative standard errors; where one is unknown, what is just not called unstable."""
     if data.standard_error is None:
         return np.zeros(len(data))
-    from latcast.measure import UNSTABLE
+    from latcast.data import UNSTABLE
 
     return np.where(np.isnan(data.standard_error), UNSTABLE, data.standard_error)

@@ -270,7 +270,7 @@ def _checked(found: Verification, n: int, arch: Any) -> CheckedNetwork:
 def _verified(
     result: VerifiedResult, n: int, costs: Mapping[str, int], arch: Any
 ) -> VerifiedNetwork:
-    from latcast.measure import UNSTABLE
+    from latcast.data import UNSTABLE
 
     states_errors = result.measured is not None and result.measured.standard_error is not None
     # An error that a campaign which states errors could not tell is no reason to trust a latency.
