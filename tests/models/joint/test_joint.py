@@ -1,5 +1,7 @@
 """The joint model: closed forms of its parts, and what it learns from targets made by a law."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,7 +9,9 @@ import scipy.sparse as sp
 from latcast.graph import Graph, GraphBuilder
 from latcast.models.joint import JointModel, Observations, TargetFacts, bound_ms
 from latcast.models.joint._effects import Effects, Told
+from latcast.models.joint._fit import Learnt, fit
 from latcast.models.joint._posterior import Posterior, Prior, Rest, posterior
+from latcast.models.joint._targets import NPU_PEAK, TargetFeatures
 from latcast.models.joint._work import CLASSES, Work, class_of
 from latcast.networks import Networks
 
@@ -171,6 +175,41 @@ def test_a_law_is_learnt_and_carried_over_to_a_target_left_out(networks: Network
         assert np.median(error) < most
     assert (found.lower_ms < found.ms).all()
     assert (found.ms < found.upper_ms).all()
+
+
+def test_networks_on_npus_have_effects_of_their_own_in_each_precision(networks: Networks) -> None:
+    """One network is twice as slow in 8 bits alone; of a CPU precisions have effects in common."""
+    made = _made(networks, 4)
+
+    def learnt_in(domain: str) -> Learnt:
+        precisions = ("fp16", "int8")
+        targets = tuple(
+            replace(t, domain=domain, precision=precisions[n % 2])
+            for n, t in enumerate(made.targets)
+        )
+        log_ms = made.log_ms + np.where((made.network == 0) & (made.target % 2 == 1), 0.7, 0.0)
+        return fit(replace(made, targets=targets, log_ms=log_ms))
+
+    name, npu = made.names[:1], _target(0)
+    learnt = learnt_in("qnn-npu")
+    means = [
+        learnt.effects_of(replace(npu, domain="qnn-npu", precision=p)).mean_of(name)[0]
+        for p in ("fp16", "int8")
+    ]
+    assert means[1] > means[0] + 0.2
+    assert list(learnt_in("ncnn-cpu").effects) == ["ncnn-cpu"]
+
+
+def test_an_npu_without_a_stated_peak_is_taken_for_a_middling_one() -> None:
+    targets = [
+        TargetFacts("a", "a", "qnn-npu", "qnn", precision=precision, facts=facts)
+        for precision in ("fp16", "int8")
+        for facts in ({"bound_flops": NPU_PEAK}, {})
+    ]
+    features = TargetFeatures.choose(targets)
+    prices = [features.log_prices(t)[0] for t in targets]
+    np.testing.assert_allclose(prices, -np.log(NPU_PEAK / 2))
+    assert {"qnn-npu", "npu/fp16", "npu/int8"} == set(features.domains)
 
 
 def test_nothing_is_faster_than_the_peak_or_the_memory(networks: Networks) -> None:

@@ -71,7 +71,7 @@ class Known:
             first = observations.targets[members[0]]
             rows = observations.select(np.isin(observations.target, members))
             prior = learnt.prior(first)
-            effects, averaged = learnt.effects_of(first.domain), _averaged(rows, members[0])
+            effects, averaged = learnt.effects_of(first), _averaged(rows, members[0])
             after = told(prior, effects, first.facts, averaged)
             lower = cholesky(prior.covariance, lower=True)
             half = solve_triangular(lower, after.covariance, lower=True)
@@ -318,7 +318,7 @@ class Joint(Model):
         new = JointPredictor.of(
             facts,
             prior,
-            learnt.effects_of(facts.domain),
+            learnt.effects_of(facts),
             {k: s for k, s in self._model.scores.items() if k[0] in ("", facts.domain)},
             self._seen.get(facts.domain, ()),
             nested=nested,

@@ -43,7 +43,7 @@ class Learnt:
         slopes: of the weights in them, shape (target features, p).
         covariances: of weights between targets of a domain that are alike in their features, by
             domain; shape (p, p) each; ``""`` for domains that were not seen.
-        effects: what networks take beside their work, by domain.
+        effects: what networks take beside their work, by :attr:`TargetFacts.effects_domain`.
     """
 
     features: TargetFeatures
@@ -63,9 +63,10 @@ class Learnt:
         overlap = self.features.overlap(target)
         return Prior(mean, self.covariances[domain], self._precisions[domain], prices, overlap)
 
-    def effects_of(self, domain: str) -> Effects:
-        """Of networks in a domain; of none that is known where the domain is new."""
-        return self.effects.get(domain) or Effects.unknown()
+    def effects_of(self, target: TargetFacts) -> Effects:
+        """Of networks on such targets; of none that is known where there was no such target."""
+        own = self.effects.get(target.effects_domain) or self.effects.get(target.domain)
+        return own or Effects.unknown()
 
 
 @dataclass(eq=False)
@@ -92,14 +93,15 @@ def fit(observations: Observations) -> Learnt:
     targets = np.unique(observations.target)
     seen = [_seen(observations, work, int(t)) for t in targets]
     features = TargetFeatures.choose([s.target for s in seen])
+    domains = dict.fromkeys(s.target.domain for s in seen)
     names = {
-        d: tuple(dict.fromkeys(n for s in seen if s.target.domain == d for n in s.names))
-        for d in dict.fromkeys(s.target.domain for s in seen)
+        d: tuple(dict.fromkeys(n for s in seen if s.target.effects_domain == d for n in s.names))
+        for d in dict.fromkeys(s.target.effects_domain for s in seen)
     }
     learnt = Learnt(
         features,
         np.zeros((features.size, work.size)),
-        dict.fromkeys(["", *names], DEVIATION**2 * np.eye(work.size)),
+        dict.fromkeys(["", *domains], DEVIATION**2 * np.eye(work.size)),
         {d: Effects.start(n) for d, n in names.items()},
     )
     for _ in range(ROUNDS):
@@ -138,8 +140,10 @@ def _round(learnt: Learnt, seen: Sequence[_Seen]) -> Learnt:
     slopes = np.linalg.solve(design.T @ design + penalties, design.T @ means)
     away = means - design @ slopes
     of_domain: dict[str, list[int]] = {}
+    of_effects: dict[str, list[int]] = {}
     for n, one in enumerate(seen):
         of_domain.setdefault(one.target.domain, []).append(n)
+        of_effects.setdefault(one.target.effects_domain, []).append(n)
     spread = {
         d: np.sum([np.outer(away[n], away[n]) + after[n].covariance for n in rows], axis=0)
         for d, rows in of_domain.items()
@@ -154,14 +158,14 @@ def _round(learnt: Learnt, seen: Sequence[_Seen]) -> Learnt:
         d: learnt.effects[d].updated(
             [Told(seen[n].names, after[n], np.sqrt(seen[n].before)) for n in rows]
         )
-        for d, rows in of_domain.items()
+        for d, rows in of_effects.items()
     }
     return replace(learnt, slopes=slopes, covariances={"": pooled, **covariances}, effects=effects)
 
 
 def _expected(learnt: Learnt, one: _Seen) -> Posterior:
     """A target's weights; and what is to be doubted of its measurements."""
-    effects = learnt.effects_of(one.target.domain)
+    effects = learnt.effects_of(one.target)
     rest = effects.covariance_between(one.names, one.names) + np.diag(one.variance)
     # Student's t as a normal of unknown variance: what was far off counts for less. The scales
     # keep the correlations of networks, so that a doubted row still follows its like.

@@ -131,7 +131,7 @@ class JointModel:
         work = Work.of(networks).run_by(networks, target.facts)
         log_ms, deviation = self._log_forecast(target, work, networks.counts, names, measured)
         samples = 0 if measured is None else len(measured)
-        known = self.learnt.effects_of(target.domain).places(names) >= 0
+        known = self.learnt.effects_of(target).places(names) >= 0
         reach = np.where(
             known, self.reach(target.domain, "device", samples), self._reach_new(target, samples)
         )
@@ -168,7 +168,7 @@ class JointModel:
         measured: Observations | None,
     ) -> tuple[Floats, Floats]:
         """Means and standard deviations of log ms, each (n,)."""
-        prior, effects = self.learnt.prior(target), self.learnt.effects_of(target.domain)
+        prior, effects = self.learnt.prior(target), self.learnt.effects_of(target)
         old = () if measured is None else tuple(measured.names[n] for n in measured.network)
         after = told(prior, effects, target.facts, measured)
         return log_forecast(prior, effects, after, old, work, counts, names)

@@ -43,6 +43,15 @@ class TargetFacts:
     threads: int = 0
     facts: Mapping[str, float | None] = field(default_factory=dict)
 
+    @property
+    def effects_domain(self) -> str:
+        """Targets that networks have effects in common on: of the domain, on NPUs of a precision.
+
+        What an NPU computes in 8 bits are other kernels than those in 16, on other units of it.
+        """
+        is_npu = self.domain.endswith("-npu")
+        return f"{self.domain}/{self.precision}" if is_npu else self.domain
+
 
 @dataclass(frozen=True, eq=False)
 class Observations:

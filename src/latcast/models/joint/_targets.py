@@ -30,6 +30,8 @@ _FLAGS = ("is_", "has_", "isa_", "vendor_", "memory_hbm", "memory_gddr", "channe
 # That grows where few chips tell: five GPUs cannot carry twenty slopes. Left out, they are off by
 # 16 % (median of whole language models) with a penalty of 3, by 9 % with one of 75.
 DOMAIN_PENALTY, FACT_PENALTY, FEW_PENALTY = 0.3, 3.0, 4000.0
+# Operations per second of a middling NPU in integers of 8 bits, where none are stated.
+NPU_PEAK = 3e13
 # Exponents on a GPU: arithmetic and memory traffic of a kernel run side by side, and the host's
 # launch beside both; sums count single operators twice (docs/bench.md).
 ON_GPU = (3.0, 1.75)
@@ -65,7 +67,7 @@ class TargetFeatures:
     @classmethod
     def choose(cls, targets: Sequence[TargetFacts]) -> TargetFeatures:
         """Those that differ between some targets."""
-        domains = tuple(dict.fromkeys(t.domain for t in targets))
+        domains = tuple(dict.fromkeys(label for t in targets for label in _labels(t)))
         names = FACTS
         values = np.array([[_log(t, name) for name in names] for t in targets]).reshape(
             len(targets), len(names)
@@ -108,13 +110,19 @@ class TargetFeatures:
         )
 
     @cached_property
+    def _knows_precisions(self) -> bool:
+        """Whether NPUs have constants of a precision; files of before have not."""
+        return any(d.startswith("npu/") for d in self.domains)
+
+    @cached_property
     def _whitening(self) -> Floats:
         return whitening(self.points / LENGTH)
 
     def of(self, target: TargetFacts) -> Floats:
         """Columns of a target; a fact that is not known counts as the mean; shape (size,)."""
         z = self.place(target)
-        one = [float(target.domain == d) for d in self.domains]
+        labels = _labels(target)
+        one = [float(d in labels) for d in self.domains]
         away = ((self.points - z) / LENGTH) ** 2
         near = ALIKE * np.exp(-0.5 * away.sum(axis=1)) @ self._whitening
         of_kind = np.array([float(_kind(target) == kind) for kind in self.kinds])
@@ -128,6 +136,9 @@ class TargetFeatures:
     def log_prices(self, target: TargetFacts) -> Floats:
         """Seconds of an operation, of two kinds of bytes and of a launch, as logarithms, (4,)."""
         peak, bandwidth = target.facts.get("peak_flops"), target.facts.get("bandwidth_gb_s")
+        if self._knows_precisions and _kind(target) == "npu":
+            # Stated for integers of 8 bits, if at all; what others take of it is learnt.
+            peak = target.facts.get("bound_flops") or NPU_PEAK
         return np.array(
             [
                 -np.log(peak / 2) if peak else -np.log(1e10),
@@ -140,6 +151,12 @@ class TargetFeatures:
     def overlap(target: TargetFacts) -> tuple[float, float]:
         """How parts of a kernel's time overlap, as :meth:`Work.log_ms` takes it."""
         return ON_GPU if target.facts.get("is_gpu") else (1.0, 1.0)
+
+
+def _labels(target: TargetFacts) -> tuple[str, ...]:
+    """Groups of targets that have constants of their own: of a domain; of NPUs of a precision."""
+    own = (f"npu/{target.precision}",) if _kind(target) == "npu" else ()
+    return (target.domain, *own)
 
 
 def _kind(target: TargetFacts) -> str:
