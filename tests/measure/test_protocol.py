@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from latcast.measure import Protocol, _protocol
+from latcast.measure import Protocol, _protocol, _worker
 from latcast.measure._protocol import median_half_width, time_network, timer_cost
 from latcast.measure.runtimes import LoadedNetwork
 
@@ -84,6 +84,17 @@ def test_halves_and_references_that_disagree_raise_a_doubt():
     reference = Scripted(lambda n: 0.004 if n < 6 else 0.005)
     doubts = time_network(steady(0.01), reference, PROTOCOL, 1e-7).doubts
     assert doubts == ("the reference network disagree by 25.0%",)
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "expected"),
+    [(0.02, 0.02), (0.06, 0.05), (1e-4, 0.05)],
+    ids=["others had the CPU", "two threads", "computed in another process"],
+)
+def test_passes_are_timed_without_their_waiting_for_a_cpu(monkeypatch, cpu_s, expected):
+    readings = iter([1.0, 1.0 + cpu_s])
+    monkeypatch.setattr(_worker.time, "process_time", lambda: next(readings))
+    assert _worker.CpuTimed(steady(0.05)).time(1) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("n", [5, 6, 20, 101, 1000])

@@ -38,7 +38,8 @@ class Protocol:
             than this share.
         reference_disagrees: the same for the reference network before and after; and how far it
             may be from its level in a run that counts as one of a quiet machine.
-        other_cpus: a run is made again when other programs kept more CPUs busy meanwhile.
+        other_cpus: a run is made again when other programs kept more CPUs busy meanwhile, unless
+            its passes are timed by their CPU time.
         cpu_share: likewise when timed passes had the CPU for a smaller share of their time.
         redo: how often at most a run is made again.
     """
