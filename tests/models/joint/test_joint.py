@@ -212,6 +212,22 @@ def test_an_npu_without_a_stated_peak_is_taken_for_a_middling_one() -> None:
     assert {"qnn-npu", "npu/fp16", "npu/int8"} == set(features.domains)
 
 
+def test_a_cpu_with_fp16_is_priced_by_what_its_runtime_computes_in() -> None:
+    facts = {"peak_flops": 4e10, "bandwidth_gb_s": 10.0}
+    old, new = _target(0, **facts), _target(1, **facts, has_fp16=1.0)
+    others = [replace(new, runtime="onnxruntime"), replace(new, precision="int8")]
+    features = TargetFeatures.choose([old, new, *others])
+    prices = features.log_prices(old)
+    twice = np.log([2.0, 2.0, 2.0, 1.0])
+    np.testing.assert_allclose(features.log_prices(new), prices - twice)
+    for other in others:
+        np.testing.assert_allclose(features.log_prices(other), prices)
+    assert {"cpu", "cpu/halves", "cpu/int8"} == set(features.domains)
+    # Files that were learnt before had one price for all.
+    before = replace(features, domains=("cpu",))
+    np.testing.assert_allclose(before.log_prices(new), prices)
+
+
 def test_nothing_is_faster_than_the_peak_or_the_memory(networks: Networks) -> None:
     facts = {"bound_flops": 1e9, "bandwidth_gb_s": 1.0, "last_level_kb": 0.001}
     bound = bound_ms(networks, _target(0, **facts))

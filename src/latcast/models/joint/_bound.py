@@ -17,9 +17,6 @@ Floats = npt.NDArray[np.float64]
 # CVPR 2016).
 WINOGRAD = 64 / (36 * 9)
 WINDOW = 9.0
-# Runtimes that store and compute fp32 networks in fp16 where a CPU has that arithmetic, at twice
-# the rate (ncnn's ``use_fp16_arithmetic``, its default).
-IN_HALVES = ("ncnn",)
 
 
 def bound_ms(networks: Networks, target: TargetFacts) -> Floats:
@@ -30,7 +27,7 @@ def bound_ms(networks: Networks, target: TargetFacts) -> Floats:
     the rest since the kernel before.
     """
     facts = target.facts
-    halves = target.runtime in IN_HALVES and target.precision == "fp32" and facts.get("has_fp16")
+    halves = target.in_halves
     kernels = np.zeros(len(networks.ops))
     if peak := facts.get("bound_flops"):
         wino = (networks.fact("window") == WINDOW) & (networks.fact("stride") <= 1)

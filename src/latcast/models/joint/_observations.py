@@ -16,6 +16,10 @@ Numbers = npt.NDArray[np.intp]
 FUSES_AS = {"pytorch": "eager", "pytorch-fused": "inductor", "pytorch-dynamo": "inductor"}
 """Runtime -> runtime whose rules fuse as it does, where that is another."""
 
+# Runtimes that store and compute fp32 networks in fp16 where a CPU has that arithmetic, at twice
+# the rate (ncnn's ``use_fp16_storage`` and ``use_fp16_arithmetic``, its defaults).
+_IN_HALVES = ("ncnn",)
+
 
 @dataclass(frozen=True, eq=False)
 class TargetFacts:
@@ -42,6 +46,12 @@ class TargetFacts:
     precision: str = "fp32"
     threads: int = 0
     facts: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def in_halves(self) -> bool:
+        """Whether a network in fp32 is stored and computed in fp16, which the CPU has."""
+        is_so = self.runtime in _IN_HALVES and self.precision == "fp32"
+        return is_so and bool(self.facts.get("has_fp16"))
 
     @property
     def effects_domain(self) -> str:
