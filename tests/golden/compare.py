@@ -64,8 +64,10 @@ def differences(
             if change.to is not None and actual != change.to:
                 yield f"{path}: expected {change.to!r}, as changed; got {actual!r}"
             return
-        if change.kind == "wrapped" and isinstance(actual, dict) and change.to in actual:
-            actual = actual[change.to]
+        # A record that was made anew is wrapped itself.
+        is_old = not isinstance(expected, dict) or change.to not in expected
+        if change.kind == "wrapped" and is_old and isinstance(actual, dict):
+            actual = actual.get(change.to, actual)
     if isinstance(expected, dict) and isinstance(actual, dict):
         yield from _objects(expected, actual, changes, relative, path)
     elif isinstance(expected, list) and isinstance(actual, list):

@@ -69,17 +69,11 @@ def test_variance_is_that_of_the_covariance(seed: int) -> None:
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(5, 5))
     covariance = root @ root.T + 0.5 * np.eye(5)
-    prior = np.full(5, 2 * np.linalg.eigvalsh(covariance).max())
-    weights = NormalWeights(
-        rng.normal(size=5), prior, np.linalg.cholesky(np.diag(prior) - covariance)
-    )
-    np.testing.assert_allclose(weights.covariance, covariance, atol=1e-9)
+    weights = NormalWeights(rng.normal(size=5), np.full(5, 100.0), covariance)
     features = rng.normal(size=(7, 5))
     exact = np.diag(features @ covariance @ features.T)
     least = ROUNDED * (features**2 @ weights.prior)
     np.testing.assert_allclose(weights.variance(features), np.maximum(exact, least))
-    kept = NormalWeights.learnt(weights.mean, prior, covariance)
-    np.testing.assert_allclose(kept.covariance, covariance, atol=1.01 * ROUNDED * prior.max())
 
 
 def test_variance_before_data_is_the_prior() -> None:

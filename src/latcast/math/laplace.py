@@ -22,7 +22,7 @@ ROUNDS = 12
 HALVINGS = 8
 # Gain in log posterior below which the mode is found: a factor of 1.001 in density.
 CONVERGED = 1e-3
-# Share of a variance that is not kept by NormalWeights.
+# Share of a variance before data below which none of NormalWeights falls.
 ROUNDED = 0.02
 
 
@@ -78,40 +78,21 @@ class NormalWeights:
     Attributes:
         mean: shape (p,).
         prior: variances before anything was learnt, shape (p,).
-        gained: what data took from them: the covariance is ``diag(prior) - gained @ gained.T``;
-            shape (p, rank).
+        covariance: shape (p, p).
     """
 
     mean: Floats
     prior: Floats
-    gained: Floats
+    covariance: Floats
 
     @classmethod
     def standard(cls, p: int) -> NormalWeights:
         """Independent and standard normal."""
-        return cls(np.zeros(p), np.ones(p), np.zeros((p, 0)))
-
-    @classmethod
-    def learnt(cls, mean: Floats, prior: Floats, covariance: Floats) -> NormalWeights:
-        """Weights of a covariance (p, p), but for what data took that is next to nothing."""
-        root = np.sqrt(prior)
-        taken = np.eye(len(prior)) - covariance / np.outer(root, root)
-        values, vectors = scipy.linalg.eigh(taken)
-        # Directions that data hardly touched are most of them: leaving them out keeps model files
-        # small.
-        kept = values > ROUNDED
-        gained = root[:, None] * vectors[:, kept] * np.sqrt(np.minimum(values[kept], 1.0))
-        return cls(mean, prior, np.asarray(gained))
-
-    @property
-    def covariance(self) -> Floats:
-        """Shape (p, p)."""
-        return np.asarray(np.diag(self.prior) - self.gained @ self.gained.T)
+        return cls(np.zeros(p), np.ones(p), np.eye(p))
 
     def variance(self, features: Floats) -> Floats:
         """Variance of what ``features`` (n, p) times the weights is, shape (n,)."""
-        before = features**2 @ self.prior
-        taken = features @ self.gained
         # What is kept of a covariance is rounded: no variance falls below that.
-        least = ROUNDED * before
-        return np.asarray(np.maximum(before - np.einsum("nr,nr->n", taken, taken), least))
+        least = ROUNDED * (features**2 @ self.prior)
+        exact = np.einsum("np,np->n", features @ self.covariance, features)
+        return np.asarray(np.maximum(exact, least))

@@ -49,9 +49,9 @@ SCHEMA = Schema(
         "sources": Field(lambda v: [_source(s) for s in v], lambda v: [_record(s) for s in v]),
     },
     {
-        "rows": Array(("targets", "blocks")),
+        "rows": Array(("targets", "blocks"), "float32"),
         "live": Array(("targets", "live")),
-        "outputs": Array(("targets", "units")),
+        "outputs": Array(("targets", "units"), "float32"),
         "constant": Array(("targets",)),
         "optima": Array(("targets", "terms")),
         "unit_weights": Array(("sums", "units")),

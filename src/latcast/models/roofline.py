@@ -71,8 +71,8 @@ CHUNK = 8_192
 SCHEMA = Schema(
     {},
     {
-        "rows": Array(("blocks",)),
-        "base": Array(("blocks",)),
+        "rows": Array(("blocks",), "float32"),
+        "base": Array(("blocks",), "float32"),
         "correction": Array(("units",)),
         "unit_weights": Array((3, "units")),
         "unit_biases": Array(("units",)),
@@ -111,7 +111,7 @@ class Roofline(BlockPredictor):
         prior = _physics_prior(archs, latency_ms, robust=self._robust)
         left_ms = latency_ms - archs.space.block_sums(archs, prior)
         base, weights = _fit_base(features, left_ms, self._robust)
-        self._base = prior + base
+        self._base = _single(prior + base)
         facts = archs.space.block_table.facts
         summed = (self._base, facts["macs"], facts["launches"])
         totals = np.stack([archs.space.block_sums(archs, v) for v in summed], axis=1)
@@ -122,7 +122,7 @@ class Roofline(BlockPredictor):
         penalty = _choose_penalty(features, x, left_ms, weights, rng)
         coefficients, intercept = Ridge(x, left_ms, weights).solve(penalty)
         n = features.matrix.shape[1]
-        self._rows = prior + features.row_values(coefficients[:n])
+        self._rows = _single(prior + features.row_values(coefficients[:n]))
         self._correction = coefficients[n:] / scale
         self._intercept = intercept - features.offset(coefficients[:n])
         self._lowest_ms = LOWEST_SHARE * float(latency_ms.min())
@@ -182,6 +182,11 @@ class Roofline(BlockPredictor):
             ids = self.space.block_ids(archs[rows])
             # einsum sums the short middle axis several times faster than sum(axis=1).
             yield rows, np.einsum("nbk->nk", np.take(self._tables, ids, axis=0))
+
+
+def _single(values: Floats) -> Floats:
+    """As the file keeps them, so that a model that was read says what the fitted one said."""
+    return values.astype(np.float32).astype(np.float64)
 
 
 def _drawn_units(totals: Floats, units: int, rng: np.random.Generator) -> Units:

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
-from latcast.math.laplace import ROUNDED, NormalWeights
+from latcast.math.laplace import NormalWeights
 from latcast.math.robust import HUBER_CORNER
 from latcast.models.kernels._posterior import (
     PROFILE_DEVIATION,
@@ -21,12 +21,6 @@ from latcast.networks import ALL_KINDS, Networks
 
 MakeCounts = Callable[..., Networks]
 NOISE = Noise(0.02, 0.1, 0.1)
-
-
-def exact_weights(mean: np.ndarray, covariance: np.ndarray) -> NormalWeights:
-    """A normal distribution as weights are kept, without rounding."""
-    prior = np.full(len(mean), 2 * np.linalg.eigvalsh(covariance).max())
-    return NormalWeights(mean, prior, np.linalg.cholesky(np.diag(prior) - covariance))
 
 
 def line(make: MakeCounts, rng: np.random.Generator, n: int, p: int, q: int) -> tuple[
@@ -53,7 +47,7 @@ def test_one_kernel_each_is_linear_regression(
     if known:
         root = rng.normal(size=(size, size))
         prior_mean, prior = rng.normal(size=size), root @ root.T / size + 0.1 * np.eye(size)
-    before = exact_weights(prior_mean, prior) if known else None
+    before = NormalWeights(prior_mean, prior.diagonal(), prior) if known else None
     weights, evidence = learn(observed, base, features, whole, NOISE, before)
 
     x, y = np.hstack([features, whole]), np.log(observed.total_ms) - base
@@ -62,7 +56,7 @@ def test_one_kernel_each_is_linear_regression(
     right = x.T @ y / variance + np.linalg.inv(prior) @ prior_mean
     np.testing.assert_allclose(weights.mean, np.linalg.solve(precision, right), rtol=1e-6)
     exact = np.linalg.inv(precision)
-    np.testing.assert_allclose(weights.covariance, exact, atol=1.01 * ROUNDED * weights.prior.max())
+    np.testing.assert_allclose(weights.covariance, exact, rtol=1e-6, atol=1e-9)
     marginal = multivariate_normal(x @ prior_mean, x @ prior @ x.T + variance * np.eye(n))
     expected = marginal.logpdf(y) + n / 2 * np.log(2 * np.pi)
     assert evidence == pytest.approx(expected, rel=1e-6)
@@ -80,9 +74,8 @@ def test_what_was_learnt_before_counts(made_kernels: MakeCounts) -> None:
         half = Observed(part, observed.total_ms[rows], sp.csr_matrix((30, 30)))
         weights, _ = learn(half, base[rows], features[rows], whole[rows], NOISE, weights)
     assert weights is not None
-    # What is kept of a covariance is rounded: here no data counts more than 1 / ROUNDED of it.
-    np.testing.assert_allclose(weights.mean, at_once.mean, atol=0.05)
-    np.testing.assert_allclose(weights.covariance, at_once.covariance, atol=2 * ROUNDED)
+    np.testing.assert_allclose(weights.mean, at_once.mean, atol=1e-6)
+    np.testing.assert_allclose(weights.covariance, at_once.covariance, atol=1e-6)
 
 
 def several(

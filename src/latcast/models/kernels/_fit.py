@@ -181,10 +181,9 @@ def _loosened(
     scale: float,
 ) -> NormalWeights:
     """What the base knows, in the columns of a wider basis, and that much may be different."""
-    mean = np.zeros(size)
-    prior = np.ones(size)
-    gained = np.zeros((size, weights.gained.shape[1]))
-    mean[columns], prior[columns], gained[columns] = weights.mean, weights.prior, weights.gained
-    prior += shift**2
-    prior[0] += (scale / SCALE_DEVIATION) ** 2
-    return NormalWeights(mean, prior, gained)
+    mean, prior, covariance = np.zeros(size), np.ones(size), np.eye(size)
+    mean[columns], prior[columns] = weights.mean, weights.prior
+    covariance[np.ix_(columns, columns)] = weights.covariance
+    looser = np.full(size, shift**2)
+    looser[0] += (scale / SCALE_DEVIATION) ** 2
+    return NormalWeights(mean, prior + looser, covariance + np.diag(looser))

@@ -148,6 +148,16 @@ class Basis:
         """Number of features."""
         return self._start(len(self.kinds)) + len(self.labels)
 
+    @property
+    def blocks(self) -> Columns:
+        """Kind of every feature, shape (size,): one more than there are for the constant of all.
+
+        −1 for sets of fused operators, whose kind is not kept.
+        """
+        kinds = len(self.kinds)
+        of_kinds = np.repeat(np.arange(kinds), [self._width(k) for k in range(kinds)])
+        return np.concatenate([[kinds], of_kinds, np.full(len(self.labels), -1)])
+
     def features(self, kernels: Networks) -> Floats:
         """Features of every kernel, shape (d, features)."""
         return self.features_and_rest(kernels)[0]

@@ -48,7 +48,7 @@ def learn(
     problem = _Problem(observed, log_prices, features, whole, noise, before)
     weights = mode(problem, problem.centre)
     covariance, evidence = laplace(problem, weights)
-    learnt = NormalWeights.learnt(weights[:p], before.prior, covariance[:p, :p])
+    learnt = NormalWeights(weights[:p], before.prior, covariance[:p, :p])
     return learnt, evidence - problem.constant
 
 
@@ -92,7 +92,7 @@ class _Problem:
         self.size = p + len(ALL_KINDS)
         self.centre = np.concatenate([before.mean, np.zeros(len(ALL_KINDS))])
         self.prior_precision = np.eye(self.size)
-        if before.gained.size or (before.prior != 1).any():
+        if not np.array_equal(before.covariance, self.prior_precision[:p, :p]):
             self.prior_precision[:p, :p] = scipy.linalg.inv(before.covariance)
 
     def energy(self, weights: Floats) -> float:

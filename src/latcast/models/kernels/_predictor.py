@@ -18,6 +18,7 @@ import scipy
 from latcast._model_file import Array, Field, Schema, Values, positive
 from latcast.data import Dataset
 from latcast.graph import UNKNOWN, Graph, Rule, rules_of
+from latcast.math.condensed import Condensed, condensed, expanded
 from latcast.math.conformal import DeviationScores
 from latcast.math.laplace import NormalWeights
 from latcast.models._base import Predictor
@@ -75,13 +76,18 @@ SCHEMA = Schema(
         "classes": Array(("classes",), "int64", "int64", "strictly ascending"),
         "class_prices": Array(("classes", WORK), check="not negative"),
         "centres": Array(("kinds", "features")),
-        "points": Array(("points", "features")),
+        "points": Array(("points", "features"), "float32"),
         "point_kinds": Array(("points",), "int16", "int64", "ascending"),
         "whole_centre": Array((WHOLE_FACTS,)),
         "whole_points": Array(("whole_points", WHOLE_FACTS)),
         "mean": Array(("weights",)),
         "prior": Array(("weights",), check="positive"),
-        "gained": Array(("weights", "gains"), "float16"),
+        # What data took from the prior variances: of files that are older than what follows it.
+        "gained": Array(("weights", "gains"), "float16", is_optional=True),
+        "block": Array(("weights",), "int16", "int64", is_optional=True),
+        "own": Array(("factors",), "float16", is_optional=True),
+        "shared": Array(("touched", "directions"), "float16", is_optional=True),
+        "strength": Array(("directions",), "float32", is_optional=True),
         "low": Array(("kinds", "checked")),
         "high": Array(("kinds", "checked")),
         "scores": Array(("rows",), "float32", check="ascending"),
@@ -92,6 +98,8 @@ SCHEMA = Schema(
 def packed(model: LayerModel, ranges: Ranges, scores: DeviationScores) -> Values:
     """All that a kernel model is made of, by the names of :data:`SCHEMA`."""
     seen = np.isfinite(ranges.low)
+    weights, kinds = model.weights, len(model.basis.kinds)
+    block = np.concatenate([model.basis.blocks, np.full(model.whole.size, kinds + 1)])
     return {
         "kinds": ALL_KINDS,
         "ops": OPS,
@@ -109,9 +117,9 @@ def packed(model: LayerModel, ranges: Ranges, scores: DeviationScores) -> Values
         "point_kinds": model.basis.point_kinds,
         "whole_centre": model.whole.centre,
         "whole_points": model.whole.points,
-        "mean": model.weights.mean,
-        "prior": model.weights.prior,
-        "gained": model.weights.gained,
+        "mean": weights.mean,
+        "prior": weights.prior,
+        **condensed(weights.covariance, weights.prior, block)._asdict(),
         "low": np.where(seen, ranges.low, _UNSEEN),
         "high": np.where(seen, ranges.high, _UNSEEN),
         "scores": scores.sizes,
@@ -144,12 +152,25 @@ def unpacked(v: Values) -> tuple[LayerModel, Ranges, DeviationScores]:
         )
     basis, columns = own.of_kinds(ALL_KINDS)
     kept = np.concatenate([columns, own.size + np.arange(whole.size)])
-    weights = NormalWeights(
-        _rows(v["mean"], kept, 0.0), _rows(v["prior"], kept, 1.0), _rows(v["gained"], kept, 0.0)
-    )
+    weights = _weights(v, kept)
     order = positions(ALL_KINDS, kinds)
     model = LayerModel(_prices(v, order), basis, whole, weights, v["noise"])
     return model, _ranges(v, order), DeviationScores(v["scores"], v["on_families"])
+
+
+def _weights(v: Values, kept: Numbers) -> NormalWeights:
+    """Weights of some features of a file; as before data where it has none (-1)."""
+    prior = v["prior"]
+    if "gained" in v:
+        covariance = np.diag(prior) - v["gained"] @ v["gained"].T
+    else:
+        covariance = expanded(Condensed(*(v[name] for name in Condensed._fields)), prior)
+    mean, prior = _rows(v["mean"], kept, 0.0), _rows(prior, kept, 1.0)
+    if len(prior) != len(covariance) or (kept < 0).any():
+        known = np.flatnonzero(kept >= 0)
+        own, covariance = covariance, np.diag(prior)
+        covariance[np.ix_(known, known)] = own[np.ix_(kept[known], kept[known])]
+    return NormalWeights(mean, prior, covariance)
 
 
 def positions(wanted: Sequence[str], there: Sequence[str]) -> Numbers:
