@@ -168,7 +168,8 @@ SCHEMA = Schema(
         "deviations": Array(("facts",), check="positive"),
         "points": Array(("points", "facts"), "float32"),
         "slopes": Array(("columns", "features"), "float32"),
-        "covariances": Array(("of_domains", "features", "features"), "float32"),
+        # What is not above the diagonal, row by row.
+        "covariances": Array(("of_domains", "pairs"), "float32"),
         "scores": Array(("scores",), "float32", check="not negative"),
         "known_places": Array(("known", "facts"), "float16"),
         "known_moved": Array(("known", "features"), "float16"),
@@ -179,6 +180,7 @@ SCHEMA = Schema(
 
 def _packed(model: JointModel, known: Known, seen: Mapping[str, Sequence[str]]) -> Values:
     learnt = model.learnt
+    size = learnt.slopes.shape[1]
     keys = sorted(model.scores)
     return {
         "features": FEATURES,
@@ -195,7 +197,7 @@ def _packed(model: JointModel, known: Known, seen: Mapping[str, Sequence[str]]) 
         "deviations": learnt.features.deviations,
         "points": learnt.features.points,
         "slopes": learnt.slopes,
-        "covariances": np.array(list(learnt.covariances.values())),
+        "covariances": np.array(list(learnt.covariances.values()))[:, *np.tril_indices(size)],
         "scores": np.concatenate([model.scores[key] for key in keys] or [np.zeros(0)]),
         "known_places": known.places,
         "known_moved": known.moved,
@@ -221,13 +223,15 @@ def _unpacked(v: Values) -> tuple[JointModel, Known]:
         ("covariances", len(v["covariance_domains"]), len(v["covariances"])),
         ("known targets", len(v["known"]), len(v["known_moved"])),
         ("rows of known targets", len(v["known_rows"]), len(v["known"])),
+        ("pairs", sum(range(len(v["features"]) + 1)), v["covariances"].shape[1]),
         ("scores", sum(int(n) for *_, n in v["scores_of"]), len(v["scores"])),
     ):
         if count != arrays:
             raise ValueError(f"arrays must be of the {count} {what}; got {arrays}")
     columns = places(v["features"])
+    size = len(v["features"])
     covariances = {
-        d: widened(c, columns)
+        d: widened(_symmetric(c, size), columns)
         for d, c in zip(v["covariance_domains"], v["covariances"], strict=True)
     }
     effects = {
@@ -245,6 +249,13 @@ def _unpacked(v: Values) -> tuple[JointModel, Known]:
         np.moveaxis(taken(directions, columns), -1, 1),
     )
     return JointModel(Learnt(features, slopes, covariances, effects), scores), known
+
+
+def _symmetric(half: Floats, size: int) -> Floats:
+    """A matrix of what is not above its diagonal."""
+    lower = np.zeros((size, size))
+    lower[np.tril_indices(size)] = half
+    return lower + np.tril(lower, -1).T
 
 
 # --- the model --------------------------------------------------------------------------------
