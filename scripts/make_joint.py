@@ -39,7 +39,7 @@ def main() -> None:
     tables = [name for name in arguments.tables.split(",") if name]
     assembled = assemble(arguments.data, tables=tables)
     print("\n".join(assembled.notes))
-    model = JointModel.fit(assembled.data, seed=SEED)
+    model = JointModel.fit(assembled.data, seed=SEED, report=print)
     card = {
         "data": list(_sources(assembled)),
         "licence": "model: Apache-2.0; data: as of each table",

@@ -20,7 +20,7 @@ from latcast.bench.devices.methods import Forecast
 from latcast.bench.devices.protocols import Outcome, folds_of
 from latcast.bench.devices.scoring import calibrated, collected, precision_rows, score_rows
 from latcast.graph import GraphBuilder
-from latcast.models.joint import Observations, TargetFacts
+from latcast.models.joint import Faster, Observations, TargetFacts
 from latcast.networks import Networks
 
 FIELDS = {
@@ -229,6 +229,31 @@ def test_a_precision_is_faster_with_the_probability_of_its_error() -> None:
     assert row["balanced_accuracy"] == 100
     assert row["brier"] < 0.01 < row["brier_base"]
     assert row["share_faster"] == 50
+
+
+def test_rules_of_a_method_hold_where_no_other_fold_tells() -> None:
+    """Half of the answers are rare: 5 % of the pairs tie where int8 falls back to fp32."""
+    names = [f"n{n}" for n in range(60)]
+    ms = {
+        (chip, p, name): 0.5 if p == "int8" and n % 20 else 1.0 + 1e-3 * (p == "int8")
+        for chip in ("a", "b", "c") for n, name in enumerate(names) for p in ("int8", "fp32")
+    }  # fmt: skip
+    the_case = case(ms)
+    # Told a little too short in int8, so that ties are forecast as faster.
+    factors = [0.95 if key[1] == "int8" else 1.0 for key in ms]
+    kind = ("m", "device", 0)
+    own = collected(outcomes(the_case, factors, 0.02))[kind]
+    (learnt,) = precision_rows(the_case, kind, own, own)
+    assert learnt["balanced_accuracy"] == 100
+    assert learnt["brier"] < 0.01 < learnt["brier_base"]
+    alone = replace(own, fold=np.full(len(own), -1))
+    (normal,) = precision_rows(the_case, kind, alone, alone)
+    told = np.where(np.arange(400) % 20, np.log(0.5 * 0.95), np.log(0.95))
+    rule = Faster.fit(told, told < -0.1)
+    assert rule is not None
+    rules = {("d", "int8", "fp32"): rule}
+    (ruled,) = precision_rows(the_case, kind, alone, alone, rules)
+    assert ruled["brier"] < 0.01 < normal["brier"]
 
 
 def test_a_target_is_worse_by_more_than_a_standard_error() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from latcast._files import check_file
 from latcast.data import LATENCY_MS
@@ -41,6 +41,9 @@ from .forecast_records import (
     UnsupportedOperator,
 )
 from .resolve import Resolved, TargetQuery, UnresolvedError, resolve
+
+if TYPE_CHECKING:
+    from latcast.models.joint import Faster
 
 # A network by its batch.
 GraphOf = Callable[[int], Graph]
@@ -383,9 +386,12 @@ def forecast_network(
     if file == "-":
         name = "standard input"
     graphs: list[Graph] = []
+    rules: Rules = {}
 
     def answer(found: Resolved) -> NetworkOnTarget:
         _check_coverage(found, coverage)
+        # Of predictors of the joint model, which only a device without another one loads.
+        rules[str(found.predictor.target)] = getattr(found.predictor, "faster", {})
         batch = found.predictor.target.batch
         graph = graph_of(batch)
         exactly = queries[0].batch is not None and file is not None
@@ -411,15 +417,22 @@ def forecast_network(
     unsupported = _unsupported(graph)
     return NetworkForecast(
         file, costs, graph.sources, coverage, unsupported, tuple(rows), notes,
-        tuple(_faster(rows, coverage)),
+        tuple(_faster(rows, coverage, rules)),
     )  # fmt: skip
 
 
-def _faster(rows: Sequence[NetworkOnTarget], coverage: float) -> Iterator[FasterPrecision]:
+Rules = dict[str, "Mapping[str, Faster]"]
+"""Target, and a precision that it may be faster than -> when it is."""
+
+
+def _faster(
+    rows: Sequence[NetworkOnTarget], coverage: float, rules: Rules
+) -> Iterator[FasterPrecision]:
     """How likely each precision is faster than the first one of the same device and runtime.
 
-    Errors of two precisions are taken as independent and log-normal: of the targets of the public
-    tables that differ in their precision alone, deviations correlate by 0.02.
+    By what was learnt from networks that were left out, where it was. Else errors of two precisions
+    are taken as independent and log-normal: of the targets of the public tables that differ in
+    their precision alone, deviations correlate by 0.02.
     """
     to_end = NormalDist().inv_cdf((1 + coverage) / 2)
     first: dict[str, tuple[Target, NetworkOnTarget]] = {}
@@ -435,6 +448,8 @@ def _faster(rows: Sequence[NetworkOnTarget], coverage: float) -> Iterator[Faster
         deviation = math.hypot(*ends) / to_end
         gain = math.log(other.latency_ms / row.latency_ms)
         probability = NormalDist(0, max(deviation, 1e-9)).cdf(gain)
+        if rule := rules.get(row.target, {}).get(of.precision):
+            probability = float(rule.probability(-gain))
         yield FasterPrecision(row.device, key, target.precision, of.precision, probability)
 
 

@@ -16,7 +16,7 @@ from .baselines import BASELINES
 from .methods import Method
 from .ours import CalibratedJoint, Joint
 from .protocols import PROTOCOLS, Asked, cross_validation, forecasts, second_folder, too_few
-from .scoring import Forecasts, Kind, calibrated, collected, precision_rows, score_rows
+from .scoring import Forecasts, Kind, Rules, calibrated, collected, precision_rows, score_rows
 
 __all__ = ["METHODS", "PROTOCOLS", "SAMPLES", "Plan", "run"]
 
@@ -96,8 +96,10 @@ def run(plan: Plan, *, report: Report = lambda _: None) -> Scores:
     if plan.test is None:
         validated = _validated(case, plan, methods, report)
         return Scores("devices", _rows(case, validated, validated, methods))
+    ours = CalibratedJoint()
     if "latcast" in methods:
-        methods["latcast"] = CalibratedJoint
+        # It is fitted once, and what it knows of its own errors is asked for afterwards.
+        methods["latcast"] = lambda: ours
     for line in too_few(case, _asked(plan)):
         report(line)
     scoring = second_folder(case, _asked(plan))
@@ -105,7 +107,7 @@ def run(plan: Plan, *, report: Report = lambda _: None) -> Scores:
     # Intervals of the others are as wide as cross-validation in the first folder asks for.
     plain = {name: make for name, make in methods.items() if not make().is_calibrated}
     validated = _validated(case, plan, plain, report)
-    return Scores("devices", _rows(case, tested, validated, methods))
+    return Scores("devices", _rows(case, tested, validated, methods, ours.faster))
 
 
 def _asked(plan: Plan) -> Asked:
@@ -132,6 +134,7 @@ def _rows(
     found: Mapping[Kind, Forecasts],
     validated: Mapping[Kind, Forecasts],
     methods: Mapping[str, Callable[[], Method]],
+    own_rules: Rules | None = None,
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for kind, own in found.items():
@@ -141,7 +144,8 @@ def _rows(
         ours = own if methods[kind[0]]().is_calibrated else calibrated(case, own, on)
         beside = found.get((_FITTED, *kind[1:])) if kind[0] != _FITTED else None
         rows += score_rows(case, kind, ours, beside)
-        rows += precision_rows(case, kind, ours, on)
+        rules = own_rules if methods[kind[0]]().is_calibrated else None
+        rows += precision_rows(case, kind, ours, on, rules)
     order = list(methods)
     return sorted(
         rows,

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 Bools = npt.NDArray[np.bool_]
 
 # Networks of a table, drawn with a fixed seed, where it has too many to learn from in minutes:
-# shapes of every operator of NeuSight's (of some 45,000), and of convolutions on the V100 (of some
-# 7,900 with all their batches and precisions).
+# shapes of every operator of NeuSight's (of some 45,000).
 OPERATOR_SHAPES = 120
-CONVOLUTION_SHAPES = 700
 _DRAW = 0
 
 _CORES = {0: "all", 1: "little", 2: "big"}  # ncnn's powersave
@@ -249,12 +247,10 @@ def _neusight(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _tinynas(frame: pl.DataFrame) -> pl.DataFrame:
     shape = pl.concat_str("kind", "c_in", "c_out", "kernel", "height", separator="-")
-    frame = frame.with_columns(family=shape, everything=pl.lit(""))
-    frame = _drawn(frame, "family", "everything", CONVOLUTION_SHAPES)
-    return frame.with_columns(
+    return frame.with_columns(family=shape).with_columns(
         domain=pl.lit("tensorrt"),
         label=pl.lit(""),
-        pool=pl.lit("convolutions"),
+        pool=pl.format("convolutions/{}", "precision"),
         identity=pl.col("family"),
         fixed_batch=pl.lit(0),
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 
-from latcast.models.joint import JointModel, Observations, TargetFacts
+from latcast.models.joint import Faster, JointModel, Observations, TargetFacts
 from latcast.networks import Networks
 
 from .methods import REACH, Forecast
@@ -48,3 +48,8 @@ class CalibratedJoint(Joint):
     """
 
     is_calibrated: ClassVar[bool] = True
+
+    @property
+    def faster(self) -> Mapping[tuple[str, str, str], Faster]:
+        """Domain and two precisions -> when the first is faster; nothing before the fit."""
+        return self._model.faster if hasattr(self, "_model") else {}

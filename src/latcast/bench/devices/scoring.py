@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from scipy.special import ndtr
 
 from latcast.math.conformal import covers, quantile
 from latcast.math.metrics import rank_correlation
+from latcast.models.joint import Faster
 
 from .assembly import Assembled
 from .methods import REACH, Forecast
@@ -266,15 +267,18 @@ def _coverage_range(
 # --- precisions -------------------------------------------------------------------------------
 
 COMPARED = (("int8", "fp32"), ("int8", "fp16"))
+Rules = Mapping[tuple[str, str, str], Faster]
+"""Domain and two precisions -> when the first is faster, by a method's own calibration."""
 
 
 def precision_rows(
-    case: Assembled, kind: Kind, found: Forecasts, on: Forecasts
+    case: Assembled, kind: Kind, found: Forecasts, on: Forecasts, rules: Rules | None = None
 ) -> Iterator[dict[str, Any]]:
     """Whether one precision is faster than another: a row for each table and pair.
 
-    The probability is that of a normal error of the forecast factor, whose deviation is that of
-    other folds among the forecasts ``on``, as is the base rate.
+    The probability is a logistic function of the forecast factor, learnt from other folds among
+    the forecasts ``on``; of a method that calibrates itself by its own rules. Where pairs are too
+    few, it is that of a normal error with the deviation of other folds. The base rate is theirs.
     """
     method, protocol, samples = kind
     if samples:
@@ -283,13 +287,14 @@ def precision_rows(
         for precisions in COMPARED:
             pairs = _pairs(case, found, table, precisions)
             if len(pairs.fold):
+                others = _pairs(case, on, table, precisions)
                 yield {
                     "table": table,
                     "protocol": protocol,
                     "setting": "-faster-than-".join(precisions),
                     "samples": samples,
                     "method": method,
-                    **_faster(case, protocol, pairs, _pairs(case, on, table, precisions)),
+                    **_faster(case, protocol, precisions, pairs, others, rules or {}),
                 }
 
 
@@ -333,21 +338,33 @@ def _pairs(case: Assembled, found: Forecasts, table: str, precisions: tuple[str,
     )  # fmt: skip
 
 
-def _faster(case: Assembled, protocol: str, pairs: _Pairs, on: _Pairs) -> dict[str, Any]:
+def _faster(
+    case: Assembled, protocol: str, precisions: tuple[str, str], pairs: _Pairs, on: _Pairs,
+    rules: Rules,
+) -> dict[str, Any]:  # fmt: skip
     is_faster = pairs.true < 0
     deviation = pairs.half / REACH
     base = np.full(len(is_faster), float(is_faster.mean()))
+    probability = ndtr(-pairs.told / deviation)
+    domains = np.array([t.domain for t in case.data.targets])[case.data.target[pairs.rows]]
+    for domain in np.unique(domains).tolist():
+        if rule := rules.get((domain, *precisions)):
+            own = domains == domain
+            probability[own], base[own] = rule.probability(pairs.told[own]), rule.share
     for each in np.unique(pairs.fold):
         own, others = pairs.fold == each, on.fold != each
         if others.any():
             deviation[own] = np.sqrt(np.mean((on.true - on.told)[others] ** 2)) + 1e-6
             base[own] = (on.true[others] < 0).mean()
-    probability = ndtr(-pairs.told / deviation)
+            learnt = Faster.fit(on.told[others], on.true[others] < 0)
+            by_error = ndtr(-pairs.told[own] / deviation[own])
+            probability[own] = learnt.probability(pairs.told[own]) if learnt else by_error
     return {
         **_common(case, protocol, pairs.rows, pairs.true, Forecast.around(pairs.told, deviation)),
         "spearman": rank_correlation("spearmanr", pairs.true, pairs.told),
-        "balanced_accuracy": _balanced(is_faster, probability >= 0.5),
-        "balanced_accuracy_at_base": _balanced(is_faster, probability >= base),
+        # Of answers of which one is rare, half is no threshold: nearly all would be the other.
+        "balanced_accuracy": _balanced(is_faster, probability >= base),
+        "balanced_accuracy_at_half": _balanced(is_faster, probability >= 0.5),
         "brier": float(np.mean((probability - is_faster) ** 2)),
         "brier_base": float(np.mean((base - is_faster) ** 2)),
         "share_faster": float(100 * is_faster.mean()),

@@ -8,6 +8,7 @@ from latcast._imports import public_names
 
 if TYPE_CHECKING:
     from ._bound import bound_ms
+    from ._faster import Faster
     from ._file import Joint
     from ._model import JointForecast, JointModel
     from ._observations import FUSES_AS, Observations, TargetFacts
@@ -18,6 +19,7 @@ else:
         __name__,
         {
             "._bound": "bound_ms",
+            "._faster": "Faster",
             "._file": "Joint",
             "._model": "JointForecast JointModel",
             "._observations": "FUSES_AS Observations TargetFacts",
@@ -28,6 +30,7 @@ else:
 
 __all__ = [
     "FUSES_AS",
+    "Faster",
     "Joint",
     "JointForecast",
     "JointModel",

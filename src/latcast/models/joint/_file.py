@@ -16,8 +16,10 @@ from latcast.models._fitted import Fitted
 from latcast.models._model import Model, State
 
 from ._effects import Effects
+from ._efficiency import ARRAYS, FIELDS, packed, unpacked
+from ._faster import Faster
 from ._fit import Learnt
-from ._model import JointModel, told, unlisted
+from ._model import JointModel, at_most, precise, told, unlisted
 from ._observations import Observations, TargetFacts
 from ._posterior import Prior
 from ._predictor import Facts, JointPredictor
@@ -72,7 +74,7 @@ class Known:
             rows = observations.select(np.isin(observations.target, members))
             prior = learnt.prior(first)
             effects, averaged = learnt.effects_of(first), _averaged(rows, members[0])
-            after = told(prior, effects, first.facts, averaged)
+            after = told(prior, effects, first.facts, at_most(averaged, effects))
             lower = cholesky(prior.covariance, lower=True)
             half = solve_triangular(lower, after.covariance, lower=True)
             left = solve_triangular(lower, half.T, lower=True)
@@ -162,6 +164,15 @@ SCHEMA = Schema(
             lambda v: [list(texts) for texts in v],
         ),
         "known_rows": Field(lambda v: tuple(int(n) for n in v), list),
+        "faster": Field(
+            lambda v: {
+                (str(d), str(a), str(b)): Faster((float(x), float(y), float(z)), float(share))
+                for d, a, b, x, y, z, share in v
+            },
+            lambda v: [[*key, *rule.weights, rule.share] for key, rule in v.items()],
+            {},
+        ),
+        **FIELDS,
     },
     {
         "means": Array(("facts",)),
@@ -174,6 +185,7 @@ SCHEMA = Schema(
         "known_places": Array(("known", "facts"), "float16"),
         "known_moved": Array(("known", "features"), "float16"),
         "known_directions": Array(("known", "features", "rank"), "float16"),
+        **ARRAYS,
     },
 )
 
@@ -202,6 +214,8 @@ def _packed(model: JointModel, known: Known, seen: Mapping[str, Sequence[str]]) 
         "known_places": known.places,
         "known_moved": known.moved,
         "known_directions": known.directions,
+        "faster": model.faster,
+        **packed(learnt.efficiencies),
     }
 
 
@@ -248,7 +262,8 @@ def _unpacked(v: Values) -> tuple[JointModel, Known]:
         taken(v["known_moved"], columns),
         np.moveaxis(taken(directions, columns), -1, 1),
     )
-    return JointModel(Learnt(features, slopes, covariances, effects), scores), known
+    learnt = Learnt(features, slopes, covariances, effects, unpacked(v))
+    return JointModel(learnt, scores, v["faster"]), known
 
 
 def _symmetric(half: Floats, size: int) -> Floats:
@@ -326,15 +341,20 @@ class Joint(Model):
             prior = learnt.prior(question.nested[-1])
             more = () if question.beyond is None else (question.beyond,)
             nested = [(t.facts, learnt.prior(t)) for t in (*question.nested[:-1], *more)]
+        of_domain = "", facts.domain, precise(facts.domain, facts.precision)
+        asked = facts.domain, facts.precision
         new = JointPredictor.of(
             facts,
             prior,
             learnt.effects_of(facts),
-            {k: s for k, s in self._model.scores.items() if k[0] in ("", facts.domain)},
+            {k: s for k, s in self._model.scores.items() if k[0] in of_domain},
             self._seen.get(facts.domain, ()),
             nested=nested,
             has_beyond=bool(nested) and question.beyond is not None,
             is_known=near is not None and shared == 1 and not is_varied,
+            faster={
+                than: rule for (*of, than), rule in self._model.faster.items() if (*of,) == asked
+            },
         )
         card: dict[str, Any] = {k: v for k, v in self.card.items() if k in ("data", "licence")}
         card["rows"] = 0 if near is None else self._known.rows[near[0]]

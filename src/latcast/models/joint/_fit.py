@@ -6,8 +6,8 @@ for Longitudinal Data* (Biometrics 1982), with the logarithm of a sum in place o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from scipy.linalg import inv
 
 from ._effects import Effects, Told
+from ._efficiency import Efficiency, efficiencies
 from ._observations import Observations, TargetFacts
 from ._posterior import Posterior, Prior, posterior
 from ._targets import TargetFeatures
@@ -44,12 +45,14 @@ class Learnt:
         covariances: of weights between targets of a domain that are alike in their features, by
             domain; shape (p, p) each; ``""`` for domains that were not seen.
         effects: what networks take beside their work, by :attr:`TargetFacts.effects_domain`.
+        efficiencies: of kernels, in domains where thousands were measured alone.
     """
 
     features: TargetFeatures
     slopes: Floats
     covariances: dict[str, Floats]
     effects: dict[str, Effects]
+    efficiencies: Mapping[str, Efficiency] = field(default_factory=dict)
 
     @cached_property
     def _precisions(self) -> dict[str, Floats]:
@@ -60,8 +63,11 @@ class Learnt:
         mean = self.features.of(target) @ self.slopes
         domain = target.domain if target.domain in self.covariances else ""
         prices = self.features.log_prices(target)
-        overlap = self.features.overlap(target)
-        return Prior(mean, self.covariances[domain], self._precisions[domain], prices, overlap)
+        overlap, learnt = self.features.overlap(target), self.efficiencies.get(target.domain)
+        return Prior(
+            mean, self.covariances[domain], self._precisions[domain], prices, overlap,
+            None if learnt is None else learnt.of(target.precision),
+        )  # fmt: skip
 
     def effects_of(self, target: TargetFacts) -> Effects:
         """Of networks on such targets; of none that is known where there was no such target."""
@@ -87,12 +93,13 @@ class _Seen:
     weights: Floats | None = None
 
 
-def fit(observations: Observations) -> Learnt:
-    """Learn from at least one measurement."""
+def fit(observations: Observations, report: Callable[[str], None] = lambda _: None) -> Learnt:
+    """Learn from at least one measurement; what takes long is reported with its seconds."""
+    targets = np.unique(observations.target).tolist()
+    features = TargetFeatures.choose([observations.targets[t] for t in targets])
+    found, observations = efficiencies(observations, features, report)
     work = Work.of(observations.networks)
-    targets = np.unique(observations.target)
-    seen = [_seen(observations, work, int(t)) for t in targets]
-    features = TargetFeatures.choose([s.target for s in seen])
+    seen = [_seen(observations, work, found, t) for t in targets]
     domains = dict.fromkeys(s.target.domain for s in seen)
     names = {
         d: tuple(dict.fromkeys(n for s in seen if s.target.effects_domain == d for n in s.names))
@@ -103,13 +110,16 @@ def fit(observations: Observations) -> Learnt:
         np.zeros((features.size, work.size)),
         dict.fromkeys(["", *domains], DEVIATION**2 * np.eye(work.size)),
         {d: Effects.start(n) for d, n in names.items()},
+        found,
     )
     for _ in range(ROUNDS):
         learnt = _round(learnt, seen)
     return learnt
 
 
-def _seen(observations: Observations, work: Work, target: int) -> _Seen:
+def _seen(
+    observations: Observations, work: Work, found: Mapping[str, Efficiency], target: int
+) -> _Seen:
     rows = np.flatnonzero(observations.target == target)
     # What was measured several times is one row: equal rows would tie all of them together.
     networks, place, times = np.unique(
@@ -117,11 +127,15 @@ def _seen(observations: Observations, work: Work, target: int) -> _Seen:
     )
     counts = sp.csr_matrix(observations.networks.counts[networks])
     kernels = np.unique(counts.indices)
-    facts = observations.targets[target].facts
+    one, own = observations.targets[target], observations.networks.select(networks)
+    work = work.select(kernels).run_by(own, one.facts)
+    learnt = found[one.domain].of(one.precision) if one.domain in found else None
+    if learnt is not None:
+        work = work.times(learnt.log_factors(own, one.facts))
     variance = np.maximum(observations.scatter[rows], SCATTER) ** 2
     return _Seen(
-        observations.targets[target],
-        work.select(kernels).run_by(observations.networks.select(networks), facts),
+        one,
+        work,
         sp.csr_matrix(counts[:, kernels]),
         tuple(observations.names[n] for n in networks),
         np.bincount(place, observations.log_ms[rows]) / times,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from latcast.networks import Networks
 
 from ._bound import bound_ms
 from ._effects import Effects
+from ._faster import Faster, Pairs
 from ._fit import SCATTER, Learnt, fit
 from ._observations import Observations, TargetFacts
 from ._posterior import Posterior, Prior, Rest, posterior
@@ -28,6 +30,9 @@ SAMPLES = (0, 1, 5)
 FOLDS = 4
 # A target with so many measured networks is known: what is left is what is new of the network.
 KNOWN = 20
+# Rows of a target that its weights are learnt from, or errors, at most: covariances between them
+# take their cube.
+MOST_ROWS = 2000
 # Scores that are kept for an interval.
 KEPT = 199
 # Deviations to the end of a 90 % interval where nothing was calibrated: of Student's t with five
@@ -84,17 +89,32 @@ class JointModel:
         learnt: of targets in general.
         scores: absolute errors of left-out rows in stated deviations, ascending, by domain (``""``
             for all), by what was left out (``network``, ``device``, ``both``) and by how many
-            networks were measured on the target (as in :data:`SAMPLES`).
+            networks were measured on the target (as in :data:`SAMPLES`). Domains that learn the
+            efficiencies of kernels have them by precision, too (:func:`precise`).
+        faster: when a precision is faster than another one, by domain and both precisions, learnt
+            from the left-out networks of such domains.
     """
 
     learnt: Learnt
     scores: Scores = field(default_factory=dict)
+    faster: Mapping[tuple[str, str, str], Faster] = field(default_factory=dict)
 
     @classmethod
     def fit(
-        cls, observations: Observations, *, seed: int = 0, calibrate: bool = True
+        cls,
+        observations: Observations,
+        *,
+        seed: int = 0,
+        calibrate: bool = True,
+        report: Callable[[str], None] = lambda _: None,
     ) -> JointModel:
         """Learn from all measurements; intervals from groups of chips and families left out.
+
+        Args:
+            observations: of all targets.
+            seed: of the groups that are left out.
+            calibrate: whether any are.
+            report: told of what takes long.
 
         Raises:
             ValueError: there is no measurement.
@@ -102,15 +122,24 @@ class JointModel:
         if not len(observations):
             raise ValueError("a joint model needs at least one measurement; got none")
         scores: dict[tuple[str, str, int], list[Floats]] = {}
+        pairs: dict[str, Pairs] = {}
         if calibrate:
             rng = np.random.default_rng(seed)
             for chips, families in _folds(observations, rng):
-                learnt = fit(observations.select(~chips & ~families))
-                for key, errors in _left_out(cls(learnt), observations, chips, families, rng):
-                    for domain in (key[0], ""):
-                        scores.setdefault((domain, *key[1:]), []).append(errors)
+                learnt = fit(observations.select(~chips & ~families), report)
+                for found in _left_out(cls(learnt), observations, chips, families, rng):
+                    target, domains = found.target, ["", found.target.domain]
+                    if target.domain in learnt.efficiencies:
+                        domains.append(precise(target.domain, target.precision))
+                        if found.way == "network":
+                            own = pairs.setdefault(target.domain, Pairs())
+                            own.add(target, found.networks, found.told, found.true)
+                    for domain in domains:
+                        key = domain, found.way, found.samples
+                        scores.setdefault(key, []).append(found.errors)
         kept = {k: _thinned(np.sort(np.concatenate(v))) for k, v in scores.items()}
-        return cls(fit(observations), kept)
+        faster = {(d, *key): rule for d, own in pairs.items() for key, rule in own.rules().items()}
+        return cls(fit(observations, report), kept, faster)
 
     def forecast(
         self,
@@ -128,12 +157,11 @@ class JointModel:
             measured: rows of this target alone, with its networks.
         """
         names = tuple(names) if names is not None else ("",) * len(networks)
-        work = Work.of(networks).run_by(networks, target.facts)
-        log_ms, deviation = self._log_forecast(target, work, networks.counts, names, measured)
+        log_ms, deviation = self._log_forecast(target, networks, names, measured)
         samples = 0 if measured is None else len(measured)
         known = self.learnt.effects_of(target).places(names) >= 0
         reach = np.where(
-            known, self.reach(target.domain, "device", samples), self._reach_new(target, samples)
+            known, self._reach(target, "device", samples), self._reach_new(target, samples)
         )
         bound = bound_ms(networks, target)
         ms = np.exp(log_ms)
@@ -141,20 +169,25 @@ class JointModel:
 
     def _reach_new(self, target: TargetFacts, samples: int) -> float:
         way = "network" if samples >= KNOWN else "both"
-        return self.reach(target.domain, way, samples)
+        return self._reach(target, way, samples)
+
+    def _reach(self, target: TargetFacts, way: str, samples: int) -> float:
+        domain = precise(target.domain, target.precision)
+        is_known = target.domain in self.learnt.efficiencies
+        return self.reach(domain if is_known else target.domain, way, samples)
 
     def reach(self, domain: str, way: str, samples: int, coverage: float = 0.9) -> float:
         """Stated deviations to the end of an interval, by what is new.
 
         Args:
-            domain: of the target.
+            domain: of the target, or as of :func:`precise`.
             way: ``network``, ``device`` or ``both``.
             samples: networks measured on the target.
             coverage: of the interval.
         """
         at = max((k for k in SAMPLES if k <= samples), default=0) if way != "network" else 0
-        for key in ((domain, way, at), ("", way, at)):
-            scores = self.scores.get(key)
+        for name in (domain, domain.partition(_PRECISE)[0], ""):
+            scores = self.scores.get((name, way, at))
             if scores is not None and covers(len(scores), coverage):
                 return quantile(scores, coverage)
         return UNCALIBRATED
@@ -162,16 +195,18 @@ class JointModel:
     def _log_forecast(
         self,
         target: TargetFacts,
-        work: Work,
-        counts: sp.csr_matrix,
+        networks: Networks,
         names: Sequence[str],
         measured: Observations | None,
     ) -> tuple[Floats, Floats]:
         """Means and standard deviations of log ms, each (n,)."""
         prior, effects = self.learnt.prior(target), self.learnt.effects_of(target)
+        work = prior.work(networks, target.facts)
+        if measured is not None:
+            measured = at_most(measured, effects)
         old = () if measured is None else tuple(measured.names[n] for n in measured.network)
         after = told(prior, effects, target.facts, measured)
-        return log_forecast(prior, effects, after, old, work, counts, names)
+        return log_forecast(prior, effects, after, old, work, networks.counts, names)
 
 
 def log_forecast(
@@ -219,8 +254,46 @@ def told(
     rest = effects.covariance_between(names, names)
     rest += np.diag(np.maximum(measured.scatter, SCATTER) ** 2)
     observed = measured.log_ms - effects.mean_of(names)
-    work = Work.of(of_rows).run_by(of_rows, facts)
+    work = prior.work(of_rows, facts)
     return posterior(prior, work, of_rows.counts, observed, rest)
+
+
+def at_most(measured: Observations, effects: Effects) -> Observations:
+    """Rows of one target, no more than :data:`MOST_ROWS`.
+
+    Those of networks with known effects are taken first: where kernels' efficiencies are learnt,
+    the others were learnt from, and tell too little of errors.
+    """
+    if len(measured) <= MOST_ROWS:
+        return measured
+    names = [measured.names[n] for n in measured.network.tolist()]
+    order = np.argsort(effects.places(names) < 0, kind="stable")
+    return measured.select(np.sort(order[:MOST_ROWS]))
+
+
+_PRECISE = ":"
+
+
+def precise(domain: str, precision: str) -> str:
+    """Name of a domain's scores in one precision."""
+    return f"{domain}{_PRECISE}{precision}"
+
+
+class _LeftOut(NamedTuple):
+    """Forecasts of rows of a target that were left out, each array (s,)."""
+
+    target: TargetFacts
+    way: str
+    samples: int
+    networks: Numbers
+    told: Floats
+    deviation: Floats
+    true: Floats
+
+    @property
+    def errors(self) -> Floats:
+        """In stated deviations."""
+        return np.asarray(np.abs(self.true - self.told) / self.deviation)
 
 
 def _folds(
@@ -243,8 +316,8 @@ def _left_out(
     chips: npt.NDArray[np.bool_],
     families: npt.NDArray[np.bool_],
     rng: np.random.Generator,
-) -> Iterator[tuple[tuple[str, str, int], Floats]]:
-    """Errors of left-out rows in stated deviations, by domain, way and samples."""
+) -> Iterator[_LeftOut]:
+    """Forecasts of left-out rows, by target, way and samples."""
     for t in np.unique(observations.target[chips | families]):
         target = observations.targets[t]
         rows = np.flatnonzero(observations.target == t)
@@ -258,20 +331,18 @@ def _left_out(
         for way, samples, seen, unseen in splits:
             if not len(unseen) or (way == "network" and not len(seen)):
                 continue
-            at = observations.network[unseen]
+            some = unseen[:: -(-len(unseen) // MOST_ROWS)]
+            at = observations.network[some]
             # Their own kernels: those of all tables are a hundred times as many.
             networks = observations.networks.select(at)
             log_ms, deviation = model._log_forecast(
                 target,
-                Work.of(networks).run_by(networks, target.facts),
-                networks.counts,
+                networks,
                 [observations.names[n] for n in at],
                 observations.select(seen),
             )
-            yield (
-                (target.domain, way, samples),
-                np.abs(observations.log_ms[unseen] - log_ms) / deviation,
-            )
+            true = observations.log_ms[some]
+            yield _LeftOut(target, way, samples, at, log_ms, deviation, true)
 
 
 def _thinned(ascending: Floats) -> Floats:

@@ -11,7 +11,10 @@ import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve, cholesky
 
 from latcast.math.laplace import mode
+from latcast.networks import Networks
 
+from ._efficiency import Efficiency
+from ._gpu import Facts
 from ._work import Work
 
 Floats = npt.NDArray[np.float64]
@@ -28,6 +31,7 @@ class Prior:
         precision: its inverse, shape (p, p).
         log_prices: of a unit of every part of the work in seconds, shape (4,).
         overlap: of the parts, as :meth:`Work.log_ms` takes it.
+        efficiency: of kernels in the target's precision, where its domain has learnt one.
     """
 
     mean: Floats
@@ -35,6 +39,14 @@ class Prior:
     precision: Floats
     log_prices: Floats
     overlap: tuple[float, float] = (1.0, 1.0)
+    efficiency: Efficiency | None = None
+
+    def work(self, networks: Networks, facts: Facts) -> Work:
+        """Of kernels of networks on a target with these facts."""
+        work = Work.of(networks).run_by(networks, facts)
+        if self.efficiency is None:
+            return work
+        return work.times(self.efficiency.log_factors(networks, facts))
 
     def log_ms(self, work: Work, counts: sp.csr_matrix, weights: Floats) -> tuple[Floats, Floats]:
         """Log ms of networks on this target, and their slopes, as :meth:`Work.log_ms`."""

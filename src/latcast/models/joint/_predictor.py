@@ -26,7 +26,9 @@ from latcast.networks import OPS, Networks, kernel_runs, working_kernels
 
 from ._bound import bound_ms
 from ._effects import Effects
-from ._model import KNOWN, SAMPLES, Scores, log_forecast, told, unlisted
+from ._efficiency import ARRAYS, FIELDS, packed, unpacked
+from ._faster import Faster
+from ._model import KNOWN, SAMPLES, Scores, log_forecast, precise, told, unlisted
 from ._observations import FUSES_AS, Observations, TargetFacts
 from ._posterior import Posterior, Prior
 from ._specification import Question
@@ -69,6 +71,7 @@ SCHEMA = Schema(
             lambda v: tuple((str(d), str(w), int(k), int(n)) for d, w, k, n in v),
             lambda v: [list(key) for key in v],
         ),
+        **FIELDS,
     },
     {
         "mean": Array(("features",)),
@@ -85,6 +88,7 @@ SCHEMA = Schema(
         "counts": Array(("counts",)),
         "log_ms": Array(("measured",)),
         "scatter": Array(("measured",), check="not negative"),
+        **ARRAYS,
     },
 )
 
@@ -102,6 +106,9 @@ class JointPredictor(Predictor):
     kind = "joint-target"
     description = "one target of the joint model: from a specification to a thousand measurements"
     array_prefix = ""
+
+    faster: Mapping[str, Faster] = {}
+    """Precision -> when this target's is faster than it, where that was learnt; no file has it."""
 
     _facts: TargetFacts
     _prior: Prior
@@ -125,6 +132,7 @@ class JointPredictor(Predictor):
         nested: Sequence[tuple[Facts, Prior]] = (),
         has_beyond: bool = False,
         is_known: bool = False,
+        faster: Mapping[str, Faster] | None = None,
     ) -> JointPredictor:
         """A predictor without measurements; it has to :meth:`become` something.
 
@@ -138,6 +146,7 @@ class JointPredictor(Predictor):
                 measured.
             has_beyond: whether the last of them is one with more cores.
             is_known: whether the target itself was measured.
+            faster: when its precision is faster than another, by that.
         """
         new = cls()
         new._facts, new._prior, new._seen = facts, prior, seen
@@ -145,7 +154,7 @@ class JointPredictor(Predictor):
             Effects.unknown(), mean_variance=effects.mean_variance, variance=effects.variance
         )
         new._nested, new._has_beyond, new._is_known = nested, has_beyond, is_known
-        new._ways, new._measured = ways, None
+        new._ways, new._measured, new.faster = ways, None, faster or {}
         return new
 
     def _learn(self, data: Sequence[Dataset], calibration: Dataset | None, seed: int) -> None:
@@ -186,7 +195,7 @@ class JointPredictor(Predictor):
 
     def _work(self, kernels: Networks) -> Work:
         """Of kernels on this target."""
-        return Work.of(kernels).run_by(kernels, self._facts.facts)
+        return self._prior.work(kernels, self._facts.facts)
 
     def _limits(self, own: tuple[Networks, Graph | None]) -> Floats:
         return bound_ms(own[0], self._facts)
@@ -199,10 +208,8 @@ class JointPredictor(Predictor):
         """
         if not self._nested:
             return np.zeros(len(log_ms))
-        work = Work.of(kernels)
         all_ms = [
-            p.log_ms(work.run_by(kernels, facts), kernels.counts, p.mean)[0]
-            for facts, p in self._nested
+            p.log_ms(p.work(kernels, facts), kernels.counts, p.mean)[0] for facts, p in self._nested
         ]
         less = all_ms[:-1] if self._has_beyond else all_ms
         least = np.min([log_ms, *less], axis=0)
@@ -216,21 +223,31 @@ class JointPredictor(Predictor):
 
         Every part of a kernel's time is a power of the batch, so the logarithm of their sum is
         convex in that of the batch: up to any batch it is greatest at the end or at one sample.
+        Where efficiencies are learnt, which follow no power, it is the greatest at all powers of
+        two so far, and lies on a line between two of them.
         """
-        batch = kernels.fact("batch")
-        if self.target.batch == 1 or (batch <= 1).all():
+        whole = self.target.batch
+        if whole == 1 or (kernels.fact("batch") <= 1).all():
             return np.zeros(len(kernels))
-        facts = kernels.facts.copy()
+        now = self._at_batch(kernels, whole)
+        if self._prior.efficiency is None:
+            return np.maximum(self._at_batch(kernels, 1) - now, 0.0)
+        last = whole.bit_length() - 1
+        steps = np.array([self._at_batch(kernels, 2**n) for n in range(last + 1)])
+        below = steps.max(axis=0)
+        if whole == 2**last:
+            return np.asarray(below - now)
+        above = np.maximum(below, self._at_batch(kernels, 2 ** (last + 1)))
+        return np.asarray(below + (above - below) * (np.log2(whole) - last) - now)
+
+    def _at_batch(self, kernels: Networks, batch: int) -> Floats:
+        """Log ms of the work of networks at another batch than the target's, shape (n,)."""
+        facts, whole = kernels.facts.copy(), self.target.batch
         # A kernel whose first side is not the batch has it all the same.
-        by = np.where(batch % self.target.batch == 0, self.target.batch, 1)
-        columns = [KERNEL_FACTS.index(name) for name in _WITH_BATCH]
-        facts[:, columns] /= by[:, None]
-        one = replace(kernels, facts=facts)
-        now, single = (
-            self._prior.log_ms(self._work(k), k.counts, self._after.weights)[0]
-            for k in (kernels, one)
-        )
-        return np.maximum(single - now, 0.0)
+        by = np.where(kernels.fact("batch") % whole == 0, whole / batch, 1)
+        facts[:, [KERNEL_FACTS.index(name) for name in _WITH_BATCH]] /= by[:, None]
+        k = replace(kernels, facts=facts)
+        return self._prior.log_ms(self._work(k), k.counts, self._after.weights)[0]
 
     def _calibration(self, data: Dataset) -> DeviationScores:
         predicted, deviation = self._forecast(self._own(data.networks))
@@ -241,8 +258,9 @@ class JointPredictor(Predictor):
         samples = 0 if self._measured is None else len(self._measured)
         way = "network" if self._is_known or samples >= KNOWN else "both"
         at = max(k for k in SAMPLES if k <= samples) if way == "both" else 0
-        for key in ((self._facts.domain, way, at), ("", way, at)):
-            scores = self._ways.get(key)
+        domain = self._facts.domain
+        for name in (precise(domain, self._facts.precision), domain, ""):
+            scores = self._ways.get((name, way, at))
             if scores is not None and covers(len(scores), 0.9):
                 return DeviationScores(np.asarray(scores, dtype=np.float64))
         return DeviationScores.of(student_scores(_FREEDOM))
@@ -390,6 +408,7 @@ class JointPredictor(Predictor):
             "counts": counts.data,
             "log_ms": measured.log_ms,
             "scatter": measured.scatter,
+            **packed({} if (own := self._prior.efficiency) is None else {"": own}),
         }
 
     def _restore(self, state: State, parts: Mapping[str, Any]) -> None:
@@ -397,7 +416,7 @@ class JointPredictor(Predictor):
         covariance = widened(v["covariance"], columns)
         prior = Prior(
             taken(v["mean"], columns), covariance, np.asarray(inv(covariance)), v["log_prices"],
-            v["overlap"],
+            v["overlap"], unpacked(v).get(""),
         )  # fmt: skip
         self._prior = prior
         self._nested = [

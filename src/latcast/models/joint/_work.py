@@ -197,6 +197,11 @@ class Work:
             executed = np.log(executed_operations(networks, facts))
         return Work((replace(self.parts[0], log_amount=executed), *self.parts[1:]), self.size)
 
+    def times(self, log_factors: Floats) -> Work:
+        """Of kernels that take so many times as long, shape (d,)."""
+        parts = (replace(p, log_amount=p.log_amount + log_factors) for p in self.parts)
+        return Work(tuple(parts), self.size)
+
     def log_seconds(self, weights: Floats, log_prices: Floats) -> list[Floats]:
         """Logarithm of the seconds of every part of every kernel, four of shape (d,).
 
