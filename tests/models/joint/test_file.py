@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from latcast import families
 from latcast._model_file import ModelFile, read_model, write_model
 from latcast.data import Dataset
 from latcast.devices import Device, Target, devices
-from latcast.families import population
+from latcast.families import Variant, population
 from latcast.graph import Graph
 from latcast.graph.read.onnx import read_onnx
 from latcast.models import Predictor, zoo
@@ -134,6 +135,30 @@ def test_milliseconds_do_not_fall_as_the_batch_grows(joint: Joint, device: str) 
         _predictor(joint, device, batch=batch).predict(_graphs(batch)) for batch in (1, 2, 3, 7, 32)
     ]
     assert (np.diff(ms, axis=0) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("device", "runtime"),
+    [
+        ("raspberry-pi-4", "ncnn"),
+        ("tesla-p100", "ncnn-vulkan"),
+        ("jetson-orin-nano", "pytorch"),
+        ("rtx-3090", "pytorch"),
+    ],
+)
+@pytest.mark.parametrize(("family", "like"), [("resnet", "resnet-18"), ("vit", "deit-tiny")])
+def test_milliseconds_do_not_fall_as_resolution_and_sequence_grow(
+    joint: Joint, device: str, runtime: str, family: str, like: str
+) -> None:
+    """Not even where a kernel leaves most of a GPU idle, and more of it is used at a larger one."""
+    source = families.family(family)
+    sizes = source.parameters["resolution"]
+    graphs = [
+        Variant(family, source.check({**source.published[like], "resolution": size})).graph()
+        for size in sizes
+    ]
+    ms = _predictor(joint, device, runtime=runtime).predict(graphs)
+    assert (np.diff(ms) >= 0).all()
 
 
 @pytest.mark.parametrize("runtime", ["ncnn", "ncnn-vulkan", "pytorch"])

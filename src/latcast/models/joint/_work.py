@@ -193,9 +193,21 @@ class Work:
         """Of its own kernels, with the arithmetic that a target with these facts executes."""
         if not facts.get("is_gpu"):
             return self
-        with np.errstate(divide="ignore"):
+        arithmetic = self.parts[0]
+        with np.errstate(divide="ignore", invalid="ignore"):
             executed = np.log(executed_operations(networks, facts))
-        return Work((replace(self.parts[0], log_amount=executed), *self.parts[1:]), self.size)
+            more = np.nan_to_num(executed - arithmetic.log_amount)
+        # Prices follow what is executed, too: a kernel that leaves most of a GPU idle takes as long
+        # at twice the positions, and would be forecast to take less were its price to fall.
+        classes = arithmetic.features[:, : len(CLASSES)].argmax(axis=1)
+        features = arithmetic.features.copy()
+        for fact in ("macs", "positions"):
+            common = len(CLASSES) + ARITHMETIC_FACTS.index(fact)
+            own = common + len(ARITHMETIC_FACTS) * (1 + _group_of(classes))
+            features[:, common] += SLOPE * more
+            features[np.arange(len(more)), own] += OWN_SLOPE * more
+        part = Part(executed, features, arithmetic.start)
+        return Work((part, *self.parts[1:]), self.size)
 
     def times(self, log_factors: Floats) -> Work:
         """Of kernels that take so many times as long, shape (d,)."""
