@@ -37,10 +37,12 @@ _UNLIKE = "half of the draws of variances follow the defaults, whatever targets 
 _JOINT = "any device is answered for, by measurements or its specification, in several precisions"
 
 _SETTINGS = "a run in which passes waited for their CPU is made again"
-_UNSTABLE = "the audit names rows that are not known to 3 %, and rows of a busy machine"
+_WEIGHED = "training, adapting and evaluating weigh unstable rows by their scatter and say so"
 
 CHANGES: tuple[Change, ...] = (
     Change("campaign-*", "plan.protocol.cpu_share", "added", _SETTINGS),
+    Change("*", "*output.unstable", "added", _WEIGHED),
+    Change("*", "*output.metrics_weighted", "added", _WEIGHED),
     Change("*", "*output.*.notes", "added", _NOTES),
     Change("*", "*output.notes", "added", _NOTES),
     Change("predict-archs", "*.notes", "value", _ORDER),

@@ -254,6 +254,11 @@ class Dataset:
         known = np.nan_to_num(self.standard_error, nan=_UNKNOWN_ERROR, posinf=_UNKNOWN_ERROR)
         return np.asarray(np.maximum(known**2 - UNSTABLE**2, 0.0))
 
+    @property
+    def weights(self) -> Floats:
+        """Weight of every row beside a stable one's 1, shape (n,): by its squared error."""
+        return np.asarray(1 / (1 + self.excess_variance / UNSTABLE**2))
+
     def row_names(self, rows: npt.NDArray[np.bool_], most: int = 5) -> str:
         """Some of the chosen rows by name (graphs) or number, with their standard errors."""
         chosen = np.flatnonzero(rows)

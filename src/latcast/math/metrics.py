@@ -145,6 +145,19 @@ def covered(
     return inside
 
 
+def weighted_metrics(scored: Scored, weights: Floats) -> dict[str, float]:
+    """Means over n predictions that weigh differently, ``weights`` of shape (n,).
+
+    ``mae_ms`` (named for the unit), ``mape``, ``within_5``, ``within_10``, ``within_25`` and
+    ``coverage_N``; ranks have no weights.
+    """
+    relative = 100 * np.abs(scored.predicted - scored.true) / scored.true
+    found = {f"mae_{scored.unit.lower()}": np.abs(scored.predicted - scored.true), "mape": relative}
+    found |= {f"within_{most}": 100.0 * (relative <= most) for most in (5, 10, 25)}
+    found |= {f"coverage_{c * 100:.0f}": 100.0 * v for c, v in scored.inside.items()}
+    return {name: float(np.average(v, weights=weights)) for name, v in found.items()}
+
+
 def coverage_metrics(inside: Mapping[float, Bools]) -> dict[str, float]:
     """``coverage_N``: the percentage of values inside the interval that asks for N percent."""
     return {f"coverage_{c * 100:.0f}": float(100 * v.mean()) for c, v in inside.items()}

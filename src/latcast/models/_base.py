@@ -37,6 +37,9 @@ class Predictor(Model):
     tunable: ClassVar[Mapping[str, Tunable]] = {}
     """Options that :mod:`latcast.models.tuning` may set, and where their values may lie."""
 
+    weighs_rows: ClassVar[bool] = False
+    """Whether rows that are not :attr:`latcast.data.Dataset.unstable` weigh more than others."""
+
     learns_in_epochs: ClassVar[bool] = False
     """Whether there is an option ``epochs``, and :attr:`after_epoch` is called."""
 

@@ -61,9 +61,14 @@ class BlockPredictor(Predictor):
     Hooks get architectures in the block space (subspaces are expanded before).
     """
 
+    _excess_variance: Floats
+
     @abstractmethod
     def _fit(self, archs: Archs, values: Floats, rng: np.random.Generator) -> None:
-        """Learn from n architectures; values are possible, in the unit of their quantity."""
+        """Learn from n architectures; values are possible, in the unit of their quantity.
+
+        Variances of their logarithms beyond those of stable rows are in ``_excess_variance``.
+        """
 
     @abstractmethod
     def _predict(self, archs: Archs) -> Floats:
@@ -84,6 +89,7 @@ class BlockPredictor(Predictor):
         }
         card = {"data": dict(whole.provenance), "rows": len(whole)}
         self.become(Fitted(archs.space, whole.target, seen, card=card, quantity=whole.quantity))
+        self._excess_variance = train.excess_variance
         self._fit(archs, train.values, np.random.default_rng(seed))
         held_out.check_values()
         try:

@@ -236,7 +236,8 @@ class BaseModel(Model):
         self._sources, self._optima = [], np.empty((0, 0))
         functions = []
         for n, (data, a) in enumerate(zip(datasets, archs, strict=True)):
-            found = estimate(Prior(self._features, self._population, self._one), a, data.values)
+            prior = Prior(self._features, self._population, self._one)
+            found = estimate(prior, a, data.values, data.excess_variance)
             function = found.latency_ms.function
             mean = float(function(self._population).mean())
             functions.append(function.combined([[1 / mean]]))

@@ -43,6 +43,7 @@ class Bayes(BlockPredictor):
 
     kind = "bayes"
     description = "Bayesian regression on block physics; what adapting a model gives"
+    weighs_rows = True
 
     @classmethod
     def from_prior(cls, prior: Prior, fitted: Fitted, few: Dataset | None = None) -> Self:
@@ -58,7 +59,8 @@ class Bayes(BlockPredictor):
             found = guess(prior)
             lowest = LOWEST_SHARE * float(np.exp(prior.log_scale[0] if prior.log_scale else 0.0))
         else:
-            found = estimate(prior, few.archs.space.expand(few.archs), few.values)
+            archs = few.archs.space.expand(few.archs)
+            found = estimate(prior, archs, few.values, few.excess_variance)
             lowest = LOWEST_SHARE * float(few.values.min())
             if len(few) > 1:
                 error = np.abs(found.left_out_ms)
@@ -89,7 +91,8 @@ class Bayes(BlockPredictor):
         networks = population(archs.space, self.fitted.seen)
         features = NetworkFeatures(networks)
         prior = Prior(features, networks, Blend(features.constant(1.0)))
-        self._adopt(estimate(prior, archs, latency_ms), LOWEST_SHARE * float(latency_ms.min()))
+        found = estimate(prior, archs, latency_ms, self._excess_variance)
+        self._adopt(found, LOWEST_SHARE * float(latency_ms.min()))
 
     def _predict(self, archs: Archs) -> Floats:
         return np.maximum(self._latency(archs), self._lowest_ms)

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from numpy.linalg import LinAlgError
 
 from latcast._model_file import Array, Schema
+from latcast.data import UNSTABLE
 from latcast.data.additive import incidence
 from latcast.math.least_squares import Ridge, non_negative
 from latcast.math.robust import huber_weights, reweighted
@@ -93,6 +94,7 @@ class Roofline(BlockPredictor):
     """
 
     kind = "roofline"
+    weighs_rows = True
     description = "block physics on the target plus a whole-network correction (the default)"
     tunable = {"correction_units": Whole(0, 512, step=32), "robust": Choice((True, False))}  # noqa: RUF012
 
@@ -108,9 +110,10 @@ class Roofline(BlockPredictor):
 
     def _fit(self, archs: Archs, latency_ms: Floats, rng: np.random.Generator) -> None:
         features = BlockFeatures(archs)
-        prior = _physics_prior(archs, latency_ms, robust=self._robust)
+        stable = 1 / (1 + self._excess_variance / UNSTABLE**2)
+        prior = _physics_prior(archs, latency_ms, stable, robust=self._robust)
         left_ms = latency_ms - archs.space.block_sums(archs, prior)
-        base, weights = _fit_base(features, left_ms, self._robust)
+        base, weights = _fit_base(features, left_ms, stable, self._robust)
         self._base = _single(prior + base)
         facts = archs.space.block_table.facts
         summed = (self._base, facts["macs"], facts["launches"])
@@ -196,19 +199,19 @@ def _drawn_units(totals: Floats, units: int, rng: np.random.Generator) -> Units:
     return drawn.only(reached >= max(MIN_REACHED * len(totals), MIN_REACHED_ROWS))
 
 
-def _physics_prior(archs: Archs, latency_ms: Floats, *, robust: bool) -> Floats:
+def _physics_prior(archs: Archs, latency_ms: Floats, stable: Floats, *, robust: bool) -> Floats:
     """Value of every row of the block table by physics alone, shape (rows,).
 
     Latencies (n,) are fitted by what the networks do of each of :data:`PHYSICS`, at cost
-    coefficients that are not negative, and a constant. Whole networks cannot tell how the time
-    divides among blocks that always come together; physics can.
+    coefficients that are not negative, and a constant; ``stable`` (n,) are their weights. Whole
+    networks cannot tell how the time divides among blocks that always come together; physics can.
     """
     table = archs.space.block_table
     facts = np.stack([table.facts[name] for name in PHYSICS], axis=1)
     totals = np.hstack([incidence(archs) @ facts, np.ones((len(archs), 1))])
 
     def fit(weights: Floats) -> tuple[Floats, Floats]:
-        prices = non_negative(totals, latency_ms, weights)
+        prices = non_negative(totals, latency_ms, stable * weights)
         return prices, latency_ms - totals @ prices
 
     rounds = ROBUST_ROUNDS if robust else 1
@@ -217,12 +220,15 @@ def _physics_prior(archs: Archs, latency_ms: Floats, *, robust: bool) -> Floats:
     return prior
 
 
-def _fit_base(features: BlockFeatures, latency_ms: Floats, robust: bool) -> tuple[Floats, Floats]:
+def _fit_base(
+    features: BlockFeatures, latency_ms: Floats, stable: Floats, robust: bool
+) -> tuple[Floats, Floats]:
     """A first estimate of what the prior leaves, from physics and blocks alone.
 
     Returns:
         Its value per row of the block table (rows,), and the weight of every architecture (n,):
-        Huber's, and 0 for residuals beyond 8 robust standard deviations.
+        that of its stability, times Huber's, and 0 for residuals beyond 8 robust standard
+        deviations.
     """
     general = features.kinds < 2
     block = BASE_PENALTY if len(latency_ms) >= FEW * general.sum() else FEW_BASE_PENALTY
@@ -230,14 +236,14 @@ def _fit_base(features: BlockFeatures, latency_ms: Floats, robust: bool) -> tupl
     x = features.matrix[:, general]
 
     def fit(weights: Floats) -> tuple[Floats, Floats]:
-        coefficients, intercept = Ridge(x, latency_ms, weights).solve(penalty[general])
+        coefficients, intercept = Ridge(x, latency_ms, stable * weights).solve(penalty[general])
         return coefficients, latency_ms - intercept - x @ coefficients
 
     rounds = ROBUST_ROUNDS if robust else 1
     weigh = huber_weights if robust else np.ones_like
     full = np.zeros(len(features.kinds))
     full[general], weights = reweighted(fit, weigh, len(latency_ms), rounds)
-    return features.row_values(full), weights
+    return features.row_values(full), stable * weights
 
 
 def _choose_penalty(

@@ -45,7 +45,11 @@ def evaluate(model: Predictor, data: Dataset) -> dict[str, float]:
     Raises:
         ValueError: as :func:`score`.
     """
-    scored = score(model, data)
+    return scores_of(model, data, score(model, data))
+
+
+def scores_of(model: Predictor, data: Dataset, scored: Scored) -> dict[str, float]:
+    """:func:`evaluate`, of what was scored."""
     if data.quantity == ACCURACY:
         return scored.absolute_metrics()
     return scored.metrics(of_any_network=model.fitted.space is None)

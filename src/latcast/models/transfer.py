@@ -266,17 +266,25 @@ def guess(prior: Prior) -> Estimate:
     return Estimate(latency, Calibration(scores, 1.0, equal_tailed=True), np.empty(0))
 
 
-def estimate(prior: Prior, archs: Archs, latency_ms: Floats) -> Estimate:
-    """Condition a prior on k measurements (at least one) of networks ``archs``."""
+def estimate(
+    prior: Prior, archs: Archs, latency_ms: Floats, excess_variance: Floats | None = None
+) -> Estimate:
+    """Condition a prior on k measurements (at least one) of networks ``archs``.
+
+    ``excess_variance`` is that of the measurements' logarithms beyond stable ones', shape (k,).
+    """
     mean = prior.mean(archs)
     scale = _scale(prior, mean, latency_ms)
+    # In noises that are to be expected: a factor on the noise's variance is what the draws share.
+    excess = np.zeros(len(archs)) if excess_variance is None else excess_variance
+    noise = 1 + excess * (latency_ms / scale) ** 2 / float(prior.variances.expected[-1])
     design = prior.design(archs, mean)
     residual = latency_ms / scale - mean
     features = sum(f.shape[1] for f in design)
     if len(archs) > min(MAX_KERNEL_ROWS, max(FEATURE_ROWS, 3 * features)):
-        solved = _by_features(design, residual, prior.variances)
+        solved = _by_features(design, residual, noise, prior.variances)
     else:
-        solved = _by_measurements(prior, design, residual)
+        solved = _by_measurements(prior, design, residual, noise)
     c = solved.coefficients
     latency = prior.mean.scaled(scale * (1.0 + float(c[0][0])))
     groups = c[len(c) - len(prior.features.names) :]
@@ -318,13 +326,14 @@ def _scale(prior: Prior, mean: Floats, latency_ms: Floats) -> float:
     return float(np.exp((known * believed + measured * ratio) / (known + measured)))
 
 
-def _by_measurements(prior: Prior, design: list[Floats], residual: Floats) -> _Solved:
+def _by_measurements(
+    prior: Prior, design: list[Floats], residual: Floats, noise: Floats
+) -> _Solved:
     terms = np.stack([f @ f.T for f in design])
     draws = prior.variances.draws()
     scale = np.array([name == "scale" for name in prior.terms])
-    found = AveragedPosterior.of(terms, residual, draws, fixed=scale)
+    found = AveragedPosterior.of(terms, residual, draws, noise, fixed=scale)
     mean, variance = found.left_out()
-    noise = np.ones(len(residual))
     for _ in range(ROBUST_PASSES if len(residual) >= MIN_ROBUST_ROWS else 0):
         # Without its worst outlier the noise is found to be smaller, and the outlier to be worse.
         z = np.abs(residual - mean) / np.sqrt(variance)
@@ -332,7 +341,7 @@ def _by_measurements(prior: Prior, design: list[Floats], residual: Floats) -> _S
             break
         # The fourth power lets a gross outlier go within a few passes, and hardly touches one at
         # the limit.
-        noise *= np.maximum(1.0, z / OUTLIER) ** 4
+        noise = noise * np.maximum(1.0, z / OUTLIER) ** 4
         found = AveragedPosterior.of(terms, residual, draws, noise, fixed=scale)
         mean, variance = found.left_out()
     coefficients = [f.T @ w for f, w in zip(design, found.weights, strict=True)]
@@ -355,19 +364,22 @@ def _expected_variance(prior: Prior, design: list[Floats], found: AveragedPoster
     return float(found.variance(own, cross).mean())
 
 
-def _by_features(design: list[Floats], residual: Floats, hyper: Hyperprior) -> _Solved:
+def _by_features(
+    design: list[Floats], residual: Floats, noise: Floats, hyper: Hyperprior
+) -> _Solved:
     """Ridge regression with the variances that suit a part of the measurements best."""
     part = np.random.default_rng(1).permutation(len(residual))[:OPTIMIZED_ROWS]
     terms = np.stack([f[part] @ f[part].T for f in design])
-    variances = np.exp(maximize_evidence(terms, residual[part], hyper.middle))
+    variances = np.exp(maximize_evidence(terms, residual[part], hyper.middle, noise[part]))
     scales = np.repeat(np.sqrt(variances[:-1] / variances[-1]), [f.shape[1] for f in design])
     x = np.hstack(design) * scales
 
     def fit(weights: Floats) -> tuple[Regression, Floats]:
-        found = Regression.on(x, residual, weights)
+        found = Regression.on(x, residual, weights / noise)
         return found, found.residual
 
     def weigh(errors: Floats) -> Floats:
+        errors = errors / np.sqrt(noise)
         return huber(errors / (robust_deviation(errors, centre=0.0) + 1e-12), OUTLIER) ** 2
 
     found, _ = reweighted(fit, weigh, len(residual), FEATURE_ROUNDS)

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from latcast.data import LATENCY_MS, Dataset, quantity
+from latcast.data import LATENCY_MS, UNSTABLE, Dataset, quantity
 from latcast.data.audit import audit, measured_rows
+from latcast.math.metrics import weighted_metrics
 from latcast.report.record import Column, Record, Table
 from latcast.report.text import families_table, scores_table
 
@@ -44,6 +45,9 @@ class Evaluation(Record):
         metrics: name of a score -> value; ``mae_ms`` and ``rmse_ms`` in ms (of another quantity
             named for its unit: ``mae_mj``), ``spearman`` and ``kendall`` from -1 to 1, all others
             in percent.
+        unstable: rows whose value is not known to 3 %.
+        metrics_weighted: means of the same errors, unstable rows weighed by their scatter, without
+            ranks; null where no row is unstable.
     """
 
     schema = "evaluation"
@@ -53,6 +57,8 @@ class Evaluation(Record):
     rows: int
     quantity: str
     metrics: Scores
+    unstable: int
+    metrics_weighted: Scores | None
 
     @classmethod
     def of(cls, model: Predictor, dataset: Dataset, *, model_name: str, data: str) -> Evaluation:
@@ -61,12 +67,25 @@ class Evaluation(Record):
         Raises:
             ValueError: as :func:`latcast.models.training.evaluate`.
         """
-        scores = training.evaluate(model, dataset)
-        return cls(model_name, data, len(dataset), dataset.quantity.name, scores)
+        scored = training.score(model, dataset)
+        unstable = int(dataset.unstable.sum())
+        weighed = weighted_metrics(scored, dataset.weights) if unstable else None
+        plain = training.scores_of(model, dataset, scored)
+        return cls(model_name, data, len(dataset), dataset.quantity.name, plain, unstable, weighed)
 
     def parts(self) -> Iterator[Table | str]:
         title = f"{self.model} on {Path(self.data).name}, {self.rows} rows"
-        yield scores_table(self.metrics, title, quantity(self.quantity).unit)
+        unit = quantity(self.quantity).unit
+        yield scores_table(self.metrics, title, unit)
+
+    def doubts(self) -> Iterator[str]:
+        if self.metrics_weighted is not None:
+            mape, within = (self.metrics_weighted[name] for name in ("mape", "within_10"))
+            yield (
+                f"note: {self.unstable} of {self.rows} rows are not known to {UNSTABLE:.0%}, and a "
+                f"part of the error is theirs: weighed by their scatter, MAPE is {mape:.3g} %, and "
+                f"{within:.3g} % are within 10 %"
+            )
 
 
 # --- training ---------------------------------------------------------------------------------
@@ -89,6 +108,7 @@ class Training(Record):
             together; null where this is not asked for, empty with fewer than three families.
         data_issues: what the audit found in the data.
         is_calibrated: whether it states 90 % intervals.
+        unstable: how rows that are not known to 3 % were used, a sentence; null without any.
     """
 
     schema = "training"
@@ -104,6 +124,7 @@ class Training(Record):
     metrics_by_family: Mapping[str, Scores] | None
     data_issues: list[str]
     is_calibrated: bool
+    unstable: str | None
 
     def parts(self) -> Iterator[Table | str]:
         title = f"{self.predictor} for {self.target}, split {self.split}; on the test part:"
@@ -114,6 +135,8 @@ class Training(Record):
     def doubts(self) -> Iterator[str]:
         for issue in self.data_issues:
             yield f"note: the audit found {issue}"
+        if self.unstable is not None:
+            yield f"note: {self.unstable}"
         if not self.is_calibrated:
             yield "note: too few rows to calibrate 90 % intervals"
         if self.metrics_by_family == {}:
@@ -246,6 +269,24 @@ def train(
         card.get("metrics_by_family", {} if families else None),
         card["data_issues"],
         model.covers(0.9),
+        _unstable(model, *datasets),
+    )
+
+
+def _unstable(model: Predictor, *datasets: Dataset) -> str | None:
+    """How a model used the rows that are not known to 3 %; None without any."""
+    count = sum(int(data.unstable.sum()) for data in datasets)
+    if not count:
+        return None
+    named = "; ".join(data.row_names(data.unstable) for data in datasets if data.unstable.any())
+    used = (
+        "weighed by their scatter"
+        if model.weighs_rows
+        else (f"used as they are, since a model of the kind {model.kind} weighs all rows alike")
+    )
+    return (
+        f"{count} of {sum(map(len, datasets))} rows are not known to {UNSTABLE:.0%} ({named}); "
+        f"they are {used}"
     )
 
 
@@ -287,6 +328,7 @@ class Adaptation(Record):
         metrics: scores on those, as of ``evaluation``; null where there are none.
         left_out: scores of each measurement, predicted from the others; null where not known.
         skipped: rows that were left out, since their value is copied from another row.
+        unstable: how rows that are not known to 3 % were used, a sentence; null without any.
     """
 
     schema = "adaptation"
@@ -302,6 +344,7 @@ class Adaptation(Record):
     metrics: Scores | None
     left_out: Scores | None
     skipped: int
+    unstable: str | None
 
     def parts(self) -> Iterator[Table | str]:
         title = f"{self.base} adapted to {self.target} with {self.samples} measurements"
@@ -320,6 +363,8 @@ class Adaptation(Record):
         if self.skipped:
             label = quantity(self.quantity).label
             yield f"note: {self.skipped} rows with a copied {label} are left out"
+        if self.unstable is not None:
+            yield f"note: {self.unstable}"
 
 
 def adapt_and_score(
@@ -369,6 +414,7 @@ def adapt_and_score(
         metrics=card["metrics"] if len(rest) else None,
         left_out=card.get("left_out"),
         skipped=skipped,
+        unstable=_unstable(adapted, few),
     )
 
 

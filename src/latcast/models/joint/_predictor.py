@@ -28,6 +28,7 @@ from ._bound import bound_ms
 from ._effects import Effects
 from ._efficiency import ARRAYS, FIELDS, packed, unpacked
 from ._faster import Faster
+from ._fit import SCATTER
 from ._model import KNOWN, SAMPLES, Scores, log_forecast, precise, told, unlisted
 from ._observations import FUSES_AS, Observations, TargetFacts
 from ._posterior import Posterior, Prior
@@ -106,6 +107,7 @@ class JointPredictor(Predictor):
     kind = "joint-target"
     description = "one target of the joint model: from a specification to a thousand measurements"
     array_prefix = ""
+    weighs_rows = True
 
     faster: Mapping[str, Faster] = {}
     """Precision -> when this target's is faster than it, where that was learnt; no file has it."""
@@ -251,7 +253,8 @@ class JointPredictor(Predictor):
 
     def _calibration(self, data: Dataset) -> DeviationScores:
         predicted, deviation = self._forecast(self._own(data.networks))
-        return DeviationScores.of(np.log(data.values / predicted) / deviation)
+        whole = np.sqrt(deviation**2 + data.excess_variance)
+        return DeviationScores.of(np.log(data.values / predicted) / whole)
 
     def intervals(self) -> DeviationScores:
         """Errors of groups that were left out as this target and its networks are new."""
@@ -357,7 +360,7 @@ class JointPredictor(Predictor):
         )  # fmt: skip
         fused = replace(few.target, runtime=FUSES_AS.get(few.target.runtime, few.target.runtime))
         networks = Networks.of(few.networks, fused)
-        new._measured = _observed(new._facts, networks, np.log(few.values), before)
+        new._measured = _observed(new._facts, networks, few, before)
         card = {
             "data": [dict(few.provenance)],
             "rows": len(few),
@@ -475,10 +478,11 @@ def _rows(
 
 
 def _observed(
-    facts: TargetFacts, networks: Networks, log_ms: Floats, before: Observations | None
+    facts: TargetFacts, networks: Networks, few: Dataset, before: Observations | None
 ) -> Observations:
     """Measurements, and those before."""
-    names, scatter = _digests(networks), np.zeros(len(log_ms))
+    names, log_ms, excess = _digests(networks), np.log(few.values), few.excess_variance
+    scatter = np.where(excess > 0, np.sqrt(SCATTER**2 + excess), 0.0)
     if before is None:
         return _rows(facts, networks, names, log_ms, scatter)
     return _rows(

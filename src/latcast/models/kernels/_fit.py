@@ -106,7 +106,13 @@ def select(observed: Observed, rows: npt.NDArray[np.int64]) -> Observed:
     kernels = Networks(
         k.ops[used], tuple(k.labels[i] for i in used), k.facts[used], counts[:, used]
     )
-    return Observed(kernels, observed.total_ms[rows], observed.times_ms[rows][:, used])
+    excess = observed.excess_variance
+    return Observed(
+        kernels,
+        observed.total_ms[rows],
+        observed.times_ms[rows][:, used],
+        excess_variance=None if excess is None else excess[rows],
+    )
 
 
 def left_out_scores(
@@ -122,8 +128,9 @@ def left_out_scores(
         # Settings were chosen with the family inside: they are a handful of numbers, and choosing
         # them anew for every family would take a fit of all of them each.
         model = refit(select(observed, others), settings)
-        forecast = model.forecast(select(observed, rows).kernels)
-        scores[rows] = np.log(observed.total_ms[rows] / forecast.ms) / forecast.deviation
+        own = select(observed, rows)
+        forecast = model.forecast(own.kernels)
+        scores[rows] = np.log(own.total_ms / forecast.ms) / own.deviation(forecast.deviation)
     return scores
 
 

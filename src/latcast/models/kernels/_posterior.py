@@ -71,6 +71,7 @@ class _Problem:
         self._features = features
         self._whole = whole
         self._noise = noise
+        self._observed = observed
         self._log_total = np.log(observed.total_ms)
         # Profilers slow some kinds more than others: a factor a kind keeps that out of the
         # efficiencies.
@@ -141,7 +142,8 @@ class _Problem:
         log_ms = self._base + self._features @ weights[:p]
         total, shares = network_shares(self._counts, log_ms)
         log_total = np.log(total) + self._whole @ weights[p : p + q]
-        return log_total, network_deviation(shares, self._noise), shares
+        deviation = self._observed.deviation(network_deviation(shares, self._noise))
+        return log_total, deviation, shares
 
 
 @dataclass(frozen=True)

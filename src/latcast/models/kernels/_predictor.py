@@ -237,6 +237,7 @@ class Kernels(Predictor):
     kind = "layers"
     description = "kernels of networks of any kind: physics, and a Gaussian process over it"
     array_prefix = ""
+    weighs_rows = True
 
     _model: LayerModel
     _ranges: Ranges
@@ -262,7 +263,8 @@ class Kernels(Predictor):
 
     def _calibration(self, data: Dataset) -> DeviationScores:
         predicted, deviation = self._forecast(self._own(data.networks))
-        errors = np.log(data.values / predicted) / deviation
+        whole = np.sqrt(deviation**2 + data.excess_variance)
+        errors = np.log(data.values / predicted) / whole
         return DeviationScores.of(errors, representative=leaves_out_families(_groups(data)))
 
     def _own(self, networks: Any) -> tuple[Networks, Graph | None]:
@@ -340,7 +342,8 @@ def observe(datasets: Sequence[Dataset]) -> tuple[Observed, list[str]]:
     times = scipy.sparse.csr_matrix(kernels.counts.shape)
     if any(d.layers is not None for d in datasets):
         times = _times(datasets, kernels)
-    return Observed(kernels, values, times), groups
+    excess = np.concatenate([d.excess_variance for d in datasets])
+    return Observed(kernels, values, times, excess_variance=excess), groups
 
 
 def _groups(data: Dataset) -> list[str]:

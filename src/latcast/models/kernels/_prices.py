@@ -5,7 +5,7 @@ And what a profiler adds to every kernel that it times.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
 
@@ -70,12 +70,21 @@ class Observed:
         times_ms: of a kernel in a network by a profiler, the mean if the network has it several
             times; shape (n, d), nothing where it was not timed.
         clock_ms: standard deviation that such a time has however short it is.
+        excess_variance: of the logarithm of every latency beyond a stable one's, shape (n,); none
+            by default.
     """
 
     kernels: Networks
     total_ms: Floats
     times_ms: scipy.sparse.csr_matrix
     clock_ms: float = CLOCK_MS
+    excess_variance: Floats | None = None
+
+    def deviation(self, of_model: Floats) -> Floats:
+        """Deviations (n,) of a model's errors with those of unstable measurements, shape (n,)."""
+        if self.excess_variance is None or not self.excess_variance.any():
+            return of_model
+        return np.sqrt(of_model**2 + self.excess_variance)
 
     @cached_property
     def timed(self) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
@@ -280,7 +289,7 @@ def without_overhead(observed: Observed) -> Observed:
     # A network that was timed in part only must not have its parts stretched to its whole latency.
     factors = np.where(whole, observed.total_ms / np.where(whole, sums, 1.0), 1.0)
     times = scipy.sparse.csr_matrix(scipy.sparse.diags(factors) @ times)
-    return Observed(observed.kernels, observed.total_ms, times, OVERHEAD_SPREAD * overhead_ms)
+    return replace(observed, times_ms=times, clock_ms=OVERHEAD_SPREAD * overhead_ms)
 
 
 def _overhead_ms(observed: Observed) -> float:
