@@ -191,3 +191,17 @@ def test_a_machine_that_was_busy_most_of_the_time_is_seen_from_its_quiet_runs(tm
         data = results(campaign).dataset
     index = [int(np.flatnonzero((ARCHS.genes == g).all(axis=1))[0]) for g in data.archs.genes]
     assert np.median(data.latency_ms / TRUTH[index]) == pytest.approx(1, abs=0.02)
+
+
+def test_other_work_does_not_mark_passes_that_are_timed_by_cpu_time(tmp_path):
+    """The reference network, timed so too, tells whether it slowed them all the same."""
+    with write(tmp_path / "a", lambda t: 1.0 if t < 0.9 else 1.5, others=0.9) as campaign:
+        for run in campaign.runs():
+            details = json.dumps({**run.details, "cpu_share": 0.5, "clock": "cpu"})
+            campaign._db.execute(
+                "UPDATE visits SET details = ? WHERE arch = ? AND round = ?",
+                (details, run.network, run.round),
+            )
+        found = results(campaign)
+    assert not found.unstable.any()
+    assert error(found.dataset) < 0.006

@@ -152,6 +152,8 @@ def _states(accepted: Sequence[Run], protocol: Protocol, like_ms: float | None =
 
 def _is_loaded(run: Run, protocol: Protocol) -> bool:
     """Whether the system says that other work may have slowed a run."""
+    if run.details.get("clock") == "cpu":
+        return False  # waiting does not lengthen it; the reference network tells what else does
     others = run.details["machine"].get("other_cpus", 0.0)
     return bool(
         others > protocol.other_cpus or run.details.get("cpu_share", 1.0) < protocol.cpu_share
@@ -338,6 +340,7 @@ def _facts(
         "noise of a run": f"{drift.noise:.2%}",
         "protocol": ", ".join(f"{k} {v}" for k, v in plan["protocol"].items()),
         "seed": str(plan["seed"]),
+        **({"clock": stated["clock"]} if "clock" in stated else {}),
         **{f"runtime {k}": v for k, v in stated["runtime"].items()},
         **{f"machine {k}": v for k, v in stated["machine"].items()},
     }

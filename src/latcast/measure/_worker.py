@@ -225,6 +225,7 @@ class Worker:
             "runtime": dict(self._runtime.facts()),
             "machine": _machine.settings(self._cpus),
             "timer_s": self._timer_s,
+            "clock": "CPU time of the process" if self._has_cpu_clock else "wall time",
         }
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -252,7 +253,7 @@ class Worker:
         # Where passes are timed by their own CPU time, doing them again while the load lasts gains
         # little: the reference network says what is left of it.
         if self._has_cpu_clock:
-            return answer | {"machine": machine}
+            return answer | {"machine": machine, "clock": "cpu"}
         if (others := machine.get("other_cpus", 0.0)) > self._protocol.other_cpus:
             doubt = f"other programs kept {others:.1f} CPUs busy"
             answer["doubts"] = [*answer["doubts"], doubt]
