@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latcast.bench.devices.assembly import Assembled, Part
+from latcast.bench.devices.assembly import Assembled, Part, assemble
 from latcast.bench.devices.baselines import BASELINES
 from latcast.bench.devices.language_models import language_model
 from latcast.bench.devices.lookup import Key, find
@@ -20,7 +20,7 @@ from latcast.bench.devices.methods import Forecast
 from latcast.bench.devices.protocols import Outcome, folds_of
 from latcast.bench.devices.scoring import calibrated, collected, precision_rows, score_rows
 from latcast.graph import GraphBuilder
-from latcast.models.joint import Faster, Observations, TargetFacts
+from latcast.models.joint import Faster, Observations, TargetFacts, bound_ms
 from latcast.networks import Networks
 
 FIELDS = {
@@ -387,3 +387,17 @@ def test_networks_of_phones_are_forecast_after_five(latcast: Any, shared: Path) 
     assert row["median_error"] < 11
     assert row["groups"] > 40
     assert 85 < row["coverage_90"] < 95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", ["ncnn", "timm", "ai_hub", "neusight", "tinynas"])
+def test_no_measured_row_is_faster_than_its_bound(table: str, shared: Path) -> None:
+    """By more than 5 %: clocks vary, and a network of a name may differ a little."""
+    data = assemble(shared / "public", tables=[table]).data
+    bound = np.concatenate([np.zeros(0)] + [
+        bound_ms(data.networks.select(data.network[data.target == n]), target)
+        / np.exp(data.log_ms[data.target == n])
+        for n, target in enumerate(data.targets)
+    ])  # fmt: skip
+    assert len(bound) == len(data)
+    assert bound.max() < 1.05

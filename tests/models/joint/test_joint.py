@@ -239,6 +239,11 @@ def test_nothing_is_faster_than_the_peak_or_the_memory(networks: Networks) -> No
     np.testing.assert_allclose(bound, expected)
     assert bound_ms(networks, _target(0)).tolist() == [0.0] * len(networks)
     # The runtime of these targets computes in fp16 where it can.
+    memory = {"bandwidth_gb_s": 1.0, "last_level_kb": 0.001}
+    widths = [replace(_target(0, **memory), precision=p) for p in ("fp32", "fp16", "int8")]
+    moved = [bound_ms(networks, t) for t in widths]
+    assert (moved[0] > moved[1]).any()
+    np.testing.assert_allclose(moved[0] - moved[1], 2 * (moved[1] - moved[2]), rtol=1e-3, atol=1e-5)
     halves = bound_ms(networks, _target(0, has_fp16=1.0, bound_flops=1e9))
     np.testing.assert_allclose(2 * halves, bound_ms(networks, _target(0, bound_flops=1e9)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from latcast.graph.precision import BITS
 from latcast.networks import Networks
 
 from ._observations import TargetFacts
@@ -23,8 +24,8 @@ def bound_ms(networks: Networks, target: TargetFacts) -> Floats:
     """Milliseconds that no runtime can be below, shape (n,); 0 where the device is unknown.
 
     Every kernel takes at least its arithmetic at the device's peak, and at least what it has to
-    move through memory: its constants and activations beyond the last cache, as a cache may hold
-    the rest since the kernel before.
+    move through memory: its constants beyond the last cache, as wide as the target's precision has
+    them where their file is of fp32. A cache may hold the rest since the kernel before.
     """
     facts = target.facts
     halves = target.in_halves
@@ -36,6 +37,7 @@ def bound_ms(networks: Networks, target: TargetFacts) -> Floats:
         kernels = operations / (2 * peak if halves else peak)
     bandwidth, cache = facts.get("bandwidth_gb_s"), facts.get("last_level_kb")
     if bandwidth and cache:
-        moved = networks.fact("param_bytes") / (2 if halves else 1) - cache * 1024
+        width = 0.5 if halves else BITS.get(target.precision, 32) / 32
+        moved = networks.fact("param_bytes") * min(width, 1.0) - cache * 1024
         kernels = np.maximum(kernels, np.maximum(moved, 0) / (bandwidth * 1e9))
     return np.asarray(networks.counts @ kernels * 1e3)
