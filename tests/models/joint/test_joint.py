@@ -71,24 +71,26 @@ def test_classes_are_told_by_window_and_groups(networks: Networks) -> None:
     assert {"conv3x3", "wide", "depthwise", "wide_depthwise", "pointwise", "linear", "reduce"} <= of
 
 
-@pytest.mark.parametrize("overlap", [(1.0, 1.0), (3.0, 1.75)])
+@pytest.mark.parametrize(
+    ("overlap", "inference"), [((1.0, 1.0), -np.inf), ((3.0, 1.75), -np.inf), ((1.0, 1.0), -9.0)]
+)
 def test_slopes_are_those_of_the_logarithm_of_the_sum(
-    networks: Networks, overlap: tuple[float, float]
+    networks: Networks, overlap: tuple[float, float], inference: float
 ) -> None:
     work = Work.of(networks)
     rng = np.random.default_rng(1)
     weights = 0.3 * rng.standard_normal(work.size)
     prices = np.array([-23.0, -22.0, -22.0, -11.5])
-    log_ms, slopes = work.log_ms(networks.counts, weights, prices, overlap)
-    alone = work.log_ms_alone(networks.counts, weights, prices, overlap)
+    log_ms, slopes = work.log_ms(networks.counts, weights, prices, overlap, inference)
+    alone = work.log_ms_alone(networks.counts, weights, prices, overlap, inference)
     np.testing.assert_array_equal(log_ms, alone)
     step = 1e-6
-    for column in rng.permutation(work.size)[:40]:
+    for column in (*rng.permutation(work.size)[:40], -1):
         moved = weights.copy()
         moved[column] += step
-        up = work.log_ms(networks.counts, moved, prices, overlap)[0]
+        up = work.log_ms(networks.counts, moved, prices, overlap, inference)[0]
         moved[column] -= 2 * step
-        down = work.log_ms(networks.counts, moved, prices, overlap)[0]
+        down = work.log_ms(networks.counts, moved, prices, overlap, inference)[0]
         np.testing.assert_allclose(slopes[:, column], (up - down) / (2 * step), atol=1e-7)
 
 
@@ -210,6 +212,8 @@ def test_an_npu_without_a_stated_peak_is_taken_for_a_middling_one() -> None:
     prices = [features.log_prices(t)[0] for t in targets]
     np.testing.assert_allclose(prices, -np.log(NPU_PEAK / 2))
     assert {"qnn-npu", "npu/fp16", "npu/int8"} == set(features.domains)
+    assert np.isfinite([features.log_inference(t) for t in targets]).all()
+    assert features.log_inference(_target(0)) == -np.inf
 
 
 def test_a_cpu_with_fp16_is_priced_by_what_its_runtime_computes_in() -> None:

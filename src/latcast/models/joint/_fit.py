@@ -62,11 +62,11 @@ class Learnt:
         """Of a target's weights."""
         mean = self.features.of(target) @ self.slopes
         domain = target.domain if target.domain in self.covariances else ""
-        prices = self.features.log_prices(target)
-        overlap, learnt = self.features.overlap(target), self.efficiencies.get(target.domain)
+        of, learnt = self.features, self.efficiencies.get(target.domain)
         return Prior(
-            mean, self.covariances[domain], self._precisions[domain], prices, overlap,
-            None if learnt is None else learnt.of(target.precision),
+            mean, self.covariances[domain], self._precisions[domain], of.log_prices(target),
+            of.overlap(target), None if learnt is None else learnt.of(target.precision),
+            of.log_inference(target),
         )  # fmt: skip
 
     def effects_of(self, target: TargetFacts) -> Effects:

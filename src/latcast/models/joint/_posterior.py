@@ -32,6 +32,7 @@ class Prior:
         log_prices: of a unit of every part of the work in seconds, shape (4,).
         overlap: of the parts, as :meth:`Work.log_ms` takes it.
         efficiency: of kernels in the target's precision, where its domain has learnt one.
+        log_inference: of what is beside the kernels, as :meth:`Work.log_ms` takes it.
     """
 
     mean: Floats
@@ -40,6 +41,7 @@ class Prior:
     log_prices: Floats
     overlap: tuple[float, float] = (1.0, 1.0)
     efficiency: Efficiency | None = None
+    log_inference: float = -np.inf
 
     def work(self, networks: Networks, facts: Facts) -> Work:
         """Of kernels of networks on a target with these facts."""
@@ -50,7 +52,7 @@ class Prior:
 
     def log_ms(self, work: Work, counts: sp.csr_matrix, weights: Floats) -> tuple[Floats, Floats]:
         """Log ms of networks on this target, and their slopes, as :meth:`Work.log_ms`."""
-        return work.log_ms(counts, weights, self.log_prices, self.overlap)
+        return work.log_ms(counts, weights, self.log_prices, self.overlap, self.log_inference)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +160,7 @@ class _Problem:
         away = weights - self._prior.mean
         prior = self._prior
         error = self._log_ms - self._work.log_ms_alone(
-            self._counts, weights, prior.log_prices, prior.overlap
+            self._counts, weights, prior.log_prices, prior.overlap, prior.log_inference
         )
         value = error @ self.rest.solve(error) + away @ self.prior_precision @ away
         return float(value / 2) if np.isfinite(value) else np.inf

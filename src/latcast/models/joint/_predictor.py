@@ -62,6 +62,11 @@ SCHEMA = Schema(
         "names": _TEXTS,
         "effects": Field(lambda v: (float(v[0]), float(v[1])), list),
         "overlap": Field(lambda v: (float(v[0]), float(v[1])), list),
+        "log_inference": Field(
+            lambda v: -np.inf if v is None else float(v),
+            lambda v: v if np.isfinite(v) else None,
+            -np.inf,
+        ),
         "is_known": Field(bool),
         "has_beyond": Field(bool),
         "nested_facts": Field(
@@ -279,7 +284,9 @@ class JointPredictor(Predictor):
         work, bound = self._work(kernels), self._limits(own)
         after = self._after
         each = sp.identity(len(kernels.ops), format="csr")
-        log_each, slopes = self._prior.log_ms(work, each, after.weights)
+        # What an inference takes beside its kernels is theirs in proportion.
+        alone = replace(self._prior, log_inference=-np.inf)
+        log_each, slopes = alone.log_ms(work, each, after.weights)
         of_each = np.sqrt(np.einsum("ij,ij->i", slopes @ after.covariance, slopes))
         factors = np.exp(reach * np.sqrt(of_each**2 + self._effects.variance))
         each_ms = np.exp(log_each)
@@ -390,6 +397,7 @@ class JointPredictor(Predictor):
             "names": measured.names,
             "effects": (self._effects.mean_variance, self._effects.variance),
             "overlap": self._prior.overlap,
+            "log_inference": self._prior.log_inference,
             "is_known": self._is_known,
             "has_beyond": self._has_beyond,
             # Only what GPUs execute depends on them.
@@ -419,7 +427,7 @@ class JointPredictor(Predictor):
         covariance = widened(v["covariance"], columns)
         prior = Prior(
             taken(v["mean"], columns), covariance, np.asarray(inv(covariance)), v["log_prices"],
-            v["overlap"], unpacked(v).get(""),
+            v["overlap"], unpacked(v).get(""), v["log_inference"],
         )  # fmt: skip
         self._prior = prior
         self._nested = [

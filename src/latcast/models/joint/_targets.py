@@ -32,6 +32,8 @@ _FLAGS = ("is_", "has_", "isa_", "vendor_", "memory_hbm", "memory_gddr", "channe
 DOMAIN_PENALTY, FACT_PENALTY, FEW_PENALTY = 0.3, 3.0, 4000.0
 # Operations per second of a middling NPU in integers of 8 bits, where none are stated.
 NPU_PEAK = 3e13
+# Seconds that a middling NPU takes for an inference beside its kernels: the way there and back.
+NPU_INFERENCE = 1e-4
 # Exponents on a GPU: arithmetic and memory traffic of a kernel run side by side, and the host's
 # launch beside both; sums count single operators twice (docs/bench.md).
 ON_GPU = (3.0, 1.75)
@@ -153,6 +155,14 @@ class TargetFeatures:
                 np.log(1e-5),
             ]
         )
+
+    def log_inference(self, target: TargetFacts) -> float:
+        """Logarithm of the seconds that an inference takes there beside its kernels.
+
+        Elsewhere than on NPUs launches are all that is beside the work.
+        """
+        is_known = self._knows_precisions and _kind(target) == "npu"
+        return float(np.log(NPU_INFERENCE)) if is_known else -np.inf
 
     @staticmethod
     def overlap(target: TargetFacts) -> tuple[float, float]:

@@ -77,7 +77,8 @@ def _names() -> tuple[str, ...]:
         "constants": ["slope of bytes"],
         "launch": classes,
     }
-    return ("all", *PARTS, *(f"{part}: {name}" for part in PARTS for name in of_part[part]))
+    named = (f"{part}: {name}" for part in PARTS for name in of_part[part])
+    return ("all", *PARTS, *named, "inference")
 
 
 FEATURES = _names()
@@ -152,7 +153,8 @@ class Work:
     """Work of d kernels, with the features of its prices.
 
     The features' first column is 1 for all work, and there is one for every part; others are of
-    classes and facts. Prior weights are independent and standard normal.
+    classes and facts, and the last one is of what an inference takes beside its kernels. Prior
+    weights are independent and standard normal.
 
     Attributes:
         parts: as in :data:`PARTS`.
@@ -182,7 +184,7 @@ class Work:
             with np.errstate(divide="ignore"):
                 parts.append(Part(np.log(amount), features, start))
             start += features.shape[1]
-        return cls(tuple(parts), start)
+        return cls(tuple(parts), start + 1)
 
     def select(self, kernels: Numbers) -> Work:
         """Of some of the kernels."""
@@ -234,12 +236,14 @@ class Work:
         weights: Floats,
         log_prices: Floats,
         overlap: tuple[float, float] = (1.0, 1.0),
+        log_inference: float = -np.inf,
     ) -> Floats:
         """:meth:`log_ms` without its slopes, which take most of the time; shape (n,)."""
         arithmetic, activations, constants, launch = self.log_seconds(weights, log_prices)
         whole = _whole(arithmetic, activations, constants, launch, overlap)[2]
         highest = float(whole.max(initial=-np.inf))
-        return np.asarray(np.log(counts @ np.exp(whole - highest)) + highest + np.log(1e3))
+        once = np.exp(log_inference + weights[-1] - highest) if len(whole) else 0.0
+        return np.asarray(np.log(counts @ np.exp(whole - highest) + once) + highest + np.log(1e3))
 
     def log_ms(
         self,
@@ -247,6 +251,7 @@ class Work:
         weights: Floats,
         log_prices: Floats,
         overlap: tuple[float, float] = (1.0, 1.0),
+        log_inference: float = -np.inf,
     ) -> tuple[Floats, Floats]:
         """Log milliseconds of every network (n,), and their slopes in the weights (n, size).
 
@@ -256,6 +261,8 @@ class Work:
             log_prices: of a unit of every part in seconds, shape (4,).
             overlap: exponents of the norms that add up arithmetic and memory traffic, and these
                 and the launch: 1 for one after the other, more where they run side by side.
+            log_inference: logarithm of the seconds that an inference takes beside its kernels,
+                before its weight.
         """
         arithmetic, activations, constants, launch = self.log_seconds(weights, log_prices)
         memory, device, whole = _whole(arithmetic, activations, constants, launch, overlap)
@@ -269,8 +276,10 @@ class Work:
             of_memory * np.exp(constants - memory),
             np.exp(overlap[1] * (launch - whole)),
         )
-        total = counts @ seconds
+        once = np.exp(log_inference + weights[-1] - highest) if len(whole) else 0.0
+        total = counts @ seconds + once
         slopes = np.empty((counts.shape[0], self.size))
+        slopes[:, -1] = once / total
         slopes[:, 0] = ALL
         for n, (part, share) in enumerate(zip(self.parts, shares, strict=True)):
             own = seconds * share
