@@ -29,7 +29,8 @@ class Change:
         path: where in them, keys (as recorded) and positions with dots between, as a glob such as
             ``*.devices.*.ms``.
         kind: ``renamed`` (the last key of ``path`` is ``to`` now), ``dropped`` (it is gone),
-            ``added`` (it is new), ``value`` (any value will do, or ``to`` where that is not None),
+            ``added`` (it is new; of a list, at its
+            end), ``value`` (any value will do, or ``to`` where that is not None),
             ``wrapped`` (what stood here stands under the key ``to`` of an object now).
         because: the move, and why.
         to: see ``kind``.
@@ -71,7 +72,11 @@ def differences(
     if isinstance(expected, dict) and isinstance(actual, dict):
         yield from _objects(expected, actual, changes, relative, path)
     elif isinstance(expected, list) and isinstance(actual, list):
-        if len(expected) != len(actual):
+        more = [_under(path, n) for n in range(len(expected), len(actual))]
+        are_meant = all(
+            any(c.kind == "added" and fnmatchcase(item, c.path) for c in changes) for item in more
+        )
+        if len(expected) > len(actual) or not are_meant:
             yield f"{path}: expected {len(expected)} items; got {len(actual)}"
         for n, (e, a) in enumerate(zip(expected, actual, strict=False)):
             yield from differences(e, a, changes, relative, _under(path, n))

@@ -39,6 +39,8 @@ _JOINT = "any device is answered for, by measurements or its specification, in s
 _SETTINGS = "a run in which passes waited for their CPU is made again"
 _WEIGHED = "training, adapting and evaluating weigh unstable rows by their scatter and say so"
 
+_LISTED = "the joint model is listed with the others"
+
 CHANGES: tuple[Change, ...] = (
     Change("campaign-*", "plan.protocol.cpu_share", "added", _SETTINGS),
     Change("*", "*output.unstable", "added", _WEIGHED),
@@ -81,6 +83,10 @@ CHANGES: tuple[Change, ...] = (
     Change("old-[!l]*", "1.output", "wrapped", _RECORDS, "devices"),
     Change("old-lookup-table", "1.output", "wrapped", _RECORDS, "devices"),
     Change("models", "0.output", "wrapped", _RECORDS, "models"),
+    Change("*", "*output.chips", "added", _LISTED),
+    Change("*", "*output*.any_network.chips", "added", _LISTED),
+    Change("models", "0.output.*.chips", "added", _LISTED),
+    Change("models", "0.output.71", "added", _LISTED),
     *(
         Change("*", f"*output{path}.{key}", "added", _RECORDS)
         for path in ("", ".any_network", ".[0-9]*")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import latcast
 from latcast.data import read
 from latcast.models import zoo
+from latcast.models.overview import ModelCard, ModelList
 
 OUR_DATASETS = Path(__file__).parents[2] / "datasets"
 EXPECTED = {
@@ -66,3 +69,21 @@ def test_note10_model_is_the_table(shared: Path) -> None:
     data = read(shared / "ofanas" / "datasets" / "note10_lookuptable_ofa.csv")
     predicted = latcast.load("samsung-note10").predict(data.archs)
     assert np.abs(predicted - data.latency_ms).max() < 1e-4
+
+
+def test_joint_models_are_listed_with_what_they_know() -> None:
+    *others, joint = ModelList.of_all().models
+    assert all(m.chips is None for m in others)
+    assert (joint.kind, joint.space, joint.target) == ("joint", None, None)
+    assert len(joint.sources) > joint.chips > 80
+    tables = [row["table"] for row in joint.card["data"]]
+    errors = [
+        {"domain": "", "way": way, "samples": 0, "median_error": error}
+        for way, error in (("network", 7.0), ("device", 21.5), ("both", 24.0))
+    ]
+    known = replace(joint, card={**joint.card, "left_out": errors})
+    text = ModelList((known,)).to_text()
+    assert re.search(rf"{joint.name} +{len(joint.sources)} +{joint.chips} +{len(tables)} ", text)
+    assert re.search(r"7\.0 +21\.5 +24\.0", text)
+    card = ModelCard.of(joint.name).to_text()
+    assert all(table in card for table in tables)

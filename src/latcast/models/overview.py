@@ -15,6 +15,9 @@ from latcast.report.text import families_table, scores_table
 
 from . import zoo
 
+# Kind of the models of many targets and any network.
+JOINT = "joint"
+
 
 @dataclass(frozen=True)
 class ModelEntry:
@@ -24,12 +27,13 @@ class ModelEntry:
         name: of the model, or its file.
         kind: of predictor.
         space: of the architectures that it knows; null for networks of any kind.
-        target: that it is for; null for a base model.
-        sources: targets that a base model knows; null for others.
+        target: that it is for; null for a model of many targets.
+        sources: targets that such a model knows; null for others.
         quantity: that it predicts, such as ``latency_ms``.
         card: what it was made from (``data``, ``split``, ``rows``, ``families``, ``base``), how
             good it is (``metrics``, ``metrics_by_family``, ``left_out``), what the audit found
             (``data_issues``), its ``licence``.
+        chips: of the targets that a joint model knows; null for others.
     """
 
     name: str
@@ -39,24 +43,30 @@ class ModelEntry:
     sources: list[Any] | None
     quantity: str
     card: Mapping[str, Any]
+    chips: int | None = None
 
     @classmethod
     def of(cls, name: str, header: Mapping[str, Any]) -> ModelEntry:
         """The entry of a model file's header."""
-        is_base = _is_base(header)
+        known = header.get("known") if header.get("kind") == JOINT else None
+        sources = header["sources"] if _is_base(header) else known and [n for n, *_ in known]
         return cls(
             name,
             header.get("kind", ""),
             header.get("space"),
-            None if is_base else header["target"],
-            header["sources"] if is_base else None,
+            header["target"] if sources is None else None,
+            sources,
             header.get("quantity", LATENCY_MS.name),
             header["card"],
+            known and len({chip for _, chip, *_ in known}),
         )
 
     def parts(self) -> Iterator[Table | str]:
         """The card in words and tables."""
         card = self.card
+        if self.chips is not None:
+            yield from self._joint_parts()
+            return
         if self.sources is not None:
             yield from self._base_parts(self.sources)
             return
@@ -75,6 +85,20 @@ class ModelEntry:
             )
         if "metrics_by_family" in card:
             yield families_table(card["metrics_by_family"])
+
+    def _joint_parts(self) -> Iterator[Table | str]:
+        card = self.card
+        targets = f"{len(self.sources or ()):,} targets of {self.chips} chips"
+        yield f"{self.name}: joint model of {targets} for networks of any kind"
+        yield from (f"{label}: {card[label]}" for label in ("split", "licence") if label in card)
+        columns = (
+            Column("table", "table"),
+            *(Column(n, n) for n in ("targets", "chips", "networks", "rows")),
+            Column("licence of the data", "licence"),
+        )
+        yield Table(columns, card.get("data", ()), "made from:")
+        if "left_out" in card:
+            yield Table(_LEFT_OUT_COLUMNS, card["left_out"], "on groups that were left out:")
 
     def _base_parts(self, sources: Sequence[Any]) -> Iterator[Table | str]:
         card = self.card
@@ -100,11 +124,12 @@ class ModelCard(Record):
         name: of the model, or its file.
         kind: of predictor.
         space: of the architectures that it knows; null for networks of any kind.
-        target: that it is for; null for a base model.
-        sources: targets that a base model knows; null for others.
+        target: that it is for; null for a model of many targets.
+        sources: targets that such a model knows; null for others.
         quantity: that it predicts, such as ``latency_ms``.
         card: as of an entry of ``models``.
         any_network: the other model; null where there is none.
+        chips: of the targets that a joint model knows; null for others.
     """
 
     schema = "model"
@@ -117,6 +142,7 @@ class ModelCard(Record):
     quantity: str
     card: Mapping[str, Any]
     any_network: ModelEntry | None
+    chips: int | None = None
 
     @classmethod
     def of(cls, name: str) -> ModelCard:
@@ -129,19 +155,28 @@ class ModelCard(Record):
         """
         if name.endswith(".latcast"):
             headers = [read_header(name)]
-            if not _is_base(headers[0]) and not {"kind", "target", "card"} <= set(headers[0]):
+            is_joint = headers[0].get("kind") == JOINT
+            is_one = {"kind", "target", "card"} <= set(headers[0])
+            if not (is_one or is_joint or _is_base(headers[0])):
                 raise ValueError(f"{name} is no latency model")
         else:
             headers = _shipped(name)
         first, *others = (ModelEntry.of(name, header) for header in headers)
         return cls(
             name, first.kind, first.space, first.target, first.sources, first.quantity, first.card,
-            others[0] if others else None,
+            others[0] if others else None, first.chips,
         )  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:
         own = ModelEntry(
-            self.name, self.kind, self.space, self.target, self.sources, self.quantity, self.card
+            self.name,
+            self.kind,
+            self.space,
+            self.target,
+            self.sources,
+            self.quantity,
+            self.card,
+            self.chips,
         )
         yield from own.parts()
         if self.any_network is not None:
@@ -154,7 +189,8 @@ class ModelList(Record):
     """The shipped models.
 
     Attributes:
-        models: of spaces, base models of spaces, then models of any network.
+        models: of spaces, base models of spaces, models of any network, then joint models of many
+            targets.
     """
 
     schema = "models"
@@ -165,18 +201,19 @@ class ModelList(Record):
     @classmethod
     def of_all(cls) -> ModelList:
         """All that are shipped."""
-        roles: tuple[zoo.Role, ...] = ("space", "base", "networks")
+        roles: tuple[zoo.Role, ...] = ("space", "base", "networks", "joint")
         named = [(n, zoo.header(n, role)) for role in roles for n in zoo.names(role)]
         return cls(tuple(ModelEntry.of(n, header) for n, header in named))
 
     def parts(self) -> Iterator[Table | str]:
-        of_spaces = [m for m in self.models if m.space is not None and m.sources is None]
-        bases = [m for m in self.models if m.sources is not None]
-        of_any = [m for m in self.models if m.space is None]
-        yield Table(_COLUMNS, of_spaces)
-        yield Table(_BASE_COLUMNS, bases)
+        of_any = [m for m in self.models if m.space is None and m.sources is None]
+        joint = [m for m in self.models if m.chips is not None]
+        yield Table(_COLUMNS, [m for m in self.models if m.space and m.sources is None])
+        yield Table(_BASE_COLUMNS, [m for m in self.models if m.space and m.sources is not None])
         if of_any:
             yield Table(_ANY_COLUMNS, of_any)
+        if joint:
+            yield Table(_JOINT_COLUMNS, joint)
 
 
 _COLUMNS = (
@@ -201,6 +238,32 @@ _ANY_COLUMNS = (
 )
 
 
+_JOINT_COLUMNS = (
+    Column("model of any device", "name"),
+    Column("targets", lambda m: len(m.sources)),
+    Column("chips", "chips"),
+    Column("tables", lambda m: len(m.card.get("data", ()))),
+    Column("rows", "card.rows", ",d"),
+    Column("new network, %", lambda m: _left_out(m, "network"), ".1f"),
+    Column("new device, %", lambda m: _left_out(m, "device"), ".1f"),
+    Column("both new, %", lambda m: _left_out(m, "both"), ".1f"),
+)
+_LEFT_OUT_COLUMNS = (
+    Column("domain", lambda row: row["domain"] or "all"),
+    Column("left out", "way"),
+    Column("measured", "samples"),
+    Column("median % off", "median_error", ".1f"),
+)
+
+
+def _left_out(joint: ModelEntry, way: str) -> float | None:
+    """Median error of all that a joint model was not fitted to, in percent."""
+    for row in joint.card.get("left_out", ()):
+        if (row["domain"], row["way"], row["samples"]) == ("", way, 0):
+            return float(row["median_error"])
+    return None
+
+
 def _mapes(base: ModelEntry) -> list[float]:
     """Error of each target of a base model on its test rows, in percent."""
     return [float(look_up(scores, "mape")) for scores in base.card["metrics"].values()]
@@ -212,15 +275,15 @@ def _is_base(header: Mapping[str, Any]) -> bool:
 
 def _shipped(name: str) -> list[dict[str, Any]]:
     """Headers of the models that a name stands for: of a space, of networks of any kind."""
-    roles: tuple[zoo.Role, ...] = ("base", "space", "networks")
+    roles: tuple[zoo.Role, ...] = ("base", "space", "networks", "joint")
     headers = [zoo.header(name, role) for role in roles if name in zoo.names(role)]
     if not headers:
-        models = [(n, role) for role in roles[1:] for n in zoo.of_device(name, role)]
+        models = [(n, role) for role in roles[1:3] for n in zoo.of_device(name, role)]
         if len(several := dict.fromkeys(n for n, _ in models)) > 1:
             raise ValueError(f"{name} has several models; name one: {', '.join(several)}")
         headers = [zoo.header(n, role) for n, role in models]
     if not headers:
-        known = dict.fromkeys(n for role in ("space", *roles) for n in zoo.names(role))
+        known = dict.fromkeys(n for role in ("space", *roles[:3]) for n in zoo.names(role))
         raise ValueError(unknown_name("model", name, list(known)))
     return headers
 

@@ -272,5 +272,7 @@ def test_intervals_come_from_chips_and_families_left_out(networks: Networks) -> 
     model = JointModel.fit(made)
     ways = {(way, samples) for domain, way, samples in model.scores if domain == "cpu"}
     assert ways == {("network", 0), *((w, k) for w in ("device", "both") for k in (0, 1, 5))}
+    assert set(model.left_out) == set(model.scores)
+    assert all(0 < error < 10 for error in model.left_out.values())  # percent
     found = model.forecast(_target(99), networks, made.names)
     assert (found.reach > 0).all()

@@ -91,6 +91,8 @@ class JointModel:
             for all), by what was left out (``network``, ``device``, ``both``) and by how many
             networks were measured on the target (as in :data:`SAMPLES`). Domains that learn the
             efficiencies of kernels have them by precision, too (:func:`precise`).
+        left_out: median errors of left-out rows in percent, by the same keys as ``scores``, without
+            those by precision.
         faster: when a precision is faster than another one, by domain and both precisions, learnt
             from the left-out networks of such domains.
     """
@@ -98,6 +100,7 @@ class JointModel:
     learnt: Learnt
     scores: Scores = field(default_factory=dict)
     faster: Mapping[tuple[str, str, str], Faster] = field(default_factory=dict)
+    left_out: Mapping[tuple[str, str, int], float] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -122,6 +125,7 @@ class JointModel:
         if not len(observations):
             raise ValueError("a joint model needs at least one measurement; got none")
         scores: dict[tuple[str, str, int], list[Floats]] = {}
+        off: dict[tuple[str, str, int], list[Floats]] = {}
         pairs: dict[str, Pairs] = {}
         if calibrate:
             rng = np.random.default_rng(seed)
@@ -129,6 +133,8 @@ class JointModel:
                 learnt = fit(observations.select(~chips & ~families), report)
                 for found in _left_out(cls(learnt), observations, chips, families, rng):
                     target, domains = found.target, ["", found.target.domain]
+                    for domain in domains:
+                        off.setdefault((domain, found.way, found.samples), []).append(found.percent)
                     if target.domain in learnt.efficiencies:
                         domains.append(precise(target.domain, target.precision))
                         if found.way == "network":
@@ -139,7 +145,8 @@ class JointModel:
                         scores.setdefault(key, []).append(found.errors)
         kept = {k: _thinned(np.sort(np.concatenate(v))) for k, v in scores.items()}
         faster = {(d, *key): rule for d, own in pairs.items() for key, rule in own.rules().items()}
-        return cls(fit(observations, report), kept, faster)
+        left_out = {key: float(np.median(np.concatenate(v))) for key, v in off.items()}
+        return cls(fit(observations, report), kept, faster, left_out)
 
     def forecast(
         self,
@@ -294,6 +301,11 @@ class _LeftOut(NamedTuple):
     def errors(self) -> Floats:
         """In stated deviations."""
         return np.asarray(np.abs(self.true - self.told) / self.deviation)
+
+    @property
+    def percent(self) -> Floats:
+        """Relative to what was measured, in percent."""
+        return np.asarray(100 * np.abs(np.expm1(self.told - self.true)))
 
 
 def _folds(
