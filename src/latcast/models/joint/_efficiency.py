@@ -39,7 +39,7 @@ LEAST_KERNELS = 3000
 WEIGHT_ROWS = 1500
 # Chosen by the errors of a fifth of TinyNAS's shapes left out, among five: hidden units in each of
 # two layers (96, 128), passes (60, 120) and rows of a step (512, 256).
-HIDDEN, PASSES, STEP_ROWS = 128, 60, 256
+HIDDEN, PASSES, STEP_ROWS = 128, 100, 256
 # The highest rate of Adam, decay of weights, the error beyond which its size alone counts, and
 # what errors of the factor between two precisions count beside those of either.
 RATE, DECAY, TOLERANCE, PAIRS_COUNT = 4e-3, 3e-4, 0.05, 1.5
@@ -55,6 +55,7 @@ class Efficiency:
         facts: names of the relative facts that it takes, f of them.
         classes: names of the classes of kernels that it has seen; it says nothing of others.
         precisions: of its outputs, p of them.
+        chips: that it was learnt from.
         mean, deviation: of the facts, shape (f,).
         limits: least and greatest logarithm that was seen in a precision, shape (2, p).
         layers: weights (f, h), (h, h), (h, p) and constants (h,), (h,), (p,), in turn.
@@ -63,6 +64,7 @@ class Efficiency:
     facts: tuple[str, ...]
     classes: tuple[str, ...]
     precisions: tuple[str, ...]
+    chips: tuple[str, ...]
     mean: Singles
     deviation: Singles
     limits: Singles
@@ -110,8 +112,8 @@ def _texts(value: Any) -> tuple[str, ...]:
 FIELDS: Mapping[str, Field] = {
     "efficiency_facts": Field(_texts, list, ()),
     "efficiency_of": Field(
-        lambda v: tuple((str(d), _texts(c), _texts(p)) for d, c, p in v),
-        lambda v: [[d, list(c), list(p)] for d, c, p in v],
+        lambda v: tuple((str(d), *map(_texts, names)) for d, *names in v),
+        lambda v: [[d, *map(list, names)] for d, *names in v],
         (),
     ),
 }
@@ -136,7 +138,7 @@ def packed(found: Mapping[str, Efficiency]) -> Values:
     """Entries and arrays of a model file, by domain."""
     values: Values = {
         "efficiency_facts": next((e.facts for e in found.values()), ()),
-        "efficiency_of": [(d, e.classes, e.precisions) for d, e in found.items()],
+        "efficiency_of": [(d, e.classes, e.precisions, e.chips) for d, e in found.items()],
     }
     if not found:
         return values
@@ -169,7 +171,7 @@ def unpacked(v: Values) -> dict[str, Efficiency]:
     if of and len(arrays) < len(ARRAYS):
         missing = sorted(ARRAYS.keys() - arrays.keys())
         raise ValueError(f"a file with efficiencies must have the arrays {', '.join(missing)}")
-    for e, (domain, classes, precisions) in enumerate(of):
+    for e, (domain, classes, precisions, chips) in enumerate(of):
         mean, deviation, limits, *layers = (a[e] for a in arrays.values())
         if len(facts) != len(mean) or not 0 < len(precisions) <= limits.shape[1]:
             raise ValueError(
@@ -178,7 +180,9 @@ def unpacked(v: Values) -> dict[str, Efficiency]:
             )
         own = [x[..., : len(precisions)] if n > 3 else x for n, x in enumerate(layers)]
         limits = limits[:, : len(precisions)]
-        found[domain] = Efficiency(facts, classes, precisions, mean, deviation, limits, tuple(own))
+        found[domain] = Efficiency(
+            facts, classes, precisions, chips, mean, deviation, limits, tuple(own)
+        )
     return found
 
 
@@ -299,7 +303,8 @@ def _learn(data: Observations, features: TargetFeatures) -> Efficiency:
     precisions = tuple(dict.fromkeys(t.precision for t in targets))
     tables, logs, classes = [], [], np.zeros(0, dtype=np.intp)
     names: tuple[str, ...] = ()
-    for chip in dict.fromkeys(t.chip for t in targets):
+    chips = tuple(dict.fromkeys(t.chip for t in targets))
+    for chip in chips:
         rows = np.flatnonzero(data.chips == chip)
         numbers, place = np.unique(data.network[rows], return_inverse=True)
         networks = data.networks.select(numbers)
@@ -318,7 +323,7 @@ def _learn(data: Observations, features: TargetFeatures) -> Efficiency:
     layers = trained(standardized(inputs, mean, deviation), wanted)
     limits = np.array([np.nanmin(wanted, axis=0), np.nanmax(wanted, axis=0)])
     seen = tuple(CLASSES[n] for n in classes.tolist())
-    return Efficiency(names, seen, precisions, mean, deviation, limits, layers)
+    return Efficiency(names, seen, precisions, chips, mean, deviation, limits, layers)
 
 
 def _physics(networks: Networks, target: TargetFacts, features: TargetFeatures) -> Floats:
