@@ -30,8 +30,8 @@ ROUNDS = 6
 # a domain against all.
 DEVIATION, WORTH, DOMAIN_WORTH = 0.55, 10.0, 15.0
 # The same of a chip whose kernels' efficiencies are learnt: its weights are deviations from these,
-# and what other domains have says nothing of them. With the prior of others a tenth of the error
-# came from the weights.
+# and what other domains have says nothing of them. With the prior of others (or .03) a tenth (a
+# twentieth) of the error came from the weights.
 NEAR, NEAR_WORTH = 0.01, 10.0
 # Relative standard deviation of a measurement where its scatter is not known.
 SCATTER = 0.02
