@@ -89,7 +89,6 @@ def test_predict_wrong_names(latcast: Any, arch: Path, tmp_path: Path) -> None:
         ((arch, "--device", tmp_path / "absent.latcast"), "no such file"),
         (("nowhere.json", *p40), "no such file"),
         ((arch, *p40, "--coverage", 2), "coverage"),
-        ((arch, *p40, "--space", "ofa-mobilenet-v3-w1.0"), "p40 is for ofa-mobilenet-v3; it knows"),
     ):
         assert message in latcast.error("predict", *arguments, code=2)
     assert latcast("predict", arch, code=2).stderr  # no device

@@ -38,8 +38,8 @@ def targets(name: str, **asked: Any) -> list[str]:
         (EPYC, {"threads": 2}, f"{EPYC}/onnxruntime/b1/t2", "measurements"),
         (f"{EPYC}/ncnn/b1/t1", {}, f"{EPYC}/ncnn/b1/t1", "measurements"),
         (f"{EPYC}-ncnn-b1-t1", {"batch": 8}, f"{EPYC}/ncnn/b8/t1", "specification"),
-        ("raspberry-pi-4", {"batch": 2}, "raspberry-pi-4/litert/b2", "specification"),
-        ("raspberry-pi-4/ncnn/b4/int8/t4", {}, "raspberry-pi-4/ncnn/b4/int8/t4", "specification"),
+        ("raspberry-pi-4", {"batch": 2}, "raspberry-pi-4/ncnn/b2", "measurements"),
+        ("raspberry-pi-4/ncnn/b4/int8/t4", {}, "raspberry-pi-4/ncnn/b4/int8/t4", "measurements"),
     ],
 )
 def test_a_target_is_exact(name: str, asked: dict[str, Any], target: str, basis: str) -> None:
@@ -70,6 +70,30 @@ def test_networks_measured_on_a_device_are_preferred_to_architectures_alone() ->
     assert own.predictor.target.runtime == "help"
 
 
+@pytest.mark.parametrize(
+    ("name", "asked", "options", "target"),
+    [
+        ("rtx-4090", {"batch": 8, "precision": "fp16"}, {}, "rtx-4090/pytorch/b8/fp16"),
+        ("raspberry-pi-5", {}, {"space": space("fbnet")}, "raspberry-pi-5/ncnn/b1"),
+        ("tesla-p40", {}, {"space": space("ofa-resnet50")}, "tesla-p40/pytorch/b64"),
+        ("snapdragon-8-gen-3", {"runtime": "qnn"}, {}, "snapdragon-8-gen-3/qnn/b1/int8"),
+        ("our-board", {}, {"similar_to": "raspberry-pi-4"}, "our-board/ncnn/b1"),
+        # Only the base models were trained on HELP's unnamed runtimes.
+        ("raspberry-pi-5", {"runtime": "help"}, {"space": space("nasbench201")},
+         "raspberry-pi-5/help/b1"),
+    ],
+)  # fmt: skip
+def test_any_device_is_answered_for_architectures(
+    name: str, asked: dict[str, Any], options: dict[str, Any], target: str
+) -> None:
+    found = resolve_one(name, TargetQuery(**asked), **options)
+    assert str(found.of_space.target) == target
+    assert (found.of_space.kind == "joint-space") == (asked.get("runtime") != "help")
+    wanted = options.get("space", SPACE)
+    assert found.of_space.space.name == wanted.block_space
+    assert found.notes
+
+
 @pytest.mark.parametrize("role", ["space", "networks"])
 def test_every_listed_name_resolves(role: zoo.Role) -> None:
     for name in zoo.names(role):
@@ -86,7 +110,9 @@ def test_every_listed_name_resolves(role: zoo.Role) -> None:
         ("nasbench201", {}, {}, "is a base model of many targets"),
         ("apple-m22", {}, {"role": "networks"}, "did you mean 'apple-m2'"),
         ("raspberry-pi-4", {"runtime": "qnn"}, {"role": "networks"}, "no npu of its chip"),
-        ("tesla-p40", {}, {"space": space("ofa-resnet50")}, "knows nothing of ofa-resnet50"),
+        ("tesla-p40", {}, {"similar_to": "tesla-p4"}, "it needs no similar one"),
+        ("our-board", {}, {"similar_to": "raspberry-pi-44"}, "did you mean 'raspberry-pi-4'"),
+        ("rtx-4090", {"runtime": "qnn"}, {}, "no npu of its chip"),
         ("tesla-p40", {}, {"base": "no-such"}, "no base model is called"),
     ],
 )

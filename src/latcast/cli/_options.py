@@ -123,6 +123,15 @@ BaseModelName = Annotated[
         rich_help_panel=TARGET,
     ),
 ]
+SimilarTo = Annotated[
+    str | None,
+    typer.Option(
+        "--similar-to",
+        metavar="DEVICE",
+        help="Device of the catalogue that one which is nowhere is like.",
+        rich_help_panel=TARGET,
+    ),
+]
 HostName = Annotated[
     str | None,
     typer.Option(

@@ -18,6 +18,7 @@ from ._options import (
     DeviceNames,
     Devices,
     FileInputs,
+    SimilarTo,
     check_network,
     check_share,
     find_space,
@@ -53,14 +54,7 @@ class Target:
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Likewise, of the CPU.")
     ] = None
-    similar_to: Annotated[
-        str | None,
-        typer.Option(
-            "--similar-to",
-            metavar="DEVICE",
-            help="Device of the catalogue that one which is nowhere is like, for a model's file.",
-        ),
-    ] = None
+    similar_to: SimilarTo = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +174,6 @@ def _check_asked(
             "--sweep": question.sweep,
             "--vary": question.vary,
             "--strict": question.strict,
-            "--similar-to": target.similar_to,
             "--html": shown.html,
         }
         _check_options("models' files", own)

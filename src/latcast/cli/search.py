@@ -20,6 +20,7 @@ from ._options import (
     Devices,
     HostName,
     Seed,
+    SimilarTo,
     check_share,
     check_suffix,
     check_usable,
@@ -168,6 +169,7 @@ class Target:
         str | None,
         typer.Option("--runtime", help="Of the target; of --verify, onnxruntime by default."),
     ] = None
+    similar_to: SimilarTo = None
 
 
 @dataclass(frozen=True)
@@ -286,8 +288,11 @@ def search(
     }  # fmt: skip
     given = verifying.given()
     if verifying.verify is not None:
-        if len(device) > 1 or how.checkpoint is not None:
-            raise UsageError("--verify is for one --device, and keeps its work in --measured")
+        if len(device) > 1 or how.checkpoint is not None or target.similar_to is not None:
+            raise UsageError(
+                "--verify is for one --device, without --similar-to, and keeps its work in "
+                "--measured"
+            )
         from latcast.search.verification import Check
 
         if target.runtime is not None:
@@ -299,13 +304,14 @@ def search(
         verified_search(console, device[0], space, check, files, base=target.model, **options)
         return
     how.check_checkpoint()
-    predictors = _predictors(console, device, target, space)
+    predictors, notes = _predictors(console, device, target, space)
     result = _search(console, predictors, space or predictors[0].space, how, options)
-    found = result.record(device, seed)
+    found = result.record(device, seed, [*notes, *_table_notes(device, predictors)])
     console.show(found)
     if not console.json:
         console.note(found.summary())
-        _note_tables(console, device, predictors)
+        for text in found.notes[len(notes) :]:
+            console.note(f"note: {text}")
     files.write(console, result.archs.to_dicts(), found)
     if result.stopped == "interrupted":
         raise typer.Exit(INTERRUPTED)
@@ -361,20 +367,32 @@ def verified_search(
 
 def _predictors(
     console: Console, names: list[str], target: Target, space: SearchSpace | None
-) -> list[Predictor]:
-    """One predictor of architectures for each name."""
+) -> tuple[list[Predictor], list[str]]:
+    """One predictor of architectures for each name, and notes about where they come from."""
     from latcast.models import TargetQuery
     from latcast.models.resolve import resolve_one
 
     query = TargetQuery(target.runtime, target.batch, target.precision)
     predictors: list[Predictor] = []
+    notes: list[str] = []
     for name in names:
         with resolving():
-            found = resolve_one(name, query, space=space, base=target.model)
-        for text in found.notes:
-            console.note(f"note: {text}")
+            found = resolve_one(
+                name, query, space=space, base=target.model, similar_to=target.similar_to
+            )
+        notes += [x for x in found.notes if x not in notes]
         predictors.append(found.of_space)
-    return predictors
+    for text in notes:
+        console.note(f"note: {text}")
+    return predictors, notes
+
+
+def _table_notes(names: list[str], predictors: list[Predictor]) -> list[str]:
+    """Of models that were trained on sums of a lookup table."""
+    from latcast.models.forecast import from_table, is_from_table
+
+    both = zip(names, predictors, strict=True)
+    return [from_table(name) for name, predictor in both if is_from_table(predictor)]
 
 
 def _search(
@@ -392,15 +410,6 @@ def _search(
             space, latency=predictors, checkpoint=how.checkpoint, resume=how.resume,
             progress=progress, **options,
         )  # fmt: skip
-
-
-def _note_tables(console: Console, names: list[str], predictors: list[Predictor]) -> None:
-    """Say so where a model was trained on sums of a lookup table."""
-    from latcast.models.forecast import from_table, is_from_table
-
-    for name, predictor in zip(names, predictors, strict=True):
-        if is_from_table(predictor):
-            console.note(f"note: {from_table(name)}")
 
 
 @contextmanager

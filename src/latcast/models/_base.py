@@ -269,6 +269,18 @@ class Predictor(Model):
         return np.where(np.asarray(limit) < self._limits(own), 0.0, found)
 
     @final
+    def stated(self, networks: AnyNetworks) -> tuple[Floats, Floats | None]:
+        """Values of n networks, and the standard deviations of their logarithms, (n,) each.
+
+        A kind that states no deviations has None for them: its calibration tells its errors.
+
+        Raises:
+            ValueError: as :meth:`predict`.
+        """
+        predicted, deviation = self._forecast(self._own(networks))
+        return predicted, deviation
+
+    @final
     def doubts(self, networks: AnyNetworks) -> list[str]:
         """What should be known of the predictions for these networks, a sentence each."""
         return self._doubts(self._own(networks))

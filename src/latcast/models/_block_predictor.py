@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from latcast._names import unknown_name
 from latcast.data import Dataset, split
-from latcast.spaces import Archs
+from latcast.spaces import Archs, SearchSpace
 
 from ._base import Predictor
 from ._fitted import Fitted, Floats
@@ -112,17 +112,7 @@ class BlockPredictor(Predictor):
 
     @final
     def _own(self, networks: Any) -> Archs:
-        if not isinstance(networks, Archs):
-            raise ValueError(
-                f"a model of {self.space.name} knows nothing of networks of other kinds: it must "
-                "be a layer model (latcast train --predictor layers)"
-            )
-        if networks.space.block_space != self.space.name:
-            raise ValueError(
-                f"this predictor is for the space {self.space.name}; got architectures of "
-                f"{networks.space.name}"
-            )
-        return networks.space.expand(networks)
+        return own_archs(networks, self.space)
 
     @final
     def _forecast(self, own: Archs) -> tuple[Floats, None]:
@@ -137,6 +127,25 @@ class BlockPredictor(Predictor):
 
     def _sizes(self) -> dict[str, int]:
         return {"blocks": len(self.space.block_table)}
+
+
+def own_archs(networks: Any, space: SearchSpace) -> Archs:
+    """Networks that a predictor of one space takes, as architectures of that space.
+
+    Raises:
+        ValueError: they are no architectures, or of another space.
+    """
+    if not isinstance(networks, Archs):
+        raise ValueError(
+            f"a model of {space.name} knows nothing of networks of other kinds: it must be a "
+            "layer model (latcast train --predictor layers)"
+        )
+    if networks.space.block_space != space.name:
+        raise ValueError(
+            f"this predictor is for the space {space.name}; got architectures of "
+            f"{networks.space.name}"
+        )
+    return networks.space.expand(networks)
 
 
 def set_aside(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:

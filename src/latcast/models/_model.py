@@ -196,6 +196,7 @@ KINDS: Registry[type[Model]] = Registry(
         "base": "latcast.models.base_model:BaseModel",
         "joint": "latcast.models.joint._file:Joint",
         "joint-target": "latcast.models.joint._predictor:JointPredictor",
+        "joint-space": "latcast.models.joint._space:JointSpacePredictor",
         "accuracy-gaussian-process": "latcast.models.accuracy.gaussian_process:GaussianProcess",
         "accuracy-distilled": "latcast.models.accuracy.distilled:DistilledOFA",
         "accuracy-table": "latcast.models.accuracy.sources:TableAccuracy",

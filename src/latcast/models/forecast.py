@@ -88,7 +88,7 @@ def forecast(
         threads: likewise, of the CPU.
         space: of architectures in a file; that of the model by default.
         base: base model for architectures on devices by their specification.
-        similar_to: a device of the catalogue that a device of another name is like, of graphs.
+        similar_to: a device of the catalogue that a device of another name is like.
         coverage: of the intervals, between 0 and 1.
         shapes: of inputs that a graph's file leaves open, by their names, or of symbols.
         batch_axis: which side of the inputs of a graph's file is the batch.
@@ -106,10 +106,16 @@ def forecast(
     the_space = find_space(space) if isinstance(space, str) else space
     if isinstance(networks, str | Path) and Path(networks).suffix.lower() == ".json":
         items = read_architectures(Path(networks))
-        return _of_archs(lambda s: _parsed(items, s), names, query, the_space, base, coverage)
+        return _of_archs(
+            lambda s: _parsed(items, s), names, query, the_space, coverage,
+            base=base, similar_to=similar_to,
+        )  # fmt: skip
     if isinstance(networks, Archs):
         archs = networks
-        return _of_archs(lambda _: archs, names, query, archs.space, base, coverage)
+        return _of_archs(
+            lambda _: archs, names, query, archs.space, coverage,
+            base=base, similar_to=similar_to,
+        )  # fmt: skip
     options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
     return forecast_network(
         networks, names, query, options, coverage, strict=strict, similar_to=similar_to
@@ -212,14 +218,14 @@ def _of_archs(
     names: Sequence[str | Path],
     queries: Sequence[TargetQuery],
     space: SearchSpace | None,
-    base: str | Path | BaseModel | None,
     coverage: float,
+    **options: Any,
 ) -> ArchsForecast:
     def answer(found: Resolved) -> ArchsOnTarget:
         return _archs_row(found, archs_of(space or found.of_space.space), coverage)
 
     def find(name: str, query: TargetQuery) -> list[Resolved]:
-        return resolve(name, query, space=space, base=base)
+        return resolve(name, query, space=space, **options)
 
     return ArchsForecast(tuple(_rows(names, queries, find, answer, ArchsOnTarget)))
 
@@ -264,7 +270,7 @@ def _archs_row(found: Resolved, archs: Archs, coverage: float) -> ArchsOnTarget:
 
 def _doubts_of_archs(name: str, predictor: Predictor, archs: Archs, coverage: float) -> list[str]:
     """What may be wrong about a forecast of architectures."""
-    notes = []
+    notes = predictor.doubts(archs)
     if is_from_table(predictor):
         notes.append(from_table(name))
     if not predictor.covers(coverage):

@@ -22,7 +22,6 @@ from latcast.spaces import space as find_space
 
 from . import zoo
 from ._base import Predictor
-from ._block_predictor import BlockPredictor
 from ._model import Model, open_model
 from .base_model import BaseModel
 from .zoo import Role, UnresolvedError
@@ -120,9 +119,9 @@ class Resolved:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def of_space(self) -> BlockPredictor:
+    def of_space(self) -> Predictor:
         """The predictor, of architectures."""
-        assert isinstance(self.predictor, BlockPredictor)
+        assert not self.predictor.is_of_any_network
         return self.predictor
 
 
@@ -149,9 +148,9 @@ def resolve(
         space: of the architectures; any by default.
         base: base model from which devices are predicted by their specification, even those that
             have a model of their own; the shipped one of the space by default.
-        similar_to: a device of the catalogue that one which is nowhere is like, of any network.
-        vary: a figure of the device, such as ``bandwidth_gb_s``, and what it is to be, likewise:
-            the answer is by its specification, whatever models it has.
+        similar_to: a device of the catalogue that one which is nowhere is like.
+        vary: a figure of the device, such as ``bandwidth_gb_s``, and what it is to be: the answer
+            is by its specification, whatever models it has.
 
     Returns:
         One predictor; several where a device has several models that fit.
@@ -169,7 +168,7 @@ def resolve(
     named, query = TargetQuery.named(str(name), query)
     own = next((zoo.target(named, r) for r in _roles(role) if named in zoo.names(r)), None)
     device = named if own is None else own.device
-    if base is None and vary is None:
+    if base is None and vary is None and similar_to is None:
         shipped = _shipped(named, device, query, role, space)
         notes = [] if own is None or query.fits(own) else [_brought_over(named, own, query)]
         several = len(shipped) > 1
@@ -184,11 +183,8 @@ def resolve(
             ]
     if role == "networks":
         return [_by_joint(str(name), device, query, own, similar_to, vary)]
-    if base is not None:
-        own = None  # what nobody said is as in the targets that this base model knows
-    elif own is None and len(models := zoo.of_device(device)) == 1:
-        own = zoo.target(models[0])
-    return [_by_specification(str(name), device, query, own, space, base)]
+    options: dict[str, Any] = {"similar_to": similar_to, "vary": vary}
+    return [_in_space_by_device(str(name), device, query, own, space, base, **options)]
 
 
 def resolve_one(name: str | Path, query: TargetQuery | None = None, **options: Any) -> Resolved:
@@ -334,6 +330,7 @@ def _of_file(
             "layer model: make one with latcast train DATA --predictor layers"
         )
     if role == "space":
+        model = _in_space(name, model, space)
         _check_of_space(name, model, space)
     if base is not None:
         raise UnresolvedError(
@@ -344,6 +341,20 @@ def _of_file(
     return Resolved(name, model)
 
 
+def _in_space(name: str, model: Any, space: SearchSpace | None) -> Any:
+    """A target of the joint model as of one search space, any other model as it is."""
+    if model.kind != "joint-target":
+        return model
+    from .joint import JointSpacePredictor
+
+    if space is None:
+        raise UnresolvedError(
+            f"{name} predicts networks of any kind: name the search space of the architectures "
+            "(--space)"
+        )
+    return JointSpacePredictor.of(model, space)
+
+
 def _check_of_space(name: str, model: Model, space: SearchSpace | None) -> None:
     if isinstance(model, BaseModel):
         raise UnresolvedError(_is_base(name))
@@ -351,7 +362,7 @@ def _check_of_space(name: str, model: Model, space: SearchSpace | None) -> None:
         raise UnresolvedError(
             f"{name} is a model of {model.fitted.quantity.plural}, which belong to no device"
         )
-    if not isinstance(model, BlockPredictor):
+    if not isinstance(model, Predictor) or model.is_of_any_network:
         raise UnresolvedError(
             f"{name} is a layer model, of networks of any kind; architectures need a model of "
             "their own search space"
@@ -486,6 +497,45 @@ def _measured_on_networks(
     of_spaces = f"models of search spaces' architectures on {device}: {', '.join(shipped)}"
     found.notes.append(f"{of_spaces}; name one, or its runtime, for their answer")
     return found
+
+
+def _in_space_by_device(
+    name: str,
+    device: str,
+    query: TargetQuery,
+    own: Target | None,
+    space: SearchSpace | None,
+    base: str | Path | BaseModel | None,
+    **options: Any,
+) -> Resolved:
+    """A device without a model of the space: by the joint model, or by a base model.
+
+    The latter answers where it is asked for, and where the joint model knows nothing of a runtime
+    that it was trained on.
+    """
+    if base is not None:
+        if options["similar_to"] is not None:
+            raise UnresolvedError("a base model knows no similar devices: leave out one of both")
+        # What nobody said is as in the targets that the base model knows.
+        return _by_specification(name, device, query, None, space, base)
+    if own is None and len(models := zoo.of_device(device)) == 1:
+        own = zoo.target(models[0])
+    is_known = options["similar_to"] is not None or device in devices()
+    if not is_known or JOINT not in zoo.names("joint"):
+        return _by_specification(name, device, query, own, space, None)
+    batch = query.batch or (own.batch if own else None)
+    found = _by_joint(name, device, replace(query, batch=batch), own, **options)
+    from .joint import JointPredictor, JointSpacePredictor
+
+    assert isinstance(found.predictor, JointPredictor)
+    block_space = DEFAULT_SPACE if space is None else space.block_space
+    if not found.predictor.is_of_known_domain and block_space in zoo.names("base"):
+        runtimes = {t.runtime for t in load_base(block_space).targets}
+        if found.predictor.target.runtime in runtimes and device in devices():
+            return _by_specification(name, device, query, own, space, None)
+    return replace(
+        found, predictor=JointSpacePredictor.of(found.predictor, find_space(block_space))
+    )
 
 
 def _by_joint(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -96,26 +96,28 @@ class Networks:
     @classmethod
     def of_archs(cls, archs: Archs, batch: int, rules: Sequence[Rule] = RULES) -> Networks:
         """Kernels of architectures, block by block; blocks that nothing reads are left out."""
-        space = archs.space.expand(archs).space
-        own = archs.space.expand(archs)
-        ids = np.where(space.live_blocks(own), space.block_ids(own), len(space.block_table))
-        used = np.unique(ids[ids < len(space.block_table)])
+        incidence = block_counts(archs)
+        used = np.unique(incidence.indices)
+        table = archs.space.expand(archs).space.block_table
+        blocks = cls.of_blocks([table.blocks[row] for row in used.tolist()], batch, rules)
+        counts = scipy.sparse.csr_matrix(incidence[:, used] @ blocks.counts)
+        return replace(blocks, incidence=counts)
+
+    @classmethod
+    def of_blocks(
+        cls, blocks: Sequence[Graph], batch: int, rules: Sequence[Rule] = RULES
+    ) -> Networks:
+        """Kernels of blocks that are cut out of networks, each block as one of the networks."""
         seen = _Distinct()
-        per_block = []
-        for row in used.tolist():
-            block = space.block_table.blocks[row]
-            graph = block.with_batch(batch)
-            per_block.append(seen.add(graph, working_kernels(graph, rules, is_cut_out=True)))
-        position = np.full(len(space.block_table) + 1, -1)
-        position[used] = np.arange(len(used))
-        places = position[ids]
-        n, blocks = np.nonzero(places >= 0)
-        incidence = scipy.sparse.csr_matrix(
-            (np.ones(len(n)), (n, places[n, blocks])), shape=(len(own), len(used))
-        )
-        return cls(
-            *seen.arrays(), scipy.sparse.csr_matrix(incidence @ _counts(per_block, len(seen)))
-        )
+        # Blocks of the same layers, as at other resolutions, have the same kernels.
+        known: dict[int, Numbers] = {}
+        for block in blocks:
+            if id(block.layers) not in known:
+                graph = block.with_batch(batch)
+                kernels = working_kernels(graph, rules, is_cut_out=True)
+                known[id(block.layers)] = seen.add(graph, kernels)
+        rows = [known[id(block.layers)] for block in blocks]
+        return cls(*seen.arrays(), _counts(rows, len(seen)))
 
     @classmethod
     def joined(cls, parts: Sequence[Networks]) -> Networks:
@@ -156,6 +158,18 @@ class Networks:
     def fact(self, name: str) -> Floats:
         """One column of the facts, shape (d,)."""
         return self.facts[:, KERNEL_FACTS.index(name)]
+
+
+def block_counts(archs: Archs) -> scipy.sparse.csr_matrix:
+    """How often architectures have each row of their space's block table, shape (n, rows).
+
+    Blocks that nothing reads are left out.
+    """
+    own = archs.space.expand(archs)
+    ids = own.space.block_ids(own)
+    n, places = np.nonzero(own.space.live_blocks(own) & (ids < len(own.space.block_table)))
+    shape = (len(own), len(own.space.block_table))
+    return scipy.sparse.csr_matrix((np.ones(len(n)), (n, ids[n, places])), shape=shape)
 
 
 AnyNetworks = Archs | Graph | Sequence[Graph] | Networks

@@ -153,9 +153,10 @@ class ConfidentBound:
             if not len(candidates):
                 raise ValueError("candidates must hold a network to choose; got none")
             archs = candidates[rng.permutation(len(candidates))[:SAMPLES]]
-        predicted = latency.predict(archs)
+        predicted, deviation = latency.stated(archs)
         self = cls(latency, accuracy, confidence, Trend.of(predicted, accuracy.predict(archs)))
-        self.uncorrected(predicted[:1])  # an impossible confidence is an error now
+        first = None if deviation is None else deviation[:1]
+        self.uncorrected(predicted[:1], first)  # an impossible confidence is an error now
         return self
 
     def bound_ms(self, archs: Archs, limit_ms: float = np.inf) -> Floats:
@@ -166,43 +167,57 @@ class ConfidentBound:
             limit_ms: where the bound is above it in any case, the accuracy is not asked for and
                 the result is the uncorrected bound.
         """
-        predicted = self.latency.predict(archs)
-        bound = self.uncorrected(predicted)
+        predicted, deviation = self.latency.stated(archs)
+        bound = self.uncorrected(predicted, deviation)
         within = np.flatnonzero(bound <= limit_ms)
         if within.size:
             accuracy = self.accuracy.predict(archs[within])
-            bound[within] += self.correction(predicted[within], accuracy)
+            own = None if deviation is None else deviation[within]
+            bound[within] += self.correction(predicted[within], accuracy, own)
         return bound
 
-    def bound_of(self, predicted_ms: Floats, accuracy: Floats) -> Floats:
-        """:meth:`bound_ms` where predictions and accuracies are known already, (n,) each."""
-        return self.uncorrected(predicted_ms) + self.correction(predicted_ms, accuracy)
+    def bound_of(
+        self,
+        predicted_ms: Floats,
+        accuracy: Floats,
+        deviation: Floats | None = None,
+    ) -> Floats:
+        """:meth:`bound_ms` where accuracies are known, and what the predictor states, (n,) each."""
+        bound = self.uncorrected(predicted_ms, deviation)
+        return bound + self.correction(predicted_ms, accuracy, deviation)
 
-    def uncorrected(self, predicted_ms: Floats) -> Floats:
+    def uncorrected(self, predicted_ms: Floats, deviation: Floats | None = None) -> Floats:
         """The bound of a network that was picked at random, in ms, shape (n,)."""
-        return self.latency.calibration.upper_bound(predicted_ms, self.confidence)
+        return self.latency.calibration.upper_bound(predicted_ms, self.confidence, deviation)
 
-    def correction(self, predicted_ms: Floats, accuracy: Floats) -> Floats:
+    def correction(
+        self, predicted_ms: Floats, accuracy: Floats, stated: Floats | None = None
+    ) -> Floats:
         """Milliseconds by which the true latency is expected above the prediction, at least 0.
 
         Args:
             predicted_ms: shape (n,).
             accuracy: by the accuracy model, shape (n,).
+            stated: deviations of log ms that the predictor states, shape (n,). One that does is a
+                posterior mean, which took no chance at face value.
         """
         typical, deviation, slope = self.trend.at(predicted_ms)
-        error = self.latency.calibration.deviation_ms(predicted_ms)
+        error = self.latency.calibration.deviation_ms(predicted_ms, stated)
         # Networks of less than the typical accuracy are not picked for it: nothing is to be
         # corrected.
         z = np.maximum(accuracy - typical, 0.0) / deviation
-        chance = np.minimum(slope * error / deviation, MAX_CORRELATION)
+        chance = np.minimum(slope * error / deviation, MAX_CORRELATION) * (stated is None)
         return np.asarray(np.hypot(chance, MISFIT) * error * z, dtype=np.float64)
 
     def p_within(self, archs: Archs, budget_ms: Floats | float) -> Floats:
         """P(within budget) of the true latencies of networks that were picked, shape (n,)."""
-        predicted = self.latency.predict(archs)
+        predicted, deviation = self.latency.stated(archs)
         # The correction does not depend on the confidence: it shifts the whole distribution.
-        room = budget_ms - self.correction(predicted, self.accuracy.predict(archs))
-        return self.latency.calibration.probability_below(predicted, room)
+        room = budget_ms - self.correction(predicted, self.accuracy.predict(archs), deviation)
+        if deviation is not None:
+            # Where nothing is left there is no logarithm.
+            room = np.maximum(room, np.finfo(np.float64).tiny)
+        return self.latency.calibration.probability_below(predicted, room, deviation)
 
 
 class Predicted:
@@ -232,11 +247,13 @@ class UpperBound:
         """Upper bounds in milliseconds, shape (n,)."""
         if accuracy is None:
             return self._bound.bound_ms(archs)
-        return self._bound.bound_of(self._bound.latency.predict(archs), accuracy)
+        predicted, deviation = self._bound.latency.stated(archs)
+        return self._bound.bound_of(predicted, accuracy, deviation)
 
     def least_ms(self, archs: Archs) -> Floats:
         """The bounds of random networks, shape (n,)."""
-        return self._bound.uncorrected(self._bound.latency.predict(archs))
+        predicted, deviation = self._bound.latency.stated(archs)
+        return self._bound.uncorrected(predicted, deviation)
 
 
 def counted(

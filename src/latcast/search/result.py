@@ -100,14 +100,18 @@ class SearchResult:
     def __len__(self) -> int:
         return len(self.archs)
 
-    def record(self, names: Sequence[str] = (), seed: int = 0) -> SearchRecord:
+    def record(
+        self, names: Sequence[str] = (), seed: int = 0, notes: Sequence[str] = ()
+    ) -> SearchRecord:
         """One row per network, to print, to write and for other programs.
 
         Args:
             names: what the user calls the predictors; their targets by default.
             seed: that the search had.
+            notes: about where the predictors come from; those on their predictions are added.
         """
-        return SearchRecord.of(self, names or [str(p.target) for p in self.predictors], seed)
+        names = names or [str(p.target) for p in self.predictors]
+        return SearchRecord.of(self, names, seed, notes)
 
     def __repr__(self) -> str:
         """How many networks, of what, on which targets."""
@@ -191,6 +195,7 @@ class SearchRecord(Record):
         seconds: wall clock of the search.
         found: one network per budget, in their order; empty without budgets.
         front: all networks that are not beaten, up to the largest budget.
+        notes: sentences about where the predictions come from, and what may be wrong with them.
     """
 
     schema = "search"
@@ -209,11 +214,15 @@ class SearchRecord(Record):
     seconds: float
     found: tuple[FoundNetwork, ...]
     front: tuple[FrontNetwork, ...]
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, result: SearchResult, names: Sequence[str], seed: int) -> SearchRecord:
+    def of(
+        cls, result: SearchResult, names: Sequence[str], seed: int, notes: Sequence[str] = ()
+    ) -> SearchRecord:
         """The record of a result; ``names`` are what the user calls the predictors."""
         targets = [str(p.target) for p in result.predictors]
+        doubts = [x for p in result.predictors for x in p.doubts(result.archs)]
         has_budgets = bool(np.isfinite(result.max_latency_ms).all())
         return cls(
             device=_one(list(names)),
@@ -229,6 +238,7 @@ class SearchRecord(Record):
             seconds=result.seconds,
             found=tuple(_found(result)) if has_budgets else (),
             front=tuple(_front(result)),
+            notes=tuple(dict.fromkeys((*notes, *doubts))),
         )
 
     def parts(self) -> Iterator[Table | str]:

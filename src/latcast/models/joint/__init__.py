@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ._model import JointForecast, JointModel
     from ._observations import FUSES_AS, Observations, TargetFacts
     from ._predictor import JointPredictor
+    from ._space import JointSpacePredictor
     from ._specification import Question
 else:
     __getattr__, __dir__ = public_names(
@@ -24,6 +25,7 @@ else:
             "._model": "JointForecast JointModel",
             "._observations": "FUSES_AS Observations TargetFacts",
             "._predictor": "JointPredictor",
+            "._space": "JointSpacePredictor",
             "._specification": "Question",
         },
     )
@@ -35,6 +37,7 @@ __all__ = [
     "JointForecast",
     "JointModel",
     "JointPredictor",
+    "JointSpacePredictor",
     "Observations",
     "Question",
     "TargetFacts",

@@ -170,6 +170,11 @@ class JointPredictor(Predictor):
             "to fit: latcast.load(DEVICE, networks=GRAPH).adapt(DATA)"
         )
 
+    @property
+    def is_of_known_domain(self) -> bool:
+        """Whether anything was measured on such a part of a chip by the runtime."""
+        return bool(self._seen)
+
     # -- forecasts ----------------------------------------------------------------------------
 
     def _own(self, networks: Any) -> tuple[Networks, Graph | None]:
@@ -192,7 +197,10 @@ class JointPredictor(Predictor):
         log_ms, deviation = log_forecast(
             self._prior, self._effects, self._after, old, work, kernels.counts, names
         )
-        log_ms = log_ms + self._fewer_cores(kernels, log_ms) + self._smaller_batch(kernels)
+        log_ms = log_ms + self._fewer_cores(log_ms, self._log_ms_nested(kernels))
+        if self._batches and (kernels.fact("batch") > 1).any():
+            now, *others = (self._at_batch(kernels, b) for b in (self.target.batch, *self._batches))
+            log_ms = log_ms + self._smaller_batch(now, others)
         return np.maximum(np.exp(log_ms), self._limits(own)), deviation
 
     @cached_property
@@ -207,45 +215,65 @@ class JointPredictor(Predictor):
     def _limits(self, own: tuple[Networks, Graph | None]) -> Floats:
         return bound_ms(own[0], self._facts)
 
-    def _fewer_cores(self, kernels: Networks, log_ms: Floats) -> Floats:
+    def _log_ms_nested(self, kernels: Networks) -> list[Floats]:
+        """Log ms with other numbers of cores, as far as these matter, each (n,)."""
+        return [
+            p.work(kernels, f).log_ms_alone(kernels.counts, p.mean, p.log_prices, p.overlap)
+            for f, p in self._nested
+        ]
+
+    def _fewer_cores(self, log_ms: Floats, nested: Sequence[Floats]) -> Floats:
         """What to add so that a device is not slower than one with fewer of its cores, (n,).
 
         The least of all with fewer cores; between two powers of two, which stand for these where
         there are thousands, at least that of the greater one: so it never rises in between.
         """
-        if not self._nested:
+        if not nested:
             return np.zeros(len(log_ms))
-        all_ms = [
-            p.log_ms(p.work(kernels, facts), kernels.counts, p.mean)[0] for facts, p in self._nested
-        ]
-        less = all_ms[:-1] if self._has_beyond else all_ms
+        less = nested[:-1] if self._has_beyond else nested
         least = np.min([log_ms, *less], axis=0)
         if self._has_beyond:
-            until = np.min([*less, all_ms[-1]], axis=0)
+            until = np.min([*less, nested[-1]], axis=0)
             least = np.maximum(least, until)
         return np.asarray(least - log_ms)
 
-    def _smaller_batch(self, kernels: Networks) -> Floats:
+    def _smaller_batch(self, now: Floats, others: Sequence[Floats]) -> Floats:
         """What to add so that a batch is not faster than a smaller one, shape (n,).
 
         Every part of a kernel's time is a power of the batch, so the logarithm of their sum is
         convex in that of the batch: up to any batch it is greatest at the end or at one sample.
         Where efficiencies are learnt, which follow no power, it is the greatest at all powers of
         two so far, and lies on a line between two of them.
+
+        Args:
+            now: log ms of the networks' work, shape (n,).
+            others: the same at :attr:`_batches`; none where these do not matter.
         """
-        whole = self.target.batch
-        if whole == 1 or (kernels.fact("batch") <= 1).all():
-            return np.zeros(len(kernels))
-        now = self._at_batch(kernels, whole)
+        if not others:
+            return np.zeros(len(now))
         if self._prior.efficiency is None:
-            return np.maximum(self._at_batch(kernels, 1) - now, 0.0)
+            return np.maximum(others[0] - now, 0.0)
+        whole = self.target.batch
         last = whole.bit_length() - 1
-        steps = np.array([self._at_batch(kernels, 2**n) for n in range(last + 1)])
-        below = steps.max(axis=0)
+        below = np.max(others[: last + 1], axis=0)
         if whole == 2**last:
             return np.asarray(below - now)
-        above = np.maximum(below, self._at_batch(kernels, 2 ** (last + 1)))
+        above = np.maximum(below, others[last + 1])
         return np.asarray(below + (above - below) * (np.log2(whole) - last) - now)
+
+    @property
+    def _batches(self) -> Sequence[int]:
+        """Those that tell what the target's batch is not faster than.
+
+        None where it was measured itself: what measurements of 256 samples say of a single one is
+        no bound. After ten of HELP's TITAN RTX it put 5 s in the place of 15 ms.
+        """
+        whole = self.target.batch
+        if whole == 1 or self._measured is not None:
+            return []
+        if self._prior.efficiency is None:
+            return [1]
+        return [2**n for n in range((whole - 1).bit_length() + 1)]
 
     def _at_batch(self, kernels: Networks, batch: int) -> Floats:
         """Log ms of the work of networks at another batch than the target's, shape (n,)."""
@@ -253,8 +281,10 @@ class JointPredictor(Predictor):
         # A kernel whose first side is not the batch has it all the same.
         by = np.where(kernels.fact("batch") % whole == 0, whole / batch, 1)
         facts[:, [KERNEL_FACTS.index(name) for name in _WITH_BATCH]] /= by[:, None]
-        k = replace(kernels, facts=facts)
-        return self._prior.log_ms(self._work(k), k.counts, self._after.weights)[0]
+        k, prior = replace(kernels, facts=facts), self._prior
+        return self._work(k).log_ms_alone(
+            k.counts, self._after.weights, prior.log_prices, prior.overlap
+        )
 
     def _calibration(self, data: Dataset) -> DeviationScores:
         predicted, deviation = self._forecast(self._own(data.networks))
@@ -335,8 +365,12 @@ class JointPredictor(Predictor):
 
     def _doubts(self, own: tuple[Networks, Graph | None]) -> list[str]:
         predicted, deviation = self._forecast(own)
+        return self._doubts_of(predicted, deviation, self._limits(own))
+
+    def _doubts_of(self, predicted: Floats, deviation: Floats, limits: Floats) -> list[str]:
+        """What should be known of forecasts, arrays of shape (n,)."""
         found = []
-        if (predicted <= self._limits(own)).any():
+        if (predicted <= limits).any():
             found.append(
                 "the forecast is what the device's peak and memory allow; without that bound it "
                 "would be less"

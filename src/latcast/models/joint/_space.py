@@ -1,0 +1,158 @@
+"""The joint model's forecasts of a search space's architectures, fast enough for a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast.data import Dataset
+from latcast.graph import rules_of
+from latcast.math.conformal import DeviationScores
+from latcast.models._base import Predictor
+from latcast.models._block_predictor import Explanation, own_archs
+from latcast.models._fitted import Fitted
+from latcast.models._model import State
+from latcast.networks import Networks, block_counts
+from latcast.spaces import Archs, SearchSpace
+from latcast.spaces import space as find_space
+
+from ._bound import bound_ms
+from ._fit import SCATTER
+from ._predictor import JointPredictor
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """What adds up over the blocks of a network, of every row of the block table.
+
+    Attributes:
+        added: ms by the weights; ms with other numbers of cores; ms at other batches; and the ms
+            that no device is below; shape (rows, columns).
+        nested: how many numbers of cores there are.
+        spread: ms times their logarithm's slopes in independent standard normal variables, which
+            the uncertain weights are made of, shape (rows, variables).
+    """
+
+    added: Floats
+    nested: int
+    spread: Floats
+
+
+class JointSpacePredictor(Predictor):
+    """One target of the joint model, of one search space.
+
+    What :class:`JointPredictor` says of the kernels of an architecture, by sums over the rows of
+    the space's block table: kernels are fused and priced once, and a forecast is a sparse product.
+    Measurements of architectures tell of others by the weights of the target's prices; of the
+    measured ones themselves no more than that.
+    """
+
+    kind = "joint-space"
+    description = "one target of the joint model, for the architectures of one search space"
+
+    _of_any: JointPredictor
+
+    @classmethod
+    def of(cls, predictor: JointPredictor, space: SearchSpace) -> JointSpacePredictor:
+        """A target's predictor, for the architectures of a space."""
+        new, of = cls(), predictor.fitted
+        new._of_any = predictor
+        block_space = find_space(space.block_space)
+        new.become(Fitted(block_space, of.target, {}, of.calibration, of.card, of.quantity))
+        return new
+
+    def _learn(self, data: Sequence[Dataset], calibration: Dataset | None, seed: int) -> None:
+        raise ValueError(
+            f"a predictor of the kind {self.kind} must be made from the joint model; got datasets "
+            "to fit: latcast.load(DEVICE, space=SPACE).adapt(DATA)"
+        )
+
+    def _own(self, networks: Any) -> Archs:
+        return own_archs(networks, self.space)
+
+    # -- sums over blocks -----------------------------------------------------------------------
+
+    @cached_property
+    def _rows(self) -> _Rows:
+        """Of all blocks; each is taken for a network of its own."""
+        p, table = self._of_any, self.space.block_table.blocks
+        blocks = Networks.of_blocks(table, self.target.batch, rules_of(p._as_fused.runtime))
+        # Some run nothing, such as an operation that is left out.
+        used = np.flatnonzero(np.diff(blocks.counts.indptr))
+        blocks = blocks.select(used)
+        log_ms, slopes = p._prior.log_ms(p._work(blocks), blocks.counts, p._after.weights)
+        nested = p._log_ms_nested(blocks)
+        others = [p._at_batch(blocks, batch) for batch in p._batches]
+        ms = [np.exp(x) for x in (log_ms, *nested, *others)]
+        size, where = np.linalg.eigh(p._after.covariance)
+        spread = ms[0][:, None] * (slopes @ (where * np.sqrt(np.maximum(size, 0.0))))
+        found = np.column_stack([*ms, bound_ms(blocks, p._facts), spread])
+        rows = np.zeros((len(table), found.shape[1]))
+        rows[used] = found
+        return _Rows(rows[:, : len(ms) + 1], len(nested), rows[:, len(ms) + 1 :])
+
+    def _summed(self, own: Archs) -> tuple[Floats, Floats, Floats]:
+        """Ms, ms before comparisons with fewer cores or samples and bounds, and bounds, (n,)."""
+        rows = self._rows
+        sums = np.asarray(block_counts(own) @ rows.added)
+        alone, bound = sums[:, 0], sums[:, -1]
+        now, *compared = np.log(sums[:, :-1].T)
+        log_ms = now + self._of_any._fewer_cores(now, compared[: rows.nested])
+        log_ms = log_ms + self._of_any._smaller_batch(now, compared[rows.nested :])
+        return np.maximum(np.exp(log_ms), bound), alone, bound
+
+    # -- hooks ----------------------------------------------------------------------------------
+
+    def _forecast(self, own: Archs) -> tuple[Floats, Floats]:
+        counts, rows = block_counts(own), self._rows
+        slopes = np.asarray(counts @ rows.spread) / np.asarray(counts @ rows.added[:, :1])
+        effects = self._of_any._effects
+        variance = np.einsum("ij,ij->i", slopes, slopes) + effects.mean_variance + effects.variance
+        return self._values(own), np.sqrt(np.maximum(variance, SCATTER**2))
+
+    def _values(self, own: Archs) -> Floats:
+        return self._summed(own)[0]
+
+    def _limits(self, own: Archs) -> Floats:
+        return self._summed(own)[2]
+
+    def _doubts(self, own: Archs) -> list[str]:
+        predicted, deviation = self._forecast(own)
+        return self._of_any._doubts_of(predicted, deviation, self._limits(own))
+
+    def _explained(self, own: Archs, coverage: float) -> Explanation:
+        predicted, alone, _ = self._summed(own)
+        blocks = np.where(
+            self.space.live_blocks(own), self.space.gather(own, self._rows.added[:, 0]), 0.0
+        )
+        blocks *= (predicted / alone)[:, None]
+        return Explanation(self.space.block_ids(own), blocks, predicted - blocks.sum(axis=1))
+
+    def _calibration(self, data: Dataset) -> DeviationScores:
+        predicted, deviation = self._forecast(self._own(data.networks))
+        return DeviationScores.of(np.log(data.values / predicted) / deviation)
+
+    def _adapted(self, few: Dataset, method: str, seed: int) -> JointSpacePredictor:
+        space = few.archs.space
+        return JointSpacePredictor.of(self._of_any._adapted(few, method, seed), space)
+
+    # -- the file -------------------------------------------------------------------------------
+
+    def _parts(self) -> Mapping[str, JointPredictor]:
+        return {"target": self._of_any}
+
+    def _state(self) -> State:
+        return {"scores": self.fitted.calibration.sizes}
+
+    def _restore(self, state: State, parts: Mapping[str, Any]) -> None:
+        if not isinstance(parts["target"], JointPredictor):
+            raise ValueError("its part 'target' must be one of the joint model")
+        self._of_any = parts["target"]
+        self.fitted.calibration = DeviationScores(np.asarray(state["scores"], dtype=np.float64))
