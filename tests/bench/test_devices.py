@@ -390,6 +390,16 @@ def test_networks_of_phones_are_forecast_after_five(latcast: Any, shared: Path) 
 
 
 @pytest.mark.slow
+def test_language_models_on_cards_of_amd_are_scored_apart(shared: Path) -> None:
+    case = assemble(shared / "public", tables=["neusight"])
+    of: dict[str, set[str]] = {part.setting: set() for part in case.parts}
+    for part, target in zip(case.parts, case.data.targets, strict=True):
+        of[part.setting].add(target.chip)
+    assert of["models-amd"] == {"mi100", "mi210", "mi250"}
+    assert not of["models"] & of["models-amd"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["ncnn", "timm", "ai_hub", "neusight", "tinynas"])
 def test_no_measured_row_is_faster_than_its_bound(table: str, shared: Path) -> None:
     """By more than 5 %: clocks vary, and a network of a name may differ a little."""

@@ -295,6 +295,24 @@ def test_copies_of_another_device_are_left_out_and_one_chip(tmp_path: Path) -> N
     assert table.frame["chip"].n_unique() == 2
 
 
+@pytest.mark.parametrize(("slow", "left"), [(4.0, 0), (1.5, 50)])
+def test_a_file_of_a_card_whose_clock_was_held_down_is_left_out(
+    tmp_path: Path, slow: float, left: int
+) -> None:
+    """Twenty large products tell, and the operator's smaller ones leave with them."""
+    shapes = [*((4096 + n, 8192) for n in range(25)), *((8 + n, 8) for n in range(25))]
+    lines = [(f"B=1 M={m} N={n} K={n}", m * n * n / 1e12) for m, n in shapes]
+    files = {
+        f"{name}.csv.gz": "\n".join(
+            ["op,device,dims,latency_ms", *(f"linear,Tesla P4,{d},{by * ms}" for d, ms in lines)]
+        )
+        for name, by in (("operators", slow), ("operators-test-known-gpus", 1.0))
+    }
+    (table,) = read_public(write(tmp_path, "neusight", files))
+    assert len(table.frame) == 50 + left
+    assert [(d.kind, d.count) for d in table.dropped] == [("held-down", 50)] * (left == 0)
+
+
 def test_a_run_of_a_lost_gpu_is_left_out(tmp_path: Path) -> None:
     head = TABLES["ncnn"]["latencies.csv"].splitlines()[0]
     runs = {-1: np.arange(1, 13) * 10.0, 0: 20.0 / np.arange(1, 13), 1: np.arange(1, 13) * 1.0}

@@ -226,7 +226,7 @@ def _neusight(frame: pl.DataFrame) -> pl.DataFrame:
     models = models.with_columns(
         domain=pl.when(fused).then(pl.lit("inductor-gpu")).otherwise(pl.lit("pytorch-gpu")),
         pool=pl.lit("models"),
-        setting=pl.when(pl.col("chip").str.starts_with("instinct"))
+        setting=pl.when(pl.col("heading").str.starts_with("AMD"))
         .then(pl.lit("models-amd"))
         .otherwise(pl.lit("models")),
         label=pl.format("models/{}", "runtime"),

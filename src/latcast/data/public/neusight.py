@@ -10,11 +10,10 @@ network ``neusight:op/dims``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
-
-from latcast.devices import Device
 
 from ._table import Dropped, PublicTable, Sieve
 
@@ -36,6 +35,12 @@ _NEEDED = {
     "linear": ("b", "m", "n", "k"),
     "bmm": ("b", "m", "n", "k"),
 }
+PRODUCTS = ("linear", "bmm")
+LARGE_OPERATIONS = 5e10
+"""Products so large run at a card's own rate: that of two files differs by a third at most."""
+HELD_DOWN, LEAST_LARGE = 0.5, 20
+"""Less of its rate in another file means that a card's clock was held down, if so many tell."""
+
 _DIM = rf"(?:{'|'.join(DIMENSIONS)})=\d{{1,12}}"
 _DIMS = f"^{_DIM}(?: {_DIM})*$"
 
@@ -47,22 +52,42 @@ def read(folder: Path) -> PublicTable:
         FileNotFoundError: there is none of them.
         ValueError: one is damaged as a whole.
     """
-    frames: list[pl.DataFrame] = []
-    dropped: list[Dropped] = []
-    devices: dict[str, Device] = {}
-    rows = 0
-    for name in (*OPERATORS, MODELS):
-        if (folder / name).is_file():
-            sieve = _models(folder / name) if name == MODELS else _operators(folder / name)
-            frames.append(sieve.frame)
-            dropped += sieve.dropped
-            devices |= sieve.devices
-            rows += sieve.rows
-    if not frames:
+    operators = [_operators(folder / name) for name in OPERATORS if (folder / name).is_file()]
+    _drop_held_down(operators)
+    sieves = [*operators, *([_models(folder / MODELS)] if (folder / MODELS).is_file() else [])]
+    if not sieves:
         raise FileNotFoundError(f"{folder} must hold one of {', '.join((*OPERATORS, MODELS))}")
-    frame = pl.concat(frames, how="diagonal")
+    frame = pl.concat([sieve.frame for sieve in sieves], how="diagonal")
+    dropped: tuple[Dropped, ...] = tuple(each for sieve in sieves for each in sieve.dropped)
+    devices = {name: device for sieve in sieves for name, device in sieve.devices.items()}
+    rows = sum(sieve.rows for sieve in sieves)
     files = {f"neusight:{path.stem}": path for path in sorted((folder / "configs").glob("*.json"))}
-    return PublicTable("neusight", folder, SOURCE, frame, rows, tuple(dropped), devices, files)
+    return PublicTable("neusight", folder, SOURCE, frame, rows, dropped, devices, files)
+
+
+def _drop_held_down(files: Sequence[Sieve]) -> None:
+    """Leave out products of one file that a card runs at less than half its rate in another."""
+    operations = 2 * pl.col("b") * pl.col("m") * pl.col("n") * pl.col("k")
+    large = pl.col("op").is_in(PRODUCTS) & (operations >= LARGE_OPERATIONS)
+    rates = [
+        file.frame.filter(large)
+        .group_by("heading", "op")
+        .agg(rate=(operations / pl.col("latency_ms")).median(), rows=pl.len())
+        .filter(pl.col("rows") >= LEAST_LARGE)
+        for file in files
+    ]
+    for file, own in zip(files, rates, strict=True):
+        best = pl.concat(rates).group_by("heading", "op").agg(best=pl.col("rate").max())
+        slow = own.join(best, on=["heading", "op"]).filter(
+            pl.col("rate") < HELD_DOWN * pl.col("best")
+        )
+        for heading, op, rate, _, most in slow.sort("heading", "op").iter_rows():
+            file.drop(
+                "held-down",
+                f"{heading} ran large products ({op}) at {rate / most:.2f} of its rate in another "
+                "file: its clock was held down",
+                (pl.col("heading") == heading) & (pl.col("op") == op),
+            )
 
 
 def _operators(path: Path) -> Sieve:
