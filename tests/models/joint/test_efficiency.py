@@ -144,6 +144,7 @@ def test_networks_are_sums_of_their_kernels(joint: Joint) -> None:
     whole, each = predictor.predict([both])[0], predictor.predict(parts)
     # What is beside the work of single convolutions is known of them alone.
     assert whole == pytest.approx(each.sum(), rel=0.05)
+    assert any("measured alone" in text for text in predictor.doubts([both]))
 
 
 def test_files_keep_efficiencies(joint: Joint, tmp_path: Path) -> None:

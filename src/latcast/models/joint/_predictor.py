@@ -375,6 +375,11 @@ class JointPredictor(Predictor):
                 "the forecast is what the device's peak and memory allow; without that bound it "
                 "would be less"
             )
+        if self._prior.efficiency is not None and self._measured is None:
+            found.append(
+                f"kernels were measured alone by {self._facts.runtime}: what a network takes "
+                "beside their sum is not known"
+            )
         span = float(np.exp(2 * self.fitted.calibration.quantile(0.9) * deviation.max(initial=0)))
         if span > TOO_WIDE:
             found.append(
