@@ -112,3 +112,12 @@ def test_text_has_the_best_of_each_device_and_json_all(latcast: Any, file: Path)
     assert "1 more devices" in text
     full = latcast(*arguments, "--all").stdout
     assert sum(full.count(f"{name}/") for name in ASKED) == len(found["targets"])
+
+
+def test_intervals_that_are_too_wide_to_decide_are_told() -> None:
+    found = library.which(network(), 2.0, devices=["raspberry-pi-4"], coverage=0.95)
+    wide = sum(t.upper_ms > 3 * t.lower_ms for t in found.targets)
+    assert 2 * wide > len(found.targets)
+    assert any(note.startswith(f"{wide} of {len(found.targets)} intervals") for note in found.notes)
+    narrow = library.which(network(), 2.0, devices=["raspberry-pi-4"], coverage=0.05)
+    assert not any("too wide to decide" in note for note in narrow.notes)

@@ -161,29 +161,26 @@ def _of_cpu(found: Device, threads: int, precision: str, selection: str) -> Fact
         facts |= dict.fromkeys(("peak_flops", "base_flops", "bound_flops"), of_used)
         return facts | {"peak_core_flops": one, "threads": share * found.cores}
     own = selected(clusters, selection)
-    each = sorted(
-        (c for c in own for _ in range(c.count)), key=lambda c: c.peak_flops("fp32"), reverse=True
-    )
-    used = each[: threads or len(each)]
-    fastest, types = used[0], [cores()[c.core] for c in used]
-    first = types[0]
-    peak = sum(c.peak_flops(precision) for c in used)
-    fp32 = sum(c.peak_flops("fp32") for c in used)
+    used = _fastest(own, threads)
+    fastest = used[0][0]
+    first, count = cores()[fastest.core], sum(n for _, n in used)
+    peak = sum(n * c.peak_flops(precision) for c, n in used)
+    fp32 = sum(n * c.peak_flops("fp32") for c, n in used)
     # Of cores that are told by their features, the clock may be less than they reach.
-    faster = (stated or 0) / _MEASURED_SHARE * len(used) / found.cores / fp32
+    faster = (stated or 0) / _MEASURED_SHARE * count / found.cores / fp32
     facts |= {
-        "threads": float(len(used)),
+        "threads": float(count),
         "clock_ghz": fastest.clock_ghz,
         "base_ghz": fastest.base_ghz or fastest.clock_ghz,
-        "slowest_clock_ghz": min(c.clock_ghz for c in used),
+        "slowest_clock_ghz": min(c.clock_ghz for c, _ in used),
         "per_cycle": first.per_cycle(precision),
         "fp32_per_cycle": first.fp32,
         "peak_flops": peak,
-        "base_flops": sum(c.peak_flops(precision, base=True) for c in used),
+        "base_flops": sum(n * c.peak_flops(precision, base=True) for c, n in used),
         "bound_flops": peak * max(1, faster),
         "peak_core_flops": fastest.peak_flops(precision),
         "is_in_order": float(not first.out_of_order),
-        "share_of_fastest": sum(c.core == fastest.core for c in used) / len(used),
+        "share_of_fastest": sum(n for c, n in used if c.core == fastest.core) / count,
     }
     facts |= {f"has_{f}": float(f in first.features) for f in _CORE_FLAGS}
     facts |= {f"isa_{isa}": float(isa == (first.vendor or first.isa)) for isa in ISAS}
@@ -192,10 +189,20 @@ def _of_cpu(found: Device, threads: int, precision: str, selection: str) -> Fact
     return facts | {"last_level_kb": _last_level(found, used, facts)}
 
 
-def _last_level(found: Device, used: Sequence[Cluster], facts: Facts) -> float | None:
+def _fastest(clusters: Sequence[Cluster], threads: int) -> list[tuple[Cluster, int]]:
+    """So many of the fastest cores (0: all), as how many of each cluster."""
+    used, left = [], threads or sum(c.count for c in clusters)
+    for cluster in sorted(clusters, key=lambda c: c.peak_flops("fp32"), reverse=True):
+        if left > 0:
+            used.append((cluster, min(cluster.count, left)))
+        left -= cluster.count
+    return used
+
+
+def _last_level(found: Device, used: Sequence[tuple[Cluster, int]], facts: Facts) -> float | None:
     """Stated, or the shared cache and the cores' own ones together, KiB: what data may stay in."""
-    own = [cores()[c.core].l2_kb for c in used]
-    private = sum(kb for kb in own if kb is not None)
+    own = [(cores()[c.core].l2_kb, n) for c, n in used]
+    private = sum(n * kb for kb, n in own if kb is not None)
     shared = found.last_level_kb or found.l3_kb
     if shared is None and not private:
         return facts["l2_kb"]

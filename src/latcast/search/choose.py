@@ -21,7 +21,7 @@ from latcast.report.text import bytes_text, ms_text, start_of
 
 from .front import Rows, nondominated
 from .problem import InfeasibleError
-from .within_budget import WithinBudget, check_budget, fuses_as, memory_bytes
+from .within_budget import TOO_WIDE, WithinBudget, check_budget, fuses_as, memory_bytes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 TASKS = ("imagenet",)
 # Models that are shown of a front.
 MAX_SHOWN = 15
-# Upper end of an interval over its lower end beyond which it decides little.
-TOO_WIDE = 3.0
 NAME_WIDTH = 36
 # Ends the name of a network whose parallel branches are merged, as it is deployed.
 _MERGED = "/merged"

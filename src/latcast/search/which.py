@@ -19,7 +19,15 @@ from latcast.networks import Networks
 from latcast.report.record import MISSING, Column, Record, Table
 from latcast.report.text import bytes_text, ms_text, start_of
 
-from .within_budget import CHANCES, WithinBudget, chance, check_budget, fuses_as, memory_bytes
+from .within_budget import (
+    CHANCES,
+    TOO_WIDE,
+    WithinBudget,
+    chance,
+    check_budget,
+    fuses_as,
+    memory_bytes,
+)
 
 # Devices that are shown, each with its best target.
 MAX_SHOWN = 20
@@ -187,6 +195,13 @@ def which(
     notes = [*graph.notes, *(f"not answered: {why}" for why in reasons[:_MAX_REASONS])]
     if unsupported := graph.unsupported:
         notes.append(f"the cost of {', '.join(sorted(unsupported))} is not known and is estimated")
+    wide = sum(a.upper_ms > TOO_WIDE * a.lower_ms for a in answers)
+    if 2 * wide > len(answers):
+        notes.append(
+            f"{wide} of {len(answers)} intervals span more than a factor of {TOO_WIDE:.0f}, too "
+            "wide to decide: measure the network, or a few like it, on a device that matters "
+            "(latcast measure --models) and adapt (latcast adapt)"
+        )
     name = graph.name if isinstance(network, Graph) else str(network)
     is_met = order[answers[0].chance] <= order[at_least]
     return DeviceRanking(
@@ -275,11 +290,21 @@ def _is_made_by(device: Device, maker: str) -> bool:
 
 
 class _Kernels:
-    """The kernels of one graph, made once for all targets that fuse alike."""
+    """The kernels of one graph, made once for all targets that fuse alike, and its memory."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        own = graph.precision if graph.precision in BITS else "fp32"
+        # Of a network whose file is narrower than the target, memory is the file's.
+        self._is_whole = own == "fp32"
+        self._params = graph.params * BITS[own or "fp32"] / BITS["fp32"]
+        self._activations = graph.peak_activation_bytes
         self._known: dict[tuple[int, str], Networks] = {}
+
+    def memory_bytes(self, precision: str) -> int:
+        """Peak memory on a target of a precision."""
+        width = precision if self._is_whole else "fp32"
+        return int(float(memory_bytes(self._activations, self._params, width)))
 
     def of(self, found: Resolved) -> Networks:
         """As the target of a predictor runs them."""
@@ -294,13 +319,9 @@ class _Kernels:
 def _answer(
     found: Resolved, kernels: _Kernels, max_latency_ms: float, coverage: float
 ) -> DeviceAnswer:
-    target, graph = found.predictor.target, kernels.graph
+    target = found.predictor.target
     within = WithinBudget.of(found.predictor, kernels.of(found), max_latency_ms, coverage)
-    own = graph.precision if graph.precision in BITS else "fp32"
-    # Of a network whose file is narrower than the target, memory is the file's.
-    precision = target.precision if own == "fp32" else "fp32"
-    params = graph.params * BITS[own or "fp32"] / BITS["fp32"]
-    memory = float(memory_bytes(graph.peak_activation_bytes, params, precision))
+    memory = kernels.memory_bytes(target.precision)
     device = devices().get(target.device)
     has = None if device is None or device.memory_gb is None else device.memory_gb * 1e9
     probability = float(within.probability[0])
@@ -313,7 +334,7 @@ def _answer(
         latency_ms=float(within.ms[0]),
         lower_ms=float(within.lower_ms[0]),
         upper_ms=float(within.upper_ms[0]),
-        memory_bytes=int(memory),
+        memory_bytes=memory,
         device_memory_bytes=has,
         basis=found.basis,
     )

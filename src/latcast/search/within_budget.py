@@ -12,6 +12,8 @@ from latcast.networks import Networks
 
 from .front import Floats
 
+# Upper end of an interval over its lower end beyond which it decides little.
+TOO_WIDE = 3.0
 CHANCES = {"certain": 0.95, "likely": 0.5, "unlikely": 0.05, "no": 0.0}
 """What an answer is called -> the least P(within budget) that it has, the best first."""
 

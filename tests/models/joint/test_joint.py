@@ -11,6 +11,7 @@ from latcast.models.joint import JointModel, Observations, TargetFacts, bound_ms
 from latcast.models.joint._effects import Effects, Told
 from latcast.models.joint._fit import Learnt, fit
 from latcast.models.joint._posterior import Posterior, Prior, Rest, posterior
+from latcast.models.joint._predictor import JointPredictor
 from latcast.models.joint._targets import NPU_PEAK, TargetFeatures
 from latcast.models.joint._work import CLASSES, Work, class_of
 from latcast.networks import Networks
@@ -276,3 +277,36 @@ def test_intervals_come_from_chips_and_families_left_out(networks: Networks) -> 
     assert all(0 < error < 10 for error in model.left_out.values())  # percent
     found = model.forecast(_target(99), networks, made.names)
     assert (found.reach > 0).all()
+
+
+def test_several_targets_at_once_are_as_one_by_one(networks: Networks) -> None:
+    learnt = JointModel.fit(_made(networks, 6), calibrate=False).learnt
+    targets = [_target(n) for n in (1, 4, 9)]
+    targets[1] = replace(targets[1], facts={**targets[1].facts, "peak_flops": None})
+    priors, work = learnt.priors(targets), Work.of(networks)
+    assert Work.of(networks) is work
+    together = work.log_ms_alone(
+        networks.counts,
+        np.stack([p.mean for p in priors], axis=1),
+        np.stack([p.log_prices for p in priors], axis=1),
+        priors[0].overlap,
+        np.array([p.log_inference for p in priors]),
+    )
+    for target, prior, log_ms in zip(targets, priors, together.T, strict=True):
+        alone = learnt.prior(target)
+        np.testing.assert_allclose(prior.mean, alone.mean, rtol=1e-12)
+        np.testing.assert_array_equal(prior.log_prices, alone.log_prices)
+        expected = alone.log_ms(work, networks.counts, alone.mean)[0]
+        np.testing.assert_allclose(log_ms, expected, rtol=1e-12)
+
+
+def test_what_an_inference_takes_counts_with_fewer_cores_too(networks: Networks) -> None:
+    target = _target(3)
+    learnt = JointModel.fit(_made(networks, 6), calibrate=False).learnt
+    prior = replace(learnt.prior(target), log_inference=2.0)
+    new = JointPredictor.of(
+        target, prior, Effects.unknown(), {}, (), nested=[(target.facts, prior)]
+    )
+    expected = prior.log_ms(prior.work(networks, target.facts), networks.counts, prior.mean)[0]
+    np.testing.assert_allclose(new._log_ms_nested(networks)[0], expected, rtol=1e-12)
+    assert (expected > np.log(1e3) + 2).all()

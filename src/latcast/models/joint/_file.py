@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,14 @@ class Known:
         texts, counts, *arrays = zip(*found, strict=True)
         return cls(texts, counts, *(np.array(a) for a in arrays))
 
+    @cached_property
+    def _places(self) -> dict[tuple[str, ...], list[int]]:
+        """Where the targets of a chip, domain and precision stand."""
+        found: dict[tuple[str, ...], list[int]] = {}
+        for n, (_, *of) in enumerate(self.targets):
+            found.setdefault(tuple(of), []).append(n)
+        return found
+
     def nearest(self, target: TargetFacts, place: Floats) -> tuple[int, float] | None:
         """The one that tells most of a target, and the correlation of their deviations.
 
@@ -100,9 +109,7 @@ class Known:
         """
         asked = (target.chip, target.domain, target.precision)
         best: tuple[float, int, float] | None = None
-        for n, (_, *of) in enumerate(self.targets):
-            if tuple(of) != asked:
-                continue
+        for n in self._places.get(asked, ()):
             away = self.places[n] - place
             shared = ALIKE * float(np.exp(-(away @ away) / ALIKE_WITHIN**2))
             if np.abs(away).max() < SAME_FACTS:
@@ -307,7 +314,7 @@ class Joint(Model):
         new.become(Fitted(None, card=dict(card)))
         return new
 
-    @property
+    @cached_property
     def domains(self) -> Domains:
         """Those that were measured, with their precisions, the most frequent first."""
         own: dict[str, list[str]] = {}
@@ -328,7 +335,13 @@ class Joint(Model):
         nested: list[tuple[Facts, Prior]] = []
         is_varied = known.facts != facts.facts
         # Of a device of which a figure is varied, what units of work cost changes by physics alone.
-        prior = learnt.prior(known)
+        if near is None and not is_varied:
+            more = () if question.beyond is None else (question.beyond,)
+            others = (*question.nested[:-1], *more)
+            prior, *priors = learnt.priors((question.nested[-1], *others))
+            nested = [(t.facts, p) for t, p in zip(others, priors, strict=True)]
+        else:
+            prior = learnt.prior(known)
         if is_varied:
             prior = replace(prior, log_prices=learnt.features.log_prices(facts))
         if near is not None:
@@ -337,10 +350,6 @@ class Joint(Model):
             note = _measured(self._known, n, shared)
         else:
             note = _unmeasured(facts, tuple(self.domains))
-        if near is None and not is_varied:
-            prior = learnt.prior(question.nested[-1])
-            more = () if question.beyond is None else (question.beyond,)
-            nested = [(t.facts, learnt.prior(t)) for t in (*question.nested[:-1], *more)]
         of_domain = "", facts.domain, precise(facts.domain, facts.precision)
         asked = facts.domain, facts.precision
         new = JointPredictor.of(

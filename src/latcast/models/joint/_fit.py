@@ -64,15 +64,25 @@ class Learnt:
 
     def prior(self, target: TargetFacts) -> Prior:
         """Of a target's weights."""
+        return self.priors([target])[0]
+
+    def priors(self, targets: Sequence[TargetFacts]) -> list[Prior]:
+        """Of the weights of one target as its facts may be, all at once."""
+        if not targets:
+            return []
+        of, target = self.features, targets[0]
         own = self.efficiency(target)
-        mean = self.features.of(target) @ self.slopes * (own is None)
         is_own = target.domain not in self.efficiencies or self.is_near(target)
         domain = target.domain if is_own and target.domain in self.covariances else ""
-        of = self.features
-        return Prior(
-            mean, self.covariances[domain], self._precisions[domain], of.log_prices(target),
-            of.overlap(target), own, of.log_inference(target),
-        )  # fmt: skip
+        covariance, precision = self.covariances[domain], self._precisions[domain]
+        means = of.columns(targets) @ self.slopes * (own is None)
+        return [
+            Prior(
+                mean, covariance, precision, of.log_prices(t), of.overlap(t), own,
+                of.log_inference(t),
+            )
+            for t, mean in zip(targets, means, strict=True)
+        ]  # fmt: skip
 
     def efficiency(self, target: TargetFacts) -> Efficiency | None:
         """Of kernels in a target's precision; None where its domain has not learnt one."""

@@ -10,7 +10,9 @@ fp32 operators that PyTorch 2.1 ran on P4, P100, V100, T4 and A100 (NeuSight, Le
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -89,25 +91,55 @@ def executed_operations(networks: Networks, facts: Facts) -> Floats:
         networks: d kernels.
         facts: of the target, as :class:`TargetFacts` has them.
     """
-    operations = 2 * networks.fact("macs")
+    if (shapes := _SHAPES.get(networks)) is None:
+        shapes = _SHAPES[networks] = _Shapes.of(networks)
+    operations, some = shapes.operations, shapes.is_product
     units, peak = multiprocessors(facts), facts.get("peak_flops")
     # What matrix units execute was not fitted: their tiles, and the energy that they take, differ.
     has_matrices = bool(peak) and (peak or 0.0) > 1.01 * (facts.get("base_flops") or np.inf)
-    kinds = np.array(ALL_KINDS)[networks.kinds]
-    alone = (networks.fact("groups") > 1) & (networks.fact("inputs") <= 1)
-    some = np.isin(kinds, _PRODUCTS) & ~alone & (operations > 0)
     if not (units and peak) or has_matrices or not some.any():
-        return np.asarray(operations)
-    product = _products(networks, some)
-    logs = _log_tiled(product, units)
-    # Not of products of activations: with a longer sequence they would fall to a whole multiple.
-    aligned = (product.depth % 4 == 0) & (product.columns % 4 == 0)
-    logs += np.where(aligned | (kinds[some] == "matmul"), 0.0, UNALIGNED)
-    logs += _wide(product.columns) * (PASCAL_SLOPE if _is_pascal(facts) else LATER_SLOPE)
+        return operations.copy()
+    logs = _log_tiled(shapes.products, units) + shapes.unaligned
+    logs += shapes.wide * (PASCAL_SLOPE if _is_pascal(facts) else LATER_SLOPE)
     logs += _held_down(np.log(operations[some] * _energy_ratio(facts)) - logs, np.exp(logs) / peak)
     result = operations.copy()
     result[some] = np.exp(logs)
     return np.asarray(result)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shapes:
+    """What follows of kernels from their shapes alone, whatever GPU runs them.
+
+    Attributes:
+        operations: two for a multiply-add, shape (d,).
+        is_product: whether they are products of matrices with operations, shape (d,).
+        products: the shapes of those, p of them.
+        unaligned: logarithm of how much longer they take for numbers that fill no loads, (p,).
+        wide: as of :func:`_wide`, shape (p,).
+    """
+
+    operations: Floats
+    is_product: npt.NDArray[np.bool_]
+    products: Product
+    unaligned: Floats
+    wide: Floats
+
+    @classmethod
+    def of(cls, networks: Networks) -> _Shapes:
+        operations = np.asarray(2 * networks.fact("macs"))
+        kinds = np.array(ALL_KINDS)[networks.kinds]
+        alone = (networks.fact("groups") > 1) & (networks.fact("inputs") <= 1)
+        some = np.isin(kinds, _PRODUCTS) & ~alone & (operations > 0)
+        product = _products(networks, some)
+        # Not of products of activations: with a longer sequence they would fall to a whole
+        # multiple.
+        aligned = (product.depth % 4 == 0) & (product.columns % 4 == 0)
+        unaligned = np.where(aligned | (kinds[some] == "matmul"), 0.0, UNALIGNED)
+        return cls(operations, some, product, unaligned, _wide(product.columns))
+
+
+_SHAPES: WeakKeyDictionary[Networks, _Shapes] = WeakKeyDictionary()
 
 
 def _products(networks: Networks, some: npt.NDArray[np.bool_]) -> Product:

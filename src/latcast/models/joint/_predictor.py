@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -217,10 +218,23 @@ class JointPredictor(Predictor):
 
     def _log_ms_nested(self, kernels: Networks) -> list[Floats]:
         """Log ms with other numbers of cores, as far as these matter, each (n,)."""
-        return [
-            p.work(kernels, f).log_ms_alone(kernels.counts, p.mean, p.log_prices, p.overlap)
-            for f, p in self._nested
-        ]
+        if not self._nested:
+            return []
+        counts, priors = kernels.counts, [p for _, p in self._nested]
+        first, is_gpu = priors[0], any(f.get("is_gpu") for f, _ in self._nested)
+        if is_gpu or first.efficiency is not None:
+            return [
+                p.work(kernels, f).log_ms_alone(
+                    counts, p.mean, p.log_prices, p.overlap, p.log_inference
+                )
+                for f, p in self._nested
+            ]
+        found = Work.of(kernels).log_ms_alone(
+            counts, np.stack([p.mean for p in priors], axis=1),
+            np.stack([p.log_prices for p in priors], axis=1), first.overlap,
+            np.array([p.log_inference for p in priors]),
+        )  # fmt: skip
+        return list(found.T)
 
     def _fewer_cores(self, log_ms: Floats, nested: Sequence[Floats]) -> Floats:
         """What to add so that a device is not slower than one with fewer of its cores, (n,).
@@ -283,7 +297,7 @@ class JointPredictor(Predictor):
         facts[:, [KERNEL_FACTS.index(name) for name in _WITH_BATCH]] /= by[:, None]
         k, prior = replace(kernels, facts=facts), self._prior
         return self._work(k).log_ms_alone(
-            k.counts, self._after.weights, prior.log_prices, prior.overlap
+            k.counts, self._after.weights, prior.log_prices, prior.overlap, prior.log_inference
         )
 
     def _calibration(self, data: Dataset) -> DeviationScores:
@@ -553,8 +567,17 @@ def _known_facts(target: Target, domain: str) -> Mapping[str, float | None]:
     return Question.of_target(target, {domain: ()}).facts.facts
 
 
+_DIGESTS: WeakKeyDictionary[Networks, tuple[str, ...]] = WeakKeyDictionary()
+
+
 def _digests(networks: Networks) -> tuple[str, ...]:
     """A name for each network by its kernels: what has the same kernels is one network."""
+    if (known := _DIGESTS.get(networks)) is None:
+        known = _DIGESTS[networks] = _digested(networks)
+    return known
+
+
+def _digested(networks: Networks) -> tuple[str, ...]:
     each = [
         hashlib.blake2b(f"{op} {label}".encode() + row.tobytes(), digest_size=16).digest()
         for op, label, row in zip(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from latcast._names import unknown_name
@@ -246,11 +247,15 @@ def _nested(
         scaled = [_scaled(facts, n / cores) for n in powers]
         return [*scaled, facts], None if above == cores else _scaled(facts, above / cores)
     used = int(facts.get("threads") or facts.get("cores") or 1)
-    return [
-        _with_peak(own, _facts(own, runtime, n, precision))[0]
-        for n in range(1, used + 1)
-        for own in (_with_cores(device, n),)
-    ], None
+    part = unit_of_runtime(runtime) or ""
+    return [_with_threads(device, part, n, precision) for n in range(1, used + 1)], None
+
+
+@lru_cache(maxsize=1024)
+def _with_threads(device: Device, part: str, threads: int, precision: str) -> Facts:
+    """Facts of a CPU that has only so many of its fastest cores, which others do not change."""
+    own = _with_cores(device, threads)
+    return _with_peak(own, _facts(own, part, threads, precision))[0]
 
 
 def _scaled(facts: Facts, by: float) -> Facts:
@@ -258,6 +263,7 @@ def _scaled(facts: Facts, by: float) -> Facts:
     return {**facts, **grown}
 
 
+@lru_cache(maxsize=1024)
 def _with_cores(device: Device, cores: int) -> Device:
     """A device that has only so many of its fastest cores, or more of its slowest ones."""
     kept, clusters = cores, []

@@ -127,17 +127,30 @@ class TargetFeatures:
 
     def of(self, target: TargetFacts) -> Floats:
         """Columns of a target; a fact that is not known counts as the mean; shape (size,)."""
-        z = self.place(target)
-        labels = _labels(target)
-        one = [float(d in labels) for d in self.domains]
-        away = ((self.points - z) / LENGTH) ** 2
-        near = ALIKE * np.exp(-0.5 * away.sum(axis=1)) @ self._whitening
-        of_kind = np.array([float(_kind(target) == kind) for kind in self.kinds])
-        return np.concatenate([[1.0], one, np.outer(of_kind, z).ravel(), near])
+        return np.asarray(self.columns([target])[0])
+
+    def columns(self, targets: Sequence[TargetFacts]) -> Floats:
+        """:meth:`of` t targets, shape (t, size)."""
+        z, t = self.places(targets), len(targets)
+        labels = [_labels(target) for target in targets]
+        one = [[1.0, *(float(d in own) for d in self.domains)] for own in labels]
+        away = ((self.points - z[:, None]) / LENGTH) ** 2
+        near = ALIKE * np.exp(-0.5 * away.sum(axis=2)) @ self._whitening
+        of_kind = np.array([[float(_kind(x) == kind) for kind in self.kinds] for x in targets])
+        slopes = of_kind.reshape(t, -1, 1) * z[:, None]
+        return np.hstack([np.array(one), slopes.reshape(t, -1), near])
 
     def place(self, target: TargetFacts) -> Floats:
         """Standardized facts of a target; one that is not known is the mean; shape (facts,)."""
-        z = (np.array([_log(target, n) for n in self.facts]) - self.means) / self.deviations
+        return np.asarray(self.places([target])[0])
+
+    def places(self, targets: Sequence[TargetFacts]) -> Floats:
+        """:meth:`place` of t targets, shape (t, facts)."""
+        values = [[t.facts.get(name) for name in self.facts] for t in targets]
+        known = np.array(values, dtype=np.float64).reshape(len(targets), len(self.facts))
+        is_flag = np.array([name.startswith(_FLAGS) for name in self.facts], dtype=np.bool_)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = (np.where(is_flag, known, np.log(known)) - self.means) / self.deviations
         return np.where(np.isnan(z), 0.0, np.clip(z, -FARTHEST, FARTHEST))
 
     def log_prices(self, target: TargetFacts) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -166,7 +167,13 @@ class Work:
 
     @classmethod
     def of(cls, networks: Networks) -> Work:
-        """Work of the kernels of networks."""
+        """Work of the kernels of networks, made once while these are there."""
+        if (known := _WORKS.get(networks)) is None:
+            known = _WORKS[networks] = cls._of(networks)
+        return known
+
+    @classmethod
+    def _of(cls, networks: Networks) -> Work:
         classes = class_of(networks)
         macs = networks.fact("macs")
         moved = networks.fact("read_bytes") + networks.fact("write_bytes")
@@ -223,8 +230,13 @@ class Work:
             weights: of the features, shape (size,).
             log_prices: of a unit of every part in seconds, shape (4,).
         """
+        return self._log_seconds([p.log_amount for p in self.parts], weights, log_prices)
+
+    def _log_seconds(
+        self, log_amounts: Sequence[Floats], weights: Floats, log_prices: Floats
+    ) -> list[Floats]:
         return [
-            part.log_amount
+            log_amounts[n]
             + (log_prices[n] + ALL * weights[0] + PART * weights[1 + n])
             + part.features @ weights[part.start : part.start + part.features.shape[1]]
             for n, part in enumerate(self.parts)
@@ -236,12 +248,17 @@ class Work:
         weights: Floats,
         log_prices: Floats,
         overlap: tuple[float, float] = (1.0, 1.0),
-        log_inference: float = -np.inf,
+        log_inference: Floats | float = -np.inf,
     ) -> Floats:
-        """:meth:`log_ms` without its slopes, which take most of the time; shape (n,)."""
-        arithmetic, activations, constants, launch = self.log_seconds(weights, log_prices)
-        whole = _whole(arithmetic, activations, constants, launch, overlap)[2]
-        highest = float(whole.max(initial=-np.inf))
+        """:meth:`log_ms` without its slopes, which take most of the time; shape (n,).
+
+        Of t targets at once, shape (n, t), with the weights (size, t), prices (4, t) and logarithms
+        (t,) of each.
+        """
+        log_amounts = [p.log_amount.reshape(-1, *(1,) * (weights.ndim - 1)) for p in self.parts]
+        parts = self._log_seconds(log_amounts, weights, log_prices)
+        whole = _whole(parts[0], parts[1], parts[2], parts[3], overlap)[2]
+        highest = whole.max(axis=0, initial=-np.inf)
         once = np.exp(log_inference + weights[-1] - highest) if len(whole) else 0.0
         return np.asarray(np.log(counts @ np.exp(whole - highest) + once) + highest + np.log(1e3))
 
@@ -287,6 +304,9 @@ class Work:
             slopes[:, 1 + n] = PART * (counts @ own) / total
             slopes[:, columns] = (counts @ (own[:, None] * part.features)) / total[:, None]
         return np.log(total) + highest + np.log(1e3), slopes
+
+
+_WORKS: WeakKeyDictionary[Networks, Work] = WeakKeyDictionary()
 
 
 def _whole(
