@@ -54,20 +54,44 @@ def test_a_name_that_fits_several_targets_is_all_of_them() -> None:
     assert len(targets(EPYC)) == len(targets(EPYC, role="networks")) == 8
     assert targets(EPYC, runtime="openvino") == [f"{EPYC}/openvino/b1/bf16/t1",
                                                  f"{EPYC}/openvino/b1/t1"]  # fmt: skip
-    assert targets("tesla-v100", role="networks", batch=32) == ["tesla-v100/pytorch-help/b32"]
+    assert targets("tesla-v100", batch=32) == ["tesla-v100/pytorch-help/b32"]
     with pytest.raises(UnresolvedError, match="has several models; name one: epyc"):
         resolve_one(EPYC)
     for found in resolve("titan-rtx"):
         assert resolve_one(found.name).predictor.target == found.predictor.target
 
 
-def test_networks_measured_on_a_device_are_preferred_to_architectures_alone() -> None:
-    """The shipped layer model of the Raspberry Pi 4 has seen NAS-Bench-201 only."""
-    (found,) = resolve("raspberry-pi-4", role="networks")
-    assert (found.predictor.target.runtime, found.basis) == ("ncnn", "measurements")
-    assert any("help-raspi4" in note for note in found.notes)
-    (own,) = resolve("help-raspi4", role="networks")
-    assert own.predictor.target.runtime == "help"
+@pytest.mark.parametrize(
+    ("device", "asked", "target", "own"),
+    [
+        ("raspberry-pi-4", {}, "raspberry-pi-4/ncnn/b1", "help-raspi4"),
+        ("raspberry-pi-4", {"batch": 1}, "raspberry-pi-4/ncnn/b1", "help-raspi4"),
+        ("raspberry-pi-4", {"batch": 2, "runtime": "ncnn"}, "raspberry-pi-4/ncnn/b2", None),
+        ("tesla-v100", {"batch": 32}, "tesla-v100/pytorch/b32", "help-v100-32"),
+        ("gtx-1080-ti", {}, "gtx-1080-ti/pytorch/b1", "help-1080ti-64"),
+        (EPYC, {"runtime": "ncnn"}, f"{EPYC}/ncnn/b1", f"{EPYC}-ncnn-b1-t1"),
+    ],
+)
+def test_models_of_architectures_alone_answer_for_other_networks_where_they_are_named(
+    device: str, asked: dict[str, Any], target: str, own: str | None
+) -> None:
+    """They have seen NAS-Bench-201 or MobileNets only; the joint model answers for all others."""
+    (found,) = resolve(device, TargetQuery(**asked), role="networks")
+    assert (str(found.predictor.target), found.predictor.kind) == (target, "joint-target")
+    raw = ("/0/-1/", "NVIDIA ", " x ")
+    assert not any(part in note for note in found.notes for part in raw)
+    if own is not None:
+        assert any(own in note for note in found.notes)
+        (named,) = resolve(own, role="networks")
+        assert named.predictor.target == zoo.target(own, "networks")
+        by_runtime = TargetQuery(runtime=named.predictor.target.runtime)
+        kinds = {r.predictor.kind for r in resolve(device, by_runtime, role="networks")}
+        assert ("layers" in kinds) == (by_runtime.runtime != "ncnn")
+
+
+def test_an_accelerator_that_was_not_measured_keeps_its_model() -> None:
+    (found,) = resolve("eyeriss", role="networks")
+    assert found.predictor.target.runtime == "help"
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def resolve(
         notes = [] if own is None or query.fits(own) else [_brought_over(named, own, query)]
         several = len(shipped) > 1
         if shipped and role == "networks" and named not in zoo.names(role):
-            better = _measured_on_networks(str(name), device, query, shipped)
+            better = _beyond_spaces(str(name), device, query, shipped)
             if better is not None:
                 return [better]
         if shipped:
@@ -476,26 +476,29 @@ def _base(asked: str, name: str | Path | None, space: SearchSpace | None) -> Bas
 # --- any network on any device ----------------------------------------------------------------
 
 
-def _measured_on_networks(
+def _beyond_spaces(
     name: str, device: str, query: TargetQuery, shipped: Sequence[str]
 ) -> Resolved | None:
-    """The joint model's answer, where it knows networks measured there, and the others do not.
+    """The joint model's answer where a device's own models know architectures of spaces alone.
 
-    Models of a device that have seen architectures of search spaces alone are out of their
-    distribution with nearly all of any other network.
+    They are out of their distribution with nearly all of any other network, and answer for it only
+    where they are named, by their names or by a runtime that the joint model does not know. None
+    where one knows other networks, too, or where the joint model cannot answer any better: it
+    knows accelerators as far as they were measured.
     """
-    if query.parts() or device not in devices():
-        return None
-    if any(zoo.header(n, "networks")["on_families"] for n in shipped):
+    if device not in devices() or any(zoo.header(n, "networks")["on_families"] for n in shipped):
         return None
     try:
         found = _by_joint(name, device, query, None, None, None)
     except UnresolvedError:
         return None
-    if found.basis != "measurements":
+    joint: Any = found.predictor
+    is_measured = found.basis == "measurements"
+    is_known = is_measured or devices()[device].kind != "accelerator"
+    if not (joint.is_of_known_domain and is_known):
         return None
     of_spaces = f"models of search spaces' architectures on {device}: {', '.join(shipped)}"
-    found.notes.append(f"{of_spaces}; name one, or its runtime, for their answer")
+    found.notes.append(f"{of_spaces}; name one for its answer")
     return found
 
 

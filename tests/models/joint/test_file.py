@@ -237,7 +237,7 @@ def test_figures_that_cannot_be(device: str, figure: str, value: float, message:
         ("rk3588", {"threads": 2, "precision": "int8"}, "rk3588/ncnn/b1/int8/t2", None, "rk3588"),
         ("jetson-nano", {"runtime": "ncnn"}, "jetson-nano/ncnn/b1", None, "by Vulkan"),
         ("rtx-4090", {"batch": 8}, "rtx-4090/pytorch/b8", "specification", "by its specification"),
-        ("a100-40gb/pytorch/b2", {}, "a100-40gb/pytorch/b2", None, "measurements of neusight"),
+        ("a100-40gb/pytorch/b2", {}, "a100-40gb/pytorch/b2", None, "on a100-40gb by pytorch"),
         ("snapdragon-8-gen-2", {"runtime": "ncnn-vulkan"}, "snapdragon-8-gen-2/ncnn-vulkan/b1",
          None, "runs on the gpu of snapdragon-8-gen-2"),
         ("apple-m2", {"precision": "bf16"}, "apple-m2/ncnn/b1/bf16", "specification", "apple-m2"),

@@ -13,6 +13,7 @@ from scipy.linalg import cholesky, inv, solve_triangular
 
 from latcast._model_file import Array, Field, Schema, Values
 from latcast.data import Dataset
+from latcast.devices import devices
 from latcast.models._fitted import Fitted
 from latcast.models._model import Model, State
 
@@ -347,7 +348,7 @@ class Joint(Model):
         if near is not None:
             n, shared = near[0], min(near[1], ALIKE) if question.is_like else near[1]
             prior = self._told(prior, n, shared)
-            note = _measured(self._known, n, shared)
+            note = _measured(self._known, n, shared, question.target.device)
         else:
             note = _unmeasured(facts, tuple(self.domains))
         of_domain = "", facts.domain, precise(facts.domain, facts.precision)
@@ -423,8 +424,12 @@ def _unmeasured(facts: TargetFacts, domains: Sequence[str]) -> str:
     )
 
 
-def _measured(known: Known, n: int, shared: float) -> str:
-    rows = f"{known.rows[n]} measurements of {known.targets[n][0]}"
+def _measured(known: Known, n: int, shared: float, asked: str) -> str:
+    """What is known of a chip, by a name that the catalogue has of it, best that asked for."""
+    _, chip, domain, precision = known.targets[n]
+    names = [d.name for d in devices().values() if d.group == chip]
+    name = asked if asked in names or not names else names[0]
+    rows = f"{known.rows[n]} measurements on {name} by {domain} in {precision}"
     if shared == 1:
         return f"the forecast knows {rows}"
     return f"the forecast takes something from {rows}, the same chip with other settings"
