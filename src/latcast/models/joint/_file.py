@@ -13,7 +13,7 @@ from scipy.linalg import cholesky, inv, solve_triangular
 
 from latcast._model_file import Array, Field, Schema, Values
 from latcast.data import Dataset
-from latcast.devices import devices
+from latcast.devices import devices, unit_of_runtime
 from latcast.models._fitted import Fitted
 from latcast.models._model import Model, State
 
@@ -25,7 +25,7 @@ from ._model import JointModel, at_most, precise, told, unlisted
 from ._observations import Observations, TargetFacts
 from ._posterior import Prior
 from ._predictor import Facts, JointPredictor
-from ._specification import Domains, Question
+from ._specification import UNIT_OF_KIND, Domains, Question
 from ._targets import TargetFeatures
 from ._work import CLASSES, FEATURES, class_of, places, taken, widened
 
@@ -427,7 +427,9 @@ def _unmeasured(facts: TargetFacts, domains: Sequence[str]) -> str:
 def _measured(known: Known, n: int, shared: float, asked: str) -> str:
     """What is known of a chip, by a name that the catalogue has of it, best that asked for."""
     _, chip, domain, precision = known.targets[n]
-    names = [d.name for d in devices().values() if d.group == chip]
+    part = unit_of_runtime(domain)
+    own = (d for d in devices().values() if d.group == chip)
+    names = [d.name for d in own if UNIT_OF_KIND[d.kind] == part]
     name = asked if asked in names or not names else names[0]
     rows = f"{known.rows[n]} measurements on {name} by {domain} in {precision}"
     if shared == 1:

@@ -25,7 +25,7 @@ from ._observations import TargetFacts
 # Domain -> precisions that were measured in it, the most frequent first.
 Domains = Mapping[str, Sequence[str]]
 
-_UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
+UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
 # Vendors of GPUs that PyTorch runs on; others run ncnn by Vulkan.
 _WITH_PYTORCH = ("nvidia", "amd")
 _NCNN = "ncnn"
@@ -98,7 +98,7 @@ class Question:
         if runtime is None:
             runtime = _usual_runtime(device, domains)
             notes.append(f"no runtime is asked for: the forecast is for {runtime} (--runtime)")
-        part = unit_of_runtime(runtime) or _UNIT_OF_KIND[device.kind]
+        part = unit_of_runtime(runtime) or UNIT_OF_KIND[device.kind]
         domain = _domain(runtime, part, domains)
         if precision is None:
             measured = [p for p in domains.get(domain, ()) if p in PRECISIONS]
