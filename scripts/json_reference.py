@@ -13,8 +13,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "json.md"
 MODULES = (
     "bench.tables", "data.audit_report", "devices", "graph.inspection", "measure",
     "models.accuracy.records", "models.forecast_records", "models.measured_table",
-    "models.overview", "models.tuning", "models.workflow", "ofa", "search", "search.choose",
-    "search.which", "search.verification", "spaces.overview",
+    "models.overview", "models.suggestions", "models.tuning", "models.workflow", "ofa", "search",
+    "search.choose", "search.which", "search.verification", "spaces.overview",
 )  # fmt: skip
 """Where records are."""
 
@@ -23,6 +23,7 @@ COMMANDS = {
     "predict MODEL.onnx": "network-forecast",
     "choose": "choice",
     "which MODEL.onnx": "device-ranking",
+    "suggest --for MODEL.onnx": "suggestions",
     "inspect": "inspection",
     "search": "search",
     "search --verify": "verified-search",
@@ -83,8 +84,8 @@ assert phones.to_dict()["schema"] == "latcast/devices"
 An object says which shape it has: `schema` is its name, and `version` counts up when a key is
 renamed, dropped or changes its meaning. Keys that do not apply are null; NaN and infinities are
 null. Times are ms for a whole batch, shares and probabilities 0 to 1. `spaces NAME --sample` and
-`suggest` print no record but architectures, a list in the field's own form, as `predict` and
-`measure --archs` read it.
+`suggest` of a space print no record but architectures, a list in the field's own form, as
+`predict` and `measure --archs` read it.
 
 This page is written by `scripts/json_reference.py` from the records themselves; a test compares
 them.

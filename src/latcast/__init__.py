@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .models import load, load_base, load_layers
     from .models.adaptation import suggest
     from .models.forecast import forecast
+    from .models.suggestions import suggest_for
     from .models.sweep import sweep
     from .ofa import export
     from .search import InfeasibleError, search
@@ -37,6 +38,7 @@ else:
             ".models": "load load_base load_layers",
             ".models.adaptation": "suggest",
             ".models.forecast": "forecast",
+            ".models.suggestions": "suggest_for",
             ".models.sweep": "sweep",
             ".ofa": "export",
             ".search": "InfeasibleError",
@@ -70,6 +72,7 @@ __all__ = [
     "search",
     "space",
     "suggest",
+    "suggest_for",
     "sweep",
     "which",
 ]

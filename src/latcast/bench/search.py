@@ -24,7 +24,7 @@ from latcast.search import Memetic, Method
 from latcast.spaces import SearchSpace
 from latcast.spaces import space as find_space
 
-from . import few_shot_search
+from . import few_shot_search, left_out_search
 from .conditioned import EPOCHS
 from .latency_sources import BASE_SAMPLES, NOTE10, QUICK, SOURCES, TRUTH, Material, Teacher
 from .protocol import Budgeted, Report, deviation, mean, search_within
@@ -256,6 +256,16 @@ def run(
             base_samples=base_samples, report=report,
         )  # fmt: skip
     return Scores("search", rows)
+
+
+def run_left_out(help_data: Path, *, confidence: float | None = None, **options: Any) -> Scores:
+    """Search on HELP's test targets by a joint model that has not seen their chips.
+
+    Options and errors are those of :func:`latcast.bench.left_out_search.run`; the confidence is
+    0.9 by default.
+    """
+    confidence = confidence or few_shot_search.CONFIDENCE
+    return Scores("search", left_out_search.run(help_data, confidence=confidence, **options))
 
 
 def _check_folders(data: Path | None, help_data: Path | None) -> None:

@@ -325,6 +325,8 @@ def _searches(rows: Rows) -> Parts:
         yield from _note10(note10)
     if nasbench201 := studies.get(("nasbench201",)):
         yield from _nasbench201(nasbench201)
+    if left_out := studies.get(("left-out",)):
+        yield from _left_out(left_out)
 
 
 def _level(row: Row) -> str:
@@ -432,6 +434,29 @@ def _nasbench201(rows: Rows) -> Parts:
             "regret of mean: over the targets where a network kept the budget, which in "
             f"{partial} of {len(means)} cells are not all: two sources can differ in their targets"
         )
+
+
+def _left_out(rows: Rows) -> Parts:
+    """Budgets kept on targets that were left out, and what that costs in accuracy."""
+    columns = (
+        Column("target", "target"),
+        Column("latencies from", "source"),
+        Column("rows", lambda r: "all others" if r["samples"] is None else r["samples"]),
+        Column("confidence", _level),
+        Column("kept", lambda r: f"{r['kept']} of {r['found']}"),
+        Column("none found", lambda r: r["budgets"] - r["found"]),
+        Column("over by %", "excess_percent", ".1f"),
+        Column("lost to own model", lambda r: number(100 * r["lost_mean"], ".2f")),
+        Column("regret", lambda r: number(100 * r["regret_mean"], ".2f")),
+    )
+    yield seeds_text(rows)
+    for (space,), own in _grouped(rows, "space").items():
+        yield Table(columns, own, f"{space}: the target and its chip left out")
+    yield (
+        "budgets: quantiles of the candidates' true latencies; lost and regret: points of accuracy "
+        "behind the choices by the target's own model and by the true latencies, of what keeps the "
+        "budget"
+    )
 
 
 def _over_budgets(rows: Rows) -> dict[str, Any]:

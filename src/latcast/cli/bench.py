@@ -286,6 +286,17 @@ def search(
     epochs: Annotated[
         int, typer.Option("--epochs", min=1, help="Of the paper's conditioned network.")
     ] = 100,
+    left_out: Annotated[
+        bool,
+        typer.Option(
+            "--left-out",
+            help="Instead: HELP's test targets by a joint model that has not seen their chips.",
+        ),
+    ] = False,
+    tables: Annotated[
+        Path | None,
+        typer.Option("--tables", help="Public tables that --left-out learns from besides."),
+    ] = None,
     devices: Devices = None,
 ) -> None:
     """The OFANAS paper's architecture search, and one on NAS-Bench-201 (needs PyTorch to read).
@@ -305,14 +316,20 @@ def search(
     folders = [folder for folder in (data, help_data) if folder is not None]
     if not folders:
         raise UsageError("give --data, --help-data, or both; got neither")
-    for folder in (folder for folder in folders if not folder.is_dir()):
+    for folder in (f for f in (*folders, tables) if f is not None and not f.is_dir()):
         raise UsageError(f"the data must be in a folder; got {folder}")
-    console.show(
-        bench.run(
+    if left_out:
+        if help_data is None or data is not None:
+            raise UsageError("--left-out is of HELP's targets: give --help-data alone")
+        found = bench.run_left_out(
+            help_data, tables=tables, seeds=seeds, confidence=confidence, report=console.note
+        )
+    else:
+        found = bench.run(
             data, plan, help_data=help_data, base_samples=base_samples, epochs=epochs,
             report=console.note,
-        )
-    )  # fmt: skip
+        )  # fmt: skip
+    console.show(found)
 
 
 @app.command(cls=Command)

@@ -1,26 +1,69 @@
-"""``latcast suggest``: which architectures to measure."""
+"""``latcast suggest``: which architectures to measure, or which networks for one forecast."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from ._console import Console, UsageError, command, usage
-from ._options import INPUT, InputFormat, Seed, TargetName, find_space, read_data, resolving
+from ._options import (
+    INPUT,
+    TARGET,
+    Devices,
+    InputFormat,
+    Seed,
+    SimilarTo,
+    TargetName,
+    check_network,
+    find_space,
+    read_data,
+    resolving,
+)
 
 if TYPE_CHECKING:
     from latcast.spaces import Archs, SearchSpace
+
+SAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The forecast of a network that is to become surer."""
+
+    panel: ClassVar[str] = TARGET
+
+    network: Annotated[
+        str | None,
+        typer.Option("--for", metavar="NETWORK", help="Network whose forecast is to become surer."),
+    ] = None
+    device: Annotated[str | None, typer.Option("--device", help="What it is forecast for.")] = None
+    among: Annotated[
+        list[str] | None,
+        typer.Option("--among", help="Choose among these networks only; repeatable."),
+    ] = None
+    runtime: Annotated[
+        str | None, typer.Option("--runtime", help="Of the target; what is given holds exactly.")
+    ] = None
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Likewise.")] = None
+    precision: Annotated[str | None, typer.Option("--precision", help="Likewise.")] = None
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Likewise, of the CPU.")
+    ] = None
+    similar_to: SimilarTo = None
 
 
 @command
 def suggest(
     console: Console,
+    forecast: Forecast,
     samples: Annotated[
-        int, typer.Option("--samples", min=1, max=1_000, help="Architectures to suggest.")
-    ],
+        int | None,
+        typer.Option("--samples", min=1, max=1_000, help="How many to suggest; of --for at most."),
+    ] = None,
     space: Annotated[
         str | None, typer.Option("--space", help="Search space; that of the model by default.")
     ] = None,
@@ -37,22 +80,64 @@ def suggest(
     networks: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     target: TargetName = None,
     input_format: InputFormat = None,
+    devices: Devices = None,
     seed: Seed = 0,
 ) -> None:
     """Suggest architectures whose measurements tell most about all others, as JSON.
 
-    Needs no latency. The output is what `latcast measure --archs` and `latcast predict` read.
+    Needs no latency. The output is what `latcast measure --archs` and `latcast predict` read. With
+    --for, the networks whose measurement on --device narrows the forecast of that one most.
 
-    Example: latcast suggest --space ofa-mobilenet-v3 --samples 10 > archs.json
+    Example: latcast suggest --device pixel-7 --for model.onnx
     """
-    from latcast.models import load
-    from latcast.models.adaptation import suggest as chosen
-
     if networks:
         raise UsageError(
             f"architectures of a search space are suggested, which --space or --model names; got "
-            f"{networks[0]}: latcast predict forecasts a network"
+            f"{networks[0]}: latcast predict forecasts a network, and --for suggests what to "
+            "measure for its forecast"
         )
+    if forecast.network is not None:
+        if space or model or measured:
+            raise UsageError("--for is of one network's forecast: leave out those of a space")
+        _for_network(console, forecast, samples or SAMPLES)
+        return
+    if forecast.device is not None:
+        raise UsageError("--device needs the network whose forecast is to become surer: --for")
+    if samples is None:
+        raise UsageError("how many architectures to suggest must be given: --samples")
+    _for_space(console, samples, space, model, measured, target, input_format, seed)
+
+
+def _for_network(console: Console, asked: Forecast, samples: int) -> None:
+    from latcast.models.suggestions import suggest_for
+
+    assert asked.network is not None
+    if asked.device is None:
+        raise UsageError("--for needs the device whose forecast is to become surer: --device")
+    for name in (asked.network, *(asked.among or ())):
+        check_network(Path(name))
+    with resolving():
+        found = suggest_for(
+            asked.network, asked.device, samples=samples, among=asked.among,
+            runtime=asked.runtime, batch=asked.batch, precision=asked.precision,
+            threads=asked.threads, similar_to=asked.similar_to,
+        )  # fmt: skip
+    console.show(found)
+
+
+def _for_space(
+    console: Console,
+    samples: int,
+    space: str | None,
+    model: str | None,
+    measured: Path | None,
+    target: str | None,
+    input_format: str | None,
+    seed: int,
+) -> None:
+    from latcast.models import load
+    from latcast.models.adaptation import suggest as chosen
+
     with resolving():
         base = None if model is None else load(model)
     if space is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -13,7 +13,10 @@ from latcast.networks import Networks
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
 
-FUSES_AS = {"pytorch": "eager", "pytorch-fused": "inductor", "pytorch-dynamo": "inductor"}
+FUSES_AS = {
+    "pytorch": "eager", "pytorch-help": "eager",
+    "pytorch-fused": "inductor", "pytorch-dynamo": "inductor",
+}  # fmt: skip
 """Runtime -> runtime whose rules fuse as it does, where that is another."""
 
 # Runtimes that store and compute fp32 networks in fp16 where a CPU has that arithmetic, at twice
@@ -121,6 +124,22 @@ class Observations:
     def measured_families(self) -> npt.NDArray[np.str_]:
         """Family of every measurement's network, shape (m,)."""
         return np.array(self.families)[self.network]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Observations]) -> Observations:
+        """The measurements of several, one after the other; targets and networks stay apart."""
+        networks = np.cumsum([0, *(len(p.names) for p in parts)])
+        targets = np.cumsum([0, *(len(p.targets) for p in parts)])
+        return cls(
+            Networks.joined([p.networks for p in parts]),
+            tuple(name for p in parts for name in p.names),
+            tuple(family for p in parts for family in p.families),
+            tuple(target for p in parts for target in p.targets),
+            np.concatenate([p.network + n for p, n in zip(parts, networks[:-1], strict=True)]),
+            np.concatenate([p.target + n for p, n in zip(parts, targets[:-1], strict=True)]),
+            np.concatenate([p.log_ms for p in parts]),
+            np.concatenate([p.scatter for p in parts]),
+        )
 
     def select(self, rows: npt.NDArray[np.bool_] | Numbers) -> Observations:
         """Some of the measurements; networks and targets keep their numbers."""

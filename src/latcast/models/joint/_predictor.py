@@ -305,9 +305,13 @@ class JointPredictor(Predictor):
         whole = np.sqrt(deviation**2 + data.excess_variance)
         return DeviationScores.of(np.log(data.values / predicted) / whole)
 
-    def intervals(self) -> DeviationScores:
-        """Errors of groups that were left out as this target and its networks are new."""
-        samples = 0 if self._measured is None else len(self._measured)
+    def intervals(self, more: int = 0) -> DeviationScores:
+        """Errors of groups that were left out as this target and its networks are new.
+
+        Args:
+            more: networks that are yet to be measured.
+        """
+        samples = more + (0 if self._measured is None else len(self._measured))
         way = "network" if self._is_known or samples >= KNOWN else "both"
         at = max(k for k in SAMPLES if k <= samples) if way == "both" else 0
         domain = self._facts.domain
@@ -399,7 +403,8 @@ class JointPredictor(Predictor):
             found.append(
                 f"the 90 % interval spans a factor of {span:.2g}, too wide to decide: measure this "
                 "network, or a few like it, on the device (latcast measure --models) and adapt "
-                "(latcast adapt)"
+                f"(latcast adapt); latcast suggest --device {self.target.device} --for NETWORK "
+                "names those that tell most"
             )
         return found
 

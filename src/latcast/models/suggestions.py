@@ -1,0 +1,290 @@
+"""What to measure so that the forecast of one network becomes surer: networks, and its kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from latcast.graph import Graph
+from latcast.graph.read import ReadOptions, read_with
+from latcast.networks import Networks
+from latcast.report.record import MISSING, Column, Record, Table
+from latcast.report.text import ms_text, start_of
+
+from .resolve import TargetQuery, resolve_one
+
+if TYPE_CHECKING:
+    from .joint import JointPredictor
+
+# Kernels that a table shows; the record holds all.
+MAX_LISTED = 5
+# Forecast of a network of the corpus over that of the network in question, at most: what is
+# measured instead of it should not take much longer.
+MOST_TIMES = 10.0
+# Of the corpus, those that everybody can make.
+_OF_CORPUS = "timm:"
+
+
+@dataclass(frozen=True)
+class SuggestedNetwork:
+    """A network to measure, and what the forecast is then expected to be.
+
+    Attributes:
+        network: its name or file.
+        latency_ms: forecast of it, ms; null for the network in question itself.
+        lower_ms: lower end of the interval of the network in question after it and those before
+            it were measured, ms; around what is forecast today.
+        upper_ms: upper end, ms.
+    """
+
+    network: str
+    latency_ms: float | None
+    lower_ms: float
+    upper_ms: float
+
+
+@dataclass(frozen=True)
+class DoubtfulKernel:
+    """A kernel, and how much of the doubt is about it.
+
+    Attributes:
+        name: of its main layer.
+        operators: its operators in running order.
+        ms: milliseconds attributed to it.
+        share: of the variance of the forecast's logarithm, 0 to 1.
+    """
+
+    name: str
+    operators: str
+    ms: float
+    share: float
+
+
+@dataclass(frozen=True, repr=False)
+class Suggestions(Record):
+    """What to measure on a device for the forecast of one network.
+
+    Attributes:
+        network: its name or file.
+        device: as it was asked for.
+        target: the target that the forecast is of.
+        coverage: of the intervals, 0 to 1.
+        latency_ms: forecast, ms.
+        lower_ms: lower end of its interval, ms.
+        upper_ms: upper end, ms.
+        itself: the interval that is expected after measuring the network itself; null where the
+            model does not tell.
+        networks: other networks to measure, that which narrows the interval most first; each
+            interval is the one after it and those before it.
+        candidates: networks among which these were chosen.
+        kernels: of the network, that of the most doubt first.
+        notes: about where the forecast comes from, and what was left out, a sentence each.
+    """
+
+    schema = "suggestions"
+    frame = "networks"
+
+    network: str
+    device: str
+    target: str
+    coverage: float
+    latency_ms: float
+    lower_ms: float
+    upper_ms: float
+    itself: SuggestedNetwork | None
+    networks: tuple[SuggestedNetwork, ...]
+    candidates: int
+    kernels: tuple[DoubtfulKernel, ...]
+    notes: tuple[str, ...]
+
+    def parts(self) -> Iterator[Table | str]:
+        yield (
+            f"{start_of(Path(self.network).name, 60)} on {self.device} ({self.target}): "
+            f"{ms_text(self.latency_ms)} ms, {100 * self.coverage:g} % interval {_interval(self)} "
+            f"(a factor of {self.upper_ms / self.lower_ms:.2g})"
+        )
+        if self.itself is not None:
+            rows = [("the network itself", self.itself)]
+            rows += [(f"{n}. {Path(x.network).name}", x) for n, x in enumerate(self.networks, 1)]
+            columns = (
+                Column("measure", lambda r: start_of(r[0], 48)),
+                Column(
+                    "it takes ms",
+                    lambda r: MISSING if r[1].latency_ms is None else ms_text(r[1].latency_ms),
+                ),
+                Column("then expected", lambda r: _interval(r[1])),
+                Column("factor", lambda r: r[1].upper_ms / r[1].lower_ms, ".2f"),
+            )
+            yield Table(columns, rows, f"chosen among {self.candidates}; each after those above")
+        columns = (
+            Column("layer", lambda k: start_of(k.name, 32)),
+            Column("operators", lambda k: start_of(k.operators, 24)),
+            Column("ms", lambda k: ms_text(k.ms)),
+            Column("% of the doubt", "share", ".0f", 100),
+        )
+        yield Table(columns, self.kernels[:MAX_LISTED], "what the doubt is about")
+
+    def doubts(self) -> Iterator[str]:
+        yield from (f"note: {text}" for text in self.notes)
+
+
+def _interval(row: Suggestions | SuggestedNetwork) -> str:
+    return f"{ms_text(row.lower_ms)} – {ms_text(row.upper_ms)}"
+
+
+def suggest_for(
+    network: str | Path | Graph,
+    device: str,
+    *,
+    samples: int = 5,
+    among: Sequence[str | Path | Graph] | None = None,
+    runtime: str | None = None,
+    batch: int | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    similar_to: str | None = None,
+    coverage: float = 0.9,
+) -> Suggestions:
+    """The networks whose measurement on a device narrows the forecast of one network most.
+
+    Intervals to come are those around today's forecast, by the linearized posterior of the
+    target's weights; how far forecasts are off with so many measurements is that of groups left
+    out. Where a device's own layer model answers, which knows no other networks, the kernels tell
+    what to measure.
+
+    Args:
+        network: a graph, or what :func:`latcast.read_graph` reads.
+        device: as :func:`latcast.forecast` takes it.
+        samples: networks to suggest at most.
+        among: to choose from; by default networks of timm in the shipped corpus all of whose
+            kinds of kernels the model knows on such devices, and that do not take much longer.
+        runtime: of the target; what is given holds exactly.
+        batch: likewise.
+        precision: likewise.
+        threads: likewise, of the CPU.
+        similar_to: a device of the catalogue that one of another name is like.
+        coverage: of the intervals, between 0 and 1.
+
+    Raises:
+        ValueError: the device cannot be answered or stands for several targets, a network cannot
+            be read, or a number makes no sense.
+        FileNotFoundError: there is no such file.
+    """
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1; got {samples}")
+    if not 0 < coverage < 1:
+        raise ValueError(f"coverage must be between 0 and 1, such as 0.9; got {coverage}")
+    query = TargetQuery(runtime, batch, precision, threads)
+    found = resolve_one(device, query, role="networks", similar_to=similar_to)
+    predictor = found.predictor
+    graph = _read(network, predictor.target.batch)
+    own = predictor.predict(graph)
+    lower, upper = predictor.predict_interval(graph, coverage)
+    explained = predictor.explain(graph, coverage).kernels
+    # Of models of one target alone, which need none of the joint model.
+    if predictor.kind == "joint-target":
+        choice = _narrowed(cast("JointPredictor", predictor), graph, among, samples, coverage)
+        note = "measuring the network itself settles it; the others tell of networks like it, too"
+    else:
+        widths = [k.ms * np.log(k.upper_ms / k.lower_ms) for k in explained]
+        choice = _Choice(None, (), 0, np.square(widths) / np.sum(np.square(widths)))
+        note = (
+            "a model of this target alone answers, which does not tell what other networks would "
+            "tell of this one: measure it, or networks with the kernels that are listed, and adapt"
+        )
+    kernels = [
+        DoubtfulKernel(k.name, k.operators, k.ms, float(share))
+        for k, share in zip(explained, choice.shares, strict=True)
+    ]
+    return Suggestions(
+        network=network.name if isinstance(network, Graph) else str(network),
+        device=device,
+        target=str(predictor.target),
+        coverage=coverage,
+        latency_ms=float(own[0]),
+        lower_ms=float(lower[0]),
+        upper_ms=float(upper[0]),
+        itself=choice.itself,
+        networks=choice.networks,
+        candidates=choice.candidates,
+        kernels=tuple(sorted(kernels, key=lambda k: -k.share)),
+        notes=(*found.notes, note),
+    )
+
+
+class _Choice(NamedTuple):
+    itself: SuggestedNetwork | None
+    networks: tuple[SuggestedNetwork, ...]
+    candidates: int
+    shares: npt.NDArray[np.float64]
+
+
+def _narrowed(
+    predictor: JointPredictor,
+    graph: Graph,
+    among: Sequence[str | Path | Graph] | None,
+    samples: int,
+    coverage: float,
+) -> _Choice:
+    """What to measure, by the joint model."""
+    from .joint._narrowing import Narrowing, doubt_shares
+
+    names, kernels = _candidates(predictor, graph, among)
+    own = predictor._own(graph)[0]
+    found = Narrowing.of(predictor, own, kernels, samples)
+    ms, least = float(predictor.predict(graph)[0]), float(predictor._limits((own, graph))[0])
+
+    def after(name: str, latency_ms: float | None, reach: float) -> SuggestedNetwork:
+        factor = float(np.exp(reach))
+        return SuggestedNetwork(name, latency_ms, max(ms / factor, least), ms * factor)
+
+    reaches = [
+        predictor.intervals(more).quantile(coverage) * deviation
+        for more, deviation in ((1, found.itself), *enumerate(found.after, 1))
+    ]
+    # With more measurements nothing is less known, whatever few left-out groups say of that many.
+    others = np.minimum.accumulate(reaches[1:]).tolist()
+    chosen = kernels.select(found.chosen)
+    their = predictor.predict(chosen).tolist() if found.chosen else []
+    steps = zip(found.chosen, their, others, strict=True)
+    return _Choice(
+        after(graph.name, None, reaches[0]),
+        tuple(after(names[n], ms_of, reach) for n, ms_of, reach in steps),
+        len(names),
+        doubt_shares(predictor, graph),
+    )
+
+
+def _read(network: str | Path | Graph, batch: int) -> Graph:
+    if isinstance(network, Graph):
+        return network
+    graph = read_with(Path(network), ReadOptions())
+    if graph.batch in (batch, None):
+        return graph
+    return read_with(Path(network), ReadOptions(batch))
+
+
+def _candidates(
+    predictor: JointPredictor, graph: Graph, among: Sequence[str | Path | Graph] | None
+) -> tuple[list[str], Networks]:
+    """Names and kernels of what can be measured."""
+    target = predictor._as_fused
+    if among is not None:
+        graphs = [_read(item, target.batch) for item in among]
+        names = [x.name if isinstance(x, Graph) else str(x) for x in among]
+        return names, Networks.of(graphs, target)
+    from latcast.networks.corpus import read_corpus
+
+    from .joint._narrowing import knows_kinds
+
+    corpus = read_corpus()
+    names = [n for n in corpus.names if n.startswith(_OF_CORPUS) and "/" not in n]
+    kernels = corpus.networks(names, target.runtime, target.batch)
+    fits = predictor.predict(kernels) <= MOST_TIMES * predictor.predict(graph)[0]
+    kept = np.flatnonzero(fits & knows_kinds(predictor, kernels))
+    return [names[n] for n in kept], kernels.select(kept)
