@@ -94,6 +94,25 @@ def test_files_whose_parts_do_not_fit_are_refused(
         Joint.load(tmp_path / "b.latcast")
 
 
+@pytest.mark.parametrize(
+    ("asked", "domain"),
+    [
+        ({"runtime": "openvino"}, "ncnn-cpu"),
+        ({"runtime": "onnxruntime", "precision": "fp32"}, "ncnn-cpu"),
+        ({"runtime": "onnxruntime", "precision": "int8"}, "onnx-cpu"),
+        ({"runtime": "tflite", "precision": "int8"}, "tflite-cpu"),
+    ],
+)
+def test_what_no_table_has_on_cpus_is_forecast_as_ncnn(
+    joint: Joint, asked: dict[str, str], domain: str
+) -> None:
+    question = Question.of(UNMEASURED, joint.domains, **asked)  # type: ignore[arg-type]
+    assert question.facts.domain == domain
+    assert question.target.runtime == asked["runtime"]
+    said = f"{asked['runtime']} was not measured in fp32 on such devices, ncnn was"
+    assert (said in question.notes) == (domain == "ncnn-cpu")
+
+
 def _measured(p: Predictor, graphs: Sequence[Graph], factor: float = 1.7) -> Dataset:
     names = tuple(g.name for g in graphs)
     return Dataset(tuple(graphs), factor * p.predict(graphs), p.target, names=names, families=names)

@@ -6,7 +6,7 @@ First the features in which the efficiency of kernels, and of whole networks, is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -344,6 +344,20 @@ class Forecast:
     kernel_deviation: Floats
 
 
+# Of the logarithm of a factor on the arithmetic, the bytes of activations and of constants, and the
+# launches of all kernels on another target: of four such sets, from 0.2 to 0.8, all within half a
+# point of each other on real models of another CPU.
+PART_DEVIATIONS = (0.3, 0.4, 0.4, 0.4)
+NUMBERS = 3
+
+
+def physical_work(kernels: Networks) -> Floats:
+    """MACs, bytes and a constant of every network, shape (n, 3): what three numbers price."""
+    moved = sum(kernels.fact(name) for name in ("read_bytes", "write_bytes", "param_bytes"))
+    sums = kernels.incidence @ np.stack([kernels.fact("macs"), moved], axis=1)
+    return np.column_stack([sums, np.ones(len(sums))])
+
+
 @dataclass(frozen=True)
 class LayerModel:
     """Prices times what was learnt of efficiency.
@@ -352,8 +366,11 @@ class LayerModel:
         prices: prior mean of every kernel's milliseconds.
         basis: features of a kernel's logarithm beside that.
         whole: features of a network's.
-        weights: of the features of kernels, then of those of networks.
+        weights: of the features of kernels, of factors on parts, then of those of networks.
         noise: of observations.
+        has_parts: whether the parts of all prices have factors, as on another target.
+        numbers: milliseconds of a MAC, of a byte and of a network, that the forecast is averaged
+            with, and their weight; shape (4,).
     """
 
     prices: Prices
@@ -361,6 +378,18 @@ class LayerModel:
     whole: Whole
     weights: NormalWeights
     noise: Noise
+    has_parts: bool = False
+    numbers: Floats = field(default_factory=lambda: np.zeros(NUMBERS + 1))
+
+    def features_and_rest(self, kernels: Networks) -> tuple[Floats, Floats]:
+        """Features of every kernel (d, features), and its prior variance beside them (d,)."""
+        features, rest = self.basis.features_and_rest(kernels)
+        if self.has_parts:
+            parts = self.prices.parts(kernels)
+            # The logarithm of a sum is moved by its parts' factors as by their shares, near by.
+            shares = parts / parts.sum(axis=1, keepdims=True)
+            features = np.hstack([features, shares * PART_DEVIATIONS])
+        return features, rest
 
     def forecast(
         self,
@@ -380,13 +409,16 @@ class LayerModel:
         """
         kernels, log_slowdown, strange = self._strange(kernels, runtime)
         strange = strange * (REACH / reach)
-        features, rest = self.basis.features_and_rest(kernels)
+        features, rest = self.features_and_rest(kernels)
         whole, whole_rest = self.whole.features_and_rest(kernels, self.prices)
         p = features.shape[1]
         log_ms = np.log(self.prices(kernels)) + features @ self.weights.mean[:p] + log_slowdown
         total, shares = network_shares(kernels.incidence, log_ms)
         # What does not add up is a factor on all kernels: parts then still sum to the whole.
         factor = np.exp(whole @ self.weights.mean[p:])
+        if weight := self.numbers[-1]:
+            physical_ms = physical_work(kernels) @ self.numbers[:-1]
+            factor = (total * factor) ** (1 - weight) * physical_ms**weight / total
         rest = rest + beyond
         variance = (
             self.weights.variance(np.hstack([shares @ features, whole]))

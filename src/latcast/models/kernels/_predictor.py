@@ -9,6 +9,7 @@ and no file becomes unreadable.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,17 @@ from latcast.networks import ALL_KINDS, OPS, Networks, working_kernels
 
 from ._explanation import CHECKED, LayerExplanation, Ranges, explain
 from ._fit import adapted_model, fit_model, leaves_out_families, left_out_scores
-from ._model import FEATURES, REACH, WHOLE_FACTS, Basis, Forecast, LayerModel, Scale, Whole
+from ._model import (
+    FEATURES,
+    NUMBERS,
+    REACH,
+    WHOLE_FACTS,
+    Basis,
+    Forecast,
+    LayerModel,
+    Scale,
+    Whole,
+)
 from ._prices import WORK, Noise, Observed, Prices
 
 Floats = npt.NDArray[np.float64]
@@ -91,6 +102,8 @@ SCHEMA = Schema(
         "low": Array(("kinds", "checked")),
         "high": Array(("kinds", "checked")),
         "scores": Array(("rows",), "float32", check="ascending"),
+        # Of models that were adapted to another target.
+        "numbers": Array((NUMBERS + 1,), check="not negative", is_optional=True),
     },
 )
 
@@ -99,7 +112,8 @@ def packed(model: LayerModel, ranges: Ranges, scores: DeviationScores) -> Values
     """All that a kernel model is made of, by the names of :data:`SCHEMA`."""
     seen = np.isfinite(ranges.low)
     weights, kinds = model.weights, len(model.basis.kinds)
-    block = np.concatenate([model.basis.blocks, np.full(model.whole.size, kinds + 1)])
+    others = len(weights.mean) - model.basis.size
+    block = np.concatenate([model.basis.blocks, np.full(others, kinds + 1)])
     return {
         "kinds": ALL_KINDS,
         "ops": OPS,
@@ -123,6 +137,7 @@ def packed(model: LayerModel, ranges: Ranges, scores: DeviationScores) -> Values
         "low": np.where(seen, ranges.low, _UNSEEN),
         "high": np.where(seen, ranges.high, _UNSEEN),
         "scores": scores.sizes,
+        **({"numbers": model.numbers} if model.has_parts else {}),
     }
 
 
@@ -146,15 +161,18 @@ def unpacked(v: Values) -> tuple[LayerModel, Ranges, DeviationScores]:
         raise ValueError("kinds of points must be known")
     own = Basis(v["centres"], v["points"], v["point_kinds"], v["labels"], v["scales"], names, kinds)
     whole = Whole(v["whole_centre"], v["whole_points"])
-    if len(v["mean"]) != own.size + whole.size:
+    others = whole.size + (WORK if "numbers" in v else 0)
+    if len(v["mean"]) != own.size + others:
         raise ValueError(
-            f"array 'mean' must have shape ({own.size + whole.size},); got {v['mean'].shape}"
+            f"array 'mean' must have shape ({own.size + others},); got {v['mean'].shape}"
         )
     basis, columns = own.of_kinds(ALL_KINDS)
-    kept = np.concatenate([columns, own.size + np.arange(whole.size)])
+    kept = np.concatenate([columns, own.size + np.arange(others)])
     weights = _weights(v, kept)
     order = positions(ALL_KINDS, kinds)
     model = LayerModel(_prices(v, order), basis, whole, weights, v["noise"])
+    if "numbers" in v:
+        model = replace(model, has_parts=True, numbers=v["numbers"])
     return model, _ranges(v, order), DeviationScores(v["scores"], v["on_families"])
 
 

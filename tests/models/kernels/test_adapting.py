@@ -1,0 +1,91 @@
+"""Models of one target brought to another by a few networks: parts of prices, and three numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from latcast.data import Dataset
+from latcast.devices import Target
+from latcast.models import Kernels, load_layers
+from latcast.models.kernels._fit import MIN_FOR_NUMBERS, _left_out, _numbers
+from latcast.models.kernels._model import physical_work
+from latcast.models.kernels._prices import Observed
+from latcast.networks import Networks
+
+OTHER = Target("another", "simulator")
+# Networks by kernels: two kinds of convolutions, so that MACs and bytes are no multiples.
+COUNTS = np.array([[1, 0], [0, 1], [2, 1], [1, 3], [4, 1], [2, 5]])
+
+
+@pytest.fixture(scope="module")
+def kernels(simulator: type) -> Networks:
+    """Six networks of two kernels."""
+    two = Networks.of(list(simulator().measured(2, families=("plain",)).graphs), OTHER)
+    chosen = np.argsort(two.fact("macs"))[-2:]
+    labels = tuple(two.labels[n] for n in chosen)
+    return Networks(two.ops[chosen], labels, two.facts[chosen], sp.csr_matrix(COUNTS * 1.0))
+
+
+def observed(kernels: Networks, ms: np.ndarray) -> Observed:
+    return Observed(kernels, ms, sp.csr_matrix(kernels.counts.shape))
+
+
+def test_errors_of_values_left_out_are_those_of_refits() -> None:
+    rng = np.random.default_rng(0)
+    root, values = rng.normal(size=(6, 6)), rng.normal(size=6)
+    covariance = root @ root.T + np.eye(6)
+    density, errors = _left_out(covariance, values)
+    for n in range(6):
+        rest = np.delete(np.arange(6), n)
+        pulled = np.linalg.solve(covariance[np.ix_(rest, rest)], values[rest])
+        assert errors[n] == pytest.approx(values[n] - covariance[n, rest] @ pulled)
+    exact = values @ np.linalg.solve(covariance, values) + np.linalg.slogdet(covariance)[1]
+    assert density == pytest.approx(-exact / 2)
+
+
+@pytest.mark.parametrize(("own", "low", "high"), [(0.0, 0.0, 0.0), (0.5, 0.98, 1.0)])
+def test_three_numbers_weigh_by_the_errors_of_both(
+    kernels: Networks, own: float, low: float, high: float
+) -> None:
+    """What three numbers say exactly is theirs; a model without an error needs none."""
+    work = physical_work(kernels)
+    numbers = _numbers(observed(kernels, work @ [2e-9, 3e-8, 0.5]), np.full(len(work), own))
+    assert low <= numbers[-1] <= high
+    assert work @ numbers[:-1] == pytest.approx(work @ [2e-9, 3e-8, 0.5], rel=1e-3)
+
+
+def test_few_networks_fit_no_three_numbers(kernels: Networks) -> None:
+    few = kernels.select(np.arange(MIN_FOR_NUMBERS - 1))
+    assert not _numbers(observed(few, np.ones(len(few))), np.ones(len(few))).any()
+
+
+@pytest.fixture(scope="module")
+def fitted(simulator: type) -> Kernels:
+    """A model of 72 networks of three families."""
+    return Kernels().fit(simulator().measured(72))
+
+
+def errors(model: Kernels, data: Dataset) -> np.ndarray:
+    return np.abs(model.predict(data.graphs) / data.latency_ms - 1)
+
+
+@pytest.mark.slow
+def test_what_other_kernels_take_is_learnt_from_ten_networks(
+    simulator: type, fitted: Kernels, tmp_path: Path
+) -> None:
+    """Convolutions are twice as fast as on the base's target, other kernels as fast; file alike."""
+    fast = simulator(OTHER, by_kind={"conv": 0.5, "linear": 0.5})
+    test = fast.measured(40, seed=3)
+    adapted = fitted.adapt(fast.measured(10, seed=4))
+    assert np.median(errors(fitted, test)) > 0.3
+    assert np.median(errors(adapted, test)) < 0.08
+    adapted.save(tmp_path / "m.latcast")
+    loaded = load_layers(tmp_path / "m.latcast")
+    np.testing.assert_allclose(loaded.predict(test.graphs), adapted.predict(test.graphs), rtol=1e-6)
+    again = loaded.adapt(fast.measured(10, seed=5))
+    assert again.target == OTHER
+    assert np.median(errors(again, test)) < 0.08
