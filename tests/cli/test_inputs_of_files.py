@@ -70,12 +70,12 @@ def test_another_batch_is_said_in_the_table_and_in_json(latcast: Any, files: Pat
          "dtype": "float32"}
     ]  # fmt: skip
     assert record["devices"][0]["batch"] == 64
-    assert "read for 64 instead of 1" in record["devices"][0]["notes"][0]
+    assert any("read for 64 instead of 1" in note for note in record["devices"][0]["notes"])
     assert "side 0: 1 to 64" in latcast(*arguments).stdout
     # Nothing tells which side it is: the file's own sides hold.
     record = latcast.json("predict", files / "long.onnx", "--device", MANY)
     assert (record["inputs"][0]["shape"], record["devices"][0]["batch"]) == ([1000, 1, 256], None)
-    assert "the target's batch is 64" in record["devices"][0]["notes"][0]
+    assert any("the target's batch is 64" in note for note in record["devices"][0]["notes"])
     record = latcast.json("predict", files / "long.onnx", "--device", MANY, "--batch-axis", 1)
     assert record["inputs"][0]["shape"] == [1000, 64, 256]
 
@@ -97,7 +97,8 @@ def test_what_does_not_go_along_with_the_batch_is_said(latcast: Any, tmp_path: P
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
     save(helper.make_model(graph, opset_imports=imports, ir_version=8), path)
     device = latcast.json("predict", path, "--device", MANY)["devices"][0]
-    assert "with batch 64 instead of 1 the network has 1 times the MACs" in device["notes"][0]
+    said = "with batch 64 instead of 1 the network has 1 times the MACs"
+    assert any(said in note for note in device["notes"])
 
 
 @pytest.mark.parametrize(

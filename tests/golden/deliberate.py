@@ -40,11 +40,27 @@ _JOINT = "any device is answered for, by measurements or its specification, in s
 
 _SETTINGS = "a run in which passes waited for their CPU is made again"
 _WEIGHED = "training, adapting and evaluating weigh unstable rows by their scatter and say so"
+_NAMED = (
+    "targets of search spaces are in the joint model, where they were layer models of their own"
+)
 
 _LISTED = "the joint model is listed with the others"
 _SPACES = "devices without a model of a search space are answered for by the joint model"
 
 CHANGES: tuple[Change, ...] = (
+    Change("predict-onnx", "*output.devices.[01]", "value", _NAMED),
+    Change("predict-onnx", "0.output.devices.2", "value", _NAMED),  # with bf16
+    Change("predict-onnx-odd", "*output.devices.[01]", "value", _NAMED),
+    Change("predict-onnx-odd", "*.output.network.*", "value", _NAMED),  # eager PyTorch fuses none
+    Change("predict-onnx*", "*.notes*", "value", _NAMED),
+    Change("page", "words", "value", _NAMED),
+    Change("page", "notes*", "value", _NAMED),
+    Change("exported-program", "1.output.devices.[01]", "value", _NAMED),
+    Change("exported-program", "1.notes*", "value", _NAMED),
+    Change("refusals", "2.output.devices.*", "value", _NAMED),
+    Change("adapt-networks", "*", "value", _NAMED),
+    Change("models", "0.output*", "value", _NAMED),
+    Change("models", "1.output.any_network", "value", _NAMED),
     Change("campaign-*", "plan.protocol.cpu_share", "added", _SETTINGS),
     Change("*", "*output.unstable", "added", _WEIGHED),
     Change("*", "*output.metrics_weighted", "added", _WEIGHED),

@@ -43,7 +43,12 @@ def test_answers_are_as_recorded(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["tesla-p40.latcast", "tesla-p40.layers.latcast", "nasbench201.base.latcast"]
+    "name",
+    [
+        "tesla-p40.latcast",
+        "epyc-genoa-2c-openvino-b1-t1.layers.latcast",
+        "nasbench201.base.latcast",
+    ],
 )
 def test_a_slightly_changed_coefficient_shows(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ import pytest
 import latcast as library
 from latcast.families import Variant
 from latcast.models import BaseModel, Kernels, Predictor, zoo
+from latcast.models.joint import JointPredictor
 from latcast.models.resolve import TargetQuery, UnresolvedError, resolve, resolve_one
 from latcast.spaces import space
 
@@ -85,8 +86,8 @@ def test_models_of_architectures_alone_answer_for_other_networks_where_they_are_
         (named,) = resolve(own, role="networks")
         assert named.predictor.target == zoo.target(own, "networks")
         by_runtime = TargetQuery(runtime=named.predictor.target.runtime)
-        kinds = {r.predictor.kind for r in resolve(device, by_runtime, role="networks")}
-        assert ("layers" in kinds) == (by_runtime.runtime != "ncnn")
+        answers = {r.predictor.target for r in resolve(device, by_runtime, role="networks")}
+        assert (named.predictor.target in answers) == (by_runtime.runtime != "ncnn")
 
 
 def test_an_accelerator_that_was_not_measured_keeps_its_model() -> None:
@@ -149,9 +150,11 @@ def test_what_nothing_answers(
 
 def test_load_is_the_one_door(tmp_path: Path) -> None:
     graph = library.read_graph(Variant.parse("squeezenet-1.1").to_onnx(64))
-    assert isinstance(library.load("tesla-p40", networks=graph), Kernels)
-    assert isinstance(library.load("raspberry-pi-4", networks=graph, runtime="help"), Kernels)
-    assert isinstance(library.load("help-pixel3"), Kernels)
+    assert isinstance(library.load("tesla-p40", networks=graph), JointPredictor)
+    p = library.load("raspberry-pi-4", networks=graph, runtime="help")
+    assert isinstance(p, JointPredictor)
+    assert isinstance(library.load("help-pixel3"), JointPredictor)
+    assert isinstance(library.load(f"{EPYC}-openvino-b1-t1", networks=graph), Kernels)
     assert isinstance(library.load("tesla-p40", networks=ARCHS), Predictor)
     assert isinstance(library.load(SPACE.name), BaseModel)
     one = library.load("tesla-p40", space=SPACE, batch=1)
@@ -206,7 +209,7 @@ def test_a_graph_on_devices_of_which_one_cannot_be_answered(latcast: Any, tmp_pa
                   "--runtime", "ncnn", "--json", "--html", tmp_path / "page.html", code=1,
                   partly=True)  # fmt: skip
     record = json.loads(run.stdout)
-    assert [row.get("target") for row in record["devices"]] == [None, f"{EPYC}/ncnn/b1/t1"]
+    assert [row.get("target") for row in record["devices"]] == [None, f"{EPYC}/ncnn/b1"]
     assert record["network"]["kernels"] > 0
     assert EPYC in (tmp_path / "page.html").read_text(encoding="utf-8")
     devices = ("--device", "apple-m22", "--device", EPYC)

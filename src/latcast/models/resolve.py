@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,8 +47,7 @@ MAX_LISTED = 8
 
 Basis = Literal["measurements", "specification"]
 
-# The shipped joint model.
-JOINT = "devices"
+JOINT = zoo.JOINT
 
 
 @dataclass(frozen=True)
@@ -311,8 +311,16 @@ def open_shipped(name: str, role: Role = "space") -> Any:
     Raises:
         ValueError: there is none of that name.
     """
+    if role == "networks" and name in zoo.of_joint():
+        return open_shipped(JOINT, "joint").of_name(name)
     with zoo.path(name, role) as path:
-        return open_model(path)
+        return _joint(path) if role == "joint" else open_model(path)
+
+
+@lru_cache(maxsize=1)
+def _joint(path: Path) -> Any:
+    """The joint model, which one command may ask for dozens of targets."""
+    return open_model(path)
 
 
 def _of_file(
@@ -495,7 +503,8 @@ def _beyond_spaces(
     joint: Any = found.predictor
     is_measured = found.basis == "measurements"
     is_known = is_measured or devices()[device].kind != "accelerator"
-    if not (joint.is_of_known_domain and is_known):
+    is_shipped = joint.target in {zoo.target(n, "networks") for n in shipped}
+    if is_shipped or not (joint.is_of_known_domain and is_known):
         return None
     of_spaces = f"models of search spaces' architectures on {device}: {', '.join(shipped)}"
     found.notes.append(f"{of_spaces}; name one for its answer")

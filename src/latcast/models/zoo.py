@@ -35,6 +35,10 @@ _TITLES: dict[Role, str] = {
 }  # fmt: skip
 
 
+# The shipped joint model: targets that it names are models of networks without files of their own.
+JOINT = "devices"
+
+
 class UnresolvedError(ValueError):
     """Nothing answers for what was asked; the message says what does."""
 
@@ -61,7 +65,27 @@ def names(role: Role = "space") -> list[str]:
     A latency model is named for its device, and its batch where that is not the usual; base and
     accuracy models for their search space.
     """
-    return list(_files(_folder())[role])  # type: ignore[arg-type]  # paths are
+    files = _files(_folder())[role]  # type: ignore[arg-type]  # paths are
+    return sorted({*files, *of_joint()}) if role == "networks" else list(files)
+
+
+def of_joint() -> dict[str, Any]:
+    """Headers of the targets that the shipped joint model names, by their names.
+
+    A file of the same name comes before.
+    """
+    files = _files(_folder())  # type: ignore[arg-type]  # likewise
+    if JOINT not in files["joint"]:
+        return {}
+    named = header(JOINT, "joint").get("named", {})
+    return {
+        name: {
+            "kind": "joint-target", "space": None, "target": entry["target"],
+            "card": entry["card"], "on_families": False,
+        }
+        for name, entry in named.items()
+        if name not in files["networks"]
+    }  # fmt: skip
 
 
 def path(name: str, role: Role = "space") -> AbstractContextManager[Path]:
@@ -88,6 +112,9 @@ def header(name: str, role: Role = "space") -> dict[str, Any]:
     Raises:
         ValueError: as :func:`path`.
     """
+    if role == "networks" and name in (named := of_joint()):
+        own: dict[str, Any] = named[name]
+        return own
     return _header(_file(name, role))  # type: ignore[arg-type]  # likewise
 
 

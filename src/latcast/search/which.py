@@ -36,6 +36,8 @@ _MAX_REASONS = 3
 _UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
 # First part of a runtime's name -> maker whose chips it runs on, and was measured on, alone.
 _ONLY_ON = {"pytorch": "nvidia", "inductor": "nvidia", "tensorrt": "nvidia", "qnn": "qualcomm"}
+# What papers measured with and do not name, or added up: nobody can run a network by it elsewhere.
+_UNNAMED = ("help", "pytorch-help", "lookup-table")
 
 
 @dataclass(frozen=True)
@@ -275,7 +277,7 @@ class _Wanted:
             runtime = domain.removesuffix(f"-{part}")
             maker = _ONLY_ON.get(runtime.partition("-")[0])
             is_its = maker is None or _is_made_by(device, maker)
-            if unit_of_runtime(domain) == part and is_its:
+            if unit_of_runtime(domain) == part and is_its and runtime not in _UNNAMED:
                 yield from ((runtime, p) for p in precisions if self._takes(runtime, p))
 
     def _takes(self, runtime: str, precision: str) -> bool:

@@ -3,143 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cholesky, inv, solve_triangular
 
 from latcast._model_file import Array, Field, Schema, Values
 from latcast.data import Dataset
-from latcast.devices import devices, unit_of_runtime
+from latcast.devices import Target, devices, unit_of_runtime
 from latcast.models._fitted import Fitted
 from latcast.models._model import Model, State
 
+from . import _known
 from ._effects import Effects
 from ._efficiency import ARRAYS, FIELDS, packed, unpacked
 from ._faster import Faster
 from ._fit import Learnt
-from ._model import JointModel, at_most, precise, told, unlisted
+from ._known import ALIKE, Known, Named, moved, of_target
+from ._model import JointModel, precise, unlisted
 from ._observations import Observations, TargetFacts
 from ._posterior import Prior
-from ._predictor import Facts, JointPredictor
+from ._predictor import Campaign, Facts, JointPredictor
 from ._specification import UNIT_OF_KIND, Domains, Question
 from ._targets import TargetFeatures
 from ._work import CLASSES, FEATURES, class_of, places, taken, widened
 
 Floats = npt.NDArray[np.float64]
-
-# Directions of a known target's weights in which its covariance is kept apart from the prior's,
-# and the share of the prior's variance that measurements may take at most: halves are rounded by
-# 0.05 %, and a covariance must stay positive.
-RANK, MOST_TAKEN = 8, 0.996
-# What a target tells of another one of its chip, domain and precision: the correlation of their
-# deviations from what their facts tell, by the distance of these. That of all pairs of ncnn's,
-# NeuSight's and TinyNAS's targets is 0.63, 0.33, 0.06 and 0.01 at distances up to 1, 2, 3 and 4;
-# between precisions it is 0.02.
-ALIKE, ALIKE_WITHIN = 0.7, 3.0**0.5
-# Below this a chip counts as never measured.
-LEAST_ALIKE = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """What k targets are known by that were measured; those of one chip with equal facts are one.
-
-    Attributes:
-        targets: texts of each: name, chip, domain and precision.
-        rows: measurements of each.
-        places: their standardized facts, as :meth:`TargetFeatures.place`, shape (k, facts).
-        moved: what measurements moved their weights by, shape (k, p).
-        directions: factor of what they took from the covariance, shape (k, p, rank).
-    """
-
-    targets: tuple[tuple[str, str, str, str], ...]
-    rows: tuple[int, ...]
-    places: Floats
-    moved: Floats
-    directions: Floats
-
-    @classmethod
-    def of(cls, learnt: Learnt, observations: Observations) -> Known:
-        """Of all targets that were measured."""
-        groups: dict[Any, list[int]] = {}
-        for n in np.unique(observations.target).tolist():
-            t = observations.targets[n]
-            facts = tuple(sorted((k, v) for k, v in t.facts.items() if v is not None))
-            groups.setdefault((t.chip, t.domain, t.precision, facts), []).append(n)
-        found = []
-        for members in groups.values():
-            first = observations.targets[members[0]]
-            rows = observations.select(np.isin(observations.target, members))
-            prior = learnt.prior(first)
-            effects, averaged = learnt.effects_of(first), _averaged(rows, members[0])
-            after = told(prior, effects, first.facts, at_most(averaged, effects))
-            lower = cholesky(prior.covariance, lower=True)
-            half = solve_triangular(lower, after.covariance, lower=True)
-            left = solve_triangular(lower, half.T, lower=True)
-            size, where = np.linalg.eigh(np.eye(len(left)) - (left + left.T) / 2)
-            most = np.clip(size[-RANK:], 0, MOST_TAKEN)
-            found.append(
-                (
-                    (first.name, first.chip, first.domain, first.precision),
-                    len(rows),
-                    learnt.features.place(first),
-                    after.weights - prior.mean,
-                    (lower @ where[:, -RANK:]) * np.sqrt(most),
-                )
-            )
-        texts, counts, *arrays = zip(*found, strict=True)
-        return cls(texts, counts, *(np.array(a) for a in arrays))
-
-    @cached_property
-    def _places(self) -> dict[tuple[str, ...], list[int]]:
-        """Where the targets of a chip, domain and precision stand."""
-        found: dict[tuple[str, ...], list[int]] = {}
-        for n, (_, *of) in enumerate(self.targets):
-            found.setdefault(tuple(of), []).append(n)
-        return found
-
-    def nearest(self, target: TargetFacts, place: Floats) -> tuple[int, float] | None:
-        """The one that tells most of a target, and the correlation of their deviations.
-
-        It is of the target's chip, domain and precision; the correlation is 1 where the facts are
-        the same. None where none tells anything.
-        """
-        asked = (target.chip, target.domain, target.precision)
-        best: tuple[float, int, float] | None = None
-        for n in self._places.get(asked, ()):
-            away = self.places[n] - place
-            shared = ALIKE * float(np.exp(-(away @ away) / ALIKE_WITHIN**2))
-            if np.abs(away).max() < SAME_FACTS:
-                shared = 1.0
-            # Of the prior's variance it takes so much.
-            told = shared**2 * float((self.directions[n] ** 2).sum())
-            if shared >= LEAST_ALIKE and (best is None or told > best[0]):
-                best = told, n, shared
-        return None if best is None else best[1:]
-
-
-# Of standardized facts, which a file keeps as halves.
-SAME_FACTS = 0.02
-
-
-def _averaged(rows: Observations, target: int) -> Observations:
-    """One row a network: the mean of those of several boards, with their scatter."""
-    networks, place, times = np.unique(rows.network, return_inverse=True, return_counts=True)
-    mean = np.bincount(place, rows.log_ms) / times
-    between = np.sqrt(np.bincount(place, (rows.log_ms - mean[place]) ** 2) / times)
-    own = np.sqrt(np.bincount(place, rows.scatter**2) / times)
-    return replace(
-        rows,
-        network=networks,
-        target=np.full(len(networks), target),
-        log_ms=mean,
-        scatter=np.maximum(between, own),
-    )
-
 
 # --- the file ---------------------------------------------------------------------------------
 
@@ -181,6 +72,7 @@ SCHEMA = Schema(
             {},
         ),
         **FIELDS,
+        **_known.FIELDS,
     },
     {
         "means": Array(("facts",)),
@@ -194,6 +86,7 @@ SCHEMA = Schema(
         "known_moved": Array(("known", "features"), "float16"),
         "known_directions": Array(("known", "features", "rank"), "float16"),
         **ARRAYS,
+        **_known.ARRAYS,
     },
 )
 
@@ -299,6 +192,8 @@ class Joint(Model):
     _model: JointModel
     _known: Known
     _seen: Mapping[str, Sequence[str]]
+    named: dict[str, Named]
+    """Targets that go by names, of which hundreds of networks were measured."""
 
     @classmethod
     def of(cls, model: JointModel, data: Observations, card: Mapping[str, Any]) -> Joint:
@@ -311,7 +206,7 @@ class Joint(Model):
         """
         new = cls()
         new._model, new._known = model, Known.of(model.learnt, data)
-        new._seen = _seen_classes(data)
+        new._seen, new.named = _seen_classes(data), {}
         new.become(Fitted(None, card=dict(card)))
         return new
 
@@ -332,6 +227,9 @@ class Joint(Model):
         """A predictor of the target that is asked for; its card says what it was taken from."""
         learnt, facts = self._model.learnt, question.facts
         known = question.measured
+        campaign = of_target(self.named, known.name)
+        if campaign is not None and known.facts == facts.facts and not question.is_like:
+            return self._of_campaign(campaign, question)
         near = self._known.nearest(known, learnt.features.place(known))
         nested: list[tuple[Facts, Prior]] = []
         is_varied = known.facts != facts.facts
@@ -382,24 +280,57 @@ class Joint(Model):
         predictor = self.predictor(Question.of_target(few.target, self.domains))
         return predictor.adapt(few, method=method, seed=seed)  # type: ignore[return-value]
 
+    def name(
+        self, name: str, target: TargetFacts, rows: Observations, card: Mapping[str, Any]
+    ) -> Named:
+        """Keep a target by a name, with what hundreds of its networks tell.
+
+        Args:
+            name: of the target.
+            target: what is known of it.
+            rows: of it alone.
+            card: sources, licences, split.
+        """
+        self.named[name] = Named.of(self._model.learnt, target, rows, card)
+        return self.named[name]
+
+    def of_name(self, name: str) -> JointPredictor:
+        """A predictor of the target that goes by a name."""
+        target = Target.parse(self.named[name].target)
+        return self.predictor(Question.of_target(target, self.domains))
+
+    def _of_campaign(self, own: Named, question: Question) -> JointPredictor:
+        learnt, facts = self._model.learnt, question.facts
+        broad = learnt.prior(facts)
+        new = JointPredictor.of(
+            facts,
+            moved(broad, own.moved, own.directions),
+            own.effects,
+            {k: s for k, s in self._model.scores.items() if k[0] in ("", facts.domain)},
+            own.own.seen,
+            is_known=True,
+            campaign=Campaign(own.own, own.typical, broad.covariance),
+        )
+        card = {k: v for k, v in own.card.items() if k != "metrics"}
+        card["notes"] = list(question.notes)
+        new.become(Fitted(None, question.target, {}, own.calibration, card, self.quantity))
+        return new
+
     def _told(self, prior: Prior, n: int, shared: float) -> Prior:
         """A prior with what was measured on the n-th target, whose deviations it shares."""
-        away = shared * self._known.directions[n]
-        covariance = prior.covariance - away @ away.T
-        mean = prior.mean + shared * self._known.moved[n]
-        return replace(
-            prior, mean=mean, covariance=covariance, precision=np.asarray(inv(covariance))
-        )
+        known = self._known
+        return moved(prior, shared * known.moved[n], shared * known.directions[n])
 
     def _schema(self) -> Schema:
         return SCHEMA
 
     def _state(self) -> State:
-        return _packed(self._model, self._known, self._seen)
+        return {**_packed(self._model, self._known, self._seen), **_known.packed(self.named)}
 
     def _restore(self, state: State, parts: Mapping[str, Any]) -> None:
         self._model, self._known = _unpacked(state)
         self._seen = state["classes"]
+        self.named = _known.unpacked(state, places(state["features"]))
 
 
 def _seen_classes(data: Observations) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from ._effects import Effects
 from ._faster import Faster, Pairs
 from ._fit import SCATTER, Learnt, fit
 from ._observations import Observations, TargetFacts
+from ._own import Own, log_sums
 from ._posterior import Posterior, Prior, Rest, posterior
 from ._work import Work
 
@@ -143,7 +144,7 @@ class JointModel:
                     for domain in domains:
                         key = domain, found.way, found.samples
                         scores.setdefault(key, []).append(found.errors)
-        kept = {k: _thinned(np.sort(np.concatenate(v))) for k, v in scores.items()}
+        kept = {k: thinned(np.sort(np.concatenate(v))) for k, v in scores.items()}
         faster = {(d, *key): rule for d, own in pairs.items() for key, rule in own.rules().items()}
         left_out = {key: float(np.median(np.concatenate(v))) for key, v in off.items()}
         return cls(fit(observations, report), kept, faster, left_out)
@@ -250,8 +251,9 @@ def told(
     effects: Effects,
     facts: Mapping[str, float | None],
     measured: Observations | None,
+    own: Own | None = None,
 ) -> Posterior:
-    """Weights of a target with these facts after its measurements, down to none."""
+    """Weights of a target with these facts, and factors of its own, after its measurements."""
     if measured is None or not len(measured):
         none = np.zeros((0, len(prior.mean)))
         nothing = Rest(np.zeros((0, 0)))
@@ -262,6 +264,8 @@ def told(
     rest += np.diag(np.maximum(measured.scatter, SCATTER) ** 2)
     observed = measured.log_ms - effects.mean_of(names)
     work = prior.work(of_rows, facts)
+    if own is not None:
+        work, observed = own.applied(work, of_rows), observed - own.log_factor(log_sums(of_rows))
     return posterior(prior, work, of_rows.counts, observed, rest)
 
 
@@ -357,7 +361,7 @@ def _left_out(
             yield _LeftOut(target, way, samples, at, log_ms, deviation, true)
 
 
-def _thinned(ascending: Floats) -> Floats:
+def thinned(ascending: Floats) -> Floats:
     """So many quantiles of scores, at most."""
     if len(ascending) <= KEPT:
         return ascending

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,13 +25,24 @@ from latcast.models._model import State
 from latcast.models.kernels import Extrapolation, KernelForecast, LayerExplanation
 from latcast.networks import OPS, Networks, kernel_runs, working_kernels
 
+from . import _own
 from ._bound import bound_ms
 from ._effects import Effects
 from ._efficiency import ARRAYS, FIELDS, packed, unpacked
 from ._faster import Faster
 from ._fit import SCATTER
-from ._model import KNOWN, SAMPLES, Scores, log_forecast, precise, told, unlisted
+from ._model import (
+    KNOWN,
+    SAMPLES,
+    UNCALIBRATED,
+    Scores,
+    log_forecast,
+    precise,
+    told,
+    unlisted,
+)  # fmt: skip
 from ._observations import FUSES_AS, Observations, TargetFacts
+from ._own import Own, log_sums
 from ._posterior import Posterior, Prior
 from ._specification import Question
 from ._work import CLASSES, FEATURES, PARTS, Work, class_of, places, taken, widened
@@ -45,6 +56,8 @@ _WITH_BATCH = ("macs", "read_bytes", "write_bytes", "positions", "batch")
 _BOUNDS = dict(zip(PARTS, ("compute", "bandwidth", "bandwidth", "launch"), strict=True))
 # Degrees of freedom of Student's t where no errors of left-out groups are known.
 _FREEDOM = 5.0
+# What an interval's reach may fall to, in deviations that are usual.
+_LEAST_REACH = 0.05
 # Upper end of an interval over its lower end beyond which it decides little.
 TOO_WIDE = 3.0
 
@@ -78,7 +91,9 @@ SCHEMA = Schema(
             lambda v: tuple((str(d), str(w), int(k), int(n)) for d, w, k, n in v),
             lambda v: [list(key) for key in v],
         ),
+        "typical": Field(float, float, 0.0),
         **FIELDS,
+        **_own.FIELDS,
     },
     {
         "mean": Array(("features",)),
@@ -95,9 +110,26 @@ SCHEMA = Schema(
         "counts": Array(("counts",)),
         "log_ms": Array(("measured",)),
         "scatter": Array(("measured",), check="not negative"),
+        "elsewhere": Array(("features", "features"), "float32", is_optional=True),
         **ARRAYS,
+        **_own.ARRAYS,
     },
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Campaign:
+    """What hundreds of networks that were measured on a target tell of it besides its weights.
+
+    Attributes:
+        own: its factors.
+        typical: variance of log ms that is left open of networks like those measured.
+        elsewhere: prior covariance of the weights of another target, shape (p, p).
+    """
+
+    own: Own
+    typical: float
+    elsewhere: Floats
 
 
 class JointPredictor(Predictor):
@@ -127,6 +159,7 @@ class JointPredictor(Predictor):
     _seen: Sequence[str]
     _is_known: bool
     _measured: Observations | None
+    _campaign: Campaign | None
 
     @classmethod
     def of(
@@ -141,6 +174,7 @@ class JointPredictor(Predictor):
         has_beyond: bool = False,
         is_known: bool = False,
         faster: Mapping[str, Faster] | None = None,
+        campaign: Campaign | None = None,
     ) -> JointPredictor:
         """A predictor without measurements; it has to :meth:`become` something.
 
@@ -155,6 +189,7 @@ class JointPredictor(Predictor):
             has_beyond: whether the last of them is one with more cores.
             is_known: whether the target itself was measured.
             faster: when its precision is faster than another, by that.
+            campaign: what its networks tell besides, where hundreds were measured.
         """
         new = cls()
         new._facts, new._prior, new._seen = facts, prior, seen
@@ -162,7 +197,8 @@ class JointPredictor(Predictor):
             Effects.unknown(), mean_variance=effects.mean_variance, variance=effects.variance
         )
         new._nested, new._has_beyond, new._is_known = nested, has_beyond, is_known
-        new._ways, new._measured, new.faster = ways, None, faster or {}
+        new._ways, new._measured, new._campaign = ways, None, campaign
+        new.faster = faster or {}
         return new
 
     def _learn(self, data: Sequence[Dataset], calibration: Dataset | None, seed: int) -> None:
@@ -190,28 +226,48 @@ class JointPredictor(Predictor):
         runtime = self.target.runtime
         return replace(self.target, runtime=FUSES_AS.get(runtime, runtime))
 
-    def _forecast(self, own: tuple[Networks, Graph | None]) -> tuple[Floats, Floats]:
-        kernels = own[0]
+    def _forecast(self, of: tuple[Networks, Graph | None]) -> tuple[Floats, Floats]:
+        kernels = of[0]
         measured = self._measured
         old = () if measured is None else tuple(measured.names[n] for n in measured.network)
         work, names = self._work(kernels), _digests(kernels)
         log_ms, deviation = log_forecast(
             self._prior, self._effects, self._after, old, work, kernels.counts, names
         )
+        if self._campaign is not None:
+            own = self._campaign.own
+            log_each = work.log_each(
+                self._after.weights, self._prior.log_prices, self._prior.overlap
+            )
+            log_ms = log_ms + own.log_factor(log_sums(kernels))
+            deviation = self._beyond(deviation**2 + own.rest(kernels, log_each))
         log_ms = log_ms + self._fewer_cores(log_ms, self._log_ms_nested(kernels))
         if self._batches and (kernels.fact("batch") > 1).any():
             now, *others = (self._at_batch(kernels, b) for b in (self.target.batch, *self._batches))
             log_ms = log_ms + self._smaller_batch(now, others)
-        return np.maximum(np.exp(log_ms), self._limits(own)), deviation
+        return np.maximum(np.exp(log_ms), self._limits(of)), deviation
+
+    def _beyond(self, variance: Floats) -> Floats:
+        """Deviations of log ms (n,): what is left open of networks unlike those measured is added.
+
+        Errors on networks like these tell how far an interval of such reaches, no more.
+        """
+        assert self._campaign is not None
+        typical = self._campaign.typical
+        reach = self.fitted.calibration.quantile(0.9) / UNCALIBRATED
+        more = np.maximum(variance - typical, 0.0) / max(reach, _LEAST_REACH) ** 2
+        return np.asarray(np.sqrt(np.minimum(variance, typical) + more))
 
     @cached_property
     def _after(self) -> Posterior:
         """The weights after all that was measured."""
-        return told(self._prior, self._effects, self._facts.facts, self._measured)
+        own = None if self._campaign is None else self._campaign.own
+        return told(self._prior, self._effects, self._facts.facts, self._measured, own)
 
     def _work(self, kernels: Networks) -> Work:
         """Of kernels on this target."""
-        return self._prior.work(kernels, self._facts.facts)
+        work = self._prior.work(kernels, self._facts.facts)
+        return work if self._campaign is None else self._campaign.own.applied(work, kernels)
 
     def _limits(self, own: tuple[Networks, Graph | None]) -> Floats:
         return bound_ms(own[0], self._facts)
@@ -283,7 +339,7 @@ class JointPredictor(Predictor):
         no bound. After ten of HELP's TITAN RTX it put 5 s in the place of 15 ms.
         """
         whole = self.target.batch
-        if whole == 1 or self._measured is not None:
+        if whole == 1 or self._measured is not None or self._campaign is not None:
             return []
         if self._prior.efficiency is None:
             return [1]
@@ -419,9 +475,12 @@ class JointPredictor(Predictor):
             # Of another target the weights are expected to be as here, and are as unknown as ever.
             facts = replace(facts, facts=_known_facts(few.target, facts.domain))
             prior, before = replace(prior, mean=self._after.weights), None
+            if self._campaign is not None:
+                elsewhere = self._campaign.elsewhere
+                prior = replace(prior, covariance=elsewhere, precision=np.asarray(inv(elsewhere)))
         new = JointPredictor.of(
             replace(facts, name=str(few.target), batch=few.target.batch), prior, self._effects,
-            self._ways, self._seen, is_known=self._is_known and same,
+            self._ways, self._seen, is_known=self._is_known and same, campaign=self._campaign,
         )  # fmt: skip
         fused = replace(few.target, runtime=FUSES_AS.get(few.target.runtime, few.target.runtime))
         networks = Networks.of(few.networks, fused)
@@ -442,8 +501,12 @@ class JointPredictor(Predictor):
     def _state(self) -> State:
         measured = self._measured or _nothing()
         counts = sp.coo_matrix(measured.networks.counts)
-        width, ways = len(self._prior.mean), sorted(self._ways)
+        width, ways, campaign = len(self._prior.mean), sorted(self._ways), self._campaign
+        elsewhere = {} if campaign is None else {"elsewhere": campaign.elsewhere}
         return {
+            **_own.packed([] if campaign is None else [campaign.own]),
+            **elsewhere,
+            "typical": 0.0 if campaign is None else campaign.typical,
             "features": FEATURES,
             "kernel_facts": KERNEL_FACTS,
             "ops": OPS,
@@ -506,6 +569,9 @@ class JointPredictor(Predictor):
         self._seen, self._is_known, self._has_beyond = v["classes"], v["is_known"], v["has_beyond"]
         self.fitted.calibration = DeviationScores(v["scores"])
         self._measured = _measured(v, self._facts) if len(v["log_ms"]) else None
+        self._campaign = None
+        if own := _own.unpacked(v):
+            self._campaign = Campaign(own[0], v["typical"], widened(v["elsewhere"], columns))
 
 
 def _measured(v: Mapping[str, Any], facts: TargetFacts) -> Observations:

@@ -23,6 +23,7 @@ from latcast.spaces import space as find_space
 
 from ._bound import bound_ms
 from ._fit import SCATTER
+from ._own import log_sums
 from ._predictor import JointPredictor
 
 Floats = npt.NDArray[np.float64]
@@ -36,12 +37,14 @@ class _Rows:
         added: ms by the weights; ms with other numbers of cores; ms at other batches; and the ms
             that no device is below; shape (rows, columns).
         nested: how many numbers of cores there are.
+        sums: what :func:`log_sums` is the logarithm of, shape (rows, 4).
         spread: ms times their logarithm's slopes in independent standard normal variables, which
             the uncertain weights are made of, shape (rows, variables).
     """
 
     added: Floats
     nested: int
+    sums: Floats
     spread: Floats
 
 
@@ -94,9 +97,12 @@ class JointSpacePredictor(Predictor):
         size, where = np.linalg.eigh(p._after.covariance)
         spread = ms[0][:, None] * (slopes @ (where * np.sqrt(np.maximum(size, 0.0))))
         found = np.column_stack([*ms, bound_ms(blocks, p._facts), spread])
-        rows = np.zeros((len(table), found.shape[1]))
-        rows[used] = found
-        return _Rows(rows[:, : len(ms) + 1], len(nested), rows[:, len(ms) + 1 :])
+        rows, sums = np.zeros((len(table), found.shape[1])), np.zeros((len(table), 4))
+        rows[used], sums[used] = found, np.exp(log_sums(blocks))
+        return _Rows(rows[:, : len(ms) + 1], len(nested), sums, rows[:, len(ms) + 1 :])
+
+    def _log_sums(self, own: Archs) -> Floats:
+        return np.asarray(np.log(np.maximum(block_counts(own) @ self._rows.sums, 1.0)))
 
     def _summed(self, own: Archs) -> tuple[Floats, Floats, Floats]:
         """Ms, ms before comparisons with fewer cores or samples and bounds, and bounds, (n,)."""
@@ -106,6 +112,8 @@ class JointSpacePredictor(Predictor):
         now, *compared = np.log(sums[:, :-1].T)
         log_ms = now + self._of_any._fewer_cores(now, compared[: rows.nested])
         log_ms = log_ms + self._of_any._smaller_batch(now, compared[rows.nested :])
+        if (campaign := self._of_any._campaign) is not None:
+            log_ms = log_ms + campaign.own.log_factor(self._log_sums(own))
         return np.maximum(np.exp(log_ms), bound), alone, bound
 
     # -- hooks ----------------------------------------------------------------------------------
@@ -115,7 +123,11 @@ class JointSpacePredictor(Predictor):
         slopes = np.asarray(counts @ rows.spread) / np.asarray(counts @ rows.added[:, :1])
         effects = self._of_any._effects
         variance = np.einsum("ij,ij->i", slopes, slopes) + effects.mean_variance + effects.variance
-        return self._values(own), np.sqrt(np.maximum(variance, SCATTER**2))
+        variance = np.maximum(variance, SCATTER**2)
+        if (campaign := self._of_any._campaign) is not None:
+            unlike = campaign.own.whole(self._log_sums(own))[1]
+            return self._values(own), self._of_any._beyond(variance + unlike)
+        return self._values(own), np.sqrt(variance)
 
     def _values(self, own: Archs) -> Floats:
         return self._summed(own)[0]

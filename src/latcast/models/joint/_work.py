@@ -242,6 +242,13 @@ class Work:
             for n, part in enumerate(self.parts)
         ]
 
+    def log_each(
+        self, weights: Floats, log_prices: Floats, overlap: tuple[float, float] = (1.0, 1.0)
+    ) -> Floats:
+        """Logarithm of the seconds of every kernel, shape (d,)."""
+        arithmetic, activations, constants, launch = self.log_seconds(weights, log_prices)
+        return _whole(arithmetic, activations, constants, launch, overlap)[2]
+
     def log_ms_alone(
         self,
         counts: sp.csr_matrix,

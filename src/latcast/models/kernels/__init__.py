@@ -9,6 +9,7 @@ from latcast._imports import public_names
 if TYPE_CHECKING:
     from ._explanation import Extrapolation, KernelForecast, LayerExplanation
     from ._fit import MIN_GROUPS
+    from ._model import FEATURES, log_facts
     from ._predictor import Kernels
 else:
     __getattr__, __dir__ = public_names(
@@ -16,8 +17,17 @@ else:
         {
             "._explanation": "Extrapolation KernelForecast LayerExplanation",
             "._fit": "MIN_GROUPS",
+            "._model": "FEATURES log_facts",
             "._predictor": "Kernels",
         },
     )
 
-__all__ = ["MIN_GROUPS", "Extrapolation", "KernelForecast", "Kernels", "LayerExplanation"]
+__all__ = [
+    "FEATURES",
+    "MIN_GROUPS",
+    "Extrapolation",
+    "KernelForecast",
+    "Kernels",
+    "LayerExplanation",
+    "log_facts",
+]
