@@ -11,7 +11,7 @@ that neural-linear).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from latcast._model_file import Array, Field, Values
+from latcast.math.neural_network import outputs, trained
 from latcast.networks import Networks
 
 from ._gpu import Facts, multiprocessors
@@ -40,9 +41,6 @@ WEIGHT_ROWS = 1500
 # Chosen by errors of TinyNAS's shapes left out: hidden units in each of two layers (of 96, 128),
 # passes (of 10, 60, 120: this many are nearly as good) and rows of a step (of 512, 256).
 HIDDEN, PASSES, STEP_ROWS = 128, 100, 256
-# The highest rate of Adam, decay of weights, the error beyond which its size alone counts, and
-# what errors of the factor between two precisions count beside those of either.
-RATE, DECAY, TOLERANCE, PAIRS_COUNT = 4e-3, 3e-4, 0.05, 1.5
 # A fact in which kernels hardly differ is not stretched, and one far off counts as so far.
 LEAST_DEVIATION, FARTHEST = 0.05, 5.0
 
@@ -320,7 +318,9 @@ def _learn(data: Observations, features: TargetFeatures) -> Efficiency:
         logs.append(own)
     inputs, wanted = np.concatenate(tables), np.concatenate(logs)
     mean, deviation = inputs.mean(axis=0), np.maximum(inputs.std(axis=0), LEAST_DEVIATION)
-    layers = trained(standardized(inputs, mean, deviation), wanted)
+    layers = trained(
+        standardized(inputs, mean, deviation), wanted, hidden=HIDDEN, passes=PASSES, rows=STEP_ROWS
+    )
     limits = np.array([np.nanmin(wanted, axis=0), np.nanmax(wanted, axis=0)])
     seen = tuple(CLASSES[n] for n in classes.tolist())
     return Efficiency(names, seen, precisions, chips, mean, deviation, limits, layers)
@@ -332,88 +332,3 @@ def _physics(networks: Networks, target: TargetFacts, features: TargetFeatures) 
     each = sp.identity(len(networks.ops), format="csr")
     prices, overlap = features.log_prices(target), features.overlap(target)
     return work.log_ms_alone(each, np.zeros(work.size), prices, overlap)
-
-
-def trained(inputs: Singles, wanted: Singles, seed: int = 0) -> tuple[Singles, ...]:
-    """Layers of a network from inputs (n, f) to what is wanted of each (n, p); NaN is unknown.
-
-    Adam with decoupled decay of the weights (Loshchilov and Hutter, ICLR 2019) and one cycle of
-    its rate (Smith and Topin, 2018). Errors count by :func:`_slopes`.
-    """
-    rng, outs = np.random.default_rng(seed), wanted.shape[1]
-    known = np.isfinite(wanted).astype(np.float32)
-    wanted = np.nan_to_num(wanted)
-    shapes = ((inputs.shape[1], HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, outs))
-    sizes = [s for fan, out in shapes for s in ((fan, out), (out,))]
-    ends = np.cumsum([int(np.prod(s)) for s in sizes])
-    # One vector of all numbers, of which the layers are views: a step of Adam is a few products.
-    values, gradient, first, second = (np.zeros(ends[-1], dtype=np.float32) for _ in range(4))
-    layers, slopes = (
-        tuple(x.reshape(s) for x, s in zip(np.split(of, ends[:-1]), sizes, strict=True))
-        for of in (values, gradient)
-    )
-    for n, (fan, _) in enumerate(shapes):
-        layers[2 * n][:] = rng.uniform(-1, 1, shapes[n]) / np.sqrt(fan)
-    steps = PASSES * -(-len(inputs) // STEP_ROWS)
-    for step, rows in enumerate(_in_turn(len(inputs), rng), 1):
-        some, weight = inputs[rows], known[rows]
-        hidden = outputs(layers, some)
-        back = _slopes(hidden[-1] - wanted[rows], weight)
-        for n in (2, 1, 0):
-            before = some if n == 0 else hidden[2 * n - 1]
-            slopes[2 * n][:], slopes[2 * n + 1][:] = before.T @ back, back.sum(axis=0)
-            if n:
-                sums = hidden[2 * n - 2]
-                odds = before / np.where(sums == 0, 1, sums) + 0.5 * (sums == 0)
-                back = (back @ layers[2 * n].T) * (odds + before * (1 - odds))
-        rate, memory = _cycle(step / steps)
-        first += (1 - memory) * (gradient - first)
-        second += 1e-3 * (gradient**2 - second)
-        values *= 1 - RATE * rate * DECAY
-        scale = np.sqrt(second / (1 - 0.999**step)) + 1e-8
-        values -= RATE * rate / (1 - memory**step) * first / scale
-    return layers
-
-
-def outputs(layers: tuple[Singles, ...], inputs: Singles) -> list[Singles]:
-    """Sums and values of hidden units in turn, and the outputs at last, each (n, units)."""
-    found: list[Singles] = []
-    for n in range(0, len(layers) - 2, 2):
-        inputs = inputs @ layers[n] + layers[n + 1]
-        found += [inputs, inputs / (1 + np.exp(-inputs))]
-        inputs = found[-1]
-    return [*found, inputs @ layers[-2] + layers[-1]]
-
-
-def _in_turn(count: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.intp]]:
-    """Rows of every step."""
-    for _ in range(PASSES):
-        order = rng.permutation(count)
-        for start in range(0, count, STEP_ROWS):
-            yield order[start : start + STEP_ROWS]
-
-
-def _cycle(share: float) -> tuple[float, float]:
-    """Share of the highest rate, and of the gradient's mean that is kept, by the share of steps."""
-    up = share / 0.3
-    part = (1 - np.cos(np.pi * up)) / 2 if up < 1 else (1 + np.cos(np.pi * (up - 1) * 3 / 7)) / 2
-    return float(max(part, 0.04 if up < 1 else 0.0)), float(0.95 - 0.1 * part)
-
-
-def _slopes(error: Singles, weight: Singles) -> Singles:
-    """Of the loss: errors and, as precisions are compared, differences of errors by row, (n, p).
-
-    It is quadratic near 0 and linear beyond :data:`TOLERANCE` (pseudo-Huber).
-    """
-
-    def slope(of: Singles) -> Singles:
-        return np.asarray(TOLERANCE * of / np.sqrt(TOLERANCE**2 + of * of))
-
-    found = slope(error) * weight
-    for a in range(error.shape[1]):
-        for b in range(a):
-            both = PAIRS_COUNT * weight[:, a] * weight[:, b]
-            pull = slope(error[:, a] - error[:, b]) * both
-            found[:, a] += pull
-            found[:, b] -= pull
-    return np.asarray(found * np.float32(10 / max(float(weight.sum()), 1.0)))
