@@ -382,11 +382,11 @@ def test_devices_without_a_model_of_their_own(folder: Path, latcast: Any, tmp_pa
     assert "int8 is faster than fp32 with a probability" in latcast(*both).stdout
     like = ("predict", file, "--device", "my-board", "--similar-to", "rk3588")
     assert latcast.json(*like)["devices"][0]["target"] == "my-board/ncnn/b1"
-    arch = folder / "arch.json"
+    like = ("predict", folder / "arch.json", *like[2:])
+    assert latcast.json(*like)["devices"][0]["target"] == "my-board/ncnn/b1"
     for asked, words in (
         ((file, "--device", "my-board"), "my-board"),
         ((file, "--device", "rk3588", "--similar-to", "rk3588"), "needs no similar one"),
-        ((arch, "--device", "my-board", "--similar-to", "rk3588"), "leave it out"),
         ((file, "--device", "rk3588", "--sweep", "batch=1", "--precision", "fp32,int8"), "leave"),
     ):
         assert words in latcast.error("predict", *asked, code=2)

@@ -122,6 +122,10 @@ class TargetFeatures:
         return any(d.startswith("npu/") for d in self.domains)
 
     @cached_property
+    def _is_flag(self) -> npt.NDArray[np.bool_]:
+        return np.array([name.startswith(_FLAGS) for name in self.facts], dtype=np.bool_)
+
+    @cached_property
     def _whitening(self) -> Floats:
         return whitening(self.points / LENGTH)
 
@@ -133,7 +137,8 @@ class TargetFeatures:
         """:meth:`of` t targets, shape (t, size)."""
         z, t = self.places(targets), len(targets)
         labels = [_labels(target) for target in targets]
-        one = [[1.0, *(float(d in own) for d in self.domains)] for own in labels]
+        of_labels = {own: [1.0, *(float(d in own) for d in self.domains)] for own in set(labels)}
+        one = [of_labels[own] for own in labels]
         away = ((self.points - z[:, None]) / LENGTH) ** 2
         near = ALIKE * np.exp(-0.5 * away.sum(axis=2)) @ self._whitening
         of_kind = np.array([[float(_kind(x) == kind) for kind in self.kinds] for x in targets])
@@ -148,9 +153,8 @@ class TargetFeatures:
         """:meth:`place` of t targets, shape (t, facts)."""
         values = [[t.facts.get(name) for name in self.facts] for t in targets]
         known = np.array(values, dtype=np.float64).reshape(len(targets), len(self.facts))
-        is_flag = np.array([name.startswith(_FLAGS) for name in self.facts], dtype=np.bool_)
         with np.errstate(divide="ignore", invalid="ignore"):
-            z = (np.where(is_flag, known, np.log(known)) - self.means) / self.deviations
+            z = (np.where(self._is_flag, known, np.log(known)) - self.means) / self.deviations
         return np.where(np.isnan(z), 0.0, np.clip(z, -FARTHEST, FARTHEST))
 
     def log_prices(self, target: TargetFacts) -> Floats:
