@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from latcast.graph import Graph, GraphBuilder
 from latcast.models.joint import JointModel, Observations, TargetFacts, bound_ms
 from latcast.models.joint._effects import Effects, Told
-from latcast.models.joint._fit import Learnt, fit
+from latcast.models.joint._fit import STEPS, Learnt, fit
 from latcast.models.joint._posterior import Posterior, Prior, Rest, posterior
 from latcast.models.joint._predictor import JointPredictor
 from latcast.models.joint._targets import NPU_PEAK, TargetFeatures
@@ -178,6 +178,20 @@ def test_a_law_is_learnt_and_carried_over_to_a_target_left_out(networks: Network
         assert np.median(error) < most
     assert (found.lower_ms < found.ms).all()
     assert (found.ms < found.upper_ms).all()
+
+
+def test_long_steps_come_nearer_to_the_fixed_point(
+    networks: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of twelve targets two have enough networks to tell all of their weights."""
+    made = _made(networks)
+    told = made.select((made.target < 2) | (made.network < 2))
+    slopes = {}
+    for name, steps in (("long", STEPS), ("plain", (1.0,) * len(STEPS)), ("fixed", (1.0,) * 25)):
+        monkeypatch.setattr("latcast.models.joint._fit.STEPS", steps)
+        slopes[name] = fit(told).slopes
+    away = {name: np.linalg.norm(slopes[name] - slopes["fixed"]) for name in slopes}
+    assert away["long"] < 0.8 * away["plain"]
 
 
 def test_networks_on_npus_have_effects_of_their_own_in_each_precision(networks: Networks) -> None:

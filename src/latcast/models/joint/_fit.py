@@ -25,7 +25,11 @@ from ._work import Work
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
 
-ROUNDS = 6
+# Rounds, and how far the slopes of each go along their maximization. Where few targets tell of a
+# weight, plain rounds come nearer by their share alone: of launches, which language models do not
+# tell of, six were too short by a third. With two long ones operators of a GPU left out are off as
+# after 14 plain ones (elements' 14 in place of 18 %); ncnn, timm and AI Hub are as before.
+STEPS = (1.0, 1.0, 2.5, 1.0, 2.5, 1.0)
 # Prior deviation of weights between targets, and how many targets that is worth: of all, and of
 # a domain against all.
 DEVIATION, WORTH, DOMAIN_WORTH = 0.55, 10.0, 15.0
@@ -137,8 +141,8 @@ def fit(observations: Observations, report: Callable[[str], None] = lambda _: No
         {d: Effects.start(n) for d, n in names.items()},
         found,
     )
-    for _ in range(ROUNDS):
-        learnt = _round(learnt, seen)
+    for step in STEPS:
+        learnt = _round(learnt, seen, step)
     return learnt
 
 
@@ -170,8 +174,8 @@ def _seen(
     )
 
 
-def _round(learnt: Learnt, seen: Sequence[_Seen]) -> Learnt:
-    """One expectation and one maximization."""
+def _round(learnt: Learnt, seen: Sequence[_Seen], step: float) -> Learnt:
+    """One expectation and one maximization, of slopes so many times as far."""
     after = [_expected(learnt, one) for one in seen]
     means = np.array([p.weights for p in after])
     design = np.array([learnt.features.of(s.target) for s in seen])
@@ -204,6 +208,7 @@ def _round(learnt: Learnt, seen: Sequence[_Seen]) -> Learnt:
         )
         for d, rows in of_effects.items()
     }
+    slopes = learnt.slopes + step * (slopes - learnt.slopes)
     return replace(learnt, slopes=slopes, covariances=covariances, effects=effects)
 
 
