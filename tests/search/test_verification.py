@@ -450,3 +450,16 @@ def test_requests_that_make_no_sense(elsewhere: Predictor, at_home: Predictor) -
     with pytest.raises(ValueError, match="on its own target only; it was for imaginary"):
         verify(result, 1, device)
     assert not device.asked
+
+
+def test_the_joint_model_is_verified_where_a_space_has_no_base() -> None:
+    from latcast.search.verification import first_model
+
+    model, specification = first_model("pixel-7", space("ofa-resnet50"))
+    assert (model.kind, specification) == ("joint-space", None)
+    joint = latcast.load("pixel-7", space=SPACE)
+    budget = float(np.median(this_device(SPACE.sample(50, 0, restrict=RESOLUTIONS))))
+    found = run(Simulator(this_device), joint, budget, verify=3, rounds=1, suggested=4)
+    assert found.rounds
+    assert found.measured is not None
+    assert len(found.measured) >= 4

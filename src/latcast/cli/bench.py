@@ -260,11 +260,34 @@ class Note10:
     ] = None
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Searches on targets of HELP that a joint model has not seen, nor others of their chips."""
+
+    panel: ClassVar[str] = "Left out"
+
+    left_out: Annotated[
+        bool, typer.Option("--left-out", help="These instead, of --help-data alone.")
+    ] = False
+    tables: Annotated[
+        Path | None, typer.Option("--tables", help="Public tables to learn from besides.")
+    ] = None
+
+    def scores(self, help_data: Path, console: Console, **options: Any) -> Any:
+        """What the searches found."""
+        from latcast.bench.search import run_left_out
+
+        if self.tables is not None and not self.tables.is_dir():
+            raise UsageError(f"the tables must be in a folder; got {self.tables}")
+        return run_left_out(help_data, tables=self.tables, report=console.note, **options)
+
+
 @app.command(cls=Command)
 @command
 def search(
     console: Console,
     note10: Note10,
+    unseen: LeftOut,
     data: Annotated[
         Path | None,
         typer.Option("--data", help="The paper's folder; without it only --help-data is used."),
@@ -286,17 +309,6 @@ def search(
     epochs: Annotated[
         int, typer.Option("--epochs", min=1, help="Of the paper's conditioned network.")
     ] = 100,
-    left_out: Annotated[
-        bool,
-        typer.Option(
-            "--left-out",
-            help="Instead: HELP's test targets by a joint model that has not seen their chips.",
-        ),
-    ] = False,
-    tables: Annotated[
-        Path | None,
-        typer.Option("--tables", help="Public tables that --left-out learns from besides."),
-    ] = None,
     devices: Devices = None,
 ) -> None:
     """The OFANAS paper's architecture search, and one on NAS-Bench-201 (needs PyTorch to read).
@@ -316,20 +328,19 @@ def search(
     folders = [folder for folder in (data, help_data) if folder is not None]
     if not folders:
         raise UsageError("give --data, --help-data, or both; got neither")
-    for folder in (f for f in (*folders, tables) if f is not None and not f.is_dir()):
+    for folder in (folder for folder in folders if not folder.is_dir()):
         raise UsageError(f"the data must be in a folder; got {folder}")
-    if left_out:
+    if unseen.left_out:
         if help_data is None or data is not None:
             raise UsageError("--left-out is of HELP's targets: give --help-data alone")
-        found = bench.run_left_out(
-            help_data, tables=tables, seeds=seeds, confidence=confidence, report=console.note
-        )
-    else:
-        found = bench.run(
+        console.show(unseen.scores(help_data, console, seeds=seeds, confidence=confidence))
+        return
+    console.show(
+        bench.run(
             data, plan, help_data=help_data, base_samples=base_samples, epochs=epochs,
             report=console.note,
-        )  # fmt: skip
-    console.show(found)
+        )
+    )  # fmt: skip
 
 
 @app.command(cls=Command)

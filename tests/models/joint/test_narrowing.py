@@ -114,7 +114,7 @@ def test_the_command_names_networks_and_layers(latcast: Any, file: Path, tmp_pat
     other.write_bytes(Variant.parse("resnet-18").to_onnx(1))
     few = latcast.json("suggest", "--device", "pixel-7", "--for", file, "--among", other)
     assert [n["network"] for n in few["networks"]] == [str(other)]
-    own = latcast.json("suggest", "--device", "epyc-genoa-2c-ncnn-b1-t1", "--for", file)
+    own = latcast.json("suggest", "--device", "epyc-genoa-2c-onnxruntime-b1-t1", "--for", file)
     assert (own["itself"], own["networks"]) == (None, [])
     assert own["kernels"]
 

@@ -48,12 +48,12 @@ class Narrowing:
         others, their = _slopes(predictor, candidates)
         places = np.flatnonzero(np.abs(others - log_ms[0]) > 1e-9)
         effects, covariance = predictor._effects, predictor._after.covariance
-        # What a network takes beside its work is its own: no other one tells of it.
-        own = effects.mean_variance + effects.variance
-        noise = np.full(len(places), own + SCATTER**2)
+        noise = np.full(len(places), effects.mean_variance + effects.variance + SCATTER**2)
         chosen, left = narrow(covariance, slopes[0], their[places], noise, steps)
-        now = float(slopes[0] @ covariance @ slopes[0]) + own
-        after = tuple(float(np.sqrt(variance + own)) for variance in left)
+        now = float(predictor._forecast((network, None))[1][0]) ** 2
+        # What a network takes beside its work is its own: no other one tells of it.
+        own = now - float(slopes[0] @ covariance @ slopes[0])
+        after = tuple(float(np.sqrt(max(variance + own, SCATTER**2))) for variance in left)
         itself = float(np.sqrt(now * SCATTER**2 / (now + SCATTER**2)))
         return cls(itself, tuple(int(places[n]) for n in chosen), after)
 

@@ -156,7 +156,8 @@ def first_model(
         name: of a model or base model, its file, or a device of the catalogue, whose
             specification is then taken for this machine's.
         space: of the networks.
-        base: base model for a device; the shipped one of the space by default.
+        base: base model for a device; by default the shipped one of the space, or where there is
+            none the joint model.
 
     Raises:
         UnresolvedError: there is no such model or device.
@@ -166,9 +167,10 @@ def first_model(
     known = (*zoo.names(), *zoo.names("base"))
     if name.endswith(SUFFIX) or name in known or name not in devices():
         return models.load(name, space=space), None
-    return models.load_base(base or (space.block_space if space else DEFAULT_SPACE)), devices()[
-        name
-    ]
+    own = base or (space.block_space if space else DEFAULT_SPACE)
+    if base is None and own not in zoo.names("base"):
+        return models.load(name, space=space), None
+    return models.load_base(own), devices()[name]
 
 
 def _record_of(check: Check) -> tuple[Path, Path | None]:
