@@ -391,8 +391,9 @@ class JointPredictor(Predictor):
         # What an inference takes beside its kernels is theirs in proportion.
         alone = replace(self._prior, log_inference=-np.inf)
         log_each, slopes = alone.log_ms(work, each, after.weights)
-        of_each = np.sqrt(np.einsum("ij,ij->i", slopes @ after.covariance, slopes))
-        factors = np.exp(reach * np.sqrt(of_each**2 + self._effects.variance))
+        of_each = np.einsum("ij,ij->i", slopes @ after.covariance, slopes)
+        # A file's halves round the covariance: of a kernel it may be a little below 0.
+        factors = np.exp(reach * np.sqrt(np.maximum(of_each, 0.0) + self._effects.variance))
         each_ms = np.exp(log_each)
         each_ms *= predicted[0] / max(float((kernels.counts @ each_ms)[0]), 1e-300)
         parts = np.array(work.log_seconds(after.weights, self._prior.log_prices))
