@@ -29,12 +29,15 @@ class Told(NamedTuple):
     Attributes:
         names: of its networks, k texts.
         after: of its weights, after their measurements.
-        root: factor of each row's deviation from what effects and scatter have it, shape (k,).
     """
 
     names: Sequence[str]
     after: Posterior
-    root: Floats
+
+    @property
+    def root(self) -> Floats:
+        """Factor of each row's deviation from what effects and scatter have it, shape (k,)."""
+        return self.after.root
 
     @property
     def pull(self) -> Floats:

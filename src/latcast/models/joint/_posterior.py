@@ -66,6 +66,8 @@ class Posterior:
         pull: inverse covariance of the measurements times what the prior leaves of them, (k,).
         rest: covariance of the measurements beside the weights.
         weighted: its inverse times the slopes, shape (k, p).
+        root: factor of the deviation of each measurement by how far it is off, which ``rest`` has
+            and networks elsewhere have not, shape (k,).
     """
 
     weights: Floats
@@ -74,6 +76,7 @@ class Posterior:
     pull: Floats
     rest: Rest
     weighted: Floats
+    root: Floats
 
     @cached_property
     def inverse(self) -> Floats:
@@ -117,6 +120,7 @@ def posterior(
     log_ms: Floats,
     rest: Floats,
     start: Floats | None = None,
+    doubt: Floats | None = None,
 ) -> Posterior:
     """Laplace's approximation of the weights after k measurements.
 
@@ -127,8 +131,11 @@ def posterior(
         log_ms: what was measured, less what is known of the networks beside their work, (k,).
         rest: covariance of what neither the work tells nor is known, shape (k, k).
         start: weights to begin with; the prior's mean if None.
+        doubt: factor of each measurement's variance, shape (k,); 1 if None. Correlations of
+            networks are kept, so that a doubted row still follows its like.
     """
-    problem = _Problem(prior, work, counts, log_ms, Rest(rest))
+    root = np.ones(len(log_ms)) if doubt is None else np.sqrt(doubt)
+    problem = _Problem(prior, work, counts, log_ms, Rest(rest * root[:, None] * root))
     weights = prior.mean if start is None or not len(log_ms) else start
     if len(log_ms):
         weights = mode(problem, weights)
@@ -138,7 +145,20 @@ def posterior(
     factor = (cholesky(precision, lower=True), True)
     covariance = np.asarray(cho_solve(factor, np.eye(len(weights))))
     pull = problem.rest.solve(log_ms - forecast)
-    return Posterior(weights, covariance, slopes, pull, problem.rest, weighted)
+    return Posterior(weights, covariance, slopes, pull, problem.rest, weighted, root)
+
+
+# Degrees of freedom of Student's t.
+FREEDOM = 4.0
+
+
+def doubted(after: Posterior) -> Floats:
+    """Factors of the variances of measurements by how far each is off the others, shape (k,).
+
+    So Student's t is a normal distribution of unknown variance (expectation and maximization).
+    """
+    away = after.pull * after.root / np.sqrt(after.inverse_diagonal)
+    return np.asarray((FREEDOM + away**2) / (FREEDOM + 1))
 
 
 class _Problem:
