@@ -347,9 +347,8 @@ def test_campaigns_of_schema_1_go_on(tmp_path, make_plan, fake, name):
     text = "mobilenet-v1(width={},depth=1,kernel=3,relu6=0,resolution=96,classes=10)"
     variants = [Variant.parse(text.format(width)) for width in (25, 50)]
     networks = {"archs": archs, "blocks": blocks_of(SPACE, (7, 40)), "graphs": variants}[name]
-    plan = replace(make_plan([224], runs=2, seed=3), networks=networks)
-    # A setting that is newer than a campaign is what is now its default there.
-    plan = replace(plan, protocol=replace(plan.protocol, cpu_share=measure.Protocol().cpu_share))
+    # What the campaign does not state, since it is newer, is off, whatever is asked.
+    plan = replace(make_plan([224], runs=2, seed=3, cpu_share=0.9), networks=networks)
     if name == "archs":
         plan = replace(plan, options={"samples": 3})
     with measure.open_or_resume(path, plan, resume=True) as campaign:

@@ -11,7 +11,7 @@ from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.report.record import Record, Table, pairs
 
-from ._campaign_file import CampaignFile
+from ._campaign_file import NEWER, CampaignFile
 from ._protocol import Protocol
 from ._results import Results, results
 from ._session import Progress, run
@@ -144,7 +144,8 @@ def _check(
     began = _settings(campaign.plan())
     for name, value in asked.items():
         has_more_runs = name == "runs" and value > began["runs"]
-        if value != began.get(name) and not has_more_runs:
+        is_newer = name in NEWER and began[name] == NEWER[name]
+        if value != began.get(name) and not (has_more_runs or is_newer):
             raise AnotherCampaignError(campaign.path, name, began.get(name, "not given"), value)
     if sources is not None and campaign.networks() != list(sources):
         raise AnotherCampaignError(campaign.path)
@@ -157,8 +158,7 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
     names = ("target", "seed", "runtime", "profile_passes")
     own = {name: plan[name] for name in names if name in plan}
     # What it was made from says it in the user's words. Its number of runs may have grown since.
-    # A setting that is newer than the campaign had the value that is now its default.
-    return {**own, **plan.get("options", {}), **asdict(Protocol(**plan["protocol"]))}
+    return {**own, **plan.get("options", {}), **plan["protocol"]}
 
 
 def measured(

@@ -28,6 +28,9 @@ _APPLICATION_ID = 0x6C617463  # "latc"
 # Settings of the protocol by their names in version 1.
 _FORMER = {"visits": "runs", "visits_per_process": "runs_per_process", "visit_s": "run_s"}
 
+NEWER = {"cpu_share": 0.0}
+"""Settings that a campaign of before does not state, with what it went by."""
+
 # Tables and columns have the names of version 1: `archs` are networks, `visits` are runs.
 _SCHEMA = """
 CREATE TABLE plan (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -168,7 +171,7 @@ class CampaignFile:
         """What stays the same throughout, but for the number of runs."""
         plan = {k: json.loads(v) for k, v in self._all("SELECT key, value FROM plan")}
         protocol = {_FORMER.get(k, k): v for k, v in plan["protocol"].items()}
-        return {**plan, "protocol": protocol}
+        return {**plan, "protocol": NEWER | protocol}
 
     def networks(self) -> list[NetworkSource]:
         """What is measured, as it was given to :meth:`create`."""

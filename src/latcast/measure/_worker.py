@@ -225,7 +225,7 @@ class Worker:
             "runtime": dict(self._runtime.facts()),
             "machine": _machine.settings(self._cpus),
             "timer_s": self._timer_s,
-            "clock": "CPU time of the process" if self._has_cpu_clock else "wall time",
+            "clock": "process" if isinstance(self._reference, CpuTimed) else "wall",
         }
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -252,7 +252,7 @@ class Worker:
         machine = _machine.changes(before, _machine.snapshot(self._cpus))
         # Where passes are timed by their own CPU time, doing them again while the load lasts gains
         # little: the reference network says what is left of it.
-        if self._has_cpu_clock:
+        if isinstance(self._reference, CpuTimed):
             return answer | {"machine": machine, "clock": "cpu"}
         if (others := machine.get("other_cpus", 0.0)) > self._protocol.other_cpus:
             doubt = f"other programs kept {others:.1f} CPUs busy"
@@ -286,14 +286,11 @@ class Worker:
             **({"denormals": kept} if kept else {}),
         }
 
-    @property
-    def _has_cpu_clock(self) -> bool:
-        return self._runtime.kind == "cpu" and self._runtime.threads == 1
-
     def _clocked(self, network: LoadedNetwork) -> LoadedNetwork:
         # One with a clock of its own does not compute, or not only, in this process.
         has_own_clock = type(network).time is not LoadedNetwork.time
-        return network if has_own_clock or not self._has_cpu_clock else CpuTimed(network)
+        is_on_one_cpu = self._runtime.kind == "cpu" and self._runtime.threads == 1
+        return CpuTimed(network) if is_on_one_cpu and not has_own_clock else network
 
     def _profile(
         self, model: Model, asked: ReadOptions, request: dict[str, Any], pass_ms: float
