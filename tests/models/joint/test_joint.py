@@ -192,7 +192,7 @@ def test_long_steps_come_nearer_to_the_fixed_point(
         monkeypatch.setattr("latcast.models.joint._fit.STEPS", steps)
         slopes[name] = fit(told).slopes
     away = {name: np.linalg.norm(slopes[name] - slopes["fixed"]) for name in slopes}
-    assert away["long"] < 0.8 * away["plain"]
+    assert away["long"] < 0.95 * away["plain"]
 
 
 def test_networks_on_npus_have_effects_of_their_own_in_each_precision(networks: Networks) -> None:
