@@ -121,3 +121,10 @@ def test_intervals_that_are_too_wide_to_decide_are_told() -> None:
     assert any(note.startswith(f"{wide} of {len(found.targets)} intervals") for note in found.notes)
     narrow = library.which(network(), 2.0, devices=["raspberry-pi-4"], coverage=0.05)
     assert not any("too wide to decide" in note for note in narrow.notes)
+
+
+def test_models_of_architectures_alone_answer_where_their_runtime_is_named() -> None:
+    found = library.which(network(), 2.0, devices=["raspberry-pi-4"])
+    assert "raspberry-pi-4/help/b1" not in {t.target for t in found.targets}
+    named = library.which(network(), 2.0, devices=["raspberry-pi-4"], runtimes=["help"])
+    assert [t.target for t in named.targets] == ["raspberry-pi-4/help/b1"]

@@ -255,7 +255,10 @@ class _Wanted:
                 yield Resolved(device.name, predictor, basis)
 
     def _shipped(self, batch: int) -> Iterator[Resolved]:
-        """Of the shipped models of one target."""
+        """Of the shipped models of one target that know networks, or whose runtime is named.
+
+        Those of search spaces' architectures alone are out of their distribution with others.
+        """
         names = {d.name for d in self.devices}
         for name in zoo.names("networks"):
             target = zoo.target(name, "networks")
@@ -264,6 +267,7 @@ class _Wanted:
                 and target.batch == batch
                 and self._takes(target.runtime, target.precision)
                 and self.threads in (None, target.threads)
+                and (self.runtimes or zoo.header(name, "networks")["on_families"])
             )
             if is_asked:
                 yield Resolved(target.device, open_shipped(name, "networks"))
