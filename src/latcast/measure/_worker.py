@@ -258,7 +258,7 @@ class Worker:
             doubt = f"other programs kept {others:.1f} CPUs busy"
             answer["doubts"] = [*answer["doubts"], doubt]
         # The CPU that waits for a GPU is idle for reasons of its own.
-        if self._runtime.kind == "cpu" and answer["cpu_share"] < self._protocol.cpu_share:
+        if self._runtime.kind == "cpu" and answer.get("cpu_share", 1) < self._protocol.cpu_share:
             doubt = f"passes had their CPU for {answer['cpu_share']:.0%} of their time"
             answer["doubts"] = [*answer["doubts"], doubt]
         return answer | {"machine": machine}
@@ -280,17 +280,15 @@ class Worker:
             "reference_ms": timing.reference_ms,
             "repeats": timing.repeats,
             "inference_s": first_s + timing.inference_s,
-            "cpu_share": timing.cpu_share,
             "load_s": load_s,
             "doubts": timing.doubts,
             **({"denormals": kept} if kept else {}),
+            **({} if _has_own_clock(loaded) else {"cpu_share": timing.cpu_share}),
         }
 
     def _clocked(self, network: LoadedNetwork) -> LoadedNetwork:
-        # One with a clock of its own does not compute, or not only, in this process.
-        has_own_clock = type(network).time is not LoadedNetwork.time
         is_on_one_cpu = self._runtime.kind == "cpu" and self._runtime.threads == 1
-        return CpuTimed(network) if is_on_one_cpu and not has_own_clock else network
+        return CpuTimed(network) if is_on_one_cpu and not _has_own_clock(network) else network
 
     def _profile(
         self, model: Model, asked: ReadOptions, request: dict[str, Any], pass_ms: float
@@ -338,6 +336,11 @@ class CpuTimed(LoadedNetwork):
         cpu_s = time.process_time() - before
         # A runtime that computes in another process takes next to no CPU time in this one.
         return min(wall_s, cpu_s) if cpu_s > _MIN_OWN * wall_s else wall_s
+
+
+def _has_own_clock(network: LoadedNetwork) -> bool:
+    """Whether it may compute elsewhere than in this process, whose CPU time says nothing then."""
+    return type(network).time not in (LoadedNetwork.time, CpuTimed.time)
 
 
 def _reason(error: Exception) -> str:
