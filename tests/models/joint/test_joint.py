@@ -7,9 +7,11 @@ import pytest
 import scipy.sparse as sp
 
 from latcast.graph import Graph, GraphBuilder
+from latcast.math.conformal import quantile
 from latcast.models.joint import JointModel, Observations, TargetFacts, bound_ms
 from latcast.models.joint._effects import Effects, Told
 from latcast.models.joint._fit import STEPS, Learnt, fit
+from latcast.models.joint._model import _by_groups
 from latcast.models.joint._posterior import Posterior, Prior, Rest, posterior
 from latcast.models.joint._predictor import JointPredictor
 from latcast.models.joint._targets import NPU_PEAK, TargetFeatures
@@ -150,9 +152,8 @@ def test_effects_of_networks_are_learnt_as_means_over_targets(targets: int) -> N
                 names,
                 Posterior(
                     np.zeros(0), np.zeros((0, 0)), none,
-                    rest.solve(v - effects.mean_of(names)), rest, none,
+                    rest.solve(v - effects.mean_of(names)), rest, none, np.ones(len(names)),
                 ),
-                np.ones(len(names)),
             )
             for v in values
         ]  # fmt: skip
@@ -248,6 +249,38 @@ def test_a_cpu_with_fp16_is_priced_by_what_its_runtime_computes_in() -> None:
     # Files that were learnt before had one price for all.
     before = replace(features, domains=("cpu",))
     np.testing.assert_allclose(before.log_prices(new), prices)
+
+
+def test_groups_count_alike_in_intervals_whatever_their_rows() -> None:
+    # One group of many small errors, others of one large error each.
+    def reach(others: int, level: float) -> float:
+        groups = np.array(["many"] * 1000 + [f"g{n}" for n in range(others)])
+        errors = np.concatenate([np.linspace(0, 1, 1000), 2.0 + np.arange(others)])
+        return quantile(_by_groups(groups, errors), level)
+
+    assert reach(1, 0.4) < 1
+    assert reach(1, 0.6) == 2
+    # A fifth group's error is the 80 % quantile of five, of twenty the 85 % one with one beyond.
+    assert reach(4, 0.79) == 4
+    assert reach(19, 0.85) == 2 + 16
+
+
+def test_one_measurement_that_is_far_off_does_not_move_the_others(networks: Networks) -> None:
+    made = _made(networks)
+    learnt = made.select(made.target < 10)
+    model = JointModel.fit(learnt, calibrate=False)
+    rows = np.flatnonzero(made.target == 10)
+    seen, unseen = rows[:8], rows[8:]
+    right = made.select(seen)
+    log_ms = right.log_ms.copy()
+    log_ms[3] += np.log(5)
+
+    def error(measured: Observations) -> float:
+        found = model.forecast(made.targets[10], networks, made.names, measured)
+        at = made.network[unseen]
+        return float(np.median(np.abs(np.log(found.ms[at]) - made.log_ms[unseen])))
+
+    assert error(replace(right, log_ms=log_ms)) < error(right) + 0.02
 
 
 def test_nothing_is_faster_than_the_peak_or_the_memory(networks: Networks) -> None:
