@@ -26,7 +26,7 @@ PACKAGES = [
 
 FORECAST = """
 import latcast; from latcast.graph import GraphBuilder; b = GraphBuilder()
-latcast.forecast(b.build(b.conv(b.input(3, 8, 8), 8, 3)), ['epyc-genoa-2c'])"""
+latcast.forecast(b.build(b.conv(b.input(3, 8, 8), 8, 3)), ['epyc-genoa-2c-onnxruntime-b1-t1'])"""
 
 
 @pytest.mark.parametrize("package", PACKAGES)
