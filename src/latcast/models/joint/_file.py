@@ -300,7 +300,7 @@ class Joint(Model):
         return self.predictor(Question.of_target(target, self.domains))
 
     def _of_campaign(self, own: Named, question: Question) -> JointPredictor:
-        learnt, facts = self._model.learnt, question.facts
+        learnt, facts = self._model.learnt, replace(question.facts, domain=own.domain)
         broad = learnt.prior(facts)
         new = JointPredictor.of(
             facts,
@@ -311,8 +311,7 @@ class Joint(Model):
             is_known=True,
             campaign=Campaign(own.own, own.typical, broad.covariance),
         )
-        card = {k: v for k, v in own.card.items() if k != "metrics"}
-        card["notes"] = list(question.notes)
+        card = {k: v for k, v in own.card.items() if k != "metrics"} | {"notes": []}
         new.become(Fitted(None, question.target, {}, own.calibration, card, self.quantity))
         return new
 

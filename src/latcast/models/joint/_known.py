@@ -159,6 +159,7 @@ class Named:
 
     Attributes:
         target: whole.
+        domain: that its prior is of.
         card: sources, licences, rows, split, metrics.
         noise: relative standard deviation of its measurements.
         typical: variance of log ms that is left open of networks like those measured.
@@ -169,6 +170,7 @@ class Named:
     """
 
     target: str
+    domain: str
     card: dict[str, Any]
     noise: float
     typical: float
@@ -204,8 +206,9 @@ class Named:
         scores = np.sort(np.abs(found.left_out) / np.sqrt(np.minimum(variance, typical)))
         card = {**card, "rows": len(rows)}
         return cls(
-            target.name, card, found.noise, typical, by, directions, found.own, thinned(scores)
-        )
+            target.name, target.domain, card, found.noise, typical, by, directions, found.own,
+            thinned(scores),
+        )  # fmt: skip
 
     @property
     def effects(self) -> Effects:
@@ -239,7 +242,8 @@ def packed(named: Mapping[str, Named]) -> Values:
         return {"named": {}, **_own.packed([])}
     entries = {
         name: {
-            "target": t.target, "card": t.card, "noise": t.noise, "typical": t.typical,
+            "target": t.target, "domain": t.domain, "card": t.card, "noise": t.noise,
+            "typical": t.typical,
             "scores": len(t.scores),
         }
         for name, t in named.items()
@@ -274,6 +278,7 @@ def unpacked(v: Values, columns: Numbers) -> dict[str, Named]:
         end = sum(counts[: n + 1])
         found[name] = Named(
             str(e["target"]),
+            str(e["domain"]),
             dict(e["card"]),
             float(e["noise"]),
             float(e["typical"]),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +38,8 @@ class _Rows:
         added: ms by the weights; ms with other numbers of cores; ms at other batches; and the ms
             that no device is below; shape (rows, columns).
         nested: how many numbers of cores there are.
+        once: what a network takes beside its blocks, in these columns, shape (columns,).
+        once_spread: the same in those of ``spread``, shape (variables,).
         sums: what :func:`log_sums` is the logarithm of, shape (rows, 4).
         spread: ms times their logarithm's slopes in independent standard normal variables, which
             the uncertain weights are made of, shape (rows, variables).
@@ -44,6 +47,8 @@ class _Rows:
 
     added: Floats
     nested: int
+    once: Floats
+    once_spread: Floats
     sums: Floats
     spread: Floats
 
@@ -85,7 +90,7 @@ class JointSpacePredictor(Predictor):
     @cached_property
     def _rows(self) -> _Rows:
         """Of all blocks; each is taken for a network of its own."""
-        p, table = self._of_any, self.space.block_table.blocks
+        p, table = _without_inference(self._of_any), self.space.block_table.blocks
         blocks = Networks.of_blocks(table, self.target.batch, rules_of(p._as_fused.runtime))
         # Some run nothing, such as an operation that is left out.
         used = np.flatnonzero(np.diff(blocks.counts.indptr))
@@ -99,7 +104,13 @@ class JointSpacePredictor(Predictor):
         found = np.column_stack([*ms, bound_ms(blocks, p._facts), spread])
         rows, sums = np.zeros((len(table), found.shape[1])), np.zeros((len(table), 4))
         rows[used], sums[used] = found, np.exp(log_sums(blocks))
-        return _Rows(rows[:, : len(ms) + 1], len(nested), sums, rows[:, len(ms) + 1 :])
+        every = [self._of_any._prior, *(q for _, q in self._of_any._nested)][: 1 + len(nested)]
+        weights = [p._after.weights[-1], *(q.mean[-1] for q in every[1:])]
+        inference = [1e3 * np.exp(q.log_inference + w) for q, w in zip(every, weights, strict=True)]
+        once = np.array([*inference, *inference[:1] * len(others), 0.0])
+        once_spread = once[0] * (where * np.sqrt(np.maximum(size, 0.0)))[-1]
+        end = len(ms) + 1
+        return _Rows(rows[:, :end], len(nested), once, once_spread, sums, rows[:, end:])
 
     def _log_sums(self, own: Archs) -> Floats:
         return np.asarray(np.log(np.maximum(block_counts(own) @ self._rows.sums, 1.0)))
@@ -107,7 +118,7 @@ class JointSpacePredictor(Predictor):
     def _summed(self, own: Archs) -> tuple[Floats, Floats, Floats]:
         """Ms, ms before comparisons with fewer cores or samples and bounds, and bounds, (n,)."""
         rows = self._rows
-        sums = np.asarray(block_counts(own) @ rows.added)
+        sums = np.asarray(block_counts(own) @ rows.added) + rows.once
         alone, bound = sums[:, 0], sums[:, -1]
         now, *compared = np.log(sums[:, :-1].T)
         log_ms = now + self._of_any._fewer_cores(now, compared[: rows.nested])
@@ -120,7 +131,8 @@ class JointSpacePredictor(Predictor):
 
     def _forecast(self, own: Archs) -> tuple[Floats, Floats]:
         counts, rows = block_counts(own), self._rows
-        slopes = np.asarray(counts @ rows.spread) / np.asarray(counts @ rows.added[:, :1])
+        alone = np.asarray(counts @ rows.added[:, :1]) + rows.once[0]
+        slopes = (np.asarray(counts @ rows.spread) + rows.once_spread) / alone
         effects = self._of_any._effects
         variance = np.einsum("ij,ij->i", slopes, slopes) + effects.mean_variance + effects.variance
         variance = np.maximum(variance, SCATTER**2)
@@ -168,3 +180,12 @@ class JointSpacePredictor(Predictor):
             raise ValueError("its part 'target' must be one of the joint model")
         self._of_any = parts["target"]
         self.fitted.calibration = DeviationScores(np.asarray(state["scores"], dtype=np.float64))
+
+
+def _without_inference(predictor: JointPredictor) -> JointPredictor:
+    """The same of kernels alone: what a network takes once must not come with each block."""
+    new = copy(predictor)
+    new.__dict__["_after"] = predictor._after
+    new._prior = replace(predictor._prior, log_inference=-np.inf)
+    new._nested = [(f, replace(q, log_inference=-np.inf)) for f, q in predictor._nested]
+    return new
