@@ -304,7 +304,7 @@ class Work:
         total = counts @ seconds + once
         slopes = np.empty((counts.shape[0], self.size))
         slopes[:, -1] = once / total
-        slopes[:, 0] = ALL
+        slopes[:, 0] = ALL * (1 - slopes[:, -1])  # prices alone: the inference's is its own
         for n, (part, share) in enumerate(zip(self.parts, shares, strict=True)):
             own = seconds * share
             columns = slice(part.start, part.start + part.features.shape[1])
