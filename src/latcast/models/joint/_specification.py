@@ -106,10 +106,7 @@ class Question:
             and wanted in domains.get(own, ())
             and wanted not in domains.get(domain, ())
         ):
-            # Of 61 real models on an Intel Xeon (model 167), forecasts by facts alone were 69 % off
-            # (median) as of OpenVINO, which no table has, and are 16 % as of ncnn; of ONNX Runtime
-            # in fp32 24 as on phones, and 21. The facts were written by hand, the bandwidth
-            # taken to be an EPYC's, 36 GB/s: with 10 to 80 they are 15 to 27 and 21 to 39 % off.
+            # How such cores run ncnn is known; of a domain without a row nothing is.
             domain, precision = own, wanted
             notes.append(f"{runtime} was not measured in {wanted} on such devices, {_NCNN} was")
         if precision is None:
