@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from latcast.measure import BlockSource, CampaignFile, Run
 
 NETWORKS = [BlockSource("nasbench201", row) for row in range(3)]
-PLAN = {"target": "here/onnxruntime/b1", "seed": 3, "protocol": {"runs": 2}}
+PLAN = {"target": "here/onnxruntime/b1", "seed": 3, "protocol": {"runs": 2, "cpu_share": 0.9}}
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def write(path, state, *, rounds=4, seed=0, others=0.0, skip=()):
     rng = np.random.default_rng(seed)
     plan = {
         "target": "here/onnxruntime/b1/t1", "seed": 0,
-        "protocol": {"runs": rounds},
+        "protocol": {"runs": rounds, "cpu_share": 0.9},
     }  # fmt: skip
     facts = {"runtime": {"version": "1"}, "machine": {}}
     with CampaignFile.create(path, plan, as_sources(ARCHS)) as campaign:
@@ -130,7 +130,11 @@ def loaded(path, *, share=1.0, rounds=4, networks=30, timed=True):
         timed: whether the load was there while the reference was timed, too.
     """
     rng = np.random.default_rng(0)
-    plan = {"target": "here/onnxruntime/b1/t1", "seed": 0, "protocol": {"runs": rounds}}
+    plan = {
+        "target": "here/onnxruntime/b1/t1",
+        "seed": 0,
+        "protocol": {"runs": rounds, "cpu_share": 0.9},
+    }
     facts = {"runtime": {"version": "1"}, "machine": {}}
     with CampaignFile.create(path, plan, as_sources(ARCHS[:networks])) as campaign:
         campaign.extend(networks)
