@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -68,6 +69,17 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the public data in {SHARED}")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers_are_kept() -> Iterator[None]:
+    """Runtimes flush them in the threads that they run in: no other test's business."""
+    yield
+    if {"onnxruntime", "torch"} & sys.modules.keys():
+        with contextlib.suppress(ImportError):
+            import torch
+
+            torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session", autouse=True)

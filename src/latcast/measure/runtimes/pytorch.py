@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from latcast.graph import Graph, Weights
@@ -29,9 +30,10 @@ class PyTorch(Runtime):
     def _prepare(self) -> None:
         import torch
 
-        # Before there are other threads, which take the mode of the one that starts them.
-        torch.set_flush_denormal(True)
         torch.set_num_threads(self.threads)
+        # Other threads take the mode of the one that starts them.
+        with _flushed():
+            torch.ones(1 << 20).add_(1.0)
 
     def _load(
         self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool
@@ -135,6 +137,18 @@ class PyTorchCUDA(PyTorch):
         }
 
 
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Denormal numbers count as 0 meanwhile, in this thread; what else runs in it keeps them."""
+    import torch
+
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
 class _Loaded(LoadedNetwork):
     def __init__(self, module: Any, x: torch.Tensor) -> None:
         import torch
@@ -145,7 +159,7 @@ class _Loaded(LoadedNetwork):
         self._mode = torch.inference_mode
 
     def run(self) -> None:
-        with self._mode():
+        with self._mode(), _flushed():
             self._output = self._module(self._input)
 
     def output(self) -> Floats:

@@ -174,8 +174,9 @@ SAME_TARGET_SCALE, OTHER_TARGET_SCALES = 0.15, (0.15, 2.0)
 # Deviation of a network from what the target is off as a whole, over the number of networks: one
 # alone says little of others.
 FEW_DEVIATION = 0.3
-# Networks from which on three physical numbers are averaged with.
-MIN_FOR_NUMBERS = 3
+# Networks from which on three physical numbers are averaged with, and what these are off as a rule:
+# a row whose own scatter is as large counts half.
+MIN_FOR_NUMBERS, NUMBERS_OFF = 3, 0.1
 
 
 def adapted_model(base: LayerModel, few: Observed, *, same_target: bool) -> LayerModel:
@@ -264,10 +265,10 @@ class _Adaptation:
         shifts = SHIFTS[False]
         scale = max(OTHER_TARGET_SCALES, key=lambda s: known(shifts[0], s)[0])
         best, errors = shifts[0], known(shifts[0], scale)[1]
-        clearly = 1 - 1 / np.sqrt(len(off))
+        clearly, trust = 1 - 1 / np.sqrt(len(off)), _trust(self.few)
         for shift in shifts[1:]:
             more = known(shift, scale)[1]
-            if np.abs(more).mean() < clearly * np.abs(errors).mean():
+            if np.abs(more) @ trust < clearly * (np.abs(errors) @ trust):
                 best, errors = shift, more
         return self.loosened(best, scale), errors
 
@@ -284,6 +285,11 @@ def _left_out(covariance: Floats, values: Floats) -> tuple[float, Floats]:
     return float(evidence), pulled / inverse.diagonal()
 
 
+def _trust(few: Observed) -> Floats:
+    """Weights of measurements by the scatter that they state, 1 of stable ones; shape (k,)."""
+    return 1 / (1 + few.deviation(np.zeros(len(few.total_ms))) ** 2 / NUMBERS_OFF**2)
+
+
 def _numbers(few: Observed, errors: Floats) -> Floats:
     """Three non-negative numbers of least relative error, and their weight, shape (4,).
 
@@ -297,12 +303,13 @@ def _numbers(few: Observed, errors: Floats) -> Floats:
     ones = np.ones(n)
     if n < MIN_FOR_NUMBERS:
         return np.zeros(NUMBERS + 1)
-    left = np.array([work[i] @ non_negative(np.delete(work, i, axis=0), ones[1:])
-                     for i in range(n)])  # fmt: skip
+    trust = _trust(few)
+    left = np.array([work[i] @ non_negative(np.delete(work, i, axis=0), ones[1:],
+                                            np.delete(trust, i)) for i in range(n)])  # fmt: skip
     # An error of more than e is as bad as one of e: one network must not decide alone.
     own, theirs = (
-        float(np.minimum(np.abs(e), 1.0).mean()) for e in (errors, np.log(np.maximum(left, 1e-9)))
+        float(np.minimum(np.abs(e), 1.0) @ trust) for e in (errors, np.log(np.maximum(left, 1e-9)))
     )
     # Of two forecasts with independent errors, the inverse variances are the best weights.
     weight = own**2 / max(own**2 + theirs**2, 1e-300)
-    return np.append(non_negative(work, ones) / scale, weight)
+    return np.append(non_negative(work, ones, trust) / scale, weight)
