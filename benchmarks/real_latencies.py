@@ -118,7 +118,7 @@ def _line(name: str, found: Sequence[tuple[Floats, npt.NDArray[np.bool_] | None]
 
 
 def _kinds(kernels: Networks) -> Iterator[str]:
-    """What each network is called by: by its depthwise kernels, else by where its MACs are."""
+    """Kind of every network: by its depthwise kernels, else by where most of its MACs are."""
     macs = kernels.counts.multiply(kernels.fact("macs")).tocsr()
     names = np.array(ALL_KINDS)[kernels.kinds]
     for n in range(len(kernels)):

@@ -27,7 +27,7 @@ TABLES = ("help", "ofanas", "measured")
 
 
 class Campaign(NamedTuple):
-    """What was measured on one target.
+    """Measurements of networks on one target.
 
     Attributes:
         table: one of :data:`TABLES`.
@@ -41,7 +41,7 @@ class Campaign(NamedTuple):
 
     @property
     def target(self) -> Target:
-        """What was measured."""
+        """The target that all of its rows are of."""
         return self.parts.whole[0].target
 
 

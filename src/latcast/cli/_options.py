@@ -156,7 +156,7 @@ class TargetOptions:
         str | None, typer.Option("--runtime", help="Of the target; what is given holds exactly.")
     ] = None
     precision: Annotated[
-        str | None, typer.Option("--precision", help="Likewise, such as int8.")
+        str | None, typer.Option("--precision", help="Precision of the forecast, such as int8.")
     ] = None
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, help="Likewise, samples a forward pass.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def _made(count: int = 240) -> Observations:
 
 
 @pytest.fixture(scope="module")
-def _small() -> None:  # type: ignore[misc]
+def _small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("LEAST_KERNELS", 150), ("WEIGHT_ROWS", 40), ("STEP_ROWS", 16)):
             patch.setattr(_efficiency, name, value)
