@@ -4,6 +4,7 @@ import gzip
 import itertools
 import sqlite3
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -488,6 +489,32 @@ def test_workers_prune_and_fail_as_one_process_does(synthetic: LatencyDataset) -
     counts = result.counts()
     assert counts["done"] + counts["pruned"] + counts["failed"] == 6
     assert counts["done"] >= 1
+
+
+def test_one_worker_gets_a_trial_that_two_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second asks between the first one's look whether the trial waits and its taking it."""
+    import optuna
+
+    path, taken = str(tmp_path / "s.db"), []
+    with open_storage(path) as one, open_storage(path) as other:
+        study = optuna.create_study(storage=one)
+        study.enqueue_trial({})
+        (trial,) = study.get_trials()
+        running = optuna.trial.TrialState.RUNNING
+        ask = threading.Thread(
+            target=lambda: taken.append(other.set_trial_state_values(trial._trial_id, running))
+        )
+
+        def asked_meanwhile(*_: Any) -> None:
+            ask.start()
+            ask.join(0.5)
+
+        monkeypatch.setattr(one, "check_trial_is_updatable", asked_meanwhile)
+        taken.append(one.set_trial_state_values(trial._trial_id, running))
+        ask.join()
+    assert sorted(taken) == [False, True]
 
 
 def test_a_worker_without_the_storage_says_what_it_needs(

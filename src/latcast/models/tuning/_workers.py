@@ -75,11 +75,13 @@ def _connect(where: str) -> Any:
     url, options = where, {}
     if is_file(where):
         _check_file(Path(where))
-        url, options = f"sqlite:///{where}", {"connect_args": {"timeout": LOCK_SECONDS}}
+        # Python's driver begins a transaction at the first write only; _lock_at_begin does.
+        connect = {"timeout": LOCK_SECONDS, "isolation_level": None}
+        url, options = f"sqlite:///{where}", {"connect_args": connect}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return RDBStorage(
+            storage = RDBStorage(
                 url,
                 options,
                 heartbeat_interval=HEARTBEAT_SECONDS,
@@ -91,6 +93,20 @@ def _connect(where: str) -> Any:
             f"{where} must be a study of the Optuna that is installed; got: {error}: install "
             "the other version, or name another storage"
         ) from error
+    if is_file(where):
+        _lock_at_begin(storage.engine)
+    return storage
+
+
+def _lock_at_begin(engine: Any) -> None:
+    """Let one worker at a time read and write an SQLite file.
+
+    Optuna reads whether a trial waits, and writes that it runs: SQLite has no ``SELECT … FOR
+    UPDATE``, so without the lock two workers took the same trial.
+    """
+    from sqlalchemy import event
+
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
 
 
 @contextmanager
