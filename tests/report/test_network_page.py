@@ -98,6 +98,15 @@ def test_a_point_on_the_roof_is_drawn_on_it() -> None:
     assert log10(2 * at_ridge["macs"] / at_ridge["moved_bytes"]) == 1
 
 
+def test_labels_of_a_fast_device_need_no_exponents() -> None:
+    fast = {**PEAKS, "peak_flops": 82.6e12, "bandwidth_gb_s": 1008.0}
+    root, _ = circles([kernel(gflop_s=14_674.0)], fast)
+    text = " ".join(root.itertext())
+    assert {"82.6 TFLOP/s", "1.01 TB/s", "100,000"} <= {e.text for e in root.iter() if e.text}
+    assert "14.7 TFLOP/s" in text
+    assert "e+" not in text
+
+
 def test_no_drawing_without_products_and_no_roof_without_peaks() -> None:
     assert draw_roofline([kernel(macs=0)], PEAKS) is None
     for peaks in (None, {**PEAKS, "peak_flops": None}):

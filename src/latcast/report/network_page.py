@@ -119,7 +119,7 @@ def _each(decades: tuple[int, int]) -> range:
 
 
 def _power(exponent: int) -> str:
-    return f"{10.0**exponent:g}" if -3 <= exponent <= 4 else f"1e{exponent}"
+    return f"{10**exponent:,}" if exponent >= 0 else f"{10.0**exponent:g}"
 
 
 def _roof(axes: _Axes, corner: Point) -> dict[str, Any]:
