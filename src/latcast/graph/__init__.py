@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ._weights import BUFFER, Constant, Constants, Weights
     from .facts import KERNEL_FACTS, kernel_facts, kernel_label
     from .fusion import Kernel, Rule
-    from .rules import OPENVINO_RULES, RULES, fuse, rules_of
+    from .rules import EAGER, OPENVINO_RULES, RULES, fuse, rules_of
     from .shapes import TensorShape
 else:
     __getattr__, __dir__ = public_names(
@@ -27,13 +27,14 @@ else:
             "._weights": "BUFFER Constant Constants Weights",
             ".facts": "KERNEL_FACTS kernel_facts kernel_label",
             ".fusion": "Kernel Rule",
-            ".rules": "OPENVINO_RULES RULES fuse rules_of",
+            ".rules": "EAGER OPENVINO_RULES RULES fuse rules_of",
             ".shapes": "TensorShape",
         },
     )
 
 __all__ = [
     "BUFFER",
+    "EAGER",
     "GRAPH_INPUT",
     "KERNEL_FACTS",
     "KINDS",

@@ -283,9 +283,9 @@ INDUCTOR_RULES: tuple[Rule, ...] = (
 """What TorchInductor makes of it: products, convolutions and attention stay calls of a library,
 and what works element by element, with the reductions beside it, is compiled into few kernels."""
 
-_BY_RUNTIME = {
-    "openvino": OPENVINO_RULES, "eager": EAGER_RULES, "inductor": INDUCTOR_RULES
-}  # fmt: skip
+EAGER = "eager"
+"""PyTorch's mode that runs whatever is called, by the name that :func:`rules_of` knows."""
+_BY_RUNTIME = {"openvino": OPENVINO_RULES, EAGER: EAGER_RULES, "inductor": INDUCTOR_RULES}
 
 
 def rules_of(runtime: str) -> tuple[Rule, ...]:

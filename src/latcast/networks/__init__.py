@@ -12,6 +12,7 @@ import scipy
 
 from latcast.devices import Target
 from latcast.graph import (
+    EAGER,
     KERNEL_FACTS,
     KINDS,
     OPERATORS,
@@ -60,8 +61,13 @@ class Networks:
     rows: tuple[npt.NDArray[np.int64], ...] = ()
 
     @classmethod
-    def of(cls, networks: AnyNetworks, target: Target) -> Networks:
+    def of(cls, networks: AnyNetworks, target: Target, runs_all: bool | None = None) -> Networks:
         """Networks as the runtime of a target runs them; kernels are taken as they are.
+
+        Args:
+            networks: what is run.
+            target: whose runtime and batch are meant.
+            runs_all: as of :meth:`of_archs`.
 
         Raises:
             ValueError: a graph's batch is another than the target's.
@@ -70,7 +76,7 @@ class Networks:
             return networks
         rules = rules_of(target.runtime)
         if isinstance(networks, Archs):
-            return cls.of_archs(networks, target.batch, rules)
+            return cls.of_archs(networks, target.batch, rules, runs_all)
         graphs = [networks] if isinstance(networks, Graph) else networks
         for graph in graphs:
             if graph.batch not in (None, target.batch):
@@ -94,9 +100,24 @@ class Networks:
         return cls(*seen.arrays(), _counts(rows, len(seen), times), tuple(rows))
 
     @classmethod
-    def of_archs(cls, archs: Archs, batch: int, rules: Sequence[Rule] = RULES) -> Networks:
-        """Kernels of architectures, block by block; blocks that nothing reads are left out."""
-        incidence = block_counts(archs)
+    def of_archs(
+        cls,
+        archs: Archs,
+        batch: int,
+        rules: Sequence[Rule] = RULES,
+        runs_all: bool | None = None,
+    ) -> Networks:
+        """Kernels of architectures, block by block.
+
+        Args:
+            archs: architectures of a space.
+            batch: that they are run at.
+            rules: that fuse layers.
+            runs_all: whether blocks that nothing reads are run as well; by default by PyTorch's
+                eager mode alone, which runs whatever is called. A compiler leaves them out.
+        """
+        is_eager = rules == rules_of(EAGER)
+        incidence = block_counts(archs, is_eager if runs_all is None else runs_all)
         used = np.unique(incidence.indices)
         table = archs.space.expand(archs).space.block_table
         blocks = cls.of_blocks([table.blocks[row] for row in used.tolist()], batch, rules)
@@ -160,14 +181,17 @@ class Networks:
         return self.facts[:, KERNEL_FACTS.index(name)]
 
 
-def block_counts(archs: Archs) -> scipy.sparse.csr_matrix:
+def block_counts(archs: Archs, runs_all: bool = False) -> scipy.sparse.csr_matrix:
     """How often architectures have each row of their space's block table, shape (n, rows).
 
-    Blocks that nothing reads are left out.
+    Args:
+        archs: architectures of a space.
+        runs_all: whether blocks that nothing reads count; by default they are left out.
     """
     own = archs.space.expand(archs)
     ids = own.space.block_ids(own)
-    n, places = np.nonzero(own.space.live_blocks(own) & (ids < len(own.space.block_table)))
+    there = ids < len(own.space.block_table)
+    n, places = np.nonzero(there if runs_all else there & own.space.live_blocks(own))
     shape = (len(own), len(own.space.block_table))
     return scipy.sparse.csr_matrix((np.ones(len(n)), (n, ids[n, places])), shape=shape)
 

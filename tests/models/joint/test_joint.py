@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from latcast.graph import Graph, GraphBuilder
+from latcast.graph import Graph, GraphBuilder, rules_of
 from latcast.math.conformal import quantile
 from latcast.models.joint import JointModel, Observations, TargetFacts, bound_ms
 from latcast.models.joint._effects import Effects, Told
@@ -233,6 +233,41 @@ def test_an_npu_without_a_stated_peak_is_taken_for_a_middling_one() -> None:
     assert {"qnn-npu", "npu/fp16", "npu/int8"} == set(features.domains)
     assert np.isfinite([features.log_inference(t) for t in targets]).all()
     assert features.log_inference(_target(0)) == -np.inf
+
+
+def _cells(width: int, depth: int, means: int) -> Graph:
+    """A network whose blocks, so many of them, have a mean over positions, as the last one has."""
+    b = GraphBuilder(1, f"cells{width}-{depth}-{means}")
+    x = b.input(3, 32, 32)
+    for n in range(depth):
+        x = b.activation(b.conv(x, width, 3, padding=1), "relu")
+        if n < means:
+            x = b.mul(x, b.activation(b.conv(b.global_pool(x), width, 1), "sigmoid"))
+    return b.build(b.linear(b.global_pool(x), 10))
+
+
+@pytest.mark.parametrize(("domain", "off"), [("pytorch-help-gpu", 0.3), ("pytorch-gpu", None)])
+def test_what_every_network_takes_is_no_launch_of_what_every_network_has_once(
+    domain: str, off: float | None
+) -> None:
+    """Rows of one space must not make another slower that has more of such kernels."""
+    graphs = [_cells(w, d, 0) for w in (8, 16, 24) for d in range(4, 24, 3)]
+    known, other = len(graphs), [_cells(w, 20, 16) for w in (8, 16, 24)]
+    networks = Networks.of_graphs([*graphs, *other], rules_of("eager"))
+    runs = np.asarray(networks.counts.sum(axis=1)).ravel()
+    facts = {"is_gpu": 1.0, "peak_flops": 1e13, "bandwidth_gb_s": 500.0, "vendor_nvidia": 1.0}
+    targets = tuple(
+        TargetFacts(f"t{n}", f"chip{n}", domain, "pytorch-help", facts=facts) for n in range(6)
+    )
+    t, n = np.indices((len(targets), len(runs))).reshape(2, -1)
+    log_ms = np.log((3.0 + 0.01 * runs[n]) * (1 + 0.1 * t))
+    names = tuple(g.name for g in (*graphs, *other))
+    data = Observations(networks, names, names, targets, n, t, log_ms, np.zeros(len(log_ms)))
+    model = JointModel.fit(data.select(n < known), calibrate=False)
+    own = data.select((t == 2) & (n < known))
+    forecast = model.forecast(targets[2], networks.select(range(known, len(runs))), measured=own)
+    error = np.abs(np.log(forecast.ms) - log_ms[(t == 2) & (n >= known)])
+    assert (error < off).all() if off else (error > 0.9).all()
 
 
 def test_a_cpu_with_fp16_is_priced_by_what_its_runtime_computes_in() -> None:

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latcast.graph import KERNEL_FACTS, UNKNOWN, Graph
+from latcast.graph import KERNEL_FACTS, UNKNOWN, Graph, rules_of
 from latcast.graph.read.onnx import read_onnx
 from latcast.graph.write.onnx import to_onnx
 from latcast.models.kernels._fit import select
@@ -144,6 +144,20 @@ def test_blocks_and_onnx_of_a_space_do_the_same(name: str) -> None:
     np.testing.assert_array_equal(read.counts @ read.fact("macs"), macs + lone)
     if name in WHOLE_BLOCKS:
         assert by_label(blocks) == by_label(read)
+
+
+def test_eager_runtimes_run_blocks_that_nothing_reads() -> None:
+    cells = space("nasbench201")
+    archs = cells.sample(20, seed=0)
+    whole = [cells.network(archs[n]) for n in range(len(archs))]
+    called, left = (Networks.of_archs(archs, 1, rules_of(r)) for r in ("eager", "onnxruntime"))
+    graphs = Networks.of_graphs(whole, rules_of("eager"))
+    # Whose batch norms are folded, but for one after a sum.
+    counts = [x.counts @ (x.kinds != ALL_KINDS.index("norm")) for x in (called, graphs, left)]
+    np.testing.assert_array_equal(counts[0] + 1, counts[1])
+    assert (counts[0] > counts[2]).all()
+    pruned = Networks.of_archs(archs, 1, rules_of("eager"), runs_all=False)
+    assert (pruned.counts.sum(axis=1) < called.counts.sum(axis=1)).any()
 
 
 def test_an_architecture_counts_for_itself(simulator: type) -> None:

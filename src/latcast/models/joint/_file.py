@@ -46,6 +46,7 @@ SCHEMA = Schema(
     {
         "features": _NAMES,
         "domains": _NAMES,
+        "as_called": Field(bool, bool, False),
         "facts": _NAMES,
         "kinds": _NAMES,
         "covariance_domains": _NAMES,
@@ -98,6 +99,7 @@ def _packed(model: JointModel, known: Known, seen: Mapping[str, Sequence[str]]) 
     return {
         "features": FEATURES,
         "domains": learnt.features.domains,
+        "as_called": learnt.features.as_called,
         "facts": learnt.features.facts,
         "kinds": learnt.features.kinds,
         "covariance_domains": tuple(learnt.covariances),
@@ -129,8 +131,9 @@ def _unpacked(v: Values) -> tuple[JointModel, Known]:
         ValueError: parts do not fit each other.
     """
     features = TargetFeatures(
-        v["domains"], v["facts"], v["means"], v["deviations"], v["points"], v["kinds"]
-    )
+        v["domains"], v["facts"], v["means"], v["deviations"], v["points"], v["kinds"],
+        as_called=v["as_called"],
+    )  # fmt: skip
     for what, count, arrays in (
         ("facts", len(v["facts"]), len(v["means"])),
         ("features", len(v["features"]), v["slopes"].shape[1]),
@@ -259,6 +262,7 @@ class Joint(Model):
             self._seen.get(facts.domain, ()),
             nested=nested,
             has_beyond=bool(nested) and question.beyond is not None,
+            as_called=learnt.features.as_called,
             is_known=near is not None and shared == 1 and not is_varied,
             faster={
                 than: rule for (*of, than), rule in self._model.faster.items() if (*of,) == asked
@@ -309,6 +313,7 @@ class Joint(Model):
             {k: s for k, s in self._model.scores.items() if k[0] in ("", facts.domain)},
             own.own.seen,
             is_known=True,
+            as_called=learnt.features.as_called,
             campaign=Campaign(own.own, own.typical, broad.covariance),
         )
         card = {k: v for k, v in own.card.items() if k != "metrics"} | {"notes": []}

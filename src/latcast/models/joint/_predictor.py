@@ -17,7 +17,7 @@ from scipy.linalg import inv
 from latcast._model_file import Array, Field, Schema
 from latcast.data import Dataset
 from latcast.devices import Target, devices
-from latcast.graph import KERNEL_FACTS, UNKNOWN, Graph, kernel_label, rules_of
+from latcast.graph import EAGER, KERNEL_FACTS, UNKNOWN, Graph, kernel_label, rules_of
 from latcast.math.conformal import DeviationScores, covers, student_scores
 from latcast.models._base import Predictor
 from latcast.models._fitted import Fitted
@@ -82,6 +82,7 @@ SCHEMA = Schema(
             -np.inf,
         ),
         "is_known": Field(bool),
+        "as_called": Field(bool, bool, False),
         "has_beyond": Field(bool),
         "nested_facts": Field(
             lambda v: [{str(k): None if x is None else float(x) for k, x in f.items()} for f in v],
@@ -158,6 +159,7 @@ class JointPredictor(Predictor):
     _ways: Scores
     _seen: Sequence[str]
     _is_known: bool
+    _as_called: bool
     _measured: Observations | None
     _campaign: Campaign | None
 
@@ -173,6 +175,7 @@ class JointPredictor(Predictor):
         nested: Sequence[tuple[Facts, Prior]] = (),
         has_beyond: bool = False,
         is_known: bool = False,
+        as_called: bool = True,
         faster: Mapping[str, Faster] | None = None,
         campaign: Campaign | None = None,
     ) -> JointPredictor:
@@ -188,6 +191,7 @@ class JointPredictor(Predictor):
                 measured.
             has_beyond: whether the last of them is one with more cores.
             is_known: whether the target itself was measured.
+            as_called: as of :class:`TargetFeatures`.
             faster: when its precision is faster than another, by that.
             campaign: what its networks tell besides, where hundreds were measured.
         """
@@ -198,6 +202,7 @@ class JointPredictor(Predictor):
         )
         new._nested, new._has_beyond, new._is_known = nested, has_beyond, is_known
         new._ways, new._measured, new._campaign = ways, None, campaign
+        new._as_called = as_called
         new.faster = faster or {}
         return new
 
@@ -219,12 +224,17 @@ class JointPredictor(Predictor):
         alone = networks if isinstance(networks, Graph) else None
         if alone is None and isinstance(networks, Sequence) and len(networks) == 1:
             alone = networks[0]
-        return Networks.of(networks, self._as_fused), alone
+        return Networks.of(networks, self._as_fused, self.runs_all), alone
 
     @property
     def _as_fused(self) -> Target:
         runtime = self.target.runtime
         return replace(self.target, runtime=FUSES_AS.get(runtime, runtime))
+
+    @property
+    def runs_all(self) -> bool:
+        """Whether blocks are run that nothing reads, as of :meth:`Networks.of_archs`."""
+        return self._as_called and self._as_fused.runtime == EAGER
 
     def _forecast(self, of: tuple[Networks, Graph | None]) -> tuple[Floats, Floats]:
         kernels = of[0]
@@ -489,10 +499,11 @@ class JointPredictor(Predictor):
                 prior = replace(prior, covariance=elsewhere, precision=np.asarray(inv(elsewhere)))
         new = JointPredictor.of(
             replace(facts, name=str(few.target), batch=few.target.batch), prior, self._effects,
-            self._ways, self._seen, is_known=self._is_known and same, campaign=self._campaign,
+            self._ways, self._seen, is_known=self._is_known and same, as_called=self._as_called,
+            campaign=self._campaign,
         )  # fmt: skip
         fused = replace(few.target, runtime=FUSES_AS.get(few.target.runtime, few.target.runtime))
-        networks = Networks.of(few.networks, fused)
+        networks = Networks.of(few.networks, fused, None if self._as_called else False)
         new._measured = _observed(new._facts, networks, few, before)
         card = {
             "data": [dict(few.provenance)],
@@ -529,6 +540,7 @@ class JointPredictor(Predictor):
             "overlap": self._prior.overlap,
             "log_inference": self._prior.log_inference,
             "is_known": self._is_known,
+            "as_called": self._as_called,
             "has_beyond": self._has_beyond,
             # Only what GPUs execute depends on them.
             "nested_facts": [f if f.get("is_gpu") else {} for f, _ in self._nested],
@@ -576,6 +588,7 @@ class JointPredictor(Predictor):
         )
         self._ways = unlisted(v["scores_of"], v["way_scores"])
         self._seen, self._is_known, self._has_beyond = v["classes"], v["is_known"], v["has_beyond"]
+        self._as_called = v["as_called"]
         self.fitted.calibration = DeviationScores(v["scores"])
         self._measured = _measured(v, self._facts) if len(v["log_ms"]) else None
         self._campaign = None

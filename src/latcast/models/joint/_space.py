@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from latcast.data import Dataset
 from latcast.graph import rules_of
@@ -112,13 +113,16 @@ class JointSpacePredictor(Predictor):
         end = len(ms) + 1
         return _Rows(rows[:, :end], len(nested), once, once_spread, sums, rows[:, end:])
 
+    def _counts(self, own: Archs) -> sp.csr_matrix:
+        return block_counts(own, self._of_any.runs_all)
+
     def _log_sums(self, own: Archs) -> Floats:
-        return np.asarray(np.log(np.maximum(block_counts(own) @ self._rows.sums, 1.0)))
+        return np.asarray(np.log(np.maximum(self._counts(own) @ self._rows.sums, 1.0)))
 
     def _summed(self, own: Archs) -> tuple[Floats, Floats, Floats]:
         """Ms, ms before comparisons with fewer cores or samples and bounds, and bounds, (n,)."""
         rows = self._rows
-        sums = np.asarray(block_counts(own) @ rows.added) + rows.once
+        sums = np.asarray(self._counts(own) @ rows.added) + rows.once
         alone, bound = sums[:, 0], sums[:, -1]
         now, *compared = np.log(sums[:, :-1].T)
         log_ms = now + self._of_any._fewer_cores(now, compared[: rows.nested])
@@ -130,7 +134,7 @@ class JointSpacePredictor(Predictor):
     # -- hooks ----------------------------------------------------------------------------------
 
     def _forecast(self, own: Archs) -> tuple[Floats, Floats]:
-        counts, rows = block_counts(own), self._rows
+        counts, rows = self._counts(own), self._rows
         alone = np.asarray(counts @ rows.added[:, :1]) + rows.once[0]
         slopes = (np.asarray(counts @ rows.spread) + rows.once_spread) / alone
         effects = self._of_any._effects
@@ -153,9 +157,9 @@ class JointSpacePredictor(Predictor):
 
     def _explained(self, own: Archs, coverage: float) -> Explanation:
         predicted, alone, _ = self._summed(own)
-        blocks = np.where(
-            self.space.live_blocks(own), self.space.gather(own, self._rows.added[:, 0]), 0.0
-        )
+        blocks = self.space.gather(own, self._rows.added[:, 0])
+        if not self._of_any.runs_all:
+            blocks = np.where(self.space.live_blocks(own), blocks, 0.0)
         blocks *= (predicted / alone)[:, None]
         return Explanation(self.space.block_ids(own), blocks, predicted - blocks.sum(axis=1))
 
