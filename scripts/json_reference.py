@@ -47,6 +47,7 @@ COMMANDS = {
     "models": "models",
     "models NAME": "model",
     "bench …": "bench",
+    "every command, on stderr": "error",
 }
 """Command -> schema of what it prints."""
 
@@ -65,9 +66,14 @@ CHANGED = (
 HEAD = """# JSON
 
 Every command takes `--json`: the record that it would show as tables is printed on stdout, and
-nothing else; notes and errors are on stderr. A call of the library returns the same record
-(`latcast.forecast`, `latcast.search(...).record()`, …), with `to_dict()`, `to_json()`,
-`to_polars()` and `to_text()`.
+nothing else; notes are on stderr, and so are errors, as a line of JSON each (`latcast/error`) with
+the exit code that the command ends with: 1 where the work failed, 2 where it was used wrongly. A
+reader that goes away (`latcast … | head -1`) is no failure: the command does the rest of its work
+and ends with the code that it else has. Rows of many architectures are made and printed some
+thousands at a time, so that a million takes no more memory than a few thousand.
+
+A call of the library returns the same record (`latcast.forecast`, `latcast.search(...).record()`,
+…), with `to_dict()`, `to_json()`, `to_polars()` and `to_text()`.
 
 ```sh
 latcast devices --kind phone --json > phones.json

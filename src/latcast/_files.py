@@ -1,24 +1,81 @@
-"""Writing files so that an interruption or a full disk loses nothing."""
+"""Reading standard input as a file, and writing so that an interruption loses nothing."""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
+
+STDIN = "-"
+"""Standard input, where a file is named."""
 
 
 def check_file(path: Path) -> None:
     """Make sure that there is a file.
 
     Raises:
-        FileNotFoundError: there is nothing of that name, or it is a folder or a device.
+        FileNotFoundError: there is nothing of that name, or it is a folder, a device or standard
+            input, which only what reads through :func:`input_file` takes.
     """
+    if str(path) == STDIN:
+        raise FileNotFoundError("standard input (-) is not read here: name a file")
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
     if not path.is_file():
         raise FileNotFoundError(f"{path} must be a file; it is something else")
+
+
+def standard_input() -> bytes:
+    """What comes from standard input, which is read once."""
+    return b"" if sys.stdin is None else _content(sys.stdin.buffer)
+
+
+@lru_cache(maxsize=1)
+def _content(stream: BinaryIO) -> bytes:
+    return stream.read()
+
+
+@contextmanager
+def input_file(path: Path, suffix_of: Callable[[bytes], str]) -> Iterator[Path]:
+    """A file to read: ``path`` itself, or for ``-`` one with the content of standard input.
+
+    Errors inside call the latter "standard input".
+
+    Args:
+        path: as the user named it.
+        suffix_of: the suffix that a file of such content has, as readers go by it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: nothing comes from standard input.
+    """
+    if str(path) != STDIN:
+        check_file(path)
+        yield path
+        return
+    if not (content := standard_input()):
+        raise ValueError("standard input (-) must hold what is to be read; it is empty")
+    with tempfile.TemporaryDirectory(prefix="latcast-") as folder:
+        file = Path(folder) / f"input{suffix_of(content)}"
+        file.write_bytes(content)
+        try:
+            yield file
+        except (ValueError, OSError) as error:
+            names = (str(file), file.name)
+            error.args = tuple(_called(a, names, "standard input") for a in error.args)
+            raise
+
+
+def _called(value: object, names: tuple[str, ...], name: str) -> object:
+    """A text with another name in place of any of some."""
+    for former in names if isinstance(value, str) else ():
+        value = str(value).replace(former, name)
+    return value
 
 
 def check_writable(path: str | Path) -> None:

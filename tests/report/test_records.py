@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from latcast.report.record import Column, Record, Table, described
+from latcast.report import record
+from latcast.report.record import Column, LazyRows, Record, Table, described, lazy, numbered
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,34 @@ class Example(Record):
 
 ROWS = (Inner("a", 1.25, {"macs": 2_000_000}), Inner("<b>", float("nan"), {"macs": 5}))
 EXAMPLE = Example(7, (Outer("x/y/b1", ROWS), Outer("z/y/b1", ROWS[:1])))
+
+
+def test_lazy_rows_are_shown_as_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["a", "-1 ms", "some longer text", "9", "–", ""]
+    rows = [
+        Inner(texts[n % 6], [n / 7, None] if n % 5 else n * 1e3, {"macs": n}) for n in range(23)
+    ]
+    calls = []
+
+    def make(part: slice) -> list[Inner]:
+        calls.append(part.stop - part.start)
+        return rows[part]
+
+    whole = Example(1, (Outer("x/y/b1", tuple(rows)), Outer("z", tuple(rows[:1]))))
+    monkeypatch.setattr(record, "AT_ONCE", 5)
+    parts = Example(1, (Outer("x/y/b1", lazy(23, make)), Outer("z", lazy(1, make))))  # type: ignore[arg-type]
+    assert isinstance(parts.targets[0].rows, LazyRows)
+    assert isinstance(parts.targets[1].rows, tuple)
+    assert (
+        parts.to_json()
+        == whole.to_json()
+        == json.dumps(whole.to_dict(), indent=2, ensure_ascii=False)
+    )
+    assert parts.to_dict() == whole.to_dict()
+    assert parts.to_text() == whole.to_text()
+    assert max(calls) <= 5
+    found = numbered(parts.targets[0].rows)
+    assert (found[22], found[-1][0], len(list(found))) == ((22, rows[22]), 22, 23)
 
 
 def test_a_number_that_no_float_holds_is_shown() -> None:

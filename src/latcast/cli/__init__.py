@@ -31,7 +31,7 @@ from . import (
     tune,
     which,
 )
-from ._console import Command, Group
+from ._console import Command, Group, stream_of
 
 app = typer.Typer(
     name="latcast",
@@ -91,7 +91,7 @@ def main() -> None:
     # A command makes few cycles and many objects that stay: looking through them for garbage over
     # and over took about a tenth of a forecast's time.
     gc.set_threshold(100_000, 20, 20)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that lacks – or × shows a ?
+    for name in ("stdout", "stderr"):
+        if isinstance(stream := getattr(sys, name), TextIOWrapper):
+            setattr(sys, name, stream_of(stream))
     app()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
+import json
 import os
 import sys
 import traceback
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -29,7 +32,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from latcast.report.record import Record, Table
+    from latcast.spaces import Archs
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -94,15 +100,25 @@ class Console:
             record: the result.
             parts: what of it is printed without ``--json``; the record's own parts by default.
         """
-        from latcast.report.record import text_of
+        from latcast.report.record import text_pieces
 
         for note in record.doubts():
             self.note(note)
-        typer.echo(record.to_json() if self.json else text_of(parts or record.parts()))
+        self._print(record.json_pieces() if self.json else text_pieces(parts or record.parts()))
 
-    def print(self, text: str) -> None:
-        """Text on stdout that is no record, such as architectures for another command."""
-        typer.echo(text)
+    def print_archs(self, archs: Archs) -> None:
+        """Architectures in the field's own form on stdout, for another command."""
+        from latcast.report.record import json_pieces, lazy
+
+        self._print(json_pieces(lazy(len(archs), lambda part: archs[part].to_dicts())))
+
+    def _print(self, pieces: Iterable[str]) -> None:
+        """Text on stdout, as long as somebody reads it."""
+        for piece in pieces:
+            if has_gone(sys.stdout):
+                return
+            typer.echo(piece, nl=False)
+        typer.echo()
 
     def note(self, text: str) -> None:
         """One line on stderr."""
@@ -111,13 +127,13 @@ class Console:
 
     def tell_error(self, message: str) -> None:
         """An error in one line, which does not end the command."""
-        typer.echo(f"error: {' '.join(message.split())}", err=True)
+        _tell_failure(message, FAILED, as_json=self.json)
 
     def fail(self, message: str, code: int = FAILED) -> NoReturn:
         """End the command with an error in one line."""
         if self.debug:
             traceback.print_exc()
-        self.tell_error(message)
+        _tell_failure(message, code, as_json=self.json)
         raise typer.Exit(code)
 
     @contextmanager
@@ -128,7 +144,7 @@ class Console:
             title: what is being done, until something else is told.
             unit: what is counted; then the bar says how many are done and how long the rest takes.
         """
-        if self.quiet or not sys.stderr.isatty():
+        if self.quiet or sys.stderr is None or not sys.stderr.isatty():
             yield lambda *_: None
             return
         from rich.console import Console as Terminal
@@ -150,6 +166,65 @@ class Console:
             yield lambda done, total, text="": bar.update(
                 task, completed=done, total=total, description=text or title
             )
+
+
+def _tell_failure(message: str, code: int, *, as_json: bool) -> None:
+    """An error in one line on stderr."""
+    from latcast.report.record import Failure
+
+    found = Failure(" ".join(message.split()), code)
+    text = json.dumps(found.to_dict(), ensure_ascii=False) if as_json else found.to_text()
+    typer.echo(text, err=True)
+
+
+# --- streams ----------------------------------------------------------------------------------
+
+
+class _Stream(io.TextIOWrapper):
+    """A standard stream whose reader may go away, as ``| head`` does, which is no failure.
+
+    What is written then goes nowhere, and the command goes on: it may have files to write. Likewise
+    after an error such as a full disk, which is raised once and not again when Python exits. A raw
+    stream could not do it: an interruption in the middle of its write would write twice.
+    """
+
+    gone = False
+
+    def write(self, text: str, /) -> int:
+        with self._read():
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._read():
+            super().flush()
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.gone = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())  # what is still buffered goes there, too
+            os.close(nowhere)
+            if not isinstance(error, BrokenPipeError):
+                raise
+
+
+def stream_of(stream: TextIOWrapper) -> TextIOWrapper:
+    """A standard stream whose reader may go away."""
+    return _Stream(
+        io.BufferedWriter(io.FileIO(stream.fileno(), "wb", closefd=False)),
+        encoding=stream.encoding,
+        errors="replace",  # a terminal that lacks – or × shows a ?
+        line_buffering=stream.line_buffering,
+    )
+
+
+def has_gone(stream: object) -> bool:
+    """Whether nobody reads any more what is written to a standard stream."""
+    return isinstance(stream, _Stream) and stream.gone
 
 
 @contextmanager
@@ -189,12 +264,32 @@ def command(function: Callable[Concatenate[Console, P], None]) -> Callable[..., 
             for name, group in groups.items()
         }
         with _errors(own["console"]):
+            _check_stdin([own, kwargs])
             function(**own, **kwargs)  # type: ignore[call-arg]
 
     parameters.sort(key=lambda p: p.default is not p.empty)
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
+
+
+def _check_stdin(given: Any) -> None:
+    """Make sure that standard input is named once.
+
+    Raises:
+        UsageError: it is named for two things.
+    """
+    from latcast._files import STDIN
+
+    def named(value: Any) -> int:
+        if is_dataclass(value):
+            return sum(named(getattr(value, f.name)) for f in fields(value))
+        if isinstance(value, dict | list | tuple):
+            return sum(map(named, value.values() if isinstance(value, dict) else value))
+        return value in (STDIN, Path(STDIN))
+
+    if (count := named(given)) > 1:
+        raise UsageError(f"standard input (-) can be read once; it is named {count} times")
 
 
 def _options_of(group: Any) -> Iterator[inspect.Parameter]:
@@ -217,11 +312,6 @@ def _errors(console: Console) -> Iterator[None]:
     """One line and an exit code for what a command raises."""
     try:
         yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader went away (as `| head` does); keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
         console.fail("interrupted", INTERRUPTED)
     except UsageError as error:
@@ -262,6 +352,35 @@ class Command(_Grouped, TyperCommand):
 
 class Group(_Grouped, TyperGroup):
     """Commands, listed under the headings that they were registered with."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command; with ``--json``, wrong usage that is found before it runs is JSON, too."""
+        given = sys.argv[1:] if args is None else list(args)
+        answered = standalone_mode and "--json" in given
+        run = functools.partial(
+            super().main, args, prog_name, complete_var, standalone_mode and not answered,
+            windows_expand_args, **extra,
+        )  # fmt: skip
+        if not answered:
+            return run()
+        try:
+            code = run()
+        except typer.Abort:
+            _tell_failure("interrupted", code := INTERRUPTED, as_json=True)
+        except Exception as error:
+            if not hasattr(error, "format_message"):  # of the package that parses options
+                raise
+            code = getattr(error, "exit_code", WRONG_USAGE)
+            _tell_failure(error.format_message(), code, as_json=True)
+        sys.exit(code or 0)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         super().format_options(ctx, formatter)

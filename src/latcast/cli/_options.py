@@ -241,14 +241,20 @@ def check_share(value: float, option: str) -> None:
         raise UsageError(f"{option} must be between 0 and 1, such as 0.9; got {value}")
 
 
-def check_usable(path: Path) -> None:
+def check_usable(path: Path, *, stdin: bool = False) -> None:
     """Make sure that the user has named a file.
+
+    Args:
+        path: what is named.
+        stdin: whether it may be ``-``, standard input.
 
     Raises:
         UsageError: there is none, or it is a folder.
     """
-    from latcast._files import check_file
+    from latcast._files import STDIN, check_file
 
+    if stdin and str(path) == STDIN:
+        return
     try:
         check_file(path)
     except FileNotFoundError as error:
@@ -297,7 +303,7 @@ def _hints(
         the_target = None if target is None else Target.parse(target)
         if format_ is not None and format_ not in data.FORMATS:
             raise UsageError(unknown_name("format", format_, list(data.FORMATS)))
-    check_usable(path)
+    check_usable(path, stdin=True)
     return {"space": the_space, "target": the_target, "format": format_}
 
 
@@ -308,10 +314,22 @@ def read_architectures(path: Path) -> list[Any]:
         UsageError: there is no such file.
         ValueError: it holds no JSON, or no architecture.
     """
-    from latcast.models.forecast import read_architectures as read
+    from latcast.spaces import reading
 
-    check_usable(path)
-    return read(path)
+    check_usable(path, stdin=True)
+    return list(reading.read_architectures(path))
+
+
+def read_archs(path: Path, space: SearchSpace) -> Archs:
+    """:func:`read_architectures`, as those of a space.
+
+    Raises:
+        UsageError, ValueError: likewise, or one is none of the space's.
+    """
+    from latcast.spaces import reading
+
+    check_usable(path, stdin=True)
+    return reading.read_archs(path, space)
 
 
 @contextmanager
@@ -350,13 +368,15 @@ def check_network(network: Path, also: str = "") -> None:
     Raises:
         UsageError: it is none.
     """
+    from latcast._files import STDIN
     from latcast.graph.read import SUFFIXES
 
-    if not is_graph_file(network) and (not also or network.suffix.lower() != also):
+    may_be = also and (network.suffix.lower() == also or str(network) == STDIN)
+    if not is_graph_file(network) and not may_be:
         more = f", or {also} (architectures)" if also else ""
         raise UsageError(
             f"a model must end in {', '.join(SUFFIXES)}, be - for standard input, or a name such "
-            f"as timm:resnet18{more}; got {network}"
+            f"as timm:resnet18{more}; got {network if str(network) != STDIN else 'JSON from it'}"
         )
     if network.suffix and ":" not in str(network):
         check_usable(network)
@@ -403,15 +423,3 @@ def _batch_axis(texts: Sequence[str]) -> int | dict[str, int] | None:
             raise UsageError(f"--batch-axis must be like 0, or input=0 for each; got {text!r}")
         axes[name] = int(axis)
     return axes.get("", axes or None)
-
-
-def parse_archs(items: Sequence[Any], space: SearchSpace) -> Archs:
-    """Architectures of a space.
-
-    Raises:
-        ValueError: an item is none of the space's.
-    """
-    try:
-        return space.parse(items)
-    except ValueError as error:
-        raise ValueError(f"{error} (read as {space.name}; --space names another)") from error

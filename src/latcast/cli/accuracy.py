@@ -18,8 +18,7 @@ from ._options import (
     check_suffix,
     check_usable,
     find_space,
-    parse_archs,
-    read_architectures,
+    read_archs,
 )
 
 if TYPE_CHECKING:
@@ -128,8 +127,7 @@ def predict(
     from latcast.models.accuracy.records import AccuracyPrediction
 
     found, the_space = _model(model, space)
-    batch = parse_archs(read_architectures(archs), the_space)
-    console.show(AccuracyPrediction.of(found, batch, model))
+    console.show(AccuracyPrediction.of(found, read_archs(archs, the_space), model))
 
 
 def _model(name: str, space: str | None) -> tuple[AccuracyModel, SearchSpace]:
@@ -168,8 +166,9 @@ def _read(path: Path, space: SearchSpace | None, unit: str | None) -> Dataset:
 
     if unit is not None and unit not in UNITS:
         raise UsageError(f"--unit must be {' or '.join(UNITS)}; got {unit!r}")
-    check_usable(path)
-    _check_told(path, space)
+    check_usable(path, stdin=True)
+    if path.is_file():
+        _check_told(path, space)
     return read_accuracies(path, space, unit=unit)
 
 

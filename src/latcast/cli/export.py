@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from ._console import OUTPUT, Console, Tell, UsageError, command, usage
-from ._options import INPUT, Seed, check_usable, find_space, parse_archs, read_architectures
+from ._options import INPUT, Seed, check_usable, find_space, read_architectures
 
 if TYPE_CHECKING:
     from latcast.spaces import Archs, SearchSpace
@@ -141,4 +141,6 @@ def _architecture(path: Path, index: int | None, space: SearchSpace) -> tuple[Ar
     chosen = index or 0
     if chosen >= len(items):
         raise UsageError(f"--index must be below {len(items)}: {path} holds no more; got {index}")
+    from latcast.spaces.reading import parse_archs
+
     return parse_archs([items[chosen]], space), chosen

@@ -24,7 +24,7 @@ from ._options import (
     find_space,
     parse_duration,
     parse_integers,
-    read_architectures,
+    read_archs,
     read_options,
 )
 
@@ -230,7 +230,7 @@ def _reference_of(path: Path | None, target: str) -> float | None:
 
     if path is None:
         return None
-    check_usable(path)
+    check_usable(path, stdin=True)
     data = read(path)
     if str(data.target) != target:
         raise ValueError(
@@ -282,7 +282,7 @@ def _listed(space: SearchSpace, given: dict[str, Any]) -> Archs:
     for other in ("samples", "resolutions"):
         if other in given:
             raise UsageError(f"--archs lists what is measured: leave out --{other}")
-    return space.parse(read_architectures(Path(given["archs"])))
+    return read_archs(Path(given["archs"]), space)
 
 
 def _asks_for_networks(given: Mapping[str, Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -36,6 +35,6 @@ def spaces(
         return
     space = find_space(name)
     if sample:
-        console.print(json.dumps(space.sample(sample, seed).to_dicts(), indent=2))
+        console.print_archs(space.sample(sample, seed))
     else:
         console.show(SpaceDetails.of(space))

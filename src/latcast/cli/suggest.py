@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -154,7 +153,7 @@ def _for_space(
             f"{samples} of {the_space.name}; measure them, then adapt a model to them: latcast "
             "measure --archs, latcast adapt"
         )
-    console.print(json.dumps(archs.to_dicts(), indent=2))
+    console.print_archs(archs)
 
 
 def _known(path: Path, space: SearchSpace, target: str | None, format_: str | None) -> Archs:

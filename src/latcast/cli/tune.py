@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from ._console import OUTPUT, Console, command, usage
+from ._console import OUTPUT, Console, UsageError, command, usage
 from ._options import (
     SEARCH,
     InputFormat,
@@ -115,6 +115,8 @@ def tune(
             what.predictor, what.preset, epochs=what.epochs, test=test, seed=seed, prune=how.prune
         )
     dataset = read_data(data, space, target, input_format)
+    if how.storage is None and str(data) == "-":
+        raise UsageError("rows from standard input (-) need --storage, where trials are kept")
     where = how.storage or str(data.with_name(f"{data.name}.tune.db"))
     try:
         with console.progress(f"tuning {plan.predictor}") as progress:

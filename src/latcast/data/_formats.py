@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latcast._files import check_file
+from latcast._files import input_file
 from latcast._names import unknown_name
 from latcast.devices import Target
 
@@ -100,7 +100,8 @@ def read(
 
     Args:
         path: Parquet of latcast's own, a CSV of the OFANAS paper or of the user's own, a ``.pt``
-            file of HELP or its list of accuracies.
+            file of HELP or its list of accuracies; ``-`` for standard input, but for ``.pt``,
+            which needs the file of architectures beside it.
         space: search space of the architectures, where the file does not tell.
         target: what the values belong to, where the file does not tell.
         format: one of :data:`FORMATS`; detected by default.
@@ -112,15 +113,32 @@ def read(
             unknown name.
         FileNotFoundError: there is no such file.
     """
-    path = Path(path)
-    check_file(path)
-    asked = _asked(space, target, quantity, unit)
-    if format is not None and format not in FORMATS:
-        raise ValueError(unknown_name("format", format, list(FORMATS)))
-    data = FORMATS[format or _detected(path, asked)].read(path, asked)
-    if asked.quantity is not None and data.quantity != asked.quantity:
-        raise ValueError(f"{path} is of {data.quantity.name}; asked for {asked.quantity.name}")
-    return data
+    with input_file(Path(path), _suffix_of) as file:
+        asked = _asked(space, target, quantity, unit)
+        if format is not None and format not in FORMATS:
+            raise ValueError(unknown_name("format", format, list(FORMATS)))
+        data = FORMATS[format or _detected(file, asked)].read(file, asked)
+        if asked.quantity is not None and data.quantity != asked.quantity:
+            raise ValueError(f"{file} is of {data.quantity.name}; asked for {asked.quantity.name}")
+        return data
+
+
+def _suffix_of(content: bytes) -> str:
+    """The suffix of a file of such content.
+
+    Raises:
+        ValueError: it needs another file beside it.
+    """
+    if content.startswith(b"PAR1"):
+        return ".parquet"
+    if content.startswith((b"PK", b"\x80\x02")):
+        raise ValueError(
+            "HELP's .pt files cannot come from standard input: their architectures are in a file "
+            "beside them"
+        )
+    # HELP's list of accuracies is a number, and then lines of NAS-Bench-201 strings.
+    first, _, rest = content[:400].partition(b"\n")
+    return ".txt" if b"," not in first and rest.startswith(b"|") else ".csv"
 
 
 def read_latencies(

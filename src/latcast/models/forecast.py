@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from latcast._files import check_file
+from latcast._files import STDIN
 from latcast.data import LATENCY_MS
 from latcast.devices import Target, devices
 from latcast.graph import OPERATORS, Graph, rules_of
@@ -19,9 +19,11 @@ from latcast.graph.precision import precision_text
 from latcast.graph.read import SUFFIXES, ReadOptions, UnknownBatchError, is_network, read_with
 from latcast.models.kernels import Extrapolation, KernelForecast, LayerExplanation
 from latcast.networks import working_kernels
+from latcast.report.record import lazy
 from latcast.report.text import count_text, ms_text
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
+from latcast.spaces.reading import read_archs
 
 from ._base import Predictor
 from .base_model import BaseModel
@@ -78,7 +80,7 @@ def forecast(
 
     Args:
         networks: a graph, or what :func:`latcast.read_graph` reads; architectures, or a JSON file
-            of one or of a list of them.
+            of one or of a list of them, or ``-`` for standard input.
         devices: what :func:`latcast.models.resolve.resolve` takes: shipped models, devices,
             targets, model files; of each, all that fit are answered for.
         runtime: of the targets; what is given holds exactly.
@@ -104,10 +106,10 @@ def forecast(
     wanted = [precision] if isinstance(precision, str) or precision is None else precision
     query = [TargetQuery(runtime, batch, p, threads) for p in wanted]
     the_space = find_space(space) if isinstance(space, str) else space
-    if isinstance(networks, str | Path) and Path(networks).suffix.lower() == ".json":
-        items = read_architectures(Path(networks))
+    if isinstance(networks, str | Path) and _holds_archs(Path(networks)):
+        read = cache(lambda s: read_archs(Path(networks), find_space(s)))
         return _of_archs(
-            lambda s: _parsed(items, s), names, query, the_space, coverage,
+            lambda s: read(s.name), names, query, the_space, coverage,
             base=base, similar_to=similar_to,
         )  # fmt: skip
     if isinstance(networks, Archs):
@@ -183,36 +185,6 @@ def _check_latency(found: Resolved) -> None:
 # --- architectures ----------------------------------------------------------------------------
 
 
-def read_architectures(path: Path) -> list[Any]:
-    """Architectures in the field's own form from a JSON file: one, or a list of them.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds no JSON, or no architecture.
-    """
-    check_file(path)
-    if is_network(path):
-        raise ValueError(
-            f"{path} must hold an architecture as JSON; it is a network's file, of no search "
-            "space: latcast predict and latcast inspect read it"
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} must hold an architecture as JSON; got: {error}") from None
-    items = content if isinstance(content, list) else [content]
-    if not items:
-        raise ValueError(f"{path} holds no architecture")
-    return items
-
-
-def _parsed(items: list[Any], space: SearchSpace) -> Archs:
-    try:
-        return space.parse(items)
-    except ValueError as error:
-        raise ValueError(f"{error} (read as {space.name}; --space names another)") from error
-
-
 def _of_archs(
     archs_of: Callable[[SearchSpace], Archs],
     names: Sequence[str | Path],
@@ -230,42 +202,44 @@ def _of_archs(
     return ArchsForecast(tuple(_rows(names, queries, find, answer, ArchsOnTarget)))
 
 
+def _holds_archs(path: Path) -> bool:
+    """Whether what the user names is architectures rather than a network."""
+    return path.suffix.lower() == ".json" or (str(path) == STDIN and not is_network(path))
+
+
 def _archs_row(found: Resolved, archs: Archs, coverage: float) -> ArchsOnTarget:
     predictor = found.of_space
-    predicted = predictor.predict(archs)
-    explanation = predictor.explain(archs)
-    lower, upper = (
-        predictor.predict_interval(archs, coverage) if predictor.covers(coverage) else (None, None)
-    )
-    table = predictor.space.block_table
-    costs = archs.space.costs(archs).to_dicts()
-    networks = []
-    for n in range(len(archs)):
-        used = explanation.block_ids[n] < len(table)
-        blocks = zip(
-            explanation.block_ids[n][used].tolist(),
-            explanation.blocks_ms[n][used].tolist(),
-            strict=True,
-        )
-        networks.append(
-            ForecastArch(
-                float(predicted[n]),
-                None if lower is None else float(lower[n]),
-                None if upper is None else float(upper[n]),
-                costs[n],
-                tuple(BlockTime(table.blocks[i].name, ms) for i, ms in blocks),
-                float(explanation.network_ms[n]),
-            )
-        )
     return ArchsOnTarget(
         found.name,
         str(predictor.target),
         found.basis,
         archs.space.name,
         coverage,
-        tuple(networks),
+        lazy(len(archs), lambda part: _forecasts(predictor, archs[part], coverage)),
         (*found.notes, *_doubts_of_archs(found.name, predictor, archs, coverage)),
     )
+
+
+def _forecasts(predictor: Predictor, archs: Archs, coverage: float) -> list[ForecastArch]:
+    """Forecasts of some of the architectures."""
+    predicted = predictor.predict(archs).tolist()
+    explanation = predictor.explain(archs)
+    nothing: list[None] = [None] * len(archs)
+    lower, upper = (
+        (ends.tolist() for ends in predictor.predict_interval(archs, coverage))
+        if predictor.covers(coverage)
+        else (nothing, nothing)
+    )
+    costs = archs.space.costs(archs).to_dicts()
+    names = [block.name for block in predictor.space.block_table.blocks]
+    blocks = [
+        tuple(BlockTime(names[i], ms) for i, ms in zip(ids, all_ms, strict=True) if i < len(names))
+        for ids, all_ms in zip(
+            explanation.block_ids.tolist(), explanation.blocks_ms.tolist(), strict=True
+        )
+    ]
+    rest = explanation.network_ms.tolist()
+    return list(map(ForecastArch, predicted, lower, upper, costs, blocks, rest))
 
 
 def _doubts_of_archs(name: str, predictor: Predictor, archs: Archs, coverage: float) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from latcast.devices import Target
 from latcast.graph import GraphInput
 from latcast.graph.inspection import inputs_table
-from latcast.report.record import MISSING, Column, Record, Table
+from latcast.report.record import MISSING, Column, Record, Table, numbered
 from latcast.report.text import (
     bound_text,
     bytes_text,
@@ -87,7 +87,7 @@ class ArchsOnTarget:
     basis: str | None = None
     space: str | None = None
     coverage: float | None = None
-    architectures: tuple[ForecastArch, ...] = ()
+    architectures: Sequence[ForecastArch] = ()
     notes: tuple[str, ...] = ()
     error: str | None = None
 
@@ -100,7 +100,7 @@ class ArchsOnTarget:
             Column("MACs (M)", lambda row: row[1].costs["macs"], ".1f", 1e-6),
             Column("parameters (M)", lambda row: row[1].costs["params"], ".2f", 1e-6),
         )
-        rows = list(enumerate(self.architectures))
+        rows = numbered(self.architectures)
         yield Table(columns, rows, f"{self.device} ({self.target}), {self.space}")
         if len(rows) > 1:
             return

@@ -25,6 +25,56 @@ MISSING = "–"
 
 Cell = str | Callable[[Any], Any]
 
+# --- rows -------------------------------------------------------------------------------------
+
+# Rows that are made, and printed, at a time. A forecast of an architecture takes 26 kB as objects
+# and as JSON, so that these take some 100 MB.
+AT_ONCE = 4_096
+
+
+class LazyRows(Sequence[Any]):
+    """Rows that are made anew, some at a time, whenever they are looked at.
+
+    Args:
+        length: how many there are.
+        make: makes those of a slice.
+    """
+
+    def __init__(self, length: int, make: Callable[[slice], Sequence[Any]]) -> None:
+        self._length, self._make = length, make
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self._make(index)
+        number = range(self._length)[index]
+        return self._make(slice(number, number + 1))[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        for part in self.parts():
+            yield from part
+
+    def parts(self) -> Iterator[Sequence[Any]]:
+        """All rows, some at a time."""
+        for start in range(0, self._length, AT_ONCE):
+            yield self._make(slice(start, min(start + AT_ONCE, self._length)))
+
+
+def lazy(length: int, make: Callable[[slice], Sequence[Any]]) -> Sequence[Any]:
+    """Rows as a tuple, or lazy ones where they are too many."""
+    return tuple(make(slice(0, length))) if length <= AT_ONCE else LazyRows(length, make)
+
+
+def numbered(rows: Sequence[Any]) -> Sequence[tuple[int, Any]]:
+    """Pairs of a row's number and itself."""
+    numbers = range(len(rows))
+    return lazy(len(rows), lambda part: list(zip(numbers[part], rows[part], strict=True)))
+
+
+# --- tables -----------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Column:
@@ -88,10 +138,43 @@ class Table:
 
     def cells(self) -> list[list[str]]:
         """The text of every cell, row by row."""
-        return [[column.cell(row) for column in self.columns] for row in self.rows]
+        return self._cells(self.rows)
+
+    def _cells(self, rows: Sequence[Any]) -> list[list[str]]:
+        return [[column.cell(row) for column in self.columns] for row in rows]
+
+    def pieces(self) -> Iterator[str]:
+        """:meth:`to_text` in pieces; of lazy rows, some at a time."""
+        if isinstance(self.rows, LazyRows):
+            yield from self._long(self.rows)
+        else:
+            yield self.to_text()
+
+    def _long(self, rows: LazyRows) -> Iterator[str]:
+        """Lines as :meth:`to_text` has them; rows are made twice, first for the columns' widths."""
+        widths = [len(column.label) for column in self.columns]
+        numeric = [True] * len(widths)
+        for part in rows.parts():
+            for n, cells in enumerate(zip(*self._cells(part), strict=True)):
+                widths[n] = max(widths[n], *map(len, cells))
+                numeric[n] &= all(map(_is_number, cells))
+
+        def line(cells: Sequence[str]) -> str:
+            row = zip(cells, widths, numeric, strict=True)
+            texts = (f"{c:>{w}}" if right else f"{c:<{w}}" for c, w, right in row)
+            return " " + "   ".join(texts).rstrip()
+
+        if self.title:
+            yield f"{self.title}\n"
+        yield line([column.label for column in self.columns])
+        yield "\n " + "─" * (sum(widths) + 3 * (len(widths) - 1))
+        for part in rows.parts():
+            yield "".join("\n" + line(cells) for cells in self._cells(part))
 
     def to_text(self) -> str:
         """For a terminal; columns whose cells start with a digit, sign or dash align right."""
+        if isinstance(self.rows, LazyRows):
+            return "".join(self.pieces())
         from rich import box
         from rich.console import Console
         from rich.table import Table as RichTable
@@ -99,7 +182,7 @@ class Table:
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
         cells = self.cells()
         for n, column in enumerate(self.columns):
-            numeric = all(row[n][:1] in "0123456789-–+" for row in cells)
+            numeric = all(_is_number(row[n]) for row in cells)
             table.add_column(column.label, justify="right" if numeric else "left", no_wrap=True)
         for row in cells:
             table.add_row(*row)
@@ -122,6 +205,10 @@ class Table:
         body = "".join(row("td", cells) for cells in self.cells())
         caption = f"<caption>{escape(self.title)}</caption>" if self.title else ""
         return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def _is_number(cell: str) -> bool:
+    return cell[:1] in "0123456789-–+"
 
 
 def pairs(heading: tuple[str, str], rows: Sequence[tuple[str, Any]], title: str = "") -> Table:
@@ -181,7 +268,12 @@ class Record:
 
     def to_json(self) -> str:
         """:meth:`to_dict` as indented text."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        return "".join(self.json_pieces())
+
+    def json_pieces(self) -> Iterator[str]:
+        """:meth:`to_json` in pieces; of lazy rows, some at a time."""
+        head = {"schema": f"latcast/{self.schema}", "version": self.version}
+        yield from json_pieces(head | dict(_items(self)))
 
     def to_polars(self) -> pl.DataFrame:
         """A row for each item of :attr:`frame`.
@@ -225,10 +317,84 @@ class Record:
         return f"{type(self).__name__}({', '.join(texts)})"
 
 
+@dataclass(frozen=True, repr=False)
+class Failure(Record):
+    """An error of the command line, on stderr, in one line.
+
+    Attributes:
+        error: what must hold, what was got, what to do.
+        exit_code: 1 where the work failed, 2 where the command was used wrongly.
+    """
+
+    schema = "error"
+
+    error: str
+    exit_code: int
+
+    def parts(self) -> Iterator[Table | str]:
+        yield f"error: {self.error}"
+
+
 def text_of(parts: Iterable[Table | str]) -> str:
     """Parts of a record one below the other, an empty line after a table."""
-    texts = [part if isinstance(part, str) else f"{part.to_text()}\n" for part in parts]
-    return "\n".join(texts).rstrip("\n")
+    return "".join(text_pieces(parts))
+
+
+def text_pieces(parts: Iterable[Table | str]) -> Iterator[str]:
+    """:func:`text_of` in pieces; of tables with lazy rows, some at a time."""
+    between = ""  # newlines are kept back until something follows them
+    for part in parts:
+        for piece in [part] if isinstance(part, str) else part.pieces():
+            text = between + piece
+            between = text[len(text.rstrip("\n")) :]
+            yield text[: len(text) - len(between)]
+        between += "\n" if isinstance(part, str) else "\n\n"
+
+
+def json_pieces(value: Any, margin: str = "") -> Iterator[str]:
+    """JSON as ``json.dumps(plain(value), indent=2)`` writes it, of lazy rows some at a time.
+
+    Args:
+        value: of a record.
+        margin: spaces before the lines that are inside of it.
+    """
+    inner = f"{margin}  "
+    if isinstance(value, LazyRows):
+        between = "["
+        for part in value.parts():
+            # Without the brackets of its own.
+            yield between + _dumped(part, margin)[1 : -len(margin) - 2]
+            between = ","
+        yield f"\n{margin}]"
+    elif not _has_lazy(value):
+        yield _dumped(value, margin)
+    elif isinstance(value, list | tuple):
+        for n, item in enumerate(value):
+            yield f"{',' if n else '['}\n{inner}"
+            yield from json_pieces(item, inner)
+        yield f"\n{margin}]"
+    else:
+        items = value.items() if isinstance(value, Mapping) else _items(value)
+        for n, (key, item) in enumerate(items):
+            yield f"{',' if n else '{'}\n{inner}{_dumped(str(key), inner)}: "
+            yield from json_pieces(item, inner)
+        yield f"\n{margin}}}"
+
+
+def _dumped(value: Any, margin: str) -> str:
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False)
+    return text.replace("\n", f"\n{margin}")  # strings have theirs escaped
+
+
+def _has_lazy(value: Any) -> bool:
+    """Whether there are lazy rows in a value."""
+    if isinstance(value, Mapping):
+        return any(map(_has_lazy, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_lazy, value))
+    if is_dataclass(value):
+        return any(_has_lazy(getattr(value, f.name)) for f in fields(value))
+    return isinstance(value, LazyRows)
 
 
 def plain(value: Any) -> Any:
@@ -237,7 +403,7 @@ def plain(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | LazyRows):
         return [plain(v) for v in value]
     if hasattr(value, "tolist"):
         return plain(value.tolist())
@@ -247,7 +413,12 @@ def plain(value: Any) -> Any:
 
 
 def _keyed(value: Any) -> dict[str, Any]:
-    return {key_of(f.name): plain(getattr(value, f.name)) for f in fields(value)}
+    return {key: plain(item) for key, item in _items(value)}
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    """Keys in JSON of a dataclass, and what they hold."""
+    return [(key_of(f.name), getattr(value, f.name)) for f in fields(value)]
 
 
 def key_of(attribute: str) -> str:

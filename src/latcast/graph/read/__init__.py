@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latcast._files import check_file
+from latcast._files import STDIN, check_file, standard_input
 from latcast.graph._graph import Graph
 
 from ._inputs import ReadOptions, UnknownBatchError
@@ -36,7 +34,6 @@ FORMATS = {
 SUFFIXES = tuple(FORMATS)
 # Packages whose networks go by names, such as ``timm:resnet18``.
 _NAMED = ("timm", "torchvision", "transformers")
-_STDIN = "-"
 # Suffixes of what PyTorch saves otherwise, which an error tells how to export.
 _SAVED = (".pt", ".pth")
 # Bytes of a file that tell its format.
@@ -46,9 +43,14 @@ _MAX_MESSAGE = 600
 
 
 def is_network(source: str | Path) -> bool:
-    """Whether something names a network of any kind: a file's name, a package's, or ``-``."""
+    """Whether something names a network of any kind: a file's name, a package's, or ``-``.
+
+    Standard input is one unless it begins as JSON does, which no format of networks begins as.
+    """
     text = str(source)
-    return text == _STDIN or is_named(text) or Path(text).suffix.lower() in (*SUFFIXES, *_SAVED)
+    if text == STDIN:
+        return not standard_input().lstrip().startswith((b"[", b"{", b'"|'))
+    return is_named(text) or Path(text).suffix.lower() in (*SUFFIXES, *_SAVED)
 
 
 def is_named(source: str | Path) -> bool:
@@ -123,8 +125,8 @@ def _read(
         from .names import read_named
 
         return read_named(text, options)
-    if text == _STDIN:
-        model = _from_stdin()
+    if text == STDIN:
+        model = standard_input()
     if isinstance(model, bytes):
         found = _format(model[:_BEGINNING])
         return _reader(found or "onnx")(model, options)
@@ -181,12 +183,6 @@ def as_onnx(path: Path, shapes: Mapping[str, Sequence[int]] | None = None) -> by
     asked = {"shapes": shapes} if found == "ncnn" else {}
     content: bytes = translate(path, with_weights=True, **asked).model().SerializeToString()
     return content
-
-
-@cache
-def _from_stdin() -> bytes:
-    """Standard input, which is read once for all batches."""
-    return sys.stdin.buffer.read()
 
 
 def _format(beginning: bytes) -> str | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from latcast.data import Dataset, split
 from latcast.models.training import evaluate
-from latcast.report.record import Column, Record, Table
+from latcast.report.record import Column, Record, Table, lazy, numbered
 from latcast.spaces import Archs
 
 from ._base import AccuracyModel
@@ -136,19 +136,21 @@ class AccuracyPrediction(Record):
 
     model: str
     space: str
-    predicted: tuple[PredictedAccuracy, ...]
+    predicted: Sequence[PredictedAccuracy]
 
     @classmethod
     def of(cls, model: AccuracyModel, archs: Archs, name: str) -> AccuracyPrediction:
         """Ask a model, which the record calls ``name``."""
-        accuracy, deviation = model.predict(archs), model.uncertainty(archs)
-        rows = [
-            PredictedAccuracy(
-                float(accuracy[n]), None if deviation is None else float(deviation[n]), arch
-            )
-            for n, arch in enumerate(archs.to_dicts())
-        ]
-        return cls(name, archs.space.name, tuple(rows))
+
+        def predicted(part: slice) -> list[PredictedAccuracy]:
+            some = archs[part]
+            deviation = model.uncertainty(some)
+            deviations = [None] * len(some) if deviation is None else deviation.tolist()
+            both = zip(model.predict(some).tolist(), deviations, strict=True)
+            rows = zip(both, some.to_dicts(), strict=True)
+            return [PredictedAccuracy(*values, arch) for values, arch in rows]
+
+        return cls(name, archs.space.name, lazy(len(archs), predicted))
 
     def parts(self) -> Iterator[Table | str]:
         columns = (
@@ -156,7 +158,7 @@ class AccuracyPrediction(Record):
             Column("top-1 %", lambda row: row[1].accuracy, ".2f", 100),
             Column("± % points", lambda row: row[1].uncertainty, ".2f", 100),
         )
-        yield Table(columns, list(enumerate(self.predicted)), f"{self.model} on {self.space}")
+        yield Table(columns, numbered(self.predicted), f"{self.model} on {self.space}")
 
 
 def train_accuracy(

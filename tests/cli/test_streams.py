@@ -1,0 +1,282 @@
+"""What every command promises of its streams: closed pipes, errors as JSON, ``-`` for a file."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from latcast.cli import app
+from latcast.cli._console import has_gone, stream_of
+from latcast.data import LatencyDataset
+from latcast.families import Variant
+
+VALUES = {Path: "absent.parquet", int: "3", float: "9", str: "absent"}
+
+
+def commands() -> dict[str, inspect.Signature]:
+    """Name of every command of the app -> its parameters."""
+
+    def walk(group: typer.Typer, before: str) -> Iterator[tuple[str, inspect.Signature]]:
+        for each in group.registered_commands:
+            assert each.callback is not None
+            name = each.name or each.callback.__name__.replace("_", "-")
+            yield before + name, inspect.signature(each.callback)
+        for inner in group.registered_groups:
+            assert inner.typer_instance is not None
+            yield from walk(inner.typer_instance, f"{before}{inner.name} ")
+
+    return dict(walk(app, ""))
+
+
+COMMANDS = commands()
+
+
+def spelled(parameter: inspect.Parameter, value: str) -> list[str]:
+    """A parameter with a value, as it is typed."""
+    info = get_args(parameter.annotation)[1]
+    if isinstance(info, typer.models.ArgumentInfo):
+        return [value]
+    declared = [d for d in info.param_decls or () if d.startswith("--")]
+    return [*(declared or [f"--{parameter.name.replace('_', '-')}"])[:1], value]
+
+
+def kind(parameter: inspect.Parameter) -> Any:
+    """The type of a parameter's value, or of one of several."""
+    found = get_args(parameter.annotation)[0]
+    while get_origin(found) is not None or get_args(found):
+        found = get_args(found)[0]
+    return found
+
+
+def required(signature: inspect.Signature, but: str = "") -> list[str]:
+    """Something for every required parameter, of the right type."""
+    return [
+        text
+        for p in signature.parameters.values()
+        if p.default is p.empty and p.name != but and get_origin(p.annotation) is Annotated
+        for text in spelled(p, "absent.latcast" if p.name == "out" else VALUES[kind(p)])
+    ]
+
+
+FILES = [
+    (name, parameter.name)
+    for name, signature in COMMANDS.items()
+    for parameter in signature.parameters.values()
+    if kind(parameter) is Path
+]
+
+
+def test_all_commands_are_there() -> None:
+    import latcast.cli as cli
+
+    found = {f.stem for f in Path(cli.__file__).parent.glob("[a-z]*.py")}
+    assert found == {name.split()[0].replace("-", "_") for name in COMMANDS}
+    assert len(FILES) > 20
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("wrong", [["--no-such-option"], None], ids=["usage", "files"])
+def test_errors_are_json_where_that_is_asked_for(
+    name: str, wrong: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("latcast.measure.run", _interrupt)
+    line = [*name.split(), *(wrong or required(COMMANDS[name]))]
+    if name in ("spaces", "devices", "models") and not wrong:
+        line.append("absent")
+    runs = []
+    for more in ([], ["--json"]):
+        (folder := tmp_path / str(len(more))).mkdir()  # a campaign is begun in it
+        monkeypatch.chdir(folder)
+        runs.append(CliRunner().invoke(app, [*line, *more]))
+    text, found = runs
+    error = json.loads(found.stderr.splitlines()[-1])
+    assert found.stdout == ""
+    assert text.exit_code == found.exit_code == error["exit_code"] > 0
+    assert error["schema"] == "latcast/error"
+    assert text.stderr.splitlines()[-1].partition(": ")[2] == error["error"]
+    assert "Traceback" not in text.stderr + found.stderr
+
+
+def _interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+class Closed:
+    """Standard streams of this process whose readers have gone away."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+        self.files: list[io.TextIOWrapper] = []
+        for name in names:
+            read, write = os.pipe()
+            os.close(read)
+            self.files.append(open(write, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+            monkeypatch.setattr(sys, name, stream_of(self.files[-1]))
+
+    def close(self) -> None:
+        """Take them away; what is left in them is written then, as when Python exits."""
+        for name in ("stdout", "stderr"):
+            getattr(sys, name).flush()
+        for file in self.files:
+            file.close()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("arguments", [["--help"], ["--no-such"]], ids=["help", "usage"])
+def test_a_closed_pipe_changes_no_exit_code(
+    name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = Closed(monkeypatch, "stdout", "stderr")
+    with pytest.raises(SystemExit) as ended:
+        app([*name.split(), *arguments])
+    assert ended.value.code == (0 if arguments == ["--help"] else 2)
+    assert has_gone(sys.stdout) or has_gone(sys.stderr)
+    streams.close()
+
+
+@pytest.fixture(scope="module")
+def files(
+    tmp_path_factory: pytest.TempPathFactory, synthetic: LatencyDataset, latcast: Any
+) -> Path:
+    """A dataset, a model of it, architectures, accuracies, and a network."""
+    folder = tmp_path_factory.mktemp("files")
+    synthetic[:300].save(folder / "data.parquet")
+    latcast("train", folder / "data.parquet", "--predictor", "flops", "--out", folder / "m.latcast")
+    archs = synthetic.archs[:40].to_dicts()
+    (folder / "archs.json").write_text(json.dumps(archs[:2]))
+    (folder / "one.json").write_text(json.dumps(archs[0]))
+    rows = ["arch,accuracy", *(f'"{_cell(a)}",{0.7 + n / 1000}' for n, a in enumerate(archs))]
+    (folder / "accuracies.csv").write_text("\n".join(rows))
+    (folder / "net.onnx").write_bytes(Variant.parse("squeezenet-1.1").to_onnx(1))
+    return folder
+
+
+def _cell(arch: Any) -> str:
+    return json.dumps(arch).replace('"', '""')
+
+
+# A command that ends well, with the file that it reads; those without one take too long here.
+SPACE = ("--space", "ofa-mobilenet-v3")
+WORKS: dict[str, tuple[object, ...]] = {
+    "predict": ("archs.json", "--device", "tesla-p40"),
+    "inspect": ("net.onnx",),
+    "which": ("net.onnx", "--max-latency", 9_999, "--device", "samsung-note10"),
+    "export": ("one.json", "--out", "x.onnx"),
+    "audit": ("data.parquet",),
+    "train": ("data.parquet", "--predictor", "flops", "--out", "n.latcast"),
+    "evaluate": ("m.latcast", "data.parquet"),
+    "adapt": ("tesla-p40", "data.parquet", "--samples", 9, "--out", "a.latcast"),
+    "accuracy predict": ("ofa-mobilenet-v3", "archs.json"),
+    "accuracy train": ("accuracies.csv", *SPACE, "--out", "acc.latcast"),
+    "accuracy evaluate": ("ofa-mobilenet-v3", "accuracies.csv", *SPACE),
+    "suggest": (*SPACE, "--samples", 2, "--measured", "data.parquet"),
+    "tune": (
+        "data.parquet", "--predictor", "roofline", "--trials", 1, "--storage", "tune.db"
+    ),
+    "search": ("--device", "m.latcast", "--max-latency", 60, "--evaluations", 600),
+    "spaces": (),
+    "devices": ("pixel-3",),
+    "models": ("tesla-p40",),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORKS)
+def test_a_result_that_nobody_reads_is_no_failure(
+    name: str, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    outs = [files / str(a) for a in WORKS[name] if str(a).endswith((".latcast", "x.onnx"))]
+    for out in outs:
+        if out.name != "m.latcast":
+            out.unlink(missing_ok=True)
+    streams = Closed(monkeypatch, "stdout", "stderr")
+    with pytest.raises(SystemExit) as ended:
+        app([*name.split(), *map(str, WORKS[name])])
+    assert not ended.value.code
+    assert has_gone(sys.stdout)
+    streams.close()
+    assert all(out.is_file() for out in outs)  # the work was done nevertheless
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [(n, str(a)) for n, line in WORKS.items() for a in line if Path(str(a)).suffix
+     in {".json", ".parquet", ".csv"} or a == "net.onnx"],
+)  # fmt: skip
+def test_standard_input_is_read_as_the_file_is(
+    name: str, file: str, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    (files / "tune.db").unlink(missing_ok=True)
+    line = [*name.split(), *map(str, WORKS[name]), "--json"]
+    by_name = CliRunner().invoke(app, line)
+    (files / "tune.db").unlink(missing_ok=True)
+    streamed = CliRunner().invoke(
+        app, ["-" if a == file else a for a in line], input=(files / file).read_bytes()
+    )
+    assert streamed.exit_code == by_name.exit_code == 0, streamed.stderr
+    ours, theirs = (_without_names(json.loads(r.stdout)) for r in (streamed, by_name))
+    assert ours == theirs
+
+
+def _without_names(found: Any) -> Any:
+    """A record without what a file is called, and how long things took."""
+    if isinstance(found, list):
+        return [_without_names(x) for x in found]
+    if not isinstance(found, dict):
+        return found
+    own = {
+        "data",
+        "dataset",
+        "name",
+        "network",
+        "seconds",
+        "file",
+        "arch_file",
+        "model",
+        "trials",
+        "fit_s",
+    }
+    return {k: _without_names(v) for k, v in found.items() if k not in own}
+
+
+@pytest.mark.parametrize(("name", "parameter"), FILES)
+def test_standard_input_is_never_looked_for_as_a_file(
+    name: str, parameter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("latcast.measure.run", _interrupt)
+    signature = COMMANDS[name]
+    line = [*required(signature, but=parameter), *spelled(signature.parameters[parameter], "-")]
+    run = CliRunner().invoke(app, [*name.split(), *line], input=b"\xffgarbage\n1,2\n")
+    assert run.exit_code in (1, 2, 130)
+    assert "Traceback" not in run.stderr
+    assert "no such file: -" not in run.stderr
+    assert not (tmp_path / "-").exists()
+
+
+def test_standard_input_is_read_for_one_thing(latcast: Any) -> None:
+    message = latcast.error("train", "-", "-", "--out", "x.latcast", code=2)
+    assert message == "error: standard input (-) can be read once; it is named 2 times"
+
+
+def test_a_full_disk_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", stream_of(full))
+        with pytest.raises(SystemExit) as ended:
+            app(["spaces"])
+        assert ended.value.code == 1
+        sys.stdout.flush()  # as when Python exits
