@@ -207,11 +207,13 @@ def instant_campaigns(monkeypatch: pytest.MonkeyPatch) -> None:
 class CommandLine:
     """The command line in this process; what only a process of its own shows is tested in one."""
 
-    def __call__(self, *arguments: object, code: int = 0, partly: bool = False) -> Any:
+    def __call__(
+        self, *arguments: object, code: int = 0, partly: bool = False, stdin: str | None = None
+    ) -> Any:
         """Run it; an exit code other than ``code`` is a failure, and so is an answer beside an
         error, but where it may be answered ``partly``.
         """
-        run = CliRunner().invoke(app, [str(a) for a in arguments])
+        run = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
         assert run.exit_code == code, run.stderr or repr(run.exception)
         if code:
             assert "Traceback" not in run.stderr

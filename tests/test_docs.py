@@ -44,9 +44,11 @@ def test_page(page: Path, latcast: Any, tmp_path: Path, monkeypatch: pytest.Monk
             if "$LATCAST_DATA" in line and not SHARED.is_dir():
                 pytest.skip(f"needs the public data in {SHARED}")
             command, _, out = os.path.expandvars(line).partition(" > ")
-            program, *arguments = shlex.split(command)
-            assert program == "latcast", line
-            told = latcast(*arguments).stdout
+            told = None
+            for part in command.split(" | "):
+                program, *arguments = shlex.split(part)
+                assert program == "latcast", line
+                told = latcast(*arguments, stdin=told).stdout
             if out:
                 Path(out).write_text(told, encoding="utf-8")
 

@@ -64,7 +64,7 @@ def test_blobs_of_fewer_axes_are_stretched_along_the_channels():
         (param("ReLU r 1 1 in0 in0"), "must be given once"),
         (param("ReLU r 9 9 in0"), "must name all its blobs"),
         (param("Convolution c 1 1 in0 a 0=8 1=3 6=99"), "its weights are for 1 channels"),
-        (param("ReLU r one 1 in0 a"), "invalid literal"),
+        (param("ReLU r one 1 in0 a"), "a layer must be a type"),
     ],
 )
 def test_broken_ncnn_files_are_refused(content, match):

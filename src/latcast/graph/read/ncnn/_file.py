@@ -35,8 +35,8 @@ class Layer:
             reads, writes = int(words[2]), int(words[3])
         except (IndexError, ValueError):
             raise ValueError(
-                "the ncnn model is malformed: a layer must be a type, a name, and counts of what it "
-                f"reads and writes; got {line[:80]!r}"
+                "the ncnn model is malformed: a layer must be a type, a name, how many blobs it "
+                f"reads and how many it writes; got {line[:80]!r}"
             ) from None
         if min(reads, writes) < 0 or len(words) < 4 + reads + writes:
             raise ValueError(f"a layer must name all its blobs; got {line[:80]!r}")
