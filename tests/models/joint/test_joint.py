@@ -110,7 +110,7 @@ def test_parts_one_after_the_other_add_up(networks: Networks) -> None:
 def test_without_measurements_a_target_has_its_prior(networks: Networks) -> None:
     work = Work.of(networks)
     prior = Prior(np.zeros(work.size), np.eye(work.size), np.eye(work.size), np.full(4, -20.0))
-    after = posterior(prior, work, networks.counts[:0], np.zeros(0), np.zeros((0, 0)))
+    after = posterior(prior, work, networks.counts[:0], np.zeros(0), Rest(np.zeros((0, 0))))
     np.testing.assert_array_equal(after.weights, prior.mean)
     np.testing.assert_allclose(after.covariance, prior.covariance)
 
@@ -122,18 +122,26 @@ def test_inverse_covariances_are_those_of_the_whole(networks: Networks) -> None:
     counts = sp.csr_matrix(networks.counts[:6])
     rest = 0.01 * np.eye(6) + 0.005
     log_ms = work.log_ms(counts, prior.mean, prior.log_prices)[0] + 0.1
-    after = posterior(prior, work, counts, log_ms, rest)
+    after = posterior(prior, work, counts, log_ms, Rest(rest))
     whole = after.slopes @ after.slopes.T + rest
     np.testing.assert_allclose(after.inverse @ whole, np.eye(6), atol=1e-6)
     np.testing.assert_allclose(after.inverse_diagonal, after.inverse.diagonal(), rtol=1e-6)
 
 
-def test_rests_with_and_without_covariance_agree() -> None:
-    diagonal = np.diag([0.5, 2.0, 1.0])
-    values = np.arange(6.0).reshape(3, 2)
-    one, other = Rest(diagonal), Rest(diagonal + 1e-15)
-    np.testing.assert_allclose(one.solve(values), other.solve(values), atol=1e-12)
-    np.testing.assert_allclose(one.inverse_diagonal(), other.inverse_diagonal())
+@pytest.mark.parametrize(("rows", "related"), [(3, 1), (3, 3), (60, 1), (60, 3), (60, 60)], ids=str)
+def test_covariances_beside_the_weights_are_inverted_as_a_whole(rows: int, related: int) -> None:
+    """Be they a diagonal, blocks of related rows in any order, or related altogether."""
+    rng = np.random.default_rng(0)
+    group = rng.permutation(rows) // related
+    covariance = np.diag(rng.uniform(0.5, 2.0, rows)) + 0.3 * (group[:, None] == group)
+    values, root = rng.normal(size=(rows, 2)), rng.uniform(0.5, 2.0, rows)
+    for rest, whole in (
+        (Rest(covariance), covariance),
+        (Rest(covariance).scaled(root), covariance * root[:, None] * root),
+    ):
+        np.testing.assert_allclose(whole @ rest.solve(values), values, atol=1e-10)
+        np.testing.assert_allclose(rest.solve(values[:, 0]), rest.solve(values)[:, 0])
+        np.testing.assert_allclose(rest.inverse_diagonal(), np.linalg.inv(whole).diagonal())
 
 
 @pytest.mark.parametrize("targets", [4, 30])

@@ -44,10 +44,15 @@ class Told(NamedTuple):
         """As of :class:`Posterior`, with deviations of one."""
         return self.after.pull * self.root
 
-    @property
-    def inverse(self) -> Floats:
-        """As of :class:`Posterior`, with deviations of one."""
-        return self.after.inverse * self.root[:, None] * self.root
+    def covariance_of(self, gain: Floats) -> Floats:
+        """What a gain (m, k) in the rows takes from the covariance of its own, shape (m, m)."""
+        scaled = gain * self.root
+        return np.asarray(scaled @ self.after.solve(scaled.T))
+
+    def variance_of(self, gain: Floats) -> Floats:
+        """The diagonal of :meth:`covariance_of`, shape (m,)."""
+        scaled = gain * self.root
+        return np.asarray(np.einsum("ij,ji->i", scaled, self.after.solve(scaled.T)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +107,19 @@ class Effects:
 
     def covariance_between(self, left: Sequence[str], right: Sequence[str]) -> Floats:
         """Covariance of the deviations from :meth:`mean_of` on one target, shape (k, m)."""
-        a, b = self.places(left), self.places(right)
-        values = np.zeros((len(a), len(b)))
-        if self.names:
-            values = self.covariance[np.ix_(a, b)] * ((a >= 0)[:, None] & (b >= 0))
         number = {name: n for n, name in enumerate(dict.fromkeys((*left, *right)))}
         rows, columns = (np.array([number[x] for x in some], dtype=int) for some in (left, right))
         same = rows[:, None] == columns
+        if self._is_diagonal:
+            return np.asarray(same * self.variances(left)[:, None])
+        a, b = self.places(left), self.places(right)
+        values = self.covariance[np.ix_(a, b)] * ((a >= 0)[:, None] & (b >= 0))
         return np.asarray(values + same * self._beyond(left)[:, None])
+
+    @cached_property
+    def _is_diagonal(self) -> bool:
+        """Whether no two networks are related."""
+        return bool(np.count_nonzero(self.covariance) <= len(self.names))
 
     def variances(self, names: Sequence[str]) -> Floats:
         """The diagonal of :meth:`covariance_between`, shape (k,)."""
@@ -142,7 +152,7 @@ class Effects:
             else:
                 gain = self.covariance_between(some, told.names)
                 effect = self.mean[at] + gain @ told.pull
-                left = own - np.einsum("ij,ij->i", gain @ told.inverse, gain)
+                left = own - told.variance_of(gain)
             times[at] += 1
             total[at] += effect
             square[at] += effect**2 + left
@@ -170,7 +180,7 @@ class Effects:
             moved = gain @ told.pull
             total += moved
             times[at] += 1
-            moment += np.outer(moved, moved) + self.covariance - gain @ told.inverse @ gain.T
+            moment += np.outer(moved, moved) + self.covariance - told.covariance_of(gain)
         # Networks that a target lacks follow from its others: the mean moves by all targets.
         step = total / len(seen)
         own = moment.diagonal() / len(seen) - step**2

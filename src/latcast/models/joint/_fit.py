@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from scipy.linalg import inv
 from ._effects import Effects, Told
 from ._efficiency import Efficiency, efficiencies
 from ._observations import Observations, TargetFacts
-from ._posterior import Posterior, Prior, doubted, posterior
+from ._posterior import Posterior, Prior, Rest, doubted, posterior
 from ._targets import TargetFeatures
 from ._work import ALL, Work
 
@@ -67,12 +68,18 @@ class Learnt:
     efficiencies: Mapping[str, Efficiency] = field(default_factory=dict)
 
     @cached_property
+    def _asked(self) -> WeakKeyDictionary[TargetFacts, Prior]:
+        return WeakKeyDictionary()
+
+    @cached_property
     def _precisions(self) -> dict[str, Floats]:
         return {d: np.asarray(inv(c)) for d, c in self.covariances.items()}
 
     def prior(self, target: TargetFacts) -> Prior:
-        """Of a target's weights."""
-        return self.priors([target])[0]
+        """Of a target's weights, made once: it is asked for with every draw of measurements."""
+        if (known := self._asked.get(target)) is None:
+            known = self._asked[target] = self.priors([target])[0]
+        return known
 
     def priors(self, targets: Sequence[TargetFacts]) -> list[Prior]:
         """Of the weights of one target as its facts may be, all at once."""
@@ -222,7 +229,7 @@ def _round(learnt: Learnt, seen: Sequence[_Seen], step: float) -> Learnt:
 def _expected(learnt: Learnt, one: _Seen) -> Posterior:
     """A target's weights; and what is to be doubted of its measurements."""
     effects = learnt.effects_of(one.target)
-    rest = effects.covariance_between(one.names, one.names) + np.diag(one.variance)
+    rest = Rest(effects.covariance_between(one.names, one.names) + np.diag(one.variance))
     log_ms = one.log_ms - effects.mean_of(one.names)
     prior = learnt.prior(one.target)
     after = posterior(prior, one.work, one.counts, log_ms, rest, one.weights, one.doubt)

@@ -276,8 +276,8 @@ def told(
         )
     of_rows = measured.networks.select(measured.network)
     names = tuple(measured.names[n] for n in measured.network)
-    rest = effects.covariance_between(names, names)
-    rest += np.diag(np.maximum(measured.scatter, SCATTER) ** 2)
+    scatter = np.diag(np.maximum(measured.scatter, SCATTER) ** 2)
+    rest = Rest(effects.covariance_between(names, names) + scatter)
     observed = measured.log_ms - effects.mean_of(names)
     work = prior.work(of_rows, facts)
     if own is not None:

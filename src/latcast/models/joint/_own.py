@@ -22,8 +22,8 @@ from latcast.models.kernels import FEATURES, log_facts
 from latcast.networks import Networks
 
 from ._observations import Observations
-from ._posterior import Prior, posterior
-from ._work import CLASSES, Work, class_of
+from ._posterior import Prior, Rest, posterior
+from ._work import CLASSES, Times, Work, class_of
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
@@ -141,36 +141,37 @@ class _Wide(Work):
     kernels: Floats
     whole: Floats
 
-    def _apart(self, weights: Floats) -> tuple[Floats, Work, Floats]:
-        own, end = weights[: self.size], self.size + self.kernels.shape[1]
-        factors = self.kernels @ weights[self.size : end]
-        return own, Work(self.parts, self.size).times(factors), self.whole @ weights[end:]
-
-    def log_ms_alone(
+    def at(
         self,
-        counts: sp.csr_matrix,
         weights: Floats,
         log_prices: Floats,
         overlap: tuple[float, float] = (1.0, 1.0),
         log_inference: Floats | float = -np.inf,
-    ) -> Floats:
-        own, work, factor = self._apart(weights)
-        return work.log_ms_alone(counts, own, log_prices, overlap, log_inference) + factor
+    ) -> Times:
+        own, end = weights[: self.size], self.size + self.kernels.shape[1]
+        factors = self.kernels @ weights[self.size : end]
+        parts = self.times(factors).log_seconds(own, log_prices)
+        log_once = log_inference + own[-1]
+        return _WideTimes(self, parts, overlap, log_once, self.whole @ weights[end:])
 
-    def log_ms(
-        self,
-        counts: sp.csr_matrix,
-        weights: Floats,
-        log_prices: Floats,
-        overlap: tuple[float, float] = (1.0, 1.0),
-        log_inference: float = -np.inf,
-    ) -> tuple[Floats, Floats]:
-        own, work, factor = self._apart(weights)
-        log_ms, slopes = work.log_ms(counts, own, log_prices, overlap, log_inference)
-        seconds = np.exp(work.log_each(own, log_prices, overlap))
-        all_seconds = np.exp(log_ms)[:, None] / 1e3
-        of_kernels = (counts @ (seconds[:, None] * self.kernels)) / all_seconds
-        return log_ms + factor, np.hstack([slopes, of_kernels, self.whole])
+
+class _WideTimes(Times):
+    """Times with networks' own factors, whose logarithms are (n,)."""
+
+    def __init__(
+        self, work: _Wide, parts: Sequence[Floats], overlap: tuple[float, float],
+        log_once: Floats | float, log_factor: Floats,
+    ) -> None:  # fmt: skip
+        super().__init__(work, parts, overlap, log_once)
+        self._wide, self._log_factor = work, log_factor
+
+    def log_ms(self, counts: sp.csr_matrix) -> Floats:
+        return super().log_ms(counts) + self._log_factor
+
+    def slopes(self, counts: sp.csr_matrix) -> Floats:
+        of_kernels = counts @ (self._seconds[:, None] * self._wide.kernels)
+        of_kernels /= self._totals(counts)[:, None]
+        return np.hstack([super().slopes(counts), of_kernels, self._wide.whole])
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,9 +203,8 @@ def learn(prior: Prior, facts: Mapping[str, float | None], rows: Observations) -
     """
     networks = rows.networks.select(rows.network)
     own, plain = Own.choose(networks), prior.work(networks, facts)
-    work = _Wide(
-        plain.parts, plain.size, own.kernels(networks)[0], own.whole(log_sums(networks))[0]
-    )
+    wide_parts = own.kernels(networks)[0], own.whole(log_sums(networks))[0]
+    work = _Wide(plain.log_amounts, plain.values, plain.classes, *wide_parts)
     more = np.eye(len(own.weights))
     wide = replace(
         prior,
@@ -215,7 +215,9 @@ def learn(prior: Prior, facts: Mapping[str, float | None], rows: Observations) -
     noise, doubt, weights = NOISE, np.ones(len(rows)), None
     for _ in range(ROUNDS):
         variance = doubt * np.maximum(rows.scatter, noise) ** 2
-        after = posterior(wide, work, networks.counts, rows.log_ms, np.diag(variance), weights)
+        after = posterior(
+            wide, work, networks.counts, rows.log_ms, Rest(np.diag(variance)), weights
+        )
         weights, error = after.weights, after.pull * variance
         # Of each row the squared error that is expected, by what is not known of its forecast.
         expected = error**2 + variance - variance**2 * after.inverse_diagonal

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from scipy.linalg import cho_factor, cho_solve, cholesky
+from scipy.linalg.lapack import dpotrs
+from scipy.sparse.csgraph import connected_components
 
-from latcast.math.laplace import mode
+from latcast.math.laplace import factored, inverted, mode
 from latcast.networks import Networks
 
 from ._efficiency import Efficiency
 from ._gpu import Facts
-from ._work import Work
+from ._work import Times, Work
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
@@ -50,9 +52,14 @@ class Prior:
             return work
         return work.times(self.efficiency.log_factors(networks, facts))
 
+    def times(self, work: Work, weights: Floats) -> Times:
+        """Of kernels on this target at some weights."""
+        return work.at(weights, self.log_prices, self.overlap, self.log_inference)
+
     def log_ms(self, work: Work, counts: sp.csr_matrix, weights: Floats) -> tuple[Floats, Floats]:
         """Log ms of networks on this target, and their slopes, as :meth:`Work.log_ms`."""
-        return work.log_ms(counts, weights, self.log_prices, self.overlap, self.log_inference)
+        times = self.times(work, weights)
+        return times.log_ms(counts), times.slopes(counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +88,12 @@ class Posterior:
     @cached_property
     def inverse(self) -> Floats:
         """Inverse covariance of the measurements, by Woodbury's identity, shape (k, k)."""
-        alone = self.rest.solve(np.eye(len(self.pull)))
-        return np.asarray(alone - self.weighted @ self.covariance @ self.weighted.T)
+        return self.solve(np.eye(len(self.pull)))
+
+    def solve(self, values: Floats) -> Floats:
+        """:attr:`inverse` times values (k, m)."""
+        told = self.weighted @ (self.covariance @ (self.weighted.T @ values))
+        return np.asarray(self.rest.solve(values) - told)
 
     @cached_property
     def inverse_diagonal(self) -> Floats:
@@ -92,25 +103,71 @@ class Posterior:
 
 
 class Rest:
-    """Covariance (k, k) of measurements beside the weights; most often a diagonal."""
+    """Covariance (k, k) of measurements beside the weights; most often a diagonal.
+
+    Where only some rows are related, such as those of one network at several batches, it is
+    inverted block by block: a whole factor of a thousand rows takes most of a posterior's time.
+    """
 
     def __init__(self, covariance: Floats) -> None:
-        self._variance = covariance.diagonal().copy()
-        self._factor = None
+        self._diagonal, self._root = covariance.diagonal().copy(), np.ones(len(covariance))
+        self._factor = self._blocks = None
         if np.count_nonzero(covariance) > len(covariance):
-            self._factor = cho_factor(covariance, lower=True)
+            if len(covariance) > _LARGEST_BLOCK:
+                self._blocks = _inverse_of_blocks(covariance)
+            if self._blocks is None:
+                self._factor = factored(covariance)
+
+    def scaled(self, root: Floats) -> Rest:
+        """With deviations so many times as great, shape (k,)."""
+        found = copy(self)
+        found._root = self._root * root
+        return found
 
     def solve(self, values: Floats) -> Floats:
         """Its inverse times values (k, …)."""
+        return (self._solve((values.T / self._root).T).T / self._root).T
+
+    def _solve(self, values: Floats) -> Floats:
+        if self._blocks is not None:
+            return np.asarray(self._blocks @ values)
         if self._factor is not None:
-            return np.asarray(cho_solve(self._factor, values))
-        return np.asarray((values.T / self._variance).T)
+            return np.asarray(dpotrs(self._factor, values, lower=1)[0])
+        return np.asarray((values.T / self._diagonal).T)
 
     def inverse_diagonal(self) -> Floats:
         """The diagonal of its inverse, shape (k,)."""
-        if self._factor is None:
-            return 1 / self._variance
-        return np.asarray(self.solve(np.eye(len(self._variance))).diagonal())
+        alone = 1 / self._diagonal
+        if self._blocks is not None:
+            alone = self._blocks.diagonal()
+        elif self._factor is not None:
+            alone = self._solve(np.eye(len(self._diagonal))).diagonal()
+        return np.asarray(alone / self._root**2)
+
+
+# Related rows of which a block is inverted by itself.
+_LARGEST_BLOCK = 32
+
+
+def _inverse_of_blocks(covariance: Floats) -> sp.csr_matrix | None:
+    """Inverse of a covariance of small blocks in any order; None where one is large."""
+    number, label = connected_components(sp.csr_matrix(covariance), directed=False)
+    sizes = np.bincount(label, minlength=number)
+    if sizes.max() > _LARGEST_BLOCK:
+        return None
+    order = np.argsort(label, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    rows: list[Numbers] = []
+    columns: list[Numbers] = []
+    values: list[Floats] = []
+    for size in np.unique(sizes).tolist():
+        members = order[starts[sizes == size][:, None] + np.arange(size)]
+        blocks = np.linalg.inv(covariance[members[:, :, None], members[:, None, :]])
+        rows.append(np.repeat(members, size))
+        columns.append(np.repeat(members, size, axis=0).ravel())
+        values.append(blocks.ravel())
+    where = np.concatenate(rows), np.concatenate(columns)
+    return sp.csr_matrix((np.concatenate(values), where), shape=covariance.shape)
 
 
 def posterior(
@@ -118,7 +175,7 @@ def posterior(
     work: Work,
     counts: sp.csr_matrix,
     log_ms: Floats,
-    rest: Floats,
+    rest: Rest,
     start: Floats | None = None,
     doubt: Floats | None = None,
 ) -> Posterior:
@@ -129,21 +186,19 @@ def posterior(
         work: of the kernels.
         counts: of the measured networks, shape (k, d).
         log_ms: what was measured, less what is known of the networks beside their work, (k,).
-        rest: covariance of what neither the work tells nor is known, shape (k, k).
+        rest: covariance of what neither the work tells nor is known.
         start: weights to begin with; the prior's mean if None.
         doubt: factor of each measurement's variance, shape (k,); 1 if None. Correlations of
             networks are kept, so that a doubted row still follows its like.
     """
     root = np.ones(len(log_ms)) if doubt is None else np.sqrt(doubt)
-    problem = _Problem(prior, work, counts, log_ms, Rest(rest * root[:, None] * root))
+    problem = _Problem(prior, work, counts, log_ms, rest.scaled(root))
     weights = prior.mean if start is None or not len(log_ms) else start
     if len(log_ms):
         weights = mode(problem, weights)
     forecast, slopes = problem.forecast(weights)
     weighted = problem.rest.solve(slopes)
-    precision = prior.precision + slopes.T @ weighted
-    factor = (cholesky(precision, lower=True), True)
-    covariance = np.asarray(cho_solve(factor, np.eye(len(weights))))
+    covariance = inverted(prior.precision + slopes.T @ weighted)
     pull = problem.rest.solve(log_ms - forecast)
     return Posterior(weights, covariance, slopes, pull, problem.rest, weighted, root)
 
@@ -170,18 +225,23 @@ class _Problem:
         self._prior, self._work, self._counts, self._log_ms = prior, work, counts, log_ms
         self.rest = rest
         self.prior_precision = prior.precision
+        self._last: tuple[Floats, Times] | None = None
+
+    def _times(self, weights: Floats) -> Times:
+        # Slopes are asked for where the energy was: the times there are the same.
+        if self._last is None or self._last[0] is not weights:
+            self._last = weights, self._prior.times(self._work, weights)
+        return self._last[1]
 
     def forecast(self, weights: Floats) -> tuple[Floats, Floats]:
         """Log ms of the measured networks (k,), and their slopes (k, p)."""
-        return self._prior.log_ms(self._work, self._counts, weights)
+        times = self._times(weights)
+        return times.log_ms(self._counts), times.slopes(self._counts)
 
     def energy(self, weights: Floats) -> float:
         """Up to a constant."""
         away = weights - self._prior.mean
-        prior = self._prior
-        error = self._log_ms - self._work.log_ms_alone(
-            self._counts, weights, prior.log_prices, prior.overlap, prior.log_inference
-        )
+        error = self._log_ms - self._times(weights).log_ms(self._counts)
         value = error @ self.rest.solve(error) + away @ self.prior_precision @ away
         return float(value / 2) if np.isfinite(value) else np.inf
 
