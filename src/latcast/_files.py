@@ -1,18 +1,34 @@
-"""Reading standard input as a file, and writing so that an interruption loses nothing."""
+"""Files that are read, standard input among them, and files that are whole or not there.
+
+Every file that latcast writes goes through :func:`write_file`.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+from ._limits import MAX_FILE_BYTES
+
 STDIN = "-"
 """Standard input, where a file is named."""
+
+# What a path's own name may take of the name of the temporary file beside it.
+_NAME = 40
+_ADVICE = {
+    errno.ENOSPC: "make room, then try again",
+    errno.EDQUOT: "make room, then try again",
+    errno.EROFS: "name a file in a folder that can be written to",
+    errno.EACCES: "name a file in a folder that can be written to",
+    errno.EPERM: "name a file in a folder that can be written to",
+}
 
 
 def check_file(path: Path) -> None:
@@ -30,6 +46,32 @@ def check_file(path: Path) -> None:
         raise FileNotFoundError(f"{path} must be a file; it is something else")
 
 
+def read_file(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
+    """The bytes of a file.
+
+    Args:
+        path: of the file.
+        most: bytes that files of its kind may have.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is larger.
+    """
+    check_file(path)
+    check_size(path, most)
+    return path.read_bytes()
+
+
+def check_size(path: Path, most: int) -> None:
+    """Make sure that a file is not larger than files of its kind are.
+
+    Raises:
+        ValueError: it is.
+    """
+    if (size := path.stat().st_size) > most:
+        raise ValueError(f"{path} must have at most {most} bytes; it has {size}")
+
+
 def standard_input() -> bytes:
     """What comes from standard input, which is read once."""
     return b"" if sys.stdin is None else _content(sys.stdin.buffer)
@@ -37,7 +79,10 @@ def standard_input() -> bytes:
 
 @lru_cache(maxsize=1)
 def _content(stream: BinaryIO) -> bytes:
-    return stream.read()
+    content = stream.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"standard input must have at most {MAX_FILE_BYTES} bytes; it has more")
+    return content
 
 
 @contextmanager
@@ -89,29 +134,81 @@ def check_writable(path: str | Path) -> None:
         raise IsADirectoryError(f"{path} must be a file; it is a folder")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder of {path} must be there; there is no {path.parent}")
-    with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
-        pass
+    try:
+        with tempfile.NamedTemporaryFile(prefix=f".{path.name[:_NAME]}.", dir=path.parent):
+            pass
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path in the same folder that replaces ``path`` once the block has ended well.
+def unwritable(path: Path, error: OSError) -> OSError:
+    """The error of a write that failed: what was to be written, why not, and what to do."""
+    reason = (error.strerror or str(error) or type(error).__name__).lower()
+    advice = _ADVICE.get(error.errno or 0)
+    told = OSError(f"{path} could not be written: {reason}{f'; {advice}' if advice else ''}")
+    told.errno = error.errno
+    return told
 
-    If the block raises, or the process is killed, ``path`` is as it was before.
+
+def write_file(path: str | Path, content: bytes | str, *, replaces: bool = True) -> None:
+    """Write a file, whole or not at all.
+
+    It is written beside ``path`` first: if that fails or the process is killed, ``path`` is as it
+    was before.
+
+    Args:
+        path: of the file; its folder is made.
+        content: bytes, or text that is written in UTF-8.
+        replaces: whether there may be a file already.
+
+    Raises:
+        FileExistsError: there is one, and it is not to be replaced.
+        OSError: it could not be written; the message says why, and what to do.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    data = content.encode() if isinstance(content, str) else content
+    temporary: Path | None = None
     try:
-        yield temporary
-        with temporary.open("rb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{path.name[:_NAME]}."
+        descriptor, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files private to the user; give the file the usual permissions.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        _put(temporary, path, replaces=replaces)
+    except OSError as error:
+        if not replaces and isinstance(error, FileExistsError):
+            raise FileExistsError(f"{path} exists already") from None
+        raise unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _put(temporary: Path, path: Path, *, replaces: bool) -> None:
+    """Give a finished file its name, and make the name last through a power cut."""
+    if replaces:
+        temporary.replace(path)
+    else:
+        try:
+            # Unlike a check before a rename, fails if another process was faster.
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            if path.exists():
+                raise FileExistsError(path) from None
+            temporary.replace(path)
+    with suppress(OSError):  # where a folder cannot be opened, as on Windows
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

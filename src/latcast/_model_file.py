@@ -7,6 +7,7 @@ reads it: names, element types and shapes of arrays, and what must hold of their
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ._files import atomic_path, check_file
+from ._checksums import SEAL, UNSEALED, check_seal, sealed
+from ._files import read_file, write_file
+from ._limits import MAX_ARRAYS, MAX_HEADER_BYTES
 
 SCHEMA_VERSION = 1
 _METADATA_KEY = "latcast"
@@ -219,52 +222,57 @@ class ModelFile:
 
 def write_model(path: str | Path, model: ModelFile) -> None:
     """Write a model file; an interruption or a full disk leaves the old one as it was."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    header = json.dumps({"schema_version": SCHEMA_VERSION, **model.header}, sort_keys=True)
+    header = {"schema_version": SCHEMA_VERSION, SEAL: UNSEALED, **model.header}
     tensors = {k: np.ascontiguousarray(v) for k, v in model.tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={_METADATA_KEY: header})
+    content = save(tensors, {_METADATA_KEY: json.dumps(header, sort_keys=True)})
+    write_file(path, sealed(content))
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """The header of a model file; its arrays are not read.
+    """The header of a model file.
 
     Raises:
         ValueError, FileNotFoundError: as :func:`read_model`.
     """
-    return _read(path, arrays=False).header
+    return _read(Path(path))[0]
 
 
 def read_model(path: str | Path) -> ModelFile:
     """Read a model file; nothing in it is executed.
 
     Raises:
-        ValueError: the file is damaged, no model of latcast's, holds numbers that are not
-            finite, or has a newer schema version.
+        ValueError: the file is damaged, no model of latcast's, beyond a limit, holds numbers that
+            are not finite, or has a newer schema version.
         FileNotFoundError: there is no such file.
     """
-    model = _read(path, arrays=True)
-    for name, tensor in model.tensors.items():
-        if tensor.dtype.kind not in "fiu" or not _is_finite(tensor):
-            raise ValueError(f"{path}: the array {name!r} must hold finite numbers")
-    return model
-
-
-def _read(path: str | Path, *, arrays: bool) -> ModelFile:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
 
     path = Path(path)
-    check_file(path)
+    header, content = _read(path)
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {}).get(_METADATA_KEY, "null"))
-            names = file.keys() if arrays else ()
-            tensors = {name: file.get_tensor(name) for name in names}
-    except (
-        # The last two: element types that numpy has no name for.
-        SafetensorError, json.JSONDecodeError, OSError, RecursionError, TypeError, AttributeError,
-    ) as error:  # fmt: skip
+        tensors: dict[str, npt.NDArray[Any]] = load(content)
+    # The last three: element types that numpy has no name for.
+    except (SafetensorError, TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"{path} must be a whole latcast model file; got: {error}") from None
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind not in "fiu" or not _is_finite(tensor):
+            raise ValueError(f"{path}: the array {name!r} must hold finite numbers")
+    return ModelFile(header, tensors)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The header of a file that is as it was written, and all its bytes.
+
+    Raises:
+        ValueError, FileNotFoundError: as :func:`read_model`.
+    """
+    content = read_file(path)
+    try:
+        header = _header(content)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} must be a whole latcast model file; got: {error}") from None
     version = header.get("schema_version") if isinstance(header, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -274,8 +282,27 @@ def _read(path: str | Path, *, arrays: bool) -> ModelFile:
             f"{path} has schema version {version}, this latcast reads up to {SCHEMA_VERSION}: "
             "upgrade with pip install -U latcast"
         )
+    check_seal(path, content, header)
     _rename(header)
-    return ModelFile(header, tensors)
+    return header, content
+
+
+def _header(content: bytes) -> Any:
+    """What latcast wrote into the header of a safetensors file.
+
+    Raises:
+        ValueError: there is no such header, or it is beyond a limit.
+        TypeError, AttributeError, RecursionError: it has another form.
+    """
+    length = struct.unpack("<Q", content[:8])[0] if len(content) >= 8 else len(content)
+    if length > len(content) - 8:
+        raise ValueError("a file that is cut off")
+    if length > MAX_HEADER_BYTES:
+        raise ValueError(f"a header of more than {MAX_HEADER_BYTES} bytes")
+    record = json.loads(content[8 : 8 + length])
+    if len(record) > MAX_ARRAYS:
+        raise ValueError(f"more than {MAX_ARRAYS} arrays")
+    return json.loads(record.get("__metadata__", {}).get(_METADATA_KEY, "null"))
 
 
 def _rename(part: Any) -> None:

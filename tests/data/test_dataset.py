@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -271,8 +272,8 @@ def test_a_write_that_fails_leaves_the_old_file(
     path = tmp_path / "data.parquet"
     of_archs().save(path)
 
-    def half(self: pl.DataFrame, target: Path, **_: Any) -> None:
-        Path(target).write_bytes(b"PAR1 half")
+    def half(self: pl.DataFrame, target: BytesIO, **_: Any) -> None:
+        target.write(b"PAR1 half")
         raise error
 
     monkeypatch.setattr(pl.DataFrame, "write_parquet", half)

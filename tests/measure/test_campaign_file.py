@@ -67,8 +67,8 @@ def test_a_campaign_is_not_overwritten_and_other_files_are_refused(campaign, tmp
     with pytest.raises(FileExistsError, match="exists already"):
         CampaignFile.create(campaign.path, PLAN, NETWORKS)
     assert campaign.plan() == PLAN
-    campaign._db.execute("PRAGMA user_version = 3")
-    with pytest.raises(ValueError, match=r"schema version 3, this latcast reads up to 2"):
+    campaign._db.execute("PRAGMA user_version = 4")
+    with pytest.raises(ValueError, match=r"schema version 4, this latcast reads up to 3"):
         CampaignFile.open(campaign.path)
     with pytest.raises(FileNotFoundError, match="no such campaign"):
         CampaignFile.open(tmp_path / "none")

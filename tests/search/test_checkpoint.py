@@ -63,7 +63,7 @@ def test_damaged_files_are_refused(note10: Predictor, file: Path, tmp_path: Path
     bad = tmp_path / "bad.checkpoint"
     for part in (content[: len(content) // 2], b"", b"no checkpoint"):
         bad.write_bytes(part)
-        with pytest.raises(ValueError, match="must be a whole latcast model file"):
+        with pytest.raises(ValueError, match=r"must be a whole latcast model file|was damaged"):
             ask(note10, checkpoint=bad, resume=True)
     headers = [{"evaluations": "x"}, {"generator": "[]"}, {"generator": "{"}, {"kind": "roofline"}]
     for change in headers:

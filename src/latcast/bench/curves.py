@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latcast._files import atomic_path
+from latcast._files import write_file
 from latcast._imports import require
 from latcast._names import unknown_name
 
@@ -105,13 +106,14 @@ def draw(
             figure.legend(
                 entries.values(), entries.keys(), loc="lower center", ncols=columns, frameon=False
             )
-            with atomic_path(path) as temporary:
-                figure.savefig(
-                    temporary,
-                    format=path.suffix.removeprefix("."),
-                    dpi=120,
-                    metadata=UNDATED.get(path.suffix),
-                )
+            drawn_file = BytesIO()
+            figure.savefig(
+                drawn_file,
+                format=path.suffix.removeprefix("."),
+                dpi=120,
+                metadata=UNDATED.get(path.suffix),
+            )
+            write_file(path, drawn_file.getvalue())
         finally:
             pyplot.close(figure)
 

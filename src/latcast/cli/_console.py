@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -311,7 +312,9 @@ def _options_of(group: Any) -> Iterator[inspect.Parameter]:
 def _errors(console: Console) -> Iterator[None]:
     """One line and an exit code for what a command raises."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = functools.partial(_tell_warning, console, warnings.showwarning)
+            yield
     except KeyboardInterrupt:
         console.fail("interrupted", INTERRUPTED)
     except UsageError as error:
@@ -322,6 +325,18 @@ def _errors(console: Console) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001  # a defect of ours: still one line
         console.fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+
+
+def _tell_warning(
+    console: Console, show: Any, message: Warning | str, category: type[Warning], *place: Any
+) -> None:
+    """A note on a file without a checksum; other warnings as Python shows them."""
+    from latcast._checksums import UncheckedFileWarning
+
+    if issubclass(category, UncheckedFileWarning):
+        console.note(f"note: {message}")
+    else:
+        show(message, category, *place)
 
 
 class _Grouped:
@@ -410,7 +425,6 @@ def _renamed(names: dict[str, str], argument: str) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file, whole or not at all."""
-    from latcast._files import atomic_path
+    from latcast._files import write_file
 
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_file(path, text)

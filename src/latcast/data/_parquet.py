@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from latcast._files import atomic_path, check_file
+from latcast._checksums import SEAL, UNSEALED, check_seal, sealed
+from latcast._files import read_file, write_file
 from latcast.devices import Target
 
 from ._quantity import LATENCY_MS, Quantity, quantity
@@ -51,11 +52,13 @@ def write(path: str | Path, data: Mapping[str, Any]) -> None:
         columns["standard_error"] = data["standard_error"]
     header = {
         "schema_version": SCHEMA_VERSION,
+        SEAL: UNSEALED,
         "quantity": of.name,
         "provenance": dict(data["provenance"]),
     }
-    with atomic_path(path) as temporary:
-        pl.DataFrame(columns).write_parquet(temporary, metadata={_METADATA_KEY: json.dumps(header)})
+    content = BytesIO()
+    pl.DataFrame(columns).write_parquet(content, metadata={_METADATA_KEY: json.dumps(header)})
+    write_file(path, sealed(content.getvalue()))
 
 
 def _network_columns(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,13 +97,13 @@ def read(path: str | Path) -> dict[str, Any]:
     import polars as pl
 
     path = Path(path)
-    check_file(path)
+    # Bytes, not the path: polars would take a * or [ in the name for a pattern.
+    content = read_file(path)
     try:
-        # Bytes, not the path: polars would take a * or [ in the name for a pattern.
-        content = path.read_bytes()
         metadata = pl.read_parquet_metadata(BytesIO(content))
         header = json.loads(metadata.get(_METADATA_KEY, "null"))
         of = _checked_quantity(path, header)
+        check_seal(path, content, header)
         frame = pl.read_parquet(BytesIO(content))
     except (
         pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, json.JSONDecodeError,

@@ -1,16 +1,19 @@
 """The campaign file: every run as it was made, in SQLite.
 
 What was measured is only ever added to, each run in a transaction of its own: a process that is
-killed, or a disk that is full, loses the run in flight and nothing else.
+killed, or a disk that is full, loses the run in flight and nothing else. Every row has a checksum,
+which is compared when the file is opened.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +22,17 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from latcast._checksums import warn_unchecked
+from latcast._files import write_file
+from latcast._limits import MAX_CAMPAIGN_VALUE_BYTES
+
 from ._sources import ArchSource, BlockSource, NetworkSource, parse_source
 
 # Version 1 had no texts of networks, but genes, numbers of blocks, or JSON, as its plan's `unit`
-# said; and it called runs visits in its protocol. Its files are read, and gone on with.
-SCHEMA_VERSION = 2
+# said; and it called runs visits in its protocol. Version 2 had no checksums, and named the class
+# of a runtime of ours. Files of both are read, and gone on with.
+SCHEMA_VERSION = 3
+_MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID = 0x6C617463  # "latc"
 # Settings of the protocol by their names in version 1.
 _FORMER = {"visits": "runs", "visits_per_process": "runs_per_process", "visit_s": "run_s"}
@@ -58,6 +67,13 @@ CREATE TABLE failures (
     final INTEGER NOT NULL,
     reason TEXT NOT NULL);
 """
+# Since version 3, and in older files from when they are gone on with: of every row of every table.
+_CHECKSUMS = """
+CREATE TABLE checksums (
+    name TEXT NOT NULL, number INTEGER NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (name, number)) WITHOUT ROWID;
+"""
+_TABLES = ("plan", "archs", "extents", "processes", "visits", "failures")
 
 Floats = npt.NDArray[np.float64]
 
@@ -116,24 +132,18 @@ class CampaignFile:
             networks: what is measured.
 
         Raises:
-            FileExistsError: there is a file already.
+            FileExistsError: there is a file already, which is more than a beginning without a
+                plan, as a full disk left behind once.
+            OSError: it cannot be written; there is none then.
         """
         # A campaign is hours of a machine's time: no file is ever overwritten.
-        if path.exists():
-            raise FileExistsError(f"{path} exists already: go on with it, or move it away")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self = cls(path, _connect(path))
-        # All or nothing: a file with a plan but without its networks could not be gone on with.
-        with self._transaction() as db:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            rows = [(key, json.dumps(value)) for key, value in plan.items()]
-            db.executemany("INSERT INTO plan VALUES (?, ?)", rows)
-            texts = ((n, network.text.encode()) for n, network in enumerate(networks))
-            db.executemany("INSERT INTO archs VALUES (?, ?)", texts)
-        return self
+        try:
+            write_file(path, _beginning(plan, networks), replaces=is_stub(path))
+        except FileExistsError:
+            raise FileExistsError(
+                f"{path} exists already: go on with it, or move it away"
+            ) from None
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -142,48 +152,98 @@ class CampaignFile:
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: it is no campaign file, damaged, or of a newer schema version.
+            OSError: the disk is full, or the file is beside what cannot be read without writing.
         """
         if not path.is_file():
             raise FileNotFoundError(f"no such campaign: {path}")
+        if is_stub(path):
+            raise ValueError(f"{path} holds no plan: begin the campaign again, without --resume")
+        # SQLite takes a few bytes of anything for an empty data base, and would write to it.
+        if not _has_magic(path):
+            raise ValueError(f"{path} must be a campaign file; it is no data base of SQLite")
+        self = cls(path, _connect(path))
         try:
-            self = cls(path, _connect(path))
-            application, version = (
-                self._db.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("application_id", "user_version")
-            )
+            self._check()
         except sqlite3.DatabaseError as error:
+            self.close()
             raise ValueError(f"{path} must be a campaign file; reading it: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _check(self) -> None:
+        """Make sure that the file is a campaign, and as it was written.
+
+        Raises:
+            ValueError, sqlite3.DatabaseError: it is not.
+        """
+        application, version = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("application_id", "user_version")
+        )
         # Any SQLite database opens without complaint, and would be written to.
         if application != _APPLICATION_ID:
-            self.close()
-            raise ValueError(f"{path} must be a campaign file of latcast; it is another database")
-        if version > SCHEMA_VERSION:
-            self.close()
             raise ValueError(
-                f"{path} has schema version {version}, this latcast reads up to "
+                f"{self.path} must be a campaign file of latcast; it is another database"
+            )
+        if version > SCHEMA_VERSION:
+            raise ValueError(
+                f"{self.path} has schema version {version}, this latcast reads up to "
                 f"{SCHEMA_VERSION}: upgrade with pip install -U latcast"
             )
-        return self
+        self._db.execute("BEGIN")  # of one moment, though a campaign may be writing
+        try:
+            reason = _foreign(self._db) or self._damage(version)
+        finally:
+            self._db.execute("ROLLBACK")
+        if reason:
+            raise ValueError(f"{self.path} must be a campaign file as latcast wrote it: {reason}")
+
+    def _damage(self, version: int) -> str | None:
+        """How the file differs from what was written."""
+        # The indices, too, which tell what is pending.
+        if (verdict := self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+            return str(verdict)
+        if not self._has_checksums():
+            if version >= 3:
+                return "its checksums are missing"
+            warn_unchecked(self.path)
+            return None
+        kept = {
+            (name, number): crc
+            for name, number, crc in self._db.execute("SELECT name, number, crc FROM checksums")
+        }
+        found = dict(_checksums(self._db))
+        if kept == found:
+            return None
+        wrong = [x for x in {**kept, **found} if kept.get(x) != found.get(x)]
+        return f"row {wrong[0][1]} of {wrong[0][0]} was damaged after it was written"
+
+    def _has_checksums(self) -> bool:
+        return bool(self._all("SELECT 1 FROM sqlite_master WHERE name = 'checksums'"))
 
     # -- reading ----------------------------------------------------------------------------
 
     def plan(self) -> dict[str, Any]:
         """What stays the same throughout, but for the number of runs."""
-        plan = {k: json.loads(v) for k, v in self._all("SELECT key, value FROM plan")}
-        protocol = {_FORMER.get(k, k): v for k, v in plan["protocol"].items()}
+        with self._understood():
+            plan = {k: json.loads(v) for k, v in self._all("SELECT key, value FROM plan")}
+            protocol = {_FORMER.get(k, k): v for k, v in plan["protocol"].items()}
         return {**plan, "protocol": NEWER | protocol}
 
     def networks(self) -> list[NetworkSource]:
         """What is measured, as it was given to :meth:`create`."""
         rows = [row[0] for row in self._all("SELECT genes FROM archs ORDER BY arch")]
         plan = self.plan()
-        match plan.get("unit"):  # since version 2 every row has the same form
-            case "network":
-                return [ArchSource(plan["space"], tuple(genes)) for genes in rows]
-            case "block":
-                numbers = (int.from_bytes(row, "little") for row in rows)
-                return [BlockSource(plan["space"], number) for number in numbers]
-        return [parse_source(row.decode()) for row in rows]
+        with self._understood():
+            match plan.get("unit"):  # since version 2 every row has the same form
+                case "network":
+                    return [ArchSource(plan["space"], tuple(genes)) for genes in rows]
+                case "block":
+                    numbers = (int.from_bytes(row, "little") for row in rows)
+                    return [BlockSource(plan["space"], number) for number in numbers]
+            return [parse_source(row.decode()) for row in rows]
 
     def extent(self) -> int:
         """How many of the networks are planned to be measured: the first so many."""
@@ -217,7 +277,8 @@ class CampaignFile:
     def processes(self) -> dict[int, dict[str, Any]]:
         """Facts that every worker process stated."""
         rows = self._all("SELECT process, facts FROM processes ORDER BY process")
-        return {number: json.loads(facts) for number, facts in rows}
+        with self._understood():
+            return {number: json.loads(facts) for number, facts in rows}
 
     def runs(self) -> list[Run]:
         """All runs, in the order in which they were made."""
@@ -225,13 +286,14 @@ class CampaignFile:
             "SELECT arch, round, attempt, process, time_s, accepted, samples_ms, before_ms, "
             "after_ms, details FROM visits ORDER BY visit"
         )
-        return [_run(row) for row in rows]
+        with self._understood():
+            return [_run(row) for row in rows]
 
     # -- adding -----------------------------------------------------------------------------
 
     def extend(self, networks: int) -> None:
         """Plan to measure the first ``networks`` networks."""
-        self._add("INSERT INTO extents (archs) VALUES (?)", (networks,))
+        self._add("extents", archs=networks)
 
     def plan_runs(self, runs: int) -> None:
         """Plan more runs of every network than so far.
@@ -248,34 +310,27 @@ class CampaignFile:
             )
         protocol["runs"] = runs
         with self._transaction() as db:
+            # By the names of this version.
             text = json.dumps(protocol)
             db.execute("UPDATE plan SET value = ? WHERE key = 'protocol'", (text,))
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")  # by the names of its protocol
+            _seal(db, "plan")
 
     def add_process(self, facts: Mapping[str, Any]) -> int:
         """Record a worker process; returns its number."""
-        return self._add(
-            "INSERT INTO processes (time_s, facts) VALUES (?, ?)", (time.time(), json.dumps(facts))
-        )
+        return self._add("processes", time_s=time.time(), facts=json.dumps(facts))
 
     def add_run(self, run: Run) -> None:
         """Record a run."""
+        before, after = run.reference_ms
         self._add(
-            "INSERT INTO visits (arch, round, attempt, process, time_s, accepted, samples_ms, "
-            "before_ms, after_ms, details) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                run.network, run.round, run.attempt, run.process, run.time_s, run.accepted,
-                run.samples_ms.tobytes(), *(r.tobytes() for r in run.reference_ms),
-                json.dumps(run.details),
-            ),
+            "visits", arch=run.network, round=run.round, attempt=run.attempt, process=run.process,
+            time_s=run.time_s, accepted=run.accepted, samples_ms=run.samples_ms.tobytes(),
+            before_ms=before.tobytes(), after_ms=after.tobytes(), details=json.dumps(run.details),
         )  # fmt: skip
 
     def add_failure(self, network: int, reason: str, *, final: bool) -> None:
         """Record that a network failed; ``final``: it is not tried again."""
-        self._add(
-            "INSERT INTO failures (arch, time_s, final, reason) VALUES (?, ?, ?, ?)",
-            (network, time.time(), final, reason),
-        )
+        self._add("failures", arch=network, time_s=time.time(), final=final, reason=reason)
 
     def close(self) -> None:
         """Close the file."""
@@ -304,9 +359,27 @@ class CampaignFile:
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{self.path} is a damaged campaign file: {error}") from error
 
-    def _add(self, statement: str, values: Sequence[Any]) -> int:
+    def _add(self, table: str, **values: Any) -> int:
+        """Add a row and its checksum; returns its number."""
+        places = ", ".join("?" * len(values))
+        statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})"  # noqa: S608
         with self._transaction() as db:
-            return int(db.execute(statement, values).lastrowid or 0)
+            number = int(db.execute(statement, tuple(values.values())).lastrowid or 0)
+            _seal(db, table, number)
+            return number
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Values inside are of the file; what makes no sense is its damage."""
+        try:
+            yield
+        except (
+            KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError,
+            RecursionError,
+        ) as error:  # fmt: skip
+            raise ValueError(
+                f"{self.path} is a damaged campaign file: {type(error).__name__} {error}"
+            ) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -315,21 +388,129 @@ class CampaignFile:
                 # The write lock is taken before anything is read for the write: two processes on
                 # one file then wait for each other, where a deferred one could fail half way.
                 self._db.execute("BEGIN IMMEDIATE")
+                if not self._has_checksums():  # a file of before; what it holds is taken as it is
+                    self._db.execute(_CHECKSUMS)
+                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                    for table in _TABLES:
+                        _seal(self._db, table)
                 yield self._db
         except sqlite3.OperationalError as error:
-            raise OSError(
-                f"{self.path} could not be written ({error}); what it holds is safe: make room, "
-                "then go on with --resume"
-            ) from error
+            raise _unwritable(self.path, error) from error
+
+
+def is_stub(path: Path) -> bool:
+    """Whether a file is what a full disk left of a campaign's beginning: empty, or without tables.
+
+    Files are written whole now; those of earlier versions could neither be resumed nor begun anew.
+    """
+    try:
+        if (size := path.stat().st_size) == 0:
+            return path.is_file()
+        wal = path.with_name(f"{path.name}-wal")
+        if size > 4096 or (wal.exists() and wal.stat().st_size):  # more than one page
+            return False
+        if not _has_magic(path):
+            return False
+        with closing(_immutable(path)) as db:
+            return not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+    except (OSError, sqlite3.DatabaseError):
+        return False
+
+
+def _has_magic(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def _beginning(plan: Mapping[str, Any], networks: Sequence[NetworkSource]) -> bytes:
+    """The file of a campaign that has not begun to measure."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        db.executescript(_SCHEMA + _CHECKSUMS)
+        db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("BEGIN")
+        rows = [(key, json.dumps(value)) for key, value in plan.items()]
+        db.executemany("INSERT INTO plan VALUES (?, ?)", rows)
+        texts = ((n, network.text.encode()) for n, network in enumerate(networks))
+        db.executemany("INSERT INTO archs VALUES (?, ?)", texts)
+        for table in _TABLES:
+            _seal(db, table)
+        db.execute("COMMIT")
+        return db.serialize()
+
+
+def _foreign(db: sqlite3.Connection) -> str | None:
+    """What a data base holds beside our tables: views and triggers would be run by SQLite."""
+    ours = {" ".join(s.split()) for s in (_SCHEMA + _CHECKSUMS).split(";") if s.strip()}
+    for kind, name, statement in db.execute("SELECT type, name, sql FROM sqlite_master"):
+        is_own_index = kind == "index" and statement is None
+        if not is_own_index and " ".join(str(statement).split()) not in ours:
+            return f"its {str(kind)[:20]} {str(name)[:40]!r} is none of a campaign's"
+    return None
+
+
+def _checksums(
+    db: sqlite3.Connection, table: str | None = None, number: int | None = None
+) -> Iterator[tuple[tuple[str, int], int]]:
+    """Table and number of rows, with checksums of what they hold."""
+    for name in _TABLES if table is None else (table,):
+        where, values = ("", ()) if number is None else (" WHERE rowid = ?", (number,))
+        # ascii() writes the same for the same values in every version of Python.
+        for row in db.execute(f"SELECT rowid, * FROM {name}{where}", values):  # noqa: S608
+            yield (name, row[0]), zlib.crc32(ascii((name, *row)).encode())
+
+
+def _seal(db: sqlite3.Connection, table: str, number: int | None = None) -> None:
+    """Note the checksum of a row, as it is read; of all rows of the table by default."""
+    rows = [(*key, crc) for key, crc in _checksums(db, table, number)]
+    db.executemany("INSERT OR REPLACE INTO checksums VALUES (?, ?, ?)", rows)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    """A connection that reads, and writes where the folder lets it.
+
+    Raises:
+        ValueError: the file is no data base.
+        OSError: it cannot be opened without room on the disk.
+    """
     connection = sqlite3.connect(path, isolation_level=None)
-    # Results can be read while the campaign writes.
-    connection.execute("PRAGMA journal_mode = WAL")
-    # A commit survives the death of the process; only a power cut may take the last ones.
-    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        _restrict(connection)
+        # Results can be read while the campaign writes.
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A commit survives the death of the process; only a power cut may take the last ones.
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        wal = path.with_name(f"{path.name}-wal")
+        if not wal.exists() and not os.access(path.parent, os.W_OK):
+            return _immutable(path)  # it can be read, and writing to it says why it cannot
+        raise _unwritable(path, error) from error
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise ValueError(f"{path} must be a campaign file; reading it: {error}") from error
     return connection
+
+
+def _immutable(path: Path) -> sqlite3.Connection:
+    """A connection that neither locks the file nor writes beside it."""
+    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    _restrict(connection)
+    return connection
+
+
+def _restrict(connection: sqlite3.Connection) -> None:
+    """Let a file from elsewhere make no large values, and call nothing."""
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_CAMPAIGN_VALUE_BYTES)
+    connection.execute("PRAGMA trusted_schema = OFF")
+
+
+def _unwritable(path: Path, error: sqlite3.OperationalError) -> OSError:
+    return OSError(
+        f"{path} could not be written ({error}); what it holds is safe: make room, or let its "
+        "folder be written to, then go on with --resume"
+    )
 
 
 def _floats(blob: bytes) -> Floats:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from latcast._files import atomic_path
+from latcast._files import write_file
 
 _CPU = Path("/sys/devices/system/cpu")
 
@@ -159,8 +159,7 @@ def machine_lock(path: Path) -> Iterator[None]:
             "wait until it ends"
         ) from None
     with held:
-        with atomic_path(holder) as file:
-            file.write_text(str(path.absolute()), encoding="utf-8")
+        write_file(holder, str(path.absolute()))
         yield
 
 

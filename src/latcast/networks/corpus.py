@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from latcast._files import atomic_path, check_file
+from latcast._checksums import SEAL, UNSEALED, check_seal, sealed
+from latcast._files import read_file, write_file
 from latcast._names import unknown_name
 from latcast.graph import KERNEL_FACTS, Graph, rules_of
 
@@ -210,9 +211,12 @@ class Corpus:
             }
         ).with_columns(**self._lists(np.argsort(order)))
         for frame, file in ((kernels, _KERNELS), (networks, _NETWORKS)):
-            with atomic_path(Path(folder) / file) as path:
-                # Statistics of columns that nobody filters by would be a tenth of the file.
-                frame.write_parquet(path, compression_level=22, statistics=False)
+            content = BytesIO()
+            # Statistics of columns that nobody filters by would be a tenth of the file.
+            frame.write_parquet(
+                content, compression_level=22, statistics=False, metadata={SEAL: UNSEALED}
+            )
+            write_file(Path(folder) / file, sealed(content.getvalue()))
 
     def _lists(self, places: Numbers) -> dict[str, pl.Series]:
         """For every runtime the kernels of all networks and their counts, as lists."""
@@ -250,9 +254,10 @@ def read_corpus(folder: str | Path | None = None) -> Corpus:
 def _frame(path: Path) -> dict[str, pl.Series]:
     import polars as pl
 
-    check_file(path)
+    content = read_file(path)
     try:
-        return pl.read_parquet(BytesIO(path.read_bytes())).to_dict()
+        check_seal(path, content, dict(pl.read_parquet_metadata(BytesIO(content))))
+        return pl.read_parquet(BytesIO(content)).to_dict()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise ValueError(f"{path} must be a whole Parquet file; reading it: {error}") from error
 

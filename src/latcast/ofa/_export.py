@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latcast._files import atomic_path
+from latcast._files import write_file
 from latcast.graph import Graph
 from latcast.graph.write.onnx import to_onnx
 from latcast.report.record import Record, Table
@@ -187,8 +188,7 @@ def _write_onnx(
         weights = fold(module, graph)
     content = to_onnx(graph.with_batch(batch or 1), weights, open_batch=batch is None)
     onnx.checker.check_model(content, full_check=True)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    write_file(path, content)
 
 
 def _write_state(module: OFANetwork, path: Path) -> None:
@@ -199,5 +199,6 @@ def _write_state(module: OFANetwork, path: Path) -> None:
         # Finite weights can have activations, and so statistics, that are not.
         if not tensor.isfinite().all():
             raise ValueError(f"{name} must be finite to be written; got NaN or infinite values")
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    content = BytesIO()
+    torch.save(state, content)
+    write_file(path, content.getvalue())

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from latcast._files import atomic_path
+from latcast._files import write_file
 from latcast.models import Predictor
 from latcast.report.record import MISSING, Column, Record, Table, plain
 from latcast.spaces import Archs
@@ -299,8 +299,7 @@ class SearchRecord(Record):
         """Write the front as JSON (a list of its networks) or as CSV, one row per network."""
         rows = plain(self.front)
         text = json.dumps(rows) + "\n" if path.suffix == ".json" else self._csv(rows)
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_file(path, text)
 
     def _csv(self, rows: Sequence[Mapping[str, Any]]) -> str:
         numbers = ("latency_ms", "counted_ms")

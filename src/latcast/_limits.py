@@ -1,0 +1,68 @@
+"""How much any file may hold: what every reader refuses, whatever a file says of itself.
+
+A file of a few kilobytes can ask for hours and gigabytes: compressed blanks, a million empty
+parts, graphs in graphs. All limits stand here, each well above what real files need; a file beyond
+one is a ``ValueError`` that names the limit. ``docs/files.md`` lists them.
+"""
+
+from __future__ import annotations
+
+# --- files ---------------------------------------------------------------------------------------
+
+MAX_FILE_BYTES = 2**30
+"""Bytes of a file that is read at once: a dataset, a table of measurements, a campaign's value."""
+
+MAX_TEXT_BYTES = 64 * 2**20
+"""Bytes of a text that is parsed at once: JSON, YAML, ncnn's ``.param``."""
+
+MAX_CATALOGUE_BYTES = 4 * 2**20
+"""Bytes of a device file in TOML: the catalogue that ships has 0.2 MB."""
+
+MAX_DEPTH = 64
+"""Levels of lists, mappings or elements in each other, in any text."""
+
+# --- model files and datasets of latcast's own ---------------------------------------------------
+
+MAX_HEADER_BYTES = 8 * 2**20
+"""Bytes of the header of a model file: the joint model's has 0.2 MB."""
+
+MAX_ARRAYS = 4096
+"""Arrays in a model file: the joint model has 25. 300,000 empty ones took 20 s to read."""
+
+MAX_ROWS = 10_000_000
+"""Rows of a dataset."""
+
+MAX_VALUES = 50_000_000
+"""Values of all columns of a dataset, those in lists counted one by one."""
+
+MAX_COLUMNS = 4096
+"""Columns of a table; ones of a timm table are a score each."""
+
+MAX_CAMPAIGN_VALUE_BYTES = 64 * 2**20
+"""Bytes of one value in a campaign file: the samples of a run, or a model's description."""
+
+# --- networks ------------------------------------------------------------------------------------
+
+MAX_AXES = 64
+"""Sides of a shape."""
+
+MAX_ELEMENTS = 2**48
+"""Elements of a shape."""
+
+MAX_NODES = 200_000
+"""Nodes of a network, bodies of loops and functions written out."""
+
+MAX_GRAPH_DEPTH = 16
+"""Graphs and functions of ONNX in each other."""
+
+MAX_ONNX_FIELDS = 2_000_000
+"""Parts of an ONNX file without its weights."""
+
+MAX_GRAPH_BYTES = 256 * 2**20
+"""Bytes of the description of a network: a graph in a ``.pt2``, OpenVINO's ``.xml``."""
+
+MAX_ELEMENTS_OF_XML = 3_000_000
+"""Elements of an OpenVINO file."""
+
+MAX_UNPACKED_RATIO = 50
+"""Bytes that are unpacked for one in an archive: PyTorch does not compress, zip does ten times."""
