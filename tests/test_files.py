@@ -187,6 +187,26 @@ def test_files_of_before_are_read_with_a_note(
         read(path)
 
 
+def test_the_command_line_says_so_in_a_note(latcast: Any, tmp_path: Path) -> None:
+    old = Path(__file__).parent / "data" / "files" / "schema-1.parquet"
+    (tmp_path / "old.parquet").write_bytes(old.read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        run = latcast("audit", tmp_path / "old.parquet")
+    assert f"note: {tmp_path / 'old.parquet'} has no checksum" in run.stderr.splitlines()[0]
+
+
+def test_what_ships_has_checksums() -> None:
+    root = Path(__file__).parents[1]
+    zoo = root / "src" / "latcast" / "zoo"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [read_header(path)["schema_version"] for path in zoo.glob("*.latcast")]
+        read_corpus()
+        for path in (root / "datasets").glob("*_b1_t1.parquet"):
+            Dataset.load(path)
+
+
 def test_a_campaign_of_before_is_sealed_when_it_is_gone_on_with(tmp_path: Path) -> None:
     old = Path(__file__).parent / "measure" / "data" / "schema-1-archs.campaign"
     path = tmp_path / "a.campaign"

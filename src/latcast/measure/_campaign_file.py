@@ -158,9 +158,6 @@ class CampaignFile:
             raise FileNotFoundError(f"no such campaign: {path}")
         if is_stub(path):
             raise ValueError(f"{path} holds no plan: begin the campaign again, without --resume")
-        # SQLite takes a few bytes of anything for an empty data base, and would write to it.
-        if not _has_magic(path):
-            raise ValueError(f"{path} must be a campaign file; it is no data base of SQLite")
         self = cls(path, _connect(path))
         try:
             self._check()
@@ -178,15 +175,7 @@ class CampaignFile:
         Raises:
             ValueError, sqlite3.DatabaseError: it is not.
         """
-        application, version = (
-            self._db.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("application_id", "user_version")
-        )
-        # Any SQLite database opens without complaint, and would be written to.
-        if application != _APPLICATION_ID:
-            raise ValueError(
-                f"{self.path} must be a campaign file of latcast; it is another database"
-            )
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise ValueError(
                 f"{self.path} has schema version {version}, this latcast reads up to "
@@ -409,17 +398,13 @@ def is_stub(path: Path) -> bool:
         wal = path.with_name(f"{path.name}-wal")
         if size > 4096 or (wal.exists() and wal.stat().st_size):  # more than one page
             return False
-        if not _has_magic(path):
-            return False
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                return False
         with closing(_immutable(path)) as db:
             return not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
     except (OSError, sqlite3.DatabaseError):
         return False
-
-
-def _has_magic(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def _beginning(plan: Mapping[str, Any], networks: Sequence[NetworkSource]) -> bytes:
@@ -470,12 +455,17 @@ def _connect(path: Path) -> sqlite3.Connection:
     """A connection that reads, and writes where the folder lets it.
 
     Raises:
-        ValueError: the file is no data base.
+        ValueError: the file is no data base, or another.
         OSError: it cannot be opened without room on the disk.
     """
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         _restrict(connection)
+        # Any SQLite database opens without complaint, a few bytes of anything as an empty one, and
+        # would be written to.
+        if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+            connection.close()
+            raise ValueError(f"{path} must be a campaign file of latcast; it is another database")
         # Results can be read while the campaign writes.
         connection.execute("PRAGMA journal_mode = WAL")
         # A commit survives the death of the process; only a power cut may take the last ones.
