@@ -1,7 +1,7 @@
 """Checksums of files: damage is found, not read.
 
-Formats of latcast's own carry a checksum of all their bytes: it stands where their header is, and is
-computed with :data:`UNSEALED` in its place.
+Formats of latcast's own carry a checksum of all their bytes: it stands where their header is, and
+is computed with :data:`UNSEALED` in its place.
 """
 
 from __future__ import annotations
