@@ -20,8 +20,9 @@ from latcast.bench.devices.methods import Forecast
 from latcast.bench.devices.protocols import Outcome, folds_of
 from latcast.bench.devices.scoring import calibrated, collected, precision_rows, score_rows
 from latcast.graph import GraphBuilder
-from latcast.models.joint import Faster, Observations, TargetFacts, bound_ms
+from latcast.models.joint import Faster, Observations, TargetFacts
 from latcast.networks import Networks
+from latcast.networks.bound import bound_ms
 
 FIELDS = {
     "table", "protocol", "setting", "samples", "method", "groups", "networks", "median_error",

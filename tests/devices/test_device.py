@@ -51,7 +51,14 @@ def test_ends_of_the_ranges_can_be() -> None:
         limits = figure_range("gpu", figure)
         for value in (limits.least, limits.most):
             whole = int(value) if figure in {"cores", "year"} else value
-            assert getattr(dataclasses.replace(GOOD, **{figure: whole}), figure) == whole
+            others = {"memory_gb": "bandwidth_gb_s", "bandwidth_gb_s": "memory_gb"}
+            # Memory is read in about a second.
+            beside = {}
+            if (other := others.get(figure)) is not None:
+                ends = figure_range("gpu", other)
+                beside = {other: min(max(value, ends.least), ends.most)}
+            good = dataclasses.replace(GOOD, **{figure: whole, **beside})
+            assert getattr(good, figure) == whole
 
 
 def test_a_range_for_a_kind_lies_within_that_for_all() -> None:
@@ -81,6 +88,29 @@ def test_no_device_of_the_catalogue_would_pass_in_another_unit(figure: str) -> N
         for factor in WRONG_UNITS[figure]:
             with pytest.raises(ValueError, match=f"{found.name}: {figure} must be"):
                 dataclasses.replace(found, **{figure: getattr(found, figure) * factor})
+
+
+@pytest.mark.parametrize(
+    ("figure", "factor", "unit", "kinds"),
+    [
+        ("bandwidth_gb_s", 1000, "MB/s|MB/s by 1000", ("gpu", "cpu", "phone")),
+        ("bandwidth_gb_s", 1e-3, "TB/s", ("gpu", "phone")),
+        ("memory_gb", 1000, "MB", ("gpu", "phone")),
+    ],
+)
+def test_memory_and_bandwidth_in_another_unit_are_out_of_proportion(
+    figure: str, factor: float, unit: str, kinds: tuple[str, ...]
+) -> None:
+    for found in (d for d in devices().values() if d.kind in kinds):
+        with pytest.raises(ValueError, match=unit):
+            dataclasses.replace(found, **{figure: getattr(found, figure) * factor})
+
+
+def test_both_in_mb_are_too_much_for_a_core() -> None:
+    for found in (d for d in devices().values() if d.kind in ("cpu", "phone")):
+        both = {f: 1000 * getattr(found, f) for f in ("memory_gb", "bandwidth_gb_s")}
+        with pytest.raises(ValueError, match=r"must (go together|be memory)"):
+            dataclasses.replace(found, **both)
 
 
 def test_no_card_of_the_catalogue_would_pass_with_mb_s_or_tb_s() -> None:

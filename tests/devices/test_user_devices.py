@@ -155,6 +155,11 @@ def any_device(draw: st.DrawFn) -> Device:
         value = whole if figure in {"cores", "year"} else whole | st.floats(
             limits.least, limits.most)  # fmt: skip
         figures[figure] = draw(value if figure in REQUIRED else st.none() | value)
+    # In proportion: the memory is read in a second, and a core of a CPU has its share.
+    limits = figure_range(kind, "memory_gb")
+    most = min(limits.most, 300 * figures["cores"] if kind in ("cpu", "phone") else math.inf)
+    figures["bandwidth_gb_s"] = min(figures["bandwidth_gb_s"], most)
+    figures["memory_gb"] = min(max(figures["bandwidth_gb_s"], limits.least), limits.most)
     features = tuple(draw(st.lists(TEXTS, max_size=3)))
     return Device(name, draw(TEXTS), kind, source=draw(TEXTS), features=features, **figures)
 

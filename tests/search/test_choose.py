@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import latcast as library
+from latcast.cli._options import parse_count
 from latcast.data.public.timm import find_imagenet, read_imagenet
 from latcast.graph import Graph, GraphBuilder
 from latcast.models import Kernels
@@ -197,6 +199,32 @@ def test_the_command(latcast: Any, model: Path, table: Path) -> None:
     assert "1 faster ones" in text
     assert "small.second" in latcast(*arguments, "--limit", 1, "--all").stdout
     assert "Raspberry" not in text
+
+
+@pytest.mark.parametrize("confidence", [None, 0.6, 0.9])
+@pytest.mark.parametrize("memory", [None, 1.0])
+def test_the_least_limits_that_are_named_can_be_kept(
+    model: Path, table: Path, corpus: Corpus, memory: float | None, confidence: float | None
+) -> None:
+    budget_ms: float = 1e-6
+    for pattern in (r"takes (\S+) MB; raise the memory", r"(?:takes|needs) (\S+) ms"):
+        if memory is None and "MB" in pattern:
+            continue
+        with pytest.raises(InfeasibleError) as refused:
+            library.choose(
+                model, budget_ms, accuracies=table, corpus=corpus, max_memory_bytes=memory,
+                confidence=confidence,
+            )  # fmt: skip
+        (least,) = re.findall(pattern, str(refused.value))
+        if "MB" in pattern:
+            memory = parse_count(f"{least}MB", "--max-memory", "B")
+        else:
+            budget_ms = float(least)
+    found = library.choose(
+        model, budget_ms, accuracies=table, corpus=corpus, max_memory_bytes=memory,
+        confidence=confidence,
+    )  # fmt: skip
+    assert found.models
 
 
 @pytest.mark.usefixtures("known")

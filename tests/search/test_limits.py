@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from latcast.models import Predictor
+from latcast.math.conformal import Calibration
+from latcast.models import BlockPredictor, Predictor
 from latcast.search import (
     NSGA2,
     AccuracyModel,
@@ -92,14 +95,82 @@ def test_an_infeasible_budget_is_found_out_at_once(note10: Predictor, kind: str)
 
 
 def test_contradictory_limits_name_the_nearest(note10: Predictor, rtx: Predictor) -> None:
-    with pytest.raises(InfeasibleError, match=r"exceeds max_macs of 1,000,000 \(it has 100,32"):
+    with pytest.raises(InfeasibleError, match=r"exceeds max_macs of 1000000 \(it has 10032"):
         search(LARGE, latency=note10, max_macs=1e6)
-    with pytest.raises(InfeasibleError, match=r"max_macs of 1,000,000.* and max_params of 1,000 "):
+    with pytest.raises(InfeasibleError, match=r"max_macs of 1000000.* and max_params of 1000 "):
         search(LARGE, latency=note10, max_macs=1e6, max_params=1e3)
     with pytest.raises(InfeasibleError, match="keeps the other limits takes"):
         search(LARGE, latency=note10, max_latency_ms=9.5, max_macs=300e6)
     with pytest.raises(InfeasibleError, match=r"keeps 20 ms on samsung.* and 3 ms on rtx"):
         search(LARGE, latency=[note10, rtx], max_latency_ms=[(30, 20), (20, 3)])
+
+
+@pytest.mark.parametrize("confidence", [None, 0.8, 0.95])
+@pytest.mark.parametrize("scale", [1e-6, 0.0123456789, 1.0, 98765.4321])
+@pytest.mark.parametrize("kind", [SMALL, LARGE])
+def test_the_least_budget_that_is_named_can_be_kept(
+    note10: Predictor, kind: str, scale: float, confidence: float | None
+) -> None:
+    scaled = Scaled(note10, scale)
+    with pytest.raises(InfeasibleError) as refused:
+        asked(scaled, kind, 1e-9 * scale, confidence)
+    (least,) = re.findall(r"(?:takes|below) (\S+) ms", str(refused.value))
+    asked(scaled, kind, float(least), confidence)
+    with pytest.raises(InfeasibleError):
+        asked(scaled, kind, 0.998 * float(least), confidence)
+
+
+def asked(latency: Predictor, kind: str, budget_ms: float, confidence: float | None) -> None:
+    search(kind, latency=latency, max_latency_ms=budget_ms, confidence=confidence, evaluations=500)
+
+
+class Scaled(BlockPredictor):
+    """A predictor whose milliseconds are multiplied, with errors of up to 10 %."""
+
+    kind = "scaled"
+
+    def __init__(self, base: Predictor, scale: float) -> None:
+        super().__init__()
+        self._base, self._scale = base, scale
+        scores = np.linspace(-0.1, 0.1, 99)
+        self.become(replace(base.fitted, calibration=Calibration(scores, 1.0)))
+
+    def _predict(self, archs: Archs) -> npt.NDArray[np.float64]:
+        return self._base.predict(archs) * self._scale
+
+    def _fit(self, *_: Any) -> None:
+        raise NotImplementedError
+
+    _explain = _state = _restore = _fit  # type: ignore[assignment]  # nobody asks
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_macs": 1e6},
+        {"max_params": 12345.6},
+        {"max_activation_bytes": 1e3},
+        {"max_macs": 1e6, "max_params": 1e3},
+    ],
+)
+def test_the_least_limits_that_are_named_can_be_kept(
+    note10: Predictor, limits: dict[str, float]
+) -> None:
+    with pytest.raises(InfeasibleError) as refused:
+        search(LARGE, latency=note10, **limits)  # type: ignore[arg-type]  # all are numbers
+    named = re.findall(r"(max_\w+) of \S+ \(it has (\S+)\)", str(refused.value))
+    kept = limits | {name: float(value) for name, value in named}
+    assert named
+    search(LARGE, latency=note10, evaluations=500, **kept)  # type: ignore[arg-type]
+
+
+def test_the_budgets_of_several_targets_that_are_named_can_be_kept(
+    note10: Predictor, rtx: Predictor
+) -> None:
+    with pytest.raises(InfeasibleError) as refused:
+        search(LARGE, latency=[note10, rtx], max_latency_ms=(20, 3))
+    pair = tuple(map(float, re.findall(r"(\d\S*) ms", str(refused.value))[2:]))
+    search(LARGE, latency=[note10, rtx], max_latency_ms=pair, evaluations=500)
 
 
 def test_a_budget_that_only_just_holds(note10: Predictor, rtx: Predictor) -> None:

@@ -11,12 +11,13 @@ import numpy as np
 from latcast.math.robust import robust_deviation
 
 from ._audit_order import check_drift
+from ._audit_units import check_units, unit_doubt
 from ._audited import SEVERITIES, Audited, Finding, Ints, Memoized, first_rows, relative_residuals
 from ._dataset import UNSTABLE, Dataset, paper_split
 from ._quantity import LATENCY_MS, Quantity
 from .additive import Floats, fit_additive, incidence
 
-__all__ = ["CHECKS", "Finding", "audit", "measured_rows"]
+__all__ = ["CHECKS", "Finding", "audit", "measured_rows", "unit_doubt"]
 
 # Rows that a finding's evidence names at most; the count is of all.
 LISTED_ROWS = 20
@@ -435,6 +436,7 @@ def _agreement(groups: Ints, values: Floats) -> dict[str, Any]:
 
 CHECKS: tuple[Callable[[Audited], Iterator[Finding]], ...] = (
     check_impossible,
+    check_units,
     check_near_zero,
     check_constant,
     check_memoized,

@@ -156,6 +156,13 @@ _NARROWER = {
     ("gpu", "bandwidth_gb_s"): Range(2, 25_000, *_BANDWIDTH),
 }
 
+# What figures of one device can be to each other: a unit that passes alone is out of proportion.
+# Reading the whole memory once takes 0.013 to 2.7 s on the catalogue's devices, servers with
+# terabytes up to half a minute; memory on the chip of an accelerator a quarter of a millisecond.
+_SECONDS = {"gpu": (0.004, 8), "cpu": (0.004, 60), "phone": (0.004, 8), "accelerator": (1e-4, 60)}
+# GB/s of a core of the catalogue's CPUs and phones: 0.7 to 41.
+_CORE_GB_S = 300
+
 MEMORY_TYPES = ("ddr", "lpddr", "gddr", "hbm")
 """What the names of memories begin with, such as ``LPDDR4X`` and ``HBM2``."""
 
@@ -204,7 +211,8 @@ class Device:
         clusters: CPU cores by type and clock; empty where unknown.
 
     Raises:
-        ValueError: an entry is of another type, or outside of its :func:`figure_range`.
+        ValueError: an entry is of another type, outside of its :func:`figure_range`, or out of
+            proportion to the others.
     """
 
     name: str
@@ -237,6 +245,7 @@ class Device:
         self._check_texts()
         for figure in RANGES:
             self._check_figure(figure)
+        self._check_proportions()
         self._check_clusters()
 
     def peak_flops(self, precision: str) -> float | None:
@@ -320,6 +329,22 @@ class Device:
                 f"{self.name}: clusters must hold the cores of a cpu or phone, {self.cores} here; "
                 f"they hold {total} of kind {self.kind!r} (a SoC's GPU is a device of its own)"
             )
+
+    def _check_proportions(self) -> None:
+        """Memory, bandwidth and cores beside each other, each within its own range."""
+        least, most = _SECONDS[self.kind]
+        seconds, each = self.memory_gb / self.bandwidth_gb_s, self.bandwidth_gb_s / self.cores
+        if seconds < least or (self.kind in ("cpu", "phone") and each > _CORE_GB_S):
+            likely = "bandwidth_gb_s is most likely in MB/s (divide by 1000)"
+        elif seconds > most:
+            likely = "memory_gb is most likely in MB (divide by 1000), or bandwidth_gb_s in TB/s"
+        else:
+            return
+        raise ValueError(
+            f"{self.name}: memory_gb = {self.memory_gb:g}, bandwidth_gb_s = "
+            f"{self.bandwidth_gb_s:g} and cores = {self.cores} must go together: reading the "
+            f"memory once would take {seconds:.2g} s, and a core read {each:.3g} GB/s; {likely}"
+        )
 
     def _check_figure(self, figure: str) -> None:
         value = getattr(self, figure)

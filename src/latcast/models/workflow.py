@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from latcast.data import LATENCY_MS, UNSTABLE, Dataset, quantity
-from latcast.data.audit import audit, measured_rows
+from latcast.data.audit import audit, measured_rows, unit_doubt
 from latcast.math.metrics import weighted_metrics
 from latcast.report.record import Column, Record, Table
 from latcast.report.text import families_table, scores_table
@@ -48,6 +48,7 @@ class Evaluation(Record):
         unstable: rows whose value is not known to 3 %.
         metrics_weighted: means of the same errors, unstable rows weighed by their scatter, without
             ranks; null where no row is unstable.
+        unit: what unit the latencies seem to be in, a sentence; null if they can be milliseconds.
     """
 
     schema = "evaluation"
@@ -59,6 +60,7 @@ class Evaluation(Record):
     metrics: Scores
     unstable: int
     metrics_weighted: Scores | None
+    unit: str | None
 
     @classmethod
     def of(cls, model: Predictor, dataset: Dataset, *, model_name: str, data: str) -> Evaluation:
@@ -71,7 +73,10 @@ class Evaluation(Record):
         unstable = int(dataset.unstable.sum())
         weighed = weighted_metrics(scored, dataset.weights) if unstable else None
         plain = training.scores_of(model, dataset, scored)
-        return cls(model_name, data, len(dataset), dataset.quantity.name, plain, unstable, weighed)
+        return cls(
+            model_name, data, len(dataset), dataset.quantity.name, plain, unstable, weighed,
+            _unit(dataset),
+        )  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:
         title = f"{self.model} on {Path(self.data).name}, {self.rows} rows"
@@ -79,6 +84,8 @@ class Evaluation(Record):
         yield scores_table(self.metrics, title, unit)
 
     def doubts(self) -> Iterator[str]:
+        if self.unit is not None:
+            yield f"note: {self.unit}"
         if self.metrics_weighted is not None:
             mape, within = (self.metrics_weighted[name] for name in ("mape", "within_10"))
             yield (
@@ -86,6 +93,12 @@ class Evaluation(Record):
                 f"part of the error is theirs: weighed by their scatter, MAPE is {mape:.3g} %, and "
                 f"{within:.3g} % are within 10 %"
             )
+
+
+def _unit(data: Dataset) -> str | None:
+    """What unit latencies seem to be in, a sentence; None if they can be milliseconds."""
+    doubt = unit_doubt(data)
+    return None if doubt is None else doubt.sentence
 
 
 # --- training ---------------------------------------------------------------------------------
@@ -159,6 +172,7 @@ class TrainedTarget:
         within_10: predictions at most 10 % off, %.
         spearman: Spearman rank correlation.
         kendall: Kendall rank correlation (tau-b).
+        unit: what unit the latencies seem to be in, a sentence; null if they can be milliseconds.
     """
 
     target: str
@@ -172,6 +186,7 @@ class TrainedTarget:
     within_10: float
     spearman: float
     kendall: float
+    unit: str | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -205,6 +220,8 @@ class BaseTraining(Record):
 
     def doubts(self) -> Iterator[str]:
         for t in self.targets:
+            if t.unit is not None:
+                yield f"note: {t.target}: {t.unit}"
             if t.left_out:
                 yield (
                     f"note: {t.target}: {t.left_out} rows are impossible or copied, and were left "
@@ -302,10 +319,12 @@ def _train_base(
     of = model.quantity
     rows = []
     for target in model.targets:
-        own = dict(scores[target])
+        own: dict[str, Any] = dict(scores[target])
         mae, rmse = own.pop(of.column("mae")), own.pop(of.column("rmse"))
         in_ms = (mae, rmse) if of == LATENCY_MS else (None, None)
-        rows.append(TrainedTarget(str(target), left_out[str(target)], mae, rmse, *in_ms, **own))
+        own["unit"] = next(_unit(data.valid()) for data in datasets if data.target == target)
+        left = left_out[str(target)]
+        rows.append(TrainedTarget(str(target), left, mae, rmse, *in_ms, **own))
     return model, BaseTraining(name, of.name, model.space.name, tuple(rows))
 
 
@@ -329,6 +348,7 @@ class Adaptation(Record):
         left_out: scores of each measurement, predicted from the others; null where not known.
         skipped: rows that were left out, since their value is copied from another row.
         unstable: how rows that are not known to 3 % were used, a sentence; null without any.
+        unit: what unit the latencies seem to be in, a sentence; null if they can be milliseconds.
     """
 
     schema = "adaptation"
@@ -345,6 +365,7 @@ class Adaptation(Record):
     left_out: Scores | None
     skipped: int
     unstable: str | None
+    unit: str | None
 
     def parts(self) -> Iterator[Table | str]:
         title = f"{self.base} adapted to {self.target} with {self.samples} measurements"
@@ -363,6 +384,8 @@ class Adaptation(Record):
         if self.skipped:
             label = quantity(self.quantity).label
             yield f"note: {self.skipped} rows with a copied {label} are left out"
+        if self.unit is not None:
+            yield f"note: {self.unit}"
         if self.unstable is not None:
             yield f"note: {self.unstable}"
 
@@ -415,6 +438,7 @@ def adapt_and_score(
         left_out=card.get("left_out"),
         skipped=skipped,
         unstable=_unstable(adapted, few),
+        unit=_unit(few),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any
 
 from .record import Column, Table, look_up
@@ -98,6 +99,14 @@ def count_text(value: float) -> str:
             break
         value /= 1000 if prefix != "T" else 1
     return f"{value:.3g} {prefix}".strip()
+
+
+def at_least(value: float, digits: int = 4) -> str:
+    """A number of about four digits that is not below ``value``: to be typed as a limit.
+
+    What is rounded to the nearest, as :func:`ms_text` has it, may name a budget that is refused.
+    """
+    return format(Context(prec=digits, rounding=ROUND_CEILING).plus(Decimal(value)), "f")
 
 
 def bytes_text(value: float) -> str:

@@ -17,7 +17,7 @@ from latcast._names import unknown_name
 from latcast.models.resolve import TargetQuery, UnresolvedError, resolve_one
 from latcast.networks.corpus import Corpus, read_corpus
 from latcast.report.record import MISSING, Column, Record, Table
-from latcast.report.text import bytes_text, ms_text, start_of
+from latcast.report.text import at_least, bytes_text, ms_text, start_of
 
 from .front import Rows, nondominated
 from .problem import InfeasibleError
@@ -206,7 +206,10 @@ def choose(
     compared = _forecast(rows, found, corpus, max_latency_ms, coverage)
     fits = _fitting(compared, max_latency_ms, confidence, max_memory_bytes)
     if not len(fits):
-        raise InfeasibleError(_infeasible(compared, max_latency_ms, confidence, max_memory_bytes))
+        sure = None if confidence is None else _sure(compared, found, corpus, confidence)
+        raise InfeasibleError(
+            _infeasible(compared, max_latency_ms, confidence, max_memory_bytes, sure)
+        )
     top1 = np.array([compared[n].top1 for n in fits])
     ms = np.array([[compared[n].latency_ms] for n in fits])
     front = fits[nondominated(top1, ms)][::-1]
@@ -302,8 +305,9 @@ def _infeasible(
     max_latency_ms: float,
     confidence: float | None,
     max_memory_bytes: float | None,
+    sure_ms: Mapping[str, float] | None,
 ) -> str:
-    """That nothing fits, and what comes nearest."""
+    """That nothing fits, and what comes nearest; the limit that is named can be kept."""
     limits = f"{max_latency_ms:g} ms"
     limits += f" with a confidence of {confidence:g}" if confidence is not None else ""
     kept = models
@@ -314,14 +318,34 @@ def _infeasible(
             least = min(models, key=lambda m: m.memory_bytes)
             return (
                 f"no pretrained model keeps {limits}: the smallest, {least.model}, takes "
-                f"{bytes_text(least.memory_bytes)}; raise the memory"
+                f"{at_least(least.memory_bytes / 1e6)} MB; raise the memory"
             )
-    near = min(kept, key=lambda m: (m.latency_ms, -m.probability))
+    if sure_ms is None:
+        near = min(kept, key=lambda m: (m.latency_ms, -m.probability))
+        takes = f"takes {at_least(near.latency_ms)} ms"
+    else:
+        near = min(kept, key=lambda m: sure_ms[m.network])
+        takes = f"needs {at_least(sure_ms[near.network])} ms for that"
     return (
-        f"no pretrained model keeps {limits}: the fastest, {near.model}, takes "
-        f"{ms_text(near.latency_ms)} ms ({ms_text(near.lower_ms)} – {ms_text(near.upper_ms)}, "
-        f"within the budget with a probability of {near.probability:.0%}); raise the budget"
+        f"no pretrained model keeps {limits}: the fastest, {near.model}, {takes} "
+        f"({ms_text(near.lower_ms)} – {ms_text(near.upper_ms)}, within the budget with a "
+        f"probability of {near.probability:.0%}); raise the budget"
     )
+
+
+def _sure(
+    models: Sequence[ChosenModel], found: Resolved, corpus: Corpus, confidence: float
+) -> Mapping[str, float] | None:
+    """Milliseconds that each network stays below with a confidence; None if nothing tells."""
+    names = list(dict.fromkeys(m.network for m in models))
+    p = found.predictor
+    kernels = corpus.networks(names, fuses_as(p), p.target.batch)
+    try:
+        bound = p.upper_bound(kernels, confidence)
+    except ValueError:  # of fewer errors than the confidence asks for
+        return None
+    # Rounding must not take the bound below the score that it is made of.
+    return dict(zip(names, (bound * (1 + 1e-9)).tolist(), strict=True))
 
 
 # --- on this machine --------------------------------------------------------------------------

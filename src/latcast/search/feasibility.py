@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from latcast.report.text import at_least
 from latcast.spaces import Archs
 
 from .front import Floats
@@ -186,7 +187,7 @@ def _violation(problem: Problem, arch: Archs, goal_ms: Floats) -> bool:
 
 def _limits_message(problem: Problem, near: Archs) -> str:
     broken = [
-        f"{name} of {limit:,.0f} (it has {problem.cost(near, name)[0]:,.0f})"
+        f"{name} of {limit:.15g} (it has {at_least(problem.cost(near, name)[0], 15)})"
         for name, limit in problem.limits.items()
         if problem.cost(near, name)[0] > limit
     ]
@@ -199,12 +200,12 @@ def _limits_message(problem: Problem, near: Archs) -> str:
 def _budget_message(problem: Problem, budget: Floats, near: Archs, counted: str) -> str:
     ms = problem.ms(near)[0]
     if len(budget) == 1:
-        what, takes = f"{budget[0]:g} ms on {problem.latencies[0].name}", f"{ms[0]:.3f} ms"
+        what, takes = f"{budget[0]:g} ms on {problem.latencies[0].name}", f"{at_least(ms[0])} ms"
         kind = "fastest"
     else:
         names = [latency.name for latency in problem.latencies]
         what = " and ".join(f"{b:g} ms on {n}" for b, n in zip(budget, names, strict=True))
-        takes = " and ".join(f"{m:.3f} ms" for m in ms)
+        takes = " and ".join(f"{at_least(m)} ms" for m in ms)
         kind = "nearest"
     others = " that keeps the other limits" if problem.limits else ""
     return (

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from latcast.graph import Graph, GraphBuilder, rules_of
 from latcast.math.conformal import quantile
-from latcast.models.joint import JointModel, Observations, TargetFacts, bound_ms
+from latcast.models.joint import JointModel, Observations, TargetFacts
 from latcast.models.joint._effects import Effects, Told
 from latcast.models.joint._fit import STEPS, Learnt, fit
 from latcast.models.joint._model import _by_groups
@@ -17,6 +17,7 @@ from latcast.models.joint._predictor import JointPredictor
 from latcast.models.joint._targets import NPU_PEAK, TargetFeatures
 from latcast.models.joint._work import CLASSES, Work, class_of
 from latcast.networks import Networks
+from latcast.networks.bound import bound_ms
 
 
 def _network(width: int, depth: int, size: int = 32, kernel: int = 3) -> Graph:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from latcast._imports import public_names
 
 if TYPE_CHECKING:
-    from ._bound import bound_ms
     from ._faster import Faster
     from ._file import Joint
     from ._model import JointForecast, JointModel
@@ -19,7 +18,6 @@ else:
     __getattr__, __dir__ = public_names(
         __name__,
         {
-            "._bound": "bound_ms",
             "._faster": "Faster",
             "._file": "Joint",
             "._model": "JointForecast JointModel",
@@ -41,5 +39,4 @@ __all__ = [
     "Observations",
     "Question",
     "TargetFacts",
-    "bound_ms",
 ]

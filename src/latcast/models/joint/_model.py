@@ -12,8 +12,8 @@ import scipy.sparse as sp
 
 from latcast.math.conformal import covers, quantile
 from latcast.networks import Networks
+from latcast.networks.bound import bound_ms
 
-from ._bound import bound_ms
 from ._effects import Effects
 from ._faster import Faster, Pairs
 from ._fit import SCATTER, Learnt, fit

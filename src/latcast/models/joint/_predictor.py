@@ -24,9 +24,9 @@ from latcast.models._fitted import Fitted
 from latcast.models._model import State
 from latcast.models.kernels import Extrapolation, KernelForecast, LayerExplanation
 from latcast.networks import OPS, Networks, kernel_runs, working_kernels
+from latcast.networks.bound import bound_ms
 
 from . import _own
-from ._bound import bound_ms
 from ._effects import Effects
 from ._efficiency import ARRAYS, FIELDS, packed, unpacked
 from ._faster import Faster

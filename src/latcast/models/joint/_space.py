@@ -20,10 +20,10 @@ from latcast.models._block_predictor import Explanation, own_archs
 from latcast.models._fitted import Fitted
 from latcast.models._model import State
 from latcast.networks import Networks, block_counts
+from latcast.networks.bound import bound_ms
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
-from ._bound import bound_ms
 from ._fit import SCATTER
 from ._own import log_sums
 from ._predictor import JointPredictor

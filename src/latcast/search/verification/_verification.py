@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from latcast.data import Dataset
 from latcast.models import Predictor
+from latcast.report.text import at_least
 from latcast.search.problem import InfeasibleError
 from latcast.search.result import SearchResult
 from latcast.spaces import Archs
@@ -256,7 +257,7 @@ def answer(
 def _infeasible(known: Known, budget_ms: float, result: SearchResult) -> InfeasibleError:
     front_ms = known.front_ms()
     fastest = (
-        f"the fastest that was measured and keeps all else takes {front_ms[0]:.3f} ms"
+        f"the fastest that was measured and keeps all else takes {at_least(front_ms[0])} ms"
         if len(front_ms)
         else "none that keeps all else could be measured"
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 
 from latcast.graph.precision import BITS
 from latcast.networks import Networks
-
-from ._observations import TargetFacts
 
 Floats = npt.NDArray[np.float64]
 
@@ -20,7 +21,23 @@ WINOGRAD = 64 / (36 * 9)
 WINDOW = 9.0
 
 
-def bound_ms(networks: Networks, target: TargetFacts) -> Floats:
+class RunsOn(Protocol):
+    """What is known of a target: facts of its device, and of what precision its arithmetic is."""
+
+    @property
+    def facts(self) -> Mapping[str, float | None]:
+        """By name, in the units of the catalogue; None where unknown."""
+
+    @property
+    def precision(self) -> str:
+        """Of arithmetic, such as ``fp32``."""
+
+    @property
+    def in_halves(self) -> bool:
+        """Whether a network in fp32 is stored and computed in fp16."""
+
+
+def bound_ms(networks: Networks, target: RunsOn) -> Floats:
     """Milliseconds that no runtime can be below, shape (n,); 0 where the device is unknown.
 
     Every kernel takes at least its arithmetic at the device's peak, and at least what it has to

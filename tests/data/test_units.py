@@ -1,0 +1,95 @@
+"""Latencies in another unit are suspected, and milliseconds never are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latcast.data import ENERGY_MJ, Dataset
+from latcast.data.audit import audit, unit_doubt
+from latcast.devices import Target, device
+from latcast.graph import Graph, GraphBuilder
+from latcast.spaces import Archs, space
+
+SPACES = ("ofa-mobilenet-v3", "nasbench201", "fbnet")
+# Of the catalogue with share of the peak that small networks reach there; None is unknown.
+DEVICES = {"raspberry-pi-4": 0.2, "rtx-2080-ti": 0.2, "samsung-note10": 0.1, "a": None}
+
+
+@cache
+def networks(of: str) -> Archs | tuple[Graph, ...]:
+    if of != "graphs":
+        return space(of).sample(40, seed=1)
+    return tuple(map(_graph, range(16, 56)))
+
+
+def _graph(width: int) -> Graph:
+    b = GraphBuilder(1)
+    x = b.input(3, 64, 64)
+    for _ in range(6):
+        x = b.activation(b.conv(x, width, 3, padding=1), "relu")
+    return b.build(b.linear(b.global_pool(x), 10))
+
+
+def measured(of: str, name: str, batch: int = 1) -> Dataset:
+    """Milliseconds by a share of the device's peak, and what kernels take."""
+    some, share = networks(of), DEVICES[name]
+    macs = [g.macs for g in some] if isinstance(some, tuple) else some.space.costs(some)["macs"]
+    rate = 3e9 if share is None else share * (device(name).peak_flops("fp32") or 0) / 2
+    ms = batch * np.array(macs) / rate * 1e3 + 1.5
+    return Dataset(some, ms, Target(name, "onnxruntime", batch))
+
+
+def times(data: Dataset, factor: float) -> Dataset:
+    return replace(data, values=data.values * factor)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize("of", [*SPACES, "graphs"])
+@pytest.mark.parametrize(
+    ("factor", "unit"),
+    [(1.0, None), (0.5, None), (3.0, None), (1e-3, "seconds"), (1e3, "microseconds"),
+     (1e6, "nanoseconds")],
+)  # fmt: skip
+def test_units(of: str, name: str, factor: float, unit: str | None) -> None:
+    if (of, name) == ("graphs", "a") and unit is not None:
+        pytest.skip("ten kernels of a few MACs are as fast or as slow on some device")
+    found = unit_doubt(times(measured(of, name), factor))
+    assert (None if found is None else found.unit) == unit
+    if found is not None:
+        assert found.factor * factor == pytest.approx(1)
+        assert found.sentence.startswith(f"latencies look like {unit}, not milliseconds")
+
+
+@pytest.mark.parametrize("batch", [64, 256])
+def test_milliseconds_of_one_sample_of_a_batch(batch: int) -> None:
+    whole = measured("ofa-mobilenet-v3", "rtx-2080-ti", batch)
+    assert unit_doubt(whole) is None
+    found = unit_doubt(times(whole, 1 / batch))
+    assert found is not None
+    assert found.unit == f"milliseconds of one of the {batch} samples of a batch"
+    assert found.factor == batch
+
+
+@given(st.lists(st.sampled_from([0.0, -1.0, np.nan, np.inf]), max_size=9))
+def test_impossible_rows_change_nothing(bad: Sequence[float]) -> None:
+    data = measured("nasbench201", "a")
+    seconds = times(data, 1e-3)
+    for whole, is_doubted in ((data, False), (seconds, True)):
+        values = np.concatenate([bad, whole.values[len(bad) :]])
+        assert (unit_doubt(replace(whole, values=values)) is not None) == is_doubted
+
+
+def test_the_audit_says_so_and_only_of_latencies() -> None:
+    data = times(measured("ofa-mobilenet-v3", "raspberry-pi-4"), 1e-3)
+    (finding,) = (f for f in audit(data) if f.kind == "unit")
+    assert (finding.severity, finding.evidence["factor"]) == ("warning", 1000)
+    assert "Multiply the values by 1000" in finding.advice
+    assert unit_doubt(replace(data, quantity=ENERGY_MJ)) is None
+    assert unit_doubt(data[:0]) is None
