@@ -34,6 +34,7 @@ _TERMS = "the field's terms: data issues"
 _INSPECTED = "inspect has the intensity and memory of layers, kernels, and what fusion saves"
 _UNLIKE = "half of the draws of variances follow the defaults, whatever targets a base knows"
 
+_PRICED = "adapting a base averages with three prices fitted to the same measurements"
 _PARTS = "layer models go to other targets by parts of prices and three physical numbers"
 
 _JOINT = "any device is answered for, by measurements or its specification, in several precisions"
@@ -193,6 +194,10 @@ CHANGES: tuple[Change, ...] = (
     *(
         Change("adapt", path, "value", _UNLIKE)
         for path in ("[23].output*.ms", "[23].output*_ms", "2.output.left_out.*")
+    ),
+    *(
+        Change("adapt", path, "value", _PRICED)
+        for path in ("0.output.left_out.*", "1.output.devices.*", "[45].output*metrics.*")
     ),
     Change("adapt-networks", "[01].output.*", "value", _PARTS),
     Change("bench-search", "output.nasbench201.*", "value", _UNLIKE),

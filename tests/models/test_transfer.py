@@ -16,6 +16,7 @@ from latcast.models.transfer import (
     Blend,
     Hyperprior,
     Prior,
+    averaged,
     estimate,
     guess,
     terms_of,
@@ -152,6 +153,28 @@ def test_an_outlier_does_not_spoil_it(
     latency[3] *= factor
     clean = _error(prior, train, test)
     assert _error(prior, replace(train, values=latency), test) < 1.5 * clean + 0.02
+
+
+@pytest.mark.parametrize("is_priced", [True, False])
+def test_prices_help_where_nothing_else_tells(prior: Prior, is_priced: bool) -> None:
+    """A MAC, a byte and a network at three prices; or all as a known target says."""
+    table = prior.features.space.block_table
+    moved = sum(table.facts[name] for name in ("read_bytes", "write_bytes", "param_bytes"))
+    truth = prior.features.constant(0.3)
+    if is_priced:
+        truth = replace(truth, rows=(table.facts["macs"] * 2e-9 + moved * 3e-8)[None])
+    else:
+        truth = replace(truth, outputs=np.random.default_rng(0).uniform(0, 1, truth.outputs.shape))
+        prior = replace(prior, mean=Blend(truth.combined([[1 / truth(prior.population).mean()]])))
+    archs = space("ofa-mobilenet-v3").sample(210, 2, restrict=RESOLUTIONS)
+    few, ms = archs[:10], truth(archs)[:, 0]
+    plain = estimate(prior, few, ms[:10])
+    found = averaged(plain, prior, few, ms[:10])
+    before, after = (np.abs(e.latency_ms(archs)[10:] / ms[10:] - 1).max() for e in (plain, found))
+    assert after < (0.2 * before if is_priced else 0.002)
+    assert np.abs(found.left_out_ms).mean() <= np.abs(plain.left_out_ms).mean() * 1.001
+    many = replace(plain, left_out_ms=np.zeros(100))
+    assert averaged(many, prior, archs[:100], ms[:100]) is many
 
 
 def test_draws_hold_the_optima_and_are_the_same_every_time() -> None:

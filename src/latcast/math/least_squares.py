@@ -1,5 +1,7 @@
 """Least squares: straight lines, ridge regression with a penalty per column, non-negative fits.
 
+What few non-negative prices say may be averaged with another forecast (:func:`priced_beside`).
+
 Bishop, *Pattern Recognition and Machine Learning* (2006), section 3.1.4; Lawson and Hanson,
 *Solving Least Squares Problems* (1974), chapter 23.
 """
@@ -18,6 +20,9 @@ Floats = npt.NDArray[np.float64]
 _TINY = 1e-300
 # Share of a Gram matrix's trace that keeps rounding from making the matrix indefinite.
 _ROUNDING = 1e-15
+# Values from which on prices are averaged with another forecast, and what these are off as a rule:
+# a value whose own scatter is as large counts half.
+MIN_PRICED, PRICES_OFF = 3, 0.1
 
 
 def straight_line(x: Floats, y: Floats) -> tuple[float, float]:
@@ -139,6 +144,42 @@ def non_negative(
     scale = np.abs(x).max(axis=0) + _TINY
     q, r = np.linalg.qr(x / scale)
     return np.asarray(nnls(r, q.T @ y)[0] / scale)
+
+
+def priced_beside(
+    work: Floats, values: Floats, errors: Floats, scatter: Floats, power: float = 2.0
+) -> tuple[Floats, float, Floats]:
+    """Non-negative prices of least relative error, and their weight beside another forecast.
+
+    Of two forecasts with independent errors, the inverse variances are the best weights (a power of
+    2); these are told by values left out.
+
+    Args:
+        work: amounts that have prices, such as MACs, bytes and 1, shape (n, p).
+        values: positive, shape (n,).
+        errors: of the values' logarithms by the other forecast, each value left out, shape (n,).
+        scatter: relative standard deviation that a value states beyond others', shape (n,).
+        power: of the errors in the weights; more of what is better, where both err alike.
+
+    Returns:
+        Prices (p,), their weight from 0 to 1, and each value by the prices of the others (n,). All
+        are 0 where there are fewer than :data:`MIN_PRICED` values.
+    """
+    n = len(values)
+    if n < MIN_PRICED:
+        return np.zeros(work.shape[1]), 0.0, np.zeros(n)
+    relative = work / values[:, None]
+    scale = np.maximum(relative.max(axis=0), _TINY)
+    relative, ones, trust = relative / scale, np.ones(n), 1 / (1 + scatter**2 / PRICES_OFF**2)
+    rest = [np.delete(np.arange(n), i) for i in range(n)]
+    fits = np.array([non_negative(relative[r], ones[1:], trust[r]) for r in rest])
+    left = np.einsum("ij,ij->i", relative, fits)
+    # An error of more than e is as bad as one of e: one network must not decide alone.
+    own, theirs = (
+        float(np.minimum(np.abs(e), 1.0) @ trust) for e in (errors, np.log(np.maximum(left, 1e-9)))
+    )
+    weight = own**power / max(own**power + theirs**power, _TINY)
+    return non_negative(relative, ones, trust) / scale, weight, left * values
 
 
 def _cho_solve(matrix: Floats, right: Floats) -> Floats:

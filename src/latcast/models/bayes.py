@@ -23,7 +23,7 @@ from ._block_predictor import LOWEST_SHARE, BlockPredictor
 from ._fitted import Fitted, Floats, Form
 from ._model import State
 from .features import Functions, NetworkFeatures, Units, population
-from .transfer import Blend, Estimate, Prior, estimate, guess
+from .transfer import Blend, Estimate, Prior, averaged, estimate, guess
 
 SCHEMA = Schema(
     {},
@@ -60,7 +60,8 @@ class Bayes(BlockPredictor):
             lowest = LOWEST_SHARE * float(np.exp(prior.log_scale[0] if prior.log_scale else 0.0))
         else:
             archs = few.archs.space.expand(few.archs)
-            found = estimate(prior, archs, few.values, few.excess_variance)
+            rows = archs, few.values, few.excess_variance
+            found = averaged(estimate(prior, *rows), prior, *rows)
             lowest = LOWEST_SHARE * float(few.values.min())
             if len(few) > 1:
                 error = np.abs(found.left_out_ms)

@@ -10,8 +10,9 @@ import scipy.sparse as sp
 
 from latcast.data import Dataset
 from latcast.devices import Target
+from latcast.math.least_squares import MIN_PRICED
 from latcast.models import Kernels, load_layers
-from latcast.models.kernels._fit import MIN_FOR_NUMBERS, _left_out, _numbers
+from latcast.models.kernels._fit import _left_out, _numbers
 from latcast.models.kernels._model import physical_work
 from latcast.models.kernels._prices import Observed
 from latcast.networks import Networks
@@ -59,7 +60,7 @@ def test_three_numbers_weigh_by_the_errors_of_both(
 
 
 def test_few_networks_fit_no_three_numbers(kernels: Networks) -> None:
-    few = kernels.select(np.arange(MIN_FOR_NUMBERS - 1))
+    few = kernels.select(np.arange(MIN_PRICED - 1))
     assert not _numbers(observed(few, np.ones(len(few))), np.ones(len(few))).any()
 
 

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import scipy
 
 from latcast.math.laplace import NormalWeights
-from latcast.math.least_squares import non_negative
+from latcast.math.least_squares import PRICES_OFF, priced_beside
 from latcast.networks import Networks
 
-from ._model import NUMBERS, SCALE_DEVIATION, Basis, LayerModel, Scale, Whole, physical_work
+from ._model import SCALE_DEVIATION, Basis, LayerModel, Scale, Whole, physical_work
 from ._posterior import learn
 from ._prices import (
     WORK,
@@ -174,9 +174,6 @@ SAME_TARGET_SCALE, OTHER_TARGET_SCALES = 0.15, (0.15, 2.0)
 # Deviation of a network from what the target is off as a whole, over the number of networks: one
 # alone says little of others.
 FEW_DEVIATION = 0.3
-# Networks from which on three physical numbers are averaged with, and what these are off as a rule:
-# a row whose own scatter is as large counts half.
-MIN_FOR_NUMBERS, NUMBERS_OFF = 3, 0.1
 
 
 def adapted_model(base: LayerModel, few: Observed, *, same_target: bool) -> LayerModel:
@@ -287,7 +284,7 @@ def _left_out(covariance: Floats, values: Floats) -> tuple[float, Floats]:
 
 def _trust(few: Observed) -> Floats:
     """Weights of measurements by the scatter that they state, 1 of stable ones; shape (k,)."""
-    return 1 / (1 + few.deviation(np.zeros(len(few.total_ms))) ** 2 / NUMBERS_OFF**2)
+    return 1 / (1 + few.deviation(np.zeros(len(few.total_ms))) ** 2 / PRICES_OFF**2)
 
 
 def _numbers(few: Observed, errors: Floats) -> Floats:
@@ -297,19 +294,7 @@ def _numbers(few: Observed, errors: Floats) -> Floats:
         few: what was measured.
         errors: of the logarithm by the model that they are averaged with, each network left out.
     """
-    work = physical_work(few.kernels) / few.total_ms[:, None]
-    scale = np.maximum(work.max(axis=0), 1e-300)
-    work, n = work / scale, len(work)
-    ones = np.ones(n)
-    if n < MIN_FOR_NUMBERS:
-        return np.zeros(NUMBERS + 1)
-    trust = _trust(few)
-    left = np.array([work[i] @ non_negative(np.delete(work, i, axis=0), ones[1:],
-                                            np.delete(trust, i)) for i in range(n)])  # fmt: skip
-    # An error of more than e is as bad as one of e: one network must not decide alone.
-    own, theirs = (
-        float(np.minimum(np.abs(e), 1.0) @ trust) for e in (errors, np.log(np.maximum(left, 1e-9)))
+    prices, weight, _ = priced_beside(
+        physical_work(few.kernels), few.total_ms, errors, few.deviation(np.zeros(len(errors)))
     )
-    # Of two forecasts with independent errors, the inverse variances are the best weights.
-    weight = own**2 / max(own**2 + theirs**2, 1e-300)
-    return np.append(non_negative(work, ones, trust) / scale, weight)
+    return np.append(prices, weight)
