@@ -197,7 +197,7 @@ CHANGES: tuple[Change, ...] = (
     ),
     *(
         Change("adapt", path, "value", _PRICED)
-        for path in ("0.output.left_out.*", "1.output.devices.*", "[45].output*metrics.*")
+        for path in ("[045].output*left_out.*", "1.output.devices.*", "[45].output*metrics.*")
     ),
     Change("adapt-networks", "[01].output.*", "value", _PARTS),
     Change("bench-search", "output.nasbench201.*", "value", _UNLIKE),
