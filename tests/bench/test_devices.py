@@ -162,6 +162,41 @@ def test_a_table_that_is_not_there_is_told(latcast: Any, public: Path) -> None:
     assert "is called 'tim'; known: ncnn" in error
 
 
+def test_what_only_the_second_folder_has_is_named_and_never_stops_it(
+    latcast: Any, tmp_path: Path
+) -> None:
+    """An unknown device, an unknown card, a network without a file, and a damaged table."""
+    known = {
+        "Raspberry Pi 4 (Cortex-A72 1.5GHz x 4)": 1.0,
+        "Raspberry Pi 5 (Cortex-A76 2.4GHz x 4)": 3.0,
+    }
+    names = ("aa", "bb", "cc", "dd")
+    data = write_table(tmp_path / "a", known, dict.fromkeys(known, names))
+    new = {"Zorblax 9000 (Quux-A99 9.9GHz x 3)": 2.0, "NVIDIA RTX 9999 Ti": 2.0}
+    test = write_table(tmp_path / "b", new, dict.fromkeys(new, names))
+    rows = (test / "ncnn" / "latencies.csv").read_text()
+    (test / "ncnn" / "latencies.csv").write_text(rows + rows.splitlines()[1].replace("aa", "zz"))
+    for folder in (data, test):
+        (folder / "timm").mkdir()
+        (folder / "timm" / "latencies.csv.gz").write_bytes(b"no gzip")
+    options = ("--method", "latcast", "--samples", 0, "--json")
+    run = latcast("bench", "devices", "--data", data, "--test", test, *options)
+    (row,) = json.loads(run.stdout)["rows"]
+    assert (row["protocol"], row["groups"], row["networks"]) == ("device", 2, 4)
+    # They are forecast as the devices that are known: within what these differ by, not a thousand.
+    assert row["median_error"] < 100
+    for said in (
+        "timm: left out, as it is damaged", "such as ncnn:zz", "nothing is known of 2 devices",
+        "Zorblax 9000", "RTX 9999",
+    ):  # fmt: skip
+        assert said in run.stderr
+    error = latcast.error("bench", "devices", "--data", data, "--table", "timm", code=1)
+    assert "whole gzip file" in error
+    (test / "ncnn" / "latencies.csv").unlink()
+    run = latcast("bench", "devices", "--data", data, "--test", test, *options, code=1)
+    assert "must hold rows of the tables" in run.stderr
+
+
 # --- pieces -----------------------------------------------------------------------------------
 
 

@@ -85,7 +85,7 @@ def run(plan: Plan, *, report: Report = lambda _: None) -> Scores:
         of the test folder where there is one, else of the groups that are left out by turns.
 
     Raises:
-        ValueError, FileNotFoundError: a folder lacks its tables, or they are damaged.
+        ValueError, FileNotFoundError: a folder lacks its tables, or all are damaged.
     """
     case = assemble(plan.data, plan.test, plan.tables)
     for note in case.notes:
@@ -96,6 +96,8 @@ def run(plan: Plan, *, report: Report = lambda _: None) -> Scores:
     if plan.test is None:
         validated = _validated(case, plan, methods, report)
         return Scores("devices", _rows(case, validated, validated, methods))
+    if not case.is_test.any():
+        raise ValueError(f"{plan.test} must hold rows of the tables; none is left (see above)")
     ours = CalibratedJoint()
     if "latcast" in methods:
         # It is fitted once, and what it knows of its own errors is asked for afterwards.

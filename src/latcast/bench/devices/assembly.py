@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from latcast.data.public import read_public
+from latcast._names import unknown_name
+from latcast.data.public import find_tables, read_table
 from latcast.devices import PRECISIONS, target_facts
 from latcast.models.joint import Observations, TargetFacts
 
@@ -87,8 +88,8 @@ def assemble(folder: Path, test: Path | None = None, tables: Sequence[str] = ())
         tables: names of those that are wanted; all by default.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`latcast.data.public.read_public`; or nothing is
-            left.
+        FileNotFoundError, ValueError: a folder has no table, or lacks one that is asked for; or
+            nothing is left.
     """
     frames: list[pl.DataFrame] = []
     notes: list[str] = []
@@ -97,13 +98,15 @@ def assemble(folder: Path, test: Path | None = None, tables: Sequence[str] = ())
     for place, is_test in ((folder, False), (test, True)):
         if place is None:
             continue
-        for table in _tables(place, tables, is_test):
+        for table in _tables(place, tables, notes, is_test=is_test):
             frame, dropped = _prepared(table)
             frames.append(frame.with_columns(is_test=pl.lit(is_test)))
             # A network that both folders have is read from the first one.
             files = {**table.network_files, **files}
             devices |= table.devices
             notes += _left_out(table, dropped)
+    if not frames:
+        raise ValueError(f"{folder} must hold a whole public table: {'; '.join(notes)}")
     frame = pl.concat(frames, how="vertical")
     keys = frame.select("network", "batch", "runtime").unique(maintain_order=True)
     found = find([Key(*row) for row in keys.rows()], files)
@@ -116,12 +119,19 @@ def assemble(folder: Path, test: Path | None = None, tables: Sequence[str] = ())
         raise ValueError("the tables must have networks whose kernels are known; none is left")
     targets = frame.select(_TARGET).unique(maintain_order=True).with_row_index("t")
     frame = frame.join(targets, on=_TARGET, how="left", nulls_equal=True, maintain_order="left")
-    described = _of_networks(frame)
+    described, rows = _of_networks(frame), targets.to_dicts()
+    is_learnt = np.bincount(frame["t"].to_numpy(), ~frame["is_test"].to_numpy()) > 0
+    facts, unknown = _filled(
+        [_facts(row, devices.get(row["machine"])) for row in rows],
+        is_learnt.tolist(),
+        [(row["table"], row["machine"]) for row in rows],
+    )
+    notes += unknown
     data = Observations(
         found.networks,
         found.names,
         tuple(described.get(key.name, _UNUSED)[0] for key in found.keys),
-        tuple(_facts(row, devices.get(row["machine"])) for row in targets.to_dicts()),
+        facts,
         frame["place"].to_numpy().astype(np.intp),
         frame["t"].to_numpy().astype(np.intp),
         np.log(frame["latency_ms"].to_numpy()),
@@ -132,13 +142,29 @@ def assemble(folder: Path, test: Path | None = None, tables: Sequence[str] = ())
     return Assembled(data, parts, identities, frame["is_test"].to_numpy(), tuple(notes))
 
 
-def _tables(place: Path, tables: Sequence[str], is_test: bool) -> Iterator[PublicTable]:
-    if not is_test:
-        yield from read_public(place, tables or None)
-        return
-    # The folder that is only scored may have some of them.
-    found = read_public(place)
-    yield from (table for table in found if not tables or table.name in tables)
+def _tables(
+    place: Path, tables: Sequence[str], notes: list[str], *, is_test: bool
+) -> Iterator[PublicTable]:
+    """Those of a folder; one that is damaged, or not in the second folder, is named in ``notes``.
+
+    Raises:
+        FileNotFoundError, ValueError: the folder has none, or the first one lacks one of those that
+            are asked for, or has it damaged.
+    """
+    found = find_tables(place)
+    for name in tables:
+        if name not in found and not is_test:
+            raise ValueError(unknown_name(f"table in {place}", name, list(found)))
+        if name not in found:
+            notes.append(f"{name}: {place} does not hold this table")
+    for name, folder in found.items():
+        if not tables or name in tables:
+            try:
+                yield read_table(name, folder)
+            except ValueError as error:
+                if name in tables and not is_test:
+                    raise
+                notes.append(f"{name}: left out, as it is damaged: {error}")
 
 
 def _of_networks(frame: pl.DataFrame) -> dict[str, tuple[str, str]]:
@@ -293,17 +319,62 @@ def _facts(row: Mapping[str, Any], device: Device | None) -> TargetFacts:
 
 def _device_facts(row: Mapping[str, Any], device: Device | None) -> dict[str, float | None]:
     """Facts of a device at its heading's clocks; none where nothing is known of it."""
-    if device is None:
-        return {}
     # Weights and activations of mixed widths are computed as integers of 8 bits where there are
     # no others.
     precision = row["precision"] if row["precision"] in PRECISIONS else "int8"
     unit = row["domain"].rpartition("-")[2]
     runtime = f"{row['runtime']}-{unit}" if unit in ("cpu", "gpu", "npu", "vulkan") else "cuda"
-    try:
-        return dict(target_facts(device, runtime, row["threads"], precision, row["cores"]))
-    except ValueError:  # the part of it that ran the networks is not known
-        return {}
+    if device is not None:
+        try:
+            return dict(target_facts(device, runtime, row["threads"], precision, row["cores"]))
+        except ValueError:  # the part of it that ran the networks is not known
+            pass
+    return {}
+
+
+def _filled(
+    targets: Sequence[TargetFacts], known: Sequence[bool], machines: Sequence[tuple[str, str]]
+) -> tuple[tuple[TargetFacts, ...], list[str]]:
+    """Targets of which nothing is known get the medians of their domain, and are named.
+
+    By the prices of no device a GPU would be a thousand times off.
+
+    Args:
+        targets: of both folders.
+        known: whether each is of the folder that is learnt from.
+        machines: table and device of each.
+    """
+    unknown = [not t.facts.keys() - {"channels_last"} for t in targets]
+    found, names = list(targets), dict[str, dict[str, None]]()
+    for n, target in enumerate(targets):
+        if unknown[n]:
+            own, unit = target.domain, target.domain.rpartition("-")[2]
+            told = [t for t, k, u in zip(targets, known, unknown, strict=True) if k and not u]
+            others = [t.facts for t in told if t.domain == own] or [
+                t.facts for t in told if t.domain.rpartition("-")[2] == unit
+            ]
+            found[n] = replace(target, facts={**_medians(others), **target.facts})
+            names.setdefault(machines[n][0], {})[machines[n][1]] = None
+    notes = [
+        f"{table}: nothing is known of {len(own)} devices, which count as middling ones: "
+        f"{', '.join(list(own)[:_SHOWN])}{', …' if len(own) > _SHOWN else ''}"
+        for table, own in names.items()
+    ]
+    return tuple(found), notes
+
+
+def _medians(facts: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Of every fact, where it is known; but of what a device cannot exceed."""
+    values: dict[str, list[float]] = {}
+    for own in facts:
+        for name, value in own.items():
+            if value is not None and name not in _LIMITS:
+                values.setdefault(name, []).append(value)
+    return {name: float(np.median(some)) for name, some in values.items()}
+
+
+_LIMITS = ("bound_flops", "last_level_kb")  # what :func:`latcast.models.joint.bound_ms` takes
+_SHOWN = 5  # names of devices in a note
 
 
 def _left_out(table: PublicTable, not_drawn: int) -> Iterator[str]:
