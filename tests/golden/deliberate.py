@@ -33,6 +33,7 @@ _QUANTITY = "what is not a latency is told in its own unit"
 _TERMS = "the field's terms: data issues"
 _INSPECTED = "inspect has the intensity and memory of layers, kernels, and what fusion saves"
 _UNLIKE = "half of the draws of variances follow the defaults, whatever targets a base knows"
+_TOTALS = "adapting looks at all arithmetic and all memory traffic before it looks at single facts"
 
 _PRICED = "adapting a base averages with three prices fitted to the same measurements"
 _PARTS = "layer models go to other targets by parts of prices and three physical numbers"
@@ -199,6 +200,8 @@ CHANGES: tuple[Change, ...] = (
         Change("adapt", path, "value", _PRICED)
         for path in ("[045].output*left_out.*", "1.output.devices.*", "[45].output*metrics.*")
     ),
+    Change("adapt", "[01].output*", "value", _TOTALS),
+    Change("suggest", "1.output*", "value", _TOTALS),
     Change("adapt-networks", "[01].output.*", "value", _PARTS),
     Change("bench-search", "output.nasbench201.*", "value", _UNLIKE),
     *(

@@ -96,6 +96,23 @@ def test_a_subspace(bases: dict[str, Predictor], newcomers: list[Any]) -> None:
     assert s.error(p, small.sample(100, 3, restrict=RESOLUTIONS)) < 0.04
 
 
+def test_a_target_that_is_bound_by_memory_traffic_alone(
+    bases: dict[str, Predictor], networks: Archs
+) -> None:
+    """All traffic is one direction: ten measurements tell how far a target lies along it."""
+    archs = space(OFA).sample(10, 5, restrict=RESOLUTIONS)
+    target = Target("new", "simulated", batch=64)
+
+    def mean_ms(archs: Archs) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        own = archs.space.expand(archs)
+        facts = own.space.block_table.facts
+        traffic = 64 * (facts["read_bytes"] + facts["write_bytes"]) + facts["param_bytes"]
+        return 1e-8 * np.asarray(own.space.block_sums(own, traffic.astype(np.float64)))
+
+    adapted = bases["roofline"].adapt(Dataset(archs, mean_ms(archs), target))
+    assert np.abs(adapted.predict(networks) / mean_ms(networks) - 1).mean() < 0.02
+
+
 def test_carried_over_blocks() -> None:
     """Where time follows physics exactly, so it does in the other space."""
     ofa, other, target = space(OFA), space("ofa-mobilenet-v3-w1.0"), Target("a", "b")

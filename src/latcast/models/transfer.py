@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -105,26 +105,31 @@ class Hyperprior:
         optima: log variances that fitted other targets best, shape (targets, terms), or (0, terms).
         log_scale_variance: of the scale, the same in all draws. The prior mean is scaled to the
             measurements: small variances of the scale would seem likely because of that alone.
+        defaults: as :data:`DEFAULTS`, by term.
     """
 
     terms: tuple[str, ...]
     optima: Floats
     log_scale_variance: float = 0.0
+    defaults: Mapping[str, tuple[float, float]] = field(default_factory=lambda: DEFAULTS)
 
     @classmethod
-    def default(cls, terms: tuple[str, ...]) -> Hyperprior:
-        """The prior where no other target is known."""
-        return cls(terms, np.empty((0, len(terms))))
+    def default(
+        cls, terms: tuple[str, ...], defaults: Mapping[str, tuple[float, float]] | None = None
+    ) -> Hyperprior:
+        """The prior where no other target is known; some ``defaults`` may be others."""
+        return cls(terms, np.empty((0, len(terms))), defaults={**DEFAULTS, **(defaults or {})})
 
     @property
     def centre(self) -> Floats:
-        """Means of :data:`DEFAULTS`, shape (terms,)."""
-        return np.array([DEFAULTS.get(t, (self.log_scale_variance, 0.0))[0] for t in self.terms])
+        """Means of the defaults, shape (terms,)."""
+        scale = (self.log_scale_variance, 0.0)
+        return np.array([self.defaults.get(t, scale)[0] for t in self.terms])
 
     @property
     def deviation(self) -> Floats:
-        """Deviations of :data:`DEFAULTS`, shape (terms,)."""
-        return np.array([DEFAULTS.get(t, (0.0, 0.0))[1] for t in self.terms])
+        """Deviations of the defaults, shape (terms,)."""
+        return np.array([self.defaults.get(t, (0.0, 0.0))[1] for t in self.terms])
 
     @property
     def middle(self) -> Floats:
@@ -208,7 +213,8 @@ class Prior:
         features: of the space's networks.
         population: the networks over which features and means are scaled.
         mean: of networks.
-        sources: how other targets depart from the mean, one function a target; None without any.
+        sources: directions in which latencies are likely to depart from the mean: other targets,
+            or those of all arithmetic and all memory traffic; None without any.
         hyper: over the variances of the terms; by default what public datasets have.
         log_scale: mean and deviation of the scale's logarithm, in ms; None if nothing is known.
     """
