@@ -116,7 +116,7 @@ def _answer(checkout: Path, folder: str, program: str, *arguments: str) -> str |
     """The last line that a program prints, run with the sources of a checkout; None: it failed."""
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src"), "TMPDIR": folder}
     environment["OPENBLAS_NUM_THREADS"] = "1"
-    command = [sys.executable, "-c", program, *arguments]
+    command = [sys.executable, "-P", "-c", program, *arguments]
     run = subprocess.run(  # noqa: S603 - programs of this file
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

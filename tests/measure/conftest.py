@@ -5,6 +5,7 @@ import pytest
 import latcast
 from latcast.devices import Target
 from latcast.measure import Plan, Protocol
+from latcast.measure.runtimes import RUNTIMES
 
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 QUICK = {
@@ -16,8 +17,9 @@ QUICK = {
 
 
 @pytest.fixture
-def make_plan(fake):
+def make_plan(fake, monkeypatch):
     """A plan of the fake runtime at given resolutions, one architecture each."""
+    monkeypatch.setitem(RUNTIMES._things, "onnxruntime", fake.FakeRuntime)
 
     def make(resolutions, *, seed=0, kind=None, **protocol):
         archs = [SPACE.sample(1, n, restrict={"r": [r]}) for n, r in enumerate(resolutions)]

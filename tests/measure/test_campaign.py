@@ -237,8 +237,10 @@ def test_ctrl_c_leaves_no_worker_and_loses_nothing(tmp_path, make_plan, monkeypa
 RUN = """
 import sys
 from pathlib import Path
+from fake_runtime import FakeRuntime
 from latcast import measure
 with measure.CampaignFile.open(Path(sys.argv[1])) as campaign:
+    campaign.runtime = FakeRuntime
     measure.run(campaign)
 """
 

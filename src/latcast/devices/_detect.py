@@ -93,7 +93,8 @@ def _source(measured: dict[str, Any], threads: int, seconds: float) -> str:
 def _measure(host: Host, memory_bytes: int, seconds: float) -> dict[str, Any]:
     """Run the micro-benchmark and check its answer."""
     command = [
-        sys.executable, "-m", "latcast.devices._micro_benchmark",
+        # -P: nothing is imported from the current folder.
+        sys.executable, "-P", "-m", "latcast.devices._micro_benchmark",
         str(host.cores), str(_array_bytes(host.last_level_kb, memory_bytes)), str(seconds),
     ]  # fmt: skip
     environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, "1")}

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
         AnotherCampaignError,
         CampaignRecord,
         Plan,
-        class_name,
         conclude,
         measured,
         open_or_resume,
@@ -42,12 +41,13 @@ if TYPE_CHECKING:
         blocks_of,
     )
     from ._worker import WorkerDiedError
+    from .runtimes import class_name
 else:
     __getattr__, __dir__ = public_names(
         __name__,
         {
             "latcast.data": "UNSTABLE",
-            "._campaign": "AnotherCampaignError CampaignRecord Plan class_name conclude measured "
+            "._campaign": "AnotherCampaignError CampaignRecord Plan conclude measured "
             "open_or_resume resume_as",
             "._campaign_file": "CampaignFile Run",
             "._drift": "Drift Runs estimate_drift",
@@ -59,6 +59,7 @@ else:
             "._sources": "ArchSource BlockSource NetworkSource OnnxFile VariantSource archs_of "
             "blocks_of",
             "._worker": "WorkerDiedError",
+            ".runtimes": "class_name",
         },
     )
 

@@ -11,12 +11,12 @@ from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.report.record import Record, Table, pairs
 
-from ._campaign_file import NEWER, CampaignFile
+from ._campaign_file import NEWER, CampaignFile, is_stub
 from ._protocol import Protocol
 from ._results import Results, results
 from ._session import Progress, run
 from ._sources import Networks, NetworkSource, as_sources
-from .runtimes import Runtime, runtime
+from .runtimes import Runtime, runtime, runtime_text
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Plan:
             "target": str(self.target),
             "protocol": asdict(self.protocol),
             "seed": self.seed,
-            "runtime": class_name(self.runtime or runtime(self.target.runtime)),
+            "runtime": runtime_text(self.runtime or runtime(self.target.runtime)),
             "options": dict(self.options),
         }
         if self.profile_passes:
@@ -104,13 +104,18 @@ def open_or_resume(path: str | Path, plan: Plan, *, resume: bool = False) -> Cam
         ValueError: the target's runtime is unknown, or the file is no campaign.
     """
     path = Path(path)
-    if not path.exists():
-        return CampaignFile.create(path, plan.record(), plan.sources)
+    if not path.exists() or is_stub(path):
+        return _of_plan(CampaignFile.create(path, plan.record(), plan.sources), plan)
     if not resume:
         raise FileExistsError(
             f"{path} holds a campaign already: go on with it (--resume), or remove it"
         )
-    return resume_as(path, _settings(plan.record()), plan.sources)
+    return _of_plan(resume_as(path, _settings(plan.record()), plan.sources), plan)
+
+
+def _of_plan(campaign: CampaignFile, plan: Plan) -> CampaignFile:
+    campaign.runtime = plan.runtime
+    return campaign
 
 
 def resume_as(
@@ -188,20 +193,6 @@ def measured(
     with open_or_resume(path, plan, resume=resume) as campaign:
         run(campaign, time_budget_s=time_budget_s, on_progress=on_progress)
         return results(campaign, provenance, like_ms=like_ms)
-
-
-def class_name(kind: type[Runtime]) -> str:
-    """Where worker processes find a runtime, ``module:class``.
-
-    Raises:
-        ValueError: they could not import it.
-    """
-    if kind.__module__ == "__main__" or "." in kind.__qualname__:
-        raise ValueError(
-            f"worker processes must be able to import {kind.__qualname__}: define it at the top "
-            "of a module, not in a script or a function"
-        )
-    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 # --- the record ---------------------------------------------------------------------------------

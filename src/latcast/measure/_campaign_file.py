@@ -27,6 +27,7 @@ from latcast._files import write_file
 from latcast._limits import MAX_CAMPAIGN_VALUE_BYTES
 
 from ._sources import ArchSource, BlockSource, NetworkSource, parse_source
+from .runtimes import NAMES, Runtime
 
 # Version 1 had no texts of networks, but genes, numbers of blocks, or JSON, as its plan's `unit`
 # said; and it called runs visits in its protocol. Version 2 had no checksums, and named the class
@@ -112,6 +113,10 @@ class CampaignFile:
 
     Make one with :meth:`create` or :meth:`open`, and close it (it is a context manager).
     """
+
+    runtime: type[Runtime] | None = None
+    """Class of the runtime where the plan has one of its own: known to this process, and never
+    looked up by what the file says."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -219,6 +224,8 @@ class CampaignFile:
         with self._understood():
             plan = {k: json.loads(v) for k, v in self._all("SELECT key, value FROM plan")}
             protocol = {_FORMER.get(k, k): v for k, v in plan["protocol"].items()}
+            if "runtime" in plan:  # version 2 says the class of ours
+                plan["runtime"] = NAMES.get(str(plan["runtime"]), plan["runtime"])
         return {**plan, "protocol": NEWER | protocol}
 
     def networks(self) -> list[NetworkSource]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from . import _machine
 from ._campaign_file import CampaignFile, Run
 from ._protocol import Protocol
 from ._worker import WorkerDiedError, WorkerProcess, worker_setup
+from .runtimes import Runtime, class_name, runtime, runtime_text
 
 # A network has failed when so many worker processes died with it; when they were killed, which may
 # have had another reason, one more.
@@ -98,6 +99,7 @@ class _Session:
         self._protocol = Protocol(**plan["protocol"])
         self._networks = campaign.networks()
         self._target = Target.parse(plan["target"])
+        self._runtime = class_name(_runtime_of(campaign, plan, self._target))
         self._started = time.monotonic()
         self._deadline = None if time_budget_s is None else self._started + time_budget_s
         self._on_progress = on_progress
@@ -202,7 +204,7 @@ class _Session:
 
     def _fresh_worker(self) -> WorkerProcess:
         threads = max(self._target.threads, 1)
-        setup = worker_setup(self._target, self._plan["protocol"], self._plan["runtime"])
+        setup = worker_setup(self._target, self._plan["protocol"], self._runtime)
         worker = _first_alive(setup, threads)
         if self._runtime_facts is None:
             self._runtime_facts = worker.facts["runtime"]
@@ -268,6 +270,24 @@ class _Session:
                 other_cpus=None if np.isnan(recent).all() else float(np.nanmean(recent)),
             )
         )
+
+
+def _runtime_of(campaign: CampaignFile, plan: Mapping[str, Any], target: Target) -> type[Runtime]:
+    """The class of a campaign's runtime: of the plan that was given, or registered by its name.
+
+    What the file says of it is compared, and never imported.
+
+    Raises:
+        ValueError: there is none of that name, or it is another than the campaign began with.
+    """
+    kind = campaign.runtime or runtime(target.runtime)
+    if (text := runtime_text(kind)) != plan.get("runtime"):
+        raise ValueError(
+            f"a campaign goes on with the runtime it began with, {plan.get('runtime')!r}; got "
+            f"{text!r}: register that one under the name {target.runtime!r} "
+            "(latcast.measure.runtimes.register_runtime), or give the plan"
+        )
+    return kind
 
 
 def _first_alive(setup: dict[str, Any], threads: int) -> WorkerProcess:

@@ -22,6 +22,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from math import ceil
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -44,6 +45,8 @@ _REFERENCE = {"ks": [5] * 20, "e": [4] * 20, "d": [3] * 5, "r": [224]}
 
 # Of a profile beside a run: traces of many passes take long to read.
 _MIN_PASSES, _MAX_PASSES = 5, 60
+# -P: nothing is imported from the folder that the campaign was started in.
+_ISOLATED = "-P"
 _START = "from latcast.measure._worker import main; main()"
 # Read when the libraries are loaded: once the worker runs it is too late to set them.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -77,7 +80,7 @@ class WorkerProcess:
         # Its error output is kept in a file: a pipe that nobody reads would block it.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            [sys.executable, "-c", _START],
+            [sys.executable, _ISOLATED, "-c", _START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -171,7 +174,7 @@ def worker_setup(target: Target, protocol: Mapping[str, Any], runtime: str) -> d
     Args:
         target: what to run on.
         protocol: settings by name.
-        runtime: class of the runtime, ``module:class``.
+        runtime: class of the runtime, ``module:class``, as the registry gave it to this process.
     """
     return {
         "runtime": runtime,
@@ -181,10 +184,25 @@ def worker_setup(target: Target, protocol: Mapping[str, Any], runtime: str) -> d
             "precision": target.precision,
         },
         "protocol": dict(protocol),
-        "path": sys.path,  # a runtime of the user's own may stand anywhere
+        "path": search_path(runtime.partition(":")[0]),
         # The last ones: the first CPUs serve most interrupts.
         "cpus": usable_cpus()[-max(target.threads, 1) :],
     }
+
+
+def search_path(module: str) -> list[str]:
+    """Folders where a worker may find a runtime of the user's own, which may stand anywhere.
+
+    The current folder is none of them, unless the runtime itself was imported from there: what
+    lies where a campaign is started, such as downloaded files, is not to be imported.
+
+    Args:
+        module: of the runtime's class, which this process has imported.
+    """
+    found = getattr(sys.modules.get(module.partition(".")[0]), "__file__", None)
+    own = {Path(found).resolve().parent, Path(found).resolve().parents[1]} if found else set()
+    here = Path.cwd()
+    return [x for x in sys.path if Path(x).resolve() != here or here in own]
 
 
 def reference_network() -> Graph:

@@ -7,27 +7,26 @@ from latcast._registry import Registry
 from ._base import LoadedNetwork, Runtime
 from ._onnx_models import UnsupportedNetworkError
 
-RUNTIMES: Registry[type[Runtime]] = Registry(
-    "runtime",
-    "latcast.runtimes",
-    type,
-    {
-        name: f"{__name__}.{place}"
-        for name, place in {
-            "onnxruntime": "onnx_runtime:ONNXRuntime",
-            "litert": "litert:LiteRT",
-            "openvino": "openvino:OpenVINO",
-            "mnn": "mnn:MNNRuntime",
-            "ncnn": "ncnn:NCNN",
-            "pytorch": "pytorch:PyTorch",
-            "pytorch-channels-last": "pytorch:PyTorchChannelsLast",
-            "pytorch-compile": "pytorch:PyTorchCompile",
-            "onnxruntime-cuda": "onnx_runtime:ONNXRuntimeCUDA",
-            "onnxruntime-tensorrt": "onnx_runtime:ONNXRuntimeTensorRT",
-            "pytorch-cuda": "pytorch:PyTorchCUDA",
-        }.items()
-    },
-)
+_PLACES = {
+    name: f"{__name__}.{place}"
+    for name, place in {
+        "onnxruntime": "onnx_runtime:ONNXRuntime",
+        "litert": "litert:LiteRT",
+        "openvino": "openvino:OpenVINO",
+        "mnn": "mnn:MNNRuntime",
+        "ncnn": "ncnn:NCNN",
+        "pytorch": "pytorch:PyTorch",
+        "pytorch-channels-last": "pytorch:PyTorchChannelsLast",
+        "pytorch-compile": "pytorch:PyTorchCompile",
+        "onnxruntime-cuda": "onnx_runtime:ONNXRuntimeCUDA",
+        "onnxruntime-tensorrt": "onnx_runtime:ONNXRuntimeTensorRT",
+        "pytorch-cuda": "pytorch:PyTorchCUDA",
+    }.items()
+}
+NAMES: dict[str, str] = {place: name for name, place in _PLACES.items()}
+"""``module:class`` of a runtime of ours -> its name: campaigns of before state the former."""
+
+RUNTIMES: Registry[type[Runtime]] = Registry("runtime", "latcast.runtimes", type, _PLACES)
 """Name in targets -> class, from a file of this folder that is loaded when it is needed."""
 
 
@@ -60,6 +59,32 @@ def register_runtime(kind: type[Runtime]) -> type[Runtime]:
     return kind
 
 
+def class_name(kind: type[Runtime]) -> str:
+    """Where worker processes find a runtime, ``module:class``.
+
+    Raises:
+        ValueError: they could not import it.
+    """
+    if kind.__module__ == "__main__" or "." in kind.__qualname__:
+        raise ValueError(
+            f"worker processes must be able to import {kind.__qualname__}: define it at the top "
+            "of a module, not in a script or a function"
+        )
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def runtime_text(kind: type[Runtime]) -> str:
+    """What a campaign's file says of its runtime: the name of ours, the class of another.
+
+    It is compared when the campaign goes on, and nothing is ever imported by it.
+
+    Raises:
+        ValueError: worker processes could not import it.
+    """
+    text = class_name(kind)
+    return NAMES.get(text, text)
+
+
 def _check(kind: object) -> None:
     """Make sure that a class is a runtime.
 
@@ -77,10 +102,13 @@ def _check(kind: object) -> None:
 
 
 __all__ = [
+    "NAMES",
     "RUNTIMES",
     "LoadedNetwork",
     "Runtime",
     "UnsupportedNetworkError",
+    "class_name",
     "register_runtime",
     "runtime",
+    "runtime_text",
 ]

@@ -292,11 +292,34 @@ def processes(job: Job, workers: int, started: int) -> Iterator[Pool]:
         workers: how many.
         started: trials that the study has had before.
     """
-    executor = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    with _isolated():  # its queues start a process that tracks them
+        executor = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+    def submit(n: int) -> Future[None]:
+        with _isolated():  # submitting starts processes, as long as there are fewer than workers
+            return executor.submit(job.run, started, n)
+
     try:
-        yield Pool(lambda n: executor.submit(job.run, started, n), workers)
+        yield Pool(submit, workers)
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _isolated() -> Iterator[None]:
+    """Processes that are started inside import nothing from the current folder.
+
+    Before multiprocessing gives a new process this one's path, Python would look there first.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextmanager
