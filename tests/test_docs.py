@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -12,7 +13,10 @@ from typing import Any
 
 import pytest
 
+from latcast.devices import _detect
+from latcast.measure import Protocol
 from latcast.models import zoo
+from latcast.search import Memetic
 
 pytestmark = pytest.mark.docs
 
@@ -25,6 +29,21 @@ BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_HERE = ("make ", "git clone", "cd latcast", "pip install")
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages say how to ask; how good the answers are is shown elsewhere."""
+    hurry = {
+        Memetic: {"evaluations": 5_000},
+        # Tests run side by side: each run would be made again for it.
+        Protocol: {"redo": 0, "warm_up_s": 0.0, "run_s": 0.02, "reference_s": 0.0},
+    }
+    for kind, given in hurry.items():
+        defaults = {field.name: field.default for field in dataclasses.fields(kind)} | given
+        monkeypatch.setattr(kind.__init__, "__defaults__", tuple(defaults.values()))
+    monkeypatch.setattr(_detect, "_array_bytes", lambda *_: 2**24)
+
+
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_page(page: Path, latcast: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Snippets run in processes of their own, as they may register things; commands need none."""

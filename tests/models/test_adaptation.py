@@ -14,7 +14,7 @@ from latcast import models
 from latcast._model_file import ModelFile, read_model, write_model
 from latcast.data import Dataset
 from latcast.devices import Target
-from latcast.models import MLP, Bayes, LookupTable, Predictor, Roofline
+from latcast.models import MLP, Bayes, LookupTable, Predictor, Roofline, adaptation
 from latcast.models.adaptation import transferred
 from latcast.spaces import Archs, space
 
@@ -87,6 +87,18 @@ def test_another_width(kind: str, bases: dict[str, Predictor], newcomers: list[A
     assert p.space.name == name
     mean = np.abs(few.latency_ms.mean() / s.mean_ms(archs) - 1).mean()
     assert s.error(p, archs) < min(0.04, 0.5 * mean)
+
+
+def test_denormal_numbers_may_be_flushed() -> None:
+    """As runtimes do in the thread that they run in: the process died of it in SciPy's tree."""
+    torch = pytest.importorskip("torch")
+    ofa, other = (adaptation._facts(space(name)) for name in (OFA, "ofa-mobilenet-v3-w1.0"))
+    expected = adaptation._nearest(ofa, other)
+    torch.set_flush_denormal(True)
+    try:
+        np.testing.assert_array_equal(adaptation._nearest(ofa, other), expected)
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def test_a_subspace(bases: dict[str, Predictor], newcomers: list[Any]) -> None:
