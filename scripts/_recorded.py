@@ -16,8 +16,8 @@ from torch._subclasses.schema_check_mode import SchemaCheckMode
 
 from latcast.graph import Graph
 from latcast.graph.read._inputs import ReadOptions
+from latcast.graph.read.pytorch import layers_of
 from latcast.graph.read.pytorch._program import Call, CallGraph, Program, Ref, Tensor
-from latcast.graph.read.pytorch._reader import layers_of
 
 
 def recorded(module: Any, inputs: Mapping[str, Any], name: str) -> Graph:

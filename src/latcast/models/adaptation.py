@@ -142,8 +142,8 @@ def _nearest(old: Floats, new: Floats) -> np.ndarray[tuple[int], np.dtype[np.int
     """Position in ``old`` of the block most similar to every one of ``new``, shape (new,)."""
     from scipy.spatial import KDTree
 
-    # From 1 on: where a runtime has denormal numbers flushed to zero, SciPy's tree cannot tell 0 from
-    # the next number, divides the same points without end, and takes the process down.
+    # From 1 on: where a runtime has denormal numbers flushed to zero, SciPy's tree cannot tell 0
+    # from the next number, divides the same points without end, and takes the process down.
     return np.asarray(KDTree(1.0 + np.log1p(old)).query(1.0 + np.log1p(new))[1])
 
 

@@ -14,8 +14,8 @@ import latcast as library
 from latcast.data import Dataset
 from latcast.families import Variant
 from latcast.models.joint import JointPredictor
-from latcast.models.joint._narrowing import Narrowing, doubt_shares, knows_kinds, narrow
 from latcast.models.resolve import resolve_one
+from latcast.models.suggestions import Narrowing, doubt_shares, knows_kinds, narrow
 from latcast.networks import Networks
 from latcast.spaces import space
 

@@ -19,8 +19,7 @@ from latcast.graph.shapes import MAX_NODES, TensorShape, check_shape
 from ._arithmetic import ARITHMETIC
 from ._control import CONTROL, Bodies
 from ._file import ModelFile, load, read_inputs, sides_of
-from ._folding import folded, inferred_by_runtimes, quantized
-from ._inference import inferred
+from ._folding import folded, inferred, inferred_by_runtimes, quantized
 from ._moves import MOVES
 from ._nodes import (
     Entry,
