@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from latcast.bench import paper
 from latcast.spaces import Archs, space
 
 ARCHS_FILES: Mapping[str, tuple[str, Callable[[Archs], Any]]] = {
@@ -31,6 +33,14 @@ PRICES = {
 
 
 WriteFolder = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_are_read_once() -> Iterator[None]:
+    """Files of the paper have 10,000 rows of text, which take 3 s to be read and split."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paper, "split_of", cache(paper.split_of))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,8 @@ COMPOFA = "note10_lookuptable_elastickernelcompofa"
 
 @pytest.fixture(scope="module")
 def bases(shared: Path) -> finetuning.Bases:
-    data = read(shared / "ofanas" / "datasets" / "note10_lookuptable_ofa.csv")
-    return finetuning.Bases("note10_lookuptable_ofa", paper.honest_split(data)[0][:1_500])
+    train = paper.split_of(shared / "ofanas", "note10_lookuptable_ofa")[0]
+    return finetuning.Bases("note10_lookuptable_ofa", lambda: train[:1_500])
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_last_layer_is_the_paper_s(synthetic: Dataset) -> None:
     few = Dataset(
         synthetic.archs[:40], 2 * synthetic.latency_ms[:40], Target("imaginary", "elsewhere")
     )
-    bases = finetuning.Bases("", synthetic)
+    bases = finetuning.Bases("", lambda: synthetic)
     bases.__dict__["mlp"] = base
     adapted = METHODS["last-layer"].learn(bases, few, 0)
     expected = base.adapt(few, method="last-layer")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from latcast.data import Dataset, read_latencies
+from latcast.data import Dataset
 from latcast.models import predictor
 from latcast.models.training import evaluate
 
@@ -64,7 +64,7 @@ def run(
     for name in DATASETS:
         if datasets is not None and name not in datasets:
             continue
-        train, _, test = paper.honest_split(read_latencies(folder / "datasets" / f"{name}.csv"))
+        train, _, test = paper.split_of(folder, name)
         for kind in DEFAULT_PREDICTORS if predictors is None else predictors:
             for n in samples or SAMPLES:
                 report(f"{name}: {kind}, {n} samples")

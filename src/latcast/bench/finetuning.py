@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast.data import Dataset, read_latencies
+from latcast.data import Dataset
 from latcast.math.metrics import metrics
 from latcast.models import Bayes, Predictor, Roofline
 from latcast.models.adaptation import suggest
@@ -36,19 +36,19 @@ MAX_SUGGESTED = 100
 class Bases:
     """Predictors of one source, each trained when it is first asked for."""
 
-    def __init__(self, source: str, train: Dataset) -> None:
-        self._source, self._train = source, train
+    def __init__(self, source: str, train: Callable[[], Dataset]) -> None:
+        self._source, self._train = source, cache(train)
 
     @cached_property
     def roofline(self) -> Predictor:
         """The default predictor."""
-        return Roofline().fit(self._train)
+        return Roofline().fit(self._train())
 
     @cached_property
     def mlp(self) -> Predictor:
         """The paper's network by the paper's recipe; needs PyTorch."""
         dataset = next(d for d in paper.DATASETS if d.name == self._source)
-        return paper.PREDICTORS["mlp-paper"](dataset).fit(self._train)
+        return paper.PREDICTORS["mlp-paper"](dataset).fit(self._train())
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,10 @@ def run(
     rows: list[dict[str, Any]] = []
     for transfer, chosen in runs:
         if transfer.source not in bases:
-            bases[transfer.source] = Bases(transfer.source, _split(folder, transfer.source)[0])
-        train, _, test = _split(folder, transfer.target)
+            bases[transfer.source] = Bases(
+                transfer.source, lambda name=transfer.source: paper.split_of(folder, name)[0]
+            )
+        train, _, test = paper.split_of(folder, transfer.target)
         source = bases[transfer.source]
         for name, n in chosen:
             report(f"{transfer.target}: {name}, {n} samples")
@@ -239,10 +241,6 @@ def _runs(
             "of samples or other methods"
         )
     return runs
-
-
-def _split(folder: Path, name: str) -> tuple[Dataset, Dataset, Dataset]:
-    return paper.honest_split(read_latencies(folder / "datasets" / f"{name}.csv"))
 
 
 def _record(transfer: Transfer, method: str, samples: int) -> dict[str, Any]:

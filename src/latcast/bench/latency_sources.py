@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from latcast.data import Dataset, read_latencies
+from latcast.data import Dataset
 from latcast.data.help import load_torch_file
 from latcast.models import BaseModel, LookupTable, Predictor, Roofline
 from latcast.spaces import Archs, space
@@ -60,7 +60,7 @@ class Material:
     @cached_property
     def rows(self) -> tuple[Dataset, Dataset, Dataset]:
         """The Note10's training, validation and test rows."""
-        return self._split(NOTE10)
+        return paper.split_of(self._folder, NOTE10)
 
     @cached_property
     def table(self) -> LookupTable:
@@ -71,12 +71,12 @@ class Material:
     @cached_property
     def gpus(self) -> dict[str, Dataset]:
         """Training rows of the paper's GPUs."""
-        return {name: self._split(name)[0] for name in GPUS}
+        return {name: paper.split_of(self._folder, name)[0] for name in GPUS}
 
     @cached_property
     def rtx(self) -> Bases:
         """Predictors of the RTX 2080 Ti, for fine-tuning."""
-        return Bases(RTX, self.gpus[RTX])
+        return Bases(RTX, lambda: self.gpus[RTX])
 
     @cached_property
     def others(self) -> dict[str, Dataset]:
@@ -108,9 +108,6 @@ class Material:
     def few(self, samples: int, seed: int) -> Dataset:
         """So many of the Note10's training rows, at random."""
         return random_rows(self.rows[0], samples, seed)
-
-    def _split(self, name: str) -> tuple[Dataset, Dataset, Dataset]:
-        return paper.honest_split(read_latencies(self._folder / "datasets" / f"{name}.csv"))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from latcast.data import Dataset, paper_split, read_latencies
-from latcast.data.audit import audit, measured_rows
+from latcast.data.audit import measured_rows
 from latcast.models import MLP, Flops, LookupTable, Predictor, Roofline
 from latcast.models.training import evaluate
 from latcast.spaces import Archs
@@ -97,7 +97,7 @@ def run(
     for dataset in DATASETS:
         if datasets is not None and dataset.name not in datasets:
             continue
-        parts = honest_split(read_latencies(folder / "datasets" / f"{dataset.name}.csv"))
+        parts = split_of(folder, dataset.name)
         for name, create in PREDICTORS.items():
             if predictors is None or name in predictors:
                 report(f"{dataset.name}: {name}")
@@ -105,11 +105,14 @@ def run(
     return Scores("paper", rows)
 
 
-def honest_split(
-    data: Dataset,
-) -> tuple[Dataset, Dataset, Dataset]:
+def split_of(folder: Path, name: str) -> tuple[Dataset, Dataset, Dataset]:
+    """:func:`honest_split` of a file of the paper's data, of which ``folder`` has ``datasets``."""
+    return honest_split(read_latencies(folder / "datasets" / f"{name}.csv"))
+
+
+def honest_split(data: Dataset) -> tuple[Dataset, Dataset, Dataset]:
     """The paper's split after every measurement has been reduced to its first row."""
-    data = measured_rows(data, audit(data))
+    data = measured_rows(data)
     _, first = np.unique(data.archs.unique_index(), return_index=True)
     return paper_split(data[np.sort(first)])
 

@@ -56,17 +56,17 @@ def audit(data: Dataset) -> list[Finding]:
     return sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
 
 
-def measured_rows(data: Dataset, findings: Sequence[Finding]) -> Dataset:
+def measured_rows(data: Dataset, findings: Sequence[Finding] | None = None) -> Dataset:
     """The rows that were measured, without those whose label was copied from another architecture.
 
     Args:
         data: a dataset.
-        findings: what :func:`audit` found in it.
+        findings: what :func:`audit` found in it; by default only copies are looked for.
 
     Raises:
         ValueError: labels were copied, and which rows are genuine cannot be told.
     """
-    for finding in findings:
+    for finding in check_memoized(Audited(data)) if findings is None else findings:
         if finding.kind == "memoized":
             rows = np.array(finding.evidence["genuine_rows"], dtype=np.intp)
             if not rows.size:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from latcast.data import LATENCY_MS, UNSTABLE, Dataset, quantity
-from latcast.data.audit import audit, measured_rows, unit_doubt
+from latcast.data.audit import measured_rows, unit_doubt
 from latcast.math.metrics import weighted_metrics
 from latcast.report.record import Column, Record, Table
 from latcast.report.text import families_table, scores_table
@@ -447,7 +447,7 @@ def _choose(data: Dataset, samples: int | None, seed: int) -> tuple[Dataset, Dat
     if samples is None:
         return data, data[:0], 0
     data.check_values()
-    measured = measured_rows(data, audit(data))
+    measured = measured_rows(data)
     groups = measured.unique_index()
     _, first = np.unique(groups, return_index=True)
     if samples > len(first):
