@@ -12,10 +12,11 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
   --constraint constraints.txt
 PURELIB := $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' src "$$($(PURELIB))" || true
-# One BLAS thread: the matrices are small, and threads that wait for a busy core burn minutes.
+# One thread of BLAS and of OpenMP: the matrices are small, and threads that wait for a busy core burn
+# minutes (PyTorch's: on two cores with other work, tests of supernets took sixteen times the CPU).
 # Freed memory is kept: a fit then touches up to 45 % fewer fresh pages, which some virtual machines
 # are slow to give out.
-PYTEST := OPENBLAS_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 \
+PYTEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 \
   MALLOC_TRIM_THRESHOLD_=8589934592 $(BIN)/pytest --numprocesses auto --dist worksteal
 
 .PHONY: demo test quick nightly dataset corpus zoo results results-search results-families results-transfer clean

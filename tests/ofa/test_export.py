@@ -54,10 +54,16 @@ def photos(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [1, 3, None])
 @pytest.mark.parametrize(
-    "name",
-    ["nasbench201", "fbnet", "compofa-fixed-kernel-w1.0", "ofa-proxyless", "ofa-resnet50"],
+    ("name", "batch"),
+    [
+        ("nasbench201", 1),
+        ("nasbench201", None),
+        ("fbnet", 3),
+        ("ofa-resnet50", None),
+        ("compofa-fixed-kernel-w1.0", 3),
+        ("ofa-proxyless", 1),
+    ],
 )
 def test_random_weights_of_any_space(name, batch, tmp_path):
     restrict = {"r": [128]} if "ofa" in name else None
@@ -76,8 +82,14 @@ def test_random_weights_of_any_space(name, batch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", [SMALL, MIXED, COMPOUND], ids=["small", "mixed", "compound"])
-@pytest.mark.parametrize("name", ["ofa-mobilenet-v3", "ofa-mobilenet-v3-w1.0"])
+@pytest.mark.parametrize(
+    ("name", "arch"),
+    [
+        ("ofa-mobilenet-v3", SMALL),
+        ("ofa-mobilenet-v3", MIXED),
+        ("ofa-mobilenet-v3-w1.0", COMPOUND),
+    ],
+)
 def test_onnx_gives_the_module_s_outputs(name, arch, photos, tmp_path):
     torch = pytest.importorskip("torch")
     archs = latcast.space(name).parse([arch])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -191,9 +191,8 @@ def run(
     rows: list[dict[str, Any]] = []
     for transfer, chosen in runs:
         if transfer.source not in bases:
-            bases[transfer.source] = Bases(
-                transfer.source, lambda name=transfer.source: paper.split_of(folder, name)[0]
-            )
+            train_of = partial(_train_of, folder, transfer.source)
+            bases[transfer.source] = Bases(transfer.source, train_of)
         train, _, test = paper.split_of(folder, transfer.target)
         source = bases[transfer.source]
         for name, n in chosen:
@@ -241,6 +240,10 @@ def _runs(
             "of samples or other methods"
         )
     return runs
+
+
+def _train_of(folder: Path, name: str) -> Dataset:
+    return paper.split_of(folder, name)[0]
 
 
 def _record(transfer: Transfer, method: str, samples: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,10 +77,12 @@ def _checked(tensor: Tensor, what: str) -> Tensor:
     if counts:
         return tensor
     tensor = tensor.float()
-    if not tensor.isfinite().all():
+    # In one pass: isfinite() takes three quarters of the time in which a supernet's file is read.
+    low, high = map(float, tensor.aminmax()) if tensor.numel() else (0.0, 0.0)
+    if not (isfinite(low) and isfinite(high)):
         raise ValueError(f"{what} must be finite; got NaN or infinite values: get the file anew")
-    if what.endswith(_VARIANCE) and (tensor < 0).any():
-        raise ValueError(f"{what} must be at least 0; got {float(tensor.min()):g}")
+    if what.endswith(_VARIANCE) and low < 0:
+        raise ValueError(f"{what} must be at least 0; got {low:g}")
     return tensor
 
 
@@ -104,7 +107,8 @@ def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], wha
 
     Args:
         state: tensors by their plain names.
-        expected: what a module's ``state_dict()`` holds; its shapes count.
+        expected: what a module's ``state_dict()`` holds; its shapes count, and it may be on the
+            device ``meta``.
         what: the checkpoint and what it must be one of, for messages.
 
     Raises:
@@ -123,7 +127,8 @@ def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], wha
             )
     if unknown := [n for n in state if n not in wanted]:
         raise ValueError(f"{what}; it also holds {_some(unknown)}, which that has not")
-    return {name: state.get(name, tensor) for name, tensor in wanted.items()}
+    # Counters alone may be missing.
+    return {name: state.get(name, torch.zeros((), dtype=torch.long)) for name in wanted}
 
 
 def _some(names: list[str]) -> str:

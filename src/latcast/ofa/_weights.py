@@ -104,12 +104,15 @@ def in_supernet(arch: Archs) -> tuple[SupernetSpace, Archs]:
 
 def _load(module: OFANetwork, space: SupernetSpace, path: Path) -> None:
     """Give ``module`` the weights of a file, of a supernet's or of its own."""
+    import torch
+
     from ._checkpoint import check_state, plain, read_checkpoint
     from ._transfer import extract
 
     state = read_checkpoint(path)
     own = {plain(name): tensor for name, tensor in module.state_dict().items()}
-    supernet = network_module(space.supernet(), elastic=True).state_dict()
+    with torch.device("meta"):  # for its shapes: drawing all of its weights takes half a second
+        supernet = network_module(space.supernet(), elastic=True).state_dict()
     # Supernets without elastic kernels have no transforms: there only shapes tell whose a file is.
     tells = any(name.endswith(_MATRIX) for name in supernet)
     if any(name.endswith(_MATRIX) for name in state) if tells else not _is_own(state, own):
