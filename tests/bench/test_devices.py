@@ -6,12 +6,14 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from latcast.bench.devices import held_out
 from latcast.bench.devices.assembly import Assembled, Part, assemble
 from latcast.bench.devices.baselines import BASELINES
 from latcast.bench.devices.language_models import language_model
@@ -19,6 +21,7 @@ from latcast.bench.devices.lookup import Key, find
 from latcast.bench.devices.methods import Forecast
 from latcast.bench.devices.protocols import Outcome, folds_of
 from latcast.bench.devices.scoring import calibrated, collected, precision_rows, score_rows
+from latcast.data.public import read_public
 from latcast.graph import GraphBuilder
 from latcast.models.joint import Faster, Observations, TargetFacts
 from latcast.networks import Networks
@@ -142,9 +145,41 @@ def test_rows_of_a_second_folder_are_classed_by_what_is_new(
     assert "1 targets with fewer than 3 rows are left out at 2 samples" in run.stderr
 
 
+def test_confirming_chips_are_not_seen_while_choosing(
+    latcast: Any, public: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = (
+        "bench", "devices", "--data", public, "--samples", 1, "--method", "rank-1", "--protocol",
+        "device", "--held-out",
+    )  # fmt: skip
+    run = latcast(*asked, "confirming", code=1)
+    assert "must have chips for confirming" in run.stderr
+    chips = sorted(set(assemble(public).data.chips.tolist()))
+    monkeypatch.setattr(held_out, "CONFIRMING_CHIPS", frozenset(chips[:2]))
+    chosen, confirmed = (latcast(*asked, part, "--json") for part in held_out.PARTS)
+    assert json.loads(chosen.stdout)["rows"][0]["groups"] == len(SPEEDS) - 2
+    assert json.loads(confirmed.stdout)["rows"][0]["groups"] == 2
+    assert "2 confirming chips are neither scored nor learnt from" in chosen.stderr
+    assert f"that was done {held_out.LOOKS} times" in confirmed.stderr
+    run = latcast(*asked, "choosing", "--test", public, code=2)
+    assert "exclude each other" in run.stderr
+
+
+@pytest.mark.slow
+def test_chips_that_confirm_are_a_fifth_of_each_table_by_their_names(shared: Path) -> None:
+    found = set()
+    for table in read_public(shared / "public"):
+        chips = table.frame["chip"].unique().to_list()
+        if len(chips) > 1:
+            chips.sort(key=lambda chip: sha256(chip.encode()).hexdigest())
+            found |= set(chips[: -(-len(chips) // 5)])
+    assert found == held_out.CONFIRMING_CHIPS
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (("--held-out", "none"), "no part of the chips is called 'none'"),
         (("--method", "rank1"), "no method is called 'rank1'"),
         (("--protocol", "devices"), "no protocol is called 'devices'"),
         (("--samples", -1), "greater than or equal to 0"),

@@ -407,6 +407,12 @@ def devices(
         typer.Option("--seeds", min=1, help="Choices of the samples. [default: 3 or 10]"),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds and draws.")] = 0,
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            "--held-out", help="Only chips for choosing, or those for confirming (docs/bench.md)."
+        ),
+    ] = None,
 ) -> None:
     """Forecast networks on devices that a model has not seen, from public tables.
 
@@ -417,7 +423,7 @@ def devices(
     with usage():
         plan = bench.Plan(
             data, test, tuple(table or ()), tuple(samples or ()), tuple(method or ()),
-            tuple(protocol or bench.PROTOCOLS), seeds, seed,
+            tuple(protocol or bench.PROTOCOLS), seeds, seed, held_out,
         )  # fmt: skip
     console.show(bench.run(plan, report=console.note))
 

@@ -13,6 +13,7 @@ from latcast.bench.tables import Scores
 
 from .assembly import Assembled, assemble
 from .baselines import BASELINES
+from .held_out import CONFIRMING, PARTS, part_of, told
 from .methods import Method
 from .ours import CalibratedJoint, Joint
 from .protocols import PROTOCOLS, Asked, cross_validation, forecasts, second_folder, too_few
@@ -49,6 +50,8 @@ class Plan:
         seeds: draws of the measured networks of a target; by default
             three, or ten where they are few or of the test folder.
         seed: of folds and draws.
+        held_out: part of the chips (:mod:`.held_out`) that is scored: ``choosing`` by turns, the
+            ``confirming`` ones after learning from all others; all by turns by default.
     """
 
     data: Path
@@ -59,14 +62,18 @@ class Plan:
     protocols: tuple[str, ...] = PROTOCOLS
     seeds: int | None = None
     seed: int = 0
+    held_out: str | None = None
 
     def __post_init__(self) -> None:
+        if self.held_out is not None and self.test is not None:
+            raise ValueError("a test folder and held-out chips exclude each other; got both")
         if self.samples and min(self.samples) < 0:
             raise ValueError(f"samples must be at least 0; got {list(self.samples)}")
         if self.seeds is not None and self.seeds < 1:
             raise ValueError(f"seeds must be at least 1; got {self.seeds}")
         for kind, asked, known in (
-            ("method", self.methods, METHODS), ("protocol", self.protocols, PROTOCOLS)
+            ("method", self.methods, METHODS), ("protocol", self.protocols, PROTOCOLS),
+            ("part of the chips", [self.held_out or PARTS[0]], PARTS),
         ):  # fmt: skip
             for name in asked:
                 if name not in known:
@@ -90,10 +97,13 @@ def run(plan: Plan, *, report: Report = lambda _: None) -> Scores:
     case = assemble(plan.data, plan.test, plan.tables)
     for note in case.notes:
         report(note)
+    if plan.held_out is not None:
+        case = part_of(case, plan.held_out)
+        report(told(plan.held_out))
     methods: dict[str, Callable[[], Method]] = {
         name: METHODS[name] for name in plan.methods or METHODS
     }
-    if plan.test is None:
+    if plan.test is None and plan.held_out != CONFIRMING:
         validated = _validated(case, plan, methods, report)
         return Scores("devices", _rows(case, validated, validated, methods))
     if not case.is_test.any():
