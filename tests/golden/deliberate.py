@@ -42,6 +42,7 @@ _JOINT = "any device is answered for, by measurements or its specification, in s
 
 _SETTINGS = "a run in which passes waited for their CPU is made again"
 _WEIGHED = "training, adapting and evaluating weigh unstable rows by their scatter and say so"
+_UNIT = "latencies in another unit are suspected"
 _NAMED = (
     "targets of search spaces are in the joint model, where they were layer models of their own"
 )
@@ -66,6 +67,8 @@ CHANGES: tuple[Change, ...] = (
     Change("campaign-*", "plan.protocol.cpu_share", "added", _SETTINGS),
     Change("*", "*output.unstable", "added", _WEIGHED),
     Change("*", "*output.metrics_weighted", "added", _WEIGHED),
+    Change("*", "*output.unit", "added", _UNIT),
+    Change("*", "*output.targets.*.unit", "added", _UNIT),
     Change("*", "*output.*.notes", "added", _NOTES),
     Change("*", "*output.notes", "added", _NOTES),
     Change("predict-archs", "*.notes", "value", _ORDER),

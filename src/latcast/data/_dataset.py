@@ -30,6 +30,8 @@ _ROWS = ("networks", "names", "families", "values", "order", *_OPTIONAL)
 
 UNSTABLE = 0.03
 """A row is unstable when the standard error of its value is above this share, or not known."""
+# Degrees of freedom that the scatter of all repeats counts for beside a network's own.
+_POOLED = 3.0
 # Relative error that an unstable row without a standard error is taken to have: rows measured on a
 # loaded machine were 1.3 to 3.5 times too long, whose logarithms are 0.26 and more.
 _UNKNOWN_ERROR = 0.3
@@ -193,10 +195,15 @@ class Dataset:
     def unique_index(self) -> npt.NDArray[np.intp]:
         """Number of the network of every row, shape (n,): rows of equal ones have the same.
 
-        Graphs are told apart by their names.
+        Graphs are told apart by their names, their layers and their arithmetic: files of many
+        exporters all have one name.
         """
         if isinstance(self.networks, tuple):
-            return np.unique(np.array(self.names, dtype=object), return_inverse=True)[1].ravel()
+            keys = [
+                f"{name} {len(graph)} {graph.macs}"
+                for name, graph in zip(self.names, self.networks, strict=True)
+            ]
+            return np.unique(np.array(keys, dtype=object), return_inverse=True)[1].ravel()
         return self.networks.unique_index()
 
     # -- the values ----------------------------------------------------------------------------
@@ -258,6 +265,48 @@ class Dataset:
     def weights(self) -> Floats:
         """Weight of every row beside a stable one's 1, shape (n,): by its squared error."""
         return np.asarray(1 / (1 + self.excess_variance / UNSTABLE**2))
+
+    def distinct(self) -> Self:
+        """A row for every network, in the order of the first of each.
+
+        Repeated measurements of a network are one, of their median, and tell how far a value
+        scatters: its standard error is at least the scatter of all repeats and of its own over the
+        root of their number. Copies, which do not differ, tell nothing.
+        """
+        groups = self.unique_index()
+        counts = np.bincount(groups) if len(groups) else groups
+        if len(counts) == len(groups):
+            return self
+        order = np.argsort(groups, kind="stable")
+        parts = np.split(order, np.cumsum(counts)[:-1])
+        parts.sort(key=lambda rows: int(rows[0]))
+        values = np.array([np.median(self.values[rows]) for rows in parts])
+        away = [self.values[rows] / v - 1 for rows, v in zip(parts, values, strict=True)]
+        repeats = np.array([len(rows) for rows in parts])
+        squares = np.array([float(a @ a) for a in away])
+        several = repeats > 1
+        # The median over networks: one spike says little of the others; of a chi-squared variable
+        # it is below the mean (Wilson and Hilferty, 1931).
+        below = (1 - 2 / (9 * (repeats[several] - 1))) ** 3
+        usual = float(np.median(squares[several] / (repeats[several] - 1) / below))
+        variance = (_POOLED * usual + squares) / (_POOLED + repeats - 1) / repeats
+        stated = self._stated_errors(parts)
+        if stated is not None or variance.any():
+            known = np.zeros(len(parts)) if stated is None else stated
+            stated = np.maximum(known, np.sqrt(variance))
+        firsts = self[np.array([rows[0] for rows in parts])]
+        samples = self.samples and tuple(
+            np.concatenate([self.samples[n] for n in rows.tolist()]) for rows in parts
+        )
+        return replace(firsts, values=values, standard_error=stated, samples=samples)
+
+    def _stated_errors(self, parts: Sequence[npt.NDArray[np.intp]]) -> Floats | None:
+        """Relative standard error of a mean of rows, part by part; NaN where none states it."""
+        if self.standard_error is None:
+            return None
+        known = [self.standard_error[rows] for rows in parts]
+        known = [errors[np.isfinite(errors)] for errors in known]
+        return np.array([np.sqrt(e @ e) / len(e) if len(e) else np.nan for e in known])
 
     def row_names(self, rows: npt.NDArray[np.bool_], most: int = 5) -> str:
         """Some of the chosen rows by name (graphs) or number, with their standard errors."""

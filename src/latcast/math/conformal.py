@@ -8,7 +8,7 @@ weighted residuals (section 5.2).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -101,6 +101,10 @@ class DeviationScores:
             raise ValueError("scores must be finite numbers, at least one")
         if (np.diff(self.sizes) < 0).any() or self.sizes[0] < 0:
             raise ValueError("scores must be ascending and not negative")
+
+    def widened(self, factor: float) -> DeviationScores:
+        """Scores of intervals that reach ``factor`` times as far in logarithms."""
+        return replace(self, sizes=self.sizes * factor)
 
     def covers(self, coverage: float) -> bool:
         """Whether there are enough of them for intervals of ``coverage``."""
@@ -230,6 +234,10 @@ class Calibration:
         """
         scale = predicted_ms**self.exponent
         return predicted_ms + quantile(self.scores, confidence, "confidence") * scale
+
+    def widened(self, factor: float) -> Calibration:
+        """Scores of intervals that reach ``factor`` times as far."""
+        return replace(self, scores=self.scores * factor)
 
     def covers(self, coverage: float) -> bool:
         """Whether there are enough scores for an :meth:`interval` of ``coverage``."""

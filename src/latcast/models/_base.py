@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, final
 
 import numpy as np
 
 from latcast.data import Dataset
 from latcast.devices import Target
-from latcast.math.conformal import Calibration
+from latcast.math.conformal import Calibration, DeviationScores
 
 from ._fitted import Floats, Form, Intervals
 from ._model import KINDS, MIN_ROWS, Model, check_few
@@ -18,6 +18,10 @@ from ._tunable import Tunable
 
 if TYPE_CHECKING:
     from latcast.networks import AnyNetworks
+    from latcast.spaces import Archs, SearchSpace
+
+
+P = TypeVar("P", bound="Predictor")
 
 
 class Predictor(Model):
@@ -132,7 +136,8 @@ class Predictor(Model):
         """Learn from measurements of one target and calibrate intervals; returns itself.
 
         Args:
-            data: at least 10 measurements, in one dataset or several.
+            data: measurements of at least 10 networks, in one dataset or several; those of a
+                network that is measured repeatedly count once (:meth:`Dataset.distinct`).
             calibration: measurements for the intervals; by default the kind sets some aside, and
                 does not train on them.
             seed: of everything that chance decides.
@@ -141,9 +146,9 @@ class Predictor(Model):
             ValueError: too few rows, a value that is not possible, or datasets of different
                 targets, quantities or spaces.
         """
-        _check(data, calibration)
+        data = _distinct(data, calibration)
         try:
-            self._learn(data, calibration, seed)
+            self._learn(data, calibration and calibration.distinct(), seed)
         except BaseException:
             self._fitted = None  # half a fit is none
             raise
@@ -158,7 +163,8 @@ class Predictor(Model):
 
         Args:
             few: at least one measurement; every one of them is used for the prediction, and
-                intervals come from the errors that each would have had without itself.
+                intervals come from the errors that each would have had without itself. Those of a
+                network that is measured repeatedly count once (:meth:`Dataset.distinct`).
             method: ``"bayes"``, in closed form, or
                 ``"last-layer"``, the OFANAS paper's fine-tuning: all is frozen but a fresh last
                 layer (needs 10 measurements).
@@ -168,7 +174,9 @@ class Predictor(Model):
             ValueError: no measurement, one that is not possible, or an unknown method.
         """
         check_few(few, self.fitted.quantity)
-        return self._adapted(few, method, seed)
+        distinct = few.distinct()
+        adapted = self._adapted(distinct, method, seed)
+        return hedged(adapted, distinct, lambda rows: self._adapted(rows, method, seed))
 
     @final
     def calibrate(self, data: Dataset) -> None:
@@ -181,7 +189,7 @@ class Predictor(Model):
         data.check_quantity(self.fitted.quantity)
         if data.target != self.target:
             raise ValueError(f"calibration must be of the target {self.target}; got {data.target}")
-        self.fitted.calibration = self._calibration(data)
+        self.fitted.calibration = self._calibration(data.distinct())
 
     @final
     def predict(self, networks: AnyNetworks) -> Floats:
@@ -317,8 +325,12 @@ class Predictor(Model):
         return form
 
 
-def _check(data: Sequence[Dataset], calibration: Dataset | None) -> None:
-    """Make sure that datasets can be learnt from together."""
+def _distinct(data: Sequence[Dataset], calibration: Dataset | None) -> tuple[Dataset, ...]:
+    """Datasets that can be learnt from together, with a row for every network.
+
+    Raises:
+        ValueError: they cannot.
+    """
     if not data:
         raise ValueError("fitting needs at least one dataset; got none")
     first = data[0]
@@ -329,6 +341,11 @@ def _check(data: Sequence[Dataset], calibration: Dataset | None) -> None:
             raise ValueError(
                 f"datasets must be of one target; got {first.target} and {other.target}"
             )
+    if len(data) > 1 and all(d.space == first.space for d in data):
+        whole = first.concatenate(*data[1:])
+        joined = whole.distinct()
+        data = tuple(data) if joined is whole else (joined,)
+    data = tuple(d.distinct() for d in data)
     if (rows := sum(map(len, data))) < MIN_ROWS:
         raise ValueError(
             f"fitting needs at least {MIN_ROWS} measurements; got {rows}: measure more "
@@ -338,6 +355,61 @@ def _check(data: Sequence[Dataset], calibration: Dataset | None) -> None:
         raise ValueError(
             f"calibration must be of the target {first.target}; got {calibration.target}"
         )
+    if calibration is not None:
+        calibration.check_values()
+    return data
+
+
+HEDGED_ROWS = 7
+"""Among so few measurements a spike cannot be told from the others' scatter by its size."""
+_HEDGED = 0.9
+_OTHERS = 64
+
+
+def hedged(
+    adapted: P, few: Dataset, again: Callable[[Dataset], Predictor], most: int = HEDGED_ROWS
+) -> P:
+    """A predictor whose intervals hold what it would say without any one of few measurements.
+
+    One of them may be a spike: then what the others say is right. Intervals are widened as far as
+    the 90 % ones ask for, on the networks that were measured and some others of their space.
+
+    Args:
+        adapted: to the measurements; it is changed.
+        few: the measurements, of different networks.
+        again: how it was adapted.
+        most: measurements up to which it is done.
+    """
+    calibration = adapted.fitted.calibration
+    widens = isinstance(calibration, Calibration | DeviationScores)
+    if not 2 <= len(few) <= most or not widens or not calibration.covers(_HEDGED):
+        return adapted
+    networks: AnyNetworks = few.networks
+    if few.space is not None:
+        networks = few.archs.concatenate(_others(adapted, few.archs.space))
+    predicted = adapted.predict(networks)
+    lower, upper = adapted.predict_interval(networks, _HEDGED)
+    reach = np.maximum(upper - predicted, predicted - lower)
+    rows, factor = np.arange(len(few)), 1.0
+    for row in rows:
+        without = again(few[rows[rows != row]]).predict(networks)
+        # By logarithms where errors are factors: what is far below is as far as what is above.
+        if isinstance(calibration, DeviationScores):
+            ratio = np.abs(np.log(without / predicted)) / np.log(upper / predicted)
+        else:
+            ratio = np.abs(without - predicted) / reach
+        factor = max(factor, float(ratio.max()))
+    if factor > 1:
+        adapted.fitted.calibration = calibration.widened(factor)
+    return adapted
+
+
+def _others(adapted: Predictor, space: SearchSpace) -> Archs:
+    """Networks of a space, of gene values that a predictor has seen."""
+    known = adapted.fitted
+    seen = known.seen if known.space is not None and known.space.name == space.name else {}
+    choices = {g.name: sorted(set(g.choices) & set(seen.get(g.name, ()))) for g in space.genes}
+    return space.sample(_OTHERS, 0, restrict={name: c for name, c in choices.items() if c})
 
 
 def predictor(kind: str) -> Predictor:

@@ -20,6 +20,7 @@ from latcast.math.gaussian_process import (
 )
 from latcast.spaces import Archs
 
+from ._base import hedged
 from ._block_predictor import LOWEST_SHARE
 from ._fitted import Fitted, Floats
 from ._model import MIN_ROWS, Model, State, check_few
@@ -110,7 +111,7 @@ class BaseModel(Model):
             ValueError: spaces or quantities differ, a target occurs twice, there are too few
                 datasets or rows, or a value is not possible.
         """
-        _check(datasets)
+        datasets = _distinct(datasets)
         # Chance picks among the sources by position; their order must not decide.
         datasets = sorted(datasets, key=lambda d: str(d.target))
         known = devices() if catalogue is None else catalogue
@@ -205,6 +206,12 @@ class BaseModel(Model):
                 f"got {len(few)} of {few.archs.space.name}"
             )
         spec = TargetSpec.of(few.target, device or devices().get(few.target.device))
+        few = few.distinct()
+        adapted = self._conditioned(few, spec)
+        return hedged(adapted, few, lambda rows: self._conditioned(rows, spec))
+
+    def _conditioned(self, few: Dataset, spec: TargetSpec) -> Bayes:
+        """The predictor of measurements of different networks."""
         fitted = self._fitted_for(few.target, len(few))
         fitted.card["data"] = dict(few.provenance)
         genes = few.archs.space.expand(few.archs).genes
@@ -348,13 +355,18 @@ class BaseModel(Model):
         self._optima = v["optima"]
 
 
-def _check(datasets: Sequence[Dataset]) -> None:
+def _distinct(datasets: Sequence[Dataset]) -> list[Dataset]:
+    """Datasets of a base model, with a row for every network.
+
+    Raises:
+        ValueError: they make none.
+    """
     if len(datasets) < MIN_TARGETS:
         raise ValueError(
             f"a base model needs at least {MIN_TARGETS} datasets, of different targets; "
             f"got {len(datasets)}"
         )
-    first, targets = datasets[0], set()
+    first, targets, found = datasets[0], set(), []
     for data in datasets:
         data.check_values()
         data.check_quantity(first.quantity)
@@ -365,11 +377,14 @@ def _check(datasets: Sequence[Dataset]) -> None:
             )
         if data.target in targets:
             raise ValueError(f"datasets must be of different targets; {data.target} occurs twice")
-        if len(data) < MIN_ROWS:
+        found.append(data.distinct())
+        if len(found[-1]) < MIN_ROWS:
             raise ValueError(
-                f"fitting needs at least {MIN_ROWS} measurements; got {len(data)} of {data.target}"
+                f"fitting needs at least {MIN_ROWS} measurements; got {len(found[-1])} of "
+                f"{data.target}"
             )
         targets.add(data.target)
+    return found
 
 
 def _stacked(functions: Sequence[Functions]) -> Functions:

@@ -637,14 +637,20 @@ def _observed(
     """Measurements, and those before."""
     names, log_ms, excess = _digests(networks), np.log(few.values), few.excess_variance
     scatter = np.where(excess > 0, np.sqrt(SCATTER**2 + excess), 0.0)
-    if before is None:
-        return _rows(facts, networks, names, log_ms, scatter)
+    if before is not None:
+        networks, names = Networks.joined([before.networks, networks]), (*before.names, *names)
+        log_ms = np.concatenate([before.log_ms, log_ms])
+        scatter = np.concatenate([before.scatter, scatter])
+    # What has the same kernels is one network, also if it was adapted to before.
+    first, groups = np.unique(np.array(names), return_index=True, return_inverse=True)[1:]
+    order = np.argsort(first)
+    same = [np.flatnonzero(groups == n) for n in order]
     return _rows(
         facts,
-        Networks.joined([before.networks, networks]),
-        (*before.names, *names),
-        np.concatenate([before.log_ms, log_ms]),
-        np.concatenate([before.scatter, scatter]),
+        networks.select(first[order]),
+        [names[rows[0]] for rows in same],
+        np.array([np.median(log_ms[rows]) for rows in same]),
+        np.array([np.sqrt(np.mean(scatter[rows] ** 2) / len(rows)) for rows in same]),
     )
 
 
