@@ -290,6 +290,18 @@ def test_intervals_are_as_wide_as_errors_of_other_folds() -> None:
     assert (wide.log_ms - wide.lower)[0] == pytest.approx(0.2)
 
 
+def test_intervals_of_operators_are_those_of_the_same_operator() -> None:
+    chips = [f"chip{n}" for n in range(20)]
+    ms = {(chip, "fp32", op): 1.0 for chip in chips for op in ("add", "bmm")}
+    the_case = case(ms)
+    parts = tuple(part._replace(pool="operators") for part in the_case.parts)
+    the_case = replace(the_case, parts=parts)
+    found = collected(outcomes(the_case, [1.01, 1.5] * len(chips), 0.1))["m", "device", 0]
+    after = calibrated(the_case, found, found)
+    reach = (after.upper - after.log_ms).reshape(-1, 2)
+    np.testing.assert_allclose(reach, [[np.log(1.01), np.log(1.5)]] * len(chips))
+
+
 def test_a_precision_is_faster_with_the_probability_of_its_error() -> None:
     ms = {("a", "int8"): 1.0, ("a", "fp32"): 2.0, ("b", "int8"): 3.0, ("b", "fp32"): 2.0}
     the_case = case({(chip, p, f"n{n}"): v for n in range(3) for (chip, p), v in ms.items()})
