@@ -43,6 +43,8 @@ _JOINT = "any device is answered for, by measurements or its specification, in s
 _SETTINGS = "a run in which passes waited for their CPU is made again"
 _WEIGHED = "training, adapting and evaluating weigh unstable rows by their scatter and say so"
 _UNIT = "latencies in another unit are suspected"
+_ROUNDED = "the least budget that an error names can be kept: it is rounded up"
+_BY_NAME = "campaigns name their runtime as the registry does"
 _NAMED = (
     "targets of search spaces are in the joint model, where they were layer models of their own"
 )
@@ -69,6 +71,8 @@ CHANGES: tuple[Change, ...] = (
     Change("*", "*output.metrics_weighted", "added", _WEIGHED),
     Change("*", "*output.unit", "added", _UNIT),
     Change("*", "*output.targets.*.unit", "added", _UNIT),
+    Change("refusals", "4.notes.0", "value", _ROUNDED),
+    Change("campaign-*", "plan.runtime", "value", _BY_NAME),
     Change("*", "*output.*.notes", "added", _NOTES),
     Change("*", "*output.notes", "added", _NOTES),
     Change("predict-archs", "*.notes", "value", _ORDER),

@@ -181,7 +181,10 @@ class Kit:
                 f"latcast {' '.join(map(str, arguments))} must end with {code}; it ended with "
                 f"{result.exit_code}: {result.stderr or repr(result.exception)}"
             )
-        notes = [line for line in result.stderr.splitlines() if line and _is_news(line)]
+        lines = [line for line in result.stderr.splitlines() if line]
+        if code and lines[-1].startswith("{"):
+            lines[-1] = f"error: {json.loads(lines[-1])['error']}"
+        notes = [line for line in lines if _is_news(line)]
         return {
             "output": json.loads(result.stdout) if result.stdout.strip() else None,
             "notes": notes,
