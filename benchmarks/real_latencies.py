@@ -1,13 +1,15 @@
 """Forecasts of real models on a CPU that the shipped models have not seen, and three numbers.
 
     latcast measure --models build/models --runtime onnxruntime --out build/real/onnxruntime.parquet
-    python benchmarks/real_latencies.py build/real/*.parquet > docs/results/real_models.txt
+    python benchmarks/real_latencies.py build/real/*.parquet --device benchmarks/xeon_167.toml \
+      > docs/results/real_models.txt
 
 Each dataset is of files that ``real_models.py`` writes or others, measured on this CPU. The layer
-model of the EPYC for the dataset's runtime forecasts them as it is, and adapted to 1 and to 10
-of them, drawn so often; all others are scored. Beside it stand three numbers fitted to the same
-ones: milliseconds of a MAC, of a byte of our fused kernels and of a network, by non-negative least
-squares of relative errors.
+model of the EPYC for the dataset's runtime forecasts them as it is, carried to this CPU by the
+peaks of both (where ``--device`` describes it, as ``latcast devices --detect`` does), and adapted
+to 1 and to 10 of them, drawn so often; all others are scored. Beside it stand three numbers fitted
+to the same ones: milliseconds of a MAC, of a byte of our fused kernels and of a network, by
+non-negative least squares of relative errors.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ import numpy.typing as npt
 
 from latcast.bench.tables import machine
 from latcast.data import Dataset, read
+from latcast.devices import device_files, devices
 from latcast.math.least_squares import non_negative
-from latcast.models import Predictor
+from latcast.models import Kernels, Predictor
 from latcast.models.resolve import load_layers
 from latcast.networks import ALL_KINDS, Networks
 
@@ -39,10 +42,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--device", type=Path, help="what describes the datasets' CPU, a TOML file")
     options = parser.parse_args()
     print(f"{machine()}; draws of seeds 0 to {options.draws - 1}")
-    for path in options.datasets:
-        report(read(path), options.draws)
+    with device_files([options.device] if options.device else []):
+        for path in options.datasets:
+            report(read(path), options.draws)
 
 
 def report(data: Dataset, draws: int) -> None:
@@ -62,6 +67,11 @@ def report(data: Dataset, draws: int) -> None:
     as_is = scores(data, base, np.arange(len(data)))
     print(_line("as is", [as_is]))
     errors = {"as is": as_is[0]}
+    if (device := devices().get(data.target.device)) is not None:
+        assert isinstance(base, Kernels)
+        carried = scores(data, base.carried(device, data.target), np.arange(len(data)))
+        print(_line("carried by peaks", [carried]))
+        errors["carried"] = carried[0]
     for k in SAMPLES:
         ours, theirs, gathered = [], [], []
         for seed in range(draws):

@@ -36,7 +36,6 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 # examples are drawn every time, so that no run fails by chance; `make nightly` looks for others.
 hypothesis.settings.register_profile(
     "test",
-    max_examples=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=[
@@ -62,8 +61,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fixture in MARKERS.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(MARKERS[fixture])
-    # The longest begin first: no worker waits at the end for another's page of the docs.
-    items.sort(key=lambda item: item.get_closest_marker("docs") is None)
 
 
 @pytest.fixture(scope="session")

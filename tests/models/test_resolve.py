@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import latcast as library
@@ -91,6 +92,38 @@ def test_models_of_architectures_alone_answer_for_other_networks_where_they_are_
         by_runtime = TargetQuery(runtime=named.predictor.target.runtime)
         answers = {r.predictor.target for r in resolve(device, by_runtime, role="networks")}
         assert (named.predictor.target in answers) == (by_runtime.runtime != "ncnn")
+
+
+@pytest.mark.parametrize(
+    ("device", "runtime", "threads", "kind"),
+    [
+        ("xeon-platinum-8488c", "onnxruntime", 1, "layers"),
+        ("xeon-platinum-8488c", "openvino", 1, "layers"),
+        ("xeon-platinum-8488c", "onnxruntime", 8, "joint-target"),
+        ("xeon-platinum-8488c", "ncnn", 1, "joint-target"),
+        ("raspberry-pi-4", "onnxruntime", 1, "joint-target"),
+    ],
+)
+def test_another_x86_cpu_is_answered_by_the_model_of_ours(
+    device: str, runtime: str, threads: int, kind: str
+) -> None:
+    """By peaks of both, wider, and not below what the device can do; where it was not measured."""
+    query = TargetQuery(runtime=runtime, threads=threads)
+    (found,) = resolve(device, query, role="networks")
+    assert (str(found.predictor.target), found.predictor.kind, found.basis) == (
+        f"{device}/{runtime}/b1/t{threads}", kind, "specification",
+    )  # fmt: skip
+    name = f"{EPYC}-{runtime}-b1-t1"
+    assert any(name in note for note in found.notes) == (kind == "layers")
+    if kind == "layers":
+        graphs = [library.read_graph(Variant.parse("squeezenet-1.1").to_onnx(1))]
+        ours = library.load(name, networks=graphs)
+        assert found.predictor.predict(graphs) < ours.predict(graphs)
+        width, known = (np.divide(*m.predict_interval(graphs)) for m in (found.predictor, ours))
+        assert width < known
+        least = found.predictor.least_ms(found.predictor._own(graphs)[0])
+        found.predictor.least_ms = lambda _: 1e6 * least
+        assert found.predictor.predict(graphs) == pytest.approx(1e6 * least)
 
 
 def test_an_accelerator_that_was_not_measured_keeps_its_model() -> None:

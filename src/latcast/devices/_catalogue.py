@@ -162,11 +162,13 @@ def _device(
         table.setdefault("cores", sum(c.count for c in clusters))
         table.setdefault("clock_ghz", max((c.clock_ghz for c in clusters), default=None))
     try:
-        return Device(name=name, **table)
+        found = Device(name=name, **table)
     except TypeError:
         missing = [f for f in ("title", "kind", "cores", "memory_gb", "bandwidth_gb_s", "source")
                    if f not in table]  # fmt: skip
         raise ValueError(f"device {name!r} must have {', '.join(missing)} as well") from None
+    found.check_proportions()
+    return found
 
 
 def _of_chip(

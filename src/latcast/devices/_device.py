@@ -245,7 +245,6 @@ class Device:
         self._check_texts()
         for figure in RANGES:
             self._check_figure(figure)
-        self._check_proportions()
         self._check_clusters()
 
     def peak_flops(self, precision: str) -> float | None:
@@ -330,8 +329,14 @@ class Device:
                 f"they hold {total} of kind {self.kind!r} (a SoC's GPU is a device of its own)"
             )
 
-    def _check_proportions(self) -> None:
-        """Memory, bandwidth and cores beside each other, each within its own range."""
+    def check_proportions(self) -> None:
+        """Memory, bandwidth and cores beside each other, each within its own range.
+
+        Of a device as it is described: one with a single core of a server's in use is out of it.
+
+        Raises:
+            ValueError: a figure is most likely in another unit.
+        """
         least, most = _SECONDS[self.kind]
         seconds, each = self.memory_gb / self.bandwidth_gb_s, self.bandwidth_gb_s / self.cores
         if seconds < least or (self.kind in ("cpu", "phone") and each > _CORE_GB_S):

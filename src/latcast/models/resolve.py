@@ -182,7 +182,8 @@ def resolve(
                 for n in shipped
             ]
     if role == "networks":
-        return [_by_joint(str(name), device, query, own, similar_to, vary)]
+        found = _by_joint(str(name), device, query, own, similar_to, vary)
+        return [found if vary or similar_to else _by_host(found)]
     options: dict[str, Any] = {"similar_to": similar_to, "vary": vary}
     return [_in_space_by_device(str(name), device, query, own, space, base, **options)]
 
@@ -587,6 +588,35 @@ def _by_joint(
         notes.insert(0, f"the model of {device} is of {own}, and another target was asked for")
     basis: Basis = "measurements" if predictor.card["rows"] else "specification"
     return Resolved(name, predictor, basis, notes)
+
+
+def _by_host(found: Resolved) -> Resolved:
+    """The answer of another x86 CPU's layer model, where nothing of this one was measured.
+
+    Of ONNX Runtime and OpenVINO on such CPUs our campaigns know more than all public tables: by
+    specification alone 61 real models on a Xeon are off by 56 and 38 %, by the models of the EPYC
+    by 22.
+    """
+    joint: Any = found.predictor
+    target = joint.target
+    if found.basis == "measurements" or not joint.facts.get("isa_x86"):
+        return found
+    hosts = [
+        name
+        for name in zoo.names("networks")
+        if name not in zoo.of_joint()
+        and replace(zoo.target(name, "networks"), device=target.device) == target
+    ]
+    if not hosts:
+        return found
+    device = devices()[target.device]
+    predictor = open_shipped(hosts[0], "networks").carried(device, target)
+    predictor.least_ms = joint.least_ms
+    note = (
+        f"no network was measured on {device.group} by {target.runtime}: the forecast is by the "
+        f"model {hosts[0]}, with arithmetic as fast as the peaks of a core of both devices say"
+    )
+    return replace(found, predictor=predictor, notes=[*found.notes[:-1], note])
 
 
 # --- messages ---------------------------------------------------------------------------------

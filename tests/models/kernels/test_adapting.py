@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from latcast.data import Dataset
-from latcast.devices import Target
+from latcast.devices import Target, device_files, devices
 from latcast.math.least_squares import MIN_PRICED
 from latcast.models import Kernels, load_layers
 from latcast.models.kernels._fit import _left_out, _numbers
@@ -90,3 +90,41 @@ def test_what_other_kernels_take_is_learnt_from_ten_networks(
     again = loaded.adapt(fast.measured(10, seed=5))
     assert again.target == OTHER
     assert np.median(errors(again, test)) < 0.08
+
+
+def described(folder: Path, **peaks: float) -> Path:
+    """A file of CPUs of two cores with these peaks."""
+    path = folder / "devices.toml"
+    path.write_text(
+        "".join(
+            f'["{name}"]\ntitle = "{name}"\nkind = "cpu"\ncores = 2\nmemory_gb = 8.0\n'
+            f'bandwidth_gb_s = 20.0\nsource = "a test"\npeak_fp32_flops = {peak}\n'
+            for name, peak in peaks.items()
+        )
+    )
+    return path
+
+
+def test_arithmetic_follows_the_peaks_of_cores(
+    simulator: type, fitted: Kernels, tmp_path: Path
+) -> None:
+    """Before anything was measured; measurements then tell the same as of the named model."""
+    here, target = fitted.target, Target("fast", fitted.target.runtime)
+    few = simulator(target).measured(3, seed=4)
+    graphs = simulator(target).measured(5, seed=5).graphs
+    file = described(tmp_path, **{here.device: 1e11, "fast": 2e11})
+    with device_files([file]):
+        fast = devices()["fast"]
+        carried = fitted.carried(fast, target)
+        assert carried.target == target
+        kernels = Networks.of(graphs, target)
+        before, after = (m._model.prices.parts(kernels) for m in (fitted, carried))
+        np.testing.assert_allclose(after, before * [0.5, 1, 1, 1])
+        adapted = [m.adapt(few).predict(graphs) for m in (fitted, carried)]
+        np.testing.assert_allclose(adapted[0], adapted[1], rtol=1e-9)
+        spans = [np.divide(*m.predict_interval(graphs)[::-1]) for m in (fitted, carried)]
+        assert (spans[1] > spans[0]).all()
+        with pytest.raises(ValueError, match="but for the device"):
+            fitted.carried(fast, Target("fast", here.runtime, batch=2))
+    unknown = fitted.adapt(few).predict(graphs)
+    assert not np.allclose(unknown, adapted[0], rtol=1e-3)

@@ -108,7 +108,7 @@ def test_an_unknown_operator_costs_something_and_is_doubted(fitted: Kernels, cha
     assert widths[0] > widths[1]
 
 
-@pytest.mark.parametrize(("op", "slowdown"), [("lrn", 54.0), ("prelu", 10.0)])
+@pytest.mark.parametrize(("op", "slowdown"), [("lrn", 54.0), ("prelu", 10.0), ("softplus", 28.0)])
 def test_a_slow_operator_widens_the_interval_however_small_its_share_is(
     fitted: Kernels, chain: type, op: str, slowdown: float
 ) -> None:

@@ -217,6 +217,15 @@ class JointPredictor(Predictor):
         """Whether anything was measured on such a part of a chip by the runtime."""
         return bool(self._seen)
 
+    @property
+    def facts(self) -> Facts:
+        """What is known of the target."""
+        return self._facts.facts
+
+    def least_ms(self, kernels: Networks) -> Floats:
+        """What no network can be faster than on the target, shape (n,)."""
+        return bound_ms(kernels, self._facts)
+
     # -- forecasts ----------------------------------------------------------------------------
 
     def _own(self, networks: Any) -> tuple[Networks, Graph | None]:
@@ -288,7 +297,7 @@ class JointPredictor(Predictor):
         return work if self._campaign is None else self._campaign.own.applied(work, kernels)
 
     def _limits(self, own: tuple[Networks, Graph | None]) -> Floats:
-        return bound_ms(own[0], self._facts)
+        return self.least_ms(own[0])
 
     def _log_ms_nested(self, kernels: Networks) -> list[Floats]:
         """Log ms with other numbers of cores, as far as these matter, each (n,)."""

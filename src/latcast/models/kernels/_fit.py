@@ -176,8 +176,17 @@ SAME_TARGET_SCALE, OTHER_TARGET_SCALES = 0.15, (0.15, 2.0)
 FEW_DEVIATION = 0.3
 
 
-def adapted_model(base: LayerModel, few: Observed, *, same_target: bool) -> LayerModel:
-    """The base model after a few more measurements."""
+def adapted_model(
+    base: LayerModel, few: Observed, *, same_target: bool, is_alike: bool = False
+) -> LayerModel:
+    """The base model after a few more measurements.
+
+    Args:
+        base: to begin with.
+        few: what was measured.
+        same_target: whether the base is of the same target.
+        is_alike: whether another target is known to be a CPU whose peak the base follows.
+    """
     # Totals alone: of a few networks, what their profiler adds to each kernel cannot be told.
     few = replace(few, times_ms=scipy.sparse.csr_matrix(few.times_ms.shape))
     adaptation = _Adaptation.of(base, few, same_target=same_target)
@@ -187,7 +196,7 @@ def adapted_model(base: LayerModel, few: Observed, *, same_target: bool) -> Laye
         return replace(adaptation.wider, weights=max(fits, key=itemgetter(1))[0])
     network = np.hypot(base.noise.network, FEW_DEVIATION / len(few.total_ms))
     noise = replace(base.noise, network=float(network))
-    before, errors = adaptation.chosen(noise)
+    before, errors = adaptation.chosen(noise, OTHER_TARGET_SCALES[: 1 if is_alike else None])
     weights, _ = adaptation.learn(before, noise)
     return replace(adaptation.wider, weights=weights, numbers=_numbers(few, errors))
 
@@ -239,7 +248,7 @@ class _Adaptation:
         looser[0] += (scale / SCALE_DEVIATION) ** 2
         return NormalWeights(mean, prior + looser, covariance + np.diag(looser))
 
-    def chosen(self, noise: Noise) -> tuple[NormalWeights, Floats]:
+    def chosen(self, noise: Noise, scales: Sequence[float]) -> tuple[NormalWeights, Floats]:
         """What is known of another target before, and errors of networks left out, (k,).
 
         By the logarithm of the sum to first order at the base's weights: that is a normal
@@ -260,7 +269,7 @@ class _Adaptation:
             return _left_out(fixed + slopes * free @ slopes.T, off)
 
         shifts = SHIFTS[False]
-        scale = max(OTHER_TARGET_SCALES, key=lambda s: known(shifts[0], s)[0])
+        scale = max(scales, key=lambda s: known(shifts[0], s)[0])
         best, errors = shifts[0], known(shifts[0], scale)[1]
         clearly, trust = 1 - 1 / np.sqrt(len(off)), _trust(self.few)
         for shift in shifts[1:]:

@@ -8,7 +8,7 @@ and no file becomes unreadable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ import scipy
 
 from latcast._model_file import Array, Field, Schema, Values, positive
 from latcast.data import Dataset
+from latcast.devices import Device, Target, devices
 from latcast.graph import UNKNOWN, Graph, Rule, rules_of
 from latcast.math.condensed import Condensed, condensed, expanded
 from latcast.math.conformal import DeviationScores
@@ -32,6 +33,7 @@ from ._fit import adapted_model, fit_model, leaves_out_families, left_out_scores
 from ._model import (
     FEATURES,
     NUMBERS,
+    PART_DEVIATIONS,
     REACH,
     WHOLE_FACTS,
     Basis,
@@ -233,6 +235,9 @@ def _ranges(v: Values, order: Numbers) -> Ranges:
 # Of the log latency of kernels unlike any that were seen, by a model that was never tested on such:
 # what physics alone was off on families left out, rounded up.
 BEYOND_DEVIATION = 0.4
+# Of the log latency of kernels of one kind on a CPU on which nothing was measured: that of factors
+# on parts of prices (_model.py).
+CARRIED_DEVIATION = PART_DEVIATIONS[0]
 # Deviations to the end of an interval that a model's calibration may fall to, where errors were all
 # but nothing.
 _MIN_REACH = 0.1
@@ -256,6 +261,9 @@ class Kernels(Predictor):
     description = "kernels of networks of any kind: physics, and a Gaussian process over it"
     array_prefix = ""
     weighs_rows = True
+
+    least_ms: Callable[[Networks], Floats] | None = None
+    """What no network can be faster than, shape (n,), where that is known; no file has it."""
 
     _model: LayerModel
     _ranges: Ranges
@@ -294,19 +302,30 @@ class Kernels(Predictor):
 
     def _forecast(self, own: tuple[Networks, Graph | None]) -> tuple[Floats, Floats]:
         found = self._forecast_of(own[0])
-        return found.ms, found.deviation
+        return np.maximum(found.ms, self._limits(own)), found.deviation
+
+    def _limits(self, own: tuple[Networks, Graph | None]) -> Floats | float:
+        return 0.0 if self.least_ms is None else self.least_ms(own[0])
 
     def _forecast_of(self, kernels: Networks) -> Forecast:
         calibration, runtime = self.fitted.calibration, self.target.runtime
         reach = REACH
         if calibration is not None and calibration.covers(0.9):
             reach = max(calibration.quantile(0.9), _MIN_REACH)
-        if calibration is None or calibration.representative:
-            return self._model.forecast(kernels, runtime=runtime, reach=reach)
-        labels = frozenset(self._model.basis.labels)
-        extrapolated = [e is not None for e in self._ranges.extrapolations(kernels, labels)]
-        beyond = BEYOND_DEVIATION**2 * np.array(extrapolated, float)
+        beyond = np.zeros(len(kernels.ops))
+        if calibration is not None and not calibration.representative:
+            labels = frozenset(self._model.basis.labels)
+            extrapolated = [e is not None for e in self._ranges.extrapolations(kernels, labels)]
+            beyond += BEYOND_DEVIATION**2 * np.array(extrapolated, float)
+        if self._is_carried:
+            # Errors on the model's own device say nothing of that: they make it no surer.
+            beyond += (CARRIED_DEVIATION * REACH / reach) ** 2
         return self._model.forecast(kernels, beyond, runtime, reach)
+
+    @property
+    def _is_carried(self) -> bool:
+        """Whether nothing was measured on the target."""
+        return self.card.get("rows") == 0
 
     def _explained(self, own: tuple[Networks, Graph | None], coverage: float) -> LayerExplanation:
         """Kernel by kernel, and where the model extrapolates."""
@@ -322,6 +341,36 @@ class Kernels(Predictor):
             self._ranges.extrapolations(kernels, frozenset(self._model.basis.labels)),
             self.fitted.calibration.quantile(coverage),
         )
+
+    def carried(self, device: Device, target: Target) -> Kernels:
+        """The model as of another target, before anything was measured there.
+
+        Arithmetic takes as long as the peaks of a core of both CPUs say, where these are known;
+        all else is as here, and intervals are wider.
+
+        Args:
+            device: that the target is of.
+            target: that differs in nothing but the device.
+
+        Raises:
+            ValueError: it differs in more.
+        """
+        if replace(target, device=self.target.device) != self.target:
+            raise ValueError(
+                "a layer model can be carried to a target that is as its own but for the device, "
+                f"{self.target}; got {target}: adapt it by a few measurements (latcast adapt)"
+            )
+        new = Kernels()
+        new._ranges = self._ranges
+        new._model = _carried(self._model, self.target, target, device)
+        card = {
+            "data": self.card.get("data", []),
+            "rows": 0,
+            "families": self.card.get("families", []),
+            "base": {"target": str(self.target), "kind": self.kind, "card": self.card},
+        }
+        new.become(Fitted(None, target, {}, self.calibration, card, self.fitted.quantity))
+        return new
 
     def _schema(self) -> Schema:
         return SCHEMA
@@ -344,11 +393,40 @@ class Kernels(Predictor):
             "base": {"target": str(self.target), "kind": self.kind, "card": self.card},
         }
         new = Kernels()
-        new._model = adapted_model(self._model, observed, same_target=few.target == self.target)
+        there = devices().get(few.target.device)
+        model = _carried(self._model, self.target, few.target, there)
+        is_same = few.target == self.target and not self._is_carried
+        # Where the peaks of both are known.
+        is_alike = self._is_carried or model is not self._model
+        new._model = adapted_model(model, observed, same_target=is_same, is_alike=is_alike)
         new._ranges = self._ranges.joined(Ranges.of(observed.kernels))
         calibration, quantity = self.fitted.calibration, self.fitted.quantity
         new.become(Fitted(None, few.target, {}, calibration, card, quantity))
         return new
+
+
+def _carried(model: LayerModel, of: Target, to: Target, device: Device | None) -> LayerModel:
+    """A model of one target with arithmetic as on another one, by the peaks of cores of both.
+
+    As it is where they run in other ways, one is no CPU, or a peak is not known.
+    """
+    here = devices().get(of.device)
+    if here is None or device is None or (of.precision, of.threads) != (to.precision, to.threads):
+        return model
+    old, new = (_core_peak(d, of.precision) for d in (here, device))
+    if old is None or new is None:
+        return model
+    return replace(model, prices=model.prices.scaled(np.array([old / new, 1.0, 1.0, 1.0])))
+
+
+def _core_peak(device: Device, precision: str) -> float | None:
+    """FLOP/s of the fastest core of a CPU; None of others, and where it is not known."""
+    if device.kind != "cpu":
+        return None
+    if device.clusters:
+        return max(c.peak_flops(precision) for c in device.clusters)
+    peak = device.peak_flops(precision)
+    return None if peak is None else peak / device.cores
 
 
 def observe(datasets: Sequence[Dataset]) -> tuple[Observed, list[str]]:

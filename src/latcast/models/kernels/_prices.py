@@ -196,6 +196,10 @@ class Prices:
         """Milliseconds of every kernel, shape (d,), positive."""
         return np.asarray(self.parts(kernels).sum(axis=1))
 
+    def scaled(self, factors: Floats) -> Prices:
+        """Prices so many times as high, a factor for each work, shape (4,)."""
+        return replace(self, by_kind=self.by_kind * factors, by_class=self.by_class * factors)
+
     def parts(self, kernels: Networks) -> Floats:
         """What every kernel pays for each work, in ms, shape (d, 4)."""
         prices = self.by_kind[kernels.kinds]
