@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from ._limits import MAX_FILE_BYTES
+from ._limits import MAX_FILE_BYTES, MAX_UNPACKED_RATIO
 
 STDIN = "-"
 """Standard input, where a file is named."""
@@ -60,6 +60,25 @@ def read_file(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
     check_file(path)
     check_size(path, most)
     return path.read_bytes()
+
+
+def check_archive(path: Path) -> None:
+    """Make sure that an archive, as those of ``torch.save``, unpacks to little more than it is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it does; a file that is no archive is not looked into.
+    """
+    import zipfile
+
+    check_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(info.file_size for info in archive.infolist())
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
+        return
+    if unpacked > (most := MAX_UNPACKED_RATIO * max(path.stat().st_size, 1)):
+        raise ValueError(f"{path} must unpack to at most {most} bytes; it has {unpacked}")
 
 
 def check_size(path: Path, most: int) -> None:

@@ -18,6 +18,9 @@ MAX_TEXT_BYTES = 64 * 2**20
 MAX_CATALOGUE_BYTES = 4 * 2**20
 """Bytes of a device file in TOML: the catalogue that ships has 0.2 MB."""
 
+MAX_LOOKUP_TABLE_BYTES = 16_000_000
+"""Bytes of a lookup table of Once-For-All's in YAML."""
+
 MAX_DEPTH = 64
 """Levels of lists, mappings or elements in each other, in any text."""
 
@@ -47,10 +50,15 @@ MAX_AXES = 64
 """Sides of a shape."""
 
 MAX_ELEMENTS = 2**48
-"""Elements of a shape."""
+"""Elements of a shape: more than any machine holds."""
 
 MAX_NODES = 200_000
-"""Nodes of a network, bodies of loops and functions written out."""
+"""Nodes of a network, bodies of loops and functions written out. Of a chain of 20,000 each takes
+4.7 kB while an ONNX file is read, so that all take about a gigabyte."""
+
+MAX_FOLDED_ELEMENTS = 2**23
+"""Elements of all constants of a network that are computed while it is read: a chain of constants
+of 4,096 elements each is short in a file."""
 
 MAX_GRAPH_DEPTH = 16
 """Graphs and functions of ONNX in each other."""

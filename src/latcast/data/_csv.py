@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast._files import read_file
+from latcast._limits import MAX_COLUMNS
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -21,9 +24,12 @@ def read_csv(path: Path, needed: Iterable[str] = ()) -> pl.DataFrame:
     """
     import polars as pl
 
+    content = read_file(path)
+    if (columns := content[: content.find(b"\n")].count(b",") + 1) > MAX_COLUMNS:
+        raise ValueError(f"{path} must have at most {MAX_COLUMNS} columns; it has {columns}")
     try:
         # Bytes, not the path: polars would take a * or [ in the name for a pattern.
-        frame = pl.read_csv(path.read_bytes(), infer_schema=False)
+        frame = pl.read_csv(content, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise ValueError(f"{path} must be a CSV file with a header; reading it: {error}") from error
     missing = [c for c in needed if c not in frame.columns]

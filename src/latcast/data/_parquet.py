@@ -16,6 +16,7 @@ import numpy as np
 
 from latcast._checksums import SEAL, UNSEALED, check_seal, sealed
 from latcast._files import read_file, write_file
+from latcast._limits import MAX_COLUMNS, MAX_FILE_BYTES, MAX_ROWS, MAX_VALUES
 from latcast.devices import Target
 
 from ._quantity import LATENCY_MS, Quantity, quantity
@@ -104,6 +105,13 @@ def read(path: str | Path) -> dict[str, Any]:
         header = json.loads(metadata.get(_METADATA_KEY, "null"))
         of = _checked_quantity(path, header)
         check_seal(path, content, header)
+        rows = pl.scan_parquet(BytesIO(content)).select(pl.len()).collect().item()
+        width = len(pl.read_parquet_schema(BytesIO(content)))
+        if rows > MAX_ROWS or width > MAX_COLUMNS or rows * width > MAX_VALUES:
+            raise ValueError(
+                f"{path} must have at most {MAX_ROWS} rows, {MAX_COLUMNS} columns and {MAX_VALUES} "
+                f"values; it has {rows} rows of {width}"
+            )
         frame = pl.read_parquet(BytesIO(content))
     except (
         pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, json.JSONDecodeError,
@@ -169,6 +177,7 @@ class _File:
             raise ValueError(f"{self.path} lacks the column {missing[0]!r} of a dataset")
         if frame.is_empty():
             raise ValueError(f"{self.path} holds no rows")
+        self._check_size()
         for name in needed & {"device", "runtime", "precision", "name", "family", "graph", "space"}:
             if frame[name].dtype != pl.String or frame[name].null_count():
                 raise ValueError(f"{self.path}: {name} must be text; got {frame[name].dtype}")
@@ -177,6 +186,21 @@ class _File:
                 raise ValueError(f"{self.path}: {name} must hold numbers; got {frame[name].dtype}")
         if not frame["order"].dtype.is_integer() or frame["order"].null_count():
             raise ValueError(f"{self.path}: order must hold integers throughout")
+
+    def _check_size(self) -> None:
+        """Make sure that lists and texts fit into memory: a file may hold one for all rows."""
+        import polars as pl
+
+        for name, kind in self.frame.schema.items():
+            column, most = self.frame[name], MAX_VALUES
+            if isinstance(kind, pl.List):
+                size = column.list.len().sum()
+            elif kind == pl.String:
+                size, most = column.str.len_bytes().sum(), MAX_FILE_BYTES
+            else:
+                continue
+            if size > most:
+                raise ValueError(f"{self.path}: {name} must hold at most {most} values or bytes")
 
     def columns(self) -> dict[str, Any]:
         """What a dataset has whatever its networks are."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latcast._files import check_archive
 from latcast._imports import require
 from latcast._names import short_repr
 from latcast.devices import Target
@@ -176,6 +177,7 @@ def load_torch_file(path: Path) -> Any:
         ModuleNotFoundError: PyTorch is not installed.
     """
     torch = require("torch", "torch", f"reading {path.name}")
+    check_archive(path)
     # Old files name numpy's scalar constructor by its old module.
     scalar = np.int64(0).__reduce__()[0]
     dtypes = [type(np.dtype(t)) for t in (np.int32, np.int64, np.float32, np.float64)]

@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latcast._files import check_size
+from latcast._limits import MAX_LOOKUP_TABLE_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import yaml
 
-MAX_FILE_BYTES = 16_000_000
 
 _FILE_NAME = re.compile(r"(\d{2,4})_lookup_table\.ya?ml")
 
@@ -46,9 +48,7 @@ def read(path: str | Path) -> dict[str, float]:
 def _read_file(path: Path) -> dict[str, float]:
     import yaml
 
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise ValueError(f"{path} must be at most {MAX_FILE_BYTES} bytes; got {size}")
+    check_size(path, MAX_LOOKUP_TABLE_BYTES)
     table: dict[str, float] = {}
     try:
         with path.open("rb") as file:

@@ -15,7 +15,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from latcast._files import check_file
+from latcast._files import read_file
+from latcast._limits import MAX_CATALOGUE_BYTES
 from latcast._names import short_repr, unknown_name
 from latcast.report.record import Column, Record, Table, pairs
 
@@ -82,10 +83,10 @@ def load_devices(path: str | Path) -> dict[str, Device]:
         FileNotFoundError: there is no such file.
         ValueError: it is no catalogue, or has a device that cannot be; the message names the file.
     """
-    check_file(Path(path))
+    content = read_file(Path(path), MAX_CATALOGUE_BYTES)
     try:
         # Editors on Windows write a byte order mark, which TOML does not have.
-        return parse_catalogue(Path(path).read_text(encoding="utf-8-sig"))
+        return parse_catalogue(content.decode("utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast._limits import MAX_ELEMENTS, MAX_NODES, MAX_TEXT_BYTES
 from latcast.report.text import sides_text
 
 from ._operators import GRAPH_INPUT, OPERATORS, Layer
 from ._weights import Weights, conv_constants, draw
 from .memory import ActivationMemory, activation_memory
 from .precision import BITS, main_precision, precision_shares
-from .shapes import MAX_ELEMENTS, TensorShape
+from .shapes import TensorShape
 
 # Activations that do not halve the second moment of what they read.
 _BOUNDED = ("sigmoid", "h_sigmoid", "tanh")
@@ -327,7 +328,9 @@ class Graph:
             ValueError: the text is of another form, or no graph.
         """
         try:
+            _check_count(len(text), MAX_TEXT_BYTES, "characters")
             record = json.loads(text)
+            _check_count(len(record["layers"]), MAX_NODES, "layers")
             layers = tuple(_layer(x) for x in record["layers"])
             return cls(layers, str(record["name"]), tuple(int(n) for n in record["outputs"]))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -352,6 +355,11 @@ def _scale(norm: Layer, n: int, inputs: tuple[int, ...]) -> Layer:
         groups=channels, attributes=(("pads", (0, 0, 0, 0)),),
     )  # fmt: skip
     return conv.reading(conv_constants((channels, 1, 1, 1), "bias"))
+
+
+def _check_count(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise ValueError(f"{count} {what}, more than {most}")
 
 
 def _layer(record: Mapping[str, Any]) -> Layer:

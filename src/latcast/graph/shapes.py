@@ -10,14 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-TensorShape = tuple[int, ...]
+from latcast._limits import MAX_AXES, MAX_ELEMENTS
 
-MAX_AXES = 64
-# Elements of one tensor: more than any machine holds.
-MAX_ELEMENTS = 2**48
-# Nodes of a network: a hostile file, such as one of functions that call each other, must end. Of a
-# chain of 20,000 each takes 4.7 kB while an ONNX file is read, so that all take about a gigabyte.
-MAX_NODES = 200_000
+TensorShape = tuple[int, ...]
 
 # Taps of a side that are counted one by one.
 _MAX_TAPS = 1024

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from latcast._files import check_file
+from latcast._files import check_archive
 from latcast._names import short_repr
 
 # Tensors by their plain names (plain).
@@ -39,7 +39,7 @@ def read_checkpoint(path: Path) -> State:
         ValueError: it is none that ``torch.load(weights_only=True)`` reads, holds no state dict, or
             one of tensors that no network can have.
     """
-    check_file(path)
+    check_archive(path)
     content = _load(path)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else content
     if not isinstance(state, Mapping) or not state:
@@ -74,6 +74,8 @@ def _checked(tensor: Tensor, what: str) -> Tensor:
             f"{what} must be a dense tensor of real numbers; got {tensor.dtype}, "
             f"{tensor.device.type if tensor.is_meta else kind}"
         )
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ValueError(f"{what} must hold each of its {tensor.numel()} numbers; it repeats some")
     if counts:
         return tensor
     tensor = tensor.float()

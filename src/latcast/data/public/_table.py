@@ -13,7 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from latcast._files import check_file
+from latcast._files import read_file
+from latcast._limits import MAX_FILE_BYTES, MAX_UNPACKED_RATIO
 from latcast.data._audited import Finding
 from latcast.devices import Device
 
@@ -220,11 +221,13 @@ class Sieve:
 
 def _read(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     """Heading, the cells of every row filled up or cut to its length, and the rows that were."""
-    check_file(path)
+    content = read_file(path)
     try:
-        content = path.read_bytes()
         if path.suffix == ".gz":
-            content = gzip.decompress(content)
+            most = min(MAX_FILE_BYTES, MAX_UNPACKED_RATIO * len(content))
+            content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(most + 1)
+            if len(content) > most:
+                raise ValueError(f"{path} must unpack to at most {most} bytes; it has more")
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} must be a whole gzip file; reading it: {error}") from None
     text = content.decode("utf-8-sig", errors="replace")

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast._limits import MAX_NODES
 from latcast.graph._graph import Graph
 from latcast.graph._operators import GRAPH_INPUT, Layer
-from latcast.graph.shapes import MAX_NODES, check_shape
+from latcast.graph.shapes import check_shape
 
 from ._expressions import Side
 from ._inputs import ReadOptions

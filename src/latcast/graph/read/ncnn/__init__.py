@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from latcast._files import read_file
+from latcast._limits import MAX_TEXT_BYTES
 from latcast.graph._graph import Graph
 from latcast.graph.read._inputs import DEFAULTS, ReadOptions
 from latcast.graph.read._translation import Translation
@@ -25,7 +27,6 @@ __all__ = ["read_ncnn", "translate_ncnn"]
 
 # Begins a file.
 MAGIC = b"7767517"
-_MAX_BYTES = 64 * 2**20
 _RULES = {**COMPUTE, **MOVES, **SEQUENCES}
 
 
@@ -55,9 +56,7 @@ def translate_ncnn(
     if not isinstance(content, bytes):
         path = Path(content)
         name, weights = path.stem.removesuffix(".ncnn"), path.with_suffix(".bin")
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"{path.name} must have at most {_MAX_BYTES} bytes")
-        content = path.read_bytes()
+        content = read_file(path, MAX_TEXT_BYTES)
     lines = content.decode("utf-8", "replace").split("\n")
     if lines[0].strip() != MAGIC.decode():
         raise ValueError(f"an ncnn model must begin with {MAGIC.decode()}; got {lines[0][:20]!r}")

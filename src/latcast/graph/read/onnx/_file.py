@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from latcast._files import check_file
+from latcast._limits import MAX_ONNX_FIELDS
 from latcast.graph.read._expressions import Side
 from latcast.graph.read._inputs import KnownInputs, ReadOptions, ToldInput, known_inputs
 
@@ -29,8 +30,6 @@ _VARINT, _EIGHT, _DELIMITED, _FOUR = 0, 1, 2, 5
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 # Bytes of the largest constant that is computed with.
 _LARGE_BYTES = MAX_FOLDED * 16
-# Fields of a model and its graph: more than any network has, and few enough to be walked soon.
-_MAX_FIELDS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +157,8 @@ class _Walk:
         while (at := self.file.tell()) < end:
             self.fields_seen += 1
             # Empty parts take two bytes each: a small file could keep the walk busy for long.
-            if self.fields_seen > _MAX_FIELDS:
-                raise ValueError(f"more than {_MAX_FIELDS} parts")
+            if self.fields_seen > MAX_ONNX_FIELDS:
+                raise ValueError(f"more than {MAX_ONNX_FIELDS} parts")
             tag = self._varint()
             kind = tag & 7
             if kind == _DELIMITED:

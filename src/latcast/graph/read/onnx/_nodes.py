@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from latcast._limits import MAX_GRAPH_DEPTH
 from latcast.graph.read._layers import ElementType, Facts, Value
 from latcast.graph.shapes import TensorShape
 
@@ -31,8 +32,6 @@ _GRAPH, _GRAPHS = 5, 10
 # Length of a name in a message; a file's names may be of any length.
 _MAX_LETTERS = 100
 _MAX_MESSAGE = 300
-# Nesting of graphs and functions, which a hostile file could continue without end.
-_MAX_DEPTH = 16
 # Of a file that imports operators of other domains alone.
 ANY_OPSET = 17
 _BRANCHES = {True: "then_branch", False: "else_branch"}
@@ -198,9 +197,9 @@ class Scope:
         Raises:
             ValueError: there are too many in each other.
         """
-        if self.depth >= _MAX_DEPTH:
+        if self.depth >= MAX_GRAPH_DEPTH:
             raise ValueError(
-                f"graphs and functions must be at most {_MAX_DEPTH} deep in each other; "
+                f"graphs and functions must be at most {MAX_GRAPH_DEPTH} deep in each other; "
                 f"at {name!r} there are more"
             )
         prefix = f"{self.prefix}{name}/"

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latcast._limits import MAX_FOLDED_ELEMENTS, MAX_NODES
 from latcast.graph._graph import Graph
 from latcast.graph._operators import GRAPH_INPUT, OPERATORS, UNKNOWN
 from latcast.graph.read._inputs import DEFAULTS, KnownInputs, ReadOptions
 from latcast.graph.read._layers import ElementType, Layers, Origin, Value
-from latcast.graph.shapes import MAX_NODES, TensorShape, check_shape
+from latcast.graph.shapes import TensorShape, check_shape
 
 from ._arithmetic import ARITHMETIC
 from ._control import CONTROL, Bodies
@@ -39,7 +40,7 @@ from ._nodes import (
     shortened,
 )
 from ._runtime import RUNTIME
-from ._tensors import constant, read_constant, read_sparse, read_tensor, type_of
+from ._tensors import MAX_FOLDED, constant, read_constant, read_sparse, read_tensor, type_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto, ValueInfoProto
@@ -120,7 +121,7 @@ class _Reader:
         self._functions = {(f.domain, f.name, f.overload): f for f in file.proto.functions}
         self._layers = Layers()
         self.bodies = Bodies(self._run_graph, self._layers, options.trip_count)
-        self._nodes = 0
+        self._nodes = self._folded = 0
         self.inputs: KnownInputs = read_inputs(self._graph, options)
 
     def graph(self) -> Graph:
@@ -225,6 +226,17 @@ class _Reader:
         except ValueError as error:
             raise ValueError(f"{label(proto)}: {shortened(str(error))}") from error
 
+    def _counted(self, constants: list[Value]) -> list[Value | None]:
+        """Constants that were computed, whose elements are counted."""
+        sizes = (prod(v.shape) for v in constants if v.shape is not None)
+        self._folded += sum(size for size in sizes if size <= MAX_FOLDED)
+        if self._folded > MAX_FOLDED_ELEMENTS:
+            raise ValueError(
+                f"constants that are computed must have at most {MAX_FOLDED_ELEMENTS} elements in "
+                "all; these have more"
+            )
+        return list(constants)
+
     def _read(self, node: Node, key: str, proto: NodeProto, scope: Scope) -> list[Value | None]:
         """Compute a node that is constant; of another one add the layer."""
         entry, names = _ENTRIES.get(key), proto.output
@@ -235,7 +247,7 @@ class _Reader:
         given = [v for v in node.inputs if v is not None]
         constant_inputs = entry is not None and all(v.is_constant for v in given)
         if entry is not None and (constant_inputs or (entry.is_constant and None not in shapes)):
-            return list(folded(node, entry, reading, shapes))
+            return self._counted(folded(node, entry, reading, shapes))
         kinds = (*reading.types, *(reading.type,) * node.outputs)[: node.outputs]
         outputs = [
             self._value(name, shape, reading, node, scope, entry, kind)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latcast._limits import MAX_ELEMENTS
 from latcast.graph.read._layers import ElementType, Origin, Value
-from latcast.graph.shapes import MAX_ELEMENTS, check_shape
+from latcast.graph.shapes import check_shape
 
 from ._nodes import label
 

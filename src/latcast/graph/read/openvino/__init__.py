@@ -11,6 +11,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latcast._files import check_size
+from latcast._limits import MAX_GRAPH_BYTES
 from latcast.graph._graph import Graph
 from latcast.graph.read._inputs import DEFAULTS, ReadOptions
 from latcast.graph.read._translation import Translation
@@ -23,8 +25,6 @@ __all__ = ["read_openvino", "translate_openvino"]
 
 if TYPE_CHECKING:
     from onnx import GraphProto
-
-MAX_XML_BYTES = 256 * 2**20
 
 
 def read_openvino(model: str | Path | bytes, options: ReadOptions = DEFAULTS) -> Graph:
@@ -44,8 +44,8 @@ def read_openvino(model: str | Path | bytes, options: ReadOptions = DEFAULTS) ->
 def translate_openvino(model: str | Path | bytes, *, with_weights: bool = False) -> Translation:
     """The model as ONNX nodes; ``with_weights``, so that they can be run."""
     path = None if isinstance(model, bytes) else Path(model)
-    if path is not None and path.stat().st_size > MAX_XML_BYTES:
-        raise ValueError(f"{path.name} must have at most {MAX_XML_BYTES} bytes")
+    if path is not None:
+        check_size(path, MAX_GRAPH_BYTES)
     net = parsed(model if isinstance(model, bytes) else Path(model).read_bytes())
     if net.tag != "net":
         raise ValueError(f"an OpenVINO model must be a <net>; got <{net.tag[:40]}>")

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
+from latcast._limits import MAX_DEPTH, MAX_ELEMENTS_OF_XML
 from latcast.graph.shapes import TensorShape
-
-# XML elements: more than any network has.
-_MAX_ELEMENTS = 3_000_000
 
 # Element type -> code of ONNX's; ``nf4`` has none, and the width of a 4-bit integer.
 TYPES = {
@@ -58,8 +56,11 @@ def parsed(content: bytes) -> Element:
     def start(tag: str, attributes: dict[str, str]) -> None:
         nonlocal count
         count += 1
-        if count > _MAX_ELEMENTS or len(stack) > 64:
-            raise ValueError("an OpenVINO model must have fewer, and less deeply nested, elements")
+        if count > MAX_ELEMENTS_OF_XML or len(stack) > MAX_DEPTH:
+            raise ValueError(
+                f"an OpenVINO model must have at most {MAX_ELEMENTS_OF_XML} elements, at most "
+                f"{MAX_DEPTH} deep in each other"
+            )
         element = Element(tag, attributes)
         around = stack[-1]
         if around.children is not None:

@@ -17,12 +17,10 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from latcast._limits import MAX_GRAPH_BYTES, MAX_NODES, MAX_UNPACKED_RATIO
+
 from ._program import Call, CallGraph, Program, Ref, Side, Tensor, tensor_names
 
-_MAX_GRAPH_BYTES = 256 * 2**20
-# Bytes of a graph for one in the file: PyTorch does not compress it, and zip does ten times. A few
-# kilobytes could else be gigabytes of lists.
-_MAX_RATIO = 50
 # What zipfile raises of a file that is damaged, encrypted or compressed in another way.
 _BROKEN = (
     zipfile.BadZipFile, NotImplementedError, EOFError, OSError, zlib.error, lzma.LZMAError,
@@ -121,7 +119,7 @@ def _graph_text(archive: zipfile.ZipFile, name: str) -> bytes:
         )
     if len(graphs) != 1:
         raise ValueError(f"it must hold one model; it holds {len(graphs)}")
-    most = min(_MAX_GRAPH_BYTES, max(1, graphs[0].compress_size) * _MAX_RATIO)
+    most = min(MAX_GRAPH_BYTES, max(1, graphs[0].compress_size) * MAX_UNPACKED_RATIO)
     if graphs[0].file_size > most or graphs[0].flag_bits & _ENCRYPTED:
         raise ValueError(
             f"a graph must be plain, and have at most {most} bytes; got {graphs[0].file_size}"
@@ -163,6 +161,8 @@ def _program(record: Mapping[str, Any]) -> Program:
 
 
 def _graph(record: Mapping[str, Any]) -> CallGraph:
+    if max(len(record["nodes"]), len(record["tensor_values"]) // 4) > MAX_NODES:
+        raise ValueError(f"a graph must have at most {MAX_NODES} nodes; it has more")
     return CallGraph(
         tuple(n for x in record["inputs"] for n in _tensor_names(x)),
         tuple(n for x in record["outputs"] for n in _tensor_names(x)),

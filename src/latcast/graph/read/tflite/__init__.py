@@ -14,10 +14,10 @@ from struct import error as StructError  # noqa: N812  # it is an exception
 from typing import Any
 
 from latcast._imports import require
+from latcast._limits import MAX_NODES
 from latcast.graph._graph import Graph
 from latcast.graph.read._inputs import DEFAULTS, ReadOptions
 from latcast.graph.read._translation import Translation
-from latcast.graph.shapes import MAX_NODES
 
 from ._file import Budget, Operator, Table, names_of, tensor_of
 from ._maps import AXIS_RULES, MAP_RULES, SAME
