@@ -69,7 +69,7 @@ def _constants(path: Path) -> None:
 
 def _archive(path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", bytes(10**7))
+        archive.writestr("archive/data.pkl", bytes(2 * 10**7))
 
 
 def _graph(path: Path) -> Graph:
@@ -91,7 +91,7 @@ BOMBS: dict[str, Bomb] = {
     "columns": ("a.csv", lambda p: p.write_bytes(b"a," * 5_000 + b"\n1"), read,
                 f"at most {_limits.MAX_COLUMNS} columns"),
     "a large CSV": ("a.csv", lambda p: _sparse(p, 2**40), read, "at most 1073741824 bytes"),
-    "a compressed table": ("a.csv.gz", lambda p: p.write_bytes(gzip.compress(bytes(10**7))),
+    "a compressed table": ("a.csv.gz", lambda p: p.write_bytes(gzip.compress(bytes(2 * 10**7))),
                            read_public, "must unpack to at most"),
     "a large lookup table": ("224_lookup_table.yaml", lambda p: _sparse(p, 2**40),
                              ofa_lookup_table.read, "at most 16000000 bytes"),

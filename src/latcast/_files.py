@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from ._limits import MAX_FILE_BYTES, MAX_UNPACKED_RATIO
+from ._limits import MAX_FILE_BYTES, MAX_UNPACKED_RATIO, MIN_UNPACKED_BYTES
 
 STDIN = "-"
 """Standard input, where a file is named."""
@@ -77,8 +77,13 @@ def check_archive(path: Path) -> None:
             unpacked = sum(info.file_size for info in archive.infolist())
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
         return
-    if unpacked > (most := MAX_UNPACKED_RATIO * max(path.stat().st_size, 1)):
+    if unpacked > (most := max(unpacked_bytes(path.stat().st_size), 2 * path.stat().st_size)):
         raise ValueError(f"{path} must unpack to at most {most} bytes; it has {unpacked}")
+
+
+def unpacked_bytes(size: int) -> int:
+    """Bytes that an archive of a size may unpack to."""
+    return min(MAX_FILE_BYTES, max(MIN_UNPACKED_BYTES, MAX_UNPACKED_RATIO * size))
 
 
 def check_size(path: Path, most: int) -> None:

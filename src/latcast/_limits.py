@@ -72,5 +72,8 @@ MAX_GRAPH_BYTES = 256 * 2**20
 MAX_ELEMENTS_OF_XML = 3_000_000
 """Elements of an OpenVINO file."""
 
+MIN_UNPACKED_BYTES = 2**24
+"""Bytes that any archive may unpack to: small tables of repeated words are a hundredth."""
+
 MAX_UNPACKED_RATIO = 50
 """Bytes that are unpacked for one in an archive: PyTorch does not compress, zip does ten times."""

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latcast import _limits
 from latcast.data import ofa_lookup_table, ofanas, read
 from latcast.devices import Target
 from latcast.spaces import space
@@ -312,8 +313,8 @@ def test_yaml_that_grows_is_refused_unread(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no aliases"):
         ofa_lookup_table.read(table(tmp_path, "\n".join(levels)))
     path = table(tmp_path, "a: {mean: 1}\n")
-    os.truncate(path, ofa_lookup_table.MAX_FILE_BYTES + 1)
-    with pytest.raises(ValueError, match="must be at most"):
+    os.truncate(path, _limits.MAX_LOOKUP_TABLE_BYTES + 1)
+    with pytest.raises(ValueError, match="must have at most"):
         ofa_lookup_table.read(path)
 
 

@@ -234,7 +234,7 @@ def net(layers: str, *edges: tuple[str, str]) -> bytes:
         (net("<layer id='0' type='Result'/>", ("1", "0")), "must read layers"),
         (net("<layer id='0' type='A'/><layer id='1' type='B'/>", ("1", "0"), ("0", "1")),
          "must not wait for each other"),
-        (b"<net>" + b"<a>" * 100 + b"</a>" * 100 + b"</net>", "less deeply nested"),
+        (b"<net>" + b"<a>" * 100 + b"</a>" * 100 + b"</net>", "deep in each other"),
     ],
 )  # fmt: skip
 def test_broken_openvino_files_are_refused(content, match):

@@ -13,8 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from latcast._files import read_file
-from latcast._limits import MAX_FILE_BYTES, MAX_UNPACKED_RATIO
+from latcast._files import read_file, unpacked_bytes
 from latcast.data._audited import Finding
 from latcast.devices import Device
 
@@ -224,7 +223,7 @@ def _read(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     content = read_file(path)
     try:
         if path.suffix == ".gz":
-            most = min(MAX_FILE_BYTES, MAX_UNPACKED_RATIO * len(content))
+            most = unpacked_bytes(len(content))
             content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(most + 1)
             if len(content) > most:
                 raise ValueError(f"{path} must unpack to at most {most} bytes; it has more")
