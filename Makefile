@@ -19,7 +19,7 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' src "$$($(PURELIB))
 PYTEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 \
   MALLOC_TRIM_THRESHOLD_=8589934592 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test quick nightly dataset corpus zoo results results-search results-families results-transfer clean
+.PHONY: demo test quick nightly oldest soak dataset corpus zoo results results-search results-families results-transfer clean
 
 demo: $(VENV)/installed
 	@for device in samsung-note10 rtx-2080-ti tesla-p40; do \
@@ -45,6 +45,28 @@ nightly: $(VENV)/tested
 	for run in 1 2 3 4 5 6 7 8 9 10; do \
 	  HYPOTHESIS_PROFILE=nightly LATCAST_FUZZ_RUN=$$run $(PYTEST) || exit 1; \
 	done
+
+# Prediction and search with the oldest dependencies that pyproject.toml claims, without PyTorch and
+# runtimes; and what can be known of other Pythons without having them.
+OLDEST := build/oldest/bin/python
+OF_PREDICTION := tests/spaces tests/search tests/report tests/cli/test_cli.py \
+  tests/models/test_resolve.py tests/models/test_roofline.py tests/models/test_lookup_table.py \
+  tests/models/test_model_file.py tests/graph/read/test_formats.py --ignore tests/search/interop
+oldest: $(VENV)/tested
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/pip install --quiet uv vermin
+	build/uv/bin/uv venv --quiet --clear --python $(BIN)/python build/oldest
+	build/uv/bin/uv pip install --quiet --python $(OLDEST) --resolution lowest-direct --editable .
+	build/uv/bin/uv pip install --quiet --python $(OLDEST) pytest hypothesis
+	OPENBLAS_NUM_THREADS=1 $(OLDEST) -m pytest -W default -m "not slow and not data and not worker" \
+	  $(OF_PREDICTION)
+	build/uv/bin/vermin --no-tips --eval-annotations --target=3.11- src
+	$(BIN)/mypy --python-version 3.12
+	$(BIN)/mypy --python-version 3.13
+
+# An hour of jobs that are killed, interrupted, or have no disk left.
+soak: $(VENV)/tested
+	$(BIN)/python scripts/soak.py --seconds 3600
 
 # Measure our dataset on this machine: hours, on which nothing else may run. Goes on where it was
 # interrupted; see datasets/README.md.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +21,7 @@ def module(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded  # its dataclasses look their annotations up there
     spec.loader.exec_module(loaded)
     return loaded
 
@@ -30,6 +32,16 @@ def test_hypervolume() -> None:
     accuracy, ms = np.array([0.8, 0.9, 0.75, 0.6, 0.99]), np.array([20.0, 50.0, 30.0, 10.0, 70.0])
     assert volume(accuracy, ms) == pytest.approx(30 * 0.1 + 10 * 0.2)
     assert volume(accuracy[3:], ms[3:]) == 0
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 1.5, 2.0])
+@pytest.mark.parametrize("fixed", [0.0, 0.3])
+def test_exponents_of_growth(power: float, fixed: float) -> None:
+    sizes = [100, 200, 400, 800]
+    seconds = [fixed + 0.1 * (n / 100) ** power for n in sizes]
+    assert module("scaling").exponent(sizes, seconds) == pytest.approx(power, abs=0.02)
+    noisy = np.array(seconds) * [1.02, 0.98, 1.02, 0.98]
+    assert module("scaling").exponent(sizes, noisy) == pytest.approx(power, abs=0.3)
 
 
 def test_the_best_that_keeps_both_budgets() -> None:
