@@ -233,7 +233,8 @@ def test_python_and_the_command_line_give_the_same_record(latcast: Any, tmp_path
     assert [row.get("target") for row in rows] == ["tesla-p40/pytorch/b1", None,
                                                    "rtx-2080-ti/pytorch-help/b1"]  # fmt: skip
     assert "no model or device is called 'no-such-device'" in rows[1]["error"]
-    assert "error: no-such-device: no model" in run.stderr
+    error = json.loads(next(x for x in run.stderr.splitlines() if x.startswith("{")))
+    assert error["error"].startswith("no-such-device: no model")
     assert f"note: {rows[0]['notes'][0]}" in run.stderr
 
 
