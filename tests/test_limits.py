@@ -257,7 +257,7 @@ DEVICE = {"a": {"title": "A", "kind": "cpu", "cores": 4, "memory_gb": 8.0, "band
 def test_device_files(folder: Path, data: st.DataObject) -> None:
     tables = data.draw(changed(DEVICE))
     path = folder / "a.toml"
-    lines = [f"k{n} = {json.dumps(v)}" for n, v in enumerate(tables)]  # of a list: whatever
+    lines = [f"k = {json.dumps(tables)}"]
     if isinstance(tables, dict):
         lines = []
         for name, table in tables.items():

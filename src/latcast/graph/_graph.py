@@ -334,7 +334,9 @@ class Graph:
             layers = tuple(_layer(x) for x in record["layers"])
             return cls(layers, str(record["name"]), tuple(int(n) for n in record["outputs"]))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"a graph must be JSON as latcast writes it; got {error}") from error
+            raise ValueError(
+                f"a graph must be JSON as latcast writes it; got {str(error)[:300]}"
+            ) from error
 
 
 _DEFAULTS: dict[str, Any] = Layer._field_defaults

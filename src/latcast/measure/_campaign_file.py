@@ -33,6 +33,8 @@ from .runtimes import NAMES, Runtime
 # said; and it called runs visits in its protocol. Version 2 had no checksums, and named the class
 # of a runtime of ours. Files of both are read, and gone on with.
 SCHEMA_VERSION = 3
+# The latter of a message that quotes what is damaged.
+_DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)
 _MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID = 0x6C617463  # "latc"
 # Settings of the protocol by their names in version 1.
@@ -166,7 +168,7 @@ class CampaignFile:
         self = cls(path, _connect(path))
         try:
             self._check()
-        except sqlite3.DatabaseError as error:
+        except _DAMAGED as error:
             self.close()
             raise ValueError(f"{path} must be a campaign file; reading it: {error}") from error
         except BaseException:
@@ -352,7 +354,7 @@ class CampaignFile:
     def _all(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
             return self._db.execute(statement, values).fetchall()
-        except sqlite3.DatabaseError as error:
+        except _DAMAGED as error:
             raise ValueError(f"{self.path} is a damaged campaign file: {error}") from error
 
     def _add(self, table: str, **values: Any) -> int:
@@ -483,7 +485,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         if not wal.exists() and not os.access(path.parent, os.W_OK):
             return _immutable(path)  # it can be read, and writing to it says why it cannot
         raise _unwritable(path, error) from error
-    except sqlite3.DatabaseError as error:
+    except _DAMAGED as error:
         connection.close()
         raise ValueError(f"{path} must be a campaign file; reading it: {error}") from error
     return connection
