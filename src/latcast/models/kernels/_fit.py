@@ -174,6 +174,9 @@ SAME_TARGET_SCALE, OTHER_TARGET_SCALES = 0.15, (0.15, 2.0)
 # Deviation of a network from what the target is off as a whole, over the number of networks: one
 # alone says little of others.
 FEW_DEVIATION = 0.3
+# Networks from which on the evidence chooses between the scales for a CPU whose peak is known, too:
+# one or two may be off themselves.
+MIN_FOR_SCALE = 3
 
 
 def adapted_model(
@@ -196,7 +199,8 @@ def adapted_model(
         return replace(adaptation.wider, weights=max(fits, key=itemgetter(1))[0])
     network = np.hypot(base.noise.network, FEW_DEVIATION / len(few.total_ms))
     noise = replace(base.noise, network=float(network))
-    before, errors = adaptation.chosen(noise, OTHER_TARGET_SCALES[: 1 if is_alike else None])
+    is_near = is_alike and len(few.total_ms) < MIN_FOR_SCALE
+    before, errors = adaptation.chosen(noise, OTHER_TARGET_SCALES[: 1 if is_near else None])
     weights, _ = adaptation.learn(before, noise)
     return replace(adaptation.wider, weights=weights, numbers=_numbers(few, errors))
 
