@@ -37,8 +37,8 @@ def test_a_drawing_that_fails_costs_no_results(
 ) -> None:
     figure = pytest.importorskip("matplotlib.figure")
 
-    def savefig(_: Any, path: Path, **options: Any) -> None:
-        path.write_text("half a picture", encoding="utf-8")
+    def savefig(_: Any, file: Any, **options: Any) -> None:
+        file.write(b"half a picture")
         raise OSError("no space left on the device")
 
     monkeypatch.setattr(figure.Figure, "savefig", savefig)
