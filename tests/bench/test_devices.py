@@ -21,11 +21,13 @@ from latcast.bench.devices.lookup import Key, find
 from latcast.bench.devices.methods import Forecast
 from latcast.bench.devices.protocols import Outcome, folds_of
 from latcast.bench.devices.scoring import calibrated, collected, precision_rows, score_rows
+from latcast.bench.tables import Scores
 from latcast.data.public import read_public
 from latcast.graph import GraphBuilder
 from latcast.models.joint import Faster, Observations, TargetFacts
 from latcast.networks import Networks
 from latcast.networks.bound import bound_ms
+from latcast.report.record import MISSING, Table
 
 FIELDS = {
     "table", "protocol", "setting", "samples", "method", "groups", "networks", "median_error",
@@ -197,6 +199,19 @@ def test_a_table_that_is_not_there_is_told(latcast: Any, public: Path) -> None:
     assert "is called 'tim'; known: ncnn" in error
 
 
+def test_a_table_of_one_device_is_scored_on_new_networks_alone(
+    latcast: Any, tmp_path: Path
+) -> None:
+    """With the device left out nothing is left to learn of."""
+    one = {"Raspberry Pi 4 (Cortex-A72 1.5GHz x 4)": 1.0}
+    folder = write_table(tmp_path, one, dict.fromkeys(one, ("aa", "bb", "cc", "dd")))
+    options = ("--method", "latcast", "--method", "coefficients", "--samples", 0)
+    rows = bench(latcast, folder, *options)
+    assert {(r["protocol"], r["method"]) for r in rows} == {
+        ("network", "latcast"), ("network", "coefficients"),
+    }  # fmt: skip
+
+
 def test_what_only_the_second_folder_has_is_named_and_never_stops_it(
     latcast: Any, tmp_path: Path
 ) -> None:
@@ -230,6 +245,29 @@ def test_what_only_the_second_folder_has_is_named_and_never_stops_it(
     (test / "ncnn" / "latencies.csv").unlink()
     run = latcast("bench", "devices", "--data", data, "--test", test, *options, code=1)
     assert "must hold rows of the tables" in run.stderr
+
+
+def test_methods_stand_beside_each_other_and_none_is_dropped() -> None:
+    """One row a question; networks are counted where another method answers for fewer."""
+    base = dict.fromkeys(
+        ("mean_error", "within_10", "within_25", "spearman", "coverage_90", "coverage_90_low",
+         "coverage_90_high", "width_90", "published"),
+    )  # fmt: skip
+    rows = [
+        {**base, "table": "t", "protocol": "device", "setting": "cpu", "samples": k, "groups": 2,
+         "method": method, "networks": networks, "median_error": error}
+        for k, method, networks, error in (
+            (0, "latcast", 9, 10.0), (1, "latcast", 9, 8.0), (1, "rank-1", 4, 7.5),
+            (1, "roofline", 9, 70.0), (5, "roofline", 9, 71.0),
+        )
+    ]  # fmt: skip
+    ours, rest = [p for p in Scores("devices", rows).parts() if isinstance(p, Table)]
+    labels = [c.label for c in ours.columns][-2:]
+    assert labels == ["rank-1 %", "roofline %"]
+    assert [row[-2:] for row in ours.cells()] == [[MISSING, MISSING], ["7.5 (4)", "70.0"]]
+    assert [row[1] for row in rest.cells()] == ["5"]
+    assert "by latcast" in ours.title
+    assert "by roofline" in rest.title
 
 
 # --- pieces -----------------------------------------------------------------------------------

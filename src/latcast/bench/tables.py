@@ -275,7 +275,6 @@ def _devices(rows: Rows) -> Parts:
     columns = (
         Column("setting", "setting"),
         Column("samples", "samples"),
-        Column("method", "method"),
         Column("groups", "groups"),
         Column("networks", "networks"),
         Column("median error %", "median_error", ".1f"),
@@ -289,9 +288,17 @@ def _devices(rows: Rows) -> Parts:
     published = Column("published mean error %", lambda r: r["published"] or MISSING)
     yield "groups left out: chips of devices, families of networks"
     plain = [r for r in rows if "brier" not in r]
-    for (table, protocol), own in _grouped(plain, "table", "protocol").items():
-        others = [published] * any(r["published"] for r in own)
-        yield Table((*columns, *others), own, f"{table}: {PROTOCOL_TITLES[protocol]}")
+    for (table, protocol), scored in _grouped(plain, "table", "protocol").items():
+        own = list(scored)
+        while own:  # all at once, but for what the first method has no answer to
+            first, *beside = dict.fromkeys(r["method"] for r in own)
+            shown = {_asked(r): r for r in own if r["method"] == first}
+            others = [published] * any(r["published"] for r in own)
+            others += [Column(f"{method} %", _beside(own, method)) for method in beside]
+            medians = "; beside it the others' median errors (of so many networks, where of fewer)"
+            title = f"{table}: {PROTOCOL_TITLES[protocol]}; by {first}{medians if beside else ''}"
+            yield Table((*columns, *others), [*shown.values()], title)
+            own = [r for r in own if _asked(r) not in shown]
     if compared := [r for r in rows if "brier" in r]:
         yield Table(
             (
@@ -309,6 +316,24 @@ def _devices(rows: Rows) -> Parts:
             compared,
             "is one precision faster than another",
         )
+
+
+def _asked(row: Row) -> tuple[str, int]:
+    return row["setting"], row["samples"]
+
+
+def _beside(rows: Rows, method: str) -> Callable[[Row], str]:
+    """The cell of another method in the same setting, with as many measurements."""
+    known = {_asked(r): r for r in rows if r["method"] == method}
+
+    def cell(row: Row) -> str:
+        other = known.get(_asked(row))
+        if other is None:
+            return MISSING
+        few = "" if other["networks"] == row["networks"] else f" ({other['networks']})"
+        return number(other["median_error"], ".1f") + few
+
+    return cell
 
 
 def _range(row: Row) -> str:

@@ -278,6 +278,11 @@ def forecasts(
     """Fit every method once, and ask it for every draw."""
     train = case.data.select(scoring.train)
     asked = list(_asked(case, scoring.draws))
+    if not asked:  # a table of one device has no other to learn of
+        return
+    if not len(train):
+        report(f"fold {scoring.fold}: nothing is left to learn of, so that it is not scored")
+        return
     for name, make in methods.items():
         report(f"fold {scoring.fold}: {name} on {len(train)} rows, {len(asked)} questions")
         method = make()
