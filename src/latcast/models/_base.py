@@ -341,15 +341,16 @@ def _distinct(data: Sequence[Dataset], calibration: Dataset | None) -> tuple[Dat
             raise ValueError(
                 f"datasets must be of one target; got {first.target} and {other.target}"
             )
+    measured = sum(map(len, data))
     if len(data) > 1 and all(d.space == first.space for d in data):
         whole = first.concatenate(*data[1:])
         joined = whole.distinct()
         data = tuple(data) if joined is whole else (joined,)
     data = tuple(d.distinct() for d in data)
     if (rows := sum(map(len, data))) < MIN_ROWS:
+        of = "measurements" if rows == measured else f"different {first.subject}s"
         raise ValueError(
-            f"fitting needs at least {MIN_ROWS} measurements; got {rows}: measure more "
-            f"{first.subject}s"
+            f"fitting needs at least {MIN_ROWS} {of}; got {rows}: measure more {first.subject}s"
         )
     if calibration is not None and calibration.target != first.target:
         raise ValueError(

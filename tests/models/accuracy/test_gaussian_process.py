@@ -227,7 +227,7 @@ def test_repeated_trainings_are_averaged() -> None:
 
 def test_too_little_to_learn_from(cells: Dataset) -> None:
     archs = cells.archs
-    with pytest.raises(ValueError, match="needs 10 different architectures at least; got 9"):
+    with pytest.raises(ValueError, match="needs at least 10 different architectures; got 9"):
         trained_on(archs[:9].concatenate(archs[:9]), np.linspace(0.1, 0.9, 18))
     with pytest.raises(ValueError, match=r"must differ; all of them are 0\.5"):
         trained_on(archs[:20], np.full(20, 0.5))

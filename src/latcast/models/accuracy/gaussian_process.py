@@ -14,7 +14,7 @@ from latcast._model_file import Array, Field, Schema, exactly
 from latcast.data import ACCURACY, Dataset
 from latcast.math.conformal import DeviationScores
 from latcast.math.gaussian_process import Conditioned, Projected
-from latcast.models._model import MIN_ROWS, State
+from latcast.models._model import State
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import AccuracyModel, Floats, check_resolutions, resolutions_of
@@ -167,11 +167,6 @@ class GaussianProcess(AccuracyModel):
         expanded = archs.space.expand(archs)
         # An architecture twice in the basis would make its covariance singular.
         different = np.unique(expanded.unique_index(), return_index=True)[1]
-        if len(different) < MIN_ROWS:
-            raise ValueError(
-                f"training an accuracy model needs {MIN_ROWS} different architectures at least; "
-                f"got {len(different)}"
-            )
         # Standardizing would divide by 0, and there is nothing to learn.
         if np.ptp(labels) == 0.0:
             raise ValueError(f"the accuracies must differ; all of them are {labels[0]:g}")
