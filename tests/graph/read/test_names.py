@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -66,9 +67,12 @@ def test_what_no_package_has_is_an_error(timm, monkeypatch):
         read_graph("torchvision:resnet18")
 
 
-def test_a_name_is_a_package_and_a_network():
-    assert all(map(is_network, ("timm:a", "transformers:folder/x", "-", "a.xml", "b.pth")))
+def test_a_name_is_a_package_and_a_network(monkeypatch):
+    assert all(map(is_network, ("timm:a", "transformers:folder/x", "a.xml", "b.pth")))
     assert not any(map(is_network, ("other:a", "arch.json", "timm")))
+    for content, expected in ((b"\x08\x07ONNX", True), (b' {"ks": [3]}', False)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert is_network("-") is expected
 
 
 @pytest.mark.slow
