@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import scipy
-from scipy.linalg.lapack import dposv, dpotrf, dpotri
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,7 +68,7 @@ def solved(precision: Floats, values: Floats) -> Floats:
         LinAlgError: it is not positive definite.
     """
     # LAPACK itself: for a hundred weights SciPy's checks take as long as the solution.
-    _, found, info = dposv(precision, values, lower=1)
+    _, found, info = scipy.linalg.lapack.dposv(precision, values, lower=1)
     _check(info)
     return np.asarray(found)
 
@@ -80,7 +79,7 @@ def factored(precision: Floats) -> Floats:
     Raises:
         LinAlgError: it is not positive definite.
     """
-    lower, info = dpotrf(precision, lower=1)
+    lower, info = scipy.linalg.lapack.dpotrf(precision, lower=1)
     _check(info)
     return np.asarray(lower)
 
@@ -91,7 +90,7 @@ def inverted(precision: Floats) -> Floats:
     Raises:
         LinAlgError: it is not positive definite.
     """
-    found, _ = dpotri(factored(precision), lower=1, overwrite_c=1)
+    found, _ = scipy.linalg.lapack.dpotri(factored(precision), lower=1, overwrite_c=1)
     below = np.tril(found)
     return np.asarray(below + np.tril(found, -1).T)
 
