@@ -26,4 +26,4 @@ def test_a_short_soak(tmp_path: Path) -> None:
     ]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "3 episodes, 0 that did not hold" in run.stdout
+    assert "4 episodes, 0 that did not hold" in run.stdout
