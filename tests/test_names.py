@@ -31,3 +31,9 @@ def test_a_part_of_a_name_counts_more_than_likeness() -> None:
     message = unknown_name("device", "p40", ["a40", "l40s", "tesla-p40"])
     assert "did you mean 'tesla-p40'?" in message
     assert "did you mean 'fp16'?" in unknown_name("precision", "f16", ["fp32", "fp16", "bf16"])
+
+
+def test_a_file_of_devices_in_a_devices_place_is_told_where_it_goes() -> None:
+    message = unknown_name("layer model or device", "my/boards.TOML", ["pixel-7"])
+    assert "'my/boards.TOML': a file of devices is given with --devices" in message
+    assert "did you mean" in unknown_name("space", "ofa.toml", ["ofa-toml"])

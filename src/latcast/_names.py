@@ -15,6 +15,11 @@ def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
     """
     folded = {k.lower(): k for k in known}
     given = str(name).lower()
+    if "device" in kind and given.endswith(".toml"):
+        return (
+            f"no {kind} is called {name!r}: a file of devices is given with --devices (in Python, "
+            "devices.device_files), and each of its devices has its name there"
+        )
     parts = sorted((n for n in folded if given and f"-{given}" in n), key=len)
     near = list(dict.fromkeys([*parts, *get_close_matches(given, folded, n=5, cutoff=0.5)]))
     # rtx-2080 is rather rtx-2080-ti than rtx-4080, and p40 rather tesla-p40 than a40.
