@@ -45,7 +45,7 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed.
+    """One operation whose time is measured at several sizes of its input.
 
     Attributes:
         name: of the table's row.

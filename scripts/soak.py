@@ -118,7 +118,7 @@ class Soak:
             self.reference[job] = self._result(job, folder, ended)
 
     def _prepare(self) -> None:
-        """What the jobs read."""
+        """Write the files that the jobs read."""
         from latcast import space
         from latcast.data import Dataset
         from latcast.devices import Target
@@ -191,7 +191,7 @@ class Soak:
             return set()
 
     def _result(self, job: str, folder: Path, ended: Ended) -> bytes:
-        """What a job has left, but for what differs from one measurement to the next."""
+        """Read the output of a job, without what differs from one measurement to the next."""
         if job not in LEFT:
             return ended.out
         if job == "campaign":

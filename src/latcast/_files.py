@@ -97,7 +97,7 @@ def check_size(path: Path, most: int) -> None:
 
 
 def standard_input() -> bytes:
-    """What comes from standard input, which is read once."""
+    """Read standard input, once: later calls return the same bytes."""
     return b"" if sys.stdin is None else _content(sys.stdin.buffer)
 
 

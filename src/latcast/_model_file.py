@@ -288,7 +288,7 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def _header(content: bytes) -> Any:
-    """What latcast wrote into the header of a safetensors file.
+    """Read the entry of latcast's in the header of a safetensors file.
 
     Raises:
         ValueError: there is no such header, or it is beyond a limit.

@@ -364,7 +364,7 @@ def _filled(
 
 
 def _medians(facts: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """Of every fact, where it is known; but of what a device cannot exceed."""
+    """Median of every fact over the devices of which it is known; limits of a device have none."""
     values: dict[str, list[float]] = {}
     for own in facts:
         for name, value in own.items():

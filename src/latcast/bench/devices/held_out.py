@@ -55,7 +55,7 @@ def part_of(case: Assembled, part: str) -> Assembled:
 
 
 def told(part: str) -> str:
-    """What is scored, and how often the confirming chips were before."""
+    """Say which chips are scored, and how often the confirming ones were before."""
     if part == CHOOSING:
         return f"{len(CONFIRMING_CHIPS)} confirming chips are neither scored nor learnt from"
     return (

@@ -129,7 +129,7 @@ def calibrated(case: Assembled, found: Forecasts, on: Forecasts) -> Forecasts:
 
 
 def _pools(case: Assembled, found: Forecasts) -> tuple[Texts, Texts]:
-    """What errors of forecasts are alike within, and their tables, each (s,).
+    """Pools within which intervals are calibrated, and tables, of all forecasts; each (s,).
 
     With all operators in one pool, a GPU's intervals held 71 % of its products of activations and
     all of its sums (NeuSight).
