@@ -324,7 +324,7 @@ def read_archs(path: Path, space: SearchSpace) -> Archs:
     """:func:`read_architectures`, as those of a space.
 
     Raises:
-        UsageError, ValueError: likewise, or one is none of the space's.
+        UsageError, ValueError: as of the other, or an architecture is not of the space.
     """
     from latcast.spaces import reading
 

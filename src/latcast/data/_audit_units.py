@@ -23,7 +23,7 @@ MAX_ROWS = 60
 # Of the public tables, HELP, OFANAS and ours (518 targets on devices of the catalogue) the median
 # latency is 1.3 to 1,150 times the physical bound and five microseconds for each kernel; nearly
 # all lie between 2.5 and 60.
-KERNEL_MS, LEAST_TIMES, MOST_TIMES, TYPICAL_TIMES = 0.005, 0.5, 2_000.0, 10.0
+KERNEL_MS, LOWEST_RATIO, HIGHEST_RATIO, TYPICAL_RATIO = 0.005, 0.5, 2_000.0, 10.0
 # Of any device: the fastest of these targets takes 7.5 microseconds a kernel at the median, the
 # slowest computes 45 million multiply-adds a second; a kernel takes at most a millisecond besides.
 FASTEST_KERNEL_MS, TYPICAL_KERNEL_MS = 0.003, 0.1
@@ -32,7 +32,7 @@ SLOWEST_MACS, SLOWEST_KERNEL_MS = 1e7, 1.0
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the bound asks of a target, whose fp32 may be computed in halves where there are any."""
+    """Facts of a target for its bound; fp32 may be computed in halves where the target has them."""
 
     facts: Mapping[str, float | None]
     precision: str
@@ -64,7 +64,7 @@ class Doubt:
 
     @property
     def sentence(self) -> str:
-        """What is suspected and why."""
+        """The suspicion and its reason, for a message."""
         if self.is_fast:
             why = f"only {self.times:.2g} of the least that {self.whom} can take"
         else:
@@ -76,7 +76,7 @@ class Doubt:
 
 
 def unit_doubt(data: Dataset) -> Doubt | None:
-    """What unit latencies are in, if they can hardly be milliseconds; None if they can.
+    """The unit that latencies are most likely in; None where they may well be milliseconds.
 
     They are compared to what the device's arithmetic, its memory and the launches of kernels take
     at least; of a device that is not known, to what any device does.
@@ -97,7 +97,7 @@ def unit_doubt(data: Dataset) -> Doubt | None:
         if facts.get("bound_flops") is not None:
             least = bound_ms(networks, _Facts(facts, target.precision)) + KERNEL_MS * kernels
             times, whom = _median(some.values / least), target.device
-            low, high, typical = LEAST_TIMES, MOST_TIMES, TYPICAL_TIMES
+            low, high, typical = LOWEST_RATIO, HIGHEST_RATIO, TYPICAL_RATIO
         else:
             least = FASTEST_KERNEL_MS * kernels
             times, whom = _median(some.values / least), "any device"
@@ -145,7 +145,7 @@ def _median(values: Floats) -> float:
 
 
 def _facts(target: Target) -> Mapping[str, float | None]:
-    """What the catalogue tells of a target; nothing of a device that it does not have."""
+    """Facts of a target by the catalogue; empty for a device that is not in it."""
     try:
         return target_facts(device(target.device), target.runtime, target.threads, target.precision)
     except ValueError:
