@@ -37,7 +37,7 @@ def run(instant_campaigns: None) -> Any:
             name,
             SPACE,
             Check(**{**check, **ours}),  # type: ignore[arg-type]
-            Files(options.pop("out", None)),
+            Files(out=options.pop("out", None)),
             max_latency_ms=None if budgets is None else list(budgets),
             **{**common, **options},
         )

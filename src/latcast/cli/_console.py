@@ -12,8 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from copy import copy
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import (
@@ -42,6 +41,9 @@ FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
 
+# The default of an option that must be given.
+REQUIRED = MISSING
+
 # Heading of the options that say what is written where; the last one in --help.
 OUTPUT = "Output"
 
@@ -66,6 +68,25 @@ FORMER: dict[str, dict[str, str]] = {
 P = ParamSpec("P")
 
 
+def option(help: str, default: Any = None, *names: str, panel: str = "", **how: Any) -> Any:
+    """An option: the default of a field of a group or of a command's parameter, or its annotation.
+
+    Args:
+        help: what --help says of it.
+        default: its value where it is left out; :data:`REQUIRED` for one that may not be.
+        names: what it is called; by default as the field, ``--max-latency`` for ``max_latency``.
+        panel: heading in --help, where it is in no group.
+        how: what else :func:`typer.Option` takes, such as ``min`` or ``metavar``.
+    """
+    how |= {"help": help, "rich_help_panel": panel or None}
+    return field(default=default, metadata={"names": names, "how": how})
+
+
+def argument(help: str, default: Any = REQUIRED, **how: Any) -> Any:
+    """:func:`option`, of an argument that is told by its place."""
+    return field(default=default, metadata={"how": {"help": help, **how}})
+
+
 class UsageError(ValueError):
     """What the user asked for does not exist or makes no sense (exit code 2)."""
 
@@ -88,11 +109,9 @@ class Console:
 
     panel: ClassVar[str] = OUTPUT
 
-    json: Annotated[
-        bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")
-    ] = False
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no notes.")] = False
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False
+    json: bool = option("Print JSON on stdout, and nothing else there.", False)
+    quiet: bool = option("No progress, no notes.", False)
+    debug: bool = option("Show the traceback of an error.", False)
 
     def show(self, record: Record, parts: Iterable[Table | str] | None = None) -> None:
         """A result on stdout, and its doubts on stderr.
@@ -245,9 +264,9 @@ def usage(*but: type[ValueError]) -> Iterator[None]:
 def command(function: Callable[Concatenate[Console, P], None]) -> Callable[..., None]:
     """Make a function a command; errors that a user can cause become one line and an exit code.
 
-    A parameter whose type is a dataclass is a group of options: a field is an option, declared as
-    parameters are, and all stand in --help under the heading that the class calls ``panel``. The
-    first parameter is the :class:`Console`.
+    Parameters are declared by :func:`option` and :func:`argument`. One whose type is a dataclass is
+    a group of options: its fields are declared likewise, and all stand in --help under the heading
+    that the class calls ``panel``. The first parameter is the :class:`Console`.
     """
     groups: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
@@ -256,7 +275,7 @@ def command(function: Callable[Concatenate[Console, P], None]) -> Callable[..., 
             groups[parameter.name] = parameter.annotation
             parameters += _options_of(parameter.annotation)
         else:
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            parameters.append(_declared(parameter.name, parameter.annotation, parameter.default))
 
     @functools.wraps(function)
     def run(**kwargs: Any) -> None:
@@ -296,16 +315,29 @@ def _check_stdin(given: Any) -> None:
 def _options_of(group: Any) -> Iterator[inspect.Parameter]:
     """The fields of a group as parameters, under its heading."""
     hints = get_type_hints(group, include_extras=True)
-    for field in fields(group):
-        kind, option = get_args(hints[field.name])
-        option = copy(option)
-        option.rich_help_panel = group.panel
-        yield inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=Annotated[kind, option],
-        )
+    for each in fields(group):
+        default = each if "how" in each.metadata else each.default
+        yield _declared(each.name, hints[each.name], default, group.panel)
+
+
+def _declared(name: str, kind: Any, default: Any, panel: str | None = None) -> inspect.Parameter:
+    """A parameter as typer takes it, by what its default declares, or else its annotation."""
+    if isinstance(default, Field):
+        declared, default = default, default.default
+    else:
+        kind, declared = get_args(kind)
+    how = declared.metadata["how"]
+    if "names" in declared.metadata:
+        names = declared.metadata["names"] or (f"--{name.replace('_', '-')}",)
+        told = typer.Option(*names, **{**how, "rich_help_panel": panel or how["rich_help_panel"]})
+    else:
+        told = typer.Argument(**how)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is REQUIRED else default,
+        annotation=Annotated[kind, told],
+    )
 
 
 @contextmanager

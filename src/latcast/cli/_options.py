@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from ._console import OUTPUT, WRONG_USAGE, Console, UsageError, usage
+from ._console import OUTPUT, WRONG_USAGE, Console, UsageError, option, usage
 
 if TYPE_CHECKING:
     from latcast.data import Dataset
@@ -24,58 +24,52 @@ INPUT, TARGET, BUDGETS, SEARCH, MEASURING = "Input", "Target", "Budgets", "Searc
 
 # --- what is read -----------------------------------------------------------------------------
 
-SpaceName = Annotated[
-    str | None,
-    typer.Option(
-        "--space", help="Search space, where the file does not tell.", rich_help_panel=INPUT
-    ),
-]
-TargetName = Annotated[
-    str | None,
-    typer.Option(
-        "--target",
-        help="DEVICE/RUNTIME/bBATCH, where the file does not tell.",
-        rich_help_panel=INPUT,
-    ),
-]
-InputFormat = Annotated[
-    str | None,
-    typer.Option(
-        "--input-format",
-        help="parquet, ofanas, csv or help; detected by default.",
-        rich_help_panel=INPUT,
-    ),
-]
+
+@dataclass(frozen=True, kw_only=True)
+class DataHints:
+    """What the user says of a dataset's file."""
+
+    panel: ClassVar[str] = INPUT
+
+    space: str | None = option("Search space, where the file does not tell.")
+    target: str | None = option("DEVICE/RUNTIME/bBATCH, where the file does not tell.")
+    input_format: str | None = option("parquet, ofanas, csv or help; detected by default.")
+
+    def read(self, path: Path, *, archs: bool = False) -> Dataset:
+        """Read a dataset; what the user names wrongly is wrong usage, a bad file is not.
+
+        Args:
+            path: of the file.
+            archs: whether it must be of a space's architectures, not of networks of any kind.
+        """
+        from latcast import data, spaces
+        from latcast._names import unknown_name
+        from latcast.devices import Target
+
+        with usage():
+            space = None if self.space is None else spaces.space(self.space)
+            target = None if self.target is None else Target.parse(self.target)
+            if self.input_format is not None and self.input_format not in data.FORMATS:
+                raise UsageError(unknown_name("format", self.input_format, list(data.FORMATS)))
+        check_usable(path, stdin=True)
+        read = data.read_latencies if archs else data.read
+        return read(path, space=space, target=target, format=self.input_format)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FileInputs:
     """What is asked of the inputs of a network's file."""
 
     panel: ClassVar[str] = INPUT
 
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--shape",
-            metavar="INPUT=1x3x224x224",
-            help="Shape of an input that the file leaves open, or SYMBOL=128; repeatable.",
-        ),
-    ] = None
-    batch_axis: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--batch-axis",
-            metavar="[INPUT=]0",
-            help="Which side of all inputs, or of one, is the batch; repeatable.",
-        ),
-    ] = None
-    trip_count: Annotated[
-        int | None,
-        typer.Option(
-            "--trip-count", min=0, help="Trips of loops whose count is no constant in the file."
-        ),
-    ] = None
+    shape: list[str] | None = option(
+        "Shape of an input that the file leaves open, or SYMBOL=128; repeatable.",
+        metavar="INPUT=1x3x224x224",
+    )
+    batch_axis: list[str] | None = option(
+        "Which side of all inputs, or of one, is the batch; repeatable.", metavar="[INPUT=]0"
+    )
+    trip_count: int | None = option("Trips of loops whose count is no constant in the file.", min=0)
 
 
 def _know_devices(context: typer.Context, files: list[Path] | None) -> list[Path] | None:
@@ -95,13 +89,14 @@ def _know_devices(context: typer.Context, files: list[Path] | None) -> list[Path
 # A command that takes this knows the devices of the user's files.
 Devices = Annotated[
     list[Path] | None,
-    typer.Option(
+    option(
+        "Devices of your own beside the catalogue's (.toml); can be given several times.",
+        None,
         "--devices",
+        panel=INPUT,
         metavar="FILE",
         envvar="LATCAST_DEVICES",
         callback=_know_devices,
-        help="Devices of your own beside the catalogue's (.toml); can be given several times.",
-        rich_help_panel=INPUT,
     ),
 ]
 
@@ -109,61 +104,46 @@ Devices = Annotated[
 
 DeviceNames = Annotated[
     list[str],
-    typer.Option(
+    option(
+        "A shipped model, a device of the catalogue, or a .latcast file; repeatable.",
+        None,
         "--device",
-        help="A shipped model, a device of the catalogue, or a .latcast file; repeatable.",
-        rich_help_panel=TARGET,
+        panel=TARGET,
     ),
 ]
 BaseModelName = Annotated[
     str | None,
-    typer.Option(
-        "--model",
-        help="Base model for devices by their specification alone.",
-        rich_help_panel=TARGET,
-    ),
+    option("Base model for devices by their specification alone.", None, "--model", panel=TARGET),
 ]
 SimilarTo = Annotated[
     str | None,
-    typer.Option(
+    option(
+        "Device of the catalogue that one which is nowhere is like.",
+        None,
         "--similar-to",
+        panel=TARGET,
         metavar="DEVICE",
-        help="Device of the catalogue that one which is nowhere is like.",
-        rich_help_panel=TARGET,
     ),
 ]
 HostName = Annotated[
     str | None,
-    typer.Option(
-        "--name",
-        help="What this machine is called; after its CPU by default.",
-        rich_help_panel=MEASURING,
+    option(
+        "What this machine is called; after its CPU by default.", None, "--name", panel=MEASURING
     ),
 ]
-Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="Go on after an interruption.", rich_help_panel=MEASURING),
-]
+Resume = Annotated[bool, option("Go on after an interruption.", None, "--resume", panel=MEASURING)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TargetOptions:
     """Which target of a device is meant."""
 
     panel: ClassVar[str] = TARGET
 
-    runtime: Annotated[
-        str | None, typer.Option("--runtime", help="Of the target; what is given holds exactly.")
-    ] = None
-    precision: Annotated[
-        str | None, typer.Option("--precision", help="Precision of the forecast, such as int8.")
-    ] = None
-    batch: Annotated[
-        int | None, typer.Option("--batch", min=1, help="Likewise, samples a forward pass.")
-    ] = None
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Likewise, of the CPU.")
-    ] = None
+    runtime: str | None = option("Of the target; what is given holds exactly.")
+    precision: str | None = option("Precision of the forecast, such as int8.")
+    batch: int | None = option("Likewise, samples a forward pass.", min=1)
+    threads: int | None = option("Likewise, of the CPU.", min=1)
 
     def given(self) -> dict[str, Any]:
         """As calls of the library take them."""
@@ -172,14 +152,11 @@ class TargetOptions:
 
 # --- what is written, and chance --------------------------------------------------------------
 
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything chance decides.")]
+Seed = Annotated[int, option("Seed of everything chance decides.", None, "--seed", min=0)]
 TestShare = Annotated[
-    float, typer.Option("--test", help="Share of the architectures kept for the scores.")
+    float, option("Share of the architectures kept for the scores.", None, "--test")
 ]
-ModelOut = Annotated[
-    Path,
-    typer.Option("--out", help="Model file to write (.latcast).", rich_help_panel=OUTPUT),
-]
+ModelOut = Annotated[Path, option("Model file to write (.latcast).", None, "--out", panel=OUTPUT)]
 
 # --- values with units, as users type them ----------------------------------------------------
 
@@ -272,39 +249,6 @@ def check_suffix(path: Path | None, option: str, *suffixes: str) -> None:
 
 
 # --- what is named: datasets, architectures, networks, models -----------------------------------
-
-
-def read_data(path: Path, space: str | None, target: str | None, format_: str | None) -> Dataset:
-    """Read a dataset; what the user names wrongly is wrong usage, a bad file is not."""
-    from latcast import data
-
-    return data.read_latencies(path, **_hints(path, space, target, format_))
-
-
-def read_any_data(
-    path: Path, space: str | None, target: str | None, format_: str | None
-) -> Dataset:
-    """As :func:`read_data`, of architectures or of networks of any kind."""
-    from latcast import data
-
-    return data.read(path, **_hints(path, space, target, format_))
-
-
-def _hints(
-    path: Path, space: str | None, target: str | None, format_: str | None
-) -> dict[str, Any]:
-    """What the user says of a file that is there."""
-    from latcast import data, spaces
-    from latcast._names import unknown_name
-    from latcast.devices import Target
-
-    with usage():
-        the_space = None if space is None else spaces.space(space)
-        the_target = None if target is None else Target.parse(target)
-        if format_ is not None and format_ not in data.FORMATS:
-            raise UsageError(unknown_name("format", format_, list(data.FORMATS)))
-    check_usable(path, stdin=True)
-    return {"space": the_space, "target": the_target, "format": format_}
 
 
 def read_architectures(path: Path) -> list[Any]:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._console import Command, Console, Group, UsageError, command, usage
+from ._console import Command, Console, Group, UsageError, argument, command, option, usage
 from ._options import (
     INPUT,
     ModelOut,
     Seed,
-    SpaceName,
     TestShare,
     check_share,
     check_suffix,
@@ -33,23 +32,15 @@ app = typer.Typer(
 )
 
 Model = Annotated[
-    str,
-    typer.Argument(
-        help="A trained model (.latcast), a table (.csv), or the name of a shipped model."
-    ),
+    str, argument("A trained model (.latcast), a table (.csv), or the name of a shipped model.")
 ]
 Space = Annotated[
-    str | None,
-    typer.Option(
-        "--space", help="Search space; the model's own by default.", rich_help_panel=INPUT
-    ),
+    str | None, option("Search space; the model's own by default.", None, "--space", panel=INPUT)
 ]
 Unit = Annotated[
     str | None,
-    typer.Option(
-        "--unit",
-        help="Of the accuracies: fraction or percent; detected by default.",
-        rich_help_panel=INPUT,
+    option(
+        "Of the accuracies: fraction or percent; detected by default.", None, "--unit", panel=INPUT
     ),
 ]
 
@@ -58,20 +49,15 @@ Unit = Annotated[
 @command
 def train(
     console: Console,
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="CSV: arch (or a column per gene) and accuracy; or HELP's list of NAS-Bench-201."
-        ),
-    ],
+    *,
+    data: Path = argument(
+        "CSV: arch (or a column per gene) and accuracy; or HELP's list of NAS-Bench-201."
+    ),
     out: ModelOut,
-    space: SpaceName = None,
+    space: str | None = option("Search space, where the file does not tell.", panel=INPUT),
     unit: Unit = None,
     test: TestShare = 0.15,
-    model_name: Annotated[
-        str | None,
-        typer.Option("--model-name", help="What it is called; as the file by default."),
-    ] = None,
+    model_name: str | None = option("What it is called; as the file by default."),
     seed: Seed = 0,
 ) -> None:
     """Train a model on architectures and their accuracies, score it, save it.
@@ -96,8 +82,9 @@ def train(
 @command
 def evaluate(
     console: Console,
+    *,
     model: Model,
-    data: Annotated[Path, typer.Argument(help="Accuracies that the model was not trained on.")],
+    data: Path = argument("Accuracies that the model was not trained on."),
     space: Space = None,
     unit: Unit = None,
 ) -> None:
@@ -116,8 +103,9 @@ def evaluate(
 @command
 def predict(
     console: Console,
+    *,
     model: Model,
-    archs: Annotated[Path, typer.Argument(help="JSON: an architecture, or a list of them.")],
+    archs: Path = argument("JSON: an architecture, or a list of them."),
     space: Space = None,
 ) -> None:
     """Top-1 accuracy of architectures, and how sure the model is.

@@ -3,48 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from ._console import Console, UsageError, command
-from ._options import (
-    Devices,
-    InputFormat,
-    ModelOut,
-    Seed,
-    SpaceName,
-    TargetName,
-    check_suffix,
-    read_any_data,
-    resolving,
-)
+from ._console import Console, UsageError, argument, command, option
+from ._options import DataHints, Devices, ModelOut, Seed, check_suffix, resolving
 
 
 @command
 def adapt(
     console: Console,
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="What is known: a shipped model or base model by name, or a .latcast file; for "
-            "measurements of networks, a layer model."
-        ),
-    ],
-    data: Annotated[Path, typer.Argument(help="Measurements of the new target, one or more.")],
+    *,
+    model: str = argument(
+        "What is known: a shipped model or base model by name, or a .latcast file; for "
+        "measurements of networks, a layer model."
+    ),
+    data: Path = argument("Measurements of the new target, one or more."),
     out: ModelOut,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            "--samples", min=1, help="Adapt to so many networks at random, score on all others."
-        ),
-    ] = None,
-    method: Annotated[
-        str, typer.Option("--method", help="bayes, or last-layer (the OFANAS paper's).")
-    ] = "bayes",
-    space: SpaceName = None,
-    target: TargetName = None,
-    input_format: InputFormat = None,
+    samples: int | None = option(
+        "Adapt to so many networks at random, score on all others.", min=1
+    ),
+    method: str = option("bayes, or last-layer (the OFANAS paper's).", "bayes"),
+    hints: DataHints,
     devices: Devices = None,
     seed: Seed = 0,
 ) -> None:
@@ -61,9 +39,7 @@ def adapt(
     if method not in ADAPTATIONS:
         raise UsageError(unknown_name("method", method, list(ADAPTATIONS)))
     with resolving():
-        known, dataset = load_with_data(
-            model, lambda: read_any_data(data, space, target, input_format)
-        )
+        known, dataset = load_with_data(model, lambda: hints.read(data))
     try:
         adapted, found = adapt_and_score(
             known, dataset, samples=samples, method=method, seed=seed, base=model, out=out

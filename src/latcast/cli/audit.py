@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from ._console import Console, UsageError, command, usage
-from ._options import InputFormat, SpaceName, TargetName, read_any_data
+from ._console import Console, UsageError, argument, command, usage
+from ._options import DataHints
 
 
 @command
 def audit(
     console: Console,
-    data: Annotated[
-        Path, typer.Argument(help="Parquet, CSV or HELP's .pt; or a folder of public tables.")
-    ],
-    space: SpaceName = None,
-    target: TargetName = None,
-    input_format: InputFormat = None,
+    *,
+    data: Path = argument("Parquet, CSV or HELP's .pt; or a folder of public tables."),
+    hints: DataHints,
 ) -> None:
     """Look for what is wrong with a dataset.
 
@@ -29,7 +23,7 @@ def audit(
     from latcast.data.public import find_tables
 
     if data.is_dir():
-        if space or target or input_format:
+        if hints.space or hints.target or hints.input_format:
             raise UsageError(
                 f"{data} must be a file: space, target and format are of one; public tables state "
                 "theirs"
@@ -40,7 +34,7 @@ def audit(
             tables = TablesAudit.of(data)
         console.show(tables)
         return
-    dataset = read_any_data(data, space, target, input_format)
+    dataset = hints.read(data)
     with console.progress("auditing"):
         report = AuditReport.of(dataset, data.name)
     console.show(report)

@@ -10,52 +10,51 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from ._console import Command, Console, Group, UsageError, command, usage
+from ._console import (
+    REQUIRED,
+    Command,
+    Console,
+    Group,
+    UsageError,
+    argument,
+    command,
+    option,
+    usage,
+)
 from ._options import Devices
 
 HelpData = Annotated[
     Path,
-    typer.Option(
-        "--data", help="Folder with latency/*.pt and a file of architectures, or of such folders."
+    option(
+        "Folder with latency/*.pt and a file of architectures, or of such folders.", None, "--data"
     ),
 ]
 BaseSamples = Annotated[
     int | None,
-    typer.Option(
+    option(
+        "Measurements of every train target; by default 4000 of OFA, 800 of FBNet, else 900.",
+        None,
         "--base-samples",
         min=10,
-        help="Measurements of every train target; by default 4000 of OFA, 800 of FBNet, else 900.",
     ),
 ]
-SampleSeeds = Annotated[int, typer.Option("--seeds", min=1, help="Choices of the samples.")]
+SampleSeeds = Annotated[int, option("Choices of the samples.", None, "--seeds", min=1)]
 
 PICTURES = (".svg", ".png", ".pdf")
 
 app = typer.Typer(cls=Group, no_args_is_help=True, help="Score predictors on published data.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CurveOptions:
     """Learning curves in place of the table of predictors."""
 
     panel: ClassVar[str] = "Learning curves"
 
-    fine_tuning: Annotated[
-        bool,
-        typer.Option("--fine-tuning", help="Instead: adapt a Note10 base with few measurements."),
-    ] = False
-    curves: Annotated[
-        bool,
-        typer.Option("--curves", help="Instead: from scratch, against the size of the dataset."),
-    ] = False
-    samples: Annotated[
-        list[int] | None,
-        typer.Option("--samples", min=0, help="Numbers of training rows of these; repeatable."),
-    ] = None
-    draw: Annotated[
-        Path | None,
-        typer.Option("--draw", metavar="FILE", help="Draw these as well (.svg, .png or .pdf)."),
-    ] = None
+    fine_tuning: bool = option("Instead: adapt a Note10 base with few measurements.", False)
+    curves: bool = option("Instead: from scratch, against the size of the dataset.", False)
+    samples: list[int] | None = option("Numbers of training rows of these; repeatable.", min=0)
+    draw: Path | None = option("Draw these as well (.svg, .png or .pdf).", metavar="FILE")
 
     def bench(self) -> ModuleType:
         """The bench that is asked for.
@@ -95,15 +94,12 @@ class CurveOptions:
 @command
 def paper(
     console: Console,
+    *,
     curves: CurveOptions,
-    data: Annotated[Path, typer.Option("--data", help="The paper's folder with datasets/*.csv.")],
-    dataset: Annotated[
-        list[str] | None, typer.Option("--dataset", help="Only this one; repeatable.")
-    ] = None,
-    predictor: Annotated[
-        list[str] | None, typer.Option("--predictor", help="Only this one; repeatable.")
-    ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Fits per row of the table.")] = 1,
+    data: Path = option("The paper's folder with datasets/*.csv.", REQUIRED),
+    dataset: list[str] | None = option("Only this one; repeatable."),
+    predictor: list[str] | None = option("Only this one; repeatable."),
+    seeds: int = option("Fits per row of the table.", 1, min=1),
 ) -> None:
     """The OFANAS paper's predictors, and ours beside them (MLP rows need PyTorch).
 
@@ -138,40 +134,22 @@ def paper(
 @command
 def transfer(
     console: Console,
+    *,
     data: HelpData,
-    space: Annotated[
-        str | None, typer.Option("--space", help="Which folder of --data, where there are several.")
-    ] = None,
-    train: Annotated[
-        list[str] | None,
-        typer.Option("--train", help="Train targets, A,B,…; all but the test targets by default."),
-    ] = None,
-    test: Annotated[
-        list[str] | None, typer.Option("--test", help="Targets to predict, A,B,…; repeatable.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="A published split of the targets: help.")
-    ] = None,
-    leave_one_out: Annotated[
-        bool,
-        typer.Option(
-            "--leave-one-out", help="Predict each of --test (default: all) from all other targets."
-        ),
-    ] = False,
-    samples: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--samples", min=0, help="Measurements of a test target; repeatable. [default: 10, 20]"
-        ),
-    ] = None,
-    selection: Annotated[
-        str, typer.Option("--selection", help="How samples are chosen: random, suggest or both.")
-    ] = "random",
+    space: str | None = option("Which folder of --data, where there are several."),
+    train: list[str] | None = option("Train targets, A,B,…; all but the test targets by default."),
+    test: list[str] | None = option("Targets to predict, A,B,…; repeatable."),
+    split: str | None = option("A published split of the targets: help."),
+    leave_one_out: bool = option(
+        "Predict each of --test (default: all) from all other targets.", False
+    ),
+    samples: list[int] | None = option(
+        "Measurements of a test target; repeatable. [default: 10, 20]", min=0
+    ),
+    selection: str = option("How samples are chosen: random, suggest or both.", "random"),
     seeds: SampleSeeds = 20,
     base_samples: BaseSamples = None,
-    ceiling: Annotated[
-        bool, typer.Option("--ceiling", help="Also fit the default predictor on 90 % of the rows.")
-    ] = False,
+    ceiling: bool = option("Also fit the default predictor on 90 % of the rows.", False),
     devices: Devices = None,
 ) -> None:
     """Few-shot prediction of targets that a base model has not seen (needs PyTorch to read).
@@ -195,32 +173,19 @@ def transfer(
 @command
 def gpu(
     console: Console,
+    *,
     data: HelpData,
-    space: Annotated[
-        list[str] | None,
-        typer.Option("--space", help="Only this one; repeatable. [default: all with three GPUs]"),
-    ] = None,
-    gpu: Annotated[
-        list[str] | None,
-        typer.Option("--gpu", help="Only leave out this one, as `latcast devices` calls it."),
-    ] = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--method", help="Only base-model, mlp-paper or mlp-paper-standardized; repeatable."
-        ),
-    ] = None,
-    samples: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--samples", min=0, help="Measurements of a target. [default: 0, 1, 3, 10, 20]"
-        ),
-    ] = None,
+    space: list[str] | None = option("Only this one; repeatable. [default: all with three GPUs]"),
+    gpu: list[str] | None = option("Only leave out this one, as `latcast devices` calls it."),
+    method: list[str] | None = option(
+        "Only base-model, mlp-paper or mlp-paper-standardized; repeatable."
+    ),
+    samples: list[int] | None = option(
+        "Measurements of a target. [default: 0, 1, 3, 10, 20]", min=0
+    ),
     seeds: SampleSeeds = 20,
     base_samples: BaseSamples = None,
-    epochs: Annotated[
-        int, typer.Option("--epochs", min=1, help="Of the networks that are the paper's.")
-    ] = 100,
+    epochs: int = option("Of the networks that are the paper's.", 100, min=1),
     devices: Devices = None,
 ) -> None:
     """Leave one GPU out: predict it from its specification alone, and from a few measurements.
@@ -238,40 +203,26 @@ def gpu(
     console.show(bench.run(plan, report=console.note))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Note10:
     """Which searches on the Note10 are run."""
 
     panel: ClassVar[str] = "Note10"
 
-    space: Annotated[
-        list[str] | None, typer.Option("--space", help="Only this one; repeatable.")
-    ] = None
-    source: Annotated[
-        list[str] | None,
-        typer.Option("--source", help="Only latencies from here; repeatable."),
-    ] = None
-    budget: Annotated[
-        list[float] | None,
-        typer.Option("--budget", help="ms; repeatable. [default: 15, 20 … 35]"),
-    ] = None
-    evaluations: Annotated[
-        int | None, typer.Option("--evaluations", min=1, help="Networks of one search.")
-    ] = None
+    space: list[str] | None = option("Only this one; repeatable.")
+    source: list[str] | None = option("Only latencies from here; repeatable.")
+    budget: list[float] | None = option("ms; repeatable. [default: 15, 20 … 35]")
+    evaluations: int | None = option("Networks of one search.", min=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LeftOut:
     """Searches on targets of HELP that a joint model has not seen, nor others of their chips."""
 
     panel: ClassVar[str] = "Left out"
 
-    left_out: Annotated[
-        bool, typer.Option("--left-out", help="These instead, of --help-data alone.")
-    ] = False
-    tables: Annotated[
-        Path | None, typer.Option("--tables", help="Public tables to learn from besides.")
-    ] = None
+    left_out: bool = option("These instead, of --help-data alone.", False)
+    tables: Path | None = option("Public tables to learn from besides.")
 
     def scores(self, help_data: Path, console: Console, **options: Any) -> Any:
         """What the searches found."""
@@ -286,29 +237,15 @@ class LeftOut:
 @command
 def search(
     console: Console,
+    *,
     note10: Note10,
     unseen: LeftOut,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="The paper's folder; without it only --help-data is used."),
-    ] = None,
-    help_data: Annotated[
-        Path | None,
-        typer.Option("--help-data", help="Folder of HELP's folders: adds NAS-Bench-201."),
-    ] = None,
-    seeds: Annotated[
-        int, typer.Option("--seeds", min=1, help="Choices of the measurements, and searches.")
-    ] = 3,
-    confidence: Annotated[
-        float | None,
-        typer.Option("--confidence", help="Also keep budgets with this probability, such as 0.9."),
-    ] = None,
-    base_samples: Annotated[
-        int, typer.Option("--base-samples", min=10, help="Rows of every target of a base model.")
-    ] = 900,
-    epochs: Annotated[
-        int, typer.Option("--epochs", min=1, help="Of the paper's conditioned network.")
-    ] = 100,
+    data: Path | None = option("The paper's folder; without it only --help-data is used."),
+    help_data: Path | None = option("Folder of HELP's folders: adds NAS-Bench-201."),
+    seeds: int = option("Choices of the measurements, and searches.", 3, min=1),
+    confidence: float | None = option("Also keep budgets with this probability, such as 0.9."),
+    base_samples: int = option("Rows of every target of a base model.", 900, min=10),
+    epochs: int = option("Of the paper's conditioned network.", 100, min=1),
     devices: Devices = None,
 ) -> None:
     """The OFANAS paper's architecture search, and one on NAS-Bench-201 (needs PyTorch to read).
@@ -347,17 +284,13 @@ def search(
 @command
 def families(
     console: Console,
-    data: Annotated[
-        list[Path],
-        typer.Argument(help="Datasets of networks, as `latcast measure --population` writes them."),
-    ],
-    family: Annotated[
-        list[str] | None, typer.Option("--family", help="Leave only this one out; repeatable.")
-    ] = None,
-    samples: Annotated[
-        int, typer.Option("--samples", min=1, help="Networks of the family to adapt to.")
-    ] = 10,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of those and of tests.")] = 3,
+    *,
+    data: list[Path] = argument(
+        "Datasets of networks, as `latcast measure --population` writes them."
+    ),
+    family: list[str] | None = option("Leave only this one out; repeatable."),
+    samples: int = option("Networks of the family to adapt to.", 10, min=1),
+    seeds: int = option("Draws of those and of tests.", 3, min=1),
 ) -> None:
     """Forecast families of networks that a layer model has not seen, and has.
 
@@ -377,42 +310,20 @@ def families(
 @command
 def devices(
     console: Console,
-    data: Annotated[
-        Path, typer.Option("--data", help="Folder of public tables: ncnn, timm, ai_hub, ….")
-    ],
-    test: Annotated[
-        Path | None,
-        typer.Option("--test", help="Another one, which is scored and never learnt from."),
-    ] = None,
-    table: Annotated[
-        list[str] | None, typer.Option("--table", help="Only this one; repeatable.")
-    ] = None,
-    protocol: Annotated[
-        list[str] | None,
-        typer.Option("--protocol", help="Only what is new here: network, device or both."),
-    ] = None,
-    method: Annotated[
-        list[str] | None, typer.Option("--method", help="Only this one; repeatable.")
-    ] = None,
-    samples: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--samples",
-            min=0,
-            help="Measured networks of a device. [default: 0, 1, 3, 5, 10; of timm also 20]",
-        ),
-    ] = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option("--seeds", min=1, help="Choices of the samples. [default: 3 or 10]"),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds and draws.")] = 0,
-    held_out: Annotated[
-        str | None,
-        typer.Option(
-            "--held-out", help="Only chips for choosing, or those for confirming (docs/bench.md)."
-        ),
-    ] = None,
+    *,
+    data: Path = option("Folder of public tables: ncnn, timm, ai_hub, ….", REQUIRED),
+    test: Path | None = option("Another one, which is scored and never learnt from."),
+    table: list[str] | None = option("Only this one; repeatable."),
+    protocol: list[str] | None = option("Only what is new here: network, device or both."),
+    method: list[str] | None = option("Only this one; repeatable."),
+    samples: list[int] | None = option(
+        "Measured networks of a device. [default: 0, 1, 3, 5, 10; of timm also 20]", min=0
+    ),
+    seeds: int | None = option("Choices of the samples. [default: 3 or 10]", min=1),
+    seed: int = option("Of folds and draws.", 0, min=0),
+    held_out: str | None = option(
+        "Only chips for choosing, or those for confirming (docs/bench.md)."
+    ),
 ) -> None:
     """Forecast networks on devices that a model has not seen, from public tables.
 

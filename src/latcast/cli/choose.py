@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import typer
-
-from ._console import OUTPUT, Console, UsageError, command, usage
+from ._console import OUTPUT, REQUIRED, Console, UsageError, command, option, usage
 from ._options import (
     BUDGETS,
     INPUT,
@@ -26,77 +24,53 @@ if TYPE_CHECKING:
     from latcast.search.choose import Choice
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a model must keep."""
 
     panel: ClassVar[str] = BUDGETS
 
-    max_latency: Annotated[
-        float, typer.Option("--max-latency", help="Budget in ms for a whole batch.")
-    ]
-    confidence: Annotated[
-        float | None,
-        typer.Option("--confidence", help="Least P(within budget); by default the forecast is."),
-    ] = None
-    max_memory: Annotated[
-        str | None,
-        typer.Option("--max-memory", help="Weights and activations at most, such as 200MB."),
-    ] = None
+    max_latency: float = option("Budget in ms for a whole batch.", REQUIRED)
+    confidence: float | None = option("Least P(within budget); by default the forecast is.")
+    max_memory: str | None = option("Weights and activations at most, such as 200MB.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verifying:
     """How to check on this machine what is found."""
 
     panel: ClassVar[str] = MEASURING
 
-    verify: Annotated[
-        int | None,
-        typer.Option("--verify", min=1, help="Measure so many of the best on this machine."),
-    ] = None
-    runs: Annotated[
-        int | None, typer.Option("--runs", min=2, help="Runs of each, in as many processes.")
-    ] = None
+    verify: int | None = option("Measure so many of the best on this machine.", min=1)
+    runs: int | None = option("Runs of each, in as many processes.", min=2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shown:
     """What is shown."""
 
     panel: ClassVar[str] = OUTPUT
 
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Models to list.")] = 15
-    all: Annotated[bool, typer.Option("--all", help="List the whole front.")] = False
+    limit: int = option("Models to list.", 15, min=1)
+    all: bool = option("List the whole front.", False)
 
 
 @command
 def choose(
     console: Console,
-    device: Annotated[
-        str,
-        typer.Option(
-            "--device",
-            help="A device of the catalogue, a shipped model, or a .latcast file.",
-            rich_help_panel=TARGET,
-        ),
-    ],
+    *,
+    device: str = option(
+        "A device of the catalogue, a shipped model, or a .latcast file.", REQUIRED, panel=TARGET
+    ),
     limits: Limits,
     target: TargetOptions,
     verifying: Verifying,
     shown: Shown,
-    task: Annotated[
-        str, typer.Option("--task", help="Of the accuracies: imagenet.", rich_help_panel=INPUT)
-    ] = "imagenet",
-    accuracies: Annotated[
-        Path | None,
-        typer.Option(
-            "--accuracies",
-            help="timm's results-imagenet.csv, or a folder of public tables (LATCAST_DATA).",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
-    coverage: Annotated[float, typer.Option("--coverage", help="Of the intervals.")] = 0.9,
+    task: str = option("Of the accuracies: imagenet.", "imagenet", panel=INPUT),
+    accuracies: Path | None = option(
+        "timm's results-imagenet.csv, or a folder of public tables (LATCAST_DATA).", panel=INPUT
+    ),
+    coverage: float = option("Of the intervals.", 0.9),
     devices: Devices = None,
 ) -> None:
     """Choose pretrained image models: the most accurate that are fast enough.

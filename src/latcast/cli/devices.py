@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from ._console import Console, UsageError, command, usage, write_text
+from ._console import Console, UsageError, argument, command, option, usage, write_text
 from ._options import MEASURING, Devices, HostName, check_suffix
 
 _SECONDS = 2.0
@@ -16,34 +13,14 @@ _SECONDS = 2.0
 @command
 def devices(
     console: Console,
-    device: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One device, with its source.")
-    ] = None,
-    kind: Annotated[
-        str | None, typer.Option("--kind", help="Only cpu, gpu, phone or accelerator.")
-    ] = None,
-    find: Annotated[
-        str | None,
-        typer.Option("--find", help="Only those with these words in name, title, chip or cores."),
-    ] = None,
+    *,
+    device: str | None = argument("One device, with its source.", None, metavar="[NAME]"),
+    kind: str | None = option("Only cpu, gpu, phone or accelerator."),
+    find: str | None = option("Only those with these words in name, title, chip or cores."),
     files: Devices = None,
-    detect: Annotated[
-        bool,
-        typer.Option(
-            "--detect",
-            help="Describe this machine; measures for 2 s.",
-            rich_help_panel=MEASURING,
-        ),
-    ] = False,
+    detect: bool = option("Describe this machine; measures for 2 s.", False, panel=MEASURING),
     name: HostName = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="Write this machine's specification here (.toml).",
-            rich_help_panel=MEASURING,
-        ),
-    ] = None,
+    out: Path | None = option("Write this machine's specification here (.toml).", panel=MEASURING),
 ) -> None:
     """List the devices whose specification is known, or describe this machine.
 
@@ -55,9 +32,9 @@ def devices(
     from latcast import devices as room
     from latcast.devices._catalogue import DeviceList
 
-    for option, value in (("--kind", kind), ("--find", find)):
+    for listed, value in (("--kind", kind), ("--find", find)):
         if value is not None and (detect or device is not None):
-            raise UsageError(f"{option} goes with the list of devices, not with NAME or --detect")
+            raise UsageError(f"{listed} goes with the list of devices, not with NAME or --detect")
     if detect:
         if device is not None:
             raise UsageError(

@@ -5,11 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import typer
-
-from ._console import OUTPUT, Console, Tell, UsageError, command, usage
+from ._console import OUTPUT, REQUIRED, Console, Tell, UsageError, argument, command, option, usage
 from ._options import INPUT, Seed, check_usable, find_space, read_architectures
 
 if TYPE_CHECKING:
@@ -19,53 +17,29 @@ ANY_BATCH = "dynamic"
 MAX_IMAGES = 2_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Weights:
     """Where the network's weights come from."""
 
     panel: ClassVar[str] = "Weights"
 
-    weights: Annotated[
-        Path | None,
-        typer.Option("--weights", help="Checkpoint of the OFA supernet; random by default."),
-    ] = None
-    calibrate: Annotated[
-        Path | None,
-        typer.Option("--calibrate", help="Folder of images to calibrate batch norms on."),
-    ] = None
-    images: Annotated[
-        int | None,
-        typer.Option(
-            "--images", min=1, help=f"At most so many of the folder. [default: {MAX_IMAGES}]"
-        ),
-    ] = None
+    weights: Path | None = option("Checkpoint of the OFA supernet; random by default.")
+    calibrate: Path | None = option("Folder of images to calibrate batch norms on.")
+    images: int | None = option(f"At most so many of the folder. [default: {MAX_IMAGES}]", min=1)
 
 
 @command
 def export(
     console: Console,
-    arch: Annotated[Path, typer.Argument(help="JSON: one architecture, or a list of them.")],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            help="File to write: .onnx, or .pt (a PyTorch state dict).",
-            rich_help_panel=OUTPUT,
-        ),
-    ],
+    *,
+    arch: Path = argument("JSON: one architecture, or a list of them."),
+    out: Path = option(
+        "File to write: .onnx, or .pt (a PyTorch state dict).", REQUIRED, panel=OUTPUT
+    ),
     origin: Weights,
-    space: Annotated[
-        str,
-        typer.Option("--space", help="Search space of the architecture.", rich_help_panel=INPUT),
-    ] = "ofa-mobilenet-v3",
-    index: Annotated[
-        int | None,
-        typer.Option("--index", min=0, help="Which of a list, from 0.", rich_help_panel=INPUT),
-    ] = None,
-    batch: Annotated[
-        str | None,
-        typer.Option("--batch", help=f"Of an ONNX file: a number (1), or {ANY_BATCH}."),
-    ] = None,
+    space: str = option("Search space of the architecture.", "ofa-mobilenet-v3", panel=INPUT),
+    index: int | None = option("Which of a list, from 0.", panel=INPUT, min=0),
+    batch: str | None = option(f"Of an ONNX file: a number (1), or {ANY_BATCH}."),
     seed: Seed = 0,
 ) -> None:
     """Write a network as ONNX or as PyTorch weights, from a supernet's checkpoint or at random.

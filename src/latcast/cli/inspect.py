@@ -3,54 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from ._console import Console, command, write_text
+from ._console import Console, argument, command, option, write_text
 from ._options import INPUT, FileInputs, read_graph
 
 
 @command
 def inspect(
     console: Console,
-    model: Annotated[Path, typer.Argument(help="ONNX file, or .pt2 of torch.export.save.")],
+    *,
+    model: Path = argument("ONNX file, or .pt2 of torch.export.save."),
     inputs: FileInputs,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            "--batch",
-            min=1,
-            help="Batch, where the file leaves it open (1 by default) or can change.",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
-    layers: Annotated[
-        int | None,
-        typer.Option(
-            "--layers", min=0, metavar="N", help="Show the N that do most work; all by default."
-        ),
-    ] = None,
-    sort: Annotated[
-        str | None,
-        typer.Option(
-            "--sort",
-            metavar="KEY",
-            help="Most first: macs, params, weights, traffic, intensity, memory; running order "
-            "by default.",
-        ),
-    ] = None,
-    kernels: Annotated[
-        bool, typer.Option("--kernels", help="List fused kernels, not layers.")
-    ] = False,
-    in_place: Annotated[
-        bool,
-        typer.Option("--in-place", help="Layers hold memory as if activations ran in place."),
-    ] = False,
-    html: Annotated[Path | None, typer.Option("--html", help="Write a page, too.")] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail where an operator is not supported.")
-    ] = False,
+    batch: int | None = option(
+        "Batch, where the file leaves it open (1 by default) or can change.", panel=INPUT, min=1
+    ),
+    layers: int | None = option(
+        "Show the N that do most work; all by default.", min=0, metavar="N"
+    ),
+    sort: str | None = option(
+        "Most first: macs, params, weights, traffic, intensity, memory; running order by default.",
+        metavar="KEY",
+    ),
+    kernels: bool = option("List fused kernels, not layers.", False),
+    in_place: bool = option("Layers hold memory as if activations ran in place.", False),
+    html: Path | None = option("Write a page, too."),
+    strict: bool = option("Fail where an operator is not supported.", False),
 ) -> None:
     """List a model's layers with their costs; none of its code runs.
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from ._console import Command, Console, Group, UsageError, command, usage
+from ._console import (
+    REQUIRED,
+    Command,
+    Console,
+    Group,
+    UsageError,
+    argument,
+    command,
+    option,
+    usage,
+)
 from ._options import (
     MEASURING,
     TARGET,
@@ -33,19 +43,19 @@ app = typer.Typer(
     help="Lookup tables: build one on this machine, or convert one.",
 )
 
-SpaceOfTable = Annotated[str, typer.Option("--space", help="Search space.")]
+SpaceOfTable = Annotated[str, option("Search space.", None, "--space")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """What the table belongs to."""
 
     panel: ClassVar[str] = TARGET
 
-    runtime: Annotated[str, typer.Option("--runtime", help="See latcast measure.")] = "onnxruntime"
-    threads: Annotated[int, typer.Option("--threads", min=0, help="CPU threads.")] = 1
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Samples a forward pass.")] = 1
-    precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32"
+    runtime: str = option("See latcast measure.", "onnxruntime")
+    threads: int = option("CPU threads.", 1, min=0)
+    batch: int = option("Samples a forward pass.", 1, min=1)
+    precision: str = option("fp32 or bf16.", "fp32")
     name: HostName = None
 
     def target(self) -> RealTarget:
@@ -57,27 +67,18 @@ class Target:
         return Target(self.name or host_name(), name, self.batch, self.precision, self.threads)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class How:
     """How to measure."""
 
     panel: ClassVar[str] = MEASURING
 
-    resolutions: Annotated[
-        str | None,
-        typer.Option(
-            "--resolutions",
-            help="Between commas, such as 160,192,224; 224 by default where a space has several.",
-        ),
-    ] = None
-    networks: Annotated[
-        int, typer.Option("--networks", min=30, help="Whole networks to compare with.")
-    ] = 100
-    runs: Annotated[int, typer.Option("--runs", min=2, help="Runs of every block and network.")] = 3
-    way: Annotated[
-        str | None,
-        typer.Option("--way", help="isolated, profile or networks; the best by default."),
-    ] = None
+    resolutions: str | None = option(
+        "Between commas, such as 160,192,224; 224 by default where a space has several."
+    )
+    networks: int = option("Whole networks to compare with.", 100, min=30)
+    runs: int = option("Runs of every block and network.", 3, min=2)
+    way: str | None = option("isolated, profile or networks; the best by default.")
     resume: Resume = False
 
 
@@ -85,6 +86,7 @@ class How:
 @command
 def build(
     console: Console,
+    *,
     out: ModelOut,
     target: Target,
     how: How,
@@ -129,9 +131,10 @@ def build(
 @command
 def convert(
     console: Console,
-    table: Annotated[Path, typer.Argument(help="Once-For-All's YAML: a file, or a folder.")],
+    *,
+    table: Path = argument("Once-For-All's YAML: a file, or a folder."),
     out: ModelOut,
-    target: Annotated[str, typer.Option("--target", help="DEVICE/lookup-table/b1.")],
+    target: str = option("DEVICE/lookup-table/b1.", REQUIRED),
     space: SpaceOfTable = "ofa-mobilenet-v3",
 ) -> None:
     """Make a model of one of Once-For-All's lookup tables.

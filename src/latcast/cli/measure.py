@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import typer
-
-from ._console import OUTPUT, Console, UsageError, command, usage
+from ._console import OUTPUT, REQUIRED, Console, UsageError, command, option, usage
 from ._options import (
     INPUT,
     MEASURING,
@@ -50,93 +48,52 @@ _OF_SPACES = ("space", "samples", "archs", "resolutions")
 _SPELLED = {"device": "name"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class What:
     """Which networks to measure."""
 
     panel: ClassVar[str] = INPUT
 
-    space: Annotated[
-        str | None, typer.Option("--space", help="Search space; ofa-mobilenet-v3 by default.")
-    ] = None
-    samples: Annotated[
-        int | None, typer.Option("--samples", min=1, help="Random architectures; 300 by default.")
-    ] = None
-    resolutions: Annotated[
-        str | None,
-        typer.Option("--resolutions", help="Sample at these only, such as 160,192,224."),
-    ] = None
-    archs: Annotated[
-        Path | None,
-        typer.Option("--archs", help="Measure these (JSON, as `latcast suggest` prints them)."),
-    ] = None
-    population: Annotated[
-        int | None,
-        typer.Option("--population", min=1, help="Measure so many networks of all families."),
-    ] = None
-    family: Annotated[
-        list[str] | None,
-        typer.Option("--family", help="Of these families only; repeat for several."),
-    ] = None
-    models: Annotated[
-        list[Path] | None,
-        typer.Option("--models", help="Measure this .onnx file, or a folder's; repeat."),
-    ] = None
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Seed of everything chance decides.")
-    ] = None
+    space: str | None = option("Search space; ofa-mobilenet-v3 by default.")
+    samples: int | None = option("Random architectures; 300 by default.", min=1)
+    resolutions: str | None = option("Sample at these only, such as 160,192,224.")
+    archs: Path | None = option("Measure these (JSON, as `latcast suggest` prints them).")
+    population: int | None = option("Measure so many networks of all families.", min=1)
+    family: list[str] | None = option("Of these families only; repeat for several.")
+    models: list[Path] | None = option("Measure this .onnx file, or a folder's; repeat.")
+    seed: int | None = option("Seed of everything chance decides.", min=0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """What latencies belong to."""
 
     panel: ClassVar[str] = TARGET
 
-    runtime: Annotated[
-        str | None,
-        typer.Option("--runtime", help="onnxruntime (default), openvino, pytorch, litert, mnn, …"),
-    ] = None
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=0, help="CPU threads; 1 by default.")
-    ] = None
-    batch: Annotated[
-        int | None, typer.Option("--batch", min=1, help="Samples a forward pass; 1 by default.")
-    ] = None
-    precision: Annotated[
-        str | None, typer.Option("--precision", help="fp32 (default), bf16 or fp16.")
-    ] = None
+    runtime: str | None = option("onnxruntime (default), openvino, pytorch, litert, mnn, …")
+    threads: int | None = option("CPU threads; 1 by default.", min=0)
+    batch: int | None = option("Samples a forward pass; 1 by default.", min=1)
+    precision: str | None = option("fp32 (default), bf16 or fp16.")
     name: HostName = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class How:
     """How to measure."""
 
     panel: ClassVar[str] = MEASURING
 
-    runs: Annotated[
-        int | None,
-        typer.Option("--runs", min=2, help="Runs of every network, in as many processes."),
-    ] = None
-    time_limit: Annotated[
-        str | None, typer.Option("--time-limit", help="Measure as many as fit, such as 20m or 90s.")
-    ] = None
-    correct_to: Annotated[
-        Path | None,
-        typer.Option(
-            "--correct-to", help="Correct to the machine's state in this earlier dataset."
-        ),
-    ] = None
+    runs: int | None = option("Runs of every network, in as many processes.", min=2)
+    time_limit: str | None = option("Measure as many as fit, such as 20m or 90s.")
+    correct_to: Path | None = option("Correct to the machine's state in this earlier dataset.")
     resume: Resume = False
 
 
 @command
 def measure(
     console: Console,
-    out: Annotated[
-        Path, typer.Option("--out", help="Dataset to write (.parquet).", rich_help_panel=OUTPUT)
-    ],
+    *,
+    out: Path = option("Dataset to write (.parquet).", REQUIRED, panel=OUTPUT),
     what: What,
     inputs: FileInputs,
     target: Target,
@@ -316,7 +273,7 @@ def _networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[Variant 
 
     with usage():
         variants = population(given.get("population", 0), seed, given.get("family"))
-    asked = FileInputs(given.get("shape"), given.get("batch_axis"))
+    asked = FileInputs(shape=given.get("shape"), batch_axis=given.get("batch_axis"))
     for name in filter(is_named, given.get("models", ())):
         raise UsageError(
             f"--models must be files, which a runtime runs; got {name}, which has no weights: "

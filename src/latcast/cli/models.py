@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from ._console import Console, command, usage
+from ._console import Console, argument, command, usage
 from ._options import check_usable
 
 
 @command
 def models(
     console: Console,
-    name: Annotated[
-        str | None, typer.Argument(help="One model, or a .latcast file: show its card.")
-    ] = None,
+    *,
+    name: str | None = argument("One model, or a .latcast file: show its card.", None),
 ) -> None:
     """List the shipped models, or show one's card.
 

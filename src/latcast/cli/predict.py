@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from ._console import FAILED, OUTPUT, Console, UsageError, command, write_text
+from ._console import FAILED, OUTPUT, Console, UsageError, argument, command, option, write_text
 from ._options import (
     INPUT,
     TARGET,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from latcast.models.sweep import NetworkSweep
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """Which target of a device is meant."""
 
@@ -40,82 +40,51 @@ class Target:
 
     device: DeviceNames
     model: BaseModelName = None
-    batch: Annotated[
-        int | None,
-        typer.Option("--batch", min=1, help="Of the target; what is given holds exactly."),
-    ] = None
-    precision: Annotated[
-        str | None,
-        typer.Option("--precision", help="Likewise, such as fp16; fp32,int8 has a row for each."),
-    ] = None
-    runtime: Annotated[
-        str | None, typer.Option("--runtime", help="Likewise, such as onnxruntime.")
-    ] = None
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Likewise, of the CPU.")
-    ] = None
+    batch: int | None = option("Of the target; what is given holds exactly.", min=1)
+    precision: str | None = option("Likewise, such as fp16; fp32,int8 has a row for each.")
+    runtime: str | None = option("Likewise, such as onnxruntime.")
+    threads: int | None = option("Likewise, of the CPU.", min=1)
     similar_to: SimilarTo = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shown:
     """What is shown, and where."""
 
     panel: ClassVar[str] = OUTPUT
 
-    layers: Annotated[
-        int, typer.Option("--layers", min=0, help="Kernels of a model's file to list.")
-    ] = 10
-    html: Annotated[
-        Path | None, typer.Option("--html", help="Write a page on a model's file, too.")
-    ] = None
+    layers: int = option("Kernels of a model's file to list.", 10, min=0)
+    html: Path | None = option("Write a page on a model's file, too.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """What is asked about the network."""
 
     panel: ClassVar[str] = INPUT
 
-    sweep: Annotated[
-        str | None,
-        typer.Option(
-            "--sweep",
-            metavar="SIDE=1,2,4",
-            help="The curve over batch, sequence, resolution, or an open side by its symbol.",
-        ),
-    ] = None
-    vary: Annotated[
-        str | None,
-        typer.Option(
-            "--vary",
-            metavar="FIGURE=400,800",
-            help="The curve over a figure of the device, such as bandwidth_gb_s.",
-        ),
-    ] = None
-    space: Annotated[
-        str | None,
-        typer.Option(
-            "--space",
-            help="Space of the architectures; the model's own, or ofa-mobilenet-v3 by default.",
-        ),
-    ] = None
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail where an operator is not supported.")
-    ] = False
-    coverage: Annotated[float, typer.Option("--coverage", help="Of the intervals.")] = 0.9
+    sweep: str | None = option(
+        "The curve over batch, sequence, resolution, or an open side by its symbol.",
+        metavar="SIDE=1,2,4",
+    )
+    vary: str | None = option(
+        "The curve over a figure of the device, such as bandwidth_gb_s.", metavar="FIGURE=400,800"
+    )
+    space: str | None = option(
+        "Space of the architectures; the model's own, or ofa-mobilenet-v3 by default."
+    )
+    strict: bool = option("Fail where an operator is not supported.", False)
+    coverage: float = option("Of the intervals.", 0.9)
 
 
 @command
 def predict(
     console: Console,
-    network: Annotated[
-        Path,
-        typer.Argument(
-            help="A model's file, - for standard input, or timm:NAME; or JSON: one architecture, "
-            "or a list of them."
-        ),
-    ],
+    *,
+    network: Path = argument(
+        "A model's file, - for standard input, or timm:NAME; or JSON: one architecture, "
+        "or a list of them."
+    ),
     target: Target,
     inputs: FileInputs,
     question: Question,

@@ -6,11 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from ._console import INTERRUPTED, OUTPUT, Console, UsageError, command, usage, write_text
+from ._console import (
+    INTERRUPTED,
+    OUTPUT,
+    REQUIRED,
+    Console,
+    UsageError,
+    command,
+    option,
+    usage,
+    write_text,
+)
 from ._options import (
     BUDGETS,
     MEASURING,
@@ -40,34 +50,20 @@ if TYPE_CHECKING:
     from latcast.spaces import SearchSpace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Budgets:
     """What the networks must keep."""
 
     panel: ClassVar[str] = BUDGETS
 
-    max_latency: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--max-latency",
-            metavar="MS",
-            help="Budget in ms, of several devices MS,MS,…; repeatable. Without: the whole front.",
-        ),
-    ] = None
-    confidence: Annotated[
-        float | None,
-        typer.Option("--confidence", help="Keep budgets with this probability, such as 0.9."),
-    ] = None
-    max_macs: Annotated[
-        str | None, typer.Option("--max-macs", help="Most MACs of a sample, such as 300M.")
-    ] = None
-    max_params: Annotated[
-        str | None, typer.Option("--max-params", help="Most parameters, such as 5.5M.")
-    ] = None
-    max_activation: Annotated[
-        str | None,
-        typer.Option("--max-activation", help="Most activation memory of a sample, such as 4MB."),
-    ] = None
+    max_latency: list[str] | None = option(
+        "Budget in ms, of several devices MS,MS,…; repeatable. Without: the whole front.",
+        metavar="MS",
+    )
+    confidence: float | None = option("Keep budgets with this probability, such as 0.9.")
+    max_macs: str | None = option("Most MACs of a sample, such as 300M.")
+    max_params: str | None = option("Most parameters, such as 5.5M.")
+    max_activation: str | None = option("Most activation memory of a sample, such as 4MB.")
 
     def options(self) -> dict[str, Any]:
         """As :func:`latcast.search.search` takes them, but for the latencies."""
@@ -85,46 +81,23 @@ class Budgets:
         return [_budget(text, targets) for text in self.max_latency or ()] or None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class How:
     """How to search."""
 
     panel: ClassVar[str] = SEARCH
 
-    space: Annotated[
-        str | None, typer.Option("--space", help="Search space; the model's own by default.")
-    ] = None
-    accuracy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--accuracy",
-            help="Accuracy model: a name, a .latcast file or a .csv; several are an ensemble.",
-        ),
-    ] = None
-    resolution: Annotated[
-        list[int] | None, typer.Option("--resolution", help="Search these only; repeatable.")
-    ] = None
-    method: Annotated[
-        str,
-        typer.Option("--method", help="auto, exhaustive, memetic, nsga2 or random."),
-    ] = "auto"
-    evaluations: Annotated[
-        int | None, typer.Option("--evaluations", min=1, help="Networks to evaluate at most.")
-    ] = None
-    population_size: Annotated[
-        int | None,
-        typer.Option("--population-size", min=2, help="Of memetic and nsga2."),
-    ] = None
-    time_limit: Annotated[
-        str | None, typer.Option("--time-limit", help="End after this time, such as 30s or 2m.")
-    ] = None
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Keep the search in this file.")
-    ] = None
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Go on with the search in --checkpoint, or --measured."),
-    ] = False
+    space: str | None = option("Search space; the model's own by default.")
+    accuracy: list[str] | None = option(
+        "Accuracy model: a name, a .latcast file or a .csv; several are an ensemble."
+    )
+    resolution: list[int] | None = option("Search these only; repeatable.")
+    method: str = option("auto, exhaustive, memetic, nsga2 or random.", "auto")
+    evaluations: int | None = option("Networks to evaluate at most.", min=1)
+    population_size: int | None = option("Of memetic and nsga2.", min=2)
+    time_limit: str | None = option("End after this time, such as 30s or 2m.")
+    checkpoint: Path | None = option("Keep the search in this file.")
+    resume: bool = option("Go on with the search in --checkpoint, or --measured.", False)
 
     def options(self) -> dict[str, Any]:
         """As :func:`latcast.search.search` takes them, but for the checkpoint."""
@@ -150,64 +123,36 @@ class How:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """What is searched for, and what --verify measures."""
 
     panel: ClassVar[str] = TARGET
 
     model: BaseModelName = None
-    batch: Annotated[
-        int | None,
-        typer.Option("--batch", min=1, help="Of the target; of --verify, 1 by default."),
-    ] = None
-    precision: Annotated[
-        str | None,
-        typer.Option("--precision", help="Of the target; of --verify, fp32 by default."),
-    ] = None
-    runtime: Annotated[
-        str | None,
-        typer.Option("--runtime", help="Of the target; of --verify, onnxruntime by default."),
-    ] = None
+    batch: int | None = option("Of the target; of --verify, 1 by default.", min=1)
+    precision: str | None = option("Of the target; of --verify, fp32 by default.")
+    runtime: str | None = option("Of the target; of --verify, onnxruntime by default.")
     similar_to: SimilarTo = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verifying:
     """How to check on this machine what is found."""
 
     panel: ClassVar[str] = MEASURING
 
-    verify: Annotated[
-        int | None,
-        typer.Option(
-            "--verify", min=1, help="Measure so many of the best on this machine, and adapt to it."
-        ),
-    ] = None
-    rounds: Annotated[
-        int | None,
-        typer.Option("--rounds", min=1, help="Of search and measurement, at most; 2 by default."),
-    ] = None
-    suggested: Annotated[
-        int | None,
-        typer.Option(
-            "--suggested",
-            min=1,
-            help="Measured first, if the model is not one of this machine; 10 by default.",
-        ),
-    ] = None
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", min=0, help="CPU threads when measuring; 1 by default."),
-    ] = None
-    runs: Annotated[
-        int | None, typer.Option("--runs", min=2, help="Runs of every measured network.")
-    ] = None
+    verify: int | None = option(
+        "Measure so many of the best on this machine, and adapt to it.", min=1
+    )
+    rounds: int | None = option("Of search and measurement, at most; 2 by default.", min=1)
+    suggested: int | None = option(
+        "Measured first, if the model is not one of this machine; 10 by default.", min=1
+    )
+    threads: int | None = option("CPU threads when measuring; 1 by default.", min=0)
+    runs: int | None = option("Runs of every measured network.", min=2)
     name: HostName = None
-    measured: Annotated[
-        Path | None,
-        typer.Option("--measured", help="Write the measurements here (.parquet); resumable."),
-    ] = None
+    measured: Path | None = option("Write the measurements here (.parquet); resumable.")
 
     def given(self) -> dict[str, Any]:
         """Those of the options that are not left to their defaults, but for the first."""
@@ -219,18 +164,14 @@ class Verifying:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Files:
     """Where to write what is found."""
 
     panel: ClassVar[str] = OUTPUT
 
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Write the architectures here, as JSON.")
-    ] = None
-    front: Annotated[
-        Path | None, typer.Option("--front", help="Write the whole front here (.csv or .json).")
-    ] = None
+    out: Path | None = option("Write the architectures here, as JSON.")
+    front: Path | None = option("Write the whole front here (.csv or .json).")
 
     def check(self) -> None:
         """Make sure before the search that what it finds can be written."""
@@ -257,15 +198,13 @@ class Files:
 @command
 def search(
     console: Console,
-    device: Annotated[
-        list[str],
-        typer.Option(
-            "--device",
-            help="A shipped model, a device of the catalogue, or a .latcast file; several: the "
-            "network must keep a budget on each.",
-            rich_help_panel=TARGET,
-        ),
-    ],
+    *,
+    device: list[str] = option(
+        "A shipped model, a device of the catalogue, or a .latcast file; several: the "
+        "network must keep a budget on each.",
+        REQUIRED,
+        panel=TARGET,
+    ),
     target: Target,
     budgets: Budgets,
     how: How,

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from ._console import Console, UsageError, command
+from ._console import Console, UsageError, argument, command, option
 from ._options import Seed, find_space
 
 
 @command
 def spaces(
     console: Console,
-    name: Annotated[str | None, typer.Argument(help="One space, with its genes.")] = None,
-    sample: Annotated[
-        int,
-        typer.Option(
-            "--sample", min=0, max=1_000_000, help="Print N random architectures of it as JSON."
-        ),
-    ] = 0,
+    *,
+    name: str | None = argument("One space, with its genes.", None),
+    sample: int = option("Print N random architectures of it as JSON.", 0, min=0, max=1_000_000),
     seed: Seed = 0,
 ) -> None:
     """List the search spaces, or show one.

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import typer
-
-from ._console import Console, UsageError, command, usage
+from ._console import Console, UsageError, argument, command, option, usage
 from ._options import (
-    INPUT,
     TARGET,
+    DataHints,
     Devices,
-    InputFormat,
     Seed,
     SimilarTo,
-    TargetName,
     check_network,
     find_space,
-    read_data,
     resolving,
 )
 
@@ -29,56 +24,41 @@ if TYPE_CHECKING:
 SAMPLES = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """The forecast of a network that is to become surer."""
 
     panel: ClassVar[str] = TARGET
 
-    network: Annotated[
-        str | None,
-        typer.Option("--for", metavar="NETWORK", help="Network whose forecast is to become surer."),
-    ] = None
-    device: Annotated[str | None, typer.Option("--device", help="What it is forecast for.")] = None
-    among: Annotated[
-        list[str] | None,
-        typer.Option("--among", help="Choose among these networks only; repeatable."),
-    ] = None
-    runtime: Annotated[
-        str | None, typer.Option("--runtime", help="Of the target; what is given holds exactly.")
-    ] = None
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Likewise.")] = None
-    precision: Annotated[str | None, typer.Option("--precision", help="Likewise.")] = None
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Likewise, of the CPU.")
-    ] = None
+    network: str | None = option(
+        "Network whose forecast is to become surer.", None, "--for", metavar="NETWORK"
+    )
+    device: str | None = option("What it is forecast for.")
+    among: list[str] | None = option("Choose among these networks only; repeatable.")
+    runtime: str | None = option("Of the target; what is given holds exactly.")
+    batch: int | None = option("Likewise.", min=1)
+    precision: str | None = option("Likewise.")
+    threads: int | None = option("Likewise, of the CPU.", min=1)
     similar_to: SimilarTo = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapting(DataHints):
+    """The model that will be adapted to the architectures, and what is measured already."""
+
+    space: str | None = option("Search space; that of the model by default.")
+    model: str | None = option("What will be adapted: a name or a .latcast file.")
+    measured: Path | None = option("Dataset of what is measured already.")
 
 
 @command
 def suggest(
     console: Console,
+    *,
     forecast: Forecast,
-    samples: Annotated[
-        int | None,
-        typer.Option("--samples", min=1, max=1_000, help="How many to suggest; of --for at most."),
-    ] = None,
-    space: Annotated[
-        str | None, typer.Option("--space", help="Search space; that of the model by default.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="What will be adapted: a name or a .latcast file."),
-    ] = None,
-    measured: Annotated[
-        Path | None,
-        typer.Option(
-            "--measured", help="Dataset of what is measured already.", rich_help_panel=INPUT
-        ),
-    ] = None,
-    networks: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
-    target: TargetName = None,
-    input_format: InputFormat = None,
+    adapting: Adapting,
+    samples: int | None = option("How many to suggest; of --for at most.", min=1, max=1_000),
+    networks: list[str] | None = argument("", None, hidden=True),
     devices: Devices = None,
     seed: Seed = 0,
 ) -> None:
@@ -96,7 +76,7 @@ def suggest(
             "measure for its forecast"
         )
     if forecast.network is not None:
-        if space or model or measured:
+        if adapting.space or adapting.model or adapting.measured:
             raise UsageError("--for is of one network's forecast: leave out those of a space")
         _for_network(console, forecast, samples or SAMPLES)
         return
@@ -104,7 +84,7 @@ def suggest(
         raise UsageError("--device needs the network whose forecast is to become surer: --for")
     if samples is None:
         raise UsageError("how many architectures to suggest must be given: --samples")
-    _for_space(console, samples, space, model, measured, target, input_format, seed)
+    _for_space(console, samples, adapting, seed)
 
 
 def _for_network(console: Console, asked: Forecast, samples: int) -> None:
@@ -124,28 +104,19 @@ def _for_network(console: Console, asked: Forecast, samples: int) -> None:
     console.show(found)
 
 
-def _for_space(
-    console: Console,
-    samples: int,
-    space: str | None,
-    model: str | None,
-    measured: Path | None,
-    target: str | None,
-    input_format: str | None,
-    seed: int,
-) -> None:
+def _for_space(console: Console, samples: int, asked: Adapting, seed: int) -> None:
     from latcast.models import load
     from latcast.models.adaptation import suggest as chosen
 
     with resolving():
-        base = None if model is None else load(model)
-    if space is not None:
-        the_space = find_space(space)
+        base = None if asked.model is None else load(asked.model)
+    if asked.space is not None:
+        the_space = find_space(asked.space)
     elif base is not None:
         the_space = base.space
     else:
         raise UsageError("suggesting needs a search space: give --space or --model")
-    known = None if measured is None else _known(measured, the_space, target, input_format)
+    known = None if asked.measured is None else _known(asked.measured, the_space, asked)
     with usage():
         archs = chosen(the_space, samples, base=base, measured=known, seed=seed)
     if not console.json:
@@ -156,8 +127,8 @@ def _for_space(
     console.print_archs(archs)
 
 
-def _known(path: Path, space: SearchSpace, target: str | None, format_: str | None) -> Archs:
-    archs = read_data(path, space.name, target, format_).archs
+def _known(path: Path, space: SearchSpace, hints: DataHints) -> Archs:
+    archs = replace(hints, space=space.name).read(path, archs=True).archs
     if archs.space.name != space.name:
         raise ValueError(f"--measured must be of {space.name}; got {archs.space.name}")
     return archs

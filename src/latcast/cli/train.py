@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from ._console import Console, UsageError, command, usage
-from ._options import (
-    Devices,
-    InputFormat,
-    ModelOut,
-    Seed,
-    SpaceName,
-    TargetName,
-    TestShare,
-    check_share,
-    check_suffix,
-    read_any_data,
-)
+from ._console import Console, UsageError, argument, command, option, usage
+from ._options import DataHints, Devices, ModelOut, Seed, TestShare, check_share, check_suffix
 
 if TYPE_CHECKING:
     from latcast.data import Dataset
@@ -30,28 +17,22 @@ _ONE_OR_BASE = "--predictor and --target are for one dataset; several make a bas
 @command
 def train(
     console: Console,
-    data: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Parquet, CSV or HELP's .pt; several of a space, one a target, make a base model."
-        ),
-    ],
+    *,
+    data: list[Path] = argument(
+        "Parquet, CSV or HELP's .pt; several of a space, one a target, make a base model."
+    ),
     out: ModelOut,
-    predictor: Annotated[
-        str | None,
-        typer.Option(
-            "--predictor",
-            help="Of a space: roofline (default), bayes, lookup-table, mlp or flops; of any "
-            "network, from datasets of one target: layers (default for networks).",
-        ),
-    ] = None,
+    predictor: str | None = option(
+        "Of a space: roofline (default), bayes, lookup-table, mlp or flops; of any "
+        "network, from datasets of one target: layers (default for networks)."
+    ),
     test: TestShare = 0.15,
-    families: Annotated[
-        bool, typer.Option(help="Of layers: also score on one family after the other, left out.")
-    ] = True,
-    space: SpaceName = None,
-    target: TargetName = None,
-    input_format: InputFormat = None,
+    families: bool = option(
+        "Of layers: also score on one family after the other, left out.",
+        True,
+        "--families/--no-families",
+    ),
+    hints: DataHints,
     devices: Devices = None,
     seed: Seed = 0,
 ) -> None:
@@ -66,9 +47,9 @@ def train(
     check_share(test, "--test")
     if len(data) > 1 and predictor not in (None, workflow.LAYERS):
         raise UsageError(_ONE_OR_BASE)
-    datasets = [read_any_data(path, space, target, input_format) for path in data]
+    datasets = [hints.read(path) for path in data]
     kind = _kind(datasets, predictor)
-    if kind == workflow.BASE and target is not None:
+    if kind == workflow.BASE and hints.target is not None:
         raise UsageError(_ONE_OR_BASE)
     with usage():
         workflow.check_kind(kind)

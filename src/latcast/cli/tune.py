@@ -4,101 +4,52 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-import typer
-
-from ._console import OUTPUT, Console, UsageError, command, usage
-from ._options import (
-    SEARCH,
-    InputFormat,
-    Seed,
-    SpaceName,
-    TargetName,
-    TestShare,
-    check_suffix,
-    parse_duration,
-    read_data,
-)
+from ._console import OUTPUT, Console, UsageError, argument, command, option, usage
+from ._options import SEARCH, DataHints, Seed, TestShare, check_suffix, parse_duration
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class What:
     """Which options are searched."""
 
     panel: ClassVar[str] = "Predictor"
 
-    predictor: Annotated[
-        str | None,
-        typer.Option("--predictor", help="roofline (the default), lookup-table or mlp."),
-    ] = None
-    preset: Annotated[
-        str | None,
-        typer.Option("--preset", help="A published grid instead: paper-grid (36 points, mlp)."),
-    ] = None
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Of every fit, where there are epochs.")
-    ] = None
+    predictor: str | None = option("roofline (the default), lookup-table or mlp.")
+    preset: str | None = option("A published grid instead: paper-grid (36 points, mlp).")
+    epochs: int | None = option("Of every fit, where there are epochs.", min=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class How:
     """How they are searched, and where trials are kept and run."""
 
     panel: ClassVar[str] = SEARCH
 
-    trials: Annotated[
-        int | None,
-        typer.Option(
-            "--trials", min=1, help="Trials in all; 50, or all points of a preset, by default."
-        ),
-    ] = None
-    prune: Annotated[
-        bool, typer.Option("--prune/--no-prune", help="Give up MLPs that fall behind.")
-    ] = True
-    time_limit: Annotated[
-        str | None,
-        typer.Option("--time-limit", help="No trial begins after this time, such as 90s or 20m."),
-    ] = None
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            "--storage",
-            help="SQLite file, or URL of a data base, to go on from; DATA.tune.db by default.",
-        ),
-    ] = None
-    study: Annotated[
-        str | None,
-        typer.Option("--study", help="Name in it; the preset's or predictor's by default."),
-    ] = None
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            min=1,
-            help="Trials at once, each in a process; 1 by default, with --ray all of its CPUs.",
-        ),
-    ] = None
-    ray: Annotated[
-        str | None,
-        typer.Option("--ray", help="Run trials on a Ray cluster: local, auto or HOST:PORT."),
-    ] = None
+    trials: int | None = option("Trials in all; 50, or all points of a preset, by default.", min=1)
+    prune: bool = option("Give up MLPs that fall behind.", True, "--prune/--no-prune")
+    time_limit: str | None = option("No trial begins after this time, such as 90s or 20m.")
+    storage: str | None = option(
+        "SQLite file, or URL of a data base, to go on from; DATA.tune.db by default."
+    )
+    study: str | None = option("Name in it; the preset's or predictor's by default.")
+    workers: int | None = option(
+        "Trials at once, each in a process; 1 by default, with --ray all of its CPUs.", min=1
+    )
+    ray: str | None = option("Run trials on a Ray cluster: local, auto or HOST:PORT.")
 
 
 @command
 def tune(
     console: Console,
-    data: Annotated[Path, typer.Argument(help="Parquet, CSV or HELP's .pt.")],
+    *,
+    data: Path = argument("Parquet, CSV or HELP's .pt."),
     what: What,
     how: How,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Write the winner here (.latcast).", rich_help_panel=OUTPUT),
-    ] = None,
+    out: Path | None = option("Write the winner here (.latcast).", panel=OUTPUT),
     test: TestShare = 0.15,
-    space: SpaceName = None,
-    target: TargetName = None,
-    input_format: InputFormat = None,
+    hints: DataHints,
     seed: Seed = 0,
 ) -> None:
     """Search the options of a predictor; goes on where it was interrupted.
@@ -114,7 +65,7 @@ def tune(
         plan = TuningPlan.make(
             what.predictor, what.preset, epochs=what.epochs, test=test, seed=seed, prune=how.prune
         )
-    dataset = read_data(data, space, target, input_format)
+    dataset = hints.read(data, archs=True)
     if how.storage is None and str(data) == "-":
         raise UsageError("rows from standard input (-) need --storage, where trials are kept")
     where = how.storage or str(data.with_name(f"{data.name}.tune.db"))

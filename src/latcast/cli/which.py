@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import typer
 
-from ._console import FAILED, OUTPUT, Console, UsageError, command
+from ._console import FAILED, OUTPUT, REQUIRED, Console, UsageError, argument, command, option
 from ._options import (
     BUDGETS,
     TARGET,
@@ -21,48 +21,30 @@ from ._options import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """What a device must keep."""
 
     panel: ClassVar[str] = BUDGETS
 
-    max_latency: Annotated[
-        float, typer.Option("--max-latency", help="Budget in ms for a whole batch.")
-    ]
-    at_least: Annotated[
-        str,
-        typer.Option(
-            "--at-least", help="Chance that is enough: certain, likely or unlikely (exit code 0)."
-        ),
-    ] = "likely"
+    max_latency: float = option("Budget in ms for a whole batch.", REQUIRED)
+    at_least: str = option(
+        "Chance that is enough: certain, likely or unlikely (exit code 0).", "likely"
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Targets:
     """Which targets are asked about."""
 
     panel: ClassVar[str] = TARGET
 
-    device: Annotated[
-        list[str] | None,
-        typer.Option("--device", help="A device of the catalogue; repeatable; all by default."),
-    ] = None
-    kind: Annotated[
-        str | None, typer.Option("--kind", help="All devices of a kind: cpu, phone, gpu, …")
-    ] = None
-    runtime: Annotated[
-        list[str] | None, typer.Option("--runtime", help="Of these runtimes only; repeatable.")
-    ] = None
-    precision: Annotated[
-        str | None, typer.Option("--precision", help="In these only, such as fp32,int8.")
-    ] = None
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Samples a forward pass.")] = (
-        None
-    )
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Of CPUs; all cores by default.")
-    ] = None
+    device: list[str] | None = option("A device of the catalogue; repeatable; all by default.")
+    kind: str | None = option("All devices of a kind: cpu, phone, gpu, …")
+    runtime: list[str] | None = option("Of these runtimes only; repeatable.")
+    precision: str | None = option("In these only, such as fp32,int8.")
+    batch: int | None = option("Samples a forward pass.", min=1)
+    threads: int | None = option("Of CPUs; all cores by default.", min=1)
 
     def devices(self) -> list[str] | None:
         """Names of the devices that are asked about; None for all.
@@ -80,27 +62,26 @@ class Targets:
         return [*(self.device or ()), *(d.name for d in devices().values() if d.kind == self.kind)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shown:
     """What is shown."""
 
     panel: ClassVar[str] = OUTPUT
 
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Devices to list.")] = 20
-    all: Annotated[bool, typer.Option("--all", help="List all targets.")] = False
+    limit: int = option("Devices to list.", 20, min=1)
+    all: bool = option("List all targets.", False)
 
 
 @command
 def which(
     console: Console,
-    network: Annotated[
-        Path, typer.Argument(help="A model's file, - for standard input, or timm:NAME.")
-    ],
+    *,
+    network: Path = argument("A model's file, - for standard input, or timm:NAME."),
     budget: Budget,
     targets: Targets,
     inputs: FileInputs,
     shown: Shown,
-    coverage: Annotated[float, typer.Option("--coverage", help="Of the intervals.")] = 0.9,
+    coverage: float = option("Of the intervals.", 0.9),
     devices: Devices = None,
 ) -> None:
     """Rank devices, runtimes and precisions by their chance to run a network within a budget.
