@@ -129,7 +129,7 @@ results-search: $(VENV)/tested
 	mv build/verification.txt docs/results/verification.txt
 
 # Those of networks of any kind: half an hour. fusion.txt, counts.txt and formats.txt need files of
-# models that other packages write; see benchmarks/fusion.py, counts.py and formats.py.
+# models that other packages write; see benchmarks/kernels.py, counts.py and formats.py.
 results-families: $(VENV)/tested
 	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench families datasets/*.networks.parquet --seeds 3 \
 	  > docs/results/families.txt

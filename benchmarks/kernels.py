@@ -1,6 +1,7 @@
 """Kernels of real models by our rules against those of a runtime's own optimized graph.
 
     python benchmarks/kernels.py FOLDER [--runtime openvino] [--keep FOLDER]
+    python benchmarks/kernels.py --variants 4
 
 Compared are multisets of operator and output shape: of ONNX Runtime those of the model that it
 saves after all of its optimizations, of OpenVINO those of ``compiled_model.get_runtime_model()``.
@@ -8,7 +9,7 @@ Apart stay what changes a layout (reorders, transposes), and views, which do not
 the share of the kernels that are the same (of the larger number of both), once with equal shapes,
 once with shapes that a layout may turn: axes in any order, rows of a product as one, channels
 filled up to a block of 16. ``LIST`` in the folder tells the inputs' shapes (see
-``benchmarks/real_models.py``).
+``benchmarks/real_models.py``); without one, so many variants of each family are compared.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 import onnx
 
 from latcast.bench.tables import machine
+from latcast.families import family_names, population
 from latcast.graph import OPERATORS, RECURRENT, UNKNOWN, Graph, Kernel, Layer, Rule, fuse, rules_of
 from latcast.graph.read import ReadOptions
 from latcast.graph.read.onnx import read_onnx
@@ -260,6 +262,8 @@ class Comparison:
         self.kernels += other.kernels
         self.equal += other.equal
         self.same += other.same
+        self.ours += other.ours
+        self.theirs += other.theirs
 
     @property
     def share(self) -> float:
@@ -345,9 +349,21 @@ def _theirs(
     return found
 
 
+def of_family(name: str, count: int, runtime: str) -> Comparison:
+    """Variants of a family."""
+    found = Comparison()
+    of_runtime, nodes = RUNTIMES[runtime]
+    for variant in population(count, 1, [name]):
+        content = variant.to_onnx()
+        ours = kernels_of(read_onnx(content), rules_of(runtime), nodes)
+        found.add(compare(ours, of_runtime(onnx.load_from_string(content))))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="of ONNX files, with LIST")
+    parser.add_argument("folder", type=Path, nargs="?", help="of ONNX files, with LIST")
+    parser.add_argument("--variants", type=int, default=4, help="of each family, without a folder")
     parser.add_argument("--runtime", choices=RUNTIMES, default="onnxruntime")
     parser.add_argument("--only", default="", help="files whose names contain this")
     parser.add_argument("--keep", type=Path, help="where the runtime's kernels are kept")
@@ -357,8 +373,14 @@ def main() -> None:
     version = __import__(arguments.runtime).__version__
     print(f"{machine()}; {arguments.runtime} {version}\n")
     print(f"{'':44s} {'kernels':>8s} {'same':>8s} {'same shape':>11s}")
-    inputs, total, enough, models = listed(arguments.folder), Comparison(), 0, 0
-    causes: Counter[str] = Counter()
+    total, enough, models = Comparison(), 0, 0
+    if arguments.folder is None:
+        for name in family_names():
+            total.add(found := of_family(name, arguments.variants, arguments.runtime))
+            print_row(name, found)
+        print_row("all families", total)
+        return
+    inputs = listed(arguments.folder)
     for path in sorted(arguments.folder.glob("*.onnx"), key=lambda x: (x.stat().st_size, x.name)):
         is_large = path.stat().st_size > arguments.max_mb * 1e6
         if is_large or arguments.only not in path.name:
@@ -376,11 +398,12 @@ def main() -> None:
         total.add(found)
         if not arguments.worst or found.share < _ENOUGH:
             print_row(path.stem, found)
-        for whose, kernels in (("ours", found.ours), ("the runtime's", found.theirs)):
-            for (op, _), count in kernels.items():
-                causes[f"{op} of {whose}"] += count
     print_row(f"all {models} models", total)
     print(f"\n{enough} of {models} models have at least {_ENOUGH:.0%} the same")
+    causes: Counter[str] = Counter()
+    for whose, kernels in (("ours", total.ours), ("the runtime's", total.theirs)):
+        for (op, _), count in kernels.items():
+            causes[f"{op} of {whose}"] += count
     for words, count in causes.most_common(_MOST_CAUSES):
         print(f"{count:8d} x {words}")
 

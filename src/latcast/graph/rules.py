@@ -1,7 +1,7 @@
 """Which layers become one kernel: rules that are data.
 
 :data:`RULES` are those of ONNX Runtime's optimizer for CPUs (all levels, ``ORT_ENABLE_ALL``),
-whose names are given where a rule has one; ``benchmarks/fusion.py`` compares what comes of them. A
+whose names are given where a rule has one; ``benchmarks/kernels.py`` compares what comes of them. A
 rule is a path of kernels; what it makes goes by a word that later rules can read on. Where a
 convolution runs in blocks of channels is told by :mod:`.layouts`, what must hold beside the words
 by :mod:`.conditions`.
