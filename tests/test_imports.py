@@ -3,8 +3,11 @@
 import subprocess
 import sys
 from importlib import import_module
+from types import ModuleType, SimpleNamespace
 
 import pytest
+
+from latcast._imports import public_names
 
 PACKAGES = [
     "latcast",
@@ -53,3 +56,16 @@ def test_every_public_name_loads(package: str) -> None:
 def test_a_name_costs_only_its_own_modules(program: str, unneeded: str) -> None:
     check = f"{program}; import sys; assert not {{'{unneeded}'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_a_package_without_its_source_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = ModuleType("sourceless")
+    package.__all__ = ["name"]  # type: ignore[attr-defined]
+    package.__loader__ = SimpleNamespace(get_source=lambda _: None)  # type: ignore[assignment]
+    monkeypatch.setitem(sys.modules, "sourceless", package)
+    load, names = public_names("sourceless")
+    assert "name" in names()
+    with pytest.raises(AttributeError, match="has no attribute 'other'"):
+        load("other")
+    with pytest.raises(ImportError, match="must be installed with its source"):
+        load("name")

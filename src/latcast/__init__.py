@@ -28,26 +28,7 @@ if TYPE_CHECKING:
     from .search.which import which
     from .spaces import Archs, space
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            ".data": "Dataset LatencyDataset NetworkDataset Quantity read",
-            ".devices": "Target",
-            ".graph": "Graph",
-            ".graph.read": "read_graph",
-            ".models": "load load_base load_layers",
-            ".models.adaptation": "suggest",
-            ".models.forecast": "forecast",
-            ".models.suggestions": "suggest_for",
-            ".models.sweep": "sweep",
-            ".ofa": "export",
-            ".search": "InfeasibleError",
-            ".search.choose": "choose",
-            ".search.which": "which",
-            ".spaces": "Archs space",
-        },
-        {"predictors": ".models", "search": ".search"},
-    )
+    __getattr__, __dir__ = public_names(__name__, {"search": ".search"})
 
 __version__ = "0.1.0"
 

@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 
 def public_names(
-    package: str, modules: Mapping[str, str], others: Mapping[str, str] | None = None
+    package: str, modules: Mapping[str, str] | None = None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """A package's ``__getattr__`` and ``__dir__``, which import a public name on its first use.
 
     A package that loads all of its names at once costs everybody who needs one of them all of its
-    modules; this way each name costs its own.
+    modules; this way each name costs its own. What a name is imported from stands once: in the
+    package's source under ``if TYPE_CHECKING``, up to the ``else`` in which this is called.
 
     Args:
         package: its ``__name__``.
-        modules: module, relative to the package or of another room -> its names, with spaces
-            between them.
-        others: public name -> ``module``, or ``module:name`` where the module calls it otherwise.
+        modules: names of ``__all__`` that stand for a module, whatever that block imports for them.
     """
-    places = {name: f"{module}:{name}" for module, text in modules.items() for name in text.split()}
-    places |= others or {}
+    own = sys.modules[package]
+
+    @cache
+    def places() -> dict[str, tuple[str, str]]:
+        loader: Any = own.__loader__
+        if (source := loader.get_source(package)) is None:
+            raise ImportError(f"{package} must be installed with its source; it has bytecode alone")
+        block = source.partition("if TYPE_CHECKING:")[2].partition("\nelse:")[0]
+        found = {}
+        for module, names in _IMPORT.findall(re.sub("#.*", "", block)):
+            for name in filter(None, re.split(r"[(),]\s*", names)):
+                attribute, _, called = name.strip().partition(" as ")
+                found[called or attribute] = (module, attribute)
+        return found
 
     def load(name: str) -> Any:
-        if name not in places:
+        if name not in own.__all__:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module, _, attribute = places[name].partition(":")
-        value: Any = import_module(module, package)
-        if attribute:
-            value = getattr(value, attribute)
-        setattr(sys.modules[package], name, value)
+        if modules is not None and name in modules:
+            value: Any = import_module(modules[name], package)
+        else:
+            module, attribute = places()[name]
+            of = own if module == "." else import_module(module, package)
+            # A name of the package itself is one of its modules.
+            value = import_module(f"{package}.{attribute}") if of is own else getattr(of, attribute)
+        setattr(own, name, value)
         return value
 
     def names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *places})
+        return sorted({*vars(own), *own.__all__})
 
     return load, names
+
+
+_IMPORT = re.compile(r"^    from (\S+) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 
 
 def require(package: str, extra: str, purpose: str) -> Any:

@@ -20,15 +20,7 @@ if TYPE_CHECKING:
         register_quantity,
     )
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "._dataset": "UNSTABLE Dataset LatencyDataset NetworkDataset paper_split split",
-            "._formats": "FORMATS UNITS read read_accuracies read_latencies",
-            "._quantity": "ACCURACY ENERGY_MJ LATENCY_MS PEAK_MEMORY_MB Quantity quantity "
-            "quantity_names register_quantity",
-        },
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "ACCURACY",

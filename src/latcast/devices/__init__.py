@@ -24,19 +24,7 @@ if TYPE_CHECKING:
     from ._headings import Chip, chip_of, named_device, parse_clusters
     from ._host import cpu_features, cpu_model, host_name, usable_cpus
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "._catalogue": "VARIABLE DeviceList catalogue_text device device_files devices "
-            "load_devices parse_catalogue",
-            "._cores": "Cluster Core cores",
-            "._detect": "detect",
-            "._device": "KINDS PRECISIONS RANGES Device Range Target figure_range",
-            "._facts": "SELECTIONS UNITS Facts target_facts unit unit_of_runtime",
-            "._headings": "Chip chip_of named_device parse_clusters",
-            "._host": "cpu_features cpu_model host_name usable_cpus",
-        },
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "KINDS",

@@ -10,12 +10,6 @@ if TYPE_CHECKING:
     from ._family import Family
     from ._population import Variant, family, family_names, population
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "._family": "Family",
-            "._population": "Variant family family_names population",
-        },
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = ["Family", "Variant", "family", "family_names", "population"]

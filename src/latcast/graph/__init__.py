@@ -17,20 +17,7 @@ if TYPE_CHECKING:
     from .rules import EAGER, OPENVINO_RULES, RULES, fuse, rules_of
     from .shapes import TensorShape
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "._builder": "GraphBuilder chained",
-            "._graph": "Graph GraphInput",
-            "._layer_builder": "Tensor",
-            "._operators": "GRAPH_INPUT KINDS OPERATORS RECURRENT UNKNOWN Layer Operator",
-            "._weights": "BUFFER Constant Constants Weights",
-            ".facts": "KERNEL_FACTS kernel_facts kernel_label",
-            ".fusion": "Kernel Rule",
-            ".rules": "EAGER OPENVINO_RULES RULES fuse rules_of",
-            ".shapes": "TensorShape",
-        },
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "BUFFER",

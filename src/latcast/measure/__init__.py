@@ -43,25 +43,7 @@ if TYPE_CHECKING:
     from ._worker import WorkerDiedError
     from .runtimes import class_name
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "latcast.data": "UNSTABLE",
-            "._campaign": "AnotherCampaignError CampaignRecord Plan conclude measured "
-            "open_or_resume resume_as",
-            "._campaign_file": "CampaignFile Run",
-            "._drift": "Drift Runs estimate_drift",
-            "._machine": "CampaignRunningError",
-            "._protocol": "Protocol",
-            "._results": "REFERENCE_LEVEL NoLatencyError Results corrected_medians "
-            "profiles_of results",
-            "._session": "Progress run",
-            "._sources": "ArchSource BlockSource NetworkSource OnnxFile VariantSource archs_of "
-            "blocks_of",
-            "._worker": "WorkerDiedError",
-            ".runtimes": "class_name",
-        },
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "REFERENCE_LEVEL",

@@ -23,25 +23,7 @@ if TYPE_CHECKING:
     from .roofline import Roofline
     from .tuning._plan import PREDICTORS
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "._base": "Predictor predictor",
-            "._block_predictor": "ADAPTATIONS BlockPredictor Explanation",
-            "._fitted": "Form",
-            "._model": "KINDS Model register_predictor",
-            ".base_model": "BaseModel",
-            ".bayes": "Bayes",
-            ".flops": "Flops",
-            ".kernels": "Kernels",
-            ".lookup_table": "LookupTable",
-            ".mlp": "MLP",
-            ".resolve": "TargetQuery load load_base load_layers",
-            ".roofline": "Roofline",
-            ".tuning._plan": "PREDICTORS",
-        },
-        {"LayerPredictor": ".kernels:Kernels", "adaptation": ".adaptation", "zoo": ".zoo"},
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "ADAPTATIONS",

@@ -12,15 +12,7 @@ if TYPE_CHECKING:
     from ._images import ImageFolder
     from ._weights import in_supernet, network_module, ofa_module
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "._config": "blocks_from_ofa_config",
-            "._export": "EXPORT_FORMATS Export export",
-            "._images": "ImageFolder",
-            "._weights": "in_supernet network_module ofa_module",
-        },
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "EXPORT_FORMATS",

@@ -33,22 +33,7 @@ if TYPE_CHECKING:
     from .result import Front, SearchRecord, SearchResult
     from .verification import Campaigns, Measuring, search_and_verify, verify
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "latcast.models.accuracy": "AccuracyModel CallableAccuracy DistilledOFA "
-            "EnsembleAccuracy TableAccuracy accuracy_model as_accuracy_model train_accuracy",
-            "._search": "METHODS Progress search",
-            ".exhaustive": "Exhaustive Random",
-            ".front": "Evaluated",
-            ".interop": "ExpectedLatency as_pymoo_problem optuna_objective",
-            ".memetic": "Memetic",
-            ".nsga2": "NSGA2",
-            ".problem": "Goals InfeasibleError Method Problem",
-            ".result": "Front SearchRecord SearchResult",
-            ".verification": "Campaigns Measuring search_and_verify verify",
-        },
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "METHODS",

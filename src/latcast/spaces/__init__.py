@@ -19,20 +19,7 @@ if TYPE_CHECKING:
     from .ofa_proxyless import OFAProxyless
     from .ofa_resnet50 import OFAResNet50
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "._base": "Archs Gene SearchSpace",
-            "._block_table": "FACTS BlockTable",
-            "._once_for_all": "SupernetSpace",
-            ".compofa": "CompOFA",
-            ".fbnet": "FBNet",
-            ".nasbench201": "NASBench201",
-            ".ofa_mobilenet_v3": "OFAMobileNetV3",
-            ".ofa_proxyless": "OFAProxyless",
-            ".ofa_resnet50": "OFAResNet50",
-        },
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "FACTS",

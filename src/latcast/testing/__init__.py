@@ -16,16 +16,7 @@ if TYPE_CHECKING:
     from .runtimes import RUNTIME_CHECKS, check_runtime
     from .spaces import SPACE_CHECKS, check_space
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            ".methods": "check_method",
-            ".predictors": "check_fitted check_predictor",
-            ".quantities": "check_quantity",
-            ".runtimes": "RUNTIME_CHECKS check_runtime",
-            ".spaces": "SPACE_CHECKS check_space",
-        },
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "RUNTIME_CHECKS",

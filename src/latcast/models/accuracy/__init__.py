@@ -25,19 +25,7 @@ if TYPE_CHECKING:
         load_accuracy,
     )
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "latcast.data": "read_accuracies",
-            "._base": "AccuracyModel checked_accuracies",
-            ".distilled": "DistilledOFA",
-            ".gaussian_process": "GaussianProcess",
-            ".records": "train_accuracy",
-            ".sources": "SHIPPED AccuracySource CallableAccuracy EnsembleAccuracy TableAccuracy "
-            "accuracy_model as_accuracy_model load_accuracy",
-        },
-        {"evaluate_accuracy": "latcast.models.training:evaluate"},
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "SHIPPED",

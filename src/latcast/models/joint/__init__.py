@@ -15,18 +15,7 @@ if TYPE_CHECKING:
     from ._space import JointSpacePredictor
     from ._specification import Question
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "._faster": "Faster",
-            "._file": "Joint",
-            "._model": "JointForecast JointModel",
-            "._observations": "FUSES_AS Observations TargetFacts",
-            "._predictor": "JointPredictor",
-            "._space": "JointSpacePredictor",
-            "._specification": "Question",
-        },
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "FUSES_AS",

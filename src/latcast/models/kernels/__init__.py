@@ -12,15 +12,7 @@ if TYPE_CHECKING:
     from ._model import FEATURES, log_facts
     from ._predictor import Kernels
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "._explanation": "Extrapolation KernelForecast LayerExplanation",
-            "._fit": "MIN_GROUPS",
-            "._model": "FEATURES log_facts",
-            "._predictor": "Kernels",
-        },
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "FEATURES",

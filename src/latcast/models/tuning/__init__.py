@@ -11,14 +11,7 @@ if TYPE_CHECKING:
     from ._study import TrialRecord
     from ._tune import TuningRecord, TuningResult, tune
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "._plan": "DEFAULT_TRIALS PRESETS Preset TuningPlan",
-            "._study": "TrialRecord",
-            "._tune": "TuningRecord TuningResult tune",
-        },
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "DEFAULT_TRIALS",

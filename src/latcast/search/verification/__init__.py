@@ -13,16 +13,7 @@ if TYPE_CHECKING:
     from ._search_and_verify import search_and_verify, verify
     from ._verification import Verification, VerifiedResult
 else:
-    __getattr__, __dir__ = public_names(
-        __name__,
-        {
-            "._here": "Check first_model search_and_verify_here",
-            "._measuring": "Campaigns Measured Measuring MeasuringError",
-            "._record": "Round VerificationRecord",
-            "._search_and_verify": "search_and_verify verify",
-            "._verification": "Verification VerifiedResult",
-        },
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "Campaigns",

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from ._file import read_inputs
     from ._reader import read_onnx
 else:
-    __getattr__, __dir__ = public_names(
-        __name__, {"._file": "read_inputs", "._reader": "read_onnx"}
-    )
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = ["read_inputs", "read_onnx"]
