@@ -52,6 +52,8 @@ _NAMED = (
 _LISTED = "the joint model is listed with the others"
 _SPACES = "devices without a model of a search space are answered for by the joint model"
 
+_COUNTED = "views, which compute nothing, are counted apart from layers and kernels, as in predict"
+
 CHANGES: tuple[Change, ...] = (
     Change("predict-onnx", "*output.devices.[01]", "value", _NAMED),
     Change("predict-onnx", "0.output.devices.2", "value", _NAMED),  # with bf16
@@ -124,6 +126,11 @@ CHANGES: tuple[Change, ...] = (
     ),
     Change("*", "*output.total.kind", "added", _RECORDS),
     Change("page", "words", "value", "the field's terms; all else was equal word by word"),
+    *(
+        Change(cases, f"*.output.{key}", "value", _COUNTED)
+        for cases in ("inspect", "exported-program")
+        for key in ("total.layers", "fused.kernels", "uncosted.*.share")
+    ),
     Change("inspect", "1.notes.0", "value", "unsupported operators, in the field's term"),
     *(
         Change(cases, f"*output{path}", "added", _INSPECTED)

@@ -303,6 +303,11 @@ class Graph:
         return tuple(tuple(r) for r in readers)
 
     @property
+    def working(self) -> int:
+        """Number of layers that compute something: views name what they read anew, and cost 0."""
+        return sum(x.kind != "view" for x in self.layers)
+
+    @property
     def unsupported(self) -> dict[str, int]:
         """Operators of the layers whose cost is not known, with how many there are of each."""
         return dict(Counter(x.operator for x in self.layers if not x.is_supported))

@@ -45,6 +45,11 @@ class Kernel:
     quantized: bool = False
     times: int = 1
 
+    def works_in(self, graph: Graph) -> bool:
+        """Whether it does something at run time: views, and branches that never run, do not."""
+        main = graph.layers[self.main]
+        return main.kind != "view" and bool(main.runs) and self.main not in self.idle
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:

@@ -13,6 +13,7 @@ from latcast.report.text import bytes_text, end_of, shape_text
 from ._graph import Graph, GraphInput
 from ._operators import Layer
 from .facts import crossing_bytes, kernel_label
+from .fusion import Kernel
 from .memory import ActivationMemory
 from .precision import precision_text
 from .rules import fuse
@@ -137,7 +138,7 @@ class FusedSums:
     """Costs of all kernels, and why they differ from those of the layers.
 
     Attributes:
-        kernels: number of fused kernels.
+        kernels: number of fused kernels that do something at run time.
         traffic_bytes: memory traffic, bytes.
         intensity: FLOP per byte of memory traffic, two a MAC; null where there is none.
         saved_bytes: memory traffic of the layers beyond that of the kernels.
@@ -151,8 +152,8 @@ class FusedSums:
     savings: tuple[Saving, ...]
 
     @classmethod
-    def of(cls, kernels: Sequence[InspectedKernel]) -> FusedSums:
-        """The sums over kernels."""
+    def of(cls, kernels: Sequence[InspectedKernel], working: int) -> FusedSums:
+        """The sums over kernels, so many of which do something."""
         saved: dict[str, list[int]] = defaultdict(list)
         for kernel in kernels:
             if kernel.saved_bytes:
@@ -162,7 +163,7 @@ class FusedSums:
         traffic = sum(x.traffic_bytes for x in kernels)
         total = sum(x.saved_bytes for x in kernels)
         intensity = _intensity(sum(x.macs for x in kernels), traffic)
-        return cls(len(kernels), traffic, intensity, total, tuple(savings))
+        return cls(working, traffic, intensity, total, tuple(savings))
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class LayerSums:
 
     Attributes:
         kind: of the layers; ``all`` for the whole network.
-        layers: number of layers.
+        layers: number of layers that compute something; of views, which do not, their number.
         macs: multiply-accumulates of those whose cost is known.
         params: parameters.
         param_bytes: bytes of parameters and constants.
@@ -246,7 +247,8 @@ class LayerSums:
         names = ("macs", "params", "param_bytes", "read_bytes", "write_bytes", "traffic_bytes")
         sums = {n: sum(getattr(x, n) or 0 for x in layers) for n in names}
         intensity = _intensity(sums["macs"], sums["traffic_bytes"])
-        return cls(kind, len(layers), **sums, intensity=intensity)
+        working = sum(x.kind != "view" for x in layers) or len(layers)
+        return cls(kind, working, **sums, intensity=intensity)
 
 
 @dataclass(frozen=True)
@@ -256,7 +258,7 @@ class UnsupportedLayers:
     Attributes:
         operator: the file's name of it, with its domain.
         layers: how many layers are of it.
-        share: of all layers, 0 to 1.
+        share: of all layers that compute something, 0 to 1.
     """
 
     operator: str
@@ -311,7 +313,8 @@ class Inspection(Record):
         memory = graph.activation_memory()
         held = (memory if reuse == "none" else graph.activation_memory(reuse)).held_bytes
         layers = tuple(map(InspectedLayer.of, graph.layers, held))
-        kernels = tuple(_kernels(graph, layers))
+        found = fuse(graph)
+        kernels = tuple(_kernels(graph, found, layers))
         kinds: dict[str, list[InspectedLayer]] = {}
         for layer in layers:
             kinds.setdefault(layer.kind, []).append(layer)
@@ -323,10 +326,13 @@ class Inspection(Record):
             graph.cheapest.macs,
             graph.precision,
             graph.precisions,
-            FusedSums.of(kernels),
+            FusedSums.of(kernels, sum(x.works_in(graph) for x in found)),
             PeakMemory.of(graph, memory),
             tuple(LayerSums.of(kind, own) for kind, own in kinds.items()),
-            tuple(UnsupportedLayers(n, c, c / len(layers)) for n, c in graph.unsupported.items()),
+            tuple(
+                UnsupportedLayers(n, c, c / max(1, graph.working))
+                for n, c in graph.unsupported.items()
+            ),
             layers,
             kernels,
         )
@@ -389,6 +395,8 @@ class Inspection(Record):
             Column("FLOP/byte", "intensity", ",.1f"),
         )
         title = f"{end_of(self.network, NAME_WIDTH)}: {self.total.layers:,} layers"
+        if views := sum(x.layers for x in self.kinds if x.kind == "view"):
+            title += f", and {views:,} views, which compute nothing"
         yield Table(columns, [*self.kinds, self.total], title)
         if self.precisions:
             yield f"precision: {precision_text(self.precisions)}"
@@ -446,8 +454,10 @@ def inputs_table(inputs: Sequence[GraphInput]) -> Table:
     return Table(columns + changed if any(x.change for x in inputs) else columns, inputs)
 
 
-def _kernels(graph: Graph, layers: Sequence[InspectedLayer]) -> Iterator[InspectedKernel]:
-    for kernel in fuse(graph):
+def _kernels(
+    graph: Graph, kernels: Sequence[Kernel], layers: Sequence[InspectedLayer]
+) -> Iterator[InspectedKernel]:
+    for kernel in kernels:
         own = [layers[n] for n in kernel.layers]
         running = [graph.layers[n] for n in kernel.layers if n not in kernel.idle]
         runs = graph.layers[kernel.main].runs * kernel.times

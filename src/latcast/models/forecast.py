@@ -392,8 +392,7 @@ def forecast_network(
     if len(batches) > 1:
         listed = ", ".join(map(str, batches))
         notes = (f"batches differ ({listed}); the milliseconds are those of a whole batch",)
-    layers = sum(x.kind != "view" for x in graph.layers)
-    costs = NetworkCosts(name, layers, len(first.kernels), **(first.costs or {}))
+    costs = NetworkCosts(name, graph.working, len(first.kernels), **(first.costs or {}))
     unsupported = _unsupported(graph)
     return NetworkForecast(
         file, costs, graph.sources, coverage, unsupported, tuple(rows), notes,
@@ -559,14 +558,13 @@ _UNTOLD = dict.fromkeys(("Loop", "Scan"), "trip count (--trip-count)")
 
 def _unsupported(graph: Graph) -> Unsupported:
     """Operators whose cost nobody knows, the most frequent first."""
-    working = sum(x.kind != "view" for x in graph.layers)
     layers = [x for x in graph.layers if not x.is_supported]
     count = Counter(
         (x.operator, "shapes" if x.op in OPERATORS else _UNTOLD.get(x.operator, "operator"))
         for x in layers
     )
     operators = [UnsupportedOperator(name, n, what) for (name, what), n in count.most_common()]
-    return Unsupported(len(layers), len(layers) / working if working else 0.0, tuple(operators))
+    return Unsupported(len(layers), len(layers) / max(1, graph.working), tuple(operators))
 
 
 def _unsupported_shares(graph: Graph, found: LayerExplanation) -> dict[str, float]:

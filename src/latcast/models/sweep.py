@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from latcast.graph.read import ReadOptions
 from latcast.report.record import MISSING, Column, Record, Table
 from latcast.report.text import count_text, ms_text, start_of
 
 from .forecast import forecast_network
-from .forecast_records import NetworkForecast, NetworkOnTarget
+from .forecast_records import NetworkOnTarget
 from .kernels import Kernels
 from .resolve import TargetQuery, UnresolvedError, resolve
 
@@ -122,21 +123,38 @@ class NetworkSweep(Record):
             yield f"note: {of}{text}"
 
 
+class Asked(TypedDict, total=False):
+    """What is asked of every forecast of a sweep, as of :func:`latcast.models.forecast.forecast`.
+
+    Attributes:
+        runtime: of the targets; what is given holds exactly.
+        batch: likewise; not of a sweep of the batch.
+        precision: likewise.
+        threads: likewise, of the CPU.
+        coverage: of the intervals, between 0 and 1.
+        shapes: of inputs that the file leaves open besides, by their names.
+        batch_axis: which side of the inputs is the batch.
+        trip_count: trips of every loop of the file whose count is no constant.
+        strict: whether an operator of unknown cost is an error.
+    """
+
+    runtime: str | None
+    batch: int | None
+    precision: str | None
+    threads: int | None
+    coverage: float
+    shapes: Mapping[str, Sequence[int]] | None
+    batch_axis: int | Mapping[str, int] | None
+    trip_count: int | None
+    strict: bool
+
+
 def sweep(
     network: str | Path,
     devices: str | Path | Sequence[str | Path],
     side: str,
     values: Sequence[int],
-    *,
-    runtime: str | None = None,
-    batch: int | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
-    coverage: float = 0.9,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    batch_axis: int | Mapping[str, int] | None = None,
-    trip_count: int | None = None,
-    strict: bool = False,
+    **asked: Unpack[Asked],
 ) -> NetworkSweep:
     """How a network's latency grows with one side of its inputs.
 
@@ -149,30 +167,25 @@ def sweep(
         side: ``batch``; an open side, by its symbol or as ``INPUT.AXIS``; ``sequence`` or
             ``resolution`` for all open sides that are lengths or sides of images.
         values: of the side.
-        runtime: of the targets; what is given holds exactly.
-        batch: likewise; not of a sweep of the batch.
-        precision: likewise.
-        threads: likewise, of the CPU.
-        coverage: of the intervals, between 0 and 1.
-        shapes: of inputs that the file leaves open besides, by their names.
-        batch_axis: which side of the inputs is the batch.
-        trip_count: trips of every loop of the file whose count is no constant.
-        strict: whether an operator of unknown cost is an error.
+        asked: of the targets and of the file (:class:`Asked`).
 
     Raises:
         ValueError: no value can be answered, or none, too many or no positive ones are given.
         FileNotFoundError: there is no such file.
     """
     _check_values(values, 1)
-    if side == BATCH and batch is not None:
+    if side == BATCH and asked.get("batch") is not None:
         raise ValueError("a sweep of the batch gives the batch itself: leave out the other one")
-    query = TargetQuery(runtime, batch, precision, threads)
-    options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
 
-    def answer(name: str | Path, value: float) -> NetworkForecast:
-        return _point(network, name, side, int(value), query, options, coverage, strict=strict)
+    def change(name: str, value: float, query: TargetQuery, options: ReadOptions) -> _Question:
+        if side != BATCH:
+            return query, replace(options, shapes={**options.shapes, side: (int(value),)}), None
+        exact = replace(query, batch=int(value))
+        # A device's own model that extrapolates in the batch makes one curve with its other points.
+        own = _has_layer_model(name, query) and not _has_layer_model(name, exact)
+        return query if own else exact, replace(options, batch=int(value)), None
 
-    return NetworkSweep(str(network), side, coverage, _points(devices, values, answer))
+    return _swept(network, devices, side, values, change, asked)
 
 
 def vary(
@@ -180,16 +193,7 @@ def vary(
     devices: str | Path | Sequence[str | Path],
     figure: str,
     values: Sequence[float],
-    *,
-    runtime: str | None = None,
-    batch: int | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
-    coverage: float = 0.9,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    batch_axis: int | Mapping[str, int] | None = None,
-    trip_count: int | None = None,
-    strict: bool = False,
+    **asked: Unpack[Asked],
 ) -> NetworkSweep:
     """How a network's latency follows a figure of its device, such as the memory's bandwidth.
 
@@ -201,30 +205,23 @@ def vary(
         devices: of the catalogue, or of the user's own files.
         figure: a key of :data:`latcast.devices.RANGES`.
         values: of the figure, in its unit.
-        runtime: as of :func:`sweep`, like all that follow.
-        batch: of the target.
-        precision: likewise.
-        threads: likewise, of the CPU.
-        coverage: of the intervals, between 0 and 1.
-        shapes: of inputs that the file leaves open.
-        batch_axis: which side of the inputs is the batch.
-        trip_count: trips of every loop of the file whose count is no constant.
-        strict: whether an operator of unknown cost is an error.
+        asked: of the targets and of the file (:class:`Asked`).
 
     Raises:
         ValueError: no value can be answered, or none, too many or no positive ones are given.
         FileNotFoundError: there is no such file.
     """
     _check_values(values, 0)
-    query = TargetQuery(runtime, batch, precision, threads)
-    options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
 
-    def answer(name: str | Path, value: float) -> NetworkForecast:
-        return forecast_network(
-            network, [name], query, options, coverage, strict=strict, vary=(figure, value)
-        )
+    def change(_: str, value: float, query: TargetQuery, options: ReadOptions) -> _Question:
+        return query, options, (figure, value)
 
-    return NetworkSweep(str(network), figure, coverage, _points(devices, values, answer))
+    return _swept(network, devices, figure, values, change, asked)
+
+
+_Question = tuple[TargetQuery, ReadOptions, tuple[str, float] | None]
+"""What is asked of a target, of the file, and of the device's figure."""
+_Change = Callable[[str, float, TargetQuery, ReadOptions], _Question]
 
 
 def _check_values(values: Sequence[float], least: float) -> None:
@@ -234,22 +231,32 @@ def _check_values(values: Sequence[float], least: float) -> None:
         )
 
 
-def _points(
+def _swept(
+    network: str | Path,
     devices: str | Path | Sequence[str | Path],
+    of: str,
     values: Sequence[float],
-    answer: Callable[[str | Path, float], NetworkForecast],
-) -> tuple[SweepPoint, ...]:
-    """By device, then by value.
+    change: _Change,
+    asked: Asked,
+) -> NetworkSweep:
+    """Points by device, then by value; ``change`` puts the value into the question.
 
     Raises:
         Exception: the first of the reasons, where no value can be answered.
     """
+    query = TargetQuery(*(asked.get(f.name) for f in fields(TargetQuery)))  # type: ignore[arg-type]
+    coverage, shapes = asked.get("coverage", 0.9), asked.get("shapes") or {}
+    options = ReadOptions(None, shapes, asked.get("batch_axis"), asked.get("trip_count"))
     points: list[SweepPoint] = []
     errors: list[Exception] = []
     for name in [devices] if isinstance(devices, str | Path) else devices:
         for value in values:
             try:
-                found = answer(name, value)
+                target, read, figure = change(str(name), value, query, options)
+                found = forecast_network(
+                    network, [name], target, read, coverage,
+                    strict=asked.get("strict", False), vary=figure,
+                )  # fmt: skip
             except (ValueError, FileNotFoundError) as error:
                 errors.append(error)
                 message = " ".join(str(error).split())
@@ -258,32 +265,10 @@ def _points(
                 points += [SweepPoint.of(value, row) for row in found.devices]
     if len(errors) == len(points):
         raise errors[0]
-    return tuple(points)
+    return NetworkSweep(str(network), of, coverage, tuple(points))
 
 
-def _point(
-    network: str | Path,
-    device: str | Path,
-    side: str,
-    value: int,
-    query: TargetQuery,
-    options: ReadOptions,
-    coverage: float,
-    *,
-    strict: bool,
-) -> NetworkForecast:
-    if side != BATCH:
-        options = replace(options, shapes={**options.shapes, side: (value,)})
-        return forecast_network(network, [device], query, options, coverage, strict=strict)
-    options = replace(options, batch=value)
-    exact = replace(query, batch=value)
-    # A device's own model that extrapolates in the batch makes one curve with its other points.
-    if _has_layer_model(device, exact) or not _has_layer_model(device, query):
-        query = exact
-    return forecast_network(network, [device], query, options, coverage, strict=strict)
-
-
-def _has_layer_model(device: str | Path, query: TargetQuery) -> bool:
+def _has_layer_model(device: str, query: TargetQuery) -> bool:
     try:
         found = resolve(device, query, role="networks")
     except UnresolvedError:

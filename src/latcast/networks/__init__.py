@@ -245,13 +245,7 @@ def working_kernels(
     graph: Graph, rules: Sequence[Rule] = RULES, *, is_cut_out: bool = False
 ) -> list[Kernel]:
     """Kernels of the graph, or of a block of one, that do something at run time."""
-    return [
-        k
-        for k in fuse(graph, rules, is_cut_out=is_cut_out)
-        if graph.layers[k.main].kind != "view"
-        and graph.layers[k.main].runs
-        and k.main not in k.idle
-    ]
+    return [k for k in fuse(graph, rules, is_cut_out=is_cut_out) if k.works_in(graph)]
 
 
 def kernel_runs(graph: Graph, kernels: Sequence[Kernel]) -> Floats:
