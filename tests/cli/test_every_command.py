@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -63,6 +66,27 @@ def test_groups_of_commands_and_completion(latcast: Any) -> None:
     headings = [line for line in search.splitlines() if line[:1].strip() and line.endswith(":")]
     assert headings == ["Target:", "Budgets:", "Search:", "Measuring:", "Input:", "Options:",
                         "Output:"]  # fmt: skip
+
+
+def test_help_loads_no_command_and_says_of_each_what_it_does_in_a_line() -> None:
+    code = (
+        "import sys\nfrom latcast.cli import main\ntry:\n    main()\nfinally:\n"
+        "    print(sorted(m for m in sys.modules if m.startswith('latcast.cli.')))\n"
+    )
+    environment = {**os.environ, "COLUMNS": "80"}
+    run = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True,
+                         check=True, env=environment)  # fmt: skip
+    *lines, loaded = run.stdout.splitlines()
+    assert loaded == "['latcast.cli._console']"
+    names = {name.partition(" ")[0] for name in COMMANDS}
+    told = {name: text for line in lines if (words := line.strip().partition("  "))
+            for name, _, text in [words] if name in names}  # fmt: skip
+    assert told.keys() == names
+    assert all(text.endswith(".") for text in told.values())
+
+
+def test_a_command_that_is_none_is_told_what_there_is(latcast: Any) -> None:
+    assert "Did you mean 'search'" in latcast("serch", code=2).stderr
 
 
 @pytest.mark.parametrize(

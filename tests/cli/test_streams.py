@@ -26,16 +26,14 @@ VALUES = {Path: "absent.parquet", int: "3", float: "9", str: "absent"}
 def commands() -> dict[str, inspect.Signature]:
     """Name of every command of the app -> its parameters."""
 
-    def walk(group: typer.Typer, before: str) -> Iterator[tuple[str, inspect.Signature]]:
-        for each in group.registered_commands:
-            assert each.callback is not None
-            name = each.name or each.callback.__name__.replace("_", "-")
-            yield before + name, inspect.signature(each.callback)
-        for inner in group.registered_groups:
-            assert inner.typer_instance is not None
-            yield from walk(inner.typer_instance, f"{before}{inner.name} ")
+    def walk(group: Any, before: str) -> Iterator[tuple[str, inspect.Signature]]:
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from walk(command, f"{before}{name} ")
+            else:
+                yield before + name, inspect.signature(command.callback)
 
-    return dict(walk(app, ""))
+    return dict(walk(typer.main.get_command(app), ""))
 
 
 COMMANDS = commands()

@@ -5,37 +5,88 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from . import (
-    accuracy,
-    adapt,
-    audit,
-    bench,
-    choose,
-    devices,
-    evaluate,
-    export,
-    inspect,
-    lookup_table,
-    measure,
-    models,
-    predict,
-    search,
-    spaces,
-    suggest,
-    train,
-    tune,
-    which,
-)
 from ._console import Command, Group, stream_of
+
+# Heading -> command -> what it does, in a line of --help on a narrow terminal. A command's module
+# is imported when the command is run: they declare some 300 options, whose making took longer than
+# all else of --help.
+_COMMANDS = {
+    "Forecast and search": {
+        "predict": "Predict latency, and where the milliseconds go.",
+        "choose": "Choose the most accurate pretrained models that fit.",
+        "which": "Rank devices by their chance to keep a budget.",
+        "inspect": "List a model's layers with their costs.",
+        "search": "Find the most accurate network within every budget.",
+        "export": "Write a network as ONNX or as PyTorch weights.",
+    },
+    "Measure": {
+        "measure": "Time networks on this machine, and write a dataset.",
+        "suggest": "Suggest what to measure: what tells most.",
+        "audit": "Look for what is wrong with a dataset.",
+        "lookup-table": "Lookup tables: build one on this machine, or convert one.",
+    },
+    "Models": {
+        "train": "Fit a predictor to a dataset, score it, save it.",
+        "adapt": "Make a model for another target from measurements.",
+        "tune": "Search the options of a predictor.",
+        "evaluate": "Score a model on measurements it has not seen.",
+        "accuracy": "Accuracy models: train one on a table, score it, ask it.",
+    },
+    "What there is": {
+        "spaces": "List the search spaces, or show one.",
+        "devices": "List the devices with a specification, or describe this one.",
+        "models": "List the shipped models, or show one's card.",
+        "bench": "Score predictors on published data.",
+    },
+}
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name, each loaded when it is looked up."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            if name not in iter(self):
+                raise KeyError(name)
+            self._loaded[name] = _load(name)
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for commands in _COMMANDS.values() for name in commands)
+
+    def __len__(self) -> int:
+        return sum(map(len, _COMMANDS.values()))
+
+
+class _Root(Group):
+    """The command ``latcast``, whose help loads none of its commands."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands: Any = _Commands()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of all commands, as --help lists them."""
+        return list(self.commands)
+
+    def summaries(self, ctx: Any, width: int) -> dict[str, list[tuple[str, str]]]:
+        """Heading -> commands, each with what it does."""
+        return {heading: list(commands.items()) for heading, commands in _COMMANDS.items()}
+
 
 app = typer.Typer(
     name="latcast",
-    cls=Group,
+    cls=_Root,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -65,22 +116,17 @@ def _main(
     """Options before the command."""
 
 
-# Heading -> commands, each called as its function.
-_COMMANDS = {
-    "Forecast and search": (
-        predict.predict, choose.choose, which.which, inspect.inspect, search.search, export.export,
-    ),
-    "Measure": (measure.measure, suggest.suggest, audit.audit),
-    "Models": (train.train, adapt.adapt, tune.tune, evaluate.evaluate),
-    "What there is": (spaces.spaces, devices.devices, models.models),
-}  # fmt: skip
-
-for _heading, _commands in _COMMANDS.items():
-    for _command in _commands:
-        app.command(cls=Command, rich_help_panel=_heading)(_command)
-app.add_typer(lookup_table.app, name="lookup-table", rich_help_panel="Measure")
-app.add_typer(accuracy.app, name="accuracy", rich_help_panel="Models")
-app.add_typer(bench.app, name="bench", rich_help_panel="What there is")
+def _load(name: str) -> Any:
+    """A command, or a group of commands, of the module of its name."""
+    module = import_module(f".{name.replace('-', '_')}", __package__)
+    one = typer.Typer(
+        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    )  # fmt: skip
+    if hasattr(module, "app"):
+        one.add_typer(module.app, name=name)
+        return typer.main.get_group(one).commands[name]
+    one.command(name, cls=Command)(getattr(module, name))
+    return typer.main.get_command(one)
 
 
 def main() -> None:

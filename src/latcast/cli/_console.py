@@ -434,16 +434,16 @@ class Group(_Grouped, TyperGroup):
         self.format_commands(ctx, formatter)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
         width = formatter.width - 6 - max(map(len, self.list_commands(ctx)))
-        for name in self.list_commands(ctx):
-            found = self.get_command(ctx, name)
-            assert found is not None
-            heading = getattr(found, "rich_help_panel", None) or "Commands"
-            groups.setdefault(heading, []).append((name, found.get_short_help_str(width)))
-        for heading, rows in groups.items():
+        for heading, rows in self.summaries(ctx, width).items():
             with formatter.section(heading):
                 formatter.write_dl(rows)
+
+    def summaries(self, ctx: Any, width: int) -> dict[str, list[tuple[str, str]]]:
+        """Heading -> commands, each with what it does in at most ``width`` characters."""
+        names = self.list_commands(ctx)
+        found = {name: self.get_command(ctx, name) for name in names}
+        return {"Commands": [(n, c.get_short_help_str(width)) for n, c in found.items() if c]}
 
 
 def _renamed(names: dict[str, str], argument: str) -> str:

@@ -39,7 +39,6 @@ from ._options import (
     parse_duration,
     resolving,
 )
-from .measure import campaign_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -271,6 +270,8 @@ def verified_search(
     from latcast.measure import CampaignRunningError, WorkerDiedError
     from latcast.search import InfeasibleError
     from latcast.search import verification as v
+
+    from .measure import campaign_bar
 
     check_suffix(check.measured, "--measured", ".parquet")
     with resolving():
