@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
-from typing import Generic, TypeVar
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ._names import unknown_name
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -29,12 +32,9 @@ class Registry(Generic[T]):
         self.what = what
         self.group = group
         self._kind = kind
-        self._own = {
-            name: metadata.EntryPoint(name, thing, group) if isinstance(thing, str) else None
-            for name, thing in own.items()
-        }
+        self._own = dict(own)
         self._things = {name: x for name, x in own.items() if not isinstance(x, str)}
-        self._unread: dict[str, metadata.EntryPoint] | None = None
+        self._unread: dict[str, EntryPoint] | None = None
 
     def register(self, name: str, thing: T) -> None:
         """Add a thing; one that was registered under the name before is replaced.
@@ -67,18 +67,24 @@ class Registry(Generic[T]):
         """All names, latcast's own first."""
         return list(dict.fromkeys([*self._own, *self._things, *self._entry_points()]))
 
-    def _entry_points(self) -> dict[str, metadata.EntryPoint]:
+    def _entry_points(self) -> dict[str, EntryPoint]:
         # Looking through what is installed takes time: only when a name is not known yet.
         if self._unread is None:
+            from importlib import metadata
+
             self._unread = {e.name: e for e in metadata.entry_points(group=self.group)}
         return self._unread
 
     def _load(self, name: str) -> None:
-        entry_point = self._own.get(name) or self._entry_points().get(name)
-        if entry_point is not None:
+        own = self._own.get(name)
+        if isinstance(own, str):
+            thing = resolve_name(own)
+        elif (entry_point := self._entry_points().get(name)) is not None:
             thing = entry_point.load()
-            self._check(name, thing)
-            self._things[name] = thing
+        else:
+            return
+        self._check(name, thing)
+        self._things[name] = thing
 
     def _check(self, name: str, thing: object) -> None:
         if not isinstance(thing, self._kind):

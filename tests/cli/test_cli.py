@@ -343,6 +343,18 @@ def test_import_is_light() -> None:
     assert run.stdout.strip() == "[]"
 
 
+def test_a_search_loads_what_it_needs() -> None:
+    # What it does not need took longer than the search of a small space.
+    code = (
+        "import sys\nfrom latcast.cli import main\ntry:\n    main()\nfinally:\n"
+        "    print(sorted(sys.modules.keys() & {'polars', 'rich.table', 'latcast.graph._graph',"
+        " 'latcast.models.base_model', 'scipy.optimize'}))\n"
+    )
+    run = python("-c", code, "search", "--device", "samsung-note10", "--max-latency", 20,
+                 "--space", "compofa-fixed-kernel")  # fmt: skip
+    assert run.stdout.splitlines()[-1] == "[]", run.stdout
+
+
 def test_interruption_is_one_line(start: Callable[..., subprocess.Popen[str]]) -> None:
     code = (
         "import time\nfrom latcast.cli import main\nfrom latcast.models import resolve\n"

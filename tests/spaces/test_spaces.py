@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -10,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latcast.graph import Graph, GraphBuilder
 from latcast.graph.read.onnx import read_onnx
 from latcast.graph.write.onnx import to_onnx
-from latcast.spaces import Archs, SearchSpace, register_space, space, space_names
+from latcast.spaces import Archs, SearchSpace, _block_table, register_space, space, space_names
+from latcast.spaces._block_table import FACTS, STORED, BlockTable
 from latcast.testing import SPACE_CHECKS
 
 
@@ -128,3 +131,42 @@ def test_a_damaged_dict_is_a_clear_error(item: dict[str, object], key: str, junk
         junk = "x"
     with pytest.raises(ValueError, match="architecture 0"):
         space("ofa-mobilenet-v3").parse([item | {key: junk}])
+
+
+STORED_SPACES = sorted(set(np.load(STORED).files) - {"names"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if "resnet" in n else ()) for n in STORED_SPACES],
+)
+def test_stored_facts_are_those_of_the_blocks(name: str) -> None:
+    table = space(name).block_table
+    made = BlockTable.build(table.blocks, table.keys, table.groups)
+    for fact in FACTS:
+        assert np.array_equal(table.facts[fact], made.facts[fact]), (
+            f"{fact} of {name} is stored otherwise: run scripts/make_block_facts.py"
+        )
+
+
+def test_facts_make_no_block_and_another_list_of_facts_makes_them_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    groups = np.zeros(1, dtype=np.int32)
+
+    def rows() -> tuple[list[Graph], list[str]]:
+        calls.append(1)
+        return [one], ["key"]
+
+    builder = GraphBuilder(name="a")
+    builder.conv(builder.input(3, 8, 8), 4, 3)
+    one, calls = builder.build(), list[int]()
+    stored = tmp_path / "facts.npz"
+    monkeypatch.setattr(_block_table, "STORED", stored)
+    for names, count in ((FACTS, 0), (FACTS[:-1], 1)):
+        facts = np.full((len(names), 1), 7)
+        np.savez(stored, names=np.array(names), mine=facts)
+        table = BlockTable.stored("mine", rows, groups)
+        assert (len(table), len(calls)) == (1, count)
+        assert (table.facts["macs"][0] == 7) == (count == 0)
+    assert [block.name for block in table.blocks] == ["a"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -244,7 +245,8 @@ def search(
     how.check_checkpoint()
     predictors, notes = _predictors(console, device, target, space)
     result = _search(console, predictors, space or predictors[0].space, how, options)
-    found = result.record(device, seed, [*notes, *_table_notes(device, predictors)])
+    own = [p.fitted.notes(name) for name, p in zip(device, predictors, strict=True)]
+    found = result.record(device, seed, [*notes, *chain(*own)])
     console.show(found)
     if not console.json:
         console.note(found.summary())
@@ -325,14 +327,6 @@ def _predictors(
     for text in notes:
         console.note(f"note: {text}")
     return predictors, notes
-
-
-def _table_notes(names: list[str], predictors: list[Predictor]) -> list[str]:
-    """Of models that were trained on sums of a lookup table."""
-    from latcast.models.forecast import from_table, is_from_table
-
-    both = zip(names, predictors, strict=True)
-    return [from_table(name) for name, predictor in both if is_from_table(predictor)]
 
 
 def _search(

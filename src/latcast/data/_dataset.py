@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from latcast.devices import Target
 
-from . import _parquet
 from ._quantity import ACCURACY, LATENCY_MS, QUANTITIES, Quantity
 
 if TYPE_CHECKING:
@@ -377,6 +376,8 @@ class Dataset:
 
     def save(self, path: str | Path) -> None:
         """Write Parquet, atomically: a full disk or an interruption leaves no half file."""
+        from . import _parquet
+
         _parquet.write(path, {f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
@@ -388,6 +389,8 @@ class Dataset:
                 spaces or targets.
             FileNotFoundError: there is no such file.
         """
+        from . import _parquet
+
         attributes = _parquet.read(path)
         try:
             return cls(**attributes)

@@ -63,6 +63,14 @@ class Fitted:
     card: dict[str, Any] = field(default_factory=dict)
     quantity: Quantity = LATENCY_MS
 
+    def notes(self, name: str) -> list[str]:
+        """What is to be said of every answer of a model of that name."""
+        issues = self.card.get("data_issues", ())
+        if not any(issue.startswith("exactly-additive") for issue in issues):
+            return []
+        note = "was trained on sums of a lookup table, not on measurements: its interval tells how"
+        return [f"{name} {note} well the table is known, not the device"]
+
 
 # --- predictions as functions of what adds up over a network ------------------------------------
 

@@ -245,8 +245,7 @@ def _forecasts(predictor: Predictor, archs: Archs, coverage: float) -> list[Fore
 def _doubts_of_archs(name: str, predictor: Predictor, archs: Archs, coverage: float) -> list[str]:
     """What may be wrong about a forecast of architectures."""
     notes = predictor.doubts(archs)
-    if is_from_table(predictor):
-        notes.append(from_table(name))
+    notes += predictor.fitted.notes(name)
     if not predictor.covers(coverage):
         notes.append(f"{name} has too little calibration for {coverage:g} intervals")
     seen = predictor.fitted.seen.get("r", [])
@@ -258,21 +257,6 @@ def _doubts_of_archs(name: str, predictor: Predictor, archs: Archs, coverage: fl
             "narrow there"
         )
     return notes
-
-
-def is_from_table(predictor: Predictor) -> bool:
-    """Whether a model was trained on sums of a lookup table."""
-    return any(
-        t.startswith("exactly-additive") for t in predictor.fitted.card.get("data_issues", ())
-    )
-
-
-def from_table(name: str) -> str:
-    """What that means, of a model of this name."""
-    return (
-        f"{name} was trained on sums of a lookup table, not on measurements: its interval tells "
-        "how well the table is known, not the device"
-    )
 
 
 # --- graphs -----------------------------------------------------------------------------------

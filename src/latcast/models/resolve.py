@@ -11,12 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from latcast._names import unknown_name
 from latcast.data import Dataset
 from latcast.devices import Device, Target, devices
-from latcast.graph import Graph
 from latcast.graph.read import is_network
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
@@ -24,8 +23,12 @@ from latcast.spaces import space as find_space
 from . import zoo
 from ._base import Predictor
 from ._model import Model, open_model
-from .base_model import BaseModel
 from .zoo import Role, UnresolvedError
+
+if TYPE_CHECKING:
+    from latcast.graph import Graph
+
+    from .base_model import BaseModel
 
 __all__ = [
     "Resolved",
@@ -274,7 +277,7 @@ def load_with_data(
             threads = target.threads or None
             parts = TargetQuery(target.runtime, target.batch, target.precision, threads).parts()
         model = load(name, networks=data.networks, **parts)
-    if scored and isinstance(model, BaseModel):
+    if scored and _is_base_model(model):
         raise UnresolvedError(_is_base(str(name)))
     return model, data
 
@@ -287,7 +290,7 @@ def load_base(name: str | Path) -> BaseModel:
     """
     is_file = str(name).endswith(SUFFIX)
     model = open_model(name) if is_file else open_shipped(str(name), "base")
-    if not isinstance(model, BaseModel):
+    if not _is_base_model(model):
         raise UnresolvedError(
             f"{name} must be a base model of many targets; it is one of {model.kind}"
         )
@@ -350,6 +353,11 @@ def _of_file(
     return Resolved(name, model)
 
 
+def _is_base_model(model: object) -> TypeGuard[BaseModel]:
+    """Whether a model is of many targets, told by its kind: few commands load that module."""
+    return isinstance(model, Model) and model.kind == "base"
+
+
 def _in_space(name: str, model: Any, space: SearchSpace | None) -> Any:
     """A target of the joint model as of one search space, any other model as it is."""
     if model.kind != "joint-target":
@@ -365,7 +373,7 @@ def _in_space(name: str, model: Any, space: SearchSpace | None) -> Any:
 
 
 def _check_of_space(name: str, model: Model, space: SearchSpace | None) -> None:
-    if isinstance(model, BaseModel):
+    if _is_base_model(model):
         raise UnresolvedError(_is_base(name))
     if not model.fitted.quantity.of_target:
         raise UnresolvedError(
@@ -435,7 +443,7 @@ def _by_specification(
                 "model or device", name, [*known, *(d for d in devices() if d not in known)]
             )
         )
-    model = base if isinstance(base, BaseModel) else _base(name, base, space)
+    model = _base(name, base, space) if base is None or isinstance(base, str | Path) else base
     found = devices()[device]
     target = _asked(model, found, query, own)
     notes = []

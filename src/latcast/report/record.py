@@ -144,55 +144,37 @@ class Table:
         return [[column.cell(row) for column in self.columns] for row in rows]
 
     def pieces(self) -> Iterator[str]:
-        """:meth:`to_text` in pieces; of lazy rows, some at a time."""
-        if isinstance(self.rows, LazyRows):
-            yield from self._long(self.rows)
-        else:
-            yield self.to_text()
+        """:meth:`to_text` in pieces; of lazy rows, some at a time, made twice: first for widths.
 
-    def _long(self, rows: LazyRows) -> Iterator[str]:
-        """Lines as :meth:`to_text` has them; rows are made twice, first for the columns' widths."""
+        A table is as wide as it needs: a narrow terminal wraps whole lines, not every cell.
+        """
         widths = [len(column.label) for column in self.columns]
         numeric = [True] * len(widths)
-        for part in rows.parts():
+        for part in self._parts():
             for n, cells in enumerate(zip(*self._cells(part), strict=True)):
-                widths[n] = max(widths[n], *map(len, cells))
+                widths[n] = max(widths[n], *map(_width, cells))
                 numeric[n] &= all(map(_is_number, cells))
 
         def line(cells: Sequence[str]) -> str:
-            row = zip(cells, widths, numeric, strict=True)
-            texts = (f"{c:>{w}}" if right else f"{c:<{w}}" for c, w, right in row)
-            return " " + "   ".join(texts).rstrip()
+            texts = []
+            for cell, width, right in zip(cells, widths, numeric, strict=True):
+                space = " " * (width - _width(cell))
+                texts.append(space + cell if right else cell + space)
+            return (" " + "   ".join(texts)).rstrip()
 
         if self.title:
             yield f"{self.title}\n"
         yield line([column.label for column in self.columns])
         yield "\n " + "─" * (sum(widths) + 3 * (len(widths) - 1))
-        for part in rows.parts():
+        for part in self._parts():
             yield "".join("\n" + line(cells) for cells in self._cells(part))
+
+    def _parts(self) -> Iterable[Sequence[Any]]:
+        return self.rows.parts() if isinstance(self.rows, LazyRows) else (self.rows,)
 
     def to_text(self) -> str:
         """For a terminal; columns whose cells start with a digit, sign or dash align right."""
-        if isinstance(self.rows, LazyRows):
-            return "".join(self.pieces())
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table as RichTable
-
-        table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-        cells = self.cells()
-        for n, column in enumerate(self.columns):
-            numeric = all(_is_number(row[n]) for row in cells)
-            table.add_column(column.label, justify="right" if numeric else "left", no_wrap=True)
-        for row in cells:
-            table.add_row(*row)
-        # As wide as it needs: a terminal that is narrower wraps whole lines, not every cell.
-        console = Console(width=400, markup=False, highlight=False)
-        with console.capture() as captured:
-            console.print(table)
-        lines = [line.rstrip() for line in captured.get().splitlines()]
-        body = "\n".join(lines).strip("\n")
-        return f"{self.title}\n{body}" if self.title else body
+        return "".join(self.pieces())
 
     def to_html(self) -> str:
         """An HTML table whose texts are escaped."""
@@ -205,6 +187,15 @@ class Table:
         body = "".join(row("td", cells) for cells in self.cells())
         caption = f"<caption>{escape(self.title)}</caption>" if self.title else ""
         return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes on a terminal, where Chinese characters are two wide."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(1 + (east_asian_width(c) in "WF") for c in text if not combining(c))
 
 
 def _is_number(cell: str) -> bool:

@@ -346,7 +346,10 @@ def intervals_of(
 
 def _described(archs: Archs) -> Iterator[tuple[dict[str, int], Any]]:
     """Costs and the field's own form of every architecture."""
-    return zip(archs.space.costs(archs).to_dicts(), archs.to_dicts(), strict=True)
+    columns = archs.space.cost_columns(archs)
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    costs = [dict(zip(columns, row, strict=True)) for row in rows]
+    return zip(costs, archs.to_dicts(), strict=True)
 
 
 def _at(values: Floats | None, n: int) -> Any:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from latcast.graph import Graph, chained
-
 from ._block_table import BlockTable
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from latcast.graph import Graph
 
 Genes = npt.NDArray[np.uint8]
 Seed = int | np.random.Generator | None
@@ -269,6 +269,8 @@ class SearchSpace(ABC):
         Raises:
             ValueError: there is no block, or blocks do not fit.
         """
+        from latcast.graph import chained
+
         reads = self.reads if self.reads and len(rows) == len(self.reads) else None
         return chained([self.block_table.blocks[i] for i in rows], reads)
 
@@ -281,6 +283,10 @@ class SearchSpace(ABC):
         """
         import polars as pl
 
+        return pl.DataFrame(self.cost_columns(archs))
+
+    def cost_columns(self, archs: Archs) -> dict[str, npt.NDArray[np.int64]]:
+        """The columns of :meth:`costs` by name, each of shape (n,)."""
         facts = self.block_table.facts
         moved = facts["read_bytes"] + facts["write_bytes"] + facts["param_bytes"]
         peak = self.gather(archs, facts["peak_activation_bytes"])
@@ -293,7 +299,7 @@ class SearchSpace(ABC):
             "blocks": (self.block_ids(archs) < len(self.block_table)).sum(axis=1),
         }
         # Counts are far below 2 ** 53, where floats are exact.
-        return pl.DataFrame({name: column.astype(np.int64) for name, column in columns.items()})
+        return {name: column.astype(np.int64) for name, column in columns.items()}
 
     def _check_one(self, arch: Archs) -> None:
         if len(arch) != 1:

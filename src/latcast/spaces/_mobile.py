@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from latcast.graph import Graph, GraphBuilder, Tensor
+from latcast import graph
+
+if TYPE_CHECKING:
+    from latcast.graph import Graph, GraphBuilder, Tensor
 
 # Channels, height and width of a map.
 Shape = tuple[int, int, int]
@@ -54,7 +57,7 @@ class InvertedResidual:
 
 @cache
 def _inverted_residual(of: InvertedResidual, side: int) -> Graph:
-    b = GraphBuilder()
+    b = graph.GraphBuilder()
     x = y = b.input(of.in_channels, side, side)
     mid = of.mid_channels
     if of.expands:
@@ -125,7 +128,7 @@ def conv_block(
     batch_norm: bool = True,
 ) -> Graph:
     """A convolution with its batch norm and activation."""
-    b = GraphBuilder(name=name)
+    b = graph.GraphBuilder(name=name)
     x = b.input(*in_shape)
     conv_bn(b, x, channels, kernel_size, activation, stride, batch_norm=batch_norm)
     return b.build()
@@ -133,14 +136,14 @@ def conv_block(
 
 def pool_block(in_shape: Shape, name: str) -> Graph:
     """A global average pool."""
-    b = GraphBuilder(name=name)
+    b = graph.GraphBuilder(name=name)
     b.global_pool(b.input(*in_shape))
     return b.build()
 
 
 def linear_block(in_features: int, features: int, name: str) -> Graph:
     """A fully connected layer with bias, of a pooled map."""
-    b = GraphBuilder(name=name)
+    b = graph.GraphBuilder(name=name)
     b.linear(b.flatten(b.input(in_features, 1, 1)), features)
     return b.build()
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
-from latcast.graph import Graph
 
 from ._base import Archs, Gene, Genes
 from ._block_table import BlockTable
@@ -29,6 +27,9 @@ from ._once_for_all import (
     resolution_shares,
 )
 
+if TYPE_CHECKING:
+    from latcast.graph import Graph
+
 KERNEL_SIZES = (3, 5, 7)
 EXPAND_RATIOS = (3, 4, 6)
 DEPTHS = (2, 3, 4)
@@ -40,7 +41,7 @@ _EXPAND_OFFSET = index_of(EXPAND_RATIOS)
 _RESOLUTION_INDEX = index_of(RESOLUTIONS)
 
 # A row of the block table: a block and its key.
-Row = tuple[Graph, str]
+Row: TypeAlias = "tuple[Graph, str]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +189,13 @@ class OFAMobileSpace(SupernetSpace):
         return np.array(bases, dtype=np.int32), row + self.head_rows
 
     def _build_block_table(self) -> BlockTable:
-        blocks: list[Graph] = []
-        keys: list[str] = []
-        for resolution in RESOLUTIONS:
-            for block, key in self._rows(resolution):
-                blocks.append(block)
-                keys.append(f"{resolution}/{key}")
         groups = np.tile(np.arange(self._rows_each, dtype=np.int32), len(RESOLUTIONS))
-        return BlockTable.build(blocks, keys, groups)
+        return BlockTable.stored(self.name, self._all_rows, groups)
+
+    def _all_rows(self) -> tuple[list[Graph], list[str]]:
+        """The blocks of all resolutions, and their keys."""
+        rows = [(r, block, key) for r in RESOLUTIONS for block, key in self._rows(r)]
+        return [block for _, block, _ in rows], [f"{r}/{key}" for r, _, key in rows]
 
     def _rows(self, resolution: int) -> list[Row]:
         """Blocks at one resolution, each with the key that OFA's lookup tables give it."""

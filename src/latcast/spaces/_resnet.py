@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from latcast.graph import Graph, GraphBuilder
+from latcast import graph
 
 from ._mobile import Shape, conv_bn
+
+if TYPE_CHECKING:
+    from latcast.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Bottleneck:
 
 @cache
 def _bottleneck(of: Bottleneck, side: int) -> Graph:
-    b = GraphBuilder()
+    b = graph.GraphBuilder()
     x = b.input(of.in_channels, side, side)
     y = conv_bn(b, x, of.mid_channels, 1, "relu")
     y = conv_bn(b, y, of.mid_channels, 3, "relu", of.stride)
@@ -86,12 +89,12 @@ class ResNet:
 
 def stem_residual_block(shape: Shape, name: str) -> Graph:
     """A 3 x 3 convolution with batch norm and ReLU, which adds its input."""
-    b = GraphBuilder(name=name)
+    b = graph.GraphBuilder(name=name)
     x = b.input(*shape)
     return b.build(b.add(conv_bn(b, x, shape[0], 3, "relu"), x))
 
 
 def max_pool_block(shape: Shape, name: str) -> Graph:
     """A max pool of 3 x 3 pixels that halves the side."""
-    b = GraphBuilder(name=name)
+    b = graph.GraphBuilder(name=name)
     return b.build(b.max_pool(b.input(*shape), 3, stride=2, padding=1))

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-
-from latcast.graph import Graph
 
 from ._base import Archs, Gene, Genes
 from ._block_table import BlockTable
@@ -27,6 +25,9 @@ from ._once_for_all import (
     resolution_shares,
 )
 from ._resnet import Bottleneck, ResNet, max_pool_block, stem_residual_block
+
+if TYPE_CHECKING:
+    from latcast.graph import Graph
 
 EXPANDS = (20, 25, 35)
 # Hundredths, as genes are bytes.
@@ -263,14 +264,14 @@ class OFAResNet50(SupernetSpace):
         )
 
     def _build_block_table(self) -> BlockTable:
-        blocks: list[Graph] = []
-        keys: list[str] = []
-        for resolution in RESOLUTIONS:
-            rows = list(_rows(resolution))
-            blocks += rows
-            keys += (f"{resolution}/{x.name.replace(': ', '/')}" for x in rows)
         groups = np.tile(np.arange(_ROWS, dtype=np.int32), len(RESOLUTIONS))
-        return BlockTable.build(blocks, keys, groups)
+        return BlockTable.stored(self.name, _all_rows, groups)
+
+
+def _all_rows() -> tuple[list[Graph], list[str]]:
+    """The blocks of all resolutions, and their keys."""
+    rows = [(r, block) for r in RESOLUTIONS for block in _rows(r)]
+    return [x for _, x in rows], [f"{r}/{x.name.replace(': ', '/')}" for r, x in rows]
 
 
 def _active(genes: Genes) -> npt.NDArray[np.bool_]:

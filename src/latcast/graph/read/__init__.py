@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latcast._files import STDIN, check_file, standard_input
-from latcast.graph._graph import Graph
-
-from ._inputs import ReadOptions, UnknownBatchError
+from latcast._imports import public_names
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
+
+    from latcast.graph._graph import Graph
+
+    from ._inputs import ReadOptions, UnknownBatchError
+else:  # whether a name is that of a network is asked by those who read none
+    __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "FORMATS", "SUFFIXES", "ReadOptions", "UnknownBatchError", "as_onnx", "is_named",
@@ -91,6 +95,8 @@ def read_graph(
             for does not fit the file.
         ModuleNotFoundError: a package that it needs is not installed.
     """
+    from ._inputs import ReadOptions
+
     return read_with(
         model, ReadOptions(batch, shapes or {}, batch_axis, trip_count), example_inputs
     )
