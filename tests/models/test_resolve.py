@@ -209,11 +209,9 @@ def test_load_is_the_one_door(tmp_path: Path) -> None:
 
 
 def test_only_what_answers_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    from latcast.models import resolve as door
-
     opened = []
-    really = door.open_model
-    monkeypatch.setattr(door, "open_model", lambda path: opened.append(path) or really(path))
+    really = zoo.open_model
+    monkeypatch.setattr(zoo, "open_model", lambda path: opened.append(path) or really(path))
     resolve("tesla-p40", TargetQuery(batch=64))
     assert [path.name for path in opened] == ["tesla-p40.latcast"]
 

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from ._model import KINDS, Model, register_predictor
     from .base_model import BaseModel
     from .bayes import Bayes
+    from .by_device import load_base
     from .flops import Flops
     from .kernels import Kernels
     from .kernels import Kernels as LayerPredictor  # what it was called
     from .lookup_table import LookupTable
     from .mlp import MLP
-    from .resolve import TargetQuery, load, load_base, load_layers
+    from .query import TargetQuery
+    from .resolve import load, load_layers
     from .roofline import Roofline
     from .tuning._plan import PREDICTORS
 else:

@@ -20,7 +20,8 @@ from latcast.report.text import ms_text, start_of
 from .joint import JointPredictor
 from .joint._fit import SCATTER
 from .joint._work import CLASSES, class_of
-from .resolve import TargetQuery, resolve_one
+from .query import TargetQuery
+from .resolve import resolve_one
 
 Floats = npt.NDArray[np.float64]
 

@@ -19,15 +19,18 @@ from latcast._model_file import read_header
 from latcast._names import unknown_name
 from latcast.devices import Target
 
+from ._model import open_model
+
 Role = Literal["space", "base", "networks", "joint", "accuracy"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
+SUFFIX = ".latcast"
 _SUFFIXES: dict[Role, str] = {
     "accuracy": ".accuracy.latcast",
     "base": ".base.latcast",
     "joint": ".joint.latcast",
     "networks": ".layers.latcast",
-    "space": ".latcast",  # the last: the others end so, too
+    "space": SUFFIX,  # the last: the others end so, too
 }
 _TITLES: dict[Role, str] = {
     "accuracy": "accuracy model", "base": "base model", "joint": "joint model",
@@ -136,3 +139,21 @@ def target(name: str, role: Role = "space") -> Target:
 def of_device(device: str, role: Role = "space") -> list[str]:
     """Names of the shipped models of a device."""
     return [n for n in names(role) if target(n, role).device == device]
+
+
+def open_shipped(name: str, role: Role = "space") -> Any:
+    """A shipped model.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if role == "networks" and name in of_joint():
+        return open_shipped(JOINT, "joint").of_name(name)
+    with path(name, role) as file:
+        return _joint(file) if role == "joint" else open_model(file)
+
+
+@lru_cache(maxsize=1)
+def _joint(file: Path) -> Any:
+    """The joint model, which one command may ask for dozens of targets."""
+    return open_model(file)

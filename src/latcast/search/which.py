@@ -14,7 +14,8 @@ from latcast.graph.precision import BITS
 from latcast.graph.read import ReadOptions, read_with
 from latcast.models import zoo
 from latcast.models.joint import Joint, Question
-from latcast.models.resolve import JOINT, Basis, Resolved, UnresolvedError, open_shipped
+from latcast.models.query import Basis, Resolved
+from latcast.models.zoo import JOINT, UnresolvedError, open_shipped
 from latcast.networks import Networks
 from latcast.report.record import MISSING, Column, Record, Table
 from latcast.report.text import bytes_text, ms_text, start_of

@@ -19,7 +19,8 @@ from latcast.graph.read.onnx import read_onnx
 from latcast.models import Predictor, zoo
 from latcast.models.joint import Joint, JointPredictor, Question
 from latcast.models.joint._work import FEATURES, Work
-from latcast.models.resolve import TargetQuery, UnresolvedError, open_shipped, resolve, resolve_one
+from latcast.models.resolve import TargetQuery, UnresolvedError, resolve, resolve_one
+from latcast.models.zoo import open_shipped
 from latcast.networks import Networks
 from latcast.testing import check_fitted
 

@@ -21,7 +21,8 @@ from latcast.models.joint import (
     Question,
     _own,
 )  # fmt: skip
-from latcast.models.resolve import open_shipped, resolve_one
+from latcast.models.resolve import resolve_one
+from latcast.models.zoo import open_shipped
 from latcast.networks import Networks
 from latcast.testing import check_fitted
 

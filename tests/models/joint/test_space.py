@@ -10,7 +10,8 @@ import pytest
 from latcast.data import Dataset
 from latcast.models import load
 from latcast.models.joint import JointPredictor, JointSpacePredictor, Question
-from latcast.models.resolve import JOINT, UnresolvedError, open_shipped, resolve_one
+from latcast.models.resolve import UnresolvedError, resolve_one
+from latcast.models.zoo import JOINT, open_shipped
 from latcast.search import TableAccuracy, search
 from latcast.spaces import space
 

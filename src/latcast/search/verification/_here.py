@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from latcast import models
 from latcast.devices import Device, devices
 from latcast.models import zoo
-from latcast.models.resolve import DEFAULT_SPACE, SUFFIX
+from latcast.models.by_device import DEFAULT_SPACE
+from latcast.models.zoo import SUFFIX
 from latcast.spaces import SearchSpace
 
 from ._measuring import Campaigns

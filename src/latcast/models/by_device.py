@@ -1,0 +1,270 @@
+"""A device without a model of its own that fits: what answers for it.
+
+For any network that is the joint model, or the layer model of another x86 CPU; for the
+architectures of a search space the joint model, or the space's base model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latcast._names import unknown_name
+from latcast.devices import Device, Target, devices
+from latcast.spaces import SearchSpace
+from latcast.spaces import space as find_space
+
+from . import zoo
+from ._model import open_model
+from .query import Basis, Resolved, TargetQuery, is_base, is_base_model
+from .zoo import JOINT, SUFFIX, UnresolvedError, open_shipped
+
+if TYPE_CHECKING:
+    from .base_model import BaseModel
+
+DEFAULT_SPACE = "ofa-mobilenet-v3"
+# Models that an error names.
+MAX_LISTED = 8
+
+
+def load_base(name: str | Path) -> BaseModel:
+    """A base model: of a file, or the shipped one of a search space.
+
+    Raises:
+        ValueError: there is none of that name, the file is damaged, or it is another model.
+        FileNotFoundError: there is no such file.
+    """
+    is_file = str(name).endswith(SUFFIX)
+    model = open_model(name) if is_file else open_shipped(str(name), "base")
+    if not is_base_model(model):
+        raise UnresolvedError(
+            f"{name} must be a base model of many targets; it is one of {model.kind}"
+        )
+    return model
+
+
+# --- architectures of a space, by specification -----------------------------------------------
+
+
+def _by_specification(
+    name: str,
+    device: str,
+    query: TargetQuery,
+    own: Target | None,
+    space: SearchSpace | None,
+    base: str | Path | BaseModel | None,
+) -> Resolved:
+    """A device by its specification, as exactly the target that is asked for.
+
+    What is not asked for is as in the device's own model, ``own``, where there is one.
+    """
+    if device in zoo.names("base"):
+        raise UnresolvedError(is_base(device))
+    if device not in devices():
+        known = zoo.names()
+        raise UnresolvedError(
+            unknown_name(
+                "model or device", name, [*known, *(d for d in devices() if d not in known)]
+            )
+        )
+    model = _base(name, base, space) if base is None or isinstance(base, str | Path) else base
+    found = devices()[device]
+    target = _asked(model, found, query, own)
+    notes = []
+    if own is not None and own != target:
+        notes.append(f"the model of {device} is of {own}, and another target was asked for")
+    if found.peak_flops(target.precision) is None and found.peak_flops("fp32") is not None:
+        notes.append(
+            f"what {device} reaches in {target.precision} is not known; it is taken for that of "
+            "fp32"
+        )
+    runtimes = sorted({t.runtime for t in model.targets})
+    if target.runtime not in runtimes:
+        notes.append(f"no known target runs on {target.runtime}, only on {', '.join(runtimes)}")
+    notes.append(
+        f"{device} is predicted from its specification, as {target}; a few measurements narrow "
+        "the interval (latcast suggest, latcast adapt)"
+    )
+    return Resolved(name, model.predictor(target, found), "specification", notes)
+
+
+def _asked(model: BaseModel, device: Device, query: TargetQuery, own: Target | None) -> Target:
+    """The target that is asked for, whole."""
+    try:
+        if own is not None:
+            return replace(own, **query.parts())
+        return model.target_on(device, **query.parts())
+    except ValueError as error:
+        raise UnresolvedError(str(error)) from None
+
+
+def _base(asked: str, name: str | Path | None, space: SearchSpace | None) -> BaseModel:
+    """The base model of a name, or the shipped one of a space, for what was asked."""
+    if name is None:
+        name = DEFAULT_SPACE if space is None else space.block_space
+        if name not in zoo.names("base"):
+            own = ""
+            if asked in zoo.names():
+                own = f"{asked} is for {zoo.header(asked)['space']}; it knows nothing of {name}: "
+            raise UnresolvedError(
+                f"{own}no base model is shipped for {name}, only for "
+                f"{', '.join(zoo.names('base'))}: "
+                "train one (latcast train DATA DATA …) and give it with --model"
+            )
+    return load_base(name)
+
+
+# --- any network on any device ----------------------------------------------------------------
+
+
+def beyond_spaces(
+    name: str, device: str, query: TargetQuery, shipped: Sequence[str]
+) -> Resolved | None:
+    """The joint model's answer where a device's own models know architectures of spaces alone.
+
+    They are out of their distribution with nearly all of any other network, and answer for it only
+    where they are named, by their names or by a runtime that the joint model does not know. None
+    where one knows other networks, too, or where the joint model cannot answer any better: it
+    knows accelerators as far as they were measured.
+    """
+    if device not in devices() or any(zoo.header(n, "networks")["on_families"] for n in shipped):
+        return None
+    try:
+        found = by_joint(name, device, query, None, None, None)
+    except UnresolvedError:
+        return None
+    joint: Any = found.predictor
+    is_measured = found.basis == "measurements"
+    is_known = is_measured or devices()[device].kind != "accelerator"
+    is_shipped = joint.target in {zoo.target(n, "networks") for n in shipped}
+    if is_shipped or not (joint.is_of_known_domain and is_known):
+        return None
+    of_spaces = f"models of search spaces' architectures on {device}: {', '.join(shipped)}"
+    found.notes.append(f"{of_spaces}; name one for its answer")
+    return found
+
+
+def in_space_by_device(
+    name: str,
+    device: str,
+    query: TargetQuery,
+    own: Target | None,
+    space: SearchSpace | None,
+    base: str | Path | BaseModel | None,
+    **options: Any,
+) -> Resolved:
+    """A device without a model of the space: by the joint model, or by a base model.
+
+    The latter answers where it is asked for, and where the joint model knows nothing of a runtime
+    that it was trained on.
+    """
+    if base is not None:
+        if options["similar_to"] is not None:
+            raise UnresolvedError("a base model knows no similar devices: leave out one of both")
+        # What nobody said is as in the targets that the base model knows.
+        return _by_specification(name, device, query, None, space, base)
+    if own is None and len(models := zoo.of_device(device)) == 1:
+        own = zoo.target(models[0])
+    is_known = options["similar_to"] is not None or device in devices()
+    if not is_known or JOINT not in zoo.names("joint"):
+        return _by_specification(name, device, query, own, space, None)
+    batch = query.batch or (own.batch if own else None)
+    found = by_joint(name, device, replace(query, batch=batch), own, **options)
+    from .joint import JointPredictor, JointSpacePredictor
+
+    assert isinstance(found.predictor, JointPredictor)
+    block_space = DEFAULT_SPACE if space is None else space.block_space
+    if not found.predictor.is_of_known_domain and block_space in zoo.names("base"):
+        runtimes = {t.runtime for t in load_base(block_space).targets}
+        if found.predictor.target.runtime in runtimes and device in devices():
+            return _by_specification(name, device, query, own, space, None)
+    return replace(
+        found, predictor=JointSpacePredictor.of(found.predictor, find_space(block_space))
+    )
+
+
+def by_joint(
+    name: str,
+    device: str,
+    query: TargetQuery,
+    own: Target | None,
+    similar_to: str | None,
+    vary: tuple[str, float] | None,
+) -> Resolved:
+    """A device by the joint model, as exactly the target that is asked for."""
+    known, alias = devices(), None
+    if similar_to is not None:
+        if device in known:
+            raise UnresolvedError(f"{device} is a device of the catalogue: it needs no similar one")
+        if similar_to not in known:
+            raise UnresolvedError(unknown_name("device", similar_to, list(known)))
+        device, alias = similar_to, device
+    if device not in known or JOINT not in zoo.names("joint"):
+        raise UnresolvedError(_no_layer_model(name, device, query))
+    # Models of one target need none of it, nor the scipy.sparse that it loads.
+    from .joint import Question
+
+    joint = open_shipped(JOINT, "joint")
+    # What is not asked for is as in the model that was named.
+    usual = (
+        {} if own is None else TargetQuery(own.runtime, None, own.precision, own.threads).parts()
+    )
+    parts = usual | query.parts()
+    try:
+        question = Question.of(known[device], joint.domains, name=alias, vary=vary, **parts)
+    except ValueError as error:
+        raise UnresolvedError(str(error)) from None
+    predictor = joint.predictor(question)
+    notes = list(predictor.card["notes"])
+    if own is not None and vary is None:
+        notes.insert(0, f"the model of {device} is of {own}, and another target was asked for")
+    basis: Basis = "measurements" if predictor.card["rows"] else "specification"
+    return Resolved(name, predictor, basis, notes)
+
+
+def by_host(found: Resolved) -> Resolved:
+    """The answer of another x86 CPU's layer model, where nothing of this one was measured.
+
+    Of ONNX Runtime and OpenVINO on such CPUs our campaigns know more than all public tables: by
+    specification alone 61 real models on a Xeon are off by 56 and 38 %, by the models of the EPYC
+    by 22.
+    """
+    joint: Any = found.predictor
+    target = joint.target
+    if found.basis == "measurements" or not joint.facts.get("isa_x86"):
+        return found
+    hosts = [
+        name
+        for name in zoo.names("networks")
+        if name not in zoo.of_joint()
+        and replace(zoo.target(name, "networks"), device=target.device) == target
+    ]
+    if not hosts:
+        return found
+    device = devices()[target.device]
+    predictor = open_shipped(hosts[0], "networks").carried(device, target)
+    predictor.least_ms = joint.least_ms
+    note = (
+        f"no network was measured on {device.group} by {target.runtime}: the forecast is by the "
+        f"model {hosts[0]}, with arithmetic as fast as the peaks of a core of both devices say"
+    )
+    return replace(found, predictor=predictor, notes=[*found.notes[:-1], note])
+
+
+def _no_layer_model(name: str, device: str, query: TargetQuery) -> str:
+    """That there is no layer model of a name, and what to do."""
+    shipped = zoo.names("networks")
+    if have := zoo.of_device(device, "networks"):
+        targets = ", ".join(f"{n} ({zoo.target(n, 'networks')})" for n in have)
+        return f"{name} must have a model of {query}; it has {targets}"
+    if device not in devices() and name not in (*zoo.names(), *zoo.names("base")):
+        return unknown_name("layer model or device", name, [*shipped, *devices()])
+    listed = ", ".join(shipped[:MAX_LISTED])
+    more = f" and {len(shipped) - MAX_LISTED} others" if len(shipped) > MAX_LISTED else ""
+    have_any = f"only {listed}{more} are (latcast models)" if shipped else "none is"
+    return (
+        f"no layer model is shipped for {name}, {have_any}: measure there and train one (latcast "
+        "measure --population N, latcast train), or adapt another (latcast adapt)"
+    )
