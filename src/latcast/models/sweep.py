@@ -11,7 +11,7 @@ from latcast.graph.read import ReadOptions
 from latcast.report.record import MISSING, Column, Record, Table
 from latcast.report.text import count_text, ms_text, start_of
 
-from .forecast import forecast_network
+from .forecast_network import forecast_network
 from .forecast_records import NetworkOnTarget
 from .kernels import Kernels
 from .resolve import TargetQuery, UnresolvedError, resolve
