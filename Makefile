@@ -72,9 +72,7 @@ soak: $(VENV)/tested
 # interrupted; see datasets/README.md.
 DEVICE ?= this-machine
 dataset: $(VENV)/tested
-	$(BIN)/python scripts/make_dataset.py --device $(DEVICE) --campaigns build/campaigns \
-	  --out datasets
-	$(BIN)/python scripts/make_network_datasets.py --device $(DEVICE) --campaigns build/campaigns \
+	$(BIN)/python scripts/make_datasets.py --device $(DEVICE) --campaigns build/campaigns \
 	  --out datasets
 
 # Make the shipped corpus of networks again; needs timm and others, see scripts/make_corpus.py.
@@ -86,11 +84,8 @@ corpus: $(VENV)/tested
 zoo: $(VENV)/tested
 	$(BIN)/python scripts/distill_accuracy.py --teacher $(DATA)/ofanas/acc_predictor.pth \
 	  --out src/latcast/zoo/ofa-mobilenet-v3.accuracy.latcast
-	$(BIN)/python scripts/make_zoo.py --data $(DATA) --measured datasets --out src/latcast/zoo
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python scripts/make_bases.py --data $(DATA) --measured datasets \
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python scripts/make_zoo.py --data $(DATA) --measured datasets \
 	  --out src/latcast/zoo
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python scripts/make_layer_models.py --data $(DATA) \
-	  --measured datasets --out src/latcast/zoo
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python scripts/make_joint.py --data $(DATA) --measured datasets \
 	  --out src/latcast/zoo/devices.joint.latcast
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from make_layer_models import SEED, chosen, sources
+from _sources import SEED, chosen, sources
 
 from latcast.data import Dataset
 from latcast.devices import Target
