@@ -2,38 +2,44 @@
 
 Names and shapes follow the files of its model zoo (github.com/mit-han-lab/once-for-all), where an
 inverted residual block's body is called ``mobile_inverted_conv``; the later code's ``conv`` is read
-as well.
+as well. What runs are the layers of the network's graph, batch norms unfolded.
 
 This module imports PyTorch; import it where PyTorch is wanted.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from latcast.spaces._mobile import (
-    SE_REDUCTION,
-    InvertedResidual,
-    MobileNet,
-    MobileNetV3,
-    ProxylessNAS,
-    make_divisible,
-)
-from latcast.spaces._resnet import Bottleneck, ResNet
+from latcast.graph import Graph, GraphBuilder, Layer
+from latcast.spaces._mobile import MobileNet, MobileNetV3, conv_bn
+from latcast.spaces._resnet import ResNet
 
 from ._checkpoint import matched
 
-ACTIVATIONS: Mapping[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "h_swish": nn.Hardswish,
+KERNEL_SIZES = (3, 5, 7)
+"""Of elastic depthwise convolutions, whose weights have the last one's size."""
+
+# Of the image that the graph is made for; its layers take any other.
+_SIDE = 64
+# Operators without weights, of a layer and what it reads.
+_FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
+    "relu": lambda _, x: functional.relu(x),
+    "relu6": lambda _, x: functional.relu6(x),
+    "h_swish": lambda _, x: functional.hardswish(x),
+    "h_sigmoid": lambda _, x: functional.hardsigmoid(x),
+    "global_pool": lambda _, x: x.mean((2, 3), keepdim=True),
+    "max_pool": lambda layer, x: functional.max_pool2d(x, layer.window, layer.stride, padding=1),
+    "avg_pool": lambda layer, x: functional.avg_pool2d(x, layer.window, ceil_mode=True),
+    "reshape": lambda _, x: x.flatten(1),
+    "add": lambda _, x, y: x + y,
+    "scale": lambda _, x, y: x * y,
 }
 
 
@@ -50,23 +56,48 @@ class OFANetwork(nn.Module):
             it was cut out of; None where that is not known, as of a file of its own.
     """
 
-    of: MobileNet | ResNet
-
     def __init__(self, of: MobileNet | ResNet, *, elastic: bool = False) -> None:
         super().__init__()
         self.of = of
         self.calibrated: bool | None = True
+        self._layers = _graph(of).layers
+        self._last_readers = {i: n for n, x in enumerate(self._layers) for i in x.inputs}
+        names = _resnet_names(of, elastic) if isinstance(of, ResNet) else _mobile_names(of, elastic)
+        # In a list modules keep their order; state dicts have them under their published names.
+        self._steps: list[nn.Module | None] = []
         # Layers draw weights, which will be replaced: the user's random numbers stay as they were.
         with torch.random.fork_rng(devices=[]):
-            self._build(elastic=elastic)
-        for norm in self.modules():
-            if isinstance(norm, nn.BatchNorm2d):
-                norm.eps = of.norm_epsilon
+            for layer in self._layers:
+                step = None if layer.op in _FUNCTIONS else _module(layer, of.norm_epsilon)
+                if step is not None:
+                    self._put(next(names), step)
+                self._steps.append(step)
         self.eval()
 
-    @abstractmethod
-    def _build(self, *, elastic: bool) -> None:
-        """Make the parts, in the order in which they run."""
+    def _put(self, name: str, module: nn.Module) -> None:
+        """Register a module under a name of several levels."""
+        parent: nn.Module = self
+        *levels, last = name.split(".")
+        for level in levels:
+            if level not in dict(parent.named_children()):
+                parent.add_module(level, nn.Module())
+            parent = parent.get_submodule(level)
+        if name.endswith("depth_conv.conv.conv"):
+            # The matrices that make a smaller kernel of the centre of the next larger one.
+            for small, large in pairwise(KERNEL_SIZES):
+                matrix = nn.Parameter(torch.eye(small * small))
+                parent.register_parameter(f"{large}to{small}_matrix", matrix)
+        parent.add_module(last, module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores, shape (batch, classes), of images (batch, 3, height, width)."""
+        values = {-1: x}
+        for n, (layer, step) in enumerate(zip(self._layers, self._steps, strict=True)):
+            read = [values[i] for i in layer.inputs]
+            values[n] = step(*read) if step is not None else _FUNCTIONS[layer.op](layer, *read)
+            for i in {i for i in layer.inputs if self._last_readers[i] == n}:
+                del values[i]  # a batch of images takes memory
+        return values[len(self._layers) - 1]
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -76,240 +107,85 @@ class OFANetwork(nn.Module):
 
     def operators(self) -> list[tuple[nn.Conv2d | nn.Linear, nn.BatchNorm2d | None]]:
         """Convolutions and linear layers in the order in which they run, each with its norm."""
-        kinds = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
-        steps: Iterable[nn.Module] = [m for m in self.modules() if isinstance(m, kinds)]
         return [
             (step, after if isinstance(after, nn.BatchNorm2d) else None)
-            for step, after in pairwise([*steps, None])
+            for step, after in pairwise([*self._steps, None])
             if isinstance(step, nn.Conv2d | nn.Linear)
         ]
 
 
-def conv_layer(
-    channels: int,
-    out_channels: int,
-    kernel_size: int,
-    activation: str,
-    *,
-    stride: int = 1,
-    norm: bool = True,
-    elastic: bool = False,
-) -> nn.Sequential:
-    """A convolution with "same" padding, its batch norm and activation, as a layer."""
-    conv = same_conv(channels, out_channels, kernel_size, stride)
-    return conv_norm(conv, ACTIVATIONS[activation](), norm=norm, elastic=elastic)
-
-
-def same_conv(
-    channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
-) -> nn.Conv2d:
-    """A convolution with "same" padding and without bias."""
+def _module(layer: Layer, epsilon: float) -> nn.Module:
+    """The module of a layer with weights, which are drawn at random."""
+    weight, *others = (x.shape for x in layer.constants)
+    if layer.op == "batch_norm":
+        return nn.BatchNorm2d(weight[0], epsilon)
+    if layer.op == "linear":
+        return nn.Linear(weight[1], weight[0])
+    # Where no norm follows, a bias of zeros that is not trained stands for none.
+    has_bias = bool(others) and layer.params > layer.constants[0].params
     return nn.Conv2d(
-        channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False
-    )
+        weight[1] * layer.groups, weight[0], weight[2], layer.stride, weight[2] // 2,
+        groups=layer.groups, bias=has_bias,
+    )  # fmt: skip
 
 
-def conv_norm(
-    conv: nn.Conv2d, activation: nn.Module | None, *, elastic: bool = False, norm: bool = True
-) -> nn.Sequential:
-    """A convolution, its batch norm and activation; elastic ones lie one level deeper."""
-    parts: dict[str, nn.Module] = {"conv": sequence(conv=conv) if elastic else conv}
-    if norm:
-        bn = nn.BatchNorm2d(conv.out_channels)
-        parts["bn"] = sequence(bn=bn) if elastic else bn
-    if activation is not None:
-        parts["act"] = activation
-    return sequence(**parts)
+# --- networks, and what their layers with weights are called, in the order in which they run ------
 
 
-def classifier(features: int, classes: int, *, elastic: bool = False) -> nn.Sequential:
-    """A linear layer, one level deeper where it is elastic."""
-    linear = nn.Linear(features, classes)
-    return sequence(linear=sequence(linear=linear) if elastic else linear)
-
-
-def sequence(**parts: nn.Module) -> nn.Sequential:
-    """Modules by name, run one after the other."""
-    return nn.Sequential(OrderedDict(parts))
-
-
-def mean_pool(x: Tensor) -> Tensor:
-    """Means of a map's channels, shape (batch, channels, 1, 1)."""
-    return x.mean((2, 3), keepdim=True)
-
-
-# -- MobileNetV3 and ProxylessNAS ----------------------------------------------------------------
-
-KERNEL_SIZES = (3, 5, 7)
-"""Of elastic depthwise convolutions, whose weights have the last one's size."""
-
-
-class MobileNetV3Network(OFANetwork):
-    """A network of the MobileNetV3 space."""
-
-    of: MobileNetV3
-
-    def _build(self, *, elastic: bool) -> None:
-        of = self.of
-        last = of.blocks[-1].out_channels
-        self.first_conv = conv_layer(3, of.first_channels, 3, "h_swish", stride=2)
-        self.blocks = _blocks(of, elastic=elastic)
-        self.final_expand_layer = conv_layer(last, of.expand_channels, 1, "h_swish")
-        self.feature_mix_layer = conv_layer(
-            of.expand_channels, of.mix_channels, 1, "h_swish", norm=False
-        )
-        self.classifier = classifier(of.mix_channels, of.classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Class scores, shape (batch, classes), of images (batch, 3, height, width)."""
-        x = self.blocks(self.first_conv(x))
-        x = mean_pool(self.final_expand_layer(x))
-        scores: Tensor = self.classifier(self.feature_mix_layer(x).flatten(1))
-        return scores
-
-
-class ProxylessNetwork(OFANetwork):
-    """A network of the ProxylessNAS space."""
-
-    of: ProxylessNAS
-
-    def _build(self, *, elastic: bool) -> None:
-        of = self.of
-        self.first_conv = conv_layer(3, of.first_channels, 3, "relu6", stride=2)
-        self.blocks = _blocks(of, elastic=elastic)
-        self.feature_mix_layer = conv_layer(of.blocks[-1].out_channels, of.mix_channels, 1, "relu6")
-        self.classifier = classifier(of.mix_channels, of.classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Class scores, shape (batch, classes), of images (batch, 3, height, width)."""
-        x = self.feature_mix_layer(self.blocks(self.first_conv(x)))
-        scores: Tensor = self.classifier(mean_pool(x).flatten(1))
-        return scores
-
-
-class ResidualBlock(nn.Module):
-    """An inverted residual block, which adds its input where it can."""
-
-    def __init__(self, of: InvertedResidual, *, elastic: bool) -> None:
-        super().__init__()
-        self.mobile_inverted_conv = _inverted_residual(of, elastic=elastic and of.expands)
-        self.residual = of.residual
-
-    def forward(self, x: Tensor) -> Tensor:
-        """A map of the block's output shape."""
-        y: Tensor = self.mobile_inverted_conv(x)
-        return x + y if self.residual else y
-
-
-class SqueezeExcitation(nn.Module):
-    """Channels scaled by a function of their means (arXiv:1709.01507)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        reduced = make_divisible(channels // SE_REDUCTION)
-        self.fc = sequence(
-            reduce=nn.Conv2d(channels, reduced, 1),
-            relu=nn.ReLU(),
-            expand=nn.Conv2d(reduced, channels, 1),
-            h_sigmoid=nn.Hardsigmoid(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """A map of the shape of ``x``."""
-        scaled: Tensor = x * self.fc(mean_pool(x))
-        return scaled
-
-
-def _blocks(of: MobileNet, *, elastic: bool) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(b, elastic=elastic) for b in of.blocks))
-
-
-def _inverted_residual(of: InvertedResidual, *, elastic: bool) -> nn.Sequential:
-    activation = ACTIVATIONS[of.activation]
-    parts: dict[str, nn.Module] = {}
-    if of.expands:
-        expand = same_conv(of.in_channels, of.mid_channels, 1)
-        parts["inverted_bottleneck"] = conv_norm(expand, activation(), elastic=elastic)
-    depthwise = same_conv(
-        of.mid_channels, of.mid_channels, of.kernel_size, of.stride, groups=of.mid_channels
-    )
-    parts["depth_conv"] = conv_norm(depthwise, activation(), elastic=elastic)
-    if elastic:
-        _add_transforms(parts["depth_conv"].get_submodule("conv"))
-    if of.squeeze_excitation:
-        parts["depth_conv"].add_module("se", SqueezeExcitation(of.mid_channels))
-    linear = same_conv(of.mid_channels, of.out_channels, 1)
-    parts["point_linear"] = conv_norm(linear, None, elastic=elastic)
-    return sequence(**parts)
-
-
-def _add_transforms(conv: nn.Module) -> None:
-    """The matrices that make a smaller kernel of the centre of the next larger one."""
-    for small, large in pairwise(KERNEL_SIZES):
-        matrix = nn.Parameter(torch.eye(small * small))
-        conv.register_parameter(f"{large}to{small}_matrix", matrix)
-
-
-# -- ResNet --------------------------------------------------------------------------------------
-
-
-class ResNetNetwork(OFANetwork):
-    """A network of the ResNet space; all of its supernet's layers are elastic."""
-
-    of: ResNet
-
-    def _build(self, *, elastic: bool) -> None:
-        of = self.of
-        stem = of.stem_channels
-        parts: list[nn.Module] = [conv_layer(3, stem, 3, "relu", stride=2, elastic=elastic)]
+def _graph(of: MobileNet | ResNet) -> Graph:
+    b = GraphBuilder()
+    x = b.input(3, _SIDE, _SIDE)
+    if isinstance(of, ResNet):
+        x = conv_bn(b, x, of.stem_channels, 3, "relu", 2)
         if of.stem_convs > 2:
-            parts.append(StemResidual(stem, elastic=elastic))
-        parts.append(conv_layer(stem, of.channels, 3, "relu", elastic=elastic))
-        self.input_stem = nn.Sequential(*parts)
-        self.max_pooling = nn.MaxPool2d(3, stride=2, padding=1)
-        self.blocks = nn.Sequential(*(BottleneckBlock(b, elastic=elastic) for b in of.blocks))
-        self.classifier = classifier(of.blocks[-1].out_channels, of.classes, elastic=elastic)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Class scores, shape (batch, classes), of images (batch, 3, height, width)."""
-        x = self.blocks(self.max_pooling(self.input_stem(x)))
-        scores: Tensor = self.classifier(mean_pool(x).flatten(1))
-        return scores
-
-
-class StemResidual(nn.Module):
-    """A convolution layer of the stem that adds its input."""
-
-    def __init__(self, channels: int, *, elastic: bool) -> None:
-        super().__init__()
-        self.conv = conv_layer(channels, channels, 3, "relu", elastic=elastic)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """A map of the shape of ``x``."""
-        added: Tensor = self.conv(x) + x
-        return added
+            x = b.add(conv_bn(b, x, of.stem_channels, 3, "relu"), x)
+        x = b.max_pool(conv_bn(b, x, of.channels, 3, "relu"), 3, stride=2, padding=1)
+    else:
+        first = "h_swish" if isinstance(of, MobileNetV3) else "relu6"
+        x = conv_bn(b, x, of.first_channels, 3, first, 2)
+    for block in of.blocks:
+        x = b.extend(block.block(x.shape[2], ""), x)
+    if isinstance(of, MobileNetV3):
+        x = b.global_pool(conv_bn(b, x, of.expand_channels, 1, "h_swish"))
+        x = conv_bn(b, x, of.mix_channels, 1, "h_swish", batch_norm=False)
+    else:
+        if isinstance(of, MobileNet):
+            x = conv_bn(b, x, of.mix_channels, 1, "relu6")
+        x = b.global_pool(x)
+    b.linear(b.flatten(x), of.classes)
+    return b.build()
 
 
-class BottleneckBlock(nn.Module):
-    """A bottleneck block; its shortcut is a convolution where the shape changes."""
-
-    def __init__(self, of: Bottleneck, *, elastic: bool) -> None:
-        super().__init__()
-        mid = of.mid_channels
-        self.conv1 = conv_layer(of.in_channels, mid, 1, "relu", elastic=elastic)
-        self.conv2 = conv_layer(mid, mid, 3, "relu", stride=of.stride, elastic=elastic)
-        self.conv3 = conv_norm(same_conv(mid, of.out_channels, 1), None, elastic=elastic)
-        self.downsample = _projection(of, elastic=elastic) if of.projects else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """A map of the block's output shape."""
-        y = self.conv3(self.conv2(self.conv1(x)))
-        return torch.relu(y + self.downsample(x))
+def _pair(name: str, *, elastic: bool = False) -> Iterator[str]:
+    """A convolution and its batch norm; elastic ones lie one level deeper."""
+    yield from (f"{name}.{x}.{x}" if elastic else f"{name}.{x}" for x in ("conv", "bn"))
 
 
-def _projection(of: Bottleneck, *, elastic: bool) -> nn.Sequential:
-    conv = same_conv(of.in_channels, of.out_channels, 1)
-    layers = conv_norm(conv, None, elastic=elastic)
-    # Of a stride of 1 it does nothing.
-    pool = nn.AvgPool2d(of.stride, ceil_mode=True)
-    return sequence(avg_pool=pool, **dict(layers.named_children()))
+def _mobile_names(of: MobileNet, elastic: bool) -> Iterator[str]:
+    yield from _pair("first_conv")
+    for n, block in enumerate(of.blocks):
+        body = f"blocks.{n}.mobile_inverted_conv"
+        deeper = elastic and block.expands
+        if block.expands:
+            yield from _pair(f"{body}.inverted_bottleneck", elastic=deeper)
+        yield from _pair(f"{body}.depth_conv", elastic=deeper)
+        if block.squeeze_excitation:
+            yield from (f"{body}.depth_conv.se.fc.{x}" for x in ("reduce", "expand"))
+        yield from _pair(f"{body}.point_linear", elastic=deeper)
+    if isinstance(of, MobileNetV3):
+        yield from _pair("final_expand_layer")
+        yield "feature_mix_layer.conv"
+    else:
+        yield from _pair("feature_mix_layer")
+    yield "classifier.linear"
+
+
+def _resnet_names(of: ResNet, elastic: bool) -> Iterator[str]:
+    stem = ("0", "1.conv", "2") if of.stem_convs > 2 else ("0", "1")
+    parts = [f"input_stem.{x}" for x in stem]
+    for n, block in enumerate(of.blocks):
+        inside = ("conv1", "conv2", "conv3", "downsample")
+        parts += [f"blocks.{n}.{x}" for x in inside[: 4 if block.projects else 3]]
+    for part in parts:
+        yield from _pair(part, elastic=elastic)
+    yield "classifier.linear.linear" if elastic else "classifier.linear"

@@ -70,17 +70,9 @@ def network_module(of: MobileNet | ResNet, *, elastic: bool = False) -> OFANetwo
         ModuleNotFoundError: PyTorch is not installed.
     """
     require("torch", "torch", "building PyTorch modules")
-    from latcast.spaces._mobile import MobileNetV3, ProxylessNAS
-    from latcast.spaces._resnet import ResNet
+    from ._modules import OFANetwork
 
-    from ._modules import MobileNetV3Network, ProxylessNetwork, ResNetNetwork
-
-    kinds: dict[type, type[OFANetwork]] = {
-        MobileNetV3: MobileNetV3Network,
-        ProxylessNAS: ProxylessNetwork,
-        ResNet: ResNetNetwork,
-    }
-    return kinds[type(of)](of, elastic=elastic)
+    return OFANetwork(of, elastic=elastic)
 
 
 def in_supernet(arch: Archs) -> tuple[SupernetSpace, Archs]:
