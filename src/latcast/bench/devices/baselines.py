@@ -17,6 +17,17 @@ import numpy.typing as npt
 
 from latcast.math.least_squares import non_negative
 from latcast.models.joint import Observations, TargetFacts
+from latcast.models.joint.alike import (
+    NOISE,
+    Gaussian,
+    Key,
+    LatencyTable,
+    group_of,
+    groups_of,
+    log_work,
+    row_names,
+    two_way,
+)
 from latcast.networks import Networks
 
 from .coefficients import Coefficients, Prior
@@ -57,11 +68,6 @@ class Sizes:
         )  # fmt: skip
 
     @property
-    def log_work(self) -> Floats:
-        """Logarithm of what grows with the batch: operations and bytes of activations."""
-        return np.asarray(np.log(np.maximum(2 * self.macs + self.moved, 1.0)))
-
-    @property
     def bytes(self) -> Floats:
         """Memory traffic with every tensor read and written once."""
         return self.moved + self.weights
@@ -75,47 +81,7 @@ class Sizes:
         return np.column_stack([x, *squares])
 
 
-Key = tuple[str, str]
-
-
-def group_of(target: TargetFacts) -> Key:
-    """Domain and precision of a target: a baseline learns from targets that share both."""
-    return target.domain, target.precision
-
-
-def _groups(data: Observations) -> dict[Key, npt.NDArray[np.intp]]:
-    """Rows of every group of targets."""
-    keys = [group_of(t) for t in data.targets]
-    found: dict[Key, list[int]] = {}
-    for row, target in enumerate(data.target.tolist()):
-        found.setdefault(keys[target], []).append(row)
-    return {key: np.array(rows) for key, rows in found.items()}
-
-
 # --- baselines --------------------------------------------------------------------------------
-
-
-class _Known:
-    """Latencies of one group as targets x known networks, each over the network's size."""
-
-    def __init__(self, data: Observations) -> None:
-        self.names = {name: n for n, name in enumerate(dict.fromkeys(_row_names(data)))}
-        columns = np.array([self.names[name] for name in _row_names(data)])
-        targets, rows = np.unique(data.target, return_inverse=True)
-        values = data.log_ms - Sizes.of(data.networks).log_work[data.network]
-        total, count = (np.zeros((len(targets), len(self.names))) for _ in range(2))
-        # A target can have measured a network more than once.
-        np.add.at(total, (rows, columns), values)
-        np.add.at(count, (rows, columns), 1.0)
-        self.values = np.where(count > 0, total / np.maximum(count, 1.0), np.nan)
-
-    def columns(self, names: Sequence[str]) -> npt.NDArray[np.intp]:
-        """Column of every name; -1 for networks that are not known."""
-        return np.array([self.names.get(name, -1) for name in names], dtype=np.intp)
-
-
-def _row_names(data: Observations) -> list[str]:
-    return [data.names[n] for n in data.network.tolist()]
 
 
 class RankOne:
@@ -124,12 +90,12 @@ class RankOne:
     is_calibrated: ClassVar[bool] = False
 
     def fit(self, train: Observations) -> None:
-        self._groups: dict[Key, tuple[_Known, Floats, float, float]] = {}
-        for key, rows in _groups(train).items():
-            known = _Known(train.select(rows))
-            speeds, networks = _two_way(known.values)
+        self._groups: dict[Key, tuple[LatencyTable, Floats, float, float]] = {}
+        for key, rows in groups_of(train).items():
+            known = LatencyTable(train.select(rows))
+            speeds, networks = two_way(known.values)
             rest = known.values - speeds[:, None] - networks
-            deviation = float(np.sqrt(np.nanmean(rest**2) + Gaussian.NOISE))
+            deviation = float(np.sqrt(np.nanmean(rest**2) + NOISE))
             self._groups[key] = known, networks, float(speeds.mean()), deviation
 
     def predict(
@@ -139,52 +105,22 @@ class RankOne:
         if group_of(target) not in self._groups:
             return _nothing(len(networks))
         known, effects, speed, deviation = self._groups[group_of(target)]
-        mine, own = _measured_columns(known, measured)
+        mine, own = known.measured(measured)
         if len(mine):
             speed = float(np.mean(own - effects[mine]))
         columns = known.columns(names)
-        log = speed + effects[columns] + Sizes.of(networks).log_work
+        log = speed + effects[columns] + log_work(networks)
         return Forecast.around(np.where(columns >= 0, log, np.nan), deviation)
 
 
-class Gaussian:
-    """Log latencies of the known networks are jointly normal over targets (EM for missing ones).
-
-    The covariance is kept as its factors, at most as many as there are targets or networks, and
-    noise of a fixed variance: probabilistic principal components (Tipping and Bishop 1999).
-    """
+class KnownGaussian:
+    """Log latencies of the known networks are jointly normal over targets, as :class:`Gaussian`."""
 
     is_calibrated: ClassVar[bool] = False
-    NOISE = 0.045**2  # what one network's latency varies by itself: two runs of a phone
-    ROUNDS = 10
 
     def fit(self, train: Observations) -> None:
-        self._groups: dict[Key, tuple[_Known, Floats, Floats]] = {}
-        for key, rows in _groups(train).items():
-            known = _Known(train.select(rows))
-            self._groups[key] = known, *self._em(known.values)
-
-    def _em(self, values: Floats) -> tuple[Floats, Floats]:
-        """Mean (n,) and factors (n, r) of the covariance, of targets x networks with gaps."""
-        speeds, networks = _two_way(values)
-        full = np.where(np.isnan(values), speeds[:, None] + networks, values)
-        mean, factors = _factors(full, np.zeros((0, full.shape[1])))
-        for _ in range(self.ROUNDS):
-            spread = np.zeros((factors.shape[1], factors.shape[1]))
-            for row, y in zip(full, values, strict=True):
-                seen = ~np.isnan(y)
-                weights, covariance = self._posterior(factors[seen], y[seen] - mean[seen])
-                row[~seen] = mean[~seen] + factors[~seen] @ weights
-                spread += covariance
-            root = np.linalg.cholesky(spread / len(full) + 1e-12 * np.eye(len(spread)))
-            mean, factors = _factors(full, (factors @ root).T)
-        return mean, factors
-
-    def _posterior(self, factors: Floats, rest: Floats) -> tuple[Floats, Floats]:
-        """Mean and covariance of the weights of the factors, of which ``rest`` was seen."""
-        precision = np.eye(factors.shape[1]) + factors.T @ factors / self.NOISE
-        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
-        return np.asarray(covariance @ (factors.T @ rest) / self.NOISE), covariance
+        groups = groups_of(train).items()
+        self._groups = {key: Gaussian.fit(train.select(rows)) for key, rows in groups}
 
     def predict(
         self, target: TargetFacts, measured: Observations, networks: Networks,
@@ -192,14 +128,10 @@ class Gaussian:
     ) -> Forecast:  # fmt: skip
         if group_of(target) not in self._groups:
             return _nothing(len(networks))
-        known, mean, factors = self._groups[group_of(target)]
-        mine, own = _measured_columns(known, measured)
-        weights, covariance = self._posterior(factors[mine], own - mean[mine])
-        columns = known.columns(names)
-        theirs = factors[columns]
-        log = mean[columns] + theirs @ weights + Sizes.of(networks).log_work
-        variance = np.einsum("nr,rs,ns->n", theirs, covariance, theirs) + self.NOISE
-        return Forecast.around(np.where(columns >= 0, log, np.nan), np.sqrt(variance))
+        own = self._groups[group_of(target)]
+        seen = own.told(*own.table.measured(measured))
+        mean, variance = own.forecast(seen, own.table.columns(names))
+        return Forecast.around(mean + log_work(networks), np.sqrt(variance))
 
 
 class LogQuadratic:
@@ -215,7 +147,7 @@ class LogQuadratic:
 
     def fit(self, train: Observations) -> None:
         self._groups: dict[Key, tuple[Floats, float, float]] = {}
-        for key, rows in _groups(train).items():
+        for key, rows in groups_of(train).items():
             part = train.select(rows)
             x = Sizes.of(part.networks).polynomial()[part.network]
             # Within targets: their means are their own.
@@ -316,7 +248,7 @@ class HierarchicalCoefficients:
 
     def fit(self, train: Observations) -> None:
         self._groups: dict[Key, tuple[Prior, dict[str, float]]] = {}
-        for key, rows in _groups(train).items():
+        for key, rows in groups_of(train).items():
             part = train.select(rows)
             model = Coefficients.of(part.networks)
             targets = np.unique(part.target)
@@ -339,7 +271,7 @@ class HierarchicalCoefficients:
             return _nothing(len(networks))
         prior, residuals = self._groups[group_of(target)]
         mine = Coefficients.of(measured.networks)
-        shifts = np.array([residuals.get(name, 0.0) for name in _row_names(measured)])
+        shifts = np.array([residuals.get(name, 0.0) for name in row_names(measured)])
         weights, covariance = mine.posterior(prior, measured.network, measured.log_ms - shifts)
         theirs = Coefficients.of(networks)
         log, slopes = theirs.log_ms(weights), theirs.shares(weights)
@@ -356,36 +288,6 @@ def _nothing(n: int) -> Forecast:
     return Forecast(gap, gap, gap)
 
 
-def _measured_columns(known: _Known, measured: Observations) -> tuple[npt.NDArray[np.intp], Floats]:
-    """Columns of the measured networks that are known, and their latencies over their sizes."""
-    columns = known.columns(_row_names(measured))
-    values = measured.log_ms - Sizes.of(measured.networks).log_work[measured.network]
-    return columns[columns >= 0], values[columns >= 0]
-
-
-def _two_way(values: Floats, rounds: int = 50) -> tuple[Floats, Floats]:
-    """Effects of rows and of columns of a matrix with gaps, by alternating means."""
-    columns = np.nanmean(values, axis=0)
-    rows = np.zeros(len(values))
-    for _ in range(rounds):
-        rows = np.nanmean(values - columns, axis=1)
-        columns = np.nanmean(values - rows[:, None], axis=0)
-    return rows, columns
-
-
-def _factors(full: Floats, more: Floats) -> tuple[Floats, Floats]:
-    """Mean (n,), and factors L (n, r) with L L' the covariance of the rows plus ``more' more``.
-
-    One target more, e times as slow in all networks, keeps the few from being all of one speed.
-    """
-    mean = full.mean(axis=0)
-    slower = np.full((1, full.shape[1]), 1 / np.sqrt(len(full)))
-    stacked = np.vstack([(full - mean) / np.sqrt(len(full)), slower, more])
-    _, scale, right = np.linalg.svd(stacked, full_matrices=False)
-    keep = scale > 1e-9 * max(float(scale[0]), 1e-300)
-    return mean, (right[keep].T * scale[keep])
-
-
 def _means(groups: npt.NDArray[np.intp], values: Floats) -> Floats:
     """Mean row of ``values`` (m, p) in every group, (groups, p)."""
     total = np.zeros((int(groups.max()) + 1, values.shape[1]))
@@ -395,7 +297,7 @@ def _means(groups: npt.NDArray[np.intp], values: Floats) -> Floats:
 
 BASELINES: Mapping[str, Callable[[], Method]] = {
     "rank-1": RankOne,
-    "gaussian": Gaussian,
+    "gaussian": KnownGaussian,
     "log-linear": LogQuadratic,
     "roofline": PlainRoofline,
     "macs-bytes-constant": ThreeNumbers,

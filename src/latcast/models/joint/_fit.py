@@ -22,6 +22,7 @@ from ._observations import Observations, TargetFacts
 from ._posterior import Posterior, Prior, Rest, doubted, posterior
 from ._targets import TargetFeatures
 from ._work import ALL, Work
+from .alike import Gaussian, Key, gaussians, group_of
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
@@ -59,6 +60,7 @@ class Learnt:
             domain; shape (p, p) each; ``""`` for domains that were not seen.
         effects: what networks take beside their work, by :attr:`TargetFacts.effects_domain`.
         efficiencies: of kernels, in domains where thousands were measured alone.
+        alike: what networks took on other chips of a domain and precision; in no file.
     """
 
     features: TargetFeatures
@@ -66,6 +68,7 @@ class Learnt:
     covariances: dict[str, Floats]
     effects: dict[str, Effects]
     efficiencies: Mapping[str, Efficiency] = field(default_factory=dict)
+    alike: Mapping[Key, Gaussian] = field(default_factory=dict)
 
     @cached_property
     def _asked(self) -> WeakKeyDictionary[TargetFacts, Prior]:
@@ -114,6 +117,11 @@ class Learnt:
         own = self.effects.get(target.effects_domain) or self.effects.get(target.domain)
         return own or Effects.unknown()
 
+    def alike_to(self, target: TargetFacts) -> Gaussian | None:
+        """What networks took on chips alike, of which a new target is one; None for a known one."""
+        found = self.alike.get(group_of(target))
+        return None if found is None or target.name in found.targets else found
+
 
 @dataclass(eq=False)
 class _Seen:
@@ -136,6 +144,7 @@ def fit(observations: Observations, report: Callable[[str], None] = lambda _: No
     """Learn from at least one measurement; what takes long is reported with its seconds."""
     targets = np.unique(observations.target).tolist()
     features = TargetFeatures.choose([observations.targets[t] for t in targets])
+    alike = gaussians(observations)
     found, observations = efficiencies(observations, features, report)
     work = Work.of(observations.networks)
     seen = [_seen(observations, work, found, t) for t in targets]
@@ -160,7 +169,7 @@ def fit(observations: Observations, report: Callable[[str], None] = lambda _: No
         domain: covariance + level * (domain not in found)
         for domain, covariance in learnt.covariances.items()
     }
-    return replace(learnt, covariances=opened)
+    return replace(learnt, covariances=opened, alike=alike)
 
 
 def _seen(

@@ -228,7 +228,11 @@ class JointModel:
             measured = at_most(measured, effects)
         old = () if measured is None else tuple(measured.names[n] for n in measured.network)
         after = told(prior, effects, target.facts, measured)
-        return log_forecast(prior, effects, after, old, work, networks.counts, names)
+        found = log_forecast(prior, effects, after, old, work, networks.counts, names)
+        alike = self.learnt.alike_to(target)
+        if alike is None or measured is None or not len(measured):
+            return found
+        return alike.averaged(found, after, measured, networks, names)
 
 
 def log_forecast(
