@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
-from latcast.networks import Networks
+from latcast.data import Dataset
+from latcast.graph import KERNEL_FACTS, UNKNOWN
+from latcast.networks import OPS, Networks
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
@@ -148,3 +154,104 @@ class Observations:
 
 # Fields of which every measurement has one.
 MEASURED = ("network", "target", "log_ms", "scatter")
+
+
+# --- networks measured on one target -------------------------------------------------------------
+
+
+def of_one_target(
+    facts: TargetFacts, networks: Networks, names: Sequence[str], log_ms: Floats, scatter: Floats
+) -> Observations:
+    """One measurement of every network on one target."""
+    n = np.arange(len(log_ms))
+    own = tuple(names)
+    return Observations(networks, own, own, (facts,), n, np.zeros_like(n), log_ms, scatter)
+
+
+def observed_besides(
+    facts: TargetFacts,
+    networks: Networks,
+    few: Dataset,
+    before: Observations | None,
+    usual: float,
+) -> Observations:
+    """Measurements, and those before; ``usual`` is the scatter of log ms that all have."""
+    names, log_ms, excess = digests(networks), np.log(few.values), few.excess_variance
+    scatter = np.where(excess > 0, np.sqrt(usual**2 + excess), 0.0)
+    if before is not None:
+        networks, names = Networks.joined([before.networks, networks]), (*before.names, *names)
+        log_ms = np.concatenate([before.log_ms, log_ms])
+        scatter = np.concatenate([before.scatter, scatter])
+    # What has the same kernels is one network, also if it was adapted to before.
+    first, groups = np.unique(np.array(names), return_index=True, return_inverse=True)[1:]
+    order = np.argsort(first)
+    same = [np.flatnonzero(groups == n) for n in order]
+    return of_one_target(
+        facts,
+        networks.select(first[order]),
+        [names[rows[0]] for rows in same],
+        np.array([np.median(log_ms[rows]) for rows in same]),
+        np.array([np.sqrt(np.mean(scatter[rows] ** 2) / len(rows)) for rows in same]),
+    )
+
+
+def kept(v: Mapping[str, Any], facts: TargetFacts) -> Observations:
+    """Measurements of a file, by the operators and facts that latcast has now.
+
+    Raises:
+        ValueError: parts do not fit each other.
+    """
+    n, d = len(v["log_ms"]), len(v["kernels"])
+    if (
+        len(v["labels"]) != d
+        or len(v["names"]) != n
+        or len(v["kernel_facts"]) != (v["kernels"].shape[1])
+    ):
+        raise ValueError(f"there must be {d} labels, {n} names and a name for each fact of kernels")
+    for name, size in (("kernel_ops", len(v["ops"])), ("counts_row", n), ("counts_column", d)):
+        if len(v[name]) and not 0 <= v[name].min() <= v[name].max() < size:
+            raise ValueError(f"array {name!r} must hold numbers from 0 to {size - 1}")
+    where = {name: i for i, name in enumerate(v["kernel_facts"])}
+    table = np.stack(
+        [v["kernels"][:, where[f]] if f in where else np.zeros(d) for f in KERNEL_FACTS], axis=1
+    )
+    ops = np.array([OPS.index(op if op in OPS else UNKNOWN) for op in v["ops"]], dtype=np.int64)
+    counts = sp.csr_matrix((v["counts"], (v["counts_row"], v["counts_column"])), shape=(n, d))
+    networks = Networks(ops[v["kernel_ops"]], v["labels"], table, counts)
+    return of_one_target(facts, networks, v["names"], v["log_ms"], v["scatter"])
+
+
+def nothing() -> Observations:
+    """No measurement of no target."""
+    facts = TargetFacts("none", "none", "none", "none")
+    return of_one_target(facts, Networks.of_graphs([]), (), np.zeros(0), np.zeros(0))
+
+
+_DIGESTS: WeakKeyDictionary[Networks, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def digests(networks: Networks) -> tuple[str, ...]:
+    """A name for each network by its kernels: what has the same kernels is one network."""
+    if (known := _DIGESTS.get(networks)) is None:
+        known = _DIGESTS[networks] = _digested(networks)
+    return known
+
+
+def _digested(networks: Networks) -> tuple[str, ...]:
+    each = [
+        hashlib.blake2b(f"{op} {label}".encode() + row.tobytes(), digest_size=16).digest()
+        for op, label, row in zip(
+            networks.ops.tolist(), networks.labels, networks.facts, strict=True
+        )
+    ]
+    counts, found = networks.counts, []
+    for n in range(len(networks)):
+        own = slice(counts.indptr[n], counts.indptr[n + 1])
+        parts = sorted(
+            each[k] + str(float(times)).encode()
+            for k, times in zip(
+                counts.indices[own].tolist(), counts.data[own].tolist(), strict=True
+            )
+        )
+        found.append(hashlib.blake2b(b"".join(parts), digest_size=12).hexdigest())
+    return tuple(found)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +15,13 @@ from scipy.linalg import inv
 from latcast._model_file import Array, Field, Schema
 from latcast.data import Dataset
 from latcast.devices import Target, devices
-from latcast.graph import EAGER, KERNEL_FACTS, UNKNOWN, Graph, kernel_label, rules_of
+from latcast.graph import EAGER, KERNEL_FACTS, UNKNOWN, Graph, rules_of
 from latcast.math.conformal import DeviationScores, covers, student_scores
 from latcast.models._base import Predictor
 from latcast.models._fitted import Fitted
 from latcast.models._model import State
-from latcast.models.kernels import Extrapolation, KernelForecast, LayerExplanation
-from latcast.networks import OPS, Networks, kernel_runs, working_kernels
+from latcast.models.kernels import BOUNDS, Extrapolation, LayerExplanation, explain
+from latcast.networks import OPS, Networks
 from latcast.networks.bound import bound_ms
 
 from . import _own
@@ -41,7 +39,15 @@ from ._model import (
     told,
     unlisted,
 )  # fmt: skip
-from ._observations import FUSES_AS, Observations, TargetFacts
+from ._observations import (
+    FUSES_AS,
+    Observations,
+    TargetFacts,
+    digests,
+    kept,
+    nothing,
+    observed_besides,
+)
 from ._own import Own, log_sums
 from ._posterior import Posterior, Prior
 from ._specification import Question
@@ -53,7 +59,7 @@ Facts = Mapping[str, float | None]
 # Facts that grow with the batch.
 _WITH_BATCH = ("macs", "read_bytes", "write_bytes", "positions", "batch")
 # What a kernel waits for, by the part of its time that is the longest.
-_BOUNDS = dict(zip(PARTS, ("compute", "bandwidth", "bandwidth", "launch"), strict=True))
+_BOUNDS = dict(zip(PARTS, BOUNDS, strict=True))
 # Degrees of freedom of Student's t where no errors of left-out groups are known.
 _FREEDOM = 5.0
 # What an interval's reach may fall to, in deviations that are usual.
@@ -257,7 +263,7 @@ class JointPredictor(Predictor):
             return ms, deviation
         measured = self._measured
         old = () if measured is None else tuple(measured.names[n] for n in measured.network)
-        work, names = self._work(kernels), _digests(kernels)
+        work, names = self._work(kernels), digests(kernels)
         log_ms, deviation = log_forecast(
             self._prior, self._effects, self._after, old, work, kernels.counts, names
         )
@@ -426,33 +432,13 @@ class JointPredictor(Predictor):
         parts = np.array(work.log_seconds(after.weights, self._prior.log_prices))
         waits = [_BOUNDS[PARTS[n]] for n in parts.argmax(axis=0)]
         strange = self._extrapolations(kernels)
-        traffic = [KERNEL_FACTS.index(f) for f in ("read_bytes", "write_bytes", "param_bytes")]
-        moved = kernels.facts[:, traffic].sum(axis=1)
-        found = working_kernels(graph, rules_of(self._as_fused.runtime))
-        listed = []
-        for kernel, row, times in zip(
-            found, kernels.rows[0].tolist(), kernel_runs(graph, found).tolist(), strict=True
-        ):
-            main, ms = graph.layers[kernel.main], float(each_ms[row] * times)
-            listed.append(
-                KernelForecast(
-                    name=main.name,
-                    operators=kernel_label(graph, kernel),
-                    layers=tuple(graph.layers[n].name for n in kernel.layers),
-                    kind=main.kind,
-                    ms=ms,
-                    lower_ms=ms / float(factors[row]),
-                    upper_ms=ms * float(factors[row]),
-                    macs=int(kernels.fact("macs")[row] * times),
-                    param_bytes=int(kernels.fact("param_bytes")[row]),
-                    traffic_bytes=int(moved[row] * times),
-                    bound=UNKNOWN if main.kind == UNKNOWN else waits[row],
-                    extrapolation=strange[row],
-                )
-            )
+        ms = float(predicted[0])
         lower = max(float(predicted[0] * np.exp(-reach * deviation[0])), float(bound[0]))
         upper = float(predicted[0] * np.exp(reach * deviation[0]))
-        return LayerExplanation(float(predicted[0]), lower, upper, tuple(listed))
+        return explain(
+            graph, rules_of(self._as_fused.runtime), kernels, (each_ms, factors, waits, strange),
+            (ms, lower, upper),
+        )  # fmt: skip
 
     def _extrapolations(self, kernels: Networks) -> list[Extrapolation | None]:
         """Kernels of classes that were never measured in the domain."""
@@ -513,7 +499,7 @@ class JointPredictor(Predictor):
         )  # fmt: skip
         fused = replace(few.target, runtime=FUSES_AS.get(few.target.runtime, few.target.runtime))
         networks = Networks.of(few.networks, fused, None if self._as_called else False)
-        new._measured = _observed(new._facts, networks, few, before)
+        new._measured = observed_besides(new._facts, networks, few, before, SCATTER)
         card = {
             "data": [dict(few.provenance)],
             "rows": len(few),
@@ -528,7 +514,7 @@ class JointPredictor(Predictor):
         return SCHEMA
 
     def _state(self) -> State:
-        measured = self._measured or _nothing()
+        measured = self._measured or nothing()
         counts = sp.coo_matrix(measured.networks.counts)
         width, ways, campaign = len(self._prior.mean), sorted(self._ways), self._campaign
         elsewhere = {} if campaign is None else {"elsewhere": campaign.elsewhere}
@@ -599,73 +585,10 @@ class JointPredictor(Predictor):
         self._seen, self._is_known, self._has_beyond = v["classes"], v["is_known"], v["has_beyond"]
         self._as_called = v["as_called"]
         self.fitted.calibration = DeviationScores(v["scores"])
-        self._measured = _measured(v, self._facts) if len(v["log_ms"]) else None
+        self._measured = kept(v, self._facts) if len(v["log_ms"]) else None
         self._campaign = None
         if own := _own.unpacked(v):
             self._campaign = Campaign(own[0], v["typical"], widened(v["elsewhere"], columns))
-
-
-def _measured(v: Mapping[str, Any], facts: TargetFacts) -> Observations:
-    """Measurements of a file, by the operators and facts that latcast has now.
-
-    Raises:
-        ValueError: parts do not fit each other.
-    """
-    n, d = len(v["log_ms"]), len(v["kernels"])
-    if (
-        len(v["labels"]) != d
-        or len(v["names"]) != n
-        or len(v["kernel_facts"]) != (v["kernels"].shape[1])
-    ):
-        raise ValueError(f"there must be {d} labels, {n} names and a name for each fact of kernels")
-    for name, size in (("kernel_ops", len(v["ops"])), ("counts_row", n), ("counts_column", d)):
-        if len(v[name]) and not 0 <= v[name].min() <= v[name].max() < size:
-            raise ValueError(f"array {name!r} must hold numbers from 0 to {size - 1}")
-    where = {name: i for i, name in enumerate(v["kernel_facts"])}
-    table = np.stack(
-        [v["kernels"][:, where[f]] if f in where else np.zeros(d) for f in KERNEL_FACTS], axis=1
-    )
-    ops = np.array([OPS.index(op if op in OPS else UNKNOWN) for op in v["ops"]], dtype=np.int64)
-    counts = sp.csr_matrix((v["counts"], (v["counts_row"], v["counts_column"])), shape=(n, d))
-    networks = Networks(ops[v["kernel_ops"]], v["labels"], table, counts)
-    return _rows(facts, networks, v["names"], v["log_ms"], v["scatter"])
-
-
-def _rows(
-    facts: TargetFacts, networks: Networks, names: Sequence[str], log_ms: Floats, scatter: Floats
-) -> Observations:
-    """One measurement of every network on one target."""
-    n = np.arange(len(log_ms))
-    own = tuple(names)
-    return Observations(networks, own, own, (facts,), n, np.zeros_like(n), log_ms, scatter)
-
-
-def _observed(
-    facts: TargetFacts, networks: Networks, few: Dataset, before: Observations | None
-) -> Observations:
-    """Measurements, and those before."""
-    names, log_ms, excess = _digests(networks), np.log(few.values), few.excess_variance
-    scatter = np.where(excess > 0, np.sqrt(SCATTER**2 + excess), 0.0)
-    if before is not None:
-        networks, names = Networks.joined([before.networks, networks]), (*before.names, *names)
-        log_ms = np.concatenate([before.log_ms, log_ms])
-        scatter = np.concatenate([before.scatter, scatter])
-    # What has the same kernels is one network, also if it was adapted to before.
-    first, groups = np.unique(np.array(names), return_index=True, return_inverse=True)[1:]
-    order = np.argsort(first)
-    same = [np.flatnonzero(groups == n) for n in order]
-    return _rows(
-        facts,
-        networks.select(first[order]),
-        [names[rows[0]] for rows in same],
-        np.array([np.median(log_ms[rows]) for rows in same]),
-        np.array([np.sqrt(np.mean(scatter[rows] ** 2) / len(rows)) for rows in same]),
-    )
-
-
-def _nothing() -> Observations:
-    facts = TargetFacts("none", "none", "none", "none")
-    return _rows(facts, Networks.of_graphs([]), (), np.zeros(0), np.zeros(0))
 
 
 def _known_facts(target: Target, domain: str) -> Mapping[str, float | None]:
@@ -673,33 +596,3 @@ def _known_facts(target: Target, domain: str) -> Mapping[str, float | None]:
     if target.device not in devices():
         return {}
     return Question.of_target(target, {domain: ()}).facts.facts
-
-
-_DIGESTS: WeakKeyDictionary[Networks, tuple[str, ...]] = WeakKeyDictionary()
-
-
-def _digests(networks: Networks) -> tuple[str, ...]:
-    """A name for each network by its kernels: what has the same kernels is one network."""
-    if (known := _DIGESTS.get(networks)) is None:
-        known = _DIGESTS[networks] = _digested(networks)
-    return known
-
-
-def _digested(networks: Networks) -> tuple[str, ...]:
-    each = [
-        hashlib.blake2b(f"{op} {label}".encode() + row.tobytes(), digest_size=16).digest()
-        for op, label, row in zip(
-            networks.ops.tolist(), networks.labels, networks.facts, strict=True
-        )
-    ]
-    counts, found = networks.counts, []
-    for n in range(len(networks)):
-        own = slice(counts.indptr[n], counts.indptr[n + 1])
-        parts = sorted(
-            each[k] + str(float(times)).encode()
-            for k, times in zip(
-                counts.indices[own].tolist(), counts.data[own].tolist(), strict=True
-            )
-        )
-        found.append(hashlib.blake2b(b"".join(parts), digest_size=12).hexdigest())
-    return tuple(found)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from latcast._imports import public_names
 
 if TYPE_CHECKING:
-    from ._explanation import Extrapolation, KernelForecast, LayerExplanation
+    from ._explanation import BOUNDS, Extrapolation, KernelForecast, LayerExplanation, explain
     from ._fit import MIN_GROUPS
     from ._model import FEATURES, log_facts
     from ._predictor import Kernels
@@ -15,11 +15,13 @@ else:
     __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
+    "BOUNDS",
     "FEATURES",
     "MIN_GROUPS",
     "Extrapolation",
     "KernelForecast",
     "Kernels",
     "LayerExplanation",
+    "explain",
     "log_facts",
 ]

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from latcast.graph import KERNEL_FACTS, UNKNOWN, Graph, Kernel, kernel_label
-from latcast.networks import ALL_KINDS, Networks, kernel_runs
-
-from ._model import Forecast
-from ._prices import Prices, work_of
+from latcast.graph import KERNEL_FACTS, UNKNOWN, Graph, Rule, kernel_label
+from latcast.networks import ALL_KINDS, Networks, kernel_runs, working_kernels
 
 Floats = npt.NDArray[np.float64]
 
@@ -215,33 +212,29 @@ def _share(part: float, whole: float) -> float:
 
 def explain(
     graph: Graph,
-    found: Sequence[Kernel],
+    rules: Sequence[Rule],
     kernels: Networks,
-    forecast: Forecast,
-    prices: Prices,
-    extrapolations: Sequence[Extrapolation | None],
-    deviations: float,
+    of_kernels: tuple[Floats, Floats, Sequence[str], Sequence[Extrapolation | None]],
+    of_network: tuple[float, float, float],
 ) -> LayerExplanation:
     """Put together what is known of one network.
 
     Args:
         graph: the network.
-        found: its kernels that do something, in running order.
-        kernels: the same as counts.
-        forecast: of the network and of its distinct kernels.
-        prices: of the model.
-        extrapolations: about every distinct kernel.
-        deviations: that intervals reach to either side.
+        rules: by which its layers are fused.
+        kernels: the same as counts of d distinct kernels.
+        of_kernels: ms of one run of each (d,), factors that intervals reach to either side (d,),
+            what they are bound by, and why the model may be wrong about them.
+        of_network: ms, and the interval.
     """
-    parts = prices.parts(kernels)
-    moved = work_of(kernels)[:, 1:3].sum(axis=1)
-    # Intervals of single kernels do not add up to that of the network, whose kernels err apart.
-    factors = np.exp(deviations * forecast.kernel_deviation)
+    each_ms, factors, bounds, extrapolations = of_kernels
+    moved = kernels.fact("read_bytes") + kernels.fact("write_bytes") + kernels.fact("param_bytes")
+    found = working_kernels(graph, rules)
     listed = []
     runs = kernel_runs(graph, found).tolist()
     for kernel, row, times in zip(found, kernels.rows[0].tolist(), runs, strict=True):
-        main = graph.layers[kernel.main]
-        ms = float(forecast.kernel_ms[row] * forecast.factor[0] * times)
+        main, ms = graph.layers[kernel.main], float(each_ms[row] * times)
+        # Intervals of single kernels do not add up to that of the network, whose kernels err apart.
         factor = float(factors[row])
         listed.append(
             KernelForecast(
@@ -255,9 +248,8 @@ def explain(
                 macs=int(kernels.fact("macs")[row] * times),
                 param_bytes=int(kernels.fact("param_bytes")[row]),
                 traffic_bytes=int(moved[row] * times),
-                bound=BOUNDS[int(np.argmax(parts[row]))] if main.kind != UNKNOWN else UNKNOWN,
+                bound=UNKNOWN if main.kind == UNKNOWN else bounds[row],
                 extrapolation=extrapolations[row],
             )
         )
-    ms, factor = float(forecast.ms[0]), float(np.exp(deviations * forecast.deviation[0]))
-    return LayerExplanation(ms, ms / factor, ms * factor, tuple(listed))
+    return LayerExplanation(*of_network, tuple(listed))

@@ -28,7 +28,7 @@ from latcast.models._fitted import Fitted
 from latcast.models._model import State
 from latcast.networks import ALL_KINDS, OPS, Networks, working_kernels
 
-from ._explanation import CHECKED, LayerExplanation, Ranges, explain
+from ._explanation import BOUNDS, CHECKED, LayerExplanation, Ranges, explain
 from ._fit import adapted_model, fit_model, leaves_out_families, left_out_scores
 from ._model import (
     FEATURES,
@@ -332,15 +332,16 @@ class Kernels(Predictor):
         kernels, graph = own
         if graph is None:
             raise ValueError("an explanation by kernels must be of one graph; got several networks")
+        forecast, reach = self._forecast_of(kernels), self.fitted.calibration.quantile(coverage)
+        each_ms = forecast.kernel_ms * forecast.factor[0]
+        factors = np.exp(reach * forecast.kernel_deviation)
+        bounds = [BOUNDS[n] for n in self._model.prices.parts(kernels).argmax(axis=1)]
+        strange = self._ranges.extrapolations(kernels, frozenset(self._model.basis.labels))
+        ms, factor = float(forecast.ms[0]), float(np.exp(reach * forecast.deviation[0]))
         return explain(
-            graph,
-            working_kernels(graph, rules_of(self.target.runtime)),
-            kernels,
-            self._forecast_of(kernels),
-            self._model.prices,
-            self._ranges.extrapolations(kernels, frozenset(self._model.basis.labels)),
-            self.fitted.calibration.quantile(coverage),
-        )
+            graph, rules_of(self.target.runtime), kernels, (each_ms, factors, bounds, strange),
+            (ms, ms / factor, ms * factor),
+        )  # fmt: skip
 
     def carried(self, device: Device, target: Target) -> Kernels:
         """The model as of another target, before anything was measured there.
