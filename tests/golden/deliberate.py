@@ -53,6 +53,7 @@ _LISTED = "the joint model is listed with the others"
 _SPACES = "devices without a model of a search space are answered for by the joint model"
 
 _COUNTED = "views, which compute nothing, are counted apart from layers and kernels, as in predict"
+_CONSTANTS = "kernels of a forecast tell the bytes of their constants"
 
 CHANGES: tuple[Change, ...] = (
     Change("predict-onnx", "*output.devices.[01]", "value", _NAMED),
@@ -131,6 +132,7 @@ CHANGES: tuple[Change, ...] = (
         for cases in ("inspect", "exported-program")
         for key in ("total.layers", "fused.kernels", "uncosted.*.share")
     ),
+    Change("*", "*devices.*.kernels.*.param_bytes", "added", _CONSTANTS),
     Change("inspect", "1.notes.0", "value", "unsupported operators, in the field's term"),
     *(
         Change(cases, f"*output{path}", "added", _INSPECTED)

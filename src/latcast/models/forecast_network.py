@@ -15,7 +15,7 @@ from latcast.devices import Target, devices
 from latcast.graph import OPERATORS, Graph, rules_of
 from latcast.graph.precision import precision_text
 from latcast.graph.read import SUFFIXES, ReadOptions, UnknownBatchError, is_network, read_with
-from latcast.models.kernels import Extrapolation, KernelForecast, LayerExplanation
+from latcast.models.kernels import Extrapolation, LayerExplanation
 from latcast.networks import working_kernels
 from latcast.report.text import count_text, ms_text
 
@@ -306,7 +306,7 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
         unsupported_share=_unsupported_shares(graph, found),
         extrapolations=tuple(_extrapolated(found)),
         costs=_costs(graph, found),
-        kernels=tuple(_kernel(k, found.ms) for k in found.kernels),
+        kernels=found.kernels,
         specification=_specification(target),
         model={key: model.card[key] for key in _CARD if key in model.card},
         notes=(*notes, *graph.notes),
@@ -342,25 +342,6 @@ def _unsupported_message(name: str, graph: Graph) -> str:
     return (
         f"{name}: all operators must be supported with --strict; the cost of {names}{more} is not "
         "known: leave --strict out for a forecast that estimates them"
-    )
-
-
-def _kernel(kernel: KernelForecast, total_ms: float) -> ForecastKernel:
-    return ForecastKernel(
-        name=kernel.name,
-        operators=kernel.operators,
-        kind=kernel.kind,
-        layers=list(kernel.layers),
-        ms=kernel.ms,
-        lower_ms=kernel.lower_ms,
-        upper_ms=kernel.upper_ms,
-        share=kernel.ms / total_ms,
-        macs=kernel.macs,
-        traffic_bytes=kernel.traffic_bytes,
-        # A multiply-accumulate is two operations; 10^6 in a millisecond are 10^9 in a second.
-        gflop_s=2 * kernel.macs / kernel.ms / 1e6,
-        bound=kernel.bound,
-        extrapolation=str(kernel.extrapolation) if kernel.extrapolation else None,
     )
 
 
@@ -409,11 +390,10 @@ def _unsupported_shares(graph: Graph, found: LayerExplanation) -> dict[str, floa
 
 def _extrapolated(found: LayerExplanation) -> list[Extrapolated]:
     """Kernels out of the model's distribution, those with one reason together."""
-    groups: dict[tuple[str, str], list[tuple[KernelForecast, Extrapolation]]] = {}
-    for kernel in found.kernels:
-        if kernel.extrapolation:
-            group = groups.setdefault((kernel.kind, kernel.extrapolation.subject), [])
-            group.append((kernel, kernel.extrapolation))
+    groups: dict[tuple[str, str], list[tuple[ForecastKernel, Extrapolation]]] = {}
+    for kernel, why in zip(found.kernels, found.extrapolations, strict=True):
+        if why is not None:
+            groups.setdefault((kernel.kind, why.subject), []).append((kernel, why))
     extrapolations = [
         Extrapolated(
             kind=kind,

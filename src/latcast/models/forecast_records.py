@@ -216,7 +216,8 @@ class ForecastKernel:
         upper_ms: upper end of the interval, ms.
         share: of the network's milliseconds, 0 to 1.
         macs: multiply-accumulates.
-        traffic_bytes: memory traffic, bytes.
+        param_bytes: constants that it reads, bytes.
+        traffic_bytes: memory traffic, bytes, of those and of activations.
         gflop_s: what it reaches, GFLOP/s.
         bound: by ``compute``, ``bandwidth`` (of the memory) or ``launch``, or ``unknown``.
         extrapolation: in what it is out of the model's distribution; null where it is not.
@@ -231,6 +232,7 @@ class ForecastKernel:
     upper_ms: float
     share: float
     macs: int
+    param_bytes: int
     traffic_bytes: int
     gflop_s: float
     bound: str

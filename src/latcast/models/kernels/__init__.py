@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from latcast._imports import public_names
 
 if TYPE_CHECKING:
-    from ._explanation import BOUNDS, Extrapolation, KernelForecast, LayerExplanation, explain
+    from ._explanation import BOUNDS, Extrapolation, LayerExplanation, explain
     from ._fit import MIN_GROUPS
     from ._model import FEATURES, log_facts
     from ._predictor import Kernels
@@ -19,7 +19,6 @@ __all__ = [
     "FEATURES",
     "MIN_GROUPS",
     "Extrapolation",
-    "KernelForecast",
     "Kernels",
     "LayerExplanation",
     "explain",

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.graph import KERNEL_FACTS, UNKNOWN, Graph, Rule, kernel_label
+from latcast.models.forecast_records import ForecastKernel
 from latcast.networks import ALL_KINDS, Networks, kernel_runs, working_kernels
 
 Floats = npt.NDArray[np.float64]
@@ -126,40 +127,6 @@ def _checked(kernels: Networks) -> Floats:
 BOUNDS = ("compute", "bandwidth", "bandwidth", "launch")
 
 
-@dataclass(frozen=True, slots=True)
-class KernelForecast:
-    """What is forecast of one kernel of a network.
-
-    Attributes:
-        name: of its main layer.
-        operators: its operators in running order, such as ``conv+add+relu``.
-        layers: names of its layers.
-        kind: of its main layer, such as ``conv``; ``unknown`` where the cost is not known.
-        ms: milliseconds.
-        lower_ms: of the interval.
-        upper_ms: of the interval.
-        macs: multiply-accumulates of all of its runs.
-        param_bytes: constants that it reads.
-        traffic_bytes: activations and constants that it reads, and activations that it writes.
-        bound: ``compute``, ``bandwidth`` or ``launch``: what it waits for, by the model's prices;
-            ``unknown`` for an operator that nobody knows.
-        extrapolation: why the model may be wrong about it; None where it has seen the like.
-    """
-
-    name: str
-    operators: str
-    layers: tuple[str, ...]
-    kind: str
-    ms: float
-    lower_ms: float
-    upper_ms: float
-    macs: int
-    param_bytes: int
-    traffic_bytes: int
-    bound: str
-    extrapolation: Extrapolation | None
-
-
 @dataclass(frozen=True)
 class LayerExplanation:
     """A network's latency, kernel by kernel.
@@ -169,12 +136,14 @@ class LayerExplanation:
         lower_ms: of the interval.
         upper_ms: of the interval.
         kernels: in running order.
+        extrapolations: why the model may be wrong about each; None where it has seen the like.
     """
 
     ms: float
     lower_ms: float
     upper_ms: float
-    kernels: tuple[KernelForecast, ...]
+    kernels: tuple[ForecastKernel, ...]
+    extrapolations: tuple[Extrapolation | None, ...]
 
     @property
     def total_ms(self) -> float:
@@ -229,27 +198,29 @@ def explain(
     """
     each_ms, factors, bounds, extrapolations = of_kernels
     moved = kernels.fact("read_bytes") + kernels.fact("write_bytes") + kernels.fact("param_bytes")
-    found = working_kernels(graph, rules)
-    listed = []
-    runs = kernel_runs(graph, found).tolist()
-    for kernel, row, times in zip(found, kernels.rows[0].tolist(), runs, strict=True):
+    found, total_ms = working_kernels(graph, rules), of_network[0]
+    listed, rows = [], kernels.rows[0].tolist()
+    for kernel, row, times in zip(found, rows, kernel_runs(graph, found).tolist(), strict=True):
         main, ms = graph.layers[kernel.main], float(each_ms[row] * times)
         # Intervals of single kernels do not add up to that of the network, whose kernels err apart.
-        factor = float(factors[row])
+        factor, macs = float(factors[row]), int(kernels.fact("macs")[row] * times)
         listed.append(
-            KernelForecast(
+            ForecastKernel(
                 name=main.name,
                 operators=kernel_label(graph, kernel),
-                layers=tuple(graph.layers[n].name for n in kernel.layers),
                 kind=main.kind,
+                layers=[graph.layers[n].name for n in kernel.layers],
                 ms=ms,
                 lower_ms=ms / factor,
                 upper_ms=ms * factor,
-                macs=int(kernels.fact("macs")[row] * times),
+                share=ms / total_ms,
+                macs=macs,
                 param_bytes=int(kernels.fact("param_bytes")[row]),
                 traffic_bytes=int(moved[row] * times),
+                # A multiply-accumulate is two operations; 10^6 in a millisecond, 10^9 in a second.
+                gflop_s=2 * macs / ms / 1e6,
                 bound=UNKNOWN if main.kind == UNKNOWN else bounds[row],
-                extrapolation=extrapolations[row],
+                extrapolation=None if (why := extrapolations[row]) is None else str(why),
             )
         )
-    return LayerExplanation(*of_network, tuple(listed))
+    return LayerExplanation(*of_network, tuple(listed), tuple(extrapolations[n] for n in rows))
