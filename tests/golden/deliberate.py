@@ -55,7 +55,17 @@ _SPACES = "devices without a model of a search space are answered for by the joi
 _COUNTED = "views, which compute nothing, are counted apart from layers and kernels, as in predict"
 _CONSTANTS = "kernels of a forecast tell the bytes of their constants"
 
+_POSTERIOR = "intervals after few measurements are those of the posterior at each network"
+_DEVICES = "intervals of a specification are scaled by devices that are left out"
+
 CHANGES: tuple[Change, ...] = (
+    *(Change("train-bayes", f"*metrics.coverage_{n}", "value", _POSTERIOR) for n in (50, 80, 90)),
+    *(
+        Change("train-bayes", f"2.output*{end}_ms", "value", _POSTERIOR)
+        for end in ("lower", "upper")
+    ),
+    *(Change("train-base", f"1.output*{end}_ms", "value", _DEVICES) for end in ("lower", "upper")),
+    *(Change("zoo-*", f"specified.*.{end}_ms.*", "value", _DEVICES) for end in ("lower", "upper")),
     Change("predict-onnx", "*output.devices.[01]", "value", _NAMED),
     Change("predict-onnx", "0.output.devices.2", "value", _NAMED),  # with bf16
     Change("predict-onnx-odd", "*output.devices.[01]", "value", _NAMED),

@@ -57,7 +57,7 @@ def test_new_targets_are_predicted_better_than_by_chance(
         lower, upper = p.predict_interval(networks, 0.9)
         inside.append(((lower <= true) & (true <= upper)).mean())
     assert np.mean(errors) < 0.4 * np.mean(chance)
-    assert np.mean(inside) >= 0.85
+    assert np.mean(inside) >= 5 / 6  # of six targets whose networks are off together
 
 
 def test_what_is_not_known_of_a_device_is_doubted(

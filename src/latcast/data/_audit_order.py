@@ -13,7 +13,7 @@ from latcast.math.change_points import Segment, base_level, lag_one, segments
 from latcast.math.robust import robust_deviation
 
 from ._audited import Audited, Finding
-from ._dataset import PAPER_FRACTIONS
+from ._dataset import PAPER_FRACTIONS, Dataset
 from .additive import Floats
 
 MIN_ROWS = 100
@@ -56,12 +56,48 @@ def check_drift(audited: Audited) -> Iterator[Finding]:
     campaign = _campaign(audited)
     if campaign is None:
         return
-    n = len(campaign.series)
     autocorrelation = lag_one(campaign.predicted_log)
-    # Rows in the order of their genes are slow and fast in turns for reasons of their own.
-    if abs(autocorrelation) > max(0.1, 5 / n**0.5):
+    if _is_ordered(campaign):
         yield _ordered(autocorrelation)
         return
+    warm_up, shifted = _divided(campaign)
+    if shifted:
+        yield _drift(campaign, shifted)
+    if warm_up:
+        yield _warm_up(campaign, warm_up)
+
+
+def drifted(data: Dataset, predicted: Floats) -> list[tuple[int, int, float]]:
+    """Stretches of a campaign in which the machine was faster or slower, by a model's predictions.
+
+    Args:
+        data: n rows, of which a model predicts
+        predicted: shape (n,).
+
+    Returns:
+        First and last position in the campaign, and how far rows between them are off the rest,
+        relative; without the warm-up. None of rows that are ordered, or too few.
+    """
+    rows = np.argsort(data.order, kind="stable")
+    residuals = data.values[rows] / predicted[rows] - 1
+    campaign = _campaign_of(data[rows], residuals - float(np.median(residuals)))
+    if campaign is None or _is_ordered(campaign):
+        return []
+    order = campaign.order
+    return [
+        (int(order[part.start]), int(order[part.stop - 1]), part.shift)
+        for part in _divided(campaign)[1]
+    ]
+
+
+def _is_ordered(campaign: _Campaign) -> bool:
+    """Rows in the order of their genes are slow and fast in turns for reasons of their own."""
+    return bool(abs(lag_one(campaign.predicted_log)) > max(0.1, 5 / len(campaign.series) ** 0.5))
+
+
+def _divided(campaign: _Campaign) -> tuple[list[_Stretch], list[_Stretch]]:
+    """The stretches of the warm-up, and the others that are off."""
+    n = len(campaign.series)
     shifted = _shifted(campaign)
     warm_up: list[_Stretch] = []
     # A machine that warms up in several steps gives several stretches, one after the other from the
@@ -70,18 +106,16 @@ def check_drift(audited: Audited) -> Iterator[Finding]:
         if shifted[0].stop > max(WARM_UP_ROWS, WARM_UP_SHARE * n):
             break
         warm_up.append(shifted.pop(0))
-    if shifted:
-        yield _drift(campaign, shifted)
-    if warm_up:
-        yield _warm_up(campaign, warm_up)
+    return warm_up, shifted
 
 
 def _campaign(audited: Audited) -> _Campaign | None:
     """What there is to look at; None where it is too little."""
     residuals = audited.residuals
-    if residuals is None:
-        return None
-    data = audited.data[audited.fresh]
+    return None if residuals is None else _campaign_of(audited.data[audited.fresh], residuals)
+
+
+def _campaign_of(data: Dataset, residuals: Floats) -> _Campaign | None:
     # Repeats in a row share the model's error, which would look like drift.
     networks = data.unique_index()
     kept = np.append(True, np.diff(networks) != 0)

@@ -10,14 +10,14 @@ import numpy as np
 
 from latcast.math.robust import robust_deviation
 
-from ._audit_order import check_drift
+from ._audit_order import check_drift, drifted
 from ._audit_units import check_units, unit_doubt
 from ._audited import SEVERITIES, Audited, Finding, Ints, Memoized, first_rows, relative_residuals
 from ._dataset import UNSTABLE, Dataset, paper_split
 from ._quantity import LATENCY_MS, Quantity
 from .additive import Floats, fit_additive, incidence
 
-__all__ = ["CHECKS", "Finding", "audit", "measured_rows", "unit_doubt"]
+__all__ = ["CHECKS", "Finding", "audit", "drifted", "measured_rows", "unit_doubt"]
 
 # Rows that a finding's evidence names at most; the count is of all.
 LISTED_ROWS = 20

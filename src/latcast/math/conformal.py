@@ -8,6 +8,7 @@ weighted residuals (section 5.2).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -178,11 +179,14 @@ class Calibration:
         exponent: how errors grow with the prediction.
         equal_tailed: whether an interval leaves as much out on either side, rather than as much
             room: for errors that are lopsided by nature, such as factors.
+        in_deviations: whether the scale is the standard deviation that is stated of a prediction,
+            relative to it, in the place of that power.
     """
 
     scores: Floats
     exponent: float
     equal_tailed: bool = False
+    in_deviations: bool = False
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 1 or not len(self.scores) or not np.isfinite(self.scores).all():
@@ -204,18 +208,43 @@ class Calibration:
         exponent = _growth(predicted_ms, np.abs(errors) + 1e-9 * true_ms)
         return cls(np.sort(errors / predicted_ms**exponent), exponent)
 
+    @classmethod
+    def in_each(cls, parts: Sequence[tuple[Floats, Floats]]) -> Calibration:
+        """Scores of intervals that hold in each of several groups of held-out rows.
+
+        A new row is of one of the groups, and nothing tells of which: at every level the scores
+        are those of the group that is farthest off, to either side (Mondrian prediction, Vovk et
+        al. 2005, section 4.5, and the worst of its categories).
+
+        Args:
+            parts: predicted and true values of each group, at least one row each.
+        """
+        pooled = cls.fit(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        groups = [np.sort((true - told) / told**pooled.exponent) for told, true in parts]
+        count = max(map(len, groups))
+        levels = np.arange(1, count + 1) / (count + 1)
+
+        def farthest(sorted_groups: Sequence[Floats]) -> Floats:
+            at = [[min(rank(len(g), level), len(g)) - 1 for level in levels] for g in sorted_groups]
+            return np.asarray(
+                np.max([g[n] for g, n in zip(sorted_groups, at, strict=True)], axis=0)
+            )
+
+        above, below = farthest(groups), -farthest([-g[::-1] for g in groups])[::-1]
+        return cls(np.where(levels < 0.5, below, above), pooled.exponent)
+
     def interval(
         self, predicted_ms: Floats, coverage: float, deviation: Floats | None = None
     ) -> tuple[Floats, Floats]:
         """Bounds that hold the true latency with probability ``coverage``, at least 0.
 
-        A ``deviation`` that a model states is not asked for: the scores tell what errors are.
+        A ``deviation`` that a model states is asked for where scores are in units of it.
 
         Raises:
             ValueError: ``coverage`` is not between 0 and 1, or asks for more rows than there are.
         """
         _check_level(coverage, "coverage")
-        scale = predicted_ms**self.exponent
+        scale = self._scale(predicted_ms, deviation)
         if self.equal_tailed:
             level = _one_sided(coverage)
             upper = quantile(self.scores, level, "one-sided coverage")
@@ -232,7 +261,7 @@ class Calibration:
         Raises:
             ValueError: as :meth:`interval`.
         """
-        scale = predicted_ms**self.exponent
+        scale = self._scale(predicted_ms, deviation)
         return predicted_ms + quantile(self.scores, confidence, "confidence") * scale
 
     def widened(self, factor: float) -> Calibration:
@@ -251,7 +280,7 @@ class Calibration:
 
         The share of the calibration scores that would keep the limit, counted as one of m + 1.
         """
-        score = (limit_ms - predicted_ms) / predicted_ms**self.exponent
+        score = (limit_ms - predicted_ms) / self._scale(predicted_ms, deviation)
         below = np.searchsorted(self.scores, score, side="right")
         return np.asarray(below / (len(self.scores) + 1), dtype=np.float64)
 
@@ -262,7 +291,13 @@ class Calibration:
         standard deviation of normal errors and does not follow outliers.
         """
         low, high = np.quantile(self.scores, NORMAL_QUANTILES)
-        return np.asarray((high - low) / 2 * predicted_ms**self.exponent, dtype=np.float64)
+        scale = self._scale(predicted_ms, deviation)
+        return np.asarray((high - low) / 2 * scale, dtype=np.float64)
+
+    def _scale(self, predicted_ms: Floats, deviation: Floats | None) -> Floats:
+        if self.in_deviations:
+            return predicted_ms * _stated(deviation)
+        return np.asarray(predicted_ms**self.exponent)
 
 
 def _stated(deviation: Floats | None) -> Floats:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from latcast._names import unknown_name
 from latcast.data import Dataset, split
+from latcast.math.conformal import Calibration
 from latcast.spaces import Archs, SearchSpace
 
 from ._base import Predictor
@@ -20,6 +21,10 @@ from ._fitted import Fitted, Floats
 
 CALIBRATION_FRACTION = 0.15
 MAX_CALIBRATION_ROWS = 1_500
+# Held-out rows of a stretch of a campaign that tell how far off it is at a level of 0.95.
+MIN_STRETCH_ROWS = 19
+# And of which the median tells how far off it is at all.
+MIN_SHIFT_ROWS = 5
 
 Adaptation = Callable[["BlockPredictor", Dataset, int], Predictor]
 ADAPTATIONS: dict[str, str | Adaptation] = {
@@ -99,6 +104,53 @@ class BlockPredictor(Predictor):
             raise ValueError(
                 f"what was fitted cannot predict the rows kept for calibration: {error}"
             ) from error
+        if calibration is None:
+            self._widen(whole, held_out)
+
+    def _widen(self, whole: Dataset, held_out: Dataset) -> None:
+        """Make intervals hold in every stretch of a campaign in which the machine drifted.
+
+        Rows to come are of one machine, and not as rows drawn from all of the campaign: they may
+        all be of a stretch like the one that is farthest off.
+        """
+        from latcast.data.audit import drifted
+
+        found = drifted(whole, self.predict(whole.archs))
+        if not found:
+            return
+        told = self.predict(held_out.archs)
+        ratio = held_out.values / told
+        among = [(first <= held_out.order) & (held_out.order <= last) for first, last, _ in found]
+        usual = ~np.any(among, axis=0)
+        if not usual.any():
+            return
+        parts = [(told[usual], held_out.values[usual])]
+        listed: list[dict[str, float]] = []
+        for (first, last, fitted), own in zip(found, among, strict=True):
+            # Rows that were fitted to hide a part of what they are off.
+            enough = own.sum() >= MIN_SHIFT_ROWS
+            held = float(np.median(ratio[own]) / np.median(ratio[usual])) - 1 if enough else fitted
+            shift = max(fitted, held, key=abs)
+            if own.any():
+                parts.append((told[own], held_out.values[own]))
+            # Few rows tell no quantile: others of the stretch err as all do, and are off besides.
+            if own.sum() < MIN_STRETCH_ROWS:
+                parts.append((told[usual], (1 + shift) * held_out.values[usual]))
+            listed.append({"from": first, "to": last, "percent": 100 * shift})
+        self.fitted.card["drift"] = listed
+        self.fitted.calibration = Calibration.in_each(parts)
+
+    def _doubts(self, own: Archs) -> list[str]:
+        drift = self.fitted.card.get("drift")
+        if not drift:
+            return []
+        worst = max(drift, key=lambda d: abs(d["percent"]))
+        sentence = (
+            f"the machine drifted while it was measured (rows {worst['from']} to {worst['to']} by "
+            f"{worst['percent']:+.1f} %): rows to come are not as those drawn from all, and "
+            "intervals are widened to hold in each stretch"
+        )
+        return [sentence]
 
     @final
     def _adapted(self, few: Dataset, method: str, seed: int) -> Predictor:
@@ -114,9 +166,18 @@ class BlockPredictor(Predictor):
     def _own(self, networks: Any) -> Archs:
         return own_archs(networks, self.space)
 
+    def _deviation(self, archs: Archs, predicted: Floats) -> Floats | None:
+        """Standard deviations of the logarithms of values (n,) that are predicted (n,), if any."""
+        return None
+
     @final
-    def _forecast(self, own: Archs) -> tuple[Floats, None]:
-        return self._predict(own), None
+    def _values(self, own: Archs) -> Floats:
+        return self._predict(own)
+
+    @final
+    def _forecast(self, own: Archs) -> tuple[Floats, Floats | None]:
+        predicted = self._predict(own)
+        return predicted, self._deviation(own, predicted)
 
     @final
     def _explained(self, own: Archs, coverage: float) -> Explanation:

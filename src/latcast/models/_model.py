@@ -250,6 +250,7 @@ def _contents(model: Model) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]
     if isinstance(f.calibration, Calibration):
         header["calibration_exponent"] = f.calibration.exponent
         header["equal_tailed"] = f.calibration.equal_tailed
+        header["in_deviations"] = f.calibration.in_deviations
         tensors["calibration.scores"] = f.calibration.scores
     state = model._state()
     schema = model._schema()
@@ -303,8 +304,8 @@ def _fitted(header: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) 
     exponent = header.get("calibration_exponent")
     if exponent is not None:
         scores = np.array(tensors["calibration.scores"], dtype=np.float64)
-        equal_tailed = header.get("equal_tailed", False) is True
-        fitted.calibration = Calibration(scores, float(exponent), equal_tailed)
+        flags = (header.get(name, False) is True for name in ("equal_tailed", "in_deviations"))
+        fitted.calibration = Calibration(scores, float(exponent), *flags)
     return fitted
 
 

@@ -16,13 +16,15 @@ import numpy as np
 
 from latcast._model_file import Array, Schema
 from latcast.data import Dataset
+from latcast.math.conformal import Calibration
 from latcast.spaces import Archs
 
 from ._base import Predictor
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
-from ._fitted import Fitted, Floats, Form
+from ._fitted import Fitted, Floats, Form, Intervals
 from ._model import State
 from .features import Functions, NetworkFeatures, Units, population
+from .posterior_deviation import ARRAYS, PosteriorDeviation
 from .transfer import Blend, Estimate, Prior, averaged, estimate, guess
 
 SCHEMA = Schema(
@@ -34,6 +36,7 @@ SCHEMA = Schema(
         "unit_weights": Array(("sums", "units")),
         "unit_biases": Array(("units",)),
         "scalars": Array((3,)),  # constant, least value, weight of the base
+        **ARRAYS,
     },
 )
 
@@ -44,6 +47,8 @@ class Bayes(BlockPredictor):
     kind = "bayes"
     description = "Bayesian regression on block physics; what adapting a model gives"
     weighs_rows = True
+
+    _spread: PosteriorDeviation | None = None
 
     @classmethod
     def from_prior(cls, prior: Prior, fitted: Fitted, few: Dataset | None = None) -> Self:
@@ -82,6 +87,7 @@ class Bayes(BlockPredictor):
 
     def _adopt(self, found: Estimate, lowest_ms: float) -> None:
         self._latency, self._lowest_ms = found.latency_ms, lowest_ms
+        self._spread = found.deviation
 
     @property
     def latency(self) -> Blend:
@@ -98,6 +104,12 @@ class Bayes(BlockPredictor):
     def _predict(self, archs: Archs) -> Floats:
         return np.maximum(self._latency(archs), self._lowest_ms)
 
+    def _deviation(self, archs: Archs, predicted: Floats) -> Floats | None:
+        if self._spread is None:
+            return None
+        base = self._base()
+        return self._spread(archs, None if base is None else base.predict(archs)) / predicted
+
     def _explain(self, archs: Archs) -> Floats:
         function, space = self._latency.function, self.space
         blocks: Floats = space.gather(archs, function.rows[0])
@@ -113,6 +125,15 @@ class Bayes(BlockPredictor):
         if base is None:
             return form
         return replace(form, base=base.form(), base_weight=self._latency.weight)
+
+    def _calibration(self, data: Dataset) -> Intervals:
+        if self._spread is None:
+            return super()._calibration(data)
+        predicted, deviation = self._forecast(self._own(data.networks))
+        assert deviation is not None
+        whole = np.sqrt(deviation**2 + data.excess_variance)
+        scores = np.sort((data.values / predicted - 1) / whole)
+        return Calibration(scores, 1.0, in_deviations=True)
 
     def _base(self) -> BlockPredictor | None:
         base = self._latency.base
@@ -135,6 +156,8 @@ class Bayes(BlockPredictor):
             "unit_biases": f.units.biases,
             "scalars": np.array([f.constant[0], self._lowest_ms, self._latency.weight]),
         }
+        if self._spread is not None:
+            state |= self._spread.state()
         return state | ({"live": f.live[0]} if f.live.shape[1] else {})
 
     def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
@@ -151,3 +174,4 @@ class Bayes(BlockPredictor):
         if base is None and weight:
             raise ValueError("a prediction that builds on a base must hold that base")
         self._latency = Blend(function, base, weight)
+        self._spread = PosteriorDeviation.restored(state, self.space)

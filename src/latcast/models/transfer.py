@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from latcast.data.additive import incidence
-from latcast.math.conformal import Calibration, student_scores
+from latcast.math.conformal import Calibration, quantile, student_scores
 from latcast.math.gaussian_process import (
     MAX_LOG_VARIANCE,
     MIN_LOG_VARIANCE,
@@ -24,6 +25,7 @@ from latcast.math.robust import huber, reweighted, robust_deviation
 from latcast.spaces import Archs
 
 from .features import Functions, NetworkFeatures
+from .posterior_deviation import PosteriorDeviation, references
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,8 +37,8 @@ MAX_KERNEL_ROWS = 1_500
 FEATURE_ROWS = 300
 # From here on, intervals are quantiles of the measurements' own left-out errors.
 EMPIRICAL_ROWS = 100
-# Networks of the population over which the variance to be expected is averaged.
-CHECKED_NETWORKS = 200
+# Coverage at which those reach as far, at least, as the posterior has it.
+TOLD = 0.9
 # Left-out errors that the stated variance counts for: few must not shrink an interval. Halved or
 # doubled, coverages move by less than half a point.
 PRIOR_WEIGHT = 10.0
@@ -217,6 +219,8 @@ class Prior:
             or those of all arithmetic and all memory traffic; None without any.
         hyper: over the variances of the terms; by default what public datasets have.
         log_scale: mean and deviation of the scale's logarithm, in ms; None if nothing is known.
+        errors: of targets left out, in deviations that were stated of them, ascending; by default
+            Student's t.
     """
 
     features: NetworkFeatures
@@ -225,6 +229,7 @@ class Prior:
     sources: Functions | None = None
     hyper: Hyperprior | None = None
     log_scale: tuple[float, float] | None = None
+    errors: Floats | None = None
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -257,11 +262,14 @@ class Estimate:
         latency_ms: of networks.
         calibration: errors to expect.
         left_out_ms: every measurement minus what the others say of it, shape (k,).
+        deviation: of every network, in whose units the calibration is then; None where errors are
+            taken to be alike.
     """
 
     latency_ms: Blend
     calibration: Calibration
     left_out_ms: Floats
+    deviation: PosteriorDeviation | None = None
 
 
 def guess(prior: Prior) -> Estimate:
@@ -276,7 +284,8 @@ def guess(prior: Prior) -> Estimate:
     # What is not known of the scale and of the shape are errors of different origin: they add as
     # variances.
     spread = float(np.hypot(deviation, SHAPE_DEVIATION))
-    scores = np.exp(spread * student_scores(TAIL_FREEDOM)) - 1.0
+    errors = student_scores(TAIL_FREEDOM) if prior.errors is None else prior.errors
+    scores = np.exp(spread * errors) - 1.0
     latency = prior.mean.scaled(float(np.exp(log_scale)))
     return Estimate(latency, Calibration(scores, 1.0, equal_tailed=True), np.empty(0))
 
@@ -310,7 +319,8 @@ def estimate(
         function += prior.sources.combined(scale * c[2])
     latency = replace(latency, function=function)
     calibration = _calibrate(solved, latency_ms, scale)
-    return Estimate(latency, calibration, scale * solved.errors)
+    deviation = solved.deviation and solved.deviation.scaled(scale)
+    return Estimate(latency, calibration, scale * solved.errors, deviation)
 
 
 def averaged(
@@ -356,13 +366,16 @@ class _Solved:
     Attributes:
         coefficients: by term, shape (features of the term,).
         errors: every measurement minus what the others say of it, shape (k,).
-        deviation: of a new network's error that is to be expected; None where the errors
+        deviation: of new networks' errors that are to be expected; None where the errors
             themselves tell.
+        stated: what the posterior has for that of each error, shape (k,), where there are enough
+            to tell whether it is right.
     """
 
     coefficients: list[Floats]
     errors: Floats
-    deviation: float | None
+    deviation: PosteriorDeviation | None = None
+    stated: Floats | None = None
 
 
 def _scale(prior: Prior, mean: Floats, latency_ms: Floats) -> float:
@@ -397,22 +410,17 @@ def _by_measurements(
         mean, variance = found.left_out()
     coefficients = [f.T @ w for f, w in zip(design, found.weights, strict=True)]
     errors = residual - mean
-    if len(residual) >= EMPIRICAL_ROWS:
-        return _Solved(coefficients, errors, None)
+    many = len(residual) >= EMPIRICAL_ROWS
     # Errors larger than expected widen what is expected of others, as far as they are many.
     z = np.minimum(np.abs(errors) / np.sqrt(variance), OUTLIER)
-    larger = (PRIOR_WEIGHT + z @ z) / (PRIOR_WEIGHT + len(z))
-    deviation = float(np.sqrt(larger * _expected_variance(prior, design, found)))
-    return _Solved(coefficients, errors, deviation)
-
-
-def _expected_variance(prior: Prior, design: list[Floats], found: AveragedPosterior) -> float:
-    """Mean variance of a new measurement over networks of the population."""
-    some = prior.population[:CHECKED_NETWORKS]
+    larger = 1.0 if many else float((PRIOR_WEIGHT + z @ z) / (PRIOR_WEIGHT + len(z)))
+    some = references(prior.population, prior.mean(prior.population))
     new = prior.design(some, prior.mean(some))
-    own = np.stack([(f**2).sum(axis=1) for f in new])
-    cross = np.stack([f @ known.T for f, known in zip(new, design, strict=True)])
-    return float(found.variance(own, cross).mean())
+    base = prior.mean.function, prior.mean.weight
+    deviation = PosteriorDeviation.of(
+        found, design, new, prior.features, base, prior.sources, larger
+    )
+    return _Solved(coefficients, errors, deviation, np.sqrt(variance) if many else None)
 
 
 def _by_features(
@@ -435,14 +443,20 @@ def _by_features(
 
     found, _ = reweighted(fit, weigh, len(residual), FEATURE_ROUNDS)
     ends = np.cumsum([f.shape[1] for f in design])[:-1]
-    return _Solved(np.split(found.coefficients * scales, ends), found.left_out(), None)
+    return _Solved(np.split(found.coefficients * scales, ends), found.left_out())
 
 
 def _calibrate(solved: _Solved, latency_ms: Floats, scale: float) -> Calibration:
     if solved.deviation is None:
         predicted = latency_ms - scale * solved.errors
-        return Calibration.fit(np.maximum(predicted, 0.1 * latency_ms.min()), latency_ms)
-    return Calibration(student_scores(TAIL_FREEDOM, solved.deviation), 1.0)
+        return Calibration.fit(np.maximum(predicted, LEAST_SHARE * latency_ms.min()), latency_ms)
+    if solved.stated is None:
+        return Calibration(student_scores(TAIL_FREEDOM), 1.0, in_deviations=True)
+    scores = np.sort(solved.errors / solved.stated)
+    # Variances were chosen on the very values: errors left out may be too small, never too large.
+    reach = quantile(np.sort(np.abs(scores)), TOLD)
+    scores *= max(1.0, NormalDist().inv_cdf((1 + TOLD) / 2) / max(reach, 1e-9))
+    return Calibration(scores, 1.0, in_deviations=True)
 
 
 def terms_of(groups: Iterable[str]) -> tuple[str, ...]:
