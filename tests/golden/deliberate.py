@@ -34,6 +34,7 @@ _TERMS = "the field's terms: data issues"
 _INSPECTED = "inspect has the intensity and memory of layers, kernels, and what fusion saves"
 _UNLIKE = "half of the draws of variances follow the defaults, whatever targets a base knows"
 _TOTALS = "adapting looks at all arithmetic and all memory traffic before it looks at single facts"
+_DESIGNED = "what to measure is chosen by draws of how much targets differ, not by their mean"
 
 _PRICED = "adapting a base averages with three prices fitted to the same measurements"
 _PARTS = "layer models go to other targets by parts of prices and three physical numbers"
@@ -227,7 +228,7 @@ CHANGES: tuple[Change, ...] = (
         for path in ("[045].output*left_out.*", "1.output.devices.*", "[45].output*metrics.*")
     ),
     Change("adapt", "[01].output*", "value", _TOTALS),
-    Change("suggest", "1.output*", "value", _TOTALS),
+    Change("suggest", "*.output*", "value", _DESIGNED),
     Change("adapt-networks", "[01].output.*", "value", _PARTS),
     Change("bench-search", "output.nasbench201.*", "value", _UNLIKE),
     *(

@@ -8,22 +8,23 @@ import pytest
 
 from latcast.data import Dataset
 from latcast.models import BaseModel, Roofline
-from latcast.models.adaptation import _covariance, _prior, suggest
+from latcast.models.adaptation import _covariances, _prior, suggest
 from latcast.spaces import Archs, space
 
 RESOLUTIONS = {"r": [160, 192, 224]}
 
 
 def _mean_variance(base: BaseModel | None, picked: Archs, others: Archs) -> float:
-    """Mean posterior variance of other networks, by plain conditioning."""
+    """Share of other networks' variance that is left, over draws, by plain conditioning."""
     prior = _prior(others.space, base)
-    both = picked.concatenate(others)
-    covariance, noise = _covariance(prior, both)
-    k = len(picked)
-    inside = covariance[:k, :k] + noise * np.eye(k)
-    across = covariance[:k, k:]
-    left = covariance[k:, k:] - across.T @ np.linalg.inv(inside) @ across
-    return float(np.diag(left).mean())
+    both, k = picked.concatenate(others), len(picked)
+    shares = []
+    for covariance, noise in zip(*_covariances(prior, both), strict=True):
+        inside = covariance[:k, :k] + noise * np.eye(k)
+        across, own = covariance[:k, k:], covariance[k:, k:]
+        left = own - across.T @ np.linalg.inv(inside) @ across
+        shares.append(np.trace(left) / np.trace(own))
+    return float(np.mean(shares))
 
 
 @pytest.mark.slow

@@ -22,6 +22,9 @@ from latcast.search import (
     accuracy_model,
     search,
 )
+from latcast.search._search import find_method
+from latcast.search.confidence import Predicted
+from latcast.search.problem import Problem
 from latcast.spaces import Archs, SearchSpace, space
 from latcast.testing import check_method
 
@@ -68,6 +71,44 @@ def test_the_true_optimum_where_it_can_be_known(
         np.testing.assert_allclose(found.front.latency_ms, ms)
         assert found.is_exact
         assert found.evaluations == 1_215
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_true_optimum_within_budgets_of_two_devices(
+    note10: Predictor, rtx: Predictor, seed: int
+) -> None:
+    """In 62,208 networks, of a quarter of which the optimum is found."""
+    kept = {g.name: [192 if g.name == "r" else g.choices[0]] for g in space(LARGE).genes}
+    kept |= {f"d{n}": [2, 3, 4] for n in range(1, 6)}
+    kept |= {f"e{n}": [3, 6] for n in (1, 5, 9, 13, 17)} | {f"ks{n}": [3, 7] for n in (2, 10, 18)}
+    latency, budgets = [note10, rtx], [(18, 9), (22, 13), (26, 15), (32, 19)]
+    true, found = (
+        search(LARGE, latency=latency, max_latency_ms=budgets, restrict=kept, method=name,
+               evaluations=most, seed=seed)
+        for name, most in (("exhaustive", None), ("memetic", 15_000))
+    )  # fmt: skip
+    assert true.evaluations == 62_208
+    np.testing.assert_allclose(found.accuracy, true.accuracy, atol=1e-7)
+    # What both devices keep is no better than what either alone would.
+    for device in (0, 1):
+        alone = search(LARGE, latency=latency[device], max_latency_ms=[b[device] for b in budgets],
+                       restrict=kept, method="exhaustive")  # fmt: skip
+        assert (true.accuracy <= alone.accuracy + 1e-7).all()
+
+
+def test_a_search_on_two_devices_evaluates_as_much_as_two(
+    note10: Predictor, rtx: Predictor
+) -> None:
+    def evaluations(devices: list[Predictor], method: str | Method, most: int | None) -> int:
+        latencies = [Predicted(p) for p in devices]
+        return find_method(
+            method, Problem(space(LARGE), latencies, accuracy_model()), most
+        ).evaluations
+
+    assert evaluations([note10], "auto", None) == Memetic().evaluations
+    assert evaluations([note10, rtx], "auto", None) == 2 * Memetic().evaluations
+    assert evaluations([note10, rtx], "auto", 700) == 700
+    assert evaluations([note10, rtx], Memetic(evaluations=900), None) == 900
 
 
 def test_every_method_is_in_the_suite() -> None:

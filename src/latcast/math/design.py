@@ -28,24 +28,31 @@ def conditioned_on_first(covariance: Floats, noise: float, known: int) -> Floats
     return np.asarray(covariance[known:, known:] - across.T @ np.linalg.solve(inside, across))
 
 
-def i_optimal(covariance: Floats, noise: float, samples: int) -> npt.NDArray[np.int64]:
+def i_optimal(covariances: Floats, noises: Floats, samples: int) -> npt.NDArray[np.int64]:
     """Positions of the points that take the most variance away from all n, in order.
 
     Each is the best given those before it: measuring point j takes ``cov[i, j]^2 / (cov[j, j] +
-    noise)`` from the variance of point i.
+    noise)`` from the variance of point i. Where it is not known which of several covariances
+    holds, each counts by the share of its remaining variance that is taken away.
 
     Args:
-        covariance: shape (n, n).
-        noise: variance of a measurement.
+        covariances: d of them, shape (d, n, n); they are overwritten.
+        noises: variance of a measurement by each, shape (d,).
         samples: how many to pick, at most n.
     """
     picked: list[int] = []
     for _ in range(samples):
-        gain = (covariance**2).sum(axis=0) / (np.diag(covariance) + noise)
+        gain = np.zeros(covariances.shape[1])
+        for covariance, noise in zip(covariances, noises, strict=True):
+            own = covariance.diagonal()
+            gain += np.einsum("ij,ij->j", covariance, covariance) / (own + noise) / own.sum()
         # Noise lets a point be worth measuring twice; another network tells more of all others.
         gain[picked] = -np.inf
-        picked.append(int(np.argmax(gain)))
-        column = covariance[:, picked[-1]]
-        # A rank-one update instead of a solve: n^2 a pick, where candidates are 1,500.
-        covariance = covariance - np.outer(column, column) / (column[picked[-1]] + noise)
+        picked.append(best := int(np.argmax(gain)))
+        for covariance, noise in zip(covariances, noises, strict=True):
+            column = covariance[:, best].copy()
+            # A rank-one update instead of a solve: n^2 a pick.
+            np.subtract(
+                covariance, np.outer(column, column / (column[best] + noise)), out=covariance
+            )
     return np.array(picked, dtype=np.int64)
