@@ -43,6 +43,16 @@ def test_a_list_is_read_as_a_whole_is(
                 assert found == (whole if isinstance(whole, list) else [whole])
 
 
+@pytest.mark.parametrize("block", range(1, 20))
+def test_numbers_that_are_cut_anywhere(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_BLOCK", block)
+    file = tmp_path / "x.json"
+    file.write_text("[0.5, -1.25e-7, 3E+2, 12]")
+    assert list(reading.read_architectures(file)) == [0.5, -1.25e-7, 300, 12]
+
+
 def test_architectures_of_a_long_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_ITEMS", 7)
     archs = SPACE.sample(23, 0)

@@ -33,6 +33,7 @@ from latcast.data.additive import incidence
 from latcast.math.least_squares import Ridge, non_negative
 from latcast.math.robust import huber_weights, reweighted
 from latcast.spaces import Archs, SearchSpace
+from latcast.spaces._base import CHUNK
 
 from ._base import Predictor
 from ._block_predictor import LOWEST_SHARE, BlockPredictor
@@ -65,9 +66,6 @@ MIN_REACHED = 0.02
 # hardly any reaches grows without measure beyond them: networks a little larger came out at a tenth
 # of their latency. Chosen on the RTX 2080 Ti (docs/bench.md).
 MIN_REACHED_ROWS = 5
-
-# Networks whose sums stay in a core's cache.
-CHUNK = 8_192
 
 SCHEMA = Schema(
     {},
@@ -129,13 +127,20 @@ class Roofline(BlockPredictor):
         self._correction = coefficients[n:] / scale
         self._intercept = intercept - features.offset(coefficients[:n])
         self._lowest_ms = LOWEST_SHARE * float(latency_ms.min())
-        self._tables = self._gather_tables(archs.space)
+        self._prepare(archs.space)
 
     def _predict(self, archs: Archs) -> Floats:
+        if not len(self._outputs):
+            result = self.space.block_sums(archs, self._tables[:-1, 0]) + self._intercept
+            return np.maximum(result, self._lowest_ms, out=result)
         result = np.empty(len(archs))
+        # One memory for all chunks, here and of sums: new memory of that size took a third longer.
+        of_chunk = np.empty((min(CHUNK, len(archs)), self._seen.shape[1]))
         for rows, sums in self._sums(archs):
-            units = self._units_of(sums[:, 1:])
-            result[rows] = sums[:, 0] + units @ self._correction
+            result[rows] = sums[:, 0]
+            sums[:, 0] = 1.0  # the first of what units see, times which they have their biases
+            units = np.matmul(sums, self._seen, out=of_chunk[: len(sums)])
+            result[rows] += np.maximum(units, 0.0, out=units) @ self._outputs
         result += self._intercept
         return np.maximum(result, self._lowest_ms, out=result)
 
@@ -161,7 +166,7 @@ class Roofline(BlockPredictor):
         self._correction = state["correction"]
         self._units_of = Units(state["unit_weights"], state["unit_biases"])
         self._intercept, self._lowest_ms = (float(v) for v in state["scalars"])
-        self._tables = self._gather_tables(self.space)
+        self._prepare(self.space)
 
     def _form(self) -> Form:
         rows, units = self._tables[:-1], self._units_of
@@ -172,19 +177,31 @@ class Roofline(BlockPredictor):
         layers = [(seen, units.biases), last]
         return Form(rows, nothing, False, linear, layers, self._lowest_ms)
 
-    def _gather_tables(self, space: SearchSpace) -> Floats:
-        """What is summed over the blocks, shape (rows + 1, 4); the last row is "no block"."""
+    def _prepare(self, space: SearchSpace) -> None:
+        """Set what predicting works on.
+
+        That is what is summed over the blocks, shape (rows + 1, 4), whose last row is "no block";
+        and of the units that do not give 0 for all networks, biases and weights, and outputs.
+        """
         facts = space.block_table.facts
         columns = [self._rows, self._base, facts["macs"], facts["launches"]]
-        return np.vstack([np.stack(columns, axis=1), np.zeros((1, len(columns)))])
+        self._tables = np.vstack([np.stack(columns, axis=1), np.zeros((1, len(columns)))])
+        seen = np.vstack([self._units_of.biases, self._units_of.weights])
+        matter = seen.any(axis=0) & (self._correction != 0)
+        self._seen, self._outputs = seen[:, matter].copy(), self._correction[matter]
 
     def _sums(self, archs: Archs) -> Iterator[tuple[slice, Floats]]:
         """Sums over the blocks, a chunk that fits the cache at a time."""
+        blocks = np.empty((0, 0, 0))
         for start in range(0, len(archs), CHUNK):
             rows = slice(start, start + CHUNK)
             ids = self.space.block_ids(archs[rows])
+            if not start:
+                blocks = np.empty((*ids.shape, self._tables.shape[1]))
+            # Clipped, as nothing is to be: only then it is written where it belongs at once.
+            of_rows = np.take(self._tables, ids, axis=0, out=blocks[: len(ids)], mode="clip")
             # einsum sums the short middle axis several times faster than sum(axis=1).
-            yield rows, np.einsum("nbk->nk", np.take(self._tables, ids, axis=0))
+            yield rows, np.einsum("nbk->nk", of_rows)
 
 
 def _drawn_units(totals: Floats, units: int, rng: np.random.Generator) -> Units:

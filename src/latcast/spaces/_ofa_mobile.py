@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -36,9 +38,10 @@ DEPTHS = (2, 3, 4)
 CLASSES = 1000
 
 _CHOICES = len(KERNEL_SIZES) * len(EXPAND_RATIOS)
-_KERNEL_OFFSET = index_of(KERNEL_SIZES) * len(EXPAND_RATIOS)
-_EXPAND_OFFSET = index_of(EXPAND_RATIOS)
-_RESOLUTION_INDEX = index_of(RESOLUTIONS)
+_RESOLUTION_INDEX = index_of(RESOLUTIONS).astype(np.uint16)
+# A block's choice as a number, 0 for no choice: kernel size times 8, and expand ratio.
+_KERNEL_CODE = 8
+_CODES = _KERNEL_CODE * (max(KERNEL_SIZES) + 1)
 
 # A row of the block table: a block and its key.
 Row: TypeAlias = "tuple[Graph, str]"
@@ -115,19 +118,31 @@ class OFAMobileSpace(SupernetSpace):
     def block_ids(self, archs: Archs) -> npt.NDArray[np.int32]:
         """First conv, first block, every position of the stages, head."""
         genes = archs.genes
-        offset = (_RESOLUTION_INDEX[genes[:, self._r]] * self._rows_each)[:, None]
         end = 2 + len(self._stage_of)
-        ids = np.empty((len(genes), end + self.head_rows), dtype=np.int32)
-        body = ids[:, 2:end]
-        np.take(_KERNEL_OFFSET, genes[:, self._ks], out=body)
-        body += np.take(_EXPAND_OFFSET, genes[:, self._e])
-        body += self._bases
-        body += offset
-        body[~self._active(genes)] = len(RESOLUTIONS) * self._rows_each
-        ids[:, :2] = np.arange(2, dtype=np.int32) + offset
-        head = np.arange(self._rows_each - self.head_rows, self._rows_each, dtype=np.int32)
-        ids[:, end:] = head + offset
-        return ids
+        # One look-up by resolution, position and choice, whose indices are small integers: half of
+        # the time of adding up what each of the genes contributes.
+        places = np.empty((len(genes), end + self.head_rows), dtype=np.uint16)
+        places[:] = _CODES * np.arange(places.shape[1], dtype=np.uint16)
+        codes = genes[:, self._ks] * np.uint8(_KERNEL_CODE)
+        codes += genes[:, self._e]
+        codes *= self._active(genes)
+        places[:, 2:end] += codes
+        step = np.uint16(_CODES * places.shape[1])
+        places += (_RESOLUTION_INDEX[genes[:, self._r]] * step)[:, None]
+        return np.take(self._rows_by_place, places)
+
+    @cached_property
+    def _rows_by_place(self) -> npt.NDArray[np.int32]:
+        """Row of every resolution, position in :meth:`block_ids` and code of a choice, flat."""
+        end, none = 2 + len(self._stage_of), len(RESOLUTIONS) * self._rows_each
+        rows = np.full((len(RESOLUTIONS), end + self.head_rows, _CODES), none, dtype=np.int32)
+        offset = self._rows_each * np.arange(len(RESOLUTIONS), dtype=np.int32)[:, None]
+        choices = product(KERNEL_SIZES, EXPAND_RATIOS)
+        for n, (kernel_size, expand_ratio) in enumerate(choices):
+            rows[:, 2:end, _KERNEL_CODE * kernel_size + expand_ratio] = offset + self._bases + n
+        rows[:, :2, 0] = offset + np.arange(2)
+        rows[:, end:, 0] = offset + np.arange(self._rows_each - self.head_rows, self._rows_each)
+        return rows.ravel()
 
     def one_hot(self, archs: Archs) -> npt.NDArray[np.float32]:
         """Kernel sizes, expand ratios, resolution (8); inactive blocks are 0.

@@ -16,6 +16,8 @@ from ._base import Archs, SearchSpace
 # Characters that are read at a time, and items that are parsed at a time: a dict of Python's takes
 # some thirty times the bytes of the genes that it becomes.
 _BLOCK, _ITEMS = 1 << 20, 4_096
+# Characters that a number may go on with.
+_IN_NUMBERS = "0123456789+-.eE"
 
 
 def read_architectures(path: Path) -> Iterator[Any]:
@@ -110,7 +112,9 @@ class _Buffer:
         while True:
             try:
                 found, end = self._decoder.raw_decode(self._text, self._at)
-                if end < len(self._text) or not self._more():  # else a number may go on
+                # Else a number may go on: of 0.5 cut after its point, 0 is understood.
+                is_whole = end < len(self._text) and self._text[end] not in _IN_NUMBERS
+                if is_whole or not self._more():
                     self._at = end
                     return found
             except json.JSONDecodeError as error:
