@@ -70,7 +70,7 @@ def test_wrong_limits() -> None:
 def test_changes_are_all_networks_next_to_one() -> None:
     the_space = space(SMALL)
     arch = the_space.sample(1, 0)
-    changes = Changes(arch, the_space.choices({"r": [160, 192]}))
+    (changes,) = Changes.of_each(arch, the_space.choices({"r": [160, 192]}))
     single = changes.singly()
     assert (single.genes != arch.genes).sum(axis=1).tolist() == [1] * len(changes)
     assert len(changes) == 5 * 2 + (1 if arch.genes[0, -1] in (160, 192) else 2)
@@ -79,7 +79,7 @@ def test_changes_are_all_networks_next_to_one() -> None:
     assert len(double.unique()) == len(double) == 5 * 4 // 2 * 4 + 5 * 2 * (len(changes) - 10)
     # Of blocks that are not there there are none.
     arch = space(LARGE).sample(1, 3)
-    single = Changes(arch, space(LARGE).choices()).singly()
+    single = Changes.of_each(arch, space(LARGE).choices())[0].singly()
     assert len(arch.concatenate(single).unique()) == len(single) + 1
 
 

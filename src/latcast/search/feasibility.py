@@ -35,26 +35,32 @@ def _triangle(n: int) -> tuple[Positions, Positions]:
 
 
 class Changes:
-    """The changes of one gene that change a network.
-
-    Args:
-        arch: one network (a batch of one).
-        choices: values that every gene may take.
+    """The changes of one gene that change a network; made by :meth:`of_each`.
 
     Attributes:
         columns: gene of every change, shape (changes,).
         values: its new value, shape (changes,).
     """
 
-    def __init__(self, arch: Archs, choices: Sequence[Genes]) -> None:
+    def __init__(self, arch: Archs, columns: Positions, values: Genes) -> None:
         self._arch = arch
-        genes = arch.genes[0]
+        self.columns = columns
+        self.values = values
+
+    @classmethod
+    def of_each(cls, archs: Archs, choices: Sequence[Genes]) -> list[Changes]:
+        """The changes of every one of n networks.
+
+        Args:
+            archs: the networks.
+            choices: values that every gene may take.
+        """
         columns = np.repeat(np.arange(len(choices)), [len(c) for c in choices])
         values = np.concatenate(list(choices))
-        active = arch.space.canonical_genes(arch.genes)[0] != 0
-        kept = active[columns] & (values != genes[columns])
-        self.columns: Positions = columns[kept]
-        self.values: Genes = values[kept]
+        active = archs.space.canonical_genes(archs.genes) != 0
+        kept = active[:, columns] & (values != archs.genes[:, columns])
+        both = zip(archs, kept, strict=True)
+        return [cls(arch, columns[rows], values[rows]) for arch, rows in both]
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -135,7 +141,7 @@ def _walk(problem: Problem, goal_ms: Floats) -> Archs:
     arch = _best(problem, iter([smallest.concatenate(random)]), goal_ms)
     # Pairs only where no single change helps: they are hundreds of times as many.
     while True:
-        changes = Changes(arch, problem.choices)
+        (changes,) = Changes.of_each(arch, problem.choices)
         better = _best(problem, iter([arch.concatenate(changes.singly())]), goal_ms)
         if better == arch:
             pairs = changes.made(changes.pairs())

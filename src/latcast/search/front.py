@@ -59,7 +59,7 @@ class Evaluated:
     def __len__(self) -> int:
         return len(self.archs)
 
-    def __getitem__(self, rows: Rows) -> Evaluated:
+    def __getitem__(self, rows: Rows | slice) -> Evaluated:
         return Evaluated(self.archs[rows], self.accuracy[rows], self.ms[rows], self.excess[rows])
 
     def join(self, *others: Evaluated) -> Evaluated:

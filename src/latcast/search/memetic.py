@@ -9,7 +9,7 @@ sum of what each does alone, and only the most promising pairs are evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -210,22 +210,21 @@ class Memetic(Method):
 
     def _move(self, found: Evaluated, goals_ms: Floats) -> Evaluated:
         """The best neighbour of each of n networks."""
-        changes = [Changes(arch, self._problem.choices) for arch in found.archs]
-        singles = _split(self._evaluate([c.singly() for c in changes]), changes)
+        changes = Changes.of_each(found.archs, self._problem.choices)
+        singles = self._evaluate([c.singly() for c in changes])
+        ends = np.cumsum([len(c) for c in changes])
         pairs = [
-            self._promising(found[np.array([n])], changes[n], singles[n], goals_ms[n])
-            for n in range(len(found))
+            self._promising(found[n : n + 1], c, singles[end - len(c) : end], goals_ms[n])
+            for n, (c, end) in enumerate(zip(changes, ends, strict=True))
         ]
         doubles = self._evaluate([c.made(p) for c, p in zip(changes, pairs, strict=True)])
-        best, start = [], 0
-        for n, single in enumerate(singles):
-            at = np.array([n])
-            end = start + len(pairs[n])
-            candidates = single.join(doubles[np.arange(start, end)])
-            value = self._value(candidates, goals_ms[n])
-            best.append(candidates[np.array([np.argmax(value)])] if len(value) else found[at])
-            start = end
-        return best[0].join(*best[1:])
+        among = singles.join(doubles, found)
+        whose = np.concatenate([_owners(changes), _owners(pairs), np.arange(len(found))])
+        values = self._value(among, goals_ms[whose])
+        values[-len(found) :] = -np.inf  # itself only where there is nothing else
+        # Sorting is stable: of equals the first, a single change before a pair.
+        order = np.lexsort((-values, whose))
+        return among[order[np.searchsorted(whose[order], np.arange(len(found)))]]
 
     def _evaluate(self, batches: list[Archs]) -> Evaluated:
         return self._problem.evaluate(batches[0].concatenate(*batches[1:]))
@@ -255,7 +254,6 @@ def _penalty(sample: Evaluated) -> float:
     return PENALTY * gain or 1.0
 
 
-def _split(found: Evaluated, changes: list[Changes]) -> list[Evaluated]:
-    """Evaluated networks of several batches of changes, one by one."""
-    ends = np.cumsum([len(c) for c in changes])
-    return [found[np.arange(end - len(c), end)] for c, end in zip(changes, ends, strict=True)]
+def _owners(batches: Sequence[Sized]) -> npt.NDArray[np.intp]:
+    """For every item of several batches the number of its batch."""
+    return np.repeat(np.arange(len(batches)), [len(b) for b in batches])

@@ -171,8 +171,9 @@ class SearchSpace(ABC):
         if n < 0:
             raise ValueError(f"the number of architectures must be at least 0; got {n}")
         rng = np.random.default_rng(seed)
-        columns = [rng.choice(c, n) for c in self.choices(restrict)]
-        return Archs._trusted(self, np.stack(columns, axis=1).astype(np.uint8))
+        # What Generator.choice does, without its checks: a search samples for every generation.
+        columns = [c[rng.integers(0, len(c), n)] for c in self.choices(restrict)]
+        return Archs._trusted(self, np.stack(columns, axis=1))
 
     def choices(
         self, restrict: Mapping[str, Iterable[int]] | None = None

@@ -39,6 +39,8 @@ CLASSES = 1000
 
 _CHOICES = len(KERNEL_SIZES) * len(EXPAND_RATIOS)
 _RESOLUTION_INDEX = index_of(RESOLUTIONS).astype(np.uint16)
+# Of the 20 positions.
+_STAGE_OF, _POSITION_OF = np.divmod(np.arange(STAGES * POSITIONS), POSITIONS)
 # A block's choice as a number, 0 for no choice: kernel size times 8, and expand ratio.
 _KERNEL_CODE = 8
 _CODES = _KERNEL_CODE * (max(KERNEL_SIZES) + 1)
@@ -60,9 +62,8 @@ class Stage:
 
 def active_positions(depths: Genes) -> npt.NDArray[np.bool_]:
     """Which of the 20 positions the depths (n, 5) keep, shape (n, 20)."""
-    return np.tile(np.arange(POSITIONS, dtype=np.uint8), STAGES) < np.repeat(
-        depths, POSITIONS, axis=1
-    )
+    active: npt.NDArray[np.bool_] = np.take(depths, _STAGE_OF, axis=1) > _POSITION_OF
+    return active
 
 
 class OFAMobileSpace(SupernetSpace):
