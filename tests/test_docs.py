@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from latcast.bench import paper
+from latcast.cli import devices
 from latcast.devices import _detect
 from latcast.measure import Protocol
 from latcast.models import zoo
@@ -43,6 +44,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         defaults = {field.name: field.default for field in dataclasses.fields(kind)} | given
         monkeypatch.setattr(kind.__init__, "__defaults__", tuple(defaults.values()))
     monkeypatch.setattr(_detect, "_array_bytes", lambda *_: 2**24)
+    monkeypatch.setattr(devices, "_SECONDS", 0.05)
     monkeypatch.setattr(paper, "split_of", functools.cache(paper.split_of))
 
 

@@ -201,25 +201,6 @@ def test_a_lookup_table_is_built(latcast, tmp_path, monkeypatch, fake, options, 
     assert model.predict(archs) == pytest.approx(truth, rel=0.02)
 
 
-@pytest.mark.slow
-def test_a_lookup_table_is_built_with_a_real_runtime(latcast, tmp_path, monkeypatch):
-    """With runs too short for good numbers."""
-    hasty = partial(Protocol, run_s=0.01, warm_up_s=0.0, reference_s=0.0, min_samples=3, redo=0)
-    monkeypatch.setattr(measure, "Protocol", hasty)
-    out = tmp_path / "table.latcast"
-    found = latcast.json(
-        "lookup-table", "build", "--resolutions", "128", "--networks", "30", "--runs", "2",
-        "--name", "here", "--out", out,
-    )  # fmt: skip
-    ways = {c["way"]: c for c in found["ways"]}
-    assert set(ways) == {"isolated", "profile", "networks"}
-    assert all(np.isfinite(way["mape"]) for way in ways.values())
-    assert found["chosen"] in ways
-    model = latcast_package.load(out)
-    assert str(model.target) == "here/onnxruntime/b1/t1"
-    assert (model.predict(model.space.sample(5, 3, restrict={"r": [128]})) > 0).all()
-
-
 @pytest.mark.parametrize(
     ("options", "says"),
     [

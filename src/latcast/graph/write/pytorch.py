@@ -85,7 +85,7 @@ def _builders() -> dict[str, Callable[[Layer, list[Any], bool], nn.Module]]:
         "identity": lambda *_: nn.Identity(),
         "add": lambda *_: _function(lambda x, y: x.add(y)),
         "scale": lambda *_: _function(lambda x, y: x.mul(y)),
-        "mul": lambda _, values, __: _function(lambda x, *y: x.mul(*y, *map(float, values))),
+        "mul": lambda _, values, __: _product(*map(float, values)),
     }
 
 
@@ -97,6 +97,12 @@ def _function(operation: Callable[..., Tensor]) -> nn.Module:
             return operation(*inputs)
 
     return Function()
+
+
+def _product(*factors: float) -> nn.Module:
+    # Numbers, not tensors: a number that is read of a tensor on the way is nothing that
+    # torch.compile can compile, and it leaves the whole network as it is.
+    return _function(lambda x, *y: x.mul(*y, *factors))
 
 
 def _reshape(layer: Layer) -> Callable[[Tensor], Tensor]:
