@@ -217,11 +217,10 @@ def gaussians(data: Observations) -> dict[Key, Gaussian]:
     for key, rows in groups_of(data).items():
         part = data.select(rows)
         found[key], farther[key] = Gaussian.fit(part), _farther(part)
-    # Of one chip nothing tells: it is as in the middling group.
-    usual = {
-        k: float(np.median([own[k] for own in farther.values() if k in own] or [UNTOLD]))
-        for k in SAMPLES
-    }
+    # Of one chip nothing tells, nor of directions: it is as in a group of the worse quarter. As in
+    # the middling one, intervals of compiled PyTorch known from one card covered 71 and 77 %.
+    told = {k: [own[k] for own in farther.values() if k in own] or [UNTOLD] for k in SAMPLES}
+    usual = {k: float(np.quantile(found, 0.75)) for k, found in told.items()}
     return {key: replace(one, farther=usual | farther[key]) for key, one in found.items()}
 
 
