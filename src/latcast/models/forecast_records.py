@@ -17,8 +17,11 @@ from latcast.report.text import (
     count_text,
     end_of,
     extrapolation_text,
+    interval_column,
     ms_beside,
+    ms_column,
     ms_text,
+    shared_notes,
     start_of,
 )
 
@@ -403,14 +406,9 @@ class NetworkForecast(Record):
         return network_page(found | {"devices": answered})
 
     def doubts(self) -> Iterator[str]:
-        told: dict[str, list[str]] = {}
-        for device in self.devices:
-            for text in device.notes:
-                told.setdefault(text, []).append(device.device)
-        for text, names in told.items():
-            of = "" if len(names) == len(self.answered) else f"{', '.join(names)}: "
-            yield f"note: {of}{text}"
-        yield from (f"note: {text}" for text in self.notes)
+        notes = ((device.device, text) for device in self.devices for text in device.notes)
+        yield from shared_notes(notes, len(self.answered))
+        yield from super().doubts()
 
     def parts(self) -> Iterator[Table | str]:
         yield from self.tables(MAX_LISTED)
@@ -445,16 +443,13 @@ class NetworkForecast(Record):
         answered = self.answered
         columns = [
             Column("target", "target"),
-            Column("ms", lambda d: ms_text(d.latency_ms)),
-            Column(
-                f"{100 * self.coverage:g} % interval",
-                lambda d: f"{ms_text(d.lower_ms)} – {ms_text(d.upper_ms)}",
-            ),
+            ms_column("ms", "latency_ms"),
+            interval_column(self.coverage),
             Column("bound by %", lambda d: [d.share_by_bound[b] for b in _BOUNDS], ".0f", 100),
             Column("unseen %", _extrapolated_shares, ".0f", 100),
         ]
         if any((d.batch or 1) > 1 for d in answered):
-            columns.insert(3, Column("ms/sample", lambda d: _ms_or_none(d.per_sample_ms)))
+            columns.insert(3, ms_column("ms/sample", "per_sample_ms"))
         if any(d.batch != Target.parse(d.target or "").batch for d in answered):
             columns.insert(1, Column("batch", "batch"))
         if any(d.precision not in (None, Target.parse(d.target or "").precision) for d in answered):
@@ -495,8 +490,7 @@ class NetworkForecast(Record):
 
         def cell(kernel: ForecastKernel) -> str:
             ms = times.get(kernel.name)  # none where the runtime fuses the kernel into another
-            text = MISSING if ms is None else ms_text(ms)
-            return text + (" ?" if kernel.name in extrapolated else "")
+            return ms_text(ms) + (" ?" if kernel.name in extrapolated else "")
 
         return Column(f"{_label(n)} ms", cell)
 
@@ -532,10 +526,6 @@ class NetworkForecast(Record):
 
 def _extrapolated_shares(device: NetworkOnTarget) -> list[float | None]:
     return [device.extrapolated_upper_share, device.extrapolated_kernels]
-
-
-def _ms_or_none(ms: float | None) -> str:
-    return MISSING if ms is None else ms_text(ms)
 
 
 def _label(n: int) -> str:

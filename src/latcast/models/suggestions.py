@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from latcast.graph import Graph, rules_of
 from latcast.graph.read import ReadOptions, read_with
 from latcast.networks import Networks, kernel_runs, working_kernels
-from latcast.report.record import MISSING, Column, Record, Table
+from latcast.report.record import Column, Record, Table
 from latcast.report.text import ms_text, start_of
 
 from .joint import JointPredictor
@@ -119,7 +119,7 @@ class Suggestions(Record):
                 Column("measure", lambda r: start_of(r[0], 48)),
                 Column(
                     "it takes ms",
-                    lambda r: MISSING if r[1].latency_ms is None else ms_text(r[1].latency_ms),
+                    lambda r: ms_text(r[1].latency_ms),
                 ),
                 Column("then expected", lambda r: _interval(r[1])),
                 Column("factor", lambda r: r[1].upper_ms / r[1].lower_ms, ".2f"),
@@ -132,9 +132,6 @@ class Suggestions(Record):
             Column("% of the doubt", "share", ".0f", 100),
         )
         yield Table(columns, self.kernels[:MAX_LISTED], "what the doubt is about")
-
-    def doubts(self) -> Iterator[str]:
-        yield from (f"note: {text}" for text in self.notes)
 
 
 def _interval(row: Suggestions | SuggestedNetwork) -> str:

@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from latcast.graph.read import ReadOptions
-from latcast.report.record import MISSING, Column, Record, Table
-from latcast.report.text import count_text, ms_text, start_of
+from latcast.report.record import Column, Record, Table
+from latcast.report.text import (
+    count_text,
+    interval_column,
+    ms_column,
+    shared_notes,
+    start_of,
+)
 
 from .forecast_network import forecast_network
 from .forecast_records import NetworkOnTarget
@@ -96,15 +102,9 @@ class NetworkSweep(Record):
             Column("target", "target"),
             Column(start_of(self.side, 24), lambda p: f"{p.value:g}"),
             Column("batch", "batch"),
-            Column("ms", lambda p: ms_text(p.latency_ms)),
-            Column(
-                f"{100 * self.coverage:g} % interval",
-                lambda p: f"{ms_text(p.lower_ms)} – {ms_text(p.upper_ms)}",
-            ),
-            Column(
-                "ms/sample",
-                lambda p: MISSING if p.per_sample_ms is None else ms_text(p.per_sample_ms),
-            ),
+            ms_column("ms", "latency_ms"),
+            interval_column(self.coverage),
+            ms_column("ms/sample", "per_sample_ms"),
             Column("MACs", lambda p: count_text(p.macs)),
             Column("extrapolated", lambda p: f"{100 * p.extrapolated_share:.0f} %"),
         ]
@@ -114,13 +114,8 @@ class NetworkSweep(Record):
         yield Table(columns, answered, start_of(Path(self.file).name, 90))
 
     def doubts(self) -> Iterator[str]:
-        told: dict[str, list[str]] = {}
-        for p in self.points:
-            for text in p.notes:
-                told.setdefault(text, []).append(f"{self.side} {p.value:g}")
-        for text, values in told.items():
-            of = "" if len(values) == len(self.points) else f"{', '.join(values)}: "
-            yield f"note: {of}{text}"
+        notes = ((f"{self.side} {p.value:g}", text) for p in self.points for text in p.notes)
+        yield from shared_notes(notes, len(self.points))
 
 
 class Asked(TypedDict, total=False):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from latcast._imports import public_names
 
 if TYPE_CHECKING:
-    from ._config import blocks_from_ofa_config
     from ._export import EXPORT_FORMATS, Export, export
     from ._images import ImageFolder
     from ._weights import in_supernet, network_module, ofa_module
+    from .net_config import blocks_from_ofa_config
 else:
     __getattr__, __dir__ = public_names(__name__)
 

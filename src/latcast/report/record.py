@@ -249,8 +249,8 @@ class Record:
         raise NotImplementedError
 
     def doubts(self) -> Iterator[str]:
-        """Doubts about the result and what to do about them, a line each."""
-        yield from ()
+        """Doubts about the result and what to do about them, a line each: by default its notes."""
+        yield from (f"note: {text}" for text in getattr(self, "notes", ()))
 
     def to_dict(self) -> dict[str, Any]:
         """Of JSON's types; NaN and infinities, which JSON lacks, are None."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any
 
-from .record import Column, Table, look_up
+from .record import MISSING, Column, Table, look_up
 
 # Score of a predictor in percent, or a correlation -> label, in the order of tables.
 SCORES = {
@@ -83,12 +83,40 @@ def families_rows(scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
     return [{"family": name, **scores[name]} for name in names]
 
 
-def ms_text(ms: float) -> str:
-    """Milliseconds with about four digits."""
+def ms_text(ms: float | None) -> str:
+    """Milliseconds with about four digits; a dash where there are none."""
+    if ms is None:
+        return MISSING
     for limit, digits in ((10.0, 3), (100.0, 2), (1000.0, 1)):
         if ms < limit:
             return f"{ms:.{digits}f}"
     return f"{ms:.0f}"
+
+
+def ms_column(heading: str, attribute: str) -> Column:
+    """Milliseconds of rows that have such an attribute."""
+    return Column(heading, lambda row: ms_text(getattr(row, attribute)))
+
+
+def interval_column(coverage: float) -> Column:
+    """The interval of rows that have ``lower_ms`` and ``upper_ms``."""
+    return Column(
+        f"{100 * coverage:g} % interval",
+        lambda row: f"{ms_text(row.lower_ms)} – {ms_text(row.upper_ms)}",
+    )
+
+
+def shared_notes(notes: Iterable[tuple[str, str]], everywhere: int) -> Iterator[str]:
+    """Notes of several rows, each once: a row's name and its note -> which rows it is of.
+
+    One that so many rows share, all that there are, is told without their names.
+    """
+    told: dict[str, list[str]] = {}
+    for name, text in notes:
+        told.setdefault(text, []).append(name)
+    for text, names in told.items():
+        of = "" if len(names) == everywhere else f"{', '.join(names)}: "
+        yield f"note: {of}{text}"
 
 
 def count_text(value: float) -> str:

@@ -16,8 +16,8 @@ from latcast._imports import require
 from latcast._names import unknown_name
 from latcast.models.resolve import TargetQuery, UnresolvedError, resolve_one
 from latcast.networks.corpus import Corpus, read_corpus
-from latcast.report.record import MISSING, Column, Record, Table
-from latcast.report.text import at_least, bytes_text, ms_text, start_of
+from latcast.report.record import Column, Record, Table
+from latcast.report.text import at_least, bytes_text, interval_column, ms_column, ms_text, start_of
 
 from .front import Rows, nondominated
 from .problem import InfeasibleError
@@ -122,20 +122,13 @@ class Choice(Record):
             Column("model", lambda m: start_of(m.model, NAME_WIDTH)),
             Column("image", "image_size"),
             Column("top-1 %", "top1", ".2f"),
-            Column("ms", lambda m: ms_text(m.latency_ms)),
-            Column(
-                f"{100 * self.coverage:g} % interval",
-                lambda m: f"{ms_text(m.lower_ms)} – {ms_text(m.upper_ms)}",
-            ),
+            ms_column("ms", "latency_ms"),
+            interval_column(self.coverage),
             Column("P(within) %", "probability", ".0f", 100),
             Column("memory", lambda m: bytes_text(m.memory_bytes)),
         ]
         if self.measured_on:
-            measured = Column(
-                "measured ms",
-                lambda m: MISSING if m.measured_ms is None else ms_text(m.measured_ms),
-            )
-            columns.insert(4, measured)
+            columns.insert(4, ms_column("measured ms", "measured_ms"))
         title = (
             f"most accurate of {self.compared:,} pretrained models within "
             f"{self.max_latency_ms:g} ms on {self.device} ({self.target})"
@@ -147,9 +140,6 @@ class Choice(Record):
             f"top-1: ImageNet, of the {self.accuracy_of}; memory: weights and activations; "
             f"{self.fitting:,} models fit"
         )
-
-    def doubts(self) -> Iterator[str]:
-        yield from (f"note: {text}" for text in self.notes)
 
 
 def choose(

@@ -18,7 +18,7 @@ from latcast.models.query import Basis, Resolved
 from latcast.models.zoo import JOINT, UnresolvedError, open_shipped
 from latcast.networks import Networks
 from latcast.report.record import MISSING, Column, Record, Table
-from latcast.report.text import bytes_text, ms_text, start_of
+from latcast.report.text import bytes_text, interval_column, ms_column, start_of
 
 from .within_budget import (
     CHANCES,
@@ -114,11 +114,8 @@ class DeviceRanking(Record):
             Column("target", lambda t: start_of(t.target, 44)),
             Column("chance", "chance"),
             Column("P(within) %", "probability", ".0f", 100),
-            Column("ms", lambda t: ms_text(t.latency_ms)),
-            Column(
-                f"{100 * self.coverage:g} % interval",
-                lambda t: f"{ms_text(t.lower_ms)} – {ms_text(t.upper_ms)}",
-            ),
+            ms_column("ms", "latency_ms"),
+            interval_column(self.coverage),
             Column("memory", lambda t: f"{bytes_text(t.memory_bytes)} of {_of_device(t)}"),
         )
         name = start_of(Path(self.network).name, 60)
@@ -127,9 +124,6 @@ class DeviceRanking(Record):
             yield f"the best target of each device; {left} more devices, all targets with --all"
         counts = ", ".join(f"{n} {name}" for name, n in self.counts.items())
         yield f"{len(best)} devices, {len(self.targets)} targets: {counts}"
-
-    def doubts(self) -> Iterator[str]:
-        yield from (f"note: {text}" for text in self.notes)
 
 
 def _of_device(answer: DeviceAnswer) -> str:
