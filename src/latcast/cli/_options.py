@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -141,13 +141,13 @@ class TargetOptions:
     panel: ClassVar[str] = TARGET
 
     runtime: str | None = option("Of the target; what is given holds exactly.")
-    precision: str | None = option("Precision of the forecast, such as int8.")
+    precision: str | None = option("Likewise, such as int8.")
     batch: int | None = option("Likewise, samples a forward pass.", min=1)
     threads: int | None = option("Likewise, of the CPU.", min=1)
 
     def given(self) -> dict[str, Any]:
         """As calls of the library take them."""
-        return asdict(self)
+        return {f.name: getattr(self, f.name) for f in fields(TargetOptions)}
 
 
 # --- what is written, and chance --------------------------------------------------------------

@@ -13,12 +13,12 @@ import typer
 from ._console import FAILED, OUTPUT, Console, UsageError, argument, command, option, write_text
 from ._options import (
     INPUT,
-    TARGET,
     BaseModelName,
     DeviceNames,
     Devices,
     FileInputs,
     SimilarTo,
+    TargetOptions,
     check_network,
     check_share,
     find_space,
@@ -33,17 +33,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
-    """Which target of a device is meant."""
-
-    panel: ClassVar[str] = TARGET
+class Target(TargetOptions):
+    """Which devices are forecast for, and which of their targets."""
 
     device: DeviceNames
     model: BaseModelName = None
-    batch: int | None = option("Of the target; what is given holds exactly.", min=1)
     precision: str | None = option("Likewise, such as fp16; fp32,int8 has a row for each.")
-    runtime: str | None = option("Likewise, such as onnxruntime.")
-    threads: int | None = option("Likewise, of the CPU.", min=1)
     similar_to: SimilarTo = None
 
 
@@ -106,8 +101,7 @@ def predict(
     _check_asked(network, target, inputs, question, shown)
     asked = read_options(inputs)
     options: dict[str, Any] = {
-        "runtime": target.runtime, "batch": target.batch, "precision": target.precision,
-        "threads": target.threads, "coverage": question.coverage, "strict": question.strict,
+        **target.given(), "coverage": question.coverage, "strict": question.strict,
         "shapes": asked.shapes, "batch_axis": asked.batch_axis, "trip_count": asked.trip_count,
     }  # fmt: skip
     found: ArchsForecast | NetworkForecast | NetworkSweep

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from ._console import Console, UsageError, argument, command, option, usage
 from ._options import (
-    TARGET,
     DataHints,
     Devices,
     Seed,
     SimilarTo,
+    TargetOptions,
     check_network,
     find_space,
     resolving,
@@ -25,20 +25,14 @@ SAMPLES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast:
+class Forecast(TargetOptions):
     """The forecast of a network that is to become surer."""
-
-    panel: ClassVar[str] = TARGET
 
     network: str | None = option(
         "Network whose forecast is to become surer.", None, "--for", metavar="NETWORK"
     )
     device: str | None = option("What it is forecast for.")
     among: list[str] | None = option("Choose among these networks only; repeatable.")
-    runtime: str | None = option("Of the target; what is given holds exactly.")
-    batch: int | None = option("Likewise.", min=1)
-    precision: str | None = option("Likewise.")
-    threads: int | None = option("Likewise, of the CPU.", min=1)
     similar_to: SimilarTo = None
 
 
@@ -98,8 +92,7 @@ def _for_network(console: Console, asked: Forecast, samples: int) -> None:
     with resolving():
         found = suggest_for(
             asked.network, asked.device, samples=samples, among=asked.among,
-            runtime=asked.runtime, batch=asked.batch, precision=asked.precision,
-            threads=asked.threads, similar_to=asked.similar_to,
+            similar_to=asked.similar_to, **asked.given(),
         )  # fmt: skip
     console.show(found)
 
