@@ -3,8 +3,8 @@
     python benchmarks/speed.py [--data ../shared/data/ofanas] [--against ../older]
 
 Everything is timed in processes of its own, this checkout's and the other's by turns in one run, so
-that a machine whose speed wanders slows both alike. Run it with OPENBLAS_NUM_THREADS=1 for figures
-of one core.
+that a machine whose speed wanders slows both alike; commands by the clock, calls of the library in
+seconds of the CPU. Run it with OPENBLAS_NUM_THREADS=1 for figures of one core.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from latcast.bench.tables import machine
 
 ROOT = Path(__file__).parents[1]
 RUNS = 9
-DATASET = ROOT / "datasets" / "epyc-genoa-2c_onnxruntime_b1_t1.parquet"
+# Of the checkout that is timed: an earlier one cannot read what is saved today.
+DATASET = "{checkout}/datasets/epyc-genoa-2c_onnxruntime_b1_t1.parquet"
 ONNX = ROOT / "tests" / "golden" / "data" / "mobile.onnx.gz"
 
 _TIMED = """
 import time
 {setup}
 {statement}
-start, runs = time.perf_counter(), 0
-while time.perf_counter() - start < {seconds}:
+start, runs = time.process_time(), 0
+while time.process_time() - start < {seconds}:
     {statement}
     runs += 1
-print((time.perf_counter() - start) / runs)
+print((time.process_time() - start) / runs)
 """
-"""A program that prints the mean seconds of a statement, which has run once before."""
+"""A program that prints the mean seconds of the CPU of a statement, which has run once before."""
 
 _ARCHS = "import latcast; p = latcast.load({name!r}); a = p.space.sample(100_000, 0, restrict={r})"
 _FIT = "latcast.predictors.Roofline().fit({rows})"
@@ -64,9 +65,10 @@ class Measure:
         """The figure of one process of a checkout."""
         # Modules are looked for there first, and what the folder holds is not imported.
         environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
-        command = [sys.executable, *self.arguments]
+        arguments = [a.replace("{checkout}", str(checkout)) for a in self.arguments]
+        command = [sys.executable, *arguments]
         if not self.prints:
-            command = [sys.executable, "-c", _PROCESS, self.unit, *self.arguments]
+            command = [sys.executable, "-c", _PROCESS, self.unit, *arguments]
         with tempfile.TemporaryDirectory() as folder:
             run = subprocess.run(
                 command, check=True, capture_output=True, text=True, env=environment, cwd=folder
@@ -105,7 +107,7 @@ def measures(data: Path | None, onnx: Path) -> list[Measure]:
     for name in ("samsung-note10", "tesla-p40"):
         setup = _ARCHS.format(name=name, r={"r": [160, 192, 224]})
         found.append(_timed(f"predict, {name}", setup, "p.predict(a)", scale=100_000))
-    read = f"import latcast; data = latcast.read({str(DATASET)!r})"
+    read = f"import latcast; data = latcast.read({DATASET!r})"
     found += [
         _timed(
             "fit roofline, 850 rows", f"{read}[:850]", "latcast.predictors.Roofline().fit(data)"

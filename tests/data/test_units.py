@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latcast.data import ENERGY_MJ, Dataset
+from latcast.data import ENERGY_MJ, Dataset, _audit_units
 from latcast.data.audit import audit, unit_doubt
 from latcast.devices import Target, device
 from latcast.graph import Graph, GraphBuilder
@@ -93,3 +93,30 @@ def test_the_audit_says_so_and_only_of_latencies() -> None:
     assert "Multiply the values by 1000" in finding.advice
     assert unit_doubt(replace(data, quantity=ENERGY_MJ)) is None
     assert unit_doubt(data[:0]) is None
+
+
+@pytest.mark.parametrize("name", ["ofa-mobilenet-v3", "nasbench201", "fbnet", "ofa-resnet50"])
+@pytest.mark.parametrize(
+    "text",
+    ["raspberry-pi-4/onnxruntime/b1/t4", "rtx-2080-ti/pytorch/b64", "samsung-note10/mnn/b1",
+     "nowhere/onnxruntime/b2"],
+)  # fmt: skip
+def test_what_blocks_tell_lies_around_what_kernels_do(name: str, text: str) -> None:
+    target = Target.parse(text)
+    archs = space(name).sample(6, 1)
+    facts = _audit_units._facts(target)
+    exact = _audit_units._Work.of(Dataset(archs, np.ones(6), target), facts)
+    fewest, most = _audit_units._Work.around(archs, facts, target)
+    for part in ("kernels", "macs", "bound_ms"):
+        below, value, above = (getattr(x, part) for x in (fewest, exact, most))
+        assert (below <= value).all()
+        assert (value <= above * (1 + 1e-12)).all()
+
+
+def test_latencies_that_are_plausible_by_far_need_no_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_audit_units._Work, "of", lambda *_: pytest.fail("kernels were counted"))
+    archs = space("ofa-mobilenet-v3").sample(6, 1)
+    for text, ms in (("raspberry-pi-4/onnxruntime/b1/t4", 80.0), ("nowhere/onnxruntime/b1", 30.0)):
+        assert unit_doubt(Dataset(archs, np.full(6, ms), Target.parse(text))) is None

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.devices import Target, device, target_facts
-from latcast.networks import Networks
-from latcast.networks.bound import bound_ms
+from latcast.spaces import Archs
 
 from ._audited import Audited, Finding
 from ._dataset import Dataset
@@ -28,6 +27,9 @@ KERNEL_MS, LOWEST_RATIO, HIGHEST_RATIO, TYPICAL_RATIO = 0.005, 0.5, 2_000.0, 10.
 # slowest computes 45 million multiply-adds a second; a kernel takes at most a millisecond besides.
 FASTEST_KERNEL_MS, TYPICAL_KERNEL_MS = 0.003, 0.1
 SLOWEST_MACS, SLOWEST_KERNEL_MS = 1e7, 1.0
+# Of the multiply-adds of its definition, what a convolution is computed with at least: below the
+# 64/324 of Winograd's largest tiles (latcast.networks.bound), which need not be loaded to say so.
+MIN_MACS_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,74 @@ class Doubt:
         )
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What n networks have to do at least on a target.
+
+    Attributes:
+        kernels: that are run, shape (n,).
+        macs: multiply-adds, shape (n,).
+        bound_ms: by the device's arithmetic and its memory, shape (n,); 0 where it is unknown.
+    """
+
+    kernels: Floats
+    macs: Floats
+    bound_ms: Floats
+
+    @classmethod
+    def of(cls, data: Dataset, facts: Mapping[str, float | None]) -> _Work:
+        """Counted kernel by kernel.
+
+        Raises:
+            ValueError: the networks are of another batch than the target.
+        """
+        from latcast.networks import Networks
+        from latcast.networks.bound import bound_ms
+
+        networks = Networks.of(data.networks, data.target)
+        kernels = np.asarray(networks.counts.sum(axis=1)).ravel()
+        macs = np.asarray(networks.counts @ networks.fact("macs"))
+        return cls(kernels, macs, bound_ms(networks, _Facts(facts, data.target.precision)))
+
+    @classmethod
+    def around(
+        cls, archs: Archs, facts: Mapping[str, float | None], target: Target
+    ) -> tuple[_Work, _Work]:
+        """What lies at or below, and at or above, that of architectures, by facts of their blocks.
+
+        Fusing leaves at least one kernel and makes none, dead code may be run or not, Winograd's
+        tiles and half precision may help or not, and a cache may hold all constants or none.
+        """
+        space, own = archs.space, archs.space.expand(archs)
+        table = space.block_table.facts
+        macs, params, launches = (
+            space.gather(archs, table[name]) for name in ("macs", "param_bytes", "launches")
+        )
+        live = own.space.live_blocks(own)
+        fewest_macs = target.batch * (macs * live).sum(axis=1)
+        most_macs = target.batch * macs.sum(axis=1)
+        peak, bandwidth = facts.get("bound_flops"), facts.get("bandwidth_gb_s")
+        below = MIN_MACS_SHARE * fewest_macs / peak * 1e3 if peak else np.zeros(len(archs))
+        above = 2 * most_macs / peak * 1e3 if peak else np.zeros(len(archs))
+        if bandwidth:
+            above = above + params.sum(axis=1) / (bandwidth * 1e9) * 1e3
+        one = np.ones(len(archs))
+        return cls(one, fewest_macs, below), cls(launches.sum(axis=1), most_macs, above)
+
+    def ratios(
+        self, values: Floats, facts: Mapping[str, float | None]
+    ) -> tuple[float, float, float]:
+        """The median latency by the least that is possible, and between what it has to lie."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if facts.get("bound_flops") is not None:
+                times = _median(values / (self.bound_ms + KERNEL_MS * self.kernels))
+                return times, LOWEST_RATIO, HIGHEST_RATIO
+            times = _median(values / (FASTEST_KERNEL_MS * self.kernels))
+            at_worst = self.macs / SLOWEST_MACS * 1e3 + SLOWEST_KERNEL_MS * self.kernels
+            slowest = _median(values / at_worst)
+        return times, 1.0, times / slowest if slowest > 0 else np.inf
+
+
 def unit_doubt(data: Dataset) -> Doubt | None:
     """The unit that latencies are most likely in; None where they may well be milliseconds.
 
@@ -86,27 +156,23 @@ def unit_doubt(data: Dataset) -> Doubt | None:
         return None
     rows = possible[np.linspace(0, len(possible) - 1, min(len(possible), MAX_ROWS)).astype(int)]
     some, target = data[rows], data.target
+    facts = _facts(target)
+    # Nearly all are what they claim to be, which is told without a look at any kernel.
+    if isinstance(some.networks, Archs):
+        fewest, most = _Work.around(some.networks, facts, target)
+        slowest, fastest = fewest.ratios(some.values, facts), most.ratios(some.values, facts)
+        if fastest[0] >= fastest[1] and slowest[0] <= slowest[2]:
+            return None
     try:
-        networks = Networks.of(some.networks, target)
+        work = _Work.of(some, facts)
     except ValueError:  # of another batch than the target: what they cost here is not known
         return None
-    kernels = np.asarray(networks.counts.sum(axis=1)).ravel()
-    macs = np.asarray(networks.counts @ networks.fact("macs"))
-    facts = _facts(target)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if facts.get("bound_flops") is not None:
-            least = bound_ms(networks, _Facts(facts, target.precision)) + KERNEL_MS * kernels
-            times, whom = _median(some.values / least), target.device
-            low, high, typical = LOWEST_RATIO, HIGHEST_RATIO, TYPICAL_RATIO
-        else:
-            least = FASTEST_KERNEL_MS * kernels
-            times, whom = _median(some.values / least), "any device"
-            at_worst = macs / SLOWEST_MACS * 1e3 + SLOWEST_KERNEL_MS * kernels
-            slowest = _median(some.values / at_worst)
-            low, typical = 1.0, TYPICAL_KERNEL_MS / FASTEST_KERNEL_MS
-            high = times / slowest if slowest > 0 else np.inf
+    times, low, high = work.ratios(some.values, facts)
     if not np.isfinite(times) or low <= times <= high:
         return None
+    is_known = facts.get("bound_flops") is not None
+    whom = target.device if is_known else "any device"
+    typical = TYPICAL_RATIO if is_known else TYPICAL_KERNEL_MS / FASTEST_KERNEL_MS
     is_fast = times < low
     others = _faster_units(target.batch) if is_fast else {"microseconds": 1e-3, "nanoseconds": 1e-6}
     unit = min(others, key=lambda name: abs(np.log(times * others[name] / typical)))
