@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latcast._files import STDIN
 from latcast.graph import Graph
@@ -13,10 +13,8 @@ from latcast.graph.read import ReadOptions, is_network
 from latcast.report.record import lazy
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
-from latcast.spaces.reading import read_archs
 
 from ._base import Predictor
-from .base_model import BaseModel
 from .forecast_network import forecast_network, rows_of
 from .forecast_records import (
     ArchsForecast,
@@ -26,6 +24,9 @@ from .forecast_records import (
     NetworkForecast,
 )
 from .resolve import Resolved, TargetQuery, resolve
+
+if TYPE_CHECKING:
+    from .base_model import BaseModel
 
 
 def forecast(
@@ -76,6 +77,8 @@ def forecast(
     query = [TargetQuery(runtime, batch, p, threads) for p in wanted]
     the_space = find_space(space) if isinstance(space, str) else space
     if isinstance(networks, str | Path) and _holds_archs(Path(networks)):
+        from latcast.spaces.reading import read_archs
+
         read = cache(lambda s: read_archs(Path(networks), find_space(s)))
         return _of_archs(
             lambda s: read(s.name), names, query, the_space, coverage,
