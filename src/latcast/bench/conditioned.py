@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,6 +20,7 @@ from latcast.models import BlockPredictor, Predictor
 from latcast.models._block_predictor import LOWEST_SHARE
 from latcast.models._fitted import Fitted
 from latcast.models._model import State
+from latcast.models.mlp import Stepping, perceptron, root_mean_squared_error, trained
 from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]
@@ -103,32 +103,18 @@ class ConditionedMLP:
         return np.asarray((x - self._centre) / self._scale, dtype=np.float32)
 
     def _trained(self, x: npt.NDArray[np.float32], y: Floats, seed: int) -> Any:
-        torch = require("torch", "torch", "training an MLP")
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                model = _network(x.shape[1])
-                self._descend(model, torch.from_numpy(x), torch.from_numpy(y.astype(np.float32)))
-        finally:
-            torch.set_num_threads(threads)
-        return model
-
-    def _descend(self, model: Any, x: Any, y: Any) -> None:
         """SGD on the square root of the batch's mean squared error, as in the paper."""
-        import torch
+        torch = require("torch", "torch", "training an MLP")
 
-        sgd = torch.optim.SGD(
-            model.parameters(), self._recipe.learning_rate, MOMENTUM,
-            weight_decay=self._recipe.weight_decay,
-        )  # fmt: skip
-        for _ in range(self._epochs):
-            for rows in torch.randperm(len(x)).split(BATCH):  # type: ignore[no-untyped-call]
-                error = model(x[rows])[:, 0] - y[rows]
-                sgd.zero_grad()
-                (error.square().mean() + 1e-6).sqrt().backward()
-                sgd.step()
+        def network(size: int) -> tuple[Any, Stepping]:
+            model = perceptron(size, HIDDEN)
+            sgd = torch.optim.SGD(
+                model.parameters(), self._recipe.learning_rate, MOMENTUM,
+                weight_decay=self._recipe.weight_decay,
+            )  # fmt: skip
+            return model, (sgd, None, root_mean_squared_error)
+
+        return trained(network, x, y.astype(np.float32), self._epochs, BATCH, seed)
 
 
 def inputs(data: Dataset) -> Floats:
@@ -142,15 +128,6 @@ def inputs(data: Dataset) -> Floats:
     archs = data.archs.space.expand(data.archs)
     genes = archs.space.one_hot(archs)
     return np.hstack([genes, np.tile(np.array(spec, dtype=np.float64), (len(data), 1))])
-
-
-def _network(size: int) -> Any:
-    import torch
-
-    layers: list[Any] = []
-    for rows, columns in pairwise((size, *HIDDEN)):
-        layers += [torch.nn.Linear(rows, columns), torch.nn.ReLU()]
-    return torch.nn.Sequential(*layers, torch.nn.Linear(HIDDEN[-1], 1))
 
 
 class ConditionedPredictor(BlockPredictor):

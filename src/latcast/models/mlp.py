@@ -125,39 +125,20 @@ class MLP(BlockPredictor):
     def _train(
         self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[np.float32], seed: int
     ) -> None:
-        import torch
+        batch = min(PAPER_BATCH if self._recipe == "paper" else BATCH, len(inputs))
 
-        threads = torch.get_num_threads()
-        # Batches this small gain nothing from a second thread, and lose much on a busy machine.
-        torch.set_num_threads(1)
-        try:
-            # The caller's random numbers stay as they were.
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                model = _network(inputs.shape[1], self._hidden)
-                self._descend(model, torch.from_numpy(inputs), torch.from_numpy(targets))
-        finally:
-            torch.set_num_threads(threads)
-        self._layers = _weights(model)
+        def network(size: int) -> tuple[Any, Stepping]:
+            model = perceptron(size, self._hidden)
+            return model, self._optimizer(model, -(-len(inputs) // batch))
 
-    def _descend(self, model: Any, x: Any, y: Any) -> None:
-        import torch
-
-        batch = min(PAPER_BATCH if self._recipe == "paper" else BATCH, len(x))
-        optimizer, schedule, loss_of = self._optimizer(model, -(-len(x) // batch))
-        for epoch in range(1, self._epochs + 1):
-            for rows in torch.randperm(len(x)).split(batch):  # type: ignore[no-untyped-call]
-                loss = loss_of(model(x[rows])[:, 0], y[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                if schedule is not None:
-                    schedule.step()
+        def tell(model: Any, epoch: int) -> None:
             if self.after_epoch is not None:
                 self._layers = _weights(model)
                 self.after_epoch(epoch)
 
-    def _optimizer(self, model: Any, steps: int) -> tuple[Any, Any, Callable[..., Any]]:
+        self._layers = _weights(trained(network, inputs, targets, self._epochs, batch, seed, tell))
+
+    def _optimizer(self, model: Any, steps: int) -> Stepping:
         import torch
 
         if self._recipe == "paper":
@@ -165,7 +146,7 @@ class MLP(BlockPredictor):
                 model.parameters(), self._learning_rate, self._momentum,
                 weight_decay=self._weight_decay,
             )  # fmt: skip
-            return sgd, None, _root_mean_squared_error
+            return sgd, None, root_mean_squared_error
         adam = torch.optim.AdamW(
             model.parameters(), self._learning_rate, weight_decay=self._weight_decay
         )
@@ -282,7 +263,50 @@ class MLP(BlockPredictor):
         return Form(nothing, nothing, True, linear, [*self._layers[:-1], last], self._lowest_ms)
 
 
-def _network(inputs: int, hidden: tuple[int, ...]) -> Any:
+Stepping = tuple[Any, Any, Callable[..., Any]]
+"""Optimizer, its schedule or None, and the loss of predictions and truths."""
+
+
+def trained(
+    network: Callable[[int], tuple[Any, Stepping]],
+    inputs: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.float32],
+    epochs: int,
+    batch: int,
+    seed: int,
+    tell: Callable[[Any, int], None] = lambda _model, _epoch: None,
+) -> Any:
+    """A network after so many passes over inputs (n, size) and their targets (n,) in batches.
+
+    ``network`` makes it for inputs of a size; ``tell`` is called with it after every epoch.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    # Batches this small gain nothing from a second thread, and lose much on a busy machine.
+    torch.set_num_threads(1)
+    try:
+        # The caller's random numbers stay as they were.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model, (optimizer, schedule, loss_of) = network(inputs.shape[1])
+            x, y = torch.from_numpy(inputs), torch.from_numpy(targets)
+            for epoch in range(1, epochs + 1):
+                for rows in torch.randperm(len(x)).split(batch):  # type: ignore[no-untyped-call]
+                    loss = loss_of(model(x[rows])[:, 0], y[rows])
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    if schedule is not None:
+                        schedule.step()
+                tell(model, epoch)
+    finally:
+        torch.set_num_threads(threads)
+    return model
+
+
+def perceptron(inputs: int, hidden: tuple[int, ...]) -> Any:
+    """Layers with ReLU between them, and one output."""
     import torch
 
     layers: list[Any] = []
@@ -301,5 +325,6 @@ def _weights(model: Any) -> list[Layer]:
     ]
 
 
-def _root_mean_squared_error(predicted: Any, true: Any) -> Any:
+def root_mean_squared_error(predicted: Any, true: Any) -> Any:
+    """The square root of a batch's mean squared error, which the OFANAS paper minimizes."""
     return ((predicted - true).square().mean() + 1e-6).sqrt()
