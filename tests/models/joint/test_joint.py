@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from latcast.devices import device, target_facts
 from latcast.graph import Graph, GraphBuilder, rules_of
 from latcast.math.conformal import quantile
-from latcast.models.joint import JointModel, Observations, TargetFacts
+from latcast.models.joint import JointModel, Observations, TargetFacts, facts_with_peak
 from latcast.models.joint._effects import Effects, Told
 from latcast.models.joint._fit import STEPS, Learnt, fit
 from latcast.models.joint._model import _by_groups
@@ -239,9 +240,32 @@ def test_an_npu_without_a_stated_peak_is_taken_for_a_middling_one() -> None:
     features = TargetFeatures.choose(targets)
     prices = [features.log_prices(t)[0] for t in targets]
     np.testing.assert_allclose(prices, -np.log(NPU_PEAK / 2))
-    assert {"qnn-npu", "npu/fp16", "npu/int8"} == set(features.domains)
+    assert {"qnn-npu", "all/npu", "npu/fp16", "npu/int8"} == set(features.domains)
     assert np.isfinite([features.log_inference(t) for t in targets]).all()
     assert features.log_inference(_target(0)) == -np.inf
+
+
+def test_a_table_of_another_precision_moves_no_chip_of_this_one(networks: Networks) -> None:
+    """Efficiency that differs between precisions must not look as if it followed the peak."""
+    peaks = [*np.geomspace(4e12, 4e13, 10), 1e14, 1.5e14, 3e14]
+    wide, left_out = 10, 12
+    targets = tuple(
+        TargetFacts(
+            f"t{n}", f"chip{n}", "pytorch-gpu", "pytorch", 1, "fp32" if n < wide else "fp16", 0,
+            {"is_gpu": 1.0, "peak_flops": peak, "bandwidth_gb_s": peak / 2e10},
+        )
+        for n, peak in enumerate(peaks)
+    )  # fmt: skip
+    macs = np.asarray(networks.counts @ networks.fact("macs"))
+    t, n = np.indices((len(targets), len(macs))).reshape(2, -1)
+    used = np.where(np.arange(len(peaks)) < wide, 0.6, 0.1) * np.array(peaks)
+    log_ms = np.log(2e3 * macs[n] / used[t])
+    names = tuple(g.name for g in GRAPHS)
+    data = Observations(networks, names, names, targets, n, t, log_ms, np.zeros(len(log_ms)))
+    model = JointModel.fit(data.select(t != left_out), calibrate=False)
+    forecast = model.forecast(targets[left_out], networks, names)
+    error = np.log(forecast.ms) - log_ms[t == left_out]
+    assert abs(np.median(error)) < 0.1
 
 
 def _cells(width: int, depth: int, means: int) -> Graph:
@@ -289,7 +313,7 @@ def test_a_cpu_with_fp16_is_priced_by_what_its_runtime_computes_in() -> None:
     np.testing.assert_allclose(features.log_prices(new), prices - twice)
     for other in others:
         np.testing.assert_allclose(features.log_prices(other), prices)
-    assert {"cpu", "cpu/halves", "cpu/int8"} == set(features.domains)
+    assert {"cpu", "all/cpu", "cpu/halves", "cpu/int8"} == set(features.domains)
     # Files that were learnt before had one price for all.
     before = replace(features, domains=("cpu",))
     np.testing.assert_allclose(before.log_prices(new), prices)
@@ -404,3 +428,22 @@ def test_what_an_inference_takes_counts_with_fewer_cores_too(networks: Networks)
     expected = prior.log_ms(prior.work(networks, target.facts), networks.counts, prior.mean)[0]
     np.testing.assert_allclose(new._log_ms_nested(networks)[0], expected, rtol=1e-12)
     assert (expected > np.log(1e3) + 2).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime", "threads", "precision", "peak"),
+    [
+        ("dragonwing-q-6690", "onnx-cpu", 0, "int8", 2.9e9 * 8 * 2 * 16),
+        ("dragonwing-q-6690", "onnx-cpu", 2, "fp32", 2.9e9 * 2 * 2 * 4),
+        ("qcs8275", "tflite-gpu", 0, "int8", None),
+    ],
+)
+def test_a_chip_without_a_stated_peak_has_a_usual_one(
+    name: str, runtime: str, threads: int, precision: str, peak: float | None
+) -> None:
+    assert not target_facts(name, runtime, threads, precision).get("peak_flops")
+    other = target_facts(name, runtime, threads, "fp32").get("peak_flops")
+    facts, notes = facts_with_peak(device(name), runtime, threads, precision)
+    assert facts["peak_flops"] == facts["base_flops"] == pytest.approx(peak or other)
+    assert len(notes) == 1
+    assert f"the peak of {name} in this precision is not known" in notes[0]

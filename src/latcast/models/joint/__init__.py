@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ._observations import FUSES_AS, Observations, TargetFacts
     from ._predictor import JointPredictor
     from ._space import JointSpacePredictor
-    from ._specification import Question
+    from ._specification import Question, facts_with_peak
 else:
     __getattr__, __dir__ = public_names(__name__)
 
@@ -28,4 +28,5 @@ __all__ = [
     "Observations",
     "Question",
     "TargetFacts",
+    "facts_with_peak",
 ]

@@ -38,6 +38,8 @@ _WITH_CORES = (
     "cores", "peak_flops", "base_flops", "bound_flops", "fp32_sum_flops", "matrix_fp32_flops",
 )  # fmt: skip
 _PEAKS = ("peak_flops", "base_flops")
+# What the vectors of any 64-bit CPU hold, and the widths of numbers.
+_VECTOR_BITS = 128
 _BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "int8": 8}
 
 Facts = Mapping[str, float | None]
@@ -129,11 +131,11 @@ class Question:
                 str(target), found.group, domain, runtime, batch, precision, threads, own
             )
 
-        facts, note = _with_peak(found, _facts(found, unit_runtime, threads, precision))
+        facts, note = facts_with_peak(found, unit_runtime, threads, precision)
         before = of(facts)
         if vary is not None:
             found = varied(found, *vary)
-            facts, note = _with_peak(found, _facts(found, unit_runtime, threads, precision))
+            facts, note = facts_with_peak(found, unit_runtime, threads, precision)
         nested, beyond = _nested(found, facts, unit_runtime, precision)
         return cls(
             target,
@@ -219,25 +221,29 @@ def _domain(runtime: str, part: str, domains: Domains) -> str:
     return next((n for n in names if n in domains), names[1])
 
 
-def _facts(device: Device, runtime: str, threads: int, precision: str) -> dict[str, float | None]:
-    facts = target_facts(device, runtime, threads, precision)
-    return dict(facts) | {"channels_last": 0.0}
+def facts_with_peak(
+    device: Device, runtime: str, threads: int, precision: str, cores: str = "all"
+) -> tuple[dict[str, float | None], list[str]]:
+    """As :func:`target_facts`, with a peak where none is known; and a note that says which.
 
-
-def _with_peak(device: Device, facts: dict[str, float | None]) -> tuple[Facts, list[str]]:
-    """Facts with a peak, by that of another precision where it is not known; and a note."""
+    It is that of another precision, or what its cores do with vectors of 128 bits (of CPUs) or a
+    lane each, at a usual clock where their own is not known.
+    """
+    facts = dict(target_facts(device, runtime, threads, precision, cores)) | {"channels_last": 0.0}
     if facts.get("peak_flops"):
         return facts, []
-    known = {p: peak for p in PRECISIONS if (peak := device.peak_flops(p))}
+    of = {p: target_facts(device, runtime, threads, p, cores) for p in PRECISIONS}
+    known = {p: peak for p, own in of.items() if (peak := own.get("peak_flops"))}
     if known:
         nearest = min(known, key=lambda p: (_BITS[p] != 32, -_BITS[p]))
-        told = f"it is taken for that of {nearest}"
+        told = f"that of {nearest}"
         peak = known[nearest]
     else:
-        # A multiply-add of one vector lane a core and cycle, at a usual clock.
-        peak = 2.0 * device.cores * (device.clock_ghz or 1.0) * 1e9
-        told = "it is taken for a multiply-add a core and cycle"
-    note = f"the peak of {device.name} in this precision is not known: {told}"
+        lanes = _VECTOR_BITS // _BITS[precision] if facts.get("is_cpu") else 1
+        number = facts.get("threads") or facts.get("cores") or 1.0
+        peak = 2e9 * lanes * number * (facts.get("clock_ghz") or 1.0)
+        told = f"{lanes} multiply-adds a core and cycle"
+    note = f"the peak of {device.name} in this precision is not known: it is taken for {told}"
     return facts | dict.fromkeys(_PEAKS, peak), [note]
 
 
@@ -264,7 +270,7 @@ def _nested(
 def _with_threads(device: Device, part: str, threads: int, precision: str) -> Facts:
     """Facts of a CPU that has only so many of its fastest cores, which others do not change."""
     own = _with_cores(device, threads)
-    return _with_peak(own, _facts(own, part, threads, precision))[0]
+    return facts_with_peak(own, part, threads, precision)[0]
 
 
 def _scaled(facts: Facts, by: float) -> Facts:
