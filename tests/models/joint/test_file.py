@@ -129,6 +129,20 @@ def test_predictors_keep_the_contract(joint: Joint, tmp_path: Path, device: str,
     check_fitted(p, test, tmp_path)
 
 
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_an_npu_without_a_stated_peak_is_known_by_what_was_measured_on_it(
+    joint: Joint, precision: str
+) -> None:
+    question = Question.of(
+        devices()["snapdragon-8-gen-3"], joint.domains, runtime="qnn", precision=precision
+    )
+    place = joint.model.learnt.features.place(question.measured)
+    near = joint._known.nearest(question.measured, place)
+    assert near is not None
+    assert near[1] == 1.0
+    assert any("middling NPU" in note for note in question.notes)
+
+
 def test_measurements_are_learnt_from_one_network_on(joint: Joint, tmp_path: Path) -> None:
     before = _predictor(joint, UNMEASURED)
     data = _measured(before, GRAPHS)

@@ -13,7 +13,7 @@ import polars as pl
 
 from latcast._names import unknown_name
 from latcast.data.public import find_tables, read_table
-from latcast.devices import PRECISIONS, target_facts
+from latcast.devices import PRECISIONS
 from latcast.models.joint import Observations, TargetFacts, facts_with_peak
 
 from .lookup import MERGED, Key, find
@@ -326,13 +326,11 @@ def _device_facts(row: Mapping[str, Any], device: Device | None) -> dict[str, fl
     runtime = f"{row['runtime']}-{unit}" if unit in ("cpu", "gpu", "npu", "vulkan") else "cuda"
     if device is None:
         return {}
-    given = device, runtime, row["threads"], precision, row["cores"]
     try:
         # An operation without any price would seem 40 times too slow, and what is learnt from that
         # make all that is alike too fast: with one CPU of unknown cores among AI Hub's, others
         # left out were off by 97 % (ONNX Runtime) and 51 % (TensorFlow Lite), not 72 and 25 %.
-        # NPUs are priced otherwise.
-        return dict(target_facts(*given)) if unit == "npu" else facts_with_peak(*given)[0]
+        return facts_with_peak(device, runtime, row["threads"], precision, row["cores"])[0]
     except ValueError:  # the part of it that ran the networks is not known
         return {}
 

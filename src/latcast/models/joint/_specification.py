@@ -227,11 +227,15 @@ def facts_with_peak(
     """As :func:`target_facts`, with a peak where none is known; and a note that says which.
 
     It is that of another precision, or what its cores do with vectors of 128 bits (of CPUs) or a
-    lane each, at a usual clock where their own is not known.
+    lane each, at a usual clock where their own is not known. NPUs have none: their prices follow a
+    middling one, and a peak made up would make one that was measured look like another chip.
     """
     facts = dict(target_facts(device, runtime, threads, precision, cores)) | {"channels_last": 0.0}
     if facts.get("peak_flops"):
         return facts, []
+    note = f"the peak of {device.name} in this precision is not known: it is taken for "
+    if facts.get("is_npu"):
+        return facts, [f"{note}that of a middling NPU"] if not facts.get("bound_flops") else []
     of = {p: target_facts(device, runtime, threads, p, cores) for p in PRECISIONS}
     known = {p: peak for p, own in of.items() if (peak := own.get("peak_flops"))}
     if known:
@@ -243,8 +247,7 @@ def facts_with_peak(
         number = facts.get("threads") or facts.get("cores") or 1.0
         peak = 2e9 * lanes * number * (facts.get("clock_ghz") or 1.0)
         told = f"{lanes} multiply-adds a core and cycle"
-    note = f"the peak of {device.name} in this precision is not known: it is taken for {told}"
-    return facts | dict.fromkeys(_PEAKS, peak), [note]
+    return facts | dict.fromkeys(_PEAKS, peak), [note + told]
 
 
 def _nested(
