@@ -76,8 +76,7 @@ class TargetFeatures:
     @classmethod
     def choose(cls, targets: Sequence[TargetFacts]) -> TargetFeatures:
         """Those that differ between some targets."""
-        domains = tuple(dict.fromkeys(label for t in targets for label in _labels(t)))
-        names = FACTS
+        domains, names = _told_apart([_labels(t) for t in targets]), FACTS
         values = np.array([[_log(t, name) for name in names] for t in targets]).reshape(
             len(targets), len(names)
         )
@@ -211,15 +210,31 @@ _HALVES = "cpu/halves"
 # begins with what its kind has in common (HELP's NPUs, of a runtime each: 92 and 82 %). Slopes of
 # facts by precision, too, or facts standardized within a kind (by mean, or deviation too) gained
 # nothing more: timm 28, 28 and 27 %, ncnn's CPUs 28.8, 29.5 and 30.2 in place of 28.8 %.
+_ALL = "all/"
+
+
 def _labels(target: TargetFacts) -> tuple[str, ...]:
     """Groups of targets with constants of their own: domains, kinds, widths of numbers in them."""
     kind, precision = _kind(target), target.precision
-    common = (target.domain, f"all/{kind}")
+    common = (target.domain, f"{_ALL}{kind}")
     if target.in_halves:
         return (*common, _HALVES)
     if kind in ("npu", "gpu") or (kind == "cpu" and precision != "fp32"):
         return (*common, f"{kind}/{precision}")
     return common
+
+
+def _told_apart(labels: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Labels of all targets, without kinds of which another label marks the same targets.
+
+    Two constants of the same targets would be one with half of its penalty.
+    """
+    of: dict[str, list[int]] = {}
+    for n, own in enumerate(labels):
+        for label in own:
+            of.setdefault(label, []).append(n)
+    others = {tuple(rows) for label, rows in of.items() if not label.startswith(_ALL)}
+    return tuple(d for d, rows in of.items() if not d.startswith(_ALL) or tuple(rows) not in others)
 
 
 # CPUs of HELP ran search spaces at threads and by builds that it does not name: how their facts
