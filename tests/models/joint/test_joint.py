@@ -240,7 +240,7 @@ def test_an_npu_without_a_stated_peak_is_taken_for_a_middling_one() -> None:
     features = TargetFeatures.choose(targets)
     prices = [features.log_prices(t)[0] for t in targets]
     np.testing.assert_allclose(prices, -np.log(NPU_PEAK / 2))
-    assert {"qnn-npu", "all/npu", "npu/fp16", "npu/int8"} == set(features.domains)
+    assert {"qnn-npu", "npu/fp16", "npu/int8"} == set(features.domains)
     assert np.isfinite([features.log_inference(t) for t in targets]).all()
     assert features.log_inference(_target(0)) == -np.inf
 
@@ -313,7 +313,10 @@ def test_a_cpu_with_fp16_is_priced_by_what_its_runtime_computes_in() -> None:
     np.testing.assert_allclose(features.log_prices(new), prices - twice)
     for other in others:
         np.testing.assert_allclose(features.log_prices(other), prices)
-    assert {"cpu", "all/cpu", "cpu/halves", "cpu/int8"} == set(features.domains)
+    assert {"cpu", "cpu/halves", "cpu/int8"} == set(features.domains)
+    others = [replace(old, domain="onnx-cpu"), replace(old, domain="mnn-cpu")]
+    apart = TargetFeatures.choose([*others, replace(old, domain="onnx-npu", precision="fp32")])
+    assert {"onnx-cpu", "mnn-cpu", "all/cpu", "onnx-npu", "npu/fp32"} == set(apart.domains)
     # Files that were learnt before had one price for all.
     before = replace(features, domains=("cpu",))
     np.testing.assert_allclose(before.log_prices(new), prices)
