@@ -63,6 +63,10 @@ class Registry(Generic[T]):
         except KeyError:
             raise ValueError(unknown_name(self.what, name, self.names())) from None
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a thing of that name; of ours nothing installed is looked through."""
+        return name in self._own or name in self._things or name in self._entry_points()
+
     def names(self) -> list[str]:
         """All names, latcast's own first."""
         return list(dict.fromkeys([*self._own, *self._things, *self._entry_points()]))

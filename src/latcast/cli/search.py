@@ -362,12 +362,11 @@ def _method(name: str, population: int | None) -> str | Method:
     from latcast._names import unknown_name
     from latcast.search import METHODS
 
-    names = METHODS.names()
-    if name not in (*names, "auto"):
-        raise UsageError(unknown_name("method", name, ["auto", *names]))
+    if name != "auto" and name not in METHODS:
+        raise UsageError(unknown_name("method", name, ["auto", *METHODS.names()]))
     if population is None:
         return name
-    with_one = [n for n in names if "population" in METHODS.get(n)().settings()]
+    with_one = [n for n in METHODS.names() if "population" in METHODS.get(n)().settings()]
     if name not in with_one:
         raise UsageError(f"--population-size is for --method {' and '.join(with_one)}; got {name}")
     chosen: Any = METHODS.get(name)

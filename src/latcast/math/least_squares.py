@@ -59,6 +59,11 @@ class Ridge:
         gram: Floats = self._x.T @ self._x
         return gram
 
+    @cached_property
+    def _moments(self) -> Floats:
+        moments: Floats = self._x.T @ self._y
+        return moments
+
     def solve(self, penalty: Floats) -> tuple[Floats, float]:
         """Coefficients (p,) and intercept for penalties (p,); infinity leaves a column out.
 
@@ -74,7 +79,7 @@ class Ridge:
             coefficients[keep] = self._dual(keep, penalty[keep])
         elif p:
             gram = self._gram[np.ix_(keep, keep)] + np.diag(penalty[keep])
-            coefficients[keep] = _cho_solve(gram, self._x[:, keep].T @ self._y)
+            coefficients[keep] = _cho_solve(gram, self._moments[keep])
         return coefficients, self._y_mean - float(self._x_mean @ coefficients)
 
     def _dual(self, keep: npt.NDArray[np.bool_], penalty: Floats) -> Floats:

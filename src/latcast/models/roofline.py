@@ -267,22 +267,30 @@ def _choose_penalty(
 ) -> Floats:
     """The penalties with the smallest weighted error on held-out rows, shape (columns of x,)."""
     folds = list(_folds(len(latency_ms), rng))
-    problems = [(Ridge(x[train], latency_ms[train], weights[train]), test) for train, test in folds]
+    problems = [
+        (
+            Ridge(x[train], latency_ms[train], weights[train]),
+            x[test],
+            latency_ms[test],
+            weights[test],
+        )
+        for train, test in folds
+    ]
     kinds = np.concatenate(
         [features.kinds, np.full(x.shape[1] - features.matrix.shape[1], 3, dtype=np.int64)]
     )
 
     def loss(penalty: Floats) -> float:
         total = 0.0
-        for problem, test in problems:
+        for problem, held_out, held_out_ms, weight in problems:
             try:
                 coefficients, intercept = problem.solve(penalty)
             # A penalty too small for the rows there are: others are not.
             except LinAlgError:
                 return np.inf
-            error = latency_ms[test] - intercept - x[test] @ coefficients
+            error = held_out_ms - intercept - held_out @ coefficients
             # By the robust weights: an outlier among the held-out rows must not choose the penalty.
-            total += float(weights[test] @ np.abs(error))
+            total += float(weight @ np.abs(error))
         return total
 
     def penalties(block: float, correction: float) -> Floats:

@@ -364,8 +364,8 @@ def find_method(method: str | Method, problem: Problem, evaluations: int | None)
 
 
 def _named(name: str) -> Method:
-    if name not in (names := METHODS.names()):
-        raise ValueError(unknown_name("method", name, [*names, "auto"]))
+    if name not in METHODS:
+        raise ValueError(unknown_name("method", name, [*METHODS.names(), "auto"]))
     made = METHODS.get(name)()
     if not isinstance(made, Method):
         raise TypeError(f"the method {name!r} must be a latcast.search.Method; got {made!r}")
