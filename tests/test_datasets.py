@@ -21,6 +21,7 @@ def test_together_they_are_small():
     assert sum(f.stat().st_size for f in FILES) <= 10e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_dataset(path):
     data = latcast.read(path)

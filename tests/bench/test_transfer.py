@@ -1,4 +1,4 @@
-"""Few-shot scores on HELP's files, from the command line and piece by piece."""
+"""Few-shot scores on HELP's files, piece by piece; a golden record has those of the command."""
 
 from __future__ import annotations
 
@@ -21,36 +21,6 @@ from latcast.spaces import space
 pytestmark = pytest.mark.slow
 
 TRAIN = ("2080ti_1", "2080ti_32", "titan_rtx_1")
-FIELDS = {
-    "space", "target", "samples", "selection", "spearman_mean", "spearman_std", "kendall_mean",
-    "kendall_std", "mape_mean", "mape_std", "median_error_mean", "within_10_mean", "within_10_std",
-    "coverage_90_mean", "coverage_90_std", "adapt_seconds", "base_seconds", "base_samples",
-    "seeds", "scored", "impossible", "near_zero", "train", "published",
-}  # fmt: skip
-
-
-def test_every_target_has_its_rows_and_the_mean_too(latcast: Any, help_data: Path) -> None:
-    rows = latcast.json(
-        "bench", "transfer", "--data", help_data, "--space", "nasbench201",
-        "--train", ",".join(TRAIN), "--test", "v100_32,gold_6226", "--samples", 5,
-        "--samples", 10, "--selection", "both", "--seeds", 2,
-    )["rows"]  # fmt: skip
-    found = {(r["target"], r["samples"], r["selection"]): r for r in rows}
-    assert len(found) == len(rows) == 3 * 2 * 2
-    for (target, samples, selection), row in found.items():
-        assert row.keys() >= FIELDS
-        assert row["space"] == "nasbench201"
-        assert row["train"] == list(TRAIN)
-        assert row["seeds"] == 2
-        assert row["base_samples"] == 120
-        assert row["scored"] == (120 - samples) * (2 if target == "mean" else 1)
-        assert row["spearman_mean"] > 0.97
-        assert row["within_10_mean"] > 60
-        assert row["adapt_seconds"] > 0
-        own = [found[t, samples, selection] for t in ("v100_32", "gold_6226")]
-        if target == "mean":
-            for key in ("spearman_mean", "mape_mean", "coverage_90_mean"):
-                assert row[key] == pytest.approx(np.mean([r[key] for r in own]))
 
 
 def test_the_base_is_all_but_the_test_targets(latcast: Any, help_data: Path) -> None:
@@ -197,10 +167,10 @@ def help_split(tmp_path_factory: pytest.TempPathFactory, write_help_folder: Any)
     return write_help_folder(folder, networks=40, prices=prices)
 
 
-def test_published_figures_stand_beside_their_split(latcast: Any, help_split: Path) -> None:
-    arguments = ("bench", "transfer", "--data", help_split, "--split", "help", "--samples", 3,
-                 "--seeds", 1)  # fmt: skip
-    rows = latcast.json(*arguments)["rows"]
+def test_published_figures_stand_beside_their_split(help_split: Path) -> None:
+    plan = transfer.plan(help_split, published_split="help", samples=[3], seeds=1)
+    found = transfer.run(plan)
+    rows = found.rows
     split = published.SPLITS["help"]["nasbench201"]
     assert [r["target"] for r in rows] == [*split.test, "mean"]
     assert {tuple(r["train"]) for r in rows} == {split.train}
@@ -209,7 +179,7 @@ def test_published_figures_stand_beside_their_split(latcast: Any, help_split: Pa
     assert peers["pixel2"]["HELP"]["measurements"] == 20
     assert "10th and 90th percentile" in peers["pixel2"]["HELP"]["easier"]
     assert peers["mean"]["NASFLAT"]["spearman"] == 0.959
-    text = latcast(*arguments).stdout
+    text = found.to_text()
     assert "HELP 0.802 (20)" in text
     assert "NASFLAT: scored on the first 128 networks" in text
 

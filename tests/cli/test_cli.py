@@ -257,6 +257,7 @@ def test_train_wrong_requests(latcast: Any, dataset: Path, tmp_path: Path) -> No
     assert "/proc/nowhere" in message
 
 
+@pytest.mark.slow
 def test_audit(latcast: Any, dataset: Path, synthetic: LatencyDataset, tmp_path: Path) -> None:
     assert latcast.json("audit", dataset)["issues"] == []
     assert "nothing found" in latcast("audit", dataset).stdout

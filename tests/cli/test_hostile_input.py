@@ -24,6 +24,7 @@ CONTENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", CONTENTS)
 @pytest.mark.parametrize("command", ["inspect", "predict"])
 def test_a_file_that_holds_no_network(

@@ -27,6 +27,7 @@ def _dataset(folder: Path, quantity: str, device: str, level: float) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("quantity", "unit"), [("energy_mj", "mJ"), ("peak_memory_mb", "MB")])
 def test_units_are_those_of_the_quantity(
     latcast: Any, tmp_path: Path, quantity: str, unit: str

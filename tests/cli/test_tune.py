@@ -52,6 +52,7 @@ def test_tune(latcast: Any, dataset: Path, tmp_path: Path) -> None:
     assert latcast("tune", dataset, *TABLE, "--trials", 4, "--quiet").stderr == ""
 
 
+@pytest.mark.slow
 def test_failed_trials_are_noted_beside_json(
     latcast: Any, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

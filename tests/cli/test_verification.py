@@ -45,6 +45,7 @@ def run(instant_campaigns: None) -> Any:
     return call
 
 
+@pytest.mark.slow
 def test_tables_and_files(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, measured = tmp_path / "best.json", tmp_path / "m.parquet"
     run(out=out, measured=measured)
@@ -84,6 +85,7 @@ def test_tables_and_files(run: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert json.loads(told.to_json()) == record
 
 
+@pytest.mark.slow
 def test_resumed_with_another_resolution(
     run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +101,7 @@ def test_resumed_with_another_resolution(
     assert found["arch"]["r"] == [160]
 
 
+@pytest.mark.slow
 def test_records_without_a_name_are_kept_if_it_is_interrupted(
     run: Any,
     tmp_path: Path,
@@ -133,6 +136,7 @@ def test_base_models_and_specifications(run: Any, capsys: pytest.CaptureFixture[
         assert record["rounds"][0]["networks"][0]["predicted_ms"] > 0
 
 
+@pytest.mark.slow
 def test_wrong_usage(run: Any, tmp_path: Path) -> None:
     for options, message in (
         ({"measured": tmp_path / "a.csv"}, "must end in .parquet"),
@@ -203,6 +207,7 @@ def test_options_that_are_not_given_are_those_of_measure(
     ]
 
 
+@pytest.mark.slow
 def test_without_budgets_none_is_shown(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     run(budgets=None, json=True)
     text = capsys.readouterr()

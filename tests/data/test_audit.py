@@ -74,6 +74,7 @@ def test_clean_data_has_no_findings(n: int, seed: int) -> None:
     assert found(measured(n, seed=seed)) == {}
 
 
+@pytest.mark.slow
 def test_noise_is_no_drift_in_other_amounts() -> None:
     for noise in (1e-3, 0.05, 0.2):
         assert "drift" not in found(measured(3000, noise))
@@ -319,6 +320,7 @@ def test_nothing_is_ever_raised(values: list[float], seed: int) -> None:
         found(Dataset(space_.sample(len(values), seed), np.array(values), TARGET))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_nothing_is_raised_on_many_absurd_rows(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -328,6 +330,7 @@ def test_nothing_is_raised_on_many_absurd_rows(seed: int) -> None:
         found(Dataset(space_.sample(2000, rng), latency, TARGET))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 29, 30, 31, 99, 100])
 def test_small_and_constant_and_missing(n: int) -> None:
     data = measured(n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latcast.bench.devices.held_out import CONFIRMING_CHIPS
 from latcast.data.audit_report import TablesAudit
 from latcast.data.public import PublicTable, parse_heading, read_public, read_table
 from latcast.data.public._table import COLUMNS
@@ -436,9 +438,14 @@ FOUND = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def tables(shared: Path) -> list[PublicTable]:
+    return list(read_public(shared))
+
+
 @pytest.mark.slow
-def test_the_public_tables(shared: Path) -> None:
-    for table in read_public(shared):
+def test_the_public_tables(tables: list[PublicTable], shared: Path) -> None:
+    for table in tables:
         rows, dropped, networks = REAL[table.name]
         check(table)
         assert table.rows == rows
@@ -446,3 +453,16 @@ def test_the_public_tables(shared: Path) -> None:
         assert table.frame["network"].n_unique() == networks
     for audited in TablesAudit.of(shared).tables:
         assert set(FOUND[audited.table]) <= {issue.kind for issue in audited.issues}
+
+
+@pytest.mark.slow
+def test_chips_that_confirm_are_a_fifth_of_each_table_by_their_names(
+    tables: list[PublicTable],
+) -> None:
+    found = set()
+    for table in tables:
+        chips = table.frame["chip"].unique().to_list()
+        if len(chips) > 1:
+            chips.sort(key=lambda chip: sha256(chip.encode()).hexdigest())
+            found |= set(chips[: -(-len(chips) // 5)])
+    assert found == CONFIRMING_CHIPS

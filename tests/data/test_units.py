@@ -37,6 +37,7 @@ def _graph(width: int) -> Graph:
     return b.build(b.linear(b.global_pool(x), 10))
 
 
+@cache
 def measured(of: str, name: str, batch: int = 1) -> Dataset:
     """Milliseconds by a share of the device's peak, and what kernels take."""
     some, share = networks(of), DEVICES[name]

@@ -481,7 +481,7 @@ def graphs_families(kit: Kit) -> Any:
 
 
 # Deviations of few numbers that are nearly the same lose digits.
-@case("bench-transfer", "bench", relative=1e-7, needs="torch")
+@case("bench-transfer", "bench", relative=1e-7, needs="torch", marks=("slow",))
 def bench_transfer(kit: Kit) -> Any:
     return kit.run(
         "bench", "transfer", "--data", kit.help_data(), "--space", "nasbench201", "--train",
@@ -490,7 +490,7 @@ def bench_transfer(kit: Kit) -> Any:
     )  # fmt: skip
 
 
-@case("bench-gpu", "bench", needs="torch")
+@case("bench-gpu", "bench", needs="torch", marks=("slow",))
 def bench_gpu(kit: Kit) -> Any:
     return kit.run(
         "bench", "gpu", "--data", kit.help_data(), "--space", "nasbench201", "--gpu",

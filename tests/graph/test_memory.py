@@ -138,6 +138,7 @@ def graphs(draw: st.DrawFn) -> Graph:
     return Graph(tuple(layers), outputs=tuple(outputs))
 
 
+@pytest.mark.slow
 @given(graphs(), st.booleans())
 @settings(max_examples=400, deadline=None, phases=(Phase.generate,))
 def test_liveness_is_what_a_walk_finds(graph: Graph, in_place: bool) -> None:

@@ -118,6 +118,7 @@ def test_order_of_the_datasets_does_not_matter(
         np.testing.assert_allclose(p.predict(networks), q.predict(networks), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_fitting_again_forgets(
     source_data: list[Dataset], newcomers: list[Any], networks: Archs
 ) -> None:
@@ -130,6 +131,7 @@ def test_fitting_again_forgets(
     )
 
 
+@pytest.mark.slow
 def test_targets_of_unknown_devices_take_part(
     source_data: list[Dataset], sources: list[Any], newcomers: list[Any], networks: Archs
 ) -> None:

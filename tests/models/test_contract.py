@@ -288,6 +288,7 @@ def test_adapts(
     )
 
 
+@pytest.mark.slow
 def test_adapted_intervals_cover(each: Predictor, elsewhere: Dataset) -> None:
     few, test = elsewhere[:40], elsewhere[40:]
     adapted = each.adapt(few)

@@ -44,6 +44,7 @@ def inside(p: Predictor, data: Dataset) -> float:
 # -- drift ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "rows"), [(300, 150), (100, 60), (500, 100)])
 @pytest.mark.parametrize("shift", [0.03, -0.03])
 def test_rows_of_a_machine_that_drifted_are_held(shift: float, first: int, rows: int) -> None:
@@ -152,6 +153,7 @@ def test_a_calibration_replaces_the_scores_not_the_deviations(base: BaseModel) -
 # -- devices by their specification --------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_intervals_of_a_specification_follow_devices_that_are_left_out(base: BaseModel) -> None:
     """Where devices left out are forecast well the interval narrows, and widens where not."""
     widths = {}

@@ -88,6 +88,7 @@ def stated(p: Predictor, data: Dataset) -> np.ndarray:
     return np.stack([p.predict(data.networks), *p.predict_interval(data.networks)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_the_end", [False, True])
 @pytest.mark.parametrize("times", [2, 4])
 @pytest.mark.parametrize("kind", KINDS)
@@ -139,6 +140,7 @@ def test_intervals_of_rows_that_stand_several_times_cover_new_networks(
     assert np.mean((lower <= fresh) & (fresh <= upper)) >= 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spike", [0.2, 3.0])
 @pytest.mark.parametrize("rows", [2, 3, 5])
 @pytest.mark.parametrize("kind", KINDS)

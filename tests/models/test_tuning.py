@@ -525,6 +525,7 @@ def test_a_worker_without_the_storage_says_what_it_needs(
         job.run(0, 0)
 
 
+@pytest.mark.slow
 def test_a_trial_whose_worker_died_is_tried_again(
     synthetic: LatencyDataset, tmp_path: Path
 ) -> None:
@@ -559,6 +560,7 @@ def test_a_study_of_an_older_latcast_goes_on(synthetic: LatencyDataset, tmp_path
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere", "host:port"])
 def test_where_no_ray_cluster_is(address: str, synthetic: LatencyDataset) -> None:
     pytest.importorskip("ray", reason="needs Ray")

@@ -77,6 +77,7 @@ def test_adapting_hardly_follows_rows_that_state_their_scatter(kind: str, most: 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["roofline", "bayes", "mlp"])
 def test_training_says_how_unstable_rows_are_used(kind: str) -> None:
     data = read(DATASETS / "epyc-genoa-2c_ncnn_b1_t1.parquet")[:300]

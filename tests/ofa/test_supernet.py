@@ -389,6 +389,7 @@ def quantized(tensor):
         return torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["onnx", "pt"])
 @pytest.mark.parametrize(
     ("name", "change", "message"),

@@ -105,6 +105,7 @@ def test_contradictory_limits_name_the_nearest(note10: Predictor, rtx: Predictor
         search(LARGE, latency=[note10, rtx], max_latency_ms=[(30, 20), (20, 3)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("confidence", [None, 0.8, 0.95])
 @pytest.mark.parametrize("scale", [1e-6, 0.0123456789, 1.0, 98765.4321])
 @pytest.mark.parametrize("kind", [SMALL, LARGE])

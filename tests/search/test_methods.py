@@ -56,6 +56,7 @@ def small_front(note10: Predictor) -> tuple[Floats, Floats]:
     return accuracy[best], ms[best]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_true_optimum_where_it_can_be_known(
@@ -73,6 +74,7 @@ def test_the_true_optimum_where_it_can_be_known(
         assert found.evaluations == 1_215
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_the_true_optimum_within_budgets_of_two_devices(
     note10: Predictor, rtx: Predictor, seed: int

@@ -196,6 +196,7 @@ def test_twenty_measurements_of_a_real_device(runtime: str) -> None:
     assert (best - found.accuracy).mean() < 0.002
 
 
+@pytest.mark.slow
 def test_no_network_is_measured_twice(elsewhere: Predictor, budgets: Floats) -> None:
     device = Simulator(quirky(0.05))
     found = run(device, elsewhere, budgets.tolist(), rounds=4)
@@ -234,6 +235,7 @@ def test_a_device_that_disagrees_is_adapted_to(
     assert found.predictor is not at_home
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("confidence", [None, 0.9])
 def test_what_was_measured_over_budget_is_never_the_answer(
@@ -254,6 +256,7 @@ def test_what_was_measured_over_budget_is_never_the_answer(
     assert (better | np.isnan(found.unverified_accuracy)).all()
 
 
+@pytest.mark.slow
 def test_confidence_counts_the_error_of_measurements(at_home: Predictor, budgets: Floats) -> None:
     class Unsure(Simulator):
         def measure(self, archs: Archs, round_: int) -> Measured:
@@ -302,6 +305,7 @@ def test_more_to_verify_than_there_is(at_home: Predictor) -> None:
     assert found.accuracy[0] == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_interruption_keeps_what_was_measured(
     elsewhere: Predictor, at_home: Predictor, budgets: Floats
 ) -> None:
@@ -348,6 +352,7 @@ def test_without_budgets_the_front_is_verified(at_home: Predictor) -> None:
     assert list(device.asked) == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_own", [True, False])
 @pytest.mark.parametrize(
     ("factor", "verify", "rounds"), [(1.1, 1, 1), (2, 1, 2), (3, 5, 1), (3, 5, 2), (0.5, 4, 2)]
@@ -370,6 +375,7 @@ def test_without_budgets_the_result_is_what_was_measured(
     assert (np.diff(found.accuracy) > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("verify", [1, 4])
 def test_without_budgets_a_little_noise_does_no_harm(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -134,9 +134,7 @@ class Networks:
         known: dict[int, Numbers] = {}
         for block in blocks:
             if id(block.layers) not in known:
-                graph = block.with_batch(batch)
-                kernels = working_kernels(graph, rules, is_cut_out=True)
-                known[id(block.layers)] = seen.add(graph, kernels)
+                known[id(block.layers)] = seen.add_all(*_of_block(block, batch, tuple(rules)))
         rows = [known[id(block.layers)] for block in blocks]
         return cls(*seen.arrays(), _counts(rows, len(seen)))
 
@@ -213,15 +211,7 @@ class _Distinct:
 
     def add(self, graph: Graph, kernels: Sequence[Kernel], precision: str = "fp32") -> Numbers:
         """Numbers of the kernels of a graph, on a target's precision."""
-        mains = [graph.layers[k.main] for k in kernels]
-        ops = [OPS.index(x.op if x.is_supported else UNKNOWN) for x in mains]
-        labels = [
-            kernel_label(graph, k)
-            + ("/blocked" if k.blocked else "")
-            + ("" if x.precision in ("fp32", precision) else f"/{x.precision}")
-            for x, k in zip(mains, kernels, strict=True)
-        ]
-        return self.add_all(ops, labels, kernel_facts(graph, kernels))
+        return self.add_all(*_described(graph, kernels, precision))
 
     def add_all(self, ops: Iterable[int], labels: Iterable[str], facts: Floats) -> Numbers:
         """Numbers of kernels."""
@@ -239,6 +229,31 @@ class _Distinct:
         ops = np.array([op for op, _, _ in self._numbers], dtype=np.int64)
         labels = tuple(label for _, label, _ in self._numbers)
         return ops, labels, np.array(self._facts).reshape(-1, len(KERNEL_FACTS))
+
+
+def _described(
+    graph: Graph, kernels: Sequence[Kernel], precision: str = "fp32"
+) -> tuple[list[int], list[str], Floats]:
+    """Operators, labels and facts of the kernels of a graph, on a target's precision."""
+    mains = [graph.layers[k.main] for k in kernels]
+    ops = [OPS.index(x.op if x.is_supported else UNKNOWN) for x in mains]
+    labels = [
+        kernel_label(graph, k)
+        + ("/blocked" if k.blocked else "")
+        + ("" if x.precision in ("fp32", precision) else f"/{x.precision}")
+        for x, k in zip(mains, kernels, strict=True)
+    ]
+    return ops, labels, kernel_facts(graph, kernels)
+
+
+# Blocks of the largest spaces, at two batches: a forecast of 500 architectures has 300 blocks, whose
+# layers take 0.4 s to be fused, and adapting makes a dozen forecasts of the same ones.
+@lru_cache(maxsize=8192)
+def _of_block(
+    block: Graph, batch: int, rules: tuple[Rule, ...]
+) -> tuple[list[int], list[str], Floats]:
+    graph = block.with_batch(batch)
+    return _described(graph, working_kernels(graph, rules, is_cut_out=True))
 
 
 def working_kernels(

@@ -43,6 +43,7 @@ def timm(monkeypatch):
 MACS = 32 * 32 * 8 * 27 + 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "looks"])
 def test_a_network_has_the_sides_of_its_package(timm, name):
     graph = read_graph(f"timm:{name}")

@@ -162,6 +162,7 @@ def test_measurements_are_learnt_from_one_network_on(joint: Joint, tmp_path: Pat
     assert elsewhere.target.device == "elsewhere"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["raspberry-pi-4", "rtx-4090", "snapdragon-8-gen-2", "tesla-t4"])
 def test_milliseconds_do_not_fall_as_the_batch_grows(joint: Joint, device: str) -> None:
     ms = [

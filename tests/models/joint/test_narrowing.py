@@ -96,6 +96,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_command_names_networks_and_layers(latcast: Any, file: Path, tmp_path: Path) -> None:
     record = latcast.json("suggest", "--device", "pixel-7", "--for", file, "--samples", 3)
     assert record == json.loads(

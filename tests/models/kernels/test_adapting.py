@@ -105,6 +105,7 @@ def described(folder: Path, **peaks: float) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_arithmetic_follows_the_peaks_of_cores(
     simulator: type, fitted: Kernels, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def _check_decided(module: ExpectedLatency, archs: Archs, predictor: Predictor) 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_of_decided_genes_it_is_the_prediction(
     get: Callable[[str, str], Predictor], kind: str, name: str
@@ -124,6 +125,7 @@ def test_genes_of_a_subspace(get: Callable[[str, str], Predictor], kind: str, na
     _check_decided(module, space(name).sample(100, 3, restrict=module.choices), predictor)
 
 
+@pytest.mark.slow
 def test_of_a_prediction_that_builds_on_another(get: Callable[[str, str], Predictor]) -> None:
     few = _data(space("ofa-mobilenet-v3"), 5)
     adapted = get("ofa-mobilenet-v3", "roofline").adapt(few)

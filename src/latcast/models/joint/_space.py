@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,20 +54,6 @@ class _Rows:
     spread: Floats
 
 
-@lru_cache(maxsize=4)
-def _kernels_of(
-    space: SearchSpace, batch: int, runtime: str
-) -> tuple[Networks, npt.NDArray[np.intp]]:
-    """Kernels of a space's blocks, and the rows that run any: what is left out runs none.
-
-    Kept, since they are the same for every predictor: adapting makes one for each measurement
-    that is left out in turn, and of 1,600 blocks it takes most of a second to fuse the layers.
-    """
-    blocks = Networks.of_blocks(space.block_table.blocks, batch, rules_of(runtime))
-    used = np.flatnonzero(np.diff(blocks.counts.indptr))
-    return blocks.select(used), used
-
-
 class JointSpacePredictor(Predictor):
     """One target of the joint model, of one search space.
 
@@ -105,8 +91,11 @@ class JointSpacePredictor(Predictor):
     @cached_property
     def _rows(self) -> _Rows:
         """Of all blocks; each is taken for a network of its own."""
-        p, table = _without_inference(self._of_any), self.space.block_table
-        blocks, used = _kernels_of(self.space, self.target.batch, p._as_fused.runtime)
+        p, table = _without_inference(self._of_any), self.space.block_table.blocks
+        blocks = Networks.of_blocks(table, self.target.batch, rules_of(p._as_fused.runtime))
+        # Some run nothing, such as an operation that is left out.
+        used = np.flatnonzero(np.diff(blocks.counts.indptr))
+        blocks = blocks.select(used)
         log_ms, slopes = p._prior.log_ms(p._work(blocks), blocks.counts, p._after.weights)
         nested = p._log_ms_nested(blocks)
         others = [p._at_batch(blocks, batch) for batch in p._batches]
