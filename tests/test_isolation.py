@@ -150,7 +150,9 @@ def test_no_reader_opens_pickles_or_evaluates() -> None:
             called = ast.unparse(node.func)
             given = {k.arg: ast.unparse(k.value) for k in node.keywords}
             assert called not in ("eval", "exec", "pickle.load", "pickle.loads"), path
-            assert called not in ("yaml.load", "np.load", "numpy.load", "joblib.load"), path
+            assert called not in ("yaml.load", "numpy.load", "joblib.load"), path
+            if called == "np.load":
+                assert given.get("allow_pickle") == "False", path
             if called == "torch.load":
                 loads += 1
                 assert given.get("weights_only") == "True", path

@@ -8,10 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx.parser
-import onnxruntime
 import pytest
 
 from latcast.families import Variant, family, family_names
@@ -47,7 +45,6 @@ VARIANTS = (
     small("vit", patch=32, depth=2, native_gelu=1, native_norm=1),
     Variant.parse("mixed(seed=871137,parts=5,mega_macs=20,resolution=48)"),
 )
-TRACED = tuple(VARIANTS[n] for n in (3, 8, 11, 16))
 
 
 def loaded(name: str) -> ModuleType:
@@ -61,80 +58,22 @@ def loaded(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    return loaded("fusion")
-
-
-@pytest.fixture(scope="module")
 def kernels() -> ModuleType:
     return loaded("kernels")
 
 
-def model(variant: Variant) -> onnx.ModelProto:
-    return onnx.load_from_string(variant.to_onnx())
-
-
-def test_nodes_are_grouped_as_onnx_runtime_groups_them(benchmark: ModuleType) -> None:
+@pytest.mark.slow
+def test_variants_have_the_kernels_of_onnx_runtime(kernels: ModuleType) -> None:
     assert {m.family for m in VARIANTS} == set(family_names())
-    total = benchmark.Comparison()
+    total, (of_runtime, nodes) = kernels.Comparison(), kernels.RUNTIMES["onnxruntime"]
     for variant in VARIANTS:
-        found = benchmark.compare(model(variant))
-        assert found.nodes > 10
-        assert found.same >= 0.9, (variant.text, found.different)
+        made = variant.to_onnx()
+        ours = kernels.kernels_of(read_onnx(made), RULES, nodes)
+        found = kernels.compare(ours, of_runtime(onnx.load_from_string(made)))
+        assert found.kernels > 10
+        assert found.share >= 0.9, (variant.text, found.ours, found.theirs)
         total.add(found)
-    assert total.same >= 0.98, total.different
-
-
-@pytest.mark.parametrize("variant", TRACED, ids=lambda m: m.family)
-def test_the_reference_traces_values_to_the_nodes_that_gave_them(
-    benchmark: ModuleType, variant: Variant
-) -> None:
-    original = benchmark.named(model(variant))
-    content = original.SerializeToString()
-    extended, final = (
-        benchmark.optimized(content, f"ORT_ENABLE_{level}") for level in ("EXTENDED", "ALL")
-    )
-    nodes = [benchmark.Nodes.of(m) for m in (original, extended, final)]
-    ends = benchmark.Mapping(*nodes).ends
-    x = np.random.default_rng(0).standard_normal((1, 3, 96, 96), dtype=np.float32)
-    before, after = values(original, x), values(final, x)
-    assert len(ends) > 10
-    for tensor, end in ends.items():
-        found = after[tensor]
-        known = [before[o] for o in nodes[0].nodes[end].output]
-        assert any(have_same_values(found, k) for k in known), (tensor, nodes[0].nodes[end].name)
-
-
-def values(of: onnx.ModelProto, x: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
-    """All tensors that the nodes of a model write, without further optimization."""
-    every = onnx.ModelProto()
-    every.CopyFrom(of)
-    del every.graph.output[:]
-    every.graph.output.extend(
-        onnx.helper.make_empty_tensor_value_info(o) for n in of.graph.node for o in n.output if o
-    )
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        every.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [o.name for o in session.get_outputs()]
-    return dict(zip(names, session.run(names, {"input": x}), strict=True))
-
-
-def have_same_values(found: npt.NDArray[np.float32], known: npt.NDArray[np.float32]) -> bool:
-    """Whether two tensors hold the same numbers in any order; the last block may be filled up."""
-    ours, theirs = np.sort(found.ravel()), np.sort(known.ravel())
-    if ours.size > theirs.size:
-        # The channels that fill a block up are alike: most often it is their number that repeats.
-        numbers, counts = np.unique(ours, return_counts=True)
-        filling = np.full(ours.size - theirs.size, numbers[counts.argmax()])
-        theirs = np.sort(np.concatenate([theirs, filling]))
-    scale = float(np.abs(theirs).max(initial=1e-3))
-    is_close = ours.size == theirs.size and np.allclose(ours, theirs, 1e-3, 1e-3 * scale)
-    return bool(is_close)
+    assert total.share >= 0.98, (total.ours, total.theirs)
 
 
 # Patterns of real models. The input is x, the output y; numbers stand for constants.

@@ -104,7 +104,7 @@ class BlockTable:
             groups: as of the attribute.
         """
         if STORED.is_file():
-            with np.load(STORED) as file:
+            with np.load(STORED, allow_pickle=False) as file:
                 if space in file and file["names"].tolist() == list(FACTS):
                     return cls(rows, groups, _named(file[space].astype(np.float64)))
         return cls.build(*rows(), groups)

@@ -32,6 +32,7 @@ ROUNDS = 10
 FOLDS, SAMPLES, UNTOLD = 4, (1, 5, 20), 4.0
 # The median of a squared normal deviate.
 _MEDIAN = 0.455
+_LEAST = 1e-6  # of what such medians are
 # How many measured networks the variances that are learnt elsewhere are worth on a new target.
 WORTH = 4.0
 # Of fewer measurements each tells of the others' common error only.
@@ -241,7 +242,9 @@ def _farther(data: Observations) -> dict[int, float]:
                     seen = gaussian.told(columns[some], values[some])
                     mean, variance = gaussian.forecast(seen, columns[rest])
                     squares[k].append((values[rest] - mean) ** 2 / variance)
-    return {k: float(np.median(np.concatenate(found)) / _MEDIAN) for k, found in squares.items()}
+    medians = {k: float(np.median(np.concatenate(found))) for k, found in squares.items()}
+    # Not nothing: chips that are told exactly would have no deviation to be off by.
+    return {k: max(median, _LEAST) / _MEDIAN for k, median in medians.items()}
 
 
 def _scale(away: Floats) -> float:
