@@ -82,7 +82,7 @@ def test_where_a_worker_died_comes_last_when_a_campaign_goes_on(tmp_path, make_p
 
 
 def test_accidents_cost_one_architecture_each(tmp_path, make_plan, fake, monkeypatch):
-    monkeypatch.setattr(_session, "_PATIENCE_S", 2.0)
+    monkeypatch.setattr(_session, "_PATIENCE_S", 5.0)  # harmless ones answer on a busy machine
     harmful = [fake.CRASHES, fake.HANGS, fake.RAISES, fake.NONSENSE, fake.EATS]
     with measure.open_or_resume(
         tmp_path / "a", make_plan([*harmful, fake.PRINTS, 224])
@@ -93,7 +93,7 @@ def test_accidents_cost_one_architecture_each(tmp_path, make_plan, fake, monkeyp
         found = results(campaign)
     assert set(failures) == {0, 1, 2, 3, 4}
     assert "SIGSEGV" in failures[0]
-    assert "no answer within 2 s" in failures[1]
+    assert "no answer within 5 s" in failures[1]
     assert failures[2] == "RuntimeError: no kernel for this"
     assert "output must be finite" in failures[3]
     assert "SIGKILL (out of memory?)" in failures[4]
