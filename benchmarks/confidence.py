@@ -1,6 +1,10 @@
 """Print how often budgets are kept by what a search picks, on labels that nothing was fitted to.
 
-    python benchmarks/confidence.py --data ../shared/data
+    python benchmarks/confidence.py --data ../shared/data [--pools]
+
+First where no random row is asked for: rows that were measured after a machine had drifted, devices
+that are known by their specification, and the whole space, of which a search picks what is at an
+end. Then, with ``--pools``, searches among networks that were measured.
 
 For every target a predictor is made of few or many measurements, and the most accurate of the
 networks that it was not made of is picked, so that a budget is kept by the prediction, by the upper
@@ -12,29 +16,34 @@ given as well: that share were kept if every budget were used up.
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 import latcast
 from latcast.bench.help_folder import HelpFolder
+from latcast.bench.paper import split_of
 from latcast.bench.protocol import base_model
 from latcast.bench.published import SPLITS
 from latcast.bench.tables import machine
 from latcast.data import Dataset, read_latencies
-from latcast.models import BlockPredictor, LookupTable, Predictor, Roofline
+from latcast.devices import devices
+from latcast.models import BaseModel, BlockPredictor, LookupTable, Predictor, Roofline
 from latcast.models._model import State
+from latcast.models.kernels._fit import refit, select
+from latcast.models.kernels._predictor import observe
 from latcast.search import AccuracyModel, Memetic, accuracy_model, search
 from latcast.search.confidence import ConfidentBound
 from latcast.spaces import Archs, SearchSpace
 
 CONFIDENCES = (0.8, 0.9, 0.95)
 POOL_WAYS = ("plain", *(f"{w} {c}" for c in CONFIDENCES for w in ("uncorrected", "corrected")))
-SPACE_WAYS = ("plain", "uncorrected 0.9", "corrected 0.9")
 SEEDS = 6
 BUDGETS = 10
 SHARE = 0.5
@@ -42,8 +51,10 @@ SHARE = 0.5
 FITTED_ROWS = (200, 1_000, 7_000)
 ADAPTED_ROWS = (10, 20, 50)
 NOTE10_BUDGETS_MS = (15, 20, 25, 30, 35)
-NOTE10_SEEDS = 6
-METHOD = Memetic(evaluations=30_000)
+NOTE10_SEEDS = 100
+RESTRICT = {"r": [160, 176, 192, 208, 224]}
+POOL = 2_000
+METHOD = Memetic(evaluations=6_000)
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -52,15 +63,19 @@ Rows = npt.NDArray[np.intp]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of ofanas/ and help/")
-    folder = parser.parse_args().data
+    parser.add_argument("--pools", action="store_true", help="also search among measured networks")
+    arguments = parser.parse_args()
+    folder = arguments.data
     print(machine())
-    pools = chain(fitted(folder / "ofanas"), adapted(folder / "help"))
-    table("Candidates: measured networks that the predictor was not made of", pools, POOL_WAYS)
-    whole = whole_space(folder / "ofanas")
-    table(
-        "Candidates: all of ofa-mobilenet-v3; the truth is the Note10's lookup table",
-        whole, SPACE_WAYS,
-    )  # fmt: skip
+    print(
+        "\nIntervals of 90 % and budgets at a confidence of 0.9 where no random row is asked for\n"
+    )
+    print(f"  {'':72}{'cases':>7}{'groups':>8}{'held %':>9}{'width %':>10}")
+    for situation in situations(folder, Path("datasets")):
+        print(situation.line(), flush=True)
+    if arguments.pools:
+        pools = chain(fitted(folder / "ofanas"), adapted(folder / "help"))
+        table("Candidates: measured networks that the predictor was not made of", pools, POOL_WAYS)
 
 
 # -- what is scored ---------------------------------------------------------------------------
@@ -203,55 +218,165 @@ def adapted(folder: Path) -> Iterator[Score]:
                 yield Score(f"{space}, {rows} rows", f"{name}, {rows} rows", joined(runs))
 
 
-def whole_space(folder: Path) -> Iterator[Score]:
+# -- situations in which no random row is asked for -------------------------------------------
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Cases of one kind.
+
+    Attributes:
+        name: what is forecast.
+        held: whether the interval, or the budget, held, shape (cases,).
+        width: relative widths of intervals, or margins below a bound, shape (cases,).
+        groups: targets, or draws of the measurements, that cases belong to.
+    """
+
+    name: str
+    held: npt.NDArray[np.bool_]
+    width: Floats
+    groups: int
+
+    @classmethod
+    def joined(cls, name: str, parts: Sequence[tuple[npt.NDArray[np.bool_], Floats]]) -> Situation:
+        held, width = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return cls(name, held, width, len(parts))
+
+    def line(self) -> str:
+        kept, width = 100 * self.held.mean(), 100 * np.median(self.width)
+        return f"  {self.name:72}{len(self.held):>7,}{self.groups:>8}{kept:>9.1f}{width:>10.1f}"
+
+
+def situations(folder: Path, measured: Path) -> Iterator[Situation]:
+    """Where held-out rows of the same campaign do not tell what errors are."""
+    yield from known_kinds(measured)
+    yield from drifting(folder / "ofanas")
+    yield from specified(folder / "help" / "nasbench201")
+    yield from picked(folder / "ofanas")
+
+
+def interval_of(predictor: Predictor, test: Dataset) -> tuple[npt.NDArray[np.bool_], Floats]:
+    lower, upper = predictor.predict_interval(test.networks, 0.9)
+    inside = (lower <= test.values) & (test.values <= upper)
+    return inside, (upper - lower) / predictor.predict(test.networks)
+
+
+def known_kinds(measured: Path) -> Iterator[Situation]:
+    """Networks of families that the layer model knows, by fifths, at the shipped settings."""
+    for runtime in ("onnxruntime", "openvino"):
+        name = f"epyc-genoa-2c-{runtime}-b1-t1"
+        shipped = latcast.load(Path(latcast.__file__).parent / "zoo" / f"{name}.layers.latcast")
+        path = measured / f"epyc-genoa-2c_{runtime}_b1_t1.networks.parquet"
+        observed, groups = observe((latcast.read(path).valid(),))
+        reach, parts = shipped.calibration.quantile(0.9), []
+        for rows in np.array_split(np.random.default_rng(0).permutation(len(groups)), 5):
+            others = np.setdiff1d(np.arange(len(groups)), rows)
+            own = select(observed, np.sort(rows))
+            found = refit(select(observed, others), shipped._model).forecast(own.kernels)
+            log = np.log(own.total_ms / found.ms)
+            parts.append(
+                (np.abs(log) <= reach * found.deviation, 2 * np.sinh(reach * found.deviation))
+            )
+        yield Situation.joined(f"known kinds of networks on our host, {runtime}, 90 %", parts)
+
+
+def drifting(folder: Path) -> Iterator[Situation]:
+    """The paper's split: the last rows, after those that were trained on."""
+    for name in ("RTX_2080_Ti_GPU_ofa", "Tesla_P40_GPU_ofa"):
+        train, _, test = split_of(folder, name)
+        p = Roofline().fit(train)
+        how = "drifted" if "drift" in p.card else "steady"
+        yield Situation.joined(f"later rows of {test.target.device} ({how}), 90 %",
+                               [interval_of(p, test)])  # fmt: skip
+
+
+def specified(folder: Path) -> Iterator[Situation]:
+    """Targets of the shipped base models whose device is left out; as truth, their own functions.
+
+    Every target counts alike; a search is for 20 budgets among 2,000 networks.
+    """
+    for name in ("nasbench201", "fbnet", "ofa-mobilenet-v3"):
+        base = latcast.load_base(name)
+        space = base.space
+        accuracy: AccuracyModel | None = None
+        if name == "nasbench201":
+            accuracy = EdgeRidge.of(folder / "arch_generated_by_metad2a.txt")
+        elif name == "ofa-mobilenet-v3":
+            accuracy = accuracy_model()
+        parts, kept = [], []
+        for target in base.targets:
+            p = without(base, target.device).predictor(target, devices().get(target.device))
+            archs = space.sample(POOL, 0, restrict=restricted(space, p.fitted.seen, name))
+            truth = Dataset(archs, base.trained(target).predict(archs), target)
+            parts.append(interval_of(p, truth[:300]))
+            if accuracy is not None:
+                kept.append(budgets_of(p, truth, accuracy))
+        yield Situation.joined(f"{name}: devices by specification, 90 %", parts)
+        if kept:
+            yield Situation.joined(f"{name}: search by specification, confidence 0.9", kept)
+
+
+def without(base: BaseModel, device: str) -> BaseModel:
+    """A base model that does not know the targets of a device."""
+    kept = [n for n, t in enumerate(base.targets) if t.device != device]
+    other = copy.copy(base)
+    other._sources = [base._sources[n] for n in kept]
+    other._functions = base._functions.combined(np.eye(len(base.targets))[kept])
+    other._values, other._optima, other._errors = base._values[:, kept], base._optima[kept], {}
+    return other
+
+
+def restricted(space: SearchSpace, known: Mapping[str, list[int]], name: str) -> dict[str, Any]:
+    if name == "ofa-mobilenet-v3":
+        return RESTRICT
+    return {g.name: sorted(set(g.choices) & set(known[g.name])) for g in space.genes}
+
+
+def budgets_of(
+    p: Predictor, truth: Dataset, accuracy: AccuracyModel
+) -> tuple[npt.NDArray[np.bool_], Floats]:
+    bound = ConfidentBound.of(truth.archs.space, p, accuracy, 0.9, candidates=truth.archs)
+    top1, bound_ms = accuracy.predict(truth.archs), bound.bound_ms(truth.archs)
+    pool, held, margin = np.arange(len(truth)), [], []
+    for budget in np.quantile(bound_ms, np.linspace(0.05, 0.95, 20)):
+        row = most_accurate(top1, bound_ms, pool, float(budget))
+        if row is not None:
+            held.append(truth.values[row] <= budget)
+            margin.append(bound_ms[row] / p.predict(truth.archs[[row]])[0] - 1)
+    return np.array(held), np.array(margin)
+
+
+def picked(folder: Path) -> Iterator[Situation]:
     """Searches of the whole space on the Note10, whose published table tells every latency."""
     space, accuracy = latcast.space("ofa-mobilenet-v3"), accuracy_model()
     data = read_latencies(folder / "datasets" / "note10_lookuptable_ofa.csv", space=space.name)
     truth = LookupTable.from_ofa(folder / "lookup_tables", space, data.target)
-    other = latcast.load("tesla-p40")
+    gpus = [latcast.load(name) for name in ("tesla-p40", "rtx-2080-ti")]
 
-    def fit(few: Dataset) -> Predictor:
+    def fit(few: Dataset, _: int) -> Predictor:
         return Roofline().fit(few)
 
-    makers: list[tuple[str, Callable[[Dataset], Predictor], int]] = [
-        *(("adapted", other.adapt, rows) for rows in (20, 50)),
-        *(("fitted", fit, rows) for rows in (100, 300, 1_000)),
+    def adapt(few: Dataset, seed: int) -> Predictor:
+        gpu: Predictor = gpus[seed % 2]
+        return gpu.adapt(few)
+
+    makers: list[tuple[str, Callable[[Dataset, int], Predictor], int]] = [
+        *(("fitted to", fit, rows) for rows in (100, 300)),
+        *(("adapted from GPUs to", adapt, rows) for rows in (20, 50)),
     ]
     for how, make, rows in makers:
-        name = f"{how}, {rows} rows"
-        runs = []
+        parts = []
         for seed in range(NOTE10_SEEDS):
             few = data[np.random.default_rng(seed).permutation(len(data))[:rows]]
-            runs.append(picks_from_space(make(few), accuracy, truth, seed))
-        yield Score(name, name, joined(runs))
-
-
-def picks_from_space(
-    predictor: Predictor, accuracy: AccuracyModel, truth: LookupTable, seed: int
-) -> Ways:
-    """Searches for the five budgets that Once-For-All's search is quoted for."""
-    space, restrict = predictor.space, {"r": [160, 176, 192, 208, 224]}
-    bound = ConfidentBound.of(space, predictor, accuracy, 0.9, restrict, seed)
-    counts: tuple[Callable[[Archs], Floats], ...] = (
-        predictor.predict,
-        lambda archs: bound.uncorrected(predictor.predict(archs)),
-        bound.bound_ms,
-    )
-    result = {}
-    for way, count in zip(SPACE_WAYS, counts, strict=True):
-        found = search(
-            space,
-            latency=Counted(predictor, count),
-            accuracy=accuracy,
-            max_latency_ms=NOTE10_BUDGETS_MS,
-            restrict=restrict,
-            seed=seed,
-            method=METHOD,
-        )
-        result[way] = Picks(
-            found.max_latency_ms, found.latency_ms, truth.predict(found.archs), 100 * found.accuracy
-        )
-    return result
+            p = make(few, seed)
+            bound = ConfidentBound.of(space, p, accuracy, 0.9, RESTRICT, seed)
+            found = search(
+                space, latency=Counted(p, bound.bound_ms), accuracy=accuracy,
+                max_latency_ms=NOTE10_BUDGETS_MS, restrict=RESTRICT, seed=seed, method=METHOD,
+            )  # fmt: skip
+            held = truth.predict(found.archs) <= found.max_latency_ms
+            parts.append((held, found.latency_ms / p.predict(found.archs) - 1))
+        yield Situation.joined(f"search of the Note10, {how} {rows} rows, confidence 0.9", parts)
 
 
 def parted(data: Dataset, rows: Rows) -> tuple[Dataset, Dataset]:

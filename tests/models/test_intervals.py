@@ -10,7 +10,7 @@ import pytest
 
 import latcast
 from latcast.data import Dataset
-from latcast.devices import Target
+from latcast.devices import Device, Target
 from latcast.math.conformal import Calibration, student_scores
 from latcast.models import BaseModel, Predictor, Roofline
 from latcast.models.bayes import Bayes
@@ -166,10 +166,27 @@ def test_intervals_of_a_specification_follow_devices_that_are_left_out(base: Bas
                 for n, s in enumerate(scales)
             ]
         )
-        errors = model._left_out_errors()
+        errors = model._left_out_errors(None)
         assert (np.diff(errors) >= 0).all()
         np.testing.assert_allclose(errors, -errors[::-1])
         widths[name] = float(np.quantile(errors, 0.95))
     usual = float(np.quantile(student_scores(5.0), 0.95))
     assert widths["alike"] < 0.8 * usual
     assert widths["alike"] < 0.8 * widths["apart"]
+
+
+def test_a_kind_of_device_that_no_source_has_is_as_new_as_kinds_left_out() -> None:
+    """GPUs tell each other's latencies; what they tell of a CPU is told by leaving kinds out."""
+    archs, kinds = SPACE.sample(60, seed=8, restrict=RESOLUTIONS), {"gpu": 20.0, "phone": 1.0}
+    data, catalogue = [], {}
+    for kind, scale in kinds.items():
+        for n in range(4):
+            name = f"{kind}-{n}"
+            catalogue[name] = Device(
+                name, "Simulated", kind, 4, 8.0, 50.0, "our own making", peak_fp32_flops=1e12
+            )
+            values = true_ms(archs) * scale * 1.05**n
+            data.append(Dataset(archs, values, Target(name, "onnxruntime")))
+    model = BaseModel().fit(data, catalogue=catalogue)
+    known, unknown = (model._left_out_errors(kind) for kind in ("gpu", "cpu"))
+    assert np.quantile(unknown, 0.95) > 1.5 * np.quantile(known, 0.95)

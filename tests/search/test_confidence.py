@@ -176,6 +176,16 @@ def test_the_correction_is_the_formula(one: ConfidentBound) -> None:
     assert (one.bound_of(p, low) == one.uncorrected(p)).all()
 
 
+def test_a_factor_on_the_whole_target_makes_no_network_lucky() -> None:
+    """Nothing but the misfit is corrected where errors are the same for all networks."""
+    shared = Calibration(SCORES / 10, 1.0, equal_tailed=True)
+    b = ConfidentBound.of(SPACE, Simulated(1, shared), Grows(), 0.9)
+    p, a = np.array([48.0, 50.0, 53.0]), np.array([0.72, 0.715, 0.709])
+    typical, deviation, _ = b.trend.at(p)
+    expected = MISFIT * shared.deviation_ms(p) * (a - typical) / deviation
+    np.testing.assert_allclose(b.correction(p, a), expected)
+
+
 @given(st.floats(30.0, 70.0), st.floats(30.0, 70.0), st.floats(0.6, 0.8), st.floats(0.6, 0.8))
 def test_it_grows_with_prediction_and_accuracy(
     one: ConfidentBound, p: float, q: float, a: float, b: float

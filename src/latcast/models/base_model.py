@@ -100,7 +100,7 @@ class BaseModel(Model):
     def __init__(self) -> None:
         super().__init__()
         self._sources: list[Source] = []
-        self._errors: Floats | None = None
+        self._errors: dict[bool, Floats] = {}
         self._optima: Floats = np.empty((0, 0))
 
     @property
@@ -190,8 +190,8 @@ class BaseModel(Model):
             target: device, runtime, batch and precision.
             device: its specification; by default the catalogue's, if it is there.
         """
-        prior = self._prior(TargetSpec.of(target, device or devices().get(target.device)))
-        prior = replace(prior, errors=self._left_out_errors())
+        spec = TargetSpec.of(target, device or devices().get(target.device))
+        prior = replace(self._prior(spec), errors=self._left_out_errors(spec.kind))
         return Bayes.from_prior(prior, self._fitted_for(target, 0))
 
     @final
@@ -277,7 +277,7 @@ class BaseModel(Model):
         self._optima = np.array(optima)
 
     def _prepare(self, units: Units | int = UNITS) -> None:
-        self._errors = None
+        self._errors = {}
         self._population = population(self.space, self.fitted.seen)
         self._features = NetworkFeatures(self._population, units)
         self._one = Blend(self._features.constant(1.0))
@@ -321,30 +321,35 @@ class BaseModel(Model):
         residual = data.values[rows] / scale - mean
         return maximize_evidence(kernels, residual, Hyperprior.default(prior.terms).centre)
 
-    def _left_out_errors(self) -> Floats:
+    def _left_out_errors(self, kind: str | None) -> Floats:
         """Errors of targets whose device is left out, in stated deviations, ascending.
 
         Quantiles of a mixture in which every device counts as one, since its targets and networks
-        are off together, and Student's t as :data:`UNSEEN_DEVICES`. Errors have no side.
+        are off together, and Student's t as :data:`UNSEEN_DEVICES`. Errors have no side. A device
+        of a ``kind`` that no source has is as new as those whose whole kind is left out.
         """
-        if self._errors is None:
-            of = np.array([s.spec.target.device for s in self._sources])
+        kinds = [s.spec.kind for s in self._sources]
+        is_known = kind in kinds
+        if is_known not in self._errors:
+            names = [s.spec.target.device for s in self._sources]
+            alike = names if is_known else kinds
             usual = np.abs(student_scores(TAIL_FREEDOM))
             sizes, weights = [usual], [np.full(len(usual), UNSEEN_DEVICES / len(usual))]
-            for device in np.unique(of) if len(set(of)) > MIN_TARGETS else ():
-                own = [
-                    np.abs(self._off(n, of != device))
-                    for n in np.flatnonzero(of == device).tolist()
-                ]
-                sizes += own
-                weights += [np.full(len(e), 1 / len(own) / len(e)) for e in own]
-            found, share = np.concatenate(sizes), np.concatenate(weights)
+            for n, (name, own) in enumerate(zip(names, kinds, strict=True)):
+                kept = np.array([a != alike[n] for a in alike])
+                if not kept.any() or (is_known and own not in np.array(kinds)[kept]):
+                    continue
+                sizes.append(np.abs(self._off(n, kept)))
+                share = 1 / names.count(name) / len(sizes[-1])
+                weights.append(np.full(len(sizes[-1]), share))
+            found, share_of = np.concatenate(sizes), np.concatenate(weights)
             order = np.argsort(found)
             levels = np.abs(2 * np.arange(1, len(usual) + 1) / (len(usual) + 1) - 1)
-            at = np.searchsorted(np.cumsum(share[order]) / share.sum(), levels)
+            at = np.searchsorted(np.cumsum(share_of[order]) / share_of.sum(), levels)
             size = found[order][np.minimum(at, len(found) - 1)]
-            self._errors = np.where(np.arange(len(usual)) < len(usual) // 2, -size, size)
-        return self._errors
+            lower = np.arange(len(usual)) < len(usual) // 2
+            self._errors[is_known] = np.where(lower, -size, size)
+        return self._errors[is_known]
 
     def _off(self, n: int, kept: npt.NDArray[np.bool_]) -> Floats:
         """Errors of a source by some others, in stated deviations of the logarithm, (networks,)."""
