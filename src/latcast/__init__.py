@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .models import load, load_base, load_layers
     from .models.adaptation import suggest
     from .models.forecast import forecast
-    from .models.suggestions import suggest_for
+    from .models.suggestions import suggest_for, suggest_on
     from .models.sweep import sweep
     from .ofa import export
     from .search import InfeasibleError, search
@@ -54,6 +54,7 @@ __all__ = [
     "space",
     "suggest",
     "suggest_for",
+    "suggest_on",
     "sweep",
     "which",
 ]

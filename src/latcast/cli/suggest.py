@@ -1,10 +1,10 @@
-"""``latcast suggest``: which architectures to measure, or which networks for one forecast."""
+"""``latcast suggest``: which architectures to measure, or which networks on a device."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._console import Console, UsageError, argument, command, option, usage
 from ._options import (
@@ -26,7 +26,7 @@ SAMPLES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast(TargetOptions):
-    """The forecast of a network that is to become surer."""
+    """The forecasts that are to become surer: of one network, or of all on a device."""
 
     network: str | None = option(
         "Network whose forecast is to become surer.", None, "--for", metavar="NETWORK"
@@ -59,7 +59,8 @@ def suggest(
     """Suggest architectures whose measurements tell most about all others, as JSON.
 
     Needs no latency. The output is what `latcast measure --archs` and `latcast predict` read. With
-    --for, the networks whose measurement on --device narrows the forecast of that one most.
+    --device, networks of the corpus (or --among) that tell most of all others there, or with --for
+    those that narrow the forecast of that one most.
 
     Example: latcast suggest --device pixel-7 --for model.onnx
     """
@@ -69,32 +70,35 @@ def suggest(
             f"{networks[0]}: latcast predict forecasts a network, and --for suggests what to "
             "measure for its forecast"
         )
-    if forecast.network is not None:
+    if forecast.network is not None or forecast.device is not None:
         if adapting.space or adapting.model or adapting.measured:
-            raise UsageError("--for is of one network's forecast: leave out those of a space")
-        _for_network(console, forecast, samples or SAMPLES)
+            what = "--device" if forecast.network is None else "--for"
+            raise UsageError(f"{what} is of networks on a device: leave out those of a space")
+        _on_device(console, forecast, samples or SAMPLES)
         return
-    if forecast.device is not None:
-        raise UsageError("--device needs the network whose forecast is to become surer: --for")
     if samples is None:
         raise UsageError("how many architectures to suggest must be given: --samples")
     _for_space(console, samples, adapting, seed)
 
 
-def _for_network(console: Console, asked: Forecast, samples: int) -> None:
-    from latcast.models.suggestions import suggest_for
+def _on_device(console: Console, asked: Forecast, samples: int) -> None:
+    from latcast.models.suggestions import suggest_for, suggest_on
 
-    assert asked.network is not None
     if asked.device is None:
         raise UsageError("--for needs the device whose forecast is to become surer: --device")
-    for name in (asked.network, *(asked.among or ())):
+    for name in (*([asked.network] if asked.network else []), *(asked.among or ())):
         check_network(Path(name))
+    options: dict[str, Any] = {
+        "samples": samples,
+        "among": asked.among,
+        "similar_to": asked.similar_to,
+    }
+    options |= asked.given()
     with resolving():
-        found = suggest_for(
-            asked.network, asked.device, samples=samples, among=asked.among,
-            similar_to=asked.similar_to, **asked.given(),
-        )  # fmt: skip
-    console.show(found)
+        if asked.network is None:
+            console.show(suggest_on(asked.device, **options))
+        else:
+            console.show(suggest_for(asked.network, asked.device, **options))
 
 
 def _for_space(console: Console, samples: int, asked: Adapting, seed: int) -> None:

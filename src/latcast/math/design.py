@@ -1,4 +1,4 @@
-"""Which measurements tell the most: greedy I-optimal design under a Gaussian process.
+"""Which measurements tell the most: greedy I-optimal design, of points or of what they depend on.
 
 Cohn, Ghahramani and Jordan, *Active Learning with Statistical Models* (1996): the mean posterior
 variance over all candidates is made small. No value need be known for that, only covariances.
@@ -56,3 +56,40 @@ def i_optimal(covariances: Floats, noises: Floats, samples: int) -> npt.NDArray[
                 covariance, np.outer(column, column / (column[best] + noise)), out=covariance
             )
     return np.array(picked, dtype=np.int64)
+
+
+def narrow(
+    covariance: Floats, slopes: Floats, candidates: Floats, own: Floats, steps: int
+) -> tuple[list[int], list[float]]:
+    """Candidates whose measurements together leave least doubt of networks, one after the other.
+
+    Log ms are linear in the weights, ``slopes @ weights``, and what is measured has a variance of
+    its own besides. A measurement with slopes s and own variance v takes (t C s)^2 / (s C s + v)
+    from the variance t C t of a network with slopes t, and C s s C / (s C s + v) from the
+    covariance C: each step takes the candidate of the greatest gain (Krause, Singh and Guestrin,
+    *Near-Optimal Sensor Placements in Gaussian Processes*, JMLR 2008), in sum over the networks.
+
+    Args:
+        covariance: of the weights before, shape (p, p).
+        slopes: of the network, shape (p,), or of m networks, shape (m, p).
+        candidates: slopes of what can be measured, shape (n, p).
+        own: variances of these beside the weights, noise among them, shape (n,).
+        steps: how many to choose at most.
+
+    Returns:
+        Positions of the chosen in their order, and the mean variance of the networks' log ms by
+        the weights after each; fewer than ``steps`` where there are no more.
+    """
+    chosen: list[int] = []
+    left: list[float] = []
+    slopes = np.atleast_2d(slopes)
+    for _ in range(min(steps, len(candidates))):
+        moved = candidates @ covariance
+        variance = np.einsum("ij,ij->i", moved, candidates) + own
+        gain = ((moved @ slopes.T) ** 2).sum(axis=1) / variance
+        gain[chosen] = -1.0
+        best = int(gain.argmax())
+        covariance = covariance - np.outer(moved[best], moved[best]) / variance[best]
+        chosen.append(best)
+        left.append(max(float(np.einsum("ij,ij->i", slopes @ covariance, slopes).mean()), 0.0))
+    return chosen, left

@@ -1,4 +1,4 @@
-"""What to measure so that the forecast of one network becomes surer: networks, and its kernels."""
+"""What to measure so that forecasts become surer: of one network, or of all."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
-from latcast.graph import Graph, rules_of
+from latcast.graph import Graph
 from latcast.graph.read import ReadOptions, read_with
-from latcast.networks import Networks, kernel_runs, working_kernels
+from latcast.networks import Networks
 from latcast.report.record import Column, Record, Table
 from latcast.report.text import ms_text, start_of
 
 from .joint import JointPredictor
-from .joint._fit import SCATTER
-from .joint._work import CLASSES, class_of
-from .query import TargetQuery
+from .narrowing import Narrowing, doubt_shares, knows_kinds, telling
+from .query import Resolved, TargetQuery
 from .resolve import resolve_one
 
 Floats = npt.NDArray[np.float64]
@@ -134,6 +132,60 @@ class Suggestions(Record):
         yield Table(columns, self.kernels[:MAX_LISTED], "what the doubt is about")
 
 
+@dataclass(frozen=True)
+class TellingNetwork:
+    """A network to measure, and how sure forecasts are then expected to be.
+
+    Attributes:
+        network: its name or file.
+        latency_ms: forecast of it, ms.
+        factor: upper end of an interval over its lower end after it and those before it were
+            measured, of the candidates on average.
+    """
+
+    network: str
+    latency_ms: float
+    factor: float
+
+
+@dataclass(frozen=True, repr=False)
+class Telling(Record):
+    """What to measure on a device so that forecasts of all networks become surer.
+
+    Attributes:
+        device: as it was asked for.
+        target: the target that the forecasts are of.
+        coverage: of the intervals, 0 to 1.
+        candidates: networks among which these were chosen, and whose forecasts count.
+        factor: upper end of an interval over its lower end today, of the candidates on average.
+        networks: to measure, that which tells the most first.
+        notes: about where the forecasts come from, and what was left out, a sentence each.
+    """
+
+    schema = "telling"
+    frame = "networks"
+
+    device: str
+    target: str
+    coverage: float
+    candidates: int
+    factor: float
+    networks: tuple[TellingNetwork, ...]
+    notes: tuple[str, ...]
+
+    def parts(self) -> Iterator[Table | str]:
+        yield (
+            f"{self.device} ({self.target}): {100 * self.coverage:g} % intervals of "
+            f"{self.candidates} networks span a factor of {self.factor:.2f} on average"
+        )
+        columns = (
+            Column("measure", lambda r: start_of(Path(r[1].network).name, 48)),
+            Column("it takes ms", lambda r: ms_text(r[1].latency_ms)),
+            Column("then factor", lambda r: r[1].factor, ".2f"),
+        )
+        yield Table(columns, list(enumerate(self.networks, 1)), "each after those above")
+
+
 def _interval(row: Suggestions | SuggestedNetwork) -> str:
     return f"{ms_text(row.lower_ms)} – {ms_text(row.upper_ms)}"
 
@@ -176,12 +228,8 @@ def suggest_for(
             be read, or a number makes no sense.
         FileNotFoundError: there is no such file.
     """
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1; got {samples}")
-    if not 0 < coverage < 1:
-        raise ValueError(f"coverage must be between 0 and 1, such as 0.9; got {coverage}")
     query = TargetQuery(runtime, batch, precision, threads)
-    found = resolve_one(device, query, role="networks", similar_to=similar_to)
+    found = _asked(device, query, similar_to, samples, coverage)
     predictor = found.predictor
     graph = _read(network, predictor.target.batch)
     own = predictor.predict(graph)
@@ -216,6 +264,85 @@ def suggest_for(
         kernels=tuple(sorted(kernels, key=lambda k: -k.share)),
         notes=(*found.notes, note),
     )
+
+
+def suggest_on(
+    device: str,
+    *,
+    samples: int = 5,
+    among: Sequence[str | Path | Graph] | None = None,
+    runtime: str | None = None,
+    batch: int | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    similar_to: str | None = None,
+    coverage: float = 0.9,
+) -> Telling:
+    """The networks whose measurement on a device makes forecasts of all candidates surest.
+
+    They take the most from the mean variance of the candidates' logarithms, by the linearized
+    posterior of the target's weights.
+
+    Args:
+        device: as :func:`latcast.forecast` takes it.
+        samples: networks to suggest at most.
+        among: to choose from, and to forecast then; by default networks of timm, as of
+            :func:`suggest_for`, none of which takes ten times as long as the middle one.
+        runtime: of the target; what is given holds exactly.
+        batch: likewise.
+        precision: likewise.
+        threads: likewise, of the CPU.
+        similar_to: a device of the catalogue that one of another name is like.
+        coverage: of the intervals, between 0 and 1.
+
+    Raises:
+        ValueError: the device cannot be answered, stands for several targets or is answered by a
+            model of one target alone, a network cannot be read, or a number makes no sense.
+        FileNotFoundError: there is no such file.
+    """
+    query = TargetQuery(runtime, batch, precision, threads)
+    found = _asked(device, query, similar_to, samples, coverage)
+    predictor = found.predictor
+    if not isinstance(predictor, JointPredictor):
+        raise ValueError(
+            f"{device} must be answered by the joint model, which knows what networks tell of "
+            f"each other; a model of {predictor.target} alone answers: name the network whose "
+            "forecast is to become surer"
+        )
+    names, kernels = _candidates(predictor, None, among)
+    if not names:
+        raise ValueError(
+            f"kernels like those of a network must be known on {predictor.target}; those of none "
+            "in the corpus are: name networks to choose among"
+        )
+    chosen, now, left = telling(predictor, kernels, samples)
+    reaches = [
+        predictor.intervals(more).quantile(coverage) * deviation
+        for more, deviation in enumerate((now, *left))
+    ]
+    # As of one forecast: with more measurements nothing is less known.
+    factors = np.exp(2 * np.minimum.accumulate(reaches)).tolist()
+    their = predictor.predict(kernels.select(chosen)).tolist() if chosen else []
+    steps = zip(chosen, their, factors[1:], strict=True)
+    return Telling(
+        device=device,
+        target=str(predictor.target),
+        coverage=coverage,
+        candidates=len(names),
+        factor=factors[0],
+        networks=tuple(TellingNetwork(names[n], ms, factor) for n, ms, factor in steps),
+        notes=tuple(found.notes),
+    )
+
+
+def _asked(
+    device: str, query: TargetQuery, similar_to: str | None, samples: int, coverage: float
+) -> Resolved:
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1; got {samples}")
+    if not 0 < coverage < 1:
+        raise ValueError(f"coverage must be between 0 and 1, such as 0.9; got {coverage}")
+    return resolve_one(device, query, role="networks", similar_to=similar_to)
 
 
 class _Choice(NamedTuple):
@@ -269,9 +396,9 @@ def _read(network: str | Path | Graph, batch: int) -> Graph:
 
 
 def _candidates(
-    predictor: JointPredictor, graph: Graph, among: Sequence[str | Path | Graph] | None
+    predictor: JointPredictor, graph: Graph | None, among: Sequence[str | Path | Graph] | None
 ) -> tuple[list[str], Networks]:
-    """Names and kernels of what can be measured."""
+    """Names and kernels of what can be measured, for a graph or for all of them."""
     target = predictor._as_fused
     if among is not None:
         graphs = [_read(item, target.batch) for item in among]
@@ -282,117 +409,9 @@ def _candidates(
     corpus = read_corpus()
     names = [n for n in corpus.names if n.startswith(_OF_CORPUS) and "/" not in n]
     kernels = corpus.networks(names, target.runtime, target.batch)
-    fits = predictor.predict(kernels) <= MOST_TIMES * predictor.predict(graph)[0]
-    kept = np.flatnonzero(fits & knows_kinds(predictor, kernels))
+    known, ms = knows_kinds(predictor, kernels), predictor.predict(kernels)
+    usual = np.median(ms[known] if known.any() else ms)
+    if graph is not None:
+        usual = predictor.predict(graph)[0]
+    kept = np.flatnonzero(known & (ms <= MOST_TIMES * usual))
     return [names[n] for n in kept], kernels.select(kept)
-
-
-# --- by the linearized posterior of the joint model ----------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Narrowing:
-    """Standard deviations of the logarithm of one network's ms, as they are and may become.
-
-    Attributes:
-        itself: after it was measured itself.
-        chosen: positions of other networks to measure, in their order.
-        after: after each of these and those before it, as many.
-    """
-
-    itself: float
-    chosen: tuple[int, ...]
-    after: tuple[float, ...]
-
-    @classmethod
-    def of(
-        cls, predictor: JointPredictor, network: Networks, candidates: Networks, steps: int
-    ) -> Narrowing:
-        """By the joint model's posterior of a target.
-
-        Args:
-            predictor: of the target.
-            network: one, as the target's runtime runs it.
-            candidates: likewise, n networks to choose from; the network itself is left out.
-            steps: how many to choose at most.
-        """
-        log_ms, slopes = _slopes(predictor, network)
-        others, their = _slopes(predictor, candidates)
-        places = np.flatnonzero(np.abs(others - log_ms[0]) > 1e-9)
-        effects, covariance = predictor._effects, predictor._after.covariance
-        noise = np.full(len(places), effects.mean_variance + effects.variance + SCATTER**2)
-        chosen, left = narrow(covariance, slopes[0], their[places], noise, steps)
-        now = float(predictor._forecast((network, None))[1][0]) ** 2
-        # What a network takes beside its work is its own: no other one tells of it.
-        own = now - float(slopes[0] @ covariance @ slopes[0])
-        after = tuple(float(np.sqrt(max(variance + own, SCATTER**2))) for variance in left)
-        itself = float(np.sqrt(now * SCATTER**2 / (now + SCATTER**2)))
-        return cls(itself, tuple(int(places[n]) for n in chosen), after)
-
-
-def _slopes(predictor: JointPredictor, networks: Networks) -> tuple[Floats, Floats]:
-    """Log ms by the weights as they are known, and their slopes in these, (n,) and (n, p)."""
-    work, weights = predictor._work(networks), predictor._after.weights
-    return predictor._prior.log_ms(work, networks.counts, weights)
-
-
-def knows_kinds(predictor: JointPredictor, networks: Networks) -> npt.NDArray[np.bool_]:
-    """Whether the like of all kernels of a network was measured in the target's domain, (n,)."""
-    seen = {CLASSES.index(name) for name in predictor._seen if name in CLASSES[:-1]}
-    new = ~np.isin(class_of(networks), list(seen))
-    return np.asarray(networks.counts @ new.astype(np.float64) == 0)
-
-
-def doubt_shares(predictor: JointPredictor, graph: Graph) -> Floats:
-    """What each working kernel adds to the variance of log ms by the weights, in shares, (k,).
-
-    The network's slopes are the mean of its kernels' slopes, weighted by their ms, so that the
-    variance is a sum over kernels; one whose error makes up for others' has a share below 0.
-    """
-    networks, _ = predictor._own(graph)
-    each = sp.identity(len(networks.ops), format="csr")
-    prior, work = predictor._prior, predictor._work(networks)
-    log_each, slopes = prior.log_ms(work, each, predictor._after.weights)
-    found = working_kernels(graph, rules_of(predictor._as_fused.runtime))
-    rows, times = networks.rows[0], kernel_runs(graph, found)
-    parts = np.exp(log_each[rows]) * times
-    parts /= parts.sum()
-    along = slopes[rows] @ (predictor._after.covariance @ (parts @ slopes[rows]))
-    shares = parts * along
-    return np.asarray(shares / shares.sum())
-
-
-def narrow(
-    covariance: Floats, slopes: Floats, candidates: Floats, own: Floats, steps: int
-) -> tuple[list[int], list[float]]:
-    """Candidates whose measurements together leave least doubt of a network, one after the other.
-
-    Log ms are linear in the weights, ``slopes @ weights``, and what is measured has a variance of
-    its own besides. A measurement with slopes s and own variance v takes (t C s)^2 / (s C s + v)
-    from the variance t C t of a network with slopes t, and C s s C / (s C s + v) from the
-    covariance C: each step takes the candidate of the greatest gain (Krause, Singh and Guestrin,
-    *Near-Optimal Sensor Placements in Gaussian Processes*, JMLR 2008).
-
-    Args:
-        covariance: of the weights before, shape (p, p).
-        slopes: of the network, shape (p,).
-        candidates: slopes of what can be measured, shape (n, p).
-        own: variances of these beside the weights, noise among them, shape (n,).
-        steps: how many to choose at most.
-
-    Returns:
-        Positions of the chosen in their order, and the variance of the network's log ms by the
-        weights after each; fewer than ``steps`` where there are no more.
-    """
-    chosen: list[int] = []
-    left: list[float] = []
-    for _ in range(min(steps, len(candidates))):
-        moved = candidates @ covariance
-        variance = np.einsum("ij,ij->i", moved, candidates) + own
-        gain = (moved @ slopes) ** 2 / variance
-        gain[chosen] = -1.0
-        best = int(gain.argmax())
-        covariance = covariance - np.outer(moved[best], moved[best]) / variance[best]
-        chosen.append(best)
-        left.append(max(float(slopes @ covariance @ slopes), 0.0))
-    return chosen, left

@@ -13,9 +13,10 @@ import pytest
 import latcast as library
 from latcast.data import Dataset
 from latcast.families import Variant
+from latcast.math.design import narrow
 from latcast.models.joint import JointPredictor
+from latcast.models.narrowing import Narrowing, doubt_shares, knows_kinds, telling
 from latcast.models.resolve import resolve_one
-from latcast.models.suggestions import Narrowing, doubt_shares, knows_kinds, narrow
 from latcast.networks import Networks
 from latcast.spaces import space
 
@@ -46,6 +47,14 @@ def test_each_step_is_the_best_and_its_variance_that_of_the_posterior(seed: int)
     best = min(direct(covariance, slopes, candidates[list(p)], own[list(p)]) for p in pairs)
     assert left[1] >= best * (1 - 1e-9)
     assert len(narrow(covariance, slopes, candidates, own, 20)[0]) == 9
+    many = rng.normal(size=(5, 6))
+    chosen, left = narrow(covariance, many, candidates, own, 3)
+    for n in range(3):
+        others = [
+            np.mean([direct(covariance, s, candidates[rows], own[rows]) for s in many])
+            for rows in ([*chosen[:n], k] for k in range(9) if k not in chosen[:n])
+        ]
+        assert left[n] == pytest.approx(min(others))
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +85,24 @@ def test_what_is_expected_is_what_measuring_brings(phone: JointPredictor) -> Non
         assert deviation(phone.adapt(measured(rows[:k])), network) == pytest.approx(expected, 1e-4)  # type: ignore[arg-type]
     itself = deviation(phone.adapt(measured([0])), network)  # type: ignore[arg-type]
     assert itself == pytest.approx(found.itself, rel=0.05)
+
+
+def test_what_tells_of_all_is_better_than_chance(phone: JointPredictor) -> None:
+    """Mean variance of all candidates after measuring them, by the model's own posterior."""
+    archs = CELLS.sample(40, 3).unique()
+    networks = Networks.of(archs, phone.target)
+    chosen, now, left = telling(phone, networks, 2)
+    assert now > left[0] > left[1]
+
+    def after(rows: Any) -> float:
+        log_ms = phone._at_batch(networks.select(rows), 1)
+        told = phone.adapt(Dataset(archs[rows], np.exp(log_ms), phone.target))  # type: ignore[arg-type]
+        return float(np.sqrt(np.square(told._forecast((networks, None))[1]).mean()))  # type: ignore[attr-defined]
+
+    found = after(np.array(chosen))
+    assert found == pytest.approx(left[1], rel=0.05)
+    rng = np.random.default_rng(0)
+    assert found < min(after(rng.permutation(len(archs))[:2]) for _ in range(5))
 
 
 def test_kinds_that_were_not_measured_and_shares(phone: JointPredictor) -> None:
@@ -120,6 +147,25 @@ def test_the_command_names_networks_and_layers(latcast: Any, file: Path, tmp_pat
     assert own["kernels"]
 
 
+def test_the_command_names_networks_that_tell_of_all(latcast: Any, tmp_path: Path) -> None:
+    record = latcast.json("suggest", "--device", "pixel-7", "--samples", 3)
+    assert record == json.loads(json.dumps(library.suggest_on("pixel-7", samples=3).to_dict()))
+    factors = [record["factor"], *(n["factor"] for n in record["networks"])]
+    assert len(factors) == 4
+    assert factors == sorted(factors, reverse=True)
+    assert record["candidates"] > 100
+    text = latcast("suggest", "--device", "pixel-7", "--samples", 3).stdout
+    assert all(n["network"][:48] in text for n in record["networks"])
+    files = [tmp_path / f"{name}.onnx" for name in ("squeezenet-1.1", "resnet-18")]
+    for path in files:
+        path.write_bytes(Variant.parse(path.stem).to_onnx(1))
+    some = [word for path in files for word in ("--among", path)]
+    few = latcast.json("suggest", "--device", "pixel-7", *some)
+    assert {n["network"] for n in few["networks"]} == {str(path) for path in files}
+    told = latcast.error("suggest", "--device", "epyc-genoa-2c-onnxruntime-b1-t1", code=1)
+    assert "name the network whose forecast is to become surer" in told
+
+
 def test_a_forecast_that_is_too_wide_names_the_command(latcast: Any, file: Path) -> None:
     said = latcast("predict", file, "--device", "pixel-7")
     assert "latcast suggest --device pixel-7 --for" in " ".join((said.stdout + said.stderr).split())
@@ -130,7 +176,7 @@ def test_a_forecast_that_is_too_wide_names_the_command(latcast: Any, file: Path)
     [
         (("--for", "absent.onnx", "--device", "pixel-7"), "no such file"),
         (("--for", "{file}"), "--device"),
-        (("--device", "pixel-7"), "--for"),
+        (("--device", "pixel-7", "--space", "fbnet"), "--device is of networks on a device"),
         (("--for", "{file}", "--device", "pixel-77"), "did you mean 'pixel-7'"),
         (("--for", "{file}", "--device", "pixel-7", "--space", "fbnet"), "of a space"),
         (("--for", "{file}", "--device", "pixel-7", "--among", "absent.onnx"), "no such file"),
