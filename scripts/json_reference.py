@@ -24,6 +24,7 @@ COMMANDS = {
     "choose": "choice",
     "which MODEL.onnx": "device-ranking",
     "suggest --for MODEL.onnx": "suggestions",
+    "suggest --device NAME": "telling",
     "inspect": "inspection",
     "search": "search",
     "search --verify": "verified-search",

@@ -148,8 +148,14 @@ class PosteriorDeviation:
         Raises:
             ValueError: parts do not fit each other.
         """
-        if "direction_rows" not in state:
+        needed = [name for name in ARRAYS if name != "direction_live"]
+        missing = [name for name in needed if name not in state]
+        if missing == needed:
             return None
+        if missing:
+            raise ValueError(
+                f"all arrays of a deviation must be there or none; there is no {missing[0]}"
+            )
         rows, both = state["direction_rows"], state["direction_constants"]
         units = Units(state["direction_weights"], state["direction_biases"])
         live = state.get("direction_live", np.zeros((len(rows), 0)))
