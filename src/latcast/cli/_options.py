@@ -140,10 +140,10 @@ class TargetOptions:
 
     panel: ClassVar[str] = TARGET
 
-    runtime: str | None = option("Of the target; what is given holds exactly.")
-    precision: str | None = option("Likewise, such as int8.")
-    batch: int | None = option("Likewise, samples a forward pass.", min=1)
-    threads: int | None = option("Likewise, of the CPU.", min=1)
+    runtime: str | None = option("Runtime of the target, exactly.")
+    precision: str | None = option("Precision of the target, exactly, such as int8.")
+    batch: int | None = option("Samples a forward pass of the target, exactly.", min=1)
+    threads: int | None = option("Threads of the CPU of the target, exactly.", min=1)
 
     def given(self) -> dict[str, Any]:
         """As calls of the library take them."""

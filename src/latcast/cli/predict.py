@@ -38,7 +38,7 @@ class Target(TargetOptions):
 
     device: DeviceNames
     model: BaseModelName = None
-    precision: str | None = option("Likewise, such as fp16; fp32,int8 has a row for each.")
+    precision: str | None = option("Precision of the target, exactly; fp32,int8 has a row each.")
     similar_to: SimilarTo = None
 
 

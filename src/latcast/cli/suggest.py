@@ -31,7 +31,7 @@ class Forecast(TargetOptions):
     network: str | None = option(
         "Network whose forecast is to become surer.", None, "--for", metavar="NETWORK"
     )
-    device: str | None = option("What it is forecast for.")
+    device: str | None = option("Device whose forecasts are to become surer.")
     among: list[str] | None = option("Choose among these networks only; repeatable.")
     similar_to: SimilarTo = None
 

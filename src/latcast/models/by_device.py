@@ -228,8 +228,8 @@ def by_host(found: Resolved) -> Resolved:
     """The answer of another x86 CPU's layer model, where nothing of this one was measured.
 
     Of ONNX Runtime and OpenVINO on such CPUs our campaigns know more than all public tables: by
-    specification alone 61 real models on a Xeon are off by 56 and 38 %, by the models of the EPYC
-    by 22.
+    specification alone 61 real models on a Xeon were off by 56 and 38 %, by the models of the EPYC
+    they are by 21 and 18.
     """
     joint: Any = found.predictor
     target = joint.target
