@@ -189,3 +189,10 @@ def test_what_cannot_be_suggested(
 ) -> None:
     asked = [a.format(file=file) for a in arguments]
     assert message in latcast.error("suggest", *asked, code=2)
+
+
+def test_the_factor_of_a_doubt_is_that_of_the_interval(phone: JointPredictor) -> None:
+    """Also where the physical bound cuts the lower end off."""
+    wide = phone._doubts_of(np.ones(1), np.ones(1), np.array([0.5]))
+    reach = float(np.exp(phone.fitted.calibration.quantile(0.9)))
+    assert any(f"spans a factor of {reach / 0.5:.2g}" in text for text in wide)

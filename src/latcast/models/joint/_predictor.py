@@ -468,7 +468,10 @@ class JointPredictor(Predictor):
                 f"kernels were measured alone by {self._facts.runtime}: what a network takes "
                 "beside their sum is not known"
             )
-        span = float(np.exp(2 * self.fitted.calibration.quantile(0.9) * deviation.max(initial=0)))
+        reach = np.exp(self.fitted.calibration.quantile(0.9) * deviation)
+        # As the interval is told, which ends at the bound.
+        lower = np.maximum(predicted / reach, limits)
+        span = float((predicted * reach / lower).max(initial=1))
         if span > TOO_WIDE:
             found.append(
                 f"the 90 % interval spans a factor of {span:.2g}, too wide to decide: measure this "
