@@ -470,8 +470,11 @@ class JointPredictor(Predictor):
             )
         reach = np.exp(self.fitted.calibration.quantile(0.9) * deviation)
         # As the interval is told, which ends at the bound.
-        lower = np.maximum(predicted / reach, limits)
-        span = float((predicted * reach / lower).max(initial=1))
+        upper, lower = predicted * reach, np.maximum(predicted / reach, limits)
+        # What consists of views alone takes no time, and its interval spans nothing.
+        span = float(
+            np.divide(upper, lower, out=np.ones(len(upper)), where=lower > 0).max(initial=1)
+        )
         if span > TOO_WIDE:
             found.append(
                 f"the 90 % interval spans a factor of {span:.2g}, too wide to decide: measure this "
