@@ -325,7 +325,10 @@ def test_a_campaign_goes_on_as_it_began(tmp_path, make_plan):
         measure.open_or_resume(path, plan)
     for other, says in (
         (replace(plan, seed=1), "seed was 0, got 1"),
-        (replace(plan, target="here/onnxruntime/b2/t1"), r"target was here/.*/b1/t1, got here"),
+        (
+            replace(plan, target=replace(plan.target, batch=2)),
+            r"target was here/.*/b1/t1, got here",
+        ),
         (replace(plan, protocol=replace(plan.protocol, runs=1)), "runs was 2, got 1"),
         (replace(plan, protocol=replace(plan.protocol, redo=1)), "redo was 2, got 1"),
         (replace(plan, options={"samples": 3}), "samples was not given, got 3"),

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         blocks_of,
     )
     from ._worker import WorkerDiedError
+    from .hosts import Host, HostError, HostLostError, host
     from .runtimes import class_name
 else:
     __getattr__, __dir__ = public_names(__name__)
@@ -55,6 +56,9 @@ __all__ = [
     "CampaignRecord",
     "CampaignRunningError",
     "Drift",
+    "Host",
+    "HostError",
+    "HostLostError",
     "NetworkSource",
     "NoLatencyError",
     "OnnxFile",
@@ -72,6 +76,7 @@ __all__ = [
     "conclude",
     "corrected_medians",
     "estimate_drift",
+    "host",
     "measured",
     "open_or_resume",
     "profiles_of",

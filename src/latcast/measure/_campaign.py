@@ -16,7 +16,8 @@ from ._protocol import Protocol
 from ._results import Results, results
 from ._session import Progress, run
 from ._sources import Networks, NetworkSource, as_sources
-from .runtimes import Runtime, runtime, runtime_text
+from .hosts import Host, host
+from .runtimes import Runtime
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,12 @@ class Plan:
         options: what the plan was made from, to be compared when it is resumed.
         profile_passes: passes in which every network is profiled beside its first run; 0 profiles
             variants of families only, as briefly as their latency allows.
+        host: where it is measured, as :func:`latcast.measure.hosts.host` takes it; this machine by
+            default.
         sources: the networks, each by its name.
 
     Raises:
-        ValueError: there is no network.
+        ValueError: there is no network, or no such kind of host.
     """
 
     target: Target
@@ -49,12 +52,14 @@ class Plan:
     runtime: type[Runtime] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     profile_passes: int = 0
+    host: str = ""
     sources: tuple[NetworkSource, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", as_sources(self.networks))  # the dataclass is frozen
         if not self.sources:
             raise ValueError("a campaign must have at least one network; got none")
+        object.__setattr__(self, "host", host(self.host).text)
 
     def record(self) -> dict[str, Any]:
         """What the campaign file holds of it beside the networks.
@@ -62,13 +67,16 @@ class Plan:
         Raises:
             ValueError: the target's runtime is unknown.
         """
+        board = host(self.host)
         record = {
             "target": str(self.target),
             "protocol": asdict(self.protocol),
             "seed": self.seed,
-            "runtime": runtime_text(self.runtime or runtime(self.target.runtime)),
+            "runtime": board.runtime_text(self.target.runtime, self.runtime),
             "options": dict(self.options),
         }
+        if board.text:
+            record["host"] = board.text
         if self.profile_passes:
             record["profile_passes"] = self.profile_passes
         return record
@@ -161,7 +169,7 @@ def _check(
 def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
     """Everything but the networks that a plan's record says, as JSON gives it back."""
     names = ("target", "seed", "runtime", "profile_passes")
-    own = {name: plan[name] for name in names if name in plan}
+    own = {"host": plan.get("host", "here"), **{name: plan[name] for name in names if name in plan}}
     # What it was made from says it in the user's words. Its number of runs may have grown since.
     return {**own, **plan.get("options", {}), **plan["protocol"]}
 
@@ -174,6 +182,7 @@ def measured(
     time_budget_s: float | None = None,
     like_ms: float | None = None,
     provenance: Mapping[str, str] | None = None,
+    on: Host | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Results:
     """Measure networks: begin a campaign or go on with it, and return what it found.
@@ -185,13 +194,14 @@ def measured(
         time_budget_s: as of :func:`latcast.measure.run`.
         like_ms: as of :func:`latcast.measure.results`.
         provenance: likewise.
+        on: as of :func:`latcast.measure.run`.
         on_progress: called after every run.
 
     Raises:
         Exception: as of those three.
     """
     with open_or_resume(path, plan, resume=resume) as campaign:
-        run(campaign, time_budget_s=time_budget_s, on_progress=on_progress)
+        run(campaign, on=on, time_budget_s=time_budget_s, on_progress=on_progress)
         return results(campaign, provenance, like_ms=like_ms)
 
 

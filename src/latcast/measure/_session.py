@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,11 @@ import numpy as np
 
 from latcast.devices import Target
 
-from . import _machine
 from ._campaign_file import CampaignFile, Run
+from ._machine import CampaignRunningError
 from ._protocol import Protocol
-from ._worker import WorkerDiedError, WorkerProcess, worker_setup
-from .runtimes import Runtime, class_name, runtime, runtime_text
+from ._worker import WorkerDiedError
+from .hosts import Host, HostError, HostLostError, HostWorker, host
 
 # A network has failed when so many worker processes died with it; when they were killed, which may
 # have had another reason, one more.
@@ -25,6 +26,8 @@ MAX_DEATHS, MAX_KILLS = 2, 3
 PROBE = 12
 # Workers that are started before it is given up: one may be killed for another's hunger.
 _STARTS = 3
+# Broken links without a run in between: what breaks them so often does not get better by itself.
+_MAX_LOSSES = 5
 _PATIENCE_S = 60.0
 _PROFILE_S = 0.15
 
@@ -57,6 +60,7 @@ class Progress:
 def run(
     campaign: CampaignFile,
     *,
+    on: Host | None = None,
     time_budget_s: float | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
@@ -66,20 +70,24 @@ def run(
 
     Args:
         campaign: an open campaign file.
+        on: the host of the campaign's plan, where it has been opened already.
         time_budget_s: measure as many of the networks as fit, each with all its runs.
         on_progress: called after every run.
 
     Raises:
-        CampaignRunningError: another campaign is measuring on this machine; the file is removed
-            if it has no runs yet.
+        CampaignRunningError: another campaign is measuring on the host; the file is removed if
+            it has no runs yet.
         ValueError: the runtime or its version is not the one that the campaign began with.
         WorkerDiedError: worker processes do not start.
+        HostError: the host cannot measure, or was lost and did not come back.
         OSError: the file cannot be written; what it holds is safe.
     """
     try:
-        with _machine.machine_lock(campaign.path):
-            _Session(campaign, time_budget_s, on_progress or (lambda _: None)).run()
-    except _machine.CampaignRunningError:
+        with ExitStack() as stack:
+            board = on or stack.enter_context(host(campaign.plan().get("host", "")))
+            stack.enter_context(board.lock(campaign.path))
+            _Session(campaign, board, time_budget_s, on_progress or (lambda _: None)).run()
+    except CampaignRunningError:
         campaign.discard_if_unused()
         raise
 
@@ -90,25 +98,28 @@ class _Session:
     def __init__(
         self,
         campaign: CampaignFile,
+        board: Host,
         time_budget_s: float | None,
         on_progress: Callable[[Progress], None],
     ) -> None:
         plan = campaign.plan()
         self._file = campaign
+        self._host = board
         self._plan = plan
         self._protocol = Protocol(**plan["protocol"])
         self._networks = campaign.networks()
         self._target = Target.parse(plan["target"])
-        self._runtime = class_name(_runtime_of(campaign, plan, self._target))
+        _check_runtime(board, campaign, plan, self._target.runtime)
         self._started = time.monotonic()
         self._deadline = None if time_budget_s is None else self._started + time_budget_s
         self._on_progress = on_progress
-        self._worker: WorkerProcess | None = None
+        self._worker: HostWorker | None = None
         self._process = 0
         self._runs_of_worker = 0
         self._done = campaign.counts()[0]
         self._made = 0
         self._redone = 0
+        self._losses = 0
         self._spreads: list[float] = []
         self._others: list[float] = []
         facts = list(campaign.processes().values())
@@ -175,18 +186,38 @@ class _Session:
         left = deque(todo)
         while left and not self._out_of_time():
             network = left.popleft()
-            worker = self._living_worker()
             try:
-                self._run_one(worker, network, round_, attempt)
-            except WorkerDiedError as death:
-                self._retire()
-                if not self._died(network, str(death)):
+                worker = self._living_worker()
+                if not self._lives_through(worker, network, round_, attempt):
                     left.append(network)
+            except HostLostError as loss:
+                self._regain(loss)
+                left.appendleft(network)
+
+    def _lives_through(self, worker: HostWorker, network: int, round_: int, attempt: int) -> bool:
+        """Make a run; False if the worker died, and the network is to be tried again."""
+        try:
+            self._run_one(worker, network, round_, attempt)
+        except WorkerDiedError as death:
+            self._retire()
+            return self._died(network, str(death))
+        return True
+
+    def _regain(self, loss: HostLostError) -> None:
+        """Wait for the host to come back; the run in flight is made again by a fresh worker."""
+        self._retire()
+        self._losses += 1
+        if self._losses > _MAX_LOSSES:
+            raise HostError(
+                f"{loss}; it was lost {self._losses} times without a run in between: see to the "
+                "link, then go on with --resume"
+            ) from loss
+        self._host.reconnect()
 
     def _out_of_time(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def _living_worker(self) -> WorkerProcess:
+    def _living_worker(self) -> HostWorker:
         """The present worker process, or a fresh one when it has made its runs."""
         if self._worker is None or self._runs_of_worker >= self._protocol.runs_per_process:
             self._retire()
@@ -202,10 +233,8 @@ class _Session:
         self._worker = None
         self._runs_of_worker = 0
 
-    def _fresh_worker(self) -> WorkerProcess:
-        threads = max(self._target.threads, 1)
-        setup = worker_setup(self._target, self._plan["protocol"], self._runtime)
-        worker = _first_alive(setup, threads)
+    def _fresh_worker(self) -> HostWorker:
+        worker = self._first_alive()
         if self._runtime_facts is None:
             self._runtime_facts = worker.facts["runtime"]
         # An upgrade between two sittings is another runtime: its runs would be taken for drift.
@@ -217,14 +246,38 @@ class _Session:
             )
         return worker
 
-    def _run_one(self, worker: WorkerProcess, network: int, round_: int, attempt: int) -> None:
-        source = self._networks[network]
-        request = {"network": source.text, "seed": self._plan["seed"]}
+    def _first_alive(self) -> HostWorker:
+        """A worker that has started; one that is killed while it starts is no reason to stop."""
+        setup = (self._target, self._plan["protocol"], self._file.runtime)
+        for _ in range(_STARTS - 1):
+            try:
+                return self._host.start(*setup)
+            except WorkerDiedError:
+                continue
+        return self._host.start(*setup)
+
+    def _run_one(self, worker: HostWorker, network: int, round_: int, attempt: int) -> None:
+        source, seed = self._networks[network], self._plan["seed"]
+        try:
+            request = {
+                "network": self._host.text_of(source, self._target.batch, seed),
+                "seed": seed,
+            }
+        except (ValueError, FileNotFoundError) as error:  # a file is gone, or another by now
+            reason = f"{type(error).__name__}: {error}"
+            self._file.add_failure(network, reason, final=True)
+            return
         if round_ == 0 and (passes := self._plan.get("profile_passes")):
             request["profile_passes"] = passes
         elif round_ == 0 and source.is_profiled:
             request["profile_s"] = _PROFILE_S
-        answer = worker.ask(request, _PATIENCE_S + 20 * self._protocol.run_s)
+        patience_s = _PATIENCE_S + 20 * self._protocol.run_s + self._host.slack_s
+        answer = worker.ask(request, patience_s)
+        if "full" in answer:
+            raise HostError(
+                f"the disk of {self._host.title} must have room to measure; it is full "
+                f"({answer['full']}): make room there, then go on with --resume"
+            )
         if "failed" in answer:
             self._file.add_failure(network, answer["failed"], final=True)
             return
@@ -251,6 +304,7 @@ class _Session:
     def _tell(self, run: Run) -> None:
         self._done += run.accepted
         self._made += 1
+        self._losses = 0
         self._redone += bool(run.details["doubts"])
         low, middle, high = np.quantile(run.samples_ms, (0.25, 0.5, 0.75))
         self._spreads.append((high - low) / 2 / middle)
@@ -272,32 +326,20 @@ class _Session:
         )
 
 
-def _runtime_of(campaign: CampaignFile, plan: Mapping[str, Any], target: Target) -> type[Runtime]:
-    """The class of a campaign's runtime: of the plan that was given, or registered by its name.
+def _check_runtime(board: Host, campaign: CampaignFile, plan: Mapping[str, Any], name: str) -> None:
+    """Make sure that the runtime is that of the plan: the one given with it, or one of its name.
 
     What the file says of it is compared, and never imported.
 
     Raises:
         ValueError: there is none of that name, or it is another than the campaign began with.
     """
-    kind = campaign.runtime or runtime(target.runtime)
-    if (text := runtime_text(kind)) != plan.get("runtime"):
+    if (text := board.runtime_text(name, campaign.runtime)) != plan.get("runtime"):
         raise ValueError(
             f"a campaign goes on with the runtime it began with, {plan.get('runtime')!r}; got "
-            f"{text!r}: register that one under the name {target.runtime!r} "
+            f"{text!r}: register that one under the name {name!r} "
             "(latcast.measure.runtimes.register_runtime), or give the plan"
         )
-    return kind
-
-
-def _first_alive(setup: dict[str, Any], threads: int) -> WorkerProcess:
-    """A worker that has started; one that is killed while it starts is no reason to stop."""
-    for _ in range(_STARTS - 1):
-        try:
-            return WorkerProcess(setup, threads=threads)
-        except WorkerDiedError:
-            continue
-    return WorkerProcess(setup, threads=threads)
 
 
 def _differences(before: dict[str, str], now: dict[str, str]) -> str:

@@ -8,11 +8,13 @@ behind. :class:`WorkerProcess` is the campaign's side of it, :class:`Worker` wha
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +53,8 @@ _START = "from latcast.measure._worker import main; main()"
 # Read when the libraries are loaded: once the worker runs it is too late to set them.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LAST_WORDS = 300
+# Below it a failure is put down to the disk: a model that a runtime writes is larger.
+_MIN_FREE_BYTES = 64 * 1024
 # Share of the wall clock from which on CPU time is all of a pass: a dozen programs on one CPU leave
 # more to each.
 _MIN_OWN = 0.05
@@ -249,6 +253,7 @@ class Worker:
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Time ``network``, a source's text, with parameters from ``seed``; or say why not.
 
+        A full disk is no fault of the network's: the answer is ``full`` then, with the reason.
         With ``profile_passes`` or ``profile_s`` it is profiled after the run, for so many passes
         or about so many seconds.
         """
@@ -258,7 +263,8 @@ class Worker:
             model = source.model(self._runtime.batch, request["seed"])
             answer = self._watched_run(model, source.asked, request["seed"])
         except Exception as error:  # noqa: BLE001  # whatever a runtime raises is the answer
-            return {"failed": _reason(error)}
+            # Runtimes that cannot write a file say it in words of their own.
+            return {"full" if _is_disk_full(error) else "failed": _reason(error)}
         if not isinstance(model, Graph):
             answer["model_bytes"] = model_bytes(model)
         pass_ms = float(np.median(answer["samples_ms"]))
@@ -359,6 +365,15 @@ class CpuTimed(LoadedNetwork):
 def _has_own_clock(network: LoadedNetwork) -> bool:
     """Whether it may compute elsewhere than in this process, whose CPU time says nothing then."""
     return type(network).time not in (LoadedNetwork.time, CpuTimed.time)
+
+
+def _is_disk_full(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    try:
+        return shutil.disk_usage(tempfile.gettempdir()).free < _MIN_FREE_BYTES
+    except OSError:
+        return False
 
 
 def _reason(error: Exception) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from latcast._imports import public_names
 
 if TYPE_CHECKING:
+    from .hosts import HOST_CHECKS, check_host
     from .methods import check_method
     from .predictors import check_fitted, check_predictor
     from .quantities import check_quantity
@@ -19,9 +20,11 @@ else:
     __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
+    "HOST_CHECKS",
     "RUNTIME_CHECKS",
     "SPACE_CHECKS",
     "check_fitted",
+    "check_host",
     "check_method",
     "check_predictor",
     "check_quantity",

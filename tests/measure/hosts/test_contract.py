@@ -1,0 +1,19 @@
+"""Every host keeps the contract of :mod:`latcast.testing`."""
+
+from __future__ import annotations
+
+import pytest
+
+from latcast.devices import Target
+from latcast.measure.hosts import host
+from latcast.testing import HOST_CHECKS
+
+TARGET = Target("board", "onnxruntime", threads=1)
+
+
+@pytest.mark.worker
+@pytest.mark.slow
+@pytest.mark.parametrize("check", HOST_CHECKS, ids=lambda x: x.__name__)
+def test_this_machine(check):
+    with host() as here:
+        check(here, TARGET)

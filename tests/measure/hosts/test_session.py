@@ -1,0 +1,145 @@
+"""What a session makes of a host that is lost, full, or gone for good."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+import latcast
+from latcast import measure
+from latcast.devices import Target
+from latcast.measure import HostError, HostLostError, Plan, Protocol, WorkerDiedError, _worker
+from latcast.measure.hosts import Host, host
+
+SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
+
+
+class Script(Host):
+    """Answers at once, but for the accidents that it is told of, each at the run of its number."""
+
+    kind = "script"
+    title = "the script"
+
+    def __init__(self, accidents=()):
+        super().__init__()
+        self.accidents = dict(accidents)
+        self.runs = self.reconnects = self.held = self.started = 0
+
+    facts = check = detect = None
+
+    @contextmanager
+    def lock(self, path):
+        self.held += 1
+        try:
+            yield
+        finally:
+            self.held -= 1
+
+    def start(self, target, protocol, own=None):
+        self.started += 1
+        return Worker(self)
+
+    def reconnect(self):
+        self.reconnects += 1
+
+
+Script.__abstractmethods__ = frozenset()
+
+
+class Worker:
+    facts = {"runtime": {"version": "1"}, "machine": {}, "timer_s": 1e-7, "clock": "wall"}  # noqa: RUF012
+    pid = 1
+
+    def __init__(self, board):
+        self.board, self.is_closed = board, False
+
+    def ask(self, request, timeout_s):
+        assert not self.is_closed
+        self.board.runs += 1
+        accident = self.board.accidents.get(self.board.runs, self.board.accidents.get("always"))
+        if isinstance(accident, Exception):
+            raise accident
+        if accident is not None:
+            return accident
+        ones = [1.0] * 5
+        return {
+            "samples_ms": ones, "reference_ms": [ones, ones], "repeats": 1, "inference_s": 0.01,
+            "load_s": 0.01, "doubts": [], "machine": {},
+        }  # fmt: skip
+
+    def close(self):
+        self.is_closed = True
+
+
+LOST = HostLostError("the link to the board broke")
+
+
+@pytest.fixture
+def campaign(tmp_path):
+    plan = Plan(Target("board", "onnxruntime", threads=1), SPACE.sample(4, 0), Protocol(runs=3))
+    with measure.open_or_resume(tmp_path / "a", plan) as opened:
+        yield opened
+
+
+def counted(campaign):
+    return Counter((x.network, x.round, x.attempt) for x in campaign.runs())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_lost_link_costs_the_run_in_flight(campaign, seed):
+    lost = np.random.default_rng(seed).choice(np.arange(1, 13), 3, replace=False)
+    board = Script(dict.fromkeys(lost.tolist(), LOST))
+    measure.run(campaign, on=board)
+    assert len(counted(campaign)) == campaign.counts()[0] == 12
+    assert set(counted(campaign).values()) == {1}
+    assert (board.runs, board.reconnects, board.held) == (15, 3, 0)
+    assert not campaign.failures()
+    assert all(campaign.deaths(n) == 0 for n in range(4)), "the network is not to blame"
+
+
+def test_a_link_that_breaks_over_and_over_ends_the_campaign(campaign):
+    board = Script({"always": LOST})
+    with pytest.raises(HostError, match=r"broke; it was lost 6 times .* --resume"):
+        measure.run(campaign, on=board)
+    assert (board.runs, board.held, campaign.counts()[1]) == (6, 0, 0)
+    measure.run(campaign, on=Script())
+    assert set(counted(campaign).values()) == {1}
+
+
+def test_a_full_disk_there_is_no_fault_of_the_network(campaign):
+    with pytest.raises(HostError, match=r"disk of the script .* full \(OSError: no space\)"):
+        measure.run(campaign, on=Script({5: {"full": "OSError: no space"}}))
+    assert campaign.counts()[0] == 4
+    assert not campaign.failures()
+    measure.run(campaign, on=Script())
+    assert campaign.counts()[0] == 12
+
+
+def test_deaths_there_count_as_they_do_here(campaign):
+    board = Script({2: WorkerDiedError("ended with code 1"), 5: {"failed": "no kernel"}})
+    measure.run(campaign, on=board)
+    assert list(campaign.failures().values()) == ["no kernel"]
+    assert campaign.counts()[0] == 9
+    assert board.reconnects == 0
+
+
+def test_a_full_disk_is_told_from_another_failure(monkeypatch):
+    assert _worker._is_disk_full(OSError(errno.ENOSPC, "no space"))
+    assert not _worker._is_disk_full(ValueError("no kernel"))
+    monkeypatch.setattr(_worker, "_MIN_FREE_BYTES", 2**80)
+    assert _worker._is_disk_full(ValueError("write failed"))
+
+
+@pytest.mark.parametrize("text", ["-oProxyCommand=sh", "ssh:-o", "ssh:", "a b", "bord:x\n", " "])
+def test_texts_that_name_no_host_are_refused(text):
+    with pytest.raises(ValueError, match="host"):
+        host(text)
+
+
+def test_a_campaign_of_this_machine_says_nothing_of_a_host(campaign):
+    assert "host" not in campaign.plan()
+    assert Plan(Target("b", "onnxruntime"), SPACE.sample(1, 0), host="here").host == ""
