@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import asdict
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -19,19 +21,23 @@ import latcast
 from latcast.devices import Target
 from latcast.families import Variant
 from latcast.graph import GraphBuilder
+from latcast.graph.write.onnx import INPUT, to_onnx
 from latcast.measure import Plan, Protocol, class_name, measured
 from latcast.measure._worker import WorkerProcess, worker_setup
 from latcast.measure.runtimes import (
     RUNTIMES,
     Runtime,
     UnsupportedNetworkError,
+    _base,
+    onnx_runtime,
     register_runtime,
     runtime,
 )
 from latcast.measure.runtimes._onnx_models import denormals
+from latcast.measure.runtimes._quantized import quantized
 from latcast.measure.runtimes.pytorch import PyTorchCompile
 from latcast.testing import RUNTIME_CHECKS
-from latcast.testing.runtimes import assert_close, reference_output
+from latcast.testing.runtimes import assert_close, reference_output, small_network
 
 # PyTorch's compiler uses parts of PyTorch that PyTorch deprecates.
 pytestmark = [
@@ -140,6 +146,9 @@ def test_a_whole_subnet_gives_the_same_outputs(kind, precision, name):
     loaded.run()
     reference = make(OWN["onnxruntime"]).load(network)
     reference.run()
+    if precision == "int8":
+        assert_close(loaded.output(), reference.output(), precision)
+        return
     error = np.abs(loaded.output() - reference.output())
     if precision == "fp32":
         assert error.max() <= 1e-4 * max(1.0, np.abs(reference.output()).max())
@@ -271,3 +280,76 @@ def test_denormal_numbers_are_flushed_and_the_facts_say_so(name, tmp_path):
 def test_denormal_numbers_that_are_kept_are_counted():
     assert denormals(_squares_of_tiny_numbers(), DENORMAL) == 2
     assert not any(OWN[name].flushes_denormals for name in ("litert", "mnn"))
+
+
+def _integers_of_onnxruntime(loaded) -> list[str]:
+    """Operators that ran, by the trace."""
+    loaded.run()
+    trace = Path(loaded._session.end_profiling())
+    events = json.loads(trace.read_text())
+    trace.unlink()
+    trace.parent.rmdir()
+    return [e["args"]["op_name"] for e in events if e["name"].endswith("_kernel_time")]
+
+
+def test_int8_of_onnx_runtime_runs_operators_on_integers():
+    made = make(OWN["onnxruntime"], precision="int8")
+    ran = Counter(_integers_of_onnxruntime(made.load(small_network(), profiling=True)))
+    floats = Counter(x.operator for x in small_network().layers if x.operator in ("Conv", "Add"))
+    assert ran["QLinearConv"] == floats["Conv"] > 0
+    assert ran["QLinearAdd"] == floats["Add"] > 0
+    assert not ran["Conv"] + ran["Add"] + ran["Gemm"]
+    assert "quantization" in made.facts()
+    assert "quantization" not in make(OWN["onnxruntime"]).facts()
+
+
+def test_int8_of_openvino_runs_operators_on_integers():
+    loaded = make(OWN["openvino"], precision="int8").load(small_network(), profiling=True)
+    loaded.run()
+    ran = loaded._request.get_profiling_info()
+    types = {x.exec_type.rpartition("_")[2] for x in ran if "Convolution" in x.node_type}
+    assert types <= {"I8", "i8", "U8", "u8"}
+    assert types
+
+
+def test_a_model_that_is_quantized_is_not_quantized_again():
+    graph = small_network()
+    once = quantized(to_onnx(graph), {INPUT: graph.inputs()})
+    assert quantized(once, {INPUT: graph.inputs()}) == once
+
+
+def test_batch_norms_are_quantized_as_parts_of_their_convolutions():
+    b = GraphBuilder()
+    x = b.activation(b.batch_norm(b.conv(b.input(3, 9, 9), 8, 3, bias=False)), "relu")
+    b.classifier(x, 4)
+    model = to_onnx(b.build())
+    assert b"BatchNormalization" in model
+    loaded = make(OWN["onnxruntime"], precision="int8").load(model, profiling=True)
+    ran = _integers_of_onnxruntime(loaded)
+    assert "QLinearConv" in ran
+    assert "BatchNormalization" not in ran
+
+
+@pytest.mark.parametrize("name", ["litert", "mnn", "ncnn", "pytorch"])
+def test_runtimes_without_int8_name_those_that_have_it(name):
+    with pytest.raises(ValueError, match=r"must be fp32.*; got 'int8': .*use onnxruntime or openv"):
+        make(OWN[name], precision="int8")
+
+
+def test_bf16_that_the_cpu_lacks_is_refused_by_what_it_has(monkeypatch):
+    for module in (_base, onnx_runtime):
+        monkeypatch.setattr(module, "cpu_features", lambda: ("avx2", "fma"))
+    with pytest.raises(ValueError, match=r"pytorch needs one of avx512_bf16.*; this CPU has avx2"):
+        OWN["pytorch"](precision="bf16")
+    with pytest.raises(ValueError, match=r"onnxruntime has bf16 on ARM.*; this CPU has avx2"):
+        OWN["onnxruntime"](precision="bf16")
+
+
+def test_bf16_of_onnx_runtime_is_asked_for_where_an_arm_cpu_has_it(monkeypatch):
+    """Asked for; what becomes of it needs such a CPU."""
+    monkeypatch.setattr(onnx_runtime, "cpu_features", lambda: ("asimd", "bf16"))
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    made = OWN["onnxruntime"](precision="bf16")
+    entry = made._options().get_session_config_entry(onnx_runtime._BF16_PRODUCTS)
+    assert (entry, made.facts()["products"][:7]) == ("1", "in bf16")

@@ -55,7 +55,7 @@ class Target:
     runtime: str = option("See latcast measure.", "onnxruntime")
     threads: int = option("CPU threads.", 1, min=0)
     batch: int = option("Samples a forward pass.", 1, min=1)
-    precision: str = option("fp32 or bf16.", "fp32")
+    precision: str = option("fp32, int8 or bf16.", "fp32")
     name: HostName = None
 
     def target(self) -> RealTarget:

@@ -73,7 +73,7 @@ class Target:
     runtime: str | None = option("onnxruntime (default), openvino, pytorch, litert, mnn, …")
     threads: int | None = option("CPU threads; 1 by default.", min=0)
     batch: int | None = option("Samples a forward pass; 1 by default.", min=1)
-    precision: str | None = option("fp32 (default), bf16 or fp16.")
+    precision: str | None = option("fp32 (default), int8, bf16 or fp16.")
     name: HostName = None
 
 

@@ -19,6 +19,8 @@ Check = Callable[[type[Runtime], str], None]
 # Largest error of an output, relative to the reference's largest: the rounding of 24, 8 and 11
 # significant bits, grown over the layers of a small network.
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "fp16": 0.01}
+# Least cosine of an output in integers of 8 bits, whose largest error has no such bound.
+LEAST_COSINE = 0.995
 _BLOCK = 40
 
 
@@ -174,6 +176,12 @@ def assert_close(
 ) -> None:
     """Make sure that an output is what is expected, as far as the precision goes."""
     assert output.shape == expected.shape
+    if precision == "int8":
+        cosine = float(
+            np.vdot(output, expected) / np.linalg.norm(output) / np.linalg.norm(expected)
+        )
+        assert cosine >= LEAST_COSINE, f"outputs must point where they should; cosine {cosine:.4f}"
+        return
     error, most = np.abs(output - expected).max(), np.abs(expected).max()
     assert error <= TOLERANCE[precision] * most, f"outputs are off by {error:g}, of {most:g}"
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast._imports import require
+from latcast.devices import cpu_features
 from latcast.graph import Graph, Weights
 from latcast.graph.read._inputs import DEFAULTS, ReadOptions
 from latcast.graph.write.onnx import INPUT, to_onnx
@@ -28,6 +29,24 @@ OPERATORS = frozenset({
     "scale",
 })  # fmt: skip
 """Operators that every runtime of ours runs in networks of a space."""
+
+
+# Instructions for products of bf16, as Linux calls them.
+_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
+
+
+def check_bf16(name: str) -> None:
+    """Make sure that this CPU multiplies in bf16, where it says what it does.
+
+    Raises:
+        ValueError: it does not; a runtime would compute in fp32 between two conversions.
+    """
+    has = cpu_features()
+    if has and not set(_BF16).intersection(has):
+        raise ValueError(
+            f"{name} needs one of {', '.join(_BF16)} for precision bf16; this CPU has "
+            f"{', '.join(has)}: use precision fp32"
+        )
 
 
 def wheel(distribution: str) -> str:
@@ -103,6 +122,8 @@ class Runtime(ABC):
     extra: ClassVar[str]
     """Extra of latcast that installs it."""
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    lacks: ClassVar[Mapping[str, str]] = {}
+    """Why it has not some other precision, and what has: the end of the message that refuses it."""
     operators: ClassVar[frozenset[str]] = OPERATORS
     """Operators of :data:`latcast.graph.OPERATORS` that it can run in networks of a space."""
     kind: ClassVar[str] = "cpu"
@@ -118,7 +139,7 @@ class Runtime(ABC):
         if precision not in self.precisions:
             raise ValueError(
                 f"the precision of {self.name} must be {' or '.join(self.precisions)}; "
-                f"got {precision!r}"
+                f"got {precision!r}{self.lacks.get(precision, '')}"
             )
         if batch < 1 or threads < (1 if self.kind == "cpu" else 0):
             raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,9 @@ class LiteRT(Runtime):
     title = "LiteRT"
     package = "ai_edge_litert"
     extra = "litert"
+    lacks: ClassVar[Mapping[str, str]] = {
+        "int8": ": LiteRT's quantizer is not used here; use onnxruntime or openvino"
+    }
 
     def _load(
         self, graph: Graph, weights: Weights, inputs: Floats, *, profiling: bool

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,9 @@ class MNNRuntime(Runtime):
     title = "MNN"
     package = "MNN"
     extra = "mnn"
+    lacks: ClassVar[Mapping[str, str]] = {
+        "int8": ": MNN's quantizer is not used here; use onnxruntime or openvino"
+    }
     has_profiler = True
 
     def _importing(self) -> AbstractContextManager[object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -32,6 +32,9 @@ class NCNN(Runtime):
     title = "ncnn"
     package = "ncnn"
     extra = "ncnn"
+    lacks: ClassVar[Mapping[str, str]] = {
+        "int8": ": ncnn's wheel has no quantizer; use onnxruntime or openvino"
+    }
     precisions = ("fp32", "bf16")
     max_batch = 1
     flushes_denormals = True

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import platform
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from latcast.devices import cpu_features
 from latcast.measure import _machine
 
 from ._base import Floats, LoadedNetwork, Runtime
 from ._onnx_models import Arrays, LayerNumbers, attribute, median_by_layer
+from ._quantized import QUANTIZATION, quantized
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -19,15 +22,21 @@ if TYPE_CHECKING:
 _KERNEL_TIME = "_kernel_time"
 # A fusion of several layers that is called after none of them.
 _NAMELESS = "SkipLayerNormalization"
+_BF16_PRODUCTS = "mlas.enable_gemm_fastmath_arm64_bfloat16"
 
 
 class ONNXRuntime(Runtime):
-    """ONNX Runtime's CPU provider, all graph optimizations on."""
+    """ONNX Runtime's CPU provider, all graph optimizations on.
+
+    In int8 its own static quantizer writes what runs. In bf16 inputs and weights stay in fp32 and
+    products are computed in bf16, which it (as of 1.32) does on ARM CPUs under Linux alone.
+    """
 
     name = "onnxruntime"
     title = "ONNX Runtime"
     package = "onnxruntime"
     extra = "onnxruntime"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8", "bf16")
     has_profiler = True
     flushes_denormals = True
     providers: ClassVar[tuple[str, ...]] = ("CPUExecutionProvider",)
@@ -38,6 +47,12 @@ class ONNXRuntime(Runtime):
         import onnxruntime as ort
 
         ort.disable_telemetry_events()
+        if self.precision == "bf16" and not _has_bf16():
+            raise ValueError(
+                f"{self.name} has bf16 on ARM CPUs with that instruction under Linux only; this "
+                f"CPU has {', '.join(cpu_features()) or platform.machine()}: use precision fp32, "
+                "or openvino or pytorch where it has bf16"
+            )
 
     def bind(self, cpus: Sequence[int]) -> None:
         if self.threads > 1:
@@ -56,6 +71,8 @@ class ONNXRuntime(Runtime):
         options.log_severity_level = 3
         # One public text recognizer took three times as long with its denormal numbers.
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        if self.precision == "bf16":
+            options.add_session_config_entry(_BF16_PRODUCTS, "1")
         if self.threads > 1:
             # Threads that wait for the next pass of one network would slow another's.
             options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -71,7 +88,10 @@ class ONNXRuntime(Runtime):
         if profiling:
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(tempfile.mkdtemp()) / "latcast")
+        # The quantizer calls what it adds after the tensors of the model.
         numbers = LayerNumbers.of(model) if profiling else None
+        if self.precision == "int8":
+            model = quantized(model, inputs)
         return _Loaded(self._session(model, options), inputs, numbers)
 
     def _session(self, model: bytes | Path, options: ort.SessionOptions) -> ort.InferenceSession:
@@ -95,7 +115,14 @@ class ONNXRuntime(Runtime):
             "providers": ", ".join(self.providers),
             "denormals": "flushed (session.set_denormal_as_zero)",
             **({"threads": "each on a CPU of its own"} if self._cpus else {}),
+            **({"quantization": QUANTIZATION} if self.precision == "int8" else {}),
+            **({"products": f"in bf16 ({_BF16_PRODUCTS})"} if self.precision == "bf16" else {}),
         }
+
+
+def _has_bf16() -> bool:
+    is_arm = platform.system() == "Linux" and platform.machine() == "aarch64"
+    return is_arm and "bf16" in cpu_features()
 
 
 class _Loaded(LoadedNetwork):
@@ -180,6 +207,7 @@ class ONNXRuntimeCUDA(ONNXRuntime):
     name = "onnxruntime-cuda"
     title = "ONNX Runtime on CUDA"
     extra = "onnxruntime-gpu"
+    precisions = ("fp32",)
     kind = "gpu"
     has_profiler = False
     providers: ClassVar[tuple[str, ...]] = ("CUDAExecutionProvider",)

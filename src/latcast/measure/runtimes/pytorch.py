@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from latcast.graph import Graph, Weights
 from latcast.graph.write.pytorch import to_pytorch
 
-from ._base import Floats, LoadedNetwork, Runtime
+from ._base import Floats, LoadedNetwork, Runtime, check_bf16
 
 if TYPE_CHECKING:
     import torch
@@ -24,12 +24,17 @@ class PyTorch(Runtime):
     package = "torch"
     extra = "torch"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16")
+    lacks: ClassVar[Mapping[str, str]] = {
+        "int8": ": no quantizer of PyTorch is used here; use onnxruntime or openvino"
+    }
     flushes_denormals = True
     device = "cpu"
 
     def _prepare(self) -> None:
         import torch
 
+        if self.precision == "bf16":
+            check_bf16(self.name)
         torch.set_num_threads(self.threads)
         # Other threads take the mode of the one that starts them.
         with _flushed():
