@@ -12,9 +12,10 @@ PAGE = Path(__file__).parents[1] / "docs" / "json.md"
 
 MODULES = (
     "bench.tables", "data.audit_report", "devices", "graph.inspection", "measure",
-    "models.accuracy.records", "models.forecast_records", "models.measured_table",
-    "models.overview", "models.suggestions", "models.tuning", "models.workflow", "ofa", "search",
-    "search.choose", "search.which", "search.verification", "spaces.overview",
+    "models.accuracy.records", "models.comparison", "models.forecast_records",
+    "models.measured_table", "models.overview", "models.suggestions", "models.tuning",
+    "models.workflow", "ofa", "search", "search.choose", "search.which", "search.verification",
+    "spaces.overview",
 )  # fmt: skip
 """Where records are."""
 
@@ -34,6 +35,7 @@ COMMANDS = {
     "lookup-table convert": "converted-lookup-table",
     "audit": "audit",
     "audit FOLDER": "tables-audit",
+    "compare": "comparison",
     "train": "training",
     "train DATA DATA …": "base-training",
     "adapt": "adaptation",

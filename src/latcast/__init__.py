@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .graph.read import read_graph
     from .models import load, load_base, load_layers
     from .models.adaptation import suggest
+    from .models.comparison import compare
     from .models.forecast import forecast
     from .models.suggestions import suggest_for, suggest_on
     from .models.sweep import sweep
@@ -42,6 +43,7 @@ __all__ = [
     "Quantity",
     "Target",
     "choose",
+    "compare",
     "export",
     "forecast",
     "load",

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from latcast.measure._machine import Snapshot, changes, setting_doubts, snapshot
+from latcast.measure._machine import Snapshot, changes, setting_doubts, settings, snapshot
 
 
 def test_busy_and_stolen_seconds(monkeypatch):
@@ -39,6 +39,30 @@ def test_the_real_machine():
     found = changes(before, snapshot([0]))
     assert found["seconds"] > 0
     assert 0 <= found["own_cpus"] < 64
+
+
+def test_temperature_is_that_of_the_processor(monkeypatch):
+    """Of its hottest part; disks, and sensors that are not connected, do not count."""
+
+    def sensors(**degrees):
+        found = {k: [SimpleNamespace(current=c) for c in v] for k, v in degrees.items()}
+        return lambda: found
+
+    monkeypatch.setattr(psutil, "sensors_temperatures", sensors(
+        nvme=[80.0], coretemp=[61.0, 65.5, 255.0], acpitz=[90.0]), raising=False)  # fmt: skip
+    after = snapshot()
+    assert after.temperature_c == 65.5
+    assert changes(BEFORE, after)["temperature_c"] == 65.5
+    monkeypatch.setattr(psutil, "sensors_temperatures", sensors(nvme=[80.0]))
+    assert snapshot().temperature_c is None
+    monkeypatch.delattr(psutil, "sensors_temperatures")  # as on macOS
+    assert snapshot().temperature_c is None
+
+
+def test_the_processor_is_told():
+    found = settings([0])
+    assert found["cpu"]
+    assert found["cpus"] == "0"
 
 
 def test_scaled_clocks_are_a_doubt():

@@ -38,7 +38,8 @@ def write(path, state, *, rounds=4, seed=0, others=0.0, skip=()):
                 details = {
                     "doubts": ["other programs kept 0.9 CPUs busy"] if others else [],
                     "inference_s": 0.3, "load_s": 0.05, "repeats": 1,
-                    "machine": {"other_cpus": others, "steal": others / 10},
+                    "machine": {"other_cpus": others, "steal": others / 10, "clock_mhz": 2600.4,
+                                "temperature_c": 60.0 + round_},
                 }  # fmt: skip
                 campaign.add_run(
                     Run(int(arch), round_, 0, process, 0.5 * n, True, samples, reference, details)
@@ -66,6 +67,8 @@ def test_a_quiet_machine(tmp_path):
     assert data.standard_error.max() < 0.01
     assert found.reference_ms == pytest.approx(4, rel=0.01)
     assert data.provenance["licence"] == "CC0"
+    assert data.provenance["machine clock, MHz"] == "2600"
+    assert data.provenance["machine temperature, °C"] == "61.5"
     assert [len(s) for s in data.samples] == [36] * 30
 
 

@@ -30,6 +30,7 @@ _COMMANDS = {
         "measure": "Time networks on this machine, and write a dataset.",
         "suggest": "Suggest what to measure: what tells most.",
         "audit": "Look for what is wrong with a dataset.",
+        "compare": "Compare two datasets, or a forecast and a dataset.",
         "lookup-table": "Lookup tables: build one on this machine, or convert one.",
     },
     "Models": {

@@ -6,6 +6,7 @@ psutil tells the CPUs' time; clocks, throttling and settings only Linux does, in
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -16,6 +17,10 @@ from pathlib import Path
 from latcast._files import write_file
 
 _CPU = Path("/sys/devices/system/cpu")
+# Drivers of processors' sensors: Intel's, AMD's, those of Arm boards and of chips of phones. Other
+# sensors are of disks, batteries and boards.
+_IS_PROCESSOR = re.compile(r"coretemp|k10temp|zenpower|cpu|soc|bcm2835|x86_pkg", re.IGNORECASE)
+_HOTTEST_C = 150.0  # some sensors that are not connected say more
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class Snapshot:
         steal_s: CPU seconds that the hypervisor gave to other machines.
         throttled: thermal throttling events.
         clock_mhz: mean clock of the CPUs that are used.
+        temperature_c: of the hottest part of the processor.
     """
 
     time_s: float
@@ -37,6 +43,7 @@ class Snapshot:
     steal_s: float | None
     throttled: int | None
     clock_mhz: float | None
+    temperature_c: float | None = None
 
 
 def snapshot(cpus: Collection[int] = ()) -> Snapshot:
@@ -53,7 +60,20 @@ def snapshot(cpus: Collection[int] = ()) -> Snapshot:
         steal,
         sum(c for c in counts if c is not None) if counts else None,
         sum(known) / len(known) / 1000 if known else None,
+        _temperature_c(),
     )
+
+
+def _temperature_c() -> float | None:
+    """Of the hottest part of the processor, °C; None where no sensor is known to be its own."""
+    import psutil
+
+    try:
+        sensors = psutil.sensors_temperatures()
+    except (AttributeError, OSError, RuntimeError, ValueError):  # the first: not on all systems
+        return None
+    found = [s.current for name, own in sensors.items() if _IS_PROCESSOR.match(name) for s in own]
+    return max((float(t) for t in found if 0 < t < _HOTTEST_C), default=None)
 
 
 def _worked() -> tuple[float | None, float | None]:
@@ -76,7 +96,7 @@ def changes(before: Snapshot, after: Snapshot) -> dict[str, float]:
     Returns:
         Of these, what is known: ``seconds``; ``own_cpus`` (CPUs that this process kept busy),
         ``other_cpus`` (that everything else did); ``steal`` (CPUs stolen); ``throttled``
-        (events) and ``clock_mhz`` at the end.
+        (events), and ``clock_mhz`` and ``temperature_c`` at the end.
     """
     seconds = max(after.time_s - before.time_s, 1e-9)
     # All threads of this process: what is left of the busy CPUs is others'.
@@ -90,13 +110,19 @@ def changes(before: Snapshot, after: Snapshot) -> dict[str, float]:
         result["throttled"] = after.throttled - before.throttled
     if after.clock_mhz is not None:
         result["clock_mhz"] = after.clock_mhz
+    if after.temperature_c is not None:
+        result["temperature_c"] = after.temperature_c
     return result
 
 
 def settings(cpus: Collection[int]) -> dict[str, str]:
-    """What stays the same during a campaign: governor, turbo, SMT, huge pages, kernel."""
+    """What stays the same during a campaign: processor, microcode, kernel, governor and so on."""
+    from latcast.devices import cpu_model
+
     governors = {_read(_CPU / f"cpu{c}/cpufreq/scaling_governor") for c in cpus} - {""}
     found = {
+        "cpu": cpu_model(),
+        "microcode": _microcode(),
         "kernel": " ".join(os.uname()[i] for i in (0, 2, 4)) if hasattr(os, "uname") else os.name,
         "cpus": ",".join(map(str, sorted(cpus))),
         "governor": ",".join(sorted(governors)),
@@ -106,6 +132,14 @@ def settings(cpus: Collection[int]) -> dict[str, str]:
         "transparent huge pages": _read(Path("/sys/kernel/mm/transparent_hugepage/enabled")),
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _microcode() -> str:
+    """Version of the first CPU's microcode; virtual machines tell it in `/proc/cpuinfo` alone."""
+    if version := _read(_CPU / "cpu0/microcode/version"):
+        return version
+    match = re.search(r"^microcode\s*:\s*(\S+)", _read(Path("/proc/cpuinfo")), re.MULTILINE)
+    return match[1] if match else ""
 
 
 def setting_doubts(facts: Mapping[str, str]) -> list[str]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import ceil, sqrt
+from math import ceil
 
 import numpy as np
 
-from .runtimes import LoadedNetwork
+from latcast.math.order_statistics import median_interval
 
-_Z95 = 1.96
+from .runtimes import LoadedNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +139,11 @@ def time_network(
 def median_half_width(samples: Sequence[float]) -> float:
     """Half-width of the median's 95 % confidence interval, as a share of the median.
 
-    Between order statistics n/2 ± 0.98 √n (the normal form of the distribution-free interval);
-    infinite where there are too few samples for one.
+    Infinite where there are too few samples for one
+    (:func:`latcast.math.order_statistics.median_interval`).
     """
-    # Order statistics assume no distribution: latencies have a long tail to the right, on which the
-    # interval of a mean would hang.
-    n = len(samples)
-    reach = _Z95 * sqrt(n) / 2
-    low, high = int(np.floor((n - 1) / 2 - reach)), int(np.ceil((n - 1) / 2 + reach))
-    if low < 0:
-        return float("inf")
-    ordered = np.sort(samples)
-    return float((ordered[high] - ordered[low]) / 2 / np.median(ordered))
+    low, high = median_interval(samples)
+    return float((high - low) / 2 / np.median(samples))
 
 
 def _warm_up(network: LoadedNetwork, seconds: float) -> tuple[float, float]:

@@ -110,7 +110,7 @@ def results(
     drift, level = states.drift, states.level_ms
     rows, columns = _columns(accepted, states, kept)
     columns |= _networks(sources, rows, every, plan)
-    facts = _facts(campaign, plan, drift, len(accepted), failures)
+    facts = _facts(campaign, plan, drift, accepted, failures)
     facts |= {REFERENCE_LEVEL: f"{level:.6g}", **columns.pop("provenance"), **(provenance or {})}
     dataset = Dataset(**columns, target=Target.parse(plan["target"]), provenance=facts)
     return Results(
@@ -323,7 +323,7 @@ def _facts(
     campaign: CampaignFile,
     plan: Mapping[str, Any],
     drift: Drift,
-    runs: int,
+    accepted: Sequence[Run],
     failures: Mapping[int, str],
 ) -> dict[str, str]:
     processes = campaign.processes()
@@ -333,7 +333,7 @@ def _facts(
             "measured by latcast measure: median of the runs' medians, drift of the machine "
             "estimated and taken out (uncorrected_ms is without that)"
         ),
-        "runs": str(runs),
+        "runs": str(len(accepted)),
         "processes": str(len(processes)),
         "failed": str(len(failures)),
         "drift range": f"{drift.range:.2%}",
@@ -343,7 +343,18 @@ def _facts(
         **({"clock": stated["clock"]} if "clock" in stated else {}),
         **{f"runtime {k}": v for k, v in stated["runtime"].items()},
         **{f"machine {k}": v for k, v in stated["machine"].items()},
+        **_medians(accepted),
     }
+
+
+def _medians(accepted: Sequence[Run]) -> dict[str, str]:
+    """What changes from run to run, its median over those in which the system told it."""
+    found = {}
+    for name, key in (("clock, MHz", "clock_mhz"), ("temperature, °C", "temperature_c")):
+        known = [run.details["machine"][key] for run in accepted if key in run.details["machine"]]
+        if known:
+            found[f"machine {name}"] = f"{float(np.median(known)):.4g}"
+    return found
 
 
 def _inference_share(runs: Sequence[Run]) -> float:
