@@ -379,3 +379,22 @@ def test_files_without_rows_of_others_and_truncated(data: Dataset, tmp_path: Pat
         path.write_bytes(whole[:size])
         with pytest.raises(ValueError, match="must be a whole Parquet file"):
             Dataset.load(path)
+
+
+def test_percentiles_are_told_where_samples_are_many_enough() -> None:
+    counts = (0, 9, 10, 99, 100, 1000)
+    rng = np.random.default_rng(0)
+    samples = tuple(rng.lognormal(2, 0.1, count) for count in counts)
+    archs = SPACE.sample(len(counts), seed=0)
+    data = Dataset(archs, np.arange(1.0, 7), Target("a", "b", batch=8), samples=samples)
+    found = data.percentiles(50, 90, 99)
+    known = [[False] * 3, [True, False, False], *[[True, True, False]] * 2, *[[True] * 3] * 2]
+    assert np.isfinite(found).tolist() == known
+    assert found[5] == pytest.approx(np.percentile(samples[5], (50, 90, 99)))
+    assert (np.diff(found[4:], axis=1) > 0).all()
+    assert np.isnan(replace(data, samples=None).percentiles(50)).all()
+    assert data.inputs_per_s == pytest.approx(8000 / data.values)
+    with pytest.raises(ValueError, match="percentiles must be between 0 and 100; got"):
+        data.percentiles(0.5, 100)
+    with pytest.raises(ValueError, match="needs values of latency_ms; got energy_mj"):
+        _ = replace(data, quantity=ENERGY_MJ).inputs_per_s

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 
 import latcast
-from latcast.measure import CampaignFile, Run, results
+from latcast.measure import CampaignFile, Run, conclude, results
 from latcast.measure._sources import as_sources
 
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
@@ -70,6 +71,25 @@ def test_a_quiet_machine(tmp_path):
     assert data.provenance["machine clock, MHz"] == "2600"
     assert data.provenance["machine temperature, °C"] == "61.5"
     assert [len(s) for s in data.samples] == [36] * 30
+
+
+def test_a_campaign_tells_percentiles_and_throughput(tmp_path):
+    with write(tmp_path / "a", lambda _: 1.0) as campaign:
+        data, record = conclude(campaign, "a.parquet")
+    assert len(record.by_network) == 30
+    first = record.by_network[0]
+    assert (first.network, first.samples) == ("row 0", 36)
+    assert first.latency_ms == data.latency_ms[0]
+    assert [first.p50_ms, first.p90_ms] == pytest.approx(np.percentile(data.samples[0], (50, 90)))
+    assert first.p99_ms is None  # of 36 samples
+    assert first.inputs_per_s == pytest.approx(1000 / data.latency_ms[0])
+    text = record.to_text()
+    assert "p90 over the median of samples, %" in text
+    assert "p99 over" not in text
+    assert "as they were measured" not in text  # thirty rows are too many for a terminal
+    few = replace(record, by_network=record.by_network[:3])
+    assert "as they were measured" in few.to_text()
+    assert len(record.to_polars()) == 30
 
 
 def test_drift_is_taken_out_and_both_are_kept(tmp_path):

@@ -218,6 +218,37 @@ class Dataset:
         return self.values
 
     @property
+    def inputs_per_s(self) -> Floats:
+        """Throughput: what passes one after the other take in, inputs a second, shape (n,).
+
+        That is the batch over the latency.
+
+        Raises:
+            ValueError: the values are of another quantity.
+        """
+        return np.asarray(self.target.batch * 1000 / self.latency_ms)
+
+    def percentiles(self, *percents: float) -> Floats:
+        """Percentiles of every row's samples, as they were measured, shape (n, percents).
+
+        Samples are those of all runs, without correction of the machine's drift. NaN where a row
+        has too few: a percentile is told where one sample at least is to be expected beyond it, so
+        that the 99th takes a hundred.
+
+        Raises:
+            ValueError: a percentage is not between 0 and 100.
+        """
+        if not all(0 < percent < 100 for percent in percents):
+            raise ValueError(f"percentiles must be between 0 and 100; got {percents}")
+        found = np.full((len(self), len(percents)), np.nan)
+        for row, samples in enumerate(self.samples or ()):
+            beyond = [len(samples) * min(percent, 100 - percent) / 100 for percent in percents]
+            known = np.array(beyond) >= 1 - 1e-9
+            if known.any():
+                found[row, known] = np.percentile(samples, np.array(percents)[known])
+        return found
+
+    @property
     def accuracy(self) -> Floats:
         """The values of a dataset of top-1 accuracies, from 0 to 1, shape (n,).
 

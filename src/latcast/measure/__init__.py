@@ -11,9 +11,7 @@ if TYPE_CHECKING:
 
     from ._campaign import (
         AnotherCampaignError,
-        CampaignRecord,
         Plan,
-        conclude,
         measured,
         open_or_resume,
         resume_as,
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from ._drift import Drift, Runs, estimate_drift
     from ._machine import CampaignRunningError
     from ._protocol import Protocol
+    from ._record import CampaignRecord, conclude
     from ._results import (
         REFERENCE_LEVEL,
         NoLatencyError,

@@ -60,11 +60,11 @@ def snapshot(cpus: Collection[int] = ()) -> Snapshot:
         steal,
         sum(c for c in counts if c is not None) if counts else None,
         sum(known) / len(known) / 1000 if known else None,
-        _temperature_c(),
+        temperature_c(),
     )
 
 
-def _temperature_c() -> float | None:
+def temperature_c() -> float | None:
     """Of the hottest part of the processor, °C; None where no sensor is known to be its own."""
     import psutil
 

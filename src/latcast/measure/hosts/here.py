@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import tempfile
@@ -41,7 +40,7 @@ class Here(Host):
             "cpus": cpus,
             "clusters": clusters(cpus),
             "governor": _machine.settings(cpus).get("governor"),
-            "temperature_c": temperature_c(),
+            "temperature_c": _machine.temperature_c(),
             "memory_bytes": psutil.virtual_memory().total,
             "free_bytes": shutil.disk_usage(tempfile.gettempdir()).free,
         }
@@ -82,13 +81,3 @@ def clusters(cpus: Collection[int], root: Path = _CPU) -> list[dict[str, Any]]:
             continue
         by_clock.setdefault(int(text) // 1000, []).append(cpu)
     return [{"cpus": by_clock[mhz], "max_mhz": mhz} for mhz in sorted(by_clock)]
-
-
-def temperature_c() -> float | None:
-    """The hottest sensor of the machine, °C; None where the system tells of none."""
-    import psutil
-
-    if not hasattr(psutil, "sensors_temperatures") or os.name == "nt":
-        return None
-    sensors = psutil.sensors_temperatures().values()
-    return max((x.current for group in sensors for x in group), default=None)

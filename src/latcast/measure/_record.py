@@ -1,0 +1,204 @@
+"""The record of a campaign: what it measured, network by network, and how far it can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from latcast.data import Dataset
+from latcast.report.record import Column, Record, Table, pairs
+from latcast.report.text import end_of
+
+from ._campaign_file import CampaignFile
+from ._results import Results, results
+
+# That notes tell of; the record holds all.
+MAX_FAILURES = 5
+# That a table tells of by themselves.
+MAX_NETWORKS = 20
+PERCENTS = (50.0, 90.0, 99.0)
+
+
+@dataclass(frozen=True)
+class MeasuredNetwork:
+    """What was measured of one network.
+
+    Attributes:
+        network: its name; of an architecture its row in the dataset.
+        latency_ms: the median of its runs' medians, without the machine's drift, ms.
+        p50_ms: median of all samples as they were measured, ms.
+        p90_ms: their 90th percentile, ms; null with fewer than ten samples.
+        p99_ms: their 99th percentile, ms; null with fewer than a hundred samples.
+        inputs_per_s: throughput of passes one after the other: the batch over the latency.
+        samples: how many there are; a sample of a short network is the mean of several passes.
+    """
+
+    network: str
+    latency_ms: float
+    p50_ms: float | None
+    p90_ms: float | None
+    p99_ms: float | None
+    inputs_per_s: float
+    samples: int
+
+    @classmethod
+    def of(cls, data: Dataset) -> tuple[MeasuredNetwork, ...]:
+        """The rows of a dataset of latencies."""
+        names = data.names or [f"row {row}" for row in range(len(data))]
+        found = data.percentiles(*PERCENTS)
+        told = [[None if np.isnan(x) else float(x) for x in row] for row in found]
+        counts = [len(samples) for samples in data.samples or ()] or [0] * len(data)
+        values, rates = data.latency_ms.tolist(), data.inputs_per_s.tolist()
+        return tuple(
+            cls(name, ms, p50, p90, p99, rate, count)
+            for name, ms, (p50, p90, p99), rate, count in zip(
+                names, values, told, rates, counts, strict=True
+            )
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class CampaignRecord(Record):
+    """A campaign, and how far its latencies can be trusted.
+
+    Attributes:
+        dataset: file that it is written to.
+        target: the target that was measured.
+        architectures: how many were measured; null for networks of any kind.
+        networks: how many of any kind were measured; null for architectures of a space.
+        lowest_ms: latency of the fastest, ms.
+        highest_ms: latency of the slowest, ms.
+        failed: number of a network in the campaign -> why it could not be measured.
+        unfinished: networks left out, since they have had fewer than two runs so far.
+        unstable: networks whose latency is not known to 3 %.
+        noise_of_a_run: standard deviation of one run, relative.
+        drift_range: of the machine's speed during the campaign, relative.
+        inference_share: share of the time that was inference.
+        warnings: doubts about the campaign as a whole, a sentence each.
+        audit: what the audit found in the dataset.
+        failed_names: what those networks are called, by their numbers.
+        by_network: percentiles and throughput of every network, in the order of the dataset.
+    """
+
+    schema = "campaign"
+    frame = "by_network"
+
+    dataset: str
+    target: str
+    architectures: int | None
+    networks: int | None
+    lowest_ms: float
+    highest_ms: float
+    failed: Mapping[int, str]
+    unfinished: int
+    unstable: int
+    noise_of_a_run: float
+    drift_range: float
+    inference_share: float
+    warnings: list[str]
+    audit: list[str]
+    failed_names: Mapping[int, str]
+    by_network: tuple[MeasuredNetwork, ...]
+
+    @classmethod
+    def of(
+        cls,
+        found: Results,
+        names: Mapping[int, str],
+        path: str,
+    ) -> CampaignRecord:
+        """The record of results; ``names`` are of what failed, ``path`` of the dataset."""
+        from latcast.data.audit import audit
+
+        data = found.dataset
+        is_of_space = data.space is not None
+        issues = audit(data) if is_of_space else []
+        return cls(
+            dataset=path,
+            target=str(data.target),
+            architectures=len(data) if is_of_space else None,
+            networks=None if is_of_space else len(data),
+            lowest_ms=float(data.latency_ms.min()),
+            highest_ms=float(data.latency_ms.max()),
+            failed=dict(found.failures),
+            unfinished=found.unfinished,
+            unstable=int(found.unstable.sum()),
+            noise_of_a_run=found.drift.noise,
+            drift_range=found.drift.range,
+            inference_share=found.inference_share,
+            warnings=list(found.warnings),
+            audit=[f"{f.kind}: {f.message}" for f in issues],
+            failed_names=dict(names),
+            by_network=MeasuredNetwork.of(data),
+        )
+
+    def parts(self) -> Iterator[Table | str]:
+        what = "networks" if self.architectures is None else "architectures"
+        rows = [
+            (what, self.networks if self.architectures is None else self.architectures),
+            ("latency, ms", f"{self.lowest_ms:.3g} – {self.highest_ms:.3g}"),
+            ("inputs a second", self._rates()),
+            *self._tails(),
+            ("noise of one run, %", f"{100 * self.noise_of_a_run:.2f}"),
+            ("drift of the machine, %", f"{100 * self.drift_range:.2f}"),
+            ("time spent in inference, %", f"{100 * self.inference_share:.0f}"),
+            ("unstable", self.unstable),
+            ("failed", len(self.failed)),
+            ("unfinished", self.unfinished),
+        ]
+        yield pairs(("measured", "value"), rows, self.target)
+        if len(self.by_network) <= MAX_NETWORKS:
+            yield Table(_NETWORK_COLUMNS, self.by_network, "\nsamples as they were measured:")
+
+    def _rates(self) -> str:
+        rates = [network.inputs_per_s for network in self.by_network]
+        return f"{min(rates):.3g} – {max(rates):.3g}"
+
+    def _tails(self) -> Iterator[tuple[str, str]]:
+        """How far percentiles are above the median of samples, in the median over networks."""
+        for name in ("p90_ms", "p99_ms"):
+            pairs = [(getattr(n, name), n.p50_ms) for n in self.by_network]
+            over = [high / middle - 1 for high, middle in pairs if high and middle]
+            if over:
+                label = f"{name.removesuffix('_ms')} over the median of samples, %"
+                yield label, f"{100 * float(np.median(over)):.2f}"
+
+    def doubts(self) -> Iterator[str]:
+        for number, reason in list(self.failed.items())[:MAX_FAILURES]:
+            yield f"failed: {self.failed_names[number]}: {reason}"
+        for warning in self.warnings:
+            yield f"warning: {warning}"
+        for issue in self.audit:
+            yield f"audit: {issue}"
+
+
+_NETWORK_COLUMNS = (
+    Column("network", lambda network: end_of(network.network, 60)),
+    Column("latency, ms", "latency_ms", ".4g"),
+    Column("p50", "p50_ms", ".4g"),
+    Column("p90", "p90_ms", ".4g"),
+    Column("p99", "p99_ms", ".4g"),
+    Column("inputs/s", "inputs_per_s", ".4g"),
+    Column("samples", "samples"),
+)
+
+
+def conclude(
+    campaign: CampaignFile, path: str, *, like_ms: float | None = None
+) -> tuple[Dataset, CampaignRecord]:
+    """The dataset of a campaign, and its record.
+
+    Args:
+        campaign: an open campaign file.
+        path: what the record calls the dataset's file; it is not written.
+        like_ms: as of :func:`latcast.measure.results`.
+
+    Raises:
+        ValueError: as of :func:`latcast.measure.results`.
+    """
+    found, sources = results(campaign, like_ms=like_ms), campaign.networks()
+    is_of_space = found.dataset.space is not None
+    names = {n: f"architecture {n}" if is_of_space else sources[n].name for n in found.failures}
+    return found.dataset, CampaignRecord.of(found, names, path)
