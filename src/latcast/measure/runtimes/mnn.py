@@ -8,10 +8,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +56,7 @@ class MNNRuntime(Runtime):
 
         settings = {"backend": "CPU", "precision": "high", "numThread": self.threads}
         with quiet() as log:
-            interpreter = _convert(model, MNN.Interpreter, log)
+            interpreter = convert(model, lambda path: MNN.Interpreter(str(path)), log)
             session = interpreter.createSession(settings)
             _resize(interpreter, session, inputs)
         numbers = LayerNumbers.of(model) if profiling else None
@@ -84,11 +84,22 @@ def _resize(interpreter: MNN.Interpreter, session: MNN.Session, inputs: Arrays) 
         interpreter.resizeSession(session)
 
 
-def _convert(model: bytes | Path, read: type[MNN.Interpreter], log: IO[bytes]) -> MNN.Interpreter:
+T = TypeVar("T")
+
+
+def convert(model: bytes | Path, read: Callable[[Path], T], log: IO[bytes]) -> T:
     """What ``read`` makes of the file that the converter makes of an ONNX model.
 
     The converter is called directly: importing the module of MNN's own command installs a
     package and connects to its vendor.
+
+    Args:
+        model: the ONNX model, or its file.
+        read: reads the converter's file, which is gone afterwards.
+        log: of :func:`quiet`, in which the converter is called.
+
+    Raises:
+        UnsupportedNetworkError: the converter makes nothing of the model; its last words say why.
     """
     import _tools
 
@@ -103,7 +114,7 @@ def _convert(model: bytes | Path, read: type[MNN.Interpreter], log: IO[bytes]) -
         _tools.mnnconvert(["mnnconvert", "-f", "ONNX", *files, "--bizCode", "latcast"])
         if not target.exists():
             raise UnsupportedNetworkError(f"MNN could not convert the network: {_tail(log)}")
-        return read(str(target))
+        return read(target)
 
 
 def _fast_directory(size: int) -> str | None:
