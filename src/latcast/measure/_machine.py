@@ -168,11 +168,12 @@ class CampaignRunningError(RuntimeError):
 
 
 @contextmanager
-def machine_lock(path: Path) -> Iterator[None]:
+def machine_lock(path: Path, name: str = "") -> Iterator[None]:
     """Keep other campaigns from measuring on this machine; let go when the process ends.
 
     Args:
         path: the campaign's file, which others are told.
+        name: of what is measured by this machine, where that is not itself, such as a phone.
 
     Raises:
         CampaignRunningError: another process holds the lock.
@@ -180,10 +181,11 @@ def machine_lock(path: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     folder = _folder()
-    holder = folder / "holder"
+    own = "-" + re.sub(r"[^A-Za-z0-9.-]", "_", name) if name else ""
+    holder = folder / f"holder{own}"
     # A lock of the system's, not a file that is there or not: it goes with the process, however it
     # ended.
-    lock = FileLock(folder / "lock", timeout=0, mode=0o666)
+    lock = FileLock(folder / f"lock{own}", timeout=0, mode=0o666)
     try:
         held = lock.acquire()
     except Timeout:

@@ -132,7 +132,7 @@ def time_network(
         repeats=repeats,
         inference_s=spent,
         cpu_share=worked / max(lasted, 1e-9),
-        doubts=_doubts(samples, before, after, protocol),
+        doubts=doubts_of(samples, before, after, protocol),
     )
 
 
@@ -181,9 +181,10 @@ def _time_reference(reference: LoadedNetwork, protocol: Protocol) -> tuple[list[
     return samples, spent
 
 
-def _doubts(
+def doubts_of(
     samples: Sequence[float], before: Sequence[float], after: Sequence[float], protocol: Protocol
 ) -> tuple[str, ...]:
+    """Why a run should be made again, from its samples and those of the reference network."""
     # A machine that changes its clock within a run, or is pre-empted for long, makes its halves
     # differ; a spike does not move a median.
     half = len(samples) // 2

@@ -443,7 +443,11 @@ def _doubts_about_runs(runs: Sequence[Run]) -> list[str]:
         for kind, count in kinds.items()
         if count > _OFTEN * accepted
     ]
-    few = sum(run.accepted and len(run.samples_ms) < _FEW_SAMPLES for run in runs)
+    # A tool's sample is of several passes.
+    few = sum(
+        run.accepted and run.details.get("passes", len(run.samples_ms)) < _FEW_SAMPLES
+        for run in runs
+    )
     if few:
         found.append(f"too few samples: {few} runs have fewer than {_FEW_SAMPLES}")
     return found

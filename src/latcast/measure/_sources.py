@@ -192,13 +192,22 @@ class OnnxFile(NetworkSource):
     def asked(self) -> ReadOptions:
         return self.options
 
-    def model(self, batch: int, seed: int) -> Model:
+    def check(self) -> None:
+        """Make sure that the file is as it was when the campaign began.
+
+        Raises:
+            FileNotFoundError: it is gone.
+            ValueError: it has changed.
+        """
         check_file(self.path)
         if (now := _digest(self.path)) != self.sha256:
             raise ValueError(
                 f"{self.path} must stay as it was when the campaign began (SHA-256 "
                 f"{self.sha256[:12]}…); it is {now[:12]}… now: start another campaign"
             )
+
+    def model(self, batch: int, seed: int) -> Model:
+        self.check()
         if self.path.suffix.lower() == ".onnx":
             return self.path
         from latcast.graph.read import as_onnx  # other formats alone need it

@@ -8,7 +8,10 @@ from latcast._registry import Registry
 
 from ._base import Host, HostError, HostLostError, HostWorker
 
-_PLACES = {name: f"{__name__}.{place}" for name, place in {"here": "here:Here"}.items()}
+_PLACES = {
+    name: f"{__name__}.{place}"
+    for name, place in {"here": "here:Here", "adb": "adb:AdbHost"}.items()
+}
 
 HOSTS: Registry[type[Host]] = Registry("host", "latcast.hosts", type, _PLACES)
 """How the text of a host begins -> its class, made of what follows the colon."""

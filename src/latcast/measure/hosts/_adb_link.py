@@ -7,7 +7,7 @@ goes away is of a dozen types: here it is one.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +58,10 @@ class AdbLink:
     def _phone(self) -> AdbDevice:
         return self._client.device(self.serial)
 
+    @cached_property
+    def _features(self) -> Collection[str]:
+        return self._phone.get_features().split(",")
+
     def check(self) -> None:
         """Make sure that the phone is there and lets itself be used.
 
@@ -94,7 +98,10 @@ class AdbLink:
             HostLostError: the phone is gone, or says nothing for so long.
         """
         with self._guarded("a command"):
-            found = self._phone.shell2(command, timeout=timeout_s, encoding=None, v2=True)
+            # adbutils appends to the command where the daemon has no exit statuses of its own.
+            found = self._phone.shell2(
+                command.strip(), timeout=timeout_s, encoding=None, v2="shell_v2" in self._features
+            )
             text = (found.output or found.stdout)[:MAX_OUTPUT].decode(errors="replace")
             return int(found.returncode), text.replace("\r\n", "\n")
 
@@ -109,7 +116,7 @@ class AdbLink:
             try:
                 self._phone.sync.push(content, path, mode, check=True)
             except (self._adb.AdbError, OSError, EOFError, AssertionError, struct.error) as error:
-                # The end of a link and a full disk look alike to who sends: the phone's state tells.
+                # The end of a link and a full disk look alike to a sender: the state tells which.
                 self._phone.get_state()
                 raise RefusedError(f"{path}: {error}") from error
 

@@ -1,6 +1,6 @@
 """What a phone says of itself: its cores, its temperature and its battery.
 
-One script asks for all of it, since every command of adb costs tens of milliseconds. Everything is
+A script asks for all of it, since every command of adb costs tens of milliseconds. Everything is
 read as any user of the shell may: nothing needs root, and nothing is changed.
 """
 
@@ -22,7 +22,7 @@ _PROPERTIES = (
     "ro.product.manufacturer", "ro.product.model", "ro.soc.model", "ro.board.platform",
     "ro.build.version.release", "ro.product.cpu.abi",
 )  # fmt: skip
-_STATE = r"""
+STATE = r"""
 dumpsys battery 2>/dev/null | sed -n -e 's/^ *present: /battery.present=/p' \
   -e 's/^ *level: /battery.level=/p' -e 's/^ *scale: /battery.scale=/p' \
   -e 's/^ *temperature: /battery.temperature=/p'
@@ -31,8 +31,10 @@ for z in /sys/class/thermal/thermal_zone*; do
   echo "zone.$(cat $z/type 2>/dev/null)=$(cat $z/temp 2>/dev/null)"
 done
 """
+"""Script that prints what :class:`PhoneState` is read from."""
+
 # The folder of the CPUs cannot be listed on Android, but each one can be read.
-_DESCRIPTION = rf"""
+DESCRIBE = rf"""
 for p in {" ".join(_PROPERTIES)}; do echo "$p=$(getprop $p)"; done
 d=/sys/devices/system/cpu
 i=0
@@ -49,10 +51,7 @@ mkdir -p {FOLDER}
 echo "free=$(df -k {FOLDER} 2>/dev/null | tail -n 1)"
 for c in taskset timeout; do command -v $c >/dev/null && echo "has.$c=1"; done
 """
-DESCRIBE = _DESCRIPTION + _STATE
-"""Script that prints all that :class:`Phone` and :class:`PhoneState` are read from."""
-STATE = _STATE
-"""Script that prints what :class:`PhoneState` is read from."""
+"""Script that prints what :class:`Phone` is read from."""
 
 # Thermal zones that tell of the CPU or its chip, by the words of their makers.
 _CPU_ZONE = re.compile(r"cpu|soc|(?:^|[-_])(?:big|mid|little)(?:$|[-_])", re.IGNORECASE)

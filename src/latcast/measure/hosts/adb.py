@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
-from hashlib import file_digest
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlencode
 
-import numpy as np
-
 from latcast._files import check_file
 from latcast.devices import SELECTIONS, Device, Target, named_device
-from latcast.graph import Graph
 from latcast.measure import _machine
-from latcast.measure._protocol import Protocol, doubts_of
-from latcast.measure._sources import NetworkSource, OnnxFile, VariantSource, parse_source
-from latcast.measure._worker import WorkerDiedError, reference_network
+from latcast.measure._protocol import Protocol
+from latcast.measure._worker import reference_network
 from latcast.measure.runtimes import Runtime
-from latcast.measure.tools import TOOLS, Job, Report, Tool, find_tool
+from latcast.measure.tools import TOOLS, Tool, find_tool
 
-from ._adb_link import AdbLink, RefusedError
-from ._base import Host, HostError, HostLostError
-from ._phone import DESCRIBE, FOLDER, STATE, Phone, PhoneState, mask_of
+from ._adb_link import AdbLink
+from ._base import Host, HostError
+from ._phone import DESCRIBE, FOLDER, STATE, Phone, PhoneState
+from ._phone_worker import PhoneWorker
 
 # Runs begin below these. 37 °C is where public benchmarks of phones hold their runs until the
 # battery has cooled (github.com/software-mansion/react-native-executorch/issues/727); below 20 %
 # Android offers to save power. Neither was varied on a phone of ours.
 MAX_BATTERY_C, MIN_BATTERY_PERCENT = 37.0, 20.0
-# Of an invocation, beyond its warm-up and its run: loading, and at least a few passes.
-_TOOL_S = 180.0
-_NUMBER = re.compile(r"_(\d+)\Z")
-_SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV"}
-_TIMED_OUT = 124
 
 
 class AdbHost(Host):
@@ -179,7 +168,14 @@ class AdbHost(Host):
     def start(
         self, target: Target, protocol: Mapping[str, Any], own: type[Runtime] | None = None
     ) -> PhoneWorker:
-        return PhoneWorker(self, target, Protocol(**protocol))
+        program = self.program(target.runtime)
+        beside = sorted(program.parent.iterdir()) if self.path != program else [program]
+        worker = PhoneWorker(
+            self.link, self.phone, self.tool(target.runtime), self.cores, target,
+            Protocol(**protocol), self.wait_until_ready,
+        )  # fmt: skip
+        worker.prepare(program, [path for path in beside if path.is_file()])
+        return worker
 
     def detect(self, name: str | None = None, *, seconds: float = 2.0) -> Device:
         """The catalogue's device of this phone or its chip, with the memory that it tells.
@@ -229,14 +225,15 @@ class AdbHost(Host):
 
     def reconnect(self) -> None:
         deadline = time.monotonic() + self.patience_s
-        while True:
-            try:
+        while time.monotonic() < deadline:
+            with suppress(HostError):
                 self.link.check()
                 return
-            except HostError as error:
-                if time.monotonic() >= deadline:
-                    raise HostError(f"{error}; go on with --resume when it is back") from error
             time.sleep(self.poll_s)
+        try:
+            self.link.check()
+        except HostError as error:
+            raise HostError(f"{error}; go on with --resume when it is back") from error
 
     def remove(self) -> None:
         """Take everything of ours off the phone.
@@ -270,289 +267,3 @@ def _unready(state: PhoneState) -> str | None:
     if state.battery_percent is not None and state.battery_percent < MIN_BATTERY_PERCENT:
         return f"its battery is at {state.battery_percent:.0f} %, below {MIN_BATTERY_PERCENT:.0f}"
     return None
-
-
-# -- runs --------------------------------------------------------------------------------------
-
-
-class _FailedError(Exception):
-    """A network cannot be measured; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Pushed:
-    """A network that is on the phone.
-
-    Attributes:
-        folder: of its files.
-        name: of the one that the command line names.
-        shape: of its input; None where the file has its own.
-        key: by which its latency is remembered.
-    """
-
-    folder: str
-    name: str
-    shape: tuple[int, ...] | None
-    key: str
-
-
-@dataclass(slots=True)
-class PhoneWorker:
-    """Makes runs on a phone; every invocation of the tool is a process of its own there.
-
-    Attributes:
-        host: the phone.
-        target: what to run on.
-        protocol: of the campaign: a run has its ``min_samples`` invocations of a share of its
-            ``run_s`` each, and one of the reference network before and after.
-    """
-
-    host: AdbHost
-    target: Target
-    protocol: Protocol
-    facts: dict[str, Any] = field(init=False)
-    pid: int = field(init=False, default=0)
-    _tool: Tool = field(init=False)
-    _prefix: str = field(init=False)
-    _program: str = field(init=False)
-    _reference: _Pushed = field(init=False)
-    _known_ms: dict[str, float] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        host, phone = self.host, self.host.phone
-        program = host.program(self.target.runtime)
-        self._tool = host.tool(self.target.runtime)
-        with program.open("rb") as file:
-            digest = file_digest(file, "sha256").hexdigest()[:12]
-        cpus = phone.select(host.cores, max(self.target.threads, 1))
-        folder = f"{FOLDER}/tool-{digest}"
-        self._program = f"{folder}/{PurePosixPath(program.name)}"
-        self._prefix = "".join(self._prefixes(phone, cpus))
-        self._push_tool(program, folder)
-        graph = reference_network().with_batch(self.target.batch)
-        self._reference = self._push("reference", self._tool.write(graph, 0), graph, "")
-        self.facts = {
-            "runtime": {
-                "version": f"{self._tool.name}, sha256 {digest}",
-                "build": phone.abi,
-                "instructions": "chosen at run time; not stated",
-                "samples": "one an invocation: the tool's median of its passes, or their mean",
-            },
-            "machine": {
-                "phone": phone.title,
-                "android": phone.android,
-                "soc": phone.soc,
-                "kernel": phone.kernel,
-                "cores": host.cores,
-                "cpus": ",".join(map(str, cpus)),
-                "clock governor": phone.governor,
-            },
-            "timer_s": 1e-6,
-            "clock": "wall",
-        }
-
-    def ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        source = parse_source(request["network"])
-        try:
-            files, graph = self._files(source, request["seed"])
-        except Exception as error:  # noqa: BLE001  # whatever a writer raises is the answer
-            return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
-        state = self.host.wait_until_ready()
-        try:
-            pushed = self._push("run", files, graph, request["network"])
-            answer = self._run(pushed, state)
-            return answer | self._profile(pushed, source, request)
-        except _FailedError as error:
-            return {"failed": str(error)}
-        except RefusedError as error:
-            return {"full": str(error)}
-
-    def close(self) -> None:
-        with suppress(HostError):
-            self.host.link.shell(f"rm -rf {FOLDER}/run {FOLDER}/reference")
-
-    def _prefixes(self, phone: Phone, cpus: Sequence[int]) -> Iterator[str]:
-        if "timeout" in phone.commands:
-            yield f"timeout {self._limit_s():.0f} "
-        if "taskset" in phone.commands and self.host.cores != "all":
-            yield f"taskset {mask_of(cpus)} "
-
-    def _limit_s(self) -> float:
-        return _TOOL_S + 3 * (self.protocol.warm_up_s + self.protocol.run_s)
-
-    def _push_tool(self, program: Path, folder: str) -> None:
-        """The program, and what lies beside it where the user gave a folder."""
-        own = self.host.path
-        is_folder = own is not None and own.is_dir()
-        files = sorted(x for x in program.parent.iterdir() if x.is_file()) if is_folder else [program]
-        self.host.link.shell(f"mkdir -p {folder}")
-        for path in files:
-            there = f"{folder}/{path.name}"
-            if not self.host.link.has(there, path.stat().st_size):
-                try:
-                    self.host.link.push(path, there, 0o755)
-                except RefusedError as error:
-                    raise HostError(
-                        f"{self.host.title} must have room for the tool in {FOLDER}; it refused "
-                        f"{error}: make room there"
-                    ) from error
-
-    def _files(
-        self, source: NetworkSource, seed: int
-    ) -> tuple[Mapping[str, bytes | Path], Graph | None]:
-        """Files to push, and the graph of a network that is written by us."""
-        batch, tool = self.target.batch, self._tool
-        if isinstance(source, OnnxFile) and source.path.suffix.lower() == tool.suffix:
-            source.check()
-            return {f"model{tool.suffix}": source.path}, None
-        if isinstance(source, OnnxFile):
-            raise ValueError(
-                f"{tool.name} takes {tool.suffix} files; got {source.path.name}: convert it"
-            )
-        if self.target.precision not in ("fp32", "fp16"):
-            raise ValueError(
-                f"networks are written in fp32; for {self.target.precision} give {tool.suffix} "
-                "files of your own (--models)"
-            )
-        if isinstance(source, VariantSource):
-            graph = source.variant.graph(batch)
-        else:
-            model = source.model(batch, seed)
-            assert isinstance(model, Graph)  # of an architecture or a block
-            graph = model.with_batch(batch)
-        return tool.write(graph, seed), graph
-
-    def _push(
-        self, name: str, files: Mapping[str, bytes | Path], graph: Graph | None, key: str
-    ) -> _Pushed:
-        # Anew, since benchmark.out runs whatever a folder holds.
-        folder = f"{FOLDER}/{name}"
-        self.host.link.shell(f"rm -rf {folder}; mkdir -p {folder}")
-        for file, content in files.items():
-            self.host.link.push(content, f"{folder}/{file}")
-        shape = None if graph is None else tuple(graph.in_shape)
-        return _Pushed(folder, next(iter(files)), shape, key)
-
-    def _run(self, network: _Pushed, before: PhoneState) -> dict[str, Any]:
-        started = time.monotonic()
-        protocol = self.protocol
-        count = protocol.min_samples
-        if network.key not in self._known_ms:  # how many passes fill the time is not known yet
-            self._time(network, 0.0, protocol.run_s / count)
-        first = self._time(self._reference, protocol.warm_up_s, protocol.reference_s)
-        own = [self._time(network, protocol.warm_up_s, protocol.run_s / count) for _ in range(count)]
-        last = self._time(self._reference, protocol.warm_up_s, protocol.reference_s)
-        after = self.host.state()
-        samples = [report.latency_ms for report in own]
-        reference = ([first.latency_ms], [last.latency_ms])
-        passes = sum(report.passes or 0 for report in (first, *own, last))
-        doubts = list(doubts_of(samples, *reference, protocol))
-        if after.thermal_status:
-            doubts.append(f"the phone throttled (thermal status {after.thermal_status})")
-        return {
-            "samples_ms": samples,
-            "reference_ms": reference,
-            "repeats": 1,
-            "passes": sum(report.passes or 1 for report in own),
-            "inference_s": passes * float(np.median(samples)) / 1000,
-            "load_s": (own[0].init_ms or 0.0) / 1000,
-            "doubts": doubts,
-            "machine": _machine_facts(before, after, time.monotonic() - started),
-            **_of_passes(own),
-        }
-
-    def _profile(
-        self, network: _Pushed, source: NetworkSource, request: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """The operators' times where they are asked for; that it fails does not lose the run."""
-        if not ("profile_passes" in request or "profile_s" in request):
-            return {}
-        if not self._tool.has_profile:
-            return {"profile_ms": None}
-        try:
-            output = self._invoke(network, self.protocol.warm_up_s, 1.0, profiling=True)
-            if self._tool.profile_file is not None:
-                output = self.host.link.read(f"{network.folder}/{self._tool.profile_file}")
-            found = self._tool.read_profile(output)
-        except (_FailedError, WorkerDiedError, ValueError) as error:
-            return {"profile_ms": None, "profile_failed": str(error)[:500]}
-        # What we write has the numbers of its layers in its tensors' names; what a delegate fuses
-        # is called otherwise.
-        numbers = {} if isinstance(source, OnnxFile) else _by_layer(found)
-        return {
-            "profile_ms": numbers or None,
-            "operators": [[x.kind, x.name, x.ms] for x in found],
-        }
-
-    def _time(self, network: _Pushed, warm_up_s: float, run_s: float) -> Report:
-        output = self._invoke(network, warm_up_s, run_s)
-        try:
-            report = self._tool.read(output)
-        except ValueError as error:
-            raise _FailedError(f"{type(error).__name__}: {error}") from error
-        self._known_ms[network.key] = report.latency_ms
-        return report
-
-    def _invoke(
-        self, network: _Pushed, warm_up_s: float, run_s: float, *, profiling: bool = False
-    ) -> str:
-        """What the tool prints of one invocation.
-
-        Raises:
-            _FailedError: it refuses the network.
-            WorkerDiedError: it was ended by a signal, or took too long.
-            HostLostError: the link broke.
-        """
-        job = Job(
-            max(self.target.threads, 1), self.target.precision, warm_up_s, run_s,
-            self._known_ms.get(network.key), network.shape, profiling,
-        )  # fmt: skip
-        words = shlex.join(self._tool.command(self._program, network.name, job))
-        libraries = str(PurePosixPath(self._program).parent)
-        command = f"cd {network.folder} && LD_LIBRARY_PATH={libraries} {self._prefix}{words} 2>&1"
-        code, output = self.host.link.shell(command, self._limit_s() + 30)
-        name = self._tool.name
-        if code == _TIMED_OUT:
-            raise WorkerDiedError(f"{name} gave no answer within {self._limit_s():.0f} s")
-        if code > 128:
-            signal = _SIGNALS.get(code - 128, f"signal {code - 128}")
-            hint = " (out of memory?)" if signal == "SIGKILL" else ""
-            raise WorkerDiedError(f"{name} was ended by {signal}{hint}")
-        if code:
-            raise _FailedError(self._tool.failure(code, output, self.host.phone.abi))
-        return output
-
-
-def _machine_facts(before: PhoneState, after: PhoneState, seconds: float) -> dict[str, float]:
-    """What happened to the phone during a run, by the names that campaigns use."""
-    found = {
-        "seconds": seconds,
-        "temperature_c": after.chip_c,
-        "battery_c": after.battery_c,
-        "battery_c_before": before.battery_c,
-        "battery_percent": after.battery_percent,
-        "throttled": after.thermal_status,
-    }
-    return {name: float(value) for name, value in found.items() if value is not None}
-
-
-def _of_passes(own: Sequence[Report]) -> dict[str, float]:
-    """Extremes of all passes of a run, and the memory that it took, where the tool tells them."""
-    lows = [r.min_ms for r in own if r.min_ms is not None]
-    highs = [r.max_ms for r in own if r.max_ms is not None]
-    peaks = [r.peak_memory_mb for r in own if r.peak_memory_mb is not None]
-    found = {"min_ms": min(lows, default=None), "max_ms": max(highs, default=None)}
-    found["peak_memory_mb"] = max(peaks, default=None)
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _by_layer(operators: Sequence[Any]) -> dict[str, float]:
-    """Milliseconds by number of a layer, of operators whose tensors are called ``WORD_NUMBER``."""
-    found: dict[str, float] = {}
-    for operator in operators:
-        if match := _NUMBER.search(operator.name):
-            found[match[1]] = found.get(match[1], 0.0) + operator.ms
-    return found
-
-
-__all__ = ["AdbHost", "HostLostError", "PhoneWorker", "phone_text"]
