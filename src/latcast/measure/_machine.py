@@ -145,7 +145,7 @@ def _microcode() -> str:
 def setting_doubts(facts: Mapping[str, str]) -> list[str]:
     """Warnings about :func:`settings`."""
     governor = facts.get("governor", "performance")
-    if governor != "performance":
+    if governor != "performance" and "phone" not in facts:  # there only root can set it
         return [
             f"CPU clocks are scaled (governor {governor}); set it to performance for steady times"
         ]

@@ -448,6 +448,11 @@ def _doubts_about_runs(runs: Sequence[Run]) -> list[str]:
         run.accepted and run.details.get("passes", len(run.samples_ms)) < _FEW_SAMPLES
         for run in runs
     )
+    if any("passes" in run.details for run in runs):
+        found.append(
+            "samples: each is the median or the mean of a tool's passes; percentiles of single "
+            "passes are not known"
+        )
     if few:
         found.append(f"too few samples: {few} runs have fewer than {_FEW_SAMPLES}")
     return found

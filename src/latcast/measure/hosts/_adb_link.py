@@ -60,7 +60,8 @@ class AdbLink:
 
     @cached_property
     def _features(self) -> Collection[str]:
-        return self._phone.get_features().split(",")
+        features: str = self._phone.get_features()
+        return features.split(",")
 
     def check(self) -> None:
         """Make sure that the phone is there and lets itself be used.

@@ -129,12 +129,11 @@ class PhoneWorker:
             "machine": {
                 "phone": self.phone.title,
                 "android": self.phone.android,
-                "soc": self.phone.soc,
+                "cpu": self.phone.soc,
                 "kernel": self.phone.kernel,
                 "cores": self.cores,
                 "cpus": ",".join(map(str, cpus)),
-                # Only root can set it: it is told, and no warning.
-                "clock governor": self.phone.governor,
+                "governor": self.phone.governor,
             },
             "timer_s": 1e-6,
             "clock": "wall",
