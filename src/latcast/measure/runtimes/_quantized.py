@@ -57,7 +57,9 @@ def _quantized(model: bytes | Path, inputs: tuple[tuple[str, tuple[int, ...], st
         if any(word in node.op_type for node in whole.graph.node for word in _OF_INTEGERS):
             return whole.SerializeToString()  # type: ignore[no-any-return]
         if any(node.op_type == _MERGED for node in whole.graph.node):
-            quant_pre_process(whole, out, skip_symbolic_shape=True)
+            # A model in memory it would take apart, and not find the parts of again.
+            onnx.save(whole, out)
+            quant_pre_process(out, out, skip_symbolic_shape=True)
             whole = onnx.load(out)
         quantization.quantize_static(
             whole, out, _reader(inputs), quant_format=quantization.QuantFormat.QDQ,

@@ -1,0 +1,281 @@
+"""Graphs in floats as ONNX Runtime's static quantizer writes them: in integers of 8 bits.
+
+Every tensor that an operator of the quantizer's table reads or writes gets a quantization and its
+inverse (QDQ), which all who read it share. The rules are those of ``onnxruntime.quantization`` 1.32
+(``registry.py`` and ``operators``) with its defaults, activations in uint8, weights in int8 with a
+scale for each output channel. Scales themselves come from a calibration: here they are made up,
+each tensor's its own, since kernels depend on whether two are equal and not on what they are.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+
+from ._graph import Graph
+from ._operators import GRAPH_INPUT, OPERATORS, Layer
+from .precision import BITS
+from .shapes import TensorShape
+
+# A layer's position, and which of its outputs, or which input of the graph.
+Tensor = tuple[int, int]
+
+_BITS = 8
+# Bytes of a scale and a zero point of 8 bits, and of those of a bias in int32 beside itself.
+_SCALE, _BIAS = 5, 12
+_WEIGHTED = frozenset(("conv", "depthwise_conv", "conv_transpose", "linear"))
+# By their own ranges, whatever is before them.
+_COMPUTING = frozenset((
+    "matmul", "add", "mul", "scale", "leaky_relu", "sigmoid", "global_pool", "concat", "softmax",
+    "batch_norm", "layer_norm", "instance_norm",
+))  # fmt: skip
+# These take the place of what they read, if nothing else reads it: its range tells what is cut off.
+_REMOVABLE = frozenset(("relu", "relu6", "clip"))
+# Where what they read is quantized already, what they give is quantized the same way.
+_MOVING = frozenset((
+    "reshape", "transpose", "avg_pool", "max_pool", "slice", "resize", "gather", "top_k",
+))  # fmt: skip
+_NOT_NEGATIVE = frozenset(("relu", "relu6", "sigmoid", "h_sigmoid", "softmax", "exp", "abs"))
+_KEEPS_SIGN = _MOVING | {"add", "mul", "scale", "global_pool", "concat", "identity", "split", "pad"}
+# Half of the range of a tensor of either sign.
+_MIDDLE = 128.0
+# Below that of the bound of a ReLU6, 6 / 255; each tensor's is another one.
+_FIRST_SCALE, _NEXT_SCALE = 0.02, 1e-9
+
+
+def quantizes(runtime: str, precision: str) -> bool:
+    """Whether a runtime of ours runs a network in floats as :func:`quantized` in a precision."""
+    return precision == "int8" and runtime in ("onnxruntime", "openvino")
+
+
+@lru_cache(maxsize=8)
+def quantized(graph: Graph) -> Graph:
+    """The graph in integers; one that is quantized or holds other types stays as it is.
+
+    Bodies of loops and branches stay in floats.
+    """
+    if any(x.op in ("quantize", "dequantize") or x.weight_bits for x in graph.layers):
+        return graph
+    return _Writing(graph, _Marking(graph)).written()
+
+
+class _Marking:
+    """Which tensors are quantized, and which layers are gone, as the quantizer goes over nodes.
+
+    Attributes:
+        marked: tensor -> the one whose scale it has.
+        gone: tensor of an activation that was removed -> what it was made of.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.marked: dict[Tensor, Tensor] = {}
+        self.gone: dict[Tensor, Tensor] = {}
+        for n, layer in enumerate(graph.layers):
+            if layer.runs == 1 and layer.min_runs is None and layer.is_supported:
+                self._visit(n, layer)
+
+    def root(self, tensor: Tensor) -> Tensor:
+        """What gives a tensor now."""
+        while tensor in self.gone:
+            tensor = self.gone[tensor]
+        return tensor
+
+    def reads(self, layer: Layer) -> list[Tensor]:
+        """Tensors that a layer reads."""
+        ports = layer.ports or (0,) * len(layer.inputs)
+        return [self.root(x) for x in zip(layer.inputs, ports, strict=True)]
+
+    def _visit(self, n: int, layer: Layer) -> None:
+        reads, writes = self.reads(layer), [(n, port) for port in range(len(layer.out_shapes))]
+        if layer.op in _WEIGHTED:
+            self._mark([*reads[:1], *writes])
+        elif layer.op in _COMPUTING:
+            self._mark([*reads, *writes])
+        elif layer.op in _REMOVABLE and reads[0] in self.marked:
+            if self._has_one_reader(reads[0]):
+                self.gone[writes[0]] = reads[0]
+                self.marked[reads[0]] = reads[0]
+            else:
+                self._mark([*reads, *writes])
+        elif layer.op in ("split", "pad") or (layer.op in _MOVING and reads[:1] and (
+            reads[0] in self.marked
+        )):  # fmt: skip
+            self._mark(reads[:1])
+            for tensor in writes:
+                if reads[:1] and self._is_float(tensor):
+                    self.marked[tensor] = self.marked.get(reads[0], reads[0])
+        elif layer.op == "where" and all(x in self.marked for x in reads[1:]):
+            self._mark(writes)
+
+    def _mark(self, tensors: list[Tensor]) -> None:
+        for tensor in filter(self._is_float, tensors):
+            self.marked.setdefault(tensor, tensor)
+
+    def _is_float(self, tensor: Tensor) -> bool:
+        n, port = tensor
+        if n != GRAPH_INPUT:
+            return self.graph.layers[n].out_bits(port) == BITS["fp32"]
+        sources = self.graph.sources
+        return not sources or sources[port].dtype == "float32"
+
+    def _has_one_reader(self, tensor: Tensor) -> bool:
+        """One alone reads it, and it is no input or output of the graph."""
+        if tensor[0] == GRAPH_INPUT or tensor[0] in self.graph.outputs:
+            return False
+        last = tensor[0]
+        # Where an activation was removed, those who read it count.
+        names = [last, *(n for n, _ in self.gone if self.root((n, 0)) == tensor)]
+        readers = {r for n in names for r in self.graph.readers[n]} - set(names)
+        return len(readers) == 1 and not set(names).intersection(self.graph.outputs)
+
+
+class _Writing:
+    """The layers of the quantized graph, one after the other."""
+
+    def __init__(self, graph: Graph, marking: _Marking) -> None:
+        self._graph = graph
+        self._marking = marking
+        self._layers: list[Layer] = []
+        self._places: dict[Tensor, Tensor] = {}
+        self._held: set[Tensor] = set()
+        self._scales: dict[Tensor, float] = {}
+        self._signs: set[Tensor] = set()
+
+    def written(self) -> Graph:
+        """The graph."""
+        graph, marking = self._graph, self._marking
+        self._note_signs()
+        for n, layer in enumerate(graph.layers):
+            ports = layer.ports or (0,) * len(layer.inputs)
+            for (source, port), shape in zip(
+                zip(layer.inputs, ports, strict=True), layer.in_shapes, strict=True
+            ):
+                if source == GRAPH_INPUT and (source, port) not in self._places:
+                    name = graph.sources[port].name if graph.sources else "input"
+                    self._give((source, port), (source, port), name, shape)
+            if (n, 0) in marking.gone:
+                continue
+            self._layers.append(self._as_read(layer))
+            for port, shape in enumerate(layer.out_shapes):
+                name = f"{layer.word}.{n}.{port}"  # no number at its end: it is no layer's
+                self._give((n, port), (len(self._layers) - 1, port), name, shape)
+        outputs = tuple(
+            n if n == GRAPH_INPUT else self._places[marking.root((n, 0))][0] for n in graph.outputs
+        )
+        written = Graph.trusted(tuple(self._layers), graph.name, outputs)
+        return written.noted(graph.sources, graph.notes)
+
+    def _note_signs(self) -> None:
+        """Which tensors are not negative: their zero point is the least integer."""
+        marking = self._marking
+        for n, layer in enumerate(self._graph.layers):
+            reads = marking.reads(layer)
+            if layer.op in _NOT_NEGATIVE or (
+                layer.op in _KEEPS_SIGN and reads and not layer.params
+                and all(x in self._signs for x in reads)
+            ):  # fmt: skip
+                self._signs.add(marking.root((n, 0)))
+
+    def _give(self, tensor: Tensor, place: Tensor, name: str, shape: TensorShape | None) -> None:
+        """Add what quantizes a tensor, if anything does, and note where those read it who read."""
+        of = self._marking.marked.get(tensor)
+        if of is None:
+            self._places[tensor] = place
+            source = self._layers[place[0]] if place[0] != GRAPH_INPUT else None
+            # What is moved is dequantized from the same integers.
+            if source is not None and source.kind in ("view", "copy") and source.inputs:
+                first = (source.inputs[0], (source.ports or (0,))[0])
+                self._held.update({place} if first in self._held else ())
+            return
+        values = self._values_of(of)
+        fresh = _FIRST_SCALE - len(self._scales) * _NEXT_SCALE
+        own = self._scales.setdefault(values, fresh)
+        # One that is taken over from what was read is the same constant of the file.
+        shared = _SCALE if of != tensor else 0
+        grid = (own, 0.0 if of in self._signs else _MIDDLE, 0.0)
+        pair = {"in_shapes": (shape,), "out_shapes": (shape,), "param_bytes": _SCALE, "grid": grid}
+        self._layers.append(
+            Layer(
+                f"{name}/quantize",
+                "quantize",
+                "QuantizeLinear",
+                place[:1],
+                ports=place[1:] if place[1] else (),
+                bits=(32, _BITS),
+                element_bytes=1,
+                shared_bytes=shared,
+                **pair,
+            )
+        )
+        self._layers.append(
+            Layer(
+                f"{name}/dequantize",
+                "dequantize",
+                "DequantizeLinear",
+                (len(self._layers) - 1,),
+                bits=(_BITS, 32),
+                shared_bytes=_SCALE,
+                **pair,
+            )
+        )
+        self._places[tensor] = (len(self._layers) - 1, 0)
+        self._held.add(self._places[tensor])
+
+    def _values_of(self, tensor: Tensor) -> Tensor:
+        """The tensor of the same values, and so of the same range, that was there first."""
+        n = tensor[0]
+        while n != GRAPH_INPUT and self._graph.layers[n].op == "identity":
+            tensor = self._marking.reads(self._graph.layers[n])[0]
+            n = tensor[0]
+        return tensor
+
+    def _as_read(self, layer: Layer) -> Layer:
+        """A layer of what is quantized now, as it would be read from the quantizer's file."""
+        places = [self._places[x] for x in self._marking.reads(layer)]
+        ports = tuple(port for _, port in places)
+        several = sum(n == GRAPH_INPUT for n, _ in places) > 1
+        new = layer._replace(
+            inputs=tuple(n for n, _ in places),
+            ports=ports if any(ports) or several else (),
+            constants=(),
+        )
+        if layer.op not in _WEIGHTED and layer.op != "cast":
+            kinds = ["int8" if x in self._held else "fp32" for x in places[:2]]
+            new = new._replace(precision=max(kinds, key=BITS.__getitem__, default="fp32"))
+        if not layer.param_bytes or layer.runs != 1 or layer.min_runs is not None:
+            return new
+        elements = layer.param_bytes // layer.element_bytes
+        if layer.op in _WEIGHTED:
+            channels = _channels(layer)
+            bias = channels if elements - channels == _weights(layer) else 0
+            size = elements - bias + _SCALE * channels + _BIAS * bias
+            precision, least = "int8", -_MIDDLE
+        elif layer.op in ("layer_norm", "instance_norm", "batch_norm"):
+            # The scale is a weight, the shift is in int32, and means and variances stay in floats.
+            each = elements // (4 if layer.op == "batch_norm" else 2)
+            size = 5 * each + 4 * (elements - 2 * each) + _SCALE + 8
+            precision, least = new.precision, -_MIDDLE
+        elif layer.op in _COMPUTING:
+            size, precision, least = elements + _SCALE, new.precision, 0.0
+        else:
+            return new
+        return new._replace(
+            param_bytes=size, precision=precision, weight_bits=_BITS, grid=(least,),
+            shared_bytes=layer.shared_bytes * size // layer.param_bytes,
+        )  # fmt: skip
+
+
+def _channels(layer: Layer) -> int:
+    """Scales of a layer's weights: one for each output channel, or feature."""
+    shape = layer.out_shape
+    if OPERATORS[layer.op].kind == "linear":
+        return shape[-1]
+    return shape[1] // layer.groups if layer.op == "conv_transpose" else shape[1]
+
+
+def _weights(layer: Layer) -> int:
+    """Numbers of a layer's weights, without a bias."""
+    if OPERATORS[layer.op].kind == "linear":
+        return (layer.sum_length or layer.in_shape[-1]) * layer.out_shape[-1]
+    return prod(layer.window) * layer.in_shape[1] * layer.out_shape[1] // layer.groups
