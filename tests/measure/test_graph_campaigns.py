@@ -10,6 +10,7 @@ import pytest
 import latcast
 from latcast import measure
 from latcast.data import read
+from latcast.devices import Target
 from latcast.families import Variant
 from latcast.graph import Graph, Layer
 from latcast.graph.read import ReadOptions, read_graph
@@ -22,6 +23,7 @@ from latcast.measure import (
 )
 from latcast.measure._results import ATTRIBUTED_SHARE, layer_times
 from latcast.measure._sources import as_sources, parse_source
+from latcast.networks import Networks
 
 
 def variant(resolution, width=25):
@@ -65,6 +67,35 @@ def test_members_and_files_become_a_dataset(tmp_path, make_graph_plan, fake, mon
     assert data.provenance["licence"] == "CC0"
     data.save(tmp_path / "a.parquet")
     assert read(tmp_path / "a.parquet").graphs == data.graphs
+
+
+@pytest.mark.worker
+def test_datasets_in_int8_are_of_the_networks_that_ran(tmp_path):
+    target = Target("here", "onnxruntime", precision="int8", threads=1)
+    hasty = measure.Protocol(runs=2, warm_up_s=0.0, run_s=0.0, reference_s=0.0, redo=0)
+    plan = measure.Plan(target, [variant(96)], hasty)
+    data = measure.measured(tmp_path / "a", plan).dataset
+    (graph,) = data.graphs
+    assert graph.precision == "int8"
+    floats = read_graph(variant(96).to_onnx(1, 0), batch=1)
+    assert kernels(floats, target) == kernels(graph, target)
+    assert [x.name for x in floats.layers if x.op == "conv"] == [
+        x.name for x in graph.layers if x.op == "conv"
+    ]
+    # The profiler's times are of the layers that it names.
+    timed = [x for x, ms in zip(graph.layers, data.layers[0], strict=True) if ms > 0]
+    assert {"conv", "linear"} <= {x.op for x in timed}
+    assert "onnxruntime.quantization" in data.provenance["runtime quantization"]
+    data.save(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet").graphs == data.graphs
+
+
+def kernels(graph, target):
+    """How often the target's runtime runs which kernel."""
+    found = Networks.of(graph, target)
+    rows = zip(found.ops.tolist(), found.labels, found.facts.tolist(), strict=True)
+    counts = found.counts.toarray()[0]
+    return {(op, label, *facts): n for (op, label, facts), n in zip(rows, counts, strict=True)}
 
 
 def test_a_network_that_fails_costs_itself_only(tmp_path, make_graph_plan, fake):

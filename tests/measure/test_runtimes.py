@@ -36,6 +36,7 @@ from latcast.measure.runtimes import (
 from latcast.measure.runtimes._onnx_models import denormals
 from latcast.measure.runtimes._quantized import quantized
 from latcast.measure.runtimes.pytorch import PyTorchCompile
+from latcast.networks import OPS, Networks
 from latcast.testing import RUNTIME_CHECKS
 from latcast.testing.runtimes import assert_close, reference_output, small_network
 
@@ -292,13 +293,23 @@ def _integers_of_onnxruntime(loaded) -> list[str]:
     return [e["args"]["op_name"] for e in events if e["name"].endswith("_kernel_time")]
 
 
-def test_int8_of_onnx_runtime_runs_operators_on_integers():
+def test_int8_of_onnx_runtime_runs_the_operators_on_integers_that_we_count():
     made = make(OWN["onnxruntime"], precision="int8")
-    ran = Counter(_integers_of_onnxruntime(made.load(small_network(), profiling=True)))
-    floats = Counter(x.operator for x in small_network().layers if x.operator in ("Conv", "Add"))
-    assert ran["QLinearConv"] == floats["Conv"] > 0
-    assert ran["QLinearAdd"] == floats["Add"] > 0
+    graph = small_network()
+    ran = Counter(_integers_of_onnxruntime(made.load(graph, profiling=True)))
     assert not ran["Conv"] + ran["Add"] + ran["Gemm"]
+    ours = Networks.of(graph, Target("here", "onnxruntime", precision="int8", threads=1))
+    of_op: Counter[str] = Counter()
+    for op, times in zip(ours.ops, ours.counts.toarray()[0], strict=True):
+        of_op[OPS[op]] += int(times)
+    assert ran["QLinearConv"] == of_op["conv"] + of_op["depthwise_conv"] > 0
+    same = (
+        ("QLinearAdd", "add"),
+        ("QuantizeLinear", "quantize"),
+        ("DequantizeLinear", "dequantize"),
+    )
+    for theirs, op in same:
+        assert ran[theirs] == of_op[op] > 0
     assert "quantization" in made.facts()
     assert "quantization" not in make(OWN["onnxruntime"]).facts()
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ._weights import BUFFER, Constant, Constants, Weights
     from .facts import KERNEL_FACTS, kernel_facts, kernel_label
     from .fusion import Kernel, Rule
+    from .qdq import as_run
     from .rules import EAGER, OPENVINO_RULES, RULES, fuse, rules_of
     from .shapes import TensorShape
 else:
@@ -42,6 +43,7 @@ __all__ = [
     "Tensor",
     "TensorShape",
     "Weights",
+    "as_run",
     "chained",
     "fuse",
     "kernel_facts",

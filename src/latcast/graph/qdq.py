@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 from ._graph import Graph
 from ._operators import GRAPH_INPUT, OPERATORS, Layer
@@ -43,9 +44,13 @@ _MIDDLE = 128.0
 _FIRST_SCALE, _NEXT_SCALE = 0.02, 1e-9
 
 
-def quantizes(runtime: str, precision: str) -> bool:
-    """Whether a runtime of ours runs a network in floats as :func:`quantized` in a precision."""
-    return precision == "int8" and runtime in ("onnxruntime", "openvino")
+# That campaigns quantize networks for (``latcast.measure.runtimes``).
+_RUNTIMES = ("onnxruntime", "openvino")
+
+
+def as_run(graph: Graph, runtime: str, precision: str) -> Graph:
+    """What a runtime runs of a network in a target's precision: in int8 :func:`quantized`."""
+    return quantized(graph) if precision == "int8" and runtime in _RUNTIMES else graph
 
 
 @lru_cache(maxsize=8)
@@ -158,7 +163,7 @@ class _Writing:
                 continue
             self._layers.append(self._as_read(layer))
             for port, shape in enumerate(layer.out_shapes):
-                name = f"{layer.word}.{n}.{port}"  # no number at its end: it is no layer's
+                name = f"{layer.name}:{port}" if port else layer.name
                 self._give((n, port), (len(self._layers) - 1, port), name, shape)
         outputs = tuple(
             n if n == GRAPH_INPUT else self._places[marking.root((n, 0))][0] for n in graph.outputs
@@ -194,7 +199,12 @@ class _Writing:
         # One that is taken over from what was read is the same constant of the file.
         shared = _SCALE if of != tensor else 0
         grid = (own, 0.0 if of in self._signs else _MIDDLE, 0.0)
-        pair = {"in_shapes": (shape,), "out_shapes": (shape,), "param_bytes": _SCALE, "grid": grid}
+        pair: dict[str, Any] = {
+            "in_shapes": (shape,),
+            "out_shapes": (shape,),
+            "param_bytes": _SCALE,
+            "grid": grid,
+        }
         self._layers.append(
             Layer(
                 f"{name}/quantize",

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from latcast.data import UNSTABLE, Dataset
 from latcast.devices import Target
-from latcast.graph import Graph
+from latcast.graph import Graph, as_run
 from latcast.math.drift import medians_by_network
 
 from . import _machine
@@ -237,9 +237,13 @@ def _networks(
         return {"networks": archs[rows], "provenance": {}}
     profiles, sizes = profiles_of(runs), _sizes(runs)
     tolerance = _OTHER_NAMES if "unit" in plan else 0.0  # of schema 1
-    batch, chosen = Target.parse(plan["target"]).batch, [sources[i] for i in rows]
+    target, chosen = Target.parse(plan["target"]), [sources[i] for i in rows]
     graphs = tuple(
-        _graph(source, batch, plan["seed"], sizes.get(int(i), ()), tolerance)
+        as_run(
+            _graph(source, target.batch, plan["seed"], sizes.get(int(i), ()), tolerance),
+            target.runtime,
+            target.precision,
+        )
         for i, source in zip(rows, chosen, strict=True)
     )
     known = [profiles.get(int(i), {}) for i in rows]

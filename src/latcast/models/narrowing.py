@@ -102,11 +102,12 @@ def doubt_shares(predictor: JointPredictor, graph: Graph) -> Floats:
     The network's slopes are the mean of its kernels' slopes, weighted by their ms, so that the
     variance is a sum over kernels; one whose error makes up for others' has a share below 0.
     """
-    networks, _ = predictor._own(graph)
+    networks, run = predictor._own(graph)
+    assert run is not None
     each = sp.identity(len(networks.ops), format="csr")
     prior, work = predictor._prior, predictor._work(networks)
     log_each, slopes = prior.log_ms(work, each, predictor._after.weights)
-    found = working_kernels(graph, rules_of(predictor._as_fused.runtime))
+    found = working_kernels(run, rules_of(predictor._as_fused.runtime))
     rows, times = networks.rows[0], kernel_runs(graph, found)
     parts = np.exp(log_each[rows]) * times
     parts /= parts.sum()

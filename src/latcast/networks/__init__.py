@@ -21,6 +21,7 @@ from latcast.graph import (
     Graph,
     Kernel,
     Rule,
+    as_run,
     fuse,
     kernel_facts,
     kernel_label,
@@ -64,6 +65,8 @@ class Networks:
     def of(cls, networks: AnyNetworks, target: Target, runs_all: bool | None = None) -> Networks:
         """Networks as the runtime of a target runs them; kernels are taken as they are.
 
+        Graphs in floats are quantized where that runtime has them so (:func:`as_run`).
+
         Args:
             networks: what is run.
             target: whose runtime and batch are meant.
@@ -84,7 +87,8 @@ class Networks:
                     f"{graph.name} must have the batch of the target {target}, "
                     f"{target.batch}; it has {graph.batch}: read it with that batch"
                 )
-        return cls.of_graphs(graphs, rules, target.precision)
+        run = [as_run(graph, target.runtime, target.precision) for graph in graphs]
+        return cls.of_graphs(run, rules, target.precision)
 
     @classmethod
     def of_graphs(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latcast._names import unknown_name
 from latcast.devices import Device, devices, target_facts, unit_of_runtime
-from latcast.graph import Graph, rules_of
+from latcast.graph import Graph, as_run, rules_of
 from latcast.graph.precision import BITS
 from latcast.graph.read import ReadOptions, read_with
 from latcast.models import zoo
@@ -313,7 +313,8 @@ class _Kernels:
         rules = rules_of(fuses_as(found.predictor))
         key = (id(rules), target.precision)
         if key not in self._known:
-            self._known[key] = Networks.of_graphs([self.graph], rules, target.precision)
+            run = as_run(self.graph, fuses_as(found.predictor), target.precision)
+            self._known[key] = Networks.of_graphs([run], rules, target.precision)
         return self._known[key]
 
 

@@ -52,9 +52,9 @@ def fuses_as(predictor: Predictor) -> str:
     runtime = predictor.target.runtime
     if predictor.kind != "joint-target":
         return runtime
-    from latcast.models.joint import FUSES_AS
+    from latcast.models.joint import JointPredictor
 
-    return FUSES_AS.get(runtime, runtime)
+    return predictor.fuses_as if isinstance(predictor, JointPredictor) else runtime
 
 
 def chance(probability: float) -> str:

@@ -15,7 +15,7 @@ from scipy.linalg import inv
 from latcast._model_file import Array, Field, Schema
 from latcast.data import Dataset
 from latcast.devices import Target, devices
-from latcast.graph import EAGER, KERNEL_FACTS, UNKNOWN, Graph, rules_of
+from latcast.graph import EAGER, KERNEL_FACTS, UNKNOWN, Graph, as_run, rules_of
 from latcast.math.conformal import DeviationScores, covers, student_scores
 from latcast.models._base import Predictor
 from latcast.models._fitted import Fitted
@@ -56,6 +56,8 @@ from ._work import CLASSES, FEATURES, PARTS, Work, class_of, places, taken, wide
 Floats = npt.NDArray[np.float64]
 Facts = Mapping[str, float | None]
 
+# Runtime that has networks quantized on CPUs -> a name of the same rules.
+_IN_FLOATS = {"onnxruntime": "onnx"}
 # Facts that grow with the batch.
 _WITH_BATCH = ("macs", "read_bytes", "write_bytes", "positions", "batch")
 # What a kernel waits for, by the part of its time that is the longest.
@@ -239,12 +241,23 @@ class JointPredictor(Predictor):
         alone = networks if isinstance(networks, Graph) else None
         if alone is None and isinstance(networks, Sequence) and len(networks) == 1:
             alone = networks[0]
-        return Networks.of(networks, self._as_fused, self.runs_all), alone
+        target = self._as_fused
+        if isinstance(alone, Graph):
+            networks = alone = as_run(alone, target.runtime, target.precision)
+        return Networks.of(networks, target, self.runs_all), alone
 
     @property
     def _as_fused(self) -> Target:
         runtime = self.target.runtime
+        if not self._facts.domain.endswith("-cpu"):
+            # Elsewhere int8 was learnt from the kernels of networks in floats.
+            runtime = _IN_FLOATS.get(runtime, runtime)
         return replace(self.target, runtime=FUSES_AS.get(runtime, runtime))
+
+    @property
+    def fuses_as(self) -> str:
+        """The runtime whose rules fuse as the target's does."""
+        return self._as_fused.runtime
 
     @property
     def runs_all(self) -> bool:

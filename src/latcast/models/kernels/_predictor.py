@@ -19,7 +19,7 @@ import scipy
 from latcast._model_file import Array, Field, Schema, Values, positive
 from latcast.data import Dataset
 from latcast.devices import Device, Target, devices
-from latcast.graph import UNKNOWN, Graph, Rule, rules_of
+from latcast.graph import UNKNOWN, Graph, Rule, as_run, rules_of
 from latcast.math.condensed import Condensed, condensed, expanded
 from latcast.math.conformal import DeviationScores
 from latcast.math.laplace import NormalWeights
@@ -298,6 +298,8 @@ class Kernels(Predictor):
         alone = networks if isinstance(networks, Graph) else None
         if isinstance(networks, Sequence) and len(networks) == 1:
             alone = networks[0]
+        if alone is not None:
+            networks = alone = as_run(alone, self.target.runtime, self.target.precision)
         return Networks.of(networks, self.target), alone
 
     def _forecast(self, own: tuple[Networks, Graph | None]) -> tuple[Floats, Floats]:

@@ -1,0 +1,102 @@
+"""Graphs as the quantizer writes them, against the files that it writes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+import latcast
+from latcast.devices import Target
+from latcast.families import Variant
+from latcast.graph import Graph, GraphBuilder, as_run
+from latcast.graph.read import ReadOptions, read_as_run
+from latcast.graph.write.onnx import to_onnx
+from latcast.measure.runtimes._onnx_models import parse, random_inputs
+from latcast.measure.runtimes._quantized import quantized
+from latcast.networks import Networks
+from latcast.testing.runtimes import small_network
+
+INT8 = Target("here", "onnxruntime", precision="int8", threads=1)
+VARIANTS = """
+resnet-cifar(depth=1,width=20,preactivation=1,resolution=32,classes=100)
+vit(patch=32,width=64,depth=1,head=32,expand=2,native_gelu=0,native_norm=1,resolution=96,classes=10)
+nb201(arch=262034,classes=10)
+squeezenet(stem=3,width=16,depth1=1,depth2=1,depth3=1,squeeze=250,large=50,first=48,resolution=96,classes=100)
+mobilenet-v3(large=0,width=35,depth=2,kernel=3,squeeze=1,native=0,resolution=96,classes=100)
+densenet(growth=6,depth1=2,depth2=3,depth3=4,depth4=2,bottleneck=2,resolution=96,classes=10)
+convnext(width=16,depth1=1,depth2=1,depth3=1,depth4=1,expand=2,kernel=3,native_gelu=1,native_norm=0,resolution=96,classes=10)
+""".split()  # noqa: SIM905
+SLOW = pytest.mark.slow  # the quantizer takes a second or more of a network
+
+
+def kernels(graph: Graph, target: Target = INT8) -> Counter[tuple[object, ...]]:
+    """How often the target's runtime runs which kernel."""
+    found = Networks.of(graph, target)
+    rows = zip(found.ops.tolist(), found.labels, found.facts.tolist(), strict=True)
+    return Counter(
+        {
+            (op, label, *facts): times
+            for (op, label, facts), times in zip(rows, found.counts.toarray()[0], strict=True)
+        }
+    )
+
+
+def of_file(model: bytes, batch: int = 1) -> Graph:
+    return read_as_run(model, ReadOptions(), batch)
+
+
+def both(model: bytes, batch: int = 1) -> tuple[Graph, Graph]:
+    """A model as it is read in floats, and as the quantizer's file of it is read."""
+    written = quantized(model, random_inputs(parse(model), batch))
+    return of_file(model, batch), of_file(written, batch)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_every_operator_of_spaces_has_the_kernels_of_the_quantizer_s_file(runtime):
+    floats, integers = both(to_onnx(small_network().with_batch(2)), 2)
+    target = replace(INT8, runtime=runtime, batch=2)
+    assert kernels(floats, target) == kernels(integers, target)
+    # One that was built is the same network.
+    assert kernels(small_network().with_batch(2), target) == kernels(integers, target)
+    assert floats.precision == "fp32"
+    assert as_run(floats, runtime, "int8").precision == integers.precision == "int8"
+
+
+@SLOW
+@pytest.mark.parametrize("text", VARIANTS)
+def test_families_have_the_kernels_of_the_quantizer_s_file(text):
+    floats, integers = both(Variant.parse(text).to_onnx(1, 0))
+    assert kernels(floats) == kernels(integers)
+    openvino = replace(INT8, runtime="openvino")
+    assert kernels(floats, openvino) == kernels(integers, openvino)
+
+
+def test_only_networks_in_floats_change_and_only_where_campaigns_quantize():
+    graph = small_network()
+    for runtime, precision in (("onnxruntime", "fp32"), ("ncnn", "int8"), ("onnx", "int8")):
+        assert as_run(graph, runtime, precision) is graph
+    once = as_run(graph, "onnxruntime", "int8")
+    assert once is not graph
+    assert as_run(once, "openvino", "int8") is once
+
+
+def test_an_activation_that_others_read_around_stays():
+    b = GraphBuilder()
+    x = b.conv(b.input(3, 9, 9), 8)
+    b.add(b.activation(x, "relu"), x)
+    floats, integers = both(to_onnx(b.build()))
+    assert kernels(floats) == kernels(integers)
+    assert "relu" in {x.op for x in as_run(floats, "onnxruntime", "int8").layers}
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_forecasts_of_a_file_and_of_what_is_quantized_of_it_agree(runtime):
+    """It was 1.04 and .70 ms of a MobileNetV3: the file's bytes, and four times as many."""
+    floats, integers = both(to_onnx(small_network()))
+    ask = {"precision": "int8", "runtime": runtime, "threads": 2}
+    forecasts = [latcast.forecast(g, ["epyc-9654"], **ask).devices[0] for g in (floats, integers)]
+    assert forecasts[0].latency_ms == pytest.approx(forecasts[1].latency_ms, rel=1e-9)
+    assert forecasts[0].upper_ms == pytest.approx(forecasts[1].upper_ms, rel=1e-9)
+    assert len(forecasts[0].kernels) == len(forecasts[1].kernels)
