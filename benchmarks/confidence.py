@@ -230,20 +230,33 @@ class Situation:
         held: whether the interval, or the budget, held, shape (cases,).
         width: relative widths of intervals, or margins below a bound, shape (cases,).
         groups: targets, or draws of the measurements, that cases belong to.
+        weight: of cases, shape (cases,); None where all count alike.
     """
 
     name: str
     held: npt.NDArray[np.bool_]
     width: Floats
     groups: int
+    weight: Floats | None = None
 
     @classmethod
     def joined(cls, name: str, parts: Sequence[tuple[npt.NDArray[np.bool_], Floats]]) -> Situation:
         held, width = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         return cls(name, held, width, len(parts))
 
+    def by_device(self, devices: Sequence[str]) -> Situation:
+        """The same, every device counting as one: its targets are off together.
+
+        Args:
+            devices: of the groups, whose cases are as many.
+        """
+        share = [1 / devices.count(name) for name in devices]
+        weight = np.repeat(share, len(self.held) // len(devices))
+        name = f"{self.name}, each device as one"
+        return replace(self, name=name, groups=len(set(devices)), weight=weight)
+
     def line(self) -> str:
-        kept, width = 100 * self.held.mean(), 100 * np.median(self.width)
+        kept, width = 100 * np.average(self.held, weights=self.weight), 100 * np.median(self.width)
         return f"  {self.name:72}{len(self.held):>7,}{self.groups:>8}{kept:>9.1f}{width:>10.1f}"
 
 
@@ -311,7 +324,9 @@ def specified(folder: Path) -> Iterator[Situation]:
             parts.append(interval_of(p, truth[:300]))
             if accuracy is not None:
                 kept.append(budgets_of(p, truth, accuracy))
-        yield Situation.joined(f"{name}: devices by specification, 90 %", parts)
+        situation = Situation.joined(f"{name}: devices by specification, 90 %", parts)
+        yield situation
+        yield situation.by_device([target.device for target in base.targets])
         if kept:
             yield Situation.joined(f"{name}: search by specification, confidence 0.9", kept)
 
@@ -322,7 +337,7 @@ def without(base: BaseModel, device: str) -> BaseModel:
     other = copy.copy(base)
     other._sources = [base._sources[n] for n in kept]
     other._functions = base._functions.combined(np.eye(len(base.targets))[kept])
-    other._values, other._optima, other._errors = base._values[:, kept], base._optima[kept], {}
+    other._values, other._optima, other._errors = base._values[:, kept], base._optima[kept], None
     return other
 
 

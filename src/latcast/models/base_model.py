@@ -37,7 +37,7 @@ from .transfer import (
     Prior,
     estimate,
 )
-from .zero_shot import Source, TargetSpec, expect, similarities
+from .zero_shot import UNEXPLAINED_WEIGHT, Source, TargetSpec, expect, similarities
 
 Progress = Callable[[int, int], None]
 
@@ -100,7 +100,7 @@ class BaseModel(Model):
     def __init__(self) -> None:
         super().__init__()
         self._sources: list[Source] = []
-        self._errors: dict[bool, Floats] = {}
+        self._errors: Floats | None = None
         self._optima: Floats = np.empty((0, 0))
 
     @property
@@ -277,7 +277,7 @@ class BaseModel(Model):
         self._optima = np.array(optima)
 
     def _prepare(self, units: Units | int = UNITS) -> None:
-        self._errors = {}
+        self._errors = None
         self._population = population(self.space, self.fitted.seen)
         self._features = NetworkFeatures(self._population, units)
         self._one = Blend(self._features.constant(1.0))
@@ -325,19 +325,24 @@ class BaseModel(Model):
         """Errors of targets whose device is left out, in stated deviations, ascending.
 
         Quantiles of a mixture in which every device counts as one, since its targets and networks
-        are off together, and Student's t as :data:`UNSEEN_DEVICES`. Errors have no side. A device
-        of a ``kind`` that no source has is as new as those whose whole kind is left out.
+        are off together, and Student's t as :data:`UNSEEN_DEVICES`. Errors have no side.
+
+        A device of a ``kind`` that no source has is one more draw of those kinds, whose targets are
+        off together: of K, with the deviation's prior counting for :data:`UNEXPLAINED_WEIGHT`, that
+        is Student's t of so many and K - 1 degrees of freedom, times the root of 1 + 1 / K (Gelman
+        et al., *Bayesian Data Analysis* (2013), section 3.2).
         """
         kinds = [s.spec.kind for s in self._sources]
-        is_known = kind in kinds
-        if is_known not in self._errors:
+        if kind not in kinds:
+            count = len(set(kinds))
+            return student_scores(UNEXPLAINED_WEIGHT + count - 1, float(np.sqrt(1 + 1 / count)))
+        if self._errors is None:
             names = [s.spec.target.device for s in self._sources]
-            alike = names if is_known else kinds
             usual = np.abs(student_scores(TAIL_FREEDOM))
             sizes, weights = [usual], [np.full(len(usual), UNSEEN_DEVICES / len(usual))]
             for n, (name, own) in enumerate(zip(names, kinds, strict=True)):
-                kept = np.array([a != alike[n] for a in alike])
-                if not kept.any() or (is_known and own not in np.array(kinds)[kept]):
+                kept = np.array([other != name for other in names])
+                if own not in np.array(kinds)[kept]:
                     continue
                 sizes.append(np.abs(self._off(n, kept)))
                 share = 1 / names.count(name) / len(sizes[-1])
@@ -348,8 +353,8 @@ class BaseModel(Model):
             at = np.searchsorted(np.cumsum(share_of[order]) / share_of.sum(), levels)
             size = found[order][np.minimum(at, len(found) - 1)]
             lower = np.arange(len(usual)) < len(usual) // 2
-            self._errors[is_known] = np.where(lower, -size, size)
-        return self._errors[is_known]
+            self._errors = np.where(lower, -size, size)
+        return self._errors
 
     def _off(self, n: int, kept: npt.NDArray[np.bool_]) -> Floats:
         """Errors of a source by some others, in stated deviations of the logarithm, (networks,)."""
