@@ -63,6 +63,7 @@ echo "Memory footprint delta from the start of the tool (MB): init=8.97656 overa
 """
 BENCHNCNN = r"""#!/bin/sh
 # Of a .param alone, in the form of data/tools/benchncnn.txt.
+echo "$@" >> $ROOT/words
 model=${6#param=}
 echo "loop_count = $1"
 echo "num_threads = $2"

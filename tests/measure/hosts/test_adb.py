@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import socket
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from latcast import measure
 from latcast.devices import Target
@@ -326,6 +331,29 @@ def test_ones_own_file_is_pushed_as_it_is(plugged, campaign, tmp_path):
     assert int((root / "calls").read_text()) > 0
 
 
+@pytest.mark.slow
+def test_a_param_file_is_run_by_its_shape(plugged, campaign, tool, tmp_path):
+    from latcast.graph.write.ncnn import to_ncnn
+
+    root = plugged()
+    param, weights = to_ncnn(variant(96).graph())
+    own, alone = tmp_path / "own.param", tmp_path / "alone.param"
+    own.write_text(param)
+    own.with_suffix(".bin").write_bytes(weights)
+    alone.write_text(param)
+    text = phone_text("adb:R58M12", tool(phones.BENCHNCNN, "benchncnn"), None)
+    networks = (OnnxFile.of(own), OnnxFile.of(alone))
+    target = Target("example-phone-8", "ncnn", threads=1)
+    with campaign(networks, text=text, target=target) as opened:
+        measure.run(opened)
+        found = measure.results(opened)
+    assert found.dataset.names == ("own",)
+    assert "weights must be in the .bin file beside" in found.failures[1]
+    words = (root / "words").read_text().splitlines()
+    # Of a run, the first invocation tells how many passes fill the time.
+    assert set(words) >= {"4 1 0 -1 0 param=model.param shape=[96,96,3]"}
+
+
 def test_a_network_written_by_us_is_in_fp32(plugged, campaign):
     plugged()
     target = Target("example-phone-8", "litert", precision="int8", threads=1)
@@ -511,6 +539,31 @@ def test_a_phone_that_stays_away_ends_the_campaign_which_goes_on(
         assert len(runs) == len(opened.runs())
 
 
+ANSWERS = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from([b"OKAY", b"FAIL", b"0004", b"ffff", b"zzzz", b"\0" * 9]),
+)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(ANSWERS, max_size=6).map(b"".join))
+def test_whatever_a_server_answers_is_a_clear_error(monkeypatch, junk):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(server.getsockname()[1]))
+
+        def answer():
+            for _ in range(8):
+                with suppress(OSError), server.accept()[0] as client:
+                    client.recv(200)
+                    client.sendall(junk)
+
+        Thread(target=answer, daemon=True).start()
+        with pytest.raises(HostError, match=r"must answer on|no phone has the serial"):
+            host("adb:R58M12").facts()
+
+
 def test_reconnecting_waits_for_the_phone(plugged, server, monkeypatch):
     plugged()
     monkeypatch.setattr(AdbHost, "poll_s", 0.02)
@@ -543,8 +596,8 @@ def test_samples_of_a_run_are_of_processes_of_their_own(plugged, tool, small_ref
     root = plugged()
     worker = worker_of(host(phone_text("adb:R58M12", tool(), None)))
     answer = ask(worker)
-    # Three of the network, after one that tells how long it takes, between two of the reference.
-    assert int((root / "calls").read_text()) == 6
+    # Three of the network, between two of the reference.
+    assert int((root / "calls").read_text()) == 5
     assert len(set(answer["samples_ms"])) == 3
     assert np.median(answer["samples_ms"]) == pytest.approx(
         len(bytes_of(variant(96))) / 64_000, 0.02

@@ -93,6 +93,8 @@ class Host(ABC):
     """How texts begin that name it, such as ``adb`` of ``adb:SERIAL``."""
     slack_s: ClassVar[float] = 0.0
     """Seconds beyond those of a run that an answer may take: transfers, waiting to cool down."""
+    protocol: ClassVar[Mapping[str, Any]] = {}
+    """Settings of :class:`latcast.measure.Protocol` that have another default there."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name

@@ -17,6 +17,7 @@ import numpy as np
 
 from latcast.devices import Target
 from latcast.graph import Graph
+from latcast.graph.read import read_as_run
 from latcast.measure._protocol import Protocol, doubts_of
 from latcast.measure._sources import NetworkSource, OnnxFile, VariantSource, parse_source
 from latcast.measure._worker import WorkerDiedError, reference_network
@@ -44,13 +45,13 @@ class _Pushed:
     Attributes:
         folder: of its files.
         name: of the one that the command line names.
-        shape: of its input; None where the file has its own.
+        shape: of its input.
         key: by which its latency is remembered.
     """
 
     folder: str
     name: str
-    shape: tuple[int, ...] | None
+    shape: tuple[int, ...]
     key: str
 
 
@@ -87,6 +88,7 @@ class PhoneWorker:
     _deadline: float = field(init=False, default=0.0)
     _reference: _Pushed | None = field(init=False, default=None)
     _known_ms: dict[str, float] = field(init=False, default_factory=dict)
+    _shapes: dict[str, tuple[int, ...]] = field(init=False, default_factory=dict)
 
     def prepare(self, program: Path, files: Sequence[Path]) -> None:
         """Push the tool, where it is not there yet, and the reference network.
@@ -110,7 +112,7 @@ class PhoneWorker:
         try:
             self._push_tool(files, folder)
             graph = reference_network().with_batch(self.target.batch)
-            self._reference = self._push("reference", self.tool.write(graph, 0), graph, "")
+            self._reference = self._push("reference", self.tool.write(graph, 0), graph.in_shape, "")
         except RefusedError as error:
             raise HostError(
                 f"the phone {self.link.serial} must have room for the tool in {FOLDER}; it refused "
@@ -146,12 +148,12 @@ class PhoneWorker:
         self._deadline = time.monotonic() + timeout_s
         try:
             source = parse_source(request["network"])
-            files, graph = self._files(source, request["seed"])
+            files, shape = self._files(source, request["seed"])
         except Exception as error:  # noqa: BLE001  # whatever a writer raises is the answer
             return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
         state = self.ready()
         try:
-            pushed = self._push("run", files, graph, request["network"])
+            pushed = self._push("run", files, shape, request["network"])
             return self._run(pushed, state) | self._profile(pushed, source, request)
         except _FailedError as error:
             return {"failed": str(error)}
@@ -172,20 +174,16 @@ class PhoneWorker:
 
     def _files(
         self, source: NetworkSource, seed: int
-    ) -> tuple[Mapping[str, bytes | Path], Graph | None]:
-        """Files to push, and the graph of a network that is written by us."""
-        batch, tool = self.target.batch, self.tool
-        if isinstance(source, OnnxFile) and source.path.suffix.lower() == tool.suffix:
-            source.check()
-            return {f"model{tool.suffix}": source.path}, None
+    ) -> tuple[Mapping[str, bytes | Path], tuple[int, ...]]:
+        """Files to push, and the shape of the network's input."""
+        batch = self.target.batch
         if isinstance(source, OnnxFile):
-            raise ValueError(
-                f"{tool.name} takes {tool.suffix} files; got {source.path.name}: convert it"
-            )
+            source.check()
+            return self.tool.take(source.path), self._own_shape(source, seed)
         if self.target.precision not in ("fp32", "fp16"):
             raise ValueError(
-                f"networks are written in fp32; for {self.target.precision} give {tool.suffix} "
-                "files of your own (--models)"
+                f"networks are written in fp32; for {self.target.precision} give "
+                f"{self.tool.suffix} files of your own (--models)"
             )
         if isinstance(source, VariantSource):
             graph = source.variant.graph(batch)
@@ -193,24 +191,32 @@ class PhoneWorker:
             model = source.model(batch, seed)
             assert isinstance(model, Graph)  # of an architecture or a block
             graph = model.with_batch(batch)
-        return tool.write(graph, seed), graph
+        return self.tool.write(graph, seed), graph.in_shape
+
+    def _own_shape(self, source: OnnxFile, seed: int) -> tuple[int, ...]:
+        """Of a user's file, whose graph the dataset will need: better told now than at the end."""
+        if source.text not in self._shapes:
+            model = source.model(self.target.batch, seed)
+            graph = read_as_run(model, source.asked, self.target.batch)  # type: ignore[arg-type]  # a file
+            self._shapes[source.text] = graph.in_shape
+        return self._shapes[source.text]
 
     def _push(
-        self, name: str, files: Mapping[str, bytes | Path], graph: Graph | None, key: str
+        self, name: str, files: Mapping[str, bytes | Path], shape: tuple[int, ...], key: str
     ) -> _Pushed:
         # Anew, since benchmark.out runs whatever a folder holds.
         folder = f"{FOLDER}/{name}"
         self.link.shell(f"rm -rf {folder}; mkdir -p {folder}")
         for file, content in files.items():
             self.link.push(content, f"{folder}/{file}")
-        shape = None if graph is None else tuple(graph.in_shape)
         return _Pushed(folder, next(iter(files)), shape, key)
 
     def _run(self, network: _Pushed, before: PhoneState) -> dict[str, Any]:
         started = time.monotonic()
         protocol = self.protocol
         count = protocol.min_samples
-        if network.key not in self._known_ms:  # how many passes fill the time is not known yet
+        # How many passes fill the time is not known yet.
+        if not self.tool.takes_seconds and network.key not in self._known_ms:
             self._time(network, 0.0, protocol.run_s / count)
         assert self._reference is not None  # of a worker that is open
         first = self._time(self._reference, protocol.warm_up_s, protocol.reference_s)

@@ -45,6 +45,10 @@ class AdbHost(Host):
 
     kind = "adb"
     slack_s: ClassVar[float] = 1800.0
+    # benchmark_model's own: half a second of warm-up, and a second of passes each invocation.
+    protocol: ClassVar[Mapping[str, Any]] = {
+        "warm_up_s": 0.5, "run_s": 3.0, "min_samples": 3, "reference_s": 0.5,
+    }  # fmt: skip
     poll_s: ClassVar[float] = 10.0
     """Seconds between looks at a phone that is to cool down, or to come back."""
     patience_s: ClassVar[float] = 1200.0

@@ -138,6 +138,8 @@ class Tool(ABC):
     max_batch: ClassVar[int | None] = None
     published: ClassVar[str]
     """Where its maker publishes it, or how it is built."""
+    takes_seconds: ClassVar[bool] = False
+    """Whether it can be told how long to run; else a number of passes is all that it takes."""
     has_profile: ClassVar[bool] = False
     """Whether it can tell the times of operators."""
     profile_file: ClassVar[str | None] = None
@@ -155,6 +157,16 @@ class Tool(ABC):
             ValueError: an operator has no form in the tool's format.
             ModuleNotFoundError: writing the format needs a package that is not installed.
         """
+
+    def take(self, path: Path) -> Mapping[str, bytes | Path]:
+        """Files of a user's own network, likewise, under names that need no quoting anywhere.
+
+        Raises:
+            ValueError: the tool has no use for files of that kind.
+        """
+        if path.suffix.lower() != self.suffix:
+            raise ValueError(f"{self.name} takes {self.suffix} files; got {path.name}: convert it")
+        return {f"model{self.suffix}": path}
 
     @abstractmethod
     def command(self, program: str, model: str, job: Job) -> Sequence[str]:
@@ -215,8 +227,3 @@ def only(name: str, rows: Iterable[Report], output: str) -> Report:
             f"{last_words(output)}"
         )
     return found[0]
-
-
-def own_file(path: Path, suffix: str) -> Mapping[str, bytes]:
-    """A user's own file as a tool takes it, under a name that needs no quoting on any device."""
-    return {f"model{suffix}": path.read_bytes()}

@@ -43,6 +43,7 @@ class BenchmarkModel(Tool):
     published = (
         "https://ai.google.dev/edge/litert/models/measurement (native binary, android_aarch64)"
     )
+    takes_seconds = True
     has_profile = True
     profile_file = "profile.csv"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from latcast._files import read_file
 from latcast.graph import Graph
@@ -35,11 +36,20 @@ class _MNNTool(Tool):
 
     def write(self, graph: Graph, seed: int) -> Mapping[str, bytes]:
         from latcast.graph.write.onnx import to_onnx
+
+        return self._converted(to_onnx(graph, graph.weights(seed)))
+
+    def take(self, path: Path) -> Mapping[str, bytes | Path]:
+        # Of an MNN file nothing reads the graph, which a dataset must have.
+        if path.suffix.lower() != ".onnx":
+            raise ValueError(f"{self.name} takes .onnx files, which MNN converts; got {path.name}")
+        return self._converted(path)
+
+    def _converted(self, model: bytes | Path) -> Mapping[str, bytes]:
         from latcast.measure.runtimes.mnn import convert, quiet
 
         with quiet() as log:
-            model = convert(to_onnx(graph, graph.weights(seed)), read_file, log)
-        return {f"model{self.suffix}": model}
+            return {f"model{self.suffix}": convert(model, read_file, log)}
 
 
 class MNNBenchmark(_MNNTool):
