@@ -37,10 +37,11 @@ class Plan:
             variants of families only, as briefly as their latency allows.
         host: where it is measured, as :func:`latcast.measure.hosts.host` takes it; this machine by
             default.
+        hosts: boards of one kind that share the networks, in place of ``host``.
         sources: the networks, each by its name.
 
     Raises:
-        ValueError: there is no network, or no such kind of host.
+        ValueError: there is no network, no such kind of host, or a host is named twice.
     """
 
     target: Target
@@ -51,6 +52,7 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     profile_passes: int = 0
     host: str = ""
+    hosts: tuple[str, ...] = ()
     sources: tuple[NetworkSource, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +60,12 @@ class Plan:
         if not self.sources:
             raise ValueError("a campaign must have at least one network; got none")
         object.__setattr__(self, "host", host(self.host).text)
+        texts = tuple(host(text).text or "here" for text in self.hosts)
+        if len(set(texts)) < len(texts) or (texts and self.host):
+            raise ValueError(
+                f"a campaign must have one host, or hosts that differ; got {[self.host, *texts]}"
+            )
+        object.__setattr__(self, "hosts", texts)
 
     def record(self) -> dict[str, Any]:
         """What the campaign file holds of it beside the networks.
@@ -65,7 +73,7 @@ class Plan:
         Raises:
             ValueError: the target's runtime is unknown.
         """
-        board = host(self.host)
+        board = host(self.hosts[0] if self.hosts else self.host)
         record = {
             "target": str(self.target),
             "protocol": asdict(self.protocol),
@@ -73,7 +81,9 @@ class Plan:
             "runtime": board.runtime_text(self.target.runtime, self.runtime),
             "options": dict(self.options),
         }
-        if board.text:
+        if self.hosts:
+            record["hosts"] = list(self.hosts)
+        elif board.text:
             record["host"] = board.text
         if self.profile_passes:
             record["profile_passes"] = self.profile_passes
@@ -166,7 +176,7 @@ def _check(
 
 def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
     """Everything but the networks that a plan's record says, as JSON gives it back."""
-    names = ("target", "seed", "runtime", "profile_passes")
+    names = ("target", "seed", "runtime", "profile_passes", "hosts")
     own = {"host": plan.get("host", "here"), **{name: plan[name] for name in names if name in plan}}
     # What it was made from says it in the user's words. Its number of runs may have grown since.
     return {**own, **plan.get("options", {}), **plan["protocol"]}

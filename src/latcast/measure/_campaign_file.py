@@ -278,6 +278,12 @@ class CampaignFile:
         with self._understood():
             return {number: json.loads(facts) for number, facts in rows}
 
+    def boards(self) -> dict[int, str]:
+        """Number of a network -> text of the host that ran it last, where several share them."""
+        hosts = {n: facts["host"] for n, facts in self.processes().items() if "host" in facts}
+        rows = self._all("SELECT arch, process FROM visits ORDER BY visit")
+        return {network: hosts[process] for network, process in rows if process in hosts}
+
     def runs(self) -> list[Run]:
         """All runs, in the order in which they were made."""
         rows = self._all(

@@ -15,6 +15,7 @@ predicting runs that were held out: the simplest model that is not clearly worse
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -62,6 +63,17 @@ class Runs:
 
     def __len__(self) -> int:
         return len(self.network)
+
+    def at(self, rows: Integers) -> Runs:
+        """Those at some positions, ascending, shape (m,)."""
+        time = None if self.time_s is None else self.time_s[rows]
+        return Runs(
+            self.network[rows],
+            self.process[rows],
+            self.latency_ms[rows],
+            self.reference_ms[rows],
+            time,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,13 +275,52 @@ class States:
         level = float(np.exp(np.median(log[quiet])))
         away = log - np.log(level)
         off = np.abs(away) > np.log1p(max_gap)
-        low, high = _POSSIBLE_LOADINGS
-        loading = 1.0 if np.isnan(drift.loading) else float(np.clip(drift.loading, low, high))
         if off.any():
-            drift = drift * np.exp(np.where(off, away, 0.0) / loading)
-        if like_ms is not None:
-            drift, level = drift.shifted((level / like_ms) ** (1 / loading)), like_ms
+            drift = drift * np.exp(np.where(off, away, 0.0) / _possible(drift.loading))
+        found = cls(runs, drift, level, loaded, away, off)
+        return found if like_ms is None else found._at_level(like_ms)
+
+    @classmethod
+    def of_fleet(
+        cls,
+        runs: Runs,
+        board: Integers,
+        loaded: npt.NDArray[np.bool_],
+        max_gap: float,
+        like_ms: float | None = None,
+    ) -> States:
+        """The states of boards of one kind, each corrected to one by its reference network.
+
+        Args:
+            runs: of all boards, each of which has a drift of its own.
+            board: number of every run's board, shape (n,).
+            loaded: as of :meth:`of`.
+            max_gap: likewise.
+            like_ms: likewise; by default the level is the median of the boards'.
+        """
+        rows = [np.flatnonzero(board == number) for number in np.unique(board)]
+        if len(rows) < 2:
+            return cls.of(runs, loaded, max_gap, like_ms)
+        parts = [cls.of(runs.at(at), loaded[at], max_gap) for at in rows]
+        level = like_ms or float(np.exp(np.median(np.log([part.level_ms for part in parts]))))
+        parts = [part._at_level(level) for part in parts]
+        drifts = [part.drift for part in parts]
+        order = np.argsort(np.concatenate(rows))
+        drift = Drift(
+            factor=np.concatenate([d.factor for d in drifts])[order],
+            corrected_ms=np.concatenate([d.corrected_ms for d in drifts])[order],
+            noise=_mean_of_known([d.noise for d in drifts], rows),
+            loading=_mean_of_known([d.loading for d in drifts], rows),
+            process_spread=_mean_of_known([d.process_spread for d in drifts], rows),
+        )
+        away = np.concatenate([part.away for part in parts])[order]
+        off = np.concatenate([part.off for part in parts])[order]
         return cls(runs, drift, level, loaded, away, off)
+
+    def _at_level(self, level_ms: float) -> States:
+        """The same seen from where the reference network takes so many ms."""
+        by = (self.level_ms / level_ms) ** (1 / _possible(self.drift.loading))
+        return replace(self, drift=self.drift.shifted(by), level_ms=level_ms)
 
     @property
     def busy(self) -> npt.NDArray[np.bool_]:
@@ -299,3 +350,17 @@ class States:
         spare = int((count - 1)[count > 1].sum())
         squares = float(((log - mean[network]) ** 2).sum()) if spare else np.nan
         return float(np.sqrt(squares / max(spare, 1)))
+
+
+def _possible(loading: float) -> float:
+    low, high = _POSSIBLE_LOADINGS
+    return 1.0 if np.isnan(loading) else float(np.clip(loading, low, high))
+
+
+def _mean_of_known(values: Sequence[float], rows: Sequence[Integers]) -> float:
+    """Root mean square over runs of what boards state; NaN: none does."""
+    known = [(x, len(at)) for x, at in zip(values, rows, strict=True) if np.isfinite(x)]
+    squares = (
+        np.average([x**2 for x, _ in known], weights=[n for _, n in known]) if known else np.nan
+    )
+    return float(np.sqrt(squares))

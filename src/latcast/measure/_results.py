@@ -29,6 +29,8 @@ REFERENCE_LEVEL = "reference network, ms"
 # Likewise, of graphs.
 ATTRIBUTED_SHARE = "share of profiles attributed to layers"
 _FEW_SAMPLES = 6
+# Networks that boards must share before it is told that they differ on them.
+_MIN_SHARED = 5
 _STEAL = 0.01
 _CLOCKS_DIFFER = 0.05
 _OFTEN = 0.05
@@ -106,7 +108,7 @@ def results(
             f"processes; it has {len(accepted)} runs so far: go on with --resume"
         )
     protocol = Protocol(**plan["protocol"])
-    states = _states(accepted, protocol, like_ms)
+    states = _states(campaign, accepted, protocol, like_ms)
     drift, level = states.drift, states.level_ms
     rows, columns = _columns(accepted, states, kept)
     columns |= _networks(sources, rows, every, plan)
@@ -127,7 +129,7 @@ def results(
 def corrected_medians(campaign: CampaignFile) -> Floats:
     """Median of every network's runs without the drift, ms, shape (networks,); NaN: not run."""
     accepted = [run for run in campaign.runs() if run.accepted]
-    states = _states(accepted, Protocol(**campaign.plan()["protocol"]))
+    states = _states(campaign, accepted, Protocol(**campaign.plan()["protocol"]))
     return states.medians(states.drift.corrected_ms, len(campaign.networks()))
 
 
@@ -145,9 +147,22 @@ def as_runs(accepted: Sequence[Run]) -> Runs:
 # -- the latencies -----------------------------------------------------------------------------
 
 
-def _states(accepted: Sequence[Run], protocol: Protocol, like_ms: float | None = None) -> States:
+def _states(
+    campaign: CampaignFile,
+    accepted: Sequence[Run],
+    protocol: Protocol,
+    like_ms: float | None = None,
+) -> States:
     loaded = np.array([_is_loaded(run, protocol) for run in accepted])
-    return States.of(as_runs(accepted), loaded, protocol.reference_disagrees, like_ms)
+    hosts = hosts_of(campaign, accepted)
+    board = np.unique(hosts, return_inverse=True)[1]
+    return States.of_fleet(as_runs(accepted), board, loaded, protocol.reference_disagrees, like_ms)
+
+
+def hosts_of(campaign: CampaignFile, runs: Sequence[Run]) -> list[str]:
+    """Text of the host that made each run, where several shared them; else empty."""
+    stated = {n: str(facts.get("host", "")) for n, facts in campaign.processes().items()}
+    return [stated[run.process] for run in runs]
 
 
 def _is_loaded(run: Run, protocol: Protocol) -> bool:
@@ -339,6 +354,7 @@ def _facts(
         ),
         "runs": str(len(accepted)),
         "processes": str(len(processes)),
+        **({"hosts": ", ".join(boards)} if (boards := _boards(processes)) else {}),
         "failed": str(len(failures)),
         "drift range": f"{drift.range:.2%}",
         "noise of a run": f"{drift.noise:.2%}",
@@ -359,6 +375,11 @@ def _medians(accepted: Sequence[Run]) -> dict[str, str]:
         if known:
             found[f"machine {name}"] = f"{float(np.median(known)):.4g}"
     return found
+
+
+def _boards(processes: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """Texts of the hosts that shared the networks; none where one had all."""
+    return sorted({str(facts["host"]) for facts in processes.values() if "host" in facts})
 
 
 def _inference_share(runs: Sequence[Run]) -> float:
@@ -391,6 +412,7 @@ def _warnings(
             f"busy ({mean:.1f} on average); measure on an idle machine"
         )
     found += _doubts_about_states(runs, states, protocol)
+    found += _doubts_about_boards(campaign, runs, states)
     steal = [m.get("steal", 0.0) > _STEAL for m in machine]
     if np.mean(steal) > _OFTEN:
         found.append(
@@ -436,6 +458,29 @@ def _doubts_about_states(runs: Sequence[Run], states: States, protocol: Protocol
             f"took {times.min():.2f} to {times.max():.2f} times what the drift explains; they are "
             "corrected by it, and count only for networks without other runs"
         )
+
+
+def _doubts_about_boards(
+    campaign: CampaignFile, runs: Sequence[Run], states: States
+) -> Iterator[str]:
+    """Which boards are not of one kind: networks differ where the reference network does not."""
+    accepted = [run for run in runs if run.accepted]
+    hosts = np.array(hosts_of(campaign, accepted))
+    log = np.log(states.drift.corrected_ms)
+    network = states.runs.network
+    for name in np.unique(hosts) if len(set(hosts)) > 1 else ():
+        own = hosts == name
+        shared = np.intersect1d(network[own], network[~own])
+        gaps = [
+            np.median(log[own & (network == n)]) - np.median(log[~own & (network == n)])
+            for n in shared
+        ]
+        if len(gaps) >= _MIN_SHARED and abs(gap := np.expm1(np.median(gaps))) > UNSTABLE:
+            yield (
+                f"another board: {name} takes {gap:+.1%} on {len(gaps)} networks that other hosts "
+                "ran too, at the same time of the reference network: it is not of their kind, or "
+                "in another state; leave it out"
+            )
 
 
 def _doubts_about_runs(runs: Sequence[Run]) -> list[str]:

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from queue import SimpleQueue
+from threading import Lock
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from latcast.devices import Target
 
+from ._boards import Board, Item, Shares
 from ._campaign_file import CampaignFile, Run
 from ._machine import CampaignRunningError
 from ._protocol import Protocol
 from ._worker import WorkerDiedError
-from .hosts import Host, HostError, HostLostError, HostWorker, host
+from .hosts import Host, HostLostError, host
 
 # A network has failed when so many worker processes died with it; when they were killed, which may
 # have had another reason, one more.
 MAX_DEATHS, MAX_KILLS = 2, 3
 # Networks that are run before a time budget is divided.
 PROBE = 12
-# Workers that are started before it is given up: one may be killed for another's hunger.
-_STARTS = 3
-# Broken links without a run in between: what breaks them so often does not get better by itself.
-_MAX_LOSSES = 5
+# Runs whose spread is told.
+_RECENT = 1000
 _PATIENCE_S = 60.0
 _PROFILE_S = 0.15
 
@@ -41,10 +46,12 @@ class Progress:
         total: runs that are planned.
         runs_per_s: rate since the campaign was started or resumed.
         seconds_left: at this rate.
-        spread: median half-width of the runs since then, as a share of their medians.
+        spread: median half-width of the last thousand runs, as a share of their medians.
         failed: networks that cannot be measured.
         redone: runs since then that raised doubts.
         other_cpus: CPUs that other programs keep busy, mean of the last runs; None: unknown.
+        by_host: text of a host -> runs that it has made since then.
+        left_out: text of a host that has failed -> the reason.
     """
 
     done: int
@@ -55,22 +62,29 @@ class Progress:
     failed: int
     redone: int
     other_cpus: float | None
+    by_host: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+_Then: TypeAlias = Callable[[Board, Any], None]
 
 
 def run(
     campaign: CampaignFile,
     *,
-    on: Host | None = None,
+    on: Host | Sequence[Host] | None = None,
     time_budget_s: float | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
     """Make all runs that the campaign still lacks.
 
-    Can be called again, by another process too, after an interruption of any kind.
+    Can be called again, by another process too, after an interruption of any kind. Hosts of one
+    kind share the networks, each by its speed; one that fails is left out, and its share goes on
+    elsewhere.
 
     Args:
         campaign: an open campaign file.
-        on: the host of the campaign's plan, where it has been opened already.
+        on: the host or hosts of the campaign's plan, where they have been opened already.
         time_budget_s: measure as many of the networks as fit, each with all its runs.
         on_progress: called after every run.
 
@@ -79,80 +93,97 @@ def run(
             it has no runs yet.
         ValueError: the runtime or its version is not the one that the campaign began with.
         WorkerDiedError: worker processes do not start.
-        HostError: the host cannot measure, or was lost and did not come back.
+        HostError: the host cannot measure, or was lost and did not come back; of several, the last.
         OSError: the file cannot be written; what it holds is safe.
     """
     try:
         with ExitStack() as stack:
-            board = on or stack.enter_context(host(campaign.plan().get("host", "")))
-            stack.enter_context(board.lock(campaign.path))
-            _Session(campaign, board, time_budget_s, on_progress or (lambda _: None)).run()
+            if on is None:
+                plan = campaign.plan()
+                hosts = [host(text) for text in plan.get("hosts") or [plan.get("host", "")]]
+                on = [stack.enter_context(board) for board in hosts]
+            boards = [on] if isinstance(on, Host) else list(on)
+            _Session(campaign, boards, time_budget_s, on_progress or (lambda _: None)).run()
     except CampaignRunningError:
         campaign.discard_if_unused()
         raise
 
 
 class _Session:
-    """A campaign from its start or its resumption to its end."""
+    """A campaign from its start or its resumption to its end.
+
+    What a board does is done by a thread of its own where there are several; this thread decides,
+    and is the only one that writes.
+    """
 
     def __init__(
         self,
         campaign: CampaignFile,
-        board: Host,
+        hosts: Sequence[Host],
         time_budget_s: float | None,
         on_progress: Callable[[Progress], None],
     ) -> None:
         plan = campaign.plan()
         self._file = campaign
-        self._host = board
         self._plan = plan
         self._protocol = Protocol(**plan["protocol"])
         self._networks = campaign.networks()
         self._target = Target.parse(plan["target"])
-        _check_runtime(board, campaign, plan, self._target.runtime)
+        _check_runtime(hosts[0], campaign, plan, self._target.runtime)
+        setup = (self._target, plan["protocol"], campaign.runtime)
+        self._boards = [Board(h, n, setup, self._check_worker) for n, h in enumerate(hosts)]
+        self._pool = ThreadPoolExecutor(len(hosts)) if len(hosts) > 1 else None
+        self._outcomes: SimpleQueue[tuple[Board, _Then, Any]] = SimpleQueue()
+        self._shares = Shares(len(hosts))
+        self._steps: list[tuple[int, int]] = []
+        self._step = self._under_way = 0
+        self._is_all_put = False
+        self._idle: deque[Board] = deque()
+        self._waiting: list[Board] = []
         self._started = time.monotonic()
         self._deadline = None if time_budget_s is None else self._started + time_budget_s
         self._on_progress = on_progress
-        self._worker: HostWorker | None = None
-        self._process = 0
-        self._runs_of_worker = 0
         self._done = campaign.counts()[0]
-        self._made = 0
+        self._made = Counter[str]()
+        self._left_out: dict[str, str] = {}
         self._redone = 0
-        self._losses = 0
-        self._spreads: list[float] = []
-        self._others: list[float] = []
+        self._spreads: deque[float] = deque(maxlen=_RECENT)
+        self._others: deque[float] = deque(maxlen=20)
         facts = list(campaign.processes().values())
         self._runtime_facts = facts[0]["runtime"] if facts else None
+        self._checking = Lock()
 
     def run(self) -> None:
         """Make the runs, and leave no worker process behind."""
         try:
+            for board in list(self._boards):
+                self._submit(board, partial(board.open, self._file.path), self._go_on)
+            while self._under_way and not self._idle:  # nothing is written before one is ours
+                self._conclude(*self._outcomes.get())
             self._run()
         finally:
-            self._retire()
+            for board in self._boards:
+                board.close()
+            if self._pool is not None:
+                self._pool.shutdown()
 
     def _run(self) -> None:
         n = len(self._networks)
         if self._deadline is None:
             self._extend(n)
-            self._all_rounds()
+            self._make(self._protocol.runs)
             return
         # How long a run takes is not known before some were made: the first ones tell.
         self._extend(min(PROBE, n))
-        self._round(0)
+        self._make(1)
         while True:
             extent = self._file.extent()
             self._extend(min(n, extent + self._fitting()))
-            self._all_rounds()
+            self._make(self._protocol.runs)
             # Later networks may be faster than the first: the time that is left is divided once
             # more.
             if self._file.extent() in (extent, n):
                 return
-
-    def _all_rounds(self) -> None:
-        for round_ in range(self._protocol.runs):
-            self._round(round_)
 
     def _extend(self, networks: int) -> None:
         if networks > self._file.extent():
@@ -163,155 +194,207 @@ class _Session:
         assert self._deadline is not None
         now = time.monotonic()
         missing = self._total() - self._done
-        run_s = (now - self._started) / max(self._made, 1)
+        run_s = (now - self._started) / max(self._made.total(), 1)
         return max(0, int((self._deadline - now) / run_s - missing) // self._protocol.runs)
 
     def _total(self) -> int:
         return (self._file.extent() - len(self._file.failures())) * self._protocol.runs
 
-    def _round(self, round_: int) -> None:
-        """One run of every network; those that raise doubts again after all others."""
-        self._retire()
-        for attempt in range(self._protocol.redo + 1):
-            todo = self._file.pending(round_, attempt, self._file.extent())
-            # The order is drawn over all networks, not over those that are left: a resumed round
-            # goes on in the order in which it began.
-            seed = [self._plan["seed"], round_, attempt]
-            order = np.random.default_rng(seed).permutation(len(self._networks))
-            # Where a worker died before comes last: what killed it may be gone by then.
-            precedence = {n: (self._file.deaths(n), order[n]) for n in todo}
-            self._run_all(sorted(todo, key=precedence.__getitem__), round_, attempt)
-
-    def _run_all(self, todo: Sequence[int], round_: int, attempt: int) -> None:
-        left = deque(todo)
-        while left and not self._out_of_time():
-            network = left.popleft()
-            try:
-                worker = self._living_worker()
-                if not self._lives_through(worker, network, round_, attempt):
-                    left.append(network)
-            except HostLostError as loss:
-                self._regain(loss)
-                left.appendleft(network)
-
-    def _lives_through(self, worker: HostWorker, network: int, round_: int, attempt: int) -> bool:
-        """Make a run; False if the worker died, and the network is to be tried again."""
-        try:
-            self._run_one(worker, network, round_, attempt)
-        except WorkerDiedError as death:
-            self._retire()
-            return self._died(network, str(death))
-        return True
-
-    def _regain(self, loss: HostLostError) -> None:
-        """Wait for the host to come back; the run in flight is made again by a fresh worker."""
-        self._retire()
-        self._losses += 1
-        if self._losses > _MAX_LOSSES:
-            raise HostError(
-                f"{loss}; it was lost {self._losses} times without a run in between: see to the "
-                "link, then go on with --resume"
-            ) from loss
-        self._host.reconnect()
-
     def _out_of_time(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def _living_worker(self) -> HostWorker:
-        """The present worker process, or a fresh one when it has made its runs."""
-        if self._worker is None or self._runs_of_worker >= self._protocol.runs_per_process:
-            self._retire()
-            self._worker = self._fresh_worker()
-            self._process = self._file.add_process({**self._worker.facts, "pid": self._worker.pid})
-        self._runs_of_worker += 1
-        return self._worker
+    # -- who makes which run ------------------------------------------------------------------
 
-    def _retire(self) -> None:
-        """End the present worker process, if there is one."""
-        if self._worker is not None:
-            self._worker.close()
-        self._worker = None
-        self._runs_of_worker = 0
+    def _make(self, rounds: int) -> None:
+        """One run of every network a round; those that raise doubts again after all others."""
+        if self._pool is not None:
+            numbers = {board.text: board.number for board in self._boards}
+            begun = {n: numbers[h] for n, h in self._file.boards().items() if h in numbers}
+            self._shares = Shares(len(self._boards) + len(self._left_out), begun)
+        self._steps = list(product(range(rounds), range(self._protocol.redo + 1)))
+        self._step, self._is_all_put = 0, False
+        self._wake()
+        while True:
+            while self._idle:
+                board = self._idle.popleft()
+                if not self._dispatch(board):
+                    self._waiting.append(board)
+            if not self._under_way:
+                return
+            self._conclude(*self._outcomes.get())
 
-    def _fresh_worker(self) -> HostWorker:
-        worker = self._first_alive()
-        if self._runtime_facts is None:
-            self._runtime_facts = worker.facts["runtime"]
+    def _dispatch(self, board: Board) -> bool:
+        """Let a board do what comes next; False: there is nothing."""
+        if board.item is None and not self._out_of_time():
+            if not len(self._shares):
+                self._refill()
+            board.item = self._shares.take(board.number)
+        if board.item is None:
+            return False
+        if board.lacks_worker(self._protocol.runs_per_process):
+            self._submit(board, board.start, self._has_worker)
+        else:
+            self._submit(board, partial(self._ask, board), self._record)
+        return True
+
+    def _refill(self) -> None:
+        """Put the next runs that are to be made, if there are any beside those under way."""
+        if self._is_all_put:
+            return
+        taken = {board.item.network for board in self._boards if board.item is not None}
+        for _ in self._steps:
+            round_, attempt = self._steps[self._step]
+            self._step = (self._step + 1) % len(self._steps)
+            todo = set(self._file.pending(round_, attempt, self._file.extent())) - taken
+            if todo:
+                self._shares.put(
+                    Item(n, round_, attempt) for n in self._ordered(todo, round_, attempt)
+                )
+                return
+        self._is_all_put = True
+
+    def _ordered(self, todo: Collection[int], round_: int, attempt: int) -> list[int]:
+        # The order is drawn over all networks, not over those that are left: a resumed round
+        # goes on in the order in which it began.
+        seed = [self._plan["seed"], round_, attempt]
+        order = np.random.default_rng(seed).permutation(len(self._networks))
+        # Where a worker died before comes last: what killed it may be gone by then.
+        return sorted(todo, key=lambda n: (self._file.deaths(n), order[n]))
+
+    def _wake(self) -> None:
+        """There may be runs to make again."""
+        self._is_all_put = False
+        self._idle.extend(self._waiting)
+        self._waiting.clear()
+
+    # -- what comes of it ---------------------------------------------------------------------
+
+    def _submit(self, board: Board, job: Callable[[], Any], then: _Then) -> None:
+        """Do what waits for a board; ``then`` is called by this thread with what it returned."""
+
+        def work() -> None:
+            try:
+                outcome = job()
+            except Exception as error:  # noqa: BLE001  # what it means is decided afterwards
+                outcome = error
+            self._outcomes.put((board, then, outcome))
+
+        self._under_way += 1
+        if self._pool is None:
+            work()
+        else:
+            self._pool.submit(work)
+
+    def _conclude(self, board: Board, then: _Then, outcome: Any) -> None:
+        self._under_way -= 1
+        if isinstance(outcome, HostLostError):
+            # The others need not wait for it.
+            self._give_back(board)
+            self._submit(board, partial(board.regain, outcome), self._go_on)
+        elif isinstance(outcome, WorkerDiedError) and then == self._record:
+            self._bury(board, str(outcome))
+        elif isinstance(outcome, Exception):
+            self._leave_out(board, outcome)
+        else:
+            then(board, outcome)
+
+    def _go_on(self, board: Board, _: None = None) -> None:
+        self._idle.append(board)
+
+    def _has_worker(self, board: Board, facts: dict[str, Any]) -> None:
+        several = {"host": board.text} if self._pool is not None else {}
+        board.process = self._file.add_process({**facts, **several})
+        self._go_on(board)
+
+    def _give_back(self, board: Board) -> None:
+        if board.item is not None:
+            self._shares.give_back(board.item)
+            board.item = None
+            self._wake()
+
+    def _leave_out(self, board: Board, reason: Exception) -> None:
+        """Go on without a board; without the last, not at all."""
+        if len(self._boards) == 1:
+            raise reason
+        self._boards.remove(board)
+        self._left_out[board.text] = str(reason)
+        board.close()
+        self._give_back(board)
+        self._shares.leave(board.number)
+        self._wake()
+
+    def _bury(self, board: Board, reason: str) -> None:
+        """Record the death of a worker; its network is tried again, unless it is given up."""
+        board.retire()
+        item, board.item = board.item, None
+        assert item is not None
+        # The system's out-of-memory killer may have been after another process.
+        most = MAX_KILLS if "SIGKILL" in reason else MAX_DEATHS
+        final = self._file.deaths(item.network) + 1 >= most
+        self._file.add_failure(item.network, reason, final=final)
+        if not final:
+            self._shares.put([item])
+        self._wake()
+        self._go_on(board)
+
+    def _check_worker(self, facts: Mapping[str, str]) -> None:
+        """Make sure that all workers have one runtime."""
+        with self._checking:
+            if self._runtime_facts is None:
+                self._runtime_facts = dict(facts)
         # An upgrade between two sittings is another runtime: its runs would be taken for drift.
-        if worker.facts["runtime"] != self._runtime_facts:
-            worker.close()
+        if facts != self._runtime_facts:
             raise ValueError(
                 "a campaign must be measured with one runtime: it began with "
-                f"{_differences(self._runtime_facts, worker.facts['runtime'])}"
+                f"{_differences(self._runtime_facts, facts)}"
             )
-        return worker
 
-    def _first_alive(self) -> HostWorker:
-        """A worker that has started; one that is killed while it starts is no reason to stop."""
-        setup = (self._target, self._plan["protocol"], self._file.runtime)
-        for _ in range(_STARTS - 1):
-            try:
-                return self._host.start(*setup)
-            except WorkerDiedError:
-                continue
-        return self._host.start(*setup)
-
-    def _run_one(self, worker: HostWorker, network: int, round_: int, attempt: int) -> None:
-        source, seed = self._networks[network], self._plan["seed"]
+    def _ask(self, board: Board) -> dict[str, Any]:
+        """A run's answer."""
+        assert board.item is not None
+        source, seed = self._networks[board.item.network], self._plan["seed"]
         try:
-            request = {
-                "network": self._host.text_of(source, self._target.batch, seed),
-                "seed": seed,
-            }
+            text = board.host.text_of(source, self._target.batch, seed)
         except (ValueError, FileNotFoundError) as error:  # a file is gone, or another by now
-            reason = f"{type(error).__name__}: {error}"
-            self._file.add_failure(network, reason, final=True)
-            return
-        if round_ == 0 and (passes := self._plan.get("profile_passes")):
+            return {"failed": f"{type(error).__name__}: {error}"}
+        request = {"network": text, "seed": seed}
+        if board.item.round == 0 and (passes := self._plan.get("profile_passes")):
             request["profile_passes"] = passes
-        elif round_ == 0 and source.is_profiled:
+        elif board.item.round == 0 and source.is_profiled:
             request["profile_s"] = _PROFILE_S
-        patience_s = _PATIENCE_S + 20 * self._protocol.run_s + self._host.slack_s
-        answer = worker.ask(request, patience_s)
-        if "full" in answer:
-            raise HostError(
-                f"the disk of {self._host.title} must have room to measure; it is full "
-                f"({answer['full']}): make room there, then go on with --resume"
-            )
+        return board.ask(request, _PATIENCE_S + 20 * self._protocol.run_s)
+
+    def _record(self, board: Board, answer: dict[str, Any]) -> None:
+        item, board.item = board.item, None
+        assert item is not None
+        self._go_on(board)
         if "failed" in answer:
-            self._file.add_failure(network, answer["failed"], final=True)
+            self._file.add_failure(item.network, answer["failed"], final=True)
             return
         # The last attempt counts whatever it is: a network must not be missing for a noisy machine,
         # and the drift's fit weighs a run by how far it is off.
-        accepted = not answer["doubts"] or attempt == self._protocol.redo
+        accepted = not answer["doubts"] or item.attempt == self._protocol.redo
         run = Run(
-            network, round_, attempt, self._process, time.time(), accepted,
+            item.network, item.round, item.attempt, board.process, time.time(), accepted,
             np.array(answer.pop("samples_ms")),
             tuple(np.array(r) for r in answer.pop("reference_ms")),  # type: ignore[arg-type]
             answer,
         )  # fmt: skip
         self._file.add_run(run)
-        self._tell(run)
+        if not accepted:
+            self._wake()
+        self._tell(board, run)
 
-    def _died(self, network: int, reason: str) -> bool:
-        """Record the death; whether the network is given up."""
-        # The system's out-of-memory killer may have been after another process.
-        most = MAX_KILLS if "SIGKILL" in reason else MAX_DEATHS
-        final = self._file.deaths(network) + 1 >= most
-        self._file.add_failure(network, reason, final=final)
-        return final
-
-    def _tell(self, run: Run) -> None:
+    def _tell(self, board: Board, run: Run) -> None:
         self._done += run.accepted
-        self._made += 1
-        self._losses = 0
+        self._made[board.text] += 1
         self._redone += bool(run.details["doubts"])
         low, middle, high = np.quantile(run.samples_ms, (0.25, 0.5, 0.75))
         self._spreads.append((high - low) / 2 / middle)
         self._others.append(run.details["machine"].get("other_cpus", np.nan))
         total = self._total()
-        rate = self._made / (time.monotonic() - self._started)
-        recent = self._others[-20:]
+        rate = self._made.total() / (time.monotonic() - self._started)
+        others = np.array(self._others)
         self._on_progress(
             Progress(
                 done=self._done,
@@ -321,7 +404,9 @@ class _Session:
                 spread=float(np.median(self._spreads)),
                 failed=len(self._file.failures()),
                 redone=self._redone,
-                other_cpus=None if np.isnan(recent).all() else float(np.nanmean(recent)),
+                other_cpus=None if np.isnan(others).all() else float(np.nanmean(others)),
+                by_host=MappingProxyType(self._made),
+                left_out=MappingProxyType(self._left_out),
             )
         )
 
@@ -342,7 +427,7 @@ def _check_runtime(board: Host, campaign: CampaignFile, plan: Mapping[str, Any],
         )
 
 
-def _differences(before: dict[str, str], now: dict[str, str]) -> str:
+def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     for key in [*before, *now]:
         if before.get(key) != now.get(key):
             return f"{key} {before.get(key)!r}, and is {now.get(key)!r} now"
