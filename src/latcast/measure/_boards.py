@@ -48,28 +48,29 @@ class Shares:
         self._anyones: deque[Item] = deque()
         self._board = dict(begun or {})
         self._gone: set[int] = set()
+        self._size = 0
 
     def __len__(self) -> int:
-        return len(self._anyones) + sum(map(len, self._own))
+        return self._size
 
     def put(self, items: Iterable[Item]) -> None:
         """Add runs, to be taken in this order."""
         for item in items:
             self._queue(item).append(item)
+            self._size += 1
 
     def give_back(self, item: Item) -> None:
         """A run that was taken and could not be made is the next to be taken."""
         self._queue(item).appendleft(item)
+        self._size += 1
 
     def take(self, board: int) -> Item | None:
         """The next run of a board; None: there is none left."""
-        queue = self._own[board] or self._anyones
-        if queue:
-            item = queue.popleft()
-        elif longest := max(self._own, key=len):
-            item = longest.pop()
-        else:
+        if not self._size:
             return None
+        self._size -= 1
+        queue = self._own[board] or self._anyones
+        item = queue.popleft() if queue else max(self._own, key=len).pop()
         # One board alone takes all runs as they are put.
         if len(self._own) > 1:
             self._board[item.network] = board

@@ -146,6 +146,7 @@ class _Session:
         self._done = campaign.counts()[0]
         self._made = Counter[str]()
         self._left_out: dict[str, str] = {}
+        self._failed = set(campaign.failures())
         self._redone = 0
         self._spreads: deque[float] = deque(maxlen=_RECENT)
         self._others: deque[float] = deque(maxlen=20)
@@ -198,7 +199,7 @@ class _Session:
         return max(0, int((self._deadline - now) / run_s - missing) // self._protocol.runs)
 
     def _total(self) -> int:
-        return (self._file.extent() - len(self._file.failures())) * self._protocol.runs
+        return (self._file.extent() - len(self._failed)) * self._protocol.runs
 
     def _out_of_time(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
@@ -229,6 +230,8 @@ class _Session:
             if not len(self._shares):
                 self._refill()
             board.item = self._shares.take(board.number)
+            while board.item is not None and board.item.network in self._failed:
+                board.item = self._shares.take(board.number)  # another board found out meanwhile
         if board.item is None:
             return False
         if board.lacks_worker(self._protocol.runs_per_process):
@@ -241,11 +244,12 @@ class _Session:
         """Put the next runs that are to be made, if there are any beside those under way."""
         if self._is_all_put:
             return
-        taken = {board.item.network for board in self._boards if board.item is not None}
+        under_way = [board.item for board in self._boards if board.item is not None]
         for _ in self._steps:
             round_, attempt = self._steps[self._step]
             self._step = (self._step + 1) % len(self._steps)
-            todo = set(self._file.pending(round_, attempt, self._file.extent())) - taken
+            todo = set(self._file.pending(round_, attempt, self._file.extent()))
+            todo -= {item.network for item in under_way if item.round == round_}
             if todo:
                 self._shares.put(
                     Item(n, round_, attempt) for n in self._ordered(todo, round_, attempt)
@@ -331,11 +335,16 @@ class _Session:
         # The system's out-of-memory killer may have been after another process.
         most = MAX_KILLS if "SIGKILL" in reason else MAX_DEATHS
         final = self._file.deaths(item.network) + 1 >= most
-        self._file.add_failure(item.network, reason, final=final)
+        self._fail(item.network, reason, final=final)
         if not final:
             self._shares.put([item])
         self._wake()
         self._go_on(board)
+
+    def _fail(self, network: int, reason: str, *, final: bool) -> None:
+        self._file.add_failure(network, reason, final=final)
+        if final:
+            self._failed.add(network)
 
     def _check_worker(self, facts: Mapping[str, str]) -> None:
         """Make sure that all workers have one runtime."""
@@ -369,7 +378,7 @@ class _Session:
         assert item is not None
         self._go_on(board)
         if "failed" in answer:
-            self._file.add_failure(item.network, answer["failed"], final=True)
+            self._fail(item.network, answer["failed"], final=True)
             return
         # The last attempt counts whatever it is: a network must not be missing for a noisy machine,
         # and the drift's fit weighs a run by how far it is off.
@@ -402,7 +411,7 @@ class _Session:
                 runs_per_s=rate,
                 seconds_left=(total - self._done) / rate,
                 spread=float(np.median(self._spreads)),
-                failed=len(self._file.failures()),
+                failed=len(self._failed),
                 redone=self._redone,
                 other_cpus=None if np.isnan(others).all() else float(np.nanmean(others)),
                 by_host=MappingProxyType(self._made),

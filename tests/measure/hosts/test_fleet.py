@@ -1,0 +1,237 @@
+"""Boards of one kind that share a campaign."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+import latcast
+from latcast import measure
+from latcast.devices import Target
+from latcast.measure import HostError, HostLostError, Plan, Protocol, WorkerDiedError
+from latcast.measure._boards import Item, Shares
+from latcast.measure.hosts import HOSTS, Host
+
+SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
+NETWORKS = 24
+TRUTH = np.random.default_rng(1).uniform(1, 5, NETWORKS)
+
+
+class Simulated(Host):
+    """Times of ``TRUTH``, so many times as long; ends with an error at a run of a number."""
+
+    kind = "simulated"
+    title = "a board"
+
+    def __init__(self, name, slowness=1.0, accidents=()):
+        super().__init__(name)
+
+        self.slowness, self.accidents = slowness, dict(accidents)
+        self.runs = self.held = self.reconnects = 0
+        self.rng = np.random.default_rng(len(name))
+
+    facts = check = detect = None
+
+    @contextmanager
+    def lock(self, path):
+        if "lock" in self.accidents:
+            raise self.accidents["lock"]
+        self.held += 1
+        yield
+        self.held -= 1
+
+    def start(self, target, protocol, own=None):
+        return Worker(self)
+
+    def text_of(self, source, batch, seed):
+        return str(SOURCES.index(source.text))
+
+    def reconnect(self):
+        self.reconnects += 1
+
+
+Simulated.__abstractmethods__ = frozenset()
+ARCHS = SPACE.sample(NETWORKS, 0)
+SOURCES = [s.text for s in Plan(Target("b", "onnxruntime"), ARCHS).sources]
+
+
+class Worker:
+    facts = {"runtime": {"version": "1"}, "machine": {}, "timer_s": 1e-7, "clock": "wall"}  # noqa: RUF012
+    pid = 1
+
+    def __init__(self, board):
+        self.board = board
+        if "version" in board.accidents:
+            self.facts = {**self.facts, "runtime": {"version": board.accidents["version"]}}
+
+    def ask(self, request, timeout_s):
+        self.board.runs += 1
+        if isinstance(accident := self.board.accidents.get(self.board.runs), Exception):
+            raise accident
+        noise = self.board.rng.normal(1, 0.002, (3, 5)) * self.board.slowness
+        return {
+            "samples_ms": list(TRUTH[int(request["network"])] * noise[0]),
+            "reference_ms": [list(x) for x in noise[1:]], "repeats": 1, "inference_s": 0.01,
+            "load_s": 0.01, "doubts": [], "machine": {},
+        }  # fmt: skip
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def campaign(tmp_path, monkeypatch):
+    monkeypatch.setitem(HOSTS._things, "simulated", Simulated)
+    names = tuple(f"simulated:{name}" for name in "abcd")
+    target = Target("board", "onnxruntime", threads=1)
+    plan = Plan(target, ARCHS, Protocol(runs=3), hosts=names)
+    with measure.open_or_resume(tmp_path / "a", plan) as opened:
+        yield opened
+
+
+def check_whole(campaign):
+    runs = Counter((x.network, x.round, x.attempt) for x in campaign.runs())
+    assert len(runs) == campaign.counts()[0] == 3 * NETWORKS
+    assert set(runs.values()) == {1}
+    assert not campaign.failures()
+
+
+def test_what_boards_share_is_what_one_would_find(campaign):
+    boards = [Simulated(n, 2.0 if n == "c" else 1.0) for n in "abcd"]
+    measure.run(campaign, on=boards)
+    check_whole(campaign)
+    assert not any(board.held for board in boards)
+    np.testing.assert_allclose(measure.corrected_medians(campaign), TRUTH, rtol=0.01)
+    found = measure.results(campaign)
+    assert found.reference_ms == pytest.approx(1, rel=0.01)
+    assert found.dataset.provenance["hosts"] == ", ".join(f"simulated:{n}" for n in "abcd")
+    assert not any("another board" in warning for warning in found.warnings)
+
+
+def test_a_fleet_goes_on_in_its_plan(campaign, tmp_path):
+    names = campaign.plan()["hosts"]
+    campaign.close()
+    plan = Plan(Target("board", "onnxruntime", threads=1), ARCHS, Protocol(runs=3), hosts=names)
+    measure.open_or_resume(tmp_path / "a", plan, resume=True).close()
+    with measure.open_or_resume(tmp_path / "a", plan, resume=True) as opened:
+        measure.run(opened)
+        check_whole(opened)
+
+
+@pytest.mark.parametrize(
+    "accident",
+    [
+        {4: HostError("its disk is full")},
+        {"lock": HostError("it is asleep")},
+        {"version": "2"},
+        dict.fromkeys(range(1, 9), HostLostError("the link broke")),
+    ],
+    ids=["fails", "asleep", "another runtime", "lost again and again"],
+)
+def test_a_board_that_fails_is_left_out(campaign, accident):
+    boards = [Simulated(n) for n in "abc"] + [Simulated("d", accidents=accident)]
+    told = []
+    measure.run(campaign, on=boards, on_progress=told.append)
+    check_whole(campaign)
+    assert set(told[-1].by_host) <= {f"simulated:{n}" for n in "abcd"}
+    assert told[-1].left_out.keys() == {"simulated:d"}
+    assert not any(board.held for board in boards)
+
+
+def test_the_last_board_ends_the_campaign_which_goes_on(campaign):
+    boards = [Simulated(n, accidents={5: HostError("gone")}) for n in "abcd"]
+    with pytest.raises(HostError, match="gone"):
+        measure.run(campaign, on=boards)
+    assert campaign.counts()[0] == 16
+    measure.run(campaign, on=[Simulated(n) for n in "abcd"])
+    check_whole(campaign)
+
+
+def test_a_link_that_comes_back_and_a_worker_that_dies_lose_nothing(campaign):
+    boards = [Simulated(n) for n in "abc"]
+    boards.append(Simulated("d", accidents={2: HostLostError("x"), 4: WorkerDiedError("y")}))
+    measure.run(campaign, on=boards)
+    check_whole(campaign)
+    assert boards[3].reconnects == 1
+
+
+def test_a_board_of_another_kind_is_told(campaign):
+    class Other(Simulated):
+        def start(self, target, protocol, own=None):
+            worker = super().start(target, protocol, own)
+            ask = worker.ask
+
+            def slower(request, timeout_s):
+                answer = ask(request, timeout_s)
+                return {**answer, "samples_ms": [1.3 * x for x in answer["samples_ms"]]}
+
+            worker.ask = slower
+            return worker
+
+    measure.run(campaign, on=[Simulated(n) for n in "abc"])
+    campaign.plan_runs(5)
+    # Networks of boards that are not there any more are anyone's.
+    measure.run(campaign, on=[Other("d"), Simulated("e")])
+    (told,) = (w for w in measure.results(campaign).warnings if "another board" in w)
+    assert "simulated:d takes +30" in told
+
+
+def spread(shares, speeds, items, *, dies=None):
+    """What boards of such speeds make of shares: (runs of each, time) by simulated time."""
+    left = list(items)
+    shares.put(left)
+    now, queue, made = 0.0, [(0.0, b) for b in range(len(speeds))], Counter()
+    while queue:
+        now, board = heapq.heappop(queue)
+        if dies and board == dies[0] and now >= dies[1]:
+            shares.leave(board)
+            continue
+        if shares.take(board) is not None:
+            made[board] += 1
+            heapq.heappush(queue, (now + speeds[board], board))
+    return made, now
+
+
+def test_shares_follow_speed():
+    items = [Item(n, 0, 0) for n in range(400)]
+    made, took = spread(Shares(4), [1, 1, 1, 2], items)
+    assert sum(made.values()) == 400
+    assert took <= 400 / 3.5 / 0.9
+    assert made[3] == pytest.approx(made[0] / 2, abs=1)
+
+
+def test_networks_go_on_where_they_began_and_are_stolen_at_the_end():
+    shares = Shares(2)
+    shares.put([Item(n, 0, 0) for n in range(4)])
+    assert [shares.take(b).network for b in (0, 1, 0, 0)] == [0, 1, 2, 3]
+    shares.put([Item(n, 1, 0) for n in range(4)])
+    assert [shares.take(b).network for b in (1, 0, 1)] == [1, 0, 3]
+    shares.leave(1)
+    shares.put([Item(1, 2, 0)])
+    assert [shares.take(0).network, shares.take(0).network] == [2, 1]
+    assert shares.take(0) is None
+
+
+def test_a_share_of_a_board_that_is_gone_goes_on_elsewhere():
+    shares = Shares(4)
+    spread(shares, [1, 1, 1, 1], [Item(n, 0, 0) for n in range(40)])
+    made, _ = spread(shares, [1, 1, 1, 1], [Item(n, 1, 0) for n in range(40)], dies=(2, 3))
+    assert sum(made.values()) == 40
+    assert made[2] <= 4
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"hosts": ("simulated:a", "simulated:a")}, "differ"),
+        ({"host": "simulated:a", "hosts": ("simulated:b",)}, "one host"),
+    ],
+)
+def test_hosts_are_named_once(given, match, monkeypatch):
+    monkeypatch.setitem(HOSTS._things, "simulated", Simulated)
+    with pytest.raises(ValueError, match=match):
+        Plan(Target("b", "onnxruntime"), ARCHS, **given)
