@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from ._campaign_file import CampaignFile, Run
     from ._drift import Drift, Runs, estimate_drift
+    from ._fleet import Boards, read_fleet, run_side_by_side
     from ._machine import CampaignRunningError
     from ._protocol import Protocol
     from ._record import CampaignRecord, conclude
@@ -51,6 +52,7 @@ __all__ = [
     "AnotherCampaignError",
     "ArchSource",
     "BlockSource",
+    "Boards",
     "CampaignFile",
     "CampaignRecord",
     "CampaignRunningError",
@@ -79,7 +81,9 @@ __all__ = [
     "measured",
     "open_or_resume",
     "profiles_of",
+    "read_fleet",
     "results",
     "resume_as",
     "run",
+    "run_side_by_side",
 ]

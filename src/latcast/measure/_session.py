@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from queue import SimpleQueue
-from threading import Lock
+from threading import Event, Lock
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -75,6 +75,7 @@ def run(
     on: Host | Sequence[Host] | None = None,
     time_budget_s: float | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    stop: Event | None = None,
 ) -> None:
     """Make all runs that the campaign still lacks.
 
@@ -87,6 +88,7 @@ def run(
         on: the host or hosts of the campaign's plan, where they have been opened already.
         time_budget_s: measure as many of the networks as fit, each with all its runs.
         on_progress: called after every run.
+        stop: no run is begun any more once it is set.
 
     Raises:
         CampaignRunningError: another campaign is measuring on the host; the file is removed if
@@ -103,7 +105,8 @@ def run(
                 hosts = [host(text) for text in plan.get("hosts") or [plan.get("host", "")]]
                 on = [stack.enter_context(board) for board in hosts]
             boards = [on] if isinstance(on, Host) else list(on)
-            _Session(campaign, boards, time_budget_s, on_progress or (lambda _: None)).run()
+            tell = on_progress or (lambda _: None)
+            _Session(campaign, boards, time_budget_s, tell, stop or Event()).run()
     except CampaignRunningError:
         campaign.discard_if_unused()
         raise
@@ -122,6 +125,7 @@ class _Session:
         hosts: Sequence[Host],
         time_budget_s: float | None,
         on_progress: Callable[[Progress], None],
+        stop: Event,
     ) -> None:
         plan = campaign.plan()
         self._file = campaign
@@ -143,6 +147,7 @@ class _Session:
         self._started = time.monotonic()
         self._deadline = None if time_budget_s is None else self._started + time_budget_s
         self._on_progress = on_progress
+        self._stop = stop
         self._done = campaign.counts()[0]
         self._made = Counter[str]()
         self._left_out: dict[str, str] = {}
@@ -202,7 +207,8 @@ class _Session:
         return (self._file.extent() - len(self._failed)) * self._protocol.runs
 
     def _out_of_time(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
+        is_late = self._deadline is not None and time.monotonic() >= self._deadline
+        return is_late or self._stop.is_set()
 
     # -- who makes which run ------------------------------------------------------------------
 

@@ -235,3 +235,95 @@ def test_hosts_are_named_once(given, match, monkeypatch):
     monkeypatch.setitem(HOSTS._things, "simulated", Simulated)
     with pytest.raises(ValueError, match=match):
         Plan(Target("b", "onnxruntime"), ARCHS, **given)
+
+
+# --- several targets ------------------------------------------------------------------------------
+
+FLEET = """
+[[target]]
+name = "raspberry-pi-4"
+hosts = ["simulated:a", "simulated:b"]
+runtime = "ncnn"
+threads = 4
+
+[[target]]
+hosts = ["simulated:c"]
+"""
+
+
+@pytest.fixture
+def fleet_file(tmp_path, monkeypatch):
+    monkeypatch.setitem(HOSTS._things, "simulated", Simulated)
+
+    def write(text):
+        (tmp_path / "fleet.toml").write_text(text)
+        return tmp_path / "fleet.toml"
+
+    return write
+
+
+def test_a_fleet_is_read(fleet_file):
+    first, second = measure.read_fleet(fleet_file("\ufeff" + FLEET))
+    assert first.hosts == ("simulated:a", "simulated:b")
+    assert first.settings == {"name": "raspberry-pi-4", "runtime": "ncnn", "threads": 4}
+    assert (first.label, second.label) == ("raspberry-pi-4-ncnn-4", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (("[[target]]", "[target]"), "TOML|target"),
+        (("[[target]]", "[[targets]]"), r"must hold \[\[target\]\].*it holds targets"),
+        (('hosts = ["simulated:c"]', ""), "hosts of .* 2 .* must be a list of texts; got None"),
+        (('"simulated:c"', "3"), r"must be a list of texts; got \[3\]"),
+        (("threads", "thread"), "no setting is called 'thread'.*threads"),
+        (("threads = 4", 'threads = "4"'), "threads of .* must be of type int; got '4'"),
+        (("threads = 4", "threads = true"), "threads of .* must be of type int; got True"),
+        (('"simulated:c"', '"simulated:a"'), "every host once; simulated:a"),
+        (('["simulated:c"]', '["-oProxyCommand=x"]'), "2 .*host"),
+        ((FLEET, ""), "it holds nothing"),
+    ],
+)
+def test_what_is_no_fleet_is_refused(fleet_file, change, match):
+    with pytest.raises(ValueError, match=match):
+        measure.read_fleet(fleet_file(FLEET.replace(*change)))
+
+
+def test_campaigns_of_other_targets_run_side_by_side(tmp_path, monkeypatch):
+    made = {}
+
+    def simulated(name):
+        accidents = {3: HostError("gone")} if name == "c" else {}
+        return made.setdefault(name, Simulated(name, accidents=accidents))
+
+    monkeypatch.setitem(HOSTS._things, "simulated", simulated)
+    paths = []
+    for device, names in (("board", "ab"), ("other", "c")):
+        hosts = tuple(f"simulated:{name}" for name in names)
+        plan = Plan(Target(device, "onnxruntime"), ARCHS, Protocol(runs=3), hosts=hosts)
+        paths.append(tmp_path / device)
+        measure.open_or_resume(paths[-1], plan).close()
+    told = []
+    failed = measure.run_side_by_side(
+        paths, on_progress=lambda path, p: told.append((path, p.done))
+    )
+    assert failed.keys() == {paths[1]}
+    with measure.CampaignFile.open(paths[0]) as whole:
+        check_whole(whole)
+    assert (paths[0], 3 * NETWORKS) in told
+
+
+def test_an_interrupted_fleet_stops_and_goes_on(campaign):
+    names = campaign.plan()["hosts"]
+    path = campaign.path
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    assert len(names) == 4
+    failed = measure.run_side_by_side([path], time_budget_s=0)
+    assert not failed
+    with pytest.raises(KeyboardInterrupt):
+        measure.run_side_by_side([path], on_progress=interrupt)
+    measure.run_side_by_side([path])
+    check_whole(campaign)
