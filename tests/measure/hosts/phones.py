@@ -21,7 +21,10 @@ battery)
     $ROOT/battery.txt
   [ $t -gt 300 ] && echo $((t - 10)) > $f
   exit 0;;
-thermalservice) echo "IsStatusOverride: false"; echo "Thermal Status: $(cat $ROOT/thermal)";;
+thermalservice)
+  echo "IsStatusOverride: false"
+  echo "Thermal Status: $(cat $ROOT/thermal)"
+  cat $ROOT/thermal.txt;;
 esac
 """
 GETPROP = """#!/bin/sh
@@ -70,6 +73,16 @@ echo "num_threads = $2"
 ms=$(( $(wc -c < $model) / 16 + 1 ))
 printf "%20s  min = %7.2f  max = %7.2f  avg = %7.2f\n" $model $ms $((ms + 1)) $ms
 """
+# In the form that Android's ThermalManagerService.java prints: what it has seen, then what is now.
+THERMAL = """Cached temperatures:
+\tTemperature{mValue=91.0, mType=0, mName=CPU0, mStatus=0}
+HAL Ready: true
+Current temperatures from HAL:
+\tTemperature{mValue=41.5, mType=0, mName=CPU0, mStatus=0}
+\tTemperature{mValue=44.0, mType=1, mName=GPU0, mStatus=0}
+Current cooling devices from HAL:
+\tCoolingDevice{mValue=0, mType=2, mName=thermal-cpufreq-0}
+"""
 # Clocks and capacities of four little and four big cores.
 CORES = [(1785600, 261)] * 4 + [(2419200, 869)] * 3 + [(2956800, 1024)]
 
@@ -99,6 +112,7 @@ def make_phone(folder: Path, *, cores=CORES, capacities: bool = True) -> Path:
         (zone / "type").write_text(f"{kind}\n")
         (zone / "temp").write_text(f"{temperature}\n")
     (root / "proc/meminfo").write_text("MemTotal:        7812500 kB\nMemFree: 238788 kB\n")
+    (root / "thermal.txt").write_text(THERMAL)
     (root / "battery.txt").write_bytes((OUTPUTS / "battery.txt").read_bytes())
     (root / "profile.csv").write_bytes((OUTPUTS / "benchmark_model-profile.csv").read_bytes())
     for name, text in {"temperature": "326", "level": "84", "thermal": "0", "calls": "0"}.items():

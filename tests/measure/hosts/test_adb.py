@@ -122,6 +122,13 @@ def test_a_phone_describes_itself(plugged):
     assert facts["free_bytes"] > 0
 
 
+def test_the_service_tells_temperatures_that_the_kernel_keeps_back(plugged):
+    root = plugged()
+    assert host("adb:R58M12").facts()["temperature_c"] == 42.0
+    shutil.rmtree(root / "sys/class/thermal")
+    assert host("adb:R58M12").facts()["temperature_c"] == 41.5
+
+
 def test_several_phones_are_told_apart(plugged, server):
     plugged("first")
     plugged("second", cores=phones.CORES[:4])

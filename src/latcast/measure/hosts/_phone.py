@@ -22,11 +22,13 @@ _PROPERTIES = (
     "ro.product.manufacturer", "ro.product.model", "ro.soc.model", "ro.board.platform",
     "ro.build.version.release", "ro.product.cpu.abi",
 )  # fmt: skip
+# Newer Androids may keep the zones of /sys back; their service tells those of type 0, the CPU.
 STATE = r"""
 dumpsys battery 2>/dev/null | sed -n -e 's/^ *present: /battery.present=/p' \
   -e 's/^ *level: /battery.level=/p' -e 's/^ *scale: /battery.scale=/p' \
   -e 's/^ *temperature: /battery.temperature=/p'
-dumpsys thermalservice 2>/dev/null | sed -n -e 's/^Thermal Status: /thermal.status=/p'
+dumpsys thermalservice 2>/dev/null | sed -n -e 's/^Thermal Status: /thermal.status=/p' \
+  -e '/^Current temperatures/,$s/.*{mValue=\([^,]*\), mType=0, mName=\([^,]*\),.*/zone.cpu-\2=\1/p'
 for z in /sys/class/thermal/thermal_zone*; do
   echo "zone.$(cat $z/type 2>/dev/null)=$(cat $z/temp 2>/dev/null)"
 done
