@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 
 from latcast._files import read_file
 from latcast.graph import Graph
@@ -23,6 +24,8 @@ _AVERAGE = re.compile(
     re.MULTILINE,
 )
 _OPERATOR = re.compile(rf"^\s*(\S.*?)\s+\[(\w+)\] run (\d+) average cost {NUMBER} ms", re.MULTILINE)
+# Phones of a fleet are measured by threads of one process, whose output the converter is kept from.
+_CONVERTING = Lock()
 _PRECISIONS = {"fp32": "1", "fp16": "2"}  # MNN's "high" and "low"
 
 
@@ -48,7 +51,7 @@ class _MNNTool(Tool):
     def _converted(self, model: bytes | Path) -> Mapping[str, bytes]:
         from latcast.measure.runtimes.mnn import convert, quiet
 
-        with quiet() as log:
+        with _CONVERTING, quiet() as log:
             return {f"model{self.suffix}": convert(model, read_file, log)}
 
 
