@@ -31,6 +31,7 @@ COMMANDS = {
     "search --verify": "verified-search",
     "export": "export",
     "measure": "campaign",
+    "measure --precision fp32,int8": "campaigns",
     "lookup-table build": "lookup-table",
     "lookup-table convert": "converted-lookup-table",
     "audit": "audit",

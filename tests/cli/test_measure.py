@@ -49,6 +49,39 @@ def test_measure_writes_a_dataset(latcast, tmp_path):
     assert "holds a campaign already: go on with it (--resume), or remove it" in message
 
 
+@pytest.mark.slow
+def test_precisions_are_measured_in_turns(latcast, tmp_path):
+    out = tmp_path / "cpu.parquet"
+    options = ("--precision", "fp32,int8", "--name", "here", "--out", out, "--json")
+    found = json.loads(latcast("measure", *TINY, *options).stdout)
+    assert found["schema"] == "latcast/campaigns"
+    names = ["here/onnxruntime/b1/t1", "here/onnxruntime/b1/int8/t1"]
+    assert [c["target"] for c in found["campaigns"]] == names
+    (factor,) = found["factors"]
+    assert (factor["precision"], factor["than"], factor["networks"]) == ("int8", "fp32", 2)
+    assert 0 < factor["lowest"] <= factor["median"] <= factor["highest"]
+    both = [datasets.read(tmp_path / f"cpu.{p}.parquet") for p in ("fp32", "int8")]
+    assert [str(data.target) for data in both] == names
+    assert np.array_equal(*(np.sort(data.archs.genes, axis=0) for data in both))
+    again = json.loads(latcast("measure", "--resume", "--out", out, "--json").stdout)
+    assert again == found
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--precision", "fp32,fp32"), "--precision must name each precision once"),
+        (("--precision", "fp32,"), "--precision must name each precision once"),
+        (("--precision", "fp32,int8", "--runtime", "pytorch"), "got 'int8': no quantizer of"),
+        (("--precision", "fp32,int8", "--correct-to", "x.parquet"), "give one --precision"),
+    ],
+)
+def test_precisions_that_cannot_be_measured_leave_no_file(latcast, tmp_path, options, message):
+    out = tmp_path / "cpu.parquet"
+    assert message in latcast("measure", *TINY, *options, "--out", out, code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_campaigns_refuse_each_other(latcast, tmp_path):
     with machine_lock(tmp_path / "other.campaign"):
         out = tmp_path / "cpu.parquet"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -73,7 +73,7 @@ class Target:
     runtime: str | None = option("onnxruntime (default), openvino, pytorch, litert, mnn, …")
     threads: int | None = option("CPU threads; 1 by default.", min=0)
     batch: int | None = option("Samples a forward pass; 1 by default.", min=1)
-    precision: str | None = option("fp32 (default), int8, bf16 or fp16.")
+    precision: str | None = option("fp32 (default), int8, bf16, fp16; fp32,int8 in turns.")
     name: HostName = None
 
 
@@ -108,26 +108,69 @@ def measure(
 
     Example: latcast measure --samples 300 --runtime onnxruntime --out cpu.parquet
     """
-    from latcast.measure import conclude
+    from latcast.measure import CampaignsRecord, conclude
 
     check_suffix(out, "--out", ".parquet")
     seconds = parse_duration(how.time_limit)
-    path = out.with_suffix(".campaign")
-    given = _given(what, inputs, target, how)
-    if how.resume:
-        campaign = _resume(path, given)
-        like_ms = _reference_of(how.correct_to, campaign.plan()["target"])
-    else:
-        plan = _plan(given)
-        like_ms = _reference_of(how.correct_to, str(plan.target))
-        campaign = _start(path, plan)
-    with campaign:
-        console.note(f"measuring on {campaign.plan()['target']}; raw record: {path}")
-        run_campaign(console, campaign, time_limit_s=seconds)
-        dataset, found = conclude(campaign, str(out), like_ms=like_ms)
-    dataset.save(out)
-    console.show(found)
-    console.note(f"wrote {out}")
+    targets = _targets(out, _given(what, inputs, target, how), is_resumed=how.resume)
+    if how.correct_to is not None and len(targets) > 1:
+        raise UsageError("--correct-to is a dataset of one target: give one --precision")
+    with ExitStack() as stack:
+        campaigns, like_ms = _begin(targets, how)
+        for campaign in map(stack.enter_context, campaigns):
+            target_name = campaign.plan()["target"]
+            console.note(f"measuring on {target_name}; raw record: {campaign.path}")
+        run_campaign(console, *campaigns, time_limit_s=seconds)
+        found = [
+            conclude(campaign, str(path), like_ms=like_ms)
+            for campaign, path in zip(campaigns, targets, strict=True)
+        ]
+    for (dataset, _), path in zip(found, targets, strict=True):
+        dataset.save(path)
+    console.show(found[0][1] if len(found) == 1 else CampaignsRecord.of(found))
+    console.note(f"wrote {', '.join(map(str, targets))}")
+
+
+def _targets(out: Path, given: dict[str, Any], *, is_resumed: bool) -> dict[Path, dict[str, Any]]:
+    """Options of each target by the dataset that is written of it: one for each precision.
+
+    Raises:
+        UsageError: a precision is named twice.
+    """
+    from latcast.devices import PRECISIONS
+
+    asked = given.get("precision", "").split(",")
+    paths = {p: out.with_suffix(f".{p}.parquet") for p in PRECISIONS}
+    if is_resumed and asked == [""] and not out.with_suffix(".campaign").exists():
+        asked = [p for p, path in paths.items() if path.with_suffix(".campaign").exists()]
+    if len(asked) < 2 and "," not in given.get("precision", ""):
+        return {out: given}
+    if len({*asked}) < len(asked) or "" in asked:
+        raise UsageError(f"--precision must name each precision once; got {given['precision']}")
+    return {out.with_suffix(f".{p}.parquet"): {**given, "precision": p} for p in asked}
+
+
+def _begin(
+    targets: Mapping[Path, dict[str, Any]], how: How
+) -> tuple[Sequence[CampaignFile], float | None]:
+    """The campaigns of all targets, or none of them; and the state that they are corrected to."""
+    # All are looked at before a file is written.
+    plans = [] if how.resume else [_plan(given) for given in targets.values()]
+    like_ms = _reference_of(how.correct_to, str(plans[0].target)) if plans else None
+    begun: list[CampaignFile] = []
+    try:
+        for n, (path, given) in enumerate(targets.items()):
+            file = path.with_suffix(".campaign")
+            begun.append(_start(file, plans[n]) if plans else _resume(file, given))
+        if how.resume:
+            like_ms = _reference_of(how.correct_to, begun[0].plan()["target"])
+    except BaseException:
+        for campaign in begun:
+            if not how.resume:
+                campaign.discard_if_unused()
+            campaign.close()
+        raise
+    return begun, like_ms
 
 
 def _given(what: What, inputs: FileInputs, target: Target, how: How) -> dict[str, Any]:
@@ -154,9 +197,9 @@ def _given(what: What, inputs: FileInputs, target: Target, how: How) -> dict[str
 
 
 def run_campaign(
-    console: Console, campaign: CampaignFile, *, time_limit_s: float | None = None
+    console: Console, *campaigns: CampaignFile, time_limit_s: float | None = None
 ) -> None:
-    """Make a campaign's runs behind a bar.
+    """Make the runs of campaigns behind a bar.
 
     Raises:
         UsageError: another campaign is measuring on this machine.
@@ -166,11 +209,15 @@ def run_campaign(
 
     try:
         with campaign_bar(console) as tell:
-            measure.run(campaign, time_budget_s=time_limit_s, on_progress=tell)
+            if len(campaigns) == 1:
+                measure.run(*campaigns, time_budget_s=time_limit_s, on_progress=tell)
+            else:
+                measure.run_in_turns(campaigns, time_budget_s=time_limit_s, on_progress=tell)
     except measure.CampaignRunningError as error:
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
-        console.note(f"{campaign.counts()[0]} runs are kept: go on with --resume")
+        kept = sum(campaign.counts()[0] for campaign in campaigns)
+        console.note(f"{kept} runs are kept: go on with --resume")
         raise
     except measure.WorkerDiedError as error:
         raise ValueError(f"measuring cannot start: {error}") from error

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     )
     from ._campaign_file import CampaignFile, Run
     from ._drift import Drift, Runs, estimate_drift
-    from ._fleet import Boards, read_fleet, run_side_by_side
+    from ._fleet import Boards, read_fleet, run_in_turns, run_side_by_side
     from ._machine import CampaignRunningError
     from ._protocol import Protocol
-    from ._record import CampaignRecord, conclude
+    from ._record import CampaignRecord, CampaignsRecord, conclude
     from ._results import (
         REFERENCE_LEVEL,
         NoLatencyError,
@@ -56,6 +56,7 @@ __all__ = [
     "CampaignFile",
     "CampaignRecord",
     "CampaignRunningError",
+    "CampaignsRecord",
     "Drift",
     "Host",
     "HostError",
@@ -85,5 +86,6 @@ __all__ = [
     "results",
     "resume_as",
     "run",
+    "run_in_turns",
     "run_side_by_side",
 ]

@@ -1,11 +1,13 @@
-"""Fleets: the hosts of several targets in a TOML file, and campaigns that run side by side."""
+"""Several campaigns: side by side on the hosts of a fleet, or in turns on one."""
 
 from __future__ import annotations
 
+import time
 import tomllib
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -15,8 +17,13 @@ from latcast._limits import MAX_CATALOGUE_BYTES
 from latcast._names import short_repr, unknown_name
 
 from ._campaign_file import CampaignFile
+from ._machine import CampaignRunningError
 from ._session import Progress, run
 from .hosts import host
+
+# Runs of one of several campaigns before it is the next one's turn: what slows a machine for
+# minutes slows all of them, and starting a process takes as long as a few runs.
+TURN = 40
 
 _SETTINGS = {"name": str, "runtime": str, "precision": str, "batch": int, "threads": int}
 
@@ -158,3 +165,64 @@ def run_side_by_side(
             stop.set()
             raise
     return failed
+
+
+def run_in_turns(
+    campaigns: Sequence[CampaignFile],
+    *,
+    time_budget_s: float | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Make the runs that campaigns of one host lack, :data:`TURN` of each at a time.
+
+    So the machine's states are the same for all, and latencies of two precisions can be compared.
+
+    Args:
+        campaigns: open campaign files.
+        time_budget_s: of all together, as of :func:`latcast.measure.run`.
+        on_progress: called after every run, with how far all of them are.
+
+    Raises:
+        Exception: as of :func:`latcast.measure.run`; of campaigns that another one keeps from
+            beginning no file is left.
+    """
+    going, told = deque(enumerate(campaigns)), dict[int, Progress]()
+    started = time.monotonic()
+    try:
+        while going:
+            number, campaign = going.popleft()
+            is_last, stop, made = not going, Event(), 0
+
+            def tell(progress: Progress, own: int = number, stop: Event = stop) -> None:
+                nonlocal made
+                made += 1
+                told[own] = progress
+                if made >= TURN and not is_last:  # noqa: B023  # it is called in this turn alone
+                    stop.set()
+                if on_progress is not None:
+                    on_progress(_together(told, progress))
+
+            left_s = None
+            if time_budget_s is not None:
+                left_s = (started + time_budget_s - time.monotonic()) / (len(going) + 1)
+            run(campaign, time_budget_s=left_s, on_progress=tell, stop=stop)
+            if stop.is_set():
+                going.append((number, campaign))
+    except CampaignRunningError:
+        for campaign in campaigns:
+            if campaign.path.exists():
+                campaign.discard_if_unused()
+        raise
+
+
+def _together(told: Mapping[int, Progress], last: Progress) -> Progress:
+    """Progress of all campaigns that have begun."""
+    if len(told) == 1:
+        return last
+    done, total = sum(p.done for p in told.values()), sum(p.total for p in told.values())
+    rate = last.runs_per_s  # of this turn: they are made one after the other
+    return replace(
+        last, done=done, total=total, seconds_left=(total - done) / rate,
+        spread=sum(p.spread for p in told.values()) / len(told),
+        failed=sum(p.failed for p in told.values()), redone=sum(p.redone for p in told.values()),
+    )  # fmt: skip

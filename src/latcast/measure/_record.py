@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,6 +183,89 @@ _NETWORK_COLUMNS = (
     Column("inputs/s", "inputs_per_s", ".4g"),
     Column("samples", "samples"),
 )
+
+
+@dataclass(frozen=True)
+class PrecisionFactor:
+    """How much longer networks took in one precision than in another.
+
+    Attributes:
+        precision: of the target.
+        than: that of the first target.
+        networks: that were measured in both.
+        median: of the factors of their latencies; below 1 the precision is faster.
+        lowest: the least factor.
+        highest: the greatest factor.
+        faster: share of the networks that are faster in the precision.
+    """
+
+    precision: str
+    than: str
+    networks: int
+    median: float
+    lowest: float
+    highest: float
+    faster: float
+
+
+_FACTOR_COLUMNS = (
+    Column("precision", "precision"),
+    Column("than", "than"),
+    Column("networks", "networks"),
+    Column("median factor", "median", ".3g"),
+    Column("lowest", "lowest", ".3g"),
+    Column("highest", "highest", ".3g"),
+    Column("faster, %", "faster", ".0f", 100),
+)
+
+
+@dataclass(frozen=True, repr=False)
+class CampaignsRecord(Record):
+    """Campaigns of several precisions, which took turns on one machine.
+
+    Attributes:
+        campaigns: a record of each.
+        factors: latencies of each precision beside those of the first one.
+    """
+
+    schema = "campaigns"
+    frame = "campaigns"
+
+    campaigns: tuple[CampaignRecord, ...]
+    factors: tuple[PrecisionFactor, ...]
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[Dataset, CampaignRecord]]) -> CampaignsRecord:
+        """The record of campaigns with their datasets, of which the first one is compared with."""
+        (first, _), *others = found
+        factors = [factor for data, _ in others if (factor := _factor(data, first)) is not None]
+        return cls(tuple(record for _, record in found), tuple(factors))
+
+    def parts(self) -> Iterator[Table | str]:
+        for campaign in self.campaigns:
+            yield from campaign.parts()
+        if self.factors:
+            yield Table(_FACTOR_COLUMNS, self.factors, "\nlatencies of both precisions:")
+
+    def doubts(self) -> Iterator[str]:
+        for campaign in self.campaigns:
+            yield from (f"{campaign.target}: {text}" for text in campaign.doubts())
+
+
+def _factor(data: Dataset, first: Dataset) -> PrecisionFactor | None:
+    """Of the networks that two datasets have in common, by name or genes; None without any."""
+    own, other = (dict(zip(_keys(d), d.latency_ms.tolist(), strict=True)) for d in (data, first))
+    factors = np.array([own[key] / other[key] for key in own if key in other])
+    if not len(factors):
+        return None
+    return PrecisionFactor(
+        data.target.precision, first.target.precision, len(factors), float(np.median(factors)),
+        float(factors.min()), float(factors.max()), float((factors < 1).mean()),
+    )  # fmt: skip
+
+
+def _keys(data: Dataset) -> Sequence[object]:
+    return data.names if data.space is None else [genes.tobytes() for genes in data.archs.genes]
 
 
 def conclude(

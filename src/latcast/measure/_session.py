@@ -183,12 +183,13 @@ class _Session:
         self._extend(min(PROBE, n))
         self._make(1)
         while True:
-            extent = self._file.extent()
+            extent, made = self._file.extent(), self._made.total()
             self._extend(min(n, extent + self._fitting()))
             self._make(self._protocol.runs)
             # Later networks may be faster than the first: the time that is left is divided once
-            # more.
-            if self._file.extent() in (extent, n):
+            # more. A campaign that goes on may know no time yet.
+            is_told = made > 0 or not self._made
+            if self._file.extent() == n or (self._file.extent() == extent and is_told):
                 return
 
     def _extend(self, networks: int) -> None:
@@ -198,9 +199,11 @@ class _Session:
     def _fitting(self) -> int:
         """How many more networks the time left will do for, after those planned."""
         assert self._deadline is not None
+        if not self._made:
+            return 0
         now = time.monotonic()
         missing = self._total() - self._done
-        run_s = (now - self._started) / max(self._made.total(), 1)
+        run_s = (now - self._started) / self._made.total()
         return max(0, int((self._deadline - now) / run_s - missing) // self._protocol.runs)
 
     def _total(self) -> int:
