@@ -16,13 +16,11 @@ import os
 import queue
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from math import ceil
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +34,7 @@ from latcast.graph import Graph
 from latcast.graph.read import ReadOptions
 
 from . import _machine
+from ._lines import LineProcess
 from ._protocol import Protocol, time_network, timer_cost
 from ._sources import Model, model_bytes, parse_source
 from .runtimes import LoadedNetwork, Runtime
@@ -52,7 +51,6 @@ _ISOLATED = "-P"
 _START = "from latcast.measure._worker import main; main()"
 # Read when the libraries are loaded: once the worker runs it is too late to set them.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_LAST_WORDS = 300
 # Below it a failure is put down to the disk: a model that a runtime writes is larger.
 _MIN_FREE_BYTES = 64 * 1024
 # Share of the wall clock from which on CPU time is all of a pass: a dozen programs on one CPU leave
@@ -81,23 +79,9 @@ class WorkerProcess:
 
     def __init__(self, setup: Mapping[str, Any], *, threads: int, timeout_s: float = 120) -> None:
         environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
-        # Its error output is kept in a file: a pipe that nobody reads would block it.
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
-        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            [sys.executable, _ISOLATED, "-c", _START],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            encoding="utf-8",
-            env=environment,
-            start_new_session=True,  # ctrl-C is the campaign's to handle
+        self._lines = LineProcess(
+            [sys.executable, _ISOLATED, "-c", _START], environment=environment
         )
-        # A queue can be waited on with a time limit, which reading a pipe cannot on all systems.
-        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        assert self._process.stdout is not None
-        reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
-        reader.start()
         try:
             self.facts = self.ask(setup, timeout_s)
         except BaseException:
@@ -107,7 +91,7 @@ class WorkerProcess:
     @property
     def pid(self) -> int:
         """Process number."""
-        return self._process.pid
+        return self._lines.pid
 
     def ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """Send a request and wait for its answer.
@@ -115,12 +99,10 @@ class WorkerProcess:
         Raises:
             WorkerDiedError: there was none in time; the worker is ended then.
         """
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            answer = self._answers.get(timeout=timeout_s)
-        except queue.Empty:
+            self._lines.send(request)
+            answer = self._lines.receive(timeout_s)
+        except TimeoutError:
             self.close()
             raise WorkerDiedError(f"no answer within {timeout_s:.0f} s") from None
         except BrokenPipeError:
@@ -132,33 +114,16 @@ class WorkerProcess:
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with suppress(BrokenPipeError):  # a request that it never read
-                    stream.close()
-        self._errors.close()
-
-    def _read(self, source: IO[str]) -> None:
-        try:
-            for line in source:
-                self._answers.put(line)
-        except ValueError:  # closed while reading: nobody waits for more
-            pass
-        self._answers.put(None)
+        self._lines.close()
 
     def _obituary(self) -> str:
-        code = self._process.wait()
+        code = self._lines.wait()
         if code < 0:
             name = signal.Signals(-code).name
             hint = " (out of memory?)" if name == "SIGKILL" else ""
             return f"the runtime's process was ended by {name}{hint}"
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        last = f": {lines[-1][-_LAST_WORDS:]}" if lines else ""
-        return f"the runtime's process ended with code {code}{last}"
+        last = self._lines.last_words()
+        return f"the runtime's process ended with code {code}{': ' * bool(last)}{last}"
 
     def __enter__(self) -> Self:
         return self

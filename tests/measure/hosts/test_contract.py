@@ -8,12 +8,16 @@ from latcast.devices import Target
 from latcast.measure.hosts import host
 from latcast.testing import HOST_CHECKS
 
-TARGET = Target("board", "onnxruntime", threads=1)
+pytestmark = [pytest.mark.worker, pytest.mark.slow]
 
 
-@pytest.mark.worker
-@pytest.mark.slow
 @pytest.mark.parametrize("check", HOST_CHECKS, ids=lambda x: x.__name__)
 def test_this_machine(check):
     with host() as here:
-        check(here, TARGET)
+        check(here, Target("board", "onnxruntime", threads=1))
+
+
+@pytest.mark.parametrize("check", HOST_CHECKS, ids=lambda x: x.__name__)
+def test_ssh(check, server):
+    with host("board") as board:
+        check(board, Target("board", "my-own", threads=1))

@@ -10,7 +10,7 @@ from ._base import Host, HostError, HostLostError, HostWorker
 
 _PLACES = {
     name: f"{__name__}.{place}"
-    for name, place in {"here": "here:Here", "adb": "adb:AdbHost"}.items()
+    for name, place in {"here": "here:Here", "ssh": "ssh:SSH", "adb": "adb:AdbHost"}.items()
 }
 
 HOSTS: Registry[type[Host]] = Registry("host", "latcast.hosts", type, _PLACES)

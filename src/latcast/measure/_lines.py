@@ -1,0 +1,120 @@
+"""A process that is asked in lines of JSON on its input, and answers in lines on its output."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import IO, Any
+
+_LAST_WORDS = 300
+
+
+class LineProcess:
+    """A process of this machine, killed when it is closed.
+
+    Args:
+        command: program and arguments.
+        environment: of the process; this one's by default.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, environment: Mapping[str, str] | None = None
+    ) -> None:
+        # Its error output is kept in a file: a pipe that nobody reads would block it.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  # what our callers put together
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                env=environment,
+                start_new_session=True,  # ctrl-C is the campaign's to handle
+            )
+        except OSError:
+            self._errors.close()
+            raise
+        # A queue can be waited on with a time limit, which reading a pipe cannot on all systems.
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._sending = threading.Lock()
+        assert self._process.stdout is not None
+        reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Process number."""
+        return self._process.pid
+
+    def send(self, request: Mapping[str, Any]) -> None:
+        """Write a line; any thread may.
+
+        Raises:
+            BrokenPipeError: it reads no more.
+        """
+        assert self._process.stdin is not None
+        with self._sending:
+            try:
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+            except ValueError:  # closed by another thread
+                raise BrokenPipeError from None
+
+    def receive(self, timeout_s: float) -> str | None:
+        """The next line; None when there are no more.
+
+        Raises:
+            TimeoutError: there was none in time.
+        """
+        try:
+            return self._lines.get(timeout=timeout_s)
+        except queue.Empty:
+            raise TimeoutError from None
+
+    def wait(self) -> int:
+        """Its exit code once it has ended, as :class:`subprocess.Popen` tells it."""
+        return self._process.wait()
+
+    def errors(self) -> str:
+        """The error output of a process that has ended."""
+        self._errors.seek(0)  # which would move a living one's place to write, too
+        return self._errors.read().decode(errors="replace").strip()
+
+    def last_words(self) -> str:
+        """The last line of it; empty if it said nothing."""
+        lines = self.errors().splitlines()
+        return lines[-1][-_LAST_WORDS:] if lines else ""
+
+    def kill(self) -> int:
+        """End the process, whatever it is doing; its exit code."""
+        if self._process.poll() is None:
+            self._process.kill()
+        return self._process.wait()
+
+    def close(self) -> None:
+        """End the process; nothing can be read of it any more."""
+        self.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with suppress(BrokenPipeError):  # a request that it never read
+                    stream.close()
+        self._errors.close()
+
+    def _read(self, source: IO[str]) -> None:
+        try:
+            for line in source:
+                self._lines.put(line)
+        except ValueError:  # closed while reading: nobody waits for more
+            pass
+        self._lines.put(None)

@@ -1,0 +1,138 @@
+"""A real sshd on the loopback, as whoever runs the tests, with keys and folders of its own."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from latcast.measure.hosts import _connection
+from latcast.measure.runtimes import RUNTIMES
+
+TESTS = Path(__file__).parents[1]
+MUST_RUN = "LATCAST_TEST_SSHD"
+"""Set where an sshd must be there: a skip is a failure then."""
+PYTHON = f".cache/latcast-host/{metadata.version('latcast')}/bin/python"
+
+
+def sshd_program():
+    found = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+    missing = [x for x in ("ssh", "ssh-keygen") if shutil.which(x) is None]
+    reason = None
+    if found is None or missing:
+        reason = f"needs OpenSSH: {', '.join(missing) or 'sshd'} is missing"
+    elif os.getuid() == 0 and not Path("/run/sshd").is_dir():
+        reason = "sshd needs /run/sshd where root runs it"
+    if reason is not None:
+        (pytest.fail if os.environ.get(MUST_RUN) else pytest.skip)(reason)
+    return found
+
+
+class Server:
+    """An sshd, and the home folder of whoever logs in there."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.port, self.home = folder, port, folder / "home"
+        self.program = sshd_program()
+        self.process = None
+        for name in ("host", "user"):
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
+            subprocess.run(command, check=True)
+        shutil.copy(folder / "user.pub", folder / "authorized")
+        host_key = (folder / "host.pub").read_text().split()
+        (folder / "known").write_text(f"[127.0.0.1]:{port} {host_key[0]} {host_key[1]}\n")
+        self.config = folder / "ssh_config"
+        self.config.write_text(
+            f"Host board\n HostName 127.0.0.1\n Port {port}\n User {getpass.getuser()}\n"
+            f" IdentityFile {folder}/user\n IdentitiesOnly yes\n IdentityAgent none\n"
+            f" UserKnownHostsFile {folder}/known\n"
+        )
+        self.environment = {
+            "HOME": str(self.home),
+            "PYTHONPATH": os.pathsep.join([*self._modules(), *sys.path[1:2]]),
+            "TMPDIR": tempfile.gettempdir(),
+        }
+        self.prepare()
+
+    def _modules(self):
+        """Folders of latcast, and of a fake runtime that an entry point registers."""
+        package = self.folder / "package" / "fake_runtime-1.dist-info"
+        package.mkdir(parents=True)
+        (package / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-runtime\nVersion: 1\n")
+        (package / "entry_points.txt").write_text("[latcast.runtimes]\nmy-own = fake_runtime:Own\n")
+        return [str(TESTS.parents[1] / "src"), str(package.parent), str(TESTS)]
+
+    def prepare(self):
+        """What `latcast host prepare` leaves there: here, this very Python."""
+        python = self.home / PYTHON
+        python.parent.mkdir(parents=True, exist_ok=True)
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o700)
+
+    def start(self, **environment):
+        every = {**self.environment, **environment}
+        config = self.folder / "sshd_config"
+        config.write_text(
+            f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {self.folder}/host\n"
+            f"AuthorizedKeysFile {self.folder}/authorized\nPidFile none\nUsePAM no\n"
+            # Folders of tests are below one that everybody may write to.
+            "StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+            f"SetEnv {' '.join(f'{k}={v}' for k, v in every.items())}\n"
+        )
+        self.process = subprocess.Popen(
+            [self.program, "-D", "-f", config, "-E", self.folder / "log"], start_new_session=True
+        )
+        for _ in range(400):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            time.sleep(0.02)
+        raise AssertionError("sshd does not listen")
+
+    def children(self):
+        """Its processes for logins, which have sessions of their own, with all they started."""
+        import psutil
+
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self):
+        """Kill it with all logins, as a board that loses its power does."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        for process in [*self.children()]:
+            try:
+                process.send_signal(signal.SIGKILL)
+            except Exception:  # noqa: BLE001, S110  # it has ended by itself
+                pass
+        self.process.kill()
+        self.process.wait()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch, fake):
+    """A running sshd that ``ssh board`` reaches, and knows the fake runtime as ``my-own``."""
+    sshd_program()
+    folder = tmp_path / "sshd"
+    folder.mkdir()
+    made = Server(folder, free_port())
+    monkeypatch.setenv(_connection.CONFIG_VARIABLE, str(made.config))
+    monkeypatch.setitem(RUNTIMES._things, "my-own", fake.Own)
+    yield made.start()
+    made.stop()
