@@ -5,6 +5,7 @@ Worker processes import it by name, so tests put this folder on ``PYTHONPATH``.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -36,6 +37,8 @@ class FakeRuntime(Runtime):
         return super().load(model, seed, profiling=profiling, **options)
 
     def _load(self, graph, weights, inputs, *, profiling):
+        if (flag := os.environ.get("FAKE_FULL")) and Path(flag).exists():
+            raise OSError(errno.ENOSPC, "no space left on device")
         have_accident(graph.in_shape[2])
         return FakeNetwork(graph_ms(graph.with_batch(1)), graph.in_shape[2])
 

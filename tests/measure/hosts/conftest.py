@@ -5,15 +5,16 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
+import psutil
 import pytest
 
 from latcast.measure.hosts import _connection
@@ -72,12 +73,13 @@ class Server:
         (package / "entry_points.txt").write_text("[latcast.runtimes]\nmy-own = fake_runtime:Own\n")
         return [str(TESTS.parents[1] / "src"), str(package.parent), str(TESTS)]
 
-    def prepare(self):
-        """What `latcast host prepare` leaves there: here, this very Python."""
+    def prepare(self, script=f'exec {sys.executable} "$@"'):
+        """What `latcast host prepare` leaves there: a Python, here this very one."""
         python = self.home / PYTHON
         python.parent.mkdir(parents=True, exist_ok=True)
-        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.write_text(f"#!/bin/sh\n{script}\n")
         python.chmod(0o700)
+        return python
 
     def start(self, **environment):
         every = {**self.environment, **environment}
@@ -100,21 +102,22 @@ class Server:
             time.sleep(0.02)
         raise AssertionError("sshd does not listen")
 
-    def children(self):
-        """Its processes for logins, which have sessions of their own, with all they started."""
-        import psutil
-
-        return psutil.Process(self.process.pid).children(recursive=True)
+    def children(self, word=""):
+        """Its processes for logins with all they started, whose command lines have the word."""
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):  # it has ended meanwhile
+                if word in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
     def stop(self):
         """Kill it with all logins, as a board that loses its power does."""
         if self.process is None or self.process.poll() is not None:
             return
-        for process in [*self.children()]:
-            try:
-                process.send_signal(signal.SIGKILL)
-            except Exception:  # noqa: BLE001, S110  # it has ended by itself
-                pass
+        for process in self.children():
+            with suppress(psutil.Error):
+                process.kill()
         self.process.kill()
         self.process.wait()
 

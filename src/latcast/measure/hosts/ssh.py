@@ -56,7 +56,7 @@ class SSH(Host):
         self._link: _Link | None = None
         self._locked: Path | None = None
         self._workers = 0
-        self._texts: dict[NetworkSource, str] = {}
+        self._texts: dict[str, str] = {}
 
     @property
     def title(self) -> str:
@@ -109,9 +109,9 @@ class SSH(Host):
     def text_of(self, source: NetworkSource, batch: int, seed: int) -> str:
         if not isinstance(source, OnnxFile):
             return source.text
-        if source not in self._texts:
-            self._texts[source] = self._sent(source, batch, seed)
-        return self._texts[source]
+        if (text := source.text) not in self._texts:
+            self._texts[text] = self._sent(source, batch, seed)
+        return self._texts[text]
 
     def reconnect(self) -> None:
         self.drop()
