@@ -118,7 +118,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, start, wait_until):
         (("--out", "a.csv"), "must end in .parquet"),
         (("--out", "a.parquet", "--runtime", "onxruntime"), "onnxruntime"),
         (("--out", "a.parquet", "--space", "ofa"), "ofa-mobilenet-v3"),
-        (("--out", "a.parquet", "--precision", "int8"), "must be fp32"),
+        (("--out", "a.parquet", "--precision", "fp16"), "must be fp32"),
         (("--out", "a.parquet", "--threads", "0"), "at least 1"),
         (("--out", "a.parquet", "--resolutions", "130"), "r must keep at least one of"),
         (("--out", "a.parquet", "--resolutions", "a"), "must be like 160,192,224"),

@@ -56,7 +56,7 @@ FORMER: dict[str, dict[str, str]] = {
         "--visits": "--runs",
     },
     "lookup-table build": {"--device": "--name", "--visits": "--runs"},
-    "search": {"--host": "--name", "--population": "--population-size", "--visits": "--runs"},
+    "search": {"--population": "--population-size", "--visits": "--runs"},
     "tune": {"--format": "--input-format", "--timeout": "--time-limit"},
     "accuracy train": {"--name": "--model-name"},
     **{

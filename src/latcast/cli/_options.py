@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from latcast.data import Dataset
     from latcast.graph import Graph
     from latcast.graph.read import ReadOptions
+    from latcast.measure import Host
     from latcast.spaces import Archs, SearchSpace
 
 # Headings of --help; OUTPUT comes last.
@@ -128,10 +129,31 @@ SimilarTo = Annotated[
 HostName = Annotated[
     str | None,
     option(
-        "What this machine is called; after its CPU by default.", None, "--name", panel=MEASURING
+        "What the measured machine is called; after its CPU by default.",
+        None,
+        "--name",
+        panel=MEASURING,
+    ),
+]
+HostText = Annotated[
+    str | None,
+    option(
+        "Machine to measure on: user@board, as ssh takes it; here by default.",
+        None,
+        "--host",
+        panel=MEASURING,
+        metavar="HOST",
     ),
 ]
 Resume = Annotated[bool, option("Go on after an interruption.", None, "--resume", panel=MEASURING)]
+
+
+def find_host(text: str | None) -> Host:
+    """The host that the user names, to be closed; nothing is asked of it yet."""
+    from latcast.measure.hosts import host
+
+    with usage():
+        return host(text or "")
 
 
 @dataclass(frozen=True, kw_only=True)

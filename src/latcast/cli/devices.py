@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ._console import Console, UsageError, argument, command, option, usage, write_text
-from ._options import MEASURING, Devices, HostName, check_suffix
+from ._options import MEASURING, Devices, HostName, HostText, check_suffix, find_host
 
 _SECONDS = 2.0
 
@@ -19,8 +19,9 @@ def devices(
     find: str | None = option("Only those with these words in name, title, chip or cores."),
     files: Devices = None,
     detect: bool = option("Describe this machine; measures for 2 s.", False, panel=MEASURING),
+    host: HostText = None,
     name: HostName = None,
-    out: Path | None = option("Write this machine's specification here (.toml).", panel=MEASURING),
+    out: Path | None = option("Write the machine's specification here (.toml).", panel=MEASURING),
 ) -> None:
     """List the devices whose specification is known, or describe this machine.
 
@@ -41,25 +42,26 @@ def devices(
                 f"--detect describes this machine; got the device {device!r} as well "
                 "(to name the machine, use --name)"
             )
-        _detect(console, name, out)
+        _detect(console, host, name, out)
         return
-    if name is not None or out is not None:
-        raise UsageError("--name and --out go with --detect; it is missing")
+    if name is not None or out is not None or host is not None:
+        raise UsageError("--host, --name and --out go with --detect; it is missing")
     room.devices()  # a file that is no good is not wrong usage, an unknown name is
     with usage():
         found = DeviceList.of_kind(kind, find) if device is None else DeviceList.of(device)
     console.show(found)
 
 
-def _detect(console: Console, name: str | None, out: Path | None) -> None:
-    """Describe this machine, and write that down."""
+def _detect(console: Console, host: str | None, name: str | None, out: Path | None) -> None:
+    """Describe this machine or another, and write that down."""
     from latcast import devices as room
     from latcast.devices._catalogue import DeviceList
 
     check_suffix(out, "--out", ".toml")
-    console.note(f"measuring this machine for {_SECONDS:g} s")
-    with usage():
-        found = room.detect(name, seconds=_SECONDS)
+    with find_host(host) as board:
+        console.note(f"measuring {board.title} for {_SECONDS:g} s")
+        with usage():
+            found = board.detect(name, seconds=_SECONDS)
     if out is not None:
         write_text(out, room.catalogue_text([found]))
     console.show(DeviceList((found,)))

@@ -23,11 +23,13 @@ from ._options import (
     MEASURING,
     TARGET,
     HostName,
+    HostText,
     ModelOut,
     Resume,
     Seed,
     check_suffix,
     check_usable,
+    find_host,
     find_space,
     parse_integers,
 )
@@ -35,6 +37,7 @@ from .measure import run_campaign
 
 if TYPE_CHECKING:
     from latcast.devices import Target as RealTarget
+    from latcast.measure import Host
     from latcast.spaces import SearchSpace
 
 app = typer.Typer(
@@ -58,13 +61,15 @@ class Target:
     precision: str = option("fp32, int8 or bf16.", "fp32")
     name: HostName = None
 
-    def target(self) -> RealTarget:
-        """The target on this machine."""
-        from latcast.devices import Target, host_name
-        from latcast.measure.runtimes import runtime
+    def target(self, board: Host) -> RealTarget:
+        """The target on a host, which can have it."""
+        from latcast.devices import Target
 
-        name = runtime(self.runtime).name
-        return Target(self.name or host_name(), name, self.batch, self.precision, self.threads)
+        device = self.name or board.facts()["name"]
+        with usage():
+            target = Target(device, self.runtime, self.batch, self.precision, self.threads)
+            board.check(target)
+        return target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +81,7 @@ class How:
     resolutions: str | None = option(
         "Between commas, such as 160,192,224; 224 by default where a space has several."
     )
+    host: HostText = None
     networks: int = option("Whole networks to compare with.", 100, min=30)
     runs: int = option("Runs of every block and network.", 3, min=2)
     way: str | None = option("isolated, profile or networks; the best by default.")
@@ -93,7 +99,7 @@ def build(
     space: SpaceOfTable = "ofa-mobilenet-v3",
     seed: Seed = 0,
 ) -> None:
-    """Time every block of a space on this machine, and compare the sums with whole networks.
+    """Time every block of a space, and compare the sums with whole networks.
 
     Tables are made in three ways: blocks timed by themselves, the runtime's own profile of whole
     networks, and a fit to whole networks. The one that is closest to networks it has not seen is
@@ -110,18 +116,21 @@ def build(
     the_space = find_space(space)
     if the_space.block_space != the_space.name:
         raise UsageError(f"a table is built for {the_space.block_space}, which {space} is part of")
-    with usage():
-        plan = measured_table.TablePlan(
-            the_space, target.target(), _resolutions(the_space, how.resolutions), how.networks,
-            seed, measure.Protocol(runs=how.runs),
-        )  # fmt: skip
-        plan.plans()
-    try:
-        model, found = measured_table.build_table(
-            plan, out, way=how.way, resume=how.resume, run=lambda c: run_campaign(console, c)
-        )
-    except (FileExistsError, measure.AnotherCampaignError) as error:
-        raise UsageError(str(error)) from error
+    with find_host(how.host) as board:
+        the_target = target.target(board)
+        with usage():
+            plan = measured_table.TablePlan(
+                the_space, the_target, _resolutions(the_space, how.resolutions), how.networks,
+                seed, measure.Protocol(runs=how.runs), board.text,
+            )  # fmt: skip
+            plan.plans()
+        try:
+            model, found = measured_table.build_table(
+                plan, out, way=how.way, resume=how.resume,
+                run=lambda c: run_campaign(console, c, on=board),
+            )  # fmt: skip
+        except (FileExistsError, measure.AnotherCampaignError) as error:
+            raise UsageError(str(error)) from error
     model.save(out)
     console.show(found)
     console.note(f"wrote {out} (the way marked *)")

@@ -16,9 +16,11 @@ from ._options import (
     TARGET,
     FileInputs,
     HostName,
+    HostText,
     Resume,
     check_suffix,
     check_usable,
+    find_host,
     find_space,
     parse_duration,
     parse_integers,
@@ -29,7 +31,7 @@ from ._options import (
 if TYPE_CHECKING:
     from latcast.families import Variant
     from latcast.graph.read import ReadOptions
-    from latcast.measure import CampaignFile, OnnxFile, Plan, Progress
+    from latcast.measure import CampaignFile, Host, OnnxFile, Plan, Progress
     from latcast.spaces import Archs, SearchSpace
 
 _DEFAULTS = {
@@ -83,6 +85,7 @@ class How:
 
     panel: ClassVar[str] = MEASURING
 
+    host: HostText = None
     runs: int | None = option("Runs of every network, in as many processes.", min=2)
     time_limit: str | None = option("Measure as many as fit, such as 20m or 90s.")
     correct_to: Path | None = option("Correct to the machine's state in this earlier dataset.")
@@ -99,7 +102,7 @@ def measure(
     target: Target,
     how: How,
 ) -> None:
-    """Time networks on this machine, and write a dataset.
+    """Time networks on this machine or another (--host), and write a dataset.
 
     They are architectures of a space, or (--population, --models) networks of any kind.
 
@@ -116,11 +119,12 @@ def measure(
     if how.correct_to is not None and len(targets) > 1:
         raise UsageError("--correct-to is a dataset of one target: give one --precision")
     with ExitStack() as stack:
-        campaigns, like_ms = _begin(targets, how)
+        campaigns, boards, like_ms = _begin(targets, how, stack)
+        there = "".join(f" at {board.text}" for board in boards if board.text)
         for campaign in map(stack.enter_context, campaigns):
             target_name = campaign.plan()["target"]
-            console.note(f"measuring on {target_name}; raw record: {campaign.path}")
-        run_campaign(console, *campaigns, time_limit_s=seconds)
+            console.note(f"measuring on {target_name}{there}; raw record: {campaign.path}")
+        run_campaign(console, *campaigns, on=boards, time_limit_s=seconds)
         found = [
             conclude(campaign, str(path), like_ms=like_ms)
             for campaign, path in zip(campaigns, targets, strict=True)
@@ -151,11 +155,12 @@ def _targets(out: Path, given: dict[str, Any], *, is_resumed: bool) -> dict[Path
 
 
 def _begin(
-    targets: Mapping[Path, dict[str, Any]], how: How
-) -> tuple[Sequence[CampaignFile], float | None]:
-    """The campaigns of all targets, or none of them; and the state that they are corrected to."""
+    targets: Mapping[Path, dict[str, Any]], how: How, stack: ExitStack
+) -> tuple[Sequence[CampaignFile], Sequence[Host], float | None]:
+    """The campaigns of all targets, or none of them; hosts, and the state corrected to, ms."""
     # All are looked at before a file is written.
-    plans = [] if how.resume else [_plan(given) for given in targets.values()]
+    boards = [] if how.resume else [stack.enter_context(find_host(how.host))]
+    plans = [_plan(given, board) for board in boards for given in targets.values()]
     like_ms = _reference_of(how.correct_to, str(plans[0].target)) if plans else None
     begun: list[CampaignFile] = []
     try:
@@ -163,14 +168,17 @@ def _begin(
             file = path.with_suffix(".campaign")
             begun.append(_start(file, plans[n]) if plans else _resume(file, given))
         if how.resume:
-            like_ms = _reference_of(how.correct_to, begun[0].plan()["target"])
+            plan = begun[0].plan()
+            like_ms = _reference_of(how.correct_to, plan["target"])
+            texts = plan.get("hosts") or [plan.get("host")]
+            boards = [stack.enter_context(find_host(text)) for text in texts]
     except BaseException:
         for campaign in begun:
             if not how.resume:
                 campaign.discard_if_unused()
             campaign.close()
         raise
-    return begun, like_ms
+    return begun, boards, like_ms
 
 
 def _given(what: What, inputs: FileInputs, target: Target, how: How) -> dict[str, Any]:
@@ -192,17 +200,21 @@ def _given(what: What, inputs: FileInputs, target: Target, how: How) -> dict[str
         "runs": how.runs,
         "resolutions": parse_integers(what.resolutions),
         "seed": what.seed,
+        "host": None if how.host is None else find_host(how.host).text or "here",
     }
     return {name: value for name, value in options.items() if value is not None}
 
 
 def run_campaign(
-    console: Console, *campaigns: CampaignFile, time_limit_s: float | None = None
+    console: Console,
+    *campaigns: CampaignFile,
+    on: Host | Sequence[Host],
+    time_limit_s: float | None = None,
 ) -> None:
     """Make the runs of campaigns behind a bar.
 
     Raises:
-        UsageError: another campaign is measuring on this machine.
+        UsageError: another campaign is measuring on the host.
         ValueError: the runtime's processes do not start.
     """
     from latcast import measure
@@ -210,9 +222,9 @@ def run_campaign(
     try:
         with campaign_bar(console) as tell:
             if len(campaigns) == 1:
-                measure.run(*campaigns, time_budget_s=time_limit_s, on_progress=tell)
+                measure.run(*campaigns, on=on, time_budget_s=time_limit_s, on_progress=tell)
             else:
-                measure.run_in_turns(campaigns, time_budget_s=time_limit_s, on_progress=tell)
+                measure.run_in_turns(campaigns, on=on, time_budget_s=time_limit_s, on_progress=tell)
     except measure.CampaignRunningError as error:
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
@@ -253,26 +265,26 @@ def _reference_of(path: Path | None, target: str) -> float | None:
     return level
 
 
-def _plan(given: dict[str, Any]) -> Plan:
-    from latcast.devices import Target, host_name
+def _plan(given: Mapping[str, Any], board: Host) -> Plan:
+    from latcast.devices import Target
     from latcast.measure import Plan, Protocol
-    from latcast.measure.runtimes import runtime as find_runtime
 
     of_networks = _asks_for_networks(given)
     defaults = {k: v for k, v in _DEFAULTS.items() if not of_networks or k not in _OF_SPACES}
-    options = {"device": host_name(), "runs": Protocol().runs, **defaults, **given}
+    options = {"device": "", "runs": Protocol().runs, **defaults, **given}
+    options.pop("host", None)
+    options["device"] = options["device"] or board.facts()["name"]
     archs = None if of_networks else _archs(options, given)
     settings = {name: options[name] for name in ("threads", "batch", "precision")}
     with usage():
-        kind = find_runtime(options["runtime"])
-        target = Target(options["device"], kind.name, **settings)
-        kind(**settings)
+        target = Target(options["device"], options["runtime"], **settings)
+        board.check(target)
     networks = _networks(given, target.batch, options["seed"]) if archs is None else archs
     protocol = Protocol(runs=options["runs"])
-    return Plan(target, networks, protocol, options["seed"], options=options)
+    return Plan(target, networks, protocol, options["seed"], options=options, host=board.text)
 
 
-def _archs(options: dict[str, Any], given: dict[str, Any]) -> Archs:
+def _archs(options: Mapping[str, Any], given: Mapping[str, Any]) -> Archs:
     """The architectures that the user lists, or a sample."""
     space = find_space(options["space"])
     if "archs" in given:
@@ -282,7 +294,7 @@ def _archs(options: dict[str, Any], given: dict[str, Any]) -> Archs:
         return space.sample(options["samples"], options["seed"], restrict=restrict).unique()
 
 
-def _listed(space: SearchSpace, given: dict[str, Any]) -> Archs:
+def _listed(space: SearchSpace, given: Mapping[str, Any]) -> Archs:
     for other in ("samples", "resolutions"):
         if other in given:
             raise UsageError(f"--archs lists what is measured: leave out --{other}")

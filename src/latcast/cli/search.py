@@ -30,6 +30,7 @@ from ._options import (
     BaseModelName,
     Devices,
     HostName,
+    HostText,
     Seed,
     SimilarTo,
     check_share,
@@ -138,29 +139,30 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Verifying:
-    """How to check on this machine what is found."""
+    """How to check on a machine what is found."""
 
     panel: ClassVar[str] = MEASURING
 
     verify: int | None = option(
-        "Measure so many of the best on this machine, and adapt to it.", min=1
+        "Measure so many of the best, here or at --host, and adapt to it.", min=1
     )
     rounds: int | None = option("Of search and measurement, at most; 2 by default.", min=1)
     suggested: int | None = option(
-        "Measured first, if the model is not one of this machine; 10 by default.", min=1
+        "Measured first, if the model is not one of the machine; 10 by default.", min=1
     )
     threads: int | None = option("CPU threads when measuring; 1 by default.", min=0)
     runs: int | None = option("Runs of every measured network.", min=2)
+    host: HostText = None
     name: HostName = None
     measured: Path | None = option("Write the measurements here (.parquet); resumable.")
 
     def given(self) -> dict[str, Any]:
         """Those of the options that are not left to their defaults, but for the first."""
-        names = ("rounds", "suggested", "threads", "name", "runs", "measured")
+        names = ("rounds", "suggested", "threads", "host", "name", "runs", "measured")
         found = {n: v for n in names if (v := getattr(self, n)) is not None}
         if found and self.verify is None:
             listed = ", ".join(f"--{n}" for n in found)
-            raise UsageError(f"{listed}: only with --verify, which measures on this machine")
+            raise UsageError(f"{listed}: only with --verify, which measures")
         return found
 
 
@@ -268,7 +270,7 @@ def verified_search(
     seed: int,
     **options: Any,
 ) -> None:
-    """Search, measure on this machine, adapt, and print what was found."""
+    """Search, measure, adapt, and print what was found."""
     from latcast.measure import CampaignRunningError, WorkerDiedError
     from latcast.search import InfeasibleError
     from latcast.search import verification as v

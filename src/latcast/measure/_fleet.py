@@ -19,7 +19,7 @@ from latcast._names import short_repr, unknown_name
 from ._campaign_file import CampaignFile
 from ._machine import CampaignRunningError
 from ._session import Progress, run
-from .hosts import host
+from .hosts import Host, host
 
 # Runs of one of several campaigns before it is the next one's turn: what slows a machine for
 # minutes slows all of them, and starting a process takes as long as a few runs.
@@ -170,6 +170,7 @@ def run_side_by_side(
 def run_in_turns(
     campaigns: Sequence[CampaignFile],
     *,
+    on: Host | Sequence[Host] | None = None,
     time_budget_s: float | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
@@ -179,6 +180,7 @@ def run_in_turns(
 
     Args:
         campaigns: open campaign files.
+        on: the host or hosts of their plans, as of :func:`latcast.measure.run`.
         time_budget_s: of all together, as of :func:`latcast.measure.run`.
         on_progress: called after every run, with how far all of them are.
 
@@ -205,7 +207,7 @@ def run_in_turns(
             left_s = None
             if time_budget_s is not None:
                 left_s = (started + time_budget_s - time.monotonic()) / (len(going) + 1)
-            run(campaign, time_budget_s=left_s, on_progress=tell, stop=stop)
+            run(campaign, on=on, time_budget_s=left_s, on_progress=tell, stop=stop)
             if stop.is_set():
                 going.append((number, campaign))
     except CampaignRunningError:

@@ -87,7 +87,9 @@ class LineProcess:
         return self._process.wait()
 
     def errors(self) -> str:
-        """The error output of a process that has ended."""
+        """The error output of a process that has ended; empty once it is closed."""
+        if self._errors.closed:
+            return ""
         self._errors.seek(0)  # which would move a living one's place to write, too
         return self._errors.read().decode(errors="replace").strip()
 

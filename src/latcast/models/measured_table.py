@@ -149,6 +149,7 @@ class TablePlan:
         networks: whole networks to compare with.
         seed: of everything chance decides.
         protocol: how networks are timed.
+        host: to measure on, as :attr:`latcast.measure.Plan.host`.
     """
 
     space: SearchSpace
@@ -157,6 +158,7 @@ class TablePlan:
     networks: int
     seed: int
     protocol: Protocol
+    host: str = ""
 
     def plans(self) -> dict[str, Plan]:
         """Campaigns by way: of whole networks, blocks by themselves, and profiles of networks.
@@ -166,15 +168,20 @@ class TablePlan:
         """
         target = self.target
         kind = find_runtime(target.runtime)
-        kind(threads=target.threads, batch=target.batch, precision=target.precision)
+        if not self.host:  # another host says it when it is asked for the target
+            kind(threads=target.threads, batch=target.batch, precision=target.precision)
         blocks = measure.blocks_of(self.space, distinct_rows(self.space, self.resolutions))
         plans = {
-            "networks": Plan(target, self._sample(self.seed), self.protocol, self.seed),
-            "isolated": Plan(target, blocks, self.protocol, self.seed),
+            "networks": Plan(
+                target, self._sample(self.seed), self.protocol, self.seed, host=self.host
+            ),
+            "isolated": Plan(target, blocks, self.protocol, self.seed, host=self.host),
         }
         if kind.has_profiler:
             archs = self._sample(self.seed + 1)
-            plans["profile"] = Plan(target, archs, _ONCE, self.seed, profile_passes=_PASSES)
+            plans["profile"] = Plan(
+                target, archs, _ONCE, self.seed, profile_passes=_PASSES, host=self.host
+            )
         return plans
 
     def _sample(self, seed: int) -> Archs:

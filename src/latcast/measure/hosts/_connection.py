@@ -3,7 +3,7 @@
 The user's configuration, agent, keys, jump hosts and host-key checks are ssh's own business: no
 option here touches them, and nothing is stored. The connection is a master in a private temporary
 folder (ssh_config(5), ``ControlMaster``), so that one login serves all commands; it ends with
-:meth:`Connection.close`, or with this process.
+:meth:`Connection.close`, or with this process, whose end it notices.
 """
 
 from __future__ import annotations
@@ -72,12 +72,15 @@ class Connection:
         root = root if len(root) < _MAX_FOLDER else "/tmp"  # noqa: S108  # mkdtemp lets nobody in
         self._folder = Path(tempfile.mkdtemp(prefix="latcast-", dir=root))
         batch = [] if asks else ["BatchMode=yes"]
-        command = self._ssh("-M", "-N", options=(*_OPTIONS, "ControlPersist=no", *batch))
+        # It ends with its own command, which ends with its input: a process of ours that was killed
+        # leaves no login behind.
+        options = (*_OPTIONS, "ControlPersist=no", *batch)
+        command = [*self._ssh("-M", "-T", options=options), "cat"]
         with tempfile.TemporaryFile() as errors:
             try:
                 self._master = subprocess.Popen(  # noqa: S603  # the system's ssh
                     command,
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=errors,
                 )
@@ -163,6 +166,8 @@ class Connection:
             if self._master.poll() is None:
                 self._master.kill()
                 self._master.wait()
+            assert self._master.stdin is not None
+            self._master.stdin.close()
         self._master = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -55,6 +55,7 @@ class SSH(Host):
         self.connection = Connection(name)
         self._link: _Link | None = None
         self._locked: Path | None = None
+        self._asking = threading.Lock()
         self._workers = 0
         self._texts: dict[str, str] = {}
 
@@ -153,12 +154,17 @@ class SSH(Host):
         return self._link
 
     def _ask(self, request: Mapping[str, Any], timeout_s: float) -> Any:
-        link = self._linked()
+        # Another thread closes what this one waits for: there is no answer to come then.
+        if not self._asking.acquire(blocking=False):
+            self.drop()
+            raise HostLostError(f"the link to {self.name} was closed")
         try:
-            reply = link.ask(request, timeout_s)
+            reply = self._linked().ask(request, timeout_s)
         except BaseException:  # whatever it answers later is no answer to the next request
             self.drop()
             raise
+        finally:
+            self._asking.release()
         if "error" in reply:
             raise self._error(**reply["error"])
         return reply["answer"]

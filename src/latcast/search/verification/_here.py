@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """What is measured on this machine.
+    """What is measured, and where.
 
     Attributes:
         verify: networks to measure in every round.
@@ -37,7 +37,8 @@ class Check:
         suggested: networks to measure before the first search, if the model is not one of this
             machine's.
         runtime, threads, batch, precision: of the target.
-        name: of this machine; from its CPU by default.
+        name: of the machine; from its CPU by default.
+        host: to measure on, as :attr:`latcast.measure.Plan.host`; this machine by default.
         runs: of every network; those of ``latcast measure`` by default.
         measured: dataset to write; the raw records are kept beside it. By default records are
             kept only if measuring is broken off.
@@ -55,6 +56,7 @@ class Check:
     runs: int | None = None
     measured: Path | None = None
     resume: bool = False
+    host: str = ""
 
     def campaigns(self, record: Path, seed: int) -> Campaigns:
         """How networks are measured, the raw records kept beside ``record``."""
@@ -70,6 +72,7 @@ class Check:
             Protocol() if self.runs is None else Protocol(runs=self.runs),
             seed,
             resume=self.resume,
+            host=self.host,
         )
 
 
@@ -121,20 +124,20 @@ def search_and_verify_here(
         model = latency
     record, folder = _record_of(check)
     try:
-        measuring = check.campaigns(record, seed)
-        on_start(measuring)
-        result = search_and_verify(
-            space or model.space,
-            latency=model,
-            measuring=measuring,
-            verify=check.verify,
-            rounds=check.rounds,
-            suggested=check.suggested,
-            specification=specification,
-            seed=seed,
-            on_round=on_round,
-            **options,
-        )
+        with check.campaigns(record, seed) as measuring:
+            on_start(measuring)
+            result = search_and_verify(
+                space or model.space,
+                latency=model,
+                measuring=measuring,
+                verify=check.verify,
+                rounds=check.rounds,
+                suggested=check.suggested,
+                specification=specification,
+                seed=seed,
+                on_round=on_round,
+                **options,
+            )
         if check.measured is not None and result.measured is not None:
             result.measured.save(check.measured)
     except BaseException:

@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from latcast.data import Dataset
-from latcast.devices import Target, host_name
+from latcast.devices import Target
 from latcast.spaces import Archs
 
 if TYPE_CHECKING:
@@ -76,25 +77,28 @@ def _protocol() -> Protocol:
 
 @dataclass(eq=False)
 class Campaigns(Measuring):
-    """Measures on this host: a campaign a round, by the protocol of ``latcast measure``.
+    """Measures on a host: a campaign a round, by the protocol of ``latcast measure``.
 
-    Every run is kept in the round's campaign file as soon as it is made. Later rounds are
-    corrected to the machine's state in the first one, by the reference network.
+    It is a context manager, whose end closes the link to the host. Every run is kept in the
+    round's campaign file as soon as it is made. Later rounds are corrected to the machine's state
+    in the first one, by the reference network.
 
     Args:
         record: where to keep the raw records: of ``mine.parquet`` or ``mine`` they are
             ``mine.0.campaign``, ``mine.1.campaign`` …
         runtime: name of a runtime, or a class of the user's own.
         threads, batch, precision: of the target.
-        device: name of this host; from its CPU by default.
+        device: name of the host; from its CPU by default.
         protocol: how networks are timed.
         seed: of the networks' parameters and the order of runs.
         like_ms: level of the reference network to which all rounds are corrected
             (:attr:`latcast.measure.Results.reference_ms`); that of the first one by default.
         resume: go on with the records of an earlier run.
         on_progress: called after every run.
+        host: as :attr:`latcast.measure.Plan.host`; this machine by default.
 
     Raises:
+        HostError: the host cannot measure.
         ValueError: the runtime is unknown, or does not have these settings.
         ModuleNotFoundError: the runtime's package is not installed.
         FileExistsError: there are records already, and they are not to be resumed.
@@ -112,15 +116,43 @@ class Campaigns(Measuring):
     like_ms: float | None = None
     resume: bool = False
     on_progress: Callable[[Progress], None] | None = None
+    host: str = ""
 
     def __post_init__(self) -> None:
-        from latcast.measure.runtimes import runtime as find_runtime
+        from latcast.measure.hosts import host
 
-        self._kind = find_runtime(self.runtime) if isinstance(self.runtime, str) else self.runtime
-        self._kind(threads=self.threads, batch=self.batch, precision=self.precision)
-        self.target = Target(
-            self.device or host_name(), self._kind.name, self.batch, self.precision, self.threads
+        self._host = host(self.host)
+        own, name = (
+            (None, self.runtime)
+            if isinstance(self.runtime, str)
+            else (self.runtime, self.runtime.name)
         )
+        self._own = own
+        try:
+            device = self.device or self._host.facts()["name"]
+            self.target = Target(device, name, self.batch, self.precision, self.threads)
+            self._host.check(self.target, own)
+            self._check_records()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the link to the host."""
+        self._host.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_records(self) -> None:
         found = [self.path(n) for n in (0, 1) if self.path(n).exists()]
         if found and not self.resume:
             raise FileExistsError(
@@ -154,7 +186,7 @@ class Campaigns(Measuring):
         with measure.open_or_resume(self.path(round_), plan, resume=True) as campaign:
             is_interrupted = False
             try:
-                measure.run(campaign, on_progress=self.on_progress)
+                measure.run(campaign, on=self._host, on_progress=self.on_progress)
             except KeyboardInterrupt:
                 is_interrupted = True
             return self._results(campaign, archs, is_interrupted=is_interrupted)
@@ -162,7 +194,7 @@ class Campaigns(Measuring):
     def _plan(self, archs: Archs) -> Plan:
         from latcast.measure import Plan
 
-        return Plan(self.target, archs, self.protocol, self.seed, self._kind)
+        return Plan(self.target, archs, self.protocol, self.seed, self._own, host=self.host)
 
     def _results(self, campaign: CampaignFile, archs: Archs, *, is_interrupted: bool) -> Measured:
         from latcast import measure
