@@ -268,6 +268,16 @@ def test_a_table_of_another_precision_moves_no_chip_of_this_one(networks: Networ
     assert abs(np.median(error)) < 0.1
 
 
+def test_targets_that_are_far_off_do_not_move_a_chip_like_the_others(networks: Networks) -> None:
+    """A virtual machine, or a build without vector code, tells little of how facts count."""
+    data = _made(networks, targets=40)
+    slow, left_out = np.isin(data.target, [2, 3, 5]), data.target == 7
+    data = replace(data, log_ms=data.log_ms + 3.0 * slow)
+    model = JointModel.fit(data.select(~left_out), calibrate=False)
+    forecast = model.forecast(data.targets[7], networks, data.names)
+    assert abs(np.median(np.log(forecast.ms) - data.log_ms[left_out])) < 0.1
+
+
 def _cells(width: int, depth: int, means: int) -> Graph:
     """A network whose blocks, so many of them, have a mean over positions, as the last one has."""
     b = GraphBuilder(1, f"cells{width}-{depth}-{means}")

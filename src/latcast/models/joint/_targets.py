@@ -91,7 +91,7 @@ class TargetFeatures:
         places = np.array([plain.place(t) for t in targets])
         of_kind: dict[str, set[str]] = {}
         for target in targets:
-            of_kind.setdefault(_kind(target), set()).add(target.chip)
+            of_kind.setdefault(kind_of(target), set()).add(target.chip)
         return replace(
             plain,
             points=spread_points(places, POINTS),
@@ -147,7 +147,7 @@ class TargetFeatures:
         one = [of_labels[own] for own in labels]
         away = ((self.points - z[:, None]) / LENGTH) ** 2
         near = ALIKE * np.exp(-0.5 * away.sum(axis=2)) @ self._whitening
-        of_kind = np.array([[float(_kind(x) == kind) for kind in self.kinds] for x in targets])
+        of_kind = np.array([[float(kind_of(x) == kind) for kind in self.kinds] for x in targets])
         slopes = of_kind.reshape(t, -1, 1) * z[:, None]
         return np.hstack([np.array(one), slopes.reshape(t, -1), near])
 
@@ -166,7 +166,7 @@ class TargetFeatures:
     def log_prices(self, target: TargetFacts) -> Floats:
         """Seconds of an operation, of two kinds of bytes and of a launch, as logarithms, (4,)."""
         peak, bandwidth = target.facts.get("peak_flops"), target.facts.get("bandwidth_gb_s")
-        if self._knows_precisions and _kind(target) == "npu":
+        if self._knows_precisions and kind_of(target) == "npu":
             # Stated for integers of 8 bits, if at all; what others take of it is learnt.
             peak = target.facts.get("bound_flops") or NPU_PEAK
         # Twice the operations a cycle and half the bytes.
@@ -186,7 +186,7 @@ class TargetFeatures:
         everywhere GPUs by Vulkan left out are off by 43 %, not 47, and language models on GPUs,
         after five, by 16 %, not 11.
         """
-        if self._knows_precisions and _kind(target) == "npu":
+        if self._knows_precisions and kind_of(target) == "npu":
             return float(np.log(NPU_INFERENCE))
         is_known = self.as_called and target.domain in _OF_HELP
         return float(np.log(HELP_INFERENCE)) if is_known else -np.inf
@@ -215,7 +215,7 @@ _ALL = "all/"
 
 def _labels(target: TargetFacts) -> tuple[str, ...]:
     """Groups of targets with constants of their own: domains, kinds, widths of numbers in them."""
-    kind, precision = _kind(target), target.precision
+    kind, precision = kind_of(target), target.precision
     common = (target.domain, f"{_ALL}{kind}")
     if target.in_halves:
         return (*common, _HALVES)
@@ -244,7 +244,7 @@ _APART = ("help-cpu", "pytorch-help-cpu")
 _OF_HELP = (*_APART, "pytorch-help-gpu")
 
 
-def _kind(target: TargetFacts) -> str:
+def kind_of(target: TargetFacts) -> str:
     """What of a chip runs the domain, such as ``cpu`` or ``vulkan``."""
     return target.domain if target.domain in _APART else target.domain.rpartition("-")[2]
 
