@@ -251,7 +251,7 @@ def _trust(seen: Sequence[_Seen], after: Sequence[Posterior], away: Floats) -> N
     As :func:`doubted` has it of rows: a target that is slower or faster as a whole by a multiple,
     by a build without vector code, in a virtual machine or on a busy board, tells little of how
     facts count for others. With all counting alike ncnn's CPUs left out are off by 34 %, GPUs by
-    Vulkan by 59 %; so by 30 and 48 % (five folds of one part of the public tables' chips).
+    Vulkan by 59 %; so by 30 and 44 % (five folds of one part of the public tables' chips).
 
     Args:
         seen: of all targets, t of them.
