@@ -221,16 +221,22 @@ def test_detect_of_an_unknown_chip_says_what_to_do(plugged):
 # -- what can be measured ----------------------------------------------------------------------
 
 
-def test_texts_name_a_tool_and_cores(tmp_path):
-    text = phone_text("adb:R58M12", tmp_path / "with blank & more", "little")
-    board = host(text)
-    assert (board.text, board.serial, board.cores) == (text, "R58M12", "little")
+def test_texts_name_a_tool_and_cores(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    board = host(phone_text("adb:R58M12", Path("with blank & more"), "little"))
+    assert (board.serial, board.cores) == ("R58M12", "little")
     assert board.path == tmp_path / "with blank & more"
+    # One spelling, absolute: a campaign goes on by it from another folder.
+    for same in (board.text, f"adb:R58M12?cores=little&tool={tmp_path}/with blank %26 more"):
+        assert AdbHost(same.removeprefix("adb:")).text == board.text
     assert phone_text("adb:R58M12", None, None) == "adb:R58M12"
+    assert host("adb:R58M12?cores=big").text == "adb:R58M12"
+    assert host(phone_text(board.text, None, "all")).cores == "all"
+    assert host("adb:192.168.1.7:5555").serial == "192.168.1.7:5555"
     for wrong in ("adb:R58M12?tool=a&speed=3", "adb:?tool=a", "adb:R58M12?cores=middle"):
         with pytest.raises(ValueError, match=r"adb:SERIAL|cores must be"):
             host(wrong)
-    with pytest.raises(ValueError, match="chosen for phones"):
+    with pytest.raises(ValueError, match="chosen for a phone"):
         phone_text("user@board", tmp_path, None)
 
 

@@ -62,10 +62,13 @@ class AdbHost(Host):
                 f"a phone must be given as adb:SERIAL, of what `adb devices` lists; got {name!r}"
             )
         self.cores = known.get("cores", "big")
-        self.path = Path(known["tool"]) if "tool" in known else None
+        self.path = Path(known["tool"]).absolute() if "tool" in known else None
         if self.cores not in SELECTIONS:
             raise ValueError(f"cores must be {' or '.join(SELECTIONS)}; got {self.cores!r}")
-        super().__init__(name)
+        # One spelling of each, since a campaign goes on by its host's text.
+        chosen = {"cores": self.cores} if self.cores != "big" else {}
+        tool = {} if self.path is None else {"tool": str(self.path)}
+        super().__init__(self.serial + "?" * bool(tool | chosen) + urlencode(tool | chosen))
         self.link = AdbLink(self.serial)
 
     @property
@@ -255,11 +258,15 @@ def phone_text(text: str, tool: Path | None, cores: str | None) -> str:
     Raises:
         ValueError: the text is of another host, which has neither.
     """
-    if not text.startswith("adb:"):
-        raise ValueError(f"a tool and cores are chosen for phones (adb:SERIAL); got {text!r}")
-    given = {"tool": None if tool is None else str(tool.resolve()), "cores": cores}
+    given = {"tool": None if tool is None else str(tool), "cores": cores}
     query = urlencode({key: value for key, value in given.items() if value is not None})
-    return f"{text}?{query}" if query else text
+    if not query:
+        return text
+    if not text.startswith("adb:"):
+        raise ValueError(
+            f"a tool and cores are chosen for a phone (adb:SERIAL); got {text or 'this machine'!r}"
+        )
+    return f"{text}{'&' if '?' in text else '?'}{query}"
 
 
 def _unready(state: PhoneState) -> str | None:
