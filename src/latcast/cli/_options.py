@@ -138,7 +138,7 @@ HostName = Annotated[
 HostText = Annotated[
     str | None,
     option(
-        "Machine to measure on: user@board, as ssh takes it; here by default.",
+        "Machine to measure on: user@board, as ssh takes it, or adb:SERIAL; here by default.",
         None,
         "--host",
         panel=MEASURING,
@@ -148,11 +148,25 @@ HostText = Annotated[
 Resume = Annotated[bool, option("Go on after an interruption.", None, "--resume", panel=MEASURING)]
 
 
-def find_host(text: str | None) -> Host:
+@dataclass(frozen=True, kw_only=True)
+class PhoneOptions:
+    """What a phone (--host adb:SERIAL) is measured with."""
+
+    panel: ClassVar[str] = MEASURING
+
+    tool: Path | None = option("Of a phone: its runtime's program, such as benchmark_model.")
+    cores: str | None = option("Of a phone: big (default), little or all.")
+
+
+def find_host(text: str | None, phone: PhoneOptions | None = None) -> Host:
     """The host that the user names, to be closed; nothing is asked of it yet."""
     from latcast.measure.hosts import host
 
     with usage():
+        if phone is not None and (phone.tool is not None or phone.cores is not None):
+            from latcast.measure.hosts.adb import phone_text  # needs adbutils
+
+            text = phone_text(text or "", phone.tool, phone.cores)
         return host(text or "")
 
 

@@ -121,7 +121,7 @@ def build(
         with usage():
             plan = measured_table.TablePlan(
                 the_space, the_target, _resolutions(the_space, how.resolutions), how.networks,
-                seed, measure.Protocol(runs=how.runs), board.text,
+                seed, measure.Protocol(**board.protocol, runs=how.runs), board.text,
             )  # fmt: skip
             plan.plans()
         try:

@@ -17,6 +17,7 @@ from ._options import (
     FileInputs,
     HostName,
     HostText,
+    PhoneOptions,
     Resume,
     check_suffix,
     check_usable,
@@ -101,6 +102,7 @@ def measure(
     inputs: FileInputs,
     target: Target,
     how: How,
+    phone: PhoneOptions,
 ) -> None:
     """Time networks on this machine or another (--host), and write a dataset.
 
@@ -115,7 +117,10 @@ def measure(
 
     check_suffix(out, "--out", ".parquet")
     seconds = parse_duration(how.time_limit)
-    targets = _targets(out, _given(what, inputs, target, how), is_resumed=how.resume)
+    given = _given(what, inputs, target, how)
+    if how.host is not None or phone != PhoneOptions():
+        given["host"] = find_host(how.host, phone).text or "here"
+    targets = _targets(out, given, is_resumed=how.resume)
     if how.correct_to is not None and len(targets) > 1:
         raise UsageError("--correct-to is a dataset of one target: give one --precision")
     with ExitStack() as stack:
@@ -159,7 +164,8 @@ def _begin(
 ) -> tuple[Sequence[CampaignFile], Sequence[Host], float | None]:
     """The campaigns of all targets, or none of them; hosts, and the state corrected to, ms."""
     # All are looked at before a file is written.
-    boards = [] if how.resume else [stack.enter_context(find_host(how.host))]
+    text = next(iter(targets.values())).get("host")
+    boards = [] if how.resume else [stack.enter_context(find_host(text))]
     plans = [_plan(given, board) for board in boards for given in targets.values()]
     like_ms = _reference_of(how.correct_to, str(plans[0].target)) if plans else None
     begun: list[CampaignFile] = []
@@ -171,7 +177,7 @@ def _begin(
             plan = begun[0].plan()
             like_ms = _reference_of(how.correct_to, plan["target"])
             texts = plan.get("hosts") or [plan.get("host")]
-            boards = [stack.enter_context(find_host(text)) for text in texts]
+            boards = [stack.enter_context(find_host(x)) for x in texts]
     except BaseException:
         for campaign in begun:
             if not how.resume:
@@ -200,7 +206,6 @@ def _given(what: What, inputs: FileInputs, target: Target, how: How) -> dict[str
         "runs": how.runs,
         "resolutions": parse_integers(what.resolutions),
         "seed": what.seed,
-        "host": None if how.host is None else find_host(how.host).text or "here",
     }
     return {name: value for name, value in options.items() if value is not None}
 
@@ -280,7 +285,7 @@ def _plan(given: Mapping[str, Any], board: Host) -> Plan:
         target = Target(options["device"], options["runtime"], **settings)
         board.check(target)
     networks = _networks(given, target.batch, options["seed"]) if archs is None else archs
-    protocol = Protocol(runs=options["runs"])
+    protocol = Protocol(**board.protocol, runs=options["runs"])
     return Plan(target, networks, protocol, options["seed"], options=options, host=board.text)
 
 

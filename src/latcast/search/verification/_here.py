@@ -60,8 +60,9 @@ class Check:
 
     def campaigns(self, record: Path, seed: int) -> Campaigns:
         """How networks are measured, the raw records kept beside ``record``."""
-        from latcast.measure import Protocol
+        from latcast.measure import Protocol, host
 
+        own = host(self.host).protocol
         return Campaigns(
             record,
             self.runtime,
@@ -69,7 +70,7 @@ class Check:
             self.batch,
             self.precision,
             self.name,
-            Protocol() if self.runs is None else Protocol(runs=self.runs),
+            Protocol(**own) if self.runs is None else Protocol(**own, runs=self.runs),
             seed,
             resume=self.resume,
             host=self.host,
