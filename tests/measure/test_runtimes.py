@@ -29,6 +29,7 @@ from latcast.measure.runtimes import (
     Runtime,
     UnsupportedNetworkError,
     _base,
+    _quantized,
     onnx_runtime,
     register_runtime,
     runtime,
@@ -327,6 +328,18 @@ def test_a_model_that_is_quantized_is_not_quantized_again():
     graph = small_network()
     once = quantized(to_onnx(graph), {INPUT: graph.inputs()})
     assert quantized(once, {INPUT: graph.inputs()}) == once
+
+
+def test_quantized_networks_are_kept_where_a_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv(_quantized.KEPT, str(tmp_path))
+    graph = small_network(side=21)
+    model, inputs = to_onnx(graph), {INPUT: graph.inputs()}
+    first = quantized(model, inputs)
+    (kept,) = tmp_path.iterdir()
+    assert kept.read_bytes() == first
+    _quantized._quantized.cache_clear()
+    monkeypatch.setattr(_quantized, "_made", None)  # it is not made again
+    assert quantized(model, inputs) == first
 
 
 def test_batch_norms_are_quantized_as_parts_of_their_convolutions():

@@ -368,15 +368,15 @@ def _faster(
         **_common(case, protocol, pairs.rows, pairs.true, Forecast.around(pairs.told, deviation)),
         "spearman": rank_correlation("spearmanr", pairs.true, pairs.told),
         # Of answers of which one is rare, half is no threshold: nearly all would be the other.
-        "balanced_accuracy": _balanced(is_faster, probability >= base),
-        "balanced_accuracy_at_half": _balanced(is_faster, probability >= 0.5),
+        "balanced_accuracy": balanced_accuracy(is_faster, probability >= base),
+        "balanced_accuracy_at_half": balanced_accuracy(is_faster, probability >= 0.5),
         "brier": float(np.mean((probability - is_faster) ** 2)),
         "brier_base": float(np.mean((base - is_faster) ** 2)),
         "share_faster": float(100 * is_faster.mean()),
     }
 
 
-def _balanced(true: npt.NDArray[np.bool_], told: npt.NDArray[np.bool_]) -> float | None:
+def balanced_accuracy(true: npt.NDArray[np.bool_], told: npt.NDArray[np.bool_]) -> float | None:
     """Mean of the shares of both answers that are right, in percent; None where there is one."""
     if true.all() or not true.any():
         return None

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from latcast._files import write_file
 
 from ._onnx_models import Arrays, parse
 
@@ -27,6 +32,14 @@ _BATCHES = 2
 _MERGED = "BatchNormalization"
 # Words in the names of operators that only a quantized file has.
 _OF_INTEGERS = ("QuantizeLinear", "QLinear", "Integer")
+
+
+# Name, shape and type of every input.
+_Inputs: TypeAlias = tuple[tuple[str, tuple[int, ...], str], ...]
+
+KEPT = "LATCAST_QUANTIZED"
+"""Environment variable of a folder that keeps quantized networks: a campaign loads each anew in
+every round, and others load the same ones."""
 
 
 def quantized(model: bytes | Path, inputs: Arrays) -> bytes:
@@ -46,7 +59,21 @@ def quantized(model: bytes | Path, inputs: Arrays) -> bytes:
 
 # A network is loaded once more to be profiled; quantizing takes a second or two.
 @lru_cache(maxsize=1)
-def _quantized(model: bytes | Path, inputs: tuple[tuple[str, tuple[int, ...], str], ...]) -> bytes:
+def _quantized(model: bytes | Path, inputs: _Inputs) -> bytes:
+    """As it is kept from an earlier run, if :data:`KEPT` names a folder; else made anew."""
+    folder = os.environ.get(KEPT)
+    # What is beside a file is no part of what it is known by.
+    if not folder or not isinstance(model, bytes):
+        return _made(model, inputs)
+    known_by = sha256(model)
+    known_by.update(f"{inputs} {metadata.version('onnxruntime')} {QUANTIZATION}".encode())
+    path = Path(folder) / f"{known_by.hexdigest()}.onnx"
+    if not path.exists():
+        write_file(path, _made(model, inputs))
+    return path.read_bytes()
+
+
+def _made(model: bytes | Path, inputs: _Inputs) -> bytes:
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -70,7 +97,7 @@ def _quantized(model: bytes | Path, inputs: tuple[tuple[str, tuple[int, ...], st
         return out.read_bytes()
 
 
-def _reader(inputs: tuple[tuple[str, tuple[int, ...], str], ...]) -> Any:
+def _reader(inputs: _Inputs) -> Any:
     """Batches of standard normal numbers, and of zeros for integers."""
     from onnxruntime.quantization import CalibrationDataReader
 
