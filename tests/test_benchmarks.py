@@ -54,3 +54,54 @@ def test_the_best_that_keeps_both_budgets() -> None:
     expected = accuracy_model().predict(archs)[inside].max()
     assert best(archs, models, (25, 14)) == pytest.approx(expected, abs=1e-6)
     assert np.isnan(best(archs, models, (1, 1)))
+
+
+def made_up(factor: float, precision: str) -> object:
+    """What ``precisions.py`` forecasts of 100 networks of one target, right to 1 %."""
+    from latcast.data import Dataset
+    from latcast.devices import Target
+
+    benchmark, rng = module("precisions"), np.random.default_rng(3)
+    b = latcast.graph.GraphBuilder()
+    b.conv(b.input(3, 8, 8), 4)
+    ms = np.exp(rng.normal(size=100)) * (
+        1 if precision == "fp32" else factor ** rng.normal(size=100)
+    )
+    target = Target("here", "onnxruntime", precision=precision, threads=1)
+    data = Dataset(
+        networks=(b.build(),) * 100, values=ms, target=target,
+        names=tuple(f"n{i}" for i in range(100)), families=tuple("ab"[i % 2] for i in range(100)),
+    )  # fmt: skip
+    told = benchmark.Told(data, np.arange(100) % 5)
+    for way in benchmark.WAYS:
+        told.log_ms[way] = np.log(ms) + 0.01 * rng.normal(size=100)
+        told.inside[way] = np.ones(100, dtype=bool)
+    return told
+
+
+def test_precisions_are_scored_on_pairs_of_networks() -> None:
+    benchmark = module("precisions")
+    told = [made_up(1.5, precision) for precision in ("fp32", "int8")]
+    (pairs,) = benchmark.pairs(told)
+    assert pairs.name == "here/onnxruntime/b1/t1"
+    ratio = np.log(told[1].data.values / told[0].data.values)
+    assert np.allclose(pairs.true, ratio)
+    lines = [*benchmark.errors(told), *benchmark.answers(told)]
+    assert lines[-1].split()[:2] == ["here/onnxruntime/b1/t1", "100"]
+    accuracy, brier, base, off = map(float, lines[-1].split()[4:8])
+    assert accuracy > 95
+    assert brier < base / 4
+    assert off < 3
+    # Forecasts that tell nothing of it are no better than the share of others.
+    nothing = benchmark._cell(pairs.fold, pairs.true, np.zeros(100)).split()
+    assert float(nothing[1]) == pytest.approx(float(nothing[2]), abs=0.01)
+
+
+def test_networks_are_dealt_to_one_fold_in_all_datasets() -> None:
+    benchmark = module("precisions")
+    told = [made_up(1.5, precision) for precision in ("fp32", "int8")]
+    folds = benchmark.dealt([x.data for x in told], "network", 0)
+    assert sorted(np.bincount(list(folds.values()))) == [20] * 5
+    by_family = benchmark.dealt([x.data for x in told], "family", 0)
+    assert {by_family[f"n{i}"] for i in range(0, 100, 2)} != {by_family["n1"]}
+    assert len(set(by_family.values())) == 2
