@@ -59,8 +59,17 @@ _CONSTANTS = "kernels of a forecast tell the bytes of their constants"
 
 _POSTERIOR = "intervals after few measurements are those of the posterior at each network"
 _DEVICES = "intervals of a specification are scaled by devices that are left out"
+_NEAR = "intervals of layer models follow how near kernels are to measured ones"
 
 CHANGES: tuple[Change, ...] = (
+    *(
+        Change("zoo-epyc-*.layers.latcast", path, "value", _NEAR)
+        for path in ("graphs.*.[12]", "*.lower_ms.*", "*.upper_ms.*")
+    ),
+    *(
+        Change("predict-onnx", f"1.output.devices.2.{path}", "value", _NEAR)
+        for path in ("*lower_ms", "*upper_ms", "model.metrics.coverage_*")
+    ),
     *(Change("train-bayes", f"*metrics.coverage_{n}", "value", _POSTERIOR) for n in (50, 80, 90)),
     *(
         Change("train-bayes", f"2.output*{end}_ms", "value", _POSTERIOR)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from latcast.math.conformal import DeviationScores
 from latcast.math.laplace import NormalWeights
 from latcast.math.least_squares import PRICES_OFF, priced_beside
 from latcast.networks import Networks
 
+from ._familiarity import LeftOut
 from ._model import SCALE_DEVIATION, Basis, LayerModel, Scale, Whole, physical_work
 from ._posterior import learn
 from ._prices import (
@@ -125,39 +127,61 @@ def select(observed: Observed, rows: npt.NDArray[np.int64]) -> Observed:
     )
 
 
-def left_out_scores(
-    observed: Observed, groups: Sequence[str], settings: LayerModel, rng: np.random.Generator
-) -> Floats:
-    """Errors of every network's log latency by a model that has not seen its group, (n,).
-
-    In units of the standard deviation that the model stated.
-    """
-    scores = np.empty(len(observed.total_ms))
-    for rows in _folds(groups, rng):
+def left_out(
+    observed: Observed, folds: Iterable[npt.NDArray[np.int64]], settings: LayerModel
+) -> LeftOut:
+    """What models say of every network that have not seen its fold, (n,) each."""
+    scores, novelty = np.empty((2, len(observed.total_ms)))
+    for rows in folds:
         others = np.setdiff1d(np.arange(len(scores)), rows)
-        # Settings were chosen with the family inside: they are a handful of numbers, and choosing
+        # Settings were chosen with the fold inside: they are a handful of numbers, and choosing
         # them anew for every family would take a fit of all of them each.
-        model = refit(select(observed, others), settings)
+        seen = select(observed, others)
         own = select(observed, rows)
+        model = refit(seen, settings)
+        model = replace(model, familiarity=model.familiarity_of(seen.kernels))
         forecast = model.forecast(own.kernels)
         scores[rows] = np.log(own.total_ms / forecast.ms) / own.deviation(forecast.deviation)
-    return scores
+        novelty[rows] = forecast.novelty
+    return LeftOut(scores, novelty)
+
+
+def familiarized(
+    model: LayerModel, observed: Observed, families: LeftOut, rng: np.random.Generator
+) -> tuple[LayerModel, DeviationScores]:
+    """A model whose intervals follow how near kernels are to measured ones, and its scores.
+
+    Args:
+        model: of the networks.
+        observed: these, n networks.
+        families: what is said of each where its family is left out.
+        rng: draws the parts that are left out besides.
+    """
+    known = left_out(observed, _fifths(len(observed.total_ms), rng), model)
+    found = model.familiarity_of(observed.kernels).fitted(known, families)
+    if found is None:
+        return model, DeviationScores.of(families.scores)
+    return replace(model, familiarity=found[0]), found[1]
 
 
 def leaves_out_families(groups: Sequence[str]) -> bool:
-    """Whether there are enough groups for :func:`left_out_scores` to leave them out."""
+    """Whether there are enough groups for :func:`folds` to leave them out."""
     return len(set(groups)) >= MIN_GROUPS
 
 
-def _folds(groups: Sequence[str], rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
+def folds(groups: Sequence[str], rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
     """Rows of each group, or of a few; of random fifths where there are too few groups."""
     names = np.array(groups)
     distinct = np.unique(names)
     if not leaves_out_families(groups):
-        yield from (np.sort(part) for part in np.array_split(rng.permutation(len(names)), FOLDS))
+        yield from _fifths(len(names), rng)
         return
     for some in np.array_split(rng.permutation(distinct), min(len(distinct), MAX_GROUPS)):
         yield np.flatnonzero(np.isin(names, some))
+
+
+def _fifths(rows: int, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
+    return [np.sort(part) for part in np.array_split(rng.permutation(rows), FOLDS)]
 
 
 # New inducing points of a kind at most.

@@ -18,6 +18,7 @@ from latcast.math.gaussian_process import process_features, spread_points, squar
 from latcast.math.laplace import NormalWeights
 from latcast.networks import ALL_KINDS, OPS, Networks
 
+from ._familiarity import REACH, Familiarity
 from ._prices import Incidence, Noise, Prices, network_deviation, network_shares, work_of
 
 Floats = npt.NDArray[np.float64]
@@ -317,8 +318,6 @@ STAND_IN_DEVIATION = 0.6
 # quantized dynamically is beyond: ConvInteger makes convolutional ones 6 to 9 times as long.
 PRECISION_FACTORS = {"fp16": 3.0, "bf16": 3.0, "fp64": 3.0}
 OTHER_PRECISION_FACTOR = 4.0
-# Standard deviations to the end of a 90 % interval, at which a sum's tail is looked at.
-REACH = 1.645
 # The runtime that slowdowns were measured with; another one may have fast kernels (OpenVINO's
 # PRelu takes as long as a ReLU), so that there they widen the interval alone.
 SLOW_RUNTIME = "onnxruntime"
@@ -336,6 +335,7 @@ class Forecast:
         factor: of every network on its kernels: what does not add up, shape (n,).
         kernel_ms: milliseconds of each kernel without that factor, shape (d,).
         kernel_deviation: standard deviations of their logarithms, shape (d,).
+        novelty: of each network (:class:`Familiarity`); 0 where that is not known, shape (n,).
     """
 
     ms: Floats
@@ -343,6 +343,7 @@ class Forecast:
     factor: Floats
     kernel_ms: Floats
     kernel_deviation: Floats
+    novelty: Floats
 
 
 # Of the logarithm of a factor on the arithmetic, the bytes of activations and of constants, and the
@@ -372,6 +373,8 @@ class LayerModel:
         has_parts: whether the parts of all prices have factors, as on another target.
         numbers: milliseconds of a MAC, of a byte and of a network, that the forecast is averaged
             with, and their weight; shape (4,).
+        familiarity: of the target's kernels that were measured; None where intervals do not follow
+            how near a network's are to them.
     """
 
     prices: Prices
@@ -381,6 +384,14 @@ class LayerModel:
     noise: Noise
     has_parts: bool = False
     numbers: Floats = field(default_factory=lambda: np.zeros(NUMBERS + 1))
+    familiarity: Familiarity | None = None
+
+    def familiarity_of(self, kernels: Networks) -> Familiarity:
+        """With kernels that were measured, before any errors."""
+        return Familiarity.of(kernels.kinds, self._in_lengths(kernels))
+
+    def _in_lengths(self, kernels: Networks) -> Floats:
+        return log_facts(kernels, self.basis.names) / self.basis.lengths
 
     def features_and_rest(self, kernels: Networks) -> tuple[Floats, Floats]:
         """Features of every kernel (d, features), and its prior variance beside them (d,)."""
@@ -408,6 +419,7 @@ class LayerModel:
             reach: deviations to the end of a 90 % interval by the model's calibration. What no
                 calibration was on, such as an unsupported operator, is not made surer by it.
         """
+        given = kernels
         kernels, log_slowdown, strange = self._strange(kernels, runtime)
         strange = strange * (REACH / reach)
         features, rest = self.features_and_rest(kernels)
@@ -426,16 +438,25 @@ class LayerModel:
             # What the basis leaves open of kernels of one kind is one error made many times: taken
             # as independent, deep networks' intervals would shrink with their depth.
             + _correlated(shares, kernels.kinds, rest)
-            + _tails(shares, strange, reach)
             + whole_rest
             + network_deviation(shares, self.noise) ** 2
         )
         # A kernel by itself has no network whose factor could be in doubt.
         alone = np.hstack([features, np.zeros((len(features), whole.shape[1]))])
-        kernel_variance = self.weights.variance(alone) + rest + strange**2 + self.noise.kernel**2
+        kernel_variance = self.weights.variance(alone) + rest + self.noise.kernel**2
+        novelty = np.zeros(len(total))
+        if (near := self.familiarity) is not None:
+            distances = near.distances(given, self._in_lengths(given))
+            novelty = np.asarray(shares @ distances)
+            variance *= near.factor(novelty) ** 2
+            kernel_variance *= near.factor(distances) ** 2
+        # No measured kernel makes an unsupported operator surer.
+        variance += _tails(shares, strange, reach)
         return Forecast(
-            total * factor, np.sqrt(variance), factor, np.exp(log_ms), np.sqrt(kernel_variance)
-        )
+            total * factor, np.sqrt(variance), factor, np.exp(log_ms),
+            np.sqrt(kernel_variance + strange**2),
+            novelty,
+        )  # fmt: skip
 
     def _strange(self, kernels: Networks, runtime: str) -> tuple[Networks, Floats, Floats]:
         """Of operators that no row had, others that stand for them; slowdowns and deviations.

@@ -29,12 +29,19 @@ from latcast.models._model import State
 from latcast.networks import ALL_KINDS, OPS, Networks, working_kernels
 
 from ._explanation import BOUNDS, CHECKED, LayerExplanation, Ranges, explain
-from ._fit import adapted_model, fit_model, leaves_out_families, left_out_scores
+from ._familiarity import REACH, Familiarity
+from ._fit import (
+    adapted_model,
+    familiarized,
+    fit_model,
+    folds,
+    leaves_out_families,
+    left_out,
+)
 from ._model import (
     FEATURES,
     NUMBERS,
     PART_DEVIATIONS,
-    REACH,
     WHOLE_FACTS,
     Basis,
     Forecast,
@@ -104,10 +111,25 @@ SCHEMA = Schema(
         "low": Array(("kinds", "checked")),
         "high": Array(("kinds", "checked")),
         "scores": Array(("rows",), "float32", check="ascending"),
+        # Of models whose intervals follow how near to measured kernels others are.
+        "cells": Array(("cells", "features"), "uint8", "int64", is_optional=True),
+        "cell_kinds": Array(("cells",), "int16", "int64", "ascending", is_optional=True),
+        "knots": Array(("knots",), check="ascending", is_optional=True),
+        "knot_factors": Array(("knots",), check="positive", is_optional=True),
+        "near_scores": Array(("near_rows",), "float32", check="ascending", is_optional=True),
         # Of models that were adapted to another target.
         "numbers": Array((NUMBERS + 1,), check="not negative", is_optional=True),
     },
 )
+
+# Arrays of a :class:`Familiarity` in its order but for the last, which are a file's scores where
+# it has none; and the scores of intervals that follow it.
+_FAMILIAR = ("cells", "cell_kinds", "knots", "knot_factors", "near_scores")
+
+
+def _familiar(near: Familiarity, scores: DeviationScores) -> Values:
+    parts = near.cells, near.kinds, near.knots, near.factors, scores.sizes
+    return dict(zip(_FAMILIAR, parts, strict=True))
 
 
 def packed(model: LayerModel, ranges: Ranges, scores: DeviationScores) -> Values:
@@ -116,6 +138,7 @@ def packed(model: LayerModel, ranges: Ranges, scores: DeviationScores) -> Values
     weights, kinds = model.weights, len(model.basis.kinds)
     others = len(weights.mean) - model.basis.size
     block = np.concatenate([model.basis.blocks, np.full(others, kinds + 1)])
+    near = model.familiarity
     return {
         "kinds": ALL_KINDS,
         "ops": OPS,
@@ -138,8 +161,9 @@ def packed(model: LayerModel, ranges: Ranges, scores: DeviationScores) -> Values
         **condensed(weights.covariance, weights.prior, block)._asdict(),
         "low": np.where(seen, ranges.low, _UNSEEN),
         "high": np.where(seen, ranges.high, _UNSEEN),
-        "scores": scores.sizes,
+        "scores": scores.sizes if near is None else near.apart,
         **({"numbers": model.numbers} if model.has_parts else {}),
+        **({} if near is None else _familiar(near, scores)),
     }
 
 
@@ -175,6 +199,13 @@ def unpacked(v: Values) -> tuple[LayerModel, Ranges, DeviationScores]:
     model = LayerModel(_prices(v, order), basis, whole, weights, v["noise"])
     if "numbers" in v:
         model = replace(model, has_parts=True, numbers=v["numbers"])
+    if there := [name for name in _FAMILIAR if name in v]:
+        if tuple(there) != _FAMILIAR:
+            raise ValueError(f"a file with {there} must have {list(_FAMILIAR)}")
+        cells, of_kind, knots, factors, sizes = (v[name] for name in _FAMILIAR)
+        near = Familiarity(cells, of_kind, knots, factors, v["scores"])
+        model = replace(model, familiarity=near.of_kinds(positions(kinds, ALL_KINDS)))
+        return model, _ranges(v, order), DeviationScores(sizes, v["on_families"])
     return model, _ranges(v, order), DeviationScores(v["scores"], v["on_families"])
 
 
@@ -254,7 +285,8 @@ class Kernels(Predictor):
     layers where a profiler gave them; of more than 2,500 rows of a dataset, so many are drawn.
 
     Intervals come from the errors on networks whose family, or space, was left out; where there
-    are fewer than three of those, on random fifths.
+    are fewer than three of those, on random fifths. They are narrower, as errors on random fifths
+    tell, where a network's kernels are near to measured ones.
     """
 
     kind = "layers"
@@ -283,9 +315,12 @@ class Kernels(Predictor):
         if calibration is not None:
             self.calibrate(calibration)
             return
-        errors = left_out_scores(observed, groups, self._model, rng)
-        representative = leaves_out_families(groups)
-        fitted.calibration = DeviationScores.of(errors, representative=representative)
+        errors = left_out(observed, folds(groups, rng), self._model)
+        if leaves_out_families(groups):
+            self._model, scores = familiarized(self._model, observed, errors, rng)
+        else:
+            scores = DeviationScores.of(errors.scores, representative=False)
+        fitted.calibration = scores
 
     def _calibration(self, data: Dataset) -> DeviationScores:
         predicted, deviation = self._forecast(self._own(data.networks))
@@ -365,15 +400,21 @@ class Kernels(Predictor):
             )
         new = Kernels()
         new._ranges = self._ranges
-        new._model = _carried(self._model, self.target, target, device)
+        # Errors here on kernels that are near to measured ones say nothing of those there.
+        new._model = replace(_carried(self._model, self.target, target, device), familiarity=None)
         card = {
             "data": self.card.get("data", []),
             "rows": 0,
             "families": self.card.get("families", []),
             "base": {"target": str(self.target), "kind": self.kind, "card": self.card},
         }
-        new.become(Fitted(None, target, {}, self.calibration, card, self.fitted.quantity))
+        new.become(Fitted(None, target, {}, self._apart(), card, self.fitted.quantity))
         return new
+
+    def _apart(self) -> Any:
+        """The calibration of what else is made of the model: no kernel is near to measured ones."""
+        near = self._model.familiarity
+        return self.fitted.calibration if near is None else DeviationScores(near.apart)
 
     def _schema(self) -> Schema:
         return SCHEMA
@@ -402,9 +443,10 @@ class Kernels(Predictor):
         # Where the peaks of both are known.
         is_alike = self._is_carried or model is not self._model
         new._model = adapted_model(model, observed, same_target=is_same, is_alike=is_alike)
+        # Whether errors are as small near to a few measured kernels, nothing has told.
+        new._model = replace(new._model, familiarity=None)
         new._ranges = self._ranges.joined(Ranges.of(observed.kernels))
-        calibration, quantity = self.fitted.calibration, self.fitted.quantity
-        new.become(Fitted(None, few.target, {}, calibration, card, quantity))
+        new.become(Fitted(None, few.target, {}, self._apart(), card, self.fitted.quantity))
         return new
 
 
