@@ -299,7 +299,7 @@ def test_adapt_and_intervals_refuse_what_they_cannot(
         fitted.adapt(replace(data, values=[1, np.nan, 1]))
     with pytest.raises(ValueError, match="between 0 and 1"):
         fitted.predict_interval(held_out.graphs, 90)
-    with pytest.raises(ValueError, match="needs at least 99 calibration measurements"):
-        fitted.predict_interval(held_out.graphs, 0.99)
+    with pytest.raises(ValueError, match="needs at least 199 calibration measurements"):
+        fitted.predict_interval(held_out.graphs, 0.995)
     assert fitted.covers(0.9)
-    assert not fitted.covers(0.99)
+    assert not fitted.covers(0.995)
