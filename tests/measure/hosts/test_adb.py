@@ -512,6 +512,20 @@ def test_two_campaigns_may_measure_two_phones(plugged, tmp_path):
 
 
 @pytest.mark.slow
+def test_phones_of_one_kind_share_a_campaign(plugged, campaign, tool):
+    roots = [plugged("first"), plugged("second")]
+    program = tool(phones.BENCHNCNN, "benchncnn")
+    boards = [host(phone_text(f"adb:{x}", program, None)) for x in ("first", "second")]
+    networks = tuple(VariantSource(variant(resolution)) for resolution in (96, 112, 128))
+    target = Target("example-phone-8", "ncnn", threads=1)
+    with campaign(networks, text=boards[0].text, target=target) as opened:
+        measure.run(opened, on=boards)
+        assert opened.counts()[0] == 6
+        assert len(measure.results(opened).dataset) == 3
+    assert all((root / "masks").exists() for root in roots)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("commands", [1, 3, 8])
 def test_an_unplugged_phone_costs_the_run_in_flight(
     plugged, campaign, server, monkeypatch, commands
