@@ -122,3 +122,25 @@ class NoProfiler(FakeRuntime):
 
 class Own(FakeRuntime):
     name = "my-own"
+
+
+class Hungry(FakeRuntime):
+    """Holds 20 MB once loaded, 80 while it loads, and 10 more in each pass."""
+
+    def load(self, model, seed=0, **options):
+        if isinstance(model, Graph) and len(model) == 1:  # what the floor is told by
+            return super().load(model, seed, **options)
+        np.ones(60_000_000, np.int8)
+        network = super().load(model, seed, **options)
+        network.weights = np.ones(20_000_000, np.int8)
+        network.run = lambda: np.ones(10_000_000, np.int8)
+        return network
+
+
+class Forgetful(FakeRuntime):
+    """Fails where its memory is measured alone, in a process that has no worker."""
+
+    def load(self, model, seed=0, **options):
+        if "latcast.measure._worker" not in sys.modules:
+            raise RuntimeError("no memory for this")
+        return super().load(model, seed, **options)

@@ -132,6 +132,14 @@ def test_what_nothing_keeps_is_refused_by_the_nearest(
 )
 def test_memory_counts_at_the_width_of_the_precision(precision: str, share: float) -> None:
     np.testing.assert_allclose(memory_bytes(np.array([8.0]), 3.0, precision), [share * 20.0])
+    # A runtime that was measured holds more than the network's own.
+    weights, activations = 4 * 5e6, 3e6
+    more = memory_bytes(activations, 5e6, precision, "onnxruntime", 50)
+    assert float(more) == pytest.approx(
+        share * (1.1 * weights + 1.67 * activations) + 1.2e6 + 50 * 10.3e3
+    )
+    plain = float(memory_bytes(activations, 5e6, precision))
+    assert float(memory_bytes(activations, 5e6, precision, "ncnn", 50)) == plain
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,9 @@ class How:
 
     host: HostText = None
     runs: int | None = option("Runs of every network, in as many processes.", min=2)
+    quantity: list[str] | None = option(
+        "Measure this beside the latency: peak_memory_mb; repeatable, or with commas."
+    )
     time_limit: str | None = option("Measure as many as fit, such as 20m or 90s.")
     correct_to: Path | None = option("Correct to the machine's state in this earlier dataset.")
     resume: Resume = False
@@ -113,7 +116,7 @@ def measure(
 
     Example: latcast measure --samples 300 --runtime onnxruntime --out cpu.parquet
     """
-    from latcast.measure import CampaignsRecord, conclude
+    from latcast.measure import CampaignsRecord, conclude, quantity_datasets
 
     check_suffix(out, "--out", ".parquet")
     seconds = parse_duration(how.time_limit)
@@ -134,10 +137,14 @@ def measure(
             conclude(campaign, str(path), like_ms=like_ms)
             for campaign, path in zip(campaigns, targets, strict=True)
         ]
-    for (dataset, _), path in zip(found, targets, strict=True):
+        written = dict(zip(targets, (dataset for dataset, _ in found), strict=True))
+        for campaign, (dataset, record) in zip(campaigns, found, strict=True):
+            for name, other in quantity_datasets(campaign, dataset).items():
+                written[Path(record.datasets[name])] = other
+    for path, dataset in written.items():
         dataset.save(path)
     console.show(found[0][1] if len(found) == 1 else CampaignsRecord.of(found))
-    console.note(f"wrote {', '.join(map(str, targets))}")
+    console.note(f"wrote {', '.join(map(str, written))}")
 
 
 def _targets(out: Path, given: dict[str, Any], *, is_resumed: bool) -> dict[Path, dict[str, Any]]:
@@ -204,10 +211,23 @@ def _given(what: What, inputs: FileInputs, target: Target, how: How) -> dict[str
         "precision": target.precision,
         "device": target.name,
         "runs": how.runs,
+        "quantity": _quantities(how.quantity),
         "resolutions": parse_integers(what.resolutions),
         "seed": what.seed,
     }
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _quantities(given: list[str] | None) -> list[str] | None:
+    """What is to be measured beside the latency; None where nothing is.
+
+    Raises:
+        UsageError: it cannot be measured.
+    """
+    from latcast.measure import checked_quantities
+
+    with usage():
+        return list(checked_quantities(",".join(given or ()).split(",") if given else ())) or None
 
 
 def run_campaign(
@@ -286,7 +306,10 @@ def _plan(given: Mapping[str, Any], board: Host) -> Plan:
         board.check(target)
     networks = _networks(given, target.batch, options["seed"]) if archs is None else archs
     protocol = Protocol(**board.protocol, runs=options["runs"])
-    return Plan(target, networks, protocol, options["seed"], options=options, host=board.text)
+    return Plan(
+        target, networks, protocol, options["seed"], options=options, host=board.text,
+        quantities=options.get("quantity", ()),
+    )  # fmt: skip
 
 
 def _archs(options: Mapping[str, Any], given: Mapping[str, Any]) -> Archs:

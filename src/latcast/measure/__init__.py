@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._fleet import Boards, read_fleet, run_in_turns, run_side_by_side
     from ._machine import CampaignRunningError
     from ._protocol import Protocol
+    from ._quantities import MEASURED, checked_quantities, quantity_datasets
     from ._record import CampaignRecord, CampaignsRecord, conclude
     from ._results import (
         REFERENCE_LEVEL,
@@ -47,6 +48,7 @@ else:
     __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
+    "MEASURED",
     "REFERENCE_LEVEL",
     "UNSTABLE",
     "AnotherCampaignError",
@@ -74,6 +76,7 @@ __all__ = [
     "WorkerDiedError",
     "archs_of",
     "blocks_of",
+    "checked_quantities",
     "class_name",
     "conclude",
     "corrected_medians",
@@ -82,6 +85,7 @@ __all__ = [
     "measured",
     "open_or_resume",
     "profiles_of",
+    "quantity_datasets",
     "read_fleet",
     "results",
     "resume_as",

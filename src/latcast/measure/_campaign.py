@@ -11,6 +11,7 @@ from latcast.devices import Target
 
 from ._campaign_file import NEWER, CampaignFile, is_stub
 from ._protocol import Protocol
+from ._quantities import checked_quantities
 from ._results import Results, results
 from ._session import Progress, run
 from ._sources import Networks, NetworkSource, as_sources
@@ -35,13 +36,15 @@ class Plan:
         options: what the plan was made from, to be compared when it is resumed.
         profile_passes: passes in which every network is profiled beside its first run; 0 profiles
             variants of families only, as briefly as their latency allows.
+        quantities: what is measured beside the latency, such as ``peak_memory_mb``.
         host: where it is measured, as :func:`latcast.measure.hosts.host` takes it; this machine by
             default.
         hosts: boards of one kind that share the networks, in place of ``host``.
         sources: the networks, each by its name.
 
     Raises:
-        ValueError: there is no network, no such kind of host, or a host is named twice.
+        ValueError: there is no network, no such kind of host, a host is named twice, or a
+            quantity is not measured.
     """
 
     target: Target
@@ -53,6 +56,7 @@ class Plan:
     profile_passes: int = 0
     host: str = ""
     hosts: tuple[str, ...] = ()
+    quantities: Sequence[str] = ()
     sources: tuple[NetworkSource, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +70,7 @@ class Plan:
                 f"a campaign must have one host, or hosts that differ; got {[self.host, *texts]}"
             )
         object.__setattr__(self, "hosts", texts)
+        object.__setattr__(self, "quantities", checked_quantities(self.quantities))
 
     def record(self) -> dict[str, Any]:
         """What the campaign file holds of it beside the networks.
@@ -87,6 +92,8 @@ class Plan:
             record["host"] = board.text
         if self.profile_passes:
             record["profile_passes"] = self.profile_passes
+        if self.quantities:
+            record["quantities"] = list(self.quantities)
         return record
 
 
@@ -176,7 +183,7 @@ def _check(
 
 def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
     """Everything but the networks that a plan's record says, as JSON gives it back."""
-    names = ("target", "seed", "runtime", "profile_passes", "hosts")
+    names = ("target", "seed", "runtime", "profile_passes", "hosts", "quantities")
     own = {"host": plan.get("host", "here"), **{name: plan[name] for name in names if name in plan}}
     # What it was made from says it in the user's words. Its number of runs may have grown since.
     return {**own, **plan.get("options", {}), **plan["protocol"]}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from latcast.data import Dataset
+from latcast.data import PEAK_MEMORY_MB, Dataset
 from latcast.report.record import Column, Record, Table, pairs
 from latcast.report.text import end_of
 
 from ._campaign_file import CampaignFile
+from ._quantities import quantity_datasets
 from ._results import Results, results
 
 # That notes tell of; the record holds all.
@@ -33,6 +35,8 @@ class MeasuredNetwork:
         p99_ms: their 99th percentile, ms; null with fewer than a hundred samples.
         inputs_per_s: throughput of passes one after the other: the batch over the latency.
         samples: how many there are; a sample of a short network is the mean of several passes.
+        peak_memory_mb: peak memory of its passes beyond the runtime's floor, millions of bytes;
+            null where it was not measured.
     """
 
     network: str
@@ -42,21 +46,29 @@ class MeasuredNetwork:
     p99_ms: float | None
     inputs_per_s: float
     samples: int
+    peak_memory_mb: float | None
 
     @classmethod
-    def of(cls, data: Dataset) -> tuple[MeasuredNetwork, ...]:
-        """The rows of a dataset of latencies."""
+    def of(cls, data: Dataset, others: Mapping[str, Dataset]) -> tuple[MeasuredNetwork, ...]:
+        """The rows of a dataset of latencies, with what ``others`` have by quantity."""
         names = data.names or [f"row {row}" for row in range(len(data))]
         found = data.percentiles(*PERCENTS)
         told = [[None if np.isnan(x) else float(x) for x in row] for row in found]
         counts = [len(samples) for samples in data.samples or ()] or [0] * len(data)
         values, rates = data.latency_ms.tolist(), data.inputs_per_s.tolist()
+        # Rows are told apart by their places in the campaign.
+        memory = _by_place(others.get(PEAK_MEMORY_MB.name))
         return tuple(
-            cls(name, ms, p50, p90, p99, rate, count)
-            for name, ms, (p50, p90, p99), rate, count in zip(
-                names, values, told, rates, counts, strict=True
+            cls(name, ms, p50, p90, p99, rate, count, memory.get(place))
+            for name, ms, (p50, p90, p99), rate, count, place in zip(
+                names, values, told, rates, counts, data.order.tolist(), strict=True
             )
         )
+
+
+def _by_place(data: Dataset | None) -> dict[int, float]:
+    """Values of a dataset by their places in the campaign."""
+    return {} if data is None else dict(zip(data.order.tolist(), data.values.tolist(), strict=True))
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,6 +91,7 @@ class CampaignRecord(Record):
         warnings: doubts about the campaign as a whole, a sentence each.
         audit: what the audit found in the dataset.
         failed_names: what those networks are called, by their numbers.
+        datasets: quantity -> file of its dataset, of what is measured beside the latency.
         by_network: percentiles and throughput of every network, in the order of the dataset.
     """
 
@@ -100,6 +113,7 @@ class CampaignRecord(Record):
     warnings: list[str]
     audit: list[str]
     failed_names: Mapping[int, str]
+    datasets: Mapping[str, str]
     by_network: tuple[MeasuredNetwork, ...]
 
     @classmethod
@@ -108,8 +122,16 @@ class CampaignRecord(Record):
         found: Results,
         names: Mapping[int, str],
         path: str,
+        others: Mapping[str, Dataset],
     ) -> CampaignRecord:
-        """The record of results; ``names`` are of what failed, ``path`` of the dataset."""
+        """The record of results.
+
+        Args:
+            found: of a campaign.
+            names: of what failed, by their numbers.
+            path: of the dataset.
+            others: datasets of what was measured beside the latency, by quantity.
+        """
         from latcast.data.audit import audit
 
         data = found.dataset
@@ -131,7 +153,8 @@ class CampaignRecord(Record):
             warnings=list(found.warnings),
             audit=[f"{f.kind}: {f.message}" for f in issues],
             failed_names=dict(names),
-            by_network=MeasuredNetwork.of(data),
+            datasets={name: str(dataset_path(path, name)) for name in others},
+            by_network=MeasuredNetwork.of(data, others),
         )
 
     def parts(self) -> Iterator[Table | str]:
@@ -140,6 +163,7 @@ class CampaignRecord(Record):
             (what, self.networks if self.architectures is None else self.architectures),
             ("latency, ms", f"{self.lowest_ms:.3g} – {self.highest_ms:.3g}"),
             ("inputs a second", self._rates()),
+            *self._memory(),
             *self._tails(),
             ("noise of one run, %", f"{100 * self.noise_of_a_run:.2f}"),
             ("drift of the machine, %", f"{100 * self.drift_range:.2f}"),
@@ -150,11 +174,16 @@ class CampaignRecord(Record):
         ]
         yield pairs(("measured", "value"), rows, self.target)
         if len(self.by_network) <= MAX_NETWORKS:
-            yield Table(_NETWORK_COLUMNS, self.by_network, "\nsamples as they were measured:")
+            yield Table(_NETWORK_COLUMNS, self.by_network, "samples as they were measured:")
 
     def _rates(self) -> str:
         rates = [network.inputs_per_s for network in self.by_network]
-        return f"{min(rates):.3g} – {max(rates):.3g}"
+        return f"{min(rates):.4g} – {max(rates):.4g}"
+
+    def _memory(self) -> Iterator[tuple[str, str]]:
+        found = [n.peak_memory_mb for n in self.by_network if n.peak_memory_mb is not None]
+        if found:
+            yield "peak memory, MB", f"{min(found):.3g} – {max(found):.3g}"
 
     def _tails(self) -> Iterator[tuple[str, str]]:
         """How far percentiles are above the median of samples, in the median over networks."""
@@ -182,6 +211,7 @@ _NETWORK_COLUMNS = (
     Column("p99", "p99_ms", ".4g"),
     Column("inputs/s", "inputs_per_s", ".4g"),
     Column("samples", "samples"),
+    Column("memory, MB", "peak_memory_mb", ".4g"),
 )
 
 
@@ -268,10 +298,15 @@ def _keys(data: Dataset) -> Sequence[object]:
     return data.names if data.space is None else [genes.tobytes() for genes in data.archs.genes]
 
 
+def dataset_path(path: str | Path, name: str) -> Path:
+    """The file of a quantity's dataset, beside that of the latencies: ``cpu.energy_mj.parquet``."""
+    return Path(path).with_suffix(f".{name}.parquet")
+
+
 def conclude(
     campaign: CampaignFile, path: str, *, like_ms: float | None = None
 ) -> tuple[Dataset, CampaignRecord]:
-    """The dataset of a campaign, and its record.
+    """The dataset of a campaign's latencies, and its record.
 
     Args:
         campaign: an open campaign file.
@@ -284,4 +319,5 @@ def conclude(
     found, sources = results(campaign, like_ms=like_ms), campaign.networks()
     is_of_space = found.dataset.space is not None
     names = {n: f"architecture {n}" if is_of_space else sources[n].name for n in found.failures}
-    return found.dataset, CampaignRecord.of(found, names, path)
+    others = quantity_datasets(campaign, found.dataset)
+    return found.dataset, CampaignRecord.of(found, names, path, others)

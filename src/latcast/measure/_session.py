@@ -23,6 +23,8 @@ from ._boards import Board, Item, Shares
 from ._campaign_file import CampaignFile, Run
 from ._machine import CampaignRunningError
 from ._protocol import Protocol
+from ._quantities import MEASURED
+from ._sources import NetworkSource
 from ._worker import WorkerDiedError
 from .hosts import Host, HostLostError, host
 
@@ -375,12 +377,9 @@ class _Session:
             text = board.host.text_of(source, self._target.batch, seed)
         except (ValueError, FileNotFoundError) as error:  # a file is gone, or another by now
             return {"failed": f"{type(error).__name__}: {error}"}
-        request = {"network": text, "seed": seed}
-        if board.item.round == 0 and (passes := self._plan.get("profile_passes")):
-            request["profile_passes"] = passes
-        elif board.item.round == 0 and source.is_profiled:
-            request["profile_s"] = _PROFILE_S
-        return board.ask(request, _PATIENCE_S + 20 * self._protocol.run_s)
+        beside, beside_s = self._beside(source, board.item)
+        request = {"network": text, "seed": seed, **beside}
+        return board.ask(request, _PATIENCE_S + 20 * self._protocol.run_s + beside_s)
 
     def _record(self, board: Board, answer: dict[str, Any]) -> None:
         item, board.item = board.item, None
@@ -402,6 +401,19 @@ class _Session:
         if not accepted:
             self._wake()
         self._tell(board, run)
+
+    def _beside(self, source: NetworkSource, item: Item) -> tuple[dict[str, Any], float]:
+        """What is measured beside a run, as a worker is asked for it, and seconds to wait."""
+        asked: dict[str, Any] = {}
+        if item.round == 0 and (passes := self._plan.get("profile_passes")):
+            asked["profile_passes"] = passes
+        elif item.round == 0 and source.is_profiled:
+            asked["profile_s"] = _PROFILE_S
+        # A run that raised doubts is made again for its times alone.
+        wanted = self._plan.get("quantities", ()) if item.attempt == 0 else ()
+        found = [(MEASURED[name], name) for name in wanted if item.round < MEASURED[name].rounds]
+        asked |= {"quantities": [name for _, name in found]} if found else {}
+        return asked, sum(how.patience_s for how, _ in found)
 
     def _tell(self, board: Board, run: Run) -> None:
         self._done += run.accepted

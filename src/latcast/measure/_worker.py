@@ -36,6 +36,7 @@ from latcast.graph.read import ReadOptions
 from . import _machine
 from ._lines import LineProcess
 from ._protocol import Protocol, time_network, timer_cost
+from ._quantities import MEASURED
 from ._sources import Model, model_bytes, parse_source
 from .runtimes import LoadedNetwork, Runtime
 from .runtimes._base import Floats
@@ -188,6 +189,7 @@ class Worker:
     """
 
     def __init__(self, setup: dict[str, Any]) -> None:
+        self._setup = setup
         self._cpus = setup["cpus"]
         pinned = _machine.pin(self._cpus)
         sys.path += [folder for folder in setup["path"] if folder not in sys.path]
@@ -220,7 +222,7 @@ class Worker:
 
         A full disk is no fault of the network's: the answer is ``full`` then, with the reason.
         With ``profile_passes`` or ``profile_s`` it is profiled after the run, for so many passes
-        or about so many seconds.
+        or about so many seconds; ``quantities`` are measured beside it.
         """
         gc.collect()
         try:
@@ -233,7 +235,8 @@ class Worker:
         if not isinstance(model, Graph):
             answer["model_bytes"] = model_bytes(model)
         pass_ms = float(np.median(answer["samples_ms"]))
-        return answer | self._profile(model, source.asked, request, pass_ms)
+        answer |= self._profile(model, source.asked, request, pass_ms)
+        return answer | self._quantities(request)
 
     def _watched_run(self, model: Model, asked: ReadOptions, seed: int) -> dict[str, Any]:
         before = _machine.snapshot(self._cpus)
@@ -298,6 +301,16 @@ class Worker:
         except Exception as error:  # noqa: BLE001  # as above
             return {"profile_ms": None, "profile_failed": _reason(error)}
         return {"profile_ms": None if profile is None else {str(k): v for k, v in profile.items()}}
+
+    def _quantities(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Other quantities that are asked for; as with a profile, a failure loses no run."""
+        answer: dict[str, Any] = {}
+        for name in request.get("quantities", ()):
+            try:
+                answer |= MEASURED[name].measure(self._setup, request)
+            except Exception as error:  # noqa: BLE001  # as above
+                answer[f"{name}_failed"] = _reason(error)
+        return answer
 
 
 class CpuTimed(LoadedNetwork):

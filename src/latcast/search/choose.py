@@ -21,7 +21,14 @@ from latcast.report.text import at_least, bytes_text, interval_column, ms_column
 
 from .front import Rows, nondominated
 from .problem import InfeasibleError
-from .within_budget import TOO_WIDE, WithinBudget, check_budget, fuses_as, memory_bytes
+from .within_budget import (
+    TOO_WIDE,
+    WithinBudget,
+    check_budget,
+    fuses_as,
+    kernel_counts,
+    memory_bytes,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,7 +57,8 @@ class ChosenModel:
         lower_ms: lower end of the prediction interval, ms.
         upper_ms: upper end of the interval, ms.
         probability: that the latency is within the budget, 0 to 1.
-        memory_bytes: peak memory: weights, and activations by liveness, in the target's precision.
+        memory_bytes: peak memory beyond the runtime's own: weights, and activations by liveness, in
+            the target's precision, as its runtime holds them where that was measured.
         macs: multiply-accumulates of a sample.
         params: parameters.
         measured_ms: latency that was measured on this machine, ms; null where none was.
@@ -169,7 +177,7 @@ def choose(
         batch: likewise.
         precision: likewise.
         threads: likewise, of the CPU.
-        max_memory_bytes: of weights and activations.
+        max_memory_bytes: of weights and activations, as the runtime holds them.
         confidence: that the latency is within the budget; by default the forecast has to be.
         coverage: of the intervals, between 0 and 1.
         corpus: kernels of the networks; those that latcast ships by default.
@@ -254,7 +262,10 @@ def _forecast(
     places = [corpus.place(name) for name in names]
     params, macs = corpus.total("params")[places], corpus.total("macs")[places]
     activations = corpus.total("peak_bytes")[places].astype(float) * target.batch
-    memory = memory_bytes(activations, params.astype(float), target.precision)
+    memory = memory_bytes(
+        activations, params.astype(float), target.precision, target.runtime,
+        kernel_counts(kernels),
+    )  # fmt: skip
     columns = (
         within.ms,
         within.lower_ms,

@@ -27,6 +27,7 @@ from .within_budget import (
     chance,
     check_budget,
     fuses_as,
+    kernel_counts,
     memory_bytes,
 )
 
@@ -55,7 +56,8 @@ class DeviceAnswer:
         latency_ms: predicted, ms for a whole batch.
         lower_ms: lower end of the prediction interval, ms.
         upper_ms: upper end of the interval, ms.
-        memory_bytes: peak memory: weights, and activations by liveness, in the target's precision.
+        memory_bytes: peak memory beyond the runtime's own: weights, and activations by liveness, in
+            the target's precision, as its runtime holds them where that was measured.
         device_memory_bytes: what the device has; null where it is not known.
         basis: ``measurements``, or ``specification`` where nothing was measured on the device.
     """
@@ -302,10 +304,13 @@ class _Kernels:
         self._activations = graph.peak_activation_bytes
         self._known: dict[tuple[int, str], Networks] = {}
 
-    def memory_bytes(self, precision: str) -> int:
-        """Peak memory on a target of a precision."""
-        width = precision if self._is_whole else "fp32"
-        return int(float(memory_bytes(self._activations, self._params, width)))
+    def memory_bytes(self, found: Resolved) -> int:
+        """Peak memory on the target of a predictor."""
+        target = found.predictor.target
+        width = target.precision if self._is_whole else "fp32"
+        kernels = kernel_counts(self.of(found))
+        memory = memory_bytes(self._activations, self._params, width, target.runtime, kernels)
+        return int(memory[0])
 
     def of(self, found: Resolved) -> Networks:
         """As the target of a predictor runs them."""
@@ -323,7 +328,7 @@ def _answer(
 ) -> DeviceAnswer:
     target = found.predictor.target
     within = WithinBudget.of(found.predictor, kernels.of(found), max_latency_ms, coverage)
-    memory = kernels.memory_bytes(target.precision)
+    memory = kernels.memory_bytes(found)
     device = devices().get(target.device)
     has = None if device is None or device.memory_gb is None else device.memory_gb * 1e9
     probability = float(within.probability[0])

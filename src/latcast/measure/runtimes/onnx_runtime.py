@@ -103,7 +103,11 @@ class ONNXRuntime(Runtime):
         import onnxruntime as ort
 
         source = model if isinstance(model, bytes) else str(model)
-        return ort.InferenceSession(source, options, providers=list(self.providers))
+        session = ort.InferenceSession(source, options, providers=list(self.providers))
+        # It keeps the bytes to begin anew with other providers, of which there are none: they would
+        # double the memory of weights, beside which a session from a file has no such copy.
+        session._model_bytes = None
+        return session
 
     def facts(self) -> Mapping[str, str]:
         import onnxruntime as ort
