@@ -167,8 +167,8 @@ class TablePlan:
             ValueError: the space has no such resolution, or the runtime cannot have the target.
         """
         target = self.target
-        kind = find_runtime(target.runtime)
         if not self.host:  # another host says it when it is asked for the target
+            kind = find_runtime(target.runtime)
             kind(threads=target.threads, batch=target.batch, precision=target.precision)
         blocks = measure.blocks_of(self.space, distinct_rows(self.space, self.resolutions))
         plans = {
@@ -177,7 +177,7 @@ class TablePlan:
             ),
             "isolated": Plan(target, blocks, self.protocol, self.seed, host=self.host),
         }
-        if kind.has_profiler:
+        if measure.host(self.host).has_profiler(target.runtime):
             archs = self._sample(self.seed + 1)
             plans["profile"] = Plan(
                 target, archs, _ONCE, self.seed, profile_passes=_PASSES, host=self.host

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import latcast
 from latcast import measure
 from latcast.devices import Target
 from latcast.families import Variant
@@ -23,6 +24,7 @@ from latcast.measure._sources import OnnxFile, VariantSource
 from latcast.measure.hosts import host
 from latcast.measure.hosts._phone import Phone, PhoneState, mask_of
 from latcast.measure.hosts.adb import AdbHost, phone_text
+from latcast.models.measured_table import TablePlan
 from latcast.testing import HOST_CHECKS
 
 pytest.importorskip("adbutils")
@@ -260,6 +262,14 @@ def test_targets_that_a_tool_does_not_run_are_refused(plugged, tool, tmp_path):
         host(phone_text("adb:R58M12", tmp_path / "gone", None)).check(TARGET)
     with pytest.raises(FileNotFoundError, match="must hold benchmark_model; it does not"):
         host(phone_text("adb:R58M12", tmp_path, None)).check(TARGET)
+
+
+def test_tables_of_a_phone_are_not_made_of_profiles():
+    """Tools' profiles are of operators: a table that waited for layers failed at its end."""
+    space, target = latcast.space("nasbench201"), Target("x", "mnn", threads=1)
+    text = phone_text("adb:R58M12", Path("benchmark.out"), None)
+    plan = TablePlan(space, target, None, 2, 0, Protocol(), text)
+    assert plan.plans().keys() == {"networks", "isolated"}
 
 
 @pytest.mark.slow

@@ -186,6 +186,17 @@ class Host(ABC):
         """
         return runtime_text(own or runtime(name))
 
+    def has_profiler(self, name: str) -> bool:
+        """Whether its workers tell the times of all layers of a network that is profiled.
+
+        Args:
+            name: of the runtime, as targets call it.
+
+        Raises:
+            ValueError: there is no such runtime.
+        """
+        return runtime(name).has_profiler
+
     def text_of(self, source: NetworkSource, batch: int, seed: int) -> str:
         """What a worker of this host is asked to measure; a file's data is there afterwards.
 

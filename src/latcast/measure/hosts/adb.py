@@ -213,6 +213,9 @@ class AdbHost(Host):
     def runtime_text(self, name: str, own: type[Runtime] | None = None) -> str:
         return self.tool(name).name
 
+    def has_profiler(self, name: str) -> bool:
+        return False  # tools tell of operators, by names of their own where they fuse
+
     def wait_until_ready(self) -> PhoneState:
         """Wait until the phone is cool, does not throttle and has power; its state then.
 
