@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,6 +96,29 @@ def test_precisions_are_scored_on_pairs_of_networks() -> None:
     # Forecasts that tell nothing of it are no better than the share of others.
     nothing = benchmark._cell(pairs.fold, pairs.true, np.zeros(100)).split()
     assert float(nothing[1]) == pytest.approx(float(nothing[2]), abs=0.01)
+
+
+def test_a_joint_model_is_fitted_to_the_other_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from latcast.models.joint import TargetFacts
+
+    benchmark = module("precisions")
+    told = [made_up(1.5, precision) for precision in ("fp32", "int8")]
+    asked = benchmark.Question.of_target
+
+    def facts(target: latcast.Target, domains: object) -> object:
+        known = asked(replace(target, device="epyc-genoa-2c"), {}).facts
+        assert isinstance(known, TargetFacts)
+        return SimpleNamespace(facts=replace(known, name=str(target)))
+
+    monkeypatch.setattr(benchmark.Question, "of_target", facts)
+    benchmark.add_fitted(told)
+    for each in told:
+        # One network under a hundred names: each fold is forecast at the middle of the others.
+        for fold in range(benchmark.FOLDS):
+            own = each.fold == fold
+            middle = np.median(np.log(each.data.values[~own]))
+            assert each.log_ms["fitted"][own] == pytest.approx(middle, abs=0.3)
+        assert 0.7 <= each.inside["fitted"].mean() <= 1
 
 
 def test_networks_are_dealt_to_one_fold_in_all_datasets() -> None:
