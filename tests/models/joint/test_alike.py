@@ -11,6 +11,7 @@ from latcast.models.joint._fit import fit
 from latcast.models.joint._posterior import Posterior, Rest
 from latcast.models.joint.alike import (
     NOISE,
+    SAMPLES,
     UNTOLD,
     WORTH,
     Gaussian,
@@ -145,7 +146,23 @@ def test_chips_left_out_say_how_far_off_a_gaussian_is(made: Observations) -> Non
     assert far.farther[5] > 3 * one.farther[5]
     for chips in (1, 3):
         few = gaussians(_observations(values, made.networks, chips))[key]
-        assert min(few.farther.values()) == UNTOLD > one.farther[5]
+        assert set(few.farther) == set(SAMPLES)
+        assert few.farther[1] >= UNTOLD / chips**2
+        assert min(few.farther[k] for k in SAMPLES if k > 1) >= UNTOLD / chips > one.farther[5]
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_one_chip_tells_little_of_others(made: Observations, k: int) -> None:
+    """A direction that it does not know widens what it tells after any number of networks."""
+    inside = []
+    for known in range(CHIPS):
+        (gaussian,) = gaussians(made.select(made.target == known)).values()
+        for new in np.setdiff1d(np.arange(CHIPS), [known]):
+            columns, values = gaussian.table.measured(made.select(made.target == new))
+            mean, variance = gaussian.forecast(gaussian.told(columns[:k], values[:k]), columns[k:])
+            farther = gaussian.farther[k]
+            inside.append(np.abs(values[k:] - mean) < 1.645 * np.sqrt(farther * variance))
+    assert np.mean(inside) > 0.56
 
 
 def test_kernels_that_were_measured_alone_have_no_gaussian(made: Observations) -> None:

@@ -12,7 +12,7 @@ from latcast.math.conformal import quantile
 from latcast.models.joint import JointModel, Observations, TargetFacts, facts_with_peak
 from latcast.models.joint._effects import Effects, Told
 from latcast.models.joint._fit import STEPS, Learnt, fit
-from latcast.models.joint._model import _by_groups
+from latcast.models.joint._model import SAMPLES, _by_groups, errors_of
 from latcast.models.joint._posterior import Posterior, Prior, Rest, posterior
 from latcast.models.joint._predictor import JointPredictor
 from latcast.models.joint._targets import NPU_PEAK, TargetFeatures
@@ -346,6 +346,23 @@ def test_groups_count_alike_in_intervals_whatever_their_rows() -> None:
     assert reach(19, 0.85) == 2 + 16
 
 
+def test_errors_after_as_many_measurements_or_fewer_tell_how_far_intervals_reach() -> None:
+    enough, few = np.arange(1.0, 20.0), np.ones(3)
+    scores = {("cpu", "device", 0): enough, ("cpu", "device", 3): 3 * enough,
+              ("cpu", "device", 10): few, ("", "device", 1): 5 * enough,
+              ("", "network", 0): 7 * enough}  # fmt: skip
+
+    def told(name: str, way: str, samples: int) -> float | None:
+        found = errors_of(scores, (name, ""), way, samples)
+        return None if found is None else float(found[0])
+
+    # Too few after ten, none after one or two: with nothing measured errors are of another kind.
+    assert [told("cpu", "device", k) for k in (0, 1, 2, 3, 12)] == [1, 5, 5, 3, 3]
+    assert [told("cpu", "network", k) for k in (0, 30)] == [7, 7]
+    assert told("gpu", "device", 0) is None
+    assert told("gpu", "both", 1) is None
+
+
 def test_one_measurement_that_is_far_off_does_not_move_the_others(networks: Networks) -> None:
     made = _made(networks)
     learnt = made.select(made.target < 10)
@@ -403,7 +420,7 @@ def test_intervals_come_from_chips_and_families_left_out(networks: Networks) -> 
     made = _made(networks, 10)
     model = JointModel.fit(made)
     ways = {(way, samples) for domain, way, samples in model.scores if domain == "cpu"}
-    assert ways == {("network", 0), *((w, k) for w in ("device", "both") for k in (0, 1, 5))}
+    assert ways == {("network", 0), *((w, k) for w in ("device", "both") for k in SAMPLES)}
     assert set(model.left_out) == set(model.scores)
     assert all(0 < error < 10 for error in model.left_out.values())  # percent
     found = model.forecast(_target(99), networks, made.names)

@@ -26,8 +26,9 @@ Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
 Texts = npt.NDArray[np.str_]
 
-# Measured networks for which intervals are calibrated; in between, those of fewer hold.
-SAMPLES = (0, 1, 5)
+# Measured networks for which intervals are calibrated; in between, those of fewer hold. And draws
+# of them: of a domain of few chips one is luck.
+SAMPLES, DRAWS = (0, 1, 3, 5, 10), 3
 # Rounds in which measurements of a target are doubted that are far off its others; of fewer than
 # three nothing tells which is. GPUs by Vulkan left out are off by 13.4 % after ten networks without
 # it, 10.9 % with it; CPUs by 7.2 % in both (four fifths of ncnn's chips).
@@ -82,6 +83,26 @@ class JointForecast:
 
 
 Scores = Mapping[tuple[str, str, int], Floats]
+
+
+def errors_of(
+    scores: Scores, names: Sequence[str], way: str, samples: int, coverage: float = 0.9
+) -> Floats | None:
+    """Errors of groups that were left out, ascending; None where there are too few.
+
+    Args:
+        scores: as of :class:`JointModel`.
+        names: of domains, of which the first with enough errors tells.
+        way: ``network``, ``device`` or ``both``.
+        samples: networks measured on the target. Errors after as many or fewer tell, those with
+            nothing measured of such targets alone.
+        coverage: of the interval.
+    """
+    few = [k for k in reversed(SAMPLES) if 0 < k <= samples] if way != "network" else []
+    for key in ((name, way, k) for name in names for k in few or [0]):
+        if (found := scores.get(key)) is not None and covers(len(found), coverage):
+            return found
+    return None
 
 
 def unlisted(keys: Sequence[tuple[str, str, int, int]], scores: Floats) -> Scores:
@@ -207,12 +228,9 @@ class JointModel:
             samples: networks measured on the target.
             coverage: of the interval.
         """
-        at = max((k for k in SAMPLES if k <= samples), default=0) if way != "network" else 0
-        for name in (domain, domain.partition(_PRECISE)[0], ""):
-            scores = self.scores.get((name, way, at))
-            if scores is not None and covers(len(scores), coverage):
-                return quantile(scores, coverage)
-        return UNCALIBRATED
+        names = domain, domain.partition(_PRECISE)[0], ""
+        errors = errors_of(self.scores, names, way, samples, coverage)
+        return UNCALIBRATED if errors is None else quantile(errors, coverage)
 
     def _log_forecast(
         self,
@@ -361,20 +379,21 @@ def _left_out(
     rng: np.random.Generator,
 ) -> Iterator[_LeftOut]:
     """Forecasts of left-out rows, by target, way and samples."""
+    chip_of, family_of = observations.chips, observations.measured_families
     for t in np.unique(observations.target[chips | families]):
         target = observations.targets[t]
         rows = np.flatnonzero(observations.target == t)
         new = families[rows]
         if not chips[rows[0]]:
-            splits = [("network", 0, rows[~new], rows[new])]
+            splits = [(0, rows[~new], {"network": rows[new]})] * (not new.all())
         else:
-            drawn = rng.permutation(rows[~new])
-            splits = [(w, k, drawn[:k], b) for k in SAMPLES if len(drawn) > k
-                      for w, b in (("device", drawn[k:]), ("both", rows[new]))]  # fmt: skip
-        for way, samples, seen, unseen in splits:
-            if not len(unseen) or (way == "network" and not len(seen)):
-                continue
-            some = unseen[:: -(-len(unseen) // MOST_ROWS)]
+            draws = [rng.permutation(rows[~new]) for _ in range(DRAWS)]
+            splits = [(k, drawn[:k], {"device": drawn[k:], "both": rows[new]})
+                      for n, drawn in enumerate(draws) for k in SAMPLES
+                      if len(drawn) > k and not (n and k == 0)]  # fmt: skip
+        for samples, seen, ways in splits:
+            unseen = {w: own[:: -(-len(own) // MOST_ROWS)] for w, own in ways.items() if len(own)}
+            some = np.concatenate(list(unseen.values()))
             at = observations.network[some]
             # Their own kernels: those of all tables are a hundred times as many.
             networks = observations.networks.select(at)
@@ -384,10 +403,14 @@ def _left_out(
                 [observations.names[n] for n in at],
                 observations.select(seen),
             )
-            true = observations.log_ms[some]
-            # What is new of them: rows of one chip, or of one family, are off together.
-            of = observations.measured_families if way == "network" else observations.chips
-            yield _LeftOut(target, way, samples, of[some], at, log_ms, deviation, true)
+            true, end = observations.log_ms[some], 0
+            for way, own in unseen.items():
+                part = slice(end, end := end + len(own))
+                # What is new of them: rows of one chip, or of one family, are off together.
+                of = (family_of if way == "network" else chip_of)[own]
+                yield _LeftOut(
+                    target, way, samples, of, at[part], log_ms[part], deviation[part], true[part]
+                )
 
 
 def _by_groups(groups: Texts, errors: Floats) -> Floats:

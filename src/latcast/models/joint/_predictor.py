@@ -16,7 +16,7 @@ from latcast._model_file import Array, Field, Schema
 from latcast.data import Dataset
 from latcast.devices import Target, devices
 from latcast.graph import EAGER, KERNEL_FACTS, UNKNOWN, Graph, as_run, rules_of
-from latcast.math.conformal import DeviationScores, covers, student_scores
+from latcast.math.conformal import DeviationScores, student_scores
 from latcast.models._base import Predictor
 from latcast.models._fitted import Fitted
 from latcast.models._model import State
@@ -31,9 +31,9 @@ from ._faster import Faster
 from ._fit import SCATTER
 from ._model import (
     KNOWN,
-    SAMPLES,
     UNCALIBRATED,
     Scores,
+    errors_of,
     log_forecast,
     precise,
     told,
@@ -415,13 +415,12 @@ class JointPredictor(Predictor):
         """
         samples = more + (0 if self._measured is None else len(self._measured))
         way = "network" if self._is_known or samples >= KNOWN else "both"
-        at = max(k for k in SAMPLES if k <= samples) if way == "both" else 0
         domain = self._facts.domain
-        for name in (precise(domain, self._facts.precision), domain, ""):
-            scores = self._ways.get((name, way, at))
-            if scores is not None and covers(len(scores), 0.9):
-                return DeviationScores(np.asarray(scores, dtype=np.float64))
-        return DeviationScores.of(student_scores(_FREEDOM))
+        names = precise(domain, self._facts.precision), domain, ""
+        errors = errors_of(self._ways, names, way, samples)
+        if errors is None:
+            return DeviationScores.of(student_scores(_FREEDOM))
+        return DeviationScores(np.asarray(errors, dtype=np.float64))
 
     # -- explanations ---------------------------------------------------------------------------
 

@@ -28,10 +28,13 @@ NOISE = 0.045**2
 """Variance of the logarithm of one network's latency by itself: two runs of a phone."""
 ROUNDS = 10
 # Parts of a group's chips that are left out in turn, and measured networks, to learn how much
-# greater its Gaussian's errors are squared than it says; and how much at least of fewer chips,
-# which may be of one generation: with what the RTX 4090 and PRO 6000 tell of each other, the RTX
-# 3090 is in 59 to 78 % of the intervals after one network, with this in 80 to 92.
-FOLDS, SAMPLES, UNTOLD = 4, (1, 5, 20), 4.0
+# greater its Gaussian's errors are squared than it says.
+FOLDS, SAMPLES = 4, (1, 3, 5, 10, 20)
+# The same at least of one chip; of several it is divided by their number, after one network by its
+# square: few know few directions, and may be of one generation. What one chip tells of others asks
+# for 21 after one network and after three, two chips for 4.5 and 9.9, three for 2.7 and 4.7, five
+# for 1.9 and 3 (chips drawn of nine groups of ncnn's and AI Hub's, median over the groups).
+UNTOLD = 20.0
 # The median of a squared normal deviate.
 _MEDIAN = 0.455
 _LEAST = 1e-6  # of what such medians are
@@ -240,8 +243,8 @@ def _farther(data: Observations) -> dict[int, float]:
     medians = {k: float(np.median(np.concatenate(found))) for k, found in squares.items()}
     # Not nothing: chips that are told exactly would have no deviation to be off by.
     told = {k: max(median, _LEAST) / _MEDIAN for k, median in medians.items()}
-    least = UNTOLD if len(names) < FOLDS else 0.0
-    return dict.fromkeys(SAMPLES, UNTOLD) | {k: max(least, own) for k, own in told.items()}
+    least = {k: UNTOLD / len(names) ** (2 if k == 1 else 1) for k in SAMPLES}
+    return {k: max(least[k], told.get(k, 0.0)) for k in SAMPLES}
 
 
 def _scale(away: Floats) -> float:
