@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "export",
     "measure": "campaign",
     "measure --precision fp32,int8": "campaigns",
+    "measure --hosts FLEET.toml": "fleet",
     "lookup-table build": "lookup-table",
     "lookup-table convert": "converted-lookup-table",
     "audit": "audit",

@@ -15,7 +15,7 @@ import pytest
 import latcast as latcast_package
 from latcast import data as datasets
 from latcast import measure
-from latcast.cli import measure as command
+from latcast.cli import _measuring as command
 from latcast.cli._console import UsageError
 from latcast.cli._options import parse_duration
 from latcast.devices import Target

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ._console import OUTPUT, REQUIRED, Console, UsageError, command, option, usage
+from ._measuring import campaign_bar
 from ._options import (
     BUDGETS,
     INPUT,
@@ -18,7 +19,6 @@ from ._options import (
     parse_count,
     resolving,
 )
-from .measure import campaign_bar
 
 if TYPE_CHECKING:
     from latcast.search.choose import Choice

@@ -19,6 +19,7 @@ from ._console import (
     option,
     usage,
 )
+from ._measuring import run_campaign
 from ._options import (
     MEASURING,
     TARGET,
@@ -33,7 +34,6 @@ from ._options import (
     find_space,
     parse_integers,
 )
-from .measure import run_campaign
 
 if TYPE_CHECKING:
     from latcast.devices import Target as RealTarget

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ._console import OUTPUT, REQUIRED, Console, UsageError, command, option, usage
+import typer
+
+from ._console import FAILED, OUTPUT, REQUIRED, Console, UsageError, command, option, usage
+from ._measuring import (
+    describe,
+    plan_of,
+    reference_of,
+    resume_campaign,
+    run_campaign,
+    start_campaign,
+)
 from ._options import (
     INPUT,
     MEASURING,
@@ -20,35 +30,13 @@ from ._options import (
     PhoneOptions,
     Resume,
     check_suffix,
-    check_usable,
     find_host,
-    find_space,
     parse_duration,
     parse_integers,
-    read_archs,
-    read_options,
 )
 
 if TYPE_CHECKING:
-    from latcast.families import Variant
-    from latcast.graph.read import ReadOptions
-    from latcast.measure import CampaignFile, Host, OnnxFile, Plan, Progress
-    from latcast.spaces import Archs, SearchSpace
-
-_DEFAULTS = {
-    "space": "ofa-mobilenet-v3",
-    "samples": 300,
-    "runtime": "onnxruntime",
-    "threads": 1,
-    "batch": 1,
-    "precision": "fp32",
-    "seed": 0,
-}
-# Options that choose architectures of a space.
-_OF_SPACES = ("space", "samples", "archs", "resolutions")
-
-# Key of a campaign's options -> the option's name, where it is another; files keep the key.
-_SPELLED = {"device": "name"}
+    from latcast.measure import Boards, CampaignFile, FleetRecord, Host, Plan, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +75,7 @@ class How:
     panel: ClassVar[str] = MEASURING
 
     host: HostText = None
+    hosts: Path | None = option("Share them among these hosts of targets (.toml).", metavar="FLEET")
     runs: int | None = option("Runs of every network, in as many processes.", min=2)
     quantity: list[str] | None = option(
         "Measure this beside the latency: peak_memory_mb; repeatable, or with commas."
@@ -121,6 +110,11 @@ def measure(
     check_suffix(out, "--out", ".parquet")
     seconds = parse_duration(how.time_limit)
     given = _given(what, inputs, target, how)
+    if how.hosts is not None or (how.resume and _is_fleet(out)):
+        if how.host is not None or phone != PhoneOptions():
+            raise UsageError("--hosts names the hosts: leave out --host and what is of phones")
+        _measure_fleet(console, out, given, how, seconds)
+        return
     if how.host is not None or phone != PhoneOptions():
         given["host"] = find_host(how.host, phone).text or "here"
     targets = _targets(out, given, is_resumed=how.resume)
@@ -173,16 +167,16 @@ def _begin(
     # All are looked at before a file is written.
     text = next(iter(targets.values())).get("host")
     boards = [] if how.resume else [stack.enter_context(find_host(text))]
-    plans = [_plan(given, board) for board in boards for given in targets.values()]
-    like_ms = _reference_of(how.correct_to, str(plans[0].target)) if plans else None
+    plans = [plan_of(given, board) for board in boards for given in targets.values()]
+    like_ms = reference_of(how.correct_to, str(plans[0].target)) if plans else None
     begun: list[CampaignFile] = []
     try:
         for n, (path, given) in enumerate(targets.items()):
             file = path.with_suffix(".campaign")
-            begun.append(_start(file, plans[n]) if plans else _resume(file, given))
+            begun.append(start_campaign(file, plans[n]) if plans else resume_campaign(file, given))
         if how.resume:
             plan = begun[0].plan()
-            like_ms = _reference_of(how.correct_to, plan["target"])
+            like_ms = reference_of(how.correct_to, plan["target"])
             texts = plan.get("hosts") or [plan.get("host")]
             boards = [stack.enter_context(find_host(x)) for x in texts]
     except BaseException:
@@ -230,207 +224,150 @@ def _quantities(given: list[str] | None) -> list[str] | None:
         return list(checked_quantities(",".join(given or ()).split(",") if given else ())) or None
 
 
-def run_campaign(
-    console: Console,
-    *campaigns: CampaignFile,
-    on: Host | Sequence[Host],
-    time_limit_s: float | None = None,
+# --- fleets -------------------------------------------------------------------------------------
+
+
+def _is_fleet(out: Path) -> bool:
+    """Whether campaigns of a fleet were begun for that dataset."""
+    return bool(_begun(out))
+
+
+def _measure_fleet(
+    console: Console, out: Path, given: Mapping[str, Any], how: How, seconds: float | None
 ) -> None:
-    """Make the runs of campaigns behind a bar.
+    """Measure on all hosts of a fleet, and write a dataset for each target.
 
     Raises:
-        UsageError: another campaign is measuring on the host.
-        ValueError: the runtime's processes do not start.
+        UsageError: the file is none of a fleet, or options do not go together.
+        HostError: no host of a target can measure.
     """
     from latcast import measure
 
-    try:
-        with campaign_bar(console) as tell:
-            if len(campaigns) == 1:
-                measure.run(*campaigns, on=on, time_budget_s=time_limit_s, on_progress=tell)
-            else:
-                measure.run_in_turns(campaigns, on=on, time_budget_s=time_limit_s, on_progress=tell)
-    except measure.CampaignRunningError as error:
-        raise UsageError(str(error)) from error
-    except KeyboardInterrupt:
-        kept = sum(campaign.counts()[0] for campaign in campaigns)
-        console.note(f"{kept} runs are kept: go on with --resume")
-        raise
-    except measure.WorkerDiedError as error:
-        raise ValueError(f"measuring cannot start: {error}") from error
+    if "," in given.get("precision", ""):
+        raise UsageError("--hosts measures one precision of a target: give each a [[target]]")
+    paths = [_campaign(console, *x, given, how) for x in _shared(out, how)] or _gone_on(out, given)
+    if how.correct_to is not None and len(paths) > 1:
+        raise UsageError(f"--correct-to is for one target; the fleet has {len(paths)}")
+    console.note(f"measuring {len(paths)} targets; raw records: {', '.join(map(str, paths))}")
+    last: dict[Path, Progress] = {}
+    with console.progress("starting", unit="runs") as tell:
+
+        def on_progress(path: Path, progress: Progress) -> None:
+            last[path] = progress
+            every = list(last.values())
+            text = "; ".join(map(_described, every))
+            tell(sum(p.done for p in every), sum(p.total for p in every), text)
+
+        try:
+            failed = measure.run_side_by_side(paths, time_budget_s=seconds, on_progress=on_progress)
+        except KeyboardInterrupt:
+            console.note("what was measured is kept: go on with --resume")
+            raise
+    found = _concluded(paths, how, failed, last)
+    console.show(found)
+    for campaign in found.campaigns:
+        console.note(f"wrote {campaign.dataset}")
+    if found.failed:
+        raise typer.Exit(FAILED)
 
 
-def _reference_of(path: Path | None, target: str) -> float | None:
-    """The reference network's latency in ms in an earlier dataset of the same target.
-
-    Raises:
-        ValueError: the dataset does not state it, or is of another target.
-    """
-    from latcast.data import read
-    from latcast.measure import REFERENCE_LEVEL
-
-    if path is None:
-        return None
-    check_usable(path, stdin=True)
-    data = read(path)
-    if str(data.target) != target:
-        raise ValueError(
-            f"--correct-to must be a dataset of the same target, {target}; {path} is of "
-            f"{data.target}"
-        )
-    try:
-        level = float(data.provenance.get(REFERENCE_LEVEL, "nan"))
-    except ValueError:
-        level = float("nan")
-    if not 0 < level < float("inf"):
-        raise ValueError(
-            f"{path} must be written by `latcast measure`: it does not state the latency of the "
-            "reference network"
-        )
-    return level
+def _described(progress: Progress) -> str:
+    left_out = progress.left_out
+    gone = f", left out: {', '.join(left_out)}" if left_out else ""
+    return f"{describe(progress)}, {len(progress.by_host)} hosts{gone}"
 
 
-def _plan(given: Mapping[str, Any], board: Host) -> Plan:
-    from latcast.devices import Target
-    from latcast.measure import Plan, Protocol
+def _shared(out: Path, how: How) -> Iterator[tuple[Path, Boards]]:
+    """Campaign file of each target of the fleet that is named, with its hosts."""
+    from latcast.measure import read_fleet
 
-    of_networks = _asks_for_networks(given)
-    defaults = {k: v for k, v in _DEFAULTS.items() if not of_networks or k not in _OF_SPACES}
-    options = {"device": "", "runs": Protocol().runs, **defaults, **given}
-    options.pop("host", None)
-    options["device"] = options["device"] or board.facts()["name"]
-    archs = None if of_networks else _archs(options, given)
-    settings = {name: options[name] for name in ("threads", "batch", "precision")}
+    if how.hosts is None:
+        return
     with usage():
-        target = Target(options["device"], options["runtime"], **settings)
-        board.check(target)
-    networks = _networks(given, target.batch, options["seed"]) if archs is None else archs
-    protocol = Protocol(**board.protocol, runs=options["runs"])
-    return Plan(
-        target, networks, protocol, options["seed"], options=options, host=board.text,
-        quantities=options.get("quantity", ()),
-    )  # fmt: skip
+        fleet = read_fleet(how.hosts)
+    for boards in fleet:
+        stem = f"{out.stem}-{boards.label or 'here'}" if len(fleet) > 1 else out.stem
+        yield out.with_name(f"{stem}.campaign"), boards
 
 
-def _archs(options: Mapping[str, Any], given: Mapping[str, Any]) -> Archs:
-    """The architectures that the user lists, or a sample."""
-    space = find_space(options["space"])
-    if "archs" in given:
-        return _listed(space, given).unique()
-    restrict = {"r": options["resolutions"]} if "resolutions" in options else None
-    with usage():
-        return space.sample(options["samples"], options["seed"], restrict=restrict).unique()
+def _begun(out: Path) -> list[Path]:
+    """Files of the fleet's campaigns that were begun for a dataset."""
+    from latcast.measure import CampaignFile
 
-
-def _listed(space: SearchSpace, given: Mapping[str, Any]) -> Archs:
-    for other in ("samples", "resolutions"):
-        if other in given:
-            raise UsageError(f"--archs lists what is measured: leave out --{other}")
-    return read_archs(Path(given["archs"]), space)
-
-
-def _asks_for_networks(given: Mapping[str, Any]) -> bool:
-    """Whether the options ask for networks of any kind rather than for a space's.
-
-    Raises:
-        UsageError: they ask for both, or restrict a population that they do not ask for.
-    """
-    for name in ("shape", "batch_axis"):
-        if name in given and "models" not in given:
-            raise UsageError(f"--{name.replace('_', '-')} is for --models; leave it out")
-    if "family" in given and "population" not in given:
-        raise UsageError("--family restricts a population: say how many with --population")
-    asked = [name for name in ("population", "models") if name in given]
-    for name in _OF_SPACES if asked else ():
-        if name in given:
-            raise UsageError(f"--{asked[0]} says what is measured: leave out --{name}")
-    return bool(asked)
-
-
-def _networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[Variant | OnnxFile, ...]:
-    """Variants of the population first, then files.
-
-    Raises:
-        UsageError: a family is unknown or too small, or there is no such file.
-        ValueError: a file cannot be read.
-    """
-    from latcast.families import population
-    from latcast.graph.read import is_named
-    from latcast.graph.read.names import export_lines
-
-    with usage():
-        variants = population(given.get("population", 0), seed, given.get("family"))
-    asked = FileInputs(shape=given.get("shape"), batch_axis=given.get("batch_axis"))
-    for name in filter(is_named, given.get("models", ())):
-        raise UsageError(
-            f"--models must be files, which a runtime runs; got {name}, which has no weights: "
-            f"export it with {export_lines(str(name))}"
-        )
-    paths = [Path(path) for path in given.get("models", ())]
-    return (*variants, *_files(paths, batch, read_options(asked)))
-
-
-def _files(paths: list[Path], batch: int, options: ReadOptions) -> list[OnnxFile]:
-    """ONNX files, a folder standing for those in it; two of one name are called by their paths."""
-    from latcast.graph.read import read_as_run
-    from latcast.measure import OnnxFile
-
-    files = [file for path in paths for file in (_in_folder(path) if path.is_dir() else [path])]
-    for file in files:
-        check_usable(file)
-        read_as_run(file, options, batch)  # what has no graph gets into no dataset
-    files = list(dict.fromkeys(file.resolve() for file in files))
-    stems = Counter(file.stem for file in files)
-    return [
-        OnnxFile.of(file, None if stems[file.stem] == 1 else str(file), options) for file in files
-    ]
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("*.onnx"))
-    if not found:
-        raise UsageError(f"{folder} must hold .onnx files; it holds none")
+    paths = sorted(out.parent.glob(f"{glob.escape(out.stem)}-*.campaign"))
+    if (single := out.with_suffix(".campaign")).exists():
+        paths = [single]
+    found = []
+    for path in paths:
+        with CampaignFile.open(path) as campaign:
+            if campaign.plan().get("hosts"):
+                found.append(path)
     return found
 
 
-def _start(path: Path, plan: Plan) -> CampaignFile:
-    from latcast import measure
-
-    try:
-        return measure.open_or_resume(path, plan)
-    except FileExistsError as error:
-        raise UsageError(str(error)) from error
+def _gone_on(out: Path, given: Mapping[str, Any]) -> list[Path]:
+    for path in (paths := _begun(out)):
+        resume_campaign(path, given).close()
+    return paths
 
 
-def _resume(path: Path, given: dict[str, Any]) -> CampaignFile:
-    """The campaign of an earlier run, if it is the one that is asked for; runs may be more."""
-    from latcast import measure
-
-    try:
-        return measure.resume_as(path, given)
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no campaign to resume: {error}") from error
-    except measure.AnotherCampaignError as error:
-        option = _SPELLED.get(str(error.setting), error.setting)
-        raise UsageError(
-            f"a campaign goes on as it began: --{option} was {error.began}, got {error.asked}"
-        ) from error
-
-
-@contextmanager
-def campaign_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
-    """A bar on stderr: done, time left, rate, spread of the runs, warnings."""
-    with console.progress("starting", unit="runs") as tell:
-        yield lambda p: tell(p.done, p.total, describe(p))
+def _campaign(
+    console: Console, path: Path, boards: Boards, given: Mapping[str, Any], how: How
+) -> Path:
+    """The file of a target's campaign, which is begun, or gone on with."""
+    settings = dict(boards.settings)
+    if (name := settings.pop("name", None)) is not None:
+        settings["device"] = name
+    own = {**given, **settings}
+    if how.resume and path.exists():
+        resume_campaign(path, {**own, "hosts": list(boards.hosts)}).close()
+    else:
+        start_campaign(path, _plan_of_boards(console, boards, own)).close()
+    return path
 
 
-def describe(progress: Progress) -> str:
-    """What the bar says beside the bar."""
-    parts = [f"{60 * progress.runs_per_s:.0f}/min", f"spread {progress.spread:.1%}"]
-    if progress.redone:
-        parts.append(f"{progress.redone} redone")
-    if progress.failed:
-        parts.append(f"{progress.failed} failed")
-    if (progress.other_cpus or 0) > 0.25:
-        parts.append(f"LOADED: {progress.other_cpus:.1f} CPUs busy with other work")
-    return ", ".join(parts)
+def _plan_of_boards(console: Console, boards: Boards, own: Mapping[str, Any]) -> Plan:
+    """The plan of a target: the first host that answers tells what all of its kind are."""
+    from latcast.measure import HostError
+
+    for left in reversed(range(len(boards.hosts))):
+        text = boards.hosts[-1 - left]
+        try:
+            with find_host(text) as board:
+                return replace(plan_of(own, board), host="", hosts=boards.hosts)
+        except HostError as error:
+            if not left:
+                raise
+            console.note(f"{text} does not answer: {error}")
+    raise AssertionError("a target has a host")
+
+
+def _concluded(
+    paths: list[Path], how: How, failed: Mapping[Path, Exception], last: Mapping[Path, Progress]
+) -> FleetRecord:
+    """The record of what was found; datasets are written."""
+    from latcast.measure import CampaignFile, FleetRecord, conclude, quantity_datasets
+
+    reasons = {str(path): str(error) for path, error in failed.items()}
+    records = []
+    for path in paths:
+        out = path.with_suffix(".parquet")
+        try:
+            with CampaignFile.open(path) as campaign:
+                like_ms = reference_of(how.correct_to, campaign.plan()["target"])
+                dataset, record = conclude(campaign, str(out), like_ms=like_ms)
+                others = quantity_datasets(campaign, dataset)
+        except ValueError as error:
+            reasons.setdefault(str(path), str(error))
+            continue
+        dataset.save(out)
+        for name, other in others.items():
+            other.save(Path(record.datasets[name]))
+        records.append(record)
+    told = last.values()
+    return FleetRecord(
+        campaigns=tuple(records),
+        failed=reasons,
+        runs_by_host={text: n for p in told for text, n in p.by_host.items()},
+        left_out={text: reason for p in told for text, reason in p.left_out.items()},
+    )

@@ -275,7 +275,7 @@ def verified_search(
     from latcast.search import InfeasibleError
     from latcast.search import verification as v
 
-    from .measure import campaign_bar
+    from ._measuring import campaign_bar
 
     check_suffix(check.measured, "--measured", ".parquet")
     with resolving():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ._machine import CampaignRunningError
     from ._protocol import Protocol
     from ._quantities import MEASURED, checked_quantities, quantity_datasets
-    from ._record import CampaignRecord, CampaignsRecord, conclude
+    from ._record import CampaignRecord, CampaignsRecord, FleetRecord, conclude
     from ._results import (
         REFERENCE_LEVEL,
         NoLatencyError,
@@ -60,6 +60,7 @@ __all__ = [
     "CampaignRunningError",
     "CampaignsRecord",
     "Drift",
+    "FleetRecord",
     "Host",
     "HostError",
     "HostLostError",

@@ -203,6 +203,39 @@ class CampaignRecord(Record):
             yield f"audit: {issue}"
 
 
+@dataclass(frozen=True, repr=False)
+class FleetRecord(Record):
+    """What the hosts of a fleet found, target by target.
+
+    Attributes:
+        campaigns: of the targets, in the fleet's order.
+        failed: campaign file of a target of which not all was measured -> the reason.
+        runs_by_host: text of a host -> runs that it made since the fleet was started or resumed.
+        left_out: text of a host that failed, whose share went on elsewhere -> the reason.
+    """
+
+    schema = "fleet"
+
+    campaigns: tuple[CampaignRecord, ...]
+    failed: Mapping[str, str]
+    runs_by_host: Mapping[str, int]
+    left_out: Mapping[str, str]
+
+    def parts(self) -> Iterator[Table | str]:
+        for campaign in self.campaigns:
+            yield from campaign.parts()
+            yield ""
+        yield pairs(("host", "runs"), sorted(self.runs_by_host.items()), "hosts")
+
+    def doubts(self) -> Iterator[str]:
+        for campaign in self.campaigns:
+            yield from (f"{campaign.target}: {doubt}" for doubt in campaign.doubts())
+        for host, reason in self.left_out.items():
+            yield f"left out: {host}: {reason}"
+        for path, reason in self.failed.items():
+            yield f"failed: {path}: {reason}"
+
+
 _NETWORK_COLUMNS = (
     Column("network", lambda network: end_of(network.network, 60)),
     Column("latency, ms", "latency_ms", ".4g"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 from collections import Counter
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import latcast
+from latcast import data as datasets
 from latcast import measure
 from latcast.devices import Target
 from latcast.measure import HostError, HostLostError, Plan, Protocol, WorkerDiedError
@@ -34,7 +36,15 @@ class Simulated(Host):
         self.runs = self.held = self.reconnects = 0
         self.rng = np.random.default_rng(len(name))
 
-    facts = check = detect = None
+    detect = None
+
+    def check(self, target, own=None):
+        pass
+
+    def facts(self):
+        if "facts" in self.accidents:
+            raise self.accidents["facts"]
+        return {"name": "board"}
 
     @contextmanager
     def lock(self, path):
@@ -48,7 +58,7 @@ class Simulated(Host):
         return Worker(self)
 
     def text_of(self, source, batch, seed):
-        return str(SOURCES.index(source.text))
+        return str(SOURCES.index(source.text) if source.text in SOURCES else 0)
 
     def reconnect(self):
         self.reconnects += 1
@@ -327,3 +337,59 @@ def test_an_interrupted_fleet_stops_and_goes_on(campaign):
         measure.run_side_by_side([path], on_progress=interrupt)
     measure.run_side_by_side([path])
     check_whole(campaign)
+
+
+# --- by the command line --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Hosts by their names; what shall happen to them is put there before."""
+    hosts = {}
+
+    def simulated(name):
+        accidents = hosts.pop(f"accidents of {name}", {})
+        return hosts.setdefault(name, Simulated(name, accidents=accidents))
+
+    monkeypatch.setitem(HOSTS._things, "simulated", simulated)
+    return hosts
+
+
+FEW = ("--samples", 6, "--runs", 2)
+
+
+def test_a_fleet_by_the_command_line(latcast, tmp_path, made):
+    (tmp_path / "fleet.toml").write_text(FLEET.replace('runtime = "ncnn"', 'runtime = "openvino"'))
+    out = tmp_path / "f.parquet"
+    found = latcast.json("measure", *FEW, "--hosts", tmp_path / "fleet.toml", "--out", out)
+    names = ["raspberry-pi-4/openvino/b1/t4", "board/onnxruntime/b1/t1"]
+    assert [campaign["target"] for campaign in found["campaigns"]] == names
+    assert found["failed"] == found["left_out"] == {}
+    runs = found["runs_by_host"]
+    assert runs["simulated:a"] + runs["simulated:b"] == runs["simulated:c"] == 12
+    for campaign in found["campaigns"]:
+        data = datasets.read(campaign["dataset"])
+        assert (str(data.target), len(data)) == (campaign["target"], 6)
+    text = latcast("measure", "--resume", "--out", out)
+    assert "wrote" in text.stderr
+    assert "raspberry-pi-4/openvino" in text.stdout
+    again = latcast("measure", *FEW, "--hosts", tmp_path / "fleet.toml", "--out", out, code=2)
+    assert "holds a campaign already" in again.stderr
+
+
+def test_a_target_that_fails_does_not_take_the_others_away(latcast, tmp_path, made):
+    (tmp_path / "fleet.toml").write_text(FLEET.replace('runtime = "ncnn"', 'runtime = "openvino"'))
+    made["accidents of a"] = {"facts": HostError("it sleeps")}
+    made["accidents of b"] = {2: HostError("its disk is full")}
+    made["accidents of c"] = {2: HostError("it burns")}
+    out = tmp_path / "f.parquet"
+    fleet = ("--hosts", tmp_path / "fleet.toml", "--out", out)
+    found = json.loads(latcast("measure", *FEW, *fleet, "--json", code=1, partly=True).stdout)
+    (path,) = found["failed"]
+    assert path.endswith("f-here.campaign")
+    assert "it burns" in found["failed"][path]
+    assert found["left_out"] == {"simulated:b": "its disk is full"}
+    made["c"].accidents.clear()
+    found = latcast.json("measure", "--resume", *fleet)
+    assert not found["failed"]
+    assert len(found["campaigns"]) == 2

@@ -1,0 +1,239 @@
+"""What measuring commands share: from options to a campaign, and its runs behind a bar."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._console import Console, UsageError, usage
+from ._options import FileInputs, check_usable, find_space, read_archs, read_options
+
+if TYPE_CHECKING:
+    from latcast.families import Variant
+    from latcast.graph.read import ReadOptions
+    from latcast.measure import CampaignFile, Host, OnnxFile, Plan, Progress
+    from latcast.spaces import Archs, SearchSpace
+
+_DEFAULTS = {
+    "space": "ofa-mobilenet-v3",
+    "samples": 300,
+    "runtime": "onnxruntime",
+    "threads": 1,
+    "batch": 1,
+    "precision": "fp32",
+    "seed": 0,
+}
+# Options that choose architectures of a space.
+_OF_SPACES = ("space", "samples", "archs", "resolutions")
+
+# Key of a campaign's options -> the option's name, where it is another; files keep the key.
+_SPELLED = {"device": "name"}
+
+
+def run_campaign(
+    console: Console,
+    *campaigns: CampaignFile,
+    on: Host | Sequence[Host],
+    time_limit_s: float | None = None,
+) -> None:
+    """Make the runs of campaigns behind a bar.
+
+    Raises:
+        UsageError: another campaign is measuring on the host.
+        ValueError: the runtime's processes do not start.
+    """
+    from latcast import measure
+
+    try:
+        with campaign_bar(console) as tell:
+            if len(campaigns) == 1:
+                measure.run(*campaigns, on=on, time_budget_s=time_limit_s, on_progress=tell)
+            else:
+                measure.run_in_turns(campaigns, on=on, time_budget_s=time_limit_s, on_progress=tell)
+    except measure.CampaignRunningError as error:
+        raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        kept = sum(campaign.counts()[0] for campaign in campaigns)
+        console.note(f"{kept} runs are kept: go on with --resume")
+        raise
+    except measure.WorkerDiedError as error:
+        raise ValueError(f"measuring cannot start: {error}") from error
+
+
+def reference_of(path: Path | None, target: str) -> float | None:
+    """The reference network's latency in ms in an earlier dataset of the same target.
+
+    Raises:
+        ValueError: the dataset does not state it, or is of another target.
+    """
+    from latcast.data import read
+    from latcast.measure import REFERENCE_LEVEL
+
+    if path is None:
+        return None
+    check_usable(path, stdin=True)
+    data = read(path)
+    if str(data.target) != target:
+        raise ValueError(
+            f"--correct-to must be a dataset of the same target, {target}; {path} is of "
+            f"{data.target}"
+        )
+    try:
+        level = float(data.provenance.get(REFERENCE_LEVEL, "nan"))
+    except ValueError:
+        level = float("nan")
+    if not 0 < level < float("inf"):
+        raise ValueError(
+            f"{path} must be written by `latcast measure`: it does not state the latency of the "
+            "reference network"
+        )
+    return level
+
+
+def plan_of(given: Mapping[str, Any], board: Host) -> Plan:
+    from latcast.devices import Target
+    from latcast.measure import Plan, Protocol
+
+    of_networks = _asks_for_networks(given)
+    defaults = {k: v for k, v in _DEFAULTS.items() if not of_networks or k not in _OF_SPACES}
+    options = {"device": "", "runs": Protocol().runs, **defaults, **given}
+    options.pop("host", None)
+    options["device"] = options["device"] or board.facts()["name"]
+    archs = None if of_networks else _archs(options, given)
+    settings = {name: options[name] for name in ("threads", "batch", "precision")}
+    with usage():
+        target = Target(options["device"], options["runtime"], **settings)
+        board.check(target)
+    networks = _networks(given, target.batch, options["seed"]) if archs is None else archs
+    protocol = Protocol(**board.protocol, runs=options["runs"])
+    return Plan(
+        target, networks, protocol, options["seed"], options=options, host=board.text,
+        quantities=options.get("quantity", ()),
+    )  # fmt: skip
+
+
+def _archs(options: Mapping[str, Any], given: Mapping[str, Any]) -> Archs:
+    """The architectures that the user lists, or a sample."""
+    space = find_space(options["space"])
+    if "archs" in given:
+        return _listed(space, given).unique()
+    restrict = {"r": options["resolutions"]} if "resolutions" in options else None
+    with usage():
+        return space.sample(options["samples"], options["seed"], restrict=restrict).unique()
+
+
+def _listed(space: SearchSpace, given: Mapping[str, Any]) -> Archs:
+    for other in ("samples", "resolutions"):
+        if other in given:
+            raise UsageError(f"--archs lists what is measured: leave out --{other}")
+    return read_archs(Path(given["archs"]), space)
+
+
+def _asks_for_networks(given: Mapping[str, Any]) -> bool:
+    """Whether the options ask for networks of any kind rather than for a space's.
+
+    Raises:
+        UsageError: they ask for both, or restrict a population that they do not ask for.
+    """
+    for name in ("shape", "batch_axis"):
+        if name in given and "models" not in given:
+            raise UsageError(f"--{name.replace('_', '-')} is for --models; leave it out")
+    if "family" in given and "population" not in given:
+        raise UsageError("--family restricts a population: say how many with --population")
+    asked = [name for name in ("population", "models") if name in given]
+    for name in _OF_SPACES if asked else ():
+        if name in given:
+            raise UsageError(f"--{asked[0]} says what is measured: leave out --{name}")
+    return bool(asked)
+
+
+def _networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[Variant | OnnxFile, ...]:
+    """Variants of the population first, then files.
+
+    Raises:
+        UsageError: a family is unknown or too small, or there is no such file.
+        ValueError: a file cannot be read.
+    """
+    from latcast.families import population
+    from latcast.graph.read import is_named
+    from latcast.graph.read.names import export_lines
+
+    with usage():
+        variants = population(given.get("population", 0), seed, given.get("family"))
+    asked = FileInputs(shape=given.get("shape"), batch_axis=given.get("batch_axis"))
+    for name in filter(is_named, given.get("models", ())):
+        raise UsageError(
+            f"--models must be files, which a runtime runs; got {name}, which has no weights: "
+            f"export it with {export_lines(str(name))}"
+        )
+    paths = [Path(path) for path in given.get("models", ())]
+    return (*variants, *_files(paths, batch, read_options(asked)))
+
+
+def _files(paths: list[Path], batch: int, options: ReadOptions) -> list[OnnxFile]:
+    """ONNX files, a folder standing for those in it; two of one name are called by their paths."""
+    from latcast.graph.read import read_as_run
+    from latcast.measure import OnnxFile
+
+    files = [file for path in paths for file in (_in_folder(path) if path.is_dir() else [path])]
+    for file in files:
+        check_usable(file)
+        read_as_run(file, options, batch)  # what has no graph gets into no dataset
+    files = list(dict.fromkeys(file.resolve() for file in files))
+    stems = Counter(file.stem for file in files)
+    return [
+        OnnxFile.of(file, None if stems[file.stem] == 1 else str(file), options) for file in files
+    ]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.onnx"))
+    if not found:
+        raise UsageError(f"{folder} must hold .onnx files; it holds none")
+    return found
+
+
+def start_campaign(path: Path, plan: Plan) -> CampaignFile:
+    from latcast import measure
+
+    try:
+        return measure.open_or_resume(path, plan)
+    except FileExistsError as error:
+        raise UsageError(str(error)) from error
+
+
+def resume_campaign(path: Path, given: Mapping[str, Any]) -> CampaignFile:
+    """The campaign of an earlier run, if it is the one that is asked for; runs may be more."""
+    from latcast import measure
+
+    try:
+        return measure.resume_as(path, given)
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no campaign to resume: {error}") from error
+    except measure.AnotherCampaignError as error:
+        option = _SPELLED.get(str(error.setting), error.setting)
+        raise UsageError(
+            f"a campaign goes on as it began: --{option} was {error.began}, got {error.asked}"
+        ) from error
+
+
+@contextmanager
+def campaign_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """A bar on stderr: done, time left, rate, spread of the runs, warnings."""
+    with console.progress("starting", unit="runs") as tell:
+        yield lambda p: tell(p.done, p.total, describe(p))
+
+
+def describe(progress: Progress) -> str:
+    """What the bar says beside the bar."""
+    parts = [f"{60 * progress.runs_per_s:.0f}/min", f"spread {progress.spread:.1%}"]
+    if progress.redone:
+        parts.append(f"{progress.redone} redone")
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if (progress.other_cpus or 0) > 0.25:
+        parts.append(f"LOADED: {progress.other_cpus:.1f} CPUs busy with other work")
+    return ", ".join(parts)
