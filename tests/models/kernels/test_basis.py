@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +19,11 @@ from latcast.models.kernels._model import (
     SCALE_DEVIATION,
     Basis,
     Scale,
+    Whole,
     log_facts,
 )
+from latcast.models.kernels._predictor import SCHEMA
+from latcast.models.kernels._prices import Observed, Prices
 from latcast.networks import ALL_KINDS, Networks
 
 LENGTHS, SLOPE_DEVIATIONS = np.array(list(FEATURES.values())).T
@@ -146,3 +150,31 @@ def test_log_facts_of_nothing_and_of_registers(made_kernels: MakeCounts) -> None
     np.testing.assert_allclose(z[:, 6], np.log([1, 9, 1, 49]))
     kernels.facts[:] = 0
     assert np.isfinite(log_facts(kernels)).all()
+
+
+def test_the_weights_of_a_large_network_are_read_from_memory(made_kernels: MakeCounts) -> None:
+    """What a kernel reads of them follows their bytes; one without weights does not."""
+    rng = np.random.default_rng(3)
+    kernels = made_kernels(rng, ["conv", "add"], np.array([[1, 0], [3, 0], [0, 2]]))
+    kernels.facts[:, KERNEL_FACTS.index("param_bytes")] = [4e6, 0]
+    each = np.array([1e-9, 1e-9, 1.0, 1e-3])
+    prices = Prices(np.tile(each, (len(ALL_KINDS), 1)), np.zeros(1, int), each[None])
+    whole = Whole.choose(kernels, prices)
+    features, _ = whole.features_and_rest(kernels, prices)
+    assert features.shape == (3, whole.size)
+    once, thrice, none = features[:, -3]
+    assert once == pytest.approx(0, abs=1e-12)  # of as many bytes as the context is centred on
+    assert thrice > 0.1
+    assert none == 0
+    times = sp.csr_matrix(kernels.counts > 0, dtype=float)
+    timed = whole.where_timed(Observed(kernels, np.ones(3), times), prices, features)
+    # Each is alone in its networks: what it is told is what these are, on average.
+    np.testing.assert_allclose(timed[0], features[:2].mean(axis=0))
+    np.testing.assert_allclose(timed[1], features[2])
+
+
+def test_files_that_are_older_than_vectors_and_contexts_are_read_without_them() -> None:
+    assert not SCHEMA.fields["fills_vectors"].of({}, "fills_vectors")
+    assert not SCHEMA.fields["has_context"].of({}, "has_context")
+    whole = Whole(np.zeros(4), np.zeros((2, 4)), has_context=False)
+    assert whole.size == Whole(np.zeros(4), np.zeros((2, 4))).size - 3

@@ -16,7 +16,7 @@ from latcast.devices import Target
 from latcast.graph import UNKNOWN, Graph
 from latcast.models import Kernels, load_layers
 from latcast.models.kernels._predictor import observe
-from latcast.networks import Networks, working_kernels
+from latcast.networks import OPS, Networks, working_kernels
 from latcast.spaces import space
 
 pytestmark = pytest.mark.slow
@@ -130,6 +130,35 @@ def test_a_slow_operator_widens_the_interval_however_small_its_share_is(
     ]
     added = [float(f.kernel_ms[-3]) for f in ms]
     assert added[1] / added[0] == pytest.approx(slowdown)
+
+
+def test_a_slow_activation_is_no_faster_in_a_cache(fitted: Kernels, chain: type) -> None:
+    """A ReLU is, of which it is a multiple: softplus was forecast at a fifth of what it takes."""
+    graph = chain().conv(32).add("softmax").add("softplus").classify().graph()
+    kernels = Networks.of(graph, fitted.target)
+    model = replace(fitted._model, prices=fitted._model.prices.scaled(np.full(4, 1e-3)))
+    own = kernels.ops.tolist().index(OPS.index("softplus"))
+    elements = kernels.fact("positions")[own] * kernels.fact("outputs")[own]
+    told = model.forecast(kernels, runtime="onnxruntime").kernel_ms[own]
+    assert told == pytest.approx(28 * 0.37e-6 * elements)
+    assert model.forecast(kernels, runtime="openvino").kernel_ms[own] < told / 10
+
+
+def test_depthwise_convolutions_that_take_no_blocks_are_slow_where_none_was_seen(
+    fitted: Kernels, chain: type
+) -> None:
+    """Their price is that of blocks, and ONNX Runtime has no fast kernel of them."""
+    model = fitted._model
+    depthwise = OPS.index("depthwise_conv")
+    assert 2 * depthwise + 1 in model.prices.classes
+    assert 2 * depthwise not in model.prices.classes
+    kernels = Networks.of(chain().conv(30).depthwise(3).classify().graph(), fitted.target)
+    own = kernels.ops.tolist().index(depthwise)
+    there, elsewhere = (
+        model.forecast(kernels, runtime=name) for name in ("onnxruntime", "openvino")
+    )
+    assert there.kernel_ms[own] == pytest.approx(11 * elsewhere.kernel_ms[own])
+    assert there.kernel_deviation[own] > elsewhere.kernel_deviation[own]
 
 
 def test_an_attention_that_was_not_seen_is_a_linear_layer(fitted: Kernels, chain: type) -> None:

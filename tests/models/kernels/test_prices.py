@@ -44,10 +44,33 @@ def test_work_is_counted_as_it_is_said(made_kernels: MakeCounts) -> None:
     conv, pool = facts
     visits = pool["positions"] * pool["outputs"] * pool["window"]
     for row, kernel, operations in zip(
-        work_of(kernels), facts, (conv["macs"], visits), strict=True
-    ):  # fmt: skip
+        work_of(kernels, fills_vectors=False), facts, (conv["macs"], visits), strict=True
+    ):
         moved = kernel["read_bytes"] + kernel["write_bytes"]
         assert row.tolist() == [operations, moved, kernel["param_bytes"], 1]
+
+
+@pytest.mark.parametrize(
+    ("op", "facts", "filled"),
+    [
+        ("conv", {"outputs": 20, "inputs": 32, "blocked": 1}, 32 / 20),
+        ("conv", {"outputs": 32, "inputs": 20, "blocked": 1}, 32 / 20),
+        ("conv", {"outputs": 32, "inputs": 20, "blocked": 0}, 1.0),
+        ("conv", {"outputs": 32, "inputs": 3, "blocked": 1}, 1.0),
+        ("conv", {"outputs": 32, "inputs": 16, "groups": 4}, 2.0),
+        ("depthwise_conv", {"outputs": 24, "inputs": 1, "groups": 24, "blocked": 1}, 32 / 24),
+        ("max_pool", {"outputs": 20, "inputs": 20, "blocked": 1}, 1.0),
+    ],
+)
+def test_convolutions_compute_whole_vectors_of_channels(
+    made_kernels: MakeCounts, op: str, facts: dict[str, float], filled: float
+) -> None:
+    kernels = made_kernels(np.random.default_rng(0), [op])
+    for name, value in {"groups": 1, "blocked": 0, **facts}.items():
+        kernels.facts[:, KERNEL_FACTS.index(name)] = value
+    asked, computed = (work_of(kernels, fills_vectors=fills)[0] for fills in (False, True))
+    assert computed[0] == pytest.approx(filled * asked[0])
+    assert computed[1:].tolist() == asked[1:].tolist()
 
 
 def test_prices_are_recovered_from_totals(made_kernels: MakeCounts) -> None:

@@ -19,7 +19,17 @@ from latcast.math.laplace import NormalWeights
 from latcast.networks import ALL_KINDS, OPS, Networks
 
 from ._familiarity import REACH, Familiarity
-from ._prices import Incidence, Noise, Prices, network_deviation, network_shares, work_of
+from ._prices import (
+    Incidence,
+    Noise,
+    Observed,
+    Prices,
+    classes_of,
+    network_deviation,
+    network_shares,
+    vector_waste,
+    work_of,
+)
 
 Floats = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.int64]
@@ -33,8 +43,6 @@ FEATURES = {
     "stride": (0.7, 0.12), "groups": (1.0, 0.12), "layers": (1.0, 0.12), "inputs": (2.0, 0.12),
     "outputs_waste": (0.2, 0.12), "depth_waste": (0.2, 0.12), "blocked": (0.12, 0.7),
 }  # fmt: skip
-# Numbers that a vector register holds: what does not fill the last one is wasted.
-VECTOR = 16
 # Beyond these, windows are alike: a convolution is a product of long rows then.
 MAX_WINDOW, MAX_STRIDE = 49.0, 16.0
 # Prior standard deviations of log latency: of all kernels together, of a kind, of a set of fused
@@ -46,6 +54,12 @@ WHOLE_FACTS, MAX_WHOLE_POINTS = 4, 30
 WHOLE_AMPLITUDE, WHOLE_SLOPE_DEVIATION = 0.15, 0.03
 # Factor (as natural logarithm) within which networks are alike.
 WHOLE_LENGTH = 1.5
+# Bytes, of weights, of activations a kernel, and of both, at which a network's context is 0, its
+# range, and the prior standard deviation of the power of it that a kernel follows whose latency is
+# all reading weights, moving activations, or being launched.
+CONTEXT_CENTRE = np.array([4e6, 4e5, 2e7])
+CONTEXT_RANGE = np.array([[2.5e5, 3e4, 2.5e5], [6.4e7, 6e6, 6.4e8]])
+CONTEXT_DEVIATION = np.array([0.15, 0.1, 0.1])
 
 
 def log_facts(kernels: Networks, names: Sequence[str] = tuple(FEATURES)) -> Floats:
@@ -61,8 +75,8 @@ def log_facts(kernels: Networks, names: Sequence[str] = tuple(FEATURES)) -> Floa
     depth = kernels.fact("inputs") * kernels.fact("window")
     amounts = {"traffic": moved, "depth": depth, "window": window, "stride": stride}
     of_itself = {
-        "outputs_waste": _waste(kernels.fact("outputs")),
-        "depth_waste": _waste(depth),
+        "outputs_waste": np.log(vector_waste(kernels.fact("outputs"))),
+        "depth_waste": np.log(vector_waste(depth)),
         "blocked": kernels.fact("blocked"),
     }
 
@@ -74,11 +88,6 @@ def log_facts(kernels: Networks, names: Sequence[str] = tuple(FEATURES)) -> Floa
         return np.asarray(np.log(np.maximum(amount, 1.0)))
 
     return np.stack([column(name) for name in names], axis=1)
-
-
-def _waste(channels: Floats) -> Floats:
-    channels = np.maximum(channels, 1.0)
-    return np.asarray(np.log(np.ceil(channels / VECTOR) * VECTOR / channels))
 
 
 @dataclass(frozen=True)
@@ -268,14 +277,19 @@ class Whole:
     A network whose weights stay in a cache from one pass to the next is faster than its kernels
     are in a large one. Its factor's logarithm is a Gaussian process, and slopes, over logarithms of
     its price, of the bytes of its weights, of the activations that it moves, and of its kernels.
+    What a kernel reads comes out of a cache in a small network and out of memory in a large one:
+    its share of weights, of activations and of launching follows powers of the bytes of the
+    network's weights, of its activations by kernel, and of both.
 
     Attributes:
         centre: mean logarithms, shape (4,).
         points: inducing points, shape (points, 4).
+        has_context: whether there are those powers; not of models in files that are older.
     """
 
     centre: Floats
     points: Floats
+    has_context: bool = True
 
     @classmethod
     def choose(cls, kernels: Networks, prices: Prices) -> Whole:
@@ -286,7 +300,24 @@ class Whole:
     @property
     def size(self) -> int:
         """Number of features."""
-        return len(self.centre) + len(self.points)
+        return len(self.centre) + len(self.points) + self._contexts
+
+    @property
+    def _contexts(self) -> int:
+        return len(CONTEXT_DEVIATION) if self.has_context else 0
+
+    def where_timed(self, observed: Observed, prices: Prices, features: Floats) -> Floats:
+        """Features of each timed kernel, the means over the networks that it was timed in.
+
+        Args:
+            observed: networks and kernels.
+            prices: of the kernels.
+            features: of the networks, shape (n, features).
+        """
+        kernels, alone = observed.kernels, features.shape[1] - self._contexts
+        timed = observed.mean_where_timed(np.hstack([features[:, :alone], _contexts(kernels)]))
+        timed[:, alone:] *= _context_shares(kernels, prices)[observed.timed[0]]
+        return timed[:, : features.shape[1]]
 
     def features_and_rest(self, kernels: Networks, prices: Prices) -> tuple[Floats, Floats]:
         """Features (n, features), and the prior variance of each network beside them (n,)."""
@@ -294,7 +325,25 @@ class Whole:
         process, rest = process_features(
             x / WHOLE_LENGTH, self.points / WHOLE_LENGTH, WHOLE_AMPLITUDE
         )
-        return np.hstack([(x - self.centre) * WHOLE_SLOPE_DEVIATION, process]), rest
+        parts = [(x - self.centre) * WHOLE_SLOPE_DEVIATION, process]
+        if self.has_context:
+            ms = prices(kernels)
+            shares = kernels.incidence @ (_context_shares(kernels, prices) * ms[:, None])
+            parts.append(_contexts(kernels) * shares / (kernels.incidence @ ms)[:, None])
+        return np.hstack(parts), rest
+
+
+def _contexts(kernels: Networks) -> Floats:
+    """Logarithms of what surrounds the kernels of each network, shape (n, 3)."""
+    weights, moved, count = (kernels.incidence @ work_of(kernels)[:, [2, 1, 3]]).T
+    surrounding = np.stack([weights, moved / np.maximum(count, 1), weights + moved], axis=1)
+    return np.asarray(np.log(np.clip(surrounding, *CONTEXT_RANGE) / CONTEXT_CENTRE))
+
+
+def _context_shares(kernels: Networks, prices: Prices) -> Floats:
+    """How much of each kernel's price follows each of a network's contexts, shape (d, 3)."""
+    parts = prices.parts(kernels)
+    return np.asarray((parts / parts.sum(axis=1, keepdims=True))[:, [2, 1, 3]] * CONTEXT_DEVIATION)
 
 
 def _logs(kernels: Networks, prices: Prices) -> Floats:
@@ -321,6 +370,14 @@ OTHER_PRECISION_FACTOR = 4.0
 # The runtime that slowdowns were measured with; another one may have fast kernels (OpenVINO's
 # PRelu takes as long as a ReLU), so that there they widen the interval alone.
 SLOW_RUNTIME = "onnxruntime"
+# Nanoseconds of a ReLU's number there, of which slowdowns are multiples: activations are bound by
+# arithmetic, so that in a cache they are no faster, where a ReLU is. Softplus takes 9.3 to 11.7 ns
+# of a number, Elu 1.4 to 1.7 (ONNX Runtime 1.32, one thread of an Intel Xeon (model 167), maps of
+# 64 x 28 x 28 and 64 x 112 x 112).
+SLOW_NS = 0.37
+# Of a depthwise convolution that cannot run on blocks of channels: of 14, 30 and 63 channels a MAC
+# takes .20 to .32 ns, of 16, 32 and 64 .014 to .035 (measured likewise).
+RAGGED_SLOWDOWN = 11.0
 _SLOWDOWNS = np.array([OPERATORS[op].slowdown if op in OPERATORS else 1.0 for op in OPS])
 _RECURRENT = [OPS.index(op) for op in RECURRENT]
 
@@ -420,12 +477,14 @@ class LayerModel:
                 calibration was on, such as an unsupported operator, is not made surer by it.
         """
         given = kernels
+        least_ms = self._slow_ms(kernels, runtime)
         kernels, log_slowdown, strange = self._strange(kernels, runtime)
         strange = strange * (REACH / reach)
         features, rest = self.features_and_rest(kernels)
         whole, whole_rest = self.whole.features_and_rest(kernels, self.prices)
         p = features.shape[1]
         log_ms = np.log(self.prices(kernels)) + features @ self.weights.mean[:p] + log_slowdown
+        log_ms = np.maximum(log_ms, np.log(least_ms))
         total, shares = network_shares(kernels.incidence, log_ms)
         # What does not add up is a factor on all kernels: parts then still sum to the whole.
         factor = np.exp(whole @ self.weights.mean[p:])
@@ -458,6 +517,18 @@ class LayerModel:
             novelty,
         )  # fmt: skip
 
+    def _slow_ms(self, kernels: Networks, runtime: str) -> Floats:
+        """What activations that no row had, and are slow, take at least, shape (d,)."""
+        is_slow = (kernels.kinds == ALL_KINDS.index("activation")) & self._is_slow(kernels)
+        elements = kernels.fact("positions") * kernels.fact("outputs")
+        ms = SLOW_NS * 1e-6 * _SLOWDOWNS[kernels.ops] * elements
+        return np.where(is_slow & (runtime == SLOW_RUNTIME), ms, 0.0) + np.finfo(float).tiny
+
+    def _is_slow(self, kernels: Networks) -> npt.NDArray[np.bool_]:
+        """Whether each kernel is of a slow operator that no row had, shape (d,)."""
+        is_new = ~np.isin(kernels.ops, self.prices.classes // 2)
+        return np.asarray(is_new & (_SLOWDOWNS[kernels.ops] > 1))
+
     def _strange(self, kernels: Networks, runtime: str) -> tuple[Networks, Floats, Floats]:
         """Of operators that no row had, others that stand for them; slowdowns and deviations.
 
@@ -469,10 +540,17 @@ class LayerModel:
         # 1.1 to 2.3 times (shipped model of an EPYC; measured on one thread of an Intel Xeon
         # (model 167)).
         is_new = ~np.isin(kernels.ops, self.prices.classes // 2)
-        is_slow = is_new & (_SLOWDOWNS[kernels.ops] > 1)
+        is_slow = self._is_slow(kernels)
         is_product = is_new & (kernels.ops == OPS.index("attention"))
         log = np.where(is_slow, np.log(_SLOWDOWNS[kernels.ops]), 0.0)
-        told = is_slow | is_product | np.isin(kernels.ops, _RECURRENT)
+        is_ragged = (
+            (kernels.ops == OPS.index("depthwise_conv"))
+            & (kernels.fact("blocked") == 0)
+            & ~np.isin(classes_of(kernels), self.prices.classes)
+            & (runtime == SLOW_RUNTIME)
+        )
+        log = np.where(is_ragged, np.log(RAGGED_SLOWDOWN), log)
+        told = is_slow | is_product | is_ragged | np.isin(kernels.ops, _RECURRENT)
         deviation = np.where(told, STAND_IN_DEVIATION, 0.0)
         is_unknown = kernels.kinds == ALL_KINDS.index(UNKNOWN)
         deviation = np.where(is_unknown, UNKNOWN_DEVIATION, deviation)

@@ -27,6 +27,7 @@ def learn(
     whole: Floats,
     noise: Noise,
     before: NormalWeights | None = None,
+    whole_timed: Floats | None = None,
 ) -> tuple[NormalWeights, float]:
     """Weights of features after the data, and the logarithm of the evidence.
 
@@ -42,10 +43,14 @@ def learn(
         whole: features of every network, shape (n, more features).
         noise: of the observations.
         before: what is known of the weights; standard normal by default.
+        whole_timed: features beside their own of the kernels that were timed; by default the means
+            of those of the networks that they were timed in.
     """
+    if whole_timed is None:
+        whole_timed = observed.mean_where_timed(whole)
     p = features.shape[1] + whole.shape[1]
     before = before or NormalWeights.standard(p)
-    problem = _Problem(observed, log_prices, features, whole, noise, before)
+    problem = _Problem(observed, log_prices, features, (whole, whole_timed), noise, before)
     weights = mode(problem, problem.centre)
     covariance, evidence = laplace(problem, weights)
     learnt = NormalWeights(weights[:p], before.prior, covariance[:p, :p])
@@ -60,10 +65,11 @@ class _Problem:
         observed: Observed,
         log_prices: Floats,
         features: Floats,
-        whole: Floats,
+        wholes: tuple[Floats, Floats],
         noise: Noise,
         before: NormalWeights,
     ) -> None:
+        whole, whole_timed = wholes
         kernels = observed.kernels
         timed, kernel_ms, times = observed.timed
         self._counts = kernels.counts
@@ -79,7 +85,7 @@ class _Problem:
         factors[np.arange(len(timed)), kernels.kinds[timed]] = PROFILE_DEVIATION
         self._single = _by_kind(
             kernels.kinds[timed],
-            np.hstack([features[timed], observed.mean_where_timed(whole), factors]),
+            np.hstack([features[timed], whole_timed, factors]),
         )
         self._single_y = np.log(kernel_ms) - log_prices[timed]
         # A kernel's own noise does not average out over the networks that were profiled: only the

@@ -86,6 +86,8 @@ SCHEMA = Schema(
         "features": Field(_names, list, FIRST_FEATURES),
         "labels": _NAMES,
         "on_families": Field(lambda value: value is True),
+        "fills_vectors": Field(lambda value: value is True, default=False),
+        "has_context": Field(lambda value: value is True, default=False),
         "scales": Field(_scales, lambda v: [[s.amplitude, s.stretch, s.most_points] for s in v]),
         "noise": Field(
             lambda value: Noise(*map(positive, value)), lambda n: [n.network, n.kernel, n.timing]
@@ -146,6 +148,8 @@ def packed(model: LayerModel, ranges: Ranges, scores: DeviationScores) -> Values
         "features": model.basis.names,
         "labels": model.basis.labels,
         "on_families": scores.representative,
+        "fills_vectors": model.prices.fills_vectors,
+        "has_context": model.whole.has_context,
         "scales": model.basis.scales,
         "noise": model.noise,
         "prices": model.prices.by_kind,
@@ -186,7 +190,7 @@ def unpacked(v: Values) -> tuple[LayerModel, Ranges, DeviationScores]:
     if len(v["point_kinds"]) and not 0 <= v["point_kinds"][0] <= v["point_kinds"][-1] < len(kinds):
         raise ValueError("kinds of points must be known")
     own = Basis(v["centres"], v["points"], v["point_kinds"], v["labels"], v["scales"], names, kinds)
-    whole = Whole(v["whole_centre"], v["whole_points"])
+    whole = Whole(v["whole_centre"], v["whole_points"], v["has_context"])
     others = whole.size + (WORK if "numbers" in v else 0)
     if len(v["mean"]) != own.size + others:
         raise ValueError(
@@ -248,7 +252,7 @@ def _prices(v: Values, order: Numbers) -> Prices:
     classes = 2 * known[numbers] + blocked
     rows = np.argsort(classes, kind="stable")
     rows = rows[classes[rows] >= 0]
-    return Prices(by_kind, classes[rows], v["class_prices"][rows])
+    return Prices(by_kind, classes[rows], v["class_prices"][rows], v["fills_vectors"])
 
 
 def _ranges(v: Values, order: Numbers) -> Ranges:
@@ -310,7 +314,7 @@ class Kernels(Predictor):
             "families": sorted(set(groups)),
         }
         fitted = Fitted(None, data[0].target, card=card, quantity=data[0].quantity)
-        self._model, self._ranges = fit_model(observed, rng), Ranges.of(observed.kernels)
+        self._model, self._ranges = fit_model(observed, groups, rng), Ranges.of(observed.kernels)
         self.become(fitted)
         if calibration is not None:
             self.calibrate(calibration)
