@@ -40,6 +40,8 @@ _ROUNDED = "a ridge's moments are computed once: the Note10's errors are sums' r
 _PRICED = "adapting a base averages with three prices fitted to the same measurements"
 _PARTS = "layer models go to other targets by parts of prices and three physical numbers"
 
+_VECTORS = "layer models count whole vectors of channels and know the size of a kernel's network"
+
 _JOINT = "any device is answered for, by measurements or its specification, in several precisions"
 
 _SETTINGS = "a run in which passes waited for their CPU is made again"
@@ -241,6 +243,7 @@ CHANGES: tuple[Change, ...] = (
     Change("suggest", "*.output*", "value", _DESIGNED),
     Change("bench-paper", "output.rows.0.*", "value", _ROUNDED),
     Change("adapt-networks", "[01].output.*", "value", _PARTS),
+    Change("train-layers", "*.output*", "value", _VECTORS),
     Change("bench-search", "output.nasbench201.*", "value", _UNLIKE),
     *(
         Change("bench-[gt][pr]*", f"output.*.{score}_{figure}", "value", _UNLIKE)
