@@ -12,10 +12,10 @@ PAGE = Path(__file__).parents[1] / "docs" / "json.md"
 
 MODULES = (
     "bench.tables", "data.audit_report", "devices", "graph.inspection", "measure",
-    "models.accuracy.records", "models.comparison", "models.forecast_records",
-    "models.measured_table", "models.overview", "models.suggestions", "models.tuning",
-    "models.workflow", "ofa", "search", "search.choose", "search.which", "search.verification",
-    "spaces.overview",
+    "measure.hosts.preparing", "models.accuracy.records", "models.comparison",
+    "models.forecast_records", "models.measured_table", "models.overview", "models.suggestions",
+    "models.tuning", "models.workflow", "ofa", "search", "search.choose", "search.which",
+    "search.verification", "spaces.overview",
 )  # fmt: skip
 """Where records are."""
 
@@ -33,6 +33,9 @@ COMMANDS = {
     "measure": "campaign",
     "measure --precision fp32,int8": "campaigns",
     "measure --hosts FLEET.toml": "fleet",
+    "host prepare": "host",
+    "host check": "host",
+    "host remove": "host",
     "lookup-table build": "lookup-table",
     "lookup-table convert": "converted-lookup-table",
     "audit": "audit",

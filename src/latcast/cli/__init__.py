@@ -31,6 +31,7 @@ _COMMANDS = {
         "suggest": "Suggest what to measure: what tells most.",
         "audit": "Look for what is wrong with a dataset.",
         "compare": "Compare two datasets, or a forecast and a dataset.",
+        "host": "Machines that measure: prepare, check, clean up.",
         "lookup-table": "Lookup tables: build one on this machine, or convert one.",
     },
     "Models": {

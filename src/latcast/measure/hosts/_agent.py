@@ -87,6 +87,7 @@ class Agent:
             "start": self._start,
             "ask": self._ask,
             "stop": lambda _: self.stop(),
+            "version": lambda r: metadata.version(r["package"]),
             "detect": lambda r: asdict(self._here.detect(r["name"], seconds=r["seconds"])),
             "has": self._has,
             "put": self._put,

@@ -101,11 +101,21 @@ class SSH(Host):
         self._workers += 1
         return _Worker(self, self._workers, found["facts"], found["pid"])
 
+    def version_of(self, package: str) -> str:
+        """Version of a package that is installed there.
+
+        Raises:
+            HostError: it is not.
+        """
+        found: str = self._ask({"do": "version", "package": package}, _REQUEST_S)
+        return found
+
     def detect(self, name: str | None = None, *, seconds: float = 2.0) -> Device:
         if name is not None:
             Target(name, "any")  # as it is said here, before anything is measured
         request = {"do": "detect", "name": name, "seconds": seconds}
-        return Device(**self._ask(request, 10 * seconds + 700))
+        found = self._ask(request, 10 * seconds + 700)
+        return Device(**{**found, "features": tuple(found["features"])})
 
     def text_of(self, source: NetworkSource, batch: int, seed: int) -> str:
         if not isinstance(source, OnnxFile):

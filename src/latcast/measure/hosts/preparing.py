@@ -1,0 +1,484 @@
+"""Preparing a machine that ``ssh`` reaches: an environment with our wheel and a runtime's.
+
+Everything of ours is in one folder of the user's there (:data:`._agent.FOLDER`), with a folder for
+each version of latcast. A machine without a way out is sent what it needs: this one downloads the
+wheels for its architecture, its C library and its Python.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import IO
+
+from latcast.devices import Target
+from latcast.measure.runtimes import runtime
+from latcast.report.record import Record, Table, pairs
+
+from ._agent import FOLDER
+from ._base import HostError, HostLostError
+from .ssh import SSH
+
+MIN_PYTHON = (3, 11)
+# An environment with ONNX Runtime takes 250 MB on x86-64, and pip as much again while it unpacks.
+MIN_FREE_MB = 500
+# What a worker needs beside its runtime: importing one for each runtime of ours loads no other
+# package of those that latcast requires, which small boards have no wheels of.
+NEEDED = ("numpy", "onnx", "psutil", "filelock")
+_INSTALL_S = 3600.0
+# Oldest and newest C library that wheels of PyPI name.
+_GLIBC, _MUSL = range(17, 44), range(1, 3)
+_PIP = (
+    "-m pip --disable-pip-version-check --no-input install --no-cache-dir --retries 1 --timeout 15"
+)
+
+_PROBE = r"""
+say() { echo "latcast-probe:$1=$2"; }
+say system "$(uname -s)"
+say libc "$(getconf GNU_LIBC_VERSION 2>/dev/null || ldd --version 2>&1 | head -n 1)"
+say free_kb "$(df -Pk "$HOME" | awk 'NR == 2 { print $4 }')"
+for name in python3 python3.11 python3.12 python3.13 python3.14; do
+  path=$(command -v $name) || continue
+  say python "$path $($path -c 'import sys, sysconfig
+print("%d.%d" % sys.version_info[:2], sysconfig.get_platform())' 2>/dev/null)"
+done
+for path in FOLDER/*/bin/python; do [ -x "$path" ] && say installed "$path"; done
+say end 1
+""".replace("FOLDER", FOLDER)
+
+_REMOVE = r"""
+rm -rf FOLDER || exit 1
+rmdir ~/.cache 2>/dev/null
+lock="${TMPDIR:-/tmp}/latcast-measuring"
+# Not while another campaign of this machine holds it.
+[ -O "$lock" ] && command -v flock >/dev/null && flock -n "$lock/lock" rm -rf "$lock"
+exit 0
+""".replace("FOLDER", FOLDER)
+
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a machine says of itself before anything of ours is there.
+
+    Attributes:
+        system: such as ``Linux``.
+        platform: of its Python, such as ``linux-aarch64``; empty without one.
+        libc: its C library and version, such as ``glibc 2.36``.
+        free_mb: room in the home folder.
+        python: path of a Python that is new enough; empty without one.
+        version: of the latter, such as ``3.11``.
+        found: every Python with its version.
+        installed: versions of latcast that are prepared.
+    """
+
+    system: str
+    platform: str
+    libc: str
+    free_mb: int
+    python: str
+    version: str
+    found: tuple[str, ...]
+    installed: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Probe:
+        """The answers among whatever else a login prints.
+
+        Raises:
+            ValueError: the last one is missing.
+        """
+        said: dict[str, list[str]] = {}
+        for key, value in re.findall(r"^latcast-probe:(\w+)=(.*)$", text, re.MULTILINE):
+            said.setdefault(key, []).append(value.strip())
+        if "end" not in said:
+            raise ValueError(text.strip()[:200] or "nothing")
+        pythons = [x.split() for x in said.get("python", []) if len(x.split()) == 3]
+        good = [x for x in pythons if tuple(map(int, x[1].split("."))) >= MIN_PYTHON]
+        path, version, platform = good[0] if good else ("", "", "")
+        installed = (x.split("/")[-3] for x in said.get("installed", []))
+        free = said["free_kb"][0]
+        return cls(
+            said["system"][0], platform, said["libc"][0], int(free) // 1024 if free else 0, path,
+            version, tuple(f"{x[0]} {x[1]}" for x in pythons), tuple(installed),
+        )  # fmt: skip
+
+    def lacks(self) -> Iterator[str]:
+        """What must be there before anything can be installed, each with what to do."""
+        if self.system != "Linux":
+            yield f"the system must be Linux; it is {self.system}"
+        if not self.python:
+            least, found = ".".join(map(str, MIN_PYTHON)), ", ".join(self.found) or "none"
+            yield f"Python {least} or newer must be on the PATH; got {found}: install it there"
+        if self.free_mb < MIN_FREE_MB:
+            yield (
+                f"the home folder must have {MIN_FREE_MB} MB free; it has {self.free_mb}: make room"
+            )
+
+    def tags(self) -> list[str]:
+        """Platforms of the wheels that it can use, as pip calls them."""
+        machine = self.platform.partition("-")[2].replace("-", "_")
+        numbers = re.findall(r"(\d+)\.(\d+)", self.libc)
+        major, minor = map(int, numbers[-1]) if numbers else (2, _GLIBC[0])
+        if "musl" in self.libc.lower():
+            return [f"musllinux_{major}_{n}_{machine}" for n in _MUSL if n <= minor]
+        tags = [f"manylinux_{major}_{n}_{machine}" for n in reversed(_GLIBC) if n <= minor]
+        return [*tags, f"manylinux2014_{machine}", f"linux_{machine}"]
+
+
+@dataclass(frozen=True, repr=False)
+class HostRecord(Record):
+    """A machine that measures: what there is, what is missing, and what was done.
+
+    Attributes:
+        host: how it is reached.
+        system: its operating system.
+        platform: of its Python, such as linux-aarch64; empty without one.
+        libc: its C library.
+        free_mb: room in the home folder, MB.
+        python: version of its Python; empty where none is new enough.
+        latcast: versions of latcast that are prepared there.
+        runtimes: runtime that was asked for -> its version there; null: it is missing.
+        missing: what is missing, each with what to do.
+        done: what was done, in this order.
+    """
+
+    schema = "host"
+
+    host: str
+    system: str
+    platform: str
+    libc: str
+    free_mb: int
+    python: str
+    latcast: list[str]
+    runtimes: dict[str, str | None] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+
+    def parts(self) -> Iterator[Table | str]:
+        rows = [
+            ("system", f"{self.system}, {self.libc}"),
+            ("Python", f"{self.python or 'none'} {self.platform}".strip()),
+            ("free, MB", self.free_mb),
+            ("latcast", ", ".join(self.latcast) or "none"),
+            *((name, version or "missing") for name, version in self.runtimes.items()),
+        ]
+        yield pairs(("host", "value"), rows, self.host)
+
+    def doubts(self) -> Iterator[str]:
+        for text in self.missing:
+            yield f"missing: {text}"
+
+
+def check(board: SSH, runtimes: Sequence[str]) -> HostRecord:
+    """Say what a machine has, and what is missing to measure with runtimes.
+
+    Args:
+        board: the machine, which is left open.
+        runtimes: their names.
+
+    Raises:
+        HostError: it cannot be reached.
+        ValueError: there is no such runtime.
+    """
+    kinds = [runtime(name) for name in runtimes]
+    probe = _probed(board)
+    missing = list(probe.lacks())
+    found: dict[str, str | None] = dict.fromkeys(runtimes)
+    if own_version() not in probe.installed:
+        missing.append(
+            f"latcast {own_version()} must be prepared there: latcast host prepare {board.name}"
+        )
+    else:
+        try:
+            board.facts()
+        except HostLostError:
+            raise
+        except HostError as error:
+            missing.append(str(error))
+        else:
+            for kind in kinds:
+                try:
+                    found[kind.name] = version_there(board, kind.name)
+                except (ModuleNotFoundError, ValueError, HostError) as error:
+                    missing.append(f"{kind.name}: {error}")
+    return _record(board, probe, found, missing)
+
+
+def version_there(board: SSH, name: str) -> str:
+    """Version of a runtime of a machine that is prepared.
+
+    Raises:
+        ModuleNotFoundError: it is not installed there.
+        HostError: it cannot be loaded there.
+    """
+    board.check(Target("there", name, threads=1))
+    return board.version_of(runtime(name).package)
+
+
+def prepare(
+    board: SSH,
+    runtimes: Sequence[str],
+    *,
+    from_here: bool = False,
+    tell: Told = lambda _: None,
+) -> HostRecord:
+    """Make an environment on a machine that has this latcast and runtimes.
+
+    One of this version that was there is made anew.
+
+    Args:
+        board: the machine, which is left open.
+        runtimes: their names.
+        from_here: download all packages here and send them; by default only where the machine
+            cannot install them by itself.
+        tell: called with every step.
+
+    Raises:
+        HostError: something is missing there, or cannot be installed.
+        ValueError: there is no such runtime.
+    """
+    wanted = requirements(runtimes)
+    probe = _probed(board)
+    if lacks := list(probe.lacks()):
+        raise HostError(f"{board.name} cannot be prepared: {'; '.join(lacks)}")
+    done: list[str] = []
+
+    def step(text: str) -> None:
+        done.append(text)
+        tell(text)
+
+    folder = f"{FOLDER}/{own_version()}"
+    python = f"{folder}/bin/python"
+    try:
+        step(f"an environment of {probe.python} ({probe.version}) in {folder}")
+        _run(
+            board, f"rm -rf {folder} && {probe.python} -m venv {folder}",
+            "the module venv (on Debian: sudo apt install python3-venv)",
+        )  # fmt: skip
+        _install(board, probe, wanted, from_here=from_here, tell=step)
+        wheel = own_wheel()
+        step(f"latcast {own_version()} of this machine, {len(wheel) / 1e6:.1f} MB")
+        _send(board, {own_wheel_name(): wheel}, f"{folder}/wheels")
+        _run(board, f"{python} {_PIP} --no-index --no-deps {folder}/wheels/latcast-*.whl", "pip")
+        _run(board, f"rm -rf {folder}/wheels", "rm")
+        found = {name: version_there(board, name) for name in runtimes}
+    except BaseException:
+        # Half an environment would look like a whole one.
+        board.drop()
+        if board.connection.is_open or _can_reach(board):
+            board.connection.run(f"rm -rf {folder}")
+        raise
+    return _record(board, _probed(board), found, [], done)
+
+
+def remove(board: SSH) -> HostRecord:
+    """Remove everything of ours from a machine: environments, networks' files, the lock's folder.
+
+    Raises:
+        HostError: it cannot be reached, or does not let it be removed.
+    """
+    board.drop()
+    _script(board, _REMOVE)
+    return _record(board, _probed(board), {}, [], [f"removed {FOLDER}"])
+
+
+def own_version() -> str:
+    """Version of this latcast."""
+    return metadata.version("latcast")
+
+
+# -- what is installed ----------------------------------------------------------------------------
+
+
+def requirements(runtimes: Sequence[str]) -> list[str]:
+    """What pip is asked for on a machine that measures with runtimes.
+
+    Raises:
+        ValueError: there is no such runtime.
+    """
+    stated = metadata.requires("latcast") or []
+    core = {_name(x): x for x in stated if ";" not in x}
+    found = [core.get(name, name) for name in NEEDED]
+    for name in runtimes:
+        extra = runtime(name).extra
+        own = [x.partition(";")[0] for x in stated if re.search(rf"extra == .{extra}.\s*$", x)]
+        found += own or [core.get(extra, extra)]
+    return list(dict.fromkeys(x.strip() for x in found))
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower()
+
+
+def own_wheel_name() -> str:
+    """File name of :func:`own_wheel`."""
+    return f"latcast-{own_version()}-py3-none-any.whl"
+
+
+def own_wheel() -> bytes:
+    """The wheel of this very package, from its files, wherever they are installed.
+
+    It is written as the specification of binary distributions says, without a build backend,
+    which an installed package has none of.
+    """
+    package, info = Path(__file__).parents[2], f"latcast-{own_version()}.dist-info"
+    files = {
+        f"latcast/{path.relative_to(package).as_posix()}": path.read_bytes()
+        for path in sorted(package.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    files[f"{info}/METADATA"] = (
+        metadata.distribution("latcast").read_text("METADATA") or ""
+    ).encode()
+    files[f"{info}/WHEEL"] = (
+        b"Wheel-Version: 1.0\nGenerator: latcast\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    record = [
+        f"{name},sha256={_url_safe(hashlib.sha256(data).digest())},{len(data)}"
+        for name, data in files.items()
+    ]
+    files[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,\n"]).encode()
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return made.getvalue()
+
+
+def _url_safe(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _install(
+    board: SSH, probe: Probe, wanted: Sequence[str], *, from_here: bool, tell: Told
+) -> None:
+    """Install requirements, by itself or from this machine's downloads."""
+    folder = f"{FOLDER}/{own_version()}"
+    listed = " ".join(f"'{x}'" for x in wanted)
+    if not from_here:
+        tell(f"pip install {listed} there")
+        ended = board.connection.run(f"{folder}/bin/python {_PIP} {listed}", timeout_s=_INSTALL_S)
+        if ended.returncode == 0:
+            return
+        reason = _last_line(ended.stderr)
+        if "no space left" in ended.stderr.decode(errors="replace").lower():
+            raise HostError(f"the disk of {board.name} must have room; it is full: {reason}")
+        tell(f"it cannot by itself ({reason})")
+    with tempfile.TemporaryDirectory(prefix="latcast-") as wheels:
+        _download(probe, wanted, Path(wheels))
+        found = sorted(Path(wheels).iterdir())
+        size = sum(x.stat().st_size for x in found) / 1e6
+        tell(f"{len(found)} wheels for {probe.platform}, downloaded here: {size:.0f} MB")
+        _send(board, {x.name: x for x in found}, f"{folder}/wheels")
+    command = f"{folder}/bin/python {_PIP} --no-index --find-links {folder}/wheels {listed}"
+    _run(board, command, "room for the packages and a pip that takes their wheels")
+
+
+def _download(probe: Probe, wanted: Sequence[str], folder: Path) -> None:
+    """Download wheels for another machine.
+
+    Raises:
+        HostError: there are none for it, or this machine has no pip or no way out either.
+    """
+    tags = [x for tag in probe.tags() for x in ("--platform", tag)]
+    command = [
+        sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download",
+        "--quiet", "--only-binary=:all:", "--python-version", probe.version, *tags,
+        "--dest", str(folder), *wanted,
+    ]  # fmt: skip
+    ended = subprocess.run(  # noqa: S603  # our own interpreter's pip
+        command, capture_output=True, check=False, timeout=_INSTALL_S
+    )
+    if ended.returncode:
+        raise HostError(
+            f"wheels for {probe.platform} and Python {probe.version} must be found; pip says: "
+            f"{_last_line(ended.stderr)}: try another runtime, or a newer Python there"
+        )
+
+
+def _send(board: SSH, files: Mapping[str, bytes | Path], folder: str) -> None:
+    """Put files into a folder there."""
+    with tempfile.TemporaryFile() as packed:
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            for name, content in files.items():
+                data = content if isinstance(content, bytes) else content.read_bytes()
+                entry = tarfile.TarInfo(name)
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
+        packed.seek(0)
+        _run(
+            board, f"mkdir -p {folder} && tar -xf - -C {folder}", "room for what is sent, and tar",
+            data=packed,
+        )  # fmt: skip
+
+
+def _run(board: SSH, command: str, needed: str, data: IO[bytes] | None = None) -> None:
+    """Run a command there that must work, which ``needed`` says the condition of."""
+    ended = board.connection.run(command, data=data, timeout_s=_INSTALL_S)
+    if ended.returncode:
+        raise HostError(
+            f"{board.name} must have {needed}; `{command[:80]}` says: "
+            f"{_last_line(ended.stderr or ended.stdout)}"
+        )
+
+
+def _script(board: SSH, script: str) -> str:
+    """What a shell's script prints there."""
+    with tempfile.TemporaryFile() as text:
+        text.write(script.encode())
+        text.seek(0)
+        ended = board.connection.run("sh -s", data=text)
+    if ended.returncode:
+        raise HostError(f"{board.name} must have a shell; it says: {_last_line(ended.stderr)}")
+    return ended.stdout.decode(errors="replace")
+
+
+def _probed(board: SSH) -> Probe:
+    said = _script(board, _PROBE)
+    try:
+        return Probe.parse(said)
+    except ValueError as error:
+        raise HostError(
+            f"{board.name} must have a POSIX shell that runs a script; got {str(error)!r}"
+        ) from None
+
+
+def _can_reach(board: SSH) -> bool:
+    try:
+        board.connection.open(asks=False)
+    except HostError:
+        return False
+    return True
+
+
+def _record(
+    board: SSH,
+    probe: Probe,
+    runtimes: Mapping[str, str | None],
+    missing: list[str],
+    done: Sequence[str] = (),
+) -> HostRecord:
+    return HostRecord(
+        board.name, probe.system, probe.platform, probe.libc, probe.free_mb, probe.version,
+        list(probe.installed), dict(runtimes), missing, list(done),
+    )  # fmt: skip
+
+
+def _last_line(output: bytes) -> str:
+    lines = [x for x in output.decode(errors="replace").splitlines() if x.strip()]
+    errors = [x for x in lines if "error" in x.lower()]
+    return (errors or lines or ["nothing"])[-1].strip()[-300:]
