@@ -144,3 +144,22 @@ class Forgetful(FakeRuntime):
         if "latcast.measure._worker" not in sys.modules:
             raise RuntimeError("no memory for this")
         return super().load(model, seed, **options)
+
+
+class Metered(FakeRuntime):
+    """Its energy is the CPU time of the process: none when it is idle."""
+
+    def _prepare(self):
+        from latcast.measure import _energy
+
+        meter = _energy.Counters("fake", lambda: [int(1e6 * time.process_time())], [0])
+        _energy.find_meter = lambda *_: meter
+
+
+class Unmetered(FakeRuntime):
+    """On a machine without a meter."""
+
+    def _prepare(self):
+        from latcast.measure import _energy
+
+        _energy.SYS = Path("/no-such-folder")

@@ -68,6 +68,30 @@ def test_a_network_whose_memory_is_not_known_is_timed(make_plan, fake, tmp_path)
     assert reasons == ["RuntimeError: RuntimeError: no memory for this", None]
 
 
+@pytest.mark.slow
+def test_energy_is_measured_in_two_rounds(make_plan, fake, tmp_path):
+    plan = make_plan([224], runs=3, kind=fake.Metered)
+    datasets, record = measured(tmp_path / "a.campaign", plan, "energy_mj")
+    energy = datasets["energy_mj"]
+    assert (energy.quantity.name, energy.quantity.unit) == ("energy_mj", "mJ")
+    assert energy.values[0] > 0
+    assert len(energy.samples[0]) == 2
+    assert energy.standard_error[0] >= 0
+    assert "less the idle power" in energy.provenance["method"]
+    assert record.by_network[0].energy_mj == energy.values[0]
+    assert "energy, mJ" in record.to_text()
+
+
+def test_what_the_machine_does_not_tell_is_a_warning(make_plan, fake, tmp_path):
+    plan = make_plan([224], runs=2, kind=fake.Unmetered)
+    datasets, record = measured(tmp_path / "a.campaign", plan, "energy_mj")
+    assert list(datasets) == ["latency_ms"]
+    (warning,) = [w for w in record.warnings if "energy_mj" in w]
+    assert warning.startswith(
+        "energy_mj of 1 networks could not be measured: OSError: energy needs"
+    )
+
+
 def test_the_peak_of_this_process_is_forgotten():
     if not _memory.forget_peak():
         pytest.skip("the system does not let a peak be forgotten")

@@ -107,6 +107,11 @@ def plan_of(given: Mapping[str, Any], board: Host) -> Plan:
     with usage():
         target = Target(options["device"], options["runtime"], **settings)
         board.check(target)
+    if not board.text:
+        from latcast.measure import check_measurable
+        from latcast.measure.runtimes import runtime
+
+        check_measurable(options.get("quantity", ()), runtime(target.runtime).kind)
     networks = _networks(given, target.batch, options["seed"]) if archs is None else archs
     protocol = Protocol(**board.protocol, runs=options["runs"])
     return Plan(

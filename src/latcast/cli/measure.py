@@ -78,7 +78,7 @@ class How:
     hosts: Path | None = option("Share them among these hosts of targets (.toml).", metavar="FLEET")
     runs: int | None = option("Runs of every network, in as many processes.", min=2)
     quantity: list[str] | None = option(
-        "Measure this beside the latency: peak_memory_mb; repeatable, or with commas."
+        "Measure beside the latency: peak_memory_mb, energy_mj; repeatable."
     )
     time_limit: str | None = option("Measure as many as fit, such as 20m or 90s.")
     correct_to: Path | None = option("Correct to the machine's state in this earlier dataset.")

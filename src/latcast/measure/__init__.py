@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ._fleet import Boards, read_fleet, run_in_turns, run_side_by_side
     from ._machine import CampaignRunningError
     from ._protocol import Protocol
-    from ._quantities import MEASURED, checked_quantities, quantity_datasets
+    from ._quantities import MEASURED, check_measurable, checked_quantities, quantity_datasets
     from ._record import CampaignRecord, CampaignsRecord, FleetRecord, conclude
     from ._results import (
         REFERENCE_LEVEL,
@@ -77,6 +77,7 @@ __all__ = [
     "WorkerDiedError",
     "archs_of",
     "blocks_of",
+    "check_measurable",
     "checked_quantities",
     "class_name",
     "conclude",

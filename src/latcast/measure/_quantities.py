@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from latcast.data import LATENCY_MS, PEAK_MEMORY_MB, Dataset, quantity
+from latcast.data import ENERGY_MJ, LATENCY_MS, PEAK_MEMORY_MB, Dataset, quantity
 
-from . import _memory
+from . import _energy, _memory
 from ._campaign_file import CampaignFile, Run
+from .runtimes import Runtime
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,15 @@ class MeasuredQuantity:
     """How a worker measures a quantity after it has timed a network.
 
     Attributes:
-        measure: called with the worker's setup and the request; what it returns is added to the
-            run's details, the value by the quantity's name.
+        measure: called with the worker's runtime, its setup and the request; what it returns is
+            added to the run's details, the value by the quantity's name.
         rounds: rounds in which it is measured: one where repeats agree.
         patience_s: seconds that it may take.
         method: how it is measured, for the dataset's provenance.
         details: key of the details of what it was made of, a ``note`` to the method among them.
     """
 
-    measure: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
+    measure: Callable[[Runtime, Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
     rounds: int
     patience_s: float
     method: str
@@ -36,12 +37,19 @@ class MeasuredQuantity:
 
 MEASURED: Mapping[str, MeasuredQuantity] = {
     PEAK_MEMORY_MB.name: MeasuredQuantity(
-        _memory.peak_memory,
+        lambda _, setup, request: _memory.peak_memory(setup, request),
         1,
         _memory.PATIENCE_S,
         "peak of the resident memory during passes, in a process of its own, beyond what the "
         "runtime takes before it loads a network",
         "memory",
+    ),
+    ENERGY_MJ.name: MeasuredQuantity(
+        lambda runtime, _, request: _energy.energy(runtime, request),
+        2,
+        _energy.PATIENCE_S,
+        "energy of two seconds of passes over their number, less the idle power before and after",
+        "energy",
     ),
 }
 """By the quantity's name."""
@@ -61,6 +69,34 @@ def checked_quantities(names: Iterable[str]) -> tuple[str, ...]:
                 f"got {name}"
             )
     return tuple(found)
+
+
+def check_measurable(names: Iterable[str], kind: str) -> None:
+    """Make sure that this machine tells quantities, before hours are spent on the others.
+
+    Args:
+        names: of quantities.
+        kind: what the runtime computes on, ``cpu`` or ``gpu``.
+
+    Raises:
+        OSError: it does not tell one, or not to this user.
+        ModuleNotFoundError: a package is missing.
+    """
+    if ENERGY_MJ.name in names:
+        _energy.find_meter(kind)
+
+
+def failed_quantities(runs: Iterable[Run]) -> list[str]:
+    """Why quantities are not known that were to be measured, a sentence each."""
+    reasons: dict[tuple[str, str], set[int]] = {}
+    for run in runs:
+        for name in MEASURED:
+            if (reason := run.details.get(f"{name}_failed")) is not None:
+                reasons.setdefault((name, str(reason)), set()).add(run.network)
+    return [
+        f"{name} of {len(networks)} networks could not be measured: {reason}"
+        for (name, reason), networks in reasons.items()
+    ]
 
 
 def quantity_datasets(campaign: CampaignFile, latencies: Dataset) -> dict[str, Dataset]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from latcast.data import PEAK_MEMORY_MB, Dataset
+from latcast.data import ENERGY_MJ, PEAK_MEMORY_MB, Dataset
 from latcast.report.record import Column, Record, Table, pairs
 from latcast.report.text import end_of
 
 from ._campaign_file import CampaignFile
-from ._quantities import quantity_datasets
+from ._quantities import failed_quantities, quantity_datasets
 from ._results import Results, results
 
 # That notes tell of; the record holds all.
@@ -37,6 +37,7 @@ class MeasuredNetwork:
         samples: how many there are; a sample of a short network is the mean of several passes.
         peak_memory_mb: peak memory of its passes beyond the runtime's floor, millions of bytes;
             null where it was not measured.
+        energy_mj: energy of a pass of the whole batch beyond the idle machine's, mJ; likewise.
     """
 
     network: str
@@ -47,6 +48,7 @@ class MeasuredNetwork:
     inputs_per_s: float
     samples: int
     peak_memory_mb: float | None
+    energy_mj: float | None
 
     @classmethod
     def of(cls, data: Dataset, others: Mapping[str, Dataset]) -> tuple[MeasuredNetwork, ...]:
@@ -57,9 +59,9 @@ class MeasuredNetwork:
         counts = [len(samples) for samples in data.samples or ()] or [0] * len(data)
         values, rates = data.latency_ms.tolist(), data.inputs_per_s.tolist()
         # Rows are told apart by their places in the campaign.
-        memory = _by_place(others.get(PEAK_MEMORY_MB.name))
+        memory, energy = (_by_place(others.get(of.name)) for of in (PEAK_MEMORY_MB, ENERGY_MJ))
         return tuple(
-            cls(name, ms, p50, p90, p99, rate, count, memory.get(place))
+            cls(name, ms, p50, p90, p99, rate, count, memory.get(place), energy.get(place))
             for name, ms, (p50, p90, p99), rate, count, place in zip(
                 names, values, told, rates, counts, data.order.tolist(), strict=True
             )
@@ -163,7 +165,7 @@ class CampaignRecord(Record):
             (what, self.networks if self.architectures is None else self.architectures),
             ("latency, ms", f"{self.lowest_ms:.3g} – {self.highest_ms:.3g}"),
             ("inputs a second", self._rates()),
-            *self._memory(),
+            *self._others(),
             *self._tails(),
             ("noise of one run, %", f"{100 * self.noise_of_a_run:.2f}"),
             ("drift of the machine, %", f"{100 * self.drift_range:.2f}"),
@@ -180,10 +182,12 @@ class CampaignRecord(Record):
         rates = [network.inputs_per_s for network in self.by_network]
         return f"{min(rates):.4g} – {max(rates):.4g}"
 
-    def _memory(self) -> Iterator[tuple[str, str]]:
-        found = [n.peak_memory_mb for n in self.by_network if n.peak_memory_mb is not None]
-        if found:
-            yield "peak memory, MB", f"{min(found):.3g} – {max(found):.3g}"
+    def _others(self) -> Iterator[tuple[str, str]]:
+        """What was measured beside the latency."""
+        for of in (PEAK_MEMORY_MB, ENERGY_MJ):
+            values = [getattr(network, of.name) for network in self.by_network]
+            if known := [value for value in values if value is not None]:
+                yield f"{of.label}, {of.unit}", f"{min(known):.3g} – {max(known):.3g}"
 
     def _tails(self) -> Iterator[tuple[str, str]]:
         """How far percentiles are above the median of samples, in the median over networks."""
@@ -245,6 +249,7 @@ _NETWORK_COLUMNS = (
     Column("inputs/s", "inputs_per_s", ".4g"),
     Column("samples", "samples"),
     Column("memory, MB", "peak_memory_mb", ".4g"),
+    Column("energy, mJ", "energy_mj", ".4g"),
 )
 
 
@@ -353,4 +358,6 @@ def conclude(
     is_of_space = found.dataset.space is not None
     names = {n: f"architecture {n}" if is_of_space else sources[n].name for n in found.failures}
     others = quantity_datasets(campaign, found.dataset)
+    warnings = [*found.warnings, *failed_quantities(campaign.runs())]
+    found = replace(found, warnings=warnings)
     return found.dataset, CampaignRecord.of(found, names, path, others)

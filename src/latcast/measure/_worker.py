@@ -307,7 +307,7 @@ class Worker:
         answer: dict[str, Any] = {}
         for name in request.get("quantities", ()):
             try:
-                answer |= MEASURED[name].measure(self._setup, request)
+                answer |= MEASURED[name].measure(self._runtime, self._setup, request)
             except Exception as error:  # noqa: BLE001  # as above
                 answer[f"{name}_failed"] = _reason(error)
         return answer
