@@ -10,14 +10,12 @@ near them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
 from latcast.math.conformal import DeviationScores, quantile
-from latcast.networks import ALL_KINDS, Networks
+from latcast.networks import Networks
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
@@ -34,6 +32,8 @@ TOLD = 0.9
 PARTS, MIN_PART = 8, 20
 # Of errors that were all but nothing.
 MIN_FACTOR = 1e-3
+# Distances that are computed at once.
+_AT_ONCE = 1_000_000
 # Standard deviations to the end of a 90 % interval, at which a sum's tail is looked at, too.
 REACH = 1.645
 
@@ -113,9 +113,9 @@ class Familiarity:
         distances = np.full(len(facts), FAR)
         cells = _cells(facts)
         for kind in np.unique(kernels.kinds).tolist():
-            if kind in self._trees:
+            if len(known := self.cells[self.kinds == kind]):
                 rows = np.flatnonzero(kernels.kinds == kind)
-                distances[rows] = CELL * self._trees[kind].query(cells[rows])[0]
+                distances[rows] = CELL * _nearest(cells[rows], known)
         return np.asarray(np.minimum(distances, FAR), dtype=np.float64)
 
     def factor(self, novelty: Floats) -> Floats:
@@ -139,13 +139,20 @@ class Familiarity:
         rows = np.unique(np.column_stack([kinds, cells]), axis=0)
         return replace(self, cells=rows[:, 1:], kinds=rows[:, 0])
 
-    @cached_property
-    def _trees(self) -> dict[int, scipy.spatial.cKDTree]:
-        return {
-            kind: scipy.spatial.cKDTree(self.cells[self.kinds == kind])
-            for kind in range(len(ALL_KINDS))
-            if (self.kinds == kind).any()
-        }
+
+def _nearest(points: Numbers, cells: Numbers) -> Floats:
+    """Distance of each point (n, names) to the nearest of the cells (m, names), shape (n,).
+
+    A tree of SciPy's takes longer to import than all distances of a network to compute.
+    """
+    squares = (cells**2).sum(axis=1)
+    found = np.empty(len(points))
+    step = max(1, _AT_ONCE // len(cells))
+    for rows in (slice(n, n + step) for n in range(0, len(points), step)):
+        own = points[rows].astype(np.float64)  # products of such integers are exact, and fast
+        apart = (own**2).sum(axis=1)[:, None] + squares - 2 * own @ cells.T.astype(np.float64)
+        found[rows] = apart.min(axis=1)
+    return np.sqrt(found)
 
 
 def _cells(facts: Floats) -> Numbers:
