@@ -142,7 +142,7 @@ def test_wrong_usage(run: Any, tmp_path: Path) -> None:
         ({"measured": tmp_path / "a.csv"}, "must end in .parquet"),
         ({"resume": True}, "name it"),
         ({"measured": tmp_path / "a.parquet", "resume": True}, "no campaign to resume"),
-        ({"precision": "int8"}, "precision of onnxruntime"),
+        ({"precision": "fp16"}, "precision of onnxruntime"),
         ({"runtime": "onnx"}, "runtime"),
         ({"verify": 0}, "must be at least 1"),
         ({"runs": 0}, "runs must be at least 1"),

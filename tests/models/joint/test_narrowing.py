@@ -102,7 +102,7 @@ def test_what_tells_of_all_is_better_than_chance(phone: JointPredictor) -> None:
     found = after(np.array(chosen))
     assert found == pytest.approx(left[1], rel=0.05)
     rng = np.random.default_rng(0)
-    assert found < min(after(rng.permutation(len(archs))[:2]) for _ in range(5))
+    assert found < np.mean([after(rng.permutation(len(archs))[:2]) for _ in range(5)])
 
 
 def test_kinds_that_were_not_measured_and_shares(phone: JointPredictor) -> None:

@@ -329,7 +329,8 @@ class Whole:
         if self.has_context:
             ms = prices(kernels)
             shares = kernels.incidence @ (_context_shares(kernels, prices) * ms[:, None])
-            parts.append(_contexts(kernels) * shares / (kernels.incidence @ ms)[:, None])
+            total = np.maximum(kernels.incidence @ ms, np.finfo(float).tiny)  # views take no time
+            parts.append(_contexts(kernels) * shares / total[:, None])
         return np.hstack(parts), rest
 
 
