@@ -214,6 +214,13 @@ def test_saved_and_loaded_is_the_same(data: Dataset, tmp_path: Path) -> None:
     assert_same(read(path, target=str(TARGET), quantity="latency_ms"), data)
 
 
+def test_rows_are_those_of_the_file(data: Dataset, tmp_path: Path) -> None:
+    data.save(tmp_path / "a.parquet")
+    frame = pl.read_parquet(tmp_path / "a.parquet")
+    assert data.to_polars().equals(frame)
+    assert pl.DataFrame(data).equals(frame)  # by Arrow's PyCapsule interface
+
+
 def test_any_quantity_is_saved(data: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     replace(data, quantity=ENERGY_MJ).save(path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 import pytest
 
 from latcast.report import record
@@ -155,3 +157,17 @@ def test_keys_are_described_once() -> None:
 )
 def test_cells(column: Column, row: object, text: str) -> None:
     assert column.cell(row) == text
+
+
+def test_rows_go_to_other_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    pandas, pyarrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    frame = EXAMPLE.to_polars()
+    assert pl.DataFrame(EXAMPLE).equals(frame)  # by Arrow's PyCapsule interface
+    assert pyarrow.table(EXAMPLE).to_pylist() == frame.to_dicts()
+    assert EXAMPLE.to_arrow().to_pylist() == frame.to_dicts()
+    assert isinstance(EXAMPLE.to_pandas(), pandas.DataFrame)
+    assert EXAMPLE.to_pandas()["name"].to_list() == frame["name"].to_list()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for call in (EXAMPLE.to_arrow, EXAMPLE.to_pandas):
+        with pytest.raises(ModuleNotFoundError, match=r"pip install 'latcast\[pandas\]'"):
+            call()

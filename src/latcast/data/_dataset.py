@@ -11,10 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.devices import Target
+from latcast.report.frame import Tabular
 
 from ._quantity import ACCURACY, LATENCY_MS, QUANTITIES, Quantity
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from latcast.graph import Graph
     from latcast.spaces import Archs, SearchSpace
 
@@ -39,7 +42,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
+class Dataset(Tabular):
     """Values of a quantity, of networks on one target, row by row.
 
     The networks are architectures of one search space, or graphs of any kind. Datasets are
@@ -403,7 +406,13 @@ class Dataset:
         }
         return replace(self, **columns, provenance=provenance)
 
-    # -- files ---------------------------------------------------------------------------------
+    # -- files and frames ----------------------------------------------------------------------
+
+    def to_polars(self) -> pl.DataFrame:
+        """A row for every measurement, under the columns that its file has (``docs/files.md``)."""
+        from . import _parquet
+
+        return _parquet.frame({f.name: getattr(self, f.name) for f in fields(self)})
 
     def save(self, path: str | Path) -> None:
         """Write Parquet, atomically: a full disk or an interruption leaves no half file."""

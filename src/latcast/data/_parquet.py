@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from latcast._limits import MAX_COLUMNS, MAX_FILE_BYTES, MAX_ROWS, MAX_VALUES
 from latcast.devices import Target
 
 from ._quantity import LATENCY_MS, Quantity, quantity
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SCHEMA_VERSION = 2
 
@@ -36,6 +39,20 @@ def write(path: str | Path, data: Mapping[str, Any]) -> None:
         path: the file.
         data: the attributes of a :class:`~latcast.data.Dataset` by name.
     """
+    of: Quantity = data["quantity"]
+    header = {
+        "schema_version": SCHEMA_VERSION,
+        SEAL: UNSEALED,
+        "quantity": of.name,
+        "provenance": dict(data["provenance"]),
+    }
+    content = BytesIO()
+    frame(data).write_parquet(content, metadata={_METADATA_KEY: json.dumps(header)})
+    write_file(path, sealed(content.getvalue()))
+
+
+def frame(data: Mapping[str, Any]) -> pl.DataFrame:
+    """The columns of a dataset's file."""
     import polars as pl
 
     of: Quantity = data["quantity"]
@@ -51,15 +68,7 @@ def write(path: str | Path, data: Mapping[str, Any]) -> None:
     columns |= {of.column(name): data[name] for name in _VALUES if data[name] is not None}
     if data["standard_error"] is not None:
         columns["standard_error"] = data["standard_error"]
-    header = {
-        "schema_version": SCHEMA_VERSION,
-        SEAL: UNSEALED,
-        "quantity": of.name,
-        "provenance": dict(data["provenance"]),
-    }
-    content = BytesIO()
-    pl.DataFrame(columns).write_parquet(content, metadata={_METADATA_KEY: json.dumps(header)})
-    write_file(path, sealed(content.getvalue()))
+    return pl.DataFrame(columns)
 
 
 def _network_columns(data: Mapping[str, Any]) -> dict[str, Any]:

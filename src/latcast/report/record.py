@@ -17,6 +17,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_type_hints
 
+from .frame import Tabular
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -223,7 +225,7 @@ KEPT_KEYS = {
 RECORDS: dict[str, type[Record]] = {}
 
 
-class Record:
+class Record(Tabular):
     """Describes itself as JSON, as a frame and as text.
 
     A subclass sets :attr:`schema`, and :attr:`frame` if one of its fields holds the rows of

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ._search import METHODS, Progress, search
     from .exhaustive import Exhaustive, Random
     from .front import Evaluated
-    from .interop import ExpectedLatency, as_pymoo_problem, optuna_objective
+    from .interop import EfficiencyPredictor, ExpectedLatency, as_pymoo_problem, optuna_objective
     from .memetic import Memetic
     from .nsga2 import NSGA2
     from .problem import Goals, InfeasibleError, Method, Problem
@@ -42,6 +42,7 @@ __all__ = [
     "CallableAccuracy",
     "Campaigns",
     "DistilledOFA",
+    "EfficiencyPredictor",
     "EnsembleAccuracy",
     "Evaluated",
     "Exhaustive",

@@ -1,4 +1,4 @@
-"""Search by others: pymoo, Optuna, and gradients in PyTorch."""
+"""Search by others: pymoo, Optuna, Once-For-All, and gradients in PyTorch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from latcast._imports import require
 
+from .once_for_all import EfficiencyPredictor
 from .optimizers import as_pymoo_problem, optuna_objective
 
 if TYPE_CHECKING:
     from .expected_latency import ExpectedLatency
 
-__all__ = ["ExpectedLatency", "as_pymoo_problem", "optuna_objective"]
+__all__ = ["EfficiencyPredictor", "ExpectedLatency", "as_pymoo_problem", "optuna_objective"]
 
 
 def __getattr__(name: str) -> Any:
