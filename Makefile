@@ -19,7 +19,7 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' src "$$($(PURELIB))
 PYTEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 \
   MALLOC_TRIM_THRESHOLD_=8589934592 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test quick nightly oldest soak dataset corpus zoo results results-search results-families results-transfer clean
+.PHONY: demo test quick docs nightly oldest soak dataset corpus zoo results results-search results-families results-transfer clean
 
 demo: $(VENV)/installed
 	@for device in samsung-note10 rtx-2080-ti tesla-p40; do \
@@ -39,6 +39,11 @@ quick: $(VENV)/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	HYPOTHESIS_PROFILE=quick $(PYTEST) -m "not slow and not data and not worker and not docs"
+
+# The site, in build/site: opened from there, or from any server.
+docs: $(VENV)/documented
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo build/site/index.html
 
 # Ten runs in a row, each with other random examples, more of them, and other damaged files.
 nightly: $(VENV)/tested
@@ -155,6 +160,10 @@ $(VENV)/python:
 $(VENV)/installed: $(VENV)/python pyproject.toml constraints.txt
 	$(PIP) --editable .
 	$(COMPILE)
+	@touch $@
+
+$(VENV)/documented: $(VENV)/installed
+	$(PIP) --editable '.[docs]'
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed

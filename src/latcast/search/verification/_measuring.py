@@ -87,7 +87,9 @@ class Campaigns(Measuring):
         record: where to keep the raw records: of ``mine.parquet`` or ``mine`` they are
             ``mine.0.campaign``, ``mine.1.campaign`` …
         runtime: name of a runtime, or a class of the user's own.
-        threads, batch, precision: of the target.
+        threads: of the target.
+        batch: of the target.
+        precision: of the target.
         device: name of the host; from its CPU by default.
         protocol: how networks are timed.
         seed: of the networks' parameters and the order of runs.

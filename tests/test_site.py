@@ -1,0 +1,99 @@
+"""The site builds without a warning, loads nothing from elsewhere, and no link in it is broken."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+pytestmark = [pytest.mark.docs, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[1]
+
+
+class Html(HTMLParser):
+    """What a page links to, what it loads, and the anchors that it has."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.anchors |= {given[name] for name in ("id", "name") if name in given}
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        elif tag == "link" and given.get("rel") not in {"canonical", "prev", "next"}:
+            self.loaded.append(given["href"])
+        elif "src" in given:
+            self.loaded.append(given["src"])
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Html]:
+    pytest.importorskip("mkdocs")
+    site = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
+    run = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-4_000:]
+    return {path: Html(path) for path in site.rglob("*.html")}
+
+
+def test_no_link_is_broken(pages: dict[Path, Html]) -> None:
+    broken = []
+    for page in pages.values():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme in {"http", "https"}:
+                good = re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+(:\d+)?", parts.netloc) is not None
+            elif parts.scheme or page.path.name == "404.html":  # its links are of the server's root
+                good = parts.scheme in {"", "mailto"}
+            else:
+                path = Path(os.path.normpath(page.path.parent / unquote(parts.path)))
+                there = pages.get(page.path if not parts.path else path)
+                good = path.is_file() or there is page
+                if parts.fragment and there and parts.fragment != "__top":
+                    good = unquote(parts.fragment) in there.anchors
+            if not good:
+                broken.append(f"{page.path.name}: {link}")
+    assert not broken
+    assert sum(len(page.links) for page in pages.values()) > 1_000
+
+
+def test_nothing_is_loaded_from_elsewhere(pages: dict[Path, Html]) -> None:
+    for page in pages.values():
+        for link in page.loaded:
+            assert not urlsplit(link).scheme.startswith("http"), (page.path, link)
+            assert link.startswith(("/", "data:")) or (page.path.parent / unquote(link)).exists()
+    site = min(pages, key=lambda path: len(path.parts)).parent
+    for path in site.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(https?:)?//|@import", path.read_text(encoding="utf-8"))
+
+
+def test_every_command_and_public_name_is_in_the_reference(pages: dict[Path, Html]) -> None:
+    import latcast
+
+    reference = {
+        p.path.stem: p.anchors for p in pages.values() if p.path.parent.name == "reference"
+    }
+    assert {"latcast", "latcast-predict", "latcast-host-check"} <= reference["command-line"]
+    for name in set(latcast.__all__) - {"predictors", "search"}:
+        value = getattr(latcast, name)
+        assert f"{value.__module__}.{value.__qualname__}" in reference["latcast"], name
