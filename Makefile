@@ -40,7 +40,8 @@ quick: $(VENV)/tested
 	$(BIN)/ruff format --check .
 	HYPOTHESIS_PROFILE=quick $(PYTEST) -m "not slow and not data and not worker and not docs"
 
-# The site, in build/site: opened from there, or from any server.
+# The site, in build/site: opened from there, or by a server, which its search needs
+# (python -m http.server --directory build/site).
 docs: $(VENV)/documented
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo build/site/index.html

@@ -58,13 +58,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, uri, content=text))
     for file in [file for file in files if file.is_documentation_page()]:
         for link in LINK.findall(file.content_string):
-            path = _linked(link, file.src_uri)
-            if (copy := _copied(path)) and copy not in files.src_uris:
-                files.append(File.generated(config, copy, abs_src_path=str(ROOT / path)))
+            linked = _linked(link, file.src_uri)
+            if (copy := _copied(linked)) and copy not in files.src_uris:
+                files.append(File.generated(config, copy, abs_src_path=str(ROOT / linked)))
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Lead links that leave ``docs/`` to where the file is in the site."""
     folder = posixpath.dirname(page.file.src_uri)
 
@@ -75,7 +75,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return LINK.sub(led, markdown)
 
 
-def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_content(html: str, **_: Any) -> str:
     """Docstrings name things by Sphinx's roles, of which Markdown knows none."""
     return ROLE.sub("", html)
 
