@@ -183,7 +183,7 @@ def test_what_is_not_known_is_told(
 
 
 def test_a_table_that_is_not_there_is_told(latcast: Any, public: Path) -> None:
-    error = latcast.error("bench", "devices", "--data", public, "--table", "tim", code=1)
+    error = latcast.error("bench", "devices", "--data", public, "--public-table", "tim", code=1)
     assert "is called 'tim'; known: ncnn" in error
 
 
@@ -228,7 +228,7 @@ def test_what_only_the_second_folder_has_is_named_and_never_stops_it(
         "Zorblax 9000", "RTX 9999",
     ):  # fmt: skip
         assert said in run.stderr
-    error = latcast.error("bench", "devices", "--data", data, "--table", "timm", code=1)
+    error = latcast.error("bench", "devices", "--data", data, "--public-table", "timm", code=1)
     assert "whole gzip file" in error
     (test / "ncnn" / "latencies.csv").unlink()
     run = latcast("bench", "devices", "--data", data, "--test", test, *options, code=1)
@@ -489,8 +489,8 @@ def test_a_configuration_of_another_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_networks_of_phones_are_forecast_after_five(latcast: Any, shared: Path) -> None:
     rows = bench(
-        latcast, shared / "public", "--table", "ncnn", "--samples", 5, "--method", "gaussian",
-        "--protocol", "device",
+        latcast, shared / "public", "--public-table", "ncnn", "--samples", 5,
+        "--method", "gaussian", "--protocol", "device",
     )  # fmt: skip
     (row,) = (r for r in rows if r["setting"] == "cpu")
     assert row["median_error"] < 11

@@ -278,3 +278,55 @@ def test_a_full_disk_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
             app(["spaces"])
         assert ended.value.code == 1
         sys.stdout.flush()  # as when Python exits
+
+
+# --- terminals ----------------------------------------------------------------------------------
+
+
+def on_a_terminal(*arguments: str, columns: int) -> list[str]:
+    """Lines that a command shows on a terminal of so many columns."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    process, terminal = pty.fork()
+    if not process:  # pragma: no cover: another program
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+        os.execvpe(sys.executable, [sys.executable, "-m", "latcast", *arguments], environment)
+    written = b""
+    while True:
+        try:
+            read = os.read(terminal, 65_536)
+        except OSError:  # of Linux, at the end
+            break
+        if not read:
+            break
+        written += read
+    os.close(terminal)
+    assert os.waitpid(process, 0)[1] == 0
+    return written.decode().replace("\r\n", "\n").splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_table_fits_the_terminal_and_wide_and_pipes_show_all(latcast: Any) -> None:
+    command = ("devices", "--find", "adreno-7")
+    piped = latcast(*command).stdout.splitlines()
+    fitted = on_a_terminal(*command, columns=80)
+    assert max(map(len, piped)) > 100
+    assert max(map(len, fitted)) <= 80
+    assert fitted[-1].startswith(" left out: ")
+    assert fitted[-1].endswith("title (--wide shows all)")
+    assert on_a_terminal(*command, "--wide", columns=80) == piped
+
+
+def test_tables_in_other_formats(latcast: Any) -> None:
+    rows = latcast("devices", "--find", "adreno-7", "--table", "csv").stdout.splitlines()
+    assert rows[0].startswith("device,kind,cores,GB,GB/s,fp32 TFLOP/s")
+    assert "| ofa-resnet50 | Once-" in latcast("spaces", "--table", "md").stdout
+    assert "csv, md; got 'tsv'" in latcast.error("devices", "--table", "tsv", code=2)
+    assert "leave out" in latcast("spaces", "--table", "csv", "--json", code=2).stderr
+    sampled = ("spaces", "fbnet", "--sample", 1, "--table", "csv")
+    assert "printed as JSON" in latcast.error(*sampled, code=2)

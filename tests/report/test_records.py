@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from latcast.report import record
+from latcast.report.formats import pieces
 from latcast.report.record import Column, LazyRows, Record, Table, described, lazy, numbered
+from latcast.report.text import interval_column
 
 
 @dataclass(frozen=True)
@@ -171,3 +176,91 @@ def test_rows_go_to_other_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     for call in (EXAMPLE.to_arrow, EXAMPLE.to_pandas):
         with pytest.raises(ModuleNotFoundError, match=r"pip install 'latcast\[pandas\]'"):
             call()
+
+
+# --- as printed -------------------------------------------------------------------------------
+
+WIDE = Table(
+    (
+        Column("network", "name"),
+        Column("ms", "ms", ".1f", detail=0),
+        Column("what it is", "what"),
+        Column("MACs (M)", "macs", ",.1f", 1e-6, detail=2),
+        interval_column(0.9, ".1f", lambda row: SimpleNamespace(**row)),
+        Column("kind", "kind"),
+    ),
+    [
+        {"name": "features.0/conv_1", "ms": 1.25, "what": "a first, quite long text|", "kind": "a",
+         "macs": 1_234_567_890, "lower_ms": 1.0, "upper_ms": 12345.5},
+        {"name": "x", "ms": None, "what": "<b>", "macs": 5, "kind": 'b"', "lower_ms": None,
+         "upper_ms": None},
+    ],
+    "two networks",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [30, 50, 60, 70, 85, 86, 100])
+def test_a_table_fits_the_terminal_and_says_what_is_left_out(limit: int) -> None:
+    whole, fitted = WIDE.to_text(), "".join(WIDE.pieces(limit))
+    assert max(map(len, whole.splitlines())) == 86
+    if limit >= 86:
+        assert fitted == whole
+        return
+    lines = fitted.splitlines()
+    told = lines.pop()
+    heads = [c for c in WIDE.columns if c.label in lines[1]]
+    assert "(--wide shows all)" in told
+    assert {c.label for c in WIDE.columns if c not in heads} == {
+        c.label for c in WIDE.columns[1:] if c.label in told.split("; ")[0]
+    }
+    assert ("texts are shortened" in told) == ("…" in fitted)
+    # Numbers are whole, and names, which users copy.
+    assert all(text in fitted for text in ("1.0 – 12345.5", " 1.2 "))
+    assert ("1,234.6" in fitted) == ("MACs" in lines[1])
+    assert "features.0/conv_1" in fitted
+    # Numbers are never cut: below that the table is wider than the terminal.
+    assert max(map(len, lines)) <= max(limit, 46)
+
+
+def test_a_name_keeps_both_ends_and_prose_its_beginning() -> None:
+    table = Table((Column("n", "n"), Column("t", "t")), [{"n": "ab" * 30, "t": "some text " * 9}])
+    row = "".join(table.pieces(50)).splitlines()[2]
+    assert row.startswith(" ababababababa…abababababab   some text some")
+    assert row.endswith("…")
+
+
+def test_csv_is_one_table_with_numbers_in_full() -> None:
+    other = Table((Column("x", "a"),), [{"a": 1}], "other")
+    told: list[str] = []
+    text = "".join(pieces(["text", WIDE, other, WIDE], "csv", note=told.append))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [r["table"] for r in rows] == ["two networks"] * 4
+    assert rows[0] == {
+        "table": "two networks", "network": "features.0/conv_1", "ms": "1.25", "kind": "a",
+        "what it is": "a first, quite long text|", "MACs (M)": "1234.56789",
+        "90 % interval, lower": "1.0", "90 % interval, upper": "12345.5",
+    }  # fmt: skip
+    assert (rows[1]["ms"], rows[1]["kind"], rows[1]["90 % interval, lower"]) == ("", 'b"', "")
+    assert len(told) == 1
+    assert "left out: other" in told[0]
+    assert "".join(pieces([WIDE], "csv")).startswith("network,ms,what it is,")
+    assert "".join(pieces(["text"], "csv", note=told.append)) == ""
+    assert "no table" in told[-1]
+
+
+def test_csv_of_lazy_rows_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"a": n, "b": f"{n}, {n}"} for n in range(23)]
+    columns = Column("a", "a"), Column("b", "b")
+    monkeypatch.setattr(record, "AT_ONCE", 5)
+    both = [Table(columns, x) for x in (rows, lazy(23, lambda part: rows[part]))]
+    assert "".join(pieces(both[:1], "csv")) == "".join(pieces(both[1:], "csv"))
+
+
+def test_markdown_has_all_tables_and_no_markup_of_names() -> None:
+    lines = "".join(pieces(["a *note*", WIDE, "end"], "md")).splitlines()
+    assert lines[:3] == [r"a \*note\*", "", "**two networks**"]
+    assert lines[4].startswith("| network | ms | what it is | MACs (M) | 90 % interval |")
+    assert lines[5] == "| --- | ---: | --- | ---: | ---: | --- |"
+    assert lines[6].startswith(r"| features.0/conv_1 | 1.2 | a first, quite long text\| | 1,234.6")
+    assert r"\<b\>" in lines[7]
+    assert lines[-1] == "end"

@@ -7,6 +7,7 @@ import inspect
 import io
 import json
 import os
+import shutil
 import sys
 import traceback
 import warnings
@@ -105,11 +106,15 @@ class Console:
         json: results are JSON on stdout, and nothing else is there.
         quiet: no progress, no notes.
         debug: errors show their traceback.
+        table: how tables are printed, one of ``latcast.report.formats.FORMATS``.
+        wide: tables are as wide as they need, not as the terminal is.
     """
 
     panel: ClassVar[str] = OUTPUT
 
     json: bool = option("Print JSON on stdout, and nothing else there.", False)
+    table: str = option("How tables are printed: text, csv or md.", "text", metavar="FORMAT")
+    wide: bool = option("Print all columns, however narrow the terminal is.", False)
     quiet: bool = option("No progress, no notes.", False)
     debug: bool = option("Show the traceback of an error.", False)
 
@@ -120,16 +125,41 @@ class Console:
             record: the result.
             parts: what of it is printed without ``--json``; the record's own parts by default.
         """
-        from latcast.report.record import text_pieces
+        from latcast.report.formats import pieces
 
         for note in record.doubts():
             self.note(note)
-        self._print(record.json_pieces() if self.json else text_pieces(parts or record.parts()))
+        if self.json:
+            self._print(record.json_pieces())
+        else:
+            parts = parts or record.parts()
+            self._print(pieces(parts, self.table, limit=self._limit(), note=self.note))
+
+    def check(self) -> None:
+        """Make sure that the options go together.
+
+        Raises:
+            UsageError: they do not.
+        """
+        from latcast.report.formats import FORMATS
+
+        if self.table not in FORMATS:
+            raise UsageError(f"--table must be {', '.join(FORMATS)}; got {self.table!r}")
+        if self.json and self.table != "text":
+            raise UsageError(f"--json prints no table: leave out --table {self.table}, or --json")
+
+    def _limit(self) -> int | None:
+        """Characters of a line of the terminal that results go to; None where they go elsewhere."""
+        if self.wide or not sys.stdout.isatty():
+            return None
+        return shutil.get_terminal_size().columns
 
     def print_archs(self, archs: Archs) -> None:
         """Architectures in the field's own form on stdout, for another command."""
         from latcast.report.record import json_pieces, lazy
 
+        if self.table != "text":
+            raise UsageError(f"architectures are printed as JSON: leave out --table {self.table}")
         self._print(json_pieces(lazy(len(archs), lambda part: archs[part].to_dicts())))
 
     def _print(self, pieces: Iterable[str]) -> None:
@@ -284,6 +314,7 @@ def command(function: Callable[Concatenate[Console, P], None]) -> Callable[..., 
             for name, group in groups.items()
         }
         with _errors(own["console"]):
+            own["console"].check()
             _check_stdin([own, kwargs])
             function(**own, **kwargs)  # type: ignore[call-arg]
 

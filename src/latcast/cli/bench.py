@@ -313,7 +313,7 @@ def devices(
     *,
     data: Path = option("Folder of public tables: ncnn, timm, ai_hub, ….", REQUIRED),
     test: Path | None = option("Another one, which is scored and never learnt from."),
-    table: list[str] | None = option("Only this one; repeatable."),
+    public_table: list[str] | None = option("Only this one; repeatable."),
     protocol: list[str] | None = option("Only what is new here: network, device or both."),
     method: list[str] | None = option("Only this one; repeatable."),
     samples: list[int] | None = option(
@@ -327,13 +327,13 @@ def devices(
 ) -> None:
     """Forecast networks on devices that a model has not seen, from public tables.
 
-    Example: latcast bench devices --data public --table ncnn --samples 0 --samples 5
+    Example: latcast bench devices --data public --public-table ncnn --samples 0 --samples 5
     """
     from latcast.bench import devices as bench
 
     with usage():
         plan = bench.Plan(
-            data, test, tuple(table or ()), tuple(samples or ()), tuple(method or ()),
+            data, test, tuple(public_table or ()), tuple(samples or ()), tuple(method or ()),
             tuple(protocol or bench.PROTOCOLS), seeds, seed, held_out,
         )  # fmt: skip
     console.show(bench.run(plan, report=console.note))

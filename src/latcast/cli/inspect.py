@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ._console import Console, argument, command, option, write_text
+from ._console import OUTPUT, Console, argument, command, option, write_text
 from ._options import INPUT, FileInputs, read_graph
 
 
@@ -18,16 +18,19 @@ def inspect(
         "Batch, where the file leaves it open (1 by default) or can change.", panel=INPUT, min=1
     ),
     layers: int | None = option(
-        "Show the N that do most work; all by default.", min=0, metavar="N"
+        "Show the N that do most work; all by default.", panel=OUTPUT, min=0, metavar="N"
     ),
     sort: str | None = option(
         "Most first: macs, params, weights, traffic, intensity, memory; running order by default.",
+        panel=OUTPUT,
         metavar="KEY",
     ),
-    kernels: bool = option("List fused kernels, not layers.", False),
-    in_place: bool = option("Layers hold memory as if activations ran in place.", False),
-    html: Path | None = option("Write a page, too."),
-    strict: bool = option("Fail where an operator is not supported.", False),
+    kernels: bool = option("List fused kernels, not layers.", False, panel=OUTPUT),
+    in_place: bool = option(
+        "Layers hold memory as if activations ran in place.", False, panel=INPUT
+    ),
+    html: Path | None = option("Write a page, too.", panel=OUTPUT),
+    strict: bool = option("Fail where an operator is not supported.", False, panel=INPUT),
 ) -> None:
     """List a model's layers with their costs; none of its code runs.
 

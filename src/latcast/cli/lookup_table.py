@@ -141,7 +141,7 @@ def build(
 def convert(
     console: Console,
     *,
-    table: Path = argument("Once-For-All's YAML: a file, or a folder."),
+    source: Path = argument("Once-For-All's YAML: a file, or a folder.", metavar="TABLE"),
     out: ModelOut,
     target: str = option("DEVICE/lookup-table/b1.", REQUIRED),
     space: SpaceOfTable = "ofa-mobilenet-v3",
@@ -159,9 +159,9 @@ def convert(
     the_space = find_space(space)
     with usage():
         the_target = Target.parse(target)
-    if not table.is_dir():
-        check_usable(table)
-    model = LookupTable.from_ofa(table, the_space, the_target)
+    if not source.is_dir():
+        check_usable(source)
+    model = LookupTable.from_ofa(source, the_space, the_target)
     model.save(out)
     console.show(ConvertedTable(str(out), target, list(model.fitted.seen["r"])))
     console.note(f"wrote {out}")

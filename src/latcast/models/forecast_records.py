@@ -10,7 +10,7 @@ from typing import Any
 from latcast.devices import Target
 from latcast.graph import GraphInput
 from latcast.graph.inspection import inputs_table
-from latcast.report.record import MISSING, Column, Record, Table, numbered
+from latcast.report.record import Column, Record, Table, numbered
 from latcast.report.text import (
     bound_text,
     bytes_text,
@@ -98,8 +98,8 @@ class ArchsOnTarget:
         """A table of the architectures; of a single one, where the milliseconds go, too."""
         columns = (
             Column("architecture", lambda row: row[0]),
-            Column("latency ms", lambda row: row[1].latency_ms, ".3f"),
-            Column(f"{100 * (self.coverage or 0):g} % interval", lambda row: _interval(row[1])),
+            Column("latency ms", lambda row: row[1].latency_ms, ".3f", detail=0),
+            interval_column(self.coverage or 0, ".3f", lambda row: row[1]),
             Column("MACs (M)", lambda row: row[1].costs["macs"], ".1f", 1e-6),
             Column("parameters (M)", lambda row: row[1].costs["params"], ".2f", 1e-6),
         )
@@ -115,10 +115,6 @@ class ArchsOnTarget:
             Column("%", lambda part: part.ms / only.latency_ms, ".1f", 100),
         )
         yield Table(shares, [*only.blocks, whole], "where the milliseconds go")
-
-
-def _interval(row: ForecastArch) -> str:
-    return MISSING if row.lower_ms is None else f"{row.lower_ms:.3f} – {row.upper_ms:.3f}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -442,14 +438,14 @@ class NetworkForecast(Record):
     def _devices(self) -> Table:
         answered = self.answered
         columns = [
-            Column("target", "target"),
+            Column("target", "target", detail=0),
             ms_column("ms", "latency_ms"),
             interval_column(self.coverage),
             Column("bound by %", lambda d: [d.share_by_bound[b] for b in _BOUNDS], ".0f", 100),
             Column("unseen %", _extrapolated_shares, ".0f", 100),
         ]
         if any((d.batch or 1) > 1 for d in answered):
-            columns.insert(3, ms_column("ms/sample", "per_sample_ms"))
+            columns.insert(3, ms_column("ms/sample", "per_sample_ms", 1))
         if any(d.batch != Target.parse(d.target or "").batch for d in answered):
             columns.insert(1, Column("batch", "batch"))
         if any(d.precision not in (None, Target.parse(d.target or "").precision) for d in answered):
@@ -466,13 +462,13 @@ class NetworkForecast(Record):
         columns = [
             Column("kernel", lambda k: end_of(k.name, NAME_WIDTH)),
             Column("operators", lambda k: start_of(k.operators, OPERATORS_WIDTH)),
-            Column("MACs", lambda k: count_text(k.macs)),
-            Column("bytes", lambda k: count_text(k.traffic_bytes)),
+            Column("MACs", "macs", count_text),
+            Column("bytes", "traffic_bytes", count_text),
         ]
         if several:
             columns += [self._beside(n) for n in range(len(answered))]
         else:
-            columns[2:2] = [Column("ms", lambda k: ms_text(k.ms)), Column("%", "share", ".1f", 100)]
+            columns[2:2] = [ms_column("ms", "ms"), Column("%", "share", ".1f", 100, detail=0)]
             columns += [
                 Column("GFLOP/s", lambda k: k.gflop_s if k.macs else None, ".1f"),
                 Column(
@@ -492,7 +488,7 @@ class NetworkForecast(Record):
             ms = times.get(kernel.name)  # none where the runtime fuses the kernel into another
             return ms_text(ms) + (" ?" if kernel.name in extrapolated else "")
 
-        return Column(f"{_label(n)} ms", cell)
+        return Column(f"{_label(n)} ms", cell, detail=0)
 
     def _unsupported(self) -> Table | str:
         if not self.unsupported.layers:

@@ -218,7 +218,7 @@ class ModelList(Record):
 
 _COLUMNS = (
     Column("model", "name"),
-    Column("target", "target"),
+    Column("target", "target", detail=2),
     Column("MAE ms", "card.metrics.mae_ms", ".3f"),
     Column("MAPE %", "card.metrics.mape", ".2f"),
     Column("Spearman", "card.metrics.spearman", ".4f"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from latcast.graph import Graph
 from latcast.graph.read import ReadOptions, read_with
 from latcast.networks import Networks
 from latcast.report.record import Column, Record, Table
-from latcast.report.text import ms_text, start_of
+from latcast.report.text import interval_column, ms_column, ms_text, start_of
 
 from .joint import JointPredictor
 from .narrowing import Narrowing, doubt_shares, knows_kinds, telling
@@ -105,9 +105,10 @@ class Suggestions(Record):
     notes: tuple[str, ...]
 
     def parts(self) -> Iterator[Table | str]:
+        interval = f"{ms_text(self.lower_ms)} – {ms_text(self.upper_ms)}"
         yield (
             f"{start_of(Path(self.network).name, 60)} on {self.device} ({self.target}): "
-            f"{ms_text(self.latency_ms)} ms, {100 * self.coverage:g} % interval {_interval(self)} "
+            f"{ms_text(self.latency_ms)} ms, {100 * self.coverage:g} % interval {interval} "
             f"(a factor of {self.upper_ms / self.lower_ms:.2g})"
         )
         if self.itself is not None:
@@ -115,18 +116,15 @@ class Suggestions(Record):
             rows += [(f"{n}. {Path(x.network).name}", x) for n, x in enumerate(self.networks, 1)]
             columns = (
                 Column("measure", lambda r: start_of(r[0], 48)),
-                Column(
-                    "it takes ms",
-                    lambda r: ms_text(r[1].latency_ms),
-                ),
-                Column("then expected", lambda r: _interval(r[1])),
+                Column("it takes ms", lambda r: r[1].latency_ms, ms_text),
+                replace(interval_column(self.coverage, of=lambda r: r[1]), label="then expected"),
                 Column("factor", lambda r: r[1].upper_ms / r[1].lower_ms, ".2f"),
             )
             yield Table(columns, rows, f"chosen among {self.candidates}; each after those above")
         columns = (
             Column("layer", lambda k: start_of(k.name, 32)),
             Column("operators", lambda k: start_of(k.operators, 24)),
-            Column("ms", lambda k: ms_text(k.ms)),
+            ms_column("ms", "ms"),
             Column("% of the doubt", "share", ".0f", 100),
         )
         yield Table(columns, self.kernels[:MAX_LISTED], "what the doubt is about")
@@ -180,14 +178,10 @@ class Telling(Record):
         )
         columns = (
             Column("measure", lambda r: start_of(Path(r[1].network).name, 48)),
-            Column("it takes ms", lambda r: ms_text(r[1].latency_ms)),
+            Column("it takes ms", lambda r: r[1].latency_ms, ms_text),
             Column("then factor", lambda r: r[1].factor, ".2f"),
         )
         yield Table(columns, list(enumerate(self.networks, 1)), "each after those above")
-
-
-def _interval(row: Suggestions | SuggestedNetwork) -> str:
-    return f"{ms_text(row.lower_ms)} – {ms_text(row.upper_ms)}"
 
 
 def suggest_for(

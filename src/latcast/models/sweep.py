@@ -100,12 +100,12 @@ class NetworkSweep(Record):
     def parts(self) -> Iterator[Table | str]:
         columns = [
             Column("target", "target"),
-            Column(start_of(self.side, 24), lambda p: f"{p.value:g}"),
+            Column(start_of(self.side, 24), "value", "g", detail=0),
             Column("batch", "batch"),
             ms_column("ms", "latency_ms"),
             interval_column(self.coverage),
-            ms_column("ms/sample", "per_sample_ms"),
-            Column("MACs", lambda p: count_text(p.macs)),
+            ms_column("ms/sample", "per_sample_ms", 1),
+            Column("MACs", "macs", count_text, detail=2),
             Column("extrapolated", lambda p: f"{100 * p.extrapolated_share:.0f} %"),
         ]
         if self.side == BATCH:

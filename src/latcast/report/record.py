@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # A cell whose value is not known, or does not apply.
 MISSING = "–"
+# Characters that are left of the texts of a column where a terminal is too narrow.
+_SHORTEST = 20
 
 Cell = str | Callable[[Any], Any]
 
@@ -86,23 +88,48 @@ class Column:
         label: heading, with the unit.
         value: key of a mapping or attribute of an object, dots for those inside of others; or a
             function of the row.
-        form: format specification of a number, such as ``.2f``.
+        form: format specification of a number, such as ``.2f``, or a function that writes it.
         scale: factor to the unit that is shown, 100 for a share that is shown in percent.
+        detail: columns of the most detail are left out first where a terminal is too narrow, of
+            equal ones the rightmost; those of 0 stay, as the first one does.
+        ends: names of the two ends of an interval, where the value is one.
     """
 
     label: str
     value: Cell
-    form: str = ""
+    form: str | Callable[[Any], str] = ""
     scale: float = 1.0
+    detail: int = 1
+    ends: tuple[str, ...] = ()
 
     def cell(self, row: Any) -> str:
         """The text of a row's cell; values of several targets stand beside each other."""
-        value = self.value(row) if callable(self.value) else look_up(row, self.value)
-        if hasattr(value, "tolist"):
-            value = value.tolist()
+        value = self._value(row)
+        if self.ends:
+            texts = [self._text(end) for end in value]
+            return MISSING if MISSING in texts else " – ".join(texts)
         if isinstance(value, list | tuple):
             return " / ".join(map(self._text, value)) or MISSING
         return self._text(value)
+
+    def exact(self, row: Any) -> Any:
+        """A number as it is, in the unit that is shown; None where there is none; else the text."""
+        value = self._value(row)
+        if self.ends:
+            return [self._exact(end) for end in value]
+        return self.cell(row) if isinstance(value, list | tuple) else self._exact(value)
+
+    def _value(self, row: Any) -> Any:
+        value = self.value(row) if callable(self.value) else look_up(row, self.value)
+        return value.tolist() if hasattr(value, "tolist") else value
+
+    def _exact(self, value: Any) -> Any:
+        text = self._text(value)
+        if text == MISSING:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return text
+        return value if self.scale == 1 else float(f"{value * self.scale:.15g}")
 
     def _text(self, value: Any) -> str:
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -112,7 +139,8 @@ class Column:
         if isinstance(value, str):
             return value
         try:
-            return f"{self.scale * value if self.scale != 1 else value:{self.form}}"
+            shown = self.scale * value if self.scale != 1 else value
+            return self.form(shown) if callable(self.form) else f"{shown:{self.form}}"
         except OverflowError:  # an integer of a damaged file, too large for a float
             return "> 1e308"
 
@@ -145,31 +173,77 @@ class Table:
     def _cells(self, rows: Sequence[Any]) -> list[list[str]]:
         return [[column.cell(row) for column in self.columns] for row in rows]
 
-    def pieces(self) -> Iterator[str]:
+    def pieces(self, limit: int | None = None) -> Iterator[str]:
         """:meth:`to_text` in pieces; of lazy rows, some at a time, made twice: first for widths.
 
-        A table is as wide as it needs: a narrow terminal wraps whole lines, not every cell.
+        Args:
+            limit: characters of a line, to which the table is fitted: texts are shortened and
+                columns left out, and a line says which. Numbers are never cut: a table of few
+                columns may still be wider. By default a table is as wide as it needs.
         """
-        widths = [len(column.label) for column in self.columns]
-        numeric = [True] * len(widths)
-        for part in self._parts():
-            for n, cells in enumerate(zip(*self._cells(part), strict=True)):
-                widths[n] = max(widths[n], *map(_width, cells))
-                numeric[n] &= all(map(_is_number, cells))
+        widths, numeric = self._measured()
+        shown = list(range(len(widths)))
+        told = ""
+        if limit is not None and _total(widths) > limit:
+            shown, widths, told = self._fitted(widths, numeric, limit)
 
         def line(cells: Sequence[str]) -> str:
             texts = []
-            for cell, width, right in zip(cells, widths, numeric, strict=True):
-                space = " " * (width - _width(cell))
-                texts.append(space + cell if right else cell + space)
+            for n in shown:
+                cell = _shortened(cells[n], widths[n])
+                space = " " * (widths[n] - _width(cell))
+                texts.append(space + cell if numeric[n] else cell + space)
             return (" " + "   ".join(texts)).rstrip()
 
         if self.title:
             yield f"{self.title}\n"
         yield line([column.label for column in self.columns])
-        yield "\n " + "─" * (sum(widths) + 3 * (len(widths) - 1))
+        yield "\n " + "─" * (_total([widths[n] for n in shown]) - 1)
         for part in self._parts():
             yield "".join("\n" + line(cells) for cells in self._cells(part))
+        if told:
+            yield f"\n {told} (--wide shows all)"
+
+    def _measured(self) -> tuple[list[int], list[bool]]:
+        """Characters that every column needs, and whether it is of numbers."""
+        widths = [_width(column.label) for column in self.columns]
+        numeric = [True] * len(widths)
+        for part in self._parts():
+            for n, cells in enumerate(zip(*self._cells(part), strict=True)):
+                widths[n] = max(widths[n], *map(_width, cells))
+                numeric[n] &= all(map(_is_number, cells))
+        return widths, numeric
+
+    def numeric(self) -> list[bool]:
+        """Whether a column is of numbers, and so aligns right."""
+        return self._measured()[1]
+
+    def _fitted(
+        self, widths: Sequence[int], numeric: Sequence[bool], limit: int
+    ) -> tuple[list[int], list[int], str]:
+        """Columns that fit into a line, the width of every column, and what is left out."""
+        numbers = range(len(widths))
+        least = [
+            width if is_numeric else min(width, max(_width(column.label), _SHORTEST))
+            for column, width, is_numeric in zip(self.columns, widths, numeric, strict=True)
+        ]
+        # Names, which come first, are what users copy.
+        least[0] = max(least[0], min(widths[0], limit // 2))
+        shown = list(numbers)
+        for n in sorted(numbers[1:], key=lambda n: (-self.columns[n].detail, -n)):
+            if _total([least[m] for m in shown]) <= limit:
+                break
+            if self.columns[n].detail:
+                shown.remove(n)
+        spare = limit - _total([least[m] for m in shown])
+        for n in shown:
+            grown = min(max(spare, 0), widths[n] - least[n])
+            least[n] += grown
+            spare -= grown
+        left_out = ", ".join(self.columns[n].label for n in numbers if n not in shown)
+        is_short = any(least[n] < widths[n] for n in shown)
+        told = [f"left out: {left_out}"] if left_out else []
+        return shown, least, "; ".join(told + ["texts are shortened"] * is_short)
 
     def _parts(self) -> Iterable[Sequence[Any]]:
         return self.rows.parts() if isinstance(self.rows, LazyRows) else (self.rows,)
@@ -198,6 +272,19 @@ def _width(text: str) -> int:
     from unicodedata import combining, east_asian_width
 
     return sum(1 + (east_asian_width(c) in "WF") for c in text if not combining(c))
+
+
+def _total(widths: Sequence[int]) -> int:
+    """Characters of a line of such columns."""
+    return 1 + sum(widths) + 3 * (len(widths) - 1)
+
+
+def _shortened(text: str, width: int) -> str:
+    """A text of at most that width: prose loses its end, a name its middle, as its end tells it."""
+    if _width(text) <= width:
+        return text
+    end = 0 if " " in text else (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
 
 
 def _is_number(cell: str) -> bool:
@@ -333,11 +420,11 @@ def text_of(parts: Iterable[Table | str]) -> str:
     return "".join(text_pieces(parts))
 
 
-def text_pieces(parts: Iterable[Table | str]) -> Iterator[str]:
-    """:func:`text_of` in pieces; of tables with lazy rows, some at a time."""
+def text_pieces(parts: Iterable[Table | str], limit: int | None = None) -> Iterator[str]:
+    """:func:`text_of` in pieces, tables fitted to a line of so many characters."""
     between = ""  # newlines are kept back until something follows them
     for part in parts:
-        for piece in [part] if isinstance(part, str) else part.pieces():
+        for piece in [part] if isinstance(part, str) else part.pieces(limit):
             text = between + piece
             between = text[len(text.rstrip("\n")) :]
             yield text[: len(text) - len(between)]

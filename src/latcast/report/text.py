@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any
 
@@ -93,17 +93,23 @@ def ms_text(ms: float | None) -> str:
     return f"{ms:.0f}"
 
 
-def ms_column(heading: str, attribute: str) -> Column:
+def ms_column(heading: str, attribute: str, detail: int = 0) -> Column:
     """Milliseconds of rows that have such an attribute."""
-    return Column(heading, lambda row: ms_text(getattr(row, attribute)))
+    return Column(heading, attribute, ms_text, detail=detail)
 
 
-def interval_column(coverage: float) -> Column:
-    """The interval of rows that have ``lower_ms`` and ``upper_ms``."""
-    return Column(
-        f"{100 * coverage:g} % interval",
-        lambda row: f"{ms_text(row.lower_ms)} – {ms_text(row.upper_ms)}",
-    )
+def interval_column(
+    coverage: float,
+    form: str | Callable[[Any], str] = ms_text,
+    of: Callable[[Any], Any] = lambda row: row,
+) -> Column:
+    """The interval of what ``of`` takes from rows, which has ``lower_ms`` and ``upper_ms``."""
+
+    def ends(row: Any) -> tuple[Any, Any]:
+        low, high = of(row).lower_ms, of(row).upper_ms
+        return (None, None) if low is None or not low >= 0 else (low, high)
+
+    return Column(f"{100 * coverage:g} % interval", ends, form, detail=0, ends=("lower", "upper"))
 
 
 def shared_notes(notes: Iterable[tuple[str, str]], everywhere: int) -> Iterator[str]:

@@ -17,7 +17,14 @@ from latcast._names import unknown_name
 from latcast.models.resolve import TargetQuery, UnresolvedError, resolve_one
 from latcast.networks.corpus import Corpus, read_corpus
 from latcast.report.record import Column, Record, Table
-from latcast.report.text import at_least, bytes_text, interval_column, ms_column, ms_text, start_of
+from latcast.report.text import (
+    at_least,
+    bytes_text,
+    interval_column,
+    ms_column,
+    ms_text,
+    printable,
+)
 
 from .front import Rows, nondominated
 from .problem import InfeasibleError
@@ -39,7 +46,6 @@ if TYPE_CHECKING:
 TASKS = ("imagenet",)
 # Models that are shown of a front.
 MAX_SHOWN = 15
-NAME_WIDTH = 36
 # Ends the name of a network whose parallel branches are merged, as it is deployed.
 _MERGED = "/merged"
 
@@ -127,13 +133,13 @@ class Choice(Record):
     def tables(self, shown: int | None) -> Iterator[Table | str]:
         """What is printed, with so many of the most accurate models; None for all."""
         columns = [
-            Column("model", lambda m: start_of(m.model, NAME_WIDTH)),
-            Column("image", "image_size"),
-            Column("top-1 %", "top1", ".2f"),
+            Column("model", lambda m: printable(m.model)),
+            Column("image", "image_size", detail=2),
+            Column("top-1 %", "top1", ".2f", detail=0),
             ms_column("ms", "latency_ms"),
             interval_column(self.coverage),
             Column("P(within) %", "probability", ".0f", 100),
-            Column("memory", lambda m: bytes_text(m.memory_bytes)),
+            Column("memory", "memory_bytes", bytes_text),
         ]
         if self.measured_on:
             columns.insert(4, ms_column("measured ms", "measured_ms"))

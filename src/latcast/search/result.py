@@ -14,7 +14,8 @@ import numpy as np
 
 from latcast._files import write_file
 from latcast.models import Predictor
-from latcast.report.record import MISSING, Column, Record, Table, plain
+from latcast.report.record import Column, Record, Table, plain
+from latcast.report.text import interval_column
 from latcast.spaces import Archs
 
 from .front import Floats
@@ -265,9 +266,12 @@ class SearchRecord(Record):
 
     def _table(self, rows: Sequence[FoundNetwork | FrontNetwork], title: str) -> Table:
         has_depths = all(isinstance(r.arch, dict) and {"r", "d"} <= set(r.arch) for r in rows)
-        columns = [Column("top-1 %", _accuracy), Column("ms", "latency_ms", ".2f")]
+        columns = [
+            Column("top-1 %", _accuracy, detail=0),
+            Column("ms", "latency_ms", ".2f", detail=0),
+        ]
         if not isinstance(self.device, list):  # of several targets a table would be too wide
-            columns.append(Column(f"{self.coverage * 100:g} % interval", interval_text))
+            columns.append(interval_column(self.coverage, ".2f"))
         if self.found:
             columns.insert(0, Column("budget ms", "max_latency_ms", "g"))
             columns.append(Column("P(within budget) %", "kept_probability", ".0f", 100))
@@ -367,13 +371,6 @@ def _all(value: Any) -> list[Any]:
 def _accuracy(row: FoundNetwork | FrontNetwork) -> str:
     std = row.accuracy_std
     return f"{100 * row.accuracy:.2f}" + ("" if std is None else f" ± {100 * std:.2f}")
-
-
-def interval_text(row: Any) -> str:
-    """The interval of a row, a dash where it has none."""
-    if row.lower_ms is None or not row.lower_ms >= 0:
-        return MISSING
-    return f"{row.lower_ms:.2f} – {row.upper_ms:.2f}"
 
 
 def _form(arch: Mapping[str, Any]) -> str:

@@ -113,8 +113,8 @@ class DeviceRanking(Record):
         one_each = [t for t in self.targets if best[t.device] is t]
         rows = self.targets if shown is None else one_each[:shown]
         columns = (
-            Column("target", lambda t: start_of(t.target, 44)),
-            Column("chance", "chance"),
+            Column("target", "target"),
+            Column("chance", "chance", detail=0),
             Column("P(within) %", "probability", ".0f", 100),
             ms_column("ms", "latency_ms"),
             interval_column(self.coverage),

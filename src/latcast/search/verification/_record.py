@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from latcast.report.record import Column, Record, Table
-from latcast.search.result import interval_text
+from latcast.report.text import interval_column
 
 from ._verification import Verification, VerifiedResult
 
@@ -211,7 +211,7 @@ class VerificationRecord(Record):
             Column("budget ms", "max_latency_ms", "g"),
             Column("top-1 %", "accuracy", ".2f", 100),
             Column("predicted ms", "predicted_ms", ".2f"),
-            Column(f"{100 * self.coverage:g} % interval", interval_text),
+            interval_column(self.coverage, ".2f"),
             Column("measured ms", "measured_ms", ".2f"),
             Column("error %", "error", "+.1f", 100),
             Column("inside", "inside"),
