@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from latcast.report.record import RECORDS, Record, described
+from latcast.report.record import Record, described, record_class
 
 PAGE = Path(__file__).parents[1] / "docs" / "json.md"
-
-MODULES = (
-    "bench.tables", "data.audit_report", "devices", "graph.inspection", "measure",
-    "measure.hosts.preparing", "models.accuracy.records", "models.comparison",
-    "models.forecast_records", "models.measured_table", "models.overview", "models.suggestions",
-    "models.tuning", "models.workflow", "ofa", "search", "search.choose", "search.which",
-    "search.verification", "spaces.overview",
-)  # fmt: skip
-"""Where records are."""
 
 COMMANDS = {
     "predict ARCH.json": "architectures-forecast",
     "predict MODEL.onnx": "network-forecast",
+    "predict MODEL.onnx --sweep": "network-sweep",
     "choose": "choice",
     "which MODEL.onnx": "device-ranking",
     "suggest --for MODEL.onnx": "suggestions",
@@ -108,11 +99,7 @@ them.
 
 def load() -> dict[str, type[Record]]:
     """Every record, by its schema."""
-    for name in MODULES:
-        module = importlib.import_module(f"latcast.{name}")
-        for public in getattr(module, "__all__", ()):  # packages load a name on its first use
-            getattr(module, public)
-    return {name: RECORDS[name] for name in COMMANDS.values()}
+    return {name: record_class(name) for name in COMMANDS.values()}
 
 
 def page() -> str:

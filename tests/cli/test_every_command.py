@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import typer
@@ -19,7 +20,7 @@ from latcast.cli import app
 from latcast.cli._console import FORMER
 from latcast.data import LatencyDataset
 from latcast.families import Variant
-from latcast.report.record import described
+from latcast.report.record import described, read_record
 
 ROOT = Path(__file__).parents[2]
 
@@ -206,7 +207,13 @@ def test_json_has_the_keys_that_are_described(
     arguments: tuple[object, ...],
 ) -> None:
     monkeypatch.chdir(files)
-    found = latcast.json(*arguments)
+    found = latcast.json(*arguments, "--html", "page.html")
+    again = read_record(found)
+    assert again.to_dict() == found
+    page = Path("page.html").read_text(encoding="utf-8")
+    # Every element is closed where it must be.
+    ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>\n"))
+    assert f"latcast {arguments[0]}" in page
     cls = reference.load()[found.pop("schema").removeprefix("latcast/")]
     assert found.pop("version") == cls.version
     keys = [path for path, _ in described(cls)]

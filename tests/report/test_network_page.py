@@ -8,15 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latcast.report.markup import printable
 from latcast.report.network_page import draw_roofline, environment
-from latcast.report.text import (
-    bytes_text,
-    count_text,
-    extrapolation_text,
-    ms_beside,
-    ms_text,
-    printable,
-)
+from latcast.report.text import bytes_text, count_text, extrapolation_text, ms_beside, ms_text
 
 
 def kernel(**changes: Any) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def test_text_html_and_repr() -> None:
     assert lines[4].split() == ["<b>", "–", "5e-06"]
     assert lines[-2:] == ["", "that is all"]
     assert all(line == line.rstrip() for line in lines)
-    assert "<td>&lt;b&gt;</td><td>–</td>" in EXAMPLE._repr_html_()
+    assert '<td>&lt;b&gt;</td><td class="number">–</td>' in EXAMPLE._repr_html_()
     assert repr(EXAMPLE) == "Example(seed=7, 2 targets)"
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import io
 import json
 import os
+import shlex
 import shutil
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -108,6 +111,7 @@ class Console:
         debug: errors show their traceback.
         table: how tables are printed, one of ``latcast.report.formats.FORMATS``.
         wide: tables are as wide as they need, not as the terminal is.
+        html: a page of the result is written here, too.
     """
 
     panel: ClassVar[str] = OUTPUT
@@ -117,13 +121,20 @@ class Console:
     wide: bool = option("Print all columns, however narrow the terminal is.", False)
     quiet: bool = option("No progress, no notes.", False)
     debug: bool = option("Show the traceback of an error.", False)
+    html: Path | None = option("Write a page of the result, too.", metavar="FILE")
 
-    def show(self, record: Record, parts: Iterable[Table | str] | None = None) -> None:
-        """A result on stdout, and its doubts on stderr.
+    def show(
+        self,
+        record: Record,
+        parts: Iterable[Table | str] | None = None,
+        page: Record | None = None,
+    ) -> None:
+        """A result on stdout, its page where one is asked for, and its doubts on stderr.
 
         Args:
             record: the result.
             parts: what of it is printed without ``--json``; the record's own parts by default.
+            page: what the page is of; the same record by default.
         """
         from latcast.report.formats import pieces
 
@@ -134,6 +145,10 @@ class Console:
         else:
             parts = parts or record.parts()
             self._print(pieces(parts, self.table, limit=self._limit(), note=self.note))
+        if self.html is not None:
+            command, files = _ORIGIN.get()
+            write_text(self.html, (page or record).to_html(command=command, files=files))
+            self.note(f"wrote {self.html}")
 
     def check(self) -> None:
         """Make sure that the options go together.
@@ -155,7 +170,13 @@ class Console:
         return shutil.get_terminal_size().columns
 
     def print_archs(self, archs: Archs) -> None:
-        """Architectures in the field's own form on stdout, for another command."""
+        """Architectures in the field's own form on stdout, for another command.
+
+        Raises:
+            UsageError: a page of them is asked for.
+        """
+        if self.html is not None:
+            raise UsageError("--html is for results; these are architectures: leave it out")
         from latcast.report.record import json_pieces, lazy
 
         if self.table != "text":
@@ -308,7 +329,7 @@ def command(function: Callable[Concatenate[Console, P], None]) -> Callable[..., 
             parameters.append(_declared(parameter.name, parameter.annotation, parameter.default))
 
     @functools.wraps(function)
-    def run(**kwargs: Any) -> None:
+    def run(context: typer.Context, **kwargs: Any) -> None:
         own = {
             name: group(**{f.name: kwargs.pop(f.name) for f in fields(group)})
             for name, group in groups.items()
@@ -316,9 +337,13 @@ def command(function: Callable[Concatenate[Console, P], None]) -> Callable[..., 
         with _errors(own["console"]):
             own["console"].check()
             _check_stdin([own, kwargs])
+            if own["console"].html is not None:
+                _keep_origin(own["console"].html, context, own | kwargs)
             function(**own, **kwargs)  # type: ignore[call-arg]
 
     parameters.sort(key=lambda p: p.default is not p.empty)
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    parameters.insert(0, context)
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
@@ -341,6 +366,35 @@ def _check_stdin(given: Any) -> None:
 
     if (count := named(given)) > 1:
         raise UsageError(f"standard input (-) can be read once; it is named {count} times")
+
+
+# What was typed, and the files that were named -> their SHA-256: for the page of the result.
+_ORIGIN: ContextVar[tuple[str, dict[str, str]]] = ContextVar("_ORIGIN", default=("", {}))
+# Options that name a file to write, or one that is written to.
+_WRITTEN = ("out", "html", "checkpoint", "measured", "draw", "storage")
+
+
+def _keep_origin(html: Path, context: typer.Context, given: Mapping[str, Any]) -> None:
+    """Make sure that a page can be written, and keep what it tells of its origin."""
+    from latcast._files import check_writable
+
+    check_writable(html)
+    files = {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in _named_files(given)}
+    _ORIGIN.set((shlex.join(["latcast", *(context.find_root().obj or ())]), files))
+
+
+def _named_files(given: Any) -> Iterator[Path]:
+    """Files that arguments and options name, and that are there before the work begins."""
+    if is_dataclass(given):
+        given = {f.name: getattr(given, f.name) for f in fields(given)}
+    if isinstance(given, dict):
+        yield from (p for n, x in given.items() if n not in _WRITTEN for p in _named_files(x))
+    elif isinstance(given, list | tuple):
+        yield from (p for x in given for p in _named_files(x))
+    elif isinstance(given, str | Path):
+        with suppress(OSError, ValueError):  # a text may be too long for a path
+            if Path(given).is_file():
+                yield Path(given)
 
 
 def _options_of(group: Any) -> Iterator[inspect.Parameter]:
@@ -443,6 +497,7 @@ class Group(_Grouped, TyperGroup):
         """Run a command; with ``--json``, wrong usage that is found before it runs is JSON, too."""
         given = sys.argv[1:] if args is None else list(args)
         answered = standalone_mode and "--json" in given
+        extra.setdefault("obj", given)
         run = functools.partial(
             super().main, args, prog_name, complete_var, standalone_mode and not answered,
             windows_expand_args, **extra,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ._console import OUTPUT, Console, argument, command, option, write_text
+from ._console import OUTPUT, Console, argument, command, option
 from ._options import INPUT, FileInputs, read_graph
 
 
@@ -29,7 +29,6 @@ def inspect(
     in_place: bool = option(
         "Layers hold memory as if activations ran in place.", False, panel=INPUT
     ),
-    html: Path | None = option("Write a page, too.", panel=OUTPUT),
     strict: bool = option("Fail where an operator is not supported.", False, panel=INPUT),
 ) -> None:
     """List a model's layers with their costs; none of its code runs.
@@ -41,11 +40,9 @@ def inspect(
     found = Inspection.of(read_graph(model, batch, inputs), "in-place" if in_place else "none")
     if strict and found.unsupported:
         raise ValueError(f"every operator must be supported (--strict); {found.unsupported_text()}")
-    if html is not None:
-        write_text(html, found.to_html())
-        console.note(f"wrote {html}")
+    whole = found
     if sort is not None:
         found = found.sorted_by(sort, layers)
     elif layers is not None:
         found = found.busiest(layers)
-    console.show(found, found.tables(by_kernel=kernels))
+    console.show(found, found.tables(by_kernel=kernels), whole)

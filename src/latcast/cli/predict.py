@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from ._console import FAILED, OUTPUT, Console, UsageError, argument, command, option, write_text
+from ._console import FAILED, OUTPUT, Console, UsageError, argument, command, option
 from ._options import (
     INPUT,
     BaseModelName,
@@ -49,7 +49,6 @@ class Shown:
     panel: ClassVar[str] = OUTPUT
 
     layers: int = option("Kernels of a model's file to list.", 10, min=0)
-    html: Path | None = option("Write a page on a model's file, too.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +97,7 @@ def predict(
     from latcast.models.sweep import sweep as swept
     from latcast.models.sweep import vary as varied
 
-    _check_asked(network, target, inputs, question, shown)
+    _check_asked(network, target, inputs, question)
     asked = read_options(inputs)
     options: dict[str, Any] = {
         **target.given(), "coverage": question.coverage, "strict": question.strict,
@@ -120,12 +119,8 @@ def predict(
         raise typer.Exit(FAILED)
 
 
-def _check_asked(
-    network: Path, target: Target, inputs: FileInputs, question: Question, shown: Shown
-) -> None:
-    """Make sure that options fit what is asked about, and that files can be read and written."""
-    from latcast._files import check_writable
-
+def _check_asked(network: Path, target: Target, inputs: FileInputs, question: Question) -> None:
+    """Make sure that options fit what is asked about, and that files can be read."""
     check_share(question.coverage, "--coverage")
     if is_graph_file(network):
         _check_options("architectures", {"--model": target.model, "--space": question.space})
@@ -137,7 +132,6 @@ def _check_asked(
             "--sweep": question.sweep,
             "--vary": question.vary,
             "--strict": question.strict,
-            "--html": shown.html,
         }
         _check_options("models' files", own)
     if question.sweep is not None:
@@ -145,15 +139,12 @@ def _check_asked(
         _check_options(
             "one forecast",
             {
-                "--html": shown.html,
                 "--similar-to": target.similar_to,
                 "several --precision": several,
                 "--vary": question.vary,
             },
         )
     check_network(network, also=".json")
-    if shown.html is not None:
-        check_writable(shown.html)
 
 
 def _side_and_values(text: str) -> tuple[str, list[int]]:
@@ -189,9 +180,6 @@ def _show(
 
     if isinstance(found, NetworkForecast):
         console.show(found, found.tables(shown.layers))
-        if shown.html is not None:
-            write_text(shown.html, found.to_html())
-            console.note(f"wrote {shown.html}")
     else:
         console.show(found)
     for error in found.errors:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from latcast.report.record import MISSING, Column, Record, Table
-from latcast.report.text import bytes_text, end_of, shape_text
+from latcast.report.markup import end_of
+from latcast.report.record import MISSING, Column, Record, Section, Table
+from latcast.report.text import bytes_text, shape_text
 
 from ._graph import Graph, GraphInput
 from ._operators import Layer
@@ -359,11 +360,13 @@ class Inspection(Record):
         layers = tuple(sorted(self.layers, key=value)[:most])
         return replace(self, layers=layers, kernels=tuple(sorted(self.kernels, key=value)[:most]))
 
-    def to_html(self) -> str:
-        """One HTML file that needs no other and runs nothing."""
-        from latcast.report.inspection_page import inspection_page
+    def headline(self) -> str:
+        return f"{self.network}: costs"
 
-        return inspection_page(self.to_dict())
+    def sections(self) -> Iterator[Section]:
+        from latcast.report.inspection_page import inspection_sections
+
+        yield from inspection_sections(self.to_dict())
 
     def unsupported_text(self) -> str:
         """Unsupported operators in words; empty where there are none."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from latcast.data import ENERGY_MJ, PEAK_MEMORY_MB, Dataset
+from latcast.report.markup import end_of
 from latcast.report.record import Column, Record, Table, pairs
-from latcast.report.text import end_of
 
 from ._campaign_file import CampaignFile
 from ._quantities import failed_quantities, quantity_datasets

@@ -10,19 +10,18 @@ from typing import Any
 from latcast.devices import Target
 from latcast.graph import GraphInput
 from latcast.graph.inspection import inputs_table
-from latcast.report.record import Column, Record, Table, numbered
+from latcast.report.markup import end_of, start_of
+from latcast.report.record import Column, Record, Section, Table, numbered
 from latcast.report.text import (
     bound_text,
     bytes_text,
     count_text,
-    end_of,
     extrapolation_text,
     interval_column,
     ms_beside,
     ms_column,
     ms_text,
     shared_notes,
-    start_of,
 )
 
 # Kernels that tables show; the record holds all.
@@ -393,13 +392,16 @@ class NetworkForecast(Record):
         """The devices that are answered."""
         return [d for d in self.devices if d.error is None]
 
-    def to_html(self) -> str:
-        """One HTML file that needs no other and runs nothing."""
-        from latcast.report.network_page import network_page
+    def headline(self) -> str:
+        return f"{self.network.name}: latency forecast"
+
+    def sections(self) -> Iterator[Section]:
+        from latcast.report.network_page import network_sections
 
         found = self.to_dict()
         answered = [d for d in found["devices"] if d["error"] is None]
-        return network_page(found | {"devices": answered})
+        if answered:
+            yield from network_sections(found | {"devices": answered})
 
     def doubts(self) -> Iterator[str]:
         notes = ((device.device, text) for device in self.devices for text in device.notes)

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from latcast.graph import Graph
 from latcast.graph.read import ReadOptions, read_with
 from latcast.networks import Networks
+from latcast.report.markup import start_of
 from latcast.report.record import Column, Record, Table
-from latcast.report.text import interval_column, ms_column, ms_text, start_of
+from latcast.report.text import interval_column, ms_column, ms_text
 
 from .joint import JointPredictor
 from .narrowing import Narrowing, doubt_shares, knows_kinds, telling

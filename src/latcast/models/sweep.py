@@ -8,14 +8,9 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from latcast.graph.read import ReadOptions
+from latcast.report.markup import start_of
 from latcast.report.record import Column, Record, Table
-from latcast.report.text import (
-    count_text,
-    interval_column,
-    ms_column,
-    shared_notes,
-    start_of,
-)
+from latcast.report.text import count_text, interval_column, ms_column, shared_notes
 
 from .forecast_network import forecast_network
 from .forecast_records import NetworkOnTarget

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .network_page import environment
+from .network_page import templates
+from .page import split
+from .record import Section
 from .text import KIND_COLOURS, OTHER_COLOUR
 
 MAX_ROWS = 200
@@ -16,15 +18,15 @@ WIDTH, HEIGHT = 900, 220
 MAX_STEPS = 450
 
 
-def inspection_page(record: Mapping[str, Any]) -> str:
-    """One HTML file that needs no other and runs nothing; what the record says is escaped.
+def inspection_sections(record: Mapping[str, Any]) -> Iterator[Section]:
+    """What a page shows of what a network costs; what the record says is escaped.
 
     Args:
         record: of :class:`latcast.graph.inspection.Inspection`, as JSON.
     """
     layers = record["layers"]
     held = [x["held_bytes"] for x in layers]
-    return environment().get_template("inspection.html.j2").render(
+    body = templates().get_template("inspection.html.j2").render(
         record,
         bars=[(what, _bar(record["kinds"], field)) for what, field in (
             ("MACs", "macs"), ("weights", "param_bytes"), ("memory traffic", "moved_bytes"))],
@@ -35,6 +37,7 @@ def inspection_page(record: Mapping[str, Any]) -> str:
         savings=record["fused"]["savings"][:MAX_TENSORS],
         max_rows=MAX_ROWS,
     )  # fmt: skip
+    yield from split(body)
 
 
 def _bar(kinds: Sequence[Mapping[str, Any]], field: str) -> list[dict[str, Any]]:

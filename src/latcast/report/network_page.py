@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from math import ceil, floor, log10, sqrt
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from .record import Column, Table
+from .page import environment, split
+from .record import Column, Section, Table
 from .text import (
     KIND_COLOURS,
     OTHER_COLOUR,
@@ -23,7 +24,6 @@ from .text import (
     families_rows,
     ms_beside,
     ms_text,
-    printable,
     shape_text,
     sides_text,
 )
@@ -169,17 +169,10 @@ _SCORES = ("mape", "median_error", "within_10", "within_25", "coverage_90")
 Record = Mapping[str, Any]
 
 
-@lru_cache(maxsize=1)
-def environment() -> Environment:
-    """Templates whose values are escaped; names in files may hold what is no HTML, either."""
-    made = Environment(
-        loader=PackageLoader("latcast.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
+@cache
+def templates() -> Environment:
+    """Those of pages, which can write what records hold."""
+    made = environment()
     filters: dict[str, Callable[..., str]] = {
         "ms": ms_text,
         "count": count_text,
@@ -195,12 +188,8 @@ def environment() -> Environment:
     return made
 
 
-def _shown(value: Any) -> Any:
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def network_page(record: Record) -> str:
-    """One HTML file that needs no other and runs nothing; what the record says is escaped.
+def network_sections(record: Record) -> Iterator[Section]:
+    """What a page shows of a network's forecast; what the record says is escaped.
 
     Args:
         record: of :class:`latcast.models.forecast_records.NetworkForecast`, as JSON, with the
@@ -208,7 +197,7 @@ def network_page(record: Record) -> str:
     """
     devices = record["devices"]
     drawings = [draw_roofline(d["kernels"], d["specification"]) for d in devices]
-    return environment().get_template("network.html.j2").render(
+    body = templates().get_template("network.html.j2").render(
         network=record["network"],
         inputs=record["inputs"],
         notes=record["notes"],
@@ -232,6 +221,7 @@ def network_page(record: Record) -> str:
         facts=[[(word, text) for word, text in _facts(d["model"]) if text] for d in devices],
         families=[_families(d["model"].get("metrics_by_family")) for d in devices],
     )  # fmt: skip
+    yield from split(body)
 
 
 @dataclass(frozen=True)
@@ -267,7 +257,7 @@ def draw_roofline(kernels: Sequence[Record], specification: Record | None) -> Ma
     found = roofline(kernels, specification)
     if found is None:
         return None
-    drawn = environment().get_template("roofline.svg.j2").render(found)
+    drawn = templates().get_template("roofline.svg.j2").render(found)
     return Markup(drawn)  # noqa: S704  # of our own template, which escapes
 
 

@@ -14,13 +14,22 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from importlib import import_module
 from inspect import cleandoc
-from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_type_hints
+
+from latcast._names import unknown_name
 
 from .frame import Tabular
+from .markup import printable
+from .reading import HOMES, key_of, read_fields
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import polars as pl
+
+    from .figure import Figure
 
 # A cell whose value is not known, or does not apply.
 MISSING = "–"
@@ -252,16 +261,24 @@ class Table:
         """For a terminal; columns whose cells start with a digit, sign or dash align right."""
         return "".join(self.pieces())
 
-    def to_html(self) -> str:
-        """An HTML table whose texts are escaped."""
+    def to_html(self, most: int | None = None) -> str:
+        """An HTML table whose texts are escaped, of ``most`` rows; numbers have a class."""
         from html import escape
 
-        def row(tag: str, texts: Sequence[str]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{escape(t)}</{tag}>" for t in texts) + "</tr>"
+        cells = self._cells(self.rows[:most])
+        numeric = [all(map(_is_number, column)) for column in zip(*cells, strict=True)]
+        kinds = [' class="number"' if right else "" for right in numeric]
+        kinds = kinds or [""] * len(self.columns)
 
-        head = row("th", [column.label for column in self.columns])
-        body = "".join(row("td", cells) for cells in self.cells())
-        caption = f"<caption>{escape(self.title)}</caption>" if self.title else ""
+        def row(texts: Sequence[str], tag: str, more: str = "") -> str:
+            return "<tr>" + "".join(
+                f"<{tag}{more}{kind}>{escape(printable(text))}</{tag}>"
+                for kind, text in zip(kinds, texts, strict=True)
+            ) + "</tr>"  # fmt: skip
+
+        head = row([column.label for column in self.columns], "th", ' scope="col"')
+        body = "".join(row(texts, "td") for texts in cells)
+        caption = f"<caption>{escape(printable(self.title))}</caption>" if self.title else ""
         return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
@@ -297,19 +314,12 @@ def pairs(heading: tuple[str, str], rows: Sequence[tuple[str, Any]], title: str 
     return Table(columns, rows, title)
 
 
-# Attribute -> key in JSON, of what scripts read before it had the field's name: keys of numbers
-# keep theirs, and so do the lists that such scripts look into.
-KEPT_KEYS = {
-    "traffic_bytes": "moved_bytes",
-    "extrapolation": "doubt",
-    "extrapolations": "doubts",
-    "extrapolated_share": "doubtful_share",
-    "unsupported": "uncosted",
-    "unsupported_share": "uncosted_share",
-}
+# A heading of a page, and what stands under it: Markup of :mod:`markupsafe` is HTML as it is.
+Section = tuple[str, Sequence["Table | Figure | str"]]
 
 # Name of a schema -> its class, of all that have been imported.
 RECORDS: dict[str, type[Record]] = {}
+NAMESPACE = "latcast/"
 
 
 class Record(Tabular):
@@ -337,6 +347,24 @@ class Record(Tabular):
         """Tables and lines of text, from the most to the least important."""
         raise NotImplementedError
 
+    def headline(self) -> str:
+        """What it is, as the title of its page: by default the start of its class's docstring."""
+        return cleandoc(type(self).__doc__ or "").partition(".")[0]
+
+    def answer(self) -> str:
+        """One sentence that answers what was asked; empty where the tables are the answer."""
+        return ""
+
+    def figures(self) -> Iterator[Figure]:
+        """What can be seen better than read, from the most to the least important."""
+        yield from ()
+
+    def sections(self) -> Iterator[Section]:
+        """What a page shows: figures, then the tables with the texts that follow them."""
+        from .page import sections_of
+
+        yield from sections_of(self.figures(), self.parts())
+
     def doubts(self) -> Iterator[str]:
         """Doubts about the result and what to do about them, a line each: by default its notes."""
         yield from (f"note: {text}" for text in getattr(self, "notes", ()))
@@ -354,6 +382,41 @@ class Record(Tabular):
         """:meth:`to_json` in pieces; of lazy rows, some at a time."""
         head = {"schema": f"latcast/{self.schema}", "version": self.version}
         yield from json_pieces(head | dict(_items(self)))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The record whose :meth:`to_dict` this is; :func:`read_record` finds the class.
+
+        Raises:
+            ValueError: it is of another schema or of a later version, or a key is missing.
+        """
+        schema, version = f"latcast/{cls.schema}", data.get("version")
+        if data.get("schema") != schema:
+            raise ValueError(f"the schema must be {schema}; got {data.get('schema')!r}")
+        if not isinstance(version, int) or version > cls.version:
+            raise ValueError(
+                f"{schema} must be of version {cls.version} or earlier; got {version!r}: "
+                "install a later latcast"
+            )
+        return read_fields(cls, data)
+
+    def to_html(
+        self,
+        *,
+        command: str = "",
+        files: Mapping[str, str] | None = None,
+        made: datetime | None = None,
+    ) -> str:
+        """One HTML file that loads nothing, with a script to sort and filter that it can lack.
+
+        Args:
+            command: that the record is of, as it was typed.
+            files: that it was made from -> their SHA-256.
+            made: when; now by default.
+        """
+        from .page import page
+
+        return page([self], command=command, files=files or {}, made=made)
 
     def to_polars(self) -> pl.DataFrame:
         """A row for each item of :attr:`frame`.
@@ -395,6 +458,38 @@ class Record(Tabular):
             elif isinstance(value, str | int | float) and len(texts) < 4:
                 texts.append(f"{field.name}={value!r}")
         return f"{type(self).__name__}({', '.join(texts)})"
+
+
+def record_class(schema: str) -> type[Record]:
+    """The class of the records of a schema, such as ``network-forecast``.
+
+    Raises:
+        ValueError: there is none; the message suggests the nearest.
+    """
+    if schema not in RECORDS and schema in HOMES:
+        import_module(f"latcast.{HOMES[schema]}")
+    if schema not in RECORDS:
+        known = sorted({*HOMES, *RECORDS})
+        raise ValueError(unknown_name("schema", schema, known))
+    return RECORDS[schema]
+
+
+def read_record(data: Mapping[str, Any]) -> Record:
+    """The record that ``to_dict`` or ``--json`` wrote.
+
+    Args:
+        data: of JSON's types, with ``schema`` and ``version``.
+
+    Raises:
+        ValueError: it is no record of latcast, of a later version, or lacks a key.
+    """
+    schema = data.get("schema") if isinstance(data, Mapping) else None
+    if not isinstance(schema, str) or not schema.startswith(NAMESPACE):
+        raise ValueError(
+            f"a record must have a schema such as {NAMESPACE}search, as --json prints it; "
+            f"got {schema!r}"
+        )
+    return record_class(schema.removeprefix(NAMESPACE)).from_dict(data)
 
 
 @dataclass(frozen=True, repr=False)
@@ -499,11 +594,6 @@ def _keyed(value: Any) -> dict[str, Any]:
 def _items(value: Any) -> list[tuple[str, Any]]:
     """Keys in JSON of a dataclass, and what they hold."""
     return [(key_of(f.name), getattr(value, f.name)) for f in fields(value)]
-
-
-def key_of(attribute: str) -> str:
-    """The key in JSON of an attribute of a record."""
-    return KEPT_KEYS.get(attribute, attribute)
 
 
 def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -163,23 +163,6 @@ def sides_text(sides: Sequence[int | str | None] | None) -> str:
     return f"[{', '.join(texts)}]"
 
 
-def printable(text: str) -> str:
-    """Without what moves a terminal's cursor or is no HTML: names in files may hold anything."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def start_of(text: str, width: int) -> str:
-    """The first characters of a text."""
-    clean = printable(text)
-    return clean if len(clean) <= width else clean[: width - 1] + "…"
-
-
-def end_of(text: str, width: int) -> str:
-    """The last characters of a text, which tell nodes of one file apart."""
-    clean = printable(text)
-    return clean if len(clean) <= width else "…" + clean[1 - width :]
-
-
 def bound_text(bound: str) -> str:
     """What a kernel is bound by, in the field's words: compute, memory or launch."""
     return "memory" if bound == "bandwidth" else bound

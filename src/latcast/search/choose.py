@@ -16,6 +16,7 @@ from latcast._imports import require
 from latcast._names import unknown_name
 from latcast.models.resolve import TargetQuery, UnresolvedError, resolve_one
 from latcast.networks.corpus import Corpus, read_corpus
+from latcast.report.markup import printable
 from latcast.report.record import Column, Record, Table
 from latcast.report.text import (
     at_least,
@@ -23,7 +24,6 @@ from latcast.report.text import (
     interval_column,
     ms_column,
     ms_text,
-    printable,
 )
 
 from .front import Rows, nondominated

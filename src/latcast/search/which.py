@@ -17,8 +17,9 @@ from latcast.models.joint import Joint, Question
 from latcast.models.query import Basis, Resolved
 from latcast.models.zoo import JOINT, UnresolvedError, open_shipped
 from latcast.networks import Networks
+from latcast.report.markup import start_of
 from latcast.report.record import MISSING, Column, Record, Table
-from latcast.report.text import bytes_text, interval_column, ms_column, start_of
+from latcast.report.text import bytes_text, interval_column, ms_column
 
 from .within_budget import (
     CHANCES,

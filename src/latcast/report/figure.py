@@ -1,0 +1,491 @@
+"""Figures, declared as data: drawn as SVG in pages, and whatever else can draw points and lines.
+
+A figure has two axes and series of points, lines or bars on them. Where the vertical axis has
+names (devices, networks), each name is a row, and values lie along the horizontal one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from .markup import number_text, printable, start_of
+
+# Of series in their order: CSS variables with what they are where no page declares them.
+COLOURS = (
+    "#3a6fc4", "#c85f14", "#2f8f5b", "#a0409a", "#a98600", "#1f8f96", "#c23b56", "#6f5fc7",
+    "#7d8b99",
+)  # fmt: skip
+HEIGHT, ROW, STRIP, TOP, BOTTOM = 280, 46, 18, 14, 44
+# Points that are drawn: more would make a page of megabytes, and dots under dots.
+MAX_POINTS = 1_500
+_NAME_WIDTH = 46
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis.
+
+    Attributes:
+        label: what is along it, with the unit, as of a column.
+        log: whether decades are equally far apart; values must be positive.
+        names: of the places 0, 1, 2, … where it has names in place of numbers; ``label`` then is
+            what has them, such as ``device``.
+        notes: the values beside each name, in words; empty for none.
+        scale: factor to the unit of the label, 100 for a share that is shown in percent.
+    """
+
+    label: str
+    log: bool = False
+    names: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points, a line, or bars.
+
+    Attributes:
+        name: in the legend.
+        x: places along the horizontal axis, shape (n,).
+        y: along the vertical one, likewise.
+        kind: ``points``, ``line`` or ``bars``.
+        lower: lower ends of intervals along the axis of numbers (the vertical one of two),
+            shape (n,); empty for none, None where one is not known.
+        upper: upper ends.
+        labels: of each point, shown when it is pointed at; by default its values.
+        along: the axis, ``x`` or ``y``, that intervals lie along; by default as above.
+        sizes: areas of points relative to each other; empty where all are alike.
+        colour: of CSS; by default that of its place among the series.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    kind: str = "points"
+    lower: Sequence[float | None] = ()
+    upper: Sequence[float | None] = ()
+    labels: Sequence[str] = ()
+    along: str = ""
+    sizes: Sequence[float] = ()
+    colour: str = ""
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A straight line to compare with: at a value of one axis, or where both are equal.
+
+    Attributes:
+        label: beside it.
+        x: where it stands upright; None for the other two.
+        y: where it lies; None for the other two.
+    """
+
+    label: str
+    x: float | None = None
+    y: float | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure.
+
+    Attributes:
+        title: what it shows.
+        x: the horizontal axis.
+        y: the vertical axis.
+        series: drawn one over the other; bars at one place stand on each other.
+        guides: lines to compare with.
+        caption: how to read it, a sentence or two.
+    """
+
+    title: str
+    x: Axis
+    y: Axis
+    series: tuple[Series, ...]
+    guides: tuple[Guide, ...] = ()
+    caption: str = ""
+
+    def to_svg(self) -> str:
+        """Inline SVG as wide as where it stands; points tell their values when pointed at."""
+        return "".join(_Drawing(self).whole())
+
+    def to_html(self) -> str:
+        """The drawing with its legend and caption; names of rows are text, and wrap."""
+        drawing = _Drawing(self)
+        texts = ["<figure>", *_legend(self.legend)]
+        if self.y.names:
+            texts += drawing.strips()
+        else:
+            texts += ['<div class="plot">', *drawing.whole(), "</div>"]
+        if self.caption:
+            texts.append(f"<figcaption>{escape(printable(self.caption))}</figcaption>")
+        return "".join([*texts, "</figure>"])
+
+    @property
+    def legend(self) -> list[tuple[str, str]]:
+        """Name and colour of every series, where there are several."""
+        named = [(s.name, colour_of(s, n)) for n, s in enumerate(self.series) if s.name]
+        return named if len(self.series) > 1 else []
+
+
+def colour_of(series: Series, place: int) -> str:
+    """The colour of a series at its place in a figure."""
+    place %= len(COLOURS)
+    return series.colour or f"var(--s{place}, {COLOURS[place]})"
+
+
+# --- scales -----------------------------------------------------------------------------------
+
+
+def ticks(low: float, high: float, *, log: bool = False, most: int = 6) -> list[float]:
+    """Round numbers between two others, at most about so many."""
+    if log:
+        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        for mantissas in ((1, 2, 5), (1, 3), (1,)):
+            found = [m * 10.0**e for e in range(first, last + 1) for m in mantissas]
+            found = [v for v in found if low * 0.999 <= v <= high * 1.001]
+            if len(found) <= most:
+                break
+        return found[:: -(-len(found) // most)] or [low]
+    span = high - low
+    rough = span / (most - 1)
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [n * step for n in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """From values of an axis to 0 … 1."""
+
+    low: float
+    high: float
+    log: bool
+
+    @classmethod
+    def of(cls, axis: Axis, values: Sequence[float], *, from_zero: bool) -> _Scale:
+        if axis.names:
+            return cls(-0.5, len(axis.names) - 0.5, log=False)
+        known = [v for v in values if math.isfinite(v) and (v > 0 or not axis.log)]
+        low, high = min(known, default=1.0), max(known, default=1.0)
+        if axis.log:
+            low, high = (low / 1.5, high * 1.5) if high < 1.2 * low else (low, high)
+            room = (high / low) ** 0.04
+            return cls(low / room, high * room, log=True)
+        if from_zero:
+            low, high = min(low, 0.0), max(high, 0.0)
+        if high <= low:
+            low, high = low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10
+        room = 0.04 * (high - low)
+        return cls(low if from_zero and low == 0 else low - room, high + room, log=False)
+
+    def __call__(self, value: float) -> float:
+        if self.log:
+            value = max(value, self.low)
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+
+# --- drawing ----------------------------------------------------------------------------------
+
+
+class _Drawing:
+    """A figure as SVG: percentages across, pixels down, so that texts keep their size."""
+
+    def __init__(self, figure: Figure) -> None:
+        self.figure = figure
+        self.rows = bool(figure.y.names)
+        self.along = "x" if self.rows else "y"  # the axis of numbers
+        self.height = ROW * len(figure.y.names) if self.rows else HEIGHT
+        has_bars = any(s.kind == "bars" for s in figure.series)
+        self.across = _Scale.of(figure.x, [*self._values("x")], from_zero=has_bars and self.rows)
+        self.up = _Scale.of(figure.y, [*self._values("y")], from_zero=has_bars and not self.rows)
+        self.is_strip = False
+
+    def _values(self, axis: str) -> Iterator[float]:
+        """What an axis has to hold."""
+        stacked: dict[float, float] = {}
+        for series in self.figure.series:
+            values = getattr(series, axis)
+            if series.kind == "bars" and axis == self.along:
+                places = series.y if self.rows else series.x
+                for place, value in zip(places, values, strict=True):
+                    stacked[place] = stacked.get(place, 0.0) + value
+            else:
+                yield from values
+            if (series.along or self.along) == axis:
+                yield from (v for v in [*series.lower, *series.upper] if v is not None)
+        yield from stacked.values()
+        yield from (v for g in self.figure.guides if (v := getattr(g, axis)) is not None)
+
+    def x_of(self, value: float) -> str:
+        """In percent of the width."""
+        return f"{100 * self.across(value):.2f}%"
+
+    def y_of(self, value: float) -> float:
+        """In pixels from the top."""
+        if self.is_strip:
+            return STRIP / 2
+        if self.rows:
+            return round(TOP + ROW * value + 26, 1)
+        return round(TOP + self.height * (1 - self.up(value)), 1)
+
+    # The whole, or row by row.
+
+    def whole(self) -> Iterator[str]:
+        """One SVG."""
+        figure = self.figure
+        by = f"{figure.y.label} by " if not self.rows else ""
+        label = escape(printable(f"{figure.title}: {by}{figure.x.label}"))
+        yield self._start(self.height + TOP + BOTTOM, f'role="img" aria-label="{label}"')
+        yield from self._grid(TOP, TOP + self.height)
+        yield from self._labels(TOP + self.height)
+        if self.rows:
+            yield from self._names()
+        else:
+            yield from self._levels()
+        yield from self._guides(TOP, TOP + self.height)
+        yield from self._all_series(None)
+        yield "</svg>"
+
+    def strips(self) -> Iterator[str]:
+        """A name, its values in words and an SVG for each row, then the axis."""
+        figure, self.is_strip = self.figure, True
+        of = escape(printable(figure.y.label))
+        yield f'<div class="strips" data-of="{of}">'
+        for n, name in enumerate(figure.y.names):
+            text = escape(printable(name))
+            note = escape(printable(figure.y.notes[n])) if figure.y.notes else ""
+            yield f'<div class="strip" data-name="{text}"><p><b>{text}</b><span>{note}</span></p>'
+            yield self._start(STRIP, 'aria-hidden="true"')
+            yield from self._grid(0, STRIP)
+            yield from self._guides(0, STRIP)
+            yield from self._all_series(n)
+            yield "</svg></div>"
+        yield self._start(BOTTOM, 'class="axis" aria-hidden="true"')
+        yield from self._labels(0)
+        for guide in figure.guides:
+            yield from self._beside(guide, BOTTOM - 2)
+        yield "</svg></div>"
+
+    def _start(self, height: float, more: str) -> str:
+        return (
+            f'<svg {more} xmlns="http://www.w3.org/2000/svg" width="100%" height="{height:g}" '
+            'font-size="12" overflow="visible">'
+        )
+
+    # Axes, names and guides.
+
+    def _grid(self, top: float, bottom: float) -> Iterator[str]:
+        """Upright lines at the labels."""
+        if self.figure.x.names:
+            return
+        yield '<g stroke="var(--line, #d8dde4)">'
+        for value, _ in _shown_ticks(self.across, self.figure.x):
+            at = self.x_of(value)
+            yield f'<line x1="{at}" x2="{at}" y1="{top:g}" y2="{bottom:g}"/>'
+        yield "</g>"
+
+    def _labels(self, top: float) -> Iterator[str]:
+        """Numbers or names below the horizontal axis, and what they are."""
+        axis = self.figure.x
+        yield '<g fill="var(--soft, #5d6776)" text-anchor="middle">'
+        for value, text in _shown_ticks(self.across, axis):
+            yield f'<text x="{self.x_of(value)}" y="{top + 16:g}">{escape(text)}</text>'
+        yield f'<text x="50%" y="{top + 36:g}">{escape(printable(axis.label))}</text></g>'
+
+    def _levels(self) -> Iterator[str]:
+        """Lines and numbers of the vertical axis, and what they are."""
+        axis = self.figure.y
+        levels = [(self.y_of(v), text) for v, text in _shown_ticks(self.up, axis)]
+        yield '<g stroke="var(--line, #d8dde4)">'
+        yield from (f'<line x1="0" x2="100%" y1="{at:g}" y2="{at:g}"/>' for at, _ in levels)
+        yield '</g><g fill="var(--soft, #5d6776)" text-anchor="end">'
+        for at, text in levels:
+            yield f'<text x="-6" y="{at + 4:g}">{escape(text)}</text>'
+        middle = TOP + self.height / 2
+        yield (
+            f'<text x="-46" y="{middle:g}" text-anchor="middle" '
+            f'transform="rotate(-90 -46 {middle:g})">{escape(printable(axis.label))}</text></g>'
+        )
+
+    def _names(self) -> Iterator[str]:
+        """Those of rows, each above its own."""
+        axis = self.figure.y
+        yield '<g fill="var(--ink, #1c2330)">'
+        for n, name in enumerate(axis.names):
+            at = TOP + ROW * n + 12
+            yield f'<text x="0" y="{at:g}">{escape(start_of(name, _NAME_WIDTH))}</text>'
+            if axis.notes:
+                note = escape(printable(axis.notes[n]))
+                yield f'<text x="100%" y="{at:g}" text-anchor="end">{note}</text>'
+        yield "</g>"
+
+    def _guides(self, top: float, bottom: float) -> Iterator[str]:
+        yield '<g stroke="var(--ink, #1c2330)" stroke-dasharray="4 3">'
+        for guide in self.figure.guides:
+            if guide.x is not None:
+                ends = (self.x_of(guide.x), top, self.x_of(guide.x), bottom)
+            elif guide.y is not None:
+                ends = ("0", self.y_of(guide.y), "100%", self.y_of(guide.y))
+            else:
+                low = max(self.across.low, self.up.low)
+                high = min(self.across.high, self.up.high)
+                ends = (self.x_of(low), self.y_of(low), self.x_of(high), self.y_of(high))
+            x1, y1, x2, y2 = ends
+            yield f'<line x1="{x1}" y1="{y1:g}" x2="{x2}" y2="{y2:g}"/>'
+            if not self.is_strip:
+                yield from self._beside(guide, top - 2)
+        yield "</g>"
+
+    def _beside(self, guide: Guide, top: float) -> Iterator[str]:
+        """The label of a guide."""
+        text, style = escape(printable(guide.label)), 'stroke="none" fill="var(--ink, #1c2330)"'
+        if guide.x is not None:
+            is_right = self.across(guide.x) > 0.5
+            anchor, shift = ("end", -4) if is_right else ("start", 4)
+            at = f'x="{self.x_of(guide.x)}" dx="{shift}" y="{top:g}" text-anchor="{anchor}"'
+            yield f"<text {style} {at}>{text}</text>"
+        elif guide.y is not None:
+            at = f'x="100%" y="{self.y_of(guide.y) - 4:g}" text-anchor="end"'
+            yield f"<text {style} {at}>{text}</text>"
+
+    # Series.
+
+    def _all_series(self, row: int | None) -> Iterator[str]:
+        """Every series, or what of them is in a row."""
+        stacks: dict[float, float] = {}
+        for n, series in enumerate(self.figure.series):
+            colour = colour_of(series, n)
+            places = [m for m in range(len(series.x)) if row is None or series.y[m] == row]
+            yield f'<g fill="{colour}" stroke="{colour}">'
+            if series.kind == "points":
+                yield from self._points(series, places)
+            elif series.kind == "line":
+                yield from self._line(series, places)
+            else:
+                yield from self._bars(series, places, stacks)
+            yield "</g>"
+
+    def _points(self, series: Series, places: Sequence[int]) -> Iterator[str]:
+        largest = max(series.sizes, default=1.0) or 1.0
+        for n in places[:: -(-len(places) // MAX_POINTS) or 1]:
+            x, y = series.x[n], series.y[n]
+            if not (math.isfinite(x) and math.isfinite(y)):
+                continue
+            lower = series.lower[n] if series.lower else None
+            upper = series.upper[n] if series.upper else None
+            yield f'<g class="point">{self._title(series, n)}'
+            if lower is not None and upper is not None:
+                yield self._interval((x, y), lower, upper, series.along or self.along)
+            radius = 2.5 + 8 * math.sqrt(series.sizes[n] / largest) if series.sizes else 4
+            yield (
+                f'<circle cx="{self.x_of(x)}" cy="{self.y_of(y):g}" r="{radius:.3g}" '
+                'fill-opacity=".75"/></g>'
+            )
+
+    def _interval(self, at: tuple[float, float], lower: float, upper: float, along: str) -> str:
+        if along == "x":
+            x1, x2, y1, y2 = self.x_of(lower), self.x_of(upper), self.y_of(at[1]), self.y_of(at[1])
+        else:
+            x1, x2, y1, y2 = self.x_of(at[0]), self.x_of(at[0]), self.y_of(lower), self.y_of(upper)
+        width = 7 if self.rows else 2
+        return (
+            f'<line x1="{x1}" x2="{x2}" y1="{y1:g}" y2="{y2:g}" stroke-width="{width}" '
+            'stroke-opacity=".4" stroke-linecap="round"/>'
+        )
+
+    def _line(self, series: Series, places: Sequence[int]) -> Iterator[str]:
+        """A polyline, which has no percentages, in a box that is stretched; and its points."""
+        order = [n for n in sorted(places, key=lambda n: series.x[n])
+                 if math.isfinite(series.y[n])]  # fmt: skip
+
+        def path(values: Sequence[float], places: Sequence[int]) -> str:
+            return " ".join(
+                f"{1000 * self.across(series.x[n]):.1f},{1000 * (1 - self.up(values[n])):.1f}"
+                for n in places
+            )
+
+        yield (
+            f'<svg x="0" y="{TOP}" width="100%" height="{self.height:g}" viewBox="0 0 1000 1000" '
+            'preserveAspectRatio="none" overflow="visible">'
+        )
+        if series.lower and series.upper:
+            low = [y if v is None else v for v, y in zip(series.lower, series.y, strict=True)]
+            high = [y if v is None else v for v, y in zip(series.upper, series.y, strict=True)]
+            yield (
+                f'<polygon points="{path(low, order)} {path(high, order[::-1])}" stroke="none" '
+                'fill-opacity=".18"/>'
+            )
+        yield (
+            f'<polyline points="{path(series.y, order)}" fill="none" stroke-width="2" '
+            'vector-effect="non-scaling-stroke"/></svg>'
+        )
+        if len(order) <= MAX_POINTS // 10:
+            for n in order:
+                at = f'cx="{self.x_of(series.x[n])}" cy="{self.y_of(series.y[n]):g}"'
+                yield f'<g class="point">{self._title(series, n)}<circle {at} r="3"/></g>'
+
+    def _bars(
+        self, series: Series, places: Sequence[int], stacks: dict[float, float]
+    ) -> Iterator[str]:
+        of, values = (series.y, series.x) if self.rows else (series.x, series.y)
+        width = 70 / max(1, len(self.figure.x.names) or len(set(series.x)))
+        for n in places:
+            if not math.isfinite(values[n]) or values[n] == 0:
+                continue
+            start = stacks.get(of[n], 0.0)
+            stacks[of[n]] = end = start + values[n]
+            first, last = min(start, end), max(start, end)
+            if self.rows:
+                left, right = 100 * self.across(first), 100 * self.across(last)
+                sides = left, self.y_of(of[n]) - 7, right - left, 14.0
+            else:
+                left = 100 * self.across(of[n]) - width / 2
+                sides = left, self.y_of(last), width, self.y_of(first) - self.y_of(last)
+            x, y, wide, high = sides
+            box = f'x="{x:.2f}%" y="{y:.4g}" width="{wide:.2f}%" height="{high:.4g}"'
+            yield f'<g class="point">{self._title(series, n)}<rect {box} stroke="none"/></g>'
+
+    def _title(self, series: Series, n: int) -> str:
+        if series.labels:
+            text = series.labels[n]
+        else:
+            x, y = self.figure.x, self.figure.y
+            texts = (f"{axis.label}: {_text(axis, values[n])}"
+                     for axis, values in ((x, series.x), (y, series.y)))  # fmt: skip
+            text = "\n".join([*([series.name] if series.name else []), *texts])
+        return f"<title>{escape(_lines(text))}</title>"
+
+
+def _legend(named: Sequence[tuple[str, str]]) -> Iterator[str]:
+    if named:
+        yield '<ul class="legend">'
+        for name, colour in named:
+            text = escape(printable(name))
+            yield f'<li><i style="background: {colour}"></i>{text}</li>'
+        yield "</ul>"
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _text(axis: Axis, value: float) -> str:
+    """A value of an axis as text."""
+    if axis.names:
+        return axis.names[round(value)]
+    return number_text(axis.scale * value)
+
+
+def _shown_ticks(scale: _Scale, axis: Axis) -> list[tuple[float, str]]:
+    """Values of an axis that have a label, and the labels."""
+    if axis.names:
+        return [(n, start_of(name, 14)) for n, name in enumerate(axis.names)]
+    low, high = axis.scale * scale.low, axis.scale * scale.high
+    return [(v / axis.scale, number_text(v)) for v in ticks(low, high, log=scale.log)]

@@ -1,0 +1,30 @@
+"""Texts and numbers as any page, drawing or terminal can show them."""
+
+from __future__ import annotations
+
+from decimal import Context
+
+
+def printable(text: str) -> str:
+    """Without what moves a terminal's cursor or is no HTML: names in files may hold anything."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def start_of(text: str, width: int) -> str:
+    """The first characters of a text."""
+    clean = printable(text)
+    return clean if len(clean) <= width else clean[: width - 1] + "…"
+
+
+def end_of(text: str, width: int) -> str:
+    """The last characters of a text, which tell nodes of one file apart."""
+    clean = printable(text)
+    return clean if len(clean) <= width else "…" + clean[1 - width :]
+
+
+def number_text(value: float) -> str:
+    """A number with about four digits and no exponent, thousands apart: ``12,300``, ``0.0125``."""
+    rounded = float(f"{value:.4g}")
+    if rounded == 0 or abs(rounded) >= 1000:
+        return f"{rounded:,.0f}"
+    return format(Context(prec=4).create_decimal(repr(rounded)).normalize(), "f")

@@ -1,0 +1,144 @@
+"""The page: one HTML file of one record or several, which loads nothing."""
+
+from __future__ import annotations
+
+import re
+import sys
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+from html import escape
+from importlib.resources import files as resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from .figure import Figure
+from .markup import printable
+
+# Rows of a table: more would make a page of megabytes, which --json is for.
+MAX_ROWS = 500
+
+
+@cache
+def environment() -> Environment:
+    """Templates whose values are escaped; names in files may hold what is no HTML, either."""
+    return Environment(
+        loader=PackageLoader("latcast.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+
+
+def _shown(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+@cache
+def _template(name: str) -> str:
+    return resources("latcast.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def sections_of(
+    figures: Iterable[Figure], parts: Iterable[Any]
+) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Figures by their titles, then tables by theirs, each with the texts that follow it."""
+    for figure in figures:
+        yield figure.title, [figure]
+    heading, found = "In words", []
+    for part in parts:
+        if isinstance(part, str):
+            found.append(part)
+            continue
+        if found:
+            yield heading, found
+        heading, found = part.title.strip().rstrip(":") or "Values", [part]
+    if found:
+        yield heading, found
+
+
+@dataclass(frozen=True)
+class _Result:
+    """One record of a page."""
+
+    key: str
+    headline: str
+    answer: str
+    notes: list[str]
+    sections: list[tuple[str, str, Markup]]
+
+
+def page(
+    records: Sequence[Any],
+    *,
+    names: Sequence[str] = (),
+    command: str = "",
+    files: Mapping[str, str] | None = None,
+    made: datetime | None = None,
+) -> str:
+    """One HTML file that loads nothing, of one record or of several below each other.
+
+    Args:
+        records: of :class:`latcast.report.record.Record`.
+        names: of the records, where there are several; their headlines by default.
+        command: that they are of, as it was typed.
+        files: that they were made from -> their SHA-256.
+        made: when; now by default.
+    """
+    results = []
+    for n, record in enumerate(records):
+        headline = names[n] if names else record.headline()
+        sections = [
+            (f"s{n}-{m}", heading, Markup("").join(map(_part, parts)))
+            for m, (heading, parts) in enumerate(record.sections())
+        ]
+        results.append(_Result(f"r{n}", headline, record.answer(), list(record.doubts()), sections))
+    script = _template("page.js")
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    return environment().get_template("page.html.j2").render(
+        results=results,
+        title=results[0].headline if len(results) == 1 else f"{len(results)} results",
+        command=command,
+        files=files or {},
+        made=(made or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
+        version=sys.modules["latcast"].__version__,
+        style=Markup(_template("style.css")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        digest=digest,
+    )  # fmt: skip
+
+
+def _part(part: Any) -> Markup:
+    """A table, a figure, HTML as it is, or lines of text."""
+    if isinstance(part, Markup):
+        return part
+    if isinstance(part, str):
+        lines = [line for line in part.split("\n") if line.strip()]
+        text = "<br/>".join(escape(printable(line)) for line in lines)
+        return Markup(f"<p>{text}</p>" if lines else "")  # noqa: S704
+    if isinstance(part, Figure):
+        return Markup(part.to_html())  # noqa: S704
+    count = len(part.rows)
+    # A caption would repeat the heading.
+    table = re.sub("<caption>.*?</caption>", "", part.to_html(MAX_ROWS), count=1)
+    label = escape(printable(part.title.strip()) or "table")
+    more = f"<p>The first {MAX_ROWS} of {count:,} rows; --json has all.</p>"
+    return Markup(  # noqa: S704
+        f'<div class="wide" role="region" tabindex="0" aria-label="{label}">{table}</div>'
+        + (more if count > MAX_ROWS else "")
+    )
+
+
+def split(body: str) -> Iterator[tuple[str, Sequence[Any]]]:
+    """The sections of a template: what stands under each of its headings of the second level."""
+    first, *others = re.split("<h2>(.*?)</h2>", body)
+    yield "The network", [Markup(first)]  # noqa: S704
+    for heading, text in zip(others[::2], others[1::2], strict=True):
+        yield heading, [Markup(text)]  # noqa: S704
