@@ -14,8 +14,10 @@ from ._options import (
     MEASURING,
     TARGET,
     Devices,
+    HostText,
     TargetOptions,
     check_share,
+    find_host,
     parse_count,
     resolving,
 )
@@ -37,12 +39,13 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Verifying:
-    """How to check on this machine what is found."""
+    """How to check on a machine what is found."""
 
     panel: ClassVar[str] = MEASURING
 
-    verify: int | None = option("Measure so many of the best on this machine.", min=1)
+    verify: int | None = option("Measure so many of the best, here or at --host.", min=1)
     runs: int | None = option("Runs of each, in as many processes.", min=2)
+    host: HostText = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +91,9 @@ def choose(
         check_share(limits.confidence, "--confidence")
     if not 0 < limits.max_latency < float("inf"):
         raise UsageError(f"--max-latency must be a positive number of ms; got {limits.max_latency}")
-    if verifying.runs is not None and verifying.verify is None:
-        raise UsageError("--runs: only with --verify, which measures on this machine")
+    for name in ("runs", "host"):
+        if getattr(verifying, name) is not None and verifying.verify is None:
+            raise UsageError(f"--{name}: only with --verify, which measures")
     with resolving():
         found = chosen(
             device, limits.max_latency, task=task, accuracies=accuracies, coverage=coverage,
@@ -97,9 +101,12 @@ def choose(
             confidence=limits.confidence, **target.given(),
         )  # fmt: skip
     if verifying.verify is not None:
-        console.note(f"measuring {verifying.verify} of {len(found.models)} on this machine")
-        with campaign_bar(console) as tell, usage():
-            found = verify_choice(found, verifying.verify, runs=verifying.runs, on_progress=tell)
+        with find_host(verifying.host) as board:
+            console.note(f"measuring {verifying.verify} of {len(found.models)} on {board.title}")
+            with campaign_bar(console) as tell, usage():
+                found = verify_choice(
+                    found, verifying.verify, runs=verifying.runs, on=board, on_progress=tell
+                )
     _show(console, found, shown)
 
 

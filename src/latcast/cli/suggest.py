@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ._console import Console, UsageError, argument, command, option, usage
 from ._options import (
     DataHints,
     Devices,
+    HostText,
     Seed,
     SimilarTo,
     TargetOptions,
     check_network,
+    find_host,
     find_space,
     resolving,
 )
@@ -34,6 +39,7 @@ class Forecast(TargetOptions):
     device: str | None = option("Device whose forecasts are to become surer.")
     among: list[str] | None = option("Choose among these networks only; repeatable.")
     similar_to: SimilarTo = None
+    host: HostText = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +65,8 @@ def suggest(
     """Suggest architectures whose measurements tell most about all others, as JSON.
 
     Needs no latency. The output is what `latcast measure --archs` and `latcast predict` read. With
-    --device, networks of the corpus (or --among) that tell most of all others there, or with --for
-    those that narrow the forecast of that one most.
+    --device, or the machine of --host, networks of the corpus (or --among) that tell most of all
+    others there, or with --for those that narrow the forecast of that one most.
 
     Example: latcast suggest --device pixel-7 --for model.onnx
     """
@@ -70,22 +76,43 @@ def suggest(
             f"{networks[0]}: latcast predict forecasts a network, and --for suggests what to "
             "measure for its forecast"
         )
-    if forecast.network is not None or forecast.device is not None:
+    on_device = (forecast.network, forecast.device, forecast.host)
+    if any(given is not None for given in on_device):
         if adapting.space or adapting.model or adapting.measured:
-            what = "--device" if forecast.network is None else "--for"
+            names = zip(("--for", "--device", "--host"), on_device, strict=True)
+            what = next(name for name, given in names if given is not None)
             raise UsageError(f"{what} is of networks on a device: leave out those of a space")
-        _on_device(console, forecast, samples or SAMPLES)
+        with _described(console, forecast, devices or []) as device:
+            _on_device(console, forecast, device, samples or SAMPLES)
         return
     if samples is None:
         raise UsageError("how many architectures to suggest must be given: --samples")
     _for_space(console, samples, adapting, seed)
 
 
-def _on_device(console: Console, asked: Forecast, samples: int) -> None:
+@contextmanager
+def _described(console: Console, asked: Forecast, files: list[Path]) -> Iterator[str]:
+    """The device that is asked for; the machine of --host is described, and known in the block."""
+    from latcast.devices import catalogue_text, device_files
+
+    if asked.host is None:
+        if asked.device is None:
+            raise UsageError("--for needs the device whose forecast is to become surer: --device")
+        yield asked.device
+        return
+    if asked.device is not None:
+        raise UsageError("--host describes the device that it is: leave out --device")
+    with find_host(asked.host) as board, TemporaryDirectory(prefix="latcast-") as folder:
+        console.note(f"measuring {board.title} for 2 s")
+        found = board.detect()
+        (own := Path(folder) / "host.toml").write_text(catalogue_text([found]), encoding="utf-8")
+        with device_files([*files, own]):
+            yield found.name
+
+
+def _on_device(console: Console, asked: Forecast, device: str, samples: int) -> None:
     from latcast.models.suggestions import suggest_for, suggest_on
 
-    if asked.device is None:
-        raise UsageError("--for needs the device whose forecast is to become surer: --device")
     for name in (*([asked.network] if asked.network else []), *(asked.among or ())):
         check_network(Path(name))
     options: dict[str, Any] = {
@@ -96,9 +123,9 @@ def _on_device(console: Console, asked: Forecast, samples: int) -> None:
     options |= asked.given()
     with resolving():
         if asked.network is None:
-            console.show(suggest_on(asked.device, **options))
+            console.show(suggest_on(device, **options))
         else:
-            console.show(suggest_for(asked.network, asked.device, **options))
+            console.show(suggest_for(asked.network, device, **options))
 
 
 def _for_space(console: Console, samples: int, asked: Adapting, seed: int) -> None:

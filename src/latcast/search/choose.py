@@ -40,7 +40,7 @@ from .within_budget import (
 if TYPE_CHECKING:
     import polars as pl
 
-    from latcast.measure import Progress
+    from latcast.measure import Host, Progress
     from latcast.models.resolve import Resolved
 
 TASKS = ("imagenet",)
@@ -364,18 +364,20 @@ def verify_choice(
     *,
     threads: int | None = None,
     runs: int | None = None,
+    on: Host | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Choice:
-    """Measure the most accurate models of a choice on this machine, as ``latcast measure`` does.
+    """Measure the most accurate models of a choice, as ``latcast measure`` does.
 
     Networks are built by timm with random weights, which take as long as the pretrained ones, and
     exported as ONNX into a temporary folder.
 
     Args:
-        choice: for this machine.
+        choice: for the machine that measures.
         count: how many to measure.
         threads: of the CPU; those of the target by default.
         runs: of every network; those of ``latcast measure`` by default.
+        on: the host that measures, which is left open; this machine by default.
         on_progress: called after every run.
 
     Returns:
@@ -384,34 +386,38 @@ def verify_choice(
     Raises:
         ModuleNotFoundError: timm, PyTorch or the runtime is not installed; the message says what
             to type.
-        ValueError: the runtime cannot measure here, or nothing could be measured.
-        CampaignRunningError: another campaign is measuring on this machine.
+        ValueError: the runtime cannot measure there, or nothing could be measured.
+        CampaignRunningError: another campaign is measuring on the host.
+        HostError: the host cannot measure.
     """
-    from latcast.devices import Target, host_name, usable_cpus
-    from latcast.measure import OnnxFile, Plan, Protocol, measured
+    from latcast.devices import Target
+    from latcast.measure import OnnxFile, Plan, Protocol, host, measured
     from latcast.measure.runtimes import runtime
 
     asked = Target.parse(choice.target)
     kind = runtime(asked.runtime)
-    threads = threads or asked.threads or len(usable_cpus())
-    own = Target(host_name(), kind.name, asked.batch, asked.precision, threads)
-    kind(threads=own.threads, batch=own.batch, precision=own.precision)
+    board = on or host()
+    facts = board.facts()
+    threads = threads or asked.threads or len(facts.get("cpus", ())) or 1
+    own = Target(facts["name"], kind.name, asked.batch, asked.precision, threads)
+    board.check(own)
     with tempfile.TemporaryDirectory(prefix="latcast-") as folder:
         best = choice.models[:count]
         files = [
             OnnxFile.of(_exported(m, own.batch, Path(folder) / f"{n}.onnx"), m.model)
             for n, m in enumerate(best)
         ]
-        protocol = Protocol() if runs is None else Protocol(runs=runs)
+        protocol = Protocol(**{**board.protocol, **({} if runs is None else {"runs": runs})})
         found = measured(
-            Path(folder) / "choice.campaign", Plan(own, files, protocol), on_progress=on_progress
-        )
+            Path(folder) / "choice.campaign", Plan(own, files, protocol, host=board.text),
+            on=board, on_progress=on_progress,
+        )  # fmt: skip
     data = found.dataset
     ms = dict(zip(data.names or (), data.latency_ms.tolist(), strict=True))
     notes = [f"{best[n].model} was not measured: {why}" for n, why in found.failures.items()]
     if own.device != asked.device:
         notes.append(
-            f"this machine is called {own.device}: what was measured is {own}, and the forecasts "
+            f"{board.title} is called {own.device}: what was measured is {own}, and the forecasts "
             f"are of {asked}"
         )
     return replace(
