@@ -77,3 +77,41 @@ MIN_UNPACKED_BYTES = 2**24
 
 MAX_UNPACKED_RATIO = 50
 """Bytes that are unpacked for one in an archive: PyTorch does not compress, zip does ten times."""
+
+# --- the service ---------------------------------------------------------------------------------
+
+MAX_UPLOAD_BYTES = 512 * 2**20
+"""Bytes of a file that is sent to the service."""
+
+MAX_REQUEST_BYTES = 8 * 2**20
+"""Bytes of any other request to it: 20,000 architectures."""
+
+MAX_REQUEST_ARCHS = 20_000
+"""Architectures of a request, devices counted each; a forecast of one has some 2 kB of JSON."""
+
+MAX_ANSWER_BYTES = 128 * 2**20
+"""Bytes of the answer of a worker process."""
+
+MAX_WORK_S = 60.0
+"""Seconds that a request may keep a worker process, and of its CPU time."""
+
+MAX_WORKER_BYTES = 3 * 2**30
+"""Memory that a request may take of a worker process beyond what it has when it is warm."""
+
+MAX_UPLOAD_S = 300.0
+"""Seconds that a file may take to come."""
+
+MAX_WAITING = 32
+"""Requests that wait for a worker process; others are told to try again."""
+
+MAX_STATE_BYTES = 8 * 2**30
+"""Bytes of all files that the service keeps; those that were not used longest go first."""
+
+MAX_STATE_DAYS = 30.0
+"""Days that it keeps a file that nobody uses."""
+
+MAX_JOBS = 100
+"""Jobs that wait or run."""
+
+MAX_KEPT_JOBS = 1_000
+"""Jobs that have ended and are still told of."""

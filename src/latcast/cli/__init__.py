@@ -41,6 +41,9 @@ _COMMANDS = {
         "evaluate": "Score a model on measurements it has not seen.",
         "accuracy": "Accuracy models: train one on a table, score it, ask it.",
     },
+    "Serve": {
+        "serve": "Answer over HTTP, for pipelines and browsers.",
+    },
     "What there is": {
         "spaces": "List the search spaces, or show one.",
         "devices": "List the devices with a specification, or describe this one.",

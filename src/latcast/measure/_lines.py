@@ -1,13 +1,18 @@
-"""A process that is asked in lines of JSON on its input, and answers in lines on its output."""
+"""A process that is asked in lines of JSON on its input, and answers in lines on its output.
+
+:class:`LineProcess` is the asking side of it, :func:`answer_lines` what happens inside.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import queue
 import subprocess
+import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
@@ -120,3 +125,35 @@ class LineProcess:
         except ValueError:  # closed while reading: nobody waits for more
             pass
         self._lines.put(None)
+
+
+Tell = Callable[[Any], None]
+"""Writes a line of JSON."""
+
+
+def answer_lines(answer: Callable[[Any, Tell], None]) -> None:
+    """Answer the lines of standard input on what was standard output, until the input ends.
+
+    The process then ends at once, even in the middle of an answer: who asked is gone.
+
+    Args:
+        answer: called with each line's JSON, and with what writes a line in return.
+    """
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Runtimes print what they like: on the pipe of answers it would be taken for one.
+    os.dup2(2, 1)
+    requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read_requests, args=(sys.stdin, requests), daemon=True).start()
+
+    def tell(line: Any) -> None:
+        answers.write(json.dumps(line) + "\n")
+        answers.flush()
+
+    while True:
+        answer(json.loads(requests.get()), tell)
+
+
+def _read_requests(source: IO[str], requests: queue.SimpleQueue[str]) -> None:
+    for line in source:
+        requests.put(line)
+    os._exit(0)  # a hanging runtime must not outlive who asked

@@ -13,18 +13,16 @@ import gc
 import importlib
 import json
 import os
-import queue
 import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -34,7 +32,7 @@ from latcast.graph import Graph
 from latcast.graph.read import ReadOptions
 
 from . import _machine
-from ._lines import LineProcess
+from ._lines import LineProcess, Tell, answer_lines
 from ._protocol import Protocol, time_network, timer_cost
 from ._quantities import MEASURED
 from ._sources import Model, model_bytes, parse_source
@@ -358,26 +356,15 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
-def _read_requests(source: IO[str], requests: queue.SimpleQueue[str]) -> None:
-    for line in source:
-        requests.put(line)
-    os._exit(0)  # the campaign is gone; a hanging runtime must not outlive it
-
-
 def main() -> None:
     """Answer requests until the input ends."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    # Runtimes print what they like: on the pipe of answers it would be taken for one.
-    os.dup2(2, 1)
-    requests: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_read_requests, args=(sys.stdin, requests), daemon=True).start()
-    worker: Worker | None = None
-    while True:
-        request = json.loads(requests.get())
-        if worker is None:
-            worker = Worker(request)
-            reply = worker.facts()
+    workers: list[Worker] = []
+
+    def answer(request: dict[str, Any], tell: Tell) -> None:
+        if not workers:
+            workers.append(Worker(request))
+            tell(workers[0].facts())
         else:
-            reply = worker.answer(request)
-        answers.write(json.dumps(reply) + "\n")
-        answers.flush()
+            tell(workers[0].answer(request))
+
+    answer_lines(answer)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def forecast(
-    networks: str | Path | Graph | Archs,
+    networks: str | Path | Graph | Archs | Mapping[str, Any] | Sequence[Any],
     devices: str | Path | Sequence[str | Path],
     *,
     runtime: str | None = None,
@@ -49,8 +49,8 @@ def forecast(
     """How long networks take on devices, and where the milliseconds go.
 
     Args:
-        networks: a graph, or what :func:`latcast.read_graph` reads; architectures, or a JSON file
-            of one or of a list of them, or ``-`` for standard input.
+        networks: a graph, or what :func:`latcast.read_graph` reads; architectures, one or a list
+            in the field's own form, or a JSON file of such, or ``-`` for standard input.
         devices: what :func:`latcast.models.resolve.resolve` takes: shipped models, devices,
             targets, model files; of each, all that fit are answered for.
         runtime: of the targets; what is given holds exactly.
@@ -82,6 +82,15 @@ def forecast(
         read = cache(lambda s: read_archs(Path(networks), find_space(s)))
         return _of_archs(
             lambda s: read(s.name), names, query, the_space, coverage,
+            base=base, similar_to=similar_to,
+        )  # fmt: skip
+    if isinstance(networks, Mapping | Sequence) and not isinstance(networks, str | Archs):
+        from latcast.spaces.reading import parse_archs
+
+        items = [networks] if isinstance(networks, Mapping) else list(networks)
+        parse = cache(lambda s: parse_archs(items, find_space(s)))
+        return _of_archs(
+            lambda s: parse(s.name), names, query, the_space, coverage,
             base=base, similar_to=similar_to,
         )  # fmt: skip
     if isinstance(networks, Archs):

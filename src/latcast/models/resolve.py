@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latcast._remembered import remembering
 from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.spaces import Archs, SearchSpace
@@ -41,6 +42,23 @@ __all__ = [
 # --- one answer or several --------------------------------------------------------------------
 
 
+def _same_question(
+    name: str | Path,
+    query: TargetQuery | None = None,
+    *,
+    role: Role = "space",
+    space: SearchSpace | None = None,
+    base: str | Path | BaseModel | None = None,
+    similar_to: str | None = None,
+    vary: tuple[str, float] | None = None,
+) -> tuple[object, ...] | None:
+    """What tells apart answers; None where a model that is no name is part of the question."""
+    if not (base is None or isinstance(base, str)):
+        return None
+    return str(name), query, role, space and space.name, base, similar_to, vary
+
+
+@remembering(_same_question)
 def resolve(
     name: str | Path,
     query: TargetQuery | None = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from latcast._files import STDIN, check_file, standard_input
 from latcast._imports import public_names
+from latcast._remembered import remembering
 
 if TYPE_CHECKING:
     from torch import nn
@@ -102,6 +103,17 @@ def read_graph(
     )
 
 
+def _same_file(
+    model: str | Path | bytes | nn.Module | ExportedProgram,
+    options: ReadOptions,
+    example_inputs: Sequence[Any] | None = None,
+) -> tuple[str, str] | None:
+    """What tells apart networks of files and names; None of bytes and modules."""
+    is_named = isinstance(model, str | Path) and str(model) != STDIN and example_inputs is None
+    return (str(model), repr(options)) if is_named else None
+
+
+@remembering(_same_file)
 def read_with(
     model: str | Path | bytes | nn.Module | ExportedProgram,
     options: ReadOptions,

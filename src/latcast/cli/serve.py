@@ -1,0 +1,101 @@
+"""``latcast serve``: the same records over HTTP."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ._console import Console, UsageError, command, option, usage
+from ._options import Devices, parse_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Who may ask."""
+
+    panel: ClassVar[str] = "Access"
+
+    listen: str = option("Where to listen; this machine alone by default.", "127.0.0.1:8765",
+                         metavar="HOST:PORT")  # fmt: skip
+    keys: Path | None = option("File of the keys that may ask.", metavar="FILE")
+    new_key: str | None = option("Add a key to --keys, print it, and end.", metavar="NAME")
+    no_keys: bool = option("Let everybody ask who reaches a public address.", False)
+    name: list[str] | None = option("Name that requests may call it by; repeatable.",
+                                    metavar="HOST")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What requests may take."""
+
+    panel: ClassVar[str] = "Limits"
+
+    state: Path | None = option("Folder of files and jobs; ~/.local/state/latcast by default.")
+    workers: int = option("Processes for requests about files.", 2, min=1, max=64)
+    max_upload: str = option("Most bytes of a file that is sent.", "512MB")
+    max_state: str = option("Most bytes of all files that are kept.", "8GB")
+    max_memory: str = option("Memory of a request about a file.", "3GB")
+    max_seconds: float = option("Seconds of a request about a file.", 60.0, min=1)
+
+
+@command
+def serve(
+    console: Console,
+    *,
+    access: Access,
+    limits: Limits,
+    devices: Devices = None,
+) -> None:
+    """Answer over HTTP: forecasts, choices, searches as jobs, and the explorer for a browser.
+
+    Example: latcast serve --listen 0.0.0.0:8765 --keys keys.txt
+    """
+    from latcast._imports import require
+
+    if access.new_key is not None:
+        _add_key(console, access)
+        return
+    from latcast.serve.settings import Settings, parse_listen
+
+    with usage():
+        host, port = parse_listen(access.listen)
+    state = limits.state or _state_folder()
+    settings = Settings(
+        host, port, state, access.keys, tuple(name.lower() for name in access.name or ()),
+        limits.workers, limits.max_seconds, _bytes(limits.max_memory, "--max-memory"),
+        _bytes(limits.max_upload, "--max-upload"), _bytes(limits.max_state, "--max-state"),
+    )  # fmt: skip
+    if settings.is_public and access.keys is None and not access.no_keys:
+        raise UsageError(
+            f"an address that others reach needs --keys FILE (or --no-keys, which lets everybody "
+            f"ask); got {access.listen}"
+        )
+    for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+        require(package, "serve", "serving")
+    from latcast.serve.running import run
+
+    run(settings, devices or (), console.note)
+
+
+def _add_key(console: Console, access: Access) -> None:
+    import typer
+
+    from latcast.serve.settings import add_key
+
+    if access.keys is None or access.new_key is None:
+        raise UsageError("--new-key needs the file that it is added to: --keys")
+    with usage():
+        key = add_key(access.keys, access.new_key)
+    console.note(f"the key of {access.new_key}; {access.keys} holds its hash alone:")
+    typer.echo(key)
+
+
+def _bytes(text: str, name: str) -> int:
+    return int(parse_count(text, name, "B") or 0)
+
+
+def _state_folder() -> Path:
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "latcast"

@@ -1,0 +1,1 @@
+"""The same records over HTTP: the service, and the client that asks it."""

@@ -1,0 +1,82 @@
+"""The service as an application: its endpoints behind the gate, and what errors become."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from latcast import __version__, _limits
+
+from .calls import Answer, failed, refusal
+from .endpoints import ERRORS, problems, router
+from .files import UnknownFileError
+from .gate import Gate
+from .jobs import UnknownJobError
+from .service import Refused, Service
+from .settings import Settings
+from .workers import BusyError
+
+EXPLORER = Path(__file__).parent / "explorer"
+
+
+def app_of(settings: Settings) -> FastAPI:
+    """The service as an ASGI application.
+
+    Raises:
+        FileNotFoundError, ValueError: the file of the keys is missing or of another form.
+    """
+    service = Service(settings)
+    app = FastAPI(
+        title="latcast",
+        version=__version__,
+        description=(
+            "Forecasts how long a neural network takes on a device. Every answer is a record, the "
+            "JSON that the command of its name prints with `--json`; with `Accept: text/html` it "
+            "is a page. An error is the record `latcast/error`."
+        ),
+        lifespan=service.running,
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        responses=ERRORS,
+    )
+    app.state.service = service
+    for kind in (Refused, HTTPException, RequestValidationError, BusyError, ValueError, OSError,
+                 UnknownJobError):  # fmt: skip
+        app.add_exception_handler(kind, _tell)
+    app.include_router(router)
+    app.mount("/", StaticFiles(directory=EXPLORER, html=True))
+    app.add_middleware(
+        cast("Any", Gate), settings=settings, keys=service.keys, metrics=service.metrics
+    )
+    return app
+
+
+async def _tell(request: Request, error: Exception) -> Response:
+    """An error as a record, with the id of its request."""
+    found = _answer_to(request, error)
+    body = json.loads(found.body) | {"request_id": request.state.request_id}
+    return JSONResponse(body, found.status, {"retry-after": "2"} if found.status == 503 else None)
+
+
+def _answer_to(request: Request, error: Exception) -> Answer:
+    match error:
+        case Refused():
+            return error.answer
+        case RequestValidationError():
+            return refusal(422, problems(error.errors()), 2)
+        case HTTPException():
+            text = f"{request.method} {request.url.path}: {error.detail}"
+            return refusal(error.status_code, text, 2)
+        case UnknownFileError() | UnknownJobError():
+            return refusal(404, str(error), 2)
+        case BusyError():
+            return refusal(503, f"{_limits.MAX_WAITING} requests wait already: try again later")
+    return failed(error)

@@ -1,0 +1,365 @@
+"""The endpoints of the service, each a record of latcast over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, File, Form, Request, Response, UploadFile
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
+
+from latcast import __version__, _limits
+
+from . import requests as q
+from .calls import Answer, answer, check_names, failed, page_of, refusal
+from .files import Kind
+from .service import IS_ID, MAX_OWN_ROWS, Refused, Service
+
+router = APIRouter()
+
+_JSON = "application/json"
+# Uploads that are put away at a time.
+_PUTTING = asyncio.Semaphore(4)
+
+
+async def _service(request: Request) -> Service:
+    found: Service = request.app.state.service
+    return found
+
+
+Own = Annotated[Service, Depends(_service)]
+
+# --- answers ------------------------------------------------------------------------------------
+
+_ERROR = {
+    "type": "object",
+    "required": ["schema", "version", "error", "exit_code", "request_id"],
+    "properties": {
+        "schema": {"const": "latcast/error"},
+        "version": {"type": "integer"},
+        "error": {"type": "string", "description": "What must hold, what was got, what to do."},
+        "exit_code": {"type": "integer", "description": "Of the command; 2 for wrong usage."},
+        "request_id": {"type": "string"},
+    },
+}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, "content": {_JSON: {"schema": _ERROR}}}
+    for status, text in {
+        "4XX": "The request is no good.",
+        "5XX": "The service could not answer.",
+    }.items()
+}
+
+
+def _record(*schemas: str) -> dict[str, Any]:
+    """The answer of an endpoint, as OpenAPI has it: a record of one of some schemas."""
+    record = {
+        "type": "object",
+        "required": ["schema", "version"],
+        "properties": {
+            "schema": {"type": "string", "enum": [f"latcast/{s}" for s in schemas]},
+            "version": {"type": "integer"},
+        },
+    }
+    content = {_JSON: {"schema": record}, "text/html": {"schema": {"type": "string"}}}
+    return {
+        "response_class": Response,
+        "responses": {200: {"description": "The record, or its page.", "content": content}},
+    }
+
+
+def _wants_page(request: Request) -> bool:
+    accept = request.headers.get("accept", "")
+    return "text/html" in accept and _JSON not in accept
+
+
+def _response(found: Answer) -> Response:
+    if found.status != 200:
+        raise Refused(found)
+    kind = "text/html; charset=utf-8" if found.is_page else _JSON
+    return Response(found.body, media_type=kind)
+
+
+def problems(errors: Any) -> str:
+    """What is wrong about the fields of a request, in a line."""
+    texts = []
+    for each in list(errors)[:3]:
+        where = ".".join(str(x) for x in each["loc"] if x != "body")
+        texts.append(f"{where[:120] or 'the body'}: {str(each['msg'])[:200]}")
+    return f"the request must be as /openapi.json has it; {'; '.join(texts)}"
+
+
+# --- what there is ------------------------------------------------------------------------------
+
+
+@router.get("/v1/devices", tags=["what there is"], **_record("devices"))
+def devices(
+    request: Request, name: str | None = None, kind: str | None = None, find: str | None = None
+) -> Response:
+    """The devices with a specification; one by its name, with its source."""
+    return _list(request, "devices", name, kind, find)
+
+
+@router.get("/v1/models", tags=["what there is"], **_record("models", "model"))
+def models(request: Request, name: str | None = None) -> Response:
+    """The shipped models, or the card of one."""
+    return _list(request, "models", name)
+
+
+@router.get("/v1/spaces", tags=["what there is"], **_record("spaces", "space"))
+def spaces(request: Request, name: str | None = None) -> Response:
+    """The search spaces, or one with its genes."""
+    return _list(request, "spaces", name)
+
+
+def _list(request: Request, what: str, *options: str | None) -> Response:
+    found = _listed(what, *options)
+    if found.status == 200 and _wants_page(request):
+        found = Answer(200, page_of(json.loads(found.body)), is_page=True)
+    return _response(found)
+
+
+@lru_cache(maxsize=512)
+def _listed(
+    what: str, name: str | None, kind: str | None = None, find: str | None = None
+) -> Answer:
+    from latcast.devices._catalogue import DeviceList
+    from latcast.models.overview import ModelCard, ModelList
+    from latcast.models.zoo import UnresolvedError
+    from latcast.spaces import space
+    from latcast.spaces.overview import SpaceDetails, SpaceList
+
+    check_names([name] if name else [], what.removesuffix("s"))
+    found: Any
+    try:
+        if what == "devices":
+            found = DeviceList.of_kind(kind, find) if name is None else DeviceList.of(name)
+        elif what == "models":
+            found = ModelList.of_all() if name is None else ModelCard.of(name)
+        else:
+            found = SpaceList.of_all() if name is None else SpaceDetails.of(space(name))
+    except ValueError as error:  # a name that is not known
+        return failed(UnresolvedError(str(error)))
+    return Answer(200, json.dumps(found.to_dict(), ensure_ascii=False))
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+@router.post("/v1/networks", tags=["files"], response_model=q.SentNetwork)
+async def send_network(
+    service: Own,
+    file: Annotated[UploadFile, File(description="ONNX, .pt2, .tflite, .param or .xml.")],
+    options: Annotated[str | None, Form(description="InspectRequest, as JSON.")] = None,
+    name: Annotated[str | None, Form(description="What records call it.")] = None,
+) -> Response:
+    """Send a network; what `latcast inspect` says of it."""
+    try:
+        asked = q.InspectRequest.model_validate_json(options or "{}").given()
+    except ValidationError as error:
+        raise Refused(refusal(422, problems(error.errors()), 2)) from None
+    key, own = await _kept(service, "networks", file)
+    asked |= {"network": key, "name": name or own}
+    shown: dict[str, str] = {}
+    service.network(asked, shown)
+    found = await service.ask("inspect", asked, shown=shown)
+    return Response(f'{{"id":"{key}","inspection":{found.body}}}', media_type=_JSON)
+
+
+@router.get("/v1/networks/{id}", tags=["files"], response_model=q.NetworkInfo)
+def network(service: Own, id: str) -> q.NetworkInfo:
+    """Whether a network is kept, so that it need not be sent again."""
+    path = service.files.path("networks", id)
+    return q.NetworkInfo(id=id, name=path.name, size_bytes=path.stat().st_size)
+
+
+@router.delete("/v1/networks/{id}", tags=["files"], status_code=204)
+def remove_network(service: Own, id: str) -> Response:
+    """Remove a network."""
+    service.files.remove("networks", id)
+    return Response(status_code=204)
+
+
+@router.post("/v1/datasets", tags=["files"], response_model=q.SentDataset)
+async def send_dataset(
+    service: Own,
+    file: Annotated[UploadFile, File(description="Parquet, CSV or HELP's .pt.")],
+    space: Annotated[str | None, Form()] = None,
+    target: Annotated[str | None, Form()] = None,
+    input_format: Annotated[str | None, Form()] = None,
+) -> Response:
+    """Send a dataset, which jobs and comparisons name by its id."""
+    key, name = await _kept(service, "datasets", file)
+    path = str(service.files.path("datasets", key))
+    asked = {"data": path, "space": space, "target": target, "input_format": input_format}
+    found = await service.ask("dataset", asked, shown={path: name})
+    return Response(f'{{"id":"{key}",{found.body[1:]}', media_type=_JSON)
+
+
+async def _kept(service: Service, kind: Kind, upload: UploadFile) -> tuple[str, str]:
+    """Put an upload away; its id and its name."""
+    name = upload.filename or "file"
+    if not upload.size:
+        raise Refused(refusal(422, f"{name[:80]!r} must have content; it is empty", 2))
+
+    def put() -> str:
+        folder = service.files.coming()
+        try:
+            with (folder / "upload").open("wb") as file:
+                shutil.copyfileobj(upload.file, file, 1 << 20)
+            return service.files.add(kind, folder / "upload", name)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async with _PUTTING:
+        key = await asyncio.to_thread(put)
+        await asyncio.to_thread(service.files.sweep, service.jobs.needed | {key})
+    return key, name
+
+
+# --- forecasts ----------------------------------------------------------------------------------
+
+
+@router.post(
+    "/v1/forecast", tags=["forecasts"],
+    **_record("architectures-forecast", "network-forecast", "network-sweep"),
+)  # fmt: skip
+async def forecast(request: Request, service: Own, body: q.ForecastRequest) -> Response:
+    """Latency on devices, as `latcast predict` forecasts it."""
+    if body.archs is not None:
+        several = len(body.precision) if isinstance(body.precision, list) else 1
+        rows = len(body.archs) * max(1, len(body.devices)) * several
+        if rows > _limits.MAX_REQUEST_ARCHS:
+            most = _limits.MAX_REQUEST_ARCHS
+            text = f"a request may be of {most} architectures, each device counted; got {rows}"
+            raise Refused(refusal(413, text))
+        if rows <= MAX_OWN_ROWS and body.model is None and body.network is None:
+            # Of few architectures nothing can take long: no need of another process.
+            page = _wants_page(request)
+            asked = {"call": "forecast", "arguments": body.given(), "page": page}
+            return _response(answer(asked))
+    return await _asked(request, service, "forecast", body)
+
+
+@router.post("/v1/which", tags=["forecasts"], **_record("device-ranking"))
+async def which(request: Request, service: Own, body: q.WhichRequest) -> Response:
+    """Devices by their chance to run a network within a budget."""
+    return await _asked(request, service, "which", body)
+
+
+@router.post("/v1/choose", tags=["forecasts"], **_record("choice"))
+async def choose(request: Request, service: Own, body: q.ChooseRequest) -> Response:
+    """The most accurate pretrained models within a budget."""
+    return await _asked(request, service, "choose", body)
+
+
+@router.post("/v1/suggest", tags=["forecasts"], **_record("suggestions", "telling"))
+async def suggest(request: Request, service: Own, body: q.SuggestRequest) -> Response:
+    """What to measure on a device."""
+    return await _asked(request, service, "suggest", body)
+
+
+@router.post("/v1/compare", tags=["forecasts"], **_record("comparison"))
+async def compare(request: Request, service: Own, body: q.CompareRequest) -> Response:
+    """What differs between two datasets, or a forecast and a dataset."""
+    return await _asked(request, service, "compare", body)
+
+
+@router.post("/v1/adapt", tags=["forecasts"], response_model=q.AdaptedModel)
+async def adapt(service: Own, body: q.AdaptRequest) -> Response:
+    """A model of a device from measurements of networks there."""
+    given, shown = body.given(), dict[str, str]()
+    for each in given["measurements"]:
+        name = each.get("name")
+        service.network(each, shown)
+        each["name"] = name or Path(each["network"]).name
+    if IS_ID.fullmatch(given.get("model", "")):
+        service.model(given, shown)
+    else:
+        check_names([n for n in (given.get("model"), given.get("similar_to")) if n], "model")
+    folder = service.files.coming()
+    try:
+        given["out"] = str(out := folder / "adapted.latcast")
+        found = await service.ask("adapt", given, shown=shown)
+        key = await asyncio.to_thread(service.files.add, "models", out, out.name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Response(f'{{"model":"{key}","adaptation":{found.body}}}', media_type=_JSON)
+
+
+async def _asked(request: Request, service: Service, call: str, body: q.Asked) -> Response:
+    """The answer of a worker to a request, with ids of files resolved."""
+    given, shown = body.given(), dict[str, str]()
+    if "network" in given:
+        service.network(given, shown)
+    if "among" in given:
+        given["among"] = [_member(service, name, shown) for name in given["among"]]
+    if call == "compare":
+        service.dataset(given, "a", shown)
+        service.dataset(given, "b", shown)
+    service.model(given, shown)
+    page = _wants_page(request)
+    return _response(await service.ask(call, given, shown=shown, page=page))
+
+
+def _member(service: Service, name: str, shown: dict[str, str]) -> str:
+    each = {"network": name}
+    service.network(each, shown)
+    return each["network"]
+
+
+# --- jobs ---------------------------------------------------------------------------------------
+
+
+@router.post("/v1/jobs", tags=["jobs"], status_code=202, response_model=q.JobState)
+async def begin_job(service: Own, body: Annotated[q.JobRequest, Body()]) -> Mapping[str, Any]:
+    """Begin a search or a tuning."""
+    options = body.given()
+    command = options.pop("command")
+    if command == "tune":
+        service.files.path("datasets", options["data"])
+    else:
+        check_names(options["device"])
+    try:
+        return service.jobs.get(service.jobs.add(command, options))
+    except OverflowError as error:
+        raise Refused(refusal(503, str(error))) from None
+
+
+@router.get("/v1/jobs", tags=["jobs"], response_model=list[q.JobState])
+async def jobs(service: Own) -> list[dict[str, Any]]:
+    """All jobs, the newest first, without their results."""
+    return service.jobs.list()
+
+
+@router.get("/v1/jobs/{id}", tags=["jobs"], response_model=q.JobState)
+async def job(service: Own, id: str) -> Mapping[str, Any]:
+    """A job, and what came of it."""
+    return service.jobs.get(id)
+
+
+@router.delete("/v1/jobs/{id}", tags=["jobs"], response_model=q.JobState)
+async def cancel_job(service: Own, id: str) -> Mapping[str, Any]:
+    """End a job."""
+    return service.jobs.cancel(id)
+
+
+# --- operations ---------------------------------------------------------------------------------
+
+
+@router.get("/healthz", tags=["operations"])
+async def healthz() -> dict[str, str]:
+    """Whether it lives."""
+    return {"status": "ok", "version": __version__}
+
+
+@router.get("/metrics", tags=["operations"], response_class=Response)
+async def metrics(service: Own) -> Response:
+    """For Prometheus."""
+    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,127 @@
+"""Files that the service keeps: networks and datasets that were sent, models that were adapted.
+
+A file is named by the SHA-256 of its content. Its folder may hold it by several names, links to
+one content, since the name that a network was sent by stands in its records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from latcast import _limits
+
+Kind = Literal["networks", "datasets", "models"]
+KINDS: tuple[Kind, ...] = ("networks", "datasets", "models")
+
+_ID = re.compile(r"[0-9a-f]{64}")
+_MAX_NAMES = 16
+
+
+class UnknownFileError(FileNotFoundError):
+    """The service has no file of that id."""
+
+
+class Files:
+    """A folder of files by their kind and id.
+
+    Args:
+        folder: it is made where it is missing.
+        most_bytes: of all files.
+        most_days: that a file is kept after it was used last.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        most_bytes: int = _limits.MAX_STATE_BYTES,
+        most_days: float = _limits.MAX_STATE_DAYS,
+    ) -> None:
+        self._folder, self._most_bytes, self._most_days = folder, most_bytes, most_days
+        for name in (*KINDS, "coming"):
+            (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in (folder / "coming").iterdir():  # of a service that was killed
+            shutil.rmtree(left, ignore_errors=True)
+
+    def coming(self) -> Path:
+        """A new folder for files that are being made; to be removed by the caller."""
+        return Path(tempfile.mkdtemp(dir=self._folder / "coming"))
+
+    def add(self, kind: Kind, source: Path, name: str) -> str:
+        """Move a file in; its id.
+
+        Args:
+            kind: of the file.
+            source: on the same disk, which is gone afterwards.
+            name: as its owner calls it.
+        """
+        with source.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        folder = self._folder / kind / found
+        folder.mkdir(exist_ok=True, mode=0o700)
+        source.replace(folder / file_name(name))
+        os.utime(folder)
+        return found
+
+    def path(self, kind: Kind, id: str, name: str | None = None) -> Path:
+        """A file by its id, under a name that its owner gives it now; it counts as used.
+
+        Raises:
+            UnknownFileError: there is none, or it was removed.
+        """
+        folder = self._folder / kind / id
+        if not _ID.fullmatch(id) or not (known := sorted(_contents(folder))):
+            raise UnknownFileError(f"no {kind[:-1]} is kept under the id {id[:80]!r}: send it")
+        os.utime(folder)
+        wanted = folder / file_name(name) if name else known[0]
+        if wanted not in known:
+            if len(known) >= _MAX_NAMES:
+                return known[0]
+            try:
+                wanted.hardlink_to(known[0])
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without links
+                shutil.copyfile(known[0], wanted)
+        return wanted
+
+    def remove(self, kind: Kind, id: str) -> None:
+        """Remove a file; of one that is not there nothing is said."""
+        if _ID.fullmatch(id):
+            shutil.rmtree(self._folder / kind / id, ignore_errors=True)
+
+    def sweep(self, needed: frozenset[str] = frozenset()) -> None:
+        """Remove what is too old, and what was not used longest until the rest fits.
+
+        Args:
+            needed: ids of files that are kept in any case, as jobs wait to read them.
+        """
+        now, total = time.time(), 0
+        folders = [f for kind in KINDS for f in (self._folder / kind).iterdir() if f.is_dir()]
+        for folder in sorted(folders, key=lambda f: f.stat().st_mtime, reverse=True):
+            # Names of one file are one content.
+            size = max((p.stat().st_size for p in _contents(folder)), default=0)
+            age_days = (now - folder.stat().st_mtime) / 86_400
+            total += size
+            is_over = total > self._most_bytes or age_days > self._most_days
+            if is_over and folder.name not in needed:
+                shutil.rmtree(folder, ignore_errors=True)
+                total -= size
+
+
+def _contents(folder: Path) -> Iterator[Path]:
+    return (p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else iter(())
+
+
+def file_name(name: str) -> str:
+    """A name as a file may have it, with the suffix that readers go by."""
+    last = re.split(r"[\\/]", name)[-1]
+    clean = re.sub(r"[^\w. ()+-]", "_", last).lstrip(". ")[-100:]
+    return clean or "file"

@@ -1,0 +1,192 @@
+"""What every request passes: who asks, from where, how much is sent, and how long it took."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.exceptions import HTTPException
+
+from latcast import _limits
+
+from .calls import Answer, refusal
+from .settings import Keys, Settings
+
+log = logging.getLogger("latcast.serve")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# Paths that need no key: whether it lives, and the explorer's own files, which hold no secrets.
+_OPEN = ("/healthz",)
+_API = ("/v1/", "/metrics", "/openapi.json")
+_UPLOADS = ("/v1/networks", "/v1/datasets")
+_REQUEST_ID = re.compile(r"[\w.-]{1,64}")
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """What Prometheus asks for."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        of: dict[str, Any] = {"registry": self.registry}
+        labels = ("method", "path", "status")
+        self.requests = Counter("latcast_requests", "Requests that were answered.", labels, **of)
+        self.seconds = Histogram(
+            "latcast_request_seconds", "Seconds from a request's head to its answer's end.",
+            ("path",), buckets=_BUCKETS, **of,
+        )  # fmt: skip
+        self.running = Gauge("latcast_requests_running", "Requests that are worked on.", **of)
+
+    def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A figure that is looked at when Prometheus asks."""
+        Gauge(name, text, registry=self.registry).set_function(value)
+
+
+class Gate:
+    """An application behind checks; each that fails is an error record with the request's id.
+
+    Args:
+        app: the application.
+        settings: of the service.
+        keys: None where everybody may ask.
+        metrics: that count.
+    """
+
+    def __init__(self, app: App, settings: Settings, keys: Keys | None, metrics: Metrics) -> None:
+        self._app, self._settings, self._keys, self._metrics = app, settings, keys, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        own = headers.get("x-request-id", "")
+        request_id = own if _REQUEST_ID.fullmatch(own) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        started, status = time.perf_counter(), [500]
+        metrics, begun = self._metrics, [False]
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                status[0], begun[0] = message["status"], True
+                extra = [*_HEADERS, (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), *extra]
+            await send(message)
+
+        metrics.running.inc()
+        try:
+            refused = self._refused(scope, headers)
+            if refused is not None:
+                await respond(refused, request_id, tell)
+                return
+            await self._app(scope, self._limited(scope, receive), tell)
+        except Exception as error:
+            if begun[0]:
+                raise
+            log.exception("request %s failed", request_id)
+            text = f"unexpected {type(error).__name__}: see the log of the service"
+            await respond(refusal(500, text), request_id, tell)
+        finally:
+            metrics.running.dec()
+            # Only paths of the service: anything else would be a label of its own.
+            route = getattr(scope.get("route"), "path", "other")
+            metrics.requests.labels(scope["method"], route, status[0]).inc()
+            metrics.seconds.labels(route).observe(time.perf_counter() - started)
+
+    def _refused(self, scope: Scope, headers: dict[str, str]) -> Answer | None:
+        """Why a request is not let in, if it is not; nothing of its body is read before."""
+        host = headers.get("host", "")
+        if not self._is_own(host):
+            return refusal(
+                421, f"this service is not called {host[:80]!r}: start it with --name for that", 2
+            )
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            # A page of another site, which a browser lets send files and forms.
+            return refusal(403, f"pages of {origin[:80]} may not ask this service", 2)
+        path = scope["path"]
+        if self._keys is not None and path.startswith(_API) and path not in _OPEN:
+            scheme, _, key = headers.get("authorization", "").partition(" ")
+            key = key if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+            if (owner := self._keys.owner(key.strip())) is None:
+                return refusal(401, "a key of this service must be sent: Authorization: Bearer", 2)
+            scope["state"]["owner"] = owner
+        length = headers.get("content-length", "0")
+        most = self._most(path)
+        if length.isdecimal() and int(length) > most:
+            return refusal(413, f"a request may have at most {most} bytes; got {length}")
+        return None
+
+    def _is_own(self, host: str) -> bool:
+        """Whether a Host header names this service.
+
+        A page whose name is made to lead here (DNS rebinding) asks by that name; addresses cannot
+        be made so.
+        """
+        name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+        name = name.strip("[]").lower()
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name in ("localhost", self._settings.host.lower(), *self._settings.hosts)
+        return True
+
+    def _most(self, path: str) -> int:
+        # What surrounds a file in its request is small.
+        upload = self._settings.upload_bytes + 65_536
+        return upload if path.startswith(_UPLOADS) else _limits.MAX_REQUEST_BYTES
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        """What is received, as long as it is no more and takes no longer than it may."""
+        most, got = self._most(scope["path"]), 0
+        end = time.monotonic() + _limits.MAX_UPLOAD_S
+        is_whole = False
+
+        async def limited() -> Message:
+            nonlocal got, is_whole
+            if is_whole:  # what comes then is that the client is gone, whenever that is
+                return await receive()
+            try:
+                async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                    message = await receive()
+            except TimeoutError:
+                text = f"a request must come within {_limits.MAX_UPLOAD_S:g} s"
+                raise HTTPException(408, text) from None
+            got += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
+            if got > most:
+                raise HTTPException(413, f"a request may have at most {most} bytes; got more")
+            return message
+
+        return limited
+
+
+async def respond(answer: Answer, request_id: str, send: Send) -> None:
+    """Send an error record with the id of its request."""
+    body = f'{answer.body[:-1]},"request_id":"{request_id}"}}'.encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if answer.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if answer.status == 503:
+        headers.append((b"retry-after", b"2"))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

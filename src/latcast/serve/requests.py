@@ -1,0 +1,264 @@
+"""What can be asked of the service: the bodies of its requests, as OpenAPI describes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Names = Annotated[list[Name], Field(min_length=1, max_length=512)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Ms = Annotated[float, Field(gt=0, lt=1e12)]
+Sides = Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(max_length=64)]
+
+
+class Asked(BaseModel):
+    """A request; what it does not name is as the command has it by default."""
+
+    model_config = ConfigDict(extra="forbid", strict=False)
+
+    def given(self) -> dict[str, Any]:
+        """What was said, and not null."""
+        return self.model_dump(exclude_unset=True, exclude_none=True)
+
+
+class Target(Asked):
+    """Which target of a device is meant; what is given holds exactly."""
+
+    runtime: Name | None = None
+    precision: Name | None = None
+    batch: Count | None = Field(None, description="Samples a forward pass.")
+    threads: Count | None = Field(None, description="Of the CPU.")
+
+
+class FileInputs(Asked):
+    """What is asked of the inputs of a network's file."""
+
+    shapes: dict[Name, Sides] | None = Field(
+        None, description="Of inputs that the file leaves open, by their names, or of symbols."
+    )
+    batch_axis: int | dict[Name, int] | None = Field(
+        None, description="Which side of the inputs is the batch."
+    )
+    trip_count: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Trips of loops whose count is no constant in the file."
+    )
+
+
+class InspectRequest(FileInputs):
+    """How a network that is sent is to be read for its inspection."""
+
+    batch: Count | None = None
+    in_place: bool = Field(False, description="Layers hold memory as if activations ran in place.")
+
+
+class OfNetwork(FileInputs):
+    """A network."""
+
+    network: Name = Field(description="Id of a network that was sent, or timm:NAME.")
+    name: Annotated[str, Field(max_length=1_000)] | None = Field(
+        None, description="What the record calls it; by default as when it was sent."
+    )
+
+
+class Curve(Asked):
+    """Values of a side of the network's inputs, or of a figure of the device."""
+
+    of: Name = Field(description="batch, sequence, bandwidth_gb_s, …")
+    values: Annotated[list[float], Field(min_length=1, max_length=256)]
+
+
+class ForecastRequest(FileInputs):
+    """Latency of a network, or of architectures of a search space, on devices."""
+
+    network: Name | None = Field(None, description="Id of a network that was sent, or timm:NAME.")
+    name: Annotated[str, Field(max_length=1_000)] | None = None
+    archs: list[Any] | None = Field(None, description="In the field's own form, one or more.")
+    space: Name | None = Field(None, description="Of the architectures.")
+    devices: Names = Field(
+        default_factory=list, description="Devices, shipped models or targets.",
+    )  # fmt: skip
+    model: Name | None = Field(None, description="Id of an adapted model, beside the devices.")
+    runtime: Name | None = None
+    precision: Name | Names | None = Field(None, description="Of several, a row each.")
+    batch: Count | Annotated[list[Count], Field(min_length=1, max_length=64)] | None = Field(
+        None, description="Of several, the curve over the batch."
+    )
+    threads: Count | None = None
+    sequence: Count | None = Field(None, description="Of all open sides that are lengths.")
+    sweep: Curve | None = Field(None, description="The curve over a side of the inputs.")
+    vary: Curve | None = Field(None, description="The curve over a figure of the device.")
+    base: Name | None = Field(None, description="Base model of a space, by name.")
+    similar_to: Name | None = None
+    coverage: Share = 0.9
+    strict: bool = False
+
+
+class WhichRequest(OfNetwork):
+    """Devices by their chance to run a network within a budget."""
+
+    max_latency_ms: Ms
+    devices: Names | None = None
+    runtimes: Names | None = None
+    precisions: Names | None = None
+    batch: Count | None = None
+    threads: Count | None = None
+    at_least: Literal["certain", "likely", "unlikely"] = "likely"
+    coverage: Share = 0.9
+
+
+class ChooseRequest(Target):
+    """The most accurate pretrained models within a budget."""
+
+    device: Name
+    max_latency_ms: Ms
+    model: Name | None = Field(None, description="Id of an adapted model, in the device's place.")
+    task: Name = "imagenet"
+    max_memory_bytes: Annotated[float, Field(gt=0)] | None = None
+    confidence: Share | None = None
+    coverage: Share = 0.9
+
+
+class SuggestRequest(Target):
+    """What to measure on a device; for the forecast of one network where one is named."""
+
+    device: Name
+    network: Name | None = None
+    name: Annotated[str, Field(max_length=1_000)] | None = None
+    samples: Annotated[int, Field(ge=1, le=1_000)] = 5
+    among: Names | None = Field(None, description="Ids of networks, or timm:NAME.")
+    similar_to: Name | None = None
+    coverage: Share = 0.9
+
+
+class CompareRequest(Asked):
+    """Two datasets, or a forecast and a dataset."""
+
+    a: Name = Field(description="Id of a dataset, or a device, shipped model or target.")
+    b: Name
+    false_share: Share = 0.05
+    names: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
+
+
+class Measured(FileInputs):
+    """A network and what it took."""
+
+    network: Name
+    name: Annotated[str, Field(max_length=1_000)] | None = None
+    latency_ms: Ms
+
+
+class AdaptRequest(Target):
+    """A model of a target from measurements of networks there."""
+
+    device: Name
+    measurements: Annotated[list[Measured], Field(min_length=1, max_length=1_000)]
+    model: Name | None = Field(
+        None, description="What is known: a shipped model or id; the device's own by default."
+    )
+    similar_to: Name | None = None
+
+
+class SearchRequest(Asked):
+    """``latcast search``: the most accurate networks within latency budgets."""
+
+    device: Names
+    space: Name | None = None
+    max_latency_ms: list[Ms | list[Ms]] | None = None
+    confidence: Share | None = None
+    max_macs: Annotated[float, Field(gt=0)] | None = None
+    max_params: Annotated[float, Field(gt=0)] | None = None
+    max_activation_bytes: Annotated[float, Field(gt=0)] | None = None
+    accuracy: Name | None = Field(None, description="A shipped accuracy model, by name.")
+    resolution: list[Count] | None = None
+    method: Name = "auto"
+    evaluations: Count | None = None
+    population_size: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    time_limit_s: Annotated[float, Field(gt=0)] | None = None
+    model: Name | None = Field(None, description="Base model, by name.")
+    runtime: Name | None = None
+    precision: Name | None = None
+    batch: Count | None = None
+    similar_to: Name | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class TuneRequest(Asked):
+    """``latcast tune``: the options of a predictor that fit a dataset best."""
+
+    data: Name = Field(description="Id of a dataset that was sent.")
+    space: Name | None = None
+    target: Name | None = None
+    input_format: Name | None = None
+    predictor: Name | None = None
+    preset: Name | None = None
+    epochs: Count | None = None
+    trials: Count | None = None
+    prune: bool = True
+    time_limit_s: Annotated[float, Field(gt=0)] | None = None
+    study: Name | None = None
+    test: Share = 0.15
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class SearchJob(SearchRequest):
+    """A job of ``latcast search``."""
+
+    command: Literal["search"]
+
+
+class TuneJob(TuneRequest):
+    """A job of ``latcast tune``."""
+
+    command: Literal["tune"]
+
+
+JobRequest = Annotated[SearchJob | TuneJob, Field(discriminator="command")]
+
+
+class JobState(BaseModel):
+    """A job: where it stands, and what came of it."""
+
+    id: str
+    command: str
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    done: int = Field(description="Evaluations or trials.")
+    total: int | None
+    text: str = Field(description="What is being done.")
+    created: str
+    changed: str
+    result: dict[str, Any] | None = Field(
+        None, description="The record, or the error of a job that failed; of one job alone."
+    )
+
+
+class NetworkInfo(BaseModel):
+    """A network that is kept."""
+
+    id: str
+    name: str
+    size_bytes: int
+
+
+class SentNetwork(BaseModel):
+    """A network that was sent."""
+
+    id: str
+    inspection: dict[str, Any] = Field(description="The record of latcast inspect.")
+
+
+class SentDataset(BaseModel):
+    """A dataset that was sent."""
+
+    id: str
+    rows: int
+    target: str
+
+
+class AdaptedModel(BaseModel):
+    """A model that was adapted."""
+
+    model: str = Field(description="Its id, which a forecast takes.")
+    adaptation: dict[str, Any] = Field(description="The record of latcast adapt.")

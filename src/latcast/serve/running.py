@@ -1,0 +1,47 @@
+"""Run the service until it is told to end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import uvicorn
+
+from .app import app_of
+from .settings import Settings
+
+# Seconds that requests have to end after the service was told to.
+_GRACE_S = 10
+
+
+def run(settings: Settings, devices: Sequence[Path], tell: Callable[[str], None]) -> None:
+    """Listen until a signal comes, then let requests end.
+
+    Args:
+        settings: of the service.
+        devices: files of further devices, for its processes.
+        tell: called with a line for the user.
+
+    Raises:
+        OSError: nobody can listen there.
+        ValueError: another service uses the folder of the state.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((settings.host, settings.port))
+        settings = replace(settings, port=listening.getsockname()[1], devices=tuple(devices))
+        config = uvicorn.Config(
+            app_of(settings), log_config=None, access_log=False, server_header=False,
+            timeout_graceful_shutdown=_GRACE_S, timeout_keep_alive=30, lifespan="on",
+            h11_max_incomplete_event_size=65_536,
+        )  # fmt: skip
+        tell(f"latcast serves {settings.url} (state in {settings.state}); ctrl-C ends it")
+        server = uvicorn.Server(config)
+        server.run(sockets=[listening])
+        if not server.started:
+            raise ValueError("the service could not start; the reason stands above")
