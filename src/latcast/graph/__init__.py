@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ._layer_builder import Tensor
     from ._operators import GRAPH_INPUT, KINDS, OPERATORS, RECURRENT, UNKNOWN, Layer, Operator
     from ._weights import BUFFER, Constant, Constants, Weights
-    from .facts import KERNEL_FACTS, kernel_facts, kernel_label
+    from .facts import KERNEL_FACTS, kernel_facts, kernel_label, kernel_reads, written_shape
     from .fusion import Kernel, Rule
     from .qdq import as_run
     from .rules import EAGER, OPENVINO_RULES, RULES, fuse, rules_of
@@ -48,5 +48,7 @@ __all__ = [
     "fuse",
     "kernel_facts",
     "kernel_label",
+    "kernel_reads",
     "rules_of",
+    "written_shape",
 ]

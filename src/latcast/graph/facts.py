@@ -82,6 +82,32 @@ def kernel_label(graph: Graph, kernel: Kernel) -> str:
     return "+".join(ops) or graph.layers[kernel.main].op
 
 
+def kernel_reads(graph: Graph, kernels: Sequence[Kernel]) -> list[tuple[int, ...]]:
+    """Positions of the kernels whose outputs each kernel reads, each once, in order.
+
+    Kernels that are left out, such as views, hand on what they read themselves.
+    """
+    owner = {n: place for place, kernel in enumerate(kernels) for n in kernel.layers}
+    # Of each layer in no kernel, what it hands on: layers only read earlier ones.
+    handed: dict[int, tuple[int, ...]] = {GRAPH_INPUT: ()}
+    for n, layer in enumerate(graph.layers):
+        if n not in owner:
+            found = ((owner[i],) if i in owner else handed[i] for i in layer.inputs)
+            handed[n] = tuple(dict.fromkeys(x for places in found for x in places))
+    reads = []
+    for place, kernel in enumerate(kernels):
+        sources = (i for n in kernel.layers for i in graph.layers[n].inputs)
+        places = (x for i in sources for x in ((owner[i],) if i in owner else handed[i]))
+        reads.append(tuple(dict.fromkeys(x for x in places if x != place)))
+    return reads
+
+
+def written_shape(graph: Graph, kernel: Kernel) -> TensorShape | None:
+    """Shape of what the kernel's last layer writes; None where it is not known."""
+    shapes = graph.layers[kernel.layers[-1]].out_shapes
+    return shapes[0] if shapes else None
+
+
 def _running(graph: Graph, kernel: Kernel) -> list[Layer]:
     return [graph.layers[n] for n in kernel.layers if n not in kernel.idle]
 

@@ -13,7 +13,7 @@ from latcast.report.text import bytes_text, shape_text
 
 from ._graph import Graph, GraphInput
 from ._operators import Layer
-from .facts import crossing_bytes, kernel_label
+from .facts import crossing_bytes, kernel_label, kernel_reads, written_shape
 from .fusion import Kernel
 from .memory import ActivationMemory
 from .precision import precision_text
@@ -94,6 +94,9 @@ class InspectedKernel:
         name: of the layer with most work.
         operators: of its layers that do something, such as ``conv+relu``.
         layers: how many layers it has.
+        inputs: names of the kernels that it reads; what it reads of the network's inputs is left
+            out.
+        out_shape: of what it writes; null where it is not known.
         macs: multiply-accumulates of those whose cost is known.
         params: parameters.
         param_bytes: bytes of parameters and constants that it reads.
@@ -108,6 +111,8 @@ class InspectedKernel:
     name: str
     operators: str
     layers: int
+    inputs: tuple[str, ...]
+    out_shape: Sequence[int] | None
     macs: int
     params: int
     param_bytes: int
@@ -460,7 +465,7 @@ def inputs_table(inputs: Sequence[GraphInput]) -> Table:
 def _kernels(
     graph: Graph, kernels: Sequence[Kernel], layers: Sequence[InspectedLayer]
 ) -> Iterator[InspectedKernel]:
-    for kernel in kernels:
+    for kernel, sources in zip(kernels, kernel_reads(graph, kernels), strict=True):
         own = [layers[n] for n in kernel.layers]
         running = [graph.layers[n] for n in kernel.layers if n not in kernel.idle]
         runs = graph.layers[kernel.main].runs * kernel.times
@@ -470,8 +475,9 @@ def _kernels(
         traffic = 0 if is_view else weights + read + written
         macs = sum(x.macs or 0 for x in own)
         yield InspectedKernel(
-            layers[kernel.main].name, kernel_label(graph, kernel), len(own), macs,
-            sum(x.params for x in own), sum(x.param_bytes for x in running), read, written,
+            layers[kernel.main].name, kernel_label(graph, kernel), len(own),
+            tuple(layers[kernels[n].main].name for n in sources), written_shape(graph, kernel),
+            macs, sum(x.params for x in own), sum(x.param_bytes for x in running), read, written,
             traffic, sum(x.traffic_bytes for x in own) - traffic, _intensity(macs, traffic),
             max(x.held_bytes for x in own),
         )  # fmt: skip

@@ -209,6 +209,9 @@ class ForecastKernel:
         operators: the operators that it fuses.
         kind: such as ``conv``.
         layers: names of the layers that it fuses.
+        inputs: names of the kernels that it reads; what it reads of the network's inputs is left
+            out.
+        out_shape: of what it writes; null where it is not known.
         ms: predicted, ms.
         lower_ms: lower end of the prediction interval, ms.
         upper_ms: upper end of the interval, ms.
@@ -225,6 +228,8 @@ class ForecastKernel:
     operators: str
     kind: str
     layers: list[str]
+    inputs: list[str]
+    out_shape: Sequence[int] | None
     ms: float
     lower_ms: float
     upper_ms: float

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from latcast.graph import KERNEL_FACTS, UNKNOWN, Graph, Rule, kernel_label
+from latcast.graph import (
+    KERNEL_FACTS,
+    UNKNOWN,
+    Graph,
+    Rule,
+    kernel_label,
+    kernel_reads,
+    written_shape,
+)
 from latcast.models.forecast_records import ForecastKernel
 from latcast.networks import ALL_KINDS, Networks, kernel_runs, working_kernels
 
@@ -200,7 +208,9 @@ def explain(
     moved = kernels.fact("read_bytes") + kernels.fact("write_bytes") + kernels.fact("param_bytes")
     found, total_ms = working_kernels(graph, rules), of_network[0]
     listed, rows = [], kernels.rows[0].tolist()
-    for kernel, row, times in zip(found, rows, kernel_runs(graph, found).tolist(), strict=True):
+    names, runs = [graph.layers[k.main].name for k in found], kernel_runs(graph, found).tolist()
+    reads = kernel_reads(graph, found)
+    for kernel, row, times, sources in zip(found, rows, runs, reads, strict=True):
         main, ms = graph.layers[kernel.main], float(each_ms[row] * times)
         # Intervals of single kernels do not add up to that of the network, whose kernels err apart.
         factor, macs = float(factors[row]), int(kernels.fact("macs")[row] * times)
@@ -210,6 +220,8 @@ def explain(
                 operators=kernel_label(graph, kernel),
                 kind=main.kind,
                 layers=[graph.layers[n].name for n in kernel.layers],
+                inputs=[names[n] for n in sources],
+                out_shape=written_shape(graph, kernel),
                 ms=ms,
                 lower_ms=ms / factor,
                 upper_ms=ms * factor,
