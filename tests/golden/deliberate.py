@@ -57,6 +57,7 @@ _LISTED = "the joint model is listed with the others"
 _SPACES = "devices without a model of a search space are answered for by the joint model"
 
 _COUNTED = "views, which compute nothing, are counted apart from layers and kernels, as in predict"
+_READS = "kernels tell what they read and the shape that they write"
 _CONSTANTS = "kernels of a forecast tell the bytes of their constants"
 
 _POSTERIOR = "intervals after few measurements are those of the posterior at each network"
@@ -156,6 +157,8 @@ CHANGES: tuple[Change, ...] = (
         for key in ("total.layers", "fused.kernels", "uncosted.*.share")
     ),
     Change("*", "*devices.*.kernels.*.param_bytes", "added", _CONSTANTS),
+    Change("*", "*kernels.*.out_shape", "added", _READS),
+    Change("*", "*kernels.*.inputs", "added", _READS),
     Change("inspect", "1.notes.0", "value", "unsupported operators, in the field's term"),
     *(
         Change(cases, f"*output{path}", "added", _INSPECTED)
