@@ -7,20 +7,21 @@ from dataclasses import dataclass, field
 from math import floor, log10
 from os.path import commonprefix
 from typing import Any
+from zlib import crc32
 
 from markupsafe import Markup
 
 from .folding import Box, Node, fold
 from .layered import Layout, layout
+from .markup import end_of, start_of
+from .page import environment
 from .text import (
     bound_text,
     bytes_text,
     count_text,
-    end_of,
     ms_beside,
     ms_text,
     shape_text,
-    start_of,
 )
 
 WIDTH, HEIGHT, PITCH, GAP = 156.0, 34.0, 54.0, 14.0
@@ -32,6 +33,8 @@ STEPS = 8
 # Boxes of one page: beyond them groups do not unfold, the cheapest ones first, so that it stays
 # small. A box takes some 500 bytes.
 MAX_DRAWN = 500
+# Heading of the section of a page.
+DRAWN = "The network as a graph"
 # Names of a network's kernels that say nothing in a group's.
 _SEPARATORS = "/._"
 
@@ -119,12 +122,11 @@ class Picture:
     is_open: bool = False
 
 
-def forecast_drawing(record: Mapping[str, Any], name: str = "net") -> Markup | None:
+def forecast_drawing(record: Mapping[str, Any]) -> Markup | None:
     """The network of a forecast, coloured by the milliseconds of each device.
 
     Args:
         record: of :class:`latcast.models.forecast_records.NetworkForecast`, as JSON.
-        name: of the drawing, which its elements' ids begin with.
 
     Returns:
         HTML, whose styles and script are ``drawing.css`` and ``drawing.js`` of the templates;
@@ -141,15 +143,14 @@ def forecast_drawing(record: Mapping[str, Any], name: str = "net") -> Markup | N
         times = ms_beside(kernels, device["kernels"])
         values = [times.get(k["name"], 0.0) for k in kernels]
         measures.append(Measure(title, values, _ms, lambda ms: f"{ms:g} ms"))
-    return _drawing(kernels, measures, name)
+    return _drawing(kernels, measures)
 
 
-def inspection_drawing(record: Mapping[str, Any], name: str = "net") -> Markup | None:
+def inspection_drawing(record: Mapping[str, Any]) -> Markup | None:
     """The network of an inspection, coloured by MACs or memory traffic.
 
     Args:
         record: of :class:`latcast.graph.inspection.Inspection`, as JSON.
-        name: of the drawing, which its elements' ids begin with.
 
     Returns:
         HTML as of :func:`forecast_drawing`; None where the record does not list all kernels.
@@ -159,7 +160,7 @@ def inspection_drawing(record: Mapping[str, Any], name: str = "net") -> Markup |
         Measure("MACs", [k["macs"] for k in kernels], count_text, count_text),
         Measure("memory traffic", [k["moved_bytes"] for k in kernels], bytes_text, bytes_text),
     ]
-    return _drawing(kernels, measures, name)
+    return _drawing(kernels, measures)
 
 
 def _without_views(kernels: Sequence[Kernel]) -> list[Kernel]:
@@ -175,14 +176,15 @@ def _without_views(kernels: Sequence[Kernel]) -> list[Kernel]:
     return kept
 
 
-def _drawing(kernels: Sequence[Kernel], measures: Sequence[Measure], name: str) -> Markup | None:
-    from .network_page import environment
-
+def _drawing(kernels: Sequence[Kernel], measures: Sequence[Measure]) -> Markup | None:
     places = {k["name"]: n for n, k in enumerate(kernels)}
     known = [[places.get(x, len(kernels)) for x in k["inputs"]] for k in kernels]
     # A record that was sorted, or cut, does not tell the whole graph.
     if not kernels or any(x >= n for n, reads in enumerate(known) for x in reads):
         return None
+    # Several networks may be on one page, where no two elements go by one name.
+    told = repr([(k["name"], k["macs"]) for k in kernels] + [m.name for m in measures])
+    name = f"net{crc32(told.encode()):x}"
     drawer = _Drawer(kernels, [tuple(x) for x in known], measures, name)
     drawn = environment().get_template("drawing.html.j2").render(
         picture=drawer.whole(), measures=drawer.scales(), name=name, steps=range(STEPS),

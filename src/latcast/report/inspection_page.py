@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .drawing import DRAWN, inspection_drawing
 from .network_page import templates
 from .page import split
 from .record import Section
@@ -37,7 +38,11 @@ def inspection_sections(record: Mapping[str, Any]) -> Iterator[Section]:
         savings=record["fused"]["savings"][:MAX_TENSORS],
         max_rows=MAX_ROWS,
     )  # fmt: skip
-    yield from split(body)
+    drawing = inspection_drawing(record)
+    for heading, parts in split(body):
+        if heading == "Memory of activations" and drawing is not None:
+            yield DRAWN, [drawing]
+        yield heading, parts
 
 
 def _bar(kinds: Sequence[Mapping[str, Any]], field: str) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from .drawing import DRAWN, forecast_drawing
 from .page import environment, split
 from .record import Column, Section, Table
 from .text import (
@@ -221,7 +222,11 @@ def network_sections(record: Record) -> Iterator[Section]:
         facts=[[(word, text) for word, text in _facts(d["model"]) if text] for d in devices],
         families=[_families(d["model"].get("metrics_by_family")) for d in devices],
     )  # fmt: skip
-    yield from split(body)
+    drawing = forecast_drawing(record)
+    for heading, parts in split(body):
+        if heading == "Roofline" and drawing is not None:
+            yield DRAWN, [drawing]
+        yield heading, parts
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,11 @@ def page(
             for m, (heading, parts) in enumerate(record.sections())
         ]
         results.append(_Result(f"r{n}", headline, record.answer(), list(record.doubts()), sections))
-    script = _template("page.js")
+    # What draws networks is only in the pages that show one.
+    has_drawing = any('class="drawing"' in body for r in results for _, _, body in r.sections)
+    names_of = ("page", "drawing") if has_drawing else ("page",)
+    script = "".join(_template(f"{x}.js") for x in names_of)
+    style = "".join(_template(f"{x}.css") for x in ("style", *names_of[1:]))
     digest = b64encode(sha256(script.encode()).digest()).decode()
     return environment().get_template("page.html.j2").render(
         results=results,
@@ -109,7 +113,7 @@ def page(
         files=files or {},
         made=(made or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
         version=sys.modules["latcast"].__version__,
-        style=Markup(_template("style.css")),  # noqa: S704
+        style=Markup(style),  # noqa: S704
         script=Markup(script),  # noqa: S704
         digest=digest,
     )  # fmt: skip

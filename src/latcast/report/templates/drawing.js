@@ -1,3 +1,4 @@
+//<![CDATA[
 // Facts of a box where it is chosen, colours by another measure, arrow keys from box to box.
 for (const drawing of document.querySelectorAll(".drawing")) {
   const facts = drawing.querySelector(".facts");
@@ -71,3 +72,4 @@ for (const drawing of document.querySelectorAll(".drawing")) {
     });
   }
 }
+//]]>

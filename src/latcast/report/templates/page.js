@@ -77,7 +77,7 @@ for (const [of, [last, , names]] of kinds) {
 // What is pointed at says its values at once, where a browser's own hint takes its time.
 const tip = document.getElementById("tip");
 const tell = (event) => {
-  const point = event.target.closest && event.target.closest(".point");
+  const point = event.target.closest && event.target.closest(".point, .box");
   const title = point && point.querySelector("title");
   tip.hidden = !title;
   if (!title) return;
