@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latcast import data as data_of
 from latcast.data import ENERGY_MJ, Dataset, _audit_units
 from latcast.data.audit import audit, unit_doubt
 from latcast.devices import Target, device
@@ -91,7 +95,7 @@ def test_the_audit_says_so_and_only_of_latencies() -> None:
     data = times(measured("ofa-mobilenet-v3", "raspberry-pi-4"), 1e-3)
     (finding,) = (f for f in audit(data) if f.kind == "unit")
     assert (finding.severity, finding.evidence["factor"]) == ("warning", 1000)
-    assert "Multiply the values by 1000" in finding.advice
+    assert finding.advice.startswith("Read the table with --unit s ")
     assert unit_doubt(replace(data, quantity=ENERGY_MJ)) is None
     assert unit_doubt(data[:0]) is None
 
@@ -121,3 +125,31 @@ def test_latencies_that_are_plausible_by_far_need_no_kernel(
     archs = space("ofa-mobilenet-v3").sample(6, 1)
     for text, ms in (("raspberry-pi-4/onnxruntime/b1/t4", 80.0), ("nowhere/onnxruntime/b1", 30.0)):
         assert unit_doubt(Dataset(archs, np.full(6, ms), Target.parse(text))) is None
+
+
+@pytest.mark.parametrize("column", ["latency_ms", "latency", "child_arch"])
+@pytest.mark.parametrize(("unit", "factor"), data_of.LATENCY_UNITS.items())
+def test_a_table_is_read_in_its_unit(tmp_path: Path, column: str, unit: str, factor: float) -> None:
+    archs = space("ofa-mobilenet-v3").sample(3, seed=1)
+    name = column if column != "child_arch" else "latency"
+    path = tmp_path / "mine.csv"
+    rows = {
+        "child_arch" if column == "child_arch" else "arch": map(json.dumps, archs.to_dicts()),
+        name: np.array([20.0, 30.0, 40.0]) / factor,
+    }
+    pl.DataFrame(rows).write_csv(path)
+    given = {"space": "ofa-mobilenet-v3", "target": "my-phone/onnxruntime/b1"}
+    data = data_of.read(path, unit=unit, **given)
+    assert data.values.tolist() == pytest.approx([20.0, 30.0, 40.0])
+    assert data.provenance["unit"] == unit
+    if column == "latency":
+        with pytest.raises(ValueError, match=r"lacks the column 'latency_ms' \(or 'latency', with"):
+            data_of.read(path, **given)
+    data.save(tmp_path / "mine.parquet")
+    assert (
+        data_of.read(tmp_path / "mine.parquet", unit="ms").values.tolist() == data.values.tolist()
+    )
+    with pytest.raises(ValueError, match="latcast's own, whose latencies are milliseconds"):
+        data_of.read(tmp_path / "mine.parquet", unit="s")
+    with pytest.raises(ValueError, match="the unit must be s, ms, us or ns; got 'min'"):
+        data_of.read_latencies(path, unit="min", **given)

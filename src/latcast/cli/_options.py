@@ -35,6 +35,7 @@ class DataHints:
     space: str | None = option("Search space, where the file does not tell.")
     target: str | None = option("DEVICE/RUNTIME/bBATCH, where the file does not tell.")
     input_format: str | None = option("parquet, ofanas, csv or help; detected by default.")
+    unit: str | None = option("Of a table's latencies: s, ms, us or ns.", metavar="UNIT")
 
     def read(self, path: Path, *, archs: bool = False) -> Dataset:
         """Read a dataset; what the user names wrongly is wrong usage, a bad file is not.
@@ -52,9 +53,11 @@ class DataHints:
             target = None if self.target is None else Target.parse(self.target)
             if self.input_format is not None and self.input_format not in data.FORMATS:
                 raise UsageError(unknown_name("format", self.input_format, list(data.FORMATS)))
+            if self.unit is not None and self.unit not in data.LATENCY_UNITS:
+                raise UsageError(unknown_name("unit", self.unit, list(data.LATENCY_UNITS)))
         check_usable(path, stdin=True)
         read = data.read_latencies if archs else data.read
-        return read(path, space=space, target=target, format=self.input_format)
+        return read(path, space=space, target=target, format=self.input_format, unit=self.unit)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from latcast._imports import public_names
 
 if TYPE_CHECKING:
     from ._dataset import UNSTABLE, Dataset, LatencyDataset, NetworkDataset, paper_split, split
-    from ._formats import FORMATS, UNITS, read, read_accuracies, read_latencies
+    from ._formats import FORMATS, LATENCY_UNITS, UNITS, read, read_accuracies, read_latencies
     from ._quantity import (
         ACCURACY,
         ENERGY_MJ,
@@ -27,6 +27,7 @@ __all__ = [
     "ENERGY_MJ",
     "FORMATS",
     "LATENCY_MS",
+    "LATENCY_UNITS",
     "PEAK_MEMORY_MB",
     "UNITS",
     "UNSTABLE",

@@ -76,6 +76,16 @@ class Doubt:
             f"{self.median_ms:.3g}, is {why}"
         )
 
+    @property
+    def advice(self) -> str:
+        """What to do about it, if it is so."""
+        named = {"seconds": "s", "microseconds": "us", "nanoseconds": "ns"}.get(self.unit)
+        return (
+            f"Read the table with --unit {named} (in Python, unit={named!r})"
+            if named
+            else f"Multiply the values by {self.factor:g}"
+        )
+
 
 @dataclass(frozen=True)
 class _Work:
@@ -195,8 +205,7 @@ def check_units(audited: Audited) -> Iterator[Finding]:
             "times": doubt.times,
         },
         "A model of these rows forecasts another unit, and what is adapted to them mixes two.",
-        f"Multiply the values by {doubt.factor:g} if so; else check the target's device, batch and "
-        "precision.",
+        f"{doubt.advice} if so; else check the target's device, batch and precision.",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 UNITS = ("fraction", "percent")
 """Of accuracies in a file."""
 
+LATENCY_UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+"""Of latencies in a file -> milliseconds."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -30,7 +33,8 @@ class Asked:
         space: search space of the architectures.
         target: what the values belong to.
         quantity: what the values are of.
-        unit: of accuracies, one of :data:`UNITS`; detected by default.
+        unit: of accuracies, one of :data:`UNITS`; detected by default. Of latencies, one of
+            :data:`LATENCY_UNITS`; milliseconds by default.
     """
 
     space: SearchSpace | None = None
@@ -106,7 +110,8 @@ def read(
         target: what the values belong to, where the file does not tell.
         format: one of :data:`FORMATS`; detected by default.
         quantity: what the values must be of; by default what the file says, or a latency.
-        unit: of accuracies, ``fraction`` or ``percent``; detected by default.
+        unit: of the values in a table of accuracies, ``fraction`` or ``percent``, detected by
+            default; of latencies, ``s``, ``ms``, ``us`` or ``ns``, which become milliseconds.
 
     Raises:
         ValueError: the file is not of the format, damaged, or contradicts what is asked for; an
@@ -120,7 +125,24 @@ def read(
         data = FORMATS[format or _detected(file, asked)].read(file, asked)
         if asked.quantity is not None and data.quantity != asked.quantity:
             raise ValueError(f"{file} is of {data.quantity.name}; asked for {asked.quantity.name}")
-        return data
+        return _in_ms(file, data, unit) if unit in LATENCY_UNITS else data
+
+
+def _in_ms(path: Path, data: Dataset, unit: str) -> Dataset:
+    """Latencies that a table states in another unit, in milliseconds.
+
+    Raises:
+        ValueError: they are no latencies, or of a dataset of latcast's own.
+    """
+    if data.quantity != LATENCY_MS:
+        raise ValueError(f"{path} is of {data.quantity.name}, which is not in {unit}")
+    if path.suffix.lower() == ".parquet" and unit != "ms":
+        raise ValueError(
+            f"{path} is a dataset of latcast's own, whose latencies are milliseconds: correct the "
+            f"table that it was made of; asked for {unit}"
+        )
+    provenance = {**data.provenance, "unit": unit}
+    return replace(data, values=data.values * LATENCY_UNITS[unit], provenance=provenance)
 
 
 def _suffix_of(content: bytes) -> str:
@@ -147,12 +169,13 @@ def read_latencies(
     space: str | SearchSpace | None = None,
     target: str | Target | None = None,
     format: str | None = None,
+    unit: str | None = None,
 ) -> Dataset:
     """Read latencies of a space's architectures.
 
     Takes and raises what :func:`read` does.
     """
-    data = read(path, space=space, target=target, format=format, quantity=LATENCY_MS)
+    data = read(path, space=space, target=target, format=format, quantity=LATENCY_MS, unit=unit)
     if data.space is None:
         raise ValueError(
             f"{path} must be of a search space's architectures; it is of graphs: read it with "
@@ -197,8 +220,10 @@ def _asked(
     unit: str | None,
 ) -> Asked:
     """What a caller says, in the library's own terms."""
-    if unit is not None and unit not in UNITS:
-        raise ValueError(f"the unit must be fraction or percent; got {unit!r}")
+    units = UNITS if of in (ACCURACY, ACCURACY.name) else tuple(LATENCY_UNITS)
+    units = (*units, *UNITS) if of is None else units
+    if unit is not None and unit not in units:
+        raise ValueError(f"the unit must be {', '.join(units[:-1])} or {units[-1]}; got {unit!r}")
     if isinstance(space, str):
         from latcast import spaces
 

@@ -1,10 +1,10 @@
 """CSV files of the user's own.
 
 A column called as the quantity, such as ``latency_ms`` (of accuracies ``accuracy`` or
-``accuracy_percent``); the architecture either in a column ``arch`` (the space's own form: an
-OFA dict in JSON, a NAS-Bench-201 string …) or in one column per gene; optional columns
-``device``, ``runtime``, ``batch``, ``precision`` and ``threads``, each with one value throughout;
-optional ``order``.
+``accuracy_percent``; ``latency`` where the caller states its unit); the architecture either in a
+column ``arch`` (the space's own form: an OFA dict in JSON, a NAS-Bench-201 string …) or in one
+column per gene; optional columns ``device``, ``runtime``, ``batch``, ``precision`` and
+``threads``, each with one value throughout; optional ``order``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def read(path: Path, asked: Asked) -> Dataset:
         unit, values = _accuracies(path, frame, asked.unit)
         provenance["unit"] = unit
     else:
-        values = _values(path, frame, of)
+        values = _values(path, frame, of, asked.unit)
     target = asked.target
     if of.of_target and (target is None or {"device", "runtime"} <= set(frame.columns)):
         named = _target(path, frame)
@@ -70,12 +70,18 @@ def read(path: Path, asked: Asked) -> Dataset:
     )
 
 
-def _values(path: Path, frame: pl.DataFrame, of: Quantity) -> npt.NDArray[np.float64]:
-    if of.name not in frame.columns:
+def _values(
+    path: Path, frame: pl.DataFrame, of: Quantity, unit: str | None
+) -> npt.NDArray[np.float64]:
+    name = of.name
+    if of == LATENCY_MS and unit is not None and name not in frame.columns:
+        name = "latency"
+    if name not in frame.columns:
+        other = " (or 'latency', with --unit s, ms, us or ns)" if of == LATENCY_MS else ""
         raise ValueError(
-            f"{path} lacks the column {of.name!r}; it has {', '.join(frame.columns[:8])}"
+            f"{path} lacks the column {of.name!r}{other}; it has {', '.join(frame.columns[:8])}"
         )
-    return float_column(path, frame, of.name)
+    return float_column(path, frame, name)
 
 
 def _accuracies(

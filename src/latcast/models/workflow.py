@@ -98,7 +98,7 @@ class Evaluation(Record):
 def _unit(data: Dataset) -> str | None:
     """What unit latencies seem to be in, a sentence; None if they can be milliseconds."""
     doubt = unit_doubt(data)
-    return None if doubt is None else doubt.sentence
+    return None if doubt is None else f"{doubt.sentence}. {doubt.advice} if so"
 
 
 # --- training ---------------------------------------------------------------------------------
