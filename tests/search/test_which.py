@@ -9,7 +9,7 @@ import pytest
 
 import latcast as library
 from latcast.devices import devices
-from latcast.graph import Graph, GraphBuilder
+from latcast.graph import Graph, GraphBuilder, as_run
 from latcast.graph.write.onnx import to_onnx
 from latcast.models.resolve import UnresolvedError
 
@@ -40,6 +40,18 @@ def test_targets_are_ranked_by_their_chance() -> None:
     runtimes = {t.target.split("/")[1] for t in found.targets if t.device == "rtx-4090"}
     assert "tensorrt" in runtimes
     assert "ncnn" not in runtimes
+
+
+def test_a_network_in_int8_runs_in_int8() -> None:
+    graph = as_run(network(), "onnxruntime", "int8")
+    found = library.which(graph, 2.0, devices=["raspberry-pi-4", "rk3588-npu"])
+    assert {t.target.rpartition("/")[2] for t in found.targets} == {"int8"}
+    assert found.notes[0] == "the network is in int8: targets in other precisions are left out"
+    assert not any("w8a16" in note for note in found.notes)
+    floats = library.which(graph, 2.0, devices=["raspberry-pi-4"], precisions=["fp32"])
+    assert floats.targets
+    (row,) = library.forecast(graph, "raspberry-pi-4", precision="fp32").devices
+    assert any("ask for --precision int8, or measure" in note for note in row.notes)
 
 
 def test_answers_are_those_of_a_forecast() -> None:

@@ -11,9 +11,9 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, TypeVar
 
 from latcast.data import LATENCY_MS
-from latcast.devices import Target, devices
+from latcast.devices import PRECISIONS, Target, devices
 from latcast.graph import OPERATORS, Graph, rules_of
-from latcast.graph.precision import precision_text
+from latcast.graph.precision import main_precision, precision_text
 from latcast.graph.read import SUFFIXES, ReadOptions, UnknownBatchError, is_network, read_with
 from latcast.models.kernels import Extrapolation, LayerExplanation
 from latcast.networks import working_kernels
@@ -316,13 +316,15 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
 def _of_another_precision(shares: Mapping[str, float], wanted: str) -> str:
     """What a network of another precision than the target's means for the forecast."""
     told = precision_text(shares)
+    own = main_precision(shares)
+    asked = f"ask for --precision {own}, or " if own in PRECISIONS else ""
     if set(shares) <= {"fp32", wanted}:
         return f"the network is of precision {told}; the target runs it in {wanted}"
     return (
         f"the network is of precision {told} and the model's measurements are of {wanted}: the "
         f"forecast is that of {wanted} with the network's bytes, and the interval is widened for "
-        "what runtimes make of that precision; measure such a network and adapt (latcast measure "
-        "--models, adapt)"
+        f"what runtimes make of that precision; {asked}measure such a network and adapt (latcast "
+        "measure --models, adapt)"
     )
 
 

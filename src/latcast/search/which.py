@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from latcast._names import unknown_name
-from latcast.devices import Device, devices, target_facts, unit_of_runtime
+from latcast.devices import PRECISIONS, Device, devices, target_facts, unit_of_runtime
 from latcast.graph import Graph, as_run, rules_of
 from latcast.graph.precision import BITS
 from latcast.graph.read import ReadOptions, read_with
@@ -159,7 +159,7 @@ def which(
         max_latency_ms: for a whole batch.
         devices: of the catalogue; all of them by default.
         runtimes: to be considered; all by default.
-        precisions: likewise.
+        precisions: likewise; of a network in int8, that alone by default.
         batch: samples of a forward pass; that of the network by default.
         threads: of CPUs; one for each core by default.
         at_least: the chance that is enough, a name in
@@ -184,6 +184,11 @@ def which(
         graph = read_with(network, ReadOptions(batch, shapes or {}, batch_axis, trip_count))
     kernels = _Kernels(graph)
     reasons: list[str] = []
+    notes = list(graph.notes)
+    if precisions is None and graph.precision == "int8":
+        # Its kernels are of integers on any target: those in floats are answers to another file.
+        wanted = replace(wanted, precisions=["int8"])
+        notes.append("the network is in int8: targets in other precisions are left out")
     predictors = wanted.resolved(graph.batch or batch or 1, reasons)
     answers = [_answer(found, kernels, max_latency_ms, coverage) for found in predictors]
     if not answers:
@@ -192,7 +197,7 @@ def which(
     order = {name: n for n, name in enumerate(CHANCES)}
     answers.sort(key=lambda a: (order[a.chance], -a.probability, a.latency_ms))
     counts = Counter(a.chance for a in answers)
-    notes = [*graph.notes, *(f"not answered: {why}" for why in reasons[:_MAX_REASONS])]
+    notes += [f"not answered: {why}" for why in reasons[:_MAX_REASONS]]
     if unsupported := graph.unsupported:
         notes.append(f"the cost of {', '.join(sorted(unsupported))} is not known and is estimated")
     wide = sum(a.upper_ms > TOO_WIDE * a.lower_ms for a in answers)
@@ -280,7 +285,8 @@ class _Wanted:
             maker = _ONLY_ON.get(runtime.partition("-")[0])
             is_its = maker is None or _is_made_by(device, maker)
             if unit_of_runtime(domain) == part and is_its and runtime not in _UNNAMED:
-                yield from ((runtime, p) for p in precisions if self._takes(runtime, p))
+                known = (p for p in precisions if p in PRECISIONS)
+                yield from ((runtime, p) for p in known if self._takes(runtime, p))
 
     def _takes(self, runtime: str, precision: str) -> bool:
         return (self.runtimes is None or runtime in self.runtimes) and (
