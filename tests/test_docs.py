@@ -24,10 +24,11 @@ from latcast.search import Memetic
 pytestmark = pytest.mark.docs
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHARED = ROOT.parent / "shared" / "data"
 
-BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A block with a title is a file that the reader saves; one in Python is run as well.
+BLOCK = re.compile(r'^```(sh|python|toml)(?: title="(.+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 # Installing and testing the project is what runs this test.
 NOT_HERE = ("make ", "git clone", "cd latcast", "pip install")
 
@@ -48,19 +49,24 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper, "split_of", functools.cache(paper.split_of))
 
 
+def blocks_of(page: Path) -> list[tuple[str, str, str]]:
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", filter(blocks_of, PAGES), ids=lambda p: p.name)
 def test_page(page: Path, latcast: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Snippets run in processes of their own, as they may register things; commands need none."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LATCAST_DATA", str(SHARED))
-    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
-    assert blocks
-    for language, text in blocks:
+    for language, title, text in blocks_of(page):
+        if title:
+            Path(title).write_text(text, encoding="utf-8")
         if language == "python":
             command = [sys.executable, "-W", "error", "-c", text]
             run = subprocess.run(command, capture_output=True, text=True, check=False)
             assert run.returncode == 0, f"{text}\n{run.stderr}"
+        if language != "sh":
             continue
         for line in text.strip().splitlines():
             if line.startswith(NOT_HERE):
@@ -75,6 +81,16 @@ def test_page(page: Path, latcast: Any, tmp_path: Path, monkeypatch: pytest.Monk
                 told = latcast(*arguments, stdin=told).stdout
             if out:
                 Path(out).write_text(told, encoding="utf-8")
+    if page.parent.name == "tutorials":
+        (sent,) = Path().glob("*.html")
+        assert "<html" in sent.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", (ROOT / "docs" / "tutorials").glob("*.md"), ids=lambda p: p.name)
+def test_tutorials_are_short(page: Path) -> None:
+    blocks = blocks_of(page)
+    lines = sum(len(text.splitlines()) for language, _, text in blocks if language == "sh")
+    assert lines + sum(language == "python" for language, _, _ in blocks) <= 10
 
 
 def test_the_program_is_installed() -> None:
