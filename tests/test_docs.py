@@ -28,7 +28,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHARED = ROOT.parent / "shared" / "data"
 
 # A block with a title is a file that the reader saves; one in Python is run as well.
-BLOCK = re.compile(r'^```(sh|python|toml)(?: title="(.+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r'^```(sh|python|toml)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL
+)
 # Installing and testing the project is what runs this test.
 NOT_HERE = ("make ", "git clone", "cd latcast", "pip install")
 
@@ -49,12 +51,16 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper, "split_of", functools.cache(paper.split_of))
 
 
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT).as_posix()).removeprefix("docs/")
+
+
 def blocks_of(page: Path) -> list[tuple[str, str, str]]:
     return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize("page", filter(blocks_of, PAGES), ids=lambda p: p.name)
+@pytest.mark.parametrize("page", list(filter(blocks_of, PAGES)), ids=name_of)
 def test_page(page: Path, latcast: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Snippets run in processes of their own, as they may register things; commands need none."""
     monkeypatch.chdir(tmp_path)
@@ -86,7 +92,7 @@ def test_page(page: Path, latcast: Any, tmp_path: Path, monkeypatch: pytest.Monk
         assert "<html" in sent.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", (ROOT / "docs" / "tutorials").glob("*.md"), ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [p for p in PAGES if p.parent.name == "tutorials"], ids=name_of)
 def test_tutorials_are_short(page: Path) -> None:
     blocks = blocks_of(page)
     lines = sum(len(text.splitlines()) for language, _, text in blocks if language == "sh")
@@ -107,7 +113,7 @@ def test_cards_of_the_zoo_are_the_readme_s() -> None:
         assert row in text
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
