@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,44 @@ class FakeNetwork(LoadedNetwork):
 
     def profile(self, repeats):
         return dict(enumerate(self._layers_ms))
+
+
+class Throttling(FakeRuntime):
+    """Half as fast once it has computed for 40 s, of a clock that its passes alone move."""
+
+    def _prepare(self):
+        from latcast.measure import _machine, _sustained
+
+        self.seconds = 0.0
+        _sustained.CLOCK = lambda: self.seconds
+        _sustained.cool_down = lambda _: setattr(self, "seconds", 0.0)
+        real = _machine.snapshot
+
+        def snapshot(cpus=()):
+            is_hot = self.seconds > 40
+            told = {"clock_mhz": 1500 if is_hot else 3000, "temperature_c": 95 if is_hot else 60}
+            return replace(real(cpus), throttled=None, **told)
+
+        _machine.snapshot = snapshot
+
+    def _load(self, graph, weights, inputs, *, profiling):
+        return Heating(super()._load(graph, weights, inputs, profiling=profiling), self)
+
+
+class Heating(LoadedNetwork):
+    def __init__(self, network, runtime):
+        self.network, self.runtime = network, runtime
+
+    def run(self):
+        pass
+
+    def output(self):
+        return self.network.output()
+
+    def time(self, repeats):
+        lasted = self.network.time(repeats) * (2 if self.runtime.seconds > 40 else 1)
+        self.runtime.seconds += lasted
+        return lasted
 
 
 class NeverStarts(FakeRuntime):

@@ -114,10 +114,11 @@ def plan_of(given: Mapping[str, Any], board: Host) -> Plan:
         check_measurable(options.get("quantity", ()), runtime(target.runtime).kind)
     networks = _networks(given, target.batch, options["seed"]) if archs is None else archs
     protocol = Protocol(**board.protocol, runs=options["runs"])
-    return Plan(
-        target, networks, protocol, options["seed"], options=options, host=board.text,
-        quantities=options.get("quantity", ()),
-    )  # fmt: skip
+    with usage():
+        return Plan(
+            target, networks, protocol, options["seed"], options=options, host=board.text,
+            quantities=options.get("quantity", ()), sustain_s=options.get("sustain", 0.0),
+        )  # fmt: skip
 
 
 def _archs(options: Mapping[str, Any], given: Mapping[str, Any]) -> Archs:

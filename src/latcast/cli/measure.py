@@ -81,6 +81,7 @@ class How:
         "Measure beside the latency: peak_memory_mb, energy_mj; repeatable."
     )
     time_limit: str | None = option("Measure as many as fit, such as 20m or 90s.")
+    sustain: str | None = option("Run each back to back for so long in the end, such as 30m.")
     correct_to: Path | None = option("Correct to the machine's state in this earlier dataset.")
     resume: Resume = False
 
@@ -206,6 +207,7 @@ def _given(what: What, inputs: FileInputs, target: Target, how: How) -> dict[str
         "device": target.name,
         "runs": how.runs,
         "quantity": _quantities(how.quantity),
+        "sustain": parse_duration(how.sustain, "--sustain"),
         "resolutions": parse_integers(what.resolutions),
         "seed": what.seed,
     }

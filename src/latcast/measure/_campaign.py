@@ -15,6 +15,7 @@ from ._quantities import checked_quantities
 from ._results import Results, results
 from ._session import Progress, run
 from ._sources import Networks, NetworkSource, as_sources
+from ._sustained import MAX_NETWORKS
 from .hosts import Host, host
 from .runtimes import Runtime
 
@@ -40,11 +41,13 @@ class Plan:
         host: where it is measured, as :func:`latcast.measure.hosts.host` takes it; this machine by
             default.
         hosts: boards of one kind that share the networks, in place of ``host``.
+        sustain_s: seconds that every network runs back to back after all other runs; 0: it does
+            not.
         sources: the networks, each by its name.
 
     Raises:
-        ValueError: there is no network, no such kind of host, a host is named twice, or a
-            quantity is not measured.
+        ValueError: there is no network, no such kind of host, a host is named twice, a quantity is
+            not measured, or there are too many networks for sustained runs.
     """
 
     target: Target
@@ -57,6 +60,7 @@ class Plan:
     host: str = ""
     hosts: tuple[str, ...] = ()
     quantities: Sequence[str] = ()
+    sustain_s: float = 0.0
     sources: tuple[NetworkSource, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -71,6 +75,11 @@ class Plan:
             )
         object.__setattr__(self, "hosts", texts)
         object.__setattr__(self, "quantities", checked_quantities(self.quantities))
+        if self.sustain_s and len(self.sources) > MAX_NETWORKS:
+            raise ValueError(
+                f"sustained runs are for at most {MAX_NETWORKS} networks; got {len(self.sources)}, "
+                f"which would take {len(self.sources) * self.sustain_s / 3600:.1f} hours"
+            )
 
     def record(self) -> dict[str, Any]:
         """What the campaign file holds of it beside the networks.
@@ -94,6 +103,8 @@ class Plan:
             record["profile_passes"] = self.profile_passes
         if self.quantities:
             record["quantities"] = list(self.quantities)
+        if self.sustain_s:
+            record["sustain_s"] = self.sustain_s
         return record
 
 
@@ -183,7 +194,7 @@ def _check(
 
 def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
     """Everything but the networks that a plan's record says, as JSON gives it back."""
-    names = ("target", "seed", "runtime", "profile_passes", "hosts", "quantities")
+    names = ("target", "seed", "runtime", "profile_passes", "hosts", "quantities", "sustain_s")
     own = {"host": plan.get("host", "here"), **{name: plan[name] for name in names if name in plan}}
     # What it was made from says it in the user's words. Its number of runs may have grown since.
     return {**own, **plan.get("options", {}), **plan["protocol"]}

@@ -40,6 +40,10 @@ _APPLICATION_ID = 0x6C617463  # "latc"
 # Settings of the protocol by their names in version 1.
 _FORMER = {"visits": "runs", "visits_per_process": "runs_per_process", "visit_s": "run_s"}
 
+# Beyond all rounds, however many more of them are planned.
+SUSTAINED_ROUND = -1
+"""Round of runs that last for minutes or hours, which tell nothing of the others' latencies."""
+
 NEWER = {"cpu_share": 0.0}
 """Settings that a campaign of before does not state, with what it went by."""
 
@@ -87,7 +91,7 @@ class Run:
 
     Attributes:
         network: number of the network in the campaign.
-        round: of the campaign, from 0.
+        round: of the campaign, from 0; :data:`SUSTAINED_ROUND` of a sustained run.
         attempt: 0, or how often the run had been made before.
         process: number of the worker process.
         time_s: seconds since 1970.
@@ -285,7 +289,15 @@ class CampaignFile:
         return {network: hosts[process] for network, process in rows if process in hosts}
 
     def runs(self) -> list[Run]:
-        """All runs, in the order in which they were made."""
+        """All runs but the sustained ones, in the order in which they were made."""
+        return [run for run in self._every_run() if run.round != SUSTAINED_ROUND]
+
+    def sustained_runs(self) -> list[Run]:
+        """The sustained runs, in the order of their networks; samples are medians of steps."""
+        found = [run for run in self._every_run() if run.round == SUSTAINED_ROUND]
+        return sorted(found, key=lambda run: run.network)
+
+    def _every_run(self) -> list[Run]:
         rows = self._all(
             "SELECT arch, round, attempt, process, time_s, accepted, samples_ms, before_ms, "
             "after_ms, details FROM visits ORDER BY visit"

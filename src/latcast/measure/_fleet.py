@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -207,14 +208,27 @@ def run_in_turns(
             left_s = None
             if time_budget_s is not None:
                 left_s = (started + time_budget_s - time.monotonic()) / (len(going) + 1)
-            run(campaign, on=on, time_budget_s=left_s, on_progress=tell, stop=stop)
+            run(campaign, on=on, time_budget_s=left_s, on_progress=tell, stop=stop, sustains=False)
             if stop.is_set():
                 going.append((number, campaign))
+        # They leave a hot machine behind, which the others' runs should not be of.
+        _sustain(campaigns, on, partial(tell, stop=Event()))
     except CampaignRunningError:
         for campaign in campaigns:
             if campaign.path.exists():
                 campaign.discard_if_unused()
         raise
+
+
+def _sustain(
+    campaigns: Sequence[CampaignFile],
+    on: Host | Sequence[Host] | None,
+    tell: Callable[..., None],
+) -> None:
+    """The sustained runs of campaigns whose other runs have been made, one after the other."""
+    for number, campaign in enumerate(campaigns):
+        if campaign.plan().get("sustain_s"):
+            run(campaign, on=on, on_progress=partial(tell, own=number))
 
 
 def _together(told: Mapping[int, Progress], last: Progress) -> Progress:

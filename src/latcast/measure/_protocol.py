@@ -119,12 +119,12 @@ def time_network(
     # By the fastest pass of the warm-up: a slow one would give too few repeats, and the clock's
     # cost would be a part of every sample.
     repeats = max(1, ceil(timer_s / protocol.timer_overhead / pass_s))
-    before, spent_before = _time_reference(reference, protocol)
+    before, spent_before = time_reference(reference, protocol)
     network.run()  # the reference has taken over the caches
     started, worked = time.perf_counter(), time.process_time()
     samples = _sample(network, repeats, protocol)
     worked, lasted = time.process_time() - worked, time.perf_counter() - started
-    after, spent_after = _time_reference(reference, protocol)
+    after, spent_after = time_reference(reference, protocol)
     spent = warm + spent_before + pass_s + sum(samples) * repeats + spent_after
     return Timing(
         samples_ms=_ms(samples),
@@ -171,7 +171,8 @@ def _sample(network: LoadedNetwork, repeats: int, protocol: Protocol) -> list[fl
     return samples
 
 
-def _time_reference(reference: LoadedNetwork, protocol: Protocol) -> tuple[list[float], float]:
+def time_reference(reference: LoadedNetwork, protocol: Protocol) -> tuple[list[float], float]:
+    """Seconds of passes of the reference network, and those that it took in all."""
     spent = reference.time(1)  # brings it into the caches
     samples: list[float] = []
     # The median of fewer than three has no defence against one interrupted pass.

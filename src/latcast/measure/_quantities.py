@@ -12,6 +12,8 @@ from latcast.data import ENERGY_MJ, LATENCY_MS, PEAK_MEMORY_MB, Dataset, quantit
 
 from . import _energy, _memory
 from ._campaign_file import CampaignFile, Run
+from ._sustained import NAME as SUSTAINED
+from ._sustained import sustained_dataset
 from .runtimes import Runtime
 
 
@@ -110,6 +112,7 @@ def quantity_datasets(campaign: CampaignFile, latencies: Dataset) -> dict[str, D
     Returns:
         A dataset for every quantity of which one value is known at least, in the order of the
         latencies. A value is the median over runs, with its standard error where there are several.
+        Latencies in the steady state of sustained runs are called ``sustained``.
     """
     runs = campaign.runs()
     found = {}
@@ -120,6 +123,8 @@ def quantity_datasets(campaign: CampaignFile, latencies: Dataset) -> dict[str, D
                 known.setdefault(run.network, []).append(float(value))
         if known:
             found[name] = _dataset(name, how, known, latencies, runs)
+    if (steady := sustained_dataset(campaign, latencies)) is not None:
+        found[SUSTAINED] = steady
     return found
 
 

@@ -15,6 +15,7 @@ from latcast.report.record import Column, Record, Table, pairs
 from ._campaign_file import CampaignFile
 from ._quantities import failed_quantities, quantity_datasets
 from ._results import Results, results
+from ._sustained import SustainedNetwork, sustained_networks, sustained_parts
 
 # That notes tell of; the record holds all.
 MAX_FAILURES = 5
@@ -93,8 +94,11 @@ class CampaignRecord(Record):
         warnings: doubts about the campaign as a whole, a sentence each.
         audit: what the audit found in the dataset.
         failed_names: what those networks are called, by their numbers.
-        datasets: quantity -> file of its dataset, of what is measured beside the latency.
+        datasets: quantity -> file of its dataset, of what is measured beside the latency;
+            ``sustained`` -> that of latencies in the steady state.
         by_network: percentiles and throughput of every network, in the order of the dataset.
+        sustained: of networks that ran back to back for long, their steady state and how they got
+            there; empty where none did.
     """
 
     schema = "campaign"
@@ -117,6 +121,7 @@ class CampaignRecord(Record):
     failed_names: Mapping[int, str]
     datasets: Mapping[str, str]
     by_network: tuple[MeasuredNetwork, ...]
+    sustained: tuple[SustainedNetwork, ...] = ()
 
     @classmethod
     def of(
@@ -125,6 +130,7 @@ class CampaignRecord(Record):
         names: Mapping[int, str],
         path: str,
         others: Mapping[str, Dataset],
+        sustained: tuple[SustainedNetwork, ...] = (),
     ) -> CampaignRecord:
         """The record of results.
 
@@ -133,6 +139,7 @@ class CampaignRecord(Record):
             names: of what failed, by their numbers.
             path: of the dataset.
             others: datasets of what was measured beside the latency, by quantity.
+            sustained: what sustained runs told.
         """
         from latcast.data.audit import audit
 
@@ -157,6 +164,7 @@ class CampaignRecord(Record):
             failed_names=dict(names),
             datasets={name: str(dataset_path(path, name)) for name in others},
             by_network=MeasuredNetwork.of(data, others),
+            sustained=sustained,
         )
 
     def parts(self) -> Iterator[Table | str]:
@@ -177,6 +185,8 @@ class CampaignRecord(Record):
         yield pairs(("measured", "value"), rows, self.target)
         if len(self.by_network) <= MAX_NETWORKS:
             yield Table(_NETWORK_COLUMNS, self.by_network, "samples as they were measured:")
+        if self.sustained:
+            yield from sustained_parts(self.sustained)
 
     def _rates(self) -> str:
         rates = [network.inputs_per_s for network in self.by_network]
@@ -205,6 +215,12 @@ class CampaignRecord(Record):
             yield f"warning: {warning}"
         for issue in self.audit:
             yield f"audit: {issue}"
+        for network in self.sustained:
+            if network.steady_after_s is None:
+                yield (
+                    f"not steady: {network.network} still changed after {network.seconds:.0f} s: "
+                    "--sustain it for longer"
+                )
 
 
 @dataclass(frozen=True, repr=False)
@@ -360,4 +376,5 @@ def conclude(
     others = quantity_datasets(campaign, found.dataset)
     warnings = [*found.warnings, *failed_quantities(campaign.runs())]
     found = replace(found, warnings=warnings)
-    return found.dataset, CampaignRecord.of(found, names, path, others)
+    sustained = sustained_networks(campaign, found.dataset)
+    return found.dataset, CampaignRecord.of(found, names, path, others, sustained)

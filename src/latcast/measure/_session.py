@@ -20,11 +20,12 @@ import numpy as np
 from latcast.devices import Target
 
 from ._boards import Board, Item, Shares
-from ._campaign_file import CampaignFile, Run
+from ._campaign_file import SUSTAINED_ROUND, CampaignFile, Run
 from ._machine import CampaignRunningError
 from ._protocol import Protocol
 from ._quantities import MEASURED
 from ._sources import NetworkSource
+from ._sustained import PATIENCE_S as SUSTAINED_PATIENCE_S
 from ._worker import WorkerDiedError
 from .hosts import Host, HostLostError, host
 
@@ -78,6 +79,7 @@ def run(
     time_budget_s: float | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     stop: Event | None = None,
+    sustains: bool = True,
 ) -> None:
     """Make all runs that the campaign still lacks.
 
@@ -91,6 +93,7 @@ def run(
         time_budget_s: measure as many of the networks as fit, each with all its runs.
         on_progress: called after every run.
         stop: no run is begun any more once it is set.
+        sustains: make the plan's sustained runs as well, which no time budget counts.
 
     Raises:
         CampaignRunningError: another campaign is measuring on the host; the file is removed if
@@ -108,7 +111,8 @@ def run(
                 on = [stack.enter_context(board) for board in hosts]
             boards = [on] if isinstance(on, Host) else list(on)
             tell = on_progress or (lambda _: None)
-            _Session(campaign, boards, time_budget_s, tell, stop or Event()).run()
+            session = _Session(campaign, boards, time_budget_s, tell, stop or Event())
+            session.run(sustains=sustains)
     except CampaignRunningError:
         campaign.discard_if_unused()
         raise
@@ -132,6 +136,7 @@ class _Session:
         plan = campaign.plan()
         self._file = campaign
         self._plan = plan
+        self._sustain_s = float(plan.get("sustain_s", 0.0))
         self._protocol = Protocol(**plan["protocol"])
         self._networks = campaign.networks()
         self._target = Target.parse(plan["target"])
@@ -161,7 +166,7 @@ class _Session:
         self._runtime_facts = facts[0]["runtime"] if facts else None
         self._checking = Lock()
 
-    def run(self) -> None:
+    def run(self, *, sustains: bool) -> None:
         """Make the runs, and leave no worker process behind."""
         try:
             for board in list(self._boards):
@@ -169,6 +174,8 @@ class _Session:
             while self._under_way and not self._idle:  # nothing is written before one is ours
                 self._conclude(*self._outcomes.get())
             self._run()
+            if sustains and self._sustain_s:
+                self._make_sustained()
         finally:
             for board in self._boards:
                 board.close()
@@ -209,7 +216,8 @@ class _Session:
         return max(0, int((self._deadline - now) / run_s - missing) // self._protocol.runs)
 
     def _total(self) -> int:
-        return (self._file.extent() - len(self._failed)) * self._protocol.runs
+        each = self._protocol.runs + (self._sustain_s > 0)
+        return (self._file.extent() - len(self._failed)) * each
 
     def _out_of_time(self) -> bool:
         is_late = self._deadline is not None and time.monotonic() >= self._deadline
@@ -223,7 +231,15 @@ class _Session:
             numbers = {board.text: board.number for board in self._boards}
             begun = {n: numbers[h] for n, h in self._file.boards().items() if h in numbers}
             self._shares = Shares(len(self._boards) + len(self._left_out), begun)
-        self._steps = list(product(range(rounds), range(self._protocol.redo + 1)))
+        self._make_all(list(product(range(rounds), range(self._protocol.redo + 1))))
+
+    def _make_sustained(self) -> None:
+        """A sustained run of every network, after all others: it leaves a hot machine behind."""
+        self._deadline = None
+        self._make_all([(SUSTAINED_ROUND, 0)])
+
+    def _make_all(self, steps: list[tuple[int, int]]) -> None:
+        self._steps = steps
         self._step, self._is_all_put = 0, False
         self._wake()
         while True:
@@ -271,7 +287,7 @@ class _Session:
     def _ordered(self, todo: Collection[int], round_: int, attempt: int) -> list[int]:
         # The order is drawn over all networks, not over those that are left: a resumed round
         # goes on in the order in which it began.
-        seed = [self._plan["seed"], round_, attempt]
+        seed = [self._plan["seed"], round_ % 2**32, attempt]  # that of sustained runs is negative
         order = np.random.default_rng(seed).permutation(len(self._networks))
         # Where a worker died before comes last: what killed it may be gone by then.
         return sorted(todo, key=lambda n: (self._file.deaths(n), order[n]))
@@ -377,6 +393,9 @@ class _Session:
             text = board.host.text_of(source, self._target.batch, seed)
         except (ValueError, FileNotFoundError) as error:  # a file is gone, or another by now
             return {"failed": f"{type(error).__name__}: {error}"}
+        if board.item.round == SUSTAINED_ROUND:
+            request = {"network": text, "seed": seed, "sustain_s": self._sustain_s}
+            return board.ask(request, 1.2 * self._sustain_s + SUSTAINED_PATIENCE_S)
         beside, beside_s = self._beside(source, board.item)
         request = {"network": text, "seed": seed, **beside}
         return board.ask(request, _PATIENCE_S + 20 * self._protocol.run_s + beside_s)
@@ -390,7 +409,8 @@ class _Session:
             return
         # The last attempt counts whatever it is: a network must not be missing for a noisy machine,
         # and the drift's fit weighs a run by how far it is off.
-        accepted = not answer["doubts"] or item.attempt == self._protocol.redo
+        is_last = item.attempt == self._protocol.redo or item.round == SUSTAINED_ROUND
+        accepted = not answer["doubts"] or is_last
         run = Run(
             item.network, item.round, item.attempt, board.process, time.time(), accepted,
             np.array(answer.pop("samples_ms")),
@@ -424,13 +444,16 @@ class _Session:
         self._others.append(run.details["machine"].get("other_cpus", np.nan))
         total = self._total()
         rate = self._made.total() / (time.monotonic() - self._started)
+        # A sustained run takes its own time, whatever the others took.
+        long = min(total - self._done, self._file.extent() - len(self._failed))
+        long *= self._sustain_s > 0
         others = np.array(self._others)
         self._on_progress(
             Progress(
                 done=self._done,
                 total=total,
                 runs_per_s=rate,
-                seconds_left=(total - self._done) / rate,
+                seconds_left=(total - self._done - long) / rate + long * self._sustain_s,
                 spread=float(np.median(self._spreads)),
                 failed=len(self._failed),
                 redone=self._redone,

@@ -31,9 +31,9 @@ from latcast.devices import Target, usable_cpus
 from latcast.graph import Graph
 from latcast.graph.read import ReadOptions
 
-from . import _machine
+from . import _machine, _sustained
 from ._lines import LineProcess, Tell, answer_lines
-from ._protocol import Protocol, time_network, timer_cost
+from ._protocol import Protocol, time_network, time_reference, timer_cost
 from ._quantities import MEASURED
 from ._sources import Model, model_bytes, parse_source
 from .runtimes import LoadedNetwork, Runtime
@@ -220,12 +220,15 @@ class Worker:
 
         A full disk is no fault of the network's: the answer is ``full`` then, with the reason.
         With ``profile_passes`` or ``profile_s`` it is profiled after the run, for so many passes
-        or about so many seconds; ``quantities`` are measured beside it.
+        or about so many seconds; ``quantities`` are measured beside it. With ``sustain_s`` it runs
+        back to back for so many seconds instead, on a machine that has cooled down.
         """
         gc.collect()
         try:
             source = parse_source(request["network"])
             model = source.model(self._runtime.batch, request["seed"])
+            if "sustain_s" in request:
+                return self._sustained_run(model, source.asked, request)
             answer = self._watched_run(model, source.asked, request["seed"])
         except Exception as error:  # noqa: BLE001  # whatever a runtime raises is the answer
             # Runtimes that cannot write a file say it in words of their own.
@@ -274,6 +277,36 @@ class Worker:
             "doubts": timing.doubts,
             **({"denormals": kept} if kept else {}),
             **({} if _has_own_clock(loaded) else {"cpu_share": timing.cpu_share}),
+        }
+
+    def _sustained_run(
+        self, model: Model, asked: ReadOptions, request: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Passes back to back, between two timings of the reference network."""
+        seconds, protocol = float(request["sustain_s"]), self._protocol
+        started = time.perf_counter()
+        loaded = self._clocked(self._runtime.load(model, request["seed"], asked=asked))
+        load_s = time.perf_counter() - started
+        _sustained.cool_down(seconds)
+        watch = _sustained.Watch(_sustained.CLOCK, lambda: _machine.snapshot(self._cpus))
+        reference = [time_reference(self._reference, protocol)]
+        before = watch.look()
+        found = _sustained.sustain(
+            loaded, seconds, watch, timer_s=self._timer_s, overhead=protocol.timer_overhead
+        )
+        machine = _machine.changes(before, watch.look())
+        reference.append(time_reference(self._reference, protocol))
+        doubts = []
+        if (others := machine.get("other_cpus", 0.0)) > protocol.other_cpus:
+            doubts.append(f"other programs kept {others:.1f} CPUs busy")
+        spent = found["sustained"]["ends_s"][-1] + sum(s for _, s in reference)
+        return found | {
+            "reference_ms": [[1e3 * s for s in samples] for samples, _ in reference],
+            "inference_s": spent,
+            "load_s": load_s,
+            "doubts": doubts,
+            "machine": machine,
+            **({"clock": "cpu"} if isinstance(loaded, CpuTimed) else {}),
         }
 
     def _clocked(self, network: LoadedNetwork) -> LoadedNetwork:

@@ -29,6 +29,8 @@ from ._phone import FOLDER, STATE, Phone, PhoneState, mask_of
 
 # Of an invocation, beyond its warm-up and its run: loading, and at least a few passes.
 _TOOL_S = 180.0
+# Of a sustained run: an invocation lasts a sixtieth of it, within these bounds.
+_PIECES, _MIN_PIECE_S, _MAX_PIECE_S = 60, 1.0, 10.0
 _NUMBER = re.compile(r"_(\d+)\Z")
 _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV"}
 _TIMED_OUT = 124
@@ -154,6 +156,8 @@ class PhoneWorker:
         state = self.ready()
         try:
             pushed = self._push("run", files, shape, request["network"])
+            if "sustain_s" in request:
+                return self._sustain(pushed, state, request["sustain_s"])
             return self._run(pushed, state) | self._profile(pushed, source, request)
         except _FailedError as error:
             return {"failed": str(error)}
@@ -241,6 +245,43 @@ class PhoneWorker:
             "doubts": doubts,
             "machine": _machine_facts(before, after, time.monotonic() - started),
             **_of_passes(own),
+        }
+
+    def _sustain(self, network: _Pushed, before: PhoneState, seconds: float) -> dict[str, Any]:
+        """Invocations one after the other, between which the tool loads the network again."""
+        assert self._reference is not None  # of a worker that is open
+        protocol, piece_s = self.protocol, min(max(_MIN_PIECE_S, seconds / _PIECES), _MAX_PIECE_S)
+        first = self._time(self._reference, protocol.warm_up_s, protocol.reference_s)
+        started, now = time.monotonic(), 0.0
+        own: list[Report] = []
+        states: list[PhoneState] = []
+        ends: list[float] = []
+        while now < seconds:
+            # Of the first one as little as the first second of a run on other hosts.
+            own.append(self._time(network, 0.0, piece_s if own else _MIN_PIECE_S))
+            states.append(PhoneState.of(self.link.shell(STATE)[1]))
+            now = time.monotonic() - started
+            ends.append(now)
+        last = self._time(self._reference, protocol.warm_up_s, protocol.reference_s)
+        samples = [report.latency_ms for report in own]
+        heat, status = [s.chip_c for s in states], [s.thermal_status for s in states]
+        told: dict[str, Any] = {
+            "ends_s": ends,
+            "passes": [report.passes or 1 for report in own],
+            "first_ms": samples[0],
+            **({} if None in heat else {"temperature_c": heat}),
+            **({} if None in status else {"throttled": status}),
+        }
+        return {
+            "samples_ms": samples,
+            "reference_ms": ([first.latency_ms], [last.latency_ms]),
+            "repeats": 1,
+            "passes": sum(told["passes"]),
+            "inference_s": sum(told["passes"]) * float(np.median(samples)) / 1000,
+            "load_s": (own[0].init_ms or 0.0) / 1000,
+            "doubts": [],
+            "machine": _machine_facts(before, states[-1], now),
+            "sustained": told,
         }
 
     def _profile(
