@@ -50,6 +50,18 @@ def test_measure_writes_a_dataset(latcast, tmp_path):
 
 
 @pytest.mark.slow
+def test_networks_run_back_to_back(latcast, tmp_path):
+    out = tmp_path / "cpu.parquet"
+    found = latcast.json("measure", *TINY, "--name", "here", "--sustain", "1s", "--out", out)
+    assert [s["seconds"] >= 1 for s in found["sustained"]] == [True, True]
+    assert all(s["first_ms"] > 0 and len(s["series"]) > 2 for s in found["sustained"])
+    steady = datasets.read(tmp_path / "cpu.sustained.parquet")
+    assert sorted(steady.values) == sorted(s["steady_ms"] for s in found["sustained"])
+    message = latcast.error("measure", "--resume", "--sustain", "9s", "--out", out, code=2)
+    assert "--sustain was 1.0, got 9.0" in message
+
+
+@pytest.mark.slow
 def test_precisions_are_measured_in_turns(latcast, tmp_path):
     out = tmp_path / "cpu.parquet"
     options = ("--precision", "fp32,int8", "--name", "here", "--out", out, "--json")
@@ -124,6 +136,8 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, start, wait_until):
         (("--out", "a.parquet", "--resolutions", "a"), "must be like 160,192,224"),
         (("--out", "a.parquet", "--time-limit", "soon"), "must be like 90s, 20m or 1.5h"),
         (("--out", "a.parquet", "--name", "My PC"), "must be lower-case"),
+        (("--out", "a.parquet", "--sustain", "long"), "--sustain must be like 90s, 20m or 1.5h"),
+        (("--out", "a.parquet", "--sustain", "30m"), "at most 20 networks; got 300, which would"),
         (("--out", "a.parquet", "--resume"), "no campaign to resume"),
         (("--out", "a.parquet", "--runtime", "pytorch-cuda"), "needs"),
         (("--out", "a.parquet", "--correct-to", "none.parquet"), "no such file"),

@@ -15,6 +15,7 @@ from latcast.measure import (
     open_or_resume,
     quantity_datasets,
     run,
+    run_in_turns,
 )
 from latcast.measure._campaign_file import Run
 from latcast.measure._record import dataset_path
@@ -53,6 +54,7 @@ class Machine:
         told = sustain(self, seconds, Watch(lambda: self.now, self.look),
                        timer_s=1e-7, overhead=1e-4)  # fmt: skip
         nothing = (np.array([]), np.array([]))
+        told["doubts"] = ["other programs kept 1.3 CPUs busy"] if self.mhz is None else []
         return Run(0, ROUND, 0, 1, 0.0, True, np.array(told.pop("samples_ms")), nothing, told)
 
 
@@ -62,7 +64,7 @@ class Machine:
         (Machine(5.0), False, "not slower by more than 3%"),
         (Machine(5.0, 40), True, "the clock fell from 3000 to 1500 MHz"),
         (Machine(5.0, 40, events=3, mhz=None), True, "counted throttling (3)"),
-        (Machine(5.0, 40, mhz=None), None, "tells neither its clock nor of throttling"),
+        (Machine(5.0, 40, mhz=None), None, "nor of throttling; meanwhile other programs kept 1.3"),
         (Machine(5.0, 40, mhz=(3000.0, 3000.0)), False, "though the clock stayed"),
         (Machine(5.0, 40, events=0, mhz=None), False, "counted no throttling"),
     ],
@@ -155,6 +157,16 @@ def test_sustained_runs_follow_all_others(plan, tmp_path):
     steady.save(saved)
     assert read(saved).values == pytest.approx(2 * data.latency_ms, rel=0.02)
     assert "back to back for 100 s" in steady.provenance["method"]
+
+
+@pytest.mark.slow
+def test_of_campaigns_in_turns_they_are_the_last(plan, tmp_path):
+    with open_or_resume(tmp_path / "a", plan) as a, open_or_resume(tmp_path / "b", plan) as b:
+        run_in_turns([a, b])
+        times = [[[r.time_s for r in runs] for runs in (x.runs(), x.sustained_runs())]
+                 for x in (a, b)]  # fmt: skip
+    assert [len(long) for _, long in times] == [2, 2]
+    assert max(max(short) for short, _ in times) < min(min(long) for _, long in times)
 
 
 def test_sustained_runs_are_for_few_networks(plan, make_plan):

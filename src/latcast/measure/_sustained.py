@@ -249,6 +249,8 @@ class SustainedNetwork:
                        for key in ("clock_mhz", "temperature_c"))  # fmt: skip
         events = int(max(told["throttled"])) if told.get("throttled") else None
         throttled, reason = _throttled(is_slower, events, clock)
+        if is_slower and run.details["doubts"]:
+            reason += f"; meanwhile {', '.join(run.details['doubts'])}"
         nothing: list[float | None] = [None] * len(ends)
         columns = zip(
             ends.tolist(), run.samples_ms.tolist(), told["passes"],
@@ -350,7 +352,8 @@ def sustained_networks(campaign: CampaignFile, latencies: Dataset) -> tuple[Sust
 def sustained_dataset(campaign: CampaignFile, latencies: Dataset) -> Dataset | None:
     """Latencies in the steady state, as a dataset; None where there was no sustained run.
 
-    Samples are the series; the standard error is that of the batch means.
+    Samples are the series; the standard error is that of the batch means, missing where other
+    programs ran beside, which it does not show.
     """
     rows = _rows(campaign, latencies)
     runs = [run for run in campaign.sustained_runs() if run.network in rows]
@@ -366,7 +369,10 @@ def sustained_dataset(campaign: CampaignFile, latencies: Dataset) -> Dataset | N
         latencies[np.array([rows[run.network] for run in runs])],
         values=np.array([state.level for state in states]),
         samples=tuple(run.samples_ms for run in runs),
-        standard_error=np.array([s.half_width / 1.96 / s.level for s in states]),
+        standard_error=np.array([
+            np.nan if run.details["doubts"] else s.half_width / 1.96 / s.level
+            for run, s in zip(runs, states, strict=True)
+        ]),
         reference=None, uncorrected=None, layers=None,
         provenance={**latencies.provenance, "method": method},
     )  # fmt: skip

@@ -512,6 +512,21 @@ def test_throttling_during_a_run_is_a_doubt(plugged, tool, small_reference):
     assert answer["machine"]["throttled"] == 2
 
 
+@pytest.mark.slow
+def test_a_phone_computes_for_long(plugged, tool, small_reference):
+    """Invocations one after the other, with the chip's temperature and Android's status."""
+    root = plugged()
+    worker = worker_of(host(phone_text("adb:R58M12", tool(), None)))
+    (root / "accident").write_text("[ $n -gt 2 ] && echo 2 > $ROOT/thermal\n")
+    answer = ask(worker, sustain_s=0.5)
+    told = answer["sustained"]
+    assert told["ends_s"][-1] >= 0.5
+    assert told["passes"] == [50] * len(told["ends_s"])
+    assert told["temperature_c"] == [42.0] * len(told["ends_s"])
+    assert told["throttled"][-1] == 2
+    assert told["first_ms"] == answer["samples_ms"][0]
+
+
 def test_two_campaigns_may_measure_two_phones(plugged, tmp_path):
     plugged("first")
     plugged("second")
