@@ -27,7 +27,7 @@ from latcast.measure._sustained import (
     sustain,
     sustained_parts,
 )
-from latcast.report.record import text_of
+from latcast.report.record import read_record, text_of
 
 
 class Machine:
@@ -151,6 +151,11 @@ def test_sustained_runs_follow_all_others(plan, tmp_path):
         assert network.slower_after_s == pytest.approx(40, abs=3)
     assert record.to_dict()["sustained"][0]["series"][-1]["clock_mhz"] == 1500
     assert "throttled, +100% after" in record.to_text()
+    assert read_record(record.to_dict()) == record
+    figures = [figure.title for figure in record.figures()]
+    titles = ["row 0 back to back", "row 0 back to back: clock, MHz"]
+    assert figures[:2] == titles
+    assert all(figure.to_svg() for figure in record.figures())
     (steady,) = others.values()
     assert list(record.datasets) == ["sustained"]
     saved = tmp_path / dataset_path("cpu.parquet", "sustained")

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from latcast.data import ENERGY_MJ, PEAK_MEMORY_MB, Dataset
+from latcast.report.figure import Figure
 from latcast.report.markup import end_of
 from latcast.report.record import Column, Record, Table, pairs
 
 from ._campaign_file import CampaignFile
 from ._quantities import failed_quantities, quantity_datasets
 from ._results import Results, results
-from ._sustained import SustainedNetwork, sustained_networks, sustained_parts
+from ._sustained import SustainedNetwork, sustained_figures, sustained_networks, sustained_parts
 
 # That notes tell of; the record holds all.
 MAX_FAILURES = 5
@@ -187,6 +188,9 @@ class CampaignRecord(Record):
             yield Table(_NETWORK_COLUMNS, self.by_network, "samples as they were measured:")
         if self.sustained:
             yield from sustained_parts(self.sustained)
+
+    def figures(self) -> Iterator[Figure]:
+        yield from sustained_figures(self.sustained)
 
     def _rates(self) -> str:
         rates = [network.inputs_per_s for network in self.by_network]

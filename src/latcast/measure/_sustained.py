@@ -20,8 +20,9 @@ import numpy.typing as npt
 from latcast.data import Dataset
 from latcast.math.change_points import segments
 from latcast.math.steady_state import SMALLEST, SteadyState, medians_of_five, steady_state
+from latcast.report.figure import Axis, Figure, Guide, Series
+from latcast.report.markup import end_of
 from latcast.report.record import MISSING, Column, Table
-from latcast.report.text import end_of
 
 from . import _machine
 from ._campaign_file import SUSTAINED_ROUND, CampaignFile, Run
@@ -389,6 +390,25 @@ def sustained_parts(networks: Sequence[SustainedNetwork]) -> Iterator[Table | st
     if len(networks) == 1:
         yield ""
         yield Table(_POINT_COLUMNS, _spans(networks[0].series), "its course:")
+
+
+def sustained_figures(networks: Sequence[SustainedNetwork]) -> Iterator[Figure]:
+    """Latency over time of each network, with the levels that it began and ended at."""
+    for network in networks:
+        title = f"{end_of(network.network, 60)} back to back"
+        seconds = tuple(point.seconds for point in network.series)
+        x = Axis("seconds")
+        ms = tuple(point.latency_ms for point in network.series)
+        guides = (Guide("first second", y=network.first_ms), Guide("steady", y=network.steady_ms))
+        yield Figure(
+            title, x, Axis("latency, ms"), (Series("latency", seconds, ms, "line"),), guides,
+            network.verdict,
+        )  # fmt: skip
+        for name, label in (("clock_mhz", "clock, MHz"), ("temperature_c", "temperature, °C")):
+            values = [getattr(point, name) for point in network.series]
+            if None not in values:
+                series = (Series(label, seconds, tuple(values), "line"),)
+                yield Figure(f"{title}: {label}", x, Axis(label), series)
 
 
 def _spans(series: Sequence[SustainedPoint]) -> list[SustainedPoint]:
