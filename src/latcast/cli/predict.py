@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,6 +22,8 @@ from ._options import (
     TargetOptions,
     check_network,
     check_share,
+    check_suffix,
+    check_usable,
     find_space,
     is_graph_file,
     read_options,
@@ -49,6 +52,65 @@ class Shown:
     panel: ClassVar[str] = OUTPUT
 
     layers: int = option("Kernels of a model's file to list.", 10, min=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exports:
+    """Files of a forecast of a model's file, for other tools."""
+
+    panel: ClassVar[str] = "For other tools (of a model's file)"
+
+    node_data: Path | None = option("Write node data of Google's Model Explorer (.json).")
+    trace: Path | None = option("Write a trace for Perfetto or Chrome, a track a device (.json).")
+    profile: Path | None = option(
+        "Show beside it in the trace: ONNX Runtime's profile (.json), or a dataset (.parquet)."
+    )
+    annotate: Path | None = option(
+        "Write a copy of an ONNX file whose metadata, which Netron shows, tell the forecast."
+    )
+
+    def given(self) -> dict[str, Path | None]:
+        """Options and what they name."""
+        return {f"--{f.name.replace('_', '-')}": getattr(self, f.name) for f in fields(self)}
+
+    def check(self, network: Path) -> None:
+        """Make sure that the files can be written, and say what is asked for.
+
+        Raises:
+            UsageError: they cannot be, or another kind of network is named.
+        """
+        from latcast._files import check_writable
+
+        if self.profile is not None:
+            if self.trace is None:
+                raise UsageError("--profile is shown in a trace: give --trace FILE, too")
+            check_usable(self.profile)
+        for name in ("node_data", "trace"):
+            check_suffix(getattr(self, name), f"--{name.replace('_', '-')}", ".json")
+        if self.annotate is not None:
+            check_suffix(self.annotate, "--annotate", ".onnx")
+            if network.suffix.lower() != ".onnx" or self.annotate.resolve() == network.resolve():
+                raise UsageError(f"--annotate copies an ONNX file; got {network}")
+        for path in (self.node_data, self.trace, self.annotate):
+            if path is not None:
+                check_writable(path)
+
+    def write(self, console: Console, found: NetworkForecast) -> None:
+        """Write what is asked for."""
+        written: list[Path] = []
+        if (path := self.node_data) is not None:
+            for column, data in found.to_node_data().items():
+                # The first column has the name that the user gave.
+                written.append(path if column == "ms" else path.with_suffix(f".{column}.json"))
+                write_text(written[-1], json.dumps(data, indent=2))
+        if self.trace is not None:
+            write_text(self.trace, json.dumps(found.to_trace(self.profile)))
+            written.append(self.trace)
+        if self.annotate is not None:
+            found.annotate(self.annotate)
+            written.append(self.annotate)
+        if written:
+            console.note(f"wrote {', '.join(map(str, written))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +145,7 @@ def predict(
     inputs: FileInputs,
     question: Question,
     shown: Shown,
+    exports: Exports,
     devices: Devices = None,
 ) -> None:
     """Predict latency, and where the milliseconds go.
@@ -94,10 +157,11 @@ def predict(
     Example: latcast predict arch.json --device samsung-note10 --device tesla-p40
     """
     from latcast.models.forecast import forecast
+    from latcast.models.forecast_records import NetworkForecast
     from latcast.models.sweep import sweep as swept
     from latcast.models.sweep import vary as varied
 
-    _check_asked(network, target, inputs, question)
+    _check_asked(network, target, inputs, question, exports)
     asked = read_options(inputs)
     options: dict[str, Any] = {
         **target.given(), "coverage": question.coverage, "strict": question.strict,
@@ -114,13 +178,17 @@ def predict(
             options |= {"space": space, "base": target.model, "similar_to": target.similar_to}
             options["precision"] = target.precision and target.precision.split(",")
             found = forecast(network, target.device, **options)
+    if isinstance(found, NetworkForecast):
+        exports.write(console, found)
     _show(console, found, shown)
     if found.errors:
         raise typer.Exit(FAILED)
 
 
-def _check_asked(network: Path, target: Target, inputs: FileInputs, question: Question) -> None:
-    """Make sure that options fit what is asked about, and that files can be read."""
+def _check_asked(
+    network: Path, target: Target, inputs: FileInputs, question: Question, exports: Exports
+) -> None:
+    """Make sure that options fit what is asked about, and that files can be read and written."""
     check_share(question.coverage, "--coverage")
     if is_graph_file(network):
         _check_options("architectures", {"--model": target.model, "--space": question.space})
@@ -132,8 +200,11 @@ def _check_asked(network: Path, target: Target, inputs: FileInputs, question: Qu
             "--sweep": question.sweep,
             "--vary": question.vary,
             "--strict": question.strict,
+            **exports.given(),
         }
         _check_options("models' files", own)
+    if question.sweep is not None or question.vary is not None:
+        _check_options("one forecast", exports.given())
     if question.sweep is not None:
         several = target.precision if "," in (target.precision or "") else None
         _check_options(
@@ -145,6 +216,7 @@ def _check_asked(network: Path, target: Target, inputs: FileInputs, question: Qu
             },
         )
     check_network(network, also=".json")
+    exports.check(network)
 
 
 def _side_and_values(text: str) -> tuple[str, list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
@@ -407,6 +408,50 @@ class NetworkForecast(Record):
         answered = [d for d in found["devices"] if d["error"] is None]
         if answered:
             yield from network_sections(found | {"devices": answered})
+
+    def to_node_data(self) -> dict[str, dict[str, Any]]:
+        """For Google's Model Explorer: name of a column -> its ``GraphNodeData``, as JSON.
+
+        Columns are ``ms``, ``lower``, ``upper`` and ``bound`` of the first device that is answered
+        (:func:`.report.node_data.node_data`), and likewise ``2.ms``, … of others. Nodes go by what
+        Model Explorer's adapters call those of the file.
+        """
+        from .forecast_exports import node_data_of
+
+        return node_data_of(self.to_dict())
+
+    def to_trace(self, profile: str | Path | None = None) -> dict[str, Any]:
+        """A trace of Chrome's format, for Perfetto: a track for every device, as JSON.
+
+        Args:
+            profile: a measured one to show below: ONNX Runtime's, or a dataset with the times of
+                layers (:func:`.forecast_exports.read_profile`).
+
+        Raises:
+            ValueError: the profile cannot be read, or is of another network.
+            FileNotFoundError: there is no such file.
+        """
+        from .forecast_exports import trace_of
+
+        return trace_of(self.to_dict(), profile)
+
+    def annotate(self, out: str | Path) -> int:
+        """Write a copy of the ONNX file whose metadata, which Netron shows, tell the forecast.
+
+        Keys begin with ``latcast`` and the target. The model has the latency, its interval and
+        what it is bound by, a node its kernel's, or the name of the kernel that it is fused into.
+        All else of the file stays as it is, so that it runs as before.
+
+        Returns:
+            Number of nodes that have metadata of the forecast.
+
+        Raises:
+            ValueError: the network is no ONNX file, or the copy would miss its weights.
+            FileNotFoundError: the file is gone.
+        """
+        from .forecast_exports import annotate_file
+
+        return annotate_file(self.to_dict(), out)
 
     def doubts(self) -> Iterator[str]:
         notes = ((device.device, text) for device in self.devices for text in device.notes)
