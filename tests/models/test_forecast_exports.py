@@ -21,7 +21,7 @@ from latcast.models.forecast import forecast
 from latcast.models.forecast_records import NetworkForecast
 from latcast.report.node_data import whole_operators
 
-GPU = "rtx-2080-ti-pytorch-b1"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -97,14 +97,16 @@ class Exports:
 
     def write(self, console: Console, found: NetworkForecast) -> None:
         """Write what is asked for."""
+        from latcast._files import write_file
+
         written: list[Path] = []
         if (path := self.node_data) is not None:
             for column, data in found.to_node_data().items():
                 # The first column has the name that the user gave.
                 written.append(path if column == "ms" else path.with_suffix(f".{column}.json"))
-                write_text(written[-1], json.dumps(data, indent=2))
+                write_file(written[-1], json.dumps(data, indent=2))
         if self.trace is not None:
-            write_text(self.trace, json.dumps(found.to_trace(self.profile)))
+            write_file(self.trace, json.dumps(found.to_trace(self.profile)))
             written.append(self.trace)
         if self.annotate is not None:
             found.annotate(self.annotate)
