@@ -10,8 +10,10 @@ from __future__ import annotations
 import inspect
 import posixpath
 import re
+import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
     "datasets/README.md": "datasets.md",
     "src/latcast/zoo/README.md": "zoo.md",
     "tests/measure/data/tools/README.md": "tools.md",
@@ -53,6 +56,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     results = sorted((ROOT / "docs" / "results").glob("*.txt"))
     for path in results:
         made[f"results/{path.stem}.md"] = _result(path)
+    made |= dict(_gallery())
     made["results/index.md"] = "\n".join(_results(results))
     for uri, text in made.items():
         files.append(File.generated(config, uri, content=text))
@@ -134,6 +138,16 @@ def _python() -> Iterator[tuple[str, str]]:
             seen.add(value)
             lines.append(f"::: {value.__module__}.{value.__qualname__}\n")
         yield f"reference/{room}.md", "\n".join(lines)
+
+
+def _gallery() -> Iterator[tuple[str, str]]:
+    """The gallery and its pages; the hooks are no package, whose modules could be imported."""
+    found = spec_from_file_location("site_gallery", ROOT / "scripts" / "site_gallery.py")
+    assert found is not None
+    assert found.loader is not None
+    module = sys.modules.setdefault("site_gallery", module_from_spec(found))
+    found.loader.exec_module(module)
+    yield from module.gallery()
 
 
 def _result(path: Path) -> str:
