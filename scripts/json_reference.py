@@ -15,6 +15,7 @@ COMMANDS = {
     "predict MODEL.onnx --sweep": "network-sweep",
     "choose": "choice",
     "which MODEL.onnx": "device-ranking",
+    "check": "budget-check",
     "suggest --for MODEL.onnx": "suggestions",
     "suggest --device NAME": "telling",
     "inspect": "inspection",

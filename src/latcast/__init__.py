@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .models.sweep import sweep
     from .ofa import export
     from .search import InfeasibleError, search
+    from .search.budgets import check
     from .search.choose import choose
     from .search.which import which
     from .spaces import Archs, space
@@ -42,6 +43,7 @@ __all__ = [
     "NetworkDataset",
     "Quantity",
     "Target",
+    "check",
     "choose",
     "compare",
     "export",

@@ -22,6 +22,7 @@ _COMMANDS = {
         "predict": "Predict latency, and where the milliseconds go.",
         "choose": "Choose the most accurate pretrained models that fit.",
         "which": "Rank devices by their chance to keep a budget.",
+        "check": "Check models against latency budgets, as tests do.",
         "inspect": "List a model's layers with their costs.",
         "search": "Find the most accurate network within every budget.",
         "export": "Write a network as ONNX or as PyTorch weights.",

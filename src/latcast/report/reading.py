@@ -23,6 +23,7 @@ HOMES = {
     "choice": "search.choose",
     "comparison": "models.comparison",
     "converted-lookup-table": "models.measured_table",
+    "budget-check": "search.budgets",
     "device-ranking": "search.which",
     "devices": "devices._catalogue",
     "error": "report.record",

@@ -182,7 +182,7 @@ def which(
         graph = network
     else:
         graph = read_with(network, ReadOptions(batch, shapes or {}, batch_axis, trip_count))
-    kernels = _Kernels(graph)
+    kernels = GraphKernels(graph)
     reasons: list[str] = []
     notes = list(graph.notes)
     if precisions is None and graph.precision == "int8":
@@ -190,7 +190,7 @@ def which(
         wanted = replace(wanted, precisions=["int8"])
         notes.append("the network is in int8: targets in other precisions are left out")
     predictors = wanted.resolved(graph.batch or batch or 1, reasons)
-    answers = [_answer(found, kernels, max_latency_ms, coverage) for found in predictors]
+    answers = [answer_of(found, kernels, max_latency_ms, coverage) for found in predictors]
     if not answers:
         why = f": {reasons[0]}" if reasons else ""
         raise UnresolvedError(f"no device, runtime and precision are as asked for{why}")
@@ -299,7 +299,7 @@ def _is_made_by(device: Device, maker: str) -> bool:
     return bool(is_told) or maker in device.title.lower()
 
 
-class _Kernels:
+class GraphKernels:
     """The kernels of one graph, made once for all targets that fuse alike, and its memory."""
 
     def __init__(self, graph: Graph) -> None:
@@ -330,9 +330,10 @@ class _Kernels:
         return self._known[key]
 
 
-def _answer(
-    found: Resolved, kernels: _Kernels, max_latency_ms: float, coverage: float
+def answer_of(
+    found: Resolved, kernels: GraphKernels, max_latency_ms: float, coverage: float
 ) -> DeviceAnswer:
+    """What a predictor says of a network within a budget."""
     target = found.predictor.target
     within = WithinBudget.of(found.predictor, kernels.of(found), max_latency_ms, coverage)
     memory = kernels.memory_bytes(found)
