@@ -46,6 +46,7 @@ COMMANDS = {
     "devices": "devices",
     "models": "models",
     "models NAME": "model",
+    "models push MODEL ADDRESS": "pushed-model",
     "bench …": "bench",
     "every command, on stderr": "error",
 }

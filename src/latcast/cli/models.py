@@ -1,10 +1,10 @@
-"""``latcast models``: the shipped models and their cards."""
+"""``latcast models``: the shipped models and their cards, and models on the Hugging Face Hub."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ._console import Console, argument, command, usage
+from ._console import OUTPUT, Console, UsageError, argument, command, option, usage, write_text
 from ._options import check_usable
 
 
@@ -12,20 +12,56 @@ from ._options import check_usable
 def models(
     console: Console,
     *,
-    name: str | None = argument("One model, or a .latcast file: show its card.", None),
+    words: list[str] | None = argument(
+        "One model, or a file, or hf://OWNER/NAME: show its card; or `push MODEL hf://OWNER/NAME`.",
+        None,
+        metavar="[MODEL | push MODEL ADDRESS]",
+    ),
+    card: Path | None = option("Write its card as the Hub has it (README.md).", panel=OUTPUT),
+    private: bool = option("Make a repository that only its owners see.", False, panel=OUTPUT),
 ) -> None:
-    """List the shipped models, or show one's card.
+    """List the shipped models, show one's card, or push one to the Hugging Face Hub.
 
     Example: latcast models rtx-2080-ti
     """
-    from latcast.models.overview import ModelCard, ModelList
+    from latcast.models.overview import ModelList
 
-    if name is None:
-        console.show(ModelList.of_all())
-    elif name.endswith(".latcast"):
+    match words or []:
+        case ["push", model, address]:
+            from latcast.models.hub import Address
+            from latcast.models.publishing import push
+
+            with usage():
+                Address.parse(address)
+            console.show(push(model, address, private=private))
+        case ["push", *_]:
+            raise UsageError("push needs a model and an address: push MODEL hf://OWNER/NAME")
+        case []:
+            console.show(ModelList.of_all())
+        case [name]:
+            _show(console, name, card)
+        case names:
+            raise UsageError(f"one model must be named; got {', '.join(names)}")
+
+
+def _show(console: Console, name: str, card: Path | None) -> None:
+    """A model's card, which is written as the Hub has it where that is asked for."""
+    from latcast.models.hub import Address, is_address, is_file
+    from latcast.models.overview import ModelCard
+
+    if is_address(name):
+        with usage():
+            Address.parse(name)
+    elif is_file(name):
         check_usable(Path(name))
-        console.show(ModelCard.of(name))
+    if is_file(name):
+        found = ModelCard.of(name)
     else:
         with usage():
             found = ModelCard.of(name)
-        console.show(found)
+    if card is not None:
+        from latcast.models.publishing import card_markdown
+
+        write_text(card, card_markdown(found))
+        console.note(f"wrote {card}")
+    console.show(found)

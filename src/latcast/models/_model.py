@@ -24,6 +24,7 @@ from latcast.math.conformal import Calibration
 from latcast.spaces import SearchSpace, space
 
 from ._fitted import Fitted
+from .hub import local_file
 
 State = dict[str, Any]
 M = TypeVar("M", bound="Model")
@@ -225,13 +226,13 @@ def register_predictor(kind: type[M]) -> type[M]:
 
 
 def open_model(path: str | Path) -> Any:
-    """The model of a file, of whichever kind.
+    """The model of a file, of whichever kind; one on the Hugging Face Hub is downloaded.
 
     Raises:
         ValueError: it is damaged, or of a kind that is not known.
         FileNotFoundError: there is no such file.
     """
-    return restored(path, "a latcast model of a kind known here", _rebuilt)
+    return restored(local_file(path), "a latcast model of a kind known here", _rebuilt)
 
 
 def _contents(model: Model) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:

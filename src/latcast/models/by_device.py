@@ -18,8 +18,9 @@ from latcast.spaces import space as find_space
 
 from . import zoo
 from ._model import open_model
+from .hub import is_file
 from .query import Basis, Resolved, TargetQuery, is_base, is_base_model
-from .zoo import JOINT, SUFFIX, UnresolvedError, open_shipped
+from .zoo import JOINT, UnresolvedError, open_shipped
 
 if TYPE_CHECKING:
     from .base_model import BaseModel
@@ -36,8 +37,7 @@ def load_base(name: str | Path) -> BaseModel:
         ValueError: there is none of that name, the file is damaged, or it is another model.
         FileNotFoundError: there is no such file.
     """
-    is_file = str(name).endswith(SUFFIX)
-    model = open_model(name) if is_file else open_shipped(str(name), "base")
+    model = open_model(name) if is_file(name) else open_shipped(str(name), "base")
     if not is_base_model(model):
         raise UnresolvedError(
             f"{name} must be a base model of many targets; it is one of {model.kind}"

@@ -25,8 +25,8 @@ from latcast.measure.conditions import Condition, conditions
 from latcast.report.record import Column, Record, Table
 
 from ._base import Predictor
+from .hub import is_file
 from .resolve import TargetQuery, load_with_data, resolve_one
-from .zoo import SUFFIX
 
 Floats = npt.NDArray[np.float64]
 Side = Dataset | Predictor | str | Path
@@ -257,7 +257,7 @@ def _predictor(model: Predictor | str | Path, data: Dataset) -> tuple[Predictor,
     """
     if isinstance(model, Predictor):
         return model, []
-    if str(model).endswith(SUFFIX):
+    if is_file(model):
         return load_with_data(model, lambda: data, scored=True)[0], []
     of = data.target
     query = TargetQuery(of.runtime, of.batch, of.precision, of.threads or None)

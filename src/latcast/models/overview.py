@@ -14,6 +14,7 @@ from latcast.report.record import Column, Record, Table, look_up
 from latcast.report.text import families_table, scores_table
 
 from . import zoo
+from .hub import is_file, local_file
 
 # Kind of the models of many targets and any network.
 JOINT = "joint"
@@ -153,8 +154,8 @@ class ModelCard(Record):
                 another model than one of latencies.
             FileNotFoundError: there is no such file.
         """
-        if name.endswith(".latcast"):
-            headers = [read_header(name)]
+        if is_file(name):
+            headers = [read_header(local_file(name))]
             is_joint = headers[0].get("kind") == JOINT
             is_one = {"kind", "target", "card"} <= set(headers[0])
             if not (is_one or is_joint or _is_base(headers[0])):

@@ -20,8 +20,9 @@ from latcast.spaces import space as find_space
 from . import zoo
 from ._base import Predictor
 from ._model import Model, open_model
+from .hub import is_file
 from .query import Resolved, TargetQuery, is_base, is_base_model
-from .zoo import SUFFIX, Role, UnresolvedError, open_shipped
+from .zoo import Role, UnresolvedError, open_shipped
 
 if TYPE_CHECKING:
     from latcast.graph import Graph
@@ -92,7 +93,7 @@ def resolve(
         FileNotFoundError: there is no such file.
     """
     query = query or TargetQuery()
-    if str(name).endswith(SUFFIX):
+    if is_file(name):
         if vary is not None:
             raise UnresolvedError(f"{name} must be a device, whose {vary[0]} can vary")
         return [_of_file(str(name), query, role, space, base)]
@@ -170,7 +171,7 @@ def load(
     query = TargetQuery(runtime, batch, precision, threads)
     if isinstance(space, str):
         space = find_space(space)
-    if str(name).endswith(SUFFIX):
+    if is_file(name):
         model = open_model(name)
         target = model.fitted.target
         if query.parts() and (target is None or not query.fits(target)):
@@ -201,7 +202,7 @@ def load_with_data(
     Raises:
         ValueError, FileNotFoundError: as :func:`load`; or ``scored`` of a model of many targets.
     """
-    if str(name).endswith(SUFFIX):
+    if is_file(name):
         model, data = open_model(name), read()
     else:
         data = read()

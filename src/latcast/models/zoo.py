@@ -19,12 +19,13 @@ from latcast._model_file import read_header
 from latcast._names import unknown_name
 from latcast.devices import Target
 
+from . import hub
 from ._model import open_model
 
 Role = Literal["space", "base", "networks", "joint", "accuracy"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-SUFFIX = ".latcast"
+SUFFIX = hub.SUFFIX
 _SUFFIXES: dict[Role, str] = {
     "accuracy": ".accuracy.latcast",
     "base": ".base.latcast",

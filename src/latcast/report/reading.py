@@ -37,6 +37,7 @@ HOMES = {
     "models": "models.overview",
     "network-forecast": "models.forecast_records",
     "network-sweep": "models.sweep",
+    "pushed-model": "models.publishing",
     "search": "search.result",
     "space": "spaces.overview",
     "spaces": "spaces.overview",

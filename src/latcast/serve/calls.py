@@ -12,12 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from latcast.models.hub import is_file
 from latcast.models.zoo import UnresolvedError
 from latcast.report.record import Failure, Record
 
 Asked = dict[str, Any]
-
-_SUFFIX = ".latcast"
 
 
 class Answer(NamedTuple):
@@ -105,7 +104,7 @@ def check_names(names: Sequence[str], what: str = "device") -> None:
         UnresolvedError: one does.
     """
     for name in names:
-        if name.endswith(_SUFFIX) or name.startswith((".", "/", "~")):
+        if is_file(name) or name.startswith((".", "/", "~")):
             raise UnresolvedError(
                 f"a {what} must be named as latcast {what}s lists it; got {name!r}: files are not "
                 "read here; adapt a model at the server (POST /v1/adapt), and name its id"
