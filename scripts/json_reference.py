@@ -47,6 +47,8 @@ COMMANDS = {
     "models": "models",
     "models NAME": "model",
     "models push MODEL ADDRESS": "pushed-model",
+    "data list": "data-sources",
+    "data fetch": "fetched",
     "bench …": "bench",
     "every command, on stderr": "error",
 }

@@ -49,6 +49,7 @@ _COMMANDS = {
         "spaces": "List the search spaces, or show one.",
         "devices": "List the devices with a specification, or describe this one.",
         "models": "List the shipped models, or show one's card.",
+        "data": "Public measurements: list their sources, fetch them.",
         "bench": "Score predictors on published data.",
     },
 }

@@ -30,6 +30,8 @@ HOMES = {
     "evaluation": "models.workflow",
     "export": "ofa._export",
     "fleet": "measure._record",
+    "data-sources": "data.fetch",
+    "fetched": "data.fetch",
     "host": "measure.hosts.preparing",
     "inspection": "graph.inspection",
     "lookup-table": "models.measured_table",
