@@ -48,6 +48,16 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):(?=<code>)")
 # --- what MkDocs calls ------------------------------------------------------------------------
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Let no page be out of reach: those that ``nav`` lacks stand at its end."""
+    listed = repr(config.nav)
+    pages = sorted((ROOT / "docs").rglob("*.md"))
+    names = [path.relative_to(ROOT / "docs").as_posix() for path in pages]
+    if config.nav and (others := [name for name in names if f"'{name}'" not in listed]):
+        config.nav.append({"More": others})
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made, and copies of files that pages link to."""
     made = {page: (ROOT / source).read_text(encoding="utf-8") for source, page in PAGES.items()}
