@@ -13,6 +13,8 @@ import numpy as np
 
 import latcast
 from latcast.devices import cpu_model
+from latcast.report import charts
+from latcast.report.figure import Figure
 from latcast.report.record import MISSING, Column, Record, Table
 
 Row = Mapping[str, Any]
@@ -44,6 +46,20 @@ class Scores(Record):
     rows: Rows
     machine: str = field(default_factory=machine)
 
+    def headline(self) -> str:
+        return f"Scores of the bench {self.bench}"
+
+    def figures(self) -> Iterator[Figure]:
+        for score, label in _DRAWN.items():
+            rows = [
+                (", ".join(str(v) for v in r.values() if isinstance(v, str) and len(v) < 60), value)
+                for r in self.rows
+                if isinstance(value := r.get(score), int | float)
+            ]
+            if rows:
+                yield charts.bars(label, rows, label, of="row")
+                return
+
     def parts(self) -> Iterator[Table | str]:
         about, *parts = LAYOUTS[self.bench](self.rows)
         yield f"{self.machine}; {about}" if isinstance(about, str) else self.machine
@@ -51,6 +67,15 @@ class Scores(Record):
             yield about
         yield from parts
 
+
+# Score -> label: the first that rows have is drawn.
+_DRAWN = {
+    "median_error_mean": "median absolute error, %",
+    "median_error": "median absolute error, %",
+    "mape_mean": "mean absolute error, %",
+    "mape": "mean absolute error, %",
+    "spearman_mean": "Spearman rank correlation",
+}
 
 Parts = Iterator[Table | str]
 

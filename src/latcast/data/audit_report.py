@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latcast.report.record import Record, Table
+from latcast.report.record import Column, Record, Section, Table, pairs
 
 from ._dataset import Dataset
 from .audit import Finding, audit
@@ -51,6 +52,17 @@ class AuditReport(Record):
         else:
             subject = f"networks of {len(set(data.families))} families"
         return cls(name, str(data.target), len(data), distinct, subject, tuple(audit(data)))
+
+    def headline(self) -> str:
+        return f"Audit of {self.dataset}"
+
+    def answer(self) -> str:
+        return _found_text(self.issues, f"{self.rows:,} rows")
+
+    def sections(self) -> Iterator[Section]:
+        first, *_ = self.parts()
+        yield "The dataset", [first]
+        yield from _issue_sections(self.issues)
 
     def parts(self) -> Iterator[Table | str]:
         yield (
@@ -128,6 +140,22 @@ class TablesAudit(Record):
 
         return cls(str(folder), tuple(map(AuditedTable.of, read_public(folder))))
 
+    def answer(self) -> str:
+        rows = sum(t.rows for t in self.tables)
+        issues = tuple(issue for t in self.tables for issue in t.issues)
+        return _found_text(issues, f"{len(self.tables)} tables of {rows:,} rows")
+
+    def sections(self) -> Iterator[Section]:
+        columns = (
+            Column("table", "table"),
+            *(Column(n, n, ",") for n in ("rows", "usable", "networks", "chips", "settings")),
+            Column("issues", lambda t: len(t.issues)),
+        )
+        yield "The tables", [Table(columns, self.tables)]
+        for one in self.tables:
+            for heading, parts in _issue_sections(one.issues):
+                yield f"{one.table}: {heading}", parts
+
     def parts(self) -> Iterator[Table | str]:
         for one in self.tables:
             yield (
@@ -136,6 +164,31 @@ class TablesAudit(Record):
             )
             yield from _issues(one.issues)
             yield ""
+
+
+def _found_text(issues: Sequence[Finding], where: str) -> str:
+    """How many issues of each severity there are."""
+    if not issues:
+        return f"The audit found nothing in {where}."
+    counts = Counter(issue.severity for issue in issues)
+    told = [f"{n} {name}{'s' if n > 1 else ''}" for name, n in counts.items()]
+    return f"The audit found {' and '.join(told)} in {where}; the first: {issues[0].kind}."
+
+
+def _issue_sections(issues: Sequence[Finding]) -> Iterator[Section]:
+    """Each issue under a heading of its own."""
+    for issue in issues:
+        evidence = [(k, v) for k, v in issue.evidence.items() if isinstance(v, int | float | str)]
+        parts: list[Table | str] = [
+            issue.message,
+            f"What follows: {issue.consequence}",
+            f"What to do: {issue.advice}",
+        ]
+        if examples := issue.evidence.get("examples"):
+            parts.append(Table([Column(n, n) for n in examples[0]], examples))
+        elif evidence:
+            parts.append(pairs(("evidence", "value"), evidence))
+        yield f"{issue.severity.capitalize()}: {issue.kind.replace('_', ' ')}", parts
 
 
 def _issues(issues: tuple[Finding, ...]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from typing import Any
 from latcast._files import read_file
 from latcast._limits import MAX_CATALOGUE_BYTES
 from latcast._names import short_repr, unknown_name
+from latcast.report.figure import Axis, Figure, Series
 from latcast.report.record import Column, Record, Table, pairs
 
 from ._cores import Cluster
@@ -328,6 +329,30 @@ class DeviceList(Record):
             ValueError: the catalogue has none of that name.
         """
         return cls((device(name),))
+
+    def answer(self) -> str:
+        if len(self.devices) == 1:
+            (only,) = self.devices
+            return f"{only.title}: {only.memory_gb:g} GB of memory at {only.bandwidth_gb_s:g} GB/s."
+        return f"The catalogue has {len(self.devices)} such devices."
+
+    def figures(self) -> Iterator[Figure]:
+        by_kind: dict[str, list[Device]] = {}
+        for device in self.devices:
+            if device.peak_fp32_flops is not None:
+                by_kind.setdefault(device.kind, []).append(device)
+        series = tuple(
+            Series(
+                kind, [d.bandwidth_gb_s for d in own],
+                [(d.peak_fp32_flops or 0.0) / 1e9 for d in own],
+                labels=[f"{d.title}\n{(d.peak_fp32_flops or 0) / 1e9:,.0f} GFLOP/s, "
+                        f"{d.bandwidth_gb_s:g} GB/s" for d in own],
+            )
+            for kind, own in by_kind.items()
+        )  # fmt: skip
+        if sum(len(s.x) for s in series) > 1:
+            yield Figure("Peak by bandwidth", Axis("memory bandwidth, GB/s", log=True),
+                         Axis("peak, GFLOP/s in fp32", log=True), series)  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:
         if len(self.devices) != 1:

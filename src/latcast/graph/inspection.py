@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from latcast.report.markup import end_of
 from latcast.report.record import MISSING, Column, Record, Section, Table
-from latcast.report.text import bytes_text, shape_text
+from latcast.report.text import bytes_text, count_text, shape_text
 
 from ._graph import Graph, GraphInput
 from ._operators import Layer
@@ -367,6 +367,14 @@ class Inspection(Record):
 
     def headline(self) -> str:
         return f"{self.network}: costs"
+
+    def answer(self) -> str:
+        t = self.total
+        return (
+            f"{t.layers:,} layers in {self.fused.kernels:,} kernels: {count_text(t.macs)} "
+            f"multiply-accumulates, {count_text(t.params)} parameters, and at most "
+            f"{bytes_text(self.peak.bytes)} of activations at once."
+        )
 
     def sections(self) -> Iterator[Section]:
         from latcast.report.inspection_page import inspection_sections

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from latcast.data import ENERGY_MJ, PEAK_MEMORY_MB, Dataset
-from latcast.report.figure import Figure
+from latcast.report import charts
+from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.markup import end_of
-from latcast.report.record import Column, Record, Table, pairs
+from latcast.report.record import Column, Record, Section, Table, pairs
+from latcast.report.text import ms_text
 
 from ._campaign_file import CampaignFile
 from ._quantities import failed_quantities, quantity_datasets
@@ -22,6 +24,8 @@ from ._sustained import SustainedNetwork, sustained_figures, sustained_networks,
 MAX_FAILURES = 5
 # That a table tells of by themselves.
 MAX_NETWORKS = 20
+# Runs whose state of the machine a record keeps.
+MAX_STATES = 200
 PERCENTS = (50.0, 90.0, 99.0)
 
 
@@ -75,6 +79,25 @@ def _by_place(data: Dataset | None) -> dict[int, float]:
     return {} if data is None else dict(zip(data.order.tolist(), data.values.tolist(), strict=True))
 
 
+@dataclass(frozen=True)
+class MachineState:
+    """How fast the machine was in a run.
+
+    Attributes:
+        run: its number among those that count, in order of time, from 1.
+        slowness: factor on every latency; 1 is the state that the dataset's latencies are of.
+    """
+
+    run: int
+    slowness: float
+
+    @classmethod
+    def of(cls, factor: Sequence[float]) -> tuple[MachineState, ...]:
+        """Some of many runs, at equal distances."""
+        shown = np.unique(np.linspace(0, len(factor) - 1, min(len(factor), MAX_STATES)).astype(int))
+        return tuple(cls(n + 1, float(factor[n])) for n in shown.tolist())
+
+
 @dataclass(frozen=True, repr=False)
 class CampaignRecord(Record):
     """A campaign, and how far its latencies can be trusted.
@@ -100,6 +123,7 @@ class CampaignRecord(Record):
         by_network: percentiles and throughput of every network, in the order of the dataset.
         sustained: of networks that ran back to back for long, their steady state and how they got
             there; empty where none did.
+        states: of the machine during the campaign, of many runs some.
     """
 
     schema = "campaign"
@@ -123,6 +147,7 @@ class CampaignRecord(Record):
     datasets: Mapping[str, str]
     by_network: tuple[MeasuredNetwork, ...]
     sustained: tuple[SustainedNetwork, ...] = ()
+    states: tuple[MachineState, ...] = ()
 
     @classmethod
     def of(
@@ -166,7 +191,56 @@ class CampaignRecord(Record):
             datasets={name: str(dataset_path(path, name)) for name in others},
             by_network=MeasuredNetwork.of(data, others),
             sustained=sustained,
+            states=MachineState.of(found.drift.factor.tolist()),
         )
+
+    def headline(self) -> str:
+        return f"Measured on {self.target}"
+
+    def answer(self) -> str:
+        count = self.networks if self.architectures is None else self.architectures
+        what = "networks" if self.architectures is None else "architectures"
+        doubts = [
+            f"{n} {name}"
+            for n, name in (
+                (self.unstable, "not known to 3 %"),
+                (len(self.failed), "failed"),
+                (self.unfinished, "unfinished"),
+            )
+            if n
+        ]
+        return (
+            f"{count} {what} take {ms_text(self.lowest_ms)} to {ms_text(self.highest_ms)} ms; the "
+            f"machine drifted by {100 * self.drift_range:.1f} %, and a run scatters by "
+            f"{100 * self.noise_of_a_run:.1f} %" + (f" ({', '.join(doubts)})." if doubts else ".")
+        )  # fmt: skip
+
+    def figures(self) -> Iterator[Figure]:
+        yield from sustained_figures(self.sustained)
+        if len(self.states) > 1:
+            runs = [s.run for s in self.states]
+            slower = [100 * (s.slowness - 1) for s in self.states]
+            yield Figure(
+                "The machine during the campaign", Axis("run"), Axis("slower by, %"),
+                (Series("", runs, slower, "line"),), (Guide("", y=0.0),),
+                "What the machine did to every run, which the dataset's latencies are without.",
+            )  # fmt: skip
+        rows = [(n.network, n.p50_ms or n.latency_ms, n.p50_ms, n.p99_ms or n.p90_ms)
+                for n in sorted(self.by_network, key=lambda n: -n.latency_ms)]  # fmt: skip
+        yield charts.intervals(
+            "Samples", rows, of="network",
+            caption="The median of all samples; the bar reaches to their 99th percentile, or the "
+            "90th of fewer than a hundred."
+            + (f" The slowest {charts.MAX_ROWS}." if len(rows) > charts.MAX_ROWS else ""),
+        )  # fmt: skip
+
+    def sections(self) -> Iterator[Section]:
+        from latcast.report.page import sections_of
+
+        networks = Table(_NETWORK_COLUMNS, self.by_network, "samples of every network")
+        first, *_ = self.parts()
+        others = sustained_parts(self.sustained) if self.sustained else ()
+        yield from sections_of(self.figures(), [first, networks, *others])
 
     def parts(self) -> Iterator[Table | str]:
         what = "networks" if self.architectures is None else "architectures"
@@ -188,9 +262,6 @@ class CampaignRecord(Record):
             yield Table(_NETWORK_COLUMNS, self.by_network, "samples as they were measured:")
         if self.sustained:
             yield from sustained_parts(self.sustained)
-
-    def figures(self) -> Iterator[Figure]:
-        yield from sustained_figures(self.sustained)
 
     def _rates(self) -> str:
         rates = [network.inputs_per_s for network in self.by_network]
@@ -244,6 +315,15 @@ class FleetRecord(Record):
     failed: Mapping[str, str]
     runs_by_host: Mapping[str, int]
     left_out: Mapping[str, str]
+
+    def answer(self) -> str:
+        return _told_of(self.campaigns)
+
+    def sections(self) -> Iterator[Section]:
+        for campaign in self.campaigns:
+            for heading, parts in campaign.sections():
+                yield f"{heading} ({campaign.target})", parts
+        yield "hosts", [*self.parts()][-1:]
 
     def parts(self) -> Iterator[Table | str]:
         for campaign in self.campaigns:
@@ -329,6 +409,21 @@ class CampaignsRecord(Record):
         factors = [factor for data, _ in others if (factor := _factor(data, first)) is not None]
         return cls(tuple(record for _, record in found), tuple(factors))
 
+    def answer(self) -> str:
+        told = [
+            f"{f.precision} takes {f.median:.2f} times as long as {f.than} in the median of "
+            f"{f.networks} networks"
+            for f in self.factors
+        ]
+        return f"{'; '.join(told)}." if told else _told_of(self.campaigns)
+
+    def sections(self) -> Iterator[Section]:
+        if self.factors:
+            yield "latencies of both precisions", [Table(_FACTOR_COLUMNS, self.factors)]
+        for campaign in self.campaigns:
+            for heading, parts in campaign.sections():
+                yield f"{heading} ({campaign.target})", parts
+
     def parts(self) -> Iterator[Table | str]:
         for campaign in self.campaigns:
             yield from campaign.parts()
@@ -338,6 +433,10 @@ class CampaignsRecord(Record):
     def doubts(self) -> Iterator[str]:
         for campaign in self.campaigns:
             yield from (f"{campaign.target}: {text}" for text in campaign.doubts())
+
+
+def _told_of(campaigns: Sequence[CampaignRecord]) -> str:
+    return " ".join(f"{campaign.target}: {campaign.answer()}" for campaign in campaigns)
 
 
 def _factor(data: Dataset, first: Dataset) -> PrecisionFactor | None:

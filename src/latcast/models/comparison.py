@@ -22,6 +22,9 @@ from latcast.data import FORMATS, Dataset, Quantity, quantity, read
 from latcast.math.order_statistics import median_interval
 from latcast.measure import REFERENCE_LEVEL
 from latcast.measure.conditions import Condition, conditions
+from latcast.report import charts
+from latcast.report.figure import Axis, Figure, Guide, Series
+from latcast.report.markup import start_of
 from latcast.report.record import Column, Record, Table
 
 from ._base import Predictor
@@ -127,6 +130,40 @@ class Comparison(Record):
     networks: tuple[ComparedNetwork, ...]
     conditions: tuple[Condition, ...]
     notes: tuple[str, ...]
+
+    def headline(self) -> str:
+        return f"{Path(self.a).name} beside {Path(self.b).name}"
+
+    def answer(self) -> str:
+        interval = ""
+        if self.ratio_lower is not None and self.ratio_upper is not None:
+            interval = f" ({self.ratio_lower:.3f} – {self.ratio_upper:.3f})"
+        told = f"; {self.differing} of {self.tested} tested networks differ" if self.tested else ""
+        return (
+            f"{Path(self.a).name} takes {self.ratio:.3f} times{interval} as much as "
+            f"{Path(self.b).name} on the {self.compared} networks that both have{told}."
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        groups = {
+            name: [n for n in self.networks if n.differs is differs]
+            for name, differs in (("alike", False), ("differs", True))
+        }
+        series = tuple(
+            Series(
+                name, [n.b for n in own], [n.ratio for n in own],
+                labels=[f"{n.network}\n{n.a:.4g} and {n.b:.4g}: {n.ratio:.3f} times" for n in own],
+            )
+            for name, own in groups.items() if own
+        )  # fmt: skip
+        unit = quantity(self.quantity).unit
+        wide = charts.is_wide([n.b for n in self.networks])
+        if series:
+            yield Figure(
+                "Ratio by size", Axis(f"{start_of(Path(self.b).name, 40)}, {unit}", log=wide),
+                Axis("ratio of the first to the second"), series,
+                (Guide("equal", y=1.0), Guide("median", y=self.ratio)),
+            )  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:
         of: Quantity = quantity(self.quantity)

@@ -11,9 +11,12 @@ from typing import Any
 from latcast.devices import Target
 from latcast.graph import GraphInput
 from latcast.graph.inspection import inputs_table
+from latcast.report import charts
+from latcast.report.figure import Figure
 from latcast.report.markup import end_of, start_of
-from latcast.report.record import Column, Record, Section, Table, numbered
+from latcast.report.record import AT_ONCE, Column, Record, Section, Table, numbered
 from latcast.report.text import (
+    BOUND_COLOURS,
     bound_text,
     bytes_text,
     count_text,
@@ -134,6 +137,40 @@ class ArchsForecast(Record):
     def errors(self) -> list[str]:
         """Of the devices that cannot be answered."""
         return [f"{d.device}: {d.error}" for d in self.devices if d.error is not None]
+
+    def headline(self) -> str:
+        answered = [d for d in self.devices if d.error is None]
+        of = f" of {answered[0].space}" if answered else ""
+        count = len(answered[0].architectures) if answered else 0
+        return f"Latency of {count:,} architectures{of}" if count != 1 else f"Latency{of}"
+
+    def answer(self) -> str:
+        answered = [d for d in self.devices if d.error is None and d.architectures]
+        if not answered:
+            return "No device can be answered."
+        if any(len(d.architectures) > 1 for d in answered):
+            ranges = ((d.device, [a.latency_ms for a in d.architectures[:AT_ONCE]])
+                      for d in answered)  # fmt: skip
+            return "; ".join(
+                f"{ms_text(min(ms))} to {ms_text(max(ms))} ms on {name}" for name, ms in ranges
+            )
+        return answer_of([(d.device, d.architectures[0]) for d in answered], "The architecture")
+
+    def figures(self) -> Iterator[Figure]:
+        answered = [d for d in self.devices if d.error is None and d.architectures]
+        shown = max(1, charts.MAX_ROWS // max(1, len(answered)))
+        rows = [
+            (f"{d.target}" + (f", architecture {n}" if len(d.architectures) > 1 else ""),
+             a.latency_ms, a.lower_ms, a.upper_ms)
+            for d in answered for n, a in enumerate(d.architectures[:shown])
+        ]  # fmt: skip
+        if rows:
+            yield charts.intervals("Forecast", rows, of="target")
+        for d in answered:
+            if len(d.architectures) == 1:
+                blocks = [(b.block, b.ms) for b in d.architectures[0].blocks]
+                title = f"Where the milliseconds go on {d.device}"
+                yield charts.bars(title, sorted(blocks, key=lambda b: -b[1])[:15], "ms", of="block")
 
     def parts(self) -> Iterator[Table | str]:
         for device in self.devices:
@@ -401,13 +438,36 @@ class NetworkForecast(Record):
     def headline(self) -> str:
         return f"{self.network.name}: latency forecast"
 
+    def answer(self) -> str:
+        rows = [(_name_of(d, self.answered), d) for d in self.answered]
+        return answer_of(rows, self.network.name) if rows else "No device can be answered."
+
+    def figures(self) -> Iterator[Figure]:
+        if not (answered := self.answered):
+            return
+        rows = [(d.target or d.device, d.latency_ms, d.lower_ms, d.upper_ms) for d in answered]
+        caption = f"Points are forecasts, bars {100 * self.coverage:g} % intervals."
+        yield charts.intervals("Forecast", rows, of="target", caption=caption)
+        told = [(d.target or d.device, f"{ms_text(d.latency_ms)} ms", d) for d in answered]
+        kinds = [(name, d.share_by_kind or {}, note) for name, note, d in told]
+        yield charts.shares("Where the milliseconds go", kinds, of="target")
+        bounds = [
+            (name, {bound_text(b): x for b, x in (d.share_by_bound or {}).items()}, note)
+            for name, note, d in told
+        ]
+        yield charts.shares("What kernels are bound by", bounds, of="target", colours=BOUND_COLOURS)
+
     def sections(self) -> Iterator[Section]:
         from latcast.report.network_page import network_sections
+        from latcast.report.page import sections_of
 
         found = self.to_dict()
         answered = [d for d in found["devices"] if d["error"] is None]
         if answered:
-            yield from network_sections(found | {"devices": answered})
+            network, *others = network_sections(found | {"devices": answered})
+            yield from sections_of(self.figures(), ())
+            yield network
+            yield from others
 
     def to_node_data(self) -> dict[str, dict[str, Any]]:
         """For Google's Model Explorer: name of a column -> its ``GraphNodeData``, as JSON.
@@ -570,6 +630,32 @@ class NetworkForecast(Record):
                 if others := reasons[listed:]:
                     share = sum(e.share for e in others)
                     yield f"  {len(others)} other reasons, {100 * share:.1f} % of the ms (--json)"
+
+
+def answer_of(rows: Sequence[tuple[str, Any]], subject: str) -> str:
+    """What a forecast answers: the latency on a device, or on the fastest and slowest of several.
+
+    Args:
+        rows: name of a device, and what has ``latency_ms``, ``lower_ms`` and ``upper_ms`` there.
+        subject: of the sentence.
+    """
+
+    def told(name: str, row: Any) -> str:
+        return f"{charts.interval_note(row.latency_ms, row.lower_ms, row.upper_ms)} on {name}"
+
+    ranked = sorted(rows, key=lambda row: row[1].latency_ms)
+    if len(ranked) == 1:
+        return f"{subject} takes {told(*ranked[0])}."
+    return (
+        f"{subject} takes {told(*ranked[0])}, the fastest of {len(ranked)}, and "
+        f"{told(*ranked[-1])}, the slowest."
+    )
+
+
+def _name_of(device: NetworkOnTarget, answered: Sequence[NetworkOnTarget]) -> str:
+    """A device's name; its target's where another target of it is answered, too."""
+    alone = sum(d.device == device.device for d in answered) == 1
+    return device.device if alone else device.target or device.device
 
 
 def _extrapolated_shares(device: NetworkOnTarget) -> list[float | None]:

@@ -23,6 +23,8 @@ from latcast.devices import Target
 from latcast.graph import Graph
 from latcast.measure import BlockSource, CampaignFile, Plan, Protocol, Results, archs_of
 from latcast.measure.runtimes import runtime as find_runtime
+from latcast.report import charts
+from latcast.report.figure import Figure
 from latcast.report.record import Column, Record, Table
 from latcast.spaces import Archs, SearchSpace
 
@@ -96,6 +98,23 @@ class MeasuredTable(Record):
     ways: tuple[Comparison, ...]
     warnings: list[str]
     failed: Mapping[int, str]
+
+    def headline(self) -> str:
+        return f"A lookup table of {self.target}"
+
+    def answer(self) -> str:
+        own = next((c for c in self.ways if c.way == self.chosen), None)
+        if own is None:
+            return ""
+        return (
+            f"Sums of the table ({own.way}) are {100 * own.mape:.1f} % off whole networks on "
+            f"average, and {100 * own.calibrated_mape:.1f} % once calibrated."
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        for title, name in (("Sums as they are", "mape"), ("Calibrated", "calibrated_mape")):
+            rows = [(c.way, 100 * getattr(c, name)) for c in self.ways]
+            yield charts.bars(title, rows, "mean absolute error, %", of="table")
 
     def parts(self) -> Iterator[Table | str]:
         columns = (

@@ -10,6 +10,8 @@ from typing import Any
 from latcast._model_file import read_header
 from latcast._names import unknown_name
 from latcast.data import LATENCY_MS, quantity
+from latcast.report import charts
+from latcast.report.figure import Figure
 from latcast.report.record import Column, Record, Table, look_up
 from latcast.report.text import families_table, scores_table
 
@@ -61,6 +63,42 @@ class ModelEntry:
             header["card"],
             known and len({chip for _, chip, *_ in known}),
         )
+
+    def answer(self) -> str:
+        """What it forecasts, and how far it is off on what it has not seen."""
+        card, of = self.card, self.space or "networks of any kind"
+        if self.chips is not None:
+            error = _left_out(self, "device")
+            told = (
+                f": {error:.1f} % off in the median on a device that was left out" if error else ""
+            )
+            return f"{self.name} forecasts {of} on any device{told}."
+        if self.sources is not None:
+            return (
+                f"{self.name} is a base model of {len(self.sources)} targets for {of}: "
+                f"{median(_mapes(self)):.2f} % off in the median of their test parts."
+            )
+        metrics = card.get("metrics_by_family", {}).get("all") or card.get("metrics") or {}
+        error = metrics.get("median_error", metrics.get("mape"))
+        what = "a family" if "metrics_by_family" in card else "networks"
+        told = "" if error is None else f", {error:.1f} % off on {what} that it had not seen"
+        return f"{self.name} forecasts {of} on {self.target}{told}."
+
+    def figures(self) -> Iterator[Figure]:
+        """Its errors, and what its intervals hold."""
+        card = self.card
+        if self.chips is not None:
+            rows = [(f"{r['domain'] or 'all'}, new {r['way']}, {r['samples']} measured",
+                     r["median_error"]) for r in card.get("left_out", ())]  # fmt: skip
+            yield charts.bars("Errors on what was left out", rows, "median absolute error, %",
+                              of="group")  # fmt: skip
+        elif self.sources is not None:
+            named = ((name, s["mape"]) for name, s in card.get("metrics", {}).items())
+            rows = sorted(named, key=lambda row: -row[1])
+            yield charts.bars("Errors by target", rows, "mean absolute error, %", of="target")
+        else:
+            yield from charts.family_errors(card.get("metrics_by_family"))
+            yield from charts.coverages(card.get("metrics") or {})
 
     def parts(self) -> Iterator[Table | str]:
         """The card in words and tables."""
@@ -168,8 +206,18 @@ class ModelCard(Record):
             others[0] if others else None, first.chips,
         )  # fmt: skip
 
-    def parts(self) -> Iterator[Table | str]:
-        own = ModelEntry(
+    def headline(self) -> str:
+        return f"The model {self.name}"
+
+    def answer(self) -> str:
+        return self._own.answer()
+
+    def figures(self) -> Iterator[Figure]:
+        yield from self._own.figures()
+
+    @property
+    def _own(self) -> ModelEntry:
+        return ModelEntry(
             self.name,
             self.kind,
             self.space,
@@ -179,7 +227,9 @@ class ModelCard(Record):
             self.card,
             self.chips,
         )
-        yield from own.parts()
+
+    def parts(self) -> Iterator[Table | str]:
+        yield from self._own.parts()
         if self.any_network is not None:
             yield ""
             yield from self.any_network.parts()
@@ -205,6 +255,9 @@ class ModelList(Record):
         roles: tuple[zoo.Role, ...] = ("space", "base", "networks", "joint")
         named = [(n, zoo.header(n, role)) for role in roles for n in zoo.names(role)]
         return cls(tuple(ModelEntry.of(n, header) for n, header in named))
+
+    def answer(self) -> str:
+        return f"{len(self.models)} models are shipped."
 
     def parts(self) -> Iterator[Table | str]:
         of_any = [m for m in self.models if m.space is None and m.sources is None]

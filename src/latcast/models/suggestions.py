@@ -13,6 +13,8 @@ import numpy.typing as npt
 from latcast.graph import Graph
 from latcast.graph.read import ReadOptions, read_with
 from latcast.networks import Networks
+from latcast.report import charts
+from latcast.report.figure import Figure
 from latcast.report.markup import start_of
 from latcast.report.record import Column, Record, Table
 from latcast.report.text import interval_column, ms_column, ms_text
@@ -105,6 +107,30 @@ class Suggestions(Record):
     kernels: tuple[DoubtfulKernel, ...]
     notes: tuple[str, ...]
 
+    def headline(self) -> str:
+        return f"What to measure for {Path(self.network).name} on {self.device}"
+
+    def answer(self) -> str:
+        now = self.upper_ms / self.lower_ms
+        text = f"The forecast's interval spans a factor of {now:.2f}"
+        if self.networks:
+            last, count = self.networks[-1], len(self.networks)
+            what = Path(self.networks[0].network).name + (f" and {count - 1} others" * (count > 1))
+            text += f"; measure {what}, and a factor of {last.upper_ms / last.lower_ms:.2f} is left"
+        return f"{text}."
+
+    def figures(self) -> Iterator[Figure]:
+        rows = [("today", self.latency_ms, self.lower_ms, self.upper_ms)]
+        if self.itself is not None:
+            ends = self.itself.lower_ms, self.itself.upper_ms
+            rows.append(("after the network itself", self.latency_ms, *ends))
+        rows += [
+            (f"after {n}. {Path(x.network).name}", self.latency_ms, x.lower_ms, x.upper_ms)
+            for n, x in enumerate(self.networks, 1)
+        ]
+        caption = f"{100 * self.coverage:g} % intervals, each after those above it were measured."
+        yield charts.intervals("How the interval narrows", rows, of="measurement", caption=caption)
+
     def parts(self) -> Iterator[Table | str]:
         interval = f"{ms_text(self.lower_ms)} – {ms_text(self.upper_ms)}"
         yield (
@@ -171,6 +197,21 @@ class Telling(Record):
     factor: float
     networks: tuple[TellingNetwork, ...]
     notes: tuple[str, ...]
+
+    def headline(self) -> str:
+        return f"What to measure on {self.device}"
+
+    def answer(self) -> str:
+        text = f"Intervals span a factor of {self.factor:.2f} on average"
+        if self.networks:
+            last = self.networks[-1].factor
+            text += f"; measure these {len(self.networks)} networks, and {last:.2f} are left"
+        return f"{text}."
+
+    def figures(self) -> Iterator[Figure]:
+        rows = [("today", self.factor), *((Path(n.network).name, n.factor) for n in self.networks)]
+        yield charts.bars("Factor that intervals span", rows, "factor", of="network",
+                          caption="Each after those above it were measured.")  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:
         yield (

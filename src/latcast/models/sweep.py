@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from latcast.graph.read import ReadOptions
+from latcast.report import charts
+from latcast.report.figure import Axis, Figure, Series
 from latcast.report.markup import start_of
 from latcast.report.record import Column, Record, Table
-from latcast.report.text import count_text, interval_column, ms_column, shared_notes
+from latcast.report.text import count_text, interval_column, ms_column, ms_text, shared_notes
 
 from .forecast_network import forecast_network
 from .forecast_records import NetworkOnTarget
@@ -91,6 +93,47 @@ class NetworkSweep(Record):
     def errors(self) -> list[str]:
         """Of the points that cannot be answered."""
         return [f"{p.device}, {self.side} {p.value:g}: {p.error}" for p in self.points if p.error]
+
+    def headline(self) -> str:
+        return f"{Path(self.file).name}: latency by {self.side}"
+
+    def answer(self) -> str:
+        first = [p for p in self.points if p.error is None and p.device == self.points[0].device]
+        if len(first) < 2:
+            return ""
+        low, high = first[0], first[-1]
+        best = min(first, key=lambda p: p.per_sample_ms or float("inf"))
+        samples = (
+            ""
+            if self.side != BATCH
+            else (
+                f"; a sample takes least, {ms_text(best.per_sample_ms)} ms, at batch {best.value:g}"
+            )
+        )
+        return (
+            f"On {low.device} latency goes from {ms_text(low.latency_ms)} ms at {self.side} "
+            f"{low.value:g} to {ms_text(high.latency_ms)} ms at {high.value:g}{samples}."
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        answered = [p for p in self.points if p.error is None]
+        by_target: dict[str, list[SweepPoint]] = {}
+        for point in answered:
+            by_target.setdefault(point.target or point.device, []).append(point)
+        series = tuple(
+            Series(
+                name, [p.value for p in own], [p.latency_ms or 0.0 for p in own], "line",
+                [p.lower_ms for p in own], [p.upper_ms for p in own],
+                [f"{name}\n{self.side} {p.value:g}: "
+                 f"{charts.interval_note(p.latency_ms, p.lower_ms, p.upper_ms)}" for p in own],
+            )
+            for name, own in by_target.items()
+        )  # fmt: skip
+        if series:
+            x = Axis(self.side, log=charts.is_wide([p.value for p in answered]))
+            y = Axis("ms", log=charts.is_wide([p.latency_ms for p in answered]))
+            caption = f"Bands are {100 * self.coverage:g} % intervals."
+            yield Figure(f"Latency by {self.side}", x, y, series, caption=caption)
 
     def parts(self) -> Iterator[Table | str]:
         columns = [

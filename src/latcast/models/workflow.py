@@ -12,11 +12,14 @@ import numpy as np
 from latcast.data import LATENCY_MS, UNSTABLE, Dataset, quantity
 from latcast.data.audit import measured_rows, unit_doubt
 from latcast.math.metrics import weighted_metrics
-from latcast.report.record import Column, Record, Table
+from latcast.report import charts
+from latcast.report.figure import Figure
+from latcast.report.record import Column, Record, Section, Table
 from latcast.report.text import families_table, scores_table
 
 from . import KINDS, BaseModel, Kernels, Predictor, training
 from . import predictor as create
+from .scored import GroupErrors, ScoredRow, by_group, scored_rows
 
 Known = Predictor | BaseModel
 Scores = Mapping[str, float]
@@ -49,6 +52,8 @@ class Evaluation(Record):
         metrics_weighted: means of the same errors, unstable rows weighed by their scatter, without
             ranks; null where no row is unstable.
         unit: what unit the latencies seem to be in, a sentence; null if they can be milliseconds.
+        sample: measurements beside their predictions, of many rows some at equal distances of rank.
+        groups: errors by group, of all rows.
     """
 
     schema = "evaluation"
@@ -61,6 +66,8 @@ class Evaluation(Record):
     unstable: int
     metrics_weighted: Scores | None
     unit: str | None
+    sample: tuple[ScoredRow, ...] = ()
+    groups: tuple[GroupErrors, ...] = ()
 
     @classmethod
     def of(cls, model: Predictor, dataset: Dataset, *, model_name: str, data: str) -> Evaluation:
@@ -75,13 +82,25 @@ class Evaluation(Record):
         plain = training.scores_of(model, dataset, scored)
         return cls(
             model_name, data, len(dataset), dataset.quantity.name, plain, unstable, weighed,
-            _unit(dataset),
+            _unit(dataset), *scored_rows(model, dataset, scored),
         )  # fmt: skip
+
+    def headline(self) -> str:
+        return f"{self.model} on {Path(self.data).name}"
+
+    def answer(self) -> str:
+        return f"{self.model} is {errors_text(self.metrics)} on {self.rows} measurements."
+
+    def figures(self) -> Iterator[Figure]:
+        yield from _scored_figures(self.sample, self.groups, self.metrics, self.quantity)
 
     def parts(self) -> Iterator[Table | str]:
         title = f"{self.model} on {Path(self.data).name}, {self.rows} rows"
         unit = quantity(self.quantity).unit
         yield scores_table(self.metrics, title, unit)
+
+    def sections(self) -> Iterator[Section]:
+        yield from _scored_sections(self, self.groups)
 
     def doubts(self) -> Iterator[str]:
         if self.unit is not None:
@@ -99,6 +118,53 @@ def _unit(data: Dataset) -> str | None:
     """What unit latencies seem to be in, a sentence; None if they can be milliseconds."""
     doubt = unit_doubt(data)
     return None if doubt is None else f"{doubt.sentence}. {doubt.advice} if so"
+
+
+_GROUP_COLUMNS = (
+    Column("group", "group"),
+    Column("rows", "rows"),
+    Column("median error, %", "median_error", ".2f"),
+    Column("within 10 %, % of rows", "within_10", ".1f"),
+    Column("90 % interval covers, %", "coverage_90", ".1f"),
+)
+
+
+def errors_text(metrics: Scores) -> str:
+    """How far off predictions are, in words, and how many their intervals hold."""
+    unit_errors = [f"{v:.3g} {k.removeprefix('mae_')}" for k, v in metrics.items()
+                   if k.startswith("mae_")]  # fmt: skip
+    texts = [f"{metrics['mape']:.2f} % off on average"] if "mape" in metrics else []
+    texts = texts or [f"{metrics['mae']:.3g} off on average"]
+    if unit_errors:
+        texts[0] += f" ({unit_errors[0]})"
+    if "median_error" in metrics:
+        texts.append(f"{metrics['median_error']:.2f} in the median")
+    if "coverage_90" in metrics:
+        texts.append(f"its 90 % intervals hold {metrics['coverage_90']:.0f} %")
+    return ", ".join(texts)
+
+
+def _scored_sections(record: Record, groups: Sequence[GroupErrors]) -> Iterator[Section]:
+    """What a page shows, with a table of the groups."""
+    from latcast.report.page import sections_of
+
+    tables = [Table(_GROUP_COLUMNS, groups, "errors by group")] if groups else []
+    yield from sections_of(record.figures(), [*record.parts(), *tables])
+
+
+def _scored_figures(
+    sample: Sequence[ScoredRow],
+    groups: Sequence[GroupErrors],
+    metrics: Scores | None,
+    of: str,
+) -> Iterator[Figure]:
+    """Predicted against measured, what intervals hold, and errors by group."""
+    if sample:
+        yield charts.parity("Predicted and measured", by_group(sample), quantity(of).unit)
+    yield from charts.coverages(metrics or {})
+    if len(groups) > 1:
+        rows = [(f"{g.group} ({g.rows})", g.median_error) for g in groups]
+        yield charts.bars("Errors by group", rows, "median absolute error, %", of="group")
 
 
 # --- training ---------------------------------------------------------------------------------
@@ -138,6 +204,16 @@ class Training(Record):
     data_issues: list[str]
     is_calibrated: bool
     unstable: str | None
+
+    def headline(self) -> str:
+        return f"{self.predictor} for {self.target}"
+
+    def answer(self) -> str:
+        return f"On rows that it has not seen the model is {errors_text(self.metrics)}."
+
+    def figures(self) -> Iterator[Figure]:
+        yield from charts.coverages(self.metrics)
+        yield from charts.family_errors(self.metrics_by_family)
 
     def parts(self) -> Iterator[Table | str]:
         title = f"{self.predictor} for {self.target}, split {self.split}; on the test part:"
@@ -207,6 +283,18 @@ class BaseTraining(Record):
     quantity: str
     space: str
     targets: tuple[TrainedTarget, ...]
+
+    def answer(self) -> str:
+        worst = max(self.targets, key=lambda t: t.mape)
+        mapes = sorted(t.mape for t in self.targets)
+        return (
+            f"On {len(self.targets)} targets predictions are {mapes[len(mapes) // 2]:.2f} % off "
+            f"in the median, and {worst.mape:.2f} % on the worst, {worst.target}."
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        rows = sorted(((t.target, t.mape) for t in self.targets), key=lambda row: -row[1])
+        yield charts.bars("Errors by target", rows, "mean absolute error, %", of="target")
 
     def parts(self) -> Iterator[Table | str]:
         columns = (
@@ -349,6 +437,8 @@ class Adaptation(Record):
         skipped: rows that were left out, since their value is copied from another row.
         unstable: how rows that are not known to 3 % were used, a sentence; null without any.
         unit: what unit the latencies seem to be in, a sentence; null if they can be milliseconds.
+        sample: as of ``evaluation``, of the rows that it was scored on.
+        groups: likewise.
     """
 
     schema = "adaptation"
@@ -366,6 +456,23 @@ class Adaptation(Record):
     skipped: int
     unstable: str | None
     unit: str | None
+    sample: tuple[ScoredRow, ...] = ()
+    groups: tuple[GroupErrors, ...] = ()
+
+    def headline(self) -> str:
+        return f"{self.base} adapted to {self.target}"
+
+    def answer(self) -> str:
+        if self.metrics is not None:
+            told = f"{errors_text(self.metrics)} on {self.scored} others"
+        elif self.left_out is not None:
+            told = f"{errors_text(self.left_out)} on each of them, predicted from the others"
+        else:
+            return ""
+        return f"With {self.samples} measurements the model is {told}."
+
+    def figures(self) -> Iterator[Figure]:
+        yield from _scored_figures(self.sample, self.groups, self.metrics, self.quantity)
 
     def parts(self) -> Iterator[Table | str]:
         title = f"{self.base} adapted to {self.target} with {self.samples} measurements"
@@ -379,6 +486,9 @@ class Adaptation(Record):
                 f"{title}; each of them predicted from the others: {self.left_out['mape']:.2f} % "
                 "off on average"
             )
+
+    def sections(self) -> Iterator[Section]:
+        yield from _scored_sections(self, self.groups)
 
     def doubts(self) -> Iterator[str]:
         if self.skipped:
@@ -419,8 +529,11 @@ def adapt_and_score(
     few, rest, skipped = _choose(data, samples, seed)
     adapted = _adapt(known, few, method, seed)
     card = adapted.fitted.card
+    rows: tuple[Any, ...] = ((), ())
     if len(rest):
-        card["metrics"] = training.evaluate(adapted, rest)
+        scored = training.score(adapted, rest)
+        card["metrics"] = training.scores_of(adapted, rest, scored)
+        rows = scored_rows(adapted, rest, scored)
         card["split"] = (
             f"by {few.subject} at random, seed {seed}: {len(few)} rows to adapt to, "
             f"{len(rest)} to test"
@@ -439,6 +552,8 @@ def adapt_and_score(
         skipped=skipped,
         unstable=_unstable(adapted, few),
         unit=_unit(few),
+        sample=rows[0],
+        groups=rows[1],
     )
 
 

@@ -153,16 +153,6 @@ def _circle(
 
 
 MAX_KERNELS = 25
-# Of the milliseconds, for a colour of its own.
-MIN_SHARE = 0.01
-
-# What kernels are bound by -> colour.
-BOUND_COLOURS = {
-    "compute": "#4477cc",
-    "memory": "#dd7733",
-    "launch": "#66a344",
-    "unknown": "#d03030",
-}
 
 # Of a model's card, in the order in which they are shown.
 _SCORES = ("mape", "median_error", "within_10", "within_25", "coverage_90")
@@ -203,19 +193,7 @@ def network_sections(record: Record) -> Iterator[Section]:
         inputs=record["inputs"],
         notes=record["notes"],
         devices=devices,
-        coverage=record["coverage"],
         unsupported=record["uncosted"],
-        end_ms=1.05 * max(d["upper_ms"] for d in devices),
-        bars=[
-            {
-                "kinds": _parts(d["share_by_kind"], KIND_COLOURS),
-                "bounds": _parts(
-                    {bound_text(b): share for b, share in d["share_by_bound"].items()},
-                    BOUND_COLOURS,
-                ),
-            }
-            for d in devices
-        ],
         drawings=drawings,
         undrawn=[sum(k["share"] for k in d["kernels"] if not k["macs"]) for d in devices],
         kernels=_kernels(devices),
@@ -227,29 +205,6 @@ def network_sections(record: Record) -> Iterator[Section]:
         if heading == "Roofline" and drawing is not None:
             yield DRAWN, [drawing]
         yield heading, parts
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a bar.
-
-    Attributes:
-        name: what it is of.
-        share: of the bar, 0 to 1.
-        colour: of CSS.
-    """
-
-    name: str
-    share: float
-    colour: str
-
-
-def _parts(shares: Mapping[str, float], colours: Mapping[str, str]) -> list[Part]:
-    """A bar of shares; the small ones are one."""
-    large = {name: s for name, s in shares.items() if s >= MIN_SHARE}
-    rest = sum(shares.values()) - sum(large.values())
-    parts = [Part(name, s, colours.get(name, OTHER_COLOUR)) for name, s in large.items()]
-    return [*parts, Part("other", rest, OTHER_COLOUR)] if rest > 1e-9 else parts
 
 
 def draw_roofline(kernels: Sequence[Record], specification: Record | None) -> Markup | None:

@@ -46,6 +46,13 @@ KIND_COLOURS = {
     "unknown": "#d03030",
 }
 OTHER_COLOUR = "#9a9a9a"
+# What kernels are bound by -> colour.
+BOUND_COLOURS = {
+    "compute": "#4477cc",
+    "memory": "#dd7733",
+    "launch": "#66a344",
+    "unknown": "#d03030",
+}
 
 
 def score_labels(unit: str) -> dict[str, str]:

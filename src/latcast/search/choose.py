@@ -16,8 +16,10 @@ from latcast._imports import require
 from latcast._names import unknown_name
 from latcast.models.resolve import TargetQuery, UnresolvedError, resolve_one
 from latcast.networks.corpus import Corpus, read_corpus
+from latcast.report import charts
+from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.markup import printable
-from latcast.report.record import Column, Record, Table
+from latcast.report.record import Column, Record, Section, Table
 from latcast.report.text import (
     at_least,
     bytes_text,
@@ -126,6 +128,45 @@ class Choice(Record):
     models: tuple[ChosenModel, ...]
     measured_on: str | None
     notes: tuple[str, ...]
+
+    def headline(self) -> str:
+        return f"The most accurate pretrained models within {self.max_latency_ms:g} ms"
+
+    def answer(self) -> str:
+        best = self.models[0]
+        return (
+            f"Of {self.compared:,} pretrained models {best.model} is the most accurate within "
+            f"{self.max_latency_ms:g} ms on {self.device}: {best.top1:.2f} % top-1 in "
+            f"{charts.interval_note(best.latency_ms, best.lower_ms, best.upper_ms)}, within the "
+            f"budget with a probability of {best.probability:.0%}."
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        m = self.models
+        labels = [
+            f"{x.model}\n{x.top1:.2f} % top-1\n"
+            f"{charts.interval_note(x.latency_ms, x.lower_ms, x.upper_ms)}"
+            for x in m
+        ]
+        points = Series(
+            "forecast", [x.latency_ms for x in m], [x.top1 for x in m], "points",
+            [x.lower_ms for x in m], [x.upper_ms for x in m], labels, along="x",
+        )  # fmt: skip
+        measured = [x for x in m if x.measured_ms is not None]
+        known = [x.measured_ms or 0.0 for x in measured]
+        also = (Series("measured", known, [x.top1 for x in measured]),) if measured else ()
+        wide = charts.is_wide([e for x in m for e in (x.lower_ms, x.upper_ms)])
+        yield Figure(
+            "The front", Axis("ms", log=wide), Axis("top-1, %"), (points, *also),
+            (Guide(f"{self.max_latency_ms:g} ms", x=self.max_latency_ms),),
+            f"No other model beats these in accuracy and latency; bars are "
+            f"{100 * self.coverage:g} % intervals.",
+        )  # fmt: skip
+
+    def sections(self) -> Iterator[Section]:
+        from latcast.report.page import sections_of
+
+        yield from sections_of(self.figures(), self.tables(None))
 
     def parts(self) -> Iterator[Table | str]:
         yield from self.tables(MAX_SHOWN)

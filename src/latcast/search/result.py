@@ -14,14 +14,19 @@ import numpy as np
 
 from latcast._files import write_file
 from latcast.models import Predictor
-from latcast.report.record import Column, Record, Table, plain
+from latcast.report import charts
+from latcast.report.figure import Axis, Figure, Guide, Series
+from latcast.report.record import Column, Record, Section, Table, plain
 from latcast.report.text import interval_column
 from latcast.spaces import Archs
 
 from .front import Floats
+from .genes import gene_shares
 
 # Of the table of a front; JSON and files hold all of it.
 MAX_ROWS = 20
+# Networks of a front that a figure draws.
+MAX_DRAWN = 200
 
 # A number; a list with one for each target where there are several; or nothing is known.
 Numbers = float | list[float] | None
@@ -242,6 +247,68 @@ class SearchRecord(Record):
             notes=tuple(dict.fromkeys((*notes, *doubts))),
         )
 
+    def headline(self) -> str:
+        devices = ", ".join(_all(self.device))
+        return f"The most accurate networks of {self.space} on {devices}"
+
+    def answer(self) -> str:
+        if not self.front:
+            return ""
+        if not self.found:
+            fast, slow = self.front[0], self.front[-1]
+            return (
+                f"{len(self.front)} networks are not beaten: from {100 * fast.accuracy:.2f} % in "
+                f"{_ms(fast)} to {100 * slow.accuracy:.2f} % in {_ms(slow)}."
+            )
+        first, last = self.found[0], self.found[-1]
+        text = (
+            f"Within {_budget(last)} the most accurate network has {100 * last.accuracy:.2f} % "
+            f"top-1 and takes {_ms(last)}"
+        )
+        if len(self.found) > 1:
+            text += f"; within {_budget(first)}, {100 * first.accuracy:.2f} % and {_ms(first)}"
+        kept = [x for n in self.found for x in _all(n.kept_probability) if x is not None]
+        sure = f"; each keeps its budget with at least {min(kept):.0%}" if kept else ""
+        return f"{text}{sure}."
+
+    def figures(self) -> Iterator[Figure]:
+        for n, device in enumerate(_all(self.device)):
+            yield self._front_on(n, device)
+        yield from gene_shares([x.arch for x in self.found or self.front])
+
+    def _front_on(self, n: int, device: str) -> Figure:
+        """Accuracy by latency on the n-th device, with the networks of the budgets."""
+
+        def series(name: str, rows: Sequence[Any]) -> Series:
+            ms = [float(_nth(x.latency_ms, n) or 0) for x in rows]
+            lower, upper = ([_nth(getattr(x, end), n) for x in rows]
+                            for end in ("lower_ms", "upper_ms"))  # fmt: skip
+            labels = [
+                f"{100 * x.accuracy:.2f} % top-1\n{charts.interval_note(v, low, high)}\n"
+                f"{x.costs['macs'] / 1e6:.0f} M MACs"
+                for x, v, low, high in zip(rows, ms, lower, upper, strict=True)
+            ]
+            top1 = [100 * x.accuracy for x in rows]
+            return Series(name, ms, top1, "points", lower, upper, labels, along="x")
+
+        every = -(-len(self.front) // MAX_DRAWN) or 1
+        drawn = [series("front", self.front[::every])]
+        budgets = {float(b) for x in self.found if (b := _nth(x.max_latency_ms, n)) is not None}
+        if self.found:
+            drawn.append(series("for a budget", self.found))
+        guides = tuple(Guide(f"{b:g} ms" if len(budgets) < 6 else "", x=b) for b in sorted(budgets))
+        return Figure(
+            f"The front on {device}", Axis("ms"), Axis("top-1, %"), tuple(drawn), guides,
+            f"Bars are {100 * self.coverage:g} % intervals of the latency; dashed lines are "
+            "budgets." if budgets else f"Bars are {100 * self.coverage:g} % intervals.",
+        )  # fmt: skip
+
+    def sections(self) -> Iterator[Section]:
+        from latcast.report.page import sections_of
+
+        tables = [self._table(self.front, f"the front of {self.space}")]
+        yield from sections_of(self.figures(), [*self.parts(), *(tables if self.found else ())])
+
     def parts(self) -> Iterator[Table | str]:
         devices = " / ".join(
             f"{name} ({target})"
@@ -317,6 +384,23 @@ class SearchRecord(Record):
             arch = json.dumps(row["arch"])
             writer.writerow([row["accuracy"], *ms, *row["costs"].values(), arch])
         return text.getvalue()
+
+
+def _nth(value: Any, n: int) -> Any:
+    """What a list of targets has of the n-th; of a single one the value itself."""
+    return value[n] if isinstance(value, list) else value
+
+
+def _ms(row: Any) -> str:
+    """A network's latency in words, of several targets one after the other."""
+    ms, lower, upper = (_all(x) for x in (row.latency_ms, row.lower_ms, row.upper_ms))
+    if len(lower) != len(ms):
+        lower = upper = [None] * len(ms)
+    return " / ".join(charts.interval_note(*each) for each in zip(ms, lower, upper, strict=True))
+
+
+def _budget(row: FoundNetwork) -> str:
+    return " / ".join(f"{x:g} ms" for x in _all(row.max_latency_ms))
 
 
 def _found(result: SearchResult) -> Iterator[FoundNetwork]:

@@ -17,8 +17,10 @@ from latcast.models.joint import Joint, Question
 from latcast.models.query import Basis, Resolved
 from latcast.models.zoo import JOINT, UnresolvedError, open_shipped
 from latcast.networks import Networks
+from latcast.report import charts
+from latcast.report.figure import Figure
 from latcast.report.markup import start_of
-from latcast.report.record import MISSING, Column, Record, Table
+from latcast.report.record import MISSING, Column, Record, Section, Table
 from latcast.report.text import bytes_text, interval_column, ms_column
 
 from .within_budget import (
@@ -104,6 +106,37 @@ class DeviceRanking(Record):
     counts: Mapping[str, int]
     targets: tuple[DeviceAnswer, ...]
     notes: tuple[str, ...]
+
+    def headline(self) -> str:
+        return f"{Path(self.network).name}: which devices keep {self.max_latency_ms:g} ms"
+
+    def answer(self) -> str:
+        best = self._best()
+        order = list(CHANCES)
+        fits = [t for t in best if order.index(t.chance) <= order.index(self.at_least)]
+        among = f", {fits[0].target} most probably" if fits else ""
+        return (
+            f"{Path(self.network).name} fits {self.max_latency_ms:g} ms on {len(fits)} of "
+            f"{len(best)} devices{among} (chance: {self.at_least} or better)."
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        rows = [(t.target, t.latency_ms, t.lower_ms, t.upper_ms) for t in self._best()]
+        caption = (
+            f"The best target of each device, by its chance; bars are {100 * self.coverage:g} % "
+            "intervals, the dashed line is the budget."
+        )
+        yield charts.intervals("Latency and budget", rows, of="target",
+                               budget=self.max_latency_ms, caption=caption)  # fmt: skip
+
+    def sections(self) -> Iterator[Section]:
+        from latcast.report.page import sections_of
+
+        yield from sections_of(self.figures(), self.tables(None))
+
+    def _best(self) -> list[DeviceAnswer]:
+        """The most probable target of every device, in the order of all."""
+        return list({t.device: t for t in reversed(self.targets)}.values())[::-1]
 
     def parts(self) -> Iterator[Table | str]:
         yield from self.tables(MAX_SHOWN)

@@ -9,6 +9,8 @@ from typing import Any
 
 from latcast.data import Dataset, split
 from latcast.models.training import evaluate
+from latcast.report import charts
+from latcast.report.figure import Figure
 from latcast.report.record import Column, Record, Table, lazy, numbered
 from latcast.spaces import Archs
 
@@ -67,6 +69,15 @@ class AccuracyTraining(Record):
     noise: float
     metrics: Scores
 
+    def answer(self) -> str:
+        return (
+            f"{self.name} is {100 * self.metrics['mae']:.2f} % points off on average on networks "
+            "that it has not seen."
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        yield from charts.coverages(self.metrics)
+
     def parts(self) -> Iterator[Table | str]:
         title = f"{self.name} for {self.space}, split {self.split}; on the test part:"
         yield _table(self.metrics, title)
@@ -101,6 +112,15 @@ class AccuracyEvaluation(Record):
             ValueError: as :func:`latcast.models.training.evaluate`.
         """
         return cls(model_name, data, len(table), evaluate(model, table))
+
+    def answer(self) -> str:
+        return (
+            f"{self.model} is {100 * self.metrics['mae']:.2f} % points off on average on networks "
+            "that it has not seen."
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        yield from charts.coverages(self.metrics)
 
     def parts(self) -> Iterator[Table | str]:
         yield _table(self.metrics, f"{self.model} on {Path(self.data).name}, {self.rows} rows")

@@ -13,6 +13,8 @@ from latcast._imports import require
 from latcast.data import LatencyDataset, split
 from latcast.models import Predictor
 from latcast.models.training import Parts, fit_and_score_parts, parts
+from latcast.report import charts
+from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.record import MISSING, Column, Record, Table
 from latcast.report.text import score_labels
 
@@ -270,6 +272,29 @@ class TuningRecord(Record):
             predictor.space.name, card["split"], plan.seed, model, result.counts(), best, plain,
             result.trials, card["data_issues"],
         )  # fmt: skip
+
+    def headline(self) -> str:
+        return f"{self.predictor} tuned for {self.target}"
+
+    def answer(self) -> str:
+        before, after = self.default.metrics.get("mae_ms"), self.best.metrics.get("mae_ms")
+        if before is None or after is None:
+            return ""
+        return (
+            f"Tuned options are {after:.3g} ms off on average on the test part, the defaults "
+            f"{before:.3g} ms, after {len(self.trials)} trials."
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        done = [t for t in self.trials if t.mae_ms is not None]
+        if done:
+            labels = [", ".join(f"{k} {_text(v)}" for k, v in t.options.items()) for t in done]
+            mae = [t.mae_ms or 0.0 for t in done]
+            series = Series("", [t.number for t in done], mae, labels=labels)
+            best = self.best.validation_mae_ms
+            guides = () if best is None else (Guide("the winner", y=best),)
+            yield Figure("Trials", Axis("trial"), Axis("validation MAE, ms",
+                         log=charts.is_wide(mae)), (series,), guides)  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:
         default, best = self.default, self.best

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.record import Column, Record, Table
 from latcast.report.text import interval_column
+from latcast.search.genes import gene_shares
 
 from ._verification import Verification, VerifiedResult
 
@@ -189,6 +191,40 @@ class VerificationRecord(Record):
             rounds=tuple(map(Round.of, result.rounds)),
             found=tuple(_verified(result, n, costs[n], archs[n]) for n in range(len(result))),
         )
+
+    def headline(self) -> str:
+        return f"The most accurate networks of {self.space}, measured on {self.target}"
+
+    def answer(self) -> str:
+        verified = [n for n in self.found if n.verified]
+        conclusion = self._conclusion()
+        if not verified:
+            return f"{conclusion[0].upper()}{conclusion[1:]}."
+        best = max(verified, key=lambda n: n.accuracy)
+        return (
+            f"{100 * best.accuracy:.2f} % top-1 in {best.measured_ms or 0:.2f} ms, measured; "
+            f"{conclusion}."
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        series = []
+        for found in self.rounds:
+            own = [n for n in found.networks if n.predicted_ms is not None]
+            labels = [f"{n.role}, round {found.round}\nmeasured {n.measured_ms:.2f} ms, "
+                      f"predicted {n.predicted_ms:.2f}" for n in own]  # fmt: skip
+            if own:
+                series.append(
+                    Series(
+                        f"round {found.round}", [n.measured_ms for n in own],
+                        [n.predicted_ms or 0.0 for n in own], "points",
+                        [n.lower_ms for n in own], [n.upper_ms for n in own], labels,
+                    )
+                )  # fmt: skip
+        if series:
+            caption = "On the line the device takes what was predicted."
+            yield Figure("Predicted and measured", Axis("measured, ms"), Axis("predicted, ms"),
+                         tuple(series), (Guide("equal"),), caption)  # fmt: skip
+        yield from gene_shares([n.arch for n in self.found])
 
     def parts(self) -> Iterator[Table | str]:
         for found in self.rounds:

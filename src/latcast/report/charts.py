@@ -1,0 +1,172 @@
+"""Figures that several records show: intervals, shares, predicted against measured, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from .figure import Axis, Figure, Guide, Series
+from .text import KIND_COLOURS, OTHER_COLOUR, ms_text
+
+# Rows of a figure: of more, tables tell.
+MAX_ROWS = 30
+# Largest over smallest value from which an axis counts decades.
+_DECADES = 12.0
+# Of the whole, for a colour of its own.
+_MIN_SHARE = 0.01
+
+Interval = tuple[str, float | None, float | None, float | None]
+
+
+def interval_note(value: float | None, lower: float | None, upper: float | None) -> str:
+    """A latency with its interval, in words."""
+    if lower is None or upper is None or not isfinite(lower):
+        return f"{ms_text(value)} ms"
+    return f"{ms_text(value)} ms ({ms_text(lower)} – {ms_text(upper)})"
+
+
+def is_wide(values: Sequence[float | None]) -> bool:
+    """Whether values are so far apart that an axis should count decades."""
+    known = [v for v in values if v is not None and isfinite(v)]
+    return bool(known) and min(known) > 0 and max(known) > _DECADES * min(known)
+
+
+def intervals(
+    title: str,
+    rows: Sequence[Interval],
+    *,
+    of: str = "device",
+    label: str = "ms",
+    budget: float | None = None,
+    caption: str = "",
+    note: Callable[[float | None, float | None, float | None], str] = interval_note,
+) -> Figure:
+    """A point with its interval in a row of its own, for each of the first rows.
+
+    Args:
+        title: of the figure.
+        rows: name, value, lower and upper end of each; None where they are not known.
+        of: what the rows are.
+        label: of the values.
+        budget: a line to compare with.
+        caption: how to read it.
+        note: a row's values in words.
+    """
+    rows = [r for r in rows[:MAX_ROWS] if r[1] is not None]
+    values = [float(r[1] or 0) for r in rows]
+    ends = [e for r in rows for e in (r[1], r[2], r[3])]
+    notes = [note(*r[1:]) for r in rows]
+    series = Series(
+        "", values, range(len(rows)), lower=[r[2] for r in rows], upper=[r[3] for r in rows],
+        labels=[f"{r[0]}\n{text}" for r, text in zip(rows, notes, strict=True)],
+    )  # fmt: skip
+    guides = () if budget is None else (Guide(f"{budget:g} ms", x=budget),)
+    x = Axis(label, log=is_wide([*ends, budget] if budget else ends))
+    return Figure(title, x, Axis(of, names=[r[0] for r in rows], notes=notes), (series,),
+                  guides, caption)  # fmt: skip
+
+
+def shares(
+    title: str,
+    rows: Sequence[tuple[str, Mapping[str, float], str]],
+    *,
+    of: str = "device",
+    colours: Mapping[str, str] = KIND_COLOURS,
+    caption: str = "",
+) -> Figure:
+    """A bar of parts for each row: its name, the parts' shares from 0 to 1, and a note."""
+    parts = dict.fromkeys(p for _, s, _ in rows for p, share in s.items() if share >= _MIN_SHARE)
+    series = [
+        Series(
+            part.replace("_", " "), [100 * s.get(part, 0.0) for _, s, _ in rows],
+            range(len(rows)), "bars", colour=colours.get(part, ""),
+            labels=[f"{name}\n{part.replace('_', ' ')} {100 * s.get(part, 0.0):.1f} %"
+                    for name, s, _ in rows],
+        )
+        for part in parts
+    ]  # fmt: skip
+    rest = [100 * sum(v for p, v in s.items() if p not in parts) for _, s, _ in rows]
+    if any(r > 1e-6 for r in rest):
+        labels = [f"other {r:.1f} %" for r in rest]
+        series.append(Series("other", rest, range(len(rows)), "bars", labels=labels,
+                             colour=OTHER_COLOUR))  # fmt: skip
+    y = Axis(of, names=[r[0] for r in rows], notes=[r[2] for r in rows])
+    return Figure(title, Axis("%"), y, tuple(series), caption=caption)
+
+
+def parity(title: str, groups: Mapping[str, Sequence[Any]], unit: str) -> Figure:
+    """Predicted against measured values, a colour for each group.
+
+    Args:
+        title: of the figure.
+        groups: name -> rows with ``measured``, ``predicted``, ``lower``, ``upper`` and ``name``.
+        unit: of the values.
+    """
+    rows = [r for own in groups.values() for r in own]
+    wide = is_wide([v for r in rows for v in (r.measured, r.predicted)])
+    series = tuple(
+        Series(
+            name,
+            [r.measured for r in own],
+            [r.predicted for r in own],
+            lower=[r.lower for r in own],
+            upper=[r.upper for r in own],
+            labels=[
+                f"{r.name}\nmeasured {ms_text(r.measured)} {unit}, predicted "
+                f"{ms_text(r.predicted)} ({100 * (r.predicted / r.measured - 1):+.1f} %)"
+                for r in own
+            ],
+        )
+        for name, own in groups.items()
+    )
+    return Figure(
+        title, Axis(f"measured, {unit}", log=wide), Axis(f"predicted, {unit}", log=wide), series,
+        (Guide("equal"),),
+        "On the line, predicted equals measured; above it the prediction is too slow. Upright "
+        "strokes are prediction intervals.",
+    )  # fmt: skip
+
+
+def coverages(scores: Mapping[str, float], title: str = "What intervals hold") -> Iterator[Figure]:
+    """Share of measurements that intervals hold against what they promise, where it is scored."""
+    promised = [c for c in (50, 80, 90, 95) if isfinite(scores.get(f"coverage_{c}", float("nan")))]
+    if len(promised) < 2:
+        return
+    held = [scores[f"coverage_{c}"] for c in promised]
+    labels = [f"{c} % intervals hold {h:.1f} %" for c, h in zip(promised, held, strict=True)]
+    yield Figure(
+        title, Axis("promised, %"), Axis("held, %"),
+        (Series("", promised, held, "line", labels=labels),),
+        (Guide("equal"),),
+        "Below the line intervals are too narrow, above it wider than they need be.",
+    )  # fmt: skip
+
+
+def bars(
+    title: str,
+    rows: Sequence[tuple[str, float]],
+    label: str,
+    *,
+    of: str,
+    caption: str = "",
+    form: str = ".3g",
+) -> Figure:
+    """A bar for each of the first rows: its name and its value."""
+    rows = [r for r in rows if r[1] is not None and isfinite(r[1])][:MAX_ROWS]
+    notes = [f"{value:{form}}" for _, value in rows]
+    labels = [f"{name}: {note}" for (name, _), note in zip(rows, notes, strict=True)]
+    series = Series("", [r[1] for r in rows], range(len(rows)), "bars", labels=labels)
+    y = Axis(of, names=[r[0] for r in rows], notes=notes)
+    return Figure(title, Axis(label), y, (series,), caption=caption)
+
+
+def family_errors(scores: Mapping[str, Mapping[str, float]] | None) -> Iterator[Figure]:
+    """Median error on each family by a model that had not seen it."""
+    if scores:
+        worst = sorted(
+            ((name, s["median_error"]) for name, s in scores.items() if "median_error" in s),
+            key=lambda row: -row[1],
+        )
+        yield bars("Errors by family", worst, "median absolute error, %", of="family",
+                   caption="On each family, by a model that had not seen it.")  # fmt: skip
