@@ -56,6 +56,7 @@ _NAMED = (
 _LISTED = "the joint model is listed with the others"
 _SPACES = "devices without a model of a search space are answered for by the joint model"
 
+_DRAWN = "records keep what their pages draw: scored rows, errors by group, the machine's states"
 _COUNTED = "views, which compute nothing, are counted apart from layers and kernels, as in predict"
 _READS = "kernels tell what they read and the shape that they write"
 _CONSTANTS = "kernels of a forecast tell the bytes of their constants"
@@ -248,6 +249,7 @@ CHANGES: tuple[Change, ...] = (
     Change("adapt-networks", "[01].output.*", "value", _PARTS),
     Change("train-layers", "*.output*", "value", _VECTORS),
     Change("bench-search", "output.nasbench201.*", "value", _UNLIKE),
+    *(Change("*", f"*output*.{key}", "added", _DRAWN) for key in ("sample", "groups", "states")),
     *(
         Change("bench-[gt][pr]*", f"output.*.{score}_{figure}", "value", _UNLIKE)
         for score in (

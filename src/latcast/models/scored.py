@@ -105,7 +105,7 @@ def _errors(groups: Sequence[str], scored: Scored) -> tuple[GroupErrors, ...]:
     inside = scored.inside.get(_COVERAGE)
     named = np.array(groups)
     found = []
-    for group in sorted(set(groups), key=lambda g: _QUARTERS.index(g) if g in _QUARTERS else 9):
+    for group in sorted(set(groups), key=_order):
         own = named == group
         held = None if inside is None else 100 * float(inside[own].mean())
         found.append(
@@ -115,9 +115,14 @@ def _errors(groups: Sequence[str], scored: Scored) -> tuple[GroupErrors, ...]:
     return tuple(found)
 
 
+def _order(group: str) -> tuple[int, str]:
+    """Quarters by their size, families by the alphabet."""
+    return _QUARTERS.index(group) if group in _QUARTERS else len(_QUARTERS), group
+
+
 def by_group(rows: Sequence[ScoredRow]) -> Mapping[str, Sequence[ScoredRow]]:
     """The rows of each group."""
     found: dict[str, list[ScoredRow]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: _order(row.group)):
         found.setdefault(row.group, []).append(row)
     return found

@@ -148,7 +148,7 @@ def _scored_sections(record: Record, groups: Sequence[GroupErrors]) -> Iterator[
     """What a page shows, with a table of the groups."""
     from latcast.report.page import sections_of
 
-    tables = [Table(_GROUP_COLUMNS, groups, "errors by group")] if groups else []
+    tables = [Table(_GROUP_COLUMNS, groups, "the same in numbers")] if groups else []
     yield from sections_of(record.figures(), [*record.parts(), *tables])
 
 

@@ -96,7 +96,7 @@ def page(
     for n, record in enumerate(records):
         headline = names[n] if names else record.headline()
         sections = [
-            (f"s{n}-{m}", heading, Markup("").join(map(_part, parts)))
+            (f"s{n}-{m}", heading[:1].upper() + heading[1:], Markup("").join(map(_part, parts)))
             for m, (heading, parts) in enumerate(record.sections())
         ]
         results.append(_Result(f"r{n}", headline, record.answer(), list(record.doubts()), sections))
@@ -121,8 +121,9 @@ def page(
 
 def _part(part: Any) -> Markup:
     """A table, a figure, HTML as it is, or lines of text."""
-    if isinstance(part, Markup):
-        return part
+    if isinstance(part, Markup):  # what may be wider than its page is scrolled by keys, too
+        scrolled = '<div class="wide" role="group" tabindex="0" aria-label="scrolls">'
+        return Markup(part.replace(Markup('<div class="wide">'), Markup(scrolled)))  # noqa: S704
     if isinstance(part, str):
         lines = [line for line in part.split("\n") if line.strip()]
         text = "<br/>".join(escape(printable(line)) for line in lines)
@@ -135,7 +136,7 @@ def _part(part: Any) -> Markup:
     label = escape(printable(part.title.strip()) or "table")
     more = f"<p>The first {MAX_ROWS} of {count:,} rows; --json has all.</p>"
     return Markup(  # noqa: S704
-        f'<div class="wide" role="region" tabindex="0" aria-label="{label}">{table}</div>'
+        f'<div class="wide" role="group" tabindex="0" aria-label="{label}">{table}</div>'
         + (more if count > MAX_ROWS else "")
     )
 

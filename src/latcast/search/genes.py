@@ -29,7 +29,8 @@ def gene_shares(archs: Sequence[Any]) -> Iterator[Figure]:
         for gene, place, choice in _choices(arch):
             chosen.setdefault(gene, {}).setdefault(place, Counter())[choice] += 1
     for gene, places in chosen.items():
-        if len(archs) > 1 and len(places) <= _MAX_PLACES:
+        differ = len({choice for counts in places.values() for choice in counts}) > 1
+        if differ and len(archs) > 1 and len(places) <= _MAX_PLACES:
             yield _figure(gene, places, len(archs))
 
 
