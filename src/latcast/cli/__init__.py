@@ -43,6 +43,7 @@ _COMMANDS = {
         "accuracy": "Accuracy models: train one on a table, score it, ask it.",
     },
     "Serve": {
+        "explore": "Open the explorer: forecasts in a browser, as you type.",
         "serve": "Answer over HTTP, for pipelines and browsers.",
     },
     "What there is": {

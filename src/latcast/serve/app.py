@@ -8,11 +8,11 @@ from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from latcast import __version__, _limits
+from latcast import __version__, _limits, report
 
 from .calls import Answer, failed, refusal
 from .endpoints import ERRORS, problems, router
@@ -24,6 +24,8 @@ from .settings import Settings
 from .workers import BusyError
 
 EXPLORER = Path(__file__).parent / "explorer"
+# Of the pages of records, whose looks are those of the explorer.
+SHARED = ("style.css", "drawing.css", "drawing.js")
 
 
 def app_of(settings: Settings) -> FastAPI:
@@ -52,11 +54,20 @@ def app_of(settings: Settings) -> FastAPI:
                  UnknownJobError):  # fmt: skip
         app.add_exception_handler(kind, _tell)
     app.include_router(router)
+    app.add_route("/shared/{name}", _shared, include_in_schema=False)
     app.mount("/", StaticFiles(directory=EXPLORER, html=True))
     app.add_middleware(
         cast("Any", Gate), settings=settings, keys=service.keys, metrics=service.metrics
     )
     return app
+
+
+async def _shared(request: Request) -> Response:
+    """A file that the explorer has in common with the pages of records."""
+    name = request.path_params["name"]
+    if name not in SHARED:
+        raise HTTPException(404)
+    return FileResponse(Path(report.__file__).parent / "templates" / name)
 
 
 async def _tell(request: Request, error: Exception) -> Response:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +31,11 @@ def run(settings: Settings, devices: Sequence[Path], tell: Callable[[str], None]
         OSError: nobody can listen there.
         ValueError: another service uses the folder of the state.
     """
+    from latcast.data.public.timm import VARIABLE, find_imagenet
+
+    with suppress(FileNotFoundError):
+        # Workers run in folders of their own: what is found from this one is named for them.
+        os.environ[VARIABLE] = str(find_imagenet().resolve())
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:

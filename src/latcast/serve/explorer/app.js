@@ -1,0 +1,212 @@
+// What is asked, the forecast as it is typed, and what belongs to the network that is open.
+
+import { Refusal, get, latest, page, post, send } from "./api.js";
+import { bars, count, download, el, ms } from "./charts.js";
+import { begin as beginFronts } from "./fronts.js";
+import { begin as beginMeasurements } from "./measurements.js";
+
+const $ = (id) => document.getElementById(id);
+
+/** What is open and chosen. */
+export const state = { network: null, file: null, devices: [], model: null, record: null };
+
+const number = (id) => (Number($(id).value) > 0 ? Number($(id).value) : undefined);
+export const budget = () => number("budget");
+
+/** Shapes that were typed, such as `input=1x128, tokens=64`. */
+const shapes = () => {
+  const found = {};
+  for (const each of $("shapes").value.split(/[,;]\s*/)) {
+    const match = each.trim().match(/^(.+?)=(\d+(?:x\d+)*)$/);
+    if (match) found[match[1]] = match[2].split("x").map(Number);
+  }
+  return Object.keys(found).length ? found : undefined;
+};
+
+const precisions = () => [...document.querySelectorAll("[name=precision]:checked")].map((x) => x.value);
+
+/** Which target of a device is meant. */
+export const target = () => {
+  const chosen = precisions();
+  return {
+    runtime: $("runtime").value.trim() || undefined,
+    precision: chosen.length === 1 ? chosen[0] : undefined,
+    batch: number("batch"), threads: number("threads"),
+  };
+};
+export const coverage = () => Number($("coverage").value);
+export const ofNetwork = () => ({ network: state.network.id, name: state.network.name, shapes: shapes() });
+
+const asked = () => {
+  const chosen = precisions();
+  return { ...ofNetwork(), ...target(), precision: chosen.length ? chosen : undefined, sequence: number("sequence"),
+    coverage: coverage(), devices: state.devices, model: state.model?.id };
+};
+
+/** Say what went wrong in an element, in place of an answer. */
+export const tell = (place, error) => {
+  if (!(error instanceof Refusal) && !(error instanceof TypeError)) throw error;
+  place.textContent = error instanceof Refusal ? error.message : "The service does not answer.";
+  place.classList.add("warn");
+};
+
+const answerOf = (rows, ofBudget) => {
+  if (!rows.length) return "No device has an answer.";
+  if (ofBudget) {
+    const fits = rows.filter((d) => d.latency_ms <= ofBudget).length;
+    return `Fits ${ofBudget} ms on ${fits} of ${rows.length}.`;
+  }
+  const best = rows.reduce((a, b) => (b.latency_ms < a.latency_ms ? b : a));
+  return rows.length === 1 ? `${ms(best.latency_ms)} ms on ${best.target}.`
+    : `${ms(best.latency_ms)} ms on ${best.target}, the fastest of ${rows.length}.`;
+};
+
+const titleOf = (row) =>
+  state.model && row.device === state.model.id ? `${row.target}, with your measurements` : row.target;
+
+const forecast = latest(async () => {
+  const ready = state.network && (state.devices.length || state.model);
+  $("page").disabled = $("json").disabled = !ready;
+  $("graph").hidden = !ready;
+  if (!ready) {
+    $("answer").textContent = state.network ? "Choose a device." : state.devices.length ? "Choose a model file."
+      : "Choose a model file and a device.";
+    $("bars").replaceChildren();
+    return;
+  }
+  $("answer").classList.remove("warn");
+  try {
+    state.record = await post("v1/forecast", asked());
+  } catch (error) {
+    $("bars").replaceChildren();
+    tell($("answer"), error);
+    return;
+  }
+  const rows = state.record.devices.filter((d) => d.error === null);
+  $("answer").textContent = answerOf(rows, budget());
+  if (rows.length) bars($("bars"), rows.map((d) => [titleOf(d), d]), budget());
+  const notes = [...new Set([...state.record.notes, ...state.record.devices.flatMap((d) =>
+    d.error === null ? d.notes : [`${d.device}: ${d.error}`])])];
+  $("notes").replaceChildren(...notes.map((text) => el("li", {}, text)));
+  $("notes").hidden = !notes.length;
+  if ($("graph").open) await drawGraph();
+});
+
+/** The drawing of the forecast's page, with the script that pages have. */
+const drawGraph = async () => {
+  const text = await page("v1/forecast", asked());
+  // Alone: the page around it has styles that this one's policy refuses.
+  const start = text.indexOf('<div class="drawing"');
+  const drawn = start < 0 ? "" : text.slice(start, text.indexOf("</section>", start));
+  const parsed = new DOMParser().parseFromString(drawn, "text/html").body;
+  const place = $("graph").querySelector("div");
+  place.replaceChildren(...[...parsed.children].map((each) => document.importNode(each, true)));
+  place.append(el("script", { src: "shared/drawing.js" }));
+};
+
+let timer = 0;
+/** Forecast soon: what is typed meanwhile counts, too. */
+export const changed = () => {
+  clearTimeout(timer);
+  timer = setTimeout(forecast, 250);
+};
+
+/** Open a network of a file. */
+const open = async (file) => {
+  if (!file) return;
+  $("network").classList.remove("warn");
+  $("network").textContent = `sending ${file.name} …`;
+  state.file = file;
+  try {
+    const sent = await send(file, { shapes: shapes() });
+    const { total, fused } = sent.inspection;
+    state.network = { id: sent.id, name: file.name };
+    $("network").textContent = `${file.name}: ${count(total.layers)} layers in ${count(fused.kernels)} kernels, ` +
+      `${count(total.macs)} MACs, ${count(total.params)} parameters`;
+  } catch (error) {
+    state.network = null;
+    tell($("network"), error);
+  }
+  document.dispatchEvent(new Event("network"));
+  changed();
+};
+
+const addDevice = (name) => {
+  if (!name || state.devices.includes(name)) return;
+  state.devices.push(name);
+  showDevices();
+};
+const showDevices = () => {
+  $("chosen").replaceChildren(...state.devices.map((name) => el("li", {}, el("button", {
+    type: "button", "aria-label": `remove ${name}`,
+    onclick: () => {
+      state.devices = state.devices.filter((x) => x !== name);
+      showDevices();
+    },
+  }, `${name} ×`))));
+  document.dispatchEvent(new Event("devices"));
+  changed();
+};
+
+const listen = () => {
+  $("asked").addEventListener("submit", (event) => event.preventDefault());
+  $("file").addEventListener("change", () => open($("file").files[0]));
+  $("shapes").addEventListener("change", () => open(state.file));
+  const drop = $("drop");
+  for (const name of ["dragover", "dragleave", "drop"]) {
+    drop.addEventListener(name, (event) => {
+      event.preventDefault();
+      drop.classList.toggle("over", name === "dragover");
+      if (name === "drop") open(event.dataTransfer.files[0]);
+    });
+  }
+  const device = $("device");
+  const take = (event) => {
+    const known = [...$("devices").options].some((option) => option.value === device.value);
+    if (event.type === "input" ? !known || event.inputType : !device.value.trim()) return;
+    addDevice(device.value.trim());
+    device.value = "";
+  };
+  device.addEventListener("change", take);
+  device.addEventListener("input", take);
+  for (const id of ["batch", "sequence", "threads", "runtime", "budget", "coverage"]) {
+    $(id).addEventListener("input", changed);
+  }
+  for (const box of document.querySelectorAll("[name=precision]")) box.addEventListener("change", changed);
+  $("graph").addEventListener("toggle", () => $("graph").open && state.network && drawGraph());
+  const stem = () => state.network.name.replace(/\.\w+$/, "");
+  $("page").addEventListener("click", async () =>
+    download(`${stem()}.html`, await page("v1/forecast", asked()), "text/html"));
+  $("json").addEventListener("click", () =>
+    download(`${stem()}.json`, JSON.stringify(state.record, null, 2), "application/json"));
+  $("key").addEventListener("change", start);
+};
+
+/** What the address names, as `latcast explore` opens it: `?network=ID&device=raspberry-pi-4`. */
+const openAddress = async () => {
+  const asked = new URLSearchParams(location.search), id = asked.get("network");
+  for (const name of asked.getAll("device")) if (!state.devices.includes(name)) state.devices.push(name);
+  if (!id || state.network) return;
+  const { name } = await get(`v1/networks/${encodeURIComponent(id)}`);
+  state.network = { id, name };
+  $("network").textContent = name;
+  document.dispatchEvent(new Event("network"));
+};
+
+const start = async () => {
+  try {
+    const [{ devices }, { spaces }] = await Promise.all([get("v1/devices"), get("v1/spaces")]);
+    $("devices").replaceChildren(...devices.map((d) => el("option", { value: d.name }, d.title)));
+    $("space").replaceChildren(...spaces.map((s) => el("option", { value: s.name }, s.name)));
+    $("locked").hidden = true;
+    await openAddress();
+    showDevices();
+  } catch (error) {
+    tell($("answer"), error);
+  }
+};
+
+listen();
+beginMeasurements();
+beginFronts();
+start();

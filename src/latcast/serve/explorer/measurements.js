@@ -1,0 +1,133 @@
+// Measurements of the user: each moves the forecast of a device, and narrows its interval.
+
+import { Refusal, latest, post, send } from "./api.js";
+import { changed, coverage, ofNetwork, state, target, tell } from "./app.js";
+import { bars, el, ms } from "./charts.js";
+
+const $ = (id) => document.getElementById(id);
+
+/** Measured networks: id, name, ms. */
+let rows = [];
+/** Number of measurements -> the forecast with so many. */
+let history = new Map();
+
+const device = () => $("measured-on").value;
+
+const show = () => {
+  $("rows").replaceChildren(...rows.map((row) => el("li", {},
+    el("label", {}, `${row.name} took `, el("input", {
+      type: "number", min: 0, step: "any", value: row.ms || "",
+      onchange: (event) => {
+        row.ms = Number(event.target.value);
+        adapt();
+      },
+    }), " ms "),
+    el("button", { type: "button", "aria-label": `remove ${row.name}`, onclick: () => {
+      rows = rows.filter((x) => x !== row);
+      show();
+      adapt();
+    } }, "×"))));
+};
+
+const told = (found) => `${ms(found.latency_ms)} ms, ${100 * coverage()} % interval ` +
+  `${ms(found.lower_ms)} – ${ms(found.upper_ms)} ms`;
+
+const showHistory = () => {
+  const steps = [...history].sort((a, b) => a[0] - b[0]);
+  if (!steps.length) return $("history").replaceChildren();
+  bars($("history"), steps.map(([n, found]) => [n === 1 ? "1 measurement" : `${n || "no"} measurements`, found]));
+  const [, first] = steps[0], [n, last] = steps[steps.length - 1];
+  // Of the forecast, which moves, too.
+  const width = (x) => (x.upper_ms - x.lower_ms) / x.latency_ms;
+  $("moved").textContent = n ? `With ${n} measurement${n > 1 ? "s" : ""}: ${told(last)}, ` +
+    `${(width(last) / width(first)).toFixed(2)} times as wide as without.` : "";
+};
+
+const forecast = async (more) => {
+  const record = await post("v1/forecast", { ...ofNetwork(), ...target(), coverage: coverage(), ...more });
+  const found = record.devices.find((d) => d.error === null);
+  if (!found) throw new Refusal(record.devices[0].error);
+  return found;
+};
+
+const adapt = latest(async () => {
+  const known = rows.filter((row) => row.ms > 0);
+  $("moved").classList.remove("warn");
+  try {
+    if (!history.has(0) && state.network && device()) {
+      history.set(0, await forecast({ devices: [device()] }));
+    }
+    if (known.length) {
+      $("moved").textContent = "adapting …";
+      const measurements = known.map((row) => ({ network: row.id, name: row.name, latency_ms: row.ms }));
+      const { model } = await post("v1/adapt", { device: device(), ...target(), measurements });
+      state.model = { id: model, count: known.length };
+      if (state.network) history.set(known.length, await forecast({ model }));
+    } else {
+      state.model = null;
+    }
+    for (const n of history.keys()) if (n > known.length) history.delete(n);
+    showHistory();
+    changed();
+  } catch (error) {
+    tell($("moved"), error);
+  }
+});
+
+/** What was forecast is of another network, device or target now. */
+const anew = () => {
+  history = new Map();
+  $("measured-this").disabled = $("suggest").disabled = !(state.network && device());
+  $("suggested").replaceChildren();
+  if (rows.length) adapt();
+  else showHistory();
+};
+
+const suggest = async () => {
+  const place = $("suggested");
+  place.textContent = "looking for what tells most …";
+  place.classList.remove("warn");
+  try {
+    const { name, ...network } = ofNetwork();
+    const found = await post("v1/suggest", { device: device(), ...network, name, ...target(), coverage: coverage() });
+    const steps = [...(found.itself ? [found.itself] : []), ...found.networks];
+    place.replaceChildren(el("p", {}, "Measure these on the device, the one that narrows the interval most first " +
+      "(latcast measure); intervals are those to expect after it and those before it:"));
+    const list = el("div");
+    place.append(list);
+    bars(list, steps.map((step) => [step.network,
+      { ...step, latency_ms: found.latency_ms }]));
+  } catch (error) {
+    tell(place, error);
+  }
+};
+
+export const begin = () => {
+  $("measured").addEventListener("change", async () => {
+    for (const file of $("measured").files) {
+      try {
+        const { id } = await send(file, {});
+        rows.push({ id, name: file.name, ms: 0 });
+      } catch (error) {
+        tell($("moved"), error);
+      }
+    }
+    $("measured").value = "";
+    show();
+  });
+  $("measured-this").addEventListener("click", () => {
+    rows.push({ ...state.network, ms: 0 });
+    show();
+  });
+  $("suggest").addEventListener("click", suggest);
+  $("measured-on").addEventListener("change", anew);
+  document.addEventListener("network", anew);
+  document.addEventListener("devices", () => {
+    const before = device();
+    $("measured-on").replaceChildren(...state.devices.map((name) => el("option", { value: name }, name)));
+    if (state.devices.includes(before)) $("measured-on").value = before;
+    if (device() !== before) anew();
+  });
+  for (const id of ["batch", "threads", "runtime", "coverage"]) $(id).addEventListener("change", anew);
+  for (const box of document.querySelectorAll("[name=precision]")) box.addEventListener("change", anew);
+};
