@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -236,3 +237,39 @@ class CommandLine:
 def latcast() -> CommandLine:
     """The command line."""
     return CommandLine()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium of the system, which a test that asks for it needs."""
+    program = shutil.which("chromium")
+    if program is None or importlib.util.find_spec("playwright") is None:
+        why = "needs chromium (a package of Debian) and playwright"
+        pytest.fail(why) if os.environ.get("LATCAST_TEST_BROWSER") == "1" else pytest.skip(why)
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=120_000)  # of a machine that does much else
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def accessible() -> Callable[[Any], None]:
+    """Make sure that axe finds nothing on a page, at both widths, light and dark."""
+
+    def check(page: Any) -> None:
+        from axe_playwright_python.sync_playwright import Axe
+
+        size = page.viewport_size
+        for width in (1280, 375):
+            page.set_viewport_size({"width": width, "height": 800})
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                found = Axe().run(page)
+                assert not found.violations_count, found.generate_report()
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.set_viewport_size(size)
+
+    return check

@@ -1,0 +1,182 @@
+"""The explorer in a real browser: a file is dropped, measurements narrow, fronts are clicked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+import latcast
+from latcast.families import population
+
+pytest.importorskip("fastapi", reason="the service needs latcast[serve]")
+pytestmark = [pytest.mark.slow, pytest.mark.worker]
+
+DEVICE = "raspberry-pi-4"
+ACCURACIES = """model,img_size,top1,top1_err,top5,top5_err,param_count,crop_pct,interpolation
+resnet18.a1_in1k,224,71.5,28.5,90.0,10.0,11.69,0.95,bicubic
+resnet50.a1_in1k,224,80.2,19.8,94.6,5.4,25.56,0.95,bicubic
+mobilenetv3_large_100.ra_in1k,224,75.8,24.2,92.5,7.5,5.48,0.875,bicubic
+"""
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Eleven small networks: one to forecast, ten that were measured."""
+    folder = tmp_path_factory.mktemp("networks")
+    paths = []
+    for n, variant in enumerate(population(11, 1, ["squeezenet"])):
+        paths.append(folder / f"net{n}.onnx")
+        paths[-1].write_bytes(variant.to_onnx())
+    return paths
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory, networks: list[Path]) -> Iterator[str]:
+    """Where ``latcast explore`` serves the first network."""
+    folder = tmp_path_factory.mktemp("explore")
+    (folder / "results-imagenet.csv").write_text(ACCURACIES)
+    command = [sys.executable, "-m", "latcast", "explore", networks[0], "--device", DEVICE,
+               "--no-open"]  # fmt: skip
+    log = folder / "log"
+    with log.open("w") as file:
+        environment = {**os.environ, "LATCAST_DATA": str(folder), "TMPDIR": str(folder)}
+        process = subprocess.Popen(command, stderr=file, env=environment)
+    end = time.monotonic() + 300
+    while not (found := re.search(r"explorer is at (http\S+);", log.read_text())):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
+    yield found[1]
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=120)
+    assert not list(folder.glob("latcast-explore-*"))  # its files go with it
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text)
+            if message.type == "error" and "422" not in message.text else None)  # fmt: skip
+    page.goto(address)
+    yield page
+    context.close()
+    assert not wrong
+
+
+def test_a_file_is_forecast_as_it_is_asked(
+    page: Any, networks: list[Path], accessible: Callable[[Any], None]
+) -> None:
+    from playwright.sync_api import expect
+
+    expect(page.locator("#bars .row")).to_have_count(1)  # what the command named
+    page.set_input_files("#file", networks[1])
+    expect(page.locator("#network")).to_contain_text("net1.onnx: ")
+    graph = latcast.read_graph(networks[1])
+    ms = latcast.forecast(graph, [DEVICE]).devices[0].latency_ms
+    expect(page.locator("#answer")).to_contain_text(f"{ms:.3g}"[:3])
+    page.fill("#budget", str(2 * ms))
+    expect(page.locator("#answer")).to_contain_text("on 1 of 1")
+    page.fill("#device", "no-such-device")
+    page.keyboard.press("Enter")
+    expect(page.locator("#notes")).to_contain_text("no-such-device")
+    page.click("text=no-such-device ×")
+    expect(page.locator("#notes")).not_to_contain_text("no-such-device")
+    page.click("#graph summary")
+    page.locator("#graph .net .box").first.focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#graph .facts")).to_contain_text("memory traffic")
+    with page.expect_download() as download:
+        page.click("#page")
+    assert download.value.suggested_filename == "net1.html"
+    text = Path(download.value.path()).read_text()
+    assert "net1.onnx" in text
+    assert 'class="drawing"' in text
+    assert len(text) < 500_000
+    with page.expect_download() as download:
+        page.click("#json")
+    told = json.loads(Path(download.value.path()).read_text())
+    assert told["devices"][0]["latency_ms"] == pytest.approx(ms)
+    accessible(page)
+
+
+def test_a_file_that_is_dropped_and_is_no_network(page: Any) -> None:
+    from playwright.sync_api import expect
+
+    drop = """(target) => { const data = new DataTransfer();
+        data.items.add(new File(["no network"], "bad.onnx"));
+        target.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true })); }"""
+    page.locator("#drop").evaluate(drop)
+    expect(page.locator("#network")).to_have_class("warn")
+    expect(page.locator("#answer")).to_contain_text("Choose a model file")
+
+
+def test_ten_measurements_narrow_the_interval(page: Any, networks: list[Path]) -> None:
+    """Measurements that are all 1.4 times what is forecast move it there, and make it surer."""
+    from playwright.sync_api import expect
+
+    page.set_input_files("#measured", networks[1:])
+    expect(page.locator("#rows li")).to_have_count(10)
+    for n, path in enumerate(networks[1:]):
+        before = latcast.forecast(latcast.read_graph(path), [DEVICE]).devices[0].latency_ms
+        page.locator("#rows input").nth(n).fill(f"{1.4 * before:.4g}")
+        page.locator("#rows input").nth(n).press("Tab")
+    expect(page.locator("#moved")).to_contain_text("With 10 measurements")
+    expect(page.locator("#bars .row")).to_have_count(2)
+    expect(page.locator("#bars")).to_contain_text("with your measurements")
+    told = page.inner_text("#moved")
+    assert float(re.search(r"([\d.]+) times as wide", told)[1]) < 0.9
+    before = latcast.forecast(latcast.read_graph(networks[0]), [DEVICE]).devices[0].latency_ms
+    now = float(re.search(r": ([\d.]+) ms", told)[1])
+    assert 1.15 * before < now < 1.6 * before
+    page.click("#suggest")
+    expect(page.locator("#suggested .row").first).to_be_visible()
+    page.locator("#rows button").first.click()
+    expect(page.locator("#moved")).to_contain_text("With 9 measurements")
+
+
+def test_fronts_are_clicked_through(page: Any, accessible: Callable[[Any], None]) -> None:
+    from playwright.sync_api import expect
+
+    page.click("#choose")
+    expect(page.locator("#choice")).to_contain_text("budget")
+    page.fill("#budget", "500")
+    page.click("#choose")
+    page.locator("#choice-front .dot").first.click()
+    expect(page.locator("#choice-facts")).to_contain_text("P(within budget)")
+    before = page.inner_text("#choice-facts")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#choice-facts") != before
+    page.select_option("#space", "nasbench201")
+    page.click("#search")
+    page.locator("#search-front .dot").last.click()
+    expect(page.locator("#search-facts pre")).to_contain_text("|")
+    page.click("text=Forecast on all chosen devices")
+    expect(page.locator("#search-facts .row")).to_have_count(1)
+    accessible(page)
+
+
+def test_the_explorer_is_in_the_wheel_and_loads_nothing_from_elsewhere(address: str) -> None:
+    folder = Path(latcast.__file__).parent / "serve" / "explorer"
+    base = address.partition("?")[0]
+    for path in folder.iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(?:src|href|url|import|fetch)\W{1,3}https?:", text), path
+        with urlopen(f"{base}{path.name}") as answer:
+            assert answer.read().decode() == text
+    with urlopen(base) as answer:
+        assert "default-src 'none'" in answer.read().decode()
