@@ -70,7 +70,7 @@ const search = async () => {
   try {
     const { runtime, precision, batch } = target();
     job = await post("v1/jobs", { command: "search", device: [device], space, runtime, precision, batch,
-      ...(budget() ? { max_latency_ms: [budget()] } : {}) });
+      evaluations: Number($("evaluations").value) || undefined, ...(budget() ? { max_latency_ms: [budget()] } : {}) });
     const { state: how, result } = await follow(job.id);
     if (how === "done") showSearch(result);
     else told.textContent = how === "failed" ? result.error : "The search was ended.";
