@@ -82,9 +82,10 @@ class FakeNetwork(LoadedNetwork):
 
     def __init__(self, layers_ms, side):
         self._layers_ms = layers_ms
-        self._seconds = sum(layers_ms) / 1000
+        slowness = float(os.environ.get("FAKE_SLOWNESS", "1"))
+        self._seconds = slowness * sum(layers_ms) / 1000
         self._nonsense = side == NONSENSE
-        self._pause = float(os.environ.get("FAKE_PAUSE", "0"))
+        self._pause = slowness * float(os.environ.get("FAKE_PAUSE", "0"))
 
     def run(self):
         pass

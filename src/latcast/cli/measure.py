@@ -76,6 +76,9 @@ class How:
 
     host: HostText = None
     hosts: Path | None = option("Share them among these hosts of targets (.toml).", metavar="FLEET")
+    ray: str | None = option(
+        "Share them among the machines of a Ray cluster that measure.", metavar="[RESOURCE@]ADDRESS"
+    )
     runs: int | None = option("Runs of every network, in as many processes.", min=2)
     quantity: list[str] | None = option(
         "Measure beside the latency: peak_memory_mb, energy_mj; repeatable."
@@ -111,9 +114,13 @@ def measure(
     check_suffix(out, "--out", ".parquet")
     seconds = parse_duration(how.time_limit)
     given = _given(what, inputs, target, how)
-    if how.hosts is not None or (how.resume and _is_fleet(out)):
-        if how.host is not None or phone != PhoneOptions():
-            raise UsageError("--hosts names the hosts: leave out --host and what is of phones")
+    if how.hosts is not None or how.ray is not None or (how.resume and _is_fleet(out)):
+        if (how.hosts and how.ray) or how.host is not None or phone != PhoneOptions():
+            raise UsageError(
+                "--hosts or --ray names the hosts: leave out --host and what is of phones"
+            )
+        if how.resume and how.ray is not None:
+            raise UsageError("--resume goes on where the campaign began: leave out --ray")
         _measure_fleet(console, out, given, how, seconds)
         return
     if how.host is not None or phone != PhoneOptions():
@@ -280,9 +287,13 @@ def _described(progress: Progress) -> str:
 
 
 def _shared(out: Path, how: How) -> Iterator[tuple[Path, Boards]]:
-    """Campaign file of each target of the fleet that is named, with its hosts."""
-    from latcast.measure import read_fleet
+    """Campaign file of each target of the fleet or cluster that is named, with its hosts."""
+    from latcast.measure import Boards, read_fleet
 
+    if how.ray is not None:
+        from latcast.measure.hosts.ray import machines  # needs Ray
+
+        yield out.with_suffix(".campaign"), Boards(machines(how.ray))
     if how.hosts is None:
         return
     with usage():

@@ -39,39 +39,47 @@ def sshd_program():
     return found
 
 
-class Server:
-    """An sshd, and the home folder of whoever logs in there."""
+def python_path(folder):
+    """Folders of latcast, and of a fake runtime that an entry point registers as ``my-own``."""
+    package = folder / "package" / "fake_runtime-1.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-runtime\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[latcast.runtimes]\nmy-own = fake_runtime:Own\n")
+    own = [str(TESTS.parents[1] / "src"), str(package.parent), str(TESTS)]
+    return os.pathsep.join([*own, *sys.path[1:2]])
 
-    def __init__(self, folder: Path, port: int) -> None:
+
+class Server:
+    """An sshd, and the home folder of whoever logs in there.
+
+    Args:
+        folder: of its keys and that home.
+        port: a free one.
+        name: that its configuration gives it.
+    """
+
+    def __init__(self, folder: Path, port: int, name: str = "board") -> None:
         self.folder, self.port, self.home = folder, port, folder / "home"
         self.program = sshd_program()
         self.process = None
-        for name in ("host", "user"):
-            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
+        for key in ("host", "user"):
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key]
             subprocess.run(command, check=True)
         shutil.copy(folder / "user.pub", folder / "authorized")
         host_key = (folder / "host.pub").read_text().split()
         (folder / "known").write_text(f"[127.0.0.1]:{port} {host_key[0]} {host_key[1]}\n")
         self.config = folder / "ssh_config"
         self.config.write_text(
-            f"Host board\n HostName 127.0.0.1\n Port {port}\n User {getpass.getuser()}\n"
+            f"Host {name}\n HostName 127.0.0.1\n Port {port}\n User {getpass.getuser()}\n"
             f" IdentityFile {folder}/user\n IdentitiesOnly yes\n IdentityAgent none\n"
             f" UserKnownHostsFile {folder}/known\n"
         )
         self.environment = {
             "HOME": str(self.home),
-            "PYTHONPATH": os.pathsep.join([*self._modules(), *sys.path[1:2]]),
+            "PYTHONPATH": python_path(folder),
             "TMPDIR": tempfile.gettempdir(),
         }
         self.prepare()
-
-    def _modules(self):
-        """Folders of latcast, and of a fake runtime that an entry point registers."""
-        package = self.folder / "package" / "fake_runtime-1.dist-info"
-        package.mkdir(parents=True)
-        (package / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-runtime\nVersion: 1\n")
-        (package / "entry_points.txt").write_text("[latcast.runtimes]\nmy-own = fake_runtime:Own\n")
-        return [str(TESTS.parents[1] / "src"), str(package.parent), str(TESTS)]
 
     def prepare(self, script=f'exec {sys.executable} "$@"'):
         """What `latcast host prepare` leaves there: a Python, here this very one."""
@@ -126,6 +134,32 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture
+def modules(tmp_path):
+    """What other processes import latcast and the fake runtime from."""
+    return python_path(tmp_path)
+
+
+@pytest.fixture
+def servers(tmp_path, monkeypatch, fake):
+    """Four sshds that ``ssh board-0`` to ``ssh board-3`` reach, as machines of their own.
+
+    The third takes twice as long.
+    """
+    sshd_program()
+    config, made = tmp_path / "ssh_config", []
+    for n in range(4):
+        (folder := tmp_path / f"sshd-{n}" / "tmp").mkdir(parents=True)
+        made.append(Server(folder.parent, free_port(), f"board-{n}"))
+        made[-1].environment |= {"TMPDIR": str(folder), "FAKE_SLOWNESS": "2" if n == 2 else "1"}
+    config.write_text("".join(server.config.read_text() for server in made))
+    monkeypatch.setenv(_connection.CONFIG_VARIABLE, str(config))
+    monkeypatch.setitem(RUNTIMES._things, "my-own", fake.Own)
+    yield [server.start() for server in made]
+    for server in made:
+        server.stop()
 
 
 @pytest.fixture

@@ -49,6 +49,44 @@ def test_what_is_missing(old, new, says):
     assert re.search(says, missing)
 
 
+def wheel(folder, name, tag):
+    """A wheel of one module, for a platform."""
+    info = f"{name}-1.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-1-{tag}.whl", "w") as made:
+        made.writestr(f"{name}.py", f"TAG = {tag!r}\n")
+        made.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        made.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {tag}\n")
+        made.writestr(f"{info}/RECORD", "")
+
+
+@pytest.mark.worker
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["armv7l", "aarch64"])
+def test_wheels_are_those_of_the_machine(tmp_path, monkeypatch, machine):
+    other = {"armv7l": "aarch64", "aarch64": "armv7l"}[machine]
+    for name, tags in {
+        "newest": ("manylinux_2_31_{}", "manylinux2014_{}", "manylinux_2_35_{}"),
+        "built_there": ("linux_{}",),
+    }.items():
+        for tag in tags:
+            for of in (machine, other, "x86_64"):
+                wheel(tmp_path, name, f"cp311-cp311-{tag.format(of)}")
+    wheel(tmp_path, "any", "py3-none-any")
+    wheel(tmp_path, "foreign", f"cp311-cp311-manylinux2014_{other}")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    probe = Probe.parse(SAID.replace("linux-aarch64", f"linux-{machine}"))
+    preparing.install_for(probe, ["newest", "built_there", "any"], tmp_path / "there")
+    found = {x.stem: x.read_text().split("'")[1] for x in (tmp_path / "there").glob("*.py")}
+    assert found == {
+        "newest": f"cp311-cp311-manylinux_2_31_{machine}",  # 2.35 is newer than its C library
+        "built_there": f"cp311-cp311-linux_{machine}",
+        "any": "py3-none-any",
+    }
+    with pytest.raises(HostError, match=rf"wheels for linux-{machine} and Python 3\.11 must be"):
+        preparing.install_for(probe, ["foreign"], tmp_path / "none")
+
+
 def test_a_shell_that_answers_garbage():
     with pytest.raises(ValueError, match="This account is not available"):
         Probe.parse("This account is not available")
@@ -91,7 +129,7 @@ def test_checking_and_removing_over_ssh(server, latcast):
 @pytest.mark.slow
 def test_a_failed_preparation_leaves_nothing(server, monkeypatch):
     monkeypatch.setattr(preparing, "_PIP", "-c 'raise SystemExit(1)'")
-    monkeypatch.setattr(preparing, "_download", lambda *_: (_ for _ in ()).throw(HostError("no")))
+    monkeypatch.setattr(preparing, "install_for", lambda *_: (_ for _ in ()).throw(HostError("no")))
     server.prepare("exit 1")
     with host("board") as board, pytest.raises(HostError, match="no"):
         preparing.prepare(board, [])

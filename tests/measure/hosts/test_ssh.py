@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -17,14 +18,15 @@ from latcast import measure
 from latcast.devices import Target
 from latcast.graph.write.onnx import to_onnx
 from latcast.measure import AnotherCampaignError, HostError, OnnxFile, Plan, results
-from latcast.measure.hosts import host, ssh
+from latcast.measure.hosts import _remote, host
 from latcast.testing.hosts import QUICK
 
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 TARGET = Target("board", "my-own", threads=1)
 ARCHS = SPACE.sample(4, 0, restrict={"r": [224]})
-# Another moment in every run of `make nightly`, whose ten runs have forty of them.
+# Other moments in every run of `make nightly`, whose ten runs have fifty of them.
 MOMENT = int(os.environ.get("LATCAST_FUZZ_RUN", "0"))
+MOMENTS = int(os.environ.get("LATCAST_MOMENTS", "5"))
 
 pytestmark = [pytest.mark.worker, pytest.mark.slow]
 
@@ -87,18 +89,30 @@ def test_files_are_sent_once_with_what_lies_beside_them(server, tmp_path):
         assert {x.network for x in campaign.runs()} == {1}
 
 
-class Accident(threading.Thread):
-    """Something that happens once, at a random moment of a campaign."""
+class Accidents(threading.Thread):
+    """Accidents of all kinds at random moments, the next one when a run was made since the last."""
 
-    def __init__(self, kind, server, board, seed):
+    def __init__(self, server, board, flag):
         super().__init__(daemon=True)
-        self.kind, self.server, self.board = kind, server, board
-        self.wait_s = float(np.random.default_rng(seed).uniform(0.0, 6.0))
+        self.server, self.board, self.flag = server, board, flag
+        self.rng = np.random.default_rng([MOMENT, MOMENTS])
+        self.is_recovered, self.is_over = threading.Event(), threading.Event()
+        self.happened = Counter()
 
     def run(self):
-        time.sleep(self.wait_s)
-        with suppress(Exception):  # it may be over, or not have begun
-            getattr(self, self.kind)()
+        kinds = ["cut", "power", "worker", "agent", "full"]
+        for n in range(MOMENTS):
+            self.is_recovered.clear()
+            assert self.is_recovered.wait(300), f"no run after {self.happened}"
+            time.sleep(self.rng.uniform(0.0, 1.0))
+            if n % len(kinds) == 0:
+                self.rng.shuffle(kinds)
+            with suppress(Exception):  # there may be no worker at the moment
+                getattr(self, kinds[n % len(kinds)])()
+                self.happened[kinds[n % len(kinds)]] += 1
+        self.is_recovered.clear()
+        self.is_recovered.wait(300)
+        self.is_over.set()
 
     def cut(self):
         self.board.connection._master.kill()
@@ -106,7 +120,7 @@ class Accident(threading.Thread):
     def power(self):
         self.server.stop()
         time.sleep(0.5)
-        self.server.start(FAKE_PAUSE="0.01")
+        self.server.start(FAKE_PAUSE="0.01", FAKE_FULL=str(self.flag))
 
     def worker(self):
         self.server.children("_worker")[0].kill()
@@ -114,31 +128,51 @@ class Accident(threading.Thread):
     def agent(self):
         self.server.children("_agent")[0].kill()
 
+    def full(self):
+        self.flag.touch()
 
-@pytest.mark.parametrize("kind", ["cut", "power", "worker", "agent"])
-def test_accidents_cost_the_run_in_flight(server, tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(ssh, "_PATIENCE_S", 60.0)
+
+def test_accidents_cost_the_run_in_flight(server, tmp_path, monkeypatch):
+    """At random moments; whoever is told that the host is gone goes on without any option."""
+    monkeypatch.setattr(_remote, "_PATIENCE_S", 60.0)
+    asked, ask = [], _remote._Worker.ask
+
+    def counting(worker, *request):
+        asked.append(worker)
+        return ask(worker, *request)
+
+    monkeypatch.setattr(_remote._Worker, "ask", counting)
+    flag, path, made = tmp_path / "full", tmp_path / "a", 0
     server.stop()
-    server.start(FAKE_PAUSE="0.01")
-    with (
-        host("board") as board,
-        measure.open_or_resume(tmp_path / "a", plan()) as campaign,
-    ):
-        accident = Accident(kind, server, board, [MOMENT, len(kind)])
-        accident.start()
-        before = 0
-        for _ in range(2):  # whoever is told that the host is gone goes on, without any option
-            try:
-                measure.run(campaign, on=board)
-            except HostError:
-                assert campaign.counts()[1] >= before
-                before = campaign.counts()[1]
-        accident.join()
-    with measure.CampaignFile.open(tmp_path / "a") as campaign:
-        assert counted(campaign) == {(n, r): 1 for n in range(4) for r in range(QUICK.runs)}
-        assert not campaign.failures()
-        # A worker that dies counts against its network, a link that breaks does not.
-        assert kind == "worker" or not any(campaign.deaths(n) for n in range(4))
+    server.start(FAKE_PAUSE="0.01", FAKE_FULL=str(flag))
+    many = SPACE.sample(30, 0, restrict={"r": [224]})
+    measure.open_or_resume(path, Plan(TARGET, many, replace(QUICK, runs=99), host="board")).close()
+    with host("board") as board:
+        accidents = Accidents(server, board, flag)
+        accidents.start()
+        while not accidents.is_over.is_set():
+            with (
+                measure.resume_as(path, {}) as campaign,
+                suppress(HostError, measure.WorkerDiedError),
+            ):
+                measure.run(
+                    campaign, on=board, stop=accidents.is_over,
+                    on_progress=lambda _: accidents.is_recovered.set(),
+                )  # fmt: skip
+            with measure.CampaignFile.open(path) as campaign:
+                assert campaign.counts()[1] >= made, "runs are lost"
+                made = campaign.counts()[1]
+            flag.unlink(missing_ok=True)
+    with measure.CampaignFile.open(path) as campaign:
+        runs, failed = counted(campaign), campaign.failures()
+        deaths = [campaign.deaths(n) for n in range(len(many))]
+    assert set(runs.values()) == {1}, "nothing twice"
+    whole = max(r for _, r in runs)  # rounds before the last have all their runs
+    missing = {(n, r) for n in range(len(many)) for r in range(whole)} - set(runs)
+    assert {n for n, _ in missing} <= set(failed), "nothing lost"
+    # A worker that dies counts against its network, a link that breaks does not.
+    assert sum(deaths) <= accidents.happened["worker"] + accidents.happened["power"]
+    assert len(asked) - made <= accidents.happened.total(), "the run in flight alone"
 
 
 def test_a_full_disk_there_ends_the_campaign_which_goes_on(server, tmp_path):
@@ -183,7 +217,7 @@ def test_ctrl_c_leaves_nothing_running_there(server, tmp_path, wait_until):
 
 
 def test_a_host_that_stays_away_is_given_up(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(ssh, "_PATIENCE_S", 2.0)
+    monkeypatch.setattr(_remote, "_PATIENCE_S", 2.0)
     with (
         measure.open_or_resume(tmp_path / "a", plan()) as campaign,
         pytest.raises(HostError, match=r"link to board must come back within 2 s; .*--resume"),

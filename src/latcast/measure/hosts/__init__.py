@@ -10,7 +10,12 @@ from ._base import Host, HostError, HostLostError, HostWorker
 
 _PLACES = {
     name: f"{__name__}.{place}"
-    for name, place in {"here": "here:Here", "ssh": "ssh:SSH", "adb": "adb:AdbHost"}.items()
+    for name, place in {
+        "here": "here:Here",
+        "ssh": "ssh:SSH",
+        "adb": "adb:AdbHost",
+        "ray": "ray:RayMachine",
+    }.items()
 }
 
 HOSTS: Registry[type[Host]] = Registry("host", "latcast.hosts", type, _PLACES)
@@ -21,8 +26,9 @@ def host(text: str = "") -> Host:
     """The host that a text names; nothing is asked of it yet.
 
     Args:
-        text: empty or ``here``: this machine; ``adb:SERIAL``: a phone; ``user@board``,
-            ``ssh:board`` or ``ssh://user@board:2222``: what ``ssh`` would reach by that name.
+        text: empty or ``here``: this machine; ``adb:SERIAL``: a phone; ``ray:WHERE@ADDRESS``: a
+            machine of a Ray cluster; ``user@board``, ``ssh:board`` or ``ssh://user@board:2222``:
+            what ``ssh`` would reach by that name.
 
     Raises:
         ValueError: there is no such kind of host.

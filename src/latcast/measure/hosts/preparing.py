@@ -1,8 +1,9 @@
 """Preparing a machine that ``ssh`` reaches: an environment with our wheel and a runtime's.
 
 Everything of ours is in one folder of the user's there (:data:`._agent.FOLDER`), with a folder for
-each version of latcast. A machine without a way out is sent what it needs: this one downloads the
-wheels for its architecture, its C library and its Python.
+each version of latcast. A machine without a way out is sent what it needs: this one's pip installs
+wheels for its architecture, its C library and its Python into a folder, whose files are sent, so
+that such a machine needs no pip, and a slow one does not unpack wheels.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import hashlib
 import io
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -40,7 +42,9 @@ _INSTALL_S = 3600.0
 # Oldest and newest C library that wheels of PyPI name.
 _GLIBC, _MUSL = range(17, 44), range(1, 3)
 _PIP = (
-    "-m pip --disable-pip-version-check --no-input install --no-cache-dir --retries 1 --timeout 15"
+    # What is imported is compiled then, which is a small part of what is installed.
+    "-m pip --disable-pip-version-check --no-input install --no-cache-dir --no-compile --retries 1 "
+    "--timeout 15"
 )
 
 _PROBE = r"""
@@ -51,7 +55,10 @@ say free_kb "$(df -Pk "$HOME" | awk 'NR == 2 { print $4 }')"
 for name in python3 python3.11 python3.12 python3.13 python3.14; do
   path=$(command -v $name) || continue
   say python "$path $($path -c 'import sys, sysconfig
-print("%d.%d" % sys.version_info[:2], sysconfig.get_platform())' 2>/dev/null)"
+name = sysconfig.get_platform()
+if sys.maxsize < 2**32:  # whose kernel, which names the platform, may have 64 bits
+    name = name.replace("aarch64", "armv7l").replace("x86_64", "i686")
+print("%d.%d" % sys.version_info[:2], name)' 2>/dev/null)"
 done
 for path in FOLDER/*/bin/python; do [ -x "$path" ] && say installed "$path"; done
 say end 1
@@ -261,20 +268,21 @@ def prepare(
         done.append(text)
         tell(text)
 
-    folder = f"{FOLDER}/{own_version()}"
-    python = f"{folder}/bin/python"
+    folder = _folder()
     try:
         step(f"an environment of {probe.python} ({probe.version}) in {folder}")
-        _run(
-            board, f"rm -rf {folder} && {probe.python} -m venv {folder}",
-            "the module venv (on Debian: sudo apt install python3-venv)",
-        )  # fmt: skip
-        _install(board, probe, wanted, from_here=from_here, tell=step)
+        if from_here or not _installs_by_itself(board, probe, wanted, step):
+            _run(
+                board, f"rm -rf {folder} && {probe.python} -m venv --without-pip {folder}",
+                "the module venv",
+            )  # fmt: skip
+            _send_packages(board, probe, wanted, step)
         wheel = own_wheel()
         step(f"latcast {own_version()} of this machine, {len(wheel) / 1e6:.1f} MB")
-        _send(board, {own_wheel_name(): wheel}, f"{folder}/wheels")
-        _run(board, f"{python} {_PIP} --no-index --no-deps {folder}/wheels/latcast-*.whl", "pip")
-        _run(board, f"rm -rf {folder}/wheels", "rm")
+        with tempfile.TemporaryDirectory(prefix="latcast-") as unpacked:
+            with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+                archive.extractall(unpacked)  # noqa: S202  # our own, made above
+            _send(board, Path(unpacked), _packages(probe))
         found = {name: version_there(board, name) for name in runtimes}
     except BaseException:
         # Half an environment would look like a whole one.
@@ -363,42 +371,61 @@ def _url_safe(digest: bytes) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def _install(
-    board: SSH, probe: Probe, wanted: Sequence[str], *, from_here: bool, tell: Told
-) -> None:
-    """Install requirements, by itself or from this machine's downloads."""
-    folder = f"{FOLDER}/{own_version()}"
-    listed = " ".join(f"'{x}'" for x in wanted)
-    if not from_here:
-        tell(f"pip install {listed} there")
-        ended = board.connection.run(f"{folder}/bin/python {_PIP} {listed}", timeout_s=_INSTALL_S)
-        if ended.returncode == 0:
-            return
-        reason = _last_line(ended.stderr)
-        if "no space left" in ended.stderr.decode(errors="replace").lower():
-            raise HostError(f"the disk of {board.name} must have room; it is full: {reason}")
-        tell(f"it cannot by itself ({reason})")
-    with tempfile.TemporaryDirectory(prefix="latcast-") as wheels:
-        _download(probe, wanted, Path(wheels))
-        found = sorted(Path(wheels).iterdir())
-        size = sum(x.stat().st_size for x in found) / 1e6
-        tell(f"{len(found)} wheels for {probe.platform}, downloaded here: {size:.0f} MB")
-        _send(board, {x.name: x for x in found}, f"{folder}/wheels")
-    command = f"{folder}/bin/python {_PIP} --no-index --find-links {folder}/wheels {listed}"
-    _run(board, command, "room for the packages and a pip that takes their wheels")
+def _folder() -> str:
+    """The environment of this version there."""
+    return f"{FOLDER}/{own_version()}"
 
 
-def _download(probe: Probe, wanted: Sequence[str], folder: Path) -> None:
-    """Download wheels for another machine.
+def _packages(probe: Probe) -> str:
+    """Where an environment has its packages."""
+    return f"{_folder()}/lib/python{probe.version}/site-packages"
+
+
+def _installs_by_itself(board: SSH, probe: Probe, wanted: Sequence[str], tell: Told) -> bool:
+    """Make an environment by its own pip; False: it has none, or no way to an index.
 
     Raises:
-        HostError: there are none for it, or this machine has no pip or no way out either.
+        HostError: its disk is full.
+    """
+    listed = " ".join(f"'{x}'" for x in wanted)
+    tell(f"pip install {listed} there")
+    made = f"rm -rf {_folder()} && {probe.python} -m venv {_folder()}"
+    command = f"{made} && {_folder()}/bin/python {_PIP} {listed}"
+    ended = board.connection.run(command, timeout_s=_INSTALL_S)
+    if ended.returncode == 0:
+        return True
+    reason = _last_line(ended.stderr or ended.stdout)
+    if "no space left" in ended.stderr.decode(errors="replace").lower():
+        raise HostError(f"the disk of {board.name} must have room; it is full: {reason}")
+    tell(f"it cannot by itself ({reason})")
+    return False
+
+
+def _send_packages(board: SSH, probe: Probe, wanted: Sequence[str], tell: Told) -> None:
+    with tempfile.TemporaryDirectory(prefix="latcast-") as installed:
+        install_for(probe, wanted, Path(installed))
+        names = [x.name.partition("-")[0] for x in sorted(Path(installed).glob("*.dist-info"))]
+        size = sum(x.stat().st_size for x in Path(installed).rglob("*") if x.is_file()) / 1e6
+        tell(f"{', '.join(names)} for {probe.platform}, installed here: {size:.0f} MB")
+        _send(board, Path(installed), _packages(probe))
+
+
+def install_for(probe: Probe, wanted: Sequence[str], folder: Path) -> None:
+    """Install wheels for another machine into a folder of this one.
+
+    Args:
+        probe: what the machine says of itself.
+        wanted: requirements.
+        folder: where the packages go.
+
+    Raises:
+        HostError: there are no wheels for it, or this machine has no pip or no way out either.
     """
     tags = [x for tag in probe.tags() for x in ("--platform", tag)]
     command = [
-        sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download",
-        "--quiet", "--only-binary=:all:", "--python-version", probe.version, *tags,
-        "--dest", str(folder), *wanted,
+        sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install",
+        "--quiet", "--only-binary=:all:", "--no-compile", "--python-version", probe.version, *tags,
+        "--target", str(folder), *wanted,
     ]  # fmt: skip
     ended = subprocess.run(  # noqa: S603  # our own interpreter's pip
         command, capture_output=True, check=False, timeout=_INSTALL_S
@@ -408,22 +435,29 @@ def _download(probe: Probe, wanted: Sequence[str], folder: Path) -> None:
             f"wheels for {probe.platform} and Python {probe.version} must be found; pip says: "
             f"{_last_line(ended.stderr)}: try another runtime, or a newer Python there"
         )
+    shutil.rmtree(folder / "bin", ignore_errors=True)  # programs that name this machine's Python
 
 
-def _send(board: SSH, files: Mapping[str, bytes | Path], folder: str) -> None:
-    """Put files into a folder there."""
+def _send(board: SSH, source: Path, folder: str) -> None:
+    """Put the files of a folder into one there."""
     with tempfile.TemporaryFile() as packed:
-        with tarfile.open(fileobj=packed, mode="w") as archive:
-            for name, content in files.items():
-                data = content if isinstance(content, bytes) else content.read_bytes()
-                entry = tarfile.TarInfo(name)
-                entry.size = len(data)
-                archive.addfile(entry, io.BytesIO(data))
+        # Libraries shrink to a third, which is worth more than the seconds, but on a fast network.
+        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
+            archive.add(source, ".", filter=_anyones)
         packed.seek(0)
         _run(
-            board, f"mkdir -p {folder} && tar -xf - -C {folder}", "room for what is sent, and tar",
+            board, f"mkdir -p {folder} && tar -xzf - -C {folder}", "room for what is sent, and tar",
             data=packed,
         )  # fmt: skip
+
+
+def _anyones(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without the owner here; the folder itself is private here, and need not be there."""
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    if entry.isdir():
+        entry.mode = 0o755
+    return entry
 
 
 def _run(board: SSH, command: str, needed: str, data: IO[bytes] | None = None) -> None:

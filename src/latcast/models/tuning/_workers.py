@@ -156,10 +156,6 @@ def _check_file(path: Path) -> None:
         )
 
 
-# A data base, or a head node, that does not answer for so long is not there.
-CONNECT_SECONDS = 10.0
-
-
 @dataclass(frozen=True)
 class Job:
     """What a worker needs to run trials of a study; can be sent to it.
@@ -366,35 +362,13 @@ def _cluster(ray: Any, address: str, workers: int | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Nothing is sent to Ray's makers from a cluster that we start.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    local = {"include_dashboard": False, "num_cpus": workers} if address == "local" else {}
-    try:
-        _check_reachable(address)
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False, **local)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise OSError(
-            f"there must be a Ray cluster at {address}; got: {error}: 'local' starts one here"
-        ) from error
+    from latcast.measure.hosts.ray import join
+
+    join(address, num_cpus=workers)
     try:
         yield
     finally:
         ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Ray itself would try for minutes, at an address where nothing listens.
-
-    Raises:
-        OSError: nothing listens there.
-        ValueError: it is no address.
-    """
-    if address in {"local", "auto"}:
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65_535:
-        raise ValueError("an address is local, auto, HOST:PORT or ray://HOST:PORT")
-    socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
 @contextmanager

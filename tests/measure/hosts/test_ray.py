@@ -1,0 +1,159 @@
+"""A Ray cluster of two machines, both here: what they share, one that dies, and resuming."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+import latcast
+from latcast import measure
+from latcast.devices import Target
+from latcast.measure import CampaignRunningError, HostError, Plan
+from latcast.measure.hosts import _remote, host
+from latcast.measure.hosts.ray import machines
+from latcast.measure.runtimes import RUNTIMES
+from latcast.testing.hosts import QUICK
+
+pytestmark = [
+    pytest.mark.worker,
+    pytest.mark.slow,
+    # Ray's processes and sockets end when it likes.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
+ARCHS = SPACE.sample(6, 0, restrict={"r": [224]})
+TARGET = Target("board", "my-own", threads=1)
+
+
+PORTS = (
+    "metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port",
+    "runtime_env_agent_port",
+)  # fmt: skip
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def succeeds(function, *arguments):
+    try:
+        function(*arguments)
+    except RuntimeError:
+        return False
+    return True
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch, fake, modules, wait_until):
+    """A cluster without machines, which measure with the fake runtime."""
+    ray = pytest.importorskip("ray", reason="needs Ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setattr(_remote, "_PATIENCE_S", 1.0)
+    monkeypatch.setitem(RUNTIMES._things, "my-own", fake.Own)
+    monkeypatch.setenv("PYTHONPATH", modules)
+    # Ray gives up a node that is not there within 30 s, which a busy machine takes.
+    get_node = ray._private.services.get_node
+
+    def patient(*arguments):
+        wait_until(lambda: succeeds(get_node, *arguments))
+        return get_node(*arguments)
+
+    monkeypatch.setattr(ray._private.services, "get_node", patient)
+    ray.shutdown()  # of a cluster that another test has joined
+    made = Cluster()
+
+    def add(name):
+        (folder := tmp_path / name).mkdir(exist_ok=True)
+        # Each with a temporary folder of its own, where a machine keeps its lock.
+        options = {"resources": {"latcast": 1, name: 1}, "include_dashboard": False}
+        own = {"TMPDIR": str(folder), "HOME": str(folder)}
+        # Given its agents' ports, Ray does not end when they are late, as on a busy machine.
+        ports = {name: free_port() for name in PORTS}
+        return made.add_node(num_cpus=0, env_vars=own, **options, **ports)
+
+    made.add = add
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def test_machines_share_a_campaign_which_goes_on(cluster, tmp_path, latcast):
+    nodes = {name: cluster.add(name) for name in ("a", "b")}
+    names = [f"ray:{name}@{cluster.address}" for name in nodes]
+    check_slots(names[0], cluster.address)
+    plan = Plan(TARGET, ARCHS, QUICK, hosts=tuple(names))
+    path = tmp_path / "a.campaign"
+
+    def tell(progress):
+        if progress.by_host.get(names[1]) and "b" in nodes:
+            # With the run that it makes: whoever waits for it is told.
+            cluster.remove_node(nodes.pop("b"), allow_graceful=False)
+        if progress.left_out:
+            told.append(progress)
+            raise KeyboardInterrupt
+
+    told, is_lost, asked = [], Event(), Counter()
+    ask, reconnect = _remote._Worker.ask, _remote.Remote.reconnect
+
+    def patient(worker, *request):
+        asked[worker._board.text] += 1
+        if asked[names[0]] > 2 and worker._board.text == names[0]:
+            assert is_lost.wait(300), "the other must make a run, and be lost"
+        return ask(worker, *request)
+
+    def lost(board):
+        try:
+            reconnect(board)
+        finally:
+            is_lost.set()
+
+    with pytest.MonkeyPatch.context() as patch, measure.open_or_resume(path, plan) as campaign:
+        patch.setattr(_remote._Worker, "ask", patient)
+        patch.setattr(_remote.Remote, "reconnect", lost)
+        with pytest.raises(KeyboardInterrupt):
+            measure.run(campaign, on_progress=tell)
+        assert "must come back" in told[0].left_out[names[1]]
+        assert campaign.counts()[0] < len(ARCHS) * QUICK.runs
+    found = latcast.json("measure", "--resume", "--out", tmp_path / "a.parquet")
+    assert found["left_out"].keys() == {names[1]}, "it is still away"
+    with measure.CampaignFile.open(path) as campaign:
+        runs = Counter((x.network, x.round) for x in campaign.runs() if x.accepted)
+        assert runs == {(n, r): 1 for n in range(len(ARCHS)) for r in range(QUICK.runs)}
+        assert not campaign.failures()
+        assert {x["host"] for x in campaign.processes().values()} == set(names)
+
+
+def check_slots(name, address):
+    """One campaign a machine, and a machine must be there."""
+    with (
+        host(name) as board,
+        host(name) as other,
+        board.lock(Path("first.campaign")),
+        pytest.raises(CampaignRunningError, match=r"first\.campaign"),
+        other.lock(Path("second.campaign")),
+    ):
+        pass
+    assert machines(address)
+    assert machines(f"b@{address}")
+    with pytest.raises(HostError, match=r"machines with the resource 'latcast' and 'c'.* none"):
+        machines(f"c@{address}")
+    with pytest.raises(HostError, match="must be a machine of the Ray cluster"):
+        host(f"ray:nowhere@{address}").facts()
+
+
+def test_a_machine_of_ray_has_a_cluster(latcast, tmp_path):
+    with pytest.raises(ValueError, match="ray:WHERE@ADDRESS"):
+        host("ray:10.0.0.5")
+    run = ("measure", "--out", tmp_path / "a.parquet", "--ray", "127.0.0.1:1")
+    assert "there must be a Ray cluster at 127.0.0.1:1" in latcast.error(*run, code=1)
+    assert "leave out --ray" in latcast.error(*run, "--resume", code=2)
+    assert "leave out --host" in latcast.error(*run, "--host", "board", code=2)
