@@ -36,6 +36,9 @@ class DataHints:
     target: str | None = option("DEVICE/RUNTIME/bBATCH, where the file does not tell.")
     input_format: str | None = option("parquet, ofanas, csv or help; detected by default.")
     unit: str | None = option("Of a table's latencies: s, ms, us or ns.", metavar="UNIT")
+    quantity: str | None = option(
+        "energy, memory or latency: of the dataset that a campaign wrote of it."
+    )
 
     def read(self, path: Path, *, archs: bool = False) -> Dataset:
         """Read a dataset; what the user names wrongly is wrong usage, a bad file is not.
@@ -55,9 +58,29 @@ class DataHints:
                 raise UsageError(unknown_name("format", self.input_format, list(data.FORMATS)))
             if self.unit is not None and self.unit not in data.LATENCY_UNITS:
                 raise UsageError(unknown_name("unit", self.unit, list(data.LATENCY_UNITS)))
+        path = self._own(path)
         check_usable(path, stdin=True)
         read = data.read_latencies if archs else data.read
-        return read(path, space=space, target=target, format=self.input_format, unit=self.unit)
+        found = read(path, space=space, target=target, format=self.input_format, unit=self.unit)
+        if self.quantity is not None:
+            found.check_quantity(data.quantity(self._name()))
+        return found
+
+    def _name(self) -> str:
+        """The quantity that is asked for, by the name that files have for it."""
+        from latcast.data import quantity, quantity_names
+
+        given = str(self.quantity).replace(" ", "_")
+        found = [name for name in quantity_names() if name == given or given in name.split("_")]
+        with usage():
+            return found[0] if len(found) == 1 else quantity(given).name
+
+    def _own(self, path: Path) -> Path:
+        """The dataset of the quantity, which campaigns write beside that of latencies."""
+        if self.quantity is None:
+            return path
+        beside = path.with_suffix(f".{self._name()}{path.suffix}")
+        return beside if beside.exists() else path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ from ._options import (
 )
 
 if TYPE_CHECKING:
+    from latcast.models.forecast_quantity import QuantityForecast
     from latcast.models.forecast_records import ArchsForecast, NetworkForecast
     from latcast.models.sweep import NetworkSweep
 
@@ -169,7 +170,7 @@ def predict(
         **target.given(), "coverage": question.coverage, "strict": question.strict,
         "shapes": asked.shapes, "batch_axis": asked.batch_axis, "trip_count": asked.trip_count,
     }  # fmt: skip
-    found: ArchsForecast | NetworkForecast | NetworkSweep
+    found: ArchsForecast | NetworkForecast | NetworkSweep | QuantityForecast
     with resolving():
         if question.sweep is not None:
             found = swept(network, target.device, *_side_and_values(question.sweep), **options)
@@ -247,7 +248,9 @@ def _figure_and_values(text: str) -> tuple[str, list[float]]:
 
 
 def _show(
-    console: Console, found: ArchsForecast | NetworkForecast | NetworkSweep, shown: Shown
+    console: Console,
+    found: ArchsForecast | NetworkForecast | NetworkSweep | QuantityForecast,
+    shown: Shown,
 ) -> None:
     """Tables, the page that is asked for, and why some devices have no answer."""
     from latcast.models.forecast_records import NetworkForecast

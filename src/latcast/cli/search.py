@@ -65,6 +65,10 @@ class Budgets:
     max_macs: str | None = option("Most MACs of a sample, such as 300M.")
     max_params: str | None = option("Most parameters, such as 5.5M.")
     max_activation: str | None = option("Most activation memory of a sample, such as 4MB.")
+    energy: Path | None = option("Model of energies (.latcast): tells the mJ of a pass.")
+    max_energy: float | None = option("Most energy of a pass, by that model.", metavar="MJ")
+    memory: Path | None = option("Model of peak memories (.latcast), likewise.")
+    max_memory: str | None = option("Most peak memory, by that model, such as 200MB.")
 
     def options(self) -> dict[str, Any]:
         """As :func:`latcast.search.search` takes them, but for the latencies."""
@@ -76,6 +80,22 @@ class Budgets:
             "max_params": parse_count(self.max_params, "--max-params"),
             "max_activation_bytes": parse_count(self.max_activation, "--max-activation", "B"),
         }
+
+    def others(self) -> dict[str, Any]:
+        """Models and limits of other quantities than the latency, those that are given."""
+        most = parse_count(self.max_memory, "--max-memory", "B")
+        given = {
+            "energy": self.energy, "max_energy_mj": self.max_energy, "memory": self.memory,
+            "max_memory_mb": None if most is None else most / 1e6,
+        }  # fmt: skip
+        for model, limit, name in (
+            (self.energy, self.max_energy, "energy"), (self.memory, most, "memory")
+        ):  # fmt: skip
+            if limit is not None and model is None:
+                raise UsageError(f"--max-{name} needs a model of it: --{name} FILE.latcast")
+            if model is not None:
+                check_usable(model)
+        return {name: value for name, value in given.items() if value is not None}
 
     def max_latency_ms(self, targets: int) -> list[list[float]] | None:
         """Latency budgets in ms, one number for each target; None where there are none."""
@@ -228,6 +248,9 @@ def search(
         **budgets.options(), **how.options(), "max_latency_ms": max_latency_ms, "seed": seed
     }  # fmt: skip
     given = verifying.given()
+    others = budgets.others()
+    if verifying.verify is not None and others:
+        raise UsageError("--energy and --memory go without --verify, which measures latencies")
     if verifying.verify is not None:
         if len(device) > 1 or how.checkpoint is not None or target.similar_to is not None:
             raise UsageError(
@@ -246,7 +269,8 @@ def search(
         return
     how.check_checkpoint()
     predictors, notes = _predictors(console, device, target, space)
-    result = _search(console, predictors, space or predictors[0].space, how, options)
+    space = space or predictors[0].space
+    result = _search(console, predictors, space, how, options | others)
     own = [p.fitted.notes(name) for name, p in zip(device, predictors, strict=True)]
     found = result.record(device, seed, [*notes, *chain(*own)])
     console.show(found)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latcast._files import STDIN
+from latcast.data import LATENCY_MS, Quantity
 from latcast.graph import Graph
 from latcast.graph.read import ReadOptions, is_network
 from latcast.report.record import lazy
@@ -15,6 +16,7 @@ from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
 from ._base import Predictor
+from ._model import open_model
 from .forecast_network import forecast_network, rows_of
 from .forecast_records import (
     ArchsForecast,
@@ -24,9 +26,11 @@ from .forecast_records import (
     NetworkForecast,
 )
 from .resolve import Resolved, TargetQuery, resolve
+from .zoo import SUFFIX
 
 if TYPE_CHECKING:
     from .base_model import BaseModel
+    from .forecast_quantity import QuantityForecast
 
 
 def forecast(
@@ -45,14 +49,15 @@ def forecast(
     batch_axis: int | Mapping[str, int] | None = None,
     trip_count: int | None = None,
     strict: bool = False,
-) -> ArchsForecast | NetworkForecast:
+) -> ArchsForecast | NetworkForecast | QuantityForecast:
     """How long networks take on devices, and where the milliseconds go.
 
     Args:
         networks: a graph, or what :func:`latcast.read_graph` reads; architectures, one or a list
             in the field's own form, or a JSON file of such, or ``-`` for standard input.
         devices: what :func:`latcast.models.resolve.resolve` takes: shipped models, devices,
-            targets, model files; of each, all that fit are answered for.
+            targets, model files; of each, all that fit are answered for. Files of models of another
+            quantity, such as energy, are answered in its unit, by a record of their own.
         runtime: of the targets; what is given holds exactly.
         batch: likewise.
         precision: likewise; of several, each device has a row for each, and of a graph the record
@@ -76,7 +81,12 @@ def forecast(
     wanted = [precision] if isinstance(precision, str) or precision is None else precision
     query = [TargetQuery(runtime, batch, p, threads) for p in wanted]
     the_space = find_space(space) if isinstance(space, str) else space
-    if isinstance(networks, str | Path) and _holds_archs(Path(networks)):
+    if (of := quantity_of(names)) != LATENCY_MS:
+        from .forecast_quantity import forecast_quantity
+
+        options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
+        return forecast_quantity(networks, names, query, of, options, coverage, the_space)
+    if isinstance(networks, str | Path) and holds_archs(Path(networks)):
         from latcast.spaces.reading import read_archs
 
         read = cache(lambda s: read_archs(Path(networks), find_space(s)))
@@ -125,7 +135,16 @@ def _of_archs(
     return ArchsForecast(tuple(rows_of(names, queries, find, answer, ArchsOnTarget)))
 
 
-def _holds_archs(path: Path) -> bool:
+def quantity_of(names: Sequence[str | Path]) -> Quantity:
+    """What the first of models' files predicts; whatever else there is, of latencies."""
+    first = str(names[0]) if names else ""
+    if not first.endswith(SUFFIX) or not Path(first).exists():
+        return LATENCY_MS
+    model = open_model(first)
+    return model.fitted.quantity if isinstance(model, Predictor) else LATENCY_MS
+
+
+def holds_archs(path: Path) -> bool:
     """Whether what the user names is architectures rather than a network."""
     return path.suffix.lower() == ".json" or (str(path) == STDIN and not is_network(path))
 

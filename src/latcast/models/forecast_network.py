@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, TypeVar
 
-from latcast.data import LATENCY_MS
+from latcast.data import LATENCY_MS, Quantity
 from latcast.devices import PRECISIONS, Target, devices
 from latcast.graph import OPERATORS, Graph, rules_of
 from latcast.graph.precision import main_precision, precision_text
@@ -62,6 +62,7 @@ def rows_of(
     find: Callable[[str, TargetQuery], list[Resolved]],
     answer: Callable[[Resolved], R],
     refused: type[R],
+    of: Quantity = LATENCY_MS,
 ) -> list[R]:
     """A row for every predictor of every name and query, or one that says why there is none.
 
@@ -83,7 +84,7 @@ def rows_of(
             continue
         for found in resolved:
             try:
-                _check_latency(found)
+                _check_quantity(found, of)
                 rows.append(answer(found))
             except UnsupportedOperatorError:
                 raise
@@ -94,20 +95,20 @@ def rows_of(
     return rows
 
 
-def _check_latency(found: Resolved) -> None:
-    """Make sure that what would be told in ms is a latency.
+def _check_quantity(found: Resolved, of: Quantity) -> None:
+    """Make sure that what is told in one unit is of one quantity.
 
     Raises:
         UnresolvedError: the model predicts another quantity.
     """
-    if (own := found.predictor.fitted.quantity) != LATENCY_MS:
+    if (own := found.predictor.fitted.quantity) != of:
         raise UnresolvedError(
-            f"a forecast needs a model of latencies; {found.name} is one of {own.plural} in "
-            f"{own.unit}: ask it in Python, latcast.load(…).predict(…)"
+            f"a forecast of {of.plural} needs models of them; {found.name} is one of {own.plural} "
+            f"in {own.unit}: ask it by itself"
         )
 
 
-def _graph_of(network: str | Path | Graph, options: ReadOptions) -> GraphOf:
+def graph_reader(network: str | Path | Graph, options: ReadOptions) -> GraphOf:
     """The network by its batch; a file is read once for each."""
     if isinstance(network, Graph):
         return lambda _batch: network
@@ -150,7 +151,7 @@ def _read_for(path: Path, options: ReadOptions, batch: int) -> Graph:
     return found.noted(found.sources, (*found.notes, note))
 
 
-def _batch_notes(graph: Graph, batch: int, *, exactly: bool) -> tuple[str, ...]:
+def batch_notes(graph: Graph, batch: int, *, exactly: bool) -> tuple[str, ...]:
     """That a network is not of a target's batch, or that nothing tells whether it is.
 
     Raises:
@@ -189,7 +190,7 @@ def forecast_network(
         ValueError, FileNotFoundError: likewise.
     """
     queries = [queries] if isinstance(queries, TargetQuery) else queries
-    graph_of = _graph_of(network, options)
+    graph_of = graph_reader(network, options)
     file = None if isinstance(network, Graph) else str(network)
     name = network.name if isinstance(network, Graph) else Path(network).name
     if file == "-":
@@ -204,7 +205,7 @@ def forecast_network(
         batch = found.predictor.target.batch
         graph = graph_of(batch)
         exactly = queries[0].batch is not None and file is not None
-        notes = (*_batch_notes(graph, batch, exactly=exactly), *graph.notes)
+        notes = (*batch_notes(graph, batch, exactly=exactly), *graph.notes)
         graph = graph.noted(graph.sources, notes)
         if strict and graph.unsupported:
             raise UnsupportedOperatorError(_unsupported_message(file or name, graph))

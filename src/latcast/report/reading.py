@@ -40,6 +40,7 @@ HOMES = {
     "network-forecast": "models.forecast_records",
     "network-sweep": "models.sweep",
     "pushed-model": "models.publishing",
+    "quantity-forecast": "models.forecast_quantity",
     "search": "search.result",
     "space": "spaces.overview",
     "spaces": "spaces.overview",

@@ -71,6 +71,10 @@ def search(
     max_macs: float | None = None,
     max_params: float | None = None,
     max_activation_bytes: float | None = None,
+    energy: Latency | None = None,
+    max_energy_mj: float | None = None,
+    memory: Latency | None = None,
+    max_memory_mb: float | None = None,
     restrict: Mapping[str, Sequence[int]] | None = None,
     candidates: Archs | None = None,
     method: str | Method = "auto",
@@ -100,6 +104,10 @@ def search(
         max_macs: of one sample.
         max_params: in the whole network.
         max_activation_bytes: of the activations of one sample that are alive at the same time.
+        energy: predictor of energies or its file, of a target; what is found tells its energy.
+        max_energy_mj: of a pass of the whole batch, by that model; with ``confidence``, as budgets.
+        memory: predictor of peak memories or its file, likewise.
+        max_memory_mb: peak memory of passes beyond the runtime's own, millions of bytes, likewise.
         restrict: gene -> values to search among; in any case only those that all predictors were
             trained on, and the accuracy model's resolutions.
         candidates: the only networks to choose from; by default all of the space.
@@ -126,7 +134,8 @@ def search(
     asked = Request.of(
         space, latency, accuracy, max_latency_ms, confidence=confidence, restrict=restrict,
         candidates=candidates, max_macs=max_macs, max_params=max_params,
-        max_activation_bytes=max_activation_bytes,
+        max_activation_bytes=max_activation_bytes, energy=energy, max_energy_mj=max_energy_mj,
+        memory=memory, max_memory_mb=max_memory_mb,
     )  # fmt: skip
     run = _Run(asked, confidence, method, evaluations, seed, start)
     run.keep(checkpoint, resume=resume)
@@ -235,6 +244,7 @@ class _Run:
             problem.accuracy.uncertainty(archive.archs),
             by_target([p.predict(archive.archs) for p in predictors]),
             by_target(list(archive.ms.T)),
+            {p.fitted.quantity.name: p.predict(archive.archs) for p in self._asked.others},
         )
         budgets = self._asked.budgets_ms
         if len(budgets):
@@ -267,6 +277,10 @@ class _Run:
             stopped=stopped,
             evaluations=problem.evaluations,
             seconds=self.seconds,
+            others={name: values[rows] for name, values in front.others.items()},
+            limits={
+                bound.predictor.fitted.quantity.name: bound.limit for bound in problem.quantities
+            },
         )
 
     def _p_within(self, predictor: Predictor, archs: Archs, budget_ms: Floats) -> Floats:
@@ -322,6 +336,16 @@ class _Run:
             "candidates": None if among is None else _digest(among.genes),
             "accuracy_model": problem.accuracy.name,
             "models": _digest(problem.ms(sample, accuracy), accuracy),
+            **(
+                {
+                    "quantities": [
+                        [bound.text, _digest(bound.counted.counted_ms(sample, accuracy))]
+                        for bound in problem.quantities
+                    ]
+                }
+                if problem.quantities
+                else {}
+            ),
             "method": method.name,
             "settings": settings,
             "seed": self._seed,

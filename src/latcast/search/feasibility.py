@@ -197,6 +197,11 @@ def _limits_message(problem: Problem, near: Archs) -> str:
         for name, limit in problem.limits.items()
         if problem.cost(near, name)[0] > limit
     ]
+    broken += [
+        f"{bound.text} (it takes {at_least(value)} {bound.predictor.fitted.quantity.unit})"
+        for bound in problem.quantities
+        if (value := float(bound.counted.counted_ms(near)[0])) > bound.limit
+    ]
     return (
         f"no network of {problem.space.name} keeps the limits: the nearest found exceeds "
         f"{' and '.join(broken)}; it is {described(near)}; raise the limits"
@@ -213,7 +218,7 @@ def _budget_message(problem: Problem, budget: Floats, near: Archs, counted: str)
         what = " and ".join(f"{b:g} ms on {n}" for b, n in zip(budget, names, strict=True))
         takes = " and ".join(f"{at_least(m)} ms" for m in ms)
         kind = "nearest"
-    others = " that keeps the other limits" if problem.limits else ""
+    others = " that keeps the other limits" if problem.limits or problem.quantities else ""
     return (
         f"no network of {problem.space.name} keeps {what}: the {kind} found{others} {counted} "
         f"{takes}; it is {described(near)}; raise the budget"

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from latcast.models import Predictor
 from latcast.models.accuracy import AccuracyModel, checked_accuracies
 from latcast.spaces import Archs, SearchSpace
 
@@ -46,6 +47,8 @@ class StopSearch(Exception):  # noqa: N818  # no error: the search ends with wha
 class Counted(Protocol):
     """The milliseconds of networks that count against a budget on one target.
 
+    Of a limit on another quantity they are in its unit.
+
     Attributes:
         name: of the target, for messages.
     """
@@ -64,6 +67,27 @@ class Counted(Protocol):
         """What :meth:`counted_ms` is not below, told without any accuracy, shape (n,)."""
 
 
+@dataclass(frozen=True)
+class QuantityLimit:
+    """The most of a quantity that a network may have, beside budgets of its latencies.
+
+    Attributes:
+        counted: what is held against the limit, in the unit of the quantity.
+        predictor: of the quantity.
+        limit: likewise.
+    """
+
+    counted: Counted
+    predictor: Predictor
+    limit: float
+
+    @property
+    def text(self) -> str:
+        """What must hold, such as ``energy of 50 mJ``."""
+        of = self.predictor.fitted.quantity
+        return f"{of.label} of {of.text(self.limit)}"
+
+
 class Problem:
     """Evaluates networks, and keeps the front of all that it has evaluated.
 
@@ -72,6 +96,7 @@ class Problem:
         latencies: what counts as latency, one a target.
         accuracy: accuracy model.
         limits: name in :data:`LIMITS` -> the most of it that a network may have.
+        quantities: the most of other quantities that a network may have.
         restrict: gene -> values to which the search is confined.
         ceiling_ms: of every target, above which a network is of no interest, shape (targets,).
         candidates: the only networks there are; None for all of the space.
@@ -91,6 +116,7 @@ class Problem:
         accuracy: AccuracyModel,
         *,
         limits: Mapping[str, float] | None = None,
+        quantities: Sequence[QuantityLimit] = (),
         restrict: Mapping[str, Sequence[int]] | None = None,
         ceiling_ms: Floats | None = None,
         candidates: Archs | None = None,
@@ -99,6 +125,7 @@ class Problem:
         self.latencies = tuple(latencies)
         self.accuracy = accuracy
         self.limits = dict(limits or {})
+        self.quantities = tuple(quantities)
         self.restrict = dict(restrict or {})
         self.choices = space.choices(self.restrict)
         self.candidates = candidates
@@ -157,7 +184,7 @@ class Problem:
     def _look_at(self, archs: Archs) -> Evaluated:
         whose = f"accuracies of the model {self.accuracy.name!r}"
         accuracy = checked_accuracies(self.accuracy.predict(archs), len(archs), whose)
-        return Evaluated(archs, accuracy, self.ms(archs, accuracy), self.excess(archs))
+        return Evaluated(archs, accuracy, self.ms(archs, accuracy), self.excess(archs, accuracy))
 
     def ms(self, archs: Archs, accuracy: Floats | None = None) -> Floats:
         """What counts against the budgets, shape (n, targets).
@@ -172,11 +199,19 @@ class Problem:
         """What :meth:`ms` is not below, told without any accuracy, shape (n, targets)."""
         return np.stack([x.least_ms(archs) for x in self.latencies], axis=1)
 
-    def excess(self, archs: Archs) -> Floats:
-        """How far limits on costs are exceeded, in shares of the limits, summed; shape (n,)."""
+    def excess(self, archs: Archs, accuracy: Floats | None = None) -> Floats:
+        """How far limits are exceeded, in shares of them, summed; shape (n,).
+
+        Args:
+            archs: n networks.
+            accuracy: of them, where it is known already, shape (n,).
+        """
         total = np.zeros(len(archs))
         for name, limit in self.limits.items():
             total += np.maximum(self.cost(archs, name) / limit - 1.0, 0.0)
+        for bound in self.quantities:
+            counted = bound.counted.counted_ms(archs, accuracy)
+            total += np.maximum(counted / bound.limit - 1.0, 0.0)
         return total
 
     def cost(self, archs: Archs, limit: str) -> Floats:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from latcast import models
-from latcast.data import LATENCY_MS
+from latcast.data import ENERGY_MJ, LATENCY_MS, PEAK_MEMORY_MB, Quantity
 from latcast.models import Predictor
 from latcast.models.accuracy import SHIPPED, AccuracyModel, AccuracySource, as_accuracy_model
 from latcast.spaces import Archs, SearchSpace
@@ -17,7 +17,7 @@ from latcast.spaces import space as find_space
 
 from .confidence import counted
 from .front import Floats
-from .problem import Problem
+from .problem import Problem, QuantityLimit
 
 Latency = str | Path | Predictor
 AnyAccuracy = AccuracySource | Sequence[AccuracySource]
@@ -32,11 +32,13 @@ class Request:
         problem: without evaluations yet.
         predictors: of the latencies, one a target.
         budgets_ms: shape (budgets, targets); may be empty.
+        others: of other quantities, limited or only told.
     """
 
     problem: Problem
     predictors: tuple[Predictor, ...]
     budgets_ms: Floats
+    others: tuple[Predictor, ...] = ()
 
     @classmethod
     def of(
@@ -49,6 +51,10 @@ class Request:
         confidence: float | None = None,
         restrict: Mapping[str, Sequence[int]] | None = None,
         candidates: Archs | None = None,
+        energy: Latency | None = None,
+        max_energy_mj: float | None = None,
+        memory: Latency | None = None,
+        max_memory_mb: float | None = None,
         **limits: float | None,
     ) -> Request:
         """Look up names, and check that everything belongs together.
@@ -62,24 +68,60 @@ class Request:
         """
         the_space = find_space(space) if isinstance(space, str) else space
         predictors = find_predictors(the_space, latency)
+        asked = {ENERGY_MJ: (energy, max_energy_mj), PEAK_MEMORY_MB: (memory, max_memory_mb)}
+        others = find_others(the_space, asked)
         model = find_accuracy(the_space, accuracy)
         budgets = parse_budgets(max_latency_ms, len(predictors))
         given = parse_limits(**limits)
-        allowed = restriction(the_space, [*predictors, model], restrict or {})
+        every = [*predictors, *(other for other, _ in others)]
+        allowed = restriction(the_space, [*every, model], restrict or {})
         among = find_candidates(the_space, model, candidates, allowed)
+        limited = [(other, limit) for other, limit in others if limit is not None]
+        all_counted = counted(
+            the_space, [*predictors, *(p for p, _ in limited)], model, confidence, allowed, among
+        )
+        latencies, rest = all_counted[: len(predictors)], all_counted[len(predictors) :]
         problem = Problem(
             the_space,
-            counted(the_space, predictors, model, confidence, allowed, among),
+            latencies,
             model,
             limits=given,
+            quantities=[QuantityLimit(own, *pair) for own, pair in zip(rest, limited, strict=True)],
             restrict=allowed,
             ceiling_ms=budgets.max(axis=0) if len(budgets) else None,
             candidates=among,
         )
-        return cls(problem, tuple(predictors), budgets)
+        return cls(problem, tuple(predictors), budgets, tuple(other for other, _ in others))
 
 
-def find_predictors(space: SearchSpace, latency: Latency | Sequence[Latency]) -> list[Predictor]:
+def find_others(
+    space: SearchSpace, asked: Mapping[Quantity, tuple[Latency | None, float | None]]
+) -> list[tuple[Predictor, float | None]]:
+    """Predictors of other quantities than the latency, with the most of each, if there is a limit.
+
+    Raises:
+        ValueError: a limit without a model, one that is not positive and finite, or a model of
+            another quantity or space.
+    """
+    found: list[tuple[Predictor, float | None]] = []
+    for of, (model, limit) in asked.items():
+        if limit is not None and not (np.isfinite(limit) and limit > 0):
+            raise ValueError(
+                f"the most {of.label} must be positive and finite; got {limit} {of.unit}"
+            )
+        if model is not None:
+            found += [(one, limit) for one in find_predictors(space, model, of)]
+        elif limit is not None:
+            raise ValueError(
+                f"a limit of {of.text(limit)} needs a model of {of.plural}: measure them (latcast "
+                f"measure --quantity {of.name}) and train one (latcast train)"
+            )
+    return found
+
+
+def find_predictors(
+    space: SearchSpace, latency: Latency | Sequence[Latency], of: Quantity = LATENCY_MS
+) -> list[Predictor]:
     """One predictor a target.
 
     Raises:
@@ -92,8 +134,9 @@ def find_predictors(space: SearchSpace, latency: Latency | Sequence[Latency]) ->
         item if isinstance(item, Predictor) else models.load(item, space=space) for item in items
     ]
     for predictor in predictors:
-        if (own := predictor.fitted.quantity) != LATENCY_MS:
-            raise ValueError(f"budgets are of latencies; got a model of {own.plural} ({own.unit})")
+        if (own := predictor.fitted.quantity) != of:
+            what = "budgets are" if of == LATENCY_MS else f"a limit in {of.unit} is"
+            raise ValueError(f"{what} of {of.plural}; got a model of {own.plural} ({own.unit})")
         if space.block_space != predictor.space.name:
             raise ValueError(
                 f"the predictor is for {predictor.space.name}; it knows nothing of {space.name}"

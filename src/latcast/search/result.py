@@ -6,13 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from latcast._files import write_file
+from latcast.data import ENERGY_MJ, PEAK_MEMORY_MB, quantity
 from latcast.models import Predictor
 from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Guide, Series
@@ -44,6 +45,7 @@ class Front:
         latency_ms: predicted; shape (n,) on one target, (n, targets) on several.
         counted_ms: what was held against the budgets, of the same shape: the prediction, or with
             a confidence the bound that the latency stays below.
+        others: quantity -> its predictions, shape (n,), of models that were given for others.
     """
 
     archs: Archs
@@ -51,6 +53,7 @@ class Front:
     accuracy_std: Floats | None
     latency_ms: Floats
     counted_ms: Floats
+    others: Mapping[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.archs)
@@ -83,6 +86,8 @@ class SearchResult:
         stopped: why the search ended early: ``"time"``, ``"interrupted"``, or None.
         evaluations: networks that were evaluated.
         seconds: wall clock of the search.
+        others: quantity -> its predictions, shape (n,), of models that were given for others.
+        limits: quantity -> the most of it that a network may have.
     """
 
     archs: Archs
@@ -102,6 +107,8 @@ class SearchResult:
     stopped: str | None
     evaluations: int
     seconds: float
+    others: Mapping[str, Floats] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.archs)
@@ -143,6 +150,8 @@ class FoundNetwork:
         kept_probability: P(within budget), 0 to 1, for each target by itself.
         costs: of the network: ``macs``, ``params``, ``activation_bytes``, ``blocks``.
         arch: the architecture in the field's own form.
+        energy_mj: predicted energy of a pass, mJ; null without a model of it.
+        peak_memory_mb: predicted peak memory, millions of bytes; likewise.
     """
 
     max_latency_ms: Numbers
@@ -155,6 +164,8 @@ class FoundNetwork:
     kept_probability: Numbers
     costs: Mapping[str, int]
     arch: Any
+    energy_mj: float | None = None
+    peak_memory_mb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +182,8 @@ class FrontNetwork:
         upper_ms: upper end of the interval, ms.
         costs: of the network: ``macs``, ``params``, ``activation_bytes``, ``blocks``.
         arch: the architecture in the field's own form.
+        energy_mj: predicted energy of a pass, mJ; null without a model of it.
+        peak_memory_mb: predicted peak memory, millions of bytes; likewise.
     """
 
     accuracy: float
@@ -181,6 +194,8 @@ class FrontNetwork:
     upper_ms: Numbers
     costs: Mapping[str, int]
     arch: Any
+    energy_mj: float | None = None
+    peak_memory_mb: float | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -202,6 +217,7 @@ class SearchRecord(Record):
         found: one network per budget, in their order; empty without budgets.
         front: all networks that are not beaten, up to the largest budget.
         notes: sentences about where the predictions come from, and what may be wrong with them.
+        limits: quantity -> the most of it that a network may have, in its unit.
     """
 
     schema = "search"
@@ -221,6 +237,7 @@ class SearchRecord(Record):
     found: tuple[FoundNetwork, ...]
     front: tuple[FrontNetwork, ...]
     notes: tuple[str, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -245,6 +262,7 @@ class SearchRecord(Record):
             found=tuple(_found(result)) if has_budgets else (),
             front=tuple(_front(result)),
             notes=tuple(dict.fromkeys((*notes, *doubts))),
+            limits=dict(result.limits),
         )
 
     def headline(self) -> str:
@@ -320,7 +338,14 @@ class SearchRecord(Record):
         shown = self._shown()
         some = "" if len(shown) == len(self.front) else f"{len(shown)} of the {len(self.front)} "
         some += "networks of " if some else ""
-        yield self._table(shown, f"{some}the front of {self.space} on {devices}")
+        asked = [(quantity(name), most) for name, most in self.limits.items()]
+        kept = " and ".join(f"{of.label} of {of.text(most)}" for of, most in asked)
+        within = f", within {kept}" if kept else ""
+        yield self._table(shown, f"{some}the front of {self.space} on {devices}{within}")
+        if kept and self.front:
+            best = max(self.front, key=lambda network: network.accuracy)
+            ms = " / ".join(f"{value:.4g}" for value in _all(best.latency_ms))
+            yield f"most accurate within {kept}: {_accuracy(best)} % in {ms} ms"
 
     def _shown(self) -> Sequence[FrontNetwork]:
         """Of a long front some networks that are about equally far apart in ms."""
@@ -339,6 +364,11 @@ class SearchRecord(Record):
         ]
         if not isinstance(self.device, list):  # of several targets a table would be too wide
             columns.append(interval_column(self.coverage, ".2f"))
+        columns += [
+            Column(of.unit, of.name, of.format)
+            for of in (ENERGY_MJ, PEAK_MEMORY_MB)
+            if any(getattr(row, of.name) is not None for row in rows)
+        ]
         if self.found:
             columns.insert(0, Column("budget ms", "max_latency_ms", "g"))
             columns.append(Column("P(within budget) %", "kept_probability", ".0f", 100))
@@ -409,6 +439,7 @@ def _found(result: SearchResult) -> Iterator[FoundNetwork]:
             _at(result.max_latency_ms, n), float(result.accuracy[n]), _at(result.accuracy_std, n),
             _at(result.latency_ms, n), _at(result.lower_ms, n), _at(result.upper_ms, n),
             result.coverage, _at(result.p_within_budget, n), costs, arch,
+            *_others(result.others, n),
         )  # fmt: skip
 
 
@@ -419,7 +450,13 @@ def _front(result: SearchResult) -> Iterator[FrontNetwork]:
         yield FrontNetwork(
             float(front.accuracy[n]), _at(front.accuracy_std, n), _at(front.latency_ms, n),
             _at(front.counted_ms, n), _at(lower, n), _at(upper, n), costs, arch,
+            *_others(front.others, n),
         )  # fmt: skip
+
+
+def _others(values: Mapping[str, Floats], n: int) -> tuple[float | None, float | None]:
+    """Energy and peak memory of the n-th network."""
+    return _at(values.get(ENERGY_MJ.name), n), _at(values.get(PEAK_MEMORY_MB.name), n)
 
 
 def intervals_of(

@@ -1,0 +1,179 @@
+"""Forecasts of another quantity than the latency, by models of it, in its own unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latcast.data import Quantity, quantity
+from latcast.graph import Graph
+from latcast.graph.read import ReadOptions
+from latcast.report.record import MISSING, Column, Record, Table, lazy
+from latcast.spaces import Archs, SearchSpace
+from latcast.spaces.reading import read_archs
+
+from .forecast_network import batch_notes, graph_reader, rows_of
+from .query import Resolved, TargetQuery
+from .resolve import resolve
+
+
+@dataclass(frozen=True)
+class ForecastValue:
+    """A network's value on a target.
+
+    Attributes:
+        network: its name; of an architecture its number among those that were given.
+        value: predicted, in the unit of the quantity, for a whole batch.
+        lower: lower end of the prediction interval; null where there is no calibration.
+        upper: upper end of the interval.
+        costs: of the network: ``macs`` and ``params``.
+    """
+
+    network: str
+    value: float
+    lower: float | None
+    upper: float | None
+    costs: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class ValuesOnTarget:
+    """Networks on one target, or why there is no answer.
+
+    Attributes:
+        device: as it was asked for.
+        target: that the values are of.
+        space: of the architectures; null of a network of any kind.
+        networks: in the order in which they were given.
+        notes: doubts about the answer, a sentence each.
+        error: why there is no answer; null where there is one.
+    """
+
+    device: str
+    target: str | None = None
+    space: str | None = None
+    networks: Sequence[ForecastValue] = ()
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class QuantityForecast(Record):
+    """Values of a quantity, such as energy, of networks on targets.
+
+    Attributes:
+        quantity: that is forecast, such as ``energy_mj``.
+        unit: of all values, such as ``mJ``.
+        coverage: of the intervals, 0 to 1.
+        devices: an entry for each model, in the order in which they were asked for.
+    """
+
+    schema = "quantity-forecast"
+    frame = "devices.networks"
+
+    quantity: str
+    unit: str
+    coverage: float
+    devices: tuple[ValuesOnTarget, ...]
+
+    @property
+    def errors(self) -> list[str]:
+        """Of the models that cannot answer."""
+        return [f"{d.device}: {d.error}" for d in self.devices if d.error is not None]
+
+    def parts(self) -> Iterator[Table | str]:
+        of = quantity(self.quantity)
+
+        def interval(row: ForecastValue) -> str:
+            if row.lower is None or row.upper is None:
+                return MISSING
+            return f"{row.lower:{of.format}} – {row.upper:{of.format}}"
+
+        columns = (
+            Column("network", "network"),
+            Column(f"{of.label}, {of.unit}", "value", of.format),
+            Column(f"{100 * self.coverage:g} % interval", interval),
+            Column("MACs (M)", "costs.macs", ".1f", 1e-6),
+            Column("parameters (M)", "costs.params", ".2f", 1e-6),
+        )
+        for device in self.devices:
+            if device.error is None:
+                space = f", {device.space}" if device.space else ""
+                yield Table(columns, device.networks, f"{device.device} ({device.target}){space}")
+
+    def doubts(self) -> Iterator[str]:
+        for device in self.devices:
+            yield from (f"note: {text}" for text in device.notes)
+
+
+def forecast_quantity(
+    networks: str | Path | Graph | Archs,
+    names: Sequence[str | Path],
+    queries: Sequence[TargetQuery],
+    of: Quantity,
+    options: ReadOptions,
+    coverage: float,
+    space: SearchSpace | None = None,
+) -> QuantityForecast:
+    """:func:`latcast.models.forecast.forecast`, of models of another quantity.
+
+    Args:
+        networks: as there.
+        names: of models' files.
+        queries: what the targets must be.
+        of: what the models predict.
+        options: of a graph's file.
+        coverage: of the intervals.
+        space: of architectures in a file; that of the model by default.
+
+    Raises:
+        ValueError, FileNotFoundError: as there; or a model is of another quantity.
+    """
+    from .forecast import holds_archs
+
+    is_archs = isinstance(networks, Archs) or (
+        isinstance(networks, str | Path) and holds_archs(Path(networks))
+    )
+
+    def find(name: str, query: TargetQuery) -> list[Resolved]:
+        return resolve(name, query, role="space" if is_archs else "networks", space=space)
+
+    def of_archs(found: Resolved) -> ValuesOnTarget:
+        own = space or found.of_space.space
+        archs = networks if isinstance(networks, Archs) else read_archs(Path(str(networks)), own)
+        doubts = (*found.notes, *found.predictor.doubts(archs))
+        values = lazy(len(archs), lambda part: _values(found, archs[part], part.start, coverage))
+        return ValuesOnTarget(
+            found.name, str(found.predictor.target), archs.space.name, values, doubts
+        )
+
+    def of_graph(found: Resolved) -> ValuesOnTarget:
+        assert not isinstance(networks, Archs)
+        model, file = found.predictor, not isinstance(networks, Graph)
+        batch = model.target.batch
+        graph = graph_reader(networks, options)(batch)
+        exactly = queries[0].batch is not None and file
+        notes = (*found.notes, *batch_notes(graph, batch, exactly=exactly), *graph.notes)
+        told = model.explain(graph, coverage)
+        costs = {"macs": graph.macs, "params": graph.params}
+        value = ForecastValue(graph.name, told.ms, told.lower_ms, told.upper_ms, costs)
+        return ValuesOnTarget(
+            found.name, str(model.target), None, (value,), (*notes, *model.doubts(graph))
+        )
+
+    rows = rows_of(names, queries, find, of_archs if is_archs else of_graph, ValuesOnTarget, of)
+    return QuantityForecast(of.name, of.unit, coverage, tuple(rows))
+
+
+def _values(found: Resolved, archs: Archs, first: int, coverage: float) -> list[ForecastValue]:
+    model = found.predictor
+    nothing: list[None] = [None] * len(archs)
+    lower, upper = (
+        (ends.tolist() for ends in model.predict_interval(archs, coverage))
+        if model.covers(coverage)
+        else (nothing, nothing)
+    )
+    costs = archs.space.costs(archs).select("macs", "params").to_dicts()
+    names = map(str, range(first, first + len(archs)))
+    return list(map(ForecastValue, names, model.predict(archs).tolist(), lower, upper, costs))
