@@ -13,6 +13,7 @@ COMMANDS = {
     "predict ARCH.json": "architectures-forecast",
     "predict MODEL.onnx": "network-forecast",
     "predict MODEL.onnx --sweep": "network-sweep",
+    "predict NETWORK --device ENERGY.latcast": "quantity-forecast",
     "choose": "choice",
     "which MODEL.onnx": "device-ranking",
     "check": "budget-check",

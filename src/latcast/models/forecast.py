@@ -81,41 +81,41 @@ def forecast(
     wanted = [precision] if isinstance(precision, str) or precision is None else precision
     query = [TargetQuery(runtime, batch, p, threads) for p in wanted]
     the_space = find_space(space) if isinstance(space, str) else space
+    options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
+    archs_of = _archs_of(networks)
+    the_space = networks.space if isinstance(networks, Archs) else the_space
     if (of := quantity_of(names)) != LATENCY_MS:
         from .forecast_quantity import forecast_quantity
 
-        options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
-        return forecast_quantity(networks, names, query, of, options, coverage, the_space)
-    if isinstance(networks, str | Path) and holds_archs(Path(networks)):
-        from latcast.spaces.reading import read_archs
-
-        read = cache(lambda s: read_archs(Path(networks), find_space(s)))
+        asked: Any = networks if archs_of is None else archs_of
+        return forecast_quantity(asked, names, query, of, options, coverage, the_space)
+    if archs_of is not None:
         return _of_archs(
-            lambda s: read(s.name), names, query, the_space, coverage,
-            base=base, similar_to=similar_to,
-        )  # fmt: skip
-    if isinstance(networks, Mapping | Sequence) and not isinstance(networks, str | Archs):
-        from latcast.spaces.reading import parse_archs
-
-        items = [networks] if isinstance(networks, Mapping) else list(networks)
-        parse = cache(lambda s: parse_archs(items, find_space(s)))
-        return _of_archs(
-            lambda s: parse(s.name), names, query, the_space, coverage,
-            base=base, similar_to=similar_to,
-        )  # fmt: skip
-    if isinstance(networks, Archs):
-        archs = networks
-        return _of_archs(
-            lambda _: archs, names, query, archs.space, coverage,
-            base=base, similar_to=similar_to,
-        )  # fmt: skip
-    options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
+            archs_of, names, query, the_space, coverage, base=base, similar_to=similar_to
+        )
+    of_graph: Any = networks
     return forecast_network(
-        networks, names, query, options, coverage, strict=strict, similar_to=similar_to
+        of_graph, names, query, options, coverage, strict=strict, similar_to=similar_to
     )
 
 
 # --- architectures ----------------------------------------------------------------------------
+
+
+def _archs_of(networks: Any) -> Callable[[SearchSpace], Archs] | None:
+    """What makes architectures of a space of what was given; None where that is a network."""
+    from latcast.spaces import reading
+
+    if isinstance(networks, Archs):
+        return lambda _: networks
+    if isinstance(networks, str | Path) and _holds_archs(path := Path(networks)):
+        read = cache(lambda s: reading.read_archs(path, find_space(s)))
+    elif isinstance(networks, Mapping | Sequence) and not isinstance(networks, str):
+        items = [networks] if isinstance(networks, Mapping) else list(networks)
+        read = cache(lambda s: reading.parse_archs(items, find_space(s)))
+    else:
+        return None
+    return lambda space: read(space.name)
 
 
 def _of_archs(
@@ -144,7 +144,7 @@ def quantity_of(names: Sequence[str | Path]) -> Quantity:
     return model.fitted.quantity if isinstance(model, Predictor) else LATENCY_MS
 
 
-def holds_archs(path: Path) -> bool:
+def _holds_archs(path: Path) -> bool:
     """Whether what the user names is architectures rather than a network."""
     return path.suffix.lower() == ".json" or (str(path) == STDIN and not is_network(path))
 

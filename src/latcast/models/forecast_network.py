@@ -36,6 +36,8 @@ from .resolve import Resolved, TargetQuery, UnresolvedError, resolve
 if TYPE_CHECKING:
     from latcast.models.joint import Faster
 
+    from .forecast_quantity import ValuesOnTarget
+
 
 # A network by its batch.
 GraphOf = Callable[[int], Graph]
@@ -49,7 +51,7 @@ _CARD = (
 MAX_LISTED = 5
 
 
-R = TypeVar("R", ArchsOnTarget, NetworkOnTarget)
+R = TypeVar("R", ArchsOnTarget, NetworkOnTarget, "ValuesOnTarget")
 
 
 class UnsupportedOperatorError(ValueError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from latcast.graph import Graph
 from latcast.graph.read import ReadOptions
 from latcast.report.record import MISSING, Column, Record, Table, lazy
 from latcast.spaces import Archs, SearchSpace
-from latcast.spaces.reading import read_archs
 
 from .forecast_network import batch_notes, graph_reader, rows_of
 from .query import Resolved, TargetQuery
@@ -108,7 +107,7 @@ class QuantityForecast(Record):
 
 
 def forecast_quantity(
-    networks: str | Path | Graph | Archs,
+    networks: str | Path | Graph | Callable[[SearchSpace], Archs],
     names: Sequence[str | Path],
     queries: Sequence[TargetQuery],
     of: Quantity,
@@ -119,7 +118,7 @@ def forecast_quantity(
     """:func:`latcast.models.forecast.forecast`, of models of another quantity.
 
     Args:
-        networks: as there.
+        networks: a network, or what makes architectures of a space.
         names: of models' files.
         queries: what the targets must be.
         of: what the models predict.
@@ -130,18 +129,14 @@ def forecast_quantity(
     Raises:
         ValueError, FileNotFoundError: as there; or a model is of another quantity.
     """
-    from .forecast import holds_archs
-
-    is_archs = isinstance(networks, Archs) or (
-        isinstance(networks, str | Path) and holds_archs(Path(networks))
-    )
+    is_archs = not isinstance(networks, str | Path | Graph)
 
     def find(name: str, query: TargetQuery) -> list[Resolved]:
         return resolve(name, query, role="space" if is_archs else "networks", space=space)
 
     def of_archs(found: Resolved) -> ValuesOnTarget:
-        own = space or found.of_space.space
-        archs = networks if isinstance(networks, Archs) else read_archs(Path(str(networks)), own)
+        assert not isinstance(networks, str | Path | Graph)
+        archs = networks(space or found.of_space.space)
         doubts = (*found.notes, *found.predictor.doubts(archs))
         values = lazy(len(archs), lambda part: _values(found, archs[part], part.start, coverage))
         return ValuesOnTarget(
@@ -149,7 +144,7 @@ def forecast_quantity(
         )
 
     def of_graph(found: Resolved) -> ValuesOnTarget:
-        assert not isinstance(networks, Archs)
+        assert isinstance(networks, str | Path | Graph)
         model, file = found.predictor, not isinstance(networks, Graph)
         batch = model.target.batch
         graph = graph_reader(networks, options)(batch)
