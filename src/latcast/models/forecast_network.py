@@ -20,7 +20,6 @@ from latcast.networks import working_kernels
 from latcast.report.text import count_text, ms_text
 
 from .forecast_records import (
-    ArchsOnTarget,
     Extrapolated,
     FasterPrecision,
     ForecastKernel,
@@ -36,8 +35,6 @@ from .resolve import Resolved, TargetQuery, UnresolvedError, resolve
 if TYPE_CHECKING:
     from latcast.models.joint import Faster
 
-    from .forecast_quantity import ValuesOnTarget
-
 
 # A network by its batch.
 GraphOf = Callable[[int], Graph]
@@ -51,7 +48,7 @@ _CARD = (
 MAX_LISTED = 5
 
 
-R = TypeVar("R", ArchsOnTarget, NetworkOnTarget, "ValuesOnTarget")
+R = TypeVar("R")
 
 
 class UnsupportedOperatorError(ValueError):
@@ -63,7 +60,7 @@ def rows_of(
     queries: Sequence[TargetQuery],
     find: Callable[[str, TargetQuery], list[Resolved]],
     answer: Callable[[Resolved], R],
-    refused: type[R],
+    refused: Callable[..., R],
     of: Quantity = LATENCY_MS,
 ) -> list[R]:
     """A row for every predictor of every name and query, or one that says why there is none.
