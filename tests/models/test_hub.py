@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
+from latcast._model_file import read_header
 from latcast.families import Variant
-from latcast.models import Kernels
+from latcast.models import Kernels, zoo
 from latcast.models.hub import Address
 from latcast.models.overview import ModelCard
-from latcast.models.publishing import card_markdown
+from latcast.models.publishing import _content, card_markdown
 from latcast.serve.calls import check_names
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="needs: pip install 'latcast[hub]'")
@@ -128,6 +129,15 @@ def test_cards_are_of_the_hub_s_format(name: str, tmp_path: Path, layer_model: K
         assert np.isfinite(list(results.values())).all()
     assert 'latcast.load("hf://me/models/x.latcast")' in read.text
     assert yaml.safe_load(read.data.to_yaml())["tags"][0] == "latency"
+
+
+def test_every_shipped_model_has_a_file_to_push(tmp_path: Path) -> None:
+    of_joint = next(iter(zoo.of_joint()))
+    for name in ("samsung-note10", "ofa-mobilenet-v3", "devices", of_joint):
+        content, file = _content(name)
+        assert file.startswith(name)
+        (tmp_path / file).write_bytes(content)
+        assert {"kind", "card"} <= read_header(tmp_path / file).keys()
 
 
 def test_addresses() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -75,12 +76,8 @@ def push(
     """
     to = Address.parse(address)
     card = ModelCard.of(str(model))
-    if is_file(model):
-        path = local_file(model)
-        content, name = path.read_bytes(), to.file or path.name
-    else:
-        with zoo.path(str(model), _role(str(model))) as path:
-            content, name = path.read_bytes(), to.file or path.name
+    content, name = _content(model)
+    name = to.file or name
     package = require("huggingface_hub", "hub", f"{to}")
     text = card_markdown(card, Address(to.repo, name, None))
     operations = [
@@ -99,8 +96,21 @@ def push(
     )
 
 
-def _role(name: str) -> zoo.Role:
-    return next(role for role in ("space", "networks", "base", "joint") if name in zoo.names(role))
+def _content(model: str | Path) -> tuple[bytes, str]:
+    """A model's file, and what it is called."""
+    if is_file(model):
+        path = local_file(model)
+        return path.read_bytes(), path.name
+    name = str(model)
+    roles: tuple[zoo.Role, ...] = ("space", "networks", "base", "joint")
+    role: zoo.Role = next((role for role in roles if name in zoo.names(role)), "space")
+    if role == "networks" and name in zoo.of_joint():  # a part of a larger model
+        with TemporaryDirectory() as folder:
+            path = Path(folder, f"{name}{SUFFIX}")
+            zoo.open_shipped(name, role).save(path)
+            return path.read_bytes(), path.name
+    with zoo.path(name, role) as path:
+        return path.read_bytes(), path.name
 
 
 def card_markdown(card: ModelCard, address: Address | None = None) -> str:
