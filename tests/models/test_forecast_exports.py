@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -263,3 +264,13 @@ def test_only_onnx_files_are_annotated(layer_model: Kernels, model: tuple[Path, 
     assert isinstance(graph, NetworkForecast)
     with pytest.raises(ValueError, match="only an ONNX file can be annotated; got a graph"):
         graph.annotate("out.onnx")
+
+
+def test_energies_are_no_trace(
+    network_data: Dataset, model: tuple[Path, Path], latcast: Any, tmp_path: Path
+) -> None:
+    energies = replace(network_data[:30], quantity="energy_mj")  # type: ignore[arg-type]
+    Kernels().fit(energies).save(tmp_path / "energy.latcast")
+    error = latcast.error("predict", model[0], "--device", tmp_path / "energy.latcast",
+                          "--trace", tmp_path / "t.json", code=2)  # fmt: skip
+    assert "--trace is for forecasts of latency" in error

@@ -183,6 +183,8 @@ def predict(
             found = forecast(network, target.device, **options)
     if isinstance(found, NetworkForecast):
         exports.write(console, found)
+    else:
+        _check_options("forecasts of latency", exports.given())
     _show(console, found, shown)
     if found.errors:
         raise typer.Exit(FAILED)
