@@ -52,7 +52,7 @@ def public_names(
         return value
 
     def names() -> list[str]:
-        return sorted({*vars(own), *own.__all__})
+        return sorted(own.__all__)
 
     return load, names
 

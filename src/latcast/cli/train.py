@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ._console import Console, UsageError, argument, command, option, usage
 from ._options import DataHints, Devices, ModelOut, Seed, TestShare, check_share, check_suffix
-
-if TYPE_CHECKING:
-    from latcast.data import Dataset
 
 _ONE_OR_BASE = "--predictor and --target are for one dataset; several make a base"
 
@@ -42,17 +38,17 @@ def train(
     """
     from latcast._files import check_writable
     from latcast.models import workflow
+    from latcast.models.calls import kind_of
 
     check_suffix(out, "--out", ".latcast")
     check_share(test, "--test")
     if len(data) > 1 and predictor not in (None, workflow.LAYERS):
         raise UsageError(_ONE_OR_BASE)
     datasets = [hints.read(path) for path in data]
-    kind = _kind(datasets, predictor)
+    with usage():
+        kind = kind_of(datasets, predictor)
     if kind == workflow.BASE and hints.target is not None:
         raise UsageError(_ONE_OR_BASE)
-    with usage():
-        workflow.check_kind(kind)
     if kind == workflow.LAYERS:
         check_writable(out)
     with console.progress(f"fitting {kind}") as progress:
@@ -62,19 +58,3 @@ def train(
     model.save(out)
     console.show(found)
     console.note(f"wrote {out}")
-
-
-def _kind(datasets: list[Dataset], predictor: str | None) -> str:
-    """Which predictor is asked for."""
-    from latcast.models import workflow
-
-    of_networks = any(d.space is None for d in datasets)
-    if predictor is None:
-        if of_networks:
-            return workflow.LAYERS
-        return workflow.BASE if len(datasets) > 1 else "roofline"
-    if of_networks and predictor != workflow.LAYERS:
-        raise UsageError(
-            f"networks of any kind need --predictor {workflow.LAYERS}; got {predictor}"
-        )
-    return predictor

@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING
 from latcast._imports import public_names
 
 if TYPE_CHECKING:
+    from ._csv import Frame, text_frame
     from ._dataset import UNSTABLE, Dataset, LatencyDataset, NetworkDataset, paper_split, split
-    from ._formats import FORMATS, LATENCY_UNITS, UNITS, read, read_accuracies, read_latencies
+    from ._formats import (
+        FORMATS,
+        LATENCY_UNITS,
+        UNITS,
+        Source,
+        read,
+        read_accuracies,
+        read_latencies,
+    )
     from ._quantity import (
         ACCURACY,
         ENERGY_MJ,
@@ -32,9 +41,11 @@ __all__ = [
     "UNITS",
     "UNSTABLE",
     "Dataset",
+    "Frame",
     "LatencyDataset",
     "NetworkDataset",
     "Quantity",
+    "Source",
     "paper_split",
     "quantity",
     "quantity_names",
@@ -43,4 +54,5 @@ __all__ = [
     "read_latencies",
     "register_quantity",
     "split",
+    "text_frame",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,38 @@ def read_csv(path: Path, needed: Iterable[str] = ()) -> pl.DataFrame:
     if frame.is_empty():
         raise ValueError(f"{path} holds no rows")
     return frame
+
+
+class Frame(Protocol):
+    """A frame of polars or pandas, an Arrow table: what has Arrow's PyCapsule interface."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+
+def text_frame(given: Frame, needed: str = "a column arch, or one per gene") -> pl.DataFrame:
+    """All cells of a frame as strings, as those of a CSV file; lists and dicts as JSON.
+
+    Raises:
+        ValueError: it is no frame of rows.
+    """
+    import polars as pl
+
+    try:
+        frame = given if isinstance(given, pl.DataFrame) else pl.DataFrame(given)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise ValueError(f"a frame must have {needed}; reading it: {error}") from error
+    if frame.is_empty():
+        raise ValueError(f"a frame must have rows with {needed}; it has none")
+    return frame.select(map(_texts, frame))
+
+
+def _texts(column: pl.Series) -> pl.Series:
+    import polars as pl
+
+    if not column.dtype.is_nested() and column.dtype != pl.Object:
+        return column.cast(pl.String)
+    cells = (None if x is None else json.dumps(x) for x in column.to_list())
+    return pl.Series(column.name, list(cells), pl.String)
 
 
 def float_column(path: Path, frame: pl.DataFrame, name: str) -> npt.NDArray[np.float64]:

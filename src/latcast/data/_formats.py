@@ -12,6 +12,7 @@ from latcast._files import input_file
 from latcast._names import unknown_name
 from latcast.devices import Target
 
+from ._csv import Frame
 from ._dataset import Dataset
 from ._quantity import ACCURACY, LATENCY_MS, QUANTITIES, Quantity
 
@@ -23,6 +24,9 @@ UNITS = ("fraction", "percent")
 
 LATENCY_UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 """Of latencies in a file -> milliseconds."""
+
+Source = str | Path | Dataset | Frame
+"""A dataset as people have it: its file, itself, or a frame with the columns of a CSV file."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,10 @@ class Format:
     quantities: tuple[Quantity, ...] | None = None
     marks: str | None = None
 
-    def read(self, path: Path, asked: Asked) -> Dataset:
-        """Read a file."""
+    def read(self, path: Path | Frame, asked: Asked) -> Dataset:
+        """Read a file, or of the format ``csv`` a frame."""
         module, _, function = self.reader.partition(":")
-        read: Callable[[Path, Asked], Dataset] = getattr(import_module(module), function)
+        read: Callable[[Path | Frame, Asked], Dataset] = getattr(import_module(module), function)
         return read(path, asked)
 
     def fits(self, path: Path, of: Quantity | None) -> bool:
@@ -92,7 +96,7 @@ FORMATS: Mapping[str, Format] = {
 
 
 def read(
-    path: str | Path,
+    path: Source,
     *,
     space: str | SearchSpace | None = None,
     target: str | Target | None = None,
@@ -105,7 +109,8 @@ def read(
     Args:
         path: Parquet of latcast's own, a CSV of the OFANAS paper or of the user's own, a ``.pt``
             file of HELP or its list of accuracies; ``-`` for standard input, but for ``.pt``,
-            which needs the file of architectures beside it.
+            which needs the file of architectures beside it. Or a frame of polars or pandas with
+            the columns of a CSV of the user's own; a dataset is returned as it is.
         space: search space of the architectures, where the file does not tell.
         target: what the values belong to, where the file does not tell.
         format: one of :data:`FORMATS`; detected by default.
@@ -118,8 +123,17 @@ def read(
             unknown name.
         FileNotFoundError: there is no such file.
     """
+    asked = _asked(space, target, quantity, unit)
+    if isinstance(path, Dataset):
+        return path
+    if not isinstance(path, str | Path):
+        if not hasattr(path, "__arrow_c_stream__"):
+            raise ValueError(
+                "a dataset must be a file, a frame of polars or pandas, or a latcast.Dataset; got "
+                f"{type(path).__name__}"
+            )
+        return FORMATS["csv"].read(path, asked)
     with input_file(Path(path), _suffix_of) as file:
-        asked = _asked(space, target, quantity, unit)
         if format is not None and format not in FORMATS:
             raise ValueError(unknown_name("format", format, list(FORMATS)))
         data = FORMATS[format or _detected(file, asked)].read(file, asked)

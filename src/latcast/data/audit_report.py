@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 from latcast.report.record import Column, Record, Section, Table, pairs
 
 from ._dataset import Dataset
+from ._formats import Source, read
 from .audit import Finding, audit
 
 if TYPE_CHECKING:
+    from latcast.devices import Target
+    from latcast.spaces import SearchSpace
+
     from .public import PublicTable
 
 # With fewer, drift and outliers can hardly be told from the scatter of the networks.
@@ -189,6 +193,32 @@ def _issue_sections(issues: Sequence[Finding]) -> Iterator[Section]:
         elif evidence:
             parts.append(pairs(("evidence", "value"), evidence))
         yield f"{issue.severity.capitalize()}: {issue.kind.replace('_', ' ')}", parts
+
+
+def audit_of(
+    data: Source, *, space: str | SearchSpace | None = None, target: str | Target | None = None
+) -> AuditReport | TablesAudit:
+    """Look for what is wrong with a dataset, or with a folder of public tables.
+
+    Args:
+        data: what :func:`latcast.read` takes, or a folder.
+        space: search space, where the data does not tell.
+        target: what the values belong to, likewise.
+
+    Raises:
+        ValueError: the data cannot be read, or a folder holds no public table.
+        FileNotFoundError: there is no such file.
+    """
+    name = str(data) if isinstance(data, str | Path) else ""
+    if name and Path(name).is_dir():
+        if space is not None or target is not None:
+            raise ValueError(
+                f"{name} must be a file: space, target and format are of one; public tables state "
+                "theirs"
+            )
+        return TablesAudit.of(name)
+    found = read(data, space=space, target=target)
+    return AuditReport.of(found, Path(name).name or str(found.target))
 
 
 def _issues(issues: tuple[Finding, ...]) -> Iterator[str]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from latcast.devices import Target
 
-from ._csv import float_column, fractions, int_column, read_csv
+from ._csv import Frame, float_column, fractions, int_column, read_csv, text_frame
 from ._dataset import Dataset
 from ._quantity import ACCURACY, LATENCY_MS, Quantity
 from .ofanas import parse_cell
@@ -33,21 +33,24 @@ if TYPE_CHECKING:
     from ._formats import Asked
 
 _PERCENT_COLUMN = "accuracy_percent"
+# What messages call a frame, which has no name.
+FRAME = Path("the frame")
 
 
-def read(path: Path, asked: Asked) -> Dataset:
-    """Read one file.
+def read(path: Path | Frame, asked: Asked) -> Dataset:
+    """Read one file, or the rows of a frame.
 
     Raises:
         ValueError: the space is not given, the target is neither given nor in the file, a
             column is missing, or a cell is malformed.
     """
+    frame = read_csv(path) if isinstance(path, Path) else text_frame(path)
+    path = path if isinstance(path, Path) else FRAME
     if asked.space is None:
         raise ValueError(
             f"{path.name} does not tell its search space: give --space (in Python, space=…)"
         )
     of = asked.quantity or LATENCY_MS
-    frame = read_csv(path)
     provenance = {"source": path.name, "licence": "unknown"}
     if of == ACCURACY:
         unit, values = _accuracies(path, frame, asked.unit)

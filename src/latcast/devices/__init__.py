@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         device,
         device_files,
         devices,
+        list_devices,
         load_devices,
         parse_catalogue,
     )
@@ -52,6 +53,7 @@ __all__ = [
     "devices",
     "figure_range",
     "host_name",
+    "list_devices",
     "load_devices",
     "named_device",
     "parse_catalogue",

@@ -364,3 +364,16 @@ class DeviceList(Record):
         figures = [(column.label, column.cell(one)) for column in _FIGURES]
         yield pairs(("specification", "value"), figures, f"{one.name}: {one.title}")
         yield f"source: {one.source}"
+
+
+def list_devices(kind: str | None = None, find: str | None = None) -> DeviceList:
+    """The devices whose specification is known, as a record.
+
+    Args:
+        kind: one of :data:`KINDS`; all by default.
+        find: words of a device's name, title, chip or cores, as of :meth:`DeviceList.of_kind`.
+
+    Raises:
+        ValueError: there is no such kind, or nothing is found.
+    """
+    return DeviceList.of_kind(kind, find)

@@ -17,6 +17,7 @@ from .facts import crossing_bytes, kernel_label, kernel_reads, written_shape
 from .fusion import Kernel
 from .memory import ActivationMemory
 from .precision import precision_text
+from .read import Network, read_graph
 from .rules import fuse
 
 NAME_WIDTH, OPERATOR_WIDTH = 48, 24
@@ -455,6 +456,35 @@ class Inspection(Record):
         yield from (f"note: {text}" for text in self.notes)
         if self.unsupported:
             yield f"note: unsupported operators, whose cost is not known: {self.unsupported_text()}"
+
+
+def inspect(
+    network: Network,
+    *,
+    batch: int | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    batch_axis: int | Mapping[str, int] | None = None,
+    trip_count: int | None = None,
+    in_place: bool = False,
+) -> Inspection:
+    """The layers of a network with their costs.
+
+    Args:
+        network: what :func:`latcast.read_graph` takes.
+        batch: samples of a forward pass, where the file leaves them open or can change.
+        shapes: of inputs that the file leaves open, by their names, or of symbols; of a module's.
+        batch_axis: which side of the inputs is the batch.
+        trip_count: trips of every loop whose count is no constant in the file.
+        in_place: whether layers hold memory as if activations ran in place.
+
+    Raises:
+        ValueError: the network cannot be read, or a shape stays open.
+        FileNotFoundError: there is no such file.
+    """
+    graph = read_graph(
+        network, batch=batch, shapes=shapes, batch_axis=batch_axis, trip_count=trip_count
+    )
+    return Inspection.of(graph, "in-place" if in_place else "none")
 
 
 def inputs_table(inputs: Sequence[GraphInput]) -> Table:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ._machine import CampaignRunningError
     from ._protocol import Protocol
     from ._quantities import MEASURED, check_measurable, checked_quantities, quantity_datasets
-    from ._record import CampaignRecord, CampaignsRecord, FleetRecord, conclude
+    from ._record import CampaignRecord, CampaignsRecord, FleetRecord, conclude, measure_networks
     from ._results import (
         REFERENCE_LEVEL,
         NoLatencyError,
@@ -84,6 +84,7 @@ __all__ = [
     "corrected_medians",
     "estimate_drift",
     "host",
+    "measure_networks",
     "measured",
     "open_or_resume",
     "profiles_of",

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from latcast.data import ENERGY_MJ, PEAK_MEMORY_MB, Dataset
+from latcast.devices import Target
 from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.markup import end_of
 from latcast.report.record import Column, Record, Section, Table, pairs
 from latcast.report.text import ms_text
 
+from ._campaign import Plan, open_or_resume
 from ._campaign_file import CampaignFile
+from ._protocol import Protocol
 from ._quantities import failed_quantities, quantity_datasets
 from ._results import Results, results
+from ._session import Progress, run
+from ._sources import Networks
 from ._sustained import SustainedNetwork, sustained_figures, sustained_networks, sustained_parts
+from .hosts import host as find_host
 
 # That notes tell of; the record holds all.
 MAX_FAILURES = 5
@@ -481,3 +487,56 @@ def conclude(
     found = replace(found, warnings=warnings)
     sustained = sustained_networks(campaign, found.dataset)
     return found.dataset, CampaignRecord.of(found, names, path, others, sustained)
+
+
+def measure_networks(
+    networks: Networks,
+    target: str | Target,
+    out: str | Path,
+    *,
+    runs: int | None = None,
+    seed: int = 0,
+    host: str = "",
+    quantities: Sequence[str] = (),
+    resume: bool = False,
+    time_limit_s: float | None = None,
+    like_ms: float | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> CampaignRecord:
+    """Time networks on this machine or another, and write a dataset.
+
+    The raw record is kept beside the dataset, in a file that ends in ``.campaign``.
+
+    Args:
+        networks: what :class:`latcast.measure.Plan` takes: architectures, variants, ONNX files.
+        target: that the latencies are of, such as ``my-machine/onnxruntime/b1/t1``.
+        out: dataset to write (``.parquet``).
+        runs: of every network, in as many processes.
+        seed: of the networks' parameters and of the order of runs.
+        host: where to measure, as :func:`latcast.measure.hosts.host` takes it; here by default.
+        quantities: what is measured beside the latency, a dataset each.
+        resume: go on with what the campaign's file holds.
+        time_limit_s: measure as many of the networks as fit.
+        like_ms: the reference network's latency in an earlier campaign, to correct to.
+        on_progress: called after every run.
+
+    Raises:
+        Exception: as of :func:`latcast.measure.open_or_resume`, :func:`latcast.measure.run` and
+            :func:`latcast.measure.results`.
+    """
+    out = Path(out)
+    if out.suffix != ".parquet":
+        raise ValueError(f"out must end in .parquet; got {out}")
+    the_target = Target.parse(target) if isinstance(target, str) else target
+    with find_host(host) as board:
+        board.check(the_target)
+        protocol = Protocol(**board.protocol, **({} if runs is None else {"runs": runs}))
+        plan = Plan(the_target, networks, protocol, seed, host=host, quantities=quantities)
+        with open_or_resume(out.with_suffix(".campaign"), plan, resume=resume) as campaign:
+            run(campaign, on=board, time_budget_s=time_limit_s, on_progress=on_progress)
+            data, record = conclude(campaign, str(out), like_ms=like_ms)
+            others = quantity_datasets(campaign, data)
+    data.save(out)
+    for name, other in others.items():
+        other.save(record.datasets[name])
+    return record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from latcast.data import Dataset
 from latcast.math.design import conditioned_on_first, i_optimal
 from latcast.math.least_squares import non_negative, straight_line
 from latcast.spaces import Archs, SearchSpace
+from latcast.spaces import space as find_space
 
 from ._base import Predictor
 from ._block_predictor import LOWEST_SHARE, BlockPredictor, set_aside
@@ -18,6 +20,7 @@ from ._model import MIN_ROWS
 from .base_model import BaseModel
 from .bayes import Bayes
 from .features import PHYSICS, Functions, NetworkFeatures, population
+from .inputs import GivenArchs, as_archs
 from .lookup_table import LookupTable
 from .mlp import MLP
 from .transfer import Blend, Hyperprior, Prior
@@ -195,12 +198,12 @@ CANDIDATES, DESIGN_DRAWS = 800, 12
 
 
 def suggest(
-    space: SearchSpace,
+    space: str | SearchSpace,
     samples: int,
     *,
-    base: BaseModel | Predictor | None = None,
-    candidates: Archs | None = None,
-    measured: Archs | None = None,
+    base: BaseModel | Predictor | str | Path | None = None,
+    candidates: GivenArchs | None = None,
+    measured: GivenArchs | None = None,
     seed: int = 0,
 ) -> Archs:
     """Networks whose measurements leave the least doubt of all others.
@@ -214,10 +217,11 @@ def suggest(
     Args:
         space: of the networks.
         samples: how many to pick, at least 1.
-        base: what is to be adapted, if there is something.
-        candidates: to pick from, without those that are measured; of more than 800 (or
-            ``samples``) so many are drawn. By default they are drawn from the space.
-        measured: networks whose latencies are known already.
+        base: what is to be adapted, if there is something: a model, its name or its file.
+        candidates: to pick from, as :func:`latcast.forecast` takes them, without those that are
+            measured; of more than 800 (or ``samples``) so many are drawn. By default they are
+            drawn from the space.
+        measured: architectures whose latencies are known already, likewise.
         seed: of the candidates.
 
     Returns:
@@ -228,10 +232,18 @@ def suggest(
             another space.
     """
     rng = np.random.default_rng(seed)
+    space = find_space(space) if isinstance(space, str) else space
+    if isinstance(base, str | Path):
+        from .resolve import load
+
+        model: BaseModel | Predictor | None = load(base, space=space)
+    else:
+        model = base
+    measured = None if measured is None else as_archs(measured, space)
     most = max(CANDIDATES, samples)
     if candidates is None:
         candidates = space.sample(2 * most, rng)
-    candidates = _fresh(space, candidates, measured)
+    candidates = _fresh(space, as_archs(candidates, space), measured)
     if not 1 <= samples <= len(candidates):
         raise ValueError(
             f"the number of samples must be from 1 to that of the candidates, {len(candidates)}; "
@@ -241,7 +253,7 @@ def suggest(
         candidates = candidates[np.sort(rng.choice(len(candidates), most, replace=False))]
     known = 0 if measured is None else len(measured)
     networks = candidates if measured is None else measured.concatenate(candidates)
-    prior = _prior(space, base)
+    prior = _prior(space, model)
     covariances, noises = _covariances(prior, networks.space.expand(networks))
     if known:
         each = zip(covariances, noises, strict=True)

@@ -7,10 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latcast._files import STDIN
-from latcast.data import LATENCY_MS, Quantity
-from latcast.graph import Graph
-from latcast.graph.read import ReadOptions, is_network
+from latcast.data import LATENCY_MS, Dataset, Quantity
+from latcast.graph.read import Network, ReadOptions, read_with
 from latcast.report.record import lazy
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
@@ -25,6 +23,7 @@ from .forecast_records import (
     ForecastArch,
     NetworkForecast,
 )
+from .inputs import GivenArchs, as_archs, is_archs
 from .resolve import Resolved, TargetQuery, resolve
 from .zoo import SUFFIX
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def forecast(
-    networks: str | Path | Graph | Archs | Mapping[str, Any] | Sequence[Any],
+    networks: Network | GivenArchs,
     devices: str | Path | Sequence[str | Path],
     *,
     runtime: str | None = None,
@@ -53,8 +52,10 @@ def forecast(
     """How long networks take on devices, and where the milliseconds go.
 
     Args:
-        networks: a graph, or what :func:`latcast.read_graph` reads; architectures, one or a list
-            in the field's own form, or a JSON file of such, or ``-`` for standard input.
+        networks: a network as :func:`latcast.read_graph` takes it (a graph, a file, a name such
+            as ``timm:resnet18``, a torch module with its ``shapes``); or architectures: those of a
+            batch or a dataset, a dict or string in their space's own form, a list of them, a frame
+            with a column ``arch`` or one per gene, a JSON file, or ``-`` for standard input.
         devices: what :func:`latcast.models.resolve.resolve` takes: shipped models, devices,
             targets, model files; of each, all that fit are answered for. Files of models of another
             quantity, such as energy, are answered in its unit, by a record of their own.
@@ -67,7 +68,8 @@ def forecast(
         base: base model for architectures on devices by their specification.
         similar_to: a device of the catalogue that a device of another name is like.
         coverage: of the intervals, between 0 and 1.
-        shapes: of inputs that a graph's file leaves open, by their names, or of symbols.
+        shapes: of inputs that a graph's file leaves open, by their names, or of symbols; of a
+            torch module's, by the names of its arguments.
         batch_axis: which side of the inputs of a graph's file is the batch.
         trip_count: trips of every loop of a graph's file whose count is no constant.
         strict: whether an operator of unknown cost is an error.
@@ -83,19 +85,22 @@ def forecast(
     the_space = find_space(space) if isinstance(space, str) else space
     options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
     archs_of = _archs_of(networks)
-    the_space = networks.space if isinstance(networks, Archs) else the_space
+    if isinstance(networks, Archs | Dataset) and archs_of is not None:
+        the_space = networks.space
+    network: Any = networks
     if (of := quantity_of(names)) != LATENCY_MS:
         from .forecast_quantity import forecast_quantity
 
-        asked: Any = networks if archs_of is None else archs_of
+        asked: Any = archs_of or network
+        if archs_of is None and not isinstance(network, str | Path):
+            asked = read_with(network, options)
         return forecast_quantity(asked, names, query, of, options, coverage, the_space)
     if archs_of is not None:
         return _of_archs(
             archs_of, names, query, the_space, coverage, base=base, similar_to=similar_to
         )
-    of_graph: Any = networks
     return forecast_network(
-        of_graph, names, query, options, coverage, strict=strict, similar_to=similar_to
+        network, names, query, options, coverage, strict=strict, similar_to=similar_to
     )
 
 
@@ -104,17 +109,9 @@ def forecast(
 
 def _archs_of(networks: Any) -> Callable[[SearchSpace], Archs] | None:
     """What makes architectures of a space of what was given; None where that is a network."""
-    from latcast.spaces import reading
-
-    if isinstance(networks, Archs):
-        return lambda _: networks
-    if isinstance(networks, str | Path) and _holds_archs(path := Path(networks)):
-        read = cache(lambda s: reading.read_archs(path, find_space(s)))
-    elif isinstance(networks, Mapping | Sequence) and not isinstance(networks, str):
-        items = [networks] if isinstance(networks, Mapping) else list(networks)
-        read = cache(lambda s: reading.parse_archs(items, find_space(s)))
-    else:
+    if not is_archs(networks):
         return None
+    read = cache(lambda s: as_archs(networks, find_space(s)))
     return lambda space: read(space.name)
 
 
@@ -142,11 +139,6 @@ def quantity_of(names: Sequence[str | Path]) -> Quantity:
         return LATENCY_MS
     model = open_model(first)
     return model.fitted.quantity if isinstance(model, Predictor) else LATENCY_MS
-
-
-def _holds_archs(path: Path) -> bool:
-    """Whether what the user names is architectures rather than a network."""
-    return path.suffix.lower() == ".json" or (str(path) == STDIN and not is_network(path))
 
 
 def _archs_row(found: Resolved, archs: Archs, coverage: float) -> ArchsOnTarget:

@@ -14,7 +14,15 @@ from latcast.data import LATENCY_MS, Quantity
 from latcast.devices import PRECISIONS, Target, devices
 from latcast.graph import OPERATORS, Graph, rules_of
 from latcast.graph.precision import main_precision, precision_text
-from latcast.graph.read import SUFFIXES, ReadOptions, UnknownBatchError, is_network, read_with
+from latcast.graph.read import (
+    SUFFIXES,
+    Network,
+    ReadOptions,
+    UnknownBatchError,
+    is_network,
+    name_of,
+    read_with,
+)
 from latcast.models.kernels import Extrapolation, LayerExplanation
 from latcast.networks import working_kernels
 from latcast.report.text import count_text, ms_text
@@ -107,10 +115,11 @@ def _check_quantity(found: Resolved, of: Quantity) -> None:
         )
 
 
-def graph_reader(network: str | Path | Graph, options: ReadOptions) -> GraphOf:
+def graph_reader(network: Network, options: ReadOptions) -> GraphOf:
     """The network by its batch; a file is read once for each."""
-    if isinstance(network, Graph):
-        return lambda _batch: network
+    if not isinstance(network, str | Path):
+        graph = read_with(network, options)
+        return lambda _batch: graph
     path, known = Path(network), dict[int, Graph]()
     if not is_network(path):
         raise ValueError(
@@ -173,7 +182,7 @@ def batch_notes(graph: Graph, batch: int, *, exactly: bool) -> tuple[str, ...]:
 
 
 def forecast_network(
-    network: str | Path | Graph,
+    network: Network,
     names: Sequence[str | Path],
     queries: TargetQuery | Sequence[TargetQuery],
     options: ReadOptions,
@@ -190,8 +199,8 @@ def forecast_network(
     """
     queries = [queries] if isinstance(queries, TargetQuery) else queries
     graph_of = graph_reader(network, options)
-    file = None if isinstance(network, Graph) else str(network)
-    name = network.name if isinstance(network, Graph) else Path(network).name
+    file = str(network) if isinstance(network, str | Path) else None
+    name = name_of(network) if file is None else Path(file).name
     if file == "-":
         name = "standard input"
     graphs: list[Graph] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -268,6 +269,22 @@ class ModelList(Record):
             yield Table(_ANY_COLUMNS, of_any)
         if joint:
             yield Table(_JOINT_COLUMNS, joint)
+
+
+def list_models() -> ModelList:
+    """The shipped models, as a record."""
+    return ModelList.of_all()
+
+
+def model_card(name: str | Path) -> ModelCard:
+    """Where a model's data comes from, and how good it is: of a shipped model, or of a file.
+
+    Raises:
+        ValueError: the name is of no model, or of several; or a file is damaged or holds another
+            model than one of latencies.
+        FileNotFoundError: there is no such file.
+    """
+    return ModelCard.of(str(name))
 
 
 _COLUMNS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latcast.graph import Graph
-from latcast.graph.read import ReadOptions, read_with
+from latcast.graph.read import Network, ReadOptions, name_of, read_with
 from latcast.networks import Networks
 from latcast.report import charts
 from latcast.report.figure import Figure
@@ -25,6 +25,7 @@ from .query import Resolved, TargetQuery
 from .resolve import resolve_one
 
 Floats = npt.NDArray[np.float64]
+Shapes = Mapping[str, Sequence[int]] | None
 
 # Kernels that a table shows; the record holds all.
 MAX_LISTED = 5
@@ -227,17 +228,18 @@ class Telling(Record):
 
 
 def suggest_for(
-    network: str | Path | Graph,
+    network: Network,
     device: str,
     *,
     samples: int = 5,
-    among: Sequence[str | Path | Graph] | None = None,
+    among: Sequence[Network] | None = None,
     runtime: str | None = None,
     batch: int | None = None,
     precision: str | None = None,
     threads: int | None = None,
     similar_to: str | None = None,
     coverage: float = 0.9,
+    shapes: Shapes = None,
 ) -> Suggestions:
     """The networks whose measurement on a device narrows the forecast of one network most.
 
@@ -247,7 +249,7 @@ def suggest_for(
     what to measure.
 
     Args:
-        network: a graph, or what :func:`latcast.read_graph` reads.
+        network: what :func:`latcast.read_graph` takes.
         device: as :func:`latcast.forecast` takes it.
         samples: networks to suggest at most.
         among: to choose from; by default networks of timm in the shipped corpus all of whose
@@ -258,6 +260,7 @@ def suggest_for(
         threads: likewise, of the CPU.
         similar_to: a device of the catalogue that one of another name is like.
         coverage: of the intervals, between 0 and 1.
+        shapes: of the network's inputs that its file leaves open, or of a torch module's.
 
     Raises:
         ValueError: the device cannot be answered or stands for several targets, a network cannot
@@ -267,7 +270,7 @@ def suggest_for(
     query = TargetQuery(runtime, batch, precision, threads)
     found = _asked(device, query, similar_to, samples, coverage)
     predictor = found.predictor
-    graph = _read(network, predictor.target.batch)
+    graph = _read(network, predictor.target.batch, shapes)
     own = predictor.predict(graph)
     lower, upper = predictor.predict_interval(graph, coverage)
     explained = predictor.explain(graph, coverage).kernels
@@ -287,7 +290,7 @@ def suggest_for(
         for k, share in zip(explained, choice.shares, strict=True)
     ]
     return Suggestions(
-        network=network.name if isinstance(network, Graph) else str(network),
+        network=name_of(network),
         device=device,
         target=str(predictor.target),
         coverage=coverage,
@@ -306,7 +309,7 @@ def suggest_on(
     device: str,
     *,
     samples: int = 5,
-    among: Sequence[str | Path | Graph] | None = None,
+    among: Sequence[Network] | None = None,
     runtime: str | None = None,
     batch: int | None = None,
     precision: str | None = None,
@@ -391,7 +394,7 @@ class _Choice(NamedTuple):
 def _narrowed(
     predictor: JointPredictor,
     graph: Graph,
-    among: Sequence[str | Path | Graph] | None,
+    among: Sequence[Network] | None,
     samples: int,
     coverage: float,
 ) -> _Choice:
@@ -422,23 +425,21 @@ def _narrowed(
     )
 
 
-def _read(network: str | Path | Graph, batch: int) -> Graph:
-    if isinstance(network, Graph):
-        return network
-    graph = read_with(Path(network), ReadOptions())
-    if graph.batch in (batch, None):
+def _read(network: Network, batch: int, shapes: Shapes = None) -> Graph:
+    graph = read_with(network, ReadOptions(None, shapes or {}))
+    if graph.batch in (batch, None) or not isinstance(network, str | Path | bytes):
         return graph
-    return read_with(Path(network), ReadOptions(batch))
+    return read_with(network, ReadOptions(batch, shapes or {}))
 
 
 def _candidates(
-    predictor: JointPredictor, graph: Graph | None, among: Sequence[str | Path | Graph] | None
+    predictor: JointPredictor, graph: Graph | None, among: Sequence[Network] | None
 ) -> tuple[list[str], Networks]:
     """Names and kernels of what can be measured, for a graph or for all of them."""
     target = predictor._as_fused
     if among is not None:
         graphs = [_read(item, target.batch) for item in among]
-        names = [x.name if isinstance(x, Graph) else str(x) for x in among]
+        names = list(map(name_of, among))
         return names, Networks.of(graphs, target)
     from latcast.networks.corpus import read_corpus
 

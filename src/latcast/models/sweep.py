@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from latcast.graph.read import ReadOptions
+from latcast.graph.read import Network, ReadOptions, name_of
 from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Series
 from latcast.report.markup import start_of
@@ -183,7 +183,7 @@ class Asked(TypedDict, total=False):
 
 
 def sweep(
-    network: str | Path,
+    network: Network,
     devices: str | Path | Sequence[str | Path],
     side: str,
     values: Sequence[int],
@@ -195,7 +195,7 @@ def sweep(
     is there, which extrapolates.
 
     Args:
-        network: the file of a network.
+        network: the file of a network, or its name; a graph or module has its sides already.
         devices: as of :func:`latcast.models.forecast.forecast`.
         side: ``batch``; an open side, by its symbol or as ``INPUT.AXIS``; ``sequence`` or
             ``resolution`` for all open sides that are lengths or sides of images.
@@ -207,6 +207,11 @@ def sweep(
         FileNotFoundError: there is no such file.
     """
     _check_values(values, 1)
+    if not isinstance(network, str | Path):
+        raise ValueError(
+            "a sweep of a side must be of a file, or a name such as timm:resnet18, which is read "
+            f"for every value; got {type(network).__name__}: its sides are fixed"
+        )
     if side == BATCH and asked.get("batch") is not None:
         raise ValueError("a sweep of the batch gives the batch itself: leave out the other one")
 
@@ -222,7 +227,7 @@ def sweep(
 
 
 def vary(
-    network: str | Path,
+    network: Network,
     devices: str | Path | Sequence[str | Path],
     figure: str,
     values: Sequence[float],
@@ -234,7 +239,7 @@ def vary(
     peak and of the bandwidth is used stays as forecast of the device itself.
 
     Args:
-        network: the file of a network.
+        network: as of :func:`latcast.models.forecast.forecast`.
         devices: of the catalogue, or of the user's own files.
         figure: a key of :data:`latcast.devices.RANGES`.
         values: of the figure, in its unit.
@@ -265,7 +270,7 @@ def _check_values(values: Sequence[float], least: float) -> None:
 
 
 def _swept(
-    network: str | Path,
+    network: Network,
     devices: str | Path | Sequence[str | Path],
     of: str,
     values: Sequence[float],
@@ -298,7 +303,7 @@ def _swept(
                 points += [SweepPoint.of(value, row) for row in found.devices]
     if len(errors) == len(points):
         raise errors[0]
-    return NetworkSweep(str(network), of, coverage, tuple(points))
+    return NetworkSweep(name_of(network), of, coverage, tuple(points))
 
 
 def _has_layer_model(device: str, query: TargetQuery) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from . import KINDS, BaseModel, Kernels, Predictor, training
 from . import predictor as create
 from .scored import GroupErrors, ScoredRow, by_group, scored_rows
 
+M = TypeVar("M", bound="Made")
 Known = Predictor | BaseModel
 Scores = Mapping[str, float]
 Progress = Callable[[int, int], None]
@@ -31,6 +32,28 @@ LAYERS, BASE = Kernels.kind, "base"
 
 class AdaptingError(ValueError):
     """What is asked of :func:`adapt_and_score` makes no sense for this model or this dataset."""
+
+
+class Made(Record):
+    """A record of how a model was made, which has the model at hand where it was made here."""
+
+    _model: ClassVar[Any] = None
+
+    def of_model(self: M, model: Any) -> M:
+        """The record, which holds its model from now on."""
+        object.__setattr__(self, "_model", model)
+        return self
+
+    @property
+    def fitted_model(self) -> Any:
+        """The predictor, or base model, that was made.
+
+        Raises:
+            ValueError: the record was read from a file, and holds no model.
+        """
+        if self._model is None:
+            raise ValueError("a record that was read has no model: load its file (latcast.load)")
+        return self._model
 
 
 # --- scoring ----------------------------------------------------------------------------------
@@ -171,7 +194,7 @@ def _scored_figures(
 
 
 @dataclass(frozen=True, repr=False)
-class Training(Record):
+class Training(Made):
     """A predictor of one target, fitted and scored.
 
     Attributes:
@@ -266,7 +289,7 @@ class TrainedTarget:
 
 
 @dataclass(frozen=True, repr=False)
-class BaseTraining(Record):
+class BaseTraining(Made):
     """A base model of many targets, fitted and scored.
 
     Attributes:
@@ -420,7 +443,7 @@ def _train_base(
 
 
 @dataclass(frozen=True, repr=False)
-class Adaptation(Record):
+class Adaptation(Made):
     """A model that was made for a new target from a known one and a few measurements.
 
     Attributes:

@@ -11,7 +11,7 @@ from latcast._names import unknown_name
 from latcast.devices import PRECISIONS, Device, devices, target_facts, unit_of_runtime
 from latcast.graph import Graph, as_run, rules_of
 from latcast.graph.precision import BITS
-from latcast.graph.read import ReadOptions, read_with
+from latcast.graph.read import Network, ReadOptions, name_of, read_with
 from latcast.models import zoo
 from latcast.models.joint import Joint, Question
 from latcast.models.query import Basis, Resolved
@@ -168,7 +168,7 @@ def _of_device(answer: DeviceAnswer) -> str:
 
 
 def which(
-    network: str | Path | Graph,
+    network: Network,
     max_latency_ms: float,
     *,
     devices: Sequence[str] | None = None,
@@ -188,7 +188,7 @@ def which(
     models of a device.
 
     Args:
-        network: a graph, or what :func:`latcast.read_graph` reads.
+        network: what :func:`latcast.read_graph` takes.
         max_latency_ms: for a whole batch.
         devices: of the catalogue; all of them by default.
         runtimes: to be considered; all by default.
@@ -211,10 +211,8 @@ def which(
     if at_least not in CHANCES:
         raise UnresolvedError(unknown_name("chance", at_least, list(CHANCES)))
     wanted = _Wanted(_devices(devices), runtimes, precisions, batch, threads)
-    if isinstance(network, Graph):
-        graph = network
-    else:
-        graph = read_with(network, ReadOptions(batch, shapes or {}, batch_axis, trip_count))
+    options = ReadOptions(batch, shapes or {}, batch_axis, trip_count)
+    graph = network if isinstance(network, Graph) else read_with(network, options)
     kernels = GraphKernels(graph)
     reasons: list[str] = []
     notes = list(graph.notes)
@@ -240,7 +238,7 @@ def which(
             "wide to decide: measure the network, or a few like it, on a device that matters "
             "(latcast measure --models) and adapt (latcast adapt)"
         )
-    name = graph.name if isinstance(network, Graph) else str(network)
+    name = name_of(network)
     is_met = order[answers[0].chance] <= order[at_least]
     return DeviceRanking(
         name, max_latency_ms, graph.batch, coverage, at_least, is_met,

@@ -51,6 +51,11 @@ class SpaceList(Record):
         yield Table(columns, self.spaces)
 
 
+def list_spaces() -> SpaceList:
+    """The search spaces that there are, as a record."""
+    return SpaceList.of_all()
+
+
 @dataclass(frozen=True, repr=False)
 class SpaceDetails(Record):
     """One search space.

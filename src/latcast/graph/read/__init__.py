@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from latcast.graph._graph import Graph
 
     from ._inputs import ReadOptions, UnknownBatchError
-else:  # whether a name is that of a network is asked by those who read none
+
+    Network = str | Path | bytes | nn.Module | ExportedProgram | Graph
+else:
+    Network = Any  # for annotations that are looked at
+    # Whether a name is that of a network is asked by those who read none
     __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
     "FORMATS", "SUFFIXES", "ReadOptions", "UnknownBatchError", "as_onnx", "is_named",
-    "is_network",
-    "read_as_run", "read_graph", "read_with",
+    "is_network", "name_of", "read_as_run", "read_graph", "read_with",
 ]  # fmt: skip
 
 # Suffix of the files that hold a network -> module of their reader.
@@ -63,8 +66,16 @@ def is_named(source: str | Path) -> bool:
     return str(source).startswith(tuple(f"{package}:" for package in _NAMED))
 
 
+def name_of(network: Network) -> str:
+    """What a record calls a network: its file or name as it was given, else what it is."""
+    if isinstance(network, str | Path):
+        return str(network)
+    own = getattr(network, "name", None)
+    return own if isinstance(own, str) else type(network).__name__
+
+
 def read_graph(
-    model: str | Path | bytes | nn.Module | ExportedProgram,
+    model: Network,
     *,
     batch: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
@@ -81,10 +92,11 @@ def read_graph(
         model: a file of ONNX, TensorFlow Lite (``.tflite``), ncnn (``.param``), OpenVINO
             (``.xml``) or ``torch.export.save`` (``.pt2``), or its bytes; ``-`` for standard
             input; ``timm:NAME``, ``torchvision:NAME`` or ``transformers:NAME``; a program of
-            ``torch.export.export``; or a module.
+            ``torch.export.export``; a module; an ``onnx.ModelProto``; or a graph, as it is.
         batch: samples of a forward pass: of a side that the file leaves open (1 by default), or
             instead of the one that it fixes where it is known which side that is.
-        shapes: of inputs by name, or the one side of a symbol, where the file leaves them open.
+        shapes: of inputs by name, or the one side of a symbol, where the file leaves them open;
+            of a module, of its arguments by their names, where they are floats.
         batch_axis: which side of the inputs is the batch: of all of them, or by their names.
         trip_count: trips of every loop whose count is no constant in the file.
         example_inputs: of a module: its tensors, or one shape such as ``(1, 3, 224, 224)``.
@@ -104,18 +116,18 @@ def read_graph(
 
 
 def _same_file(
-    model: str | Path | bytes | nn.Module | ExportedProgram,
+    model: Network,
     options: ReadOptions,
     example_inputs: Sequence[Any] | None = None,
 ) -> tuple[str, str] | None:
-    """What tells apart networks of files and names; None of bytes and modules."""
+    """What tells apart networks of files and names; None of what has no name."""
     is_named = isinstance(model, str | Path) and str(model) != STDIN and example_inputs is None
     return (str(model), repr(options)) if is_named else None
 
 
 @remembering(_same_file)
 def read_with(
-    model: str | Path | bytes | nn.Module | ExportedProgram,
+    model: Network,
     options: ReadOptions,
     example_inputs: Sequence[Any] | None = None,
 ) -> Graph:
@@ -133,11 +145,7 @@ def read_with(
         raise type(error)(f"{message[:_MAX_MESSAGE]}…") from error
 
 
-def _read(
-    model: str | Path | bytes | nn.Module | ExportedProgram,
-    options: ReadOptions,
-    example_inputs: Sequence[Any] | None,
-) -> Graph:
+def _read(model: Network, options: ReadOptions, example_inputs: Sequence[Any] | None) -> Graph:
     text = str(model) if isinstance(model, str | Path) else ""
     if is_named(text):
         from .names import read_named
@@ -162,6 +170,21 @@ def _read(
                 "torch.export.save"
             )
         return _reader(found)(path, options)
+    from latcast.graph._graph import Graph
+
+    if isinstance(model, Graph):
+        if options.batch not in (None, model.batch) or options.shapes:
+            raise ValueError("a graph has its batch and shapes: read its file with others instead")
+        return model
+    if type(model).__name__ == "ModelProto":
+        proto: Any = model
+        return _reader("onnx")(proto.SerializeToString(), options)
+    if not any(c.__module__.partition(".")[0] == "torch" for c in type(model).__mro__):
+        raise ValueError(
+            f"a network must be a file ({', '.join(SUFFIXES)}) or its bytes, a name such as "
+            "timm:resnet18, a torch module or exported program, an onnx.ModelProto or a "
+            f"latcast.Graph; got {type(model).__name__}"
+        )
     from .pytorch import read_pytorch
 
     return read_pytorch(model, example_inputs, options=options)

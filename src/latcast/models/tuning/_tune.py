@@ -13,9 +13,10 @@ from latcast._imports import require
 from latcast.data import LatencyDataset, split
 from latcast.models import Predictor
 from latcast.models.training import Parts, fit_and_score_parts, parts
+from latcast.models.workflow import Made
 from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Guide, Series
-from latcast.report.record import MISSING, Column, Record, Table
+from latcast.report.record import MISSING, Column, Table
 from latcast.report.text import score_labels
 
 from ._plan import DEFAULT_TRIALS, Options, TuningPlan
@@ -209,7 +210,7 @@ class TunedOptions:
 
 
 @dataclass(frozen=True, repr=False)
-class TuningRecord(Record):
+class TuningRecord(Made):
     """A search for the options of a predictor.
 
     Attributes:

@@ -49,7 +49,8 @@ def read_pytorch(
             ``torch.export.export``; or a file of ``torch.export.save``, or its bytes.
         example_inputs: of a module: its tensors, or one shape such as ``(1, 3, 224, 224)``.
         keywords: of a module: tensors by the names of its arguments.
-        options: shapes of its inputs, and what else is asked.
+        options: shapes of its inputs (of a module, of its arguments by their names, where they are
+            floats), and what else is asked.
         name: of the graph; by default that of the module's class or of the file.
 
     Raises:
@@ -66,10 +67,13 @@ def read_pytorch(
     torch = require("torch", "torch", "reading PyTorch models")
     if isinstance(model, torch.nn.Module):
         if example_inputs is None and not keywords:
-            raise ValueError(
-                "a module must come with example_inputs: its tensors, or a shape such as "
-                "(1, 3, 224, 224); got none"
-            )
+            if not options.shapes:
+                raise ValueError(
+                    "a module must come with example_inputs: its tensors, or a shape such as "
+                    "(1, 3, 224, 224), or with the shapes of its arguments; got none"
+                )
+            keywords = {n: torch.zeros(tuple(shape)) for n, shape in options.shapes.items()}
+            options = replace(options, shapes={})
         name = name or type(model).__name__
         model = exported(model, example_inputs or (), keywords)
     if not isinstance(model, torch.export.ExportedProgram):
