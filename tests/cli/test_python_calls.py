@@ -36,6 +36,8 @@ CALLS = {
     "check": "check",
     "choose": "choose",
     "compare": "compare",
+    "data fetch": "data.fetch.fetch",
+    "data list": "data.fetch.DataSources.of_all",
     "devices": "list_devices",
     "evaluate": "evaluate",
     "export": "export",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,9 +18,12 @@ import polars as pl
 import pytest
 
 from latcast.report import record
+from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.formats import pieces
 from latcast.report.record import Column, LazyRows, Record, Table, described, lazy, numbered
 from latcast.report.text import interval_column
+
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -264,3 +270,91 @@ def test_markdown_has_all_tables_and_no_markup_of_names() -> None:
     assert lines[6].startswith(r"| features.0/conv_1 | 1.2 | a first, quite long text\| | 1,234.6")
     assert r"\<b\>" in lines[7]
     assert lines[-1] == "end"
+
+
+# --- in notebooks and pictures ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class Drawn(Record):
+    """A record with figures.
+
+    Attributes:
+        rows: of its table.
+    """
+
+    rows: tuple[int, ...]
+
+    def answer(self) -> str:
+        return "The answer is <b>."
+
+    def parts(self) -> Iterator[Table | str]:
+        yield Table((Column("n", lambda n: n),), self.rows, "numbers")
+
+    def figures(self) -> Iterator[Figure]:
+        yield Figure(
+            "a front", Axis("latency, ms", log=True), Axis("top-1, %", scale=100),
+            (
+                Series("a $5 model", [1.0, 10.0, 100.0], [0.5, 0.6, 0.7], sizes=[1, 2, 3],
+                       lower=[0.4, None, 0.6], upper=[0.6, None, 0.75]),
+                Series("front", [100.0, 1.0], [0.7, 0.5], "line", [0.6, 0.4], [0.8, None],
+                       colour="var(--bad, #c23b56)"),
+            ),
+            (Guide("budget", x=20.0), Guide("least", y=0.55)),
+        )  # fmt: skip
+        yield Figure(
+            "where the time goes", Axis("ms"), Axis("device", names=["a", "b"], notes=["1 ms", ""]),
+            (
+                Series("conv", [1.0, 2.0], [0, 1], "bars"),
+                Series("linear", [3.0, 4.0], [0, 1], "bars"),
+                Series("whole", [4.0, 6.0], [0, 1], lower=[3.5, 5.0], upper=[5.0, 7.0]),
+            ),
+        )  # fmt: skip
+        yield Figure(
+            "parity", Axis("measured, ms"), Axis("predicted, ms"),
+            (Series("", [1.0, 2.0], [1.1, 2.2]),), (Guide("equal"),),
+        )  # fmt: skip
+
+    def doubts(self) -> Iterator[str]:
+        yield "note: a doubt"
+
+
+def test_a_notebook_shows_the_answer_the_figures_and_the_first_rows() -> None:
+    text = Drawn(tuple(range(100)))._repr_html_()
+    assert text.startswith("<p><b>The answer is &lt;b&gt;.</b></p>")
+    assert text.count("<svg") > 3
+    assert text.count("<tr>") == 1 + record.NOTEBOOK_ROWS
+    assert "and 70 more rows: to_text() and to_polars() have all" in text
+    assert "note: a doubt" in text
+    assert "more rows" not in Drawn(tuple(range(30)))._repr_html_()
+
+
+def test_plot_draws_the_declared_figures_without_pyplot() -> None:
+    pytest.importorskip("matplotlib")
+    program = (
+        "import sys; from tests.report.test_records import Drawn; p = Drawn((1,)).plot();"
+        "p._repr_png_(); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    picture = Drawn((1,)).plot()
+    front, rows, parity = picture.axes
+    assert front.get_xscale() == "log"
+    assert front.get_title(loc="left") == "a front"
+    assert any(c.get_offsets().tolist()[0] == [1.0, 50.0] for c in front.collections)
+    assert "#c23b56" in [line.get_color() for line in front.lines]
+    widths = [patch.get_width() for patch in rows.patches]
+    assert (widths, [patch.get_x() for patch in rows.patches]) == ([1, 2, 3, 4], [0, 0, 1, 2])
+    assert [t.get_text() for t in rows.get_yticklabels()] == ["a\n1 ms", "b"]
+    assert parity.lines[-1].get_xdata().tolist() == parity.lines[-1].get_ydata().tolist()
+    assert picture._repr_png_().startswith(b"\x89PNG")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=ROOT)
+    with pytest.raises(ValueError, match="has no figure"):
+        EXAMPLE.plot()
+
+
+def test_a_figure_is_drawn_on_axes_of_others() -> None:
+    matplotlib = pytest.importorskip("matplotlib.figure")
+    axes = matplotlib.Figure().subplots()
+    figure = next(Drawn(()).figures())
+    assert figure.plot(axes) is axes
+    assert figure.plot().get_xlabel() == axes.get_xlabel() == "latency, ms"

@@ -10,8 +10,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 from .markup import number_text, printable, start_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Of series in their order: CSS variables with what they are where no page declares them.
 COLOURS = (
@@ -124,6 +128,28 @@ class Figure:
         if self.caption:
             texts.append(f"<figcaption>{escape(printable(self.caption))}</figcaption>")
         return "".join([*texts, "</figure>"])
+
+    def to_notebook(self) -> str:
+        """The drawing with its legend, in the colours of what is around it."""
+        names = "".join(
+            f'<span style="color: {colour}">●</span> {escape(printable(name))} &emsp;'
+            for name, colour in self.legend
+        )
+        left = 1 if self.y.names else 5
+        return (
+            '<div style="--ink: currentColor; --soft: currentColor; --line: #8884; '
+            f'max-width: 44em; padding: 0 1em 1em {left}em">{names}{self.to_svg()}</div>'
+        )
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw it by matplotlib, on axes of another picture or on its own (``.figure``).
+
+        Raises:
+            ModuleNotFoundError: matplotlib is not installed.
+        """
+        from .plot import draw, picture
+
+        return picture([self]).axes[0] if axes is None else draw(self, axes)
 
     @property
     def legend(self) -> list[tuple[str, str]]:

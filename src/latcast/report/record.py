@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import polars as pl
+    from matplotlib.figure import Figure as Picture
 
     from .figure import Figure
 
 # A cell whose value is not known, or does not apply.
 MISSING = "–"
+# Rows of a table that a notebook shows.
+NOTEBOOK_ROWS = 30
 # Characters that are left of the texts of a column where a terminal is too narrow.
 _SHORTEST = 20
 
@@ -441,12 +444,40 @@ class Record(Tabular):
         """As the command line prints it."""
         return text_of(self.parts())
 
+    def plot(self) -> Picture:
+        """Its figures, drawn by matplotlib's objects one below the other; pyplot has no part.
+
+        Raises:
+            ValueError: it has no figure.
+            ModuleNotFoundError: matplotlib is not installed.
+        """
+        from .plot import picture
+
+        return picture(list(self.figures()))
+
     def _repr_html_(self) -> str:
+        """As a notebook shows it: the answer, the figures, the tables' first rows, the doubts."""
+        return "".join(self._html_pieces())
+
+    def _html_pieces(self) -> Iterator[str]:
         from html import escape
 
-        return "".join(
-            f"<p>{escape(p)}</p>" if isinstance(p, str) else p.to_html() for p in self.parts()
-        )
+        def lines(text: str) -> str:
+            return "<br>".join(escape(printable(line)) for line in text.strip("\n").split("\n"))
+
+        if answer := self.answer():
+            yield f"<p><b>{lines(answer)}</b></p>"
+        for figure in self.figures():
+            yield f"<p>{lines(figure.title)}</p>{figure.to_notebook()}"
+        for part in self.parts():
+            if isinstance(part, str):
+                yield f"<p>{lines(part)}</p>" if part.strip() else ""
+                continue
+            yield part.to_html(most=NOTEBOOK_ROWS)
+            if (left := len(part.rows) - NOTEBOOK_ROWS) > 0:
+                yield f"<p>and {left:,} more rows: to_text() and to_polars() have all</p>"
+        for doubt in self.doubts():
+            yield f"<p><small>{lines(doubt)}</small></p>"
 
     def __repr__(self) -> str:
         """What it is of, in one line; :meth:`to_text` shows all."""

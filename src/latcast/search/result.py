@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,12 +17,17 @@ from latcast.data import ENERGY_MJ, PEAK_MEMORY_MB, quantity
 from latcast.models import Predictor
 from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Guide, Series
+from latcast.report.frame import Tabular
 from latcast.report.record import Column, Record, Section, Table, plain
 from latcast.report.text import interval_column
 from latcast.spaces import Archs
 
 from .front import Floats
 from .genes import gene_shares
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.figure import Figure as Picture
 
 # Of the table of a front; JSON and files hold all of it.
 MAX_ROWS = 20
@@ -60,7 +65,7 @@ class Front:
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
-class SearchResult:
+class SearchResult(Tabular):
     """One network per budget, in the order of the budgets, and the whole front.
 
     Without budgets the networks are those of the front. Arrays of latencies have the shape (n,)
@@ -125,6 +130,21 @@ class SearchResult:
         """
         names = names or [str(p.target) for p in self.predictors]
         return SearchRecord.of(self, names, seed, notes)
+
+    def to_polars(self) -> pl.DataFrame:
+        """The front, a row a network, as of :meth:`record`."""
+        return self.record().to_polars()
+
+    def to_text(self) -> str:
+        """As the command line prints it."""
+        return self.record().to_text()
+
+    def plot(self) -> Picture:
+        """The front, drawn by matplotlib."""
+        return self.record().plot()
+
+    def _repr_html_(self) -> str:
+        return self.record()._repr_html_()
 
     def __repr__(self) -> str:
         """How many networks, of what, on which targets."""
