@@ -10,12 +10,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
 
 from .markup import number_text, printable, start_of
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 # Of series in their order: CSS variables with what they are where no page declares them.
 COLOURS = (
@@ -140,16 +136,6 @@ class Figure:
             '<div style="--ink: currentColor; --soft: currentColor; --line: #8884; '
             f'max-width: 44em; padding: 0 1em 1em {left}em">{names}{self.to_svg()}</div>'
         )
-
-    def plot(self, axes: Axes | None = None) -> Axes:
-        """Draw it by matplotlib, on axes of another picture or on its own (``.figure``).
-
-        Raises:
-            ModuleNotFoundError: matplotlib is not installed.
-        """
-        from .plot import draw, picture
-
-        return picture([self]).axes[0] if axes is None else draw(self, axes)
 
     @property
     def legend(self) -> list[tuple[str, str]]:
