@@ -105,7 +105,7 @@ def gallery() -> Iterator[tuple[str, str]]:
     for example in EXAMPLES:
         record = example.make()
         yield f"gallery/{example.name}.html", record.to_html(command=example.command)
-        lines += ["", f"## {example.question}", "", f"```console\n$ {example.command}\n```", ""]
+        lines += ["", f"## {example.question}", "", f"```sh\n{example.command}\n```", ""]
         if answer := record.answer():
             lines += [answer, ""]
         lines += [

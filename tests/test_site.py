@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -85,6 +86,27 @@ def test_nothing_is_loaded_from_elsewhere(pages: dict[Path, Html]) -> None:
     site = min(pages, key=lambda path: len(path.parts)).parent
     for path in site.rglob("*.css"):
         assert not re.search(r"url\(['\"]?(https?:)?//|@import", path.read_text(encoding="utf-8"))
+
+
+def test_the_gallery_shows_figures_and_whole_pages(pages: dict[Path, Html]) -> None:
+    (gallery,) = (p for p in pages if p.name == "gallery.html")
+    drawn = gallery.read_text(encoding="utf-8").count("<figure>")
+    whole = [link for link in pages[gallery].links if link.startswith("gallery/")]
+    assert drawn >= len(whole) >= 4
+
+
+def test_the_picture_of_the_readme_is_that_of_a_search() -> None:
+    found = spec_from_file_location("site_gallery", ROOT / "scripts" / "site_gallery.py")
+    assert found is not None
+    assert found.loader is not None
+    gallery = sys.modules.setdefault("site_gallery", module_from_spec(found))
+    found.loader.exec_module(gallery)
+    here, made = (
+        re.split(r"(-?[0-9]+\.[0-9]+)", text)
+        for text in (gallery.PICTURE.read_text(encoding="utf-8"), gallery.picture())
+    )
+    assert here[::2] == made[::2], "draw it anew: python scripts/site_gallery.py"
+    assert [float(x) for x in here[1::2]] == pytest.approx(list(map(float, made[1::2])), abs=0.2)
 
 
 def test_every_command_and_public_name_is_in_the_reference(pages: dict[Path, Html]) -> None:
