@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from random import Random
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -201,3 +203,42 @@ def test_what_kernels_read_passes_views() -> None:
     build.linear(flat, 5)
     found = build.build(build.mul(flat, flat))
     assert kernel_reads(found, working_kernels(found)) == [(), (0,), (0,)]
+
+
+@pytest.mark.slow
+def test_a_drawing_is_explored_by_mouse_and_keyboard(
+    browser: Any, accessible: Callable[[Any], None], tmp_path: Path
+) -> None:
+    from playwright.sync_api import expect
+
+    record = latcast.forecast(graph(), ["raspberry-pi-4", "rtx-4090"])
+    (tmp_path / "page.html").write_text(record.to_html())
+    page = browser.new_page(viewport={"width": 375, "height": 800})
+    page.goto((tmp_path / "page.html").as_uri())
+    drawing = page.locator(".drawing")
+    boxes, facts = drawing.locator(".net").first.locator(".box"), drawing.locator(".facts")
+    boxes.first.click()
+    expect(facts).to_contain_text("conv+relu")
+    # The group unfolds by Enter, and what is inside tells what all of its repetitions take.
+    page.keyboard.press("ArrowDown")
+    expect(facts).to_contain_text("3 × 2 kernels")
+    drawing.locator("details").evaluate("(each) => { each.open = false; }")
+    page.keyboard.press("Enter")
+    inside = drawing.locator("details .box")
+    expect(inside.first).to_be_visible()
+    inside.first.focus()
+    expect(facts).to_contain_text("and alike")
+    page.keyboard.press("Escape")
+    expect(facts).to_be_hidden()
+    ms, colour = boxes.first.locator(".v").inner_html(), boxes.first.get_attribute("class")
+    drawing.locator("select").select_option("rtx-4090")
+    assert boxes.first.locator(".v").inner_html() != ms
+    assert boxes.first.get_attribute("class") != colour
+    accessible(page)
+    # Without its script a group is a link that unfolds what it leads to.
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.locator("a.box").click()
+    expect(page.locator("details .box").first).to_be_visible()
+    context.close()

@@ -83,7 +83,9 @@ const forecast = latest(async () => {
     return;
   }
   const rows = state.record.devices.filter((d) => d.error === null);
-  $("answer").textContent = answerOf(rows, budget());
+  // What was measured stands for its target, which has a row without it, too.
+  const own = rows.find((d) => d.device === state.model?.id);
+  $("answer").textContent = answerOf(rows.filter((d) => d === own || d.target !== own?.target), budget());
   if (rows.length) bars($("bars"), rows.map((d) => [titleOf(d), d]), budget());
   const notes = [...new Set([...state.record.notes, ...state.record.devices.flatMap((d) =>
     d.error === null ? d.notes : [`${d.device}: ${d.error}`])])];

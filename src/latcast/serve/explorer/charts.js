@@ -58,11 +58,22 @@ const ticks = (low, high) => {
   return found;
 };
 
+// Fronts are as wide as the window lets them.
+const fronts = new Map();
+let width = window.innerWidth;
+window.addEventListener("resize", () => {
+  if (width === window.innerWidth) return;
+  width = window.innerWidth;
+  for (const [place, again] of fronts) if (place.firstChild) again();
+});
+
 /**
  * A front: points of latency and accuracy, each chosen by a click, or by arrow keys and Enter.
  * all: {x, y, lower, upper, text, found, of}; choose(of) is called with what is chosen.
  */
 export const front = (place, all, yName, choose) => {
+  fronts.set(place, () => front(place, all, yName, choose));
+  place.replaceChildren();
   const width = Math.max(280, Math.min(760, place.clientWidth || 600)), height = 300;
   const left = 48, right = 16, top = 12, bottom = 42;
   const xs = all.map((p) => p.x), ys = all.map((p) => p.y);
