@@ -139,7 +139,7 @@ def test_ten_measurements_narrow_the_interval(page: Any, networks: list[Path]) -
     expect(page.locator("#bars .row")).to_have_count(2)
     expect(page.locator("#bars")).to_contain_text("with your measurements")
     page.fill("#budget", "100000")
-    expect(page.locator("#answer")).to_contain_text("on 1 of 1")  # measured or not, it is one target
+    expect(page.locator("#answer")).to_contain_text("on 1 of 1")  # one target, measured or not
     told = page.inner_text("#moved")
     assert float(re.search(r"([\d.]+) times as wide", told)[1]) < 0.9
     before = latcast.forecast(latcast.read_graph(networks[0]), [DEVICE]).devices[0].latency_ms
