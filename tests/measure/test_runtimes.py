@@ -20,7 +20,8 @@ from onnx import helper, numpy_helper
 import latcast
 from latcast.devices import Target
 from latcast.families import Variant
-from latcast.graph import GraphBuilder
+from latcast.graph import GraphBuilder, as_run
+from latcast.graph.read import read_graph
 from latcast.graph.write.onnx import INPUT, to_onnx
 from latcast.measure import Plan, Protocol, class_name, measured
 from latcast.measure._worker import WorkerProcess, worker_setup
@@ -30,6 +31,7 @@ from latcast.measure.runtimes import (
     UnsupportedNetworkError,
     _base,
     _quantized,
+    litert,
     onnx_runtime,
     register_runtime,
     runtime,
@@ -354,7 +356,32 @@ def test_batch_norms_are_quantized_as_parts_of_their_convolutions():
     assert "BatchNormalization" not in ran
 
 
-@pytest.mark.parametrize("name", ["litert", "mnn", "ncnn", "pytorch"])
+def test_int8_of_litert_is_by_its_own_quantizer():
+    pytest.importorskip("ai_edge_quantizer")
+    made, plain = make(OWN["litert"], precision="int8"), make(OWN["litert"])
+    b = GraphBuilder()
+    x = b.activation(b.conv(b.input(3, 20, 20), 64, 3), "relu")
+    x = b.max_pool(x, 3, stride=2, padding=1)  # padded with what no integer stands for
+    x = b.depthwise(x, 5, 1, "relu6")  # weights that stand behind the file's tables
+    b.classifier(x, 10)
+    graph = b.build()
+    both = [runtime.load(graph) for runtime in (plain, made)]
+    for loaded in both:
+        loaded.run()
+    real, rounded = (loaded.output() for loaded in both)
+    assert rounded.dtype == np.float32
+    assert np.corrcoef(real.ravel(), rounded.ravel())[0, 1] > 0.9
+    model = litert.quantized_tflite(graph, graph.weights(), graph.inputs())
+    read = read_graph(model)
+    assert read.precisions == {"int8": 1.0}
+    assert read.macs == graph.macs
+    ours = as_run(graph, "litert", "int8")
+    assert ours.precisions == {"int8": 1.0}
+    assert "ai-edge-quantizer" in made.facts()["quantization"]
+    assert "quantization" not in plain.facts()
+
+
+@pytest.mark.parametrize("name", ["mnn", "ncnn", "pytorch"])
 def test_runtimes_without_int8_name_those_that_have_it(name):
     with pytest.raises(ValueError, match=r"must be fp32.*; got 'int8': .*use onnxruntime or openv"):
         make(OWN[name], precision="int8")

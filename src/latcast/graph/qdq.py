@@ -45,7 +45,7 @@ _FIRST_SCALE, _NEXT_SCALE = 0.02, 1e-9
 
 
 # That campaigns quantize networks for (``latcast.measure.runtimes``).
-_RUNTIMES = ("onnxruntime", "openvino")
+_RUNTIMES = ("onnxruntime", "openvino", "litert")
 
 
 def as_run(graph: Graph, runtime: str, precision: str) -> Graph:

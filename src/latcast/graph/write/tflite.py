@@ -26,7 +26,9 @@ _LOWEST = float(np.finfo(np.float32).min)
 BYTES_PER_OPERATOR = 2048
 
 
-def to_tflite(graph: Graph, weights: Weights | None = None) -> bytes:
+def to_tflite(
+    graph: Graph, weights: Weights | None = None, *, signature: str | None = None
+) -> bytes:
     """The graph as a TensorFlow Lite model of its batch.
 
     Maps have the shape (batch, height, width, channels). A ReLU or ReLU6 that is a layer's only
@@ -36,6 +38,8 @@ def to_tflite(graph: Graph, weights: Weights | None = None) -> bytes:
     Args:
         graph: that a :class:`latcast.graph.GraphBuilder` has built.
         weights: values of its constants; by default those of ``graph.weights()``.
+        signature: key of a signature with the tensors ``input`` and ``output``, which quantizers
+            want; none by default.
 
     Raises:
         ModuleNotFoundError: ai_edge_litert, which has the schema, is not installed.
@@ -68,7 +72,7 @@ def to_tflite(graph: Graph, weights: Weights | None = None) -> bytes:
             groups=shuffles.get(n, 0),
         )
         outputs[n] = _write(step)
-    return model.pack(entry, outputs[graph.outputs[0]])
+    return model.pack(entry, outputs[graph.outputs[0]], signature)
 
 
 def nhwc(shape: TensorShape) -> TensorShape:
@@ -127,7 +131,7 @@ class _Model:
         )
         return output
 
-    def pack(self, entry: int, output: int) -> bytes:
+    def pack(self, entry: int, output: int, signature: str | None = None) -> bytes:
         """The file of the graph from tensor ``entry`` to tensor ``output``."""
         from flatbuffers import Builder
 
@@ -149,10 +153,22 @@ class _Model:
             ],
             description="latcast",
             buffers=self.buffers,
+            signatureDefs=None
+            if signature is None
+            else [self._signature(signature, entry, output)],
         )
         builder = Builder(self.constants_bytes + BYTES_PER_OPERATOR * (len(self.operators) + 1))
         builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
         return bytes(memoryview(builder.Bytes)[builder.Head() :])
+
+    def _signature(self, key: str, entry: int, output: int) -> Any:
+        s = self.schema
+        return s.SignatureDefT(
+            inputs=[s.TensorMapT(name="input", tensorIndex=entry)],
+            outputs=[s.TensorMapT(name="output", tensorIndex=output)],
+            signatureKey=key,
+            subgraphIndex=0,
+        )
 
 
 @dataclass(frozen=True, slots=True)

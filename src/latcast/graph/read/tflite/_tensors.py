@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -86,17 +86,25 @@ class Tensors:
 
     def _constant(self, n: int) -> str:
         tensor = self._tensors[n]
-        buffer = self._model.Buffers(tensor.buffer)
-        data = buffer.DataAsNumpy()
-        if buffer is None or isinstance(data, int):
-            raise ValueError(f"tensor {tensor.name!r} must be given by something; it is not")
-        load = data.tobytes
+        load = self._bytes_of(tensor)
         if tensor.is_sparse:  # what is not 0 alone, in an order of its own
             if self.t.with_weights:
                 raise ValueError(f"tensor {tensor.name!r} must not be sparse, to be run")
             load = partial(bytes, -(-prod(tensor.shape) * type_of(tensor.code).bits // 8))
         name = self.t.constant(f"{tensor.name}#{n}", tensor.code, tensor.shape, load)
         return self._dequantized(n, name) if tensor.is_quantized else name
+
+    def _bytes_of(self, tensor: Tensor) -> Callable[[], bytes]:
+        """Loads the values of a constant, which may stand behind the tables of the file."""
+        buffer = self._model.Buffers(tensor.buffer)
+        data = buffer.DataAsNumpy()
+        if not isinstance(data, int):
+            return data.tobytes  # type: ignore[no-any-return]
+        # Of files of more than 2 GB, and of some that ai-edge-quantizer writes.
+        content, start, size = self._model._tab.Bytes, buffer.Offset(), buffer.Size()
+        if not 0 < start < start + size <= len(content):
+            raise ValueError(f"tensor {tensor.name!r} must be given by something; it is not")
+        return lambda: bytes(content[start : start + size])
 
     def put(self, n: int, name: str, *, is_map: bool = False) -> None:
         """Note what gives a tensor, a map if ``is_map``; a quantized one is quantized."""
