@@ -51,6 +51,7 @@ _COMMANDS = {
         "devices": "List the devices with a specification, or describe this one.",
         "models": "List the shipped models, or show one's card.",
         "data": "Public measurements: list their sources, fetch them.",
+        "report": "Join results to one page.",
         "bench": "Score predictors on published data.",
     },
 }

@@ -150,6 +150,14 @@ class Console:
             write_text(self.html, (page or record).to_html(command=command, files=files))
             self.note(f"wrote {self.html}")
 
+    def write_page(self, path: Path, records: Sequence[Record], names: Sequence[str]) -> None:
+        """A page of several results."""
+        from latcast.report.page import page
+
+        command, files = _ORIGIN.get()
+        write_text(path, page(records, names=names, command=command, files=files))
+        self.note(f"wrote {path}")
+
     def check(self) -> None:
         """Make sure that the options go together.
 
@@ -337,8 +345,8 @@ def command(function: Callable[Concatenate[Console, P], None]) -> Callable[..., 
         with _errors(own["console"]):
             own["console"].check()
             _check_stdin([own, kwargs])
-            if own["console"].html is not None:
-                _keep_origin(own["console"].html, context, own | kwargs)
+            if (html := kwargs.get("page") or own["console"].html) is not None:
+                _keep_origin(html, context, own | kwargs)
             function(**own, **kwargs)  # type: ignore[call-arg]
 
     parameters.sort(key=lambda p: p.default is not p.empty)
@@ -371,7 +379,7 @@ def _check_stdin(given: Any) -> None:
 # What was typed, and the files that were named -> their SHA-256: for the page of the result.
 _ORIGIN: ContextVar[tuple[str, dict[str, str]]] = ContextVar("_ORIGIN", default=("", {}))
 # Options that name a file to write, or one that is written to.
-_WRITTEN = ("out", "html", "checkpoint", "measured", "draw", "storage")
+_WRITTEN = ("out", "html", "page", "checkpoint", "measured", "draw", "storage")
 
 
 def _keep_origin(html: Path, context: typer.Context, given: Mapping[str, Any]) -> None:

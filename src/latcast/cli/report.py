@@ -1,0 +1,70 @@
+"""``latcast report``: one page of several results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ._console import OUTPUT, Console, UsageError, argument, command, option
+from ._options import check_suffix, check_usable, resolving
+
+if TYPE_CHECKING:
+    from latcast.report.record import Record
+
+
+@command
+def report(
+    console: Console,
+    *,
+    results: list[Path] = argument(
+        "JSON as --json prints it; a dataset (.parquet), which is audited; or a model (.latcast), "
+        "whose card is shown."
+    ),
+    page: Path | None = option(
+        "Page to write (.html); --html is the same.", None, "--out", metavar="FILE", panel=OUTPUT
+    ),
+) -> None:
+    """Join results to one page, a part for each.
+
+    Example: latcast report forecast.json search.json --out report.html
+    """
+    path = page or console.html
+    if path is None:
+        raise UsageError("name the page to write: --out report.html")
+    check_suffix(path, "--out", ".html", ".htm")
+    for result in results:
+        check_usable(result)
+    records = [read_result(result) for result in results]
+    console.write_page(path, records, [r.headline() for r in records])
+
+
+def read_result(path: Path) -> Record:
+    """The record that a file holds, or that is made of a dataset or a model.
+
+    Raises:
+        UsageError: it is none of these.
+        ValueError: it is damaged.
+    """
+    from latcast.report.record import read_record
+
+    if path.suffix == ".parquet":
+        from latcast.data import read
+        from latcast.data.audit_report import AuditReport
+
+        return AuditReport.of(read(path), path.name)
+    if path.suffix == ".latcast":
+        from latcast.models.overview import ModelCard
+
+        with resolving():
+            return ModelCard.of(str(path))
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} must be JSON as --json prints it, a .parquet or a .latcast file: {error}"
+        ) from error
+    try:
+        return read_record(data)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
