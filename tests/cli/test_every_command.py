@@ -134,6 +134,7 @@ def test_a_former_name_works_and_warns(latcast: Any, tmp_path: Path) -> None:
         ("accuracy", "predict", "absent.latcast", "absent.json"),
         ("lookup-table", "build", "--out", "x"),
         ("bench", "paper", "--data", "absent"),
+        ("report", "absent.json", "--out", "x.html"),
     ],
     ids=lambda a: a[0],
 )
@@ -159,8 +160,8 @@ def reference() -> ModuleType:
 def test_the_page_is_that_of_the_records(reference: ModuleType) -> None:
     page = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
     assert page == reference.page(), "write it anew: python scripts/json_reference.py"
-    # Architectures are no record; services tell nothing but their address.
-    others = {"suggest", "serve", "explore"}
+    # Architectures are no record; services tell nothing but their address, and pages are no JSON.
+    others = {"suggest", "serve", "explore", "report"}
     assert {c.split(maxsplit=1)[0] for c in reference.COMMANDS} >= {
         name.split()[0] for name in COMMANDS
     } - others
