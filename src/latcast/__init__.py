@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .search.budgets import check
     from .search.choose import choose, verify_choice
     from .search.which import which
+    from .serve.client import Client
     from .spaces import Archs, space
     from .spaces.overview import list_spaces
 else:
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Archs",
+    "Client",
     "Dataset",
     "Device",
     "Graph",

@@ -445,7 +445,8 @@ def _errors(console: Console) -> Iterator[None]:
     except UsageError as error:
         console.fail(str(error), WRONG_USAGE)
     except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
-        console.fail(str(error) or type(error).__name__)
+        # A service says which of the two it is.
+        console.fail(str(error) or type(error).__name__, getattr(error, "exit_code", FAILED))
     except typer.Exit:
         raise
     except Exception as error:  # noqa: BLE001  # a defect of ours: still one line

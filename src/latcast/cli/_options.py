@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, ParamSpec, TypeVar
 
 import typer
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from latcast.graph.read import ReadOptions
     from latcast.measure import Host
     from latcast.spaces import Archs, SearchSpace
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Headings of --help; OUTPUT comes last.
 INPUT, TARGET, BUDGETS, SEARCH, MEASURING = "Input", "Target", "Budgets", "Search", "Measuring"
@@ -126,6 +129,41 @@ Devices = Annotated[
         callback=_know_devices,
     ),
 ]
+
+# A command that takes this can ask another machine.
+Server = Annotated[
+    str | None,
+    option(
+        "Ask the service there (latcast serve), not this machine; its key is LATCAST_KEY.",
+        None,
+        "--server",
+        panel=INPUT,
+        metavar="URL",
+        envvar="LATCAST_SERVER",
+    ),
+]
+
+
+def at(server: str | None, call: Callable[P, R], devices: object = None) -> Callable[P, R]:
+    """A call of the library, or the same call of a service, which returns the same record.
+
+    Args:
+        server: where the service is; None for this machine.
+        call: a function that :class:`latcast.Client` has a method for, of the same name.
+        devices: files of further devices, which a service reads when it starts.
+
+    Raises:
+        UsageError: there are such files, or the server is no URL.
+    """
+    if server is None:
+        return call
+    if devices:
+        raise UsageError("--devices (or LATCAST_DEVICES) is for latcast serve, not for --server")
+    from latcast.serve.client import Client
+
+    found: Callable[P, R] = getattr(Client(server), call.__name__)
+    return found
+
 
 # --- what is forecast for, or measured --------------------------------------------------------
 

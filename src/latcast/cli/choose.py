@@ -15,7 +15,9 @@ from ._options import (
     TARGET,
     Devices,
     HostText,
+    Server,
     TargetOptions,
+    at,
     check_share,
     find_host,
     parse_count,
@@ -75,6 +77,7 @@ def choose(
     ),
     coverage: float = option("Of the intervals.", 0.9),
     devices: Devices = None,
+    server: Server = None,
 ) -> None:
     """Choose pretrained image models: the most accurate that are fast enough.
 
@@ -95,7 +98,7 @@ def choose(
         if getattr(verifying, name) is not None and verifying.verify is None:
             raise UsageError(f"--{name}: only with --verify, which measures")
     with resolving():
-        found = chosen(
+        found = at(server, chosen, devices)(
             device, limits.max_latency, task=task, accuracies=accuracies, coverage=coverage,
             max_memory_bytes=parse_count(limits.max_memory, "--max-memory", "B"),
             confidence=limits.confidence, **target.given(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ._console import OUTPUT, Console, argument, command, option
-from ._options import INPUT, FileInputs, read_graph
+from ._options import INPUT, FileInputs, Server, read_graph, read_options
 
 
 @command
@@ -29,6 +29,7 @@ def inspect(
     in_place: bool = option(
         "Layers hold memory as if activations ran in place.", False, panel=INPUT
     ),
+    server: Server = None,
     strict: bool = option("Fail where an operator is not supported.", False, panel=INPUT),
 ) -> None:
     """List a model's layers with their costs; none of its code runs.
@@ -37,7 +38,13 @@ def inspect(
     """
     from latcast.graph.inspection import Inspection
 
-    found = Inspection.of(read_graph(model, batch, inputs), "in-place" if in_place else "none")
+    asked = read_options(inputs, batch)
+    if server is None:
+        found = Inspection.of(read_graph(model, batch, inputs), "in-place" if in_place else "none")
+    else:
+        from latcast.serve.client import Client
+
+        found = Client(server).inspect(model, **vars(asked), in_place=in_place)
     if strict and found.unsupported:
         raise ValueError(f"every operator must be supported (--strict); {found.unsupported_text()}")
     whole = found

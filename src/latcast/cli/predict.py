@@ -18,8 +18,10 @@ from ._options import (
     DeviceNames,
     Devices,
     FileInputs,
+    Server,
     SimilarTo,
     TargetOptions,
+    at,
     check_network,
     check_share,
     check_suffix,
@@ -150,6 +152,7 @@ def predict(
     shown: Shown,
     exports: Exports,
     devices: Devices = None,
+    server: Server = None,
 ) -> None:
     """Predict latency, and where the milliseconds go.
 
@@ -173,14 +176,16 @@ def predict(
     found: ArchsForecast | NetworkForecast | NetworkSweep | QuantityForecast
     with resolving():
         if question.sweep is not None:
-            found = swept(network, target.device, *_side_and_values(question.sweep), **options)
+            side, sides = _side_and_values(question.sweep)
+            found = at(server, swept, devices)(network, target.device, side, sides, **options)
         elif question.vary is not None:
-            found = varied(network, target.device, *_figure_and_values(question.vary), **options)
+            figure, values = _figure_and_values(question.vary)
+            found = at(server, varied, devices)(network, target.device, figure, values, **options)
         else:
             space = find_space(question.space) if question.space else None
             options |= {"space": space, "base": target.model, "similar_to": target.similar_to}
             options["precision"] = target.precision and target.precision.split(",")
-            found = forecast(network, target.device, **options)
+            found = at(server, forecast, devices)(network, target.device, **options)
     if isinstance(found, NetworkForecast):
         exports.write(console, found)
     else:

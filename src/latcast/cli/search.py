@@ -32,6 +32,7 @@ from ._options import (
     HostName,
     HostText,
     Seed,
+    Server,
     SimilarTo,
     check_share,
     check_suffix,
@@ -128,6 +129,26 @@ class How:
             "restrict": {"r": self.resolution} if self.resolution else None,
             "method": _method(self.method, self.population_size),
             "evaluations": self.evaluations,
+            "time_limit_s": parse_duration(self.time_limit),
+        }
+
+    def asked(self) -> dict[str, Any]:
+        """As a service takes them.
+
+        Raises:
+            UsageError: what only this machine has is asked for.
+        """
+        if self.checkpoint is not None or self.resume:
+            raise UsageError("a service keeps its searches: leave out --checkpoint and --resume")
+        if self.accuracy and len(self.accuracy) > 1:
+            raise UsageError("a service takes one --accuracy model, by its name")
+        return {
+            "space": self.space,
+            "accuracy": self.accuracy[0] if self.accuracy else None,
+            "resolution": self.resolution or None,
+            "method": self.method,
+            "evaluations": self.evaluations,
+            "population_size": self.population_size,
             "time_limit_s": parse_duration(self.time_limit),
         }
 
@@ -233,6 +254,7 @@ def search(
     verifying: Verifying,
     files: Files,
     devices: Devices = None,
+    server: Server = None,
     seed: Seed = 0,
 ) -> None:
     """Find the most accurate network within every budget, and the front that it lies on.
@@ -252,6 +274,8 @@ def search(
     if verifying.verify is not None and others:
         raise UsageError("--energy and --memory go without --verify, which measures latencies")
     if verifying.verify is not None:
+        if server is not None:
+            raise UsageError("--verify measures here, or at --host: leave out --server")
         if len(device) > 1 or how.checkpoint is not None or target.similar_to is not None:
             raise UsageError(
                 "--verify is for one --device, without --similar-to, and keeps its work in "
@@ -267,6 +291,13 @@ def search(
         )  # fmt: skip
         verified_search(console, device[0], space, check, files, base=target.model, **options)
         return
+    if server is not None:
+        asked = {
+            **budgets.options(), **how.asked(), **vars(target), "max_latency_ms": max_latency_ms,
+            "seed": seed,
+        }  # fmt: skip
+        search_there(console, server, device, files, devices, **asked)
+        return
     how.check_checkpoint()
     predictors, notes = _predictors(console, device, target, space)
     space = space or predictors[0].space
@@ -281,6 +312,29 @@ def search(
     files.write(console, result.archs.to_dicts(), found)
     if result.stopped == "interrupted":
         raise typer.Exit(INTERRUPTED)
+
+
+def search_there(
+    console: Console,
+    server: str,
+    device: list[str],
+    files: Files,
+    devices: object,
+    **asked: Any,
+) -> None:
+    """Search at a service, and print what was found."""
+    from latcast.serve.client import Client
+
+    with console.progress("searching") as tell:
+        if devices:
+            raise UsageError("--devices (or LATCAST_DEVICES) is for latcast serve")
+        found = Client(server).search(device, progress=tell, **asked)
+    console.show(found)
+    if not console.json:
+        console.note(found.summary())
+        for text in found.notes:
+            console.note(f"note: {text}")
+    files.write(console, [network.arch for network in found.found or found.front], found)
 
 
 def verified_search(

@@ -15,8 +15,10 @@ from ._options import (
     Devices,
     HostText,
     Seed,
+    Server,
     SimilarTo,
     TargetOptions,
+    at,
     check_network,
     find_host,
     find_space,
@@ -60,6 +62,7 @@ def suggest(
     samples: int | None = option("How many to suggest; of --for at most.", min=1, max=1_000),
     networks: list[str] | None = argument("", None, hidden=True),
     devices: Devices = None,
+    server: Server = None,
     seed: Seed = 0,
 ) -> None:
     """Suggest architectures whose measurements tell most about all others, as JSON.
@@ -83,8 +86,10 @@ def suggest(
             what = next(name for name, given in names if given is not None)
             raise UsageError(f"{what} is of networks on a device: leave out those of a space")
         with _described(console, forecast, devices or []) as device:
-            _on_device(console, forecast, device, samples or SAMPLES)
+            _on_device(console, forecast, device, samples or SAMPLES, server)
         return
+    if server is not None:
+        raise UsageError("a service suggests networks for a --device: leave out --server")
     if samples is None:
         raise UsageError("how many architectures to suggest must be given: --samples")
     _for_space(console, samples, adapting, seed)
@@ -110,7 +115,9 @@ def _described(console: Console, asked: Forecast, files: list[Path]) -> Iterator
             yield found.name
 
 
-def _on_device(console: Console, asked: Forecast, device: str, samples: int) -> None:
+def _on_device(
+    console: Console, asked: Forecast, device: str, samples: int, server: str | None
+) -> None:
     from latcast.models.suggestions import suggest_for, suggest_on
 
     for name in (*([asked.network] if asked.network else []), *(asked.among or ())):
@@ -123,9 +130,9 @@ def _on_device(console: Console, asked: Forecast, device: str, samples: int) -> 
     options |= asked.given()
     with resolving():
         if asked.network is None:
-            console.show(suggest_on(device, **options))
+            console.show(at(server, suggest_on)(device, **options))
         else:
-            console.show(suggest_for(asked.network, device, **options))
+            console.show(at(server, suggest_for)(asked.network, device, **options))
 
 
 def _for_space(console: Console, samples: int, asked: Adapting, seed: int) -> None:

@@ -14,6 +14,8 @@ from ._options import (
     TARGET,
     Devices,
     FileInputs,
+    Server,
+    at,
     check_network,
     check_share,
     read_options,
@@ -83,6 +85,7 @@ def which(
     shown: Shown,
     coverage: float = option("Of the intervals.", 0.9),
     devices: Devices = None,
+    server: Server = None,
 ) -> None:
     """Rank devices, runtimes and precisions by their chance to run a network within a budget.
 
@@ -100,7 +103,7 @@ def which(
         raise UsageError(f"--max-latency must be a positive number of ms; got {budget.max_latency}")
     asked = read_options(inputs)
     with resolving():
-        found = ranked(
+        found = at(server, ranked, devices)(
             network, budget.max_latency, devices=targets.devices(), runtimes=targets.runtime,
             precisions=targets.precision.split(",") if targets.precision else None,
             batch=targets.batch, threads=targets.threads, at_least=budget.at_least,

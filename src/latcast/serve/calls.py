@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from latcast.models.hub import is_file
 from latcast.models.zoo import UnresolvedError
-from latcast.report.record import Failure, Record
+from latcast.report.record import Failure, Record, read_record
 
 Asked = dict[str, Any]
 
@@ -55,11 +55,7 @@ def answer(request: Mapping[str, Any]) -> Answer:
 
 def page_of(data: Mapping[str, Any]) -> str:
     """The page of a record by its JSON."""
-    from latcast.report import record
-
-    read: Any = vars(record)["read_record"]
-    text: str = read(data).to_html()
-    return text
+    return read_record(data).to_html()
 
 
 def _line(value: Any) -> str:

@@ -105,7 +105,7 @@ class WhichRequest(OfNetwork):
     precisions: Names | None = None
     batch: Count | None = None
     threads: Count | None = None
-    at_least: Literal["certain", "likely", "unlikely"] = "likely"
+    at_least: Name = Field("likely", description="certain, likely or unlikely.")
     coverage: Share = 0.9
 
 
