@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from latcast.cli import app
 from latcast.families import population
 from latcast.spaces import space
 
@@ -81,3 +83,82 @@ def test_forecasts(service: Any, latcast: Any, model: Path, sent: str, tmp_path:
         file.write_text(json.dumps(archs[:count]))
         told = command(latcast, "predict", file, "--device", devices[0], "--device", devices[1])
         assert service.ask("POST", "/v1/forecast", asked).json() == told
+
+
+def test_pages(service: Any, sent: str) -> None:
+    asked = {"network": sent, "devices": ["raspberry-pi-4"]}
+    page = service.ask("POST", "/v1/forecast", asked, {"accept": "text/html"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.body.lower().startswith(b"<!doctype html>")
+    assert service.ask("GET", "/v1/spaces", headers={"accept": "text/html"}).body[:2] == b"<!"
+    assert service.ask("GET", "/").status == 200
+
+
+def test_adapt_and_what_it_is_good_for(service: Any, sent: str) -> None:
+    device = {"device": "raspberry-pi-4", "runtime": "ncnn"}
+    before = service.ask(
+        "POST", "/v1/forecast", {"network": sent, "devices": ["raspberry-pi-4/ncnn/b1"]}
+    ).json()["devices"][0]
+    measured = [{"network": sent, "latency_ms": 1.5 * before["latency_ms"]}]
+    adapted = service.ask("POST", "/v1/adapt", device | {"measurements": measured}).json()
+    assert adapted["adaptation"]["schema"] == "latcast/adaptation"
+    assert adapted["adaptation"]["model"] == adapted["model"]
+    answer = service.ask("POST", "/v1/forecast", {"network": sent, "model": adapted["model"]})
+    after = answer.json()["devices"][0]
+    assert after["device"] == adapted["model"]
+    assert after["latency_ms"] > 1.2 * before["latency_ms"]
+    assert after["upper_ms"] / after["lower_ms"] < before["upper_ms"] / before["lower_ms"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("predict", "MODEL", "--device", "raspberry-pi-4", "--batch", "2"),
+        ("predict", "MODEL", "--device", "raspberry-pi-4", "--sweep", "batch=1,2"),
+        ("predict", "MODEL", "--device", "raspberry-pi-4", "--vary", "bandwidth_gb_s=4,8"),
+        ("predict", "MODEL", "--device", "nonsense"),
+        ("predict", "ARCH", "--device", "samsung-note10", "--device", "tesla-p40"),
+        ("which", "MODEL", "--max-latency", "10", "--device", "raspberry-pi-4"),
+        ("which", "MODEL", "--max-latency", "10", "--at-least", "nonsense"),
+        ("suggest", "--for", "MODEL", "--device", "pixel-7", "--samples", "1"),
+        ("inspect", "MODEL", "--layers", "3", "--sort", "macs", "--in-place"),
+        ("inspect", "DAMAGED"),
+    ],
+)
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_command_prints_the_same_by_a_server(
+    service: Any, model: Path, tmp_path: Path, options: tuple[str, ...], form: tuple[str, ...]
+) -> None:
+    archs = space("ofa-mobilenet-v3").sample(2, seed=1).to_dicts()
+    (tmp_path / "arch.json").write_text(json.dumps(archs))
+    (tmp_path / "damaged.onnx").write_bytes(model.read_bytes()[:999])
+    files = {"MODEL": model, "ARCH": tmp_path / "arch.json", "DAMAGED": tmp_path / "damaged.onnx"}
+    command = [files.get(x, x) for x in options]
+    run = [str(x) for x in (*command, *form)]
+    here = CliRunner().invoke(app, run)
+    there = CliRunner().invoke(app, [*run, "--server", service.url])
+    assert there.stdout == here.stdout
+    assert there.stderr == here.stderr
+    assert there.exit_code == here.exit_code
+
+
+def test_a_search_by_a_server(service: Any, latcast: Any, tmp_path: Path) -> None:
+    options = ("search", "--device", "samsung-note10", "--max-latency", 20, "--evaluations", 2_000,
+               "--json", "--out")  # fmt: skip
+    here = json.loads(latcast(*options, tmp_path / "a.json").stdout)
+    there = json.loads(latcast(*options, tmp_path / "b.json", "--server", service.url).stdout)
+    assert {**there, "seconds": 0} == {**here, "seconds": 0}
+    assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
+
+
+def test_what_a_server_cannot_have_is_said(service: Any, latcast: Any, model: Path) -> None:
+    for options, text in (
+        (("predict", model, "--device", "mine.latcast"), "takes devices and shipped models"),
+        (("predict", "-", "--device", "pixel-7"), "standard input"),
+        (("search", "--device", "pixel-7", "--checkpoint", "x"), "leave out --checkpoint"),
+        (("choose", "--device", "pixel-7", "--max-latency", 9, "--accuracies", "x"), "accuracies"),
+    ):
+        run = latcast(*options, "--server", service.url, code=2, stdin="[]")
+        assert text in run.stderr
+    run = latcast("inspect", model, "--server", "http://127.0.0.1:1", code=1)
+    assert "does not answer" in run.stderr

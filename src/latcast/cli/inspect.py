@@ -38,13 +38,16 @@ def inspect(
     """
     from latcast.graph.inspection import Inspection
 
-    asked = read_options(inputs, batch)
     if server is None:
         found = Inspection.of(read_graph(model, batch, inputs), "in-place" if in_place else "none")
     else:
         from latcast.serve.client import Client
 
-        found = Client(server).inspect(model, **vars(asked), in_place=in_place)
+        asked = read_options(inputs, batch)
+        found = Client(server).inspect(
+            model, batch=batch, shapes=asked.shapes, batch_axis=asked.batch_axis,
+            trip_count=asked.trip_count, in_place=in_place,
+        )  # fmt: skip
     if strict and found.unsupported:
         raise ValueError(f"every operator must be supported (--strict); {found.unsupported_text()}")
     whole = found

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
+from filelock import FileLock, Timeout
 
 from .app import app_of
 from .settings import Settings
@@ -38,7 +40,7 @@ def run(settings: Settings, devices: Sequence[Path], tell: Callable[[str], None]
         os.environ[VARIABLE] = str(find_imagenet().resolve())
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
+    with _locked(settings.state), socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((settings.host, settings.port))
         settings = replace(settings, port=listening.getsockname()[1], devices=tuple(devices))
@@ -48,7 +50,26 @@ def run(settings: Settings, devices: Sequence[Path], tell: Callable[[str], None]
             h11_max_incomplete_event_size=65_536,
         )  # fmt: skip
         tell(f"latcast serves {settings.url} (state in {settings.state}); ctrl-C ends it")
-        server = uvicorn.Server(config)
-        server.run(sockets=[listening])
-        if not server.started:
-            raise ValueError("the service could not start; the reason stands above")
+        # A signal ends the server, which raises it again when all is done: that is no failure.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def _locked(state: Path) -> Iterator[None]:
+    """Keep other services out of a folder.
+
+    Raises:
+        ValueError: one is in it.
+    """
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = FileLock(state / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"another latcast serve uses {state}: name another --state") from None
+    try:
+        yield
+    finally:
+        lock.release()

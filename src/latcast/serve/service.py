@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from .calls import Answer, check_names, refusal, warm
 from .files import Files
 from .gate import Metrics
@@ -50,18 +48,9 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def running(self, _: object) -> AsyncIterator[None]:
-        """Start what the service needs, and end it.
-
-        Raises:
-            ValueError: another service uses the folder.
-        """
+        """Start what the service needs, and end it; its folder is nobody else's."""
         state = self.settings.state
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = FileLock(state / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ValueError(f"another latcast serve uses {state}: name another --state") from None
         self.files = Files(state, self.settings.state_bytes)
         empty = self.files.coming()
         memory = self.settings.worker_bytes
@@ -80,7 +69,6 @@ class Service:
             self.workers.close()
             await self.jobs.close()
             shutil.rmtree(empty, ignore_errors=True)
-            lock.release()
 
     def _watch(self) -> None:
         watch = self.metrics.watch

@@ -219,7 +219,8 @@ class Joint(Model):
         own: dict[str, list[str]] = {}
         for _, _, domain, precision in self._known.targets:
             own.setdefault(domain, []).append(precision)
-        return {d: sorted(set(p), key=lambda x: -p.count(x)) for d, p in own.items()}
+        # Of equally frequent ones the order of the file, which is the same in every process.
+        return {d: sorted(dict.fromkeys(p), key=lambda x: -p.count(x)) for d, p in own.items()}
 
     @property
     def model(self) -> JointModel:
