@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import importlib.util
 import os
 import re
 import signal
@@ -10,15 +10,12 @@ import socket
 import subprocess
 import sys
 import threading
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnx
 import psutil
 import pytest
-from onnx import TensorProto, helper
 
 from latcast.serve.settings import add_key
 from latcast.spaces import space
@@ -28,38 +25,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.worker]
 ARCH = {"archs": space("ofa-mobilenet-v3").sample(1, seed=0).to_dicts(), "devices": ["tesla-p40"]}
 
 
-def zip_bomb() -> bytes:
-    with zipfile.ZipFile(file := io.BytesIO(), "w", zipfile.ZIP_DEFLATED, compresslevel=9) as bomb:
-        for name in ("archive/version", "archive/models/model.json", "archive/data/x"):
-            bomb.writestr(name, bytes(2**27))
-    return file.getvalue()
-
-
-def doubling_functions(levels: int = 40) -> bytes:
-    """Functions that each call the one before twice: 2^40 nodes when written out."""
-    functions = []
-    for n in range(levels):
-        inner = [("Relu", "")] * 2 if n == 0 else [(f"f{n - 1}", "own")] * 2
-        nodes = [
-            helper.make_node(op, ["xy"[k]], ["yz"[k]], domain=domain)
-            for k, (op, domain) in enumerate(inner)
-        ]
-        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
-        functions.append(helper.make_function("own", f"f{n}", ["x"], ["z"], nodes, opsets))
-    value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3]) for n in ("a", "b")]
-    node = helper.make_node(f"f{levels - 1}", ["a"], ["b"], domain="own")
-    graph = helper.make_graph([node], "doubling", value[:1], value[1:])
-    model: onnx.ModelProto = helper.make_model(
-        graph, functions=functions, opset_imports=functions[0].opset_import
-    )
-    return model.SerializeToString()
+_SPEC = importlib.util.spec_from_file_location(
+    "serving", Path(__file__).parents[2] / "benchmarks" / "serving.py"
+)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+serving = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(serving)
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("bomb.pt2", zip_bomb),
-        ("endless.onnx", doubling_functions),
+        ("bomb.pt2", serving.bomb),
+        ("endless.onnx", serving.doubling_functions),
         ("deep.xml", lambda: b"<net>" + b"<a>" * 500_000),
         ("blank.onnx", lambda: bytes(2**20)),
         ("noise.tflite", lambda: b"\0\0\0\0TFL3" + os.urandom(2**16)),
