@@ -165,9 +165,11 @@ def _forecasts(predictor: Predictor, archs: Archs, coverage: float) -> list[Fore
         else (nothing, nothing)
     )
     costs = archs.space.costs(archs).to_dicts()
-    names = [block.name for block in predictor.space.block_table.blocks]
+    rows = predictor.space.block_table.blocks
     blocks = [
-        tuple(BlockTime(names[i], ms) for i, ms in zip(ids, all_ms, strict=True) if i < len(names))
+        tuple(
+            BlockTime(rows[i].name, ms) for i, ms in zip(ids, all_ms, strict=True) if i < len(rows)
+        )
         for ids, all_ms in zip(
             explanation.block_ids.tolist(), explanation.blocks_ms.tolist(), strict=True
         )

@@ -1,0 +1,106 @@
+"""Parts of the service by themselves: keys, addresses, files, and what a client refuses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from latcast.serve.client import Client, ServerError
+from latcast.serve.files import Files, UnknownFileError, file_name
+from latcast.serve.settings import Keys, Settings, add_key, parse_listen
+
+
+def test_keys_are_kept_as_hashes(tmp_path: Path) -> None:
+    path = tmp_path / "keys.txt"
+    mine, yours = add_key(path, "me"), add_key(path, "you")
+    assert mine not in path.read_text()
+    assert path.stat().st_mode & 0o077 == 0
+    keys = Keys.read(path)
+    assert [keys.owner(k) for k in (mine, yours, "", "wrong")] == ["me", "you", None, None]
+    with pytest.raises(ValueError, match="has a key of me already"):
+        add_key(path, "me")
+    with pytest.raises(ValueError, match="must be of letters"):
+        add_key(path, "a b")
+    path.write_text("me secret\n")
+    with pytest.raises(ValueError, match="line 1 of .* must be NAME SHA256"):
+        Keys.read(path)
+    path.write_text("# nobody\n")
+    with pytest.raises(ValueError, match="has no key"):
+        Keys.read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "public"),
+    [
+        ("127.0.0.1:80", "127.0.0.1", 80, False),
+        ("8765", "127.0.0.1", 8765, False),
+        ("localhost:0", "localhost", 0, False),
+        ("[::1]:80", "::1", 80, False),
+        ("0.0.0.0:80", "0.0.0.0", 80, True),
+        ("[::]:80", "::", 80, True),
+        ("board.local:80", "board.local", 80, True),
+    ],
+)
+def test_addresses(text: str, host: str, port: int, public: bool) -> None:
+    assert parse_listen(text) == (host, port)
+    assert Settings(host, port, Path()).is_public is public
+
+
+@pytest.mark.parametrize("text", ["", "a b:80", "127.0.0.1:x", "127.0.0.1:70000"])
+def test_a_wrong_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="--listen must be HOST:PORT"):
+        parse_listen(text)
+
+
+def sent(files: Files, content: bytes, name: str) -> str:
+    (path := files.coming() / "x").write_bytes(content)
+    return files.add("networks", path, name)
+
+
+def test_files_have_the_names_that_they_are_asked_for_by(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    key = sent(files, b"one", "dir/a model.onnx")
+    assert files.path("networks", key).name == "a model.onnx"
+    other = files.path("networks", key, "../../b.onnx")
+    assert other.name == "b.onnx"
+    assert other.parent == files.path("networks", key).parent
+    assert other.read_bytes() == b"one"
+    for wrong in ("0" * 64, "../networks", key[:9]):
+        with pytest.raises(UnknownFileError):
+            files.path("networks", wrong)
+    with pytest.raises(UnknownFileError):
+        files.path("models", key)
+    assert file_name("../..") == "file"
+    assert file_name("a\0b/\n.c") == "c"
+
+
+def test_files_go_when_they_are_old_or_too_many(tmp_path: Path) -> None:
+    files = Files(tmp_path, most_bytes=25, most_days=2)
+    keys = [sent(files, bytes([n]) * 10, "a.onnx") for n in range(4)]
+    for age, key in enumerate(keys):
+        past = files.path("networks", key).parent.stat().st_mtime - age * 3_600
+        os.utime(files.path("networks", key).parent, (past, past))
+    files.sweep(frozenset([keys[3]]))
+    kept = [key for key in keys if (tmp_path / "networks" / key).is_dir()]
+    assert kept == [keys[0], keys[1], keys[3]]  # the last is needed, whatever it takes
+    old = (tmp_path / "networks" / keys[0]).stat().st_mtime - 3 * 86_400
+    os.utime(tmp_path / "networks" / keys[0], (old, old))
+    files.sweep()
+    assert not (tmp_path / "networks" / keys[0]).exists()
+
+
+def test_a_client_names_what_it_cannot_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ServerError, match="a server must be like http://"):
+        Client("ftp://x")
+    monkeypatch.setenv("LATCAST_KEY", "secret")
+    client = Client("127.0.0.1:1")
+    assert "secret" not in repr(client)
+    with pytest.raises(ServerError, match="does not answer") as error:
+        client.devices()
+    assert (error.value.exit_code, error.value.status) == (1, 0)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        client.forecast(tmp_path / "none.onnx", "pixel-7")
+    with pytest.raises(ServerError, match=r"got the file mine\.latcast"):
+        client.choose("mine.latcast", 10)
