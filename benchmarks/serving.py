@@ -28,6 +28,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -206,7 +207,7 @@ def doubling_functions(levels: int = 40) -> bytes:
     """Functions that each call the one before twice: 2^40 nodes when written out."""
     from onnx import TensorProto, helper
 
-    def nodes(calls: Sequence[tuple[str, str]]) -> list[object]:
+    def nodes(calls: Sequence[tuple[str, str]]) -> list[Any]:
         return [
             helper.make_node(op, ["xy"[n]], ["yz"[n]], domain=domain)
             for n, (op, domain) in enumerate(calls)
