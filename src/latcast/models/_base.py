@@ -11,6 +11,7 @@ import numpy as np
 from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.math.conformal import Calibration, DeviationScores
+from latcast.math.one_thread import in_one_blas_thread
 
 from ._fitted import Floats, Form, Intervals
 from ._model import KINDS, MIN_ROWS, Model, check_few
@@ -132,6 +133,7 @@ class Predictor(Model):
         return found
 
     @final
+    @in_one_blas_thread
     def fit(self, *data: Dataset, calibration: Dataset | None = None, seed: int = 0) -> Self:
         """Learn from measurements of one target and calibrate intervals; returns itself.
 
@@ -155,6 +157,7 @@ class Predictor(Model):
         return self
 
     @final
+    @in_one_blas_thread
     def adapt(self, few: Dataset, *, method: str = "bayes", seed: int = 0) -> Predictor:
         """A predictor for the target of a few measurements, made from this one, which stays.
 

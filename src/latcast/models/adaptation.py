@@ -10,6 +10,7 @@ import numpy as np
 from latcast.data import Dataset
 from latcast.math.design import conditioned_on_first, i_optimal
 from latcast.math.least_squares import non_negative, straight_line
+from latcast.math.one_thread import in_one_blas_thread
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 
@@ -197,6 +198,7 @@ def _scaled(base: BlockPredictor, archs: Archs, latency_ms: Floats) -> Bayes:
 CANDIDATES, DESIGN_DRAWS = 800, 12
 
 
+@in_one_blas_thread
 def suggest(
     space: str | SearchSpace,
     samples: int,

@@ -20,6 +20,7 @@ from latcast.math.gaussian_process import (
     OPTIMIZED_ROWS,
     maximize_evidence,
 )
+from latcast.math.one_thread import in_one_blas_thread
 from latcast.spaces import Archs
 
 from ._base import hedged
@@ -108,6 +109,7 @@ class BaseModel(Model):
         """The targets that it was trained on, sorted by their names."""
         return [s.spec.target for s in self._sources]
 
+    @in_one_blas_thread
     def fit(
         self,
         datasets: Sequence[Dataset],
@@ -195,6 +197,7 @@ class BaseModel(Model):
         return Bayes.from_prior(prior, self._fitted_for(target, 0))
 
     @final
+    @in_one_blas_thread
     def adapt(
         self,
         few: Dataset,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from latcast.graph import Graph
 from latcast.graph.read import Network, ReadOptions, name_of, read_with
+from latcast.math.one_thread import in_one_blas_thread
 from latcast.networks import Networks
 from latcast.report import charts
 from latcast.report.figure import Figure
@@ -227,6 +228,7 @@ class Telling(Record):
         yield Table(columns, list(enumerate(self.networks, 1)), "each after those above")
 
 
+@in_one_blas_thread
 def suggest_for(
     network: Network,
     device: str,
@@ -305,6 +307,7 @@ def suggest_for(
     )
 
 
+@in_one_blas_thread
 def suggest_on(
     device: str,
     *,

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from latcast._names import unknown_name
 from latcast._registry import Registry
+from latcast.math.one_thread import in_one_blas_thread
 from latcast.models import Predictor
 from latcast.spaces import Archs, SearchSpace
 
@@ -61,6 +62,7 @@ class Progress:
     seconds: float
 
 
+@in_one_blas_thread
 def search(
     space: str | SearchSpace,
     *,

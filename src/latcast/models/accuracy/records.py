@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latcast.data import Dataset, split
+from latcast.math.one_thread import in_one_blas_thread
 from latcast.models.training import evaluate
 from latcast.report import charts
 from latcast.report.figure import Figure
@@ -181,6 +182,7 @@ class AccuracyPrediction(Record):
         yield Table(columns, numbered(self.predicted), f"{self.model} on {self.space}")
 
 
+@in_one_blas_thread
 def train_accuracy(
     data: Dataset, *, test: float = 0.15, seed: int = 0, name: str = GAUSSIAN_PROCESS
 ) -> tuple[GaussianProcess, dict[str, float]]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from latcast._model_file import Array, Field, Schema, Values
 from latcast.data import Dataset
 from latcast.devices import Target, devices, unit_of_runtime
+from latcast.math.one_thread import in_one_blas_thread
 from latcast.models._fitted import Fitted
 from latcast.models._model import Model, State
 
@@ -275,6 +276,7 @@ class Joint(Model):
         new.become(Fitted(None, question.target, {}, new.intervals(), card, self.quantity))
         return new
 
+    @in_one_blas_thread
     def adapt(self, few: Dataset, *, method: str = "bayes", seed: int = 0) -> JointPredictor:
         """A predictor for the target of a few measurements, at least one.
 

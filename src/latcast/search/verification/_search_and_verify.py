@@ -10,6 +10,7 @@ import numpy as np
 
 from latcast._names import unknown_name
 from latcast.devices import Device
+from latcast.math.one_thread import in_one_blas_thread
 from latcast.models import Predictor
 from latcast.search._search import search
 from latcast.search.problem import InfeasibleError
@@ -30,6 +31,7 @@ Told = Callable[[Verification], None]
 _NOT_HERE = ("checkpoint", "resume")
 
 
+@in_one_blas_thread
 def search_and_verify(
     space: str | SearchSpace,
     *,
