@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -16,7 +17,7 @@ import typer
 from typer.testing import CliRunner
 
 from latcast.cli import app
-from latcast.cli._console import has_gone, stream_of
+from latcast.cli._console import Console, _Bar, has_gone, stream_of
 from latcast.data import LatencyDataset
 from latcast.families import Variant
 
@@ -330,3 +331,37 @@ def test_tables_in_other_formats(latcast: Any) -> None:
     assert "leave out" in latcast("spaces", "--table", "csv", "--json", code=2).stderr
     sampled = ("spaces", "fbnet", "--sample", 1, "--table", "csv")
     assert "printed as JSON" in latcast.error(*sampled, code=2)
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("seconds", "is_drawn"), [(0.0, True), (1_000.0, False)])
+def test_a_bar_is_drawn_of_what_takes_its_time_and_leaves_nothing(
+    seconds: float, is_drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = threading.Event()
+    start = _Bar.start
+
+    def started(self: _Bar) -> None:
+        start(self)
+        drawn.set()
+
+    monkeypatch.setattr(_Bar, "start", started)
+    monkeypatch.setattr("latcast.cli._console.SECONDS_WITHOUT_BAR", seconds)
+    monkeypatch.setattr(sys, "stderr", _Terminal())
+    before = threading.active_count()
+    with Console().progress("looking", unit="things") as tell:
+        tell(1, 3)
+        if is_drawn:
+            assert drawn.wait(60)
+        tell(2, 3, "still looking")
+    assert drawn.is_set() == is_drawn
+    assert ("looking" in sys.stderr.getvalue()) == is_drawn  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with Console().progress("looking") as tell:  # no terminal
+        tell(1, 2)
+    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
+
+# After so long a bar is drawn: what is over sooner needs none, nor the package that draws it.
+SECONDS_WITHOUT_BAR = 1.0
 
 # The default of an option that must be given.
 REQUIRED = MISSING
@@ -217,7 +221,7 @@ class Console:
 
     @contextmanager
     def progress(self, title: str, *, unit: str = "") -> Iterator[Tell]:
-        """A bar on stderr while something takes its time, where that is a terminal.
+        """A bar on stderr while something takes more than a second, where that is a terminal.
 
         Args:
             title: what is being done, until something else is told.
@@ -226,6 +230,29 @@ class Console:
         if self.quiet or sys.stderr is None or not sys.stderr.isatty():
             yield lambda *_: None
             return
+        bar = _Bar(title, unit)
+        later = threading.Timer(SECONDS_WITHOUT_BAR, bar.start)
+        later.daemon = True
+        later.start()
+        try:
+            yield bar.tell
+        finally:
+            later.cancel()
+            later.join()
+            bar.stop()
+
+
+class _Bar:
+    """A bar that is drawn once it is started; what is told before counts, too."""
+
+    def __init__(self, title: str, unit: str) -> None:
+        self._title, self._unit = title, unit
+        self._told: dict[str, Any] = {"completed": 0, "total": None, "description": title}
+        self._drawn: Any = None
+        self._task: Any = None
+
+    def start(self) -> None:
+        """Draw it from now on."""
         from rich.console import Console as Terminal
         from rich.progress import (
             BarColumn,
@@ -235,16 +262,26 @@ class Console:
             TimeRemainingColumn,
         )
 
-        counted = TextColumn(unit + " {task.completed}/{task.total}"), TimeRemainingColumn()
-        columns = counted if unit else (TimeElapsedColumn(),)
+        counted = TextColumn(self._unit + " {task.completed}/{task.total}"), TimeRemainingColumn()
+        columns = counted if self._unit else (TimeElapsedColumn(),)
         text = TextColumn("{task.description}")
-        with Progress(
+        drawn = Progress(
             text, BarColumn(), *columns, console=Terminal(stderr=True), transient=True
-        ) as bar:
-            task = bar.add_task(title, total=None)
-            yield lambda done, total, text="": bar.update(
-                task, completed=done, total=total, description=text or title
-            )
+        )  # fmt: skip
+        self._task = drawn.add_task(**self._told)
+        drawn.start()
+        self._drawn = drawn
+
+    def tell(self, done: int, total: int | None, text: str = "", /) -> None:
+        """How much is done, and of how much; drawn if the bar is."""
+        self._told = {"completed": done, "total": total, "description": text or self._title}
+        if self._drawn is not None:
+            self._drawn.update(self._task, **self._told)
+
+    def stop(self) -> None:
+        """Leave nothing of it on the terminal."""
+        if self._drawn is not None:
+            self._drawn.stop()
 
 
 def _tell_failure(message: str, code: int, *, as_json: bool) -> None:

@@ -41,9 +41,10 @@ def adapt(
     with resolving():
         known, dataset = load_with_data(model, lambda: hints.read(data))
     try:
-        adapted, found = adapt_and_score(
-            known, dataset, samples=samples, method=method, seed=seed, base=model, out=out
-        )
+        with console.progress("adapting"):
+            adapted, found = adapt_and_score(
+                known, dataset, samples=samples, method=method, seed=seed, base=model, out=out
+            )
     except AdaptingError as error:
         raise UsageError(str(error)) from error
     adapted.save(out)

@@ -97,7 +97,7 @@ def choose(
     for name in ("runs", "host"):
         if getattr(verifying, name) is not None and verifying.verify is None:
             raise UsageError(f"--{name}: only with --verify, which measures")
-    with resolving():
+    with resolving(), console.progress("forecasting pretrained models"):
         found = at(server, chosen, devices)(
             device, limits.max_latency, task=task, accuracies=accuracies, coverage=coverage,
             max_memory_bytes=parse_count(limits.max_memory, "--max-memory", "B"),

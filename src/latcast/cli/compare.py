@@ -30,6 +30,6 @@ def compare(
 
     check_share(false_share, "--false-share")
     sides: list[Any] = [hints.read(Path(x)) if is_dataset(x) else x for x in (a, b)]
-    with resolving():
+    with resolving(), console.progress("comparing"):
         found = compared(sides[0], sides[1], false_share=false_share, names=(a, b))
     console.show(found)

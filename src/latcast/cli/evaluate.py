@@ -23,6 +23,8 @@ def evaluate(
     from latcast.models.resolve import load_with_data
     from latcast.models.workflow import Evaluation
 
-    with resolving():
+    with resolving(), console.progress("reading"):
         predictor, dataset = load_with_data(model, lambda: hints.read(data), scored=True)
-    console.show(Evaluation.of(predictor, dataset, model_name=model, data=str(data)))
+    with console.progress("scoring"):
+        found = Evaluation.of(predictor, dataset, model_name=model, data=str(data))
+    console.show(found)

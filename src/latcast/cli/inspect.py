@@ -39,7 +39,9 @@ def inspect(
     from latcast.graph.inspection import Inspection
 
     if server is None:
-        found = Inspection.of(read_graph(model, batch, inputs), "in-place" if in_place else "none")
+        with console.progress("reading"):
+            graph = read_graph(model, batch, inputs)
+            found = Inspection.of(graph, "in-place" if in_place else "none")
     else:
         from latcast.serve.client import Client
 

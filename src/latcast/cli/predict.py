@@ -174,7 +174,7 @@ def predict(
         "shapes": asked.shapes, "batch_axis": asked.batch_axis, "trip_count": asked.trip_count,
     }  # fmt: skip
     found: ArchsForecast | NetworkForecast | NetworkSweep | QuantityForecast
-    with resolving():
+    with resolving(), console.progress("forecasting"):
         if question.sweep is not None:
             side, sides = _side_and_values(question.sweep)
             found = at(server, swept, devices)(network, target.device, side, sides, **options)

@@ -26,6 +26,7 @@ from ._options import (
 )
 
 if TYPE_CHECKING:
+    from latcast.models.suggestions import Suggestions, Telling
     from latcast.spaces import Archs, SearchSpace
 
 SAMPLES = 5
@@ -128,11 +129,13 @@ def _on_device(
         "similar_to": asked.similar_to,
     }
     options |= asked.given()
-    with resolving():
+    found: Suggestions | Telling
+    with resolving(), console.progress("choosing among networks"):
         if asked.network is None:
-            console.show(at(server, suggest_on)(device, **options))
+            found = at(server, suggest_on)(device, **options)
         else:
-            console.show(at(server, suggest_for)(asked.network, device, **options))
+            found = at(server, suggest_for)(asked.network, device, **options)
+    console.show(found)
 
 
 def _for_space(console: Console, samples: int, asked: Adapting, seed: int) -> None:
@@ -148,7 +151,7 @@ def _for_space(console: Console, samples: int, asked: Adapting, seed: int) -> No
     else:
         raise UsageError("suggesting needs a search space: give --space or --model")
     known = None if asked.measured is None else _known(asked.measured, the_space, asked)
-    with usage():
+    with usage(), console.progress("choosing architectures"):
         archs = chosen(the_space, samples, base=base, measured=known, seed=seed)
     if not console.json:
         console.note(

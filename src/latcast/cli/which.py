@@ -102,7 +102,7 @@ def which(
     if not 0 < budget.max_latency < float("inf"):
         raise UsageError(f"--max-latency must be a positive number of ms; got {budget.max_latency}")
     asked = read_options(inputs)
-    with resolving():
+    with resolving(), console.progress("forecasting on devices"):
         found = at(server, ranked, devices)(
             network, budget.max_latency, devices=targets.devices(), runtimes=targets.runtime,
             precisions=targets.precision.split(",") if targets.precision else None,
