@@ -91,7 +91,7 @@ const forecast = latest(async () => {
     d.error === null ? d.notes : [`${d.device}: ${d.error}`])])];
   $("notes").replaceChildren(...notes.map((text) => el("li", {}, text)));
   $("notes").hidden = !notes.length;
-  if ($("graph").open) await drawGraph();
+  if ($("graph").open) await drawGraph().catch((error) => tell($("answer"), error));
 });
 
 /** The drawing of the forecast's page, with the script that pages have. */
@@ -156,7 +156,8 @@ const listen = () => {
   $("shapes").addEventListener("change", () => open(state.file));
   const drop = $("drop");
   for (const name of ["dragover", "dragleave", "drop"]) {
-    drop.addEventListener(name, (event) => {
+    // Anywhere: a file that misses the frame would else be opened in the page's place.
+    document.addEventListener(name, (event) => {
       event.preventDefault();
       drop.classList.toggle("over", name === "dragover");
       if (name === "drop") open(event.dataTransfer.files[0]);
@@ -175,10 +176,11 @@ const listen = () => {
     $(id).addEventListener("input", changed);
   }
   for (const box of document.querySelectorAll("[name=precision]")) box.addEventListener("change", changed);
-  $("graph").addEventListener("toggle", () => $("graph").open && state.network && drawGraph());
+  const trying = (call) => call().catch((error) => tell($("answer"), error));
+  $("graph").addEventListener("toggle", () => $("graph").open && state.network && trying(drawGraph));
   const stem = () => state.network.name.replace(/\.\w+$/, "");
-  $("page").addEventListener("click", async () =>
-    download(`${stem()}.html`, await page("v1/forecast", asked()), "text/html"));
+  $("page").addEventListener("click", () => trying(async () =>
+    download(`${stem()}.html`, await page("v1/forecast", asked()), "text/html")));
   $("json").addEventListener("click", () =>
     download(`${stem()}.json`, JSON.stringify(state.record, null, 2), "application/json"));
   $("key").addEventListener("change", start);
