@@ -107,6 +107,9 @@ MAX_WAITING = 32
 MAX_STATE_BYTES = 8 * 2**30
 """Bytes of all files that the service keeps; those that were not used longest go first."""
 
+MAX_STATE_FILES = 10_000
+"""Files that it keeps, however small: all are gone through when one comes."""
+
 MAX_STATE_DAYS = 30.0
 """Days that it keeps a file that nobody uses."""
 

@@ -148,7 +148,13 @@ def _forecast(asked: Asked) -> Record:
     ((kind, curve),) = curves.items()
     if kind == "vary":
         return vary(network, devices, curve["of"], curve["values"], **asked)
-    return sweep(network, devices, curve["of"], list(map(int, curve["values"])), **asked)
+    return sweep(network, devices, curve["of"], _integers(curve["values"]), **asked)
+
+
+def _integers(values: list[float]) -> list[int]:
+    if wrong := [value for value in values if not value.is_integer()]:
+        raise UnresolvedError(f"sides of inputs must be integers; got {wrong[0]:g}")
+    return [int(value) for value in values]
 
 
 def _one(value: str | list[str]) -> str:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,8 @@ class Files:
         most_days: float = _limits.MAX_STATE_DAYS,
     ) -> None:
         self._folder, self._most_bytes, self._most_days = folder, most_bytes, most_days
+        # Uploads are put away, and old files swept, by several threads.
+        self._lock = threading.Lock()
         for name in (*KINDS, "coming"):
             (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in (folder / "coming").iterdir():  # of a service that was killed
@@ -65,9 +68,10 @@ class Files:
         with source.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         folder = self._folder / kind / found
-        folder.mkdir(exist_ok=True, mode=0o700)
-        source.replace(folder / file_name(name))
-        os.utime(folder)
+        with self._lock:
+            folder.mkdir(exist_ok=True, mode=0o700)
+            source.replace(folder / file_name(name))
+            os.utime(folder)
         return found
 
     def path(self, kind: Kind, id: str, name: str | None = None) -> Path:
@@ -76,6 +80,10 @@ class Files:
         Raises:
             UnknownFileError: there is none, or it was removed.
         """
+        with self._lock:
+            return self._named(kind, id, name)
+
+    def _named(self, kind: Kind, id: str, name: str | None) -> Path:
         folder = self._folder / kind / id
         if not _ID.fullmatch(id) or not (known := sorted(_contents(folder))):
             raise UnknownFileError(f"no {kind[:-1]} is kept under the id {id[:80]!r}: send it")
@@ -86,8 +94,6 @@ class Files:
                 return known[0]
             try:
                 wanted.hardlink_to(known[0])
-            except FileExistsError:
-                pass
             except OSError:  # a file system without links
                 shutil.copyfile(known[0], wanted)
         return wanted
@@ -95,7 +101,8 @@ class Files:
     def remove(self, kind: Kind, id: str) -> None:
         """Remove a file; of one that is not there nothing is said."""
         if _ID.fullmatch(id):
-            shutil.rmtree(self._folder / kind / id, ignore_errors=True)
+            with self._lock:
+                shutil.rmtree(self._folder / kind / id, ignore_errors=True)
 
     def sweep(self, needed: frozenset[str] = frozenset()) -> None:
         """Remove what is too old, and what was not used longest until the rest fits.
@@ -103,17 +110,25 @@ class Files:
         Args:
             needed: ids of files that are kept in any case, as jobs wait to read them.
         """
-        now, total = time.time(), 0
+        with self._lock:
+            self._sweep(needed)
+
+    def _sweep(self, needed: frozenset[str]) -> None:
+        now, count, total = time.time(), 0, 0
         folders = [f for kind in KINDS for f in (self._folder / kind).iterdir() if f.is_dir()]
         for folder in sorted(folders, key=lambda f: f.stat().st_mtime, reverse=True):
             # Names of one file are one content.
             size = max((p.stat().st_size for p in _contents(folder)), default=0)
             age_days = (now - folder.stat().st_mtime) / 86_400
-            total += size
-            is_over = total > self._most_bytes or age_days > self._most_days
+            is_over = (
+                total + size > self._most_bytes
+                or count >= _limits.MAX_STATE_FILES
+                or age_days > self._most_days
+            )
             if is_over and folder.name not in needed:
                 shutil.rmtree(folder, ignore_errors=True)
-                total -= size
+            else:
+                count, total = count + 1, total + size
 
 
 def _contents(folder: Path) -> Iterator[Path]:

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.exceptions import HTTPException
@@ -31,6 +30,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 # Paths that need no key: whether it lives, and the explorer's own files, which hold no secrets.
 _OPEN = ("/healthz",)
 _API = ("/v1/", "/metrics", "/openapi.json")
+_METHODS = ("GET", "HEAD", "POST", "DELETE")
 _UPLOADS = ("/v1/networks", "/v1/datasets")
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}")
 _HEADERS = (
@@ -107,9 +107,10 @@ class Gate:
             await respond(refusal(500, text), request_id, tell)
         finally:
             metrics.running.dec()
-            # Only paths of the service: anything else would be a label of its own.
+            # Only paths and methods of the service: anything else would be a label of its own.
             route = getattr(scope.get("route"), "path", "other")
-            metrics.requests.labels(scope["method"], route, status[0]).inc()
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            metrics.requests.labels(method, route, status[0]).inc()
             metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
     def _refused(self, scope: Scope, headers: dict[str, str]) -> Answer | None:
@@ -120,7 +121,7 @@ class Gate:
                 421, f"this service is not called {host[:80]!r}: start it with --name for that", 2
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             # A page of another site, which a browser lets send files and forms.
             return refusal(403, f"pages of {origin[:80]} may not ask this service", 2)
         path = scope["path"]

@@ -11,6 +11,7 @@ Names = Annotated[list[Name], Field(min_length=1, max_length=512)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Ms = Annotated[float, Field(gt=0, lt=1e12)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sides = Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(max_length=64)]
 
 
@@ -67,7 +68,7 @@ class Curve(Asked):
     """Values of a side of the network's inputs, or of a figure of the device."""
 
     of: Name = Field(description="batch, sequence, bandwidth_gb_s, …")
-    values: Annotated[list[float], Field(min_length=1, max_length=256)]
+    values: Annotated[list[Finite], Field(min_length=1, max_length=256)]
 
 
 class ForecastRequest(FileInputs):

@@ -117,13 +117,15 @@ class Workers:
 
     async def _started(self) -> None:
         while not self._is_closed:
+            worker = None
             try:
                 worker = _Worker()
                 self._all.add(worker)
                 await asyncio.to_thread(worker.set_up, self._setup)
             except (_DiedError, OSError) as error:
                 log.error("a worker process does not start: %s", error)
-                self._end(worker)
+                if worker is not None:
+                    self._end(worker)
                 await asyncio.sleep(_PAUSE_S)
             else:
                 self._idle.put_nowait(worker)
@@ -258,4 +260,6 @@ def limit_cpu(seconds: float) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     most = int(used.ru_utime + used.ru_stime + seconds) + 2
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_CPU, (most, hard))

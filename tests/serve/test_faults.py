@@ -1,0 +1,130 @@
+"""Faults of the system and of clients, by the parts of the service that meet them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latcast import _limits
+from latcast.models.zoo import UnresolvedError
+from latcast.serve import files as files_module
+from latcast.serve import workers as workers_module
+from latcast.serve.calls import CALLS
+from latcast.serve.files import Files
+from latcast.serve.gate import Gate, Metrics
+from latcast.serve.settings import Settings
+from latcast.serve.workers import Workers
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Worker:
+        pid, tries = 1, 0
+
+        def __init__(self) -> None:
+            Worker.tries += 1
+            if Worker.tries == 1:
+                raise OSError("no more processes")
+
+        def set_up(self, _: object) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(workers_module, "_Worker", Worker)
+    monkeypatch.setattr(workers_module, "_PAUSE_S", 0.0)
+
+    async def start() -> list[int]:
+        workers = Workers(1, {})
+        await asyncio.wait_for(workers.start(), 300)
+        return workers.pids
+
+    assert asyncio.run(start()) == [1]
+
+
+def asked(method: str = "GET", **headers: str) -> tuple[int, Any, Metrics]:
+    """Status and body of the gate's answer to a request that the application says nothing to."""
+    sent: list[Any] = []
+    metrics = Metrics()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    given = {"host": "localhost:80", **headers}
+    scope = {
+        "type": "http", "method": method, "path": "/v1/devices",
+        "headers": [(k.encode(), v.encode()) for k, v in given.items()],
+    }  # fmt: skip
+    gate = Gate(application, Settings("127.0.0.1", 80, Path()), None, metrics)
+    asyncio.run(gate(scope, receive, send))
+    return sent[0]["status"], json.loads(sent[1]["body"]), metrics
+
+
+@pytest.mark.parametrize("origin", ["http://[", "null", "", "http://localhost", "localhost:80"])
+def test_what_is_no_origin_of_the_service_is_refused(origin: str) -> None:
+    status, told, _ = asked(origin=origin)
+    assert status == 403
+    assert "may not ask this service" in told["error"]
+
+
+def test_its_own_origin_may_ask() -> None:
+    assert asked(origin="http://localhost:80")[0] == 200
+
+
+def test_methods_that_clients_make_up_are_counted_as_one() -> None:
+    metrics = asked("MADE-UP")[2]
+    (family,) = metrics.requests.collect()
+    assert {x.labels["method"] for x in family.samples} == {"other"}
+
+
+def put(files: Files, content: bytes) -> str:
+    (path := files.coming() / "x").write_bytes(content)
+    return files.add("networks", path, "a.onnx")
+
+
+def test_files_may_be_removed_while_others_are_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = Files(tmp_path)
+    keys = [put(files, bytes([n])) for n in range(3)]
+    removing = [threading.Thread(target=files.remove, args=("networks", key)) for key in keys]
+    contents = files_module._contents
+
+    def meanwhile(folder: Path) -> Any:
+        if not any(thread.ident for thread in removing):
+            for thread in removing:
+                thread.start()
+                thread.join(0.1)  # they wait for the sweep, which does not depend on how long
+        return contents(folder)
+
+    monkeypatch.setattr(files_module, "_contents", meanwhile)
+    files.sweep()
+    for thread in removing:
+        thread.join()
+    assert not list((tmp_path / "networks").iterdir())
+
+
+def test_small_files_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_limits, "MAX_STATE_FILES", 2)
+    files = Files(tmp_path)
+    keys = {put(files, bytes([n])) for n in range(4)}
+    files.sweep()
+    assert len({x.name for x in (tmp_path / "networks").iterdir()} & keys) == 2
+
+
+def test_a_side_of_an_input_is_an_integer() -> None:
+    curve = {"of": "batch", "values": [1.0, 1.5]}
+    with pytest.raises(UnresolvedError, match=r"must be integers; got 1\.5"):
+        CALLS["forecast"]({"network": "x.onnx", "devices": ["raspberry-pi-4"], "sweep": curve})
