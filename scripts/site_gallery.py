@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import latcast
@@ -19,6 +20,9 @@ PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "front.svg"
 
 BUDGETS = (15, 20, 25, 30, 35)
 DEVICES = ("raspberry-pi-4", "raspberry-pi-5", "rk3588", "samsung-note10", "rtx-4090")
+
+# The most important figures come first; an example's page has all of them.
+SHOWN = 2
 
 # An image has no page around it that declares these colours.
 STYLE = (
@@ -108,9 +112,8 @@ def gallery() -> Iterator[tuple[str, str]]:
         lines += ["", f"## {example.question}", "", f"```sh\n{example.command}\n```", ""]
         if answer := record.answer():
             lines += [answer, ""]
-        lines += [
-            line for x in record.figures() for line in (f"**{x.title}**", "", x.to_html(), "")
-        ]
+        for figure in islice(record.figures(), SHOWN):
+            lines += [f"**{figure.title}**", "", figure.to_html(), ""]
         lines.append(f"[The whole page](gallery/{example.name}.html){{ target=_blank }}")
     yield "gallery.md", "\n".join(lines)
 
