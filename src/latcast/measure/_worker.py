@@ -76,7 +76,7 @@ class WorkerProcess:
         facts: what it said when it was ready.
     """
 
-    def __init__(self, setup: Mapping[str, Any], *, threads: int, timeout_s: float = 120) -> None:
+    def __init__(self, setup: Mapping[str, Any], *, threads: int, timeout_s: float = 240) -> None:
         environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
         self._lines = LineProcess(
             [sys.executable, _ISOLATED, "-c", _START], environment=environment
