@@ -196,6 +196,19 @@ def test_printed_pages_are_whole(chromium: Any, pages: dict[str, Path]) -> None:
     assert shown.pdf()[:4] == b"%PDF"
 
 
+def test_the_answer_of_a_comparison_is_its_ratio_the_right_way_round(
+    synthetic: Dataset, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    from latcast.models.comparison import compare
+
+    slower = replace(synthetic[:50], values=synthetic[:50].values * 1.25)
+    found = compare(synthetic[:50], slower, names=("a.parquet", "b.parquet"))
+    assert found.answer().startswith("b.parquet takes 1.250 times")
+    assert "as much as a.parquet on the 50 networks" in found.answer()
+
+
 def test_ticks_are_round() -> None:
     assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
     assert ticks(1, 1000, log=True) == [1, 10, 100, 1000]

@@ -140,8 +140,8 @@ class Comparison(Record):
             interval = f" ({self.ratio_lower:.3f} – {self.ratio_upper:.3f})"
         told = f"; {self.differing} of {self.tested} tested networks differ" if self.tested else ""
         return (
-            f"{Path(self.a).name} takes {self.ratio:.3f} times{interval} as much as "
-            f"{Path(self.b).name} on the {self.compared} networks that both have{told}."
+            f"{Path(self.b).name} takes {self.ratio:.3f} times{interval} as much as "
+            f"{Path(self.a).name} on the {self.compared} networks that both have{told}."
         )
 
     def figures(self) -> Iterator[Figure]:
@@ -151,18 +151,18 @@ class Comparison(Record):
         }
         series = tuple(
             Series(
-                name, [n.b for n in own], [n.ratio for n in own],
+                name, [n.a for n in own], [n.ratio for n in own],
                 labels=[f"{n.network}\n{n.a:.4g} and {n.b:.4g}: {n.ratio:.3f} times" for n in own],
             )
             for name, own in groups.items() if own
         )  # fmt: skip
         unit = quantity(self.quantity).unit
-        wide = charts.is_wide([n.b for n in self.networks])
+        wide = charts.is_wide([n.a for n in self.networks])
         if series:
             yield Figure(
-                "Ratio by size", Axis(f"{start_of(Path(self.b).name, 40)}, {unit}", log=wide),
-                Axis("ratio of the first to the second"), series,
-                (Guide("equal", y=1.0), Guide("median", y=self.ratio)),
+                "Ratio by size", Axis(f"{start_of(Path(self.a).name, 40)}, {unit}", log=wide),
+                Axis("ratio of the second to the first"), series,
+                (Guide("equal", y=1.0),),
             )  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:

@@ -89,8 +89,11 @@ class ModelEntry:
         """Its errors, and what its intervals hold."""
         card = self.card
         if self.chips is not None:
-            rows = [(f"{r['domain'] or 'all'}, new {r['way']}, {r['samples']} measured",
-                     r["median_error"]) for r in card.get("left_out", ())]  # fmt: skip
+            rows = [
+                (f"new {r['way']}, {r['samples']} measured", r["median_error"])
+                for r in card.get("left_out", ())
+                if not r["domain"]
+            ]
             yield charts.bars("Errors on what was left out", rows, "median absolute error, %",
                               of="group")  # fmt: skip
         elif self.sources is not None:

@@ -99,7 +99,8 @@ def page(
             (f"s{n}-{m}", heading[:1].upper() + heading[1:], Markup("").join(map(_part, parts)))
             for m, (heading, parts) in enumerate(record.sections())
         ]
-        results.append(_Result(f"r{n}", headline, record.answer(), list(record.doubts()), sections))
+        notes = [note.removeprefix("note: ") for note in record.doubts()]
+        results.append(_Result(f"r{n}", headline, record.answer(), notes, sections))
     # What draws networks is only in the pages that show one.
     has_drawing = any('class="drawing"' in body for r in results for _, _, body in r.sections)
     names_of = ("page", "drawing") if has_drawing else ("page",)
