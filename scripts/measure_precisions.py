@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from contextlib import ExitStack
 from itertools import product
@@ -52,7 +53,11 @@ def main() -> None:
             Plan(Target(options.device, runtime, batch, precision, threads), networks, PROTOCOL)
             for precision in PRECISIONS
         ]
-        record = measured(plans, options.out, options.minutes)
+        try:
+            record = measured(plans, options.out, options.minutes)
+        except measure.NoLatencyError as error:  # too little time, or too busy a machine
+            print(error, file=sys.stderr, flush=True)
+            continue
         print("".join(text_pieces(record.parts())), flush=True)
 
 

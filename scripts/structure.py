@@ -37,6 +37,7 @@ STEPS = (
     ("models", "zoo"),
     ("search", "ofa"),
     ("bench",),
+    ("serve",),
     ("cli", "__main__"),
 )
 # Where the code of a room stood before the rooms of the design were built.
