@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import latcast
 from latcast.data import Dataset
 from latcast.devices import Target
+from latcast.families import population
 from latcast.graph import Graph, GraphBuilder
 from latcast.models import BaseModel, Predictor, predictor
 from latcast.spaces import Archs, space
@@ -155,6 +156,22 @@ def test_a_spike_moves_no_forecast_by_more_than_its_interval(
     clean = adapted(few[np.arange(rows) != rows // 2]).predict(others.networks)
     lower, upper = adapted(replace(few, values=values)).predict_interval(others.networks)
     assert np.mean((lower <= clean) & (clean <= upper)) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [2, 3, 5])
+def test_rows_that_agree_with_each_other_but_not_with_known_ones_still_say_something(
+    rows: int,
+) -> None:
+    """The measured networks' own narrow intervals are no measure of what others may move."""
+    graphs = [latcast.read_graph(v.to_onnx()) for v in population(8, seed=5)]
+    known = latcast.load("raspberry-pi-4", networks=graphs)
+    few = Dataset(graphs[:rows], 1.4 * known.predict(graphs[:rows]), known.target)
+    found, others = known.adapt(few), graphs[5:]
+    _, as_is = known.predict_interval(others)
+    _, upper = found.predict_interval(others)
+    reach = np.log(upper / found.predict(others))
+    assert (reach < 2 * np.log(as_is / known.predict(others))).all()
 
 
 # -- datasets ------------------------------------------------------------------------------------

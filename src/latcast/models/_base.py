@@ -397,18 +397,28 @@ def hedged(
     if few.space is not None:
         networks = few.archs.concatenate(_others(adapted, few.archs.space))
         beyond = 1.0
+    # By logarithms where errors are factors: what is far below is as far as what is above.
+    by_factor = isinstance(calibration, DeviationScores)
+
+    def reach_of(model: Predictor, predicted: Floats) -> Floats:
+        lower, upper = model.predict_interval(networks, _HEDGED)
+        if by_factor:
+            return np.log(upper / predicted)
+        return np.maximum(upper - predicted, predicted - lower)
+
     predicted = adapted.predict(networks)
-    lower, upper = adapted.predict_interval(networks, _HEDGED)
-    reach = np.maximum(upper - predicted, predicted - lower)
+    reach = reach_of(adapted, predicted)
     rows, factor = np.arange(len(few)), 1.0
     for row in rows:
-        without = again(few[rows[rows != row]]).predict(networks)
-        # By logarithms where errors are factors: what is far below is as far as what is above.
-        if isinstance(calibration, DeviationScores):
-            ratio = np.abs(np.log(without / predicted)) / np.log(upper / predicted)
-        else:
-            ratio = np.abs(without - predicted) / reach
-        factor = max(factor, beyond * float(ratio.max()))
+        without = again(few[rows[rows != row]])
+        others = without.predict(networks)
+        moved = np.abs(np.log(others / predicted) if by_factor else others - predicted)
+        # The interval of a network that was measured may be far narrower than any other's: then
+        # its own one without the measurement says how far it may move. Else rows that agree with
+        # each other, but not with what was known of the target, widen all intervals tenfold.
+        wide = reach.copy()
+        wide[row] = max(reach[row], reach_of(without, others)[row])
+        factor = max(factor, beyond * float((moved / wide).max()))
     if factor > 1:
         adapted.fitted.calibration = calibration.widened(factor)
     return adapted
