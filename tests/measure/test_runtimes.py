@@ -12,6 +12,8 @@ from collections import Counter
 from dataclasses import asdict
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -33,6 +35,7 @@ from latcast.measure.runtimes import (
     _quantized,
     litert,
     onnx_runtime,
+    pytorch,
     register_runtime,
     runtime,
 )
@@ -379,6 +382,73 @@ def test_int8_of_litert_is_by_its_own_quantizer():
     assert ours.precisions == {"int8": 1.0}
     assert "ai-edge-quantizer" in made.facts()["quantization"]
     assert "quantization" not in plain.facts()
+
+
+class Event:
+    """Of CUDA: a pass takes 3 ms on the GPU by them, whatever the clock says."""
+
+    recorded: ClassVar[list[Event]] = []
+
+    def __init__(self, *, enable_timing):
+        assert enable_timing
+
+    def record(self):
+        self.recorded.append(self)
+
+    def synchronize(self):
+        assert self is self.recorded[-1]
+
+    def elapsed_time(self, end):
+        assert self.recorded.index(end) == self.recorded.index(self) + 1
+        return 3.0
+
+
+def test_passes_of_pytorch_on_a_gpu_are_timed_by_events(monkeypatch):
+    torch = pytest.importorskip("torch")
+    waits = []
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(len(Event.recorded)))
+    Event.recorded.clear()
+    loaded = pytorch._LoadedOnGPU(torch.nn.Identity(), torch.ones(2))
+    assert loaded.time(4) == pytest.approx(0.012)
+    assert len(Event.recorded) == 8
+    assert waits[0] == 0  # what was under way before is over
+    assert loaded.output().tolist() == [1, 1]
+
+
+def test_onnx_runtime_on_a_gpu_keeps_input_and_output_there(monkeypatch):
+    import onnxruntime as ort
+
+    calls = []
+
+    class Binding:
+        def __getattr__(self, name):
+            def call(*given):
+                calls.append((name, *given))
+                return [np.ones(3, np.float32)]
+
+            return call
+
+    class Session:
+        def io_binding(self):
+            return Binding()
+
+        def get_outputs(self):
+            return [SimpleNamespace(name="y")]
+
+        def run_with_iobinding(self, binding):
+            calls.append(("run",))
+
+    monkeypatch.setattr(ort.OrtValue, "ortvalue_from_numpy", lambda x, *on: (x.shape, *on))
+    loaded = onnx_runtime._LoadedOnGPU(Session(), {"x": np.zeros((1, 2), np.float32)})
+    loaded.run()
+    assert calls == [
+        ("bind_ortvalue_input", "x", ((1, 2), "cuda", 0)),
+        ("bind_output", "y", "cuda", 0),
+        ("run",),
+        ("synchronize_outputs",),  # a pass is over when it returns
+    ]
+    assert loaded.output().tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("name", ["mnn", "ncnn", "pytorch"])

@@ -48,6 +48,13 @@ def test_networks_that_differ_are_found_beyond_what_all_share() -> None:
     assert len(by_themselves) <= 6
     assert {n.row_b for n in found.networks[:5]} == set(odd)  # the surest come first
     assert "200 networks in both" in found.to_text()
+    assert f"({len(by_themselves)} of {len(by_themselves)} shown)" in found.to_text()
+    assert found.ratio_low < 1.05 < found.ratio_high
+    assert found.families == ()
+    # What takes more is the second.
+    assert f" takes {found.ratio:.3f} times" in found.answer()
+    told = compare(_dataset(0), _dataset(1, times), names=("one", "other")).answer()
+    assert told.startswith("other takes 1.0")
 
 
 def test_false_ones_are_controlled() -> None:
@@ -80,6 +87,20 @@ def test_networks_are_matched_and_repeats_count_once() -> None:
     assert (found.only_a, found.only_b) == (N - 50 - found.compared, sum(order < 50))
     for network in found.networks[:20]:
         assert a[50:].archs[network.row_a] == twice.archs[network.row_b]
+
+
+def test_families_have_ratios_of_their_own(network_data: Dataset) -> None:
+    data = network_data
+    families = np.array(data.families)
+    slower = families == families[0]
+    other = replace(data, values=data.values * np.where(slower, 2.0, 1.0))
+    found = compare(data, other)
+    by_family = {f.family: f for f in found.families}
+    first = by_family[families[0]]
+    assert (first.ratio_low, first.ratio, first.ratio_high) == pytest.approx((2, 2, 2))
+    assert all(f.ratio == pytest.approx(1) for f in found.families if f != first)
+    assert sum(f.networks for f in found.families) == found.compared
+    assert "by family:" in found.to_text()
 
 
 def test_batches_of_graphs_may_differ(network_data: Dataset) -> None:

@@ -42,7 +42,7 @@ _FREEDOM = 4.0
 _COVERAGE = 0.9  # of the intervals that tell a forecast's deviation
 _Z90 = 1.645
 # Rows of a table on a terminal; JSON has all.
-_SHOWN = 15
+_SHOWN, _FARTHEST = 15, 5
 _LIKELY_CAUSE = 0.5  # share of the common ratio that the reference network explains
 
 
@@ -83,6 +83,27 @@ class ComparedNetwork:
     differs_by_itself: bool
 
 
+@dataclass(frozen=True)
+class ComparedFamily:
+    """The networks of a family that both sides have.
+
+    Attributes:
+        family: its name.
+        networks: how many.
+        ratio: median of B over A.
+        ratio_low: the tenth percentile of the ratios.
+        ratio_high: the ninetieth.
+        differing_by_themselves: networks whose ratio is not the one that all networks share.
+    """
+
+    family: str
+    networks: int
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    differing_by_themselves: int
+
+
 @dataclass(frozen=True, repr=False)
 class Comparison(Record):
     """Two datasets, or a forecast and a dataset, compared.
@@ -107,6 +128,10 @@ class Comparison(Record):
         networks: those that both have, the surest difference from the common ratio first.
         conditions: what was true of the machines and their runtimes, what differs first.
         notes: doubts about the comparison, a sentence each.
+        ratio_low: the tenth percentile of the ratios of all networks.
+        ratio_high: the ninetieth.
+        families: of networks of any kind, the ratios of each family, the farthest from the one that
+            all share first; empty for architectures.
     """
 
     schema = "comparison"
@@ -130,6 +155,9 @@ class Comparison(Record):
     networks: tuple[ComparedNetwork, ...]
     conditions: tuple[Condition, ...]
     notes: tuple[str, ...]
+    ratio_low: float = float("nan")
+    ratio_high: float = float("nan")
+    families: tuple[ComparedFamily, ...] = ()
 
     def headline(self) -> str:
         return f"{Path(self.a).name} beside {Path(self.b).name}"
@@ -175,13 +203,22 @@ class Comparison(Record):
             yield Table(_CONDITION_COLUMNS, differing, "conditions that differ:")
         else:
             yield "\nno condition that both state differs"
-        shown = [n for n in self.networks if n.differs_by_itself or n.differs][:_SHOWN]
+        if len(self.families) > 1:
+            yield ""
+            yield Table(_FAMILY_COLUMNS, self.families, "by family:")
+        # Where all differ alike, thousands of them say no more than the ratio that they share.
+        own = [n for n in self.networks if n.differs_by_itself]
+        shown = (own or [n for n in self.networks if n.differs])[: _SHOWN if own else _FARTHEST]
         if shown:
             columns = (
                 Column("network", "network"), Column(f"A, {of.unit}", "a", of.format),
                 Column(f"B, {of.unit}", "b", of.format), *_NETWORK_COLUMNS,
             )  # fmt: skip
-            title = f"networks that differ ({len(shown)} of {self.differing} shown):"
+            title = (
+                f"networks that differ from the common ratio ({len(shown)} of {len(own)} shown):"
+            )
+            if not own:
+                title = f"none differs from the common ratio; the {len(shown)} farthest:"
             yield Table(columns, shown, title)
 
     def _summary(self, of: Quantity) -> str:
@@ -196,13 +233,19 @@ class Comparison(Record):
             )
         return (
             f"{self.compared} networks in both ({self.only_a} in A alone, {self.only_b} in B "
-            f"alone); {of.label} B/A {self.ratio:.3f}{reach}{more}\n{tested}"
+            f"alone); {of.label} B/A {self.ratio:.3f}{reach}, of four in five between "
+            f"{self.ratio_low:.3f} and {self.ratio_high:.3f}{more}\n{tested}"
         )
 
 
 _CONDITION_COLUMNS = (
     Column("condition", "condition"), Column("A", "a"), Column("B", "b"),
     Column("what it does", "effect"),
+)  # fmt: skip
+_FAMILY_COLUMNS = (
+    Column("family", "family"), Column("networks", "networks"), Column("B/A", "ratio", ".3f"),
+    Column("10 %", "ratio_low", ".3f"), Column("90 %", "ratio_high", ".3f"),
+    Column("differ from the common ratio", "differing_by_themselves"),
 )  # fmt: skip
 _NETWORK_COLUMNS = (
     Column("B/A", "ratio", ".3f"), Column("±", "standard_error", ".3f"),
@@ -249,12 +292,14 @@ def compare(
     reference = None if None in stated else stated[1] / stated[0]  # type: ignore[operator]
     networks = _networks((first, second), sides, rows, found)
     only = ("forecast" not in kinds[:1], "forecast" not in kinds[1:])
+    low_ratio, high_ratio = np.exp(np.quantile(found.log, (0.1, 0.9))).tolist()
     record = Comparison(
         _name(a, sides[0], names[0]), _name(b, sides[1], names[1]), kinds, first.quantity.name,
         len(rows), (len(first) - len(rows)) * only[0], (len(second) - len(rows)) * only[1],
         float(np.exp(found.common)), low, high, reference, int(np.isfinite(found.error).sum()),
         false_share, int(found.differs.sum()), int(found.specific_differs.sum()), networks,
-        conditions(first, second), (),
+        conditions(first, second), (), low_ratio, high_ratio,
+        _families(second, rows, found),
     )  # fmt: skip
     return replace(record, notes=(*told, *_notes(record, sides)))
 
@@ -435,6 +480,22 @@ def _networks(
             )
         )  # fmt: skip
     return tuple(networks)
+
+
+def _families(
+    data: Dataset, rows: npt.NDArray[np.intp], found: _Tested
+) -> tuple[ComparedFamily, ...]:
+    """Ratios by family, the farthest from the common one first."""
+    if not data.families:
+        return ()
+    of = np.array([data.families[n] or "files" for n in rows[:, 1].tolist()])
+    told = []
+    for family in dict.fromkeys(of.tolist()):
+        own = of == family
+        low, middle, high = np.exp(np.quantile(found.log[own], (0.1, 0.5, 0.9))).tolist()
+        count = int(found.specific_differs[own].sum())
+        told.append(ComparedFamily(family, int(own.sum()), middle, low, high, count))
+    return tuple(sorted(told, key=lambda f: -abs(np.log(f.ratio) - found.common)))
 
 
 def _first_rows(data: Dataset) -> list[int]:
