@@ -239,9 +239,12 @@ def latcast() -> CommandLine:
     return CommandLine()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless Chromium of the system, which a test that asks for it needs."""
+    """A headless Chromium of the system, which a test that asks for it needs.
+
+    As long as it is there, no other event loop runs in this process: it ends with its module.
+    """
     program = shutil.which("chromium")
     if program is None or importlib.util.find_spec("playwright") is None:
         why = "needs chromium (a package of Debian) and playwright"

@@ -52,6 +52,15 @@ def test_version_spaces_and_models(latcast: Any) -> None:
     latcast.error("models", "absent.latcast", code=2)
 
 
+def test_options_of_models_go_with_what_they_are_of(latcast: Any, tmp_path: Path) -> None:
+    card = tmp_path / "README.md"
+    for words in ((), ("push", "tesla-p40", "hf://me/cpu")):
+        assert "name it" in latcast.error("models", *words, "--card", card, code=2)
+    assert "leave it out" in latcast.error("models", "tesla-p40", "--private", code=2)
+    latcast("models", "tesla-p40", "--card", card)
+    assert "library_name: latcast" in card.read_text()
+
+
 def test_predict(latcast: Any, arch: Path) -> None:
     text = latcast("predict", arch, "--device", "samsung-note10", "--device", "tesla-p40").stdout
     assert "stage 5: kernel" in text

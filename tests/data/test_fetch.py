@@ -92,6 +92,16 @@ def test_an_interrupted_file_is_gone_on_with(
     assert (tmp_path / "mine" / "datasets" / "a b.csv").read_bytes() == CONTENT["datasets/a b.csv"]
 
 
+def test_a_file_of_unknown_size_is_whole(source: Source, tmp_path: Path) -> None:
+    path = tmp_path / "mine" / "datasets" / "a b.csv"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT["datasets/a b.csv"])
+    source.break_after = 5
+    with pytest.raises(OSError, match="must have 11 bytes; 5 came"):
+        fetch("mine", tmp_path)
+    assert not (tmp_path / "mine" / "table.csv").exists()
+
+
 @pytest.mark.parametrize("other", [bytes(256_000), bytes(256_001)])
 def test_another_content_is_refused(source: Source, tmp_path: Path, other: bytes) -> None:
     source.content["/copy/datasets/a%20b.csv"] = other

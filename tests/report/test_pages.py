@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +13,8 @@ from latcast.measure import CampaignFile
 from latcast.measure._record import conclude
 from latcast.report.figure import Axis, Figure, Guide, Series, ticks
 
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 SIZES = (1280, 375)
 pytestmark = [pytest.mark.slow, pytest.mark.worker]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """Debian's Chromium; tests are skipped where there is none, but not in CI."""
-    if not CHROMIUM.exists():
-        if os.environ.get("LATCAST_TEST_BROWSER") == "1":
-            pytest.fail(f"LATCAST_TEST_BROWSER=1, and there is no {CHROMIUM}")
-        pytest.skip(f"needs {CHROMIUM}")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +72,9 @@ def _old_campaign(folder: Path) -> Path:
     return path
 
 
-def opened(chromium: Any, page: Path, width: int, **options: Any) -> Any:
+def opened(browser: Any, page: Path, width: int, **options: Any) -> Any:
     """The page in a window of a width; what it logs as an error fails the test."""
-    context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
+    context = browser.new_context(viewport={"width": width, "height": 900}, **options)
     shown = context.new_page()
     shown.errors = []
     shown.on("pageerror", lambda error: shown.errors.append(str(error)))
@@ -104,12 +86,12 @@ def opened(chromium: Any, page: Path, width: int, **options: Any) -> Any:
 
 @pytest.mark.parametrize("width", SIZES)
 def test_axe_finds_nothing_and_nothing_is_wider_than_the_page(
-    chromium: Any, pages: dict[str, Path], width: int
+    browser: Any, pages: dict[str, Path], width: int
 ) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     for name, page in pages.items():
-        shown = opened(chromium, page, width, color_scheme="dark" if width == 375 else "light")
+        shown = opened(browser, page, width, color_scheme="dark" if width == 375 else "light")
         found = Axe().run(shown).response["violations"]
         told = [(v["id"], [n["html"][:120] for n in v["nodes"][:3]]) for v in found]
         assert not told, name
@@ -122,9 +104,9 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_page(
 
 @pytest.mark.parametrize("width", SIZES)
 def test_tables_are_sorted_and_filtered_by_clicks_and_keys(
-    chromium: Any, pages: dict[str, Path], width: int
+    browser: Any, pages: dict[str, Path], width: int
 ) -> None:
-    shown = opened(chromium, pages["devices"], width)
+    shown = opened(browser, pages["devices"], width)
     table = shown.locator("main table").first
     column = table.locator("th", has_text="GB/s").first
     place = column.evaluate("head => head.cellIndex")
@@ -153,9 +135,9 @@ def test_tables_are_sorted_and_filtered_by_clicks_and_keys(
 
 @pytest.mark.parametrize("width", SIZES)
 def test_points_say_their_values_and_devices_are_chosen(
-    chromium: Any, pages: dict[str, Path], width: int
+    browser: Any, pages: dict[str, Path], width: int
 ) -> None:
-    shown = opened(chromium, pages["forecast"], width)
+    shown = opened(browser, pages["forecast"], width)
     point = shown.locator(".strip .point circle").first
     point.scroll_into_view_if_needed()
     point.hover(force=True)
@@ -174,9 +156,9 @@ def test_points_say_their_values_and_devices_are_chosen(
 
 
 def test_a_page_is_all_there_without_its_script_and_by_the_keyboard(
-    chromium: Any, pages: dict[str, Path]
+    browser: Any, pages: dict[str, Path]
 ) -> None:
-    shown = opened(chromium, pages["joined"], 1280, java_script_enabled=False)
+    shown = opened(browser, pages["joined"], 1280, java_script_enabled=False)
     assert shown.locator("article").count() == 6
     assert "takes" in shown.locator(".answer").first.inner_text()
     for link in shown.locator("nav a").all():
@@ -188,8 +170,8 @@ def test_a_page_is_all_there_without_its_script_and_by_the_keyboard(
     assert told.count("SHA-256") == 6
 
 
-def test_printed_pages_are_whole(chromium: Any, pages: dict[str, Path]) -> None:
-    shown = opened(chromium, pages["search"], 1280)
+def test_printed_pages_are_whole(browser: Any, pages: dict[str, Path]) -> None:
+    shown = opened(browser, pages["search"], 1280)
     shown.emulate_media(media="print")
     assert not shown.locator(".tools").first.is_visible()
     assert shown.locator("main table").first.is_visible()
@@ -213,6 +195,7 @@ def test_ticks_are_round() -> None:
     assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
     assert ticks(1, 1000, log=True) == [1, 10, 100, 1000]
     assert ticks(8, 50, log=True) == [10, 20, 50]
+    assert ticks(2.1, 4.9, log=True) == [2.1]
 
 
 def test_what_figures_say_is_escaped() -> None:

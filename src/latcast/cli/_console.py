@@ -424,8 +424,13 @@ def _keep_origin(html: Path, context: typer.Context, given: Mapping[str, Any]) -
     from latcast._files import check_writable
 
     check_writable(html)
-    files = {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in _named_files(given)}
+    files = {str(path): _digest(path) for path in _named_files(given)}
     _ORIGIN.set((shlex.join(["latcast", *(context.find_root().obj or ())]), files))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:  # which may be gigabytes
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _named_files(given: Any) -> Iterator[Path]:

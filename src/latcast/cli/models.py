@@ -26,6 +26,11 @@ def models(
     """
     from latcast.models.overview import ModelList
 
+    is_push = words is not None and words[:1] == ["push"]
+    if card is not None and (is_push or not words):
+        raise UsageError("--card is of one model: name it, or leave out --card")
+    if private and not is_push:
+        raise UsageError("--private is of a repository that push makes: leave it out")
     match words or []:
         case ["push", model, address]:
             from latcast.models.hub import Address

@@ -259,6 +259,8 @@ def _download(url: str, part: Path, size: int | None, tell: Tell, *, resume: boo
                 start = 0
             with part.open("ab" if start else "wb") as file:
                 done = _copy(answer, file, start, size, lambda n: tell(n, size, part.stem))
+            # A link that breaks off is no error of a read: it only has less than was promised.
+            size = size or done + (answer.length or 0)
     except (OSError, HTTPException) as error:
         raise OSError(
             f"{url} could not be fetched: {getattr(error, 'reason', None) or error}. What came is "

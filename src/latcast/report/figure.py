@@ -162,7 +162,7 @@ def ticks(low: float, high: float, *, log: bool = False, most: int = 6) -> list[
             found = [v for v in found if low * 0.999 <= v <= high * 1.001]
             if len(found) <= most:
                 break
-        return found[:: -(-len(found) // most)] or [low]
+        return found[:: max(1, -(-len(found) // most))] or [low]
     span = high - low
     rough = span / (most - 1)
     size = 10.0 ** math.floor(math.log10(rough))
@@ -393,7 +393,7 @@ class _Drawing:
             lower = series.lower[n] if series.lower else None
             upper = series.upper[n] if series.upper else None
             yield f'<g class="point">{self._title(series, n)}'
-            if lower is not None and upper is not None:
+            if lower is not None and upper is not None and math.isfinite(upper - lower):
                 yield self._interval((x, y), lower, upper, series.along or self.along)
             radius = 2.5 + 8 * math.sqrt(series.sizes[n] / largest) if series.sizes else 4
             yield (

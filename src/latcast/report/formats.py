@@ -49,12 +49,13 @@ def _csv(parts: Iterable[Table | str], note: Callable[[str], None]) -> Iterator[
         return
     heads = list(_heads(tables[0].columns))
     same = [t for t in tables if list(_heads(t.columns)) == heads]
+    others = [t for t in tables if list(_heads(t.columns)) != heads]
     yield from _csv_rows([[*(["table"] if len(same) > 1 else []), *heads]], first=True)
     for table in same:
         before = [table.title] if len(same) > 1 else []
         for rows in table.rows.parts() if isinstance(table.rows, LazyRows) else (table.rows,):
             yield from _csv_rows([*before, *_values(table.columns, row)] for row in rows)
-    if left := [t.title or t.columns[0].label for t in tables if t not in same]:
+    if left := [t.title or t.columns[0].label for t in others]:
         note(
             f"note: --table csv prints one table; left out: {'; '.join(left)} (--table md and "
             "--json have all)"

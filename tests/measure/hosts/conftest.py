@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,24 @@ TESTS = Path(__file__).parents[1]
 MUST_RUN = "LATCAST_TEST_SSHD"
 """Set where an sshd must be there: a skip is a failure then."""
 PYTHON = f".cache/latcast-host/{metadata.version('latcast')}/bin/python"
+
+
+def free_port():
+    """A port that nobody listens on, below those that systems give out by themselves.
+
+    Another program would otherwise be given it before the server of a test takes it.
+    """
+    while True:
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+@pytest.fixture(name="free_port")
+def free_port_of_a_test():
+    """Finds a free port."""
+    return free_port
 
 
 def sshd_program():
@@ -102,7 +121,8 @@ class Server:
         self.process = subprocess.Popen(
             [self.program, "-D", "-f", config, "-E", self.folder / "log"], start_new_session=True
         )
-        for _ in range(400):
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return self
@@ -128,12 +148,6 @@ class Server:
                 process.kill()
         self.process.kill()
         self.process.wait()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

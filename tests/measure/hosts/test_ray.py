@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from pathlib import Path
 from threading import Event
@@ -36,12 +35,6 @@ PORTS = (
 )  # fmt: skip
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def succeeds(function, *arguments):
     try:
         function(*arguments)
@@ -51,7 +44,7 @@ def succeeds(function, *arguments):
 
 
 @pytest.fixture
-def cluster(tmp_path, monkeypatch, fake, modules, wait_until):
+def cluster(tmp_path, monkeypatch, fake, modules, wait_until, free_port):
     """A cluster without machines, which measure with the fake runtime."""
     ray = pytest.importorskip("ray", reason="needs Ray")
     from ray.cluster_utils import Cluster
