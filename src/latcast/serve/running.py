@@ -51,9 +51,13 @@ def run(settings: Settings, devices: Sequence[Path], tell: Callable[[str], None]
         )  # fmt: skip
         tell(f"latcast serves {settings.url} (state in {settings.state}); ctrl-C ends it")
         # A signal ends the server, which raises it again when all is done: that is no failure.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
-        uvicorn.Server(config).run(sockets=[listening])
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @contextmanager
