@@ -124,8 +124,8 @@ def find_imagenet(given: str | Path | None = None) -> Path:
     where = ", ".join(map(str, found))
     raise FileNotFoundError(
         f"choosing needs a table of accuracies, which latcast does not ship, and {where} holds "
-        "none: download results/results-imagenet.csv of huggingface/pytorch-image-models, and give "
-        f"it with --accuracies FILE or put it into the folder that {VARIABLE} names"
+        "none: fetch it (latcast data fetch timm-imagenet --out data) and give it with "
+        f"--accuracies data/timm, or put it into the folder that {VARIABLE} names"
     )
 
 
