@@ -175,7 +175,7 @@ def test_accuracies_are_found(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LATCAST_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match="data fetch timm-imagenet .* --accuracies"):
+    with pytest.raises(FileNotFoundError, match=r"data fetch timm-imagenet .* --accuracies"):
         find_imagenet()
     path = tmp_path / place
     path.parent.mkdir(parents=True)
