@@ -36,8 +36,8 @@ STEPS = (
     ("data", "measure"),
     ("models", "zoo"),
     ("search", "ofa"),
-    ("bench",),
     ("serve",),
+    ("bench",),
     ("cli", "__main__"),
 )
 # Where the code of a room stood before the rooms of the design were built.
