@@ -111,6 +111,12 @@ def test_a_former_name_works_and_warns(latcast: Any, tmp_path: Path) -> None:
         assert run.stderr == f"warning: --format is called --input-format now\n{now.stderr}"
 
 
+@pytest.mark.parametrize("spelled", [("--table", "none"), ("--table=none",)])
+def test_a_public_table_that_is_no_format_is_understood(latcast: Any, spelled: Any) -> None:
+    run = latcast("bench", "devices", "--data", "absent", *spelled, "--table", "csv", code=1)
+    assert run.stderr.startswith("warning: --table is called --public-table now\nerror: no such")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -529,8 +529,12 @@ class Command(_Grouped, TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Replace former names, with a warning, and parse."""
-        names = FORMER.get(" ".join(ctx.command_path.split()[1:]), {})
-        return super().parse_args(ctx, [_renamed(names, a) for a in args])
+        path = " ".join(ctx.command_path.split()[1:])
+        names = FORMER.get(path, {})
+        renamed = [_renamed(names, a) for a in args]
+        if path == "bench devices":
+            renamed = _public_tables(renamed)
+        return super().parse_args(ctx, renamed)
 
 
 class Group(_Grouped, TyperGroup):
@@ -581,6 +585,17 @@ class Group(_Grouped, TyperGroup):
         names = self.list_commands(ctx)
         found = {name: self.get_command(ctx, name) for name in names}
         return {"Commands": [(n, c.get_short_help_str(width)) for n, c in found.items() if c]}
+
+
+def _public_tables(args: list[str]) -> list[str]:
+    """Arguments in which ``--table ncnn``, as it was called once, names a public table."""
+    from latcast.report.formats import FORMATS
+
+    values = [a.partition("=")[2] or after for a, after in zip(args, [*args[1:], ""], strict=True)]
+    return [
+        a if value in FORMATS else _renamed({"--table": "--public-table"}, a)
+        for a, value in zip(args, values, strict=True)
+    ]
 
 
 def _renamed(names: dict[str, str], argument: str) -> str:
