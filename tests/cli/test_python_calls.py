@@ -61,7 +61,7 @@ CALLS = {
 NO_RESULT = {"serve", "explore", "report"}
 
 
-@pytest.mark.parametrize("name", COMMANDS.keys() - NO_RESULT)
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - NO_RESULT))
 def test_every_command_has_its_call(name: str) -> None:
     found: Any = lc
     path = CALLS[name].split(".")
