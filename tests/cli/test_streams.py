@@ -121,6 +121,16 @@ def test_errors_are_json_where_that_is_asked_for(
     assert "Traceback" not in text.stderr + found.stderr
 
 
+@pytest.mark.parametrize("name", ["explore", "serve"])
+def test_a_command_without_a_result_has_no_page_of_it(name: str, latcast: Any) -> None:
+    for option, value in (("--html", "x.html"), ("--table", "md")):
+        assert f"leave out {option}" in latcast.error(name, option, value, code=2)
+
+
+def test_standard_output_is_no_page(latcast: Any) -> None:
+    assert "--html must be a file" in latcast.error("spaces", "--html", "-", code=2)
+
+
 def _interrupt(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 

@@ -172,8 +172,20 @@ class Console:
 
         if self.table not in FORMATS:
             raise UsageError(f"--table must be {', '.join(FORMATS)}; got {self.table!r}")
+        if self.html == Path("-"):
+            raise UsageError("--html must be a file; got -: results go to standard output anyway")
         if self.json and self.table != "text":
             raise UsageError(f"--json prints no table: leave out --table {self.table}, or --json")
+
+    def check_no_result(self) -> None:
+        """Make sure that no result is asked for, of a command that has none.
+
+        Raises:
+            UsageError: a page or a table is asked for.
+        """
+        for name, is_given in (("html", self.html is not None), ("table", self.table != "text")):
+            if is_given:
+                raise UsageError(f"this command has no result of its own: leave out --{name}")
 
     def _limit(self) -> int | None:
         """Characters of a line of the terminal that results go to; None where they go elsewhere."""

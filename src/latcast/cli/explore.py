@@ -41,6 +41,7 @@ def explore(
 
     from ._options import check_network
 
+    console.check_no_result()
     if model is not None:
         check_network(model)
     with usage():

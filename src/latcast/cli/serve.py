@@ -54,6 +54,7 @@ def serve(
     """
     from latcast._imports import require
 
+    console.check_no_result()
     if access.new_key is not None:
         _add_key(console, access)
         return
