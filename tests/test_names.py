@@ -22,6 +22,11 @@ def test_of_many_the_nearest_are_listed() -> None:
     assert unknown_name("unit", "?", MANY) == "no unit is called '?'; known: 100 names"
 
 
+def test_of_many_the_command_that_lists_all_is_named() -> None:
+    message = unknown_name("layer model or device", "?", MANY)
+    assert message.endswith("known: 100 names (latcast devices shows all)")
+
+
 def test_the_beginning_of_a_name_counts_most() -> None:
     known = ["rtx-4080", "rtx-3080", "rtx-2080-ti"]
     assert "did you mean 'rtx-2080-ti'?" in unknown_name("device", "rtx-2080", known)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-_MOST_LISTED = 60
+_MOST_LISTED = 20
+# Kind of what is named -> the command that lists all.
+_LISTS = {"device": "latcast devices", "model": "latcast models", "space": "latcast spaces"}
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
     """Say that no ``kind`` is called ``name``, suggest the nearest, list what there is.
 
-    More than a screen of names helps nobody: of many, only the nearest are listed.
+    More than a few lines of names help nobody: of many, only the nearest are listed, with the
+    command that lists all.
     """
     folded = {k.lower(): k for k in known}
     given = str(name).lower()
@@ -29,6 +32,8 @@ def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
     if len(known) > _MOST_LISTED:
         others = ", ".join(folded[n] for n in near[1:5])
         listed = f"{len(known)} names" + (f", among them {others}" if others else "")
+        if lists := next((c for word, c in _LISTS.items() if word in kind), None):
+            listed += f" ({lists} shows all)"
     return f"no {kind} is called {name!r}; {hint}known: {listed}"
 
 
