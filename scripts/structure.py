@@ -29,7 +29,16 @@ Graph = dict[str, set[str]]
 # within a step is not. The helper modules beside the packages stand below all rooms, the package
 # itself and what nobody has placed above them.
 STEPS = (
-    ("_checksums", "_files", "_imports", "_limits", "_model_file", "_names", "_registry"),
+    (
+        "_checksums",
+        "_files",
+        "_imports",
+        "_limits",
+        "_model_file",
+        "_names",
+        "_registry",
+        "_remembered",
+    ),
     ("math", "report"),
     ("graph", "devices"),
     ("networks", "spaces", "families"),
