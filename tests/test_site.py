@@ -9,6 +9,7 @@ import sys
 from html.parser import HTMLParser
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -118,4 +119,6 @@ def test_every_command_and_public_name_is_in_the_reference(pages: dict[Path, Htm
     assert {"latcast", "latcast-predict", "latcast-host-check"} <= reference["command-line"]
     for name in set(latcast.__all__) - {"predictors", "search"}:
         value = getattr(latcast, name)
+        if isinstance(value, ModuleType):
+            continue
         assert f"{value.__module__}.{value.__qualname__}" in reference["latcast"], name

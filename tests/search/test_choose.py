@@ -245,7 +245,7 @@ def test_the_least_limits_that_are_named_can_be_kept(
         (("--confidence", 2), 2, "--confidence must be"),
         (("--max-memory", "much"), 2, "--max-memory must be like"),
         (("--runs", 3), 2, "only with --verify"),
-        (("--accuracies", "absent.csv"), 2, "results-imagenet.csv"),
+        (("--accuracies", "absent.csv"), 2, "absent.csv holds none"),
         (("--device", "raspberry"), 2, "raspberry-pi-4"),
         (("--verify", 1), 2, "no runtime is called"),
     ],

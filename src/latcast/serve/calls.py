@@ -152,7 +152,7 @@ def _forecast(asked: Asked) -> Record:
 
 
 def _integers(values: list[float]) -> list[int]:
-    if wrong := [value for value in values if not value.is_integer()]:
+    if wrong := [value for value in values if not float(value).is_integer()]:
         raise UnresolvedError(f"sides of inputs must be integers; got {wrong[0]:g}")
     return [int(value) for value in values]
 

@@ -28,7 +28,7 @@ class Pace:
     """Lets the slow board end a run when the others have made two, however busy the machine is."""
 
     def __init__(self):
-        self.runs = Counter()
+        self.runs, self.is_dead = Counter(), False
         self.changed = threading.Condition()
 
     def made(self, name):
@@ -37,6 +37,18 @@ class Pace:
             self.changed.notify_all()
             if name == SLOW:
                 assert self.changed.wait_for(self.is_over, timeout=300), "the others wait for it"
+
+    def before(self, name):
+        """Lets the others make no more than two runs before the dying one is dead."""
+        with self.changed:
+            assert name == DYING or self.changed.wait_for(
+                lambda: self.is_dead or self.runs[name] < 2, timeout=300
+            ), "it must die"
+
+    def dies(self):
+        with self.changed:
+            self.is_dead = True
+            self.changed.notify_all()
 
     def is_over(self):
         fast = min(self.runs[name] for name in ("board-0", "board-1"))
@@ -49,8 +61,10 @@ def test_shares_follow_speed_and_results_are_one_boards(servers, tmp_path, monke
 
     def paced(worker, request, timeout_s):
         name = worker._board.name
+        pace.before(name)
         if name == DYING and pace.runs[name] == LAST:
             servers[3].stop()
+            pace.dies()
         answer = ask(worker, request, timeout_s)
         pace.made(name)
         return answer
