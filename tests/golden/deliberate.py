@@ -23,6 +23,7 @@ _RUN = _ONE_UNIT + "a run, not a visit; times are attributed, not booked"
 _COSTS = "operators cost what they cost: "
 _TAILS = _COSTS + "an unsupported one may take long, however small its share is forecast"
 _INSIDE = _COSTS + "taps of a dilated window that fall into the padding are left out"
+_LISTED = "errors list at most twenty names, and the command that lists all"
 _LIMITED = "searches tell and limit energy and peak memory where models of them are given"
 _RANGE = (
     _COSTS + "branches give a range, and extrapolation is counted by kernels and upper ends too"
@@ -244,6 +245,7 @@ CHANGES: tuple[Change, ...] = (
         Change("adapt", path, "value", _PRICED)
         for path in ("[045].output*left_out.*", "1.output.devices.*", "[45].output*metrics.*")
     ),
+    Change("refusals", "*.notes.*", "value", _LISTED),
     Change("*", "*output*.energy_mj", "added", _LIMITED),
     Change("*", "*output*.peak_memory_mb", "added", _LIMITED),
     Change("*", "*output*limits", "added", _LIMITED),
