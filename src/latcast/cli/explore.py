@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import shutil
 import tempfile
 import threading
-import time
 import webbrowser
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from ._console import Console, argument, command, option, usage
 from ._options import Devices
-
-# Seconds that a service has to answer for the first time.
-_START_S = 120.0
 
 
 @command
@@ -53,6 +47,7 @@ def explore(
             )
     for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         require(package, "serve", "exploring")
+    from latcast.serve.client import Client
     from latcast.serve.running import run
 
     folder = state or Path(tempfile.mkdtemp(prefix="latcast-explore-"))
@@ -64,9 +59,10 @@ def explore(
     def begin(url: str) -> None:
         asked = [("device", name) for name in device or ()]
         try:
-            _wait(url)
+            client = Client(url)
+            client.wait()
             if model is not None:
-                asked.append(("network", _send(url, model)))
+                asked.append(("network", client.send(model)))
         except (OSError, ValueError) as error:
             console.tell_error(str(error))
         address = f"{url}/?{urlencode(asked)}" if asked else f"{url}/"
@@ -79,48 +75,3 @@ def explore(
     finally:
         if state is None:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait(url: str) -> None:
-    """Wait until the service answers.
-
-    Raises:
-        OSError: it does not.
-    """
-    end = time.monotonic() + _START_S
-    while True:
-        try:
-            _ask(url, "GET", "/healthz")
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
-        else:
-            return
-
-
-def _send(url: str, model: Path) -> str:
-    """Send a model's file; its id.
-
-    Raises:
-        ValueError: the service refuses it.
-    """
-    border = "latcast-explore-border"
-    head = f'--{border}\r\ncontent-disposition: form-data; name="file"; filename="{model.name}"'
-    body = b"".join((head.encode(), b"\r\n\r\n", model.read_bytes(), f"\r\n--{border}--".encode()))
-    told = _ask(url, "POST", "/v1/networks", body, f"multipart/form-data; boundary={border}")
-    if "error" in told:
-        raise ValueError(told["error"])
-    return str(told["id"])
-
-
-def _ask(
-    url: str, method: str, path: str, body: bytes = b"", kind: str = "application/json"
-) -> dict[str, object]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_START_S)
-    try:
-        connection.request(method, path, body, {"content-type": kind})
-        found: dict[str, object] = json.loads(connection.getresponse().read())
-        return found
-    finally:
-        connection.close()

@@ -177,7 +177,7 @@ class SustainedPoint:
         latency_ms: median of its passes, ms.
         passes: how many there were.
         clock_mhz: mean clock of the CPUs that were used, at its end; null where it is not told.
-        temperature_c: of the hottest part of the processor, °C; likewise.
+        temperature_c: of the hottest part of the processor, °C; null where it is not told.
     """
 
     seconds: float
@@ -211,9 +211,10 @@ class SustainedNetwork:
         throttle_events: that the system counted; of phones Android's thermal status at its highest;
             null where it is not told.
         first_clock_mhz: clock after the first second; null where it is not told.
-        steady_clock_mhz: median clock in the steady state; likewise.
-        first_temperature_c: of the processor after the first second, °C; likewise.
-        highest_temperature_c: the highest during the run, °C; likewise.
+        steady_clock_mhz: median clock in the steady state; null where it is not told.
+        first_temperature_c: of the processor after the first second, °C; null where it is not
+            told.
+        highest_temperature_c: the highest during the run, °C; null where it is not told.
         series: the run, step by step.
     """
 

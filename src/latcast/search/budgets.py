@@ -36,7 +36,7 @@ class CheckedBudget:
     Attributes:
         name: of the budget; that of the model's file by default.
         model: as the file of budgets names it.
-        device: likewise.
+        device: as the file of budgets names it.
         max_latency_ms: the budget, ms for a whole batch.
         at_least: the chance that is enough.
         is_met: whether the chance is at least that.

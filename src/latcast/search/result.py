@@ -171,7 +171,7 @@ class FoundNetwork:
         costs: of the network: ``macs``, ``params``, ``activation_bytes``, ``blocks``.
         arch: the architecture in the field's own form.
         energy_mj: predicted energy of a pass, mJ; null without a model of it.
-        peak_memory_mb: predicted peak memory, millions of bytes; likewise.
+        peak_memory_mb: predicted peak memory, millions of bytes; null without a model of it.
     """
 
     max_latency_ms: Numbers
@@ -203,7 +203,7 @@ class FrontNetwork:
         costs: of the network: ``macs``, ``params``, ``activation_bytes``, ``blocks``.
         arch: the architecture in the field's own form.
         energy_mj: predicted energy of a pass, mJ; null without a model of it.
-        peak_memory_mb: predicted peak memory, millions of bytes; likewise.
+        peak_memory_mb: predicted peak memory, millions of bytes; null without a model of it.
     """
 
     accuracy: float

@@ -90,6 +90,26 @@ class Client:
         self.url, self._parts, self._timeout_s = url, parts, timeout_s
         self._key = os.environ.get(KEY_VARIABLE) if key is None else key
 
+    def wait(self, timeout_s: float = 120) -> None:
+        """Wait until the service answers.
+
+        Args:
+            timeout_s: that it has to begin, s.
+
+        Raises:
+            ServerError: it does not answer in that time.
+        """
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._ask("GET", "/healthz")
+            except ServerError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
     def __repr__(self) -> str:
         """Where it asks; never the key."""
         return f"Client({self.url!r})"
@@ -134,12 +154,9 @@ class Client:
         """:func:`latcast.sweep`.
 
         Raises:
-            ServerError: likewise.
+            ServerError: there is no answer; the message says why.
         """
-        curve = {"of": side, "values": list(values)}
-        asked = {**self._networks(network), "devices": _names(devices), "sweep": curve, **options}
-        found: NetworkSweep = self._record("forecast", asked)
-        return found
+        return self._curve("sweep", network, devices, side, values, options)
 
     def vary(
         self, network: str | Path, devices: str | Sequence[str], figure: str,
@@ -148,10 +165,16 @@ class Client:
         """:func:`latcast.models.sweep.vary`.
 
         Raises:
-            ServerError: likewise.
+            ServerError: there is no answer; the message says why.
         """
-        curve = {"of": figure, "values": list(values)}
-        asked = {**self._networks(network), "devices": _names(devices), "vary": curve, **options}
+        return self._curve("vary", network, devices, figure, values, options)
+
+    def _curve(
+        self, kind: str, network: str | Path, devices: str | Sequence[str], of: str,
+        values: Sequence[float], options: Mapping[str, Any],
+    ) -> NetworkSweep:  # fmt: skip
+        curve = {"of": of, "values": list(values)}
+        asked = {**self._networks(network), "devices": _names(devices), kind: curve, **options}
         found: NetworkSweep = self._record("forecast", asked)
         return found
 
@@ -159,7 +182,7 @@ class Client:
         """:func:`latcast.which`.
 
         Raises:
-            ServerError: likewise.
+            ServerError: there is no answer; the message says why.
         """
         asked = {**self._networks(network), "max_latency_ms": max_latency_ms, **options}
         found: DeviceRanking = self._record("which", asked)
@@ -169,7 +192,7 @@ class Client:
         """:func:`latcast.choose`, of the accuracies that the service has.
 
         Raises:
-            ServerError: likewise.
+            ServerError: there is no answer; the message says why.
         """
         if options.pop("accuracies", None) is not None:
             raise ServerError("a server has accuracies of its own: leave out --accuracies", 2)
@@ -181,7 +204,7 @@ class Client:
         """:func:`latcast.suggest_for`.
 
         Raises:
-            ServerError: likewise.
+            ServerError: there is no answer; the message says why.
         """
         asked = {**self._networks(network), "device": _device(device), **options}
         found: Suggestions = self._record("suggest", asked | self._among(options))
@@ -191,7 +214,7 @@ class Client:
         """:func:`latcast.suggest_on`.
 
         Raises:
-            ServerError: likewise.
+            ServerError: there is no answer; the message says why.
         """
         asked = {"device": _device(device), **options}
         found: Telling = self._record("suggest", asked | self._among(options))
@@ -205,7 +228,7 @@ class Client:
             options: ``batch``, ``shapes``, ``batch_axis``, ``trip_count`` and ``in_place``.
 
         Raises:
-            ServerError: likewise.
+            ServerError: there is no answer; the message says why.
         """
         found: Inspection = self._send_network(Path(network), options)[1]
         return found
@@ -214,7 +237,7 @@ class Client:
         """:func:`latcast.compare`, of datasets by their files, or a device and a dataset.
 
         Raises:
-            ServerError: likewise.
+            ServerError: there is no answer; the message says why.
         """
         from latcast.models.comparison import is_dataset
 
@@ -236,7 +259,7 @@ class Client:
                 what is adapted, by default what answers for the device.
 
         Raises:
-            ServerError: likewise.
+            ServerError: there is no answer; the message says why.
         """
         rows = [{**self._networks(n), "latency_ms": ms} for n, ms in measured.items()]
         asked = {"device": _device(device), "measurements": rows, **options}
@@ -256,7 +279,7 @@ class Client:
             options: of ``latcast search``, as ``POST /v1/jobs`` describes them.
 
         Raises:
-            ServerError: likewise, or the job failed or was cancelled.
+            ServerError: there is no answer, or the job failed or was cancelled.
         """
         found: SearchRecord = self._done(
             {"command": "search", "device": _names(device), **options}, progress
@@ -272,7 +295,7 @@ class Client:
             options: of ``latcast tune``.
 
         Raises:
-            ServerError: likewise.
+            ServerError: there is no answer; the message says why.
         """
         found: Record = self._done(
             {"command": "tune", "data": self.send_dataset(data), **options}, progress
@@ -322,7 +345,7 @@ class Client:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ServerError: likewise.
+            ServerError: there is no answer; the message says why.
         """
         path = Path(network)
         key = _digest(path)
