@@ -17,7 +17,6 @@ from latcast.bench.devices.held_out import CONFIRMING_CHIPS
 from latcast.data.audit_report import TablesAudit
 from latcast.data.public import PublicTable, parse_heading, read_public, read_table
 from latcast.data.public._table import COLUMNS
-from latcast.data.public.ai_hub import read_models
 from latcast.data.public.headings import identify
 from latcast.data.public.ncnn import expected_range
 from latcast.data.public.timm import read_imagenet
@@ -57,7 +56,6 @@ beit,Beit,w8a8,Samsung Galaxy S24,tflite,2.5,1,2,NPU,100,100,,,
 beit,Beit,w8a16,Samsung Galaxy S24,onnx,3.5,1,2,NPU,100,100,,,
 beit,Beit,float,QCS8550 (Proxy),onnx,50,1,2,CPU,100,,,100,
 """,
-        "models.csv.gz": "model,name,source_repo,technical_details\nbeit,Beit,there,{}\n",
     },
     "neusight": {
         "operators.csv.gz": """\
@@ -352,7 +350,6 @@ def test_files_beside_the_latencies(folder: Path) -> None:
     ]
     (row,) = read_imagenet(folder / "public" / "timm").rows(named=True)
     assert (row["network"], row["top1"], row["params_m"]) == ("timm:vit_large@448", 85.5, 1014.45)
-    assert read_models(folder / "public" / "ai_hub")["name"].to_list() == ["Beit"]
 
 
 HEADINGS = [

@@ -1,4 +1,4 @@
-"""What must hold of kernels beside the words of a rule: the conditions that rules name."""
+"""Conditions that fusion rules name: what must hold of kernels beside the words of a rule."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_one_call(parts: Parts, path: Sequence[Part]) -> bool:
 
 
 def is_strided(parts: Parts, path: Sequence[Part]) -> bool:
-    """What reads the transpose takes its elements in any order: no reshape or norm copies them."""
+    """The reader of the transpose takes elements in any order: no reshape or norm copies them."""
     readers = [parts.layer(n) for n in parts.graph.readers[path[-1].key]]
     return not any(x.op in ("reshape", "layer_norm", "rms_norm") for x in readers)
 
@@ -179,7 +179,7 @@ def scales_view(parts: Parts, path: Sequence[Part]) -> bool:
 
 
 def widens_one(parts: Parts, path: Sequence[Part]) -> bool:
-    """What is widened meets a tensor that has that shape already."""
+    """The widened tensor meets a tensor that has its shape already."""
     layer = parts.layer(path[-1].key)
     others = [
         shape
@@ -270,12 +270,6 @@ def adds_tokens(parts: Parts, path: Sequence[Part]) -> bool:
     shapes = set(layer.in_shapes)
     is_alike = len(layer.inputs) == 2 and len(shapes) == 1
     return is_alike and len(_written(parts, path[0])) == _TOKEN_AXES and is_single(parts, path)
-
-
-def adds_equals(parts: Parts, path: Sequence[Part]) -> bool:
-    """The last one is of two tensors of one shape, which it writes."""
-    layer = parts.layer(path[-1].key)
-    return len(layer.inputs) == len(path) and len({*layer.in_shapes, *layer.out_shapes}) == 1
 
 
 def scales(parts: Parts, path: Sequence[Part]) -> bool:

@@ -32,8 +32,6 @@ from .lookup_table import LookupTable
 
 # Networks that every table is calibrated on: two numbers, a scale and an overhead.
 CALIBRATION = 20
-# With fewer whole networks, a third of which test, there is nothing to compare with.
-MIN_NETWORKS = 30
 WAYS = ("isolated", "profile", "networks")
 # Way -> ending of the file that keeps its raw records.
 _RECORDS = {
@@ -159,7 +157,7 @@ class ConvertedTable(Record):
 
 @dataclass(frozen=True)
 class TablePlan:
-    """What to build a table from.
+    """The blocks, the target and the way of building a table.
 
     Attributes:
         space: whose blocks are timed; not one that is a part of another.

@@ -1,4 +1,4 @@
-"""Qualcomm AI Hub's models on phones and boards: ``latencies.csv.gz``, ``models.csv.gz``.
+"""Qualcomm AI Hub's models on phones and boards: ``latencies.csv.gz``.
 
 The table's own columns: ``component``, ``stated_precision`` (``float``, ``w8a8``, ``w8a16`` …),
 ``compute_unit``, ``layers``, ``layers_npu``, ``layers_gpu``, ``layers_cpu`` (null: none),
@@ -121,17 +121,6 @@ def _drop_copies(rows: Sieve) -> dict[str, str]:
             pl.col("row").is_in(copied.implode()),
         )
     return found
-
-
-def read_models(folder: Path) -> pl.DataFrame:
-    """What the models are: ``model``, ``name``, ``source_repo``, ``technical_details`` (JSON).
-
-    Raises:
-        FileNotFoundError: there is no ``models.csv.gz``.
-        ValueError: it is damaged as a whole.
-    """
-    rows = Sieve(folder / "models.csv.gz", ("model", "name", "source_repo", "technical_details"))
-    return rows.frame.drop("row")
 
 
 # --- findings ---------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ Told = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a machine says of itself before anything of ours is there.
+    """The facts of a machine before anything of ours is installed there.
 
     Attributes:
         system: such as ``Linux``.
@@ -123,7 +123,7 @@ class Probe:
         )  # fmt: skip
 
     def lacks(self) -> Iterator[str]:
-        """What must be there before anything can be installed, each with what to do."""
+        """Yield the prerequisites that are missing there, each with its remedy."""
         if self.system != "Linux":
             yield f"the system must be Linux; it is {self.system}"
         if not self.python:
@@ -313,7 +313,7 @@ def own_version() -> str:
 
 
 def requirements(runtimes: Sequence[str]) -> list[str]:
-    """What pip is asked for on a machine that measures with runtimes.
+    """Return the requirements that pip installs on a machine that measures with runtimes.
 
     Raises:
         ValueError: there is no such runtime.
@@ -330,11 +330,6 @@ def requirements(runtimes: Sequence[str]) -> list[str]:
 
 def _name(requirement: str) -> str:
     return re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower()
-
-
-def own_wheel_name() -> str:
-    """File name of :func:`own_wheel`."""
-    return f"latcast-{own_version()}-py3-none-any.whl"
 
 
 def own_wheel() -> bytes:
@@ -377,7 +372,7 @@ def _folder() -> str:
 
 
 def _packages(probe: Probe) -> str:
-    """Where an environment has its packages."""
+    """Return the folder of an environment's packages."""
     return f"{_folder()}/lib/python{probe.version}/site-packages"
 
 
@@ -471,7 +466,7 @@ def _run(board: SSH, command: str, needed: str, data: IO[bytes] | None = None) -
 
 
 def _script(board: SSH, script: str) -> str:
-    """What a shell's script prints there."""
+    """Run a shell's script there, and return its output."""
     with tempfile.TemporaryFile() as text:
         text.write(script.encode())
         text.seek(0)

@@ -34,11 +34,10 @@ _REMEDIES = (
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a tool said of one invocation; what it does not tell is None.
+    """The output of one invocation of a tool; None where it states nothing.
 
     Attributes:
         latency_ms: of a pass: the median where the tool tells it, else the mean.
-        is_median: which of the two it is.
         passes: timed passes.
         min_ms: the fastest of them.
         max_ms: the slowest.
@@ -51,7 +50,6 @@ class Report:
     """
 
     latency_ms: float
-    is_median: bool = False
     passes: int | None = None
     min_ms: float | None = None
     max_ms: float | None = None
@@ -180,7 +178,7 @@ class Tool(ABC):
 
     @abstractmethod
     def read(self, output: str) -> Report:
-        """What an invocation that ended well has printed.
+        """Parse the output of an invocation that ended well.
 
         Raises:
             ValueError: it does not say how long a pass takes; the message quotes its last words.

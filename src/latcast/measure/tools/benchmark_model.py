@@ -85,7 +85,6 @@ class BenchmarkModel(Tool):
         memory = _MEMORY.findall(output[summaries[-1].start() :])
         return Report(
             latency_ms=latency / 1000,
-            is_median="median" in statistics,
             passes=int(statistics["count"]) if "count" in statistics else None,
             min_ms=_ms(statistics.get("min")),
             max_ms=_ms(statistics.get("max")),

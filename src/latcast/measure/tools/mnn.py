@@ -30,7 +30,7 @@ _PRECISIONS = {"fp32": "1", "fp16": "2"}  # MNN's "high" and "low"
 
 
 class _MNNTool(Tool):
-    """What the two have in common: MNN's models, which its converter makes of ONNX."""
+    """The common part of MNN's tools: models that its converter makes of ONNX."""
 
     runtime = "mnn"
     suffix = ".mnn"
