@@ -135,7 +135,7 @@ def exactly(wanted: Any) -> Field:
 
 @dataclass(frozen=True)
 class Schema:
-    """What a kind of model keeps in its file.
+    """The arrays and fields that a kind of model keeps in its file, by name.
 
     Attributes:
         fields: entries of the header by name.
@@ -181,7 +181,7 @@ class Schema:
 
 
 def restored(path: str | Path, what: str, build: Callable[[ModelFile], T]) -> T:
-    """What is built from a model file.
+    """Read a model file and build an object from it.
 
     Args:
         path: of the file.

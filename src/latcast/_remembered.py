@@ -38,7 +38,7 @@ class Remembering(Generic[P, R]):
             self._known.clear()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """What the function returns, or returned before."""
+        """Return the function's value, which is computed once for equal arguments."""
         key = self._key(*args, **kwargs) if self._most else None
         if key is None:
             return self._function(*args, **kwargs)

@@ -131,7 +131,7 @@ def inputs(data: Dataset) -> Floats:
 
 
 class ConditionedPredictor(BlockPredictor):
-    """What a network that was trained on other targets says of this one; it has no intervals.
+    """A network trained on other targets, conditioned on this one's rows; without intervals.
 
     It is ready when it is made, and is neither fitted nor saved.
 

@@ -128,7 +128,7 @@ SAMPLES = (10, 20, 50, 100, 300, 700)
 
 @dataclass(frozen=True)
 class Transfer:
-    """From which of the paper's files to which, and what it published of that.
+    """A pair of the paper's files, base and target, with the published scores of the transfer.
 
     Attributes:
         target: the file that is adapted to.
@@ -216,7 +216,7 @@ def _runs(
     samples: Sequence[int],
     report: paper.Report,
 ) -> list[tuple[Transfer, list[tuple[str, int]]]]:
-    """Which methods are run on how many measurements; tells of those that are not.
+    """List the methods and numbers of measurements to run by transfer; report those left out.
 
     Raises:
         ValueError: none is.

@@ -46,7 +46,7 @@ MEAN = "mean"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left out, and how it is predicted.
+    """The groups that are left out, and the way of predicting them.
 
     Attributes:
         folders: of spaces with at least three GPUs, and names of their targets by GPU.

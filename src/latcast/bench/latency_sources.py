@@ -1,4 +1,4 @@
-"""Where a search for the Note10 may take its latencies from.
+"""Sources of latencies for a search on the Note10.
 
 The truth is the published lookup table, of whose sums the OFANAS paper's Note10 rows consist.
 Everything that is learnt from them is learnt from the paper's training rows.
@@ -34,7 +34,7 @@ BASE_SAMPLES = 900
 
 
 class Material:
-    """What sources are made of, each read or trained when it is first asked for.
+    """The data and models that sources need, each read or trained when it is first asked for.
 
     Args:
         folder: the paper's data, with ``datasets`` and ``lookup_tables``.
@@ -106,13 +106,13 @@ class Material:
         return ConditionedPredictor(mlp, trained_on, self.rows[0].target)
 
     def few(self, samples: int, seed: int) -> Dataset:
-        """So many of the Note10's training rows, at random."""
+        """Draw ``samples`` of the Note10's training rows at random."""
         return random_rows(self.rows[0], samples, seed)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a search takes its latencies from.
+    """A predictor, table or measurement from which a search takes its latencies.
 
     Attributes:
         learn: from the material and a seed.

@@ -49,7 +49,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Known:
-    """What was measured on other chips than those of test targets.
+    """The measurements on chips other than those of the test targets.
 
     Args:
         train: rows of HELP's train targets by their names, by space.

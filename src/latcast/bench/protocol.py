@@ -194,7 +194,7 @@ def base_model(
 
 
 def draw(data: Dataset, rows: int | None, seed: int) -> Dataset:
-    """So many of the possible rows, at random; the space's :data:`BASE_SAMPLES` by default."""
+    """Draw ``rows`` of the possible rows at random; the space's :data:`BASE_SAMPLES` by default."""
     if rows is None:
         rows = BASE_SAMPLES.get(data.archs.space.name, OTHER_BASE_SAMPLES)
     # Failed runs are in public files; a base model must not learn that networks take no time.
@@ -218,7 +218,7 @@ def check_options(samples: Sequence[int], selections: Sequence[str], seeds: int)
 
 
 def describe(pool: Pool, found: Runs) -> dict[str, Any]:
-    """What a row says of the target, and its scores."""
+    """Return the cells of a table's row: the target, and its scores."""
     return {
         "latency_target": str(pool.data.target),
         **found.summary(),
@@ -239,7 +239,7 @@ def _rows(
 
 
 def _positions(some: Archs, archs: Archs) -> npt.NDArray[np.intp]:
-    """Where ``some`` of different networks ``archs`` stand among them, shape (some,)."""
+    """Return the positions of ``some`` networks among different ``archs``, shape (some,)."""
     groups = archs.concatenate(some).unique_index()
     position = np.empty(len(archs), dtype=np.intp)
     position[groups[: len(archs)]] = np.arange(len(archs))
@@ -251,7 +251,7 @@ STANDARD_DEVIATIONS = {"mae_ms": "mae_std_ms", "mape": "mape_std", "spearman": "
 
 
 def random_rows(data: Dataset, samples: int, seed: int) -> Dataset:
-    """So many rows, drawn without replacement.
+    """Draw ``samples`` rows without replacement.
 
     Raises:
         ValueError: there are fewer.
@@ -288,7 +288,7 @@ def averaged(scores: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Budgeted:
-    """What a search found.
+    """The networks that a search found within each budget.
 
     Attributes:
         result: of the budgets that are feasible by the latency source; None if none is.
@@ -333,7 +333,7 @@ def search_within(
 
 
 def mean(values: Floats) -> float:
-    """Of the networks that there are, whose values are not NaN; NaN for none."""
+    """Return the mean of the values that are not NaN; NaN without any."""
     there = values[np.isfinite(values)]
     return float(there.mean()) if len(there) else float("nan")
 

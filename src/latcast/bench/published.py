@@ -138,7 +138,7 @@ PUBLISHED = (
 
 
 def published_search(space: str, source: str, budget_ms: float) -> dict[str, Any] | None:
-    """What was published for a space, source and budget, JSON-able; None if nothing was."""
+    """Return the published result for a space, source and budget, JSON-able; None without any."""
     for found in PUBLISHED:
         if (found.space, found.source) == (space, source) and budget_ms in BUDGETS_MS:
             return {

@@ -42,7 +42,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is searched.
+    """The budgets, sources and seeds of a search benchmark.
 
     Attributes:
         spaces: some of :data:`SPACES`.
@@ -82,13 +82,13 @@ class Searched:
 
     @property
     def accuracy(self) -> Floats:
-        """By the accuracy model, from 0 to 1."""
+        """The accuracies by the accuracy model, from 0 to 1, shape (n,)."""
         result = self.found.result
         return self.found.spread([] if result is None else result.accuracy)
 
     @property
     def predicted_ms(self) -> Floats:
-        """By the source."""
+        """The latencies in ms by the source, shape (n,)."""
         result = self.found.result
         return self.found.spread([] if result is None else result.latency_ms)
 
@@ -112,7 +112,7 @@ class Study:
         return self._made[key]
 
     def levels(self, name: str) -> list[float | None]:
-        """With which confidences a source is asked; None: its prediction itself counts."""
+        """Return the confidences that a source is asked for; None stands for plain predictions."""
         level = self._plan.confidence
         if level is None or name == TRUTH:
             return [None]
@@ -302,7 +302,7 @@ def _note10(study: Study, the_plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def _scores(runs: Sequence[Searched], n: int, budget: float, best: float) -> dict[str, Any]:
-    """Of searches within the n-th budget; those of networks over it count towards no regret."""
+    """Score searches within the n-th budget; networks over it are left out of the regret."""
     accuracy = np.array([r.accuracy[n] for r in runs])
     true_ms = np.array([r.true_ms[n] for r in runs])
     teacher = np.array([r.teacher[n] for r in runs])

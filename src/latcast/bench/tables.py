@@ -1,4 +1,4 @@
-"""What benches return: scores with their machine and protocol, and the tables that show them."""
+"""The results of benches: scores with their machine and protocol, and the tables that show them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def machine() -> str:
 
 @dataclass(frozen=True, repr=False)
 class Scores(Record):
-    """What a bench found.
+    """The scores of a bench, with the machine and the protocol that they belong to.
 
     Attributes:
         bench: name of the bench, which tells what keys its rows have (docs/bench.md).
@@ -384,7 +384,7 @@ def _level(row: Row) -> str:
 
 
 def _note10(rows: Rows) -> Parts:
-    """What every source found, how often budgets were kept, and what others published."""
+    """Tables of every source's networks, of kept budgets, and of published results."""
     yield Table(
         (
             Column("space", "space"),

@@ -40,7 +40,7 @@ MEAN = "mean"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained on and scored.
+    """The targets, samples and predictors of a transfer benchmark.
 
     Attributes:
         folder: of the latencies.

@@ -1,4 +1,4 @@
-"""What a command writes, and how its errors end: nothing else writes to stdout or stderr."""
+"""Output and errors of commands: nothing else writes to stdout or stderr."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def argument(help: str, default: Any = REQUIRED, **how: Any) -> Any:
 
 
 class UsageError(ValueError):
-    """What the user asked for does not exist or makes no sense (exit code 2)."""
+    """The user asked for something that does not exist or makes no sense (exit code 2)."""
 
 
 class Tell(Protocol):
@@ -107,7 +107,7 @@ class Tell(Protocol):
 
 @dataclass(frozen=True)
 class Console:
-    """Where a command's results, notes and progress go; a group of options, as every command's.
+    """The streams of results, notes and progress, as a group of options of every command.
 
     Attributes:
         json: results are JSON on stdout, and nothing else is there.

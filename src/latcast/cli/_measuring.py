@@ -1,4 +1,4 @@
-"""What measuring commands share: from options to a campaign, and its runs behind a bar."""
+"""Common parts of measuring commands: a campaign from options, and its runs behind a bar."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def campaign_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
 
 
 def describe(progress: Progress) -> str:
-    """What the bar says beside the bar."""
+    """Return the text beside the progress bar."""
     parts = [f"{60 * progress.runs_per_s:.0f}/min", f"spread {progress.spread:.1%}"]
     if progress.redone:
         parts.append(f"{progress.redone} redone")

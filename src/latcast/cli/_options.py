@@ -31,7 +31,7 @@ INPUT, TARGET, BUDGETS, SEARCH, MEASURING = "Input", "Target", "Budgets", "Searc
 
 @dataclass(frozen=True, kw_only=True)
 class DataHints:
-    """What the user says of a dataset's file."""
+    """Options that describe a dataset's file."""
 
     panel: ClassVar[str] = INPUT
 
@@ -88,7 +88,7 @@ class DataHints:
 
 @dataclass(frozen=True, kw_only=True)
 class FileInputs:
-    """What is asked of the inputs of a network's file."""
+    """Options that fix the inputs of a network's file."""
 
     panel: ClassVar[str] = INPUT
 
@@ -214,7 +214,7 @@ Resume = Annotated[bool, option("Go on after an interruption.", None, "--resume"
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneOptions:
-    """What a phone (--host adb:SERIAL) is measured with."""
+    """Options of measuring on a phone (--host adb:SERIAL)."""
 
     panel: ClassVar[str] = MEASURING
 
@@ -236,7 +236,7 @@ def find_host(text: str | None, phone: PhoneOptions | None = None) -> Host:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetOptions:
-    """Which target of a device is meant."""
+    """Options that choose one target of a device."""
 
     panel: ClassVar[str] = TARGET
 
@@ -246,7 +246,7 @@ class TargetOptions:
     threads: int | None = option("Threads of the CPU of the target, exactly.", min=1)
 
     def given(self) -> dict[str, Any]:
-        """As calls of the library take them."""
+        """Return the options as keyword arguments of the library's functions."""
         return {f.name: getattr(self, f.name) for f in fields(TargetOptions)}
 
 
@@ -441,7 +441,7 @@ def read_graph(path: Path, batch: int | None, inputs: FileInputs) -> Graph:
 
 
 def read_options(inputs: FileInputs, batch: int | None = None) -> ReadOptions:
-    """What the options ask of a file.
+    """Return the library's options for reading a file.
 
     Raises:
         UsageError: one is not of its form.

@@ -205,7 +205,7 @@ def gpu(
 
 @dataclass(frozen=True, kw_only=True)
 class Note10:
-    """Which searches on the Note10 are run."""
+    """Options of the searches on the Note10."""
 
     panel: ClassVar[str] = "Note10"
 
@@ -225,7 +225,7 @@ class LeftOut:
     tables: Path | None = option("Public tables to learn from besides.")
 
     def scores(self, help_data: Path, console: Console, **options: Any) -> Any:
-        """What the searches found."""
+        """Run the searches, and return their scores."""
         from latcast.bench.search import run_left_out
 
         if self.tables is not None and not self.tables.is_dir():

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a model must keep."""
+    """Options that limit the models to choose from."""
 
     panel: ClassVar[str] = BUDGETS
 
@@ -52,7 +52,7 @@ class Verifying:
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """What is shown."""
+    """Options of the output."""
 
     panel: ClassVar[str] = OUTPUT
 

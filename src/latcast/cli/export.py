@@ -19,7 +19,7 @@ MAX_IMAGES = 2_000
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Where the network's weights come from."""
+    """Options that say where the network's weights come from."""
 
     panel: ClassVar[str] = "Weights"
 
@@ -71,7 +71,7 @@ def _bar(console: Console, origin: Weights) -> AbstractContextManager[Tell]:
 
 
 def _check_options(out: Path, space: str, origin: Weights, batch: str | None) -> None:
-    """What can be known to be wrong before any work is done."""
+    """Check the options as far as possible before any work is done."""
     from latcast.ofa._export import EXPORT_FORMATS
 
     if out.suffix not in EXPORT_FORMATS:

@@ -51,7 +51,7 @@ SpaceOfTable = Annotated[str, option("Search space.", None, "--space")]
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What the table belongs to."""
+    """Options of the target that the table belongs to."""
 
     panel: ClassVar[str] = TARGET
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class What:
-    """Which networks to measure."""
+    """Options of the networks to measure."""
 
     panel: ClassVar[str] = INPUT
 
@@ -57,7 +57,7 @@ class What:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What latencies belong to."""
+    """Options of the target that latencies belong to."""
 
     panel: ClassVar[str] = TARGET
 
@@ -222,7 +222,7 @@ def _given(what: What, inputs: FileInputs, target: Target, how: How) -> dict[str
 
 
 def _quantities(given: list[str] | None) -> list[str] | None:
-    """What is to be measured beside the latency; None where nothing is.
+    """Return the quantities to measure beside the latency; None if there are none.
 
     Raises:
         UsageError: it cannot be measured.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Target(TargetOptions):
-    """Which devices are forecast for, and which of their targets."""
+    """Options of the devices, and of which of their targets a forecast is made for."""
 
     device: DeviceNames
     model: BaseModelName = None
@@ -50,7 +50,7 @@ class Target(TargetOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """What is shown, and where."""
+    """Options of the output."""
 
     panel: ClassVar[str] = OUTPUT
 
@@ -120,7 +120,7 @@ class Exports:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked about the network."""
+    """Options of the forecast of the network."""
 
     panel: ClassVar[str] = INPUT
 
@@ -230,7 +230,7 @@ def _check_asked(
 
 
 def _side_and_values(text: str) -> tuple[str, list[int]]:
-    """What a sweep is over.
+    """Return the name of a sweep's side and its values.
 
     Raises:
         UsageError: the text is not of that form.

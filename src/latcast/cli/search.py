@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Budgets:
-    """What the networks must keep."""
+    """Options of the budgets that the networks must keep."""
 
     panel: ClassVar[str] = BUDGETS
 
@@ -72,7 +72,7 @@ class Budgets:
     max_memory: str | None = option("Most peak memory, by that model, such as 200MB.")
 
     def options(self) -> dict[str, Any]:
-        """As :func:`latcast.search.search` takes them, but for the latencies."""
+        """Return the budgets as keyword arguments of :func:`latcast.search.search`."""
         if self.confidence is not None:
             check_share(self.confidence, "--confidence")
         return {
@@ -122,7 +122,7 @@ class How:
     resume: bool = option("Go on with the search in --checkpoint, or --measured.", False)
 
     def options(self) -> dict[str, Any]:
-        """As :func:`latcast.search.search` takes them, but for the checkpoint."""
+        """Return the keyword arguments of :func:`latcast.search.search`, without the checkpoint."""
         several = self.accuracy and len(self.accuracy) > 1
         return {
             "accuracy": self.accuracy if several or not self.accuracy else self.accuracy[0],
@@ -133,7 +133,7 @@ class How:
         }
 
     def asked(self) -> dict[str, Any]:
-        """As a service takes them.
+        """Return the options as a service's request holds them.
 
         Raises:
             UsageError: what only this machine has is asked for.
@@ -167,7 +167,7 @@ class How:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What is searched for, and what --verify measures."""
+    """Options of the target to search for, and to measure on with --verify."""
 
     panel: ClassVar[str] = TARGET
 
@@ -198,7 +198,7 @@ class Verifying:
     measured: Path | None = option("Write the measurements here (.parquet); resumable.")
 
     def given(self) -> dict[str, Any]:
-        """Those of the options that are not left to their defaults, but for the first."""
+        """Return the options that were given, besides --verify itself."""
         names = ("rounds", "suggested", "threads", "host", "name", "runs", "measured")
         found = {n: v for n in names if (v := getattr(self, n)) is not None}
         if found and self.verify is None:
@@ -209,7 +209,7 @@ class Verifying:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Where to write what is found."""
+    """Options of the files to write."""
 
     panel: ClassVar[str] = OUTPUT
 

@@ -28,7 +28,7 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What requests may take."""
+    """Options that limit requests."""
 
     panel: ClassVar[str] = "Limits"
 

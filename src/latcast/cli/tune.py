@@ -12,7 +12,7 @@ from ._options import SEARCH, DataHints, Seed, TestShare, check_suffix, parse_du
 
 @dataclass(frozen=True, kw_only=True)
 class What:
-    """Which options are searched."""
+    """Options of the predictor and of the hyper-parameters that are searched."""
 
     panel: ClassVar[str] = "Predictor"
 

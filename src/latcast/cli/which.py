@@ -25,7 +25,7 @@ from ._options import (
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What a device must keep."""
+    """Options of the budget that a device must keep."""
 
     panel: ClassVar[str] = BUDGETS
 
@@ -37,7 +37,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """Which targets are asked about."""
+    """Options of the targets that are considered."""
 
     panel: ClassVar[str] = TARGET
 
@@ -66,7 +66,7 @@ class Targets:
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """What is shown."""
+    """Options of the output."""
 
     panel: ClassVar[str] = OUTPUT
 

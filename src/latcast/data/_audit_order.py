@@ -110,7 +110,7 @@ def _divided(campaign: _Campaign) -> tuple[list[_Stretch], list[_Stretch]]:
 
 
 def _campaign(audited: Audited) -> _Campaign | None:
-    """What there is to look at; None where it is too little."""
+    """Return the fresh rows' campaign with residuals; None if there are no residuals."""
     residuals = audited.residuals
     return None if residuals is None else _campaign_of(audited.data[audited.fresh], residuals)
 

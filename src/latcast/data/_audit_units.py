@@ -89,7 +89,7 @@ class Doubt:
 
 @dataclass(frozen=True)
 class _Work:
-    """What n networks have to do at least on a target.
+    """Lower bounds of the work of n networks on a target.
 
     Attributes:
         kernels: that are run, shape (n,).
@@ -120,7 +120,7 @@ class _Work:
     def around(
         cls, archs: Archs, facts: Mapping[str, float | None], target: Target
     ) -> tuple[_Work, _Work]:
-        """What lies at or below, and at or above, that of architectures, by facts of their blocks.
+        """Bound the work of architectures from below and above, by facts of their blocks.
 
         Fusing leaves at least one kernel and makes none, dead code may be run or not, Winograd's
         tiles and half precision may help or not, and a cache may hold all constants or none.

@@ -216,7 +216,7 @@ class Audited:
 
     @property
     def of(self) -> Quantity:
-        """What the values are of."""
+        """The quantity of the values."""
         return self.data.quantity
 
     def macs(self) -> Floats:

@@ -191,7 +191,7 @@ class Dataset(Tabular):
 
     @property
     def subject(self) -> str:
-        """What a row is of, for messages."""
+        """The noun of a row's network, for messages."""
         return "network" if isinstance(self.networks, tuple) else "architecture"
 
     def unique_index(self) -> npt.NDArray[np.intp]:
@@ -380,7 +380,7 @@ class Dataset(Tabular):
         return replace(self, **{name: _chosen(getattr(self, name), rows) for name in _ROWS})
 
     def concatenate(self, *others: Self) -> Self:
-        """These rows followed by others of the same quantity and target.
+        """Return a dataset of these rows followed by others of the same quantity and target.
 
         Columns and provenance are kept where all state them, the provenance where it is the same
         in all; the order goes on from one to the next.

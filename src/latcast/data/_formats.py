@@ -31,7 +31,7 @@ Source = str | Path | Dataset | Frame
 
 @dataclass(frozen=True)
 class Asked:
-    """What the caller says of a file: what the file does not tell, and must not contradict.
+    """The caller's statements on a file, which must not contradict those of the file.
 
     Attributes:
         space: search space of the architectures.
@@ -233,7 +233,7 @@ def _asked(
     of: str | Quantity | None,
     unit: str | None,
 ) -> Asked:
-    """What a caller says, in the library's own terms."""
+    """Convert a caller's statements to the library's own types."""
     units = UNITS if of in (ACCURACY, ACCURACY.name) else tuple(LATENCY_UNITS)
     units = (*units, *UNITS) if of is None else units
     if unit is not None and unit not in units:

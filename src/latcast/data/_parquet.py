@@ -212,7 +212,7 @@ class _File:
                 raise ValueError(f"{self.path}: {name} must hold at most {most} values or bytes")
 
     def columns(self) -> dict[str, Any]:
-        """What a dataset has whatever its networks are."""
+        """Return the columns of a dataset that do not depend on the kind of its networks."""
         frame, of = self.frame, self.of
         target = {name: self._only_value(name) for name in _TARGET_COLUMNS if self.has_target}
         named = {name: of.column(name) for name in _VALUES} | {"standard_error": "standard_error"}

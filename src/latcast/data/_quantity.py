@@ -18,7 +18,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """What is measured of a network or forecast for it: a name, a unit and what is possible.
+    """A quantity that is measured or forecast: its name, its unit and its possible values.
 
     Attributes:
         name: of the quantity and of its column in files, such as ``latency_ms``.
@@ -63,7 +63,7 @@ class Quantity:
 
     @property
     def condition(self) -> str:
-        """What must hold of a value, for messages."""
+        """The condition that a value must meet, for messages."""
         if self.min_value > 0:
             return "finite and positive"
         return f"from {self.min_value:g} to {self.max_value:g}"

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, found without being told where to look."""
+"""Data issues of a dataset, found without being told where to look."""
 
 from __future__ import annotations
 

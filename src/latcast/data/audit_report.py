@@ -1,4 +1,4 @@
-"""What the audit found in a dataset, or in a folder of public tables, as records."""
+"""Records of the data issues of a dataset, or of a folder of public tables."""
 
 from __future__ import annotations
 

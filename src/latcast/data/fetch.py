@@ -61,7 +61,7 @@ class DataSource:
 
 @dataclass(frozen=True, repr=False)
 class DataSources(Record):
-    """Where public measurements come from.
+    """The sources of public measurements.
 
     Attributes:
         sources: each with its address and licence.

@@ -160,7 +160,7 @@ def _rows_named(path: Path) -> Iterator[None]:
 
 
 def _cell(cell: str | None, where: str) -> Any:
-    """What is in a cell: JSON, an OFA dict in Python's way, or a string that the space knows."""
+    """Parse a cell: JSON, a Python literal of an OFA dict, or a string that the space knows."""
     text = (cell or "").strip()
     if text[:1] not in ("{", "["):
         return text

@@ -176,7 +176,7 @@ def _device(
 def _of_chip(
     name: str, table: Mapping[str, Any], tables: Mapping[str, Any], known: Mapping[str, Device]
 ) -> dict[str, Any]:
-    """What a device has of the one that its entry ``chip`` names."""
+    """Return the fields that a device shares with the device of its entry ``chip``."""
     chip = table.get("chip")
     if not isinstance(chip, str) or chip == name:
         return {}
@@ -277,7 +277,7 @@ _COLUMNS = (
 
 
 def _words_of(d: Device) -> str:
-    """What a device is found by."""
+    """Return the words by which a device is found."""
     types = (c.core for c in d.clusters)
     return " ".join((d.name, d.title, d.chip or "", d.architecture or "", *types)).lower()
 

@@ -71,13 +71,13 @@ def detect(name: str | None = None, *, seconds: float = 2.0) -> Device:
 
 
 def _plausible(host: Host, figure: str) -> float | None:
-    """What the system tells; None for what cannot be, as some virtual machines tell it."""
+    """Return a figure that the system states; None if it is impossible, as on some VMs."""
     value: float | None = getattr(host, figure)
     return value if value in figure_range("cpu", figure) else None
 
 
 def _source(measured: dict[str, Any], threads: int, seconds: float) -> str:
-    """Where the figures come from, and the doubt about them if the machine was busy."""
+    """Return the origin of the figures, with a warning if the machine was busy."""
     text = (
         f"latcast devices --detect on {platform.system()}; bandwidth and FLOP/s measured for "
         f"{seconds:g} s with numpy {measured['numpy']} ({measured['blas']}), threads: {threads}"

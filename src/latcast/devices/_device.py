@@ -100,7 +100,7 @@ KINDS = ("cpu", "gpu", "phone", "accelerator")
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a figure can be; outside, it was most likely given in another unit.
+    """The possible range of a figure; a value outside was most likely given in another unit.
 
     Attributes:
         least: the least it can be.
@@ -171,7 +171,7 @@ _WHOLE = ("cores", "year")
 
 
 def figure_range(kind: str, figure: str) -> Range:
-    """What ``figure``, a key of :data:`RANGES`, can be for a device of this kind."""
+    """Return the possible range of ``figure``, a key of :data:`RANGES`, for a kind of device."""
     return _NARROWER.get((kind, figure), RANGES[figure])
 
 

@@ -190,7 +190,7 @@ def _of_cpu(found: Device, threads: int, precision: str, selection: str) -> Fact
 
 
 def _fastest(clusters: Sequence[Cluster], threads: int) -> list[tuple[Cluster, int]]:
-    """So many of the fastest cores (0: all), as how many of each cluster."""
+    """Return the number of cores of each cluster among the ``threads`` fastest ones (0: all)."""
     used, left = [], threads or sum(c.count for c in clusters)
     for cluster in sorted(clusters, key=lambda c: c.peak_flops("fp32"), reverse=True):
         if left > 0:

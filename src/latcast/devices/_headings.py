@@ -1,4 +1,4 @@
-"""Which device a public table speaks of, by the words that it uses for it.
+"""Devices by the words that public tables use for them.
 
 Headings that were seen are looked up in a table (``headings.toml``), which names the devices of
 the CPU and of each GPU. Others are read: clusters of cores ("Cortex-A73 2.4GHz x 4 + ..."), then
@@ -33,7 +33,7 @@ _ONE_DEVICE = ("timm", "neusight", "tinynas")
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """What a heading speaks of.
+    """The chip that a heading names.
 
     Attributes:
         device: the CPU, GPU or NPU; its clocks are those of the heading where it states them.
@@ -82,7 +82,7 @@ def chip_of(table: str, heading: str, part: str = "cpu", index: int = 0) -> Chip
 
 
 def _key(table: str, heading: str) -> str:
-    """What a table's headings are looked up by."""
+    """Return the key by which a table's heading is looked up."""
     if table == "tinynas":
         return "v100"
     if table == "timm":  # precision, layout, versions, then the device
@@ -211,7 +211,7 @@ _MAKERS = re.compile(
 
 
 def _phrases(found: Device) -> Iterator[str]:
-    """What a device is called: its name, its title without the maker, codes in parentheses."""
+    """Yield a device's names: its name, its title without the maker, codes in parentheses."""
     title, *codes = re.split(r"[(),/]", found.title)
     for text in (found.name, title, *codes):
         words = _words(text)

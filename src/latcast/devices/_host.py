@@ -1,4 +1,4 @@
-"""What an operating system says about the machine that it runs on.
+"""Facts that an operating system states about the machine that it runs on.
 
 psutil tells cores, memory and clock on any system. Linux adds the rest in ``/proc`` and ``/sys``
 (proc(5), cgroups(7), kernel ABI docs), macOS in ``sysctl``. Only Linux has been run by the
@@ -360,7 +360,7 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def _known(found: Iterable[str]) -> tuple[str, ...]:
-    """Those of :data:`FEATURES` among ``found``, in their order there."""
+    """Return the members of :data:`FEATURES` that are in ``found``, in the order of FEATURES."""
     present = set(found)
     return tuple(f for f in FEATURES if f in present)
 

@@ -294,7 +294,7 @@ class Graph:
 
     @cached_property
     def readers(self) -> tuple[tuple[int, ...], ...]:
-        """For every layer, the positions of the layers that read its outputs."""
+        """The positions of the layers that read each layer's outputs."""
         readers: list[list[int]] = [[] for _ in self.layers]
         for n, layer in enumerate(self.layers):
             for source in dict.fromkeys(layer.inputs):

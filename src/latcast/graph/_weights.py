@@ -81,7 +81,7 @@ class Constants:
 
     @classmethod
     def of(cls, *items: Constant) -> Self:
-        """These constants."""
+        """Return a set of the given constants."""
         return cls(items, sum([x.params for x in items]), sum([x.bytes for x in items]))
 
 

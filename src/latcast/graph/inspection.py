@@ -345,13 +345,13 @@ class Inspection(Record):
         )
 
     def busiest(self, most: int) -> Inspection:
-        """With only so many layers and kernels, those with most MACs, in running order."""
+        """Return the ``most`` layers and kernels with most MACs, in running order."""
         return replace(
             self, layers=_busiest(self.layers, most), kernels=_busiest(self.kernels, most)
         )
 
     def sorted_by(self, key: str, most: int | None = None) -> Inspection:
-        """With so many layers and kernels, those with most of ``key`` (see :data:`SORTS`) first.
+        """Return the ``most`` layers and kernels with most ``key`` (see :data:`SORTS`).
 
         Raises:
             ValueError: there is no such key.
@@ -393,7 +393,7 @@ class Inspection(Record):
         yield from self.tables(by_kernel=False)
 
     def tables(self, *, by_kernel: bool) -> Iterator[Table | str]:
-        """What :meth:`parts` shows, with the kernels in place of the layers if that is asked."""
+        """Yield the parts that :meth:`parts` shows, with kernels in place of layers if asked."""
         if by_kernel and self.kernels:
             yield Table(_KERNEL_COLUMNS, self.kernels)
         elif self.layers:
@@ -488,7 +488,7 @@ def inspect(
 
 
 def inputs_table(inputs: Sequence[GraphInput]) -> Table:
-    """What a file tells of its inputs, and what they were read for."""
+    """Return a table of a file's inputs, with the shapes that they were read with."""
     columns = (
         Column("input", lambda x: end_of(x.name, NAME_WIDTH)),
         Column("in the file", lambda x: end_of(x.told, NAME_WIDTH)),

@@ -57,7 +57,7 @@ class ActivationMemory:
 
     @cached_property
     def held_bytes(self) -> tuple[int, ...]:
-        """For every layer, bytes of the buffers that are held while it runs."""
+        """Bytes of the buffers that are held while each layer runs."""
         change = [0] * (self.layers + 2)
         for buffer in self.buffers:
             change[buffer.first] += buffer.bytes
@@ -79,7 +79,7 @@ class ActivationMemory:
         return self.held_bytes.index(self.peak_bytes)
 
     def held(self, layer: int) -> list[Buffer]:
-        """What is held while a layer runs, the largest first."""
+        """Return the buffers that are held while a layer runs, the largest first."""
         held = (b for b in self.buffers if b.first <= layer <= b.last)
         return sorted(held, key=lambda b: b.bytes, reverse=True)
 

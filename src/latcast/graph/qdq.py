@@ -49,7 +49,7 @@ _RUNTIMES = ("onnxruntime", "openvino", "litert")
 
 
 def as_run(graph: Graph, runtime: str, precision: str) -> Graph:
-    """What a runtime runs of a network in a target's precision: in int8 :func:`quantized`."""
+    """Return the graph that a runtime runs in a target's precision: in int8 :func:`quantized`."""
     return quantized(graph) if precision == "int8" and runtime in _RUNTIMES else graph
 
 
@@ -65,7 +65,7 @@ def quantized(graph: Graph) -> Graph:
 
 
 class _Marking:
-    """Which tensors are quantized, and which layers are gone, as the quantizer goes over nodes.
+    """The quantized tensors, and the layers that are gone, as the quantizer passes over nodes.
 
     Attributes:
         marked: tensor -> the one whose scale it has.
@@ -81,7 +81,7 @@ class _Marking:
                 self._visit(n, layer)
 
     def root(self, tensor: Tensor) -> Tensor:
-        """What gives a tensor now."""
+        """Return the tensor that stands in place of one whose layer is gone."""
         while tensor in self.gone:
             tensor = self.gone[tensor]
         return tensor
@@ -172,7 +172,7 @@ class _Writing:
         return written.noted(graph.sources, graph.notes)
 
     def _note_signs(self) -> None:
-        """Which tensors are not negative: their zero point is the least integer."""
+        """Note the tensors that are never negative: their zero point is the least integer."""
         marking = self._marking
         for n, layer in enumerate(self._graph.layers):
             reads = marking.reads(layer)

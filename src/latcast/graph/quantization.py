@@ -1,4 +1,4 @@
-"""What runtimes make of quantized networks: kernels on integers, and what stays around them.
+"""Kernels of quantized networks: those on integers, and the conversions that stay around them.
 
 A file has a pair of a quantization and its inverse around every operator. Where a runtime has a
 kernel on integers, the inverses before an operator and the quantization behind it become part of
@@ -153,7 +153,7 @@ def _splits(parts: Parts, path: Sequence[Part]) -> bool:
 
 
 def _is_rectified(parts: Parts, path: Sequence[Part]) -> bool:
-    """What is cut off could not be told by the quantization behind it either."""
+    """The range of the quantization behind the layer cuts off as much as the layer does."""
     grid = parts.layer(path[1].main).grid
     if not grid or grid[1] > grid[2]:
         return False
@@ -202,7 +202,7 @@ _SCALED = 4
 
 
 def _quantizes_first(parts: Parts, path: Sequence[Part]) -> bool:
-    """What is multiplied is quantized by its own range, for this product alone."""
+    """The product's input is quantized by its own range, for this product alone."""
     product = parts.layer(path[1].main)
     return _is_of_integers(parts, path[1]) and product.inputs[0] == path[0].main
 

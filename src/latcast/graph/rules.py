@@ -1,4 +1,4 @@
-"""Which layers become one kernel: rules that are data.
+"""Fusion rules, as data: the layers that a runtime runs as one kernel.
 
 :data:`RULES` are those of ONNX Runtime's optimizer for CPUs (all levels, ``ORT_ENABLE_ALL``),
 whose names are given where a rule has one; ``benchmarks/kernels.py`` compares what comes of them. A

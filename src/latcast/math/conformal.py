@@ -94,7 +94,7 @@ class DeviationScores:
 
     @classmethod
     def of(cls, errors: Floats, *, representative: bool = True) -> DeviationScores:
-        """Of signed errors (m,)."""
+        """Make scores of signed errors (m,)."""
         return cls(np.sort(np.abs(errors)), representative)
 
     def __post_init__(self) -> None:
@@ -142,7 +142,7 @@ class DeviationScores:
     def upper_bound(
         self, predicted: Floats, confidence: float, deviation: Floats | None = None
     ) -> Floats:
-        """What the truth stays below with probability ``confidence``, errors being symmetric.
+        """Return an upper bound of the truth with probability ``confidence``, for symmetric errors.
 
         Raises:
             ValueError: as :meth:`quantile`.

@@ -1,4 +1,4 @@
-"""Which measurements tell the most: greedy I-optimal design, of points or of what they depend on.
+"""Greedy I-optimal design: the most informative measurements of points or of their functions.
 
 Cohn, Ghahramani and Jordan, *Active Learning with Statistical Models* (1996): the mean posterior
 variance over all candidates is made small. No value need be known for that, only covariances.

@@ -229,7 +229,7 @@ class Reference:
         self._prepare()
 
     def precision(self, factor: Floats) -> Floats:
-        """What the reference says of the factor, times the factor, shape (n,)."""
+        """Return the precision of the factor by the reference, times the factor, shape (n,)."""
         return np.asarray(self.loading**2 * self._precise(factor))
 
     def moment(self) -> Floats:

@@ -53,7 +53,7 @@ _MIN_LEFT = 1e-6
 
 @dataclass(frozen=True)
 class Conditioned:
-    """What n values of a zero-mean process tell.
+    """A zero-mean Gaussian process conditioned on n values.
 
     Attributes:
         weights: the mean at a point is its covariances with the n points times these, shape (n,).
@@ -155,7 +155,7 @@ def maximize_evidence(
 
 @dataclass(frozen=True)
 class AveragedPosterior:
-    """What k values tell, averaged over draws of the variances by their evidence.
+    """The posterior given k values, averaged over draws of the variances by their evidence.
 
     Attributes:
         weights: the mean at a point is the sum over terms and values of its covariance with the
@@ -265,7 +265,7 @@ def _evidences(terms: Floats, values: Floats, draws: Floats, noise: Floats, part
 
 @dataclass(frozen=True)
 class Projected:
-    """What n values tell by a process whose mean lives on m < n points, the basis.
+    """A Gaussian process projected on m < n points, its basis, and conditioned on n values.
 
     Attributes:
         weights: the mean at a point is its covariances with the basis times these, shape (m,).
@@ -400,7 +400,7 @@ def process_features(x: Floats, points: Floats, amplitude: float) -> tuple[Float
 
 
 def whitening(points: Floats) -> Floats:
-    """What turns correlations with m points into :func:`process_features`, shape (m, m).
+    """Return the matrix (m, m) that turns correlations with m points into features.
 
     The features of x are ``amplitude * squared_exponential(x, points) @ whitening(points)``: where
     many are asked for one by one, the points' own part is found once.

@@ -131,7 +131,7 @@ def covered(
     interval: Callable[[float], tuple[Floats, Floats]],
     covers: Callable[[float], bool],
 ) -> dict[float, Bools]:
-    """Which of n values lie in their intervals, by coverage, each (n,).
+    """Return which of n values lie in their intervals, by coverage, each (n,).
 
     Args:
         true: shape (n,).

@@ -97,7 +97,7 @@ def _cycle(share: float) -> tuple[float, float]:
 
 
 def _slopes(error: Singles, weight: Singles) -> Singles:
-    """Of the loss: errors and, as precisions are compared, differences of errors by row, (n, p).
+    """Return the slopes of the loss by errors, and by their differences in a row, (n, p).
 
     It is quadratic near 0 and linear beyond :data:`TOLERANCE` (pseudo-Huber).
     """

@@ -28,7 +28,7 @@ MIN_BATCHES, MAX_BATCHES = 4, 10
 
 @dataclass(frozen=True, slots=True)
 class SteadyState:
-    """Where a series has become steady, and its level from there on.
+    """The start of a series' steady state, and its level from there on.
 
     Attributes:
         start: position of the first value of it.

@@ -31,7 +31,7 @@ class Item:
 
 
 class Shares:
-    """Which board makes which of the runs that are left.
+    """The shares of the boards: which of them makes each of the runs that are left.
 
     A network goes on where it began, so that its runs tell of one board's drift. A board that has
     no such network left takes one that nobody has begun; where all have been, one from the end of

@@ -22,7 +22,7 @@ from .runtimes import Runtime
 
 @dataclass(frozen=True)
 class Plan:
-    """What a campaign measures.
+    """The networks, the target and the protocol of a campaign.
 
     All of it stays the same when it is resumed, but for the runs, which can be more.
 
@@ -82,7 +82,7 @@ class Plan:
             )
 
     def record(self) -> dict[str, Any]:
-        """What the campaign file holds of it beside the networks.
+        """Return the plan as the campaign file holds it, without the networks.
 
         Raises:
             ValueError: the target's runtime is unknown.

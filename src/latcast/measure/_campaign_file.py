@@ -226,7 +226,7 @@ class CampaignFile:
     # -- reading ----------------------------------------------------------------------------
 
     def plan(self) -> dict[str, Any]:
-        """What stays the same throughout, but for the number of runs."""
+        """Return the part of the plan that never changes: all but the number of runs."""
         with self._understood():
             plan = {k: json.loads(v) for k, v in self._all("SELECT key, value FROM plan")}
             protocol = {_FORMER.get(k, k): v for k, v in plan["protocol"].items()}
@@ -235,7 +235,7 @@ class CampaignFile:
         return {**plan, "protocol": NEWER | protocol}
 
     def networks(self) -> list[NetworkSource]:
-        """What is measured, as it was given to :meth:`create`."""
+        """Return the networks that are measured, as given to :meth:`create`."""
         rows = [row[0] for row in self._all("SELECT genes FROM archs ORDER BY arch")]
         plan = self.plan()
         with self._understood():
@@ -452,7 +452,7 @@ def _beginning(plan: Mapping[str, Any], networks: Sequence[NetworkSource]) -> by
 
 
 def _foreign(db: sqlite3.Connection) -> str | None:
-    """What a data base holds beside our tables: views and triggers would be run by SQLite."""
+    """Return a data base's object that is not ours: SQLite would run views and triggers."""
     ours = {" ".join(s.split()) for s in (_SCHEMA + _CHECKSUMS).split(";") if s.strip()}
     for kind, name, statement in db.execute("SELECT type, name, sql FROM sqlite_master"):
         is_own_index = kind == "index" and statement is None

@@ -65,7 +65,7 @@ class Runs:
         return len(self.network)
 
     def at(self, rows: Integers) -> Runs:
-        """Those at some positions, ascending, shape (m,)."""
+        """Return the runs at ascending positions, shape (m,)."""
         time = None if self.time_s is None else self.time_s[rows]
         return Runs(
             self.network[rows],
@@ -78,7 +78,7 @@ class Runs:
 
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """What the machine did during a campaign.
+    """The state of the machine during a campaign.
 
     Attributes:
         factor: slowness of the machine at every run, offset of the process included, shape

@@ -38,7 +38,7 @@ SYS = Path("/sys/class")
 
 
 class Meter(ABC):
-    """What tells the energy of a machine, or of a part of it."""
+    """A meter of the energy of a machine, or of a part of it."""
 
     name: str
 

@@ -65,7 +65,7 @@ def snapshot(cpus: Collection[int] = ()) -> Snapshot:
 
 
 def temperature_c() -> float | None:
-    """Of the hottest part of the processor, °C; None where no sensor is known to be its own."""
+    """Return the temperature of the processor's hottest part, °C; None without a sensor."""
     import psutil
 
     try:
@@ -91,7 +91,7 @@ def _worked() -> tuple[float | None, float | None]:
 
 
 def changes(before: Snapshot, after: Snapshot) -> dict[str, float]:
-    """What happened between two snapshots of one process.
+    """Return the changes between two snapshots of one process.
 
     Returns:
         Of these, what is known: ``seconds``; ``own_cpus`` (CPUs that this process kept busy),
@@ -116,7 +116,7 @@ def changes(before: Snapshot, after: Snapshot) -> dict[str, float]:
 
 
 def settings(cpus: Collection[int]) -> dict[str, str]:
-    """What stays the same during a campaign: processor, microcode, kernel, governor and so on."""
+    """Return the machine's constant facts: processor, microcode, kernel, governor and so on."""
     from latcast.devices import cpu_model
 
     governors = {_read(_CPU / f"cpu{c}/cpufreq/scaling_governor") for c in cpus} - {""}

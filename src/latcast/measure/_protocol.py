@@ -69,7 +69,7 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What one run gave; all times in ms but those that say otherwise.
+    """The timings of one run; all times in ms but those that say otherwise.
 
     Attributes:
         samples_ms: time of one pass, a value per sample, in order.

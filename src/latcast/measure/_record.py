@@ -37,7 +37,7 @@ PERCENTS = (50.0, 90.0, 99.0)
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
-    """What was measured of one network.
+    """The measurements of one network.
 
     Attributes:
         network: its name; of an architecture its row in the dataset.
@@ -274,7 +274,7 @@ class CampaignRecord(Record):
         return f"{min(rates):.4g} – {max(rates):.4g}"
 
     def _others(self) -> Iterator[tuple[str, str]]:
-        """What was measured beside the latency."""
+        """Yield the quantities that were measured beside the latency, each with its text."""
         for of in (PEAK_MEMORY_MB, ENERGY_MJ):
             values = [getattr(network, of.name) for network in self.by_network]
             if known := [value for value in values if value is not None]:
@@ -306,7 +306,7 @@ class CampaignRecord(Record):
 
 @dataclass(frozen=True, repr=False)
 class FleetRecord(Record):
-    """What the hosts of a fleet found, target by target.
+    """The results of the hosts of a fleet, target by target.
 
     Attributes:
         campaigns: of the targets, in the fleet's order.
@@ -446,7 +446,7 @@ def _told_of(campaigns: Sequence[CampaignRecord]) -> str:
 
 
 def _factor(data: Dataset, first: Dataset) -> PrecisionFactor | None:
-    """Of the networks that two datasets have in common, by name or genes; None without any."""
+    """Return the factor over networks in both datasets, by name or genes; None without any."""
     own, other = (dict(zip(_keys(d), d.latency_ms.tolist(), strict=True)) for d in (data, first))
     factors = np.array([own[key] / other[key] for key in own if key in other])
     if not len(factors):

@@ -1,4 +1,4 @@
-"""From a campaign's raw runs to a dataset, with its doubts."""
+"""Datasets from a campaign's raw runs, with their doubts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class NoLatencyError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What a campaign found.
+    """The results of a campaign.
 
     Attributes:
         dataset: one row per network.
@@ -368,7 +368,7 @@ def _facts(
 
 
 def _medians(accepted: Sequence[Run]) -> dict[str, str]:
-    """What changes from run to run, its median over those in which the system told it."""
+    """Return the medians of facts that change from run to run, over the runs that have them."""
     found = {}
     for name, key in (("clock, MHz", "clock_mhz"), ("temperature, °C", "temperature_c")):
         known = [run.details["machine"][key] for run in accepted if key in run.details["machine"]]
@@ -443,7 +443,7 @@ def _warnings(
 
 
 def _doubts_about_states(runs: Sequence[Run], states: States, protocol: Protocol) -> Iterator[str]:
-    """Which runs waited for their CPUs, and how far the reference network was off its level."""
+    """Yield doubts: runs that waited for CPUs, and the reference network off its level."""
     shares = [run.details.get("cpu_share", 1.0) for run in runs]
     waited = sum(share < protocol.cpu_share for share in shares)
     if waited > _OFTEN * len(runs):
@@ -463,7 +463,7 @@ def _doubts_about_states(runs: Sequence[Run], states: States, protocol: Protocol
 def _doubts_about_boards(
     campaign: CampaignFile, runs: Sequence[Run], states: States
 ) -> Iterator[str]:
-    """Which boards are not of one kind: networks differ where the reference network does not."""
+    """Yield doubts about boards of another kind: networks differ where the reference does not."""
     accepted = [run for run in runs if run.accepted]
     hosts = np.array(hosts_of(campaign, accepted))
     log, network = np.log(states.drift.corrected_ms), states.runs.network

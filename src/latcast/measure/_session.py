@@ -423,7 +423,7 @@ class _Session:
         self._tell(board, run)
 
     def _beside(self, source: NetworkSource, item: Item) -> tuple[dict[str, Any], float]:
-        """What is measured beside a run, as a worker is asked for it, and seconds to wait."""
+        """Return the request for what is measured beside a run, and the seconds to wait for it."""
         asked: dict[str, Any] = {}
         if item.round == 0 and (passes := self._plan.get("profile_passes")):
             asked["profile_passes"] = passes

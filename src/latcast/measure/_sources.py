@@ -55,11 +55,11 @@ class NetworkSource(ABC):
 
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
-        """What :func:`parse_source` makes the same source of, as JSON can hold it."""
+        """Return the JSON-able facts from which :func:`parse_source` makes the same source."""
 
     @abstractmethod
     def model(self, batch: int, seed: int) -> Model:
-        """What a runtime loads.
+        """Return the model that a runtime loads.
 
         Args:
             batch: of an ONNX model's input; a file has its own.

@@ -89,7 +89,7 @@ def cool_down(
 
 @dataclass(frozen=True)
 class Watch:
-    """What is looked at while passes run.
+    """The readings that are taken while passes run.
 
     Attributes:
         clock: seconds.
@@ -148,7 +148,7 @@ def sustain(
 
 
 def _looks(seen: Sequence[_machine.Snapshot]) -> dict[str, list[float]]:
-    """What snapshots tell, the first of them before the run, and nothing that one does not."""
+    """Return readings by name; those that any snapshot lacks are left out."""
     columns: dict[str, list[float | None]] = {
         "clock_mhz": [x.clock_mhz for x in seen[1:]],
         "temperature_c": [x.temperature_c for x in seen[1:]],
@@ -239,7 +239,7 @@ class SustainedNetwork:
 
     @classmethod
     def of(cls, name: str, run: Run) -> SustainedNetwork:
-        """What a sustained run tells of a network."""
+        """Make the record of a sustained run."""
         told = run.details["sustained"]
         ends, first_ms = np.array(told["ends_s"]), float(told["first_ms"])
         state = steady_state(run.samples_ms)
@@ -292,7 +292,7 @@ def _after(state: SteadyState, ends: Floats) -> float | None:
 def _at_steps(
     told: Mapping[str, Any], key: str, state: SteadyState, ends: Floats
 ) -> tuple[float | None, float | None]:
-    """What was looked at after the first second, and its median in the steady state."""
+    """Return the reading after the first second, and its median in the steady state."""
     values = told.get(key)
     if not values:
         return None, None
@@ -301,7 +301,7 @@ def _at_steps(
 
 
 def _slower_after(samples: Floats, ends: Floats, first_ms: float, steady_ms: float) -> float:
-    """When a series first goes beyond the middle of two levels, by its change points.
+    """Return the seconds until a series first crosses the middle of two levels, by change points.
 
     Exact optimal partitioning (:mod:`latcast.math.change_points`) of the logarithms of medians of
     five steps: a single slow step is none.
@@ -336,7 +336,7 @@ def _throttled(
 
 
 def sustained_networks(campaign: CampaignFile, latencies: Dataset) -> tuple[SustainedNetwork, ...]:
-    """What the sustained runs of a campaign tell, in the order of its networks.
+    """Return the sustained networks of a campaign, in the order of its networks.
 
     Args:
         campaign: an open campaign file.

@@ -137,7 +137,7 @@ class WorkerProcess:
 
 
 def worker_setup(target: Target, protocol: Mapping[str, Any], runtime: str) -> dict[str, Any]:
-    """What a worker process is told first.
+    """Return the settings that a worker process is sent first.
 
     Args:
         target: what to run on.
@@ -207,7 +207,7 @@ class Worker:
         gc.disable()
 
     def facts(self) -> dict[str, Any]:
-        """What is true of all runs of this process."""
+        """Return the facts that hold for all runs of this process."""
         return {
             "runtime": dict(self._runtime.facts()),
             "machine": _machine.settings(self._cpus),

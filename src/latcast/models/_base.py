@@ -79,7 +79,7 @@ class Predictor(Model):
 
     @abstractmethod
     def _explained(self, own: Any, coverage: float) -> Any:
-        """Where the values of networks come from."""
+        """Return the contributions to the values of networks."""
 
     @abstractmethod
     def _adapted(self, few: Dataset, method: str, seed: int) -> Predictor:
@@ -98,18 +98,18 @@ class Predictor(Model):
         return None
 
     def _limits(self, own: Any) -> Floats | float:
-        """What no value can be below, shape (n,), beside what the quantity allows."""
+        """Return lower bounds of the values, shape (n,), beside the quantity's own."""
         return 0.0
 
     def _doubts(self, own: Any) -> list[str]:
-        """What should be known of these predictions, a sentence each."""
+        """Return the doubts about these predictions, a sentence each."""
         return []
 
     # -- what every predictor has -------------------------------------------------------------
 
     @property
     def target(self) -> Target:
-        """What the predictions belong to."""
+        """The target that the predictions belong to."""
         return self.fitted.target
 
     @property
@@ -228,7 +228,7 @@ class Predictor(Model):
 
     @final
     def upper_bound(self, networks: AnyNetworks, confidence: float) -> Floats:
-        """What the true value stays below with ``confidence``, shape (n,).
+        """Return upper bounds of the true values with ``confidence``, shape (n,).
 
         Raises:
             ValueError: as :meth:`predict_interval`.
@@ -293,12 +293,12 @@ class Predictor(Model):
 
     @final
     def doubts(self, networks: AnyNetworks) -> list[str]:
-        """What should be known of the predictions for these networks, a sentence each."""
+        """Return the doubts about the predictions for these networks, a sentence each."""
         return self._doubts(self._own(networks))
 
     @final
     def explain(self, networks: AnyNetworks, coverage: float = 0.9) -> Any:
-        """Where the values go: block by block, or kernel by kernel.
+        """Return the contributions to the values: block by block, or kernel by kernel.
 
         Args:
             networks: architectures, or for a kind that predicts networks of any kind one graph.

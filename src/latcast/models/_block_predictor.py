@@ -41,7 +41,7 @@ LOWEST_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where the milliseconds of n architectures go.
+    """The contributions of blocks to the milliseconds of n architectures.
 
     Attributes:
         block_ids: rows of the space's block table, shape (n, max_blocks); ``len(table)`` where

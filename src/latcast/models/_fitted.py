@@ -1,4 +1,4 @@
-"""What a fitted model tells others: facts besides its own state, and itself written out."""
+"""Facts of a fitted model beside its own state, and the model written out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Intervals(Protocol):
     def upper_bound(
         self, predicted: Floats, confidence: float, deviation: Floats | None = None
     ) -> Floats:
-        """What the truth stays below with that confidence, shape (n,)."""
+        """Return upper bounds of the truth with that confidence, shape (n,)."""
 
     def probability_below(
         self, predicted: Floats, limit: Floats | float, deviation: Floats | None = None
@@ -43,7 +43,7 @@ class Intervals(Protocol):
 
 @dataclass
 class Fitted:
-    """What a fitted model knows besides its own state.
+    """The facts that a fitted model keeps beside its own state.
 
     Attributes:
         space: the space whose block table is used (the parent of a subspace); None where
@@ -64,7 +64,7 @@ class Fitted:
     quantity: Quantity = LATENCY_MS
 
     def notes(self, name: str) -> list[str]:
-        """What is to be said of every answer of a model of that name."""
+        """Return the notes on every answer of a model of that name."""
         issues = self.card.get("data_issues", ())
         if not any(issue.startswith("exactly-additive") for issue in issues):
             return []
@@ -118,5 +118,5 @@ class Form:
 
 
 def no_values(rows: int) -> Floats:
-    """For a form that sums nothing, shape (rows, 0)."""
+    """Return the row values of a form that sums nothing, shape (rows, 0)."""
     return np.zeros((rows, 0))

@@ -1,4 +1,4 @@
-"""What every model has: it is fitted for something, kept in a file, and made anew from one.
+"""Common parts of all models: fitting, keeping in a file, and making anew from one.
 
 Models are :class:`latcast.models.Predictor` (of one target, or of a quantity that has none) and
 :class:`latcast.models.BaseModel` (of many targets, of which one has to be chosen).
@@ -33,7 +33,7 @@ MIN_ROWS = 10
 
 
 class Model(ABC):
-    """What is fitted to datasets, states what it is for, and is kept in a file.
+    """A model that is fitted to datasets, states its target or subject, and is kept in a file.
 
     A kind writes the hooks below. Its file holds what every model has (kind, options, space,
     target, quantity, gene values that were seen, card, calibration) and what the kind's schema
@@ -62,7 +62,7 @@ class Model(ABC):
 
     @abstractmethod
     def _state(self) -> State:
-        """What :meth:`_restore` rebuilds the fitted model from, by the schema's names.
+        """Return the state from which :meth:`_restore` rebuilds the model, by the schema's names.
 
         Raises:
             ValueError: it cannot be kept in a file.
@@ -81,7 +81,7 @@ class Model(ABC):
         return {}
 
     def _schema(self) -> Schema | None:
-        """What the kind keeps in its file besides what every model has.
+        """Return the schema of the kind's own fields in its file, beside those of every model.
 
         Without one :meth:`_state` is kept as it is, and :meth:`_restore` has to make sure that it
         makes sense.
@@ -123,7 +123,7 @@ class Model(ABC):
 
     @property
     def quantity(self) -> Quantity:
-        """What is predicted, in whose unit predictions are."""
+        """The quantity that is predicted, in whose unit predictions are."""
         return self.fitted.quantity
 
     @property

@@ -1,4 +1,4 @@
-"""What a predictor says of the options that can be tuned: where their values may lie."""
+"""Options of predictors that can be tuned, with the ranges of their values."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def bayes(base: BlockPredictor, few: Dataset, _seed: int) -> BlockPredictor:
 def adaptation_prior(
     base: BlockPredictor, seen: dict[str, list[int]], batch: int | None = None
 ) -> Prior:
-    """What a base says of another target: its own prediction, up to a scale and departures.
+    """Return the prior of another target by a base: its prediction, up to a scale and departures.
 
     Args:
         base: a fitted predictor.
@@ -165,7 +165,7 @@ def _population(base: BlockPredictor, seen: dict[str, list[int]]) -> tuple[Archs
 
 
 def _fitted(base: BlockPredictor, few: Dataset, origin: BlockPredictor) -> Fitted:
-    """What the adapted predictor is for; its card tells of the ``origin``."""
+    """Return the facts of the adapted predictor, whose card names the ``origin``."""
     archs = few.archs.space.expand(few.archs)
     seen = {
         gene.name: sorted(

@@ -241,7 +241,7 @@ class BaseModel(Model):
         return Bayes.from_prior(self._prior(spec), fitted, few)
 
     def prior(self, target: Target | None = None, device: Device | None = None) -> Prior:
-        """What the model believes of a target before it is measured.
+        """Return the prior of a target before it is measured.
 
         Args:
             target: None for any of them: all that are known count alike.

@@ -254,7 +254,7 @@ def by_host(found: Resolved) -> Resolved:
 
 
 def _no_layer_model(name: str, device: str, query: TargetQuery) -> str:
-    """That there is no layer model of a name, and what to do."""
+    """Return the message that there is no layer model of a name, with the remedy."""
     shipped = zoo.names("networks")
     if have := zoo.of_device(device, "networks"):
         targets = ", ".join(f"{n} ({zoo.target(n, 'networks')})" for n in have)

@@ -31,7 +31,7 @@ M = TypeVar("M", bound=Made)
 
 @dataclass(frozen=True, kw_only=True)
 class _Reading:
-    """What is said of a file or frame that does not tell it itself."""
+    """The caller's statements on a file or frame that lacks them."""
 
     space: str | SearchSpace | None
     target: str | Target | None
@@ -41,7 +41,7 @@ class _Reading:
 
 
 def kind_of(datasets: Sequence[Dataset], predictor: str | None) -> str:
-    """Which kind of model is fitted to datasets where ``predictor`` is asked for, or none is.
+    """Return the kind of model to fit to datasets: ``predictor``, or by default by their networks.
 
     Raises:
         ValueError: it is not for such data, or there is none of that name.
@@ -243,7 +243,7 @@ def _path(out: str | Path | None) -> Path | None:
 
 
 def _name(given: object) -> str:
-    """What a record calls a model or data that are not named."""
+    """Return a record's name of a model or of data."""
     if isinstance(given, str | Path):
         return str(given)
     if isinstance(given, Predictor):

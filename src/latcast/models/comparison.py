@@ -261,7 +261,7 @@ def compare(
     false_share: float = FALSE_SHARE,
     names: tuple[str | None, str | None] = (None, None),
 ) -> Comparison:
-    """What differs between two datasets, or a forecast and a dataset, and under what conditions.
+    """Compare two datasets, or a forecast and a dataset, and the conditions that differ.
 
     Args:
         a: a dataset or its file; or a predictor, its file, a shipped model, a device or a target,
@@ -333,7 +333,7 @@ def _suffixes() -> list[str]:
 
 
 def _predictor(model: Predictor | str | Path, data: Dataset) -> tuple[Predictor, list[str]]:
-    """What forecasts a dataset's networks, and what is to be known of it.
+    """Return the predictor for a dataset's networks, and the notes on it.
 
     A device is asked for the dataset's target on it, a whole target for itself.
     """
@@ -351,7 +351,7 @@ def _predictor(model: Predictor | str | Path, data: Dataset) -> tuple[Predictor,
 
 
 def _forecast(model: Predictor, data: Dataset) -> Dataset:
-    """What a model forecasts of a dataset's networks, its deviations as their scatter."""
+    """Return a model's predictions for a dataset's networks, their deviations as the scatter."""
     data = data.distinct()
     values = model.predict(data.networks)
     deviation = None
@@ -387,7 +387,7 @@ def _matched(a: Dataset, b: Dataset) -> npt.NDArray[np.intp]:
 
 
 def _keys(data: Dataset) -> Sequence[Any]:
-    """What networks are told apart by; batches, which are a condition, may differ."""
+    """Return the keys of networks; batches, which are a condition, may differ."""
     if isinstance(data.networks, tuple):
         return [
             (name, len(graph), graph.macs // data.target.batch)

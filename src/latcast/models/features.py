@@ -325,7 +325,7 @@ class BlockFeatures:
         return values
 
     def offset(self, coefficients: Floats) -> float:
-        """What the row values sum to over an average network: the matrix is centred."""
+        """Return the sum of the row values over an average network: the matrix is centred."""
         return float(self._sums.centre @ coefficients)
 
 
@@ -356,7 +356,7 @@ def _physics(table: BlockTable) -> scipy.sparse.csr_matrix:
 
 
 def _blocks(table: BlockTable) -> scipy.sparse.csr_matrix:
-    """Which block it is, as a constant and in proportion to its memory traffic."""
+    """Return the block of each row as features: constant, and in proportion to its traffic."""
     where = (np.arange(len(table)), table.groups)
     traffic = table.facts["read_bytes"] + table.facts["write_bytes"]
     return scipy.sparse.hstack(
@@ -366,7 +366,7 @@ def _blocks(table: BlockTable) -> scipy.sparse.csr_matrix:
 
 
 def _rows(table: BlockTable, counts: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
-    """Which row of the block table it is, of those that occur."""
+    """Return the row of the block table as features, for rows that occur."""
     used = np.flatnonzero(counts.sum(axis=0))
     where = (used, np.arange(len(used)))
     return scipy.sparse.csr_matrix((np.ones(len(used)), where), shape=(len(table), len(used)))

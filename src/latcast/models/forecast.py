@@ -1,4 +1,4 @@
-"""What is forecast of networks on devices, as one record that tables and pages are made from."""
+"""Forecasts of networks on devices, as one record for tables and pages."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def forecast(
 
 
 def _archs_of(networks: Any) -> Callable[[SearchSpace], Archs] | None:
-    """What makes architectures of a space of what was given; None where that is a network."""
+    """Return the function that makes architectures of a space; None if the input is a network."""
     if not is_archs(networks):
         return None
     read = cache(lambda s: as_archs(networks, find_space(s)))
@@ -133,7 +133,7 @@ def _of_archs(
 
 
 def quantity_of(names: Sequence[str | Path]) -> Quantity:
-    """What the first of models' files predicts; whatever else there is, of latencies."""
+    """Return the quantity of the first model file among names; latency without any."""
     first = str(names[0]) if names else ""
     if not first.endswith(SUFFIX) or not Path(first).exists():
         return LATENCY_MS
@@ -179,7 +179,7 @@ def _forecasts(predictor: Predictor, archs: Archs, coverage: float) -> list[Fore
 
 
 def _doubts_of_archs(name: str, predictor: Predictor, archs: Archs, coverage: float) -> list[str]:
-    """What may be wrong about a forecast of architectures."""
+    """Return the doubts about a forecast of architectures."""
     notes = predictor.doubts(archs)
     notes += predictor.fitted.notes(name)
     if not predictor.covers(coverage):

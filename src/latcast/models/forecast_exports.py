@@ -88,7 +88,7 @@ def annotate_file(found: Json, out: str | Path) -> int:
 
 
 def _network_texts(row: Json, coverage: float) -> Iterator[tuple[str, str]]:
-    """What the model's metadata tell of a device."""
+    """Yield the entries of the model's metadata about a device."""
     yield "latency", f"{ms_text(row['latency_ms'])} ms"
     ends = f"{ms_text(row['lower_ms'])} to {ms_text(row['upper_ms'])} ms"
     yield f"{100 * coverage:g} % interval", ends
@@ -97,7 +97,7 @@ def _network_texts(row: Json, coverage: float) -> Iterator[tuple[str, str]]:
 
 
 def _kernel_texts(kernel: Json, layer: str) -> Iterator[tuple[str, str]]:
-    """What the metadata of a layer's node tell of its kernel."""
+    """Yield the entries of a layer node's metadata about its kernel."""
     if layer != kernel["name"]:
         yield "fused into", kernel["name"]
         return
@@ -118,7 +118,7 @@ def trace_of(found: Json, profile: str | Path | None) -> dict[str, Any]:
 
 
 def read_profile(path: str | Path, network: str) -> tuple[str, list[Slice]]:
-    """What ran in one forward pass, and what the track is called.
+    """Read the kernels of one forward pass, and the name of their track.
 
     Args:
         path: ONNX Runtime's own profile (``SessionOptions.enable_profiling``, JSON), of whose runs

@@ -160,7 +160,7 @@ def _read_for(path: Path, options: ReadOptions, batch: int) -> Graph:
 
 
 def batch_notes(graph: Graph, batch: int, *, exactly: bool) -> tuple[str, ...]:
-    """That a network is not of a target's batch, or that nothing tells whether it is.
+    """Return a note if a network is not of a target's batch, or if its batch is unknown.
 
     Raises:
         ValueError: that batch was asked for exactly.
@@ -323,7 +323,7 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
 
 
 def _of_another_precision(shares: Mapping[str, float], wanted: str) -> str:
-    """What a network of another precision than the target's means for the forecast."""
+    """Return a note on a network that is in another precision than its target."""
     told = precision_text(shares)
     own = main_precision(shares)
     asked = f"ask for --precision {own}, or " if own in PRECISIONS else ""
@@ -420,7 +420,7 @@ def _extrapolated(found: LayerExplanation) -> list[Extrapolated]:
 
 
 def _range(extrapolation: Extrapolation) -> list[float] | None:
-    """Of the fact in what the model has seen; None where it has seen none."""
+    """Return the range of the fact in the training networks; None if there is none."""
     if extrapolation.value is None:
         return None
     assert extrapolation.low is not None

@@ -78,7 +78,7 @@ class QuantityForecast(Record):
 
     @property
     def errors(self) -> list[str]:
-        """Of the models that cannot answer."""
+        """The errors of models that cannot answer."""
         return [f"{d.device}: {d.error}" for d in self.devices if d.error is not None]
 
     def parts(self) -> Iterator[Table | str]:

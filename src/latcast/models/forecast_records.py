@@ -1,4 +1,4 @@
-"""What a forecast says, and how it is shown: of architectures, and of one network of any kind."""
+"""Records of forecasts, and their tables: of architectures, and of one network of any kind."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _BOUNDS = ("compute", "bandwidth", "launch")
 
 @dataclass(frozen=True)
 class BlockTime:
-    """What a block takes.
+    """The latency of a block.
 
     Attributes:
         block: its name.
@@ -135,7 +135,7 @@ class ArchsForecast(Record):
 
     @property
     def errors(self) -> list[str]:
-        """Of the devices that cannot be answered."""
+        """The errors of devices that cannot be answered."""
         return [f"{d.device}: {d.error}" for d in self.devices if d.error is not None]
 
     def headline(self) -> str:
@@ -187,7 +187,7 @@ class ArchsForecast(Record):
 
 @dataclass(frozen=True)
 class NetworkCosts:
-    """What a network costs at the batch of the first answer.
+    """The costs of a network at the batch of the first answer.
 
     Attributes:
         name: of the network.
@@ -303,7 +303,7 @@ class Extrapolated:
 
 @dataclass(frozen=True)
 class Specification:
-    """What the catalogue says of a target's device.
+    """The catalogue's facts of a target's device.
 
     Attributes:
         title: its maker's name for it.
@@ -427,7 +427,7 @@ class NetworkForecast(Record):
 
     @property
     def errors(self) -> list[str]:
-        """Of the devices that cannot be answered."""
+        """The errors of devices that cannot be answered."""
         return [f"{d.device}: {d.error}" for d in self.devices if d.error is not None]
 
     @property
@@ -470,7 +470,7 @@ class NetworkForecast(Record):
             yield from others
 
     def to_node_data(self) -> dict[str, dict[str, Any]]:
-        """For Google's Model Explorer: name of a column -> its ``GraphNodeData``, as JSON.
+        """Return Google Model Explorer's data: name of a column -> its ``GraphNodeData``, as JSON.
 
         Columns are ``ms``, ``lower``, ``upper`` and ``bound`` of the first device that is answered
         (:func:`.report.node_data.node_data`), and likewise ``2.ms``, … of others. Nodes go by what
@@ -522,7 +522,7 @@ class NetworkForecast(Record):
         yield from self.tables(MAX_LISTED)
 
     def tables(self, listed: int) -> Iterator[Table | str]:
-        """What is printed, with so many of the most expensive kernels."""
+        """Yield the printed parts, with the ``listed`` most expensive kernels."""
         yield self._devices()
         for each in self.faster:
             yield (
@@ -633,7 +633,7 @@ class NetworkForecast(Record):
 
 
 def answer_of(rows: Sequence[tuple[str, Any]], subject: str) -> str:
-    """What a forecast answers: the latency on a device, or on the fastest and slowest of several.
+    """Return a forecast's answer in words: the latency, or the fastest and the slowest device.
 
     Args:
         rows: name of a device, and what has ``latency_ms``, ``lower_ms`` and ``upper_ms`` there.

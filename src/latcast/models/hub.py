@@ -104,7 +104,7 @@ def download(text: str | Path) -> Path:
 
 @contextmanager
 def told(address: Address) -> Iterator[None]:
-    """What the Hub refuses, in a sentence."""
+    """Raise refusals of the Hub as one sentence."""
     from huggingface_hub import errors
 
     # Of the package that it sends requests by, which is another one before its version 1.

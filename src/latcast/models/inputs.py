@@ -29,7 +29,7 @@ def is_archs(given: object) -> bool:
 
 
 def as_archs(given: GivenArchs, space: SearchSpace) -> Archs:
-    """What is given as architectures of a space.
+    """Convert the given networks to architectures of a space.
 
     Raises:
         ValueError: one is not of the space, or it is no form of architectures.

@@ -1,4 +1,4 @@
-"""What measurements tell of other networks, by the linearized posterior of a target's weights."""
+"""Information of measurements on other networks, by a target's linearized posterior."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Narrowing:
     def of(
         cls, predictor: JointPredictor, network: Networks, candidates: Networks, steps: int
     ) -> Narrowing:
-        """By the joint model's posterior of a target.
+        """Compute the narrowing by the joint model's posterior of a target.
 
         Args:
             predictor: of the target.
@@ -97,7 +97,7 @@ def knows_kinds(predictor: JointPredictor, networks: Networks) -> npt.NDArray[np
 
 
 def doubt_shares(predictor: JointPredictor, graph: Graph) -> Floats:
-    """What each working kernel adds to the variance of log ms by the weights, in shares, (k,).
+    """Return each working kernel's share of the variance of log ms by the weights, (k,).
 
     The network's slopes are the mean of its kernels' slopes, weighted by their ms, so that the
     variance is a sum over kernels; one whose error makes up for others' has a share below 0.

@@ -66,7 +66,7 @@ class ModelEntry:
         )
 
     def answer(self) -> str:
-        """What it forecasts, and how far it is off on what it has not seen."""
+        """Return the subject of its forecasts, and its errors on held-out data."""
         card, of = self.card, self.space or "networks of any kind"
         if self.chips is not None:
             error = _left_out(self, "device")
@@ -280,7 +280,7 @@ def list_models() -> ModelList:
 
 
 def model_card(name: str | Path) -> ModelCard:
-    """Where a model's data comes from, and how good it is: of a shipped model, or of a file.
+    """Return the data sources and the scores of a shipped model, or of a file.
 
     Raises:
         ValueError: the name is of no model, or of several; or a file is damaged or holds another
@@ -375,7 +375,7 @@ def _facts(card: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _origin(base: Mapping[str, Any] | list[str] | None) -> str | None:
-    """What an adapted model was made from: a model of one target, or of several."""
+    """Return the origin of an adapted model: a model of one target, or of several."""
     if isinstance(base, list):
         return f"a base model of {len(base)} targets: {', '.join(base)}"
     return None if base is None else f"{base['kind']} model of {base['target']}"

@@ -80,7 +80,7 @@ class PosteriorDeviation:
         sources: Functions | None,
         widening: float,
     ) -> Self:
-        """Of a posterior given k values.
+        """Compute the deviations of a posterior given k values.
 
         Args:
             found: the posterior.
@@ -111,7 +111,7 @@ class PosteriorDeviation:
         return cls(functions, mean[1] * weights[0][0], rest, float(np.sqrt(whole)))
 
     def scaled(self, factor: float) -> Self:
-        """In another unit: times ``factor``."""
+        """Return the deviation in another unit: multiplied by ``factor``."""
         return type(self)(
             self.directions.combined(factor * np.eye(len(self.of_base))),
             factor * self.of_base,
@@ -128,7 +128,7 @@ class PosteriorDeviation:
         return np.asarray(np.minimum(found, MAX_FACTOR * self.typical))
 
     def state(self) -> dict[str, Any]:
-        """What a file keeps, by the names of :data:`ARRAYS`."""
+        """Return the arrays that a file keeps, by the names of :data:`ARRAYS`."""
         f = self.directions
         live = {"direction_live": f.live} if f.live.shape[1] else {}
         return {
@@ -168,7 +168,7 @@ class PosteriorDeviation:
 def _covariance(
     found: AveragedPosterior, design: Sequence[Floats], new: Sequence[Floats]
 ) -> tuple[Floats, float]:
-    """Of the functions at the references (q, q), over the draws; and the noise's variance."""
+    """Return the covariance of functions at the references (q, q), and the noise variance."""
     own = np.stack([f @ f.T for f in new])
     cross = np.stack([f @ known.T for f, known in zip(new, design, strict=True)])
     covariance, noise = np.zeros(own.shape[1:]), 0.0

@@ -1,4 +1,4 @@
-"""What is asked of a target, and the predictor that answers."""
+"""Queries of targets, and the predictors that answer them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Basis = Literal["measurements", "specification"]
 
 @dataclass(frozen=True)
 class TargetQuery:
-    """What is asked of a target besides its device; None where nothing is said.
+    """The parts of a target besides its device that are asked for; None where nothing is said.
 
     Attributes:
         runtime: such as ``onnxruntime``.
@@ -35,7 +35,7 @@ class TargetQuery:
     threads: int | None = None
 
     def parts(self) -> dict[str, Any]:
-        """What is said, by the name of the field of a target."""
+        """Return the parts that are asked for, by the name of the field of a target."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -99,7 +99,7 @@ def is_base_model(model: object) -> TypeGuard[BaseModel]:
 
 
 def is_base(name: str) -> str:
-    """That a name stands for no single target, and what to do with it."""
+    """Return the message that a name stands for no single target, with the remedy."""
     return (
         f"{name} is a base model of many targets: adapt it to one (latcast adapt {name} DATA), or "
         f"predict a device by its specification (latcast predict --model {name})"

@@ -53,7 +53,7 @@ def _same_question(
     similar_to: str | None = None,
     vary: tuple[str, float] | None = None,
 ) -> tuple[object, ...] | None:
-    """What tells apart answers; None where a model that is no name is part of the question."""
+    """Return the key of a question, by which answers are kept; None for a base without a name."""
     if not (base is None or isinstance(base, str)):
         return None
     return str(name), query, role, space and space.name, base, similar_to, vary
@@ -285,12 +285,12 @@ def _check_of_space(name: str, model: Model, space: SearchSpace | None) -> None:
 
 
 def _roles(role: Role) -> tuple[Role, ...]:
-    """Where a name is looked for: among the models of the role, then among the others."""
+    """Return the roles in which a name is looked up: the given one, then the others."""
     return ("networks", "space") if role == "networks" else ("space", "networks")
 
 
 def _usual_role(name: str) -> Role:
-    """What a name is of, where only the name says so."""
+    """Return the role of a name, where only the name tells it."""
     of_space = name in zoo.names() or name in zoo.names("base")
     return "networks" if name in zoo.names("networks") and not of_space else "space"
 

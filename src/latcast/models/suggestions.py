@@ -1,4 +1,4 @@
-"""What to measure so that forecasts become surer: of one network, or of all."""
+"""Suggestions of measurements that narrow forecasts: of one network, or of all."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class DoubtfulKernel:
 
 @dataclass(frozen=True, repr=False)
 class Suggestions(Record):
-    """What to measure on a device for the forecast of one network.
+    """The measurements on a device that narrow the forecast of one network most.
 
     Attributes:
         network: its name or file.
@@ -177,7 +177,7 @@ class TellingNetwork:
 
 @dataclass(frozen=True, repr=False)
 class Telling(Record):
-    """What to measure on a device so that forecasts of all networks become surer.
+    """The measurements on a device that narrow forecasts of all networks most.
 
     Attributes:
         device: as it was asked for.
@@ -401,7 +401,7 @@ def _narrowed(
     samples: int,
     coverage: float,
 ) -> _Choice:
-    """What to measure, by the joint model."""
+    """Choose measurements by the joint model."""
     names, kernels = _candidates(predictor, graph, among)
     own = predictor._own(graph)[0]
     found = Narrowing.of(predictor, own, kernels, samples)

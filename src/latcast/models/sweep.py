@@ -91,7 +91,7 @@ class NetworkSweep(Record):
 
     @property
     def errors(self) -> list[str]:
-        """Of the points that cannot be answered."""
+        """The errors of points that cannot be answered."""
         return [f"{p.device}, {self.side} {p.value:g}: {p.error}" for p in self.points if p.error]
 
     def headline(self) -> str:
@@ -157,7 +157,7 @@ class NetworkSweep(Record):
 
 
 class Asked(TypedDict, total=False):
-    """What is asked of every forecast of a sweep, as of :func:`latcast.models.forecast.forecast`.
+    """The options of every forecast of a sweep, as in :func:`latcast.models.forecast.forecast`.
 
     Attributes:
         runtime: of the targets; what is given holds exactly.

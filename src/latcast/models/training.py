@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def score(model: Predictor, data: Dataset) -> Scored:
-    """What a predictor says of measurements that it has not seen, and which intervals hold them.
+    """Predict measurements that the predictor has not seen, and test which intervals hold them.
 
     Raises:
         ValueError: a value that is not possible, or another target, quantity or space.

@@ -1,4 +1,4 @@
-"""From what is believed of a target and its measurements to a function of networks."""
+"""Functions of networks, from a target's prior and its measurements."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ DEFAULTS = {
 
 @dataclass(frozen=True)
 class Hyperprior:
-    """What is believed of the variances before there is a measurement.
+    """The prior of the variances, before any measurement.
 
     Attributes:
         terms: names of the terms; the noise comes last.
@@ -206,7 +206,7 @@ class Blend:
 
 @dataclass(frozen=True)
 class Prior:
-    """What is believed of a target's latencies before there is a measurement.
+    """The prior of a target's latencies, before any measurement.
 
     A latency is ``scale * (mean + departure)``: means are 1 on average over the population,
     departures are a Gaussian process over the terms of :class:`Hyperprior`.
@@ -273,7 +273,7 @@ class Estimate:
 
 
 def guess(prior: Prior) -> Estimate:
-    """What the prior says without a measurement.
+    """Return the estimate of the prior, without a measurement.
 
     Raises:
         ValueError: nothing is known of the scale.

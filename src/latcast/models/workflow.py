@@ -31,7 +31,7 @@ LAYERS, BASE = Kernels.kind, "base"
 
 
 class AdaptingError(ValueError):
-    """What is asked of :func:`adapt_and_score` makes no sense for this model or this dataset."""
+    """The options of :func:`adapt_and_score` make no sense for this model or this dataset."""
 
 
 class Made(Record):
@@ -138,7 +138,7 @@ class Evaluation(Record):
 
 
 def _unit(data: Dataset) -> str | None:
-    """What unit latencies seem to be in, a sentence; None if they can be milliseconds."""
+    """Return a sentence on the unit that latencies seem to have; None if it can be ms."""
     doubt = unit_doubt(data)
     return None if doubt is None else f"{doubt.sentence}. {doubt.advice} if so"
 
@@ -168,7 +168,7 @@ def errors_text(metrics: Scores) -> str:
 
 
 def _scored_sections(record: Record, groups: Sequence[GroupErrors]) -> Iterator[Section]:
-    """What a page shows, with a table of the groups."""
+    """Yield the sections of a page, with a table of the groups."""
     from latcast.report.page import sections_of
 
     tables = [Table(_GROUP_COLUMNS, groups, "the same in numbers")] if groups else []

@@ -1,4 +1,4 @@
-"""What is expected of a target from its specification and from targets that are known.
+"""Prior of a target from its specification and from known targets.
 
 Targets are compared (:class:`TargetSpec`), and the more similar ones count more: their mixture is
 the mean that is expected of the new one's networks, its scale follows their rooflines
@@ -82,7 +82,7 @@ class TargetSpec:
 
     @classmethod
     def of(cls, target: Target, device: Device | None) -> Self:
-        """What a device's specification says of a target."""
+        """Make it of a device's specification for a target."""
         if device is None:
             return cls(target)
         peak = device.peak_flops(target.precision) or device.peak_flops("fp32")
@@ -105,7 +105,7 @@ class TargetSpec:
         return cls(target, kind, peak, bandwidth, architecture)
 
     def record(self) -> dict[str, Any]:
-        """What it holds, JSON-able."""
+        """Return the specification, JSON-able."""
         return asdict(self) | {"target": str(self.target)}
 
     def distance(self, other: TargetSpec) -> float:

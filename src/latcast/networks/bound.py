@@ -1,4 +1,4 @@
-"""What a device cannot be faster than: its peak of arithmetic, and its memory."""
+"""Lower bounds of latencies by a device's peak of arithmetic and its memory."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ WINDOW = 9.0
 
 
 class RunsOn(Protocol):
-    """What is known of a target: facts of its device, and of what precision its arithmetic is."""
+    """The facts of a target's device, and the precision of its arithmetic."""
 
     @property
     def facts(self) -> Mapping[str, float | None]:
-        """By name, in the units of the catalogue; None where unknown."""
+        """The facts by name, in the units of the catalogue; None where unknown."""
 
     @property
     def precision(self) -> str:
-        """Of arithmetic, such as ``fp32``."""
+        """The precision of the arithmetic, such as ``fp32``."""
 
     @property
     def in_halves(self) -> bool:

@@ -219,7 +219,7 @@ class Corpus:
             write_file(Path(folder) / file, sealed(content.getvalue()))
 
     def _lists(self, places: Numbers) -> dict[str, pl.Series]:
-        """For every runtime the kernels of all networks and their counts, as lists."""
+        """Return the kernels of all networks and their counts as lists, for every runtime."""
         import polars as pl
 
         series = {}
@@ -290,7 +290,7 @@ def _corpus(kernels: Mapping[str, pl.Series], networks: Mapping[str, pl.Series])
 
 
 def _whole(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | Numbers:
-    """As whole numbers, where they are."""
+    """Return the values as integers if they are whole."""
     whole = values.astype(np.int64)
     return whole if (whole == values).all() else values
 

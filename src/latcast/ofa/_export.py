@@ -30,7 +30,7 @@ MOST_BATCH = 2**31 - 1
 
 @dataclass(frozen=True, repr=False)
 class Export(Record):
-    """What was written.
+    """The files that were written.
 
     Attributes:
         file: path of the file.

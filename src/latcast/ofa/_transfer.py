@@ -30,7 +30,7 @@ def extract(
     shapes: Mapping[str, Tensor],
     numbers: Mapping[str, Sequence[int]],
 ) -> State:
-    """What a network of its own shares with the supernet.
+    """Extract the parameters that a network of its own shares with the supernet.
 
     Along every dimension the first channels are kept: training has sorted them by importance.
     Kernels are made smaller by their transform matrices (:func:`transform_kernel`).

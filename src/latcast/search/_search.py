@@ -233,7 +233,7 @@ class _Run:
         return stopped
 
     def result(self, stopped: str | None, coverage: float) -> SearchResult:
-        """What has been found, with intervals of a coverage.
+        """Return the results so far, with intervals of a coverage.
 
         Args:
             stopped: what :meth:`run` returned.
@@ -314,7 +314,7 @@ class _Run:
         return Progress(problem.evaluations, total, best, len(archive), self.seconds)
 
     def _asks(self) -> dict[str, Any]:
-        """What makes two searches the same, whatever their evaluations (JSON-able)."""
+        """Return the key that two equal searches share, whatever their evaluations (JSON-able)."""
         problem, method = self._problem, self._method
         settings = {
             name: value.item() if isinstance(value, np.generic) else value

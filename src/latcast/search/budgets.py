@@ -105,7 +105,7 @@ class BudgetCheck(Record):
 
     @property
     def errors(self) -> list[str]:
-        """Of the budgets that cannot be checked."""
+        """The errors of budgets that cannot be checked."""
         return [f"{b.name} on {b.device}: {b.error}" for b in self.budgets if b.error is not None]
 
     def parts(self) -> Iterator[Table | str]:

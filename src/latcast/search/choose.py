@@ -172,7 +172,7 @@ class Choice(Record):
         yield from self.tables(MAX_SHOWN)
 
     def tables(self, shown: int | None) -> Iterator[Table | str]:
-        """What is printed, with so many of the most accurate models; None for all."""
+        """Yield the printed parts, with the ``shown`` most accurate models; None for all."""
         columns = [
             Column("model", lambda m: printable(m.model)),
             Column("image", "image_size", detail=2),
@@ -355,7 +355,7 @@ def _infeasible(
     max_memory_bytes: float | None,
     sure_ms: Mapping[str, float] | None,
 ) -> str:
-    """That nothing fits, and what comes nearest; the limit that is named can be kept."""
+    """Return the message that nothing fits, with the nearest model and a limit that can be kept."""
     limits = f"{max_latency_ms:g} ms"
     limits += f" with a confidence of {confidence:g}" if confidence is not None else ""
     kept = models

@@ -1,4 +1,4 @@
-"""What counts against a budget: predictions, or bounds that hold for what a search picks.
+"""Latencies that count against a budget: predictions, or bounds that hold for selected networks.
 
 A calibrated bound holds for a random architecture. A search picks the most accurate of those whose
 prediction is within the budget, and a network is often among them because its latency was
@@ -277,7 +277,7 @@ def counted(
     restrict: Mapping[str, Sequence[int]],
     candidates: Archs | None = None,
 ) -> list[Counted]:
-    """What counts as latency on every target.
+    """Return the latencies that count against the budget of every target.
 
     That all budgets are kept at once with a confidence follows from each being kept with a
     higher one (Bonferroni's inequality).

@@ -177,7 +177,7 @@ def _best(problem: Problem, batches: Iterator[Archs], goal_ms: Floats) -> Archs:
 
 
 def _key(ms: Floats, excess: Floats, goal_ms: Floats) -> tuple[Floats, Floats]:
-    """What is to be small first and second, (n,) each: violation, and product of latencies."""
+    """Return the sort keys, (n,) each: the violation first, then the product of latencies."""
     violation = excess + np.maximum(ms / goal_ms - 1.0, 0.0).sum(axis=1)
     return violation, np.log(ms).sum(axis=1)
 

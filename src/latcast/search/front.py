@@ -63,7 +63,7 @@ class Evaluated:
         return Evaluated(self.archs[rows], self.accuracy[rows], self.ms[rows], self.excess[rows])
 
     def join(self, *others: Evaluated) -> Evaluated:
-        """These networks followed by others."""
+        """Return these networks followed by others."""
         parts = [self, *(o for o in others if len(o))]
         return Evaluated(
             self.archs.concatenate(*(p.archs for p in parts[1:])),

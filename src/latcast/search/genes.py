@@ -1,4 +1,4 @@
-"""What the networks of a front are made of: how often each choice of a gene is taken, by stage."""
+"""Shares of the choices of each gene among the networks of a front, by stage."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ class Memetic(Method):
 
     @property
     def _neighbours(self) -> npt.NDArray[np.intp]:
-        """Of every goal the three nearest ones, itself among them, shape (goals, 3)."""
+        """The three nearest goals of every goal, itself among them, shape (goals, 3)."""
         ms = self._goals.ms.copy()
         finite = np.where(np.isfinite(ms), ms, 0.0).max(axis=0)
         # A goal without a limit is the neighbour of the loosest ones.
@@ -255,5 +255,5 @@ def _penalty(sample: Evaluated) -> float:
 
 
 def _owners(batches: Sequence[Sized]) -> npt.NDArray[np.intp]:
-    """For every item of several batches the number of its batch."""
+    """Return the number of its batch for every item of several batches."""
     return np.repeat(np.arange(len(batches)), [len(b) for b in batches])

@@ -1,4 +1,4 @@
-"""What a search asks (accuracy to maximize, limits to keep), and the contract of its methods."""
+"""Search problems (accuracy to maximize, limits to keep), and the contract of methods."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Counted(Protocol):
         """
 
     def least_ms(self, archs: Archs) -> Floats:
-        """What :meth:`counted_ms` is not below, told without any accuracy, shape (n,)."""
+        """Return lower bounds of :meth:`counted_ms` that need no accuracy, shape (n,)."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class QuantityLimit:
 
     @property
     def text(self) -> str:
-        """What must hold, such as ``energy of 50 mJ``."""
+        """The condition in words, such as ``energy of 50 mJ``."""
         of = self.predictor.fitted.quantity
         return f"{of.label} of {of.text(self.limit)}"
 
@@ -187,7 +187,7 @@ class Problem:
         return Evaluated(archs, accuracy, self.ms(archs, accuracy), self.excess(archs, accuracy))
 
     def ms(self, archs: Archs, accuracy: Floats | None = None) -> Floats:
-        """What counts against the budgets, shape (n, targets).
+        """Return the ms that count against the budgets, shape (n, targets).
 
         Args:
             archs: n networks.
@@ -196,7 +196,7 @@ class Problem:
         return np.stack([x.counted_ms(archs, accuracy) for x in self.latencies], axis=1)
 
     def least_ms(self, archs: Archs) -> Floats:
-        """What :meth:`ms` is not below, told without any accuracy, shape (n, targets)."""
+        """Return lower bounds of :meth:`ms` that need no accuracy, shape (n, targets)."""
         return np.stack([x.least_ms(archs) for x in self.latencies], axis=1)
 
     def excess(self, archs: Archs, accuracy: Floats | None = None) -> Floats:
@@ -215,7 +215,7 @@ class Problem:
         return total
 
     def cost(self, archs: Archs, limit: str) -> Floats:
-        """What a limit (a key of :data:`LIMITS`) bounds, shape (n,)."""
+        """Return the costs that a limit (a key of :data:`LIMITS`) bounds, shape (n,)."""
         values = self.space.block_table.facts[LIMITS[limit]]
         if limit == "max_activation_bytes":
             peak: Floats = self.space.gather(archs, values).max(axis=1, initial=0.0)

@@ -1,4 +1,4 @@
-"""What a user asks of a search, looked up and checked: models, budgets, limits, candidates."""
+"""Requests of users, looked up and checked: models, budgets, limits, candidates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search found: arrays for Python, and a record with one row per network."""
+"""Results of searches: arrays for Python, and a record with one row per network."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class SearchResult(Tabular):
         return self.record().to_polars()
 
     def to_text(self) -> str:
-        """As the command line prints it."""
+        """Return the text that the command line prints."""
         return self.record().to_text()
 
     def plot(self) -> Picture:
@@ -368,7 +368,7 @@ class SearchRecord(Record):
             yield f"most accurate within {kept}: {_accuracy(best)} % in {ms} ms"
 
     def _shown(self) -> Sequence[FrontNetwork]:
-        """Of a long front some networks that are about equally far apart in ms."""
+        """Return the networks to show: of a long front some at about equal distances in ms."""
         if len(self.front) <= MAX_ROWS:
             return self.front
         ms = np.array([_all(network.latency_ms)[0] for network in self.front])
@@ -437,7 +437,7 @@ class SearchRecord(Record):
 
 
 def _nth(value: Any, n: int) -> Any:
-    """What a list of targets has of the n-th; of a single one the value itself."""
+    """Return the n-th target's item of a list; a single value itself."""
     return value[n] if isinstance(value, list) else value
 
 

@@ -80,7 +80,7 @@ class DeviceAnswer:
 
 @dataclass(frozen=True, repr=False)
 class DeviceRanking(Record):
-    """Which devices run a network within a budget.
+    """The devices that run a network within a budget.
 
     Attributes:
         network: its name.
@@ -142,7 +142,7 @@ class DeviceRanking(Record):
         yield from self.tables(MAX_SHOWN)
 
     def tables(self, shown: int | None) -> Iterator[Table | str]:
-        """What is printed: so many devices, each with its best target; None for all targets."""
+        """Yield the printed parts: ``shown`` devices with their best targets; None for all."""
         best = {t.device: t for t in reversed(self.targets)}
         one_each = [t for t in self.targets if best[t.device] is t]
         rows = self.targets if shown is None else one_each[:shown]
@@ -182,7 +182,7 @@ def which(
     batch_axis: int | Mapping[str, int] | None = None,
     trip_count: int | None = None,
 ) -> DeviceRanking:
-    """Which devices run a network within a budget, with which runtime and in which precision.
+    """Find the devices that run a network within a budget, with their runtimes and precisions.
 
     Runtimes and precisions are those that were measured on devices of a kind, and of the shipped
     models of a device.
@@ -289,7 +289,7 @@ class _Wanted:
                 yield Resolved(device.name, predictor, basis)
 
     def _shipped(self, batch: int) -> Iterator[Resolved]:
-        """Of the shipped models of one target that know networks, or whose runtime is named.
+        """Yield shipped models of one target that know networks, or whose runtime is named.
 
         Those of search spaces' architectures alone are out of their distribution with others.
         """
@@ -351,7 +351,7 @@ class GraphKernels:
         return int(memory[0])
 
     def of(self, found: Resolved) -> Networks:
-        """As the target of a predictor runs them."""
+        """Return the kernels that a predictor's target runs."""
         target = found.predictor.target
         rules = rules_of(fuses_as(found.predictor))
         key = (id(rules), target.precision)
@@ -364,7 +364,7 @@ class GraphKernels:
 def answer_of(
     found: Resolved, kernels: GraphKernels, max_latency_ms: float, coverage: float
 ) -> DeviceAnswer:
-    """What a predictor says of a network within a budget."""
+    """Return a predictor's answer for a network within a budget."""
     target = found.predictor.target
     within = WithinBudget.of(found.predictor, kernels.of(found), max_latency_ms, coverage)
     memory = kernels.memory_bytes(found)

@@ -59,12 +59,12 @@ def fuses_as(predictor: Predictor) -> str:
 
 
 def chance(probability: float) -> str:
-    """What a P(within budget) is called."""
+    """Return the word for P(within budget)."""
     return next(name for name, least in CHANCES.items() if probability >= least)
 
 
 class _RuntimeMemory(NamedTuple):
-    """What a runtime holds of a network: shares of its parts, and bytes of its own."""
+    """The memory of a network in a runtime: shares of its parts, and bytes of the runtime's own."""
 
     weights: float = 1.0
     activations: float = 1.0

@@ -95,7 +95,7 @@ class SearchSpace(ABC):
         return self.name
 
     def expand(self, archs: Archs) -> Archs:
-        """These networks as architectures of the space whose block table this one uses."""
+        """Return these networks as architectures of the space whose block table this one uses."""
         return archs
 
     @abstractmethod

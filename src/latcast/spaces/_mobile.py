@@ -93,7 +93,7 @@ class MobileNet:
 
     @property
     def numbers(self) -> Mapping[str, tuple[int, ...]]:
-        """For every list of modules, the numbers that its parts have in the supernet."""
+        """The numbers of parts in the supernet, for every list of modules."""
         return {"blocks": self.positions}
 
 

@@ -61,7 +61,7 @@ class Stage:
 
 
 def active_positions(depths: Genes) -> npt.NDArray[np.bool_]:
-    """Which of the 20 positions the depths (n, 5) keep, shape (n, 20)."""
+    """Return which of the 20 positions the depths (n, 5) keep, shape (n, 20)."""
     active: npt.NDArray[np.bool_] = np.take(depths, _STAGE_OF, axis=1) > _POSITION_OF
     return active
 
@@ -175,7 +175,7 @@ class OFAMobileSpace(SupernetSpace):
         return blocks
 
     def _active(self, genes: Genes) -> npt.NDArray[np.bool_]:
-        """Which of the stages' positions each architecture's depths keep, shape (n, blocks)."""
+        """Return which positions of the stages each architecture's depths keep, (n, blocks)."""
         active = np.ones((len(genes), len(self._stage_of)), dtype=np.bool_)
         active[:, : STAGES * POSITIONS] = active_positions(genes[:, self._d])
         return active

@@ -1,4 +1,4 @@
-"""What the Once-For-All spaces share: resolutions, a supernet, and the dicts of architectures.
+"""Common parts of the Once-For-All spaces: resolutions, a supernet, and the dict form.
 
 A dict has a list of numbers by key, such as ``{"ks": [20 kernel sizes], "e": [20 expand ratios],
 "d": [5 depths], "r": [resolution]}``; a ``"wid"`` of None is allowed, the resolution may be a

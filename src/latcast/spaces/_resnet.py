@@ -82,7 +82,7 @@ class ResNet:
 
     @property
     def numbers(self) -> Mapping[str, tuple[int, ...]]:
-        """For every list of modules, the numbers that its parts have in the supernet."""
+        """The numbers of parts in the supernet, for every list of modules."""
         stem = (0, 1, 2) if self.stem_convs > 2 else (0, 2)
         return {"input_stem": stem, "blocks": self.positions}
 

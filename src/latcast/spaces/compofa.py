@@ -47,7 +47,7 @@ class CompOFA(SearchSpace):
         return self.parent.name
 
     def expand(self, archs: Archs) -> Archs:
-        """These networks as architectures of the OFA-MobileNetV3 space."""
+        """Return these networks as architectures of the OFA-MobileNetV3 space."""
         genes = archs.genes
         depths = genes[:, -1 - STAGES : -1]
         expands = np.repeat(_EXPAND_OF_DEPTH[depths], POSITIONS, axis=1)

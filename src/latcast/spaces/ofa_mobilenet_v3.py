@@ -52,7 +52,7 @@ R = 2 * BLOCKS + STAGES
 
 
 def active_blocks(genes: Genes) -> npt.NDArray[np.bool_]:
-    """Which of the 20 positions each architecture's depths keep, shape (n, 20)."""
+    """Return which of the 20 positions each architecture's depths keep, shape (n, 20)."""
     return active_positions(genes[:, D])
 
 

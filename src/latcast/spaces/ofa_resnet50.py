@@ -275,7 +275,7 @@ def _all_rows() -> tuple[list[Graph], list[str]]:
 
 
 def _active(genes: Genes) -> npt.NDArray[np.bool_]:
-    """Which of the 18 positions each architecture's depths keep, shape (n, 18)."""
+    """Return which of the 18 positions each architecture's depths keep, shape (n, 18)."""
     active: npt.NDArray[np.bool_] = np.take(genes[:, D], _STAGE_OF, axis=1) > _POSITION_OF
     return active
 

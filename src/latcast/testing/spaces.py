@@ -67,7 +67,7 @@ def enumeration_is_complete(space: SearchSpace) -> None:
 
 
 def parsing_inverts_formatting(space: SearchSpace) -> None:
-    """What :meth:`SearchSpace.format` writes is parsed to the same architectures."""
+    """Parsing inverts :meth:`SearchSpace.format`: the same architectures come back."""
     archs = space.sample(200, 1)
     assert space.parse(archs.to_dicts()) == archs
     assert space.parse([]).genes.shape == (0, len(space.genes))
@@ -116,7 +116,7 @@ def block_ids_are_rows(space: SearchSpace) -> None:
 
 
 def live_blocks_are_blocks(space: SearchSpace) -> None:
-    """What a compiler keeps is there."""
+    """Blocks that a compiler keeps are blocks of the architecture."""
     archs = space.sample(200, 7)
     live, there = space.live_blocks(archs), space.block_ids(archs) < len(space.block_table)
     assert live.shape == there.shape
@@ -172,7 +172,7 @@ def costs_are_those_of_the_blocks(space: SearchSpace) -> None:
 
 
 def expansion_keeps_networks(space: SearchSpace) -> None:
-    """In the space whose block table is used, architectures have the same blocks."""
+    """Architectures have the same blocks in the space whose block table is used."""
     archs = space.sample(30, 9)
     full = space.expand(archs)
     assert full.space.name == space.block_space

@@ -37,7 +37,7 @@ _FITTED = "macs-bytes-constant"
 
 @dataclass(frozen=True)
 class Plan:
-    """Which tables, protocols and methods are scored, with how many measured networks.
+    """The tables, protocols and methods that are scored, and the numbers of measured networks.
 
     Attributes:
         data: folder of the public tables; groups of it are left out by turns.

@@ -33,7 +33,7 @@ _CORES = {0: "all", 1: "little", 2: "big"}  # ncnn's powersave
 
 
 class Part(NamedTuple):
-    """Where the rows of a target are scored.
+    """The place of a target's rows in the scores: table, setting and pool.
 
     Attributes:
         table: folder's name.
@@ -145,7 +145,7 @@ def assemble(folder: Path, test: Path | None = None, tables: Sequence[str] = ())
 def _tables(
     place: Path, tables: Sequence[str], notes: list[str], *, is_test: bool
 ) -> Iterator[PublicTable]:
-    """Those of a folder; one that is damaged, or not in the second folder, is named in ``notes``.
+    """Read a folder's tables; ``notes`` names damaged ones and those that the second folder lacks.
 
     Raises:
         FileNotFoundError, ValueError: the folder has none, or the first one lacks one of those that

@@ -1,4 +1,4 @@
-"""What is scored: the contract of a method, and what it answers."""
+"""The contract of the methods that are scored, and the form of their answers."""
 
 from __future__ import annotations
 

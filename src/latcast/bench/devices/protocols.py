@@ -109,7 +109,7 @@ def folds_of(groups: Mapping[str, Sequence[str]], count: int, seed: int) -> dict
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be scored.
+    """The options of a benchmark: protocols, numbers of measured networks, and seeds.
 
     Attributes:
         samples: name of a table -> numbers of measured networks.

@@ -261,7 +261,7 @@ def _medians(case: Assembled, found: Forecasts) -> dict[int, dict[int, float]]:
 def _coverage_range(
     groups: npt.NDArray[np.str_], inside: npt.NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """What the coverage is, 95 % of the times, of as many groups drawn anew, in percent."""
+    """Return the 95 % range of the coverage over bootstrap samples of the groups, in percent."""
     _, place = np.unique(groups, return_inverse=True)
     count, hits = np.bincount(place), np.bincount(place, inside)
     drawn = np.random.default_rng(_SEED).integers(len(count), size=(BOOTSTRAPS, len(count)))

@@ -1,4 +1,4 @@
-"""What is wrong with public tables, found without being told where to look."""
+"""Data issues of public tables, found without being told where to look."""
 
 from __future__ import annotations
 

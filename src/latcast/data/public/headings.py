@@ -1,4 +1,4 @@
-"""Which device a table's text names, and which chip: rows of one chip are of one device.
+"""Devices and chips by the text of a table's heading: rows of one chip are of one device.
 
 People write such headings by hand: ``Kirin 970 (Cortex-A73 2.4GHz x 4 + Cortex-A53 1.8GHz x 4)``,
 ``Hyper-V Linux Guest (Intel Core i7-11800H, NVIDIA GeForce RTX 3070 Laptop GPU)``. Any text gives a
@@ -18,7 +18,7 @@ from latcast.devices import Chip, Device, chip_of, devices
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a heading names.
+    """The machine that a heading names.
 
     Attributes:
         chip: key of the processor or SoC, such as ``rk3588``; of the card where it names no
@@ -107,7 +107,7 @@ _TIMM = {"4090": "rtx 4090", "pro6000maxq": "rtx pro 6000 max-q"}
 
 @lru_cache(maxsize=4096)
 def parse_heading(heading: str) -> Machine:
-    """What a heading names; no text is refused."""
+    """Parse the machine that a heading names; every text is accepted."""
     text = _plain(heading)
     processors = _found(_PROCESSORS, text)
     cards = _found(_CARDS, text)
@@ -161,7 +161,7 @@ def _key(match: re.Match[str]) -> str:
 
 
 class Identity(NamedTuple):
-    """What ran a heading's rows.
+    """The device and runtime of a heading's rows.
 
     Attributes:
         device: name of the device.

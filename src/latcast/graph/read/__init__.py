@@ -67,7 +67,7 @@ def is_named(source: str | Path) -> bool:
 
 
 def name_of(network: Network) -> str:
-    """What a record calls a network: its file or name as it was given, else what it is."""
+    """Return the name of a network in records: its file or name as given, or else its type."""
     if isinstance(network, str | Path):
         return str(network)
     own = getattr(network, "name", None)
@@ -120,7 +120,7 @@ def _same_file(
     options: ReadOptions,
     example_inputs: Sequence[Any] | None = None,
 ) -> tuple[str, str] | None:
-    """What tells apart networks of files and names; None of what has no name."""
+    """Return a key of a network that is a file or has a name; None of any other."""
     is_named = isinstance(model, str | Path) and str(model) != STDIN and example_inputs is None
     return (str(model), repr(options)) if is_named else None
 

@@ -1,4 +1,4 @@
-"""What is asked of a network's inputs, and the shapes that follow; the same for every format.
+"""Options for a network's inputs, and the shapes that follow; the same for every format.
 
 A side is a number, a symbol, an expression of symbols, or open without a name. Which side is the
 batch is never guessed in silence. It is known where the caller says it, where a symbol is called
@@ -33,7 +33,7 @@ _MAX_SIDE = 2**31
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What is asked of a network that is read.
+    """Options for reading a network.
 
     Attributes:
         batch: samples of a forward pass; where the file leaves it open and None is given, 1.

@@ -44,7 +44,7 @@ class ElementType:
 
 
 class Quantized(NamedTuple):
-    """What a dequantization reads.
+    """The quantized tensor that a dequantization reads.
 
     Attributes:
         type: of the elements.

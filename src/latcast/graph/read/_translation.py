@@ -284,7 +284,7 @@ class Translation:
         return names[: len(outputs)]
 
     def activated(self, x: str, activation: str, *, name: str = "", **attributes: Any) -> str:
-        """What an activation gives that a runtime has as part of an operator."""
+        """Add an activation that a runtime has as part of an operator; return its output."""
         if not activation:
             return x
         bounds = {"Relu6": (0.0, 6.0), "Relu1": (-1.0, 1.0), "Relu01": (0.0, 1.0)}.get(activation)

@@ -79,7 +79,7 @@ class _Node:
 
 
 class _Written:
-    """What is written so far.
+    """The lines and weights that are written so far.
 
     ncnn keeps a pooled tensor as a vector, which convolutions and pools do not take as an image
     of one pixel, so that the blobs that are vectors are known.

@@ -47,7 +47,7 @@ Request = Mapping[str, Any]
 
 
 def greeting() -> dict[str, Any]:
-    """What the agent says first."""
+    """Return the agent's first message."""
     return {
         "latcast-host": PROTOCOL,
         "latcast": metadata.version("latcast"),
@@ -153,7 +153,7 @@ def _inside(name: str) -> PurePosixPath:
 
 
 class _Heard:
-    """When the near side was last heard."""
+    """The time when the near side was last heard."""
 
     def __init__(self, end: Callable[[], None]) -> None:
         self._at = time.monotonic()

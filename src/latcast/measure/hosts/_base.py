@@ -101,7 +101,7 @@ class Host(ABC):
 
     @property
     def text(self) -> str:
-        """What campaign files keep and :func:`host` makes it from again; empty: this machine."""
+        """The text that campaign files keep and :func:`host` reads; empty for this machine."""
         return f"{self.kind}:{self.name}" if self.name else ""
 
     @property
@@ -111,7 +111,7 @@ class Host(ABC):
 
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
-        """What the host says of itself, as JSON can hold it.
+        """Return the facts that the host states of itself, JSON-able.
 
         ``name`` (what its device is called by default), ``system``, ``machine`` (architecture)
         and what else is known: ``cpus`` (those usable), ``clusters``, ``governor``,
@@ -175,7 +175,7 @@ class Host(ABC):
         """
 
     def runtime_text(self, name: str, own: type[Runtime] | None = None) -> str:
-        """What a campaign file says of a runtime, compared when the campaign goes on.
+        """Return a campaign file's text of a runtime, compared when the campaign goes on.
 
         Args:
             name: as targets call it.
@@ -198,7 +198,7 @@ class Host(ABC):
         return runtime(name).has_profiler
 
     def text_of(self, source: NetworkSource, batch: int, seed: int) -> str:
-        """What a worker of this host is asked to measure; a file's data is there afterwards.
+        """Return a worker's text of a network to measure, after sending the data of its file.
 
         Args:
             source: of the campaign.

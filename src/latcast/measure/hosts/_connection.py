@@ -103,7 +103,7 @@ class Connection:
             time.sleep(0.02)
 
     def command(self, remote: str) -> list[str]:
-        """What runs a shell's command there, through the open connection and no other."""
+        """Return the command that runs a shell's command through the open connection only."""
         # Without the master ssh would log in anew, by options that are no longer the user's.
         options = ("BatchMode=yes", "ProxyCommand=false", "ControlMaster=no")
         return [*self._ssh("-T", options=options), remote]
@@ -135,7 +135,7 @@ class Connection:
         return ended
 
     def error(self, text: str) -> HostError:
-        """What ssh's error output means."""
+        """Return the error that ssh's error output means."""
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         said = "; ".join(lines[-2:])[-300:] or "nothing"
         name = self.destination

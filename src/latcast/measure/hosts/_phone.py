@@ -1,4 +1,4 @@
-"""What a phone says of itself: its cores, its temperature and its battery.
+"""Facts of a phone: its cores, its temperature and its battery.
 
 A script asks for all of it, since every command of adb costs tens of milliseconds. Everything is
 read as any user of the shell may: nothing needs root, and nothing is changed.
@@ -111,7 +111,7 @@ class PhoneCore:
 
 @dataclass(frozen=True, slots=True)
 class Phone:
-    """What stays the same of a phone.
+    """The constant facts of a phone.
 
     Attributes:
         maker, model: as Android has them.
@@ -178,7 +178,7 @@ class Phone:
         return self.model if own or not self.maker else f"{self.maker} {self.model}".strip()
 
     def device_name(self, selection: str) -> str:
-        """What its device is called by default; little cores are a target of their own."""
+        """Return the default name of the device; little cores are a target of their own."""
         name = slug(self.title or "phone")
         return name if selection == "big" else f"{name}-{selection}"
 

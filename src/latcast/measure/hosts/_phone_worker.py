@@ -198,7 +198,7 @@ class PhoneWorker:
         return self.tool.write(graph, seed), graph.in_shape
 
     def _own_shape(self, source: OnnxFile, seed: int) -> tuple[int, ...]:
-        """Of a user's file, whose graph the dataset will need: better told now than at the end."""
+        """Return the input shape of a user's file, read early: the dataset needs its graph."""
         if source.text not in self._shapes:
             model = source.model(self.target.batch, seed)
             graph = read_as_run(model, source.asked, self.target.batch)  # type: ignore[arg-type]  # a file
@@ -319,7 +319,7 @@ class PhoneWorker:
     def _invoke(
         self, network: _Pushed, warm_up_s: float, run_s: float, *, profiling: bool = False
     ) -> str:
-        """What the tool prints of one invocation.
+        """Run the tool once, and return its output.
 
         Raises:
             _FailedError: it refuses the network.
@@ -354,7 +354,7 @@ class PhoneWorker:
 
 
 def _machine_facts(before: PhoneState, after: PhoneState, seconds: float) -> dict[str, float]:
-    """What happened to the phone during a run, by the names that campaigns use."""
+    """Return the changes of the phone during a run, by the names that campaigns use."""
     found = {
         "seconds": seconds,
         "temperature_c": after.chip_c,

@@ -201,7 +201,7 @@ class Remote(Host):
         return reply["answer"]
 
     def _error(self, kind: str, message: str) -> Exception:
-        """What went wrong there, as it is raised here."""
+        """Return the exception that stands for an error of the far side."""
         match kind:
             case "WorkerDiedError":
                 return WorkerDiedError(message)

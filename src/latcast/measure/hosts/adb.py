@@ -77,7 +77,7 @@ class AdbHost(Host):
 
     @cached_property
     def phone(self) -> Phone:
-        """What stays the same of it.
+        """The constant facts of the phone.
 
         Raises:
             HostError: it does not answer, or with something else.

@@ -60,7 +60,7 @@ def register_runtime(kind: type[Runtime]) -> type[Runtime]:
 
 
 def class_name(kind: type[Runtime]) -> str:
-    """Where worker processes find a runtime, ``module:class``.
+    """Return the place where worker processes find a runtime, ``module:class``.
 
     Raises:
         ValueError: they could not import it.
@@ -74,7 +74,7 @@ def class_name(kind: type[Runtime]) -> str:
 
 
 def runtime_text(kind: type[Runtime]) -> str:
-    """What a campaign's file says of its runtime: the name of ours, the class of another.
+    """Return a campaign file's text of its runtime: the name of ours, the class of another.
 
     It is compared when the campaign goes on, and nothing is ever imported by it.
 

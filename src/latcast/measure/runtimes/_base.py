@@ -50,7 +50,7 @@ def check_bf16(name: str) -> None:
 
 
 def wheel(distribution: str) -> str:
-    """What the wheel of an installed distribution was built for, such as ``cp311-cp311-...``."""
+    """Return the tags of an installed distribution's wheel, such as ``cp311-cp311-...``."""
     lines = (metadata.distribution(distribution).read_text("WHEEL") or "").splitlines()
     tags = [x.removeprefix("Tag: ") for x in lines if x.startswith("Tag: ")]
     return f"wheel {', '.join(tags)}" if tags else "not stated"
@@ -231,7 +231,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def facts(self) -> Mapping[str, str]:
-        """What a measurement must state: ``version``, ``build``, ``instructions`` and others.
+        """Return the facts that a measurement must state: ``version``, ``build``, ``instructions``.
 
         ``instructions`` are the CPU instruction sets that the runtime says it uses, where it
         says so; ``denormals`` says whether they are flushed to zero, and how.

@@ -1,4 +1,4 @@
-"""What runtimes need to know of any ONNX model: inputs for it, and whose time it is.
+"""Inputs for any ONNX model, and the layers that the times of a runtime's profile belong to.
 
 Inputs are drawn by shape and type. Nodes of a runtime's profile are led back to the layers of the
 network by the names that runtimes make of those of nodes and tensors.
@@ -137,7 +137,7 @@ class LayerNumbers:
 
     @classmethod
     def of(cls, model: bytes | Path) -> LayerNumbers:
-        """Those of an ONNX model whose nodes are called ``WORD_NUMBER``.
+        """Return the numbers of an ONNX model whose nodes are called ``WORD_NUMBER``.
 
         A tensor has the number of the node that writes it. Nodes with other names have none.
         """

@@ -60,7 +60,7 @@ def quantized(model: bytes | Path, inputs: Arrays) -> bytes:
 # A network is loaded once more to be profiled; quantizing takes a second or two.
 @lru_cache(maxsize=1)
 def _quantized(model: bytes | Path, inputs: _Inputs) -> bytes:
-    """As it is kept from an earlier run, if :data:`KEPT` names a folder; else made anew."""
+    """Return the quantized model, kept from an earlier run if :data:`KEPT` names a folder."""
     folder = os.environ.get(KEPT)
     # What is beside a file is no part of what it is known by.
     if not folder or not isinstance(model, bytes):

@@ -88,7 +88,7 @@ T = TypeVar("T")
 
 
 def convert(model: bytes | Path, read: Callable[[Path], T], log: IO[bytes]) -> T:
-    """What ``read`` makes of the file that the converter makes of an ONNX model.
+    """Convert an ONNX model to a file, and return what ``read`` makes of it.
 
     The converter is called directly: importing the module of MNN's own command installs a
     package and connects to its vendor.

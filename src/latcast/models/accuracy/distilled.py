@@ -58,7 +58,7 @@ SCHEMA = Schema(
 
 
 def encode(archs: Archs) -> npt.NDArray[np.bool_]:
-    """What the distilled model sees, shape (n, 97).
+    """Encode architectures as inputs of the distilled model, shape (n, 97).
 
     For each of 20 positions whether its block has kernel size 5, 7, expand ratio 4, 6 (four
     groups of 20), then whether the 10 optional positions are in use, then the resolution's bin:

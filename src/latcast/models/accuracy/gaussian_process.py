@@ -111,7 +111,7 @@ class WarpedScores:
     def upper_bound(
         self, predicted: Floats, confidence: float, deviation: Floats | None = None
     ) -> Floats:
-        """What the accuracy of a network stays below with that confidence, shape (n,)."""
+        """Return upper bounds of accuracies with that confidence, shape (n,)."""
         return self._log(self.scores.upper_bound(self._exp(predicted), confidence, deviation))
 
     def probability_below(
@@ -285,7 +285,7 @@ class GaussianProcess(AccuracyModel):
 def condition(
     encoded: Encoded, u: Floats, believed: Believed, basis: npt.NDArray[np.intp] | None = None
 ) -> Projected:
-    """What labels tell, its scores ascending.
+    """Condition the process on labels, whose scores ascend.
 
     It is exact with every network in the basis, else by the projected process.
 

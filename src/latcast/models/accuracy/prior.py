@@ -1,4 +1,4 @@
-"""What a Gaussian process of accuracies believes: inputs of networks, covariance, scale, noise.
+"""The prior of a Gaussian process of accuracies: inputs of networks, covariance, scale, noise.
 
 Rasmussen and Williams, *Gaussian Processes for Machine Learning* (2006), chapters 4 and 5.
 """
@@ -274,7 +274,7 @@ class Warp:
 
 @dataclass(frozen=True)
 class Scale:
-    """From accuracies to what is fitted: warped, with mean 0 and deviation 1 over the training.
+    """The map from accuracies to fitted values, with mean 0 and deviation 1 over the training.
 
     Attributes:
         warp: the scale's shape.
@@ -288,7 +288,7 @@ class Scale:
 
     @classmethod
     def of(cls, warp: Warp, accuracy: Floats) -> Scale:
-        """For training accuracies (n,)."""
+        """Make the scale of training accuracies (n,)."""
         t = warp(accuracy)
         return cls(warp, float(t.mean()), float(t.std()))
 

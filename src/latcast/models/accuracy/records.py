@@ -129,7 +129,7 @@ class AccuracyEvaluation(Record):
 
 @dataclass(frozen=True)
 class PredictedAccuracy:
-    """What a model says of an architecture.
+    """The prediction of an architecture's accuracy.
 
     Attributes:
         accuracy: top-1, 0 to 1.

@@ -237,11 +237,11 @@ class EnsembleAccuracy(AccuracyModel):
         self._hold([parts[str(n)] for n in range(len(parts))])
 
     def supports(self, space: SearchSpace) -> bool:
-        """What all members support."""
+        """Return whether all members support a space."""
         return all(m.supports(space) for m in self.members)
 
     def known(self, space: SearchSpace) -> Archs | None:
-        """What all members know."""
+        """Return the networks that all members know."""
         parts = [p for m in self.members if (p := m.known(space)) is not None]
         return reduce(_common, parts) if parts else None
 

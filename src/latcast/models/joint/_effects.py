@@ -1,4 +1,4 @@
-"""What a network takes beside its work, on the targets of one domain."""
+"""Effects of networks on the targets of one domain, beside their work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_RELATED, FEWEST_TARGETS, WORTH = 250, 20, 20.0
 
 
 class Told(NamedTuple):
-    """What a target told of networks in an expectation.
+    """The effects that a target told of networks, in expectation.
 
     Attributes:
         names: of its networks, k texts.
@@ -41,11 +41,11 @@ class Told(NamedTuple):
 
     @property
     def pull(self) -> Floats:
-        """As of :class:`Posterior`, with deviations of one."""
+        """The pull of :class:`Posterior`, with deviations of one."""
         return self.after.pull * self.root
 
     def covariance_of(self, gain: Floats) -> Floats:
-        """What a gain (m, k) in the rows takes from the covariance of its own, shape (m, m)."""
+        """Return the reduction of the rows' covariance by a gain (m, k), shape (m, m)."""
         scaled = gain * self.root
         return np.asarray(scaled @ self.after.solve(scaled.T))
 
@@ -90,7 +90,7 @@ class Effects:
 
     @classmethod
     def unknown(cls) -> Effects:
-        """Of no network."""
+        """Return the effects without any network."""
         return cls.start(())
 
     @cached_property
@@ -98,7 +98,7 @@ class Effects:
         return {name: n for n, name in enumerate(self.names)}
 
     def places(self, names: Sequence[str]) -> Numbers:
-        """Where networks stand among those known, −1 where they do not; shape (k,)."""
+        """Return the positions of networks among the known, −1 for unknown; shape (k,)."""
         return np.array([self._places.get(name, -1) for name in names], dtype=np.intp)
 
     def mean_of(self, names: Sequence[str]) -> Floats:
@@ -171,7 +171,7 @@ class Effects:
         )
 
     def _related(self, seen: Sequence[Told]) -> Effects:
-        """With covariances of networks, which many targets tell."""
+        """Return effects with covariances of networks, which many targets told."""
         n = len(self.names)
         total, moment, times = np.zeros(n), np.zeros((n, n)), np.zeros(n)
         for told in seen:

@@ -1,4 +1,4 @@
-"""What kernels take over what physics asks, where thousands of them were measured alone.
+"""Efficiencies of kernels against their physics, where thousands were measured alone.
 
 Linear prices follow no tiles: of a library that picks one of many programs by the shape, single
 kernels tell far more than sums do. A small neural network over relative facts of a kernel learns
@@ -71,7 +71,7 @@ class Efficiency:
     layers: tuple[Singles, ...]
 
     def of(self, precision: str) -> Efficiency | None:
-        """That of one precision alone; None where it was not measured."""
+        """Return the efficiency in one precision; None if that was not measured."""
         if precision not in self.precisions:
             return None
         n = slice(at := self.precisions.index(precision), at + 1)
@@ -79,7 +79,7 @@ class Efficiency:
         return replace(self, precisions=(precision,), limits=self.limits[:, n], layers=layers)
 
     def log_factors(self, networks: Networks, target: Facts) -> Floats:
-        """Of d kernels in the first precision, 0 where it says nothing, shape (d,).
+        """Return log factors of d kernels in the first precision, 0 where unknown, shape (d,).
 
         Args:
             networks: of the kernels.
@@ -314,7 +314,7 @@ def _kept_apart(observations: Observations, own: Bools) -> Bools:
 
 
 def _learn(data: Observations, features: TargetFeatures) -> Efficiency:
-    """From rows of single kernels in one domain."""
+    """Learn from rows of single kernels in one domain."""
     targets = [data.targets[t] for t in np.unique(data.target).tolist()]
     precisions = tuple(dict.fromkeys(t.precision for t in targets))
     tables, logs, classes = [], [], np.zeros(0, dtype=np.intp)

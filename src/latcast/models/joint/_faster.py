@@ -39,7 +39,7 @@ class Faster:
 
     @classmethod
     def fit(cls, told: Floats, is_faster: Bools) -> Faster | None:
-        """From the logarithm of the first forecast over the second, (n,), and the answer, (n,).
+        """Fit by log ratios of the first forecast to the second, (n,), and the answers, (n,).
 
         None where there are too few of either answer.
         """
@@ -56,12 +56,12 @@ class Faster:
         return cls((a, b, c), float(is_faster.mean()))
 
     def probability(self, told: npt.ArrayLike) -> Floats:
-        """That the first precision is faster, by the logarithm of the factor: a number or (n,)."""
+        """Return P(first precision is faster) by the log factor: a number or (n,)."""
         return _logistic(_design(told) @ np.array(self.weights))
 
     @property
     def inverse(self) -> Faster:
-        """That of the second precision against the first."""
+        """The rule of the second precision against the first."""
         a, b, c = self.weights
         return Faster((-a, b, c), 1 - self.share)
 
@@ -87,7 +87,7 @@ class Pairs:
             self._rows.setdefault((target.chip, n), {})[target.precision] = logs[0], logs[1]
 
     def rules(self) -> Mapping[tuple[str, str], Faster]:
-        """For each two precisions, in either order."""
+        """Return the rule of every two precisions, in either order."""
         precisions = sorted({p for row in self._rows.values() for p in row})
         found: dict[tuple[str, str], Faster] = {}
         for a, b in combinations(precisions, 2):

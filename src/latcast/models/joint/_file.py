@@ -201,7 +201,7 @@ class Joint(Model):
 
     @classmethod
     def of(cls, model: JointModel, data: Observations, card: Mapping[str, Any]) -> Joint:
-        """What a fitted model is shipped as.
+        """Make the file of a fitted model.
 
         Args:
             model: fitted to ``data``.
@@ -216,7 +216,7 @@ class Joint(Model):
 
     @cached_property
     def domains(self) -> Domains:
-        """Those that were measured, with their precisions, the most frequent first."""
+        """The measured domains with their precisions, the most frequent first."""
         own: dict[str, list[str]] = {}
         for _, _, domain, precision in self._known.targets:
             own.setdefault(domain, []).append(precision)
@@ -225,7 +225,7 @@ class Joint(Model):
 
     @property
     def model(self) -> JointModel:
-        """What was learnt."""
+        """The fitted model."""
         return self._model
 
     def predictor(self, question: Question) -> JointPredictor:
@@ -363,7 +363,7 @@ def _unmeasured(facts: TargetFacts, domains: Sequence[str]) -> str:
 
 
 def _measured(known: Known, n: int, shared: float, asked: str) -> str:
-    """What is known of a chip, by a name that the catalogue has of it, best that asked for."""
+    """Return a sentence on the measurements of a chip, by a name of the catalogue."""
     _, chip, domain, precision = known.targets[n]
     part = unit_of_runtime(domain)
     own = (d for d in devices().values() if d.group == chip)

@@ -56,7 +56,7 @@ MANY_CHIPS = 15
 
 @dataclass(frozen=True, eq=False)
 class Learnt:
-    """What was learnt of targets in general.
+    """The parameters that were learnt of targets in general.
 
     Attributes:
         features: of targets.
@@ -84,13 +84,13 @@ class Learnt:
         return {d: np.asarray(inv(c)) for d, c in self.covariances.items()}
 
     def prior(self, target: TargetFacts) -> Prior:
-        """Of a target's weights, made once: it is asked for with every draw of measurements."""
+        """The prior of a target's weights, made once: every draw of measurements asks for it."""
         if (known := self._asked.get(target)) is None:
             known = self._asked[target] = self.priors([target])[0]
         return known
 
     def priors(self, targets: Sequence[TargetFacts]) -> list[Prior]:
-        """Of the weights of one target as its facts may be, all at once."""
+        """Return the priors of a target's weights under each of its possible facts at once."""
         if not targets:
             return []
         of, target = self.features, targets[0]
@@ -108,7 +108,7 @@ class Learnt:
         ]  # fmt: skip
 
     def efficiency(self, target: TargetFacts) -> Efficiency | None:
-        """Of kernels in a target's precision; None where its domain has not learnt one."""
+        """Return the efficiency in a target's precision; None if its domain has not learnt one."""
         learnt = self.efficiencies.get(target.domain)
         return None if learnt is None else learnt.of(target.precision)
 
@@ -118,12 +118,12 @@ class Learnt:
         return learnt is not None and target.chip in learnt.chips
 
     def effects_of(self, target: TargetFacts) -> Effects:
-        """Of networks on such targets; of none that is known where there was no such target."""
+        """Return the effects of networks on such targets, empty where there was no such target."""
         own = self.effects.get(target.effects_domain) or self.effects.get(target.domain)
         return own or Effects.unknown()
 
     def alike_to(self, target: TargetFacts) -> Gaussian | None:
-        """What networks took on chips alike, of which a new target is one; None for a known one."""
+        """Return the distribution over chips alike, for a new target; None for a known one."""
         found = self.alike.get(group_of(target))
         return None if found is None or target.name in found.targets else found
 

@@ -1,4 +1,4 @@
-"""What GPUs execute for the products of matrices that networks ask for.
+"""Products of matrices on GPUs, as the GPUs execute them.
 
 A GPU computes a product in tiles, one to a multiprocessor at a time: what it executes is whole
 tiles in waves over all multiprocessors, and each tile has a prologue. That, and clocks held down by
@@ -109,7 +109,7 @@ def executed_operations(networks: Networks, facts: Facts) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class _Shapes:
-    """What follows of kernels from their shapes alone, whatever GPU runs them.
+    """The facts of kernels that follow from their shapes alone, on any GPU.
 
     Attributes:
         operations: two for a multiply-add, shape (d,).
@@ -143,7 +143,7 @@ _SHAPES: WeakKeyDictionary[Networks, _Shapes] = WeakKeyDictionary()
 
 
 def _products(networks: Networks, some: npt.NDArray[np.bool_]) -> Product:
-    """Of the kernels that are products; a batched one's number follows from what it reads."""
+    """Return the kernels that are products; the number of a batched one follows from its reads."""
     part = {
         name: np.maximum(networks.fact(name)[some], 1.0)
         for name in (
@@ -178,7 +178,7 @@ def _log_tiled(product: Product, units: float) -> Floats:
 
 
 def _wide(columns: Floats) -> Floats:
-    """From 0 where columns are few to at most :data:`WIDE_RANGE`."""
+    """Map numbers of columns to a feature from 0 (few) to at most :data:`WIDE_RANGE`."""
     beyond = 0.3 * np.logaddexp(0.0, np.log(columns / WIDE) / 0.3)
     return np.asarray(WIDE_RANGE * np.tanh(beyond / WIDE_RANGE))
 

@@ -1,4 +1,4 @@
-"""What targets are known by that were measured, by few networks or by hundreds."""
+"""Measured targets and their posteriors, by few networks or by hundreds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MOST_TAKEN = 0.996
 
 
 def directions_taken(before: Floats, after: Floats, rank: int) -> Floats:
-    """What measurements took from a covariance (p, p), the most of it: a factor (p, rank)."""
+    """Return the largest reductions of a covariance (p, p), as a factor (p, rank)."""
     lower = cholesky(before, lower=True)
     half = solve_triangular(lower, after, lower=True)
     left = solve_triangular(lower, half.T, lower=True)
@@ -60,7 +60,7 @@ def moved(prior: Prior, by: Floats, directions: Floats) -> Prior:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What k targets are known by that were measured; those of one chip with equal facts are one.
+    """The posteriors of k measured targets; those of one chip with equal facts are one.
 
     Attributes:
         targets: texts of each: name, chip, domain and precision.
@@ -78,7 +78,7 @@ class Known:
 
     @classmethod
     def of(cls, learnt: Learnt, observations: Observations) -> Known:
-        """Of all targets that were measured."""
+        """Make the posteriors of all targets that were measured."""
         groups: dict[Any, list[int]] = {}
         for n in np.unique(observations.target).tolist():
             t = observations.targets[n]
@@ -105,7 +105,7 @@ class Known:
 
     @cached_property
     def _places(self) -> dict[tuple[str, ...], list[int]]:
-        """Where the targets of a chip, domain and precision stand."""
+        """The positions of targets by chip, domain and precision."""
         found: dict[tuple[str, ...], list[int]] = {}
         for n, (_, *of) in enumerate(self.targets):
             found.setdefault(tuple(of), []).append(n)
@@ -155,7 +155,7 @@ def _averaged(rows: Observations, target: int) -> Observations:
 
 @dataclass(frozen=True, eq=False)
 class Named:
-    """What hundreds of networks tell of one target.
+    """The posterior of one target by hundreds of networks.
 
     Attributes:
         target: whole.
@@ -183,7 +183,7 @@ class Named:
     def of(
         cls, learnt: Learnt, target: TargetFacts, rows: Observations, card: Mapping[str, Any]
     ) -> Named:
-        """Of a target's measurements.
+        """Make the posterior of a target's measurements.
 
         Args:
             learnt: of targets in general.
@@ -212,12 +212,12 @@ class Named:
 
     @property
     def effects(self) -> Effects:
-        """Of networks: the noise alone, since what they have in common is in the factors."""
+        """Effects of networks with noise alone: what they share is in the factors."""
         return replace(Effects.unknown(), mean_variance=0.0, variance=self.noise**2)
 
     @property
     def calibration(self) -> DeviationScores:
-        """Of intervals of networks like those measured."""
+        """The scores of intervals for networks like those measured."""
         return DeviationScores(self.scores)
 
 

@@ -55,7 +55,7 @@ UNCALIBRATED = 2.0
 
 @dataclass(frozen=True, eq=False)
 class JointForecast:
-    """Of n networks on one target.
+    """The forecast of n networks on one target.
 
     Attributes:
         ms: medians, shape (n,).
@@ -116,7 +116,7 @@ def unlisted(keys: Sequence[tuple[str, str, int, int]], scores: Floats) -> Score
 
 @dataclass(frozen=True, eq=False)
 class JointModel:
-    """What was learnt of all targets, and how far forecasts were from groups left out.
+    """The parameters learnt of all targets, and the errors on groups left out.
 
     Attributes:
         learnt: of targets in general.
@@ -348,7 +348,7 @@ class _LeftOut(NamedTuple):
 
     @property
     def errors(self) -> Floats:
-        """In stated deviations."""
+        """The errors in stated deviations."""
         return np.asarray(np.abs(self.true - self.told) / self.deviation)
 
     @property
@@ -414,7 +414,7 @@ def _left_out(
 
 
 def _by_groups(groups: Texts, errors: Floats) -> Floats:
-    """So many quantiles at most of errors of left-out groups, each of which counts as one.
+    """Return at most so many quantiles of errors of left-out groups, each group weighing one.
 
     A new row is of a new group: the errors' distributions are averaged over g groups, from
     :data:`MANY_GROUPS` on with one more that is beyond all (Dunn, Wasserman and Ramdas,
@@ -434,7 +434,7 @@ def _by_groups(groups: Texts, errors: Floats) -> Floats:
 
 
 def thinned(ascending: Floats) -> Floats:
-    """So many quantiles of scores, at most."""
+    """Return at most so many quantiles of scores."""
     if len(ascending) <= KEPT:
         return ascending
     return np.quantile(ascending, np.arange(1, KEPT + 1) / (KEPT + 1))

@@ -1,4 +1,4 @@
-"""What the joint model learns from: measured latencies of networks on targets of many tables."""
+"""Observations of the joint model: measured latencies of networks on targets of many tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _IN_HALVES = ("ncnn",)
 
 @dataclass(frozen=True, eq=False)
 class TargetFacts:
-    """What is known of a target before anything was measured on it.
+    """The facts of a target that are known before any measurement.
 
     Attributes:
         name: of the target, unique in its :class:`Observations`.

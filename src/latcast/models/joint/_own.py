@@ -1,4 +1,4 @@
-"""What a target has of its own, of which hundreds of networks were measured.
+"""A target's own parameters, by hundreds of measured networks.
 
 Prices follow few powers of facts; beside them a target's kernels have factors whose logarithm is a
 Gaussian process over their facts, and its networks one over sums of these: cells that run side by
@@ -176,7 +176,7 @@ class _WideTimes(Times):
 
 @dataclass(frozen=True, eq=False)
 class Learnt:
-    """What hundreds of networks tell of one target.
+    """The parameters that hundreds of networks told of one target.
 
     Attributes:
         own: its factors.

@@ -1,4 +1,4 @@
-"""What a few measurements of a target tell about its prices, and about networks beside them."""
+"""The posterior of a target's prices by a few measurements, and of networks beside them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Numbers = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """What is known of a target before its measurements.
+    """The prior of a target before its measurements.
 
     Attributes:
         mean: of the weights, shape (p,).
@@ -46,14 +46,14 @@ class Prior:
     log_inference: float = -np.inf
 
     def work(self, networks: Networks, facts: Facts) -> Work:
-        """Of kernels of networks on a target with these facts."""
+        """Return the work of kernels of networks on a target with these facts."""
         work = Work.of(networks).run_by(networks, facts)
         if self.efficiency is None:
             return work
         return work.times(self.efficiency.log_factors(networks, facts))
 
     def times(self, work: Work, weights: Floats) -> Times:
-        """Of kernels on this target at some weights."""
+        """Return the times of kernels on this target at some weights."""
         return work.at(weights, self.log_prices, self.overlap, self.log_inference)
 
     def log_ms(self, work: Work, counts: sp.csr_matrix, weights: Floats) -> tuple[Floats, Floats]:
@@ -119,7 +119,7 @@ class Rest:
                 self._factor = factored(covariance)
 
     def scaled(self, root: Floats) -> Rest:
-        """With deviations so many times as great, shape (k,)."""
+        """Return the same with deviations multiplied by ``root``, shape (k,)."""
         found = copy(self)
         found._root = self._root * root
         return found

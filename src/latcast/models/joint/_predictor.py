@@ -128,7 +128,7 @@ SCHEMA = Schema(
 
 @dataclass(frozen=True, eq=False)
 class Campaign:
-    """What hundreds of networks that were measured on a target tell of it besides its weights.
+    """The part of a target's posterior beside its weights, by hundreds of measured networks.
 
     Attributes:
         own: its factors.
@@ -227,11 +227,11 @@ class JointPredictor(Predictor):
 
     @property
     def facts(self) -> Facts:
-        """What is known of the target."""
+        """The known facts of the target."""
         return self._facts.facts
 
     def least_ms(self, kernels: Networks) -> Floats:
-        """What no network can be faster than on the target, shape (n,)."""
+        """Return lower bounds of networks' latencies on the target in ms, shape (n,)."""
         return bound_ms(kernels, self._facts)
 
     # -- forecasts ----------------------------------------------------------------------------
@@ -311,7 +311,7 @@ class JointPredictor(Predictor):
         return told(self._prior, self._effects, self._facts.facts, self._measured, own)
 
     def _work(self, kernels: Networks) -> Work:
-        """Of kernels on this target."""
+        """Return the work of kernels on this target."""
         work = self._prior.work(kernels, self._facts.facts)
         return work if self._campaign is None else self._campaign.own.applied(work, kernels)
 
@@ -339,7 +339,7 @@ class JointPredictor(Predictor):
         return list(found.T)
 
     def _fewer_cores(self, log_ms: Floats, nested: Sequence[Floats]) -> Floats:
-        """What to add so that a device is not slower than one with fewer of its cores, (n,).
+        """Return log ms to add (n,), so that a device is not slower than with fewer cores.
 
         The least of all with fewer cores; between two powers of two, which stand for these where
         there are thousands, at least that of the greater one: so it never rises in between.
@@ -354,7 +354,7 @@ class JointPredictor(Predictor):
         return np.asarray(least - log_ms)
 
     def _smaller_batch(self, now: Floats, others: Sequence[Floats]) -> Floats:
-        """What to add so that a batch is not faster than a smaller one, shape (n,).
+        """Return log ms to add (n,), so that a batch is not faster than a smaller one.
 
         Every part of a kernel's time is a power of the batch, so the logarithm of their sum is
         convex in that of the batch: up to any batch it is greatest at the end or at one sample.
@@ -379,7 +379,7 @@ class JointPredictor(Predictor):
 
     @property
     def _batches(self) -> Sequence[int]:
-        """Those that tell what the target's batch is not faster than.
+        """The batches that the target's batch is not faster than.
 
         None where it was measured itself: what measurements of 256 samples say of a single one is
         no bound. After ten of HELP's TITAN RTX it put 5 s in the place of 15 ms.
@@ -468,7 +468,7 @@ class JointPredictor(Predictor):
         return self._doubts_of(predicted, deviation, self._limits(own))
 
     def _doubts_of(self, predicted: Floats, deviation: Floats, limits: Floats) -> list[str]:
-        """What should be known of forecasts, arrays of shape (n,)."""
+        """Return the doubts about forecasts, arrays of shape (n,)."""
         found = []
         if (predicted <= limits).any():
             found.append(
@@ -610,7 +610,7 @@ class JointPredictor(Predictor):
 
 
 def _known_facts(target: Target, domain: str) -> Mapping[str, float | None]:
-    """What the catalogue tells of a target; nothing of a device that it does not have."""
+    """Return the catalogue's facts of a target; none of a device that it does not have."""
     if target.device not in devices():
         return {}
     return Question.of_target(target, {domain: ()}).facts.facts

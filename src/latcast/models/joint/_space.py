@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """What adds up over the blocks of a network, of every row of the block table.
+    """The sums over blocks of a network, for every row of the block table.
 
     Attributes:
         added: ms by the weights; ms with other numbers of cores; ms at other batches; and the ms
@@ -90,7 +90,7 @@ class JointSpacePredictor(Predictor):
 
     @cached_property
     def _rows(self) -> _Rows:
-        """Of all blocks; each is taken for a network of its own."""
+        """The rows of all blocks; each is taken for a network of its own."""
         p, table = _without_inference(self._of_any), self.space.block_table.blocks
         blocks = Networks.of_blocks(table, self.target.batch, rules_of(p._as_fused.runtime))
         # Some run nothing, such as an operation that is left out.

@@ -1,4 +1,4 @@
-"""From a device, and what is asked of a target, to what the joint model takes."""
+"""Questions to the joint model, from a device and the options of a target."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Question:
         threads: int = 0,
         vary: tuple[str, float] | None = None,
     ) -> Question:
-        """What is asked of a device.
+        """Make the question from a device and the options of a target.
 
         Args:
             device: its specification.
@@ -224,7 +224,7 @@ def _domain(runtime: str, part: str, domains: Domains) -> str:
 def facts_with_peak(
     device: Device, runtime: str, threads: int, precision: str, cores: str = "all"
 ) -> tuple[dict[str, float | None], list[str]]:
-    """As :func:`target_facts`, with a peak where none is known; and a note that says which.
+    """Return :func:`target_facts` with a peak in place of an unknown one, and notes on it.
 
     It is that of another precision, or what its cores do with vectors of 128 bits (of CPUs) or a
     lane each, at a usual clock where their own is not known. NPUs have none: their prices follow a

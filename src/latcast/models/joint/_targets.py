@@ -1,4 +1,4 @@
-"""What is known of a target in numbers, and what a unit of work costs there by physics."""
+"""The known facts of a target in numbers, and physical prices of a unit of work there."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TargetFeatures:
 
     @classmethod
     def choose(cls, targets: Sequence[TargetFacts]) -> TargetFeatures:
-        """Those that differ between some targets."""
+        """Choose the features that differ between some targets."""
         domains, names = _told_apart([_labels(t) for t in targets]), FACTS
         values = np.array([[_log(t, name) for name in names] for t in targets]).reshape(
             len(targets), len(names)
@@ -107,7 +107,7 @@ class TargetFeatures:
 
     @property
     def penalties(self) -> Floats:
-        """Of every column, in targets, shape (size,)."""
+        """The penalty of every column, in targets, shape (size,)."""
         return np.array(
             [
                 1e-3,
@@ -245,7 +245,7 @@ _OF_HELP = (*_APART, "pytorch-help-gpu")
 
 
 def kind_of(target: TargetFacts) -> str:
-    """What of a chip runs the domain, such as ``cpu`` or ``vulkan``."""
+    """Return the part of a chip that runs the domain, such as ``cpu`` or ``vulkan``."""
     return target.domain if target.domain in _APART else target.domain.rpartition("-")[2]
 
 

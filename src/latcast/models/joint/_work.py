@@ -1,4 +1,4 @@
-"""What kernels ask of a device: arithmetic, bytes, a launch; and features of their prices."""
+"""The work of kernels on a device (arithmetic, bytes, a launch), and features of their prices."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ UNKNOWN_VARIANCE = 1e-6
 
 
 def places(there: Sequence[str]) -> Numbers:
-    """Where every one of :data:`FEATURES` stands among those of a file; −1 where it does not."""
+    """Return the positions of :data:`FEATURES` among those of a file; −1 for missing ones."""
     where = {name: n for n, name in enumerate(there)}
     return np.array([where.get(name, -1) for name in FEATURES], dtype=np.intp)
 
@@ -142,7 +142,7 @@ _IS_OF_PART = np.eye(len(PARTS))[:, _PART_OF]
 
 
 def _weights_of_values() -> Floats:
-    """What the weight of every feature adds to that of a class's values.
+    """Return the increment that every feature's weight makes to the weight of a class's values.
 
     Shape (classes, values, features).
     """
@@ -217,11 +217,11 @@ class Work:
         return cls(amounts, np.stack(values, axis=1), class_of(networks))
 
     def select(self, kernels: Numbers) -> Work:
-        """Of some of the kernels."""
+        """Return the work of some of the kernels."""
         return Work(self.log_amounts[:, kernels], self.values[kernels], self.classes[kernels])
 
     def run_by(self, networks: Networks, facts: Mapping[str, float | None]) -> Work:
-        """Of its own kernels, with the arithmetic that a target with these facts executes."""
+        """Return the work with the arithmetic that a target with these facts executes."""
         if not facts.get("is_gpu"):
             return self
         amounts, values = self.log_amounts.copy(), self.values.copy()
@@ -235,7 +235,7 @@ class Work:
         return Work(amounts, values, self.classes)
 
     def times(self, log_factors: Floats) -> Work:
-        """Of kernels that take so many times as long, shape (d,)."""
+        """Return the work of kernels that take exp(``log_factors``) as long, shape (d,)."""
         return Work(self.log_amounts + log_factors, self.values, self.classes)
 
     def log_seconds(self, weights: Floats, log_prices: Floats) -> list[Floats]:

@@ -1,4 +1,4 @@
-"""What known networks took on other chips, by their names alone: a Gaussian over targets.
+"""Latencies of known networks on other chips, by their names alone: a Gaussian over targets.
 
 Chips that are much alike differ in a few directions of the space of networks. There a Gaussian
 says more of a known network than prices do, whose regression on few chips' facts may be wrong.
@@ -137,7 +137,7 @@ class Gaussian:
 
     @classmethod
     def fit(cls, data: Observations) -> Gaussian:
-        """Of the targets of one group."""
+        """Fit to the targets of one group."""
         table = LatencyTable(data)
         values = table.values
         speeds, networks = two_way(values)
@@ -155,7 +155,7 @@ class Gaussian:
         return cls(table, mean, factors, frozenset(data.targets[t].name for t in data.target))
 
     def told(self, columns: Numbers, values: Floats) -> Seen:
-        """What measurements of a target tell.
+        """Condition on measurements of a target.
 
         Args:
             columns: of the measured networks, shape (k,).
@@ -212,7 +212,7 @@ class Gaussian:
 
 
 def gaussians(data: Observations) -> dict[Key, Gaussian]:
-    """Of every group of targets, with what chips that are left out tell of its errors.
+    """Fit every group of targets, and score the errors on chips that are left out.
 
     Kernels that were measured alone follow prices better than each other: with them GPUs left out
     are off by 13 to 18 % on elements' operators after one, by 6 to 11 % without.
@@ -224,7 +224,7 @@ def gaussians(data: Observations) -> dict[Key, Gaussian]:
 
 
 def _farther(data: Observations) -> dict[int, float]:
-    """By numbers of measured networks, by how much a group's variances are stated too small."""
+    """Return the factor by which a group's variances are too small, by measured networks."""
     rng, chips = np.random.default_rng(0), data.chips
     names = rng.permutation(np.unique(chips))
     squares: defaultdict[int, list[Floats]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Where the milliseconds of a network go, and which kernels a model has not seen the like of."""
+"""Contributions of kernels to a network's ms, and kernels that are out of distribution."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Extrapolation:
 
     @property
     def seen(self) -> str:
-        """What the model has seen, in words."""
+        """The training networks' range of the fact, in words."""
         if self.subject == UNKNOWN:
             return "its cost is not known"
         if self.value is None:
@@ -66,7 +66,7 @@ class Extrapolation:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What the kernels of the training networks were like.
+    """The ranges of the facts of the training networks' kernels.
 
     Attributes:
         low: smallest of every fact of :data:`CHECKED` by kind, shape (kinds, facts); infinite for
@@ -79,7 +79,7 @@ class Ranges:
 
     @classmethod
     def of(cls, kernels: Networks) -> Ranges:
-        """Of d kernels."""
+        """Return the ranges of d kernels."""
         low = np.full((len(ALL_KINDS), len(CHECKED)), np.inf)
         high = -low
         values = _checked(kernels)
@@ -88,13 +88,13 @@ class Ranges:
         return cls(low, high)
 
     def joined(self, other: Ranges) -> Ranges:
-        """What either has seen."""
+        """Return the union of two ranges."""
         return Ranges(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
     def extrapolations(
         self, kernels: Networks, labels: frozenset[str]
     ) -> list[Extrapolation | None]:
-        """What is strange about each of d kernels to a model that knows these labels."""
+        """Return the extrapolation of each of d kernels from the labels that the model knows."""
         values = _checked(kernels)
         operators = {op for label in labels for op in _operators(label)}
         return [
@@ -183,7 +183,7 @@ class LayerExplanation:
 
 
 def _share(part: float, whole: float) -> float:
-    """Of networks that only look at their inputs anew, which take no time, nothing is a share."""
+    """Return a part's share of a whole; 0 of networks of views alone, which take no time."""
     return part / whole if whole else 0.0
 
 

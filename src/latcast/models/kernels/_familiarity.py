@@ -40,7 +40,7 @@ REACH = 1.645
 
 @dataclass(frozen=True, eq=False)
 class LeftOut:
-    """What a model that had not seen them said of networks.
+    """The predictions for left-out networks, by models that had not seen them.
 
     Attributes:
         scores: errors of log latencies, in deviations that the model stated, shape (n,).
@@ -53,7 +53,7 @@ class LeftOut:
 
 @dataclass(frozen=True, eq=False)
 class Familiarity:
-    """Where measured kernels are, and how far intervals reach at a distance from them.
+    """The positions of measured kernels, and the growth of intervals with the distance to them.
 
     Attributes:
         cells: of a grid over logarithms of facts, in which a measured kernel is, (cells, names).
@@ -72,14 +72,14 @@ class Familiarity:
 
     @classmethod
     def of(cls, kinds: Numbers, facts: Floats) -> Familiarity:
-        """Of measured kernels' kinds (d,) and facts in lengths (d, names), before any errors."""
+        """Make it of measured kernels' kinds (d,) and facts in lengths (d, names)."""
         near = cls(_cells(facts), kinds, np.zeros(1), np.ones(1), np.zeros(1))
         return near._of_cells(near.kinds, near.cells)
 
     def fitted(
         self, known: LeftOut, families: LeftOut
     ) -> tuple[Familiarity, DeviationScores] | None:
-        """With factors by the errors on left-out networks, and scores; None of too few.
+        """Fit factors to the errors on left-out networks, and score them; None if they are too few.
 
         At each novelty an interval holds both for networks of known families and for families that
         the model has not seen, as far as there are any.
@@ -119,7 +119,7 @@ class Familiarity:
         return np.asarray(np.minimum(distances, FAR), dtype=np.float64)
 
     def factor(self, novelty: Floats) -> Floats:
-        """On stated deviations of networks, or of kernels at such distances; shape of novelty."""
+        """Return the factor on stated deviations at such distances; shape of novelty."""
         return np.asarray(np.interp(novelty, self.knots, self.factors), dtype=np.float64)
 
     def of_kinds(self, positions: Numbers) -> Familiarity:

@@ -140,7 +140,7 @@ def select(observed: Observed, rows: npt.NDArray[np.int64]) -> Observed:
 def left_out(
     observed: Observed, folds: Iterable[npt.NDArray[np.int64]], settings: LayerModel
 ) -> LeftOut:
-    """What models say of every network that have not seen its fold, (n,) each."""
+    """Score every network by a model that has not seen its fold, (n,) each."""
     scores, novelty = np.empty((2, len(observed.total_ms)))
     for rows in folds:
         others = np.setdiff1d(np.arange(len(scores)), rows)
@@ -269,7 +269,7 @@ class _Adaptation:
 
     @cached_property
     def log_prices(self) -> Floats:
-        """Of every kernel, shape (d,)."""
+        """The log price of every kernel, shape (d,)."""
         return np.log(self.wider.prices(self.few.kernels))
 
     def learn(self, before: NormalWeights, noise: Noise) -> tuple[NormalWeights, float]:
@@ -277,7 +277,7 @@ class _Adaptation:
         return learn(self.few, self.log_prices, self.features, self.whole, noise, before)
 
     def loosened(self, shift: float, scale: float) -> NormalWeights:
-        """What the base knows, in the wider features, and that much may be different."""
+        """Return the base's weights in the wider features, loosened for another target."""
         weights, size = self.wider.weights, self.features.shape[1] + self.whole.shape[1]
         mean, prior, covariance = np.zeros(size), np.ones(size), np.eye(size)
         mean[self.columns], prior[self.columns] = weights.mean, weights.prior
@@ -287,7 +287,7 @@ class _Adaptation:
         return NormalWeights(mean, prior + looser, covariance + np.diag(looser))
 
     def chosen(self, noise: Noise, scales: Sequence[float]) -> tuple[NormalWeights, Floats]:
-        """What is known of another target before, and errors of networks left out, (k,).
+        """Return the prior of another target, and the errors on networks left out, (k,).
 
         By the logarithm of the sum to first order at the base's weights: that is a normal
         distribution of k latencies, of which each is forecast by the others in closed form.

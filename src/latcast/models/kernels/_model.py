@@ -198,7 +198,7 @@ class Basis:
         return features, rest + np.where(columns < 0, LABEL_DEVIATION**2, 0.0)
 
     def extended(self, kernels: Networks, *, most_points: int) -> tuple[Basis, Columns]:
-        """With points and constants for kernels that are unlike those of this basis.
+        """Return the basis with points and constants for kernels that are unlike its own.
 
         Args:
             kernels: that it shall be able to tell apart.
@@ -249,7 +249,7 @@ class Basis:
         return other, np.concatenate(columns)
 
     def _kept(self, wider: Basis, kind: int) -> Columns:
-        """Where among a wider basis's features of a kind those of this one are, in order."""
+        """Return the positions of this basis's features of a kind among a wider basis's."""
         first = self._width(kind) - len(self._points(kind)[1])
         # The first process may have got points, which come before those of the second.
         added = len(wider._points(kind)[0]) - len(self._points(kind)[0])
@@ -445,7 +445,7 @@ class LayerModel:
     familiarity: Familiarity | None = None
 
     def familiarity_of(self, kernels: Networks) -> Familiarity:
-        """With kernels that were measured, before any errors."""
+        """Return the familiarity with kernels that were measured, before any errors."""
         return Familiarity.of(kernels.kinds, self._in_lengths(kernels))
 
     def _in_lengths(self, kernels: Networks) -> Floats:
@@ -519,7 +519,7 @@ class LayerModel:
         )  # fmt: skip
 
     def _slow_ms(self, kernels: Networks, runtime: str) -> Floats:
-        """What activations that no row had, and are slow, take at least, shape (d,)."""
+        """Return lower bounds in ms of slow activations that no row had, shape (d,)."""
         is_slow = (kernels.kinds == ALL_KINDS.index("activation")) & self._is_slow(kernels)
         elements = kernels.fact("positions") * kernels.fact("outputs")
         ms = SLOW_NS * 1e-6 * _SLOWDOWNS[kernels.ops] * elements
@@ -531,7 +531,7 @@ class LayerModel:
         return np.asarray(is_new & (_SLOWDOWNS[kernels.ops] > 1))
 
     def _strange(self, kernels: Networks, runtime: str) -> tuple[Networks, Floats, Floats]:
-        """Of operators that no row had, others that stand for them; slowdowns and deviations.
+        """Return stand-ins of operators that no row had, with slowdowns and deviations.
 
         A slow one is so many ReLUs, since others of its kind say little of it; an attention is a
         linear layer of as many MACs. Both factors are logarithms, shape (d,).
@@ -571,7 +571,7 @@ class LayerModel:
         return kernels, log, deviation
 
     def _precision_deviation(self, kernels: Networks) -> Floats:
-        """Of kernels in another precision than any row's, shape (d,)."""
+        """Return the deviations of kernels in another precision than any row's, shape (d,)."""
         known = frozenset(self.basis.labels)
         names = [precision_apart(x)[1] if x not in known else "" for x in kernels.labels]
         factors = [PRECISION_FACTORS.get(n, OTHER_PRECISION_FACTOR) if n else 1.0 for n in names]

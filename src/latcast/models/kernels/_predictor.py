@@ -235,7 +235,7 @@ def _weights(v: Values, kept: Numbers) -> NormalWeights:
 
 
 def positions(wanted: Sequence[str], there: Sequence[str]) -> Numbers:
-    """Where each name stands in another list; -1 where it does not, shape (wanted,)."""
+    """Return the position of each name in another list; -1 if it is missing, shape (wanted,)."""
     where = {name: n for n, name in enumerate(there)}
     return np.array([where.get(name, -1) for name in wanted], dtype=np.int64)
 
@@ -249,7 +249,7 @@ def _rows(values: Floats, rows: Numbers, missing: Floats | float) -> Floats:
 
 
 def _prices(v: Values, order: Numbers) -> Prices:
-    """Those of kinds that the model has not seen are those of operators that nobody knows."""
+    """Return the prices by kind; unknown kinds have those of unsupported operators."""
     by_kind = _rows(v["prices"], order, v["prices"][v["kinds"].index(UNKNOWN)])
     known = positions(v["ops"], OPS)
     numbers, blocked = np.divmod(v["classes"], 2)
@@ -436,7 +436,7 @@ class Kernels(Predictor):
         self._model, self._ranges, self.fitted.calibration = unpacked(state)
 
     def _adapted(self, few: Dataset, method: str, seed: int) -> Kernels:
-        """Of a new family on the same target, or of any networks on another."""
+        """Adapt to a new family on the same target, or to any networks on another."""
         if method != "bayes":
             raise ValueError(f"a layer model adapts by the method bayes; got {method}")
         observed, groups = observe((few,))

@@ -1,4 +1,4 @@
-"""What was observed of kernels, and what they cost by physics: arithmetic, bytes and launches.
+"""Observations of kernels, and their physical prices: arithmetic, bytes and launches.
 
 And what a profiler adds to every kernel that it times.
 """
@@ -64,7 +64,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Observed:
-    """What was measured of n networks of d kernels.
+    """The measurements of n networks of d kernels.
 
     Attributes:
         kernels: of the networks.
@@ -206,7 +206,7 @@ class Prices:
         return replace(self, by_kind=self.by_kind * factors, by_class=self.by_class * factors)
 
     def parts(self, kernels: Networks) -> Floats:
-        """What every kernel pays for each work, in ms, shape (d, 4)."""
+        """Return the ms of every kernel by kind of work, shape (d, 4)."""
         prices = self.by_kind[kernels.kinds]
         wanted = classes_of(kernels)
         for classes in (wanted ^ 1, wanted):  # in the other layout, if not in its own
@@ -222,7 +222,7 @@ def classes_of(kernels: Networks) -> npt.NDArray[np.int64]:
 
 
 def work_of(kernels: Networks, *, fills_vectors: bool = True) -> Floats:
-    """What every kernel does of each work, shape (d, 4).
+    """Return the work of every kernel by kind, shape (d, 4).
 
     An operation is a MAC, or without any what is done for one pixel of the window of an output.
     Convolutions fill vectors with channels: of 20 outputs as many as of 32 are computed, and in

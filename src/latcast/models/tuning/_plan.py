@@ -1,4 +1,4 @@
-"""What a study looks for: a predictor, the options to try, what stays fixed."""
+"""Plans of studies: a predictor, the options to try, and what stays fixed."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class TuningPlan:
         return PREDICTORS[self.predictor](**{**self.fixed, **options})
 
     def defaults(self) -> Options:
-        """What a predictor has when nothing is tuned, of the options that trials differ in."""
+        """Return the default values of the options that trials differ in."""
         options = self.create({}).options()
         return {name: options[name] for name in self.tunable}
 
@@ -151,7 +151,7 @@ class TuningPlan:
         return int(predictor.options()["epochs"]) if predictor.learns_in_epochs else None
 
     def fingerprint(self, data: LatencyDataset) -> dict[str, str]:
-        """What must be the same for trials to be comparable, in words."""
+        """Return what must be equal for trials to be comparable, in words."""
         return {
             "predictor": self.predictor,
             "preset": str(self.preset),
@@ -178,7 +178,7 @@ def _check_epochs(kind: str, epochs: int) -> int:
 
 
 def _digest(data: LatencyDataset) -> str:
-    """Of architectures and latencies, row by row; where the file lies does not count."""
+    """Return a digest of architectures and latencies, row by row, wherever the file lies."""
     content = hashlib.sha256(data.archs.genes.tobytes())
     content.update(data.latency_ms.tobytes())
     return f"{len(data)} rows, {content.hexdigest()[:16]}"

@@ -56,7 +56,7 @@ def count(records: list[TrialRecord]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Objective:
-    """What Optuna minimizes: mean absolute error in ms on the validation rows.
+    """The objective that Optuna minimizes: mean absolute error in ms on the validation rows.
 
     Can be sent to another process; called with an Optuna trial.
 
@@ -275,7 +275,7 @@ def _state(trial: Any) -> str:
 
 
 def _params(trial: Any) -> dict[str, Any]:
-    """What a trial has tried, or will when it is asked for."""
+    """Return the options that a trial has tried, or will try when asked for."""
     return dict(trial.system_attrs.get("fixed_params", trial.params))
 
 

@@ -1,4 +1,4 @@
-"""From a dataset to the options that fit it best, a predictor that has them, and the record."""
+"""Tuning: the options that fit a dataset best, a predictor that has them, and the record."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ._workers import Job, Progress, open_storage, quiet_optuna, run_trials, sta
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What a study has found.
+    """The results of a study.
 
     Attributes:
         study: its name.

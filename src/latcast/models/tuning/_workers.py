@@ -1,4 +1,4 @@
-"""Where trials run: in this process, in others beside it, or as tasks of a Ray cluster.
+"""Workers that run trials: in this process, in others beside it, or as tasks of a Ray cluster.
 
 Workers share the study's storage, Optuna's own in an SQLite file or a data base: each asks it for
 options, reports epochs, and is told by it when to give up. What starts them only counts.
@@ -158,7 +158,7 @@ def _check_file(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to run trials of a study; can be sent to it.
+    """The job that is sent to a worker: everything it needs to run trials of a study.
 
     Attributes:
         storage: path or URL; None in this process only.

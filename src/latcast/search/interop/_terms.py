@@ -1,4 +1,4 @@
-"""What adds up over a network, written as a sum of functions of few genes each.
+"""Sums over a network, written as functions of few genes each.
 
 An expectation over independent genes goes through such a sum term by term: nothing else has to be
 known of a space. Which genes a block depends on is found by changing one gene at a time.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Asked(TypedDict, total=False):
-    """What networks are searched for; all but ``latency`` may be left out.
+    """The options of a search; all but ``latency`` may be left out.
 
     Attributes:
         latency: predictor, a model file or the name of a shipped model; several of them for
@@ -71,7 +71,7 @@ class Objectives:
 
     @classmethod
     def of(cls, space: str | SearchSpace, **options: Unpack[Asked]) -> Self:
-        """Those of what is asked for.
+        """Make the objectives from a search's options.
 
         Raises:
             TypeError: an unknown option, or no ``latency``.
@@ -132,7 +132,7 @@ class OptunaObjective:
 
     @property
     def directions(self) -> list[str]:
-        """For ``optuna.create_study(directions=…)``: more accuracy, fewer ms on every target."""
+        """Directions for ``optuna.create_study``: more accuracy, fewer ms on every target."""
         return ["maximize"] + ["minimize"] * self.objectives.targets
 
     def __call__(self, trial: Trial) -> tuple[float, ...]:

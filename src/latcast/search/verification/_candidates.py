@@ -1,4 +1,4 @@
-"""Which networks of a front to measure, and what measurements of others say of them."""
+"""Selection of a front's networks to measure, and their forecasts from others' measurements."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Known:
         return np.append(self.dataset.standard_error, np.nan)[find(archs, self.archs)]
 
     def counted_ms(self, archs: Archs) -> Floats:
-        """What counts of networks against a budget, shape (n,).
+        """Return the ms of networks that count against a budget, shape (n,).
 
         The measured latency, with a confidence a bound above it; infinite where a network
         cannot be measured; NaN where it has not been.
@@ -91,7 +91,7 @@ class Known:
         return best_within(self._answers_ms, self._accuracy, budget_ms)
 
     def front_ms(self) -> Floats:
-        """What counts of the measured networks in scope that no other one beats, ascending."""
+        """Return the counted ms of the measured front in scope, ascending."""
         order = np.lexsort((-self._accuracy, self._answers_ms))
         order = order[np.isfinite(self._answers_ms[order])]
         accuracy = self._accuracy[order]
@@ -188,7 +188,7 @@ class Candidates:
         return budgets
 
     def _gains(self, predictor: Predictor, accuracy: Floats) -> Floats:
-        """What networks add within budgets if predictions are that wrong, (levels, n, b)."""
+        """Return the gains within budgets if predictions err so much, (levels, n, b)."""
         keeps = _quantiles_ms(predictor, self.front.archs)[:, :, None] <= self.budgets_ms
         return np.asarray(keeps * np.maximum(self.front.accuracy[:, None] - accuracy, 0.0))
 

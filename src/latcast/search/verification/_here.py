@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """What is measured, and where.
+    """The networks to measure, and the host and runtime to measure them with.
 
     Attributes:
         verify: networks to measure in every round.
@@ -179,7 +179,7 @@ def first_model(
 
 
 def _record_of(check: Check) -> tuple[Path, Path | None]:
-    """Where raw records are kept, and the temporary folder of those that nobody named."""
+    """Return the folder of raw records, and the temporary folder of unnamed ones."""
     if check.measured is None:
         if check.resume:
             raise ValueError("to resume is to go on with the measurements of `measured`: name it")

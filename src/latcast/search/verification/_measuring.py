@@ -24,7 +24,7 @@ class MeasuringError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What came of measuring networks.
+    """The outcome of measuring networks.
 
     Attributes:
         dataset: the networks that were measured, in any order; None if there are none.

@@ -93,7 +93,7 @@ class Round:
         )
 
     def summary(self) -> str:
-        """What came of it, in a line."""
+        """Return a line on the round's outcome."""
         what = f"round {self.round}: {len(self.networks)} measured"
         if self.mape is not None:
             what += f", predictions {self.mape:.1f} % off on average"
@@ -283,7 +283,7 @@ class VerificationRecord(Record):
         return text
 
     def _unverified(self) -> str:
-        """What stands behind the networks that were not measured."""
+        """Return a sentence on the basis of networks that were not measured."""
         if not self.measurements:
             return "NOT VERIFIED: nothing has been measured"
         budgets = ", ".join(f"{n.max_latency_ms:g}" for n in self.found if not n.verified)

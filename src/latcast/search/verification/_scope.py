@@ -1,4 +1,4 @@
-"""What a verified search is for: the networks it may answer with, and what is known before.
+"""Scope of a verified search: the networks it may answer with, and earlier knowledge.
 
 Both are checked before anything is measured.
 """
@@ -58,7 +58,7 @@ class Scope:
     def of(
         cls, space: SearchSpace, model: AccuracyModel, target: Target, options: Mapping[str, Any]
     ) -> Scope:
-        """That of a search, if the search can be made.
+        """Make the scope of a search, if the search can be made.
 
         Args:
             space: of the search.
@@ -162,7 +162,7 @@ class Source:
 
     @classmethod
     def of(cls, latency: Latency, target: Target, specification: Device | None) -> Source:
-        """From a model, a model file, or the name of a shipped model or base model.
+        """Make a source of a model, a model file, or the name of a shipped model or base model.
 
         Raises:
             ValueError: there is no such model.
@@ -177,7 +177,7 @@ class Source:
         return isinstance(self.model, Predictor) and self.model.target == self.target
 
     def before(self) -> Predictor | None:
-        """What it predicts for the target without measurements; None if it is for another."""
+        """Return the predictor before measurements of the target; None for another target."""
         if isinstance(self.model, Predictor):
             return self.model if self.is_of_target else None
         return self.model.predictor(self.target, self.specification)

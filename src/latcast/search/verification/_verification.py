@@ -23,7 +23,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Verification:
-    """What was predicted for n networks, and what was measured; a round of a verified search.
+    """Predictions and measurements of n networks, or of a round of a verified search.
 
     Attributes:
         round: 0 for networks that were suggested before the first search, then 1, 2, …

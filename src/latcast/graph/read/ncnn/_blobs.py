@@ -15,7 +15,7 @@ from ._file import FLOAT, HALF, INT8, Layer, Weights, missing
 
 @dataclass
 class Blobs:
-    """What is known of the blobs of layers that were translated.
+    """The known blobs of layers that were translated.
 
     Attributes:
         t: the model that is written.
@@ -95,7 +95,7 @@ class Blobs:
         self.same(x, self.t.node(op, *(inputs or [self.input(x)]), name=x.name, **attributes))
 
     def activated(self, x: Layer, name: str) -> str:
-        """What the activation gives that is part of a layer: a number, and its parameters."""
+        """Add the activation that is part of a layer; return its output."""
         kind, given = x.integer(9), [float(v) for v in x.values.get(10, [])]
         if kind == 2:
             return self.t.node("LeakyRelu", name, alpha=given[0])

@@ -210,7 +210,7 @@ class Bodies:
         return self._leave(proto, scope, outputs, len(states), trips, final, placed)
 
     def _carried(self, initial: Sequence[Value | None]) -> list[Value]:
-        """What a body reads of what it gave before, at first the initial values."""
+        """Return the states that a body reads, at first the initial values."""
         return [_value(None, INT64) if v is None else _value(v.shape, v.type) for v in initial]
 
     def _body(
@@ -240,7 +240,7 @@ class Bodies:
         final: Sequence[TensorShape | None],
         axes: Sequence[int],
     ) -> Given:
-        """What is left after the last trip: states, and slices put after each other."""
+        """Return the outputs after the last trip: states, and slices put after each other."""
         found: list[Value] = []
         for n, value in enumerate(outputs):
             if value is None:

@@ -51,7 +51,7 @@ def folded(
 
 
 def quantized(node: Node, entry: Entry | None) -> Quantized | None:
-    """What the output of a node is dequantized from; moving elements changes nothing about it."""
+    """Return the quantized tensor behind a node's output; moves of elements keep it."""
     first = node.get(0)
     if first is None or entry is None:
         return None

@@ -48,7 +48,7 @@ def _rebatched(shape: TensorShape, target: list[int], old: int, new: int) -> lis
 
 
 def _batch_axis(shape: TensorShape, sides: list[int], old: int) -> int:
-    """Where the batch is in the shape that a Reshape gives.
+    """Return the axis of the batch in the shape that a Reshape gives.
 
     It is no axis that both shapes start with. It may have been merged with the axis before (as
     where a linear layer of tokens is written as a product of two matrices).

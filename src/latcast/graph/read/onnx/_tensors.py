@@ -234,7 +234,7 @@ def _typed(tensor: TensorProto, numpy: str) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a constant lies outside of the model's file.
+    """The place of a constant outside of the model's file.
 
     It lies in the folder of the model, or beside what the model is a link to: a hub's cache has
     all files of a model as links into one folder.

@@ -17,7 +17,7 @@ _REAL = {1, 10, 11, 16}
 
 
 class Ports:
-    """What is known of the outputs of layers that were translated.
+    """The known outputs of layers that were translated.
 
     Attributes:
         t: the model that is written.
@@ -40,7 +40,7 @@ class Ports:
         self.epsilons: dict[str, float] = {}
 
     def inside(self, name: str) -> Ports:
-        """Those of a body of that name."""
+        """Return the ports of a body of that name."""
         return Ports(self.t, self._weights, f"{self.prefix}{name}/")
 
     def output(self, name: str, like: str = "") -> None:

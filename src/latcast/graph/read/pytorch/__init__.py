@@ -262,7 +262,7 @@ class _Reader:
     def _source(
         self, scope: _Scope, call: Call, operation: Operation, name: str
     ) -> tuple[int | None, frozenset[Origin], Mapping[str, int]]:
-        """Where the outputs come from: None for a constant, else the position of a layer.
+        """Return the origin of the outputs: None for a constant, else the position of a layer.
 
         Likewise the trainable tensors that a constant was computed from, and which of the layer's
         outputs each is that is not the first.

@@ -120,7 +120,7 @@ class Table:
         return int(unpack_from(form, self.content, self.at + place)[0]) if place else 0
 
     def _behind(self, field: int) -> int:
-        """Where what a field refers to is; 0 where it is missing."""
+        """Return the position of the value that a field refers to; 0 if the field is missing."""
         place = self._place(field)
         if not place:
             return 0

@@ -1,4 +1,4 @@
-"""What Model Explorer finds in an extension: an adapter of files, and a provider of node data."""
+"""A Model Explorer extension: an adapter of files, and a provider of node data."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class LatcastForecast(me.NodeDataProvider):  # type: ignore[misc, name-defined] 
     )
 
     def get_config_editors(self, provider_id: str) -> Any:
-        """What is asked in the dialog."""
+        """Return the fields of the dialog."""
         text = me.config_editor.TextInputConfigEditor
         return me.GetConfigEditorsResult(
             configEditors=[
