@@ -32,18 +32,18 @@ def text(name):
 @pytest.mark.parametrize(
     ("tool", "name", "report"),
     [
-        (MODEL, "benchmark_model-2018", Report(108.787, False, 10, 108.165, 109.337, 16.46)),
+        (MODEL, "benchmark_model-2018", Report(108.787, 10, 108.165, 109.337, 16.46)),
         (MODEL, "benchmark_model-2020",
-         Report(33.2094, False, 50, 32.641, 34.005, 0.855, 49.06, 12.8672)),
+         Report(33.2094, 50, 32.641, 34.005, 0.855, 49.06, 12.8672)),
         (MODEL, "benchmark_model-2021",
-         Report(55.0432, False, 50, 53.077, 60.727, 18.777, 64.791, 18.7227)),
+         Report(55.0432, 50, 53.077, 60.727, 18.777, 64.791, 18.7227)),
         (MODEL, "benchmark_model-profile",
-         Report(2950.34, False, 50, 2727.568, 3189.954, 17.187, 3512.391, 46.0859)),
+         Report(2950.34, 50, 2727.568, 3189.954, 17.187, 3512.391, 46.0859)),
         (MODEL, "benchmark_model-median",
-         Report(54.011, True, 50, 53.077, 60.727, 18.777, 64.791, 18.7227)),
-        (MNN, "benchmark.out-2020", Report(5.192, False, 50, 4.821, 6.496)),
-        (MNN, "benchmark.out-2024", Report(13.997, False, 50, 13.765, 14.354)),
-        (BASIC, "MNNV2Basic.out", Report(5.5706, False, None, 3.863, 11.596001)),
+         Report(54.011, 50, 53.077, 60.727, 18.777, 64.791, 18.7227)),
+        (MNN, "benchmark.out-2020", Report(5.192, 50, 4.821, 6.496)),
+        (MNN, "benchmark.out-2024", Report(13.997, 50, 13.765, 14.354)),
+        (BASIC, "MNNV2Basic.out", Report(5.5706, None, 3.863, 11.596001)),
     ],
 )  # fmt: skip
 def test_outputs_are_read(tool, name, report):
@@ -58,7 +58,7 @@ def test_the_last_invocation_of_a_log_counts():
 def test_benchncnn_times_one_network():
     both = text("benchncnn.txt")
     one = both[: both.index("     efficientnet")]
-    assert NCNN.read(one) == Report(86.86, False, 4, 86.61, 87.47)
+    assert NCNN.read(one) == Report(86.86, 4, 86.61, 87.47)
     # ModuleBasic.out has no sum over operators.
     basic = "Avg= 5.570600 ms, min= 3.863000 ms, max= 11.596001 ms"
     assert BASIC.read(basic).latency_ms == 5.5706

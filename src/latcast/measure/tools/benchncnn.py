@@ -48,5 +48,5 @@ class BenchNcnn(Tool):
         loops = _LOOPS.search(output)
         rows = [[float(x) for x in row] for row in _ROW.findall(output)]
         passes = int(loops[1]) if loops else None
-        reports = [Report(mean, False, passes, low, high) for low, high, mean in rows]
+        reports = [Report(mean, passes, low, high) for low, high, mean in rows]
         return only(self.name, reports, output)

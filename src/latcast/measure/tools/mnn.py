@@ -70,7 +70,7 @@ class MNNBenchmark(_MNNTool):
         loops = _LOOPS.search(output)
         passes = int(loops[1]) if loops else None
         rows = [[float(x) for x in row[1:]] for row in _ROW.findall(output)]
-        reports = [Report(mean, False, passes, low, high) for high, low, mean in rows]
+        reports = [Report(mean, passes, low, high) for high, low, mean in rows]
         return only(self.name, reports, output)
 
 
@@ -91,7 +91,7 @@ class MNNBasic(_MNNTool):
 
     def read(self, output: str) -> Report:
         rows = [[float(x) for x in (row[0], row[2], row[3])] for row in _AVERAGE.findall(output)]
-        reports = [Report(mean, False, None, low, high) for mean, low, high in rows]
+        reports = [Report(mean, None, low, high) for mean, low, high in rows]
         return only(self.name, reports, output)
 
     def read_profile(self, text: str) -> tuple[OperatorTime, ...]:
