@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ._campaign_file import CampaignFile, Run
     from ._drift import Drift, Runs, estimate_drift
     from ._fleet import Boards, read_fleet, run_in_turns, run_side_by_side
+    from ._lines import WorkerDiedError
     from ._machine import CampaignRunningError
     from ._protocol import Protocol
     from ._quantities import MEASURED, check_measurable, checked_quantities, quantity_datasets
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
         archs_of,
         blocks_of,
     )
-    from ._worker import WorkerDiedError
     from .hosts import Host, HostError, HostLostError, host
     from .runtimes import class_name
 else:

@@ -11,7 +11,7 @@ from typing import Any
 
 from latcast.devices import Target
 
-from ._worker import WorkerDiedError
+from ._lines import WorkerDiedError
 from .hosts import Host, HostError, HostLostError, HostWorker
 from .runtimes import Runtime
 

@@ -19,6 +19,10 @@ from typing import IO, Any
 _LAST_WORDS = 300
 
 
+class WorkerDiedError(RuntimeError):
+    """The worker ended, or had to be ended, before it answered; the message says how."""
+
+
 class LineProcess:
     """A process of this machine, killed when it is closed.
 

@@ -21,12 +21,12 @@ from latcast.devices import Target
 
 from ._boards import Board, Item, Shares
 from ._campaign_file import SUSTAINED_ROUND, CampaignFile, Run
+from ._lines import WorkerDiedError
 from ._machine import CampaignRunningError
 from ._protocol import Protocol
 from ._quantities import MEASURED
 from ._sources import NetworkSource
 from ._sustained import PATIENCE_S as SUSTAINED_PATIENCE_S
-from ._worker import WorkerDiedError
 from .hosts import Host, HostLostError, host
 
 # A network has failed when so many worker processes died with it; when they were killed, which may

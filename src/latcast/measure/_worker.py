@@ -32,7 +32,7 @@ from latcast.graph import Graph
 from latcast.graph.read import ReadOptions
 
 from . import _machine, _sustained
-from ._lines import LineProcess, Tell, answer_lines
+from ._lines import LineProcess, Tell, WorkerDiedError, answer_lines
 from ._protocol import Protocol, time_network, time_reference, timer_cost
 from ._quantities import MEASURED
 from ._sources import Model, model_bytes, parse_source
@@ -55,10 +55,6 @@ _MIN_FREE_BYTES = 64 * 1024
 # Share of the wall clock from which on CPU time is all of a pass: a dozen programs on one CPU leave
 # more to each.
 _MIN_OWN = 0.05
-
-
-class WorkerDiedError(RuntimeError):
-    """The worker ended, or had to be ended, before it answered; the message says how."""
 
 
 class WorkerProcess:

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from latcast.measure.hosts import _connection
+from latcast.measure.hosts import ssh
 from latcast.measure.runtimes import RUNTIMES
 
 TESTS = Path(__file__).parents[1]
@@ -169,7 +169,7 @@ def servers(tmp_path, monkeypatch, fake):
         made.append(Server(folder.parent, free_port(), f"board-{n}"))
         made[-1].environment |= {"TMPDIR": str(folder), "FAKE_SLOWNESS": "2" if n == 2 else "1"}
     config.write_text("".join(server.config.read_text() for server in made))
-    monkeypatch.setenv(_connection.CONFIG_VARIABLE, str(config))
+    monkeypatch.setenv(ssh.CONFIG_VARIABLE, str(config))
     monkeypatch.setitem(RUNTIMES._things, "my-own", fake.Own)
     yield [server.start() for server in made]
     for server in made:
@@ -183,7 +183,7 @@ def server(tmp_path, monkeypatch, fake):
     folder = tmp_path / "sshd"
     folder.mkdir()
     made = Server(folder, free_port())
-    monkeypatch.setenv(_connection.CONFIG_VARIABLE, str(made.config))
+    monkeypatch.setenv(ssh.CONFIG_VARIABLE, str(made.config))
     monkeypatch.setitem(RUNTIMES._things, "my-own", fake.Own)
     yield made.start()
     made.stop()

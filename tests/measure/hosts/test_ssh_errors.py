@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from latcast.measure import HostError, HostLostError
-from latcast.measure.hosts import _connection, host, ssh
-from latcast.measure.hosts._agent import greeting
+from latcast.measure.hosts import host, ssh
+from latcast.measure.hosts._greeting import greeting
 
 pytestmark = [pytest.mark.worker, pytest.mark.slow]
 HELLO = json.dumps(greeting())
@@ -92,7 +92,7 @@ def test_a_name_that_nobody_knows(server):
 
 
 def test_without_ssh(monkeypatch):
-    monkeypatch.setattr(_connection.shutil, "which", lambda _: None)
+    monkeypatch.setattr(ssh.shutil, "which", lambda _: None)
     refused("needs the program ssh; there is none here")
 
 

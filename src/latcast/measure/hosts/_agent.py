@@ -2,7 +2,7 @@
 
 It reads one request a line from standard input and answers each with one line on what was its
 standard output, in their order; whatever else is printed goes to standard error. The first line
-is a greeting (:func:`greeting`), by which the near side tells it from a login's banner. A request
+is a greeting (:mod:`._greeting`), by which the near side tells it from a login's banner. A request
 says what to ``do``; an answer holds ``answer``, or ``error`` with its ``kind`` and ``message``. A
 request ``{"do": "ping"}`` has no answer: it says that the link is alive.
 
@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import base64
 import errno
-import hashlib
 import json
 import os
-import platform
 import queue
 import sys
 import threading
@@ -31,40 +29,16 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from latcast.devices import Target
-from latcast.measure._worker import WorkerDiedError, WorkerProcess
+from latcast.measure._lines import WorkerDiedError
+from latcast.measure._worker import WorkerProcess
 
+from ._greeting import FOLDER, greeting
 from .here import Here
 
-PROTOCOL = 1
-"""Of the lines, in the greeting; another one is refused."""
 SILENCE_S = 75.0
 """Seconds without a line after which the near side is given up: five pings."""
-PING_S = 15.0
-FOLDER = "~/.cache/latcast-host"
-"""Where everything of ours is on a host."""
 
 Request = Mapping[str, Any]
-
-
-def greeting() -> dict[str, Any]:
-    """Return the agent's first message."""
-    return {
-        "latcast-host": PROTOCOL,
-        "latcast": metadata.version("latcast"),
-        "sources": sources_digest(),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
-
-
-def sources_digest() -> str:
-    """SHA-256 of this package's modules: two that differ may make other networks of one text."""
-    folder = Path(__file__).parents[2]
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py"), key=lambda p: p.relative_to(folder).as_posix()):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-        digest.update(path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 class Agent:

@@ -18,9 +18,10 @@ import numpy as np
 from latcast.devices import Target
 from latcast.graph import Graph
 from latcast.graph.read import read_as_run
+from latcast.measure._lines import WorkerDiedError
 from latcast.measure._protocol import Protocol, doubts_of
 from latcast.measure._sources import NetworkSource, OnnxFile, VariantSource, parse_source
-from latcast.measure._worker import WorkerDiedError, reference_network
+from latcast.measure._worker import reference_network
 from latcast.measure.tools import Job, OperatorTime, Report, Tool
 
 from ._adb_link import AdbLink, RefusedError

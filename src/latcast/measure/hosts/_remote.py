@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from latcast.devices import Device, Target
+from latcast.measure._lines import WorkerDiedError
 from latcast.measure._machine import CampaignRunningError
 from latcast.measure._sources import NetworkSource, OnnxFile
-from latcast.measure._worker import WorkerDiedError
 from latcast.measure.runtimes import Runtime, runtime
 
-from ._agent import PROTOCOL
 from ._base import Host, HostError, HostLostError, HostWorker
 
 _REQUEST_S = 120.0
@@ -293,22 +292,3 @@ class _Worker:
         if self._board._link is not None:
             with suppress(HostError):
                 self._board._ask({"do": "stop"}, _REQUEST_S)
-
-
-def check_greeting(name: str, there: Mapping[str, Any], here: Mapping[str, Any], do: str) -> None:
-    """Make sure that an agent is of this very latcast.
-
-    Args:
-        name: of the host.
-        there: what the agent says first.
-        here: what this latcast's would say.
-        do: what to do where it is another.
-
-    Raises:
-        HostError: it is another.
-    """
-    if there["latcast-host"] != PROTOCOL or there.get("sources") != here["sources"]:
-        raise HostError(
-            f"{name} must have this very latcast, {here['latcast']} of the same sources; "
-            f"it has another {there.get('latcast')}: {do}"
-        )

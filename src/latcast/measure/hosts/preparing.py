@@ -1,9 +1,9 @@
 """Preparing a machine that ``ssh`` reaches: an environment with our wheel and a runtime's.
 
-Everything of ours is in one folder of the user's there (:data:`._agent.FOLDER`), with a folder for
-each version of latcast. A machine without a way out is sent what it needs: this one's pip installs
-wheels for its architecture, its C library and its Python into a folder, whose files are sent, so
-that such a machine needs no pip, and a slow one does not unpack wheels.
+Everything of ours is in one folder of the user's there (:data:`._greeting.FOLDER`), with a folder
+for each version of latcast. A machine without a way out is sent what it needs: this one's pip
+installs wheels for its architecture, its C library and its Python into a folder, whose files are
+sent, so that such a machine needs no pip, and a slow one does not unpack wheels.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from latcast.devices import Target
 from latcast.measure.runtimes import runtime
 from latcast.report.record import Record, Table, pairs
 
-from ._agent import FOLDER
 from ._base import HostError, HostLostError
+from ._greeting import FOLDER
 from .ssh import SSH
 
 MIN_PYTHON = (3, 11)
