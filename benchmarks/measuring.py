@@ -31,7 +31,7 @@ from latcast.bench.tables import machine
 from latcast.data import Dataset, read_latencies
 from latcast.devices import Target
 from latcast.measure import CampaignFile, Plan, Protocol, Results
-from latcast.models.training import evaluate
+from latcast.models.evaluation import evaluate
 
 SPACE = "ofa-mobilenet-v3"
 NETWORKS = 40

@@ -27,7 +27,7 @@ from latcast import measure
 from latcast.bench.tables import machine
 from latcast.devices import Target
 from latcast.measure import Plan, Progress
-from latcast.measure.hosts import _connection, _remote
+from latcast.measure.hosts import _remote, ssh
 from latcast.measure.runtimes import register_runtime
 from latcast.testing.hosts import QUICK
 
@@ -51,7 +51,7 @@ def main() -> None:
         try:
             config = Path(folder) / "ssh_config"
             config.write_text("".join(server.config.read_text() for server in servers))
-            os.environ[_connection.CONFIG_VARIABLE] = str(config)
+            os.environ[ssh.CONFIG_VARIABLE] = str(config)
             _compare(Path(folder), servers, asked.networks, asked.runs)
         finally:
             for server in servers:

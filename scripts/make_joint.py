@@ -18,8 +18,8 @@ from _joint_rows import TABLES, Campaign, campaigns, observations
 
 from latcast.bench.devices.assembly import assemble
 from latcast.math.metrics import Scored
+from latcast.models.evaluation import score
 from latcast.models.joint import Joint, JointModel, Observations
-from latcast.models.training import score
 
 SEED = 0
 # Of a target's networks of one space or campaign, so many tell what is common to targets.

@@ -18,7 +18,7 @@ import numpy as np
 
 from latcast.data import Dataset, read
 from latcast.models import BaseModel, Roofline
-from latcast.models.training import evaluate
+from latcast.models.evaluation import evaluate
 
 BASES = ("onnxruntime", "openvino")
 TARGETS = ("ncnn", "mnn", "openvino")

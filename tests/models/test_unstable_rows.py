@@ -12,7 +12,8 @@ import pytest
 import latcast
 from latcast.data import Dataset, read
 from latcast.models import Predictor
-from latcast.models.workflow import Evaluation, adapt_and_score, train
+from latcast.models.evaluation import Evaluation
+from latcast.models.workflow import adapt_and_score, train
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 ROWS = 12

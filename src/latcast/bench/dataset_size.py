@@ -12,7 +12,7 @@ from typing import Any
 
 from latcast.data import Dataset
 from latcast.models import predictor
-from latcast.models.training import evaluate
+from latcast.models.evaluation import evaluate
 
 from . import paper
 from .protocol import averaged, check, random_rows

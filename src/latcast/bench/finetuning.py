@@ -22,7 +22,7 @@ from latcast.data import Dataset
 from latcast.math.metrics import metrics
 from latcast.models import Bayes, Predictor, Roofline
 from latcast.models.adaptation import suggest
-from latcast.models.training import evaluate
+from latcast.models.evaluation import evaluate
 from latcast.spaces import Archs
 
 from . import paper

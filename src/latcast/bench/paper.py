@@ -18,7 +18,7 @@ import numpy as np
 from latcast.data import Dataset, paper_split, read_latencies
 from latcast.data.audit import measured_rows
 from latcast.models import MLP, Flops, LookupTable, Predictor, Roofline
-from latcast.models.training import evaluate
+from latcast.models.evaluation import evaluate
 from latcast.spaces import Archs
 
 from .tables import Scores

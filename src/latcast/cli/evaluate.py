@@ -20,8 +20,8 @@ def evaluate(
 
     Example: latcast evaluate rtx.latcast measured.parquet
     """
+    from latcast.models.evaluation import Evaluation
     from latcast.models.resolve import load_with_data
-    from latcast.models.workflow import Evaluation
 
     with resolving(), console.progress("reading"):
         predictor, dataset = load_with_data(model, lambda: hints.read(data), scored=True)

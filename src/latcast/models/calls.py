@@ -20,8 +20,9 @@ from . import workflow
 from ._base import Predictor
 from ._block_predictor import ADAPTATIONS
 from .base_model import BaseModel
+from .evaluation import Evaluation
 from .resolve import load_with_data
-from .workflow import Adaptation, BaseTraining, Evaluation, Made, Progress, Training
+from .workflow import Adaptation, BaseTraining, Made, Progress, Training
 
 if TYPE_CHECKING:
     from .tuning import TuningRecord

@@ -1,4 +1,4 @@
-"""Scores on what was not seen; and from datasets to a model with a card: fit, score, write how."""
+"""From datasets to a model with a card: split, fit, score, and write how."""
 
 from __future__ import annotations
 
@@ -8,55 +8,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latcast.data import ACCURACY, Dataset, split
+from latcast.data import Dataset, split
 from latcast.data.audit import audit, measured_rows
 from latcast.devices import Target
-from latcast.math.metrics import Scored, covered, metrics
+from latcast.math.metrics import Scored, metrics
 
 from ._base import Predictor
+from .evaluation import OWN_FILES, evaluate, score
 from .kernels import MIN_GROUPS
 
 if TYPE_CHECKING:
     from .base_model import BaseModel, Progress
 
-
-def score(model: Predictor, data: Dataset) -> Scored:
-    """Predict measurements that the predictor has not seen, and test which intervals hold them.
-
-    Raises:
-        ValueError: a value that is not possible, or another target, quantity or space.
-    """
-    data.check_values()
-    data.check_quantity(model.fitted.quantity)
-    if data.target != model.target:
-        raise ValueError(f"the predictor is for {model.target}; got data of {data.target}")
-    inside = covered(data.values, lambda c: model.predict_interval(data.networks, c), model.covers)
-    return Scored(data.values, model.predict(data.networks), inside, data.quantity.unit)
-
-
-def evaluate(model: Predictor, data: Dataset) -> dict[str, float]:
-    """Metrics of a predictor on measurements that it has not seen.
-
-    Where it is calibrated, ``coverage_N`` is the percentage of true values inside the interval
-    that asks for N percent. Of networks of any kind, medians are told besides, since a few
-    networks unlike all others make means say little. Of accuracies, whose errors are not relative
-    to them, ``mae``, ``rmse`` and ``median_error`` are as accuracies are, from 0 to 1.
-
-    Raises:
-        ValueError: as :func:`score`.
-    """
-    return scores_of(model, data, score(model, data))
-
-
-def scores_of(model: Predictor, data: Dataset, scored: Scored) -> dict[str, float]:
-    """:func:`evaluate`, of what was scored."""
-    if data.quantity == ACCURACY:
-        return scored.absolute_metrics()
-    return scored.metrics(of_any_network=model.fitted.space is None)
-
-
-# What the networks of no family are called together.
-OWN_FILES = "files"
+__all__ = [
+    "Parts",
+    "evaluate",  # documented here before it had a file with the other scores
+    "family_names",
+    "fit_and_score",
+    "fit_and_score_parts",
+    "fit_base",
+    "parts",
+]
 
 
 @dataclass(frozen=True)
@@ -128,7 +100,7 @@ def fit_and_score(
         progress: called with the number of fits done and of all.
 
     Returns:
-        The scores: :func:`latcast.models.training.evaluate`.
+        The scores: :func:`latcast.models.evaluation.evaluate`.
 
     Raises:
         ValueError: a value is not possible, targets differ, or there are too few networks.

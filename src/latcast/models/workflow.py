@@ -1,4 +1,4 @@
-"""Train, adapt and score models: each in one call that returns a record of what came of it."""
+"""Training and adapting of models: each in one call that returns a record of it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from latcast.data import LATENCY_MS, UNSTABLE, Dataset, quantity
-from latcast.data.audit import measured_rows, unit_doubt
-from latcast.math.metrics import weighted_metrics
+from latcast.data.audit import measured_rows
 from latcast.report import charts
 from latcast.report.figure import Figure
 from latcast.report.record import Column, Record, Section, Table
@@ -19,11 +18,21 @@ from latcast.report.text import families_table, scores_table
 
 from . import KINDS, BaseModel, Kernels, Predictor, training
 from . import predictor as create
-from .scored import GroupErrors, ScoredRow, by_group, scored_rows
+from .evaluation import (
+    GroupErrors,
+    ScoredRow,
+    Scores,
+    errors_text,
+    score,
+    scored_figures,
+    scored_rows,
+    scored_sections,
+    scores_of,
+    unit_of,
+)
 
 M = TypeVar("M", bound="Made")
 Known = Predictor | BaseModel
-Scores = Mapping[str, float]
 Progress = Callable[[int, int], None]
 
 # Kinds of networks of any kind, and of many targets.
@@ -54,140 +63,6 @@ class Made(Record):
         if self._model is None:
             raise ValueError("a record that was read has no model: load its file (latcast.load)")
         return self._model
-
-
-# --- scoring ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, repr=False)
-class Evaluation(Record):
-    """Scores of a model on measurements that it has not seen.
-
-    Attributes:
-        model: its name or file.
-        data: file of the measurements.
-        rows: of the measurements.
-        quantity: what was measured, such as ``latency_ms``.
-        metrics: name of a score -> value; ``mae_ms`` and ``rmse_ms`` in ms (of another quantity
-            named for its unit: ``mae_mj``), ``spearman`` and ``kendall`` from -1 to 1, all others
-            in percent.
-        unstable: rows whose value is not known to 3 %.
-        metrics_weighted: means of the same errors, unstable rows weighed by their scatter, without
-            ranks; null where no row is unstable.
-        unit: what unit the latencies seem to be in, a sentence; null if they can be milliseconds.
-        sample: measurements beside their predictions, of many rows some at equal distances of rank.
-        groups: errors by group, of all rows.
-    """
-
-    schema = "evaluation"
-
-    model: str
-    data: str
-    rows: int
-    quantity: str
-    metrics: Scores
-    unstable: int
-    metrics_weighted: Scores | None
-    unit: str | None
-    sample: tuple[ScoredRow, ...] = ()
-    groups: tuple[GroupErrors, ...] = ()
-
-    @classmethod
-    def of(cls, model: Predictor, dataset: Dataset, *, model_name: str, data: str) -> Evaluation:
-        """Score a model.
-
-        Raises:
-            ValueError: as :func:`latcast.models.training.evaluate`.
-        """
-        scored = training.score(model, dataset)
-        unstable = int(dataset.unstable.sum())
-        weighed = weighted_metrics(scored, dataset.weights) if unstable else None
-        plain = training.scores_of(model, dataset, scored)
-        return cls(
-            model_name, data, len(dataset), dataset.quantity.name, plain, unstable, weighed,
-            _unit(dataset), *scored_rows(model, dataset, scored),
-        )  # fmt: skip
-
-    def headline(self) -> str:
-        return f"{self.model} on {Path(self.data).name}"
-
-    def answer(self) -> str:
-        return f"{self.model} is {errors_text(self.metrics)} on {self.rows} measurements."
-
-    def figures(self) -> Iterator[Figure]:
-        yield from _scored_figures(self.sample, self.groups, self.metrics, self.quantity)
-
-    def parts(self) -> Iterator[Table | str]:
-        title = f"{self.model} on {Path(self.data).name}, {self.rows} rows"
-        unit = quantity(self.quantity).unit
-        yield scores_table(self.metrics, title, unit)
-
-    def sections(self) -> Iterator[Section]:
-        yield from _scored_sections(self, self.groups)
-
-    def doubts(self) -> Iterator[str]:
-        if self.unit is not None:
-            yield f"note: {self.unit}"
-        if self.metrics_weighted is not None:
-            mape, within = (self.metrics_weighted[name] for name in ("mape", "within_10"))
-            yield (
-                f"note: {self.unstable} of {self.rows} rows are not known to {UNSTABLE:.0%}, and a "
-                f"part of the error is theirs: weighed by their scatter, MAPE is {mape:.3g} %, and "
-                f"{within:.3g} % are within 10 %"
-            )
-
-
-def _unit(data: Dataset) -> str | None:
-    """Return a sentence on the unit that latencies seem to have; None if it can be ms."""
-    doubt = unit_doubt(data)
-    return None if doubt is None else f"{doubt.sentence}. {doubt.advice} if so"
-
-
-_GROUP_COLUMNS = (
-    Column("group", "group"),
-    Column("rows", "rows"),
-    Column("median error, %", "median_error", ".2f"),
-    Column("within 10 %, % of rows", "within_10", ".1f"),
-    Column("90 % interval covers, %", "coverage_90", ".1f"),
-)
-
-
-def errors_text(metrics: Scores) -> str:
-    """How far off predictions are, in words, and how many their intervals hold."""
-    unit_errors = [f"{v:.3g} {k.removeprefix('mae_')}" for k, v in metrics.items()
-                   if k.startswith("mae_")]  # fmt: skip
-    texts = [f"{metrics['mape']:.2f} % off on average"] if "mape" in metrics else []
-    texts = texts or [f"{metrics['mae']:.3g} off on average"]
-    if unit_errors:
-        texts[0] += f" ({unit_errors[0]})"
-    if "median_error" in metrics:
-        texts.append(f"{metrics['median_error']:.2f} in the median")
-    if "coverage_90" in metrics:
-        texts.append(f"its 90 % intervals hold {metrics['coverage_90']:.0f} %")
-    return ", ".join(texts)
-
-
-def _scored_sections(record: Record, groups: Sequence[GroupErrors]) -> Iterator[Section]:
-    """Yield the sections of a page, with a table of the groups."""
-    from latcast.report.page import sections_of
-
-    tables = [Table(_GROUP_COLUMNS, groups, "the same in numbers")] if groups else []
-    yield from sections_of(record.figures(), [*record.parts(), *tables])
-
-
-def _scored_figures(
-    sample: Sequence[ScoredRow],
-    groups: Sequence[GroupErrors],
-    metrics: Scores | None,
-    of: str,
-) -> Iterator[Figure]:
-    """Predicted against measured, what intervals hold, and errors by group."""
-    if sample:
-        yield charts.parity("Predicted and measured", by_group(sample), quantity(of).unit)
-    yield from charts.coverages(metrics or {})
-    if len(groups) > 1:
-        rows = [(f"{g.group} ({g.rows})", g.median_error) for g in groups]
-        yield charts.bars("Errors by group", rows, "median absolute error, %", of="group")
 
 
 # --- training ---------------------------------------------------------------------------------
@@ -433,7 +308,7 @@ def _train_base(
         own: dict[str, Any] = dict(scores[target])
         mae, rmse = own.pop(of.column("mae")), own.pop(of.column("rmse"))
         in_ms = (mae, rmse) if of == LATENCY_MS else (None, None)
-        own["unit"] = next(_unit(data.valid()) for data in datasets if data.target == target)
+        own["unit"] = next(unit_of(data.valid()) for data in datasets if data.target == target)
         left = left_out[str(target)]
         rows.append(TrainedTarget(str(target), left, mae, rmse, *in_ms, **own))
     return model, BaseTraining(name, of.name, model.space.name, tuple(rows))
@@ -495,7 +370,7 @@ class Adaptation(Made):
         return f"With {self.samples} measurements the model is {told}."
 
     def figures(self) -> Iterator[Figure]:
-        yield from _scored_figures(self.sample, self.groups, self.metrics, self.quantity)
+        yield from scored_figures(self.sample, self.groups, self.metrics, self.quantity)
 
     def parts(self) -> Iterator[Table | str]:
         title = f"{self.base} adapted to {self.target} with {self.samples} measurements"
@@ -511,7 +386,7 @@ class Adaptation(Made):
             )
 
     def sections(self) -> Iterator[Section]:
-        yield from _scored_sections(self, self.groups)
+        yield from scored_sections(self, self.groups)
 
     def doubts(self) -> Iterator[str]:
         if self.skipped:
@@ -554,8 +429,8 @@ def adapt_and_score(
     card = adapted.fitted.card
     rows: tuple[Any, ...] = ((), ())
     if len(rest):
-        scored = training.score(adapted, rest)
-        card["metrics"] = training.scores_of(adapted, rest, scored)
+        scored = score(adapted, rest)
+        card["metrics"] = scores_of(adapted, rest, scored)
         rows = scored_rows(adapted, rest, scored)
         card["split"] = (
             f"by {few.subject} at random, seed {seed}: {len(few)} rows to adapt to, "
@@ -574,7 +449,7 @@ def adapt_and_score(
         left_out=card.get("left_out"),
         skipped=skipped,
         unstable=_unstable(adapted, few),
-        unit=_unit(few),
+        unit=unit_of(few),
         sample=rows[0],
         groups=rows[1],
     )

@@ -28,7 +28,7 @@ HOMES = {
     "device-ranking": "search.which",
     "devices": "devices._catalogue",
     "error": "report.record",
-    "evaluation": "models.workflow",
+    "evaluation": "models.evaluation",
     "export": "ofa._export",
     "fetched": "data.fetch",
     "fleet": "measure._record",

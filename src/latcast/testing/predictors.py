@@ -14,7 +14,7 @@ from latcast import models
 from latcast.data import ENERGY_MJ, Dataset
 from latcast.devices import Target
 from latcast.models import Predictor
-from latcast.models.training import evaluate
+from latcast.models.evaluation import evaluate
 
 from .quantities import refuses
 

@@ -8,7 +8,7 @@ from latcast._imports import public_names
 
 if TYPE_CHECKING:
     from latcast.data import read_accuracies
-    from latcast.models.training import evaluate as evaluate_accuracy
+    from latcast.models.evaluation import evaluate as evaluate_accuracy
 
     from ._base import AccuracyModel, checked_accuracies
     from .distilled import DistilledOFA

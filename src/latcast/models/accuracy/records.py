@@ -9,7 +9,7 @@ from typing import Any
 
 from latcast.data import Dataset, split
 from latcast.math.one_thread import in_one_blas_thread
-from latcast.models.training import evaluate
+from latcast.models.evaluation import evaluate
 from latcast.report import charts
 from latcast.report.figure import Figure
 from latcast.report.record import Column, Record, Table, lazy, numbered
@@ -110,7 +110,7 @@ class AccuracyEvaluation(Record):
         """Score a model.
 
         Raises:
-            ValueError: as :func:`latcast.models.training.evaluate`.
+            ValueError: as :func:`latcast.models.evaluation.evaluate`.
         """
         return cls(model_name, data, len(table), evaluate(model, table))
 
@@ -196,7 +196,7 @@ def train_accuracy(
 
     Returns:
         The model, whose card has the data, the split and the scores; and the scores:
-        :func:`latcast.models.training.evaluate`.
+        :func:`latcast.models.evaluation.evaluate`.
 
     Raises:
         ValueError: as :meth:`GaussianProcess.fit`, or there are too few architectures to split.
