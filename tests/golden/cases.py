@@ -389,7 +389,8 @@ for _name, _space in {
     "lookup-table": "nasbench201", "mlp": SPACE,
 }.items():  # fmt: skip
     # Weights of an MLP have 32 bits, and so have their products.
-    _relative = 1e-6 if _name == "mlp" else RELATIVE
+    # Single precision: what blocks add is a small difference, by other CPUs 5e-6 off.
+    _relative = 1e-5 if _name == "mlp" else RELATIVE
     case(f"old-{_name}", "old", relative=_relative)(partial(_old, name=_name, space=_space))
 
 
