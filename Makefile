@@ -15,8 +15,9 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' src "$$($(PURELIB))
 # One thread of BLAS and of OpenMP: the matrices are small, and threads that wait for a busy core burn
 # minutes (PyTorch's: on two cores with other work, tests of supernets took sixteen times the CPU).
 # Freed memory is kept: a fit then touches up to 45 % fewer fresh pages, which some virtual machines
-# are slow to give out.
-PYTEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 \
+# are slow to give out. Bytecode is written: the workers, and each process that a test starts, would
+# else compile the tests and our modules anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 \
   MALLOC_TRIM_THRESHOLD_=8589934592 $(BIN)/pytest --numprocesses auto --dist worksteal
 
 .PHONY: demo test quick docs nightly oldest soak dataset corpus zoo results results-search results-families results-transfer clean
