@@ -16,7 +16,7 @@ import pytest
 
 from latcast.bench import paper
 from latcast.cli import devices
-from latcast.devices import _detect
+from latcast.devices import _host
 from latcast.measure import Protocol
 from latcast.models import zoo
 from latcast.search import Memetic
@@ -46,7 +46,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, given in hurry.items():
         defaults = {field.name: field.default for field in dataclasses.fields(kind)} | given
         monkeypatch.setattr(kind.__init__, "__defaults__", tuple(defaults.values()))
-    monkeypatch.setattr(_detect, "_array_bytes", lambda *_: 2**24)
+    monkeypatch.setattr(_host, "_array_bytes", lambda *_: 2**24)
     monkeypatch.setattr(devices, "_SECONDS", 0.05)
     monkeypatch.setattr(paper, "split_of", functools.cache(paper.split_of))
 

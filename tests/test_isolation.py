@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from latcast import measure
-from latcast.devices import Target, _detect, detect
+from latcast.devices import Target, _host, detect
 from latcast.measure import BlockSource, CampaignFile, Plan, Protocol
 from latcast.measure._worker import WorkerProcess, search_path, worker_setup
 from latcast.measure.runtimes import NAMES, RUNTIMES, class_name, runtime, runtime_text
@@ -58,7 +58,7 @@ def test_workers_of_campaigns(trap: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.worker
 @pytest.mark.usefixtures("trap")
 def test_the_micro_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_detect, "_array_bytes", lambda *_: 2**20)
+    monkeypatch.setattr(_host, "_array_bytes", lambda *_: 2**20)
     assert detect("here", seconds=0.01).peak_fp32_flops is not None
 
 

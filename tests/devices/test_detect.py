@@ -15,7 +15,7 @@ import pytest
 from latcast.cli import devices as command
 from latcast.devices import (
     Device,
-    _detect,
+    _host,
     _micro_benchmark,
     cpu_features,
     detect,
@@ -32,7 +32,7 @@ def small_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
 
     The command measures for as short as the other tests: on all cores, beside which others run.
     """
-    monkeypatch.setattr(_detect, "_array_bytes", lambda *_: 2**24)
+    monkeypatch.setattr(_host, "_array_bytes", lambda *_: 2**24)
     monkeypatch.setattr(command, "_SECONDS", 0.05)
 
 
@@ -83,22 +83,22 @@ FIGURES = {"bandwidth_gb_s": 12.345, "peak_fp32_flops": 1.2345e11, "cpu_share": 
 @pytest.mark.parametrize(("share", "busy"), [(0.95, False), (0.6, True)])
 def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, share: float, busy: bool) -> None:
     figures = {**FIGURES, "cpu_share": share}
-    monkeypatch.setattr(_detect, "_measure", lambda *_: figures)
+    monkeypatch.setattr(_host, "_measure", lambda *_: figures)
     found = detect()
     assert (found.bandwidth_gb_s, found.peak_fp32_flops) == (12.3, 1.23e11)
     assert ("other work left 60% of the CPU time" in found.source) == busy
 
 
 def test_what_cannot_be_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_detect, "_measure", lambda *_: FIGURES)
+    monkeypatch.setattr(_host, "_measure", lambda *_: FIGURES)
     host = Host("X", 1, 2**33, clock_ghz=4200.0, l1d_kb=32, l2_kb=512, l3_kb=1)
-    monkeypatch.setattr(_detect, "this_host", lambda: host)
+    monkeypatch.setattr(_host, "this_host", lambda: host)
     found = detect()
     assert (found.clock_ghz, found.l1d_kb, found.l2_kb, found.l3_kb) == (None, 32, 512, None)
 
 
 def test_memory_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_detect, "this_host", lambda: Host("X", 1))
+    monkeypatch.setattr(_host, "this_host", lambda: Host("X", 1))
     with pytest.raises(OSError, match="must tell how much memory"):
         detect()
 
@@ -125,18 +125,18 @@ def test_a_failing_micro_benchmark(
     fake.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(fake))
     if "sleep" in script:
-        monkeypatch.setattr(_detect, "_PATIENCE_S", 0.5)
+        monkeypatch.setattr(_host, "_PATIENCE_S", 0.5)
     with pytest.raises(OSError, match=re.escape(message)):
         detect(seconds=0.05)
 
 
 def test_arrays_exceed_the_caches_but_not_the_memory() -> None:
     mib = 2**20
-    assert _detect._array_bytes(32 * 1024, 2**36) == 128 * mib
-    assert _detect._array_bytes(None, 2**36) == 128 * mib
-    assert _detect._array_bytes(512, 2**36) == 64 * mib
-    assert _detect._array_bytes(768 * 1024, 2**36) == 1024 * mib
-    assert _detect._array_bytes(32 * 1024, 2**29) == 32 * mib
+    assert _host._array_bytes(32 * 1024, 2**36) == 128 * mib
+    assert _host._array_bytes(None, 2**36) == 128 * mib
+    assert _host._array_bytes(512, 2**36) == 64 * mib
+    assert _host._array_bytes(768 * 1024, 2**36) == 1024 * mib
+    assert _host._array_bytes(32 * 1024, 2**29) == 32 * mib
 
 
 @pytest.mark.slow

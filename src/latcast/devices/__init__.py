@@ -19,11 +19,10 @@ if TYPE_CHECKING:
         parse_catalogue,
     )
     from ._cores import Cluster, Core, cores
-    from ._detect import detect
     from ._device import KINDS, PRECISIONS, RANGES, Device, Range, Target, figure_range
     from ._facts import SELECTIONS, UNITS, Facts, target_facts, unit, unit_of_runtime
     from ._headings import Chip, chip_of, named_device, parse_clusters
-    from ._host import cpu_features, cpu_model, host_name, usable_cpus
+    from ._host import cpu_features, cpu_model, detect, host_name, usable_cpus
 else:
     __getattr__, __dir__ = public_names(__name__)
 

@@ -21,13 +21,12 @@ from ._blobs import Blobs
 from ._compute import COMPUTE
 from ._file import FLOAT, Layer, Weights
 from ._moves import MOVES
-from ._sequences import SEQUENCES
 
 __all__ = ["read_ncnn", "translate_ncnn"]
 
 # Begins a file.
 MAGIC = b"7767517"
-_RULES = {**COMPUTE, **MOVES, **SEQUENCES}
+_RULES = {**COMPUTE, **MOVES}
 
 
 def read_ncnn(model: str | Path | bytes, options: ReadOptions = DEFAULTS) -> Graph:

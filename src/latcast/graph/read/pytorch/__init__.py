@@ -15,8 +15,17 @@ from latcast.graph.read._inputs import DEFAULTS, ReadOptions
 from latcast.graph.read._layers import ElementType, Layers, Origin, Value
 
 from ._archive import read_archive, reason
-from ._exported import exported, program_of
-from ._program import Call, CallGraph, Program, Ref, bound, closed, tensor_names
+from ._program import (
+    Call,
+    CallGraph,
+    Program,
+    Ref,
+    bound,
+    closed,
+    exported,
+    program_of,
+    tensor_names,
+)
 from ._rules import RULES, SHAPE_ONLY, VIEWS, Operation, Reading, Steps, composite, shape_of
 
 if TYPE_CHECKING:
