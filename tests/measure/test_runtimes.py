@@ -101,7 +101,17 @@ def test_grouped_convolutions_and_what_ncnn_makes_of_them(kind, precision):
         return
     loaded = made.load(network)
     loaded.run()
-    assert_close(loaded.output(), reference_output(network, 1), precision)
+    assert_close(loaded.output(), reference_output(network, 1), precision, kind.name)
+
+
+def test_only_a_coarser_quantizer_has_a_smaller_cosine_to_reach():
+    expected = np.ones((1, 100), np.float32)
+    output = expected.copy()
+    output[0, :6] = 0  # a cosine of .97
+    assert_close(output, expected, "int8", "litert")
+    for name in ("onnxruntime", "openvino", "a-plugin"):
+        with pytest.raises(AssertionError, match=r"cosine of 0\.995 or more; got 0\.9695"):
+            assert_close(output, expected, "int8", name)
 
 
 @pytest.mark.skipif(
@@ -154,7 +164,7 @@ def test_a_whole_subnet_gives_the_same_outputs(kind, precision, name):
     reference = make(OWN["onnxruntime"]).load(network)
     reference.run()
     if precision == "int8":
-        assert_close(loaded.output(), reference.output(), precision)
+        assert_close(loaded.output(), reference.output(), precision, kind.name)
         return
     error = np.abs(loaded.output() - reference.output())
     if precision == "fp32":

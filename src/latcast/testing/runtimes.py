@@ -19,10 +19,13 @@ Check = Callable[[type[Runtime], str], None]
 # Largest error of an output, relative to the reference's largest: the rounding of 24, 8 and 11
 # significant bits, grown over the layers of a small network.
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "fp16": 0.01}
-# Least cosine of an output in integers of 8 bits, whose largest error has no such bound. LiteRT's
-# average pooling has the scale of what it reads, coarse for what it gives: 0.971 of the small
-# network, where ONNX Runtime has 0.9999.
-LEAST_COSINE = 0.96
+# Least cosine between an output in integers of 8 bits, whose largest error has no such bound, and
+# the reference's. That of ONNX Runtime's quantizer, which OpenVINO runs as well, is .9999 of the
+# small network; a runtime without a row here is held to the same.
+MIN_COSINE = 0.995
+# Runtime whose own quantizer is coarser -> its least cosine. LiteRT's average pooling has the scale
+# of what it reads, coarse for what it gives: .971 of the small network.
+MIN_COSINES = {"litert": 0.96}
 _BLOCK = 40
 
 
@@ -69,7 +72,7 @@ def outputs_are_those_of_the_reference(kind: type[Runtime], precision: str) -> N
         graph = small_network(op, side)
         loaded = _make(kind, precision, batch).load(graph)
         loaded.run()
-        assert_close(loaded.output(), reference_output(graph, batch), precision)
+        assert_close(loaded.output(), reference_output(graph, batch), precision, kind.name)
 
 
 def onnx_models_run_or_are_refused(kind: type[Runtime], precision: str) -> None:
@@ -81,7 +84,7 @@ def onnx_models_run_or_are_refused(kind: type[Runtime], precision: str) -> None:
         refusal = str(error)
     else:
         loaded.run()
-        assert_close(loaded.output(), reference_output(graph, 1), precision)
+        assert_close(loaded.output(), reference_output(graph, 1), precision, kind.name)
         return
     assert kind.name in refusal, f"the refusal must name the runtime; got {refusal}"
 
@@ -174,15 +177,32 @@ def reference_output(graph: Graph, batch: int) -> npt.NDArray[np.float32]:
 
 
 def assert_close(
-    output: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], precision: str
+    output: npt.NDArray[np.float32],
+    expected: npt.NDArray[np.float32],
+    precision: str,
+    runtime: str = "",
 ) -> None:
-    """Make sure that an output is what is expected, as far as the precision goes."""
+    """Make sure that an output is what is expected, as far as precision and quantizer go.
+
+    Args:
+        output: of the runtime.
+        expected: of the same shape.
+        precision: in which the network ran.
+        runtime: whose quantizer made integers of it (:data:`MIN_COSINES`).
+
+    Raises:
+        AssertionError: it is not.
+    """
     assert output.shape == expected.shape
     if precision == "int8":
         cosine = float(
             np.vdot(output, expected) / np.linalg.norm(output) / np.linalg.norm(expected)
         )
-        assert cosine >= LEAST_COSINE, f"outputs must point where they should; cosine {cosine:.4f}"
+        least = MIN_COSINES.get(runtime, MIN_COSINE)
+        assert cosine >= least, (
+            f"outputs must point where the reference's do, with a cosine of {least} or more; got "
+            f"{cosine:.4f}"
+        )
         return
     error, most = np.abs(output - expected).max(), np.abs(expected).max()
     assert error <= TOLERANCE[precision] * most, f"outputs are off by {error:g}, of {most:g}"
