@@ -10,8 +10,8 @@ import pytest
 import latcast
 from latcast.devices import Target
 from latcast.families import Variant
-from latcast.graph import Graph, GraphBuilder, as_run
-from latcast.graph.read import ReadOptions, read_as_run
+from latcast.graph import Graph, GraphBuilder, as_run, dequantized
+from latcast.graph.read import ReadOptions, read_as_run, read_graph
 from latcast.graph.write.onnx import to_onnx
 from latcast.measure.runtimes._onnx_models import parse, random_inputs
 from latcast.measure.runtimes._quantized import quantized
@@ -80,6 +80,63 @@ def test_only_networks_in_floats_change_and_only_where_campaigns_quantize():
     once = as_run(graph, "onnxruntime", "int8")
     assert once is not graph
     assert as_run(once, "openvino", "int8") is once
+
+
+# --- and back ---------------------------------------------------------------------------------
+
+FLOATS = Target("here", "onnxruntime", threads=1)
+
+
+@pytest.mark.parametrize("text", [v for v in VARIANTS if "mobilenet" not in v])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "ncnn"])
+def test_what_is_dequantized_is_the_network_that_was_quantized(text, runtime):
+    graph = Variant.parse(text).graph()
+    again = dequantized(as_run(graph, "onnxruntime", "int8"))
+    target = replace(FLOATS, runtime=runtime)
+    assert kernels(again, target) == kernels(graph, target)
+    assert (again.precision, again.macs, again.params) == ("fp32", graph.macs, graph.params)
+
+
+@SLOW
+@pytest.mark.parametrize("text", [v for v in VARIANTS if "mobilenet" not in v])
+def test_files_of_the_quantizer_are_dequantized(text):
+    floats, integers = both(Variant.parse(text).to_onnx(1, 0))
+    assert integers.precision == "int8"
+    assert kernels(dequantized(integers), FLOATS) == kernels(floats, FLOATS)
+
+
+def test_of_a_clip_that_was_quantized_away_a_relu_comes_back():
+    b = GraphBuilder()
+    x = b.activation(b.conv(b.input(3, 9, 9), 8), "relu6")
+    x = b.add(x, b.activation(b.conv(x, 8), "relu"))
+    graph = b.build(b.conv(x, 8))
+    again = dequantized(as_run(graph, "onnxruntime", "int8"))
+    # Neither the sum of what is not negative, nor the last convolution, was cut off at zero.
+    assert [x.op for x in again.layers] == ["conv", "relu", "conv", "relu", "add", "conv"]
+
+
+def test_networks_in_floats_stay_as_they_are():
+    graph = small_network()
+    assert dequantized(graph) is graph
+
+
+def test_equal_networks_keep_their_own_inputs_and_notes():
+    model = to_onnx(small_network())
+    floats = read_graph(model)
+    for turn in (lambda g: as_run(g, "onnxruntime", "int8"), dequantized):
+        first = turn(floats.noted(floats.sources, ("first",)))
+        again = turn(floats)
+        assert (first.notes, again.notes) == (("first",), floats.notes)
+        assert again.sources == floats.sources
+        floats = again
+
+
+def test_a_quantized_network_is_dequantized_where_int8_was_learnt_in_floats():
+    graph = small_network()
+    integers = as_run(graph, "onnxruntime", "int8")
+    for runtime in ("ncnn", "tensorrt", "onnx"):
+        assert as_run(integers, runtime, "int8").precision == "fp32"
+    assert as_run(integers, "onnxruntime", "fp32") is integers
 
 
 def test_an_activation_that_others_read_around_stays():

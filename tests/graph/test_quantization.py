@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from latcast import load
-from latcast.graph import KERNEL_FACTS, Graph, kernel_facts, kernel_label
+from latcast.graph import KERNEL_FACTS, Graph, dequantized, kernel_facts, kernel_label
 from latcast.graph.read.onnx import read_onnx
 from latcast.networks import working_kernels
 
@@ -397,6 +397,18 @@ def test_casts_at_the_borders_read_and_write_what_they_say() -> None:
         (2048, 1024), (1024, 512), (512, 1024),
     ]  # fmt: skip
     assert graph.precision == "fp16"
+
+
+def test_operators_on_integers_are_dequantized() -> None:
+    net = Net()
+    integers = read_onnx(net.model(MAP, _operators(net)))
+    floats = dequantized(integers)
+    conv = floats.layers[0]
+    assert (conv.op, conv.param_bytes, conv.precision) == ("conv", 4 * 16 * 16 * 9, "fp32")
+    assert conv.read_bytes == conv.write_bytes == 4 * 16 * 14 * 14
+    assert not {"quantize", "dequantize"}.intersection(x.op for x in floats.layers)
+    assert {x.out_bits(0) for x in floats.layers} == {32}
+    assert floats.macs == integers.macs
 
 
 def test_a_network_that_is_quantized_in_part_is_mixed() -> None:

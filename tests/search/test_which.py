@@ -12,6 +12,8 @@ from latcast.devices import devices
 from latcast.graph import Graph, GraphBuilder, as_run
 from latcast.graph.write.onnx import to_onnx
 from latcast.models.resolve import UnresolvedError
+from latcast.search.which import GraphKernels, answer_of
+from latcast.search.which import _Wanted as Wanted
 
 ASKED = ["raspberry-pi-4", "rtx-4090"]
 
@@ -51,7 +53,25 @@ def test_a_network_in_int8_runs_in_int8() -> None:
     floats = library.which(graph, 2.0, devices=["raspberry-pi-4"], precisions=["fp32"])
     assert floats.targets
     (row,) = library.forecast(graph, "raspberry-pi-4", precision="fp32").devices
-    assert any("ask for --precision int8, or measure" in note for note in row.notes)
+    assert any("(as it is: --precision int8)" in note for note in row.notes)
+
+
+@pytest.mark.parametrize("batch", [1, 6])
+def test_all_targets_at_once_are_answered_as_one_by_one(batch: int) -> None:
+    """CPUs of one core and of many, GPUs with learnt efficiencies, chips that were measured."""
+    names = ["raspberry-pi-4", "epyc-9654", "rtx-4090", "tesla-v100", "rk3588-npu", "titan-rtx"]
+    graph = network().with_batch(batch)
+    kernels, reasons = GraphKernels(graph), list[str]()
+    wanted = Wanted([devices()[n] for n in names], None, None, None, None)
+    found = wanted.resolved(batch, reasons)
+    together = {a.target: a for a in library.which(graph, 2.0, devices=names).targets}
+    assert len(together) == len(found) > 40
+    for one in found:
+        answer = answer_of(one, kernels, 2.0, 0.9)
+        other = together[answer.target]
+        for name in ("latency_ms", "lower_ms", "upper_ms", "probability"):
+            assert getattr(answer, name) == pytest.approx(getattr(other, name), rel=1e-9)
+        assert (answer.basis, answer.memory_bytes) == (other.basis, other.memory_bytes)
 
 
 def test_answers_are_those_of_a_forecast() -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ._weights import BUFFER, Constant, Constants, Weights
     from .facts import KERNEL_FACTS, kernel_facts, kernel_label, kernel_reads, written_shape
     from .fusion import Kernel, Rule
-    from .qdq import as_run
+    from .qdq import as_run, dequantized
     from .rules import EAGER, OPENVINO_RULES, RULES, fuse, rules_of
     from .shapes import TensorShape
 else:
@@ -45,6 +45,7 @@ __all__ = [
     "Weights",
     "as_run",
     "chained",
+    "dequantized",
     "fuse",
     "kernel_facts",
     "kernel_label",

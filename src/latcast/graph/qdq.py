@@ -1,4 +1,4 @@
-"""Graphs in floats as ONNX Runtime's static quantizer writes them: in integers of 8 bits.
+"""Graphs in floats as ONNX Runtime's static quantizer writes them, in integers of 8 bits; and back.
 
 Every tensor that an operator of the quantizer's table reads or writes gets a quantization and its
 inverse (QDQ), which all who read it share. The rules are those of ``onnxruntime.quantization`` 1.32
@@ -9,11 +9,12 @@ each tensor's its own, since kernels depend on whether two are equal and not on 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from typing import Any
 
-from ._graph import Graph
+from ._graph import Graph, GraphInput
 from ._operators import GRAPH_INPUT, OPERATORS, Layer
 from .precision import BITS
 from .shapes import TensorShape
@@ -38,6 +39,9 @@ _MOVING = frozenset((
 ))  # fmt: skip
 _NOT_NEGATIVE = frozenset(("relu", "relu6", "sigmoid", "h_sigmoid", "softmax", "exp", "abs"))
 _KEEPS_SIGN = _MOVING | {"add", "mul", "scale", "global_pool", "concat", "identity", "split", "pad"}
+_PAIR = frozenset(("quantize", "dequantize"))
+# Of two truth values, whose bytes are no integers of a quantization.
+_LOGICAL = frozenset(("compare", "not"))
 # Half of the range of a tensor of either sign.
 _MIDDLE = 128.0
 # Below that of the bound of a ReLU6, 6 / 255; each tensor's is another one.
@@ -49,19 +53,59 @@ _RUNTIMES = ("onnxruntime", "openvino", "litert")
 
 
 def as_run(graph: Graph, runtime: str, precision: str) -> Graph:
-    """Return the graph that a runtime runs in a target's precision: in int8 :func:`quantized`."""
-    return quantized(graph) if precision == "int8" and runtime in _RUNTIMES else graph
+    """Return the graph that a runtime runs in a target's precision.
+
+    In int8 that is :func:`quantized` where campaigns quantize. What others take in int8 was learnt
+    from networks in floats, so that there it is :func:`dequantized`: a quantized file and the one
+    that it was made of are one network.
+    """
+    if precision != "int8":
+        return graph
+    return quantized(graph) if runtime in _RUNTIMES else dequantized(graph)
 
 
-@lru_cache(maxsize=8)
 def quantized(graph: Graph) -> Graph:
     """The graph in integers; one that is quantized or holds other types stays as it is.
 
     Bodies of loops and branches stay in floats.
     """
-    if any(x.op in ("quantize", "dequantize") or x.weight_bits for x in graph.layers):
+    if any(x.op in _PAIR or x.weight_bits for x in graph.layers):
         return graph
+    return _noted(_quantized(graph), graph.sources, graph.notes)
+
+
+@lru_cache(maxsize=8)
+def _quantized(graph: Graph) -> Graph:
     return _Writing(graph, _Marking(graph)).written()
+
+
+def _noted(graph: Graph, sources: tuple[GraphInput, ...], notes: tuple[str, ...]) -> Graph:
+    """The graph with these inputs and notes, by which graphs are not told apart."""
+    is_same = (graph.sources, graph.notes) == (sources, notes)
+    return graph if is_same else graph.noted(sources, notes)
+
+
+def dequantized(graph: Graph) -> Graph:
+    """The graph in floats of 32 bits, without quantizations: as a quantizer found it.
+
+    A ReLU that a quantization took the place of comes back where its integers begin at zero and
+    what it quantizes may be negative. Other integers than those of 8 bits stay.
+    """
+    if all(x.op not in _PAIR and x.precision != "int8" for x in graph.layers):
+        return graph
+    found, integers = _dequantized(graph)
+    sources = tuple(
+        replace(x, dtype="float32") if port in integers else x
+        for port, x in enumerate(graph.sources)
+    )
+    return _noted(found, sources, graph.notes)
+
+
+@lru_cache(maxsize=8)
+def _dequantized(graph: Graph) -> tuple[Graph, frozenset[int]]:
+    """The graph, and which of its inputs are floats now."""
+    reverting = _Reverting(graph)
+    return reverting.written(), frozenset(reverting.floats)
 
 
 class _Marking:
@@ -274,6 +318,130 @@ class _Writing:
             param_bytes=size, precision=precision, weight_bits=_BITS, grid=(least,),
             shared_bytes=layer.shared_bytes * size // layer.param_bytes,
         )  # fmt: skip
+
+
+class _Reverting:
+    """The layers of a quantized graph in floats, one after the other."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._layers: list[Layer] = []
+        # Tensor of the quantized graph -> where it is now; which are integers; which of those that
+        # are there now cannot be negative.
+        self._places: dict[Tensor, Tensor] = {}
+        self._integers: set[Tensor] = set()
+        self._signs: set[Tensor] = set()
+        # Inputs of the graph that quantizations or integers were made of.
+        self.floats: set[int] = set()
+
+    def written(self) -> Graph:
+        """The graph."""
+        graph = self._graph
+        for n, layer in enumerate(graph.layers):
+            ports = layer.ports or (0,) * len(layer.inputs)
+            reads = list(zip(layer.inputs, ports, strict=True))
+            if layer.op in _PAIR and reads:
+                self._revert(n, layer, reads[0])
+            else:
+                self._add(n, layer, reads)
+            if layer.op in _PAIR or layer.precision == "int8":
+                self.floats.update(port for source, port in reads if source == GRAPH_INPUT)
+        if not self._layers:
+            return graph
+        outputs = tuple(
+            n if n == GRAPH_INPUT else self._places.get((n, 0), (GRAPH_INPUT, 0))[0]
+            for n in graph.outputs
+        )
+        return Graph.trusted(tuple(self._layers), graph.name, outputs)
+
+    def _place(self, tensor: Tensor) -> Tensor:
+        return self._places.get(tensor, tensor)
+
+    def _revert(self, n: int, layer: Layer, read: Tensor) -> None:
+        """Leave out a quantization or its inverse, but for the activation that it stands for."""
+        place = self._place(read)
+        if layer.op == "quantize":
+            self._integers.add((n, 0))
+            begins_at_zero = len(layer.grid) == 3 and layer.grid[1] == layer.grid[2]
+            source = None if place[0] == GRAPH_INPUT else self._layers[place[0]]
+            # A constant that is added may be what makes it so: 1 to an Erf.
+            is_activated = (
+                source is not None
+                and source.op in _ACTIVATED
+                and (source.op != "add" or len(source.inputs) > 1)
+            )
+            if begins_at_zero and source is not None and is_activated:
+                if place not in self._signs:
+                    new = Layer(
+                        f"{source.name}/relu", "relu", "Relu", place[:1], layer.in_shapes,
+                        layer.out_shapes, ports=place[1:] if place[1] else (),
+                    )  # fmt: skip
+                    self._layers.append(new)
+                    place = len(self._layers) - 1, 0
+                self._signs.add(place)
+        self._places[n, 0] = place
+
+    def _add(self, n: int, layer: Layer, reads: list[Tensor]) -> None:
+        places = [self._place(x) for x in reads]
+        ports = tuple(port for _, port in places)
+        several = sum(source == GRAPH_INPUT for source, _ in places) > 1
+        new = layer._replace(
+            inputs=tuple(source for source, _ in places),
+            ports=ports if any(ports) or several else (),
+        )
+        is_int8 = layer.precision == "int8"
+        if is_int8 or self._integers.intersection(reads):
+            new = self._in_floats(n, new, reads)
+        self._layers.append(new)
+        at = len(self._layers) - 1
+        self._places.update({(n, port): (at, port) for port in range(len(layer.out_shapes))})
+        if layer.op in _NOT_NEGATIVE or (
+            layer.op in _KEEPS_SIGN and not layer.params and places
+            and all(x in self._signs for x in places)
+        ):  # fmt: skip
+            self._signs.add((at, 0))
+
+    def _in_floats(self, n: int, layer: Layer, reads: list[Tensor]) -> Layer:
+        """A layer that computes with integers, or moves them."""
+        is_int8 = layer.precision == "int8"
+        bits = [
+            BITS["fp32"] if x in self._integers or (is_int8 and x[0] == GRAPH_INPUT) else
+            layer.in_bits(k) for k, x in enumerate(reads)
+        ]  # fmt: skip
+        for port in range(len(layer.out_shapes)):
+            is_integer = layer.out_bits(port) == _BITS and layer.op not in _LOGICAL
+            self._integers.update({(n, port)} if is_integer else ())
+            bits.append(BITS["fp32"] if is_integer else layer.out_bits(port))
+        # Constants beside floats are floats, too, but for those that are dequantized.
+        held = layer.weight_bits or (layer.in_bits(0) if layer.in_shapes else 0)
+        is_held = is_int8 and layer.param_bytes and held == _BITS
+        size = _float_bytes(layer) if is_held else layer.param_bytes
+        shared = layer.shared_bytes * size // max(1, layer.param_bytes)
+        widest = max(bits, default=BITS["fp32"])
+        return layer._replace(
+            bits=tuple(bits) if set(bits) != {widest} else (), element_bytes=widest // 8,
+            param_bytes=size, shared_bytes=shared, weight_bits=0, grid=(),
+            precision="fp32" if is_int8 else layer.precision,
+        )  # fmt: skip
+
+
+# What an activation may follow that a quantization takes the place of.
+_ACTIVATED = _WEIGHTED | {"matmul", "add", "batch_norm"}
+
+
+def _float_bytes(layer: Layer) -> int:
+    """Bytes in fp32 of the constants of a layer in integers."""
+    element = BITS["fp32"] // 8
+    if layer.op in _WEIGHTED:
+        weights, channels = _weights(layer), _channels(layer)
+        # Scales and zero points take no more than this; what is beyond is a bias.
+        bias = channels if layer.param_bytes - weights > _SCALE * channels else 0
+        return element * max(layer.params, weights + bias)
+    if layer.op == "batch_norm":
+        return 2 * element * layer.params  # means and variances are not trained
+    if layer.params:
+        return element * layer.params
+    return element * max(1, layer.param_bytes - (_SCALE if layer.weight_bits else 0))
 
 
 def _channels(layer: Layer) -> int:

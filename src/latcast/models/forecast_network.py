@@ -38,6 +38,7 @@ from .forecast_records import (
     Unsupported,
     UnsupportedOperator,
 )
+from .quantized_network import as_asked, in_own_precision
 from .resolve import Resolved, TargetQuery, UnresolvedError, resolve
 
 if TYPE_CHECKING:
@@ -221,7 +222,10 @@ def forecast_network(
         return _network_row(found, graph, coverage)
 
     def find(name: str, query: TargetQuery) -> list[Resolved]:
-        return resolve(name, query, role="networks", similar_to=similar_to, vary=vary)
+        def ask(query: TargetQuery) -> list[Resolved]:
+            return resolve(name, query, role="networks", similar_to=similar_to, vary=vary)
+
+        return in_own_precision(name, query, ask, lambda batch: graph_of(batch).precision)
 
     rows = rows_of(names, queries, find, answer, NetworkOnTarget)
     graph, first = graphs[0], next(row for row in rows if row.error is None)
@@ -273,11 +277,11 @@ def _faster(
 def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOnTarget:
     model = resolved.predictor
     target = model.target
-    asked = graph
-    if graph.sources and graph.batch != target.batch:
+    asked, note = as_asked(graph, resolved)
+    if asked.sources and asked.batch != target.batch:
         # A predictor refuses another batch than its own; here a note says that it extrapolates.
-        sources = tuple(replace(x, batch_axis=None) for x in graph.sources)
-        asked = graph.noted(sources, graph.notes)
+        sources = tuple(replace(x, batch_axis=None) for x in asked.sources)
+        asked = asked.noted(sources, asked.notes)
     found = model.explain(asked, coverage)
     notes = [*resolved.notes, *model.doubts(asked)]
     cheapest, lower = asked.cheapest, found.lower_ms
@@ -293,7 +297,9 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
             f"cheapest, {ms_text(found.ms)} ms with the dearest, which is the forecast; the "
             f"interval holds both ({count_text(cheapest.macs)} to {count_text(graph.macs)} MACs)"
         )
-    if set(graph.precisions) - {target.precision}:
+    if note:
+        notes.append(note)
+    elif set(graph.precisions) - {target.precision}:
         notes.append(_of_another_precision(graph.precisions, target.precision))
     return NetworkOnTarget(
         device=resolved.name,

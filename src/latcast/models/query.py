@@ -79,12 +79,15 @@ class Resolved:
         predictor: of exactly the target that was asked for, as far as one was.
         basis: what it was made from.
         notes: sentences about where it comes from.
+        is_named: whether the model itself was asked for, by its file or by a name that is no
+            device's: then it answers for what it is given, whatever it was learnt from.
     """
 
     name: str
     predictor: Predictor
     basis: Basis = "measurements"
     notes: list[str] = field(default_factory=list)
+    is_named: bool = False
 
     @property
     def of_space(self) -> Predictor:

@@ -112,9 +112,12 @@ def resolve(
                 return [better]
         if shipped:
             return [
-                Resolved(n if several else str(name), open_shipped(n, role), notes=notes)
+                Resolved(
+                    n if several else str(name), open_shipped(n, role), notes=notes,
+                    is_named=n == named != device,
+                )
                 for n in shipped
-            ]
+            ]  # fmt: skip
     # A model of the name itself needs none of this.
     from .by_device import by_host, by_joint, in_space_by_device
 
@@ -251,7 +254,7 @@ def _of_file(
         )
     if not query.fits(model.target):
         raise UnresolvedError(_must_be(name, query, model.target))
-    return Resolved(name, model)
+    return Resolved(name, model, is_named=True)
 
 
 def _in_space(name: str, model: Any, space: SearchSpace | None) -> Any:

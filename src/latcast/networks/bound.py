@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -44,17 +44,25 @@ def bound_ms(networks: Networks, target: RunsOn) -> Floats:
     move through memory: its constants beyond the last cache, as wide as the target's precision has
     them where their file is of fp32. A cache may hold the rest since the kernel before.
     """
-    facts = target.facts
-    halves = target.in_halves
-    kernels = np.zeros(len(networks.ops))
-    if peak := facts.get("bound_flops"):
-        wino = (networks.fact("window") == WINDOW) & (networks.fact("stride") <= 1)
-        wino &= networks.fact("groups") <= 1
-        operations = 2 * networks.fact("macs") * np.where(wino, WINOGRAD, 1.0)
-        kernels = operations / (2 * peak if halves else peak)
-    bandwidth, cache = facts.get("bandwidth_gb_s"), facts.get("last_level_kb")
-    if bandwidth and cache:
-        width = 0.5 if halves else BITS.get(target.precision, 32) / 32
-        moved = networks.fact("param_bytes") * min(width, 1.0) - cache * 1024
-        kernels = np.maximum(kernels, np.maximum(moved, 0) / (bandwidth * 1e9))
+    return np.asarray(bounds_ms(networks, [target])[:, 0])
+
+
+def bounds_ms(networks: Networks, targets: Sequence[RunsOn]) -> Floats:
+    """:func:`bound_ms` on each of t targets, shape (n, t)."""
+    wino = (networks.fact("window") == WINDOW) & (networks.fact("stride") <= 1)
+    wino &= networks.fact("groups") <= 1
+    operations = 2 * networks.fact("macs") * np.where(wino, WINOGRAD, 1.0)
+    constants = networks.fact("param_bytes")
+    # What is not known bounds nothing: then the rate is infinite.
+    peaks, widths, caches, bandwidths = (np.full(len(targets), np.inf) for _ in range(4))
+    for n, target in enumerate(targets):
+        facts, halves = target.facts, target.in_halves
+        if peak := facts.get("bound_flops"):
+            peaks[n] = 2 * peak if halves else peak
+        widths[n] = 0.5 if halves else min(BITS.get(target.precision, 32) / 32, 1.0)
+        bandwidth, cache = facts.get("bandwidth_gb_s"), facts.get("last_level_kb")
+        if bandwidth and cache:
+            caches[n], bandwidths[n] = cache * 1024, bandwidth * 1e9
+    moved = np.maximum(constants[:, None] * widths - caches, 0)
+    kernels = np.maximum(operations[:, None] / peaks, moved / bandwidths)
     return np.asarray(networks.counts @ kernels * 1e3)

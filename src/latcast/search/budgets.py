@@ -14,7 +14,8 @@ from latcast._files import read_file
 from latcast._limits import MAX_CATALOGUE_BYTES
 from latcast._names import short_repr, unknown_name
 from latcast.graph.read import ReadOptions, is_named, read_with
-from latcast.models.resolve import TargetQuery, resolve
+from latcast.models.quantized_network import as_asked, in_own_precision
+from latcast.models.resolve import Resolved, TargetQuery, resolve
 from latcast.models.zoo import SUFFIX
 from latcast.report.formats import pieces
 from latcast.report.markup import printable
@@ -316,10 +317,15 @@ def _rows(
     )
     device = row.device
     name = str(folder / device) if device.endswith(SUFFIX) else device
-    for resolved in resolve(name, query, role="networks"):
+
+    def ask(query: TargetQuery) -> list[Resolved]:
+        return resolve(name, query, role="networks")
+
+    for resolved in in_own_precision(name, query, ask, lambda _: found.graph.precision):
         answer: DeviceAnswer = answer_of(resolved, found, row.max_latency_ms, coverage)
-        told = [*resolved.notes, *resolved.predictor.doubts(found.graph), *found.graph.notes]
-        notes |= dict.fromkeys(f"{row.name} on {device}: {note}" for note in told)
+        graph, note = as_asked(found.graph, resolved)
+        told = [*resolved.notes, *resolved.predictor.doubts(graph), *graph.notes, note]
+        notes |= dict.fromkeys(f"{row.name} on {device}: {note}" for note in told if note)
         order = list(CHANCES)
         yield replace(
             row,

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from latcast._names import unknown_name
 from latcast.devices import PRECISIONS, Device, devices, target_facts, unit_of_runtime
-from latcast.graph import Graph, as_run, rules_of
+from latcast.graph import Graph, as_run, dequantized, rules_of
 from latcast.graph.precision import BITS
 from latcast.graph.read import Network, ReadOptions, name_of, read_with
 from latcast.models import zoo
-from latcast.models.joint import Joint, Question
+from latcast.models.joint import Joint, JointPredictor, Question, within_each
+from latcast.models.quantized_network import INT8, runs_dequantized
 from latcast.models.query import Basis, Resolved
 from latcast.models.zoo import JOINT, UnresolvedError, open_shipped
 from latcast.networks import Networks
@@ -36,7 +39,9 @@ from .within_budget import (
 
 # Devices that are shown, each with its best target.
 MAX_SHOWN = 20
-# Reasons why targets have no answer that notes tell of.
+# Targets of the joint model whose priors are made at once.
+_AT_ONCE = 500
+# Reasons why targets have no answer, and devices, that notes tell of.
 _MAX_REASONS = 3
 _UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
 # First part of a runtime's name -> maker whose chips it runs on, and was measured on, alone.
@@ -216,13 +221,16 @@ def which(
     kernels = GraphKernels(graph)
     reasons: list[str] = []
     notes = list(graph.notes)
-    if precisions is None and graph.precision == "int8":
+    if precisions is None and kernels.is_int8:
         # Its kernels are of integers on any target: those in floats are answers to another file.
-        wanted = replace(wanted, precisions=["int8"])
-        notes.append("the network is in int8: targets in other precisions are left out")
+        wanted = replace(wanted, precisions=[INT8])
+        notes.append(f"the network is in {INT8}: targets in other precisions are left out")
     predictors = wanted.resolved(graph.batch or batch or 1, reasons)
-    answers = [answer_of(found, kernels, max_latency_ms, coverage) for found in predictors]
+    answers = list(_answers(predictors, kernels, max_latency_ms, coverage))
+    if kernels.is_int8:
+        notes += _notes_of_int8(predictors, wanted, is_asked=precisions is not None)
     if not answers:
+        reasons += notes[len(graph.notes) :]
         why = f": {reasons[0]}" if reasons else ""
         raise UnresolvedError(f"no device, runtime and precision are as asked for{why}")
     order = {name: n for n, name in enumerate(CHANCES)}
@@ -244,6 +252,40 @@ def which(
         name, max_latency_ms, graph.batch, coverage, at_least, is_met,
         {n: counts[n] for n in CHANCES}, tuple(answers), tuple(notes),
     )  # fmt: skip
+
+
+def _answers(
+    predictors: Sequence[Resolved], kernels: GraphKernels, max_latency_ms: float, coverage: float
+) -> Iterator[DeviceAnswer]:
+    """:func:`answer_of` of every predictor; those of the joint model are asked all at once."""
+    alike: dict[int, list[int]] = {}
+    for n, found in enumerate(predictors):
+        if found.predictor.kind == JointPredictor.kind:
+            alike.setdefault(id(kernels.of(found)), []).append(n)
+    known: dict[int, WithinBudget] = {}
+    for places in alike.values():
+        own: list[Any] = [predictors[n].predictor for n in places]
+        networks = kernels.of(predictors[places[0]])
+        within = within_each(own, networks, max_latency_ms, coverage)
+        known |= {n: WithinBudget(*each) for n, each in zip(places, within, strict=True)}
+    for n, found in enumerate(predictors):
+        yield answer_of(found, kernels, max_latency_ms, coverage, known.get(n))
+
+
+def _notes_of_int8(
+    predictors: Sequence[Resolved], wanted: _Wanted, *, is_asked: bool
+) -> Iterator[str]:
+    """What is to be said of a network in int8: what runs it in floats, and what is left out."""
+    if any(runs_dequantized(found) for found in predictors):
+        yield f"the network is in {INT8}: targets in floats run it dequantized"
+    answered = {found.predictor.target.device for found in predictors}
+    left = [d.name for d in wanted.devices if d.name not in answered]
+    if left and not is_asked:
+        some = ", ".join(left[:_MAX_REASONS]) + (", …" if len(left) > _MAX_REASONS else "")
+        yield (
+            f"nothing was measured in {INT8} on devices like {len(left)} that are left out: "
+            f"{some}; --precision fp32 asks for it dequantized"
+        )
 
 
 def _devices(names: Sequence[str] | None) -> list[Device]:
@@ -269,11 +311,10 @@ class _Wanted:
     batch: int | None
     threads: int | None
 
-    def resolved(self, batch: int, reasons: list[str]) -> Iterator[Resolved]:
+    def resolved(self, batch: int, reasons: list[str]) -> list[Resolved]:
         """Predictors of all targets of a batch; why others have none is added to ``reasons``."""
-        yield from self._shipped(batch)
         joint: Joint = open_shipped(JOINT, "joint")
-        domains = joint.domains
+        domains, questions = joint.domains, list[Question]()
         for device in self.devices:
             for runtime, precision in self._measured(device, domains):
                 try:
@@ -284,9 +325,13 @@ class _Wanted:
                 except ValueError as error:
                     reasons.append(str(error))
                     continue
-                predictor = joint.predictor(question)
+                questions.append(question)
+        found = list(self._shipped(batch))
+        for start in range(0, len(questions), _AT_ONCE):
+            for predictor in joint.predictors(questions[start : start + _AT_ONCE]):
                 basis: Basis = "measurements" if predictor.card["rows"] else "specification"
-                yield Resolved(device.name, predictor, basis)
+                found.append(Resolved(predictor.target.device, predictor, basis))
+        return found
 
     def _shipped(self, batch: int) -> Iterator[Resolved]:
         """Yield shipped models of one target that know networks, or whose runtime is named.
@@ -335,15 +380,23 @@ class GraphKernels:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        own = graph.precision if graph.precision in BITS else "fp32"
+        precision = graph.precision
+        self.is_int8 = precision == INT8
+        own = precision if precision in BITS else "fp32"
         # Of a network whose file is narrower than the target, memory is the file's.
         self._is_whole = own == "fp32"
         self._params = graph.params * BITS[own or "fp32"] / BITS["fp32"]
         self._activations = graph.peak_activation_bytes
         self._known: dict[tuple[int, str], Networks] = {}
 
+    @cached_property
+    def _in_floats(self) -> GraphKernels:
+        return GraphKernels(dequantized(self.graph))
+
     def memory_bytes(self, found: Resolved) -> int:
         """Peak memory on the target of a predictor."""
+        if self.is_int8 and runs_dequantized(found):
+            return self._in_floats.memory_bytes(found)
         target = found.predictor.target
         width = target.precision if self._is_whole else "fp32"
         kernels = kernel_counts(self.of(found))
@@ -352,6 +405,8 @@ class GraphKernels:
 
     def of(self, found: Resolved) -> Networks:
         """Return the kernels that a predictor's target runs."""
+        if self.is_int8 and runs_dequantized(found):
+            return self._in_floats.of(found)
         target = found.predictor.target
         rules = rules_of(fuses_as(found.predictor))
         key = (id(rules), target.precision)
@@ -362,11 +417,16 @@ class GraphKernels:
 
 
 def answer_of(
-    found: Resolved, kernels: GraphKernels, max_latency_ms: float, coverage: float
+    found: Resolved,
+    kernels: GraphKernels,
+    max_latency_ms: float,
+    coverage: float,
+    within: WithinBudget | None = None,
 ) -> DeviceAnswer:
-    """Return a predictor's answer for a network within a budget."""
+    """Return a predictor's answer for a network within a budget; ``within``, if that is known."""
     target = found.predictor.target
-    within = WithinBudget.of(found.predictor, kernels.of(found), max_latency_ms, coverage)
+    if within is None:
+        within = WithinBudget.of(found.predictor, kernels.of(found), max_latency_ms, coverage)
     memory = kernels.memory_bytes(found)
     device = devices().get(target.device)
     has = None if device is None or device.memory_gb is None else device.memory_gb * 1e9

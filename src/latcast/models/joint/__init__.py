@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ._predictor import JointPredictor
     from ._space import JointSpacePredictor
     from ._specification import Question, facts_with_peak
+    from .within import within_each
 else:
     __getattr__, __dir__ = public_names(__name__)
 
@@ -29,4 +30,5 @@ __all__ = [
     "Question",
     "TargetFacts",
     "facts_with_peak",
+    "within_each",
 ]

@@ -11,7 +11,7 @@ that neural-linear).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
@@ -95,6 +95,13 @@ class Efficiency:
         inputs = standardized(inputs, self.mean, self.deviation)
         out = np.clip(outputs(self.layers, inputs)[-1][:, 0], *self.limits[:, 0])
         return np.asarray(np.where(known, out, 0.0), dtype=np.float64)
+
+    def log_factors_on(self, networks: Networks, targets: Sequence[Facts]) -> Floats:
+        """:meth:`log_factors` on t targets, shape (d, t), which differ in their units alone."""
+        units = [multiprocessors(target) or _UNITS for target in targets]
+        known = dict(zip(units, targets, strict=True))
+        found = {n: self.log_factors(networks, target) for n, target in known.items()}
+        return np.stack([found[n] for n in units], axis=1)
 
 
 # --- the file ---------------------------------------------------------------------------------

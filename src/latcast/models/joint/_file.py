@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,10 +23,10 @@ from ._efficiency import ARRAYS, FIELDS, packed, unpacked
 from ._faster import Faster
 from ._fit import Learnt
 from ._known import ALIKE, Known, Named, moved, of_target
-from ._model import JointModel, precise, unlisted
+from ._model import JointModel, Scores, precise, unlisted
 from ._observations import Observations, TargetFacts
 from ._posterior import Prior
-from ._predictor import Campaign, Facts, JointPredictor
+from ._predictor import Campaign, JointPredictor
 from ._specification import UNIT_OF_KIND, Domains, Question
 from ._targets import TargetFeatures
 from ._work import CLASSES, FEATURES, class_of, places, taken, widened
@@ -181,6 +181,44 @@ def _symmetric(half: Floats, size: int) -> Floats:
 # --- the model --------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What answers a question.
+
+    Attributes:
+        question: that is asked.
+        campaign: of the target itself; None where hundreds of its networks were not measured.
+        near: as of :meth:`Known.nearest`.
+        is_varied: whether a figure of the device is another one than it is known by.
+        targets: whose priors are needed: the target first, then those of fewer and more cores.
+    """
+
+    question: Question
+    campaign: Named | None
+    near: tuple[int, float] | None
+    is_varied: bool
+    targets: tuple[TargetFacts, ...]
+
+    @classmethod
+    def of(
+        cls, question: Question, named: Mapping[str, Named], measured: Known,
+        place: Callable[[TargetFacts], Floats],
+    ) -> _Asked:  # fmt: skip
+        """By the campaigns and targets that are known, and the places of targets among these."""
+        known, facts = question.measured, question.facts
+        is_varied = known.facts != facts.facts
+        campaign = of_target(named, known.name)
+        if campaign is not None and not is_varied and not question.is_like:
+            return cls(question, campaign, None, is_varied, ())
+        near = measured.nearest(known, place(known)) if measured.has(known) else None
+        # Of a device of which a figure is varied, what units of work cost changes by physics alone.
+        if near is not None or is_varied:
+            return cls(question, None, near, is_varied, (known,))
+        more = () if question.beyond is None else (question.beyond,)
+        targets = (question.nested[-1], *question.nested[:-1], *more)
+        return cls(question, None, None, is_varied, targets)
+
+
 class Joint(Model):
     """One model of all targets, from which any target of any device is predicted.
 
@@ -230,23 +268,24 @@ class Joint(Model):
 
     def predictor(self, question: Question) -> JointPredictor:
         """A predictor of the target that is asked for; its card says what it was taken from."""
+        return self.predictors([question])[0]
+
+    def predictors(self, questions: Sequence[Question]) -> list[JointPredictor]:
+        """Those of several targets, whose priors are made at once."""
+        place = self._model.learnt.features.place
+        asked = [_Asked.of(question, self.named, self._known, place) for question in questions]
+        priors = iter(self._model.learnt.priors([t for one in asked for t in one.targets]))
+        return [self._predictor(one, [next(priors) for _ in one.targets]) for one in asked]
+
+    def _predictor(self, asked: _Asked, priors: Sequence[Prior]) -> JointPredictor:
+        """Of what is asked, with the priors of its targets."""
+        question, near = asked.question, asked.near
+        if asked.campaign is not None:
+            return self._of_campaign(asked.campaign, question)
         learnt, facts = self._model.learnt, question.facts
-        known = question.measured
-        campaign = of_target(self.named, known.name)
-        if campaign is not None and known.facts == facts.facts and not question.is_like:
-            return self._of_campaign(campaign, question)
-        near = self._known.nearest(known, learnt.features.place(known))
-        nested: list[tuple[Facts, Prior]] = []
-        is_varied = known.facts != facts.facts
-        # Of a device of which a figure is varied, what units of work cost changes by physics alone.
-        if near is None and not is_varied:
-            more = () if question.beyond is None else (question.beyond,)
-            others = (*question.nested[:-1], *more)
-            prior, *priors = learnt.priors((question.nested[-1], *others))
-            nested = [(t.facts, p) for t, p in zip(others, priors, strict=True)]
-        else:
-            prior = learnt.prior(known)
-        if is_varied:
+        prior, *others = priors
+        nested = [(t.facts, p) for t, p in zip(asked.targets[1:], others, strict=True)]
+        if asked.is_varied:
             prior = replace(prior, log_prices=learnt.features.log_prices(facts))
         if near is not None:
             n, shared = near[0], min(near[1], ALIKE) if question.is_like else near[1]
@@ -254,27 +293,41 @@ class Joint(Model):
             note = _measured(self._known, n, shared, question.target.device)
         else:
             note = _unmeasured(facts, tuple(self.domains))
-        of_domain = "", facts.domain, precise(facts.domain, facts.precision)
-        asked = facts.domain, facts.precision
+        ways, faster = self._of_domain(facts.domain, facts.precision)
         new = JointPredictor.of(
             facts,
             prior,
             learnt.effects_of(facts),
-            {k: s for k, s in self._model.scores.items() if k[0] in of_domain},
+            ways,
             self._seen.get(facts.domain, ()),
             nested=nested,
             has_beyond=bool(nested) and question.beyond is not None,
             as_called=learnt.features.as_called,
-            is_known=near is not None and shared == 1 and not is_varied,
-            faster={
-                than: rule for (*of, than), rule in self._model.faster.items() if (*of,) == asked
-            },
+            is_known=near is not None and shared == 1 and not asked.is_varied,
+            faster=faster,
         )
+        new.precisions = self.domains.get(facts.domain, ())
         card: dict[str, Any] = {k: v for k, v in self.card.items() if k in ("data", "licence")}
         card["rows"] = 0 if near is None else self._known.rows[near[0]]
         card["notes"] = [*question.notes, note]
         new.become(Fitted(None, question.target, {}, new.intervals(), card, self.quantity))
         return new
+
+    @cached_property
+    def _of_domains(self) -> dict[tuple[str, str], tuple[Scores, Mapping[str, Faster]]]:
+        return {}
+
+    def _of_domain(self, domain: str, precision: str) -> tuple[Scores, Mapping[str, Faster]]:
+        """Errors of groups left out that tell of a domain, and when its precision is faster."""
+        asked = domain, precision
+        if asked not in self._of_domains:
+            names = "", domain, precise(domain, precision)
+            ways = {k: s for k, s in self._model.scores.items() if k[0] in names}
+            faster = {
+                than: rule for (*of, than), rule in self._model.faster.items() if (*of,) == asked
+            }
+            self._of_domains[asked] = ways, faster
+        return self._of_domains[asked]
 
     @in_one_blas_thread
     def adapt(self, few: Dataset, *, method: str = "bayes", seed: int = 0) -> JointPredictor:
@@ -319,6 +372,7 @@ class Joint(Model):
             as_called=learnt.features.as_called,
             campaign=Campaign(own.own, own.typical, broad.covariance),
         )
+        new.precisions = (facts.precision,)
         card = {k: v for k, v in own.card.items() if k != "metrics"} | {"notes": []}
         new.become(Fitted(None, question.target, {}, own.calibration, card, self.quantity))
         return new

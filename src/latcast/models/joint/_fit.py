@@ -90,27 +90,35 @@ class Learnt:
         return known
 
     def priors(self, targets: Sequence[TargetFacts]) -> list[Prior]:
-        """Return the priors of a target's weights under each of its possible facts at once."""
+        """Return the priors of the weights of targets, all at once."""
         if not targets:
             return []
-        of, target = self.features, targets[0]
-        own = self.efficiency(target)
-        is_own = target.domain not in self.efficiencies or self.is_near(target)
-        domain = target.domain if is_own and target.domain in self.covariances else ""
-        covariance, precision = self.covariances[domain], self._precisions[domain]
-        means = of.columns(targets) @ self.slopes * (own is None)
-        return [
-            Prior(
-                mean, covariance, precision, of.log_prices(t), of.overlap(t), own,
-                of.log_inference(t),
-            )
-            for t, mean in zip(targets, means, strict=True)
-        ]  # fmt: skip
+        of, found = self.features, []
+        for target, mean in zip(targets, of.columns(targets) @ self.slopes, strict=True):
+            own = self.efficiency(target)
+            is_own = target.domain not in self.efficiencies or self.is_near(target)
+            domain = target.domain if is_own and target.domain in self.covariances else ""
+            found.append(
+                Prior(
+                    mean if own is None else np.zeros_like(mean), self.covariances[domain],
+                    self._precisions[domain], of.log_prices(target), of.overlap(target), own,
+                    of.log_inference(target),
+                )
+            )  # fmt: skip
+        return found
 
     def efficiency(self, target: TargetFacts) -> Efficiency | None:
         """Return the efficiency in a target's precision; None if its domain has not learnt one."""
-        learnt = self.efficiencies.get(target.domain)
-        return None if learnt is None else learnt.of(target.precision)
+        key = target.domain, target.precision
+        if key not in self._of_precisions:
+            learnt = self.efficiencies.get(target.domain)
+            own = None if learnt is None else learnt.of(target.precision)
+            self._of_precisions[key] = own
+        return self._of_precisions[key]
+
+    @cached_property
+    def _of_precisions(self) -> dict[tuple[str, str], Efficiency | None]:
+        return {}
 
     def is_near(self, target: TargetFacts) -> bool:
         """Whether the efficiencies of its kernels were learnt on its own chip."""

@@ -10,7 +10,7 @@ fp32 operators that PyTorch 2.1 ran on P4, P100, V100, T4 and A100 (NeuSight, Le
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -99,7 +99,9 @@ def executed_operations(networks: Networks, facts: Facts) -> Floats:
     has_matrices = bool(peak) and (peak or 0.0) > 1.01 * (facts.get("base_flops") or np.inf)
     if not (units and peak) or has_matrices or not some.any():
         return operations.copy()
-    logs = _log_tiled(shapes.products, units) + shapes.unaligned
+    if units not in shapes.tiled:
+        shapes.tiled[units] = _log_tiled(shapes.products, units)
+    logs = shapes.tiled[units] + shapes.unaligned
     logs += shapes.wide * (PASCAL_SLOPE if _is_pascal(facts) else LATER_SLOPE)
     logs += _held_down(np.log(operations[some] * _energy_ratio(facts)) - logs, np.exp(logs) / peak)
     result = operations.copy()
@@ -117,6 +119,7 @@ class _Shapes:
         products: the shapes of those, p of them.
         unaligned: logarithm of how much longer they take for numbers that fill no loads, (p,).
         wide: as of :func:`_wide`, shape (p,).
+        tiled: units of a GPU -> :func:`_log_tiled`, shape (p,), of those that were asked about.
     """
 
     operations: Floats
@@ -124,6 +127,7 @@ class _Shapes:
     products: Product
     unaligned: Floats
     wide: Floats
+    tiled: dict[float, Floats] = field(default_factory=dict)
 
     @classmethod
     def of(cls, networks: Networks) -> _Shapes:

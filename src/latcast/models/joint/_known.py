@@ -111,6 +111,10 @@ class Known:
             found.setdefault(tuple(of), []).append(n)
         return found
 
+    def has(self, target: TargetFacts) -> bool:
+        """Whether anything was measured on a target's chip, in its domain and precision."""
+        return (target.chip, target.domain, target.precision) in self._places
+
     def nearest(self, target: TargetFacts, place: Floats) -> tuple[int, float] | None:
         """The one that tells most of a target, and the correlation of their deviations.
 

@@ -51,6 +51,7 @@ from ._observations import (
 from ._own import Own, log_sums
 from ._posterior import Posterior, Prior
 from ._specification import Question
+from ._together import Column, at_batch, log_ms_on
 from ._work import CLASSES, FEATURES, PARTS, Work, class_of, places, taken, widened
 
 Floats = npt.NDArray[np.float64]
@@ -58,8 +59,6 @@ Facts = Mapping[str, float | None]
 
 # Runtime that has networks quantized on CPUs -> a name of the same rules.
 _IN_FLOATS = {"onnxruntime": "onnx"}
-# Facts that grow with the batch.
-_WITH_BATCH = ("macs", "read_bytes", "write_bytes", "positions", "batch")
 # What a kernel waits for, by the part of its time that is the longest.
 _BOUNDS = dict(zip(PARTS, BOUNDS, strict=True))
 # Degrees of freedom of Student's t where no errors of left-out groups are known.
@@ -159,6 +158,9 @@ class JointPredictor(Predictor):
     faster: Mapping[str, Faster] = {}
     """Precision -> when this target's is faster than it, where that was learnt; no file has it."""
 
+    precisions: Sequence[str] = ()
+    """Those in which anything was measured in the target's domain; no file has them."""
+
     _facts: TargetFacts
     _prior: Prior
     _effects: Effects
@@ -248,21 +250,21 @@ class JointPredictor(Predictor):
 
     @property
     def _as_fused(self) -> Target:
-        runtime = self.target.runtime
-        if not self._facts.domain.endswith("-cpu"):
-            # Elsewhere int8 was learnt from the kernels of networks in floats.
-            runtime = _IN_FLOATS.get(runtime, runtime)
-        return replace(self.target, runtime=FUSES_AS.get(runtime, runtime))
+        return replace(self.target, runtime=self.fuses_as)
 
     @property
     def fuses_as(self) -> str:
         """The runtime whose rules fuse as the target's does."""
-        return self._as_fused.runtime
+        runtime = self.target.runtime
+        if not self._facts.domain.endswith("-cpu"):
+            # Elsewhere int8 was learnt from the kernels of networks in floats.
+            runtime = _IN_FLOATS.get(runtime, runtime)
+        return FUSES_AS.get(runtime, runtime)
 
     @property
     def runs_all(self) -> bool:
         """Whether blocks are run that nothing reads, as of :meth:`Networks.of_archs`."""
-        return self._as_called and self._as_fused.runtime == EAGER
+        return self._as_called and self.fuses_as == EAGER
 
     def _forecast(self, of: tuple[Networks, Graph | None]) -> tuple[Floats, Floats]:
         kernels = of[0]
@@ -320,23 +322,8 @@ class JointPredictor(Predictor):
 
     def _log_ms_nested(self, kernels: Networks) -> list[Floats]:
         """Log ms with other numbers of cores, as far as these matter, each (n,)."""
-        if not self._nested:
-            return []
-        counts, priors = kernels.counts, [p for _, p in self._nested]
-        first, is_gpu = priors[0], any(f.get("is_gpu") for f, _ in self._nested)
-        if is_gpu or first.efficiency is not None:
-            return [
-                p.work(kernels, f).log_ms_alone(
-                    counts, p.mean, p.log_prices, p.overlap, p.log_inference
-                )
-                for f, p in self._nested
-            ]
-        found = Work.of(kernels).log_ms_alone(
-            counts, np.stack([p.mean for p in priors], axis=1),
-            np.stack([p.log_prices for p in priors], axis=1), first.overlap,
-            np.array([p.log_inference for p in priors]),
-        )  # fmt: skip
-        return list(found.T)
+        columns = [Column(facts, prior) for facts, prior in self._nested]
+        return list(log_ms_on(kernels, columns).T) if columns else []
 
     def _fewer_cores(self, log_ms: Floats, nested: Sequence[Floats]) -> Floats:
         """Return log ms to add (n,), so that a device is not slower than with fewer cores.
@@ -393,11 +380,7 @@ class JointPredictor(Predictor):
 
     def _at_batch(self, kernels: Networks, batch: int) -> Floats:
         """Log ms of the work of networks at another batch than the target's, shape (n,)."""
-        facts, whole = kernels.facts.copy(), self.target.batch
-        # A kernel whose first side is not the batch has it all the same.
-        by = np.where(kernels.fact("batch") % whole == 0, whole / batch, 1)
-        facts[:, [KERNEL_FACTS.index(name) for name in _WITH_BATCH]] /= by[:, None]
-        k, prior = replace(kernels, facts=facts), self._prior
+        k, prior = at_batch(kernels, self.target.batch, batch), self._prior
         return self._work(k).log_ms_alone(
             k.counts, self._after.weights, prior.log_prices, prior.overlap, prior.log_inference
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from latcast._names import unknown_name
 from latcast.devices import (
@@ -98,7 +98,7 @@ class Question:
         """
         notes = []
         if runtime is None:
-            runtime = _usual_runtime(device, domains)
+            runtime = _usual_runtime(device, domains, precision)
             notes.append(f"no runtime is asked for: the forecast is for {runtime} (--runtime)")
         part = unit_of_runtime(runtime) or UNIT_OF_KIND[device.kind]
         domain = _domain(runtime, part, domains)
@@ -124,19 +124,15 @@ class Question:
         if name is not None:
             notes.append(f"{name} is taken to be like {device.name}, whose specification it has")
         target = Target(name or device.name, runtime, batch, precision, threads)
-        unit_runtime = f"{runtime}-{part}"
+        text = str(target)
 
         def of(own: Facts) -> TargetFacts:
-            return TargetFacts(
-                str(target), found.group, domain, runtime, batch, precision, threads, own
-            )
+            return TargetFacts(text, found.group, domain, runtime, batch, precision, threads, own)
 
-        facts, note = facts_with_peak(found, unit_runtime, threads, precision)
-        before = of(facts)
+        before = of(_facts_of(found, part, threads, precision).facts)
         if vary is not None:
             found = varied(found, *vary)
-            facts, note = facts_with_peak(found, unit_runtime, threads, precision)
-        nested, beyond = _nested(found, facts, unit_runtime, precision)
+        facts, note, nested, beyond = _facts_of(found, part, threads, precision)
         return cls(
             target,
             of(facts),
@@ -200,8 +196,11 @@ def varied(device: Device, figure: str, value: float) -> Device:
     return replace(device, clock_ghz=value, clusters=clusters, **_peaks(device, by))
 
 
-def _usual_runtime(device: Device, domains: Domains) -> str:
-    """One whose domain is known best, by the kind of device."""
+def _usual_runtime(device: Device, domains: Domains, precision: str | None) -> str:
+    """One whose domain is known best, by the kind of device.
+
+    On x86 CPUs it is ONNX Runtime in int8: it runs the files that its quantizer writes.
+    """
     kind = device.kind
     if kind == "accelerator":
         return "qnn"
@@ -209,7 +208,10 @@ def _usual_runtime(device: Device, domains: Domains) -> str:
     if kind == "gpu":
         is_known = any(facts.get(f"vendor_{v}") for v in _WITH_PYTORCH)
         return "pytorch" if is_known else "ncnn-vulkan"
-    return "onnxruntime" if facts.get("isa_x86") and "onnxruntime-cpu" in domains else _NCNN
+    is_known = "onnxruntime-cpu" in domains
+    if precision == "int8":
+        is_known = precision in domains.get(_domain("onnxruntime", "cpu", domains), ())
+    return "onnxruntime" if facts.get("isa_x86") and is_known else _NCNN
 
 
 def _domain(runtime: str, part: str, domains: Domains) -> str:
@@ -250,8 +252,32 @@ def facts_with_peak(
     return facts | dict.fromkeys(_PEAKS, peak), [note + told]
 
 
+class _Known(NamedTuple):
+    """What a device's specification tells of a target.
+
+    Attributes:
+        facts: of it.
+        notes: what is not known.
+        nested: as of :class:`Question`.
+        beyond: likewise.
+    """
+
+    facts: Facts
+    notes: tuple[str, ...]
+    nested: tuple[Facts, ...]
+    beyond: Facts | None
+
+
+# Runtimes and batches of a device share their facts: :func:`which` asks for all of them.
+@lru_cache(maxsize=1024)
+def _facts_of(device: Device, part: str, threads: int, precision: str) -> _Known:
+    facts, notes = facts_with_peak(device, part, threads, precision)
+    nested, beyond = _nested(device, facts, part, precision)
+    return _Known(facts, tuple(notes), tuple(nested), beyond)
+
+
 def _nested(
-    device: Device, facts: Facts, runtime: str, precision: str
+    device: Device, facts: Facts, part: str, precision: str
 ) -> tuple[list[Facts], Facts | None]:
     """Facts with ever more cores up to those in use, and with more than these.
 
@@ -265,7 +291,6 @@ def _nested(
         scaled = [_scaled(facts, n / cores) for n in powers]
         return [*scaled, facts], None if above == cores else _scaled(facts, above / cores)
     used = int(facts.get("threads") or facts.get("cores") or 1)
-    part = unit_of_runtime(runtime) or ""
     return [_with_threads(device, part, n, precision) for n in range(1, used + 1)], None
 
 

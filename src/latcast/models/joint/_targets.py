@@ -141,15 +141,27 @@ class TargetFeatures:
 
     def columns(self, targets: Sequence[TargetFacts]) -> Floats:
         """:meth:`of` t targets, shape (t, size)."""
-        z, t = self.places(targets), len(targets)
+        t = len(targets)
+        # Targets of one device and precision share their facts.
+        first = {id(x.facts): x for x in targets}
+        row = {key: n for n, key in enumerate(first)}
+        rows = [row[id(x.facts)] for x in targets]
+        known = self.places(list(first.values()))
+        z = known[rows]
         labels = [_labels(target) for target in targets]
         of_labels = {own: [1.0, *(float(d in own) for d in self.domains)] for own in set(labels)}
         one = [of_labels[own] for own in labels]
-        away = ((self.points - z[:, None]) / LENGTH) ** 2
-        near = ALIKE * np.exp(-0.5 * away.sum(axis=2)) @ self._whitening
-        of_kind = np.array([[float(kind_of(x) == kind) for kind in self.kinds] for x in targets])
-        slopes = of_kind.reshape(t, -1, 1) * z[:, None]
+        near = self._near(known)[rows]
+        kinds = np.array([kind_of(x) for x in targets], dtype=object)
+        of_kind = kinds[:, None] == np.array(self.kinds, dtype=object)
+        slopes = of_kind[..., None] * z[:, None]
         return np.hstack([np.array(one), slopes.reshape(t, -1), near])
+
+    def _near(self, places: Floats) -> Floats:
+        """Features of what is alike to :attr:`points`, of t places, shape (t, points)."""
+        a, b = places / LENGTH, self.points / LENGTH
+        away = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+        return np.asarray(ALIKE * np.exp(-0.5 * np.maximum(away, 0.0)) @ self._whitening)
 
     def place(self, target: TargetFacts) -> Floats:
         """Standardized facts of a target; one that is not known is the mean; shape (facts,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -139,6 +140,8 @@ _VALUES = {
 _STARTS = np.cumsum([0, *(1 + len(_VALUES[part]) for part in PARTS)])
 _PART_OF = np.repeat(np.arange(len(PARTS)), np.diff(_STARTS))
 _IS_OF_PART = np.eye(len(PARTS))[:, _PART_OF]
+# Those that grow with the arithmetic that is executed.
+_OF_EXECUTED = [1 + ARITHMETIC_FACTS.index(fact) for fact in ("macs", "positions")]
 
 
 def _weights_of_values() -> Floats:
@@ -230,21 +233,38 @@ class Work:
             more = np.nan_to_num(amounts[0] - self.log_amounts[0])
         # Prices follow what is executed, too: a kernel that leaves most of a GPU idle takes as long
         # at twice the positions, and would be forecast to take less were its price to fall.
-        for fact in ("macs", "positions"):
-            values[:, 1 + ARITHMETIC_FACTS.index(fact)] += more
+        values[:, _OF_EXECUTED] += more[:, None]
         return Work(amounts, values, self.classes)
+
+    def more_by(self, networks: Networks, targets: Sequence[Mapping[str, float | None]]) -> Floats:
+        """Logarithm of how many times as much arithmetic each of t GPUs executes, shape (d, t).
+
+        Args:
+            networks: of the same kernels.
+            targets: facts of the GPUs.
+        """
+        # Targets of one device and precision share their facts.
+        place = {id(facts): n for n, facts in enumerate(targets)}
+        known = {key: executed_operations(networks, targets[n]) for key, n in place.items()}
+        executed = np.stack([known[id(facts)] for facts in targets], axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.nan_to_num(np.log(executed) - self.log_amounts[0][:, None]))
 
     def times(self, log_factors: Floats) -> Work:
         """Return the work of kernels that take exp(``log_factors``) as long, shape (d,)."""
         return Work(self.log_amounts + log_factors, self.values, self.classes)
 
-    def log_seconds(self, weights: Floats, log_prices: Floats) -> list[Floats]:
+    def log_seconds(
+        self, weights: Floats, log_prices: Floats, more: Floats | None = None
+    ) -> list[Floats]:
         """Logarithm of the seconds of every part of every kernel, four of shape (d,).
 
         Args:
             weights: of the features, shape (size,); or of t targets at once, shape (size, t), which
                 gives (d, t).
             log_prices: of a unit of every part in seconds, shape (4,) or (4, t).
+            more: of t targets, logarithm of how many times as much arithmetic each executes,
+                shape (d, t), as :meth:`run_by` has it of one.
         """
         table = (_TABLE @ weights).reshape(*_WEIGHTS.shape[:2], *weights.shape[1:])
         if weights.ndim == 1:
@@ -255,6 +275,8 @@ class Work:
             rows = np.flatnonzero(self.classes == c)
             for n, (start, end) in enumerate(pairwise(_STARTS)):
                 found[n, rows] = self.values[rows, start:end] @ table[c, start:end]
+            if more is not None:
+                found[0, rows] += more[rows] * (1 + table[c, _OF_EXECUTED].sum(axis=0))
         return list(found + self.log_amounts[..., None] + log_prices[:, None])
 
     def log_each(
@@ -334,13 +356,15 @@ class Times:
         parts: of each of :data:`PARTS`, shape (d,) or (d, t).
         overlap: as of :meth:`Work.at`.
         log_once: of what an inference takes beside its kernels.
+        more: as of :meth:`Work.log_seconds`.
     """
 
     def __init__(
         self, work: Work, parts: Sequence[Floats], overlap: tuple[float, float],
-        log_once: Floats | float,
+        log_once: Floats | float, more: Floats | None = None,
     ) -> None:  # fmt: skip
         self._work, self._parts, self._overlap, self._log_once = work, parts, overlap, log_once
+        self._more = more
         arithmetic, activations, constants, launch = parts
         self._memory = _log_sum(activations, constants, 1.0)
         self._device = _log_sum(arithmetic, self._memory, overlap[0])
@@ -371,7 +395,7 @@ class Times:
         return np.asarray(np.log(self._totals(counts)) + self._highest + np.log(1e3))
 
     def slopes(self, counts: sp.csr_matrix) -> Floats:
-        """Slopes of :meth:`log_ms` of one target in its weights, shape (n, size)."""
+        """Slopes of :meth:`log_ms` in the weights, shape (n, size), or (n, t, size)."""
         arithmetic, activations, constants, launch = self._parts
         across, along = self._overlap
         on_device = self.whole - self._highest + along * (self._device - self.whole)
@@ -383,11 +407,21 @@ class Times:
                 of_memory + constants,
                 self.whole - self._highest + along * (launch - self.whole),
             ]
-        ).T
-        of_classes = self._work.by_class(counts) @ (self._work.values * seconds[:, _PART_OF])
-        slopes = (_SLOPES @ of_classes.reshape(counts.shape[0], len(_TABLE)).T).T
-        slopes[:, -1] = self._once
-        return np.asarray(slopes / self._totals(counts)[:, None])
+        )
+        values = self._work.values
+        if seconds.ndim == 2:
+            of_kernels = values * seconds.T[:, _PART_OF]
+        else:
+            of_kernels = values[..., None] * seconds.transpose(1, 0, 2)[:, _PART_OF]
+            if self._more is not None:
+                of_kernels[:, _OF_EXECUTED] += (self._more * seconds[0])[:, None]
+        n, targets = counts.shape[0], math.prod(seconds.shape[2:])
+        flat = of_kernels.reshape(len(values), values.shape[1] * targets)
+        of_classes = (self._work.by_class(counts) @ flat).reshape(n, len(_TABLE), targets)
+        rows = np.moveaxis(of_classes, 1, 0).reshape(len(_TABLE), n * targets)
+        slopes = (_SLOPES @ rows).T.reshape(n, *seconds.shape[2:], len(FEATURES))
+        slopes[..., -1] = self._once
+        return np.asarray(slopes / self._totals(counts)[..., None])
 
 
 def _log_sum(left: Floats, right: Floats, exponent: float) -> Floats:
