@@ -300,15 +300,22 @@ class SearchSpace(ABC):
         """The columns of :meth:`costs` by name, each of shape (n,)."""
         facts = self.block_table.facts
         moved = facts["read_bytes"] + facts["write_bytes"] + facts["param_bytes"]
-        peak = self.gather(archs, facts["peak_activation_bytes"])
-        columns = {
-            "macs": self.block_sums(archs, facts["macs"]),
-            "params": self.block_sums(archs, facts["params"]),
-            "bytes": self.block_sums(archs, moved),
-            "launches": self.block_sums(archs, facts["launches"]),
-            "activation_bytes": peak.max(axis=1, initial=0),
-            "blocks": (self.block_ids(archs) < len(self.block_table)).sum(axis=1),
-        }
+        summed = {
+            "macs": facts["macs"], "params": facts["params"], "bytes": moved,
+            "launches": facts["launches"],
+        }  # fmt: skip
+        # One row more, of 0, as with gather.
+        padded = {name: np.append(values, 0.0) for name, values in summed.items()}
+        peak = np.append(facts["peak_activation_bytes"], 0.0)
+        names = (*summed, "activation_bytes", "blocks")
+        columns = {name: np.empty(len(archs)) for name in names}
+        for start in range(0, len(archs), CHUNK):
+            rows = slice(start, start + CHUNK)
+            ids = self.block_ids(archs[rows])  # once for all columns
+            for name, values in padded.items():
+                columns[name][rows] = np.take(values, ids).sum(axis=1)
+            columns["activation_bytes"][rows] = np.take(peak, ids).max(axis=1, initial=0)
+            columns["blocks"][rows] = (ids < len(self.block_table)).sum(axis=1)
         # Counts are far below 2 ** 53, where floats are exact.
         return {name: column.astype(np.int64) for name, column in columns.items()}
 

@@ -10,10 +10,12 @@ import pytest
 from latcast.data import Dataset
 from latcast.models import load
 from latcast.models.joint import JointPredictor, JointSpacePredictor, Question
+from latcast.models.joint import _space as joint_space
 from latcast.models.resolve import UnresolvedError, resolve_one
 from latcast.models.zoo import JOINT, open_shipped
+from latcast.networks import block_counts
 from latcast.search import TableAccuracy, search
-from latcast.spaces import space
+from latcast.spaces import Archs, space
 
 CELLS = space("nasbench201")
 
@@ -116,3 +118,27 @@ def test_a_search_keeps_budgets_by_stated_deviations(device: str) -> None:
     assert sure.p_within_budget is not None
     assert plain.p_within_budget is not None
     assert sure.p_within_budget[0] >= 0.89 > plain.p_within_budget[0]
+
+
+def test_a_forecast_looks_up_the_blocks_of_its_batch_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = JointSpacePredictor.of(of_any("raspberry-pi-4"), CELLS)
+    looked_up: list[int] = []
+
+    def counted(archs: Archs, runs_all: bool) -> object:
+        looked_up.append(len(archs))
+        return block_counts(archs, runs_all)
+
+    monkeypatch.setattr(joint_space, "block_counts", counted)
+    batch, other = CELLS.sample(3, 1), CELLS.sample(2, 2)
+    predicted = predictor.predict(batch)
+    for _ in range(2):
+        lower, upper = predictor.predict_interval(batch)
+        predictor.explain(batch)
+        predictor.doubts(batch)
+    assert looked_up == [3]
+    assert len(predictor.predict(other)) == 2
+    assert looked_up == [3, 2]
+    # What is returned is the caller's: writing into it changes no later answer.
+    predicted[:], lower[:], upper[:] = 0, 0, 0
+    assert (predictor.predict(batch) > 0).all()
+    assert (predictor.stated(batch)[1] > 0).all()

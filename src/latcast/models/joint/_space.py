@@ -30,6 +30,9 @@ from ._predictor import JointPredictor
 
 Floats = npt.NDArray[np.float64]
 
+# Architectures of a batch whose sums are remembered until the next is asked for.
+_MAX_REMEMBERED = 1_000
+
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
@@ -54,6 +57,29 @@ class _Rows:
     spread: Floats
 
 
+class _Asked:
+    """Architectures of which something is asked, and the sums over their blocks.
+
+    Args:
+        archs: of the space of a block table.
+        runs_all: whether blocks that nothing reads count.
+    """
+
+    summed: tuple[Floats, Floats, Floats] | None = None
+    """Ms, ms before comparisons with fewer cores or samples and bounds, and bounds, (n,) each."""
+
+    deviation: Floats | None = None
+    """Standard deviations of the logarithms of forecasts, shape (n,)."""
+
+    def __init__(self, archs: Archs, runs_all: bool) -> None:
+        self.archs, self._runs_all = archs, runs_all
+
+    @cached_property
+    def counts(self) -> sp.csr_matrix:
+        """How often they have each row of the block table, shape (n, rows)."""
+        return block_counts(self.archs, self._runs_all)
+
+
 class JointSpacePredictor(Predictor):
     """One target of the joint model, of one search space.
 
@@ -67,6 +93,7 @@ class JointSpacePredictor(Predictor):
     description = "one target of the joint model, for the architectures of one search space"
 
     _of_any: JointPredictor
+    _last: tuple[Archs, _Asked] | None = None
 
     @classmethod
     def of(cls, predictor: JointPredictor, space: SearchSpace) -> JointSpacePredictor:
@@ -83,8 +110,16 @@ class JointSpacePredictor(Predictor):
             "to fit: latcast.load(DEVICE, space=SPACE).adapt(DATA)"
         )
 
-    def _own(self, networks: Any) -> Archs:
-        return own_archs(networks, self.space)
+    def _own(self, networks: Any) -> _Asked:
+        """Architectures with their sums, which all questions about the same batch share."""
+        last = self._last
+        if last is not None and last[0] is networks:
+            return last[1]
+        found = _Asked(own_archs(networks, self.space), self._of_any.runs_all)
+        # A forecast asks four times about its batch. Larger ones are not held.
+        if len(networks) <= _MAX_REMEMBERED:
+            self._last = networks, found
+        return found
 
     # -- sums over blocks -----------------------------------------------------------------------
 
@@ -113,55 +148,62 @@ class JointSpacePredictor(Predictor):
         end = len(ms) + 1
         return _Rows(rows[:, :end], len(nested), once, once_spread, sums, rows[:, end:])
 
-    def _counts(self, own: Archs) -> sp.csr_matrix:
-        return block_counts(own, self._of_any.runs_all)
+    def _log_sums(self, own: _Asked) -> Floats:
+        return np.asarray(np.log(np.maximum(own.counts @ self._rows.sums, 1.0)))
 
-    def _log_sums(self, own: Archs) -> Floats:
-        return np.asarray(np.log(np.maximum(self._counts(own) @ self._rows.sums, 1.0)))
-
-    def _summed(self, own: Archs) -> tuple[Floats, Floats, Floats]:
-        """Ms, ms before comparisons with fewer cores or samples and bounds, and bounds, (n,)."""
+    def _summed(self, own: _Asked) -> tuple[Floats, Floats, Floats]:
+        """What :attr:`_Asked.summed` holds."""
+        if own.summed is not None:
+            return own.summed
         rows = self._rows
-        sums = np.asarray(self._counts(own) @ rows.added) + rows.once
+        sums = np.asarray(own.counts @ rows.added) + rows.once
         alone, bound = sums[:, 0], sums[:, -1]
         now, *compared = np.log(sums[:, :-1].T)
         log_ms = now + self._of_any._fewer_cores(now, compared[: rows.nested])
         log_ms = log_ms + self._of_any._smaller_batch(now, compared[rows.nested :])
         if (campaign := self._of_any._campaign) is not None:
             log_ms = log_ms + campaign.own.log_factor(self._log_sums(own))
-        return np.maximum(np.exp(log_ms), bound), alone, bound
+        own.summed = np.maximum(np.exp(log_ms), bound), alone, bound
+        return own.summed
 
     # -- hooks ----------------------------------------------------------------------------------
 
-    def _forecast(self, own: Archs) -> tuple[Floats, Floats]:
-        counts, rows = self._counts(own), self._rows
-        alone = np.asarray(counts @ rows.added[:, :1]) + rows.once[0]
-        slopes = (np.asarray(counts @ rows.spread) + rows.once_spread) / alone
+    def _forecast(self, own: _Asked) -> tuple[Floats, Floats]:
+        if own.deviation is None:
+            own.deviation = self._deviation(own)
+        return self._values(own), own.deviation.copy()
+
+    def _deviation(self, own: _Asked) -> Floats:
+        """What :attr:`_Asked.deviation` holds."""
+        rows = self._rows
+        alone = np.asarray(own.counts @ rows.added[:, :1]) + rows.once[0]
+        slopes = (np.asarray(own.counts @ rows.spread) + rows.once_spread) / alone
         effects = self._of_any._effects
         variance = np.einsum("ij,ij->i", slopes, slopes) + effects.mean_variance + effects.variance
         variance = np.maximum(variance, SCATTER**2)
         if (campaign := self._of_any._campaign) is not None:
             unlike = campaign.own.whole(self._log_sums(own))[1]
-            return self._values(own), self._of_any._beyond(variance + unlike)
-        return self._values(own), np.sqrt(variance)
+            return self._of_any._beyond(variance + unlike)
+        return np.asarray(np.sqrt(variance))
 
-    def _values(self, own: Archs) -> Floats:
-        return self._summed(own)[0]
+    def _values(self, own: _Asked) -> Floats:
+        return self._summed(own)[0].copy()  # the caller's, to write into
 
-    def _limits(self, own: Archs) -> Floats:
+    def _limits(self, own: _Asked) -> Floats:
         return self._summed(own)[2]
 
-    def _doubts(self, own: Archs) -> list[str]:
+    def _doubts(self, own: _Asked) -> list[str]:
         predicted, deviation = self._forecast(own)
         return self._of_any._doubts_of(predicted, deviation, self._limits(own))
 
-    def _explained(self, own: Archs, coverage: float) -> Explanation:
+    def _explained(self, own: _Asked, coverage: float) -> Explanation:
         predicted, alone, _ = self._summed(own)
-        blocks = self.space.gather(own, self._rows.added[:, 0])
+        archs = own.archs
+        blocks = self.space.gather(archs, self._rows.added[:, 0])
         if not self._of_any.runs_all:
-            blocks = np.where(self.space.live_blocks(own), blocks, 0.0)
+            blocks = np.where(self.space.live_blocks(archs), blocks, 0.0)
         blocks *= (predicted / alone)[:, None]
-        return Explanation(self.space.block_ids(own), blocks, predicted - blocks.sum(axis=1))
+        return Explanation(self.space.block_ids(archs), blocks, predicted - blocks.sum(axis=1))
 
     def _calibration(self, data: Dataset) -> DeviationScores:
         predicted, deviation = self._forecast(self._own(data.networks))
