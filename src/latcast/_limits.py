@@ -101,6 +101,20 @@ MAX_WORKER_BYTES = 3 * 2**30
 MAX_UPLOAD_S = 300.0
 """Seconds that a file may take to come."""
 
+MAX_UPLOADS = 8
+"""Files that the service takes at a time: each may lie twice on its disk, as it comes and as it is
+kept, so that all of them take 8 GB."""
+
+MAX_KEY_UPLOADS = 4
+"""Of these, files of one key."""
+
+MAX_REQUESTS = 128
+"""Requests that the service works on at a time, those that wait included: their bodies are in its
+memory, 8 MB each at most."""
+
+MAX_KEY_REQUESTS = 32
+"""Of these, requests of one key."""
+
 MAX_WAITING = 32
 """Requests that wait for a worker process; others are told to try again."""
 
@@ -113,8 +127,20 @@ MAX_STATE_FILES = 10_000
 MAX_STATE_DAYS = 30.0
 """Days that it keeps a file that nobody uses."""
 
+MAX_RUNNING_JOBS = 1
+"""Searches and tunings that run at a time, each in a process of its own."""
+
 MAX_JOBS = 100
 """Jobs that wait or run."""
 
+MAX_KEY_JOBS = 20
+"""Of these, jobs of one key."""
+
+MAX_JOB_S = 6 * 3_600.0
+"""Seconds that a job may run, and of its CPU time, those before a restart included."""
+
+MAX_JOB_BYTES = 3 * 2**30
+"""Memory that a job may take beyond what its process has when it is warm."""
+
 MAX_KEPT_JOBS = 1_000
-"""Jobs that have ended and are still told of."""
+"""Jobs of a key that have ended and are still told of."""

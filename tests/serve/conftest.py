@@ -78,7 +78,12 @@ class Served:
             connection.close()
 
     def send(
-        self, path: str, name: str, content: bytes, fields: Mapping[str, str] | None = None
+        self,
+        path: str,
+        name: str,
+        content: bytes,
+        fields: Mapping[str, str] | None = None,
+        key: str = "",
     ) -> Reply:
         """A file, as a browser's form sends it."""
         border = uuid.uuid4().hex
@@ -89,7 +94,7 @@ class Served:
         head = f'{start}"file"; filename="{name}"\r\n\r\n'
         body = b"".join([*parts, head.encode(), content, f"\r\n--{border}--\r\n".encode()])
         kind = f"multipart/form-data; boundary={border}"
-        return self.ask("POST", path, body, {"content-type": kind})
+        return self.ask("POST", path, body, {"content-type": kind, "x-api-key": key})
 
     def stop(self, with_signal: int = signal.SIGTERM) -> int:
         self.process.send_signal(with_signal)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from latcast import _limits
 from latcast.models.zoo import UnresolvedError
 from latcast.serve import files as files_module
 from latcast.serve import workers as workers_module
-from latcast.serve.calls import CALLS
+from latcast.serve.calls import CALLS, Answer, failed
 from latcast.serve.files import Files
 from latcast.serve.gate import Gate, Metrics
 from latcast.serve.settings import Settings
@@ -45,6 +48,66 @@ def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Monk
         return workers.pids
 
     assert asyncio.run(start()) == [1]
+
+
+@pytest.mark.parametrize(("status", "is_full"), [(413, False), (413, True), (200, True)])
+def test_a_worker_is_replaced_for_what_it_holds_and_not_for_its_answer(
+    monkeypatch: pytest.MonkeyPatch, status: int, is_full: bool
+) -> None:
+    class Worker:
+        pid, answered = 1, 0
+
+        def __init__(self) -> None:
+            self.is_full = False
+
+        def set_up(self, _: object) -> None:
+            pass
+
+        def ask(self, _: object, seconds: float) -> Answer:
+            self.is_full = is_full
+            return Answer(status, "{}")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(workers_module, "_Worker", Worker)
+
+    async def ask() -> int:
+        workers = Workers(1, {})
+        await workers.start()
+        assert (await workers.ask({})).status == status
+        return workers.restarts
+
+    assert asyncio.run(ask()) == is_full
+
+
+def test_a_process_is_full_by_what_it_still_holds() -> None:
+    code = """
+from latcast.serve.workers import is_full, limit_memory, room_bytes
+print(is_full(room_bytes()))
+limit_memory(2**28)
+room = room_bytes()
+try:
+    bytearray(2**29)
+except MemoryError:
+    print(is_full(room))
+circle = [bytearray(2**27 + 2**26)]
+circle.append(circle)
+print(is_full(room))
+del circle
+print(is_full(room))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False", "True", "False"]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RecursionError(), OSError(errno.ENOMEM, "Cannot allocate memory")]
+)
+def test_a_lack_of_memory_is_too_large_a_request(error: Exception) -> None:
+    found = failed(error)
+    assert found.status == 413
+    assert "needs more memory than it may take" in json.loads(found.body)["error"]
 
 
 def asked(method: str = "GET", **headers: str) -> tuple[int, Any, Metrics]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,12 @@ def test_keys_are_kept_as_hashes(tmp_path: Path) -> None:
     assert mine not in path.read_text()
     assert path.stat().st_mode & 0o077 == 0
     keys = Keys.read(path)
-    assert [keys.owner(k) for k in (mine, yours, "", "wrong")] == ["me", "you", None, None]
+    assert [k and k.name for k in map(keys.find, (mine, yours, "", "wrong"))] == [
+        "me",
+        "you",
+        None,
+        None,
+    ]
     with pytest.raises(ValueError, match="has a key of me already"):
         add_key(path, "me")
     with pytest.raises(ValueError, match="must be of letters"):
@@ -76,6 +82,39 @@ def test_files_have_the_names_that_they_are_asked_for_by(tmp_path: Path) -> None
     assert file_name("a\0b/\nc.onnx") == "_c.onnx"
 
 
+def test_files_are_their_owners(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    mine, yours = files.of("a" * 64), files.of("b" * 64)
+    key = sent(mine, b"one", "mine.onnx")
+    for others in (files, yours):
+        with pytest.raises(UnknownFileError):
+            others.path("networks", key)
+        with pytest.raises(UnknownFileError):
+            others.remove("networks", key)
+    assert sent(yours, b"one", "yours.onnx") == key  # the same content, kept for each
+    assert mine.path("networks", key).name == "mine.onnx"
+    assert yours.path("networks", key).name == "yours.onnx"
+    again = Files(tmp_path)  # after a restart
+    assert again.of("a" * 64).path("networks", key).name == "mine.onnx"
+    mine.remove("networks", key)
+    with pytest.raises(UnknownFileError):
+        mine.path("networks", key)
+    assert yours.path("networks", key).read_bytes() == b"one"
+    with pytest.raises(UnknownFileError):
+        files.path("networks", f"of-{'b' * 64}")
+
+
+def test_files_of_all_owners_are_swept(tmp_path: Path) -> None:
+    files = Files(tmp_path, most_bytes=15)
+    mine, yours = files.of("a" * 64), files.of("b" * 64)
+    old, new = sent(mine, b"1" * 10, "a.onnx"), sent(yours, b"2" * 10, "a.onnx")
+    os.utime(mine.path("networks", old).parent, (1, time.time() - 60))
+    yours.sweep()
+    with pytest.raises(UnknownFileError):
+        mine.path("networks", old)
+    assert yours.path("networks", new).exists()
+
+
 def test_files_go_when_they_are_old_or_too_many(tmp_path: Path) -> None:
     files = Files(tmp_path, most_bytes=25, most_days=2)
     keys = [sent(files, bytes([n]) * 10, "a.onnx") for n in range(4)]
@@ -102,5 +141,7 @@ def test_a_client_names_what_it_cannot_ask(tmp_path: Path, monkeypatch: pytest.M
     assert (error.value.exit_code, error.value.status) == (1, 0)
     with pytest.raises(FileNotFoundError, match="no such file"):
         client.forecast(tmp_path / "none.onnx", "pixel-7")
+    with pytest.raises(ServerError, match="takes networks as files; got the name timm:resnet18"):
+        client.forecast("timm:resnet18", "pixel-7")
     with pytest.raises(ServerError, match=r"got the file mine\.latcast"):
         client.choose("mine.latcast", 10)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from latcast import _limits
+
 from ._console import Console, UsageError, command, option, usage
 from ._options import Devices, parse_count
 
@@ -35,9 +37,27 @@ class Limits:
     state: Path | None = option("Folder of files and jobs; ~/.local/state/latcast by default.")
     workers: int = option("Processes for requests about files.", 2, min=1, max=64)
     max_upload: str = option("Most bytes of a file that is sent.", "512MB")
+    max_uploads: int = option("Files that are taken at a time.", _limits.MAX_UPLOADS, min=1)
+    max_key_uploads: int = option("Files of one key that are taken at a time.",
+                                  _limits.MAX_KEY_UPLOADS, min=1)  # fmt: skip
     max_state: str = option("Most bytes of all files that are kept.", "8GB")
     max_memory: str = option("Memory of a request about a file.", "3GB")
-    max_seconds: float = option("Seconds of a request about a file.", 60.0, min=1)
+    max_seconds: float = option("Seconds of a request about a file, of the clock and of the CPU.",
+                                _limits.MAX_WORK_S, min=1)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobLimits:
+    """What searches and tunings may take."""
+
+    panel: ClassVar[str] = "Limits of jobs"
+
+    running_jobs: int = option("Jobs that run at a time.", _limits.MAX_RUNNING_JOBS, min=1, max=64)
+    max_jobs: int = option("Jobs that wait or run.", _limits.MAX_JOBS, min=1)
+    max_key_jobs: int = option("Jobs of one key that wait or run.", _limits.MAX_KEY_JOBS, min=1)
+    max_job_memory: str = option("Memory of a job.", "3GB")
+    max_job_seconds: float = option("Seconds of a job, of the clock and of the CPU.",
+                                    _limits.MAX_JOB_S, min=1)  # fmt: skip
 
 
 @command
@@ -46,6 +66,7 @@ def serve(
     *,
     access: Access,
     limits: Limits,
+    job_limits: JobLimits,
     devices: Devices = None,
 ) -> None:
     """Answer over HTTP: forecasts, choices, searches as jobs, and the explorer for a browser.
@@ -65,8 +86,18 @@ def serve(
     state = limits.state or _state_folder()
     settings = Settings(
         host, port, state, access.keys, tuple(name.lower() for name in access.name or ()),
-        limits.workers, limits.max_seconds, _bytes(limits.max_memory, "--max-memory"),
-        _bytes(limits.max_upload, "--max-upload"), _bytes(limits.max_state, "--max-state"),
+        workers=limits.workers,
+        work_s=limits.max_seconds,
+        worker_bytes=_bytes(limits.max_memory, "--max-memory"),
+        upload_bytes=_bytes(limits.max_upload, "--max-upload"),
+        uploads=limits.max_uploads,
+        key_uploads=limits.max_key_uploads,
+        state_bytes=_bytes(limits.max_state, "--max-state"),
+        running_jobs=job_limits.running_jobs,
+        jobs=job_limits.max_jobs,
+        key_jobs=job_limits.max_key_jobs,
+        job_s=job_limits.max_job_seconds,
+        job_bytes=_bytes(job_limits.max_job_memory, "--max-job-memory"),
     )  # fmt: skip
     if settings.is_public and access.keys is None and not access.no_keys:
         raise UsageError(

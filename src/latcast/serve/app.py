@@ -1,4 +1,4 @@
-"""The service as an application: its endpoints behind the gate, and what errors become."""
+"""The service as an application: its endpoints behind the gate, and exceptions as records."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from latcast import __version__, _limits, report
+from latcast import __version__, report
 
-from .calls import Answer, failed, refusal
+from .calls import Answer, BusyError, failed, refusal
 from .endpoints import ERRORS, problems, router
 from .files import UnknownFileError
 from .gate import Gate
 from .jobs import UnknownJobError
 from .service import Refused, Service
 from .settings import Settings
-from .workers import BusyError
 
 EXPLORER = Path(__file__).parent / "explorer"
 # Of the pages of records, whose looks are those of the explorer.
@@ -71,10 +70,11 @@ async def _shared(request: Request) -> Response:
 
 
 async def _tell(request: Request, error: Exception) -> Response:
-    """An error as a record, with the id of its request."""
+    """Answer an exception by an error record with the id of its request."""
     found = _answer_to(request, error)
     body = json.loads(found.body) | {"request_id": request.state.request_id}
-    return JSONResponse(body, found.status, {"retry-after": "2"} if found.status == 503 else None)
+    again = None if found.retry_s is None else {"retry-after": str(found.retry_s)}
+    return JSONResponse(body, found.status, again)
 
 
 def _answer_to(request: Request, error: Exception) -> Answer:
@@ -89,5 +89,5 @@ def _answer_to(request: Request, error: Exception) -> Answer:
         case UnknownFileError() | UnknownJobError():
             return refusal(404, str(error), 2)
         case BusyError():
-            return refusal(503, f"{_limits.MAX_WAITING} requests wait already: try again later")
+            return refusal(error.status, str(error), retry_s=error.retry_s)
     return failed(error)

@@ -1,22 +1,33 @@
-"""From what was asked to a record: each call of the library that the service makes.
+"""The calls of the library that the service makes, each from a request's arguments to a record.
 
 A call takes keyword arguments of JSON's types, in which ids of files are paths already. It runs in
-a worker process, in the service itself (a few architectures), or in the process of a job.
+a worker process, in the service itself (:mod:`latcast.serve.own_rows`), or in a job's process.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from latcast.models.hub import is_file
+from latcast.graph.read import SUFFIXES
+from latcast.models.hub import SUFFIX
 from latcast.models.zoo import UnresolvedError
 from latcast.report.record import Failure, Record, read_record
 
 Asked = dict[str, Any]
+
+# Names of the catalogue, and targets: DEVICE/RUNTIME/bBATCH/PRECISION/tTHREADS.
+_SHIPPED = re.compile(r"[^\W_][\w.+ ()-]*(/[\w.+-]*\w){0,4}")
+# Ends of files' names, which no name of the catalogue has.
+_SUFFIXES = frozenset((SUFFIX, *SUFFIXES, ".csv", ".json", ".parquet", ".pt", ".pth", ".toml"))
+# What is forecast before the first request comes: a shipped model of a space, and a device by its
+# specification, which loads the joint model.
+WARM_DEVICES, WARM_SPACE = ("samsung-note10", "raspberry-pi-4"), "ofa-mobilenet-v3"
 
 
 class Answer(NamedTuple):
@@ -26,15 +37,32 @@ class Answer(NamedTuple):
         status: of HTTP.
         body: a record's JSON in one line, or its page.
         is_page: which of the two.
+        retry_s: seconds after which the request may be sent again (the header ``Retry-After``);
+            None where that is of no use.
     """
 
     status: int
     body: str
     is_page: bool = False
+    retry_s: int | None = None
+
+
+class BusyError(Exception):
+    """A limit on how much is done or waits at a time is reached; the request may be sent again.
+
+    Args:
+        message: which limit it is.
+        status: of HTTP: 503 where the service is full, 429 where the limit is one of the key.
+        retry_s: seconds after which to send the request again.
+    """
+
+    def __init__(self, message: str, status: int = 503, retry_s: int = 2) -> None:
+        super().__init__(message)
+        self.status, self.retry_s = status, retry_s
 
 
 def answer(request: Mapping[str, Any]) -> Answer:
-    """Answer a request; whatever goes wrong is an answer, too.
+    """Answer a request; an exception becomes an error record.
 
     Args:
         request: ``call``, a name in :data:`CALLS`; its ``arguments``; ``shown``, texts of paths ->
@@ -69,16 +97,21 @@ def _shown(text: str, shown: Mapping[str, str]) -> str:
 
 
 def failed(error: Exception, shown: Mapping[str, str] | None = None) -> Answer:
-    """The error record of an exception, with the exit code that the command would end with."""
+    """The error record of an exception, with the exit code that the command would end with.
+
+    Args:
+        error: the exception.
+        shown: texts of paths -> what stands in their place in the message.
+    """
     text = " ".join(str(error).split()) or type(error).__name__
     for path, name in (shown or {}).items():
         text = text.replace(path, name)
     match error:
         case UnresolvedError() | FileNotFoundError():
             status, code = 422, 2
-        case MemoryError() | RecursionError():
+        case _ if _is_of_memory(error):
             status, code = 413, 1
-            text = f"this needs more memory than a request may take ({type(error).__name__})"
+            text = f"this needs more memory than it may take here ({type(error).__name__})"
         case ModuleNotFoundError():
             status, code = 501, 1
         case ValueError() | OSError():
@@ -88,22 +121,42 @@ def failed(error: Exception, shown: Mapping[str, str] | None = None) -> Answer:
     return refusal(status, text, code)
 
 
-def refusal(status: int, text: str, code: int = 1) -> Answer:
-    """An answer that says why there is no other one."""
-    return Answer(status, _line(Failure(text, code).to_dict()))
+def _is_of_memory(error: Exception) -> bool:
+    """Whether an exception says that memory, or the stack, does not suffice."""
+    is_enomem = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return is_enomem or isinstance(error, MemoryError | RecursionError)
+
+
+def refusal(status: int, text: str, code: int = 1, retry_s: int | None = None) -> Answer:
+    """The error record of a request that is refused.
+
+    Args:
+        status: of HTTP.
+        text: what must hold, what was got, what to do.
+        code: exit code of the command: 2 where it was asked wrongly, 1 otherwise.
+        retry_s: seconds after which the request may be sent again.
+    """
+    return Answer(status, _line(Failure(text, code).to_dict()), retry_s=retry_s)
 
 
 def check_names(names: Sequence[str], what: str = "device") -> None:
-    """Make sure that names of devices and models name no files of this machine.
+    """Make sure that names of devices, models and spaces can name neither files nor addresses.
+
+    What passes is looked up in catalogues alone.
+
+    Args:
+        names: as a request gave them.
+        what: they name, as the command that lists them is called without its ``s``.
 
     Raises:
-        UnresolvedError: one does.
+        UnresolvedError: one could be a path, the address of a model, or a package's network.
     """
     for name in names:
-        if is_file(name) or name.startswith((".", "/", "~")):
+        if not _SHIPPED.fullmatch(name) or PurePath(name).suffix.lower() in _SUFFIXES:
             raise UnresolvedError(
-                f"a {what} must be named as latcast {what}s lists it; got {name!r}: files are not "
-                "read here; adapt a model at the server (POST /v1/adapt), and name its id"
+                f"a {what} must be named as latcast {what}s lists it; got {name[:80]!r}: a request "
+                "may not name files, addresses or networks of packages; adapt a model at the "
+                "server (POST /v1/adapt), and name its id"
             )
 
 
@@ -111,7 +164,11 @@ def check_names(names: Sequence[str], what: str = "device") -> None:
 
 
 def _devices(asked: Asked) -> list[str]:
-    """Names of devices, and the path of an adapted model beside them."""
+    """Take the devices out of a request: their names, and the path of an adapted model.
+
+    Raises:
+        UnresolvedError: there are none, or one is no name of the catalogue.
+    """
     names: list[str] = asked.pop("devices", [])
     check_names(names)
     check_names([n for n in (asked.get("base"), asked.get("similar_to")) if n], "model")
@@ -241,13 +298,18 @@ def _adapt(asked: Asked) -> Record:
 
 
 def _dataset(asked: Asked) -> dict[str, Any]:
-    """Read a dataset that was sent, so that a bad one is refused at once."""
+    """Read a dataset when it is sent, so that a damaged one is refused at once."""
     data = read_dataset(asked)
     return {"rows": len(data), "target": str(data.target)}
 
 
 def read_dataset(asked: Asked, *, archs: bool = False) -> Any:
-    """The dataset of a file, and what its owner says of it.
+    """Read the dataset of a file, with what its owner says of it.
+
+    Args:
+        asked: ``data``, the file; ``space``, ``target`` and ``input_format``, where they are not
+            in the file.
+        archs: whether it must be of latencies of architectures.
 
     Raises:
         ValueError: it cannot be read, or a name is not known.
@@ -282,11 +344,11 @@ CALLS: Mapping[str, Callable[[Asked], Record | dict[str, Any]]] = {
 
 
 def warm(graphs: int = 8, predictors: int = 512) -> None:
-    """Load what most requests need, and remember what is the same in the next one.
+    """Load what most requests need, and remember what does not change between them.
 
     Args:
-        graphs: networks of files to remember, those that were asked for last.
-        predictors: of devices and targets, likewise.
+        graphs: networks of files to remember; those that were asked for last are kept.
+        predictors: predictors of targets to remember; those that were asked for last are kept.
     """
     from latcast.graph.read import read_with
     from latcast.models.forecast import forecast
@@ -295,6 +357,6 @@ def warm(graphs: int = 8, predictors: int = 512) -> None:
 
     read_with.keep(graphs)
     resolve.keep(predictors)
-    # A shipped model, and a device by its specification, which loads the joint model.
-    archs = space("ofa-mobilenet-v3").sample(1, seed=0)
-    forecast(archs, ["samsung-note10", "raspberry-pi-4"])
+    archs = space(WARM_SPACE).sample(1, seed=0)
+    for given in (archs, archs.to_dicts()):  # of a space that is named, and that is not
+        forecast(given, WARM_DEVICES)

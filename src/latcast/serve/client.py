@@ -38,6 +38,9 @@ _BLOCK = 1 << 18
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SUFFIX = ".latcast"
 _ENDED = ("done", "failed", "cancelled")
+# Answers after which a request may be sent again, and the longest pause before it is, s.
+_BUSY = (429, 503)
+_MAX_PAUSE_S = 30
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -49,11 +52,20 @@ class ServerError(ValueError):
         exit_code: 1 where the work failed, 2 where it was asked for wrongly.
         status: of HTTP; 0 where the service could not be asked.
         request_id: of the service's log.
+        retry_s: seconds after which the service says to ask again; None where it does not.
     """
 
-    def __init__(self, message: str, exit_code: int = 1, status: int = 0, request_id: str = ""):
+    def __init__(
+        self,
+        message: str,
+        exit_code: int = 1,
+        status: int = 0,
+        request_id: str = "",
+        retry_s: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.exit_code, self.status, self.request_id = exit_code, status, request_id
+        self.retry_s = retry_s
 
 
 class AdaptedModel(NamedTuple):
@@ -61,7 +73,7 @@ class AdaptedModel(NamedTuple):
 
     Attributes:
         model: its id, which :meth:`Client.forecast` takes.
-        adaptation: what came of it.
+        adaptation: its scores, as ``latcast adapt`` tells them.
     """
 
     model: str
@@ -71,24 +83,29 @@ class AdaptedModel(NamedTuple):
 class Client:
     """Asks a service (``latcast serve``); its methods take what calls of their names take.
 
-    A network is a file, which is sent if the service does not have it yet, or a name such as
-    ``timm:resnet18``.
+    A network is a file, which is sent if the service does not have it yet; names of packages'
+    networks, such as ``timm:resnet18``, a service refuses. Where the service is busy (429 and 503
+    with ``Retry-After``) a request is sent again after the seconds that it says.
 
     Args:
         url: of the service, such as ``http://127.0.0.1:8765``.
         key: that it asks for; by default what the variable ``LATCAST_KEY`` of the environment has.
         timeout_s: seconds to wait for an answer.
+        retries: how often a request is sent again at most.
 
     Raises:
         ValueError: the URL is none of HTTP.
     """
 
-    def __init__(self, url: str, key: str | None = None, timeout_s: float = 300) -> None:
+    def __init__(
+        self, url: str, key: str | None = None, timeout_s: float = 300, *, retries: int = 3
+    ) -> None:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ServerError(f"a server must be like http://127.0.0.1:8765; got {url!r}", 2)
         self.url, self._parts, self._timeout_s = url, parts, timeout_s
         self._key = os.environ.get(KEY_VARIABLE) if key is None else key
+        self._retries = retries
 
     def wait(self, timeout_s: float = 120) -> None:
         """Wait until the service answers.
@@ -111,7 +128,7 @@ class Client:
                 return
 
     def __repr__(self) -> str:
-        """Where it asks; never the key."""
+        """The address that it asks; the key is not shown."""
         return f"Client({self.url!r})"
 
     # --- what there is --------------------------------------------------------------------------
@@ -291,8 +308,8 @@ class Client:
 
         Args:
             data: file of a dataset.
-            progress: likewise.
-            options: of ``latcast tune``.
+            progress: called with how many trials are done, how many there are, and what is done.
+            options: of ``latcast tune``, as ``POST /v1/jobs`` describes them.
 
         Raises:
             ServerError: there is no answer; the message says why.
@@ -303,22 +320,34 @@ class Client:
         return found
 
     def begin(self, command: str, **options: Any) -> str:
-        """Begin a job without waiting; its id, which :meth:`job` takes."""
+        """Begin a job without waiting for it, and return its id, which :meth:`job` takes.
+
+        Raises:
+            ServerError: the options make no sense, or too many jobs wait or run.
+        """
         found: str = self._ask("POST", "/v1/jobs", _plain({"command": command, **options}))["id"]
         return found
 
     def job(self, id: str) -> dict[str, Any]:
-        """A job: its state, how far it is, and its result."""
+        """A job of this key: its state, how far it is, and its result.
+
+        Raises:
+            ServerError: this key has none of that id.
+        """
         found: dict[str, Any] = self._ask("GET", f"/v1/jobs/{quote(id, safe='')}")
         return found
 
     def jobs(self) -> list[dict[str, Any]]:
-        """All jobs, the newest first."""
+        """The jobs of this key, the newest first, without their results."""
         found: list[dict[str, Any]] = self._ask("GET", "/v1/jobs")
         return found
 
     def cancel(self, id: str) -> dict[str, Any]:
-        """End a job."""
+        """End a job of this key; one that has ended stays as it is.
+
+        Raises:
+            ServerError: this key has none of that id.
+        """
         found: dict[str, Any] = self._ask("DELETE", f"/v1/jobs/{quote(id, safe='')}")
         return found
 
@@ -365,7 +394,8 @@ class Client:
             options: ``space``, ``target`` and ``input_format``, where the file does not tell.
 
         Raises:
-            FileNotFoundError, ServerError: likewise.
+            FileNotFoundError: there is no such file.
+            ServerError: there is no answer; the message says why.
         """
         given = {k: v for k, v in options.items() if v is not None}
         found: str = self._post_file("/v1/datasets", Path(data), given)["id"]
@@ -391,7 +421,10 @@ class Client:
                 f"a network must be a file or a name for a server; got {type(networks).__name__}", 2
             )
         if is_named(networks):
-            return {"network": str(networks)}
+            raise ServerError(
+                f"a server takes networks as files; got the name {networks}: export the network "
+                "(torch.onnx.export or torch.export.save), and name its file", 2,
+            )  # fmt: skip
         if Path(networks).suffix.lower() == ".json":
             from latcast.spaces.reading import read_architectures
 
@@ -438,14 +471,30 @@ class Client:
             "content-type": f"multipart/form-data; boundary={border}",
             "content-length": str(length),
         }
-        return self._exchange("POST", path, parts(), headers)
+        return self._exchange("POST", path, parts, headers)
 
     def _exchange(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Any:
-        """Ask, and read the answer.
+        """Ask, again where the service is busy, and read the answer.
+
+        Args:
+            method: of HTTP.
+            path: of the endpoint.
+            body: bytes, None, or what makes an iterator of parts, anew for every time.
+            headers: besides those of every request.
 
         Raises:
             ServerError: it is an error, or there is none.
         """
+        for left in range(self._retries, -1, -1):
+            try:
+                return self._exchange_once(method, path, body, headers)
+            except ServerError as error:
+                if error.retry_s is None or not left:
+                    raise
+                time.sleep(min(error.retry_s, _MAX_PAUSE_S))
+        raise AssertionError("there is a last time")
+
+    def _exchange_once(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Any:
         headers["accept"] = "application/json"
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
@@ -461,16 +510,23 @@ class Client:
             try:
                 # A service that refuses a large file reads no more of it, and says why.
                 with suppress(BrokenPipeError):
-                    connection.request(method, where, body, headers)
+                    parts = body() if callable(body) else body
+                    connection.request(method, where, parts, headers)
                 answer = connection.getresponse()
                 status, content = answer.status, answer.read()
+                again = answer.getheader("retry-after", "")
             except (OSError, http.client.HTTPException) as error:
                 reason = str(error) or type(error).__name__
                 raise ServerError(f"the server {self.url} does not answer: {reason}") from error
-        return _read(status, content, self.url)
+        return _read(status, content, self.url, int(again) if again.isdecimal() else None)
 
 
-def _read(status: int, content: bytes, url: str) -> Any:
+def _read(status: int, content: bytes, url: str, retry_s: int | None) -> Any:
+    """What an answer holds.
+
+    Raises:
+        ServerError: it is an error record, or no answer of a latcast serve.
+    """
     try:
         found = json.loads(content) if content else None
     except ValueError:
@@ -479,8 +535,9 @@ def _read(status: int, content: bytes, url: str) -> Any:
         return found
     if isinstance(found, dict) and "error" in found:
         raise ServerError(
-            found["error"], found.get("exit_code", 1), status, found.get("request_id", "")
-        )
+            found["error"], found.get("exit_code", 1), status, found.get("request_id", ""),
+            retry_s if status in _BUSY else None,
+        )  # fmt: skip
     raise ServerError(f"{url} must be a latcast serve; it answers with status {status}", 2, status)
 
 

@@ -16,24 +16,28 @@ from pydantic import ValidationError
 
 from latcast import __version__, _limits
 
+from . import own_rows
 from . import requests as q
-from .calls import Answer, answer, check_names, failed, page_of, refusal
+from .calls import Answer, check_names, failed, page_of, refusal
 from .files import Kind
-from .service import IS_ID, MAX_OWN_ROWS, Refused, Service
+from .service import IS_ID, Caller, Refused, Service
 
 router = APIRouter()
 
 _JSON = "application/json"
+# Characters that are told of what is wrong about a field.
+_MAX_PROBLEM = 400
 # Uploads that are put away at a time.
 _PUTTING = asyncio.Semaphore(4)
 
 
-async def _service(request: Request) -> Service:
-    found: Service = request.app.state.service
-    return found
+async def _caller(request: Request) -> Caller:
+    """The service as the key of a request sees it."""
+    service: Service = request.app.state.service
+    return service.of(request.state.owner)
 
 
-Own = Annotated[Service, Depends(_service)]
+Own = Annotated[Caller, Depends(_caller)]
 
 # --- answers ------------------------------------------------------------------------------------
 
@@ -58,7 +62,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def _record(*schemas: str) -> dict[str, Any]:
-    """The answer of an endpoint, as OpenAPI has it: a record of one of some schemas."""
+    """Options of an endpoint whose answer is a record of one of these schemas, or its page."""
     record = {
         "type": "object",
         "required": ["schema", "version"],
@@ -87,11 +91,16 @@ def _response(found: Answer) -> Response:
 
 
 def problems(errors: Any) -> str:
-    """What is wrong about the fields of a request, in a line."""
+    """What is wrong about the fields of a request, in a line.
+
+    Args:
+        errors: of pydantic; the first three are told.
+    """
     texts = []
     for each in list(errors)[:3]:
         where = ".".join(str(x) for x in each["loc"] if x != "body")
-        texts.append(f"{where[:120] or 'the body'}: {str(each['msg'])[:200]}")
+        text = str(each["msg"]).removeprefix("Value error, ")
+        texts.append(f"{where[:120] or 'the body'}: {text[:_MAX_PROBLEM]}")
     return f"the request must be as /openapi.json has it; {'; '.join(texts)}"
 
 
@@ -102,19 +111,19 @@ def problems(errors: Any) -> str:
 def devices(
     request: Request, name: str | None = None, kind: str | None = None, find: str | None = None
 ) -> Response:
-    """The devices with a specification; one by its name, with its source."""
+    """List the devices of the catalogue, or one of them with the source of its figures."""
     return _list(request, "devices", name, kind, find)
 
 
 @router.get("/v1/models", tags=["what there is"], **_record("models", "model"))
 def models(request: Request, name: str | None = None) -> Response:
-    """The shipped models, or the card of one."""
+    """List the shipped models, or show the card of one."""
     return _list(request, "models", name)
 
 
 @router.get("/v1/spaces", tags=["what there is"], **_record("spaces", "space"))
 def spaces(request: Request, name: str | None = None) -> Response:
-    """The search spaces, or one with its genes."""
+    """List the search spaces, or show one with its genes."""
     return _list(request, "spaces", name)
 
 
@@ -154,72 +163,76 @@ def _listed(
 
 @router.post("/v1/networks", tags=["files"], response_model=q.SentNetwork)
 async def send_network(
-    service: Own,
+    caller: Own,
     file: Annotated[UploadFile, File(description="ONNX, .pt2, .tflite, .param or .xml.")],
     options: Annotated[str | None, Form(description="InspectRequest, as JSON.")] = None,
     name: Annotated[str | None, Form(description="What records call it.")] = None,
 ) -> Response:
-    """Send a network; what `latcast inspect` says of it."""
+    """Send a network's file; the answer is its id, and the record of `latcast inspect`."""
     try:
         asked = q.InspectRequest.model_validate_json(options or "{}").given()
     except ValidationError as error:
         raise Refused(refusal(422, problems(error.errors()), 2)) from None
-    key, own = await _kept(service, "networks", file)
+    key, own = await _kept(caller, "networks", file)
     asked |= {"network": key, "name": name or own}
     shown: dict[str, str] = {}
-    service.network(asked, shown)
-    found = await service.ask("inspect", asked, shown=shown)
+    caller.network(asked, shown)
+    found = await caller.ask("inspect", asked, shown=shown)
     return Response(f'{{"id":"{key}","inspection":{found.body}}}', media_type=_JSON)
 
 
 @router.get("/v1/networks/{id}", tags=["files"], response_model=q.NetworkInfo)
-def network(service: Own, id: str) -> q.NetworkInfo:
-    """Whether a network is kept, so that it need not be sent again."""
-    path = service.files.path("networks", id)
+def network(caller: Own, id: str) -> q.NetworkInfo:
+    """Tell whether a network is kept for this key, so that it need not be sent again."""
+    path = caller.files.path("networks", id)
     return q.NetworkInfo(id=id, name=path.name, size_bytes=path.stat().st_size)
 
 
 @router.delete("/v1/networks/{id}", tags=["files"], status_code=204)
-def remove_network(service: Own, id: str) -> Response:
-    """Remove a network."""
-    service.files.remove("networks", id)
+def remove_network(caller: Own, id: str) -> Response:
+    """Remove a network that this key has sent."""
+    caller.files.remove("networks", id)
     return Response(status_code=204)
 
 
 @router.post("/v1/datasets", tags=["files"], response_model=q.SentDataset)
 async def send_dataset(
-    service: Own,
+    caller: Own,
     file: Annotated[UploadFile, File(description="Parquet, CSV or HELP's .pt.")],
-    space: Annotated[str | None, Form()] = None,
+    space: Annotated[q.SpaceName | None, Form()] = None,
     target: Annotated[str | None, Form()] = None,
     input_format: Annotated[str | None, Form()] = None,
 ) -> Response:
-    """Send a dataset, which jobs and comparisons name by its id."""
-    key, name = await _kept(service, "datasets", file)
-    path = str(service.files.path("datasets", key))
+    """Send a dataset, which jobs and comparisons of the same key name by its id."""
+    key, name = await _kept(caller, "datasets", file)
+    path = str(caller.files.path("datasets", key))
     asked = {"data": path, "space": space, "target": target, "input_format": input_format}
-    found = await service.ask("dataset", asked, shown={path: name})
+    found = await caller.ask("dataset", asked, shown={path: name})
     return Response(f'{{"id":"{key}",{found.body[1:]}', media_type=_JSON)
 
 
-async def _kept(service: Service, kind: Kind, upload: UploadFile) -> tuple[str, str]:
-    """Put an upload away; its id and its name."""
+async def _kept(caller: Caller, kind: Kind, upload: UploadFile) -> tuple[str, str]:
+    """Put an upload away, and return its id and its name.
+
+    Raises:
+        Refused: it is empty.
+    """
     name = upload.filename or "file"
     if not upload.size:
         raise Refused(refusal(422, f"{name[:80]!r} must have content; it is empty", 2))
 
     def put() -> str:
-        folder = service.files.coming()
+        folder = caller.files.coming()
         try:
             with (folder / "upload").open("wb") as file:
                 shutil.copyfileobj(upload.file, file, 1 << 20)
-            return service.files.add(kind, folder / "upload", name)
+            return caller.files.add(kind, folder / "upload", name)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     async with _PUTTING:
         key = await asyncio.to_thread(put)
-        await asyncio.to_thread(service.files.sweep, service.jobs.needed | {key})
+        await asyncio.to_thread(caller.files.sweep, caller.service.jobs.needed | {key})
     return key, name
 
 
@@ -230,8 +243,8 @@ async def _kept(service: Service, kind: Kind, upload: UploadFile) -> tuple[str, 
     "/v1/forecast", tags=["forecasts"],
     **_record("architectures-forecast", "network-forecast", "network-sweep"),
 )  # fmt: skip
-async def forecast(request: Request, service: Own, body: q.ForecastRequest) -> Response:
-    """Latency on devices, as `latcast predict` forecasts it."""
+async def forecast(request: Request, caller: Own, body: q.ForecastRequest) -> Response:
+    """Forecast latency on devices, as `latcast predict` does."""
     if body.archs is not None:
         several = len(body.precision) if isinstance(body.precision, list) else 1
         rows = len(body.archs) * max(1, len(body.devices)) * several
@@ -239,78 +252,89 @@ async def forecast(request: Request, service: Own, body: q.ForecastRequest) -> R
             most = _limits.MAX_REQUEST_ARCHS
             text = f"a request may be of {most} architectures, each device counted; got {rows}"
             raise Refused(refusal(413, text))
-        if rows <= MAX_OWN_ROWS and body.model is None and body.network is None:
-            # Of few architectures nothing can take long: no need of another process.
-            page = _wants_page(request)
-            asked = {"call": "forecast", "arguments": body.given(), "page": page}
-            return _response(answer(asked))
-    return await _asked(request, service, "forecast", body)
+        if rows <= own_rows.MAX_ROWS and len(await request.body()) <= own_rows.MAX_BYTES:
+            return await _of_few(request, caller, body)
+    return await _asked(request, caller, "forecast", body)
+
+
+async def _of_few(request: Request, caller: Caller, body: q.ForecastRequest) -> Response:
+    """The forecast of few architectures: by the service itself where that takes milliseconds."""
+    arguments, own = body.given(), caller.service.own_rows
+    if (found := own.answer(arguments, page=_wants_page(request))) is not None:
+        return _response(found)
+    answered = await _asked(request, caller, "forecast", body)
+    own.note(arguments)
+    return answered
 
 
 @router.post("/v1/which", tags=["forecasts"], **_record("device-ranking"))
-async def which(request: Request, service: Own, body: q.WhichRequest) -> Response:
-    """Devices by their chance to run a network within a budget."""
-    return await _asked(request, service, "which", body)
+async def which(request: Request, caller: Own, body: q.WhichRequest) -> Response:
+    """List devices by their chance to run a network within a budget."""
+    return await _asked(request, caller, "which", body)
 
 
 @router.post("/v1/choose", tags=["forecasts"], **_record("choice"))
-async def choose(request: Request, service: Own, body: q.ChooseRequest) -> Response:
-    """The most accurate pretrained models within a budget."""
-    return await _asked(request, service, "choose", body)
+async def choose(request: Request, caller: Own, body: q.ChooseRequest) -> Response:
+    """Choose the most accurate pretrained models within a budget."""
+    return await _asked(request, caller, "choose", body)
 
 
 @router.post("/v1/suggest", tags=["forecasts"], **_record("suggestions", "telling"))
-async def suggest(request: Request, service: Own, body: q.SuggestRequest) -> Response:
-    """What to measure on a device."""
-    return await _asked(request, service, "suggest", body)
+async def suggest(request: Request, caller: Own, body: q.SuggestRequest) -> Response:
+    """Suggest what to measure on a device."""
+    return await _asked(request, caller, "suggest", body)
 
 
 @router.post("/v1/compare", tags=["forecasts"], **_record("comparison"))
-async def compare(request: Request, service: Own, body: q.CompareRequest) -> Response:
-    """What differs between two datasets, or a forecast and a dataset."""
-    return await _asked(request, service, "compare", body)
+async def compare(request: Request, caller: Own, body: q.CompareRequest) -> Response:
+    """Compare two datasets, or a forecast and a dataset."""
+    return await _asked(request, caller, "compare", body)
 
 
 @router.post("/v1/adapt", tags=["forecasts"], response_model=q.AdaptedModel)
-async def adapt(service: Own, body: q.AdaptRequest) -> Response:
-    """A model of a device from measurements of networks there."""
+async def adapt(caller: Own, body: q.AdaptRequest) -> Response:
+    """Adapt the model of a device to measurements of networks there."""
     given, shown = body.given(), dict[str, str]()
     for each in given["measurements"]:
         name = each.get("name")
-        service.network(each, shown)
+        caller.network(each, shown)
         each["name"] = name or Path(each["network"]).name
     if IS_ID.fullmatch(given.get("model", "")):
-        service.model(given, shown)
-    else:
-        check_names([n for n in (given.get("model"), given.get("similar_to")) if n], "model")
-    folder = service.files.coming()
+        caller.model(given, shown)
+    folder = caller.files.coming()
     try:
         given["out"] = str(out := folder / "adapted.latcast")
-        found = await service.ask("adapt", given, shown=shown)
-        key = await asyncio.to_thread(service.files.add, "models", out, out.name)
+        found = await caller.ask("adapt", given, shown=shown)
+        key = await asyncio.to_thread(caller.files.add, "models", out, out.name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Response(f'{{"model":"{key}","adaptation":{found.body}}}', media_type=_JSON)
 
 
-async def _asked(request: Request, service: Service, call: str, body: q.Asked) -> Response:
-    """The answer of a worker to a request, with ids of files resolved."""
+async def _asked(request: Request, caller: Caller, call: str, body: q.Asked) -> Response:
+    """The answer of a worker to a request, whose ids of files become paths.
+
+    Raises:
+        Refused: the answer is an error record, or a network is named by what is no id.
+        UnknownFileError: an id is none of this key.
+    """
     given, shown = body.given(), dict[str, str]()
     if "network" in given:
-        service.network(given, shown)
+        caller.network(given, shown)
     if "among" in given:
-        given["among"] = [_member(service, name, shown) for name in given["among"]]
+        given["among"] = [_member(caller, name, shown) for name in given["among"]]
     if call == "compare":
-        service.dataset(given, "a", shown)
-        service.dataset(given, "b", shown)
-    service.model(given, shown)
+        caller.dataset(given, "a", shown)
+        caller.dataset(given, "b", shown)
+    caller.model(given, shown)
     page = _wants_page(request)
-    return _response(await service.ask(call, given, shown=shown, page=page))
+    return _response(await caller.ask(call, given, shown=shown, page=page))
 
 
-def _member(service: Service, name: str, shown: dict[str, str]) -> str:
+def _member(caller: Caller, name: str, shown: dict[str, str]) -> str:
+    """The path of one of several networks."""
     each = {"network": name}
-    service.network(each, shown)
+    caller.network(each, shown)
     return each["network"]
 
 
@@ -318,36 +342,28 @@ def _member(service: Service, name: str, shown: dict[str, str]) -> str:
 
 
 @router.post("/v1/jobs", tags=["jobs"], status_code=202, response_model=q.JobState)
-async def begin_job(service: Own, body: Annotated[q.JobRequest, Body()]) -> Mapping[str, Any]:
+async def begin_job(caller: Own, body: Annotated[q.JobRequest, Body()]) -> Mapping[str, Any]:
     """Begin a search or a tuning."""
     options = body.given()
-    command = options.pop("command")
-    if command == "tune":
-        service.files.path("datasets", options["data"])
-    else:
-        check_names(options["device"])
-    try:
-        return service.jobs.get(service.jobs.add(command, options))
-    except OverflowError as error:
-        raise Refused(refusal(503, str(error))) from None
+    return caller.begin_job(options.pop("command"), options)
 
 
 @router.get("/v1/jobs", tags=["jobs"], response_model=list[q.JobState])
-async def jobs(service: Own) -> list[dict[str, Any]]:
-    """All jobs, the newest first, without their results."""
-    return service.jobs.list()
+async def jobs(caller: Own) -> list[dict[str, Any]]:
+    """List the jobs of this key, the newest first, without their results."""
+    return caller.service.jobs.list(caller.owner)
 
 
 @router.get("/v1/jobs/{id}", tags=["jobs"], response_model=q.JobState)
-async def job(service: Own, id: str) -> Mapping[str, Any]:
-    """A job, and what came of it."""
-    return service.jobs.get(id)
+async def job(caller: Own, id: str) -> Mapping[str, Any]:
+    """Show a job of this key with its result."""
+    return caller.service.jobs.get(id, caller.owner)
 
 
 @router.delete("/v1/jobs/{id}", tags=["jobs"], response_model=q.JobState)
-async def cancel_job(service: Own, id: str) -> Mapping[str, Any]:
-    """End a job."""
-    return service.jobs.cancel(id)
+async def cancel_job(caller: Own, id: str) -> Mapping[str, Any]:
+    """End a job of this key."""
+    return caller.service.jobs.cancel(id, caller.owner)
 
 
 # --- operations ---------------------------------------------------------------------------------
@@ -355,11 +371,12 @@ async def cancel_job(service: Own, id: str) -> Mapping[str, Any]:
 
 @router.get("/healthz", tags=["operations"])
 async def healthz() -> dict[str, str]:
-    """Whether it lives."""
+    """Tell that the service answers, and its version."""
     return {"status": "ok", "version": __version__}
 
 
 @router.get("/metrics", tags=["operations"], response_class=Response)
-async def metrics(service: Own) -> Response:
-    """For Prometheus."""
-    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+async def metrics(caller: Own) -> Response:
+    """Show what the service counts, in the format of Prometheus."""
+    registry = caller.service.metrics.registry
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from typing import Literal
 
@@ -27,11 +28,14 @@ _MAX_NAMES = 16
 
 
 class UnknownFileError(FileNotFoundError):
-    """The service has no file of that id."""
+    """The service keeps no file of that id for whom asks."""
 
 
 class Files:
-    """A folder of files by their kind and id.
+    """A folder of files by their owner, kind and id.
+
+    An owner's files are nobody else's: the same content that two owners send is kept twice, so
+    that none can tell what the other has. ``""`` is the owner where the service has no keys.
 
     Args:
         folder: it is made where it is missing.
@@ -46,6 +50,7 @@ class Files:
         most_days: float = _limits.MAX_STATE_DAYS,
     ) -> None:
         self._folder, self._most_bytes, self._most_days = folder, most_bytes, most_days
+        self._owner = ""
         # Uploads are put away, and old files swept, by several threads.
         self._lock = threading.Lock()
         for name in (*KINDS, "coming"):
@@ -53,22 +58,34 @@ class Files:
         for left in (folder / "coming").iterdir():  # of a service that was killed
             shutil.rmtree(left, ignore_errors=True)
 
+    def of(self, owner: str) -> Files:
+        """The files of an owner, by the SHA-256 of their key; ``""`` where there are no keys."""
+        new = copy(self)
+        new._owner = owner
+        return new
+
+    def _home(self, kind: Kind) -> Path:
+        """The folder of an owner's files of a kind."""
+        # No id begins so.
+        return self._folder / kind / f"of-{self._owner}" if self._owner else self._folder / kind
+
     def coming(self) -> Path:
         """A new folder for files that are being made; to be removed by the caller."""
         return Path(tempfile.mkdtemp(dir=self._folder / "coming"))
 
     def add(self, kind: Kind, source: Path, name: str) -> str:
-        """Move a file in; its id.
+        """Move a file in, and return its id: the SHA-256 of its content.
 
         Args:
             kind: of the file.
-            source: on the same disk, which is gone afterwards.
+            source: on the same disk; it is gone afterwards.
             name: as its owner calls it.
         """
         with source.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-        folder = self._folder / kind / found
+        folder = self._home(kind) / found
         with self._lock:
+            folder.parent.mkdir(exist_ok=True, mode=0o700)
             folder.mkdir(exist_ok=True, mode=0o700)
             source.replace(folder / file_name(name))
             os.utime(folder)
@@ -84,7 +101,7 @@ class Files:
             return self._named(kind, id, name)
 
     def _named(self, kind: Kind, id: str, name: str | None) -> Path:
-        folder = self._folder / kind / id
+        folder = self._home(kind) / id
         if not _ID.fullmatch(id) or not (known := sorted(_contents(folder))):
             raise UnknownFileError(f"no {kind[:-1]} is kept under the id {id[:80]!r}: send it")
         os.utime(folder)
@@ -99,13 +116,19 @@ class Files:
         return wanted
 
     def remove(self, kind: Kind, id: str) -> None:
-        """Remove a file; of one that is not there nothing is said."""
-        if _ID.fullmatch(id):
-            with self._lock:
-                shutil.rmtree(self._folder / kind / id, ignore_errors=True)
+        """Remove a file.
+
+        Raises:
+            UnknownFileError: there is none.
+        """
+        with self._lock:
+            folder = self._named(kind, id, None).parent
+            shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self, needed: frozenset[str] = frozenset()) -> None:
         """Remove what is too old, and what was not used longest until the rest fits.
+
+        Files of all owners are looked at, whoever's these are.
 
         Args:
             needed: ids of files that are kept in any case, as jobs wait to read them.
@@ -115,7 +138,7 @@ class Files:
 
     def _sweep(self, needed: frozenset[str]) -> None:
         now, count, total = time.time(), 0, 0
-        folders = [f for kind in KINDS for f in (self._folder / kind).iterdir() if f.is_dir()]
+        folders = [f for kind in KINDS for f in _folders(self._folder / kind)]
         for folder in sorted(folders, key=lambda f: f.stat().st_mtime, reverse=True):
             # Names of one file are one content.
             size = max((p.stat().st_size for p in _contents(folder)), default=0)
@@ -129,6 +152,15 @@ class Files:
                 shutil.rmtree(folder, ignore_errors=True)
             else:
                 count, total = count + 1, total + size
+
+
+def _folders(kind: Path) -> Iterator[Path]:
+    """The folders of all files of a kind, each owner's."""
+    for folder in kind.iterdir():
+        if _ID.fullmatch(folder.name):
+            yield folder
+        elif folder.is_dir():
+            yield from folder.iterdir()
 
 
 def _contents(folder: Path) -> Iterator[Path]:

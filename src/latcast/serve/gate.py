@@ -1,4 +1,4 @@
-"""What every request passes: who asks, from where, how much is sent, and how long it took."""
+"""What every request passes: who asks, from where, how much is sent, how many are at it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections import Counter as Tally
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -16,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from latcast import _limits
 
-from .calls import Answer, refusal
+from .calls import Answer, BusyError, refusal
 from .settings import Keys, Settings
 
 log = logging.getLogger("latcast.serve")
@@ -43,7 +45,7 @@ _BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 6
 
 
 class Metrics:
-    """What Prometheus asks for."""
+    """What the service counts, for Prometheus."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -57,8 +59,53 @@ class Metrics:
         self.running = Gauge("latcast_requests_running", "Requests that are worked on.", **of)
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A figure that is looked at when Prometheus asks."""
+        """Add a figure that is looked at when Prometheus asks.
+
+        Args:
+            name: of the figure.
+            text: what it is, a sentence.
+            value: called for its value.
+        """
         Gauge(name, text, registry=self.registry).set_function(value)
+
+
+class Places:
+    """Places for what may happen so many times at a time, in all and for each owner.
+
+    Args:
+        most: places in all.
+        most_each: of one owner; ``""``, who is everybody, may have all.
+        what: takes a place, in the plural.
+    """
+
+    def __init__(self, most: int, most_each: int, what: str) -> None:
+        self._most, self._most_each, self._what = most, most_each, what
+        self._taken: Tally[str] = Tally()
+
+    @property
+    def taken(self) -> int:
+        """Places that are taken."""
+        return self._taken.total()
+
+    def take(self, owner: str) -> None:
+        """Take a place, which :meth:`leave` gives back.
+
+        Raises:
+            BusyError: the owner has all that they may have (429), or there is none (503).
+        """
+        if owner and self._taken[owner] >= self._most_each:
+            text = f"at most {self._most_each} {self._what} of a key are taken at a time"
+            raise BusyError(f"{text}: try again later", 429)
+        if self.taken >= self._most:
+            text = f"at most {self._most} {self._what} are taken at a time"
+            raise BusyError(f"{text}: try again later")
+        self._taken[owner] += 1
+
+    def leave(self, owner: str) -> None:
+        """Give a place back."""
+        self._taken[owner] -= 1
+        if not self._taken[owner]:
+            del self._taken[owner]
 
 
 class Gate:
@@ -73,6 +120,9 @@ class Gate:
 
     def __init__(self, app: App, settings: Settings, keys: Keys | None, metrics: Metrics) -> None:
         self._app, self._settings, self._keys, self._metrics = app, settings, keys, metrics
+        self._uploads = Places(settings.uploads, settings.key_uploads, "uploads")
+        self._requests = Places(_limits.MAX_REQUESTS, _limits.MAX_KEY_REQUESTS, "requests")
+        metrics.watch("latcast_uploads", "Files that are taken.", lambda: self._uploads.taken)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,7 +131,7 @@ class Gate:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         own = headers.get("x-request-id", "")
         request_id = own if _REQUEST_ID.fullmatch(own) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, owner="")
         started, status = time.perf_counter(), [500]
         metrics, begun = self._metrics, [False]
 
@@ -98,7 +148,11 @@ class Gate:
             if refused is not None:
                 await respond(refused, request_id, tell)
                 return
-            await self._app(scope, self._limited(scope, receive), tell)
+            with self._placed(scope):
+                await self._app(scope, self._limited(scope, receive), tell)
+        except BusyError as error:
+            busy = refusal(error.status, str(error), retry_s=error.retry_s)
+            await respond(busy, request_id, tell)
         except Exception as error:
             if begun[0]:
                 raise
@@ -113,8 +167,29 @@ class Gate:
             metrics.requests.labels(method, route, status[0]).inc()
             metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
+    @contextmanager
+    def _placed(self, scope: Scope) -> Iterator[None]:
+        """Keep a place for a request as long as it is worked on; its body has not been read yet.
+
+        Raises:
+            BusyError: there is none.
+        """
+        path, owner = scope["path"], scope["state"]["owner"]
+        if path in _OPEN:  # whether it lives is told in any case
+            yield
+            return
+        is_upload = scope["method"] == "POST" and path in _UPLOADS
+        with ExitStack() as stack:
+            for places in (self._requests, self._uploads)[: 1 + is_upload]:
+                places.take(owner)
+                stack.callback(places.leave, owner)
+            yield
+
     def _refused(self, scope: Scope, headers: dict[str, str]) -> Answer | None:
-        """Why a request is not let in, if it is not; nothing of its body is read before."""
+        """Why a request is not let in, or None; nothing of its body is read before.
+
+        The owner of its key is noted in the state of ``scope``.
+        """
         host = headers.get("host", "")
         if not self._is_own(host):
             return refusal(
@@ -128,9 +203,9 @@ class Gate:
         if self._keys is not None and path.startswith(_API) and path not in _OPEN:
             scheme, _, key = headers.get("authorization", "").partition(" ")
             key = key if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-            if (owner := self._keys.owner(key.strip())) is None:
+            if (found := self._keys.find(key.strip())) is None:
                 return refusal(401, "a key of this service must be sent: Authorization: Bearer", 2)
-            scope["state"]["owner"] = owner
+            scope["state"]["owner"] = found.owner
         length = headers.get("content-length", "0")
         most = self._most(path)
         if length.isdecimal() and int(length) > most:
@@ -157,7 +232,11 @@ class Gate:
         return upload if path.startswith(_UPLOADS) else _limits.MAX_REQUEST_BYTES
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """What is received, as long as it is no more and takes no longer than it may."""
+        """Receive a request as long as it has no more bytes and takes no longer than it may.
+
+        Raises:
+            HTTPException: it has more (413), or takes longer (408).
+        """
         most, got = self._most(scope["path"]), 0
         end = time.monotonic() + _limits.MAX_UPLOAD_S
         is_whole = False
@@ -187,7 +266,7 @@ async def respond(answer: Answer, request_id: str, send: Send) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if answer.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    if answer.status == 503:
-        headers.append((b"retry-after", b"2"))
+    if answer.retry_s is not None:
+        headers.append((b"retry-after", b"%d" % answer.retry_s))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

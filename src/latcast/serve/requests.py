@@ -1,13 +1,35 @@
-"""What can be asked of the service: the bodies of its requests, as OpenAPI describes them."""
+"""The bodies of the service's requests, and of those answers that are no records, for OpenAPI.
+
+Names of devices, models and spaces are checked here, for every endpoint: a request may name what
+was sent and what ships with latcast, never a file or an address.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from .calls import check_names
+
+
+def _shipped(name: str, what: str) -> str:
+    """A name as it is, if it can be one of the catalogue.
+
+    Raises:
+        ValueError: it cannot; pydantic makes an error of the field of it.
+    """
+    check_names([name], what)
+    return name
+
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=512)]
+DeviceName = Annotated[Name, AfterValidator(partial(_shipped, what="device"))]
+DeviceNames = Annotated[list[DeviceName], Field(min_length=1, max_length=512)]
+ModelName = Annotated[Name, AfterValidator(partial(_shipped, what="model"))]
+SpaceName = Annotated[Name, AfterValidator(partial(_shipped, what="space"))]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Ms = Annotated[float, Field(gt=0, lt=1e12)]
@@ -16,17 +38,17 @@ Sides = Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(max_length=
 
 
 class Asked(BaseModel):
-    """A request; what it does not name is as the command has it by default."""
+    """A request; fields that it leaves out are as the command has them by default."""
 
     model_config = ConfigDict(extra="forbid", strict=False)
 
     def given(self) -> dict[str, Any]:
-        """What was said, and not null."""
+        """The fields that were given and are not null, by their names."""
         return self.model_dump(exclude_unset=True, exclude_none=True)
 
 
 class Target(Asked):
-    """Which target of a device is meant; what is given holds exactly."""
+    """Which target of a device is meant; every field that is given holds exactly."""
 
     runtime: Name | None = None
     precision: Name | None = None
@@ -35,7 +57,7 @@ class Target(Asked):
 
 
 class FileInputs(Asked):
-    """What is asked of the inputs of a network's file."""
+    """How the inputs of a network's file are to be taken."""
 
     shapes: dict[Name, Sides] | None = Field(
         None, description="Of inputs that the file leaves open, by their names, or of symbols."
@@ -56,9 +78,9 @@ class InspectRequest(FileInputs):
 
 
 class OfNetwork(FileInputs):
-    """A network."""
+    """A network that was sent."""
 
-    network: Name = Field(description="Id of a network that was sent, or timm:NAME.")
+    network: Name = Field(description="Id of a network that was sent.")
     name: Annotated[str, Field(max_length=1_000)] | None = Field(
         None, description="What the record calls it; by default as when it was sent."
     )
@@ -74,11 +96,11 @@ class Curve(Asked):
 class ForecastRequest(FileInputs):
     """Latency of a network, or of architectures of a search space, on devices."""
 
-    network: Name | None = Field(None, description="Id of a network that was sent, or timm:NAME.")
+    network: Name | None = Field(None, description="Id of a network that was sent.")
     name: Annotated[str, Field(max_length=1_000)] | None = None
     archs: list[Any] | None = Field(None, description="In the field's own form, one or more.")
-    space: Name | None = Field(None, description="Of the architectures.")
-    devices: Names = Field(
+    space: SpaceName | None = Field(None, description="Of the architectures.")
+    devices: DeviceNames = Field(
         default_factory=list, description="Devices, shipped models or targets.",
     )  # fmt: skip
     model: Name | None = Field(None, description="Id of an adapted model, beside the devices.")
@@ -91,8 +113,8 @@ class ForecastRequest(FileInputs):
     sequence: Count | None = Field(None, description="Of all open sides that are lengths.")
     sweep: Curve | None = Field(None, description="The curve over a side of the inputs.")
     vary: Curve | None = Field(None, description="The curve over a figure of the device.")
-    base: Name | None = Field(None, description="Base model of a space, by name.")
-    similar_to: Name | None = None
+    base: ModelName | None = Field(None, description="Base model of a space, by name.")
+    similar_to: DeviceName | None = None
     coverage: Share = 0.9
     strict: bool = False
 
@@ -101,7 +123,7 @@ class WhichRequest(OfNetwork):
     """Devices by their chance to run a network within a budget."""
 
     max_latency_ms: Ms
-    devices: Names | None = None
+    devices: DeviceNames | None = None
     runtimes: Names | None = None
     precisions: Names | None = None
     batch: Count | None = None
@@ -113,7 +135,7 @@ class WhichRequest(OfNetwork):
 class ChooseRequest(Target):
     """The most accurate pretrained models within a budget."""
 
-    device: Name
+    device: DeviceName
     max_latency_ms: Ms
     model: Name | None = Field(None, description="Id of an adapted model, in the device's place.")
     task: Name = "imagenet"
@@ -125,26 +147,26 @@ class ChooseRequest(Target):
 class SuggestRequest(Target):
     """What to measure on a device; for the forecast of one network where one is named."""
 
-    device: Name
+    device: DeviceName
     network: Name | None = None
     name: Annotated[str, Field(max_length=1_000)] | None = None
     samples: Annotated[int, Field(ge=1, le=1_000)] = 5
-    among: Names | None = Field(None, description="Ids of networks, or timm:NAME.")
-    similar_to: Name | None = None
+    among: Names | None = Field(None, description="Ids of networks that were sent.")
+    similar_to: DeviceName | None = None
     coverage: Share = 0.9
 
 
 class CompareRequest(Asked):
     """Two datasets, or a forecast and a dataset."""
 
-    a: Name = Field(description="Id of a dataset, or a device, shipped model or target.")
-    b: Name
+    a: DeviceName = Field(description="Id of a dataset, or a device, shipped model or target.")
+    b: DeviceName
     false_share: Share = 0.05
     names: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
 
 
 class Measured(FileInputs):
-    """A network and what it took."""
+    """A network and the latency that was measured of it."""
 
     network: Name
     name: Annotated[str, Field(max_length=1_000)] | None = None
@@ -154,35 +176,35 @@ class Measured(FileInputs):
 class AdaptRequest(Target):
     """A model of a target from measurements of networks there."""
 
-    device: Name
+    device: DeviceName
     measurements: Annotated[list[Measured], Field(min_length=1, max_length=1_000)]
-    model: Name | None = Field(
-        None, description="What is known: a shipped model or id; the device's own by default."
+    model: ModelName | None = Field(
+        None, description="Model that is adapted: a shipped one or an id; by default the device's."
     )
-    similar_to: Name | None = None
+    similar_to: DeviceName | None = None
 
 
 class SearchRequest(Asked):
     """``latcast search``: the most accurate networks within latency budgets."""
 
-    device: Names
-    space: Name | None = None
+    device: DeviceNames
+    space: SpaceName | None = None
     max_latency_ms: list[Ms | list[Ms]] | None = None
     confidence: Share | None = None
     max_macs: Annotated[float, Field(gt=0)] | None = None
     max_params: Annotated[float, Field(gt=0)] | None = None
     max_activation_bytes: Annotated[float, Field(gt=0)] | None = None
-    accuracy: Name | None = Field(None, description="A shipped accuracy model, by name.")
+    accuracy: ModelName | None = Field(None, description="A shipped accuracy model, by name.")
     resolution: list[Count] | None = None
     method: Name = "auto"
     evaluations: Count | None = None
     population_size: Annotated[int, Field(ge=2, le=100_000)] | None = None
     time_limit_s: Annotated[float, Field(gt=0)] | None = None
-    model: Name | None = Field(None, description="Base model, by name.")
+    model: ModelName | None = Field(None, description="Base model, by name.")
     runtime: Name | None = None
     precision: Name | None = None
     batch: Count | None = None
-    similar_to: Name | None = None
+    similar_to: DeviceName | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
 
@@ -190,7 +212,7 @@ class TuneRequest(Asked):
     """``latcast tune``: the options of a predictor that fit a dataset best."""
 
     data: Name = Field(description="Id of a dataset that was sent.")
-    space: Name | None = None
+    space: SpaceName | None = None
     target: Name | None = None
     input_format: Name | None = None
     predictor: Name | None = None
@@ -220,7 +242,7 @@ JobRequest = Annotated[SearchJob | TuneJob, Field(discriminator="command")]
 
 
 class JobState(BaseModel):
-    """A job: where it stands, and what came of it."""
+    """A job: its state, how far it is, and its result."""
 
     id: str
     command: str
@@ -230,6 +252,7 @@ class JobState(BaseModel):
     text: str = Field(description="What is being done.")
     created: str
     changed: str
+    seconds: float = Field(description="Seconds that it has run, those before a restart included.")
     result: dict[str, Any] | None = Field(
         None, description="The record, or the error of a job that failed; of one job alone."
     )

@@ -33,10 +33,17 @@ class Settings:
         keys: file of the keys; None where everybody may ask.
         hosts: further names that requests may call this machine by.
         workers: processes for requests about files.
-        work_s: seconds that a request may keep one.
-        worker_bytes: memory that a request, or a job, may take.
+        work_s: seconds that a request may keep one, and of its CPU time.
+        worker_bytes: memory that a request may take.
         upload_bytes: of a file that is sent.
+        uploads: files that are taken at a time.
+        key_uploads: of these, files of one key.
         state_bytes: of all files that are kept.
+        running_jobs: jobs that run at a time.
+        jobs: jobs that wait or run.
+        key_jobs: of these, jobs of one key.
+        job_s: seconds that a job may run, and of its CPU time.
+        job_bytes: memory that a job may take.
         devices: files of further devices.
     """
 
@@ -49,7 +56,14 @@ class Settings:
     work_s: float = _limits.MAX_WORK_S
     worker_bytes: int = _limits.MAX_WORKER_BYTES
     upload_bytes: int = _limits.MAX_UPLOAD_BYTES
+    uploads: int = _limits.MAX_UPLOADS
+    key_uploads: int = _limits.MAX_KEY_UPLOADS
     state_bytes: int = _limits.MAX_STATE_BYTES
+    running_jobs: int = _limits.MAX_RUNNING_JOBS
+    jobs: int = _limits.MAX_JOBS
+    key_jobs: int = _limits.MAX_KEY_JOBS
+    job_s: float = _limits.MAX_JOB_S
+    job_bytes: int = _limits.MAX_JOB_BYTES
     devices: tuple[Path, ...] = ()
 
     @property
@@ -88,34 +102,47 @@ def is_loopback(host: str) -> bool:
 
 
 class Key(NamedTuple):
-    """Who may ask, and the hash of their key."""
+    """A key that may ask, of which nothing but its hash is kept.
+
+    Attributes:
+        name: whose it is, as its file says.
+        digest: SHA-256 of the key, 32 bytes.
+    """
 
     name: str
     digest: bytes
+
+    @property
+    def owner(self) -> str:
+        """What files and jobs of this key are kept under: its hash, 64 hexadecimal digits."""
+        return self.digest.hex()
 
 
 class Keys:
     """The keys of a service, of which only hashes are kept.
 
     Args:
-        keys: one at least.
+        keys: at least one.
     """
 
     def __init__(self, keys: Sequence[Key]) -> None:
         self._keys = tuple(keys)
 
-    def owner(self, key: str) -> str | None:
-        """Whose key it is; None where it is nobody's. All are compared, in constant time."""
+    def find(self, key: str) -> Key | None:
+        """The key that was sent; None where it is none of these.
+
+        It is compared with every one of them, so that the time it takes tells nothing.
+        """
         digest = hashlib.sha256(key.encode()).digest()
         found = None
         for each in self._keys:
             if hmac.compare_digest(each.digest, digest):
-                found = each.name
+                found = each
         return found
 
     @classmethod
     def read(cls, path: Path) -> Keys:
-        """Of a file with a line ``NAME SHA256`` for each key; ``#`` begins a comment.
+        """Read a file with a line ``NAME SHA256`` for each key; ``#`` begins a comment.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -138,7 +165,7 @@ class Keys:
 
 
 def add_key(path: Path, name: str) -> str:
-    """Add a key to a file, which is made where it is missing; the key, which is kept nowhere.
+    """Add a key to a file, which is made where it is missing; return the key, kept nowhere.
 
     Raises:
         ValueError: the name has other characters than letters, digits and ``.@_-``, or has a key.

@@ -8,7 +8,9 @@ is killed, and one that has died is replaced. That costs the request that it had
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -19,7 +21,7 @@ from typing import Any
 from latcast import _limits
 from latcast.measure._lines import LineProcess, Tell, answer_lines
 
-from .calls import Answer, answer, refusal, warm
+from .calls import Answer, BusyError, answer, refusal, warm
 
 log = logging.getLogger("latcast.serve")
 
@@ -30,20 +32,18 @@ _START_S = 180.0
 _PAUSE_S = 5.0
 # Requests after which a worker is replaced: what a library keeps of each adds up.
 _MAX_REQUESTS = 2_000
-
-
-class BusyError(Exception):
-    """Too many requests wait already."""
+# Share of the memory of a request that a worker may hold after it and still be asked the next one.
+_MAX_HELD = 0.5
 
 
 class Workers:
     """A pool of worker processes.
 
     Args:
-        count: of processes.
+        count: number of processes.
         setup: what each is told first: the empty ``folder`` that it runs in, ``memory_bytes`` that
             a request may take, and files of further ``devices``.
-        work_s: seconds that a request may take.
+        work_s: seconds that a request may take, of the clock and of CPU time.
     """
 
     def __init__(
@@ -68,13 +68,16 @@ class Workers:
         self._idle.put_nowait(await self._idle.get())
 
     async def ask(self, request: Mapping[str, Any]) -> Answer:
-        """The answer to a request, whatever becomes of the worker.
+        """The answer to a request; an error record where the worker dies or takes too long.
+
+        Args:
+            request: as of :func:`latcast.serve.calls.answer`.
 
         Raises:
-            BusyError: too many wait already.
+            BusyError: as many as may wait for a worker already.
         """
         if self.waiting >= _limits.MAX_WAITING:
-            raise BusyError
+            raise BusyError(f"{_limits.MAX_WAITING} requests wait already: try again later")
         self.waiting += 1
         try:
             worker = await self._idle.get()
@@ -87,8 +90,7 @@ class Workers:
             log.warning("a worker process is replaced: %s", error)
             return refusal(error.status, str(error))
         finally:
-            if found is None or worker.answered >= _MAX_REQUESTS or found.status == 413:
-                # What asked for too much memory may hold much of it still.
+            if found is None or worker.answered >= _MAX_REQUESTS or worker.is_full:
                 self._end(worker)
                 self.restarts += 1
                 self._begin()
@@ -106,7 +108,7 @@ class Workers:
 
     @property
     def pids(self) -> list[int]:
-        """Numbers of the processes."""
+        """Process numbers of the workers."""
         return [worker.pid for worker in self._all]
 
     def _begin(self) -> None:
@@ -153,20 +155,33 @@ class _Worker:
             [sys.executable, "-P", "-c", _START], environment=environment
         )  # fmt: skip
         self.pid = self._lines.pid
-        self.answered = 0
+        self.answered, self._cpu_s = 0, 0.0
+        # Whether it holds so much memory that the next request may lack it.
+        self.is_full = False
 
     def set_up(self, setup: Mapping[str, Any]) -> None:
-        """Tell it its limits, and wait until it is warm."""
+        """Tell it its limits, and wait until it is warm.
+
+        Raises:
+            _DiedError: it is not warm in time, or has ended.
+        """
+        self._cpu_s = setup["work_s"]
         self._exchange(setup, _START_S)
 
     def ask(self, request: Mapping[str, Any], seconds: float) -> Answer:
-        """Its answer to a request.
+        """The answer to a request.
+
+        Args:
+            request: as of :func:`latcast.serve.calls.answer`.
+            seconds: to wait for it.
 
         Raises:
             _DiedError: there was none in time, or the process ended.
         """
         self.answered += 1
-        return Answer(**self._exchange(request, seconds))
+        found = self._exchange(request, seconds)
+        self.is_full = found.pop("is_full")
+        return Answer(**found)
 
     def _exchange(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         import json
@@ -188,16 +203,30 @@ class _Worker:
 
     def _obituary(self) -> str:
         code = self._lines.wait()
-        if code == -signal.SIGXCPU:
-            return "the request took too much CPU time, and was ended"
-        if code < 0:
-            name = signal.Signals(-code).name
-            return f"the process that worked on the request was ended by {name} (out of memory?)"
+        if reason := ended_by(code, "a request", self._cpu_s):
+            return reason
         log.error("a worker process ended: %s", self._lines.errors()[-2_000:])
         return f"the process that worked on the request ended with code {code}"
 
     def close(self) -> None:
+        """End the process, whatever it is doing."""
         self._lines.close()
+
+
+def ended_by(code: int, what: str, seconds: float) -> str:
+    """Why a process was ended by a signal, in a sentence; empty where it was not.
+
+    Args:
+        code: of the process's exit, negative for a signal.
+        what: it worked on, such as ``a request``.
+        seconds: of CPU time that it might take.
+    """
+    if code >= 0:
+        return ""
+    if code == -signal.SIGXCPU:
+        return f"{what} may take {seconds:g} s of CPU time; this one took more, and was ended"
+    name = signal.Signals(-code).name
+    return f"the process that worked on {what} was ended by {name} (out of memory?)"
 
 
 # --- inside -------------------------------------------------------------------------------------
@@ -211,6 +240,7 @@ def main() -> None:
         if not limits:
             limits.update(request)
             begin(request)
+            limits["room_bytes"] = room_bytes()
             tell({"ready": True})
             return
         limit_cpu(limits["work_s"])
@@ -219,13 +249,17 @@ def main() -> None:
             found = refusal(
                 413, f"an answer must have at most {_limits.MAX_ANSWER_BYTES} bytes; ask for less"
             )
-        tell(found._asdict())
+        tell({**found._asdict(), "is_full": is_full(limits["room_bytes"])})
 
     answer_lines(handle)
 
 
 def begin(setup: Mapping[str, Any]) -> None:
-    """Make this process ready to work under limits."""
+    """Make this process ready to work under a limit of memory.
+
+    Args:
+        setup: as of :class:`Workers`.
+    """
     from latcast.devices import device_files
 
     os.chdir(setup["folder"])
@@ -236,7 +270,11 @@ def begin(setup: Mapping[str, Any]) -> None:
 
 
 def limit_memory(more_bytes: int) -> None:
-    """Let this process take so much more memory; its system may lack such limits."""
+    """Let this process take so much more memory; a system without such limits is left as it is.
+
+    Args:
+        more_bytes: of address space, beyond what the process has now.
+    """
     try:
         import resource
     except ModuleNotFoundError:  # Windows
@@ -251,8 +289,37 @@ def limit_memory(more_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def room_bytes() -> float:
+    """Address space that this process may still take; infinite where nothing limits it."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return math.inf
+    import psutil
+
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most == resource.RLIM_INFINITY:
+        return math.inf
+    return float(most - psutil.Process().memory_info().vms)
+
+
+def is_full(warm_bytes: float) -> bool:
+    """Whether this process holds so much memory that the next request may lack it.
+
+    An answer's status does not tell: what was asked for in vain was never had.
+
+    Args:
+        warm_bytes: :func:`room_bytes` before the first request.
+    """
+    if math.isinf(warm_bytes) or room_bytes() >= (1 - _MAX_HELD) * warm_bytes:
+        return False
+    # What tracebacks and circles of objects hold is given back first.
+    gc.collect()
+    return room_bytes() < (1 - _MAX_HELD) * warm_bytes
+
+
 def limit_cpu(seconds: float) -> None:
-    """End this process if it takes so much more CPU time."""
+    """End this process by SIGXCPU once it has taken so much more CPU time, to the second."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows

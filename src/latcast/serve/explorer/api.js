@@ -6,11 +6,19 @@ const key = document.getElementById("key");
 /** An answer of the service that is an error record. */
 export class Refusal extends Error {}
 
-const answered = async (path, options) => {
+/** How often a request is sent again to a service that is busy, and the longest pause before it, s. */
+const AGAIN = 3, MOST_S = 30;
+
+const answered = async (path, options, left = AGAIN) => {
   const headers = { accept: "application/json", ...options.headers };
   if (key.value) headers.authorization = `Bearer ${key.value}`;
   const answer = await fetch(path, { ...options, headers });
   if (answer.ok) return answer;
+  const seconds = Number(answer.headers.get("retry-after"));
+  if ([429, 503].includes(answer.status) && seconds > 0 && left > 0) {
+    await new Promise((resolve) => setTimeout(resolve, 1000 * Math.min(seconds, MOST_S)));
+    return answered(path, options, left - 1);
+  }
   if (answer.status === 401) locked.hidden = false;
   const told = await answer.json().catch(() => ({}));
   throw new Refusal(told.error || `${path}: ${answer.status}`);
