@@ -43,6 +43,7 @@ def test_every_public_name_loads(package: str) -> None:
         getattr(module, "nonsense")  # noqa: B009  # a name that mypy would refuse
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "unneeded"),
     [

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def bench(latcast: Any, folder: Path, *options: Any) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 def test_what_is_a_factor_times_a_network_is_forecast_exactly(latcast: Any, public: Path) -> None:
     options = ("--samples", 0, "--samples", 1, "--method", "rank-1", "--method", "gaussian")
     rows = bench(latcast, public, *options)
@@ -103,6 +105,7 @@ def test_what_is_a_factor_times_a_network_is_forecast_exactly(latcast: Any, publ
             assert row["median_error"] > 20
 
 
+@pytest.mark.slow
 def test_a_cost_of_macs_is_forecast_for_new_networks(latcast: Any, public: Path) -> None:
     rows = bench(
         latcast, public, "--samples", 2, "--method", "coefficients", "--method",
@@ -119,6 +122,7 @@ def test_a_cost_of_macs_is_forecast_for_new_networks(latcast: Any, public: Path)
     assert all(r["median_error"] < 30 for r in rows)
 
 
+@pytest.mark.slow
 def test_rows_of_a_second_folder_are_classed_by_what_is_new(
     latcast: Any, public: Path, tmp_path: Path
 ) -> None:
@@ -498,9 +502,15 @@ def test_networks_of_phones_are_forecast_after_five(latcast: Any, shared: Path) 
     assert 85 < row["coverage_90"] < 95
 
 
+@cache
+def assembled(folder: Path, table: str) -> Assembled:
+    """A public table, of which several tests ask."""
+    return assemble(folder, tables=[table])
+
+
 @pytest.mark.slow
 def test_language_models_on_cards_of_amd_are_scored_apart(shared: Path) -> None:
-    case = assemble(shared / "public", tables=["neusight"])
+    case = assembled(shared / "public", "neusight")
     of: dict[str, set[str]] = {part.setting: set() for part in case.parts}
     for part, target in zip(case.parts, case.data.targets, strict=True):
         of[part.setting].add(target.chip)
@@ -512,7 +522,7 @@ def test_language_models_on_cards_of_amd_are_scored_apart(shared: Path) -> None:
 @pytest.mark.parametrize("table", ["ncnn", "timm", "ai_hub", "neusight", "tinynas"])
 def test_no_measured_row_is_faster_than_its_bound(table: str, shared: Path) -> None:
     """By more than 5 %: clocks vary, and a network of a name may differ a little."""
-    data = assemble(shared / "public", tables=[table]).data
+    data = assembled(shared / "public", table).data
     bound = np.concatenate([np.zeros(0)] + [
         bound_ms(data.networks.select(data.network[data.target == n]), target)
         / np.exp(data.log_ms[data.target == n])

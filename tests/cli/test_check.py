@@ -27,11 +27,20 @@ ROOT = Path(__file__).parents[2]
 Write = Callable[[str], Path]
 
 
+@pytest.fixture(scope="module")
+def made(layer_model: Kernels, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a network and a model of layers."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "net.onnx").write_bytes(Variant.parse("squeezenet-1.1").to_onnx())
+    layer_model.save(folder / "cpu.latcast")
+    return folder
+
+
 @pytest.fixture
-def write(tmp_path: Path, layer_model: Kernels) -> Write:
+def write(tmp_path: Path, made: Path) -> Write:
     """A file of budgets beside a network and a model of layers."""
-    (tmp_path / "net.onnx").write_bytes(Variant.parse("squeezenet-1.1").to_onnx())
-    layer_model.save(tmp_path / "cpu.latcast")
+    for file in made.iterdir():
+        shutil.copy(file, tmp_path)
 
     def written(text: str) -> Path:
         path = tmp_path / "budgets.toml"

@@ -334,6 +334,7 @@ def test_debug_shows_the_traceback() -> None:
     assert "Traceback" in run.stderr
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m latcast spaces ofa-mobilenet-v3 --sample 2000 | head -c 10"
     run = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
@@ -353,6 +354,7 @@ def test_import_is_light() -> None:
     assert run.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_a_search_loads_what_it_needs() -> None:
     # What it does not need took longer than the search of a small space.
     code = (

@@ -60,6 +60,7 @@ def test_several_datasets_make_a_base_model(latcast, folder):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["bayes", "last-layer"])
 def test_a_model_of_one_target_is_adapted(latcast, folder, method):
     base = folder / "p40.latcast"
@@ -202,6 +203,7 @@ def test_a_device_is_predicted_from_its_specification(latcast, folder):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fbnet", "nasbench201", "ofa-mobilenet-v3"])
 def test_shipped_base_models_answer(latcast, tmp_path, name):
     assert name in zoo.names("base")

@@ -185,6 +185,7 @@ def test_a_note_is_told_once_and_of_which_devices_it_is(latcast: Any, files: Pat
     assert any(f"{HALF}: the network is of precision fp32" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_a_curve_over_a_side(latcast: Any, files: Path) -> None:
     record = latcast.json(
         "predict", files / "tokens.onnx", "--device", ONE, "--sweep", "seq=128,256,512"

@@ -28,6 +28,13 @@ COMPOFA = ("--space", "compofa-fixed-kernel", "--samples", "300", "--threads", "
 pytestmark = pytest.mark.usefixtures("lock_of_its_own")
 
 
+@pytest.fixture
+def hasty(monkeypatch):
+    """Campaigns whose runs are short, and are not made again where the machine is busy."""
+    settings = {"run_s": 0.02, "warm_up_s": 0.0, "reference_s": 0.0, "other_cpus": 1e9, "redo": 0}
+    monkeypatch.setattr(measure, "Protocol", partial(Protocol, **settings))
+
+
 @pytest.mark.slow
 def test_measure_writes_a_dataset(latcast, tmp_path):
     out = tmp_path / "cpu.parquet"
@@ -50,6 +57,7 @@ def test_measure_writes_a_dataset(latcast, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("hasty")
 def test_networks_run_back_to_back(latcast, tmp_path):
     out = tmp_path / "cpu.parquet"
     found = latcast.json("measure", *TINY, "--name", "here", "--sustain", "1s", "--out", out)
@@ -62,6 +70,7 @@ def test_networks_run_back_to_back(latcast, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("hasty")
 def test_precisions_are_measured_in_turns(latcast, tmp_path):
     out = tmp_path / "cpu.parquet"
     options = ("--precision", "fp32,int8", "--name", "here", "--out", out, "--json")

@@ -188,6 +188,7 @@ def test_architectures_in_every_form(form: str) -> None:
     assert found.to_dict() == lc.forecast(ARCHS, "tesla-p40").to_dict()
 
 
+@pytest.mark.slow
 def test_pandas_frames_and_single_architectures(synthetic: Dataset) -> None:
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")

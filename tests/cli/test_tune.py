@@ -92,6 +92,7 @@ def test_tune_wrong_requests(latcast: Any, dataset: Path, tmp_path: Path) -> Non
     assert not list(tmp_path.glob("*.db"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(
     latcast: Any, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

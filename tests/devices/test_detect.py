@@ -36,6 +36,7 @@ def small_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "_SECONDS", 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_arrays")
 def test_this_host() -> None:
     found = detect(seconds=0.1)

@@ -126,6 +126,7 @@ class TestFile:
             ]
 
 
+@pytest.mark.slow
 def test_openvino_agrees():
     ov = pytest.importorskip("openvino")
     core = ov.Core()

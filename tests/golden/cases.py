@@ -99,7 +99,7 @@ def exported_program(kit: Kit) -> Any:
     )
 
 
-@case("predict-archs", "cli")
+@case("predict-archs", "cli", marks=("slow",))
 def predict_archs(kit: Kit) -> Any:
     archs = kit.archs(SPACE, 3)
     return (
@@ -457,7 +457,7 @@ def _totals(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "kernels": len(kernels), "labels": labels, "facts": facts}
 
 
-@case("graphs-spaces", "graphs")
+@case("graphs-spaces", "graphs", marks=("slow",))
 def graphs_spaces(kit: Kit) -> Any:
     return {
         name: {

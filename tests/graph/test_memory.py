@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from latcast.graph import GRAPH_INPUT, Graph, GraphBuilder, Layer, Tensor
@@ -140,7 +140,6 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 @pytest.mark.slow
 @given(graphs(), st.booleans())
-@settings(max_examples=400, deadline=None, phases=(Phase.generate,))
 def test_liveness_is_what_a_walk_finds(graph: Graph, in_place: bool) -> None:
     if any(len(graph.layers[n].out_shapes) > 1 for n in graph.outputs):
         return  # which of several is the output is not told
@@ -150,7 +149,6 @@ def test_liveness_is_what_a_walk_finds(graph: Graph, in_place: bool) -> None:
 
 
 @given(graphs())
-@settings(max_examples=200, deadline=None, phases=(Phase.generate,))
 def test_a_plan_holds_what_is_alive_and_no_more_buffers(graph: Graph) -> None:
     alive, planned = (graph.activation_memory(x) for x in ("in-place", "onnxruntime"))
     assert all(a <= p for a, p in zip(alive.held_bytes, planned.held_bytes, strict=True))

@@ -439,6 +439,7 @@ FILES: dict[str, tuple[Pattern, tuple[int, ...], int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", FILES)
 def test_another_precision_than_the_target_s_is_said_and_widens_the_interval(
     precision: str, tmp_path: Path, latcast: Any

@@ -8,6 +8,7 @@ import pytest
 from latcast.math.change_points import base_level, lag_one, segments
 
 
+@pytest.mark.slow
 def test_white_noise_is_left_whole() -> None:
     split = sum(
         len(segments(np.random.default_rng(seed).standard_normal(n), 1.0)) > 1

@@ -49,6 +49,7 @@ def test_a_spike_moves_no_level():
     assert steady_state(series).level == pytest.approx(100, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0.0, 0.7])
 def test_intervals_hold_the_truth(memory):
     """95 % asked for; neighbours that go together cost some of it, few batches of five do not."""

@@ -147,6 +147,7 @@ def test_processes_may_take_turns() -> None:
     assert corrected - oracle < 0.1 * (raw - oracle)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loading", [0.0, 0.3, 2.0])
 def test_the_reference_may_feel_less_or_more(loading: float) -> None:
     raw, corrected, oracle = campaign("all", "middle", loading=loading).errors()
@@ -191,6 +192,7 @@ def test_without_noise_a_step_is_recovered() -> None:
     assert drift.range == pytest.approx(0.05, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["none", "all"])
 def test_units_do_not_matter(kind: str) -> None:
     runs, first = campaign(kind).runs, drift_of(kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from latcast.families import Variant
@@ -136,7 +136,6 @@ def result(read, output):
         return str(error)
 
 
-@settings(max_examples=150, deadline=None)
 @given(GARBAGE)
 def test_garbage_is_an_error_and_nothing_else(output):
     for tool in (MODEL, NCNN, MNN, BASIC):
@@ -146,7 +145,6 @@ def test_garbage_is_an_error_and_nothing_else(output):
         assert len(found) < 500 if isinstance(found, str) else all(x.kind for x in found)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_cut_outputs_are_read_or_refused(data):
     tool, name = data.draw(st.sampled_from([

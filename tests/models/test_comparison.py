@@ -89,6 +89,7 @@ def test_networks_are_matched_and_repeats_count_once() -> None:
         assert a[50:].archs[network.row_a] == twice.archs[network.row_b]
 
 
+@pytest.mark.slow
 def test_families_have_ratios_of_their_own(network_data: Dataset) -> None:
     data = network_data
     families = np.array(data.families)
@@ -114,6 +115,7 @@ def test_batches_of_graphs_may_differ(network_data: Dataset) -> None:
     assert [(c.condition, c.a, c.b) for c in differing] == [("batch", "1", "2")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False])
 def test_a_forecast_is_tested_by_its_interval(
     network_data: Dataset, layer_model: Kernels, tmp_path: Path, first: bool

@@ -59,7 +59,10 @@ def fit(parts: tuple[Dataset, Dataset]) -> Callable[[str], Predictor]:
     return get
 
 
-@pytest.fixture(params=PREDICTORS)
+# Fitting an MLP takes a second and more.
+@pytest.fixture(
+    params=[pytest.param(k, marks=[pytest.mark.slow] * (k == "mlp")) for k in PREDICTORS]
+)
 def each(request: pytest.FixtureRequest, fit: Callable[[str], Predictor]) -> Predictor:
     return fit(request.param)
 
@@ -69,7 +72,9 @@ def each(request: pytest.FixtureRequest, fit: Callable[[str], Predictor]) -> Pre
 def test_contract(kind: str, synthetic: Dataset, network_data: Dataset, tmp_path: Path) -> None:
     if kind == "mlp":
         pytest.importorskip("torch", reason="training an MLP needs PyTorch")
-    data = network_data if kind == "layers" else synthetic[:300]
+    # A model of layers takes ten seconds for 300 architectures.
+    rows = 60 if kind == "layers of archs" else 300
+    data = network_data if kind == "layers" else synthetic[:rows]
     check_predictor(lambda: _new(kind.split(maxsplit=1)[0], epochs=5), data, tmp_path)
 
 
@@ -87,6 +92,7 @@ def test_what_a_base_model_gives_keeps_the_contract(
     check_fitted(make(), test[20:60], tmp_path)
 
 
+@pytest.mark.slow
 def test_base_models_of_other_quantities(base_model: BaseModel, source_data: list[Dataset]) -> None:
     """What they predict is of the quantity that they were fitted to, and is not mixed up."""
     energies = [replace(data, quantity=ENERGY_MJ) for data in source_data[:2]]
@@ -283,9 +289,11 @@ def test_adapts(
     np.testing.assert_array_equal(loaded.predict(archs), predicted)
     assert loaded.fitted.seen == adapted.fitted.seen
     explained = adapted.explain(archs[:20])
+    # Weights of an MLP have 32 bits: how their products are rounded depends on the number of rows.
     np.testing.assert_allclose(
-        explained.blocks_ms.sum(axis=1) + explained.network_ms, predicted[:20], rtol=1e-9
-    )
+        explained.blocks_ms.sum(axis=1) + explained.network_ms, predicted[:20],
+        rtol=1e-6 if each.kind == "mlp" else 1e-9,
+    )  # fmt: skip
 
 
 @pytest.mark.slow

@@ -58,6 +58,7 @@ def test_rows_of_a_machine_that_drifted_are_held(shift: float, first: int, rows:
     assert any("drifted" in doubt for doubt in p.doubts(SPACE.sample(2, 0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0.0, 0.001])
 def test_a_steady_machine_s_intervals_are_as_they_were(shift: float) -> None:
     p = Roofline().fit(campaign(shift, slice(300, 450)))

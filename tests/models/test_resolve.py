@@ -216,6 +216,7 @@ def test_only_what_answers_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [path.name for path in opened] == ["tesla-p40.latcast"]
 
 
+@pytest.mark.slow
 def test_python_and_the_command_line_give_the_same_record(latcast: Any, tmp_path: Path) -> None:
     archs = tmp_path / "archs.json"
     archs.write_text(json.dumps(ARCHS.to_dicts()))

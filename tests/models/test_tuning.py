@@ -132,6 +132,7 @@ def test_plans_that_make_no_sense(arguments: dict[str, Any], message: str) -> No
 # -- a search -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_winner_is_what_it_says(synthetic: LatencyDataset) -> None:
     result = tune(synthetic, TABLE, trials=6)
     assert result.counts() == {"done": 6, "pruned": 0, "failed": 0, "interrupted": 0}
@@ -362,9 +363,17 @@ def test_a_study_of_optuna_s_user_is_left_alone(synthetic: LatencyDataset, tmp_p
 # -- storages that cannot be used -----------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def study(synthetic: LatencyDataset, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A storage with a study of two trials."""
+    path = tmp_path_factory.mktemp("study") / "s.db"
+    tune(synthetic[:300], TABLE, trials=2, storage=path)
+    return path.read_bytes()
+
+
 @pytest.fixture
-def kept(synthetic: LatencyDataset, tmp_path: Path) -> Path:
-    tune(synthetic[:300], TABLE, trials=2, storage=tmp_path / "s.db")
+def kept(study: bytes, tmp_path: Path) -> Path:
+    (tmp_path / "s.db").write_bytes(study)
     return tmp_path / "s.db"
 
 

@@ -116,6 +116,7 @@ def test_damaged_files_are_told(corpus, tmp_path, file):
 ATTENTION = "transpose+mul+mul+matmul+softmax+matmul"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runtime", "wanted"),
     [

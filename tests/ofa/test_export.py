@@ -170,6 +170,7 @@ def test_statistics_that_are_not_finite_are_not_written(photos, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["huge.pt"]
 
 
+@pytest.mark.slow
 def test_onnx_with_random_weights_needs_no_extra(tmp_path):
     code = """
 import sys

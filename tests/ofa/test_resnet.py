@@ -138,6 +138,7 @@ def supernet_module():
     return network_module(latcast.space("ofa-resnet50").supernet(), elastic=True)
 
 
+@pytest.mark.slow
 def test_the_supernet_has_the_published_names_and_shapes(state):
     module = supernet_module()
     assert {k: tuple(v.shape) for k, v in module.state_dict().items()} == published()

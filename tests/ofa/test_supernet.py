@@ -319,6 +319,7 @@ def test_other_names_of_the_same(change, states):
     assert all(torch.equal(x, states[1.0][name]) for name, x in module.state_dict().items())
 
 
+@pytest.mark.slow
 def test_files_of_later_code_without_counters_and_of_another_precision(states, files, tmp_path):
     state = renamed(states[1.0], lambda n: n.replace(".mobile_inverted_conv.", ".conv."))
     torch.save(state, tmp_path / "later.pth")
@@ -349,6 +350,7 @@ def without(state, name):
 POINT = "blocks.3.mobile_inverted_conv.point_linear"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

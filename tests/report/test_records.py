@@ -330,6 +330,7 @@ def test_a_notebook_shows_the_answer_the_figures_and_the_first_rows() -> None:
     assert "more rows" not in Drawn(tuple(range(30)))._repr_html_()
 
 
+@pytest.mark.slow
 def test_plot_draws_the_declared_figures_without_pyplot() -> None:
     pytest.importorskip("matplotlib")
     program = (

@@ -14,10 +14,18 @@ from latcast.search import Memetic, search
 KIND = "ofa-mobilenet-v3"
 
 
-@pytest.fixture
-def file(note10: Predictor, tmp_path: Path) -> Path:
-    path = tmp_path / "s.checkpoint"
+@pytest.fixture(scope="module")
+def checkpoint(note10: Predictor, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a search leaves of itself."""
+    path = tmp_path_factory.mktemp("search") / "s.checkpoint"
     ask(note10, checkpoint=path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def file(checkpoint: bytes, tmp_path: Path) -> Path:
+    path = tmp_path / "s.checkpoint"
+    path.write_bytes(checkpoint)
     return path
 
 

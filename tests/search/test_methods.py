@@ -117,12 +117,14 @@ def test_every_method_is_in_the_suite() -> None:
     assert set(QUICK) == set(METHODS.names())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_the_contract(note10: Predictor, tmp_path: Path, name: str) -> None:
     kind = SMALL if name == "exhaustive" else LARGE
     check_method(QUICK[name], tmp_path, space=kind, latency=note10)
 
 
+@pytest.mark.slow
 @in_large_spaces
 def test_another_seed_finds_another_front(note10: Predictor, name: str) -> None:
     a, b = (search(LARGE, latency=note10, max_latency_ms=30, seed=seed, method=QUICK[name]())

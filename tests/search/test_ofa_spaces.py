@@ -54,6 +54,7 @@ def truth(archs: Archs) -> npt.NDArray[np.float64]:
     return 0.05 * log - 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 @pytest.mark.parametrize("kind", FREE)
 def test_the_best_of_a_part_that_can_be_enumerated(kind: str, name: str) -> None:

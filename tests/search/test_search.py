@@ -45,6 +45,7 @@ def test_order_of_budgets_is_kept_and_progress_is_told(note10: Predictor) -> Non
     np.testing.assert_array_equal(best[-1], r.accuracy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["rtx-2080-ti", "help-titan-rtx-32"])
 def test_confidence_counts_the_upper_bound(device: str) -> None:
     p = latcast.load(device)

@@ -127,6 +127,7 @@ def quirky(spread: float, seed: int = 0) -> Callable[[Archs], Floats]:
     return truth_ms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_brand_new_device_takes_twenty_measurements(
     elsewhere: Predictor, budgets: Floats, seed: int
@@ -173,6 +174,7 @@ def test_an_earlier_run_has_chosen(at_home: Predictor, budgets: Floats) -> None:
     assert found.is_verified.all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "litert"])
 def test_twenty_measurements_of_a_real_device(runtime: str) -> None:
     """Where the best of the networks that were measured is known, and the model is a phone's."""
@@ -219,6 +221,7 @@ def test_a_device_that_agrees_is_asked_once(at_home: Predictor, budgets: Floats)
     assert found.archs == plain.archs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.8, 1.25])
 def test_a_device_that_disagrees_is_adapted_to(
     at_home: Predictor, budgets: Floats, factor: float
@@ -417,6 +420,7 @@ def test_limits_hold_for_measured_networks_too(elsewhere: Predictor, budgets: Fl
     assert (suggested > limit).any()
 
 
+@pytest.mark.slow
 def test_a_budget_that_cannot_be_kept(at_home: Predictor, budgets: Floats) -> None:
     device = Simulator(lambda archs: 2 * this_device(archs))
     with pytest.raises(InfeasibleError, match="no network of compofa-fixed-kernel keeps 1 ms"):
@@ -458,6 +462,7 @@ def test_requests_that_make_no_sense(elsewhere: Predictor, at_home: Predictor) -
     assert not device.asked
 
 
+@pytest.mark.slow
 def test_the_joint_model_is_verified_where_a_space_has_no_base() -> None:
     from latcast.search.verification import first_model
 

@@ -55,6 +55,7 @@ def test_every_block_is_in_some_network(each: SearchSpace) -> None:
     assert (used < len(each.block_table)).sum() == rows
 
 
+@pytest.mark.slow
 def test_a_written_network_computes_numbers(each: SearchSpace) -> None:
     restrict = {"r": [each.genes[-1].choices[0]]} if each.genes[-1].name == "r" else None
     network = each.network(each.sample(1, 5, restrict=restrict))

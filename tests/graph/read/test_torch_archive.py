@@ -89,6 +89,7 @@ def test_a_file_is_read_as_the_program_is(program: Any, path: Path) -> None:
     assert len(graph.outputs) == 2
 
 
+@pytest.mark.slow
 def test_the_layout_of_earlier_files(path: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as new, zipfile.ZipFile(tmp_path / "net.pt2", "w") as old:
         content = new.read("net/models/model.json")

@@ -118,6 +118,7 @@ def _measured(p: Predictor, graphs: Sequence[Graph], factor: float = 1.7) -> Dat
     return Dataset(tuple(graphs), factor * p.predict(graphs), p.target, names=names, families=names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["raspberry-pi-4", "rtx-4090"])
 @pytest.mark.parametrize("rows", [0, 3])
 def test_predictors_keep_the_contract(joint: Joint, tmp_path: Path, device: str, rows: int) -> None:
@@ -143,6 +144,7 @@ def test_an_npu_without_a_stated_peak_is_known_by_what_was_measured_on_it(
     assert any("middling NPU" in note for note in question.notes)
 
 
+@pytest.mark.slow
 def test_measurements_are_learnt_from_one_network_on(joint: Joint, tmp_path: Path) -> None:
     before = _predictor(joint, UNMEASURED)
     data = _measured(before, GRAPHS)

@@ -416,6 +416,7 @@ def test_learning_needs_a_measurement(networks: Networks) -> None:
         JointModel.fit(made.select(made.target > 5))
 
 
+@pytest.mark.slow
 def test_intervals_come_from_chips_and_families_left_out(networks: Networks) -> None:
     made = _made(networks, 10)
     model = JointModel.fit(made)

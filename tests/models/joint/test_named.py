@@ -98,6 +98,7 @@ def test_factors_are_kept_in_files_that_share_points() -> None:
             _own.unpacked({**v, **change})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["help-raspi4", "epyc-genoa-2c-litert-b1-t1"])
 def test_named_targets_keep_the_contract(joint: Joint, tmp_path: Path, name: str) -> None:
     p = joint.of_name(name)

@@ -147,6 +147,7 @@ def test_the_command_names_networks_and_layers(latcast: Any, file: Path, tmp_pat
     assert own["kernels"]
 
 
+@pytest.mark.slow
 def test_the_command_names_networks_that_tell_of_all(latcast: Any, tmp_path: Path) -> None:
     record = latcast.json("suggest", "--device", "pixel-7", "--samples", 3)
     assert record == json.loads(json.dumps(library.suggest_on("pixel-7", samples=3).to_dict()))

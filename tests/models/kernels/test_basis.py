@@ -94,6 +94,7 @@ def test_size_counts_constants_slopes_points_and_labels(made_kernels: MakeCounts
     assert (np.diff(basis.point_kinds) >= 0).all()
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32 - 1),
     before=st.lists(st.sampled_from(["conv", "add", "max_pool"]), min_size=1, max_size=25),

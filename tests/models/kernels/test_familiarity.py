@@ -85,6 +85,7 @@ def test_files_without_it_answer_as_before(older: Path) -> None:
     assert (narrow < wide).all()  # a family that was measured
 
 
+@pytest.mark.slow
 def test_of_what_is_made_of_the_model_it_says_nothing(older: Path) -> None:
     before, now = latcast.load_layers(older), latcast.load_layers(SHIPPED)
     target = replace(now.target, device="xeon-gold-6226")
@@ -97,6 +98,7 @@ def test_of_what_is_made_of_the_model_it_says_nothing(older: Path) -> None:
     np.testing.assert_allclose(told[1], told[0], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     model = latcast.load_layers(SHIPPED)
     model.save(tmp_path / "again.layers.latcast")
