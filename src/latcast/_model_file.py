@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ._checksums import SEAL, UNSEALED, check_seal, sealed
 from ._files import read_file, write_file
 from ._limits import MAX_ARRAYS, MAX_HEADER_BYTES
+from ._names import short_repr
 
 SCHEMA_VERSION = 1
 _METADATA_KEY = "latcast"
@@ -120,6 +121,21 @@ class Field:
         if name not in header and self.default is not None:
             return self.default
         return self.read(header[name])
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """Read a header's list of texts.
+
+    Raises:
+        ValueError: it is no list, or holds something else.
+    """
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"names must be a list of texts; got {short_repr(value)}")
+    return tuple(value)
+
+
+NAMES = Field(texts, list)
+"""An entry that is a list of names."""
 
 
 def exactly(wanted: Any) -> Field:

@@ -18,7 +18,8 @@ import typer
 from typer.testing import CliRunner
 
 from latcast.cli import app
-from latcast.cli._console import Console, _Bar, has_gone, stream_of
+from latcast.cli._console import Console
+from latcast.cli._streams import Bar, has_gone, stream_of
 from latcast.data import LatencyDataset
 from latcast.families import Variant
 
@@ -368,13 +369,13 @@ def test_a_bar_is_drawn_of_what_takes_its_time_and_leaves_nothing(
     seconds: float, is_drawn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = threading.Event()
-    start = _Bar.start
+    start = Bar.start
 
-    def started(self: _Bar) -> None:
+    def started(self: Bar) -> None:
         start(self)
         drawn.set()
 
-    monkeypatch.setattr(_Bar, "start", started)
+    monkeypatch.setattr(Bar, "start", started)
     monkeypatch.setattr("latcast.cli._console.SECONDS_WITHOUT_BAR", seconds)
     monkeypatch.setattr(sys, "stderr", _Terminal())
     with Console().progress("looking", unit="things") as tell:

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ._console import Command, Group, stream_of
+from ._console import Command, Group
+from ._streams import stream_of
 
 # Heading -> command -> what it does, in a line of --help on a narrow terminal. A command's module
 # is imported when the command is run: they declare some 300 options, whose making took longer than

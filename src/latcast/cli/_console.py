@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import io
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -18,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
-from io import TextIOWrapper
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -35,6 +32,8 @@ from typing import (
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from ._streams import Bar, has_gone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,7 +241,7 @@ class Console:
         if self.quiet or sys.stderr is None or not sys.stderr.isatty():
             yield lambda *_: None
             return
-        bar = _Bar(title, unit)
+        bar = Bar(title, unit)
         later = threading.Timer(SECONDS_WITHOUT_BAR, bar.start)
         later.daemon = True
         later.start()
@@ -254,48 +253,6 @@ class Console:
             bar.stop()
 
 
-class _Bar:
-    """A bar that is drawn once it is started; what is told before counts, too."""
-
-    def __init__(self, title: str, unit: str) -> None:
-        self._title, self._unit = title, unit
-        self._told: dict[str, Any] = {"completed": 0, "total": None, "description": title}
-        self._drawn: Any = None
-        self._task: Any = None
-
-    def start(self) -> None:
-        """Draw it from now on."""
-        from rich.console import Console as Terminal
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        counted = TextColumn(self._unit + " {task.completed}/{task.total}"), TimeRemainingColumn()
-        columns = counted if self._unit else (TimeElapsedColumn(),)
-        text = TextColumn("{task.description}")
-        drawn = Progress(
-            text, BarColumn(), *columns, console=Terminal(stderr=True), transient=True
-        )  # fmt: skip
-        self._task = drawn.add_task(**self._told)
-        drawn.start()
-        self._drawn = drawn
-
-    def tell(self, done: int, total: int | None, text: str = "", /) -> None:
-        """How much is done, and of how much; drawn if the bar is."""
-        self._told = {"completed": done, "total": total, "description": text or self._title}
-        if self._drawn is not None:
-            self._drawn.update(self._task, **self._told)
-
-    def stop(self) -> None:
-        """Leave nothing of it on the terminal."""
-        if self._drawn is not None:
-            self._drawn.stop()
-
-
 def _tell_failure(message: str, code: int, *, as_json: bool) -> None:
     """An error in one line on stderr."""
     from latcast.report.record import Failure
@@ -303,56 +260,6 @@ def _tell_failure(message: str, code: int, *, as_json: bool) -> None:
     found = Failure(" ".join(message.split()), code)
     text = json.dumps(found.to_dict(), ensure_ascii=False) if as_json else found.to_text()
     typer.echo(text, err=True)
-
-
-# --- streams ----------------------------------------------------------------------------------
-
-
-class _Stream(io.TextIOWrapper):
-    """A standard stream whose reader may go away, as ``| head`` does, which is no failure.
-
-    What is written then goes nowhere, and the command goes on: it may have files to write. Likewise
-    after an error such as a full disk, which is raised once and not again when Python exits. A raw
-    stream could not do it: an interruption in the middle of its write would write twice.
-    """
-
-    gone = False
-
-    def write(self, text: str, /) -> int:
-        with self._read():
-            super().write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with self._read():
-            super().flush()
-
-    @contextmanager
-    def _read(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self.gone = True
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())  # what is still buffered goes there, too
-            os.close(nowhere)
-            if not isinstance(error, BrokenPipeError):
-                raise
-
-
-def stream_of(stream: TextIOWrapper) -> TextIOWrapper:
-    """A standard stream whose reader may go away."""
-    return _Stream(
-        io.BufferedWriter(io.FileIO(stream.fileno(), "wb", closefd=False)),
-        encoding=stream.encoding,
-        errors="replace",  # a terminal that lacks – or × shows a ?
-        line_buffering=stream.line_buffering,
-    )
-
-
-def has_gone(stream: object) -> bool:
-    """Whether nobody reads any more what is written to a standard stream."""
-    return isinstance(stream, _Stream) and stream.gone
 
 
 @contextmanager

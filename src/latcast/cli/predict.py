@@ -33,8 +33,9 @@ from ._options import (
 )
 
 if TYPE_CHECKING:
+    from latcast.models.forecast_archs import ArchsForecast
     from latcast.models.forecast_quantity import QuantityForecast
-    from latcast.models.forecast_records import ArchsForecast, NetworkForecast
+    from latcast.models.forecast_records import NetworkForecast
     from latcast.models.sweep import NetworkSweep
 
 

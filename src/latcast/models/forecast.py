@@ -15,14 +15,9 @@ from latcast.spaces import space as find_space
 
 from ._base import Predictor
 from ._model import open_model
+from .forecast_archs import ArchsForecast, ArchsOnTarget, BlockTime, ForecastArch
 from .forecast_network import forecast_network, rows_of
-from .forecast_records import (
-    ArchsForecast,
-    ArchsOnTarget,
-    BlockTime,
-    ForecastArch,
-    NetworkForecast,
-)
+from .forecast_records import NetworkForecast
 from .inputs import GivenArchs, as_archs, is_archs
 from .resolve import Resolved, TargetQuery, resolve
 from .zoo import SUFFIX

@@ -1,4 +1,4 @@
-"""Records of forecasts, and their tables: of architectures, and of one network of any kind."""
+"""Records of forecasts of one network of any kind, and their tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from latcast.graph.inspection import inputs_table
 from latcast.report import charts
 from latcast.report.figure import Figure
 from latcast.report.markup import end_of, start_of
-from latcast.report.record import AT_ONCE, Column, Record, Section, Table, numbered
+from latcast.report.record import Column, Record, Section, Table
 from latcast.report.text import (
     BOUND_COLOURS,
     bound_text,
@@ -34,155 +34,6 @@ MAX_LISTED = 10
 MAX_REASONS = 5
 NAME_WIDTH, OPERATORS_WIDTH = 22, 18
 _BOUNDS = ("compute", "bandwidth", "launch")
-
-
-# --- architectures ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class BlockTime:
-    """The latency of a block.
-
-    Attributes:
-        block: its name.
-        ms: milliseconds attributed to it.
-    """
-
-    block: str
-    ms: float
-
-
-@dataclass(frozen=True)
-class ForecastArch:
-    """An architecture on a target.
-
-    Attributes:
-        latency_ms: predicted, ms for a whole batch.
-        lower_ms: lower end of the prediction interval, ms; null where there is no calibration.
-        upper_ms: upper end of the interval, ms.
-        costs: of the network: ``macs``, ``params``, ``activation_bytes``, ``blocks``.
-        blocks: what each block takes, in the order of the network.
-        network_ms: what no single block accounts for, ms.
-    """
-
-    latency_ms: float
-    lower_ms: float | None
-    upper_ms: float | None
-    costs: Mapping[str, int]
-    blocks: tuple[BlockTime, ...]
-    network_ms: float
-
-
-@dataclass(frozen=True)
-class ArchsOnTarget:
-    """Architectures on one target, or why there is no answer.
-
-    Attributes:
-        device: as it was asked for; name of the model where several answer.
-        target: the target that the latencies are of.
-        basis: ``measurements``, or ``specification`` where the device has no model of its own.
-        space: of the architectures.
-        coverage: of the intervals, 0 to 1.
-        architectures: in the order in which they were given.
-        notes: doubts about the answer, a sentence each.
-        error: why there is no answer; null where there is one.
-    """
-
-    device: str
-    target: str | None = None
-    basis: str | None = None
-    space: str | None = None
-    coverage: float | None = None
-    architectures: Sequence[ForecastArch] = ()
-    notes: tuple[str, ...] = ()
-    error: str | None = None
-
-    def parts(self) -> Iterator[Table]:
-        """A table of the architectures; of a single one, where the milliseconds go, too."""
-        columns = (
-            Column("architecture", lambda row: row[0]),
-            Column("latency ms", lambda row: row[1].latency_ms, ".3f", detail=0),
-            interval_column(self.coverage or 0, ".3f", lambda row: row[1]),
-            Column("MACs (M)", lambda row: row[1].costs["macs"], ".1f", 1e-6),
-            Column("parameters (M)", lambda row: row[1].costs["params"], ".2f", 1e-6),
-        )
-        rows = numbered(self.architectures)
-        yield Table(columns, rows, f"{self.device} ({self.target}), {self.space}")
-        if len(rows) > 1:
-            return
-        (only,) = self.architectures
-        whole = BlockTime("whole network (no single block)", only.network_ms)
-        shares = (
-            Column("block", "block"),
-            Column("ms", "ms", ".3f"),
-            Column("%", lambda part: part.ms / only.latency_ms, ".1f", 100),
-        )
-        yield Table(shares, [*only.blocks, whole], "where the milliseconds go")
-
-
-@dataclass(frozen=True, repr=False)
-class ArchsForecast(Record):
-    """Latencies of architectures on devices.
-
-    Attributes:
-        devices: an entry for each, in the order in which they were asked for.
-    """
-
-    schema = "architectures-forecast"
-    frame = "devices.architectures"
-
-    devices: tuple[ArchsOnTarget, ...]
-
-    @property
-    def errors(self) -> list[str]:
-        """The errors of devices that cannot be answered."""
-        return [f"{d.device}: {d.error}" for d in self.devices if d.error is not None]
-
-    def headline(self) -> str:
-        answered = [d for d in self.devices if d.error is None]
-        of = f" of {answered[0].space}" if answered else ""
-        count = len(answered[0].architectures) if answered else 0
-        return f"Latency of {count:,} architectures{of}" if count != 1 else f"Latency{of}"
-
-    def answer(self) -> str:
-        answered = [d for d in self.devices if d.error is None and d.architectures]
-        if not answered:
-            return "No device can be answered."
-        if any(len(d.architectures) > 1 for d in answered):
-            ranges = ((d.device, [a.latency_ms for a in d.architectures[:AT_ONCE]])
-                      for d in answered)  # fmt: skip
-            return "; ".join(
-                f"{ms_text(min(ms))} to {ms_text(max(ms))} ms on {name}" for name, ms in ranges
-            )
-        return answer_of([(d.device, d.architectures[0]) for d in answered], "The architecture")
-
-    def figures(self) -> Iterator[Figure]:
-        answered = [d for d in self.devices if d.error is None and d.architectures]
-        shown = max(1, charts.MAX_ROWS // max(1, len(answered)))
-        rows = [
-            (f"{d.target}" + (f", architecture {n}" if len(d.architectures) > 1 else ""),
-             a.latency_ms, a.lower_ms, a.upper_ms)
-            for d in answered for n, a in enumerate(d.architectures[:shown])
-        ]  # fmt: skip
-        if rows:
-            yield charts.intervals("Forecast", rows, of="target")
-        for d in answered:
-            if len(d.architectures) == 1:
-                blocks = [(b.block, b.ms) for b in d.architectures[0].blocks]
-                title = f"Where the milliseconds go on {d.device}"
-                yield charts.bars(title, sorted(blocks, key=lambda b: -b[1])[:15], "ms", of="block")
-
-    def parts(self) -> Iterator[Table | str]:
-        for device in self.devices:
-            if device.error is None:
-                yield from device.parts()
-
-    def doubts(self) -> Iterator[str]:
-        for device in self.devices:
-            yield from (f"note: {text}" for text in device.notes)
-
-
-# --- a network of any kind --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ HOMES = {
     "accuracy-prediction": "models.accuracy.records",
     "accuracy-training": "models.accuracy.records",
     "adaptation": "models.workflow",
-    "architectures-forecast": "models.forecast_records",
+    "architectures-forecast": "models.forecast_archs",
     "audit": "data.audit_report",
     "base-training": "models.workflow",
     "bench": "bench.tables",

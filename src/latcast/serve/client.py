@@ -23,7 +23,8 @@ from latcast.report.record import Record, read_record
 if TYPE_CHECKING:
     from latcast.graph.inspection import Inspection
     from latcast.models.comparison import Comparison
-    from latcast.models.forecast_records import ArchsForecast, NetworkForecast
+    from latcast.models.forecast_archs import ArchsForecast
+    from latcast.models.forecast_records import NetworkForecast
     from latcast.models.suggestions import Suggestions, Telling
     from latcast.models.sweep import NetworkSweep
     from latcast.models.workflow import Adaptation

@@ -14,14 +14,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from latcast._model_file import Array, Field, Values
+from latcast._model_file import Array, Field, Values, texts
 from latcast.math.neural_network import outputs, trained
 from latcast.networks import Networks
 
@@ -112,14 +111,10 @@ _OF_LAYERS = (
 )  # fmt: skip
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(str(name) for name in value)
-
-
 FIELDS: Mapping[str, Field] = {
-    "efficiency_facts": Field(_texts, list, ()),
+    "efficiency_facts": Field(texts, list, ()),
     "efficiency_of": Field(
-        lambda v: tuple((str(d), *map(_texts, names)) for d, *names in v),
+        lambda v: tuple((str(d), *map(texts, names)) for d, *names in v),
         lambda v: [[d, *map(list, names)] for d, *names in v],
         (),
     ),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast._model_file import Array, Field, Schema, Values
+from latcast._model_file import NAMES, Array, Field, Schema, Values, texts
 from latcast.data import Dataset
 from latcast.devices import Target, devices, unit_of_runtime
 from latcast.math.one_thread import in_one_blas_thread
@@ -23,10 +23,11 @@ from ._efficiency import ARRAYS, FIELDS, packed, unpacked
 from ._faster import Faster
 from ._fit import Learnt
 from ._known import ALIKE, Known, Named, moved, of_target
-from ._model import JointModel, Scores, precise, unlisted
+from ._model import SCORES_OF, JointModel, Scores, precise, unlisted
 from ._observations import Observations, TargetFacts
+from ._own import Campaign
 from ._posterior import Prior
-from ._predictor import Campaign, JointPredictor
+from ._predictor import JointPredictor
 from ._specification import UNIT_OF_KIND, Domains, Question
 from ._targets import TargetFeatures
 from ._work import CLASSES, FEATURES, class_of, places, taken, widened
@@ -36,30 +37,20 @@ Floats = npt.NDArray[np.float64]
 # --- the file ---------------------------------------------------------------------------------
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise ValueError(f"names must be a list of texts; got {value!r}")
-    return tuple(value)
-
-
-_NAMES = Field(_texts, list)
 SCHEMA = Schema(
     {
-        "features": _NAMES,
-        "domains": _NAMES,
+        "features": NAMES,
+        "domains": NAMES,
         "as_called": Field(bool, bool, False),
-        "facts": _NAMES,
-        "kinds": _NAMES,
-        "covariance_domains": _NAMES,
+        "facts": NAMES,
+        "kinds": NAMES,
+        "covariance_domains": NAMES,
         "effects": Field(
             lambda v: {str(d): (float(a), float(b)) for d, (a, b) in v.items()},
             lambda v: {d: list(pair) for d, pair in v.items()},
         ),
-        "classes": Field(lambda v: {str(d): _texts(c) for d, c in v.items()}),
-        "scores_of": Field(
-            lambda v: tuple((str(d), str(w), int(k), int(n)) for d, w, k, n in v),
-            lambda v: [list(key) for key in v],
-        ),
+        "classes": Field(lambda v: {str(d): texts(c) for d, c in v.items()}),
+        "scores_of": SCORES_OF,
         "known": Field(
             lambda v: tuple((str(n), str(c), str(d), str(p)) for n, c, d, p in v),
             lambda v: [list(texts) for texts in v],

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from latcast._model_file import Field
 from latcast.math.conformal import covers, quantile
 from latcast.networks import Networks
 from latcast.networks.bound import bound_ms
@@ -103,6 +104,13 @@ def errors_of(
         if (found := scores.get(key)) is not None and covers(len(found), coverage):
             return found
     return None
+
+
+SCORES_OF = Field(
+    lambda v: tuple((str(d), str(w), int(k), int(n)) for d, w, k, n in v),
+    lambda v: [list(key) for key in v],
+)
+"""Entry of a file's header: keys of its scores, each with how many there are."""
 
 
 def unlisted(keys: Sequence[tuple[str, str, int, int]], scores: Floats) -> Scores:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.linalg import block_diag
 
-from latcast._model_file import Array, Field, Values
+from latcast._model_file import Array, Field, Values, texts
 from latcast.math.gaussian_process import process_features, spread_points
 from latcast.models.kernels import FEATURES, log_facts
 from latcast.networks import Networks
@@ -235,16 +234,27 @@ def learn(prior: Prior, facts: Mapping[str, float | None], rows: Observations) -
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Campaign:
+    """The part of a target's posterior beside its weights, by hundreds of measured networks.
+
+    Attributes:
+        own: its factors.
+        typical: variance of log ms that is left open of networks like those measured.
+        elsewhere: prior covariance of the weights of another target, shape (p, p).
+    """
+
+    own: Own
+    typical: float
+    elsewhere: Floats
+
+
 # --- files --------------------------------------------------------------------------------------
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(str(name) for name in value)
-
-
 FIELDS = {
-    "own_facts": Field(_texts, list, ()),
-    "own_classes": Field(_texts, list, ()),
+    "own_facts": Field(texts, list, ()),
+    "own_classes": Field(texts, list, ()),
     "own_sizes": Field(lambda v: [(int(a), int(b), int(c)) for a, b, c in v], list, ()),
 }
 """Entries of the headers of files that hold factors of several targets."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -12,9 +12,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.linalg import inv
 
-from latcast._model_file import Array, Field, Schema
+from latcast._model_file import NAMES, Array, Field, Schema
 from latcast.data import Dataset
-from latcast.devices import Target, devices
+from latcast.devices import Target
 from latcast.graph import EAGER, KERNEL_FACTS, UNKNOWN, Graph, as_run, rules_of
 from latcast.math.conformal import DeviationScores, student_scores
 from latcast.models._base import Predictor
@@ -31,6 +31,7 @@ from ._faster import Faster
 from ._fit import SCATTER
 from ._model import (
     KNOWN,
+    SCORES_OF,
     UNCALIBRATED,
     Scores,
     errors_of,
@@ -48,9 +49,9 @@ from ._observations import (
     nothing,
     observed_besides,
 )
-from ._own import Own, log_sums
+from ._own import Campaign, log_sums
 from ._posterior import Posterior, Prior
-from ._specification import Question
+from ._specification import known_facts
 from ._together import Column, at_batch, log_ms_on
 from ._work import CLASSES, FEATURES, PARTS, Work, class_of, places, taken, widened
 
@@ -68,19 +69,22 @@ _LEAST_REACH = 0.05
 # Upper end of an interval over its lower end beyond which it decides little.
 TOO_WIDE = 3.0
 
-_TEXTS = Field(lambda v: tuple(str(name) for name in v), list)
-_FACTS = Field(lambda v: {str(k): None if x is None else float(x) for k, x in v.items()}, dict)
+
+def _facts(told: Mapping[str, Any]) -> Facts:
+    return {str(k): None if x is None else float(x) for k, x in told.items()}
+
+
 SCHEMA = Schema(
     {
-        "features": _TEXTS,
-        "kernel_facts": _TEXTS,
-        "ops": _TEXTS,
+        "features": NAMES,
+        "kernel_facts": NAMES,
+        "ops": NAMES,
         "chip": Field(str),
         "domain": Field(str),
-        "facts": _FACTS,
-        "classes": _TEXTS,
-        "labels": _TEXTS,
-        "names": _TEXTS,
+        "facts": Field(_facts, dict),
+        "classes": NAMES,
+        "labels": NAMES,
+        "names": NAMES,
         "effects": Field(lambda v: (float(v[0]), float(v[1])), list),
         "overlap": Field(lambda v: (float(v[0]), float(v[1])), list),
         "log_inference": Field(
@@ -91,14 +95,8 @@ SCHEMA = Schema(
         "is_known": Field(bool),
         "as_called": Field(bool, bool, False),
         "has_beyond": Field(bool),
-        "nested_facts": Field(
-            lambda v: [{str(k): None if x is None else float(x) for k, x in f.items()} for f in v],
-            lambda v: [dict(f) for f in v],
-        ),
-        "scores_of": Field(
-            lambda v: tuple((str(d), str(w), int(k), int(n)) for d, w, k, n in v),
-            lambda v: [list(key) for key in v],
-        ),
+        "nested_facts": Field(lambda v: list(map(_facts, v)), lambda v: list(map(dict, v))),
+        "scores_of": SCORES_OF,
         "typical": Field(float, float, 0.0),
         **FIELDS,
         **_own.FIELDS,
@@ -123,21 +121,6 @@ SCHEMA = Schema(
         **_own.ARRAYS,
     },
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Campaign:
-    """The part of a target's posterior beside its weights, by hundreds of measured networks.
-
-    Attributes:
-        own: its factors.
-        typical: variance of log ms that is left open of networks like those measured.
-        elsewhere: prior covariance of the weights of another target, shape (p, p).
-    """
-
-    own: Own
-    typical: float
-    elsewhere: Floats
 
 
 class JointPredictor(Predictor):
@@ -488,7 +471,7 @@ class JointPredictor(Predictor):
         facts, prior, before = self._facts, self._prior, self._measured
         if not same:
             # Of another target the weights are expected to be as here, and are as unknown as ever.
-            facts = replace(facts, facts=_known_facts(few.target, facts.domain))
+            facts = replace(facts, facts=known_facts(few.target, facts.domain))
             prior, before = replace(prior, mean=self._after.weights), None
             if self._campaign is not None:
                 elsewhere = self._campaign.elsewhere
@@ -590,10 +573,3 @@ class JointPredictor(Predictor):
         self._campaign = None
         if own := _own.unpacked(v):
             self._campaign = Campaign(own[0], v["typical"], widened(v["elsewhere"], columns))
-
-
-def _known_facts(target: Target, domain: str) -> Mapping[str, float | None]:
-    """Return the catalogue's facts of a target; none of a device that it does not have."""
-    if target.device not in devices():
-        return {}
-    return Question.of_target(target, {domain: ()}).facts.facts

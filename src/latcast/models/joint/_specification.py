@@ -166,6 +166,13 @@ FIGURES = tuple(RANGES)
 """Figures of a device that :func:`varied` takes."""
 
 
+def known_facts(target: Target, domain: str) -> Facts:
+    """Return the catalogue's facts of a target; none of a device that it does not have."""
+    if target.device not in devices():
+        return {}
+    return Question.of_target(target, {domain: ()}).facts.facts
+
+
 def varied(device: Device, figure: str, value: float) -> Device:
     """A device of which one figure is another; what follows from it goes along.
 
