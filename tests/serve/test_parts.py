@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from latcast.serve.client import Client, ServerError
 from latcast.serve.files import Files, UnknownFileError, file_name
+from latcast.serve.service import _temporary_files_in
 from latcast.serve.settings import Keys, Settings, add_key, parse_listen
 
 
@@ -102,6 +104,13 @@ def test_files_are_their_owners(tmp_path: Path) -> None:
     assert yours.path("networks", key).read_bytes() == b"one"
     with pytest.raises(UnknownFileError):
         files.path("networks", f"of-{'b' * 64}")
+
+
+def test_files_that_come_lie_on_the_disk_of_the_state(tmp_path: Path) -> None:
+    before = tempfile.gettempdir()
+    with _temporary_files_in(tmp_path):
+        assert tempfile.gettempdir() == str(tmp_path)
+    assert tempfile.gettempdir() == before
 
 
 def test_files_of_all_owners_are_swept(tmp_path: Path) -> None:

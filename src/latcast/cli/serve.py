@@ -48,7 +48,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class JobLimits:
-    """What searches and tunings may take."""
+    """Limits of searches and tunings."""
 
     panel: ClassVar[str] = "Limits of jobs"
 

@@ -31,7 +31,7 @@ WARM_DEVICES, WARM_SPACE = ("samsung-note10", "raspberry-pi-4"), "ofa-mobilenet-
 
 
 class Answer(NamedTuple):
-    """What a request is answered with.
+    """The answer to a request.
 
     Attributes:
         status: of HTTP.
@@ -122,7 +122,7 @@ def failed(error: Exception, shown: Mapping[str, str] | None = None) -> Answer:
 
 
 def _is_of_memory(error: Exception) -> bool:
-    """Whether an exception says that memory, or the stack, does not suffice."""
+    """Tell whether an exception says that memory, or the stack, does not suffice."""
     is_enomem = isinstance(error, OSError) and error.errno == errno.ENOMEM
     return is_enomem or isinstance(error, MemoryError | RecursionError)
 

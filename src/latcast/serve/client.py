@@ -140,15 +140,26 @@ class Client:
         Args:
             name: of one device.
             options: ``kind`` and ``find``, as of the command.
+
+        Raises:
+            ServerError: there is no answer; the message says why.
         """
         return self._list("devices", name=name, **options)
 
     def models(self, name: str | None = None) -> Record:
-        """Its models, or the card of one."""
+        """The models that ship with the service, or the card of one.
+
+        Raises:
+            ServerError: there is no answer; the message says why.
+        """
         return self._list("models", name=name)
 
     def spaces(self, name: str | None = None) -> Record:
-        """Its search spaces, or one with its genes."""
+        """The search spaces that the service knows, or one with its genes.
+
+        Raises:
+            ServerError: there is no answer; the message says why.
+        """
         return self._list("spaces", name=name)
 
     # --- forecasts ------------------------------------------------------------------------------
@@ -239,7 +250,7 @@ class Client:
         return found
 
     def inspect(self, network: str | Path, **options: Any) -> Inspection:
-        """What ``latcast inspect`` says of a network's file.
+        """The record of ``latcast inspect`` about a network's file.
 
         Args:
             network: the file.
@@ -523,7 +534,7 @@ class Client:
 
 
 def _read(status: int, content: bytes, url: str, retry_s: int | None) -> Any:
-    """What an answer holds.
+    """Read the JSON of an answer.
 
     Raises:
         ServerError: it is an error record, or no answer of a latcast serve.

@@ -91,7 +91,7 @@ def _response(found: Answer) -> Response:
 
 
 def problems(errors: Any) -> str:
-    """What is wrong about the fields of a request, in a line.
+    """Tell in a line which fields of a request are wrong, and why.
 
     Args:
         errors: of pydantic; the first three are told.

@@ -1,4 +1,4 @@
-"""What every request passes: who asks, from where, how much is sent, how many are at it."""
+"""The gate that every request passes: it checks who asks, from where, how much and how many."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 6
 
 
 class Metrics:
-    """What the service counts, for Prometheus."""
+    """The counters, gauges and histograms of a service, for Prometheus."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -186,7 +186,7 @@ class Gate:
             yield
 
     def _refused(self, scope: Scope, headers: dict[str, str]) -> Answer | None:
-        """Why a request is not let in, or None; nothing of its body is read before.
+        """The error record of a request that is not let in, or None; its body is not read.
 
         The owner of its key is noted in the state of ``scope``.
         """
@@ -213,7 +213,7 @@ class Gate:
         return None
 
     def _is_own(self, host: str) -> bool:
-        """Whether a Host header names this service.
+        """Tell whether a Host header names this service.
 
         A page whose name is made to lead here (DNS rebinding) asks by that name; addresses cannot
         be made so.

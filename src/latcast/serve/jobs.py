@@ -61,7 +61,7 @@ class UnknownJobError(LookupError):
 
 @dataclass(frozen=True)
 class JobLimits:
-    """What jobs may take.
+    """Limits of the jobs of a service.
 
     Attributes:
         running: jobs that run at a time.

@@ -31,7 +31,7 @@ _ASIDE = {"archs", "devices", "precision", "coverage", "strict", *_REST}
 
 
 class OwnRows:
-    """Which rows of architectures the service has forecast before, and forecasts by itself.
+    """The rows of architectures that the service has forecast before, and forecasts by itself.
 
     A row is a target, as it was asked for, and a search space. All methods are for one thread, that
     of the service's loop.
@@ -107,7 +107,7 @@ class OwnRows:
 
 
 def rows_of(arguments: Mapping[str, Any]) -> list[Hashable]:
-    """What a forecast of architectures takes to be known, a row for each target.
+    """The rows that must be known for the service to make a forecast, one for each target.
 
     Args:
         arguments: of a request.

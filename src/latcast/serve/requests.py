@@ -145,7 +145,7 @@ class ChooseRequest(Target):
 
 
 class SuggestRequest(Target):
-    """What to measure on a device; for the forecast of one network where one is named."""
+    """Networks to measure on a device, for the forecast of one network or of all."""
 
     device: DeviceName
     network: Name | None = None

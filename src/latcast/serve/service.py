@@ -1,4 +1,4 @@
-"""What the endpoints share, from the service's start to its end, and as one key sees it."""
+"""The service that all endpoints share, from its start to its end, and as one key sees it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Refused(Exception):  # noqa: N818  # an answer, not a defect
 
 
 class Service:
-    """What the endpoints share, from the start of the service to its end.
+    """The files, worker processes, jobs, keys and metrics that all endpoints share.
 
     Args:
         settings: of the service.

@@ -1,4 +1,4 @@
-"""How a service runs: where it listens, what it keeps, who may ask."""
+"""Settings of a service: the address that it listens on, its folder, its keys and its limits."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ class Settings:
 
     @property
     def is_public(self) -> bool:
-        """Whether machines other than this one can reach it."""
+        """True where machines other than this one can reach the service."""
         return not is_loopback(self.host)
 
     @property
     def url(self) -> str:
-        """Where a browser of this machine finds it."""
+        """The URL at which a browser of this machine finds the service."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{self.port}"
 
@@ -91,7 +91,7 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is of this machine alone."""
+    """Tell whether an address is of this machine alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -114,7 +114,7 @@ class Key(NamedTuple):
 
     @property
     def owner(self) -> str:
-        """What files and jobs of this key are kept under: its hash, 64 hexadecimal digits."""
+        """The owner of files and jobs that this key makes: its hash, 64 hexadecimal digits."""
         return self.digest.hex()
 
 

@@ -214,7 +214,7 @@ class _Worker:
 
 
 def ended_by(code: int, what: str, seconds: float) -> str:
-    """Why a process was ended by a signal, in a sentence; empty where it was not.
+    """A sentence that tells by which signal a process was ended, or an empty text.
 
     Args:
         code: of the process's exit, negative for a signal.
@@ -304,7 +304,7 @@ def room_bytes() -> float:
 
 
 def is_full(warm_bytes: float) -> bool:
-    """Whether this process holds so much memory that the next request may lack it.
+    """Tell whether this process holds so much memory that the next request may lack it.
 
     An answer's status does not tell: what was asked for in vain was never had.
 
