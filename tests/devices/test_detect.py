@@ -131,6 +131,19 @@ def test_a_failing_micro_benchmark(
         detect(seconds=0.05)
 
 
+def test_the_peak_is_that_of_this_cpu_s_own_kernels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """OpenBLAS with the kernels of a Haswell reaches half the peak of a Zen 5."""
+    fake = tmp_path / "python"
+    fake.write_text('#!/bin/sh\necho "type ${OPENBLAS_CORETYPE-own}" >&2\nexit 1\n')
+    fake.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(fake))
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    with pytest.raises(OSError, match="type own"):
+        detect(seconds=0.05)
+
+
 def test_arrays_exceed_the_caches_but_not_the_memory() -> None:
     mib = 2**20
     assert _host._array_bytes(32 * 1024, 2**36) == 128 * mib

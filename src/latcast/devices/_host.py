@@ -395,6 +395,8 @@ _THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+# Names a CPU whose kernels OpenBLAS shall take: the figure would be what these reach here.
+_CORE_TYPE = "OPENBLAS_CORETYPE"
 _FIGURES = ("bandwidth_gb_s", "peak_fp32_flops", "cpu_share")
 _MIB = 2**20
 _UNKNOWN_CACHE_BYTES = 32 * _MIB
@@ -473,6 +475,7 @@ def _measure(host: Host, memory_bytes: int, seconds: float) -> dict[str, Any]:
         str(host.cores), str(_array_bytes(host.last_level_kb, memory_bytes)), str(seconds),
     ]  # fmt: skip
     environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, "1")}
+    environment.pop(_CORE_TYPE, None)
     timeout = 10 * seconds + _PATIENCE_S
     try:
         run = subprocess.run(  # noqa: S603  # our own interpreter and module

@@ -248,7 +248,7 @@ def by_host(found: Resolved) -> Resolved:
     predictor.least_ms = joint.least_ms
     note = (
         f"no network was measured on {device.group} by {target.runtime}: the forecast is by the "
-        f"model {hosts[0]}, with arithmetic as fast as the peaks of a core of both devices say"
+        f"model {hosts[0]}, as much faster or slower as the peaks of a core of both devices say"
     )
     return replace(found, predictor=predictor, notes=[*found.notes[:-1], note])
 

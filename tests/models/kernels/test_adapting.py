@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 import scipy.sparse as sp
 
 from latcast.data import Dataset
-from latcast.devices import Target, device_files, devices
+from latcast.devices import Cluster, Target, device_files, devices
 from latcast.math.least_squares import MIN_PRICED
 from latcast.models import Kernels, load_layers
 from latcast.models.kernels._fit import _left_out, _numbers
 from latcast.models.kernels._model import physical_work
 from latcast.models.kernels._prices import Observed
+from latcast.models.kernels._slowdown import KIND_SHIFT, MEASURED_SCALE
 from latcast.networks import Networks
 
 OTHER = Target("another", "simulator")
@@ -93,12 +95,13 @@ def test_what_other_kernels_take_is_learnt_from_ten_networks(
 
 
 def described(folder: Path, **peaks: float) -> Path:
-    """A file of CPUs of two cores with these peaks."""
+    """A file of CPUs of two cores with these peaks; none where it is 0."""
     path = folder / "devices.toml"
     path.write_text(
         "".join(
             f'["{name}"]\ntitle = "{name}"\nkind = "cpu"\ncores = 2\nmemory_gb = 8.0\n'
-            f'bandwidth_gb_s = 20.0\nsource = "a test"\npeak_fp32_flops = {peak}\n'
+            f'bandwidth_gb_s = 20.0\nsource = "a test"\n'
+            + (f"peak_fp32_flops = {peak}\n" if peak else "")
             for name, peak in peaks.items()
         )
     )
@@ -106,9 +109,7 @@ def described(folder: Path, **peaks: float) -> Path:
 
 
 @pytest.mark.slow
-def test_arithmetic_follows_the_peaks_of_cores(
-    simulator: type, fitted: Kernels, tmp_path: Path
-) -> None:
+def test_all_follows_the_peaks_of_cores(simulator: type, fitted: Kernels, tmp_path: Path) -> None:
     """Before anything was measured; measurements then tell the same as of the named model."""
     here, target = fitted.target, Target("fast", fitted.target.runtime)
     few = simulator(target).measured(3, seed=4)
@@ -120,7 +121,9 @@ def test_arithmetic_follows_the_peaks_of_cores(
         assert carried.target == target
         kernels = Networks.of(graphs, target)
         before, after = (m._model.prices.parts(kernels) for m in (fitted, carried))
-        np.testing.assert_allclose(after, before * [0.5, 1, 1, 1])
+        np.testing.assert_allclose(after, before * 0.5)
+        # A network is as large as before, although its price is another.
+        np.testing.assert_allclose(carried.predict(graphs), fitted.predict(graphs) / 2, rtol=1e-9)
         adapted = [m.adapt(few).predict(graphs) for m in (fitted, carried)]
         np.testing.assert_allclose(adapted[0], adapted[1], rtol=1e-9)
         spans = [np.divide(*m.predict_interval(graphs)[::-1]) for m in (fitted, carried)]
@@ -129,3 +132,54 @@ def test_arithmetic_follows_the_peaks_of_cores(
             fitted.carried(fast, Target("fast", here.runtime, batch=2))
     unknown = fitted.adapt(few).predict(graphs)
     assert not np.allclose(unknown, adapted[0], rtol=1e-3)
+
+
+def halves(model: Kernels, graphs: object) -> np.ndarray:
+    """Half the widths of 90 % intervals, in logarithms."""
+    low, high = model.predict_interval(graphs)  # type: ignore[arg-type]
+    return np.asarray(np.log(high / low) / 2)
+
+
+@pytest.mark.slow
+def test_less_is_known_of_a_cpu_the_less_its_peak_is(
+    simulator: type, fitted: Kernels, tmp_path: Path
+) -> None:
+    target = Target("fast", fitted.target.runtime)
+    graphs = simulator(target).measured(5, seed=5).graphs
+    file = described(tmp_path, **{fitted.target.device: 1e11, "fast": 2e11, "unknown": 0.0})
+    with device_files([file]):
+        known = devices()
+        of_a_core = replace(
+            known["fast"], peak_fp32_flops=None, clusters=(Cluster("zen-4", 2, 3.1),)
+        )
+        models = (
+            fitted,
+            *(fitted.carried(d, target) for d in (known["fast"], of_a_core, known["unknown"])),
+        )
+    widths = np.stack([halves(m, graphs) for m in models])
+    assert (np.diff(widths, axis=0) > 0).all()
+
+
+@pytest.mark.slow
+def test_errors_at_home_make_no_other_cpu_surer(
+    simulator: type, fitted: Kernels, tmp_path: Path
+) -> None:
+    """Before a measurement and after one: what carrying may cost is no part of the calibration."""
+    target = Target("fast", fitted.target.runtime)
+    measured = simulator(target).measured(6, seed=4)
+    few, graphs = measured[:1], measured.graphs[1:]
+    surer = Kernels()
+    surer._model, surer._ranges = fitted._model, fitted._ranges
+    own = fitted._apart()
+    scores = own.widened(0.4 / own.quantile(0.9))
+    surer.become(replace(fitted.fitted, calibration=scores))
+    surer._model = replace(surer._model, familiarity=None)
+    file = described(tmp_path, **{fitted.target.device: 1e11, "fast": 2e11})
+    with device_files([file]):
+        carried = surer.carried(devices()["fast"], target)
+        adapted = surer.adapt(few)
+    # Networks of several kinds of kernels: their deviations are in part independent.
+    least = 1.645 * np.hypot(MEASURED_SCALE, KIND_SHIFT / 2)
+    assert (halves(carried, graphs) > least).all()
+    assert (halves(adapted, graphs) > 1.645 * KIND_SHIFT / 4).all()  # type: ignore[arg-type]
+    assert (halves(surer, graphs) < halves(carried, graphs) / 3).all()

@@ -214,7 +214,12 @@ MIN_FOR_SCALE = 3
 
 
 def adapted_model(
-    base: LayerModel, few: Observed, *, same_target: bool, is_alike: bool = False
+    base: LayerModel,
+    few: Observed,
+    *,
+    same_target: bool,
+    is_alike: bool = False,
+    is_carried: bool = False,
 ) -> LayerModel:
     """The base model after a few more measurements.
 
@@ -223,6 +228,8 @@ def adapted_model(
         few: what was measured.
         same_target: whether the base is of the same target.
         is_alike: whether another target is known to be a CPU whose peak the base follows.
+        is_carried: whether how far that CPU may be off is in the base's weights already
+            (:class:`Slowdown`).
     """
     # Totals alone: of a few networks, what their profiler adds to each kernel cannot be told.
     few = replace(few, times_ms=scipy.sparse.csr_matrix(few.times_ms.shape))
@@ -231,10 +238,14 @@ def adapted_model(
         fits = [adaptation.learn(adaptation.loosened(s, SAME_TARGET_SCALE), base.noise)
                 for s in SHIFTS[True]]  # fmt: skip
         return replace(adaptation.wider, weights=max(fits, key=itemgetter(1))[0])
-    network = np.hypot(base.noise.network, FEW_DEVIATION / len(few.total_ms))
-    noise = replace(base.noise, network=float(network))
+    noise, scales = base.noise, OTHER_TARGET_SCALES
+    if is_carried:
+        scales = (0.0, *scales[1:])
+    else:
+        network = np.hypot(noise.network, FEW_DEVIATION / len(few.total_ms))
+        noise = replace(noise, network=float(network))
     is_near = is_alike and len(few.total_ms) < MIN_FOR_SCALE
-    before, errors = adaptation.chosen(noise, OTHER_TARGET_SCALES[: 1 if is_near else None])
+    before, errors = adaptation.chosen(noise, scales[: 1 if is_near else None])
     weights, _ = adaptation.learn(before, noise)
     return replace(adaptation.wider, weights=weights, numbers=_numbers(few, errors))
 

@@ -160,6 +160,11 @@ class Basis:
         return self._start(len(self.kinds)) + len(self.labels)
 
     @property
+    def kind_constants(self) -> Columns:
+        """Features that are the constants of kinds, of deviation 0.5, shape (kinds,)."""
+        return np.array([self._start(k) for k in range(len(self.kinds))], dtype=np.int64)
+
+    @property
     def blocks(self) -> Columns:
         """Kind of every feature, shape (size,): one more than there are for the constant of all.
 
@@ -301,6 +306,16 @@ class Whole:
     def size(self) -> int:
         """Number of features."""
         return len(self.centre) + len(self.points) + self._contexts
+
+    def at_prices(self, factor: float) -> Whole:
+        """The same factors of networks whose prices are so many times as high."""
+        moved = np.log(factor) * np.eye(1, len(self.centre))[0]
+        return replace(self, centre=self.centre + moved, points=self.points + moved)
+
+    @property
+    def process(self) -> Columns:
+        """Features that are the Gaussian process, shape (points,)."""
+        return len(self.centre) + np.arange(len(self.points))
 
     @property
     def _contexts(self) -> int:

@@ -41,7 +41,6 @@ from ._fit import (
 from ._model import (
     FEATURES,
     NUMBERS,
-    PART_DEVIATIONS,
     WHOLE_FACTS,
     Basis,
     Forecast,
@@ -50,6 +49,7 @@ from ._model import (
     Whole,
 )
 from ._prices import WORK, Noise, Observed, Prices
+from ._slowdown import Slowdown
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
@@ -276,9 +276,6 @@ def _ranges(v: Values, order: Numbers) -> Ranges:
 # Of the log latency of kernels unlike any that were seen, by a model that was never tested on such:
 # what physics alone was off on families left out, rounded up.
 BEYOND_DEVIATION = 0.4
-# Of the log latency of kernels of one kind on a CPU on which nothing was measured: that of factors
-# on parts of prices (_model.py).
-CARRIED_DEVIATION = PART_DEVIATIONS[0]
 # Deviations to the end of an interval that a model's calibration may fall to, where errors were all
 # but nothing.
 _MIN_REACH = 0.1
@@ -356,17 +353,12 @@ class Kernels(Predictor):
 
     def _forecast_of(self, kernels: Networks) -> Forecast:
         calibration, runtime = self.fitted.calibration, self.target.runtime
-        reach = REACH
-        if calibration is not None and calibration.covers(0.9):
-            reach = max(calibration.quantile(0.9), _MIN_REACH)
+        reach = _reach(calibration)
         beyond = np.zeros(len(kernels.ops))
         if calibration is not None and not calibration.representative:
             labels = frozenset(self._model.basis.labels)
             extrapolated = [e is not None for e in self._ranges.extrapolations(kernels, labels)]
             beyond += BEYOND_DEVIATION**2 * np.array(extrapolated, float)
-        if self._is_carried:
-            # Errors on the model's own device say nothing of that: they make it no surer.
-            beyond += (CARRIED_DEVIATION * REACH / reach) ** 2
         return self._model.forecast(kernels, beyond, runtime, reach)
 
     @property
@@ -393,8 +385,8 @@ class Kernels(Predictor):
     def carried(self, device: Device, target: Target) -> Kernels:
         """The model as of another target, before anything was measured there.
 
-        Arithmetic takes as long as the peaks of a core of both CPUs say, where these are known;
-        all else is as here, and intervals are wider.
+        All takes as long as the peaks of a core of both CPUs say, where these are known, and
+        otherwise as here; intervals are wider.
 
         Args:
             device: that the target is of.
@@ -410,8 +402,7 @@ class Kernels(Predictor):
             )
         new = Kernels()
         new._ranges = self._ranges
-        # Errors here on kernels that are near to measured ones say nothing of those there.
-        new._model = replace(_carried(self._model, self.target, target, device), familiarity=None)
+        new._model = self._carried(self._slowdown(target, device) or Slowdown())
         card = {
             "data": self.card.get("data", []),
             "rows": 0,
@@ -420,6 +411,14 @@ class Kernels(Predictor):
         }
         new.become(Fitted(None, target, {}, self._apart(), card, self.fitted.quantity))
         return new
+
+    def _slowdown(self, target: Target, device: Device | None = None) -> Slowdown | None:
+        return Slowdown.between(self.target, target, device or devices().get(target.device))
+
+    def _carried(self, slowdown: Slowdown) -> LayerModel:
+        if self._is_carried:  # once, from the CPU that the model was learnt on
+            return slowdown.applied(self._model)
+        return slowdown.carried(self._model, _reach(self._apart()))
 
     def _apart(self) -> Any:
         """The calibration of what else is made of the model: no kernel is near to measured ones."""
@@ -447,44 +446,31 @@ class Kernels(Predictor):
             "base": {"target": str(self.target), "kind": self.kind, "card": self.card},
         }
         new = Kernels()
-        there = devices().get(few.target.device)
-        model = _carried(self._model, self.target, few.target, there)
         is_same = few.target == self.target and not self._is_carried
-        # Where the peaks of both are known.
-        is_alike = self._is_carried or model is not self._model
-        new._model = adapted_model(model, observed, same_target=is_same, is_alike=is_alike)
+        model, slowdown = self._model, self._slowdown(few.target)
+        is_carried = self._is_carried
+        if slowdown is not None and not is_same:
+            is_carried |= replace(few.target, device=self.target.device) == self.target
+            model = self._carried(slowdown) if is_carried else slowdown.applied(model)
+        new._model = adapted_model(
+            model, observed, same_target=is_same, is_carried=is_carried,
+            is_alike=is_carried or slowdown is not None,
+        )  # fmt: skip
         # Whether errors are as small near to a few measured kernels, nothing has told.
         new._model = replace(new._model, familiarity=None)
         new._ranges = self._ranges.joined(Ranges.of(observed.kernels))
         scores = self._apart()
-        if not is_same:
+        if not (is_same or is_carried):
             scores = scores.widened(ELSEWHERE)
         new.become(Fitted(None, few.target, {}, scores, card, self.fitted.quantity))
         return new
 
 
-def _carried(model: LayerModel, of: Target, to: Target, device: Device | None) -> LayerModel:
-    """A model of one target with arithmetic as on another one, by the peaks of cores of both.
-
-    As it is where they run in other ways, one is no CPU, or a peak is not known.
-    """
-    here = devices().get(of.device)
-    if here is None or device is None or (of.precision, of.threads) != (to.precision, to.threads):
-        return model
-    old, new = (_core_peak(d, of.precision) for d in (here, device))
-    if old is None or new is None:
-        return model
-    return replace(model, prices=model.prices.scaled(np.array([old / new, 1.0, 1.0, 1.0])))
-
-
-def _core_peak(device: Device, precision: str) -> float | None:
-    """FLOP/s of the fastest core of a CPU; None of others, and where it is not known."""
-    if device.kind != "cpu":
-        return None
-    if device.clusters:
-        return max(c.peak_flops(precision) for c in device.clusters)
-    peak = device.peak_flops(precision)
-    return None if peak is None else peak / device.cores
+def _reach(calibration: DeviationScores | None) -> float:
+    """Deviations to the end of a 90 % interval."""
+    if calibration is None or not calibration.covers(0.9):
+        return REACH
+    return max(float(calibration.quantile(0.9)), _MIN_REACH)
 
 
 def observe(datasets: Sequence[Dataset]) -> tuple[Observed, list[str]]:

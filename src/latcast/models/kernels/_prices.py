@@ -201,9 +201,9 @@ class Prices:
         """Milliseconds of every kernel, shape (d,), positive."""
         return np.asarray(self.parts(kernels).sum(axis=1))
 
-    def scaled(self, factors: Floats) -> Prices:
-        """Prices so many times as high, a factor for each work, shape (4,)."""
-        return replace(self, by_kind=self.by_kind * factors, by_class=self.by_class * factors)
+    def scaled(self, factor: float) -> Prices:
+        """Prices so many times as high."""
+        return replace(self, by_kind=self.by_kind * factor, by_class=self.by_class * factor)
 
     def parts(self, kernels: Networks) -> Floats:
         """Return the ms of every kernel by kind of work, shape (d, 4)."""
