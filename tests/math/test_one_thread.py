@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -71,3 +74,28 @@ def test_a_fit_runs_in_one(synthetic: Dataset, monkeypatch: pytest.MonkeyPatch) 
     assert set.union(*seen) == {1}
     assert threads() == {2}
     assert np.isfinite(fitted.predict(synthetic.archs[:3])).all()
+
+
+LOADING = """
+import sys, threadpoolctl, numpy
+from latcast.math.one_thread import one_blas_thread
+def threads():
+    return {x["num_threads"] for x in threadpoolctl.threadpool_info() if x["user_api"] == "blas"}
+with one_blas_thread():
+    print("scipy.linalg" in sys.modules, end=" ")
+import scipy.linalg
+with one_blas_thread():
+    print(threads(), end=" ")
+with threadpoolctl.threadpool_limits(2, user_api="blas"), one_blas_thread():
+    print(threads())
+"""
+
+
+@pytest.mark.parametrize(("count", "is_loaded"), [("1", False), ("2", True)])
+def test_scipy_is_loaded_for_it_only_where_its_threads_are_not_one_anyway(
+    count: str, is_loaded: bool
+) -> None:
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": count}
+    command = [sys.executable, "-c", LOADING]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout == f"{is_loaded} {{1}} {{1}}\n"

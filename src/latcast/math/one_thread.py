@@ -8,6 +8,8 @@ processes waiting), an adaptation 1.0 and .17 s, a search .70 and .28 s.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
@@ -40,10 +42,21 @@ def in_one_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-@cache
 def _libraries() -> Any:
-    """The BLAS libraries of numpy and scipy, which are loaded by then."""
-    import scipy.linalg  # noqa: F401  # has a BLAS of its own
+    """The BLAS libraries of numpy and scipy, which are loaded by then.
+
+    Where the environment gives every BLAS one thread, as the command line does, scipy's is left to
+    be loaded by what needs it: importing it takes 60 ms, a twentieth of a search of the command
+    line, which needs none of it.
+    """
+    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
+        import scipy.linalg  # noqa: F401  # has a BLAS of its own
+    return _loaded("scipy.linalg" in sys.modules)
+
+
+@cache
+def _loaded(_with_scipy: bool) -> Any:
+    """The libraries that are loaded: fewer of a process before it has scipy's than after."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
