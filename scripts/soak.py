@@ -35,8 +35,11 @@ import psutil
 ACCIDENTS = ("none", "kill", "interrupt", "terminate", "full disk", "clock", "no reader")
 EVALUATIONS = 6_000
 NETWORKS, RUNS = 3, 2
-# Seconds after which a process hangs, and in which orphans must be gone.
-PATIENCE_S, ORPHANS_S = 300.0, 30.0
+# A process hangs when it has used so much CPU time, some ten times what jobs need; or less than a
+# second of it for so long. A machine with much else to do gives it little, but gives it that.
+PATIENCE_CPU_S, IDLE_S = 120.0, 300.0
+# In which orphans must be gone.
+ORPHANS_S = 300.0
 
 
 # --- jobs -------------------------------------------------------------------------------------
@@ -224,11 +227,11 @@ class Soak:
         sent = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT,
                 "terminate": signal.SIGTERM}.get(accident)  # fmt: skip
         try:
-            out, told = process.communicate(timeout=after_s if sent else PATIENCE_S)
+            out, told = process.communicate(timeout=after_s) if sent else _output(process)
         except subprocess.TimeoutExpired:
             workers = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(sent or signal.SIGKILL)
-            out, told = process.communicate(timeout=PATIENCE_S)
+            out, told = _output(process)
         _, alive = psutil.wait_procs(workers, timeout=ORPHANS_S)
         for worker in alive:
             worker.kill()
@@ -243,6 +246,33 @@ class Soak:
             f"{self.leftovers} temporary files left by processes that were killed"
         )
         return "\n".join([*lines, *self.failures])
+
+
+def _output(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """What a process that ends by itself writes, however long that takes on a busy machine.
+
+    Raises:
+        subprocess.TimeoutExpired: it hangs, by the CPU time that it uses.
+    """
+    last_s, last_time = 0.0, time.monotonic()
+    while True:
+        try:
+            return process.communicate(timeout=5.0)
+        except subprocess.TimeoutExpired:
+            used_s, now = _cpu_seconds(process.pid), time.monotonic()
+            if used_s > last_s + 1.0:
+                last_s, last_time = used_s, now
+            if used_s > PATIENCE_CPU_S or now - last_time > IDLE_S:
+                raise
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time of a process, of its children, and of those that it has had."""
+    try:
+        process = psutil.Process(pid)
+        return sum(sum(p.cpu_times()[:4]) for p in (process, *process.children(recursive=True)))
+    except psutil.NoSuchProcess:  # one that ends meanwhile
+        return 0.0
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
-"""Files that ask for more than any file needs, or make no sense: refused by a limit, in one line.
+"""Files that ask for more than any file needs: refused by a limit, in one line.
 
-Damaged and hostile files of networks are in ``graph/read/test_hostile_files.py``.
+Damaged and hostile files of networks are in ``graph/read/test_hostile_files.py``, files without
+sense in ``test_senseless_files.py``.
 """
 
 from __future__ import annotations
@@ -18,13 +19,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from safetensors.numpy import save
 
-import latcast
-from latcast import _limits, models
+from latcast import _limits
 from latcast._files import check_archive
 from latcast._model_file import read_model
 from latcast.data import ofa_lookup_table, read
@@ -129,149 +127,3 @@ def test_limits_stand_in_one_place() -> None:
             names = [ast.unparse(t) for t in node.targets] if isinstance(node, ast.Assign) else []
             own = [x for x in names if "MAX_" in x and x.endswith(words)]
             assert not own, (path, own)
-
-
-# -- files that make no sense, by their structure -------------------------------------------------
-
-NUMBERS = st.sampled_from([0, -1, 1, 2**31, 2**63, 10**30, 1e308, float("nan"), float("inf"), -0.5])
-TEXTS = st.sampled_from(["", "a", "x" * 300, "\0", "é", "nasbench201", "fp32", "-1", "1e999"])
-JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
-    max_leaves=8,
-)
-
-
-def _places(tree: Any) -> list[tuple[Any, Any]]:
-    """Container and key of every value in a tree."""
-    items: list[tuple[Any, Any]] = []
-    if isinstance(tree, dict):
-        items = list(tree.items())
-    elif isinstance(tree, list):
-        items = list(enumerate(tree[:20]))
-    return [x for key, value in items for x in ((tree, key), *_places(value))]
-
-
-@st.composite
-def changed(draw: st.DrawFn, tree: Any) -> Any:
-    """A tree with values replaced, missing, or put into each other."""
-    tree = json.loads(json.dumps(tree))
-    for _ in range(draw(st.integers(1, 3))):
-        places = _places(tree)
-        if not places:
-            return draw(JSON)
-        container, key = places[draw(st.integers(0, len(places) - 1))]
-        match draw(st.sampled_from(["replace", "replace", "remove", "move", "deepen"])):
-            case "replace":
-                container[key] = draw(JSON)
-            case "remove":
-                del container[key]
-            case "move":
-                other, name = places[draw(st.integers(0, len(places) - 1))]
-                if name in other if isinstance(other, dict) else name < len(other):
-                    container[key] = json.loads(json.dumps(other[name]))
-            case "deepen":
-                container[key] = json.loads("[" * 80 + "]" * 80)
-    return tree
-
-
-def clear(path: Path, reads: Callable[[Path], Any]) -> None:
-    """A file is read, or its error is a ValueError in one line."""
-    try:
-        reads(path)
-    except ValueError as error:
-        message = str(error)
-        assert 10 < len(message) < 2_000, message  # reading is fine as well
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fuzz")
-
-
-@pytest.fixture(scope="module")
-def shipped() -> list[tuple[Any, dict[str, Any]]]:
-    """Headers and arrays of models of several kinds."""
-    names = ("tesla-p40", "fbnet.base", "ofa-mobilenet-v3.accuracy")
-    found = [read_model(SRC / "zoo" / f"{name}.latcast") for name in names]
-    return [(m.header, dict(m.tensors)) for m in found]
-
-
-@given(data=st.data())
-def test_model_files(
-    folder: Path, shipped: list[tuple[Any, dict[str, Any]]], data: st.DataObject
-) -> None:
-    header, tensors = data.draw(st.sampled_from(shipped))
-    tensors = dict(tensors)
-    if data.draw(st.booleans()):
-        name = data.draw(st.sampled_from(sorted(tensors)))
-        array = tensors.pop(name)
-        dtype = data.draw(st.sampled_from([None, "float16", "int8", "uint64", "bool"]))
-        if dtype is not None:
-            other = np.zeros(data.draw(st.sampled_from([(), (0,), (3, 2), array.shape])), dtype)
-            tensors[data.draw(st.sampled_from([name, "", "x" * 300]))] = other
-    changes = data.draw(changed(header))
-    path = folder / "a.latcast"
-    path.write_bytes(save(tensors, {"latcast": json.dumps(changes)}))
-    with np.errstate(all="ignore"):
-        clear(path, models.load)
-
-
-@given(data=st.data())
-def test_graphs(folder: Path, data: st.DataObject) -> None:
-    text = latcast.space("nasbench201").network(latcast.space("nasbench201").sample(1, 0)).to_json()
-    path = folder / "a.json"
-    path.write_text(json.dumps(data.draw(changed(json.loads(text)))))
-    clear(path, _graph)
-
-
-@given(data=st.data())
-def test_datasets(folder: Path, data: st.DataObject) -> None:
-    lits = st.one_of(NUMBERS.filter(lambda x: abs(x) < 2**63), TEXTS, st.none(), st.booleans())
-    names = (
-        "order",
-        "latency_ms",
-        "space",
-        "arch",
-        "device",
-        "batch",
-        "threads",
-        "samples_ms",
-        "x",
-    )
-    columns = data.draw(st.dictionaries(st.sampled_from(names), lits, max_size=3))
-    path = folder / "a.parquet"
-    _dataset(path, data.draw(st.integers(0, 3)), **{k: pl.lit(v) for k, v in columns.items()})
-    if data.draw(st.booleans()):
-        frame = pl.read_parquet(path)
-        header = json.dumps(data.draw(changed(json.loads(HEADER))))
-        frame.write_parquet(path, metadata={"latcast": header})
-    clear(path, read)
-
-
-DEVICE = {"a": {"title": "A", "kind": "cpu", "cores": 4, "memory_gb": 8.0, "bandwidth_gb_s": 20.0,
-                "peak_fp32_flops": 1e11, "clock_ghz": 2.0, "source": "s"}}  # fmt: skip
-
-
-@given(data=st.data())
-def test_device_files(folder: Path, data: st.DataObject) -> None:
-    tables = data.draw(changed(DEVICE))
-    path = folder / "a.toml"
-    lines = [f"k = {json.dumps(tables)}"]
-    if isinstance(tables, dict):
-        lines = []
-        for name, table in tables.items():
-            lines.append(f"[{json.dumps(name)}]" if isinstance(table, dict) else "")
-            pairs = table.items() if isinstance(table, dict) else [(name, table)]
-            lines += [f"{json.dumps(k)} = {json.dumps(v)}".replace(": ", "= ") for k, v in pairs]
-    path.write_text("\n".join(lines), encoding="utf-8")
-    clear(path, load_devices)
-
-
-@given(data=st.data())
-def test_lookup_tables(folder: Path, data: st.DataObject) -> None:
-    key = "Conv-input:224x224x3-output:112x112x16"
-    table = data.draw(changed({key: {"count": 1, "mean": 0.5, "std": 0.1}}))
-    path = folder / "224_lookup_table.yaml"
-    path.write_text(json.dumps(table), encoding="utf-8")  # JSON is YAML
-    clear(path, ofa_lookup_table.read)

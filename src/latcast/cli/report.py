@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +38,24 @@ def report(
     for result in results:
         check_usable(result)
     records = [read_result(result) for result in results]
-    console.write_page(path, records, [r.headline() for r in records])
+    with rendered():
+        console.write_page(path, records, [r.headline() for r in records])
+
+
+@contextmanager
+def rendered() -> Iterator[None]:
+    """Records inside may be of files, whose values can be of any type.
+
+    Raises:
+        ValueError: one is of a type that is not shown so.
+    """
+    try:
+        yield
+    except (TypeError, AttributeError, LookupError) as error:
+        raise ValueError(
+            "results must hold what latcast writes there; showing them gave "
+            f"{type(error).__name__}: {str(error)[:200]}"
+        ) from error
 
 
 def read_result(path: Path) -> Record:
@@ -46,6 +65,8 @@ def read_result(path: Path) -> Record:
         UsageError: it is none of these.
         ValueError: it is damaged.
     """
+    from latcast._files import read_file
+    from latcast._limits import MAX_TEXT_BYTES
     from latcast.report.record import read_record
 
     if path.suffix == ".parquet":
@@ -59,8 +80,8 @@ def read_result(path: Path) -> Record:
         with resolving():
             return ModelCard.of(str(path))
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        data = json.loads(read_file(path, MAX_TEXT_BYTES))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(
             f"{path} must be JSON as --json prints it, a .parquet or a .latcast file: {error}"
         ) from error

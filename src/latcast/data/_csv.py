@@ -32,7 +32,8 @@ def read_csv(path: Path, needed: Iterable[str] = ()) -> pl.DataFrame:
         # Bytes, not the path: polars would take a * or [ in the name for a pattern.
         frame = pl.read_csv(content, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise ValueError(f"{path} must be a CSV file with a header; reading it: {error}") from error
+        told = str(error)[:300]  # which may quote all of the file
+        raise ValueError(f"{path} must be a CSV file with a header; reading it: {told}") from error
     missing = [c for c in needed if c not in frame.columns]
     if missing:
         raise ValueError(

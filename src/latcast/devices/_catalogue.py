@@ -183,7 +183,7 @@ def _of_chip(
     soc = tables.get(chip)
     if not isinstance(soc, dict):
         soc = {e: getattr(known[chip], e) for e in _ENTRIES} if chip in known else {}
-    are_cpus = {table.get("kind"), soc.get("kind")} <= {"cpu", "phone"}
+    are_cpus = all(each.get("kind") in ("cpu", "phone") for each in (table, soc))
     # Caches and type of core are those of the clusters: a device with its own has its own.
     entries = _OF_CHIP + (_OF_CHIPS_CPU if are_cpus and "clusters" not in table else ())
     return {e: soc[e] for e in entries if soc.get(e) not in (None, ())}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod, sqrt
+from math import isfinite, prod, sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from latcast._limits import MAX_ELEMENTS, MAX_NODES, MAX_TEXT_BYTES
+from latcast._names import short_repr
 from latcast.report.text import sides_text
 
 from ._operators import GRAPH_INPUT, OPERATORS, Layer
@@ -338,7 +339,10 @@ class Graph:
             _check_count(len(record["layers"]), MAX_NODES, "layers")
             layers = tuple(_layer(x) for x in record["layers"])
             return cls(layers, str(record["name"]), tuple(int(n) for n in record["outputs"]))
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (
+            KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError,
+            RecursionError,
+        ) as error:  # fmt: skip
             raise ValueError(
                 f"a graph must be JSON as latcast writes it; got {str(error)[:300]}"
             ) from error
@@ -370,12 +374,39 @@ def _check_count(count: int, most: int, what: str) -> None:
 
 
 def _layer(record: Mapping[str, Any]) -> Layer:
+    """The layer of a file, whose entries may be of any type; the graph checks shapes and numbers.
+
+    Raises:
+        KeyError, IndexError, TypeError, ValueError: an entry is missing, unknown or of another
+            type, or the operator cannot have such shapes.
+    """
+    if unknown := record.keys() - set(_KEPT):
+        raise ValueError(f"a layer with {short_repr(sorted(unknown)[0])}, which layers lack")
     known = {**_DEFAULTS, **record}
     for name in ("inputs", "window", "stride", "dilation", "order", "bits", "grid"):
         known[name] = tuple(known[name])
     for name in ("in_shapes", "out_shapes"):
         known[name] = tuple(None if s is None else tuple(s) for s in known[name])
-    return Layer(**known)
+    texts = [known[name] for name in ("name", "op", "operator", "precision")]
+    numbers = (known["inside"], *known["grid"])
+    for holds, what in (
+        (_are(str, texts), "its texts"),
+        (_are(int, (*known["inputs"], *known["order"])), "inputs and order"),
+        (_are(int | float, numbers) and all(map(isfinite, numbers)), "inside and grid"),
+        (0 <= known["inside"] <= 1 and len(numbers) in (1, 2, 4), "inside and grid"),
+        (all(len(known[name]) == 2 for name in ("window", "stride", "dilation")), "its window"),
+        (len(known["out_shapes"]) > 0, "its outputs"),
+    ):
+        if not holds:
+            raise ValueError(f"a layer {short_repr(known['name'])} with {what} of another form")
+    layer = Layer(**known)
+    if layer.is_supported and layer.macs < 0:
+        raise ValueError(f"a layer {short_repr(known['name'])} of less than no work")
+    return layer
+
+
+def _are(kind: Any, values: Iterable[Any]) -> bool:
+    return all(isinstance(value, kind) for value in values)
 
 
 def _check_layer(n: int, layer: Layer) -> None:

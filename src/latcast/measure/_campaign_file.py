@@ -229,6 +229,7 @@ class CampaignFile:
         with self._understood():
             plan = {k: json.loads(v) for k, v in self._all("SELECT key, value FROM plan")}
             protocol = {_FORMER.get(k, k): v for k, v in plan["protocol"].items()}
+            _check_plan(plan, protocol)
             if "runtime" in plan:  # version 2 says the class of ours
                 plan["runtime"] = NAMES.get(str(plan["runtime"]), plan["runtime"])
         return {**plan, "protocol": NEWER | protocol}
@@ -279,7 +280,7 @@ class CampaignFile:
         """Facts that every worker process stated."""
         rows = self._all("SELECT process, facts FROM processes ORDER BY process")
         with self._understood():
-            return {number: json.loads(facts) for number, facts in rows}
+            return {number: _mapping(json.loads(facts)) for number, facts in rows}
 
     def boards(self) -> dict[int, str]:
         """Number of a network -> text of the host that ran it last, where several share them."""
@@ -528,8 +529,35 @@ def _floats(blob: bytes) -> Floats:
     return np.frombuffer(blob, dtype=np.float64)
 
 
+def _check_plan(plan: Mapping[str, Any], protocol: Mapping[str, Any]) -> None:
+    """Make sure that a plan's values are of their types: a file may hold any.
+
+    Raises:
+        TypeError, ValueError: they are not.
+    """
+    if not isinstance(plan.get("target"), str) or type(plan.get("seed")) is not int:
+        raise TypeError("a plan without target or seed")
+    if not all(isinstance(value, int | float) for value in protocol.values()):
+        raise TypeError("a protocol whose settings are no numbers")
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("facts that are no object")
+    return value
+
+
 def _run(row: tuple[Any, ...]) -> Run:
+    """A run of its row, whose values may be of any type.
+
+    Raises:
+        TypeError, ValueError: one is of another type than was written.
+    """
     network, round_, attempt, process, time_s, accepted, samples, before, after, details = row
+    if not all(isinstance(x, int) for x in (network, round_, attempt, process)):
+        raise TypeError("a run whose numbers are no integers")
+    if not isinstance(time_s, int | float):
+        raise TypeError("a run without a time")
     return Run(
         network,
         round_,
@@ -539,5 +567,5 @@ def _run(row: tuple[Any, ...]) -> Run:
         bool(accepted),
         _floats(samples),
         (_floats(before), _floats(after)),
-        json.loads(details),
+        _mapping(json.loads(details)),
     )

@@ -98,6 +98,7 @@ def results(
         FileNotFoundError: a file is gone.
     """
     plan, sources, every = campaign.plan(), campaign.networks(), campaign.runs()
+    _check_numbers(campaign, every, len(sources))
     accepted = [run for run in every if run.accepted]
     kept = _run_enough(accepted, len(sources))
     failures = campaign.failures()
@@ -163,6 +164,21 @@ def hosts_of(campaign: CampaignFile, runs: Sequence[Run]) -> list[str]:
     """Text of the host that made each run, where several shared them; else empty."""
     stated = {n: str(facts.get("host", "")) for n, facts in campaign.processes().items()}
     return [stated[run.process] for run in runs]
+
+
+def _check_numbers(campaign: CampaignFile, runs: Sequence[Run], networks: int) -> None:
+    """Make sure that runs are of networks and processes that the campaign has.
+
+    Raises:
+        ValueError: one is not.
+    """
+    processes = campaign.processes()
+    for run in runs:
+        if run.process not in processes or not 0 <= run.network < networks:
+            raise ValueError(
+                f"{campaign.path} is a damaged campaign file: it has a run of network "
+                f"{run.network} in process {run.process}, one of which it lacks"
+            )
 
 
 def _is_loaded(run: Run, protocol: Protocol) -> bool:

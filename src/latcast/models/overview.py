@@ -363,8 +363,8 @@ def _shipped(name: str) -> list[dict[str, Any]]:
 
 
 def _facts(card: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    data = card.get("data") or {}
-    datasets = data if isinstance(data, list) else [data]
+    data = card.get("data")
+    datasets = [d for d in (data if isinstance(data, list) else [data]) if isinstance(d, Mapping)]
     yield from (("data", d.get("source")) for d in datasets)
     yield from (("licence of the data", d.get("licence")) for d in datasets)
     yield "adapted from", _origin(card.get("base"))

@@ -121,6 +121,8 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         return read_fields(hint, value, path)
     if value is None:
         return float("nan") if hint is float else None
+    if not _is_of(hint, value):
+        raise ValueError(f"{path} must be of type {hint.__name__}; got {type(value).__name__}")
     kind = origin or hint
     if isinstance(kind, type) and arguments:
         if issubclass(kind, Mapping):
@@ -163,6 +165,17 @@ def _of_union(arguments: tuple[Any, ...], value: Any, path: str) -> Any:
             continue
         is_list = issubclass(kind, Sequence) and kind is not str
         is_object = is_dataclass(kind) or issubclass(kind, Mapping)
-        if (is_list, is_object) == (isinstance(value, list | tuple), isinstance(value, Mapping)):
+        is_such = (is_list, is_object) == (
+            isinstance(value, list | tuple), isinstance(value, Mapping)
+        )  # fmt: skip
+        if is_such and _is_of(hint, value):
             return _value(hint, value, path)
-    return value
+    raise ValueError(f"{path} must be of another type than {type(value).__name__}")
+
+
+def _is_of(hint: Any, value: Any) -> bool:
+    """Whether a value of JSON is of a type, if that is one of JSON's own."""
+    if hint not in (str, bool, int, float):
+        return True
+    accepted = (int, float) if hint is float else (hint,)
+    return isinstance(value, accepted) and isinstance(value, bool) == (hint is bool)

@@ -212,7 +212,7 @@ def _parse_one(n: int, item: Any) -> list[int]:
         if operation not in CODES:
             raise ValueError(
                 f"architecture {n}: an operation must be one of {', '.join(OPERATIONS)}; "
-                f"got {operation!r}"
+                f"got {short_repr(operation)}"
             )
     return [CODES[operation] for operation in found.groups()]
 

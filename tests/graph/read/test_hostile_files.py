@@ -261,6 +261,12 @@ FORMATS: dict[str, tuple[str, Callable[[], Files], tuple[Change, ...]]] = {
     "pytorch": (".pt2", _pytorch, (_bytes, _tree, _tree, _tree)),
 }
 
+# How they are called.
+TITLES = {
+    "onnx": "ONNX", "ncnn": "ncnn (.param)", "openvino": "OpenVINO (.xml)",
+    "tflite": "TensorFlow Lite (.tflite)", "pytorch": "PyTorch (.pt2)",
+}  # fmt: skip
+
 
 @cache
 def sound(name: str) -> Files:

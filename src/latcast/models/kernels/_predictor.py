@@ -17,6 +17,7 @@ import numpy.typing as npt
 import scipy
 
 from latcast._model_file import Array, Field, Schema, Values, positive
+from latcast._names import short_repr
 from latcast.data import Dataset
 from latcast.devices import Device, Target, devices
 from latcast.graph import UNKNOWN, Graph, Rule, as_run, rules_of
@@ -74,7 +75,7 @@ _UNBOUNDED = 1e300
 
 def _names(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise ValueError(f"names must be a list of texts; got {value!r}")
+        raise ValueError(f"names must be a list of texts; got {short_repr(value)}")
     return tuple(value)
 
 
