@@ -20,7 +20,7 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' src "$$($(PURELIB))
 PYTEST := PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 \
   MALLOC_TRIM_THRESHOLD_=8589934592 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test quick docs nightly oldest soak dataset corpus zoo results results-search results-families results-transfer clean
+.PHONY: demo test quick docs nightly fuzz oldest soak dataset corpus zoo results results-search results-families results-transfer clean
 
 demo: $(VENV)/installed
 	@for device in samsung-note10 rtx-2080-ti tesla-p40; do \
@@ -70,6 +70,10 @@ oldest: $(VENV)/tested
 	build/uv/bin/vermin --no-tips --eval-annotations --target=3.11- src
 	$(BIN)/mypy --python-version 3.12
 	$(BIN)/mypy --python-version 3.13
+
+# 10,000 inputs of every format, read or refused: two hours of a core.
+fuzz: $(VENV)/tested
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python scripts/fuzz.py --inputs 10000
 
 # An hour of jobs that are killed, interrupted, or have no disk left.
 soak: $(VENV)/tested
