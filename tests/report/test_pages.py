@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ from latcast.data import Dataset
 from latcast.families import Variant
 from latcast.measure import CampaignFile
 from latcast.measure._record import conclude
-from latcast.report.figure import Axis, Figure, Guide, Series, ticks
+from latcast.report.figure import HEIGHT, Axis, Figure, Guide, Series, label_levels, ticks
+from latcast.report.record import Column, Record, Table
 
 SIZES = (1280, 375)
 pytestmark = [pytest.mark.slow, pytest.mark.worker]
@@ -39,8 +43,8 @@ def pages(
         "evaluate": ("evaluate", model, folder / "later.parquet"),
         "compare": ("compare", model, data),
         "adapt": ("adapt", "tesla-p40", data, "--samples", 9, "--out", folder / "a.latcast"),
-        "search": ("search", "--device", model, "--max-latency", 60, "--max-latency", 80,
-                   "--evaluations", 600),
+        "search": ("search", "--device", model, "--evaluations", 600,
+                   *(word for ms in (60, 61, 62, 63, 64) for word in ("--max-latency", ms))),
         "which": ("which", net, "--max-latency", 10, "--device", "pixel-3", "--device",
                   "raspberry-pi-4", "--device", "rtx-2080-ti"),
         "model": ("models", "tesla-p40"),
@@ -195,7 +199,70 @@ def test_ticks_are_round() -> None:
     assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
     assert ticks(1, 1000, log=True) == [1, 10, 100, 1000]
     assert ticks(8, 50, log=True) == [10, 20, 50]
-    assert ticks(2.1, 4.9, log=True) == [2.1]
+    assert ticks(2.1, 4.9, log=True) == [3, 4]
+    assert ticks(1, 3) == [1, 1.5, 2, 2.5, 3]
+    assert ticks(1, 3, whole=True) == [1, 2, 3]
+
+
+def test_labels_of_guides_that_are_close_stand_on_each_other() -> None:
+    assert label_levels([(0, 30), (50, 30), (60, 30), (70, 30)]) == [0, 0, 1, 2]
+    assert label_levels([(70, 30), (50, 30), (60, 30)]) == [2, 0, 1]  # whatever their order
+    assert label_levels([(5, 0), (10, 30)]) == [None, 0]  # one without a label takes no place
+    crowd = label_levels([(n / 100, 30) for n in range(20)])
+    assert sum(level is None for level in crowd) == 20 - len(set(crowd) - {None})
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_no_two_labels_of_budgets_overlap(browser: Any, pages: dict[str, Path], width: int) -> None:
+    shown = opened(browser, pages["search"], width)
+    labels = shown.locator(".guide").first.locator("text")
+    boxes = [label.bounding_box() for label in labels.all() if label.inner_html()]
+    assert len(boxes) == 5
+    for n, a in enumerate(boxes):
+        assert 0 <= a["x"] <= a["x"] + a["width"] <= width
+        for b in boxes[:n]:
+            beside = a["x"] + a["width"] <= b["x"] or b["x"] + b["width"] <= a["x"]
+            assert beside or abs(a["y"] - b["y"]) >= 12, labels.all_inner_texts()
+
+
+def test_what_is_measured_and_predicted_has_one_scale() -> None:
+    line = Series("", [50.0, 90.0], [1.0, 4.0], "line")
+    text = Figure("t", Axis("x"), Axis("y"), (line,), (Guide("equal"),)).to_svg()
+    (x1, y1, x2, y2) = re.search(
+        r'dasharray.*?x1="([\d.]+)%" y1="([\d.]+)" x2="([\d.]+)%" y2="([\d.]+)"', text
+    ).groups()
+    assert (float(x1), float(x2)) == (0, 100)  # from corner to corner
+    assert float(y1) - float(y2) == HEIGHT
+
+
+def test_a_page_tells_nothing_twice_and_no_columns_of_dashes() -> None:
+    text = Told().to_html()
+    assert "<li>sure of it</li>" not in text
+    assert "<li>a doubt</li>" in text
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", text) == [
+        "The rows", "rtx-4090: rows", "By name", "Where this comes from"
+    ]  # fmt: skip
+    assert re.findall(r"<th [^>]*>(.*?)</th>", text) == ["name", "known"] * 2 + ["name"]
+    assert text.count('<td class="long">') == 4  # the column of two tables
+
+
+@dataclass(frozen=True, repr=False)
+class Told(Record):
+    """A record with an answer that repeats a doubt."""
+
+    def answer(self) -> str:
+        return "It is 1 ms; sure of it."
+
+    def doubts(self) -> Iterator[str]:
+        yield "note: sure of it"
+        yield "note: a doubt"
+
+    def parts(self) -> Iterator[Table | str]:
+        columns = [Column(name, name) for name in ("name", "unknown", "known")]
+        rows = [{"name": "a name that is longer than most", "known": 1}, {"name": "b", "known": 2}]
+        yield Table(columns, rows, "the rows:")
+        yield Table(columns, rows, "rtx-4090: rows")
+        yield Table(columns[:1], [], "")
 
 
 def test_what_figures_say_is_escaped() -> None:

@@ -142,6 +142,16 @@ def test_text_html_and_repr() -> None:
     assert all(line == line.rstrip() for line in lines)
     assert '<td>&lt;b&gt;</td><td class="number">–</td>' in EXAMPLE._repr_html_()
     assert repr(EXAMPLE) == "Example(seed=7, 2 targets)"
+    assert repr(Example(7, EXAMPLE.targets[:1])) == "Example(seed=7, 1 target)"
+    assert repr(Drawn((1,))) == "<Drawn: The answer is <b>.>"
+
+
+def test_a_repr_makes_no_lazy_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "AT_ONCE", 1)
+    monkeypatch.setattr(Example, "answer", lambda self: self.targets[0].rows[0].name)
+    rows = lazy(2, lambda part: pytest.fail("rows are made"))
+    assert repr(Example(7, (Outer("x", rows),))) == "Example(seed=7, 1 target)"  # type: ignore[arg-type]
+    assert repr(EXAMPLE) == "<Example: a>"
 
 
 def test_keys_are_described_once() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -124,6 +125,95 @@ def test_a_file_that_is_dropped_and_is_no_network(page: Any) -> None:
     page.locator("#drop").evaluate(drop)
     expect(page.locator("#network")).to_have_class("warn")
     expect(page.locator("#answer")).to_contain_text("Choose a model file")
+
+
+def test_the_file_that_is_chosen_last_counts_whichever_answer_comes_first(
+    page: Any, networks: list[Path]
+) -> None:
+    from playwright.sync_api import Error, expect
+
+    held: list[Any] = []
+    ended: list[Any] = []
+
+    def end(request: Any) -> None:
+        ended.append(request)
+
+    for how in ("requestfinished", "requestfailed"):
+        page.on(how, end)
+    page.route("**/v1/networks", lambda route: route.continue_() if held else held.append(route))
+    page.set_input_files("#file", networks[1])
+    while not held:
+        page.wait_for_timeout(20)
+    page.set_input_files("#file", networks[2])
+    expect(page.locator("#network")).to_contain_text("net2.onnx: ")
+    with suppress(Error):  # it may have been given up
+        held[0].continue_()
+    while held[0].request not in ended:
+        page.wait_for_timeout(20)
+    page.wait_for_timeout(200)
+    expect(page.locator("#network")).to_contain_text("net2.onnx: ")
+    ms = latcast.forecast(latcast.read_graph(networks[2]), [DEVICE]).devices[0].latency_ms
+    expect(page.locator("#answer")).to_contain_text(f"{ms:.3g}"[:3])
+
+
+def test_a_late_choice_and_late_suggestions_are_left_out(page: Any, networks: list[Path]) -> None:
+    """What was asked before the budget, or the network, became another one."""
+    from playwright.sync_api import expect
+
+    held: dict[str, Any] = {}
+
+    def hold(route: Any) -> None:
+        path = route.request.url.rpartition("/")[2]
+        route.continue_() if path in held else held.update({path: route})
+
+    def until(path: str) -> None:
+        while path not in held:
+            page.wait_for_timeout(20)
+
+    page.route(re.compile("/v1/(choose|suggest)$"), hold)
+    page.fill("#budget", "500")
+    page.click("#choose")
+    until("choose")
+    page.fill("#budget", "600")
+    page.click("#choose")
+    expect(page.locator("#choice")).to_contain_text("within 600 ms")
+    page.click("#suggest")
+    until("suggest")
+    page.set_input_files("#file", networks[3])
+    expect(page.locator("#network")).to_contain_text("net3.onnx: ")
+    for path, route in held.items():
+        with page.expect_response(f"**/v1/{path}"):
+            route.continue_()
+    page.wait_for_timeout(200)
+    expect(page.locator("#choice")).to_contain_text("within 600 ms")
+    expect(page.locator("#suggested")).to_be_empty()
+
+
+def test_everything_is_reached_by_the_tab_key_and_shows_it(page: Any) -> None:
+    from playwright.sync_api import expect
+
+    expect(page.locator("#bars .row")).to_have_count(1)
+    enabled = "input, select, button, a[href], summary"
+    wanted = page.eval_on_selector_all(
+        enabled, "all => all.filter((x) => !x.disabled && x.checkVisibility()).length"
+    )
+    told = """() => { const at = document.activeElement, style = getComputedStyle(at);
+        const named = at.labels?.[0]?.innerText || at.getAttribute("aria-label") || at.innerText;
+        return at === document.body ? null
+            : [at.id || at.className || at.innerText, named, style.outlineStyle !== "none"]; }"""
+    reached = []
+    for _ in range(wanted + 3):
+        page.keyboard.press("Tab")
+        if (found := page.evaluate(told)) is None:
+            break
+        reached.append(found)
+    assert len(reached) == wanted, reached
+    assert reached[0][0] == "skip"
+    assert all(name and name.strip() for _, name, _ in reached), reached
+    assert all(outlined for *_, outlined in reached), reached
+    order = [who for who, *_ in reached]
+    places = [order.index(x) for x in ("file", "device", "budget", "measured-on", "choose-on")]
+    assert places == sorted(places)
 
 
 def test_ten_measurements_narrow_the_interval(page: Any, networks: list[Path]) -> None:

@@ -13,9 +13,10 @@ import numpy as np
 
 import latcast
 from latcast.devices import cpu_model
-from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.record import MISSING, Column, Record, Table
+from latcast.report.record import MISSING, Column, Record, Section, Table
+
+from . import summary
 
 Row = Mapping[str, Any]
 Rows = Sequence[dict[str, Any]]
@@ -47,18 +48,20 @@ class Scores(Record):
     machine: str = field(default_factory=machine)
 
     def headline(self) -> str:
-        return f"Scores of the bench {self.bench}"
+        return summary.TITLES[self.bench]
+
+    def answer(self) -> str:
+        return summary.answer(self.rows)
 
     def figures(self) -> Iterator[Figure]:
-        for score, label in _DRAWN.items():
-            rows = [
-                (", ".join(str(v) for v in r.values() if isinstance(v, str) and len(v) < 60), value)
-                for r in self.rows
-                if isinstance(value := r.get(score), int | float)
-            ]
-            if rows:
-                yield charts.bars(label, rows, label, of="row")
-                return
+        yield from summary.figures(self.bench, self.rows)
+
+    def sections(self) -> Iterator[Section]:
+        from latcast.report.page import sections_of
+
+        about, *parts = self.parts()
+        yield from sections_of(self.figures(), parts)
+        yield "How it was scored", [about]
 
     def parts(self) -> Iterator[Table | str]:
         about, *parts = LAYOUTS[self.bench](self.rows)
@@ -67,15 +70,6 @@ class Scores(Record):
             yield about
         yield from parts
 
-
-# Score -> label: the first that rows have is drawn.
-_DRAWN = {
-    "median_error_mean": "median absolute error, %",
-    "median_error": "median absolute error, %",
-    "mape_mean": "mean absolute error, %",
-    "mape": "mean absolute error, %",
-    "spearman_mean": "Spearman rank correlation",
-}
 
 Parts = Iterator[Table | str]
 
@@ -284,7 +278,7 @@ def _families(rows: Rows) -> Parts:
         Column("90 % interval covers %", "coverage_90", ".0f"),
         Column("fit s", "seconds", ".1f"),
     )
-    yield seeds_text(rows)
+    yield "errors of all seeds together"
     for (target, setting), own in _grouped(rows, "target", "setting").items():
         yield Table(columns, own, f"{target}, {setting}: {SETTINGS[setting]}")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latcast.report.markup import number_text
 from latcast.report.record import Column, Record, Section, Table, pairs
 
 from ._dataset import Dataset
@@ -144,6 +145,9 @@ class TablesAudit(Record):
 
         return cls(str(folder), tuple(map(AuditedTable.of, read_public(folder))))
 
+    def headline(self) -> str:
+        return "Audit of public tables"
+
     def answer(self) -> str:
         rows = sum(t.rows for t in self.tables)
         issues = tuple(issue for t in self.tables for issue in t.issues)
@@ -158,7 +162,8 @@ class TablesAudit(Record):
         yield "The tables", [Table(columns, self.tables)]
         for one in self.tables:
             for heading, parts in _issue_sections(one.issues):
-                yield f"{one.table}: {heading}", parts
+                severity, _, kind = heading.partition(": ")
+                yield f"{one.table}: {kind} ({severity.lower()})", parts
 
     def parts(self) -> Iterator[Table | str]:
         for one in self.tables:
@@ -182,17 +187,24 @@ def _found_text(issues: Sequence[Finding], where: str) -> str:
 def _issue_sections(issues: Sequence[Finding]) -> Iterator[Section]:
     """Each issue under a heading of its own."""
     for issue in issues:
-        evidence = [(k, v) for k, v in issue.evidence.items() if isinstance(v, int | float | str)]
+        evidence = [(k.replace("_", " "), _fact(v)) for k, v in issue.evidence.items()
+                    if isinstance(v, int | float | str)]  # fmt: skip
         parts: list[Table | str] = [
-            issue.message,
+            issue.message[:1].upper() + issue.message[1:],
             f"What follows: {issue.consequence}",
             f"What to do: {issue.advice}",
         ]
         if examples := issue.evidence.get("examples"):
-            parts.append(Table([Column(n, n) for n in examples[0]], examples))
+            columns = [Column(n.replace("_", " "), n, _fact) for n in examples[0]]
+            parts.append(Table(columns, examples))
         elif evidence:
             parts.append(pairs(("evidence", "value"), evidence))
         yield f"{issue.severity.capitalize()}: {issue.kind.replace('_', ' ')}", parts
+
+
+def _fact(value: Any) -> str:
+    """A fact of an issue: of a number with a fraction four digits."""
+    return number_text(value) if isinstance(value, float) else str(value)
 
 
 def audit_of(

@@ -330,6 +330,9 @@ class DeviceList(Record):
         """
         return cls((device(name),))
 
+    def headline(self) -> str:
+        return self.devices[0].title if len(self.devices) == 1 else "Devices of the catalogue"
+
     def answer(self) -> str:
         if len(self.devices) == 1:
             (only,) = self.devices

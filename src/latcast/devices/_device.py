@@ -14,7 +14,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Target:
     """Device, runtime, batch size, precision and threads.
 
@@ -86,6 +86,10 @@ class Target:
         if self.threads:
             text += f"/t{self.threads}"
         return text
+
+    def __repr__(self) -> str:
+        """What makes it again: ``Target.parse('rtx-4090/pytorch/b1')``."""
+        return f"Target.parse({str(self)!r})"
 
 
 def _form(text: str) -> str:
@@ -175,7 +179,7 @@ def figure_range(kind: str, figure: str) -> Range:
     return _NARROWER.get((kind, figure), RANGES[figure])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Device:
     """A piece of hardware; what is not known is None.
 
@@ -240,6 +244,13 @@ class Device:
     memory_type: str | None = None
     chip: str | None = None
     clusters: tuple[Cluster, ...] = ()
+
+    def __repr__(self) -> str:
+        """Its name, its title and the figures that tell most; ``dataclasses.asdict`` has all."""
+        peak = self.peak_fp32_flops
+        told = [self.kind, f"{self.memory_gb:g} GB at {self.bandwidth_gb_s:g} GB/s"]
+        told += [] if peak is None else [f"{peak / 1e9:,.0f} GFLOP/s in fp32"]
+        return f"<Device {self.name}: {self.title}, {', '.join(told)}>"
 
     def __post_init__(self) -> None:
         self._check_texts()

@@ -204,8 +204,12 @@ class CampaignRecord(Record):
         return f"Measured on {self.target}"
 
     def answer(self) -> str:
+        what = "network" if self.architectures is None else "architecture"
         count = self.networks if self.architectures is None else self.architectures
-        what = "networks" if self.architectures is None else "architectures"
+        low, high = ms_text(self.lowest_ms), ms_text(self.highest_ms)
+        took = f"{count} {what}s take {low} to {high} ms"
+        if count == 1:
+            took = f"1 {what} takes {low} ms"
         doubts = [
             f"{n} {name}"
             for n, name in (
@@ -216,8 +220,7 @@ class CampaignRecord(Record):
             if n
         ]
         return (
-            f"{count} {what} take {ms_text(self.lowest_ms)} to {ms_text(self.highest_ms)} ms; the "
-            f"machine drifted by {100 * self.drift_range:.1f} %, and a run scatters by "
+            f"{took}; the machine drifted by {100 * self.drift_range:.1f} %, and a run scatters by "
             f"{100 * self.noise_of_a_run:.1f} %" + (f" ({', '.join(doubts)})." if doubts else ".")
         )  # fmt: skip
 
@@ -229,7 +232,8 @@ class CampaignRecord(Record):
             yield Figure(
                 "The machine during the campaign", Axis("run"), Axis("slower by, %"),
                 (Series("", runs, slower, "line"),), (Guide("", y=0.0),),
-                "What the machine did to every run, which the dataset's latencies are without.",
+                "How much slower the machine was in every run; the dataset's latencies are "
+                "corrected for it.",
             )  # fmt: skip
         rows = [(n.network, n.p50_ms or n.latency_ms, n.p50_ms, n.p99_ms or n.p90_ms)
                 for n in sorted(self.by_network, key=lambda n: -n.latency_ms)]  # fmt: skip
@@ -244,11 +248,18 @@ class CampaignRecord(Record):
         from latcast.report.page import sections_of
 
         networks = Table(_NETWORK_COLUMNS, self.by_network, "samples of every network")
-        first, *_ = self.parts()
+        first = replace(next(self._summaries()), title="the campaign as a whole")
         others = sustained_parts(self.sustained) if self.sustained else ()
         yield from sections_of(self.figures(), [first, networks, *others])
 
     def parts(self) -> Iterator[Table | str]:
+        yield from self._summaries()
+        if len(self.by_network) <= MAX_NETWORKS:
+            yield Table(_NETWORK_COLUMNS, self.by_network, "samples as they were measured:")
+        if self.sustained:
+            yield from sustained_parts(self.sustained)
+
+    def _summaries(self) -> Iterator[Table]:
         what = "networks" if self.architectures is None else "architectures"
         rows = [
             (what, self.networks if self.architectures is None else self.architectures),
@@ -264,10 +275,6 @@ class CampaignRecord(Record):
             ("unfinished", self.unfinished),
         ]
         yield pairs(("measured", "value"), rows, self.target)
-        if len(self.by_network) <= MAX_NETWORKS:
-            yield Table(_NETWORK_COLUMNS, self.by_network, "samples as they were measured:")
-        if self.sustained:
-            yield from sustained_parts(self.sustained)
 
     def _rates(self) -> str:
         rates = [network.inputs_per_s for network in self.by_network]
@@ -321,6 +328,9 @@ class FleetRecord(Record):
     failed: Mapping[str, str]
     runs_by_host: Mapping[str, int]
     left_out: Mapping[str, str]
+
+    def headline(self) -> str:
+        return f"Measured by a fleet of {len(self.runs_by_host)} hosts"
 
     def answer(self) -> str:
         return _told_of(self.campaigns)

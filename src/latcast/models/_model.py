@@ -52,6 +52,15 @@ class Model(ABC):
     def __init__(self) -> None:
         self._fitted: Fitted | None = None
 
+    def __repr__(self) -> str:
+        """Its kind, what it predicts, of what and where."""
+        fitted = self._fitted
+        if fitted is None:
+            return f"<{type(self).__name__}, not fitted>"
+        of = "any network" if fitted.space is None else fitted.space.name
+        on = "" if fitted.target is None else f" on {fitted.target}"
+        return f"<{type(self).__name__}: {fitted.quantity.name} of {of}{on}>"
+
     @abstractmethod
     def adapt(self, few: Dataset, *, method: str = "bayes", seed: int = 0) -> Model:
         """A predictor for the target of a few measurements, made from this model, which stays.

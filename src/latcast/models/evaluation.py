@@ -278,9 +278,9 @@ def errors_text(metrics: Scores) -> str:
     if unit_errors:
         texts[0] += f" ({unit_errors[0]})"
     if "median_error" in metrics:
-        texts.append(f"{metrics['median_error']:.2f} in the median")
+        texts.append(f"{metrics['median_error']:.2f} % in the median")
     if "coverage_90" in metrics:
-        texts.append(f"its 90 % intervals hold {metrics['coverage_90']:.0f} %")
+        texts.append(f"and its 90 % intervals hold {metrics['coverage_90']:.0f} %")
     return ", ".join(texts)
 
 
@@ -288,7 +288,7 @@ def scored_sections(record: Record, groups: Sequence[GroupErrors]) -> Iterator[S
     """Yield the sections of a page, with a table of the groups."""
     from latcast.report.page import sections_of
 
-    tables = [Table(_GROUP_COLUMNS, groups, "the same in numbers")] if groups else []
+    tables = [Table(_GROUP_COLUMNS, groups, "errors by group, in numbers")] if groups else []
     yield from sections_of(record.figures(), [*record.parts(), *tables])
 
 

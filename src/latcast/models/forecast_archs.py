@@ -128,9 +128,11 @@ class ArchsForecast(Record):
         if any(len(d.architectures) > 1 for d in answered):
             ranges = ((d.device, [a.latency_ms for a in d.architectures[:AT_ONCE]])
                       for d in answered)  # fmt: skip
-            return "; ".join(
+            count = max(len(d.architectures) for d in answered)
+            told = "; ".join(
                 f"{ms_text(min(ms))} to {ms_text(max(ms))} ms on {name}" for name, ms in ranges
             )
+            return f"The {count:,} architectures take {told}."
         return answer_of([(d.device, d.architectures[0]) for d in answered], "The architecture")
 
     def figures(self) -> Iterator[Figure]:

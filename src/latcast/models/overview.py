@@ -13,7 +13,7 @@ from latcast._names import unknown_name
 from latcast.data import LATENCY_MS, quantity
 from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.record import Column, Record, Table, look_up
+from latcast.report.record import Column, Record, Section, Table, look_up
 from latcast.report.text import families_table, scores_table
 
 from . import zoo
@@ -71,7 +71,10 @@ class ModelEntry:
         if self.chips is not None:
             error = _left_out(self, "device")
             told = (
-                f": {error:.1f} % off in the median on a device that was left out" if error else ""
+                f": {error:.1f} % off in the median on a device that was left out, without a "
+                "measurement of it"
+                if error
+                else ""
             )
             return f"{self.name} forecasts {of} on any device{told}."
         if self.sources is not None:
@@ -90,7 +93,7 @@ class ModelEntry:
         card = self.card
         if self.chips is not None:
             rows = [
-                (f"new {r['way']}, {r['samples']} measured", r["median_error"])
+                (f"{_NEW[r['way']]}, {r['samples']} networks measured", r["median_error"])
                 for r in card.get("left_out", ())
                 if not r["domain"]
             ]
@@ -232,6 +235,14 @@ class ModelCard(Record):
             self.chips,
         )
 
+    def sections(self) -> Iterator[Section]:
+        from latcast.report.page import sections_of
+
+        yield from sections_of(self.figures(), self._own.parts())
+        if (other := self.any_network) is not None:
+            for heading, parts in sections_of(other.figures(), other.parts()):
+                yield f"{heading} (model of any network)", parts
+
     def parts(self) -> Iterator[Table | str]:
         yield from self._own.parts()
         if self.any_network is not None:
@@ -328,6 +339,10 @@ _LEFT_OUT_COLUMNS = (
     Column("measured", "samples"),
     Column("median % off", "median_error", ".1f"),
 )
+
+
+# What is left out of a joint model -> the name of that in a figure.
+_NEW = {"device": "device is new", "network": "network is new", "both": "both are new"}
 
 
 def _left_out(joint: ModelEntry, way: str) -> float | None:

@@ -207,13 +207,15 @@ class Telling(Record):
         text = f"Intervals span a factor of {self.factor:.2f} on average"
         if self.networks:
             last = self.networks[-1].factor
-            text += f"; measure these {len(self.networks)} networks, and {last:.2f} are left"
+            text += (
+                f"; measure these {len(self.networks)} networks, and a factor of {last:.2f} is left"
+            )
         return f"{text}."
 
     def figures(self) -> Iterator[Figure]:
         rows = [("today", self.factor), *((Path(n.network).name, n.factor) for n in self.networks)]
         yield charts.bars("Factor that intervals span", rows, "factor", of="network",
-                          caption="Each after those above it were measured.")  # fmt: skip
+                          caption="Each with those above it measured.")  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:
         yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Series
 from latcast.report.markup import start_of
 from latcast.report.record import Column, Record, Table
-from latcast.report.text import count_text, interval_column, ms_column, ms_text, shared_notes
+from latcast.report.text import count_text, interval_column, ms_column, ms_text
 
 from .forecast_network import forecast_network
 from .forecast_records import NetworkOnTarget
@@ -22,6 +23,8 @@ from .resolve import TargetQuery, UnresolvedError, resolve
 BATCH = "batch"
 # More is a typing error sooner than a curve.
 MAX_VALUES = 100
+# Targets that the answer of a sweep tells of, a sentence each.
+MAX_TOLD = 4
 
 
 @dataclass(frozen=True)
@@ -98,28 +101,41 @@ class NetworkSweep(Record):
         return f"{Path(self.file).name}: latency by {self.side}"
 
     def answer(self) -> str:
-        first = [p for p in self.points if p.error is None and p.device == self.points[0].device]
-        if len(first) < 2:
-            return ""
-        low, high = first[0], first[-1]
-        best = min(first, key=lambda p: p.per_sample_ms or float("inf"))
-        samples = (
-            ""
-            if self.side != BATCH
-            else (
+        told = [self._told(name, own) for name, own in self._by_target().items() if len(own) > 1]
+        others = len(told) - MAX_TOLD
+        more = [f"The table has {others} more."] if others > 0 else []
+        return " ".join([*told[:MAX_TOLD], *more])
+
+    def _told(self, name: str, own: Sequence[SweepPoint]) -> str:
+        """How the latency of one target goes, a sentence."""
+        low, high = own[0], own[-1]
+        samples = ""
+        if self.side == BATCH:
+            best = min(own, key=lambda p: p.per_sample_ms or float("inf"))
+            samples = (
                 f"; a sample takes least, {ms_text(best.per_sample_ms)} ms, at batch {best.value:g}"
             )
-        )
         return (
-            f"On {low.device} latency goes from {ms_text(low.latency_ms)} ms at {self.side} "
+            f"On {name} latency goes from {ms_text(low.latency_ms)} ms at {self.side} "
             f"{low.value:g} to {ms_text(high.latency_ms)} ms at {high.value:g}{samples}."
         )
 
+    def _by_target(self) -> dict[str, list[SweepPoint]]:
+        """The points that are answered by their target, in order of value.
+
+        Of a sweep of the batch, targets that differ in nothing else are one.
+        """
+        found: dict[str, list[SweepPoint]] = {}
+        for point in self.points:
+            if point.error is None:
+                name = point.target or point.device
+                own = re.sub(r"/b\d+(?=/|$)", "", name) if self.side == BATCH else name
+                found.setdefault(own, []).append(point)
+        return {name: sorted(own, key=lambda p: p.value) for name, own in found.items()}
+
     def figures(self) -> Iterator[Figure]:
         answered = [p for p in self.points if p.error is None]
-        by_target: dict[str, list[SweepPoint]] = {}
-        for point in answered:
-            by_target.setdefault(point.target or point.device, []).append(point)
+        by_target = self._by_target()
         series = tuple(
             Series(
                 name, [p.value for p in own], [p.latency_ms or 0.0 for p in own], "line",
@@ -131,7 +147,7 @@ class NetworkSweep(Record):
         )  # fmt: skip
         if series:
             x = Axis(self.side, log=charts.is_wide([p.value for p in answered]))
-            y = Axis("ms", log=charts.is_wide([p.latency_ms for p in answered]))
+            y = Axis("latency, ms", log=charts.is_wide([p.latency_ms for p in answered]))
             caption = f"Bands are {100 * self.coverage:g} % intervals."
             yield Figure(f"Latency by {self.side}", x, y, series, caption=caption)
 
@@ -152,8 +168,21 @@ class NetworkSweep(Record):
         yield Table(columns, answered, start_of(Path(self.file).name, 90))
 
     def doubts(self) -> Iterator[str]:
-        notes = ((f"{self.side} {p.value:g}", text) for p in self.points for text in p.notes)
-        yield from shared_notes(notes, len(self.points))
+        """Notes of points; those of one device that differ in numbers alone are told once."""
+        found: dict[tuple[str, str], list[tuple[SweepPoint, str]]] = {}
+        for point in self.points:
+            for text in point.notes:
+                key = point.device, re.sub(r"\d+(\.\d+)?", "#", text)
+                found.setdefault(key, []).append((point, text))
+        several = len({p.device for p in self.points}) > 1
+        for (device, _), told in found.items():
+            first, text = told[0]
+            of_all = len({p.value for p, _ in told}) == len({p.value for p in self.points})
+            values = ", ".join(dict.fromkeys(f"{p.value:g}" for p, _ in told))
+            where = [device] * several + [f"{self.side} {values}"] * (not of_all)
+            alike = len({text for _, text in told}) > 1
+            which = f" (at {self.side} {first.value:g}; alike at the others)" if alike else ""
+            yield f"note: {', '.join(where)}{': ' if where else ''}{text}{which}"
 
 
 class Asked(TypedDict, total=False):

@@ -37,8 +37,9 @@ def intervals(
     rows: Sequence[Interval],
     *,
     of: str = "device",
-    label: str = "ms",
+    label: str = "latency, ms",
     budget: float | None = None,
+    guide: Guide | None = None,
     caption: str = "",
     note: Callable[[float | None, float | None, float | None], str] = interval_note,
 ) -> Figure:
@@ -49,7 +50,8 @@ def intervals(
         rows: name, value, lower and upper end of each; None where they are not known.
         of: what the rows are.
         label: of the values.
-        budget: a line to compare with.
+        budget: a line to compare with, ms.
+        guide: such a line in another unit.
         caption: how to read it.
         note: a row's values in words.
     """
@@ -61,8 +63,10 @@ def intervals(
         "", values, range(len(rows)), lower=[r[2] for r in rows], upper=[r[3] for r in rows],
         labels=[f"{r[0]}\n{text}" for r, text in zip(rows, notes, strict=True)],
     )  # fmt: skip
-    guides = () if budget is None else (Guide(f"{budget:g} ms", x=budget),)
-    x = Axis(label, log=is_wide([*ends, budget] if budget else ends))
+    if budget is not None:
+        guide = Guide(f"{budget:g} ms", x=budget)
+    guides = () if guide is None else (guide,)
+    x = Axis(label, log=is_wide([*ends, *(g.x for g in guides)]))
     return Figure(title, x, Axis(of, names=[r[0] for r in rows], notes=notes), (series,),
                   guides, caption)  # fmt: skip
 

@@ -22,6 +22,11 @@ HEIGHT, ROW, STRIP, TOP, BOTTOM = 280, 46, 18, 14, 44
 # Points that are drawn: more would make a page of megabytes, and dots under dots.
 MAX_POINTS = 1_500
 _NAME_WIDTH = 46
+# Pixels of a label's line and of one of its characters, and those of the narrowest drawing area
+# (of a window of 375): labels that have room there have it in every wider window.
+_LABEL_HEIGHT, _CHARACTER, _NARROWEST = 14, 7, 260
+# Lines of labels above a drawing; what finds no place in them has none.
+_MAX_LEVELS = 8
 
 
 @dataclass(frozen=True)
@@ -153,8 +158,19 @@ def colour_of(series: Series, place: int) -> str:
 # --- scales -----------------------------------------------------------------------------------
 
 
-def ticks(low: float, high: float, *, log: bool = False, most: int = 6) -> list[float]:
-    """Round numbers between two others, at most about so many."""
+def ticks(
+    low: float, high: float, *, log: bool = False, most: int = 6, whole: bool = False
+) -> list[float]:
+    """Round numbers between two others, at most about so many.
+
+    Args:
+        low: the least.
+        high: the most.
+        log: whether the axis counts decades; where it has less than one, numbers are as far apart
+            as on other axes.
+        most: how many there are at most, about.
+        whole: whether fractions tell nothing, as of numbers of runs.
+    """
     if log:
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
         for mantissas in ((1, 2, 5), (1, 3), (1,)):
@@ -162,11 +178,13 @@ def ticks(low: float, high: float, *, log: bool = False, most: int = 6) -> list[
             found = [v for v in found if low * 0.999 <= v <= high * 1.001]
             if len(found) <= most:
                 break
-        return found[:: max(1, -(-len(found) // most))] or [low]
+        if len(found) > 2:
+            return found[:: -(-len(found) // most)]
     span = high - low
-    rough = span / (most - 1)
+    rough = max(span / (most - 1), 1.0 if whole else 0.0)
     size = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= rough * 0.999)
+    multiples = (1, 2, 5, 10) if whole and size < 10 else (1, 2, 2.5, 5, 10)
+    step = next(m * size for m in multiples if m * size >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [n * step for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -178,29 +196,57 @@ class _Scale:
     low: float
     high: float
     log: bool
+    whole: bool = False
 
     @classmethod
     def of(cls, axis: Axis, values: Sequence[float], *, from_zero: bool) -> _Scale:
         if axis.names:
             return cls(-0.5, len(axis.names) - 0.5, log=False)
         known = [v for v in values if math.isfinite(v) and (v > 0 or not axis.log)]
+        whole = all(float(v).is_integer() for v in known) and axis.scale == 1
         low, high = min(known, default=1.0), max(known, default=1.0)
         if axis.log:
             low, high = (low / 1.5, high * 1.5) if high < 1.2 * low else (low, high)
             room = (high / low) ** 0.04
-            return cls(low / room, high * room, log=True)
+            return cls(low / room, high * room, log=True, whole=whole)
         if from_zero:
             low, high = min(low, 0.0), max(high, 0.0)
         if high <= low:
             low, high = low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10
         room = 0.04 * (high - low)
-        return cls(low if from_zero and low == 0 else low - room, high + room, log=False)
+        low = low if from_zero and low == 0 else low - room
+        return cls(low, high + room, log=False, whole=whole)
 
     def __call__(self, value: float) -> float:
         if self.log:
             value = max(value, self.low)
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
+
+
+def label_levels(places: Sequence[tuple[float, float]]) -> list[int | None]:
+    """Lines of text on which labels of upright guides touch neither each other nor a guide.
+
+    A label ends at its guide, which reaches up to it; so a label is above all guides that stand
+    in its place.
+
+    Args:
+        places: where each guide stands and how wide its label is, in the same unit.
+
+    Returns:
+        The line of each label, 0 for the lowest; None where there is no room.
+    """
+    levels: list[int | None] = [None] * len(places)
+    for n in sorted(range(len(places)), key=lambda n: places[n][0]):
+        at, width = places[n]
+        under = (
+            level
+            for (other, _), level in zip(places, levels, strict=True)
+            if level is not None and at - width < other <= at
+        )
+        level = max(under, default=-1) + 1
+        levels[n] = level if width and level < _MAX_LEVELS else None
+    return levels
 
 
 # --- drawing ----------------------------------------------------------------------------------
@@ -215,9 +261,25 @@ class _Drawing:
         self.along = "x" if self.rows else "y"  # the axis of numbers
         self.height = ROW * len(figure.y.names) if self.rows else HEIGHT
         has_bars = any(s.kind == "bars" for s in figure.series)
-        self.across = _Scale.of(figure.x, [*self._values("x")], from_zero=has_bars and self.rows)
-        self.up = _Scale.of(figure.y, [*self._values("y")], from_zero=has_bars and not self.rows)
+        across, up = [*self._values("x")], [*self._values("y")]
+        if any(g.x is None and g.y is None for g in figure.guides):  # where both are equal
+            across, up = across + up, across + up
+        self.across = _Scale.of(figure.x, across, from_zero=has_bars and self.rows)
+        self.up = _Scale.of(figure.y, up, from_zero=has_bars and not self.rows)
         self.is_strip = False
+        self.levels = self._label_levels()
+        above = max((level for level in self.levels if level is not None), default=0)
+        self.top = TOP + _LABEL_HEIGHT * above
+
+    def _label_levels(self) -> list[int | None]:
+        """The line of text of each guide's label above the drawing; None of what has none there."""
+        places = [
+            (0.0, 0.0)
+            if guide.x is None or not guide.label
+            else (_NARROWEST * self.across(guide.x), float(_CHARACTER * len(guide.label) + 8))
+            for guide in self.figure.guides
+        ]
+        return label_levels(places)
 
     def _values(self, axis: str) -> Iterator[float]:
         """What an axis has to hold."""
@@ -244,8 +306,8 @@ class _Drawing:
         if self.is_strip:
             return STRIP / 2
         if self.rows:
-            return round(TOP + ROW * value + 26, 1)
-        return round(TOP + self.height * (1 - self.up(value)), 1)
+            return round(self.top + ROW * value + 26, 1)
+        return round(self.top + self.height * (1 - self.up(value)), 1)
 
     # The whole, or row by row.
 
@@ -254,14 +316,15 @@ class _Drawing:
         figure = self.figure
         by = f"{figure.y.label} by " if not self.rows else ""
         label = escape(printable(f"{figure.title}: {by}{figure.x.label}"))
-        yield self._start(self.height + TOP + BOTTOM, f'role="img" aria-label="{label}"')
-        yield from self._grid(TOP, TOP + self.height)
-        yield from self._labels(TOP + self.height)
+        top, bottom = self.top, self.top + self.height
+        yield self._start(bottom + BOTTOM, f'role="img" aria-label="{label}"')
+        yield from self._grid(top, bottom)
+        yield from self._labels(bottom)
         if self.rows:
             yield from self._names()
         else:
             yield from self._levels()
-        yield from self._guides(TOP, TOP + self.height)
+        yield from self._guides(top, bottom)
         yield from self._all_series(None)
         yield "</svg>"
 
@@ -270,6 +333,10 @@ class _Drawing:
         figure, self.is_strip = self.figure, True
         of = escape(printable(figure.y.label))
         yield f'<div class="strips" data-of="{of}">'
+        if any(level is not None for level in self.levels):
+            yield self._start(self.top, 'class="guides" aria-hidden="true"')
+            yield from self._beside_all(self.top - 2)
+            yield "</svg>"
         for n, name in enumerate(figure.y.names):
             text = escape(printable(name))
             note = escape(printable(figure.y.notes[n])) if figure.y.notes else ""
@@ -281,8 +348,6 @@ class _Drawing:
             yield "</svg></div>"
         yield self._start(BOTTOM, 'class="axis" aria-hidden="true"')
         yield from self._labels(0)
-        for guide in figure.guides:
-            yield from self._beside(guide, BOTTOM - 2)
         yield "</svg></div>"
 
     def _start(self, height: float, more: str) -> str:
@@ -320,7 +385,7 @@ class _Drawing:
         yield '</g><g fill="var(--soft, #5d6776)" text-anchor="end">'
         for at, text in levels:
             yield f'<text x="-6" y="{at + 4:g}">{escape(text)}</text>'
-        middle = TOP + self.height / 2
+        middle = self.top + self.height / 2
         yield (
             f'<text x="-46" y="{middle:g}" text-anchor="middle" '
             f'transform="rotate(-90 -46 {middle:g})">{escape(printable(axis.label))}</text></g>'
@@ -331,7 +396,7 @@ class _Drawing:
         axis = self.figure.y
         yield '<g fill="var(--ink, #1c2330)">'
         for n, name in enumerate(axis.names):
-            at = TOP + ROW * n + 12
+            at = self.top + ROW * n + 12
             yield f'<text x="0" y="{at:g}">{escape(start_of(name, _NAME_WIDTH))}</text>'
             if axis.notes:
                 note = escape(printable(axis.notes[n]))
@@ -340,9 +405,10 @@ class _Drawing:
 
     def _guides(self, top: float, bottom: float) -> Iterator[str]:
         yield '<g stroke="var(--ink, #1c2330)" stroke-dasharray="4 3">'
-        for guide in self.figure.guides:
+        for guide, level in zip(self.figure.guides, self.levels, strict=True):
             if guide.x is not None:
-                ends = (self.x_of(guide.x), top, self.x_of(guide.x), bottom)
+                start = top if self.is_strip else top - _LABEL_HEIGHT * (level or 0)
+                ends = (self.x_of(guide.x), start, self.x_of(guide.x), bottom)
             elif guide.y is not None:
                 ends = ("0", self.y_of(guide.y), "100%", self.y_of(guide.y))
             else:
@@ -351,21 +417,29 @@ class _Drawing:
                 ends = (self.x_of(low), self.y_of(low), self.x_of(high), self.y_of(high))
             x1, y1, x2, y2 = ends
             yield f'<line x1="{x1}" y1="{y1:g}" x2="{x2}" y2="{y2:g}"/>'
-            if not self.is_strip:
-                yield from self._beside(guide, top - 2)
         yield "</g>"
+        if not self.is_strip:
+            yield from self._beside_all(top - 2)
 
-    def _beside(self, guide: Guide, top: float) -> Iterator[str]:
-        """The label of a guide."""
-        text, style = escape(printable(guide.label)), 'stroke="none" fill="var(--ink, #1c2330)"'
-        if guide.x is not None:
-            is_right = self.across(guide.x) > 0.5
-            anchor, shift = ("end", -4) if is_right else ("start", 4)
-            at = f'x="{self.x_of(guide.x)}" dx="{shift}" y="{top:g}" text-anchor="{anchor}"'
-            yield f"<text {style} {at}>{text}</text>"
-        elif guide.y is not None:
-            at = f'x="100%" y="{self.y_of(guide.y) - 4:g}" text-anchor="end"'
-            yield f"<text {style} {at}>{text}</text>"
+    def _beside_all(self, top: float) -> Iterator[str]:
+        """Labels of guides: of upright ones above the drawing, of others at its right side."""
+        yield '<g class="guide" fill="var(--ink, #1c2330)" text-anchor="end">'
+        taken: list[float] = []
+        for guide, level in zip(self.figure.guides, self.levels, strict=True):
+            text = escape(printable(guide.label))
+            if guide.x is not None and level is not None:
+                # One alone is where there is more room.
+                starts = sum(n is not None for n in self.levels) == 1 and self.across(guide.x) < 0.5
+                side = 'dx="4" text-anchor="start"' if starts else 'dx="-4"'
+                at = f'x="{self.x_of(guide.x)}" y="{top - _LABEL_HEIGHT * level:g}"'
+                yield f"<text {at} {side}>{text}</text>"
+            elif guide.y is not None and text:
+                at_y = self.y_of(guide.y) - 4
+                # Below its line where another label is in its place above it.
+                at_y += 16 if any(abs(at_y - y) < _LABEL_HEIGHT for y in taken) else 0
+                taken.append(at_y)
+                yield f'<text x="100%" y="{at_y:g}">{text}</text>'
+        yield "</g>"
 
     # Series.
 
@@ -424,8 +498,8 @@ class _Drawing:
             )
 
         yield (
-            f'<svg x="0" y="{TOP}" width="100%" height="{self.height:g}" viewBox="0 0 1000 1000" '
-            'preserveAspectRatio="none" overflow="visible">'
+            f'<svg x="0" y="{self.top}" width="100%" height="{self.height:g}" '
+            'viewBox="0 0 1000 1000" preserveAspectRatio="none" overflow="visible">'
         )
         if series.lower and series.upper:
             low = [y if v is None else v for v, y in zip(series.lower, series.y, strict=True)]
@@ -447,7 +521,7 @@ class _Drawing:
         self, series: Series, places: Sequence[int], stacks: dict[float, float]
     ) -> Iterator[str]:
         of, values = (series.y, series.x) if self.rows else (series.x, series.y)
-        width = 70 / max(1, len(self.figure.x.names) or len(set(series.x)))
+        width = 70 / max(4, len(self.figure.x.names) or len(set(series.x)))
         for n in places:
             if not math.isfinite(values[n]) or values[n] == 0:
                 continue
@@ -500,4 +574,5 @@ def _shown_ticks(scale: _Scale, axis: Axis) -> list[tuple[float, str]]:
     if axis.names:
         return [(n, start_of(name, 14)) for n, name in enumerate(axis.names)]
     low, high = axis.scale * scale.low, axis.scale * scale.high
-    return [(v / axis.scale, number_text(v)) for v in ticks(low, high, log=scale.log)]
+    found = ticks(low, high, log=scale.log, whole=scale.whole)
+    return [(v / axis.scale, number_text(v)) for v in found]

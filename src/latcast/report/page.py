@@ -52,16 +52,28 @@ def sections_of(
     """Figures by their titles, then tables by theirs, each with the texts that follow it."""
     for figure in figures:
         yield figure.title, [figure]
-    heading, found = "In words", []
+    heading, found = "Summary", []
     for part in parts:
         if isinstance(part, str):
             found.append(part)
             continue
         if found:
             yield heading, found
-        heading, found = part.title.strip().rstrip(":") or "Values", [part]
+        heading, found = part.title.strip().rstrip(":") or _untitled(part), [part]
     if found:
         yield heading, found
+
+
+def _untitled(table: Any) -> str:
+    """The heading of a table that has no title: what its rows are of."""
+    first = table.columns[0].label
+    return f"By {first}" if first else "Values"
+
+
+def _capitalized(heading: str) -> str:
+    """A heading with a capital, but where it begins with a name, which is kept as it is spelled."""
+    starts_with_a_word = re.match(r"[a-z]+(?=$|[ ,])", heading)
+    return heading[:1].upper() + heading[1:] if starts_with_a_word else heading
 
 
 @dataclass(frozen=True)
@@ -96,11 +108,14 @@ def page(
     for n, record in enumerate(records):
         headline = names[n] if names else record.headline()
         sections = [
-            (f"s{n}-{m}", heading[:1].upper() + heading[1:], Markup("").join(map(_part, parts)))
+            (f"s{n}-{m}", _capitalized(heading), Markup("").join(map(_part, parts)))
             for m, (heading, parts) in enumerate(record.sections())
         ]
+        answer = record.answer()
+        told = answer.lower()
         notes = [note.removeprefix("note: ") for note in record.doubts()]
-        results.append(_Result(f"r{n}", headline, record.answer(), notes, sections))
+        notes = [note for note in notes if note.lower() not in told]
+        results.append(_Result(f"r{n}", headline, answer, notes, sections))
     # What draws networks is only in the pages that show one.
     has_drawing = any('class="drawing"' in body for r in results for _, _, body in r.sections)
     names_of = ("page", "drawing") if has_drawing else ("page",)
@@ -132,6 +147,7 @@ def _part(part: Any) -> Markup:
     if isinstance(part, Figure):
         return Markup(part.to_html())  # noqa: S704
     count = len(part.rows)
+    part = part.known_columns(MAX_ROWS)
     # A caption would repeat the heading.
     table = re.sub("<caption>.*?</caption>", "", part.to_html(MAX_ROWS), count=1)
     label = escape(printable(part.title.strip()) or "table")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from latcast._imports import require
 
-from .figure import COLOURS, Axis, Figure, Guide, Series, ticks
+from .figure import COLOURS, Axis, Figure, Guide, Series, label_levels, ticks
 from .markup import number_text
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Inches of a figure, and of each of its rows where the vertical axis has names.
 WIDTH, HEIGHT, ROW = 7.0, 3.2, 0.45
+# Points: the width of a figure's axes, about, and of a label's character, and a label's height.
+_POINTS, _CHARACTER, _LABEL_HEIGHT = 400.0, 5.0, 10.0
 
 
 def picture(figures: Sequence[Figure]) -> Picture:
@@ -72,8 +74,8 @@ def draw(figure: Figure, axes: Axes) -> Axes:
         _axis(axes, name, axis)
     if rows:
         axes.invert_yaxis()
-    for guide in figure.guides:
-        _guide(figure, guide, axes)
+    for guide, level in zip(figure.guides, _guide_levels(figure, axes), strict=True):
+        _guide(figure, guide, axes, level)
     axes.set_title(_plain(figure.title), loc="left", fontsize="medium")
     if len(figure.legend) > 1:
         axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
@@ -152,16 +154,38 @@ def _bars(
         axes.bar(at, lengths, bottom=starts, width=0.7, color=colour, label=label)
 
 
-def _guide(figure: Figure, guide: Guide, axes: Axes) -> None:
+def _guide_levels(figure: Figure, axes: Axes) -> list[int | None]:
+    """The line of text, from the top, of each guide's label; None of what has none there."""
+    upright = [g.x is not None and bool(g.label) for g in figure.guides]
+    places = [
+        (_across(figure, guide, axes) * _POINTS, _CHARACTER * len(guide.label) + 6.0)
+        if is_upright
+        else (0.0, 0.0)
+        for guide, is_upright in zip(figure.guides, upright, strict=True)
+    ]
+    return label_levels(places)
+
+
+def _across(figure: Figure, guide: Guide, axes: Axes) -> float:
+    """Where an upright guide stands, from 0 to 1 of the axes' width."""
+    x = figure.x.scale * (guide.x or 0.0)
+    found: float = axes.transLimits.transform(axes.transScale.transform((x, 1)))[0]
+    return found
+
+
+def _guide(figure: Figure, guide: Guide, axes: Axes, level: int | None) -> None:
     how: dict[str, Any] = {"color": "gray", "linestyle": "--", "linewidth": 1}
     if guide.x is not None:
         x = figure.x.scale * guide.x
         axes.axvline(x, **how)
-        is_right = axes.transLimits.transform(axes.transScale.transform((x, 1)))[0] > 0.5
+        if level is None:
+            return
+        is_alone = sum(g.x is not None for g in figure.guides) == 1
+        starts = is_alone and _across(figure, guide, axes) < 0.5
         axes.annotate(
             _plain(guide.label), (x, 1), xycoords=("data", "axes fraction"), fontsize="small",
-            ha="right" if is_right else "left", va="top", xytext=(-3 if is_right else 3, -2),
-            textcoords="offset points",
+            ha="left" if starts else "right", va="top",
+            xytext=(3 if starts else -3, -2 - _LABEL_HEIGHT * level), textcoords="offset points",
         )  # fmt: skip
     elif guide.y is not None:
         y = figure.y.scale * guide.y

@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib import import_module
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_type_hints
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_type_hints
 from latcast._names import unknown_name
 
 from .frame import Tabular
-from .markup import printable
+from .markup import printable, start_of
 from .reading import HOMES, key_of, read_fields
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 MISSING = "–"
 # Rows of a table that a notebook shows.
 NOTEBOOK_ROWS = 30
+# Characters of an answer in the repr of its record.
+REPR_WIDTH = 160
+# Characters of a text beyond which it wraps in a page that is narrow, and beyond which it needs
+# more room to do so; of a heading beyond which it does.
+_LONG, _LONGER, _LONG_HEAD = 24, 60, 16
 # Characters that are left of the texts of a column where a terminal is too narrow.
 _SHORTEST = 20
 
@@ -264,25 +269,53 @@ class Table:
         """For a terminal; columns whose cells start with a digit, sign or dash align right."""
         return "".join(self.pieces())
 
+    def known_columns(self, most: int | None = None) -> Table:
+        """The table without the columns that tell nothing of its first ``most`` rows.
+
+        The first column stays, as all columns of a table without rows do.
+        """
+        cells = self._cells(self.rows[:most])
+        if not cells:
+            return self
+        is_known = [any(c != MISSING for c in column) for column in zip(*cells, strict=True)]
+        is_known[0] = True
+        shown = [c for c, known in zip(self.columns, is_known, strict=True) if known]
+        return replace(self, columns=shown)
+
     def to_html(self, most: int | None = None) -> str:
-        """An HTML table whose texts are escaped, of ``most`` rows; numbers have a class."""
+        """An HTML table whose texts are escaped, of ``most`` rows.
+
+        Columns of numbers have the class ``number``, those of texts that may wrap ``long`` or
+        ``longer``; headings that do have ``head``.
+        """
         from html import escape
 
         cells = self._cells(self.rows[:most])
-        numeric = [all(map(_is_number, column)) for column in zip(*cells, strict=True)]
-        kinds = [' class="number"' if right else "" for right in numeric]
-        kinds = kinds or [""] * len(self.columns)
+        columns = list(zip(*cells, strict=True)) or [()] * len(self.columns)
+        kinds = list(map(_kind_of, columns))
 
-        def row(texts: Sequence[str], tag: str, more: str = "") -> str:
+        def row(texts: Sequence[str], tag: str, kinds: Sequence[str], more: str = "") -> str:
+            classes = [f' class="{kind}"' if kind else "" for kind in kinds]
             return "<tr>" + "".join(
                 f"<{tag}{more}{kind}>{escape(printable(text))}</{tag}>"
-                for kind, text in zip(kinds, texts, strict=True)
+                for kind, text in zip(classes, texts, strict=True)
             ) + "</tr>"  # fmt: skip
 
-        head = row([column.label for column in self.columns], "th", ' scope="col"')
-        body = "".join(row(texts, "td") for texts in cells)
+        labels = [column.label for column in self.columns]
+        headings = [f"{k} head".strip() if len(label) > _LONG_HEAD else k
+                    for k, label in zip(kinds, labels, strict=True)]  # fmt: skip
+        head = row(labels, "th", headings, ' scope="col"')
+        body = "".join(row(texts, "td", kinds) for texts in cells)
         caption = f"<caption>{escape(printable(self.title))}</caption>" if self.title else ""
         return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def _kind_of(cells: Sequence[str]) -> str:
+    """Return the class of a column of a page's table, or an empty text."""
+    if cells and all(map(_is_number, cells)):
+        return "number"
+    longest = max(map(len, cells), default=0)
+    return "longer" if longest > _LONGER else "long" if longest > _LONG else ""
 
 
 def _width(text: str) -> int:
@@ -480,15 +513,28 @@ class Record(Tabular):
             yield f"<p><small>{lines(doubt)}</small></p>"
 
     def __repr__(self) -> str:
-        """What it is of, in one line; :meth:`to_text` shows all."""
+        """The answer, or else what the record is of, in one line; :meth:`to_text` shows all."""
+        if answer := "" if self._is_lazy() else " ".join(self.answer().split()):
+            return f"<{type(self).__name__}: {start_of(answer, REPR_WIDTH)}>"
         texts = []
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if self.frame and field.name == self.frame.split(".")[0]:
-                texts.append(f"{len(value)} {field.name}")
+                name = field.name.removesuffix("s") if len(value) == 1 else field.name
+                texts.append(f"{len(value)} {name}")
             elif isinstance(value, str | int | float) and len(texts) < 4:
                 texts.append(f"{field.name}={value!r}")
         return f"{type(self).__name__}({', '.join(texts)})"
+
+    def _is_lazy(self) -> bool:
+        """Whether the rows of :attr:`frame` would have to be made, which takes time."""
+        found: list[Any] = [self]
+        for name in self.frame.split(".") if self.frame else ():
+            inner = [getattr(holder, name) for holder in found]
+            if any(isinstance(rows, LazyRows) for rows in inner):
+                return True
+            found = [row for rows in inner for row in rows]
+        return False
 
 
 def record_class(schema: str) -> type[Record]:

@@ -17,9 +17,11 @@ from latcast.graph.read import ReadOptions, is_named, read_with
 from latcast.models.quantized_network import as_asked, in_own_precision
 from latcast.models.resolve import Resolved, TargetQuery, resolve
 from latcast.models.zoo import SUFFIX
+from latcast.report import charts
+from latcast.report.figure import Figure, Guide
 from latcast.report.formats import pieces
 from latcast.report.markup import printable
-from latcast.report.record import Column, Record, Table
+from latcast.report.record import Column, Record, Section, Table
 from latcast.report.text import interval_column, ms_column, ms_text
 
 from .which import DeviceAnswer, GraphKernels, answer_of
@@ -67,6 +69,10 @@ class CheckedBudget:
     basis: str | None = None
     error: str | None = None
 
+    def share(self, ms: float | None) -> float | None:
+        """Milliseconds in percent of the budget."""
+        return None if ms is None else 100 * ms / self.max_latency_ms
+
     @property
     def told(self) -> str:
         """Why it is met or not, as a sentence."""
@@ -77,6 +83,12 @@ class CheckedBudget:
             f"on {self.target}: within {self.max_latency_ms:g} ms with a probability of "
             f"{100 * (self.probability or 0):.0f} % ({self.chance}; {self.at_least} is asked for)"
         )
+
+
+def _share_note(value: float | None, lower: float | None, upper: float | None) -> str:
+    """A latency with its interval in percent of the budget, in words."""
+    reach = "" if lower is None or upper is None else f" ({lower:.0f} – {upper:.0f})"
+    return f"{value or 0:.0f} %{reach}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,17 +113,42 @@ class BudgetCheck(Record):
     notes: tuple[str, ...] = ()
 
     def answer(self) -> str:
+        return f"{self._told()}."
+
+    def _told(self) -> str:
         met = sum(b.is_met for b in self.budgets)
         return f"{met} of {len(self.budgets)} latency budgets are met"
+
+    def figures(self) -> Iterator[Figure]:
+        """The latencies beside their budgets, all of which are 100 %."""
+        rows = [
+            (f"{b.name} on {b.target}", b.share(b.latency_ms), b.share(b.lower_ms),
+             b.share(b.upper_ms))
+            for b in self.budgets if b.error is None
+        ]  # fmt: skip
+        if rows:
+            yield charts.intervals(
+                "Latencies and budgets", rows, of="model", label="latency, % of the budget",
+                guide=Guide("budget", x=100.0), note=_share_note,
+                caption=f"Points are forecasts, bars {100 * self.coverage:g} % intervals.",
+            )  # fmt: skip
 
     @property
     def errors(self) -> list[str]:
         """The errors of budgets that cannot be checked."""
         return [f"{b.name} on {b.device}: {b.error}" for b in self.budgets if b.error is not None]
 
+    def sections(self) -> Iterator[Section]:
+        for figure in self.figures():
+            yield figure.title, [figure]
+        yield "the budgets", [self._in_words()]
+
     def parts(self) -> Iterator[Table | str]:
-        yield self._table(lambda b: "yes" if b.is_met else "NO")
-        yield self.answer()
+        yield self._in_words()
+        yield self._told()
+
+    def _in_words(self) -> Table:
+        return self._table(lambda b: "yes" if b.is_met else "NO")
 
     def _table(self, mark: Callable[[CheckedBudget], str]) -> Table:
         columns = (

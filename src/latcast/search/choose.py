@@ -138,7 +138,7 @@ class Choice(Record):
             f"Of {self.compared:,} pretrained models {best.model} is the most accurate within "
             f"{self.max_latency_ms:g} ms on {self.device}: {best.top1:.2f} % top-1 in "
             f"{charts.interval_note(best.latency_ms, best.lower_ms, best.upper_ms)}, within the "
-            f"budget with a probability of {best.probability:.0%}."
+            f"budget with a probability of {100 * best.probability:.0f} %."
         )
 
     def figures(self) -> Iterator[Figure]:
@@ -157,7 +157,7 @@ class Choice(Record):
         also = (Series("measured", known, [x.top1 for x in measured]),) if measured else ()
         wide = charts.is_wide([e for x in m for e in (x.lower_ms, x.upper_ms)])
         yield Figure(
-            "The front", Axis("ms", log=wide), Axis("top-1, %"), (points, *also),
+            "The front", Axis("latency, ms", log=wide), Axis("top-1, %"), (points, *also),
             (Guide(f"{self.max_latency_ms:g} ms", x=self.max_latency_ms),),
             f"No other model beats these in accuracy and latency; bars are "
             f"{100 * self.coverage:g} % intervals.",

@@ -49,9 +49,9 @@ def _figure(gene: str, places: Mapping[str, Counter[str]], count: int) -> Figure
         )
         for choice in choices
     )  # fmt: skip
-    title = f"What they are made of: {gene}"
+    title = f"What the networks are made of: {gene}"
     return Figure(title, Axis("", names=list(places)), Axis("% of the choices"), series,
-                  caption=f"Of {count} networks.")  # fmt: skip
+                  caption=f"How often each choice is taken in {count} networks.")  # fmt: skip
 
 
 def _in_order(choice: str) -> tuple[float, str]:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ MAX_DRAWN = 200
 Numbers = float | list[float] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Front:
     """Networks of which none is beaten in accuracy and in latency on every target by another.
 
@@ -62,6 +63,47 @@ class Front:
 
     def __len__(self) -> int:
         return len(self.archs)
+
+    def __repr__(self) -> str:
+        """How many networks there are, and the least and the most of what they have."""
+        if not len(self):
+            return f"<Front of no networks of {self.archs.space.name}>"
+        ranges = [(100 * self.accuracy, "% top-1"), *((ms, "ms") for ms in _columns(self))]
+        told = ", ".join(f"{x.min():.4g} to {x.max():.4g} {unit}" for x, unit in ranges)
+        return f"<Front of {len(self)} networks of {self.archs.space.name}: {told}>"
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: the accuracies by the latencies, and some of the networks."""
+        ms, top1 = _columns(self), 100 * self.accuracy
+        macs = self.archs.space.cost_columns(self.archs)["macs"]
+        names = ["ms"] if len(ms) == 1 else [f"ms on target {n}" for n in range(1, len(ms) + 1)]
+        columns = [
+            Column("top-1 %", top1.__getitem__, ".2f"),
+            *(Column(name, each.__getitem__, ".2f") for name, each in zip(names, ms, strict=True)),
+            Column("MMACs", macs.__getitem__, ".0f", 1e-6),
+        ]
+        rows = _apart(ms[0], MAX_ROWS) if len(self) else []
+        table = Table(columns, rows, f"{len(rows)} of {len(self)} networks")
+        series = tuple(
+            Series(name, each.tolist(), top1.tolist()) for name, each in zip(names, ms, strict=True)
+        )
+        figure = Figure("The front", Axis("latency, ms"), Axis("top-1, %"), series)
+        drawn = figure.to_notebook() if len(self) > 1 else ""
+        return f"<p>{escape(repr(self)[1:-1])}</p>{drawn}{table.to_html()}"
+
+
+def _columns(front: Front) -> list[Floats]:
+    """The latencies of a front, shape (n,) for each target."""
+    return list(front.latency_ms.reshape(len(front), -1).T)
+
+
+def _apart(ms: Floats, most: int) -> list[int]:
+    """Rows of some networks, of many as many as ``most``, about equally far apart in ms."""
+    if len(ms) <= most:
+        return list(range(len(ms)))
+    wanted = np.linspace(ms.min(), ms.max(), most)
+    found: list[int] = np.unique(np.abs(ms[:, None] - wanted).argmin(axis=0)).tolist()
+    return found
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -306,7 +348,7 @@ class SearchRecord(Record):
         if len(self.found) > 1:
             text += f"; within {_budget(first)}, {100 * first.accuracy:.2f} % and {_ms(first)}"
         kept = [x for n in self.found for x in _all(n.kept_probability) if x is not None]
-        sure = f"; each keeps its budget with at least {min(kept):.0%}" if kept else ""
+        sure = f"; P(within budget) is at least {100 * min(kept):.0f} %" if kept else ""
         return f"{text}{sure}."
 
     def figures(self) -> Iterator[Figure]:
@@ -334,9 +376,9 @@ class SearchRecord(Record):
         budgets = {float(b) for x in self.found if (b := _nth(x.max_latency_ms, n)) is not None}
         if self.found:
             drawn.append(series("for a budget", self.found))
-        guides = tuple(Guide(f"{b:g} ms" if len(budgets) < 6 else "", x=b) for b in sorted(budgets))
+        guides = tuple(Guide(f"{b:g} ms", x=b) for b in sorted(budgets))
         return Figure(
-            f"The front on {device}", Axis("ms"), Axis("top-1, %"), tuple(drawn), guides,
+            f"The front on {device}", Axis("latency, ms"), Axis("top-1, %"), tuple(drawn), guides,
             f"Bars are {100 * self.coverage:g} % intervals of the latency; dashed lines are "
             "budgets." if budgets else f"Bars are {100 * self.coverage:g} % intervals.",
         )  # fmt: skip
@@ -372,9 +414,7 @@ class SearchRecord(Record):
         if len(self.front) <= MAX_ROWS:
             return self.front
         ms = np.array([_all(network.latency_ms)[0] for network in self.front])
-        wanted = np.linspace(ms.min(), ms.max(), MAX_ROWS)
-        rows = np.unique(np.abs(ms[:, None] - wanted).argmin(axis=0))
-        return [self.front[n] for n in rows]
+        return [self.front[n] for n in _apart(ms, MAX_ROWS)]
 
     def _table(self, rows: Sequence[FoundNetwork | FrontNetwork], title: str) -> Table:
         has_depths = all(isinstance(r.arch, dict) and {"r", "d"} <= set(r.arch) for r in rows)

@@ -46,6 +46,9 @@ class SpaceList(Record):
         found = map(space, space_names())
         return cls(tuple(SpaceEntry(s.name, s.description, s.size) for s in found))
 
+    def answer(self) -> str:
+        return f"{len(self.spaces)} search spaces are known."
+
     def parts(self) -> Iterator[Table | str]:
         columns = Column("space", "name"), Column("description", "description")
         yield Table(columns, self.spaces)
@@ -81,6 +84,15 @@ class SpaceDetails(Record):
         """The details of a space."""
         genes = {g.name: list(g.choices) for g in of.genes}
         return cls(of.name, of.description, of.size, len(of.block_table), genes)
+
+    def headline(self) -> str:
+        return f"The search space {self.name}"
+
+    def answer(self) -> str:
+        return (
+            f"{self.name} has {self.gene_combinations:,} combinations of {len(self.genes)} genes, "
+            f"made of {self.block_table_rows:,} distinct blocks."
+        )
 
     def parts(self) -> Iterator[Table | str]:
         yield f"{self.name}: {self.description}"

@@ -59,6 +59,7 @@ for (const strips of document.querySelectorAll(".strips[data-of]")) {
   const names = [...strips.querySelectorAll(".strip")].map((strip) => strip.dataset.name);
   if (names.length > 1) kinds.set(strips.dataset.of, [strips, names, (kinds.get(strips.dataset.of) || [0, 0, []])[2].concat(names)]);
 }
+const many = (of) => (/[^aeiou]y$/.test(of) ? `${of.slice(0, -1)}ies` : `${of}s`);
 for (const [of, [last, , names]] of kinds) {
   const first = [...document.querySelectorAll(".strips")].find((s) => s.dataset.of === of) || last;
   const all = [...new Set(names)];
@@ -70,8 +71,8 @@ for (const [of, [last, , names]] of kinds) {
   };
   const boxes = all.map((value) =>
     make("label", {}, make("input", { type: "checkbox", checked: true, value, onchange: choose }), value));
-  const group = make("fieldset", {}, make("legend", {}, `Show ${of}s`), ...boxes);
-  first.before(make("details", { className: "choose" }, make("summary", {}, `Choose ${of}s`), group));
+  const group = make("fieldset", {}, make("legend", {}, `Show ${many(of)}`), ...boxes);
+  first.before(make("details", { className: "choose" }, make("summary", {}, `Choose ${many(of)}`), group));
 }
 
 // What is pointed at says its values at once, where a browser's own hint takes its time.

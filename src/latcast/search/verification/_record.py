@@ -201,9 +201,11 @@ class VerificationRecord(Record):
         if not verified:
             return f"{conclusion[0].upper()}{conclusion[1:]}."
         best = max(verified, key=lambda n: n.accuracy)
+        budget = best.max_latency_ms
+        the = "The" if budget is None else f"Within {budget:.4g} ms the"
         return (
-            f"{100 * best.accuracy:.2f} % top-1 in {best.measured_ms or 0:.2f} ms, measured; "
-            f"{conclusion}."
+            f"{the} most accurate network has {100 * best.accuracy:.2f} % top-1 and took "
+            f"{best.measured_ms or 0:.2f} ms when it was measured; {conclusion}."
         )
 
     def figures(self) -> Iterator[Figure]:
@@ -235,7 +237,7 @@ class VerificationRecord(Record):
             Column("top-1 %", "accuracy", ".2f", 100),
             Column("predicted ms", "latency_ms", ".2f"),
             Column("measured ms", "measured_ms", ".2f"),
-            Column("", _state),
+            Column("state", _state),
             Column("MMACs", "costs.macs", ".0f", 1e-6),
             Column("architecture", lambda row: json.dumps(row.arch, separators=(",", ":"))),
         )

@@ -38,12 +38,21 @@ export const end = async (path) => (await answered(path, { method: "DELETE" })).
 export const page = async (path, body) =>
   (await answered(path, posted(body, { headers: { accept: "text/html" } }))).text();
 
-/** Send a model file; its id, and what it costs. */
-export const send = async (file, options) => {
+/** Send a model file; its id, and what it costs. A signal ends it where nobody waits any longer. */
+export const send = async (file, options, signal) => {
   const form = new FormData();
   form.append("file", file);
   form.append("options", JSON.stringify(options));
-  return (await answered("v1/networks", { method: "POST", body: form })).json();
+  return (await answered("v1/networks", { method: "POST", body: form, signal })).json();
+};
+
+/** Number the calls of one kind: an answer counts only while no later call has begun. */
+export const turns = () => {
+  let last = 0;
+  return () => {
+    const own = (last += 1);
+    return () => own === last;
+  };
 };
 
 /** Run one call at a time: of those that come meanwhile only the last one. */

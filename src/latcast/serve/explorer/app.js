@@ -1,6 +1,6 @@
 // What is asked, the forecast as it is typed, and what belongs to the network that is open.
 
-import { Refusal, get, latest, page, post, send } from "./api.js";
+import { Refusal, get, latest, page, post, send, turns } from "./api.js";
 import { bars, count, download, el, ms } from "./charts.js";
 import { begin as beginFronts } from "./fronts.js";
 import { begin as beginMeasurements } from "./measurements.js";
@@ -74,14 +74,21 @@ const forecast = latest(async () => {
     $("bars").replaceChildren();
     return;
   }
+  const network = state.network;
   $("answer").classList.remove("warn");
+  let found = null, wrong = null;
   try {
-    state.record = await post("v1/forecast", asked());
+    found = await post("v1/forecast", asked());
   } catch (error) {
+    wrong = error;
+  }
+  if (network !== state.network) return; // another file was opened, whose forecast follows
+  if (wrong) {
     $("bars").replaceChildren();
-    tell($("answer"), error);
+    tell($("answer"), wrong);
     return;
   }
+  state.record = found;
   const rows = state.record.devices.filter((d) => d.error === null);
   // What was measured stands for its target, which has a row without it, too.
   const own = rows.find((d) => d.device === state.model?.id);
@@ -94,9 +101,12 @@ const forecast = latest(async () => {
   if ($("graph").open) await drawGraph().catch((error) => tell($("answer"), error));
 });
 
+const drawing = turns();
 /** The drawing of the forecast's page, with the script that pages have. */
 const drawGraph = async () => {
+  const isLast = drawing();
   const text = await page("v1/forecast", asked());
+  if (!isLast()) return;
   // Alone: the page around it has styles that this one's policy refuses.
   const start = text.indexOf('<div class="drawing"');
   const drawn = start < 0 ? "" : text.slice(start, text.indexOf("</section>", start));
@@ -113,21 +123,31 @@ export const changed = () => {
   timer = setTimeout(forecast, 250);
 };
 
+/** The file that is being sent: one that is chosen meanwhile takes its place. */
+let sending = null;
 /** Open a network of a file. */
 const open = async (file) => {
   if (!file) return;
+  if (sending) sending.abort();
+  const own = (sending = new AbortController());
   $("network").classList.remove("warn");
   $("network").textContent = `sending ${file.name} …`;
   state.file = file;
+  let sent = null, wrong = null;
   try {
-    const sent = await send(file, { shapes: shapes() });
+    sent = await send(file, { shapes: shapes() }, own.signal);
+  } catch (error) {
+    wrong = error;
+  }
+  if (own !== sending) return;
+  if (wrong) {
+    state.network = null;
+    tell($("network"), wrong);
+  } else {
     const { total, fused } = sent.inspection;
     state.network = { id: sent.id, name: file.name };
     $("network").textContent = `${file.name}: ${count(total.layers)} layers in ${count(fused.kernels)} kernels, ` +
       `${count(total.macs)} MACs, ${count(total.params)} parameters`;
-  } catch (error) {
-    state.network = null;
-    tell($("network"), error);
   }
   document.dispatchEvent(new Event("network"));
   changed();
@@ -192,6 +212,7 @@ const openAddress = async () => {
   for (const name of asked.getAll("device")) if (!state.devices.includes(name)) state.devices.push(name);
   if (!id || state.network) return;
   const { name } = await get(`v1/networks/${encodeURIComponent(id)}`);
+  if (state.network || sending) return;
   state.network = { id, name };
   $("network").textContent = name;
   document.dispatchEvent(new Event("network"));

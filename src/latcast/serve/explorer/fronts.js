@@ -1,6 +1,6 @@
 // Fronts to click through: pretrained models within the budget, and the networks of a search space.
 
-import { end, get, post } from "./api.js";
+import { end, get, post, turns } from "./api.js";
 import { budget, coverage, state, target, tell } from "./app.js";
 import { bars, count, el, facts, front, ms } from "./charts.js";
 
@@ -8,8 +8,9 @@ const $ = (id) => document.getElementById(id);
 
 const interval = (x) => (x.lower_ms === null ? "not calibrated" : `${ms(x.lower_ms)} – ${ms(x.upper_ms)} ms`);
 
+const choosing = turns();
 const choose = async () => {
-  const told = $("choice");
+  const told = $("choice"), isLast = choosing();
   told.classList.remove("warn");
   $("choice-facts").replaceChildren();
   $("choice-front").replaceChildren();
@@ -21,6 +22,7 @@ const choose = async () => {
   try {
     const found = await post("v1/choose", { device: $("choose-on").value, max_latency_ms: budget(),
       coverage: coverage(), ...target() });
+    if (!isLast()) return;
     const models = found.models;
     told.textContent = models.length
       ? `${models[0].model} is the most accurate of ${found.fitting} within ${budget()} ms on ${found.target}.`
@@ -36,7 +38,7 @@ const choose = async () => {
         ["MACs", count(m.macs)], ["parameters", count(m.params)]]));
     });
   } catch (error) {
-    tell(told, error);
+    if (isLast()) tell(told, error);
   }
 };
 
@@ -96,15 +98,17 @@ const showSearch = (found) => {
 };
 
 const showArch = (found, network) => {
-  const place = el("div");
+  const place = el("div"), asking = turns();
   const others = el("button", { type: "button", onclick: async () => {
+    const isLast = asking();
     try {
       const record = await post("v1/forecast", { archs: [network.arch], space: found.space, coverage: coverage(),
         devices: state.devices });
+      if (!isLast()) return;
       bars(place, record.devices.filter((d) => d.error === null).map((d) => [d.target, d.architectures[0]]), budget());
       for (const d of record.devices) if (d.error !== null) place.append(el("p", { class: "warn" }, `${d.device}: ${d.error}`));
     } catch (error) {
-      tell(place, error);
+      if (isLast()) tell(place, error);
     }
   } }, "Forecast on all chosen devices");
   $("search-facts").replaceChildren(facts([["top-1", `${(100 * network.accuracy).toFixed(2)} %`],

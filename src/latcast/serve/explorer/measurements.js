@@ -1,6 +1,6 @@
 // Measurements of the user: each moves the forecast of a device, and narrows its interval.
 
-import { Refusal, latest, post, send } from "./api.js";
+import { Refusal, latest, post, send, turns } from "./api.js";
 import { changed, coverage, ofNetwork, state, target, tell } from "./app.js";
 import { bars, el, ms } from "./charts.js";
 
@@ -52,44 +52,51 @@ const forecast = async (more) => {
 
 const adapt = latest(async () => {
   const known = rows.filter((row) => row.ms > 0);
+  // Another network, device or target has a history of its own, and is adapted to after this.
+  const own = history;
   $("moved").classList.remove("warn");
   try {
-    if (!history.has(0) && state.network && device()) {
-      history.set(0, await forecast({ devices: [device()] }));
+    if (!own.has(0) && state.network && device()) {
+      own.set(0, await forecast({ devices: [device()] }));
     }
+    let model = null;
     if (known.length) {
-      $("moved").textContent = "adapting …";
+      if (own === history) $("moved").textContent = "adapting …";
       const measurements = known.map((row) => ({ network: row.id, name: row.name, latency_ms: row.ms }));
-      const { model } = await post("v1/adapt", { device: device(), ...target(), measurements });
-      state.model = { id: model, count: known.length };
-      if (state.network) history.set(known.length, await forecast({ model }));
-    } else {
-      state.model = null;
+      const adapted = await post("v1/adapt", { device: device(), ...target(), measurements });
+      model = { id: adapted.model, count: known.length };
+      if (state.network) own.set(known.length, await forecast({ model: model.id }));
     }
+    if (own !== history) return;
+    state.model = model;
     for (const n of history.keys()) if (n > known.length) history.delete(n);
     showHistory();
     changed();
   } catch (error) {
-    tell($("moved"), error);
+    if (own === history) tell($("moved"), error);
   }
 });
+
+const suggesting = turns();
 
 /** What was forecast is of another network, device or target now. */
 const anew = () => {
   history = new Map();
   $("measured-this").disabled = $("suggest").disabled = !(state.network && device());
+  suggesting();
   $("suggested").replaceChildren();
   if (rows.length) adapt();
   else showHistory();
 };
 
 const suggest = async () => {
-  const place = $("suggested");
+  const place = $("suggested"), isLast = suggesting();
   place.textContent = "looking for what tells most …";
   place.classList.remove("warn");
   try {
     const { name, ...network } = ofNetwork();
     const found = await post("v1/suggest", { device: device(), ...network, name, ...target(), coverage: coverage() });
+    if (!isLast()) return;
     const steps = [...(found.itself ? [found.itself] : []), ...found.networks];
     place.replaceChildren(el("p", {}, "Measure these on the device, the one that narrows the interval most first " +
       "(latcast measure); intervals are those to expect after it and those before it:"));
@@ -98,7 +105,7 @@ const suggest = async () => {
     bars(list, steps.map((step) => [step.network,
       { ...step, latency_ms: found.latency_ms }]));
   } catch (error) {
-    tell(place, error);
+    if (isLast()) tell(place, error);
   }
 };
 

@@ -1,0 +1,59 @@
+"""What a sweep answers, target by target."""
+
+from __future__ import annotations
+
+from latcast.models.sweep import NetworkSweep, SweepPoint
+
+
+def points(
+    target: str, *values: tuple[float, float], notes: tuple[str, ...] = ()
+) -> list[SweepPoint]:
+    device = target.partition("/")[0]
+    return [
+        SweepPoint(value, device, target.format(int(value)), latency_ms=ms,
+                   per_sample_ms=ms / value, notes=notes)
+        for value, ms in values
+    ]  # fmt: skip
+
+
+def swept(side: str, *own: list[SweepPoint]) -> NetworkSweep:
+    return NetworkSweep("net.onnx", side, 0.9, tuple(p for each in own for p in each))
+
+
+def test_every_target_has_a_sentence_of_its_own() -> None:
+    found = swept(
+        "bandwidth_gb_s",
+        points("a/x/b1", (20, 4.0), (10, 8.0)),
+        points("a/y/b1", (10, 2.0), (20, 1.0)),
+    )
+    assert found.answer() == (
+        "On a/x/b1 latency goes from 8.000 ms at bandwidth_gb_s 10 to 4.000 ms at 20. "
+        "On a/y/b1 latency goes from 2.000 ms at bandwidth_gb_s 10 to 1.000 ms at 20."
+    )
+    many = swept("n", *(points(f"a/r{n}/b1", (1, 1.0), (2, 2.0)) for n in range(6)))
+    assert many.answer().endswith("On a/r3/b1 latency goes from 1.000 ms at n 1 to 2.000 ms at 2. "
+                                  "The table has 2 more.")  # fmt: skip
+
+
+def test_targets_of_a_sweep_of_the_batch_are_one_curve() -> None:
+    found = swept("batch", points("gpu/pytorch/b{}/fp16", (1, 1.0), (8, 2.0)))
+    assert found.answer() == (
+        "On gpu/pytorch/fp16 latency goes from 1.000 ms at batch 1 to 2.000 ms at 8; "
+        "a sample takes least, 0.250 ms, at batch 8."
+    )
+    (figure,) = found.figures()
+    (series,) = figure.series
+    assert (series.name, list(series.x)) == ("gpu/pytorch/fp16", [1, 8])
+
+
+def test_notes_that_differ_in_numbers_are_told_once() -> None:
+    a = points("a/x/b1", (1, 1.0), (2, 2.0), notes=("by its specification",))
+    wide = [
+        SweepPoint(v, "b", "b/x/b1", latency_ms=v, notes=(f"spans a factor of {v + 0.5}",))
+        for v in (1, 2)
+    ]
+    assert list(swept("n", a).doubts()) == ["note: by its specification"]
+    assert list(swept("n", a, wide, points("b/x/b1", (3, 3.0))).doubts()) == [
+        "note: a, n 1, 2: by its specification",
+        "note: b, n 1, 2: spans a factor of 1.5 (at n 1; alike at the others)",
+    ]

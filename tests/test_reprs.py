@@ -1,0 +1,51 @@
+"""What a notebook or a debugger shows of the things that people hold: one telling line."""
+
+from __future__ import annotations
+
+import latcast
+from latcast.models import Bayes, Roofline
+from latcast.search import search
+
+
+def test_devices_and_targets() -> None:
+    assert repr(latcast.device("rtx-4090")) == (
+        "<Device rtx-4090: NVIDIA GeForce RTX 4090, gpu, 24 GB at 1008 GB/s, "
+        "82,600 GFLOP/s in fp32>"
+    )
+    target = latcast.Target("pixel-3", "ncnn", threads=4)
+    assert repr(target) == "Target.parse('pixel-3/ncnn/b1/t4')"
+    assert eval(repr(target), {"Target": latcast.Target}) == target
+
+
+def test_predictors() -> None:
+    assert repr(Bayes()) == "<Bayes, not fitted>"
+    assert repr(latcast.load("tesla-p40")) == (
+        "<Roofline: latency_ms of ofa-mobilenet-v3 on tesla-p40/pytorch/b64>"
+    )
+    assert repr(latcast.load_base("nasbench201")) == "<BaseModel: latency_ms of nasbench201>"
+    assert "of any network on raspberry-pi-4/" in repr(latcast.load_layers("raspberry-pi-4"))
+    assert isinstance(latcast.load("tesla-p40"), Roofline)
+
+
+def test_fronts() -> None:
+    model = latcast.load("tesla-p40")
+    found = search("ofa-mobilenet-v3", latency=model, max_latency_ms=[30.0], evaluations=200)
+    front = found.front
+    assert repr(front).startswith(f"<Front of {len(front)} networks of ofa-mobilenet-v3: ")
+    assert repr(front).endswith(" ms>")
+    assert "\n" not in repr(front)
+    assert len(repr(found)) < 200
+    shown = front._repr_html_()
+    assert 2 < shown.count("<tr>") <= 21
+    assert "<svg" in shown
+    assert repr(found.record()).startswith("<SearchRecord: Within 30 ms the most accurate network")
+
+
+def test_the_names_of_the_package_are_what_people_use() -> None:
+    assert dir(latcast) == sorted(latcast.__all__)
+    assert not [name for name in dir(latcast) if name.startswith("_")]
+    # Of classes only those that are made by hand, or named in a signature.
+    assert {name for name in dir(latcast) if name[0].isupper()} == {
+        "Archs", "Client", "Dataset", "Device", "Graph", "InfeasibleError", "LatencyDataset",
+        "NetworkDataset", "Quantity", "Target",
+    }  # fmt: skip
